@@ -1,0 +1,1 @@
+"""Worked models; run one from the repository with ``python -m models.NAME``."""

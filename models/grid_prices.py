@@ -1,0 +1,250 @@
+"""Prices on a power grid: a system operator leads, the generators follow.
+
+The operator (leader) dispatches a grid under the DC power flow: angles θ in radians, susceptance
+s = base / (x · tap) in MW per radian, and on each line ``l = (i, j)`` the flow, in MW,
+
+    f_l = s_l (θ_i − θ_j − shift_l),        |f_l| ≤ limit_l,
+    Σ_{g at i} q_g − Σ_{l from i} f_l + Σ_{l to i} f_l = demand_i + shunt_i        (at every bus i).
+
+It wants the least total production cost Σ_g C_g(q_g) and may name a price p_g for each generator.
+Each generator (follower) runs at the output that pays best, whatever the operator would like:
+
+    max  p_g q_g − C_g(q_g),    C_g(q) = c2 q² + c1 q + c0,    lower_g ≤ q_g ≤ upper_g.
+
+Prices do not enter the operator's cost, so they are free (``FREE``): at p_g = C_g'(q_g*), the
+marginal cost, no generator wants to deviate and no gain is needed. Strictly inside its limits that
+is the nodal price of its bus, the dual of the balance there. If one posted price p binds everybody
+instead, p_g = p + Q_g (q_g − q_g*) restores the plan with
+
+    Q_g = (C_g'(q_g*) − p) / q_g*,        which suffices while Q_g < c2 (concave profit).
+
+``ieee30``: O. Alsac, B. Stott, IEEE Trans. PAS 93(3):745–751, 1974, with the generators of
+R. Ferrero, S. Shahidehpour, V. Ramesh, IEEE Trans. Power Syst. 12(3):1340–1347, 1997, as in
+MATPOWER (R. Zimmerman, C. Murillo-Sánchez, R. Thomas, IEEE Trans. Power Syst. 26(1):12–19, 2011).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyomo.environ as pyo
+from rich.console import Console
+from rich.table import Column, Table
+
+import stackpyomo as sp
+from stackpyomo.errors import InvalidGame
+
+FREE = ["price"]
+COLUMNS = ("bus", "MW", "marginal cost", "price", "nodal price", "gain per MW", "regret $/h")
+UNLIMITED = 1e6  # MW: pandapower writes "no limit" on a line as 99 999 kA
+
+
+class Bus(NamedTuple):
+    """A node: ``demand`` and ``shunt`` (its conductance at 1 p.u. voltage) in MW."""
+
+    number: int
+    demand: float
+    shunt: float
+
+
+class Branch(NamedTuple):
+    """A line or transformer: reactance in p.u., shift in degrees, limit in MW (inf: none)."""
+
+    start: int
+    end: int
+    reactance: float
+    tap: float
+    shift: float
+    limit: float
+
+
+class Generator(NamedTuple):
+    """A generator: limits in MW, cost quadratic·q² + linear·q + constant in $/h of q MW."""
+
+    bus: int
+    lower: float
+    upper: float
+    quadratic: float
+    linear: float
+    constant: float
+
+
+class Grid(NamedTuple):
+    """The facts a DC power flow needs; ``reference``: bus → angle held there, in degrees."""
+
+    base: float
+    reference: dict[int, float]
+    buses: list[Bus]
+    branches: list[Branch]
+    generators: list[Generator]
+
+
+def read_ieee30() -> Grid:
+    """The 30-bus system in ``models/data``, with the numbering of its source (from 1)."""
+    path = Path(__file__).parent / "data" / "ieee30.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    return Grid(
+        facts["base_mva"],
+        dict(facts["reference"]),
+        [Bus(*row) for row in facts["bus"]],
+        [Branch(*row) for row in facts["branch"]],
+        [Generator(*row) for row in facts["generator"]],
+    )
+
+
+def read_pandapower(case: str) -> Grid:
+    """A test case of pandapower by name, numbered as pandapower numbers it (from 0)."""
+    try:
+        from pandapower.converter.pypower.to_ppc import to_ppc
+        from pandapower.networks import power_system_test_cases as library
+    except ImportError as error:
+        raise InvalidGame(
+            f"grid case {case!r} comes from pandapower, which cannot be imported ({error}); "
+            'pip install "stackpyomo[grid]", or use case="ieee30"'
+        ) from error
+    known = sorted(name for name in vars(library) if name.startswith("case"))
+    if case not in known:
+        raise InvalidGame(f"unknown grid case {case!r}; there are ieee30, {', '.join(known)}")
+    net = getattr(library, case)()
+    for found, what in (
+        (len(net.pwl_cost), "has piecewise linear generation costs"),
+        (net.poly_cost.empty, "gives no generation costs"),
+        (len(net.dcline), "has DC lines"),
+    ):
+        if found:
+            raise InvalidGame(f"grid case {case!r} {what}: not supported, choose another case")
+    return _from_matpower(to_ppc(net, init="flat", mode="opf"))
+
+
+def _from_matpower(case: dict[str, Any]) -> Grid:
+    """Elements in service only; columns as in the MATPOWER manual, appendix B."""
+    buses, branches = case["bus"].real, case["branch"].real
+    return Grid(
+        float(case["baseMVA"]),
+        {int(row[0]): float(row[8]) for row in buses if row[1] == 3},
+        [Bus(int(row[0]), *_clean(row[2], row[4])) for row in buses],
+        [
+            Branch(int(row[0]), int(row[1]), *_clean(row[3], row[8] or 1, row[9], _limit(row[5])))
+            for row in branches
+        ],
+        [
+            Generator(int(row[0]), *_clean(row[9], row[8], *_quadratic(cost)))
+            for row, cost in zip(case["gen"], case["gencost"], strict=False)  # reactive costs last
+        ],
+    )
+
+
+def _clean(*values: float) -> tuple[float, ...]:
+    """Undo the rounding noise and the 1e-10 MW by which pandapower widens every limit."""
+    return tuple(round(float(value), 9) for value in values)
+
+
+def _limit(rating: float) -> float:
+    return float(rating) if 0 < rating < UNLIMITED else math.inf
+
+
+def _quadratic(cost: Any) -> list[float]:
+    """c2, c1, c0 of a polynomial given with its highest power first."""
+    return [0.0, 0.0, 0.0, *cost[4 : 4 + int(cost[3])]][-3:]
+
+
+def build(case: str = "ieee30", posted_price: float | None = None) -> sp.Game:
+    """The game on ``case``: "ieee30" or a test case of pandapower ("case9", "case118", ...).
+
+    ``posted_price`` in $/MWh, when given, is what every generator is paid on path.
+    """
+    grid = read_ieee30() if case == "ieee30" else read_pandapower(case)
+    m = pyo.ConcreteModel(name=f"grid_prices_{case}")
+    m.B = pyo.Set(initialize=[bus.number for bus in grid.buses])
+    m.L = pyo.RangeSet(len(grid.branches))
+    m.G = pyo.RangeSet(len(grid.generators))
+    m.demand = pyo.Param(m.B, initialize={bus.number: bus.demand for bus in grid.buses})
+    m.site = pyo.Param(m.G, within=m.B, initialize=lambda m, g: grid.generators[g - 1].bus)
+    m.price = pyo.Var(m.G)
+    m.generator = pyo.Block(m.G, rule=lambda block, g: _generator(block, grid.generators[g - 1]))
+    _add_power_flow(m, grid)
+    if posted_price is not None:
+        m.one_price = pyo.Constraint(m.G, rule=lambda m, g: m.price[g] == posted_price)
+    m.cost = pyo.Objective(expr=pyo.quicksum(m.generator[g].cost for g in m.G))
+    return sp.Game(m, followers=m.generator, name=f"grid prices ({case})")
+
+
+def _generator(block: Any, data: Generator) -> None:
+    _, lower, upper, c2, c1, c0 = data
+    block.output = pyo.Var(bounds=(lower, upper))
+    block.cost = pyo.Expression(expr=c2 * block.output**2 + c1 * block.output + c0)
+    block.marginal_cost = pyo.Expression(expr=2 * c2 * block.output + c1)
+    price = block.model().price[block.index()]
+    block.profit = pyo.Objective(expr=price * block.output - block.cost, sense=pyo.maximize)
+
+
+def _add_power_flow(m: Any, grid: Grid) -> None:
+    """Angles, flows, line limits and the balance of each bus; the dual of a balance is $/MWh."""
+    m.angle = pyo.Var(m.B)
+    held = {bus: math.radians(angle) for bus, angle in grid.reference.items()}
+    m.reference = pyo.Constraint(list(held), rule=lambda m, b: m.angle[b] == held[b])
+
+    def flow(m: Any, number: int) -> Any:
+        line = grid.branches[number - 1]
+        turn = m.angle[line.start] - m.angle[line.end] - math.radians(line.shift)
+        return grid.base / (line.reactance * line.tap) * turn
+
+    def limit(m: Any, number: int) -> Any:
+        most = grid.branches[number - 1].limit
+        return pyo.Constraint.Skip if math.isinf(most) else (-most, m.flow[number], most)
+
+    m.flow = pyo.Expression(m.L, rule=flow)
+    m.limit = pyo.Constraint(m.L, rule=limit)
+    supply: dict[int, list[Any]] = {bus: [] for bus in m.B}
+    for g in m.G:
+        supply[m.site[g]].append(m.generator[g].output)
+    for number, line in enumerate(grid.branches, start=1):
+        supply[line.start].append(-m.flow[number])
+        supply[line.end].append(m.flow[number])
+    use = {bus.number: bus.demand + bus.shunt for bus in grid.buses}
+    m.balance = pyo.Constraint(m.B, rule=lambda m, b: pyo.quicksum(supply[b]) == use[b])
+
+
+def main() -> None:
+    """The demo: prices the operator may choose, then one posted price with deviation charges."""
+    game = build()
+    plan = sp.leader_optimal(game)
+    m = game.model
+    print(f"{game.name}: least production cost {plan.leader_objective:.4f} $/h")
+    good = show("A price per generator", m, plan, sp.affine_incentive(plan, free=[m.price]))
+    nodal = {b: plan.multipliers[m.balance[b].name] for b in m.B}
+    mean = sum(nodal[b] * m.demand[b] for b in m.B) / sum(m.demand[b] for b in m.B)
+    posted = build(posted_price=round(mean, 2))
+    plan = sp.leader_optimal(posted)
+    title = f"One posted price, {mean:.2f} $/MWh, and a charge on deviations"
+    good &= show(title, posted.model, plan, sp.affine_incentive(plan))
+    raise SystemExit(0 if good else 1)
+
+
+def show(title: str, m: Any, plan: sp.Plan, rule: sp.Incentive) -> bool:
+    """Verify the rule and print, per generator, what it is paid and what leaving would gain it."""
+    report = sp.verify(rule)
+    plan.load()
+    table = Table(*(Column(name, justify="right") for name in COLUMNS), title=title)
+    for g in m.G:
+        follower, price = m.generator[g], m.price[g].name
+        table.add_row(
+            str(m.site[g]),
+            f"{pyo.value(follower.output):.3f}",
+            f"{pyo.value(follower.marginal_cost):.4f}",
+            f"{rule.offset[price]:.4f}",
+            f"{plan.multipliers[m.balance[m.site[g]].name]:.4f}",
+            f"{rule.gain.loc[price, follower.output.name]:.3g}",
+            f"{report.regret[follower.name]:.1e}",
+        )
+    Console().print(table)
+    verdict = "verified" if report.ok else "NOT verified"
+    print(f"{verdict}: largest gain from leaving the plan {report.epsilon:.1e} $/h\n")
+    return bool(report.ok)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""stackpyomo: incentive design in Stackelberg games, on Pyomo.
+
+    game → plan → incentive → report
+
+Write the leader and the followers as ordinary Pyomo models; get back the plan the leader would like, the affine
+incentive that makes the followers want it, and a proof that they do.
+"""
+
+from .errors import (
+    GameFileError,
+    InvalidGame,
+    NoIncentive,
+    NoPlan,
+    SolverNotAvailable,
+    StackpyomoError,
+)
+from .gamefiles import read_game
+from .games import Follower, Game, Population
+from .incentives import affine_incentive
+from .plans import leader_optimal
+from .results import TOLERANCES, Finding, Incentive, Plan, Report, Tolerances
+from .verification import verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TOLERANCES",
+    "Finding",
+    "Follower",
+    "Game",
+    "GameFileError",
+    "Incentive",
+    "InvalidGame",
+    "NoIncentive",
+    "NoPlan",
+    "Plan",
+    "Population",
+    "Report",
+    "SolverNotAvailable",
+    "StackpyomoError",
+    "Tolerances",
+    "affine_incentive",
+    "leader_optimal",
+    "read_game",
+    "verify",
+]

@@ -1,0 +1,302 @@
+"""What ``game.check()`` finds before anything is solved, each finding named by component."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyomo.environ as pyo
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.var import VarData
+
+from .convexity import Curvature, curvature, is_convex_feasible_set
+from .errors import InvalidGame
+from .results import Finding
+
+if TYPE_CHECKING:
+    from .games import Follower, Game, Leader
+
+__all__ = ["findings", "require", "variables_in"]
+
+
+def findings(game: Game) -> list[Finding]:
+    """Errors first, then what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""
+    errors = list(_errors(game))
+    if errors:
+        return errors
+    uses = _uses(game)
+    doubts: list[Finding] = []
+    doubts += _undeclared_aggregates(game, uses)
+    doubts += _shared_constraints(game)
+    for follower in game.followers.values():
+        doubts += _convexity(game, follower)
+    doubts += _idle_variables(game, uses)
+    return doubts
+
+
+def require(game: Game, *, leader_objective: bool = True) -> None:
+    """Raise :class:`InvalidGame` with the first error (and how many more there are), if there is one."""
+    found = list(_errors(game))
+    if leader_objective and game.leader.objective is None:
+        found.insert(0, _leader_objective(game))
+    if found:
+        more = f" (and {len(found) - 1} more: see game.check())" if len(found) > 1 else ""
+        raise InvalidGame(f"{found[0]}{more}")
+
+
+def _leader_objective(game: Game) -> Finding:
+    active = game.leader.active_objectives
+    if active:
+        names = ", ".join(o.name for o in active)
+        return _error(game.model.name, f"the leader has {len(active)} active objectives ({names}).", "Keep one.")
+    return _error(
+        game.model.name,
+        "the leader has no active objective.",
+        "Add one Objective to the model, outside every follower's Block.",
+    )
+
+
+def _error(component: str, message: str, remedy: str) -> Finding:
+    return Finding("error", component, message, remedy)
+
+
+def _errors(game: Game) -> Iterator[Finding]:
+    if len(game.leader.active_objectives) > 1:
+        yield _leader_objective(game)
+    for follower in game.followers.values():
+        yield from _follower_errors(follower)
+    for player in (game.leader, *game.followers.values()):
+        yield from _unsupported(player)
+        yield from _bounds(player)
+    yield from _expression_errors(game)
+
+
+def _follower_errors(follower: Follower) -> Iterator[Finding]:
+    if not follower.declared:
+        yield _error(
+            follower.name,
+            "this follower owns no variable.",
+            "Declare its decisions as Vars on its Block.",
+        )
+    active = follower.active_objectives
+    if not active:
+        yield _error(
+            follower.name,
+            "this follower has no active objective.",
+            "Add exactly one Objective to its Block.",
+        )
+    elif len(active) > 1:
+        names = ", ".join(o.name for o in active)
+        yield _error(
+            follower.name,
+            f"this follower has {len(active)} active objectives ({names}).",
+            "Deactivate all but one.",
+        )
+    for var in follower.variables:
+        if not var.is_continuous():
+            yield _error(
+                var.name,
+                "a follower's variable is integer or binary; its optimality conditions do not exist.",
+                "Relax its domain or fix it.",
+            )
+
+
+def _unsupported(player: Leader) -> Iterator[Finding]:
+    for component in player.unsupported:
+        kind = component.ctype.__name__
+        yield _error(
+            component.name,
+            f"a {kind} is not handled: solvers drop it without a word.",
+            "Transform it into constraints first (TransformationFactory) or deactivate it.",
+        )
+
+
+def _bounds(player: Leader) -> Iterator[Finding]:
+    for var in player.variables:
+        try:
+            lower, upper = var.bounds
+        except ValueError as error:  # Pyomo refuses to read a NaN or wrong-signed infinite bound
+            yield _error(var.name, f"its bounds are not numbers ({error}).", "Correct the bound.")
+            continue
+        if lower is not None and upper is not None and lower > upper:
+            yield _error(
+                var.name,
+                f"its lower bound {lower:g} is above its upper bound {upper:g}.",
+                "Correct the bounds.",
+            )
+    for var in player.declared:
+        if var.fixed and (var.value is None or not math.isfinite(var.value)):
+            yield _error(var.name, f"it is fixed at {var.value}.", "Fix it at a number or unfix it.")
+
+
+def _expressions(player: Leader) -> Iterator[tuple[str, Any]]:
+    for objective in player.active_objectives:
+        yield objective.name, objective.expr
+    for constraint in player.constraints:
+        try:
+            yield constraint.name, constraint.expr
+        except ValueError:
+            yield constraint.name, math.nan
+
+
+def _expression_errors(game: Game) -> Iterator[Finding]:
+    """Numbers that are not finite, Params without value, Vars of another model: solvers pass over all three."""
+    known = {id(v) for v in game.variables_by_name.values()}
+    seen: set[int] = set()
+    for player in (game.leader, *game.followers.values()):
+        for name, expression in _expressions(player):
+            for leaf in _leaves(expression, seen):
+                problem = _leaf_problem(leaf, known)
+                if problem:
+                    yield _error(name, *problem)
+                    break
+        for constraint in player.constraints:
+            problem = _row_bound_problem(constraint)
+            if problem:
+                yield _error(constraint.name, problem, "Correct the data.")
+
+
+def _row_bound_problem(constraint: Any) -> str:
+    try:
+        lower, upper = constraint.lb, constraint.ub
+    except ValueError as error:
+        return f"its right-hand side is not a finite number ({error})."
+    if lower is not None and upper is not None and lower > upper:
+        return f"its lower limit {lower:g} is above its upper limit {upper:g}."
+    return ""
+
+
+def _leaf_problem(leaf: Any, known: set[int]) -> tuple[str, str] | None:
+    if leaf.__class__ in native_numeric_types:
+        if math.isfinite(leaf):
+            return None
+        return f"it holds the number {leaf}.", "Data must be finite; use None or no bound for 'unlimited'."
+    if leaf.is_variable_type():
+        if id(leaf) in known or leaf.fixed:
+            return None
+        return (
+            f"it uses the variable {leaf.name}, which is not an active part of this game's model.",
+            "Declare the Var on the model (or activate its Block).",
+        )
+    number = pyo.value(leaf, exception=False)
+    if number is None or not math.isfinite(number):
+        return f"the parameter {leaf.name} in it has the value {number}.", "Give it a finite value."
+    return None
+
+
+def _leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
+    """Numbers, Params and Vars of an expression; a shared named Expression is looked into once."""
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if node.__class__ in native_numeric_types:
+            yield node
+        elif not hasattr(node, "is_expression_type"):
+            continue
+        elif node.is_expression_type():
+            if node.is_named_expression_type():
+                if id(node) in seen:
+                    continue
+                seen.add(id(node))
+            stack.extend(node.args)
+        else:
+            yield node
+
+
+def variables_in(expression: Any, seen: set[int] | None = None) -> Iterator[VarData]:
+    """The Vars of an expression, fixed ones too, as often as they occur (lazily: the first costs next to nothing)."""
+    for leaf in _leaves(expression, set() if seen is None else seen):
+        if leaf.__class__ not in native_numeric_types and leaf.is_variable_type():
+            yield leaf
+
+
+def _uses(game: Game) -> set[int]:
+    """Every Var that some active objective or constraint of the game holds."""
+    seen: set[int] = set()
+    players = (game.leader, *game.followers.values())
+    return {
+        id(var) for p in players for _, expression in _expressions(p) for var in variables_in(expression, seen)
+    }
+
+
+def _undeclared_aggregates(game: Game, uses: set[int]) -> Iterator[Finding]:
+    """A leader's equality that ties one of his variables to follower actions reads like an aggregate."""
+    declared = {id(c) for c in game.aggregates}
+    felt = {
+        id(v)
+        for f in game.followers.values()
+        for _, expression in _expressions(f)
+        for v in variables_in(expression)
+        if id(v) not in game.owners
+    }
+    for constraint in game.leader.constraints:
+        if not constraint.equality or id(constraint) in declared:
+            continue
+        variables = {id(v): v for v in variables_in(constraint.expr) if not v.fixed}
+        mine = [v for key, v in variables.items() if key not in game.owners and key in felt]
+        if mine and any(key in game.owners for key in variables):
+            yield Finding(
+                "warning",
+                constraint.name,
+                f"it ties {mine[0].name} to follower actions, and followers feel {mine[0].name}, but it is not an aggregate: "
+                "each follower takes it as given.",
+                f"Pass aggregates=[model.{constraint.name}] if a deviation should move it.",
+            )
+
+
+def _shared_constraints(game: Game) -> Iterator[Finding]:
+    for follower in game.followers.values():
+        for constraint in follower.constraints:
+            owners = {game.owners.get(id(v)) for v in variables_in(constraint.expr) if not v.fixed}
+            others = sorted(owner for owner in owners if owner not in (None, follower.name))
+            if others:
+                yield Finding(
+                    "info",
+                    constraint.name,
+                    f"this constraint of {follower.name} also holds variables of {', '.join(others[:3])} "
+                    "(a generalised Nash game: each follower has its own multiplier).",
+                    "",
+                )
+
+
+def _convexity(game: Game, follower: Follower) -> Iterator[Finding]:
+    objective = follower.objective
+    if objective is None:
+        return
+    variables = follower.variables
+    proof = curvature(follower.sign * objective.expr, variables)
+    wanted = "concave (it is maximised)" if follower.sign < 0 else "convex"
+    if proof.curvature is Curvature.NONCONVEX or proof.curvature is Curvature.CONCAVE:
+        yield Finding(
+            "warning",
+            objective.name,
+            f"proved not {wanted} in the follower's own variables ({proof.method}).",
+            "A first-order condition is not enough for it; read its certificate in the report.",
+        )
+    elif proof.curvature is Curvature.UNKNOWN:
+        yield Finding(
+            "warning",
+            objective.name,
+            f"convexity not certified: not proved {wanted} in the follower's own variables.",
+            "Its best response will be searched from several starts unless the announced strategy makes it provably convex.",
+        )
+    for constraint in follower.constraints:
+        if is_convex_feasible_set(constraint, variables).curvature is not Curvature.CONVEX:
+            yield Finding(
+                "warning",
+                constraint.name,
+                "convexity not certified: the follower's feasible set is not proved convex in its own variables.",
+                "Write it as an affine equality, convex ≤ constant or concave ≥ constant if it is one.",
+            )
+
+
+def _idle_variables(game: Game, uses: set[int]) -> Iterator[Finding]:
+    for name, var in game.variables_by_name.items():
+        if var.fixed:
+            yield Finding("info", name, f"fixed at {var.value:g}: it is data, nobody decides it.", "")
+        elif id(var) not in uses:
+            yield Finding(
+                "warning", name, "no active objective or constraint uses it.", "Remove it or use it."
+            )
+

@@ -1,0 +1,286 @@
+"""The command line: ``stackpyomo solve GAME`` and ``stackpyomo doctor``.
+
+Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
+standard error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import pyomo.environ as pyo
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from .errors import InvalidGame, NoIncentive, StackpyomoError
+from .gamefiles import read_game
+from .games import Game
+from .incentives import affine_incentive
+from .plans import leader_optimal
+from .programs import Program
+from .reports import page, show
+from .results import Incentive, Plan, Report
+from .solvers import SolverInfo, registry
+from .solvers import solve as run_solver
+from .verification import verify
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Incentive design in Stackelberg games, on Pyomo.",
+)
+
+
+def main() -> None:
+    """Entry point of the ``stackpyomo`` command."""
+    with _one_line_errors():
+        app()
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """A user's mistake is one message on standard error and exit code 2, never a traceback."""
+    try:
+        yield
+    except NoIncentive as error:
+        _complain(error)
+        sys.exit(1)
+    except StackpyomoError as error:
+        _complain(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stackpyomo: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _complain(error: Exception) -> None:
+    print(f"stackpyomo: {error}", file=sys.stderr)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"stackpyomo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Example: stackpyomo solve models/grid_prices.py --parameter posted_price=4 --json -"
+)
+def solve(
+    game: Annotated[Path, typer.Argument(help="A JSON game file, or a Python file with build().")],
+    solver: Annotated[str, typer.Option(help="auto, pounce, ipopt, cyipopt, highs, scip, …")] = "auto",
+    free: Annotated[
+        list[str] | None, typer.Option(help="Leader variable whose on-path value may be re-chosen.")
+    ] = None,
+    multipliers: Annotated[
+        str, typer.Option(help="zero, or free: lean on the followers' own constraints.")
+    ] = "zero",
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="name=value handed to build(); JSON or plain text.")
+    ] = None,
+    starts: Annotated[int, typer.Option(help="Starting points for the plan.", min=1)] = 1,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds for each solve of the plan.")] = None,
+    json_to: Annotated[
+        str | None, typer.Option("--json", help="Write one JSON document to this file; '-': standard output.")
+    ] = None,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")] = None,
+) -> None:
+    """Find the plan the leader wants, the incentive that makes the followers want it, and verify it."""
+    loaded, settings = _load(game, parameter or [])
+    plan = leader_optimal(loaded, solver=solver, starts=starts, time_limit=time_limit)
+    refused: NoIncentive | None = None
+    rule: Incentive | None = None
+    try:
+        rule = affine_incentive(
+            plan,
+            settings.get("OBSERVE", "actions"),
+            free=free if free else settings.get("FREE", ()),
+            multipliers=multipliers,
+            solver=solver,
+        )
+    except NoIncentive as error:
+        refused = error
+    report = verify(rule if rule is not None else plan, solver=solver)
+    _deliver(loaded, plan, rule, refused, report, settings, json_to, report_to)
+    raise typer.Exit(0 if rule is not None and report.ok else 1)
+
+
+def _deliver(
+    game: Game,
+    plan: Plan,
+    rule: Incentive | None,
+    refused: NoIncentive | None,
+    report: Report,
+    settings: dict[str, Any],
+    json_to: str | None,
+    report_to: Path | None,
+) -> None:
+    """Print or write the results; with ``--json -`` standard output holds the document and nothing else."""
+    if refused is not None:
+        _complain(refused)
+    document = {
+        "game": game.name,
+        "version": __version__,
+        "plan": plan.as_dict(),
+        "incentive": None if rule is None else rule.as_dict(),
+        "no_incentive": None if refused is None else {"message": str(refused), "reasons": refused.reasons},
+        "report": report.as_dict(),
+        "expected": settings.get("EXPECTED"),
+    }
+    if json_to is not None and json_to != "-":
+        _writable(Path(json_to), json.dumps(document, indent=2))
+    if report_to is not None:
+        with _said(report_to):
+            page(report_to, game.name, plan, rule, report)
+    if json_to == "-":
+        print(json.dumps(document, indent=2))
+    else:
+        show(Console(), plan, rule, report)
+
+
+def _writable(path: Path, text: str) -> None:
+    with _said(path):
+        path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidGame(f"{path}: cannot be written ({error.strerror}).") from None
+
+
+def _load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
+    """The game of a JSON or Python file, and the OBSERVE, FREE, EXPECTED the latter may set."""
+    if path.suffix != ".py":
+        if parameters:
+            raise InvalidGame(f"{path}: --parameter is for Python files with build(**parameters).")
+        return read_game(path), {}
+    module = _module(path)
+    build = getattr(module, "build", None)
+    if not callable(build):
+        raise InvalidGame(f"{path}: has no function build(); define build(**parameters) returning sp.Game.")
+    given = dict(_parameter(text) for text in parameters)
+    try:
+        game = build(**given)
+    except StackpyomoError:
+        raise
+    except Exception as error:
+        raise InvalidGame(f"{path}: build({_call(given)}) raised {type(error).__name__}: {error}") from None
+    if not isinstance(game, Game):
+        raise InvalidGame(f"{path}: build() returned {type(game).__name__}; return a stackpyomo Game.")
+    names = ("OBSERVE", "FREE", "EXPECTED")
+    return game, {name: getattr(module, name) for name in names if hasattr(module, name)}
+
+
+def _module(path: Path) -> ModuleType:
+    """Import a Python model file by its path, with its folder and its package importable."""
+    if not path.is_file():
+        raise InvalidGame(f"{path}: no such file.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise InvalidGame(f"{path}:{error.lineno}:{error.offset}: {error.msg}.") from None
+    except StackpyomoError:
+        raise
+    except Exception as error:
+        raise InvalidGame(f"{path}: importing it raised {type(error).__name__}: {error}") from None
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """name=value; the value is read as JSON (4, true, "x") where it is JSON, else as text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise InvalidGame(f"--parameter {text}: expected name=value.")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _call(given: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+
+@app.command(epilog="Example: stackpyomo doctor --json -")
+def doctor(
+    json_to: Annotated[str | None, typer.Option("--json", help="'-': print one JSON document.")] = None,
+) -> None:
+    """List every solver known, which are installed, and solve one tiny problem with each."""
+    rows = [_examine(info) for info in registry.values()]
+    if json_to is not None:
+        text = json.dumps({"version": __version__, "python": sys.version.split()[0], "solvers": rows}, indent=2)
+        if json_to == "-":
+            print(text)
+        else:
+            _writable(Path(json_to), text)
+    else:
+        table = Table("solver", "version", "classes", "tiny problem", "seconds", "what to do")
+        for row in rows:
+            table.add_row(
+                row["solver"],
+                row["version"] or "not installed",
+                " ".join(row["classes"]),
+                row["answer"],
+                "" if row["seconds"] is None else f"{row['seconds']:.2f}",
+                row["remedy"],
+            )
+        Console().print(table)
+    usable = any(row["answer"] == "correct" and "NLP" in row["classes"] for row in rows)
+    raise typer.Exit(0 if usable else 2)
+
+
+def _examine(info: SolverInfo) -> dict[str, Any]:
+    """min (x − 1)² + (y − 2)² s.t. x + y = 2 has the answer (1/2, 3/2)."""
+    version = info.version()
+    row: dict[str, Any] = {
+        "solver": info.name,
+        "version": version,
+        "classes": sorted(info.classes),
+        "answer": "",
+        "seconds": None,
+        "remedy": "" if version else info.install,
+    }
+    if version is None:
+        return row
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+    start = time.perf_counter()
+    solution = run_solver(Program((m.x - 1) ** 2 + (m.y - 2) ** 2, [m.x + m.y == 2]), info.name)
+    row["seconds"] = time.perf_counter() - start
+    right = solution.x is not None and sorted(round(float(v), 4) for v in solution.x) == [0.5, 1.5]
+    row["answer"] = "correct" if right else f"{solution.termination.value}: {solution.message}"
+    row["remedy"] = "" if right else info.install
+    return row
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Derivatives of all followers' problems at one point, from one Jacobian evaluation.
+
+Every follower's objective and every constraint of every follower is a row of one problem. At a point its Jacobian holds
+all the partial gradients; own derivatives are completed by what a follower's action does to aggregates:
+
+    a_k = ∂J_k/∂u_k + (∂J_k/∂z) · dz/du_k        b_k = ∂J_k/∂u_0
+
+all in minimise form (a maximised objective is negated), with dz/du_k the member's share (``Game.responses``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.var import VarData
+from scipy import sparse
+
+from .checks import variables_in
+from .games import Game
+from .programs import Program, timed
+
+__all__ = ["Derivatives", "FollowerRows"]
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Values and derivatives of the followers' rows at one point (F followers, A actions, C constraints, L leader)."""
+
+    objectives: np.ndarray
+    """(F) every follower's objective, in the sense its user wrote."""
+    own: np.ndarray
+    """(A) a: derivative of its owner's cost with respect to each action, aggregates moving along."""
+    leader: sparse.csr_array
+    """(F × L) b: derivative of each follower's cost with respect to the leader's instruments."""
+    bodies: np.ndarray
+    """(C) every follower constraint's body."""
+    own_rows: sparse.csr_array
+    """(C × A) derivative of each constraint's body with respect to its owner's actions, aggregates moving along."""
+    leader_rows: sparse.csr_array
+    """(C × L) derivative of each constraint's body with respect to the leader's instruments."""
+
+
+class FollowerRows:
+    """The rows of all followers, written once; :meth:`at` evaluates them at any point.
+
+    ``instruments`` are the leader's variables (aggregates left out) that some follower's problem holds.
+    """
+
+    def __init__(self, game: Game) -> None:
+        self.seconds: dict[str, float] = {}
+        self.game = game
+        self.followers = list(game.followers.values())
+        self.constraints: list[ConstraintData] = [c for f in self.followers for c in f.constraints]
+        self.constraint_owners = np.repeat(
+            np.arange(len(self.followers)), [len(f.constraints) for f in self.followers]
+        )
+        expressions: list[Any] = [f.objective.expr for f in self.followers if f.objective is not None]
+        expressions += [c.body for c in self.constraints]
+        self._constants = {i: e for i, e in enumerate(expressions) if _is_constant(e)}
+        # Rows need a bound to be written: expr ≤ 0 puts minus the constant part of expr there, so expr = row − bound.
+        self._program = Program(
+            0.0,
+            [pyo.Constraint.Skip if i in self._constants else e <= 0 for i, e in enumerate(expressions)],
+            seconds=self.seconds,
+        )
+        self._count = len(expressions)
+        self._split()
+
+    def _split(self) -> None:
+        game = self.game
+        with timed(self.seconds, "build"):
+            self.actions = game.actions
+            self.owners = game.action_owners
+            self.responses = game.responses()
+            action = {id(v): i for i, v in enumerate(self.actions)}
+            aggregate = {id(v): i for i, v in enumerate(self.responses.variables)}
+            variables = self._program.variables
+            self.instruments: list[VarData] = [
+                v for v in variables if id(v) not in game.owners and id(v) not in aggregate
+            ]
+            instrument = {id(v): i for i, v in enumerate(self.instruments)}
+            maps = (action, aggregate, instrument)
+            self._selectors = [_selector(variables, places) for places in maps]
+
+    def at(self, values: Mapping[str, float]) -> Derivatives:
+        """Evaluate at {variable name: value}: one Jacobian, whatever the number of followers."""
+        program = self._program
+        problem = program.problem
+        x = program.vector(values, self.game.names)
+        bodies = np.zeros(self._count)
+        bodies[program.rows] = np.asarray(problem.constraints(x)) - program.row_bounds[1]
+        for row, expression in self._constants.items():
+            bodies[row] = pyo.value(expression)
+        jacobian = _scattered(program.jacobian(x), program.rows, self._count)
+        by_action, by_aggregate, by_instrument = (jacobian @ s for s in self._selectors)
+        split = len(self.followers)
+        row_owners = np.concatenate([np.arange(split), self.constraint_owners])
+        own = self._own(by_action.tocoo(), by_aggregate.tocoo(), row_owners)
+        signs = np.array([f.sign for f in self.followers], dtype=float)
+        gradients = own[:split].tocoo()
+        a = np.zeros(len(self.actions))
+        np.add.at(a, gradients.col, signs[gradients.row] * gradients.data)
+        return Derivatives(
+            objectives=bodies[:split],
+            own=a,
+            leader=sparse.csr_array(by_instrument[:split].multiply(signs[:, np.newaxis])),
+            bodies=bodies[split:],
+            own_rows=own[split:],
+            leader_rows=sparse.csr_array(by_instrument[split:]),
+        )
+
+    def scale(self, here: Derivatives) -> np.ndarray:
+        """Per follower the largest derivative of its cost, at least 1: what "zero" is measured against."""
+        scale = np.ones(len(self.followers))
+        np.maximum.at(scale, self.owners, np.abs(here.own))
+        entries = here.leader.tocoo()
+        np.maximum.at(scale, entries.row, np.abs(entries.data))
+        return scale
+
+    def _own(self, direct: Any, through: Any, row_owners: np.ndarray) -> sparse.csr_array:
+        """Keep what belongs to each row's owner, and add what its actions do through aggregates."""
+        mine = self.owners[direct.col] == row_owners[direct.row]
+        rows, columns, values = direct.row[mine], direct.col[mine], direct.data[mine]
+        moved = _joined(through, row_owners, self.responses.moves.tocoo(), self.owners)
+        entries = [np.concatenate(pair) for pair in zip((rows, columns, values), moved, strict=True)]
+        shape = (len(row_owners), len(self.actions))
+        return sparse.csr_array((entries[2], (entries[0], entries[1])), shape=shape)
+
+
+def _joined(
+    through: Any, row_owners: np.ndarray, moves: Any, owners: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Entries of (∂row/∂z)(dz/du) restricted to the row's owner, without forming the dense product."""
+    width = int(owners.max(initial=0)) + 1
+    keys = moves.row.astype(np.int64) * width + owners[moves.col]
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    wanted = through.row * 0 + through.col.astype(np.int64) * width + row_owners[through.row]
+    start, stop = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
+    counts = stop - start
+    source = np.repeat(np.arange(len(counts)), counts)
+    offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    target = order[np.repeat(start, counts) + offset]
+    return through.row[source], moves.col[target], through.data[source] * moves.data[target]
+
+
+def _is_constant(expression: Any) -> bool:
+    return all(var.fixed for var in variables_in(expression))
+
+
+def _selector(variables: Sequence[VarData], places: Mapping[int, int]) -> sparse.csr_array:
+    """(variables × places) 0/1 matrix that picks the columns of one kind."""
+    found = [(row, places[id(v)]) for row, v in enumerate(variables) if id(v) in places]
+    rows, columns = (list(part) for part in zip(*found, strict=True)) if found else ([], [])
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(variables), len(places)))
+
+
+def _scattered(matrix: sparse.csr_array, rows: np.ndarray, count: int) -> sparse.csr_array:
+    """The same entries with row i put at rows[i] of ``count`` rows."""
+    entries = matrix.tocoo()
+    return sparse.csr_array(
+        (entries.data, (rows[entries.row], entries.col)), shape=(count, matrix.shape[1])
+    )

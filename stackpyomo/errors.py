@@ -1,0 +1,59 @@
+"""The project's own errors.
+
+Every error a user can cause says what is wrong, with which component, and what to do next.
+Nothing else in the package raises a bare ``ValueError`` at a user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = [
+    "GameFileError",
+    "InvalidGame",
+    "NoIncentive",
+    "NoPlan",
+    "SolverNotAvailable",
+    "StackpyomoError",
+]
+
+
+class StackpyomoError(Exception):
+    """Base of every error raised on purpose by stackpyomo."""
+
+
+class InvalidGame(StackpyomoError, ValueError):
+    """The game, or an argument that refers to it, cannot be used as it stands."""
+
+
+class GameFileError(InvalidGame):
+    """A game file cannot be read; the message begins ``path:line:column:`` where these are known."""
+
+    def __init__(
+        self, message: str, *, path: str = "", line: int | None = None, column: int | None = None
+    ) -> None:
+        self.path, self.line, self.column = path, line, column
+        place = ":".join(str(part) for part in (path or None, line, column) if part is not None)
+        super().__init__(f"{place}: {message}" if place else message)
+
+
+class SolverNotAvailable(StackpyomoError):
+    """The solver asked for is unknown, or known and not installed; the message says what to install."""
+
+
+class NoPlan(StackpyomoError):
+    """No plan was found. ``termination`` is why the solver stopped ("infeasible", "unbounded", "failed", ...)."""
+
+    def __init__(self, message: str, *, termination: str) -> None:
+        self.termination = termination
+        super().__init__(message)
+
+
+class NoIncentive(StackpyomoError):
+    """No valid gain exists. ``reasons`` maps follower name -> why, ``residuals`` -> ‖a + Qᵀb‖ that remains."""
+
+    def __init__(
+        self, message: str, *, reasons: Mapping[str, str], residuals: Mapping[str, float]
+    ) -> None:
+        self.reasons, self.residuals = dict(reasons), dict(residuals)
+        super().__init__(message)

@@ -1,0 +1,406 @@
+"""Games: a leader's Pyomo model and the Blocks in it that are selfish followers.
+
+A Game only points into the user's model. Structure (which components exist, who owns them) is read when the Game is
+made; values, bounds, Params, ``fixed`` and ``active`` flags are read when they are used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.block import BlockData
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.objective import ObjectiveData
+from pyomo.core.base.var import VarData
+from pyomo.repn import generate_standard_repn
+from scipy import sparse
+from scipy.sparse.linalg import splu, spsolve
+
+from .checks import findings, require
+from .errors import InvalidGame
+from .results import Finding
+
+__all__ = ["Aggregates", "Follower", "Game", "Leader", "Population"]
+
+_IGNORED = (
+    pyo.Param,
+    pyo.Set,
+    pyo.RangeSet,
+    pyo.Expression,
+    pyo.Suffix,
+    pyo.BuildAction,
+    pyo.BuildCheck,
+)
+
+
+@dataclass(frozen=True)
+class Population:
+    """``block`` stands for ``size`` identical followers; size is an integer ≥ 1 or ``math.inf``.
+
+    Raises :class:`InvalidGame` for any other size.
+    """
+
+    block: Any
+    size: float = 1
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.size, (int, np.integer)) and not isinstance(self.size, bool)
+        if not (whole and self.size >= 1) and self.size != math.inf:
+            raise InvalidGame(
+                f"{getattr(self.block, 'name', self.block)}: a population's size is an integer ≥ 1 or math.inf, "
+                f"not {self.size!r}."
+            )
+
+
+@dataclass(eq=False)
+class Leader:
+    """The components of the model that no follower's Block holds."""
+
+    name: str
+    declared: list[VarData] = field(default_factory=list, repr=False)
+    objectives: list[ObjectiveData] = field(default_factory=list, repr=False)
+    rows: list[ConstraintData] = field(default_factory=list, repr=False)
+    unsupported: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def variables(self) -> list[VarData]:
+        """What the player decides: its Vars that are not fixed."""
+        return [v for v in self.declared if not v.fixed]
+
+    @property
+    def constraints(self) -> list[ConstraintData]:
+        """Its active constraints."""
+        return [c for c in self.rows if c.active]
+
+    @property
+    def active_objectives(self) -> list[ObjectiveData]:
+        """Its active objectives; exactly one in a sound game."""
+        return [o for o in self.objectives if o.active]
+
+    @property
+    def objective(self) -> ObjectiveData | None:
+        """Its one active objective, None when there is none or more than one."""
+        active = self.active_objectives
+        return active[0] if len(active) == 1 else None
+
+    @property
+    def sign(self) -> int:
+        """+1 if the player minimises, −1 if it maximises: sign · objective is what everybody minimises."""
+        objective = self.objective
+        return -1 if objective is not None and objective.sense == pyo.maximize else 1
+
+
+@dataclass(eq=False)
+class Follower(Leader):
+    """A follower: its Vars, its Constraints and its one Objective live on ``block``; it stands for ``size`` players."""
+
+    block: Any = field(default=None, repr=False)
+    size: float = 1
+
+
+@dataclass(frozen=True)
+class Aggregates:
+    """How aggregate variables follow the actions: d(aggregate)/d(block's action), (aggregates × actions).
+
+    ``moves`` divides by the block's size: what one member's deviation does (0 in the mean field).
+    """
+
+    variables: list[VarData]
+    shares: sparse.csr_array
+    moves: sparse.csr_array
+
+
+class Game:
+    """One leader, many followers: ``Game(model, followers, aggregates=(), name=None)``.
+
+    followers: a Block, an indexed Block, or a list of these and of :class:`Population`. aggregates: equality constraints
+    of the leader that define aggregate variables (linear in follower actions). Raises :class:`InvalidGame` when an
+    argument is not what it should be; everything about the model itself is found by :meth:`check`.
+    """
+
+    def __init__(
+        self, model: Any, followers: Any, *, aggregates: Any = (), name: str | None = None
+    ) -> None:
+        if not isinstance(model, BlockData) or not model.is_constructed():
+            raise InvalidGame(
+                "Game(model, ...): the model must be a constructed pyomo ConcreteModel (or Block); "
+                "call model.create_instance() on an AbstractModel first."
+            )
+        self.model = model
+        self.name = name or model.name
+        self.metadata: dict[str, Any] = {}
+        populations = list(_populations(followers))
+        if not populations:
+            raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
+        roots = {id(p.block) for p in populations}
+        self.followers: dict[str, Follower] = {}
+        for population in populations:
+            follower = self._follower(population, roots)
+            if follower.name in self.followers:
+                raise InvalidGame(f"{follower.name}: this follower is given twice.")
+            self.followers[follower.name] = follower
+        self.leader = Leader("leader")
+        _collect(model, self.leader, roots)
+        self.aggregates = self._equalities(aggregates)
+
+    def _follower(self, population: Population, roots: set[int]) -> Follower:
+        block = population.block
+        ancestor = block.parent_block()
+        while ancestor is not None and ancestor is not self.model:
+            if id(ancestor) in roots:
+                raise InvalidGame(
+                    f"{block.name}: lies inside another follower ({ancestor.name}); make them siblings."
+                )
+            ancestor = ancestor.parent_block()
+        if ancestor is None:
+            raise InvalidGame(
+                f"{block.name}: is not a Block of the model {self.model.name!r}; add it to the model first."
+            )
+        if not block.active:
+            raise InvalidGame(
+                f"{block.name}: is deactivated; activate it or leave it out of followers=."
+            )
+        follower = Follower(block.name, block=block, size=population.size)
+        _collect(block, follower, roots - {id(block)})
+        return follower
+
+    def _equalities(self, aggregates: Any) -> list[ConstraintData]:
+        found: list[ConstraintData] = []
+        listed = aggregates if isinstance(aggregates, (list, tuple, set)) else [aggregates]
+        leaders = {id(c) for c in self.leader.rows}
+        for item in listed:
+            if getattr(item, "ctype", None) is not pyo.Constraint:
+                raise InvalidGame(f"aggregates={item}: expected an equality Constraint of the leader's model.")
+            found.extend(item.values() if item.is_indexed() else [item])
+        for constraint in found:
+            if not constraint.equality or id(constraint) not in leaders:
+                raise InvalidGame(
+                    f"{constraint.name}: an aggregate is defined by an equality Constraint outside every follower's Block."
+                )
+        return found
+
+    @property
+    def actions(self) -> list[VarData]:
+        """Every follower's variables that are not fixed, follower by follower: the columns of gains and shares."""
+        return [v for f in self.followers.values() for v in f.variables]
+
+    @property
+    def action_owners(self) -> np.ndarray:
+        """For each action the number of the follower that owns it."""
+        counts = [len(f.variables) for f in self.followers.values()]
+        return np.repeat(np.arange(len(counts)), counts)
+
+    @property
+    def action_sizes(self) -> list[float]:
+        """For each action the size of the population it belongs to."""
+        return [f.size for f in self.followers.values() for _ in f.variables]
+
+    @cached_property
+    def variables_by_name(self) -> dict[str, VarData]:
+        """Every Var of leader and followers, fixed ones included."""
+        players = (self.leader, *self.followers.values())
+        return dict(_named(v for player in players for v in player.declared))
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """id(Var) → its name."""
+        return {id(var): name for name, var in self.variables_by_name.items()}
+
+    @cached_property
+    def owners(self) -> dict[int, str]:
+        """id(Var) → the name of the follower that owns it (the leader's are absent)."""
+        return {id(v): f.name for f in self.followers.values() for v in f.declared}
+
+    def component(self, name: str) -> Any:
+        """The model's component of that name; raises :class:`InvalidGame` if there is none."""
+        found = self.model.find_component(name)
+        if found is None:
+            raise InvalidGame(f"{name}: the model {self.name!r} has no component of that name.")
+        return found
+
+    def aggregate_variables(self) -> list[VarData]:
+        """The variables that the aggregate constraints define."""
+        return self.responses().variables if self.aggregates else []
+
+    def responses(self) -> Aggregates:
+        """d(aggregates)/d(actions) from A·dz + B·du = 0. Raises :class:`InvalidGame` unless A is square, invertible."""
+        actions = self.actions
+        column = {id(v): i for i, v in enumerate(actions)}
+        variables: list[VarData] = []
+        position: dict[int, int] = {}
+        left: list[tuple[int, int, float]] = []
+        right: list[tuple[int, int, float]] = []
+        for row, constraint in enumerate(self.aggregates):
+            repn = generate_standard_repn(constraint.body, quadratic=False)
+            if not repn.is_linear():
+                raise InvalidGame(
+                    f"{constraint.name}: an aggregate must be linear in the followers' actions; "
+                    "keep the nonlinear part in the objectives."
+                )
+            for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
+                if id(var) in column:
+                    right.append((row, column[id(var)], coefficient))
+                else:
+                    place = position.setdefault(id(var), len(variables))
+                    if place == len(variables):
+                        variables.append(var)
+                    left.append((row, place, coefficient))
+        shares = self._solved(left, right, variables, len(actions))
+        inverse = np.array([1.0 / size for size in self.action_sizes])
+        moves = sparse.csr_array(shares.multiply(inverse[np.newaxis, :]))
+        moves.eliminate_zeros()
+        return Aggregates(variables, shares, moves)
+
+    def _solved(
+        self,
+        left: Sequence[tuple[int, int, float]],
+        right: Sequence[tuple[int, int, float]],
+        variables: Sequence[VarData],
+        columns: int,
+    ) -> sparse.csr_array:
+        rows = len(self.aggregates)
+        if rows == 0:
+            return sparse.csr_array((0, columns))
+        names = ", ".join(c.name for c in self.aggregates[:4])
+        if len(variables) != rows:
+            held = ", ".join(v.name for v in variables[:6]) or "none"
+            raise InvalidGame(
+                f"{names}: {rows} aggregate constraint(s) must define {rows} aggregate variable(s) that no follower owns, "
+                f"but hold {len(variables)} ({held}). Fix the others or move them out."
+            )
+        matrix = _sparse(left, (rows, rows)).tocsc()
+        try:
+            splu(matrix)
+        except RuntimeError:
+            raise InvalidGame(f"{names}: these constraints do not determine their aggregate variables.") from None
+        moved = -_sparse(right, (rows, columns))
+        diagonal = matrix.diagonal()
+        if matrix.nnz == rows and (diagonal != 0).all():
+            return sparse.csr_array(moved.multiply(1.0 / diagonal[:, np.newaxis]))
+        return sparse.csr_array(spsolve(matrix, moved.tocsc()))
+
+    def with_sizes(self, sizes: Mapping[str, float]) -> Game:
+        """The same model with other population sizes; raises :class:`InvalidGame` for an unknown follower."""
+        unknown = [name for name in sizes if name not in self.followers]
+        if unknown:
+            raise InvalidGame(f"{unknown[0]}: not a follower of this game ({', '.join(list(self.followers)[:6])}).")
+        populations = [
+            Population(f.block, sizes.get(name, f.size)) for name, f in self.followers.items()
+        ]
+        return Game(self.model, populations, aggregates=self.aggregates, name=self.name)
+
+    def check(self) -> list[Finding]:
+        """Everything worth knowing before solving, each by component: see :mod:`stackpyomo.checks`."""
+        return findings(self)
+
+    def require_sound(self) -> None:
+        """Raise one :class:`InvalidGame` if :meth:`check` would find an error (convexity is not looked at)."""
+        require(self)
+
+    def current_values(self) -> dict[str, float]:
+        """The model's current values, by name; raises :class:`InvalidGame` naming the first Var without one."""
+        values: dict[str, float] = {}
+        for name, var in self.variables_by_name.items():
+            number = var.value
+            if number is None or not math.isfinite(number):
+                raise InvalidGame(
+                    f"{name}: has the value {number}, where a finite one is needed. "
+                    f"Set it, e.g. model.{name}.set_value(0)."
+                )
+            values[name] = float(number)
+        return values
+
+    def objective_value(self, player: Leader) -> float:
+        """The player's objective at the model's current values, in the sense the user wrote."""
+        if player.objective is None:
+            return math.nan
+        return float(pyo.value(player.objective.expr))
+
+    def violation(self, values: Mapping[str, float] | None = None) -> float:
+        """The largest violation of any bound or active constraint at the model's current values."""
+        players = (self.leader, *self.followers.values())
+        gaps = [0.0]
+        for player in players:
+            for constraint in player.constraints:
+                body = pyo.value(constraint.body)
+                gaps += [body - constraint.ub] if constraint.ub is not None else []
+                gaps += [constraint.lb - body] if constraint.lb is not None else []
+            for var in player.variables:
+                gaps += [var.value - var.ub] if var.ub is not None else []
+                gaps += [var.lb - var.value] if var.lb is not None else []
+        return float(max(gaps))
+
+    def write(self, path: str | Path) -> None:
+        """Write the game as ``stackpyomo-game/1``; raises :class:`InvalidGame` for what the format cannot say."""
+        from .gamefiles import write_game  # the one import to the right: reading needs Game
+
+        write_game(self, path)
+
+    def __repr__(self) -> str:
+        return f"Game({self.name!r}, {len(self.followers)} followers, {len(self.leader.variables)} leader variables)"
+
+
+def _populations(followers: Any) -> Iterator[Population]:
+    """Blocks, indexed Blocks, Populations and lists of them, flattened."""
+    if isinstance(followers, Population):
+        for member in _populations(followers.block):
+            yield Population(member.block, followers.size)
+    elif getattr(followers, "ctype", None) is pyo.Block:
+        if followers.is_indexed():
+            yield from (Population(block) for block in followers.values())
+        else:
+            yield Population(followers)
+    elif isinstance(followers, Iterable) and not isinstance(followers, (str, Mapping)):
+        for item in followers:
+            yield from _populations(item)
+    else:
+        raise InvalidGame(
+            f"followers={followers}: expected a pyomo Block, an indexed Block, a Population, or a list of these."
+        )
+
+
+def _collect(root: Any, player: Leader, others: set[int]) -> None:
+    """Put every Var, Objective and Constraint below ``root``, but not below ``others``, on ``player``."""
+    stack = [root]
+    while stack:
+        block = stack.pop()
+        for component in block.component_map().values():
+            if component.is_reference():
+                continue
+            kind = component.ctype
+            if kind is pyo.Var:
+                player.declared.extend(component.values())
+            elif kind is pyo.Constraint:
+                player.rows.extend(component.values())
+            elif kind is pyo.Objective:
+                player.objectives.extend(component.values())
+            elif kind is pyo.Block:
+                stack.extend(b for b in component.values() if b.active and id(b) not in others)
+            elif kind not in _IGNORED and getattr(component, "active", False):
+                player.unsupported.append(component)
+
+
+def _named(variables: Iterable[VarData]) -> Iterator[tuple[str, VarData]]:
+    """(name, Var), asking each block for its own name once: ``Var.name`` walks to the root every time."""
+    prefixes: dict[int, str] = {}
+    for var in variables:
+        block = var.parent_block()
+        prefix = prefixes.get(id(block))
+        if prefix is None:
+            root = block.parent_block() is None
+            prefix = prefixes[id(block)] = "" if root else f"{block.name}."
+        yield prefix + var.local_name, var
+
+
+def _sparse(
+    entries: Sequence[tuple[int, int, float]], shape: tuple[int, int]
+) -> sparse.csr_array:
+    rows, columns, values = (list(part) for part in zip(*entries, strict=True)) if entries else ([], [], [])
+    return sparse.csr_array((values, (rows, columns)), shape=shape)

@@ -1,0 +1,210 @@
+"""Incentives: the affine strategy that makes a plan every follower's best response.
+
+With a_k, b_k the derivatives of follower k's cost at the plan with respect to its own actions and to the leader's
+(THEORY: Zheng–Başar–Cruz 1984; arXiv 2207.10611), a strategy u0 = u0* + Σ Q_k (u_k − u_k*) leaves follower k without a
+first-order reason to deviate iff
+
+    a_k + G_kᵀλ_k + Q_kᵀ b_k = 0,   λ_k the multipliers of its own constraints in the COMPOSED problem.
+
+λ_k is never the dual of the leader's problem. multipliers="zero" sets it to 0; "free" takes the λ_k that needs least gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.common.collections import ComponentMap
+from pyomo.core.base.var import VarData
+from scipy import sparse
+
+from .derivatives import Derivatives, FollowerRows
+from .errors import InvalidGame, NoIncentive
+from .games import Game
+from .multipliers import least_slope
+from .offsets import choose_offsets
+from .programs import timed
+from .results import TOLERANCES, Incentive, Plan
+
+__all__ = ["affine_incentive"]
+
+
+def affine_incentive(
+    plan: Plan,
+    observe: Any = "actions",
+    *,
+    free: Any = (),
+    energy: Any = None,
+    multipliers: str = "zero",
+    solver: str = "auto",
+) -> Incentive:
+    """Least-energy affine incentive at the plan: Q_k = −W⁻¹ b_k (a_k + G_kᵀλ_k)ᵀ / (b_kᵀ W⁻¹ b_k).
+
+    observe: "actions" (the leader sees every action). free: leader Vars whose on-path value may be chosen anew because
+    the leader's objective does not depend on them. energy: leader Var → weight W (1). multipliers: "zero" or "free".
+    Raises :class:`NoIncentive` naming every follower that cannot be induced, and :class:`InvalidGame`.
+    """
+    game = plan.attached()
+    _check_arguments(observe, multipliers)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "derivatives"):
+        rows = plan.rows if isinstance(plan.rows, FollowerRows) else FollowerRows(game)
+        weights = _weights(rows, energy)
+        chosen = _variables(game, free)
+        values = dict(plan.values)
+        here = rows.at(values)
+    if chosen:
+        with timed(seconds, "free"):
+            values.update(choose_offsets(rows, here, values, chosen, weights, multipliers, solver))
+            here = rows.at(values)
+    with timed(seconds, "incentive"):
+        return _design(plan, rows, here, values, weights, multipliers, chosen, seconds)
+
+
+def _check_arguments(observe: Any, multipliers: str) -> None:
+    if not (isinstance(observe, str) and observe == "actions"):
+        raise InvalidGame(
+            f"observe={observe!r}: only observe='actions' is known; use it, or wait for aggregate signals."
+        )
+    if multipliers not in ("zero", "free"):
+        raise InvalidGame(f"multipliers={multipliers!r}: choose 'zero' or 'free'.")
+
+
+def _variables(game: Game, components: Any) -> list[VarData]:
+    """Leader VarData from a Var, an indexed Var, a name, or a list of these."""
+    listed = components if isinstance(components, (list, tuple, set)) else [components]
+    found: list[VarData] = []
+    for item in listed:
+        component = game.component(item) if isinstance(item, str) else item
+        if getattr(component, "ctype", None) is not pyo.Var:
+            raise InvalidGame(f"{item}: expected a Var of the leader (or its name).")
+        members = component.values() if component.is_indexed() else [component]
+        for var in members:
+            if id(var) in game.owners or id(var) not in game.names:
+                raise InvalidGame(f"{var.name}: not a variable of the leader.")
+            if not var.fixed:
+                found.append(var)
+    return found
+
+
+def _weights(rows: FollowerRows, energy: Any) -> np.ndarray:
+    """Weight per instrument from a ComponentMap, (component, value) pairs, or a dict keyed by name."""
+    weights = np.ones(len(rows.instruments))
+    if energy is None:
+        return weights
+    place = {id(v): i for i, v in enumerate(rows.instruments)}
+    for key, weight in _pairs(energy):
+        if not weight > 0:
+            raise InvalidGame(f"energy: the weight of {key} must be positive, not {weight}.")
+        for var in _variables(rows.game, key):
+            if id(var) in place:
+                weights[place[id(var)]] = weight
+    return weights
+
+
+def _pairs(mapping: Any) -> Iterable[tuple[Any, float]]:
+    if isinstance(mapping, (ComponentMap, Mapping)):
+        return list(mapping.items())
+    return list(mapping)
+
+
+def _design(
+    plan: Plan,
+    rows: FollowerRows,
+    here: Derivatives,
+    values: Mapping[str, float],
+    weights: np.ndarray,
+    multipliers: str,
+    chosen: Sequence[VarData],
+    seconds: dict[str, float],
+) -> Incentive:
+    game, owners = rows.game, rows.owners
+    slope, held = here.own.copy(), {}
+    if multipliers == "free":
+        slope, held = least_slope(rows, here, values)
+    power = here.leader.power(2) @ (1.0 / weights)
+    scale = rows.scale(here)
+    induced = np.sqrt(power) > TOLERANCES.gradient * scale
+    _refuse(rows, here, slope, induced, scale, multipliers)
+    slope[~induced[owners]] = 0.0
+    matrix = _gains(here.leader, slope, owners, power, induced, weights)
+    left = np.abs(slope + _effect(matrix, here.leader, owners))
+    names = game.names
+    leader = [names[id(v)] for v in rows.instruments]
+    offset = {name: values[name] for name in leader}
+    offset.update({names[id(v)]: values[names[id(v)]] for v in chosen if id(v) in names})
+    signals = [names[id(v)] for v in rows.actions]
+    counts = np.bincount(owners, minlength=len(rows.followers))
+    return Incentive(
+        plan=plan,
+        leader=leader,
+        signals=signals,
+        matrix=matrix,
+        offset=offset,
+        targets={name: values[name] for name in signals},
+        residual=float(left.max(initial=0.0)),
+        rank=int(counts[induced].sum()),
+        freedom=int(((len(leader) - induced) * counts).sum()),
+        weights={n: float(w) for n, w in zip(leader, weights, strict=True) if w != 1.0},
+        multipliers=held,
+        gradients=here.leader,
+        owners=owners,
+        seconds=seconds,
+    )
+
+
+def _refuse(
+    rows: FollowerRows,
+    here: Derivatives,
+    slope: np.ndarray,
+    induced: np.ndarray,
+    scale: np.ndarray,
+    multipliers: str,
+) -> None:
+    """Raise :class:`NoIncentive` naming followers the leader has no grip on (b = 0) and who would deviate (a ≠ 0)."""
+    tempted = np.zeros(len(induced))
+    np.maximum.at(tempted, rows.owners, np.abs(slope))
+    lost = np.flatnonzero(~induced & (tempted > TOLERANCES.residual * scale))
+    if not len(lost):
+        return
+    reasons, residuals = {}, {}
+    for follower in lost:
+        name = rows.followers[follower].name
+        residuals[name] = float(tempted[follower])
+        reasons[name] = (
+            "zero gradient: at the plan its objective does not change with any leader variable (∇_{u0} J = 0), "
+            f"yet its own gradient is {tempted[follower]:.6g}"
+        )
+    first = rows.followers[lost[0]].name
+    more = f" (and {len(lost) - 1} more followers)" if len(lost) > 1 else ""
+    hint = "" if multipliers == "free" else ", or pass multipliers='free' if one of its own constraints holds it there"
+    raise NoIncentive(
+        f"No affine incentive: {first}: {reasons[first]}{more}. Let its objective depend on a leader variable there "
+        f"(a price, a toll){hint}.",
+        reasons=reasons,
+        residuals=residuals,
+    )
+
+
+def _gains(
+    leader: sparse.csr_array,
+    slope: np.ndarray,
+    owners: np.ndarray,
+    power: np.ndarray,
+    induced: np.ndarray,
+    weights: np.ndarray,
+) -> sparse.csc_array:
+    """Q, (leader × actions): column j of follower k is −W⁻¹ b_k slope_j / (b_kᵀ W⁻¹ b_k)."""
+    inverse = np.where(induced, 1.0 / np.where(induced, power, 1.0), 0.0)
+    directions = leader.multiply(inverse[:, np.newaxis]).multiply(1.0 / weights[np.newaxis, :])
+    matrix = sparse.csr_array(directions)[owners].multiply(-slope[:, np.newaxis])
+    matrix = sparse.csc_array(sparse.csr_array(matrix).T)
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _effect(matrix: sparse.csc_array, leader: sparse.csr_array, owners: np.ndarray) -> np.ndarray:
+    """Qᵀb for every action: how the leader's answer to it changes its owner's cost."""
+    return np.asarray(leader[owners].multiply(matrix.T.tocsr()).sum(axis=1)).ravel()

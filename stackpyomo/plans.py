@@ -1,0 +1,291 @@
+"""Plans: the point the leader would like best, everybody serving the leader's objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
+from pyomo.core.base.var import VarData
+from scipy.optimize import lsq_linear
+
+from .checks import require
+from .convexity import Curvature, curvature, is_convex_feasible_set
+from .derivatives import FollowerRows
+from .errors import NoPlan
+from .games import Game
+from .programs import Infeasible, Program, preserved_values, timed
+from .results import TOLERANCES, Plan
+from .solvers import Solution, Termination, choose, solve
+
+__all__ = ["leader_optimal"]
+
+
+def leader_optimal(
+    game: Game,
+    *,
+    solver: str = "auto",
+    starts: int = 1,
+    time_limit: float | None = None,
+    tee: bool = False,
+) -> Plan:
+    """The team optimum: min J0(u0, u1..uN) over all variables, subject to everybody's constraints.
+
+    ``starts`` > 1 tries further starting points within the bounds (a fixed random seed) and keeps the best feasible
+    answer; ``time_limit`` in seconds for each. ``quality`` is "optimal" only where the leader's problem is proved
+    convex, or a global solver closed its gap. Raises :class:`InvalidGame` for a game that cannot be used,
+    :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
+    """
+    choose(solver)
+    with PauseGC():  # many small objects, none of them garbage
+        require(game)
+        return _solved(game, solver, starts, time_limit, tee)
+
+
+def _solved(game: Game, solver: str, starts: int, time_limit: float | None, tee: bool) -> Plan:
+    seconds: dict[str, float] = {}
+    constraints = _all_constraints(game)
+    objective = game.leader.objective
+    sign = game.leader.sign
+    cost = objective.expr if sign > 0 else -objective.expr
+    try:
+        program = Program(cost, [c for _, c in constraints], seconds=seconds)
+    except Infeasible as error:
+        owner, constraint = constraints[error.row]
+        raise NoPlan(
+            f"{constraint.name} ({owner}): all its variables are fixed and it does not hold. Unfix one or correct it.",
+            termination="infeasible",
+        ) from None
+    log, solution = _best(program, game, solver, starts, time_limit, tee, seconds)
+    if solution.x is None or not solution.termination.solved:
+        _explain(game, program, solution)
+    with timed(seconds, "evaluate"):
+        return _plan(game, program, solution, log, seconds)
+
+
+def _all_constraints(game: Game) -> list[tuple[str, Any]]:
+    """(owner's name, constraint) of every active constraint."""
+    players = (game.leader, *game.followers.values())
+    return [(player.name, c) for player in players for c in player.constraints]
+
+
+def _best(
+    program: Program,
+    game: Game,
+    solver: str,
+    starts: int,
+    time_limit: float | None,
+    tee: bool,
+    seconds: dict[str, float],
+) -> tuple[list[dict[str, Any]], Solution]:
+    """Solve from the model's values, then from random points; the feasible answer of least cost wins."""
+    log: list[dict[str, Any]] = []
+    best: Solution | None = None
+    best_cost = math.inf
+    random = np.random.default_rng(0)
+    for start in range(max(1, starts)):
+        attempt = program if start == 0 else _restarted(program, random, seconds)
+        with timed(seconds, "solve"):
+            solution = solve(attempt, solver, time_limit=time_limit, tee=tee)
+        cost = _cost_of(program, solution)
+        log.append(
+            {
+                "start": start,
+                "solver": solution.solver,
+                "termination": solution.termination.value,
+                "message": solution.message,
+                "objective": game.leader.sign * cost if math.isfinite(cost) else None,
+                "seconds": round(solution.seconds, 6),
+            }
+        )
+        if best is None or cost < best_cost:
+            best, best_cost = solution, cost
+    assert best is not None
+    return log, best
+
+
+def _cost_of(program: Program, solution: Solution) -> float:
+    """The objective at a solved and feasible point, infinity otherwise."""
+    if solution.x is None or not solution.termination.solved:
+        return math.inf
+    if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
+        return math.inf
+    return float(program.problem.objective(solution.x))
+
+
+def _restarted(program: Program, random: np.random.Generator, seconds: dict[str, float]) -> Program:
+    """The same program written again from a random point of its box (±10 where there is no bound)."""
+    lower, upper = program.bounds
+    low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 20.0, -10.0))
+    high = np.where(np.isfinite(upper), upper, low + 20.0)
+    point = random.uniform(low, high)
+    with preserved_values(program.variables):
+        for var, value in zip(program.variables, point, strict=True):
+            var.set_value(value, skip_validation=True)
+        rows = [program.model.rows[int(i)] for i in sorted(program.model.rows)]
+        return Program(program.model.objective.expr, rows, seconds=seconds)
+
+
+def _plan(
+    game: Game, program: Program, solution: Solution, log: list[dict[str, Any]], seconds: dict[str, float]
+) -> Plan:
+    x = np.asarray(solution.x)
+    duals = solution.duals if solution.duals is not None else _recovered_duals(program, x)
+    residuals = program.residuals(x, duals)
+    values = _values(game, program.variables, x)
+    with timed(seconds, "rows"):
+        rows = FollowerRows(game)
+        objectives = rows.at(values).objectives
+    sign = game.leader.sign
+    names = [c.name for _, c in _all_constraints(game)]
+    plan = Plan(
+        values=values,
+        leader_objective=sign * float(program.problem.objective(x)),
+        follower_objectives=dict(zip(game.followers, map(float, objectives), strict=True)),
+        multipliers={
+            names[row]: sign * float(dual) for row, dual in zip(program.rows, duals, strict=True)
+        },
+        termination=solution.termination.value,
+        residuals=residuals.as_dict(),
+        seconds=seconds,
+        solver=solution.solver,
+        log=log,
+        game=game,
+        rows=rows,
+    )
+    _judge(plan, game, program, solution, x, duals)
+    return plan
+
+
+def _values(game: Game, variables: Sequence[VarData], x: np.ndarray) -> dict[str, float]:
+    """Solved values; fixed Vars keep theirs; Vars no row holds keep theirs too, or take the point of their box next to 0."""
+    solved = {id(v): float(value) for v, value in zip(variables, x, strict=True)}
+    values: dict[str, float] = {}
+    for name, var in game.variables_by_name.items():
+        number = solved.get(id(var), var.value)
+        values[name] = _nearest_to_zero(var) if number is None else float(number)
+    return values
+
+
+def _nearest_to_zero(var: VarData) -> float:
+    lower = -math.inf if var.lb is None else var.lb
+    upper = math.inf if var.ub is None else var.ub
+    return float(min(max(0.0, lower), upper))
+
+
+def _recovered_duals(program: Program, x: np.ndarray) -> np.ndarray:
+    """Row duals for solvers that give none: least squares on stationarity over active rows and bounds, signs kept."""
+    gradient = np.asarray(program.problem.gradient(x))
+    (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
+    body = np.asarray(program.problem.constraints(x)) if program.problem.m else np.zeros(0)
+    columns = np.hstack([program.jacobian(x).T.toarray(), np.eye(len(x))])
+    point = np.concatenate([body, x])
+    low, high = np.concatenate([floor, lower]), np.concatenate([ceiling, upper])
+    near = TOLERANCES.active * np.maximum(1.0, np.abs(point))
+    positive, negative = point - low <= near, high - point <= near
+    held = positive | negative
+    duals = np.zeros(len(point))
+    if held.any():
+        bounds = (np.where(negative[held], -np.inf, 0.0), np.where(positive[held], np.inf, 0.0))
+        duals[held] = lsq_linear(columns[:, held], gradient, bounds).x
+    return duals[: len(body)]
+
+
+def _judge(
+    plan: Plan, game: Game, program: Program, solution: Solution, x: np.ndarray, duals: np.ndarray
+) -> None:
+    """Set quality, bound, gap and ε0: "optimal" only with a proof of convexity or a closed global gap."""
+    residuals = plan.residuals
+    if residuals["feasibility"] > TOLERANCES.feasibility:
+        plan.quality = "infeasible"
+        return
+    plan.quality = "feasible"
+    sign, cost = game.leader.sign, float(program.problem.objective(x))
+    scale = max(1.0, abs(cost))
+    if math.isfinite(solution.bound) and "global" in choose(solution.solver).classes:
+        gap = max(0.0, cost - solution.bound)
+    elif _is_convex(game, program):
+        gap = program.proved_gap(x, duals, TOLERANCES.trust)
+    else:
+        return
+    plan.epsilon0 = gap
+    plan.bound, plan.gap = sign * (cost - gap), gap / scale
+    if gap <= TOLERANCES.stationarity * scale:
+        plan.quality = "optimal"
+
+
+def _is_convex(game: Game, program: Program) -> bool:
+    good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
+    if any(not v.is_continuous() for v in program.variables):
+        return False
+    if curvature(program.model.objective.expr).curvature not in good:
+        return False
+    return all(
+        is_convex_feasible_set(c).curvature is Curvature.CONVEX for _, c in _all_constraints(game)
+    )
+
+
+def _explain(game: Game, program: Program, solution: Solution) -> None:
+    """Raise :class:`NoPlan` saying why there is no plan, and whose constraints or variables are behind it."""
+    if solution.termination is Termination.UNBOUNDED:
+        raise NoPlan(_unbounded(game, program, solution), termination="unbounded")
+    if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
+        conflict = _conflict(game, program)
+        if conflict:
+            raise NoPlan(conflict, termination="infeasible")
+    raise NoPlan(
+        f"{solution.solver} found no plan: {solution.termination.value} ({solution.message}). "
+        "Try another solver=, starts=5, a longer time_limit=, or tee=True to see its log.",
+        termination=solution.termination.value,
+    )
+
+
+def _unbounded(game: Game, program: Program, solution: Solution) -> str:
+    """Name the unbounded variables that ran furthest away."""
+    lower, upper = program.bounds
+    free = np.flatnonzero(~(np.isfinite(lower) & np.isfinite(upper)))
+    if solution.x is not None and len(free):
+        free = free[np.argsort(-np.abs(solution.x[free]), kind="stable")]
+    shown = [
+        f"{game.names[id(v)]} ({game.owners.get(id(v), 'leader')})"
+        for v in (program.variables[i] for i in free[:4])
+    ]
+    return (
+        "The leader's objective improves without limit. Variables without a bound: "
+        f"{', '.join(shown) or 'none'}. Bound them or add the missing cost."
+    )
+
+
+def _conflict(game: Game, program: Program) -> str:
+    """Least total violation of the rows, bounds kept: rows with a multiplier there are the ones that contradict.
+
+    Empty if the rows can be met after all.
+    """
+    constraints = _all_constraints(game)
+    elastic = pyo.ConcreteModel()
+    elastic.over = pyo.Var(range(len(constraints)), bounds=(0, None), initialize=0)
+    elastic.under = pyo.Var(range(len(constraints)), bounds=(0, None), initialize=0)
+    rows = []
+    for i, (_, c) in enumerate(constraints):
+        if c.lb is not None:
+            rows.append((i, c.body + elastic.under[i] >= c.lb))
+        if c.ub is not None:
+            rows.append((i, c.body - elastic.over[i] <= c.ub))
+    relaxed = Program(pyo.quicksum([*elastic.over.values(), *elastic.under.values()]), [r for _, r in rows])
+    solution = solve(relaxed, "auto")
+    if solution.x is None or solution.duals is None or not solution.termination.solved:
+        return ""
+    if relaxed.problem.objective(solution.x) <= TOLERANCES.feasibility:
+        return ""
+    blamed = [rows[int(r)][0] for r, d in zip(relaxed.rows, solution.duals, strict=True) if abs(d) > 1e-4]
+    named = list(dict.fromkeys(f"{constraints[i][1].name} ({constraints[i][0]})" for i in blamed))
+    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
+    return (
+        f"No point satisfies all constraints. In conflict, together with the bounds of their variables: "
+        f"{', '.join(named[:6])}{more}. Relax one of them."
+    )
+
+

@@ -1,0 +1,240 @@
+"""Programs: one optimisation problem over borrowed Vars, written once as .nl, evaluated and solved from there.
+
+A Program is a new Pyomo model whose rows and objective refer to the user's Var objects; the user's model is not touched.
+POUNCE's reader gives values, Jacobian and Hessian of anything Pyomo's own NL writer can write, so the residuals of an
+answer are computed here, whoever found it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pounce
+import pyomo.environ as pyo
+from pyomo.common.errors import InfeasibleConstraintException
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.visitor import identify_variables
+from pyomo.repn.plugins.nl_writer import NLWriter
+from scipy import sparse
+
+__all__ = ["Infeasible", "Program", "Residuals", "preserved_values"]
+
+_UNLIMITED = 1e19
+"""POUNCE and Ipopt read bounds beyond this as none."""
+
+
+class Infeasible(Exception):
+    """A row without variables contradicts its bounds; ``row`` is its number among the rows given."""
+
+    def __init__(self, row: int) -> None:
+        self.row = row
+        super().__init__(f"row {row} is a constant outside its bounds")
+
+
+@contextmanager
+def preserved_values(variables: Iterable[VarData]) -> Iterator[None]:
+    """Restore values and stale flags of these Vars on the way out, whatever happened in between."""
+    held = [(var, var.value, var.stale) for var in variables]
+    try:
+        yield
+    finally:
+        for var, value, stale in held:
+            var.set_value(value, skip_validation=True)
+            var.stale = stale
+
+
+class Residuals:
+    """KKT residuals of a point: feasibility, stationarity, complementarity (largest of each).
+
+    ``by_variable`` and ``by_row`` keep the single ones, in the order of the program's variables and rows.
+    """
+
+    def __init__(self, by_variable: np.ndarray, by_row: np.ndarray, kinds: Mapping[str, float]) -> None:
+        self.by_variable, self.by_row = by_variable, by_row
+        self.feasibility = kinds["feasibility"]
+        self.stationarity = kinds["stationarity"]
+        self.complementarity = kinds["complementarity"]
+
+    def as_dict(self) -> dict[str, float]:
+        """The three largest residuals by name."""
+        return {
+            "feasibility": self.feasibility,
+            "stationarity": self.stationarity,
+            "complementarity": self.complementarity,
+        }
+
+
+class Program:
+    """min ``objective`` subject to ``constraints`` (Pyomo relations or ConstraintData); negate what is maximised.
+
+    ``variables`` and ``rows`` (numbers of the given constraints) are in the order of the .nl file. Raises
+    :class:`Infeasible` if a constraint holds no variable and is violated.
+    """
+
+    def __init__(
+        self,
+        objective: Any,
+        constraints: Sequence[Any] = (),
+        *,
+        seconds: dict[str, float] | None = None,
+    ) -> None:
+        self.seconds = seconds if seconds is not None else {}
+        with _timed(self.seconds, "build"):
+            self.model = pyo.ConcreteModel(name="program")
+            self.model.objective = pyo.Objective(expr=objective)
+            given = [getattr(c, "expr", c) for c in constraints]
+            self.model.rows = pyo.Constraint(range(len(given)), rule=lambda _, i: given[i])
+        with _timed(self.seconds, "write"):
+            self._write()
+
+    def _write(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="stackpyomo-"))
+        # An NlProblem goes on reading its file: the folder lives as long as this object, and no file is used twice.
+        self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.path = folder / "program.nl"
+        with self.path.open("w", newline="\n", encoding="utf-8") as stream:
+            try:
+                info = NLWriter().write(self.model, stream, linear_presolve=False, scale_model=False)
+            except InfeasibleConstraintException:
+                raise Infeasible(self._contradiction()) from None
+        self.variables: list[VarData] = list(info.variables)
+        self.rows = np.array([c.index() for c in info.constraints], dtype=int)
+        self.libraries: list[str] = list(info.external_function_libraries)
+
+    def _contradiction(self) -> int:
+        for index, row in self.model.rows.items():
+            if next(identify_variables(row.body, include_fixed=False), None) is None:
+                body = pyo.value(row.body)
+                if not (row.lb or -math.inf) <= body <= (math.inf if row.ub is None else row.ub):
+                    return int(index)
+        return 0
+
+    @cached_property
+    def problem(self) -> Any:
+        """The evaluable problem: objective, gradient, constraints, jacobian, hessian at any point."""
+        return pounce.read_nl(str(self.path))
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Variable bounds, ±inf where there is none."""
+        return _unlimited(self.problem.x_l), _unlimited(self.problem.x_u)
+
+    @cached_property
+    def row_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row bounds, ±inf where there is none."""
+        return _unlimited(self.problem.g_l), _unlimited(self.problem.g_u)
+
+    def jacobian(self, x: np.ndarray) -> sparse.csr_array:
+        """d(rows)/d(variables) at x, (rows × variables)."""
+        rows, columns = self.problem.jacobian_structure()
+        shape = (self.problem.m, self.problem.n)
+        return sparse.csr_array((self.problem.jacobian(x), (rows, columns)), shape=shape)
+
+    def vector(self, values: Mapping[str, float], names: Mapping[int, str]) -> np.ndarray:
+        """The point {name: value} in the order of this program's variables."""
+        return np.array([values[names[id(v)]] for v in self.variables], dtype=float)
+
+    def residuals(self, x: np.ndarray, duals: np.ndarray | None) -> Residuals:
+        """KKT residuals at x with row duals d(objective)/d(rhs); without duals stationarity is NaN.
+
+        A reduced cost or dual belongs to the bound it pushes against: |r| · distance counts as complementarity,
+        |r| itself as stationarity where that bound does not exist; the smaller of the two is taken.
+        """
+        problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
+        body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
+        outside = _outside(body, floor, ceiling)
+        beyond = _outside(x, lower, upper)
+        feasibility = float(max(outside.max(initial=0.0), beyond.max(initial=0.0)))
+        if duals is None:
+            kinds = {"feasibility": feasibility, "stationarity": math.nan, "complementarity": math.nan}
+            return Residuals(np.full(problem.n, math.nan), outside, kinds)
+        reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
+        still, slack = _pushed(reduced, x, lower, upper)
+        wrong, loose = _pushed(duals, body, floor, ceiling)
+        kinds = {
+            "feasibility": feasibility,
+            "stationarity": float(max(still.max(initial=0.0), wrong.max(initial=0.0))),
+            "complementarity": float(max(slack.max(initial=0.0), loose.max(initial=0.0))),
+        }
+        by_variable = np.maximum(np.maximum(still, slack), beyond)
+        return Residuals(by_variable, np.maximum(np.maximum(wrong, loose), outside), kinds)
+
+    def proved_gap(self, x: np.ndarray, duals: np.ndarray, trust: float) -> float:
+        """How much a CONVEX program can still improve on x, from its Lagrangian at x (0 ≤ gap, same units).
+
+        f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
+        |z − x| ≤ trust · max(1, |x|) where a variable has none.
+        """
+        problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
+        body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
+        reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
+        reach = trust * np.maximum(1.0, np.abs(x))
+        down = np.where(np.isfinite(lower), x - lower, reach)
+        up = np.where(np.isfinite(upper), upper - x, reach)
+        gain = np.where(reduced > 0, reduced * down, -reduced * up).clip(min=0.0).sum()
+        distance = np.where(duals > 0, body - floor, ceiling - body)
+        lost = np.abs(duals) * np.where(duals == 0.0, 0.0, np.maximum(distance, 0.0))
+        return float(gain + lost.sum())
+
+
+def _unlimited(bounds: Any) -> np.ndarray:
+    array = np.array(bounds, dtype=float)
+    array[array <= -_UNLIMITED] = -math.inf
+    array[array >= _UNLIMITED] = math.inf
+    return array
+
+
+def _outside(point: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Violation relative to max(1, |bound|)."""
+    below = np.where(np.isfinite(lower), lower - point, 0.0) / np.maximum(1.0, _finite(lower))
+    above = np.where(np.isfinite(upper), point - upper, 0.0) / np.maximum(1.0, _finite(upper))
+    return np.maximum(0.0, np.maximum(below, above))
+
+
+def _finite(bounds: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(bounds), np.abs(bounds), 0.0)
+
+
+def _pushed(
+    force: np.ndarray, point: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split |force| into (stationarity, complementarity) by the distance to the bound it pushes against."""
+    size = np.abs(force)
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(np.where(force > 0, point - lower, upper - point))
+    near = distance < 1.0
+    return np.where(near, 0.0, size), np.where(near, size * np.where(near, distance, 0.0), 0.0)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+timed: Callable[[dict[str, float], str], Any] = _timed
+"""``with timed(seconds, "stage"):`` adds the time spent to seconds["stage"]."""
+
+
+def amplfunc(libraries: Sequence[str]) -> dict[str, str]:
+    """The environment with AMPLFUNC naming the external function libraries a problem needs."""
+    environment = dict(os.environ)
+    if libraries:
+        known = environment.get("AMPLFUNC", "").split("\n")
+        environment["AMPLFUNC"] = "\n".join(filter(None, dict.fromkeys([*known, *libraries])))
+    return environment

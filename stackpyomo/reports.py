@@ -1,0 +1,78 @@
+"""Reports: how a solved game looks on a terminal and as an HTML page."""
+
+from __future__ import annotations
+
+import html
+import math
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .results import Incentive, Plan, Report
+
+__all__ = ["page", "show"]
+
+_SHOWN = 30
+
+
+def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -> None:
+    """Print plan, contract and report."""
+    console.print(_plan_table(plan))
+    if rule is not None:
+        console.print(Text(str(rule)))
+    console.print(_report_table(report))
+    console.print(Text(report.verdict, style="bold green" if report.ok else "bold red"))
+
+
+def _plan_table(plan: Plan) -> Table:
+    proof = "" if math.isnan(plan.epsilon0) else f", within {plan.epsilon0:.1e} of the optimum"
+    title = f"Plan: leader's objective {plan.leader_objective:.8g} ({plan.quality}{proof})"
+    table = Table("variable", "value", title=title, title_justify="left")
+    table.columns[1].justify = "right"
+    for name, value in list(plan.values.items())[:_SHOWN]:
+        table.add_row(Text(name), f"{value:.8g}")
+    if len(plan.values) > _SHOWN:
+        table.add_row(f"… {len(plan.values) - _SHOWN} more", "")
+    return table
+
+
+def _report_table(report: Report) -> Table:
+    noted = bool(report.note.any())
+    headings = ["follower", "objective", "regret", "certificate", *(["note"] if noted else [])]
+    title = f"Every follower re-solved ({report.solver})"
+    table = Table(*headings, title=title, title_justify="left")
+    for name in list(report.regret.index)[:_SHOWN]:
+        cells = [
+            Text(str(name)),
+            f"{report.objective[name]:.8g}",
+            f"{report.regret[name]:.1e}",
+            str(report.certificate[name]),
+        ]
+        table.add_row(*cells, *([Text(report.note[name])] if noted else []))
+    if len(report.regret) > _SHOWN:
+        table.add_row(f"… {len(report.regret) - _SHOWN} more")
+    return table
+
+
+def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report: Report) -> None:
+    """Write plan, contract and report as one self-contained HTML page."""
+    values = "".join(
+        f"<tr><td>{html.escape(n)}</td><td class=n>{v:.8g}</td></tr>" for n, v in plan.values.items()
+    )
+    contract = "" if rule is None else f"<h2>Incentive</h2><pre>{html.escape(str(rule))}</pre>"
+    body = (
+        f"<h1>{html.escape(name)}</h1>"
+        f"<h2>Plan</h2><p>Leader's objective {plan.leader_objective:.10g}, {plan.quality} "
+        f"({html.escape(plan.solver)}: {html.escape(plan.termination)}).</p>"
+        f"<table><tr><th>variable</th><th>value</th></tr>{values}</table>"
+        f"{contract}<h2>Report</h2>{report._repr_html_()}"
+    )
+    style = (
+        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+        "table{border-collapse:collapse}th,td{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:left}"
+        "td.n{text-align:right;font-variant-numeric:tabular-nums}pre{background:#f6f6f6;padding:1rem;overflow:auto}"
+    )
+    head = f"<meta charset='utf-8'><title>{html.escape(name)}</title><style>{style}</style>"
+    Path(path).write_text(f"<!doctype html>{head}{body}", encoding="utf-8")

@@ -1,0 +1,445 @@
+"""Solvers: one way in, one normalised answer out, whatever stands behind.
+
+``registry`` says once what each solver can do and how to get it. The three NLP solvers read the program's own .nl file
+(POUNCE and Ipopt as executables, Ipopt through cyipopt with POUNCE's evaluators); the others go through Pyomo's
+solver interface. No solver ever sets a value in the user's model.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib.metadata
+import importlib.util
+import logging
+import math
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.contrib.solver.common.factory import SolverFactory
+from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
+from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
+
+from .errors import InvalidGame, SolverNotAvailable
+from .programs import Program, amplfunc, preserved_values
+from .results import TOLERANCES
+
+__all__ = ["Solution", "SolverInfo", "Termination", "choose", "registry", "solve"]
+
+logger = logging.getLogger(__name__)
+
+
+class Termination(str, enum.Enum):
+    """Why a solver stopped."""
+
+    CONVERGED = "converged"
+    "Its own convergence test was met (a local optimum for an NLP solver)."
+    OPTIMAL = "optimal"
+    "It claims a global optimum of the class of problems it solves."
+    INFEASIBLE = "infeasible"
+    "It found no feasible point (proved only by a global or convex solver)."
+    UNBOUNDED = "unbounded"
+    "The objective improves without limit."
+    TIME_LIMIT = "time limit"
+    "It stopped at the time limit."
+    ITERATION_LIMIT = "iteration limit"
+    "It stopped at its iteration limit."
+    FAILED = "failed"
+    "It gave up; the message says why."
+    KILLED = "killed"
+    "Its process was ended from outside."
+
+    @property
+    def solved(self) -> bool:
+        """True if the solver claims to hold an answer."""
+        return self in (Termination.CONVERGED, Termination.OPTIMAL)
+
+
+@dataclass
+class Solution:
+    """What a solver says: x in the order of the program's variables, duals (Pyomo's sign) in the order of its rows."""
+
+    termination: Termination
+    message: str
+    x: np.ndarray | None = None
+    duals: np.ndarray | None = None
+    bound: float = math.nan
+    iterations: int | None = None
+    seconds: float = 0.0
+    solver: str = ""
+
+
+@dataclass(frozen=True)
+class SolverInfo:
+    """What a solver can do, how it is driven, and how a user gets it."""
+
+    name: str
+    classes: frozenset[str]
+    """Of "LP", "QP", "NLP", "MIP", "SOS1", "global"."""
+    install: str
+    version: Callable[[], str | None] = field(repr=False)
+    """The installed version, None if the solver is not here."""
+    run: Callable[..., Solution] = field(repr=False)
+    ipopt_options: bool = False
+    """True if it takes Ipopt's options."""
+
+    @property
+    def available(self) -> bool:
+        """True if the solver is installed."""
+        return self.version() is not None
+
+
+def choose(solver: str = "auto") -> SolverInfo:
+    """The solver of that name; "auto": an ``ipopt`` executable if there is one, else POUNCE.
+
+    Raises :class:`SolverNotAvailable` for a name nobody knows and for one that is not installed.
+    """
+    if solver == "auto":
+        return registry["ipopt"] if shutil.which("ipopt") else registry["pounce"]
+    info = registry.get(solver)
+    if info is None:
+        raise SolverNotAvailable(
+            f"solver={solver!r}: unknown solver. Choose one of {', '.join(['auto', *registry])}."
+        )
+    if not info.available:
+        raise SolverNotAvailable(f"solver={solver!r}: not installed. {info.install}")
+    return info
+
+
+def solve(
+    program: Program,
+    solver: str = "auto",
+    *,
+    options: Mapping[str, Any] | None = None,
+    time_limit: float | None = None,
+    tee: bool = False,
+) -> Solution:
+    """Solve the program; never raises for what the solver reports, only for a solver that cannot be used.
+
+    Raises :class:`SolverNotAvailable`, and :class:`InvalidGame` when a variable is integer and the solver continuous.
+    """
+    info = choose(solver)
+    integers = [v for v in program.variables if not v.is_continuous()]
+    if integers and "MIP" not in info.classes:
+        raise InvalidGame(
+            f"{integers[0].name}: an integer variable, and {info.name} is continuous. "
+            "Use solver='scip' or 'highs', relax its domain, or fix it."
+        )
+    start = time.perf_counter()
+    if not program.variables:
+        return Solution(Termination.OPTIMAL, "nothing to decide", np.zeros(0), np.zeros(0), solver="none")
+    solution = info.run(program, dict(options or {}), time_limit, tee)
+    solution.seconds = time.perf_counter() - start
+    solution.solver = info.name
+    logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
+    return solution
+
+
+# --- NLP solvers that read .nl and write .sol ---------------------------------------------------------------------
+
+
+def _ipopt_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Tight, and with bounds kept exactly: prices and gains are read off the answer's derivatives."""
+    return {"tol": TOLERANCES.solver, "bound_relax_factor": 0.0, "max_iter": 3000, **options}
+
+
+def _run_executable(
+    executable: str, extra: Mapping[str, Any], limit_option: str
+) -> Callable[..., Solution]:
+    def run(
+        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool
+    ) -> Solution:
+        settings = {**extra, **_ipopt_options(options)}
+        if time_limit is not None:
+            settings[limit_option] = time_limit
+        answer = program.path.with_suffix(".sol")
+        answer.unlink(missing_ok=True)
+        command = [_executable(executable), str(program.path), "-AMPL"]
+        command += [f"{key}={value}" for key, value in settings.items()]
+        status, output = _wait(command, program, time_limit, tee)
+        if status is None:
+            return Solution(Termination.TIME_LIMIT, f"stopped after {time_limit} s")
+        if status < 0:
+            return Solution(Termination.KILLED, f"{executable} was killed by signal {-status}")
+        if not answer.exists():
+            return Solution(Termination.FAILED, _last_line(output) or f"exit code {status}, no answer")
+        return _read_sol(program, answer, output)
+
+    return run
+
+
+def _wait(
+    command: list[str], program: Program, time_limit: float | None, tee: bool
+) -> tuple[int | None, str]:
+    """Run to the end, or kill: on Ctrl-C, or a little after the limit the solver was given (status None)."""
+    patience = None if time_limit is None else time_limit + max(1.0, 0.05 * time_limit)
+    process = subprocess.Popen(
+        command,
+        cwd=program.path.parent,
+        env=amplfunc(program.libraries),
+        stdin=subprocess.DEVNULL,
+        stdout=None if tee else subprocess.PIPE,
+        stderr=None if tee else subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        return None, ""
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    return process.returncode, output or ""
+
+
+def _read_sol(program: Program, path: Path, output: str) -> Solution:
+    with path.open(encoding="utf-8") as stream:
+        data = parse_asl_sol_file(stream)
+    message = (data.message or "").strip().splitlines()
+    said = message[-1] if message else ""
+    iterations = re.search(r"Number of Iterations\.*:\s*(\d+)", output)
+    return Solution(
+        _sol_termination(data.solve_code, said),
+        said,
+        np.array(data.primals, dtype=float) if data.primals else None,
+        np.array(data.duals, dtype=float) if len(data.duals) == len(program.rows) else None,
+        iterations=int(iterations[1]) if iterations else None,
+    )
+
+
+def _sol_termination(code: int | None, message: str) -> Termination:
+    """AMPL's solve codes by hundreds."""
+    if code is None:
+        return Termination.FAILED
+    if 400 <= code < 500:
+        timed = re.search("time", message, re.IGNORECASE)
+        return Termination.TIME_LIMIT if timed else Termination.ITERATION_LIMIT
+    hundreds = {0: Termination.CONVERGED, 2: Termination.INFEASIBLE, 3: Termination.UNBOUNDED}
+    return hundreds.get(code // 100, Termination.FAILED)
+
+
+def _last_line(output: str) -> str:
+    lines = output.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _executable(name: str) -> str:
+    if name == "pounce":
+        import pyomo_pounce
+
+        return str(pyomo_pounce.POUNCE().executable())
+    return str(shutil.which(name))
+
+
+# --- Ipopt through cyipopt ----------------------------------------------------------------------------------------
+
+_CYIPOPT_STATUS = {
+    0: Termination.CONVERGED,
+    1: Termination.CONVERGED,
+    2: Termination.INFEASIBLE,
+    4: Termination.UNBOUNDED,
+    6: Termination.CONVERGED,
+    -1: Termination.ITERATION_LIMIT,
+    -4: Termination.TIME_LIMIT,
+    -5: Termination.TIME_LIMIT,
+}
+
+
+class _Callbacks:
+    """POUNCE's evaluators under the names cyipopt calls."""
+
+    def __init__(self, program: Program) -> None:
+        problem = program.problem
+        self.objective = problem.objective
+        self.gradient = problem.gradient
+        self.constraints = problem.constraints
+        self.jacobian = problem.jacobian
+        self.jacobianstructure = problem.jacobian_structure
+        self.hessian = problem.hessian
+        self.hessianstructure = problem.hessian_structure
+        self.iterations = 0
+
+    def intermediate(self, *state: Any) -> bool:
+        self.iterations = int(state[1])
+        return True
+
+
+def _run_cyipopt(
+    program: Program, options: dict[str, Any], time_limit: float | None, tee: bool
+) -> Solution:
+    import cyipopt
+
+    problem, callbacks = program.problem, _Callbacks(program)
+    (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
+    nlp = cyipopt.Problem(
+        n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling
+    )
+    settings = _ipopt_options(options)
+    settings.setdefault("print_level", 5 if tee else 0)
+    settings.setdefault("sb", "yes")
+    if time_limit is not None:
+        settings["max_cpu_time"] = float(time_limit)
+    for key, value in settings.items():
+        nlp.add_option(key, value)
+    x, info = nlp.solve(np.clip(np.asarray(problem.x0), lower, upper))
+    message = info["status_msg"]
+    return Solution(
+        _CYIPOPT_STATUS.get(info["status"], Termination.FAILED),
+        message.decode() if isinstance(message, bytes) else str(message),
+        np.asarray(x),
+        -np.asarray(info["mult_g"]),
+        iterations=callbacks.iterations,
+    )
+
+
+# --- solvers behind Pyomo's interface -----------------------------------------------------------------------------
+
+_CONDITIONS = {
+    TerminationCondition.convergenceCriteriaSatisfied: Termination.OPTIMAL,
+    TerminationCondition.maxTimeLimit: Termination.TIME_LIMIT,
+    TerminationCondition.iterationLimit: Termination.ITERATION_LIMIT,
+    TerminationCondition.unbounded: Termination.UNBOUNDED,
+    TerminationCondition.provenInfeasible: Termination.INFEASIBLE,
+    TerminationCondition.locallyInfeasible: Termination.INFEASIBLE,
+    TerminationCondition.infeasibleOrUnbounded: Termination.INFEASIBLE,
+}
+
+
+def _run_pyomo(factory: str, settings: Mapping[str, Any], duals: bool) -> Callable[..., Solution]:
+    def run(
+        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool
+    ) -> Solution:
+        interface = SolverFactory(factory)
+        try:
+            with preserved_values(program.variables):
+                results = interface.solve(
+                    program.model,
+                    load_solutions=False,
+                    raise_exception_on_nonoptimal_result=False,
+                    time_limit=time_limit,
+                    tee=tee,
+                    solver_options={**settings, **options},
+                )
+        except Exception as error:  # every interface has its own way of saying "not my class of problem"
+            return Solution(Termination.FAILED, f"{factory}: {error}")
+        solution = Solution(
+            _CONDITIONS.get(results.termination_condition, Termination.FAILED),
+            results.termination_condition.name,
+            bound=math.nan if results.objective_bound is None else float(results.objective_bound),
+        )
+        if results.solution_status in (SolutionStatus.optimal, SolutionStatus.feasible):
+            held = results.solution_loader.get_vars()
+            solution.x = np.array([held[v] if v in held else v.value or 0.0 for v in program.variables])
+            solution.duals = _pyomo_duals(program, results) if duals else None
+        return solution
+
+    return run
+
+
+def _pyomo_duals(program: Program, results: Any) -> np.ndarray | None:
+    try:
+        held = results.solution_loader.get_duals()
+    except Exception:  # a MIP, say, has none
+        return None
+    return np.array([held.get(program.model.rows[int(i)], 0.0) for i in program.rows], dtype=float)
+
+
+# --- versions -----------------------------------------------------------------------------------------------------
+
+
+def _package(name: str) -> Callable[[], str | None]:
+    def version() -> str | None:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    return version
+
+
+def _program_version(name: str) -> Callable[[], str | None]:
+    def version() -> str | None:
+        path = shutil.which(name)
+        if path is None:
+            return None
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=15, check=False)
+        number = re.search(r"\d+(\.\d+)+", shown.stdout + shown.stderr)
+        return number[0] if number else "unknown"
+
+    return version
+
+
+def _info(
+    name: str,
+    classes: str,
+    install: str,
+    version: Callable[[], str | None],
+    run: Callable[..., Solution],
+    ipopt_options: bool = False,
+) -> SolverInfo:
+    return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options)
+
+
+registry: dict[str, SolverInfo] = {
+    info.name: info
+    for info in (
+        _info(
+            "pounce",
+            "LP QP NLP",
+            'Install it with: pip install "pyomo-pounce".',
+            _package("pounce-solver"),
+            _run_executable("pounce", {"solver_selection": "nlp", "print_level": 3}, "max_wall_time"),
+            True,
+        ),
+        _info(
+            "ipopt",
+            "LP QP NLP",
+            "Install the executable (conda install -c conda-forge ipopt, or idaes-pse's `idaes get-extensions`) "
+            "and put it on the PATH; or use solver='pounce'.",
+            _program_version("ipopt"),
+            _run_executable("ipopt", {"sb": "yes"}, "max_cpu_time"),
+            True,
+        ),
+        _info(
+            "cyipopt",
+            "LP QP NLP",
+            'Install Ipopt\'s library (conda-forge ipopt, or Debian coinor-libipopt-dev), then: pip install "stackpyomo[ipopt]".',
+            _package("cyipopt"),
+            _run_cyipopt,
+            True,
+        ),
+        _info(
+            "highs",
+            "LP QP MIP",
+            'Install it with: pip install "highspy".',
+            _package("highspy"),
+            _run_pyomo("highs", {"qp_regularization_value": 0.0}, True),
+        ),
+        _info(
+            "scip",
+            "LP QP NLP MIP SOS1 global",
+            'Install it with: pip install "pyscipopt".',
+            _package("pyscipopt"),
+            # With output on, Pyomo's reader thread and pyscipopt wait for each other once the pipe is full.
+            _run_pyomo("scip_direct", {"display/verblevel": 0}, False),
+        ),
+        _info(
+            "gurobi",
+            "LP QP NLP MIP SOS1 global",
+            'Install it with: pip install "gurobipy" (a free licence is limited in size).',
+            _package("gurobipy"),
+            _run_pyomo("gurobi_persistent", {"NonConvex": 2}, True),
+        ),
+    )
+}
+"""Name → what the solver can do. One entry a solver; tests run all of them that are installed."""

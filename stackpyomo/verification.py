@@ -1,0 +1,362 @@
+"""Verification: re-solve every follower against what the leader announces, and see what it could gain.
+
+This module knows games, programs and solvers only. It uses no optimality condition, no plan and no incentive code: it
+plays the announced strategy, so that a wrong derivation cannot certify itself. For follower k,
+
+    regret_k = J_k(plan) − min_v J_k(v, u0 = offset + Q_k (v − u_k*), aggregates moved by its share, others at the plan).
+
+All followers that are proved convex are re-solved in one separable problem per batch; a batch that does not converge is
+halved until the doubtful ones stand alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+
+from .checks import require
+from .convexity import Curvature, curvature, is_convex_feasible_set
+from .errors import InvalidGame
+from .games import Follower, Game
+from .programs import Infeasible, Program, timed
+from .results import TOLERANCES, Announcement, Report
+from .solvers import Solution, Termination, choose, solve
+
+__all__ = ["verify"]
+
+_BATCH = 10_000
+"""Followers per separable problem: beyond this one factorisation grows faster than the number of followers."""
+
+
+def verify(
+    subject: Any,
+    *,
+    solver: str = "auto",
+    starts: int = 8,
+    certify: str = "auto",
+    tolerance: float = 1e-6,
+) -> Report:
+    """Re-solve every follower of a Plan (constant leader) or an Incentive (its announced strategy).
+
+    starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
+    search from several starts), "convex" (proof or "unknown"), "multistart" (no proof). tolerance: largest regret,
+    relative to max(1, |objective|), that counts as none. Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
+    """
+    if certify not in ("auto", "convex", "multistart"):
+        raise InvalidGame(f"certify={certify!r}: choose 'auto', 'convex' or 'multistart'.")
+    if not hasattr(subject, "announcement"):
+        raise InvalidGame(f"verify({type(subject).__name__}): expected a Plan or an Incentive.")
+    game: Game = subject.game if subject.game is not None else subject.attached()
+    require(game, leader_objective=False)
+    choose(solver)
+    seconds: dict[str, float] = {}
+    with PauseGC():  # many small objects, none of them garbage
+        with timed(seconds, "compose"):
+            composed = list(_composed(game, subject.announcement))
+        with timed(seconds, "certify"):
+            for follower in composed:
+                follower.prove(certify)
+        with timed(seconds, "resolve"):
+            for batch in _batches(composed, max(1, starts)):
+                _resolve(batch, solver)
+    leader = subject.leader_objective if hasattr(subject, "leader_objective") else subject.plan.leader_objective
+    return _report(composed, leader, tolerance, seconds, choose(solver).name)
+
+
+@dataclass
+class _Composed:
+    """One follower's problem with the announced strategy substituted in: min cost(v), rows(v), lower ≤ v ≤ upper."""
+
+    follower: Follower
+    names: list[str]
+    target: list[float]
+    cost: Any
+    rows: list[Any]
+    variables: list[Any]
+    certificate: str = "unknown"
+    note: str = ""
+    best: list[float] = field(default_factory=list)
+    best_cost: float = math.inf
+    plan_cost: float = math.nan
+
+    def prove(self, certify: str) -> None:
+        """Certificate "convex" if cost and rows are proved convex; else "multistart", or "unknown" if a proof is asked."""
+        convex = certify != "multistart" and self._convex()
+        self.certificate = "convex" if convex else "unknown" if certify == "convex" else "multistart"
+        if self.certificate == "unknown":
+            self.note = "convexity not proved"
+
+    def _convex(self) -> bool:
+        good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
+        return curvature(self.cost).curvature in good and all(
+            is_convex_feasible_set(row).curvature is Curvature.CONVEX for row in self.rows
+        )
+
+    def cost_at(self, point: Sequence[float]) -> float:
+        """The composed cost (minimise form) at own actions ``point``; infinity where it is not defined."""
+        for var, value in zip(self.variables, point, strict=True):
+            var.set_value(value, skip_validation=True)
+        try:
+            cost = float(pyo.value(self.cost))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            return math.inf
+        return cost if math.isfinite(cost) else math.inf
+
+    def violation(self) -> float:
+        """Largest relative violation of the rows at the variables' current values."""
+        worst = 0.0
+        for row in self.rows:
+            body, lower, upper = pyo.value(row.body), pyo.value(row.lower), pyo.value(row.upper)
+            for gap, bound in ((body - (upper or 0.0), upper), ((lower or 0.0) - body, lower)):
+                if bound is not None:
+                    worst = max(worst, gap / max(1.0, abs(bound)))
+        return worst
+
+    def offer(self, point: Sequence[float], cost: float) -> None:
+        """Keep a candidate best response if it is the best so far."""
+        if cost < self.best_cost:
+            self.best, self.best_cost = list(point), cost
+
+    def give_up(self, why: str) -> None:
+        """The re-solve showed nothing: never call that a regret of 0."""
+        self.certificate, self.note = "unknown", why
+
+
+def _composed(game: Game, announced: Announcement) -> Iterator[_Composed]:
+    """Every follower's composed problem, in fresh copies of its own variables."""
+    composer = _Composer(game, announced)
+    column = 0
+    for follower in game.followers.values():
+        own = follower.variables
+        columns = range(column, column + len(own))
+        column += len(own)
+        yield composer.compose(follower, own, columns)
+
+
+class _Composer:
+    """Substitutes in a follower's problem: copies for its own variables, what they move, the plan for all the rest."""
+
+    def __init__(self, game: Game, announced: Announcement) -> None:
+        self.names = game.names
+        self.moves = _Moves(game, announced)
+        self.plan = {
+            id(v): announced.values[name]
+            for name, v in game.variables_by_name.items()
+            if not v.fixed
+        }
+        self.copies = pyo.ConcreteModel(name="actions")
+        self.copies.own = pyo.Var(range(len(game.actions)))
+        # One visitor for all: to make one costs as much as to walk a small objective.
+        self.table: dict[int, Any] = dict(self.plan)
+        self.visitor = ExpressionReplacementVisitor(
+            substitute=self.table,
+            descend_into_named_expressions=True,
+            remove_named_expressions=True,
+        )
+
+    def compose(self, follower: Follower, own: Sequence[Any], columns: range) -> _Composed:
+        """The follower's cost and rows as functions of its own actions alone."""
+        copies = [self.copies.own[j] for j in columns]
+        target = [self.plan[id(v)] for v in own]
+        changed: dict[int, Any] = {}
+        for copy, var, value in zip(copies, own, target, strict=True):
+            copy.setlb(var.lb)
+            copy.setub(var.ub)
+            copy.set_value(value, skip_validation=True)
+            changed[id(var)] = copy
+        deviation = dict(zip(columns, (c - t for c, t in zip(copies, target, strict=True)), strict=True))
+        for mover, terms in self.moves.of(columns).items():
+            changed[mover] = self.plan[mover] + sum(rate * deviation[j] for j, rate in terms)
+        self.table.update(changed)
+        assert follower.objective is not None
+        cost = self.visitor.walk_expression(follower.objective.expr)
+        rows = [_row(self.visitor.walk_expression(c.body), c.lb, c.ub) for c in follower.constraints]
+        self.table.update((key, self.plan[key]) for key in changed)
+        names = [self.names[id(v)] for v in own]
+        return _Composed(follower, names, target, follower.sign * cost, rows, copies)
+
+
+def _row(body: Any, lower: float | None, upper: float | None) -> Any:
+    """A free-standing constraint lower ≤ body ≤ upper."""
+    holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
+    holder.construct()
+    return holder
+
+
+class _Moves:
+    """What a deviation of one follower moves: aggregates by its share, leader variables by the announced gain."""
+
+    def __init__(self, game: Game, announced: Announcement) -> None:
+        responses = game.responses()
+        self._tables = [(responses.moves.tocsc(), [id(v) for v in responses.variables])]
+        if announced.gain is not None:
+            by_name = game.variables_by_name
+            self._tables.append((announced.gain, [id(by_name[n]) for n in announced.leader]))
+
+    def of(self, columns: range) -> dict[int, list[tuple[int, float]]]:
+        """id(Var) → [(action number, rate)] for the actions of one follower."""
+        found: dict[int, list[tuple[int, float]]] = {}
+        for matrix, movers in self._tables:
+            for column in columns:
+                entries = slice(matrix.indptr[column], matrix.indptr[column + 1])
+                for row, rate in zip(matrix.indices[entries], matrix.data[entries], strict=True):
+                    if rate != 0.0:
+                        found.setdefault(movers[row], []).append((column, float(rate)))
+        return found
+
+
+def _batches(composed: Sequence[_Composed], starts: int) -> Iterator[list[tuple[_Composed, list[float]]]]:
+    """(follower, starting point) tasks: convex ones start at the plan, the others also at random points."""
+    random = np.random.default_rng(0)
+    tasks: list[tuple[_Composed, list[float]]] = []
+    for problem in composed:
+        if problem.certificate == "unknown":
+            continue
+        problem.plan_cost = problem.cost_at(problem.target)
+        if not math.isfinite(problem.plan_cost):
+            problem.give_up("its objective has no value at the plan")
+            continue
+        if problem.violation() > TOLERANCES.feasibility:
+            problem.give_up("the plan violates its constraints")
+            continue
+        tasks.append((problem, problem.target))
+        if problem.certificate == "multistart":
+            tasks += [(problem, _random_point(problem, random)) for _ in range(starts - 1)]
+    for start in range(0, len(tasks), _BATCH):
+        yield tasks[start : start + _BATCH]
+
+
+def _random_point(problem: _Composed, random: np.random.Generator) -> list[float]:
+    """Uniform in the follower's box; where it has no bound, normal around the plan."""
+    point = []
+    for var, target in zip(problem.variables, problem.target, strict=True):
+        lower, upper = var.bounds
+        if lower is not None and upper is not None:
+            point.append(float(random.uniform(lower, upper)))
+        else:
+            draw = target + 3.0 * max(1.0, abs(target)) * random.standard_normal()
+            point.append(float(np.clip(draw, -np.inf if lower is None else lower, np.inf if upper is None else upper)))
+    return point
+
+
+_TOGETHER = {"mu_strategy": "adaptive"}
+"""For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it."""
+
+
+def _resolve(tasks: list[tuple[_Composed, list[float]]], solver: str) -> None:
+    """Solve the tasks as one separable problem; halve it when it fails, re-solve alone what is not stationary."""
+    for problem, point in tasks:
+        for var, value in zip(problem.variables, point, strict=True):
+            var.set_value(value, skip_validation=True)
+    program, copies = _separable(tasks)
+    options = _TOGETHER if len(tasks) > 1 and choose(solver).ipopt_options else {}
+    solution = solve(program, solver, options=options) if program is not None else None
+    converged = solution is not None and solution.termination.solved and solution.x is not None
+    if not converged:
+        if len(tasks) > 1:
+            middle = len(tasks) // 2
+            _resolve(tasks[:middle], solver)
+            _resolve(tasks[middle:], solver)
+        else:
+            _fail(tasks[0][0], solution)
+        return
+    assert program is not None and solution is not None and solution.x is not None
+    found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+    doubtful = _doubtful(program, solution, len(tasks))
+    for (problem, start), own in zip(tasks, copies, strict=True):
+        point = [found.get(id(v), s) for v, s in zip(own, start, strict=True)]
+        if len(tasks) > 1 and any(id(v) in doubtful for v in own):
+            _resolve([(problem, start)], solver)
+        else:
+            problem.offer(point, problem.cost_at(point))
+
+
+def _separable(
+    tasks: list[tuple[_Composed, list[float]]],
+) -> tuple[Program | None, list[list[Any]]]:
+    """min Σ cost over all tasks; a follower that appears more than once gets fresh copies from its second time on."""
+    seen: set[int] = set()
+    costs, rows, copies = [], [], []
+    model = pyo.ConcreteModel(name="copies")
+    model.copy = pyo.VarList()
+    for problem, start in tasks:
+        own = problem.variables
+        if id(problem) in seen:
+            own = [_copied(model, var, value) for var, value in zip(own, start, strict=True)]
+            substitute = {id(v): c for v, c in zip(problem.variables, own, strict=True)}
+            visitor = ExpressionReplacementVisitor(substitute=substitute)
+            costs.append(visitor.walk_expression(problem.cost))
+            rows += [_row(visitor.walk_expression(r.body), r.lb, r.ub) for r in problem.rows]
+        else:
+            seen.add(id(problem))
+            costs.append(problem.cost)
+            rows += problem.rows
+        copies.append(own)
+    try:
+        return Program(pyo.quicksum(costs), rows), copies
+    except Infeasible:
+        return None, copies
+
+
+def _copied(model: Any, var: Any, value: float) -> Any:
+    copy = model.copy.add()
+    copy.setlb(var.lb)
+    copy.setub(var.ub)
+    copy.set_value(value, skip_validation=True)
+    return copy
+
+
+def _doubtful(program: Program, solution: Solution, tasks: int) -> set[int]:
+    """id of variables whose own KKT residual is too large: a common scaling may have hidden them."""
+    if tasks == 1 or solution.duals is None or solution.x is None:
+        return set()
+    residuals = program.residuals(solution.x, solution.duals).by_variable
+    far = np.flatnonzero(residuals > TOLERANCES.stationarity)
+    return {id(program.variables[i]) for i in far}
+
+
+def _fail(problem: _Composed, solution: Solution | None) -> None:
+    if solution is None:
+        problem.give_up("its constraints cannot be met")
+    elif solution.termination is Termination.UNBOUNDED:
+        problem.give_up("its problem is unbounded: some deviation pays without limit")
+    else:
+        problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
+
+
+def _report(
+    composed: Sequence[_Composed],
+    leader_objective: float,
+    tolerance: float,
+    seconds: dict[str, float],
+    solver: str,
+) -> Report:
+    names = [c.follower.name for c in composed]
+    regrets, responses = [], {}
+    for problem in composed:
+        known = problem.certificate != "unknown"
+        regrets.append(max(0.0, problem.plan_cost - problem.best_cost) if known else math.nan)
+        better = problem.best_cost < problem.plan_cost
+        best = problem.best if better else problem.target
+        responses[problem.follower.name] = dict(zip(problem.names, best, strict=True)) if known else {}
+    return Report(
+        regret=pd.Series(regrets, index=names, dtype=float, name="regret"),
+        certificate=pd.Series([c.certificate for c in composed], index=names, dtype=object, name="certificate"),
+        best_response=responses,
+        objective=pd.Series(
+            [c.follower.sign * c.plan_cost for c in composed], index=names, dtype=float, name="objective"
+        ),
+        leader_objective=leader_objective,
+        tolerance=tolerance,
+        note=pd.Series([c.note for c in composed], index=names, dtype=object, name="note"),
+        seconds=seconds,
+        solver=solver,
+    )

@@ -1,0 +1,56 @@
+"""What several test modules share: games of the published cases, and the solvers that are here."""
+
+from __future__ import annotations
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+from stackpyomo.solvers import registry
+
+DATA = Path(__file__).parent / "data"
+CASES = {c["id"]: c for c in json.loads((DATA / "incentive_cases.json").read_text())["cases"]}
+NLP = [name for name, info in registry.items() if "NLP" in info.classes and info.available]
+
+
+def number(text: str | float) -> float:
+    """A figure of the case files: '17/38' is an exact rational."""
+    return float(Fraction(text)) if isinstance(text, str) and "/" in text else float(text)
+
+
+def toll_game() -> sp.Game:
+    """One driver, one toll: u0* = 0, flow* = 0.6, Q = 4/3 by hand."""
+    m = pyo.ConcreteModel(name="toll")
+    m.toll = pyo.Var(bounds=(-2, 2))
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1))
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)
+    m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + 0.01 * m.toll**2)
+    return sp.Game(m, followers=m.driver)
+
+
+def snapshot(model: Any) -> list[tuple[Any, ...]]:
+    """Everything about a model that stackpyomo must not change: structure, activation, fixing, bounds, values."""
+    rows: list[tuple[Any, ...]] = []
+    for block in model.block_data_objects(active=None):
+        rows.append(("block", block.name, block.active))
+        for component in block.component_map().values():
+            rows.append((component.name, component.ctype.__name__, getattr(component, "active", None)))
+    for var in model.component_data_objects(pyo.Var, active=None):
+        rows.append((var.name, var.value, var.fixed, var.lb, var.ub, var.stale, var.domain.name))
+    for kind in (pyo.Constraint, pyo.Objective):
+        for data in model.component_data_objects(kind, active=None):
+            rows.append((data.name, data.active, str(data.expr)))
+    return rows
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """CI sets STACKPYOMO_REQUIRE_CYIPOPT where Ipopt's library is installed: then cyipopt must be here."""
+    if items and os.environ.get("STACKPYOMO_REQUIRE_CYIPOPT") and not registry["cyipopt"].available:
+        raise pytest.UsageError("STACKPYOMO_REQUIRE_CYIPOPT is set, and cyipopt is not installed")
