@@ -4,8 +4,8 @@ N heterogeneous followers, two actions each, coupled through one aggregate (the 
 
     J_i = c_i (u_i − 1)² + d_i (v_i − t_i)² + u_i v_i / 2 + toll · u_i + average · u_i / 4.
 
-Run ``python benchmarks/scale.py`` for N = 100, 1,000, 10,000, 100,000, or name sizes. Each size runs in a process of its
-own, so that peak memory is that size's. "leader" is the whole of leader_optimal but the followers' rows, which
+Run ``python benchmarks/scale.py`` for N = 100, 1,000, 10,000, 100,000, or name sizes. Each size runs in a process of
+its own, so that peak memory is that size's. "leader" is the whole of leader_optimal but the followers' rows, which
 "derivatives" holds (write, read, one Jacobian) wherever they were made; "model" is plain Pyomo building the game.
 """
 
@@ -92,7 +92,9 @@ def measure(size: int) -> dict[str, float]:
 def run(size: int, repeats: int) -> dict[str, float]:
     """Medians over ``repeats`` processes."""
     command = [sys.executable, os.path.abspath(__file__), "--child", str(size)]
-    rows = [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(repeats)]
+    rows = [
+        json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(repeats)
+    ]
     return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
 
 
@@ -106,11 +108,16 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(measure(arguments.child)))
         return
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, repeats {arguments.repeats}")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, "
+        f"medians of {arguments.repeats}"
+    )
     table = pd.DataFrame([run(size, arguments.repeats) for size in arguments.sizes]).set_index("N")
     total = table[["leader", "derivatives", "incentive", "verify"]].sum(axis=1)
     table["total"] = total
-    table["exponent"] = np.log(total / total.shift()) / np.log(table.index.to_series() / table.index.to_series().shift())
+    table["exponent"] = np.log(total / total.shift()) / np.log(
+        table.index.to_series() / table.index.to_series().shift()
+    )
     with pd.option_context("display.width", 200, "display.max_columns", None, "display.float_format", "{:.3g}".format):
         print(table.T)
 

@@ -126,10 +126,7 @@ def _from_matpower(case: dict[str, Any]) -> Grid:
         float(case["baseMVA"]),
         {int(row[0]): float(row[8]) for row in buses if row[1] == 3},
         [Bus(int(row[0]), *_clean(row[2], row[4])) for row in buses],
-        [
-            Branch(int(row[0]), int(row[1]), *_clean(row[3], row[8] or 1, row[9], _limit(row[5])))
-            for row in branches
-        ],
+        [Branch(int(row[0]), int(row[1]), *_clean(row[3], row[8] or 1, row[9], _limit(row[5]))) for row in branches],
         [
             Generator(int(row[0]), *_clean(row[9], row[8], *_quadratic(cost)))
             for row, cost in zip(case["gen"], case["gencost"], strict=False)  # reactive costs last

@@ -21,16 +21,16 @@ __all__ = ["findings", "require", "variables_in"]
 
 
 def findings(game: Game) -> list[Finding]:
-    """Errors first, then what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""
+    """Errors, or else what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""
     errors = list(_errors(game))
     if errors:
         return errors
     uses = _uses(game)
     doubts: list[Finding] = []
-    doubts += _undeclared_aggregates(game, uses)
+    doubts += _undeclared_aggregates(game)
     doubts += _shared_constraints(game)
     for follower in game.followers.values():
-        doubts += _convexity(game, follower)
+        doubts += _convexity(follower)
     doubts += _idle_variables(game, uses)
     return doubts
 
@@ -49,7 +49,11 @@ def _leader_objective(game: Game) -> Finding:
     active = game.leader.active_objectives
     if active:
         names = ", ".join(o.name for o in active)
-        return _error(game.model.name, f"the leader has {len(active)} active objectives ({names}).", "Keep one.")
+        return _error(
+            game.model.name,
+            f"the leader has {len(active)} active objectives ({names}).",
+            "Keep one.",
+        )
     return _error(
         game.model.name,
         "the leader has no active objective.",
@@ -152,9 +156,9 @@ def _expression_errors(game: Game) -> Iterator[Finding]:
                     yield _error(name, *problem)
                     break
         for constraint in player.constraints:
-            problem = _row_bound_problem(constraint)
-            if problem:
-                yield _error(constraint.name, problem, "Correct the data.")
+            wrong = _row_bound_problem(constraint)
+            if wrong:
+                yield _error(constraint.name, wrong, "Correct the data.")
 
 
 def _row_bound_problem(constraint: Any) -> str:
@@ -171,7 +175,10 @@ def _leaf_problem(leaf: Any, known: set[int]) -> tuple[str, str] | None:
     if leaf.__class__ in native_numeric_types:
         if math.isfinite(leaf):
             return None
-        return f"it holds the number {leaf}.", "Data must be finite; use None or no bound for 'unlimited'."
+        return (
+            f"it holds the number {leaf}.",
+            "Data must be finite; use None or no bound for 'unlimited'.",
+        )
     if leaf.is_variable_type():
         if id(leaf) in known or leaf.fixed:
             return None
@@ -215,12 +222,10 @@ def _uses(game: Game) -> set[int]:
     """Every Var that some active objective or constraint of the game holds."""
     seen: set[int] = set()
     players = (game.leader, *game.followers.values())
-    return {
-        id(var) for p in players for _, expression in _expressions(p) for var in variables_in(expression, seen)
-    }
+    return {id(var) for p in players for _, expression in _expressions(p) for var in variables_in(expression, seen)}
 
 
-def _undeclared_aggregates(game: Game, uses: set[int]) -> Iterator[Finding]:
+def _undeclared_aggregates(game: Game) -> Iterator[Finding]:
     """A leader's equality that ties one of his variables to follower actions reads like an aggregate."""
     declared = {id(c) for c in game.aggregates}
     felt = {
@@ -239,8 +244,8 @@ def _undeclared_aggregates(game: Game, uses: set[int]) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 constraint.name,
-                f"it ties {mine[0].name} to follower actions, and followers feel {mine[0].name}, but it is not an aggregate: "
-                "each follower takes it as given.",
+                f"it ties {mine[0].name} to follower actions, and followers feel {mine[0].name}, "
+                "but it is not an aggregate: each follower takes it as given.",
                 f"Pass aggregates=[model.{constraint.name}] if a deviation should move it.",
             )
 
@@ -260,7 +265,7 @@ def _shared_constraints(game: Game) -> Iterator[Finding]:
                 )
 
 
-def _convexity(game: Game, follower: Follower) -> Iterator[Finding]:
+def _convexity(follower: Follower) -> Iterator[Finding]:
     objective = follower.objective
     if objective is None:
         return
@@ -279,7 +284,7 @@ def _convexity(game: Game, follower: Follower) -> Iterator[Finding]:
             "warning",
             objective.name,
             f"convexity not certified: not proved {wanted} in the follower's own variables.",
-            "Its best response will be searched from several starts unless the announced strategy makes it provably convex.",
+            "Its best response is searched from several starts unless the announced strategy makes it convex.",
         )
     for constraint in follower.constraints:
         if is_convex_feasible_set(constraint, variables).curvature is not Curvature.CONVEX:
@@ -297,6 +302,8 @@ def _idle_variables(game: Game, uses: set[int]) -> Iterator[Finding]:
             yield Finding("info", name, f"fixed at {var.value:g}: it is data, nobody decides it.", "")
         elif id(var) not in uses:
             yield Finding(
-                "warning", name, "no active objective or constraint uses it.", "Remove it or use it."
+                "warning",
+                name,
+                "no active objective or constraint uses it.",
+                "Remove it or use it.",
             )
-

@@ -83,25 +83,22 @@ def _main(
     pass
 
 
-@app.command(
-    epilog="Example: stackpyomo solve models/grid_prices.py --parameter posted_price=4 --json -"
-)
+@app.command(epilog="Example: stackpyomo solve models/grid_prices.py --parameter posted_price=4 --json -")
 def solve(
     game: Annotated[Path, typer.Argument(help="A JSON game file, or a Python file with build().")],
     solver: Annotated[str, typer.Option(help="auto, pounce, ipopt, cyipopt, highs, scip, …")] = "auto",
     free: Annotated[
         list[str] | None, typer.Option(help="Leader variable whose on-path value may be re-chosen.")
     ] = None,
-    multipliers: Annotated[
-        str, typer.Option(help="zero, or free: lean on the followers' own constraints.")
-    ] = "zero",
+    multipliers: Annotated[str, typer.Option(help="zero, or free: lean on the followers' own constraints.")] = "zero",
     parameter: Annotated[
         list[str] | None, typer.Option(help="name=value handed to build(); JSON or plain text.")
     ] = None,
     starts: Annotated[int, typer.Option(help="Starting points for the plan.", min=1)] = 1,
     time_limit: Annotated[float | None, typer.Option(help="Seconds for each solve of the plan.")] = None,
     json_to: Annotated[
-        str | None, typer.Option("--json", help="Write one JSON document to this file; '-': standard output.")
+        str | None,
+        typer.Option("--json", help="Write one JSON document to this file; '-': standard output."),
     ] = None,
     report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")] = None,
 ) -> None:
@@ -199,7 +196,8 @@ def _module(path: Path) -> ModuleType:
     if not path.is_file():
         raise InvalidGame(f"{path}: no such file.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))
     try:

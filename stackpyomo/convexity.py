@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import reduce
-from itertools import chain
+from functools import partial, reduce
+from itertools import chain, permutations
 from typing import Any
 
 import numpy as np
@@ -32,14 +32,13 @@ from pyomo.common.numeric_types import native_numeric_types, native_types, value
 from pyomo.contrib.fbbt import interval
 from pyomo.repn.quadratic import QuadraticRepnVisitor
 from pyomo.repn.util import OrderedVarRecorder
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import coo_array, csgraph
 
 from .errors import InvalidGame
 
 __all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set"]
 
-_DENSE = 2000  # the largest coupled block whose eigenvalues are computed; beyond it, Gershgorin
+_DENSE = 2000  # the largest coupled block whose eigenvalues are computed
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
 _INF = math.inf
 _UNREADABLE = (ArithmeticError, TypeError, ValueError, RecursionError, PyomoException)
@@ -73,12 +72,9 @@ class Proof:
 _FLAT = (Curvature.AFFINE, Curvature.CONSTANT)
 _NO_PROOF = Proof(Curvature.UNKNOWN, "none")
 _Vars = Iterable[Any] | None
-_Hessian = dict[tuple[int, int], float]  # (i, j) -> coefficient of x_i x_j, each pair once
 
 
-def curvature(
-    expr: Any, variables: _Vars = None, *, bounds: Any = None, tolerance: float = 1e-9
-) -> Proof:
+def curvature(expr: Any, variables: _Vars = None, *, bounds: Any = None, tolerance: float = 1e-9) -> Proof:
     """Prove the curvature of x ↦ f(x, p), for every p within its bounds.
 
     ``variables`` are the x (Vars; None: all unfixed), any other unfixed Var is a p; fixed Vars and
@@ -92,9 +88,9 @@ def curvature(
 
 
 def is_convex_feasible_set(constraint: Any, variables: _Vars = None) -> Proof:
-    """Prove {x : lb ≤ g(x, p) ≤ ub} convex for every p: g convex (no lb), concave (no ub) or affine.
+    """Prove {x : lb ≤ g(x, p) ≤ ub} convex for every p: g convex, no lb; g concave, no ub; or affine.
 
-    ``constraint`` is one ConstraintData; ``variables`` and errors as in :func:`curvature`. CONVEX or
+    ``constraint`` is one ConstraintData; ``variables``, errors: see :func:`curvature`. CONVEX or
     UNKNOWN, never NONCONVEX: a g of the wrong curvature may still cut a convex set out of the box.
     """
     try:
@@ -110,19 +106,21 @@ def is_convex_feasible_set(constraint: Any, variables: _Vars = None) -> Proof:
 
 # --- constant Hessians ----------------------------------------------------------------------------
 
+_Hessian = dict[tuple[int, int], float]  # (i, j) -> coefficient of x_i x_j, each pair once
+
 
 def _semidefinite(hessian: _Hessian, tolerance: float) -> bool | None:
     """H ⪰ 0, by λ_min of D^{-1/2} H D^{-1/2}; what may be noise proves nothing (None)."""
     noise = _NOISE * max(map(abs, hessian.values()), default=0.0)
-    diagonal = {i: 2.0 * hessian.get((i, i), 0.0) for pair in hessian for i in pair}
+    diagonal = {i: 2.0 * hessian.get((i, i), 0.0) for i in chain(*hessian)}
     couplings = {(i, j): c for (i, j), c in hessian.items() if c and i != j}
     floor = {(i, j): min(diagonal[i], diagonal[j]) for i, j in couplings}
     least = min(diagonal.values(), default=0.0)
     bare = max((abs(c) for pair, c in couplings.items() if floor[pair] <= 0.0), default=0.0)
-    if least < -noise or bare > noise:  # −x_i², or x_i x_j without x_i²
-        return False
-    if least < 0.0 or bare or not couplings:
-        return None if least < 0.0 or bare else True
+    if least < 0.0 or bare:  # −x_i², or x_i x_j without x_i²
+        return False if least < -noise or bare > noise else None
+    if not couplings:
+        return True
     root = {i: math.sqrt(d) for i, d in diagonal.items()}
     lowest = _least_eigenvalue({(i, j): c / root[i] / root[j] for (i, j), c in couplings.items()})
     if lowest >= -tolerance:
@@ -131,28 +129,32 @@ def _semidefinite(hessian: _Hessian, tolerance: float) -> bool | None:
 
 
 def _least_eigenvalue(couplings: _Hessian) -> float:
-    """λ_min of the symmetric matrix with a unit diagonal and these couplings; NaN if too large."""
-    if len(couplings) == 1:
-        return 1.0 - abs(next(iter(couplings.values())))
-    index = {i: k for k, i in enumerate(dict.fromkeys(i for pair in couplings for i in pair))}
-    pairs = [[index[i] for i, _ in couplings], [index[j] for _, j in couplings]]
-    half = coo_array((list(couplings.values()), pairs), shape=(len(index), len(index))).tocsr()
-    matrix, lowest = half + half.T, 1.0
-    label = connected_components(matrix, directed=False)[1]
-    for block in np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1]):
-        part = matrix[block][:, block]
-        if len(block) <= _DENSE:
-            lowest = min(lowest, float(np.linalg.eigvalsh(np.eye(len(block)) + part.toarray())[0]))
-        elif abs(part).sum(axis=1).max() > 1.0:  # Gershgorin
-            return math.nan
-    return lowest
+    """λ_min of the symmetric matrix with a unit diagonal and these couplings.
+
+    A lower bound where Gershgorin's suffices, NaN where a connected block is too large.
+    """
+    radius: dict[int, float] = dict.fromkeys(chain(*couplings), 0.0)
+    for pair, c in couplings.items():
+        for i in pair:
+            radius[i] += abs(c)
+    if len(couplings) == 1 or max(radius.values()) <= 1.0:
+        return 1.0 - max(radius.values())
+    index = {i: k for k, i in enumerate(radius)}
+    rows, columns = np.array([(index[i], index[j]) for i, j in couplings]).T
+    matrix = coo_array((list(couplings.values()), (rows, columns)), shape=(len(index),) * 2).tocsr()
+    label = csgraph.connected_components(matrix, directed=False)[1]
+    blocks = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
+    if max(map(len, blocks)) > _DENSE:
+        return math.nan
+    dense = (matrix[block][:, block].toarray() for block in blocks)
+    return min(float(np.linalg.eigvalsh(np.eye(len(a)) + a + a.T)[0]) for a in dense)
 
 
 # --- shapes: what is known of a subexpression, and how operations carry it ------------------------
 
+_Span = Callable[..., tuple[float, float]]  # the range of an operation, from those of its operands
 _Piece = tuple[int, int]  # a function of one real: bend +1 convex, −1 concave; slope ±1; 0 unknown
 _CUP, _CAP = (1, 1), (-1, 1)  # rising: convex, concave
-_Span = Callable[..., tuple[float, float]]  # the range of an operation, from those of its operands
 
 
 @dataclass(frozen=True)
@@ -194,24 +196,22 @@ class _Shape:
 
     def __mul__(self, g: _Shape) -> _Shape:
         """c·f, or f², or log-convex factors, or f, g ≥ 0 monotone in one variable."""
-        if self is g:
-            return self.power(2.0)
-        if g.constant and not self.constant:
-            return g * self
-        ends = [x * y if x and y else 0.0 for x in (self.lo, self.hi) for y in (g.lo, g.hi)]
+        if self is g or (g.constant and not self.constant):
+            return self.power(2.0) if self is g else g * self
+        ends = [s * t if s and t else 0.0 for s in (self.lo, self.hi) for t in (g.lo, g.hi)]
         lo, hi = min(ends), max(ends)  # with 0·∞ = 0
         if self.constant and (self.lo >= 0.0 or self.hi <= 0.0):
             return replace(g if self.lo >= 0.0 else -g, lo=lo, hi=hi)
+        convex, concave = self.convex and g.convex, self.concave and g.concave
         if self.constant:
-            return _Shape(g.convex and g.concave, g.convex and g.concave, lo, hi, constant=g.constant)
+            return _Shape(g.convex and concave, convex and g.concave, lo, hi, constant=g.constant)
         if self.order == g.order == 0.0:
             return self.join(g, True, False, lo, hi)
         if not (self.slope and g.slope and self.lo >= 0.0 and g.lo >= 0.0):
             return _Shape(False, False, lo, hi)
-        together, opposed = self.slope == g.slope, self.slope == (g.slope[0], -g.slope[1])
-        convex, concave = self.convex and g.convex, self.concave and g.concave
-        slope = self.slope if together else None
-        return _Shape(together and convex, opposed and concave, lo, hi, None, slope)
+        same, opposite = self.slope == g.slope, self.slope == (-g).slope
+        slope = g.slope if same else None
+        return _Shape(convex and same, concave and opposite, lo, hi, None, slope)
 
     def __truediv__(self, g: _Shape) -> _Shape:
         """f·g⁻¹; convex, of order q/(1−q), when f has the order q ≤ 1/2 and g > 0 is concave."""
@@ -230,16 +230,17 @@ class _Shape:
     def power(self, a: float) -> _Shape:
         """f^a for f ≥ 0, or of any sign for an integer a (a < 0: not through 0); by order q ≤ a."""
         if a in (0.0, 1.0):
-            return self if a else _Shape(True, True, 1.0, 1.0, constant=True)
-        if a < 0.0 and self.lo <= 0.0 <= self.hi and (self.lo < 0.0 < self.hi or self.lo == self.hi):
+            return self if a else _number(1.0)
+        if a < 0.0 and self.lo == self.hi == 0.0:
+            raise ZeroDivisionError
+        if a < 0.0 and self.lo < 0.0 < self.hi:
             return _Shape(self.constant, self.constant, constant=self.constant)
         bend, slope, floor = -1 if 0.0 < a < 1.0 else 1, 1 if a > 0.0 else -1, -_INF
-        left = right = bend, slope
-        if a.is_integer():
-            left = (-bend, slope) if a % 2.0 else (bend, -slope)
-        else:
-            floor = 0.0
-        power = self.compose(lambda s, t: interval.power(s, t, a, a, 0.0), left, right, None, floor)
+        left = (-bend, slope) if a % 2.0 else (bend, -slope)
+        if not a.is_integer():
+            left, floor = (bend, slope), 0.0
+        span = partial(interval.power, yl=a, yu=a, feasibility_tol=0.0)
+        power = self.compose(span, left, (bend, slope), None, floor)
         if power.constant or not (power.convex or (self.order is not None and self.order <= a)):
             return power
         order = 0.0 if a < 0.0 else (1.0 if self.order is None else self.order) / a
@@ -258,9 +259,7 @@ class _Shape:
         piece = (arch % 2 or -1) * inside, 0
         return self.compose(lambda *_: interval.sin(lo, hi), piece, piece)
 
-    def compose(
-        self, span: _Span, left: _Piece, right: _Piece, order: Any = None, floor: float = -_INF
-    ) -> _Shape:
+    def compose(self, span: _Span, left: _Piece, right: _Piece, order: Any = None, floor: float = -_INF) -> _Shape:
         """h∘f, h a piece on each side of 0, defined on t ≥ floor: what the pieces f meets agree on.
 
         h convex and f affine, h rising and f convex (so long as {x : f(x) ≥ floor} is convex),
@@ -271,13 +270,19 @@ class _Shape:
         affine, below = self.convex and self.concave, self.convex and self.lo >= floor
         grows = affine or (slope > 0 and below) or (slope < 0 and self.concave)
         falls = affine or (slope > 0 and self.concave) or (slope < 0 and below)
-        convex, concave = self.constant or (bend > 0 and grows), self.constant or (bend < 0 and falls)
+        convex, concave = bend > 0 and grows, bend < 0 and falls
         rise = (self.slope[0], self.slope[1] * slope) if self.slope and slope else None
         try:
             lo, hi = span(self.lo, self.hi)
         except _UNREADABLE:
             lo, hi = -_INF, _INF
-        return _Shape(convex, concave, lo, hi, order if convex else None, rise, self.constant)
+        if self.constant:
+            return _Shape(True, True, lo, hi, constant=True)
+        return _Shape(convex, concave, lo, hi, order if convex else None, rise)
+
+
+def _number(c: Any) -> _Shape:
+    return _Shape(True, True, float(c), float(c), constant=True)
 
 
 _UNARY: dict[str, Callable[[_Shape], _Shape]] = {
@@ -288,9 +293,9 @@ _UNARY: dict[str, Callable[[_Shape], _Shape]] = {
     "sin": lambda f: f.sin(0.0),
     "cos": lambda f: f.sin(math.pi / 2.0),
     "exp": lambda f: f.compose(interval.exp, _CUP, _CUP, 0.0),
-    "cosh": lambda f: f.compose(lambda a, b: (1.0, math.cosh(max(-a, b))), (1, -1), _CUP, 0.0),
-    "sinh": lambda f: f.compose(lambda a, b: (math.sinh(a), math.sinh(b)), _CAP, _CUP),
-    "tanh": lambda f: f.compose(lambda a, b: (math.tanh(a), math.tanh(b)), _CUP, _CAP),
+    "cosh": lambda f: f.compose(lambda s, t: (1.0, math.cosh(max(-s, t))), (1, -1), _CUP, 0.0),
+    "sinh": lambda f: f.compose(lambda s, t: (math.sinh(s), math.sinh(t)), _CAP, _CUP),
+    "tanh": lambda f: f.compose(lambda s, t: (math.tanh(s), math.tanh(t)), _CUP, _CAP),
 }
 _RULES: dict[type, Callable[..., _Shape]] = {
     nodes.SumExpression: lambda *parts: reduce(operator.add, parts),
@@ -321,10 +326,12 @@ class _Prover:
     def __init__(self, variables: _Vars, bounds: Any, tolerance: float) -> None:
         pairs = getattr(bounds, "items", lambda: bounds or ())()
         self.bounds = {id(var): (var, span) for var, span in pairs}
-        self.variables = None if variables is None else {id(var): var for var in variables}
-        for var in [*(self.variables or {}).values(), *(var for var, _ in self.bounds.values())]:
+        named = [] if variables is None else list(variables)
+        for var in chain(named, (var for var, _ in self.bounds.values())):
             if not getattr(var, "is_variable_type", bool)() or var.is_indexed():
                 raise InvalidGame(f"{var!s} is not a single Var.")
+        moving = {id(var) for var in named}
+        self.moves = (lambda _: True) if variables is None else moving.__contains__
         self.tolerance = tolerance
         self.known: dict[int, tuple[Any, _Shape]] = {}  # id -> (the node, kept alive, its shape)
         self.visitor = QuadraticRepnVisitor({}, var_recorder=_Recorder({}, {}, None))
@@ -334,7 +341,7 @@ class _Prover:
         hessian, moves = self.quadratic(expr) or (None, True)
         if hessian == {}:
             return Proof(_FLAT[not moves], "affine")
-        convex, concave = self.definiteness(hessian or {}) if hessian else (None, None)
+        convex, concave = self.definiteness(hessian) if hessian else (None, None)
         if convex or concave:
             return Proof(Curvature.CONVEX if convex else Curvature.CONCAVE, "constant Hessian")
         boxes = (self.box(self.visitor.var_map[i]) for i in chain(*hessian or ()))
@@ -367,9 +374,6 @@ class _Prover:
         opposite = {pair: -c for pair, c in hessian.items()}
         return _semidefinite(hessian, self.tolerance), _semidefinite(opposite, self.tolerance)
 
-    def moves(self, i: int) -> bool:
-        return self.variables is None or i in self.variables
-
     def box(self, var: Any) -> tuple[float, float]:
         lo, hi = self.bounds[id(var)][1] if id(var) in self.bounds else var.bounds
         lo, hi = -_INF if lo is None else float(lo), _INF if hi is None else float(hi)
@@ -377,63 +381,67 @@ class _Prover:
 
     def shape(self, node: Any) -> _Shape:
         """The shape of a node, found once."""
-        if id(node) not in self.known:
-            self.known[id(node)] = node, self.leaf(node) or self.fold(node)
-        return self.known[id(node)][1]
-
-    def leaf(self, node: Any) -> _Shape | None:
         if node.__class__ in native_types or not node.is_potentially_variable():
             return _number(value(node))
-        if not node.is_variable_type():
-            return None
-        if node.fixed:
-            return _number(node.value)
-        slope = (id(node), 1) if self.moves(id(node)) else None
-        return _Shape(True, True, *self.box(node), None, slope, slope is None)
+        if id(node) not in self.known:
+            shape = self.leaf(node) if node.is_variable_type() else self.fold(node)
+            self.known[id(node)] = node, shape
+        return self.known[id(node)][1]
+
+    def leaf(self, var: Any) -> _Shape:
+        slope = (id(var), 1) if self.moves(id(var)) else None
+        free = _Shape(True, True, *self.box(var), None, slope, slope is None)
+        return _number(var.value) if var.fixed else free
 
     def fold(self, node: Any) -> _Shape:
-        """The rule of the node; where it proves nothing, its terms with the quadratic ones in one."""
+        """The rule of the node; where it proves nothing, all its quadratic terms taken as one."""
         parts = [self.shape(arg) for arg in node.args]
         if node.is_named_expression_type():
             return parts[0]
         unary = isinstance(node, nodes.UnaryFunctionExpression)
         rule = _UNARY.get(node.getname()) if unary else _RULES.get(node.__class__)
-        if rule is None:
-            constant = all(f.constant for f in parts)
-            return _Shape(constant, constant, constant=constant)
-        shape = rule(*parts)
-        if shape.convex or shape.concave:
+        constant = all(f.constant for f in parts)
+        shape = rule(*parts) if rule else _Shape(constant, constant, constant=constant)
+        if shape.convex or shape.concave or not rule:
             return shape
+        if rule is operator.mul and (bend := self.entropy(*node.args)):
+            return replace(shape, convex=bend > 0.0, concave=bend < 0.0)
+        self.known[id(node)] = node, shape  # the answer if the node is its only term
         hessian: _Hessian = {}
-        rest = _number(0.0)
-        for c, term in self.terms(node):
-            found = self.quadratic(term)
-            if found is None:
-                rest += _number(c) * (shape if term is node else self.shape(term))
-            for pair, entry in found[0].items() if found else ():
+        rest = self.split(node, 1.0, hessian)
+        positive, negative = self.definiteness(hessian)
+        convex, concave = rest.convex and positive is True, rest.concave and negative is True
+        return replace(shape, convex=convex, concave=concave)
+
+    def entropy(self, *factors: Any) -> float:
+        """k if f = t·log(kt + c) with t affine, c ≥ 0: convex for k > 0, concave for k < 0; else 0."""
+        for t, log in permutations(factors):
+            if getattr(log, "getname", str)() in ("log", "log10") and not log.is_variable_type():
+                s, t = (self.visitor.walk_expression(affine) for affine in (log.args[0], t))
+                pure = all(r.nonlinear is None and not r.quadratic for r in (s, t))
+                ratios = {s.linear.get(i, 0.0) / t.linear[i] for i in t.linear}
+                if pure and s.linear.keys() == t.linear.keys() and len(ratios) == 1:
+                    k = ratios.pop()
+                    return k if s.constant - k * t.constant >= 0.0 else 0.0
+        return 0.0
+
+    def split(self, node: Any, c: float, hessian: _Hessian) -> _Shape:
+        """Add the quadratic terms of c·f to ``hessian``; the shape of the sum of the others."""
+        found = self.quadratic(node)
+        if found is not None:
+            for pair, entry in found[0].items():
                 hessian[pair] = hessian.get(pair, 0.0) + c * entry
-        convex, concave = self.definiteness(hessian)
-        both = rest.convex and convex is True, rest.concave and concave is True
-        return replace(shape, convex=both[0], concave=both[1])
-
-    def terms(self, node: Any, c: float = 1.0) -> Iterator[tuple[float, Any]]:
-        """Pairs (c, g) with f = Σ c·g, through sums, signs, names and numeric factors."""
-        args = node.args if getattr(node, "is_expression_type", bool)() else ()
-        number = [f.lo if f.constant and f.lo == f.hi else None for f in map(self.shape, args)]
-        inner = [(c, node)]
-        if isinstance(node, nodes.SumExpression) or (args and node.is_named_expression_type()):
-            inner = [(c, arg) for arg in args]
-        elif isinstance(node, nodes.NegationExpression):
-            inner = [(-c, args[0])]
-        elif isinstance(node, nodes.ProductExpression) and number[0] is not None:
-            inner = [(c * number[0], args[1])]
-        elif isinstance(node, nodes.ProductExpression) and number[1] is not None:
-            inner = [(c * number[1], args[0])]
-        elif isinstance(node, nodes.DivisionExpression) and number[1]:
-            inner = [(c / number[1], args[0])]
-        for factor, term in inner:
-            yield from [(c, node)] if term is node else self.terms(term, factor)
-
-
-def _number(c: Any) -> _Shape:
-    return _Shape(True, True, float(c), float(c), constant=True)
+            return _number(0.0)
+        if isinstance(node, nodes.SumExpression) or node.is_named_expression_type():
+            return reduce(operator.add, [self.split(arg, c, hessian) for arg in node.args])
+        if isinstance(node, nodes.NegationExpression):
+            return self.split(node.args[0], -c, hessian)
+        divided = isinstance(node, nodes.DivisionExpression)
+        if divided or isinstance(node, nodes.ProductExpression):
+            for term, factor in permutations(node.args, 2):
+                k = self.shape(factor)
+                if k.constant and k.lo == k.hi:
+                    return self.split(term, c / k.lo if divided else c * k.lo, hessian)
+                if divided:
+                    break
+        return _number(c) * self.shape(node)

@@ -23,6 +23,7 @@ from scipy import sparse
 from .checks import variables_in
 from .games import Game
 from .programs import Program, timed
+from .results import Array
 
 __all__ = ["Derivatives", "FollowerRows"]
 
@@ -31,13 +32,13 @@ __all__ = ["Derivatives", "FollowerRows"]
 class Derivatives:
     """Values and derivatives of the followers' rows at one point (F followers, A actions, C constraints, L leader)."""
 
-    objectives: np.ndarray
+    objectives: Array
     """(F) every follower's objective, in the sense its user wrote."""
-    own: np.ndarray
+    own: Array
     """(A) a: derivative of its owner's cost with respect to each action, aggregates moving along."""
     leader: sparse.csr_array
     """(F × L) b: derivative of each follower's cost with respect to the leader's instruments."""
-    bodies: np.ndarray
+    bodies: Array
     """(C) every follower constraint's body."""
     own_rows: sparse.csr_array
     """(C × A) derivative of each constraint's body with respect to its owner's actions, aggregates moving along."""
@@ -56,9 +57,7 @@ class FollowerRows:
         self.game = game
         self.followers = list(game.followers.values())
         self.constraints: list[ConstraintData] = [c for f in self.followers for c in f.constraints]
-        self.constraint_owners = np.repeat(
-            np.arange(len(self.followers)), [len(f.constraints) for f in self.followers]
-        )
+        self.constraint_owners = np.repeat(np.arange(len(self.followers)), [len(f.constraints) for f in self.followers])
         expressions: list[Any] = [f.objective.expr for f in self.followers if f.objective is not None]
         expressions += [c.body for c in self.constraints]
         self._constants = {i: e for i, e in enumerate(expressions) if _is_constant(e)}
@@ -114,7 +113,7 @@ class FollowerRows:
             leader_rows=sparse.csr_array(by_instrument[split:]),
         )
 
-    def scale(self, here: Derivatives) -> np.ndarray:
+    def scale(self, here: Derivatives) -> Array:
         """Per follower the largest derivative of its cost, at least 1: what "zero" is measured against."""
         scale = np.ones(len(self.followers))
         np.maximum.at(scale, self.owners, np.abs(here.own))
@@ -122,7 +121,7 @@ class FollowerRows:
         np.maximum.at(scale, entries.row, np.abs(entries.data))
         return scale
 
-    def _own(self, direct: Any, through: Any, row_owners: np.ndarray) -> sparse.csr_array:
+    def _own(self, direct: Any, through: Any, row_owners: Array) -> sparse.csr_array:
         """Keep what belongs to each row's owner, and add what its actions do through aggregates."""
         mine = self.owners[direct.col] == row_owners[direct.row]
         rows, columns, values = direct.row[mine], direct.col[mine], direct.data[mine]
@@ -132,9 +131,7 @@ class FollowerRows:
         return sparse.csr_array((entries[2], (entries[0], entries[1])), shape=shape)
 
 
-def _joined(
-    through: Any, row_owners: np.ndarray, moves: Any, owners: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _joined(through: Any, row_owners: Array, moves: Any, owners: Array) -> tuple[Array, Array, Array]:
     """Entries of (∂row/∂z)(dz/du) restricted to the row's owner, without forming the dense product."""
     width = int(owners.max(initial=0)) + 1
     keys = moves.row.astype(np.int64) * width + owners[moves.col]
@@ -160,9 +157,7 @@ def _selector(variables: Sequence[VarData], places: Mapping[int, int]) -> sparse
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(variables), len(places)))
 
 
-def _scattered(matrix: sparse.csr_array, rows: np.ndarray, count: int) -> sparse.csr_array:
+def _scattered(matrix: sparse.csr_array, rows: Array, count: int) -> sparse.csr_array:
     """The same entries with row i put at rows[i] of ``count`` rows."""
     entries = matrix.tocoo()
-    return sparse.csr_array(
-        (entries.data, (rows[entries.row], entries.col)), shape=(count, matrix.shape[1])
-    )
+    return sparse.csr_array((entries.data, (rows[entries.row], entries.col)), shape=(count, matrix.shape[1]))

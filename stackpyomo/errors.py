@@ -29,9 +29,7 @@ class InvalidGame(StackpyomoError, ValueError):
 class GameFileError(InvalidGame):
     """A game file cannot be read; the message begins ``path:line:column:`` where these are known."""
 
-    def __init__(
-        self, message: str, *, path: str = "", line: int | None = None, column: int | None = None
-    ) -> None:
+    def __init__(self, message: str, *, path: str = "", line: int | None = None, column: int | None = None) -> None:
         self.path, self.line, self.column = path, line, column
         place = ":".join(str(part) for part in (path or None, line, column) if part is not None)
         super().__init__(f"{place}: {message}" if place else message)
@@ -52,8 +50,6 @@ class NoPlan(StackpyomoError):
 class NoIncentive(StackpyomoError):
     """No valid gain exists. ``reasons`` maps follower name -> why, ``residuals`` -> ‖a + Qᵀb‖ that remains."""
 
-    def __init__(
-        self, message: str, *, reasons: Mapping[str, str], residuals: Mapping[str, float]
-    ) -> None:
+    def __init__(self, message: str, *, reasons: Mapping[str, str], residuals: Mapping[str, float]) -> None:
         self.reasons, self.residuals = dict(reasons), dict(residuals)
         super().__init__(message)

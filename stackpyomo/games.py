@@ -25,7 +25,7 @@ from scipy.sparse.linalg import splu, spsolve
 
 from .checks import findings, require
 from .errors import InvalidGame
-from .results import Finding
+from .results import Array, Finding
 
 __all__ = ["Aggregates", "Follower", "Game", "Leader", "Population"]
 
@@ -99,7 +99,7 @@ class Leader:
 
 @dataclass(eq=False)
 class Follower(Leader):
-    """A follower: its Vars, its Constraints and its one Objective live on ``block``; it stands for ``size`` players."""
+    """A follower: its Vars, Constraints and one Objective live on ``block``; it stands for ``size`` players."""
 
     block: Any = field(default=None, repr=False)
     size: float = 1
@@ -120,14 +120,12 @@ class Aggregates:
 class Game:
     """One leader, many followers: ``Game(model, followers, aggregates=(), name=None)``.
 
-    followers: a Block, an indexed Block, or a list of these and of :class:`Population`. aggregates: equality constraints
-    of the leader that define aggregate variables (linear in follower actions). Raises :class:`InvalidGame` when an
-    argument is not what it should be; everything about the model itself is found by :meth:`check`.
+    followers: a Block, an indexed Block, or a list of these and of :class:`Population`. aggregates: equalities of the
+    leader that define aggregate variables (linear in follower actions). Raises :class:`InvalidGame` when an argument
+    is not what it should be; everything about the model itself is found by :meth:`check`.
     """
 
-    def __init__(
-        self, model: Any, followers: Any, *, aggregates: Any = (), name: str | None = None
-    ) -> None:
+    def __init__(self, model: Any, followers: Any, *, aggregates: Any = (), name: str | None = None) -> None:
         if not isinstance(model, BlockData) or not model.is_constructed():
             raise InvalidGame(
                 "Game(model, ...): the model must be a constructed pyomo ConcreteModel (or Block); "
@@ -155,18 +153,14 @@ class Game:
         ancestor = block.parent_block()
         while ancestor is not None and ancestor is not self.model:
             if id(ancestor) in roots:
-                raise InvalidGame(
-                    f"{block.name}: lies inside another follower ({ancestor.name}); make them siblings."
-                )
+                raise InvalidGame(f"{block.name}: lies inside another follower ({ancestor.name}); make them siblings.")
             ancestor = ancestor.parent_block()
         if ancestor is None:
             raise InvalidGame(
                 f"{block.name}: is not a Block of the model {self.model.name!r}; add it to the model first."
             )
         if not block.active:
-            raise InvalidGame(
-                f"{block.name}: is deactivated; activate it or leave it out of followers=."
-            )
+            raise InvalidGame(f"{block.name}: is deactivated; activate it or leave it out of followers=.")
         follower = Follower(block.name, block=block, size=population.size)
         _collect(block, follower, roots - {id(block)})
         return follower
@@ -182,7 +176,7 @@ class Game:
         for constraint in found:
             if not constraint.equality or id(constraint) not in leaders:
                 raise InvalidGame(
-                    f"{constraint.name}: an aggregate is defined by an equality Constraint outside every follower's Block."
+                    f"{constraint.name}: an aggregate is defined by an equality Constraint outside every follower."
                 )
         return found
 
@@ -192,7 +186,7 @@ class Game:
         return [v for f in self.followers.values() for v in f.variables]
 
     @property
-    def action_owners(self) -> np.ndarray:
+    def action_owners(self) -> Array:
         """For each action the number of the follower that owns it."""
         counts = [len(f.variables) for f in self.followers.values()]
         return np.repeat(np.arange(len(counts)), counts)
@@ -272,7 +266,7 @@ class Game:
         if len(variables) != rows:
             held = ", ".join(v.name for v in variables[:6]) or "none"
             raise InvalidGame(
-                f"{names}: {rows} aggregate constraint(s) must define {rows} aggregate variable(s) that no follower owns, "
+                f"{names}: {rows} aggregate constraint(s) must define {rows} variable(s) that no follower owns, "
                 f"but hold {len(variables)} ({held}). Fix the others or move them out."
             )
         matrix = _sparse(left, (rows, rows)).tocsc()
@@ -291,9 +285,7 @@ class Game:
         unknown = [name for name in sizes if name not in self.followers]
         if unknown:
             raise InvalidGame(f"{unknown[0]}: not a follower of this game ({', '.join(list(self.followers)[:6])}).")
-        populations = [
-            Population(f.block, sizes.get(name, f.size)) for name, f in self.followers.items()
-        ]
+        populations = [Population(f.block, sizes.get(name, f.size)) for name, f in self.followers.items()]
         return Game(self.model, populations, aggregates=self.aggregates, name=self.name)
 
     def check(self) -> list[Finding]:
@@ -323,7 +315,7 @@ class Game:
             return math.nan
         return float(pyo.value(player.objective.expr))
 
-    def violation(self, values: Mapping[str, float] | None = None) -> float:
+    def violation(self) -> float:
         """The largest violation of any bound or active constraint at the model's current values."""
         players = (self.leader, *self.followers.values())
         gaps = [0.0]
@@ -399,8 +391,6 @@ def _named(variables: Iterable[VarData]) -> Iterator[tuple[str, VarData]]:
         yield prefix + var.local_name, var
 
 
-def _sparse(
-    entries: Sequence[tuple[int, int, float]], shape: tuple[int, int]
-) -> sparse.csr_array:
+def _sparse(entries: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> sparse.csr_array:
     rows, columns, values = (list(part) for part in zip(*entries, strict=True)) if entries else ([], [], [])
     return sparse.csr_array((values, (rows, columns)), shape=shape)

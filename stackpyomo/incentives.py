@@ -6,7 +6,7 @@ first-order reason to deviate iff
 
     a_k + G_kᵀλ_k + Q_kᵀ b_k = 0,   λ_k the multipliers of its own constraints in the COMPOSED problem.
 
-λ_k is never the dual of the leader's problem. multipliers="zero" sets it to 0; "free" takes the λ_k that needs least gain.
+λ_k is never the dual of the leader's problem. multipliers="zero" sets it to 0; "free" takes the λ_k of least gain.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .games import Game
 from .multipliers import least_slope
 from .offsets import choose_offsets
 from .programs import timed
-from .results import TOLERANCES, Incentive, Plan
+from .results import TOLERANCES, Array, Incentive, Plan
 
 __all__ = ["affine_incentive"]
 
@@ -89,7 +89,7 @@ def _variables(game: Game, components: Any) -> list[VarData]:
     return found
 
 
-def _weights(rows: FollowerRows, energy: Any) -> np.ndarray:
+def _weights(rows: FollowerRows, energy: Any) -> Array:
     """Weight per instrument from a ComponentMap, (component, value) pairs, or a dict keyed by name."""
     weights = np.ones(len(rows.instruments))
     if energy is None:
@@ -115,19 +115,20 @@ def _design(
     rows: FollowerRows,
     here: Derivatives,
     values: Mapping[str, float],
-    weights: np.ndarray,
+    weights: Array,
     multipliers: str,
     chosen: Sequence[VarData],
     seconds: dict[str, float],
 ) -> Incentive:
     game, owners = rows.game, rows.owners
-    slope, held = here.own.copy(), {}
+    slope, held = here.own.copy(), dict[str, float]()
     if multipliers == "free":
         slope, held = least_slope(rows, here, values)
     power = here.leader.power(2) @ (1.0 / weights)
     scale = rows.scale(here)
+    slope[np.abs(slope) <= TOLERANCES.noise * scale[owners]] = 0.0
     induced = np.sqrt(power) > TOLERANCES.gradient * scale
-    _refuse(rows, here, slope, induced, scale, multipliers)
+    _refuse(rows, slope, induced, scale, multipliers)
     slope[~induced[owners]] = 0.0
     matrix = _gains(here.leader, slope, owners, power, induced, weights)
     left = np.abs(slope + _effect(matrix, here.leader, owners))
@@ -157,10 +158,9 @@ def _design(
 
 def _refuse(
     rows: FollowerRows,
-    here: Derivatives,
-    slope: np.ndarray,
-    induced: np.ndarray,
-    scale: np.ndarray,
+    slope: Array,
+    induced: Array,
+    scale: Array,
     multipliers: str,
 ) -> None:
     """Raise :class:`NoIncentive` naming followers the leader has no grip on (b = 0) and who would deviate (a ≠ 0)."""
@@ -190,11 +190,11 @@ def _refuse(
 
 def _gains(
     leader: sparse.csr_array,
-    slope: np.ndarray,
-    owners: np.ndarray,
-    power: np.ndarray,
-    induced: np.ndarray,
-    weights: np.ndarray,
+    slope: Array,
+    owners: Array,
+    power: Array,
+    induced: Array,
+    weights: Array,
 ) -> sparse.csc_array:
     """Q, (leader × actions): column j of follower k is −W⁻¹ b_k slope_j / (b_kᵀ W⁻¹ b_k)."""
     inverse = np.where(induced, 1.0 / np.where(induced, power, 1.0), 0.0)
@@ -205,6 +205,6 @@ def _gains(
     return matrix
 
 
-def _effect(matrix: sparse.csc_array, leader: sparse.csr_array, owners: np.ndarray) -> np.ndarray:
+def _effect(matrix: sparse.csc_array, leader: sparse.csr_array, owners: Array) -> Array:
     """Qᵀb for every action: how the leader's answer to it changes its owner's cost."""
     return np.asarray(leader[owners].multiply(matrix.T.tocsr()).sum(axis=1)).ravel()

@@ -1,6 +1,6 @@
 """Multipliers of the followers' own constraints in the composed problem.
 
-A constraint that is active at the plan may hold a follower there by itself: what the incentive has to balance is then only
+A constraint that is active at the plan may hold a follower there by itself: the incentive then has to balance only
 
     min_{λ} ‖a_k + G_kᵀ λ‖,   λ ≥ 0 on inequalities, free on equalities,
 
@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from .derivatives import Derivatives, FollowerRows
-from .results import TOLERANCES
+from .results import TOLERANCES, Array
 
 __all__ = ["ActiveSet", "active_sets", "least_slope"]
 
@@ -26,22 +26,20 @@ __all__ = ["ActiveSet", "active_sets", "least_slope"]
 class ActiveSet:
     """One follower's active constraints: ``normals`` point out of the feasible set, (active × own actions)."""
 
-    columns: np.ndarray
+    columns: Array
     """Numbers of the follower's actions."""
     names: list[str] = field(default_factory=list)
-    normals: list[np.ndarray] = field(default_factory=list)
+    normals: list[Array] = field(default_factory=list)
     equalities: list[bool] = field(default_factory=list)
 
-    def add(self, name: str, normal: np.ndarray, equality: bool) -> None:
+    def add(self, name: str, normal: Array, equality: bool) -> None:
         """Note one active side of a constraint or bound."""
         self.names.append(name)
         self.normals.append(normal)
         self.equalities.append(equality)
 
 
-def least_slope(
-    rows: FollowerRows, here: Derivatives, values: Mapping[str, float]
-) -> tuple[np.ndarray, dict[str, float]]:
+def least_slope(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]) -> tuple[Array, dict[str, float]]:
     """(what is left of a for the incentive to balance, {constraint or bound: multiplier ≠ 0})."""
     slope, held = here.own.copy(), {}
     for active in active_sets(rows, here, values):
@@ -49,16 +47,11 @@ def least_slope(
         lower = np.where(active.equalities, -np.inf, 0.0)
         found = lsq_linear(matrix, -here.own[active.columns], (lower, np.inf)).x
         slope[active.columns] = here.own[active.columns] + matrix @ found
-        held.update(
-            {n: float(v) for n, v in zip(active.names, found, strict=True) if abs(v) > TOLERANCES.gradient}
-        )
-    slope[np.abs(slope) <= TOLERANCES.gradient * rows.scale(here)[rows.owners]] = 0.0
+        held.update({n: float(v) for n, v in zip(active.names, found, strict=True) if abs(v) > TOLERANCES.gradient})
     return slope, held
 
 
-def active_sets(
-    rows: FollowerRows, here: Derivatives, values: Mapping[str, float]
-) -> list[ActiveSet]:
+def active_sets(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]) -> list[ActiveSet]:
     """The active constraints and bounds of every follower that has any, leader variables not among them."""
     counts = np.bincount(rows.owners, minlength=len(rows.followers))
     stops = np.cumsum(counts)
@@ -70,7 +63,7 @@ def active_sets(
 
 def _active(
     rows: FollowerRows, here: Derivatives, values: Mapping[str, float], sets: list[ActiveSet]
-) -> Iterator[tuple[int, str, np.ndarray, bool]]:
+) -> Iterator[tuple[int, str, Array, bool]]:
     for index, constraint in enumerate(rows.constraints):
         if here.leader_rows.indptr[index] != here.leader_rows.indptr[index + 1]:
             continue
@@ -86,9 +79,7 @@ def _active(
             yield follower, name, side * (own == column).astype(float), equality
 
 
-def _sides(
-    level: float, lower: float | None, upper: float | None
-) -> Iterator[tuple[float, bool]]:
+def _sides(level: float, lower: float | None, upper: float | None) -> Iterator[tuple[float, bool]]:
     """+1 for an active upper side, −1 for a lower one; an equality once."""
     near = TOLERANCES.active
     if lower is not None and lower == upper:

@@ -23,7 +23,7 @@ from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .multipliers import active_sets
 from .programs import Program
-from .results import TOLERANCES
+from .results import TOLERANCES, Array
 from .solvers import solve
 
 __all__ = ["choose_offsets"]
@@ -34,7 +34,7 @@ def choose_offsets(
     here: Derivatives,
     values: Mapping[str, float],
     chosen: Sequence[VarData],
-    weights: np.ndarray,
+    weights: Array,
     multipliers: str,
     solver: str,
 ) -> dict[str, float]:
@@ -86,9 +86,7 @@ def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
 class _Design:
     """The small problem in copies of the free variables, everything else at its value at the plan."""
 
-    def __init__(
-        self, rows: FollowerRows, values: Mapping[str, float], chosen: Sequence[VarData]
-    ) -> None:
+    def __init__(self, rows: FollowerRows, values: Mapping[str, float], chosen: Sequence[VarData]) -> None:
         self.rows, self.game, self.values, self.chosen = rows, rows.game, values, chosen
         self.model = pyo.ConcreteModel(name="offsets")
         self.model.free = pyo.Var(range(len(chosen)))
@@ -99,9 +97,7 @@ class _Design:
             copy.setub(var.ub)
             copy.set_value(values[self.game.names[id(var)]], skip_validation=True)
             self.copies[id(var)] = copy
-        self._map = {
-            id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed
-        }
+        self._map = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed}
         self._map.update(self.copies)
 
     def at_plan(self, expression: Any) -> Any:
@@ -114,7 +110,7 @@ class _Design:
     def _holds_free(self, expression: Any) -> bool:
         return any(id(v) in self.copies for v in identify_variables(expression, include_fixed=False))
 
-    def slopes(self, weights: np.ndarray) -> tuple[dict[int, Any], list[Any]]:
+    def slopes(self, weights: Array) -> tuple[dict[int, Any], list[Any]]:
         """Action number → a_j(p) for followers that hold a free variable; and 1/(bᵀW⁻¹b)(p), None where b = 0."""
         slopes: dict[int, Any] = {}
         energy: list[Any] = []
@@ -130,15 +126,11 @@ class _Design:
             energy += [1.0 / power if grip else None] * len(own)
         return slopes, energy
 
-    def _gradients(
-        self, follower: Any, own: Sequence[int], weights: np.ndarray
-    ) -> tuple[list[Any], Any]:
+    def _gradients(self, follower: Any, own: Sequence[int], weights: Array) -> tuple[list[Any], Any]:
         """(a_j(p) for own actions, bᵀW⁻¹b(p)), both in minimise form."""
         expression = follower.objective.expr
         felt = {id(v) for v in identify_variables(expression, include_fixed=False)}
-        aggregates = [
-            (g, v) for g, v in enumerate(self.rows.responses.variables) if id(v) in felt
-        ]
+        aggregates = [(g, v) for g, v in enumerate(self.rows.responses.variables) if id(v) in felt]
         tools = [(w, v) for w, v in zip(weights, self.rows.instruments, strict=True) if id(v) in felt]
         wanted = [*follower.variables, *(v for _, v in aggregates), *(v for _, v in tools)]
         partials = differentiate(expression, wrt_list=wanted, mode=Modes.reverse_symbolic)
@@ -146,8 +138,7 @@ class _Design:
         split = len(own) + len(aggregates)
         moves = self.rows.responses.moves
         slopes = [
-            direct[i]
-            + sum(moves[g, j] * direct[len(own) + k] for k, (g, _) in enumerate(aggregates))
+            direct[i] + sum(moves[g, j] * direct[len(own) + k] for k, (g, _) in enumerate(aggregates))
             for i, j in enumerate(own)
         ]
         power = sum(b**2 / w for b, (w, _) in zip(direct[split:], tools, strict=True))
@@ -172,9 +163,11 @@ class _Design:
         for player in (self.game.leader, *self.rows.followers):
             for constraint in player.constraints:
                 if self._holds_free(constraint.body):
-                    yield pyo.inequality(
-                        constraint.lb, self.at_plan(constraint.body), constraint.ub
-                    ) if not constraint.equality else self.at_plan(constraint.body) == constraint.ub
+                    yield (
+                        pyo.inequality(constraint.lb, self.at_plan(constraint.body), constraint.ub)
+                        if not constraint.equality
+                        else self.at_plan(constraint.body) == constraint.ub
+                    )
 
     def least_norm(
         self, first: Program, found: Mapping[int, float], slopes: Sequence[Any], solver: str
@@ -188,7 +181,7 @@ class _Design:
                 var.set_value(found[id(var)], skip_validation=True)
         if not self._ambiguous(first, found):
             return dict(zip(names, values, strict=True))
-        band = TOLERANCES.price_gain
+        band = TOLERANCES.noise
         kept = [
             pyo.inequality(pyo.value(s) - band, s, pyo.value(s) + band)
             for s in slopes

@@ -18,7 +18,7 @@ from .derivatives import FollowerRows
 from .errors import NoPlan
 from .games import Game
 from .programs import Infeasible, Program, preserved_values, timed
-from .results import TOLERANCES, Plan
+from .results import TOLERANCES, Array, Plan
 from .solvers import Solution, Termination, choose, solve
 
 __all__ = ["leader_optimal"]
@@ -49,8 +49,8 @@ def _solved(game: Game, solver: str, starts: int, time_limit: float | None, tee:
     seconds: dict[str, float] = {}
     constraints = _all_constraints(game)
     objective = game.leader.objective
-    sign = game.leader.sign
-    cost = objective.expr if sign > 0 else -objective.expr
+    assert objective is not None  # require() saw to it
+    cost = objective.expr if game.leader.sign > 0 else -objective.expr
     try:
         program = Program(cost, [c for _, c in constraints], seconds=seconds)
     except Infeasible as error:
@@ -130,7 +130,11 @@ def _restarted(program: Program, random: np.random.Generator, seconds: dict[str,
 
 
 def _plan(
-    game: Game, program: Program, solution: Solution, log: list[dict[str, Any]], seconds: dict[str, float]
+    game: Game,
+    program: Program,
+    solution: Solution,
+    log: list[dict[str, Any]],
+    seconds: dict[str, float],
 ) -> Plan:
     x = np.asarray(solution.x)
     duals = solution.duals if solution.duals is not None else _recovered_duals(program, x)
@@ -145,9 +149,7 @@ def _plan(
         values=values,
         leader_objective=sign * float(program.problem.objective(x)),
         follower_objectives=dict(zip(game.followers, map(float, objectives), strict=True)),
-        multipliers={
-            names[row]: sign * float(dual) for row, dual in zip(program.rows, duals, strict=True)
-        },
+        multipliers={names[row]: sign * float(dual) for row, dual in zip(program.rows, duals, strict=True)},
         termination=solution.termination.value,
         residuals=residuals.as_dict(),
         seconds=seconds,
@@ -160,8 +162,8 @@ def _plan(
     return plan
 
 
-def _values(game: Game, variables: Sequence[VarData], x: np.ndarray) -> dict[str, float]:
-    """Solved values; fixed Vars keep theirs; Vars no row holds keep theirs too, or take the point of their box next to 0."""
+def _values(game: Game, variables: Sequence[VarData], x: Array) -> dict[str, float]:
+    """Solved values; Vars that are fixed or in no row keep theirs, or take the point of their box next to 0."""
     solved = {id(v): float(value) for v, value in zip(variables, x, strict=True)}
     values: dict[str, float] = {}
     for name, var in game.variables_by_name.items():
@@ -176,7 +178,7 @@ def _nearest_to_zero(var: VarData) -> float:
     return float(min(max(0.0, lower), upper))
 
 
-def _recovered_duals(program: Program, x: np.ndarray) -> np.ndarray:
+def _recovered_duals(program: Program, x: Array) -> Array:
     """Row duals for solvers that give none: least squares on stationarity over active rows and bounds, signs kept."""
     gradient = np.asarray(program.problem.gradient(x))
     (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
@@ -194,9 +196,7 @@ def _recovered_duals(program: Program, x: np.ndarray) -> np.ndarray:
     return duals[: len(body)]
 
 
-def _judge(
-    plan: Plan, game: Game, program: Program, solution: Solution, x: np.ndarray, duals: np.ndarray
-) -> None:
+def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Array, duals: Array) -> None:
     """Set quality, bound, gap and ε0: "optimal" only with a proof of convexity or a closed global gap."""
     residuals = plan.residuals
     if residuals["feasibility"] > TOLERANCES.feasibility:
@@ -223,9 +223,7 @@ def _is_convex(game: Game, program: Program) -> bool:
         return False
     if curvature(program.model.objective.expr).curvature not in good:
         return False
-    return all(
-        is_convex_feasible_set(c).curvature is Curvature.CONVEX for _, c in _all_constraints(game)
-    )
+    return all(is_convex_feasible_set(c).curvature is Curvature.CONVEX for _, c in _all_constraints(game))
 
 
 def _explain(game: Game, program: Program, solution: Solution) -> None:
@@ -233,7 +231,7 @@ def _explain(game: Game, program: Program, solution: Solution) -> None:
     if solution.termination is Termination.UNBOUNDED:
         raise NoPlan(_unbounded(game, program, solution), termination="unbounded")
     if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
-        conflict = _conflict(game, program)
+        conflict = _conflict(game)
         if conflict:
             raise NoPlan(conflict, termination="infeasible")
     raise NoPlan(
@@ -250,8 +248,7 @@ def _unbounded(game: Game, program: Program, solution: Solution) -> str:
     if solution.x is not None and len(free):
         free = free[np.argsort(-np.abs(solution.x[free]), kind="stable")]
     shown = [
-        f"{game.names[id(v)]} ({game.owners.get(id(v), 'leader')})"
-        for v in (program.variables[i] for i in free[:4])
+        f"{game.names[id(v)]} ({game.owners.get(id(v), 'leader')})" for v in (program.variables[i] for i in free[:4])
     ]
     return (
         "The leader's objective improves without limit. Variables without a bound: "
@@ -259,7 +256,7 @@ def _unbounded(game: Game, program: Program, solution: Solution) -> str:
     )
 
 
-def _conflict(game: Game, program: Program) -> str:
+def _conflict(game: Game) -> str:
     """Least total violation of the rows, bounds kept: rows with a multiplier there are the ones that contradict.
 
     Empty if the rows can be met after all.
@@ -280,12 +277,10 @@ def _conflict(game: Game, program: Program) -> str:
         return ""
     if relaxed.problem.objective(solution.x) <= TOLERANCES.feasibility:
         return ""
-    blamed = [rows[int(r)][0] for r, d in zip(relaxed.rows, solution.duals, strict=True) if abs(d) > 1e-4]
+    blamed = [rows[int(r)][0] for r, d in zip(relaxed.rows, solution.duals, strict=True) if abs(d) > TOLERANCES.blame]
     named = list(dict.fromkeys(f"{constraints[i][1].name} ({constraints[i][0]})" for i in blamed))
     more = f" and {len(named) - 6} more" if len(named) > 6 else ""
     return (
         f"No point satisfies all constraints. In conflict, together with the bounds of their variables: "
         f"{', '.join(named[:6])}{more}. Relax one of them."
     )
-
-

@@ -1,8 +1,8 @@
 """Programs: one optimisation problem over borrowed Vars, written once as .nl, evaluated and solved from there.
 
-A Program is a new Pyomo model whose rows and objective refer to the user's Var objects; the user's model is not touched.
-POUNCE's reader gives values, Jacobian and Hessian of anything Pyomo's own NL writer can write, so the residuals of an
-answer are computed here, whoever found it.
+A Program is a new Pyomo model whose rows and objective refer to the user's Vars; the user's model is not touched.
+POUNCE's reader gives values, Jacobian and Hessian of anything Pyomo's own NL writer can write, so the residuals of
+an answer are computed here, whoever found it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import numpy as np
 import pounce
 import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException
-from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.visitor import identify_variables
 from pyomo.repn.plugins.nl_writer import NLWriter
 from scipy import sparse
+
+from .results import Array
 
 __all__ = ["Infeasible", "Program", "Residuals", "preserved_values"]
 
@@ -61,7 +62,7 @@ class Residuals:
     ``by_variable`` and ``by_row`` keep the single ones, in the order of the program's variables and rows.
     """
 
-    def __init__(self, by_variable: np.ndarray, by_row: np.ndarray, kinds: Mapping[str, float]) -> None:
+    def __init__(self, by_variable: Array, by_row: Array, kinds: Mapping[str, float]) -> None:
         self.by_variable, self.by_row = by_variable, by_row
         self.feasibility = kinds["feasibility"]
         self.stationarity = kinds["stationarity"]
@@ -127,26 +128,26 @@ class Program:
         return pounce.read_nl(str(self.path))
 
     @cached_property
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+    def bounds(self) -> tuple[Array, Array]:
         """Variable bounds, ±inf where there is none."""
         return _unlimited(self.problem.x_l), _unlimited(self.problem.x_u)
 
     @cached_property
-    def row_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+    def row_bounds(self) -> tuple[Array, Array]:
         """Row bounds, ±inf where there is none."""
         return _unlimited(self.problem.g_l), _unlimited(self.problem.g_u)
 
-    def jacobian(self, x: np.ndarray) -> sparse.csr_array:
+    def jacobian(self, x: Array) -> sparse.csr_array:
         """d(rows)/d(variables) at x, (rows × variables)."""
         rows, columns = self.problem.jacobian_structure()
         shape = (self.problem.m, self.problem.n)
         return sparse.csr_array((self.problem.jacobian(x), (rows, columns)), shape=shape)
 
-    def vector(self, values: Mapping[str, float], names: Mapping[int, str]) -> np.ndarray:
+    def vector(self, values: Mapping[str, float], names: Mapping[int, str]) -> Array:
         """The point {name: value} in the order of this program's variables."""
         return np.array([values[names[id(v)]] for v in self.variables], dtype=float)
 
-    def residuals(self, x: np.ndarray, duals: np.ndarray | None) -> Residuals:
+    def residuals(self, x: Array, duals: Array | None) -> Residuals:
         """KKT residuals at x with row duals d(objective)/d(rhs); without duals stationarity is NaN.
 
         A reduced cost or dual belongs to the bound it pushes against: |r| · distance counts as complementarity,
@@ -158,7 +159,11 @@ class Program:
         beyond = _outside(x, lower, upper)
         feasibility = float(max(outside.max(initial=0.0), beyond.max(initial=0.0)))
         if duals is None:
-            kinds = {"feasibility": feasibility, "stationarity": math.nan, "complementarity": math.nan}
+            kinds = {
+                "feasibility": feasibility,
+                "stationarity": math.nan,
+                "complementarity": math.nan,
+            }
             return Residuals(np.full(problem.n, math.nan), outside, kinds)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
         still, slack = _pushed(reduced, x, lower, upper)
@@ -171,7 +176,7 @@ class Program:
         by_variable = np.maximum(np.maximum(still, slack), beyond)
         return Residuals(by_variable, np.maximum(np.maximum(wrong, loose), outside), kinds)
 
-    def proved_gap(self, x: np.ndarray, duals: np.ndarray, trust: float) -> float:
+    def proved_gap(self, x: Array, duals: Array, trust: float) -> float:
         """How much a CONVEX program can still improve on x, from its Lagrangian at x (0 ≤ gap, same units).
 
         f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
@@ -189,27 +194,25 @@ class Program:
         return float(gain + lost.sum())
 
 
-def _unlimited(bounds: Any) -> np.ndarray:
+def _unlimited(bounds: Any) -> Array:
     array = np.array(bounds, dtype=float)
     array[array <= -_UNLIMITED] = -math.inf
     array[array >= _UNLIMITED] = math.inf
     return array
 
 
-def _outside(point: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+def _outside(point: Array, lower: Array, upper: Array) -> Array:
     """Violation relative to max(1, |bound|)."""
     below = np.where(np.isfinite(lower), lower - point, 0.0) / np.maximum(1.0, _finite(lower))
     above = np.where(np.isfinite(upper), point - upper, 0.0) / np.maximum(1.0, _finite(upper))
     return np.maximum(0.0, np.maximum(below, above))
 
 
-def _finite(bounds: np.ndarray) -> np.ndarray:
+def _finite(bounds: Array) -> Array:
     return np.where(np.isfinite(bounds), np.abs(bounds), 0.0)
 
 
-def _pushed(
-    force: np.ndarray, point: np.ndarray, lower: np.ndarray, upper: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _pushed(force: Array, point: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Split |force| into (stationarity, complementarity) by the distance to the bound it pushes against."""
     size = np.abs(force)
     with np.errstate(invalid="ignore"):

@@ -44,7 +44,7 @@ def _report_table(report: Report) -> Table:
     title = f"Every follower re-solved ({report.solver})"
     table = Table(*headings, title=title, title_justify="left")
     for name in list(report.regret.index)[:_SHOWN]:
-        cells = [
+        cells: list[str | Text] = [
             Text(str(name)),
             f"{report.objective[name]:.8g}",
             f"{report.regret[name]:.1e}",
@@ -58,9 +58,7 @@ def _report_table(report: Report) -> Table:
 
 def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report: Report) -> None:
     """Write plan, contract and report as one self-contained HTML page."""
-    values = "".join(
-        f"<tr><td>{html.escape(n)}</td><td class=n>{v:.8g}</td></tr>" for n, v in plan.values.items()
-    )
+    values = "".join(f"<tr><td>{html.escape(n)}</td><td class=n>{v:.8g}</td></tr>" for n, v in plan.values.items())
     contract = "" if rule is None else f"<h2>Incentive</h2><pre>{html.escape(str(rule))}</pre>"
     body = (
         f"<h1>{html.escape(name)}</h1>"

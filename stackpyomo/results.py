@@ -12,10 +12,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pyomo.common.collections import ComponentMap
 from scipy import sparse
 
@@ -24,7 +25,10 @@ from .errors import InvalidGame
 if TYPE_CHECKING:
     from .games import Game
 
-__all__ = ["TOLERANCES", "Announcement", "Finding", "Incentive", "Plan", "Report", "Tolerances"]
+__all__ = ["TOLERANCES", "Announcement", "Array", "Finding", "Incentive", "Plan", "Report", "Tolerances"]
+
+
+Array: TypeAlias = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,10 @@ class Tolerances:
     """Largest ‖a + Qᵀb‖ of a gain that is called valid (relative to max(1, ‖a‖))."""
     curvature: float = 1e-9
     """Smallest eigenvalue a Hessian called positive semidefinite may have, relative to its largest entry."""
-    price_gain: float = 1e-9
-    """Weight of ‖free values‖² against the gain's energy when several free values need the same gain."""
+    noise: float = 1e-9
+    """A follower's derivative smaller than this, relative to its largest, is the solver's rounding: taken as 0."""
+    blame: float = 1e-4
+    """A row of an infeasible plan with a larger multiplier than this in its least violation is part of the conflict."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 
@@ -94,6 +100,7 @@ class Announcement:
     """
 
     values: Mapping[str, float]
+    leader_objective: float
     leader: Sequence[str] = ()
     gain: sparse.csc_array | None = None
 
@@ -131,14 +138,19 @@ class Plan:
 
         Raises :class:`InvalidGame` naming the first variable without a value.
         """
-        violation = game.violation(values := game.current_values())
+        values = game.current_values()
+        violation = game.violation()
         return cls(
             values=values,
             leader_objective=game.objective_value(game.leader),
             follower_objectives={n: game.objective_value(f) for n, f in game.followers.items()},
             termination="given",
             quality="feasible" if violation <= TOLERANCES.feasibility else "infeasible",
-            residuals={"feasibility": violation, "stationarity": math.nan, "complementarity": math.nan},
+            residuals={
+                "feasibility": violation,
+                "stationarity": math.nan,
+                "complementarity": math.nan,
+            },
             solver="none",
             game=game,
         )
@@ -166,7 +178,7 @@ class Plan:
     @property
     def announcement(self) -> Announcement:
         """Without an incentive the leader announces constants."""
-        return Announcement(self.values)
+        return Announcement(self.values, self.leader_objective)
 
     def to_json(self) -> str:
         """One JSON document; numbers that are not finite become null or "inf"."""
@@ -202,8 +214,7 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [
-            f"plan: {self.quality} ({self.solver}: {self.termination}), "
-            f"leader's objective {self.leader_objective:.10g}"
+            f"plan: {self.quality} ({self.solver}: {self.termination}), leader's objective {self.leader_objective:.10g}"
         ]
         lines += [f"  {name} = {value:.10g}" for name, value in _head(self.values)]
         if len(self.values) > _SHOWN:
@@ -239,7 +250,7 @@ class Incentive:
     multipliers: dict[str, float] = field(default_factory=dict)
     gradients: sparse.csr_array | None = field(default=None, repr=False)
     """b, (followers × leader): what the null space of the gain is orthogonal to. Not kept in JSON."""
-    owners: np.ndarray | None = field(default=None, repr=False)
+    owners: Array | None = field(default=None, repr=False)
     """For each signal the number of the follower whose action it is."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
 
@@ -261,7 +272,7 @@ class Incentive:
         return float((weight[entries.row] * entries.data**2).sum())
 
     @property
-    def null_space(self) -> np.ndarray:
+    def null_space(self) -> Array:
         """Directions Z with bᵀZ = 0: Q + Σ t_j Z_j is valid for every t. Shape (freedom, leader, signals), orthonormal.
 
         Raises :class:`InvalidGame` for an incentive read from JSON.
@@ -282,12 +293,16 @@ class Incentive:
     @property
     def announcement(self) -> Announcement:
         """What :func:`stackpyomo.verify` plays."""
-        return Announcement({**self.plan.values, **self.offset}, self.leader, self.matrix)
+        return Announcement({**self.plan.values, **self.offset}, self.plan.leader_objective, self.leader, self.matrix)
+
+    def attached(self) -> Game:
+        """The game the incentive was designed for; raises :class:`InvalidGame` if it was read without one."""
+        return self.plan.attached()
 
     @property
-    def game(self) -> Game:
-        """The game the incentive was designed for."""
-        return self.plan.attached()
+    def game(self) -> Game | None:
+        """The game the incentive was designed for, None if it was read without one."""
+        return self.plan.game
 
     def actions(self, signals: Mapping[str, float]) -> dict[str, float]:
         """The leader's answer to what it observes: offset + Q (signal − target); missing signals are on target."""
@@ -300,7 +315,7 @@ class Incentive:
 
     def strategy(self) -> ComponentMap:
         """The strategy as Pyomo expressions in the followers' Vars: leader Var → expression."""
-        game, sizes = self.game, self._sizes()
+        game, sizes = self.attached(), self._sizes()
         rows = self.matrix.tocsr()
         expressions = ComponentMap()
         for index, name in enumerate(self.leader):
@@ -312,9 +327,9 @@ class Incentive:
             expressions[game.variables_by_name[name]] = sum(terms, self.offset[name])
         return expressions
 
-    def _sizes(self) -> np.ndarray:
+    def _sizes(self) -> Array:
         """A block that stands for n identical followers moves the leader n times as one member does."""
-        return np.array(self.game.action_sizes)
+        return np.array(self.attached().action_sizes)
 
     def as_dict(self) -> dict[str, Any]:
         """The incentive as JSON-ready Python objects; the gain as (leader, signal, value) triplets."""
@@ -384,9 +399,7 @@ class Incentive:
             lines.append(" ".join([f"  {name} = {self.offset[name]:.6g}", *terms[:6], *more]))
         if len(self.leader) > _SHOWN:
             lines.append(f"  … {len(self.leader) - _SHOWN} more in .offset and .gain")
-        lines.append(
-            "A follower who does its part faces the first numbers; each unit it deviates moves them as shown."
-        )
+        lines.append("A follower who does its part faces the first numbers; each unit it deviates moves them as shown.")
         return "\n".join(lines)
 
 
@@ -476,7 +489,7 @@ class Report:
         Path(path).write_text(page, encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        return f"<p><strong>{html.escape(self.verdict)}</strong></p>{self.table.to_html(float_format='%.6g')}"
+        return f"<p><strong>{html.escape(self.verdict)}</strong></p>{self.table.to_html(float_format='{:.6g}'.format)}"
 
     def __str__(self) -> str:
         table = self.table

@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
 from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
 
 from .errors import InvalidGame, SolverNotAvailable
 from .programs import Program, amplfunc, preserved_values
-from .results import TOLERANCES
+from .results import TOLERANCES, Array
 
 __all__ = ["Solution", "SolverInfo", "Termination", "choose", "registry", "solve"]
 
@@ -68,8 +67,8 @@ class Solution:
 
     termination: Termination
     message: str
-    x: np.ndarray | None = None
-    duals: np.ndarray | None = None
+    x: Array | None = None
+    duals: Array | None = None
     bound: float = math.nan
     iterations: int | None = None
     seconds: float = 0.0
@@ -105,9 +104,7 @@ def choose(solver: str = "auto") -> SolverInfo:
         return registry["ipopt"] if shutil.which("ipopt") else registry["pounce"]
     info = registry.get(solver)
     if info is None:
-        raise SolverNotAvailable(
-            f"solver={solver!r}: unknown solver. Choose one of {', '.join(['auto', *registry])}."
-        )
+        raise SolverNotAvailable(f"solver={solver!r}: unknown solver. Choose one of {', '.join(['auto', *registry])}.")
     if not info.available:
         raise SolverNotAvailable(f"solver={solver!r}: not installed. {info.install}")
     return info
@@ -150,12 +147,8 @@ def _ipopt_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"tol": TOLERANCES.solver, "bound_relax_factor": 0.0, "max_iter": 3000, **options}
 
 
-def _run_executable(
-    executable: str, extra: Mapping[str, Any], limit_option: str
-) -> Callable[..., Solution]:
-    def run(
-        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool
-    ) -> Solution:
+def _run_executable(executable: str, extra: Mapping[str, Any], limit_option: str) -> Callable[..., Solution]:
+    def run(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
         settings = {**extra, **_ipopt_options(options)}
         if time_limit is not None:
             settings[limit_option] = time_limit
@@ -175,9 +168,7 @@ def _run_executable(
     return run
 
 
-def _wait(
-    command: list[str], program: Program, time_limit: float | None, tee: bool
-) -> tuple[int | None, str]:
+def _wait(command: list[str], program: Program, time_limit: float | None, tee: bool) -> tuple[int | None, str]:
     """Run to the end, or kill: on Ctrl-C, or a little after the limit the solver was given (status None)."""
     patience = None if time_limit is None else time_limit + max(1.0, 0.05 * time_limit)
     process = subprocess.Popen(
@@ -274,16 +265,12 @@ class _Callbacks:
         return True
 
 
-def _run_cyipopt(
-    program: Program, options: dict[str, Any], time_limit: float | None, tee: bool
-) -> Solution:
+def _run_cyipopt(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
     import cyipopt
 
     problem, callbacks = program.problem, _Callbacks(program)
     (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
-    nlp = cyipopt.Problem(
-        n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling
-    )
+    nlp = cyipopt.Problem(n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling)
     settings = _ipopt_options(options)
     settings.setdefault("print_level", 5 if tee else 0)
     settings.setdefault("sb", "yes")
@@ -316,9 +303,7 @@ _CONDITIONS = {
 
 
 def _run_pyomo(factory: str, settings: Mapping[str, Any], duals: bool) -> Callable[..., Solution]:
-    def run(
-        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool
-    ) -> Solution:
+    def run(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
         interface = SolverFactory(factory)
         try:
             with preserved_values(program.variables):
@@ -339,14 +324,14 @@ def _run_pyomo(factory: str, settings: Mapping[str, Any], duals: bool) -> Callab
         )
         if results.solution_status in (SolutionStatus.optimal, SolutionStatus.feasible):
             held = results.solution_loader.get_vars()
-            solution.x = np.array([held[v] if v in held else v.value or 0.0 for v in program.variables])
+            solution.x = np.array([held.get(v, v.value or 0.0) for v in program.variables])
             solution.duals = _pyomo_duals(program, results) if duals else None
         return solution
 
     return run
 
 
-def _pyomo_duals(program: Program, results: Any) -> np.ndarray | None:
+def _pyomo_duals(program: Program, results: Any) -> Array | None:
     try:
         held = results.solution_loader.get_duals()
     except Exception:  # a MIP, say, has none
@@ -413,7 +398,8 @@ registry: dict[str, SolverInfo] = {
         _info(
             "cyipopt",
             "LP QP NLP",
-            'Install Ipopt\'s library (conda-forge ipopt, or Debian coinor-libipopt-dev), then: pip install "stackpyomo[ipopt]".',
+            "Install Ipopt's library (conda-forge ipopt, or Debian coinor-libipopt-dev), "
+            'then: pip install "stackpyomo[ipopt]".',
             _package("cyipopt"),
             _run_cyipopt,
             True,

@@ -3,16 +3,16 @@
 This module knows games, programs and solvers only. It uses no optimality condition, no plan and no incentive code: it
 plays the announced strategy, so that a wrong derivation cannot certify itself. For follower k,
 
-    regret_k = J_k(plan) − min_v J_k(v, u0 = offset + Q_k (v − u_k*), aggregates moved by its share, others at the plan).
+    regret_k = J_k(plan) − min_v J_k(v, u0 = offset + Q_k (v − u_k*), aggregates moved by its share, others as planned).
 
-All followers that are proved convex are re-solved in one separable problem per batch; a batch that does not converge is
-halved until the doubtful ones stand alone.
+All followers are re-solved in one separable problem per batch; a batch that does not converge is halved until the
+doubtful ones stand alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,21 +54,21 @@ def verify(
         raise InvalidGame(f"certify={certify!r}: choose 'auto', 'convex' or 'multistart'.")
     if not hasattr(subject, "announcement"):
         raise InvalidGame(f"verify({type(subject).__name__}): expected a Plan or an Incentive.")
-    game: Game = subject.game if subject.game is not None else subject.attached()
-    require(game, leader_objective=False)
     choose(solver)
+    game: Game = subject.attached()
     seconds: dict[str, float] = {}
     with PauseGC():  # many small objects, none of them garbage
+        require(game, leader_objective=False)
         with timed(seconds, "compose"):
             composed = list(_composed(game, subject.announcement))
         with timed(seconds, "certify"):
             for follower in composed:
                 follower.prove(certify)
         with timed(seconds, "resolve"):
-            for batch in _batches(composed, max(1, starts)):
-                _resolve(batch, solver)
-    leader = subject.leader_objective if hasattr(subject, "leader_objective") else subject.plan.leader_objective
-    return _report(composed, leader, tolerance, seconds, choose(solver).name)
+            tasks = list(_tasks(composed, max(1, starts)))
+            for first in range(0, len(tasks), _BATCH):
+                _resolve(tasks[first : first + _BATCH], solver)
+    return _report(composed, subject.announcement.leader_objective, tolerance, seconds, choose(solver).name)
 
 
 @dataclass
@@ -88,7 +88,7 @@ class _Composed:
     plan_cost: float = math.nan
 
     def prove(self, certify: str) -> None:
-        """Certificate "convex" if cost and rows are proved convex; else "multistart", or "unknown" if a proof is asked."""
+        """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if a proof is asked for."""
         convex = certify != "multistart" and self._convex()
         self.certificate = "convex" if convex else "unknown" if certify == "convex" else "multistart"
         if self.certificate == "unknown":
@@ -147,11 +147,7 @@ class _Composer:
     def __init__(self, game: Game, announced: Announcement) -> None:
         self.names = game.names
         self.moves = _Moves(game, announced)
-        self.plan = {
-            id(v): announced.values[name]
-            for name, v in game.variables_by_name.items()
-            if not v.fixed
-        }
+        self.plan = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.copies = pyo.ConcreteModel(name="actions")
         self.copies.own = pyo.Var(range(len(game.actions)))
         # One visitor for all: to make one costs as much as to walk a small objective.
@@ -213,25 +209,36 @@ class _Moves:
         return found
 
 
-def _batches(composed: Sequence[_Composed], starts: int) -> Iterator[list[tuple[_Composed, list[float]]]]:
-    """(follower, starting point) tasks: convex ones start at the plan, the others also at random points."""
+_TOGETHER = {"mu_strategy": "adaptive"}
+"""For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it."""
+
+
+@dataclass
+class _Task:
+    """Re-solve one follower from one starting point."""
+
+    problem: _Composed
+    start: list[float]
+    first: bool
+    """The start at the plan; the others are random."""
+
+
+def _tasks(composed: Sequence[_Composed], starts: int) -> Iterator[_Task]:
+    """Convex followers start at the plan, the others also at random points; doubtful plans are given up here."""
     random = np.random.default_rng(0)
-    tasks: list[tuple[_Composed, list[float]]] = []
     for problem in composed:
         if problem.certificate == "unknown":
             continue
         problem.plan_cost = problem.cost_at(problem.target)
         if not math.isfinite(problem.plan_cost):
             problem.give_up("its objective has no value at the plan")
-            continue
-        if problem.violation() > TOLERANCES.feasibility:
+        elif problem.violation() > TOLERANCES.feasibility:
             problem.give_up("the plan violates its constraints")
-            continue
-        tasks.append((problem, problem.target))
-        if problem.certificate == "multistart":
-            tasks += [(problem, _random_point(problem, random)) for _ in range(starts - 1)]
-    for start in range(0, len(tasks), _BATCH):
-        yield tasks[start : start + _BATCH]
+        else:
+            yield _Task(problem, problem.target, True)
+            others = starts - 1 if problem.certificate == "multistart" else 0
+            for _ in range(others):
+                yield _Task(problem, _random_point(problem, random), False)
 
 
 def _random_point(problem: _Composed, random: np.random.Generator) -> list[float]:
@@ -243,93 +250,118 @@ def _random_point(problem: _Composed, random: np.random.Generator) -> list[float
             point.append(float(random.uniform(lower, upper)))
         else:
             draw = target + 3.0 * max(1.0, abs(target)) * random.standard_normal()
-            point.append(float(np.clip(draw, -np.inf if lower is None else lower, np.inf if upper is None else upper)))
+            floor, ceiling = -np.inf if lower is None else lower, np.inf if upper is None else upper
+            point.append(float(np.clip(draw, floor, ceiling)))
     return point
 
 
-_TOGETHER = {"mu_strategy": "adaptive"}
-"""For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it."""
-
-
-def _resolve(tasks: list[tuple[_Composed, list[float]]], solver: str) -> None:
-    """Solve the tasks as one separable problem; halve it when it fails, re-solve alone what is not stationary."""
-    for problem, point in tasks:
-        for var, value in zip(problem.variables, point, strict=True):
-            var.set_value(value, skip_validation=True)
-    program, copies = _separable(tasks)
-    options = _TOGETHER if len(tasks) > 1 and choose(solver).ipopt_options else {}
-    solution = solve(program, solver, options=options) if program is not None else None
-    converged = solution is not None and solution.termination.solved and solution.x is not None
-    if not converged:
-        if len(tasks) > 1:
+def _resolve(tasks: list[_Task], solver: str) -> None:
+    """Solve the tasks as one separable problem; halve it when it fails, solve alone what is not stationary."""
+    together = len(tasks) > 1
+    separable = _Separable(tasks)
+    options = _TOGETHER if together and choose(solver).ipopt_options else {}
+    solution = separable.solve(solver, options)
+    if solution is None or solution.x is None or not solution.termination.solved:
+        if together:
             middle = len(tasks) // 2
             _resolve(tasks[:middle], solver)
             _resolve(tasks[middle:], solver)
         else:
-            _fail(tasks[0][0], solution)
+            _fail(tasks[0], solution)
         return
-    assert program is not None and solution is not None and solution.x is not None
-    found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
-    doubtful = _doubtful(program, solution, len(tasks))
-    for (problem, start), own in zip(tasks, copies, strict=True):
-        point = [found.get(id(v), s) for v, s in zip(own, start, strict=True)]
-        if len(tasks) > 1 and any(id(v) in doubtful for v in own):
-            _resolve([(problem, start)], solver)
-        else:
-            problem.offer(point, problem.cost_at(point))
+    doubtful = separable.doubtful(solution)
+    for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
+        if number not in doubtful:
+            task.problem.offer(point, task.problem.cost_at(point))
+        elif together:
+            _resolve([task], solver)
+        elif task.first:
+            task.problem.give_up(f"its re-solve is off by {doubtful[number]:.1e}")
 
 
-def _separable(
-    tasks: list[tuple[_Composed, list[float]]],
-) -> tuple[Program | None, list[list[Any]]]:
-    """min Σ cost over all tasks; a follower that appears more than once gets fresh copies from its second time on."""
-    seen: set[int] = set()
-    costs, rows, copies = [], [], []
-    model = pyo.ConcreteModel(name="copies")
-    model.copy = pyo.VarList()
-    for problem, start in tasks:
-        own = problem.variables
-        if id(problem) in seen:
-            own = [_copied(model, var, value) for var, value in zip(own, start, strict=True)]
-            substitute = {id(v): c for v, c in zip(problem.variables, own, strict=True)}
-            visitor = ExpressionReplacementVisitor(substitute=substitute)
-            costs.append(visitor.walk_expression(problem.cost))
-            rows += [_row(visitor.walk_expression(r.body), r.lb, r.ub) for r in problem.rows]
-        else:
+def _fail(task: _Task, solution: Solution | None) -> None:
+    """No answer from the plan, or no limit from anywhere: unknown. A random start that fails shows nothing."""
+    if solution is not None and solution.termination is Termination.UNBOUNDED:
+        task.problem.give_up("its problem is unbounded: some deviation pays without limit")
+    elif task.first and solution is None:
+        task.problem.give_up("its constraints cannot be met")
+    elif task.first and solution is not None:
+        task.problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
+
+
+class _Separable:
+    """min Σ cost over all tasks: nobody's variables meet anybody else's."""
+
+    def __init__(self, tasks: list[_Task]) -> None:
+        self.tasks = tasks
+        self._copies = pyo.ConcreteModel(name="copies")
+        self._copies.own = pyo.VarList()
+        seen: set[int] = set()
+        self.owned: list[list[Any]] = []
+        costs, rows = [], []
+        self._row_owners: list[int] = []
+        for number, task in enumerate(tasks):
+            problem = task.problem
+            again = id(problem) in seen
             seen.add(id(problem))
-            costs.append(problem.cost)
-            rows += problem.rows
-        copies.append(own)
-    try:
-        return Program(pyo.quicksum(costs), rows), copies
-    except Infeasible:
-        return None, copies
+            own, cost, constraints = self._fresh(task) if again else (problem.variables, problem.cost, problem.rows)
+            for var, value in zip(own, task.start, strict=True):
+                var.set_value(value, skip_validation=True)
+            self.owned.append(own)
+            costs.append(cost)
+            rows += constraints
+            self._row_owners += [number] * len(constraints)
+        try:
+            self.program: Program | None = Program(pyo.quicksum(costs), rows)
+        except Infeasible:
+            self.program = None
 
+    def _fresh(self, task: _Task) -> tuple[list[Any], Any, list[Any]]:
+        """A follower that appears again gets variables of its own."""
+        problem = task.problem
+        own = []
+        for var in problem.variables:
+            copy = self._copies.own.add()
+            copy.setlb(var.lb)
+            copy.setub(var.ub)
+            own.append(copy)
+        substitute = {id(v): c for v, c in zip(problem.variables, own, strict=True)}
+        visitor = ExpressionReplacementVisitor(substitute=substitute)
+        rows = [_row(visitor.walk_expression(r.body), r.lb, r.ub) for r in problem.rows]
+        return own, visitor.walk_expression(problem.cost), rows
 
-def _copied(model: Any, var: Any, value: float) -> Any:
-    copy = model.copy.add()
-    copy.setlb(var.lb)
-    copy.setub(var.ub)
-    copy.set_value(value, skip_validation=True)
-    return copy
+    def solve(self, solver: str, options: Mapping[str, Any]) -> Solution | None:
+        """The solver's answer; None if some constraint without variables does not hold."""
+        return None if self.program is None else solve(self.program, solver, options=options)
 
+    def points(self, solution: Solution) -> Iterator[list[float]]:
+        """Each task's answer; variables that no term holds stay at the start."""
+        assert self.program is not None
+        assert solution.x is not None
+        found = {id(v): float(x) for v, x in zip(self.program.variables, solution.x, strict=True)}
+        for task, own in zip(self.tasks, self.owned, strict=True):
+            yield [found.get(id(v), s) for v, s in zip(own, task.start, strict=True)]
 
-def _doubtful(program: Program, solution: Solution, tasks: int) -> set[int]:
-    """id of variables whose own KKT residual is too large: a common scaling may have hidden them."""
-    if tasks == 1 or solution.duals is None or solution.x is None:
-        return set()
-    residuals = program.residuals(solution.x, solution.duals).by_variable
-    far = np.flatnonzero(residuals > TOLERANCES.stationarity)
-    return {id(program.variables[i]) for i in far}
+    def doubtful(self, solution: Solution) -> dict[int, float]:
+        """Task number → KKT residual, relative to its own gradient, where it is too large.
 
-
-def _fail(problem: _Composed, solution: Solution | None) -> None:
-    if solution is None:
-        problem.give_up("its constraints cannot be met")
-    elif solution.termination is Termination.UNBOUNDED:
-        problem.give_up("its problem is unbounded: some deviation pays without limit")
-    else:
-        problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
+        A scaling common to all tasks can hide one that has not converged.
+        """
+        program = self.program
+        assert program is not None
+        assert solution.x is not None
+        residuals = program.residuals(solution.x, solution.duals)
+        owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
+        owners = np.array([owner[id(v)] for v in program.variables], dtype=int)
+        row_owners = np.array(self._row_owners, dtype=int)[program.rows]
+        scale, worst = np.ones(len(self.tasks)), np.zeros(len(self.tasks))
+        start = np.array([v.value for v in program.variables], dtype=float)
+        slopes = np.abs(np.asarray(program.problem.gradient(start)))
+        np.maximum.at(scale, owners, np.where(np.isfinite(slopes), slopes, 1.0))
+        np.maximum.at(worst, owners, np.nan_to_num(residuals.by_variable))
+        np.maximum.at(worst, row_owners, residuals.by_row)
+        worst /= scale
+        return {int(k): float(worst[k]) for k in np.flatnonzero(worst > TOLERANCES.stationarity)}
 
 
 def _report(
@@ -352,7 +384,10 @@ def _report(
         certificate=pd.Series([c.certificate for c in composed], index=names, dtype=object, name="certificate"),
         best_response=responses,
         objective=pd.Series(
-            [c.follower.sign * c.plan_cost for c in composed], index=names, dtype=float, name="objective"
+            [c.follower.sign * c.plan_cost for c in composed],
+            index=names,
+            dtype=float,
+            name="objective",
         ),
         leader_objective=leader_objective,
         tolerance=tolerance,

@@ -16,7 +16,7 @@ from stackpyomo.solvers import registry
 
 DATA = Path(__file__).parent / "data"
 CASES = {c["id"]: c for c in json.loads((DATA / "incentive_cases.json").read_text())["cases"]}
-NLP = [name for name, info in registry.items() if "NLP" in info.classes and info.available]
+NLP = [name for name, info in registry.items() if info.ipopt_options and info.available]
 
 
 def number(text: str | float) -> float:
@@ -40,13 +40,13 @@ def snapshot(model: Any) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     for block in model.block_data_objects(active=None):
         rows.append(("block", block.name, block.active))
-        for component in block.component_map().values():
-            rows.append((component.name, component.ctype.__name__, getattr(component, "active", None)))
-    for var in model.component_data_objects(pyo.Var, active=None):
-        rows.append((var.name, var.value, var.fixed, var.lb, var.ub, var.stale, var.domain.name))
+        rows += [(c.name, c.ctype.__name__, getattr(c, "active", None)) for c in block.component_map().values()]
+    rows += [
+        (v.name, v.value, v.fixed, v.lb, v.ub, v.stale, v.domain.name)
+        for v in model.component_data_objects(pyo.Var, active=None)
+    ]
     for kind in (pyo.Constraint, pyo.Objective):
-        for data in model.component_data_objects(kind, active=None):
-            rows.append((data.name, data.active, str(data.expr)))
+        rows += [(d.name, d.active, str(d.expr)) for d in model.component_data_objects(kind, active=None)]
     return rows
 
 

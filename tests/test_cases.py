@@ -30,7 +30,12 @@ def _document(case: dict[str, Any]) -> dict[str, Any]:
         "objective": case["J0"],
         "constraints": [f"{g} <= 0" for g in case["leader_g_le_0"]],
     }
-    return {"format": "stackpyomo-game/1", "name": case["id"], "leader": leader, "followers": followers}
+    return {
+        "format": "stackpyomo-game/1",
+        "name": case["id"],
+        "leader": leader,
+        "followers": followers,
+    }
 
 
 def _close(got: Any, wanted: Any, tolerance: float) -> None:
@@ -71,9 +76,9 @@ def test_nonquadratic_cases(name: str, solver: str) -> None:
 def _quadratic(case: dict[str, Any], key: str, z: list[Any]) -> Any:
     matrix, linear = case["data"][f"P{key}"], case["data"][f"p{key}"]
     n = len(z)
-    return sum(
-        number(matrix[i][j]) / 2 * z[i] * z[j] for i in range(n) for j in range(n)
-    ) - sum(number(linear[i]) * z[i] for i in range(n))
+    return sum(number(matrix[i][j]) / 2 * z[i] * z[j] for i in range(n) for j in range(n)) - sum(
+        number(linear[i]) * z[i] for i in range(n)
+    )
 
 
 @pytest.mark.parametrize("solver", NLP)
@@ -113,9 +118,18 @@ def test_textbook_inverse_stackelberg(solver: str) -> None:
     document = {
         "format": "stackpyomo-game/1",
         "name": "LIT01",
-        "leader": {"variables": [{"name": "u0"}], "objective": case["data"]["J0"], "constraints": []},
+        "leader": {
+            "variables": [{"name": "u0"}],
+            "objective": case["data"]["J0"],
+            "constraints": [],
+        },
         "followers": [
-            {"name": "f", "variables": [{"name": "u1"}], "objective": case["data"]["J1"], "constraints": []}
+            {
+                "name": "f",
+                "variables": [{"name": "u1"}],
+                "objective": case["data"]["J1"],
+                "constraints": [],
+            }
         ],
     }
     plan = sp.leader_optimal(parse_game(document), solver=solver)
@@ -133,9 +147,18 @@ def test_zero_gradient_has_no_incentive() -> None:
     document = {
         "format": "stackpyomo-game/1",
         "name": "ZG01",
-        "leader": {"variables": [{"name": "u0"}], "objective": case["data"]["J0"], "constraints": []},
+        "leader": {
+            "variables": [{"name": "u0"}],
+            "objective": case["data"]["J0"],
+            "constraints": [],
+        },
         "followers": [
-            {"name": "f", "variables": [{"name": "u1"}], "objective": case["data"]["J1"], "constraints": []}
+            {
+                "name": "f",
+                "variables": [{"name": "u1"}],
+                "objective": case["data"]["J1"],
+                "constraints": [],
+            }
         ],
     }
     plan = sp.leader_optimal(parse_game(document))

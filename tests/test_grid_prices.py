@@ -220,9 +220,7 @@ def test_ieee30_is_case30_of_pandapower(pandapower):
         np.testing.assert_allclose(np.array(mine) - shift, np.array(other), rtol=1e-8, atol=1e-8)
 
 
-def test_elements_out_of_service_and_controllable_units_are_as_in_pandapower(
-    pandapower, monkeypatch
-):
+def test_elements_out_of_service_and_controllable_units_are_as_in_pandapower(pandapower, monkeypatch):
     def changed(**_):
         net = case9()
         net.line.loc[net.line.index[4], "in_service"] = False
