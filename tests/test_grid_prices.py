@@ -8,8 +8,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyomo.environ as pyo
 import pytest
+from conftest import NLP
 from pyomo.contrib.solver.common.factory import SolverFactory
 from scipy.optimize import minimize
 
@@ -269,3 +271,102 @@ def test_what_the_model_does_not_support_is_refused(pandapower, monkeypatch, cas
     monkeypatch.setattr(library, "case9", changed)
     with pytest.raises(InvalidGame, match=message):
         grid_prices.build(case)
+
+
+# The whole path: plan, two incentives, report
+
+
+def check_free_prices(game: sp.Game, plan: sp.Plan, multipliers: str = "zero") -> sp.Incentive:
+    """(a): no gain is needed, and each price is its generator's marginal cost at the plan."""
+    m = game.model
+    rule = sp.affine_incentive(plan, free=[m.price], multipliers=multipliers)
+    assert rule.matrix.nnz == 0
+    report = sp.verify(rule)
+    assert report.ok
+    assert (report.certificate == "convex").all()
+    assert report.epsilon <= 1e-6 * report.objective.abs().max()
+    with_plan = {**plan.values, **rule.offset}
+    for g in m.G:
+        c2, c1 = marginal_cost(m.generator[g])
+        output = with_plan[m.generator[g].output.name]
+        if multipliers == "zero":
+            assert with_plan[m.price[g].name] == pytest.approx(2 * c2 * output + c1, rel=1e-7, abs=1e-7)
+    return rule
+
+
+def marginal_cost(generator) -> tuple[float, float]:
+    """c2 and c1 read off the cost by three evaluations, not off the model's own derivative."""
+    values = []
+    held = generator.output.value
+    for q in (0.0, 1.0, 2.0):
+        generator.output.set_value(q, skip_validation=True)
+        values.append(pyo.value(generator.cost))
+    generator.output.set_value(held, skip_validation=True)
+    c2 = (values[2] - 2 * values[1] + values[0]) / 2
+    return c2, values[1] - values[0] - c2
+
+
+def check_posted_price(case: str, price: float) -> pd.Series:
+    """(b): one price for all on path, and Q_g = (C_g'(q*) − p)/q* by hand; returns the regrets."""
+    game = grid_prices.build(case, posted_price=price)
+    m = game.model
+    plan = sp.leader_optimal(game)
+    rule = sp.affine_incentive(plan)
+    report = sp.verify(rule)
+    assert report.ok
+    for g in m.G:
+        c2, c1 = marginal_cost(m.generator[g])
+        output = plan.value(m.generator[g].output)
+        assert rule.offset[m.price[g].name] == pytest.approx(price, abs=1e-9)
+        gain = rule.gain.loc[m.price[g].name, m.generator[g].output.name]
+        assert gain == pytest.approx((2 * c2 * output + c1 - price) / output, rel=1e-6, abs=1e-9)
+        assert not np.delete(rule.gain.loc[m.price[g].name].to_numpy(), g - 1).any()
+    assert not sp.verify(plan).ok, "the posted price alone does not hold the plan"
+    return report.regret
+
+
+@pytest.mark.parametrize("solver", NLP)
+def test_the_whole_path_on_thirty_buses(solver):
+    game = grid_prices.build()
+    plan = sp.leader_optimal(game, solver=solver)
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(IEEE30_COST, rel=1e-7)
+    assert plan.epsilon0 <= 1e-6
+    rule = check_free_prices(game, plan)
+    assert list(rule.offset.values()) == pytest.approx([3.7891963] * 6, rel=1e-7)
+    for bus in game.model.B:  # no line is full: every nodal price is the marginal cost
+        assert plan.multipliers[game.model.balance[bus].name] == pytest.approx(3.7891963, rel=1e-6)
+
+
+def test_a_posted_price_with_deviation_charges_on_thirty_buses():
+    assert check_posted_price("ieee30", grid_prices.POSTED).max() <= 1e-7
+
+
+@pytest.mark.parametrize("case", ["case30", "case9", "case39", "case118", "case5"])
+def test_the_whole_path_on_pandapower_cases(pandapower, case):
+    net = getattr(pandapower.networks, case)()
+    pandapower.rundcopp(net)
+    game = grid_prices.build(case)
+    plan = sp.leader_optimal(game)
+    assert plan.leader_objective == pytest.approx(net.res_cost, rel=1e-6)
+    assert plan.quality == "optimal"
+    check_free_prices(game, plan)
+    check_free_prices(game, plan, "free")
+    nodal = [plan.multipliers[game.model.balance[bus].name] for bus in net.bus.index]
+    np.testing.assert_allclose(nodal, net.res_bus.lam_p, rtol=1e-3, atol=1e-3)
+
+
+def test_a_generator_that_stands_still_needs_its_own_limit(monkeypatch):
+    """q* = 0 gives ∇_price J = −q* = 0: no gain moves it, but its limit does if the price is low enough."""
+    grid = grid_prices.read_ieee30()
+    dear = grid.generators[5]._replace(linear=9.0)
+    changed = grid._replace(generators=[*grid.generators[:5], dear])
+    monkeypatch.setattr(grid_prices, "read_ieee30", lambda: changed)
+    plan = sp.leader_optimal(grid_prices.build(posted_price=4.0))
+    with pytest.raises(sp.NoIncentive, match=r"generator\[6\]: zero gradient.*multipliers='free'"):
+        sp.affine_incentive(plan)
+    rule = sp.affine_incentive(plan, multipliers="free")
+    assert rule.multipliers["generator[6].output"] == pytest.approx(9.0 - 4.0, rel=1e-6)
+    report = sp.verify(rule)
+    assert report.ok
+    assert report.regret["generator[6]"] <= 1e-7
