@@ -44,8 +44,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the ``stackpyomo`` command."""
-    with _one_line_errors():
-        app()
+    app()
 
 
 @contextmanager
@@ -53,15 +52,12 @@ def _one_line_errors() -> Iterator[None]:
     """A user's mistake is one message on standard error and exit code 2, never a traceback."""
     try:
         yield
-    except NoIncentive as error:
-        _complain(error)
-        sys.exit(1)
     except StackpyomoError as error:
         _complain(error)
-        sys.exit(2)
+        raise typer.Exit(1 if isinstance(error, NoIncentive) else 2) from None
     except KeyboardInterrupt:
         print("stackpyomo: interrupted", file=sys.stderr)
-        sys.exit(130)
+        raise typer.Exit(130) from None
 
 
 def _complain(error: Exception) -> None:
@@ -84,6 +80,7 @@ def _main(
 
 
 @app.command(epilog="Example: stackpyomo solve models/grid_prices.py --parameter posted_price=4 --json -")
+@_one_line_errors()
 def solve(
     game: Annotated[Path, typer.Argument(help="A JSON game file, or a Python file with build().")],
     solver: Annotated[str, typer.Option(help="auto, pounce, ipopt, cyipopt, highs, scip, …")] = "auto",
@@ -229,6 +226,7 @@ def _call(given: dict[str, Any]) -> str:
 
 
 @app.command(epilog="Example: stackpyomo doctor --json -")
+@_one_line_errors()
 def doctor(
     json_to: Annotated[str | None, typer.Option("--json", help="'-': print one JSON document.")] = None,
 ) -> None:
@@ -241,19 +239,23 @@ def doctor(
         else:
             _writable(Path(json_to), text)
     else:
-        table = Table("solver", "version", "classes", "tiny problem", "seconds", "what to do")
-        for row in rows:
-            table.add_row(
-                row["solver"],
-                row["version"] or "not installed",
-                " ".join(row["classes"]),
-                row["answer"],
-                "" if row["seconds"] is None else f"{row['seconds']:.2f}",
-                row["remedy"],
-            )
-        Console().print(table)
+        _show_solvers(rows)
     usable = any(row["answer"] == "correct" and "NLP" in row["classes"] for row in rows)
     raise typer.Exit(0 if usable else 2)
+
+
+def _show_solvers(rows: list[dict[str, Any]]) -> None:
+    table = Table("solver", "version", "tiny problem", "seconds", "solves")
+    for row in rows:
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
+        table.add_row(row["solver"], row["version"] or "–", row["answer"], seconds, " ".join(row["classes"]))
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row["remedy"]:
+            console.print(
+                f"{row['solver']}: {'not installed. ' if not row['version'] else ''}{row['remedy']}", markup=False
+            )
 
 
 def _examine(info: SolverInfo) -> dict[str, Any]:

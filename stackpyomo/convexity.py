@@ -1,17 +1,17 @@
 """Convexity: what can be proved of the curvature of a Pyomo expression in some of its variables.
 
-Two proofs, and never a guess. *Constant Hessian*: a quadratic is convex iff its Hessian H ⪰ 0.
-*Structure*: a tree is folded to its root, each node keeping what is known of it on the box:
+Two proofs, and never a guess. *Constant Hessian*: a quadratic is convex iff its Hessian H ⪰ 0. *Structure*: a tree is
+folded to its root, each node keeping what is known of it on the box of the bounds:
 
     convex, concave   both: affine in the variables; with ``constant``: free of them
     lo, hi            its range
-    order q           f ≥ 0 and f^q is convex, 0 ≤ q ≤ 1 (q = 0: log f is); a smaller q says more
+    order q           f ≥ 0 and f^q is convex, 0 ≤ q ≤ 1 (q = 0: log f is convex); a smaller q says more
     slope             f is a monotone function of one single variable
 
-The order turns norms, quotients and log-sum-exp into three rules: with f^q and g^q also (f + g)^q
-is convex, the 1/q-norm of (f^q, g^q); f^a has order q/a; u^a/v^b is convex for a ≥ 1 + b, u ≥ 0
-convex and v > 0 concave. Convex means: on the box of the bounds, within the natural domain (itself
-proved convex), integrality ignored. Signs hold up to rounding, definiteness up to ``tolerance``.
+The order turns norms, quotients and log-sum-exp into three rules: with f^q and g^q also (f + g)^q is convex, the
+1/q-norm of (f^q, g^q); f^a has order q/a; u^a/v^b is convex for a ≥ 1 + b, u ≥ 0 convex and v > 0 concave. Convex
+means: on the box, within the natural domain (itself proved convex), integrality ignored; 0·f and f⁰ are 0 and 1.
+Signs hold up to rounding, definiteness up to ``tolerance``.
 """
 
 from __future__ import annotations
@@ -77,21 +77,25 @@ _Vars = Iterable[Any] | None
 def curvature(expr: Any, variables: _Vars = None, *, bounds: Any = None, tolerance: float = 1e-9) -> Proof:
     """Prove the curvature of x ↦ f(x, p), for every p within its bounds.
 
-    ``variables`` are the x (Vars; None: all unfixed), any other unfixed Var is a p; fixed Vars and
-    Params count by value. ``bounds``, a component mapping or pairs Var → (lb, ub), go before the
-    Vars' own. H ⪰ 0 means λ_min ≥ −``tolerance`` once its diagonal is scaled to 1. Whatever has no
-    value is UNKNOWN. Raises InvalidGame if ``expr`` is not numeric or a variable not a single Var.
+    ``variables`` are the x (Vars; None: all unfixed), any other unfixed Var is a p; fixed Vars and Params count by
+    value. ``bounds``, a component mapping or pairs Var → (lb, ub), go before the Vars' own. H ⪰ 0 is read as
+    λ_min ≥ −``tolerance`` once its diagonal is scaled to 1. What has no value or is unknown to Pyomo is UNKNOWN.
+    Raises :class:`InvalidGame` if ``expr`` is not numeric, or one of the variables not a single Var.
     """
     if expr.__class__ not in native_numeric_types and not getattr(expr, "is_numeric_type", bool)():
         raise InvalidGame(f"{expr!s} is not a numeric expression: it has no curvature.")
-    return _Prover(variables, bounds, tolerance).prove(expr)
+    prover = _Prover(variables, bounds, tolerance)
+    try:
+        return prover.prove(expr)
+    except _UNREADABLE:
+        return _NO_PROOF
 
 
 def is_convex_feasible_set(constraint: Any, variables: _Vars = None) -> Proof:
-    """Prove {x : lb ≤ g(x, p) ≤ ub} convex for every p: g convex, no lb; g concave, no ub; or affine.
+    """Prove {x : lb ≤ g(x, p) ≤ ub} convex for every p: g convex and no lb, g concave and no ub, or g affine.
 
-    ``constraint`` is one ConstraintData; ``variables``, errors: see :func:`curvature`. CONVEX or
-    UNKNOWN, never NONCONVEX: a g of the wrong curvature may still cut a convex set out of the box.
+    ``constraint`` is one ConstraintData; ``variables`` and errors are those of :func:`curvature`. CONVEX or UNKNOWN,
+    never NONCONVEX: a g of the wrong curvature may still cut a convex set out of the box.
     """
     try:
         lower, body, upper = constraint.to_bounded_expression(evaluate_bounds=True)
@@ -99,12 +103,12 @@ def is_convex_feasible_set(constraint: Any, variables: _Vars = None) -> Proof:
         raise InvalidGame(f"{constraint!s} is not one constraint.") from None
     except _UNREADABLE:
         return _NO_PROOF
-    proof, free = curvature(body, variables), lower is None and upper is None
+    proof = curvature(body, variables)
     enough = [*_FLAT] + [Curvature.CONVEX] * (lower is None) + [Curvature.CONCAVE] * (upper is None)
-    return Proof(Curvature.CONVEX, proof.method) if free or proof.curvature in enough else _NO_PROOF
+    return Proof(Curvature.CONVEX, proof.method) if proof.curvature in enough else _NO_PROOF
 
 
-# --- constant Hessians ----------------------------------------------------------------------------
+# --- constant Hessians ------------------------------------------------------------------------------------------------
 
 _Hessian = dict[tuple[int, int], float]  # (i, j) -> coefficient of x_i x_j, each pair once
 
@@ -150,7 +154,7 @@ def _least_eigenvalue(couplings: _Hessian) -> float:
     return min(float(np.linalg.eigvalsh(np.eye(len(a)) + a + a.T)[0]) for a in dense)
 
 
-# --- shapes: what is known of a subexpression, and how operations carry it ------------------------
+# --- shapes: what is known of a subexpression, and how operations carry it --------------------------------------------
 
 _Span = Callable[..., tuple[float, float]]  # the range of an operation, from those of its operands
 _Piece = tuple[int, int]  # a function of one real: bend +1 convex, −1 concave; slope ±1; 0 unknown
@@ -235,10 +239,8 @@ class _Shape:
             raise ZeroDivisionError
         if a < 0.0 and self.lo < 0.0 < self.hi:
             return _Shape(self.constant, self.constant, constant=self.constant)
-        bend, slope, floor = -1 if 0.0 < a < 1.0 else 1, 1 if a > 0.0 else -1, -_INF
-        left = (-bend, slope) if a % 2.0 else (bend, -slope)
-        if not a.is_integer():
-            left, floor = (bend, slope), 0.0
+        bend, slope, floor = -1 if 0.0 < a < 1.0 else 1, 1 if a > 0.0 else -1, -_INF if a.is_integer() else 0.0
+        left = (bend, slope) if floor == 0.0 else (-bend, slope) if a % 2.0 else (bend, -slope)
         span = partial(interval.power, yl=a, yu=a, feasibility_tol=0.0)
         power = self.compose(span, left, (bend, slope), None, floor)
         if power.constant or not (power.convex or (self.order is not None and self.order <= a)):
@@ -270,7 +272,6 @@ class _Shape:
         affine, below = self.convex and self.concave, self.convex and self.lo >= floor
         grows = affine or (slope > 0 and below) or (slope < 0 and self.concave)
         falls = affine or (slope > 0 and self.concave) or (slope < 0 and below)
-        convex, concave = bend > 0 and grows, bend < 0 and falls
         rise = (self.slope[0], self.slope[1] * slope) if self.slope and slope else None
         try:
             lo, hi = span(self.lo, self.hi)
@@ -278,6 +279,7 @@ class _Shape:
             lo, hi = -_INF, _INF
         if self.constant:
             return _Shape(True, True, lo, hi, constant=True)
+        convex, concave = bend > 0 and grows, bend < 0 and falls
         return _Shape(convex, concave, lo, hi, order if convex else None, rise)
 
 
@@ -309,7 +311,7 @@ _RULES: dict[type, Callable[..., _Shape]] = {
     nodes.MinExpression: lambda *parts: -reduce(_Shape.maximum, [-f for f in parts]),
 }
 
-# --- the prover -----------------------------------------------------------------------------------
+# --- the prover -------------------------------------------------------------------------------------------------------
 
 
 class _Recorder(OrderedVarRecorder):
@@ -347,10 +349,7 @@ class _Prover:
         boxes = (self.box(self.visitor.var_map[i]) for i in chain(*hessian or ()))
         if convex is concave is False and all(lo < hi for lo, hi in boxes):
             return Proof(Curvature.NONCONVEX, "constant Hessian")
-        try:
-            shape = self.shape(expr)
-        except _UNREADABLE:
-            return _NO_PROOF
+        shape = self.shape(expr)
         if shape.convex and shape.concave:
             return Proof(_FLAT[shape.constant], "affine")
         found = Curvature.CONVEX if shape.convex else Curvature.CONCAVE
@@ -384,8 +383,7 @@ class _Prover:
         if node.__class__ in native_types or not node.is_potentially_variable():
             return _number(value(node))
         if id(node) not in self.known:
-            shape = self.leaf(node) if node.is_variable_type() else self.fold(node)
-            self.known[id(node)] = node, shape
+            self.known[id(node)] = node, self.leaf(node) if node.is_variable_type() else self.fold(node)
         return self.known[id(node)][1]
 
     def leaf(self, var: Any) -> _Shape:
@@ -409,20 +407,18 @@ class _Prover:
         self.known[id(node)] = node, shape  # the answer if the node is its only term
         hessian: _Hessian = {}
         rest = self.split(node, 1.0, hessian)
-        positive, negative = self.definiteness(hessian)
-        convex, concave = rest.convex and positive is True, rest.concave and negative is True
-        return replace(shape, convex=convex, concave=concave)
+        convex, concave = self.definiteness(hessian)
+        return replace(shape, convex=rest.convex and convex is True, concave=rest.concave and concave is True)
 
     def entropy(self, *factors: Any) -> float:
         """k if f = t·log(kt + c) with t affine, c ≥ 0: convex for k > 0, concave for k < 0; else 0."""
         for t, log in permutations(factors):
-            if getattr(log, "getname", str)() in ("log", "log10") and not log.is_variable_type():
+            if isinstance(log, nodes.UnaryFunctionExpression) and log.getname() in ("log", "log10"):
                 s, t = (self.visitor.walk_expression(affine) for affine in (log.args[0], t))
                 pure = all(r.nonlinear is None and not r.quadratic for r in (s, t))
                 ratios = {s.linear.get(i, 0.0) / t.linear[i] for i in t.linear}
                 if pure and s.linear.keys() == t.linear.keys() and len(ratios) == 1:
-                    k = ratios.pop()
-                    return k if s.constant - k * t.constant >= 0.0 else 0.0
+                    return next((k for k in ratios if s.constant >= k * t.constant), 0.0)
         return 0.0
 
     def split(self, node: Any, c: float, hessian: _Hessian) -> _Shape:
@@ -438,10 +434,8 @@ class _Prover:
             return self.split(node.args[0], -c, hessian)
         divided = isinstance(node, nodes.DivisionExpression)
         if divided or isinstance(node, nodes.ProductExpression):
-            for term, factor in permutations(node.args, 2):
+            for term, factor in [node.args] if divided else permutations(node.args):
                 k = self.shape(factor)
                 if k.constant and k.lo == k.hi:
                     return self.split(term, c / k.lo if divided else c * k.lo, hessian)
-                if divided:
-                    break
         return _number(c) * self.shape(node)

@@ -76,6 +76,7 @@ def _variables(game: Game, components: Any) -> list[VarData]:
     """Leader VarData from a Var, an indexed Var, a name, or a list of these."""
     listed = components if isinstance(components, (list, tuple, set)) else [components]
     found: list[VarData] = []
+    aggregates = {id(v) for v in game.aggregate_variables()}
     for item in listed:
         component = game.component(item) if isinstance(item, str) else item
         if getattr(component, "ctype", None) is not pyo.Var:
@@ -84,6 +85,8 @@ def _variables(game: Game, components: Any) -> list[VarData]:
         for var in members:
             if id(var) in game.owners or id(var) not in game.names:
                 raise InvalidGame(f"{var.name}: not a variable of the leader.")
+            if id(var) in aggregates:
+                raise InvalidGame(f"{var.name}: an aggregate follows the followers' actions; nobody chooses it.")
             if not var.fixed:
                 found.append(var)
     return found

@@ -19,17 +19,18 @@ _SHOWN = 30
 
 def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -> None:
     """Print plan, contract and report."""
+    proof = "" if math.isnan(plan.epsilon0) else f", within {plan.epsilon0:.1e} of the optimum"
+    console.print(Text(f"Plan: leader's objective {plan.leader_objective:.8g} ({plan.quality}{proof})"))
     console.print(_plan_table(plan))
     if rule is not None:
-        console.print(Text(str(rule)))
+        console.print(Text(f"{rule}\n"))
+    console.print(Text(f"Every follower re-solved ({report.solver}):"))
     console.print(_report_table(report))
     console.print(Text(report.verdict, style="bold green" if report.ok else "bold red"))
 
 
 def _plan_table(plan: Plan) -> Table:
-    proof = "" if math.isnan(plan.epsilon0) else f", within {plan.epsilon0:.1e} of the optimum"
-    title = f"Plan: leader's objective {plan.leader_objective:.8g} ({plan.quality}{proof})"
-    table = Table("variable", "value", title=title, title_justify="left")
+    table = Table("variable", "value")
     table.columns[1].justify = "right"
     for name, value in list(plan.values.items())[:_SHOWN]:
         table.add_row(Text(name), f"{value:.8g}")
@@ -41,8 +42,7 @@ def _plan_table(plan: Plan) -> Table:
 def _report_table(report: Report) -> Table:
     noted = bool(report.note.any())
     headings = ["follower", "objective", "regret", "certificate", *(["note"] if noted else [])]
-    title = f"Every follower re-solved ({report.solver})"
-    table = Table(*headings, title=title, title_justify="left")
+    table = Table(*headings)
     for name in list(report.regret.index)[:_SHOWN]:
         cells: list[str | Text] = [
             Text(str(name)),
