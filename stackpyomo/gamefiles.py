@@ -90,7 +90,7 @@ def _located(text: str, path: str) -> Any:
     stack: list[Any] = [_Array()]
     key = None
     for match in _TOKEN.finditer(text):
-        token, holder, fault = match.group(), stack[-1], ""
+        token, holder = match.group(), stack[-1]
         if token in "}]":
             stack.pop()
         if token in "}],:":
@@ -99,13 +99,7 @@ def _located(text: str, path: str) -> Any:
         naming = isinstance(holder, _Object) and key is None
         line = bisect_right(lines, match.start())
         place = line, match.start() - lines[line - 1] + 1
-        if isinstance(value, float) and not math.isfinite(value):
-            fault = f"{token} is not a finite number; write null, or leave it out, for none."
-        elif len(stack) > _NESTING:
-            fault = f"is nested more than {_NESTING} deep; flatten it."
-        elif naming and value in holder:
-            fault = f"{_show(value)} stands twice in one object; remove one of them."
-        if fault:
+        if fault := _json_fault(token, value, len(stack), holder if naming else ()):
             raise GameFileError(fault, path=path, line=place[0], column=place[1])
         if naming:
             key = value
@@ -117,6 +111,15 @@ def _located(text: str, path: str) -> Any:
             value.places[None] = place
             stack.append(value)
     return stack[0][0]
+
+
+def _json_fault(token: str, value: Any, depth: int, taken: Container[str]) -> str:
+    """What :mod:`json` lets pass and a game file does not; empty if nothing is wrong."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{token} is not a finite number; write null, or leave it out, for none."
+    if depth > _NESTING:
+        return f"is nested more than {_NESTING} deep; flatten it."
+    return f"{_show(value)} stands twice in one object; remove one of them." if value in taken else ""
 
 
 @dataclass(frozen=True)
@@ -383,13 +386,14 @@ def _variable(var: Any, name: str) -> dict[str, Any]:
     if not var.is_continuous():
         remedy = "relax it (var.domain = pyo.Reals), or keep the game in a Python file"
         raise InvalidGame(f"{var.name}: {FORMAT} has continuous variables only; {remedy}.")
-    entry: dict[str, Any] = {"name": name}
-    for key, value in (("lb", var.lb), ("ub", var.ub), ("start", var.value)):
-        if value is not None:
-            entry[key] = _finite(value)
-    if None in entry.values() or entry.get("lb", -math.inf) > entry.get("ub", math.inf):
+    try:
+        numbers = {"lb": var.lb, "ub": var.ub, "start": var.value}
+    except ValueError as error:  # a bound without a finite value
+        raise InvalidGame(f"{error}; correct it.") from None
+    entry = {key: _finite(value) for key, value in numbers.items() if value is not None}
+    if None in entry.values() or (var.has_lb() and var.has_ub() and var.lb > var.ub):
         raise InvalidGame(f"{var.name}: bounds {var.bounds}, value {var.value}; correct them.")
-    return entry
+    return {"name": name, **entry}
 
 
 class _Text(NamedTuple):

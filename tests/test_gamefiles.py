@@ -12,7 +12,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
-from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from stackpyomo.errors import GameFileError, InvalidGame
@@ -624,6 +624,7 @@ def _recursive(m: Any) -> None:
     [
         (lambda m: m.add_component("b", pyo.Var(within=pyo.Binary)), "b: .* continuous .* relax"),
         (lambda m: m.add_component("v", pyo.Var(bounds=(2, 1))), r"v: bounds \(2, 1\)"),
+        (lambda m: m.x.setlb(math.nan), "'x' .*bound"),
         (lambda m: m.x.set_value(math.nan, skip_validation=True), "x: .* value nan"),
         (
             lambda m: m.add_component("goal", pyo.Objective(expr=pyo.atan(m.x))),
@@ -639,7 +640,6 @@ def _recursive(m: Any) -> None:
         (lambda m: m.f.cost.deactivate(), "f: needs one active objective"),
         (_unowned, "goal: off.v belongs to no player"),
         (_unset, "goal: 'z' has no finite value"),
-        (_doubling, "goal: is over 1000000 characters"),
         (_recursive, "goal: is over .* 100 brackets"),
     ],
 )
@@ -647,6 +647,12 @@ def test_what_the_format_cannot_say_is_refused(build: Any, words: str) -> None:
     game = model_of(build)
     with pytest.raises(InvalidGame, match=words):
         document(game)
+
+
+def test_named_expressions_that_double_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stackpyomo.gamefiles._LENGTH", 10_000)
+    with pytest.raises(InvalidGame, match="goal: is over 10000 characters; put a variable"):
+        document(model_of(_doubling))
 
 
 def test_metadata_that_is_not_json_is_refused(tmp_path: Path) -> None:
@@ -745,7 +751,7 @@ def _near(a: Any, b: Any, tolerance: float) -> bool:
     return a == b or math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(TREES, TREES, st.lists(st.tuples(NUMBERS, NUMBERS), min_size=4, max_size=4))
 def test_what_is_written_reads_back_to_the_same_values(tree: Any, row: Any, points: Any) -> None:
     def build(m: Any) -> None:
@@ -759,8 +765,7 @@ def test_what_is_written_reads_back_to_the_same_values(tree: Any, row: Any, poin
     try:
         game = model_of(build)
         text = document(game)
-    except (ArithmeticError, ValueError, TypeError) as error:  # such as log(-1): no such game
-        event("not a game: " + (str(error) if isinstance(error, InvalidGame) else "Pyomo's own"))
+    except (ArithmeticError, ValueError, TypeError):  # such as log(-1): no such game
         assume(False)
     again = parse_game(json.loads(json.dumps(text, allow_nan=False)))
     compared = 0
@@ -786,7 +791,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("games") / "game.json"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     value=st.lists(st.dictionaries(st.text(), JSONS)),
     indent=st.none() | st.just(2),

@@ -1,0 +1,165 @@
+"""Verification must catch what is wrong, and say which evidence it has."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from conftest import NLP, toll_game
+from scipy.optimize import minimize_scalar
+
+import stackpyomo as sp
+
+
+def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
+    """A follower with cost(u0, u), a leader who wants u = target at u0 = 0."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=bounds, initialize=target)
+    m.f.cost = pyo.Objective(expr=cost(m.u0, m.f.u))
+    m.goal = pyo.Objective(expr=m.u0**2 + (m.f.u - target) ** 2)
+    return sp.Game(m, followers=m.f)
+
+
+@pytest.mark.parametrize("solver", NLP)
+@pytest.mark.parametrize("factor", [0.0, 0.5, 0.9, 1.2])
+def test_a_wrong_gain_is_found_out(factor: float, solver: str) -> None:
+    """The regret equals what SciPy finds for the same composed cost."""
+    rule = sp.affine_incentive(sp.leader_optimal(toll_game()))
+    rule.matrix = rule.matrix * factor
+    report = sp.verify(rule, solver=solver)
+
+    def composed(flow: float) -> float:
+        return (flow - 1) ** 2 + factor * 4 / 3 * (flow - 0.6) * flow
+
+    best = minimize_scalar(composed, bounds=(0, 1), method="bounded", options={"xatol": 1e-10})
+    assert report.regret["driver"] == pytest.approx(composed(0.6) - best.fun, abs=1e-8)
+    assert not report.ok
+    assert report.certificate["driver"] == "convex"
+    assert report.best_response["driver"]["driver.flow"] == pytest.approx(best.x, abs=1e-5)
+
+
+def test_a_local_best_response_is_not_called_one() -> None:
+    """A double well: u = 1 is a strict local minimum, u = −1 is 0.4 better; a start at the plan alone sees nothing."""
+
+    def cost(u0: Any, u: Any) -> Any:
+        return (u**2 - 1) ** 2 + 0.2 * u + u0
+
+    game = one_follower(cost, bounds=(-2, 2))
+    game.model.f.u.set_value(0.9740)  # near the local minimum at which the slope vanishes
+    local = minimize_scalar(lambda u: (u * u - 1) ** 2 + 0.2 * u, bracket=(0.8, 1.0)).x
+    game.model.f.u.set_value(local)
+    plan = sp.Plan.from_values(game)
+    lazy = sp.verify(plan, starts=1)
+    assert lazy.certificate["f"] == "multistart"
+    assert lazy.epsilon <= 1e-9
+    report = sp.verify(plan, starts=8)
+    assert report.certificate["f"] == "multistart"
+    assert report.regret["f"] == pytest.approx(0.4, abs=0.01)
+    assert report.best_response["f"]["f.u"] == pytest.approx(-1.024, abs=0.01)
+    assert not report.ok
+    assert sp.verify(plan, certify="convex").certificate["f"] == "unknown"
+
+
+@pytest.mark.parametrize("slope", [-1.0, -1e-3])
+def test_an_unbounded_follower_is_unknown(slope: float) -> None:
+    plan = sp.Plan.from_values(one_follower(lambda u0, u: slope * u + u0))
+    report = sp.verify(plan)
+    assert math.isnan(report.regret["f"])
+    assert report.certificate["f"] == "unknown"
+    assert not report.ok
+    assert math.isnan(report.epsilon)
+    assert report.note["f"]
+    assert "NOT verified" in str(report)
+
+
+def test_one_bad_follower_does_not_hide_the_others() -> None:
+    """In a batch of 40, three are unbounded: the other 37 are still verified, and only those three unknown."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(40))
+    bad = {3, 17, 39}
+    for i in range(40):
+        m.f[i].u = pyo.Var(initialize=0.0)
+        m.f[i].cost = pyo.Objective(expr=-m.f[i].u if i in bad else (m.f[i].u - i / 40) ** 2 + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    unknown = {i for i in range(40) if report.certificate[f"f[{i}]"] == "unknown"}
+    assert unknown == bad
+    for i in set(range(40)) - bad:
+        assert report.regret[f"f[{i}]"] == pytest.approx((i / 40) ** 2, abs=1e-8)
+
+
+def test_followers_of_very_different_scale_are_each_solved() -> None:
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    scales = [1e-4, 1.0, 1e6]
+    m.f = pyo.Block(range(3))
+    for i, scale in enumerate(scales):
+        m.f[i].u = pyo.Var(initialize=1.0, bounds=(-5, 5))
+        m.f[i].cost = pyo.Objective(expr=scale * ((m.f[i].u - 2) ** 2 + pyo.exp(-m.f[i].u)) + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    best = minimize_scalar(lambda u: (u - 2) ** 2 + math.exp(-u)).fun
+    for i, scale in enumerate(scales):
+        assert report.regret[f"f[{i}]"] == pytest.approx(scale * (1 + math.exp(-1) - best), rel=1e-5)
+
+
+def test_a_plan_outside_a_followers_constraints_is_not_verified() -> None:
+    game = one_follower(lambda u0, u: (u - 1) ** 2 + u0)
+    game.model.f.cap = pyo.Constraint(expr=game.model.f.u >= 0.5)
+    plan = sp.Plan.from_values(sp.Game(game.model, followers=game.model.f))
+    assert plan.quality == "infeasible"
+    report = sp.verify(plan)
+    assert report.certificate["f"] == "unknown"
+    assert "violates" in report.note["f"]
+
+
+def test_a_deviation_is_played_against_the_announced_strategy_in_constraints_too() -> None:
+    """u ≤ 1 + u0 with u0 = Q u: at Q = 1/2 the follower can go up to 2, at Q = 0 up to 1."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(initialize=0.0)
+    m.f.cap = pyo.Constraint(expr=m.f.u <= 1 + m.u0)
+    m.f.cost = pyo.Objective(expr=-m.f.u + 0.001 * m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2 + m.f.u**2)
+    game = sp.Game(m, followers=m.f)
+    rule = sp.affine_incentive(sp.leader_optimal(game))
+    for gain, reach in ((0.0, 1.0), (0.5, 2.0)):
+        rule.matrix = rule.matrix * 0.0
+        rule.matrix[0, 0] = gain
+        report = sp.verify(rule)
+        assert report.best_response["f"]["f.u"] == pytest.approx(reach, abs=1e-6)
+        assert report.regret["f"] == pytest.approx(reach * (1 - 0.001 * gain), abs=1e-6)
+
+
+@pytest.mark.parametrize("sense", [1, -1])
+def test_regret_has_the_users_units_and_sign(sense: int) -> None:
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(initialize=3.0)
+    kind = pyo.minimize if sense > 0 else pyo.maximize
+    m.f.worth = pyo.Objective(expr=sense * ((m.f.u - 1) ** 2 + 5) + m.u0, sense=kind)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert report.objective["f"] == pytest.approx(sense * 9)
+    assert report.regret["f"] == pytest.approx(4.0, abs=1e-8)
+
+
+def test_a_report_speaks_for_itself(tmp_path: Any) -> None:
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(toll_game())))
+    assert str(report).startswith("verified: largest regret")
+    report.to_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "driver" in page
+    assert "convex" in page
+    data = report.as_dict()
+    assert data["ok"] is True
+    assert data["followers"]["driver"]["certificate"] == "convex"
+    assert np.isfinite(data["epsilon"])
