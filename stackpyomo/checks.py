@@ -228,11 +228,12 @@ def _uses(game: Game) -> set[int]:
 def _undeclared_aggregates(game: Game) -> Iterator[Finding]:
     """A leader's equality that ties one of his variables to follower actions reads like an aggregate."""
     declared = {id(c) for c in game.aggregates}
+    seen: set[int] = set()
     felt = {
         id(v)
         for f in game.followers.values()
         for _, expression in _expressions(f)
-        for v in variables_in(expression)
+        for v in variables_in(expression, seen)
         if id(v) not in game.owners
     }
     for constraint in game.leader.constraints:
