@@ -237,12 +237,12 @@ class _Shape:
             return self if a else _number(1.0)
         if a < 0.0 and self.lo == self.hi == 0.0:
             raise ZeroDivisionError
-        bend, slope, floor = -1 if 0.0 < a < 1.0 else 1, 1 if a > 0.0 else -1, -_INF if a.is_integer() else 0.0
-        if a < 0.0 and self.lo < floor + 0.0 < self.hi:
+        whole, bend, slope = a.is_integer(), -1 if 0.0 < a < 1.0 else 1, 1 if a > 0.0 else -1
+        if whole and a < 0.0 and self.lo < 0.0 < self.hi:
             return _Shape(self.constant, self.constant, constant=self.constant)
-        left = (bend, slope) if floor == 0.0 else (-bend, slope) if a % 2.0 else (bend, -slope)
+        left = (bend, slope) if not whole else (-bend, slope) if a % 2.0 else (bend, -slope)
         span = partial(interval.power, yl=a, yu=a, feasibility_tol=0.0)
-        power = self.compose(span, left, (bend, slope), None, floor)
+        power = self.compose(span, left, (bend, slope), None, -_INF if whole else 0.0)
         if power.constant or not (power.convex or (self.order is not None and self.order <= a)):
             return power
         order = 0.0 if a < 0.0 else (1.0 if self.order is None else self.order) / a

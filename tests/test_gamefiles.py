@@ -650,7 +650,7 @@ def test_what_the_format_cannot_say_is_refused(build: Any, words: str) -> None:
 
 
 def test_named_expressions_that_double_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stackpyomo.gamefiles._LENGTH", 10_000)
+    monkeypatch.setattr("stackpyomo.formulas.LENGTH", 10_000)
     with pytest.raises(InvalidGame, match="goal: is over 10000 characters; put a variable"):
         document(model_of(_doubling))
 
