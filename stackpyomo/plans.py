@@ -15,7 +15,7 @@ from scipy.optimize import lsq_linear
 from .checks import require
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .derivatives import FollowerRows
-from .errors import NoPlan
+from .errors import InvalidGame, NoPlan
 from .games import Game
 from .programs import Infeasible, Program, preserved_values, timed
 from .results import TOLERANCES, Array, Plan
@@ -27,6 +27,7 @@ __all__ = ["leader_optimal"]
 def leader_optimal(
     game: Game,
     *,
+    responding: Any = (),
     solver: str = "auto",
     starts: int = 1,
     time_limit: float | None = None,
@@ -36,9 +37,11 @@ def leader_optimal(
 
     ``starts`` > 1 tries further starting points within the bounds (a fixed random seed) and keeps the best feasible
     answer; ``time_limit`` in seconds for each. ``quality`` is "optimal" only where the leader's problem is proved
-    convex, or a global solver closed its gap. Raises :class:`InvalidGame` for a game that cannot be used,
+    convex, or a global solver closed its gap. ``responding`` followers must be none in this version. Raises :class:`InvalidGame` for a game that cannot be used,
     :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
     """
+    if not isinstance(responding, (tuple, list)) or responding:
+        raise InvalidGame("leader_optimal(responding=...): followers that respond are not supported yet; pass ().")
     choose(solver)
     with PauseGC():  # many small objects, none of them garbage
         require(game)

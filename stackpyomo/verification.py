@@ -66,8 +66,9 @@ def verify(
                 follower.prove(certify)
         with timed(seconds, "resolve"):
             tasks = list(_tasks(composed, max(1, starts)))
+            failed: list[_Task] = []
             for first in range(0, len(tasks), _BATCH):
-                _resolve(tasks[first : first + _BATCH], solver)
+                _resolve(tasks[first : first + _BATCH], solver, failed)
     return _report(composed, subject.announcement.leader_objective, tolerance, seconds, choose(solver).name)
 
 
@@ -209,6 +210,8 @@ class _Moves:
         return found
 
 
+_PATIENCE = 200
+"""Failed re-solves after which the rest is left unknown: a model in which every follower fails must come to an end."""
 _TOGETHER = {"mu_strategy": "adaptive"}
 """For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it."""
 
@@ -255,8 +258,12 @@ def _random_point(problem: _Composed, random: np.random.Generator) -> list[float
     return point
 
 
-def _resolve(tasks: list[_Task], solver: str) -> None:
+def _resolve(tasks: list[_Task], solver: str, failed: list[_Task]) -> None:
     """Solve the tasks as one separable problem; halve it when it fails, solve alone what is not stationary."""
+    if len(failed) >= _PATIENCE:
+        for task in tasks:
+            task.problem.give_up(f"not re-solved, because {len(failed)} re-solves before it failed")
+        return
     together = len(tasks) > 1
     separable = _Separable(tasks)
     options = _TOGETHER if together and choose(solver).ipopt_options else {}
@@ -264,9 +271,10 @@ def _resolve(tasks: list[_Task], solver: str) -> None:
     if solution is None or solution.x is None or not solution.termination.solved:
         if together:
             middle = len(tasks) // 2
-            _resolve(tasks[:middle], solver)
-            _resolve(tasks[middle:], solver)
+            _resolve(tasks[:middle], solver, failed)
+            _resolve(tasks[middle:], solver, failed)
         else:
+            failed.append(tasks[0])
             _fail(tasks[0], solution)
         return
     doubtful = separable.doubtful(solution)
@@ -274,7 +282,7 @@ def _resolve(tasks: list[_Task], solver: str) -> None:
         if number not in doubtful:
             task.problem.offer(point, task.problem.cost_at(point))
         elif together:
-            _resolve([task], solver)
+            _resolve([task], solver, failed)
         elif task.first:
             task.problem.give_up(f"its re-solve is off by {doubtful[number]:.1e}")
 

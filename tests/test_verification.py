@@ -94,6 +94,21 @@ def test_one_bad_follower_does_not_hide_the_others() -> None:
         assert report.regret[f"f[{i}]"] == pytest.approx((i / 40) ** 2, abs=1e-8)
 
 
+def test_a_game_in_which_everybody_fails_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stackpyomo.verification._PATIENCE", 5)
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(30))
+    for i in range(30):
+        m.f[i].u = pyo.Var(initialize=0.0)
+        m.f[i].cost = pyo.Objective(expr=m.f[i].u + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert (report.certificate == "unknown").all()
+    assert report.note.str.contains("unbounded").sum() == 5
+    assert report.note.str.contains("not re-solved, because 5").sum() == 25
+
+
 def test_followers_of_very_different_scale_are_each_solved() -> None:
     m = pyo.ConcreteModel()
     m.u0 = pyo.Var(initialize=0.0)
