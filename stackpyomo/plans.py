@@ -36,9 +36,10 @@ def leader_optimal(
     """The team optimum: min J0(u0, u1..uN) over all variables, subject to everybody's constraints.
 
     ``starts`` > 1 tries further starting points within the bounds (a fixed random seed) and keeps the best feasible
-    answer; ``time_limit`` in seconds for each. ``quality`` is "optimal" only where the leader's problem is proved
-    convex, or a global solver closed its gap. ``responding`` followers must be none in this version. Raises :class:`InvalidGame` for a game that cannot be used,
-    :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
+    answer; ``time_limit`` in seconds for each. ``responding`` must be () in this version. ``quality`` is "optimal" only
+    where the leader's problem is proved convex, or a global solver closed its gap. Raises :class:`InvalidGame` for a
+    game that cannot be used, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is
+    none.
     """
     if not isinstance(responding, (tuple, list)) or responding:
         raise InvalidGame("leader_optimal(responding=...): followers that respond are not supported yet; pass ().")
