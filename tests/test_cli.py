@@ -1,0 +1,566 @@
+"""The command line as a stranger meets it: exit codes, one JSON document, one message, never a traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import stackpyomo as sp
+from stackpyomo import cli
+from stackpyomo.solvers import registry
+
+ROOT = Path(__file__).parent.parent
+MODELS = ROOT / "models"
+INSTALLED = [name for name, info in registry.items() if info.available]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+def checked(result: Result) -> Result:
+    assert "Traceback" not in result.err
+    assert "Traceback" not in result.out
+    return result
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """The command in this process, from another folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def call(*arguments: Any) -> Result:
+        monkeypatch.setattr(sys, "argv", ["stackpyomo", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        return checked(Result(0 if code is None else int(code), *capfd.readouterr()))
+
+    return call
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Run:
+    """``python -m stackpyomo`` in a process of its own, from an empty folder, with an empty TMPDIR."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+
+    def call(*arguments: Any, **environment: str) -> Result:
+        done = subprocess.run(
+            [sys.executable, "-m", "stackpyomo", *map(str, arguments)],
+            cwd=tmp_path,
+            env=own_environment(folder) | environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+        assert list(folder.glob("stackpyomo-*")) == [], "no temporary folder stays behind"
+        return checked(Result(done.returncode, done.stdout, done.stderr))
+
+    return call
+
+
+def own_environment(folder: Path) -> dict[str, str]:
+    paths = os.pathsep.join(filter(None, [os.fspath(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": os.fspath(folder), "PYTHONUTF8": "1", "COLUMNS": "200"}
+
+
+def strict(text: str) -> Any:
+    """JSON as the standard has it: one document, no NaN, no Infinity."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    def file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return file
+
+
+GAME = """
+import pyomo.environ as pyo
+import stackpyomo as sp
+
+
+def build(aim=0.6, size=1):
+    m = pyo.ConcreteModel(name="toll")
+    m.toll = pyo.Var(bounds=(-2, 2), initialize=0.5)
+    m.price = pyo.Var(bounds=(0, 9), initialize=0.125)
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1), initialize=0.5)
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)
+    m.miss = pyo.Objective(expr=(m.driver.flow - aim) ** 2 + 0.01 * m.toll**2)
+    {edit}
+    return sp.Game(m, sp.Population(m.driver, size))
+"""
+
+
+def game(edit: str = "pass") -> str:
+    return GAME.replace("{edit}", edit)
+
+
+# --- what a stranger tries first ----------------------------------------------------------------------------------
+
+
+def test_version(stranger: Run) -> None:
+    assert stranger("--version") == (0, f"stackpyomo {sp.__version__}\n", "")
+
+
+def test_no_arguments_show_the_help(run: Run) -> None:
+    result = run()
+    assert result.code in (0, 2)
+    for word in ("Usage", "solve", "doctor", "--version"):
+        assert word in result.out + result.err
+
+
+def commands() -> list[str]:
+    return [str(c.name or c.callback.__name__) for c in cli.app.registered_commands if c.callback]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_shows_an_example(command: str, run: Run) -> None:
+    result = run(command, "--help")
+    assert result.code == 0
+    assert f"Example: stackpyomo {command}" in result.out
+    assert result.err == ""
+
+
+def test_the_example_of_solve_runs(stranger: Run) -> None:
+    """As printed by --help, but for the folder; and with what the model publishes."""
+    result = stranger("solve", MODELS / "grid_prices.py", "--parameter", "posted_price=4", "--json", "-")
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
+    assert found["report"]["ok"] is True
+    prices = {name: value for name, value in found["plan"]["values"].items() if name.startswith("price")}
+    assert len(prices) == 6
+    assert all(value == pytest.approx(4.0, abs=1e-6) for value in prices.values())
+    assert len(found["report"]["followers"]) == 6
+
+
+def test_solve(stranger: Run) -> None:
+    result = stranger("solve", MODELS / "two_roads.py")
+    assert (result.code, result.err) == (0, "")
+    for word in ("driver.flow", "0.6", "The leader announces", "1.33333", "convex", "verified: largest regret"):
+        assert word in result.out
+
+
+# --- one JSON document --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", INSTALLED)
+def test_json_on_standard_output_and_nothing_else(solver: str, stranger: Run) -> None:
+    """In a process of its own: what a solver's library prints does not pass through sys.stdout."""
+    result = stranger("solve", MODELS / "two_roads.py", "--json", "-", "--solver", solver)
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
+    assert list(found) == ["game", "version", "plan", "incentive", "no_incentive", "report", "expected"]
+    assert (found["game"], found["version"], found["no_incentive"]) == ("two roads", sp.__version__, None)
+    assert found["plan"]["solver"] == found["report"]["solver"] == solver
+    assert found["plan"]["values"]["driver.flow"] == pytest.approx(found["expected"]["driver.flow"], abs=1e-6)
+    ((leader, signal, gain),) = found["incentive"]["gain"]
+    assert (leader, signal) == ("toll", "driver.flow")
+    assert gain == pytest.approx(4 / 3, abs=1e-5)
+    assert found["report"]["ok"] is True
+
+
+def test_json_and_report_in_files(run: Run, tmp_path: Path) -> None:
+    document, page = tmp_path / "out.json", tmp_path / "out.html"
+    result = run("solve", MODELS / "two_roads.py", "--json", document, "--report", page)
+    assert (result.code, result.err) == (0, "")
+    assert "verified" in result.out, "the tables are still shown"
+    assert strict(document.read_text(encoding="utf-8"))["report"]["ok"] is True
+    html = page.read_text(encoding="utf-8")
+    assert html.lower().startswith("<!doctype html>")
+    for word in ("two roads", "driver.flow", "verified", "The leader announces"):
+        assert word in html
+
+
+def test_a_json_game_and_a_python_game_are_the_same_game(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "game.json"
+    sys.path.insert(0, os.fspath(MODELS))
+    import two_roads
+
+    two_roads.build().write(path)
+    found = strict(run("solve", path, "--json", "-").out)
+    assert found["plan"]["values"]["driver.flow"] == pytest.approx(0.6, abs=1e-6)
+    assert found["report"]["ok"] is True
+
+
+def test_parameters_reach_build(run: Run, write: Any) -> None:
+    path = write("toll.py", game())
+    found = strict(run("solve", path, "--parameter", "aim=0.25", "--parameter", "size=3", "--json", "-").out)
+    assert found["plan"]["values"]["driver.flow"] == pytest.approx(0.25, abs=1e-6)
+    text = write("text.py", game().replace("aim=0.6", 'aim="wide"').replace("- aim", '- {"wide": 0.5}[aim]'))
+    found = strict(run("solve", text, "--parameter", "aim=wide", "--json", "-").out)
+    assert found["plan"]["values"]["driver.flow"] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_free_and_multipliers_from_file_and_command(run: Run, write: Any) -> None:
+    """price moves the driver and costs the leader nothing: at price = 0.8 no gain is needed."""
+    priced = game("m.driver.cost.set_value(m.driver.cost.expr + m.price * m.driver.flow)")
+    for path, more in (
+        (write("a.py", priced), ["--free", "price"]),
+        (write("b.py", priced + "\nFREE = 'price'\n"), []),
+    ):
+        result = run("solve", path, *more, "--multipliers", "free", "--json", "-")
+        assert result.code == 0
+        rule = strict(result.out)["incentive"]
+        assert rule["offset"]["price"] == pytest.approx(0.8, abs=1e-5)
+        assert rule["norm"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_chatty_model_does_not_spoil_the_document(stranger: Run, write: Any) -> None:
+    path = write("chatty.py", 'print("reading data")\n' + game('print("building")'))
+    result = stranger("solve", path, "--json", "-")
+    assert result.code == 0
+    assert strict(result.out)["report"]["ok"] is True
+
+
+def test_a_model_with_dataclasses(run: Run, write: Any) -> None:
+    """They look their module up in sys.modules."""
+    data = "from dataclasses import dataclass\n\n@dataclass\nclass Road:\n    aim: float = 0.6\n"
+    path = write("roads.py", "from __future__ import annotations\n" + data + game())
+    assert run("solve", path, "--json", "-").code == 0
+
+
+def test_a_model_with_a_neighbour(run: Run, write: Any, tmp_path: Path) -> None:
+    write("numbers_of_mine.py", "AIM = 0.25\n")
+    path = write("toll.py", "import numbers_of_mine\n" + game().replace("aim=0.6", "aim=numbers_of_mine.AIM"))
+    before = list(sys.path)
+    found = strict(run("solve", path, "--json", "-").out)
+    assert found["plan"]["values"]["driver.flow"] == pytest.approx(0.25, abs=1e-6)
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("value", ["object()", "float('nan')", "__import__('numpy').arange(2)"])
+def test_expectations_that_json_cannot_say(value: str, run: Run, write: Any) -> None:
+    result = run("solve", write("toll.py", game() + f"\nEXPECTED = {{'flow': {value}}}\n"), "--json", "-")
+    if result.code == 0:
+        strict(result.out)
+    else:
+        assert (result.code, result.out) == (2, "")
+        assert "EXPECTED" in result.err
+
+
+# --- exit code 1 --------------------------------------------------------------------------------------------------
+
+NO_GRIP = game("m.driver.cost.set_value((m.driver.flow - 1) ** 2)")
+BACKFIRES = game("m.driver.cost.set_value(-3 * (m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)")
+
+
+def test_no_incentive_is_exit_1_with_a_document(stranger: Run, write: Any) -> None:
+    result = stranger("solve", write("no_grip.py", NO_GRIP), "--json", "-")
+    assert result.code == 1
+    found = strict(result.out)
+    assert found["incentive"] is None
+    assert "driver" in found["no_incentive"]["message"]
+    assert list(found["no_incentive"]["reasons"]) == ["driver"]
+    assert found["report"]["ok"] is False
+    assert found["report"]["followers"]["driver"]["regret"] == pytest.approx(0.16, abs=1e-6)
+    assert result.err.startswith("stackpyomo: No affine incentive: driver: zero gradient")
+    assert result.err.count("\n") == 1
+
+
+def test_not_verified_is_exit_1(run: Run, write: Any, tmp_path: Path) -> None:
+    """A gain that meets the first-order condition at the driver's worst point."""
+    path = write("backfires.py", BACKFIRES)
+    result = run("solve", path, "--report", tmp_path / "out.html")
+    assert (result.code, result.err) == (1, "")
+    assert "NOT verified" in result.out
+    assert "NOT verified" in (tmp_path / "out.html").read_text(encoding="utf-8")
+    found = strict(run("solve", path, "--json", "-").out)
+    assert found["incentive"] is not None
+    assert found["no_incentive"] is None
+    assert found["report"]["ok"] is False
+    # −3 (v − 1)² + Q (v − 0.6) v with Q = −4, from v = 0.6 to the end of [0, 1] that pays best.
+    best = min(-3 * (v - 1) ** 2 - 4 * (v - 0.6) * v for v in (0.0, 1.0))
+    assert found["report"]["epsilon"] == pytest.approx(-3 * 0.16 - best, abs=1e-5)
+
+
+# --- exit code 2: one message -------------------------------------------------------------------------------------
+
+TOLL = {
+    "format": "stackpyomo-game/1",
+    "name": "toll",
+    "leader": {"variables": [{"name": "toll", "lb": -2, "ub": 2}], "objective": "(flow - 0.6)**2 + 0.01*toll**2"},
+    "followers": [
+        {
+            "name": "driver",
+            "variables": [{"name": "flow", "lb": 0, "ub": 1}],
+            "objective": "(flow - 1)**2 + toll*flow",
+            "constraints": ["flow <= 0.9"],
+        }
+    ],
+}
+TEXT = json.dumps(TOLL, indent=1)
+
+
+def edited(old: str, new: str) -> str:
+    assert old in TEXT
+    return TEXT.replace(old, new)
+
+
+JSON_FILES: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "missing": (None, ("game.json", "No such file")),
+    "empty": ("", ("game.json", "nothing in it")),
+    "syntax": ('{\n  "format": "stackpyomo-game/1",\n  "name" "toll"\n}\n', ("game.json:3:10: ", "is not JSON")),
+    "unknown name": (edited("toll*flow", "tool*flow"), ("game.json:22:", "tool", "toll")),
+    "undeclared function": (edited("toll*flow", "system(flow)"), ("game.json:22:", "system", "exp")),
+    "attribute": (edited("toll*flow", "toll.__class__"), ("game.json:22:", "driver")),
+    "duplicate variable": (edited('"name": "flow"', '"name": "toll"'), ("game.json:", "toll")),
+    "lb > ub": (edited('"lb": 0,', '"lb": 3,'), ("game.json:", "lb 3.0 lies above ub 1.0", "flow")),
+    "no followers": (TEXT.split('"followers"')[0] + '"followers": []}', ("game.json:", "followers")),
+    "a list": (f"[{TEXT}]", ("game.json", "list of games")),
+    "another format": (edited("game/1", "game/9"), ("game.json:2:", "game/9", "game/1")),
+}
+PYTHON_FILES: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "missing": (None, ("model.py", "no such file")),
+    "no build": ("x = 1\n", ("model.py", "no function build()", "define build(")),
+    "build is no function": ("build = 3\n", ("model.py", "no function build()")),
+    "syntax": ("def build(:\n    pass\n", ("model.py:1:", "syntax")),
+    "indentation": ("def build():\nreturn 3\n", ("model.py:2:", "indent")),
+    "null bytes": ("x = 1\0\n", ("model.py", "null bytes")),
+    "import fails": ("import no_such_module_of_mine\n", ("model.py", "no_such_module_of_mine")),
+    "import raises": ("1 / 0\n", ("model.py", "importing it raised ZeroDivisionError")),
+    "import exits": ("raise SystemExit(0)\n", ("model.py", "SystemExit")),
+    "build raises": ("def build():\n    raise KeyError('north')\n", ("model.py", "build() raised KeyError: 'north'")),
+    "build exits": ("def build():\n    raise SystemExit(0)\n", ("model.py", "build()", "SystemExit")),
+    "build returns None": ("def build():\n    pass\n", ("model.py", "build() returned None", "stackpyomo Game")),
+    "build needs more": ("def build(n):\n    pass\n", ("model.py", "build() raised TypeError", "'n'")),
+    "not a game": (game("return m"), ("model.py", "returned ConcreteModel", "Game")),
+    "a bad game": (game("m.driver.cost.deactivate()"), ("driver: ", "no active objective", "Add exactly one")),
+    "infeasible": (
+        game("m.driver.need = pyo.Constraint(expr=m.driver.flow >= 2)"),
+        ("driver.need (driver)", "Relax one"),
+    ),
+    "unbounded": (game("m.miss.set_value(-m.price); m.price.setub(None)"), ("price (leader)", "Bound them")),
+    "nan": (game("m.miss.set_value(float('nan') * m.toll)"), ("miss: ", "nan", "finite")),
+    "no value for a Param": (
+        game("m.p = pyo.Param(mutable=True); m.driver.row = pyo.Constraint(expr=m.driver.flow <= m.p)"),
+        ("driver.row: ", "parameter p", "Give it"),
+    ),
+    "unknown OBSERVE": (game() + "\nOBSERVE = 'weather'\n", ("observe='weather'",)),
+    "unknown FREE": (game() + "\nFREE = ['fee']\n", ("fee: ", "no component of that name")),
+}
+
+
+def one_message(result: Result, words: tuple[str, ...]) -> None:
+    assert (result.code, result.out) == (2, "")
+    for word in words:
+        assert word in result.err
+    assert result.err.startswith("stackpyomo: ")
+    assert result.err.count("\n") == 1, "one line"
+
+
+@pytest.mark.parametrize("case", JSON_FILES)
+def test_json_files_that_are_no_games(case: str, run: Run, write: Any, tmp_path: Path) -> None:
+    text, words = JSON_FILES[case]
+    if text is not None:
+        write("game.json", text)
+    one_message(run("solve", tmp_path / "game.json", "--json", "-"), words)
+
+
+@pytest.mark.parametrize("case", PYTHON_FILES)
+def test_python_files_that_are_no_games(case: str, run: Run, write: Any, tmp_path: Path) -> None:
+    text, words = PYTHON_FILES[case]
+    if text is not None:
+        write("model.py", text)
+    one_message(run("solve", tmp_path / "model.py", "--json", "-"), words)
+
+
+OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "unknown parameter": (["--parameter", "goal=1"], ("toll.py", "build(goal=1)", "goal")),
+    "parameter without a value": (["--parameter", "aim"], ("--parameter aim", "expected name=value")),
+    "parameter without a name": (["--parameter", "=3"], ("--parameter =3", "expected name=value")),
+    "unknown solver": (["--solver", "clpex"], ("'clpex'", "unknown solver", "pounce")),
+    "unknown free": (["--free", "fee"], ("fee: ", "no component")),
+    "a valued free": (["--free", "toll"], ("toll: ", "cannot be free")),
+    "unknown multipliers": (["--multipliers", "some"], ("multipliers='some'", "'zero'")),
+    "time limit 0": (["--time-limit", "0"], ("time_limit",)),
+    "time limit nan": (["--time-limit", "nan"], ("time_limit", "nan")),
+    "unwritable report": (["--report", "no/such/folder/out.html"], ("out.html", "cannot be written", "No such file")),
+    "unwritable document": (["--json", "no/such/folder/out.json"], ("out.json", "cannot be written", "No such file")),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_options_that_make_no_sense(case: str, run: Run, write: Any) -> None:
+    options, words = OPTIONS[case]
+    one_message(run("solve", write("toll.py", game()), *options), words)
+
+
+def test_a_parameter_is_not_for_json(run: Run, write: Any) -> None:
+    one_message(run("solve", write("game.json", TEXT), "--parameter", "aim=1"), ("--parameter", "build("))
+
+
+def test_a_folder_is_no_game(run: Run, tmp_path: Path) -> None:
+    one_message(run("solve", tmp_path), (os.fspath(tmp_path), "directory"))
+
+
+@pytest.mark.parametrize("name", registry)
+def test_a_solver_that_is_not_installed(name: str, run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = registry[name]
+    monkeypatch.setitem(registry, name, dataclasses.replace(info, version=lambda: None))
+    one_message(run("solve", write("toll.py", game()), "--solver", name), (repr(name), "not installed", info.install))
+
+
+@pytest.mark.parametrize("arguments", [["sovle"], ["solve"], ["solve", "a", "b"], ["solve", "x.py", "--starts", "0"]])
+def test_usage_errors(arguments: list[str], run: Run) -> None:
+    result = run(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert "Usage: stackpyomo" in result.err
+
+
+def test_a_stranger_sees_one_line(stranger: Run, write: Any) -> None:
+    """The whole way, with Pyomo's own log on standard error as it is for everybody."""
+    text, words = PYTHON_FILES["no value for a Param"]
+    assert text is not None
+    one_message(stranger("solve", write("model.py", text)), words)
+
+
+# --- doctor -------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_in_json(stranger: Run) -> None:
+    result = stranger("doctor", "--json", "-")
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
+    assert (found["version"], found["python"]) == (sp.__version__, sys.version.split()[0])
+    rows = {row["solver"]: row for row in found["solvers"]}
+    assert list(rows) == list(registry)
+    for name, row in rows.items():
+        assert row["version"] == registry[name].version()
+        assert set(row["classes"]) == registry[name].classes
+        if name in INSTALLED:
+            assert row["answer"] == "correct"
+            assert row["seconds"] > 0
+            assert row["remedy"] == ""
+        else:
+            assert (row["answer"], row["seconds"]) == ("", None)
+            assert row["remedy"] == registry[name].install
+
+
+def test_doctor_as_a_table(run: Run) -> None:
+    result = run("doctor")
+    assert (result.code, result.err) == (0, "")
+    for name, info in registry.items():
+        assert name in result.out
+        assert (info.version() or "not installed") in result.out
+    assert result.out.count("correct") == len(INSTALLED)
+
+
+def test_doctor_writes_a_file(run: Run, tmp_path: Path) -> None:
+    result = run("doctor", "--json", tmp_path / "doctor.json")
+    assert (result.code, result.out, result.err) == (0, "", "")
+    assert strict((tmp_path / "doctor.json").read_text())["version"] == sp.__version__
+    one_message(run("doctor", "--json", tmp_path / "no" / "doctor.json"), ("doctor.json", "cannot be written"))
+
+
+def test_doctor_without_an_nlp_solver(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, info in list(registry.items()):
+        if "NLP" in info.classes:
+            monkeypatch.setitem(registry, name, dataclasses.replace(info, version=lambda: None))
+    result = run("doctor", "--json", "-")
+    assert result.code == 2
+    assert strict(result.out)["solvers"][0]["answer"] == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "#!/bin/sh\nkill -9 $$\n",
+        '#!/bin/sh\necho nothing > "${1%.nl}.sol"\n',
+        "no program at all",
+        "#!/no/such/shell\n",
+    ],
+)
+def test_doctor_of_a_broken_solver(script: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so in its row, and examines the others."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ipopt").write_text(script)
+    (folder / "ipopt").chmod(0o755)
+    monkeypatch.setenv("PATH", os.fspath(folder), prepend=os.pathsep)
+    result = run("doctor", "--json", "-")
+    assert (result.code, result.err) == (0, "")
+    rows = {row["solver"]: row for row in strict(result.out)["solvers"]}
+    assert rows["pounce"]["answer"] == "correct"
+    assert rows["ipopt"]["answer"] != "correct"
+    assert rows["ipopt"]["remedy"] == registry["ipopt"].install
+
+
+# --- Ctrl-C -------------------------------------------------------------------------------------------------------
+
+SLOW = game(
+    "m.x = pyo.Var(range(6000), initialize=-1.2)\n"
+    "    valley = (100 * (m.x[i + 1] - m.x[i] ** 2) ** 2 + (1 - m.x[i]) ** 2 for i in range(5999))\n"
+    "    m.miss.set_value(m.miss.expr + sum(valley))"
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize("moment", ["solving", "importing"])
+def test_ctrl_c(moment: str, write: Any, tmp_path: Path) -> None:
+    text = SLOW if moment == "solving" else "import time\nopen('started', 'w').close()\ntime.sleep(60)\n"
+    path, folder = write("slow.py", text), tmp_path / "tmp"
+    folder.mkdir()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--json", "-"],
+        cwd=tmp_path,
+        env=own_environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
+    )
+    try:
+        end = time.monotonic() + 60
+        while not (list(folder.glob("stackpyomo-*/program.nl")) or (tmp_path / "started").exists()):
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.05)
+        time.sleep(0.5)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=20)
+    finally:
+        child.kill()
+        child.wait()
+    assert (child.returncode, out) == (130, "")
+    assert err == "stackpyomo: interrupted\n"
+    assert list(folder.glob("stackpyomo-*")) == []
+
+
+@pytest.mark.skipif(shutil.which("stackpyomo", path=os.path.dirname(sys.executable)) is None, reason="not installed")
+def test_the_script_is_the_module(tmp_path: Path) -> None:
+    script = shutil.which("stackpyomo", path=os.path.dirname(sys.executable))
+    assert script is not None
+    done = subprocess.run([script, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("stackpyomo ")
