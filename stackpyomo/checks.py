@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import pyomo.environ as pyo
+from pyomo.common.log import LoggingIntercept
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
+from pyomo.core.expr.numeric_expr import DivisionExpression
+from pyomo.core.expr.numvalue import is_potentially_variable
+from pyomo.core.expr.visitor import identify_mutable_parameters
 
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .errors import InvalidGame
@@ -17,7 +22,7 @@ from .results import Finding
 if TYPE_CHECKING:
     from .games import Follower, Game, Leader
 
-__all__ = ["findings", "require", "variables_in"]
+__all__ = ["findings", "require", "require_positive", "require_whole", "variables_in"]
 
 
 def findings(game: Game) -> list[Finding]:
@@ -43,6 +48,20 @@ def require(game: Game, *, leader_objective: bool = True) -> None:
     if found:
         more = f" (and {len(found) - 1} more: see game.check())" if len(found) > 1 else ""
         raise InvalidGame(f"{found[0]}{more}")
+
+
+def require_whole(name: str, number: Any) -> None:
+    """Raise :class:`InvalidGame` unless the argument is an integer ≥ 1."""
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+        raise InvalidGame(f"{name}={number!r}: expected an integer from 1 on.")
+
+
+def require_positive(name: str, number: Any, *, none: bool = False) -> None:
+    """Raise :class:`InvalidGame` unless the argument is a finite number > 0 (or None, where that is allowed)."""
+    if number is None and none:
+        return
+    if isinstance(number, bool) or not isinstance(number, Real) or not 0 < float(number) < math.inf:
+        raise InvalidGame(f"{name}={number!r}: expected a finite number above 0.")
 
 
 def _leader_objective(game: Game) -> Finding:
@@ -119,9 +138,10 @@ def _unsupported(player: Leader) -> Iterator[Finding]:
 def _bounds(player: Leader) -> Iterator[Finding]:
     for var in player.variables:
         try:
-            lower, upper = var.bounds
+            with LoggingIntercept(module="pyomo"):
+                lower, upper = var.bounds
         except ValueError as error:  # Pyomo refuses to read a NaN or wrong-signed infinite bound
-            yield _error(var.name, f"its bounds are not numbers ({error}).", "Correct the bound.")
+            yield _error(var.name, f"its bounds are not numbers ({_first_line(error)}).", "Correct the bound.")
             continue
         if lower is not None and upper is not None and lower > upper:
             yield _error(
@@ -130,8 +150,11 @@ def _bounds(player: Leader) -> Iterator[Finding]:
                 "Correct the bounds.",
             )
     for var in player.declared:
-        if var.fixed and (var.value is None or not math.isfinite(var.value)):
-            yield _error(var.name, f"it is fixed at {var.value}.", "Fix it at a number or unfix it.")
+        number = var.value
+        if var.fixed and not _is_finite(number):
+            yield _error(var.name, f"it is fixed at {number}.", "Fix it at a number or unfix it.")
+        elif number is not None and not _is_finite(number):
+            yield _error(var.name, f"its value, where a solver starts, is {number}.", "Set a number, or None.")
 
 
 def _expressions(player: Leader) -> Iterator[tuple[str, Any]]:
@@ -163,9 +186,10 @@ def _expression_errors(game: Game) -> Iterator[Finding]:
 
 def _row_bound_problem(constraint: Any) -> str:
     try:
-        lower, upper = constraint.lb, constraint.ub
+        with LoggingIntercept(module="pyomo"):
+            lower, upper = constraint.lb, constraint.ub
     except ValueError as error:
-        return f"its right-hand side is not a finite number ({error})."
+        return f"its right-hand side is not a finite number ({_first_line(error)})."
     if lower is not None and upper is not None and lower > upper:
         return f"its lower limit {lower:g} is above its upper limit {upper:g}."
     return ""
@@ -180,20 +204,50 @@ def _leaf_problem(leaf: Any, known: set[int]) -> tuple[str, str] | None:
             "Data must be finite; use None or no bound for 'unlimited'.",
         )
     if leaf.is_variable_type():
+        if leaf.fixed and not _is_finite(leaf.value):
+            return f"the variable {leaf.name} in it is fixed at {leaf.value}.", "Fix it at a number or unfix it."
         if id(leaf) in known or leaf.fixed:
             return None
         return (
             f"it uses the variable {leaf.name}, which is not an active part of this game's model.",
             "Declare the Var on the model (or activate its Block).",
         )
-    number = pyo.value(leaf, exception=False)
-    if number is None or not math.isfinite(number):
-        return f"the parameter {leaf.name} in it has the value {number}.", "Give it a finite value."
+    if isinstance(leaf, DivisionExpression):
+        divisor = leaf.args[1]
+        if not is_potentially_variable(divisor) and _data_value(divisor) == 0:
+            return f"it divides by {divisor}, which is 0.", "Give it another value."
+    if leaf.is_potentially_variable():
+        return None
+    for parameter in identify_mutable_parameters(leaf):
+        if not _is_finite(_data_value(parameter)):
+            return f"the parameter {parameter} in it has the value {_data_value(parameter)}.", "Give it a finite value."
+    if not _is_finite(_data_value(leaf)):
+        return f"its part {leaf} has the value {_data_value(leaf)}.", "Correct the data in it."
     return None
 
 
+def _data_value(data: Any) -> Any:
+    """The value of a Param or a formula of Params, whatever it is."""
+    with LoggingIntercept(module="pyomo"):  # the finding is the message
+        try:
+            return pyo.value(data, exception=False)
+        except (ArithmeticError, TypeError, ValueError):
+            return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(":.")
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, Real) and math.isfinite(number)
+
+
 def _leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
-    """Numbers, Params and Vars of an expression; a shared named Expression is looked into once."""
+    """Numbers, Params and Vars of an expression, its divisions and its formulas of Params.
+
+    A shared named Expression is looked into once.
+    """
     stack = [expression]
     while stack:
         node = stack.pop()
@@ -202,6 +256,8 @@ def _leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
         elif not hasattr(node, "is_expression_type"):
             continue
         elif node.is_expression_type():
+            if isinstance(node, DivisionExpression) or not node.is_potentially_variable():
+                yield node  # what is divided by, and formulas of Params, are data that may have no value
             if node.is_named_expression_type():
                 if id(node) in seen:
                     continue

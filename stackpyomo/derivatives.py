@@ -21,8 +21,9 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from .checks import variables_in
+from .errors import InvalidGame
 from .games import Game
-from .programs import Program, timed
+from .programs import BadRow, Program, timed
 from .results import Array
 
 __all__ = ["Derivatives", "FollowerRows"]
@@ -62,13 +63,21 @@ class FollowerRows:
         expressions += [c.body for c in self.constraints]
         self._constants = {i: e for i, e in enumerate(expressions) if _is_constant(e)}
         # Rows need a bound to be written: expr ≤ 0 puts minus the constant part of expr there, so expr = row − bound.
-        self._program = Program(
-            0.0,
-            [pyo.Constraint.Skip if i in self._constants else e <= 0 for i, e in enumerate(expressions)],
-            seconds=self.seconds,
-        )
+        rows = [pyo.Constraint.Skip if i in self._constants else e <= 0 for i, e in enumerate(expressions)]
+        try:
+            self._program = Program(0.0, rows, seconds=self.seconds)
+        except BadRow as bad:
+            raise InvalidGame(f"{self._component(bad.row or 0)}: {bad.reason}") from None
         self._count = len(expressions)
         self._split()
+
+    def _component(self, row: int) -> str:
+        """The name of the objective or constraint behind a row."""
+        objectives = len(self.followers)
+        if row >= objectives:
+            return str(self.constraints[row - objectives].name)
+        objective = self.followers[row].objective
+        return self.followers[row].name if objective is None else str(objective.name)
 
     def _split(self) -> None:
         game = self.game

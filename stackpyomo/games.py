@@ -174,6 +174,8 @@ class Game:
                 raise InvalidGame(f"aggregates={item}: expected an equality Constraint of the leader's model.")
             found.extend(item.values() if item.is_indexed() else [item])
         for constraint in found:
+            if not constraint.active:
+                raise InvalidGame(f"{constraint.name}: an aggregate's constraint is deactivated; activate it.")
             if not constraint.equality or id(constraint) not in leaders:
                 raise InvalidGame(
                     f"{constraint.name}: an aggregate is defined by an equality Constraint outside every follower."
@@ -292,9 +294,9 @@ class Game:
         """Everything worth knowing before solving, each by component: see :mod:`stackpyomo.checks`."""
         return findings(self)
 
-    def require_sound(self) -> None:
+    def require_sound(self, *, leader_objective: bool = True) -> None:
         """Raise one :class:`InvalidGame` if :meth:`check` would find an error (convexity is not looked at)."""
-        require(self)
+        require(self, leader_objective=leader_objective)
 
     def current_values(self) -> dict[str, float]:
         """The model's current values, by name; raises :class:`InvalidGame` naming the first Var without one."""
@@ -349,7 +351,11 @@ def _populations(followers: Any) -> Iterator[Population]:
             yield from (Population(block) for block in followers.values())
         else:
             yield Population(followers)
-    elif isinstance(followers, Iterable) and not isinstance(followers, (str, Mapping)):
+    elif (
+        isinstance(followers, Iterable)
+        and not isinstance(followers, (str, Mapping))
+        and not hasattr(followers, "ctype")
+    ):
         for item in followers:
             yield from _populations(item)
     else:

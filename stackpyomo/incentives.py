@@ -20,13 +20,15 @@ from pyomo.common.collections import ComponentMap
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
+from .checks import require, require_positive
 from .derivatives import Derivatives, FollowerRows
 from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .multipliers import least_slope
 from .offsets import choose_offsets
-from .programs import timed
+from .programs import timed, undisturbed
 from .results import TOLERANCES, Array, Incentive, Plan
+from .solvers import choose
 
 __all__ = ["affine_incentive"]
 
@@ -46,8 +48,19 @@ def affine_incentive(
     the leader's objective does not depend on them. energy: leader Var → weight W (1). multipliers: "zero" or "free".
     Raises :class:`NoIncentive` naming every follower that cannot be induced, and :class:`InvalidGame`.
     """
+    if not isinstance(plan, Plan):
+        raise InvalidGame(
+            f"affine_incentive({type(plan).__name__}): expected a Plan; make one with leader_optimal(game)."
+        )
     game = plan.attached()
     _check_arguments(observe, multipliers)
+    choose(solver)
+    with undisturbed():
+        return _designed(plan, game, free, energy, multipliers, solver)
+
+
+def _designed(plan: Plan, game: Game, free: Any, energy: Any, multipliers: str, solver: str) -> Incentive:
+    require(game, leader_objective=False)
     seconds: dict[str, float] = {}
     with timed(seconds, "derivatives"):
         rows = plan.rows if isinstance(plan.rows, FollowerRows) else FollowerRows(game)
@@ -99,8 +112,7 @@ def _weights(rows: FollowerRows, energy: Any) -> Array:
         return weights
     place = {id(v): i for i, v in enumerate(rows.instruments)}
     for key, weight in _pairs(energy):
-        if not weight > 0:
-            raise InvalidGame(f"energy: the weight of {key} must be positive, not {weight}.")
+        require_positive(f"energy: the weight of {key}", weight)
         for var in _variables(rows.game, key):
             if id(var) in place:
                 weights[place[id(var)]] = weight
@@ -108,9 +120,13 @@ def _weights(rows: FollowerRows, energy: Any) -> Array:
 
 
 def _pairs(mapping: Any) -> Iterable[tuple[Any, float]]:
-    if isinstance(mapping, (ComponentMap, Mapping)):
-        return list(mapping.items())
-    return list(mapping)
+    try:
+        pairs = mapping.items() if isinstance(mapping, (ComponentMap, Mapping)) else mapping
+        return [(key, weight) for key, weight in pairs]
+    except (TypeError, ValueError):
+        raise InvalidGame(
+            f"energy={mapping!r}: expected a ComponentMap, (component, weight) pairs, or a dict keyed by name."
+        ) from None
 
 
 def _design(

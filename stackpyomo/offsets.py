@@ -46,15 +46,16 @@ def choose_offsets(
     game = rows.game
     _refuse_valued(game, chosen)
     design = _Design(rows, values, chosen)
-    slopes, energy = design.slopes(weights)
+    by_action, energy = design.slopes(weights)
     if multipliers == "free":
-        design.lean(slopes, active_sets(rows, here, values))
-    residual = pyo.Var(range(len(slopes)), initialize=0.0)
+        design.lean(by_action, active_sets(rows, here, values))
+    residual = pyo.Var(range(len(by_action)), initialize=0.0)
     design.model.residual = residual
-    balance = [residual[i] == s for i, s in enumerate(slopes.values())]
+    slopes = list(by_action.values())
+    balance = [residual[i] == s for i, s in enumerate(slopes)]
     constraints = [*balance, *design.constraints()]
     for i, e in enumerate(energy):
-        if e is None:
+        if e is None and _moves(slopes[i]):
             residual[i].fix(0.0)
     cost = pyo.quicksum(e * residual[i] ** 2 for i, e in enumerate(energy) if e is not None)
     first = Program(cost, constraints)
@@ -68,7 +69,7 @@ def choose_offsets(
             residuals={},
         )
     found = {id(v): float(x) for v, x in zip(first.variables, solution.x, strict=True)}
-    return design.least_norm(first, found, list(slopes.values()), solver)
+    return design.least_norm(first, found, slopes, solver)
 
 
 def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
@@ -182,11 +183,7 @@ class _Design:
         if not self._ambiguous(first, found):
             return dict(zip(names, values, strict=True))
         band = TOLERANCES.noise
-        kept = [
-            pyo.inequality(pyo.value(s) - band, s, pyo.value(s) + band)
-            for s in slopes
-            if next(iter(identify_variables(s, include_fixed=False)), None) is not None
-        ]
+        kept = [pyo.inequality(pyo.value(s) - band, s, pyo.value(s) + band) for s in slopes if _moves(s)]
         second = Program(pyo.quicksum(c**2 for c in copies), [*kept, *self.constraints()])
         solution = solve(second, solver)
         if solution.x is not None and solution.termination.solved:
@@ -203,3 +200,8 @@ class _Design:
         x = np.array([found[id(v)] for v in first.variables])
         jacobian = first.jacobian(x)[:, columns].toarray()
         return bool(np.linalg.matrix_rank(jacobian) < len(columns))
+
+
+def _moves(slope: Any) -> bool:
+    """True if the slope depends on a free value (or a multiplier) at all."""
+    return next(iter(identify_variables(slope, include_fixed=False)), None) is not None

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.common.gc_manager import PauseGC
 from pyomo.core.base.var import VarData
 from scipy.optimize import lsq_linear
 
-from .checks import require
+from .checks import require, require_positive, require_whole
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .derivatives import FollowerRows
 from .errors import InvalidGame, NoPlan
 from .games import Game
-from .programs import Infeasible, Program, preserved_values, timed
+from .programs import BadRow, Program, preserved_values, timed, undisturbed
 from .results import TOLERANCES, Array, Plan
 from .solvers import Solution, Termination, choose, solve
 
@@ -41,11 +40,18 @@ def leader_optimal(
     game that cannot be used, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is
     none.
     """
+    if not isinstance(game, Game):
+        raise InvalidGame(
+            f"leader_optimal({type(game).__name__}): expected a Game; make one with Game(model, followers)."
+        )
     if not isinstance(responding, (tuple, list)) or responding:
         raise InvalidGame("leader_optimal(responding=...): followers that respond are not supported yet; pass ().")
+    require_whole("starts", starts)
+    require_positive("time_limit", time_limit, none=True)
     choose(solver)
-    with PauseGC():  # many small objects, none of them garbage
+    with undisturbed():
         require(game)
+        game.responses()
         return _solved(game, solver, starts, time_limit, tee)
 
 
@@ -57,12 +63,12 @@ def _solved(game: Game, solver: str, starts: int, time_limit: float | None, tee:
     cost = objective.expr if game.leader.sign > 0 else -objective.expr
     try:
         program = Program(cost, [c for _, c in constraints], seconds=seconds)
-    except Infeasible as error:
-        owner, constraint = constraints[error.row]
-        raise NoPlan(
-            f"{constraint.name} ({owner}): all its variables are fixed and it does not hold. Unfix one or correct it.",
-            termination="infeasible",
-        ) from None
+    except BadRow as bad:
+        owner, component = ("leader", objective) if bad.row is None else constraints[bad.row]
+        message = f"{component.name} ({owner}): {bad.reason}"
+        if bad.contradiction:
+            raise NoPlan(message, termination="infeasible") from None
+        raise InvalidGame(message) from None
     log, solution = _best(program, game, solver, starts, time_limit, tee, seconds)
     if solution.x is None or not solution.termination.solved:
         _explain(game, program, solution)
@@ -90,7 +96,7 @@ def _best(
     best: Solution | None = None
     best_cost = math.inf
     random = np.random.default_rng(0)
-    for start in range(max(1, starts)):
+    for start in range(starts):
         attempt = program if start == 0 else _restarted(program, random, seconds)
         with timed(seconds, "solve"):
             solution = solve(attempt, solver, time_limit=time_limit, tee=tee)
@@ -235,7 +241,8 @@ def _explain(game: Game, program: Program, solution: Solution) -> None:
     if solution.termination is Termination.UNBOUNDED:
         raise NoPlan(_unbounded(game, program, solution), termination="unbounded")
     if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
-        conflict = _conflict(game)
+        discrete = any(not v.is_continuous() for v in program.variables)
+        conflict = _conflict(game, solution.solver if discrete else "auto")
         if conflict:
             raise NoPlan(conflict, termination="infeasible")
     raise NoPlan(
@@ -260,29 +267,35 @@ def _unbounded(game: Game, program: Program, solution: Solution) -> str:
     )
 
 
-def _conflict(game: Game) -> str:
+def _conflict(game: Game, solver: str) -> str:
     """Least total violation of the rows, bounds kept: rows with a multiplier there are the ones that contradict.
 
-    Empty if the rows can be met after all.
+    Where the solver gives no multipliers, the rows that stay violated are named. Empty if all rows can be met.
     """
     constraints = _all_constraints(game)
     elastic = pyo.ConcreteModel()
-    elastic.over = pyo.Var(range(len(constraints)), bounds=(0, None), initialize=0)
-    elastic.under = pyo.Var(range(len(constraints)), bounds=(0, None), initialize=0)
-    rows = []
-    for i, (_, c) in enumerate(constraints):
-        if c.lb is not None:
-            rows.append((i, c.body + elastic.under[i] >= c.lb))
-        if c.ub is not None:
-            rows.append((i, c.body - elastic.over[i] <= c.ub))
-    relaxed = Program(pyo.quicksum([*elastic.over.values(), *elastic.under.values()]), [r for _, r in rows])
-    solution = solve(relaxed, "auto")
-    if solution.x is None or solution.duals is None or not solution.termination.solved:
+    sides = [(c, 1.0) for _, c in constraints] + [(c, -1.0) for _, c in constraints]
+    elastic.slack = pyo.Var(range(len(sides)), bounds=(0, None), initialize=0)
+    rows = {}
+    for index, (c, side) in enumerate(sides):
+        bound = c.ub if side > 0 else c.lb
+        if bound is not None:
+            rows[index] = side * c.body - elastic.slack[index] <= side * bound
+    relaxed = Program(pyo.quicksum(elastic.slack[i] for i in rows), list(rows.values()))
+    solution = solve(relaxed, solver)
+    if solution.x is None or not solution.termination.solved:
         return ""
     if relaxed.problem.objective(solution.x) <= TOLERANCES.feasibility:
         return ""
-    blamed = [rows[int(r)][0] for r, d in zip(relaxed.rows, solution.duals, strict=True) if abs(d) > TOLERANCES.blame]
-    named = list(dict.fromkeys(f"{constraints[i][1].name} ({constraints[i][0]})" for i in blamed))
+    if solution.duals is None:
+        found = {id(v): x for v, x in zip(relaxed.variables, solution.x, strict=True)}
+        blamed = [i for i in rows if found[id(elastic.slack[i])] > TOLERANCES.feasibility]
+    else:
+        numbers = list(rows)
+        pairs = zip(relaxed.rows, solution.duals, strict=True)
+        blamed = [numbers[int(row)] for row, dual in pairs if abs(dual) > TOLERANCES.blame]
+    players = [constraints[i % len(constraints)] for i in blamed]
+    named = list(dict.fromkeys(f"{c.name} ({owner})" for owner, c in players))
     more = f" and {len(named) - 6} more" if len(named) > 6 else ""
     return (
         f"No point satisfies all constraints. In conflict, together with the bounds of their variables: "

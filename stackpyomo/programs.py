@@ -7,6 +7,8 @@ an answer are computed here, whoever found it.
 
 from __future__ import annotations
 
+import io
+import logging
 import math
 import os
 import shutil
@@ -22,38 +24,65 @@ from typing import Any
 import numpy as np
 import pounce
 import pyomo.environ as pyo
-from pyomo.common.errors import InfeasibleConstraintException
+from pyomo.common.errors import InfeasibleConstraintException, InvalidValueError
+from pyomo.common.gc_manager import PauseGC
+from pyomo.common.log import LoggingIntercept
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.visitor import identify_variables
+from pyomo.core.staleflag import StaleFlagManager
 from pyomo.repn.plugins.nl_writer import NLWriter
 from scipy import sparse
 
 from .results import Array
 
-__all__ = ["Infeasible", "Program", "Residuals", "preserved_values"]
+__all__ = ["BadRow", "Program", "Residuals", "preserved_values", "undisturbed"]
 
 _UNLIMITED = 1e19
 """POUNCE and Ipopt read bounds beyond this as none."""
 
 
-class Infeasible(Exception):
-    """A row without variables contradicts its bounds; ``row`` is its number among the rows given."""
+class BadRow(Exception):
+    """A row that cannot be written: ``row`` is its number among the rows given, None the objective.
 
-    def __init__(self, row: int) -> None:
-        self.row = row
-        super().__init__(f"row {row} is a constant outside its bounds")
+    ``contradiction``: it holds no variable and lies outside its bounds. Otherwise it holds a number that is not finite.
+    """
+
+    def __init__(self, row: int | None, *, contradiction: bool) -> None:
+        self.row, self.contradiction = row, contradiction
+        self.reason = (
+            "all its variables are fixed and it does not hold. Unfix one or correct it."
+            if contradiction
+            else "its data do not come to finite numbers (a division by 0, a logarithm of a negative?). Correct them."
+        )
+        super().__init__(self.reason)
 
 
 @contextmanager
 def preserved_values(variables: Iterable[VarData]) -> Iterator[None]:
-    """Restore values and stale flags of these Vars on the way out, whatever happened in between."""
-    held = [(var, var.value, var.stale) for var in variables]
+    """Restore the values of these Vars on the way out, and whether they were stale, whatever happened in between."""
+    held = [(var, var.value, var._stale) for var in variables]
     try:
         yield
     finally:
         for var, value, stale in held:
             var.set_value(value, skip_validation=True)
-            var.stale = stale
+            var._stale = stale
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Build and solve models of our own without a trace in the user's: which of his Vars are stale is kept.
+
+    Staleness is one counter for all of Pyomo's Vars, moved on by any solve and by values set after one. Garbage
+    collection pauses as well: many small objects are made here, and none of them is garbage.
+    """
+    manager = StaleFlagManager
+    current, flag = manager._current, manager.get_flag
+    try:
+        with PauseGC():
+            yield
+    finally:
+        manager._current, manager.get_flag = current, flag
 
 
 class Residuals:
@@ -81,7 +110,7 @@ class Program:
     """min ``objective`` subject to ``constraints`` (Pyomo relations or ConstraintData); negate what is maximised.
 
     ``variables`` and ``rows`` (numbers of the given constraints) are in the order of the .nl file. Raises
-    :class:`Infeasible` if a constraint holds no variable and is violated.
+    :class:`BadRow` for a constraint that holds no variable and is violated, and for data that are not finite.
     """
 
     def __init__(
@@ -107,25 +136,43 @@ class Program:
         self.path = folder / "program.nl"
         with self.path.open("w", newline="\n", encoding="utf-8") as stream:
             try:
-                info = NLWriter().write(self.model, stream, linear_presolve=False, scale_model=False)
+                info = _write_nl(self.model, stream)
             except InfeasibleConstraintException:
-                raise Infeasible(self._contradiction()) from None
+                raise BadRow(self._contradiction(), contradiction=True) from None
+            except _Undefined:
+                raise BadRow(self._undefined(), contradiction=False) from None
         self.variables: list[VarData] = list(info.variables)
-        self.rows = np.array([c.index() for c in info.constraints], dtype=int)
+        kept = info.constraints if self.variables else []
+        self.rows = np.array([c.index() for c in kept], dtype=int)
         self.libraries: list[str] = list(info.external_function_libraries)
 
-    def _contradiction(self) -> int:
+    def _contradiction(self) -> int | None:
         for index, row in self.model.rows.items():
             if next(identify_variables(row.body, include_fixed=False), None) is None:
                 body = pyo.value(row.body)
-                if not (row.lb or -math.inf) <= body <= (math.inf if row.ub is None else row.ub):
+                lower, upper = row.lb, row.ub
+                if (lower is not None and body < lower) or (upper is not None and body > upper):
                     return int(index)
-        return 0
+        return None
+
+    def _undefined(self) -> int | None:
+        """The first row that cannot be written by itself, None if it is the objective."""
+        for index, row in self.model.rows.items():
+            alone = pyo.ConcreteModel()
+            alone.objective = pyo.Objective(expr=0.0)
+            alone.row = pyo.Constraint(expr=row.expr)
+            try:
+                _write_nl(alone, io.StringIO())
+            except InfeasibleConstraintException:
+                continue
+            except _Undefined:
+                return int(index)
+        return None
 
     @cached_property
     def problem(self) -> Any:
         """The evaluable problem: objective, gradient, constraints, jacobian, hessian at any point."""
-        return pounce.read_nl(str(self.path))
+        return pounce.read_nl(str(self.path)) if self.variables else _Nothing(self.model.objective)
 
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
@@ -192,6 +239,46 @@ class Program:
         distance = np.where(duals > 0, body - floor, ceiling - body)
         lost = np.abs(duals) * np.where(duals == 0.0, 0.0, np.maximum(distance, 0.0))
         return float(gain + lost.sum())
+
+
+class _Nothing:
+    """A problem without variables, which no solver reads: its rows hold, its objective is a number."""
+
+    n = m = 0
+    x0 = x_l = x_u = g_l = g_u = np.zeros(0)
+
+    def __init__(self, objective: Any) -> None:
+        self._value = float(pyo.value(objective))
+
+    def objective(self, _x: Array) -> float:
+        return self._value
+
+    def gradient(self, _x: Array) -> Array:
+        return np.zeros(0)
+
+    constraints = jacobian = gradient
+
+    def jacobian_structure(self) -> tuple[Array, Array]:
+        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
+
+
+class _Undefined(Exception):
+    """The .nl writer met a number that is not finite."""
+
+
+def _write_nl(model: Any, stream: Any) -> Any:
+    """Write the model as it is. Where a constant part has no value, Pyomo's writer warns, and leaves the part out."""
+    warned = io.StringIO()
+    try:
+        with LoggingIntercept(warned, "pyomo.repn", logging.WARNING):
+            info = NLWriter().write(model, stream, linear_presolve=False, scale_model=False)
+    except InfeasibleConstraintException:
+        raise
+    except (InvalidValueError, ArithmeticError, ValueError):
+        raise _Undefined from None
+    if "Exception encountered evaluating" in warned.getvalue():
+        raise _Undefined
+    return info
 
 
 def _unlimited(bounds: Any) -> Array:

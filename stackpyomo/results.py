@@ -10,6 +10,7 @@ import html
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -84,6 +85,17 @@ def _float(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Text that :meth:`to_json` did not write is bad input."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidGame):
+            raise
+        raise InvalidGame(f"not the JSON that {what}.to_json() writes ({type(error).__name__}: {error}).") from None
+
+
 def _numbers(values: Mapping[str, float]) -> dict[str, Any]:
     return {name: _number(value) for name, value in values.items()}
 
@@ -138,6 +150,7 @@ class Plan:
 
         Raises :class:`InvalidGame` naming the first variable without a value.
         """
+        game.require_sound(leader_objective=False)
         values = game.current_values()
         violation = game.violation()
         return cls(
@@ -166,13 +179,19 @@ class Plan:
     def load(self) -> None:
         """Write the plan's values into the user's model (the only place where this package does)."""
         for name, var in self.attached().variables_by_name.items():
-            if not var.fixed and name in self.values:
+            if not var.fixed:
                 var.set_value(self.values[name], skip_validation=True)
 
     def attached(self) -> Game:
         """The game this plan belongs to; raises :class:`InvalidGame` if it was read without one."""
         if self.game is None:
             raise InvalidGame("This plan has no game. Read it with Plan.from_json(text, game).")
+        strangers = self.values.keys() ^ self.game.variables_by_name.keys()
+        if strangers:
+            raise InvalidGame(
+                f"{min(strangers)}: only one of the plan and the game {self.game.name!r} has this variable; "
+                "give the plan the game it was made for."
+            )
         return self.game
 
     @property
@@ -205,12 +224,13 @@ class Plan:
     @classmethod
     def from_json(cls, text: str, game: Game | None = None) -> Plan:
         """The plan written by :meth:`to_json`; give the game to go on working with it."""
-        data = json.loads(text)
-        for key in ("values", "follower_objectives", "multipliers", "residuals", "seconds"):
-            data[key] = _floats(data[key])
-        for key in ("leader_objective", "bound", "gap", "epsilon0"):
-            data[key] = _float(data[key])
-        return cls(**data, game=game)
+        with _readable("plan"):
+            data = json.loads(text)
+            for key in ("values", "follower_objectives", "multipliers", "residuals", "seconds"):
+                data[key] = _floats(data[key])
+            for key in ("leader_objective", "bound", "gap", "epsilon0"):
+                data[key] = _float(data[key])
+            return cls(**data, game=game)
 
     def __str__(self) -> str:
         lines = [
@@ -359,31 +379,32 @@ class Incentive:
     @classmethod
     def from_json(cls, text: str, game: Game | None = None) -> Incentive:
         """The incentive written by :meth:`to_json` (the basis of the null space is not kept)."""
-        data = json.loads(text)
-        plan = Plan.from_json(json.dumps(data["plan"]), game)
-        row = {name: i for i, name in enumerate(data["leader"])}
-        column = {name: i for i, name in enumerate(data["signals"])}
-        entries = data["gain"]
-        matrix = sparse.csc_array(
-            (
-                [float(v) for _, _, v in entries],
-                ([row[r] for r, _, _ in entries], [column[c] for _, c, _ in entries]),
-            ),
-            shape=(len(row), len(column)),
-        )
-        return cls(
-            plan=plan,
-            leader=data["leader"],
-            signals=data["signals"],
-            matrix=matrix,
-            offset=_floats(data["offset"]),
-            targets=_floats(data["targets"]),
-            residual=_float(data["residual"]),
-            rank=data["rank"],
-            freedom=data["freedom"],
-            weights=_floats(data["weights"]),
-            multipliers=_floats(data["multipliers"]),
-        )
+        with _readable("incentive"):
+            data = json.loads(text)
+            plan = Plan.from_json(json.dumps(data["plan"]), game)
+            row = {name: i for i, name in enumerate(data["leader"])}
+            column = {name: i for i, name in enumerate(data["signals"])}
+            entries = data["gain"]
+            matrix = sparse.csc_array(
+                (
+                    [float(v) for _, _, v in entries],
+                    ([row[r] for r, _, _ in entries], [column[c] for _, c, _ in entries]),
+                ),
+                shape=(len(row), len(column)),
+            )
+            return cls(
+                plan=plan,
+                leader=data["leader"],
+                signals=data["signals"],
+                matrix=matrix,
+                offset=_floats(data["offset"]),
+                targets=_floats(data["targets"]),
+                residual=_float(data["residual"]),
+                rank=data["rank"],
+                freedom=data["freedom"],
+                weights=_floats(data["weights"]),
+                multipliers=_floats(data["multipliers"]),
+            )
 
     def __str__(self) -> str:
         rows = self.matrix.tocsr()

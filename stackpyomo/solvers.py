@@ -14,11 +14,15 @@ import logging
 import math
 import re
 import shutil
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -306,7 +310,7 @@ def _run_pyomo(factory: str, settings: Mapping[str, Any], duals: bool) -> Callab
     def run(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
         interface = SolverFactory(factory)
         try:
-            with preserved_values(program.variables):
+            with _heard_interrupts(), preserved_values(program.variables):
                 results = interface.solve(
                     program.model,
                     load_solutions=False,
@@ -317,6 +321,8 @@ def _run_pyomo(factory: str, settings: Mapping[str, Any], duals: bool) -> Callab
                 )
         except Exception as error:  # every interface has its own way of saying "not my class of problem"
             return Solution(Termination.FAILED, f"{factory}: {error}")
+        if results.termination_condition is TerminationCondition.interrupted:
+            raise KeyboardInterrupt
         solution = Solution(
             _CONDITIONS.get(results.termination_condition, Termination.FAILED),
             results.termination_condition.name,
@@ -329,6 +335,29 @@ def _run_pyomo(factory: str, settings: Mapping[str, Any], duals: bool) -> Callab
         return solution
 
     return run
+
+
+@contextmanager
+def _heard_interrupts() -> Iterator[None]:
+    """Ctrl-C ends in KeyboardInterrupt even if the solver caught it and called it an error."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        if callable(previous):
+            previous(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if heard:
+            raise KeyboardInterrupt
 
 
 def _pyomo_duals(program: Program, results: Any) -> Array | None:
@@ -409,7 +438,7 @@ registry: dict[str, SolverInfo] = {
             "LP QP MIP",
             'Install it with: pip install "highspy".',
             _package("highspy"),
-            _run_pyomo("highs", {"qp_regularization_value": 0.0}, True),
+            _run_pyomo("highs", {"qp_regularization_value": 1e-10}, True),
         ),
         _info(
             "scip",

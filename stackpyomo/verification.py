@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
-from pyomo.common.gc_manager import PauseGC
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-from .checks import require
+from .checks import require, require_positive, require_whole
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .errors import InvalidGame
 from .games import Follower, Game
-from .programs import Infeasible, Program, timed
+from .programs import BadRow, Program, timed, undisturbed
 from .results import TOLERANCES, Announcement, Report
 from .solvers import Solution, Termination, choose, solve
 
@@ -54,10 +53,12 @@ def verify(
         raise InvalidGame(f"certify={certify!r}: choose 'auto', 'convex' or 'multistart'.")
     if not hasattr(subject, "announcement"):
         raise InvalidGame(f"verify({type(subject).__name__}): expected a Plan or an Incentive.")
+    require_whole("starts", starts)
+    require_positive("tolerance", tolerance)
     choose(solver)
     game: Game = subject.attached()
     seconds: dict[str, float] = {}
-    with PauseGC():  # many small objects, none of them garbage
+    with undisturbed():
         require(game, leader_objective=False)
         with timed(seconds, "compose"):
             composed = list(_composed(game, subject.announcement))
@@ -65,7 +66,7 @@ def verify(
             for follower in composed:
                 follower.prove(certify)
         with timed(seconds, "resolve"):
-            tasks = list(_tasks(composed, max(1, starts)))
+            tasks = list(_tasks(composed, starts))
             failed: list[_Task] = []
             for first in range(0, len(tasks), _BATCH):
                 _resolve(tasks[first : first + _BATCH], solver, failed)
@@ -275,7 +276,7 @@ def _resolve(tasks: list[_Task], solver: str, failed: list[_Task]) -> None:
             _resolve(tasks[middle:], solver, failed)
         else:
             failed.append(tasks[0])
-            _fail(tasks[0], solution)
+            _fail(tasks[0], solution, separable.trouble)
         return
     doubtful = separable.doubtful(solution)
     for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
@@ -287,12 +288,12 @@ def _resolve(tasks: list[_Task], solver: str, failed: list[_Task]) -> None:
             task.problem.give_up(f"its re-solve is off by {doubtful[number]:.1e}")
 
 
-def _fail(task: _Task, solution: Solution | None) -> None:
+def _fail(task: _Task, solution: Solution | None, trouble: str) -> None:
     """No answer from the plan, or no limit from anywhere: unknown. A random start that fails shows nothing."""
     if solution is not None and solution.termination is Termination.UNBOUNDED:
         task.problem.give_up("its problem is unbounded: some deviation pays without limit")
     elif task.first and solution is None:
-        task.problem.give_up("its constraints cannot be met")
+        task.problem.give_up(f"its problem cannot be written: {trouble}")
     elif task.first and solution is not None:
         task.problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
 
@@ -319,10 +320,12 @@ class _Separable:
             costs.append(cost)
             rows += constraints
             self._row_owners += [number] * len(constraints)
+        self.program: Program | None = None
+        self.trouble = ""
         try:
-            self.program: Program | None = Program(pyo.quicksum(costs), rows)
-        except Infeasible:
-            self.program = None
+            self.program = Program(pyo.quicksum(costs), rows)
+        except BadRow as bad:
+            self.trouble = bad.reason
 
     def _fresh(self, task: _Task) -> tuple[list[Any], Any, list[Any]]:
         """A follower that appears again gets variables of its own."""
@@ -339,7 +342,7 @@ class _Separable:
         return own, visitor.walk_expression(problem.cost), rows
 
     def solve(self, solver: str, options: Mapping[str, Any]) -> Solution | None:
-        """The solver's answer; None if some constraint without variables does not hold."""
+        """The solver's answer; None if there is no such problem (``trouble`` says why)."""
         return None if self.program is None else solve(self.program, solver, options=options)
 
     def points(self, solution: Solution) -> Iterator[list[float]]:

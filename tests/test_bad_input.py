@@ -588,7 +588,7 @@ ARGUMENTS: dict[str, tuple[Call, tuple[str, ...]]] = {
     "free, a number": (lambda p: sp.affine_incentive(p, free=3), ("3: ", "expected a Var of the leader")),
     "free, another model": (lambda p: sp.affine_incentive(p, free=roads().toll), ("toll: ", "not a variable")),
     **{
-        f"energy {w!r}": (lambda p, w=w: sp.affine_incentive(p, energy={"toll": w}), ("energy", "toll", "positive"))
+        f"energy {w!r}": (lambda p, w=w: sp.affine_incentive(p, energy={"toll": w}), ("energy", "toll", "finite number above 0"))
         for w in (0, -1, NAN, INF, "x", None)
     },
     "energy, unknown": (lambda p: sp.affine_incentive(p, energy={"nope": 1}), ("nope: ", "no component")),

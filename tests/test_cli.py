@@ -237,9 +237,10 @@ def test_free_and_multipliers_from_file_and_command(run: Run, write: Any) -> Non
         assert rule["norm"] == pytest.approx(0.0, abs=1e-5)
 
 
-def test_a_chatty_model_does_not_spoil_the_document(stranger: Run, write: Any) -> None:
-    path = write("chatty.py", 'print("reading data")\n' + game('print("building")'))
-    result = stranger("solve", path, "--json", "-")
+@pytest.mark.parametrize("edit", ['print("building")', "m.toll.set_value(7.0)"], ids=["prints", "makes Pyomo warn"])
+def test_a_chatty_model_does_not_spoil_the_document(edit: str, stranger: Run, write: Any) -> None:
+    """Pyomo's log goes to standard output, too."""
+    result = stranger("solve", write("chatty.py", game(edit)), "--json", "-")
     assert result.code == 0
     assert strict(result.out)["report"]["ok"] is True
 
@@ -328,13 +329,19 @@ def edited(old: str, new: str) -> str:
     return TEXT.replace(old, new)
 
 
+def place(text: str) -> str:
+    """Where ``text`` stands in TEXT, as an editor counts."""
+    before = TEXT[: TEXT.index(text)]
+    return f"game.json:{before.count(chr(10)) + 1}:{len(before) - before.rindex(chr(10))}: "
+
+
 JSON_FILES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "missing": (None, ("game.json", "No such file")),
     "empty": ("", ("game.json", "nothing in it")),
     "syntax": ('{\n  "format": "stackpyomo-game/1",\n  "name" "toll"\n}\n', ("game.json:3:10: ", "is not JSON")),
-    "unknown name": (edited("toll*flow", "tool*flow"), ("game.json:22:", "tool", "toll")),
-    "undeclared function": (edited("toll*flow", "system(flow)"), ("game.json:22:", "system", "exp")),
-    "attribute": (edited("toll*flow", "toll.__class__"), ("game.json:22:", "driver")),
+    "unknown name": (edited("toll*flow", "tool*flow"), (place("toll*flow"), "tool", "toll")),
+    "undeclared function": (edited("toll*flow", "system(flow)"), (place("toll*flow"), "system", "exp")),
+    "attribute": (edited("toll*flow", "toll.__class__"), (place("toll*flow"), "driver")),
     "duplicate variable": (edited('"name": "flow"', '"name": "toll"'), ("game.json:", "toll")),
     "lb > ub": (edited('"lb": 0,', '"lb": 3,'), ("game.json:", "lb 3.0 lies above ub 1.0", "flow")),
     "no followers": (TEXT.split('"followers"')[0] + '"followers": []}', ("game.json:", "followers")),
@@ -436,7 +443,7 @@ def test_a_solver_that_is_not_installed(name: str, run: Run, write: Any, monkeyp
 def test_usage_errors(arguments: list[str], run: Run) -> None:
     result = run(*arguments)
     assert (result.code, result.out) == (2, "")
-    assert "Usage: stackpyomo" in result.err
+    assert "Usage: " in result.err
 
 
 def test_a_stranger_sees_one_line(stranger: Run, write: Any) -> None:

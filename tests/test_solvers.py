@@ -167,7 +167,7 @@ def test_matrix(name: str, kind: str, ready: Callable[[str], str]) -> None:
     solver = ready(name)
     wanted = dict(zip(CLASSES, MATRIX[name], strict=True))[kind]
     m, objective, optimum, duals = PROBLEMS[kind]()
-    held = [(v.value, v.stale) for v in m.component_data_objects(pyo.Var)]
+    held = [v.value for v in m.component_data_objects(pyo.Var)]
     program = Program(objective, rows_of(m))
     if wanted == REFUSED:
         with pytest.raises(sp.InvalidGame, match=rf"x\[.\]: an integer variable, and {name} is continuous.*scip"):
@@ -178,7 +178,7 @@ def test_matrix(name: str, kind: str, ready: Callable[[str], str]) -> None:
     assert solution.termination in wanted, solution.message
     assert solution.message
     assert solution.termination.solved == (optimum is not None and wanted != FAILS)
-    assert [(v.value, v.stale) for v in m.component_data_objects(pyo.Var)] == held
+    assert [v.value for v in m.component_data_objects(pyo.Var)] == held
     if not solution.termination.solved:
         return
     assert solution.x is not None

@@ -1,0 +1,373 @@
+"""The laws of the house, read off the source: import directions, no eval, no print, no hidden state or tolerance."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stackpyomo as sp
+
+HOME = Path(sp.__file__).parent
+SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(HOME.glob("*.py"))}
+TREES = {name: ast.parse(text) for name, text in SOURCES.items()}
+MODULES = [name for name in SOURCES if not name.startswith("__")]
+
+ORDER = [
+    "errors",
+    "results",
+    "convexity",
+    "checks",
+    "games",
+    "formulas",
+    "gamefiles",
+    "programs",
+    "solvers",
+    "derivatives",
+    "multipliers",
+    "offsets",
+    "plans",
+    "incentives",
+    "verification",
+    "reports",
+    "cli",
+]
+"""A module imports from modules on its left."""
+
+BACKWARD = {("games", "gamefiles", "Game.write")}
+"""The one import to the right, inside one function: reading a game file needs Game."""
+
+UNTOLD = ["plans", "incentives", "derivatives", "multipliers", "offsets", "conditions", "complementarity"]
+"""What verification must not know, so that a wrong derivation cannot certify itself."""
+
+LONG: dict[str, str] = {}
+"""Modules of more than 500 lines, with the reason."""
+
+LITERALS = {
+    ("convexity", 1e-12): "_NOISE: rounding of a coefficient, below which nothing is proved either way",
+    ("convexity", 1e-9): "curvature(tolerance=): the default of an argument, the same as TOLERANCES.curvature",
+    ("verification", 1e-6): "verify(tolerance=): the default of an argument of the contract",
+}
+"""Small numbers outside of Tolerances, with the reason."""
+
+STATE = {("solvers", "registry")}
+"""Module-level containers that are not constants: the registry, documented, to be extended by users and tests."""
+
+Parents = dict[ast.AST, ast.AST]
+
+
+def parents(tree: ast.AST) -> Parents:
+    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+def chain(node: ast.AST, above: Parents) -> Iterator[ast.AST]:
+    while node in above:
+        node = above[node]
+        yield node
+
+
+def where(node: ast.AST, above: Parents) -> str:
+    """Class.function around a node, "" at the top of the module."""
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return ".".join(reversed([n.name for n in chain(node, above) if isinstance(n, kinds)]))
+
+
+def imports(name: str) -> set[tuple[str, str]]:
+    """(module of the package, function around the import or ""), without what only type checkers import."""
+    tree = TREES[name]
+    above = parents(tree)
+    found = set()
+    for node in ast.walk(tree):
+        typing_only = any(isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test) for n in chain(node, above))
+        if typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "stackpyomo":
+            names = [(node.module or "").partition(".")[2]] if "." in (node.module or "") else ["__init__"]
+        elif isinstance(node, ast.Import):
+            names = [a.name.partition(".")[2] or "__init__" for a in node.names if a.name.split(".")[0] == "stackpyomo"]
+        else:
+            continue
+        found |= {(str(n).split(".")[0], where(node, above)) for n in names if str(n) != "__version__"}
+    return found
+
+
+def test_every_module_has_its_place() -> None:
+    assert set(ORDER) == set(MODULES), "put a new module in ORDER, where it may import from"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_one_way(name: str) -> None:
+    rank = {module: place for place, module in enumerate(ORDER)}
+    for target, function in imports(name):
+        if (name, target, function) not in BACKWARD:
+            assert rank[target] < rank[name], f"{name} imports {target}{' in ' * bool(function)}{function}"
+
+
+def test_the_one_exception_is_still_there() -> None:
+    for name, target, function in BACKWARD:
+        assert (target, function) in imports(name), "remove it from BACKWARD"
+
+
+def test_verification_stands_apart() -> None:
+    seen: set[str] = set()
+    todo = ["verification"]
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        todo += [t for t, function in imports(name) if t not in seen and (name, t, function) not in BACKWARD]
+    assert seen.isdisjoint(UNTOLD), f"verification reaches {seen & set(UNTOLD)}"
+    assert {"games", "solvers", "results"} <= seen, "the walk sees imports at all"
+
+
+# --- what nobody may call -----------------------------------------------------------------------------------------
+
+BUILTINS = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}
+LIBRARIES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml"}
+
+
+def danger(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Name) and node.id in BUILTINS:
+        return node.id
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        module = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+        return next((m for m in module if m.split(".")[0] in LIBRARIES), None)
+    if isinstance(node, ast.Attribute):
+        shell = isinstance(node.value, ast.Name) and node.value.id == "os" and node.attr in ("system", "popen")
+        return node.attr if shell or "pickle" in node.attr else None
+    if isinstance(node, ast.keyword) and node.arg in ("shell", "allow_pickle"):
+        return node.arg
+    return None
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_nothing_from_a_file_is_run(name: str) -> None:
+    found = [(danger(node), node.lineno) for node in ast.walk(TREES[name]) if danger(node)]  # type: ignore[attr-defined]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text", ["eval('1')", "import pickle", "from dill import loads", "np.load(f, allow_pickle=1)", "os.system('ls')"]
+)
+def test_the_search_for_danger_finds_it(text: str) -> None:
+    assert any(danger(node) for node in ast.walk(ast.parse(text)))
+    assert not any(danger(node) for node in ast.walk(ast.parse("re.compile('x'); ast.literal_eval('1')")))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_only_the_command_line_prints(name: str) -> None:
+    names = {node.id for node in ast.walk(TREES[name]) if isinstance(node, ast.Name)}
+    streams = {n.attr for n in ast.walk(TREES[name]) if isinstance(n, ast.Attribute) and n.attr in ("stdout", "stderr")}
+    if name == "cli":
+        assert "print" in names
+    else:
+        assert not names & {"print", "pprint"}
+        assert streams <= {"stdout", "stderr"} if name == "solvers" else not streams, "a subprocess has streams, too"
+
+
+# --- state --------------------------------------------------------------------------------------------------------
+
+MAKERS = {
+    "dict",
+    "list",
+    "set",
+    "defaultdict",
+    "Counter",
+    "deque",
+    "OrderedDict",
+    "ComponentMap",
+    "ComponentSet",
+    "count",
+    "local",
+}
+CHANGERS = {
+    "append",
+    "add",
+    "extend",
+    "insert",
+    "update",
+    "pop",
+    "popitem",
+    "remove",
+    "discard",
+    "clear",
+    "setdefault",
+    "sort",
+}
+CACHES = {"cache", "lru_cache"}
+
+
+def called(node: ast.AST) -> str:
+    """The last name of what is called."""
+    target = node.func if isinstance(node, ast.Call) else node
+    return target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+
+
+def containers(tree: ast.Module) -> dict[str, int]:
+    """Names of the module that hold something mutable → line."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign):
+            targets, value = [node.target], node.value
+        elif isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        else:
+            continue
+        displays = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
+        if isinstance(value, displays) or (isinstance(value, ast.Call) and called(value) in MAKERS):
+            found.update({t.id: node.lineno for t in targets if isinstance(t, ast.Name)})
+    return found
+
+
+def root(node: ast.AST) -> str:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return getattr(node, "id", "")
+
+
+def state(tree: ast.Module, allowed: set[str]) -> list[str]:
+    """What makes a module remember: ``global``, caches, containers that are no constants, constants that change."""
+    found = [f"global in line {n.lineno}" for n in ast.walk(tree) if isinstance(n, ast.Global)]
+    held = containers(tree)
+    found += [f"{n} is no CONSTANT" for n in held if not (n.isupper() or n == "__all__" or n in allowed)]
+    for function in (n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.Lambda))):
+        found += [
+            f"{called(d)} on {getattr(function, 'name', '')}"
+            for d in getattr(function, "decorator_list", ())
+            if called(d) in CACHES
+        ]
+        for node in ast.walk(function):
+            targets: list[ast.AST] = []
+            if isinstance(node, (ast.Assign, ast.Delete)):
+                targets = [t for t in node.targets if not isinstance(t, ast.Name)]
+            elif isinstance(node, ast.AugAssign) and not isinstance(node.target, ast.Name):
+                targets = [node.target]
+            elif isinstance(node, ast.Call) and called(node) in CHANGERS and isinstance(node.func, ast.Attribute):
+                targets = [node.func.value]
+            found += [f"{root(t)} changes in line {node.lineno}" for t in targets if root(t) in held]
+    return found
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_module_remembers(name: str) -> None:
+    assert state(TREES[name], {variable for module, variable in STATE if module == name}) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f():\n    global x\n    x = 1",
+        "seen = {}",
+        "SEEN = {}\ndef f(k):\n    SEEN[k] = 1",
+        "SEEN = set()\ndef f(k):\n    SEEN.add(k)",
+        "import functools\n@functools.lru_cache(maxsize=None)\ndef f(k):\n    return k",
+    ],
+)
+def test_the_search_for_state_finds_it(text: str) -> None:
+    assert state(ast.parse(text), set())
+    assert not state(ast.parse("TABLE = {1: 2}\ndef f(own):\n    own['x'] = TABLE[1]\n    own.update(TABLE)"), set())
+
+
+# --- tolerances ---------------------------------------------------------------------------------------------------
+
+
+def small(tree: ast.AST) -> Iterator[tuple[float, int]]:
+    """(number, line) of literals that can only be tolerances: 0 < x ≤ 1/1000, outside of class Tolerances."""
+    above = parents(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, float) and 0 < node.value <= 1e-3:
+            inside = any(isinstance(n, ast.ClassDef) and n.name == "Tolerances" for n in chain(node, above))
+            if not inside:
+                yield node.value, node.lineno
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_tolerance_has_a_name(name: str) -> None:
+    unnamed = [(value, line) for value, line in small(TREES[name]) if (name, value) not in LITERALS]
+    assert unnamed == [], "make it a field of results.Tolerances"
+
+
+def test_the_listed_literals_are_still_there() -> None:
+    for name, value in LITERALS:
+        assert value in {v for v, _ in small(TREES[name])}, "remove it from LITERALS"
+    found = small(ast.parse("x = 1e-9\ny = 0.0005\nz = 0.01\nclass Tolerances:\n    a = 1e-8"))
+    assert list(found) == [(1e-9, 1), (0.0005, 2)]
+
+
+def test_tolerances_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        sp.Tolerances().solver = 1.0  # type: ignore[misc]
+    for field in sp.Tolerances.__dataclass_fields__:
+        assert f"TOLERANCES.{field}" in "".join(SOURCES.values()), f"{field} is used by nobody"
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def undocumented(thing: Any, name: str, deep: bool) -> Iterator[str]:
+    """The class or function, and (deep) its public methods, that have no docstring of their own."""
+    text = inspect.getdoc(thing) or ""
+    if len(text) < 15 or text.startswith(f"{getattr(thing, '__name__', name)}("):  # what @dataclass makes up
+        yield name
+    if not (deep and inspect.isclass(thing)):
+        return
+    for key, part in vars(thing).items():
+        function = part.__func__ if isinstance(part, (classmethod, staticmethod)) else part
+        function = getattr(function, "fget", None) or getattr(function, "func", None) or function
+        if not key.startswith("_") and inspect.isfunction(function) and function.__module__ == thing.__module__:
+            yield from undocumented(function, f"{name}.{key}", False)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_module_says_what_it_is(name: str) -> None:
+    text = ast.get_docstring(TREES[name]) or ""
+    assert len(text) > 20
+    assert text.splitlines()[0].endswith((".", ":"))
+
+
+@pytest.mark.parametrize("name", ["__init__", *(n for n in MODULES)])
+def test_every_public_name_says_what_it_does(name: str) -> None:
+    module = sp if name == "__init__" else importlib.import_module(f"stackpyomo.{name}")
+    if name == "cli":
+        public = [command.callback for command in module.app.registered_commands]
+        assert [c.__name__ for c in public if list(undocumented(c, c.__name__, False))] == []
+        return
+    assert sorted(module.__all__) == sorted(set(module.__all__))
+    gone = [n for n in module.__all__ if not hasattr(module, n)]
+    assert gone == []
+    things = [(n, getattr(module, n)) for n in module.__all__]
+    told = [(n, t) for n, t in things if inspect.isclass(t) or inspect.isfunction(t) or name == "__init__"]
+    silent = [part for n, t in told for part in undocumented(t, n, deep=n in sp.__all__)]
+    assert silent == []
+
+
+def test_every_error_is_ours() -> None:
+    from stackpyomo import errors
+
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), sp.StackpyomoError)
+        assert getattr(sp, name) is getattr(errors, name), "a user can catch it by its name"
+
+
+BARE = {"ValueError", "TypeError", "KeyError", "RuntimeError", "Exception", "AssertionError", "NotImplementedError"}
+INSIDE = {("convexity", "ValueError"): "caught in the same module: an expression without a value proves nothing"}
+"""Errors of Python's that are raised and caught inside one module."""
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_nobody_raises_a_bare_error_at_a_user(name: str) -> None:
+    raised = {called(n.exc) for n in ast.walk(TREES[name]) if isinstance(n, ast.Raise) and n.exc is not None}
+    assert {error for error in raised & BARE if (name, error) not in INSIDE} == set()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_modules_stay_short(name: str) -> None:
+    lines = SOURCES[name].count("\n")
+    assert lines <= 500 or name in LONG, f"{name} has {lines} lines: split it, or list it in LONG with the reason"
+    assert lines > 500 or name not in LONG, f"{name} is short enough now: remove it from LONG"
