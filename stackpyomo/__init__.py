@@ -18,7 +18,8 @@ from .gamefiles import read_game
 from .games import Follower, Game, Population
 from .incentives import affine_incentive
 from .plans import leader_optimal
-from .results import TOLERANCES, Finding, Incentive, Plan, Report, Tolerances
+from .results import Finding, Incentive, Plan, Report
+from .tolerances import TOLERANCES, Tolerances
 from .verification import verify
 
 __version__ = "0.1.0"

@@ -27,7 +27,7 @@ __all__ = ["findings", "require", "require_positive", "require_whole", "variable
 
 def findings(game: Game) -> list[Finding]:
     """Errors, or else what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""
-    errors = list(_errors(game))
+    errors = _errors(game)
     if errors:
         return errors
     uses = _uses(game)
@@ -42,7 +42,7 @@ def findings(game: Game) -> list[Finding]:
 
 def require(game: Game, *, leader_objective: bool = True) -> None:
     """Raise :class:`InvalidGame` with the first error (and how many more there are), if there is one."""
-    found = list(_errors(game))
+    found = _errors(game)
     if leader_objective and game.leader.objective is None:
         found.insert(0, _leader_objective(game))
     if found:
@@ -84,7 +84,12 @@ def _error(component: str, message: str, remedy: str) -> Finding:
     return Finding("error", component, message, remedy)
 
 
-def _errors(game: Game) -> Iterator[Finding]:
+def _errors(game: Game) -> list[Finding]:
+    with LoggingIntercept(module="pyomo"):  # what Pyomo logs of data without value is the finding's business
+        return list(_each_error(game))
+
+
+def _each_error(game: Game) -> Iterator[Finding]:
     if len(game.leader.active_objectives) > 1:
         yield _leader_objective(game)
     for follower in game.followers.values():
@@ -138,8 +143,7 @@ def _unsupported(player: Leader) -> Iterator[Finding]:
 def _bounds(player: Leader) -> Iterator[Finding]:
     for var in player.variables:
         try:
-            with LoggingIntercept(module="pyomo"):
-                lower, upper = var.bounds
+            lower, upper = var.bounds
         except ValueError as error:  # Pyomo refuses to read a NaN or wrong-signed infinite bound
             yield _error(var.name, f"its bounds are not numbers ({_first_line(error)}).", "Correct the bound.")
             continue
@@ -186,8 +190,7 @@ def _expression_errors(game: Game) -> Iterator[Finding]:
 
 def _row_bound_problem(constraint: Any) -> str:
     try:
-        with LoggingIntercept(module="pyomo"):
-            lower, upper = constraint.lb, constraint.ub
+        lower, upper = constraint.lb, constraint.ub
     except ValueError as error:
         return f"its right-hand side is not a finite number ({_first_line(error)})."
     if lower is not None and upper is not None and lower > upper:
@@ -228,11 +231,10 @@ def _leaf_problem(leaf: Any, known: set[int]) -> tuple[str, str] | None:
 
 def _data_value(data: Any) -> Any:
     """The value of a Param or a formula of Params, whatever it is."""
-    with LoggingIntercept(module="pyomo"):  # the finding is the message
-        try:
-            return pyo.value(data, exception=False)
-        except (ArithmeticError, TypeError, ValueError):
-            return None
+    try:
+        return pyo.value(data, exception=False)
+    except (ArithmeticError, TypeError, ValueError):
+        return None
 
 
 def _first_line(error: Exception) -> str:

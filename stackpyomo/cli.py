@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
+import numpy as np
 import pyomo.environ as pyo
 import typer
+from pyomo.common.log import pyomo_handler
 from rich.console import Console
 from rich.table import Table
 
@@ -100,23 +104,36 @@ def solve(
     report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")] = None,
 ) -> None:
     """Find the plan the leader wants, the incentive that makes the followers want it, and verify it."""
-    loaded, settings = _load(game, parameter or [])
-    plan = leader_optimal(loaded, solver=solver, starts=starts, time_limit=time_limit)
-    refused: NoIncentive | None = None
-    rule: Incentive | None = None
-    try:
-        rule = affine_incentive(
-            plan,
-            settings.get("OBSERVE", "actions"),
-            free=free if free else settings.get("FREE", ()),
-            multipliers=multipliers,
-            solver=solver,
-        )
-    except NoIncentive as error:
-        refused = error
-    report = verify(rule if rule is not None else plan, solver=solver)
+    with _results_only():
+        loaded, settings = _load(game, parameter or [])
+        plan = leader_optimal(loaded, solver=solver, starts=starts, time_limit=time_limit)
+        rule, refused = _incentive(plan, free if free else settings.get("FREE", ()), multipliers, solver, settings)
+        report = verify(rule if rule is not None else plan, solver=solver)
     _deliver(loaded, plan, rule, refused, report, settings, json_to, report_to)
     raise typer.Exit(0 if rule is not None and report.ok else 1)
+
+
+@contextmanager
+def _results_only() -> Iterator[None]:
+    """A model may print, and Pyomo logs to standard output; that is for the results alone."""
+    stream = pyomo_handler.stream
+    pyomo_handler.setStream(sys.stderr)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        pyomo_handler.setStream(stream)
+
+
+def _incentive(
+    plan: Plan, free: Any, multipliers: str, solver: str, settings: dict[str, Any]
+) -> tuple[Incentive | None, NoIncentive | None]:
+    """The incentive, or why there is none."""
+    observe = settings.get("OBSERVE", "actions")
+    try:
+        return affine_incentive(plan, observe, free=free, multipliers=multipliers, solver=solver), None
+    except NoIncentive as error:
+        return None, error
 
 
 def _deliver(
@@ -139,7 +156,7 @@ def _deliver(
         "incentive": None if rule is None else rule.as_dict(),
         "no_incentive": None if refused is None else {"message": str(refused), "reasons": refused.reasons},
         "report": report.as_dict(),
-        "expected": settings.get("EXPECTED"),
+        "expected": _plain(settings.get("EXPECTED")),
     }
     if json_to is not None and json_to != "-":
         _writable(Path(json_to), json.dumps(document, indent=2))
@@ -150,6 +167,19 @@ def _deliver(
         print(json.dumps(document, indent=2))
     else:
         show(Console(), plan, rule, report)
+
+
+def _plain(value: Any) -> Any:
+    """What a model file calls EXPECTED, as JSON can say it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, np.ndarray)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (bool, str, type(None))):
+        return value
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else str(value)
+    return str(value)
 
 
 def _writable(path: Path, text: str) -> None:
@@ -180,7 +210,7 @@ def _load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
         game = build(**given)
     except StackpyomoError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidGame(f"{path}: build({_call(given)}) raised {type(error).__name__}: {error}") from None
     if not isinstance(game, Game):
         raise InvalidGame(f"{path}: build() returned {type(game).__name__}; return a stackpyomo Game.")
@@ -196,6 +226,7 @@ def _module(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look themselves up there
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
@@ -203,7 +234,7 @@ def _module(path: Path) -> ModuleType:
         raise InvalidGame(f"{path}:{error.lineno}:{error.offset}: {error.msg}.") from None
     except StackpyomoError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidGame(f"{path}: importing it raised {type(error).__name__}: {error}") from None
     finally:
         sys.path.pop(0)

@@ -35,6 +35,7 @@ from pyomo.repn.util import OrderedVarRecorder
 from scipy.sparse import coo_array, csgraph
 
 from .errors import InvalidGame
+from .tolerances import TOLERANCES
 
 __all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set"]
 
@@ -74,7 +75,9 @@ _NO_PROOF = Proof(Curvature.UNKNOWN, "none")
 _Vars = Iterable[Any] | None
 
 
-def curvature(expr: Any, variables: _Vars = None, *, bounds: Any = None, tolerance: float = 1e-9) -> Proof:
+def curvature(
+    expr: Any, variables: _Vars = None, *, bounds: Any = None, tolerance: float = TOLERANCES.curvature
+) -> Proof:
     """Prove the curvature of x ↦ f(x, p), for every p within its bounds.
 
     ``variables`` are the x (Vars; None: all unfixed), any other unfixed Var is a p; fixed Vars and Params count by

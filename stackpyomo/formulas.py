@@ -25,7 +25,7 @@ from pyomo.core.expr import numeric_expr as trees
 from pyomo.core.expr.visitor import StreamBasedExpressionVisitor
 
 from .errors import InvalidGame
-from .results import TOLERANCES
+from .tolerances import TOLERANCES
 
 __all__ = ["FORMAT", "NESTING", "Formula", "Printer", "finite", "legal", "nearest", "show", "unique", "usable"]
 
@@ -308,12 +308,14 @@ def finite(value: Any) -> float | None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known."""
     near = difflib.get_close_matches(name, known, 1)
     listed = ", ".join(islice(known, 12)) or "none"
     return f"did you mean {near[0]!r}?" if near else f"there are {listed}."
 
 
 def usable(name: str) -> bool:
+    """True for an identifier that is neither a keyword nor a function of the format."""
     normal = name.isidentifier() and name == unicodedata.normalize("NFKC", name)
     return normal and not keyword.iskeyword(name) and name not in _FUNCTIONS
 
@@ -328,5 +330,6 @@ def legal(name: str) -> str:
 
 
 def unique(name: str, *taken: Container[str]) -> str:
+    """The name, numbered if it is taken."""
     numbered = chain([name], (f"{name}_{i}" for i in count(2)))
     return next(n for n in numbered if not any(n in names for names in taken))

@@ -27,8 +27,9 @@ from .games import Game
 from .multipliers import least_slope
 from .offsets import choose_offsets
 from .programs import timed, undisturbed
-from .results import TOLERANCES, Array, Incentive, Plan
+from .results import Array, Incentive, Plan
 from .solvers import choose
+from .tolerances import TOLERANCES
 
 __all__ = ["affine_incentive"]
 

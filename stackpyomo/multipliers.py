@@ -17,7 +17,8 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from .derivatives import Derivatives, FollowerRows
-from .results import TOLERANCES, Array
+from .results import Array
+from .tolerances import TOLERANCES
 
 __all__ = ["ActiveSet", "active_sets", "least_slope"]
 

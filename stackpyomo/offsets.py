@@ -23,8 +23,9 @@ from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .multipliers import active_sets
 from .programs import Program
-from .results import TOLERANCES, Array
+from .results import Array
 from .solvers import solve
+from .tolerances import TOLERANCES
 
 __all__ = ["choose_offsets"]
 

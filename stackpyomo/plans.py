@@ -17,8 +17,9 @@ from .derivatives import FollowerRows
 from .errors import InvalidGame, NoPlan
 from .games import Game
 from .programs import BadRow, Program, preserved_values, timed, undisturbed
-from .results import TOLERANCES, Array, Plan
+from .results import Array, Plan
 from .solvers import Solution, Termination, choose, solve
+from .tolerances import TOLERANCES
 
 __all__ = ["leader_optimal"]
 

@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import math
+import os
 import re
 import shutil
 import signal
@@ -28,11 +29,13 @@ from typing import Any
 import numpy as np
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
+from pyomo.contrib.solver.common.util import SolverError
 from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
 
 from .errors import InvalidGame, SolverNotAvailable
 from .programs import Program, amplfunc, preserved_values
-from .results import TOLERANCES, Array
+from .results import Array
+from .tolerances import TOLERANCES
 
 __all__ = ["Solution", "SolverInfo", "Termination", "choose", "registry", "solve"]
 
@@ -160,7 +163,10 @@ def _run_executable(executable: str, extra: Mapping[str, Any], limit_option: str
         answer.unlink(missing_ok=True)
         command = [_executable(executable), str(program.path), "-AMPL"]
         command += [f"{key}={value}" for key, value in settings.items()]
-        status, output = _wait(command, program, time_limit, tee)
+        try:
+            status, output = _wait(command, program, time_limit, tee)
+        except OSError as error:
+            return Solution(Termination.FAILED, f"{command[0]} cannot be run ({error.strerror})")
         if status is None:
             return Solution(Termination.TIME_LIMIT, f"stopped after {time_limit} s")
         if status < 0:
@@ -183,6 +189,8 @@ def _wait(command: list[str], program: Program, time_limit: float | None, tee: b
         stdout=None if tee else subprocess.PIPE,
         stderr=None if tee else subprocess.STDOUT,
         text=True,
+        errors="replace",
+        start_new_session=True,  # so that what it started ends with it
     )
     try:
         output, _ = process.communicate(timeout=patience)
@@ -190,16 +198,31 @@ def _wait(command: list[str], program: Program, time_limit: float | None, tee: b
         return None, ""
     finally:
         if process.poll() is None:
-            process.kill()
+            _kill(process)
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
     return process.returncode, output or ""
 
 
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the solver and what it started."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
 def _read_sol(program: Program, path: Path, output: str) -> Solution:
-    with path.open(encoding="utf-8") as stream:
-        data = parse_asl_sol_file(stream)
+    try:
+        with path.open(encoding="utf-8") as stream:
+            data = parse_asl_sol_file(stream)
+        if data.primals and len(data.primals) != len(program.variables):
+            return Solution(Termination.FAILED, "its answer has the wrong number of values")
+        if not np.isfinite([*(data.primals or []), *(data.duals or [])]).all():
+            return Solution(Termination.FAILED, "its answer holds numbers that are not finite")
+    except (AssertionError, IndexError, SolverError, ValueError) as error:
+        return Solution(Termination.FAILED, f"its answer cannot be read ({error})")
     message = (data.message or "").strip().splitlines()
     said = message[-1] if message else ""
     iterations = re.search(r"Number of Iterations\.*:\s*(\d+)", output)
@@ -386,8 +409,11 @@ def _program_version(name: str) -> Callable[[], str | None]:
         path = shutil.which(name)
         if path is None:
             return None
-        shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=15, check=False)
-        number = re.search(r"\d+(\.\d+)+", shown.stdout + shown.stderr)
+        try:
+            shown = subprocess.run([path, "--version"], capture_output=True, timeout=15, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return "unknown"
+        number = re.search(r"\d+(\.\d+)+", (shown.stdout + shown.stderr).decode(errors="replace"))
         return number[0] if number else "unknown"
 
     return version
@@ -438,7 +464,7 @@ registry: dict[str, SolverInfo] = {
             "LP QP MIP",
             'Install it with: pip install "highspy".',
             _package("highspy"),
-            _run_pyomo("highs", {"qp_regularization_value": 1e-10}, True),
+            _run_pyomo("highs", {"qp_regularization_value": TOLERANCES.regularization}, True),
         ),
         _info(
             "scip",

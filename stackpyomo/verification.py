@@ -26,8 +26,9 @@ from .convexity import Curvature, curvature, is_convex_feasible_set
 from .errors import InvalidGame
 from .games import Follower, Game
 from .programs import BadRow, Program, timed, undisturbed
-from .results import TOLERANCES, Announcement, Report
+from .results import Announcement, Report
 from .solvers import Solution, Termination, choose, solve
+from .tolerances import TOLERANCES
 
 __all__ = ["verify"]
 

@@ -1,0 +1,38 @@
+"""Every tolerance of the package, each a named field of one frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["TOLERANCES", "Tolerances"]
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """Every tolerance of the package, by name. Relative ones are multiplied by max(1, |quantity|)."""
+
+    solver: float = 1e-10
+    """Convergence tolerance handed to NLP solvers."""
+    feasibility: float = 1e-6
+    """Largest constraint violation of a point that is called feasible (relative to the row's scale)."""
+    stationarity: float = 1e-6
+    """Largest KKT residual of a point that is called optimal (relative to the gradient's scale)."""
+    active: float = 1e-6
+    """A constraint closer to its bound than this is active (relative to max(1, |bound|))."""
+    gradient: float = 1e-7
+    """A gradient smaller than this, relative to its follower's largest derivative, counts as zero."""
+    residual: float = 1e-7
+    """Largest ‖a + Qᵀb‖ of a gain that is called valid (relative to max(1, ‖a‖))."""
+    curvature: float = 1e-9
+    """How negative an eigenvalue of a Hessian called positive semidefinite may be, its diagonal scaled to 1."""
+    noise: float = 1e-9
+    """A follower's derivative smaller than this, relative to its largest, is the solver's rounding: taken as 0."""
+    blame: float = 1e-4
+    """A row of an infeasible plan with a larger multiplier than this in its least violation is part of the conflict."""
+    regularization: float = 1e-10
+    """What HiGHS adds to a Hessian's diagonal (its default, 1e-7, moves prices; at 0 it refuses singular ones)."""
+    trust: float = 1e3
+    """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
+
+
+TOLERANCES = Tolerances()
