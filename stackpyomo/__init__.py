@@ -6,6 +6,7 @@ Write the leader and the followers as ordinary Pyomo models; get back the plan t
 incentive that makes the followers want it, and a proof that they do.
 """
 
+from .contracts import Incentive
 from .errors import (
     GameFileError,
     InvalidGame,
@@ -18,7 +19,7 @@ from .gamefiles import read_game
 from .games import Follower, Game, Population
 from .incentives import affine_incentive
 from .plans import leader_optimal
-from .results import Finding, Incentive, Plan, Report
+from .results import Finding, Plan, Report
 from .tolerances import TOLERANCES, Tolerances
 from .verification import verify
 

@@ -20,7 +20,7 @@ from .errors import InvalidGame
 from .results import Finding
 
 if TYPE_CHECKING:
-    from .games import Follower, Game, Leader
+    from .games import Follower, Game, Player
 
 __all__ = ["findings", "require", "require_positive", "require_whole", "variables_in"]
 
@@ -98,6 +98,7 @@ def _each_error(game: Game) -> Iterator[Finding]:
         yield from _unsupported(player)
         yield from _bounds(player)
     yield from _expression_errors(game)
+    yield from _aggregate_errors(game)
 
 
 def _follower_errors(follower: Follower) -> Iterator[Finding]:
@@ -130,7 +131,7 @@ def _follower_errors(follower: Follower) -> Iterator[Finding]:
             )
 
 
-def _unsupported(player: Leader) -> Iterator[Finding]:
+def _unsupported(player: Player) -> Iterator[Finding]:
     for component in player.unsupported:
         kind = component.ctype.__name__
         yield _error(
@@ -140,7 +141,7 @@ def _unsupported(player: Leader) -> Iterator[Finding]:
         )
 
 
-def _bounds(player: Leader) -> Iterator[Finding]:
+def _bounds(player: Player) -> Iterator[Finding]:
     for var in player.variables:
         try:
             lower, upper = var.bounds
@@ -161,7 +162,7 @@ def _bounds(player: Leader) -> Iterator[Finding]:
             yield _error(var.name, f"its value, where a solver starts, is {number}.", "Set a number, or None.")
 
 
-def _expressions(player: Leader) -> Iterator[tuple[str, Any]]:
+def _expressions(player: Player) -> Iterator[tuple[str, Any]]:
     for objective in player.active_objectives:
         yield objective.name, objective.expr
     for constraint in player.constraints:
@@ -186,6 +187,14 @@ def _expression_errors(game: Game) -> Iterator[Finding]:
             wrong = _row_bound_problem(constraint)
             if wrong:
                 yield _error(constraint.name, wrong, "Correct the data.")
+
+
+def _aggregate_errors(game: Game) -> Iterator[Finding]:
+    try:
+        game.responses()
+    except InvalidGame as error:
+        component, _, message = str(error).partition(": ")
+        yield _error(component, message, "")
 
 
 def _row_bound_problem(constraint: Any) -> str:

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import __version__
+from .contracts import Incentive
 from .errors import InvalidGame, NoIncentive, StackpyomoError
 from .gamefiles import read_game
 from .games import Game
@@ -33,7 +34,7 @@ from .incentives import affine_incentive
 from .plans import leader_optimal
 from .programs import Program
 from .reports import page, show
-from .results import Incentive, Plan, Report
+from .results import Plan, Report
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .verification import verify

@@ -20,13 +20,13 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from .checks import variables_in
 from .errors import InvalidGame
 from .games import Game
 from .programs import BadRow, Program, timed
 from .results import Array
+from .tolerances import TOLERANCES
 
-__all__ = ["Derivatives", "FollowerRows"]
+__all__ = ["Derivatives", "FollowerRows", "stamp"]
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,18 @@ class FollowerRows:
         self.constraint_owners = np.repeat(np.arange(len(self.followers)), [len(f.constraints) for f in self.followers])
         expressions: list[Any] = [f.objective.expr for f in self.followers if f.objective is not None]
         expressions += [c.body for c in self.constraints]
-        self._constants = {i: e for i, e in enumerate(expressions) if _is_constant(e)}
-        # Rows need a bound to be written: expr ≤ 0 puts minus the constant part of expr there, so expr = row − bound.
-        rows = [pyo.Constraint.Skip if i in self._constants else e <= 0 for i, e in enumerate(expressions)]
+        # Every row has a slack of its own, so that the writer drops none (a Param that is 0 may leave nothing else).
+        # expr − slack = 0 puts minus the constant part of expr on the right: expr = row − right-hand side at slack 0.
+        self._slacks = pyo.ConcreteModel(name="slacks")
+        self._slacks.slack = pyo.Var(range(len(expressions)))
         try:
-            self._program = Program(0.0, rows, seconds=self.seconds)
+            self._program = Program(
+                0.0, [e == self._slacks.slack[i] for i, e in enumerate(expressions)], seconds=self.seconds
+            )
         except BadRow as bad:
             raise InvalidGame(f"{self._component(bad.row or 0)}: {bad.reason}") from None
         self._count = len(expressions)
+        self.stamp = stamp(game)
         self._split()
 
     def _component(self, row: int) -> str:
@@ -89,7 +93,9 @@ class FollowerRows:
             aggregate = {id(v): i for i, v in enumerate(self.responses.variables)}
             variables = self._program.variables
             self.instruments: list[VarData] = [
-                v for v in variables if id(v) not in game.owners and id(v) not in aggregate
+                v
+                for v in variables
+                if id(v) in game.names and id(v) not in game.owners and id(v) not in aggregate and v.is_continuous()
             ]
             instrument = {id(v): i for i, v in enumerate(self.instruments)}
             maps = (action, aggregate, instrument)
@@ -99,11 +105,10 @@ class FollowerRows:
         """Evaluate at {variable name: value}: one Jacobian, whatever the number of followers."""
         program = self._program
         problem = program.problem
-        x = program.vector(values, self.game.names)
+        names = self.game.names
+        x = np.array([values[names[id(v)]] if id(v) in names else 0.0 for v in program.variables])
         bodies = np.zeros(self._count)
         bodies[program.rows] = np.asarray(problem.constraints(x)) - program.row_bounds[1]
-        for row, expression in self._constants.items():
-            bodies[row] = pyo.value(expression)
         jacobian = _scattered(program.jacobian(x), program.rows, self._count)
         by_action, by_aggregate, by_instrument = (jacobian @ s for s in self._selectors)
         split = len(self.followers)
@@ -122,13 +127,19 @@ class FollowerRows:
             leader_rows=sparse.csr_array(by_instrument[split:]),
         )
 
-    def scale(self, here: Derivatives) -> Array:
-        """Per follower the largest derivative of its cost, at least 1: what "zero" is measured against."""
-        scale = np.ones(len(self.followers))
-        np.maximum.at(scale, self.owners, np.abs(here.own))
-        entries = here.leader.tocoo()
-        np.maximum.at(scale, entries.row, np.abs(entries.data))
-        return scale
+    def scales(self, values: Mapping[str, float]) -> Array:
+        """Per follower the largest derivative of its cost at the point and a little away from it (1 if all are 0).
+
+        What "zero" is measured against: at the point itself large terms may have cancelled, a price against a cost.
+        """
+        nearby = {n: v + TOLERANCES.nearby * max(1.0, abs(v)) for n, v in values.items()}
+        scale = np.zeros(len(self.followers))
+        for point in (values, nearby):
+            here = self.at(point)
+            entries = here.leader.tocoo()
+            np.maximum.at(scale, self.owners, np.nan_to_num(np.abs(here.own), posinf=0.0))
+            np.maximum.at(scale, entries.row, np.nan_to_num(np.abs(entries.data), posinf=0.0))
+        return np.where(scale > 0.0, scale, 1.0)
 
     def _own(self, direct: Any, through: Any, row_owners: Array) -> sparse.csr_array:
         """Keep what belongs to each row's owner, and add what its actions do through aggregates."""
@@ -146,7 +157,7 @@ def _joined(through: Any, row_owners: Array, moves: Any, owners: Array) -> tuple
     keys = moves.row.astype(np.int64) * width + owners[moves.col]
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    wanted = through.row * 0 + through.col.astype(np.int64) * width + row_owners[through.row]
+    wanted = through.col.astype(np.int64) * width + row_owners[through.row]
     start, stop = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
     counts = stop - start
     source = np.repeat(np.arange(len(counts)), counts)
@@ -155,8 +166,16 @@ def _joined(through: Any, row_owners: Array, moves: Any, owners: Array) -> tuple
     return through.row[source], moves.col[target], through.data[source] * moves.data[target]
 
 
-def _is_constant(expression: Any) -> bool:
-    return all(var.fixed for var in variables_in(expression))
+def stamp(game: Game) -> int:
+    """What the rows depend on beside the point: expressions, Params, fixed values. Rows of another stamp are stale."""
+    parts: list[Any] = [id(o.expr) for f in game.followers.values() for o in f.active_objectives]
+    parts += [id(c.expr) for f in game.followers.values() for c in f.constraints]
+    parts += [(id(v), v.value) for v in game.variables_by_name.values() if v.fixed]
+    for parameter in game.model.component_objects(pyo.Param, descend_into=True):
+        if parameter.mutable:
+            parts += [pyo.value(entry, exception=False) for entry in parameter.values()]
+    parts += game.action_sizes
+    return hash(tuple(parts))
 
 
 def _selector(variables: Sequence[VarData], places: Mapping[int, int]) -> sparse.csr_array:

@@ -22,7 +22,7 @@ import pyomo.environ as pyo
 
 from .errors import GameFileError, InvalidGame
 from .formulas import FORMAT, NESTING, Formula, Printer, finite, legal, nearest, show, unique, usable
-from .games import Game, Leader, Population
+from .games import Game, Player, Population
 
 __all__ = ["FORMAT", "document", "parse_game", "read_game", "read_games", "write_game"]
 
@@ -348,7 +348,7 @@ def _names(game: Game) -> dict[int, str]:
     return names
 
 
-def _player(player: Leader, printer: Printer, apart: Container[int] = ()) -> dict[str, Any]:
+def _player(player: Player, printer: Printer, apart: Container[int] = ()) -> dict[str, Any]:
     """The fields of one player; a constraint whose id is in ``apart`` is written elsewhere."""
     for component in player.unsupported:
         kind = component.ctype.__name__

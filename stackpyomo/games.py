@@ -17,17 +17,19 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.block import BlockData
 from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.objective import ObjectiveData
 from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
-from scipy.sparse.linalg import splu, spsolve
+from scipy.sparse.linalg import splu
 
 from .checks import findings, require
 from .errors import InvalidGame
 from .results import Array, Finding
+from .tolerances import TOLERANCES
 
-__all__ = ["Aggregates", "Follower", "Game", "Leader", "Population"]
+__all__ = ["Aggregates", "Follower", "Game", "Leader", "Player", "Population"]
 
 _IGNORED = (
     pyo.Param,
@@ -37,6 +39,7 @@ _IGNORED = (
     pyo.Suffix,
     pyo.BuildAction,
     pyo.BuildCheck,
+    pyo.ExternalFunction,
 )
 
 
@@ -60,8 +63,8 @@ class Population:
 
 
 @dataclass(eq=False)
-class Leader:
-    """The components of the model that no follower's Block holds."""
+class Player:
+    """What a player owns: Vars, Objectives and Constraints."""
 
     name: str
     declared: list[VarData] = field(default_factory=list, repr=False)
@@ -98,7 +101,12 @@ class Leader:
 
 
 @dataclass(eq=False)
-class Follower(Leader):
+class Leader(Player):
+    """The components of the model that no follower's Block holds."""
+
+
+@dataclass(eq=False)
+class Follower(Player):
     """A follower: its Vars, Constraints and one Objective live on ``block``; it stands for ``size`` players."""
 
     block: Any = field(default=None, repr=False)
@@ -193,6 +201,17 @@ class Game:
         counts = [len(f.variables) for f in self.followers.values()]
         return np.repeat(np.arange(len(counts)), counts)
 
+    def positions(self, signals: Sequence[str]) -> list[int]:
+        """For each action of the game its place among ``signals``; raises :class:`InvalidGame` if these are others."""
+        place = {name: i for i, name in enumerate(signals)}
+        names = [self.names[id(v)] for v in self.actions]
+        strangers = place.keys() ^ set(names)
+        if strangers:
+            raise InvalidGame(
+                f"{min(strangers)}: fixed, freed or added since the incentive was designed. Design it anew."
+            )
+        return [place[name] for name in names]
+
     @property
     def action_sizes(self) -> list[float]:
         """For each action the size of the population it belongs to."""
@@ -216,7 +235,9 @@ class Game:
 
     def component(self, name: str) -> Any:
         """The model's component of that name; raises :class:`InvalidGame` if there is none."""
-        found = self.model.find_component(name)
+        found = self.variables_by_name.get(name)
+        if found is None:
+            found = self.model.find_component(name)
         if found is None:
             raise InvalidGame(f"{name}: the model {self.name!r} has no component of that name.")
         return found
@@ -272,15 +293,17 @@ class Game:
                 f"but hold {len(variables)} ({held}). Fix the others or move them out."
             )
         matrix = _sparse(left, (rows, rows)).tocsc()
-        try:
-            splu(matrix)
-        except RuntimeError:
-            raise InvalidGame(f"{names}: these constraints do not determine their aggregate variables.") from None
         moved = -_sparse(right, (rows, columns))
         diagonal = matrix.diagonal()
         if matrix.nnz == rows and (diagonal != 0).all():
             return sparse.csr_array(moved.multiply(1.0 / diagonal[:, np.newaxis]))
-        return sparse.csr_array(spsolve(matrix, moved.tocsc()))
+        try:
+            inverse = splu(matrix).solve(np.eye(rows))
+        except RuntimeError:
+            inverse = np.full((rows, rows), np.inf)
+        if not np.linalg.cond(matrix.toarray()) * TOLERANCES.noise < 1.0:
+            raise InvalidGame(f"{names}: these constraints do not determine their aggregate variables.") from None
+        return sparse.csr_array(sparse.csr_array(inverse) @ moved)
 
     def with_sizes(self, sizes: Mapping[str, float]) -> Game:
         """The same model with other population sizes; raises :class:`InvalidGame` for an unknown follower."""
@@ -311,11 +334,17 @@ class Game:
             values[name] = float(number)
         return values
 
-    def objective_value(self, player: Leader) -> float:
+    def objective_value(self, player: Player) -> float:
         """The player's objective at the model's current values, in the sense the user wrote."""
         if player.objective is None:
             return math.nan
-        return float(pyo.value(player.objective.expr))
+        try:
+            return float(pyo.value(player.objective.expr))
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise InvalidGame(
+                f"{player.objective.name}: has no value at the model's current values ({error}). "
+                "Choose values inside the domain of its functions."
+            ) from None
 
     def violation(self) -> float:
         """The largest violation of any bound or active constraint at the model's current values."""
@@ -346,7 +375,7 @@ def _populations(followers: Any) -> Iterator[Population]:
     if isinstance(followers, Population):
         for member in _populations(followers.block):
             yield Population(member.block, followers.size)
-    elif getattr(followers, "ctype", None) is pyo.Block:
+    elif not isinstance(followers, IndexedComponent_slice) and getattr(followers, "ctype", None) is pyo.Block:
         if followers.is_indexed():
             yield from (Population(block) for block in followers.values())
         else:
@@ -354,7 +383,7 @@ def _populations(followers: Any) -> Iterator[Population]:
     elif (
         isinstance(followers, Iterable)
         and not isinstance(followers, (str, Mapping))
-        and not hasattr(followers, "ctype")
+        and (isinstance(followers, IndexedComponent_slice) or not hasattr(followers, "ctype"))
     ):
         for item in followers:
             yield from _populations(item)
@@ -364,7 +393,7 @@ def _populations(followers: Any) -> Iterator[Population]:
         )
 
 
-def _collect(root: Any, player: Leader, others: set[int]) -> None:
+def _collect(root: Any, player: Player, others: set[int]) -> None:
     """Put every Var, Objective and Constraint below ``root``, but not below ``others``, on ``player``."""
     stack = [root]
     while stack:

@@ -11,6 +11,7 @@ first-order reason to deviate iff
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,14 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from .checks import require, require_positive
-from .derivatives import Derivatives, FollowerRows
+from .contracts import Incentive
+from .derivatives import Derivatives, FollowerRows, stamp
 from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .multipliers import least_slope
 from .offsets import choose_offsets
 from .programs import timed, undisturbed
-from .results import Array, Incentive, Plan
+from .results import Array, Plan
 from .solvers import choose
 from .tolerances import TOLERANCES
 
@@ -64,7 +66,8 @@ def _designed(plan: Plan, game: Game, free: Any, energy: Any, multipliers: str, 
     require(game, leader_objective=False)
     seconds: dict[str, float] = {}
     with timed(seconds, "derivatives"):
-        rows = plan.rows if isinstance(plan.rows, FollowerRows) else FollowerRows(game)
+        kept = plan.rows
+        rows = kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)
         weights = _weights(rows, energy)
         chosen = _variables(game, free)
         values = dict(plan.values)
@@ -88,22 +91,28 @@ def _check_arguments(observe: Any, multipliers: str) -> None:
 
 def _variables(game: Game, components: Any) -> list[VarData]:
     """Leader VarData from a Var, an indexed Var, a name, or a list of these."""
-    listed = components if isinstance(components, (list, tuple, set)) else [components]
-    found: list[VarData] = []
+    listed = [components] if isinstance(components, str) or hasattr(components, "is_indexed") else components
+    if not isinstance(listed, Iterable):
+        raise InvalidGame(f"{components}: expected a Var of the leader, its name, or a list of these.")
+    found: dict[int, VarData] = {}
     aggregates = {id(v) for v in game.aggregate_variables()}
     for item in listed:
-        component = game.component(item) if isinstance(item, str) else item
-        if getattr(component, "ctype", None) is not pyo.Var:
-            raise InvalidGame(f"{item}: expected a Var of the leader (or its name).")
-        members = component.values() if component.is_indexed() else [component]
-        for var in members:
+        for var in _members(game, item):
             if id(var) in game.owners or id(var) not in game.names:
                 raise InvalidGame(f"{var.name}: not a variable of the leader.")
             if id(var) in aggregates:
                 raise InvalidGame(f"{var.name}: an aggregate follows the followers' actions; nobody chooses it.")
             if not var.fixed:
-                found.append(var)
-    return found
+                found[id(var)] = var
+    return list(found.values())
+
+
+def _members(game: Game, item: Any) -> list[VarData]:
+    """The VarData of a Var, an indexed Var, or a name."""
+    component = game.component(item) if isinstance(item, str) else item
+    if getattr(component, "ctype", None) is not pyo.Var:
+        raise InvalidGame(f"{item}: expected a Var of the leader (or its name).")
+    return list(component.values()) if component.is_indexed() else [component]
 
 
 def _weights(rows: FollowerRows, energy: Any) -> Array:
@@ -112,11 +121,14 @@ def _weights(rows: FollowerRows, energy: Any) -> Array:
     if energy is None:
         return weights
     place = {id(v): i for i, v in enumerate(rows.instruments)}
-    for key, weight in _pairs(energy):
+    pairs = _pairs(energy)
+    for key, weight in pairs:
         require_positive(f"energy: the weight of {key}", weight)
-        for var in _variables(rows.game, key):
-            if id(var) in place:
-                weights[place[id(var)]] = weight
+    wanted = [(var, weight) for key, weight in pairs for var in _members(rows.game, key)]
+    _variables(rows.game, [var for var, _ in wanted])
+    for var, weight in wanted:
+        if id(var) in place:
+            weights[place[id(var)]] = weight
     return weights
 
 
@@ -145,17 +157,18 @@ def _design(
     if multipliers == "free":
         slope, held = least_slope(rows, here, values)
     power = here.leader.power(2) @ (1.0 / weights)
-    scale = rows.scale(here)
-    slope[np.abs(slope) <= TOLERANCES.noise * scale[owners]] = 0.0
-    induced = np.sqrt(power) > TOLERANCES.gradient * scale
-    _refuse(rows, slope, induced, scale, multipliers)
-    slope[~induced[owners]] = 0.0
-    matrix = _gains(here.leader, slope, owners, power, induced, weights)
+    scale = rows.scales(values)
+    _refuse_undefined(rows, here)
+    grip = np.sqrt(np.asarray(here.leader.power(2).sum(axis=1)).ravel())
+    induced = grip > TOLERANCES.gradient * scale
+    _refuse(rows, slope, grip, induced, scale, multipliers)
+    moved = np.where(induced[owners] & (np.abs(slope) > TOLERANCES.noise * scale[owners]), slope, 0.0)
+    matrix = _gains(here.leader, moved, owners, power, induced, weights)
     left = np.abs(slope + _effect(matrix, here.leader, owners))
     names = game.names
     leader = [names[id(v)] for v in rows.instruments]
     offset = {name: values[name] for name in leader}
-    offset.update({names[id(v)]: values[names[id(v)]] for v in chosen if id(v) in names})
+    offset.update({names[id(v)]: values[names[id(v)]] for v in chosen})
     signals = [names[id(v)] for v in rows.actions]
     counts = np.bincount(owners, minlength=len(rows.followers))
     return Incentive(
@@ -170,15 +183,32 @@ def _design(
         freedom=int(((len(leader) - induced) * counts).sum()),
         weights={n: float(w) for n, w in zip(leader, weights, strict=True) if w != 1.0},
         multipliers=held,
-        gradients=here.leader,
+        gradients=sparse.csr_array(here.leader.multiply(induced[:, np.newaxis])),
         owners=owners,
         seconds=seconds,
     )
 
 
+def _refuse_undefined(rows: FollowerRows, here: Derivatives) -> None:
+    """Raise :class:`NoIncentive` naming followers whose cost has no derivative at the plan."""
+    bad = set(rows.owners[~np.isfinite(here.own)].tolist())
+    entries = here.leader.tocoo()
+    bad |= set(entries.row[~np.isfinite(entries.data)].tolist())
+    bad |= set(np.flatnonzero(~np.isfinite(here.objectives)).tolist())
+    if bad:
+        names = [rows.followers[k].name for k in sorted(bad)]
+        reason = "its objective has no finite value or derivative at the plan"
+        raise NoIncentive(
+            f"No affine incentive: {names[0]}: {reason}. Choose a plan inside the domain of its functions.",
+            reasons=dict.fromkeys(names, reason),
+            residuals=dict.fromkeys(names, math.inf),
+        )
+
+
 def _refuse(
     rows: FollowerRows,
     slope: Array,
+    grip: Array,
     induced: Array,
     scale: Array,
     multipliers: str,
@@ -194,8 +224,8 @@ def _refuse(
         name = rows.followers[follower].name
         residuals[name] = float(tempted[follower])
         reasons[name] = (
-            "zero gradient: at the plan its objective does not change with any leader variable (∇_{u0} J = 0), "
-            f"yet its own gradient is {tempted[follower]:.6g}"
+            "zero gradient: at the plan its objective does not change with any leader variable "
+            f"(‖∇_{{u0}} J‖ = {grip[follower]:.1e}), yet its own gradient is {tempted[follower]:.6g}"
         )
     first = rows.followers[lost[0]].name
     more = f" (and {len(lost) - 1} more followers)" if len(lost) > 1 else ""

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 from .derivatives import Derivatives, FollowerRows
+from .programs import least_nonnegative
 from .results import Array
 from .tolerances import TOLERANCES
 
@@ -45,8 +45,10 @@ def least_slope(rows: FollowerRows, here: Derivatives, values: Mapping[str, floa
     slope, held = here.own.copy(), {}
     for active in active_sets(rows, here, values):
         matrix = np.column_stack(active.normals)
-        lower = np.where(active.equalities, -np.inf, 0.0)
-        found = lsq_linear(matrix, -here.own[active.columns], (lower, np.inf)).x
+        both = np.flatnonzero(active.equalities)  # an equality pushes either way: λ = λ⁺ − λ⁻
+        parts = least_nonnegative(np.hstack([matrix, -matrix[:, both]]), -here.own[active.columns])
+        found = parts[: len(active.names)]
+        found[both] -= parts[len(active.names) :]
         slope[active.columns] = here.own[active.columns] + matrix @ found
         held.update({n: float(v) for n, v in zip(active.names, found, strict=True) if abs(v) > TOLERANCES.gradient})
     return slope, held
@@ -69,7 +71,12 @@ def _active(
         if here.leader_rows.indptr[index] != here.leader_rows.indptr[index + 1]:
             continue
         follower = int(rows.constraint_owners[index])
-        normal = here.own_rows[[index]].toarray().ravel()[sets[follower].columns]
+        own = sets[follower].columns
+        if not len(own):
+            continue
+        entries = slice(here.own_rows.indptr[index], here.own_rows.indptr[index + 1])
+        normal = np.zeros(len(own))
+        normal[here.own_rows.indices[entries] - own[0]] = here.own_rows.data[entries]
         for side, equality in _sides(here.bodies[index], constraint.lb, constraint.ub):
             yield follower, constraint.name, side * normal, equality
     for column, var in enumerate(rows.actions):

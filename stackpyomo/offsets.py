@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
+from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_variables
 
 from .derivatives import Derivatives, FollowerRows
 from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .multipliers import active_sets
-from .programs import Program
+from .programs import BadRow, Program
 from .results import Array
 from .solvers import solve
 from .tolerances import TOLERANCES
@@ -59,10 +59,15 @@ def choose_offsets(
         if e is None and _moves(slopes[i]):
             residual[i].fix(0.0)
     cost = pyo.quicksum(e * residual[i] ** 2 for i, e in enumerate(energy) if e is not None)
-    first = Program(cost, constraints)
+    names = ", ".join(game.names[id(v)] for v in chosen[:4])
+    try:
+        first = Program(cost, constraints)
+    except BadRow as bad:
+        raise NoIncentive(
+            f"No values of the free variables ({names}) are an incentive: {bad.reason}", reasons={}, residuals={}
+        ) from None
     solution = solve(first, solver)
     if solution.x is None or not solution.termination.solved:
-        names = ", ".join(game.names[id(v)] for v in chosen[:4])
         raise NoIncentive(
             f"No values of the free variables ({names}) meet the leader's constraints on them: {solution.message}. "
             "Relax those constraints or free more variables.",
@@ -70,7 +75,7 @@ def choose_offsets(
             residuals={},
         )
     found = {id(v): float(x) for v, x in zip(first.variables, solution.x, strict=True)}
-    return design.least_norm(first, found, slopes, solver)
+    return design.least_norm(found, slopes, solver)
 
 
 def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
@@ -89,6 +94,10 @@ class _Design:
     """The small problem in copies of the free variables, everything else at its value at the plan."""
 
     def __init__(self, rows: FollowerRows, values: Mapping[str, float], chosen: Sequence[VarData]) -> None:
+        self.units: list[float] = []
+        """Per slope its follower's largest derivative."""
+        self._scale = rows.scales(values)
+        self._tools = {id(v): k for k, v in enumerate(rows.instruments)}
         self.rows, self.game, self.values, self.chosen = rows, rows.game, values, chosen
         self.model = pyo.ConcreteModel(name="offsets")
         self.model.free = pyo.Var(range(len(chosen)))
@@ -117,7 +126,7 @@ class _Design:
         slopes: dict[int, Any] = {}
         energy: list[Any] = []
         column = 0
-        for follower in self.rows.followers:
+        for number, follower in enumerate(self.rows.followers):
             own = list(range(column, column + len(follower.variables)))
             column += len(own)
             if follower.objective is None or not self._holds_free(follower.objective.expr):
@@ -125,6 +134,7 @@ class _Design:
             gradients, power = self._gradients(follower, own, weights)
             slopes.update(zip(own, gradients, strict=True))
             grip = pyo.value(power) > TOLERANCES.gradient**2
+            self.units += [float(self._scale[number])] * len(own)
             energy += [1.0 / power if grip else None] * len(own)
         return slopes, energy
 
@@ -133,9 +143,15 @@ class _Design:
         expression = follower.objective.expr
         felt = {id(v) for v in identify_variables(expression, include_fixed=False)}
         aggregates = [(g, v) for g, v in enumerate(self.rows.responses.variables) if id(v) in felt]
-        tools = [(w, v) for w, v in zip(weights, self.rows.instruments, strict=True) if id(v) in felt]
+        numbers = sorted(self._tools[i] for i in felt & self._tools.keys())
+        tools = [(weights[k], self.rows.instruments[k]) for k in numbers]
         wanted = [*follower.variables, *(v for _, v in aggregates), *(v for _, v in tools)]
-        partials = differentiate(expression, wrt_list=wanted, mode=Modes.reverse_symbolic)
+        try:
+            partials = differentiate(expression, wrt_list=wanted, mode=Modes.reverse_symbolic)
+        except DifferentiationException as error:
+            raise InvalidGame(
+                f"{follower.objective.name}: free= needs its symbolic derivative, which does not exist ({error})."
+            ) from None
         direct = [follower.sign * self.at_plan(p) for p in partials]
         split = len(own) + len(aggregates)
         moves = self.rows.responses.moves
@@ -171,36 +187,29 @@ class _Design:
                         else self.at_plan(constraint.body) == constraint.ub
                     )
 
-    def least_norm(
-        self, first: Program, found: Mapping[int, float], slopes: Sequence[Any], solver: str
-    ) -> dict[str, float]:
-        """Among free values that leave the same slopes, those of least norm (only if there is more than one)."""
+    def least_norm(self, found: Mapping[int, float], slopes: Sequence[Any], solver: str) -> dict[str, float]:
+        """Among free values that leave the same slopes (within each follower's noise), those of least norm.
+
+        Slopes that can be 0 are made exactly 0: what is left of one is multiplied by how far the follower can go.
+        """
         names = [self.game.names[id(v)] for v in self.chosen]
         copies = [self.copies[id(v)] for v in self.chosen]
         values = [found.get(id(c), self.values[n]) for c, n in zip(copies, names, strict=True)]
         for var in (*copies, *getattr(self.model, "multiplier", {}).values()):
             if id(var) in found:
                 var.set_value(found[id(var)], skip_validation=True)
-        if not self._ambiguous(first, found):
-            return dict(zip(names, values, strict=True))
-        band = TOLERANCES.noise
-        kept = [pyo.inequality(pyo.value(s) - band, s, pyo.value(s) + band) for s in slopes if _moves(s)]
+        kept = []
+        for slope, unit in zip(slopes, self.units, strict=True):
+            if _moves(slope):
+                level, band = pyo.value(slope), TOLERANCES.noise / 2 * unit
+                small = abs(level) <= TOLERANCES.stationarity * unit
+                kept.append(slope == 0.0 if small else pyo.inequality(level - band, slope, level + band))
         second = Program(pyo.quicksum(c**2 for c in copies), [*kept, *self.constraints()])
         solution = solve(second, solver)
         if solution.x is not None and solution.termination.solved:
             better = {id(v): float(x) for v, x in zip(second.variables, solution.x, strict=True)}
             values = [better[id(c)] for c in copies]
         return dict(zip(names, values, strict=True))
-
-    def _ambiguous(self, first: Program, found: Mapping[int, float]) -> bool:
-        """True if moving the free values in some direction changes no slope (to first order)."""
-        place = {id(v): i for i, v in enumerate(first.variables)}
-        columns = [place[id(c)] for c in self.copies.values() if id(c) in place]
-        if len(columns) < len(self.copies):
-            return True
-        x = np.array([found[id(v)] for v in first.variables])
-        jacobian = first.jacobian(x)[:, columns].toarray()
-        return bool(np.linalg.matrix_rank(jacobian) < len(columns))
 
 
 def _moves(slope: Any) -> bool:

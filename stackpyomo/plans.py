@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
-from scipy.optimize import lsq_linear
 
 from .checks import require, require_positive, require_whole
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .derivatives import FollowerRows
 from .errors import InvalidGame, NoPlan
 from .games import Game
-from .programs import BadRow, Program, preserved_values, timed, undisturbed
+from .programs import BadRow, Program, timed, undisturbed
 from .results import Array, Plan
 from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
@@ -52,7 +51,6 @@ def leader_optimal(
     choose(solver)
     with undisturbed():
         require(game)
-        game.responses()
         return _solved(game, solver, starts, time_limit, tee)
 
 
@@ -71,7 +69,7 @@ def _solved(game: Game, solver: str, starts: int, time_limit: float | None, tee:
             raise NoPlan(message, termination="infeasible") from None
         raise InvalidGame(message) from None
     log, solution = _best(program, game, solver, starts, time_limit, tee, seconds)
-    if solution.x is None or not solution.termination.solved:
+    if solution.x is None or not (solution.termination.solved or math.isfinite(_cost_of(program, solution))):
         _explain(game, program, solution)
     with timed(seconds, "evaluate"):
         return _plan(game, program, solution, log, seconds)
@@ -98,9 +96,9 @@ def _best(
     best_cost = math.inf
     random = np.random.default_rng(0)
     for start in range(starts):
-        attempt = program if start == 0 else _restarted(program, random, seconds)
+        point = None if start == 0 else _random_start(program, random)
         with timed(seconds, "solve"):
-            solution = solve(attempt, solver, time_limit=time_limit, tee=tee)
+            solution = solve(program, solver, time_limit=time_limit, tee=tee, start=point)
         cost = _cost_of(program, solution)
         log.append(
             {
@@ -119,25 +117,21 @@ def _best(
 
 
 def _cost_of(program: Program, solution: Solution) -> float:
-    """The objective at a solved and feasible point, infinity otherwise."""
-    if solution.x is None or not solution.termination.solved:
+    """The objective at a feasible point, infinity otherwise."""
+    if solution.x is None or not (solution.termination.solved or solution.termination.limited):
         return math.inf
     if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
         return math.inf
     return float(program.problem.objective(solution.x))
 
 
-def _restarted(program: Program, random: np.random.Generator, seconds: dict[str, float]) -> Program:
-    """The same program written again from a random point of its box (±10 where there is no bound)."""
+def _random_start(program: Program, random: np.random.Generator) -> Array:
+    """A point of the program's box; where there is no bound, within ``TOLERANCES.reach`` of the other one or of 0."""
     lower, upper = program.bounds
-    low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 20.0, -10.0))
-    high = np.where(np.isfinite(upper), upper, low + 20.0)
-    point = random.uniform(low, high)
-    with preserved_values(program.variables):
-        for var, value in zip(program.variables, point, strict=True):
-            var.set_value(value, skip_validation=True)
-        rows = [program.model.rows[int(i)] for i in sorted(program.model.rows)]
-        return Program(program.model.objective.expr, rows, seconds=seconds)
+    reach = TOLERANCES.reach
+    low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
+    high = np.where(np.isfinite(upper), upper, low + 2 * reach)
+    return random.uniform(low, high)
 
 
 def _plan(
@@ -147,8 +141,7 @@ def _plan(
     log: list[dict[str, Any]],
     seconds: dict[str, float],
 ) -> Plan:
-    x = np.asarray(solution.x)
-    duals = solution.duals if solution.duals is not None else _recovered_duals(program, x)
+    x, duals = _snapped(program, np.asarray(solution.x), solution.duals)
     residuals = program.residuals(x, duals)
     values = _values(game, program.variables, x)
     with timed(seconds, "rows"):
@@ -189,22 +182,20 @@ def _nearest_to_zero(var: VarData) -> float:
     return float(min(max(0.0, lower), upper))
 
 
-def _recovered_duals(program: Program, x: Array) -> Array:
-    """Row duals for solvers that give none: least squares on stationarity over active rows and bounds, signs kept."""
-    gradient = np.asarray(program.problem.gradient(x))
-    (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
-    body = np.asarray(program.problem.constraints(x)) if program.problem.m else np.zeros(0)
-    columns = np.hstack([program.jacobian(x).T.toarray(), np.eye(len(x))])
-    point = np.concatenate([body, x])
-    low, high = np.concatenate([floor, lower]), np.concatenate([ceiling, upper])
-    near = TOLERANCES.active * np.maximum(1.0, np.abs(point))
-    positive, negative = point - low <= near, high - point <= near
-    held = positive | negative
-    duals = np.zeros(len(point))
-    if held.any():
-        bounds = (np.where(negative[held], -np.inf, 0.0), np.where(positive[held], np.inf, 0.0))
-        duals[held] = lsq_linear(columns[:, held], gradient, bounds).x
-    return duals[: len(body)]
+def _snapped(program: Program, x: Array, duals: Array | None) -> tuple[Array, Array]:
+    """Put variables an interior-point method left just inside a bound on it, if nothing gets worse by that."""
+    lower, upper = program.bounds
+    near = TOLERANCES.snap * np.maximum(1.0, np.abs(x))
+    moved = np.where(np.abs(x - lower) <= near, lower, np.where(np.abs(upper - x) <= near, upper, x))
+
+    def judged(point: Array) -> tuple[Array, Array]:
+        held = program.recovered_duals(point) if duals is None else duals
+        residuals = program.residuals(point, held).as_dict().values()
+        return np.array([*residuals, program.problem.objective(point)]), held
+
+    (before, held), (after, new) = judged(x), judged(moved)
+    slack = TOLERANCES.solver * np.maximum(1.0, np.abs(before))
+    return (moved, new) if (after <= before + slack).all() else (x, held)
 
 
 def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Array, duals: Array) -> None:
@@ -244,8 +235,15 @@ def _explain(game: Game, program: Program, solution: Solution) -> None:
     if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
         discrete = any(not v.is_continuous() for v in program.variables)
         conflict = _conflict(game, solution.solver if discrete else "auto")
+        proved = "global" in choose(solution.solver).classes or _is_convex(game, program)
+        if conflict and proved:
+            raise NoPlan(f"No point satisfies all constraints. {conflict}", termination="infeasible")
         if conflict:
-            raise NoPlan(conflict, termination="infeasible")
+            raise NoPlan(
+                f"No point that satisfies all constraints was found from here (it may exist: the problem is not proved "
+                f"convex). {conflict} Or try starts=5 or solver='scip'.",
+                termination="infeasible",
+            )
     raise NoPlan(
         f"{solution.solver} found no plan: {solution.termination.value} ({solution.message}). "
         "Try another solver=, starts=5, a longer time_limit=, or tee=True to see its log.",
@@ -298,7 +296,4 @@ def _conflict(game: Game, solver: str) -> str:
     players = [constraints[i % len(constraints)] for i in blamed]
     named = list(dict.fromkeys(f"{c.name} ({owner})" for owner, c in players))
     more = f" and {len(named) - 6} more" if len(named) > 6 else ""
-    return (
-        f"No point satisfies all constraints. In conflict, together with the bounds of their variables: "
-        f"{', '.join(named[:6])}{more}. Relax one of them."
-    )
+    return f"In conflict, together with the bounds of their variables: {', '.join(named[:6])}{more}. Relax one of them."

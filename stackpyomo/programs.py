@@ -8,14 +8,16 @@ an answer are computed here, whoever found it.
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -32,11 +34,15 @@ from pyomo.core.expr.visitor import identify_variables
 from pyomo.core.staleflag import StaleFlagManager
 from pyomo.repn.plugins.nl_writer import NLWriter
 from scipy import sparse
+from scipy.optimize import lsq_linear, nnls
 
 from .results import Array
+from .tolerances import TOLERANCES
 
-__all__ = ["BadRow", "Program", "Residuals", "preserved_values", "undisturbed"]
+__all__ = ["BadRow", "Program", "Residuals", "least_nonnegative", "timed", "undisturbed"]
 
+_DENSE = 500
+"""Columns up to which nonnegative least squares is solved exactly, by an active-set method."""
 _UNLIMITED = 1e19
 """POUNCE and Ipopt read bounds beyond this as none."""
 
@@ -58,18 +64,6 @@ class BadRow(Exception):
 
 
 @contextmanager
-def preserved_values(variables: Iterable[VarData]) -> Iterator[None]:
-    """Restore the values of these Vars on the way out, and whether they were stale, whatever happened in between."""
-    held = [(var, var.value, var._stale) for var in variables]
-    try:
-        yield
-    finally:
-        for var, value, stale in held:
-            var.set_value(value, skip_validation=True)
-            var._stale = stale
-
-
-@contextmanager
 def undisturbed() -> Iterator[None]:
     """Build and solve models of our own without a trace in the user's: which of his Vars are stale is kept.
 
@@ -88,11 +82,11 @@ def undisturbed() -> Iterator[None]:
 class Residuals:
     """KKT residuals of a point: feasibility, stationarity, complementarity (largest of each).
 
-    ``by_variable`` and ``by_row`` keep the single ones, in the order of the program's variables and rows.
+    ``outside_bounds`` and ``outside_rows`` are the single violations, in the order of the program's variables and rows.
     """
 
-    def __init__(self, by_variable: Array, by_row: Array, kinds: Mapping[str, float]) -> None:
-        self.by_variable, self.by_row = by_variable, by_row
+    def __init__(self, outside_bounds: Array, outside_rows: Array, kinds: Mapping[str, float]) -> None:
+        self.outside_bounds, self.outside_rows = outside_bounds, outside_rows
         self.feasibility = kinds["feasibility"]
         self.stationarity = kinds["stationarity"]
         self.complementarity = kinds["complementarity"]
@@ -121,12 +115,12 @@ class Program:
         seconds: dict[str, float] | None = None,
     ) -> None:
         self.seconds = seconds if seconds is not None else {}
-        with _timed(self.seconds, "build"):
+        with timed(self.seconds, "build"):
             self.model = pyo.ConcreteModel(name="program")
             self.model.objective = pyo.Objective(expr=objective)
             given = [getattr(c, "expr", c) for c in constraints]
             self.model.rows = pyo.Constraint(range(len(given)), rule=lambda _, i: given[i])
-        with _timed(self.seconds, "write"):
+        with timed(self.seconds, "write"):
             self._write()
 
     def _write(self) -> None:
@@ -134,6 +128,7 @@ class Program:
         # An NlProblem goes on reading its file: the folder lives as long as this object, and no file is used twice.
         self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.path = folder / "program.nl"
+        self._starts = itertools.count()
         with self.path.open("w", newline="\n", encoding="utf-8") as stream:
             try:
                 info = _write_nl(self.model, stream)
@@ -190,6 +185,18 @@ class Program:
         shape = (self.problem.m, self.problem.n)
         return sparse.csr_array((self.problem.jacobian(x), (rows, columns)), shape=shape)
 
+    def started_at(self, start: Array | None) -> Path:
+        """The .nl file, with ``start`` in the place of the Vars' values if it is given."""
+        if start is None:
+            return self.path
+        lines = "".join(f"{i} {value!r}\n" for i, value in enumerate(start.tolist()))
+        block = f"x{len(start)}\n{lines}".encode()
+        text, count = re.subn(rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", block, self.path.read_bytes(), count=1, flags=re.M)
+        assert count == 1
+        path = self.path.with_name(f"start{next(self._starts)}.nl")
+        path.write_bytes(text)
+        return path
+
     def vector(self, values: Mapping[str, float], names: Mapping[int, str]) -> Array:
         """The point {name: value} in the order of this program's variables."""
         return np.array([values[names[id(v)]] for v in self.variables], dtype=float)
@@ -211,7 +218,7 @@ class Program:
                 "stationarity": math.nan,
                 "complementarity": math.nan,
             }
-            return Residuals(np.full(problem.n, math.nan), outside, kinds)
+            return Residuals(beyond, outside, kinds)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
         still, slack = _pushed(reduced, x, lower, upper)
         wrong, loose = _pushed(duals, body, floor, ceiling)
@@ -220,11 +227,10 @@ class Program:
             "stationarity": float(max(still.max(initial=0.0), wrong.max(initial=0.0))),
             "complementarity": float(max(slack.max(initial=0.0), loose.max(initial=0.0))),
         }
-        by_variable = np.maximum(np.maximum(still, slack), beyond)
-        return Residuals(by_variable, np.maximum(np.maximum(wrong, loose), outside), kinds)
+        return Residuals(beyond, outside, kinds)
 
-    def proved_gap(self, x: Array, duals: Array, trust: float) -> float:
-        """How much a CONVEX program can still improve on x, from its Lagrangian at x (0 ≤ gap, same units).
+    def proved_gaps(self, x: Array, duals: Array, trust: float) -> tuple[Array, Array]:
+        """How much a CONVEX program can still improve on x, by variable and by row (each ≥ 0; the sum bounds it).
 
         f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
         |z − x| ≤ trust · max(1, |x|) where a variable has none.
@@ -235,10 +241,45 @@ class Program:
         reach = trust * np.maximum(1.0, np.abs(x))
         down = np.where(np.isfinite(lower), x - lower, reach)
         up = np.where(np.isfinite(upper), upper - x, reach)
-        gain = np.where(reduced > 0, reduced * down, -reduced * up).clip(min=0.0).sum()
+        gains = np.where(reduced > 0, reduced * down, -reduced * up).clip(min=0.0)
         distance = np.where(duals > 0, body - floor, ceiling - body)
         lost = np.abs(duals) * np.where(duals == 0.0, 0.0, np.maximum(distance, 0.0))
-        return float(gain + lost.sum())
+        return gains, lost
+
+    def proved_gap(self, x: Array, duals: Array, trust: float) -> float:
+        """The sum of :meth:`proved_gaps`: a convex program's optimum is at most this much better than x."""
+        gains, lost = self.proved_gaps(x, duals, trust)
+        return float(gains.sum() + lost.sum())
+
+    def recovered_duals(self, x: Array) -> Array:
+        """Row duals for solvers that give none: least squares on stationarity over active rows and bounds."""
+        (lower, upper), (floor, ceiling) = self.bounds, self.row_bounds
+        body = np.asarray(self.problem.constraints(x)) if self.problem.m else np.zeros(0)
+        point = np.concatenate([body, x])
+        low, high = np.concatenate([floor, lower]), np.concatenate([ceiling, upper])
+        near = TOLERANCES.active * np.maximum(1.0, np.abs(point))
+        up, down = point - low <= near, high - point <= near
+        normals = sparse.hstack([self.jacobian(x).T, sparse.eye_array(len(x))], format="csc")
+        held = np.flatnonzero(up | down)
+        # π = p − n with p, n ≥ 0: a row at its lower limit pushes one way only, an equality both ways.
+        signed = [*((k, 1.0) for k in held if up[k]), *((k, -1.0) for k in held if down[k])]
+        duals = np.zeros(len(point))
+        if signed:
+            columns, signs = np.array([k for k, _ in signed]), np.array([s for _, s in signed])
+            gradient = np.asarray(self.problem.gradient(x))
+            parts = least_nonnegative(normals[:, columns] * signs[np.newaxis, :], gradient)
+            np.add.at(duals, columns, signs * parts)
+        return duals[: len(body)]
+
+
+def least_nonnegative(matrix: Any, wanted: Array) -> Array:
+    """argmin ‖matrix · p − wanted‖ over p ≥ 0, columns scaled to norm 1 first; sparse where it is large."""
+    norms = np.sqrt(np.asarray(sparse.csc_array(matrix).power(2).sum(axis=0)).ravel())
+    scale = np.where(norms > 0, 1.0 / np.where(norms > 0, norms, 1.0), 0.0)
+    scaled = sparse.csc_array(matrix) * scale[np.newaxis, :]
+    if scaled.shape[1] <= _DENSE:
+        return np.asarray(scale * nnls(scaled.toarray(), wanted)[0])
+    return np.asarray(scale * lsq_linear(scaled, wanted, (0.0, np.inf)).x)
 
 
 class _Nothing:
@@ -309,16 +350,13 @@ def _pushed(force: Array, point: Array, lower: Array, upper: Array) -> tuple[Arr
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """``with timed(seconds, "stage"):`` adds the time spent to seconds["stage"]."""
     start = time.perf_counter()
     try:
         yield
     finally:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-timed: Callable[[dict[str, float], str], Any] = _timed
-"""``with timed(seconds, "stage"):`` adds the time spent to seconds["stage"]."""
 
 
 def amplfunc(libraries: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .results import Incentive, Plan, Report
+from .contracts import Incentive
+from .results import Plan, Report, html_page
 
 __all__ = ["page", "show"]
 
@@ -58,7 +59,7 @@ def _report_table(report: Report) -> Table:
 
 def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report: Report) -> None:
     """Write plan, contract and report as one self-contained HTML page."""
-    values = "".join(f"<tr><td>{html.escape(n)}</td><td class=n>{v:.8g}</td></tr>" for n, v in plan.values.items())
+    values = "".join(f"<tr><td>{html.escape(n)}</td><td>{v:.8g}</td></tr>" for n, v in plan.values.items())
     contract = "" if rule is None else f"<h2>Incentive</h2><pre>{html.escape(str(rule))}</pre>"
     body = (
         f"<h1>{html.escape(name)}</h1>"
@@ -67,10 +68,4 @@ def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report
         f"<table><tr><th>variable</th><th>value</th></tr>{values}</table>"
         f"{contract}<h2>Report</h2>{report._repr_html_()}"
     )
-    style = (
-        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
-        "table{border-collapse:collapse}th,td{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:left}"
-        "td.n{text-align:right;font-variant-numeric:tabular-nums}pre{background:#f6f6f6;padding:1rem;overflow:auto}"
-    )
-    head = f"<meta charset='utf-8'><title>{html.escape(name)}</title><style>{style}</style>"
-    Path(path).write_text(f"<!doctype html>{head}{body}", encoding="utf-8")
+    Path(path).write_text(html_page(name, body), encoding="utf-8")

@@ -33,7 +33,7 @@ from pyomo.contrib.solver.common.util import SolverError
 from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
 
 from .errors import InvalidGame, SolverNotAvailable
-from .programs import Program, amplfunc, preserved_values
+from .programs import Program, amplfunc
 from .results import Array
 from .tolerances import TOLERANCES
 
@@ -66,6 +66,11 @@ class Termination(str, enum.Enum):
     def solved(self) -> bool:
         """True if the solver claims to hold an answer."""
         return self in (Termination.CONVERGED, Termination.OPTIMAL)
+
+    @property
+    def limited(self) -> bool:
+        """True if a limit ended it; what it holds then may still be a feasible point."""
+        return self in (Termination.TIME_LIMIT, Termination.ITERATION_LIMIT)
 
 
 @dataclass
@@ -124,8 +129,11 @@ def solve(
     options: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
     tee: bool = False,
+    start: Array | None = None,
 ) -> Solution:
     """Solve the program; never raises for what the solver reports, only for a solver that cannot be used.
+
+    ``start`` (in the order of the program's variables) takes the place of the Vars' values in NLP solvers.
 
     Raises :class:`SolverNotAvailable`, and :class:`InvalidGame` when a variable is integer and the solver continuous.
     """
@@ -136,11 +144,11 @@ def solve(
             f"{integers[0].name}: an integer variable, and {info.name} is continuous. "
             "Use solver='scip' or 'highs', relax its domain, or fix it."
         )
-    start = time.perf_counter()
+    began = time.perf_counter()
     if not program.variables:
         return Solution(Termination.OPTIMAL, "nothing to decide", np.zeros(0), np.zeros(0), solver="none")
-    solution = info.run(program, dict(options or {}), time_limit, tee)
-    solution.seconds = time.perf_counter() - start
+    solution = info.run(program, dict(options or {}), time_limit, tee, start)
+    solution.seconds = time.perf_counter() - began
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
     return solution
@@ -155,13 +163,16 @@ def _ipopt_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run_executable(executable: str, extra: Mapping[str, Any], limit_option: str) -> Callable[..., Solution]:
-    def run(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
+    def run(
+        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
+    ) -> Solution:
         settings = {**extra, **_ipopt_options(options)}
         if time_limit is not None:
             settings[limit_option] = time_limit
-        answer = program.path.with_suffix(".sol")
+        path = program.started_at(start)
+        answer = path.with_suffix(".sol")
         answer.unlink(missing_ok=True)
-        command = [_executable(executable), str(program.path), "-AMPL"]
+        command = [_executable(executable), str(path), "-AMPL"]
         command += [f"{key}={value}" for key, value in settings.items()]
         try:
             status, output = _wait(command, program, time_limit, tee)
@@ -172,7 +183,9 @@ def _run_executable(executable: str, extra: Mapping[str, Any], limit_option: str
         if status < 0:
             return Solution(Termination.KILLED, f"{executable} was killed by signal {-status}")
         if not answer.exists():
-            return Solution(Termination.FAILED, _last_line(output) or f"exit code {status}, no answer")
+            return Solution(
+                Termination.FAILED, output.strip().rpartition("\n")[2].strip() or f"exit code {status}, no answer"
+            )
         return _read_sol(program, answer, output)
 
     return run
@@ -246,11 +259,6 @@ def _sol_termination(code: int | None, message: str) -> Termination:
     return hundreds.get(code // 100, Termination.FAILED)
 
 
-def _last_line(output: str) -> str:
-    lines = output.strip().splitlines()
-    return lines[-1].strip() if lines else ""
-
-
 def _executable(name: str) -> str:
     if name == "pounce":
         import pyomo_pounce
@@ -292,7 +300,9 @@ class _Callbacks:
         return True
 
 
-def _run_cyipopt(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
+def _run_cyipopt(
+    program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
+) -> Solution:
     import cyipopt
 
     problem, callbacks = program.problem, _Callbacks(program)
@@ -305,7 +315,7 @@ def _run_cyipopt(program: Program, options: dict[str, Any], time_limit: float | 
         settings["max_cpu_time"] = float(time_limit)
     for key, value in settings.items():
         nlp.add_option(key, value)
-    x, info = nlp.solve(np.clip(np.asarray(problem.x0), lower, upper))
+    x, info = nlp.solve(np.clip(np.asarray(problem.x0 if start is None else start), lower, upper))
     message = info["status_msg"]
     return Solution(
         _CYIPOPT_STATUS.get(info["status"], Termination.FAILED),
@@ -330,10 +340,12 @@ _CONDITIONS = {
 
 
 def _run_pyomo(factory: str, settings: Mapping[str, Any], duals: bool) -> Callable[..., Solution]:
-    def run(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
+    def run(
+        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, _start: Array | None = None
+    ) -> Solution:
         interface = SolverFactory(factory)
         try:
-            with _heard_interrupts(), preserved_values(program.variables):
+            with _heard_interrupts():
                 results = interface.solve(
                     program.model,
                     load_solutions=False,

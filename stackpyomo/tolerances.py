@@ -19,11 +19,11 @@ class Tolerances:
     """Largest KKT residual of a point that is called optimal (relative to the gradient's scale)."""
     active: float = 1e-6
     """A constraint closer to its bound than this is active (relative to max(1, |bound|))."""
-    gradient: float = 1e-7
-    """A gradient smaller than this, relative to its follower's largest derivative, counts as zero."""
+    gradient: float = 1e-9
+    """A gradient ∇_{u0}J smaller than this, relative to its follower's largest derivative, counts as zero."""
     residual: float = 1e-7
     """Largest ‖a + Qᵀb‖ of a gain that is called valid (relative to max(1, ‖a‖))."""
-    curvature: float = 1e-9
+    curvature: float = 1e-13
     """How negative an eigenvalue of a Hessian called positive semidefinite may be, its diagonal scaled to 1."""
     noise: float = 1e-9
     """A follower's derivative smaller than this, relative to its largest, is the solver's rounding: taken as 0."""
@@ -31,6 +31,12 @@ class Tolerances:
     """A row of an infeasible plan with a larger multiplier than this in its least violation is part of the conflict."""
     regularization: float = 1e-10
     """What HiGHS adds to a Hessian's diagonal (its default, 1e-7, moves prices; at 0 it refuses singular ones)."""
+    snap: float = 1e-5
+    """A variable closer to its bound than this is put on it if no residual and not the objective gets worse."""
+    reach: float = 10.0
+    """How far random starting points of a plan lie from 0, or from its one bound, where a variable has not two."""
+    nearby: float = 0.1
+    """How far from the plan, relative to max(1, |x|), a follower's slope is taken as the scale of its regret."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 

@@ -21,12 +21,12 @@ import pandas as pd
 import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-from .checks import require, require_positive, require_whole
+from .checks import require, require_positive, require_whole, variables_in
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .errors import InvalidGame
 from .games import Follower, Game
 from .programs import BadRow, Program, timed, undisturbed
-from .results import Announcement, Report
+from .results import Announcement, Array, Report
 from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
 
@@ -47,8 +47,9 @@ def verify(
     """Re-solve every follower of a Plan (constant leader) or an Incentive (its announced strategy).
 
     starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
-    search from several starts), "convex" (proof or "unknown"), "multistart" (no proof). tolerance: largest regret,
-    relative to max(1, |objective|), that counts as none. Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
+    search from several starts), "convex" (proof or "unknown"), "multistart" (no proof). tolerance: the largest regret
+    that counts as none, and the largest duality gap of a proof, relative to ``report.scale``. Raises
+    :class:`InvalidGame`, :class:`SolverNotAvailable`.
     """
     if certify not in ("auto", "convex", "multistart"):
         raise InvalidGame(f"certify={certify!r}: choose 'auto', 'convex' or 'multistart'.")
@@ -70,7 +71,7 @@ def verify(
             tasks = list(_tasks(composed, starts))
             failed: list[_Task] = []
             for first in range(0, len(tasks), _BATCH):
-                _resolve(tasks[first : first + _BATCH], solver, failed)
+                _resolve(tasks[first : first + _BATCH], solver, tolerance, failed)
     return _report(composed, subject.announcement.leader_objective, tolerance, seconds, choose(solver).name)
 
 
@@ -83,12 +84,16 @@ class _Composed:
     target: list[float]
     cost: Any
     rows: list[Any]
+    constants: list[tuple[float, float | None, float | None]]
+    """Rows that its deviations do not move: (level, lower, upper)."""
     variables: list[Any]
     certificate: str = "unknown"
     note: str = ""
     best: list[float] = field(default_factory=list)
     best_cost: float = math.inf
     plan_cost: float = math.nan
+    scale: float = 1.0
+    """How fast the cost changes near the plan, at least 1: what a regret is small against."""
 
     def prove(self, certify: str) -> None:
         """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if a proof is asked for."""
@@ -114,13 +119,16 @@ class _Composed:
         return cost if math.isfinite(cost) else math.inf
 
     def violation(self) -> float:
-        """Largest relative violation of the rows at the variables' current values."""
+        """Largest relative violation of rows and bounds at the variables' current values."""
+        held = [(pyo.value(row.body), pyo.value(row.lower), pyo.value(row.upper)) for row in self.rows]
+        held += self.constants
+        held += [(var.value, var.lb, var.ub) for var in self.variables]
         worst = 0.0
-        for row in self.rows:
-            body, lower, upper = pyo.value(row.body), pyo.value(row.lower), pyo.value(row.upper)
-            for gap, bound in ((body - (upper or 0.0), upper), ((lower or 0.0) - body, lower)):
-                if bound is not None:
-                    worst = max(worst, gap / max(1.0, abs(bound)))
+        for level, lower, upper in held:
+            if upper is not None:
+                worst = max(worst, (level - upper) / max(1.0, abs(upper)))
+            if lower is not None:
+                worst = max(worst, (lower - level) / max(1.0, abs(lower)))
         return worst
 
     def offer(self, point: Sequence[float], cost: float) -> None:
@@ -177,10 +185,16 @@ class _Composer:
         self.table.update(changed)
         assert follower.objective is not None
         cost = self.visitor.walk_expression(follower.objective.expr)
-        rows = [_row(self.visitor.walk_expression(c.body), c.lb, c.ub) for c in follower.constraints]
+        rows, constants = [], []
+        for constraint in follower.constraints:
+            body, lower, upper = self.visitor.walk_expression(constraint.body), constraint.lb, constraint.ub
+            if all(var.fixed for var in variables_in(body)):
+                constants.append((float(pyo.value(body)), lower, upper))
+            else:
+                rows.append(_row(body, lower, upper))
         self.table.update((key, self.plan[key]) for key in changed)
         names = [self.names[id(v)] for v in own]
-        return _Composed(follower, names, target, follower.sign * cost, rows, copies)
+        return _Composed(follower, names, target, follower.sign * cost, rows, constants, copies)
 
 
 def _row(body: Any, lower: float | None, upper: float | None) -> Any:
@@ -198,7 +212,8 @@ class _Moves:
         self._tables = [(responses.moves.tocsc(), [id(v) for v in responses.variables])]
         if announced.gain is not None:
             by_name = game.variables_by_name
-            self._tables.append((announced.gain, [id(by_name[n]) for n in announced.leader]))
+            gain = announced.gain[:, game.positions(announced.signals)]
+            self._tables.append((gain, [id(by_name[n]) for n in announced.leader]))
 
     def of(self, columns: range) -> dict[int, list[tuple[int, float]]]:
         """id(Var) → [(action number, rate)] for the actions of one follower."""
@@ -260,11 +275,12 @@ def _random_point(problem: _Composed, random: np.random.Generator) -> list[float
     return point
 
 
-def _resolve(tasks: list[_Task], solver: str, failed: list[_Task]) -> None:
-    """Solve the tasks as one separable problem; halve it when it fails, solve alone what is not stationary."""
+def _resolve(tasks: list[_Task], solver: str, tolerance: float, failed: list[_Task]) -> None:
+    """Solve the tasks as one separable problem; halve it when it fails, solve alone what is not proved."""
     if len(failed) >= _PATIENCE:
         for task in tasks:
-            task.problem.give_up(f"not re-solved, because {len(failed)} re-solves before it failed")
+            if task.first:
+                task.problem.give_up(f"not re-solved, because {len(failed)} re-solves before it failed")
         return
     together = len(tasks) > 1
     separable = _Separable(tasks)
@@ -273,20 +289,20 @@ def _resolve(tasks: list[_Task], solver: str, failed: list[_Task]) -> None:
     if solution is None or solution.x is None or not solution.termination.solved:
         if together:
             middle = len(tasks) // 2
-            _resolve(tasks[:middle], solver, failed)
-            _resolve(tasks[middle:], solver, failed)
+            _resolve(tasks[:middle], solver, tolerance, failed)
+            _resolve(tasks[middle:], solver, tolerance, failed)
         else:
-            failed.append(tasks[0])
+            failed += tasks if tasks[0].first else []
             _fail(tasks[0], solution, separable.trouble)
         return
-    doubtful = separable.doubtful(solution)
+    doubtful = separable.doubtful(solution, tolerance)
     for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
         if number not in doubtful:
             task.problem.offer(point, task.problem.cost_at(point))
         elif together:
-            _resolve([task], solver, failed)
+            _resolve([task], solver, tolerance, failed)
         elif task.first:
-            task.problem.give_up(f"its re-solve is off by {doubtful[number]:.1e}")
+            task.problem.give_up(f"its re-solve is not proved: {doubtful[number]}")
 
 
 def _fail(task: _Task, solution: Solution | None, trouble: str) -> None:
@@ -354,26 +370,49 @@ class _Separable:
         for task, own in zip(self.tasks, self.owned, strict=True):
             yield [found.get(id(v), s) for v, s in zip(own, task.start, strict=True)]
 
-    def doubtful(self, solution: Solution) -> dict[int, float]:
-        """Task number → KKT residual, relative to its own gradient, where it is too large.
+    def doubtful(self, solution: Solution, tolerance: float) -> dict[int, str]:
+        """Task number → what is wrong with its answer: infeasible, or (if convex) not proved optimal.
 
-        A scaling common to all tasks can hide one that has not converged.
+        The proof is the duality gap at the answer, each task's own: a scaling common to all could hide one that has
+        not converged, and "solved" is only the solver's word.
         """
         program = self.program
         assert program is not None
         assert solution.x is not None
-        residuals = program.residuals(solution.x, solution.duals)
+        duals = program.recovered_duals(solution.x) if solution.duals is None else solution.duals
+        residuals = program.residuals(solution.x, duals)
+        by_variable, by_row = program.proved_gaps(solution.x, duals, TOLERANCES.trust)
         owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
         owners = np.array([owner[id(v)] for v in program.variables], dtype=int)
         row_owners = np.array(self._row_owners, dtype=int)[program.rows]
-        scale, worst = np.ones(len(self.tasks)), np.zeros(len(self.tasks))
+        gap, outside = np.zeros(len(self.tasks)), np.zeros(len(self.tasks))
+        np.add.at(gap, owners, by_variable)
+        np.add.at(gap, row_owners, by_row)
+        np.maximum.at(outside, row_owners, residuals.outside_rows)
+        np.maximum.at(outside, owners, residuals.outside_bounds)
+        scales = self._scales(owners)
+        wrong: dict[int, str] = {}
+        for number, task in enumerate(self.tasks):
+            if task.first:
+                task.problem.scale = float(scales[number])
+            if outside[number] > TOLERANCES.feasibility:
+                wrong[number] = f"it violates its constraints by {outside[number]:.1e}"
+            elif task.problem.certificate == "convex" and not gap[number] <= tolerance * scales[number]:
+                wrong[number] = f"up to {gap[number]:.1e} could still be gained"
+        return wrong
+
+    def _scales(self, owners: Array) -> Array:
+        """Per task the largest slope of its cost a little away from its start, at least 1."""
+        program = self.program
+        assert program is not None
+        lower, upper = program.bounds
         start = np.array([v.value for v in program.variables], dtype=float)
-        slopes = np.abs(np.asarray(program.problem.gradient(start)))
-        np.maximum.at(scale, owners, np.where(np.isfinite(slopes), slopes, 1.0))
-        np.maximum.at(worst, owners, np.nan_to_num(residuals.by_variable))
-        np.maximum.at(worst, row_owners, residuals.by_row)
-        worst /= scale
-        return {int(k): float(worst[k]) for k in np.flatnonzero(worst > TOLERANCES.stationarity)}
+        step = TOLERANCES.nearby * np.maximum(1.0, np.abs(start))
+        away = np.where(start + step <= upper, start + step, np.maximum(start - step, lower))
+        slopes = np.abs(np.asarray(program.problem.gradient(away)))
+        scales = np.ones(len(self.tasks))
+        np.maximum.at(scales, owners, np.where(np.isfinite(slopes), slopes, 1.0))
+        return scales
 
 
 def _report(
@@ -386,6 +425,8 @@ def _report(
     names = [c.follower.name for c in composed]
     regrets, responses = [], {}
     for problem in composed:
+        if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
+            problem.give_up("its re-solve ended where its objective has no value")
         known = problem.certificate != "unknown"
         regrets.append(max(0.0, problem.plan_cost - problem.best_cost) if known else math.nan)
         better = problem.best_cost < problem.plan_cost
@@ -401,6 +442,7 @@ def _report(
             dtype=float,
             name="objective",
         ),
+        scale=pd.Series([c.scale for c in composed], index=names, dtype=float, name="scale"),
         leader_objective=leader_objective,
         tolerance=tolerance,
         note=pd.Series([c.note for c in composed], index=names, dtype=object, name="note"),

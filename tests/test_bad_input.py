@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import snapshot
@@ -586,9 +587,13 @@ ARGUMENTS: dict[str, tuple[Call, tuple[str, ...]]] = {
     "free, unknown": (lambda p: sp.affine_incentive(p, free=["nope"]), ("nope: ", "no component of that name")),
     "free, no Var": (lambda p: sp.affine_incentive(p, free="miss"), ("miss: ", "expected a Var of the leader")),
     "free, a number": (lambda p: sp.affine_incentive(p, free=3), ("3: ", "expected a Var of the leader")),
+    "free, not even a list": (lambda p: sp.affine_incentive(p, free=None), ("None: ", "expected a Var of the leader")),
     "free, another model": (lambda p: sp.affine_incentive(p, free=roads().toll), ("toll: ", "not a variable")),
     **{
-        f"energy {w!r}": (lambda p, w=w: sp.affine_incentive(p, energy={"toll": w}), ("energy", "toll", "finite number above 0"))
+        f"energy {w!r}": (
+            lambda p, w=w: sp.affine_incentive(p, energy={"toll": w}),
+            ("energy", "toll", "finite number above 0"),
+        )
         for w in (0, -1, NAN, INF, "x", None)
     },
     "energy, unknown": (lambda p: sp.affine_incentive(p, energy={"nope": 1}), ("nope: ", "no component")),
@@ -715,10 +720,23 @@ def priced(m: Any) -> None:
     m.driver.cost.set_value(m.driver.cost.expr + m.price * m.driver.flow)
 
 
+def crowded(m: Any) -> dict[str, Any]:
+    """A population, its mean as an aggregate, a shared Expression, a row of each kind."""
+    m.mean = pyo.Var(initialize=0.25)
+    m.defines = pyo.Constraint(expr=m.mean == m.driver.flow)
+    m.driver.jam = pyo.Expression(expr=m.mean**2)
+    m.driver.cost.set_value(m.driver.cost.expr + m.price * m.driver.flow + 0.1 * m.driver.jam)
+    m.driver.band = pyo.Constraint(expr=(0.05, m.driver.flow, 0.95))
+    m.driver.least = pyo.Constraint(expr=m.driver.flow >= 0.01)
+    m.cap = pyo.Constraint(expr=m.toll + m.weather <= 9)
+    return {"followers": sp.Population(m.driver, 50), "aggregates": m.defines}
+
+
+@pytest.mark.parametrize("edit", [priced, crowded])
 @pytest.mark.parametrize("solver", INSTALLED)
-def test_solving_leaves_the_model_as_it_was(solver: str) -> None:
+def test_solving_leaves_the_model_as_it_was(solver: str, edit: Edit) -> None:
     m = roads()
-    game = game_of(m, priced)
+    game = game_of(m, edit)
     before = snapshot(m)
     report = everything(game, solver)
     game.check()
@@ -870,7 +888,7 @@ def test_a_design_of_offsets_that_fails(monkeypatch: pytest.MonkeyPatch, refused
     refused(m, lambda: sp.affine_incentive(plan, free="price", solver="pounce"), sp.NoIncentive, *words)
 
 
-@pytest.mark.parametrize("nth", range(1, 12))
+@pytest.mark.parametrize("nth", range(1, 9))
 def test_an_interrupt_while_writing(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second start is written from the user's own Vars, with other values in them."""
     m = roads()
@@ -891,7 +909,7 @@ def test_an_interrupt_while_writing(nth: int, monkeypatch: pytest.MonkeyPatch) -
         assert len(calls) == nth
     else:
         assert len(calls) < nth
-        assert nth > 6, "there are that many problems to write"
+        assert nth > 5, "there are that many problems to write"
     assert snapshot(m) == before
 
 
@@ -1034,11 +1052,11 @@ def test_ctrl_c_ends_everything(solver: str, tmp_path: Path) -> None:
         assert bool(started) == (solver in ("pounce", "ipopt"))
         child.send_signal(signal.SIGINT)
         began = time.monotonic()
-        _, errors = child.communicate(timeout=60)
+        _, errors = child.communicate(timeout=90)
     finally:
         child.kill()
         child.wait()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert not any(alive(pid) for pid in started)
     assert list(folder.glob("stackpyomo-*")) == []
     assert child.returncode != 0
@@ -1062,12 +1080,36 @@ def test_a_solver_that_is_killed(long_game: sp.Game, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("solver", [n for n in INSTALLED if registry[n].ipopt_options])
-def test_a_time_limit_is_kept(solver: str, long_game: sp.Game, refused: Any) -> None:
+def test_a_time_limit_is_kept_and_said(solver: str, long_game: sp.Game) -> None:
+    """Whatever point it ended at meets all constraints (there are none): a plan, but of no proved quality."""
+    before = snapshot(long_game.model)
     began = time.monotonic()
-    call = lambda: sp.leader_optimal(long_game, solver=solver, time_limit=0.5)  # noqa: E731
-    error = refused(long_game.model, call, sp.NoPlan, solver, "time limit", "time_limit=")
-    assert error.termination == "time limit"
-    assert time.monotonic() - began < 15
+    plan = sp.leader_optimal(long_game, solver=solver, time_limit=0.5)
+    assert time.monotonic() - began < 20
+    assert (plan.termination, plan.quality) == ("time limit", "feasible")
+    assert [entry["termination"] for entry in plan.log] == ["time limit"]
+    assert math.isnan(plan.epsilon0)
+    assert plan.residuals["stationarity"] > sp.TOLERANCES.stationarity
+    assert snapshot(long_game.model) == before
+
+
+@pytest.mark.parametrize("end", [Termination.TIME_LIMIT, Termination.ITERATION_LIMIT])
+def test_a_point_held_at_a_limit(end: Termination, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
+    """Kept if it is feasible, and then called no more than that; no plan if it is not."""
+    m = roads()
+    game = game_of(m, row(lambda m: m.driver.flow >= 0.25))
+    point = {"toll": 0.5, "driver.flow": 0.5}
+
+    def run(program: Any, *_: Any) -> Solution:
+        return Solution(end, "stopped", np.array([point[v.name] for v in program.variables]))
+
+    monkeypatch.setitem(registry, "scip", dataclasses.replace(registry["scip"], run=run, version=lambda: "fake"))
+    plan = sp.leader_optimal(game, solver="scip")
+    assert (plan.termination, plan.quality) == (end.value, "feasible")
+    assert plan.values["driver.flow"] == 0.5
+    point["driver.flow"] = 0.125
+    error = refused(m, lambda: sp.leader_optimal(game, solver="scip"), sp.NoPlan, "scip", end.value, "time_limit=")
+    assert error.termination == end.value
 
 
 def test_no_folder_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ MODULES = [name for name in SOURCES if not name.startswith("__")]
 
 ORDER = [
     "errors",
+    "tolerances",
     "results",
+    "contracts",
     "convexity",
     "checks",
     "games",
@@ -50,7 +52,6 @@ LONG: dict[str, str] = {}
 
 LITERALS = {
     ("convexity", 1e-12): "_NOISE: rounding of a coefficient, below which nothing is proved either way",
-    ("convexity", 1e-9): "curvature(tolerance=): the default of an argument, the same as TOLERANCES.curvature",
     ("verification", 1e-6): "verify(tolerance=): the default of an argument of the contract",
 }
 """Small numbers outside of Tolerances, with the reason."""
