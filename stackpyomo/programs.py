@@ -241,9 +241,10 @@ class Program:
         reach = trust * np.maximum(1.0, np.abs(x))
         down = np.where(np.isfinite(lower), x - lower, reach)
         up = np.where(np.isfinite(upper), upper - x, reach)
-        gains = np.where(reduced > 0, reduced * down, -reduced * up).clip(min=0.0)
-        distance = np.where(duals > 0, body - floor, ceiling - body)
-        lost = np.abs(duals) * np.where(duals == 0.0, 0.0, np.maximum(distance, 0.0))
+        with np.errstate(invalid="ignore"):
+            gains = np.where(reduced > 0, reduced * down, -reduced * up).clip(min=0.0)
+            distance = np.where(duals > 0, body - floor, ceiling - body)
+            lost = np.abs(duals) * np.where(duals == 0.0, 0.0, np.maximum(distance, 0.0))
         return gains, lost
 
     def proved_gap(self, x: Array, duals: Array, trust: float) -> float:
@@ -255,6 +256,9 @@ class Program:
         """Row duals for solvers that give none: least squares on stationarity over active rows and bounds."""
         (lower, upper), (floor, ceiling) = self.bounds, self.row_bounds
         body = np.asarray(self.problem.constraints(x)) if self.problem.m else np.zeros(0)
+        gradient = np.asarray(self.problem.gradient(x))
+        if not (np.isfinite(gradient).all() and np.isfinite(self.jacobian(x).data).all()):
+            return np.full(len(body), math.nan)
         point = np.concatenate([body, x])
         low, high = np.concatenate([floor, lower]), np.concatenate([ceiling, upper])
         near = TOLERANCES.active * np.maximum(1.0, np.abs(point))
@@ -266,7 +270,6 @@ class Program:
         duals = np.zeros(len(point))
         if signed:
             columns, signs = np.array([k for k, _ in signed]), np.array([s for _, s in signed])
-            gradient = np.asarray(self.problem.gradient(x))
             parts = least_nonnegative(normals[:, columns] * signs[np.newaxis, :], gradient)
             np.add.at(duals, columns, signs * parts)
         return duals[: len(body)]
@@ -343,10 +346,10 @@ def _finite(bounds: Array) -> Array:
 def _pushed(force: Array, point: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Split |force| into (stationarity, complementarity) by the distance to the bound it pushes against."""
     size = np.abs(force)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # where nothing is finite, the residual is NaN
         distance = np.abs(np.where(force > 0, point - lower, upper - point))
-    near = distance < 1.0
-    return np.where(near, 0.0, size), np.where(near, size * np.where(near, distance, 0.0), 0.0)
+        near = distance < 1.0
+        return np.where(near, 0.0, size), np.where(near, size * np.where(near, distance, 0.0), 0.0)
 
 
 @contextmanager

@@ -72,6 +72,7 @@ def stranger(tmp_path: Path) -> Run:
             env=own_environment(folder) | environment,
             capture_output=True,
             encoding="utf-8",
+            errors="replace",
             timeout=120,
             check=False,
         )
@@ -235,6 +236,25 @@ def test_free_and_multipliers_from_file_and_command(run: Run, write: Any) -> Non
         rule = strict(result.out)["incentive"]
         assert rule["offset"]["price"] == pytest.approx(0.8, abs=1e-5)
         assert rule["norm"] == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_our_letters(encoding: str, stranger: Run) -> None:
+    """A minus sign or ‖ that the terminal cannot show is not a traceback, nor "not verified"."""
+    result = stranger("solve", MODELS / "two_roads.py", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert (result.code, result.err) == (0, "")
+    assert "verified: largest regret" in result.out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk(run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("toll.py", game())
+    one_message(run("solve", path, "--json", "/dev/full"), ("/dev/full", "cannot be written", "No space left"))
+    one_message(run("solve", path, "--report", "/dev/full"), ("/dev/full", "cannot be written", "No space left"))
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        one_message(run("solve", path, "--json", "-"), ("No space left",))
+        full.detach()
 
 
 @pytest.mark.parametrize("edit", ['print("building")', "m.toll.set_value(7.0)"], ids=["prints", "makes Pyomo warn"])

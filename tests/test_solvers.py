@@ -492,7 +492,7 @@ def limited() -> sp.Game:
 
 
 SAVED = f'{RUN}\ncp "$sol" "$sol.full"\n'
-SHORT = """sed -e '11s/2/1/' -e '$!N;/\\nobjno/!P;D' "$sol.full" > "$sol"\n"""
+SHORT = """sed -e '10,11s/2/1/' -e '$!N;/\\nobjno/!P;D' "$sol.full" > "$sol"\n"""
 NAN = """awk 'NR > 1 {print /^objno/ ? "nan" : last} {last = $0} END {print}' "$sol.full" > "$sol"\n"""
 BAD_ANSWERS: dict[str, tuple[str, str]] = {
     "kills itself": ("kill -9 $$", "killed"),
@@ -513,7 +513,7 @@ BAD_ANSWERS: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("make", [toll_game, limited])
 def test_the_answers_are_cut_where_they_should_be(make: Callable[[], sp.Game], fake_ipopt: Fake) -> None:
-    """What the cases below count on: line 11 says how many values follow, the last of them before the code."""
+    """What the cases below count on: lines 10 and 11 say how many values follow, the last of them before the code."""
     keep = 'test -e "$(dirname "$0")/nan" || cp'  # what is asked after a failure is another problem
     save = [f'{keep} "{text}" "$(dirname "$0")/{name}"\n' for text, name in (("$sol.full", "full"), ("$sol", "short"))]
     script = fake_ipopt(SAVED + SHORT + "".join(save) + NAN + f'{keep} "$sol" "$(dirname "$0")/nan"')
@@ -521,8 +521,8 @@ def test_the_answers_are_cut_where_they_should_be(make: Callable[[], sp.Game], f
         sp.leader_optimal(make(), solver="ipopt")
     full, short, nan = ((script.parent / name).read_text().splitlines() for name in ("full", "short", "nan"))
     code = next(i for i, line in enumerate(full) if line.startswith("objno"))
-    assert full[10] == "2"
-    assert short == [*full[:10], "1", *full[11 : code - 1], *full[code:]]
+    assert full[9:11] == ["2", "2"]
+    assert short == [*full[:9], "1", "1", *full[11 : code - 1], *full[code:]]
     assert nan == [*full[: code - 1], "nan", *full[code:]]
 
 
