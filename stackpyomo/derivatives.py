@@ -61,14 +61,12 @@ class FollowerRows:
         self.constraint_owners = np.repeat(np.arange(len(self.followers)), [len(f.constraints) for f in self.followers])
         expressions: list[Any] = [f.objective.expr for f in self.followers if f.objective is not None]
         expressions += [c.body for c in self.constraints]
-        # Every row has a slack of its own, so that the writer drops none (a Param that is 0 may leave nothing else).
+        # A slack stands in every row, so that the writer drops none (a Param that is 0 may leave nothing else).
         # expr − slack = 0 puts minus the constant part of expr on the right: expr = row − right-hand side at slack 0.
-        self._slacks = pyo.ConcreteModel(name="slacks")
-        self._slacks.slack = pyo.Var(range(len(expressions)))
+        self._holder = pyo.ConcreteModel(name="slack")
+        self._holder.slack = slack = pyo.Var()
         try:
-            self._program = Program(
-                0.0, [e == self._slacks.slack[i] for i, e in enumerate(expressions)], seconds=self.seconds
-            )
+            self._program = Program(0.0, [e == slack for e in expressions], seconds=self.seconds)
         except BadRow as bad:
             raise InvalidGame(f"{self._component(bad.row or 0)}: {bad.reason}") from None
         self._count = len(expressions)

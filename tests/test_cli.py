@@ -247,14 +247,16 @@ def test_a_terminal_without_our_letters(encoding: str, stranger: Run) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk(run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(run: Run, write: Any, tmp_path: Path) -> None:
     path = write("toll.py", game())
     one_message(run("solve", path, "--json", "/dev/full"), ("/dev/full", "cannot be written", "No space left"))
     one_message(run("solve", path, "--report", "/dev/full"), ("/dev/full", "cannot be written", "No space left"))
-    with open("/dev/full", "w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        one_message(run("solve", path, "--json", "-"), ("No space left",))
-        full.detach()
+    command = [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--json", "-"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command, env=own_environment(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    one_message(checked(Result(done.returncode, "", done.stderr)), ("No space left",))
 
 
 @pytest.mark.parametrize("edit", ['print("building")', "m.toll.set_value(7.0)"], ids=["prints", "makes Pyomo warn"])
