@@ -676,6 +676,17 @@ def test_a_plan_read_for_another_game_is_refused(entry: Callable[[sp.Plan], Any]
     refused(m, lambda: entry(sp.Plan.from_json(plan.to_json(), game)), sp.InvalidGame, "driver.speed")
 
 
+@pytest.mark.parametrize("entry", [sp.verify, sp.affine_incentive])
+def test_a_variable_fixed_elsewhere_after_the_plan_is_noticed(entry: Callable[[sp.Plan], Any], refused: Any) -> None:
+    """Nothing said at flow = 0.2 is about a plan at flow = 0.6."""
+    m = roads()
+    plan = sp.leader_optimal(game_of(m))
+    m.driver.flow.fix(0.2)
+    refused(m, lambda: entry(plan), sp.InvalidGame, "driver.flow", "fixed", "0.2")
+    m.driver.flow.fix(plan.value(m.driver.flow))
+    entry(plan)
+
+
 USES: dict[str, Callable[[sp.Plan, str], Any]] = {
     "leader_optimal": lambda plan, name: sp.leader_optimal(plan.attached(), solver=name),
     "affine_incentive": lambda plan, name: sp.affine_incentive(plan, solver=name),

@@ -316,6 +316,23 @@ def test_a_multiplier_is_the_derivative_of_the_optimal_value(
     assert set(plan.multipliers) == {"driver.row", "idle"}
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1e6, 1e8])
+@pytest.mark.parametrize("name", [n for n in registry if "QP" in registry[n].classes])
+def test_units_do_not_matter(name: str, unit: float, ready: Callable[[str], str]) -> None:
+    """The driver counts in euros, in thousands or in cents: the same toll, the same verdict."""
+    solver = ready(name)
+    m = toll_game().model
+    m.driver.cost.set_value(unit * m.driver.cost.expr)
+    plan = sp.leader_optimal(sp.Game(m, m.driver), solver=solver)
+    rule = sp.affine_incentive(plan, solver=solver)
+    assert rule.gain.loc["toll", "driver.flow"] == pytest.approx(4 / 3, abs=1e-4)
+    report = sp.verify(rule, solver=solver)
+    assert report.ok, report.note["driver"]
+    constant = sp.verify(plan, solver=solver)
+    assert not constant.ok
+    assert constant.regret["driver"] == pytest.approx(0.16 * unit, rel=1e-3)
+
+
 # --- residuals and proved gaps, recomputed by hand ------------------------------------------------------------------
 
 quick = settings(
@@ -538,6 +555,30 @@ def test_answers_that_are_none(case: str, make: Callable[[], sp.Game], fake_ipop
     assert "Try another solver=" in str(caught.value)
     if case == "an exit code":
         assert "licence expired" in str(caught.value)
+
+
+CODES = [
+    (0, "Optimal Solution Found", T.CONVERGED),
+    (100, "Solved To Acceptable Level.", T.CONVERGED),  # as cyipopt's status 1: the residuals say how good it is
+    (200, "Converged to a locally infeasible point.", T.INFEASIBLE),
+    (300, "Iterates diverging; problem might be unbounded.", T.UNBOUNDED),
+    (400, "Maximum Number of Iterations Exceeded.", T.ITERATION_LIMIT),
+    (401, "Maximum CPU Time Exceeded.", T.TIME_LIMIT),
+    (500, "Search Direction becomes Too Small.", T.FAILED),
+    (501, "Invalid number in NLP function or derivative detected.", T.FAILED),
+]
+"""What Ipopt's AMPL executable writes, from its AmplTNLP."""
+
+
+@pytest.mark.parametrize(("code", "message", "wanted"), CODES)
+def test_what_ipopt_says(code: int, message: str, wanted: Termination, fake_ipopt: Fake) -> None:
+    edit = f"sed -e '1s/.*/Ipopt 3.14.16: {message}/' -e 's/^objno 0 0/objno 0 {code}/' \"$sol.full\" > \"$sol\""
+    fake_ipopt(SAVED + edit)
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 5), initialize=1.0)
+    solution = solve(Program((m.x - 3) ** 2), "ipopt")
+    assert solution.termination is wanted
+    assert message in solution.message
 
 
 @pytest.mark.parametrize("text", ["no program", "#!/no/such/interpreter\n"])
