@@ -7,8 +7,10 @@ standard error.
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -49,7 +51,19 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the ``stackpyomo`` command."""
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our letters
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _complain(InvalidGame(f"standard output cannot be written ({error.strerror})."))
+        sys.stderr.flush()
+        os._exit(1 if isinstance(error, BrokenPipeError) else 2)  # at a normal exit Python would try again
 
 
 @contextmanager

@@ -334,6 +334,14 @@ class Game:
             values[name] = float(number)
         return values
 
+    def require_fixed_as(self, values: Mapping[str, float]) -> None:
+        """Raise :class:`InvalidGame` if a Var is fixed elsewhere than in the plan, of which nothing then holds."""
+        for name, var in self.variables_by_name.items():
+            if var.fixed and abs(var.value - values[name]) > TOLERANCES.active * max(1.0, abs(var.value)):
+                raise InvalidGame(
+                    f"{name}: fixed at {var.value:g} now, {values[name]:g} in the plan. Unfix it, or plan anew."
+                )
+
     def objective_value(self, player: Player) -> float:
         """The player's objective at the model's current values, in the sense the user wrote."""
         if player.objective is None:

@@ -236,8 +236,7 @@ def _read_sol(program: Program, path: Path, output: str) -> Solution:
             return Solution(Termination.FAILED, "its answer holds numbers that are not finite")
     except (AssertionError, IndexError, SolverError, ValueError) as error:
         return Solution(Termination.FAILED, f"its answer cannot be read ({error})")
-    message = (data.message or "").strip().splitlines()
-    said = message[-1] if message else ""
+    said = (data.message or "").strip().rpartition("\n")[2]
     iterations = re.search(r"Number of Iterations\.*:\s*(\d+)", output)
     return Solution(
         _sol_termination(data.solve_code, said),
@@ -252,9 +251,12 @@ def _sol_termination(code: int | None, message: str) -> Termination:
     """AMPL's solve codes by hundreds."""
     if code is None:
         return Termination.FAILED
+    said = message.lower()
     if 400 <= code < 500:
-        timed = re.search("time", message, re.IGNORECASE)
-        return Termination.TIME_LIMIT if timed else Termination.ITERATION_LIMIT
+        known = {"time": Termination.TIME_LIMIT, "searchdirection": Termination.FAILED}
+        return next((why for word, why in known.items() if word in said), Termination.ITERATION_LIMIT)
+    if "acceptable" in said:
+        return Termination.CONVERGED
     hundreds = {0: Termination.CONVERGED, 2: Termination.INFEASIBLE, 3: Termination.UNBOUNDED}
     return hundreds.get(code // 100, Termination.FAILED)
 

@@ -62,6 +62,7 @@ def verify(
     seconds: dict[str, float] = {}
     with undisturbed():
         require(game, leader_objective=False)
+        game.require_fixed_as(subject.announcement.values)
         with timed(seconds, "compose"):
             composed = list(_composed(game, subject.announcement))
         with timed(seconds, "certify"):
@@ -286,6 +287,9 @@ def _resolve(tasks: list[_Task], solver: str, tolerance: float, failed: list[_Ta
     separable = _Separable(tasks)
     options = _TOGETHER if together and choose(solver).ipopt_options else {}
     solution = separable.solve(solver, options)
+    if not together and solution is not None and solution.termination is Termination.FAILED:
+        separable = _Separable(tasks, scaled=True)
+        solution = separable.solve(solver, options)
     if solution is None or solution.x is None or not solution.termination.solved:
         if together:
             middle = len(tasks) // 2
@@ -318,7 +322,7 @@ def _fail(task: _Task, solution: Solution | None, trouble: str) -> None:
 class _Separable:
     """min Σ cost over all tasks: nobody's variables meet anybody else's."""
 
-    def __init__(self, tasks: list[_Task]) -> None:
+    def __init__(self, tasks: list[_Task], *, scaled: bool = False) -> None:
         self.tasks = tasks
         self._copies = pyo.ConcreteModel(name="copies")
         self._copies.own = pyo.VarList()
@@ -339,8 +343,13 @@ class _Separable:
             self._row_owners += [number] * len(constraints)
         self.program: Program | None = None
         self.trouble = ""
+        self.unit = 1.0
+        """What the cost is divided by in the program."""
         try:
             self.program = Program(pyo.quicksum(costs), rows)
+            if scaled:  # a single task whose cost is too steep for the solver's own scaling
+                self.unit = float(self._scales(np.zeros(len(self.program.variables), dtype=int))[0])
+                self.program = Program(costs[0] / self.unit, rows)
         except BadRow as bad:
             self.trouble = bad.reason
 
@@ -390,7 +399,8 @@ class _Separable:
         np.add.at(gap, row_owners, by_row)
         np.maximum.at(outside, row_owners, residuals.outside_rows)
         np.maximum.at(outside, owners, residuals.outside_bounds)
-        scales = self._scales(owners)
+        scales = self.unit * self._scales(owners) if self.unit > 1.0 else self._scales(owners)
+        gap *= self.unit
         wrong: dict[int, str] = {}
         for number, task in enumerate(self.tasks):
             if task.first:
@@ -413,7 +423,7 @@ class _Separable:
         for point in (answer, start):
             costs.append(float(program.problem.objective(point)))
             floors.append(costs[-1] - program.proved_gap(point, program.recovered_duals(point), TOLERANCES.trust))
-        return float(np.min(costs) - np.nanmax(floors)) if np.isfinite(floors).any() else math.inf
+        return self.unit * float(np.min(costs) - np.nanmax(floors)) if np.isfinite(floors).any() else math.inf
 
     def _scales(self, owners: Array) -> Array:
         """Per task the largest slope of its cost a little away from its start, at least 1."""

@@ -44,7 +44,7 @@ ORDER = [
 BACKWARD = {("games", "gamefiles", "Game.write")}
 """The one import to the right, inside one function: reading a game file needs Game."""
 
-UNTOLD = ["plans", "incentives", "derivatives", "multipliers", "offsets", "conditions", "complementarity"]
+UNTOLD = ["plans", "incentives", "contracts", "derivatives", "multipliers", "offsets", "conditions", "complementarity"]
 """What verification must not know, so that a wrong derivation cannot certify itself."""
 
 LONG: dict[str, str] = {}
