@@ -27,6 +27,7 @@ __all__ = ["findings", "require", "require_positive", "require_whole", "variable
 
 def findings(game: Game) -> list[Finding]:
     """Errors, or else what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""
+    game.rescan()
     errors = _errors(game)
     if errors:
         return errors
@@ -42,6 +43,7 @@ def findings(game: Game) -> list[Finding]:
 
 def require(game: Game, *, leader_objective: bool = True) -> None:
     """Raise :class:`InvalidGame` with the first error (and how many more there are), if there is one."""
+    game.rescan()
     found = _errors(game)
     if leader_objective and game.leader.objective is None:
         found.insert(0, _leader_objective(game))
@@ -74,7 +76,7 @@ def _leader_objective(game: Game) -> Finding:
             "Keep one.",
         )
     return _error(
-        game.model.name,
+        game.name,
         "the leader has no active objective.",
         "Add one Objective to the model, outside every follower's Block.",
     )

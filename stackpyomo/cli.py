@@ -36,7 +36,7 @@ from .incentives import affine_incentive
 from .plans import leader_optimal
 from .programs import Program
 from .reports import page, show
-from .results import Plan, Report
+from .results import Finding, Plan, Report
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .verification import verify
@@ -104,7 +104,8 @@ def solve(
     game: Annotated[Path, typer.Argument(help="A JSON game file, or a Python file with build().")],
     solver: Annotated[str, typer.Option(help="auto, pounce, ipopt, cyipopt, highs, scip, …")] = "auto",
     free: Annotated[
-        list[str] | None, typer.Option(help="Leader variable whose on-path value may be re-chosen.")
+        list[str] | None,
+        typer.Option(help="Leader variable whose on-path value may be re-chosen; may be repeated."),
     ] = None,
     multipliers: Annotated[str, typer.Option(help="zero, or free: lean on the followers' own constraints.")] = "zero",
     parameter: Annotated[
@@ -124,7 +125,8 @@ def solve(
         plan = leader_optimal(loaded, solver=solver, starts=starts, time_limit=time_limit)
         rule, refused = _incentive(plan, free if free else settings.get("FREE", ()), multipliers, solver, settings)
         report = verify(rule if rule is not None else plan, solver=solver)
-    _deliver(loaded, plan, rule, refused, report, settings, json_to, report_to)
+        doubts = [finding for finding in loaded.check() if finding.severity != "info"]
+    _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to, report_to)
     raise typer.Exit(0 if rule is not None and report.ok else 1)
 
 
@@ -153,6 +155,7 @@ def _incentive(
 
 def _deliver(
     game: Game,
+    doubts: list[Finding],
     plan: Plan,
     rule: Incentive | None,
     refused: NoIncentive | None,
@@ -167,6 +170,7 @@ def _deliver(
     document = {
         "game": game.name,
         "version": __version__,
+        "findings": [str(finding) for finding in doubts],
         "plan": plan.as_dict(),
         "incentive": None if rule is None else rule.as_dict(),
         "no_incentive": None if refused is None else {"message": str(refused), "reasons": refused.reasons},
@@ -182,6 +186,8 @@ def _deliver(
         print(json.dumps(document, indent=2))
     else:
         show(Console(), plan, rule, report)
+        for finding in doubts:
+            print(f"note: {finding}")
 
 
 def _plain(value: Any) -> Any:

@@ -12,8 +12,21 @@ import pandas as pd
 from pyomo.common.collections import ComponentMap
 from scipy import sparse
 
+from .checks import variables_in
 from .errors import InvalidGame
-from .results import SHOWN, Announcement, Array, Plan, floats, json_number, json_numbers, listed, readable, real
+from .results import (
+    SHOWN,
+    Announcement,
+    Array,
+    Plan,
+    floats,
+    json_number,
+    json_numbers,
+    listed,
+    readable,
+    real,
+    shown,
+)
 from .tolerances import TOLERANCES
 
 if TYPE_CHECKING:
@@ -22,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Incentive"]
 
 
-@dataclass
+@dataclass(eq=False)
 class Incentive:
     """The affine strategy u0 = offset + Q (u − target) that makes the plan every follower's best response.
 
@@ -151,7 +164,8 @@ class Incentive:
     def excursions(self) -> dict[str, tuple[float, float]]:
         """Leader variables the strategy takes beyond their bounds for some deviation of one follower within its box.
 
-        {name: (lowest, highest) announced}. The announced strategy is played as it is, bounds notwithstanding.
+        {name: (lowest, highest) announced}. The followers' own constraints are not considered, and the announced
+        strategy is played as it is, bounds notwithstanding.
         """
         game = self.attached()
         owners = np.empty(len(self.signals), dtype=int)
@@ -174,6 +188,18 @@ class Incentive:
                 found[name] = (low, high)
         return found
 
+    @property
+    def loose_constraints(self) -> list[str]:
+        """Constraints of the leader that need not hold any more when somebody deviates from the plan."""
+        game = self.attached()
+        moved = {self.leader[i] for i in np.unique(self.matrix.tocoo().row)}
+        defining = {id(c) for c in game.aggregates}
+        return [
+            c.name
+            for c in game.leader.constraints
+            if id(c) not in defining and any(game.names.get(id(v)) in moved for v in variables_in(c.body))
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """The incentive as JSON-ready Python objects; the gain as (leader, signal, value) triplets."""
         entries = self.matrix.tocoo()
@@ -194,6 +220,7 @@ class Incentive:
             "energy": json_number(self.energy),
             "weights": json_numbers(self.weights),
             "multipliers": json_numbers(self.multipliers),
+            "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
             "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
         }
 
@@ -242,7 +269,7 @@ class Incentive:
                 if gain != 0.0
             ]
             more = [f"… {len(terms) - 6} more"] if len(terms) > 6 else []
-            lines.append(" ".join([f"  {name} = {self.offset[name]:.6g}", *terms[:6], *more]))
+            lines.append(" ".join([f"  {name} = {shown(self.offset[name], 6)}", *terms[:6], *more]))
         if len(self.leader) > SHOWN:
             lines.append(f"  … {len(self.leader) - SHOWN} more in .offset and .gain")
         lines.append("A follower who does its part faces the first numbers; each unit it deviates moves them as shown.")
@@ -251,7 +278,11 @@ class Incentive:
             lines.append("A population's action stands for one member's.")
         beyond = {} if game is None else self.excursions
         lines += [
-            f"Beware: {name} leaves its bounds for some deviations (from {low:.6g} to {high:.6g})."
+            f"Beware: {name} leaves its bounds for some deviations within the followers' bounds "
+            f"(from {low:.6g} to {high:.6g})."
             for name, (low, high) in list(beyond.items())[:SHOWN]
         ]
+        loose = [] if game is None else self.loose_constraints
+        if loose:
+            lines.append(f"Beware: off the plan the leader's own constraints need not hold: {listed(loose)}.")
         return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Games: a leader's Pyomo model and the Blocks in it that are selfish followers.
 
-A Game only points into the user's model. Structure (which components exist, who owns them) is read when the Game is
-made; values, bounds, Params, ``fixed`` and ``active`` flags are read when they are used.
+A Game only points into the user's model. What it holds is read anew for every plan, incentive and verification:
+components, values, bounds, Params, ``fixed`` and ``active`` flags.
 """
 
 from __future__ import annotations
@@ -140,21 +140,27 @@ class Game:
                 "call model.create_instance() on an AbstractModel first."
             )
         self.model = model
-        self.name = name or model.name
+        self.name = name or ("the model" if model.name == "unknown" else model.name)
         self.metadata: dict[str, Any] = {}
-        populations = list(_populations(followers))
-        if not populations:
+        self._populations = list(_populations(followers))
+        if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
-        roots = {id(p.block) for p in populations}
+        self.rescan()
+        self.aggregates = self._equalities(aggregates)
+
+    def rescan(self) -> None:
+        """Read again which components the model has; every plan, incentive and verification does this first."""
+        roots = {id(p.block) for p in self._populations}
         self.followers: dict[str, Follower] = {}
-        for population in populations:
+        for population in self._populations:
             follower = self._follower(population, roots)
             if follower.name in self.followers:
                 raise InvalidGame(f"{follower.name}: this follower is given twice.")
             self.followers[follower.name] = follower
         self.leader = Leader("leader")
-        _collect(model, self.leader, roots)
-        self.aggregates = self._equalities(aggregates)
+        _collect(self.model, self.leader, roots)
+        for cached in ("variables_by_name", "names", "owners"):
+            self.__dict__.pop(cached, None)
 
     def _follower(self, population: Population, roots: set[int]) -> Follower:
         block = population.block
@@ -237,9 +243,12 @@ class Game:
         """The model's component of that name; raises :class:`InvalidGame` if there is none."""
         found = self.variables_by_name.get(name)
         if found is None:
-            found = self.model.find_component(name)
+            try:
+                found = self.model.find_component(name)
+            except Exception:  # Pyomo's parser of names knows several
+                found = None
         if found is None:
-            raise InvalidGame(f"{name}: the model {self.name!r} has no component of that name.")
+            raise InvalidGame(f"{name}: {self.name} has no component of that name.")
         return found
 
     def aggregate_variables(self) -> list[VarData]:
@@ -356,6 +365,7 @@ class Game:
 
     def violation(self) -> float:
         """The largest violation of any bound or active constraint at the model's current values."""
+        self.current_values()
         players = (self.leader, *self.followers.values())
         gaps = [0.0]
         for player in players:

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .contracts import Incentive
-from .results import Plan, Report, html_page
+from .results import Plan, Report, html_page, shown
+from .tolerances import TOLERANCES
 
 __all__ = ["page", "show"]
 
@@ -21,8 +22,8 @@ _SHOWN = 30
 def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -> None:
     """Print plan, contract and report."""
     proof = "" if math.isnan(plan.epsilon0) else f", within {plan.epsilon0:.1e} of the optimum"
-    console.print(Text(f"Plan: leader's objective {plan.leader_objective:.8g} ({plan.quality}{proof})"))
-    console.print(_plan_table(plan))
+    console.print(Text(f"Plan: leader's objective {shown(plan.leader_objective, 8)} ({plan.quality}{proof})"))
+    console.print(_plan_table(plan, rule))
     if rule is not None:
         console.print(Text(f"{rule}\n"))
     console.print(Text(f"Every follower re-solved ({report.solver}):"))
@@ -30,11 +31,16 @@ def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -
     console.print(Text(report.verdict, style="bold green" if report.ok else "bold red"))
 
 
-def _plan_table(plan: Plan) -> Table:
+def _plan_table(plan: Plan, rule: Incentive | None) -> Table:
+    offset = {} if rule is None else rule.offset
     table = Table("variable", "value")
     table.columns[1].justify = "right"
     for name, value in list(plan.values.items())[:_SHOWN]:
-        table.add_row(Text(name), f"{value:.8g}")
+        chosen = offset.get(name, value)
+        again = (
+            f" (chosen with the incentive, {shown(value, 8)} before)" if abs(chosen - value) > TOLERANCES.noise else ""
+        )
+        table.add_row(Text(name), shown(chosen, 8) + again)
     if len(plan.values) > _SHOWN:
         table.add_row(f"… {len(plan.values) - _SHOWN} more", "")
     return table

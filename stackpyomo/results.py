@@ -157,7 +157,7 @@ class Plan:
     def attached(self) -> Game:
         """The game this plan belongs to; raises :class:`InvalidGame` if it was read without one."""
         if self.game is None:
-            raise InvalidGame("This plan has no game. Read it with Plan.from_json(text, game).")
+            raise InvalidGame("It was read without its game. Read it with from_json(text, game).")
         strangers = self.values.keys() ^ self.game.variables_by_name.keys()
         if strangers:
             raise InvalidGame(
@@ -206,15 +206,23 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [
-            f"plan: {self.quality} ({self.solver}: {self.termination}), leader's objective {self.leader_objective:.10g}"
+            f"plan: {self.quality} ({self.solver}: {self.termination}), "
+            f"leader's objective {shown(self.leader_objective)}"
         ]
-        lines += [f"  {name} = {value:.10g}" for name, value in head(self.values)]
+        if self.quality == "feasible":
+            lines.append("  (not proved optimal: solver='scip' can prove more, starts=5 can find better)")
+        lines += [f"  {name} = {shown(value)}" for name, value in head(self.values)]
         if len(self.values) > SHOWN:
             lines.append(f"  … {len(self.values) - SHOWN} more in plan.values")
         return "\n".join(lines)
 
 
 SHOWN = 40
+
+
+def shown(value: float, digits: int = 10) -> str:
+    """A number as people read it: what is rounding of a solver is 0."""
+    return f"{0.0 if abs(value) <= TOLERANCES.noise else value:.{digits}g}"
 
 
 def head(values: Mapping[str, float]) -> Iterator[tuple[str, float]]:
@@ -225,7 +233,7 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
-@dataclass
+@dataclass(eq=False)
 class Report:
     """What every follower could gain by leaving the plan, from one re-solve each.
 
@@ -275,7 +283,12 @@ class Report:
         counts = self.certificate.value_counts()
         evidence = ", ".join(f"{counts[kind]} {kind}" for kind in counts.index)
         head = "verified" if self.ok else "NOT verified"
-        return f"{head}: largest regret {self.epsilon:.3g} over {len(self.regret)} followers ({evidence})"
+        doubtful = self.note[self.certificate == "unknown"]
+        if len(doubtful):
+            first = f"{doubtful.index[0]}: {doubtful.iloc[0]}"
+            return f"{head}: {len(doubtful)} of {len(self.regret)} followers could not be checked ({first})"
+        plural = "" if len(self.regret) == 1 else "s"
+        return f"{head}: largest regret {self.epsilon:.3g} over {len(self.regret)} follower{plural} ({evidence})"
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-ready Python objects."""
@@ -293,6 +306,7 @@ class Report:
                     "regret": json_number(float(self.regret[name])),
                     "certificate": self.certificate[name],
                     "note": self.note[name],
+                    "scale": json_number(float(self.scale[name])),
                     "best_response": json_numbers(self.best_response.get(str(name), {})),
                 }
                 for name in self.regret.index
@@ -302,6 +316,33 @@ class Report:
     def to_json(self) -> str:
         """One JSON document."""
         return json.dumps(self.as_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """The report written by :meth:`to_json`."""
+        with readable("report"):
+            data = json.loads(text)
+            rows = data["followers"]
+            series = {
+                key: pd.Series([real(row[key]) for row in rows.values()], index=list(rows), dtype=float, name=key)
+                for key in ("regret", "objective", "scale")
+            }
+            words = {
+                key: pd.Series([row[key] for row in rows.values()], index=list(rows), dtype=object, name=key)
+                for key in ("certificate", "note")
+            }
+            return cls(
+                regret=series["regret"],
+                certificate=words["certificate"],
+                best_response={name: floats(row["best_response"]) for name, row in rows.items()},
+                objective=series["objective"],
+                leader_objective=real(data["leader_objective"]),
+                tolerance=data["tolerance"],
+                note=words["note"],
+                scale=series["scale"],
+                seconds=floats(data["seconds"]),
+                solver=data["solver"],
+            )
 
     def to_html(self, path: str | Path) -> None:
         """Write a self-contained page with the verdict and the table."""

@@ -182,7 +182,7 @@ def test_json_on_standard_output_and_nothing_else(solver: str, stranger: Run) ->
     result = stranger("solve", MODELS / "two_roads.py", "--json", "-", "--solver", solver)
     assert (result.code, result.err) == (0, "")
     found = strict(result.out)
-    assert list(found) == ["game", "version", "plan", "incentive", "no_incentive", "report", "expected"]
+    assert list(found) == ["game", "version", "findings", "plan", "incentive", "no_incentive", "report", "expected"]
     assert (found["game"], found["version"], found["no_incentive"]) == ("two roads", sp.__version__, None)
     assert found["plan"]["solver"] == found["report"]["solver"] == solver
     assert found["plan"]["values"]["driver.flow"] == pytest.approx(found["expected"]["driver.flow"], abs=1e-6)
