@@ -576,7 +576,7 @@ def test_ctrl_c(moment: str, write: Any, tmp_path: Path) -> None:
         while not (list(folder.glob("stackpyomo-*/program.nl")) or (tmp_path / "started").exists()):
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.05)
-        time.sleep(0.5)
+        time.sleep(2.0)  # past the writing of the file, into the solve
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=20)
     finally:
