@@ -157,7 +157,7 @@ class Plan:
     def attached(self) -> Game:
         """The game this plan belongs to; raises :class:`InvalidGame` if it was read without one."""
         if self.game is None:
-            raise InvalidGame("It was read without its game. Read it with from_json(text, game).")
+            raise InvalidGame("This plan has no game. Read it, or its incentive, with from_json(text, game).")
         strangers = self.values.keys() ^ self.game.variables_by_name.keys()
         if strangers:
             raise InvalidGame(

@@ -631,7 +631,7 @@ ARGUMENTS: dict[str, tuple[Call, tuple[str, ...]]] = {
         for t in (-1.0, NAN, INF, "small", None)
     },
     # plans and incentives without a game, and texts that are none
-    "load without game": (lambda p: sp.Plan.from_json(p.to_json()).load(), ("no game", "Plan.from_json(text, game)")),
+    "load without game": (lambda p: sp.Plan.from_json(p.to_json()).load(), ("no game", "from_json(text, game)")),
     "verify without game": (lambda p: sp.verify(sp.Plan.from_json(p.to_json())), ("no game", "from_json(text, game)")),
     "incentive without game": (
         lambda p: sp.affine_incentive(sp.Plan.from_json(p.to_json())),
