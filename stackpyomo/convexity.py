@@ -37,7 +37,7 @@ from scipy.sparse import coo_array, csgraph
 from .errors import InvalidGame
 from .tolerances import TOLERANCES
 
-__all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set"]
+__all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_convex_problem"]
 
 _DENSE = 2000  # the largest coupled block whose eigenvalues are computed
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
@@ -92,6 +92,14 @@ def curvature(
         return prover.prove(expr)
     except _UNREADABLE:
         return _NO_PROOF
+
+
+def is_convex_problem(cost: Any, constraints: Iterable[Any]) -> bool:
+    """True if min cost s.t. constraints is proved convex in all its variables."""
+    good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
+    return curvature(cost).curvature in good and all(
+        is_convex_feasible_set(c).curvature is Curvature.CONVEX for c in constraints
+    )
 
 
 def is_convex_feasible_set(constraint: Any, variables: _Vars = None) -> Proof:

@@ -64,6 +64,7 @@ def affine_incentive(
 
 def _designed(plan: Plan, game: Game, free: Any, energy: Any, multipliers: str, solver: str) -> Incentive:
     require(game, leader_objective=False)
+    plan.attached()  # once more: the model may have gained a Var since the plan
     game.require_fixed_as(plan.values)
     seconds: dict[str, float] = {}
     with timed(seconds, "derivatives"):

@@ -11,7 +11,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from .checks import require, require_positive, require_whole
-from .convexity import Curvature, curvature, is_convex_feasible_set
+from .convexity import is_convex_problem
 from .derivatives import FollowerRows
 from .errors import InvalidGame, NoPlan
 from .games import Game
@@ -220,12 +220,8 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
 
 
 def _is_convex(game: Game, program: Program) -> bool:
-    good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
-    if any(not v.is_continuous() for v in program.variables):
-        return False
-    if curvature(program.model.objective.expr).curvature not in good:
-        return False
-    return all(is_convex_feasible_set(c).curvature is Curvature.CONVEX for _, c in _all_constraints(game))
+    continuous = all(v.is_continuous() for v in program.variables)
+    return continuous and is_convex_problem(program.model.objective.expr, (c for _, c in _all_constraints(game)))
 
 
 def _explain(game: Game, program: Program, solution: Solution) -> None:

@@ -22,7 +22,7 @@ import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import require, require_positive, require_whole, variables_in
-from .convexity import Curvature, curvature, is_convex_feasible_set
+from .convexity import is_convex_problem
 from .errors import InvalidGame
 from .games import Follower, Game
 from .programs import BadRow, Program, timed, undisturbed
@@ -62,6 +62,7 @@ def verify(
     seconds: dict[str, float] = {}
     with undisturbed():
         require(game, leader_objective=False)
+        subject.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(subject.announcement.values)
         with timed(seconds, "compose"):
             composed = list(_composed(game, subject.announcement))
@@ -98,16 +99,10 @@ class _Composed:
 
     def prove(self, certify: str) -> None:
         """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if a proof is asked for."""
-        convex = certify != "multistart" and self._convex()
+        convex = certify != "multistart" and is_convex_problem(self.cost, self.rows)
         self.certificate = "convex" if convex else "unknown" if certify == "convex" else "multistart"
         if self.certificate == "unknown":
             self.note = "convexity not proved"
-
-    def _convex(self) -> bool:
-        good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
-        return curvature(self.cost).curvature in good and all(
-            is_convex_feasible_set(row).curvature is Curvature.CONVEX for row in self.rows
-        )
 
     def cost_at(self, point: Sequence[float]) -> float:
         """The composed cost (minimise form) at own actions ``point``; infinity where it is not defined."""
