@@ -6,6 +6,7 @@ Write the leader and the followers as ordinary Pyomo models; get back the plan t
 incentive that makes the followers want it, and a proof that they do.
 """
 
+from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes
 from .contracts import Incentive
 from .errors import (
     GameFileError,
@@ -18,7 +19,7 @@ from .errors import (
 from .gamefiles import read_game
 from .games import Follower, Game, Population
 from .incentives import affine_incentive
-from .plans import leader_optimal
+from .plans import leader_optimal, nash, pessimistic, stackelberg
 from .results import Finding, Plan, Report
 from .tolerances import TOLERANCES, Tolerances
 from .verification import verify
@@ -26,8 +27,11 @@ from .verification import verify
 __version__ = "0.1.0"
 
 __all__ = [
+    "SOS1",
     "TOLERANCES",
+    "BigM",
     "Finding",
+    "FischerBurmeister",
     "Follower",
     "Game",
     "GameFileError",
@@ -35,14 +39,19 @@ __all__ = [
     "InvalidGame",
     "NoIncentive",
     "NoPlan",
+    "Penalty",
     "Plan",
     "Population",
     "Report",
+    "Scholtes",
     "SolverNotAvailable",
     "StackpyomoError",
     "Tolerances",
     "affine_incentive",
     "leader_optimal",
+    "nash",
+    "pessimistic",
     "read_game",
+    "stackelberg",
     "verify",
 ]

@@ -343,6 +343,14 @@ class Game:
             values[name] = float(number)
         return values
 
+    def completed(self, solved: Mapping[int, float]) -> dict[str, float]:
+        """{id(Var): value} for all Vars, by name: those not solved for keep theirs, or take the point next to 0."""
+        values: dict[str, float] = {}
+        for name, var in self.variables_by_name.items():
+            number = solved.get(id(var), var.value)
+            values[name] = _nearest_to_zero(var) if number is None else float(number)
+        return values
+
     def require_fixed_as(self, values: Mapping[str, float]) -> None:
         """Raise :class:`InvalidGame` if a Var is fixed elsewhere than in the plan, of which nothing then holds."""
         for name, var in self.variables_by_name.items():
@@ -386,6 +394,12 @@ class Game:
 
     def __repr__(self) -> str:
         return f"Game({self.name!r}, {len(self.followers)} followers, {len(self.leader.variables)} leader variables)"
+
+
+def _nearest_to_zero(var: VarData) -> float:
+    lower = -math.inf if var.lb is None else var.lb
+    upper = math.inf if var.ub is None else var.ub
+    return float(min(max(0.0, lower), upper))
 
 
 def _populations(followers: Any) -> Iterator[Population]:

@@ -12,12 +12,10 @@ first-order reason to deviate iff
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
-from pyomo.common.collections import ComponentMap
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
@@ -30,6 +28,7 @@ from .multipliers import least_slope
 from .offsets import choose_offsets
 from .programs import timed, undisturbed
 from .results import Array, Plan
+from .selections import component_pairs, leader_variables, members
 from .solvers import choose
 from .tolerances import TOLERANCES
 
@@ -71,7 +70,7 @@ def _designed(plan: Plan, game: Game, free: Any, energy: Any, multipliers: str, 
         kept = plan.rows
         rows = kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)
         weights = _weights(rows, energy)
-        chosen = _variables(game, free)
+        chosen = leader_variables(game, free)
         values = dict(plan.values)
         here = rows.at(values)
     if chosen:
@@ -91,57 +90,21 @@ def _check_arguments(observe: Any, multipliers: str) -> None:
         raise InvalidGame(f"multipliers={multipliers!r}: choose 'zero' or 'free'.")
 
 
-def _variables(game: Game, components: Any) -> list[VarData]:
-    """Leader VarData from a Var, an indexed Var, a name, or a list of these."""
-    listed = [components] if isinstance(components, str) or hasattr(components, "is_indexed") else components
-    if not isinstance(listed, Iterable):
-        raise InvalidGame(f"{components}: expected a Var of the leader, its name, or a list of these.")
-    found: dict[int, VarData] = {}
-    aggregates = {id(v) for v in game.aggregate_variables()}
-    for item in listed:
-        for var in _members(game, item):
-            if id(var) in game.owners or id(var) not in game.names:
-                raise InvalidGame(f"{var.name}: not a variable of the leader.")
-            if id(var) in aggregates:
-                raise InvalidGame(f"{var.name}: an aggregate follows the followers' actions; nobody chooses it.")
-            if not var.fixed:
-                found[id(var)] = var
-    return list(found.values())
-
-
-def _members(game: Game, item: Any) -> list[VarData]:
-    """The VarData of a Var, an indexed Var, or a name."""
-    component = game.component(item) if isinstance(item, str) else item
-    if getattr(component, "ctype", None) is not pyo.Var:
-        raise InvalidGame(f"{item}: expected a Var of the leader (or its name).")
-    return list(component.values()) if component.is_indexed() else [component]
-
-
 def _weights(rows: FollowerRows, energy: Any) -> Array:
     """Weight per instrument from a ComponentMap, (component, value) pairs, or a dict keyed by name."""
     weights = np.ones(len(rows.instruments))
     if energy is None:
         return weights
     place = {id(v): i for i, v in enumerate(rows.instruments)}
-    pairs = _pairs(energy)
+    pairs = component_pairs(energy, "energy", "weight")
     for key, weight in pairs:
         require_positive(f"energy: the weight of {key}", weight)
-    wanted = [(var, weight) for key, weight in pairs for var in _members(rows.game, key)]
-    _variables(rows.game, [var for var, _ in wanted])
+    wanted = [(var, weight) for key, weight in pairs for var in members(rows.game, key)]
+    leader_variables(rows.game, [var for var, _ in wanted])
     for var, weight in wanted:
         if id(var) in place:
             weights[place[id(var)]] = weight
     return weights
-
-
-def _pairs(mapping: Any) -> Iterable[tuple[Any, float]]:
-    try:
-        pairs = mapping.items() if isinstance(mapping, (ComponentMap, Mapping)) else mapping
-        return [(key, weight) for key, weight in pairs]
-    except (TypeError, ValueError):
-        raise InvalidGame(
-            f"energy={mapping!r}: expected a ComponentMap, (component, weight) pairs, or a dict keyed by name."
-        ) from None
 
 
 def _design(

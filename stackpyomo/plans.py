@@ -1,26 +1,33 @@
-"""Plans: the point the leader would like best, everybody serving the leader's objective."""
+"""Plans: the point the leader would like best, and who cooperates or responds in it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
-from .checks import require, require_positive, require_whole
+from .bilevel import Options, respond
+from .checks import require, require_positive, require_whole, variables_in
+from .complementarity import named
+from .conditions import responding_followers
+from .conflicts import conflict, unbounded
 from .convexity import is_convex_problem
 from .derivatives import FollowerRows
 from .errors import InvalidGame, NoPlan
-from .games import Game
+from .equilibria import Problem
+from .games import Follower, Game
+from .ladders import random_start
 from .programs import BadRow, Program, timed, undisturbed
 from .results import Array, Plan
+from .selections import component_pairs, leader_variables
 from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
 
-__all__ = ["leader_optimal"]
+__all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
 
 
 def leader_optimal(
@@ -29,39 +36,190 @@ def leader_optimal(
     responding: Any = (),
     solver: str = "auto",
     starts: int = 1,
+    complementarity: Any = "auto",
     time_limit: float | None = None,
     tee: bool = False,
+    allow_nonconvex: bool = False,
 ) -> Plan:
-    """The team optimum: min J0(u0, u1..uN) over all variables, subject to everybody's constraints.
+    """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
 
-    ``starts`` > 1 tries further starting points within the bounds (a fixed random seed) and keeps the best feasible
-    answer; ``time_limit`` in seconds for each. ``responding`` must be () in this version. ``quality`` is "optimal" only
-    where the leader's problem is proved convex, or a global solver closed its gap. Raises :class:`InvalidGame` for a
-    game that cannot be used, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is
-    none.
+    responding=(): the team optimum. Else these followers (Blocks, names, True for all) play Nash, by their KKT
+    conditions, in the leader's favour where they are indifferent; everybody else serves the leader. ``starts`` > 1 tries
+    further starting points within the bounds (a fixed random seed) and keeps the best answer; ``complementarity`` is a
+    treatment (Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1()) or "auto", the fallback ladder;
+    ``time_limit`` in seconds, for each solve of the team optimum, for the whole ladder otherwise. ``quality`` is
+    "optimal" only where the leader's problem is proved convex, or a global solver closed its gap and the re-solve of
+    the responding followers is a proof. Raises :class:`InvalidGame` for a game that cannot be used (responding
+    followers proved nonconvex, unless ``allow_nonconvex``), :class:`SolverNotAvailable`, and :class:`NoPlan` (naming
+    whose constraints) when there is none.
     """
-    if not isinstance(game, Game):
-        raise InvalidGame(
-            f"leader_optimal({type(game).__name__}): expected a Game; make one with Game(model, followers)."
-        )
-    if not isinstance(responding, (tuple, list)) or responding:
-        raise InvalidGame("leader_optimal(responding=...): followers that respond are not supported yet; pass ().")
+    _require_game(game, "leader_optimal")
     require_whole("starts", starts)
     require_positive("time_limit", time_limit, none=True)
+    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex)
     choose(solver)
     with undisturbed():
         require(game)
-        return _solved(game, solver, starts, time_limit, tee)
+        followers = responding_followers(game, responding)
+        if not followers:
+            return _solved(game, solver, starts, time_limit, tee)
+        return _leading(game, followers, options)
+
+
+def stackelberg(game: Game, **options: Any) -> Plan:
+    """What the leader gets WITHOUT an incentive: he announces constants, and all followers answer by a Nash equilibrium.
+
+    ``options``: those of :func:`leader_optimal` (``responding`` is everybody); the same errors.
+    """
+    _require_game(game, "stackelberg")
+    return leader_optimal(game, responding=True, **options)
+
+
+def nash(
+    game: Game,
+    *,
+    leader: Any = None,
+    responding: Any = True,
+    solver: str = "auto",
+    starts: int = 1,
+    complementarity: Any = "auto",
+    time_limit: float | None = None,
+    tee: bool = False,
+    allow_nonconvex: bool = False,
+) -> Plan:
+    """The followers' equilibrium at fixed leader values: ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given.
+
+    ``leader``: component mapping leader variable → value; the others keep their current values. Leader variables that
+    the leader's equalities define from the followers' actions, and that no follower feels, follow them. Followers not
+    ``responding`` keep their current values. ``quality`` is "feasible" at best: there is nothing to be optimal for.
+    Raises what :func:`leader_optimal` raises, and :class:`InvalidGame` for a leader variable without a value.
+    """
+    _require_game(game, "nash")
+    require_whole("starts", starts)
+    require_positive("time_limit", time_limit, none=True)
+    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex)
+    choose(solver)
+    with undisturbed():
+        require(game, leader_objective=False)
+        followers = responding_followers(game, responding)
+        if not followers:
+            raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
+        given = _leader_values(game, leader)
+        return respond(game, followers, _held_problem(game, followers, given, 0.0), options, objective=False)
+
+
+def pessimistic(plan: Plan, **options: Any) -> Plan:
+    """max J0 over the followers' optimal answers to the plan's leader: what he gets if they break ties against him.
+
+    The followers are those who respond in ``plan`` (all, if none do); the leader and everybody else keep the plan's
+    values. ``plan.leader_objective`` and the answer's differ by the price of optimism; "optimal" means that no answer
+    is worse for the leader. ``options``: those of :func:`leader_optimal`, and its errors; :class:`NoPlan` with
+    ``termination="unbounded"`` where the leader can lose without limit.
+    """
+    if not isinstance(plan, Plan):
+        raise InvalidGame(f"pessimistic({type(plan).__name__}): expected a Plan; make one with stackelberg(game).")
+    game = plan.attached()
+    unknown = options.keys() - {"solver", "starts", "complementarity", "time_limit", "tee", "allow_nonconvex"}
+    if unknown:
+        raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")
+    chosen = Options(
+        options.get("solver", "auto"),
+        options.get("starts", 1),
+        named(options.get("complementarity", "auto")),
+        options.get("time_limit"),
+        options.get("tee", False),
+        options.get("allow_nonconvex", False),
+    )
+    require_whole("starts", chosen.starts)
+    require_positive("time_limit", chosen.time_limit, none=True)
+    choose(chosen.solver)
+    with undisturbed():
+        require(game)
+        game.require_fixed_as(plan.values)
+        followers = responding_followers(game, plan.responding or True)
+        problem = _held_problem(game, followers, plan.values, -_leader_cost(game))
+        return respond(game, followers, problem, chosen, sign=-game.leader.sign)
+
+
+def _require_game(game: Any, function: str) -> None:
+    if not isinstance(game, Game):
+        raise InvalidGame(f"{function}({type(game).__name__}): expected a Game; make one with Game(model, followers).")
+
+
+def _leader_cost(game: Game) -> Any:
+    objective = game.leader.objective
+    assert objective is not None  # require() saw to it
+    return objective.expr if game.leader.sign > 0 else -objective.expr
+
+
+def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Plan:
+    """The leader and those who cooperate optimise over the equilibria of ``followers``."""
+    names = {f.name for f in followers}
+    problem = Problem(_leader_cost(game), [(owner, c) for owner, c in _all_constraints(game) if owner not in names])
+    return respond(game, followers, problem, options, sign=game.leader.sign)
+
+
+def _held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str, float], cost: Any) -> Problem:
+    """Everybody but ``followers`` held at ``values``; what the leader's equalities define goes on following."""
+    defining, defined = _definitions(game)
+    loose = {id(v) for v in defined} | {id(v) for f in followers for v in f.variables}
+    held = [(v, values[n]) for n, v in game.variables_by_name.items() if not v.fixed and id(v) not in loose]
+    return Problem(cost, [("leader", c) for c in defining], held)
+
+
+def _definitions(game: Game) -> tuple[list[Any], list[VarData]]:
+    """Equalities of the leader that define variables of his from the followers' actions, and these variables.
+
+    The aggregates; and variables that no follower feels, where as many equalities hold them as there are of them.
+    """
+    aggregates = game.aggregate_variables()
+    known, declared = {id(v) for v in aggregates}, {id(c) for c in game.aggregates}
+    felt = {
+        id(v)
+        for f in game.followers.values()
+        for e in [f.objective, *f.constraints]
+        if e is not None
+        for v in variables_in(e.expr)
+    }
+    rows, found = [], dict[int, VarData]()
+    for constraint in game.leader.constraints:
+        if constraint.equality and id(constraint) not in declared:
+            inside = {id(v): v for v in variables_in(constraint.expr) if not v.fixed}
+            free = {k: v for k, v in inside.items() if k not in game.owners and k not in felt and k not in known}
+            if free and any(k in game.owners or k in known for k in inside):
+                rows.append(constraint)
+                found.update(free)
+    if len(rows) != len(found):
+        rows, found = [], {}
+    return [*game.aggregates, *rows], [*aggregates, *found.values()]
+
+
+def _leader_values(game: Game, leader: Any) -> dict[str, float]:
+    """Given values over the model's current ones; raises naming a variable that needs one and has none."""
+    given: dict[str, float] = {}
+    for key, value in component_pairs(leader, "leader") if leader is not None else ():
+        for var in leader_variables(game, [key]):
+            number = value[var.index()] if isinstance(value, Mapping) else value
+            if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
+                raise InvalidGame(f"leader: the value of {var.name} is {number!r}; give a finite number.")
+            given[game.names[id(var)]] = float(number)
+    defined = {id(v) for v in _definitions(game)[1]}
+    values = {}
+    for name, var in game.variables_by_name.items():
+        number = given.get(name, var.value)
+        if number is None and id(var) not in game.owners and id(var) not in defined:
+            raise InvalidGame(f"{name}: has no value; give one with leader={{{name!r}: ...}} or set it on the model.")
+        values[name] = 0.0 if number is None else float(number)
+    return values
 
 
 def _solved(game: Game, solver: str, starts: int, time_limit: float | None, tee: bool) -> Plan:
     seconds: dict[str, float] = {}
     constraints = _all_constraints(game)
     objective = game.leader.objective
-    assert objective is not None  # require() saw to it
-    cost = objective.expr if game.leader.sign > 0 else -objective.expr
+    assert objective is not None
     try:
-        program = Program(cost, [c for _, c in constraints], seconds=seconds)
+        program = Program(_leader_cost(game), [c for _, c in constraints], seconds=seconds)
     except BadRow as bad:
         owner, component = ("leader", objective) if bad.row is None else constraints[bad.row]
         message = f"{component.name} ({owner}): {bad.reason}"
@@ -96,7 +254,7 @@ def _best(
     best_cost = math.inf
     random = np.random.default_rng(0)
     for start in range(starts):
-        point = None if start == 0 else _random_start(program, random)
+        point = None if start == 0 else random_start(program, random)
         with timed(seconds, "solve"):
             solution = solve(program, solver, time_limit=time_limit, tee=tee, start=point)
         cost = _cost_of(program, solution)
@@ -125,15 +283,6 @@ def _cost_of(program: Program, solution: Solution) -> float:
     return float(program.problem.objective(solution.x))
 
 
-def _random_start(program: Program, random: np.random.Generator) -> Array:
-    """A point of the program's box; where there is no bound, within ``TOLERANCES.reach`` of the other one or of 0."""
-    lower, upper = program.bounds
-    reach = TOLERANCES.reach
-    low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
-    high = np.where(np.isfinite(upper), upper, low + 2 * reach)
-    return random.uniform(low, high)
-
-
 def _plan(
     game: Game,
     program: Program,
@@ -143,7 +292,7 @@ def _plan(
 ) -> Plan:
     x, duals = _snapped(program, np.asarray(solution.x), solution.duals)
     residuals = program.residuals(x, duals)
-    values = _values(game, program.variables, x)
+    values = game.completed({id(v): float(n) for v, n in zip(program.variables, x, strict=True)})
     with timed(seconds, "rows"):
         rows = FollowerRows(game)
         objectives = rows.at(values).objectives
@@ -164,22 +313,6 @@ def _plan(
     )
     _judge(plan, game, program, solution, x, duals)
     return plan
-
-
-def _values(game: Game, variables: Sequence[VarData], x: Array) -> dict[str, float]:
-    """Solved values; Vars that are fixed or in no row keep theirs, or take the point of their box next to 0."""
-    solved = {id(v): float(value) for v, value in zip(variables, x, strict=True)}
-    values: dict[str, float] = {}
-    for name, var in game.variables_by_name.items():
-        number = solved.get(id(var), var.value)
-        values[name] = _nearest_to_zero(var) if number is None else float(number)
-    return values
-
-
-def _nearest_to_zero(var: VarData) -> float:
-    lower = -math.inf if var.lb is None else var.lb
-    upper = math.inf if var.ub is None else var.ub
-    return float(min(max(0.0, lower), upper))
 
 
 def _snapped(program: Program, x: Array, duals: Array | None) -> tuple[Array, Array]:
@@ -227,17 +360,17 @@ def _is_convex(game: Game, program: Program) -> bool:
 def _explain(game: Game, program: Program, solution: Solution) -> None:
     """Raise :class:`NoPlan` saying why there is no plan, and whose constraints or variables are behind it."""
     if solution.termination is Termination.UNBOUNDED:
-        raise NoPlan(_unbounded(game, program, solution), termination="unbounded")
+        raise NoPlan(unbounded(game, program, solution.x), termination="unbounded")
     if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
         discrete = any(not v.is_continuous() for v in program.variables)
-        conflict = _conflict(game, solution.solver if discrete else "auto")
+        clash = conflict(_all_constraints(game), solution.solver if discrete else "auto")
         proved = "global" in choose(solution.solver).classes or _is_convex(game, program)
-        if conflict and proved:
-            raise NoPlan(f"No point satisfies all constraints. {conflict}", termination="infeasible")
-        if conflict:
+        if clash and proved:
+            raise NoPlan(f"No point satisfies all constraints. {clash}", termination="infeasible")
+        if clash:
             raise NoPlan(
                 f"No point that satisfies all constraints was found from here (it may exist: the problem is not proved "
-                f"convex). {conflict} Or try starts=5 or solver='scip'.",
+                f"convex). {clash} Or try starts=5 or solver='scip'.",
                 termination="infeasible",
             )
     raise NoPlan(
@@ -245,51 +378,3 @@ def _explain(game: Game, program: Program, solution: Solution) -> None:
         "Try another solver=, starts=5, a longer time_limit=, or tee=True to see its log.",
         termination=solution.termination.value,
     )
-
-
-def _unbounded(game: Game, program: Program, solution: Solution) -> str:
-    """Name the unbounded variables that ran furthest away."""
-    lower, upper = program.bounds
-    free = np.flatnonzero(~(np.isfinite(lower) & np.isfinite(upper)))
-    if solution.x is not None and len(free):
-        free = free[np.argsort(-np.abs(solution.x[free]), kind="stable")]
-    shown = [
-        f"{game.names[id(v)]} ({game.owners.get(id(v), 'leader')})" for v in (program.variables[i] for i in free[:4])
-    ]
-    return (
-        "The leader's objective improves without limit. Variables without a bound: "
-        f"{', '.join(shown) or 'none'}. Bound them or add the missing cost."
-    )
-
-
-def _conflict(game: Game, solver: str) -> str:
-    """Least total violation of the rows, bounds kept: rows with a multiplier there are the ones that contradict.
-
-    Where the solver gives no multipliers, the rows that stay violated are named. Empty if all rows can be met.
-    """
-    constraints = _all_constraints(game)
-    elastic = pyo.ConcreteModel()
-    sides = [(c, 1.0) for _, c in constraints] + [(c, -1.0) for _, c in constraints]
-    elastic.slack = pyo.Var(range(len(sides)), bounds=(0, None), initialize=0)
-    rows = {}
-    for index, (c, side) in enumerate(sides):
-        bound = c.ub if side > 0 else c.lb
-        if bound is not None:
-            rows[index] = side * c.body - elastic.slack[index] <= side * bound
-    relaxed = Program(pyo.quicksum(elastic.slack[i] for i in rows), list(rows.values()))
-    solution = solve(relaxed, solver)
-    if solution.x is None or not solution.termination.solved:
-        return ""
-    if relaxed.problem.objective(solution.x) <= TOLERANCES.feasibility:
-        return ""
-    if solution.duals is None:
-        found = {id(v): x for v, x in zip(relaxed.variables, solution.x, strict=True)}
-        blamed = [i for i in rows if found[id(elastic.slack[i])] > TOLERANCES.feasibility]
-    else:
-        numbers = list(rows)
-        pairs = zip(relaxed.rows, solution.duals, strict=True)
-        blamed = [numbers[int(row)] for row, dual in pairs if abs(dual) > TOLERANCES.blame]
-    players = [constraints[i % len(constraints)] for i in blamed]
-    named = list(dict.fromkeys(f"{c.name} ({owner})" for owner, c in players))
-    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
-    return f"In conflict, together with the bounds of their variables: {', '.join(named[:6])}{more}. Relax one of them."

@@ -7,6 +7,7 @@ an answer are computed here, whoever found it.
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import logging
@@ -128,7 +129,7 @@ class Program:
         # An NlProblem goes on reading its file: the folder lives as long as this object, and no file is used twice.
         self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.path = folder / "program.nl"
-        self._starts = itertools.count()
+        self._variants = itertools.count()
         with self.path.open("w", newline="\n", encoding="utf-8") as stream:
             try:
                 info = _write_nl(self.model, stream)
@@ -169,6 +170,11 @@ class Program:
         """The evaluable problem: objective, gradient, constraints, jacobian, hessian at any point."""
         return pounce.read_nl(str(self.path)) if self.variables else _Nothing(self.model.objective)
 
+    @property
+    def is_linear(self) -> bool:
+        """True if neither the objective nor any row is curved."""
+        return not self.variables or self.problem.nnz_hess == 0
+
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
         """Variable bounds, ±inf where there is none."""
@@ -185,17 +191,30 @@ class Program:
         shape = (self.problem.m, self.problem.n)
         return sparse.csr_array((self.problem.jacobian(x), (rows, columns)), shape=shape)
 
-    def started_at(self, start: Array | None) -> Path:
-        """The .nl file, with ``start`` in the place of the Vars' values if it is given."""
-        if start is None:
-            return self.path
-        lines = "".join(f"{i} {value!r}\n" for i, value in enumerate(start.tolist()))
-        block = f"x{len(start)}\n{lines}".encode()
-        text, count = re.subn(rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", block, self.path.read_bytes(), count=1, flags=re.M)
-        assert count == 1
-        path = self.path.with_name(f"start{next(self._starts)}.nl")
-        path.write_bytes(text)
-        return path
+    def variant(
+        self,
+        start: Array | None = None,
+        *,
+        bounds: tuple[Array, Array] | None = None,
+        row_bounds: tuple[Array, Array] | None = None,
+    ) -> Program:
+        """The same program with another start, other bounds or other row limits: nothing is written anew but these."""
+        if start is None and bounds is None and row_bounds is None:
+            return self
+        text = self.path.read_bytes()
+        if start is not None:
+            lines = (f"{i} {value!r}" for i, value in enumerate(start.tolist()))
+            text = _replaced(text, rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", [f"x{len(start)}", *lines])
+        other = copy.copy(self)
+        for segment, name, limits in (("b", "bounds", bounds), ("r", "row_bounds", row_bounds)):
+            if limits is not None:
+                pattern = rf"^{segment}(?:[ \t][^\n]*)?\n(?:[0-4][^\n]*\n)*".encode()
+                text = _replaced(text, pattern, [segment, *map(_limits, *(side.tolist() for side in limits))])
+                other.__dict__[name] = limits
+        other.path = self.path.with_name(f"variant{next(self._variants)}.nl")
+        other.path.write_bytes(text)
+        other.__dict__["problem"] = self.problem  # the same functions; the first file stays where it is
+        return other
 
     def vector(self, values: Mapping[str, float], names: Mapping[int, str]) -> Array:
         """The point {name: value} in the order of this program's variables."""
@@ -323,6 +342,23 @@ def _write_nl(model: Any, stream: Any) -> Any:
     if "Exception encountered evaluating" in warned.getvalue():
         raise _Undefined
     return info
+
+
+def _replaced(text: bytes, segment: bytes, lines: Sequence[str]) -> bytes:
+    """The .nl text with one segment written anew."""
+    block = "\n".join(lines).encode() + b"\n"
+    text, count = re.subn(segment, lambda _: block, text, count=1, flags=re.M)
+    assert count == 1
+    return text
+
+
+def _limits(lower: float, upper: float) -> str:
+    """A line of a .nl file's bounds."""
+    if lower == upper:
+        return f"4 {lower!r}"
+    if lower == -math.inf:
+        return "3" if upper == math.inf else f"1 {upper!r}"
+    return f"2 {lower!r}" if upper == math.inf else f"0 {lower!r} {upper!r}"
 
 
 def _unlimited(bounds: Any) -> Array:

@@ -112,6 +112,13 @@ class Plan:
     seconds: dict[str, float] = field(default_factory=dict)
     solver: str = ""
     log: list[dict[str, Any]] = field(default_factory=list)
+    """Every attempt: treatment, solver, termination, objective, bound, seconds."""
+    responding: tuple[str, ...] = ()
+    """The followers who answer optimally in this plan; everybody else serves the leader."""
+    warnings: list[str] = field(default_factory=list)
+    """What stands behind the plan less firmly than its quality might suggest."""
+    report: Report | None = field(default=None, repr=False, compare=False)
+    """The re-solve of the responding followers that the plan was judged by; not part of the data."""
     game: Game | None = field(default=None, repr=False, compare=False)
     rows: Any = field(default=None, repr=False, compare=False)
     """The followers' rows already written at this plan (derivatives reuse them); not part of the data."""
@@ -191,6 +198,8 @@ class Plan:
             "seconds": json_numbers(self.seconds),
             "solver": self.solver,
             "log": self.log,
+            "responding": list(self.responding),
+            "warnings": self.warnings,
         }
 
     @classmethod
@@ -202,6 +211,7 @@ class Plan:
                 data[key] = floats(data[key])
             for key in ("leader_objective", "bound", "gap", "epsilon0"):
                 data[key] = real(data[key])
+            data["responding"] = tuple(data.get("responding", ()))
             return cls(**data, game=game)
 
     def __str__(self) -> str:
@@ -209,6 +219,9 @@ class Plan:
             f"plan: {self.quality} ({self.solver}: {self.termination}), "
             f"leader's objective {shown(self.leader_objective)}"
         ]
+        if self.responding:
+            lines.append(f"  responding: {listed(self.responding)}")
+        lines += [f"  beware: {text}" for text in self.warnings]
         if self.quality == "feasible":
             lines.append("  (not proved optimal: solver='scip' can prove more, starts=5 can find better)")
         lines += [f"  {name} = {shown(value)}" for name, value in head(self.values)]

@@ -169,7 +169,7 @@ def _run_executable(executable: str, extra: Mapping[str, Any], limit_option: str
         settings = {**extra, **_ipopt_options(options)}
         if time_limit is not None:
             settings[limit_option] = time_limit
-        path = program.started_at(start)
+        path = program.variant(start).path
         answer = path.with_suffix(".sol")
         answer.unlink(missing_ok=True)
         command = [_executable(executable), str(path), "-AMPL"]
@@ -486,7 +486,9 @@ registry: dict[str, SolverInfo] = {
             'Install it with: pip install "pyscipopt".',
             _package("pyscipopt"),
             # With output on, Pyomo's reader thread and pyscipopt wait for each other once the pipe is full.
-            _run_pyomo("scip_direct", {"display/verblevel": 0}, False),
+            _run_pyomo(
+                "scip_direct", {"display/verblevel": 0, "numerics/feastol": TOLERANCES.global_feasibility}, False
+            ),
         ),
         _info(
             "gurobi",

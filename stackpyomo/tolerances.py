@@ -37,6 +37,16 @@ class Tolerances:
     """How far random starting points of a plan lie from 0, or from its one bound, where a variable has not two."""
     nearby: float = 0.1
     """How far from the plan, relative to max(1, |x|), a follower's slope is taken as the scale of its regret."""
+    multiplier: float = 1e6
+    """A follower's multiplier larger than this is told: there may be no bounded one."""
+    homotopy: float = 1e-2
+    """Convergence tolerance of a homotopy's step, relative to its parameter; the last step uses ``solver``."""
+    barrier: float = 1e-7
+    """Least barrier parameter that a step of a homotopy begins with."""
+    global_feasibility: float = 1e-9
+    """Feasibility tolerance handed to global solvers: their bound is read against a polished answer."""
+    global_gap: float = 1e-6
+    """Largest gap between answer and a global solver's bound that is called closed (relative to max(1, |J0|))."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 

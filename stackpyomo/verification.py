@@ -43,6 +43,7 @@ def verify(
     starts: int = 8,
     certify: str = "auto",
     tolerance: float = 1e-6,
+    followers: Sequence[str] | None = None,
 ) -> Report:
     """Re-solve every follower of a Plan (constant leader) or an Incentive (its announced strategy).
 
@@ -64,8 +65,9 @@ def verify(
         require(game, leader_objective=False)
         subject.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(subject.announcement.values)
+        wanted = _wanted(game, followers)
         with timed(seconds, "compose"):
-            composed = list(_composed(game, subject.announcement))
+            composed = list(_composed(game, subject.announcement, wanted))
         with timed(seconds, "certify"):
             for follower in composed:
                 follower.prove(certify)
@@ -75,6 +77,15 @@ def verify(
             for first in range(0, len(tasks), _BATCH):
                 _resolve(tasks[first : first + _BATCH], solver, tolerance, failed)
     return _report(composed, subject.announcement.leader_objective, tolerance, seconds, choose(solver).name)
+
+
+def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
+    if followers is None:
+        return set(game.followers)
+    unknown = [name for name in followers if name not in game.followers]
+    if unknown:
+        raise InvalidGame(f"followers={unknown[0]}: not a follower of this game.")
+    return set(followers)
 
 
 @dataclass
@@ -137,15 +148,16 @@ class _Composed:
         self.certificate, self.note = "unknown", why
 
 
-def _composed(game: Game, announced: Announcement) -> Iterator[_Composed]:
-    """Every follower's composed problem, in fresh copies of its own variables."""
+def _composed(game: Game, announced: Announcement, wanted: set[str]) -> Iterator[_Composed]:
+    """Every wanted follower's composed problem, in fresh copies of its own variables."""
     composer = _Composer(game, announced)
     column = 0
     for follower in game.followers.values():
         own = follower.variables
         columns = range(column, column + len(own))
         column += len(own)
-        yield composer.compose(follower, own, columns)
+        if follower.name in wanted:
+            yield composer.compose(follower, own, columns)
 
 
 class _Composer:

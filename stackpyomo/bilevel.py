@@ -1,0 +1,300 @@
+"""Bilevel plans: what is best for the leader when some followers answer optimally.
+
+A plan comes from the fallback ladder and is judged here by what was proved, never by a solver's word:
+
+    optimal     the re-solve of every responding follower held, its evidence a proof, and a global bound is met
+    feasible    the re-solve held
+    infeasible  the re-solve, or the rows of leader and followers, showed the opposite
+    none        the re-solve of some follower showed nothing
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+
+from .complementarity import Treatment
+from .conflicts import conflict, unbounded
+from .counterexamples import counterexample
+from .derivatives import FollowerRows
+from .equilibria import Problem
+from .errors import InvalidGame, NoPlan
+from .games import Follower, Game
+from .ladders import Candidate, Ladder
+from .programs import BadRow, Program, timed
+from .qualification import unqualified
+from .results import Plan, Report
+from .solvers import Termination
+from .tolerances import TOLERANCES
+from .verification import verify
+
+__all__ = ["Options", "respond", "value_of"]
+
+logger = logging.getLogger(__name__)
+
+_SAMPLED = 200
+"""Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every function that lets followers respond takes."""
+
+    solver: str = "auto"
+    starts: int = 1
+    treatment: Treatment | None = None
+    time_limit: float | None = None
+    tee: bool = False
+    allow_nonconvex: bool = False
+
+
+def respond(
+    game: Game,
+    followers: Sequence[Follower],
+    problem: Problem,
+    options: Options,
+    *,
+    objective: bool = True,
+    sign: int = 1,
+) -> Plan:
+    """Solve ``problem`` over the equilibria of these followers.
+
+    ``objective``: the problem's cost means something (a bound on it is one); ``sign`` turns it into the leader's
+    objective. Raises :class:`InvalidGame` for followers proved nonconvex, :class:`NoPlan` where nothing was found.
+    """
+    nonconvex = _refuse(followers, game, options)
+    seconds: dict[str, float] = {}
+    work = _Work(game, followers, problem, options, seconds)
+    ladder = Ladder(
+        game,
+        followers,
+        problem,
+        work.check,
+        solver=options.solver,
+        starts=options.starts,
+        treatment=options.treatment,
+        time_limit=options.time_limit,
+        tee=options.tee,
+        seconds=seconds,
+    )
+    try:
+        ladder.climb()
+    except BadRow as bad:
+        raise InvalidGame(f"{_row_name(problem, bad)}: {bad.reason}") from None
+    if ladder.best is None or ladder.infeasible:
+        _explain(game, problem, ladder)
+    plan = work.plan(ladder, objective, sign)
+    plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in nonconvex.items()]
+    for text in plan.warnings:
+        logger.warning("%s: %s", game.name, text)
+    return plan
+
+
+def _refuse(followers: Sequence[Follower], game: Game, options: Options) -> dict[str, str]:
+    """Followers proved not convex: refused by name, or noted where that is allowed."""
+    found: dict[str, str] = {}
+    moves = game.responses()
+    for follower in followers[:_SAMPLED]:
+        why = counterexample(game, follower, moves)
+        if why and not options.allow_nonconvex:
+            raise InvalidGame(_refusal(follower.name, why))
+        if why:
+            found[follower.name] = why
+    return found
+
+
+def _refusal(name: str, why: str) -> str:
+    return (
+        f"{name}: this follower's problem is proved nonconvex ({why}), so its optimality conditions do not say what it "
+        "answers. Reformulate it, or pass allow_nonconvex=True and read each certificate."
+    )
+
+
+def _row_name(problem: Problem, bad: BadRow) -> str:
+    if bad.row is not None and bad.row < len(problem.constraints):
+        owner, constraint = problem.constraints[bad.row]
+        return f"{constraint.name} ({owner})"
+    return "the leader's objective" if bad.row is None else "the optimality conditions"
+
+
+@dataclass
+class _Work:
+    """One problem's candidates, judged."""
+
+    game: Game
+    followers: Sequence[Follower]
+    problem: Problem
+    options: Options
+    seconds: dict[str, float]
+
+    def check(self, candidate: Candidate) -> Report | None:
+        """Re-solve the responding followers at a candidate that keeps everybody's rows and bounds."""
+        if self.residuals(candidate)["feasibility"] > TOLERANCES.feasibility:
+            return None
+        with timed(self.seconds, "verify"):
+            report = verify(self._held(candidate), followers=[f.name for f in self.followers])
+        self._refuse_found(report)
+        return report
+
+    def _refuse_found(self, report: Report) -> None:
+        """Followers too many to be looked into before: those the re-solve did not prove convex."""
+        if len(self.followers) <= _SAMPLED or self.options.allow_nonconvex:
+            return
+        doubtful = [f for f in self.followers if report.certificate[f.name] not in ("convex", "global")]
+        for follower in doubtful[:_SAMPLED]:
+            why = counterexample(self.game, follower, self.game.responses())
+            if why:
+                raise InvalidGame(_refusal(follower.name, why))
+
+    def _held(self, candidate: Candidate) -> Plan:
+        values = self.game.completed(candidate.values)
+        return Plan(values, math.nan, {}, responding=tuple(f.name for f in self.followers), game=self.game)
+
+    def residuals(self, candidate: Candidate) -> dict[str, float]:
+        """Recomputed: violation of rows and bounds, of the followers' stationarity, of complementarity."""
+        equilibrium, x = candidate.equilibrium, candidate.found.x
+        assert x is not None
+        program = equilibrium.program
+        outside = program.residuals(x, None)
+        rows = np.zeros(int(program.rows.max(initial=-1)) + 1)
+        rows[program.rows] = outside.outside_rows
+        first = len(self.problem.constraints) + len(self.problem.held)
+        after = first + len(equilibrium.conditions.stationarity)
+        last = first + len(equilibrium.conditions.relations)
+        plain = [rows[:first].max(initial=0.0), rows[after:last].max(initial=0.0), outside.outside_bounds.max(initial=0)]
+        return {
+            "feasibility": float(max(plain)),
+            "stationarity": float(rows[first:after].max(initial=0.0)),
+            "complementarity": equilibrium.complementarity(x),
+        }
+
+    def plan(self, ladder: Ladder, objective: bool, sign: int) -> Plan:
+        """The ladder's best candidate as a Plan."""
+        best = ladder.best
+        assert best is not None
+        game, report = self.game, best.report
+        values = game.completed(best.values)
+        for entry in ladder.log:
+            cost = entry.pop("cost", None)
+            entry["objective"] = sign * cost if objective and cost is not None else None
+            if entry["bound"] is not None:
+                entry["bound"] = sign * entry["bound"] if objective else None
+        plan = Plan(
+            values=values,
+            leader_objective=value_of(game, game.leader, values),
+            follower_objectives=self._objectives(values, report),
+            multipliers=self._multipliers(best),
+            termination=best.found.termination.value,
+            residuals=self.residuals(best),
+            seconds=self.seconds,
+            solver=best.found.solver,
+            log=ladder.log,
+            game=game,
+            responding=tuple(f.name for f in self.followers),
+            report=report,
+        )
+        self._judge(plan, ladder, best, objective, sign)
+        plan.warnings += unqualified(game, ladder.kkt.curved, values, plan.multipliers)
+        return plan
+
+    def _objectives(self, values: Mapping[str, float], report: Report | None) -> dict[str, float]:
+        game = self.game
+        if report is not None and len(report.objective) == len(game.followers) and not report.objective.isna().any():
+            return {name: float(report.objective[name]) for name in game.followers}
+        objectives = FollowerRows(game).at(values).objectives
+        return dict(zip(game.followers, map(float, objectives), strict=True))
+
+    def _multipliers(self, best: Candidate) -> dict[str, float]:
+        """Leader's and cooperating rows: d(leader's objective)/d(right-hand side); responding followers' rows:
+        d(their own objective)/d(right-hand side), both in the sense the user wrote."""
+        found: dict[str, float] = {}
+        duals = best.found.duals
+        if duals is not None and best.found.polished:
+            by_row = dict(zip(best.equilibrium.program.rows.tolist(), duals, strict=True))
+            for row, (_, constraint) in enumerate(self.problem.constraints):
+                found[constraint.name] = self.game.leader.sign * float(by_row.get(row, 0.0))
+        signs = {f.name: f.sign for f in self.followers}
+        made = best.equilibrium.conditions
+        taus = {name: best.values.get(id(tau), 1.0) for name, tau in made.weights.items()}
+        for pair in made.pairs:
+            if pair.component.ctype is pyo.Constraint:
+                tau = max(taus.get(pair.follower, 1.0), TOLERANCES.noise)
+                push = best.values.get(id(pair.multiplier), 0.0) / tau * (1 if pair.side == "lower" else -1)
+                name = pair.component.name
+                found[name] = found.get(name, 0.0) + signs[pair.follower] * push + 0.0
+        for follower in self.followers:
+            for constraint in follower.constraints:
+                nu = made.equalities.get(id(constraint))
+                if nu is not None:
+                    tau = max(taus.get(follower.name, 1.0), TOLERANCES.noise)
+                    found[constraint.name] = -follower.sign * best.values.get(id(nu), 0.0) / tau + 0.0
+        return found
+
+    def _judge(self, plan: Plan, ladder: Ladder, best: Candidate, objective: bool, sign: int) -> None:
+        report = best.report
+        if objective and math.isfinite(ladder.bound):
+            plan.bound = sign * ladder.bound
+            gap = max(0.0, best.cost - ladder.bound)
+            plan.gap = gap / max(1.0, abs(best.cost))
+        if report is None:
+            plan.quality = "infeasible"
+            plan.warnings.append("the best point found violates rows or bounds")
+            return
+        unknown = report.regret.isna().any() or (report.certificate == "unknown").any()
+        plan.quality = "feasible" if report.ok else "none" if unknown else "infeasible"
+        if not report.ok:
+            plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
+            return
+        proved = report.certificate.isin(["convex", "global"]).all()
+        if not proved:
+            plan.warnings.append("best responses are evidence of several starts, not proved, for some followers")
+        if proved and math.isfinite(plan.gap):
+            plan.epsilon0 = max(0.0, best.cost - ladder.bound)
+            if ladder.is_closed(best.cost):
+                plan.quality = "optimal"
+
+
+def value_of(game: Game, player: Any, values: Mapping[str, float]) -> float:
+    """A player's objective at {name: value}, in the sense the user wrote; NaN if it has none."""
+    if player.objective is None:
+        return math.nan
+    program = Program(player.objective.expr)
+    return float(program.problem.objective(program.vector(values, game.names)))
+
+
+def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
+    """Raise :class:`NoPlan`: proved infeasible, unbounded, or nothing found."""
+    last = ladder.last
+    stopped = last.termination if last is not None else Termination.FAILED
+    if ladder.infeasible or stopped is Termination.INFEASIBLE:
+        clash = conflict(problem.constraints, "scip" if _has_integers(game) else "auto")
+        proved = (
+            f"No plan exists (proved by {last.solver if last else 'scip'}): "
+            if ladder.infeasible
+            else "No plan was found (nothing is proved): "
+        )
+        why = clash or (
+            "all rows can be met, but not while every responding follower answers optimally. "
+            "Relax the leader's constraints that hold follower variables"
+        )
+        hint = "" if ladder.infeasible else " Try starts=5 or solver='scip'."
+        raise NoPlan(f"{proved}{why.rstrip('.')}.{hint}", termination="infeasible")
+    if stopped is Termination.UNBOUNDED and last is not None:
+        equilibrium = Program(problem.cost, [c for _, c in problem.constraints])
+        raise NoPlan(unbounded(game, equilibrium, None), termination="unbounded")
+    message = last.message if last is not None else "no solver fits"
+    raise NoPlan(
+        f"No plan was found: {stopped.value} ({message}). "
+        "Try another solver= or complementarity=, starts=5, a longer time_limit=, or tee=True to see its log.",
+        termination=stopped.value,
+    )
+
+
+def _has_integers(game: Game) -> bool:
+    return any(not v.is_continuous() for v in game.leader.variables)

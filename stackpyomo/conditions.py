@@ -1,0 +1,319 @@
+"""Optimality conditions of followers who respond: KKT with responses.
+
+Everybody minimises here (a maximised objective is negated). Follower k chooses u_k subject to rows
+lower ≤ body ≤ upper and to bounds; what it moves beside its own variables (aggregates, by its share) is the response
+R_k = d(other variables)/d(u_k). Its conditions are, sign by sign:
+
+    ∇_{u_k} L_k + R_kᵀ ∇_{others} L_k = 0
+    L_k = J_k + Σ π⁺ (body − upper) + Σ π⁻ (lower − body) + Σ ν (body − level)
+    0 ≤ π⁺ ⟂ upper − body ≥ 0        0 ≤ π⁻ ⟂ body − lower ≥ 0        ν free on equalities
+
+and the same for bounds. Each follower has multipliers of its own, also on a row that others are bound by (generalised
+Nash). Necessary where a constraint qualification holds (always, if the rows are affine), sufficient where the follower
+is convex.
+
+*Without a qualification*, ``fritz_john=True`` puts a multiplier τ on the cost and π ≥ 0 on the rows that are not affine
+in what the follower moves, with τ + Σ π = 1 over these (affine rows keep multipliers of any size). By Motzkin's theorem
+of the alternative every local optimum satisfies that, with or without an interior: a bound from these conditions
+holds for every follower-optimal point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyomo.core.expr.numeric_expr as nodes
+import pyomo.environ as pyo
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+
+from .checks import variables_in
+from .convexity import Curvature, curvature
+from .errors import InvalidGame
+from .games import Follower, Game
+
+__all__ = ["Conditions", "Pair", "conditions", "responding_followers"]
+
+_Movers = Mapping[int, Sequence[tuple[VarData, float]]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """0 ≤ multiplier ⟂ slack ≥ 0: one side of a follower's row, or of the bounds of one of its variables."""
+
+    follower: str
+    component: ConstraintData | VarData
+    side: str
+    """ "lower" or "upper"."""
+    multiplier: VarData
+    slack: Any
+    """A Var, or the affine expression var − lower or upper − var."""
+    gap: Any
+    """What the slack stands for, in the user's own variables."""
+
+
+@dataclass
+class Conditions:
+    """The conditions of all responding followers, on a Block that holds multipliers and slacks (the rows are data)."""
+
+    block: Any
+    stationarity: list[tuple[VarData, Any]] = field(default_factory=list)
+    """(action, its derivative of L, to be 0)."""
+    rows: list[tuple[ConstraintData, Any]] = field(default_factory=list)
+    """(constraint of a follower, the relation that stands for it: an equality, or body + slack = limit)."""
+    pairs: list[Pair] = field(default_factory=list)
+    scales: list[Any] = field(default_factory=list)
+    """τ + Σ π = 1, a row for each follower with rows that are not affine; only with ``fritz_john``."""
+    weights: dict[str, VarData] = field(default_factory=dict)
+    """Follower → τ, of these followers."""
+    curved: dict[str, set[int]] = field(default_factory=dict)
+    """Follower → id of its inequalities that are not affine in what it decides and moves."""
+    forces: dict[int, Any] = field(default_factory=dict)
+    """id(action) → its stationarity without the multipliers of its own bounds: λ⁻ − λ⁺."""
+    equalities: dict[int, VarData] = field(default_factory=dict)
+    """id(equality) → its multiplier ν."""
+
+    @property
+    def relations(self) -> list[Any]:
+        """All rows but complementarity, as Pyomo relations; multipliers and slacks are bounded by 0 as Vars."""
+        return [*(e == 0 for _, e in self.stationarity), *(r for _, r in self.rows), *self.scales]
+
+
+def responding_followers(game: Game, responding: Any) -> list[Follower]:
+    """The followers of a Block, an indexed Block, a name, True (all) or a list of these.
+
+    Raises :class:`InvalidGame` for what is not a follower of the game.
+    """
+    if responding is True:
+        return list(game.followers.values())
+    by_block = {id(f.block): f for f in game.followers.values()}
+    found: dict[str, Follower] = {}
+    for item in _listed(responding):
+        follower = game.followers.get(item) if isinstance(item, str) else by_block.get(id(getattr(item, "block", item)))
+        if follower is None:
+            name = item if isinstance(item, str) else getattr(item, "name", repr(item))
+            known = ", ".join(list(game.followers)[:6])
+            raise InvalidGame(f"responding={name}: not a follower of this game; choose among {known}.")
+        found[follower.name] = follower
+    return list(found.values())
+
+
+def _listed(responding: Any) -> Iterator[Any]:
+    if isinstance(responding, (str, Follower)) or not hasattr(responding, "__iter__"):
+        if getattr(responding, "is_indexed", bool)():
+            yield from responding.values()
+        else:
+            yield responding
+    elif getattr(responding, "ctype", None) is pyo.Block:
+        yield from responding.values()
+    else:
+        for item in responding:
+            yield from _listed(item)
+
+
+def conditions(
+    game: Game, followers: Sequence[Follower], *, block: Any = None, fritz_john: bool = False
+) -> Conditions:
+    """The conditions of these followers. ``block``: where multipliers go (None: a model of their own).
+
+    Raises :class:`InvalidGame` naming an objective or constraint that has no symbolic derivative.
+    """
+    holder = pyo.ConcreteModel(name="conditions") if block is None else block
+    return _Builder(game, followers, holder, fritz_john).build()
+
+
+@dataclass
+class _Row:
+    """One side of a row: sign · (body − level) ≤ 0, or = 0."""
+
+    constraint: ConstraintData
+    gradient: Mapping[int, Any]
+    body: Any
+    lower: Any
+    upper: Any
+    equality: bool
+    curved: bool = False
+
+
+class _Builder:
+    """Counts what is needed first, then makes all multipliers and slacks at once: N single Vars would cost more."""
+
+    def __init__(self, game: Game, followers: Sequence[Follower], block: Any, fritz_john: bool) -> None:
+        self.followers, self.fritz_john = followers, fritz_john
+        self.movers = _movers(game)
+        self.result = Conditions(block)
+
+    def build(self) -> Conditions:
+        found = [(f, self._gradient(f, f.objective), self._rows(f)) for f in self.followers if f.objective is not None]
+        self._declare(found)
+        for follower, gradient, rows in found:
+            self._conditions(follower, gradient, rows)
+        return self.result
+
+    def _declare(self, found: Sequence[tuple[Follower, Any, list[_Row]]]) -> None:
+        sides = free = bounds = weights = 0
+        for follower, _, rows in found:
+            free += sum(r.equality for r in rows)
+            sides += sum((r.lower is not None) + (r.upper is not None) for r in rows if not r.equality)
+            bounds += sum((v.lower is not None) + (v.upper is not None) for v in follower.variables)
+            weights += self.fritz_john and any(r.curved for r in rows)
+        block = self.result.block
+        block.pi = pyo.Var(range(sides + bounds), bounds=(0, None), initialize=1.0)
+        block.nu = pyo.Var(range(free), initialize=0.0)
+        block.slack = pyo.Var(range(sides), bounds=(0, None), initialize=1.0)
+        block.tau = pyo.Var(range(weights), bounds=(0, 1), initialize=1.0)
+        self.multipliers, self.free = iter(block.pi.values()), iter(block.nu.values())
+        self.slacks, self.taus = iter(block.slack.values()), iter(block.tau.values())
+
+    def _gradient(self, follower: Follower, component: Any) -> Mapping[int, Any]:
+        """id(Var) → derivative of the component's expression; raises naming the component if there is none."""
+        expression = getattr(component, "body", None)
+        return _derivatives(component.expr if expression is None else expression, component.name, follower.name)
+
+    def _rows(self, follower: Follower) -> list[_Row]:
+        rows = []
+        for constraint in follower.constraints:
+            lower, body, upper = constraint.to_bounded_expression()
+            row = _Row(constraint, self._gradient(follower, constraint), body, lower, upper, constraint.equality)
+            row.curved = not row.equality and _is_curved(follower, constraint, self.movers)
+            if row.curved:
+                self.result.curved.setdefault(follower.name, set()).add(id(constraint))
+            rows.append(row)
+        return rows
+
+    def _conditions(self, follower: Follower, gradient: Mapping[int, Any], rows: list[_Row]) -> None:
+        terms: list[tuple[Any, Mapping[int, Any]]] = []
+        weighed: list[VarData] = []
+        for row in rows:
+            terms += self._row(follower, row, weighed)
+        sign: Any = follower.sign
+        if weighed:
+            tau = next(self.taus)
+            self.result.weights[follower.name] = tau
+            self.result.scales.append(tau + sum(weighed) == 1)
+            sign = follower.sign * tau
+        for var in follower.variables:
+            total = _scaled(sign, self._slope(var, gradient))
+            for multiplier, derivative in terms:
+                total = total + _scaled(multiplier, self._slope(var, derivative))
+            self.result.forces[id(var)] = total
+            total = total + self._bounds(follower, var)
+            if total.__class__ not in native_numeric_types or total != 0:
+                self.result.stationarity.append((var, total))
+
+    def _slope(self, var: VarData, gradient: Mapping[int, Any]) -> Any:
+        """Own derivative, and what the action moves times the derivative with respect to that."""
+        slope = gradient.get(id(var), 0)
+        for moved, rate in self.movers.get(id(var), ()):
+            through = gradient.get(id(moved), 0)
+            if through.__class__ not in native_numeric_types or through != 0:
+                slope = slope + rate * through
+        return slope
+
+    def _row(self, follower: Follower, row: _Row, weighed: list[VarData]) -> Iterator[tuple[Any, Mapping[int, Any]]]:
+        result = self.result
+        if row.equality:
+            multiplier = next(self.free)
+            result.equalities[id(row.constraint)] = multiplier
+            result.rows.append((row.constraint, row.constraint.expr))
+            yield multiplier, row.gradient
+            return
+        for side, level in (("lower", row.lower), ("upper", row.upper)):
+            if level is None:
+                continue
+            multiplier, slack = next(self.multipliers), next(self.slacks)
+            gap = row.body - level if side == "lower" else level - row.body
+            result.rows.append((row.constraint, gap == slack))
+            result.pairs.append(Pair(follower.name, row.constraint, side, multiplier, slack, gap))
+            if row.curved and self.fritz_john:
+                weighed.append(multiplier)
+            yield (-multiplier if side == "lower" else multiplier), row.gradient
+
+    def _bounds(self, follower: Follower, var: VarData) -> Any:
+        force: Any = 0
+        for side, level in (("lower", var.lower), ("upper", var.upper)):
+            if level is None:
+                continue
+            multiplier = next(self.multipliers)
+            zero = level.__class__ in native_numeric_types and level == 0
+            slack = (var if zero else var - level) if side == "lower" else level - var
+            self.result.pairs.append(Pair(follower.name, var, side, multiplier, slack, slack))
+            force = force - multiplier if side == "lower" else force + multiplier
+        return force
+
+
+def _is_curved(follower: Follower, constraint: ConstraintData, movers: _Movers) -> bool:
+    """True unless the constraint is affine in what the follower decides and moves, the others' variables given."""
+    if constraint.body.polynomial_degree() in (0, 1):
+        return False
+    own = follower.variables
+    moved = {id(z): z for v in own for z, _ in movers.get(id(v), ())}
+    return curvature(constraint.body, [*own, *moved.values()]).curvature not in (Curvature.AFFINE, Curvature.CONSTANT)
+
+
+def _scaled(factor: Any, slope: Any) -> Any:
+    if slope.__class__ in native_numeric_types and slope == 0:
+        return 0
+    if factor.__class__ in native_numeric_types and factor == 1:
+        return slope
+    return factor * slope
+
+
+def _movers(game: Game) -> dict[int, list[tuple[VarData, float]]]:
+    """id(action) → what one member's action moves beside itself, and at which rate."""
+    responses = game.responses()
+    actions, moves = game.actions, responses.moves.tocoo()
+    found: dict[int, list[tuple[VarData, float]]] = {}
+    for row, column, rate in zip(moves.row, moves.col, moves.data, strict=True):
+        found.setdefault(id(actions[column]), []).append((responses.variables[row], float(rate)))
+    return found
+
+
+def _derivatives(expression: Any, component: str, follower: str) -> Mapping[int, Any]:
+    """id(Var) → symbolic derivative (Params stay as they are)."""
+    if expression.__class__ in native_numeric_types:
+        return {}
+    try:
+        found = reverse_sd(_Elementary().walk_expression(expression) if _has_hyperbolic(expression) else expression)
+    except (DifferentiationException, AttributeError, KeyError, NotImplementedError) as error:
+        raise InvalidGame(
+            f"{component}: has no symbolic derivative, which the optimality conditions of {follower} need "
+            f"({str(error).strip()}). Write it with smooth functions (no if, min, max, external function)."
+        ) from None
+    return {id(node): slope for node, slope in found.items() if node.__class__ not in native_numeric_types}
+
+
+_HYPERBOLIC = {
+    "sinh": lambda f: (pyo.exp(f) - pyo.exp(-f)) / 2,
+    "cosh": lambda f: (pyo.exp(f) + pyo.exp(-f)) / 2,
+    "tanh": lambda f: 1 - 2 / (pyo.exp(2 * f) + 1),
+}
+"""Functions Pyomo cannot differentiate symbolically, by those it can."""
+
+
+def _has_hyperbolic(expression: Any) -> bool:
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if node.__class__ is nodes.UnaryFunctionExpression and node.getname() in _HYPERBOLIC:
+            return True
+        if getattr(node, "is_expression_type", bool)():
+            stack.extend(node.args)
+    return False
+
+
+class _Elementary(ExpressionReplacementVisitor):
+    """Writes hyperbolic functions with exp."""
+
+    def exitNode(self, node: Any, data: Any) -> Any:
+        node = super().exitNode(node, data)
+        if node.__class__ is nodes.UnaryFunctionExpression and node.getname() in _HYPERBOLIC:
+            return _HYPERBOLIC[node.getname()](node.args[0])
+        return node
+
+

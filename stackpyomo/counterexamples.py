@@ -1,0 +1,178 @@
+"""Counterexamples to convexity: two points a follower can reach whose midpoint says no.
+
+    f(½a + ½b) > ½f(a) + ½f(b)          g(a), g(b) within their limits, g(½a + ½b) outside
+
+with what nobody but others decide held, aggregates moved by the follower's share, and a, b within all its rows (for f)
+or within the one row alone (for g). Either is a proof of the opposite. Points are sampled: finding none proves nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+from scipy import sparse
+
+from .convexity import Curvature, curvature
+from .programs import BadRow, Program
+from .results import Array
+from .tolerances import TOLERANCES
+
+if TYPE_CHECKING:
+    from .games import Aggregates, Follower, Game
+
+__all__ = ["counterexample"]
+
+_PAIRS = 400
+"""Pairs of points tried for one follower."""
+
+
+def counterexample(game: Game, follower: Follower, moves: Aggregates) -> str:
+    """What is proved not convex of a follower, by component name; empty if nothing was found.
+
+    ``moves``: ``game.responses()``.
+    """
+    if follower.objective is None or _is_convex(game, follower, moves):
+        return ""
+    rows = [c for c in follower.constraints if c.body is not None]
+    outer = [c for c in game.leader.constraints if not _touches(c, game)]
+    holder = pyo.ConcreteModel(name="slack")
+    holder.slack = slack = pyo.Var()
+    bodies = [follower.sign * follower.objective.expr, *(c.body for c in rows), *(c.body for c in outer)]
+    try:
+        program = Program(0.0, [body == slack for body in bodies])
+    except BadRow:
+        return ""
+    return _Search(game, follower, moves, program, rows, outer, slack).run()
+
+
+def _touches(constraint: Any, game: Game) -> bool:
+    from .checks import variables_in
+
+    return any(id(v) in game.owners for v in variables_in(constraint.expr))
+
+
+@dataclass
+class _Search:
+    game: Game
+    follower: Follower
+    responses: Aggregates
+    program: Program
+    rows: list[Any]
+    outer: list[Any]
+    slack: Any
+
+    def run(self) -> str:
+        variables = self.program.variables
+        place = {id(v): i for i, v in enumerate(variables)}
+        own = np.array([place[id(v)] for v in self.follower.variables if id(v) in place], dtype=int)
+        if not len(own):
+            return ""
+        self.moves = _moves(self.game, self.follower, self.responses, place, len(variables))
+        random = np.random.default_rng(0)
+        for number in range(_PAIRS):
+            base = self._point(random, number)
+            if place.get(id(self.slack)) is not None:
+                base[place[id(self.slack)]] = 0.0
+            found = self._judge(base, self._own_step(base, own, random, number))
+            if found:
+                return found
+        return ""
+
+    def _point(self, random: np.random.Generator, number: int) -> Array:
+        """Somewhere in the box; every other time near the start of the model."""
+        lower, upper = self.program.bounds
+        start = np.clip(np.asarray(self.program.problem.x0, dtype=float), lower, upper)
+        reach = 10.0 ** random.uniform(-2.0, 1.0)
+        if number % 2:
+            return np.clip(start + reach * random.standard_normal(len(start)), lower, upper)
+        low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
+        high = np.where(np.isfinite(upper), upper, low + 2 * reach)
+        return random.uniform(low, high)
+
+    def _own_step(self, base: Array, own: Array, random: np.random.Generator, number: int) -> Array:
+        other = self._point(random, number)
+        if number % 3 == 0:  # near by: curvature of small regions
+            other = base + 0.1 * (other - base)
+        step = np.zeros(len(base))
+        step[own] = (other - base)[own]
+        return np.asarray(step + self.moves @ step)
+
+    def _bodies(self, x: Array) -> Array:
+        bodies = np.zeros(1 + len(self.rows) + len(self.outer))
+        bodies[self.program.rows] = np.asarray(self.program.problem.constraints(x)) - self.program.row_bounds[1]
+        return bodies
+
+    def _judge(self, base: Array, step: Array) -> str:
+        with np.errstate(all="ignore"):
+            first, middle, last = (self._bodies(base + t * step) for t in (0.0, 0.5, 1.0))
+        count = len(self.rows)
+        if not np.isfinite([first, middle, last]).all() or not self._within(first[1 + count :], self.outer).all():
+            return ""
+        a, m, b = (self._within(bodies[1 : 1 + count], self.rows) for bodies in (first, middle, last))
+        beyond = self._within(middle[1 : 1 + count], self.rows, slack=TOLERANCES.feasibility)
+        for row in np.flatnonzero(a & b & ~m & ~beyond):
+            return f"{self.rows[row].name}: the set it allows is not convex"
+        size = max(1.0, abs(first[0]), abs(last[0]))
+        bent = middle[0] - (first[0] + last[0]) / 2.0 > TOLERANCES.feasibility * size
+        if bent and a.all() and b.all():
+            wanted = "concave (it is maximised)" if self.follower.sign < 0 else "convex"
+            return f"{self.follower.objective.name}: it is not {wanted}" if self.follower.objective is not None else ""
+        return ""
+
+    def _within(self, bodies: Array, rows: list[Any], slack: float = 0.0) -> Array:
+        low = np.array([-math.inf if c.lb is None else c.lb for c in rows], dtype=float)
+        high = np.array([math.inf if c.ub is None else c.ub for c in rows], dtype=float)
+        room = slack * np.maximum(1.0, np.abs(bodies))
+        return (bodies >= low - room) & (bodies <= high + room)
+
+
+def _is_convex(game: Game, follower: Follower, responses: Aggregates) -> bool:
+    """True if cost and rows are proved convex in the follower's own variables, what it moves moving along."""
+    table, column = responses.moves.tocsc(), _columns(game)
+    shifts: dict[int, Any] = {}
+    for var in follower.variables:
+        j = column[id(var)]
+        for k in range(table.indptr[j], table.indptr[j + 1]):
+            moved = responses.variables[table.indices[k]]
+            shifts[id(moved)] = shifts.get(id(moved), moved) + float(table.data[k]) * var
+    visitor = ExpressionReplacementVisitor(substitute=shifts) if shifts else None
+    walk = visitor.walk_expression if visitor else lambda expression: expression
+    own = follower.variables
+    assert follower.objective is not None
+    proof = curvature(walk(follower.sign * follower.objective.expr), own).curvature
+    if proof not in (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX):
+        return False
+    for constraint in follower.constraints:
+        proof = curvature(walk(constraint.body), own).curvature
+        good = {Curvature.CONSTANT, Curvature.AFFINE}
+        good |= {Curvature.CONVEX} if constraint.lb is None else set()
+        good |= {Curvature.CONCAVE} if constraint.ub is None else set()
+        if proof not in good:
+            return False
+    return True
+
+
+def _columns(game: Game) -> dict[int, int]:
+    return {id(v): j for j, v in enumerate(game.actions)}
+
+
+def _moves(
+    game: Game, follower: Follower, responses: Aggregates, place: Mapping[int, int], size: int
+) -> sparse.csr_array:
+    """(variables × variables): what one member's step moves beside its own variables."""
+    moves = sparse.lil_array((size, size))
+    column = _columns(game)
+    table = responses.moves.tocsc()
+    for var in follower.variables:
+        j = column[id(var)]
+        for k in range(table.indptr[j], table.indptr[j + 1]):
+            row = place.get(id(responses.variables[table.indices[k]]))
+            if row is not None and id(var) in place:
+                moves[row, place[id(var)]] = table.data[k]
+    return sparse.csr_array(moves)

@@ -1,0 +1,298 @@
+"""Equilibria as one problem: the leader's objective over everybody's rows and the conditions of those who respond.
+
+An :class:`Equilibrium` is that problem under one treatment of complementarity, written once. :meth:`Equilibrium.solve`
+runs the treatment's homotopy. :meth:`Equilibrium.polished` fixes an active set and solves the smooth problem left:
+
+    min J0   s.t.  rows, stationarity,  s_i = 0 on the active pairs, λ_i = 0 on the others,
+
+so that zeros are exact and multipliers belong to a regular problem. Pairs whose sign comes out wrong change sides and
+keep their sign from then on (a primal-dual active set method: each pair changes at most once).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.var import VarData
+
+from .complementarity import FischerBurmeister, Penalty, Treatment, audit
+from .conditions import Conditions
+from .programs import Program
+from .results import Array
+from .solvers import Solution, Termination, choose, solve
+from .tolerances import TOLERANCES
+
+__all__ = ["Equilibrium", "Found", "Problem"]
+
+_ROUNDS = 12
+"""Active sets that one polish tries."""
+_MANY = 2000
+"""Pairs from which on a homotopy ends with its first polish that holds: its last steps are degenerate and cost most."""
+
+
+@dataclass
+class Problem:
+    """What binds beside the conditions of those who respond: min cost s.t. constraints, some variables held."""
+
+    cost: Any
+    constraints: list[tuple[str, ConstraintData]] = field(default_factory=list)
+    """(owner's name, constraint)."""
+    held: list[tuple[VarData, float]] = field(default_factory=list)
+
+
+@dataclass
+class Found:
+    """A point of an :class:`Equilibrium`, and how it was come by; x is in the order of its program's variables."""
+
+    termination: Termination
+    message: str
+    solver: str
+    x: Array | None = None
+    duals: Array | None = None
+    cost: float = math.inf
+    bound: float = math.nan
+    polished: bool = False
+
+
+class Equilibrium:
+    """The problem under one treatment (None: the rows alone, to polish on). May raise :class:`BadRow`."""
+
+    def __init__(
+        self, problem: Problem, conditions: Conditions, treatment: Treatment | None, seconds: dict[str, float]
+    ) -> None:
+        self.conditions, self.treatment = conditions, treatment
+        self.log: list[dict[str, Any]] = []
+        self._seconds = seconds
+        self._holder = holder = pyo.ConcreteModel(name="treatment")
+        first = treatment.levels[0] if treatment else 0.0
+        holder.level = pyo.Var(bounds=(first, first), initialize=first)
+        self._treated = (treatment or Treatment()).apply(conditions, holder, holder.level)
+        relations = [
+            *(c for _, c in problem.constraints),
+            *(var == value for var, value in problem.held),
+            *conditions.relations,
+        ]
+        self._first = len(relations)
+        cost = problem.cost + self._treated.term
+        self.program = Program(cost, [*relations, *self._treated.rows], seconds=seconds)
+        if sets := self._treated.sets:
+            self.program.model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
+        self._locate()
+
+    def _locate(self) -> None:
+        """Where pairs stand among the program's variables: λ, and the Var whose distance to a limit s is."""
+        place = {id(v): i for i, v in enumerate(self.program.variables)}
+        self._level = place.get(id(self._holder.level), -1)
+        pairs = self.conditions.pairs
+        owners = [p.slack if isinstance(p.slack, VarData) else p.component for p in pairs]
+        bare = [p.slack is owner for p, owner in zip(pairs, owners, strict=True)]
+        limits = [
+            0.0 if alone else pyo.value(var.upper if p.side == "upper" else var.lower)
+            for p, var, alone in zip(pairs, owners, bare, strict=True)
+        ]
+        self._lambda = np.array([place.get(id(p.multiplier), -1) for p in pairs], dtype=int)
+        self._owner = np.array([place.get(id(v), -1) for v in owners], dtype=int)
+        self._limit = np.array(limits, dtype=float)
+        self._above = np.array([p.side == "upper" and not b for p, b in zip(pairs, bare, strict=True)], dtype=bool)
+
+    @property
+    def is_large(self) -> bool:
+        """True if a homotopy should end early."""
+        return len(self._lambda) > _MANY
+
+    def multipliers(self, x: Array) -> Array:
+        """λ of every pair at x."""
+        return np.where(self._lambda >= 0, x[self._lambda], 0.0) if len(self._lambda) else np.zeros(0)
+
+    def slacks(self, x: Array) -> Array:
+        """s of every pair at x."""
+        if not len(self._owner):
+            return np.zeros(0)
+        here = np.where(self._owner >= 0, x[self._owner], self._limit)
+        return np.where(self._above, self._limit - here, here - self._limit)
+
+    def complementarity(self, x: Array) -> float:
+        """max min(λ, s) relative to max(1, λ, s): 0 where every pair is complementary."""
+        force, room = self.multipliers(x), self.slacks(x)
+        least = np.minimum(np.abs(force), np.abs(room)) / np.maximum(1.0, np.maximum(np.abs(force), np.abs(room)))
+        return float(least.max(initial=0.0))
+
+    def cost(self, x: Array) -> float:
+        """The leader's cost at x, the treatment's term left out."""
+        cost = float(self.program.problem.objective(x))
+        return cost - float(x[self._level] * self.multipliers(x) @ self.slacks(x)) if self._has_term else cost
+
+    @property
+    def _has_term(self) -> bool:
+        return isinstance(self.treatment, Penalty) and self._level >= 0
+
+    def audit(self, x: Array) -> list[dict[str, Any]]:
+        """What became of the constants of a big-M treatment; empty for the others."""
+        return audit(self._treated.bounds, self.multipliers(x), self.slacks(x))
+
+    def point(self, values: dict[int, float]) -> Array:
+        """{id(Var): value} in the order of the program's variables; Vars not among them keep their start."""
+        start = np.asarray(self.program.problem.x0, dtype=float)
+        found = [values.get(id(v), start[i]) for i, v in enumerate(self.program.variables)]
+        return np.array(found, dtype=float)
+
+    # --- solving ------------------------------------------------------------------------------------------------------
+
+    def solve(self, solver: str, *, start: Array | None = None, until: float = math.inf, tee: bool = False) -> Found:
+        """Run the treatment to its end, from ``start``; ``until`` is a time of ``time.monotonic``."""
+        if self.treatment is None or self.treatment.needs != "NLP":
+            return self._found(self._run(self.program, solver, {}, None, until, tee), solver)
+        found = Found(Termination.FAILED, "not started", solver)
+        for level in self.treatment.levels:
+            options = self._options(solver, level, last=level == self.treatment.levels[-1])
+            program = self.program.variant(start, bounds=self._at(level))
+            found = self._found(self._run(program, solver, options, level, until, tee), solver)
+            if found.x is None or found.termination is Termination.TIME_LIMIT:
+                break
+            start = found.x
+            if self.is_large and (early := self.polished(found.x, solver, until=until)) is not None:
+                return early
+        return found
+
+    def _options(self, solver: str, level: float, *, last: bool) -> dict[str, Any]:
+        if not choose(solver).ipopt_options:
+            return {}
+        small = 1.0 / level if isinstance(self.treatment, Penalty) else level
+        tolerance = TOLERANCES.solver if last else max(TOLERANCES.solver, TOLERANCES.homotopy * small)
+        return {"mu_init": min(0.1, max(small, TOLERANCES.barrier)), "tol": tolerance}
+
+    def _at(self, level: float) -> tuple[Array, Array]:
+        """The bounds at a level; Fischer–Burmeister's equation keeps λ and s positive without any."""
+        lower, upper = (side.copy() for side in self.program.bounds)
+        if isinstance(self.treatment, FischerBurmeister):
+            inside = np.concatenate([self._lambda, self._owner])
+            lower[inside[inside >= 0]] = -math.inf
+            upper[inside[inside >= 0]] = math.inf
+        if self._level >= 0:
+            lower[self._level] = upper[self._level] = level
+        return lower, upper
+
+    def _run(
+        self, program: Program, solver: str, options: dict[str, Any], level: float | None, until: float, tee: bool
+    ) -> Solution:
+        left = until - time.monotonic()
+        if left <= 0:
+            return Solution(Termination.TIME_LIMIT, "no time left", solver=solver)
+        began = time.perf_counter()
+        solution = solve(program, solver, options=options, time_limit=left if math.isfinite(left) else None, tee=tee)
+        spent = time.perf_counter() - began
+        self._seconds["solve"] = self._seconds.get("solve", 0.0) + spent
+        held = solution.x is not None and np.isfinite(solution.x).all()
+        self.log.append(
+            {
+                "treatment": self.treatment.name if self.treatment else "polish",
+                "level": level,
+                "solver": solution.solver or solver,
+                "termination": solution.termination.value,
+                "message": solution.message,
+                "cost": self.cost(solution.x) if held and solution.x is not None else None,
+                "bound": solution.bound if math.isfinite(solution.bound) else None,
+                "seconds": round(spent, 6),
+            }
+        )
+        return solution
+
+    def _found(self, solution: Solution, solver: str) -> Found:
+        usable = solution.x is not None and (solution.termination.solved or solution.termination.limited)
+        x = solution.x if usable and np.isfinite(np.asarray(solution.x)).all() else None
+        return Found(
+            solution.termination,
+            solution.message,
+            solution.solver or solver,
+            x,
+            solution.duals,
+            math.inf if x is None else self.cost(x),
+            solution.bound,
+        )
+
+    # --- the polish -------------------------------------------------------------------------------------------------
+
+    def polished(
+        self,
+        x: Array,
+        solver: str,
+        *,
+        active: Array | None = None,
+        signed: bool = False,
+        until: float = math.inf,
+    ) -> Found | None:
+        """The best point with the active set of x (or ``active``), zeros exact; None if there is none.
+
+        ``signed``: keep every λ, s ≥ 0, and with them the active set.
+        """
+        active = self._consistent(self.multipliers(x) > self.slacks(x) if active is None else active, x)
+        kept = np.full(len(active), signed)
+        for _ in range(_ROUNDS):
+            lower, upper = self._piece(active, kept)
+            program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
+            solution = self._run(program, solver, {}, None, until, False)
+            self.log[-1]["treatment"] = "polish"
+            if solution.x is None or not solution.termination.solved:
+                if kept.all() or solution.termination.limited:
+                    return None
+                kept[:] = True
+                continue
+            x = solution.x
+            below = -TOLERANCES.noise * np.maximum(1.0, np.abs(self._limit))
+            wrong = np.where(active, self.multipliers(x) < below, self.slacks(x) < below) & ~kept
+            if not wrong.any():
+                return self._polished(x, solution)
+            active, kept = self._consistent(active ^ wrong, x), kept | wrong
+        return None
+
+    def _polished(self, x: Array, solution: Solution) -> Found:
+        """Rounding below a bound is put on it."""
+        x = np.clip(x, *self.program.bounds)
+        found = self._found(replace(solution, x=x), solution.solver)
+        found.polished = True
+        return found
+
+    def _consistent(self, active: Array, x: Array) -> Array:
+        """Of the two bounds of one variable only the one with the larger multiplier is active (unless they coincide)."""
+        order = np.flatnonzero(active & (self._owner >= 0))
+        owners = self._owner[order]
+        twice = np.isin(owners, [k for k, n in zip(*np.unique(owners, return_counts=True), strict=True) if n > 1])
+        force = self.multipliers(x)
+        active = active.copy()
+        for owner in np.unique(owners[twice]):
+            both = order[owners == owner]
+            if np.ptp(self._limit[both]) > 0.0:
+                active[both] = both == both[np.argmax(force[both])]
+        return active
+
+    def _piece(self, active: Array, kept: Array) -> tuple[Array, Array]:
+        """Bounds of the smooth problem: what is 0 by the active set, signs only where they are kept."""
+        lower, upper = (side.copy() for side in self.program.bounds)
+
+        def put(side: Array, places: Array, chosen: Array, value: Any) -> None:
+            here = chosen & (places >= 0)
+            side[places[here]] = np.broadcast_to(value, places.shape)[here]
+
+        put(lower, self._owner, ~active & ~kept & ~self._above, -math.inf)
+        put(upper, self._owner, ~active & ~kept & self._above, math.inf)
+        put(lower, self._lambda, active & ~kept, -math.inf)
+        put(upper, self._lambda, ~active, 0.0)
+        for side in (lower, upper):
+            put(side, self._owner, active, self._limit)
+        return lower, upper
+
+    def _freed(self) -> tuple[Array, Array] | None:
+        """Row limits with the treatment's rows set free: the active set says what they said."""
+        floor, ceiling = (side.copy() for side in self.program.row_bounds)
+        treated = self.program.rows >= self._first
+        if not treated.any():
+            return None
+        floor[treated], ceiling[treated] = -math.inf, math.inf
+        return floor, ceiling

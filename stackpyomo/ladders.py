@@ -1,0 +1,267 @@
+"""The fallback ladder: from the rung that proves most to the one that always gives something.
+
+1. *Global*: the exact conditions with SOS1 in SCIP (Fritz John's where a follower's rows are not affine, so that the
+   bound holds without a constraint qualification), where the game is small enough.
+2. *Local*: several treatments of complementarity and several starts in an NLP solver.
+
+Each answer is polished on its active set; the best that :func:`stackpyomo.verify` confirms by re-solving the followers
+wins. No solver's success is taken for evidence, and every attempt is in the log.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment
+from .conditions import Conditions, conditions
+from .equilibria import Equilibrium, Found, Problem
+from .errors import InvalidGame
+from .games import Follower, Game
+from .results import Array, Report
+from .solvers import Termination, choose, registry
+from .tolerances import TOLERANCES
+
+__all__ = ["Candidate", "Ladder", "random_start"]
+
+_SMALL = 150
+"""Pairs up to which the global rung is tried by itself."""
+_MANY = 2000
+"""Pairs from which on the first verified local answer is taken."""
+_PATIENCE = 30.0
+"""Seconds of the global rung where no time limit is given."""
+
+
+@dataclass
+class Candidate:
+    """An answer with zeros exact where the polish held, and what a re-solve of the followers said of it."""
+
+    found: Found
+    equilibrium: Equilibrium
+    values: dict[int, float]
+    """id(Var) → value, the user's and the multipliers."""
+    report: Report | None = None
+
+    @property
+    def cost(self) -> float:
+        """The leader's cost (minimised)."""
+        return self.found.cost
+
+
+@dataclass
+class Ladder:
+    """One climb; ``check`` re-solves the followers at a candidate (None: it is not feasible as it stands)."""
+
+    game: Game
+    followers: Sequence[Follower]
+    problem: Problem
+    check: Callable[[Candidate], Report | None]
+    solver: str = "auto"
+    starts: int = 1
+    treatment: Treatment | None = None
+    time_limit: float | None = None
+    tee: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    bound: float = -math.inf
+    """Proved: no plan costs less."""
+    infeasible: bool = False
+    """Proved: there is no plan."""
+    best: Candidate | None = None
+    """The verified candidate of least cost; else the best of the others."""
+    last: Found | None = None
+
+    def climb(self) -> None:
+        """Try rung after rung until something is proved, or no rung is left."""
+        self._until = math.inf if self.time_limit is None else time.monotonic() + self.time_limit
+        self._exact = self._conditions(fritz_john=True)
+        self.kkt = self._conditions(fritz_john=False) if self._exact.weights else self._exact
+        self._equilibria: dict[tuple[int, str], Equilibrium] = {}
+        for rung in self._rungs():
+            rung()
+            if self.infeasible or self._is_proved or time.monotonic() >= self._until:
+                break
+
+    def _conditions(self, fritz_john: bool) -> Conditions:
+        began = time.perf_counter()
+        made = conditions(self.game, self.followers, fritz_john=fritz_john)
+        self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
+        return made
+
+    def _rungs(self) -> Iterator[Callable[[], None]]:
+        """The rungs that solver and treatment allow, in the order they are tried."""
+        solver, treatment = self.solver, self.treatment
+        if treatment is None and solver != "auto":
+            classes = choose(solver).classes
+            treatment = SOS1() if "SOS1" in classes else None if "NLP" in classes else BigM()
+        if treatment is not None and treatment.needs != "NLP":
+            chosen = self._able(treatment)
+            yield lambda: self._discrete(treatment, chosen)
+            return
+        small = len(self.kkt.pairs) <= _SMALL and registry["scip"].available
+        if solver == "auto" and self.treatment is None and small:
+            yield lambda: self._discrete(SOS1(), "scip")
+        if not any(not v.is_continuous() for v in self.game.leader.variables):
+            yield lambda: self._local(self._able(treatment) if treatment else solver)
+
+    def _able(self, treatment: Treatment) -> str:
+        """The solver asked for, if it takes what the treatment makes; "auto": one that does."""
+        if self.solver == "auto":
+            return "auto" if treatment.needs == "NLP" else "scip"
+        if treatment.needs not in choose(self.solver).classes:
+            able = ", ".join(n for n, i in registry.items() if treatment.needs in i.classes)
+            raise InvalidGame(
+                f"complementarity={treatment.name}: needs a solver for {treatment.needs} ({able}), "
+                f"and solver={self.solver!r} is none."
+            )
+        return self.solver
+
+    @property
+    def _is_proved(self) -> bool:
+        best = self.best
+        return best is not None and _is_good(best) and self.is_closed(best.cost)
+
+    def is_closed(self, cost: float) -> bool:
+        """True if nothing better than ``cost`` is left by the bound."""
+        return cost - self.bound <= TOLERANCES.global_gap * max(1.0, abs(cost))
+
+    def _equilibrium(self, made: Conditions, treatment: Treatment | None) -> Equilibrium:
+        key = id(made), repr(treatment)
+        if key not in self._equilibria:
+            self._equilibria[key] = Equilibrium(self.problem, made, treatment, self.seconds)
+            self._equilibria[key].log = self.log
+        return self._equilibria[key]
+
+    # --- rungs --------------------------------------------------------------------------------------------------------
+
+    def _discrete(self, treatment: Treatment, solver: str) -> None:
+        """Exact conditions in a solver with integers: its bound counts where the solver is global and nothing assumed."""
+        for made in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
+            exact = self._equilibrium(made, treatment)
+            found = exact.solve(solver, until=min(self._until, time.monotonic() + self._patience), tee=self.tee)
+            self.last = found
+            proves = "global" in choose(solver).classes or self._is_linear(exact, solver)
+            if found.x is not None and (told := exact.audit(found.x)):
+                self.log[-1]["audit"] = told
+                proves = proves and all(row["verdict"] == "proved" for row in told)
+            elif isinstance(treatment, BigM):
+                proves = False
+            if proves and made is self._exact:
+                self.infeasible = found.termination is Termination.INFEASIBLE
+                self.bound = max(self.bound, found.bound if math.isfinite(found.bound) else -math.inf)
+            if found.x is None:
+                return
+            for candidate in self._refined(exact, found):
+                if self._offer(candidate):
+                    break
+            if self.best is not None and _is_good(self.best):
+                return
+
+    @property
+    def _patience(self) -> float:
+        return _PATIENCE if self.time_limit is None and self.solver == "auto" else math.inf
+
+    def _is_linear(self, exact: Equilibrium, solver: str) -> bool:
+        """A MIP solver without the word "global" proves as much where it takes the problem at all: linear rows."""
+        return "MIP" in choose(solver).classes and exact.program.is_linear
+
+    def _refined(self, exact: Equilibrium, found: Found) -> Iterator[Candidate] | tuple[Candidate, ...]:
+        """The polished answer, or where there is none (integers) the answer as it came."""
+        assert found.x is not None
+        raw = Candidate(found, exact, _values(exact, found.x))
+        if any(not v.is_continuous() for v in self.game.leader.variables):
+            return (raw,)
+        plain = self._equilibrium(self.kkt, None)
+        active = exact.multipliers(found.x) > exact.slacks(found.x)
+        values = dict(raw.values)
+        values.update(self._rescaled(exact, found.x))
+        polished = plain.polished(plain.point(values), self._nlp, active=active, signed=True, until=self._until)
+        if polished is None or polished.x is None:
+            return (raw,)
+        return (Candidate(polished, plain, _values(plain, polished.x)), raw)
+
+    def _rescaled(self, exact: Equilibrium, x: Array) -> dict[int, float]:
+        """Multipliers of the KKT conditions from Fritz John's: divided by τ."""
+        if exact.conditions is self.kkt:
+            return {}
+        held = _values(exact, x)
+        taus = {name: held.get(id(tau), 1.0) for name, tau in self._exact.weights.items()}
+        scaled = {}
+        for theirs, ours in zip(self._exact.pairs, self.kkt.pairs, strict=True):
+            tau = max(taus.get(theirs.follower, 1.0), TOLERANCES.noise)
+            scaled[id(ours.multiplier)] = held.get(id(theirs.multiplier), 0.0) / tau
+            scaled[id(ours.slack)] = held.get(id(theirs.slack), 0.0)
+        return scaled
+
+    @property
+    def _nlp(self) -> str:
+        """The NLP solver for polishes."""
+        return self.solver if self.solver != "auto" and choose(self.solver).ipopt_options else "auto"
+
+    def _local(self, solver: str) -> None:
+        """NLP treatments from the model's values, then from random points; a large game is content with one answer."""
+        treatments = [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
+        many = len(self.kkt.pairs) > _MANY
+        random = np.random.default_rng(0)
+        waiting: list[Candidate] = []
+        for start in range(self.starts):
+            seed = int(random.integers(2**31))
+            for number, treatment in enumerate(treatments):
+                if self.treatment is None and number > 1 and waiting:
+                    continue  # the third is for those that the first two leave without an answer
+                equilibrium = self._equilibrium(self.kkt, treatment)
+                point = None if start == 0 else random_start(equilibrium.program, np.random.default_rng(seed))
+                waiting += self._attempt(equilibrium, solver, point, start)
+                if many and waiting and start == 0 and self._offer(*waiting):
+                    return
+        self._offer(*waiting)
+
+    def _attempt(self, equilibrium: Equilibrium, solver: str, point: Array | None, start: int) -> list[Candidate]:
+        first = len(self.log)
+        found = equilibrium.solve(solver, start=point, until=self._until, tee=self.tee)
+        self.last = found
+        made = []
+        if found.x is not None:
+            polished = found if found.polished else equilibrium.polished(found.x, solver, until=self._until)
+            kept = polished if polished is not None and polished.x is not None else found
+            assert kept.x is not None
+            made.append(Candidate(kept, equilibrium, _values(equilibrium, kept.x)))
+        for entry in self.log[first:]:
+            entry["start"] = start
+        return made
+
+    def _offer(self, *candidates: Candidate) -> bool:
+        """Verify in order of cost until one holds; True if one does."""
+        known = self.best.cost if self.best is not None and _is_good(self.best) else math.inf
+        for candidate in sorted(candidates, key=lambda c: c.cost):
+            if candidate.cost >= known:
+                break
+            candidate.report = self.check(candidate)
+            if _is_good(candidate):
+                self.best = candidate
+                return True
+            if self.best is None or (self.best.report is None and candidate.report is not None):
+                self.best = candidate
+        return self.best is not None and _is_good(self.best)
+
+
+def _is_good(candidate: Candidate) -> bool:
+    return candidate.report is not None and candidate.report.ok
+
+
+def _values(equilibrium: Equilibrium, x: Array) -> dict[int, float]:
+    return {id(v): float(value) for v, value in zip(equilibrium.program.variables, x, strict=True)}
+
+
+def random_start(program: Any, random: np.random.Generator) -> Array:
+    """A point of the program's box; where there is no bound, within ``TOLERANCES.reach`` of the other one or of 0."""
+    lower, upper = program.bounds
+    reach = TOLERANCES.reach
+    low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
+    high = np.where(np.isfinite(upper), upper, low + 2 * reach)
+    return random.uniform(low, high)

@@ -1,0 +1,93 @@
+"""Constraint qualifications: is there a multiplier at the answer, and a bounded one?
+
+Affine rows need none. With curved rows g ≤ 0, the linear program
+
+    max t   s.t.  ∇g_i·d ≤ −t (active, curved),  A d ≤ 0 (active, affine),  E d = 0,  −1 ≤ d ≤ 1
+
+has t > 0 iff Slater's condition holds there (for convex rows, up to equalities): then multipliers exist and those of
+the curved rows are bounded. With t = 0 the conditions may not be necessary, and a better plan may have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.optimize import linprog
+
+from .derivatives import Derivatives, FollowerRows
+from .games import Follower, Game
+from .results import Array
+from .tolerances import TOLERANCES
+
+__all__ = ["unqualified"]
+
+
+def unqualified(
+    game: Game, curved: Mapping[str, set[int]], values: Mapping[str, float], multipliers: Mapping[str, float]
+) -> list[str]:
+    """A warning for each follower whose qualification is not confirmed; ``curved``: follower → id of its curved rows."""
+    if not curved:
+        return []
+    rows = FollowerRows(game)
+    here = rows.at(values)
+    warnings = []
+    for name, bent in curved.items():
+        follower = game.followers[name]
+        if not _interior(rows, here, values, follower, bent) > TOLERANCES.active:
+            warnings.append(
+                f"{follower.name}: no constraint qualification confirmed at the answer (its feasible set has no "
+                "interior point there), so its multipliers may not exist or not be bounded"
+            )
+        large = [c.name for c in follower.constraints if abs(multipliers.get(c.name, 0.0)) > TOLERANCES.multiplier]
+        if large:
+            warnings.append(
+                f"{large[0]}: its multiplier in {follower.name} is {multipliers[large[0]]:.1e}, which may mean that "
+                "no bounded one exists"
+            )
+    return warnings
+
+
+def _interior(
+    rows: FollowerRows, here: Derivatives, values: Mapping[str, float], follower: Follower, curved: set[int]
+) -> float:
+    """t of the linear program."""
+    number = rows.followers.index(follower)
+    columns = np.flatnonzero(rows.owners == number)
+    matrix = here.own_rows.tocsr()
+    strict, weak, equal = [], [], []
+    for index in np.flatnonzero(rows.constraint_owners == number):
+        constraint, normal = rows.constraints[index], matrix[[index]].toarray().ravel()[columns]
+        if constraint.equality:
+            equal.append(normal)
+            continue
+        group = strict if id(constraint) in curved else weak
+        level = float(here.bodies[index])
+        group += [s * normal for s in _active(level, constraint.lb, constraint.ub)]
+    for place, column in enumerate(columns):
+        var = rows.actions[column]
+        axis = np.eye(len(columns))[place]
+        weak += [s * axis for s in _active(values[rows.game.names[id(var)]], var.lb, var.ub)]
+    return _largest(strict, weak, equal, len(columns))
+
+
+def _active(level: float, lower: float | None, upper: float | None) -> list[float]:
+    """−1 for an active lower side, +1 for an upper one."""
+    near = TOLERANCES.active * max(1.0, abs(level))
+    sides = [-1.0] if lower is not None and level - lower <= near else []
+    return [*sides, 1.0] if upper is not None and upper - level <= near else sides
+
+
+def _largest(strict: list[Array], weak: list[Array], equal: list[Array], size: int) -> float:
+    if not strict:
+        return 1.0
+    rows = [np.append(normal, 1.0) for normal in strict] + [np.append(normal, 0.0) for normal in weak]
+    answer = linprog(
+        np.append(np.zeros(size), -1.0),
+        A_ub=np.array(rows),
+        b_ub=np.zeros(len(rows)),
+        A_eq=np.array([np.append(normal, 0.0) for normal in equal]) if equal else None,
+        b_eq=np.zeros(len(equal)) if equal else None,
+        bounds=[(-1.0, 1.0)] * size + [(0.0, 1.0)],
+    )
+    return float(-answer.fun) if answer.status == 0 else 0.0
