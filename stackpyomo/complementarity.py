@@ -136,7 +136,7 @@ class SOS1(Treatment):
         shifted = [p for p in conditions.pairs if not isinstance(p.slack, VarData)]
         block.gap = pyo.Var(range(len(shifted)), bounds=(0, None))
         own = dict(zip(map(id, shifted), block.gap.values(), strict=True))
-        treated.rows = [own[id(p)] == p.slack for p in shifted]
+        treated.rows = [*(own[id(p)] == p.slack for p in shifted), *conditions.implied]
         treated.sets = [(p.multiplier, own.get(id(p), p.slack)) for p in conditions.pairs]
         return treated
 

@@ -12,7 +12,7 @@ and the same for bounds. Each follower has multipliers of its own, also on a row
 Nash). Necessary where a constraint qualification holds (always, if the rows are affine), sufficient where the follower
 is convex.
 
-*Without a qualification*, ``fritz_john=True`` puts a multiplier τ on the cost and π ≥ 0 on the rows that are not affine
+*Without a qualification*, ``fritz_john`` puts a multiplier τ on the cost and π ≥ 0 on the rows that are not affine
 in what the follower moves, with τ + Σ π = 1 over these (affine rows keep multipliers of any size). By Motzkin's theorem
 of the alternative every local optimum satisfies that, with or without an interior: a bound from these conditions
 holds for every follower-optimal point.
@@ -20,7 +20,7 @@ holds for every follower-optimal point.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,10 @@ from .convexity import Curvature, curvature
 from .errors import InvalidGame
 from .games import Follower, Game
 
-__all__ = ["Conditions", "Pair", "conditions", "responding_followers"]
+__all__ = ["Conditions", "Pair", "conditions", "multiplier_cut", "responding_followers"]
 
+_WIDE = 100
+"""Rows and variables of a follower up to which its duality is written: it is for global solvers."""
 _Movers = Mapping[int, Sequence[tuple[VarData, float]]]
 
 
@@ -67,8 +69,11 @@ class Conditions:
     rows: list[tuple[ConstraintData, Any]] = field(default_factory=list)
     """(constraint of a follower, the relation that stands for it: an equality, or body + slack = limit)."""
     pairs: list[Pair] = field(default_factory=list)
+    implied: list[Any] = field(default_factory=list)
+    """Rows that follow from the others, for global solvers alone. Of a linear follower that moves nothing: J_k(u) − J_k(0) + Σ multipliers · (level − row(0)) = 0 (its strong duality), which lets a solver
+    see products of the leader's variables with actions."""
     scales: list[Any] = field(default_factory=list)
-    """τ + Σ π = 1, a row for each follower with rows that are not affine; only with ``fritz_john``."""
+    """τ + Σ π = 1, a row for each follower with rows that are not affine; by ``fritz_john``."""
     weights: dict[str, VarData] = field(default_factory=dict)
     """Follower → τ, of these followers."""
     curved: dict[str, set[int]] = field(default_factory=dict)
@@ -117,9 +122,15 @@ def _listed(responding: Any) -> Iterator[Any]:
 
 
 def conditions(
-    game: Game, followers: Sequence[Follower], *, block: Any = None, fritz_john: bool = False
+    game: Game,
+    followers: Sequence[Follower],
+    *,
+    block: Any = None,
+    fritz_john: Container[str] = (),
 ) -> Conditions:
     """The conditions of these followers. ``block``: where multipliers go (None: a model of their own).
+
+    ``fritz_john``: names of the followers whose curved rows get Fritz John's conditions.
 
     Raises :class:`InvalidGame` naming an objective or constraint that has no symbolic derivative.
     """
@@ -143,7 +154,7 @@ class _Row:
 class _Builder:
     """Counts what is needed first, then makes all multipliers and slacks at once: N single Vars would cost more."""
 
-    def __init__(self, game: Game, followers: Sequence[Follower], block: Any, fritz_john: bool) -> None:
+    def __init__(self, game: Game, followers: Sequence[Follower], block: Any, fritz_john: Container[str]) -> None:
         self.followers, self.fritz_john = followers, fritz_john
         self.movers = _movers(game)
         self.result = Conditions(block)
@@ -161,7 +172,7 @@ class _Builder:
             free += sum(r.equality for r in rows)
             sides += sum((r.lower is not None) + (r.upper is not None) for r in rows if not r.equality)
             bounds += sum((v.lower is not None) + (v.upper is not None) for v in follower.variables)
-            weights += self.fritz_john and any(r.curved for r in rows)
+            weights += follower.name in self.fritz_john and any(r.curved for r in rows)
         block = self.result.block
         block.pi = pyo.Var(range(sides + bounds), bounds=(0, None), initialize=1.0)
         block.nu = pyo.Var(range(free), initialize=0.0)
@@ -197,14 +208,39 @@ class _Builder:
             self.result.weights[follower.name] = tau
             self.result.scales.append(tau + sum(weighed) == 1)
             sign = follower.sign * tau
+        levels: Any = 0
         for var in follower.variables:
             total = _scaled(sign, self._slope(var, gradient))
             for multiplier, derivative in terms:
                 total = total + _scaled(multiplier, self._slope(var, derivative))
             self.result.forces[id(var)] = total
-            total = total + self._bounds(follower, var)
+            force, worth = self._bounds(follower, var)
+            total, levels = total + force, levels + worth
             if total.__class__ not in native_numeric_types or total != 0:
                 self.result.stationarity.append((var, total))
+        if self._is_linear(follower, rows):
+            self._duality(follower, rows, terms, levels)
+
+    def _is_linear(self, follower: Follower, rows: list[_Row]) -> bool:
+        own = follower.variables
+        plain = not any(self.movers.get(id(v)) for v in own) and not any(r.curved for r in rows)
+        if not plain or len(rows) + len(own) > _WIDE or follower.objective is None:
+            return False
+        flat = (Curvature.AFFINE, Curvature.CONSTANT)
+        return all(curvature(e, own).curvature in flat for e in [follower.objective.expr, *(r.body for r in rows)])
+
+    def _duality(
+        self, follower: Follower, rows: list[_Row], terms: list[tuple[Any, Mapping[int, Any]]], levels: Any
+    ) -> None:
+        origin = ExpressionReplacementVisitor(substitute={id(v): 0.0 for v in follower.variables}).walk_expression
+        assert follower.objective is not None
+        cost = follower.sign * (follower.objective.expr - origin(follower.objective.expr))
+        multipliers = (multiplier for multiplier, _ in terms)
+        total = cost + levels
+        for row in rows:
+            for level in [row.upper] if row.equality else [e for e in (row.lower, row.upper) if e is not None]:
+                total = total + next(multipliers) * (level - origin(row.body))
+        self.result.implied.append(total == 0)
 
     def _slope(self, var: VarData, gradient: Mapping[int, Any]) -> Any:
         """Own derivative, and what the action moves times the derivative with respect to that."""
@@ -230,12 +266,14 @@ class _Builder:
             gap = row.body - level if side == "lower" else level - row.body
             result.rows.append((row.constraint, gap == slack))
             result.pairs.append(Pair(follower.name, row.constraint, side, multiplier, slack, gap))
-            if row.curved and self.fritz_john:
+            if row.curved and follower.name in self.fritz_john:
                 weighed.append(multiplier)
             yield (-multiplier if side == "lower" else multiplier), row.gradient
 
-    def _bounds(self, follower: Follower, var: VarData) -> Any:
+    def _bounds(self, follower: Follower, var: VarData) -> tuple[Any, Any]:
+        """(what its bounds' multipliers add to its stationarity, the same times the bounds)."""
         force: Any = 0
+        worth: Any = 0
         for side, level in (("lower", var.lower), ("upper", var.upper)):
             if level is None:
                 continue
@@ -243,8 +281,9 @@ class _Builder:
             zero = level.__class__ in native_numeric_types and level == 0
             slack = (var if zero else var - level) if side == "lower" else level - var
             self.result.pairs.append(Pair(follower.name, var, side, multiplier, slack, slack))
-            force = force - multiplier if side == "lower" else force + multiplier
-        return force
+            signed = -multiplier if side == "lower" else multiplier
+            force, worth = force + signed, worth if zero else worth + signed * level
+        return force, worth
 
 
 def _is_curved(follower: Follower, constraint: ConstraintData, movers: _Movers) -> bool:
@@ -254,6 +293,17 @@ def _is_curved(follower: Follower, constraint: ConstraintData, movers: _Movers) 
     own = follower.variables
     moved = {id(z): z for v in own for z, _ in movers.get(id(v), ())}
     return curvature(constraint.body, [*own, *moved.values()]).curvature not in (Curvature.AFFINE, Curvature.CONSTANT)
+
+
+def multiplier_cut(made: Conditions, follower: Follower, point: Mapping[int, float]) -> Any:
+    """Σ λ_i s_i(x, u⁰) ≤ J(x, u⁰) − J(x, u) for a convex follower that may always play u⁰ (and moves nothing).
+
+    Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
+    """
+    there = ExpressionReplacementVisitor(substitute=dict(point)).walk_expression
+    assert follower.objective is not None
+    gain = follower.sign * (there(follower.objective.expr) - follower.objective.expr)
+    return sum(p.multiplier * there(p.gap) for p in made.pairs if p.follower == follower.name) <= gain
 
 
 def _scaled(factor: Any, slope: Any) -> Any:

@@ -26,7 +26,7 @@ from .tolerances import TOLERANCES
 if TYPE_CHECKING:
     from .games import Aggregates, Follower, Game
 
-__all__ = ["counterexample"]
+__all__ = ["counterexample", "is_proved_convex", "moves_others"]
 
 _PAIRS = 400
 """Pairs of points tried for one follower."""
@@ -37,8 +37,11 @@ def counterexample(game: Game, follower: Follower, moves: Aggregates) -> str:
 
     ``moves``: ``game.responses()``.
     """
-    if follower.objective is None or _is_convex(game, follower, moves):
+    if follower.objective is None:
         return ""
+    bent, convex = _proved(game, follower, moves)
+    if convex or bent:
+        return bent
     rows = [c for c in follower.constraints if c.body is not None]
     outer = [c for c in game.leader.constraints if not _touches(c, game)]
     holder = pyo.ConcreteModel(name="slack")
@@ -49,6 +52,17 @@ def counterexample(game: Game, follower: Follower, moves: Aggregates) -> str:
     except BadRow:
         return ""
     return _Search(game, follower, moves, program, rows, outer, slack).run()
+
+
+def is_proved_convex(game: Game, follower: Follower, moves: Aggregates) -> bool:
+    """True if cost and rows are proved convex in what the follower decides, whatever the others do."""
+    return _proved(game, follower, moves)[1]
+
+
+def moves_others(game: Game, follower: Follower, moves: Aggregates) -> bool:
+    """True if an aggregate follows what the follower does."""
+    column, table = _columns(game), moves.moves.tocsc()
+    return any(table.indptr[column[id(v)]] != table.indptr[column[id(v)] + 1] for v in follower.variables)
 
 
 def _touches(constraint: Any, game: Game) -> bool:
@@ -76,27 +90,26 @@ class _Search:
         self.moves = _moves(self.game, self.follower, self.responses, place, len(variables))
         random = np.random.default_rng(0)
         for number in range(_PAIRS):
-            base = self._point(random, number)
+            reach = 10.0 ** random.uniform(-2.0, 1.5)
+            base = self._point(random, number, reach)
             if place.get(id(self.slack)) is not None:
                 base[place[id(self.slack)]] = 0.0
-            found = self._judge(base, self._own_step(base, own, random, number))
+            found = self._judge(base, self._own_step(base, own, self._point(random, number, reach), number))
             if found:
                 return found
         return ""
 
-    def _point(self, random: np.random.Generator, number: int) -> Array:
-        """Somewhere in the box; every other time near the start of the model."""
+    def _point(self, random: np.random.Generator, number: int, reach: float) -> Array:
+        """Somewhere in the box; every other time within reach of the model's values."""
         lower, upper = self.program.bounds
         start = np.clip(np.asarray(self.program.problem.x0, dtype=float), lower, upper)
-        reach = 10.0 ** random.uniform(-2.0, 1.0)
         if number % 2:
             return np.clip(start + reach * random.standard_normal(len(start)), lower, upper)
         low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
         high = np.where(np.isfinite(upper), upper, low + 2 * reach)
         return random.uniform(low, high)
 
-    def _own_step(self, base: Array, own: Array, random: np.random.Generator, number: int) -> Array:
-        other = self._point(random, number)
+    def _own_step(self, base: Array, own: Array, other: Array, number: int) -> Array:
         if number % 3 == 0:  # near by: curvature of small regions
             other = base + 0.1 * (other - base)
         step = np.zeros(len(base))
@@ -121,8 +134,7 @@ class _Search:
         size = max(1.0, abs(first[0]), abs(last[0]))
         bent = middle[0] - (first[0] + last[0]) / 2.0 > TOLERANCES.feasibility * size
         if bent and a.all() and b.all():
-            wanted = "concave (it is maximised)" if self.follower.sign < 0 else "convex"
-            return f"{self.follower.objective.name}: it is not {wanted}" if self.follower.objective is not None else ""
+            return _bent(self.follower)
         return ""
 
     def _within(self, bodies: Array, rows: list[Any], slack: float = 0.0) -> Array:
@@ -132,8 +144,11 @@ class _Search:
         return (bodies >= low - room) & (bodies <= high + room)
 
 
-def _is_convex(game: Game, follower: Follower, responses: Aggregates) -> bool:
-    """True if cost and rows are proved convex in the follower's own variables, what it moves moving along."""
+def _proved(game: Game, follower: Follower, responses: Aggregates) -> tuple[str, bool]:
+    """(what a constant Hessian proves not convex, whether all is proved convex), what the follower moves moving along.
+
+    An indefinite Hessian is a proof on every set with an interior: where no equality narrows it.
+    """
     table, column = responses.moves.tocsc(), _columns(game)
     shifts: dict[int, Any] = {}
     for var in follower.variables:
@@ -143,19 +158,25 @@ def _is_convex(game: Game, follower: Follower, responses: Aggregates) -> bool:
             shifts[id(moved)] = shifts.get(id(moved), moved) + float(table.data[k]) * var
     visitor = ExpressionReplacementVisitor(substitute=shifts) if shifts else None
     walk = visitor.walk_expression if visitor else lambda expression: expression
-    own = follower.variables
+    own, flat = follower.variables, {Curvature.CONSTANT, Curvature.AFFINE}
     assert follower.objective is not None
-    proof = curvature(walk(follower.sign * follower.objective.expr), own).curvature
-    if proof not in (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX):
-        return False
+    proof = curvature(walk(follower.sign * follower.objective.expr), own)
+    if proof.curvature not in flat | {Curvature.CONVEX}:
+        wide = not any(c.equality for c in follower.constraints)
+        bent = wide and proof.method == "constant Hessian"
+        return (_bent(follower) if bent else ""), False
     for constraint in follower.constraints:
-        proof = curvature(walk(constraint.body), own).curvature
-        good = {Curvature.CONSTANT, Curvature.AFFINE}
+        good = set(flat)
         good |= {Curvature.CONVEX} if constraint.lb is None else set()
         good |= {Curvature.CONCAVE} if constraint.ub is None else set()
-        if proof not in good:
-            return False
-    return True
+        if curvature(walk(constraint.body), own).curvature not in good:
+            return "", False
+    return "", True
+
+
+def _bent(follower: Follower) -> str:
+    wanted = "concave (it is maximised)" if follower.sign < 0 else "convex"
+    return "" if follower.objective is None else f"{follower.objective.name}: it is not {wanted}"
 
 
 def _columns(game: Game) -> dict[int, int]:

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment
-from .conditions import Conditions, conditions
+from .conditions import Conditions, conditions, multiplier_cut
+from .counterexamples import is_proved_convex, moves_others
 from .equilibria import Equilibrium, Found, Problem
 from .errors import InvalidGame
 from .games import Follower, Game
+from .qualification import interior_point
 from .results import Array, Report
 from .solvers import Termination, choose, registry
 from .tolerances import TOLERANCES
@@ -33,7 +35,9 @@ _SMALL = 150
 """Pairs up to which the global rung is tried by itself."""
 _MANY = 2000
 """Pairs from which on the first verified local answer is taken."""
-_PATIENCE = 30.0
+_STARTS = 5
+"""Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
+_PATIENCE = 10.0
 """Seconds of the global rung where no time limit is given."""
 
 
@@ -79,19 +83,32 @@ class Ladder:
     def climb(self) -> None:
         """Try rung after rung until something is proved, or no rung is left."""
         self._until = math.inf if self.time_limit is None else time.monotonic() + self.time_limit
-        self._exact = self._conditions(fritz_john=True)
-        self.kkt = self._conditions(fritz_john=False) if self._exact.weights else self._exact
+        self.kkt = self._conditions()
+        doubtful = self._qualified()
+        self._exact = self._conditions(doubtful) if doubtful else self.kkt
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
         for rung in self._rungs():
             rung()
             if self.infeasible or self._is_proved or time.monotonic() >= self._until:
                 break
 
-    def _conditions(self, fritz_john: bool) -> Conditions:
+    def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
         began = time.perf_counter()
         made = conditions(self.game, self.followers, fritz_john=fritz_john)
         self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
         return made
+
+    def _qualified(self) -> list[str]:
+        """Followers with curved rows for whom no Slater point is proved; the others' multipliers get their bound."""
+        moves, doubtful = self.game.responses(), []
+        for name, rows in self.kkt.curved.items():
+            follower = self.game.followers[name]
+            point = interior_point(follower, rows)
+            if point is None:
+                doubtful.append(name)
+            elif is_proved_convex(self.game, follower, moves) and not moves_others(self.game, follower, moves):
+                self.kkt.implied.append(multiplier_cut(self.kkt, follower, point))
+        return doubtful
 
     def _rungs(self) -> Iterator[Callable[[], None]]:
         """The rungs that solver and treatment allow, in the order they are tried."""
@@ -143,7 +160,7 @@ class Ladder:
         """Exact conditions in a solver with integers: its bound counts where the solver is global and nothing assumed."""
         for made in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
             exact = self._equilibrium(made, treatment)
-            found = exact.solve(solver, until=min(self._until, time.monotonic() + self._patience), tee=self.tee)
+            found = exact.solve(solver, until=self._deadline(), tee=self.tee)
             self.last = found
             proves = "global" in choose(solver).classes or self._is_linear(exact, solver)
             if found.x is not None and (told := exact.audit(found.x)):
@@ -162,9 +179,12 @@ class Ladder:
             if self.best is not None and _is_good(self.best):
                 return
 
-    @property
-    def _patience(self) -> float:
-        return _PATIENCE if self.time_limit is None and self.solver == "auto" else math.inf
+    def _deadline(self) -> float:
+        """Half of what is left, where local rungs follow; a default where no limit is given."""
+        now, alone = time.monotonic(), self.treatment is not None or self.solver != "auto"
+        if alone:
+            return self._until
+        return now + (_PATIENCE if math.isinf(self._until) else (self._until - now) / 2.0)
 
     def _is_linear(self, exact: Equilibrium, solver: str) -> bool:
         """A MIP solver without the word "global" proves as much where it takes the problem at all: linear rows."""
@@ -209,7 +229,8 @@ class Ladder:
         many = len(self.kkt.pairs) > _MANY
         random = np.random.default_rng(0)
         waiting: list[Candidate] = []
-        for start in range(self.starts):
+        hard = self.treatment is None and self.solver == "auto" and len(self.kkt.pairs) <= _SMALL
+        for start in range(max(self.starts, _STARTS) if hard else self.starts):
             seed = int(random.integers(2**31))
             for number, treatment in enumerate(treatments):
                 if self.treatment is None and number > 1 and waiting:

@@ -1,6 +1,9 @@
-"""Constraint qualifications: is there a multiplier at the answer, and a bounded one?
+"""Constraint qualifications: is there a multiplier, and a bounded one?
 
-Affine rows need none. With curved rows g ≤ 0, the linear program
+*Whatever the others do*: a follower whose rows hold at one point, the curved ones strictly, for all values that the
+others' bounds allow (by interval arithmetic) satisfies Slater's condition throughout: its KKT conditions are necessary.
+
+*At the answer*: affine rows need nothing. With curved rows g ≤ 0, the linear program
 
     max t   s.t.  ∇g_i·d ≤ −t (active, curved),  A d ≤ 0 (active, affine),  E d = 0,  −1 ≤ d ≤ 1
 
@@ -11,16 +14,80 @@ the curved rows are bounded. With t = 0 the conditions may not be necessary, and
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pyomo.environ as pyo
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy.optimize import linprog
 
+from .checks import variables_in
 from .derivatives import Derivatives, FollowerRows
 from .games import Follower, Game
+from .programs import BadRow, Program
 from .results import Array
+from .solvers import solve
 from .tolerances import TOLERANCES
 
-__all__ = ["unqualified"]
+__all__ = ["interior_point", "unqualified"]
+
+
+def interior_point(follower: Follower, curved: set[int]) -> dict[int, float] | None:
+    """{id(Var): value}: a Slater point proved for every choice of the others, None if none was found.
+
+    ``curved``: id of the follower's rows that are not affine.
+    """
+    own = follower.variables
+    others = {id(v): v for c in follower.constraints for v in variables_in(c.expr)}
+    if any(c.equality and any(id(v) not in {id(u) for u in own} for v in others.values()) for c in follower.constraints):
+        return None
+    point = _deepest(follower, curved)
+    if point is None or not all(_holds(c, point, strictly=id(c) in curved) for c in follower.constraints):
+        return None
+    return point
+
+
+def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
+    """argmax t: curved rows hold with t to spare, the others' variables where they stand."""
+    holder = pyo.ConcreteModel(name="depth")
+    holder.depth = pyo.Var(bounds=(None, 1.0), initialize=0.0)
+    own = {id(v): v for v in follower.variables}
+    table = {
+        id(v): v.value if v.value is not None else 0.0
+        for c in follower.constraints
+        for v in variables_in(c.expr)
+        if id(v) not in own and not v.fixed
+    }
+    visitor = ExpressionReplacementVisitor(substitute=table)
+    rows: list[Any] = []
+    for constraint in follower.constraints:
+        body = visitor.walk_expression(constraint.body)
+        lower, upper = constraint.lb, constraint.ub
+        spare = holder.depth if id(constraint) in curved else 0.0
+        if constraint.equality:
+            rows.append(body == upper)
+            continue
+        rows += [body + spare <= upper] if upper is not None else []
+        rows += [body - spare >= lower] if lower is not None else []
+    try:
+        program = Program(-holder.depth, [r for r in rows if not isinstance(r, bool)])
+    except BadRow:
+        return None
+    solution = solve(program)
+    if solution.x is None or not solution.termination.solved:
+        return None
+    found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+    return {key: found.get(key, v.value or 0.0) for key, v in own.items()}
+
+
+def _holds(constraint: Any, point: Mapping[int, float], *, strictly: bool) -> bool:
+    """The row at the point, for all values of the other variables within their bounds."""
+    body = ExpressionReplacementVisitor(substitute=dict(point)).walk_expression(constraint.body)
+    low, high = ExpressionBoundsVisitor().walk_expression(body)
+    room = TOLERANCES.feasibility if strictly else -TOLERANCES.feasibility
+    above = constraint.ub is None or (high is not None and high + room <= constraint.ub)
+    return above and (constraint.lb is None or (low is not None and low - room >= constraint.lb))
 
 
 def unqualified(

@@ -341,10 +341,23 @@ _CONDITIONS = {
 }
 
 
-def _run_pyomo(factory: str, settings: Mapping[str, Any], duals: bool) -> Callable[..., Solution]:
+def _run_pyomo(
+    factory: str, settings: Mapping[str, Any], duals: bool, again: tuple[Mapping[str, Any], ...] = ()
+) -> Callable[..., Solution]:
+    """``again``: settings under which a solve that broke down is tried once more, each in turn."""
+
     def run(
         program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, _start: Array | None = None
     ) -> Solution:
+        began = time.monotonic()
+        for extra in ({}, *again):
+            left = None if time_limit is None else max(time_limit - (time.monotonic() - began), 0.1)
+            solution = attempt(program, {**options, **extra}, left, tee)
+            if solution.termination is not Termination.FAILED:
+                break
+        return solution
+
+    def attempt(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
         interface = SolverFactory(factory)
         try:
             with _heard_interrupts():
@@ -487,7 +500,10 @@ registry: dict[str, SolverInfo] = {
             _package("pyscipopt"),
             # With output on, Pyomo's reader thread and pyscipopt wait for each other once the pipe is full.
             _run_pyomo(
-                "scip_direct", {"display/verblevel": 0, "numerics/feastol": TOLERANCES.global_feasibility}, False
+                "scip_direct",
+                {"display/verblevel": 0, "numerics/feastol": TOLERANCES.global_feasibility},
+                False,
+                again=({"randomization/randomseedshift": 1}, {"randomization/randomseedshift": 2, "lp/scaling": 2}),
             ),
         ),
         _info(

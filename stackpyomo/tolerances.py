@@ -43,7 +43,7 @@ class Tolerances:
     """Convergence tolerance of a homotopy's step, relative to its parameter; the last step uses ``solver``."""
     barrier: float = 1e-7
     """Least barrier parameter that a step of a homotopy begins with."""
-    global_feasibility: float = 1e-9
+    global_feasibility: float = 1e-6
     """Feasibility tolerance handed to global solvers: their bound is read against a polished answer."""
     global_gap: float = 1e-6
     """Largest gap between answer and a global solver's bound that is called closed (relative to max(1, |J0|))."""
