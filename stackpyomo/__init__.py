@@ -22,11 +22,13 @@ from .incentives import affine_incentive
 from .plans import leader_optimal, nash, pessimistic, stackelberg
 from .results import Finding, Plan, Report
 from .tolerances import TOLERANCES, Tolerances
+from .transformation import KKT
 from .verification import verify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "KKT",
     "SOS1",
     "TOLERANCES",
     "BigM",

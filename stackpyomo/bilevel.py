@@ -167,7 +167,11 @@ class _Work:
         first = len(self.problem.constraints) + len(self.problem.held)
         after = first + len(equilibrium.conditions.stationarity)
         last = first + len(equilibrium.conditions.relations)
-        plain = [rows[:first].max(initial=0.0), rows[after:last].max(initial=0.0), outside.outside_bounds.max(initial=0)]
+        plain = [
+            rows[:first].max(initial=0.0),
+            rows[after:last].max(initial=0.0),
+            outside.outside_bounds.max(initial=0),
+        ]
         return {
             "feasibility": float(max(plain)),
             "stationarity": float(rows[first:after].max(initial=0.0)),

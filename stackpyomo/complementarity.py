@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pyomo.environ as pyo
@@ -21,7 +22,19 @@ from .errors import InvalidGame
 from .results import Array
 from .tolerances import TOLERANCES
 
-__all__ = ["SOS1", "BigM", "FischerBurmeister", "Penalty", "Scholtes", "Treated", "Treatment", "named"]
+__all__ = [
+    "SOS1",
+    "BigM",
+    "FischerBurmeister",
+    "Given",
+    "Limit",
+    "Penalty",
+    "Scholtes",
+    "Treated",
+    "Treatment",
+    "audit",
+    "named",
+]
 
 
 @dataclass
@@ -44,6 +57,15 @@ class Limit:
     proved: bool
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a treatment works on: conditions, a Block for new Vars, what stands for t (a Var or a number)."""
+
+    conditions: Conditions
+    block: Any
+    level: Any
+
+
 class Treatment:
     """One way to write complementarity; the parameter t runs through ``levels`` from solve to solve."""
 
@@ -51,11 +73,8 @@ class Treatment:
     """The class of problems a solver must take (``SolverInfo.classes``)."""
     levels: tuple[float, ...] = (0.0,)
 
-    def apply(self, conditions: Conditions, block: Any, level: Any) -> Treated:
-        """Rows (and more) for all pairs; new Vars go on the block; the level stands for t (a Var or a number).
-
-        The base class adds nothing: what is left are the rows without complementarity.
-        """
+    def apply(self, _given: Given) -> Treated:
+        """Rows (and more) for all pairs. The base class adds nothing: what is left has no complementarity."""
         return Treated()
 
     @property
@@ -76,9 +95,9 @@ class Scholtes(Treatment):
     def __post_init__(self) -> None:
         _falling(self.name, self.levels)
 
-    def apply(self, conditions: Conditions, block: Any, level: Any) -> Treated:
+    def apply(self, given: Given) -> Treated:
         """One inequality a pair."""
-        return Treated([pair.multiplier * pair.slack <= level for pair in conditions.pairs])
+        return Treated([pair.multiplier * pair.slack <= given.level for pair in given.conditions.pairs])
 
 
 @dataclass(frozen=True)
@@ -94,12 +113,12 @@ class FischerBurmeister(Treatment):
     def __post_init__(self) -> None:
         _falling(self.name, self.levels)
 
-    def apply(self, conditions: Conditions, block: Any, level: Any) -> Treated:
+    def apply(self, given: Given) -> Treated:
         """One equality a pair."""
         return Treated(
             [
-                p.multiplier + p.slack - pyo.sqrt(p.multiplier**2 + p.slack**2 + 2 * level**2) == 0
-                for p in conditions.pairs
+                p.multiplier + p.slack - pyo.sqrt(p.multiplier**2 + p.slack**2 + 2 * given.level**2) == 0
+                for p in given.conditions.pairs
             ]
         )
 
@@ -116,9 +135,9 @@ class Penalty(Treatment):
     def __post_init__(self) -> None:
         _falling(self.name, tuple(reversed(self.levels)))
 
-    def apply(self, conditions: Conditions, block: Any, level: Any) -> Treated:
+    def apply(self, given: Given) -> Treated:
         """No row; one product a pair in the objective."""
-        return Treated(term=level * pyo.quicksum(p.multiplier * p.slack for p in conditions.pairs))
+        return Treated(term=given.level * pyo.quicksum(p.multiplier * p.slack for p in given.conditions.pairs))
 
 
 @dataclass(frozen=True)
@@ -130,9 +149,9 @@ class SOS1(Treatment):
 
     needs: ClassVar[str] = "SOS1"
 
-    def apply(self, conditions: Conditions, block: Any, level: Any) -> Treated:
+    def apply(self, given: Given) -> Treated:
         """One set a pair; a slack that is no Var gets one."""
-        treated = Treated()
+        treated, conditions, block = Treated(), given.conditions, given.block
         shifted = [p for p in conditions.pairs if not isinstance(p.slack, VarData)]
         block.gap = pyo.Var(range(len(shifted)), bounds=(0, None))
         own = dict(zip(map(id, shifted), block.gap.values(), strict=True))
@@ -160,9 +179,9 @@ class BigM(Treatment):
             if not (isinstance(getattr(self, name), (int, float)) and 0 < getattr(self, name) < math.inf):
                 raise InvalidGame(f"BigM({name}={getattr(self, name)!r}): expected a finite number above 0.")
 
-    def apply(self, conditions: Conditions, block: Any, level: Any) -> Treated:
+    def apply(self, given: Given) -> Treated:
         """Two rows and one binary a pair."""
-        treated = Treated()
+        treated, conditions, block = Treated(), given.conditions, given.block
         block.choice = pyo.Var(range(len(conditions.pairs)), domain=pyo.Binary)
         bounds = ExpressionBoundsVisitor()
         for pair, choice in zip(conditions.pairs, block.choice.values(), strict=True):
@@ -239,6 +258,6 @@ def named(complementarity: Any) -> Treatment | None:
 
 def _falling(name: str, levels: Any) -> None:
     good = isinstance(levels, tuple) and levels and all(isinstance(t, (int, float)) and t > 0 for t in levels)
-    if not good or any(b >= a for a, b in zip(levels, levels[1:], strict=False)):
+    if not good or any(b >= a for a, b in pairwise(levels)):
         order = "rising" if name == "Penalty" else "falling"
         raise InvalidGame(f"{name}(levels={levels!r}): expected a tuple of {order} numbers above 0.")

@@ -32,7 +32,6 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-from .checks import variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
 from .games import Follower, Game
@@ -70,8 +69,9 @@ class Conditions:
     """(constraint of a follower, the relation that stands for it: an equality, or body + slack = limit)."""
     pairs: list[Pair] = field(default_factory=list)
     implied: list[Any] = field(default_factory=list)
-    """Rows that follow from the others, for global solvers alone. Of a linear follower that moves nothing: J_k(u) − J_k(0) + Σ multipliers · (level − row(0)) = 0 (its strong duality), which lets a solver
-    see products of the leader's variables with actions."""
+    """Rows that follow from the others, for global solvers alone: bounds on multipliers (:func:`multiplier_cut`),
+    and of a linear follower that moves nothing its duality, J_k(u) − J_k(0) + Σ multipliers · (level − row(0)) = 0,
+    which relates products of the leader's variables with actions."""
     scales: list[Any] = field(default_factory=list)
     """τ + Σ π = 1, a row for each follower with rows that are not affine; by ``fritz_john``."""
     weights: dict[str, VarData] = field(default_factory=dict)
@@ -365,5 +365,3 @@ class _Elementary(ExpressionReplacementVisitor):
         if node.__class__ is nodes.UnaryFunctionExpression and node.getname() in _HYPERBOLIC:
             return _HYPERBOLIC[node.getname()](node.args[0])
         return node
-
-

@@ -11,20 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy import sparse
 
+from .checks import variables_in
 from .convexity import Curvature, curvature
+from .games import Aggregates, Follower, Game
 from .programs import BadRow, Program
 from .results import Array
 from .tolerances import TOLERANCES
-
-if TYPE_CHECKING:
-    from .games import Aggregates, Follower, Game
 
 __all__ = ["counterexample", "is_proved_convex", "moves_others"]
 
@@ -66,8 +65,6 @@ def moves_others(game: Game, follower: Follower, moves: Aggregates) -> bool:
 
 
 def _touches(constraint: Any, game: Game) -> bool:
-    from .checks import variables_in
-
     return any(id(v) in game.owners for v in variables_in(constraint.expr))
 
 
@@ -104,10 +101,10 @@ class _Search:
         lower, upper = self.program.bounds
         start = np.clip(np.asarray(self.program.problem.x0, dtype=float), lower, upper)
         if number % 2:
-            return np.clip(start + reach * random.standard_normal(len(start)), lower, upper)
+            return np.asarray(np.clip(start + reach * random.standard_normal(len(start)), lower, upper))
         low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
         high = np.where(np.isfinite(upper), upper, low + 2 * reach)
-        return random.uniform(low, high)
+        return np.asarray(random.uniform(low, high))
 
     def _own_step(self, base: Array, own: Array, other: Array, number: int) -> Array:
         if number % 3 == 0:  # near by: curvature of small regions

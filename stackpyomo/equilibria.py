@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +21,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
-from .complementarity import FischerBurmeister, Penalty, Treatment, audit
+from .complementarity import FischerBurmeister, Given, Penalty, Treatment, audit
 from .conditions import Conditions
 from .programs import Program
 from .results import Array
@@ -73,7 +72,7 @@ class Equilibrium:
         self._holder = holder = pyo.ConcreteModel(name="treatment")
         first = treatment.levels[0] if treatment else 0.0
         holder.level = pyo.Var(bounds=(first, first), initialize=first)
-        self._treated = (treatment or Treatment()).apply(conditions, holder, holder.level)
+        self._treated = (treatment or Treatment()).apply(Given(conditions, holder, holder.level))
         relations = [
             *(c for _, c in problem.constraints),
             *(var == value for var, value in problem.held),
@@ -260,7 +259,7 @@ class Equilibrium:
         return found
 
     def _consistent(self, active: Array, x: Array) -> Array:
-        """Of the two bounds of one variable only the one with the larger multiplier is active (unless they coincide)."""
+        """Of two bounds of one variable the one with the larger multiplier is active (both, if they coincide)."""
         order = np.flatnonzero(active & (self._owner >= 0))
         owners = self._owner[order]
         twice = np.isin(owners, [k for k, n in zip(*np.unique(owners, return_counts=True), strict=True) if n > 1])

@@ -157,7 +157,7 @@ class Ladder:
     # --- rungs --------------------------------------------------------------------------------------------------------
 
     def _discrete(self, treatment: Treatment, solver: str) -> None:
-        """Exact conditions in a solver with integers: its bound counts where the solver is global and nothing assumed."""
+        """Exact conditions in a solver with integers: its bound counts where it is global and nothing was assumed."""
         for made in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
             exact = self._equilibrium(made, treatment)
             found = exact.solve(solver, until=self._deadline(), tee=self.tee)

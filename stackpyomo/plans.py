@@ -17,8 +17,8 @@ from .conditions import responding_followers
 from .conflicts import conflict, unbounded
 from .convexity import is_convex_problem
 from .derivatives import FollowerRows
-from .errors import InvalidGame, NoPlan
 from .equilibria import Problem
+from .errors import InvalidGame, NoPlan
 from .games import Follower, Game
 from .ladders import random_start
 from .programs import BadRow, Program, timed, undisturbed
@@ -44,8 +44,8 @@ def leader_optimal(
     """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
 
     responding=(): the team optimum. Else these followers (Blocks, names, True for all) play Nash, by their KKT
-    conditions, in the leader's favour where they are indifferent; everybody else serves the leader. ``starts`` > 1 tries
-    further starting points within the bounds (a fixed random seed) and keeps the best answer; ``complementarity`` is a
+    conditions, in the leader's favour where they are indifferent; everybody else serves the leader. ``starts`` > 1
+    tries further starting points within the bounds (a fixed random seed) and keeps the best; ``complementarity`` is a
     treatment (Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1()) or "auto", the fallback ladder;
     ``time_limit`` in seconds, for each solve of the team optimum, for the whole ladder otherwise. ``quality`` is
     "optimal" only where the leader's problem is proved convex, or a global solver closed its gap and the re-solve of
@@ -67,7 +67,7 @@ def leader_optimal(
 
 
 def stackelberg(game: Game, **options: Any) -> Plan:
-    """What the leader gets WITHOUT an incentive: he announces constants, and all followers answer by a Nash equilibrium.
+    """What the leader gets WITHOUT an incentive: he announces constants, and all followers answer by a Nash point.
 
     ``options``: those of :func:`leader_optimal` (``responding`` is everybody); the same errors.
     """

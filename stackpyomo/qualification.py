@@ -1,4 +1,4 @@
-"""Constraint qualifications: is there a multiplier, and a bounded one?
+"""Constraint qualifications: whether there are multipliers, and bounded ones.
 
 *Whatever the others do*: a follower whose rows hold at one point, the curved ones strictly, for all values that the
 others' bounds allow (by interval arithmetic) satisfies Slater's condition throughout: its KKT conditions are necessary.
@@ -38,9 +38,9 @@ def interior_point(follower: Follower, curved: set[int]) -> dict[int, float] | N
 
     ``curved``: id of the follower's rows that are not affine.
     """
-    own = follower.variables
-    others = {id(v): v for c in follower.constraints for v in variables_in(c.expr)}
-    if any(c.equality and any(id(v) not in {id(u) for u in own} for v in others.values()) for c in follower.constraints):
+    mine = {id(v) for v in follower.variables}
+    equalities = [c for c in follower.constraints if c.equality]
+    if any(id(v) not in mine and not v.fixed for c in equalities for v in variables_in(c.expr)):
         return None
     point = _deepest(follower, curved)
     if point is None or not all(_holds(c, point, strictly=id(c) in curved) for c in follower.constraints):
@@ -93,7 +93,7 @@ def _holds(constraint: Any, point: Mapping[int, float], *, strictly: bool) -> bo
 def unqualified(
     game: Game, curved: Mapping[str, set[int]], values: Mapping[str, float], multipliers: Mapping[str, float]
 ) -> list[str]:
-    """A warning for each follower whose qualification is not confirmed; ``curved``: follower → id of its curved rows."""
+    """A warning for each follower without a confirmed qualification; ``curved``: follower → id of its curved rows."""
     if not curved:
         return []
     rows = FollowerRows(game)
@@ -122,7 +122,9 @@ def _interior(
     number = rows.followers.index(follower)
     columns = np.flatnonzero(rows.owners == number)
     matrix = here.own_rows.tocsr()
-    strict, weak, equal = [], [], []
+    strict: list[Array] = []
+    weak: list[Array] = []
+    equal: list[Array] = []
     for index in np.flatnonzero(rows.constraint_owners == number):
         constraint, normal = rows.constraints[index], matrix[[index]].toarray().ravel()[columns]
         if constraint.equality:

@@ -7,12 +7,10 @@ solver interface. No solver ever sets a value in the user's model.
 
 from __future__ import annotations
 
-import enum
 import importlib.metadata
 import importlib.util
 import logging
 import math
-import os
 import re
 import shutil
 import signal
@@ -22,69 +20,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
-from pyomo.contrib.solver.common.util import SolverError
-from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
 
 from .errors import InvalidGame, SolverNotAvailable
-from .programs import Program, amplfunc
+from .executables import ipopt_options, run_executable
+from .programs import Program
 from .results import Array
+from .solutions import Solution, Termination
 from .tolerances import TOLERANCES
 
 __all__ = ["Solution", "SolverInfo", "Termination", "choose", "registry", "solve"]
 
 logger = logging.getLogger(__name__)
-
-
-class Termination(str, enum.Enum):
-    """Why a solver stopped."""
-
-    CONVERGED = "converged"
-    "Its own convergence test was met (a local optimum for an NLP solver)."
-    OPTIMAL = "optimal"
-    "It claims a global optimum of the class of problems it solves."
-    INFEASIBLE = "infeasible"
-    "It found no feasible point (proved only by a global or convex solver)."
-    UNBOUNDED = "unbounded"
-    "The objective improves without limit."
-    TIME_LIMIT = "time limit"
-    "It stopped at the time limit."
-    ITERATION_LIMIT = "iteration limit"
-    "It stopped at its iteration limit."
-    FAILED = "failed"
-    "It gave up; the message says why."
-    KILLED = "killed"
-    "Its process was ended from outside."
-
-    @property
-    def solved(self) -> bool:
-        """True if the solver claims to hold an answer."""
-        return self in (Termination.CONVERGED, Termination.OPTIMAL)
-
-    @property
-    def limited(self) -> bool:
-        """True if a limit ended it; what it holds then may still be a feasible point."""
-        return self in (Termination.TIME_LIMIT, Termination.ITERATION_LIMIT)
-
-
-@dataclass
-class Solution:
-    """What a solver says: x in the order of the program's variables, duals (Pyomo's sign) in the order of its rows."""
-
-    termination: Termination
-    message: str
-    x: Array | None = None
-    duals: Array | None = None
-    bound: float = math.nan
-    iterations: int | None = None
-    seconds: float = 0.0
-    solver: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,121 +106,6 @@ def solve(
     return solution
 
 
-# --- NLP solvers that read .nl and write .sol ---------------------------------------------------------------------
-
-
-def _ipopt_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Tight, and with bounds kept exactly: prices and gains are read off the answer's derivatives."""
-    return {"tol": TOLERANCES.solver, "bound_relax_factor": 0.0, "max_iter": 3000, **options}
-
-
-def _run_executable(executable: str, extra: Mapping[str, Any], limit_option: str) -> Callable[..., Solution]:
-    def run(
-        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
-    ) -> Solution:
-        settings = {**extra, **_ipopt_options(options)}
-        if time_limit is not None:
-            settings[limit_option] = time_limit
-        path = program.variant(start).path
-        answer = path.with_suffix(".sol")
-        answer.unlink(missing_ok=True)
-        command = [_executable(executable), str(path), "-AMPL"]
-        command += [f"{key}={value}" for key, value in settings.items()]
-        try:
-            status, output = _wait(command, program, time_limit, tee)
-        except OSError as error:
-            return Solution(Termination.FAILED, f"{command[0]} cannot be run ({error.strerror})")
-        if status is None:
-            return Solution(Termination.TIME_LIMIT, f"stopped after {time_limit} s")
-        if status < 0:
-            return Solution(Termination.KILLED, f"{executable} was killed by signal {-status}")
-        if not answer.exists():
-            return Solution(
-                Termination.FAILED, output.strip().rpartition("\n")[2].strip() or f"exit code {status}, no answer"
-            )
-        return _read_sol(program, answer, output)
-
-    return run
-
-
-def _wait(command: list[str], program: Program, time_limit: float | None, tee: bool) -> tuple[int | None, str]:
-    """Run to the end, or kill: on Ctrl-C, or a little after the limit the solver was given (status None)."""
-    patience = None if time_limit is None else time_limit + max(1.0, 0.05 * time_limit)
-    process = subprocess.Popen(
-        command,
-        cwd=program.path.parent,
-        env=amplfunc(program.libraries),
-        stdin=subprocess.DEVNULL,
-        stdout=None if tee else subprocess.PIPE,
-        stderr=None if tee else subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # so that what it started ends with it
-    )
-    try:
-        output, _ = process.communicate(timeout=patience)
-    except subprocess.TimeoutExpired:
-        return None, ""
-    finally:
-        if process.poll() is None:
-            _kill(process)
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-    return process.returncode, output or ""
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End the solver and what it started."""
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-
-
-def _read_sol(program: Program, path: Path, output: str) -> Solution:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            data = parse_asl_sol_file(stream)
-        if data.primals and len(data.primals) != len(program.variables):
-            return Solution(Termination.FAILED, "its answer has the wrong number of values")
-        if not np.isfinite([*(data.primals or []), *(data.duals or [])]).all():
-            return Solution(Termination.FAILED, "its answer holds numbers that are not finite")
-    except (AssertionError, IndexError, SolverError, ValueError) as error:
-        return Solution(Termination.FAILED, f"its answer cannot be read ({error})")
-    said = (data.message or "").strip().rpartition("\n")[2]
-    iterations = re.search(r"Number of Iterations\.*:\s*(\d+)", output)
-    return Solution(
-        _sol_termination(data.solve_code, said),
-        said,
-        np.array(data.primals, dtype=float) if data.primals else None,
-        np.array(data.duals, dtype=float) if len(data.duals) == len(program.rows) else None,
-        iterations=int(iterations[1]) if iterations else None,
-    )
-
-
-def _sol_termination(code: int | None, message: str) -> Termination:
-    """AMPL's solve codes by hundreds."""
-    if code is None:
-        return Termination.FAILED
-    said = message.lower()
-    if 400 <= code < 500:
-        known = {"time": Termination.TIME_LIMIT, "searchdirection": Termination.FAILED}
-        return next((why for word, why in known.items() if word in said), Termination.ITERATION_LIMIT)
-    if "acceptable" in said:
-        return Termination.CONVERGED
-    hundreds = {0: Termination.CONVERGED, 2: Termination.INFEASIBLE, 3: Termination.UNBOUNDED}
-    return hundreds.get(code // 100, Termination.FAILED)
-
-
-def _executable(name: str) -> str:
-    if name == "pounce":
-        import pyomo_pounce
-
-        return str(pyomo_pounce.POUNCE().executable())
-    return str(shutil.which(name))
-
-
 # --- Ipopt through cyipopt ----------------------------------------------------------------------------------------
 
 _CYIPOPT_STATUS = {
@@ -310,7 +147,7 @@ def _run_cyipopt(
     problem, callbacks = program.problem, _Callbacks(program)
     (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
     nlp = cyipopt.Problem(n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling)
-    settings = _ipopt_options(options)
+    settings = ipopt_options(options)
     settings.setdefault("print_level", 5 if tee else 0)
     settings.setdefault("sb", "yes")
     if time_limit is not None:
@@ -465,7 +302,7 @@ registry: dict[str, SolverInfo] = {
             "LP QP NLP",
             'Install it with: pip install "pyomo-pounce".',
             _package("pounce-solver"),
-            _run_executable("pounce", {"solver_selection": "nlp", "print_level": 3}, "max_wall_time"),
+            run_executable("pounce", {"solver_selection": "nlp", "print_level": 3}, "max_wall_time"),
             True,
         ),
         _info(
@@ -474,7 +311,7 @@ registry: dict[str, SolverInfo] = {
             "Install the executable (conda install -c conda-forge ipopt, or idaes-pse's `idaes get-extensions`) "
             "and put it on the PATH; or use solver='pounce'.",
             _program_version("ipopt"),
-            _run_executable("ipopt", {"sb": "yes"}, "max_cpu_time"),
+            run_executable("ipopt", {"sb": "yes"}, "max_cpu_time"),
             True,
         ),
         _info(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,13 @@ import pandas as pd
 import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-from .checks import require, require_positive, require_whole, variables_in
-from .convexity import is_convex_problem
+from .checks import require, require_positive, require_whole
+from .composition import Composed, composed, free_row
 from .errors import InvalidGame
-from .games import Follower, Game
+from .games import Game
 from .programs import BadRow, Program, timed, undisturbed
-from .results import Announcement, Array, Report
-from .solvers import Solution, Termination, choose, solve
+from .results import Array, Report
+from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES
 
 __all__ = ["verify"]
@@ -48,12 +48,13 @@ def verify(
     """Re-solve every follower of a Plan (constant leader) or an Incentive (its announced strategy).
 
     starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
-    search from several starts), "convex" (proof or "unknown"), "multistart" (no proof). tolerance: the largest regret
-    that counts as none, and the largest duality gap of a proof, relative to ``report.scale``. Raises
-    :class:`InvalidGame`, :class:`SolverNotAvailable`.
+    search from several starts and ask a global solver for a bound), "convex" or "global" (this proof or "unknown"),
+    "multistart" (no proof). tolerance: the largest regret that counts as none, and the largest duality gap of a proof,
+    relative to ``report.scale``. followers: names of those to re-solve (None: all). Raises :class:`InvalidGame`,
+    :class:`SolverNotAvailable`.
     """
-    if certify not in ("auto", "convex", "multistart"):
-        raise InvalidGame(f"certify={certify!r}: choose 'auto', 'convex' or 'multistart'.")
+    if certify not in ("auto", "convex", "global", "multistart"):
+        raise InvalidGame(f"certify={certify!r}: choose 'auto', 'convex', 'global' or 'multistart'.")
     if not hasattr(subject, "announcement"):
         raise InvalidGame(f"verify({type(subject).__name__}): expected a Plan or an Incentive.")
     require_whole("starts", starts)
@@ -67,16 +68,19 @@ def verify(
         game.require_fixed_as(subject.announcement.values)
         wanted = _wanted(game, followers)
         with timed(seconds, "compose"):
-            composed = list(_composed(game, subject.announcement, wanted))
+            problems = list(composed(game, subject.announcement, wanted))
         with timed(seconds, "certify"):
-            for follower in composed:
-                follower.prove(certify)
+            for problem in problems:
+                problem.prove(certify)
         with timed(seconds, "resolve"):
-            tasks = list(_tasks(composed, starts))
+            tasks = list(_tasks(problems, starts))
             failed: list[_Task] = []
             for first in range(0, len(tasks), _BATCH):
                 _resolve(tasks[first : first + _BATCH], solver, tolerance, failed)
-    return _report(composed, subject.announcement.leader_objective, tolerance, seconds, choose(solver).name)
+        if certify in ("auto", "global"):
+            with timed(seconds, "global"):
+                _bound_globally(problems, solver, tolerance, required=certify == "global")
+    return _report(problems, subject.announcement.leader_objective, tolerance, seconds, choose(solver).name)
 
 
 def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
@@ -86,153 +90,6 @@ def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
     if unknown:
         raise InvalidGame(f"followers={unknown[0]}: not a follower of this game.")
     return set(followers)
-
-
-@dataclass
-class _Composed:
-    """One follower's problem with the announced strategy substituted in: min cost(v), rows(v), lower ≤ v ≤ upper."""
-
-    follower: Follower
-    names: list[str]
-    target: list[float]
-    cost: Any
-    rows: list[Any]
-    constants: list[tuple[float, float | None, float | None]]
-    """Rows that its deviations do not move: (level, lower, upper)."""
-    variables: list[Any]
-    certificate: str = "unknown"
-    note: str = ""
-    best: list[float] = field(default_factory=list)
-    best_cost: float = math.inf
-    plan_cost: float = math.nan
-    scale: float = 1.0
-    """How fast the cost changes near the plan, at least 1: what a regret is small against."""
-
-    def prove(self, certify: str) -> None:
-        """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if a proof is asked for."""
-        convex = certify != "multistart" and is_convex_problem(self.cost, self.rows)
-        self.certificate = "convex" if convex else "unknown" if certify == "convex" else "multistart"
-        if self.certificate == "unknown":
-            self.note = "convexity not proved"
-
-    def cost_at(self, point: Sequence[float]) -> float:
-        """The composed cost (minimise form) at own actions ``point``; infinity where it is not defined."""
-        for var, value in zip(self.variables, point, strict=True):
-            var.set_value(value, skip_validation=True)
-        try:
-            cost = float(pyo.value(self.cost))
-        except (ValueError, ZeroDivisionError, OverflowError):
-            return math.inf
-        return cost if math.isfinite(cost) else math.inf
-
-    def violation(self) -> float:
-        """Largest relative violation of rows and bounds at the variables' current values."""
-        held = [(pyo.value(row.body), pyo.value(row.lower), pyo.value(row.upper)) for row in self.rows]
-        held += self.constants
-        held += [(var.value, var.lb, var.ub) for var in self.variables]
-        worst = 0.0
-        for level, lower, upper in held:
-            if upper is not None:
-                worst = max(worst, (level - upper) / max(1.0, abs(upper)))
-            if lower is not None:
-                worst = max(worst, (lower - level) / max(1.0, abs(lower)))
-        return worst
-
-    def offer(self, point: Sequence[float], cost: float) -> None:
-        """Keep a candidate best response if it is the best so far."""
-        if cost < self.best_cost:
-            self.best, self.best_cost = list(point), cost
-
-    def give_up(self, why: str) -> None:
-        """The re-solve showed nothing: never call that a regret of 0."""
-        self.certificate, self.note = "unknown", why
-
-
-def _composed(game: Game, announced: Announcement, wanted: set[str]) -> Iterator[_Composed]:
-    """Every wanted follower's composed problem, in fresh copies of its own variables."""
-    composer = _Composer(game, announced)
-    column = 0
-    for follower in game.followers.values():
-        own = follower.variables
-        columns = range(column, column + len(own))
-        column += len(own)
-        if follower.name in wanted:
-            yield composer.compose(follower, own, columns)
-
-
-class _Composer:
-    """Substitutes in a follower's problem: copies for its own variables, what they move, the plan for all the rest."""
-
-    def __init__(self, game: Game, announced: Announcement) -> None:
-        self.names = game.names
-        self.moves = _Moves(game, announced)
-        self.plan = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
-        self.copies = pyo.ConcreteModel(name="actions")
-        self.copies.own = pyo.Var(range(len(game.actions)))
-        # One visitor for all: to make one costs as much as to walk a small objective.
-        self.table: dict[int, Any] = dict(self.plan)
-        self.visitor = ExpressionReplacementVisitor(
-            substitute=self.table,
-            descend_into_named_expressions=True,
-            remove_named_expressions=True,
-        )
-
-    def compose(self, follower: Follower, own: Sequence[Any], columns: range) -> _Composed:
-        """The follower's cost and rows as functions of its own actions alone."""
-        copies = [self.copies.own[j] for j in columns]
-        target = [self.plan[id(v)] for v in own]
-        changed: dict[int, Any] = {}
-        for copy, var, value in zip(copies, own, target, strict=True):
-            copy.setlb(var.lb)
-            copy.setub(var.ub)
-            copy.set_value(value, skip_validation=True)
-            changed[id(var)] = copy
-        deviation = dict(zip(columns, (c - t for c, t in zip(copies, target, strict=True)), strict=True))
-        for mover, terms in self.moves.of(columns).items():
-            changed[mover] = self.plan[mover] + sum(rate * deviation[j] for j, rate in terms)
-        self.table.update(changed)
-        assert follower.objective is not None
-        cost = self.visitor.walk_expression(follower.objective.expr)
-        rows, constants = [], []
-        for constraint in follower.constraints:
-            body, lower, upper = self.visitor.walk_expression(constraint.body), constraint.lb, constraint.ub
-            if all(var.fixed for var in variables_in(body)):
-                constants.append((float(pyo.value(body)), lower, upper))
-            else:
-                rows.append(_row(body, lower, upper))
-        self.table.update((key, self.plan[key]) for key in changed)
-        names = [self.names[id(v)] for v in own]
-        return _Composed(follower, names, target, follower.sign * cost, rows, constants, copies)
-
-
-def _row(body: Any, lower: float | None, upper: float | None) -> Any:
-    """A free-standing constraint lower ≤ body ≤ upper."""
-    holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
-    holder.construct()
-    return holder
-
-
-class _Moves:
-    """What a deviation of one follower moves: aggregates by its share, leader variables by the announced gain."""
-
-    def __init__(self, game: Game, announced: Announcement) -> None:
-        responses = game.responses()
-        self._tables = [(responses.moves.tocsc(), [id(v) for v in responses.variables])]
-        if announced.gain is not None:
-            by_name = game.variables_by_name
-            gain = announced.gain[:, game.positions(announced.signals)]
-            self._tables.append((gain, [id(by_name[n]) for n in announced.leader]))
-
-    def of(self, columns: range) -> dict[int, list[tuple[int, float]]]:
-        """id(Var) → [(action number, rate)] for the actions of one follower."""
-        found: dict[int, list[tuple[int, float]]] = {}
-        for matrix, movers in self._tables:
-            for column in columns:
-                entries = slice(matrix.indptr[column], matrix.indptr[column + 1])
-                for row, rate in zip(matrix.indices[entries], matrix.data[entries], strict=True):
-                    if rate != 0.0:
-                        found.setdefault(movers[row], []).append((column, float(rate)))
-        return found
 
 
 _PATIENCE = 200
@@ -245,16 +102,16 @@ _TOGETHER = {"mu_strategy": "adaptive"}
 class _Task:
     """Re-solve one follower from one starting point."""
 
-    problem: _Composed
+    problem: Composed
     start: list[float]
     first: bool
     """The start at the plan; the others are random."""
 
 
-def _tasks(composed: Sequence[_Composed], starts: int) -> Iterator[_Task]:
+def _tasks(problems: Sequence[Composed], starts: int) -> Iterator[_Task]:
     """Convex followers start at the plan, the others also at random points; doubtful plans are given up here."""
     random = np.random.default_rng(0)
-    for problem in composed:
+    for problem in problems:
         if problem.certificate == "unknown":
             continue
         problem.plan_cost = problem.cost_at(problem.target)
@@ -269,7 +126,7 @@ def _tasks(composed: Sequence[_Composed], starts: int) -> Iterator[_Task]:
                 yield _Task(problem, _random_point(problem, random), False)
 
 
-def _random_point(problem: _Composed, random: np.random.Generator) -> list[float]:
+def _random_point(problem: Composed, random: np.random.Generator) -> list[float]:
     """Uniform in the follower's box; where it has no bound, normal around the plan."""
     point = []
     for var, target in zip(problem.variables, problem.target, strict=True):
@@ -326,6 +183,44 @@ def _fail(task: _Task, solution: Solution | None, trouble: str) -> None:
         task.problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
 
 
+_BOUNDED = 50
+"""Followers that a global solver is asked about, and the most variables one of them may have."""
+_GLOBAL_SECONDS = 5.0
+"""Seconds for each of them."""
+
+
+def _bound_globally(problems: Sequence[Composed], solver: str, tolerance: float, *, required: bool) -> None:
+    """ "global" for those whose best response a global solver's bound meets; needed is a plan within its rows."""
+    name = solver if "global" in choose(solver).classes else "scip"
+    searched = [p for p in problems if p.certificate == "multistart"]
+    for number, problem in enumerate(searched):
+        small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
+        closed = small and _is_bounded(problem, name, tolerance)
+        if closed:
+            problem.certificate = "global"
+        elif required:
+            problem.give_up("no global solver's bound meets its best response")
+
+
+def _is_bounded(problem: Composed, solver: str, tolerance: float) -> bool:
+    """True if a global solver proves that nothing better than the best response is left."""
+    problem.cost_at(problem.target)
+    try:
+        program = Program(problem.cost, problem.rows)
+    except BadRow:
+        return False
+    solution = solve(program, solver, time_limit=_GLOBAL_SECONDS)
+    if not math.isfinite(solution.bound) or solution.termination in (Termination.INFEASIBLE, Termination.UNBOUNDED):
+        return False
+    if solution.x is not None:
+        found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+        point = [found.get(id(v), t) for v, t in zip(problem.variables, problem.target, strict=True)]
+        cost = problem.cost_at(point)
+        if problem.violation() <= TOLERANCES.feasibility:
+            problem.offer(point, cost)
+    return problem.best_cost - solution.bound <= tolerance * problem.scale
+
+
 class _Separable:
     """min Σ cost over all tasks: nobody's variables meet anybody else's."""
 
@@ -371,7 +266,7 @@ class _Separable:
             own.append(copy)
         substitute = {id(v): c for v, c in zip(problem.variables, own, strict=True)}
         visitor = ExpressionReplacementVisitor(substitute=substitute)
-        rows = [_row(visitor.walk_expression(r.body), r.lb, r.ub) for r in problem.rows]
+        rows = [free_row(visitor.walk_expression(r.body), r.lb, r.ub) for r in problem.rows]
         return own, visitor.walk_expression(problem.cost), rows
 
     def solve(self, solver: str, options: Mapping[str, Any]) -> Solution | None:
@@ -447,15 +342,15 @@ class _Separable:
 
 
 def _report(
-    composed: Sequence[_Composed],
+    problems: Sequence[Composed],
     leader_objective: float,
     tolerance: float,
     seconds: dict[str, float],
     solver: str,
 ) -> Report:
-    names = [c.follower.name for c in composed]
+    names = [c.follower.name for c in problems]
     regrets, responses = [], {}
-    for problem in composed:
+    for problem in problems:
         if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
             problem.give_up("its re-solve ended where its objective has no value")
         known = problem.certificate != "unknown"
@@ -465,18 +360,18 @@ def _report(
         responses[problem.follower.name] = dict(zip(problem.names, best, strict=True)) if known else {}
     return Report(
         regret=pd.Series(regrets, index=names, dtype=float, name="regret"),
-        certificate=pd.Series([c.certificate for c in composed], index=names, dtype=object, name="certificate"),
+        certificate=pd.Series([c.certificate for c in problems], index=names, dtype=object, name="certificate"),
         best_response=responses,
         objective=pd.Series(
-            [c.follower.sign * c.plan_cost for c in composed],
+            [c.follower.sign * c.plan_cost for c in problems],
             index=names,
             dtype=float,
             name="objective",
         ),
-        scale=pd.Series([c.scale for c in composed], index=names, dtype=float, name="scale"),
+        scale=pd.Series([c.scale for c in problems], index=names, dtype=float, name="scale"),
         leader_objective=leader_objective,
         tolerance=tolerance,
-        note=pd.Series([c.note for c in composed], index=names, dtype=object, name="note"),
+        note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
         seconds=seconds,
         solver=solver,
     )

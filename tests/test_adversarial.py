@@ -122,7 +122,7 @@ def test_random_starts_fail_quietly() -> None:
         m.f[i].cost = pyo.Objective(expr=-pyo.log(m.f[i].u) + m.f[i].u + 0.01 * pyo.sin(m.f[i].u) ** 2 + m.u0)
     m.goal = pyo.Objective(expr=m.u0**2)
     report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)), tolerance=1e-3)
-    assert (report.certificate == "multistart").all()
+    assert report.certificate.isin(["multistart", "global"]).all()
 
 
 # --- the user's model -----------------------------------------------------------------------------------------------

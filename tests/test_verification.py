@@ -54,11 +54,13 @@ def test_a_local_best_response_is_not_called_one() -> None:
     local = minimize_scalar(lambda u: (u * u - 1) ** 2 + 0.2 * u, bracket=(0.8, 1.0)).x
     game.model.f.u.set_value(local)
     plan = sp.Plan.from_values(game)
-    lazy = sp.verify(plan, starts=1)
+    lazy = sp.verify(plan, starts=1, certify="multistart")
     assert lazy.certificate["f"] == "multistart"
     assert lazy.epsilon <= 1e-9
-    report = sp.verify(plan, starts=8)
-    assert report.certificate["f"] == "multistart"
+    for certify, starts, evidence in (("multistart", 8, "multistart"), ("auto", 1, "global"), ("global", 1, "global")):
+        report = sp.verify(plan, starts=starts, certify=certify)
+        assert report.certificate["f"] == evidence
+        assert not report.ok
     assert report.regret["f"] == pytest.approx(0.4, abs=0.01)
     assert report.best_response["f"]["f.u"] == pytest.approx(-1.024, abs=0.01)
     assert not report.ok

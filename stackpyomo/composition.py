@@ -1,0 +1,170 @@
+"""Composition: each follower's problem as it is after the announcement, in fresh copies of its own variables.
+
+    min J_k(v, u0 = offset + Q_k (v − u_k*), aggregates moved by its share, others as planned)  s.t. its rows and bounds
+
+Nothing here solves anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyomo.environ as pyo
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+
+from .checks import variables_in
+from .convexity import is_convex_problem
+from .games import Follower, Game
+from .results import Announcement
+
+__all__ = ["Composed", "composed", "free_row"]
+
+
+@dataclass
+class Composed:
+    """One follower's problem with the announced strategy substituted in: min cost(v), rows(v), lower ≤ v ≤ upper."""
+
+    follower: Follower
+    names: list[str]
+    target: list[float]
+    cost: Any
+    rows: list[Any]
+    constants: list[tuple[float, float | None, float | None]]
+    """Rows that its deviations do not move: (level, lower, upper)."""
+    variables: list[Any]
+    certificate: str = "unknown"
+    note: str = ""
+    best: list[float] = field(default_factory=list)
+    best_cost: float = math.inf
+    plan_cost: float = math.nan
+    scale: float = 1.0
+    """How fast the cost changes near the plan, at least 1: what a regret is small against."""
+
+    def prove(self, certify: str) -> None:
+        """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if this proof is asked for."""
+        convex = certify in ("auto", "convex") and is_convex_problem(self.cost, self.rows)
+        self.certificate = "convex" if convex else "unknown" if certify == "convex" else "multistart"
+        if self.certificate == "unknown":
+            self.note = "convexity not proved"
+
+    def cost_at(self, point: Sequence[float]) -> float:
+        """The composed cost (minimise form) at own actions ``point``; infinity where it is not defined."""
+        for var, value in zip(self.variables, point, strict=True):
+            var.set_value(value, skip_validation=True)
+        try:
+            cost = float(pyo.value(self.cost))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            return math.inf
+        return cost if math.isfinite(cost) else math.inf
+
+    def violation(self) -> float:
+        """Largest relative violation of rows and bounds at the variables' current values."""
+        held = [(pyo.value(row.body), pyo.value(row.lower), pyo.value(row.upper)) for row in self.rows]
+        held += self.constants
+        held += [(var.value, var.lb, var.ub) for var in self.variables]
+        worst = 0.0
+        for level, lower, upper in held:
+            if upper is not None:
+                worst = max(worst, (level - upper) / max(1.0, abs(upper)))
+            if lower is not None:
+                worst = max(worst, (lower - level) / max(1.0, abs(lower)))
+        return worst
+
+    def offer(self, point: Sequence[float], cost: float) -> None:
+        """Keep a candidate best response if it is the best so far."""
+        if cost < self.best_cost:
+            self.best, self.best_cost = list(point), cost
+
+    def give_up(self, why: str) -> None:
+        """The re-solve showed nothing: never call that a regret of 0."""
+        self.certificate, self.note = "unknown", why
+
+
+def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Iterator[Composed]:
+    """Every wanted follower's composed problem, in fresh copies of its own variables."""
+    composer = _Composer(game, announced)
+    column = 0
+    for follower in game.followers.values():
+        own = follower.variables
+        columns = range(column, column + len(own))
+        column += len(own)
+        if follower.name in wanted:
+            yield composer.compose(follower, own, columns)
+
+
+class _Composer:
+    """Substitutes in a follower's problem: copies for its own variables, what they move, the plan for all the rest."""
+
+    def __init__(self, game: Game, announced: Announcement) -> None:
+        self.names = game.names
+        self.moves = _Moves(game, announced)
+        self.plan = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+        self.copies = pyo.ConcreteModel(name="actions")
+        self.copies.own = pyo.Var(range(len(game.actions)))
+        # One visitor for all: to make one costs as much as to walk a small objective.
+        self.table: dict[int, Any] = dict(self.plan)
+        self.visitor = ExpressionReplacementVisitor(
+            substitute=self.table,
+            descend_into_named_expressions=True,
+            remove_named_expressions=True,
+        )
+
+    def compose(self, follower: Follower, own: Sequence[Any], columns: range) -> Composed:
+        """The follower's cost and rows as functions of its own actions alone."""
+        copies = [self.copies.own[j] for j in columns]
+        target = [self.plan[id(v)] for v in own]
+        changed: dict[int, Any] = {}
+        for copy, var, value in zip(copies, own, target, strict=True):
+            copy.setlb(var.lb)
+            copy.setub(var.ub)
+            copy.set_value(value, skip_validation=True)
+            changed[id(var)] = copy
+        deviation = dict(zip(columns, (c - t for c, t in zip(copies, target, strict=True)), strict=True))
+        for mover, terms in self.moves.of(columns).items():
+            changed[mover] = self.plan[mover] + sum(rate * deviation[j] for j, rate in terms)
+        self.table.update(changed)
+        assert follower.objective is not None
+        cost = self.visitor.walk_expression(follower.objective.expr)
+        rows, constants = [], []
+        for constraint in follower.constraints:
+            body, lower, upper = self.visitor.walk_expression(constraint.body), constraint.lb, constraint.ub
+            if all(var.fixed for var in variables_in(body)):
+                constants.append((float(pyo.value(body)), lower, upper))
+            else:
+                rows.append(free_row(body, lower, upper))
+        self.table.update((key, self.plan[key]) for key in changed)
+        names = [self.names[id(v)] for v in own]
+        return Composed(follower, names, target, follower.sign * cost, rows, constants, copies)
+
+
+def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
+    """A free-standing constraint lower ≤ body ≤ upper."""
+    holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
+    holder.construct()
+    return holder
+
+
+class _Moves:
+    """What a deviation of one follower moves: aggregates by its share, leader variables by the announced gain."""
+
+    def __init__(self, game: Game, announced: Announcement) -> None:
+        responses = game.responses()
+        self._tables = [(responses.moves.tocsc(), [id(v) for v in responses.variables])]
+        if announced.gain is not None:
+            by_name = game.variables_by_name
+            gain = announced.gain[:, game.positions(announced.signals)]
+            self._tables.append((gain, [id(by_name[n]) for n in announced.leader]))
+
+    def of(self, columns: range) -> dict[int, list[tuple[int, float]]]:
+        """id(Var) → [(action number, rate)] for the actions of one follower."""
+        found: dict[int, list[tuple[int, float]]] = {}
+        for matrix, movers in self._tables:
+            for column in columns:
+                entries = slice(matrix.indptr[column], matrix.indptr[column + 1])
+                for row, rate in zip(matrix.indices[entries], matrix.data[entries], strict=True):
+                    if rate != 0.0:
+                        found.setdefault(movers[row], []).append((column, float(rate)))
+        return found
