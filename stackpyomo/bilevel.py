@@ -29,10 +29,10 @@ from .games import Follower, Game
 from .ladders import Candidate, Ladder
 from .programs import BadRow, Program, timed
 from .qualification import unqualified
-from .results import Plan, Report
+from .results import Announcement, Plan, Report
 from .solvers import Termination
 from .tolerances import TOLERANCES
-from .verification import verify
+from .verification import resolved
 
 __all__ = ["Options", "respond", "value_of"]
 
@@ -99,9 +99,9 @@ def respond(
 def _refuse(followers: Sequence[Follower], game: Game, options: Options) -> dict[str, str]:
     """Followers proved not convex: refused by name, or noted where that is allowed."""
     found: dict[str, str] = {}
-    moves = game.responses()
+    movers = game.movers()
     for follower in followers[:_SAMPLED]:
-        why = counterexample(game, follower, moves)
+        why = counterexample(game, follower, movers)
         if why and not options.allow_nonconvex:
             raise InvalidGame(_refusal(follower.name, why))
         if why:
@@ -138,7 +138,9 @@ class _Work:
         if self.residuals(candidate)["feasibility"] > TOLERANCES.feasibility:
             return None
         with timed(self.seconds, "verify"):
-            report = verify(self._held(candidate), followers=[f.name for f in self.followers])
+            values = self.game.completed(candidate.values)
+            announced = Announcement(values, math.nan)
+            report = resolved(self.game, announced, wanted={f.name for f in self.followers})
         self._refuse_found(report)
         return report
 
@@ -148,13 +150,9 @@ class _Work:
             return
         doubtful = [f for f in self.followers if report.certificate[f.name] not in ("convex", "global")]
         for follower in doubtful[:_SAMPLED]:
-            why = counterexample(self.game, follower, self.game.responses())
+            why = counterexample(self.game, follower, self.game.movers())
             if why:
                 raise InvalidGame(_refusal(follower.name, why))
-
-    def _held(self, candidate: Candidate) -> Plan:
-        values = self.game.completed(candidate.values)
-        return Plan(values, math.nan, {}, responding=tuple(f.name for f in self.followers), game=self.game)
 
     def residuals(self, candidate: Candidate) -> dict[str, float]:
         """Recomputed: violation of rows and bounds, of the followers' stationarity, of complementarity."""

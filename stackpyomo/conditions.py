@@ -34,13 +34,12 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
-from .games import Follower, Game
+from .games import Follower, Game, Movers
 
 __all__ = ["Conditions", "Pair", "conditions", "multiplier_cut", "responding_followers"]
 
 _WIDE = 100
 """Rows and variables of a follower up to which its duality is written: it is for global solvers."""
-_Movers = Mapping[int, Sequence[tuple[VarData, float]]]
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ class _Builder:
 
     def __init__(self, game: Game, followers: Sequence[Follower], block: Any, fritz_john: Container[str]) -> None:
         self.followers, self.fritz_john = followers, fritz_john
-        self.movers = _movers(game)
+        self.movers = game.movers()
         self.result = Conditions(block)
 
     def build(self) -> Conditions:
@@ -286,7 +285,7 @@ class _Builder:
         return force, worth
 
 
-def _is_curved(follower: Follower, constraint: ConstraintData, movers: _Movers) -> bool:
+def _is_curved(follower: Follower, constraint: ConstraintData, movers: Movers) -> bool:
     """True unless the constraint is affine in what the follower decides and moves, the others' variables given."""
     if constraint.body.polynomial_degree() in (0, 1):
         return False
@@ -312,16 +311,6 @@ def _scaled(factor: Any, slope: Any) -> Any:
     if factor.__class__ in native_numeric_types and factor == 1:
         return slope
     return factor * slope
-
-
-def _movers(game: Game) -> dict[int, list[tuple[VarData, float]]]:
-    """id(action) → what one member's action moves beside itself, and at which rate."""
-    responses = game.responses()
-    actions, moves = game.actions, responses.moves.tocoo()
-    found: dict[int, list[tuple[VarData, float]]] = {}
-    for row, column, rate in zip(moves.row, moves.col, moves.data, strict=True):
-        found.setdefault(id(actions[column]), []).append((responses.variables[row], float(rate)))
-    return found
 
 
 def _derivatives(expression: Any, component: str, follower: str) -> Mapping[int, Any]:

@@ -20,7 +20,7 @@ from scipy import sparse
 
 from .checks import variables_in
 from .convexity import Curvature, curvature
-from .games import Aggregates, Follower, Game
+from .games import Follower, Game, Movers
 from .programs import BadRow, Program
 from .results import Array
 from .tolerances import TOLERANCES
@@ -31,14 +31,14 @@ _PAIRS = 400
 """Pairs of points tried for one follower."""
 
 
-def counterexample(game: Game, follower: Follower, moves: Aggregates) -> str:
+def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
     """What is proved not convex of a follower, by component name; empty if nothing was found.
 
-    ``moves``: ``game.responses()``.
+    ``movers``: ``game.movers()``.
     """
     if follower.objective is None:
         return ""
-    bent, convex = _proved(game, follower, moves)
+    bent, convex = _proved(follower, movers)
     if convex or bent:
         return bent
     rows = [c for c in follower.constraints if c.body is not None]
@@ -50,18 +50,17 @@ def counterexample(game: Game, follower: Follower, moves: Aggregates) -> str:
         program = Program(0.0, [body == slack for body in bodies])
     except BadRow:
         return ""
-    return _Search(game, follower, moves, program, rows, outer, slack).run()
+    return _Search(game, follower, movers, program, rows, outer, slack).run()
 
 
-def is_proved_convex(game: Game, follower: Follower, moves: Aggregates) -> bool:
+def is_proved_convex(follower: Follower, movers: Movers) -> bool:
     """True if cost and rows are proved convex in what the follower decides, whatever the others do."""
-    return _proved(game, follower, moves)[1]
+    return _proved(follower, movers)[1]
 
 
-def moves_others(game: Game, follower: Follower, moves: Aggregates) -> bool:
+def moves_others(follower: Follower, movers: Movers) -> bool:
     """True if an aggregate follows what the follower does."""
-    column, table = _columns(game), moves.moves.tocsc()
-    return any(table.indptr[column[id(v)]] != table.indptr[column[id(v)] + 1] for v in follower.variables)
+    return any(movers.get(id(v)) for v in follower.variables)
 
 
 def _touches(constraint: Any, game: Game) -> bool:
@@ -72,7 +71,7 @@ def _touches(constraint: Any, game: Game) -> bool:
 class _Search:
     game: Game
     follower: Follower
-    responses: Aggregates
+    movers: Movers
     program: Program
     rows: list[Any]
     outer: list[Any]
@@ -84,7 +83,7 @@ class _Search:
         own = np.array([place[id(v)] for v in self.follower.variables if id(v) in place], dtype=int)
         if not len(own):
             return ""
-        self.moves = _moves(self.game, self.follower, self.responses, place, len(variables))
+        self.moves = _moves(self.follower, self.movers, place, len(variables))
         random = np.random.default_rng(0)
         for number in range(_PAIRS):
             reach = 10.0 ** random.uniform(-2.0, 1.5)
@@ -141,18 +140,15 @@ class _Search:
         return (bodies >= low - room) & (bodies <= high + room)
 
 
-def _proved(game: Game, follower: Follower, responses: Aggregates) -> tuple[str, bool]:
+def _proved(follower: Follower, movers: Movers) -> tuple[str, bool]:
     """(what a constant Hessian proves not convex, whether all is proved convex), what the follower moves moving along.
 
     An indefinite Hessian is a proof on every set with an interior: where no equality narrows it.
     """
-    table, column = responses.moves.tocsc(), _columns(game)
     shifts: dict[int, Any] = {}
     for var in follower.variables:
-        j = column[id(var)]
-        for k in range(table.indptr[j], table.indptr[j + 1]):
-            moved = responses.variables[table.indices[k]]
-            shifts[id(moved)] = shifts.get(id(moved), moved) + float(table.data[k]) * var
+        for moved, rate in movers.get(id(var), ()):
+            shifts[id(moved)] = shifts.get(id(moved), moved) + rate * var
     visitor = ExpressionReplacementVisitor(substitute=shifts) if shifts else None
     walk = visitor.walk_expression if visitor else lambda expression: expression
     own, flat = follower.variables, {Curvature.CONSTANT, Curvature.AFFINE}
@@ -176,21 +172,11 @@ def _bent(follower: Follower) -> str:
     return "" if follower.objective is None else f"{follower.objective.name}: it is not {wanted}"
 
 
-def _columns(game: Game) -> dict[int, int]:
-    return {id(v): j for j, v in enumerate(game.actions)}
-
-
-def _moves(
-    game: Game, follower: Follower, responses: Aggregates, place: Mapping[int, int], size: int
-) -> sparse.csr_array:
+def _moves(follower: Follower, movers: Movers, place: Mapping[int, int], size: int) -> sparse.csr_array:
     """(variables × variables): what one member's step moves beside its own variables."""
     moves = sparse.lil_array((size, size))
-    column = _columns(game)
-    table = responses.moves.tocsc()
     for var in follower.variables:
-        j = column[id(var)]
-        for k in range(table.indptr[j], table.indptr[j + 1]):
-            row = place.get(id(responses.variables[table.indices[k]]))
-            if row is not None and id(var) in place:
-                moves[row, place[id(var)]] = table.data[k]
+        for moved, rate in movers.get(id(var), ()):
+            if id(var) in place and id(moved) in place:
+                moves[place[id(moved)], place[id(var)]] = rate
     return sparse.csr_array(moves)

@@ -29,6 +29,8 @@ def ipopt_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_executable(executable: str, extra: Mapping[str, Any], limit_option: str) -> Callable[..., Solution]:
+    """How to run this program on a :class:`Program`: with ``extra`` options, its time limit under that name."""
+
     def run(
         program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
     ) -> Solution:

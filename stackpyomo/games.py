@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyomo.environ as pyo
@@ -29,7 +29,9 @@ from .errors import InvalidGame
 from .results import Array, Finding
 from .tolerances import TOLERANCES
 
-__all__ = ["Aggregates", "Follower", "Game", "Leader", "Player", "Population"]
+__all__ = ["Aggregates", "Follower", "Game", "Leader", "Movers", "Player", "Population"]
+
+Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
 
 _IGNORED = (
     pyo.Param,
@@ -313,6 +315,15 @@ class Game:
         if not np.linalg.cond(matrix.toarray()) * TOLERANCES.noise < 1.0:
             raise InvalidGame(f"{names}: these constraints do not determine their aggregate variables.") from None
         return sparse.csr_array(sparse.csr_array(inverse) @ moved)
+
+    def movers(self) -> Movers:
+        """id(action) → [(aggregate, rate)]: what one member's action moves beside itself."""
+        responses = self.responses()
+        actions, moves = self.actions, responses.moves.tocoo()
+        found: dict[int, list[tuple[VarData, float]]] = {}
+        for row, column, rate in zip(moves.row, moves.col, moves.data, strict=True):
+            found.setdefault(id(actions[column]), []).append((responses.variables[row], float(rate)))
+        return found
 
     def with_sizes(self, sizes: Mapping[str, float]) -> Game:
         """The same model with other population sizes; raises :class:`InvalidGame` for an unknown follower."""

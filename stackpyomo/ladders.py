@@ -100,13 +100,13 @@ class Ladder:
 
     def _qualified(self) -> list[str]:
         """Followers with curved rows for whom no Slater point is proved; the others' multipliers get their bound."""
-        moves, doubtful = self.game.responses(), []
+        movers, doubtful = self.game.movers(), list[str]()
         for name, rows in self.kkt.curved.items():
             follower = self.game.followers[name]
             point = interior_point(follower, rows)
             if point is None:
                 doubtful.append(name)
-            elif is_proved_convex(self.game, follower, moves) and not moves_others(self.game, follower, moves):
+            elif is_proved_convex(follower, movers) and not moves_others(follower, movers):
                 self.kkt.implied.append(multiplier_cut(self.kkt, follower, point))
         return doubtful
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
+from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
 
 from .errors import InvalidGame, SolverNotAvailable
 from .executables import ipopt_options, run_executable
@@ -178,8 +179,31 @@ _CONDITIONS = {
 }
 
 
+class _Released:
+    """A SCIP model that solves without Python's lock: else it and Pyomo's reader of its output wait for each other."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.optimize = model.optimizeNogil
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+class _Scip(ScipDirect):
+    """Pyomo's interface, with the lock released while SCIP works."""
+
+    def _create_solver_model(self, model: Any, config: Any) -> tuple[Any, Any, Any]:
+        made, loader, has_objective = super()._create_solver_model(model, config)
+        return _Released(made), loader, has_objective
+
+
+def _from_factory(name: str) -> Callable[[], Any]:
+    return lambda: SolverFactory(name)
+
+
 def _run_pyomo(
-    factory: str, settings: Mapping[str, Any], duals: bool, again: tuple[Mapping[str, Any], ...] = ()
+    interface_of: Callable[[], Any], settings: Mapping[str, Any], duals: bool, again: tuple[Mapping[str, Any], ...] = ()
 ) -> Callable[..., Solution]:
     """``again``: settings under which a solve that broke down is tried once more, each in turn."""
 
@@ -195,7 +219,7 @@ def _run_pyomo(
         return solution
 
     def attempt(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
-        interface = SolverFactory(factory)
+        interface = interface_of()
         try:
             with _heard_interrupts():
                 results = interface.solve(
@@ -207,7 +231,7 @@ def _run_pyomo(
                     solver_options={**settings, **options},
                 )
         except Exception as error:  # every interface has its own way of saying "not my class of problem"
-            return Solution(Termination.FAILED, f"{factory}: {error}")
+            return Solution(Termination.FAILED, f"{getattr(interface, 'name', 'solver')}: {error}")
         if results.termination_condition is TerminationCondition.interrupted:
             raise KeyboardInterrupt
         solution = Solution(
@@ -328,16 +352,15 @@ registry: dict[str, SolverInfo] = {
             "LP QP MIP",
             'Install it with: pip install "highspy".',
             _package("highspy"),
-            _run_pyomo("highs", {"qp_regularization_value": TOLERANCES.regularization}, True),
+            _run_pyomo(_from_factory("highs"), {"qp_regularization_value": TOLERANCES.regularization}, True),
         ),
         _info(
             "scip",
             "LP QP NLP MIP SOS1 global",
             'Install it with: pip install "pyscipopt".',
             _package("pyscipopt"),
-            # With output on, Pyomo's reader thread and pyscipopt wait for each other once the pipe is full.
             _run_pyomo(
-                "scip_direct",
+                _Scip,
                 {"display/verblevel": 0, "numerics/feastol": TOLERANCES.global_feasibility},
                 False,
                 again=({"randomization/randomseedshift": 1}, {"randomization/randomseedshift": 2, "lp/scaling": 2}),
@@ -348,7 +371,7 @@ registry: dict[str, SolverInfo] = {
             "LP QP NLP MIP SOS1 global",
             'Install it with: pip install "gurobipy" (a free licence is limited in size).',
             _package("gurobipy"),
-            _run_pyomo("gurobi_persistent", {"NonConvex": 2}, True),
+            _run_pyomo(_from_factory("gurobi_persistent"), {"NonConvex": 2}, True),
         ),
     )
 }

@@ -12,7 +12,7 @@ doubtful ones stand alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,11 @@ from .composition import Composed, composed, free_row
 from .errors import InvalidGame
 from .games import Game
 from .programs import BadRow, Program, timed, undisturbed
-from .results import Array, Report
+from .results import Announcement, Array, Report
 from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES
 
-__all__ = ["verify"]
+__all__ = ["resolved", "verify"]
 
 _BATCH = 10_000
 """Followers per separable problem: beyond this one factorisation grows faster than the number of followers."""
@@ -61,26 +61,48 @@ def verify(
     require_positive("tolerance", tolerance)
     choose(solver)
     game: Game = subject.attached()
-    seconds: dict[str, float] = {}
     with undisturbed():
         require(game, leader_objective=False)
         subject.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(subject.announcement.values)
         wanted = _wanted(game, followers)
-        with timed(seconds, "compose"):
-            problems = list(composed(game, subject.announcement, wanted))
-        with timed(seconds, "certify"):
-            for problem in problems:
-                problem.prove(certify)
-        with timed(seconds, "resolve"):
-            tasks = list(_tasks(problems, starts))
-            failed: list[_Task] = []
-            for first in range(0, len(tasks), _BATCH):
-                _resolve(tasks[first : first + _BATCH], solver, tolerance, failed)
-        if certify in ("auto", "global"):
-            with timed(seconds, "global"):
-                _bound_globally(problems, solver, tolerance, required=certify == "global")
-    return _report(problems, subject.announcement.leader_objective, tolerance, seconds, choose(solver).name)
+        return resolved(
+            game,
+            subject.announcement,
+            wanted=wanted,
+            solver=solver,
+            starts=starts,
+            certify=certify,
+            tolerance=tolerance,
+        )
+
+
+def resolved(
+    game: Game,
+    announced: Announcement,
+    *,
+    wanted: Container[str],
+    solver: str = "auto",
+    starts: int = 8,
+    certify: str = "auto",
+    tolerance: float = 1e-6,
+) -> Report:
+    """:func:`verify` for a game that is known to be sound, inside ``undisturbed()``."""
+    seconds: dict[str, float] = {}
+    with timed(seconds, "compose"):
+        problems = list(composed(game, announced, wanted))
+    with timed(seconds, "certify"):
+        for problem in problems:
+            problem.prove(certify)
+    with timed(seconds, "resolve"):
+        tasks = list(_tasks(problems, starts))
+        failed: list[_Task] = []
+        for first in range(0, len(tasks), _BATCH):
+            _resolve(tasks[first : first + _BATCH], solver, tolerance, failed)
+    if certify in ("auto", "global"):
+        with timed(seconds, "global"):
+            _bound_globally(problems, solver, tolerance, required=certify == "global")
+    return _report(problems, announced.leader_objective, tolerance, seconds, choose(solver).name)
 
 
 def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
