@@ -30,12 +30,22 @@ ORDER = [
     "gamefiles",
     "programs",
     "solvers",
+    "selections",
     "derivatives",
     "multipliers",
     "offsets",
+    "conflicts",
+    "counterexamples",
+    "conditions",
+    "complementarity",
+    "equilibria",
+    "qualification",
+    "verification",
+    "ladders",
+    "bilevel",
     "plans",
     "incentives",
-    "verification",
+    "catalogues",
     "reports",
     "cli",
 ]
@@ -169,7 +179,7 @@ def test_only_the_command_line_prints(name: str) -> None:
         assert "print" in names
     else:
         assert not names & {"print", "pprint"}
-        assert streams <= {"stdout", "stderr"} if name == "solvers" else not streams, "a subprocess has streams, too"
+        assert streams <= {"stdout", "stderr"} if name in ("solvers", "catalogues") else not streams, "a subprocess has streams, too"
 
 
 # --- state --------------------------------------------------------------------------------------------------------
