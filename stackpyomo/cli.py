@@ -39,7 +39,7 @@ from .incentives import affine_incentive
 from .plans import leader_optimal
 from .programs import Program
 from .reports import page, show, show_rows
-from .results import Finding, Plan, Report
+from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .verification import verify
@@ -213,9 +213,24 @@ def _deliver(
     if json_to == "-":
         print(json.dumps(document, indent=2))
     else:
+        if plan.responding:
+            print(_responders(plan, game))
         show(Console(), plan, rule, report)
         for finding in doubts:
             print(f"note: {finding}")
+
+
+def _responders(plan: Plan, game: Game) -> str:
+    """Who serves the leader and who does not."""
+    if len(plan.responding) == len(game.followers):
+        return (
+            "All followers respond: the leader announces constants, and no incentive is designed. What is verified is\n"
+            "that every follower's answer is its best."
+        )
+    return (
+        f"Responding: {listed(plan.responding)}. In the plan they answer optimally without an incentive; one is\n"
+        "designed and verified for every follower all the same."
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -334,6 +349,9 @@ def bench(
     entries = [entry for entry in read_games(catalogue) if only in str(entry.get("name", ""))]
     if not entries:
         raise InvalidGame(f"{catalogue}: holds no game" + (f" whose name contains {only!r}." if only else "."))
+    settings.require()
+    if json_to is not None and json_to != "-":
+        _writable(Path(json_to), "")  # better said now than after an hour
     runner = Runner(entries, settings, os.fspath(catalogue), jobs)
     began, interrupted = time.perf_counter(), False
     console = Console(stderr=True)

@@ -179,7 +179,8 @@ def test_only_the_command_line_prints(name: str) -> None:
         assert "print" in names
     else:
         assert not names & {"print", "pprint"}
-        assert streams <= {"stdout", "stderr"} if name in ("solvers", "catalogues") else not streams, "a subprocess has streams, too"
+        starting = ("solvers", "catalogues")
+        assert streams <= {"stdout", "stderr"} if name in starting else not streams, "a subprocess has streams, too"
 
 
 # --- state --------------------------------------------------------------------------------------------------------
