@@ -1,4 +1,4 @@
-"""The command line: ``stackpyomo solve GAME`` and ``stackpyomo doctor``.
+"""The command line: ``stackpyomo solve GAME``, ``stackpyomo bench CATALOGUE`` and ``stackpyomo doctor``.
 
 Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
 standard error.
@@ -6,6 +6,7 @@ standard error.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -25,21 +26,27 @@ import pyomo.environ as pyo
 import typer
 from pyomo.common.log import pyomo_handler
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from . import __version__
+from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line
 from .contracts import Incentive
 from .errors import InvalidGame, NoIncentive, StackpyomoError
-from .gamefiles import read_game
+from .gamefiles import read_game, read_games
 from .games import Game
 from .incentives import affine_incentive
 from .plans import leader_optimal
 from .programs import Program
-from .reports import page, show
-from .results import Finding, Plan, Report
+from .reports import page, show, show_rows
+from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .verification import verify
+
+_WIDTH = 100
+"""Letters a line of the catalogue's table may have where there is no terminal to say."""
+_TREATMENTS = "auto, scholtes, fischer-burmeister, penalty, big-m, sos1: how responding followers are written."
 
 app = typer.Typer(
     add_completion=True,
@@ -112,22 +119,43 @@ def solve(
         list[str] | None, typer.Option(help="name=value handed to build(); JSON or plain text.")
     ] = None,
     starts: Annotated[int, typer.Option(help="Starting points for the plan.", min=1)] = 1,
-    time_limit: Annotated[float | None, typer.Option(help="Seconds for each solve of the plan.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds for each solve of the plan; with --responding, for all of them.")
+    ] = None,
+    responding: Annotated[
+        list[str] | None,
+        typer.Option(help="Follower who answers optimally and does not serve the leader; may be repeated; or all."),
+    ] = None,
+    complementarity: Annotated[str, typer.Option(help=_TREATMENTS)] = "auto",
     json_to: Annotated[
         str | None,
         typer.Option("--json", help="Write one JSON document to this file; '-': standard output."),
     ] = None,
     report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")] = None,
 ) -> None:
-    """Find the plan the leader wants, the incentive that makes the followers want it, and verify it."""
+    """Find the plan the leader wants, the incentive that makes the followers want it, and verify it.
+
+    Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
+    is that every follower's answer is its best.
+    """
     with _results_only():
         loaded, settings = _load(game, parameter or [])
-        plan = leader_optimal(loaded, solver=solver, starts=starts, time_limit=time_limit)
-        rule, refused = _incentive(plan, free if free else settings.get("FREE", ()), multipliers, solver, settings)
+        plan = leader_optimal(
+            loaded,
+            responding=True if "all" in (responding or ()) else responding or (),
+            solver=solver,
+            starts=starts,
+            complementarity=complementarity,
+            time_limit=time_limit,
+        )
+        rule, refused = None, None
+        constant = len(plan.responding) == len(loaded.followers)
+        if not constant:
+            rule, refused = _incentive(plan, free if free else settings.get("FREE", ()), multipliers, solver, settings)
         report = verify(rule if rule is not None else plan, solver=solver)
         doubts = [finding for finding in loaded.check() if finding.severity != "info"]
     _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to, report_to)
-    raise typer.Exit(0 if rule is not None and report.ok else 1)
+    raise typer.Exit(0 if report.ok and (constant or rule is not None) else 1)
 
 
 @contextmanager
@@ -185,9 +213,24 @@ def _deliver(
     if json_to == "-":
         print(json.dumps(document, indent=2))
     else:
+        if plan.responding:
+            print(_responders(plan, game))
         show(Console(), plan, rule, report)
         for finding in doubts:
             print(f"note: {finding}")
+
+
+def _responders(plan: Plan, game: Game) -> str:
+    """Who serves the leader and who does not."""
+    if len(plan.responding) == len(game.followers):
+        return (
+            "All followers respond: the leader announces constants, and no incentive is designed. What is verified is\n"
+            "that every follower's answer is its best."
+        )
+    return (
+        f"Responding: {listed(plan.responding)}. In the plan they answer optimally without an incentive; one is\n"
+        "designed and verified for every follower all the same."
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -275,6 +318,101 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 def _call(given: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+
+@app.command(epilog="Example: stackpyomo bench models/literature/bilevel.json --jobs 2")
+@_one_line_errors()
+def bench(
+    catalogue: Annotated[Path, typer.Argument(help="A JSON list of games, each with its reference.")],
+    solver: Annotated[str, typer.Option(help="auto, pounce, ipopt, cyipopt, highs, scip, …")] = "auto",
+    complementarity: Annotated[str, typer.Option(help=_TREATMENTS)] = "auto",
+    time_limit: Annotated[float, typer.Option(help="Seconds for each game.")] = Settings.time_limit,
+    starts: Annotated[int, typer.Option(help="Starting points for each plan.", min=1)] = 1,
+    allow_nonconvex: Annotated[
+        bool, typer.Option("--allow-nonconvex", help="Play games with followers proved nonconvex, too.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="Relative distance to the reference that is as good as it.")
+    ] = Settings.tolerance,
+    only: Annotated[str, typer.Option("--filter", help="Games whose name contains this.")] = "",
+    jobs: Annotated[int, typer.Option(help="Games side by side.", min=1)] = 1,
+    json_to: Annotated[
+        str | None,
+        typer.Option("--json", help="Write one JSON document to this file; '-': standard output."),
+    ] = None,
+) -> None:
+    """Solve every game of a catalogue with all followers responding, and compare with its reference.
+
+    Exit code 0: every game came out as well as its reference, or better, and verified, or without a plan as known.
+    """
+    settings = Settings(solver, complementarity, time_limit, starts, allow_nonconvex, tolerance)
+    entries = [entry for entry in read_games(catalogue) if only in str(entry.get("name", ""))]
+    if not entries:
+        raise InvalidGame(f"{catalogue}: holds no game" + (f" whose name contains {only!r}." if only else "."))
+    settings.require()
+    if json_to is not None and json_to != "-":
+        _writable(Path(json_to), "")  # better said now than after an hour
+    runner = Runner(entries, settings, os.fspath(catalogue), jobs)
+    began, interrupted = time.perf_counter(), False
+    console = Console(stderr=True)
+    try:
+        for _ in track(
+            runner.rows(), "", len(entries), console=console, transient=True, disable=not console.is_terminal
+        ):
+            pass
+    except KeyboardInterrupt:
+        interrupted = True
+    rows = runner.finished
+    _deliver_rows(catalogue, settings, jobs, rows, time.perf_counter() - began, interrupted, json_to)
+    if interrupted:
+        raise KeyboardInterrupt
+    raise typer.Exit(0 if all(row.outcome in RIGHT for row in rows) else 1)
+
+
+def _deliver_rows(
+    catalogue: Path,
+    settings: Settings,
+    jobs: int,
+    rows: list[Row],
+    wall: float,
+    interrupted: bool,
+    json_to: str | None,
+) -> None:
+    summary = summarize(rows, wall)
+    document = {
+        "version": __version__,
+        "machine": machine(),
+        "catalogue": os.fspath(catalogue),
+        "settings": dataclasses.asdict(settings) | {"jobs": jobs},
+        "interrupted": interrupted,
+        "rows": [row.as_dict() for row in rows],
+        "summary": summary,
+    }
+    text = json.dumps(document, indent=2)
+    if json_to == "-":
+        print(text)
+        return
+    if json_to is not None:
+        _writable(Path(json_to), text)
+    console = Console()
+    show_rows(console if console.is_terminal else Console(width=max(_WIDTH, console.width)), rows)
+    print(summary_line(summary))
+
+
+@app.command(name="bench-worker", hidden=True, epilog="Example: stackpyomo bench-worker < requests")
+def bench_worker() -> None:
+    """Play one game for each line of standard input; started by bench."""
+    requests, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)  # a solver reads nothing of what is meant for us,
+    os.dup2(2, 1)  # and what its library prints is no answer
+
+    def answer(line: str) -> None:
+        answers.write(line + "\n")
+        answers.flush()
+
+    with _results_only():
+        serve(requests, answer)
 
 
 @app.command(epilog="Example: stackpyomo doctor --json -")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .catalogues import RIGHT, Row
 from .contracts import Incentive
 from .results import Plan, Report, html_page, shown
 from .tolerances import TOLERANCES
 
-__all__ = ["page", "show"]
+__all__ = ["page", "show", "show_rows"]
 
 _SHOWN = 30
+_NAME = 19
+"""Letters of a game's name in the table of a catalogue: with the other columns, 100."""
 
 
 def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -> None:
@@ -61,6 +65,45 @@ def _report_table(report: Report) -> Table:
     if len(report.regret) > _SHOWN:
         table.add_row(f"… {len(report.regret) - _SHOWN} more")
     return table
+
+
+def show_rows(console: Console, rows: Sequence[Row]) -> None:
+    """Print the rows of a catalogue, and what is to be said of those that are not right."""
+    headings = ("game", "class", "objective", "reference", "gap", "regret", "evidence", "quality", "s", "outcome")
+    table = Table(*headings, box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
+        if column.header in ("objective", "reference", "gap", "regret", "s"):
+            column.justify = "right"
+    for row in rows:
+        table.add_row(
+            Text(_cut(row.name)),
+            Text(row.kind[:7]),
+            "" if math.isnan(row.objective) else shown(row.objective, 5),
+            "" if math.isnan(row.reference) else shown(row.reference, 5),
+            _digits(row.gap, "+.0e"),
+            _digits(row.regret, ".0e"),
+            row.certificate,
+            row.quality,
+            _digits(row.seconds, ".2f" if row.seconds < 10 else ".0f"),
+            Text(row.outcome, style="" if row.outcome in RIGHT else "bold red"),
+        )
+    console.print(table)
+    for row in rows:
+        if row.outcome not in RIGHT:
+            told = row.message or f"worse than the reference by {row.gap:.2g}"
+            line = f"{row.name}: {row.outcome}: {' '.join(told.split())}"
+            console.print(Text(line), no_wrap=True, overflow="ellipsis")
+
+
+def _cut(name: str) -> str:
+    """A long name without its middle: what tells games apart is at the ends."""
+    half = _NAME // 2
+    return name if len(name) <= _NAME else f"{name[: _NAME - half - 1]}…{name[-half:]}"
+
+
+def _digits(value: float, form: str) -> str:
+    return "" if math.isnan(value) else "0" if value == 0 else format(value, form)
 
 
 def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report: Report) -> None:

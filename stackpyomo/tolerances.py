@@ -47,6 +47,12 @@ class Tolerances:
     """Feasibility tolerance handed to global solvers: their bound is read against a polished answer."""
     global_gap: float = 1e-6
     """Largest gap between answer and a global solver's bound that is called closed (relative to max(1, |J0|))."""
+    agreement: float = 1e-4
+    """A catalogue's reference and an objective this close to it are the same (relative to max(1, |reference|))."""
+    loss: float = 1e-3
+    """How much worse than its reference, on the same scale, the summary of a catalogue calls worse."""
+    regret: float = 1e-5
+    """Largest regret, relative to max(1, |J|), of a plan that a catalogue counts as verified."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 

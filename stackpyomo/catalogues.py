@@ -1,0 +1,479 @@
+"""Catalogues: every game of a JSON list played with all followers responding, and compared with what is known of it.
+
+Games are played by workers, processes that live for many games. One that crashes, or is not back some seconds after
+the time limit, is killed and replaced, and its game is a row "failed". What goes there and comes back are lines of
+JSON. A row's outcome:
+
+    ok          verified, and as good as the reference
+    better      verified, and better than the reference
+    worse       verified, and worse than the reference
+    infeasible  no plan, as the reference says
+    refused     the game is not one to be solved (a follower proved nonconvex, say)
+    unverified  a plan that the re-solve of the followers did not prove to be one
+    failed      no plan where there is one, a plan where there is none, an entry that cannot be read, a lost worker
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from queue import LifoQueue
+from typing import Any
+
+from .checks import require_positive, require_whole
+from .complementarity import named
+from .errors import GameFileError, InvalidGame, NoPlan, StackpyomoError
+from .formulas import finite, show
+from .gamefiles import parse_game
+from .plans import stackelberg
+from .results import Plan, Report, json_number, real
+from .solvers import choose
+from .tolerances import TOLERANCES
+
+__all__ = ["RIGHT", "Row", "Runner", "Settings", "machine", "run_entry", "serve", "summarize", "summary_line"]
+
+RIGHT = ("ok", "better", "infeasible")
+"""Outcomes that agree with the reference."""
+
+_VERIFIED = ("ok", "better", "worse")
+_EVIDENCE = ("convex", "global", "multistart", "unknown")
+"""Certificates, the strongest first; the first two are proofs."""
+_NUMBERS = ("objective", "reference", "gap", "regret", "seconds")
+_START = 120.0
+"""Seconds that a worker may take to import everything."""
+_PROGRAM = "import sys; sys.path[0] = sys.argv.pop(1); from stackpyomo.cli import main; main()"
+"""``python -m stackpyomo``, of this very package whatever the current folder holds."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every game of a catalogue is played; ``time_limit`` in seconds for each."""
+
+    solver: str = "auto"
+    complementarity: str = "auto"
+    time_limit: float = 60.0
+    starts: int = 1
+    allow_nonconvex: bool = False
+    tolerance: float = TOLERANCES.agreement
+    """How far from the reference, relative to max(1, |reference|), is as good as the reference."""
+
+    def require(self) -> None:
+        """Raise :class:`InvalidGame` or :class:`SolverNotAvailable` for what no game could be played with."""
+        choose(self.solver)
+        named(self.complementarity)
+        require_positive("time_limit", self.time_limit)
+        require_whole("starts", self.starts)
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise InvalidGame(f"tolerance={self.tolerance!r}: expected a finite number from 0.")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one game; numbers that nobody knows are NaN."""
+
+    name: str
+    kind: str = ""
+    """The entry's "class"."""
+    objective: float = math.nan
+    """The leader's, in the sense of the game; so is ``reference``."""
+    reference: float = math.nan
+    gap: float = math.nan
+    """How much worse than the reference the leader fares, relative to max(1, |reference|); negative: better."""
+    regret: float = math.nan
+    """The largest of the responding followers."""
+    certificate: str = ""
+    """The weakest evidence behind their best responses."""
+    quality: str = ""
+    seconds: float = math.nan
+    outcome: str = "failed"
+    message: str = ""
+    error: str = ""
+    """The type of the error behind the message; "TimeLimit" or "WorkerLost" where there was no answer at all."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON-ready Python objects."""
+        told = {"class" if key == "kind" else key: value for key, value in asdict(self).items()}
+        return told | {key: json_number(told[key]) for key in _NUMBERS}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Row:
+        """The row that :meth:`as_dict` wrote."""
+        told = {"kind" if key == "class" else key: value for key, value in data.items()}
+        return cls(**told | {key: real(told[key]) for key in _NUMBERS})
+
+
+def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
+    """Play one entry of a catalogue in this process; whatever goes wrong is told in the row."""
+    row, began = _named(entry), time.perf_counter()
+    try:
+        wanted = _reference(entry)
+        row = replace(row, reference=math.nan if wanted is None else wanted)
+        game = parse_game(entry)
+        plan = stackelberg(
+            game,
+            solver=settings.solver,
+            starts=settings.starts,
+            complementarity=settings.complementarity,
+            time_limit=settings.time_limit,
+            allow_nonconvex=settings.allow_nonconvex,
+        )
+        row = _judged(row, plan, game.leader.sign, wanted, settings.tolerance)
+    except NoPlan as error:
+        expected = wanted is None and error.termination == "infeasible"
+        row = _unlucky(row, error, "infeasible" if expected else "failed")
+    except GameFileError as error:
+        row = _unlucky(row, error, "failed")
+    except InvalidGame as error:
+        row = _unlucky(row, error, "refused")
+    except StackpyomoError as error:
+        row = _unlucky(row, error, "failed")
+    except Exception as error:  # a fault of ours or of a solver's, for the row and not for the run
+        row = replace(_unlucky(row, error, "failed"), message=f"{type(error).__name__}: {error}")
+    return replace(row, seconds=time.perf_counter() - began)
+
+
+def _named(entry: Mapping[str, Any]) -> Row:
+    name, kind = entry.get("name"), entry.get("class")
+    return Row(name if isinstance(name, str) and name else "(no name)", kind if isinstance(kind, str) else "")
+
+
+def _known(entry: Mapping[str, Any]) -> Row:
+    """The row of a game that nobody could play."""
+    try:
+        wanted = _reference(entry)
+    except GameFileError:
+        wanted = None
+    return replace(_named(entry), reference=math.nan if wanted is None else wanted)
+
+
+def _unlucky(row: Row, error: Exception, outcome: str) -> Row:
+    return replace(row, outcome=outcome, message=str(error), error=type(error).__name__)
+
+
+def _reference(entry: Mapping[str, Any], path: str = "") -> float | None:
+    """The leader's objective that is known; None: it is known that there is no plan."""
+
+    def fault(message: str, *keys: str) -> GameFileError:
+        held: Any = entry
+        place = getattr(held, "places", {}).get(None)
+        for key in keys:
+            place = getattr(held, "places", {}).get(key, place)
+            held = held[key]
+        line, column = place or (None, None)
+        return GameFileError(message, path=path, line=line, column=column)
+
+    if "reference" not in entry:
+        raise fault("game: has no 'reference'; write what is known, {\"leader_cost\": 1.5}, or null: there is no plan.")
+    told = entry["reference"]
+    if told is None:
+        return None
+    if not isinstance(told, Mapping):
+        raise fault(f"reference: expected an object {{...}} or null, found {show(told)}.", "reference")
+    if "leader_cost" not in told:
+        raise fault("reference: has no 'leader_cost'; write a number, or null: there is no plan.", "reference")
+    cost = told["leader_cost"]
+    number = None if cost is None or isinstance(cost, bool) else finite(cost)
+    if cost is not None and number is None:
+        raise fault(f"leader_cost: expected a finite number or null, found {show(cost)}.", "reference", "leader_cost")
+    return number
+
+
+def _judged(row: Row, plan: Plan, sign: int, wanted: float | None, tolerance: float) -> Row:
+    """The row of a plan, compared with the reference."""
+    report = plan.report
+    gap = math.nan if wanted is None else sign * (plan.leader_objective - wanted) / max(1.0, abs(wanted))
+    row = replace(row, objective=plan.leader_objective, gap=gap, quality=plan.quality)
+    if report is None:
+        return replace(
+            row, outcome="unverified", message="; ".join(plan.warnings) or "the followers were not re-solved"
+        )
+    evidence = set(report.certificate)
+    row = replace(row, regret=report.epsilon, certificate=max(evidence, key=_EVIDENCE.index))
+    small = report.regret <= TOLERANCES.regret * report.objective.abs().clip(lower=1.0)
+    if not (report.ok and small.all() and row.certificate in _EVIDENCE[:2]):
+        return replace(row, outcome="unverified", message=_doubt(report))
+    if wanted is None:
+        found = f"{report.verdict}, where the reference says that there is no plan"
+        return replace(row, outcome="failed", message=found)
+    if abs(gap) <= tolerance:
+        return replace(row, outcome="ok")
+    return replace(row, outcome="better" if gap < 0 else "worse")
+
+
+def _doubt(report: Report) -> str:
+    if not report.ok:
+        return report.verdict
+    proved = report.certificate.isin(_EVIDENCE[:2]).all()
+    return f"{'a regret that is not small' if proved else 'evidence, not proof'} ({report.verdict})"
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+def serve(requests: Iterable[str], answer: Callable[[str], None]) -> None:
+    """What a worker does: a line of JSON comes in, {"entry": ..., "settings": ...}; its row goes out as one."""
+    answer("ready")
+    for line in requests:
+        request = json.loads(line)
+        row = run_entry(request["entry"], Settings(**request["settings"]))
+        answer(json.dumps(row.as_dict()))
+
+
+class _Lost(Exception):
+    """A worker that gave no answer; ``late``: it was killed for that."""
+
+    def __init__(self, message: str, late: bool = False) -> None:
+        self.late = late
+        super().__init__(message)
+
+
+@dataclass
+class _Worker:
+    """One process at a time, started when there is something to do and replaced when it is lost."""
+
+    folder: str
+    """Where the process puts its temporary files: nothing of one that is killed stays behind."""
+    process: subprocess.Popen[str] | None = None
+    busy: bool = False
+    closed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ask(self, request: str, limit: float) -> str:
+        """The answer to a line; raises :class:`_Lost`."""
+        if self.process is None or self.process.poll() is not None:
+            self._start()
+        assert self.process is not None
+        self.busy = True
+        try:
+            return self._answer(self.process, request, limit)
+        finally:
+            self.busy = False
+
+    def _start(self) -> None:
+        self.end()
+        home = os.fspath(Path(__file__).resolve().parent.parent)
+        with self.lock:
+            if self.closed:
+                raise _Lost("the run was ended")
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", _PROGRAM, home, "bench-worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env=os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.folder),
+                    encoding="utf-8",
+                    start_new_session=True,  # Ctrl-C is for the command, which ends its workers and their solvers
+                )
+            except OSError as error:
+                raise _Lost(f"no worker could be started ({error.strerror})") from None
+        self._answer(self.process, None, _START)
+
+    def _answer(self, process: subprocess.Popen[str], request: str | None, limit: float) -> str:
+        """The next line of the process, which is killed after ``limit`` seconds."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Event()
+
+        def expire() -> None:
+            late.set()
+            _kill(process)
+
+        timer = threading.Timer(limit, expire)
+        timer.start()
+        try:
+            if request is not None:
+                process.stdin.write(request + "\n")
+                process.stdin.flush()
+            line = process.stdout.readline()
+        except (OSError, ValueError):  # a closed pipe
+            line = ""
+        timer.cancel()
+        timer.join()  # from here on nobody kills the process but end()
+        if line.endswith("\n"):
+            return line
+        _kill(process)
+        code = process.wait()
+        if late.is_set():
+            raise _Lost(f"no answer after {limit:.3g} s; the worker was killed", late=True)
+        if request is None:
+            raise _Lost(f"the worker did not start ({_ending(code)}); try: python -m stackpyomo bench-worker")
+        raise _Lost(f"the worker crashed ({_ending(code)})")
+
+    def end(self) -> None:
+        """Kill the process, if there is one."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        _kill(process)
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:  # what was not written to a process that is gone
+                    continue
+
+    def close(self) -> None:
+        """End for good, also while somebody waits for an answer (who then is told that the worker is lost)."""
+        with self.lock:
+            self.closed = True
+        if self.process is not None:
+            _kill(self.process)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a worker and the solvers it started."""
+    if process.poll() is not None:
+        return
+    if hasattr(os, "killpg"):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        except PermissionError:  # macOS, for a group whose leader is a zombie
+            process.kill()
+    else:
+        process.kill()
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+@dataclass
+class Runner:
+    """The games of a catalogue, ``jobs`` at a time, each in a worker that is killed ``grace`` seconds after its limit.
+
+    ``entries`` are those of :func:`stackpyomo.gamefiles.read_games`, ``path`` their file, for messages.
+    """
+
+    entries: Sequence[Mapping[str, Any]]
+    settings: Settings = Settings()
+    path: str = ""
+    jobs: int = 1
+    grace: float = 10.0
+    workers: list[_Worker] = field(default_factory=list, init=False)
+    _done: dict[int, Row] = field(default_factory=dict, init=False)
+
+    def rows(self) -> Iterator[Row]:
+        """One row a game, in the order of the catalogue; the workers end with the iteration, however that ends."""
+        self.settings.require()
+        require_whole("jobs", self.jobs)
+        self._done.clear()
+        free: LifoQueue[_Worker] = LifoQueue()
+        with tempfile.TemporaryDirectory(prefix="stackpyomo-", ignore_cleanup_errors=True) as folder:
+            self.workers = [_Worker(folder) for _ in range(min(self.jobs, len(self.entries)))]
+            for worker in reversed(self.workers):
+                free.put(worker)
+            pool = ThreadPoolExecutor(max(1, len(self.workers)))
+            try:
+                for future in [pool.submit(self._play, number, free) for number in range(len(self.entries))]:
+                    yield future.result()
+            finally:
+                for worker in self.workers:
+                    worker.close()
+                pool.shutdown(cancel_futures=True)
+                for worker in self.workers:
+                    worker.end()
+
+    @property
+    def finished(self) -> list[Row]:
+        """The rows that are there, in the order of the catalogue."""
+        return [self._done[number] for number in sorted(self._done)]
+
+    def _play(self, number: int, free: LifoQueue[_Worker]) -> Row:
+        entry, settings = self.entries[number], self.settings
+        worker = free.get()
+        began = time.perf_counter()
+        try:
+            answer = worker.ask(
+                json.dumps({"entry": entry, "settings": asdict(settings)}), settings.time_limit + self.grace
+            )
+            row = self._placed(Row.from_dict(json.loads(answer)), entry)
+        except _Lost as lost:
+            row = replace(
+                _known(entry),
+                seconds=time.perf_counter() - began,
+                message=f"{lost}.",
+                error="TimeLimit" if lost.late else "WorkerLost",
+            )
+        finally:
+            free.put(worker)
+        if not worker.closed:
+            self._done[number] = row
+        return row
+
+    def _placed(self, row: Row, entry: Mapping[str, Any]) -> Row:
+        """A message on a malformed entry, with line and column: the worker knows the entry and not the file."""
+        if row.error == GameFileError.__name__:
+            try:
+                _reference(entry, self.path)
+                parse_game(entry, path=self.path)
+            except GameFileError as error:
+                return replace(row, message=str(error))
+        return row
+
+
+# --- what it comes to ---------------------------------------------------------------------------------------------
+
+
+def summarize(rows: Sequence[Row], wall: float) -> dict[str, Any]:
+    """Counts and seconds of a run that took ``wall`` seconds; ``worse`` counts whoever is clearly worse, verified or
+    not."""
+    seconds = [row.seconds for row in rows if math.isfinite(row.seconds)]
+    counts = Counter(row.outcome for row in rows)
+    return {
+        "games": len(rows),
+        "right": sum(row.outcome in RIGHT for row in rows),
+        "verified": sum(row.outcome in _VERIFIED for row in rows),
+        "optimal": sum(row.quality == "optimal" for row in rows),
+        "worse": sum(row.gap > TOLERANCES.loss for row in rows),
+        "worse_than": TOLERANCES.loss,
+        "largest_gap": json_number(max((row.gap for row in rows if math.isfinite(row.gap)), default=math.nan)),
+        "outcomes": dict(sorted(counts.items())),
+        "median_seconds": json_number(statistics.median(seconds) if seconds else math.nan),
+        "total_seconds": json_number(wall),
+    }
+
+
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """The summary in one line."""
+    counts = summary["outcomes"]
+    others = "".join(f"{counts[kind]} {kind}, " for kind in ("refused", "unverified", "failed") if kind in counts)
+    than = f"{summary['worse_than']:.0e}".replace("e-0", "e-")
+    return (
+        f"{summary['right']} of {summary['games']} right, {summary['verified']} verified, "
+        f"{summary['optimal']} proved optimal, {others}"
+        f"{summary['worse']} worse than their reference by more than {than}, "
+        f"median {real(summary['median_seconds']):.2g} s, total {real(summary['total_seconds']):.1f} s"
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What a figure in seconds was measured on."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+    }

@@ -1,0 +1,668 @@
+"""``stackpyomo bench``: every outcome, lost workers, and documents that hold nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pytest
+from conftest import toll_game
+from rich.console import Console
+
+import stackpyomo as sp
+from stackpyomo import catalogues
+from stackpyomo.catalogues import Row, Runner, Settings, run_entry, serve, summarize, summary_line
+from stackpyomo.reports import show_rows
+
+ROOT = Path(__file__).parent.parent
+
+
+def entry(name: str = "toll", reference: Any = 2.0 / 325, **edits: Any) -> dict[str, Any]:
+    """A driver whose flow is 1 − toll/2. The leader's (toll/2 − 0.4)² + toll²/100 is least at toll = 10/13: 2/325."""
+    game: dict[str, Any] = {
+        "format": "stackpyomo-game/1",
+        "name": name,
+        "class": "QP-QP",
+        "leader": {
+            "variables": [{"name": "toll", "lb": -2, "ub": 2}],
+            "objective": "(flow - 0.6)**2 + 0.01*toll**2",
+            "sense": "minimize",
+        },
+        "followers": [
+            {
+                "name": "driver",
+                "variables": [{"name": "flow", "lb": 0, "ub": 1}],
+                "objective": "(flow - 1)**2 + toll*flow",
+            }
+        ],
+        "reference": {"leader_cost": reference},
+    }
+    for path, value in edits.items():
+        *holders, last = path.split("__")
+        held: Any = game
+        for key in holders:
+            held = held[0][key] if isinstance(held, list) else held[key]
+        if isinstance(held, list):
+            held = held[0]
+        held[last] = value
+    return game
+
+
+MAXIMIZED: dict[str, Any] = {"leader__objective": "-(flow - 0.6)**2 - 0.01*toll**2", "leader__sense": "maximize"}
+WITHOUT_PLAN: dict[str, Any] = {"leader__constraints": ["flow <= 0.2", "toll <= 1"]}  # flow = 1 − toll/2 ≥ 1/2
+NONCONVEX: dict[str, Any] = {"followers__objective": "-(flow - 0.3)**2 + toll*flow/100"}
+BEST = 2.0 / 325
+
+
+def slow(name: str = "slow", size: int = 6000) -> dict[str, Any]:
+    """A game whose reading alone takes seconds."""
+    names = [f"y{i}" for i in range(size)]
+    hundreds = [" + ".join(f"({n} - toll)**2" for n in names[i : i + 100]) for i in range(0, size, 100)]
+    return entry(
+        name,
+        0,
+        leader__objective="(toll - 0.3)**2",
+        followers__variables=[{"name": n, "lb": 0, "ub": 1} for n in names],
+        followers__objective=" + ".join(f"({part})" for part in hundreds),
+        followers__constraints=[f"{a} + {b} <= 1.5" for a, b in pairwise(names)],
+    )
+
+
+# --- one game -----------------------------------------------------------------------------------------------------
+
+
+def test_as_good_as_the_reference() -> None:
+    row = run_entry(entry(), Settings())
+    assert (row.name, row.kind, row.outcome, row.message) == ("toll", "QP-QP", "ok", "")
+    assert row.objective == pytest.approx(BEST, abs=1e-7)
+    assert row.reference == BEST
+    assert abs(row.gap) <= 1e-6
+    assert 0 <= row.regret <= 1e-7
+    assert row.certificate in ("convex", "global")
+    assert row.quality in ("optimal", "feasible")
+    assert row.seconds > 0
+
+
+@pytest.mark.parametrize("distance", [0.01, -0.01])
+@pytest.mark.parametrize("sense", ["minimize", "maximize"])
+def test_better_and_worse_than_the_reference(distance: float, sense: str) -> None:
+    """In the sense of the leader; relative to max(1, |reference|) = 1."""
+    sign = 1 if sense == "minimize" else -1
+    told = sign * BEST + distance
+    row = run_entry(entry(reference=told, **(MAXIMIZED if sense == "maximize" else {})), Settings())
+    assert row.gap == pytest.approx(-sign * distance, abs=1e-6)
+    assert row.outcome == ("better" if sign * distance > 0 else "worse")
+    assert run_entry(entry(reference=BEST + 0.01), Settings(tolerance=0.02)).outcome == "ok"
+
+
+def test_the_gap_is_relative() -> None:
+    row = run_entry(entry(reference=1000.0, leader__objective="1010 + (flow - 0.6)**2 + 0.01*toll**2"), Settings())
+    assert row.gap == pytest.approx((10 + BEST) / 1000, abs=1e-6)
+
+
+@pytest.mark.parametrize("reference", [None, {"leader_cost": None}, {"leader_cost": None, "leader": None}])
+def test_no_plan_as_known(reference: Any) -> None:
+    row = run_entry(entry(**WITHOUT_PLAN) | {"reference": reference}, Settings())
+    assert (row.outcome, row.error) == ("infeasible", "NoPlan")
+    assert math.isnan(row.objective)
+    assert math.isnan(row.reference)
+    assert "No plan" in row.message
+
+
+def test_no_plan_where_there_is_one() -> None:
+    row = run_entry(entry(**WITHOUT_PLAN), Settings())
+    assert (row.outcome, row.error, row.reference) == ("failed", "NoPlan", BEST)
+
+
+def test_a_plan_where_there_is_none() -> None:
+    row = run_entry(entry(reference=None), Settings())
+    assert row.outcome == "failed"
+    assert "the reference says that there is no plan" in row.message
+
+
+def test_refused() -> None:
+    row = run_entry(entry(**NONCONVEX), Settings())
+    assert (row.outcome, row.error) == ("refused", "InvalidGame")
+    assert "driver" in row.message
+    assert "nonconvex" in row.message
+
+
+def test_nonconvex_games_can_be_played() -> None:
+    """Flow 1 wins for toll < 40, and no proof of convexity can be had."""
+    row = run_entry(entry(reference=0.16, **NONCONVEX), Settings(allow_nonconvex=True))
+    assert row.outcome != "refused"
+    assert row.certificate != "convex"
+
+
+def doubtful(regret: float, certificate: str) -> sp.Plan:
+    """A plan of the toll game with the report of a driver who is doubted."""
+    plan = sp.stackelberg(toll_game())
+
+    def series(value: Any) -> pd.Series:
+        return pd.Series([value], index=["driver"])
+
+    report = plan.report
+    assert report is not None
+    plan.report = dataclasses.replace(
+        report,
+        regret=series(regret),
+        certificate=series(certificate),
+        note=series(""),
+        scale=series(1e9),
+    )
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("regret", "certificate", "words"),
+    [
+        (0.0, "multistart", "evidence, not proof"),
+        (math.nan, "unknown", "could not be checked"),
+        (1e5, "convex", "NOT verified"),
+        (1e-3, "convex", "a regret that is not small"),  # small on the report's scale, 1e9, and not beside J
+    ],
+)
+def test_unverified(regret: float, certificate: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = doubtful(regret, certificate)
+    monkeypatch.setattr(catalogues, "stackelberg", lambda game, **options: plan)
+    row = run_entry(entry(), Settings())
+    assert (row.outcome, row.certificate) == ("unverified", certificate)
+    assert words in row.message
+    assert abs(row.gap) <= 1e-6
+
+
+def test_a_plan_that_nobody_re_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = dataclasses.replace(sp.stackelberg(toll_game()), report=None, warnings=["violates rows"])
+    monkeypatch.setattr(catalogues, "stackelberg", lambda game, **options: plan)
+    row = run_entry(entry(), Settings())
+    assert (row.outcome, row.certificate, row.message) == ("unverified", "", "violates rows")
+
+
+def test_a_fault_of_ours_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(game: Any, **options: Any) -> None:
+        raise KeyError("lost")
+
+    monkeypatch.setattr(catalogues, "stackelberg", broken)
+    row = run_entry(entry(), Settings())
+    assert (row.outcome, row.error, row.message) == ("failed", "KeyError", "KeyError: 'lost'")
+
+
+def test_options_reach_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def watched(game: Any, **options: Any) -> sp.Plan:
+        seen.update(options)
+        raise sp.NoPlan("time is up", termination="time limit")
+
+    monkeypatch.setattr(catalogues, "stackelberg", watched)
+    row = run_entry(entry(), Settings("pounce", "scholtes", 7.0, 3, True))
+    assert (row.outcome, row.message) == ("failed", "time is up")
+    assert seen == {
+        "solver": "pounce",
+        "complementarity": "scholtes",
+        "time_limit": 7.0,
+        "starts": 3,
+        "allow_nonconvex": True,
+    }
+
+
+def without(key: str) -> dict[str, Any]:
+    return {k: v for k, v in entry().items() if k != key}
+
+
+MALFORMED = [
+    (without("reference"), "has no 'reference'"),
+    (entry() | {"reference": 3.0}, "reference: expected an object"),
+    (entry() | {"reference": {}}, "has no 'leader_cost'"),
+    (entry(reference="1.5"), "leader_cost: expected a finite number or null"),
+    (entry(reference=True), "leader_cost: expected a finite number or null"),
+    (without("followers"), "has no 'followers'"),
+    (entry(followers__objective="tool*flow"), "tool"),
+    ({"name": "nothing", "reference": None}, "format"),
+    (entry(name=7), "name"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("document", "words"), MALFORMED)
+def test_malformed_entries(document: dict[str, Any], words: str) -> None:
+    row = run_entry(document, Settings())
+    assert (row.outcome, row.error) == ("failed", "GameFileError")
+    assert words in row.message
+
+
+def test_rows_survive_json() -> None:
+    row = Row("a", "LP-LP", 1.5, gap=-math.inf, outcome="worse", seconds=0.25)
+    again = Row.from_dict(json.loads(json.dumps(row.as_dict(), allow_nan=False)))
+    assert again.as_dict() == row.as_dict()
+    assert math.isnan(again.regret)
+    assert again.gap == -math.inf
+
+
+def test_a_worker_answers_line_by_line() -> None:
+    settings = dataclasses.asdict(Settings())
+    requests = [json.dumps({"entry": document, "settings": settings}) for document in (entry(), without("format"))]
+    answers: list[str] = []
+    serve(requests, answers.append)
+    assert answers[0] == "ready"
+    assert [json.loads(line)["outcome"] for line in answers[1:]] == ["ok", "failed"]
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+def is_running(process: Any) -> bool:
+    return process is not None and process.poll() is None
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_rows_are_in_the_order_of_the_catalogue(jobs: int) -> None:
+    entries = [slow("first", 400), entry("b"), entry("c", 1.0), entry("d", **NONCONVEX), entry("e", 0.0)]
+    runner = Runner(entries, jobs=jobs)
+    rows = list(runner.rows())
+    assert [row.name for row in rows] == ["first", "b", "c", "d", "e"]
+    assert [row.outcome for row in rows] == ["ok", "ok", "better", "refused", "worse"]
+    assert runner.finished == rows
+    assert len(runner.workers) == jobs
+    here = [run_entry(document, Settings()) for document in entries]
+    assert [timeless(row) for row in rows] == [timeless(row) for row in here], "as in this process"
+
+
+def timeless(row: Row) -> dict[str, Any]:
+    return row.as_dict() | {"seconds": None}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    ("blow", "error", "words"),
+    [
+        (signal.SIGKILL, "WorkerLost", "crashed (SIGKILL)"),
+        (signal.SIGSEGV, "WorkerLost", "crashed (SIGSEGV)"),
+        (signal.SIGSTOP, "TimeLimit", "no answer after 4 s"),
+    ],
+)
+def test_a_lost_worker_is_a_row(blow: signal.Signals, error: str, words: str) -> None:
+    runner = Runner([entry("before"), slow(size=12000), entry("after")], Settings(time_limit=3.0), grace=1.0)
+    found: list[Row] = []
+    thread = threading.Thread(target=lambda: found.extend(runner.rows()))
+    thread.start()
+    end = time.monotonic() + 60
+    while not (len(runner.finished) == 1 and runner.workers[0].busy):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process = runner.workers[0].process
+    assert process is not None
+    os.kill(process.pid, blow)
+    thread.join(60)
+    assert [row.name for row in found] == ["before", "slow", "after"]
+    assert [row.outcome for row in found] == ["ok", "failed", "ok"], "another worker goes on"
+    assert found[1].error == error
+    assert words in found[1].message
+    assert (found[1].kind, found[1].reference) == ("QP-QP", 0.0)
+    assert found[1].seconds >= 0.3
+    assert not is_running(process)
+
+
+def test_a_game_that_takes_too_long() -> None:
+    """Its reading alone does, which no solver's time limit ends."""
+    runner = Runner([slow(size=20000), entry("after")], Settings(time_limit=1.0), grace=0.5)
+    late, after = runner.rows()
+    assert (late.outcome, late.error) == ("failed", "TimeLimit")
+    assert 1.5 <= late.seconds < 10
+    assert after.outcome == "ok"
+    assert after.seconds < 1.5, "the start of another worker is not in it"
+
+
+def test_workers_end_with_the_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
+    runner = Runner([entry("a"), slow(size=12000), slow(size=12000)], jobs=1)
+    rows = runner.rows()
+    assert next(rows).name == "a"
+    (worker,) = runner.workers
+    assert list(tmp_path.iterdir()), "where workers put their files"
+    rows.close()
+    assert worker.process is None
+    assert worker.closed
+    assert [row.name for row in runner.finished] == ["a"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    (row,) = Runner([entry()]).rows()
+    assert (row.outcome, row.error) == ("failed", "WorkerLost")
+    assert "no worker could be started" in row.message
+
+
+def test_settings_that_make_no_sense() -> None:
+    for settings, words in (
+        (Settings(solver="clpex"), "unknown solver"),
+        (Settings(complementarity="none"), "complementarity='none'"),
+        (Settings(time_limit=0.0), "time_limit"),
+        (Settings(starts=0), "starts"),
+        (Settings(tolerance=-1.0), "tolerance"),
+        (Settings(tolerance=math.nan), "tolerance"),
+    ):
+        with pytest.raises(sp.StackpyomoError, match=words):
+            list(Runner([entry()], settings).rows())
+    with pytest.raises(sp.InvalidGame, match="jobs"):
+        list(Runner([entry()], jobs=0).rows())
+
+
+# --- what it comes to ---------------------------------------------------------------------------------------------
+
+ROWS = [
+    Row("a", gap=0.0, quality="optimal", outcome="ok", seconds=0.1),
+    Row("b", gap=-0.5, quality="feasible", outcome="better", seconds=0.2),
+    Row("c", gap=0.0005, quality="feasible", outcome="worse", seconds=0.3),
+    Row("d", gap=0.5, quality="feasible", outcome="unverified", seconds=0.4),
+    Row("e", outcome="infeasible", seconds=0.5),
+    Row("f", outcome="refused", message="no\ngood", seconds=0.0),
+    Row("g", outcome="failed", seconds=9.0),
+]
+
+
+def test_summary() -> None:
+    summary = summarize(ROWS, 12.34)
+    assert summary["outcomes"] == dict.fromkeys(sorted(row.outcome for row in ROWS), 1)
+    assert (summary["games"], summary["largest_gap"], summary["worse_than"]) == (7, 0.5, 1e-3)
+    assert summary_line(summary) == (
+        "3 of 7 right, 3 verified, 1 proved optimal, 1 refused, 1 unverified, 1 failed, "
+        "1 worse than their reference by more than 1e-3, median 0.3 s, total 12.3 s"
+    )
+    assert summary_line(summarize(ROWS[:1], 1.0)) == (
+        "1 of 1 right, 1 verified, 1 proved optimal, "
+        "0 worse than their reference by more than 1e-3, median 0.1 s, total 1.0 s"
+    )
+    json.dumps(summarize([], 0.0), allow_nan=False)
+
+
+def test_the_table_fits() -> None:
+    long = Row(
+        "a_name_of_more_letters_than_fit_2",
+        "NLP-NLP",
+        -12345.678,
+        -12345.678,
+        -1.2e-10,
+        3.4e-12,
+        "multistart",
+        "feasible",
+        12.3,
+        "unverified",
+        "a long story " * 20,
+    )
+    console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    with console.file:
+        show_rows(console, [long, *ROWS])
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 100
+    for cell in (
+        "a_name_of…",
+        "_fit_2",
+        "NLP-NLP",
+        "-12346",
+        "-1e-10",
+        "3e-12",
+        "multistart",
+        "feasible",
+        "unverified",
+    ):
+        assert cell in lines[1]
+    told = lines[1 + 1 + len(ROWS) :]
+    assert [line.split(":")[0] for line in told] == [long.name, "c", "d", "f", "g"]
+    assert told[0].endswith("…")
+    assert told[3].rstrip() == "f: refused: no good"
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Bench = Callable[..., Result]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    paths = os.pathsep.join(filter(None, [os.fspath(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": os.fspath(folder), "PYTHONUTF8": "1"}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """``stackpyomo bench`` on these entries, in a process of its own."""
+
+    def call(entries: Any, *options: Any) -> Result:
+        path = tmp_path / "games.json"
+        path.write_text(entries if isinstance(entries, str) else json.dumps(entries, indent=1), encoding="utf-8")
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "stackpyomo", "bench", "games.json", *map(str, options)],
+            cwd=tmp_path,
+            env=environment(tmp_path / "tmp"),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+        assert list((tmp_path / "tmp").iterdir()) == [], "nothing stays behind"
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+def strict(text: str) -> Any:
+    """JSON as the standard has it: one document, no NaN, no Infinity."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_all_right_is_exit_0(bench: Bench) -> None:
+    result = bench([entry(), entry("no plan", None, **WITHOUT_PLAN), entry("better", 1.0)])
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert [line.split()[-1] for line in lines[:-1]] == ["outcome", "ok", "infeasible", "better"]
+    assert lines[-1].startswith("3 of 3 right, 2 verified, ")
+    assert max(map(len, lines[:-1])) <= 100
+
+
+def test_a_document_and_nothing_else(bench: Bench) -> None:
+    entries = [entry(), entry("wrong", 0.0), entry("bent", **NONCONVEX), without("format")]
+    result = bench(entries, "--json", "-", "--time-limit", "30", "--jobs", "2")
+    assert (result.code, result.err) == (1, "")
+    found = strict(result.out)
+    assert list(found) == ["version", "machine", "catalogue", "settings", "interrupted", "rows", "summary"]
+    assert (found["version"], found["catalogue"], found["interrupted"]) == (sp.__version__, "games.json", False)
+    assert found["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["machine"]["cores"] == os.cpu_count()
+    assert set(found["machine"]) == {"python", "platform", "processor", "cores"}
+    assert found["settings"] == {
+        "solver": "auto",
+        "complementarity": "auto",
+        "time_limit": 30.0,
+        "starts": 1,
+        "allow_nonconvex": False,
+        "tolerance": 1e-4,
+        "jobs": 2,
+    }
+    fields = "name class objective reference gap regret certificate quality seconds outcome message error"
+    assert all(" ".join(row) == fields for row in found["rows"])
+    assert [row["outcome"] for row in found["rows"]] == ["ok", "worse", "refused", "failed"]
+    assert found["rows"][2]["objective"] is None
+    assert found["rows"][3]["message"].startswith("games.json:"), "with line and column"
+    assert found["summary"]["outcomes"] == {"failed": 1, "ok": 1, "refused": 1, "worse": 1}
+
+
+def test_a_document_in_a_file(bench: Bench, tmp_path: Path) -> None:
+    result = bench([entry("wrong", 0.0)], "--json", "out.json")
+    assert (result.code, result.err) == (1, "")
+    assert "wrong: worse: worse than the reference by 0.0062" in result.out
+    assert strict((tmp_path / "out.json").read_text())["rows"][0]["outcome"] == "worse"
+
+
+def test_a_document_that_cannot_be_written_is_told_first(bench: Bench) -> None:
+    began = time.monotonic()
+    result = bench([slow()], "--json", "no/such/folder/x.json")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "stackpyomo: no/such/folder/x.json: cannot be written (No such file or directory).\n"
+    assert time.monotonic() - began < 10
+
+
+def test_a_filter(bench: Bench) -> None:
+    result = bench([entry("north"), entry("south"), entry("southwest")], "--filter", "south", "--json", "-")
+    assert [row["name"] for row in strict(result.out)["rows"]] == ["south", "southwest"]
+    assert result.code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("{}", [], "games.json: does not hold a list of games"),
+        ("[3]", [], "expected an object"),
+        ("[]", [], "holds no game."),
+        ("[", [], "is not JSON"),
+        (json.dumps([entry()]), ["--filter", "north"], "holds no game whose name contains 'north'"),
+        (json.dumps([entry()]), ["--solver", "clpex"], "unknown solver"),
+        (json.dumps([entry()]), ["--complementarity", "no"], "complementarity='no'"),
+        (json.dumps([entry()]), ["--time-limit", "-1"], "time_limit"),
+        (json.dumps([entry()]), ["--tolerance", "nan"], "tolerance"),
+    ],
+)
+def test_bad_input_is_exit_2(text: str, options: list[str], words: str, bench: Bench) -> None:
+    result = bench(text, *options)
+    assert (result.code, result.out) == (2, "")
+    assert words in result.err
+    assert result.err.startswith("stackpyomo: ")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "games.json").write_text(json.dumps([entry("quick"), slow(size=20000)]), encoding="utf-8")
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "stackpyomo", "bench", "games.json", "--json", "-"],
+        cwd=tmp_path,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
+    )
+    try:
+        end = time.monotonic() + 60
+        while not list(folder.glob("stackpyomo-*")):
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.05)
+        time.sleep(4.0)  # into the second game
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=20)
+    finally:
+        child.kill()
+        child.wait()
+    assert (child.returncode, err) == (130, "stackpyomo: interrupted\n")
+    found = strict(out)
+    assert found["interrupted"] is True
+    assert [row["name"] for row in found["rows"]] in (["quick"], []), "a slow machine is still at the first"
+    assert list(folder.iterdir()) == []
+
+
+# --- solve --responding -------------------------------------------------------------------------------------------
+
+
+def solve(tmp_path: Path, *options: str) -> Result:
+    (tmp_path / "game.json").write_text(json.dumps(entry()), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "stackpyomo", "solve", "game.json", *options],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("who", ["all", "driver"])
+def test_solve_with_all_responding(who: str, tmp_path: Path) -> None:
+    result = solve(tmp_path, "--responding", who, "--complementarity", "scholtes", "--json", "-")
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
+    assert found["plan"]["responding"] == ["driver"]
+    assert found["plan"]["leader_objective"] == pytest.approx(BEST, abs=1e-7)
+    assert found["plan"]["values"]["toll"] == pytest.approx(10 / 13, abs=1e-4)
+    assert {attempt["treatment"] for attempt in found["plan"]["log"]} <= {"Scholtes", "polish"}
+    assert (found["incentive"], found["no_incentive"]) == (None, None)
+    assert found["report"]["ok"] is True
+
+
+def test_solve_says_that_no_incentive_is_designed(tmp_path: Path) -> None:
+    result = solve(tmp_path, "--responding", "all")
+    assert (result.code, result.err) == (0, "")
+    assert "All followers respond: the leader announces constants, and no incentive is designed." in result.out
+    assert "The leader announces:" not in result.out
+    assert "verified: largest regret" in result.out
+
+
+def test_solve_with_one_of_two_responding(tmp_path: Path) -> None:
+    """The north driver answers at a constant toll (10/13 by hand), the south driver gets the gain 4/3."""
+    game = entry()
+    game["leader"]["variables"].append({"name": "fee", "lb": -2, "ub": 2})
+    game["leader"]["objective"] += " + (flow2 - 0.6)**2 + 0.01*fee**2"
+    game["followers"].append(
+        {
+            "name": "south",
+            "variables": [{"name": "flow2", "lb": 0, "ub": 1}],
+            "objective": "(flow2 - 1)**2 + fee*flow2",
+        }
+    )
+    (tmp_path / "two.json").write_text(json.dumps(game), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "stackpyomo", "solve", "two.json", "--responding", "driver"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Responding: driver. " in done.stdout
+    assert "toll = 0.769231\n" in done.stdout
+    assert "fee = 0 + 1.33333 (south.flow2 − 0.6)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--responding", "nobody"], "nobody: not a follower"),
+        (["--responding", "all", "--complementarity", "none"], "complementarity='none'"),
+    ],
+)
+def test_solve_refuses(options: list[str], words: str, tmp_path: Path) -> None:
+    result = solve(tmp_path, *options)
+    assert (result.code, result.out) == (2, "")
+    assert words in result.err
+    assert result.err.count("\n") == 1
