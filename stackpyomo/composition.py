@@ -16,8 +16,9 @@ import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import variables_in
-from .convexity import is_convex_problem
+from .convexity import Curvature, is_convex_feasible_set, is_convex_problem
 from .games import Follower, Game
+from .hessians import is_convex_on_box
 from .results import Announcement
 
 __all__ = ["Composed", "composed", "free_row"]
@@ -45,10 +46,18 @@ class Composed:
 
     def prove(self, certify: str) -> None:
         """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if this proof is asked for."""
-        convex = certify in ("auto", "convex") and is_convex_problem(self.cost, self.rows)
+        convex = certify in ("auto", "convex") and (is_convex_problem(self.cost, self.rows) or self._bends_up())
         self.certificate = "convex" if convex else "unknown" if certify == "convex" else "multistart"
         if self.certificate == "unknown":
             self.note = "convexity not proved"
+
+    def _bends_up(self) -> bool:
+        """Interval Hessians, for a follower of one variable."""
+        return (
+            len(self.variables) == 1
+            and is_convex_on_box(self.cost, self.variables[0])
+            and all(is_convex_feasible_set(row).curvature is Curvature.CONVEX for row in self.rows)
+        )
 
     def cost_at(self, point: Sequence[float]) -> float:
         """The composed cost (minimise form) at own actions ``point``; infinity where it is not defined."""

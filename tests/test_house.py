@@ -23,6 +23,7 @@ ORDER = [
     "tolerances",
     "results",
     "convexity",
+    "hessians",
     "programs",
     "checks",
     "contracts",
@@ -201,7 +202,7 @@ def test_only_the_command_line_prints(name: str) -> None:
         assert "print" in names
     else:
         assert not names & {"print", "pprint"}
-        starting = ("executables", "catalogues")
+        starting = ("executables", "solvers", "catalogues")
         assert streams <= {"stdout", "stderr"} if name in starting else not streams, "a subprocess has streams, too"
 
 
