@@ -76,12 +76,12 @@ def _market(gamma: float, bound: float, variant: str, *, leads: bool) -> sp.Game
         raise InvalidGame(f"oligopoly gamma={gamma}, bound={bound}: γ ≥ 1 makes every profit concave, and bound > 0.")
     m = pyo.ConcreteModel(name=f"oligopoly_{variant}")
     followers = [i for i in UNIT_COST if not (leads and i == 1)]
-    m.rivals = pyo.Var(initialize=START * len(followers))
+    m.rivals = pyo.Var(bounds=(0, bound * len(followers)), initialize=START * len(followers))
     total = m.rivals
     if leads:
         m.quantity = pyo.Var(bounds=(0, bound), initialize=min(START, bound))
         total = m.quantity + m.rivals
-    m.price = pyo.Expression(expr=(DEMAND / total) ** (1 / gamma))
+    m.price = pyo.Expression(expr=DEMAND ** (1 / gamma) * total ** (-1 / gamma))
 
     def firm(block: Any, i: int) -> None:
         block.quantity = pyo.Var(bounds=(0, bound), initialize=min(START, bound))
@@ -90,6 +90,8 @@ def _market(gamma: float, bound: float, variant: str, *, leads: bool) -> sp.Game
 
     m.firm = pyo.Block(followers, rule=firm)
     m.supply = pyo.Constraint(expr=m.rivals == pyo.quicksum(m.firm[i].quantity for i in followers))
+    # Never binds, for no firm stays below its bound where the price is above all costs; keeps solvers away from p(0) = ∞.
+    m.some = pyo.Constraint(expr=total >= min(1.0, bound))
     if leads:
         cost = _cost(1, m.quantity, variant)
         m.profit = pyo.Objective(expr=m.quantity * m.price - cost, sense=pyo.maximize)
