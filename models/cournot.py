@@ -106,7 +106,7 @@ def main() -> None:
     c, console = costs(n), Console()
     table = Table(
         *(Column(name, justify="right") for name in ("firm", "unit cost", "output", "profit", "Cournot output")),
-        title=f"{game.name}: the leader moves first, no incentive ({plan.quality}, {plan.solver})",
+        title=f"{game.name}: the leader moves first, no incentive",
         title_justify="left",
     )
     rows = [("leader", LEADER_COST, "quantity", plan.leader_objective)]
@@ -114,11 +114,11 @@ def main() -> None:
     for name, cost, quantity, profit in rows:
         amount = plan.value(quantity)
         out = "out" if amount <= 1e-9 else f"{amount:.4f}"
-        table.add_row(name, f"{cost:.4f}", out, f"{profit:.4f}", f"{abs(cournot.value(quantity)):.4f}")
+        table.add_row(name, f"{cost:.4f}", out, f"{profit + 0.0:.4f}", f"{abs(cournot.value(quantity)):.4f}")
     console.print(table)
     best = optimum(n)
     console.print(
-        f"Price {best.price:.4f}. Closed form: the leader earns {best.profit:.6f}; "
+        f"{plan.quality} ({plan.solver}). Price {best.price:.4f}. Closed form: the leader earns {best.profit:.6f}; "
         f"difference {abs(plan.leader_objective - best.profit):.1e}.\n"
         f"At the Cournot output he would earn {cournot.leader_objective:.6f}.\n",
         highlight=False,
