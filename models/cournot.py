@@ -122,9 +122,10 @@ def main() -> None:
         f"difference {abs(plan.leader_objective - best.profit):.1e}.\n"
         f"At the Cournot output he would earn {cournot.leader_objective:.6f}.\n",
         highlight=False,
+        soft_wrap=True,
     )
     report = sp.verify(plan)
-    console.print(str(report), highlight=False)
+    console.print(str(report), highlight=False, soft_wrap=True)
     raise SystemExit(0 if report.ok else 1)
 
 

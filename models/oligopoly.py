@@ -135,10 +135,11 @@ def main() -> None:
         f"{plan.quality} ({plan.solver}). Published: the leader earns {wanted:.4f}; "
         f"difference {abs(plan.leader_objective - wanted):.1e}.\n",
         highlight=False,
+        soft_wrap=True,
     )
     report = sp.verify(plan)
-    console.print(str(report), highlight=False)
-    console.print(f"\nCournot equilibrium: {sp.verify(cournot).verdict}", highlight=False)
+    console.print(str(report), highlight=False, soft_wrap=True)
+    console.print(f"\nCournot equilibrium: {sp.verify(cournot).verdict}", highlight=False, soft_wrap=True)
     raise SystemExit(0 if report.ok else 1)
 
 
