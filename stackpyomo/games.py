@@ -178,7 +178,7 @@ class Game:
         if not block.active:
             raise InvalidGame(f"{block.name}: is deactivated; activate it or leave it out of followers=.")
         follower = Follower(block.name, block=block, size=population.size)
-        _collect(block, follower, roots - {id(block)})
+        _collect(block, follower, roots)
         return follower
 
     def _equalities(self, aggregates: Any) -> list[ConstraintData]:
