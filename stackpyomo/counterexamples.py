@@ -2,21 +2,19 @@
 
     f(½a + ½b) > ½f(a) + ½f(b)          g(a), g(b) within their limits, g(½a + ½b) outside
 
-with what nobody but others decide held, aggregates moved by the follower's share, and a, b within all its rows (for f)
-or within the one row alone (for g). Either is a proof of the opposite. Points are sampled: finding none proves nothing.
+with what the others decide held where their rows allow it, and a, b within all the follower's rows (for f) or within
+the one row alone (for g). Either is a proof of the opposite. Points are sampled: finding none proves nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
-from scipy import sparse
 
 from .checks import variables_in
 from .convexity import Curvature, curvature
@@ -39,10 +37,10 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
     if follower.objective is None:
         return ""
     bent, convex = _proved(follower, movers)
-    if convex or bent:
+    if convex or bent or moves_others(follower, movers):  # an aggregate cannot be sampled by itself
         return bent
     rows = [c for c in follower.constraints if c.body is not None]
-    outer = [c for c in game.leader.constraints if not _touches(c, game)]
+    outer = _outer(game, follower)
     holder = pyo.ConcreteModel(name="slack")
     holder.slack = slack = pyo.Var()
     bodies = [follower.sign * follower.objective.expr, *(c.body for c in rows), *(c.body for c in outer)]
@@ -50,7 +48,7 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
         program = Program(0.0, [body == slack for body in bodies])
     except BadRow:
         return ""
-    return _Search(game, follower, movers, program, rows, outer, slack).run()
+    return _Search(follower, program, rows, outer, slack).run()
 
 
 def is_proved_convex(follower: Follower, movers: Movers) -> bool:
@@ -63,15 +61,24 @@ def moves_others(follower: Follower, movers: Movers) -> bool:
     return any(movers.get(id(v)) for v in follower.variables)
 
 
-def _touches(constraint: Any, game: Game) -> bool:
-    return any(id(v) in game.owners for v in variables_in(constraint.expr))
+def _outer(game: Game, follower: Follower) -> list[Any]:
+    """Rows of the others that its deviations do not enter, and that say where the others' variables can be."""
+    mine = {id(v) for v in follower.variables}
+    expressions = [follower.objective.expr] if follower.objective is not None else []
+    expressions += [c.expr for c in follower.constraints]
+    foreign = {id(v) for e in expressions for v in variables_in(e) if id(v) not in mine}
+    found = []
+    for player in (game.leader, *game.followers.values()):
+        for constraint in player.constraints if player is not follower else ():
+            inside = {id(v) for v in variables_in(constraint.expr)}
+            if inside & foreign and not inside & mine:
+                found.append(constraint)
+    return found
 
 
 @dataclass
 class _Search:
-    game: Game
     follower: Follower
-    movers: Movers
     program: Program
     rows: list[Any]
     outer: list[Any]
@@ -83,7 +90,6 @@ class _Search:
         own = np.array([place[id(v)] for v in self.follower.variables if id(v) in place], dtype=int)
         if not len(own):
             return ""
-        self.moves = _moves(self.follower, self.movers, place, len(variables))
         random = np.random.default_rng(0)
         for number in range(_PAIRS):
             reach = 10.0 ** random.uniform(-2.0, 1.5)
@@ -110,7 +116,7 @@ class _Search:
             other = base + 0.1 * (other - base)
         step = np.zeros(len(base))
         step[own] = (other - base)[own]
-        return np.asarray(step + self.moves @ step)
+        return step
 
     def _bodies(self, x: Array) -> Array:
         bodies = np.zeros(1 + len(self.rows) + len(self.outer))
@@ -170,13 +176,3 @@ def _proved(follower: Follower, movers: Movers) -> tuple[str, bool]:
 def _bent(follower: Follower) -> str:
     wanted = "concave (it is maximised)" if follower.sign < 0 else "convex"
     return "" if follower.objective is None else f"{follower.objective.name}: it is not {wanted}"
-
-
-def _moves(follower: Follower, movers: Movers, place: Mapping[int, int], size: int) -> sparse.csr_array:
-    """(variables × variables): what one member's step moves beside its own variables."""
-    moves = sparse.lil_array((size, size))
-    for var in follower.variables:
-        for moved, rate in movers.get(id(var), ()):
-            if id(var) in place and id(moved) in place:
-                moves[place[id(moved)], place[id(var)]] = rate
-    return sparse.csr_array(moves)

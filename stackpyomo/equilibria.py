@@ -21,7 +21,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
-from .complementarity import FischerBurmeister, Given, Penalty, Treatment, audit
+from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
 from .conditions import Conditions
 from .programs import Program
 from .results import Array
@@ -34,6 +34,8 @@ _ROUNDS = 12
 """Active sets that one polish tries."""
 _MANY = 2000
 """Pairs from which on a homotopy ends with its first polish that holds: its last steps are degenerate and cost most."""
+_FURTHER = 5
+"""Steps beyond a treatment's own levels, for games whose λ and s are small themselves."""
 
 
 @dataclass
@@ -149,16 +151,42 @@ class Equilibrium:
         if self.treatment is None or self.treatment.needs != "NLP":
             return self._found(self._run(self.program, solver, {}, None, until, tee), solver)
         found = Found(Termination.FAILED, "not started", solver)
-        for level in self.treatment.levels:
-            options = self._options(solver, level, last=level == self.treatment.levels[-1])
+        level, step = self.treatment.levels[0], 0
+        while True:
+            last = step >= len(self.treatment.levels) - 1
             program = self.program.variant(start, bounds=self._at(level))
+            options = self._options(solver, level, last=last)
             found = self._found(self._run(program, solver, options, level, until, tee), solver)
             if found.x is None or found.termination is Termination.TIME_LIMIT:
-                break
-            start = found.x
-            if self.is_large and (early := self.polished(found.x, solver, until=until)) is not None:
-                return early
-        return found
+                return found
+            start, blur = found.x, self._blur(found.x)
+            if self.is_large and blur <= TOLERANCES.blurred:
+                early = self.polished(found.x, solver, until=until)
+                if early is not None and abs(early.cost - found.cost) <= TOLERANCES.early * abs(found.cost):
+                    return early
+            step += 1
+            if last and (blur <= TOLERANCES.sharp or step >= len(self.treatment.levels) + _FURTHER):
+                return found
+            level = self._next(level, step, found.x)
+
+    def _next(self, level: float, step: int, x: Array) -> float:
+        """The treatment's own next level, or beyond its last one a hundredth; λ s ≤ t is made to bite."""
+        assert self.treatment is not None
+        levels = self.treatment.levels
+        if isinstance(self.treatment, Penalty):
+            return levels[step] if step < len(levels) else 100.0 * level
+        level = levels[step] if step < len(levels) and levels[step] < level else level / 100.0
+        if isinstance(self.treatment, Scholtes):
+            level = min(level, float((self.multipliers(x) * self.slacks(x)).max(initial=level)) / 10.0)
+        return max(level, TOLERANCES.least_level)
+
+    def _blur(self, x: Array) -> float:
+        """How far from complementary the pairs are: the largest min(λ, s) over the median of max(λ, s)."""
+        if not len(self._lambda):
+            return 0.0
+        force, room = np.abs(self.multipliers(x)), np.abs(self.slacks(x))
+        size = float(np.median(np.maximum(force, room)))
+        return float(np.minimum(force, room).max()) / size if size > 0.0 else 0.0
 
     def _options(self, solver: str, level: float, *, last: bool) -> dict[str, Any]:
         if not choose(solver).ipopt_options:
@@ -179,21 +207,33 @@ class Equilibrium:
         return lower, upper
 
     def _run(
-        self, program: Program, solver: str, options: dict[str, Any], level: float | None, until: float, tee: bool
+        self,
+        program: Program,
+        solver: str,
+        options: dict[str, Any],
+        level: float | None,
+        until: float,
+        tee: bool,
+        name: str = "",
     ) -> Solution:
+        name = name or (self.treatment.name if self.treatment else "rows")
         left = until - time.monotonic()
         if left <= 0:
-            return Solution(Termination.TIME_LIMIT, "no time left", solver=solver)
+            return self._noted(Solution(Termination.TIME_LIMIT, "no time left", solver=solver), name, level, 0.0)
         began = time.perf_counter()
         solution = solve(program, solver, options=options, time_limit=left if math.isfinite(left) else None, tee=tee)
         spent = time.perf_counter() - began
         self._seconds["solve"] = self._seconds.get("solve", 0.0) + spent
+        return self._noted(solution, name, level, spent)
+
+    def _noted(self, solution: Solution, name: str, level: float | None, spent: float) -> Solution:
+        """Put an attempt on the log."""
         held = solution.x is not None and np.isfinite(solution.x).all()
         self.log.append(
             {
-                "treatment": self.treatment.name if self.treatment else "polish",
+                "treatment": name,
                 "level": level,
-                "solver": solution.solver or solver,
+                "solver": solution.solver,
                 "termination": solution.termination.value,
                 "message": solution.message,
                 "cost": self.cost(solution.x) if held and solution.x is not None else None,
@@ -236,8 +276,7 @@ class Equilibrium:
         for _ in range(_ROUNDS):
             lower, upper = self._piece(active, kept)
             program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
-            solution = self._run(program, solver, {}, None, until, False)
-            self.log[-1]["treatment"] = "polish"
+            solution = self._run(program, solver, {}, None, until, False, "polish")
             if solution.x is None or not solution.termination.solved:
                 if kept.all() or solution.termination.limited:
                     return None
