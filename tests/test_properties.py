@@ -1,0 +1,715 @@
+"""Random convex games whose equilibria are known, each in many ways of writing it down.
+
+Oracles, none of which is the package's: all active sets of affine followers, enumerated and solved as functions of the
+leader's variables, with the leader's quadratic minimised over each piece; equilibria that the data are built around
+(costs with exp, log, powers; curved rows); a dense search with bisection for one nonlinear follower; vertices of
+LP-LP games; thresholds of toll setting.
+
+A *writing* changes nothing about a game: senses of leader and followers, positive factors and constants of objectives,
+units and origins of variables (also mirrored), the order of followers, doubled rows, rows and equalities written the
+other way round, bounds as rows, idle and fixed variables.
+
+**Counting.** One game is one set of players that somebody solved and an oracle judged: every writing of every example
+counts, also where several stand side by side in one model and one call solves them all (``_TOGETHER``; their answers
+are judged one by one). Games of a mutated or an impossible kind count as one each. ``test_games_are_counted`` adds up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import stackpyomo as sp
+from stackpyomo.solvers import registry
+
+pytestmark = pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+
+_TOGETHER = 8
+"""Games side by side in one model."""
+_EXACT = 1e-6
+"""Largest relative error of a value or an objective."""
+_REGRET = 1e-5
+"""Largest regret, relative to max(1, |J|, |slope|), of a follower in a plan that is called verified."""
+_COUNT: Counter[str] = Counter()
+
+
+def examples(number: int) -> Any:
+    """The settings of every test: the same examples on every machine, however slow."""
+    checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+    return settings(
+        max_examples=number, deadline=None, derandomize=True, database=None, suppress_health_check=checks
+    )
+
+
+# --- games ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Affine:
+    """J_k = φ(u_k) + ½ u_k·M_kk u_k + u_k·(M_k,others u + C x + d + pull z), z = weights·u; rows A u + B x ≤ h (or =).
+
+    One leader of p variables, n actions, ``owner`` of each. φ (``bends``) and ``discs`` are for games built around
+    their equilibrium. The leader: ½ y·W y + t·y, y = (x, u), rows ``over`` (y) ≤ ``limit``.
+    """
+
+    owner: Any
+    matrix: Any
+    lead: Any
+    shift: Any
+    lower: Any
+    upper: Any
+    rows: Any
+    row_lead: Any
+    level: Any
+    row_owner: Any
+    equal: Any
+    x: Any
+    x_lower: Any
+    x_upper: Any
+    pull: Any
+    weights: Any
+    members: Any
+    goal: Any
+    slope: Any
+    over: Any
+    limit: Any
+    bends: list[tuple[str, float]] = field(default_factory=list)
+    discs: list[tuple[int, Any, float]] = field(default_factory=list)
+    """(owner, centre, radius²): Σ (u − centre)² ≤ radius² over the owner's actions."""
+
+    @property
+    def crowd(self) -> bool:
+        """There is an aggregate."""
+        return bool(np.any(self.pull))
+
+    @property
+    def felt(self) -> Any:
+        """d(own gradient)/du of all actions, own share of the aggregate included."""
+        share = self.weights / self.members[self.owner]
+        return self.matrix + np.outer(self.pull, self.weights) + np.diag(self.pull * share)
+
+    def sides(self) -> tuple[Any, Any, Any, Any, Any]:
+        """All rows and bounds as A u + B x ≤ h: (A, B, h, owner, equality)."""
+        eye, none = np.eye(len(self.owner)), np.zeros((len(self.owner), len(self.x)))
+        low, high = np.isfinite(self.lower), np.isfinite(self.upper)
+        return (
+            np.vstack([self.rows, -eye[low], eye[high]]),
+            np.vstack([self.row_lead, none[low], none[high]]),
+            np.concatenate([self.level, -self.lower[low], self.upper[high]]),
+            np.concatenate([self.row_owner, self.owner[low], self.owner[high]]).astype(int),
+            np.concatenate([self.equal, np.zeros(low.sum() + high.sum(), dtype=bool)]),
+        )
+
+    def cost(self, u: Any, x: Any) -> Any:
+        """J_k of all followers (numbers)."""
+        z = self.weights @ u
+        each = [bend(kind, c * v) if c else 0.0 for (kind, c), v in zip(self.bends, u, strict=False)] or 0.0
+        same = self.owner[:, None] == self.owner[None, :]
+        own, others = (self.matrix * same) @ u, (self.matrix * ~same) @ u
+        terms = each + u * (own / 2 + others + self.lead @ x + self.shift + self.pull * z)
+        return np.array([terms[self.owner == k].sum() for k in range(len(self.members))])
+
+
+def bend(kind: str, u: Any) -> Any:
+    """A convex function of one action, |u| ≤ 2, of a number or an expression."""
+    f: Any = np if isinstance(u, (float, np.ndarray)) else pyo
+    return {
+        "exp": lambda: f.exp(u),
+        "quartic": lambda: u**4,
+        "barrier": lambda: -f.log(u + 3),
+        "root": lambda: f.sqrt(1 + u**2),
+        "inverse": lambda: 1 / (u + 3),
+        "soft": lambda: f.log(1 + f.exp(u)),
+        "entropy": lambda: (u + 3) * f.log(u + 3),
+        "cosh": lambda: f.cosh(u),
+    }[kind]()
+
+
+def bend_slope(kind: str, u: Any) -> Any:
+    """Its derivative."""
+    return {
+        "exp": lambda: np.exp(u),
+        "quartic": lambda: 4 * u**3,
+        "barrier": lambda: -1 / (u + 3),
+        "root": lambda: u / np.sqrt(1 + u**2),
+        "inverse": lambda: -1 / (u + 3) ** 2,
+        "soft": lambda: 1 / (1 + np.exp(-u)),
+        "entropy": lambda: np.log(u + 3) + 1,
+        "cosh": lambda: np.sinh(u),
+    }[kind]()
+
+
+_BENDS = ["exp", "quartic", "barrier", "root", "inverse", "soft", "entropy", "cosh"]
+
+
+# --- oracles --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Pieces:
+    """Followers' answers by active set: u = u0 + U x wherever a + b x ≥ 0."""
+
+    u0: Any
+    slopes: Any
+    a: Any
+    b: Any
+
+
+def pieces(felt: Any, lead: Any, shift: Any, sides: tuple[Any, ...], masked: Any) -> Pieces:
+    """Every active set with independent rows, solved; ``masked``: the part of each row that its owner moves."""
+    rows, row_lead, level, _, equal = sides
+    n, p = lead.shape
+    always, free = np.flatnonzero(equal), np.flatnonzero(~equal)
+    found = []
+    for size in range(n - len(always) + 1):
+        sets = [[*always, *more] for more in itertools.combinations(free, size)]
+        if not sets:
+            continue
+        chosen, count = np.array(sets, dtype=int), len(sets[0])
+        kkt = np.zeros((len(chosen), n + count, n + count))
+        kkt[:, :n, :n] = felt
+        kkt[:, :n, n:] = masked[chosen].transpose(0, 2, 1)
+        kkt[:, n:, :n] = rows[chosen]
+        right = np.zeros((len(chosen), n + count, 1 + p))
+        right[:, :n, 0], right[:, :n, 1:] = -shift, -lead
+        right[:, n:, 0], right[:, n:, 1:] = level[chosen], -row_lead[chosen]
+        regular = np.abs(np.linalg.det(kkt)) > 1e-7
+        solved = np.linalg.solve(kkt[regular], right[regular])
+        u, force = solved[:, :n], solved[:, n + len(always) :]
+        room = np.repeat(-(rows @ u), 1, axis=0)
+        room[:, :, 0] += level
+        room[:, :, 1:] -= row_lead
+        room = room[:, ~equal]
+        signs = np.concatenate([room, force, np.zeros((len(u), n - force.shape[1], 1 + p))], axis=1)
+        found.append((u, signs))
+    u = np.concatenate([u for u, _ in found])
+    signs = np.concatenate([s for _, s in found])
+    return Pieces(u[:, :, 0], u[:, :, 1:], signs[:, :, 0], signs[:, :, 1:])
+
+
+def pieces_of(game: Affine) -> Pieces:
+    """The Nash answers of all followers."""
+    sides = game.sides()
+    return pieces(game.felt, game.lead, game.shift, sides, sides[0] * (sides[3][:, None] == game.owner[None, :]))
+
+
+def equilibrium(game: Affine) -> Any:
+    """The answer at game.x; None if there is none. More than one is a fault of the generator."""
+    every = pieces_of(game)
+    good = ((every.a + every.b @ game.x) >= -1e-9).all(axis=1)
+    if not good.any():
+        return None
+    answers = (every.u0 + every.slopes @ game.x)[good]
+    assert np.ptp(answers, axis=0).max() < 1e-6
+    return answers[0]
+
+
+def best_for_leader(game: Affine) -> tuple[float, Any, bool]:
+    """(value, (x, u), whether nothing far from it is nearly as good); value inf where no answer keeps his rows."""
+    every, p = pieces_of(game), len(game.x)
+    lift = np.concatenate([np.tile(np.eye(p), (len(every.u0), 1, 1)), every.slopes], axis=1)
+    base = np.concatenate([np.zeros((len(every.u0), p)), every.u0], axis=1)
+    a = np.hstack([every.a, game.limit - base @ game.over.T, np.tile(-game.x_lower, (len(base), 1)), np.tile(game.x_upper, (len(base), 1))])
+    b = np.concatenate([every.b, -np.einsum("ry,kyp->krp", game.over, lift), np.tile(np.eye(p), (len(base), 1, 1)), np.tile(-np.eye(p), (len(base), 1, 1))], axis=1)
+    hess = np.einsum("kyp,yz,kzq->kpq", lift, game.goal, lift)
+    grad = np.einsum("kyp,ky->kp", lift, base @ game.goal + game.slope)
+    points = []
+    for size in range(p + 1):
+        for chosen in itertools.combinations(range(a.shape[1]), size):
+            kkt = np.zeros((len(base), p + size, p + size))
+            kkt[:, :p, :p], kkt[:, p:, :p] = hess, b[:, chosen]
+            kkt[:, :p, p:] = b[:, chosen].transpose(0, 2, 1)
+            right = np.concatenate([-grad, -a[:, chosen]], axis=1)[:, :, None]
+            regular = np.abs(np.linalg.det(kkt)) > 1e-9
+            x = np.full((len(base), p), math.nan)
+            x[regular] = np.linalg.solve(kkt[regular], right[regular])[:, :p, 0]
+            good = regular & ((a + np.einsum("krp,kp->kr", b, np.nan_to_num(x))) >= -1e-8).all(axis=1)
+            points.append(np.concatenate([x[good], every.u0[good] + np.einsum("knp,kp->kn", every.slopes[good], x[good])], axis=1))
+    y = np.concatenate(points)
+    if not len(y):
+        return math.inf, None, False
+    values = np.einsum("ky,yz,kz->k", y, game.goal, y) / 2 + y @ game.slope
+    best = int(values.argmin())
+    near = y[values <= values[best] + 1e-4 * max(1.0, abs(values[best]))]
+    return float(values[best]), y[best], bool(np.abs(near - y[best]).max() < 1e-5)
+
+
+def regrets(game: Affine, u: Any, x: Any) -> Any:
+    """What each follower gains by its best deviation, relative to max(1, |J|, |slope|); bends and discs excluded."""
+    rows, row_lead, level, owners, equal = game.sides()
+    slope = game.matrix @ u + game.lead @ x + game.shift + game.pull * (game.weights @ u + u * game.weights / game.members[game.owner])
+    costs, lost = game.cost(u, x), []
+    share = game.pull * game.weights / game.members[game.owner]
+    for k in range(len(game.members)):
+        mine, ours = game.owner == k, owners == k
+        hess = game.matrix[np.ix_(mine, mine)] + 2 * np.diag(share[mine])
+        left = np.maximum(level - rows @ u - row_lead @ x, 0.0)[ours]
+        side = rows[np.ix_(ours, mine)]
+        none = np.zeros((mine.sum(), 1))
+        every = pieces(hess, none, slope[mine], (side, np.zeros((len(side), 1)), left, None, equal[ours]), side)
+        good = (every.a >= -1e-8).all(axis=1)
+        step = every.u0[good]
+        gain = -(np.einsum("ki,ij,kj->k", step, hess, step) / 2 + step @ slope[mine])
+        lost.append(gain.max() / max(1.0, abs(costs[k]), np.abs(slope[mine]).max()))
+    return np.array(lost)
+
+
+# --- writings -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a game is written down."""
+
+    seed: int = 0
+    senses: bool = False
+    factors: bool = False
+    units: bool = False
+    order: bool = False
+    twice: bool = False
+    turned: bool = False
+    boxed: bool = False
+    idle: bool = False
+
+
+PLAIN = Writing()
+writings = st.builds(Writing, st.integers(0, 999), *[st.booleans()] * 8)
+
+
+@dataclass
+class Pen:
+    """Writes Vars, rows and objectives on Blocks, as the writing says."""
+
+    how: Writing
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.how.seed)
+        self.names: dict[tuple[str, int], tuple[Any, float, float]] = {}
+
+    def maybe(self, wanted: bool) -> bool:
+        """A coin where the writing wants this at all."""
+        return wanted and self.random.random() < 0.7
+
+    def var(self, block: Any, key: tuple[str, int], low: float, high: float, value: float | None = None) -> Any:
+        """The quantity as an expression of a new Var: origin + unit · Var."""
+        unit, origin = 1.0, 0.0
+        if self.maybe(self.how.units):
+            unit, origin = self.random.choice([-1.0, 0.25, 10.0, -3.0]), self.random.choice([0.0, 1.5, -4.0])
+        ends = sorted([(low - origin) / unit, (high - origin) / unit])
+        boxed = self.maybe(self.how.boxed) and key[0] == "u"
+        limits = [None if boxed or math.isinf(end) else end for end in ends]
+        start = None if value is None else (value - origin) / unit
+        var = pyo.Var(bounds=tuple(limits), initialize=start)
+        block.add_component(f"{key[0]}{key[1]}", var)
+        self.names[key] = (var, unit, origin)
+        real = origin + unit * var if (unit, origin) != (1.0, 0.0) else var
+        if boxed and (math.isfinite(low) or math.isfinite(high)):
+            sides = [None if math.isinf(low) else low, None if math.isinf(high) else high]
+            if low == high:
+                self.row(block, f"box{key[1]}", real, high, equal=True)
+            elif None in sides or self.maybe(True):
+                if sides[0] is not None:
+                    self.row(block, f"floor{key[1]}", -real, -low)
+                if sides[1] is not None:
+                    self.row(block, f"ceiling{key[1]}", real, high)
+            else:
+                block.add_component(f"box{key[1]}", pyo.Constraint(expr=(low, real, high)))
+        return real
+
+    def row(self, block: Any, name: str, body: Any, level: float, *, equal: bool = False) -> None:
+        """body ≤ level (or =), in one of its many forms, sometimes twice."""
+        for copy in range(2 if self.maybe(self.how.twice) else 1):
+            factor = self.random.choice([0.5, 1.0, 7.0]) if copy else 1.0
+            left, right = factor * body, factor * level
+            turned = self.maybe(self.how.turned)
+            form = self.random.randrange(3) if turned else 0
+            if equal:
+                relation = [left == right, -left == -right, (right, left, right)][form]
+            else:
+                relation = [left <= right, -left >= -right, left - right <= 0][form]
+            block.add_component(f"{name}_{copy}", pyo.Constraint(expr=relation))
+
+    def objective(self, block: Any, cost: Any) -> None:
+        """min cost, in one of its many forms."""
+        sign = -1.0 if self.maybe(self.how.senses) else 1.0
+        if self.maybe(self.how.factors):
+            cost = self.random.choice([0.01, 0.3, 20.0]) * cost + self.random.choice([0.0, 5.0])
+        if self.maybe(self.how.idle):
+            block.one = pyo.Var(initialize=1.0)
+            block.one.fix()
+            block.idle = pyo.Var(bounds=(0, 1))
+            cost = block.one * cost
+        block.objective = pyo.Objective(expr=sign * cost, sense=pyo.minimize if sign > 0 else pyo.maximize)
+
+    def shuffled(self, items: list[Any]) -> list[Any]:
+        """The items in another order, if the writing wants one."""
+        return self.random.sample(items, len(items)) if self.how.order else items
+
+    def read(self, plan: sp.Plan, kind: str) -> Any:
+        """The values of "x" or "u" in the game's own units."""
+        keys = sorted(key for key in self.names if key[0] == kind)
+        return np.array([plan.value(v) * unit + origin for v, unit, origin in (self.names[k] for k in keys)])
+
+
+@dataclass
+class Written:
+    """A game on a Block: what ``sp.Game`` needs, and the pen to read a plan with."""
+
+    pen: Pen
+    followers: list[Any]
+    blocks: dict[int, Any]
+    aggregates: list[Any]
+
+
+def written(home: Any, game: Affine, how: Writing, *, goal: bool = True) -> Written:
+    """The game, written on ``home``."""
+    pen, n = Pen(how), len(game.owner)
+    x = [pen.var(home, ("x", i), *b) for i, b in enumerate(zip(game.x_lower, game.x_upper, game.x, strict=True))]
+    blocks: dict[int, Any] = {}
+    for k in pen.shuffled(list(range(len(game.members)))):
+        blocks[k] = pyo.Block()
+        home.add_component(f"f{k}", blocks[k])
+    u: list[Any] = [None] * n
+    for i in pen.shuffled(list(range(n))):
+        u[i] = pen.var(blocks[game.owner[i]], ("u", i), game.lower[i], game.upper[i])
+    aggregates, z = [], 0.0
+    if game.crowd:
+        home.z = z = pyo.Var()
+        total = sum(w * v for w, v in zip(game.weights, u, strict=True))
+        home.mean = pyo.Constraint(expr=total == z if pen.maybe(how.turned) else z == total)
+        aggregates = [home.mean]
+    for k, block in blocks.items():
+        mine = np.flatnonzero(game.owner == k)
+        cost = 0.0
+        for i in mine:
+            near = sum(game.matrix[i, j] / (2 if game.owner[j] == k else 1) * u[j] for j in range(n) if game.matrix[i, j])
+            cost = cost + u[i] * (near + dot(game.lead[i], x) + game.shift[i] + game.pull[i] * z)
+            if game.bends and game.bends[i][1]:
+                kind, c = game.bends[i]
+                cost = cost + bend(kind, c * u[i])
+        pen.objective(block, cost)
+        for r in np.flatnonzero(game.row_owner == k):
+            body = dot(game.rows[r], u) + dot(game.row_lead[r], x)
+            if not isinstance(body, float):
+                pen.row(block, f"row{r}", body, game.level[r], equal=bool(game.equal[r]))
+        for number, (owner, centre, radius) in enumerate(game.discs):
+            if owner == k:
+                pen.row(block, f"disc{number}", sum((u[i] - centre[i]) ** 2 for i in mine), radius)
+    if goal:
+        y = [*x, *u]
+        spread = sum(y[i] * dot(game.goal[i] / 2, y) for i in range(len(y)) if game.goal[i].any())
+        pen.objective(home, spread + dot(game.slope, y))
+        for r in range(len(game.limit)):
+            pen.row(home, f"over{r}", dot(game.over[r], y), game.limit[r])
+    players = [blocks[k] if game.members[k] == 1 else sp.Population(blocks[k], size(game.members[k])) for k in blocks]
+    return Written(pen, pen.shuffled(players), blocks, aggregates)
+
+
+def size(members: float) -> float:
+    return members if math.isinf(members) else int(members)
+
+
+def dot(weights: Any, terms: list[Any]) -> Any:
+    """Σ weights · terms without the zeros."""
+    return sum((float(w) * t for w, t in zip(weights, terms, strict=True) if w), 0.0)
+
+
+def solo(game: Affine, how: Writing, *, goal: bool = True) -> tuple[sp.Game, Written]:
+    """The game in a model of its own."""
+    m = pyo.ConcreteModel(name="game")
+    text = written(m, game, how, goal=goal)
+    return sp.Game(m, text.followers, aggregates=text.aggregates), text
+
+
+# --- random games ---------------------------------------------------------------------------------------------------
+
+
+class Deck:
+    """Small rationals dealt one by one: ties and degenerate points are frequent."""
+
+    def __init__(self, cards: list[int]) -> None:
+        self.cards = iter(cards)
+
+    def deal(self, *shape: int, unit: float = 0.25) -> Any:
+        """An array of multiples of the unit, −8 to 8 of them."""
+        return np.array([next(self.cards) * unit for _ in range(math.prod(shape))]).reshape(shape)
+
+
+def decks(cards: int) -> Any:
+    return st.lists(st.integers(-8, 8), min_size=cards, max_size=cards).map(Deck)
+
+
+@st.composite
+def games(
+    draw: Any,
+    *,
+    sizes: Any = ((1,), (2,), (1, 1), (1, 2), (1, 1, 1)),
+    leaders: int = 1,
+    crowds: Any = st.booleans(),
+    rows: int = 2,
+    coupled: bool = False,
+    overs: int = 1,
+) -> Affine:
+    """Strongly monotone games. ``coupled``: the second follower's rows hold actions of the first."""
+    counts = draw(st.sampled_from(sizes))
+    crowd = draw(crowds) and set(counts) == {1}
+    owner = np.repeat(np.arange(len(counts)), counts)
+    n, p = len(owner), leaders
+    deck = draw(decks(n * n + 12 * n + 3 * n * p + rows * (2 * n + p + 2) + (n + p) * (n + p + 3) + overs * (n + p + 1) + 3 * p))
+    same = owner[:, None] == owner[None, :]
+    matrix = deck.deal(n, n)
+    matrix = np.where(same, (matrix + matrix.T) / 2, matrix)
+    pull = deck.deal(n) if crowd else np.zeros(n)
+    weights = np.abs(deck.deal(n)) + 0.25 if crowd else np.zeros(n)
+    members = np.ones(len(counts))
+    if crowd:
+        members = np.array([draw(st.sampled_from([1, 2, 5, 100, math.inf])) for _ in counts], dtype=float)
+    lower = deck.deal(n) - 1
+    upper = lower + np.abs(deck.deal(n, unit=0.5))
+    open_ends = deck.deal(n, unit=1.0)
+    lower, upper = np.where(open_ends > 5, -math.inf, lower), np.where(open_ends < -5, math.inf, upper)
+    inside = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper, 0.0))
+    inside = np.where(np.isfinite(lower) & np.isfinite(upper), (lower + upper) / 2, inside)
+    count = draw(st.integers(0, rows))
+    row_owner = np.array([draw(st.integers(0, len(counts) - 1)) for _ in range(count)], dtype=int)
+    side = deck.deal(count, n)
+    keep = row_owner[:, None] == owner[None, :]
+    if coupled:
+        keep = keep | (owner[None, :] < row_owner[:, None])
+        matrix = np.where(owner[None, :] > owner[:, None], 0.0, matrix)
+    side = side * keep
+    row_lead, x = deck.deal(count, p), deck.deal(p, unit=0.125)
+    x_lower, x_upper = x - np.abs(deck.deal(p)), x + np.abs(deck.deal(p))
+    equal = np.array([draw(st.integers(0, 4)) == 0 for _ in range(count)], dtype=bool) & ~(side == 0).all(axis=1)
+    first = [np.flatnonzero(row_owner == k)[:1] for k in range(len(counts)) if counts[k] > 1]
+    equal &= np.isin(np.arange(count), np.concatenate(first) if first else [])
+    level = side @ inside + row_lead @ x + np.where(equal, 0.0, np.abs(deck.deal(count)))
+    y = n + p
+    goal = deck.deal(y, y)
+    goal = (goal + goal.T) / 2
+    if p > 1:
+        goal = np.diag(1.0 + np.abs(np.diag(goal)))
+    over_count = draw(st.integers(0, overs))
+    over = deck.deal(over_count, y)
+    middle = np.concatenate([x, inside])
+    game = Affine(
+        owner, matrix, deck.deal(n, p), deck.deal(n, unit=0.5), lower, upper, side, row_lead, level, row_owner, equal,
+        x, x_lower, x_upper, pull, weights, members, goal, deck.deal(y), over, over @ middle + np.abs(deck.deal(over_count)),
+    )  # fmt: skip
+    share = np.diag(pull * weights / members[owner])
+    own = np.where(same, matrix, 0.0) + 2 * share
+    felt = game.felt
+    need = max(1 - np.linalg.eigvalsh(own).min(), 1 - np.linalg.eigvalsh((felt + felt.T) / 2).min(), 0.0)
+    game.matrix = matrix + math.ceil(4 * need) / 4 * np.eye(n)
+    return game
+
+
+@st.composite
+def built(draw: Any) -> tuple[Affine, Any]:
+    """A game around its equilibrium: costs that are not quadratic, curved rows; multipliers first, data from them."""
+    game = draw(games(overs=0))
+    n = len(game.owner)
+    deck = draw(decks(8 * n + 6))
+    u = deck.deal(n)
+    game.bends = [(draw(st.sampled_from(_BENDS)), float(c)) for c in np.sign(deck.deal(n)) * 0.5]
+    state = [draw(st.sampled_from(["inside", "low", "high", "weak"])) for _ in range(n)]
+    force = np.abs(deck.deal(n, unit=0.5))
+    room = np.abs(deck.deal(n)) + 0.25
+    game.lower = np.where([s in ("low", "weak") for s in state], u, u - room)
+    game.upper = np.where([s == "high" for s in state], u, u + room)
+    push = np.array([{"low": -f, "high": f}.get(s, 0.0) for s, f in zip(state, force, strict=True)])
+    for r in range(len(game.level)):
+        spare = float(np.abs(deck.deal(1))[0]) * draw(st.booleans()) * (not game.equal[r])
+        game.level[r] = game.rows[r] @ u + game.row_lead[r] @ game.x + spare
+        if spare == 0:
+            push = push + (1.0 if game.equal[r] else 0.5) * game.rows[r] * (game.owner == game.row_owner[r])
+    if draw(st.booleans()):
+        owner = draw(st.integers(0, len(game.members) - 1))
+        centre, mine = u + deck.deal(n), game.owner == owner
+        radius = float(((u - centre)[mine] ** 2).sum())
+        active = radius > 0 and draw(st.booleans())
+        game.discs = [(owner, centre, radius if active else radius + 1.0)]
+        push = push + (0.75 * 2 * (u - centre) * mine if active else 0.0)
+    slopes = [c * bend_slope(kind, c * v) if c else 0.0 for (kind, c), v in zip(game.bends, u, strict=True)]
+    game.shift = -(np.array(slopes) + game.felt @ u + game.lead @ game.x + push)
+    return game, u
+
+
+# --- Nash -----------------------------------------------------------------------------------------------------------
+
+
+def close(found: Any, known: Any) -> bool:
+    return bool((np.abs(found - known) <= _EXACT * np.maximum(1.0, np.abs(known))).all())
+
+
+def counted(kind: str, number: int = 1) -> None:
+    _COUNT[kind] += number
+
+
+@examples(110)
+@given(game=games(), how=writings)
+def test_nash_of_affine_followers(game: Affine, how: Writing) -> None:
+    """The equilibrium of every writing is the enumerated one, verified, and really without regret."""
+    known = equilibrium(game)
+    assert known is not None
+    for manner in (PLAIN, how):
+        solved, text = solo(game, manner, goal=False)
+        plan = sp.nash(solved)
+        assert plan.report is not None
+        assert plan.report.ok
+        assert plan.quality == "feasible"
+        u = text.pen.read(plan, "u")
+        assert close(u, known)
+        assert (regrets(game, u, game.x) <= _REGRET).all()
+        counted("nash")
+
+
+@examples(60)
+@given(data=st.data())
+def test_nash_of_many_games_side_by_side(data: Any) -> None:
+    """Independent games in one model, each with leader variables and aggregates of its own."""
+    m = pyo.ConcreteModel(name="many")
+    m.sub = pyo.Block(range(_TOGETHER))
+    pairs = [(data.draw(games()), data.draw(writings)) for _ in range(_TOGETHER // 2)]
+    every = [(game, how) for game, how in pairs for how in (PLAIN, how)]
+    texts = [written(m.sub[i], game, how, goal=False) for i, (game, how) in enumerate(every)]
+    players = [f for text in texts for f in text.followers]
+    plan = sp.nash(sp.Game(m, players, aggregates=[a for text in texts for a in text.aggregates]))
+    assert plan.report is not None
+    assert plan.report.ok
+    for (game, _), text in zip(every, texts, strict=True):
+        u = text.pen.read(plan, "u")
+        assert close(u, equilibrium(game))
+        assert (regrets(game, u, game.x) <= _REGRET).all()
+        counted("nash, side by side")
+
+
+@examples(60)
+@given(case=built(), how=writings)
+def test_nash_of_games_built_around_their_equilibrium(case: tuple[Affine, Any], how: Writing) -> None:
+    """exp, powers, logarithms, curved rows, populations: the one equilibrium is where it was put."""
+    game, known = case
+    for manner in (PLAIN, how):
+        solved, text = solo(game, manner, goal=False)
+        plan = sp.nash(solved)
+        assert plan.report is not None
+        assert plan.report.ok
+        assert close(text.pen.read(plan, "u"), known)
+        counted("nash, built")
+
+
+@examples(40)
+@given(data=st.data())
+def test_nash_of_built_games_side_by_side(data: Any) -> None:
+    """The same, several in one model."""
+    m = pyo.ConcreteModel(name="many")
+    m.sub = pyo.Block(range(_TOGETHER))
+    every = [(*data.draw(built()), data.draw(writings)) for _ in range(_TOGETHER)]
+    texts = [written(m.sub[i], game, how, goal=False) for i, (game, _, how) in enumerate(every)]
+    players = [f for text in texts for f in text.followers]
+    plan = sp.nash(sp.Game(m, players, aggregates=[a for text in texts for a in text.aggregates]))
+    assert plan.report is not None
+    assert plan.report.ok
+    for (_, known, _), text in zip(every, texts, strict=True):
+        assert close(text.pen.read(plan, "u"), known)
+        counted("nash, built, side by side")
+
+
+@examples(40)
+@given(game=games(sizes=((1, 1), (1, 2), (1, 1, 1)), crowds=st.just(False), coupled=True), how=writings)
+def test_nash_where_one_follower_limits_the_next(game: Affine, how: Writing) -> None:
+    """Generalised Nash games that are unique: each follower is bound by those before it."""
+    known = equilibrium(game)
+    for manner in (PLAIN, how):
+        solved, text = solo(game, manner, goal=False)
+        counted("nash, coupled rows")
+        if known is None:
+            with pytest.raises(sp.NoPlan):
+                sp.nash(solved)
+            continue
+        plan = sp.nash(solved)
+        assert plan.report is not None
+        assert plan.report.ok
+        u = text.pen.read(plan, "u")
+        assert close(u, known)
+        assert (regrets(game, u, game.x) <= _REGRET).all()
+
+
+@examples(150)
+@given(
+    game=games(sizes=((1,), (2,), (1, 1), (1, 1, 1)), rows=1),
+    how=st.builds(Writing, st.integers(0, 999), order=st.booleans(), twice=st.booleans(), turned=st.booleans()),
+    place=st.integers(0, 2),
+    shift=st.sampled_from([-1.0, -0.1, -0.01, 0.01, 0.1, 1.0]),
+)
+def test_an_action_moved_away_from_the_equilibrium_is_never_verified(
+    game: Affine, how: Writing, place: int, shift: float
+) -> None:
+    """Whatever is moved: somebody gains, or a row breaks."""
+    known = equilibrium(game)
+    moved = known.copy()
+    moved[place % len(known)] += shift
+    solved, text = solo(game, how, goal=False)
+    for i, value in enumerate(moved):
+        var, unit, origin = text.pen.names["u", i]
+        var.set_value((value - origin) / unit, skip_validation=True)
+    if game.crowd:
+        solved.model.z.set_value(float(game.weights @ moved))
+    report = sp.verify(sp.Plan.from_values(solved))
+    assert not report.ok
+    counted("mutated")
+
+
+# --- Stackelberg ----------------------------------------------------------------------------------------------------
+
+
+def judged(plan: sp.Plan, text: Written, game: Affine, whole: Affine, answer: tuple[float, Any, bool]) -> None:
+    """No wrong answer is labelled right, and what can be found is found."""
+    value, point, single = answer
+    assert plan.report is not None
+    x, u = text.pen.read(plan, "x"), text.pen.read(plan, "u")
+    y = np.concatenate([x, u])
+    reached = y @ whole.goal @ y / 2 + whole.slope @ y
+    if plan.report.ok:
+        responding = [int(name.split(".")[-1][1:]) for name in plan.responding]
+        assert (regrets(whole, u, x)[responding] <= _REGRET).all()
+        assert reached >= value - _REGRET * max(1.0, abs(value))
+    if plan.quality == "optimal":
+        assert reached == pytest.approx(value, rel=_REGRET, abs=_REGRET)
+    assert plan.report.ok
+    assert plan.quality == "optimal"
+    if single and game is whole:
+        assert np.abs(y - point).max() <= 1e-4 * max(1.0, np.abs(point).max())
+
+
+def margin(game: Affine, amount: float) -> Affine:
+    """The leader's rows tightened (or relaxed) by a little: is an answer on the edge?"""
+    return replace(game, limit=game.limit + amount * (1 + np.abs(game.limit)))
+
+
+@examples(250)
+@given(game=games(), how=writings)
+def test_stackelberg_of_affine_followers(game: Affine, how: Writing) -> None:
+    """A leader with any quadratic, convex or not, over the followers' piecewise affine answer."""
+    answer = best_for_leader(game)
+    assume(math.isinf(answer[0]) or answer[0] == pytest.approx(best_for_leader(margin(game, -1e-4))[0], abs=0.1))
+    assume(math.isfinite(answer[0]) or math.isinf(best_for_leader(margin(game, 1e-4))[0]))
+    for manner in (PLAIN, how):
+        solved, text = solo(game, manner)
+        counted("stackelberg")
+        if math.isinf(answer[0]):
+            with pytest.raises(sp.NoPlan):
+                sp.stackelberg(solved)
+        else:
+            judged(sp.stackelberg(solved), text, game, game, answer)
