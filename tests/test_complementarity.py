@@ -12,7 +12,7 @@ import pytest
 from conftest import NLP, snapshot
 
 import stackpyomo as sp
-from stackpyomo.complementarity import Treatment, audit
+from stackpyomo.complementarity import Given, Treatment, audit
 from stackpyomo.conditions import Conditions, conditions
 from stackpyomo.equilibria import Equilibrium, Problem
 from stackpyomo.solvers import registry
@@ -205,23 +205,23 @@ def residual(relation: Any) -> float:
 def test_rows_are_the_documented_mathematics(build: Any, seed: int) -> None:
     made, holder, force, room = scattered(build, seed)
     t = 0.037
-    rows = sp.Scholtes().apply(made, holder, t).rows
+    rows = sp.Scholtes().apply(Given(made, holder, t)).rows
     assert [residual(r) for r in rows] == pytest.approx([a * b - t for a, b in zip(force, room, strict=True)])
-    rows = sp.FischerBurmeister().apply(made, holder, t).rows
+    rows = sp.FischerBurmeister().apply(Given(made, holder, t)).rows
     wanted = [a + b - math.sqrt(a * a + b * b + 2 * t * t) for a, b in zip(force, room, strict=True)]
     assert [residual(r) for r in rows] == pytest.approx(wanted)
-    added = sp.Penalty().apply(made, holder, t)
+    added = sp.Penalty().apply(Given(made, holder, t))
     assert added.rows == []
     assert pyo.value(added.term) == pytest.approx(t * sum(a * b for a, b in zip(force, room, strict=True)))
-    for pair, row in zip(made.pairs, sp.FischerBurmeister().apply(made, holder, t).rows, strict=True):
+    for pair, row in zip(made.pairs, sp.FischerBurmeister().apply(Given(made, holder, t)).rows, strict=True):
         if pair.slack.is_variable_type():
             pair.slack.set_value(t * t / pair.multiplier.value)
             assert residual(row) == pytest.approx(0, abs=1e-14), "λ s = t²"
-    sets = sp.SOS1().apply(made, pyo.ConcreteModel(), 0.0)
+    sets = sp.SOS1().apply(Given(made, pyo.ConcreteModel(), 0.0))
     for pair, (first, second) in zip(made.pairs, sets.sets, strict=True):
         assert first is pair.multiplier
         assert second is pair.slack or second.lb == 0
-    assert sp.SOS1().apply(made, pyo.ConcreteModel(), 0.0).term == 0
+    assert sp.SOS1().apply(Given(made, pyo.ConcreteModel(), 0.0)).term == 0
 
 
 @pytest.mark.parametrize("treatment", ALL, ids=lambda t: t.name)
@@ -361,7 +361,7 @@ def test_proved_constants_hold_at_every_optimum(seed: int) -> None:
     m.goal = pyo.Objective(expr=m.x)
     game = sp.Game(m, m.f)
     made = conditions(game, list(game.followers.values()))
-    limits = sp.BigM(multiplier=1e-9, slack=1e-9).apply(made, pyo.ConcreteModel(), 0.0).bounds
+    limits = sp.BigM(multiplier=1e-9, slack=1e-9).apply(Given(made, pyo.ConcreteModel(), 0.0)).bounds
     assert all(limit.proved for limit in limits)
     for x in random.uniform(-1.5, 2.5, 50):
         u = np.clip((b * x - a) / c, low, high)
@@ -383,14 +383,14 @@ def test_coinciding_bounds_prove_no_multiplier() -> None:
     m.f.cost = pyo.Objective(expr=(m.f.u - m.x) ** 2)
     m.goal = pyo.Objective(expr=m.x)
     game = sp.Game(m, m.f)
-    limits = sp.BigM().apply(conditions(game, list(game.followers.values())), pyo.ConcreteModel(), 0.0).bounds
+    limits = sp.BigM().apply(Given(conditions(game, list(game.followers.values())), pyo.ConcreteModel(), 0.0)).bounds
     assert {limit.proved for limit in limits if limit.quantity == "multiplier"} == {False}
 
 
 def test_the_audit_tells_three_verdicts() -> None:
     game = ceiling()[0]
     made = conditions(game, list(game.followers.values()))
-    limits = sp.BigM(multiplier=5.0, slack=7.0).apply(made, pyo.ConcreteModel(), 0.0).bounds
+    limits = sp.BigM(multiplier=5.0, slack=7.0).apply(Given(made, pyo.ConcreteModel(), 0.0)).bounds
     force, room = np.full(len(made.pairs), 5.0), np.full(len(made.pairs), 6.5)
     verdicts = {(r["component"], r["side"], r["quantity"]): r["verdict"] for r in audit(limits, force, room)}
     assert verdicts["f.cap", "upper", "multiplier"] == "bound hit"
