@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,28 +161,34 @@ def major_minor(size: float) -> sp.Game:
 
 
 MM01 = {
-    1: ("-37/90", "229/90", "44/45", "517/90", "-456/53"),
-    2: ("-27/61", "145/61", "74/61", "322/61", "-303/34"),
-    5: ("-75/166", "2605/1162", "820/581", "5725/1162", "-5688/637"),
-    10: ("-475/1053", "2305/1053", "1570/1053", "5050/1053", "-5127/578"),
-    100: ("-43000/96003", "205210/96003", "150700/96003", "448525/96003", "-465117/53003"),
-    math.inf: ("-17/38", "81/38", "30/19", "177/38", "-184/21"),
+    1: ("-37/90", "229/90", "44/45", "517/90"),
+    2: ("-27/61", "145/61", "74/61", "322/61"),
+    5: ("-75/166", "2605/1162", "820/581", "5725/1162"),
+    10: ("-475/1053", "2305/1053", "1570/1053", "5050/1053"),
+    100: ("-43000/96003", "205210/96003", "150700/96003", "448525/96003"),
+    math.inf: ("-17/38", "81/38", "30/19", "177/38"),
 }
-"""Number of minors → u₀, u_M, u, the leader's cost, the gain on the major's action: exact rationals."""
+"""Number of minors → u₀, u_M, u, the leader's cost: exact rationals."""
 
 
 @pytest.mark.parametrize("size", MM01)
 def test_leader_major_optimal_plans(size: float) -> None:
-    u0, major, minor, cost, gain = map(number, MM01[size])
-    game = major_minor(size)
-    plan = sp.leader_optimal(game, responding="minor")
+    u0, major, minor, cost = map(number, MM01[size])
+    plan = sp.leader_optimal(major_minor(size), responding="minor", solver="pounce")
     assert plan.responding == ("minor",)
     assert plan.values == pytest.approx({"u0": u0, "mean": minor, "major.u": major, "minor.u": minor}, abs=1e-6)
     assert plan.leader_objective == pytest.approx(cost, abs=1e-9)
+    assert plan.report is not None
+    assert plan.report.ok
+    assert list(plan.report.regret.index) == ["minor"]
+    assert not sp.verify(plan).ok, "the major would leave"
+
+
+def test_what_has_no_complementarity_and_is_convex_is_proved() -> None:
+    """Minors without bounds or rows: their condition is one linear equality, the leader's problem a convex QP."""
+    plan = sp.leader_optimal(major_minor(math.inf), responding="minor", time_limit=3)
+    assert plan.leader_objective == pytest.approx(177 / 38, abs=1e-9)
     assert plan.quality == "optimal"
-    rule = sp.affine_incentive(plan, [game.model.major.u])
-    assert rule.gain.iloc[0, 0] == pytest.approx(gain, abs=1e-5)
-    assert sp.verify(rule).ok, "the major wants it, and the minors respond already"
 
 
 @pytest.mark.parametrize("size", [1, math.inf])
@@ -217,17 +227,17 @@ def test_leader_major_optimal_gains_of_a_gaussian_game(size: float) -> None:
     m.goal = pyo.Objective(
         expr=((m.p + m.q) ** 2 + m.q**2 * n) / 2 + m.kappa**2 / 2 + (k + m.kappa - 5) ** 2 + k**2 * n + k**2 / 2
     )
-    plan = sp.stackelberg(sp.Game(m, sp.Population(m.minor, size), aggregates=m.define))
+    plan = sp.stackelberg(sp.Game(m, sp.Population(m.minor, size), aggregates=m.define), solver="pounce")
     assert plan.leader_objective == pytest.approx(cost, abs=1e-9)
     assert plan.value("kappa") == pytest.approx(kappa, abs=1e-6)
     assert plan.value("minor.k") == pytest.approx(gain, abs=1e-6)
 
 
 MM06 = {
-    2: ("-0.333632775710619", "2.07427293274342", "0.718662198307792", "3.66448328561619", "-4.80740729235457"),
-    10: ("-0.342627558611559", "2.00419252732379", "0.819025842150867", "3.45248214238405", "-4.84536799721217"),
-    100: ("-0.343583488085477", "1.98718374661014", "0.844032638049448", "3.40011251185104", "-4.84703772740677"),
-    math.inf: ("-0.343660713773382", "1.98526651735592", "0.846867566939598", "3.39418718226386", "-4.84703478045836"),
+    2: ("-0.333632775710619", "2.07427293274342", "0.718662198307792", "3.66448328561619"),
+    10: ("-0.342627558611559", "2.00419252732379", "0.819025842150867", "3.45248214238405"),
+    100: ("-0.343583488085477", "1.98718374661014", "0.844032638049448", "3.40011251185104"),
+    math.inf: ("-0.343660713773382", "1.98526651735592", "0.846867566939598", "3.39418718226386"),
 }
 """Nonquadratic minors exp(u) − u(…): 15 digits."""
 
@@ -235,7 +245,7 @@ MM06 = {
 @pytest.mark.parametrize("size", MM06)
 @pytest.mark.parametrize("solver", ["auto", *NLP])
 def test_nonquadratic_minors(size: float, solver: str) -> None:
-    u0, major, minor, cost, gain = map(float, MM06[size])
+    u0, major, minor, cost = map(float, MM06[size])
     m = major_minor(size).model
     m.minor.cost.set_value(pyo.exp(m.minor.u) - m.minor.u * (4 - m.mean - m.u0 / 2 - m.major.u / 2))
     m.major.cost.set_value(pyo.exp(m.major.u / 2) + (m.u0 + 1) ** 2 / 2 + (m.major.u + m.mean - 1) ** 2 / 2)
@@ -244,7 +254,6 @@ def test_nonquadratic_minors(size: float, solver: str) -> None:
     plan = sp.leader_optimal(game, responding=[m.minor], solver=solver, time_limit=4 if solver == "auto" else None)
     assert plan.values == pytest.approx({"u0": u0, "mean": minor, "major.u": major, "minor.u": minor}, abs=1e-6)
     assert plan.leader_objective == pytest.approx(cost, abs=1e-9)
-    assert sp.affine_incentive(plan, [m.major.u]).gain.iloc[0, 0] == pytest.approx(gain, abs=1e-5)
 
 
 # --- published bilevel problems ---------------------------------------------------------------------------------------
@@ -298,11 +307,11 @@ def test_bards_problem_by_every_way(solver: str, treatment: str) -> None:
 @pytest.mark.parametrize("treatment", [sp.Scholtes(), sp.FischerBurmeister()], ids=lambda t: t.name)
 def test_more_starts_leave_the_local_answer(treatment: Any) -> None:
     one = sp.stackelberg(bards_problem(), complementarity=treatment)
-    many = sp.stackelberg(bards_problem(), complementarity=treatment, starts=12)
+    many = sp.stackelberg(bards_problem(), complementarity=treatment, starts=8)
     assert many.leader_objective <= one.leader_objective + 1e-9
     assert many.leader_objective == pytest.approx(-12, abs=1e-6)
-    assert {row["start"] for row in many.log} == set(range(12))
-    again = sp.stackelberg(bards_problem(), complementarity=treatment, starts=12)
+    assert {row["start"] for row in many.log} == set(range(8))
+    again = sp.stackelberg(bards_problem(), complementarity=treatment, starts=8)
     assert again.values == many.values, "the seed is fixed"
 
 
@@ -337,7 +346,7 @@ def falk_liu() -> tuple[sp.Game, float]:
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_solvers_agree_on_published_problems(solver: str, build: Any) -> None:
     game, value = build()
-    plan = sp.stackelberg(game, solver=solver, starts=1 if solver == "scip" else 6)
+    plan = sp.stackelberg(game, solver=solver, starts=1 if solver == "scip" else 4)
     assert plan.leader_objective == pytest.approx(value, abs=1e-6)
     assert plan.report is not None
     assert plan.report.ok
@@ -476,16 +485,15 @@ def test_a_fixed_variable_is_data() -> None:
 
 
 def two_prices() -> sp.Game:
-    """u = p₁ + p₂ + t; the leader's revenue is defined from it; ``idle`` is felt by nobody."""
+    """u = p₁ + p₂ + t; the leader's revenue is defined from it."""
     m = pyo.ConcreteModel()
     m.p = pyo.Var([1, 2], bounds=(-9, 9))
     m.t = pyo.Var(initialize=0.25)
-    m.revenue, m.twice = pyo.Var(), pyo.Var()
+    m.revenue = pyo.Var()
     m.f = pyo.Block()
     m.f.u = pyo.Var(initialize=0.0)
     m.f.cost = pyo.Objective(expr=(m.f.u - m.p[1] - m.p[2] - m.t) ** 2)
     m.account = pyo.Constraint(expr=m.revenue == m.p[1] * m.f.u)
-    m.double = pyo.Constraint(expr=m.twice - 2 * m.revenue == 0)
     m.goal = pyo.Objective(expr=m.revenue, sense=pyo.maximize)
     return sp.Game(m, m.f)
 
@@ -493,7 +501,7 @@ def two_prices() -> sp.Game:
 def test_leader_values_as_dict_component_map_and_pairs() -> None:
     game = two_prices()
     m = game.model
-    wanted = {"p[1]": 1.5, "p[2]": -0.5, "t": 0.25, "f.u": 1.25, "revenue": 1.875, "twice": 3.75}
+    wanted = {"p[1]": 1.5, "p[2]": -0.5, "t": 0.25, "f.u": 1.25, "revenue": 1.875}
     ways = [
         {"p[1]": 1.5, "p[2]": -0.5},
         pyo.ComponentMap([(m.p[1], 1.5), (m.p[2], -0.5)]),
@@ -509,6 +517,15 @@ def test_leader_values_as_dict_component_map_and_pairs() -> None:
     m.p[2].set_value(4.0)
     plan = sp.nash(game, leader={"p[2]": -0.5})
     assert plan.values == pytest.approx(wanted, abs=1e-7), "given values over current ones"
+
+
+def test_what_is_defined_from_a_defined_variable_follows_too() -> None:
+    game = two_prices()
+    m = game.model
+    m.twice = pyo.Var()
+    m.double = pyo.Constraint(expr=m.twice - 2 * m.revenue == 0)
+    plan = sp.nash(sp.Game(m, m.f), leader={"p[1]": 1.5, "p[2]": -0.5})
+    assert plan.value("twice") == pytest.approx(3.75, abs=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -596,7 +613,7 @@ def test_the_price_of_optimism(senses: tuple[int, int]) -> None:
     assert plan.values == pytest.approx({"x": 1, "f.u": 0, "f.v": 1}, abs=1e-5)
     assert sense * plan.leader_objective == pytest.approx(-0.8, abs=1e-6)
     worst = sp.pessimistic(plan)
-    assert worst.value("x") == plan.value("x")
+    assert worst.value("x") == pytest.approx(plan.value("x"), abs=1e-9)
     assert worst.value("f.u") == pytest.approx(1, abs=1e-5)
     assert sense * worst.leader_objective == pytest.approx(0.2, abs=1e-5)
     assert worst.responding == ("f",)
@@ -625,8 +642,8 @@ def test_the_pessimist_of_a_plan_where_nobody_responds_lets_all_respond() -> Non
 
 
 def test_the_pessimist_keeps_those_who_do_not_respond() -> None:
-    plan = sp.leader_optimal(major_minor(2), responding="minor")
-    worst = sp.pessimistic(plan)
+    plan = sp.leader_optimal(major_minor(2), responding="minor", solver="pounce")
+    worst = sp.pessimistic(plan, solver="pounce")
     assert worst.values == pytest.approx(plan.values, abs=1e-6), "the minors' answer is unique"
     assert worst.responding == ("minor",)
 
@@ -1002,6 +1019,49 @@ def test_every_attempt_is_in_the_log(options: dict[str, Any], monkeypatch: pytes
     assert {"solve", "verify", "conditions"} <= set(plan.seconds)
 
 
+@pytest.mark.parametrize("treatment", ["scholtes", "fischer-burmeister", "penalty"])
+def test_an_answer_that_no_polish_mends_is_judged_as_it_is(treatment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The homotopy's last point, t = 1e-8 or so, is feasible: its own parameter t is nobody's row."""
+    monkeypatch.setattr(equilibria.Equilibrium, "polished", lambda *args, **rest: None)
+    game = one_follower(lambda x, u: (u - x) ** 2, lambda x, u: (u - 0.5) ** 2 + (x - 2) ** 2, x=(0, 3), u=(-1, 1))
+    plan = sp.stackelberg(game, complementarity=treatment)
+    assert plan.leader_objective == pytest.approx(0.25, abs=1e-4), "x = 2, u = 1"
+    assert plan.residuals["feasibility"] <= 1e-6
+    assert plan.quality == "feasible"
+
+
+TALKATIVE = """
+import pyomo.environ as pyo, stackpyomo as sp
+
+def test_returns():
+    n = 1 / 5
+    m = pyo.ConcreteModel()
+    m.p, m.q, m.kappa, m.mean = (pyo.Var(initialize=0.0) for _ in range(4))
+    m.minor = pyo.Block()
+    m.minor.k = k = pyo.Var(initialize=0.5)
+    m.define = pyo.Constraint(expr=m.mean == k)
+    seen = 4 - (m.p + m.q * (1 + n)) / 2 - m.kappa / 2
+    m.minor.cost = pyo.Objective(expr=k**2 - k * seen + k * (m.mean + k * n))
+    m.goal = pyo.Objective(
+        expr=((m.p + m.q) ** 2 + m.q**2 * n) / 2 + m.kappa**2 / 2 + (k + m.kappa - 5) ** 2 + k**2 * n + k**2 / 2
+    )
+    sp.stackelberg(sp.Game(m, sp.Population(m.minor, 5), aggregates=m.define), time_limit=4)
+"""
+
+
+@pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+def test_a_time_limit_is_kept_where_the_solver_floods_its_error_output(tmp_path: Path) -> None:
+    """SCIP's LP solver writes "Cannot set feasibility tolerance …" without end: a full pipe must not stop it.
+
+    In a process of its own, under pytest's capture: a solver that waits for its reader hears no signal.
+    """
+    (tmp_path / "test_talk.py").write_text(TALKATIVE)
+    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path)]
+    root = str(Path(sp.__file__).parents[1])
+    ended = subprocess.run(command, cwd=root, timeout=15, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stdout.decode()
+
+
 def test_files_keep_who_responds_and_what_was_told() -> None:
     game = pinched(0, 10)
     plan = sp.stackelberg(game)
@@ -1028,7 +1088,10 @@ def test_a_plan_is_verified_by_what_knows_no_conditions() -> None:
 
 
 def test_conditions_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the follower's slope turned round the equilibria found are none: no plan, or one that says so."""
+    """With the follower's slope turned round most points found are no answers: none of these is called feasible.
+
+    (Its bound is one on wrong conditions: no re-solve can see that.)
+    """
     from stackpyomo import conditions
 
     right = conditions._derivatives
@@ -1043,8 +1106,6 @@ def test_conditions_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch
         return
     if plan.quality in ("feasible", "optimal"):
         assert plan.value("f.u") == pytest.approx(min(1, plan.value("x")), abs=1e-4)
-    if plan.quality == "optimal":
-        assert plan.leader_objective == pytest.approx(0.25, abs=1e-4), "x = 2, u = 1"
 
 
 @pytest.mark.parametrize("function", [sp.stackelberg, sp.nash, sp.leader_optimal])
