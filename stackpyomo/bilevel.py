@@ -87,7 +87,7 @@ def respond(
         ladder.climb()
     except BadRow as bad:
         raise InvalidGame(f"{_row_name(problem, bad)}: {bad.reason}") from None
-    if ladder.best is None or ladder.infeasible:
+    if ladder.best is None or ladder.infeasible or ladder.unbounded:
         _explain(game, problem, ladder)
     plan = work.plan(ladder, objective, sign)
     plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in nonconvex.items()]
@@ -159,7 +159,7 @@ class _Work:
         equilibrium, x = candidate.equilibrium, candidate.found.x
         assert x is not None
         program = equilibrium.program
-        outside = program.residuals(x, None)
+        outside = equilibrium.outside(x)
         rows = np.zeros(int(program.rows.max(initial=-1)) + 1)
         rows[program.rows] = outside.outside_rows
         first = len(self.problem.constraints) + len(self.problem.held)
@@ -272,9 +272,13 @@ def value_of(game: Game, player: Any, values: Mapping[str, float]) -> float:
 
 def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
     """Raise :class:`NoPlan`: proved infeasible, unbounded, or nothing found."""
-    last = ladder.last
+    kinds = {found.termination for found in ladder.stops}
+    last = ladder.stops[-1] if ladder.stops else None
     stopped = last.termination if last is not None else Termination.FAILED
-    if ladder.infeasible or stopped is Termination.INFEASIBLE:
+    if ladder.unbounded:
+        program = Program(problem.cost, [c for _, c in problem.constraints])
+        raise NoPlan(unbounded(game, program, None), termination="unbounded")
+    if ladder.infeasible or Termination.INFEASIBLE in kinds:
         clash = conflict(problem.constraints, "scip" if _has_integers(game) else "auto")
         proved = (
             f"No plan exists (proved by {last.solver if last else 'scip'}): "
@@ -287,9 +291,6 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
         )
         hint = "" if ladder.infeasible else " Try starts=5 or solver='scip'."
         raise NoPlan(f"{proved}{why.rstrip('.')}.{hint}", termination="infeasible")
-    if stopped is Termination.UNBOUNDED and last is not None:
-        equilibrium = Program(problem.cost, [c for _, c in problem.constraints])
-        raise NoPlan(unbounded(game, equilibrium, None), termination="unbounded")
     message = last.message if last is not None else "no solver fits"
     raise NoPlan(
         f"No plan was found: {stopped.value} ({message}). "

@@ -93,7 +93,7 @@ class Scholtes(Treatment):
     levels: tuple[float, ...] = (1e-1, 1e-3, 1e-5, 1e-8)
 
     def __post_init__(self) -> None:
-        _falling(self.name, self.levels)
+        _ordered(self.name, self.levels)
 
     def apply(self, given: Given) -> Treated:
         """One inequality a pair."""
@@ -111,7 +111,7 @@ class FischerBurmeister(Treatment):
     levels: tuple[float, ...] = (1e-1, 1e-2, 1e-4, 1e-6)
 
     def __post_init__(self) -> None:
-        _falling(self.name, self.levels)
+        _ordered(self.name, self.levels)
 
     def apply(self, given: Given) -> Treated:
         """One equality a pair."""
@@ -133,7 +133,7 @@ class Penalty(Treatment):
     levels: tuple[float, ...] = (1.0, 1e2, 1e4)
 
     def __post_init__(self) -> None:
-        _falling(self.name, tuple(reversed(self.levels)))
+        _ordered(self.name, self.levels)
 
     def apply(self, given: Given) -> Treated:
         """No row; one product a pair in the objective."""
@@ -256,8 +256,9 @@ def named(complementarity: Any) -> Treatment | None:
     return found()
 
 
-def _falling(name: str, levels: Any) -> None:
+def _ordered(name: str, levels: Any) -> None:
+    rising = name == "Penalty"
     good = isinstance(levels, tuple) and levels and all(isinstance(t, (int, float)) and t > 0 for t in levels)
-    if not good or any(b >= a for a, b in pairwise(levels)):
-        order = "rising" if name == "Penalty" else "falling"
+    if not good or any((b <= a if rising else b >= a) for a, b in pairwise(levels)):
+        order = "rising" if rising else "falling"
         raise InvalidGame(f"{name}(levels={levels!r}): expected a tuple of {order} numbers above 0.")

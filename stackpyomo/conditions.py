@@ -32,6 +32,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
+from .checks import variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
 from .games import Follower, Game, Movers
@@ -108,7 +109,9 @@ def responding_followers(game: Game, responding: Any) -> list[Follower]:
 
 
 def _listed(responding: Any) -> Iterator[Any]:
-    if isinstance(responding, (str, Follower)) or not hasattr(responding, "__iter__"):
+    if getattr(responding, "ctype", pyo.Block) is not pyo.Block:
+        yield responding
+    elif isinstance(responding, (str, Follower)) or not hasattr(responding, "__iter__"):
         if getattr(responding, "is_indexed", bool)():
             yield from responding.values()
         else:
@@ -182,8 +185,13 @@ class _Builder:
 
     def _gradient(self, follower: Follower, component: Any) -> Mapping[int, Any]:
         """id(Var) → derivative of the component's expression; raises naming the component if there is none."""
-        expression = getattr(component, "body", None)
-        return _derivatives(component.expr if expression is None else expression, component.name, follower.name)
+        body = getattr(component, "body", None)
+        expression = component.expr if body is None else body
+        moved = {id(v) for v in follower.variables}
+        moved |= {id(z) for v in follower.variables for z, _ in self.movers.get(id(v), ())}
+        if _has_kink(expression, moved):
+            raise InvalidGame(_undifferentiable(component.name, follower.name, "abs, min or max of what it decides"))
+        return _derivatives(expression, component.name, follower.name)
 
     def _rows(self, follower: Follower) -> list[_Row]:
         rows = []
@@ -320,13 +328,30 @@ def _derivatives(expression: Any, component: str, follower: str) -> Mapping[int,
     try:
         found = reverse_sd(_Elementary().walk_expression(expression) if _has_hyperbolic(expression) else expression)
     except (DifferentiationException, AttributeError, KeyError, NotImplementedError) as error:
-        raise InvalidGame(
-            f"{component}: has no symbolic derivative, which the optimality conditions of {follower} need "
-            f"({str(error).strip()}). Write it with smooth functions (no if, min, max, external function)."
-        ) from None
+        raise InvalidGame(_undifferentiable(component, follower, str(error).strip())) from None
     return {id(node): slope for node, slope in found.items() if node.__class__ not in native_numeric_types}
 
 
+def _undifferentiable(component: str, follower: str, why: str) -> str:
+    return (
+        f"{component}: has no symbolic derivative, which the optimality conditions of {follower} need "
+        f"({why}). Write it with smooth functions (no abs, if, min, max, external function)."
+    )
+
+
+def _has_kink(expression: Any, variables: set[int]) -> bool:
+    """True if the expression holds the absolute value, minimum or maximum of something with these variables."""
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if node.__class__ in _KINKED and any(id(v) in variables for v in variables_in(node)):
+            return True
+        if getattr(node, "is_expression_type", bool)():
+            stack.extend(node.args)
+    return False
+
+
+_KINKED = (nodes.AbsExpression, nodes.MinExpression, nodes.MaxExpression)
 _HYPERBOLIC = {
     "sinh": lambda f: (pyo.exp(f) - pyo.exp(-f)) / 2,
     "cosh": lambda f: (pyo.exp(f) + pyo.exp(-f)) / 2,

@@ -18,6 +18,7 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import variables_in
 from .convexity import Curvature, curvature
+from .errors import InvalidGame
 from .games import Follower, Game, Movers
 from .programs import BadRow, Program
 from .results import Array
@@ -46,7 +47,8 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
     bodies = [follower.sign * follower.objective.expr, *(c.body for c in rows), *(c.body for c in outer)]
     try:
         program = Program(0.0, [body == slack for body in bodies])
-    except BadRow:
+        program.problem  # noqa: B018 (an external function shows here)
+    except (BadRow, InvalidGame):
         return ""
     return _Search(follower, program, rows, outer, slack).run()
 

@@ -5,8 +5,8 @@ runs the treatment's homotopy. :meth:`Equilibrium.polished` fixes an active set 
 
     min J0   s.t.  rows, stationarity,  s_i = 0 on the active pairs, λ_i = 0 on the others,
 
-so that zeros are exact and multipliers belong to a regular problem. Pairs whose sign comes out wrong change sides and
-keep their sign from then on (a primal-dual active set method: each pair changes at most once).
+so that zeros are exact and multipliers belong to a regular problem. Pairs whose sign comes out wrong change sides
+(a primal-dual active set method); those that go on changing keep their sign, so that it ends.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from pyomo.core.base.var import VarData
 
 from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
 from .conditions import Conditions
-from .programs import Program
+from .programs import Program, Residuals
 from .results import Array
 from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
 
 __all__ = ["Equilibrium", "Found", "Problem"]
 
-_ROUNDS = 12
+_ROUNDS = 25
 """Active sets that one polish tries."""
+_TURNS = 2
+"""Times a pair may change sides in one polish: a primal-dual active set method, made to end."""
 _MANY = 2000
 """Pairs from which on a homotopy ends with its first polish that holds: its last steps are degenerate and cost most."""
+_FEW = 10
+"""Pairs kept up to which an early polish is a stationary point, not the arbitrary piece it began in."""
 _FURTHER = 5
 """Steps beyond a treatment's own levels, for games whose λ and s are small themselves."""
 
@@ -60,6 +64,8 @@ class Found:
     cost: float = math.inf
     bound: float = math.nan
     polished: bool = False
+    kept: int = 0
+    """Pairs whose sign had to be kept: the point may be held by them, not by the leader's own interest."""
 
 
 class Equilibrium:
@@ -134,6 +140,13 @@ class Equilibrium:
     def _has_term(self) -> bool:
         return isinstance(self.treatment, Penalty) and self._level >= 0
 
+    def outside(self, x: Array) -> Residuals:
+        """Violations at x, the treatment's own parameter left out."""
+        found = self.program.residuals(x, None)
+        if self._level >= 0:
+            found.outside_bounds[self._level] = 0.0
+        return found
+
     def audit(self, x: Array) -> list[dict[str, Any]]:
         """What became of the constants of a big-M treatment; empty for the others."""
         return audit(self._treated.bounds, self.multipliers(x), self.slacks(x))
@@ -160,9 +173,9 @@ class Equilibrium:
             if found.x is None or found.termination is Termination.TIME_LIMIT:
                 return found
             start, blur = found.x, self._blur(found.x)
-            if self.is_large and blur <= TOLERANCES.blurred:
+            if self.is_large:
                 early = self.polished(found.x, solver, until=until)
-                if early is not None and abs(early.cost - found.cost) <= TOLERANCES.early * abs(found.cost):
+                if early is not None and early.kept <= _FEW:
                     return early
             step += 1
             if last and (blur <= TOLERANCES.sharp or step >= len(self.treatment.levels) + _FURTHER):
@@ -272,7 +285,7 @@ class Equilibrium:
         ``signed``: keep every λ, s ≥ 0, and with them the active set.
         """
         active = self._consistent(self.multipliers(x) > self.slacks(x) if active is None else active, x)
-        kept = np.full(len(active), signed)
+        kept, turns = np.full(len(active), signed), np.zeros(len(active), dtype=int)
         for _ in range(_ROUNDS):
             lower, upper = self._piece(active, kept)
             program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
@@ -286,15 +299,16 @@ class Equilibrium:
             below = -TOLERANCES.noise * np.maximum(1.0, np.abs(self._limit))
             wrong = np.where(active, self.multipliers(x) < below, self.slacks(x) < below) & ~kept
             if not wrong.any():
-                return self._polished(x, solution)
-            active, kept = self._consistent(active ^ wrong, x), kept | wrong
+                return self._polished(x, solution, int(kept.sum()))
+            turns += wrong
+            active, kept = self._consistent(active ^ wrong, x), kept | (turns >= _TURNS)
         return None
 
-    def _polished(self, x: Array, solution: Solution) -> Found:
+    def _polished(self, x: Array, solution: Solution, kept: int) -> Found:
         """Rounding below a bound is put on it."""
         x = np.clip(x, *self.program.bounds)
         found = self._found(replace(solution, x=x), solution.solver)
-        found.polished = True
+        found.polished, found.kept = True, kept
         return found
 
     def _consistent(self, active: Array, x: Array) -> Array:

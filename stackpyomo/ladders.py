@@ -20,6 +20,7 @@ import numpy as np
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment
 from .conditions import Conditions, conditions, multiplier_cut
+from .convexity import is_convex_problem
 from .counterexamples import is_proved_convex, moves_others
 from .equilibria import Equilibrium, Found, Problem
 from .errors import InvalidGame
@@ -78,7 +79,10 @@ class Ladder:
     """Proved: there is no plan."""
     best: Candidate | None = None
     """The verified candidate of least cost; else the best of the others."""
-    last: Found | None = None
+    unbounded: bool = False
+    """Proved, or found by every local attempt: the leader's objective improves without limit."""
+    stops: list[Found] = field(default_factory=list)
+    """How every attempt ended."""
 
     def climb(self) -> None:
         """Try rung after rung until something is proved, or no rung is left."""
@@ -89,7 +93,7 @@ class Ladder:
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
         for rung in self._rungs():
             rung()
-            if self.infeasible or self._is_proved or time.monotonic() >= self._until:
+            if self.infeasible or self.unbounded or self._is_proved or time.monotonic() >= self._until:
                 break
 
     def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
@@ -120,10 +124,18 @@ class Ladder:
             chosen = self._able(treatment)
             yield lambda: self._discrete(treatment, chosen)
             return
+        integers = [v for v in self.game.leader.variables if not v.is_continuous()]
+        if integers and (treatment is not None or solver != "auto"):
+            raise InvalidGame(
+                f"{integers[0].name}: an integer variable, and {'this treatment' if treatment else solver} is "
+                "continuous. Use solver='scip', relax its domain, or fix it."
+            )
+        if not self.kkt.pairs and not integers:
+            yield lambda: self._local(solver)
         small = len(self.kkt.pairs) <= _SMALL and registry["scip"].available
         if solver == "auto" and self.treatment is None and small:
             yield lambda: self._discrete(SOS1(), "scip")
-        if not any(not v.is_continuous() for v in self.game.leader.variables):
+        if not integers:
             yield lambda: self._local(self._able(treatment) if treatment else solver)
 
     def _able(self, treatment: Treatment) -> str:
@@ -161,7 +173,7 @@ class Ladder:
         for made in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
             exact = self._equilibrium(made, treatment)
             found = exact.solve(solver, until=self._deadline(), tee=self.tee)
-            self.last = found
+            self.stops.append(found)
             proves = "global" in choose(solver).classes or self._is_linear(exact, solver)
             if found.x is not None and (told := exact.audit(found.x)):
                 self.log[-1]["audit"] = told
@@ -169,7 +181,8 @@ class Ladder:
             elif isinstance(treatment, BigM):
                 proves = False
             if proves and made is self._exact:
-                self.infeasible = found.termination is Termination.INFEASIBLE
+                self.infeasible = found.termination is Termination.INFEASIBLE and "Unbounded" not in found.message
+                self.unbounded = found.termination is Termination.UNBOUNDED and made is self.kkt
                 self.bound = max(self.bound, found.bound if math.isfinite(found.bound) else -math.inf)
             if found.x is None:
                 return
@@ -233,7 +246,7 @@ class Ladder:
         for start in range(max(self.starts, _STARTS) if hard else self.starts):
             seed = int(random.integers(2**31))
             for number, treatment in enumerate(treatments):
-                if self.treatment is None and number > 1 and waiting:
+                if self.treatment is None and number > 1 and (waiting or self._runs_away):
                     continue  # the third is for those that the first two leave without an answer
                 equilibrium = self._equilibrium(self.kkt, treatment)
                 point = None if start == 0 else random_start(equilibrium.program, np.random.default_rng(seed))
@@ -241,11 +254,27 @@ class Ladder:
                 if many and waiting and start == 0 and self._offer(*waiting):
                     return
         self._offer(*waiting)
+        self._prove_convex()
+        self.unbounded = self.best is None and self._runs_away
+
+    @property
+    def _runs_away(self) -> bool:
+        return any(found.termination is Termination.UNBOUNDED for found in self.stops)
+
+    def _prove_convex(self) -> None:
+        """Without a pair the equilibrium is an ordinary program: where that is convex, its duality gap is a bound."""
+        best = self.best
+        if self.kkt.pairs or best is None or best.found.x is None or best.found.duals is None:
+            return
+        program = best.equilibrium.program
+        if is_convex_problem(program.model.objective.expr, program.model.rows.values()):
+            gap = program.proved_gap(best.found.x, best.found.duals, TOLERANCES.trust)
+            self.bound = max(self.bound, best.cost - gap)
 
     def _attempt(self, equilibrium: Equilibrium, solver: str, point: Array | None, start: int) -> list[Candidate]:
         first = len(self.log)
         found = equilibrium.solve(solver, start=point, until=self._until, tee=self.tee)
-        self.last = found
+        self.stops.append(found)
         made = []
         if found.x is not None:
             polished = found if found.polished else equilibrium.polished(found.x, solver, until=self._until)
@@ -266,7 +295,7 @@ class Ladder:
             if _is_good(candidate):
                 self.best = candidate
                 return True
-            if self.best is None or (self.best.report is None and candidate.report is not None):
+            if self.best is None and candidate.report is not None:
                 self.best = candidate
         return self.best is not None and _is_good(self.best)
 

@@ -181,17 +181,23 @@ def _definitions(game: Game) -> tuple[list[Any], list[VarData]]:
         if e is not None
         for v in variables_in(e.expr)
     }
-    rows, found = [], dict[int, VarData]()
-    for constraint in game.leader.constraints:
-        if constraint.equality and id(constraint) not in declared:
+    rows: dict[int, Any] = {}
+    found: dict[int, VarData] = {}
+    while True:  # a definition may stand on another
+        before = len(rows)
+        for constraint in game.leader.constraints:
+            if not constraint.equality or id(constraint) in declared or id(constraint) in rows:
+                continue
             inside = {id(v): v for v in variables_in(constraint.expr) if not v.fixed}
             free = {k: v for k, v in inside.items() if k not in game.owners and k not in felt and k not in known}
-            if free and any(k in game.owners or k in known for k in inside):
-                rows.append(constraint)
+            if free and any(k in game.owners or k in known or k in found for k in inside):
+                rows[id(constraint)] = constraint
                 found.update(free)
+        if len(rows) == before:
+            break
     if len(rows) != len(found):
-        rows, found = [], {}
-    return [*game.aggregates, *rows], [*aggregates, *found.values()]
+        rows, found = {}, {}
+    return [*game.aggregates, *rows.values()], [*aggregates, *found.values()]
 
 
 def _leader_values(game: Game, leader: Any) -> dict[str, float]:

@@ -31,12 +31,14 @@ from pyomo.common.errors import InfeasibleConstraintException, InvalidValueError
 from pyomo.common.gc_manager import PauseGC
 from pyomo.common.log import LoggingIntercept
 from pyomo.core.base.var import VarData
+from pyomo.core.expr.numeric_expr import ExternalFunctionExpression
 from pyomo.core.expr.visitor import identify_variables
 from pyomo.core.staleflag import StaleFlagManager
 from pyomo.repn.plugins.nl_writer import NLWriter
 from scipy import sparse
 from scipy.optimize import lsq_linear, nnls
 
+from .errors import InvalidGame
 from .results import Array
 from .tolerances import TOLERANCES
 
@@ -168,7 +170,26 @@ class Program:
     @cached_property
     def problem(self) -> Any:
         """The evaluable problem: objective, gradient, constraints, jacobian, hessian at any point."""
-        return pounce.read_nl(str(self.path)) if self.variables else _Nothing(self.model.objective)
+        if not self.variables:
+            return _Nothing(self.model.objective)
+        try:
+            return pounce.read_nl(str(self.path))
+        except ValueError as error:
+            raise InvalidGame(
+                f"{self._external()}: an external function that cannot be evaluated here ({error}). "
+                "Write it as an expression."
+            ) from None
+
+    def _external(self) -> str:
+        """The name of an external function of the program."""
+        stack = [self.model.objective.expr, *(row.body for row in self.model.rows.values())]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, ExternalFunctionExpression):
+                return str(node.getname())
+            if getattr(node, "is_expression_type", bool)():
+                stack.extend(node.args)
+        return "the problem"
 
     @property
     def is_linear(self) -> bool:

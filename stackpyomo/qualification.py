@@ -71,7 +71,7 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
         rows += [body + spare <= upper] if upper is not None else []
         rows += [body - spare >= lower] if lower is not None else []
     try:
-        program = Program(-holder.depth, [r for r in rows if not isinstance(r, bool)])
+        program = Program(-holder.depth, [r for r in rows if hasattr(r, "is_expression_type")])
     except BadRow:
         return None
     solution = solve(program)

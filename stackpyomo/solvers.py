@@ -191,7 +191,19 @@ class _Released:
 
 
 class _Scip(ScipDirect):
-    """Pyomo's interface, with the lock released while SCIP works."""
+    """Pyomo's interface, with the lock released while SCIP works, and ranges as two rows.
+
+    It moves a constant of a ranged row's body to the upper side alone.
+    """
+
+    def _add_constraint(self, constraint: Any) -> None:
+        lower, upper = constraint.lb, constraint.ub
+        if lower is None or upper is None or constraint.equality:
+            super()._add_constraint(constraint)
+            return
+        body = self._expr_visitor.walk_expression(constraint.body)
+        self._solver_model.addCons(body >= lower)
+        self._pyomo_con_to_solver_con_map[constraint] = self._solver_model.addCons(body <= upper)
 
     def _create_solver_model(self, model: Any, config: Any) -> tuple[Any, Any, Any]:
         made, loader, has_objective = super()._create_solver_model(model, config)

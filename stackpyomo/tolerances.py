@@ -39,10 +39,6 @@ class Tolerances:
     """How far from the plan, relative to max(1, |x|), a follower's slope is taken as the scale of its regret."""
     multiplier: float = 1e6
     """A follower's multiplier larger than this is told: there may be no bounded one."""
-    blurred: float = 5e-2
-    """A large game is polished early once min(λ, s) is below this, relative to the median of max(λ, s)."""
-    early: float = 1e-3
-    """How much an early polish may change the leader's objective, relative to it."""
     sharp: float = 1e-3
     """A homotopy goes on beyond its last level until min(λ, s) is below this, relative to the median of max(λ, s)."""
     homotopy: float = 1e-2
