@@ -32,12 +32,13 @@ __all__ = ["Equilibrium", "Found", "Problem"]
 
 _ROUNDS = 25
 """Active sets that one polish tries."""
-_TURNS = 2
+_TURNS = 4
 """Times a pair may change sides in one polish: a primal-dual active set method, made to end."""
 _MANY = 2000
-"""Pairs from which on a homotopy ends with its first polish that holds: its last steps are degenerate and cost most."""
-_FEW = 10
-"""Pairs kept up to which an early polish is a stationary point, not the arbitrary piece it began in."""
+"""Pairs from which on the leader descends from equilibrium to equilibrium: the last steps of a homotopy are degenerate,
+and factorising them costs most."""
+_STEPS = (1.0, 0.5, 0.25, 0.125)
+"""Parts of a step of the leader that are tried."""
 _FURTHER = 5
 """Steps beyond a treatment's own levels, for games whose λ and s are small themselves."""
 
@@ -50,6 +51,8 @@ class Problem:
     constraints: list[tuple[str, ConstraintData]] = field(default_factory=list)
     """(owner's name, constraint)."""
     held: list[tuple[VarData, float]] = field(default_factory=list)
+    leader: list[VarData] = field(default_factory=list)
+    """What the leader decides, and those who serve him: the variables that descend in a large game."""
 
 
 @dataclass
@@ -64,8 +67,6 @@ class Found:
     cost: float = math.inf
     bound: float = math.nan
     polished: bool = False
-    kept: int = 0
-    """Pairs whose sign had to be kept: the point may be held by them, not by the leader's own interest."""
 
 
 class Equilibrium:
@@ -77,6 +78,7 @@ class Equilibrium:
         self.conditions, self.treatment = conditions, treatment
         self.log: list[dict[str, Any]] = []
         self._seconds = seconds
+        self._leader = problem.leader
         self._holder = holder = pyo.ConcreteModel(name="treatment")
         first = treatment.levels[0] if treatment else 0.0
         holder.level = pyo.Var(bounds=(first, first), initialize=first)
@@ -107,11 +109,12 @@ class Equilibrium:
         self._lambda = np.array([place.get(id(p.multiplier), -1) for p in pairs], dtype=int)
         self._owner = np.array([place.get(id(v), -1) for v in owners], dtype=int)
         self._limit = np.array(limits, dtype=float)
+        self._led = np.array([place[id(v)] for v in self._leader if id(v) in place], dtype=int)
         self._above = np.array([p.side == "upper" and not b for p, b in zip(pairs, bare, strict=True)], dtype=bool)
 
     @property
-    def is_large(self) -> bool:
-        """True if a homotopy should end early."""
+    def has_many(self) -> bool:
+        """True if a homotopy would cost too much."""
         return len(self._lambda) > _MANY
 
     def multipliers(self, x: Array) -> Array:
@@ -163,7 +166,8 @@ class Equilibrium:
         """Run the treatment to its end, from ``start``; ``until`` is a time of ``time.monotonic``."""
         if self.treatment is None or self.treatment.needs != "NLP":
             return self._found(self._run(self.program, solver, {}, None, until, tee), solver)
-        found = Found(Termination.FAILED, "not started", solver)
+        if self.has_many and start is None and (descended := self._descended(solver, until)) is not None:
+            return descended
         level, step = self.treatment.levels[0], 0
         while True:
             last = step >= len(self.treatment.levels) - 1
@@ -173,10 +177,6 @@ class Equilibrium:
             if found.x is None or found.termination is Termination.TIME_LIMIT:
                 return found
             start, blur = found.x, self._blur(found.x)
-            if self.is_large:
-                early = self.polished(found.x, solver, until=until)
-                if early is not None and early.kept <= _FEW:
-                    return early
             step += 1
             if last and (blur <= TOLERANCES.sharp or step >= len(self.treatment.levels) + _FURTHER):
                 return found
@@ -278,16 +278,19 @@ class Equilibrium:
         *,
         active: Array | None = None,
         signed: bool = False,
+        leading: bool = True,
         until: float = math.inf,
     ) -> Found | None:
         """The best point with the active set of x (or ``active``), zeros exact; None if there is none.
 
-        ``signed``: keep every λ, s ≥ 0, and with them the active set.
+        ``signed``: keep every λ, s ≥ 0, and with them the active set. ``leading``: False holds the leader where he is.
         """
-        active = self._consistent(self.multipliers(x) > self.slacks(x) if active is None else active, x)
+        active = self._consistent(self._active(x) if active is None else active, x)
         kept, turns = np.full(len(active), signed), np.zeros(len(active), dtype=int)
         for _ in range(_ROUNDS):
             lower, upper = self._piece(active, kept)
+            if not leading:
+                lower[self._led] = upper[self._led] = x[self._led]
             program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
             solution = self._run(program, solver, {}, None, until, False, "polish")
             if solution.x is None or not solution.termination.solved:
@@ -299,16 +302,60 @@ class Equilibrium:
             below = -TOLERANCES.noise * np.maximum(1.0, np.abs(self._limit))
             wrong = np.where(active, self.multipliers(x) < below, self.slacks(x) < below) & ~kept
             if not wrong.any():
-                return self._polished(x, solution, int(kept.sum()))
+                return self._polished(x, solution)
             turns += wrong
             active, kept = self._consistent(active ^ wrong, x), kept | (turns >= _TURNS)
         return None
 
-    def _polished(self, x: Array, solution: Solution, kept: int) -> Found:
+    def _descended(self, solver: str, until: float) -> Found | None:
+        """Implicit programming, for many pairs: the leader goes to the optimum of his smooth piece, followers settle
+        on a new equilibrium there (half the step while that is no better); near the end one polish does the rest.
+
+        None where a piece cannot be solved.
+        """
+        x = np.clip(np.asarray(self.program.problem.x0, dtype=float), *self.program.bounds)
+        best = self.polished(x, solver, active=np.zeros(len(self._lambda), dtype=bool), leading=False, until=until)
+        for _ in range(_ROUNDS):
+            if best is None or (better := self._moved(best, solver, until)) is None:
+                break
+            gain, best = best.cost - better.cost, better
+            if gain <= TOLERANCES.early * abs(best.cost):
+                break
+        if best is None or best.x is None:
+            return None
+        for signed in (False, True):
+            last = self.polished(best.x, solver, signed=signed, until=until)
+            if last is not None and last.cost <= best.cost:
+                return last
+        return best
+
+    def _moved(self, best: Found, solver: str, until: float) -> Found | None:
+        """A better equilibrium on the way to where the leader would go if the active set held everywhere."""
+        assert best.x is not None
+        active = self._consistent(self._active(best.x), best.x)
+        lower, upper = self._piece(active, np.zeros(len(active), dtype=bool))
+        start = np.clip(best.x, lower, upper)
+        program = self.program.variant(start, bounds=(lower, upper), row_bounds=self._freed())
+        goal = self._run(program, solver, {}, None, until, False, "piece")
+        if goal.x is None or not goal.termination.solved:
+            return None
+        for step in _STEPS:
+            x = best.x.copy()
+            x[self._led] += step * (goal.x[self._led] - x[self._led])
+            tried = self.polished(x, solver, active=active, leading=False, until=until)
+            if tried is not None and tried.cost < best.cost:
+                return tried
+        return None
+
+    def _active(self, x: Array) -> Array:
+        """Pairs whose λ is the larger of the two at x."""
+        return np.asarray(self.multipliers(x) > self.slacks(x))
+
+    def _polished(self, x: Array, solution: Solution) -> Found:
         """Rounding below a bound is put on it."""
         x = np.clip(x, *self.program.bounds)
         found = self._found(replace(solution, x=x), solution.solver)
-        found.polished, found.kept = True, kept
+        found.polished = True
         return found
 
     def _consistent(self, active: Array, x: Array) -> Array:

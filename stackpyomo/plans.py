@@ -155,7 +155,13 @@ def _leader_cost(game: Game) -> Any:
 def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Plan:
     """The leader and those who cooperate optimise over the equilibria of ``followers``."""
     names = {f.name for f in followers}
-    problem = Problem(_leader_cost(game), [(owner, c) for owner, c in _all_constraints(game) if owner not in names])
+    aggregates = {id(v) for v in _definitions(game)[1]}
+    serving = (game.leader, *(f for f in game.followers.values() if f.name not in names))
+    problem = Problem(
+        _leader_cost(game),
+        [(owner, c) for owner, c in _all_constraints(game) if owner not in names],
+        leader=[v for player in serving for v in player.variables if id(v) not in aggregates],
+    )
     return respond(game, followers, problem, options, sign=game.leader.sign)
 
 
