@@ -38,6 +38,8 @@ class Composed:
     variables: list[Any]
     certificate: str = "unknown"
     note: str = ""
+    stuck: bool = False
+    """True if its re-solve broke down, which says nothing of the plan: another solver may know."""
     best: list[float] = field(default_factory=list)
     best_cost: float = math.inf
     plan_cost: float = math.nan

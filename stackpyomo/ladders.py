@@ -184,6 +184,8 @@ class Ladder:
                 self.infeasible = found.termination is Termination.INFEASIBLE and "Unbounded" not in found.message
                 self.unbounded = found.termination is Termination.UNBOUNDED and made is self.kkt
                 self.bound = max(self.bound, found.bound if math.isfinite(found.bound) else -math.inf)
+            if self.infeasible and not exact.program.is_linear:
+                self._doubt()
             if found.x is None:
                 return
             for candidate in self._refined(exact, found):
@@ -191,6 +193,13 @@ class Ladder:
                     break
             if self.best is not None and _is_good(self.best):
                 return
+
+    def _doubt(self) -> None:
+        """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
+        if not any(not v.is_continuous() for v in self.game.leader.variables):
+            self._local(self._nlp, [Scholtes(), FischerBurmeister()])
+        if self.best is not None and _is_good(self.best):
+            self.infeasible, self.bound = False, -math.inf
 
     def _deadline(self) -> float:
         """Half of what is left, where local rungs follow; a default where no limit is given."""
@@ -236,9 +245,11 @@ class Ladder:
         """The NLP solver for polishes."""
         return self.solver if self.solver != "auto" and choose(self.solver).ipopt_options else "auto"
 
-    def _local(self, solver: str) -> None:
+    def _local(self, solver: str, treatments: Sequence[Treatment] = ()) -> None:
         """NLP treatments from the model's values, then from random points; a large game is content with one answer."""
-        treatments = [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
+        treatments = treatments or (
+            [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
+        )
         many = len(self.kkt.pairs) > _MANY
         random = np.random.default_rng(0)
         waiting: list[Candidate] = []
@@ -294,6 +305,8 @@ class Ladder:
             candidate.report = self.check(candidate)
             if _is_good(candidate):
                 self.best = candidate
+                if self.bound - candidate.cost > TOLERANCES.global_gap * max(1.0, abs(candidate.cost)):
+                    self.bound = -math.inf  # refuted: a bound that a verified answer undercuts is none
                 return True
             if self.best is None and candidate.report is not None:
                 self.best = candidate

@@ -203,6 +203,7 @@ def _fail(task: _Task, solution: Solution | None, trouble: str) -> None:
         task.problem.give_up(f"its problem cannot be written: {trouble}")
     elif task.first and solution is not None:
         task.problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
+        task.problem.stuck = solution.termination is Termination.FAILED
 
 
 _BOUNDED = 50
@@ -214,12 +215,15 @@ _GLOBAL_SECONDS = 5.0
 def _bound_globally(problems: Sequence[Composed], solver: str, tolerance: float, *, required: bool) -> None:
     """ "global" for those whose best response a global solver's bound meets; needed is a plan within its rows."""
     name = solver if "global" in choose(solver).classes else "scip"
-    searched = [p for p in problems if p.certificate == "multistart"]
+    searched = [p for p in problems if p.certificate == "multistart" or p.stuck]
+    for problem in searched:
+        if problem.stuck:
+            problem.offer(problem.target, problem.plan_cost)
     for number, problem in enumerate(searched):
         small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
         closed = small and _is_bounded(problem, name, tolerance)
         if closed:
-            problem.certificate = "global"
+            problem.certificate, problem.note = "global", ""
         elif required:
             problem.give_up("no global solver's bound meets its best response")
 

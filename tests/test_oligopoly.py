@@ -31,9 +31,6 @@ MACMPEC = {  # (γ, bound): minus the optimal value in MacMPEC's list, six digit
     (1.7, 20.0): 6.11671,
 }
 GAMES = [("mss", g, 150.0) for g in MSS] + [("gnash1", *key) for key in MACMPEC]
-REFUSED = pytest.mark.xfail(
-    strict=True, raises=InvalidGame, reason="counterexamples() sells less in all than the firm alone, and refuses it"
-)
 TREATMENTS = [sp.Scholtes(), sp.FischerBurmeister(), sp.Penalty()]
 
 
@@ -104,7 +101,6 @@ def test_published_figures_of_the_model_are_these() -> None:
     assert both == oligopoly.PUBLISHED
 
 
-@REFUSED
 @pytest.mark.parametrize(("variant", "gamma", "bound"), GAMES)
 def test_leader_earns_what_is_published(variant: str, gamma: float, bound: float, oracle: dict) -> None:
     plan = sp.stackelberg(oligopoly.build(gamma, bound, variant), solver="pounce")
@@ -122,7 +118,6 @@ def test_leader_earns_what_is_published(variant: str, gamma: float, bound: float
     assert report.epsilon <= 1e-6
 
 
-@REFUSED
 @pytest.mark.parametrize("solver", NLP)
 @pytest.mark.parametrize("treatment", TREATMENTS, ids=lambda t: t.name)
 @pytest.mark.parametrize(
@@ -138,15 +133,14 @@ def test_solvers_and_treatments_agree(
     assert plan.report.epsilon <= 1e-6
 
 
-@pytest.mark.skip(
-    reason="SCIP leaves a gap here, and its warnings fill the pipe that Pyomo reads it by: it waits for ever"
-)
-def test_scip_agrees(oracle: dict) -> None:
-    plan = sp.stackelberg(oligopoly.build(), solver="scip", time_limit=30.0)
+def test_scip_finds_it_but_proves_nothing(oracle: dict) -> None:
+    """It floods its error output here, which once stood still for ever; the automatic route falls back."""
+    plan = sp.stackelberg(oligopoly.build(), time_limit=4.0)
     assert plan.leader_objective == pytest.approx(leader_profit(oracle["mss", 1.0, 150.0], 1.0, 150.0, "mss"), abs=1e-6)
+    assert plan.quality in ("feasible", "optimal")
+    assert (plan.report.certificate == "convex").all()
 
 
-@REFUSED
 @pytest.mark.parametrize("variant", oligopoly.VARIANTS)
 def test_cournot_equilibrium_of_all_five(variant: str) -> None:
     gamma, bound = 1.1, 150.0
@@ -173,7 +167,6 @@ def test_bad_parameters_are_refused() -> None:
         oligopoly.build(bound=0.0)
 
 
-@REFUSED
 def test_demo_prints_the_published_profit(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         oligopoly.main()

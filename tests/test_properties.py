@@ -992,7 +992,6 @@ def test_a_toll_over_linear_followers(thresholds: list[int], demands: list[int],
 # --- found by the tests above, and not mended yet ------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="Pyomo's interface to SCIP moves a constant to the upper side of a range only")
 def test_a_range_with_a_constant_in_its_body() -> None:
     """−1 ≤ x + 3 ≤ 5 and an answer u = |x|: the leader wants |x| largest."""
     m = pyo.ConcreteModel()
@@ -1008,7 +1007,6 @@ def test_a_range_with_a_constant_in_its_body() -> None:
     assert plan.value("x") == pytest.approx(-4)
 
 
-@pytest.mark.xfail(strict=True, reason="a range written with equal ends and a constant is called impossible")
 def test_an_equality_written_as_a_range() -> None:
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(0, 1))
@@ -1020,7 +1018,6 @@ def test_an_equality_written_as_a_range() -> None:
     assert sp.stackelberg(sp.Game(m, followers=m.f)).leader_objective == pytest.approx(0.25)
 
 
-@pytest.mark.xfail(strict=True, raises=sp.NoPlan, reason="SCIP's word that a curved system is infeasible is believed")
 def test_a_game_that_scip_calls_impossible() -> None:
     """Two games side by side, one of them degenerate; u* = (1.5, −1, 2, 1.5, 1.25) by construction."""
     m = pyo.ConcreteModel()
@@ -1044,7 +1041,6 @@ def test_a_game_that_scip_calls_impossible() -> None:
     assert answer == pytest.approx([1.5, -1, 2, 1.5, 1.25], abs=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="more equalities than variables: POUNCE refuses, and verify says unknown")
 def test_a_doubled_equality_of_a_curved_follower() -> None:
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(-1, 1))
@@ -1059,7 +1055,6 @@ def test_a_doubled_equality_of_a_curved_follower() -> None:
     assert report.ok
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="numpy.bool_ is no bool")
 def test_a_row_of_the_leader_alone_with_data_from_numpy() -> None:
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(-1, 1), initialize=np.float64(0.5))
