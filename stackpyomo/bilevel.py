@@ -281,7 +281,7 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
     if ladder.infeasible or Termination.INFEASIBLE in kinds:
         clash = conflict(problem.constraints, "scip" if _has_integers(game) else "auto")
         proved = (
-            f"No plan exists (proved by {last.solver if last else 'scip'}): "
+            f"No plan exists (proved by {ladder.prover}): "
             if ladder.infeasible
             else "No plan was found (nothing is proved): "
         )

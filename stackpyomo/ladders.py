@@ -36,6 +36,8 @@ _SMALL = 150
 """Pairs up to which the global rung is tried by itself."""
 _MANY = 2000
 """Pairs from which on the first verified local answer is taken."""
+_DOUBT = 2.0
+"""Seconds of local search for an answer to a system that a global solver calls infeasible."""
 _STARTS = 5
 """Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
 _PATIENCE = 10.0
@@ -75,6 +77,8 @@ class Ladder:
     log: list[dict[str, Any]] = field(default_factory=list)
     bound: float = -math.inf
     """Proved: no plan costs less."""
+    prover: str = ""
+    """The solver behind bound and infeasibility."""
     infeasible: bool = False
     """Proved: there is no plan."""
     best: Candidate | None = None
@@ -182,6 +186,7 @@ class Ladder:
                 proves = False
             if proves and made is self._exact:
                 self.infeasible = found.termination is Termination.INFEASIBLE and "Unbounded" not in found.message
+                self.prover = found.solver
                 self.unbounded = found.termination is Termination.UNBOUNDED and made is self.kkt
                 self.bound = max(self.bound, found.bound if math.isfinite(found.bound) else -math.inf)
             if self.infeasible and not exact.program.is_linear:
@@ -197,7 +202,9 @@ class Ladder:
     def _doubt(self) -> None:
         """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
         if not any(not v.is_continuous() for v in self.game.leader.variables):
+            whole, self._until = self._until, min(self._until, time.monotonic() + _DOUBT)
             self._local(self._nlp, [Scholtes(), FischerBurmeister()])
+            self._until = whole
         if self.best is not None and _is_good(self.best):
             self.infeasible, self.bound = False, -math.inf
 
