@@ -87,7 +87,7 @@ def respond(
         ladder.climb()
     except BadRow as bad:
         raise InvalidGame(f"{_row_name(problem, bad)}: {bad.reason}") from None
-    if ladder.best is None or ladder.infeasible or ladder.unbounded:
+    if ladder.best is None or ladder.infeasible or ladder.unbounded or _is_hopeless(ladder):
         _explain(game, problem, ladder)
     plan = work.plan(ladder, objective, sign)
     plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in nonconvex.items()]
@@ -268,6 +268,13 @@ def value_of(game: Game, player: Any, values: Mapping[str, float]) -> float:
         return math.nan
     program = Program(player.objective.expr)
     return float(program.problem.objective(program.vector(values, game.names)))
+
+
+def _is_hopeless(ladder: Ladder) -> bool:
+    """True if the best answer is refuted, and some attempt found nothing that is feasible."""
+    report = None if ladder.best is None else ladder.best.report
+    refuted = report is not None and not report.ok and not report.regret.isna().any()
+    return refuted and any(found.termination is Termination.INFEASIBLE for found in ladder.stops)
 
 
 def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:

@@ -132,6 +132,7 @@ class Program:
         self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.path = folder / "program.nl"
         self._variants = itertools.count()
+        self.start: Array | None = None
         with self.path.open("w", newline="\n", encoding="utf-8") as stream:
             try:
                 info = _write_nl(self.model, stream)
@@ -227,6 +228,7 @@ class Program:
             lines = (f"{i} {value!r}" for i, value in enumerate(start.tolist()))
             text = _replaced(text, rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", [f"x{len(start)}", *lines])
         other = copy.copy(self)
+        other.start = self.start if start is None else start
         for segment, name, limits in (("b", "bounds", bounds), ("r", "row_bounds", row_bounds)):
             if limits is not None:
                 pattern = rf"^{segment}(?:[ \t][^\n]*)?\n(?:[0-4][^\n]*\n)*".encode()

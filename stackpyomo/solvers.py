@@ -155,7 +155,7 @@ def _run_cyipopt(
         settings["max_cpu_time"] = float(time_limit)
     for key, value in settings.items():
         nlp.add_option(key, value)
-    x, info = nlp.solve(np.clip(np.asarray(problem.x0 if start is None else start), lower, upper))
+    x, info = nlp.solve(np.clip(np.asarray(next(x for x in (start, program.start, problem.x0) if x is not None)), lower, upper))
     message = info["status_msg"]
     return Solution(
         _CYIPOPT_STATUS.get(info["status"], Termination.FAILED),

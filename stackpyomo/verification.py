@@ -215,9 +215,10 @@ _GLOBAL_SECONDS = 5.0
 def _bound_globally(problems: Sequence[Composed], solver: str, tolerance: float, *, required: bool) -> None:
     """ "global" for those whose best response a global solver's bound meets; needed is a plan within its rows."""
     name = solver if "global" in choose(solver).classes else "scip"
-    searched = [p for p in problems if p.certificate == "multistart" or p.stuck]
+    # Where the user named a solver that broke down, no other one is asked.
+    searched = [p for p in problems if p.certificate == "multistart" or (p.stuck and solver == "auto")]
     for problem in searched:
-        if problem.stuck:
+        if problem.stuck and solver == "auto":
             problem.offer(problem.target, problem.plan_cost)
     for number, problem in enumerate(searched):
         small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
