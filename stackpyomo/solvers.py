@@ -155,7 +155,8 @@ def _run_cyipopt(
         settings["max_cpu_time"] = float(time_limit)
     for key, value in settings.items():
         nlp.add_option(key, value)
-    x, info = nlp.solve(np.clip(np.asarray(next(x for x in (start, program.start, problem.x0) if x is not None)), lower, upper))
+    first = next(point for point in (start, program.start, problem.x0) if point is not None)
+    x, info = nlp.solve(np.clip(np.asarray(first), lower, upper))
     message = info["status_msg"]
     return Solution(
         _CYIPOPT_STATUS.get(info["status"], Termination.FAILED),
