@@ -54,10 +54,7 @@ def leader_optimal(
     whose constraints) when there is none.
     """
     _require_game(game, "leader_optimal")
-    require_whole("starts", starts)
-    require_positive("time_limit", time_limit, none=True)
-    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex)
-    choose(solver)
+    options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex)
     with undisturbed():
         require(game)
         followers = responding_followers(game, responding)
@@ -95,10 +92,7 @@ def nash(
     Raises what :func:`leader_optimal` raises, and :class:`InvalidGame` for a leader variable without a value.
     """
     _require_game(game, "nash")
-    require_whole("starts", starts)
-    require_positive("time_limit", time_limit, none=True)
-    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex)
-    choose(solver)
+    options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex)
     with undisturbed():
         require(game, leader_objective=False)
         followers = responding_followers(game, responding)
@@ -122,23 +116,29 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
     unknown = options.keys() - {"solver", "starts", "complementarity", "time_limit", "tee", "allow_nonconvex"}
     if unknown:
         raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")
-    chosen = Options(
-        options.get("solver", "auto"),
-        options.get("starts", 1),
-        named(options.get("complementarity", "auto")),
-        options.get("time_limit"),
-        options.get("tee", False),
-        options.get("allow_nonconvex", False),
-    )
-    require_whole("starts", chosen.starts)
-    require_positive("time_limit", chosen.time_limit, none=True)
-    choose(chosen.solver)
+    chosen = _options(**options)
     with undisturbed():
         require(game)
         game.require_fixed_as(plan.values)
         followers = responding_followers(game, plan.responding or True)
         problem = _held_problem(game, followers, plan.values, -_leader_cost(game))
         return respond(game, followers, problem, chosen, sign=-game.leader.sign)
+
+
+def _options(
+    solver: str = "auto",
+    starts: int = 1,
+    complementarity: Any = "auto",
+    time_limit: float | None = None,
+    tee: bool = False,
+    allow_nonconvex: bool = False,
+) -> Options:
+    """The arguments that all functions here share, checked once."""
+    require_whole("starts", starts)
+    require_positive("time_limit", time_limit, none=True)
+    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex)
+    choose(solver)
+    return options
 
 
 def _require_game(game: Any, function: str) -> None:
