@@ -1,8 +1,10 @@
 """Composition: each follower's problem as it is after the announcement, in fresh copies of its own variables.
 
-    min J_k(v, u0 = offset + Q_k (v − u_k*), aggregates moved by its share, others as planned)  s.t. its rows and bounds
+    min J_k(v, u0 = offset + K d + ½ R d², aggregates moved by its share, others as planned)  s.t. its rows and bounds
 
-Nothing here solves anything.
+with d = M (v − u_k*) what its deviation moves of the signals. An announcement that is projected on the leader's bounds
+falls into pieces on which every leader variable is at its lower bound, free, or at its upper bound: each is a problem
+of its own, and the best response is the best of theirs. Nothing here solves anything.
 """
 
 from __future__ import annotations
@@ -10,18 +12,25 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import pyomo.environ as pyo
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import variables_in
 from .convexity import Curvature, is_convex_feasible_set, is_convex_problem
 from .games import Follower, Game
 from .hessians import is_convex_on_box
-from .results import Announcement
+from .results import Announcement, Array
+from .signals import shares
+from .tolerances import TOLERANCES
 
 __all__ = ["Composed", "composed", "free_row"]
+
+_PIECES = 81
+"""Pieces up to which a projected strategy is split; beyond, one problem with absolute values."""
 
 
 @dataclass
@@ -45,6 +54,10 @@ class Composed:
     plan_cost: float = math.nan
     scale: float = 1.0
     """How fast the cost changes near the plan, at least 1: what a regret is small against."""
+    home: Composed | None = None
+    """Of a piece that the plan is not in: the piece it is in."""
+    empty: bool = False
+    """True if the piece is shown to hold no point."""
 
     def prove(self, certify: str) -> None:
         """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if this proof is asked for."""
@@ -103,7 +116,7 @@ def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Ite
         columns = range(column, column + len(own))
         column += len(own)
         if follower.name in wanted:
-            yield composer.compose(follower, own, columns)
+            yield from composer.compose(follower, own, columns)
 
 
 class _Composer:
@@ -123,8 +136,8 @@ class _Composer:
             remove_named_expressions=True,
         )
 
-    def compose(self, follower: Follower, own: Sequence[Any], columns: range) -> Composed:
-        """The follower's cost and rows as functions of its own actions alone."""
+    def compose(self, follower: Follower, own: Sequence[Any], columns: range) -> Iterator[Composed]:
+        """The follower's cost and rows as functions of its own actions alone: the piece of the plan first."""
         copies = [self.copies.own[j] for j in columns]
         target = [self.plan[id(v)] for v in own]
         changed: dict[int, Any] = {}
@@ -134,12 +147,28 @@ class _Composer:
             copy.set_value(value, skip_validation=True)
             changed[id(var)] = copy
         deviation = dict(zip(columns, (c - t for c, t in zip(copies, target, strict=True)), strict=True))
-        for mover, terms in self.moves.of(columns).items():
-            changed[mover] = self.plan[mover] + sum(rate * deviation[j] for j, rate in terms)
+        moved = self.moves.of(columns, deviation)
+        changed.update((mover, self.plan[mover] + step) for mover, step in moved.items())
+        home: Composed | None = None
+        for projected, limits in self._pieces({m: changed[m] for m in moved}):
+            piece = self._piece(follower, own, copies, target, {**changed, **projected}, limits)
+            piece.home = home
+            home = home or piece
+            yield piece
+
+    def _piece(
+        self,
+        follower: Follower,
+        own: Sequence[Any],
+        copies: list[Any],
+        target: list[float],
+        changed: dict[int, Any],
+        limits: Sequence[Any],
+    ) -> Composed:
         self.table.update(changed)
         assert follower.objective is not None
         cost = self.visitor.walk_expression(follower.objective.expr)
-        rows, constants = [], []
+        rows, constants = list(limits), []
         for constraint in follower.constraints:
             body, lower, upper = self.visitor.walk_expression(constraint.body), constraint.lb, constraint.ub
             if all(var.fixed for var in variables_in(body)):
@@ -150,6 +179,42 @@ class _Composer:
         names = [self.names[id(v)] for v in own]
         return Composed(follower, names, target, follower.sign * cost, rows, constants, copies)
 
+    def _pieces(self, moved: dict[int, Any]) -> Iterator[tuple[dict[int, Any], list[Any]]]:
+        """(what projected leader variables are, rows that say where this holds), the plan's piece first."""
+        ways = [self._ways(mover, expression) for mover, expression in moved.items()] if self.moves.saturate else []
+        ways = [found for found in ways if len(found) > 1]
+        if math.prod(map(len, ways)) > _PIECES:
+            yield {mover: _clipped(body, low, high) for (mover, _, body, low, high), *_ in ways}, []
+            return
+        for choice in product(*ways):
+            yield (
+                {mover: value for mover, value, *_ in choice},
+                [free_row(body, lower, upper) for _, _, body, lower, upper in choice],
+            )
+
+    def _ways(self, mover: int, expression: Any) -> list[tuple[int, Any, Any, float | None, float | None]]:
+        """(mover, its value, body, lower, upper) where it is free, at its lower, at its upper bound; the plan's first."""
+        var = self.moves.by_id[mover]
+        if mover not in self.moves.leaders or (var.lb is None and var.ub is None):
+            return []
+        low, high = ExpressionBoundsVisitor().walk_expression(expression)
+        room = TOLERANCES.feasibility
+        ways = [(mover, expression, expression, var.lb, var.ub)]
+        if var.lb is not None and (low is None or low < var.lb - room * max(1.0, abs(var.lb))):
+            ways.append((mover, var.lb, expression, None, var.lb))
+        if var.ub is not None and (high is None or high > var.ub + room * max(1.0, abs(var.ub))):
+            ways.append((mover, var.ub, expression, var.ub, None))
+        return ways
+
+
+def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:
+    """max(lower, min(upper, e)) by absolute values."""
+    if lower is not None and upper is not None:
+        return (lower + upper + abs(expression - lower) - abs(expression - upper)) / 2.0
+    if lower is not None:
+        return (expression + lower + abs(expression - lower)) / 2.0
+    return (expression + upper - abs(expression - upper)) / 2.0
+
 
 def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
     """A free-standing constraint lower ≤ body ≤ upper."""
@@ -159,23 +224,37 @@ def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
 
 
 class _Moves:
-    """What a deviation of one follower moves: aggregates by its share, leader variables by the announced gain."""
+    """What a deviation of one follower moves: aggregates by its share, leader variables as announced."""
 
     def __init__(self, game: Game, announced: Announcement) -> None:
         responses = game.responses()
         self._tables = [(responses.moves.tocsc(), [id(v) for v in responses.variables])]
+        self.saturate = announced.saturate
+        self.by_id = {id(v): v for v in game.variables_by_name.values()} if announced.saturate else {}
+        self.leaders = {id(game.variables_by_name[n]) for n in announced.leader}
+        self._bows: list[tuple[int, float, Array]] = []
         if announced.gain is not None:
-            by_name = game.variables_by_name
-            gain = announced.gain[:, game.positions(announced.signals)]
-            self._tables.append((gain, [id(by_name[n]) for n in announced.leader]))
+            moves = shares(game, announced.signals).moves
+            tools = [id(game.variables_by_name[n]) for n in announced.leader]
+            self._tables.append(((announced.gain @ moves).tocsc(), tools))
+            if announced.bend is not None:
+                bent = announced.bend.tocoo()
+                self._bows = list(zip((tools[r] for r in bent.row), bent.data, bent.col, strict=True))
+                self._shown = moves.tocsr()
 
-    def of(self, columns: range) -> dict[int, list[tuple[int, float]]]:
-        """id(Var) → [(action number, rate)] for the actions of one follower."""
-        found: dict[int, list[tuple[int, float]]] = {}
+    def of(self, columns: range, deviation: dict[int, Any]) -> dict[int, Any]:
+        """id(Var) → by how much the deviations {action number: deviation} of one follower move it."""
+        found: dict[int, Any] = {}
         for matrix, movers in self._tables:
             for column in columns:
                 entries = slice(matrix.indptr[column], matrix.indptr[column + 1])
                 for row, rate in zip(matrix.indices[entries], matrix.data[entries], strict=True):
                     if rate != 0.0:
-                        found.setdefault(movers[row], []).append((column, float(rate)))
+                        found[movers[row]] = found.get(movers[row], 0.0) + float(rate) * deviation[column]
+        for mover, weight, signal in self._bows:
+            row = self._shown[[signal]]
+            terms = zip(row.indices, row.data, strict=True)
+            seen = sum(float(rate) * deviation[column] for column, rate in terms if column in deviation)
+            if not isinstance(seen, int):
+                found[mover] = found.get(mover, 0.0) + float(weight) / 2.0 * seen**2
         return found

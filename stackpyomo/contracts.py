@@ -14,11 +14,13 @@ from scipy import sparse
 
 from .checks import variables_in
 from .errors import InvalidGame
+from .gains import System
 from .results import (
     SHOWN,
     Announcement,
     Array,
     Plan,
+    Signal,
     floats,
     json_number,
     json_numbers,
@@ -27,6 +29,7 @@ from .results import (
     real,
     shown,
 )
+from .signals import shares
 from .tolerances import TOLERANCES
 
 if TYPE_CHECKING:
@@ -34,78 +37,112 @@ if TYPE_CHECKING:
 
 __all__ = ["Incentive"]
 
+_LARGEST = 50_000_000
+"""Numbers a basis of the null space may have."""
+
 
 @dataclass(eq=False)
 class Incentive:
-    """The affine strategy u0 = offset + Q (u − target) that makes the plan every follower's best response.
+    """The strategy u0 = offset + K d (+ ½ R d²), d = signal − target, that makes the plan everybody's best response.
 
-    ``matrix`` is Q, (leader variables × signals), sparse. ``residual`` is the largest |a + Qᵀb| left over,
+    ``matrix`` is K, (leader variables × signals), sparse. ``residual`` is the largest |a + Qᵀb| left over,
     ``rank`` the number of independent conditions met, ``freedom`` the dimension of the set of all valid gains.
     """
 
     plan: Plan = field(repr=False)
     leader: list[str]
-    signals: list[str]
+    observed: list[Signal] = field(repr=False)
     matrix: sparse.csc_array = field(repr=False)
     offset: dict[str, float]
     targets: dict[str, float] = field(repr=False)
     residual: float
     rank: int
     freedom: int
+    actions_seen: list[str] = field(default_factory=list, repr=False)
+    """The followers' actions when it was designed."""
     weights: dict[str, float] = field(default_factory=dict, repr=False)
     multipliers: dict[str, float] = field(default_factory=dict)
-    gradients: sparse.csr_array | None = field(default=None, repr=False)
-    """b, (followers × leader): what the null space of the gain is orthogonal to. Not kept in JSON."""
-    owners: Array | None = field(default=None, repr=False)
-    """For each signal the number of the follower whose action it is."""
+    bend: sparse.csc_array | None = field(default=None, repr=False)
+    """R, (leader variables × signals): what each squared deviation of a signal adds, twice."""
+    saturate: bool = False
+    """True if the projection on the leader's bounds is announced."""
+    permitted: sparse.csr_array | None = field(default=None, repr=False)
+    """(leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere."""
+    doubtful: list[str] = field(default_factory=list, repr=False)
+    """Followers whose problem is not proved convex under every affine strategy: verify has to look at them."""
+    alone: list[str] = field(default_factory=list, repr=False)
+    """Followers none of whose actions is observed: the incentive leaves them alone."""
+    system: System | None = field(default=None, repr=False)
+    """The linear equations of the gain. Not kept in JSON."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
 
     @property
+    def signals(self) -> list[str]:
+        """Names of what is observed."""
+        return [signal.name for signal in self.observed]
+
+    @property
     def gain(self) -> pd.DataFrame:
-        """Q as a table, leader variable names × signal names (dense: made when asked for)."""
-        return pd.DataFrame(self.matrix.toarray(), index=self.leader, columns=self.signals)
+        """K as a table, leader variable names × signal names; NaN where the leader may not use the signal."""
+        table = self.matrix.toarray()
+        if self.permitted is not None:
+            table[self.permitted.toarray() == 0] = math.nan
+        return pd.DataFrame(table, index=self.leader, columns=self.signals)
 
     @property
     def norm(self) -> float:
-        """Frobenius norm ‖Q‖."""
+        """Frobenius norm ‖K‖."""
         return float(np.sqrt((self.matrix.data**2).sum()))
 
     @property
     def energy(self) -> float:
-        """Σ w_l Q_ls² with the weights the design was asked for (1 by default)."""
+        """Σ w_l K_ls² with the weights the design was asked for (1 by default)."""
         weight = np.array([self.weights.get(name, 1.0) for name in self.leader])
         entries = self.matrix.tocoo()
         return float((weight[entries.row] * entries.data**2).sum())
 
     @property
     def null_space(self) -> Array:
-        """Directions Z with bᵀZ = 0: Q + Σ t_j Z_j is valid for every t. Shape (freedom, leader, signals), orthonormal.
+        """Directions Z: K + Σ t_j Z_j is valid for every t. Shape (freedom, leader, signals), orthonormal.
 
-        Raises :class:`InvalidGame` for an incentive read from JSON.
+        Raises :class:`InvalidGame` for an incentive read from JSON, and where the basis would not fit in memory.
         """
-        if self.gradients is None or self.owners is None:
+        if self.system is None:
             raise InvalidGame("null_space: not kept in JSON; design the incentive anew from its plan.")
-        directions = []
-        for column, owner in enumerate(self.owners):
-            full, triangle = np.linalg.qr(self.gradients[[int(owner)]].toarray().T, mode="complete")
-            basis = full[:, 1:] if triangle[0, 0] else full
-            for vector in basis.T:
-                direction = np.zeros((len(self.leader), len(self.signals)))
-                direction[:, column] = vector
-                directions.append(direction)
-        shape = (len(directions), len(self.leader), len(self.signals))
-        return np.array(directions).reshape(shape)
+        shape = (self.freedom, len(self.leader), len(self.signals))
+        if math.prod(shape) > _LARGEST:
+            raise InvalidGame(f"null_space: {self.freedom} directions of {shape[1]} × {shape[2]} entries do not fit.")
+        found = np.zeros(shape)
+        place = 0
+        for columns, basis in self.system.null_space():
+            for direction in basis:
+                found[place, self.system.leader[columns], self.system.signal[columns]] = direction
+                place += 1
+        idle = np.ones(shape[1:], dtype=bool) if self.permitted is None else self.permitted.toarray() != 0
+        idle[self.system.leader, self.system.signal] = False  # what is left moves nobody at the plan
+        for row, column in np.argwhere(idle):
+            found[place, row, column] = 1.0
+            place += 1
+        return found
 
     @property
     def announcement(self) -> Announcement:
         """What :func:`stackpyomo.verify` plays."""
         return Announcement(
-            {**self.plan.values, **self.offset}, self.plan.leader_objective, self.leader, self.signals, self.matrix
+            {**self.plan.values, **self.offset},
+            self.plan.leader_objective,
+            self.leader,
+            self.observed,
+            self.matrix,
+            self.bend,
+            self.saturate,
         )
 
     def attached(self) -> Game:
         """The game the incentive was designed for; raises :class:`InvalidGame` if it was read without one."""
-        return self.plan.attached()
+        game = self.plan.attached()
+        game.positions(self.actions_seen)
+        return game
 
     @property
     def game(self) -> Game | None:
@@ -113,72 +150,82 @@ class Incentive:
         return self.plan.game
 
     def actions(self, signals: Any) -> dict[str, float]:
-        """The leader's answer to what it observes: offset + Q (signal − target); missing signals are on target.
+        """The leader's answer to what it observes: offset + K d (+ ½ R d²); missing signals are on target.
 
-        signals: a ComponentMap, (component, value) pairs, or a dict keyed by name. A population's action stands for
+        signals: a ComponentMap, (component, value) pairs, or a dict keyed by name. A population's own action stands for
         every member's: all of them deviate. Raises :class:`InvalidGame` for a stranger.
         """
+        game = self.attached()
         pairs = signals.items() if hasattr(signals, "items") else signals
         seen = {key if isinstance(key, str) else key.name: float(value) for key, value in pairs}
         unknown = seen.keys() - set(self.signals)
         if unknown:
             raise InvalidGame(f"{min(unknown)}: not a signal of this incentive ({listed(self.signals)}).")
         deviation = np.array([seen.get(s, self.targets[s]) - self.targets[s] for s in self.signals])
-        sizes = self._sizes()
+        sizes = self._sizes(game)
         if np.isinf(sizes[deviation != 0.0]).any():
             raise InvalidGame("actions(...): infinitely many followers cannot deviate at once; ask for a finite size.")
-        moved = self.matrix @ (deviation * np.where(deviation == 0.0, 1.0, sizes))
-        return {name: self.offset[name] + float(d) for name, d in zip(self.leader, moved, strict=True)}
+        sizes = np.where(deviation == 0.0, 1.0, sizes)
+        moved = self.matrix @ (deviation * sizes)
+        if self.bend is not None:
+            moved = moved + self.bend @ (deviation**2 * sizes) / 2.0
+        answer = {name: self.offset[name] + float(d) for name, d in zip(self.leader, moved, strict=True)}
+        return {name: self._projected(game, name, value) for name, value in answer.items()}
+
+    def _projected(self, game: Game, name: str, value: float) -> float:
+        var = game.variables_by_name[name]
+        if not self.saturate:
+            return value
+        return min(max(value, -math.inf if var.lb is None else var.lb), math.inf if var.ub is None else var.ub)
 
     def strategy(self) -> ComponentMap:
-        """The strategy as Pyomo expressions in the followers' Vars: leader Var → expression."""
-        game, sizes = self.attached(), self._sizes()
+        """The strategy as Pyomo expressions in the followers' Vars: leader Var → expression.
+
+        A projected strategy is not written out (its kinks are no business of a solver): the bounds are left to the user.
+        """
+        game = self.attached()
+        sizes = self._sizes(game)
         if np.isinf(sizes).any():
             raise InvalidGame("strategy(): a population of infinite size has no sum of actions; use a finite size.")
-        actions = self._observed()
-        rows = self.matrix.tocsr()
+        deviations = [_expression(game, s) - self.targets[s.name] for s in self.observed]
         expressions = ComponentMap()
         for index, name in enumerate(self.leader):
-            entries = slice(rows.indptr[index], rows.indptr[index + 1])
-            terms = (
-                gain * sizes[c] * (actions[c] - self.targets[self.signals[c]])
-                for c, gain in zip(rows.indices[entries], rows.data[entries], strict=True)
-            )
-            expressions[game.variables_by_name[name]] = sum(terms, self.offset[name])
+            answer = self.offset[name]
+            for matrix, power in ((self.matrix, 1), (self.bend, 2)):
+                if matrix is not None:
+                    row = matrix.tocsr()[[index]]
+                    terms = zip(row.indices, row.data, strict=True)
+                    answer += sum(gain / power * sizes[c] * deviations[c] ** power for c, gain in terms)
+            expressions[game.variables_by_name[name]] = answer
         return expressions
 
-    def _sizes(self) -> Array:
-        """For each signal how many followers its block stands for: together they move the leader that many times."""
-        game = self.attached()
-        sizes = np.empty(len(self.signals))
-        sizes[game.positions(self.signals)] = game.action_sizes
-        return sizes
-
-    def _observed(self) -> list[Any]:
-        """The Vars behind the signals."""
-        game = self.attached()
-        game.positions(self.signals)
-        return [game.variables_by_name[name] for name in self.signals]
+    def _sizes(self, game: Game) -> Array:
+        """For each signal how many followers show one: an own signal as many as its block stands for."""
+        size = dict(zip((game.names[id(v)] for v in game.actions), game.action_sizes, strict=True))
+        return np.array([size[s.name] if s.own else 1.0 for s in self.observed], dtype=float)
 
     @property
     def excursions(self) -> dict[str, tuple[float, float]]:
         """Leader variables the strategy takes beyond their bounds for some deviation of one follower within its box.
 
-        {name: (lowest, highest) announced}. The followers' own constraints are not considered, and the announced
-        strategy is played as it is, bounds notwithstanding.
+        {name: (lowest, highest) announced}, before a projection (saturate=True). The followers' own constraints are not
+        considered, so that this is an outer estimate.
         """
         game = self.attached()
-        owners = np.empty(len(self.signals), dtype=int)
-        owners[game.positions(self.signals)] = game.action_owners
-        limits = [(-math.inf if v.lb is None else v.lb, math.inf if v.ub is None else v.ub) for v in self._observed()]
-        room = np.array(limits).reshape(-1, 2) - np.array([self.targets[s] for s in self.signals])[:, np.newaxis]
+        moves = shares(game, self.observed).moves
+        reach = (self.matrix @ moves).tocsr()
+        actions = game.actions
+        at = [self.plan.values[game.names[id(v)]] for v in actions]
+        limits = [(-math.inf if v.lb is None else v.lb, math.inf if v.ub is None else v.ub) for v in actions]
+        room = np.array(limits).reshape(-1, 2) - np.array(at)[:, np.newaxis]
+        bows = self._bows(game, moves, room)
         found: dict[str, tuple[float, float]] = {}
-        rows = self.matrix.tocsr()
         for index, name in enumerate(self.leader):
-            entries = slice(rows.indptr[index], rows.indptr[index + 1])
-            reach = np.sort(rows.data[entries, np.newaxis] * room[rows.indices[entries]], axis=1)
+            entries = slice(reach.indptr[index], reach.indptr[index + 1])
+            span = np.sort(reach.data[entries, np.newaxis] * room[reach.indices[entries]], axis=1)
             moved = np.zeros((len(game.followers), 2))
-            np.add.at(moved, owners[rows.indices[entries]], reach)
+            np.add.at(moved, game.action_owners[reach.indices[entries]], span)
+            moved += bows[index] if bows is not None else 0.0
             low = float(self.offset[name] + moved[:, 0].min(initial=0.0))
             high = float(self.offset[name] + moved[:, 1].max(initial=0.0))
             var = game.variables_by_name[name]
@@ -186,6 +233,20 @@ class Incentive:
             above = var.ub is not None and high > var.ub + TOLERANCES.feasibility * max(1.0, abs(var.ub))
             if below or above:
                 found[name] = (low, high)
+        return found
+
+    def _bows(self, game: Game, moves: sparse.csr_array, room: Array) -> Array | None:
+        """(leader × followers × 2) least and largest that the quadratic term can add."""
+        if self.bend is None:
+            return None
+        far = np.abs(room).max(axis=1, initial=0.0)
+        widest = np.zeros((len(self.observed), len(game.followers)))
+        entries = moves.tocoo()
+        np.add.at(widest, (entries.row, game.action_owners[entries.col]), np.abs(entries.data) * far[entries.col])
+        found = np.zeros((len(self.leader), len(game.followers), 2))
+        bent = self.bend.tocoo()
+        for row, signal, weight in zip(bent.row, bent.col, bent.data, strict=True):
+            found[row, :, int(weight > 0.0)] += weight * widest[signal] ** 2 / 2.0 if weight else 0.0
         return found
 
     @property
@@ -202,15 +263,19 @@ class Incentive:
 
     def as_dict(self) -> dict[str, Any]:
         """The incentive as JSON-ready Python objects; the gain as (leader, signal, value) triplets."""
-        entries = self.matrix.tocoo()
         beyond = {} if self.plan.game is None else self.excursions
         return {
             "leader": self.leader,
             "signals": self.signals,
-            "gain": [
-                [self.leader[r], self.signals[c], float(v)]
-                for r, c, v in zip(entries.row, entries.col, entries.data, strict=True)
-            ],
+            "observed": {
+                s.name: {"own": s.own, "constant": json_number(s.constant), "terms": json_numbers(s.terms)}
+                for s in self.observed
+            },
+            "actions": self.actions_seen,
+            "gain": self._triplets(self.matrix),
+            "bend": None if self.bend is None else self._triplets(self.bend),
+            "saturate": self.saturate,
+            "permitted": None if self.permitted is None else self._triplets(self.permitted),
             "offset": json_numbers(self.offset),
             "targets": json_numbers(self.targets),
             "residual": json_number(self.residual),
@@ -220,6 +285,8 @@ class Incentive:
             "energy": json_number(self.energy),
             "weights": json_numbers(self.weights),
             "multipliers": json_numbers(self.multipliers),
+            "doubtful": self.doubtful,
+            "alone": self.alone,
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
             "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
         }
@@ -234,29 +301,38 @@ class Incentive:
         with readable("incentive"):
             data = json.loads(text)
             plan = Plan.from_json(json.dumps(data["plan"]), game)
-            row = {name: i for i, name in enumerate(data["leader"])}
-            column = {name: i for i, name in enumerate(data["signals"])}
-            entries = data["gain"]
-            matrix = sparse.csc_array(
-                (
-                    [float(v) for _, _, v in entries],
-                    ([row[r] for r, _, _ in entries], [column[c] for _, c, _ in entries]),
-                ),
-                shape=(len(row), len(column)),
+            observed = [
+                Signal(name, real(s["constant"]), floats(s["terms"]), bool(s["own"]))
+                for name, s in data["observed"].items()
+            ]
+            names = data["leader"], [s.name for s in observed]
+            bend, permitted = (
+                None if data[key] is None else _from_triplets(data[key], *names) for key in ("bend", "permitted")
             )
             return cls(
                 plan=plan,
                 leader=data["leader"],
-                signals=data["signals"],
-                matrix=matrix,
+                observed=observed,
+                matrix=_from_triplets(data["gain"], *names),
                 offset=floats(data["offset"]),
                 targets=floats(data["targets"]),
                 residual=real(data["residual"]),
                 rank=data["rank"],
                 freedom=data["freedom"],
+                actions_seen=data["actions"],
                 weights=floats(data["weights"]),
                 multipliers=floats(data["multipliers"]),
+                bend=bend,
+                saturate=data["saturate"],
+                permitted=permitted,
+                doubtful=data["doubtful"],
+                alone=data["alone"],
             )
+
+    def _triplets(self, matrix: sparse.sparray) -> list[list[Any]]:
+        entries = matrix.tocoo()
+        rows = zip(entries.row, entries.col, entries.data, strict=True)
+        return [[self.leader[r], self.signals[c], float(v)] for r, c, v in rows]
 
     def __str__(self) -> str:
         rows = self.matrix.tocsr()
@@ -286,3 +362,14 @@ class Incentive:
         if loose:
             lines.append(f"Beware: off the plan the leader's own constraints need not hold: {listed(loose)}.")
         return "\n".join(lines)
+
+
+def _from_triplets(entries: list[list[Any]], leader: list[str], signals: list[str]) -> sparse.csc_array:
+    row, column = ({name: i for i, name in enumerate(names)} for names in (leader, signals))
+    at = ([row[r] for r, _, _ in entries], [column[c] for _, c, _ in entries])
+    return sparse.csc_array(([float(v) for _, _, v in entries], at), shape=(len(leader), len(signals)))
+
+
+def _expression(game: Game, signal: Signal) -> Any:
+    """The signal in the model's Vars."""
+    return signal.constant + sum(w * game.variables_by_name[name] for name, w in signal.terms.items())

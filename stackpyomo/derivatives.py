@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,19 +100,66 @@ class FollowerRows:
             maps = (action, aggregate, instrument)
             self._selectors = [_selector(variables, places) for places in maps]
 
+    @property
+    def problem(self) -> Any:
+        """The evaluable rows."""
+        return self._program.problem
+
+    def point(self, values: Mapping[str, float]) -> Array:
+        """{variable name: value} in the order of the rows' Vars."""
+        names = self.game.names
+        return np.array([values[names[id(v)]] if id(v) in names else 0.0 for v in self._program.variables])
+
+    @cached_property
+    def column_owners(self) -> Array:
+        """For each Var of the rows the number of the follower whose action it is; −1: somebody else's."""
+        place = self._selectors[0].tocoo()
+        found = np.full(len(self._program.variables), -1)
+        found[place.row] = self.owners[place.col]
+        return found
+
+    @cached_property
+    def is_private(self) -> bool:
+        """True if no follower's rows hold another's action."""
+        rows, columns = (np.asarray(part) for part in self.problem.jacobian_structure())
+        held = self.column_owners[columns]
+        return bool(((held < 0) | (held == self._row_owners[self._program.rows[rows]])).all())
+
+    @property
+    def _row_owners(self) -> Array:
+        return np.concatenate([np.arange(len(self.followers)), self.constraint_owners])
+
+    def lagrangian(self, forces: Mapping[str, float]) -> sparse.csr_array:
+        """(followers × rows) weights of L_k = J_k + Σ force · body, J_k in minimise form."""
+        weights = np.zeros(self._count)
+        weights[: len(self.followers)] = [f.sign for f in self.followers]
+        for index, constraint in enumerate(self.constraints if forces else ()):
+            weights[len(self.followers) + index] = forces.get(constraint.name, 0.0)
+        rows = self._program.rows
+        entries = (weights[rows], (self._row_owners[rows], np.arange(len(rows))))
+        return sparse.csr_array(entries, shape=(len(self.followers), len(rows)))
+
+    @property
+    def instrument_columns(self) -> sparse.csr_array:
+        """(Vars of the rows × leader's variables) which Var is which."""
+        return self._selectors[2]
+
+    def responses_to(self, gain: sparse.sparray) -> sparse.csc_array:
+        """T = d(Vars of the rows)/d(actions), what one member moves: itself, aggregates, the leader by Q = K·M."""
+        action, aggregate, instrument = self._selectors
+        return sparse.csc_array(action + aggregate @ self.responses.moves + instrument @ gain)
+
     def at(self, values: Mapping[str, float]) -> Derivatives:
         """Evaluate at {variable name: value}: one Jacobian, whatever the number of followers."""
         program = self._program
         problem = program.problem
-        names = self.game.names
-        x = np.array([values[names[id(v)]] if id(v) in names else 0.0 for v in program.variables])
+        x = self.point(values)
         bodies = np.zeros(self._count)
         bodies[program.rows] = np.asarray(problem.constraints(x)) - program.row_bounds[1]
         jacobian = _scattered(program.jacobian(x), program.rows, self._count)
         by_action, by_aggregate, by_instrument = (jacobian @ s for s in self._selectors)
         split = len(self.followers)
-        row_owners = np.concatenate([np.arange(split), self.constraint_owners])
-        own = self._own(by_action.tocoo(), by_aggregate.tocoo(), row_owners)
+        own = self._own(by_action.tocoo(), by_aggregate.tocoo(), self._row_owners)
         signs = np.array([f.sign for f in self.followers], dtype=float)
         gradients = own[:split].tocoo()
         a = np.zeros(len(self.actions))

@@ -1,18 +1,20 @@
 """Incentives: the affine strategy that makes a plan every follower's best response.
 
 With a_k, b_k the derivatives of follower k's cost at the plan with respect to its own actions and to the leader's
-(THEORY: Zheng–Başar–Cruz 1984; arXiv 2207.10611), a strategy u0 = u0* + Σ Q_k (u_k − u_k*) leaves follower k without a
-first-order reason to deviate iff
+(THEORY: Zheng–Başar–Cruz 1984; arXiv 2207.10611), a strategy u0 = u0* + K (s − s*) in the signals s = C u leaves
+follower k without a first-order reason to deviate iff
 
-    a_k + G_kᵀλ_k + Q_kᵀ b_k = 0,   λ_k the multipliers of its own constraints in the COMPOSED problem.
+    a_k + G_kᵀλ_k + Q_kᵀ b_k = 0,   Q = K M,   λ_k the multipliers of its own constraints in the COMPOSED problem.
 
-λ_k is never the dual of the leader's problem. multipliers="zero" sets it to 0; "free" takes the λ_k of least gain.
+Observing every action and observing an average are two cases of the same linear system (:mod:`stackpyomo.gains`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,19 +22,43 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from .checks import require, require_positive
+from .choices import Limits, bounded, sparsest
 from .contracts import Incentive
+from .curvatures import FollowerHessians, is_jointly_convex
 from .derivatives import Derivatives, FollowerRows, stamp
-from .errors import InvalidGame, NoIncentive
+from .errors import InvalidGame
+from .gains import System, gain_system
 from .games import Game
-from .multipliers import least_slope
-from .offsets import choose_offsets
+from .multipliers import Balance, active_sides, balanced, given_multipliers, leaning
+from .offsets import Demand, choose_offsets
 from .programs import timed, undisturbed
+from .refusals import Attempt, refuse, refuse_curvature, refuse_undefined
 from .results import Array, Plan
+from .second_order import Bent, Curved, bent_followers, repaired
 from .selections import component_pairs, leader_variables, members
+from .signals import Observation, read_observation, shares
 from .solvers import choose
 from .tolerances import TOLERANCES
 
 __all__ = ["affine_incentive"]
+
+_LOOKED_AT = 3000
+"""Followers not proved convex whose second derivatives are looked at one by one; more where one evaluation gives all."""
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What the user asked for, beside the plan."""
+
+    observation: Observation
+    energy: Any
+    multipliers: Any
+    curvature: str
+    saturate: bool
+    gain_bounds: Any
+    prefer: str
+    quadratic: bool
+    solver: str
 
 
 def affine_incentive(
@@ -41,53 +67,272 @@ def affine_incentive(
     *,
     free: Any = (),
     energy: Any = None,
-    multipliers: str = "zero",
+    multipliers: Any = "zero",
+    curvature: str = "auto",
+    saturate: bool = False,
+    gain_bounds: Any = None,
+    prefer: str = "energy",
+    quadratic: bool = False,
+    payment: Any = None,
     solver: str = "auto",
 ) -> Incentive:
-    """Least-energy affine incentive at the plan: Q_k = −W⁻¹ b_k (a_k + G_kᵀλ_k)ᵀ / (b_kᵀ W⁻¹ b_k).
+    """The gain K of least energy Σ w K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed follower.
 
-    observe: "actions" (the leader sees every action). free: leader Vars whose on-path value may be chosen anew because
-    the leader's objective does not depend on them. energy: leader Var → weight W (1). multipliers: "zero" or "free".
-    Raises :class:`NoIncentive` naming every follower that cannot be induced, and :class:`InvalidGame`.
+    observe: "actions", a list of Vars or Expressions linear in follower actions, or leader variable → such a list.
+    free: leader Vars whose on-path value may be chosen anew because the leader's objective does not depend on them;
+    payment: an expression of theirs to make least among equals (None: their norm). energy: leader Var → weight w (1).
+    multipliers: "zero", "free", or follower constraint → λ. curvature: "auto" (use the freedom where the gain of least
+    energy leaves a follower a direction of negative curvature) or "none". gain_bounds: (low, high) or leader Var →
+    (low, high) for its entries. prefer: "energy" or "sparsest". quadratic: add ½ R (s − s*)² where no gain bends a
+    follower's cost up. saturate: announce the projection on the leader's bounds.
+
+    A leader variable that stands at a bound is moved only inward against what tempts a follower. Raises
+    :class:`NoIncentive` naming every follower that cannot be induced and why, :class:`InvalidGame` for bad arguments.
     """
     if not isinstance(plan, Plan):
         raise InvalidGame(
             f"affine_incentive({type(plan).__name__}): expected a Plan; make one with leader_optimal(game)."
         )
     game = plan.attached()
-    _check_arguments(observe, multipliers)
+    _one_of("curvature", curvature, ("auto", "none"))
+    _one_of("prefer", prefer, ("energy", "sparsest"))
+    if isinstance(multipliers, str):
+        _one_of("multipliers", multipliers, ("zero", "free"))
     choose(solver)
     with undisturbed():
-        return _designed(plan, game, free, energy, multipliers, solver)
+        require(game, leader_objective=False)
+        plan.attached()  # once more: the model may have gained a Var since the plan
+        game.require_fixed_as(plan.values)
+        wishes = _Wishes(
+            read_observation(game, observe),
+            energy,
+            multipliers,
+            curvature,
+            bool(saturate),
+            gain_bounds,
+            prefer,
+            bool(quadratic),
+            solver,
+        )
+        return _designed(plan, game, wishes, free, payment)
 
 
-def _designed(plan: Plan, game: Game, free: Any, energy: Any, multipliers: str, solver: str) -> Incentive:
-    require(game, leader_objective=False)
-    plan.attached()  # once more: the model may have gained a Var since the plan
-    game.require_fixed_as(plan.values)
+def _one_of(name: str, given: Any, known: Sequence[str]) -> None:
+    if not isinstance(given, str) or given not in known:
+        raise InvalidGame(f"{name}={given!r}: choose {' or '.join(repr(k) for k in known)}.")
+
+
+def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) -> Incentive:
     seconds: dict[str, float] = {}
     with timed(seconds, "derivatives"):
         kept = plan.rows
         rows = kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)
-        weights = _weights(rows, energy)
         chosen = leader_variables(game, free)
         values = dict(plan.values)
         here = rows.at(values)
+    design = _Design(rows, wishes)
     if chosen:
         with timed(seconds, "free"):
-            values.update(choose_offsets(rows, here, values, chosen, weights, multipliers, solver))
+            demand = design.demand(here, values)
+            values.update(choose_offsets(rows, here, values, chosen, demand, payment, wishes.solver))
             here = rows.at(values)
     with timed(seconds, "incentive"):
-        return _design(plan, rows, here, values, weights, multipliers, chosen, seconds)
+        refuse_undefined(rows, here)
+        found = design.solve(here, values)
+    with timed(seconds, "curvature"):
+        found = design.bent_up(found, values)
+    return _incentive(plan, design, found, values, chosen, seconds)
 
 
-def _check_arguments(observe: Any, multipliers: str) -> None:
-    if not (isinstance(observe, str) and observe == "actions"):
-        raise InvalidGame(
-            f"observe={observe!r}: only observe='actions' is known; use it, or wait for aggregate signals."
-        )
-    if multipliers not in ("zero", "free"):
-        raise InvalidGame(f"multipliers={multipliers!r}: choose 'zero' or 'free'.")
+@dataclass
+class _Found:
+    """A design on its way: what the gain balances, the equations, the gain's entries."""
+
+    here: Derivatives
+    balance: Balance
+    slope: Array
+    scale: Array
+    system: System
+    gain: Array
+    rank: int
+    limits: Limits
+    bend: sparse.csc_array | None = None
+    doubtful: Sequence[int] = ()
+    """Followers whose composed problem is not proved convex whatever the gain."""
+    unseen: bool = False
+    """True if not all of these were looked at."""
+
+
+class _Design:
+    """The gain of one plan: signals and equations, limits, choice, curvature."""
+
+    def __init__(self, rows: FollowerRows, wishes: _Wishes) -> None:
+        self.rows, self.wishes = rows, wishes
+        self.weights = _weights(rows, wishes.energy)
+        self.signals = wishes.observation.signals
+        self.shares = shares(rows.game, self.signals)
+        self.allowed = self._allowed()
+        seen = self.shares.sums
+        if self.allowed is not None:
+            used = np.asarray(self.allowed.sum(axis=0)).ravel() > 0
+            seen = sparse.csr_array(seen.multiply(used[:, np.newaxis]))
+        self.watched = np.zeros(len(rows.followers), dtype=bool)
+        self.watched[rows.owners[np.unique(seen.tocoo().col)]] = True
+
+    def _allowed(self) -> sparse.csr_array | None:
+        permitted = self.wishes.observation.permitted
+        if permitted is None:
+            return None
+        names = self.rows.game.names
+        pairs = [(i, s) for i, v in enumerate(self.rows.instruments) for s in sorted(permitted.get(names[id(v)], ()))]
+        at = tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)
+        return sparse.csr_array((np.ones(len(pairs)), at), shape=(len(self.rows.instruments), len(self.signals)))
+
+    def equations(self, leader: sparse.csr_array) -> System:
+        """The linear system of the gain for b (followers × leader variables)."""
+        watched = sparse.csr_array(leader.multiply(self.watched[:, np.newaxis]))
+        watched.eliminate_zeros()
+        return gain_system(watched, self.shares.moves, self.rows.owners, self.weights, self.allowed)
+
+    def demand(self, here: Derivatives, values: Mapping[str, float]) -> Demand:
+        """What :func:`choose_offsets` has to know of the gains."""
+        sides = active_sides(self.rows, here, values) if self.wishes.multipliers == "free" else []
+        shift = np.zeros(len(self.rows.actions))
+        if not isinstance(self.wishes.multipliers, str):
+            self.sides = active_sides(self.rows, here, values)
+            shift = given_multipliers(self.rows, here, self.sides, self.wishes.multipliers).slope - here.own
+        return Demand(self.equations(here.leader), self.shares.moves, self.watched, sides, shift)
+
+    def solve(self, here: Derivatives, values: Mapping[str, float]) -> _Found:
+        """The gain that balances every watched follower; raises :class:`NoIncentive` if there is none."""
+        scale = self.rows.scales(values)
+        self.sides = active_sides(self.rows, here, values)
+        balance = self._balance(here, scale)
+        noise = TOLERANCES.noise * scale[self.rows.owners]
+        tempted = self.watched[self.rows.owners] & (np.abs(balance.slope) > noise)
+        slope = np.where(tempted, balance.slope, 0.0)
+        grip = np.sqrt(np.asarray(balance.leader.power(2).sum(axis=1)).ravel())
+        gripped = sparse.csr_array(balance.leader.multiply((grip > TOLERANCES.gradient * scale)[:, np.newaxis]))
+        gripped.eliminate_zeros()
+        system = self.equations(gripped)
+        gain, rank = system.least_energy(slope)
+        limits, at_bounds = self._limits(system, slope, values)
+        unlimited = slope + system.matrix @ gain
+        gain = self._within(system, slope, gain, limits)
+        attempt = Attempt(
+            self.rows, balance.leader, self.shares.moves, self.shares.sums, system, slope, scale,
+            slope + system.matrix @ gain, unlimited, at_bounds, self.wishes.multipliers == "free",
+        )  # fmt: skip
+        refuse(attempt)
+        if self.wishes.prefer == "sparsest":
+            gain = sparsest(system, slope, gain, limits, self.wishes.solver)
+        return _Found(here, balance, slope, scale, system, gain, rank, limits)
+
+    def _balance(self, here: Derivatives, scale: Array) -> Balance:
+        chosen = self.wishes.multipliers
+        if isinstance(chosen, str) and chosen == "zero":
+            return leaning(here, (), np.zeros(0))
+        if isinstance(chosen, str):
+            return balanced(here, self.sides, self.rows.owners, self.equations, scale, self.wishes.solver)
+        return given_multipliers(self.rows, here, self.sides, chosen)
+
+    def _within(self, system: System, slope: Array, gain: Array, limits: Limits) -> Array:
+        """The gain of least energy within the limits; an equation by itself only loses the entries that break them."""
+        broken = ~limits.are_met(gain)
+        if not broken.any():
+            return gain
+        by_row, by_column = system.labels
+        alone = np.isin(by_column, by_row[system.single()])
+        at_zero = np.where(gain > 0.0, limits.upper, limits.lower) == 0.0
+        lost = broken & alone & at_zero
+        if lost.any():
+            gain, _ = system.without(lost).least_energy(slope)
+        return bounded(system, slope, gain, limits, self.wishes.solver)
+
+    def _limits(self, system: System, slope: Array, values: Mapping[str, float]) -> tuple[Limits, dict[int, str]]:
+        """Bounds of the gain's entries, and the leader variables that stand at a bound."""
+        lower, upper = _gain_bounds(self.rows, self.wishes.gain_bounds)
+        low, high = lower[system.leader].copy(), upper[system.leader].copy()
+        stands = {i: side for i, v in enumerate(self.rows.instruments) if (side := _bound(v, values[self._name(v)]))}
+        at_bounds = {i: f"{self._name(self.rows.instruments[i])} stands at its {side}" for i, side in stands.items()}
+        if stands:
+            rising, falling = self._temptations(system, slope)
+            kind = np.array([stands.get(int(tool), "") for tool in system.leader], dtype=object)
+            floor, ceiling = (kind == "lower bound") | (kind == "bounds"), (kind == "upper bound") | (kind == "bounds")
+            no_drop = (floor & rising) | (ceiling & falling)  # K ≥ 0: what tempts must not push beyond the bound
+            no_rise = (floor & falling) | (ceiling & rising)
+            low, high = np.where(no_drop, np.maximum(low, 0.0), low), np.where(no_rise, np.minimum(high, 0.0), high)
+        return Limits(low, high), at_bounds
+
+    def _name(self, var: VarData) -> str:
+        return self.rows.game.names[id(var)]
+
+    def _temptations(self, system: System, slope: Array) -> tuple[Array, Array]:
+        """For each entry: does its signal rise, does it fall, when somebody does what tempts him?"""
+        entries = system.matrix.tocoo()
+        moved = np.asarray(self.shares.moves[system.signal[entries.col], entries.row]).ravel()
+        way = -np.sign(slope[entries.row]) * np.sign(moved)
+        rising, falling = np.zeros(len(system.leader), dtype=bool), np.zeros(len(system.leader), dtype=bool)
+        np.logical_or.at(rising, entries.col, way > 0.0)
+        np.logical_or.at(falling, entries.col, way < 0.0)
+        return rising, falling
+
+    # --- second order -------------------------------------------------------------------------------------------------
+
+    def bent_up(self, found: _Found, values: Mapping[str, float]) -> _Found:
+        """Use the freedom where the gain leaves a direction of negative curvature; raise where that cannot be."""
+        watched = np.flatnonzero(self.watched)
+        found.doubtful = [int(k) for k in watched if not is_jointly_convex(self.rows, int(k))]
+        if self.wishes.curvature == "none" or not found.doubtful:
+            return found
+        hessians = FollowerHessians(self.rows, values, found.balance.forces)
+        if not hessians.separately(found.doubtful):
+            found.unseen = len(found.doubtful) > _LOOKED_AT
+        looked_at = found.doubtful[:_LOOKED_AT] if found.unseen else found.doubtful
+        curved = Curved(self.rows, hessians, found.system, self.shares.moves, self.sides, found.balance.held)
+        bent = bent_followers(curved, looked_at, found.gain)
+        if not bent:
+            return found
+        gain, failed = repaired(curved, found.gain, bent)
+        if not found.limits.are_met(gain).all():
+            gain = found.gain
+            failed = {b.follower: "curvature: no gain was found that bends its cost up within the bounds" for b in bent}
+        found.gain = gain
+        if failed and self.wishes.quadratic:
+            failed = self._bowed(found, curved, failed, looked_at)
+        refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent})
+        return found
+
+    def _bowed(
+        self, found: _Found, curved: Curved, failed: Mapping[int, str], looked_at: Sequence[int]
+    ) -> dict[int, str]:
+        """Add ½ R d² with R = ρ b/‖b‖² on the signals of each follower that no gain bends up; who is left."""
+        shape = (len(self.rows.instruments), len(self.signals))
+        bend = sparse.lil_array(shape)
+        left = dict[int, str]()
+        for follower in failed:
+            start, stop = np.searchsorted(self.rows.owners, [follower, follower + 1])
+            shown = np.unique(self.shares.moves[:, start:stop].tocoo().row)
+            b = found.balance.leader[[follower]].toarray()[0]
+            radius = curved.bow(follower, found.gain, self.shares.moves[shown].tocsr()[:, start:stop].toarray())
+            if math.isinf(radius) or not b.any():
+                left[follower] = failed[follower] + ", and no quadratic term in what the leader sees helps"
+                continue
+            for signal in shown:
+                for tool in np.flatnonzero(b):
+                    if self.allowed is None or self.allowed[tool, signal]:
+                        bend[tool, signal] = radius * b[tool] / float(b @ b)
+        found.bend = sparse.csc_array(bend)
+        bent = bent_followers(curved, looked_at, found.gain, bow=(found.bend, found.balance.leader))
+        left.update({b.follower: "curvature: even a quadratic term leaves its cost bent down" for b in bent})
+        return left
+
+
+def _bound(var: VarData, level: float) -> str:
+    """Which bound the leader's variable stands at."""
+    low = var.lb is not None and level - var.lb <= TOLERANCES.active * max(1.0, abs(var.lb))
+    high = var.ub is not None and var.ub - level <= TOLERANCES.active * max(1.0, abs(var.ub))
+    return "bounds" if low and high else "lower bound" if low else "upper bound" if high else ""
 
 
 def _weights(rows: FollowerRows, energy: Any) -> Array:
@@ -95,131 +340,81 @@ def _weights(rows: FollowerRows, energy: Any) -> Array:
     weights = np.ones(len(rows.instruments))
     if energy is None:
         return weights
-    place = {id(v): i for i, v in enumerate(rows.instruments)}
     pairs = component_pairs(energy, "energy", "weight")
     for key, weight in pairs:
         require_positive(f"energy: the weight of {key}", weight)
-    wanted = [(var, weight) for key, weight in pairs for var in members(rows.game, key)]
-    leader_variables(rows.game, [var for var, _ in wanted])
-    for var, weight in wanted:
-        if id(var) in place:
-            weights[place[id(var)]] = weight
+    for place, weight in _by_instrument(rows, pairs):
+        weights[place] = weight
     return weights
 
 
-def _design(
+def _by_instrument(rows: FollowerRows, pairs: Sequence[tuple[Any, Any]]) -> list[tuple[int, Any]]:
+    """(number of the leader's variable, value) for each Var that the pairs name."""
+    place = {id(v): i for i, v in enumerate(rows.instruments)}
+    wanted = [(var, value) for key, value in pairs for var in members(rows.game, key)]
+    leader_variables(rows.game, [var for var, _ in wanted])
+    return [(place[id(var)], value) for var, value in wanted if id(var) in place]
+
+
+def _gain_bounds(rows: FollowerRows, bounds: Any) -> tuple[Array, Array]:
+    """(lower, upper) per leader variable from one pair of numbers or a component mapping of pairs."""
+    lower, upper = np.full(len(rows.instruments), -np.inf), np.full(len(rows.instruments), np.inf)
+    if bounds is None:
+        return lower, upper
+    if isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(_is_limit(b) for b in bounds):
+        pairs: list[tuple[int, Any]] = [(i, bounds) for i in range(len(lower))]
+    else:
+        pairs = _by_instrument(rows, component_pairs(bounds, "gain_bounds", "(low, high)"))
+    for place, pair in pairs:
+        good = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(_is_limit(b) for b in pair)
+        low, high = (
+            -np.inf if not good or pair[0] is None else pair[0],
+            np.inf if not good or pair[1] is None else pair[1],
+        )
+        if not good or not low <= high:
+            raise InvalidGame(
+                f"gain_bounds={pair!r}: expected (low, high) with low ≤ high; None where there is no limit."
+            )
+        lower[place], upper[place] = low, high
+    return lower, upper
+
+
+def _is_limit(bound: Any) -> bool:
+    return bound is None or (isinstance(bound, (int, float)) and not isinstance(bound, bool) and not math.isnan(bound))
+
+
+def _incentive(
     plan: Plan,
-    rows: FollowerRows,
-    here: Derivatives,
+    design: _Design,
+    found: _Found,
     values: Mapping[str, float],
-    weights: Array,
-    multipliers: str,
     chosen: Sequence[VarData],
     seconds: dict[str, float],
 ) -> Incentive:
-    game, owners = rows.game, rows.owners
-    slope, held = here.own.copy(), dict[str, float]()
-    if multipliers == "free":
-        slope, held = least_slope(rows, here, values)
-    power = here.leader.power(2) @ (1.0 / weights)
-    scale = rows.scales(values)
-    _refuse_undefined(rows, here)
-    grip = np.sqrt(np.asarray(here.leader.power(2).sum(axis=1)).ravel())
-    induced = grip > TOLERANCES.gradient * scale
-    _refuse(rows, slope, grip, induced, scale, multipliers)
-    moved = np.where(induced[owners] & (np.abs(slope) > TOLERANCES.noise * scale[owners]), slope, 0.0)
-    matrix = _gains(here.leader, moved, owners, power, induced, weights)
-    left = np.abs(slope + _effect(matrix, here.leader, owners))
-    names = game.names
+    rows, system = design.rows, found.system
+    names = rows.game.names
     leader = [names[id(v)] for v in rows.instruments]
     offset = {name: values[name] for name in leader}
     offset.update({names[id(v)]: values[names[id(v)]] for v in chosen})
-    signals = [names[id(v)] for v in rows.actions]
-    counts = np.bincount(owners, minlength=len(rows.followers))
+    left = np.abs(found.slope + system.matrix @ found.gain)
     return Incentive(
         plan=plan,
         leader=leader,
-        signals=signals,
-        matrix=matrix,
+        observed=design.signals,
+        matrix=system.as_matrix(found.gain),
         offset=offset,
-        targets={name: values[name] for name in signals},
+        targets={s.name: s.value(values) for s in design.signals},
+        actions_seen=[names[id(v)] for v in rows.actions],
         residual=float(left.max(initial=0.0)),
-        rank=int(counts[induced].sum()),
-        freedom=int(((len(leader) - induced) * counts).sum()),
-        weights={n: float(w) for n, w in zip(leader, weights, strict=True) if w != 1.0},
-        multipliers=held,
-        gradients=sparse.csr_array(here.leader.multiply(induced[:, np.newaxis])),
-        owners=owners,
+        rank=found.rank,
+        freedom=system.permitted - found.rank,
+        weights={n: float(w) for n, w in zip(leader, design.weights, strict=True) if w != 1.0},
+        multipliers=found.balance.held,
+        bend=found.bend,
+        saturate=design.wishes.saturate,
+        permitted=design.allowed,
+        system=system,
+        doubtful=[rows.followers[k].name for k in found.doubtful],
+        alone=[f.name for f, seen in zip(rows.followers, design.watched, strict=True) if not seen],
         seconds=seconds,
     )
-
-
-def _refuse_undefined(rows: FollowerRows, here: Derivatives) -> None:
-    """Raise :class:`NoIncentive` naming followers whose cost has no derivative at the plan."""
-    bad = set(rows.owners[~np.isfinite(here.own)].tolist())
-    entries = here.leader.tocoo()
-    bad |= set(entries.row[~np.isfinite(entries.data)].tolist())
-    bad |= set(np.flatnonzero(~np.isfinite(here.objectives)).tolist())
-    if bad:
-        names = [rows.followers[k].name for k in sorted(bad)]
-        reason = "its objective has no finite value or derivative at the plan"
-        raise NoIncentive(
-            f"No affine incentive: {names[0]}: {reason}. Choose a plan inside the domain of its functions.",
-            reasons=dict.fromkeys(names, reason),
-            residuals=dict.fromkeys(names, math.inf),
-        )
-
-
-def _refuse(
-    rows: FollowerRows,
-    slope: Array,
-    grip: Array,
-    induced: Array,
-    scale: Array,
-    multipliers: str,
-) -> None:
-    """Raise :class:`NoIncentive` naming followers the leader has no grip on (b = 0) and who would deviate (a ≠ 0)."""
-    tempted = np.zeros(len(induced))
-    np.maximum.at(tempted, rows.owners, np.abs(slope))
-    lost = np.flatnonzero(~induced & (tempted > TOLERANCES.residual * scale))
-    if not len(lost):
-        return
-    reasons, residuals = {}, {}
-    for follower in lost:
-        name = rows.followers[follower].name
-        residuals[name] = float(tempted[follower])
-        reasons[name] = (
-            "zero gradient: at the plan its objective does not change with any leader variable "
-            f"(‖∇_{{u0}} J‖ = {grip[follower]:.1e}), yet its own gradient is {tempted[follower]:.6g}"
-        )
-    first = rows.followers[lost[0]].name
-    more = f" (and {len(lost) - 1} more followers)" if len(lost) > 1 else ""
-    hint = "" if multipliers == "free" else ", or pass multipliers='free' if one of its own constraints holds it there"
-    raise NoIncentive(
-        f"No affine incentive: {first}: {reasons[first]}{more}. Let its objective depend on a leader variable there "
-        f"(a price, a toll){hint}.",
-        reasons=reasons,
-        residuals=residuals,
-    )
-
-
-def _gains(
-    leader: sparse.csr_array,
-    slope: Array,
-    owners: Array,
-    power: Array,
-    induced: Array,
-    weights: Array,
-) -> sparse.csc_array:
-    """Q, (leader × actions): column j of follower k is −W⁻¹ b_k slope_j / (b_kᵀ W⁻¹ b_k)."""
-    inverse = np.where(induced, 1.0 / np.where(induced, power, 1.0), 0.0)
-    directions = leader.multiply(inverse[:, np.newaxis]).multiply(1.0 / weights[np.newaxis, :])
-    matrix = sparse.csr_array(directions)[owners].multiply(-slope[:, np.newaxis])
-    matrix = sparse.csc_array(sparse.csr_array(matrix).T)
-    matrix.eliminate_zeros()
-    return matrix
-
-
-def _effect(matrix: sparse.csc_array, leader: sparse.csr_array, owners: Array) -> Array:
-    """Qᵀb for every action: how the leader's answer to it changes its owner's cost."""
-    return np.asarray(leader[owners].multiply(matrix.T.tocsr()).sum(axis=1)).ravel()

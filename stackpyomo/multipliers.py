@@ -1,90 +1,103 @@
-"""Multipliers of the followers' own constraints in the composed problem.
+"""Multipliers of the followers' own constraints in the composed problem, never the duals of the leader's.
 
-A constraint that is active at the plan may hold a follower there by itself: the incentive then has to balance only
+A constraint g ≤ 0 that is active at the plan may hold a follower there by itself. With λ ≥ 0 on inequalities and of any
+sign on equalities, the incentive has to balance only
 
-    min_{λ} ‖a_k + G_kᵀ λ‖,   λ ≥ 0 on inequalities, free on equalities,
+    a_k + G_kᵀ λ + Q_kᵀ (b_k + G_0kᵀ λ) = 0        G_k = ∂g/∂u_k, G_0k = ∂g/∂u_0
 
-the distance of −a_k to the normal cone of its own constraints. Constraints that also hold leader variables keep λ = 0,
-which is always allowed.
+"zero" takes λ = 0; "free" the λ that leaves the gain of least energy (least squares with signs; for constraints that hold
+leader variables the product of gain and multiplier makes it a small nonlinear program, in which leaning on them costs
+(λ/scale)², because without that there may be no least gain); or λ is given by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyomo.environ as pyo
+from scipy import linalg, sparse
+from scipy.sparse import csgraph
 
 from .derivatives import Derivatives, FollowerRows
-from .programs import least_nonnegative
+from .errors import InvalidGame
+from .gains import System
+from .programs import BadRow, Program, least_nonnegative
 from .results import Array
+from .selections import component_pairs
+from .solvers import solve
 from .tolerances import TOLERANCES
 
-__all__ = ["ActiveSet", "active_sets", "least_slope"]
+__all__ = ["ActiveSide", "Balance", "active_sides", "balanced", "given_multipliers"]
+
+_TIGHT = 1e4
+"""How much more than energy an equation that no gain can balance weighs in the first search for the active set."""
+_LEANED = 10.0
+"""Multipliers of constraints with leader variables, in units of the follower's scale, a start is taken from."""
+
+
+@dataclass(frozen=True)
+class ActiveSide:
+    """One active side of a follower's constraint or bound; the derivatives point out of what it allows."""
+
+    follower: int
+    name: str
+    sign: float
+    """+1: its upper side, or an equality; −1: its lower side."""
+    equality: bool
+    columns: Array
+    """Numbers of the follower's actions it holds."""
+    normal: Array
+    """∂g/∂u_k over ``columns``."""
+    tools: Array
+    """Numbers of the leader's variables it holds."""
+    grip: Array
+    """∂g/∂u_0 over ``tools``."""
 
 
 @dataclass
-class ActiveSet:
-    """One follower's active constraints: ``normals`` point out of the feasible set, (active × own actions)."""
+class Balance:
+    """What the gain has to balance once the followers' multipliers are chosen."""
 
-    columns: Array
-    """Numbers of the follower's actions."""
-    names: list[str] = field(default_factory=list)
-    normals: list[Array] = field(default_factory=list)
-    equalities: list[bool] = field(default_factory=list)
-
-    def add(self, name: str, normal: Array, equality: bool) -> None:
-        """Note one active side of a constraint or bound."""
-        self.names.append(name)
-        self.normals.append(normal)
-        self.equalities.append(equality)
+    slope: Array
+    """(actions) a + Gᵀλ."""
+    leader: sparse.csr_array
+    """(followers × leader variables) b + G_0ᵀλ."""
+    held: dict[str, float] = field(default_factory=dict)
+    """Constraint or bound → multiplier ≠ 0."""
+    forces: dict[str, float] = field(default_factory=dict)
+    """The same with the sign of the side that is active: what multiplies the body in L = J + Σ force · body."""
 
 
-def least_slope(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]) -> tuple[Array, dict[str, float]]:
-    """(what is left of a for the incentive to balance, {constraint or bound: multiplier ≠ 0})."""
-    slope, held = here.own.copy(), {}
-    for active in active_sets(rows, here, values):
-        matrix = np.column_stack(active.normals)
-        both = np.flatnonzero(active.equalities)  # an equality pushes either way: λ = λ⁺ − λ⁻
-        parts = least_nonnegative(np.hstack([matrix, -matrix[:, both]]), -here.own[active.columns])
-        found = parts[: len(active.names)]
-        found[both] -= parts[len(active.names) :]
-        slope[active.columns] = here.own[active.columns] + matrix @ found
-        held.update({n: float(v) for n, v in zip(active.names, found, strict=True) if abs(v) > TOLERANCES.gradient})
-    return slope, held
-
-
-def active_sets(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]) -> list[ActiveSet]:
-    """The active constraints and bounds of every follower that has any, leader variables not among them."""
-    counts = np.bincount(rows.owners, minlength=len(rows.followers))
-    stops = np.cumsum(counts)
-    sets = [ActiveSet(np.arange(stop - n, stop)) for stop, n in zip(stops, counts, strict=True)]
-    for follower, name, normal, equality in _active(rows, here, values, sets):
-        sets[follower].add(name, normal, equality)
-    return [active for active in sets if active.names]
-
-
-def _active(
-    rows: FollowerRows, here: Derivatives, values: Mapping[str, float], sets: list[ActiveSet]
-) -> Iterator[tuple[int, str, Array, bool]]:
+def active_sides(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]) -> list[ActiveSide]:
+    """Every active side of the followers' constraints and bounds."""
+    found = []
+    nothing = np.zeros(0)
     for index, constraint in enumerate(rows.constraints):
-        if here.leader_rows.indptr[index] != here.leader_rows.indptr[index + 1]:
-            continue
-        follower = int(rows.constraint_owners[index])
-        own = sets[follower].columns
-        if not len(own):
-            continue
-        entries = slice(here.own_rows.indptr[index], here.own_rows.indptr[index + 1])
-        normal = np.zeros(len(own))
-        normal[here.own_rows.indices[entries] - own[0]] = here.own_rows.data[entries]
-        for side, equality in _sides(here.bodies[index], constraint.lb, constraint.ub):
-            yield follower, constraint.name, side * normal, equality
+        sides = list(_sides(here.bodies[index], constraint.lb, constraint.ub))
+        if sides:
+            own, tools = _entries(here.own_rows, index), _entries(here.leader_rows, index)
+            follower = int(rows.constraint_owners[index])
+            found += [
+                ActiveSide(follower, constraint.name, side, equality, own[0], side * own[1], tools[0], side * tools[1])
+                for side, equality in sides
+                if len(own[0]) or len(tools[0])
+            ]
     for column, var in enumerate(rows.actions):
         name = rows.game.names[id(var)]
         for side, equality in _sides(values[name], var.lb, var.ub):
+            own_column, one = np.array([column]), np.array([float(side)])
             follower = int(rows.owners[column])
-            own = sets[follower].columns
-            yield follower, name, side * (own == column).astype(float), equality
+            found.append(ActiveSide(follower, name, side, equality, own_column, one, nothing.astype(int), nothing))
+    return found
+
+
+def _entries(matrix: sparse.csr_array, row: int) -> tuple[Array, Array]:
+    part = slice(matrix.indptr[row], matrix.indptr[row + 1])
+    return matrix.indices[part], matrix.data[part]
 
 
 def _sides(level: float, lower: float | None, upper: float | None) -> Iterator[tuple[float, bool]]:
@@ -97,3 +110,219 @@ def _sides(level: float, lower: float | None, upper: float | None) -> Iterator[t
         yield 1.0, False
     if lower is not None and level - lower <= near * max(1.0, abs(lower)):
         yield -1.0, False
+
+
+def leaning(here: Derivatives, sides: Sequence[ActiveSide], multipliers: Array) -> Balance:
+    """a + Gᵀλ and b + G_0ᵀλ."""
+    slope, leader = here.own.copy(), here.leader
+    extra: tuple[list[int], list[int], list[float]] = ([], [], [])
+    for side, multiplier in zip(sides, multipliers, strict=True):
+        slope[side.columns] += multiplier * side.normal
+        if multiplier and len(side.tools):
+            extra[0].extend([side.follower] * len(side.tools))
+            extra[1].extend(side.tools.tolist())
+            extra[2].extend((multiplier * side.grip).tolist())
+    if extra[0]:
+        leader = sparse.csr_array(leader + sparse.csr_array((extra[2], extra[:2]), shape=leader.shape))
+    held: dict[str, float] = {}
+    forces: dict[str, float] = {}
+    for side, multiplier in zip(sides, multipliers, strict=True):
+        if abs(multiplier) > TOLERANCES.gradient:
+            held[side.name] = held.get(side.name, 0.0) + float(multiplier)
+            forces[side.name] = forces.get(side.name, 0.0) + side.sign * float(multiplier)
+    return Balance(slope, leader, held, forces)
+
+
+def given_multipliers(rows: FollowerRows, here: Derivatives, sides: Sequence[ActiveSide], mapping: Any) -> Balance:
+    """λ as the user gives them, by constraint (or by variable, for a bound).
+
+    Raises :class:`InvalidGame` for a component that is not an active constraint or bound of a follower, or a wrong sign.
+    """
+    wanted: dict[str, float] = {}
+    for key, value in component_pairs(mapping, "multipliers", "multiplier"):
+        component = rows.game.component(key) if isinstance(key, str) else key
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise InvalidGame(f"multipliers: the multiplier of {key} is {value!r}; expected a finite number.")
+        wanted[component.name] = float(value)
+    place = {side.name: i for i, side in enumerate(sides)}
+    multipliers = np.zeros(len(sides))
+    for name, value in wanted.items():
+        if name not in place:
+            raise InvalidGame(
+                f"multipliers: {name} is no constraint or bound of a follower that is active at the plan."
+            )
+        if value < 0 and not sides[place[name]].equality:
+            raise InvalidGame(f"multipliers: {name} is an inequality; its multiplier is ≥ 0, not {value:g}.")
+        multipliers[place[name]] = value
+    return leaning(here, sides, multipliers)
+
+
+def balanced(
+    here: Derivatives,
+    sides: Sequence[ActiveSide],
+    owners: Array,
+    system: Callable[[sparse.csr_array], System],
+    scale: Array,
+    solver: str,
+) -> Balance:
+    """λ of the gain of least energy. ``system`` makes the equations of the gain from b (followers × leader)."""
+    multipliers = np.zeros(len(sides))
+    if not len(sides):
+        return Balance(here.own.copy(), here.leader)
+    equations = system(here.leader)
+    bilinear = {side.follower for side in sides if len(side.tools)}
+    for actions, numbers in _clusters(equations, sides, owners):
+        held = [sides[i] for i in numbers]
+        if bilinear & {side.follower for side in held}:
+            multipliers[numbers] = _bilinear(here, held, actions, system, scale, solver)
+        else:
+            multipliers[numbers] = _signed(equations, here.own, held, actions)
+    return leaning(here, sides, multipliers)
+
+
+def _clusters(system: System, sides: Sequence[ActiveSide], owners: Array) -> Iterator[tuple[Array, Array]]:
+    """(actions, numbers of the sides) of groups linked by a shared entry of the gain or a shared constraint."""
+    by_row, _ = system.labels
+    count = int(by_row.max(initial=0)) + 1
+    # A side links what it holds; one with leader variables is felt in every action of its follower.
+    starts, stops = (np.searchsorted(owners, [side.follower for side in sides], end) for end in ("left", "right"))
+    holders = [
+        by_row[start:stop] if len(side.tools) else by_row[side.columns]
+        for side, start, stop in zip(sides, starts, stops, strict=True)
+    ]
+    row = np.repeat(np.arange(len(sides)), [len(h) for h in holders])
+    column = np.concatenate(holders) if holders else np.zeros(0, dtype=int)
+    shape = (len(sides) + count,) * 2
+    graph = sparse.csr_array((np.ones(len(row)), (row, column + len(sides))), shape=shape)
+    _, groups = csgraph.connected_components(graph, directed=False)
+    of_sides, of_actions = groups[: len(sides)], groups[len(sides) :][by_row]
+    order, along = np.argsort(of_sides, kind="stable"), np.argsort(of_actions, kind="stable")
+    for group in np.unique(of_sides):
+        start, stop = np.searchsorted(of_sides[order], [group, group + 1])
+        begin, end = np.searchsorted(of_actions[along], [group, group + 1])
+        if end > begin:
+            yield np.sort(along[begin:end]), np.sort(order[start:stop])
+
+
+def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: Array) -> Array:
+    """min_{λ} ‖E⁺(a + Gᵀλ)‖² with what E cannot balance made 0, E the equations scaled by the energy's weights."""
+    block = system.matrix[actions]
+    columns = np.unique(block.indices)
+    matrix = block[:, columns].toarray() / np.sqrt(system.weights[columns])
+    left, values, _ = (
+        linalg.svd(matrix, full_matrices=True) if matrix.size else (np.eye(len(actions)), np.zeros(0), None)
+    )
+    rank = int((values > TOLERANCES.rank * values.max(initial=0.0)).sum())
+    power = np.concatenate([1.0 / values[:rank], np.full(len(actions) - rank, _TIGHT * _unit(values[:rank]))])
+    normals = np.zeros((len(actions), len(sides)))
+    for number, side in enumerate(sides):
+        normals[np.searchsorted(actions, side.columns), number] = side.normal
+    target = -(left.T @ slope[actions])
+    turned = left.T @ normals
+    equal = np.array([side.equality for side in sides])
+    both = np.flatnonzero(equal)  # an equality pushes either way: λ = λ⁺ − λ⁻
+    scaled = power[:, np.newaxis] * turned
+    parts = least_nonnegative(np.hstack([scaled, -scaled[:, both]]), power * target)
+    found = parts[: len(sides)]
+    found[both] -= parts[len(sides) :]
+    support = np.flatnonzero((found != 0.0) | equal)
+    exact = _exact(turned[:, support], target, power, rank)
+    if exact is not None and (exact[~equal[support]] >= 0.0).all():
+        found = np.zeros(len(sides))
+        found[support] = exact
+    return found
+
+
+def _unit(values: Array) -> float:
+    return float(1.0 / values.min()) if len(values) else 1.0
+
+
+def _exact(turned: Array, target: Array, power: Array, rank: int) -> Array | None:
+    """λ on its support with what cannot be balanced exactly 0: least squares within the solutions of that."""
+    if not turned.shape[1]:
+        return None
+    inside, outside = turned[:rank], turned[rank:]
+    base = linalg.lstsq(outside, target[rank:])[0] if len(outside) else np.zeros(turned.shape[1])
+    basis = linalg.null_space(outside) if len(outside) else np.eye(turned.shape[1])
+    if len(outside) and np.abs(outside @ base - target[rank:]).max() > TOLERANCES.residual * _size(target):
+        return None
+    if not basis.shape[1] or not rank:
+        return np.asarray(base)
+    weights = power[:rank, np.newaxis]
+    step = linalg.lstsq(weights * (inside @ basis), power[:rank] * (target[:rank] - inside @ base))[0]
+    return np.asarray(base + basis @ step)
+
+
+def _size(target: Array) -> float:
+    return max(1.0, float(np.abs(target).max(initial=0.0)))
+
+
+def _bilinear(
+    here: Derivatives,
+    sides: Sequence[ActiveSide],
+    actions: Array,
+    system: Callable[[sparse.csr_array], System],
+    scale: Array,
+    solver: str,
+) -> Array:
+    """min Σ w K² + Σ (λ/scale)² over constraints with leader variables, s.t. a + Gᵀλ + (b + G_0ᵀλ)·K M = 0, λ ≥ 0."""
+    units = np.array([scale[side.follower] for side in sides])
+    best, least = np.zeros(len(sides)), math.inf
+    for start in (0.0, 1.0, _LEANED):
+        program, multipliers = _product(here, sides, actions, system, units, start)
+        try:
+            written = Program(*program)
+        except BadRow:
+            continue
+        solution = solve(written, solver)
+        if solution.x is None or not solution.termination.solved:
+            continue
+        cost = float(written.problem.objective(solution.x))
+        if not cost < least:
+            continue
+        found = {id(v): float(x) for v, x in zip(written.variables, solution.x, strict=True)}
+        best, least = np.array([found.get(id(v), 0.0) for v in multipliers]), cost
+    return np.where(np.abs(best) > TOLERANCES.snap * units, best, 0.0)
+
+
+def _product(
+    here: Derivatives,
+    sides: Sequence[ActiveSide],
+    actions: Array,
+    system: Callable[[sparse.csr_array], System],
+    units: Array,
+    start: float,
+) -> tuple[tuple[Any, list[Any]], list[Any]]:
+    """(objective and rows of the small program, its multipliers)."""
+    model = pyo.ConcreteModel(name="multipliers")
+    model.multiplier = pyo.Var(range(len(sides)), initialize=0.0)
+    for number, side in enumerate(sides):
+        multiplier = model.multiplier[number]
+        multiplier.setlb(None if side.equality else 0.0)
+        multiplier.set_value(start * units[number] if len(side.tools) else 0.0)
+    parts = [system(here.leader)]  # b, then what each multiplier adds to it
+    for side in sides:
+        at = ([side.follower] * len(side.tools), side.tools)
+        parts.append(system(sparse.csr_array((side.grip, at), shape=here.leader.shape)))
+    model.gain = gain = pyo.Var(pyo.Any, dense=False)
+    weights: dict[tuple[int, int], float] = {}
+    rows = []
+    for action in actions:
+        terms = [float(here.own[action])]
+        for number, side in enumerate(sides):
+            where = np.flatnonzero(side.columns == action)
+            terms += [float(side.normal[i]) * model.multiplier[number] for i in where]
+        for number, part in enumerate(parts):
+            columns, data = _entries(part.matrix, int(action))
+            factor = model.multiplier[number - 1] if number else 1.0
+            for column, value in zip(columns, data, strict=True):
+                key = int(part.leader[column]), int(part.signal[column])
+                weights[key] = float(part.weights[column])
+                if key not in gain:
+                    gain[key].set_value(0.0)
+                terms.append(float(value) * factor * gain[key])
+        row = sum(terms)
+        rows += [row == 0.0] if hasattr(row, "is_expression_type") else []
+    energy = sum(w * gain[key] ** 2 for key, w in weights.items())
+    leant = sum((model.multiplier[i] / units[i]) ** 2 for i, side in enumerate(sides) if len(side.tools))
+    return (energy + leant, rows), list(model.multiplier.values())

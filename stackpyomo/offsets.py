@@ -1,33 +1,55 @@
 """Offsets: the on-path values of prices and transfers the leader's objective does not depend on.
 
-They are chosen together with the gains. With p the free values and s_j what is left of a_j(p) for the gain to balance,
+They are chosen together with the gains. With p the free values, s_j what is left of a_j(p) for the gain to balance and K
+the gain,
 
-    min_{p, λ ≥ 0} Σ_j s_j² / (b_kᵀ W⁻¹ b_k)(p)   s.t.  s = a(p) + Gᵀλ,  bounds and the leader's constraints on p,
+    min_{p, λ ≥ 0, K} Σ w K²   s.t.  s = a(p) + Gᵀλ,  s + (K M)ᵀ b(p) = 0,  bounds and the leader's constraints on p
 
-is the least energy of any gain; among p that need the same gain, the one of least norm is taken.
+(an action that shares no entry of K costs s_j² / Σ b² M²/w). Among p that need the same gain, the one of least norm is
+taken, or of least payment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_variables
+from scipy import sparse
 
 from .derivatives import Derivatives, FollowerRows
 from .errors import InvalidGame, NoIncentive
+from .gains import System
 from .games import Game
-from .multipliers import active_sets
+from .multipliers import ActiveSide
 from .programs import BadRow, Program
 from .results import Array
-from .solvers import solve
+from .solvers import Termination, solve
 from .tolerances import TOLERANCES
 
-__all__ = ["choose_offsets"]
+__all__ = ["Demand", "choose_offsets"]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the gains will have to do at the plan."""
+
+    system: System
+    """Its equations at the plan's values."""
+    moves: sparse.csr_array
+    """(signals × actions) M."""
+    watched: Array
+    """(followers) whom the incentive has to hold."""
+    sides: Sequence[ActiveSide]
+    """Active constraints that may carry a follower (none with multipliers='zero')."""
+    shift: Array
+    """(actions) what multipliers given by the user add to the slopes."""
 
 
 def choose_offsets(
@@ -35,8 +57,8 @@ def choose_offsets(
     here: Derivatives,
     values: Mapping[str, float],
     chosen: Sequence[VarData],
-    weights: Array,
-    multipliers: str,
+    demand: Demand,
+    payment: Any,
     solver: str,
 ) -> dict[str, float]:
     """{name: value} of the chosen leader variables.
@@ -46,22 +68,11 @@ def choose_offsets(
     """
     game = rows.game
     _refuse_valued(game, chosen)
-    design = _Design(rows, values, chosen)
-    by_action, energy = design.slopes(weights)
-    if multipliers == "free":
-        design.lean(by_action, active_sets(rows, here, values))
-    residual = pyo.Var(range(len(by_action)), initialize=0.0)
-    design.model.residual = residual
-    slopes = list(by_action.values())
-    balance = [residual[i] == s for i, s in enumerate(slopes)]
-    constraints = [*balance, *design.constraints()]
-    for i, e in enumerate(energy):
-        if e is None and _moves(slopes[i]):
-            residual[i].fix(0.0)
-    cost = pyo.quicksum(e * residual[i] ** 2 for i, e in enumerate(energy) if e is not None)
+    design = _Design(rows, here, values, chosen, demand)
+    cost, balance = design.balance()
     names = ", ".join(game.names[id(v)] for v in chosen[:4])
     try:
-        first = Program(cost, constraints)
+        first = Program(cost, [*balance, *design.constraints()])
     except BadRow as bad:
         raise NoIncentive(
             f"No values of the free variables ({names}) are an incentive: {bad.reason}", reasons={}, residuals={}
@@ -75,7 +86,7 @@ def choose_offsets(
             residuals={},
         )
     found = {id(v): float(x) for v, x in zip(first.variables, solution.x, strict=True)}
-    return design.least_norm(found, slopes, solver)
+    return design.least(found, payment, solver)
 
 
 def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
@@ -93,12 +104,20 @@ def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
 class _Design:
     """The small problem in copies of the free variables, everything else at its value at the plan."""
 
-    def __init__(self, rows: FollowerRows, values: Mapping[str, float], chosen: Sequence[VarData]) -> None:
-        self.units: list[float] = []
-        """Per slope its follower's largest derivative."""
+    def __init__(
+        self,
+        rows: FollowerRows,
+        here: Derivatives,
+        values: Mapping[str, float],
+        chosen: Sequence[VarData],
+        demand: Demand,
+    ) -> None:
+        self.slopes: dict[int, Any] = {}
+        """Action number → what is left of its slope, for actions that free values reach."""
         self._scale = rows.scales(values)
         self._tools = {id(v): k for k, v in enumerate(rows.instruments)}
-        self.rows, self.game, self.values, self.chosen = rows, rows.game, values, chosen
+        self.rows, self.here, self.game, self.values, self.chosen = rows, here, rows.game, values, chosen
+        self.demand = demand
         self.model = pyo.ConcreteModel(name="offsets")
         self.model.free = pyo.Var(range(len(chosen)))
         self.copies: dict[int, Any] = {}
@@ -121,31 +140,75 @@ class _Design:
     def _holds_free(self, expression: Any) -> bool:
         return any(id(v) in self.copies for v in identify_variables(expression, include_fixed=False))
 
-    def slopes(self, weights: Array) -> tuple[dict[int, Any], list[Any]]:
-        """Action number → a_j(p) for followers that hold a free variable; and 1/(bᵀW⁻¹b)(p), None where b = 0."""
-        slopes: dict[int, Any] = {}
-        energy: list[Any] = []
+    def balance(self) -> tuple[Any, list[Any]]:
+        """(energy of the gain, the equations it has to meet) as functions of the free values."""
+        grips = self._reached()
+        self._lean()
+        single, (by_row, _) = self.demand.system.single(), self.demand.system.labels
+        shared = {int(by_row[j]) for j in self.slopes if not single[j]}
+        model = self.model
+        model.residual = residual = pyo.Var(list(self.slopes), initialize=0.0)
+        model.gain = pyo.Var(pyo.Any, dense=False)
+        rows = [residual[j] == slope for j, slope in self.slopes.items() if single[j]]
+        cost = 0.0
+        for j in self.slopes:
+            power = self._power(grips, j) if single[j] else 0.0
+            if not single[j]:
+                continue
+            if pyo.value(power) > TOLERANCES.gradient**2:
+                cost += residual[j] ** 2 / power
+            elif _moves(self.slopes[j]):
+                residual[j].fix(0.0)
+        for j in np.flatnonzero(np.isin(by_row, list(shared))):
+            rows += self._shared(grips, int(j))
+        weights = self.demand.system.weights
+        return cost + sum(float(weights[e]) * model.gain[e] ** 2 for e in model.gain), rows
+
+    def _reached(self) -> dict[int, dict[int, Any]]:
+        """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}; fills the slopes."""
+        grips: dict[int, dict[int, Any]] = {}
         column = 0
         for number, follower in enumerate(self.rows.followers):
             own = list(range(column, column + len(follower.variables)))
             column += len(own)
-            if follower.objective is None or not self._holds_free(follower.objective.expr):
-                continue
-            gradients, power = self._gradients(follower, own, weights)
-            slopes.update(zip(own, gradients, strict=True))
-            grip = pyo.value(power) > TOLERANCES.gradient**2
-            self.units += [float(self._scale[number])] * len(own)
-            energy += [1.0 / power if grip else None] * len(own)
-        return slopes, energy
+            held = follower.objective is not None and self._holds_free(follower.objective.expr)
+            if held and self.demand.watched[number]:
+                gradients, grips[number] = self._gradients(follower, own)
+                shifted = (g + float(self.demand.shift[j]) for j, g in zip(own, gradients, strict=True))
+                self.slopes.update(zip(own, shifted, strict=True))
+        return grips
 
-    def _gradients(self, follower: Any, own: Sequence[int], weights: Array) -> tuple[list[Any], Any]:
-        """(a_j(p) for own actions, bᵀW⁻¹b(p)), both in minimise form."""
+    def _terms(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> Iterator[tuple[int, Any, float]]:
+        """(entry of the gain, ∂J/∂u0, M) for the entries that an action's equation holds."""
+        system, follower = self.demand.system, int(self.rows.owners[action])
+        for entry in system.matrix.indices[system.matrix.indptr[action] : system.matrix.indptr[action + 1]]:
+            tool = int(system.leader[entry])
+            grip = grips[follower].get(tool, 0.0) if follower in grips else float(self.here.leader[follower, tool])
+            yield int(entry), grip, float(self.demand.moves[int(system.signal[entry]), action])
+
+    def _power(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> Any:
+        """Σ b² M²/w over the entries of one action's own equation."""
+        weights = self.demand.system.weights
+        return sum((grip * move) ** 2 / float(weights[e]) for e, grip, move in self._terms(grips, action))
+
+    def _shared(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> list[Any]:
+        """The equation of an action whose entries of the gain others use too."""
+        slope = self.slopes.get(action, float(self.here.own[action] + self.demand.shift[action]))
+        body = slope
+        for entry, grip, move in self._terms(grips, action):
+            if entry not in self.model.gain:
+                self.model.gain[entry].set_value(0.0)
+            body = body + grip * move * self.model.gain[entry]
+        return [body == 0.0] if hasattr(body, "is_expression_type") else []
+
+    def _gradients(self, follower: Any, own: Sequence[int]) -> tuple[list[Any], dict[int, Any]]:
+        """(a_j(p) for own actions, {leader variable: b(p)}), both in minimise form."""
         expression = follower.objective.expr
         felt = {id(v) for v in identify_variables(expression, include_fixed=False)}
         aggregates = [(g, v) for g, v in enumerate(self.rows.responses.variables) if id(v) in felt]
         numbers = sorted(self._tools[i] for i in felt & self._tools.keys())
-        tools = [(weights[k], self.rows.instruments[k]) for k in numbers]
-        wanted = [*follower.variables, *(v for _, v in aggregates), *(v for _, v in tools)]
+        tools = [self.rows.instruments[k] for k in numbers]
+        wanted = [*follower.variables, *(v for _, v in aggregates), *tools]
         try:
             partials = differentiate(expression, wrt_list=wanted, mode=Modes.reverse_symbolic)
         except DifferentiationException as error:
@@ -159,22 +222,18 @@ class _Design:
             direct[i] + sum(moves[g, j] * direct[len(own) + k] for k, (g, _) in enumerate(aggregates))
             for i, j in enumerate(own)
         ]
-        power = sum(b**2 / w for b, (w, _) in zip(direct[split:], tools, strict=True))
-        return slopes, power
+        return slopes, dict(zip(numbers, direct[split:], strict=True))
 
-    def lean(self, slopes: dict[int, Any], sets: Sequence[Any]) -> None:
-        """Add Gᵀλ of each follower's active constraints to its slopes."""
-        count = sum(len(active.names) for active in sets)
-        self.model.multiplier = pyo.Var(range(count), initialize=0.0)
-        place = 0
-        for active in sets:
-            for normal, equality in zip(active.normals, active.equalities, strict=True):
-                multiplier = self.model.multiplier[place]
-                multiplier.setlb(None if equality else 0.0)
-                place += 1
-                for column, weight in zip(active.columns, normal, strict=True):
-                    if weight and int(column) in slopes:
-                        slopes[int(column)] = slopes[int(column)] + weight * multiplier
+    def _lean(self) -> None:
+        """Add Gᵀλ of active constraints that hold no leader variable to the slopes of their followers."""
+        held = [side for side in self.demand.sides if not len(side.tools)]
+        self.model.multiplier = pyo.Var(range(len(held)), initialize=0.0)
+        for number, side in enumerate(held):
+            multiplier = self.model.multiplier[number]
+            multiplier.setlb(None if side.equality else 0.0)
+            for column, weight in zip(side.columns, side.normal, strict=True):
+                if weight and int(column) in self.slopes:
+                    self.slopes[int(column)] = self.slopes[int(column)] + float(weight) * multiplier
 
     def constraints(self) -> Iterator[Any]:
         """Everybody's constraints that hold a free variable, as constraints on the copies."""
@@ -187,29 +246,39 @@ class _Design:
                         else self.at_plan(constraint.body) == constraint.ub
                     )
 
-    def least_norm(self, found: Mapping[int, float], slopes: Sequence[Any], solver: str) -> dict[str, float]:
-        """Among free values that leave the same slopes (within each follower's noise), those of least norm.
+    def least(self, found: Mapping[int, float], payment: Any, solver: str) -> dict[str, float]:
+        """Among free values that leave the same slopes (within each follower's noise), those of least norm or payment.
 
         Slopes that can be 0 are made exactly 0: what is left of one is multiplied by how far the follower can go.
         """
         names = [self.game.names[id(v)] for v in self.chosen]
         copies = [self.copies[id(v)] for v in self.chosen]
         values = [found.get(id(c), self.values[n]) for c, n in zip(copies, names, strict=True)]
-        for var in (*copies, *getattr(self.model, "multiplier", {}).values()):
+        for var in (*copies, *self.model.multiplier.values()):
             if id(var) in found:
                 var.set_value(found[id(var)], skip_validation=True)
         kept = []
-        for slope, unit in zip(slopes, self.units, strict=True):
+        for action, slope in self.slopes.items():
+            unit = float(self._scale[self.rows.owners[action]])
             if _moves(slope):
                 level, band = pyo.value(slope), TOLERANCES.noise / 2 * unit
                 small = abs(level) <= TOLERANCES.stationarity * unit
                 kept.append(slope == 0.0 if small else pyo.inequality(level - band, slope, level + band))
-        second = Program(pyo.quicksum(c**2 for c in copies), [*kept, *self.constraints()])
+        cost = pyo.quicksum(c**2 for c in copies) if payment is None else self._paid(payment)
+        second = Program(cost, [*kept, *self.constraints()])
         solution = solve(second, solver)
+        if payment is not None and solution.termination is Termination.UNBOUNDED:
+            raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
         if solution.x is not None and solution.termination.solved:
             better = {id(v): float(x) for v, x in zip(second.variables, solution.x, strict=True)}
-            values = [better[id(c)] for c in copies]
+            values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
         return dict(zip(names, values, strict=True))
+
+    def _paid(self, payment: Any) -> Any:
+        """The payment at the plan, as a function of the free values; raises :class:`InvalidGame` if it is none."""
+        if not hasattr(payment, "is_expression_type") or not self._holds_free(payment):
+            raise InvalidGame(f"payment={payment}: expected an expression that holds a free variable.")
+        return self.at_plan(payment)
 
 
 def _moves(slope: Any) -> bool:

@@ -25,7 +25,7 @@ from .tolerances import TOLERANCES
 if TYPE_CHECKING:
     from .games import Game
 
-__all__ = ["Announcement", "Array", "Finding", "Plan", "Report"]
+__all__ = ["Announcement", "Array", "Finding", "Plan", "Report", "Signal"]
 
 
 Array: TypeAlias = NDArray[Any]
@@ -75,17 +75,34 @@ def floats(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Announcement:
-    """What the leader announces: u0 = offset + Q (signal − target), on-path values of everything beside it.
+class Signal:
+    """Something the leader observes: constant + Σ weight · action or aggregate; ``own``: one action, each member's."""
 
-    ``gain`` is (leader variables × signals), by name; None: a constant.
+    name: str
+    constant: float
+    terms: Mapping[str, float]
+    own: bool
+
+    def value(self, values: Mapping[str, float]) -> float:
+        """What it shows at {variable name: value}."""
+        return self.constant + sum(weight * values[name] for name, weight in self.terms.items())
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What the leader announces: u0 = offset + Q d + ½ R d², d = signal − target, and on-path values of the rest.
+
+    ``gain`` Q and ``bend`` R are (leader variables × signals), by name; None: a constant. ``saturate``: what is
+    announced is the projection of this on the leader's bounds.
     """
 
     values: Mapping[str, float]
     leader_objective: float
     leader: Sequence[str] = ()
-    signals: Sequence[str] = ()
+    signals: Sequence[Signal] = ()
     gain: sparse.csc_array | None = None
+    bend: sparse.csc_array | None = None
+    saturate: bool = False
 
 
 @dataclass

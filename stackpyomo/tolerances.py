@@ -23,8 +23,14 @@ class Tolerances:
     """A gradient ∇_{u0}J smaller than this, relative to its follower's largest derivative, counts as zero."""
     residual: float = 1e-7
     """Largest ‖a + Qᵀb‖ of a gain that is called valid (relative to max(1, ‖a‖))."""
+    rank: float = 1e-8
+    """A singular value of a gain's equations below this, relative to the largest, counts as zero."""
     curvature: float = 1e-13
     """How negative an eigenvalue of a Hessian called positive semidefinite may be, its diagonal scaled to 1."""
+    bent: float = 1e-7
+    """A composed Hessian's eigenvalue below minus this, relative to its largest entry, is negative curvature."""
+    margin: float = 1e-3
+    """The least eigenvalue a repaired composed Hessian is given, relative to the largest second derivative."""
     noise: float = 1e-9
     """A follower's derivative smaller than this, relative to its largest, is the solver's rounding: taken as 0."""
     blame: float = 1e-4

@@ -136,6 +136,10 @@ def _tasks(problems: Sequence[Composed], starts: int) -> Iterator[_Task]:
     for problem in problems:
         if problem.certificate == "unknown":
             continue
+        if problem.home is not None:  # a piece the plan is not in: all it can do is hold something better
+            problem.plan_cost = problem.home.plan_cost
+            yield _Task(problem, problem.target, True)
+            continue
         problem.plan_cost = problem.cost_at(problem.target)
         if not math.isfinite(problem.plan_cost):
             problem.give_up("its objective has no value at the plan")
@@ -197,7 +201,12 @@ def _resolve(tasks: list[_Task], solver: str, tolerance: float, failed: list[_Ta
 
 def _fail(task: _Task, solution: Solution | None, trouble: str) -> None:
     """No answer from the plan, or no limit from anywhere: unknown. A random start that fails shows nothing."""
-    if solution is not None and solution.termination is Termination.UNBOUNDED:
+    infeasible = solution is not None and solution.termination is Termination.INFEASIBLE
+    if infeasible and task.problem.home is not None and task.problem.certificate == "convex":
+        task.problem.empty = True
+    elif infeasible and task.problem.home is not None:
+        task.problem.stuck = True  # a global solver may know
+    elif solution is not None and solution.termination is Termination.UNBOUNDED:
         task.problem.give_up("its problem is unbounded: some deviation pays without limit")
     elif task.first and solution is None:
         task.problem.give_up(f"its problem cannot be written: {trouble}")
@@ -218,7 +227,7 @@ def _bound_globally(problems: Sequence[Composed], solver: str, tolerance: float,
     # Where the user named a solver that broke down, no other one is asked.
     searched = [p for p in problems if p.certificate == "multistart" or (p.stuck and solver == "auto")]
     for problem in searched:
-        if problem.stuck and solver == "auto":
+        if problem.stuck and solver == "auto" and problem.home is None:
             problem.offer(problem.target, problem.plan_cost)
     for number, problem in enumerate(searched):
         small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
@@ -237,6 +246,9 @@ def _is_bounded(problem: Composed, solver: str, tolerance: float) -> bool:
     except BadRow:
         return False
     solution = solve(program, solver, time_limit=_GLOBAL_SECONDS)
+    if problem.home is not None and solution.termination is Termination.INFEASIBLE:
+        problem.empty = True
+        return True
     if not math.isfinite(solution.bound) or solution.termination in (Termination.INFEASIBLE, Termination.UNBOUNDED):
         return False
     if solution.x is not None:
@@ -368,6 +380,24 @@ class _Separable:
         return scales
 
 
+_EVIDENCE = ("unknown", "multistart", "global", "convex")
+
+
+def _joined(problems: Sequence[Composed]) -> list[Composed]:
+    """One problem a follower: the best of its pieces, on the weakest evidence among them."""
+    joined: dict[str, Composed] = {}
+    for problem in problems:
+        whole = joined.setdefault(problem.follower.name, problem)
+        if problem is whole or problem.empty:
+            continue
+        whole.scale = max(whole.scale, problem.scale)
+        if _EVIDENCE.index(problem.certificate) < _EVIDENCE.index(whole.certificate):
+            whole.certificate, whole.note = problem.certificate, problem.note
+        if problem.best:
+            whole.offer(problem.best, problem.best_cost)
+    return list(joined.values())
+
+
 def _report(
     problems: Sequence[Composed],
     leader_objective: float,
@@ -375,6 +405,7 @@ def _report(
     seconds: dict[str, float],
     solver: str,
 ) -> Report:
+    problems = _joined(problems)
     names = [c.follower.name for c in problems]
     regrets, responses = [], {}
     for problem in problems:

@@ -1,0 +1,167 @@
+"""Gains: the linear system that makes a plan stationary for every follower under what the leader observes.
+
+With b_k = ∂J_k/∂u_0, s_j what is left of follower k's slope for the leader to balance at its action j, and M what the
+action moves of the signals, a gain K (leader variables × signals) is valid iff
+
+    Σ_l Σ_s b_kl M_sj K_ls = −s_j      for every action j of every observed follower k = k(j)
+
+over the entries that the leader may use. The system falls into components that share no entry of K: one per action
+where every action is observed, one for all followers who share a single average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg, sparse
+from scipy.sparse import csgraph
+from scipy.sparse.linalg import lsmr
+
+from .results import Array
+from .tolerances import TOLERANCES
+
+__all__ = ["Component", "System", "gain_system"]
+
+_DENSE = 40_000_000
+"""Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """Equations and unknowns that have nothing to do with the others."""
+
+    rows: Array
+    columns: Array
+
+
+@dataclass(frozen=True)
+class System:
+    """matrix · K = −slope, one row per action (empty where nothing can be balanced), one column per entry of K."""
+
+    matrix: sparse.csr_array
+    """(actions × entries)."""
+    leader: Array
+    """For each entry the number of the leader's variable."""
+    signal: Array
+    """For each entry the number of the signal."""
+    shape: tuple[int, int]
+    """(leader variables, signals)."""
+    permitted: int
+    """How many entries of K the leader may use at all; those that move nobody are not among the columns."""
+    weights: Array
+    """Energy of a unit of each entry."""
+
+    @cached_property
+    def labels(self) -> tuple[Array, Array]:
+        """For each equation and each unknown the number of its component."""
+        rows, columns = self.matrix.shape
+        entries = self.matrix.tocoo()
+        graph = sparse.csr_array(
+            (np.ones(entries.nnz), (entries.row, entries.col + rows)), shape=(rows + columns, rows + columns)
+        )
+        _, labels = csgraph.connected_components(graph, directed=False)
+        return labels[:rows], labels[rows:]
+
+    def single(self) -> Array:
+        """True for equations that share no unknown with another."""
+        by_row, _ = self.labels
+        return np.asarray(np.bincount(by_row)[by_row] == 1)
+
+    def components(self, wanted: Array | None = None) -> Iterator[Component]:
+        """Components of more than one equation; or all that hold one of the ``wanted`` equations."""
+        by_row, by_column = self.labels
+        counts = np.bincount(by_row, minlength=1)
+        chosen = np.unique(by_row[wanted]) if wanted is not None else np.flatnonzero(counts > 1)
+        order, along = np.argsort(by_row, kind="stable"), np.argsort(by_column, kind="stable")
+        starts, stops = (np.searchsorted(by_row[order], chosen, side) for side in ("left", "right"))
+        begins, ends = (np.searchsorted(by_column[along], chosen, side) for side in ("left", "right"))
+        for start, stop, begin, end in zip(starts, stops, begins, ends, strict=True):
+            yield Component(np.sort(order[start:stop]), np.sort(along[begin:end]))
+
+    def least_energy(self, slope: Array) -> tuple[Array, int]:
+        """(K of least Σ w K² among the least-squares solutions, rank): closed form where an equation stands alone."""
+        root = np.sqrt(self.weights)
+        scaled = sparse.csr_array(self.matrix.multiply(1.0 / root[np.newaxis, :]))
+        power = np.asarray(scaled.power(2).sum(axis=1)).ravel()
+        alone = self.single() & (power > 0.0)
+        gain = scaled.T @ np.where(alone, -slope / np.where(alone, power, 1.0), 0.0)
+        rank = int(alone.sum())
+        for part in self.components():
+            block = scaled[part.rows][:, part.columns]
+            found, independent = _least_norm(block, -slope[part.rows])
+            gain[part.columns] = found
+            rank += independent
+        return gain / root, rank
+
+    def without(self, lost: Array) -> System:
+        """The same system with some entries of K held at 0."""
+        kept = sparse.csr_array(self.matrix.multiply(~lost[np.newaxis, :]))
+        kept.eliminate_zeros()
+        return replace(self, matrix=kept)
+
+    def null_space(self) -> list[tuple[Array, Array]]:
+        """(columns, basis of {z : matrix z = 0} over them, one direction a row) for each component that has any."""
+        found = []
+        for part in self.components(np.arange(self.matrix.shape[0])):
+            if len(part.columns):
+                basis = linalg.null_space(self.matrix[part.rows][:, part.columns].toarray(), rcond=TOLERANCES.rank).T
+                found += [(part.columns, basis)] if len(basis) else []
+        return found
+
+    def as_matrix(self, gain: Array) -> sparse.csc_array:
+        """K as a (leader variables × signals) matrix."""
+        matrix = sparse.csc_array((gain, (self.leader, self.signal)), shape=self.shape)
+        matrix.eliminate_zeros()
+        return matrix
+
+    def as_entries(self, matrix: sparse.csc_array) -> Array:
+        """The entries of a (leader variables × signals) matrix that stand in the system."""
+        return np.asarray(matrix.tocsr()[self.leader, self.signal]).ravel()
+
+
+def gain_system(
+    leader: sparse.csr_array,
+    moves: sparse.csr_array,
+    owners: Array,
+    weights: Array,
+    allowed: sparse.csr_array | None,
+) -> System:
+    """The system for b (followers × leader variables), M (signals × actions) and what is allowed (None: all)."""
+    by_action = moves.tocsc()
+    counts_s = np.diff(by_action.indptr)
+    counts_l = np.diff(leader.indptr)[owners]
+    pairs = counts_s * counts_l
+    row = np.repeat(np.arange(len(owners)), pairs)
+    within = np.arange(pairs.sum()) - np.repeat(np.cumsum(pairs) - pairs, pairs)
+    wide = np.maximum(counts_l[row], 1)
+    s_at = by_action.indptr[row] + within // wide
+    l_at = leader.indptr[owners[row]] + within % wide
+    signal, tool = by_action.indices[s_at], leader.indices[l_at]
+    data = by_action.data[s_at] * leader.data[l_at]
+    keep = data != 0.0
+    if allowed is not None and len(row):
+        keep &= np.asarray(allowed[tool, signal]).ravel() != 0
+    signals, tools = moves.shape[0], leader.shape[1]
+    keys, column = np.unique(tool[keep].astype(np.int64) * max(signals, 1) + signal[keep], return_inverse=True)
+    matrix = sparse.csr_array((data[keep], (row[keep], column)), shape=(len(owners), len(keys)))
+    by_entry = (keys // max(signals, 1)).astype(int)
+    return System(
+        matrix=matrix,
+        leader=by_entry,
+        signal=(keys % max(signals, 1)).astype(int),
+        shape=(tools, signals),
+        permitted=tools * signals if allowed is None else int(allowed.nnz),
+        weights=weights[by_entry],
+    )
+
+
+def _least_norm(block: sparse.csr_array, wanted: Array) -> tuple[Array, int]:
+    """(least-norm least-squares solution, rank), equations scaled to norm 1 for the rank, not for the fit."""
+    if block.shape[0] * block.shape[1] > _DENSE:
+        found = lsmr(block, wanted, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
+        return np.asarray(found), int(csgraph.structural_rank(sparse.csr_matrix(block)))
+    found, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=TOLERANCES.rank, lapack_driver="gelsd")
+    return np.asarray(found), int(rank)

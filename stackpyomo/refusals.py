@@ -1,0 +1,178 @@
+"""Refusals: why no affine incentive exists, follower by follower.
+
+A follower is lost where a_k + G_kᵀλ_k + Q_kᵀ b_k stays away from 0 for every gain the leader may use. What is told is the
+first of these that explains it: no derivative, no grip (b_k = 0), an action without weight or out of sight, a bound of
+the leader or of the gain, signals that cannot tell its own actions apart, another follower who pulls the same signals
+elsewhere, curvature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from scipy import linalg, sparse
+
+from .derivatives import Derivatives, FollowerRows
+from .errors import NoIncentive
+from .gains import System
+from .results import Array, listed
+from .tolerances import TOLERANCES
+
+__all__ = ["Attempt", "refuse", "refuse_curvature", "refuse_undefined"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A gain and all that is needed to say why it does not do."""
+
+    rows: FollowerRows
+    leader: sparse.csr_array
+    moves: sparse.csr_array
+    sums: sparse.csr_array
+    system: System
+    slope: Array
+    scale: Array
+    left: Array
+    """(actions) what the gain leaves of each slope."""
+    left_unlimited: Array
+    """The same without bounds on gains and leader."""
+    reaches_bounds: Mapping[int, str]
+    """Number of a leader variable → which bound it stands at, where that forbids the gain to move it."""
+    held: bool
+    """True if followers' constraints were allowed to carry them (multipliers='free')."""
+
+    @property
+    def lost(self) -> Array:
+        """Numbers of followers who would deviate."""
+        limit = TOLERANCES.residual * self.scale[self.rows.owners]
+        return np.unique(self.rows.owners[np.abs(self.left) > limit])
+
+
+def refuse_undefined(rows: FollowerRows, here: Derivatives) -> None:
+    """Raise :class:`NoIncentive` naming followers whose cost has no derivative at the plan."""
+    bad = set(rows.owners[~np.isfinite(here.own)].tolist())
+    entries = here.leader.tocoo()
+    bad |= set(entries.row[~np.isfinite(entries.data)].tolist())
+    bad |= set(np.flatnonzero(~np.isfinite(here.objectives)).tolist())
+    if bad:
+        names = [rows.followers[k].name for k in sorted(bad)]
+        reason = "its objective has no finite value or derivative at the plan"
+        _raise(
+            dict.fromkeys(names, reason),
+            dict.fromkeys(names, math.inf),
+            "Choose a plan inside the domain of its functions.",
+        )
+
+
+def refuse(attempt: Attempt) -> None:
+    """Raise :class:`NoIncentive` with a reason for every follower the gain does not hold, if there is one."""
+    lost = attempt.lost
+    if not len(lost):
+        return
+    reasons, residuals = {}, {}
+    hints: list[str] = []
+    reach = np.asarray(abs(attempt.moves).max(axis=0).todense()).ravel()
+    per_signal = np.abs(attempt.left) / np.where(reach > 0.0, reach, 1.0)
+    for follower in lost:
+        own = np.flatnonzero(attempt.rows.owners == follower)
+        bad = own[np.abs(attempt.left[own]) > TOLERANCES.residual * attempt.scale[follower]]
+        name = attempt.rows.followers[follower].name
+        residuals[name] = float(per_signal[bad].max())
+        reasons[name], hint = _reason(attempt, int(follower), bad, residuals[name])
+        hints.append(hint)
+    _raise(reasons, residuals, hints[0])
+
+
+def refuse_curvature(rows: FollowerRows, failed: Mapping[int, str], curvatures: Mapping[int, float]) -> None:
+    """Raise :class:`NoIncentive` for followers no gain bends up; the residual is how far down the composed cost bends."""
+    if failed:
+        names = {rows.followers[k].name: why for k, why in failed.items()}
+        residuals = {rows.followers[k].name: -curvatures[k] for k in failed}
+        _raise(
+            names,
+            residuals,
+            "Its plan is a stationary point but no minimum. Let the leader see or act on more, pass quadratic=True, or "
+            "curvature='none' to have the gain all the same.",
+        )
+
+
+def _raise(reasons: Mapping[str, str], residuals: Mapping[str, float], hint: str) -> NoReturn:
+    first = next(iter(reasons))
+    others = len(reasons) - 1
+    more = f" (and {others} more follower{'s' if others > 1 else ''})" if others else ""
+    raise NoIncentive(
+        f"No affine incentive: {first}: {reasons[first]}{more}. {hint}", reasons=reasons, residuals=residuals
+    )
+
+
+def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tuple[str, str]:
+    """(why, what to do) for one follower whose actions ``bad`` are not held."""
+    grip = float(np.sqrt((attempt.leader[[follower]].data ** 2).sum()))
+    slope = float(np.abs(attempt.slope[bad]).max())
+    names = attempt.rows.game.names
+    actions = listed([names[id(attempt.rows.actions[j])] for j in bad])
+    if grip <= TOLERANCES.gradient * attempt.scale[follower]:
+        lean = "" if attempt.held else ", or pass multipliers='free' if one of its own constraints holds it there"
+        return (
+            "zero gradient: at the plan its objective does not change with any leader variable "
+            f"(‖∇_{{u0}} J‖ = {grip:.1e}), yet its own gradient is {slope:.6g}",
+            f"Let its objective depend on a leader variable there (a price, a toll){lean}.",
+        )
+    blind = [j for j in bad if not attempt.moves[:, [j]].nnz]
+    if blind and any(attempt.sums[:, [j]].nnz for j in blind):
+        return (
+            "no weight: one member of an infinite population moves no signal the leader sees",
+            "Observe each member's own action, or take a finite size.",
+        )
+    if blind:
+        hidden = listed([names[id(attempt.rows.actions[j])] for j in blind])
+        return f"out of sight: no signal shows its action {hidden}", "Observe it, or make its own gradient 0 there."
+    held = TOLERANCES.residual * attempt.scale[follower]
+    if (np.abs(attempt.left_unlimited[bad]) <= held).all():
+        at = listed(list(attempt.reaches_bounds.values()))
+        if at:
+            return (
+                f"leader bound: {at}; to hold it the leader would have to go beyond (slope left {residual:.6g})",
+                "Widen that bound, or choose a plan inside it; sp.inducible(plan) says whether any strategy could do it.",
+            )
+        return f"gain bounds: within them {residual:.6g} of its slope is left", "Widen gain_bounds."
+    unused = [j for j in bad if attempt.system.matrix.indptr[j] == attempt.system.matrix.indptr[j + 1]]
+    if unused:
+        hidden = listed([names[id(attempt.rows.actions[j])] for j in unused])
+        return (
+            f"no leader variable that may use what shows {hidden} enters its objective",
+            "Let a variable that it feels use that signal.",
+        )
+    if not _holds_alone(attempt, follower):
+        return (
+            f"its own actions ({actions}) cannot be told apart by what the leader sees (residual {residual:.6g})",
+            "Observe them one by one.",
+        )
+    return _conflict(attempt, follower, residual)
+
+
+def _holds_alone(attempt: Attempt, follower: int) -> bool:
+    """True if the follower's equations have a solution when nobody else's are asked for."""
+    own = np.flatnonzero(attempt.rows.owners == follower)
+    block = attempt.system.matrix[own]
+    columns = np.unique(block.indices)
+    matrix = block[:, columns].toarray()
+    found = linalg.lstsq(matrix, -attempt.slope[own], cond=TOLERANCES.rank)[0]
+    left = np.abs(matrix @ found + attempt.slope[own])
+    return bool((left <= TOLERANCES.residual * attempt.scale[follower]).all())
+
+
+def _conflict(attempt: Attempt, follower: int, residual: float) -> tuple[str, str]:
+    by_row, _ = attempt.system.labels
+    own = np.flatnonzero(attempt.rows.owners == follower)
+    together = np.unique(attempt.rows.owners[np.isin(by_row, by_row[own])])
+    others = [attempt.rows.followers[k].name for k in together if k != follower]
+    return (
+        f"conflict under shared signals with {listed(others)}: one gain cannot hold them all "
+        f"(least-squares residual {residual:.6g} per unit of signal)",
+        "Observe them apart, or give the leader more variables that they feel differently.",
+    )

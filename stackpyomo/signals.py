@@ -1,0 +1,191 @@
+"""Signals: what the leader observes of the followers, each linear in their actions.
+
+    s = s₀ + C u        ds_j = M du_k,  M = C / size_k for one member of a population, 1 for its own action
+
+A signal is a follower's own action (a population's: each member's own), an aggregate variable, or any expression that
+is linear in these. ``observe`` says who may use which: all of them for every leader variable, or a mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.common.collections import ComponentMap
+from pyomo.common.errors import PyomoException
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.var import VarData
+from pyomo.repn import generate_standard_repn
+from scipy import sparse
+
+from .errors import InvalidGame
+from .games import Game
+from .results import Array, Signal
+from .selections import leader_variables, members
+
+__all__ = ["Observation", "own_actions", "read_observation", "shares"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The signals, and which of them each leader variable may use (None: every one may use them all)."""
+
+    signals: list[Signal]
+    permitted: dict[str, set[int]] | None = None
+    """Leader variable → numbers of its signals; absent: it announces a constant."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How signals follow actions: ``sums`` when a whole block moves, ``moves`` when one member does."""
+
+    sums: sparse.csr_array
+    """(signals × actions) what all members of the action's block move together (infinite for own signals of ∞)."""
+    moves: sparse.csr_array
+    """(signals × actions) what one member's deviation moves."""
+
+
+def own_actions(game: Game) -> list[Signal]:
+    """Every action as a signal: full observation (OCS)."""
+    names = game.names
+    return [Signal(names[id(v)], 0.0, {names[id(v)]: 1.0}, own=True) for v in game.actions]
+
+
+def read_observation(game: Game, observe: Any) -> Observation:
+    """``observe`` of :func:`stackpyomo.affine_incentive`, read. Raises :class:`InvalidGame` naming what is wrong."""
+    if isinstance(observe, str) and observe == "actions":
+        return Observation(own_actions(game))
+    reader = _Reader(game)
+    pairs = _mapping(observe)
+    if pairs is None:
+        reader.add(observe)
+        return Observation(reader.signals)
+    permitted: dict[str, set[int]] = {}
+    for key, listed in pairs:
+        used = reader.add(own_actions(game) if isinstance(listed, str) and listed == "actions" else listed)
+        for var in leader_variables(game, [key]):
+            permitted.setdefault(game.names[id(var)], set()).update(used)
+    return Observation(reader.signals, permitted)
+
+
+def _mapping(observe: Any) -> list[tuple[Any, Any]] | None:
+    """The pairs of a mapping leader variable → signals; None if it is no mapping."""
+    if isinstance(observe, (ComponentMap, Mapping)):
+        return list(observe.items())
+    if isinstance(observe, (list, tuple)) and observe and all(isinstance(p, tuple) and len(p) == 2 for p in observe):
+        return [(key, listed) for key, listed in observe]
+    return None
+
+
+class _Reader:
+    """Collects signals, each once, in the order they are named."""
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        self.signals: list[Signal] = []
+        self._place: dict[str, int] = {}
+        self._actions = {id(v) for v in game.actions}
+        self._aggregates = {id(v) for v in game.aggregate_variables()}
+
+    def add(self, listed: Any) -> list[int]:
+        """Numbers of the signals named by a component, a name, an expression or a list of these."""
+        used = []
+        for item in _items(listed):
+            for signal in self._read(item):
+                if signal.name not in self._place:
+                    self._place[signal.name] = len(self.signals)
+                    self.signals.append(signal)
+                place = self._place[signal.name]
+                if self.signals[place] != signal:
+                    raise InvalidGame(f"observe: two different signals are called {signal.name}; name one of them.")
+                used.append(place)
+        return used
+
+    def _read(self, item: Any) -> Iterator[Signal]:
+        if isinstance(item, Signal):
+            yield item
+            return
+        component = self.game.component(item) if isinstance(item, str) else item
+        kind = getattr(component, "ctype", None)
+        if kind is pyo.Var:
+            yield from (self._variable(v) for v in members(self.game, component) if not v.fixed)
+        elif kind is pyo.Expression and component.is_indexed():
+            yield from (self._expression(e, e.name) for e in component.values())
+        elif kind is pyo.Expression or hasattr(component, "is_expression_type") or hasattr(component, "arg"):
+            yield self._expression(component, getattr(component, "name", None) or str(component))
+        else:
+            raise InvalidGame(
+                f"observe: {item} is no signal. Name Vars or Expressions that are linear in the followers' actions, "
+                "or a mapping leader variable → list of these."
+            )
+
+    def _variable(self, var: VarData) -> Signal:
+        name = self.game.names.get(id(var))
+        if name is None:
+            raise InvalidGame(f"observe: {var.name} is not a variable of {self.game.name}.")
+        if id(var) not in self._actions | self._aggregates:
+            raise InvalidGame(
+                f"observe: {name} is the leader's own; he observes followers' actions, aggregates, or expressions "
+                "of these. If it is an aggregate, pass its constraint as Game(..., aggregates=...)."
+            )
+        return Signal(name, 0.0, {name: 1.0}, own=id(var) in self._actions)
+
+    def _expression(self, expression: Any, name: str) -> Signal:
+        terms: dict[str, float] = {}
+        try:
+            repn = generate_standard_repn(expression, quadratic=False)
+            linear = repn.is_linear()
+        except (ArithmeticError, TypeError, ValueError, PyomoException):
+            linear = False
+        if not linear:
+            raise InvalidGame(f"observe: {name} is not linear in the followers' actions.")
+        for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
+            seen = self._variable(var).name
+            terms[seen] = terms.get(seen, 0.0) + float(coefficient)
+        if not any(terms.values()):
+            raise InvalidGame(f"observe: {name} does not depend on any follower's action.")
+        return Signal(name, float(pyo.value(repn.constant)), terms, own=False)
+
+
+def _items(listed: Any) -> Iterable[Any]:
+    """One component, one name or one expression is a list of one."""
+    single = isinstance(listed, (str, Signal)) or hasattr(listed, "ctype") or hasattr(listed, "is_expression_type")
+    if single or not isinstance(listed, Iterable) or listed.__class__ in native_numeric_types:
+        return [listed]
+    return listed
+
+
+def shares(game: Game, signals: Sequence[Signal]) -> Shares:
+    """C and M of these signals in the game as it is now. Raises :class:`InvalidGame` for one that is no more."""
+    column = {game.names[id(v)]: i for i, v in enumerate(game.actions)}
+    responses = game.responses()
+    aggregate = {game.names[id(v)]: i for i, v in enumerate(responses.variables)}
+    direct: tuple[list[int], list[int], list[float]] = ([], [], [])
+    through: tuple[list[int], list[int], list[float]] = ([], [], [])
+    for row, signal in enumerate(signals):
+        for name, weight in signal.terms.items():
+            place = column.get(name, aggregate.get(name))
+            if place is None:
+                raise InvalidGame(f"{name}: fixed, freed or added since the incentive was designed. Design it anew.")
+            for kept, entry in zip(direct if name in column else through, (row, place, weight), strict=True):
+                kept.append(entry)  # type: ignore[arg-type]
+    rows, columns = len(signals), len(column)
+    plain = sparse.csr_array((direct[2], (direct[0], direct[1])), shape=(rows, columns))
+    carried = sparse.csr_array((through[2], (through[0], through[1])), shape=(rows, len(aggregate)))
+    together = sparse.csr_array(plain + carried @ responses.shares)
+    own = np.array([s.own for s in signals], dtype=bool)
+    sizes = np.array(game.action_sizes, dtype=float)
+    return Shares(_scaled(together, own, sizes, 0), _scaled(together, own, sizes, 1))
+
+
+def _scaled(together: sparse.csr_array, own: Array, sizes: Array, member: int) -> sparse.csr_array:
+    """Own signals: every member has one, so a block moves them size times. Others: a member is 1/size of its block."""
+    entries = together.tocoo()
+    mine, size = own[entries.row], sizes[entries.col]
+    factor = np.where(mine, 1.0, 1.0 / size) if member else np.where(mine, size, 1.0)
+    scaled = sparse.csr_array((entries.data * factor, (entries.row, entries.col)), shape=together.shape)
+    scaled.eliminate_zeros()
+    return scaled
