@@ -27,7 +27,7 @@ from .programs import BadRow, Program, timed
 from .results import Array
 from .tolerances import TOLERANCES
 
-__all__ = ["Derivatives", "FollowerRows", "stamp"]
+__all__ = ["Derivatives", "FollowerRows", "rows_scaled", "stamp"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class FollowerRows:
         bodies = np.zeros(self._count)
         bodies[program.rows] = np.asarray(problem.constraints(x)) - program.row_bounds[1]
         jacobian = _scattered(program.jacobian(x), program.rows, self._count)
-        by_action, by_aggregate, by_instrument = (jacobian @ s for s in self._selectors)
+        by_action, by_aggregate, by_instrument = (_selected(jacobian, s) for s in self._selectors)
         split = len(self.followers)
         own = self._own(by_action.tocoo(), by_aggregate.tocoo(), self._row_owners)
         signs = np.array([f.sign for f in self.followers], dtype=float)
@@ -167,7 +167,7 @@ class FollowerRows:
         return Derivatives(
             objectives=bodies[:split],
             own=a,
-            leader=sparse.csr_array(by_instrument[:split].multiply(signs[:, np.newaxis])),
+            leader=rows_scaled(by_instrument[:split], signs),
             bodies=bodies[split:],
             own_rows=own[split:],
             leader_rows=sparse.csr_array(by_instrument[split:]),
@@ -229,6 +229,25 @@ def _selector(variables: Sequence[VarData], places: Mapping[int, int]) -> sparse
     found = [(row, places[id(v)]) for row, v in enumerate(variables) if id(v) in places]
     rows, columns = (list(part) for part in zip(*found, strict=True)) if found else ([], [])
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(variables), len(places)))
+
+
+def _selected(matrix: sparse.csr_array, selector: sparse.csr_array) -> sparse.csr_array:
+    """matrix @ selector with its zeros kept: they are the pattern."""
+    places = selector.tocoo()
+    place = np.full(selector.shape[0], -1)
+    place[places.row] = places.col
+    entries = matrix.tocoo()
+    column = place[entries.col]
+    kept = column >= 0
+    at = (entries.row[kept], column[kept])
+    return sparse.csr_array((entries.data[kept], at), shape=(matrix.shape[0], selector.shape[1]))
+
+
+def rows_scaled(matrix: sparse.csr_array, factors: Array) -> sparse.csr_array:
+    """diag(factors) · matrix with its pattern as it is: a derivative that is 0 at the plan may curve."""
+    found = matrix.copy()
+    found.data = found.data * np.repeat(factors, np.diff(found.indptr))
+    return found
 
 
 def _scattered(matrix: sparse.csr_array, rows: Array, count: int) -> sparse.csr_array:

@@ -42,7 +42,7 @@ class System:
     """matrix · K = −slope, one row per action (empty where nothing can be balanced), one column per entry of K."""
 
     matrix: sparse.csr_array
-    """(actions × entries)."""
+    """(actions × entries), with its zeros: an entry that balances nothing at the plan may still bend a cost."""
     leader: Array
     """For each entry the number of the leader's variable."""
     signal: Array
@@ -141,9 +141,9 @@ def gain_system(
     l_at = leader.indptr[owners[row]] + within % wide
     signal, tool = by_action.indices[s_at], leader.indices[l_at]
     data = by_action.data[s_at] * leader.data[l_at]
-    keep = data != 0.0
+    keep = np.ones(len(row), dtype=bool)
     if allowed is not None and len(row):
-        keep &= np.asarray(allowed[tool, signal]).ravel() != 0
+        keep = np.asarray(allowed[tool, signal]).ravel() != 0
     signals, tools = moves.shape[0], leader.shape[1]
     keys, column = np.unique(tool[keep].astype(np.int64) * max(signals, 1) + signal[keep], return_inverse=True)
     matrix = sparse.csr_array((data[keep], (row[keep], column)), shape=(len(owners), len(keys)))

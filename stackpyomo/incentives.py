@@ -25,7 +25,7 @@ from .checks import require, require_positive
 from .choices import Limits, bounded, sparsest
 from .contracts import Incentive
 from .curvatures import FollowerHessians, is_jointly_convex
-from .derivatives import Derivatives, FollowerRows, stamp
+from .derivatives import Derivatives, FollowerRows, rows_scaled, stamp
 from .errors import InvalidGame
 from .gains import System, gain_system
 from .games import Game
@@ -190,9 +190,9 @@ class _Design:
 
     def equations(self, leader: sparse.csr_array) -> System:
         """The linear system of the gain for b (followers × leader variables)."""
-        watched = sparse.csr_array(leader.multiply(self.watched[:, np.newaxis]))
-        watched.eliminate_zeros()
-        return gain_system(watched, self.shares.moves, self.rows.owners, self.weights, self.allowed)
+        return gain_system(
+            rows_scaled(leader, self.watched), self.shares.moves, self.rows.owners, self.weights, self.allowed
+        )
 
     def demand(self, here: Derivatives, values: Mapping[str, float]) -> Demand:
         """What :func:`choose_offsets` has to know of the gains."""
@@ -212,9 +212,7 @@ class _Design:
         tempted = self.watched[self.rows.owners] & (np.abs(balance.slope) > noise)
         slope = np.where(tempted, balance.slope, 0.0)
         grip = np.sqrt(np.asarray(balance.leader.power(2).sum(axis=1)).ravel())
-        gripped = sparse.csr_array(balance.leader.multiply((grip > TOLERANCES.gradient * scale)[:, np.newaxis]))
-        gripped.eliminate_zeros()
-        system = self.equations(gripped)
+        system = self.equations(rows_scaled(balance.leader, grip > TOLERANCES.gradient * scale))
         gain, rank = system.least_energy(slope)
         limits, at_bounds = self._limits(system, slope, values)
         unlimited = slope + system.matrix @ gain

@@ -140,7 +140,7 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
                 "Widen that bound, or choose a plan inside it; sp.inducible(plan) says whether any strategy could do it.",
             )
         return f"gain bounds: within them {residual:.6g} of its slope is left", "Widen gain_bounds."
-    unused = [j for j in bad if attempt.system.matrix.indptr[j] == attempt.system.matrix.indptr[j + 1]]
+    unused = [j for j in bad if not attempt.system.matrix[[j]].data.any()]
     if unused:
         hidden = listed([names[id(attempt.rows.actions[j])] for j in unused])
         return (
