@@ -19,6 +19,7 @@ from .errors import (
 from .gamefiles import read_game
 from .games import Follower, Game, Population
 from .incentives import affine_incentive
+from .inducibility import inducible
 from .plans import leader_optimal, nash, pessimistic, stackelberg
 from .results import Finding, Plan, Report
 from .tolerances import TOLERANCES, Tolerances
@@ -50,6 +51,7 @@ __all__ = [
     "StackpyomoError",
     "Tolerances",
     "affine_incentive",
+    "inducible",
     "leader_optimal",
     "nash",
     "pessimistic",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,9 @@ from pyomo.common.collections import ComponentMap
 from scipy import sparse
 
 from .checks import variables_in
-from .errors import InvalidGame
+from .errors import InvalidGame, NoPlan
 from .gains import System
+from .plans import stackelberg
 from .results import (
     SHOWN,
     Announcement,
@@ -29,6 +32,7 @@ from .results import (
     real,
     shown,
 )
+from .robustness import robustness
 from .signals import shares
 from .tolerances import TOLERANCES
 
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from .games import Game
 
 __all__ = ["Incentive"]
+
+logger = logging.getLogger(__name__)
 
 _LARGEST = 50_000_000
 """Numbers a basis of the null space may have."""
@@ -68,6 +74,8 @@ class Incentive:
     """True if the projection on the leader's bounds is announced."""
     permitted: sparse.csr_array | None = field(default=None, repr=False)
     """(leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere."""
+    uniqueness: str = ""
+    """Whether the followers' equilibrium under the strategy is the only one, and why (without a projection)."""
     doubtful: list[str] = field(default_factory=list, repr=False)
     """Followers whose problem is not proved convex under every affine strategy: verify has to look at them."""
     alone: list[str] = field(default_factory=list, repr=False)
@@ -125,6 +133,27 @@ class Incentive:
             place += 1
         return found
 
+    def robustness(
+        self, baseline: Plan | None = None, *, followers: Sequence[str] | None = None, solver: str = "auto"
+    ) -> pd.DataFrame:
+        """How wrong the leader may be about each follower; see :mod:`stackpyomo.robustness` for the columns.
+
+        baseline: what happens without the incentive (None: ``stackelberg(game)`` is solved; where it has no plan, the
+        column relative_error is NaN). followers: names of those to look at (None: all).
+        """
+        game = self.attached()
+        if baseline is None:
+            try:
+                baseline = stackelberg(game, solver=solver)
+            except (NoPlan, InvalidGame) as why:
+                logger.warning("robustness: no baseline (%s)", why)
+        without = math.nan if baseline is None else baseline.leader_objective
+        names = list(game.followers) if followers is None else list(followers)
+        for name in names:
+            if name not in game.followers:
+                raise InvalidGame(f"followers={name}: not a follower of this game.")
+        return robustness(game, self.announcement, self.multipliers, without, names, solver)
+
     @property
     def announcement(self) -> Announcement:
         """What :func:`stackpyomo.verify` plays."""
@@ -136,6 +165,8 @@ class Incentive:
             self.matrix,
             self.bend,
             self.saturate,
+            self.uniqueness,
+            self.plan.epsilon0,
         )
 
     def attached(self) -> Game:
@@ -181,7 +212,7 @@ class Incentive:
     def strategy(self) -> ComponentMap:
         """The strategy as Pyomo expressions in the followers' Vars: leader Var → expression.
 
-        A projected strategy is not written out (its kinks are no business of a solver): the bounds are left to the user.
+        A projection is not written out (solvers do not like kinks): keeping the bounds is left to the user.
         """
         game = self.attached()
         sizes = self._sizes(game)
@@ -285,6 +316,7 @@ class Incentive:
             "energy": json_number(self.energy),
             "weights": json_numbers(self.weights),
             "multipliers": json_numbers(self.multipliers),
+            "uniqueness": self.uniqueness,
             "doubtful": self.doubtful,
             "alone": self.alone,
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
@@ -325,6 +357,7 @@ class Incentive:
                 bend=bend,
                 saturate=data["saturate"],
                 permitted=permitted,
+                uniqueness=data["uniqueness"],
                 doubtful=data["doubtful"],
                 alone=data["alone"],
             )

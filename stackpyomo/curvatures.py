@@ -103,6 +103,12 @@ class FollowerHessians:
         return True
 
 
+def composed_size(hessian: Hessian, response: sparse.csc_array) -> float:
+    """The largest entry before terms cancel: what rounding in the composed Hessian is measured against."""
+    reached = np.abs(response.tocsr()[hessian.places].toarray())
+    return float((reached.T @ np.abs(hessian.matrix) @ reached).max(initial=0.0))
+
+
 def composed_hessian(hessian: Hessian, response: sparse.csc_array) -> Array:
     """T_kᵀ ∇²L_k T_k, the response T_k over all Vars × own actions."""
     reached = response.tocsr()[hessian.places].toarray()

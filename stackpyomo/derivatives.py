@@ -105,6 +105,11 @@ class FollowerRows:
         """The evaluable rows."""
         return self._program.problem
 
+    @property
+    def variables(self) -> list[VarData]:
+        """The Vars that the rows hold."""
+        return self._program.variables
+
     def point(self, values: Mapping[str, float]) -> Array:
         """{variable name: value} in the order of the rows' Vars."""
         names = self.game.names
@@ -138,6 +143,11 @@ class FollowerRows:
         rows = self._program.rows
         entries = (weights[rows], (self._row_owners[rows], np.arange(len(rows))))
         return sparse.csr_array(entries, shape=(len(self.followers), len(rows)))
+
+    @property
+    def own_columns(self) -> sparse.csr_array:
+        """(Vars of the rows × actions) which Var is which."""
+        return self._selectors[0]
 
     @property
     def instrument_columns(self) -> sparse.csr_array:

@@ -29,7 +29,7 @@ from .errors import InvalidGame
 from .results import Array, Finding
 from .tolerances import TOLERANCES
 
-__all__ = ["Aggregates", "Follower", "Game", "Leader", "Movers", "Player", "Population"]
+__all__ = ["Aggregates", "Follower", "Game", "Leader", "Movers", "Player", "Population", "from_entries"]
 
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
 
@@ -303,8 +303,8 @@ class Game:
                 f"{names}: {rows} aggregate constraint(s) must define {rows} variable(s) that no follower owns, "
                 f"but hold {len(variables)} ({held}). Fix the others or move them out."
             )
-        matrix = _sparse(left, (rows, rows)).tocsc()
-        moved = -_sparse(right, (rows, columns))
+        matrix = from_entries(left, (rows, rows)).tocsc()
+        moved = -from_entries(right, (rows, columns))
         diagonal = matrix.diagonal()
         if matrix.nnz == rows and (diagonal != 0).all():
             return sparse.csr_array(moved.multiply(1.0 / diagonal[:, np.newaxis]))
@@ -469,6 +469,7 @@ def _named(variables: Iterable[VarData]) -> Iterator[tuple[str, VarData]]:
         yield prefix + var.local_name, var
 
 
-def _sparse(entries: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> sparse.csr_array:
+def from_entries(entries: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> sparse.csr_array:
+    """The matrix of these (row, column, value), equal places added."""
     rows, columns, values = (list(part) for part in zip(*entries, strict=True)) if entries else ([], [], [])
     return sparse.csr_array((values, (rows, columns)), shape=shape)

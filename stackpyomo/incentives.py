@@ -14,10 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
+from pyomo.common.collections import ComponentMap
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
@@ -34,16 +34,17 @@ from .offsets import Demand, choose_offsets
 from .programs import timed, undisturbed
 from .refusals import Attempt, refuse, refuse_curvature, refuse_undefined
 from .results import Array, Plan
-from .second_order import Bent, Curved, bent_followers, repaired
+from .second_order import Curved, bent_followers, repaired
 from .selections import component_pairs, leader_variables, members
 from .signals import Observation, read_observation, shares
 from .solvers import choose
 from .tolerances import TOLERANCES
+from .uniqueness import Meeting, uniqueness
 
 __all__ = ["affine_incentive"]
 
 _LOOKED_AT = 3000
-"""Followers not proved convex whose second derivatives are looked at one by one; more where one evaluation gives all."""
+"""Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def affine_incentive(
     game = plan.attached()
     _one_of("curvature", curvature, ("auto", "none"))
     _one_of("prefer", prefer, ("energy", "sparsest"))
-    if isinstance(multipliers, str):
+    if not isinstance(multipliers, (Mapping, ComponentMap, list, tuple)):
         _one_of("multipliers", multipliers, ("zero", "free"))
     choose(solver)
     with undisturbed():
@@ -141,7 +142,9 @@ def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) 
         found = design.solve(here, values)
     with timed(seconds, "curvature"):
         found = design.bent_up(found, values)
-    return _incentive(plan, design, found, values, chosen, seconds)
+    with timed(seconds, "uniqueness"):
+        unique = design.uniqueness(found, values)
+    return _incentive(plan, design, found, values, chosen, unique, seconds)
 
 
 @dataclass
@@ -301,6 +304,12 @@ class _Design:
         refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent})
         return found
 
+    def uniqueness(self, found: _Found, values: Mapping[str, float]) -> str:
+        """Whether the followers' equilibrium under the strategy is the only one."""
+        hessians = FollowerHessians(self.rows, values, {})
+        gain = found.system.as_matrix(found.gain)
+        return uniqueness(Meeting(self.rows, hessians, gain, self.shares.moves, found.balance.leader, found.bend))
+
     def _bowed(
         self, found: _Found, curved: Curved, failed: Mapping[int, str], looked_at: Sequence[int]
     ) -> dict[int, str]:
@@ -387,6 +396,7 @@ def _incentive(
     found: _Found,
     values: Mapping[str, float],
     chosen: Sequence[VarData],
+    unique: str,
     seconds: dict[str, float],
 ) -> Incentive:
     rows, system = design.rows, found.system
@@ -410,6 +420,7 @@ def _incentive(
         multipliers=found.balance.held,
         bend=found.bend,
         saturate=design.wishes.saturate,
+        uniqueness=unique,
         permitted=design.allowed,
         system=system,
         doubtful=[rows.followers[k].name for k in found.doubtful],

@@ -5,9 +5,9 @@ sign on equalities, the incentive has to balance only
 
     a_k + G_kᵀ λ + Q_kᵀ (b_k + G_0kᵀ λ) = 0        G_k = ∂g/∂u_k, G_0k = ∂g/∂u_0
 
-"zero" takes λ = 0; "free" the λ that leaves the gain of least energy (least squares with signs; for constraints that hold
-leader variables the product of gain and multiplier makes it a small nonlinear program, in which leaning on them costs
-(λ/scale)², because without that there may be no least gain); or λ is given by name.
+"zero" takes λ = 0; "free" the λ that leaves the gain of least energy (least squares with signs; for constraints that
+hold leader variables the product of gain and multiplier makes it a small nonlinear program, in which leaning on them
+costs (λ/scale)², because without that there may be no least gain); or λ is given by name.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def leaning(here: Derivatives, sides: Sequence[ActiveSide], multipliers: Array) 
 def given_multipliers(rows: FollowerRows, here: Derivatives, sides: Sequence[ActiveSide], mapping: Any) -> Balance:
     """λ as the user gives them, by constraint (or by variable, for a bound).
 
-    Raises :class:`InvalidGame` for a component that is not an active constraint or bound of a follower, or a wrong sign.
+    Raises :class:`InvalidGame` for what is not an active constraint or bound of a follower, or a wrong sign.
     """
     wanted: dict[str, float] = {}
     for key, value in component_pairs(mapping, "multipliers", "multiplier"):

@@ -1,7 +1,7 @@
 """Offsets: the on-path values of prices and transfers the leader's objective does not depend on.
 
-They are chosen together with the gains. With p the free values, s_j what is left of a_j(p) for the gain to balance and K
-the gain,
+They are chosen together with the gains. With p the free values, s_j what is left of a_j(p) for the gain to balance and
+K the gain,
 
     min_{p, λ ≥ 0, K} Σ w K²   s.t.  s = a(p) + Gᵀλ,  s + (K M)ᵀ b(p) = 0,  bounds and the leader's constraints on p
 
@@ -159,8 +159,8 @@ class _Design:
                 cost += residual[j] ** 2 / power
             elif _moves(self.slopes[j]):
                 residual[j].fix(0.0)
-        for j in np.flatnonzero(np.isin(by_row, list(shared))):
-            rows += self._shared(grips, int(j))
+        for number in np.flatnonzero(np.isin(by_row, list(shared))):
+            rows += self._shared(grips, int(number))
         weights = self.demand.system.weights
         return cost + sum(float(weights[e]) * model.gain[e] ** 2 for e in model.gain), rows
 

@@ -1,8 +1,8 @@
 """Refusals: why no affine incentive exists, follower by follower.
 
-A follower is lost where a_k + G_kᵀλ_k + Q_kᵀ b_k stays away from 0 for every gain the leader may use. What is told is the
-first of these that explains it: no derivative, no grip (b_k = 0), an action without weight or out of sight, a bound of
-the leader or of the gain, signals that cannot tell its own actions apart, another follower who pulls the same signals
+A follower is lost where a_k + G_kᵀλ_k + Q_kᵀ b_k stays away from 0 for every gain the leader may use. What is told is
+the first of these that explains it: no derivative, no grip (b_k = 0), an action without weight or out of sight, a bound
+of the leader or of the gain, signals that cannot tell its own actions apart, another follower who pulls the same signals
 elsewhere, curvature.
 """
 
@@ -88,15 +88,15 @@ def refuse(attempt: Attempt) -> None:
 
 
 def refuse_curvature(rows: FollowerRows, failed: Mapping[int, str], curvatures: Mapping[int, float]) -> None:
-    """Raise :class:`NoIncentive` for followers no gain bends up; the residual is how far down the composed cost bends."""
+    """Raise :class:`NoIncentive` for followers no gain bends up; the residual is how far their cost bends down."""
     if failed:
         names = {rows.followers[k].name: why for k, why in failed.items()}
         residuals = {rows.followers[k].name: -curvatures[k] for k in failed}
         _raise(
             names,
             residuals,
-            "Its plan is a stationary point but no minimum. Let the leader see or act on more, pass quadratic=True, or "
-            "curvature='none' to have the gain all the same.",
+            "Under every such strategy its plan is a stationary point, no minimum. Let the leader see or act on more, "
+            "pass quadratic=True, or curvature='none' to have the gain all the same.",
         )
 
 
@@ -137,7 +137,7 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
         if at:
             return (
                 f"leader bound: {at}; to hold it the leader would have to go beyond (slope left {residual:.6g})",
-                "Widen that bound, or choose a plan inside it; sp.inducible(plan) says whether any strategy could do it.",
+                "Widen that bound, or choose a plan inside it; inducible(plan) says whether any strategy could do it.",
             )
         return f"gain bounds: within them {residual:.6g} of its slope is left", "Widen gain_bounds."
     unused = [j for j in bad if not attempt.system.matrix[[j]].data.any()]

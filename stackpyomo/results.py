@@ -103,6 +103,10 @@ class Announcement:
     gain: sparse.csc_array | None = None
     bend: sparse.csc_array | None = None
     saturate: bool = False
+    uniqueness: str = ""
+    """Whether the followers' equilibrium under it is the only one, and why; empty: not looked at."""
+    epsilon0: float = math.nan
+    """Proved gap of the plan to the leader's optimum."""
 
 
 @dataclass
@@ -193,7 +197,7 @@ class Plan:
     @property
     def announcement(self) -> Announcement:
         """Without an incentive the leader announces constants."""
-        return Announcement(self.values, self.leader_objective)
+        return Announcement(self.values, self.leader_objective, epsilon0=self.epsilon0)
 
     def to_json(self) -> str:
         """One JSON document; numbers that are not finite become null or "inf"."""
@@ -282,6 +286,36 @@ class Report:
     """How fast each follower's objective changes near the plan, at least 1: what ``tolerance`` is relative to."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
     solver: str = ""
+    uniqueness: str = ""
+    """Whether the followers' equilibrium under the strategy is the only one, and why; empty: not looked at."""
+    epsilon0: float = math.nan
+    """Proved gap of the plan to the leader's optimum; NaN: none was proved."""
+
+    @property
+    def unique(self) -> bool | None:
+        """True: proved to be the only equilibrium under the strategy; False: proved not to be; None: neither."""
+        return {"unique": True, "not unique": False}.get(self.uniqueness.split(":")[0])
+
+    @property
+    def remarks(self) -> list[str]:
+        """The paper's words, and a warning where the followers may settle elsewhere."""
+        beware = [f"Beware: equilibrium {self.uniqueness}."] if self.uniqueness and not self.unique else []
+        return [self.vocabulary[:1].upper() + self.vocabulary[1:], *beware]
+
+    @property
+    def vocabulary(self) -> str:
+        """What ε and ε₀ say of the ε-Stackelberg equilibrium, in one sentence (arXiv 2207.10611, Definitions 1–3)."""
+        if math.isnan(self.epsilon):
+            return "ε is unknown: nothing is said of an ε-Stackelberg equilibrium."
+        leader = "nothing is proved of the leader's optimum (ε₀ unknown)"
+        if not math.isnan(self.epsilon0):
+            leader = f"no plan serves the leader better by more than ε₀ = {max(0.0, self.epsilon0):.3g}"
+        proved = set(self.certificate) <= {"convex", "global"}
+        kind = "an" if proved else "as far as the search went, an"
+        together = f"{kind} ε-incentive with ε = {self.epsilon:.3g}; {leader}"
+        if math.isnan(self.epsilon0) or not proved:
+            return together + "."
+        return together + f": together an ε-Stackelberg equilibrium with ε = {max(self.epsilon, self.epsilon0):.3g}."
 
     @property
     def epsilon(self) -> float:
@@ -329,6 +363,9 @@ class Report:
             "leader_objective": json_number(self.leader_objective),
             "tolerance": self.tolerance,
             "solver": self.solver,
+            "uniqueness": self.uniqueness,
+            "epsilon0": json_number(self.epsilon0),
+            "vocabulary": self.vocabulary,
             "seconds": json_numbers(self.seconds),
             "followers": {
                 str(name): {
@@ -372,6 +409,8 @@ class Report:
                 scale=series["scale"],
                 seconds=floats(data["seconds"]),
                 solver=data["solver"],
+                uniqueness=data["uniqueness"],
+                epsilon0=real(data["epsilon0"]),
             )
 
     def to_html(self, path: str | Path) -> None:
@@ -379,7 +418,9 @@ class Report:
         Path(path).write_text(html_page("stackpyomo report", self._repr_html_()), encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        return f"<p><strong>{html.escape(self.verdict)}</strong></p>{self.table.to_html(float_format='{:.6g}'.format)}"
+        table = self.table.to_html(float_format="{:.6g}".format)
+        remarks = "".join(f"<p>{html.escape(remark)}</p>" for remark in self.remarks)
+        return f"<p><strong>{html.escape(self.verdict)}</strong></p>{table}{remarks}"
 
     def __str__(self) -> str:
         table = self.table
@@ -388,7 +429,7 @@ class Report:
         with pd.option_context("display.float_format", "{:.6g}".format):
             body = table.head(SHOWN).to_string()
         rest = [f"… {len(table) - SHOWN} more in report.table"] if len(table) > SHOWN else []
-        return "\n".join([self.verdict, body, *rest])
+        return "\n".join([self.verdict, body, *rest, *self.remarks])
 
 
 _STYLE = (

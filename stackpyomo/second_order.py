@@ -12,7 +12,7 @@ eigenvalues than S has positive ones (the project's theory notes; tested on rand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import pounce
 from scipy import linalg, sparse
 
-from .curvatures import FollowerHessians, composed_hessian
+from .curvatures import FollowerHessians, composed_hessian, composed_size
 from .derivatives import FollowerRows
 from .gains import System
 from .multipliers import ActiveSide
@@ -65,16 +65,19 @@ class Curved:
         start, stop = np.searchsorted(self.rows.owners, [follower, follower + 1])
         return matrix[:, start:stop]
 
-    def all_hessians(self, followers: Sequence[int], gain: Array) -> list[Array]:
-        """Of many followers, the responses made once."""
+    def all_hessians(self, followers: Sequence[int], gain: Array) -> Iterator[tuple[Array, float]]:
+        """(composed Hessian, its largest entry before terms cancel) of many followers, the responses made once."""
         whole = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
-        return [composed_hessian(self.hessians.of(k), self._columns(whole, k)) for k in followers]
+        for follower in followers:
+            hessian, response = self.hessians.of(follower), self._columns(whole, follower)
+            yield composed_hessian(hessian, response), composed_size(hessian, response)
 
     def cone(self, follower: int, gain: Array) -> tuple[Array, Array]:
         """(normals that pin directions, normals that limit them): rows over the follower's own actions."""
         start, stop = np.searchsorted(self.rows.owners, [follower, follower + 1])
         moved = None
-        pinned, limiting = [], []
+        pinned: list[Array] = []
+        limiting: list[Array] = []
         for side in self.sides:
             if side.follower != follower:
                 continue
@@ -116,21 +119,21 @@ def bent_followers(
     bow: (R, b), a quadratic term of the strategy adds Σ_s (b·R_s) m_sᵀ m_s.
     """
     found = []
-    for follower, plain in zip(followers, curved.all_hessians(followers, gain), strict=True):
+    for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
         hessian = plain
         if bow is not None:
             start, stop = np.searchsorted(curved.rows.owners, [follower, follower + 1])
             moved = curved.moves.tocsc()[:, start:stop].toarray()
             hessian = plain + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
-        worst = _worst(hessian, *curved.cone(follower, gain))
+        worst = _worst(hessian, size, *curved.cone(follower, gain))
         if worst < 0.0:
             found.append(Bent(follower, worst))
     return found
 
 
-def _worst(hessian: Array, pinned: Array, limiting: Array) -> float:
+def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> float:
     """The most negative curvature seen along directions the constraints leave open; 0 if there is none."""
-    floor = -TOLERANCES.bent * max(1.0, float(np.abs(hessian).max(initial=0.0)))
+    floor = -TOLERANCES.bent * size
     worst = 0.0
     for basis, free in ((_open(pinned), not len(limiting)), (_open(np.vstack([pinned, limiting])), True)):
         if not basis.shape[1]:
@@ -286,11 +289,7 @@ class _Search:
             step[group.columns] = direction
             self.turns.append(curved.rows.responses_to(curved.system.as_matrix(step) @ curved.moves) - start)
         self._parts = [self._follower(k) for k in group.followers]
-        self.is_affine = all(
-            np.abs(np.einsum("ipa,pq,jqb->ijab", d, h, d)).max(initial=0.0)
-            <= TOLERANCES.noise * max(1.0, np.abs(h).max())
-            for h, _, d in self._parts
-        )
+        self.is_affine = all(_is_flat(hessian, turns) for hessian, _, turns in self._parts)
 
     def _follower(self, follower: int) -> tuple[Array, Array, Array]:
         """(∇²L, T at K₀, dT/dt) over the Vars the follower is curved in."""
@@ -319,7 +318,7 @@ class _Search:
         for _ in range(1 if self.is_affine else _STEPS):
             step = self._step(t, radius)
             value = self.least(t + step) if step is not None else -np.inf
-            if value > best:
+            if step is not None and value > best:
                 t, best, radius = t + step, value, 2.0 * radius
             else:
                 radius /= 4.0
@@ -366,6 +365,12 @@ class _Search:
         nearer = self.gain.copy()
         nearer[self.group.columns] += high * (t @ self.basis)
         return nearer
+
+
+def _is_flat(hessian: Array, turns: Array) -> bool:
+    """True if the leader's variables, moved along the free directions, have no second derivatives."""
+    bent = np.abs(np.einsum("ipa,pq,jqb->ijab", turns, hessian, turns)).max(initial=0.0)
+    return bool(bent <= TOLERANCES.noise * max(1.0, float(np.abs(hessian).max(initial=0.0))))
 
 
 def _svec(matrix: Array) -> Array:

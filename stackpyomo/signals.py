@@ -22,7 +22,7 @@ from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
 from .errors import InvalidGame
-from .games import Game
+from .games import Game, from_entries
 from .results import Array, Signal
 from .selections import leader_variables, members
 
@@ -108,7 +108,7 @@ class _Reader:
         if isinstance(item, Signal):
             yield item
             return
-        component = self.game.component(item) if isinstance(item, str) else item
+        component = self._named(item) if isinstance(item, str) else item
         kind = getattr(component, "ctype", None)
         if kind is pyo.Var:
             yield from (self._variable(v) for v in members(self.game, component) if not v.fixed)
@@ -121,6 +121,12 @@ class _Reader:
                 f"observe: {item} is no signal. Name Vars or Expressions that are linear in the followers' actions, "
                 "or a mapping leader variable → list of these."
             )
+
+    def _named(self, name: str) -> Any:
+        try:
+            return self.game.component(name)
+        except InvalidGame as error:
+            raise InvalidGame(f"observe={name!r}: {error} Use 'actions' to observe every action.") from None
 
     def _variable(self, var: VarData) -> Signal:
         name = self.game.names.get(id(var))
@@ -163,18 +169,18 @@ def shares(game: Game, signals: Sequence[Signal]) -> Shares:
     column = {game.names[id(v)]: i for i, v in enumerate(game.actions)}
     responses = game.responses()
     aggregate = {game.names[id(v)]: i for i, v in enumerate(responses.variables)}
-    direct: tuple[list[int], list[int], list[float]] = ([], [], [])
-    through: tuple[list[int], list[int], list[float]] = ([], [], [])
+    direct: list[tuple[int, int, float]] = []
+    through: list[tuple[int, int, float]] = []
     for row, signal in enumerate(signals):
         for name, weight in signal.terms.items():
-            place = column.get(name, aggregate.get(name))
-            if place is None:
+            if name in column:
+                direct.append((row, column[name], weight))
+            elif name in aggregate:
+                through.append((row, aggregate[name], weight))
+            else:
                 raise InvalidGame(f"{name}: fixed, freed or added since the incentive was designed. Design it anew.")
-            for kept, entry in zip(direct if name in column else through, (row, place, weight), strict=True):
-                kept.append(entry)  # type: ignore[arg-type]
-    rows, columns = len(signals), len(column)
-    plain = sparse.csr_array((direct[2], (direct[0], direct[1])), shape=(rows, columns))
-    carried = sparse.csr_array((through[2], (through[0], through[1])), shape=(rows, len(aggregate)))
+    plain = from_entries(direct, (len(signals), len(column)))
+    carried = from_entries(through, (len(signals), len(aggregate)))
     together = sparse.csr_array(plain + carried @ responses.shares)
     own = np.array([s.own for s in signals], dtype=bool)
     sizes = np.array(game.action_sizes, dtype=float)

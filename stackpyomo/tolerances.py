@@ -28,7 +28,7 @@ class Tolerances:
     curvature: float = 1e-13
     """How negative an eigenvalue of a Hessian called positive semidefinite may be, its diagonal scaled to 1."""
     bent: float = 1e-7
-    """A composed Hessian's eigenvalue below minus this, relative to its largest entry, is negative curvature."""
+    """A composed Hessian's eigenvalue below minus this, relative to its largest term, is negative curvature."""
     margin: float = 1e-3
     """The least eigenvalue a repaired composed Hessian is given, relative to the largest second derivative."""
     noise: float = 1e-9

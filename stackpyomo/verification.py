@@ -102,7 +102,7 @@ def resolved(
     if certify in ("auto", "global"):
         with timed(seconds, "global"):
             _bound_globally(problems, solver, tolerance, required=certify == "global")
-    return _report(problems, announced.leader_objective, tolerance, seconds, choose(solver).name)
+    return _report(problems, announced, tolerance, seconds, choose(solver).name)
 
 
 def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
@@ -400,7 +400,7 @@ def _joined(problems: Sequence[Composed]) -> list[Composed]:
 
 def _report(
     problems: Sequence[Composed],
-    leader_objective: float,
+    announced: Announcement,
     tolerance: float,
     seconds: dict[str, float],
     solver: str,
@@ -427,7 +427,9 @@ def _report(
             name="objective",
         ),
         scale=pd.Series([c.scale for c in problems], index=names, dtype=float, name="scale"),
-        leader_objective=leader_objective,
+        leader_objective=announced.leader_objective,
+        uniqueness=announced.uniqueness,
+        epsilon0=announced.epsilon0,
         tolerance=tolerance,
         note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
         seconds=seconds,

@@ -173,7 +173,10 @@ def test_a_cost_without_a_derivative_at_the_plan_has_no_incentive() -> None:
 @pytest.mark.parametrize("scale", [1e-10, 1e-4, 1e6])
 def test_gains_do_not_depend_on_the_unit_of_the_cost(scale: float) -> None:
     plan = given(lambda u0, u: scale * ((u - 1) ** 2 + (u0 + 2) * u), at=0.25)
-    assert sp.affine_incentive(plan).gain.iloc[0, 0] == pytest.approx(-(2 * (0.25 - 1) + 2) / 0.25, rel=1e-9)
+    rule = sp.affine_incentive(plan, curvature="none")
+    assert rule.gain.iloc[0, 0] == pytest.approx(-(2 * (0.25 - 1) + 2) / 0.25, rel=1e-9)
+    with pytest.raises(sp.NoIncentive, match="f: curvature"):
+        sp.affine_incentive(plan)
 
 
 def test_a_weak_grip_is_a_grip_whatever_the_energy() -> None:

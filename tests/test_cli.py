@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -296,7 +297,9 @@ def test_expectations_that_json_cannot_say(value: str, run: Run, write: Any) -> 
 # --- exit code 1 --------------------------------------------------------------------------------------------------
 
 NO_GRIP = game("m.driver.cost.set_value((m.driver.flow - 1) ** 2)")
-BACKFIRES = game("m.driver.cost.set_value(-3 * (m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)")
+BACKFIRES = game(
+    "m.driver.cost.set_value(-pyo.cos(10 * (m.driver.flow - 0.6)) + 3 * m.driver.flow**2 + m.toll * m.driver.flow)"
+)
 
 
 def test_no_incentive_is_exit_1_with_a_document(stranger: Run, write: Any) -> None:
@@ -313,7 +316,7 @@ def test_no_incentive_is_exit_1_with_a_document(stranger: Run, write: Any) -> No
 
 
 def test_not_verified_is_exit_1(run: Run, write: Any, tmp_path: Path) -> None:
-    """A gain that meets the first-order condition at the driver's worst point."""
+    """A gain that meets the first- and second-order conditions; the driver is better off far away."""
     path = write("backfires.py", BACKFIRES)
     result = run("solve", path, "--report", tmp_path / "out.html")
     assert (result.code, result.err) == (1, "")
@@ -323,9 +326,10 @@ def test_not_verified_is_exit_1(run: Run, write: Any, tmp_path: Path) -> None:
     assert found["incentive"] is not None
     assert found["no_incentive"] is None
     assert found["report"]["ok"] is False
-    # −3 (v − 1)² + Q (v − 0.6) v with Q = −4, from v = 0.6 to the end of [0, 1] that pays best.
-    best = min(-3 * (v - 1) ** 2 - 4 * (v - 0.6) * v for v in (0.0, 1.0))
-    assert found["report"]["epsilon"] == pytest.approx(-3 * 0.16 - best, abs=1e-5)
+    # −cos(10 (v − 0.6)) + 3 v² + Q (v − 0.6) v with Q = −6, on a grid of [0, 1].
+    grid = (v / 100000 for v in range(100001))
+    best = min(-math.cos(10 * (v - 0.6)) + 3 * v**2 - 6 * (v - 0.6) * v for v in grid)
+    assert found["report"]["epsilon"] == pytest.approx(-1 + 3 * 0.36 - best, abs=1e-5)
 
 
 # --- exit code 2: one message -------------------------------------------------------------------------------------

@@ -1,0 +1,217 @@
+"""Inducibility: whether ANY announced strategy, affine or not, can make the plan a follower's best response.
+
+A strategy may answer a deviation v with the worst the leader can do, so follower k can be held iff
+
+    J_k(plan) ≤ min_v max_{u0 ∈ U0} J_k(u0, v),      v feasible for it, U0 the leader's bounds and own constraints
+
+(compact sets, others at the plan; threats are looked for within ``TOLERANCES.reach``, then ``trust``, of the plan where
+the leader has no bounds). The right-hand side is its security level. One v whose worst case is proved to be better than
+the plan shows that nothing can hold it; a finite set of threats under which no v is better shows the opposite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+
+from .checks import require, variables_in
+from .convexity import is_convex_problem
+from .errors import InvalidGame
+from .games import Follower, Game
+from .programs import BadRow, Program, undisturbed
+from .results import Plan
+from .solvers import registry, solve
+from .tolerances import TOLERANCES
+
+__all__ = ["inducible"]
+
+_THREATS = 30
+"""Threats tried for one follower before it stays undecided."""
+_SECONDS = 5.0
+"""For a global solver's bound on one threat."""
+
+
+def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
+    """One row per follower: its objective at the plan, its security level, "possible", "impossible" or "undecided".
+
+    The level is in the sense its user wrote; ``evidence`` says what was proved. Raises :class:`InvalidGame`.
+    """
+    if not isinstance(plan, Plan):
+        raise InvalidGame(f"inducible({type(plan).__name__}): expected a Plan.")
+    game = plan.attached()
+    with undisturbed():
+        require(game, leader_objective=False)
+        found = [_settled(game, plan, follower, solver) for follower in game.followers.values()]
+    columns = ["objective", "security", "verdict", "evidence"]
+    return pd.DataFrame(found, index=list(game.followers), columns=columns)
+
+
+def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> tuple[float, float, str, str]:
+    """Threats near the plan first: far away many functions have no finite value."""
+    near = _Duel(game, plan, follower, solver, TOLERANCES.reach).fight()
+    return near if near[2] != "undecided" else _Duel(game, plan, follower, solver, TOLERANCES.trust).fight()
+
+
+@dataclass
+class _Move:
+    """An optimum of one side and whether it is proved to be one."""
+
+    values: list[float]
+    level: float
+    proved: bool
+
+
+class _Duel:
+    """One follower against the leader: the follower picks v, then the leader u0."""
+
+    def __init__(self, game: Game, plan: Plan, follower: Follower, solver: str, reach: float) -> None:
+        self.follower, self.solver = follower, solver
+        self.model = pyo.ConcreteModel(name="duel")
+        assert follower.objective is not None
+        aggregates = {id(v) for v in game.aggregate_variables()}
+        names = game.names
+        felt = [v for e in (follower.objective.expr, *(c.expr for c in follower.constraints)) for v in variables_in(e)]
+        tools = {id(v): v for v in felt if id(v) not in game.owners and id(v) not in aggregates and not v.fixed}
+        tools = {key: v for key, v in tools.items() if key in names and v.is_continuous()}
+        rows = [c for c in game.leader.constraints if _is_about(c, tools)]
+        values = {id(v): plan.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+        self.own = self._copies("own", follower.variables, values)
+        self.tools = self._copies("tool", list(tools.values()), values)
+        self.fences = [_fence(copy, reach) for copy in self.tools]
+        table = dict(values)
+        table.update(zip(map(id, follower.variables), self.own, strict=True))
+        table.update(zip(tools, self.tools, strict=True))
+        for var, copy in zip(follower.variables, self.own, strict=True):
+            for moved, rate in game.movers().get(id(var), ()):
+                table[id(moved)] = table[id(moved)] + rate * (copy - values[id(var)])
+        walker = ExpressionReplacementVisitor(
+            substitute=table, descend_into_named_expressions=True, remove_named_expressions=True
+        )
+        self.cost = follower.sign * walker.walk_expression(follower.objective.expr)
+        self.own_rows = [_relation(walker.walk_expression(c.body), c) for c in follower.constraints]
+        self.tool_rows = [_relation(walker.walk_expression(c.body), c) for c in rows]
+        self.plan_cost = float(pyo.value(self.cost))
+
+    def _copies(self, name: str, variables: Sequence[Any], values: dict[int, float]) -> list[Any]:
+        copies = pyo.Var(range(len(variables)))
+        self.model.add_component(name, copies)
+        for var, copy in zip(variables, copies.values(), strict=True):
+            copy.setlb(var.lb)
+            copy.setub(var.ub)
+            copy.set_value(values[id(var)], skip_validation=True)
+        return list(copies.values())
+
+    def fight(self) -> tuple[float, float, str, str]:
+        """Follower and leader in turn, until one of them has proved its case."""
+        room = TOLERANCES.feasibility * max(1.0, abs(self.plan_cost))
+        threats = [[float(pyo.value(v)) for v in self.tools]]
+        security, sign = math.nan, self.follower.sign
+        for _ in range(_THREATS):
+            escape = self._escape(threats)
+            if escape is None:
+                break
+            if escape.proved and escape.level >= self.plan_cost - room:
+                found = f"no deviation is better against {len(threats)} threat{'s' if len(threats) > 1 else ''}"
+                return sign * self.plan_cost, sign * escape.level, "possible", found
+            threat = self._threat(escape.values)
+            if threat is None:
+                break
+            security = threat.level if math.isnan(security) else min(security, threat.level)
+            if threat.proved and threat.level < self.plan_cost - room:
+                shown = ", ".join(
+                    f"{v.name.split('.')[-1]} = {x:.6g}"
+                    for v, x in zip(self.follower.variables, escape.values, strict=True)
+                )
+                why = f"at {shown} the worst the leader can do costs it {threat.level:.6g} < {self.plan_cost:.6g}"
+                return sign * self.plan_cost, sign * threat.level, "impossible", why
+            if threat.values in threats:
+                break
+            threats.append(threat.values)
+        return sign * self.plan_cost, sign * security, "undecided", f"nothing proved with {len(threats)} threats"
+
+    def _at(self, variables: Sequence[Any], values: Sequence[float], expression: Any) -> Any:
+        table = dict(zip(map(id, variables), values, strict=True))
+        return ExpressionReplacementVisitor(substitute=table).walk_expression(expression)
+
+    def _escape(self, threats: Sequence[Sequence[float]]) -> _Move | None:
+        """min_v max over the threats of J(u0, v)."""
+        height = pyo.Var(initialize=self.plan_cost)
+        height.construct()
+        costs = [self._at(self.tools, threat, self.cost) for threat in threats]
+        rows = [*(_fresh(cost - height <= 0.0) for cost in costs)]
+        own = [_fresh(self._at(self.tools, threats[0], row)) for row in self.own_rows]
+        convex = is_convex_problem(height, [*rows, *own])
+        return self._optimum(height, [*rows, *own], self.own, convex)
+
+    def _threat(self, v: Sequence[float]) -> _Move | None:
+        """max_{u0} J(u0, v)."""
+        cost = -self._at(self.own, v, self.cost)
+        rows = [_fresh(row) for row in self.tool_rows]
+        if not hasattr(cost, "is_expression_type"):
+            return _Move([float(pyo.value(t)) for t in self.tools], -float(cost), True)
+        convex = is_convex_problem(cost, rows)
+        found = self._optimum(cost, rows, self.tools, convex)
+        if found is None:
+            return None
+        fenced = any(side is not None for fence in self.fences for side in fence)
+        inside = convex and all(_is_inside(x, fence) for x, fence in zip(found.values, self.fences, strict=True))
+        return _Move(found.values, -found.level, found.proved and (inside or not fenced))
+
+    def _optimum(self, cost: Any, rows: list[Any], variables: list[Any], convex: bool) -> _Move | None:
+        """The optimum, proved by a duality gap (convex) or by a global solver's bound."""
+        try:
+            program = Program(cost, rows)
+        except BadRow:
+            return None
+        name = self.solver if convex or not registry["scip"].available else "scip"
+        solution = solve(program, name, time_limit=None if convex else _SECONDS)
+        if solution.x is None or not solution.termination.solved:
+            return None
+        found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+        values = [found.get(id(v), float(pyo.value(v))) for v in variables]
+        level = float(program.problem.objective(solution.x))
+        room = TOLERANCES.feasibility * max(1.0, abs(level))
+        if convex:
+            duals = program.recovered_duals(solution.x) if solution.duals is None else solution.duals
+            gap = program.proved_gap(solution.x, duals, TOLERANCES.trust)
+            return _Move(values, level, bool(gap <= room))
+        return _Move(values, level, bool(np.isfinite(solution.bound) and level - solution.bound <= room))
+
+
+def _fence(copy: Any, reach: float) -> tuple[float | None, float | None]:
+    """Give a variable without bounds some, far away; which of them are ours."""
+    step = reach * max(1.0, abs(copy.value))
+    low = None if copy.lb is not None else copy.value - step
+    high = None if copy.ub is not None else copy.value + step
+    copy.setlb(copy.lb if low is None else low)
+    copy.setub(copy.ub if high is None else high)
+    return low, high
+
+
+def _is_inside(level: float, fence: tuple[float | None, float | None]) -> bool:
+    """True unless the level is at a bound of ours."""
+    return not any(side is not None and abs(level - side) <= TOLERANCES.snap * abs(side) for side in fence)
+
+
+def _is_about(constraint: Any, tools: dict[int, Any]) -> bool:
+    held = [v for v in variables_in(constraint.body) if not v.fixed]
+    return bool(held) and all(id(v) in tools for v in held)
+
+
+def _relation(body: Any, constraint: Any) -> Any:
+    lower, upper = constraint.lb, constraint.ub
+    return body == upper if constraint.equality else pyo.inequality(lower, body, upper)
+
+
+def _fresh(relation: Any) -> Any:
+    """A free-standing constraint."""
+    row = pyo.Constraint(expr=relation)
+    row.construct()
+    return row
