@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pyomo.common.collections import ComponentMap
 from scipy import sparse
 
 from .checks import variables_in
+from .curvatures import is_jointly_convex
 from .errors import InvalidGame, NoPlan
 from .gains import System
 from .plans import stackelberg
@@ -76,8 +78,6 @@ class Incentive:
     """(leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere."""
     uniqueness: str = ""
     """Whether the followers' equilibrium under the strategy is the only one, and why (without a projection)."""
-    doubtful: list[str] = field(default_factory=list, repr=False)
-    """Followers whose problem is not proved convex under every affine strategy: verify has to look at them."""
     alone: list[str] = field(default_factory=list, repr=False)
     """Followers none of whose actions is observed: the incentive leaves them alone."""
     system: System | None = field(default=None, repr=False)
@@ -153,6 +153,14 @@ class Incentive:
             if name not in game.followers:
                 raise InvalidGame(f"followers={name}: not a follower of this game.")
         return robustness(game, self.announcement, self.multipliers, without, names, solver)
+
+    @cached_property
+    def doubtful(self) -> list[str]:
+        """Observed followers whose problem is not proved convex whatever the gain: verify has to look at them."""
+        game = self.attached()
+        others = [*game.aggregate_variables(), *(game.variables_by_name[name] for name in self.leader)]
+        seen = (f for name, f in game.followers.items() if name not in set(self.alone))
+        return [f.name for f in seen if not is_jointly_convex(f, others)]
 
     @property
     def announcement(self) -> Announcement:
@@ -317,7 +325,6 @@ class Incentive:
             "weights": json_numbers(self.weights),
             "multipliers": json_numbers(self.multipliers),
             "uniqueness": self.uniqueness,
-            "doubtful": self.doubtful,
             "alone": self.alone,
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
             "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
@@ -358,7 +365,6 @@ class Incentive:
                 saturate=data["saturate"],
                 permitted=permitted,
                 uniqueness=data["uniqueness"],
-                doubtful=data["doubtful"],
                 alone=data["alone"],
             )
 

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .derivatives import FollowerRows
+from .games import Follower
 from .results import Array
 
 __all__ = ["FollowerHessians", "Hessian", "is_jointly_convex"]
@@ -25,14 +28,13 @@ __all__ = ["FollowerHessians", "Hessian", "is_jointly_convex"]
 _GOOD = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
 
 
-def is_jointly_convex(rows: FollowerRows, number: int) -> bool:
-    """True if the follower's problem is proved convex in its own actions, aggregates and the leader's variables.
+def is_jointly_convex(follower: Follower, others: Sequence[Any]) -> bool:
+    """True if the follower's problem is proved convex in its own actions and ``others`` (aggregates, leader variables).
 
     Then it stays convex under every affine strategy, whatever the gain.
     """
-    follower = rows.followers[number]
     assert follower.objective is not None
-    moving = [*follower.variables, *rows.responses.variables, *rows.instruments]
+    moving = [*follower.variables, *others]
     if curvature(follower.sign * follower.objective.expr, moving).curvature not in _GOOD:
         return False
     return all(is_convex_feasible_set(c, moving).curvature is Curvature.CONVEX for c in follower.constraints)
@@ -69,38 +71,72 @@ class FollowerHessians:
             lagrange = np.zeros(self._weights.shape[1])
             part = slice(self._weights.indptr[number], self._weights.indptr[number + 1])
             lagrange[self._weights.indices[part]] = self._weights.data[part]
-            self._alone[number] = self._dense(self._evaluated(lagrange), None)
+            data, (row, column) = self._evaluated(lagrange), self._structure
+            chosen = np.flatnonzero(data)
+            places, local = np.unique(np.concatenate([row[chosen], column[chosen]]), return_inverse=True)
+            first, second = local[: len(chosen)], local[len(chosen) :]
+            matrix = np.zeros((len(places), len(places)))
+            matrix[first, second] = data[chosen]
+            matrix[second, first] = data[chosen]
+            self._alone[number] = Hessian(places, matrix)
         return self._alone[number]
 
     def _evaluated(self, lagrange: Array) -> Array:
         return np.asarray(self.rows.problem.hessian(self._point, lagrange, 0.0))
 
-    def _dense(self, data: Array, kept: Array | None) -> Hessian:
-        row, column = self._structure
-        chosen = np.flatnonzero(data) if kept is None else kept[data[kept] != 0.0]
-        places, local = np.unique(np.concatenate([row[chosen], column[chosen]]), return_inverse=True)
-        first, second = local[: len(chosen)], local[len(chosen) :]
-        matrix = np.zeros((len(places), len(places)))
-        matrix[first, second] = data[chosen]
-        matrix[second, first] = data[chosen]
-        return Hessian(places, matrix)
-
-    def separately(self, numbers: Sequence[int]) -> bool:
-        """Have the Hessians of many followers from one evaluation, where no second derivative is two followers'."""
+    @cached_property
+    def _private(self) -> tuple[Array, Array] | None:
+        """(the follower each entry belongs to, the entries of all), from one evaluation; None where two share one."""
         owner = self.rows.column_owners
         row, column = self._structure
         first, second = owner[row], owner[column]
         whose = np.where(first >= 0, first, second)
-        if (whose < 0).any() or ((first >= 0) & (second >= 0) & (first != second)).any():
-            return False
-        if not self.rows.is_private:
-            return False
-        data = self._evaluated(np.asarray(self._weights.sum(axis=0)).ravel())
-        order = np.argsort(whose, kind="stable")
-        starts, stops = (np.searchsorted(whose[order], numbers, side) for side in ("left", "right"))
-        for number, start, stop in zip(numbers, starts, stops, strict=True):
-            self._alone[int(number)] = self._dense(data, order[start:stop])
-        return True
+        crossing = (first >= 0) & (second >= 0) & (first != second)
+        if (whose < 0).any() or crossing.any() or not self.rows.is_private:
+            return None
+        return whose, self._evaluated(np.asarray(self._weights.sum(axis=0)).ravel())
+
+    @property
+    def are_private(self) -> bool:
+        """True if no second derivative is two followers', so that one evaluation gives everybody's."""
+        return self._private is not None
+
+    def composed(self, response: sparse.csc_array) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """(T_kᵀ ∇²L_k T_k of all followers as one block-diagonal matrix, the same of absolute values)."""
+        assert self._private is not None
+        whose, data = self._private
+        row, column = self._structure
+        kept = data != 0.0
+        row, column, whose, data = row[kept], column[kept], whose[kept], data[kept]
+        off = row != column
+        row, column = np.concatenate([row, column[off]]), np.concatenate([column, row[off]])
+        whose, data = np.concatenate([whose, whose[off]]), np.concatenate([data, data[off]])
+        reach = _Reach(response, self.rows.owners)
+        entry, first, left = reach.of(row, whose)
+        again, second, right = reach.of(column[entry], whose[entry])
+        values = data[entry][again] * left[again] * right
+        at, shape = (first[again], second), (len(self.rows.owners),) * 2
+        return sparse.csr_array((values, at), shape=shape), sparse.csr_array((np.abs(values), at), shape=shape)
+
+
+class _Reach:
+    """T by (Var, follower): which of the follower's actions move the Var, and how fast."""
+
+    def __init__(self, response: sparse.csc_array, owners: Array) -> None:
+        entries = response.tocoo()
+        self._width = int(owners.max(initial=0)) + 1
+        keys = entries.row.astype(np.int64) * self._width + owners[entries.col]
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._columns, self._rates = keys[order], entries.col[order], entries.data[order]
+
+    def of(self, var: Array, follower: Array) -> tuple[Array, Array, Array]:
+        """(which question, action, rate) for many (Var, follower) at once."""
+        wanted = var.astype(np.int64) * self._width + follower
+        start, stop = np.searchsorted(self._keys, wanted, "left"), np.searchsorted(self._keys, wanted, "right")
+        counts = stop - start
+        source = np.repeat(np.arange(len(counts)), counts)
+        place = np.repeat(start - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        return source, self._columns[place], self._rates[place]
 
 
 def composed_size(hessian: Hessian, response: sparse.csc_array) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -160,10 +161,6 @@ class _Found:
     rank: int
     limits: Limits
     bend: sparse.csc_array | None = None
-    doubtful: Sequence[int] = ()
-    """Followers whose composed problem is not proved convex whatever the gain."""
-    unseen: bool = False
-    """True if not all of these were looked at."""
 
 
 class _Design:
@@ -282,15 +279,11 @@ class _Design:
 
     def bent_up(self, found: _Found, values: Mapping[str, float]) -> _Found:
         """Use the freedom where the gain leaves a direction of negative curvature; raise where that cannot be."""
-        watched = np.flatnonzero(self.watched)
-        found.doubtful = [int(k) for k in watched if not is_jointly_convex(self.rows, int(k))]
-        if self.wishes.curvature == "none" or not found.doubtful:
+        if self.wishes.curvature == "none":
             return found
         hessians = FollowerHessians(self.rows, values, found.balance.forces)
-        if not hessians.separately(found.doubtful):
-            found.unseen = len(found.doubtful) > _LOOKED_AT
-        looked_at = found.doubtful[:_LOOKED_AT] if found.unseen else found.doubtful
         curved = Curved(self.rows, hessians, found.system, self.shares.moves, self.sides, found.balance.held)
+        looked_at = self._suspects(curved, found.gain)
         bent = bent_followers(curved, looked_at, found.gain)
         if not bent:
             return found
@@ -303,6 +296,15 @@ class _Design:
             failed = self._bowed(found, curved, failed, looked_at)
         refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent})
         return found
+
+    def _suspects(self, curved: Curved, gain: Array) -> list[int]:
+        """Followers who may have a direction of negative curvature."""
+        watched = np.flatnonzero(self.watched)
+        if curved.hessians.are_private:
+            return [int(k) for k in curved.suspects(watched, gain)]
+        others = [*self.rows.responses.variables, *self.rows.instruments]
+        doubtful = (int(k) for k in watched if not is_jointly_convex(self.rows.followers[k], others))
+        return list(islice(doubtful, _LOOKED_AT))
 
     def uniqueness(self, found: _Found, values: Mapping[str, float]) -> str:
         """Whether the followers' equilibrium under the strategy is the only one."""
@@ -423,7 +425,6 @@ def _incentive(
         uniqueness=unique,
         permitted=design.allowed,
         system=system,
-        doubtful=[rows.followers[k].name for k in found.doubtful],
         alone=[f.name for f, seen in zip(rows.followers, design.watched, strict=True) if not seen],
         seconds=seconds,
     )

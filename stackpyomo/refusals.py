@@ -2,8 +2,8 @@
 
 A follower is lost where a_k + G_kᵀλ_k + Q_kᵀ b_k stays away from 0 for every gain the leader may use. What is told is
 the first of these that explains it: no derivative, no grip (b_k = 0), an action without weight or out of sight, a bound
-of the leader or of the gain, signals that cannot tell its own actions apart, another follower who pulls the same signals
-elsewhere, curvature.
+of the leader or of the gain, signals that cannot tell its own actions apart, another follower who pulls the same
+signals elsewhere, curvature.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,13 @@ class Curved:
     sides: Sequence[ActiveSide]
     held: dict[str, float]
 
+    @cached_property
+    def _by_follower(self) -> dict[int, list[ActiveSide]]:
+        found: dict[int, list[ActiveSide]] = {}
+        for side in self.sides:
+            found.setdefault(side.follower, []).append(side)
+        return found
+
     def hessian(self, follower: int, gain: Array) -> Array:
         """Composed Hessian at the plan."""
         return composed_hessian(self.hessians.of(follower), self._response(gain, follower))
@@ -72,15 +80,30 @@ class Curved:
             hessian, response = self.hessians.of(follower), self._columns(whole, follower)
             yield composed_hessian(hessian, response), composed_size(hessian, response)
 
+    def suspects(self, followers: Array, gain: Array) -> Array:
+        """Followers whose composed Hessian is not positive semidefinite, all from one evaluation."""
+        response = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
+        blocks, sizes = self.hessians.composed(response)
+        starts, stops = (np.searchsorted(self.rows.owners, followers, side) for side in ("left", "right"))
+        found = np.zeros(len(followers), dtype=bool)
+        for width in np.unique(stops - starts):
+            same = np.flatnonzero(stops - starts == width)
+            at = starts[same][:, np.newaxis] + np.arange(width)
+            pick = np.broadcast_to(at[:, :, np.newaxis], (len(same), width, width))
+            other = np.broadcast_to(at[:, np.newaxis, :], (len(same), width, width))
+            dense, size = (np.asarray(m[pick.ravel(), other.ravel()]).reshape(pick.shape) for m in (blocks, sizes))
+            if width:
+                floor = -TOLERANCES.bent * size.max(axis=(1, 2))
+                found[same] = np.linalg.eigvalsh(dense)[:, 0] < floor
+        return followers[found]
+
     def cone(self, follower: int, gain: Array) -> tuple[Array, Array]:
         """(normals that pin directions, normals that limit them): rows over the follower's own actions."""
         start, stop = np.searchsorted(self.rows.owners, [follower, follower + 1])
         moved = None
         pinned: list[Array] = []
         limiting: list[Array] = []
-        for side in self.sides:
-            if side.follower != follower:
-                continue
+        for side in self._by_follower.get(follower, ()):
             normal = np.zeros(stop - start)
             normal[side.columns - start] = side.normal
             if len(side.tools):

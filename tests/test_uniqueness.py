@@ -1,0 +1,188 @@
+"""Uniqueness, robustness and inducibility against closed forms, grids and the same game written another way."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from conftest import toll_game
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+
+import stackpyomo as sp
+
+SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def sharers(count: int, pull: float, bend: float, *, population: bool = False, bounds: Any = (None, None)) -> sp.Game:
+    """J_i = bend u²/2 + u0 u + 2 u0 + pull ū u, everybody to 1 at u0 = 0."""
+    m = pyo.ConcreteModel(name="sharers")
+    m.u0, m.mean = pyo.Var(), pyo.Var()
+    blocks = 1 if population else count
+    m.f = pyo.Block(range(blocks))
+    for i in range(blocks):
+        m.f[i].u = pyo.Var(bounds=bounds)
+        u = m.f[i].u
+        m.f[i].cost = pyo.Objective(expr=bend * u**2 / 2 + m.u0 * u + 2 * m.u0 + pull * m.mean * u)
+    m.average = pyo.Constraint(expr=m.mean == pyo.quicksum(m.f[i].u for i in range(blocks)) / blocks)
+    m.goal = pyo.Objective(expr=m.u0**2 + sum((m.f[i].u - 1) ** 2 for i in range(blocks)) / blocks)
+    return sp.Game(m, followers=sp.Population(m.f, count) if population else m.f, aggregates=m.average)
+
+
+def jacobian(count: int, pull: float, bend: float) -> np.ndarray:
+    """F_i = bend u_i + u0 + 3 Q … written out: u0 = Q Σ (u_j − 1), dJ_i/du_i along Q and 1/N."""
+    slope = bend + pull + pull / count
+    gain = -slope / 3
+    # F_i = bend u_i + u0 + pull ū + (u_i + 2) Q + pull u_i/N
+    own = bend + gain + pull / count + gain + pull / count
+    other = gain + pull / count
+    return np.full((count, count), other) + (own - other) * np.eye(count)
+
+
+@SLOW
+@given(count=st.integers(2, 6), pull=st.floats(-0.4, 0.4), bend=st.floats(0.5, 2.0))
+def test_a_unique_equilibrium_is_called_so(count: int, pull: float, bend: float) -> None:
+    """Three words, each against the Jacobian written out by hand; a population says what its members say."""
+    values = np.linalg.eigvalsh(jacobian(count, pull, bend))
+    if np.abs(values).min() < 1e-3:
+        return
+    for population in (False, True):
+        plan = sp.leader_optimal(sharers(count, pull, bend, population=population))
+        try:
+            rule = sp.affine_incentive(plan)
+        except sp.NoIncentive:
+            assert bend - 2 * (bend + pull + pull / count) / 3 + 2 * pull / count < 0
+            return
+        assert rule.uniqueness.startswith("unique: "), rule.uniqueness
+        monotone = values.min() > 0
+        assert ("strongly monotone" in rule.uniqueness) == monotone
+        report = sp.verify(rule)
+        assert report.unique is True
+        assert sp.Report.from_json(report.to_json()).uniqueness == rule.uniqueness
+
+
+@pytest.mark.parametrize("population", [False, True])
+def test_followers_who_can_drift_together_are_told(population: bool) -> None:
+    """J_i = u²/2 + u0 u + 2 u0, N = 2, Q = −1/3: u1 = u2 = v is an equilibrium for every v (this project's NU01)."""
+    rule = sp.affine_incentive(sp.leader_optimal(sharers(2, 0.0, 1.0, population=population)))
+    assert rule.gain.iloc[0, 0] == pytest.approx(-1 / 3, rel=1e-7)
+    report = sp.verify(rule)
+    assert report.ok, "each of them has no reason to leave alone"
+    assert report.unique is False
+    assert "not unique" in str(report)
+    assert "not unique" in report._repr_html_()
+
+
+def test_bounds_and_curved_costs_leave_less_to_say() -> None:
+    rule = sp.affine_incentive(sp.leader_optimal(sharers(2, 0.0, 1.0, bounds=(0, 2))))
+    assert rule.uniqueness.startswith("not shown unique")
+    assert sp.verify(rule).unique is None
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var()
+    m.f = pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var()
+        m.f[i].cost = pyo.Objective(expr=pyo.exp(m.f[i].u) + (m.u0 + 1) ** 2 / 2)
+    m.goal = pyo.Objective(expr=m.u0**2 + sum((m.f[i].u - 0.1) ** 2 for i in range(2)))
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f)))
+    assert rule.uniqueness.startswith("locally unique")
+    assert sp.verify(rule).unique is None
+
+
+def test_the_papers_words() -> None:
+    """ε₀ from the plan, ε from the report, both in one sentence; nothing is claimed where nothing was proved."""
+    game = toll_game()
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(game)))
+    assert report.epsilon0 < 1e-8
+    assert "ε-Stackelberg equilibrium with ε = " in report.vocabulary
+    for name, value in sp.leader_optimal(game).values.items():
+        game.component(name).set_value(value)
+    report = sp.verify(sp.affine_incentive(sp.Plan.from_values(game)))
+    assert report.ok
+    assert math.isnan(report.epsilon0)
+    assert "ε₀ unknown" in report.vocabulary
+    assert "ε-Stackelberg" not in report.vocabulary
+
+
+def test_robustness_of_the_toll() -> None:
+    """Everything in closed form: H = 2 + 2Q, δ = e/H, loss = δ²(1 + 0.01 Q²); e = 0.8 ε up to the leader's 0.00615."""
+    game = toll_game()
+    rule = sp.affine_incentive(sp.leader_optimal(game))
+    row = rule.robustness().loc["driver"]
+    gain = 4 / 3
+    bent = 2 + 2 * gain
+    assert row["curvature"] == pytest.approx(bent, rel=1e-9)
+    assert row["shift"] == pytest.approx(1 / bent, rel=1e-9)
+    assert row["leader_slope"] == pytest.approx(0, abs=1e-8)
+    loss = (1 + 0.01 * gain**2) / bent**2
+    assert row["leader_loss"] == pytest.approx(loss, rel=1e-9)
+    without = sp.stackelberg(game).leader_objective
+    assert row["relative_error"] == pytest.approx(math.sqrt(without / loss) / 0.8, rel=1e-5)
+    given = rule.robustness(sp.stackelberg(game), followers=["driver"])
+    assert given.loc["driver", "relative_error"] == pytest.approx(row["relative_error"], rel=1e-9)
+    with pytest.raises(sp.InvalidGame, match="nobody: not a follower"):
+        rule.robustness(followers=["nobody"])
+
+
+def test_robustness_where_costs_are_not_quadratic() -> None:
+    """The largest error against a search by SciPy: the driver re-solved with the error in its cost."""
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var()
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-2, 2))
+    m.f.cost = pyo.Objective(expr=pyo.exp(m.f.u) - m.f.u / 2 + (m.toll + 1) ** 2)
+    m.goal = pyo.Objective(expr=(m.f.u - 0.5) ** 2 + m.toll**2)
+    game = sp.Game(m, followers=m.f)
+    rule = sp.affine_incentive(sp.leader_optimal(game))
+    slope = math.exp(0.5) - 0.5
+    gain = -slope / 2
+    without = sp.stackelberg(game).leader_objective
+
+    def leader(error: float) -> float:
+        def cost(u: float) -> float:
+            return math.exp(u) - u / 2 + (gain * (u - 0.5) + 1) ** 2 + error * slope * u
+
+        u = minimize_scalar(cost, bounds=(-2, 2), method="bounded", options={"xatol": 1e-12}).x
+        return (u - 0.5) ** 2 + (gain * (u - 0.5)) ** 2 - without
+
+    low, high = 0.0, 5.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if max(leader(middle), leader(-middle)) < 0 else (low, middle)
+    assert rule.robustness().loc["f", "relative_error"] == pytest.approx(low, rel=1e-4)
+
+
+def duel(bend: float, bounds: Any) -> sp.Plan:
+    """J = (y + 1)²/2 + 2 bend log(1 + eˣ), planned at y = 1 and x as near 0 as its bounds allow."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=bounds)
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(-5, 5))
+    m.f.cost = pyo.Objective(expr=(m.f.y + 1) ** 2 / 2 + 2 * bend * pyo.log(1 + pyo.exp(m.x)))
+    m.goal = pyo.Objective(expr=(m.x + 1) ** 2 + (m.f.y - 1) ** 2)
+    return sp.leader_optimal(sp.Game(m, followers=m.f))
+
+
+@pytest.mark.parametrize(("bend", "top"), [(1, 1), (1, 3), (1, None), (-1, 1), (-1, None)])
+def test_what_no_strategy_can_hold(bend: float, top: float | None) -> None:
+    """The security level min_y max_x J is at y = −1, x at the end that hurts; the plan costs 2 + 2 bend log 2."""
+    row = sp.inducible(duel(bend, (0, top))).loc["f"]
+    plan = 2 + 2 * bend * math.log(2)
+    worst = math.inf if top is None and bend > 0 else 2 * bend * math.log(1 + math.exp(top if bend > 0 else 0))
+    assert row["objective"] == pytest.approx(plan, rel=1e-7)
+    assert row["verdict"] == ("possible" if worst > plan else "impossible")
+    if row["verdict"] == "impossible":
+        assert row["security"] == pytest.approx(worst, rel=1e-6)
+
+
+def test_a_refused_bound_names_the_test_that_settles_it() -> None:
+    with pytest.raises(sp.NoIncentive, match=r"f: leader bound: x stands at its lower bound.*inducible") as caught:
+        sp.affine_incentive(duel(-1, (0, None)))
+    assert caught.value.residuals["f"] == pytest.approx(2, rel=1e-6)
+    assert sp.verify(sp.affine_incentive(duel(1, (0, None)))).ok
+    with pytest.raises(sp.InvalidGame, match=r"inducible\(int\)"):
+        sp.inducible(3)  # type: ignore[arg-type]
