@@ -22,6 +22,7 @@ from .incentives import affine_incentive
 from .inducibility import inducible
 from .plans import leader_optimal, nash, pessimistic, stackelberg
 from .results import Finding, Plan, Report
+from .scenarios import Scenarios
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT
 from .verification import verify
@@ -46,6 +47,7 @@ __all__ = [
     "Plan",
     "Population",
     "Report",
+    "Scenarios",
     "Scholtes",
     "SolverNotAvailable",
     "StackpyomoError",

@@ -299,8 +299,11 @@ class Report:
     @property
     def remarks(self) -> list[str]:
         """The paper's words, and a warning where the followers may settle elsewhere."""
-        beware = [f"Beware: equilibrium {self.uniqueness}."] if self.uniqueness and not self.unique else []
-        return [self.vocabulary[:1].upper() + self.vocabulary[1:], *beware]
+        doubtful = self.uniqueness.startswith(("not unique", "not shown"))
+        settled = (
+            [f"{'Beware: equilibrium' if doubtful else 'Equilibrium'} {self.uniqueness}."] if self.uniqueness else []
+        )
+        return [self.vocabulary[:1].upper() + self.vocabulary[1:], *settled]
 
     @property
     def vocabulary(self) -> str:

@@ -26,6 +26,7 @@ ORDER = [
     "hessians",
     "programs",
     "checks",
+    "scenarios",
     "games",
     "counterexamples",
     "selections",

@@ -1,0 +1,367 @@
+"""Scenarios: joint outcomes with probabilities, and who can tell which of them apart.
+
+    E[f] = Σ_w p_w f(w)          a player with observation y decides on u[y(w)], one value for each atom of y
+
+An observation is a function of the scenario; its atoms are the sets of scenarios it cannot tell apart. A follower's Var
+is indexed by the atoms of its own observation, so that nobody can know what he does not observe. What the leader may
+answer to in a scenario is made from the same names (:meth:`Scenarios.observe`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+from pyomo.common.collections import ComponentMap
+
+from .errors import InvalidGame
+from .results import Array, listed
+from .tolerances import TOLERANCES
+
+__all__ = ["Scenarios"]
+
+
+class Scenarios:
+    """``Scenarios(outcomes, probabilities=None, observations=None)``: one row of ``outcomes`` per scenario.
+
+    outcomes: a DataFrame or {name: values}. probabilities: one per scenario (None: equal). observations: {name: what},
+    what being an outcome's name, a list of them, one label per scenario, or a function of the scenario's row; every
+    outcome's name is an observation by itself. Raises :class:`InvalidGame` for probabilities that are negative or do
+    not sum to one, and for an observation that is not a function of the scenario.
+    """
+
+    def __init__(self, outcomes: Any, probabilities: Any = None, observations: Mapping[str, Any] | None = None) -> None:
+        self.outcomes = _table(outcomes)
+        self.probability = _probabilities(probabilities, len(self.outcomes))
+        self._labels: dict[str, list[Hashable]] = {}
+        self._codes: dict[str, Array] = {}
+        for name in self.outcomes.columns:
+            self._add(str(name), self.outcomes[name].tolist())
+        for name, what in (observations or {}).items():
+            self._add(name, self._told(name, what))
+
+    # --- ways to make them --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_samples(
+        cls,
+        draw: Callable[[np.random.Generator, int], Any],
+        size: int,
+        *,
+        seed: int,
+        observations: Mapping[str, Any] | None = None,
+    ) -> Scenarios:
+        """``size`` equally likely outcomes from draw(generator, size), a DataFrame or {name: values}."""
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise InvalidGame(f"size={size!r}: expected an integer from 1 on.")
+        return cls(draw(np.random.default_rng(seed), int(size)), None, observations)
+
+    @classmethod
+    def gauss_hermite(
+        cls,
+        names: str | Sequence[str],
+        nodes: int | Sequence[int],
+        *,
+        mean: Any = 0.0,
+        covariance: Any = 1.0,
+        observations: Mapping[str, Any] | None = None,
+    ) -> Scenarios:
+        """Gauss–Hermite quadrature of a Gaussian vector: exact for polynomials of degree 2·nodes − 1.
+
+        covariance: a matrix (or a variance); the grid stands along a Cholesky factor of it, in the order of the names,
+        so that the first name takes ``nodes`` values, the second as many for each of these, and so on.
+        """
+        named = [names] if isinstance(names, str) else list(names)
+        size = len(named)
+        counts = [nodes] * size if isinstance(nodes, (int, np.integer)) else list(nodes)
+        matrix = np.atleast_2d(np.asarray(covariance, dtype=float))
+        matrix = matrix * np.eye(size) if matrix.shape == (1, 1) else matrix
+        middle = np.broadcast_to(np.asarray(mean, dtype=float), (size,))
+        if len(counts) != size or any(isinstance(n, bool) or n < 1 for n in counts):
+            raise InvalidGame(f"nodes={nodes!r}: expected an integer from 1 on, or one for each of {listed(named)}.")
+        grids = [np.polynomial.hermite_e.hermegauss(int(n)) for n in counts]
+        points = np.stack(np.meshgrid(*(x for x, _ in grids), indexing="ij"), axis=-1).reshape(-1, size)
+        weights = np.stack(np.meshgrid(*(w for _, w in grids), indexing="ij"), axis=-1).reshape(-1, size).prod(axis=1)
+        values = middle + points @ _root(matrix, size).T
+        table = {name: _merged(values[:, i]) for i, name in enumerate(named)}
+        return cls(table, weights / weights.sum(), observations)
+
+    @classmethod
+    def product(cls, *factors: Scenarios, observations: Mapping[str, Any] | None = None) -> Scenarios:
+        """All combinations of independent factors; their own observations are kept."""
+        if not factors:
+            raise InvalidGame("product(): give at least one Scenarios.")
+        names = [str(c) for f in factors for c in f.outcomes.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InvalidGame(f"{twice[0]}: an outcome of two factors; rename one of them.")
+        grid = np.stack(np.meshgrid(*(np.arange(len(f)) for f in factors), indexing="ij"), axis=-1)
+        picks = grid.reshape(-1, len(factors))
+        parts = [f.outcomes.iloc[picks[:, i]].reset_index(drop=True) for i, f in enumerate(factors)]
+        probability = np.prod([f.probability[picks[:, i]] for i, f in enumerate(factors)], axis=0)
+        kept: dict[str, Any] = {}
+        for i, factor in enumerate(factors):
+            own = (n for n in factor.observations if n not in factor.outcomes.columns)
+            kept.update({n: [factor._labels[n][c] for c in factor._codes[n][picks[:, i]]] for n in own})
+        return cls(pd.concat(parts, axis=1), probability, {**kept, **(observations or {})})
+
+    # --- what they are ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __getitem__(self, name: str) -> Array:
+        """An outcome, one value per scenario."""
+        if name not in self.outcomes.columns:
+            raise InvalidGame(f"{name}: no outcome of that name ({listed([str(c) for c in self.outcomes.columns])}).")
+        return np.asarray(self.outcomes[name].to_numpy())
+
+    @property
+    def observations(self) -> list[str]:
+        """Names of everything that can be observed."""
+        return list(self._labels)
+
+    def atoms(self, observation: str) -> list[Hashable]:
+        """What an observation can show: the index of the Var of a player who has it."""
+        return list(self._known(observation))
+
+    def atom(self, observation: str, scenario: int) -> Hashable:
+        """What the observation shows in a scenario."""
+        label: Hashable = self._known(observation)[int(self._codes[observation][scenario])]
+        return label
+
+    def atom_probability(self, observation: str) -> pd.Series:
+        """The probability of each atom."""
+        labels = self._known(observation)
+        weights = np.bincount(self._codes[observation], self.probability, minlength=len(labels))
+        return pd.Series(weights, index=pd.Index(labels, name=observation, tupleize_cols=False), name="probability")
+
+    def knows(self, first: str, second: str) -> bool:
+        """True if who observes the first also knows the second (every atom lies inside one of the second's)."""
+        return self._stranger(first, second) is None
+
+    def coarsened(self, observation: str, merge: Callable[[Any], Hashable], *, name: str) -> Scenarios:
+        """The same scenarios with one more observation, ``name``: what ``merge`` leaves of another one's atoms."""
+        told = [merge(self.atom(observation, w)) for w in self]
+        return self._with({name: told})
+
+    def _with(self, more: Mapping[str, Any]) -> Scenarios:
+        own = {n: [self._labels[n][c] for c in self._codes[n]] for n in self._labels if n not in self.outcomes.columns}
+        return Scenarios(self.outcomes, self.probability, {**own, **more})
+
+    def to_frame(self) -> pd.DataFrame:
+        """Outcomes, probability and observations, one row per scenario."""
+        frame = self.outcomes.copy()
+        frame["probability"] = self.probability
+        for name in self._labels:
+            if name not in self.outcomes.columns:
+                frame[name] = pd.Series([self._labels[name][c] for c in self._codes[name]], dtype=object)
+        return frame
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, *, observations: Mapping[str, Any] | None = None) -> Scenarios:
+        """A DataFrame with a column ``probability``; every other column is an outcome."""
+        if "probability" not in frame.columns:
+            raise InvalidGame("from_frame: the frame has no column named probability.")
+        return cls(frame.drop(columns="probability"), frame["probability"].to_numpy(), observations)
+
+    def __repr__(self) -> str:
+        return f"Scenarios({len(self)} scenarios, observations {listed(self.observations)})"
+
+    # --- expressions --------------------------------------------------------------------------------------------------
+
+    def expectation(self, rule: Callable[[int], Any]) -> Any:
+        """Σ_w p_w rule(w): one term a scenario."""
+        return pyo.quicksum(float(p) * rule(w) for w, p in zip(self, self.probability, strict=True) if p > 0.0)
+
+    def cvar(self, block: Any, rule: Callable[[int], Any], *, level: float, name: str = "cvar") -> Any:
+        """min_t t + E[max(0, rule − t)]/(1 − level), the mean of the worst 1 − level (Rockafellar–Uryasev 2000).
+
+        Adds ``block.<name>`` with t, the excesses and their rows to the player's block and returns the expression to be
+        minimised (of a loss; hand over minus a gain). Under an incentive pass multipliers="free": the rows carry it.
+        """
+        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0.0 <= level < 1.0:
+            raise InvalidGame(f"level={level!r}: expected a number from 0 to below 1.")
+        part = pyo.Block()
+        block.add_component(name, part)
+        part.threshold = pyo.Var(initialize=0.0)
+        part.excess = pyo.Var(list(self), bounds=(0.0, None), initialize=0.0)
+        part.tail = pyo.Constraint(list(self), rule=lambda b, w: b.excess[w] >= rule(w) - b.threshold)
+        return part.threshold + self.expectation(lambda w: part.excess[w]) / (1.0 - level)
+
+    # --- information --------------------------------------------------------------------------------------------------
+
+    def observe(
+        self, leader: Any, signals: Sequence[tuple[Any, str | None]], *, knows: str | None = None
+    ) -> ComponentMap:
+        """For ``affine_incentive(observe=)``: the leader's Var at each of its atoms → the signals of that atom.
+
+        leader: a Var indexed by the atoms of ``knows`` (None: by the scenarios, the leader knows all). signals: pairs
+        (Var or Expression, observation its index stands for; None: the scenarios). Raises :class:`InvalidGame` for a
+        signal whose place the leader cannot know when he acts, and for an index that is no atom.
+        """
+        found: ComponentMap = ComponentMap()
+        for atom, scenarios in self._groups(knows):
+            answers = self._entry(leader, atom, knows)
+            used = found.setdefault(answers, [])
+            for component, observation in signals:
+                shown = {self._label(observation, w) for w in scenarios}
+                if len(shown) > 1:
+                    open_to = listed([str(s) for s in sorted(shown, key=str)], 3)
+                    raise InvalidGame(
+                        f"{component.name}: where {knows} is {atom}, the leader does not know "
+                        f"{observation or 'the scenario'} ({open_to}), so he cannot have this signal there."
+                    )
+                used.append(self._entry(component, shown.pop(), observation))
+        return found
+
+    def energy(self, leader: Any, *, knows: str | None = None) -> ComponentMap:
+        """``energy=`` weights: the probability of each atom, so that the gain of least E[‖Q‖²] is taken."""
+        found: ComponentMap = ComponentMap()
+        for atom, scenarios in self._groups(knows):
+            found[self._entry(leader, atom, knows)] = float(self.probability[scenarios].sum())
+        return found
+
+    def _groups(self, observation: str | None) -> Iterator[tuple[Hashable, Array]]:
+        """(atom, its scenarios), those of probability 0 left out."""
+        if observation is None:
+            yield from ((w, np.array([w])) for w in self if self.probability[w] > 0.0)
+            return
+        labels = self._known(observation)
+        order = np.argsort(self._codes[observation], kind="stable")
+        stops = np.cumsum(np.bincount(self._codes[observation], minlength=len(labels)))
+        for label, members in zip(labels, np.split(order, stops[:-1]), strict=True):
+            if self.probability[members].sum() > 0.0:
+                yield label, members
+
+    def _label(self, observation: str | None, scenario: int) -> Hashable:
+        return int(scenario) if observation is None else self.atom(observation, int(scenario))
+
+    def _entry(self, component: Any, label: Hashable, observation: str | None) -> Any:
+        """component[label]; a component without index serves an observation of one atom."""
+        if not getattr(component, "is_indexed", bool)():
+            return component
+        try:
+            return component[label]
+        except KeyError:
+            what = "the scenarios" if observation is None else f"the atoms of {observation}"
+            raise InvalidGame(f"{component.name}[{label}]: not in its index; index it by {what}.") from None
+
+    def _stranger(self, first: str, second: str) -> Hashable | None:
+        self._known(first), self._known(second)
+        pairs = np.unique(np.stack([self._codes[first], self._codes[second]]), axis=1)
+        firsts, counts = np.unique(pairs[0], return_counts=True)
+        torn = firsts[counts > 1]
+        return self._labels[first][torn[0]] if len(torn) else None
+
+    def _known(self, observation: str) -> list[Hashable]:
+        if observation not in self._labels:
+            raise InvalidGame(f"{observation}: no observation of that name ({listed(self.observations)}).")
+        return self._labels[observation]
+
+    def _told(self, name: str, what: Any) -> list[Hashable]:
+        """One label per scenario."""
+        if isinstance(what, str):
+            return list(self[what].tolist())
+        if callable(what):
+            rows = self.outcomes.to_dict("records")
+            told = [what(row) for row in rows]
+            again = [what(row) for row in rows]
+            if not all(_same(a, b) for a, b in zip(told, again, strict=True)):
+                raise InvalidGame(f"{name}: not a function of the scenario; two calls gave different answers.")
+            return told
+        listed_ = list(what)
+        if (
+            listed_
+            and all(isinstance(n, str) and n in self.outcomes.columns for n in listed_)
+            and len(listed_) != len(self)
+        ):
+            return list(zip(*(self[n].tolist() for n in listed_), strict=True))
+        if len(listed_) != len(self):
+            raise InvalidGame(
+                f"{name}: {len(listed_)} labels for {len(self)} scenarios; give one each, an outcome's name, a list of "
+                "these, or a function of the scenario's row."
+            )
+        return listed_
+
+    def _add(self, name: str, told: Sequence[Any]) -> None:
+        place: dict[Hashable, int] = {}
+        codes = np.empty(len(told), dtype=int)
+        for w, label in enumerate(told):
+            plain = (
+                label.item() if isinstance(label, np.generic) else tuple(label) if isinstance(label, list) else label
+            )
+            if not isinstance(plain, Hashable) or _is_nan(plain):
+                raise InvalidGame(f"{name}: shows {plain!r} in scenario {w}, which no Var can be indexed by.")
+            codes[w] = place.setdefault(plain, len(place))
+        self._labels[name], self._codes[name] = list(place), codes
+
+
+def _table(outcomes: Any) -> pd.DataFrame:
+    if isinstance(outcomes, pd.DataFrame):
+        table = outcomes.reset_index(drop=True)
+    elif isinstance(outcomes, Mapping) and outcomes:
+        lengths = {str(name): len(np.atleast_1d(values)) for name, values in outcomes.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name}: {n}" for name, n in lengths.items())
+            raise InvalidGame(f"outcomes of different lengths ({told}); give one value per scenario each.")
+        table = pd.DataFrame({name: np.atleast_1d(values) for name, values in outcomes.items()})
+    else:
+        raise InvalidGame(f"outcomes={type(outcomes).__name__}: expected a DataFrame or a dict name → values.")
+    if not len(table) or not len(table.columns):
+        raise InvalidGame("outcomes: no scenario; give at least one.")
+    return table
+
+
+def _probabilities(given: Any, count: int) -> Array:
+    if given is None:
+        return np.full(count, 1.0 / count)
+    try:
+        weights = np.asarray(given, dtype=float).ravel()
+    except (TypeError, ValueError):
+        raise InvalidGame("probabilities: expected one number per scenario.") from None
+    if len(weights) != count:
+        raise InvalidGame(f"probabilities: {len(weights)} for {count} scenarios; give one each.")
+    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0.0))
+    if len(bad):
+        raise InvalidGame(f"probabilities: that of scenario {bad[0]} is {weights[bad[0]]:g}; they are finite and ≥ 0.")
+    if abs(weights.sum() - 1.0) > TOLERANCES.noise:
+        raise InvalidGame(f"probabilities: they sum to {weights.sum():.12g}, not 1; divide them by their sum.")
+    return weights
+
+
+def _root(matrix: Array, size: int) -> Array:
+    """A Cholesky factor of a covariance; raises :class:`InvalidGame` if it is none."""
+    if matrix.shape != (size, size) or not np.allclose(matrix, matrix.T):
+        raise InvalidGame(f"covariance: expected a symmetric {size} × {size} matrix.")
+    try:
+        return np.asarray(np.linalg.cholesky(matrix))
+    except np.linalg.LinAlgError:
+        raise InvalidGame("covariance: not positive definite; leave out what the others determine.") from None
+
+
+def _merged(values: Array) -> Array:
+    """Values that differ by rounding only are made the same: they are one atom."""
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+    steps = np.diff(ranked) > TOLERANCES.noise * max(1.0, float(np.abs(values).max()))
+    group = np.concatenate([[0], np.cumsum(steps)])
+    heads = ranked[np.concatenate([[True], steps])]
+    merged = np.empty(len(values))
+    merged[order] = heads[group]
+    return merged
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(a == b) if not (_is_nan(a) and _is_nan(b)) else True
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
