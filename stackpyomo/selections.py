@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyomo.environ as pyo
@@ -12,7 +12,7 @@ from pyomo.core.base.var import VarData
 from .errors import InvalidGame
 from .games import Game
 
-__all__ = ["component_pairs", "leader_variables", "members"]
+__all__ = ["by_component", "component_pairs", "leader_variables", "members"]
 
 
 def leader_variables(game: Game, components: Any) -> list[VarData]:
@@ -20,17 +20,22 @@ def leader_variables(game: Game, components: Any) -> list[VarData]:
     listed = [components] if isinstance(components, str) or hasattr(components, "is_indexed") else components
     if not isinstance(listed, Iterable):
         raise InvalidGame(f"{components}: expected a Var of the leader, its name, or a list of these.")
-    found: dict[int, VarData] = {}
+    return list({id(var): var for found in by_component(game, listed) for var in found}.values())
+
+
+def by_component(game: Game, components: Iterable[Any]) -> Iterator[list[VarData]]:
+    """For each component the leader's VarData it stands for, fixed ones left out."""
     aggregates = {id(v) for v in game.aggregate_variables()}
-    for item in listed:
+    for item in components:
+        found = []
         for var in members(game, item):
             if id(var) in game.owners or id(var) not in game.names:
                 raise InvalidGame(f"{var.name}: not a variable of the leader.")
             if id(var) in aggregates:
                 raise InvalidGame(f"{var.name}: an aggregate follows the followers' actions; nobody chooses it.")
             if not var.fixed:
-                found[id(var)] = var
-    return list(found.values())
+                found.append(var)
+        yield found
 
 
 def members(game: Game, item: Any) -> list[VarData]:

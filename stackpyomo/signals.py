@@ -24,7 +24,7 @@ from scipy import sparse
 from .errors import InvalidGame
 from .games import Game, from_entries
 from .results import Array, Signal
-from .selections import leader_variables, members
+from .selections import by_component, members
 
 __all__ = ["Observation", "own_actions", "read_observation", "shares"]
 
@@ -64,9 +64,9 @@ def read_observation(game: Game, observe: Any) -> Observation:
         reader.add(observe)
         return Observation(reader.signals)
     permitted: dict[str, set[int]] = {}
-    for key, listed in pairs:
+    for (_, listed), variables in zip(pairs, by_component(game, [key for key, _ in pairs]), strict=True):
         used = reader.add(own_actions(game) if isinstance(listed, str) and listed == "actions" else listed)
-        for var in leader_variables(game, [key]):
+        for var in variables:
             permitted.setdefault(game.names[id(var)], set()).update(used)
     return Observation(reader.signals, permitted)
 
