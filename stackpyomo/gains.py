@@ -130,23 +130,20 @@ def gain_system(
     allowed: sparse.csr_array | None,
 ) -> System:
     """The system for b (followers × leader variables), M (signals × actions) and what is allowed (None: all)."""
-    by_action = moves.tocsc()
-    counts_s = np.diff(by_action.indptr)
-    counts_l = np.diff(leader.indptr)[owners]
-    pairs = counts_s * counts_l
-    row = np.repeat(np.arange(len(owners)), pairs)
-    within = np.arange(pairs.sum()) - np.repeat(np.cumsum(pairs) - pairs, pairs)
-    wide = np.maximum(counts_l[row], 1)
-    s_at = by_action.indptr[row] + within // wide
-    l_at = leader.indptr[owners[row]] + within % wide
-    signal, tool = by_action.indices[s_at], leader.indices[l_at]
-    data = by_action.data[s_at] * leader.data[l_at]
-    keep = np.ones(len(row), dtype=bool)
-    if allowed is not None and len(row):
-        keep = np.asarray(allowed[tool, signal]).ravel() != 0
+    shown = moves.tocoo()
+    if allowed is None:  # every leader variable that the follower feels, for every signal of the action
+        rows = leader.indptr[owners[shown.col]], leader.indptr[owners[shown.col] + 1]
+        pair, place = _ranges(*rows)
+        tool, grip = leader.indices[place], leader.data[place]
+    else:  # every leader variable that may use the signal, where the follower feels it
+        columns = allowed.tocsc()
+        pair, place = _ranges(columns.indptr[shown.row], columns.indptr[shown.row + 1])
+        felt, tool = _looked_up(leader, owners[shown.col[pair]], columns.indices[place])
+        pair, tool, grip = pair[felt >= 0], tool[felt >= 0], leader.data[felt[felt >= 0]]
+    row, signal, data = shown.col[pair], shown.row[pair], shown.data[pair] * grip
     signals, tools = moves.shape[0], leader.shape[1]
-    keys, column = np.unique(tool[keep].astype(np.int64) * max(signals, 1) + signal[keep], return_inverse=True)
-    matrix = sparse.csr_array((data[keep], (row[keep], column)), shape=(len(owners), len(keys)))
+    keys, column = np.unique(tool.astype(np.int64) * max(signals, 1) + signal, return_inverse=True)
+    matrix = sparse.csr_array((data, (row, column)), shape=(len(owners), len(keys)))
     by_entry = (keys // max(signals, 1)).astype(int)
     return System(
         matrix=matrix,
@@ -156,6 +153,24 @@ def gain_system(
         permitted=tools * signals if allowed is None else int(allowed.nnz),
         weights=weights[by_entry],
     )
+
+
+def _ranges(start: Array, stop: Array) -> tuple[Array, Array]:
+    """(which range, place) for every place of the ranges start … stop, one after the other."""
+    counts = stop - start
+    which = np.repeat(np.arange(len(counts)), counts)
+    return which, np.repeat(start - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+
+
+def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Array, Array]:
+    """(place of each entry in the matrix's data or −1, the columns)."""
+    held = matrix.tocoo()
+    order = np.argsort(held.row.astype(np.int64) * matrix.shape[1] + held.col, kind="stable")
+    keys = (held.row.astype(np.int64) * matrix.shape[1] + held.col)[order]
+    wanted = row.astype(np.int64) * matrix.shape[1] + column
+    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    found = keys[place] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)
+    return np.where(found, order[place] if len(keys) else -1, -1), column
 
 
 def _least_norm(block: sparse.csr_array, wanted: Array) -> tuple[Array, int]:
