@@ -92,8 +92,11 @@ class Ladder:
         """Try rung after rung until something is proved, or no rung is left."""
         self._until = math.inf if self.time_limit is None else time.monotonic() + self.time_limit
         self.kkt = self._conditions()
-        doubtful = self._qualified()
+        slater = self._slater_points()
+        doubtful = [name for name in self.kkt.curved if name not in slater]
         self._exact = self._conditions(doubtful) if doubtful else self.kkt
+        for made in {id(m): m for m in (self.kkt, self._exact)}.values():
+            self._bound_multipliers(made, slater)
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
         for rung in self._rungs():
             rung()
@@ -106,17 +109,18 @@ class Ladder:
         self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
         return made
 
-    def _qualified(self) -> list[str]:
-        """Followers with curved rows for whom no Slater point is proved; the others' multipliers get their bound."""
-        movers, doubtful = self.game.movers(), list[str]()
-        for name, rows in self.kkt.curved.items():
+    def _slater_points(self) -> dict[str, dict[int, float]]:
+        """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
+        points = {n: interior_point(self.game.followers[n], rows) for n, rows in self.kkt.curved.items()}
+        return {name: point for name, point in points.items() if point is not None}
+
+    def _bound_multipliers(self, made: Conditions, slater: dict[str, dict[int, float]]) -> None:
+        """Cuts on the multipliers of convex followers with a Slater point."""
+        movers = self.game.movers()
+        for name, point in slater.items():
             follower = self.game.followers[name]
-            point = interior_point(follower, rows)
-            if point is None:
-                doubtful.append(name)
-            elif is_proved_convex(follower, movers) and not moves_others(follower, movers):
-                self.kkt.implied.append(multiplier_cut(self.kkt, follower, point))
-        return doubtful
+            if is_proved_convex(follower, movers) and not moves_others(follower, movers):
+                made.implied.append(multiplier_cut(made, follower, point))
 
     def _rungs(self) -> Iterator[Callable[[], None]]:
         """The rungs that solver and treatment allow, in the order they are tried."""
