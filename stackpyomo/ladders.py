@@ -36,8 +36,6 @@ _SMALL = 150
 """Pairs up to which the global rung is tried by itself."""
 _MANY = 2000
 """Pairs from which on the first verified local answer is taken."""
-_DOUBT = 2.0
-"""Seconds of local search for an answer to a system that a global solver calls infeasible."""
 _STARTS = 5
 """Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
 _PATIENCE = 10.0
@@ -206,9 +204,7 @@ class Ladder:
     def _doubt(self) -> None:
         """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
         if not any(not v.is_continuous() for v in self.game.leader.variables):
-            whole, self._until = self._until, min(self._until, time.monotonic() + _DOUBT)
-            self._local(self._nlp, [Scholtes(), FischerBurmeister()])
-            self._until = whole
+            self._local(self._nlp, [Scholtes(), FischerBurmeister()], starts=1)
         if self.best is not None and _is_good(self.best):
             self.infeasible, self.bound = False, -math.inf
 
@@ -256,8 +252,11 @@ class Ladder:
         """The NLP solver for polishes."""
         return self.solver if self.solver != "auto" and choose(self.solver).ipopt_options else "auto"
 
-    def _local(self, solver: str, treatments: Sequence[Treatment] = ()) -> None:
-        """NLP treatments from the model's values, then from random points; a large game is content with one answer."""
+    def _local(self, solver: str, treatments: Sequence[Treatment] = (), starts: int = 0) -> None:
+        """NLP treatments from the model's values, then from random points; a large game is content with one answer.
+
+        ``starts``: how many of these, 0 for what suits the game.
+        """
         treatments = treatments or (
             [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
         )
@@ -265,7 +264,7 @@ class Ladder:
         random = np.random.default_rng(0)
         waiting: list[Candidate] = []
         hard = self.treatment is None and self.solver == "auto" and len(self.kkt.pairs) <= _SMALL
-        for start in range(max(self.starts, _STARTS) if hard else self.starts):
+        for start in range(starts or (max(self.starts, _STARTS) if hard else self.starts)):
             seed = int(random.integers(2**31))
             for number, treatment in enumerate(treatments):
                 if self.treatment is None and number > 1 and (waiting or self._runs_away):
