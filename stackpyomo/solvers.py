@@ -342,7 +342,7 @@ _SCIP = {
     "display/verblevel": 0,
     "numerics/feastol": TOLERANCES.global_feasibility,
     # Its presolver of independent components solves each in a SCIP of its own, and calls some infeasible that are not
-    # (with SCIP 10: in 43 of 369 models of eight curved games each, whose equilibria are known; without it in none).
+    # (SCIP 10: 43 of 369 systems, each of eight curved games side by side with known equilibria; without it none).
     "constraints/components/maxprerounds": 0,
 }
 
