@@ -11,9 +11,9 @@ import pyomo.environ as pyo
 from pyomo.common.log import LoggingIntercept
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.numeric_expr import DivisionExpression
+from pyomo.core.expr.numeric_expr import DivisionExpression, UnaryFunctionExpression
 from pyomo.core.expr.numvalue import is_potentially_variable
-from pyomo.core.expr.visitor import identify_mutable_parameters
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_mutable_parameters
 
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .errors import InvalidGame
@@ -22,7 +22,7 @@ from .results import Finding
 if TYPE_CHECKING:
     from .games import Follower, Game, Player
 
-__all__ = ["findings", "require", "require_positive", "require_whole", "variables_in"]
+__all__ = ["elementary", "findings", "require", "require_positive", "require_whole", "variables_in"]
 
 
 def findings(game: Game) -> list[Finding]:
@@ -377,3 +377,35 @@ def _idle_variables(game: Game, uses: set[int]) -> Iterator[Finding]:
                 "no active objective or constraint uses it.",
                 "Remove it or use it.",
             )
+
+
+_HYPERBOLIC = {
+    "sinh": lambda f: (pyo.exp(f) - pyo.exp(-f)) / 2,
+    "cosh": lambda f: (pyo.exp(f) + pyo.exp(-f)) / 2,
+    "tanh": lambda f: 1 - 2 / (pyo.exp(2 * f) + 1),
+}
+"""Functions that Pyomo cannot differentiate symbolically, and that SCIP does not know, by those they can."""
+
+
+def elementary(expression: Any) -> Any:
+    """The expression with exp in the place of hyperbolic functions."""
+    return _Elementary().walk_expression(expression) if _has_hyperbolic(expression) else expression
+
+
+def _has_hyperbolic(expression: Any) -> bool:
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, UnaryFunctionExpression) and node.getname() in _HYPERBOLIC:
+            return True
+        if getattr(node, "is_expression_type", bool)():
+            stack.extend(node.args)
+    return False
+
+
+class _Elementary(ExpressionReplacementVisitor):
+    def exitNode(self, node: Any, data: Any) -> Any:
+        node = super().exitNode(node, data)
+        if isinstance(node, UnaryFunctionExpression) and node.getname() in _HYPERBOLIC:
+            return _HYPERBOLIC[node.getname()](node.args[0])
+        return node

@@ -32,7 +32,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-from .checks import variables_in
+from .checks import elementary, variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
 from .games import Follower, Game, Movers
@@ -326,7 +326,7 @@ def _derivatives(expression: Any, component: str, follower: str) -> Mapping[int,
     if expression.__class__ in native_numeric_types:
         return {}
     try:
-        found = reverse_sd(_Elementary().walk_expression(expression) if _has_hyperbolic(expression) else expression)
+        found = reverse_sd(elementary(expression))
     except (DifferentiationException, AttributeError, KeyError, NotImplementedError) as error:
         raise InvalidGame(_undifferentiable(component, follower, str(error).strip())) from None
     return {id(node): slope for node, slope in found.items() if node.__class__ not in native_numeric_types}
@@ -352,30 +352,3 @@ def _has_kink(expression: Any, variables: set[int]) -> bool:
 
 
 _KINKED = (nodes.AbsExpression, nodes.MinExpression, nodes.MaxExpression)
-_HYPERBOLIC = {
-    "sinh": lambda f: (pyo.exp(f) - pyo.exp(-f)) / 2,
-    "cosh": lambda f: (pyo.exp(f) + pyo.exp(-f)) / 2,
-    "tanh": lambda f: 1 - 2 / (pyo.exp(2 * f) + 1),
-}
-"""Functions Pyomo cannot differentiate symbolically, by those it can."""
-
-
-def _has_hyperbolic(expression: Any) -> bool:
-    stack = [expression]
-    while stack:
-        node = stack.pop()
-        if node.__class__ is nodes.UnaryFunctionExpression and node.getname() in _HYPERBOLIC:
-            return True
-        if getattr(node, "is_expression_type", bool)():
-            stack.extend(node.args)
-    return False
-
-
-class _Elementary(ExpressionReplacementVisitor):
-    """Writes hyperbolic functions with exp."""
-
-    def exitNode(self, node: Any, data: Any) -> Any:
-        node = super().exitNode(node, data)
-        if node.__class__ is nodes.UnaryFunctionExpression and node.getname() in _HYPERBOLIC:
-            return _HYPERBOLIC[node.getname()](node.args[0])
-        return node

@@ -41,6 +41,8 @@ _STEPS = (1.0, 0.5, 0.25, 0.125)
 """Parts of a step of the leader that are tried."""
 _PATIENCE, _PACE = 10.0, 100.0
 """Seconds of one local solve, and variables for which it gets another second."""
+_ITERATIONS = 500
+"""Iterations of one local solve: those that converge need fewer, and a restoration phase may go on for ever."""
 _FURTHER = 5
 """Steps beyond a treatment's own levels, for games whose λ and s are small themselves."""
 
@@ -235,7 +237,8 @@ class Equilibrium:
         left = until - time.monotonic()
         if left <= 0:
             return self._noted(Solution(Termination.TIME_LIMIT, "no time left", solver=solver), name, level, 0.0)
-        if choose(solver).ipopt_options:  # which can go on for ever in its restoration phase
+        if choose(solver).ipopt_options:
+            options = {"max_iter": _ITERATIONS, **options}
             left = min(left, _PATIENCE + len(program.variables) / _PACE)
         began = time.perf_counter()
         solution = solve(program, solver, options=options, time_limit=left if math.isfinite(left) else None, tee=tee)

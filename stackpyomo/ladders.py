@@ -36,8 +36,6 @@ _SMALL = 150
 """Pairs up to which the global rung is tried by itself."""
 _MANY = 2000
 """Pairs from which on the first verified local answer is taken."""
-_DOUBT = 2.0
-"""Seconds of local search for an answer to a system that a global solver calls infeasible."""
 _STARTS = 5
 """Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
 _PATIENCE = 10.0
@@ -92,8 +90,11 @@ class Ladder:
         """Try rung after rung until something is proved, or no rung is left."""
         self._until = math.inf if self.time_limit is None else time.monotonic() + self.time_limit
         self.kkt = self._conditions()
-        doubtful = self._qualified()
+        slater = self._slater_points()
+        doubtful = [name for name in self.kkt.curved if name not in slater]
         self._exact = self._conditions(doubtful) if doubtful else self.kkt
+        for made in {id(m): m for m in (self.kkt, self._exact)}.values():
+            self._bound_multipliers(made, slater)
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
         for rung in self._rungs():
             rung()
@@ -106,17 +107,18 @@ class Ladder:
         self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
         return made
 
-    def _qualified(self) -> list[str]:
-        """Followers with curved rows for whom no Slater point is proved; the others' multipliers get their bound."""
-        movers, doubtful = self.game.movers(), list[str]()
-        for name, rows in self.kkt.curved.items():
+    def _slater_points(self) -> dict[str, dict[int, float]]:
+        """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
+        points = {n: interior_point(self.game.followers[n], rows) for n, rows in self.kkt.curved.items()}
+        return {name: point for name, point in points.items() if point is not None}
+
+    def _bound_multipliers(self, made: Conditions, slater: dict[str, dict[int, float]]) -> None:
+        """Cuts on the multipliers of convex followers with a Slater point."""
+        movers = self.game.movers()
+        for name, point in slater.items():
             follower = self.game.followers[name]
-            point = interior_point(follower, rows)
-            if point is None:
-                doubtful.append(name)
-            elif is_proved_convex(follower, movers) and not moves_others(follower, movers):
-                self.kkt.implied.append(multiplier_cut(self.kkt, follower, point))
-        return doubtful
+            if is_proved_convex(follower, movers) and not moves_others(follower, movers):
+                made.implied.append(multiplier_cut(made, follower, point))
 
     def _rungs(self) -> Iterator[Callable[[], None]]:
         """The rungs that solver and treatment allow, in the order they are tried."""
@@ -202,9 +204,7 @@ class Ladder:
     def _doubt(self) -> None:
         """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
         if not any(not v.is_continuous() for v in self.game.leader.variables):
-            whole, self._until = self._until, min(self._until, time.monotonic() + _DOUBT)
-            self._local(self._nlp, [Scholtes(), FischerBurmeister()])
-            self._until = whole
+            self._local(self._nlp, [Scholtes(), FischerBurmeister()], starts=1)
         if self.best is not None and _is_good(self.best):
             self.infeasible, self.bound = False, -math.inf
 
@@ -252,8 +252,11 @@ class Ladder:
         """The NLP solver for polishes."""
         return self.solver if self.solver != "auto" and choose(self.solver).ipopt_options else "auto"
 
-    def _local(self, solver: str, treatments: Sequence[Treatment] = ()) -> None:
-        """NLP treatments from the model's values, then from random points; a large game is content with one answer."""
+    def _local(self, solver: str, treatments: Sequence[Treatment] = (), starts: int = 0) -> None:
+        """NLP treatments from the model's values, then from random points; a large game is content with one answer.
+
+        ``starts``: how many of these, 0 for what suits the game.
+        """
         treatments = treatments or (
             [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
         )
@@ -261,7 +264,7 @@ class Ladder:
         random = np.random.default_rng(0)
         waiting: list[Candidate] = []
         hard = self.treatment is None and self.solver == "auto" and len(self.kkt.pairs) <= _SMALL
-        for start in range(max(self.starts, _STARTS) if hard else self.starts):
+        for start in range(starts or (max(self.starts, _STARTS) if hard else self.starts)):
             seed = int(random.integers(2**31))
             for number, treatment in enumerate(treatments):
                 if self.treatment is None and number > 1 and (waiting or self._runs_away):

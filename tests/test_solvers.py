@@ -22,11 +22,12 @@ from conftest import toll_game
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy.optimize import linprog, minimize
+from pyomo.contrib.solver.common.results import TerminationCondition
+from scipy.optimize import linprog, minimize, minimize_scalar
 
 import stackpyomo as sp
 from stackpyomo.programs import Program
-from stackpyomo.solvers import Solution, Termination, choose, registry, solve
+from stackpyomo.solvers import Solution, Termination, _Scip, choose, registry, solve
 
 T = Termination
 LOCAL, GLOBAL = (T.CONVERGED,), (T.OPTIMAL,)
@@ -216,6 +217,44 @@ def test_time_limits(name: str, ready: Callable[[str], str]) -> None:
     solution = solve(program, solver, time_limit=0.5)
     assert time.monotonic() - began < 15
     assert solution.termination is T.TIME_LIMIT
+
+
+@pytest.mark.parametrize("limit", [-0.5, 0.5])
+@pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+def test_scip_knows_hyperbolic_functions_and_ranges_that_are_equalities(limit: float) -> None:
+    """min cosh(x) − 2 y with tanh(x) + sinh(y) = limit: by SciPy's bounded search along x."""
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(-3, 3)), pyo.Var(bounds=(-3, 3))
+    cost, row = pyo.cosh(m.x) - 2 * m.y, pyo.inequality(limit + 1, pyo.tanh(m.x) + pyo.sinh(m.y) + 1, limit + 1)
+    found = solve(Program(cost, [row]), "scip")
+    known = minimize_scalar(lambda x: math.cosh(x) - 2 * math.asinh(limit - math.tanh(x)), bounds=(-3, 3))
+    assert found.termination is T.OPTIMAL
+    assert found.bound == pytest.approx(known.fun, abs=1e-4)
+
+
+@pytest.mark.parametrize("lies", [1, 2])
+@pytest.mark.parametrize("power", [1, 3])
+@pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+def test_a_curved_problem_is_called_infeasible_twice_or_not_at_all(
+    lies: int, power: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SCIP that says so once or twice of a problem that is not; a linear one is not asked again."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 2))
+    truth, settings = _Scip.solve, list[dict[str, Any]]()
+
+    def lie(self: Any, model: Any, **given: Any) -> Any:
+        settings.append(given["solver_options"])
+        results = truth(self, model, **given)
+        if len(settings) <= lies:
+            results.termination_condition = TerminationCondition.provenInfeasible
+        return results
+
+    monkeypatch.setattr(_Scip, "solve", lie)
+    found = solve(Program(m.x, [m.x**power >= 1]), "scip")
+    assert found.termination is (T.OPTIMAL if lies == 1 and power == 3 else T.INFEASIBLE)
+    assert len(settings) == (2 if power == 3 else 1)
+    assert len({tuple(sorted(each.items())) for each in settings}) == len(settings), "the same settings again"
 
 
 @pytest.mark.parametrize("initial", [None, 0.3])
