@@ -7,6 +7,7 @@ incentive that makes the followers want it, and a proof that they do.
 """
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes
+from .conditional import conditional_regret
 from .contracts import Incentive
 from .errors import (
     GameFileError,
@@ -53,6 +54,7 @@ __all__ = [
     "StackpyomoError",
     "Tolerances",
     "affine_incentive",
+    "conditional_regret",
     "inducible",
     "leader_optimal",
     "nash",

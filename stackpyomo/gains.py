@@ -27,6 +27,8 @@ __all__ = ["Component", "System", "gain_system"]
 
 _DENSE = 40_000_000
 """Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern."""
+_SVD = 300
+"""Equations or entries up to which singular values are computed; beyond, a pivoted QR finds the rank."""
 
 
 @dataclass(frozen=True)
@@ -178,5 +180,6 @@ def _least_norm(block: sparse.csr_array, wanted: Array) -> tuple[Array, int]:
     if block.shape[0] * block.shape[1] > _DENSE:
         found = lsmr(block, wanted, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
         return np.asarray(found), int(csgraph.structural_rank(sparse.csr_matrix(block)))
-    found, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=TOLERANCES.rank, lapack_driver="gelsd")
+    driver = "gelsd" if min(block.shape) <= _SVD else "gelsy"
+    found, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=TOLERANCES.rank, lapack_driver=driver)
     return np.asarray(found), int(rank)

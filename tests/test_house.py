@@ -38,6 +38,7 @@ ORDER = [
     "solvers",
     "composition",
     "verification",
+    "conditional",
     "derivatives",
     "gains",
     "choices",

@@ -1,0 +1,154 @@
+"""Conditional verification: what each follower could gain by deviating after it has seen its observation.
+
+    regret_k(y) = ( J_k(plan) − min_{v = u_k[y]} J_k(v, the rest of u_k as planned, the leader's answer) ) / P(y)
+
+A follower whose expected cost and rows fall apart by atom is settled by its best response to all of them at once: the
+regrets are what each atom contributes. Otherwise every atom is re-solved with the others held at the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .composition import Composed, composed
+from .convexity import is_convex_problem
+from .errors import InvalidGame
+from .games import Game
+from .programs import BadRow, Program, undisturbed
+from .results import Array
+from .scenarios import Scenarios
+from .selections import component_pairs
+from .solvers import solve
+from .tolerances import TOLERANCES
+from .verification import verify
+
+__all__ = ["conditional_regret"]
+
+
+def conditional_regret(
+    subject: Any, scenarios: Scenarios, actions: Any, *, solver: str = "auto", tolerance: float = 1e-6
+) -> pd.DataFrame:
+    """One row per follower and atom: ``probability``, ``regret`` (its own units, given the atom), ``certificate``.
+
+    subject: a Plan or an Incentive. actions: follower Var → the observation its index stands for. Raises
+    :class:`InvalidGame` for a Var that no follower owns or whose index is not the observation's atoms.
+    """
+    game: Game = subject.attached()
+    parts = list(_parts(game, scenarios, actions))
+    names = list(dict.fromkeys(part.follower for part in parts))
+    report = verify(subject, solver=solver, tolerance=tolerance, followers=names)
+    rows: list[tuple[Any, ...]] = []
+    with undisturbed():
+        for problem in composed(game, subject.announcement, names):
+            if problem.home is None:
+                own = [part for part in parts if part.follower == problem.follower.name]
+                best = report.best_response[problem.follower.name]
+                regrets = _Atoms(problem, own, best, float(report.regret[problem.follower.name]), solver).regrets()
+                kind = str(report.certificate[problem.follower.name])
+                rows += [
+                    (part.follower, part.atom, part.probability, regret / part.probability, kind if exact else evidence)
+                    for part, (regret, exact, evidence) in zip(own, regrets, strict=True)
+                ]
+    return pd.DataFrame(rows, columns=["follower", "atom", "probability", "regret", "certificate"])
+
+
+@dataclass
+class _Part:
+    """What a follower decides after one observation."""
+
+    follower: str
+    atom: Hashable
+    probability: float
+    names: list[str]
+
+
+def _parts(game: Game, scenarios: Scenarios, actions: Any) -> Iterator[_Part]:
+    found: dict[tuple[str, Hashable], _Part] = {}
+    for key, observation in component_pairs(actions, "actions", "observation"):
+        component = game.component(key) if isinstance(key, str) else key
+        weights = scenarios.atom_probability(observation).to_numpy()
+        for atom, probability in zip(scenarios.atoms(observation), weights, strict=True):
+            try:
+                var = component[atom] if component.is_indexed() else component
+            except KeyError:
+                raise InvalidGame(f"{component.name}[{atom}]: not in its index; index it by {observation}.") from None
+            owner = game.owners.get(id(var))
+            if owner is None:
+                raise InvalidGame(f"{var.name}: no follower decides on it.")
+            if not var.fixed and probability > 0.0:
+                place = (owner, (observation, atom))
+                part = found.setdefault(place, _Part(owner, atom, float(probability), []))
+                part.names.append(game.names[id(var)])
+    yield from found.values()
+
+
+class _Atoms:
+    """The composed problem of one follower, taken atom by atom."""
+
+    def __init__(
+        self, problem: Composed, parts: Sequence[_Part], best: dict[str, float], regret: float, solver: str
+    ) -> None:
+        self.problem, self.parts, self.best, self.regret, self.solver = problem, parts, best, regret, solver
+
+    def regrets(self) -> list[tuple[float, bool, str]]:
+        """(expected gain of deviating at this atom alone, whether the joint re-solve shows it, else the evidence)."""
+        place = {name: i for i, name in enumerate(self.problem.names)}
+        own = [[place[name] for name in part.names] for part in self.parts]
+        if self.best and not math.isnan(self.regret):
+            gains = self._contributions(own)
+            if abs(sum(gains) - self.regret) <= TOLERANCES.noise * max(
+                1.0, abs(self.problem.cost_at(self.problem.target))
+            ):
+                return [(gain, True, "") for gain in gains]
+        return [self._alone(columns) for columns in own]
+
+    def _contributions(self, own: Sequence[Sequence[int]]) -> list[float]:
+        """What each atom's best response brings by itself."""
+        program = Program(self.problem.cost)
+        order = {id(v): i for i, v in enumerate(program.variables)}
+        columns = [order.get(id(v), -1) for v in self.problem.variables]
+        start: Array = np.zeros(len(program.variables))
+        answer = [self.best[name] for name in self.problem.names]
+        for column, target in zip(columns, self.problem.target, strict=True):
+            if column >= 0:
+                start[column] = target
+        base = float(program.problem.objective(start))
+        gains = []
+        for places in own:
+            point = start.copy()
+            for place in places:
+                if columns[place] >= 0:
+                    point[columns[place]] = answer[place]
+            gains.append(max(0.0, base - float(program.problem.objective(point))))
+        return gains
+
+    def _alone(self, own: Sequence[int]) -> tuple[float, bool, str]:
+        """A re-solve of this atom, the others at the plan."""
+        plan = self.problem.cost_at(self.problem.target)
+        free = set(own)
+        for place, (var, target) in enumerate(zip(self.problem.variables, self.problem.target, strict=True)):
+            var.set_value(target, skip_validation=True)
+            if place not in free:
+                var.fix()
+        try:
+            convex = is_convex_problem(self.problem.cost, self.problem.rows)
+            program = Program(self.problem.cost, self.problem.rows)
+            solution = solve(program, self.solver)
+        except BadRow:
+            return math.nan, False, "unknown"
+        finally:
+            for var in self.problem.variables:
+                var.unfix()
+        if solution.x is None or not solution.termination.solved:
+            return math.nan, False, "unknown"
+        return (
+            max(0.0, plan - float(program.problem.objective(solution.x))),
+            False,
+            "convex" if convex else "multistart",
+        )
