@@ -31,9 +31,7 @@ from .verification import verify
 __all__ = ["conditional_regret"]
 
 
-def conditional_regret(
-    subject: Any, scenarios: Scenarios, actions: Any, *, solver: str = "auto", tolerance: float = 1e-6
-) -> pd.DataFrame:
+def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solver: str = "auto") -> pd.DataFrame:
     """One row per follower and atom: ``probability``, ``regret`` (its own units, given the atom), ``certificate``.
 
     subject: a Plan or an Incentive. actions: follower Var → the observation its index stands for. Raises
@@ -42,7 +40,7 @@ def conditional_regret(
     game: Game = subject.attached()
     parts = list(_parts(game, scenarios, actions))
     names = list(dict.fromkeys(part.follower for part in parts))
-    report = verify(subject, solver=solver, tolerance=tolerance, followers=names)
+    report = verify(subject, solver=solver, followers=names)
     rows: list[tuple[Any, ...]] = []
     with undisturbed():
         for problem in composed(game, subject.announcement, names):
