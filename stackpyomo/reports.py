@@ -109,7 +109,7 @@ def _digits(value: float, form: str) -> str:
 def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report: Report) -> None:
     """Write plan, contract and report as one self-contained HTML page."""
     values = "".join(f"<tr><td>{html.escape(n)}</td><td>{v:.8g}</td></tr>" for n, v in plan.values.items())
-    contract = "" if rule is None else f"<h2>Incentive</h2><pre>{html.escape(str(rule))}</pre>"
+    contract = "" if rule is None else f"<h2>Incentive</h2>{rule._repr_html_()}"
     body = (
         f"<h1>{html.escape(name)}</h1>"
         f"<h2>Plan</h2><p>Leader's objective {plan.leader_objective:.10g}, {plan.quality} "
