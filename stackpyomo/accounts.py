@@ -13,7 +13,7 @@ All are of first order at the plan. Temptation and answer balance; what is left 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,8 @@ def accounts(rule: Incentive) -> Accounts:
         grip = np.asarray(here.leader[rows.owners[reach.col], reach.row]).ravel()
         np.add.at(answer, reach.col, grip * reach.data)
         payment = here.leader @ np.array([values[name] for name in names])
-        payment[~_is_price(rows, here)] = math.nan
+        scale = rows.scales(values)
+        payment[~_is_price(rows, here, values, scale)] = math.nan
         return Accounts(
             followers=rows.followers,
             actions=[game.names[id(v)] for v in rows.actions],
@@ -96,21 +97,30 @@ def accounts(rule: Incentive) -> Accounts:
             temptation=-here.own,
             answer=answer,
             payment=payment,
-            noise=TOLERANCES.stationarity * rows.scales(values)[rows.owners],
+            noise=TOLERANCES.stationarity * scale[rows.owners],
         )
 
 
-def _is_price(rows: FollowerRows, here: Derivatives) -> Array:
-    """Per follower: is its objective affine in the leader's variables? Proved where two of these meet anywhere."""
+def _is_price(rows: FollowerRows, here: Derivatives, values: Mapping[str, float], scale: Array) -> Array:
+    """Per follower: is its objective affine in the leader's variables?
+
+    Yes where no two of these meet in any second derivative; no where b_k moves with them; else proved by structure.
+    """
     tool = np.full(rows.instrument_columns.shape[0], -1)
     places = rows.instrument_columns.tocoo()
     tool[places.row] = places.col
     first, second = (tool[np.asarray(part)] for part in rows.problem.hessian_structure())
     meet = (first >= 0) & (second >= 0)
     held = here.leader.tocoo()
-    doubtful = np.unique(held.row[np.isin(held.col, np.concatenate([first[meet], second[meet]]))])
-    affine = np.ones(len(rows.followers), dtype=bool)
-    for number in doubtful:
+    doubtful = np.zeros(len(rows.followers), dtype=bool)
+    doubtful[held.row[np.isin(held.col, np.concatenate([first[meet], second[meet]]))]] = True
+    affine: Array = ~doubtful
+    if affine.all():
+        return affine
+    names = [rows.game.names[id(v)] for v in rows.instruments]
+    moved = {**values, **{n: values[n] + TOLERANCES.nearby * max(1.0, abs(values[n])) for n in names}}
+    change = abs(rows.at(moved).leader - here.leader).max(axis=1).toarray().ravel()
+    for number in np.flatnonzero(doubtful & ~(change > TOLERANCES.stationarity * scale)):
         objective = rows.followers[number].objective
         assert objective is not None
         mine = [rows.instruments[i] for i in held.col[held.row == number]]

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from .catalogues import RIGHT, Row
 from .contracts import Incentive
+from .markup import as_text
 from .results import Plan, Report, html_page, shown
 from .tolerances import TOLERANCES
+from .wording import in_words
 
 __all__ = ["page", "show", "show_rows"]
 
@@ -29,7 +31,7 @@ def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -
     console.print(Text(f"Plan: leader's objective {shown(plan.leader_objective, 8)} ({plan.quality}{proof})"))
     console.print(_plan_table(plan, rule))
     if rule is not None:
-        console.print(Text(f"{rule}\n"))
+        console.print(Text(f"{as_text(in_words(rule))}\n"))
     console.print(Text(f"Every follower re-solved ({report.solver}):"))
     console.print(_report_table(report))
     console.print(Text(report.verdict, style="bold green" if report.ok else "bold red"))

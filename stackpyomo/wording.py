@@ -66,21 +66,24 @@ def _formula(rule: Incentive, index: int) -> str:
     """toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]"""
     name = rule.leader[index]
     terms: list[tuple[float, str]] = []
+    count = 0
     for matrix, factor, power in ((rule.matrix, 1.0, ""), (rule.bend, 0.5, "²")):
         if matrix is not None:
             row = matrix[[index]].tocoo()
-            told = [(rule.signals[c], float(w)) for c, w in zip(row.col, row.data, strict=True) if w != 0.0]
-            terms += [(factor * w, f"({s}{_constant(-rule.targets[s])}){power}") for s, w in told]
-    return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms)}{_bounds(rule, name)}"
+            told = np.flatnonzero(row.data)
+            count += len(told)
+            for weight, signal in ((factor * row.data[i], rule.observed[row.col[i]].name) for i in told[:_TERMS]):
+                terms.append((weight, f"({signal}{_constant(-rule.targets[signal])}){power}"))
+    return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms, count)}{_bounds(rule, name)}"
 
 
-def _signed(terms: Sequence[tuple[float, str]]) -> str:
+def _signed(terms: Sequence[tuple[float, str]], count: int) -> str:
     """+ 2 x − y … 3 more"""
     told = ""
     for weight, name in terms[:_TERMS]:
         amount = f"{abs(weight):.6g} "
         told += f" {'+' if weight >= 0.0 else '−'} {amount if amount != '1 ' else ''}{name}"
-    return told + (f" … {len(terms) - _TERMS} more" if len(terms) > _TERMS else "")
+    return told + (f" … {count - _TERMS} more" if count > _TERMS else "")
 
 
 def _constant(value: float) -> str:
@@ -109,7 +112,8 @@ def _is_named_sum(signal: Signal) -> bool:
 
 
 def _sum(signal: Signal) -> str:
-    terms = _signed([(weight, name) for name, weight in signal.terms.items() if weight])
+    held = [(weight, name) for name, weight in signal.terms.items() if weight]
+    terms = _signed(held, len(held))
     return (terms + (_constant(signal.constant) if signal.constant else "")).removeprefix(" + ").strip()
 
 
@@ -159,7 +163,7 @@ def _money(found: Accounts) -> Array:
 
 
 def _budget(found: Accounts) -> Iterator[str]:
-    """Who pays, who is paid, and what is left to the leader."""
+    """Who pays, who is paid, and what is left to the leader, if all objectives are in one unit."""
     money = _money(found)
     counted = ~np.isnan(money) & (np.isfinite(found.sizes) | (money == 0.0))
     total = money[counted] * np.where(money[counted] == 0.0, 1.0, found.sizes[counted])
@@ -268,4 +272,4 @@ def _compared(rule: Incentive, baseline: Plan) -> Iterator[Part]:
     yield f"The leader is {_VERDICTS[table['verdict'].iloc[0]]}. Followers: {told}."
 
 
-_VERDICTS = {"gains": "better off", "loses": "worse off", "same": "as well off", "unknown": "perhaps better off"}
+_VERDICTS = {"gains": "better off", "loses": "worse off", "same": "as well off", "unknown": "not comparable"}

@@ -260,6 +260,7 @@ def test_what_is_no_plan_of_the_game_is_no_baseline(toll: sp.Incentive) -> None:
 def test_an_unknown_objective_is_no_verdict(toll: sp.Incentive) -> None:
     baseline = sp.Plan({}, math.nan, {"driver": 1.0})
     assert list(toll.compare(baseline)["verdict"]) == ["unknown", "gains"]
+    assert "The leader is not comparable. Followers: 1 better off." in toll.to_markdown(baseline)
 
 
 def test_words_leave_the_model_alone() -> None:
@@ -289,6 +290,18 @@ def test_long_contracts_are_cut() -> None:
     ):
         assert told in text
     np.testing.assert_allclose(rule.payments, 0.0, atol=1e-6)
+
+
+def test_many_terms_are_cut() -> None:
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(range(9), initialize=0.0)
+    m.f.cost = pyo.Objective(expr=sum((m.f.u[j] - 2) ** 2 for j in range(9)) + m.p + 2 * m.p**2)
+    m.goal = pyo.Objective(expr=m.p**2 + sum((m.f.u[j] - 1) ** 2 for j in range(9)))
+    text = str(sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f))))
+    assert text.splitlines()[1].startswith("  p = 0 + 2 (f.u[0] − 1) + 2 (f.u[1] − 1)")
+    assert text.splitlines()[1].endswith("(f.u[5] − 1) … 3 more")
 
 
 # --- formats ------------------------------------------------------------------------------------------------------
