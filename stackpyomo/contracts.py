@@ -15,28 +15,18 @@ import pandas as pd
 from pyomo.common.collections import ComponentMap
 from scipy import sparse
 
+from .accounts import accounts, comparison
 from .checks import variables_in
 from .curvatures import is_jointly_convex
 from .errors import InvalidGame, NoPlan
 from .gains import System
+from .markup import as_html, as_latex, as_markdown, as_text
 from .plans import stackelberg
-from .results import (
-    SHOWN,
-    Announcement,
-    Array,
-    Plan,
-    Signal,
-    floats,
-    json_number,
-    json_numbers,
-    listed,
-    readable,
-    real,
-    shown,
-)
+from .results import Announcement, Array, Plan, Signal, floats, json_number, json_numbers, listed, readable, real
 from .robustness import robustness
 from .signals import shares
 from .tolerances import TOLERANCES
+from .wording import how_to_compare, in_words
 
 if TYPE_CHECKING:
     from .games import Game
@@ -373,34 +363,35 @@ class Incentive:
         rows = zip(entries.row, entries.col, entries.data, strict=True)
         return [[self.leader[r], self.signals[c], float(v)] for r, c, v in rows]
 
+    @property
+    def payments(self) -> pd.Series:
+        """Money from each follower to the leader on the plan, all members of a population together.
+
+        J_k − J_k(leader's variables at 0) = Σ_l u_l ∂J_k/∂u_l as a cost, in J_k's unit, where J_k is affine in the
+        leader's variables (fixed or integer ones are data); NaN where that is not shown, and for infinitely many members.
+        """
+        return accounts(self).payments
+
+    def compare(self, baseline: Plan) -> pd.DataFrame:
+        """Who gains and who loses against another plan, e.g. ``stackelberg(game)``: the leader first, then followers.
+
+        objective, baseline and difference in the sense each objective is written in; verdict: "gains", "loses", "same".
+        """
+        return comparison(self, baseline)
+
+    def to_markdown(self, baseline: Plan | None = None) -> str:
+        """The contract in plain words, as Markdown; with a baseline also who gains and loses against it."""
+        return as_markdown(in_words(self, baseline))
+
+    def to_latex(self, baseline: Plan | None = None) -> str:
+        """The same as a LaTeX fragment that needs no packages."""
+        return as_latex(in_words(self, baseline))
+
+    def _repr_html_(self) -> str:
+        return as_html(in_words(self))
+
     def __str__(self) -> str:
-        rows = self.matrix.tocsr()
-        lines = ["The leader announces:"]
-        for index, name in enumerate(self.leader[:SHOWN]):
-            entries = slice(rows.indptr[index], rows.indptr[index + 1])
-            terms = [
-                f"{'+' if gain >= 0 else '−'} {abs(gain):.6g} ({self.signals[c]} − {self.targets[self.signals[c]]:.6g})"
-                for c, gain in zip(rows.indices[entries], rows.data[entries], strict=True)
-                if gain != 0.0
-            ]
-            more = [f"… {len(terms) - 6} more"] if len(terms) > 6 else []
-            lines.append(" ".join([f"  {name} = {shown(self.offset[name], 6)}", *terms[:6], *more]))
-        if len(self.leader) > SHOWN:
-            lines.append(f"  … {len(self.leader) - SHOWN} more in .offset and .gain")
-        lines.append("A follower who does its part faces the first numbers; each unit it deviates moves them as shown.")
-        game = self.plan.game
-        if game is not None and any(follower.size > 1 for follower in game.followers.values()):
-            lines.append("A population's action stands for one member's.")
-        beyond = {} if game is None else self.excursions
-        lines += [
-            f"Beware: {name} leaves its bounds for some deviations within the followers' bounds "
-            f"(from {low:.6g} to {high:.6g})."
-            for name, (low, high) in list(beyond.items())[:SHOWN]
-        ]
-        loose = [] if game is None else self.loose_constraints
-        if loose:
-            lines.append(f"Beware: off the plan the leader's own constraints need not hold: {listed(loose)}.")
-        return "\n".join(lines)
+        return as_text([*in_words(self), *how_to_compare(self)])
 
 
 def _from_triplets(entries: list[list[Any]], leader: list[str], signals: list[str]) -> sparse.csc_array:

@@ -24,10 +24,10 @@ from scipy import sparse
 from .errors import InvalidGame
 from .games import Game
 from .programs import BadRow, Program, timed
-from .results import Array
+from .results import Array, Plan
 from .tolerances import TOLERANCES
 
-__all__ = ["Derivatives", "FollowerRows", "rows_scaled", "stamp"]
+__all__ = ["Derivatives", "FollowerRows", "rows_of", "rows_scaled", "stamp"]
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,12 @@ def stamp(game: Game) -> int:
             parts += [pyo.value(entry, exception=False) for entry in parameter.values()]
     parts += game.action_sizes
     return hash(tuple(parts))
+
+
+def rows_of(plan: Plan, game: Game) -> FollowerRows:
+    """The followers' rows that the plan has kept, if they are still those of the game; else written anew."""
+    kept = plan.rows
+    return kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)
 
 
 def _selector(variables: Sequence[VarData], places: Mapping[int, int]) -> sparse.csr_array:

@@ -26,7 +26,7 @@ from .checks import require, require_positive
 from .choices import Limits, bounded, sparsest
 from .contracts import Incentive
 from .curvatures import FollowerHessians, is_jointly_convex
-from .derivatives import Derivatives, FollowerRows, rows_scaled, stamp
+from .derivatives import Derivatives, FollowerRows, rows_of, rows_scaled
 from .errors import InvalidGame
 from .gains import System, gain_system
 from .games import Game
@@ -127,8 +127,7 @@ def _one_of(name: str, given: Any, known: Sequence[str]) -> None:
 def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) -> Incentive:
     seconds: dict[str, float] = {}
     with timed(seconds, "derivatives"):
-        kept = plan.rows
-        rows = kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)
+        rows = rows_of(plan, game)
         chosen = leader_variables(game, free)
         values = dict(plan.values)
         here = rows.at(values)

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from .catalogues import RIGHT, Row
 from .contracts import Incentive
+from .markup import as_text
 from .results import Plan, Report, html_page, shown
 from .tolerances import TOLERANCES
+from .wording import in_words
 
 __all__ = ["page", "show", "show_rows"]
 
@@ -29,7 +31,7 @@ def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -
     console.print(Text(f"Plan: leader's objective {shown(plan.leader_objective, 8)} ({plan.quality}{proof})"))
     console.print(_plan_table(plan, rule))
     if rule is not None:
-        console.print(Text(f"{rule}\n"))
+        console.print(Text(f"{as_text(in_words(rule))}\n"))
     console.print(Text(f"Every follower re-solved ({report.solver}):"))
     console.print(_report_table(report))
     console.print(Text(report.verdict, style="bold green" if report.ok else "bold red"))
@@ -109,7 +111,7 @@ def _digits(value: float, form: str) -> str:
 def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report: Report) -> None:
     """Write plan, contract and report as one self-contained HTML page."""
     values = "".join(f"<tr><td>{html.escape(n)}</td><td>{v:.8g}</td></tr>" for n, v in plan.values.items())
-    contract = "" if rule is None else f"<h2>Incentive</h2><pre>{html.escape(str(rule))}</pre>"
+    contract = "" if rule is None else f"<h2>Incentive</h2>{rule._repr_html_()}"
     body = (
         f"<h1>{html.escape(name)}</h1>"
         f"<h2>Plan</h2><p>Leader's objective {plan.leader_objective:.10g}, {plan.quality} "

@@ -1,0 +1,275 @@
+"""Wording: a contract in plain words — who is paid or charged what, for which deviation, and who gains by it.
+
+:mod:`stackpyomo.accounts` has the numbers, :mod:`stackpyomo.markup` the formats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .accounts import Accounts, accounts, comparison
+from .errors import InvalidGame
+from .markup import Part, Table
+from .results import SHOWN, Array, Plan, Signal, listed, shown
+from .tolerances import TOLERANCES
+
+if TYPE_CHECKING:
+    from .contracts import Incentive
+
+__all__ = ["how_to_compare", "in_words"]
+
+_TERMS = 6
+"""Terms of a formula that are written out."""
+
+
+def in_words(rule: Incentive, baseline: Plan | None = None) -> list[Part]:
+    """What is announced, what it means to the followers, what it does not promise, and the comparison if asked for."""
+    parts = [*_announced(rule), *_meaning(rule), *_limits(rule)]
+    if baseline is not None:
+        parts += _compared(rule, baseline)
+    return parts
+
+
+def how_to_compare(rule: Incentive) -> list[Part]:
+    """Where to go on, for a reader at a terminal."""
+    if rule.game is None:
+        return ["(Read with from_json(text, game) it also tells objectives and payments.)"]
+    return ["(rule.compare(sp.stackelberg(game)) tells who gains and who loses against announcing constants.)"]
+
+
+# --- what is announced --------------------------------------------------------------------------------------------
+
+
+def _announced(rule: Incentive) -> Iterator[Part]:
+    if not rule.leader:
+        yield "The leader has nothing to announce: no follower's problem holds a variable of his."
+        return
+    yield "The leader announces:"
+    lines = [_formula(rule, index) for index in range(min(len(rule.leader), SHOWN))]
+    yield lines + _more(len(rule.leader), "in .offset and .gain")
+    sums = [s for s, used in zip(rule.observed, _used(rule), strict=True) if used and _is_named_sum(s)]
+    if sums:
+        yield "where"
+        yield [f"{s.name} = {_sum(s)}" for s in sums[:SHOWN]] + _more(len(sums), "in .observed")
+    if rule.saturate and rule.game is None:
+        yield "What is announced never goes beyond the leader's bounds."
+    yield "A follower who does its part faces the first numbers; each unit it deviates moves them as shown."
+    if rule.game is not None and any(follower.size > 1 for follower in rule.game.followers.values()):
+        yield "A population's action stands for one member's."
+
+
+def _formula(rule: Incentive, index: int) -> str:
+    """toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]"""
+    name = rule.leader[index]
+    terms: list[tuple[float, str]] = []
+    count = 0
+    for matrix, factor, power in ((rule.matrix, 1.0, ""), (rule.bend, 0.5, "²")):
+        if matrix is not None:
+            row = matrix[[index]].tocoo()
+            told = np.flatnonzero(row.data)
+            count += len(told)
+            for weight, signal in ((factor * row.data[i], rule.observed[row.col[i]].name) for i in told[:_TERMS]):
+                terms.append((weight, f"({signal}{_constant(-rule.targets[signal])}){power}"))
+    return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms, count)}{_bounds(rule, name)}"
+
+
+def _signed(terms: Sequence[tuple[float, str]], count: int) -> str:
+    """+ 2 x − y … 3 more"""
+    told = ""
+    for weight, name in terms[:_TERMS]:
+        amount = f"{abs(weight):.6g} "
+        told += f" {'+' if weight >= 0.0 else '−'} {amount if amount != '1 ' else ''}{name}"
+    return told + (f" … {count - _TERMS} more" if count > _TERMS else "")
+
+
+def _constant(value: float) -> str:
+    """+ 2 or − 2, and − 0"""
+    return f" {'+' if value > TOLERANCES.noise else '−'} {shown(abs(value), 6)}"
+
+
+def _bounds(rule: Incentive, name: str) -> str:
+    var = None if rule.game is None else rule.game.variables_by_name.get(name)
+    if not rule.saturate or var is None or (var.lb is None and var.ub is None):
+        return ""
+    if var.lb is None or var.ub is None:
+        return f", never above {var.ub:.6g}" if var.lb is None else f", never below {var.lb:.6g}"
+    return f", never beyond [{var.lb:.6g}, {var.ub:.6g}]"
+
+
+def _used(rule: Incentive) -> Array:
+    """For each signal: does anything announced answer it?"""
+    used = np.asarray(abs(rule.matrix).sum(axis=0)).ravel()
+    return used if rule.bend is None else used + np.asarray(abs(rule.bend).sum(axis=0)).ravel()
+
+
+def _is_named_sum(signal: Signal) -> bool:
+    """True for a name given to several actions; a sum without one is called by its own formula."""
+    return not signal.own and not all(name in signal.name for name in signal.terms)
+
+
+def _sum(signal: Signal) -> str:
+    held = [(weight, name) for name, weight in signal.terms.items() if weight]
+    terms = _signed(held, len(held))
+    return (terms + (_constant(signal.constant) if signal.constant else "")).removeprefix(" + ").strip()
+
+
+def _more(count: int, where: str) -> list[str]:
+    return [f"… {count - SHOWN} more {where}"] if count > SHOWN else []
+
+
+# --- what it means to the followers -------------------------------------------------------------------------------
+
+
+def _meaning(rule: Incentive) -> Iterator[Part]:
+    if rule.game is None:
+        return
+    try:
+        found = accounts(rule)
+    except InvalidGame as error:
+        yield f"What it means to the followers cannot be told: {error}"
+        return
+    yield "On the plan, each in the unit of its objective:"
+    yield _standing(found)
+    if len(found.followers) > SHOWN:
+        yield f"… {len(found.followers) - SHOWN} more in .plan.follower_objectives and .payments"
+    yield from _budget(found)
+    yield from _deviations(rule, found)
+
+
+def _standing(found: Accounts) -> Table:
+    """Objective and money of one member of each follower."""
+    crowd = bool((found.sizes > 1).any())
+    rows = []
+    for follower, objective, money in zip(found.followers[:SHOWN], found.objective, _money(found), strict=False):
+        members = [f"{follower.size:.6g}"] if crowd else []
+        rows.append([follower.name, *members, shown(float(objective), 6), _paid(money)])
+    return Table(["follower", *["members"] * crowd, "each one's objective" if crowd else "objective", "money"], rows)
+
+
+def _paid(money: float) -> str:
+    if math.isnan(money) or money == 0.0:
+        return "—" if math.isnan(money) else "0"
+    return f"{'pays' if money > 0.0 else 'is paid'} {abs(money):.6g}"
+
+
+def _money(found: Accounts) -> Array:
+    """Payments without the solver's rounding."""
+    idle = np.abs(found.payment) <= TOLERANCES.stationarity * np.maximum(1.0, np.abs(found.objective))
+    return np.where(idle, 0.0, found.payment)
+
+
+def _budget(found: Accounts) -> Iterator[str]:
+    """Who pays, who is paid, and what is left to the leader, if all objectives are in one unit."""
+    money = _money(found)
+    counted = ~np.isnan(money) & (np.isfinite(found.sizes) | (money == 0.0))
+    total = money[counted] * np.where(money[counted] == 0.0, 1.0, found.sizes[counted])
+    pay, paid = float(total[total > 0.0].sum()), -float(total[total < 0.0].sum())
+    if pay and paid:
+        left = pay - paid
+        even = abs(left) <= TOLERANCES.stationarity * max(pay, paid)
+        rest = "the budget balances" if even else f"the leader {'keeps' if left > 0 else 'adds'} {abs(left):.6g}"
+        yield f"Followers pay {pay:.6g} in all and are paid {paid:.6g}: {rest}."
+    elif pay or paid:
+        words = f"pay {pay:.6g} in all; nobody is paid" if pay else f"are paid {paid:.6g} in all; nobody pays"
+        yield f"On the plan the followers {words}."
+    elif counted.any():
+        yield "On the plan no money changes hands."
+    for reason, missed in (
+        ("the leader's variables are not shown to enter the objective as prices or transfers do", np.isnan(money)),
+        ("a population of infinite size has no sum", ~counted & ~np.isnan(money)),
+    ):
+        if missed.any():
+            names = [found.followers[k].name for k in np.flatnonzero(missed)]
+            yield f"Not counted: {listed(names)} ({reason})."
+
+
+def _deviations(rule: Incentive, found: Accounts) -> Iterator[Part]:
+    """What tempts a follower, and what the leader's answer takes back, per unit of each action that is watched."""
+    alone = set(rule.alone)
+    watched = np.array([f.name not in alone for f in found.followers], dtype=bool)[found.owners]
+    if watched.any():
+        moved = np.maximum(np.abs(found.temptation), np.abs(found.answer)) > found.noise
+        tempted = np.flatnonzero(watched & moved)
+        if len(tempted):
+            yield "One unit of a small deviation from the plan, to the follower:"
+            yield _temptations(found, tempted)
+            if len(tempted) > SHOWN:
+                yield f"… {len(tempted) - SHOWN} more deviations"
+        else:
+            yield "At these numbers nobody watched gains by a small deviation: none has to be charged."
+    if rule.multipliers:
+        held = [f"{name} (multiplier {value:.6g})" for name, value in list(rule.multipliers.items())[:_TERMS]]
+        more = [f"… ({len(rule.multipliers)} in all)"] if len(rule.multipliers) > _TERMS else []
+        yield f"Held by their own constraints: {', '.join([*held, *more])}."
+
+
+def _temptations(found: Accounts, tempted: Array) -> Table:
+    """Each in the direction that pays by itself; what its own constraints hold is the rest."""
+    rest = np.abs(found.temptation - found.answer) > found.noise
+    held = bool(rest[tempted].any())
+    rows = []
+    for j in tempted[:SHOWN]:
+        pull = found.temptation[j] if abs(found.temptation[j]) > found.noise[j] else found.answer[j]
+        sign = 1.0 if pull > 0.0 else -1.0
+        gain, cost = sign * float(found.temptation[j]), sign * float(found.answer[j])
+        word = "more" if sign > 0.0 else "less"
+        row = [f"{word} {found.actions[j]}", _short(gain, found.noise[j]), _short(cost, found.noise[j])]
+        rows.append([*row, *[_short(gain - cost, found.noise[j])] * held])
+    return Table(["deviation", "gains by itself", "the leader's answer takes", *["its constraints hold"] * held], rows)
+
+
+def _short(value: float, noise: float) -> str:
+    return "0" if abs(value) <= noise else f"{value:.6g}"
+
+
+# --- what it does not promise -------------------------------------------------------------------------------------
+
+
+def _limits(rule: Incentive) -> Iterator[str]:
+    if rule.game is None and rule.multipliers:
+        yield f"Held by their own constraints: {listed(list(rule.multipliers))}."
+    if rule.alone:
+        yield f"Left alone, because nothing they do is observed: {listed(rule.alone)}."
+    if rule.doubtful:
+        yield (
+            f"Not proved convex under every affine strategy: {listed(rule.doubtful)}. "
+            "verify(rule) has still to show that following the plan is their best answer."
+        )
+    if rule.game is None:
+        return
+    try:
+        beyond, loose = rule.excursions, rule.loose_constraints
+    except InvalidGame:
+        return
+    cut = "would leave its bounds without the projection" if rule.saturate else "leaves its bounds"
+    yield from (
+        f"Beware: {name} {cut} for some deviations within the followers' bounds (from {low:.6g} to {high:.6g})."
+        for name, (low, high) in list(beyond.items())[:SHOWN]
+    )
+    if loose:
+        yield f"Beware: off the plan the leader's own constraints need not hold: {listed(loose)}."
+
+
+# --- who gains ----------------------------------------------------------------------------------------------------
+
+
+def _compared(rule: Incentive, baseline: Plan) -> Iterator[Part]:
+    table = comparison(rule, baseline)
+    yield f"Against the baseline ({baseline.quality}; responding: {listed(baseline.responding) or 'nobody'}):"
+    rows = [
+        [str(name), *(shown(value, 6) for value in numbers), verdict]
+        for name, *numbers, verdict in table.head(SHOWN + 1).itertuples()
+    ]
+    yield Table(["player", "with the rule", "baseline", "difference", "verdict"], rows)
+    if len(table) > SHOWN + 1:
+        yield f"… {len(table) - SHOWN - 1} more in .compare(baseline)"
+    counts = table["verdict"].iloc[1:].value_counts()
+    told = ", ".join(f"{counts[verdict]} {words}" for verdict, words in _VERDICTS.items() if verdict in counts)
+    yield f"The leader is {_VERDICTS[table['verdict'].iloc[0]]}. Followers: {told}."
+
+
+_VERDICTS = {"gains": "better off", "loses": "worse off", "same": "as well off", "unknown": "not comparable"}
