@@ -368,7 +368,7 @@ class Incentive:
         """Money from each follower to the leader on the plan, all members of a population together.
 
         J_k − J_k(leader's variables at 0) = Σ_l u_l ∂J_k/∂u_l as a cost, in J_k's unit, where J_k is affine in the
-        leader's variables (fixed or integer ones are data); NaN where that is not shown, and for infinitely many members.
+        leader's variables (fixed or integer ones are data); NaN where that is not shown, and for an infinite size.
         """
         return accounts(self).payments
 

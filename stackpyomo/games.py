@@ -403,6 +403,18 @@ class Game:
 
         write_game(self, path)
 
+    def expand(self) -> Game:
+        """Every member of every population as a follower of its own, in a new model: :mod:`stackpyomo.populations`."""
+        from .populations import expanded
+
+        return expanded(self)
+
+    def collapse(self) -> Game:
+        """Exchangeable followers as Populations, in a new model: :mod:`stackpyomo.populations`."""
+        from .populations import collapsed
+
+        return collapsed(self)
+
     def __repr__(self) -> str:
         return f"Game({self.name!r}, {len(self.followers)} followers, {len(self.leader.variables)} leader variables)"
 

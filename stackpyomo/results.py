@@ -182,6 +182,12 @@ class Plan:
             if not var.fixed:
                 var.set_value(self.values[name], skip_validation=True)
 
+    def symmetrized(self) -> Plan:
+        """The plan averaged over exchangeable followers: never worse where the leader's problem is convex (Jensen)."""
+        from .populations import symmetrized
+
+        return symmetrized(self)
+
     def attached(self) -> Game:
         """The game this plan belongs to; raises :class:`InvalidGame` if it was read without one."""
         if self.game is None:

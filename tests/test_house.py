@@ -29,6 +29,7 @@ ORDER = [
     "checks",
     "scenarios",
     "games",
+    "populations",
     "counterexamples",
     "selections",
     "signals",
@@ -70,8 +71,13 @@ ORDER = [
 ]
 """A module imports from modules on its left."""
 
-BACKWARD = {("games", "gamefiles", "Game.write")}
-"""The one import to the right, inside one function: reading a game file needs Game."""
+BACKWARD = {
+    ("games", "gamefiles", "Game.write"),
+    ("games", "populations", "Game.expand"),
+    ("games", "populations", "Game.collapse"),
+    ("results", "populations", "Plan.symmetrized"),
+}
+"""The imports to the right, each inside one method that is a door: what stands behind it needs Game or Plan."""
 
 UNTOLD = [
     "plans",
