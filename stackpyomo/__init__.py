@@ -23,6 +23,7 @@ from .incentives import affine_incentive
 from .inducibility import inducible
 from .plans import leader_optimal, nash, pessimistic, stackelberg
 from .results import Finding, Plan, Report
+from .scaling import scaling
 from .scenarios import Scenarios
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT
@@ -60,6 +61,7 @@ __all__ = [
     "nash",
     "pessimistic",
     "read_game",
+    "scaling",
     "stackelberg",
     "verify",
 ]

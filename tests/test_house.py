@@ -65,6 +65,7 @@ ORDER = [
     "wording",
     "contracts",
     "incentives",
+    "scaling",
     "catalogues",
     "reports",
     "cli",
