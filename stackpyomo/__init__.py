@@ -22,9 +22,11 @@ from .games import Follower, Game, Population
 from .incentives import affine_incentive
 from .inducibility import inducible
 from .plans import leader_optimal, nash, pessimistic, stackelberg
+from .randomization import RandomGain, RandomTarget, randomized_gain, randomized_target
 from .results import Finding, Plan, Report
 from .scaling import scaling
 from .scenarios import Scenarios
+from .simulation import settled, simulate
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT
 from .verification import verify
@@ -48,6 +50,8 @@ __all__ = [
     "Penalty",
     "Plan",
     "Population",
+    "RandomGain",
+    "RandomTarget",
     "Report",
     "Scenarios",
     "Scholtes",
@@ -60,8 +64,12 @@ __all__ = [
     "leader_optimal",
     "nash",
     "pessimistic",
+    "randomized_gain",
+    "randomized_target",
     "read_game",
     "scaling",
+    "settled",
+    "simulate",
     "stackelberg",
     "verify",
 ]

@@ -65,6 +65,8 @@ ORDER = [
     "wording",
     "contracts",
     "incentives",
+    "randomization",
+    "simulation",
     "scaling",
     "catalogues",
     "reports",

@@ -1,0 +1,236 @@
+"""Simulation: a mean-field plan and its incentive played by N real followers.
+
+Each draw takes N followers at random from the populations (its types), gives each its part of the plan, and asks three
+things: what the aggregates come to, what any of them could gain by leaving (regret), what the leader gets. Followers of
+one type do the same, so that a draw costs as much for a million as for ten. With ``settle`` they also play on to the
+equilibrium of the N-follower game under the announced strategy.
+
+A frozen plan may look better for the leader than the optimum of the N-follower game, because its followers are not at
+an equilibrium: the difference is no optimality gap, and is not called one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+
+from .checks import require, require_whole
+from .errors import InvalidGame
+from .games import Game, Population
+from .plans import nash
+from .programs import Program, undisturbed
+from .results import Announcement, Array, Plan
+from .solvers import choose
+from .tolerances import TOLERANCES
+from .verification import resolved
+
+__all__ = ["settled", "simulate"]
+
+
+def simulate(
+    subject: Any,
+    sizes: Sequence[int],
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    types: Mapping[str, float] | None = None,
+    settle: bool = False,
+    solver: str = "auto",
+) -> pd.DataFrame:
+    """One row per size: means over the draws of ``regret`` (largest and average) and ``leader_objective``.
+
+    subject: a Plan or an Incentive. types: population → probability of a follower being one of it (None: their weights
+    in the aggregates; one population needs none). Columns ``…_se`` are standard errors of the means (NaN for one draw);
+    ``settled_…`` with settle=True what the N-follower game's equilibrium under the announced strategy gives.
+    ``attrs["rates"]``: fitted exponents in N, ``attrs["draws"]``: every draw. Raises :class:`InvalidGame`.
+    """
+    if not hasattr(subject, "announcement"):
+        raise InvalidGame(f"simulate({type(subject).__name__}): expected a Plan or an Incentive.")
+    require_whole("draws", draws)
+    for size in sizes:
+        require_whole("sizes", size)
+    choose(solver)
+    game: Game = subject.attached()
+    with undisturbed():
+        require(game)
+        crowd = _Crowd(game, subject.announcement, types)
+        random = np.random.default_rng(seed)
+        rows = [crowd.row(int(n), int(d), random, solver) for n in sizes for d in range(draws)]
+    if settle:
+        for row in rows:
+            row.update(_settled_cells(subject, crowd, int(row["size"]), solver))
+    every = pd.DataFrame(rows)
+    return _summary(every, list(sizes))
+
+
+@dataclass
+class _Crowd:
+    """The populations that followers are drawn from."""
+
+    game: Game
+    announced: Announcement
+    types: Mapping[str, float] | None
+
+    def __post_init__(self) -> None:
+        names = [n for n, f in self.game.followers.items() if f.size > 1]
+        self.names = names or list(self.game.followers)
+        responses = self.game.responses()
+        self.aggregates = [self.game.names[id(v)] for v in responses.variables]
+        self.sums = responses.shares
+        self.weights = self._weights()
+        leader = self.game.leader
+        objective = leader.objective
+        self.program = None if objective is None else Program(objective.expr)
+
+    def _weights(self) -> Array:
+        if len(self.names) == 1:
+            return np.ones(1)
+        if self.types is None:
+            owners = np.array([list(self.game.followers).index(n) for n in self.names])
+            total = np.array([abs(self.sums[:, self.game.action_owners == k]).sum() for k in owners])
+            if not total.all():
+                raise InvalidGame(
+                    "simulate: several populations; say with types= how likely a follower is one of each."
+                )
+            return np.asarray(total / total.sum())
+        unknown = [n for n in self.types if n not in self.names]
+        given = np.array([float(self.types.get(n, 0.0)) for n in self.names])
+        if unknown or (given <= 0.0).any() or abs(given.sum() - 1.0) > TOLERANCES.noise:
+            raise InvalidGame(
+                f"types={dict(self.types)!r}: expected a probability above 0 for each of {', '.join(self.names)}, "
+                "together 1."
+            )
+        return given
+
+    def row(self, size: int, draw: int, random: np.random.Generator, solver: str) -> dict[str, float]:
+        """One draw of ``size`` followers."""
+        counts = random.multinomial(size, self.weights)
+        values = self._values(counts / size)
+        expected = {n: max(1, round(size * w)) for n, w in zip(self.names, self.weights, strict=True)}
+        sized = self.game.with_sizes(expected)
+        announced = replace(self.announced, values=values)
+        report = resolved(sized, announced, wanted=set(self.names), solver=solver)
+        regret = report.regret[self.names].to_numpy()
+        return {
+            "size": size,
+            "draw": draw,
+            "regret": float(np.max(regret[counts > 0])),
+            "mean_regret": float(regret @ counts / size),
+            "leader_objective": self._leader(values),
+        }
+
+    def _values(self, shares: Array) -> dict[str, float]:
+        """The plan's values with the aggregates as the drawn followers make them."""
+        values = dict(self.announced.values)
+        names = [self.game.names[id(v)] for v in self.game.actions]
+        owners = list(self.game.followers)
+        factor = {n: s / w for n, s, w in zip(self.names, shares, self.weights, strict=True)}
+        excess = np.array(
+            [
+                values[name] * (factor.get(owners[k], 1.0) - 1.0)
+                for name, k in zip(names, self.game.action_owners, strict=True)
+            ]
+        )
+        for name, step in zip(self.aggregates, self.sums @ excess, strict=True):
+            values[name] += float(step)
+        return values
+
+    def _leader(self, values: Mapping[str, float]) -> float:
+        if self.program is None:
+            return math.nan
+        point = np.array([values[self.game.names[id(v)]] for v in self.program.variables])
+        return float(self.program.problem.objective(point))
+
+
+def _settled_cells(subject: Any, crowd: _Crowd, size: int, solver: str) -> dict[str, float]:
+    sizes = {n: max(1, round(size * w)) for n, w in zip(crowd.names, crowd.weights, strict=True)}
+    plan = settled(subject, sizes=sizes, solver=solver)
+    far = max(abs(plan.values[n] - subject.announcement.values[n]) for n in crowd.announced.values)
+    return {"settled_leader_objective": plan.leader_objective, "settled_distance": far}
+
+
+def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: str = "auto") -> Plan:
+    """The followers' equilibrium under the announced strategy, in a game of other sizes (None: as they are).
+
+    The strategy is written into a new model, so that a deviation moves the leader. Raises :class:`InvalidGame` where a
+    gain acts on each member's own action of a population larger than 1: one expression cannot say that.
+    """
+    game: Game = subject.attached()
+    announced: Announcement = subject.announcement
+    model = game.model.clone()
+    wanted = dict(sizes or {})
+    blocks = []
+    for name, follower in game.followers.items():
+        block = model.find_component(follower.block.name)
+        blocks.append(Population(block, wanted.get(name, follower.size)))
+    aggregates = [model.find_component(c.name) for c in game.aggregates]
+    twin = Game(model, blocks, aggregates=aggregates, name=game.name)
+    table = dict(_answers(twin, announced))
+    visitor = ExpressionReplacementVisitor(substitute=table, descend_into_named_expressions=True)
+    for component in _components(twin):
+        _rewritten(component, visitor)
+    for name, var in twin.variables_by_name.items():
+        if not var.fixed:
+            var.set_value(announced.values[name], skip_validation=True)
+    leader = [(v, announced.values[n]) for n, v in twin.variables_by_name.items() if id(v) not in twin.owners]
+    aggregated = {id(v) for v in twin.aggregate_variables()}
+    return nash(twin, leader=[(v, x) for v, x in leader if id(v) not in aggregated and not v.fixed], solver=solver)
+
+
+def _answers(game: Game, announced: Announcement) -> Iterator[tuple[int, Any]]:
+    """id(leader Var) → offset + K (signal − target) as an expression."""
+    if announced.gain is None:
+        return
+    sizes = {game.names[id(v)]: s for v, s in zip(game.actions, game.action_sizes, strict=True)}
+    rows = announced.gain.tocsr()
+    for row, name in enumerate(announced.leader):
+        part = slice(rows.indptr[row], rows.indptr[row + 1])
+        steps: list[Any] = []
+        for column, gain in zip(rows.indices[part], rows.data[part], strict=True):
+            signal = announced.signals[column]
+            if signal.own and sizes[signal.name] > 1:
+                raise InvalidGame(
+                    f"{signal.name}: the strategy answers every member's own action; expand() the game to settle it."
+                )
+            seen = signal.constant + sum(w * game.variables_by_name[n] for n, w in signal.terms.items())
+            steps.append(float(gain) * (seen - signal.value(announced.values)))
+        if steps:
+            yield id(game.variables_by_name[name]), announced.values[name] + pyo.quicksum(steps)
+
+
+def _components(game: Game) -> list[Any]:
+    found = [*game.leader.active_objectives, *game.leader.constraints]
+    for follower in game.followers.values():
+        found += [*follower.active_objectives, *follower.constraints]
+    return found
+
+
+def _rewritten(component: Any, visitor: Any) -> None:
+    if component.ctype is pyo.Objective:
+        component.set_value(visitor.walk_expression(component.expr))
+        return
+    body = visitor.walk_expression(component.body)
+    component.set_value(body == component.ub if component.equality else (component.lb, body, component.ub))
+
+
+def _summary(every: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
+    """Means and standard errors by size; exponents of what shrinks with N."""
+    measured = [c for c in every.columns if c not in ("size", "draw")]
+    grouped = every.groupby("size", sort=False)[measured]
+    table = grouped.mean()
+    table = table.join(grouped.sem().add_suffix("_se")).reset_index()
+    rates = {}
+    for column in measured:
+        level = table[column].abs()
+        if len(sizes) > 1 and (level > 0.0).all():
+            rates[column] = float(np.polyfit(np.log(table["size"].astype(float)), np.log(level.astype(float)), 1)[0])
+    table.attrs["rates"] = rates
+    table.attrs["draws"] = every
+    return table
