@@ -128,7 +128,7 @@ class Ladder:
             chosen = self._able(treatment)
             yield lambda: self._discrete(treatment, chosen)
             return
-        integers = [v for v in self.game.leader.variables if not v.is_continuous()]
+        integers = self.game.leader.integers
         if integers and (treatment is not None or solver != "auto"):
             raise InvalidGame(
                 f"{integers[0].name}: an integer variable, and {'this treatment' if treatment else solver} is "
@@ -201,7 +201,7 @@ class Ladder:
 
     def _doubt(self) -> None:
         """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
-        if not any(not v.is_continuous() for v in self.game.leader.variables):
+        if not self.game.leader.integers:
             whole, self._until = self._until, min(self._until, time.monotonic() + _DOUBT)
             self._local(self._nlp, [Scholtes(), FischerBurmeister()])
             self._until = whole
@@ -223,7 +223,7 @@ class Ladder:
         """The polished answer, or where there is none (integers) the answer as it came."""
         assert found.x is not None
         raw = Candidate(found, exact, _values(exact, found.x))
-        if any(not v.is_continuous() for v in self.game.leader.variables):
+        if self.game.leader.integers:
             return (raw,)
         plain = self._equilibrium(self.kkt, None)
         active = exact.multipliers(found.x) > exact.slacks(found.x)
@@ -239,11 +239,9 @@ class Ladder:
         if exact.conditions is self.kkt:
             return {}
         held = _values(exact, x)
-        taus = {name: held.get(id(tau), 1.0) for name, tau in self._exact.weights.items()}
         scaled = {}
         for theirs, ours in zip(self._exact.pairs, self.kkt.pairs, strict=True):
-            tau = max(taus.get(theirs.follower, 1.0), TOLERANCES.noise)
-            scaled[id(ours.multiplier)] = held.get(id(theirs.multiplier), 0.0) / tau
+            scaled[id(ours.multiplier)] = self._exact.multiplier(theirs.follower, theirs.multiplier, held)
             scaled[id(ours.slack)] = held.get(id(theirs.slack), 0.0)
         return scaled
 
