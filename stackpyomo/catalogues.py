@@ -8,7 +8,8 @@ JSON. A row's outcome:
     better      verified, and better than the reference
     worse       verified, and worse than the reference
     infeasible  no plan, as the reference says
-    refused     the game is not one to be solved (a follower proved nonconvex, say)
+    nonconvex   refused for a follower proved nonconvex, as the entry says ("follower_convex": false)
+    refused     the game is not one to be solved, and the entry does not say so
     unverified  a plan that the re-solve of the followers did not prove to be one
     failed      no plan where there is one, a plan where there is none, an entry that cannot be read, a lost worker
 """
@@ -36,7 +37,7 @@ from typing import Any
 
 from .checks import require_positive, require_whole
 from .complementarity import named
-from .errors import GameFileError, InvalidGame, NoPlan, StackpyomoError
+from .errors import GameFileError, InvalidGame, NonconvexFollower, NoPlan, StackpyomoError
 from .formulas import finite, show
 from .gamefiles import parse_game
 from .plans import stackelberg
@@ -46,8 +47,8 @@ from .tolerances import TOLERANCES
 
 __all__ = ["RIGHT", "Row", "Runner", "Settings", "machine", "run_entry", "serve", "summarize", "summary_line"]
 
-RIGHT = ("ok", "better", "infeasible")
-"""Outcomes that agree with the reference."""
+RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex": "refused as nonconvex"}
+"""Outcomes that are as the entry says, and how the summary calls them."""
 
 _VERIFIED = ("ok", "better", "worse")
 _EVIDENCE = ("convex", "global", "multistart", "unknown")
@@ -138,7 +139,8 @@ def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
     except GameFileError as error:
         row = _unlucky(row, error, "failed")
     except InvalidGame as error:
-        row = _unlucky(row, error, "refused")
+        known = isinstance(error, NonconvexFollower) and entry.get("follower_convex") is False
+        row = _unlucky(row, error, "nonconvex" if known else "refused")
     except StackpyomoError as error:
         row = _unlucky(row, error, "failed")
     except Exception as error:  # a fault of ours or of a solver's, for the row and not for the run
@@ -459,10 +461,12 @@ def summarize(rows: Sequence[Row], wall: float) -> dict[str, Any]:
 def summary_line(summary: Mapping[str, Any]) -> str:
     """The summary in one line."""
     counts = summary["outcomes"]
+    right = ", ".join(f"{counts[kind]} {words}" for kind, words in RIGHT.items() if kind in counts)
     others = "".join(f"{counts[kind]} {kind}, " for kind in ("refused", "unverified", "failed") if kind in counts)
     than = f"{summary['worse_than']:.0e}".replace("e-0", "e-")
     return (
-        f"{summary['right']} of {summary['games']} right, {summary['verified']} verified, "
+        f"{summary['right']} of {summary['games']} as expected{f' ({right})' if right else ''}, "
+        f"{summary['verified']} verified, "
         f"{summary['optimal']} proved optimal, {others}"
         f"{summary['worse']} worse than their reference by more than {than}, "
         f"median {real(summary['median_seconds']):.2g} s, total {real(summary['total_seconds']):.1f} s"

@@ -343,7 +343,8 @@ def bench(
 ) -> None:
     """Solve every game of a catalogue with all followers responding, and compare with its reference.
 
-    Exit code 0: every game came out as well as its reference, or better, and verified, or without a plan as known.
+    Exit code 0: every game came out as well as its reference, or better, and verified; or without a plan, or refused
+    for a nonconvex follower, as its entry says.
     """
     settings = Settings(solver, complementarity, time_limit, starts, allow_nonconvex, tolerance)
     entries = [entry for entry in read_games(catalogue) if only in str(entry.get("name", ""))]

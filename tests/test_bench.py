@@ -134,9 +134,23 @@ def test_a_plan_where_there_is_none() -> None:
 
 def test_refused() -> None:
     row = run_entry(entry(**NONCONVEX), Settings())
-    assert (row.outcome, row.error) == ("refused", "InvalidGame")
+    assert (row.outcome, row.error) == ("refused", "NonconvexFollower")
     assert "driver" in row.message
     assert "nonconvex" in row.message
+
+
+@pytest.mark.parametrize(
+    ("told", "edits", "outcome"),
+    [
+        (False, NONCONVEX, "nonconvex"),
+        (True, NONCONVEX, "refused"),
+        (None, NONCONVEX, "refused"),
+        (False, {"followers__objective": "abs(flow - 0.5) + toll*flow"}, "refused"),  # for another reason
+        (False, {}, "ok"),  # what the entry says is not taken for granted
+    ],
+)
+def test_refused_as_the_entry_says(told: bool | None, edits: dict[str, Any], outcome: str) -> None:
+    assert run_entry(entry(**edits) | {"follower_convex": told}, Settings()).outcome == outcome
 
 
 def test_nonconvex_games_can_be_played() -> None:
@@ -371,19 +385,21 @@ ROWS = [
     Row("e", outcome="infeasible", seconds=0.5),
     Row("f", outcome="refused", message="no\ngood", seconds=0.0),
     Row("g", outcome="failed", seconds=9.0),
+    Row("h", outcome="nonconvex", message="so it is", seconds=0.3),
 ]
 
 
 def test_summary() -> None:
     summary = summarize(ROWS, 12.34)
     assert summary["outcomes"] == dict.fromkeys(sorted(row.outcome for row in ROWS), 1)
-    assert (summary["games"], summary["largest_gap"], summary["worse_than"]) == (7, 0.5, 1e-3)
+    assert (summary["games"], summary["largest_gap"], summary["worse_than"]) == (8, 0.5, 1e-3)
     assert summary_line(summary) == (
-        "3 of 7 right, 3 verified, 1 proved optimal, 1 refused, 1 unverified, 1 failed, "
+        "4 of 8 as expected (1 ok, 1 better, 1 infeasible, 1 refused as nonconvex), "
+        "3 verified, 1 proved optimal, 1 refused, 1 unverified, 1 failed, "
         "1 worse than their reference by more than 1e-3, median 0.3 s, total 12.3 s"
     )
     assert summary_line(summarize(ROWS[:1], 1.0)) == (
-        "1 of 1 right, 1 verified, 1 proved optimal, "
+        "1 of 1 as expected (1 ok), 1 verified, 1 proved optimal, "
         "0 worse than their reference by more than 1e-3, median 0.1 s, total 1.0 s"
     )
     json.dumps(summarize([], 0.0), allow_nan=False)
@@ -477,11 +493,14 @@ def strict(text: str) -> Any:
 
 
 def test_all_right_is_exit_0(bench: Bench) -> None:
-    result = bench([entry(), entry("no plan", None, **WITHOUT_PLAN), entry("better", 1.0)])
+    bent = entry("bent", **NONCONVEX) | {"follower_convex": False}
+    result = bench([entry(), entry("no plan", None, **WITHOUT_PLAN), entry("better", 1.0), bent])
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    assert [line.split()[-1] for line in lines[:-1]] == ["outcome", "ok", "infeasible", "better"]
-    assert lines[-1].startswith("3 of 3 right, 2 verified, ")
+    assert [line.split()[-1] for line in lines[:-1]] == ["outcome", "ok", "infeasible", "better", "nonconvex"]
+    assert lines[-1].startswith(
+        "4 of 4 as expected (1 ok, 1 better, 1 infeasible, 1 refused as nonconvex), 2 verified, "
+    )
     assert max(map(len, lines[:-1])) <= 100
 
 
