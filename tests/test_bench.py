@@ -269,8 +269,7 @@ def test_a_worker_answers_line_by_line() -> None:
     requests = [json.dumps({"entry": document, "settings": settings}) for document in (entry(), without("format"))]
     answers: list[str] = []
     serve(requests, answers.append)
-    assert answers[0] == "ready"
-    assert [json.loads(line)["outcome"] for line in answers[1:]] == ["ok", "failed"]
+    assert [json.loads(line)["outcome"] for line in answers] == ["ok", "failed"]
 
 
 # --- workers ------------------------------------------------------------------------------------------------------
@@ -340,7 +339,7 @@ def test_a_game_that_takes_too_long() -> None:
 
 
 def test_workers_end_with_the_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
+    monkeypatch.setenv("TMPDIR", os.fspath(tmp_path))
     runner = Runner([entry("a"), slow(size=12000), slow(size=12000)], jobs=1)
     rows = runner.rows()
     assert next(rows).name == "a"
@@ -604,6 +603,92 @@ def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
     assert found["interrupted"] is True
     assert [row["name"] for row in found["rows"]] in (["quick"], []), "a slow machine is still at the first"
     assert list(folder.iterdir()) == []
+
+
+SOLVER = """#!/bin/sh
+[ "$1" = --version ] && echo 3.14.0 && exit
+sleep 300 &
+echo $$ $! > "$TMPDIR/solving"
+wait
+"""
+"""Called ipopt: it never comes back, and leaves its number and that of a child in the worker's folder."""
+
+
+def runs(number: str) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path) -> None:
+    """Neither workers nor their solvers nor the files of both, also where the command can do nothing about it."""
+    (tmp_path / "games.json").write_text(json.dumps([entry(), entry()]), encoding="utf-8")
+    folder, programs = tmp_path / "tmp", tmp_path / "bin"
+    folder.mkdir()
+    programs.mkdir()
+    (programs / "ipopt").write_text(SOLVER)
+    (programs / "ipopt").chmod(0o755)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "stackpyomo", "bench", "games.json", "--solver", "ipopt", "--jobs", "2"],
+        cwd=tmp_path,
+        env=environment(folder) | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)],
+    )
+    try:
+        wait_until(lambda: len(list(folder.glob("stackpyomo-*/solving"))) == 2, 60)
+        time.sleep(0.2)
+        solving = [number for path in folder.glob("stackpyomo-*/solving") for number in path.read_text().split()]
+        assert len(solving) == 4
+        assert all(map(runs, solving))
+        child.send_signal(blow)
+        assert child.wait(10) == (130 if blow is signal.SIGINT else -blow)
+        wait_until(lambda: not any(map(runs, solving)) and not list(folder.iterdir()), 10)
+    finally:
+        child.kill()
+        child.wait()
+
+
+DEAF = """
+import signal, sys, time
+from stackpyomo.workers import following
+with following(sys.stdin) as (folder, lines):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    print(folder, next(lines), flush=True)
+    time.sleep(60)
+"""
+"""A worker whose main thread is where no signal is heard, as in a solver's library."""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_worker_that_does_not_listen_ends_all_the_same(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", DEAF],
+        env=environment(tmp_path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("go\n")
+    child.stdin.flush()
+    folder, word = child.stdout.readline().split()
+    assert word == "go"
+    assert list(tmp_path.iterdir()) == [Path(folder)]
+    child.stdin.close()
+    assert child.wait(10) == 1
+    child.stdout.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def wait_until(reached: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 # --- solve --responding -------------------------------------------------------------------------------------------
