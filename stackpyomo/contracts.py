@@ -263,9 +263,10 @@ class Incentive:
         lines = ["The leader announces:"]
         for index, name in enumerate(self.leader[:SHOWN]):
             entries = slice(rows.indptr[index], rows.indptr[index + 1])
+            signals = [self.signals[c] for c in rows.indices[entries]]
             terms = [
-                f"{'+' if gain >= 0 else '−'} {abs(gain):.6g} ({self.signals[c]} − {self.targets[self.signals[c]]:.6g})"
-                for c, gain in zip(rows.indices[entries], rows.data[entries], strict=True)
+                f"{'+' if gain >= 0 else '−'} {abs(gain):.6g} ({signal} − {shown(self.targets[signal], 6)})"
+                for signal, gain in zip(signals, rows.data[entries], strict=True)
                 if gain != 0.0
             ]
             more = [f"… {len(terms) - 6} more"] if len(terms) > 6 else []
@@ -279,7 +280,7 @@ class Incentive:
         beyond = {} if game is None else self.excursions
         lines += [
             f"Beware: {name} leaves its bounds for some deviations within the followers' bounds "
-            f"(from {low:.6g} to {high:.6g})."
+            f"(from {shown(low, 6)} to {shown(high, 6)})."
             for name, (low, high) in list(beyond.items())[:SHOWN]
         ]
         loose = [] if game is None else self.loose_constraints
