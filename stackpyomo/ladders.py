@@ -197,7 +197,25 @@ class Ladder:
                 if self._offer(candidate):
                     break
             if self.best is not None and _is_good(self.best):
+                if proves and made is self._exact and isinstance(treatment, SOS1):
+                    self._sharpen(exact, found)
                 return
+
+    def _sharpen(self, exact: Equilibrium, found: Found) -> None:
+        """A solver that closed its own gap did so for rows met to its tolerance: a tighter one gives a better bound."""
+        best = self.best
+        assert best is not None
+        if self._is_proved or not math.isfinite(self.bound) or found.termination is not Termination.OPTIMAL:
+            return
+        if choose(found.solver).tight:
+            again = exact.solve(found.solver, until=self._deadline(), tee=self.tee, tight=True)
+            if self.bound < again.bound and not self._is_refuted(again.bound, best.cost):
+                self.bound = again.bound
+
+    @staticmethod
+    def _is_refuted(bound: float, cost: float) -> bool:
+        """True of a bound that a verified answer undercuts."""
+        return bound - cost > TOLERANCES.global_gap * max(1.0, abs(cost))
 
     def _doubt(self) -> None:
         """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
@@ -310,8 +328,8 @@ class Ladder:
             candidate.report = self.check(candidate)
             if _is_good(candidate):
                 self.best = candidate
-                if self.bound - candidate.cost > TOLERANCES.global_gap * max(1.0, abs(candidate.cost)):
-                    self.bound = -math.inf  # refuted: a bound that a verified answer undercuts is none
+                if self._is_refuted(self.bound, candidate.cost):
+                    self.bound = -math.inf
                 return True
             if self.best is None and candidate.report is not None:
                 self.best = candidate

@@ -53,6 +53,8 @@ class SolverInfo:
     run: Callable[..., Solution] = field(repr=False)
     ipopt_options: bool = False
     """True if it takes Ipopt's options."""
+    tight: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Options with which rows are met to ``TOLERANCES.tight``, and its bound holds for little else."""
 
     @property
     def available(self) -> bool:
@@ -327,8 +329,10 @@ def _info(
     version: Callable[[], str | None],
     run: Callable[..., Solution],
     ipopt_options: bool = False,
+    tight: str = "",
 ) -> SolverInfo:
-    return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options)
+    options = {tight: TOLERANCES.tight} if tight else {}
+    return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options, options)
 
 
 registry: dict[str, SolverInfo] = {
@@ -378,6 +382,7 @@ registry: dict[str, SolverInfo] = {
                 False,
                 again=({"randomization/randomseedshift": 1}, {"randomization/randomseedshift": 2, "lp/scaling": 2}),
             ),
+            tight="numerics/feastol",
         ),
         _info(
             "gurobi",
@@ -385,6 +390,7 @@ registry: dict[str, SolverInfo] = {
             'Install it with: pip install "gurobipy" (a free licence is limited in size).',
             _package("gurobipy"),
             _run_pyomo(_from_factory("gurobi_persistent"), {"NonConvex": 2}, True),
+            tight="FeasibilityTol",
         ),
     )
 }
