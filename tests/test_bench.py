@@ -14,19 +14,17 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import toll_game
+from conftest import Result, environment, strict, toll_game
 from rich.console import Console
 
 import stackpyomo as sp
 from stackpyomo import catalogues
 from stackpyomo.catalogues import Row, Runner, Settings, run_entry, serve, summarize, summary_line
 from stackpyomo.reports import show_rows
-
-ROOT = Path(__file__).parent.parent
 
 
 def entry(name: str = "toll", reference: Any = 2.0 / 325, **edits: Any) -> dict[str, Any]:
@@ -444,18 +442,7 @@ def test_the_table_fits() -> None:
 # --- the command --------------------------------------------------------------------------------------------------
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 Bench = Callable[..., Result]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    paths = os.pathsep.join(filter(None, [os.fspath(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": os.fspath(folder), "PYTHONUTF8": "1"}
 
 
 @pytest.fixture
@@ -480,15 +467,6 @@ def bench(tmp_path: Path) -> Bench:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return call
-
-
-def strict(text: str) -> Any:
-    """JSON as the standard has it: one document, no NaN, no Infinity."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def test_all_right_is_exit_0(bench: Bench) -> None:
@@ -689,84 +667,3 @@ def wait_until(reached: Callable[[], bool], seconds: float) -> None:
     while not reached():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
-
-
-# --- solve --responding -------------------------------------------------------------------------------------------
-
-
-def solve(tmp_path: Path, *options: str) -> Result:
-    (tmp_path / "game.json").write_text(json.dumps(entry()), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "stackpyomo", "solve", "game.json", *options],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return Result(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.mark.parametrize("who", ["all", "driver"])
-def test_solve_with_all_responding(who: str, tmp_path: Path) -> None:
-    result = solve(tmp_path, "--responding", who, "--complementarity", "scholtes", "--json", "-")
-    assert (result.code, result.err) == (0, "")
-    found = strict(result.out)
-    assert found["plan"]["responding"] == ["driver"]
-    assert found["plan"]["leader_objective"] == pytest.approx(BEST, abs=1e-7)
-    assert found["plan"]["values"]["toll"] == pytest.approx(10 / 13, abs=1e-4)
-    assert {attempt["treatment"] for attempt in found["plan"]["log"]} <= {"Scholtes", "polish"}
-    assert (found["incentive"], found["no_incentive"]) == (None, None)
-    assert found["report"]["ok"] is True
-
-
-def test_solve_says_that_no_incentive_is_designed(tmp_path: Path) -> None:
-    result = solve(tmp_path, "--responding", "all")
-    assert (result.code, result.err) == (0, "")
-    assert "All followers respond: the leader announces constants, and no incentive is designed." in result.out
-    assert "The leader announces:" not in result.out
-    assert "verified: largest regret" in result.out
-
-
-def test_solve_with_one_of_two_responding(tmp_path: Path) -> None:
-    """The north driver answers at a constant toll (10/13 by hand), the south driver gets the gain 4/3."""
-    game = entry()
-    game["leader"]["variables"].append({"name": "fee", "lb": -2, "ub": 2})
-    game["leader"]["objective"] += " + (flow2 - 0.6)**2 + 0.01*fee**2"
-    game["followers"].append(
-        {
-            "name": "south",
-            "variables": [{"name": "flow2", "lb": 0, "ub": 1}],
-            "objective": "(flow2 - 1)**2 + fee*flow2",
-        }
-    )
-    (tmp_path / "two.json").write_text(json.dumps(game), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "stackpyomo", "solve", "two.json", "--responding", "driver"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Responding: driver. " in done.stdout
-    assert "toll = 0.769231\n" in done.stdout
-    assert "fee = 0 + 1.33333 (south.flow2 − 0.6)" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--responding", "nobody"], "nobody: not a follower"),
-        (["--responding", "all", "--complementarity", "none"], "complementarity='none'"),
-    ],
-)
-def test_solve_refuses(options: list[str], words: str, tmp_path: Path) -> None:
-    result = solve(tmp_path, *options)
-    assert (result.code, result.out) == (2, "")
-    assert words in result.err
-    assert result.err.count("\n") == 1
