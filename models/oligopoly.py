@@ -99,10 +99,10 @@ def _market(gamma: float, bound: float, variant: str, *, leads: bool) -> sp.Game
 
 
 def _cost(i: int, q: Any, variant: str) -> Any:
-    beta, c = ELASTICITY[i], UNIT_COST[i]
-    if variant == "gnash1" and i != 1:
-        return c * q + SCALE ** (-1 / beta) * q**2 / 2
-    return c * q + beta / (1 + beta) * SCALE ** (-1 / beta) * q ** ((1 + beta) / beta)
+    """c q + K^(−1/β) q^(1+e) / (1+e): e = 1/β, or 1 where the exponent is missing."""
+    slope = SCALE ** (-1 / ELASTICITY[i])
+    exponent = 1.0 if variant == "gnash1" and i != 1 else 1 / ELASTICITY[i]
+    return UNIT_COST[i] * q + slope * q ** (1 + exponent) / (1 + exponent)
 
 
 def main() -> None:

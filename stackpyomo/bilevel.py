@@ -24,7 +24,7 @@ from .conflicts import conflict, unbounded
 from .counterexamples import counterexample
 from .derivatives import FollowerRows
 from .equilibria import Problem
-from .errors import InvalidGame, NoPlan
+from .errors import InvalidGame, NonconvexFollower, NoPlan
 from .games import Follower, Game
 from .ladders import Candidate, Ladder
 from .programs import BadRow, Program, timed
@@ -68,7 +68,7 @@ def respond(
     ``objective``: the problem's cost means something (a bound on it is one); ``sign`` turns it into the leader's
     objective. Raises :class:`InvalidGame` for followers proved nonconvex, :class:`NoPlan` where nothing was found.
     """
-    nonconvex = _refuse(followers, game, options)
+    nonconvex = _nonconvex(followers, game, options)
     seconds: dict[str, float] = {}
     work = _Work(game, followers, problem, options, seconds)
     ladder = Ladder(
@@ -96,24 +96,20 @@ def respond(
     return plan
 
 
-def _refuse(followers: Sequence[Follower], game: Game, options: Options) -> dict[str, str]:
-    """Followers proved not convex: refused by name, or noted where that is allowed."""
+def _nonconvex(followers: Sequence[Follower], game: Game, options: Options) -> dict[str, str]:
+    """Which of the followers (the first of many) are proved not convex: refused by name, or noted where allowed."""
     found: dict[str, str] = {}
     movers = game.movers()
     for follower in followers[:_SAMPLED]:
         why = counterexample(game, follower, movers)
         if why and not options.allow_nonconvex:
-            raise InvalidGame(_refusal(follower.name, why))
+            raise NonconvexFollower(
+                f"{follower.name}: this follower's problem is proved nonconvex ({why}), so its optimality conditions "
+                "do not say what it answers. Reformulate it, or pass allow_nonconvex=True and read each certificate."
+            )
         if why:
             found[follower.name] = why
     return found
-
-
-def _refusal(name: str, why: str) -> str:
-    return (
-        f"{name}: this follower's problem is proved nonconvex ({why}), so its optimality conditions do not say what it "
-        "answers. Reformulate it, or pass allow_nonconvex=True and read each certificate."
-    )
 
 
 def _row_name(problem: Problem, bad: BadRow) -> str:
@@ -141,18 +137,10 @@ class _Work:
             values = self.game.completed(candidate.values)
             announced = Announcement(values, math.nan)
             report = resolved(self.game, announced, wanted={f.name for f in self.followers})
-        self._refuse_found(report)
+        if len(self.followers) > _SAMPLED and not self.options.allow_nonconvex:  # not all were looked into before
+            doubtful = [f for f in self.followers if report.certificate[f.name] not in ("convex", "global")]
+            _nonconvex(doubtful, self.game, self.options)
         return report
-
-    def _refuse_found(self, report: Report) -> None:
-        """Followers too many to be looked into before: those the re-solve did not prove convex."""
-        if len(self.followers) <= _SAMPLED or self.options.allow_nonconvex:
-            return
-        doubtful = [f for f in self.followers if report.certificate[f.name] not in ("convex", "global")]
-        for follower in doubtful[:_SAMPLED]:
-            why = counterexample(self.game, follower, self.game.movers())
-            if why:
-                raise InvalidGame(_refusal(follower.name, why))
 
     def residuals(self, candidate: Candidate) -> dict[str, float]:
         """Recomputed: violation of rows and bounds, of the followers' stationarity, of complementarity."""
@@ -223,19 +211,17 @@ class _Work:
                 found[constraint.name] = self.game.leader.sign * float(by_row.get(row, 0.0))
         signs = {f.name: f.sign for f in self.followers}
         made = best.equilibrium.conditions
-        taus = {name: best.values.get(id(tau), 1.0) for name, tau in made.weights.items()}
         for pair in made.pairs:
             if pair.component.ctype is pyo.Constraint:
-                tau = max(taus.get(pair.follower, 1.0), TOLERANCES.noise)
-                push = best.values.get(id(pair.multiplier), 0.0) / tau * (1 if pair.side == "lower" else -1)
+                size = made.multiplier(pair.follower, pair.multiplier, best.values)
+                push = size if pair.side == "lower" else -size
                 name = pair.component.name
                 found[name] = found.get(name, 0.0) + signs[pair.follower] * push + 0.0
         for follower in self.followers:
             for constraint in follower.constraints:
                 nu = made.equalities.get(id(constraint))
                 if nu is not None:
-                    tau = max(taus.get(follower.name, 1.0), TOLERANCES.noise)
-                    found[constraint.name] = -follower.sign * best.values.get(id(nu), 0.0) / tau + 0.0
+                    found[constraint.name] = -follower.sign * made.multiplier(follower.name, nu, best.values) + 0.0
         return found
 
     def _judge(self, plan: Plan, ladder: Ladder, best: Candidate, objective: bool, sign: int) -> None:
@@ -286,7 +272,7 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
         program = Program(problem.cost, [c for _, c in problem.constraints])
         raise NoPlan(unbounded(game, program, None), termination="unbounded")
     if ladder.infeasible or Termination.INFEASIBLE in kinds:
-        clash = conflict(problem.constraints, "scip" if _has_integers(game) else "auto")
+        clash = conflict(problem.constraints, "scip" if game.leader.integers else "auto")
         proved = (
             f"No plan exists (proved by {ladder.prover}): "
             if ladder.infeasible
@@ -304,7 +290,3 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
         "Try another solver= or complementarity=, starts=5, a longer time_limit=, or tee=True to see its log.",
         termination=stopped.value,
     )
-
-
-def _has_integers(game: Game) -> bool:
-    return any(not v.is_continuous() for v in game.leader.variables)

@@ -1,14 +1,15 @@
 """Catalogues: every game of a JSON list played with all followers responding, and compared with what is known of it.
 
 Games are played by workers, processes that live for many games. One that crashes, or is not back some seconds after
-the time limit, is killed and replaced, and its game is a row "failed". What goes there and comes back are lines of
+the time limit, is ended and replaced, and its game is a row "failed". What goes there and comes back are lines of
 JSON. A row's outcome:
 
     ok          verified, and as good as the reference
     better      verified, and better than the reference
     worse       verified, and worse than the reference
     infeasible  no plan, as the reference says
-    refused     the game is not one to be solved (a follower proved nonconvex, say)
+    nonconvex   refused for a follower proved nonconvex, as the entry says ("follower_convex": false)
+    refused     the game is not one to be solved, and the entry does not say so
     unverified  a plan that the re-solve of the followers did not prove to be one
     failed      no plan where there is one, a plan where there is none, an entry that cannot be read, a lost worker
 """
@@ -19,44 +20,35 @@ import json
 import math
 import os
 import platform
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
 from .checks import require_positive, require_whole
 from .complementarity import named
-from .errors import GameFileError, InvalidGame, NoPlan, StackpyomoError
+from .errors import GameFileError, InvalidGame, NonconvexFollower, NoPlan, StackpyomoError
 from .formulas import finite, show
 from .gamefiles import parse_game
 from .plans import stackelberg
 from .results import Plan, Report, json_number, real
 from .solvers import choose
 from .tolerances import TOLERANCES
+from .workers import PATIENCE, Lost, Worker
 
 __all__ = ["RIGHT", "Row", "Runner", "Settings", "machine", "run_entry", "serve", "summarize", "summary_line"]
 
-RIGHT = ("ok", "better", "infeasible")
-"""Outcomes that agree with the reference."""
+RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex": "refused as nonconvex"}
+"""Outcomes that are as the entry says, and how the summary calls them."""
 
 _VERIFIED = ("ok", "better", "worse")
 _EVIDENCE = ("convex", "global", "multistart", "unknown")
 """Certificates, the strongest first; the first two are proofs."""
 _NUMBERS = ("objective", "reference", "gap", "regret", "seconds")
-_START = 120.0
-"""Seconds that a worker may take to import everything."""
-_PROGRAM = "import sys; sys.path[0] = sys.argv.pop(1); from stackpyomo.cli import main; main()"
-"""``python -m stackpyomo``, of this very package whatever the current folder holds."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +130,8 @@ def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
     except GameFileError as error:
         row = _unlucky(row, error, "failed")
     except InvalidGame as error:
-        row = _unlucky(row, error, "refused")
+        known = isinstance(error, NonconvexFollower) and entry.get("follower_convex") is False
+        row = _unlucky(row, error, "nonconvex" if known else "refused")
     except StackpyomoError as error:
         row = _unlucky(row, error, "failed")
     except Exception as error:  # a fault of ours or of a solver's, for the row and not for the run
@@ -221,148 +214,20 @@ def _doubt(report: Report) -> str:
     return f"{'a regret that is not small' if proved else 'evidence, not proof'} ({report.verdict})"
 
 
-# --- workers ------------------------------------------------------------------------------------------------------
+# --- a run --------------------------------------------------------------------------------------------------------
 
 
 def serve(requests: Iterable[str], answer: Callable[[str], None]) -> None:
     """What a worker does: a line of JSON comes in, {"entry": ..., "settings": ...}; its row goes out as one."""
-    answer("ready")
     for line in requests:
         request = json.loads(line)
         row = run_entry(request["entry"], Settings(**request["settings"]))
         answer(json.dumps(row.as_dict()))
 
 
-class _Lost(Exception):
-    """A worker that gave no answer; ``late``: it was killed for that."""
-
-    def __init__(self, message: str, late: bool = False) -> None:
-        self.late = late
-        super().__init__(message)
-
-
-@dataclass
-class _Worker:
-    """One process at a time, started when there is something to do and replaced when it is lost."""
-
-    folder: str
-    """Where the process puts its temporary files: nothing of one that is killed stays behind."""
-    process: subprocess.Popen[str] | None = None
-    busy: bool = False
-    closed: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def ask(self, request: str, limit: float) -> str:
-        """The answer to a line; raises :class:`_Lost`."""
-        if self.process is None or self.process.poll() is not None:
-            self._start()
-        assert self.process is not None
-        self.busy = True
-        try:
-            return self._answer(self.process, request, limit)
-        finally:
-            self.busy = False
-
-    def _start(self) -> None:
-        self.end()
-        home = os.fspath(Path(__file__).resolve().parent.parent)
-        with self.lock:
-            if self.closed:
-                raise _Lost("the run was ended")
-            try:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-c", _PROGRAM, home, "bench-worker"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    env=os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.folder),
-                    encoding="utf-8",
-                    start_new_session=True,  # Ctrl-C is for the command, which ends its workers and their solvers
-                )
-            except OSError as error:
-                raise _Lost(f"no worker could be started ({error.strerror})") from None
-        self._answer(self.process, None, _START)
-
-    def _answer(self, process: subprocess.Popen[str], request: str | None, limit: float) -> str:
-        """The next line of the process, which is killed after ``limit`` seconds."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        late = threading.Event()
-
-        def expire() -> None:
-            late.set()
-            _kill(process)
-
-        timer = threading.Timer(limit, expire)
-        timer.start()
-        try:
-            if request is not None:
-                process.stdin.write(request + "\n")
-                process.stdin.flush()
-            line = process.stdout.readline()
-        except (OSError, ValueError):  # a closed pipe
-            line = ""
-        timer.cancel()
-        timer.join()  # from here on nobody kills the process but end()
-        if line.endswith("\n"):
-            return line
-        _kill(process)
-        code = process.wait()
-        if late.is_set():
-            raise _Lost(f"no answer after {limit:.3g} s; the worker was killed", late=True)
-        if request is None:
-            raise _Lost(f"the worker did not start ({_ending(code)}); try: python -m stackpyomo bench-worker")
-        raise _Lost(f"the worker crashed ({_ending(code)})")
-
-    def end(self) -> None:
-        """Kill the process, if there is one."""
-        process, self.process = self.process, None
-        if process is None:
-            return
-        _kill(process)
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except OSError:  # what was not written to a process that is gone
-                    continue
-
-    def close(self) -> None:
-        """End for good, also while somebody waits for an answer (who then is told that the worker is lost)."""
-        with self.lock:
-            self.closed = True
-        if self.process is not None:
-            _kill(self.process)
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End a worker and the solvers it started."""
-    if process.poll() is not None:
-        return
-    if hasattr(os, "killpg"):
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        except PermissionError:  # macOS, for a group whose leader is a zombie
-            process.kill()
-    else:
-        process.kill()
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
-
-
 @dataclass
 class Runner:
-    """The games of a catalogue, ``jobs`` at a time, each in a worker that is killed ``grace`` seconds after its limit.
+    """The games of a catalogue, ``jobs`` at a time, each in a worker that is ended ``grace`` seconds after its limit.
 
     ``entries`` are those of :func:`stackpyomo.gamefiles.read_games`, ``path`` their file, for messages.
     """
@@ -372,7 +237,7 @@ class Runner:
     path: str = ""
     jobs: int = 1
     grace: float = 10.0
-    workers: list[_Worker] = field(default_factory=list, init=False)
+    workers: list[Worker] = field(default_factory=list, init=False)
     _done: dict[int, Row] = field(default_factory=dict, init=False)
 
     def rows(self) -> Iterator[Row]:
@@ -380,28 +245,28 @@ class Runner:
         self.settings.require()
         require_whole("jobs", self.jobs)
         self._done.clear()
-        free: LifoQueue[_Worker] = LifoQueue()
-        with tempfile.TemporaryDirectory(prefix="stackpyomo-", ignore_cleanup_errors=True) as folder:
-            self.workers = [_Worker(folder) for _ in range(min(self.jobs, len(self.entries)))]
-            for worker in reversed(self.workers):
-                free.put(worker)
-            pool = ThreadPoolExecutor(max(1, len(self.workers)))
-            try:
-                for future in [pool.submit(self._play, number, free) for number in range(len(self.entries))]:
-                    yield future.result()
-            finally:
-                for worker in self.workers:
-                    worker.close()
-                pool.shutdown(cancel_futures=True)
-                for worker in self.workers:
-                    worker.end()
+        free: LifoQueue[Worker] = LifoQueue()
+        self.workers = [Worker("bench-worker") for _ in range(min(self.jobs, len(self.entries)))]
+        for worker in reversed(self.workers):
+            free.put(worker)
+        pool = ThreadPoolExecutor(max(1, len(self.workers)))
+        try:
+            for future in [pool.submit(self._play, number, free) for number in range(len(self.entries))]:
+                yield future.result()
+        finally:
+            for worker in self.workers:
+                worker.close()
+            until = time.monotonic() + PATIENCE
+            for worker in self.workers:
+                worker.end(max(0.0, until - time.monotonic()))
+            pool.shutdown(cancel_futures=True)
 
     @property
     def finished(self) -> list[Row]:
         """The rows that are there, in the order of the catalogue."""
         return [self._done[number] for number in sorted(self._done)]
 
-    def _play(self, number: int, free: LifoQueue[_Worker]) -> Row:
+    def _play(self, number: int, free: LifoQueue[Worker]) -> Row:
         entry, settings = self.entries[number], self.settings
         worker = free.get()
         began = time.perf_counter()
@@ -410,7 +275,7 @@ class Runner:
                 json.dumps({"entry": entry, "settings": asdict(settings)}), settings.time_limit + self.grace
             )
             row = self._placed(Row.from_dict(json.loads(answer)), entry)
-        except _Lost as lost:
+        except Lost as lost:
             row = replace(
                 _known(entry),
                 seconds=time.perf_counter() - began,
@@ -459,10 +324,12 @@ def summarize(rows: Sequence[Row], wall: float) -> dict[str, Any]:
 def summary_line(summary: Mapping[str, Any]) -> str:
     """The summary in one line."""
     counts = summary["outcomes"]
+    right = ", ".join(f"{counts[kind]} {words}" for kind, words in RIGHT.items() if kind in counts)
     others = "".join(f"{counts[kind]} {kind}, " for kind in ("refused", "unverified", "failed") if kind in counts)
     than = f"{summary['worse_than']:.0e}".replace("e-0", "e-")
     return (
-        f"{summary['right']} of {summary['games']} right, {summary['verified']} verified, "
+        f"{summary['right']} of {summary['games']} as expected{f' ({right})' if right else ''}, "
+        f"{summary['verified']} verified, "
         f"{summary['optimal']} proved optimal, {others}"
         f"{summary['worse']} worse than their reference by more than {than}, "
         f"median {real(summary['median_seconds']):.2g} s, total {real(summary['total_seconds']):.1f} s"

@@ -43,6 +43,7 @@ from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .verification import verify
+from .workers import following
 
 _WIDTH = 100
 """Letters a line of the catalogue's table may have where there is no terminal to say."""
@@ -343,7 +344,8 @@ def bench(
 ) -> None:
     """Solve every game of a catalogue with all followers responding, and compare with its reference.
 
-    Exit code 0: every game came out as well as its reference, or better, and verified, or without a plan as known.
+    Exit code 0: every game came out as well as its reference, or better, and verified; or without a plan, or refused
+    for a nonconvex follower, as its entry says.
     """
     settings = Settings(solver, complementarity, time_limit, starts, allow_nonconvex, tolerance)
     entries = [entry for entry in read_games(catalogue) if only in str(entry.get("name", ""))]
@@ -399,9 +401,9 @@ def _deliver_rows(
     print(summary_line(summary))
 
 
-@app.command(name="bench-worker", hidden=True, epilog="Example: stackpyomo bench-worker < requests")
+@app.command(name="bench-worker", hidden=True, epilog="Example: stackpyomo bench-worker")
 def bench_worker() -> None:
-    """Play one game for each line of standard input; started by bench."""
+    """Play one game for each line of standard input, and end with it; started by bench."""
     requests, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)  # a solver reads nothing of what is meant for us,
@@ -411,8 +413,9 @@ def bench_worker() -> None:
         answers.write(line + "\n")
         answers.flush()
 
-    with _results_only():
-        serve(requests, answer)
+    with _results_only(), following(requests) as (folder, lines):
+        answer(json.dumps(folder))
+        serve(lines, answer)
 
 
 @app.command(epilog="Example: stackpyomo doctor --json -")

@@ -36,6 +36,7 @@ from .checks import elementary, variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
 from .games import Follower, Game, Movers
+from .tolerances import TOLERANCES
 
 __all__ = ["Conditions", "Pair", "conditions", "multiplier_cut", "responding_followers"]
 
@@ -87,6 +88,12 @@ class Conditions:
     def relations(self) -> list[Any]:
         """All rows but complementarity, as Pyomo relations; multipliers and slacks are bounded by 0 as Vars."""
         return [*(e == 0 for _, e in self.stationarity), *(r for _, r in self.rows), *self.scales]
+
+    def multiplier(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
+        """This multiplier of the follower's KKT conditions at {id(Var): value}: where τ weighs its cost, over τ."""
+        tau = self.weights.get(follower)
+        weight = 1.0 if tau is None else values.get(id(tau), 1.0)
+        return values.get(id(var), 0.0) / max(weight, TOLERANCES.noise)
 
 
 def responding_followers(game: Game, responding: Any) -> list[Follower]:

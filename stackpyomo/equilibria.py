@@ -166,10 +166,22 @@ class Equilibrium:
 
     # --- solving ------------------------------------------------------------------------------------------------------
 
-    def solve(self, solver: str, *, start: Array | None = None, until: float = math.inf, tee: bool = False) -> Found:
-        """Run the treatment to its end, from ``start``; ``until`` is a time of ``time.monotonic``."""
+    def solve(
+        self,
+        solver: str,
+        *,
+        start: Array | None = None,
+        until: float = math.inf,
+        tee: bool = False,
+        tight: bool = False,
+    ) -> Found:
+        """Run the treatment to its end, from ``start``; ``until`` is a time of ``time.monotonic``.
+
+        ``tight``: with the least tolerance for rows that a global solver is asked for.
+        """
         if self.treatment is None or self.treatment.needs != "NLP":
-            return self._found(self._run(self.program, solver, {}, None, until, tee), solver)
+            options = dict(choose(solver).tight) if tight else {}
+            return self._found(self._run(self.program, solver, options, None, until, tee), solver)
         if self.has_many and start is None and (descended := self._descended(solver, until)) is not None:
             return descended
         level, step = self.treatment.levels[0], 0

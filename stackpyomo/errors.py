@@ -13,6 +13,7 @@ __all__ = [
     "InvalidGame",
     "NoIncentive",
     "NoPlan",
+    "NonconvexFollower",
     "SolverNotAvailable",
     "StackpyomoError",
 ]
@@ -33,6 +34,10 @@ class GameFileError(InvalidGame):
         self.path, self.line, self.column = path, line, column
         place = ":".join(str(part) for part in (path or None, line, column) if part is not None)
         super().__init__(f"{place}: {message}" if place else message)
+
+
+class NonconvexFollower(InvalidGame):
+    """A follower who is to respond is proved not convex: its optimality conditions do not say what it answers."""
 
 
 class SolverNotAvailable(StackpyomoError):

@@ -80,6 +80,11 @@ class Player:
         return [v for v in self.declared if not v.fixed]
 
     @property
+    def integers(self) -> list[VarData]:
+        """What of it is not continuous."""
+        return [v for v in self.variables if not v.is_continuous()]
+
+    @property
     def constraints(self) -> list[ConstraintData]:
         """Its active constraints."""
         return [c for c in self.rows if c.active]

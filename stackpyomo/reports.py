@@ -59,7 +59,7 @@ def _report_table(report: Report) -> Table:
     for name in list(report.regret.index)[:_SHOWN]:
         cells: list[str | Text] = [
             Text(str(name)),
-            f"{report.objective[name]:.8g}",
+            shown(report.objective[name], 8),
             f"{report.regret[name]:.1e}",
             str(report.certificate[name]),
         ]
@@ -110,11 +110,11 @@ def _digits(value: float, form: str) -> str:
 
 def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report: Report) -> None:
     """Write plan, contract and report as one self-contained HTML page."""
-    values = "".join(f"<tr><td>{html.escape(n)}</td><td>{v:.8g}</td></tr>" for n, v in plan.values.items())
+    values = "".join(f"<tr><td>{html.escape(n)}</td><td>{shown(v, 8)}</td></tr>" for n, v in plan.values.items())
     contract = "" if rule is None else f"<h2>Incentive</h2>{rule._repr_html_()}"
     body = (
         f"<h1>{html.escape(name)}</h1>"
-        f"<h2>Plan</h2><p>Leader's objective {plan.leader_objective:.10g}, {plan.quality} "
+        f"<h2>Plan</h2><p>Leader's objective {shown(plan.leader_objective)}, {plan.quality} "
         f"({html.escape(plan.solver)}: {html.escape(plan.termination)}).</p>"
         f"<table><tr><th>variable</th><th>value</th></tr>{values}</table>"
         f"{contract}<h2>Report</h2>{report._repr_html_()}"

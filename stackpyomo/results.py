@@ -9,9 +9,10 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,10 +46,10 @@ class Finding:
 
 
 def json_number(value: float | None) -> float | str | None:
-    """A JSON-safe number: NaN is null, infinities are strings."""
+    """A JSON-safe number: NaN is null, infinities are strings, and 0 has no sign."""
     if value is None or math.isnan(value):
         return None
-    return float(value) if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+    return float(value) + 0.0 if math.isfinite(value) else ("inf" if value > 0 else "-inf")
 
 
 def real(value: Any) -> float:
@@ -265,6 +266,10 @@ def shown(value: float, digits: int = 10) -> str:
     return f"{0.0 if abs(value) <= TOLERANCES.noise else value:.{digits}g}"
 
 
+_FORMATS: Mapping[str, Callable[..., str]] = {"objective": partial(shown, digits=6), "regret": "{:.6g}".format}
+"""How the numbers of a report's table are written."""
+
+
 def head(values: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     return ((name, value) for (name, value), _ in zip(values.items(), range(SHOWN), strict=False))
 
@@ -427,7 +432,7 @@ class Report:
         Path(path).write_text(html_page("stackpyomo report", self._repr_html_()), encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(float_format="{:.6g}".format)
+        table = self.table.to_html(formatters=_FORMATS)
         remarks = "".join(f"<p>{html.escape(remark)}</p>" for remark in self.remarks)
         return f"<p><strong>{html.escape(self.verdict)}</strong></p>{table}{remarks}"
 
@@ -435,8 +440,7 @@ class Report:
         table = self.table
         if not table["note"].any():
             table = table.drop(columns="note")
-        with pd.option_context("display.float_format", "{:.6g}".format):
-            body = table.head(SHOWN).to_string()
+        body = table.head(SHOWN).to_string(formatters=_FORMATS)
         rest = [f"… {len(table) - SHOWN} more in report.table"] if len(table) > SHOWN else []
         return "\n".join([self.verdict, body, *rest, *self.remarks])
 

@@ -55,6 +55,8 @@ class SolverInfo:
     run: Callable[..., Solution] = field(repr=False)
     ipopt_options: bool = False
     """True if it takes Ipopt's options."""
+    tight: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Options with which rows are met to ``TOLERANCES.tight``, and its bound holds for little else."""
 
     @property
     def available(self) -> bool:
@@ -354,8 +356,10 @@ def _info(
     version: Callable[[], str | None],
     run: Callable[..., Solution],
     ipopt_options: bool = False,
+    tight: str = "",
 ) -> SolverInfo:
-    return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options)
+    options = {tight: TOLERANCES.tight} if tight else {}
+    return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options, options)
 
 
 registry: dict[str, SolverInfo] = {
@@ -408,6 +412,7 @@ registry: dict[str, SolverInfo] = {
                     {"randomization/randomseedshift": 2, "lp/scaling": 0},
                 ),
             ),
+            tight="numerics/feastol",
         ),
         _info(
             "gurobi",
@@ -415,6 +420,7 @@ registry: dict[str, SolverInfo] = {
             'Install it with: pip install "gurobipy" (a free licence is limited in size).',
             _package("gurobipy"),
             _run_pyomo(_from_factory("gurobi_persistent"), {"NonConvex": 2}, True),
+            tight="FeasibilityTol",
         ),
     )
 }

@@ -57,6 +57,8 @@ class Tolerances:
     """Least barrier parameter that a step of a homotopy begins with."""
     global_feasibility: float = 1e-6
     """Feasibility tolerance handed to global solvers: their bound is read against a polished answer."""
+    tight: float = 1e-8
+    """The same once more, where the bound falls short of a verified answer although the solver closed its own gap."""
     global_gap: float = 1e-6
     """Largest gap between answer and a global solver's bound that is called closed (relative to max(1, |J0|))."""
     agreement: float = 1e-4

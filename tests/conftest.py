@@ -1,4 +1,4 @@
-"""What several test modules share: games of the published cases, and the solvers that are here."""
+"""What several test modules share: games of published cases, solvers that are here, and how commands are run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyomo.environ as pyo
 import pytest
@@ -54,3 +54,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """CI sets STACKPYOMO_REQUIRE_CYIPOPT where Ipopt's library is installed: then cyipopt must be here."""
     if items and os.environ.get("STACKPYOMO_REQUIRE_CYIPOPT") and not registry["cyipopt"].available:
         raise pytest.UsageError("STACKPYOMO_REQUIRE_CYIPOPT is set, and cyipopt is not installed")
+
+
+class Result(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Of a process of its own that finds this package and puts its temporary files into the folder."""
+    home = os.fspath(Path(__file__).parent.parent)
+    paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": os.fspath(folder), "PYTHONUTF8": "1"}
+
+
+def strict(text: str) -> Any:
+    """JSON as the standard has it: one document, no NaN, no Infinity."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)

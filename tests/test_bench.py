@@ -14,19 +14,17 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import toll_game
+from conftest import Result, environment, strict, toll_game
 from rich.console import Console
 
 import stackpyomo as sp
 from stackpyomo import catalogues
 from stackpyomo.catalogues import Row, Runner, Settings, run_entry, serve, summarize, summary_line
 from stackpyomo.reports import show_rows
-
-ROOT = Path(__file__).parent.parent
 
 
 def entry(name: str = "toll", reference: Any = 2.0 / 325, **edits: Any) -> dict[str, Any]:
@@ -134,9 +132,23 @@ def test_a_plan_where_there_is_none() -> None:
 
 def test_refused() -> None:
     row = run_entry(entry(**NONCONVEX), Settings())
-    assert (row.outcome, row.error) == ("refused", "InvalidGame")
+    assert (row.outcome, row.error) == ("refused", "NonconvexFollower")
     assert "driver" in row.message
     assert "nonconvex" in row.message
+
+
+@pytest.mark.parametrize(
+    ("told", "edits", "outcome"),
+    [
+        (False, NONCONVEX, "nonconvex"),
+        (True, NONCONVEX, "refused"),
+        (None, NONCONVEX, "refused"),
+        (False, {"followers__objective": "abs(flow - 0.5) + toll*flow"}, "refused"),  # for another reason
+        (False, {}, "ok"),  # what the entry says is not taken for granted
+    ],
+)
+def test_refused_as_the_entry_says(told: bool | None, edits: dict[str, Any], outcome: str) -> None:
+    assert run_entry(entry(**edits) | {"follower_convex": told}, Settings()).outcome == outcome
 
 
 def test_nonconvex_games_can_be_played() -> None:
@@ -255,8 +267,7 @@ def test_a_worker_answers_line_by_line() -> None:
     requests = [json.dumps({"entry": document, "settings": settings}) for document in (entry(), without("format"))]
     answers: list[str] = []
     serve(requests, answers.append)
-    assert answers[0] == "ready"
-    assert [json.loads(line)["outcome"] for line in answers[1:]] == ["ok", "failed"]
+    assert [json.loads(line)["outcome"] for line in answers] == ["ok", "failed"]
 
 
 # --- workers ------------------------------------------------------------------------------------------------------
@@ -326,7 +337,7 @@ def test_a_game_that_takes_too_long() -> None:
 
 
 def test_workers_end_with_the_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
+    monkeypatch.setenv("TMPDIR", os.fspath(tmp_path))
     runner = Runner([entry("a"), slow(size=12000), slow(size=12000)], jobs=1)
     rows = runner.rows()
     assert next(rows).name == "a"
@@ -371,19 +382,21 @@ ROWS = [
     Row("e", outcome="infeasible", seconds=0.5),
     Row("f", outcome="refused", message="no\ngood", seconds=0.0),
     Row("g", outcome="failed", seconds=9.0),
+    Row("h", outcome="nonconvex", message="so it is", seconds=0.3),
 ]
 
 
 def test_summary() -> None:
     summary = summarize(ROWS, 12.34)
     assert summary["outcomes"] == dict.fromkeys(sorted(row.outcome for row in ROWS), 1)
-    assert (summary["games"], summary["largest_gap"], summary["worse_than"]) == (7, 0.5, 1e-3)
+    assert (summary["games"], summary["largest_gap"], summary["worse_than"]) == (8, 0.5, 1e-3)
     assert summary_line(summary) == (
-        "3 of 7 right, 3 verified, 1 proved optimal, 1 refused, 1 unverified, 1 failed, "
+        "4 of 8 as expected (1 ok, 1 better, 1 infeasible, 1 refused as nonconvex), "
+        "3 verified, 1 proved optimal, 1 refused, 1 unverified, 1 failed, "
         "1 worse than their reference by more than 1e-3, median 0.3 s, total 12.3 s"
     )
     assert summary_line(summarize(ROWS[:1], 1.0)) == (
-        "1 of 1 right, 1 verified, 1 proved optimal, "
+        "1 of 1 as expected (1 ok), 1 verified, 1 proved optimal, "
         "0 worse than their reference by more than 1e-3, median 0.1 s, total 1.0 s"
     )
     json.dumps(summarize([], 0.0), allow_nan=False)
@@ -429,18 +442,7 @@ def test_the_table_fits() -> None:
 # --- the command --------------------------------------------------------------------------------------------------
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 Bench = Callable[..., Result]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    paths = os.pathsep.join(filter(None, [os.fspath(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": os.fspath(folder), "PYTHONUTF8": "1"}
 
 
 @pytest.fixture
@@ -467,21 +469,15 @@ def bench(tmp_path: Path) -> Bench:
     return call
 
 
-def strict(text: str) -> Any:
-    """JSON as the standard has it: one document, no NaN, no Infinity."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
 def test_all_right_is_exit_0(bench: Bench) -> None:
-    result = bench([entry(), entry("no plan", None, **WITHOUT_PLAN), entry("better", 1.0)])
+    bent = entry("bent", **NONCONVEX) | {"follower_convex": False}
+    result = bench([entry(), entry("no plan", None, **WITHOUT_PLAN), entry("better", 1.0), bent])
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    assert [line.split()[-1] for line in lines[:-1]] == ["outcome", "ok", "infeasible", "better"]
-    assert lines[-1].startswith("3 of 3 right, 2 verified, ")
+    assert [line.split()[-1] for line in lines[:-1]] == ["outcome", "ok", "infeasible", "better", "nonconvex"]
+    assert lines[-1].startswith(
+        "4 of 4 as expected (1 ok, 1 better, 1 infeasible, 1 refused as nonconvex), 2 verified, "
+    )
     assert max(map(len, lines[:-1])) <= 100
 
 
@@ -587,82 +583,87 @@ def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-# --- solve --responding -------------------------------------------------------------------------------------------
+SOLVER = """#!/bin/sh
+[ "$1" = --version ] && echo 3.14.0 && exit
+sleep 300 &
+echo $$ $! > "$TMPDIR/solving"
+wait
+"""
+"""Called ipopt: it never comes back, and leaves its number and that of a child in the worker's folder."""
 
 
-def solve(tmp_path: Path, *options: str) -> Result:
-    (tmp_path / "game.json").write_text(json.dumps(entry()), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "stackpyomo", "solve", "game.json", *options],
+def runs(number: str) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path) -> None:
+    """Neither workers nor their solvers nor the files of both, also where the command can do nothing about it."""
+    (tmp_path / "games.json").write_text(json.dumps([entry(), entry()]), encoding="utf-8")
+    folder, programs = tmp_path / "tmp", tmp_path / "bin"
+    folder.mkdir()
+    programs.mkdir()
+    (programs / "ipopt").write_text(SOLVER)
+    (programs / "ipopt").chmod(0o755)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "stackpyomo", "bench", "games.json", "--solver", "ipopt", "--jobs", "2"],
         cwd=tmp_path,
+        env=environment(folder) | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)],
+    )
+    try:
+        wait_until(lambda: len(list(folder.glob("stackpyomo-*/solving"))) == 2, 60)
+        time.sleep(0.2)
+        solving = [number for path in folder.glob("stackpyomo-*/solving") for number in path.read_text().split()]
+        assert len(solving) == 4
+        assert all(map(runs, solving))
+        child.send_signal(blow)
+        assert child.wait(10) == (130 if blow is signal.SIGINT else -blow)
+        wait_until(lambda: not any(map(runs, solving)) and not list(folder.iterdir()), 10)
+    finally:
+        child.kill()
+        child.wait()
+
+
+DEAF = """
+import signal, sys, time
+from stackpyomo.workers import following
+with following(sys.stdin) as (folder, lines):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    print(folder, next(lines), flush=True)
+    time.sleep(60)
+"""
+"""A worker whose main thread is where no signal is heard, as in a solver's library."""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_worker_that_does_not_listen_ends_all_the_same(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", DEAF],
         env=environment(tmp_path),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    assert "Traceback" not in done.stdout + done.stderr
-    return Result(done.returncode, done.stdout, done.stderr)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("go\n")
+    child.stdin.flush()
+    folder, word = child.stdout.readline().split()
+    assert word == "go"
+    assert list(tmp_path.iterdir()) == [Path(folder)]
+    child.stdin.close()
+    assert child.wait(10) == 1
+    child.stdout.close()
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("who", ["all", "driver"])
-def test_solve_with_all_responding(who: str, tmp_path: Path) -> None:
-    result = solve(tmp_path, "--responding", who, "--complementarity", "scholtes", "--json", "-")
-    assert (result.code, result.err) == (0, "")
-    found = strict(result.out)
-    assert found["plan"]["responding"] == ["driver"]
-    assert found["plan"]["leader_objective"] == pytest.approx(BEST, abs=1e-7)
-    assert found["plan"]["values"]["toll"] == pytest.approx(10 / 13, abs=1e-4)
-    assert {attempt["treatment"] for attempt in found["plan"]["log"]} <= {"Scholtes", "polish"}
-    assert (found["incentive"], found["no_incentive"]) == (None, None)
-    assert found["report"]["ok"] is True
-
-
-def test_solve_says_that_no_incentive_is_designed(tmp_path: Path) -> None:
-    result = solve(tmp_path, "--responding", "all")
-    assert (result.code, result.err) == (0, "")
-    assert "All followers respond: the leader announces constants, and no incentive is designed." in result.out
-    assert "The leader announces:" not in result.out
-    assert "verified: largest regret" in result.out
-
-
-def test_solve_with_one_of_two_responding(tmp_path: Path) -> None:
-    """The north driver answers at a constant toll (10/13 by hand), the south driver gets the gain 4/3."""
-    game = entry()
-    game["leader"]["variables"].append({"name": "fee", "lb": -2, "ub": 2})
-    game["leader"]["objective"] += " + (flow2 - 0.6)**2 + 0.01*fee**2"
-    game["followers"].append(
-        {
-            "name": "south",
-            "variables": [{"name": "flow2", "lb": 0, "ub": 1}],
-            "objective": "(flow2 - 1)**2 + fee*flow2",
-        }
-    )
-    (tmp_path / "two.json").write_text(json.dumps(game), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "stackpyomo", "solve", "two.json", "--responding", "driver"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Responding: driver. " in done.stdout
-    assert "toll = 0.769231\n" in done.stdout
-    assert "fee = 0 + 1.33333 (south.flow2 − 0.6)" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--responding", "nobody"], "nobody: not a follower"),
-        (["--responding", "all", "--complementarity", "none"], "complementarity='none'"),
-    ],
-)
-def test_solve_refuses(options: list[str], words: str, tmp_path: Path) -> None:
-    result = solve(tmp_path, *options)
-    assert (result.code, result.out) == (2, "")
-    assert words in result.err
-    assert result.err.count("\n") == 1
+def wait_until(reached: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

@@ -14,9 +14,10 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from conftest import Result, environment, strict
 
 import stackpyomo as sp
 from stackpyomo import cli
@@ -25,12 +26,6 @@ from stackpyomo.solvers import registry
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
 INSTALLED = [name for name, info in registry.items() if info.available]
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 Run = Callable[..., Result]
@@ -66,11 +61,11 @@ def stranger(tmp_path: Path) -> Run:
     folder = tmp_path / "tmp"
     folder.mkdir()
 
-    def call(*arguments: Any, **environment: str) -> Result:
+    def call(*arguments: Any, **more: str) -> Result:
         done = subprocess.run(
             [sys.executable, "-m", "stackpyomo", *map(str, arguments)],
             cwd=tmp_path,
-            env=own_environment(folder) | environment,
+            env=environment(folder) | {"COLUMNS": "200"} | more,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -81,20 +76,6 @@ def stranger(tmp_path: Path) -> Run:
         return checked(Result(done.returncode, done.stdout, done.stderr))
 
     return call
-
-
-def own_environment(folder: Path) -> dict[str, str]:
-    paths = os.pathsep.join(filter(None, [os.fspath(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": os.fspath(folder), "PYTHONUTF8": "1", "COLUMNS": "200"}
-
-
-def strict(text: str) -> Any:
-    """JSON as the standard has it: one document, no NaN, no Infinity."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 @pytest.fixture
@@ -255,7 +236,7 @@ def test_a_full_disk(run: Run, write: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--json", "-"]
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            command, env=own_environment(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            command, env=environment(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     one_message(checked(Result(done.returncode, "", done.stderr)), ("No space left",))
 
@@ -479,6 +460,57 @@ def test_a_stranger_sees_one_line(stranger: Run, write: Any) -> None:
     one_message(stranger("solve", write("model.py", text)), words)
 
 
+# --- solve --responding -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["all", "driver"])
+def test_solve_with_all_responding(who: str, stranger: Run, write: Any) -> None:
+    """The driver's flow is 1 − toll/2; the leader's (toll/2 − 0.4)² + toll²/100 is least at toll = 10/13: 2/325."""
+    path = write("game.json", TEXT)
+    result = stranger("solve", path, "--responding", who, "--complementarity", "scholtes", "--json", "-")
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
+    assert found["plan"]["responding"] == ["driver"]
+    assert found["plan"]["leader_objective"] == pytest.approx(2 / 325, abs=1e-7)
+    assert found["plan"]["values"]["toll"] == pytest.approx(10 / 13, abs=1e-4)
+    assert {attempt["treatment"] for attempt in found["plan"]["log"]} <= {"Scholtes", "polish"}
+    assert (found["incentive"], found["no_incentive"]) == (None, None)
+    assert found["report"]["ok"] is True
+
+
+def test_solve_says_that_no_incentive_is_designed(run: Run, write: Any) -> None:
+    result = run("solve", write("game.json", TEXT), "--responding", "all")
+    assert (result.code, result.err) == (0, "")
+    assert "All followers respond: the leader announces constants, and no incentive is designed." in result.out
+    assert "The leader announces:" not in result.out
+    assert "verified: largest regret" in result.out
+
+
+def test_solve_with_one_of_two_responding(run: Run, write: Any) -> None:
+    """The driver answers at a constant toll (10/13 by hand), the south driver gets the gain 4/3."""
+    game = json.loads(TEXT)
+    game["leader"]["variables"].append({"name": "fee", "lb": -2, "ub": 2})
+    game["leader"]["objective"] += " + (flow2 - 0.6)**2 + 0.01*fee**2"
+    south = {"variables": [{"name": "flow2", "lb": 0, "ub": 1}], "objective": "(flow2 - 1)**2 + fee*flow2"}
+    game["followers"].append({"name": "south", **south})
+    result = run("solve", write("two.json", json.dumps(game)), "--responding", "driver")
+    assert (result.code, result.err) == (0, "")
+    assert "Responding: driver. " in result.out
+    assert "toll = 0.769231\n" in result.out
+    assert "fee = 0 + 1.33333 (south.flow2 − 0.6)" in result.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--responding", "nobody"], "nobody: not a follower"),
+        (["--responding", "all", "--complementarity", "none"], "complementarity='none'"),
+    ],
+)
+def test_solve_refuses(options: list[str], words: str, run: Run, write: Any) -> None:
+    one_message(run("solve", write("game.json", TEXT), *options), (words,))
+
+
 # --- doctor -------------------------------------------------------------------------------------------------------
 
 
@@ -569,7 +601,7 @@ def test_ctrl_c(moment: str, write: Any, tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--json", "-"],
         cwd=tmp_path,
-        env=own_environment(folder),
+        env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

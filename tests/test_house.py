@@ -68,6 +68,7 @@ ORDER = [
     "randomization",
     "simulation",
     "scaling",
+    "workers",
     "catalogues",
     "reports",
     "cli",
@@ -236,7 +237,7 @@ def test_only_the_command_line_prints(name: str) -> None:
         assert "print" in names
     else:
         assert not names & {"print", "pprint"}
-        starting = ("executables", "solvers", "catalogues")
+        starting = ("executables", "solvers", "workers")
         assert streams <= {"stdout", "stderr"} if name in starting else not streams, "a subprocess has streams, too"
 
 

@@ -1126,3 +1126,25 @@ def test_options_are_checked_first(function: Any, options: dict[str, Any], error
         function(game, **options)
     with pytest.raises(sp.InvalidGame, match="expected a Game"):
         function(game.model, **options)
+
+
+@pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+@pytest.mark.parametrize("unit", [1.0, 1e3])
+def test_a_bound_does_not_fall_short_by_a_solvers_tolerance(unit: float) -> None:
+    """An LP-LP of BASBLib (s_1989_01, −14.6), in thousands: a row met to 1e-6 is worth 1e-4 of the cost."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([1, 2], bounds=(0, 10 / unit))
+    m.f = pyo.Block()
+    m.f.y = y = pyo.Var([1, 2, 3], bounds=(0, 10 / unit))
+    x = m.x
+    m.cost = pyo.Objective(expr=unit * unit * (-8 * x[1] - 4 * x[2] + 4 * y[1] - 40 * y[2] + 4 * y[3]))
+    m.row = pyo.Constraint(expr=unit * (x[1] + 2 * x[2] - y[3]) <= 1.3)
+    m.f.cost = pyo.Objective(expr=unit * unit * (2 * y[1] + y[2] + 2 * y[3]))
+    m.f.row = pyo.ConstraintList()
+    m.f.row.add(unit * (-y[1] + y[2] + y[3]) <= 1)
+    m.f.row.add(unit * (4 * x[1] - 2 * y[1] + 4 * y[2] - y[3]) <= 2)
+    m.f.row.add(unit * (4 * x[2] + 4 * y[1] - 2 * y[2] - y[3]) <= 2)
+    plan = sp.stackelberg(sp.Game(m, followers=m.f))
+    assert plan.leader_objective == pytest.approx(-14.6 * unit, rel=1e-8)
+    assert plan.quality == "optimal"
+    assert plan.gap <= sp.TOLERANCES.global_gap

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import NLP, toll_game
+from rich.console import Console
 from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
+from stackpyomo.reports import page, show
 
 
 def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
@@ -180,3 +185,24 @@ def test_a_report_speaks_for_itself(tmp_path: Any) -> None:
     assert data["ok"] is True
     assert data["followers"]["driver"]["certificate"] == "convex"
     assert np.isfinite(data["epsilon"])
+
+
+def test_nothing_is_minus_zero(tmp_path: Path) -> None:
+    """Neither a profit of 0, which is −1 times a cost of 0, nor what a solver's rounding leaves below 0."""
+    m = pyo.ConcreteModel()
+    m.tax = pyo.Var(bounds=(-1, 1), initialize=-1e-13)
+    m.firm = pyo.Block()
+    m.firm.output = pyo.Var(bounds=(0, 1), initialize=0.0)
+    m.firm.profit = pyo.Objective(expr=-m.firm.output * (2 + m.tax), sense=pyo.maximize)
+    m.revenue = pyo.Objective(expr=m.tax, sense=pyo.maximize)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.firm))
+    report = sp.verify(plan)
+    assert math.copysign(1.0, report.objective["firm"]) == -1.0, "as it is computed"
+    console = Console(record=True, file=(tmp_path / "terminal").open("w"))
+    with console.file:
+        show(console, plan, None, report)
+    page(tmp_path / "page.html", "firm", plan, None, report)
+    told = [console.export_text(), str(plan), str(report), (tmp_path / "page.html").read_text()]
+    for text in told:
+        assert re.search(r"-0(?![.\d])|-1e-13", text) is None
+    assert "-0.0" not in json.dumps([plan.as_dict(), report.as_dict()])
