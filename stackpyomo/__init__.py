@@ -27,7 +27,7 @@ from .randomization import RandomGain, RandomTarget, randomized_gain, randomized
 from .results import Finding, Plan, Report
 from .scaling import scaling
 from .scenarios import Scenarios
-from .simulation import settled, simulate
+from .simulation import anticipated_regret, settled, simulate
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT
 from .verification import verify
@@ -61,6 +61,7 @@ __all__ = [
     "StackpyomoError",
     "Tolerances",
     "affine_incentive",
+    "anticipated_regret",
     "conditional_regret",
     "inducible",
     "leader_optimal",

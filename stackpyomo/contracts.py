@@ -64,6 +64,8 @@ class Incentive:
     """R, (leader variables × signals): what each squared deviation of a signal adds, twice."""
     saturate: bool = False
     """True if the projection on the leader's bounds is announced."""
+    settling: tuple[str, ...] = ()
+    """Followers who settle anew when another one deviates (minors='respond'); the gain is designed for that."""
     permitted: sparse.csr_array | None = field(default=None, repr=False)
     """(leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere."""
     uniqueness: str = ""
@@ -316,6 +318,7 @@ class Incentive:
             "multipliers": json_numbers(self.multipliers),
             "uniqueness": self.uniqueness,
             "alone": self.alone,
+            "settling": list(self.settling),
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
             "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
         }
@@ -356,6 +359,7 @@ class Incentive:
                 permitted=permitted,
                 uniqueness=data["uniqueness"],
                 alone=data["alone"],
+                settling=tuple(data["settling"]),
             )
 
     def _triplets(self, matrix: sparse.sparray) -> list[list[Any]]:

@@ -183,6 +183,18 @@ class FollowerRows:
             leader_rows=sparse.csr_array(by_instrument[split:]),
         )
 
+    def gradients(self, values: Mapping[str, float]) -> sparse.csr_array:
+        """(followers × Vars of the rows) every derivative of every follower's cost, nothing moving along."""
+        program = self._program
+        jacobian = _scattered(program.jacobian(self.point(values)), program.rows, self._count)
+        return rows_scaled(jacobian[: len(self.followers)], np.array([f.sign for f in self.followers], dtype=float))
+
+    @property
+    def block_columns(self) -> sparse.csr_array:
+        """(Vars of the rows × actions) what moves when all members of an action's block move together."""
+        action, aggregate, _ = self._selectors
+        return sparse.csr_array(action + aggregate @ self.responses.shares)
+
     def scales(self, values: Mapping[str, float]) -> Array:
         """Per follower the largest derivative of its cost at the point and a little away from it (1 if all are 0).
 

@@ -33,6 +33,7 @@ from .games import Game
 from .multipliers import Balance, active_sides, balanced, given_multipliers, leaning
 from .offsets import Demand, choose_offsets
 from .programs import timed, undisturbed
+from .reactions import with_reactions
 from .refusals import Attempt, refuse, refuse_curvature, refuse_undefined
 from .results import Array, Plan
 from .second_order import Curved, bent_followers, repaired
@@ -60,6 +61,7 @@ class _Wishes:
     gain_bounds: Any
     prefer: str
     quadratic: bool
+    minors: str
     solver: str
 
 
@@ -76,6 +78,7 @@ def affine_incentive(
     prefer: str = "energy",
     quadratic: bool = False,
     payment: Any = None,
+    minors: str = "frozen",
     solver: str = "auto",
 ) -> Incentive:
     """The gain K of least energy Σ w K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed follower.
@@ -88,6 +91,9 @@ def affine_incentive(
     (low, high) for its entries. prefer: "energy" or "sparsest". quadratic: add ½ R (s − s*)² where no gain bends a
     follower's cost up. saturate: announce the projection on the leader's bounds.
 
+    minors: whether the plan's responding followers stay at the plan when another one deviates ("frozen") or settle anew
+    ("respond"; :func:`stackpyomo.anticipated_regret` then verifies it).
+
     A leader variable that stands at a bound is moved only inward against what tempts a follower. Raises
     :class:`NoIncentive` naming every follower that cannot be induced and why, :class:`InvalidGame` for bad arguments.
     """
@@ -98,6 +104,7 @@ def affine_incentive(
     game = plan.attached()
     _one_of("curvature", curvature, ("auto", "none"))
     _one_of("prefer", prefer, ("energy", "sparsest"))
+    _one_of("minors", minors, ("frozen", "respond"))
     if not isinstance(multipliers, (Mapping, ComponentMap, list, tuple)):
         _one_of("multipliers", multipliers, ("zero", "free"))
     choose(solver)
@@ -114,6 +121,7 @@ def affine_incentive(
             gain_bounds,
             prefer,
             bool(quadratic),
+            minors,
             solver,
         )
         return _designed(plan, game, wishes, free, payment)
@@ -131,7 +139,7 @@ def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) 
         chosen = leader_variables(game, free)
         values = dict(plan.values)
         here = rows.at(values)
-    design = _Design(rows, wishes)
+    design = _Design(rows, wishes, plan.responding if wishes.minors == "respond" else ())
     if chosen:
         with timed(seconds, "free"):
             demand = design.demand(here, values)
@@ -165,8 +173,8 @@ class _Found:
 class _Design:
     """The gain of one plan: signals and equations, limits, choice, curvature."""
 
-    def __init__(self, rows: FollowerRows, wishes: _Wishes) -> None:
-        self.rows, self.wishes = rows, wishes
+    def __init__(self, rows: FollowerRows, wishes: _Wishes, settling: Sequence[str] = ()) -> None:
+        self.rows, self.wishes, self.settling = rows, wishes, settling
         self.weights = _weights(rows, wishes.energy)
         self.signals = wishes.observation.signals
         self.shares = shares(rows.game, self.signals)
@@ -177,6 +185,7 @@ class _Design:
             seen = sparse.csr_array(seen.multiply(used[:, np.newaxis]))
         self.watched = np.zeros(len(rows.followers), dtype=bool)
         self.watched[rows.owners[np.unique(seen.tocoo().col)]] = True
+        self.watched &= np.array([f.name not in set(settling) for f in rows.followers])
 
     def _allowed(self) -> sparse.csr_array | None:
         permitted = self.wishes.observation.permitted
@@ -206,6 +215,8 @@ class _Design:
         """The gain that balances every watched follower; raises :class:`NoIncentive` if there is none."""
         scale = self.rows.scales(values)
         self.sides = active_sides(self.rows, here, values)
+        if self.settling:
+            here = with_reactions(self.rows, here, values, self.settling, self.sides)
         balance = self._balance(here, scale)
         noise = TOLERANCES.noise * scale[self.rows.owners]
         tempted = self.watched[self.rows.owners] & (np.abs(balance.slope) > noise)
@@ -278,7 +289,7 @@ class _Design:
 
     def bent_up(self, found: _Found, values: Mapping[str, float]) -> _Found:
         """Use the freedom where the gain leaves a direction of negative curvature; raise where that cannot be."""
-        if self.wishes.curvature == "none":
+        if self.wishes.curvature == "none" or self.settling:  # the minors' answers have second derivatives of their own
             return found
         hessians = FollowerHessians(self.rows, values, found.balance.forces)
         curved = Curved(self.rows, hessians, found.system, self.shares.moves, self.sides, found.balance.held)
@@ -421,6 +432,7 @@ def _incentive(
         multipliers=found.balance.held,
         bend=found.bend,
         saturate=design.wishes.saturate,
+        settling=tuple(design.settling),
         uniqueness=unique,
         permitted=design.allowed,
         system=system,

@@ -64,7 +64,7 @@ class RandomTarget:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The mixture as JSON-ready Python objects."""
         return {
             "target": self.target,
             "atoms": self.atoms.to_dict("records"),

@@ -24,14 +24,14 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from .checks import require, require_whole
 from .errors import InvalidGame
 from .games import Game, Population
-from .plans import nash
+from .plans import nash, stackelberg
 from .programs import Program, undisturbed
 from .results import Announcement, Array, Plan
 from .solvers import choose
 from .tolerances import TOLERANCES
 from .verification import resolved
 
-__all__ = ["settled", "simulate"]
+__all__ = ["anticipated_regret", "settled", "simulate"]
 
 
 def simulate(
@@ -162,26 +162,68 @@ def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: s
     The strategy is written into a new model, so that a deviation moves the leader. Raises :class:`InvalidGame` where a
     gain acts on each member's own action of a population larger than 1: one expression cannot say that.
     """
+    twin, _ = _written_in(subject, sizes or {})
+    values = subject.announcement.values
+    leader = [(v, values[n]) for n, v in twin.variables_by_name.items() if id(v) not in twin.owners and not v.fixed]
+    aggregated = {id(v) for v in twin.aggregate_variables()}
+    return nash(twin, leader=[(v, x) for v, x in leader if id(v) not in aggregated], solver=solver)
+
+
+def anticipated_regret(
+    subject: Any, follower: str, *, solver: str = "auto", time_limit: float | None = None
+) -> pd.Series:
+    """What a follower gains by deviating if the plan's responding followers settle anew after it (minors="respond").
+
+    Its problem is a Stackelberg game with itself as the leader: J(plan) − J(stackelberg). ``regret``, ``objective`` (at
+    the plan), ``best``, ``certificate`` ("global" where that plan is proved optimal, else "multistart").
+    """
+    plan = subject.plan if hasattr(subject, "plan") else subject
+    if not plan.responding or follower in plan.responding or follower not in subject.attached().followers:
+        raise InvalidGame(
+            f"follower={follower}: expected one that does not respond in the plan, which lets others do so."
+        )
+    twin, model = _written_in(subject, {})
+    deviator = twin.followers[follower]
+    for objective in twin.leader.active_objectives:
+        objective.deactivate()
+    values = subject.announcement.values
+    moving = {id(v) for v in deviator.variables} | {id(v) for v in twin.aggregate_variables()}
+    minors = [Population(twin.followers[n].block, twin.followers[n].size) for n in plan.responding]
+    moving |= {id(v) for n in plan.responding for v in twin.followers[n].variables}
+    for name, var in twin.variables_by_name.items():
+        if id(var) not in moving and not var.fixed:
+            var.fix(values[name])
+    for name, other in twin.followers.items():
+        if name not in plan.responding and name != follower:
+            for part in (*other.active_objectives, *other.constraints):
+                part.deactivate()
+    best = stackelberg(Game(model, minors, aggregates=twin.aggregates), solver=solver, time_limit=time_limit)
+    at_plan = float(plan.follower_objectives[follower])
+    gain = deviator.sign * (at_plan - best.leader_objective)
+    kind = "global" if best.quality == "optimal" else "multistart"
+    return pd.Series(
+        {"regret": max(0.0, gain), "objective": at_plan, "best": best.leader_objective, "certificate": kind},
+        name=follower,
+    )
+
+
+def _written_in(subject: Any, sizes: Mapping[str, float]) -> tuple[Game, Any]:
+    """(the game in a new model with the strategy in place of the leader's variables, that model)."""
     game: Game = subject.attached()
     announced: Announcement = subject.announcement
     model = game.model.clone()
-    wanted = dict(sizes or {})
-    blocks = []
-    for name, follower in game.followers.items():
-        block = model.find_component(follower.block.name)
-        blocks.append(Population(block, wanted.get(name, follower.size)))
+    blocks = [Population(model.find_component(f.block.name), sizes.get(n, f.size)) for n, f in game.followers.items()]
     aggregates = [model.find_component(c.name) for c in game.aggregates]
     twin = Game(model, blocks, aggregates=aggregates, name=game.name)
-    table = dict(_answers(twin, announced))
-    visitor = ExpressionReplacementVisitor(substitute=table, descend_into_named_expressions=True)
+    visitor = ExpressionReplacementVisitor(
+        substitute=dict(_answers(twin, announced)), descend_into_named_expressions=True
+    )
     for component in _components(twin):
         _rewritten(component, visitor)
     for name, var in twin.variables_by_name.items():
         if not var.fixed:
             var.set_value(announced.values[name], skip_validation=True)
-    leader = [(v, announced.values[n]) for n, v in twin.variables_by_name.items() if id(v) not in twin.owners]
-    aggregated = {id(v) for v in twin.aggregate_variables()}
-    return nash(twin, leader=[(v, x) for v, x in leader if id(v) not in aggregated and not v.fixed], solver=solver)
+    return twin, model
 
 
 def _answers(game: Game, announced: Announcement) -> Iterator[tuple[int, Any]]:

@@ -48,6 +48,7 @@ ORDER = [
     "curvatures",
     "second_order",
     "uniqueness",
+    "reactions",
     "offsets",
     "refusals",
     "conditions",

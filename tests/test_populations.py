@@ -1,0 +1,323 @@
+"""Populations of any size: written out, found again, growing without limit, played by real followers, randomised."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import stackpyomo as sp
+from stackpyomo.populations import exchangeable
+
+SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+DT01 = {1: -111 / 223, 2: -187 / 223, 5: -415 / 223, 10: -795 / 223, 100: -7635 / 223}
+"""Exact gains of the average (this project's case DT01)."""
+
+
+def crowd(size: float, *, explicit: bool = False, wanted: float | None = None) -> sp.Game:
+    """J_i = (u_i−1)²/2 + ū u_i/4 + (u0+1)²/2 + u0 u_i/5. wanted: the leader's u, at u0 = 0 (None: case DT01)."""
+    m = pyo.ConcreteModel(name="crowd")
+    m.u0, m.mean = pyo.Var(initialize=0.5), pyo.Var(initialize=1.0)
+    blocks = int(size) if explicit else 1
+    m.f = pyo.Block(range(blocks))
+    for i in range(blocks):
+        m.f[i].u = pyo.Var(initialize=1.0)
+        u = m.f[i].u
+        m.f[i].cost = pyo.Objective(expr=(u - 1) ** 2 / 2 + m.mean * u / 4 + (m.u0 + 1) ** 2 / 2 + m.u0 * u / 5)
+    m.average = pyo.Constraint(expr=m.mean == pyo.quicksum(m.f[i].u for i in range(blocks)) / blocks)
+    square = pyo.quicksum(m.f[i].u ** 2 for i in range(blocks)) / blocks
+    goal = (m.u0 - 1) ** 2 + (m.mean - 2) ** 2 + square / 2 + m.u0 * m.mean / 2
+    if wanted is not None:
+        goal = m.u0**2 + pyo.quicksum((m.f[i].u - wanted) ** 2 for i in range(blocks)) / blocks
+    m.goal = pyo.Objective(expr=goal)
+    return sp.Game(m, followers=m.f if explicit else sp.Population(m.f, size), aggregates=m.average)
+
+
+def told(game: sp.Game) -> list[float]:
+    """Plan, gain, regret of a constant leader, regret under the incentive."""
+    plan = sp.leader_optimal(game)
+    rule = sp.affine_incentive(plan)
+    return [
+        plan.leader_objective,
+        plan.value("u0"),
+        float(rule.gain.iloc[0, 0]),
+        float(sp.verify(plan).regret.iloc[0]),
+        sp.verify(rule).epsilon,
+    ]
+
+
+@pytest.mark.parametrize("size", [2, 7, 50, 200])
+def test_written_out_and_found_again(size: int) -> None:
+    whole, explicit = crowd(size), crowd(size, explicit=True)
+    wanted = told(whole)
+    written = whole.expand()
+    assert len(written.followers) == size
+    assert len(whole.followers) == 1, "the user's game stays as it is"
+    found = explicit.collapse()
+    assert [f.size for f in found.followers.values()] == [size]
+    assert [f.size for f in written.collapse().followers.values()] == [size]
+    for other in (written, explicit, found):
+        np.testing.assert_allclose(told(other), wanted, atol=1e-6)
+
+
+def test_who_can_be_told_apart_is_kept() -> None:
+    """Two pairs of twins; of the second pair one is treated apart by the leader."""
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var()
+    m.f = pyo.Block(range(5))
+    for i in range(5):
+        m.f[i].u = pyo.Var(bounds=(0, 3))
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - (1 if i < 2 else 2)) ** 2 + m.toll * m.f[i].u)
+    m.goal = pyo.Objective(expr=sum((m.f[i].u - 1.5) ** 2 for i in range(4)) + 2 * (m.f[4].u - 1) ** 2 + m.toll**2)
+    game = sp.Game(m, followers=m.f)
+    assert exchangeable(game) == [["f[0]", "f[1]"], ["f[2]", "f[3]"]]
+    found = game.collapse()
+    assert {name: f.size for name, f in found.followers.items()} == {"f[0]": 2, "f[2]": 2, "f[4]": 1}
+    assert sp.leader_optimal(found).leader_objective == pytest.approx(
+        sp.leader_optimal(game).leader_objective, abs=1e-7
+    )
+    m.f[1].u.setub(2.5)
+    assert exchangeable(game) == [["f[2]", "f[3]"]]
+    m.f[2].cost.set_value((m.f[2].u - 2) ** 2 + m.toll * m.f[2].u + m.f[3].u)
+    assert exchangeable(game) == []
+    assert game.collapse() is game
+
+
+def test_what_cannot_be_written_out() -> None:
+    for size in (math.inf, 10**6):
+        with pytest.raises(sp.InvalidGame, match=r"f\[0\]: .* members cannot be written out"):
+            crowd(size).expand()
+
+
+@SLOW
+@given(seed=st.integers(0, 10**6), size=st.integers(2, 5))
+def test_the_symmetrized_plan_is_never_worse(seed: int, size: int) -> None:
+    """The mechanism behind the paper's Theorem 1, for a convex leader: Jensen."""
+    game = crowd(size, explicit=True)
+    random = np.random.default_rng(seed)
+    actions = random.normal(1, 1, size)
+    for i in range(size):
+        game.model.f[i].u.set_value(actions[i])
+    game.model.mean.set_value(actions.mean())
+    plan = sp.Plan.from_values(game)
+    even = plan.symmetrized()
+    assert even.leader_objective <= plan.leader_objective + 1e-12
+    for i in range(size):
+        assert even.value(f"f[{i}].u") == pytest.approx(actions.mean())
+        assert game.model.f[i].u.value == actions[i], "the model is not touched"
+    assert even.quality == "feasible"
+
+
+@pytest.mark.parametrize("observe", ["actions", ["mean"]])
+def test_the_gain_of_the_average_grows_like_the_crowd(observe: Any) -> None:
+    sizes = [*DT01, 10**3, 10**4, 10**6, math.inf]
+    table = sp.scaling(crowd(10), sizes, observe=observe)
+    for size, gain in DT01.items():
+        assert table.set_index("size").loc[size, "average_gain"] == pytest.approx(-gain, rel=1e-6)
+    assert table.attrs["exponent"] == pytest.approx(1, abs=0.02)
+    assert table.attrs["verdict"].startswith("ill-posed")
+    assert "f[0].u" in table.attrs["verdict"]
+    assert table["average_gain"].iloc[-1] == math.inf
+    assert table["average_gain"].iloc[-2] / 10**6 == pytest.approx(76 / 223, rel=1e-5)
+    assert table["epsilon"][:-1].max() <= 1e-8
+
+
+def test_a_plan_that_is_an_equilibrium_already_needs_no_growing_gain() -> None:
+    """u = 4/5 solves u − 1 + u/4 = 0: with the average taken as given nobody wants to leave."""
+    table = sp.scaling(crowd(10, wanted=0.8), [10, 100, 1000, 10**6])
+    assert table.attrs["verdict"].startswith("bounded")
+    assert table.attrs["exponent"] == pytest.approx(0, abs=0.02)
+    # K_N = −∂J/∂ū / ∂J/∂u0 for every N: (u/4) / (1 + u/5)
+    np.testing.assert_allclose(table["average_gain"], (0.8 / 4) / (1 + 0.8 / 5), rtol=1e-5)
+
+
+def test_bad_questions_about_scaling() -> None:
+    for sizes in ([], [10, 10], [10, 2]):
+        with pytest.raises(sp.InvalidGame, match="increasing"):
+            sp.scaling(crowd(10), sizes)
+    with pytest.raises(sp.InvalidGame, match="nobody: not a follower"):
+        sp.scaling(crowd(10), [1, 2], followers=["nobody"])
+
+
+def test_size_does_not_cost() -> None:
+    """Solve, incentive and verification at 10⁹ and ∞ do the work of size 1 (twice the time here: machines differ)."""
+
+    def seconds(size: float) -> float:
+        game, found = crowd(size), []
+        for _ in range(5):
+            start = time.perf_counter()
+            sp.verify(sp.affine_incentive(sp.leader_optimal(game)))
+            found.append(time.perf_counter() - start)
+        return float(np.median(found))
+
+    one = seconds(1)
+    assert seconds(10**9) <= 2 * one + 0.1
+    assert seconds(math.inf) <= 2 * one + 0.1
+
+
+MM01 = {
+    1: (517 / 90, -456 / 53),
+    2: (322 / 61, -303 / 34),
+    5: (5725 / 1162, -5688 / 637),
+    10: (5050 / 1053, -5127 / 578),
+    100: (448525 / 96003, -465117 / 53003),
+    math.inf: (177 / 38, -184 / 21),
+}
+"""size → (leader-major-optimal objective, gain on the major), this project's case MM01, exact."""
+
+
+def ruled(size: float) -> sp.Game:
+    """A leader, a major M and minors u with J = u²/2 − u (4 − ū − u0/2 − M/2)."""
+    m = pyo.ConcreteModel(name="ruled")
+    m.u0, m.mean = pyo.Var(initialize=0.0), pyo.Var(initialize=1.0)
+    m.major, m.minor = pyo.Block(), pyo.Block()
+    m.major.u, m.minor.u = pyo.Var(initialize=1.0), pyo.Var(initialize=1.0)
+    m.average = pyo.Constraint(expr=m.mean == m.minor.u)
+    big, small = m.major.u, m.minor.u
+    m.minor.cost = pyo.Objective(expr=small**2 / 2 - small * (4 - m.mean - m.u0 / 2 - big / 2))
+    m.major.cost = pyo.Objective(expr=big**2 / 2 + (m.u0 + 1) ** 2 / 2 + (big + m.mean - 1) ** 2 / 2)
+    m.goal = pyo.Objective(expr=m.u0**2 / 2 + big**2 / 2 + (m.mean + big - 5) ** 2 + small**2 / 4)
+    return sp.Game(m, followers=[m.major, sp.Population(m.minor, size)], aggregates=m.average)
+
+
+@pytest.mark.parametrize("size", MM01)
+def test_a_major_follower_keeps_the_gain_bounded(size: float) -> None:
+    game = ruled(size)
+    cost, gain = MM01[size]
+    assert sp.leader_optimal(game).leader_objective == pytest.approx(25 / 7, rel=1e-8)
+    plan = sp.leader_optimal(game, responding=["minor"])
+    assert plan.leader_objective == pytest.approx(cost, rel=1e-8)
+    rule = sp.affine_incentive(plan)
+    assert rule.gain.loc["u0", "major.u"] == pytest.approx(gain, rel=1e-7)
+    assert rule.gain.loc["u0", "minor.u"] == pytest.approx(0, abs=1e-7), "minors are at their equilibrium already"
+    assert sp.verify(rule).ok
+
+
+EP01 = {2: (225 / 1444, 0.0650969862895, 2.1355104249532, 1.26926104565417),
+        10: (15 / 1444, 0.00341831627752, 2.13251158019088, 1.50548297162618),
+        1000: (3 / 2411480, 3.67587198303e-07, 2.13158872403101, 1.57817725117643)}  # fmt: skip
+"""size → (minor's regret, what the leader loses to the N-game's optimum, M and u once settled): case EP01."""
+
+
+def test_the_mean_field_plan_played_by_real_followers() -> None:
+    plan = sp.leader_optimal(ruled(math.inf), responding=["minor"])
+    rule = sp.affine_incentive(plan, observe=["major.u"])
+    table = sp.simulate(rule, list(EP01), settle=True)
+    for (size, (regret, gap, major, minor)), (_, row) in zip(EP01.items(), table.iterrows(), strict=True):
+        assert row["regret"] == pytest.approx(regret, rel=1e-6)
+        best = sp.leader_optimal(ruled(size), responding=["minor"]).leader_objective
+        assert row["settled_leader_objective"] - best == pytest.approx(gap, rel=1e-4, abs=1e-9)
+        settled = sp.settled(rule, sizes={"minor": size})
+        assert settled.value("major.u") == pytest.approx(major, abs=1e-7)
+        assert settled.value("minor.u") == pytest.approx(minor, abs=1e-7)
+    late = sp.simulate(rule, [100, 1000, 10**4, 10**6])
+    assert late.attrs["rates"]["regret"] == pytest.approx(-2, rel=0.05)
+
+
+def test_followers_drawn_from_types() -> None:
+    """Two types, one half each: the average of N draws scatters like N^-1/2, and the leader's loss like N^-1."""
+    m = pyo.ConcreteModel()
+    m.u0, m.mean = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+    m.f = pyo.Block(["low", "high"])
+    for name, level in (("low", 1.0), ("high", 3.0)):
+        m.f[name].u = pyo.Var(initialize=level)
+        u = m.f[name].u
+        m.f[name].cost = pyo.Objective(expr=(u - level) ** 2 + m.mean * u / 10 + (m.u0 + 1) ** 2)
+    m.average = pyo.Constraint(expr=m.mean == (m.f["low"].u + m.f["high"].u) / 2)
+    m.goal = pyo.Objective(expr=(m.mean - 2) ** 2 + m.u0**2 + ((m.f["low"].u - 1) ** 2 + (m.f["high"].u - 3) ** 2) / 9)
+    game = sp.Game(m, [sp.Population(m.f["low"], math.inf), sp.Population(m.f["high"], math.inf)], aggregates=m.average)
+    plan = sp.leader_optimal(game)
+    assert plan.leader_objective == pytest.approx(0, abs=1e-8)
+    table = sp.simulate(plan, [100, 1000, 10**4], draws=60, seed=7)
+    for _, row in table.iterrows():
+        # mean = 2 + (n_high − n_low)/N has variance 1/N, and that is what the leader loses
+        assert row["leader_objective"] == pytest.approx(1 / row["size"], abs=5 * row["leader_objective_se"])
+    assert table.equals(sp.simulate(plan, [100, 1000, 10**4], draws=60, seed=7)), "a seed gives the same draws"
+    assert not table.equals(sp.simulate(plan, [100, 1000, 10**4], draws=60, seed=8))
+    assert isinstance(table.attrs["draws"], pd.DataFrame)
+    with pytest.raises(sp.InvalidGame, match="expected a probability above 0 for each"):
+        sp.simulate(plan, [10], types={"f[low]": 1.0})
+
+
+def grid_game(leader: Any, follower: Any, bounds: tuple[float, float] | None = (0.0, 1.0)) -> sp.Game:
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(bounds=bounds, initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=bounds, initialize=0.5)
+    m.f.cost = pyo.Objective(expr=follower(m.u0, m.f.u))
+    m.goal = pyo.Objective(expr=leader(m.u0, m.f.u))
+    return sp.Game(m, followers=m.f)
+
+
+def test_a_coin_helps_where_the_leader_is_concave() -> None:
+    """J1 = u1² − u0, J0 = 2 (1 − u1)² + √u0 (this project's case RL01): 7/8 without a coin, 2/3 with one."""
+    found = sp.randomized_target(grid_game(lambda a, b: 2 * (1 - b) ** 2 + pyo.sqrt(a), lambda a, b: b**2 - a))
+    assert found.leader_objective == pytest.approx(2 / 3, abs=1e-6)
+    assert found.deterministic == pytest.approx(7 / 8, abs=1e-6)
+    assert found.target["f.u"] == pytest.approx(2 / 3, abs=1e-5)
+    assert found.atoms["u0"].tolist() == [0.0, 1.0]
+    np.testing.assert_allclose(found.atoms["probability"], [5 / 9, 4 / 9], atol=1e-5)
+    assert found.punishment == {"u0": 0.0}
+    assert "without a coin" in str(found)
+
+
+def test_a_coin_is_not_offered_where_it_cannot_help() -> None:
+    with pytest.raises(sp.NoIncentive, match=r"convex in u0.*mean of a mixture"):
+        sp.randomized_target(grid_game(lambda a, b: (1 - b) ** 2 + a**2, lambda a, b: b**2 - a))
+    game = grid_game(lambda a, b: (b - 0.2) ** 2 + a**2, lambda a, b: (b + 1) ** 2 + (a - 1) ** 2 / 2, None)
+    with pytest.raises(sp.NoIncentive, match="not needed"):
+        sp.randomized_gain(sp.leader_optimal(game))
+    game = grid_game(lambda a, b: (b - 0.2) ** 2 + a**2, lambda a, b: (b**2 - 1) ** 2 - (a - 1) ** 2 / 2, None)
+    with pytest.raises(sp.NoIncentive, match="not convex enough"):
+        sp.randomized_gain(sp.leader_optimal(game), most=10)
+    with pytest.raises(sp.InvalidGame, match="needs its bounds"):
+        sp.randomized_target(grid_game(lambda a, b: (b - 1) ** 2 - a**2, lambda a, b: b**2 - a, None))
+
+
+def test_a_random_gain_bends_a_double_well() -> None:
+    """J1 = (u1² − 1)² + (u0 − 1)²/2 at u1 = 1/5 (this project's case NC02): only Q̄ ± τ works, from 1.8028… on."""
+    game = grid_game(lambda a, b: (b - 0.2) ** 2 + a**2, lambda a, b: (b**2 - 1) ** 2 + (a - 1) ** 2 / 2, None)
+    plan = sp.leader_optimal(game)
+    with pytest.raises(sp.NoIncentive, match="f: curvature"):
+        sp.affine_incentive(plan)
+    found = sp.randomized_gain(plan)
+    assert found.spread == pytest.approx(1.80282445068842, abs=1e-6)
+    low, high = found.gains
+    assert (low + high).iloc[0, 0] / 2 == pytest.approx(-0.768, rel=1e-7)
+    # An independent look: the expected cost on a fine grid, a little above and a little below the spread.
+    d = np.linspace(-3, 3, 600001)
+
+    def excess(spread: float) -> float:
+        base = ((0.2 + d) ** 2 - 1) ** 2
+        cost = sum(base + ((-0.768 + way * spread) * d - 1) ** 2 / 2 for way in (-1, 1)) / 2
+        return float(cost[300000] - cost.min())
+
+    assert excess(found.spread + 1e-3) <= 1e-9
+    assert excess(found.spread - 1e-3) > 1e-4
+
+
+@pytest.mark.parametrize("size", MM01)
+def test_minors_who_settle_after_the_major(size: float) -> None:
+    """a' = a + R_M ∂J/∂ū, b' = b + R_0 ∂J/∂ū with R = −1/2 / (2 + 1/N); the frozen gain is wrong for them."""
+    plan = sp.leader_optimal(ruled(size), responding=["minor"])
+    rule = sp.affine_incentive(plan, observe=["major.u"], minors="respond")
+    answer = -0.5 / (2 + 1 / size)
+    u0, major, mean = plan.value("u0"), plan.value("major.u"), plan.value("mean")
+    carried = answer * (major + mean - 1)
+    wanted = -(major + (major + mean - 1) + carried) / (u0 + 1 + carried)
+    assert rule.gain.iloc[0, 0] == pytest.approx(wanted, rel=1e-8)
+    found = sp.anticipated_regret(rule, "major")
+    assert found["certificate"] == "global"
+    assert found["regret"] == pytest.approx(0, abs=1e-8)
+    frozen = sp.affine_incentive(plan, observe=["major.u"])
+    assert sp.anticipated_regret(frozen, "major")["regret"] > 0.05
+    with pytest.raises(sp.InvalidGame, match="minor: expected one that does not respond"):
+        sp.anticipated_regret(rule, "minor")
