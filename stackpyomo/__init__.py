@@ -28,6 +28,7 @@ from .results import Finding, Plan, Report
 from .scaling import scaling
 from .scenarios import Scenarios
 from .simulation import anticipated_regret, settled, simulate
+from .studies import study
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT
 from .verification import verify
@@ -74,5 +75,6 @@ __all__ = [
     "settled",
     "simulate",
     "stackelberg",
+    "study",
     "verify",
 ]

@@ -69,6 +69,8 @@ ORDER = [
     "randomization",
     "simulation",
     "scaling",
+    "stores",
+    "studies",
     "workers",
     "catalogues",
     "reports",
