@@ -24,7 +24,7 @@ from scipy.sparse import csgraph
 
 from .derivatives import Derivatives, FollowerRows
 from .errors import InvalidGame
-from .gains import System
+from .gains import Component, System
 from .programs import BadRow, Program, least_nonnegative
 from .results import Array
 from .selections import component_pairs
@@ -206,9 +206,9 @@ def _clusters(system: System, sides: Sequence[ActiveSide], owners: Array) -> Ite
 
 def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: Array) -> Array:
     """min_{λ} ‖E⁺(a + Gᵀλ)‖² with what E cannot balance made 0, E the equations scaled by the energy's weights."""
-    block = system.matrix[actions]
-    columns = np.unique(block.indices)
-    matrix = block[:, columns].toarray() / np.sqrt(system.weights[columns])
+    sizes = system.row_sizes[actions]
+    columns = np.unique(system.matrix[actions].indices)
+    matrix = system.evened(Component(actions, columns)) / np.sqrt(system.weights[columns])
     left, values, _ = (
         linalg.svd(matrix, full_matrices=True) if matrix.size else (np.eye(len(actions)), np.zeros(0), None)
     )
@@ -216,8 +216,9 @@ def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: 
     power = np.concatenate([1.0 / values[:rank], np.full(len(actions) - rank, _TIGHT * _unit(values[:rank]))])
     normals = np.zeros((len(actions), len(sides)))
     for number, side in enumerate(sides):
-        normals[np.searchsorted(actions, side.columns), number] = side.normal
-    target = -(left.T @ slope[actions])
+        places = np.searchsorted(actions, side.columns)
+        normals[places, number] = side.normal / sizes[places]
+    target = -(left.T @ (slope[actions] / sizes))
     turned = left.T @ normals
     equal = np.array([side.equality for side in sides])
     both = np.flatnonzero(equal)  # an equality pushes either way: λ = λ⁺ − λ⁻

@@ -22,7 +22,7 @@ from scipy import linalg, sparse
 
 from .curvatures import FollowerHessians, composed_hessian, composed_size
 from .derivatives import FollowerRows
-from .gains import System
+from .gains import Component, System
 from .multipliers import ActiveSide
 from .results import Array
 from .tolerances import TOLERANCES
@@ -203,7 +203,7 @@ def _groups(curved: Curved, actions: Array) -> list[_Group]:
 
 def _basis(system: System, group: _Group, root: Array) -> Array:
     """(free directions × entries of the group): what may be added to the gain, orthonormal in the energy's norm."""
-    scaled = system.matrix[group.rows][:, group.columns].toarray() / root[group.columns]
+    scaled = system.evened(Component(group.rows, group.columns)) / root[group.columns]
     return np.asarray(linalg.null_space(scaled, rcond=TOLERANCES.rank).T / root[group.columns])
 
 
