@@ -247,16 +247,15 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | No
     bends, along = np.linalg.eigh(schur)
     margin = _margin(hessian.matrix)
     bad, rising = np.flatnonzero(bends < margin), np.flatnonzero(values > 0.0)
-    impossible = int((bends <= 0.0).sum())
+    flat = TOLERANCES.bent * max(1.0, float(np.abs(hessian.matrix).max(initial=0.0)))  # deviating changes nothing there
+    impossible = int((bends < -flat).sum())
     if impossible > len(rising):
         return (
             f"curvature: no gain bends its composed cost up ({impossible} directions bend down whatever the gain, "
             f"{len(rising)} can be turned)"
         )
-    if len(bad) > len(rising):
-        return None
     w = -np.linalg.solve(s, cross)
-    for i, j in zip(bad, rising[::-1], strict=False):
+    for i, j in zip(bad, rising[::-1], strict=False):  # the most negative first; what is left over is flat
         w += np.sqrt((2 * margin - bends[i]) / values[j]) * np.outer(vectors[:, j], along[:, i])
     return _added(curved, gain, group, tools, p @ w, own)
 
