@@ -103,9 +103,10 @@ def _equations(system: System, slope: Array, part: Component, limits: Limits) ->
     for action in part.rows:
         inside = slice(system.matrix.indptr[action], system.matrix.indptr[action + 1])
         pairs = zip(system.matrix.indices[inside], system.matrix.data[inside], strict=True)
-        body = sum(float(value) * model.entry[column] for column, value in pairs)
+        size = system.row_sizes[action]
+        body = sum(float(value / size) * model.entry[column] for column, value in pairs)
         if hasattr(body, "is_expression_type"):
-            rows.append(body == -float(slope[action]))
+            rows.append(body == -float(slope[action] / size))
     return model, model.entry, rows
 
 
@@ -143,11 +144,11 @@ def _fewest(system: System, slope: Array, part: Component, limits: Limits, large
 def _on_support(system: System, slope: Array, part: Component, fixed: Array) -> Array | None:
     """Least energy over the entries that are not fixed (NaN); None if the equations then do not hold."""
     free = np.isnan(fixed)
-    block = system.matrix[part.rows][:, part.columns].toarray()
-    wanted = -slope[part.rows] - block[:, ~free] @ fixed[~free]
+    block, slope = system.evened(part), slope[part.rows] / system.row_sizes[part.rows]
+    wanted = -slope - block[:, ~free] @ fixed[~free]
     root = np.sqrt(system.weights[part.columns][free])
     values = np.where(free, 0.0, fixed)
     if free.any():
         values[free] = linalg.lstsq(block[:, free] / root, wanted, cond=TOLERANCES.rank)[0] / root
-    left = np.abs(block @ values + slope[part.rows]).max(initial=0.0)
-    return values if left <= TOLERANCES.residual * max(1.0, np.abs(slope[part.rows]).max(initial=0.0)) else None
+    left = np.abs(block @ values + slope).max(initial=0.0)
+    return values if left <= TOLERANCES.residual * max(1.0, np.abs(slope).max(initial=0.0)) else None

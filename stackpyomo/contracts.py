@@ -363,7 +363,7 @@ class Incentive:
             )
 
     def _triplets(self, matrix: sparse.sparray) -> list[list[Any]]:
-        entries = matrix.tocoo()
+        entries = sparse.csr_array(matrix).tocoo()
         rows = zip(entries.row, entries.col, entries.data, strict=True)
         return [[self.leader[r], self.signals[c], float(v)] for r, c, v in rows]
 

@@ -67,7 +67,8 @@ class FollowerRows:
         self._holder = pyo.ConcreteModel(name="slack")
         self._holder.slack = slack = pyo.Var()
         try:
-            self._program = Program(0.0, [e == slack for e in expressions], seconds=self.seconds)
+            # Not e == slack: of a member of an indexed Var and a Var, Python asks the Var first, which turns it round.
+            self._program = Program(0.0, [e - slack == 0.0 for e in expressions], seconds=self.seconds)
         except BadRow as bad:
             raise InvalidGame(f"{self._component(bad.row or 0)}: {bad.reason}") from None
         self._count = len(expressions)

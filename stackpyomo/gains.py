@@ -67,6 +67,16 @@ class System:
         _, labels = csgraph.connected_components(graph, directed=False)
         return labels[:rows], labels[rows:]
 
+    @cached_property
+    def row_sizes(self) -> Array:
+        """Norm of each equation (1 if it is empty): its follower's units of cost, which tell nothing of its gain."""
+        sizes = np.sqrt(np.asarray(self.matrix.power(2).sum(axis=1)).ravel())
+        return np.where(sizes > 0.0, sizes, 1.0)
+
+    def evened(self, part: Component) -> Array:
+        """The component's equations, dense, each of norm 1: what has the same solutions and an honest rank."""
+        return np.asarray(self.matrix[part.rows][:, part.columns].toarray() / self.row_sizes[part.rows, np.newaxis])
+
     def single(self) -> Array:
         """True for equations that share no unknown with another."""
         by_row, _ = self.labels
@@ -109,7 +119,7 @@ class System:
         found = []
         for part in self.components(np.arange(self.matrix.shape[0])):
             if len(part.columns):
-                basis = linalg.null_space(self.matrix[part.rows][:, part.columns].toarray(), rcond=TOLERANCES.rank).T
+                basis = linalg.null_space(self.evened(part), rcond=TOLERANCES.rank).T
                 found += [(part.columns, basis)] if len(basis) else []
         return found
 
@@ -176,7 +186,18 @@ def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Arr
 
 
 def _least_norm(block: sparse.csr_array, wanted: Array) -> tuple[Array, int]:
-    """(least-norm least-squares solution, rank), equations scaled to norm 1 for the rank, not for the fit."""
+    """(least-norm solution, rank) of the equations scaled to norm 1; where not all can be met, the fit as they are."""
+    sizes = np.sqrt(np.asarray(block.power(2).sum(axis=1)).ravel())
+    sizes = np.where(sizes > 0.0, sizes, 1.0)
+    found, rank = _fitted(sparse.csr_array(block.multiply(1.0 / sizes[:, np.newaxis])), wanted / sizes)
+    noise = TOLERANCES.residual * (abs(block) @ np.abs(found) + np.abs(wanted))
+    if (np.abs(block @ found - wanted) <= noise).all():
+        return found, rank
+    return _fitted(block, wanted)[0], rank
+
+
+def _fitted(block: sparse.csr_array, wanted: Array) -> tuple[Array, int]:
+    """(least-norm least-squares solution, rank)."""
     if block.shape[0] * block.shape[1] > _DENSE:
         found = lsmr(block, wanted, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
         return np.asarray(found), int(csgraph.structural_rank(sparse.csr_matrix(block)))

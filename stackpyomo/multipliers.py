@@ -24,7 +24,7 @@ from scipy.sparse import csgraph
 
 from .derivatives import Derivatives, FollowerRows
 from .errors import InvalidGame
-from .gains import System
+from .gains import Component, System
 from .programs import BadRow, Program, least_nonnegative
 from .results import Array
 from .selections import component_pairs
@@ -33,8 +33,9 @@ from .tolerances import TOLERANCES
 
 __all__ = ["ActiveSide", "Balance", "active_sides", "balanced", "given_multipliers"]
 
-_TIGHT = 1e4
-"""How much more than energy an equation that no gain can balance weighs in the first search for the active set."""
+_TIGHT = 100.0
+"""How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers."""
+_ROUNDS = 30
 _LEANED = 10.0
 """Multipliers of constraints with leader variables, in units of the follower's scale, a start is taken from."""
 
@@ -206,55 +207,38 @@ def _clusters(system: System, sides: Sequence[ActiveSide], owners: Array) -> Ite
 
 def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: Array) -> Array:
     """min_{λ} ‖E⁺(a + Gᵀλ)‖² with what E cannot balance made 0, E the equations scaled by the energy's weights."""
-    block = system.matrix[actions]
-    columns = np.unique(block.indices)
-    matrix = block[:, columns].toarray() / np.sqrt(system.weights[columns])
+    sizes = system.row_sizes[actions]
+    columns = np.unique(system.matrix[actions].indices)
+    matrix = system.evened(Component(actions, columns)) / np.sqrt(system.weights[columns])
     left, values, _ = (
         linalg.svd(matrix, full_matrices=True) if matrix.size else (np.eye(len(actions)), np.zeros(0), None)
     )
     rank = int((values > TOLERANCES.rank * values.max(initial=0.0)).sum())
-    power = np.concatenate([1.0 / values[:rank], np.full(len(actions) - rank, _TIGHT * _unit(values[:rank]))])
     normals = np.zeros((len(actions), len(sides)))
     for number, side in enumerate(sides):
-        normals[np.searchsorted(actions, side.columns), number] = side.normal
-    target = -(left.T @ slope[actions])
-    turned = left.T @ normals
-    equal = np.array([side.equality for side in sides])
-    both = np.flatnonzero(equal)  # an equality pushes either way: λ = λ⁺ − λ⁻
-    scaled = power[:, np.newaxis] * turned
-    parts = least_nonnegative(np.hstack([scaled, -scaled[:, both]]), power * target)
+        places = np.searchsorted(actions, side.columns)
+        normals[places, number] = side.normal / sizes[places]
+    both = np.flatnonzero([side.equality for side in sides])  # an equality pushes either way: λ = λ⁺ − λ⁻
+    turned = left.T @ np.hstack([normals, -normals[:, both]])
+    parts = _nearest(turned, -(left.T @ (slope[actions] / sizes)), 1.0 / values[:rank])
     found = parts[: len(sides)]
     found[both] -= parts[len(sides) :]
-    support = np.flatnonzero((found != 0.0) | equal)
-    exact = _exact(turned[:, support], target, power, rank)
-    if exact is not None and (exact[~equal[support]] >= 0.0).all():
-        found = np.zeros(len(sides))
-        found[support] = exact
     return found
 
 
-def _unit(values: Array) -> float:
-    return float(1.0 / values.min()) if len(values) else 1.0
-
-
-def _exact(turned: Array, target: Array, power: Array, rank: int) -> Array | None:
-    """λ on its support with what cannot be balanced exactly 0: least squares within the solutions of that."""
-    if not turned.shape[1]:
-        return None
-    inside, outside = turned[:rank], turned[rank:]
-    base = linalg.lstsq(outside, target[rank:])[0] if len(outside) else np.zeros(turned.shape[1])
-    basis = linalg.null_space(outside) if len(outside) else np.eye(turned.shape[1])
-    if len(outside) and np.abs(outside @ base - target[rank:]).max() > TOLERANCES.residual * _size(target):
-        return None
-    if not basis.shape[1] or not rank:
-        return np.asarray(base)
-    weights = power[:rank, np.newaxis]
-    step = linalg.lstsq(weights * (inside @ basis), power[:rank] * (target[:rank] - inside @ base))[0]
-    return np.asarray(base + basis @ step)
-
-
-def _size(target: Array) -> float:
-    return max(1.0, float(np.abs(target).max(initial=0.0)))
+def _nearest(turned: Array, target: Array, power: Array) -> Array:
+    """argmin_{p ≥ 0} of what is left of the first rows, weighed by ``power``, with the others met (multiplier method)."""
+    rank = len(power)
+    tight = _TIGHT * power.max(initial=1.0)
+    weights = np.concatenate([power, np.full(len(target) - rank, tight)])
+    wanted, found = target.copy(), np.zeros(turned.shape[1])
+    for _ in range(_ROUNDS):
+        found = least_nonnegative(weights[:, np.newaxis] * turned, weights * wanted)
+        left = target[rank:] - turned[rank:] @ found
+        if np.abs(left).max(initial=0.0) <= TOLERANCES.noise * np.abs(target).max(initial=0.0):
+            break
+        wanted[rank:] += left
+    return found
 
 
 def _bilinear(

@@ -23,7 +23,7 @@ from scipy import linalg, sparse
 
 from .curvatures import FollowerHessians, composed_hessian, composed_size
 from .derivatives import FollowerRows
-from .gains import System
+from .gains import Component, System
 from .multipliers import ActiveSide
 from .results import Array
 from .tolerances import TOLERANCES
@@ -226,7 +226,7 @@ def _groups(curved: Curved, actions: Array) -> list[_Group]:
 
 def _basis(system: System, group: _Group, root: Array) -> Array:
     """(free directions × entries of the group): what may be added to the gain, orthonormal in the energy's norm."""
-    scaled = system.matrix[group.rows][:, group.columns].toarray() / root[group.columns]
+    scaled = system.evened(Component(group.rows, group.columns)) / root[group.columns]
     return np.asarray(linalg.null_space(scaled, rcond=TOLERANCES.rank).T / root[group.columns])
 
 
@@ -270,16 +270,15 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | No
     bends, along = np.linalg.eigh(schur)
     margin = _margin(hessian.matrix)
     bad, rising = np.flatnonzero(bends < margin), np.flatnonzero(values > 0.0)
-    impossible = int((bends <= 0.0).sum())
+    flat = TOLERANCES.bent * max(1.0, float(np.abs(hessian.matrix).max(initial=0.0)))  # deviating changes nothing there
+    impossible = int((bends < -flat).sum())
     if impossible > len(rising):
         return (
             f"curvature: no gain bends its composed cost up ({impossible} directions bend down whatever the gain, "
             f"{len(rising)} can be turned)"
         )
-    if len(bad) > len(rising):
-        return None
     w = -np.linalg.solve(s, cross)
-    for i, j in zip(bad, rising[::-1], strict=False):
+    for i, j in zip(bad, rising[::-1], strict=False):  # the most negative first; what is left over is flat
         w += np.sqrt((2 * margin - bends[i]) / values[j]) * np.outer(vectors[:, j], along[:, i])
     return _added(curved, gain, group, tools, p @ w, own)
 

@@ -114,8 +114,10 @@ class _Reader:
             yield from (self._variable(v) for v in members(self.game, component) if not v.fixed)
         elif kind is pyo.Expression and component.is_indexed():
             yield from (self._expression(e, e.name) for e in component.values())
-        elif kind is pyo.Expression or hasattr(component, "is_expression_type") or hasattr(component, "arg"):
-            yield self._expression(component, getattr(component, "name", None) or str(component))
+        elif kind is pyo.Expression:
+            yield self._expression(component, component.name)
+        elif kind is None and hasattr(component, "is_expression_type"):
+            yield self._expression(component, str(component))  # its .name would be "sum", whatever it adds up
         else:
             raise InvalidGame(
                 f"observe: {item} is no signal. Name Vars or Expressions that are linear in the followers' actions, "
@@ -144,7 +146,7 @@ class _Reader:
         try:
             repn = generate_standard_repn(expression, quadratic=False)
             linear = repn.is_linear()
-        except (ArithmeticError, TypeError, ValueError, PyomoException):
+        except (ArithmeticError, AttributeError, TypeError, ValueError, PyomoException):
             linear = False
         if not linear:
             raise InvalidGame(f"observe: {name} is not linear in the followers' actions.")
