@@ -392,7 +392,10 @@ class _Search:
 
 def _is_flat(hessian: Array, turns: Array) -> bool:
     """True if the leader's variables, moved along the free directions, have no second derivatives."""
-    bent = np.abs(np.einsum("ipa,pq,jqb->ijab", turns, hessian, turns)).max(initial=0.0)
+    moved = turns.swapaxes(0, 1).reshape(len(hessian), turns.shape[0] * turns.shape[2])
+    ways, sizes, _ = np.linalg.svd(moved, full_matrices=False)
+    reached = ways[:, sizes > TOLERANCES.noise * sizes.max(initial=0.0)]  # there are too many pairs of turns
+    bent = np.abs(reached.T @ hessian @ reached).max(initial=0.0)
     return bool(bent <= TOLERANCES.noise * max(1.0, float(np.abs(hessian).max(initial=0.0))))
 
 
