@@ -59,6 +59,13 @@ class Curved:
     moves: sparse.csr_array
     sides: Sequence[ActiveSide]
     held: dict[str, float]
+    wanted: float = 0.0
+    """The least curvature asked for: H_k − wanted·I stands in for H_k throughout."""
+
+    @property
+    def aim(self) -> str:
+        """In words, for a refusal."""
+        return f"up by {self.wanted:g}" if self.wanted else "up"
 
     @cached_property
     def _by_follower(self) -> dict[int, list[ActiveSide]]:
@@ -108,7 +115,7 @@ class Curved:
             dense, size = (np.asarray(m[pick.ravel(), other.ravel()]).reshape(pick.shape) for m in (blocks, sizes))
             if width:
                 floor = -TOLERANCES.bent * size.max(axis=(1, 2))
-                found[same] = np.linalg.eigvalsh(dense)[:, 0] < floor
+                found[same] = np.linalg.eigvalsh(dense)[:, 0] - self.wanted < floor
         return followers[found]
 
     def is_pinned_by_gain(self, follower: int) -> bool:
@@ -138,7 +145,7 @@ class Curved:
 
         shown: the rows m_s, d(signal)/d(own actions).
         """
-        hessian, margin = self.hessian(follower, gain), self.margin(follower)
+        hessian, margin = self.hessian(follower, gain), self.wanted + self.margin(follower)
         free = _open(self.cone(follower, gain)[0])
         bowl = shown.T @ shown
         rho = max(1.0, float(np.abs(hessian).max(initial=0.0)))
@@ -157,15 +164,17 @@ def bent_followers(
 ) -> list[Bent]:
     """Those for whom some feasible direction has negative curvature: the plan is then not even a local best response.
 
+    Less than what is wanted, if anything is.
+
     bow: (R, b), a quadratic term of the strategy adds Σ_s (b·R_s) m_sᵀ m_s.
     """
     found = []
     for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
-        hessian = plain
+        hessian = plain - curved.wanted * np.eye(len(plain))
         if bow is not None:
             start, stop = np.searchsorted(curved.rows.owners, [follower, follower + 1])
             moved = curved.moves.tocsc()[:, start:stop].toarray()
-            hessian = plain + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
+            hessian = hessian + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
         worst = _worst(hessian, size, *curved.cone(follower, gain))
         if worst < 0.0:
             found.append(Bent(follower, worst))
@@ -250,7 +259,10 @@ def _basis(system: System, group: _Group, root: Array) -> Array:
 
 def _bend(curved: Curved, gain: Array, group: _Group, basis: Array) -> tuple[Array | None, str]:
     if not len(basis):
-        return None, "curvature: its gain is the only one, and along some deviation its composed cost bends down"
+        return (
+            None,
+            f"curvature: its gain is the only one, and along some deviation its cost does not bend {curved.aim}",
+        )
     closed = _closed_form(curved, gain, group) if len(group.followers) == 1 else None
     if isinstance(closed, str):
         return None, closed
@@ -260,7 +272,7 @@ def _bend(curved: Curved, gain: Array, group: _Group, basis: Array) -> tuple[Arr
         found, margin = search.climb()
         if margin < 0.0:
             proved = "no gain bends" if search.is_affine else "no gain was found that bends"
-            return None, f"curvature: {proved} its composed cost up (least eigenvalue {margin:.3g} at best)"
+            return None, f"curvature: {proved} its composed cost {curved.aim} ({-margin:.3g} is missing at best)"
     return _nearest(curved, group, gain, found), ""
 
 
@@ -280,8 +292,11 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | No
     b = system.matrix[[start]].toarray()[0][group.columns[system.signal[group.columns] == own.row[own.col == 0][0]]]
     p = r @ (away := np.asarray(linalg.null_space(b[np.newaxis, :])))
     size = float(np.abs(hessian.matrix).max(initial=0.0))
-    turned = _turned(t.T @ hessian.matrix @ t, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
-    return _added(curved, gain, group, tools, away @ turned @ free.T, own) if isinstance(turned, np.ndarray) else turned
+    here = t.T @ hessian.matrix @ t - curved.wanted * np.eye(free.shape[1])
+    turned = _turned(here, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
+    if turned is None or isinstance(turned, np.ndarray):
+        return None if turned is None else _added(curved, gain, group, tools, away @ turned @ free.T, own)
+    return f"curvature: no gain bends its composed cost {curved.aim} ({turned})"
 
 
 def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | None:
@@ -298,10 +313,8 @@ def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | N
     bad, rising = np.flatnonzero(bends < margin), np.flatnonzero(values > 0.0)
     impossible = int((bends <= 0.0).sum())
     if impossible > len(rising):
-        return (
-            f"curvature: no gain bends its composed cost up ({impossible} directions bend down whatever the gain, "
-            f"{len(rising)} can be turned)"
-        )
+        few = "1 direction does" if impossible == 1 else f"{impossible} directions do"
+        return f"{few} not whatever the gain, and {len(rising)} can be turned"
     if len(bad) > len(rising):
         return None
     w = -turn / values[:, np.newaxis]
@@ -365,9 +378,12 @@ class _Search:
         return hessian.matrix, base, np.array(turns).reshape(len(turns), *base.shape)
 
     def least(self, t: Array) -> float:
-        """min over followers of (λ_min(H_k) − margin) / margin at K₀ + N t; ≥ −1 means convex, ≥ 0 with the margin."""
+        """The worst follower's :func:`_shortfall` at K₀ + N t."""
         parts = zip(self._parts, self.margins, self.open, strict=True)
-        return min(_shortfall(h, (base + np.tensordot(t, turns, 1)) @ free, m) for (h, base, turns), m, free in parts)
+        wanted = self.curved.wanted
+        return min(
+            _shortfall(h, (base + np.tensordot(t, turns, 1)) @ free, wanted, m) for (h, base, turns), m, free in parts
+        )
 
     def climb(self) -> tuple[Array, float]:
         """(gain, least eigenvalue in units of the margin, above −1 if convex)."""
@@ -399,7 +415,7 @@ class _Search:
             if not free.shape[1]:
                 continue
             response = (base + np.tensordot(t, turns, 1)) @ free
-            here = response.T @ hessian @ response / margin
+            here = (response.T @ hessian @ response - self.curved.wanted * np.eye(free.shape[1])) / margin
             sides = [response.T @ hessian @ (turn @ free) / margin for turn in turns]
             slopes = [side + side.T for side in sides]
             g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(here)))]))
@@ -422,7 +438,7 @@ def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
         parts.append((curved.hessians.of(k).matrix, start, end - start, curved.margin(k)))
 
     def least(way: float) -> float:
-        return min((_shortfall(h, t + way * turn, margin) for h, t, turn, margin in parts), default=0.0)
+        return min((_shortfall(h, t + way * turn, curved.wanted, margin) for h, t, turn, margin in parts), default=0.0)
 
     low, high, wanted = 0.0, 1.0, min(0.0, least(1.0))
     for _ in range(_HALVINGS):
@@ -431,10 +447,10 @@ def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
     return gain + high * (found - gain)
 
 
-def _shortfall(hessian: Array, response: Array, margin: float) -> float:
-    """(λ_min − margin) / margin of a composed Hessian; ≥ −1 means convex, ≥ 0 with the margin."""
+def _shortfall(hessian: Array, response: Array, wanted: float, margin: float) -> float:
+    """(λ_min − wanted − margin) / margin of a composed Hessian; ≥ −1 is enough, ≥ 0 with the margin."""
     least = np.linalg.eigvalsh(response.T @ hessian @ response).min(initial=np.inf)
-    return float((least - margin) / margin)
+    return float((least - wanted - margin) / margin)
 
 
 def _is_flat(hessian: Array, turns: Array) -> bool:

@@ -40,8 +40,10 @@ def composed(gain: np.ndarray, own: np.ndarray, cross: np.ndarray, bowl: np.ndar
     return own + gain.T @ cross + cross.T @ gain + gain.T @ bowl @ gain
 
 
-def is_possible(a: np.ndarray, b: np.ndarray, cross: np.ndarray, own: np.ndarray, bowl: np.ndarray, free: np.ndarray):
-    """Largest λ_min over the valid gains found by many random climbs: > 0 is a proof that there is one."""
+def is_possible(
+    a: np.ndarray, b: np.ndarray, cross: np.ndarray, own: np.ndarray, bowl: np.ndarray, free: np.ndarray, wanted: float
+) -> bool:
+    """True if one of many random climbs over the valid gains finds λ_min beyond what is wanted: then there is one."""
     start, away = -np.outer(b, a) / (b @ b), null_space(b[np.newaxis, :])
     random, best = np.random.default_rng(1), -np.inf
     for scale in (0.0, 1.0, 10.0, 100.0):
@@ -51,20 +53,21 @@ def is_possible(a: np.ndarray, b: np.ndarray, cross: np.ndarray, own: np.ndarray
                 response = start + away @ w
                 values, vectors = np.linalg.eigh(free.T @ composed(response, own, cross, bowl) @ free)
                 best = max(best, values[0])
-                if best > 1e-6:
+                if best > wanted + 1e-6:
                     return True
                 d = free @ vectors[:, 0]
                 push = 2 * away.T @ (cross @ d + bowl @ response @ d)
                 norm = push @ push
                 if norm < 1e-12:
                     break
-                w = w + min(10.0, 1.2 * (0.1 - values[0]) / norm) * np.outer(push, d)
+                w = w + min(10.0, 1.2 * (wanted + 0.1 - values[0]) / norm) * np.outer(push, d)
     return False
 
 
 @pytest.mark.parametrize("pinned", [False, True], ids=["open", "pinned"])
+@pytest.mark.parametrize("wanted", [0.0, 0.7])
 @pytest.mark.parametrize("kind", KINDS)
-def test_curvature_is_found_wherever_it_can_be(kind: str, pinned: bool) -> None:
+def test_curvature_is_found_wherever_it_can_be(kind: str, wanted: float, pinned: bool) -> None:
     """40 random games of each kind: a gain is convex on the open directions; a refusal, no climb finds one."""
     outcomes = {True: 0, False: 0}
     for seed in range(40):
@@ -75,20 +78,29 @@ def test_curvature_is_found_wherever_it_can_be(kind: str, pinned: bool) -> None:
             continue
         plan = sp.Plan.from_values(game)
         try:
-            rule = sp.affine_incentive(plan)
+            rule = sp.affine_incentive(plan, curvature=wanted or "auto")
         except sp.NoIncentive as error:
             refused = error
         else:
             refused = None
         if refused is not None:
             assert "curvature" in refused.reasons["f"]
-            assert not is_possible(a, b, cross, own, bowl, free), seed
+            assert not is_possible(a, b, cross, own, bowl, free, wanted), seed
             outcomes[False] += 1
             continue
         gain = rule.gain.to_numpy()
         np.testing.assert_allclose(a + gain.T @ b, 0, atol=1e-6)
         least = np.linalg.eigvalsh(free.T @ composed(gain, own, cross, bowl) @ free)[0]
-        assert least >= -1e-6 * max(1.0, np.abs(own).max()), seed
-        bent = np.linalg.eigvalsh(free.T @ composed(-np.outer(b, a) / (b @ b), own, cross, bowl) @ free)[0] < -1e-6
+        assert least >= wanted - 1e-6 * max(1.0, np.abs(own).max()), seed
+        bent = (
+            np.linalg.eigvalsh(free.T @ composed(-np.outer(b, a) / (b @ b), own, cross, bowl) @ free)[0] < wanted - 1e-6
+        )
         outcomes[True] += bent
     assert min(outcomes.values()) >= 3, "both outcomes are met, and the least gain would not do"
+
+
+@pytest.mark.parametrize("bad", [-1.0, float("inf"), float("nan"), True, "flat", None])
+def test_a_curvature_that_is_none_is_refused(bad: object) -> None:
+    game, *_ = follower_game(0, "tariff", False)
+    with pytest.raises(sp.InvalidGame, match="curvature="):
+        sp.affine_incentive(sp.Plan.from_values(game), curvature=bad)
