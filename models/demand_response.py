@@ -20,7 +20,8 @@ Neither prices nor charge enter its cost. Three ways to get the plan x*:
   that rise in one's own load, paid back by a falling standing charge (``curvature=``). The discomfort flattens towards
   high loads (its second derivative is κ/d + ω/x): a gain that is just good enough at the plan is not good enough far
   from it, so a number asks for more. Without the charge P ⟂ x* leaves x*ᵀHx* = x*ᵀ∇²discomfort x* − 2 a·x* as it is.
-- The same with a coarse meter that reads each region's total (``COARSE``): one gain for all customers of a region.
+- The same with a coarse meter that reads each region's total (``COARSE``): one gain for all customers of a region. At
+  most 25 can be held (p and σ are 25), and the gain's curvature is given along the differences of their plans.
 
 The tariff is the average of EU households in the first half of 2024 (Eurostat: 28.9 € per 100 kWh); a household's
 κ + ω makes its elasticity at d about that tariff / (κ + ω) ≈ 0.28, the median of short-run estimates in J. Espey,
@@ -42,7 +43,7 @@ from stackpyomo.errors import InvalidGame
 TARIFF = 0.289  # €/kWh
 BASE, PEAK = 0.05, 0.06  # €/kWh, see C'
 LOWEST, HIGHEST = 0.2, 2.5  # bounds of the load, in units of the preferred one
-CURVATURE = 0.3  # €/kWh²: bends every customer's cost up on its whole box, see main()
+CURVATURE = 0.5  # €/kWh² at the plan: enough to bend the costs up on the customers' whole boxes
 
 FREE = ["price", "charge"]
 COARSE = ["meter"]

@@ -203,7 +203,6 @@ def _open(normals: Array) -> Array:
 def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, dict[int, str]]:
     """(gains that bend every follower up where that was found, follower → why none was)."""
     whole, failed = gain.copy(), dict[int, str]()
-    root = np.sqrt(curved.system.weights)
     actions = np.flatnonzero(np.isin(curved.rows.owners, [b.follower for b in bent]))
     done: set[int] = set()
     for group in _groups(curved, actions):
@@ -211,8 +210,7 @@ def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, 
         if not members:
             continue
         done |= set(group.followers)
-        basis = _basis(curved.system, group, root)
-        found, why = _bend(curved, whole, group, basis)
+        found, why = _bend(curved, whole, group)
         if found is None:
             failed.update(dict.fromkeys(members, why))
         else:
@@ -251,23 +249,23 @@ def _groups(curved: Curved, actions: Array) -> list[_Group]:
     return groups
 
 
-def _basis(system: System, group: _Group, root: Array) -> Array:
+def _basis(system: System, group: _Group) -> Array:
     """(free directions × entries of the group): what may be added to the gain, orthonormal in the energy's norm."""
+    root = np.sqrt(system.weights)
     scaled = system.matrix[group.rows][:, group.columns].toarray() / root[group.columns]
     return np.asarray(linalg.null_space(scaled, rcond=TOLERANCES.rank).T / root[group.columns])
 
 
-def _bend(curved: Curved, gain: Array, group: _Group, basis: Array) -> tuple[Array | None, str]:
-    if not len(basis):
-        return (
-            None,
-            f"curvature: its gain is the only one, and along some deviation its cost does not bend {curved.aim}",
-        )
+def _bend(curved: Curved, gain: Array, group: _Group) -> tuple[Array | None, str]:
     closed = _closed_form(curved, gain, group) if len(group.followers) == 1 else None
     if isinstance(closed, str):
         return None, closed
     found = closed
     if found is None:
+        basis = _basis(curved.system, group)
+        if not len(basis):
+            only = "its gain is the only one, and along some deviation its cost does not bend"
+            return None, f"curvature: {only} {curved.aim}"
         search = _Search(curved, gain, group, basis)
         found, margin = search.climb()
         if margin < 0.0:
@@ -290,7 +288,10 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | No
     hessian, free = curved.hessians.of(follower), _open(pinned)
     t, r = curved.dense_response(follower, gain) @ free, reach.tocsr()[hessian.places].toarray()
     b = system.matrix[[start]].toarray()[0][group.columns[system.signal[group.columns] == own.row[own.col == 0][0]]]
-    p = r @ (away := np.asarray(linalg.null_space(b[np.newaxis, :])))
+    away = np.asarray(linalg.null_space(b[np.newaxis, :]))
+    if not away.shape[1]:
+        return None
+    p = r @ away
     size = float(np.abs(hessian.matrix).max(initial=0.0))
     here = t.T @ hessian.matrix @ t - curved.wanted * np.eye(free.shape[1])
     turned = _turned(here, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.linalg import null_space
+from scipy.linalg import eigh, null_space
 from scipy.optimize import LinearConstraint, brentq, minimize
 
 import stackpyomo as sp
@@ -227,6 +227,25 @@ def test_a_coarse_meter_holds_few_customers_to_first_order_and_many_not() -> Non
         if customers == 60:
             with pytest.raises(sp.NoIncentive, match="conflict under shared signals"):
                 sp.affine_incentive(found, demand_response.COARSE, curvature="none")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_gain_behind_a_coarse_meter_bends_a_hybrid_up(seed: int) -> None:
+    """Kᵀb_i = −a_i for all i gives Kᵀv = −Σ c_i a_i for v = Σ c_i x_i with Σ c_i = 0: there vᵀHv is what it is."""
+    found = sp.leader_optimal(build(N, hours=8, seed=seed, flat=True, regions=1))
+    found.load()
+    with pytest.raises(sp.NoIncentive, match="curvature: no gain bends") as refused:
+        sp.affine_incentive(found, demand_response.COARSE)
+    people = portfolio(N, 8, seed)
+    x = np.array([planned(found, i) for i in range(1, N + 1)])
+    a = np.array([TARIFF + slope(c, loads) for c, loads in zip(people, x, strict=True)])
+    weights = np.array([[1.0, -1.0, 0.0], [1.0, 0.0, -1.0]])
+    v, kv = weights @ x, -weights @ a
+    given = v @ bend(people[0], x[0]) @ v.T + kv @ v.T + v @ kv.T
+    least = eigh(given, v @ v.T, eigvals_only=True)[0]
+    assert least < 0
+    best = float(refused.value.reasons["customer[1]"].split("(")[1].split()[0])
+    assert -best <= least + 1e-4, "no gain beats what is given"
 
 
 def test_a_shorter_day_and_other_customers() -> None:
