@@ -56,7 +56,8 @@ class _Wishes:
     observation: Observation
     energy: Any
     multipliers: Any
-    curvature: str
+    curvature: float | None
+    """The least curvature of the followers' composed costs; None: whatever comes."""
     saturate: bool
     gain_bounds: Any
     prefer: str
@@ -72,7 +73,7 @@ def affine_incentive(
     free: Any = (),
     energy: Any = None,
     multipliers: Any = "zero",
-    curvature: str = "auto",
+    curvature: str | float = "auto",
     saturate: bool = False,
     gain_bounds: Any = None,
     prefer: str = "energy",
@@ -87,7 +88,8 @@ def affine_incentive(
     free: leader Vars whose on-path value may be chosen anew because the leader's objective does not depend on them;
     payment: an expression of theirs to make least among equals (None: their norm). energy: leader Var → weight w (1).
     multipliers: "zero", "free", or follower constraint → λ. curvature: "auto" (use the freedom where the gain of least
-    energy leaves a follower a direction of negative curvature) or "none". gain_bounds: (low, high) or leader Var →
+    energy leaves a follower a direction of negative curvature), a number (or of less curvature than this, per squared
+    unit of its actions: it may fall away from the plan) or "none". gain_bounds: (low, high) or leader Var →
     (low, high) for its entries. prefer: "energy" or "sparsest". quadratic: add ½ R (s − s*)² where no gain bends a
     follower's cost up. saturate: announce the projection on the leader's bounds.
 
@@ -102,7 +104,7 @@ def affine_incentive(
             f"affine_incentive({type(plan).__name__}): expected a Plan; make one with leader_optimal(game)."
         )
     game = plan.attached()
-    _one_of("curvature", curvature, ("auto", "none"))
+    least = _least_curvature(curvature)
     _one_of("prefer", prefer, ("energy", "sparsest"))
     _one_of("minors", minors, ("frozen", "respond"))
     if not isinstance(multipliers, (Mapping, ComponentMap, list, tuple)):
@@ -116,7 +118,7 @@ def affine_incentive(
             read_observation(game, observe),
             energy,
             multipliers,
-            curvature,
+            least,
             bool(saturate),
             gain_bounds,
             prefer,
@@ -125,6 +127,15 @@ def affine_incentive(
             solver,
         )
         return _designed(plan, game, wishes, free, payment)
+
+
+def _least_curvature(given: Any) -> float | None:
+    if not isinstance(given, (int, float)) or isinstance(given, bool):
+        _one_of("curvature", given, ("auto", "none"))
+        return 0.0 if given == "auto" else None
+    if not 0.0 <= given < math.inf:
+        raise InvalidGame(f"curvature={given!r}: the least curvature is a finite number of 0 or more.")
+    return float(given)
 
 
 def _one_of(name: str, given: Any, known: Sequence[str]) -> None:
@@ -289,10 +300,12 @@ class _Design:
 
     def bent_up(self, found: _Found, values: Mapping[str, float]) -> _Found:
         """Use the freedom where the gain leaves a direction of negative curvature; raise where that cannot be."""
-        if self.wishes.curvature == "none" or self.settling:  # the minors' answers have second derivatives of their own
+        if self.wishes.curvature is None or self.settling:  # the minors' answers have second derivatives of their own
             return found
         hessians = FollowerHessians(self.rows, values, found.balance.forces)
-        curved = Curved(self.rows, hessians, found.system, self.shares.moves, self.sides, found.balance.held)
+        curved = Curved(
+            self.rows, hessians, found.system, self.shares.moves, self.sides, found.balance.held, self.wishes.curvature
+        )
         looked_at = self._suspects(curved, found.gain)
         bent = bent_followers(curved, looked_at, found.gain)
         if not bent:
@@ -304,7 +317,7 @@ class _Design:
         found.gain = gain
         if failed and self.wishes.quadratic:
             failed = self._bowed(found, curved, failed, looked_at)
-        refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent})
+        refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent}, self.wishes.curvature)
         return found
 
     def _suspects(self, curved: Curved, gain: Array) -> list[int]:
@@ -313,6 +326,8 @@ class _Design:
         if curved.hessians.are_private:
             return [int(k) for k in curved.suspects(watched, gain)]
         others = [*self.rows.responses.variables, *self.rows.instruments]
+        if curved.wanted:  # a convex cost may still be too flat
+            return [int(k) for k in watched[:_LOOKED_AT]]
         doubtful = (int(k) for k in watched if not is_jointly_convex(self.rows.followers[k], others))
         return list(islice(doubtful, _LOOKED_AT))
 

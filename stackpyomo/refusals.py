@@ -87,16 +87,19 @@ def refuse(attempt: Attempt) -> None:
     _raise(reasons, residuals, hints[0])
 
 
-def refuse_curvature(rows: FollowerRows, failed: Mapping[int, str], curvatures: Mapping[int, float]) -> None:
-    """Raise :class:`NoIncentive` for followers no gain bends up; the residual is how far their cost bends down."""
+def refuse_curvature(
+    rows: FollowerRows, failed: Mapping[int, str], curvatures: Mapping[int, float], wanted: float
+) -> None:
+    """Raise :class:`NoIncentive` for followers no gain bends up as wanted; the residual is what their cost lacks."""
     if failed:
         names = {rows.followers[k].name: why for k, why in failed.items()}
         residuals = {rows.followers[k].name: -curvatures[k] for k in failed}
+        flat = "Under every such strategy its plan is a stationary point, no minimum. "
+        less = "ask for less curvature" if wanted else "curvature='none' to have the gain all the same"
         _raise(
             names,
             residuals,
-            "Under every such strategy its plan is a stationary point, no minimum. Let the leader see or act on more, "
-            "pass quadratic=True, or curvature='none' to have the gain all the same.",
+            f"{'' if wanted else flat}Let the leader see or act on more, pass quadratic=True, or {less}.",
         )
 
 

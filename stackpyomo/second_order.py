@@ -5,9 +5,14 @@ The first-order conditions leave a linear set of gains, K = K₀ + N t. Under K 
     H_k(t) = T_k(t)ᵀ ∇²L_k T_k(t),   T_k affine in t,
 
 and it has to be positive semidefinite on the directions its constraints leave open. Where the leader's variables enter
-linearly (tariffs), H_k is affine in t: a semidefinite program decides. Otherwise, with full observation, with
-P the null space of b and S = PᵀH₀₀P, C₂ = C − BᵀS⁻¹B: some gain makes H ≻ 0 iff C₂ has no more non-positive
-eigenvalues than S has positive ones (the project's theory notes; tested on random games), and the proof builds it.
+linearly (tariffs), H_k is affine in t: a semidefinite program decides. With full observation no program is needed:
+with P the null space of b, S = PᵀH₀₀P, B = Pᵀ(H₀₁ + H₀₀Q) and C = H_k(0), the freedom K₀ + P W gives
+
+    H_k = C + BᵀW + WᵀB + WᵀSW.
+
+Directions that B carries into the null space of S are bent up at will (Finsler). On the others, with C₂ = C − BᵀS⁻¹B,
+some gain makes H ≻ 0 iff C₂ has no more non-positive eigenvalues than S has positive ones (the project's theory notes;
+tested on random games), and the proof builds it.
 """
 
 from __future__ import annotations
@@ -54,6 +59,13 @@ class Curved:
     moves: sparse.csr_array
     sides: Sequence[ActiveSide]
     held: dict[str, float]
+    wanted: float = 0.0
+    """The least curvature asked for: H_k − wanted·I stands in for H_k throughout."""
+
+    @property
+    def aim(self) -> str:
+        """In words, for a refusal."""
+        return f"up by {self.wanted:g}" if self.wanted else "up"
 
     @cached_property
     def _by_follower(self) -> dict[int, list[ActiveSide]]:
@@ -72,6 +84,15 @@ class Curved:
     def _columns(self, matrix: sparse.csc_array, follower: int) -> sparse.csc_array:
         start, stop = np.searchsorted(self.rows.owners, [follower, follower + 1])
         return matrix[:, start:stop]
+
+    def dense_response(self, follower: int, gain: Array) -> Array:
+        """T_k over the Vars the follower is curved in."""
+        return np.asarray(self._response(gain, follower).tocsr()[self.hessians.of(follower).places].toarray())
+
+    def margin(self, follower: int) -> float:
+        """The least eigenvalue a repaired Hessian is given."""
+        largest = np.abs(self.hessians.of(follower).matrix).max(initial=0.0)
+        return float(TOLERANCES.margin * max(TOLERANCES.noise, largest))
 
     def all_hessians(self, followers: Sequence[int], gain: Array) -> Iterator[tuple[Array, float]]:
         """(composed Hessian, its largest entry before terms cancel) of many followers, the responses made once."""
@@ -94,8 +115,12 @@ class Curved:
             dense, size = (np.asarray(m[pick.ravel(), other.ravel()]).reshape(pick.shape) for m in (blocks, sizes))
             if width:
                 floor = -TOLERANCES.bent * size.max(axis=(1, 2))
-                found[same] = np.linalg.eigvalsh(dense)[:, 0] < floor
+                found[same] = np.linalg.eigvalsh(dense)[:, 0] - self.wanted < floor
         return followers[found]
+
+    def is_pinned_by_gain(self, follower: int) -> bool:
+        """True if an active constraint of its holds leader variables: the open directions move with the gain."""
+        return any(len(side.tools) for side in self._by_follower.get(follower, ()))
 
     def cone(self, follower: int, gain: Array) -> tuple[Array, Array]:
         """(normals that pin directions, normals that limit them): rows over the follower's own actions."""
@@ -120,7 +145,7 @@ class Curved:
 
         shown: the rows m_s, d(signal)/d(own actions).
         """
-        hessian, margin = self.hessian(follower, gain), _margin(self.hessians.of(follower).matrix)
+        hessian, margin = self.hessian(follower, gain), self.wanted + self.margin(follower)
         free = _open(self.cone(follower, gain)[0])
         bowl = shown.T @ shown
         rho = max(1.0, float(np.abs(hessian).max(initial=0.0)))
@@ -139,15 +164,17 @@ def bent_followers(
 ) -> list[Bent]:
     """Those for whom some feasible direction has negative curvature: the plan is then not even a local best response.
 
+    Less than what is wanted, if anything is.
+
     bow: (R, b), a quadratic term of the strategy adds Σ_s (b·R_s) m_sᵀ m_s.
     """
     found = []
     for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
-        hessian = plain
+        hessian = plain - curved.wanted * np.eye(len(plain))
         if bow is not None:
             start, stop = np.searchsorted(curved.rows.owners, [follower, follower + 1])
             moved = curved.moves.tocsc()[:, start:stop].toarray()
-            hessian = plain + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
+            hessian = hessian + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
         worst = _worst(hessian, size, *curved.cone(follower, gain))
         if worst < 0.0:
             found.append(Bent(follower, worst))
@@ -176,7 +203,6 @@ def _open(normals: Array) -> Array:
 def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, dict[int, str]]:
     """(gains that bend every follower up where that was found, follower → why none was)."""
     whole, failed = gain.copy(), dict[int, str]()
-    root = np.sqrt(curved.system.weights)
     actions = np.flatnonzero(np.isin(curved.rows.owners, [b.follower for b in bent]))
     done: set[int] = set()
     for group in _groups(curved, actions):
@@ -184,8 +210,7 @@ def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, 
         if not members:
             continue
         done |= set(group.followers)
-        basis = _basis(curved.system, group, root)
-        found, why = _bend(curved, whole, group, basis)
+        found, why = _bend(curved, whole, group)
         if found is None:
             failed.update(dict.fromkeys(members, why))
         else:
@@ -224,26 +249,31 @@ def _groups(curved: Curved, actions: Array) -> list[_Group]:
     return groups
 
 
-def _basis(system: System, group: _Group, root: Array) -> Array:
+def _basis(system: System, group: _Group) -> Array:
     """(free directions × entries of the group): what may be added to the gain, orthonormal in the energy's norm."""
+    root = np.sqrt(system.weights)
     scaled = system.evened(Component(group.rows, group.columns)) / root[group.columns]
     return np.asarray(linalg.null_space(scaled, rcond=TOLERANCES.rank).T / root[group.columns])
 
 
-def _bend(curved: Curved, gain: Array, group: _Group, basis: Array) -> tuple[Array | None, str]:
-    if not len(basis):
-        return None, "curvature: its gain is the only one, and along some deviation its composed cost bends down"
+def _bend(curved: Curved, gain: Array, group: _Group) -> tuple[Array | None, str]:
     closed = _closed_form(curved, gain, group) if len(group.followers) == 1 else None
     if isinstance(closed, str):
         return None, closed
     found = closed
-    search = _Search(curved, gain, group, basis)
     if found is None:
+        basis = _basis(curved.system, group)
+        if not len(basis):
+            only = "its gain is the only one, and along some deviation its cost does not bend"
+            return None, f"curvature: {only} {curved.aim}"
+        search = _Search(curved, gain, group, basis)
         found, margin = search.climb()
         if margin < 0.0:
-            proved = "no gain bends" if search.is_affine else "no gain was found that bends"
-            return None, f"curvature: {proved} its composed cost up (least eigenvalue {margin:.3g} at best)"
-    return search.nearest(found), ""
+            # The program asks for more than the cone does where constraints only limit directions: no proof there.
+            limited = any(len(curved.cone(k, gain)[1]) for k in group.followers)
+            proved = "no gain bends" if search.is_affine and not limited else "no gain was found that bends"
+            return None, f"curvature: {proved} its composed cost {curved.aim} ({-margin:.3g} is missing at best)"
+    return _nearest(curved, group, gain, found), ""
 
 
 def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | None:
@@ -253,34 +283,69 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | No
     tools = np.unique(system.leader[group.columns])
     own = curved.moves[:, start:stop].tocoo()
     full = len(group.columns) == len(tools) * (stop - start) and own.nnz == stop - start and (own.data == 1.0).all()
-    if not full or len(curved.cone(follower, gain)[0]) or len(curved.cone(follower, gain)[1]):
+    pinned, limiting = curved.cone(follower, gain)
+    if not full or len(limiting) or curved.is_pinned_by_gain(follower):
         return None
-    by_tool = curved.rows.responses_to(sparse.csc_array(system.as_matrix(gain) @ curved.moves))[:, start:stop]
     reach = curved.rows.instrument_columns.tocsc()[:, tools]
-    hessian = curved.hessians.of(follower)
-    t, r = by_tool.tocsr()[hessian.places].toarray(), reach.tocsr()[hessian.places].toarray()
+    hessian, free = curved.hessians.of(follower), _open(pinned)
+    t, r = curved.dense_response(follower, gain) @ free, reach.tocsr()[hessian.places].toarray()
     b = system.matrix[[start]].toarray()[0][group.columns[system.signal[group.columns] == own.row[own.col == 0][0]]]
-    p = linalg.null_space(b[np.newaxis, :])
-    s = p.T @ r.T @ hessian.matrix @ r @ p
-    values, vectors = np.linalg.eigh(s) if s.size else (np.zeros(0), s)
-    if np.abs(values).min(initial=np.inf) <= TOLERANCES.bent * max(1.0, np.abs(values).max(initial=0.0)):
+    away = np.asarray(linalg.null_space(b[np.newaxis, :]))
+    if not away.shape[1]:
         return None
-    cross, here = p.T @ r.T @ hessian.matrix @ t, t.T @ hessian.matrix @ t
-    schur = here - cross.T @ np.linalg.solve(s, cross)
-    bends, along = np.linalg.eigh(schur)
-    margin = _margin(hessian.matrix)
+    p = r @ away
+    size = float(np.abs(hessian.matrix).max(initial=0.0))
+    here = t.T @ hessian.matrix @ t - curved.wanted * np.eye(free.shape[1])
+    turned = _turned(here, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
+    if turned is None or isinstance(turned, np.ndarray):
+        return None if turned is None else _added(curved, gain, group, tools, away @ turned @ free.T, own)
+    return f"curvature: no gain bends its composed cost {curved.aim} ({turned})"
+
+
+def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | None:
+    """W with here + crossᵀW + Wᵀcross + WᵀsW ≻ 0, a proof that there is none, or None if rounding decides."""
+    values, vectors = np.linalg.eigh(s) if s.size else (np.zeros(0), s)
+    flat = np.abs(values) <= TOLERANCES.noise * size
+    if (np.abs(values[~flat]) <= TOLERANCES.bent * size).any():
+        return None
+    values, solid, loose = values[~flat], vectors[:, ~flat], vectors[:, flat].T @ cross
+    blind = np.asarray(linalg.null_space(loose, rcond=TOLERANCES.rank)) if len(loose) else np.eye(len(here))
+    turn = solid.T @ cross @ blind
+    bends, along = np.linalg.eigh(blind.T @ here @ blind - turn.T @ (turn / values[:, np.newaxis]))
+    margin = TOLERANCES.margin * size
     bad, rising = np.flatnonzero(bends < margin), np.flatnonzero(values > 0.0)
-    flat = TOLERANCES.bent * max(1.0, float(np.abs(hessian.matrix).max(initial=0.0)))  # deviating changes nothing there
-    impossible = int((bends < -flat).sum())
+    impossible = int((bends < -TOLERANCES.bent * size).sum())  # at 0 deviating changes nothing, which is no harm
     if impossible > len(rising):
-        return (
-            f"curvature: no gain bends its composed cost up ({impossible} directions bend down whatever the gain, "
-            f"{len(rising)} can be turned)"
-        )
-    w = -np.linalg.solve(s, cross)
+        few = "1 direction does" if impossible == 1 else f"{impossible} directions do"
+        return f"{few} not whatever the gain, and {len(rising)} can be turned"
+    if len(bad) > len(rising) and len(loose):
+        return None
+    w = -turn / values[:, np.newaxis]
     for i, j in zip(bad, rising[::-1], strict=False):  # the most negative first; what is left over is flat
-        w += np.sqrt((2 * margin - bends[i]) / values[j]) * np.outer(vectors[:, j], along[:, i])
-    return _added(curved, gain, group, tools, p @ w, own)
+        w[j] += np.sqrt((2 * margin - bends[i]) / values[j]) * along[:, i]
+    w = solid @ w @ blind.T
+    if not len(loose):
+        return np.asarray(w)
+    bent = here + cross.T @ w + w.T @ cross + w.T @ s @ w
+    return np.asarray(w + vectors[:, flat] @ _lifted(bent, loose, margin))
+
+
+def _lifted(here: Array, loose: Array, margin: float) -> Array:
+    """W with here + looseᵀW + Wᵀloose ≻ 0, if here ≻ 0 on the null space of ``loose``: lifts the Schur complement."""
+    left, sizes, right = np.linalg.svd(loose, full_matrices=False)
+    kept = sizes > TOLERANCES.rank * sizes.max(initial=0.0)
+    left, sizes, seen = left[:, kept], sizes[kept], right[kept].T
+    blind = _open(seen.T)
+    aside = blind.T @ here @ seen
+    bends, along = np.linalg.eigh(seen.T @ here @ seen - aside.T @ np.linalg.solve(blind.T @ here @ blind, aside))
+    w, level = np.zeros_like(loose), margin
+    for _ in range(_HALVINGS):
+        lift = (along * np.maximum(level - bends, 0.0)) @ along.T
+        w = left @ (lift / sizes[:, np.newaxis]) @ seen.T / 2.0
+        if np.linalg.eigvalsh(here + loose.T @ w + w.T @ loose).min(initial=np.inf) >= margin / 2.0:
+            break
+        level *= 2.0
+    return w
 
 
 def _added(curved: Curved, gain: Array, group: _Group, tools: Array, step: Array, own: Any) -> Array:
@@ -293,16 +358,12 @@ def _added(curved: Curved, gain: Array, group: _Group, tools: Array, step: Array
     return found
 
 
-def _margin(hessian: Array) -> float:
-    return float(TOLERANCES.margin * max(TOLERANCES.noise, np.abs(hessian).max(initial=0.0)))
-
-
 class _Search:
     """max_t min_k λ_min(H_k(t)) by semidefinite programs in linearised Hessians (exact where these are affine)."""
 
     def __init__(self, curved: Curved, gain: Array, group: _Group, basis: Array) -> None:
         self.curved, self.gain, self.group, self.basis = curved, gain, group, basis
-        self.margins = [_margin(curved.hessians.of(k).matrix) for k in group.followers]
+        self.margins = [curved.margin(k) for k in group.followers]
         self.open = [_open(curved.cone(k, gain)[0]) for k in group.followers]
         start = curved.rows.responses_to(sparse.csc_array(curved.system.shape) @ curved.moves)
         self.turns = []
@@ -317,20 +378,17 @@ class _Search:
         """(∇²L, T at K₀, dT/dt) over the Vars the follower is curved in."""
         hessian = self.curved.hessians.of(follower)
         start, stop = np.searchsorted(self.curved.rows.owners, [follower, follower + 1])
-        response = self.curved.rows.responses_to(self.curved.system.as_matrix(self.gain) @ self.curved.moves)
-        base = response.tocsr()[hessian.places][:, start:stop].toarray()
+        base = self.curved.dense_response(follower, self.gain)
         turns = [turn.tocsr()[hessian.places][:, start:stop].toarray() for turn in self.turns]
         return hessian.matrix, base, np.array(turns).reshape(len(turns), *base.shape)
 
     def least(self, t: Array) -> float:
-        """min over followers of (λ_min(H_k) − margin) / margin at K₀ + N t; ≥ −1 means convex, ≥ 0 with the margin."""
-        worst = np.inf
-        for (hessian, base, turns), margin, free in zip(self._parts, self.margins, self.open, strict=True):
-            if free.shape[1]:
-                response = base + np.tensordot(t, turns, 1)
-                value = np.linalg.eigvalsh(free.T @ response.T @ hessian @ response @ free)[0]
-                worst = min(worst, (value - margin) / margin)
-        return float(worst)
+        """The worst follower's :func:`_shortfall` at K₀ + N t."""
+        parts = zip(self._parts, self.margins, self.open, strict=True)
+        wanted = self.curved.wanted
+        return min(
+            _shortfall(h, (base + np.tensordot(t, turns, 1)) @ free, wanted, m) for (h, base, turns), m, free in parts
+        )
 
     def climb(self) -> tuple[Array, float]:
         """(gain, least eigenvalue in units of the margin, above −1 if convex)."""
@@ -362,7 +420,7 @@ class _Search:
             if not free.shape[1]:
                 continue
             response = (base + np.tensordot(t, turns, 1)) @ free
-            here = response.T @ hessian @ response / margin
+            here = (response.T @ hessian @ response - self.curved.wanted * np.eye(free.shape[1])) / margin
             sides = [response.T @ hessian @ (turn @ free) / margin for turn in turns]
             slopes = [side + side.T for side in sides]
             g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(here)))]))
@@ -375,23 +433,37 @@ class _Search:
         x = np.asarray(result.x, dtype=float)
         return x[:size] if x.size == size + 1 and np.isfinite(x).all() else None
 
-    def nearest(self, found: Array) -> Array:
-        """On the way from the least-energy gain to one that bends, the first that does (halving)."""
-        low, high = 0.0, 1.0
-        direction = found[self.group.columns] - self.gain[self.group.columns]
-        t, *_ = np.linalg.lstsq(self.basis.T, direction, rcond=None)
-        wanted = min(0.0, self.least(t))
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2.0
-            low, high = (low, middle) if self.least(middle * t) >= wanted else (middle, high)
-        nearer = self.gain.copy()
-        nearer[self.group.columns] += high * (t @ self.basis)
-        return nearer
+
+def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
+    """On the way from the least-energy gain to one that bends, the first that does (halving)."""
+    parts = []
+    for k in group.followers:
+        free = _open(curved.cone(k, gain)[0])
+        start, end = (curved.dense_response(k, known) @ free for known in (gain, found))
+        parts.append((curved.hessians.of(k).matrix, start, end - start, curved.margin(k)))
+
+    def least(way: float) -> float:
+        return min((_shortfall(h, t + way * turn, curved.wanted, margin) for h, t, turn, margin in parts), default=0.0)
+
+    low, high, wanted = 0.0, 1.0, min(0.0, least(1.0))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if least(middle) >= wanted else (middle, high)
+    return gain + high * (found - gain)
+
+
+def _shortfall(hessian: Array, response: Array, wanted: float, margin: float) -> float:
+    """(λ_min − wanted − margin) / margin of a composed Hessian; ≥ −1 is enough, ≥ 0 with the margin."""
+    least = np.linalg.eigvalsh(response.T @ hessian @ response).min(initial=np.inf)
+    return float((least - wanted - margin) / margin)
 
 
 def _is_flat(hessian: Array, turns: Array) -> bool:
     """True if the leader's variables, moved along the free directions, have no second derivatives."""
-    bent = np.abs(np.einsum("ipa,pq,jqb->ijab", turns, hessian, turns)).max(initial=0.0)
+    moved = turns.swapaxes(0, 1).reshape(len(hessian), turns.shape[0] * turns.shape[2])
+    ways, sizes, _ = np.linalg.svd(moved, full_matrices=False)
+    reached = ways[:, sizes > TOLERANCES.noise * sizes.max(initial=0.0)]  # there are too many pairs of turns
+    bent = np.abs(reached.T @ hessian @ reached).max(initial=0.0)
     return bool(bent <= TOLERANCES.noise * max(1.0, float(np.abs(hessian).max(initial=0.0))))
 
 

@@ -119,7 +119,7 @@ def test_random_quadratic_games_of_any_curvature(seed: int, kind: str) -> None:
 
 @pytest.mark.parametrize(("low", "achievable"), [(-1.0, False), (1.0, True)])
 def test_the_case_that_no_gain_bends_up(low: float, achievable: bool) -> None:
-    """NC05: H00 = diag(1, −1), a = (1, 1), b = (1, 0); C₂ has the eigenvalues −2 and −1. With H00 = I it is achievable."""
+    """NC05: H00 = diag(1, −1), a = (1, 1), b = (1, 0); C₂ has eigenvalues −2 and −1. With H00 = I it is achievable."""
     h00, h01 = np.diag([1.0, low]), np.array([[0.0, 1.0], [1.0, 0.0]])
     h11 = np.array([[-3.0, 0.0], [0.0, -1.0]]) if not achievable else np.array([[-3.0, 0.0], [0.0, 4.0]])
     matrix = np.block([[h00, h01], [h01.T, h11]])
@@ -178,7 +178,7 @@ def test_shared_signals_of_a_tariff(seed: int) -> None:
     equations, slope = np.array(rows), np.concatenate([p.a for p in parts])
     least = np.linalg.lstsq(equations, -slope, rcond=None)[0]
     if np.abs(equations @ least + slope).max() > 1e-8:
-        with pytest.raises(sp.NoIncentive, match="conflict|cannot be told apart"):
+        with pytest.raises(sp.NoIncentive, match=r"conflict|cannot be told apart"):
             sp.affine_incentive(sp.Plan.from_values(game), observe)
         return
 
@@ -188,10 +188,13 @@ def test_shared_signals_of_a_tariff(seed: int) -> None:
             np.linalg.eigvalsh(p.hessian(matrix @ moves[:, k * own : (k + 1) * own]))[0] for k, p in enumerate(parts)
         )
 
+    refused: sp.NoIncentive | None = None
     try:
         rule = sp.affine_incentive(sp.Plan.from_values(game), observe)
     except sp.NoIncentive as error:
-        assert all(why.startswith("curvature") for why in error.reasons.values())
+        refused = error
+    if refused is not None:
+        assert all(why.startswith("curvature") for why in refused.reasons.values())
         basis = null_space(equations)
         if not basis.shape[1]:
             assert worst(least) < 0.0

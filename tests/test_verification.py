@@ -72,6 +72,21 @@ def test_a_local_best_response_is_not_called_one() -> None:
     assert sp.verify(plan, certify="convex").certificate["f"] == "unknown"
 
 
+@pytest.mark.parametrize(("coupling", "regret"), [(-4.0, 0.0), (1.9, 0.0), (2.1, 0.1)])
+def test_a_cost_is_proved_convex_where_an_equality_holds(coupling: float, regret: float) -> None:
+    """u² + v² + c u v with v = −u is (2 − c) u²: convex there for c ≤ 2 only, elsewhere for |c| ≤ 2."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u, m.f.v = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Var(bounds=(-1, 1), initialize=0.0)
+    m.f.rule = pyo.Constraint(expr=m.f.u + m.f.v == 0)
+    m.f.cost = pyo.Objective(expr=m.f.u**2 + m.f.v**2 + coupling * m.f.u * m.f.v)
+    m.goal = pyo.Objective(expr=m.u0**2 + m.f.u**2)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    assert sp.verify(plan, certify="convex").certificate["f"] == ("unknown" if regret else "convex")
+    assert sp.verify(plan).regret["f"] == pytest.approx(regret, abs=1e-7)
+
+
 @pytest.mark.parametrize("slope", [-1.0, -1e-3])
 def test_an_unbounded_follower_is_unknown(slope: float) -> None:
     plan = sp.Plan.from_values(one_follower(lambda u0, u: slope * u + u0))
