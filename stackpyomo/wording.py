@@ -234,17 +234,17 @@ def _limits(rule: Incentive) -> Iterator[str]:
         yield f"Held by their own constraints: {listed(list(rule.multipliers))}."
     if rule.alone:
         yield f"Left alone, because nothing they do is observed: {listed(rule.alone)}."
-    if rule.doubtful:
-        yield (
-            f"Not proved convex under every affine strategy: {listed(rule.doubtful)}. "
-            "verify(rule) has still to show that following the plan is their best answer."
-        )
     if rule.game is None:
         return
     try:
-        beyond, loose = rule.excursions, rule.loose_constraints
+        doubtful, beyond, loose = rule.doubtful, rule.excursions, rule.loose_constraints
     except InvalidGame:
         return
+    if doubtful:
+        yield (
+            f"Not proved convex under every affine strategy: {listed(doubtful)}. "
+            "verify(rule) has still to show that following the plan is their best answer."
+        )
     cut = "would leave its bounds without the projection" if rule.saturate else "leaves its bounds"
     yield from (
         f"Beware: {name} {cut} for some deviations within the followers' bounds (from {low:.6g} to {high:.6g})."

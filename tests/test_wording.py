@@ -152,7 +152,7 @@ def test_a_sum_is_named_and_the_answer_to_one_action_counted() -> None:
     assert "meter = 0.5 f[0].u + 0.5 f[1].u − 3\n" in text
     assert re.search(r"more f\[1\]\.u +2 +2\n", text)
     unnamed = sp.affine_incentive(rule.plan, observe=[m.f[0].u + m.f[1].u])
-    assert "sum = f[0].u + f[1].u\n" in str(unnamed)
+    assert "p = 0 + 2 (f[0].u + f[1].u − 2)\n" in str(unnamed)
 
 
 def test_who_is_left_alone_held_by_constraints_or_doubtful_is_named() -> None:
