@@ -23,7 +23,7 @@ from scipy.sparse.linalg import lsmr
 from .results import Array
 from .tolerances import TOLERANCES
 
-__all__ = ["Component", "System", "gain_system"]
+__all__ = ["Component", "System", "gain_system", "picked"]
 
 _DENSE = 40_000_000
 """Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern."""
@@ -129,9 +129,10 @@ class System:
         matrix.eliminate_zeros()
         return matrix
 
-    def as_entries(self, matrix: sparse.csc_array) -> Array:
-        """The entries of a (leader variables × signals) matrix that stand in the system."""
-        return np.asarray(matrix.tocsr()[self.leader, self.signal]).ravel()
+
+def picked(matrix: sparse.csr_array, rows: Array, columns: Array) -> Array:
+    """matrix[rows, columns] as numbers; where nothing is asked for, SciPy would answer with a sparse array."""
+    return np.asarray(matrix[rows, columns]).ravel() if len(rows) else np.zeros(0)
 
 
 def gain_system(

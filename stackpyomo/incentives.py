@@ -28,7 +28,7 @@ from .contracts import Incentive
 from .curvatures import FollowerHessians, is_jointly_convex
 from .derivatives import Derivatives, FollowerRows, rows_of, rows_scaled
 from .errors import InvalidGame
-from .gains import System, gain_system
+from .gains import System, gain_system, picked
 from .games import Game
 from .multipliers import Balance, active_sides, balanced, given_multipliers, leaning
 from .offsets import Demand, choose_offsets
@@ -289,7 +289,7 @@ class _Design:
     def _temptations(self, system: System, slope: Array) -> tuple[Array, Array]:
         """For each entry: does its signal rise, does it fall, when somebody does what tempts him?"""
         entries = system.matrix.tocoo()
-        moved = np.asarray(self.shares.moves[system.signal[entries.col], entries.row]).ravel()
+        moved = picked(self.shares.moves, system.signal[entries.col], entries.row)
         way = -np.sign(slope[entries.row]) * np.sign(moved)
         rising, falling = np.zeros(len(system.leader), dtype=bool), np.zeros(len(system.leader), dtype=bool)
         np.logical_or.at(rising, entries.col, way > 0.0)

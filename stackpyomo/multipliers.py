@@ -33,7 +33,7 @@ from .tolerances import TOLERANCES
 
 __all__ = ["ActiveSide", "Balance", "active_sides", "balanced", "given_multipliers"]
 
-_TIGHT = 100.0
+_TIGHT = 1e4
 """How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers."""
 _ROUNDS = 30
 _LEANED = 10.0

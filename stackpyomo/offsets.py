@@ -114,6 +114,8 @@ class _Design:
     ) -> None:
         self.slopes: dict[int, Any] = {}
         """Action number → what is left of its slope, for actions that free values reach."""
+        self.grips: dict[int, dict[int, Any]] = {}
+        """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}."""
         self._scale = rows.scales(values)
         self._tools = {id(v): k for k, v in enumerate(rows.instruments)}
         self.rows, self.here, self.game, self.values, self.chosen = rows, here, rows.game, values, chosen
@@ -142,7 +144,7 @@ class _Design:
 
     def balance(self) -> tuple[Any, list[Any]]:
         """(energy of the gain, the equations it has to meet) as functions of the free values."""
-        grips = self._reached()
+        grips = self.grips = self._reached()
         self._lean()
         single, (by_row, _) = self.demand.system.single(), self.demand.system.labels
         shared = {int(by_row[j]) for j in self.slopes if not single[j]}
@@ -247,7 +249,7 @@ class _Design:
                     )
 
     def least(self, found: Mapping[int, float], payment: Any, solver: str) -> dict[str, float]:
-        """Among free values that leave the same slopes (within each follower's noise), those of least norm or payment.
+        """Among free values that leave the same slopes and grips (within noise), those of least norm or payment.
 
         Slopes that can be 0 are made exactly 0: what is left of one is multiplied by how far the follower can go.
         """
@@ -257,13 +259,7 @@ class _Design:
         for var in (*copies, *self.model.multiplier.values()):
             if id(var) in found:
                 var.set_value(found[id(var)], skip_validation=True)
-        kept = []
-        for action, slope in self.slopes.items():
-            unit = float(self._scale[self.rows.owners[action]])
-            if _moves(slope):
-                level, band = pyo.value(slope), TOLERANCES.noise / 2 * unit
-                small = abs(level) <= TOLERANCES.stationarity * unit
-                kept.append(slope == 0.0 if small else pyo.inequality(level - band, slope, level + band))
+        kept = list(self._kept())
         cost = pyo.quicksum(c**2 for c in copies) if payment is None else self._paid(payment)
         second = Program(cost, [*kept, *self.constraints()])
         solution = solve(second, solver)
@@ -274,11 +270,31 @@ class _Design:
             values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
         return dict(zip(names, values, strict=True))
 
+    def _kept(self) -> Iterator[Any]:
+        """What the gain depends on, held where it is: slopes, and the grips of followers who need a gain at all."""
+        pulled = set[int]()
+        for action, slope in self.slopes.items():
+            follower = int(self.rows.owners[action])
+            level, unit = pyo.value(slope), float(self._scale[follower])
+            small = abs(level) <= TOLERANCES.stationarity * unit
+            pulled |= set() if small else {follower}
+            if _moves(slope):
+                yield slope == 0.0 if small else _near(slope, level, unit)
+        for follower in sorted(pulled):
+            for grip in self.grips[follower].values():
+                if _moves(grip):
+                    yield _near(grip, pyo.value(grip), float(self._scale[follower]))
+
     def _paid(self, payment: Any) -> Any:
         """The payment at the plan, as a function of the free values; raises :class:`InvalidGame` if it is none."""
         if not hasattr(payment, "is_expression_type") or not self._holds_free(payment):
             raise InvalidGame(f"payment={payment}: expected an expression that holds a free variable.")
         return self.at_plan(payment)
+
+
+def _near(expression: Any, level: float, unit: float) -> Any:
+    band = TOLERANCES.noise / 2 * unit
+    return pyo.inequality(level - band, expression, level + band)
 
 
 def _moves(slope: Any) -> bool:

@@ -464,3 +464,18 @@ def test_effects_that_cancel_do_not_leave_a_bound() -> None:
     assert rule.excursions == {}
     assert "Beware" not in str(rule)
     assert sp.verify(rule).ok
+
+
+def test_nobody_to_hold_while_the_leader_stands_at_a_bound() -> None:
+    """No equation at all: every entry is free, none is needed."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0, bounds=(0, None))
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(range(2), initialize=0.0)
+    m.f.cost = pyo.Objective(expr=m.f.u[0] ** 2 + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    for observe in ([], [m.f.u[1]], "actions"):
+        rule = sp.affine_incentive(plan, observe)
+        assert rule.norm == 0.0
+        assert sp.verify(rule).ok
