@@ -395,10 +395,10 @@ def _merged(values: Array) -> Array:
 
 
 def _pairs(signals: Any) -> list[tuple[Any, str | None]]:
-    try:
-        return [(component, observation) for component, observation in signals]
-    except (TypeError, ValueError):
-        raise InvalidGame("signals: expected a list of pairs (Var or Expression, observation of its index).") from None
+    found = list(signals) if isinstance(signals, (list, tuple)) else []
+    if not found or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in found):
+        raise InvalidGame("signals: expected a list of pairs (Var or Expression, observation its index stands for).")
+    return found
 
 
 def _is_count(number: Any, most: float) -> bool:
