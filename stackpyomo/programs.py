@@ -275,9 +275,11 @@ class Program:
         """How much a CONVEX program can still improve on x, by variable and by row (each ≥ 0; the sum bounds it).
 
         f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
-        |z − x| ≤ trust · max(1, |x|) where a variable has none.
+        |z − x| ≤ trust · max(1, |x|) where a variable has none. Any π of the right signs proves something: what rounding
+        leaves of a dual on a side that a row has not is left out.
         """
         problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
+        duals = np.where(np.isfinite(np.where(duals > 0, floor, ceiling)), duals, 0.0)
         body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
         reach = trust * np.maximum(1.0, np.abs(x))
