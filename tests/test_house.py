@@ -56,6 +56,7 @@ ORDER = [
     "ladders",
     "conflicts",
     "bilevel",
+    "indifference",
     "plans",
     "robustness",
     "inducibility",
@@ -92,6 +93,7 @@ UNTOLD = [
     "equilibria",
     "ladders",
     "bilevel",
+    "indifference",
 ]
 """What verification must not know, so that a wrong derivation cannot certify itself."""
 
