@@ -22,8 +22,10 @@ from .games import Follower, Game, Population
 from .incentives import affine_incentive
 from .inducibility import inducible
 from .plans import leader_optimal, nash, pessimistic, stackelberg
+from .poles import poles
 from .results import Finding, Plan, Report
 from .scenarios import Scenarios
+from .signals import causal
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT
 from .verification import verify
@@ -54,11 +56,13 @@ __all__ = [
     "StackpyomoError",
     "Tolerances",
     "affine_incentive",
+    "causal",
     "conditional_regret",
     "inducible",
     "leader_optimal",
     "nash",
     "pessimistic",
+    "poles",
     "read_game",
     "stackelberg",
     "verify",

@@ -62,6 +62,7 @@ ORDER = [
     "inducibility",
     "contracts",
     "incentives",
+    "poles",
     "catalogues",
     "reports",
     "cli",
