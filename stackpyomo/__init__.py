@@ -23,10 +23,12 @@ from .games import Follower, Game, Population
 from .incentives import affine_incentive
 from .inducibility import inducible
 from .plans import leader_optimal, nash, pessimistic, stackelberg
+from .poles import poles
 from .randomization import RandomGain, RandomTarget, randomized_gain, randomized_target
 from .results import Finding, Plan, Report
 from .scaling import scaling
 from .scenarios import Scenarios
+from .signals import causal
 from .simulation import anticipated_regret, settled, simulate
 from .studies import study
 from .tolerances import TOLERANCES, Tolerances
@@ -63,11 +65,13 @@ __all__ = [
     "Tolerances",
     "affine_incentive",
     "anticipated_regret",
+    "causal",
     "conditional_regret",
     "inducible",
     "leader_optimal",
     "nash",
     "pessimistic",
+    "poles",
     "randomized_gain",
     "randomized_target",
     "read_game",

@@ -3,7 +3,8 @@
     regret_k(y) = ( J_k(plan) − min_{v = u_k[y]} J_k(v, the rest of u_k as planned, the leader's answer) ) / P(y)
 
 A follower whose expected cost and rows fall apart by atom is settled by its best response to all of them at once: the
-regrets are what each atom contributes. Otherwise every atom is re-solved with the others held at the plan.
+regrets are what each atom contributes. Otherwise every atom is re-solved with the others held at the plan. Variables
+that stand for no observation (the threshold and excesses of a CVaR) are free in every such re-solve.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .checks import variables_in
 from .composition import Composed, composed
 from .convexity import is_convex_problem
 from .errors import InvalidGame
@@ -98,13 +100,19 @@ class _Atoms:
         """(expected gain of deviating at this atom alone, whether the joint re-solve shows it, else the evidence)."""
         place = {name: i for i, name in enumerate(self.problem.names)}
         own = [[place[name] for name in part.names] for part in self.parts]
-        if self.best and not math.isnan(self.regret):
+        if self.best and not math.isnan(self.regret) and self._falls_apart(own):
             gains = self._contributions(own)
-            if abs(sum(gains) - self.regret) <= TOLERANCES.noise * max(
-                1.0, abs(self.problem.cost_at(self.problem.target))
-            ):
+            scale = max(1.0, abs(self.problem.cost_at(self.problem.target)))
+            if abs(sum(gains) - self.regret) <= TOLERANCES.noise * scale:
                 return [(gain, True, "") for gain in gains]
-        return [self._alone(columns) for columns in own]
+        loose = set(range(len(place))).difference(*own)
+        return [self._alone({*columns, *loose}) for columns in own]
+
+    def _falls_apart(self, own: Sequence[Sequence[int]]) -> bool:
+        """True if every variable belongs to an atom, and no row ties two atoms together."""
+        atom = {id(self.problem.variables[place]): number for number, places in enumerate(own) for place in places}
+        ties = ({atom[id(v)] for v in variables_in(row.body) if id(v) in atom} for row in self.problem.rows)
+        return len(atom) == len(self.problem.variables) and all(len(tied) <= 1 for tied in ties)
 
     def _contributions(self, own: Sequence[Sequence[int]]) -> list[float]:
         """What each atom's best response brings by itself."""
@@ -126,10 +134,9 @@ class _Atoms:
             gains.append(max(0.0, base - float(program.problem.objective(point))))
         return gains
 
-    def _alone(self, own: Sequence[int]) -> tuple[float, bool, str]:
-        """A re-solve of this atom, the others at the plan."""
+    def _alone(self, free: set[int]) -> tuple[float, bool, str]:
+        """A re-solve of the ``free`` variables, the others at the plan."""
         plan = self.problem.cost_at(self.problem.target)
-        free = set(own)
         for place, (var, target) in enumerate(zip(self.problem.variables, self.problem.target, strict=True)):
             var.set_value(target, skip_validation=True)
             if place not in free:

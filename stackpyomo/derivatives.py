@@ -125,11 +125,16 @@ class FollowerRows:
         return found
 
     @cached_property
-    def is_private(self) -> bool:
-        """True if no follower's rows hold another's action."""
+    def shared(self) -> Array:
+        """Numbers of the Vars that are one follower's action and stand in another's rows."""
         rows, columns = (np.asarray(part) for part in self.problem.jacobian_structure())
         held = self.column_owners[columns]
-        return bool(((held < 0) | (held == self._row_owners[self._program.rows[rows]])).all())
+        return np.unique(columns[(held >= 0) & (held != self._row_owners[self._program.rows[rows]])])
+
+    @property
+    def is_private(self) -> bool:
+        """True if no follower's rows hold another's action."""
+        return not len(self.shared)
 
     @property
     def _row_owners(self) -> Array:

@@ -20,6 +20,7 @@ from .derivatives import FollowerRows
 from .equilibria import Problem
 from .errors import InvalidGame, NoPlan
 from .games import Follower, Game
+from .indifference import settled
 from .ladders import random_start
 from .programs import BadRow, Program, timed, undisturbed
 from .results import Array, Plan
@@ -302,11 +303,14 @@ def _plan(
     log: list[dict[str, Any]],
     seconds: dict[str, float],
 ) -> Plan:
-    x, duals = _snapped(program, np.asarray(solution.x), solution.duals)
-    residuals = program.residuals(x, duals)
+    x, duals = program.snapped(np.asarray(solution.x), solution.duals)
     values = game.completed({id(v): float(n) for v, n in zip(program.variables, x, strict=True)})
     with timed(seconds, "rows"):
         rows = FollowerRows(game)
+    with timed(seconds, "indifference"):
+        values = settled(program, rows, values, solution.solver)
+        x = program.vector(values, game.names)
+    with timed(seconds, "rows"):
         objectives = rows.at(values).objectives
     sign = game.leader.sign
     names = [c.name for _, c in _all_constraints(game)]
@@ -316,7 +320,7 @@ def _plan(
         follower_objectives=dict(zip(game.followers, map(float, objectives), strict=True)),
         multipliers={names[row]: sign * float(dual) for row, dual in zip(program.rows, duals, strict=True)},
         termination=solution.termination.value,
-        residuals=residuals.as_dict(),
+        residuals=program.residuals(x, duals).as_dict(),
         seconds=seconds,
         solver=solution.solver,
         log=log,
@@ -325,22 +329,6 @@ def _plan(
     )
     _judge(plan, game, program, solution, x, duals)
     return plan
-
-
-def _snapped(program: Program, x: Array, duals: Array | None) -> tuple[Array, Array]:
-    """Put variables an interior-point method left just inside a bound on it, if nothing gets worse by that."""
-    lower, upper = program.bounds
-    near = TOLERANCES.snap * np.maximum(1.0, np.abs(x))
-    moved = np.where(np.abs(x - lower) <= near, lower, np.where(np.abs(upper - x) <= near, upper, x))
-
-    def judged(point: Array) -> tuple[Array, Array]:
-        held = program.recovered_duals(point) if duals is None else duals
-        residuals = program.residuals(point, held).as_dict().values()
-        return np.array([*residuals, program.problem.objective(point)]), held
-
-    (before, held), (after, new) = judged(x), judged(moved)
-    slack = TOLERANCES.solver * np.maximum(1.0, np.abs(before))
-    return (moved, new) if (after <= before + slack).all() else (x, held)
 
 
 def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Array, duals: Array) -> None:

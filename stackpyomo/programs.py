@@ -193,6 +193,12 @@ class Program:
         return "the problem"
 
     @property
+    def objective_columns(self) -> Array:
+        """Numbers of the variables that the objective holds: the G segment of the .nl file."""
+        found = re.search(rb"^G0 \d+[^\n]*\n((?:\d+ [^\n]*\n)*)", self.path.read_bytes(), re.M)
+        return np.array([int(line.split()[0]) for line in found[1].splitlines()] if found else [], dtype=int)
+
+    @property
     def is_linear(self) -> bool:
         """True if neither the objective nor any row is curved."""
         return not self.variables or self.problem.nnz_hess == 0
@@ -275,9 +281,11 @@ class Program:
         """How much a CONVEX program can still improve on x, by variable and by row (each ≥ 0; the sum bounds it).
 
         f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
-        |z − x| ≤ trust · max(1, |x|) where a variable has none.
+        |z − x| ≤ trust · max(1, |x|) where a variable has none. Every π proves something; what rounding
+        leaves of a dual on a side that a row has not is left out.
         """
         problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
+        duals = np.where(np.isfinite(np.where(duals > 0, floor, ceiling)), duals, 0.0)
         body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
         reach = trust * np.maximum(1.0, np.abs(x))
@@ -293,6 +301,21 @@ class Program:
         """The sum of :meth:`proved_gaps`: a convex program's optimum is at most this much better than x."""
         gains, lost = self.proved_gaps(x, duals, trust)
         return float(gains.sum() + lost.sum())
+
+    def snapped(self, x: Array, duals: Array | None) -> tuple[Array, Array]:
+        """Put variables an interior-point method left just inside a bound on it, if nothing gets worse by that."""
+        lower, upper = self.bounds
+        near = TOLERANCES.snap * np.maximum(1.0, np.abs(x))
+        moved = np.where(np.abs(x - lower) <= near, lower, np.where(np.abs(upper - x) <= near, upper, x))
+
+        def judged(point: Array) -> tuple[Array, Array]:
+            held = self.recovered_duals(point) if duals is None else duals
+            residuals = self.residuals(point, held).as_dict().values()
+            return np.array([*residuals, self.problem.objective(point)]), held
+
+        (before, held), (after, new) = judged(x), judged(moved)
+        slack = TOLERANCES.solver * np.maximum(1.0, np.abs(before))
+        return (moved, new) if (after <= before + slack).all() else (x, held)
 
     def recovered_duals(self, x: Array) -> Array:
         """Row duals for solvers that give none: least squares on stationarity over active rows and bounds."""

@@ -10,7 +10,7 @@ answer to in a scenario is made from the same names (:meth:`Scenarios.observe`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ from .results import Array, listed
 from .tolerances import TOLERANCES
 
 __all__ = ["Scenarios"]
+
+_NODES = 350
+"""Nodes of a Gauss–Hermite rule; beyond, numpy's weights overflow."""
 
 
 class Scenarios:
@@ -41,7 +44,11 @@ class Scenarios:
         self._codes: dict[str, Array] = {}
         for name in self.outcomes.columns:
             self._add(str(name), self.outcomes[name].tolist())
+        if not isinstance(observations or {}, Mapping):
+            raise InvalidGame(f"observations={observations!r}: expected {{name: what it shows}}.")
         for name, what in (observations or {}).items():
+            if name in self._labels:
+                raise InvalidGame(f"{name}: the name of an outcome, which can be observed as it is; choose another.")
             self._add(name, self._told(name, what))
 
     # --- ways to make them --------------------------------------------------------------------------------------------
@@ -56,9 +63,12 @@ class Scenarios:
         observations: Mapping[str, Any] | None = None,
     ) -> Scenarios:
         """``size`` equally likely outcomes from draw(generator, size), a DataFrame or {name: values}."""
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+        if not _is_count(size, math.inf):
             raise InvalidGame(f"size={size!r}: expected an integer from 1 on.")
-        return cls(draw(np.random.default_rng(seed), int(size)), None, observations)
+        drawn = _table(draw(np.random.default_rng(seed), int(size)))
+        if len(drawn) != size:
+            raise InvalidGame(f"draw(generator, {size}) gave {len(drawn)} outcomes; give as many as asked for.")
+        return cls(drawn, None, observations)
 
     @classmethod
     def gauss_hermite(
@@ -77,12 +87,18 @@ class Scenarios:
         """
         named = [names] if isinstance(names, str) else list(names)
         size = len(named)
-        counts = [nodes] * size if isinstance(nodes, (int, np.integer)) else list(nodes)
+        counts = list(nodes) if isinstance(nodes, Iterable) else [nodes] * size
         matrix = np.atleast_2d(np.asarray(covariance, dtype=float))
         matrix = matrix * np.eye(size) if matrix.shape == (1, 1) else matrix
+        if not named or len(set(named)) < size:
+            raise InvalidGame(f"names={names!r}: expected at least one name, each once.")
+        if len(counts) != size or not all(_is_count(n, _NODES) for n in counts):
+            raise InvalidGame(
+                f"nodes={nodes!r}: expected an integer from 1 to {_NODES}, or one for each of {listed(named)}."
+            )
+        if np.shape(mean) not in ((), (1,), (size,)) or not np.isfinite(mean).all():
+            raise InvalidGame(f"mean={mean!r}: expected a finite number, or one for each of {listed(named)}.")
         middle = np.broadcast_to(np.asarray(mean, dtype=float), (size,))
-        if len(counts) != size or any(isinstance(n, bool) or n < 1 for n in counts):
-            raise InvalidGame(f"nodes={nodes!r}: expected an integer from 1 on, or one for each of {listed(named)}.")
         grids = [np.polynomial.hermite_e.hermegauss(int(n)) for n in counts]
         points = np.stack(np.meshgrid(*(x for x, _ in grids), indexing="ij"), axis=-1).reshape(-1, size)
         weights = np.stack(np.meshgrid(*(w for _, w in grids), indexing="ij"), axis=-1).reshape(-1, size).prod(axis=1)
@@ -134,7 +150,10 @@ class Scenarios:
 
     def atom(self, observation: str, scenario: int) -> Hashable:
         """What the observation shows in a scenario."""
-        label: Hashable = self._known(observation)[int(self._codes[observation][scenario])]
+        labels = self._known(observation)
+        if not 0 <= scenario < len(self):
+            raise InvalidGame(f"scenario {scenario}: there are {len(self)}, from 0 on.")
+        label: Hashable = labels[int(self._codes[observation][scenario])]
         return label
 
     def atom_probability(self, observation: str) -> pd.Series:
@@ -149,12 +168,16 @@ class Scenarios:
 
     def coarsened(self, observation: str, merge: Callable[[Any], Hashable], *, name: str) -> Scenarios:
         """The same scenarios with one more observation, ``name``: what ``merge`` leaves of another one's atoms."""
-        told = [merge(self.atom(observation, w)) for w in self]
-        return self._with({name: told})
+        if name in self._labels:
+            raise InvalidGame(f"{name}: there is an observation of that name; choose another.")
+        merged = [merge(label) for label in self._known(observation)]
+        told = {n: self._shown(n) for n in self.observations if n not in self.outcomes.columns}
+        told[name] = [merged[c] for c in self._codes[observation]]
+        return Scenarios(self.outcomes, self.probability, told)
 
-    def _with(self, more: Mapping[str, Any]) -> Scenarios:
-        own = {n: [self._labels[n][c] for c in self._codes[n]] for n in self._labels if n not in self.outcomes.columns}
-        return Scenarios(self.outcomes, self.probability, {**own, **more})
+    def _shown(self, observation: str) -> list[Hashable]:
+        """What the observation shows, scenario by scenario."""
+        return [self._labels[observation][c] for c in self._codes[observation]]
 
     def to_frame(self) -> pd.DataFrame:
         """Outcomes, probability and observations, one row per scenario."""
@@ -162,14 +185,14 @@ class Scenarios:
         frame["probability"] = self.probability
         for name in self._labels:
             if name not in self.outcomes.columns:
-                frame[name] = pd.Series([self._labels[name][c] for c in self._codes[name]], dtype=object)
+                frame[name] = pd.Series(self._shown(name), dtype=object)
         return frame
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, observations: Mapping[str, Any] | None = None) -> Scenarios:
         """A DataFrame with a column ``probability``; every other column is an outcome."""
-        if "probability" not in frame.columns:
-            raise InvalidGame("from_frame: the frame has no column named probability.")
+        if not isinstance(frame, pd.DataFrame) or "probability" not in frame.columns:
+            raise InvalidGame("from_frame: expected a DataFrame with a column named probability.")
         return cls(frame.drop(columns="probability"), frame["probability"].to_numpy(), observations)
 
     def __repr__(self) -> str:
@@ -189,11 +212,14 @@ class Scenarios:
         """
         if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0.0 <= level < 1.0:
             raise InvalidGame(f"level={level!r}: expected a number from 0 to below 1.")
+        if block.component(name) is not None:
+            raise InvalidGame(f"{block.name}: has a component named {name}; pass cvar(..., name=) another.")
         part = pyo.Block()
         block.add_component(name, part)
+        possible = [w for w in self if self.probability[w] > 0.0]
         part.threshold = pyo.Var(initialize=0.0)
-        part.excess = pyo.Var(list(self), bounds=(0.0, None), initialize=0.0)
-        part.tail = pyo.Constraint(list(self), rule=lambda b, w: b.excess[w] >= rule(w) - b.threshold)
+        part.excess = pyo.Var(possible, bounds=(0.0, None), initialize=0.0)
+        part.tail = pyo.Constraint(possible, rule=lambda b, w: b.excess[w] >= rule(w) - b.threshold)
         return part.threshold + self.expectation(lambda w: part.excess[w]) / (1.0 - level)
 
     # --- information --------------------------------------------------------------------------------------------------
@@ -208,10 +234,11 @@ class Scenarios:
         signal whose place the leader cannot know when he acts, and for an index that is no atom.
         """
         found: ComponentMap = ComponentMap()
+        pairs = _pairs(signals)
         for atom, scenarios in self._groups(knows):
             answers = self._entry(leader, atom, knows)
             used = found.setdefault(answers, [])
-            for component, observation in signals:
+            for component, observation in pairs:
                 shown = {self._label(observation, w) for w in scenarios}
                 if len(shown) > 1:
                     open_to = listed([str(s) for s in sorted(shown, key=str)], 3)
@@ -272,51 +299,59 @@ class Scenarios:
             return list(self[what].tolist())
         if callable(what):
             rows = self.outcomes.to_dict("records")
-            told = [what(row) for row in rows]
-            again = [what(row) for row in rows]
+            try:
+                told, again = [what(row) for row in rows], [what(row) for row in rows]
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                raise InvalidGame(f"{name}: cannot be computed ({type(error).__name__}: {error}).") from None
             if not all(_same(a, b) for a, b in zip(told, again, strict=True)):
                 raise InvalidGame(f"{name}: not a function of the scenario; two calls gave different answers.")
             return told
-        listed_ = list(what)
-        if (
-            listed_
-            and all(isinstance(n, str) and n in self.outcomes.columns for n in listed_)
-            and len(listed_) != len(self)
-        ):
-            return list(zip(*(self[n].tolist() for n in listed_), strict=True))
-        if len(listed_) != len(self):
+        given = list(what) if isinstance(what, Iterable) and not isinstance(what, Mapping) else []
+        if given and all(isinstance(n, str) and n in self.outcomes.columns for n in given):
+            return list(zip(*(self[n].tolist() for n in given), strict=True)) if given[1:] else self[given[0]].tolist()
+        if len(given) != len(self):
             raise InvalidGame(
-                f"{name}: {len(listed_)} labels for {len(self)} scenarios; give one each, an outcome's name, a list of "
+                f"{name}: {len(given)} labels for {len(self)} scenarios; give one each, an outcome's name, a list of "
                 "these, or a function of the scenario's row."
             )
-        return listed_
+        return given
 
     def _add(self, name: str, told: Sequence[Any]) -> None:
+        plain = [
+            label.item() if isinstance(label, np.generic) else tuple(label) if isinstance(label, list) else label
+            for label in told
+        ]
         place: dict[Hashable, int] = {}
-        codes = np.empty(len(told), dtype=int)
-        for w, label in enumerate(told):
-            plain = (
-                label.item() if isinstance(label, np.generic) else tuple(label) if isinstance(label, list) else label
-            )
-            if not isinstance(plain, Hashable) or _is_nan(plain):
-                raise InvalidGame(f"{name}: shows {plain!r} in scenario {w}, which no Var can be indexed by.")
-            codes[w] = place.setdefault(plain, len(place))
+        codes = np.empty(len(plain), dtype=int)
+        for w, label in enumerate(plain):
+            if not _is_label(label, place):
+                raise InvalidGame(f"{name}: shows {label!r} in scenario {w}, which no Var can be indexed by.")
+            codes[w] = place.setdefault(label, len(place))
         self._labels[name], self._codes[name] = list(place), codes
 
 
 def _table(outcomes: Any) -> pd.DataFrame:
     if isinstance(outcomes, pd.DataFrame):
-        table = outcomes.reset_index(drop=True)
+        table = outcomes.reset_index(drop=True).rename(columns=str)
     elif isinstance(outcomes, Mapping) and outcomes:
         lengths = {str(name): len(np.atleast_1d(values)) for name, values in outcomes.items()}
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{name}: {n}" for name, n in lengths.items())
             raise InvalidGame(f"outcomes of different lengths ({told}); give one value per scenario each.")
-        table = pd.DataFrame({name: np.atleast_1d(values) for name, values in outcomes.items()})
+        columns = {str(name): np.atleast_1d(values) for name, values in outcomes.items()}
+        deep = next((name for name, values in columns.items() if values.ndim > 1), None)
+        if deep is not None:
+            raise InvalidGame(f"{deep}: an outcome is one value per scenario; give each column a name of its own.")
+        table = pd.DataFrame(columns)
     else:
         raise InvalidGame(f"outcomes={type(outcomes).__name__}: expected a DataFrame or a dict name → values.")
     if not len(table) or not len(table.columns):
         raise InvalidGame("outcomes: no scenario; give at least one.")
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise InvalidGame(f"{twice[0]}: the name of two outcomes; rename one of them.")
+    if "probability" in table.columns:
+        raise InvalidGame("probability: no name for an outcome; pass probabilities=, or use Scenarios.from_frame.")
     return table
 
 
@@ -339,7 +374,7 @@ def _probabilities(given: Any, count: int) -> Array:
 
 def _root(matrix: Array, size: int) -> Array:
     """A Cholesky factor of a covariance; raises :class:`InvalidGame` if it is none."""
-    if matrix.shape != (size, size) or not np.allclose(matrix, matrix.T):
+    if matrix.shape != (size, size) or not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T):
         raise InvalidGame(f"covariance: expected a symmetric {size} × {size} matrix.")
     try:
         return np.asarray(np.linalg.cholesky(matrix))
@@ -359,9 +394,28 @@ def _merged(values: Array) -> Array:
     return merged
 
 
+def _pairs(signals: Any) -> list[tuple[Any, str | None]]:
+    found = list(signals) if isinstance(signals, (list, tuple)) else []
+    if not found or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in found):
+        raise InvalidGame("signals: expected a list of pairs (Var or Expression, observation its index stands for).")
+    return found
+
+
+def _is_count(number: Any, most: float) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(1 <= number <= most)
+
+
 def _same(a: Any, b: Any) -> bool:
-    return bool(a == b) if not (_is_nan(a) and _is_nan(b)) else True
+    return bool(a is b or a == b or not (_is_label(a) or _is_label(b)))
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _is_label(value: Any, known: Container[Any] = ()) -> bool:
+    """Can a Var be indexed by it? Not by None and NaN, nor by what cannot be hashed; by those ``known`` it can."""
+    try:
+        hash(value)
+        if value in known:
+            return True
+    except TypeError:
+        return False
+    parts = value if isinstance(value, tuple) else (value,)
+    return not any(np.ndim(p) == 0 and pd.isna(p) for p in parts)

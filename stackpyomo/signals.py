@@ -26,7 +26,7 @@ from .games import Game, from_entries
 from .results import Array, Signal
 from .selections import by_component, members
 
-__all__ = ["Observation", "own_actions", "read_observation", "shares"]
+__all__ = ["Observation", "causal", "own_actions", "read_observation", "shares"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,38 @@ def read_observation(game: Game, observe: Any) -> Observation:
         for var in variables:
             permitted.setdefault(game.names[id(var)], set()).update(used)
     return Observation(reader.signals, permitted)
+
+
+def causal(leader: Any, signals: Any, *, lag: int = 1) -> ComponentMap:
+    """For ``observe``: leader[t, …] → every signal[s, …] with s ≤ t − lag. The first index is the time, a number.
+
+    leader: a Var; signals: Vars or Expressions, or one. Where both have further indices, only a signal that shares them
+    is seen. What the leader does before the first signal is a constant. Raises :class:`InvalidGame` for a component
+    without time, and for a lag that looks into the future.
+    """
+    if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
+        raise InvalidGame(f"lag={lag!r}: expected an integer from 0 on; nobody answers to what has not happened yet.")
+    seen = [(*_moment(key, item), entry) for item in _items(signals) for key, entry in _timed(item).items()]
+    found: ComponentMap = ComponentMap()
+    for key, var in _timed(leader).items():
+        now, rest = _moment(key, leader)
+        found[var] = [entry for time, of, entry in seen if time <= now - lag and (of == rest or not (of and rest))]
+    return found
+
+
+def _timed(component: Any) -> Any:
+    if not getattr(component, "is_indexed", bool)():
+        name = getattr(component, "name", component)
+        raise InvalidGame(f"{name}: has no index for time; index it by the period first.")
+    return component
+
+
+def _moment(key: Any, component: Any) -> tuple[float, tuple[Any, ...]]:
+    """(time, further indices)."""
+    time, *rest = key if isinstance(key, tuple) else (key,)
+    if isinstance(time, bool) or not isinstance(time, (int, float)):
+        raise InvalidGame(f"{component.name}[{time}]: its first index is no number; index it by the period first.")
+    return time, tuple(rest)
 
 
 def _mapping(observe: Any) -> list[tuple[Any, Any]] | None:
@@ -134,7 +166,7 @@ class _Reader:
         name = self.game.names.get(id(var))
         if name is None:
             raise InvalidGame(f"observe: {var.name} is not a variable of {self.game.name}.")
-        if id(var) not in self._actions | self._aggregates:
+        if id(var) not in self._actions and id(var) not in self._aggregates:
             raise InvalidGame(
                 f"observe: {name} is the leader's own; he observes followers' actions, aggregates, or expressions "
                 "of these. If it is an aggregate, pass its constraint as Game(..., aggregates=...)."

@@ -59,6 +59,7 @@ ORDER = [
     "ladders",
     "conflicts",
     "bilevel",
+    "indifference",
     "plans",
     "robustness",
     "inducibility",
@@ -70,6 +71,7 @@ ORDER = [
     "simulation",
     "scaling",
     "stores",
+    "poles",
     "studies",
     "workers",
     "catalogues",
@@ -110,6 +112,7 @@ UNTOLD = [
     "equilibria",
     "ladders",
     "bilevel",
+    "indifference",
 ]
 """What verification must not know, so that a wrong derivation cannot certify itself."""
 

@@ -339,7 +339,7 @@ def test_what_is_announced_is_what_is_played(others: int, seed: int) -> None:
 
 
 def test_a_rule_whose_punishment_the_bounds_cut_short_is_caught() -> None:
-    """u0 ∈ [−0.1, 0.1] cannot pay what the affine strategy promises: far away the follower gains, and verify says so."""
+    """u0 ∈ [−0.1, 0.1] cannot pay what the affine strategy promises: far away the follower gains, as verify says."""
     m = pyo.ConcreteModel()
     m.u0 = pyo.Var(bounds=(-0.1, 0.1), initialize=0.0)
     m.f = pyo.Block()

@@ -1,0 +1,82 @@
+"""Indifference: what a plan leaves open, because the leader does not care, is settled as its follower would.
+
+A variable of a follower that neither the leader's objective, nor the leader's constraints, nor another player's problem
+holds is the follower's own business (the threshold and the excesses of a CVaR, say). A solve of the leader's problem
+leaves it anywhere. With everything else held at the plan the follower's own objective decides on it:
+
+    min Σ_k J_k   over these variables, subject to the rows of their followers that hold one of them,
+
+all followers at once, for they share none of them. The leader's objective stays what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.var import VarData
+
+from .checks import variables_in
+from .derivatives import FollowerRows
+from .programs import BadRow, Program
+from .solvers import solve
+from .tolerances import TOLERANCES
+
+__all__ = ["settled"]
+
+
+def settled(leading: Program, rows: FollowerRows, values: Mapping[str, float], solver: str) -> dict[str, float]:
+    """``values`` with every follower's own business settled; as they are where there is none, or no best answer.
+
+    leading: the leader's problem, with everybody's constraints. solver: for integer variables of the leader.
+    """
+    found, names = dict(values), rows.game.names
+    private = _private(leading, rows)
+    program = _own_problem(rows, private, values) if private else None
+    if program is not None:
+        integer = any(not v.is_continuous() for v in program.variables)
+        start = program.vector(values, names)
+        solution = solve(program, solver if integer else "auto", start=start)
+        if solution.x is not None and solution.termination.solved:
+            x = program.snapped(np.asarray(solution.x), solution.duals)[0]
+            if program.residuals(x, None).feasibility <= TOLERANCES.feasibility:
+                found.update(
+                    {names[id(v)]: float(a) for v, a in zip(program.variables, x, strict=True) if id(v) in private}
+                )
+    return found
+
+
+def _private(leading: Program, rows: FollowerRows) -> set[int]:
+    """The actions (ids) that only their owner's problem holds."""
+    shared = {id(rows.variables[c]) for c in rows.shared}
+    shared |= {id(leading.variables[c]) for c in leading.objective_columns}
+    found = {id(v) for v in rows.actions} - shared
+    for constraint in rows.game.leader.constraints if found else ():
+        found.difference_update(id(v) for v in variables_in(constraint.expr))
+    return found
+
+
+def _own_problem(rows: FollowerRows, private: set[int], values: Mapping[str, float]) -> Program | None:
+    """The followers' problem over what is theirs alone, everything else held; None if it cannot be written."""
+    costs: list[Any] = []
+    held: list[Any] = []
+    inside: dict[int, VarData] = {}
+    for follower in rows.followers:
+        objective = follower.objective
+        if objective is None or not any(id(v) in private for v in follower.variables):
+            continue
+        costs.append(follower.sign * objective.expr)
+        inside.update((id(v), v) for v in variables_in(objective.expr))
+        for constraint in follower.constraints:
+            found = {id(v): v for v in variables_in(constraint.expr)}
+            if not private.isdisjoint(found):
+                held.append(constraint)
+                inside.update(found)
+    names = rows.game.names
+    others = [v == values[names[k]] for k, v in inside.items() if k not in private and not v.fixed]
+    try:
+        return Program(pyo.quicksum(costs), [*held, *others])
+    except BadRow:
+        return None

@@ -1,0 +1,445 @@
+"""Stochastic games: published-quality figures, and oracles that know nothing of Pyomo."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+import pytest
+from conftest import CASES, number
+from scipy import sparse
+from scipy.optimize import brentq, minimize_scalar
+
+import stackpyomo as sp
+from stackpyomo.errors import InvalidGame
+
+# --- finitely many scenarios, exponential costs: SC01 and the same with a bound --------------------------------------
+
+SC01 = CASES["SC01_scenario_exp"]
+PX, PL = ([float(v) for v in SC01["data"][k]] for k in ("px", "pL"))
+WORLD = [(x, y, p * (q if y == "L" else 1 - q)) for x, p, q in zip((1, 2), PX, PL, strict=True) for y in "LH"]
+X, Y, P = (np.array(column) for column in zip(*WORLD, strict=True))
+
+
+def sc01(bound: float | None = None, row: Callable[[Any], Any] | None = None) -> tuple[Any, sp.Scenarios, sp.Game]:
+    scenarios = sp.Scenarios({"x": X, "y": Y}, P)
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(list(scenarios), initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(scenarios.atoms("y"), initialize=0.0, bounds=(None, bound))
+
+    def act(w: int) -> Any:
+        return m.f.u[scenarios.atom("y", w)]
+
+    x = [float(v) for v in X]
+    m.goal = pyo.Objective(
+        expr=scenarios.expectation(lambda w: (x[w] - m.u0[w] - act(w)) ** 2 + m.u0[w] ** 4 / 4 + pyo.exp(act(w)) / 4)
+    )
+    m.f.cost = pyo.Objective(
+        expr=scenarios.expectation(
+            lambda w: (
+                pyo.exp(act(w) - x[w]) + (act(w) + 1) ** 2 / 2 + (m.u0[w] - 2) ** 2 / 2 + (m.u0[w] - act(w)) ** 2 / 4
+            )
+        )
+    )
+    if row is not None:
+        m.f.row = pyo.Constraint(expr=row(m.f.u))
+    return m, scenarios, sp.Game(m, followers=m.f)
+
+
+def cost(x: Any, u0: Any, u: Any) -> Any:
+    return np.exp(u - x) + (u + 1) ** 2 / 2 + (u0 - 2) ** 2 / 2 + (u0 - u) ** 2 / 4
+
+
+def conditional_cost(y: str, u0: np.ndarray, gain: np.ndarray, target: float, v: Any) -> Any:
+    """E[J1 | y] of the follower who plays v where target was planned, by hand."""
+    here = y == Y
+    move = np.asarray(v)[..., np.newaxis] - target
+    values = cost(X[here], u0[here] + gain[here] * move, np.asarray(v)[..., np.newaxis])
+    return values @ P[here] / P[here].sum()
+
+
+def best_leader_action(x: float, u: float) -> float:
+    """argmin (x − u0 − u)² + u0⁴/4: the root of u0³ + 2 u0 = 2 (x − u)."""
+    return float(brentq(lambda z: z**3 + 2 * z - 2 * (x - u), -50, 50, xtol=1e-15))
+
+
+def planned(y: str, bound: float) -> tuple[float, float, float]:
+    """(u, its multiplier given y, E[J0 1{y}]) of the leader's plan: a scalar convex problem for each y."""
+    here = np.flatnonzero(y == Y)
+
+    def slope(u: float) -> float:
+        terms = [-2 * (X[w] - best_leader_action(X[w], u) - u) + math.exp(u) / 4 for w in here]
+        return float(P[here] @ terms)
+
+    u = bound if slope(bound) < 0 else float(brentq(slope, -20, bound, xtol=1e-15))
+    u0 = np.array([best_leader_action(X[w], u) for w in here])
+    value = P[here] @ ((X[here] - u0 - u) ** 2 + u0**4 / 4 + math.exp(u) / 4)
+    return u, max(0.0, -slope(u)) / P[here].sum(), float(value)
+
+
+def least_energy(u0: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(−D ā / E[D² | y], −ā / E[D | y]) of SC01, scenario by scenario."""
+    a = np.exp(u - X) + u + 1 - (u0 - u) / 2
+    grip = u0 - 2 + (u0 - u) / 2
+    given = {y: (y == Y) * P / P[y == Y].sum() for y in "LH"}
+    mean_a, mean_d, mean_dd = (np.array([given[y] @ f for y in Y]) for f in (a, grip, grip**2))
+    return -grip * mean_a / mean_dd, -mean_a / mean_d
+
+
+def test_sc01_is_reproduced() -> None:
+    m, scenarios, game = sc01()
+    wanted = SC01["expected"]
+    plan = sp.leader_optimal(game)
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(number(wanted["J0"]), abs=1e-9)
+    rule = sp.affine_incentive(plan, scenarios.observe(m.u0, [(m.f.u, "y")]), energy=scenarios.energy(m.u0))
+    total = 0.0
+    for y in "LH":
+        facts = wanted["by_y"][y]
+        assert plan.value(m.f.u[y]) == pytest.approx(number(facts["u1"]), abs=1e-7)
+        for w in np.flatnonzero(y == Y):
+            assert plan.value(m.u0[int(w)]) == pytest.approx(number(facts["u0"][str(X[w])]), abs=1e-7)
+            gain = rule.gain.loc[f"u0[{w}]", f"f.u[{y}]"]
+            assert gain == pytest.approx(number(facts["Q_min_energy"][str(X[w])]), abs=1e-6)
+            assert math.isnan(rule.gain.loc[f"u0[{w}]", f"f.u[{'H' if y == 'L' else 'L'}]"])
+        total += P[y == Y].sum() * number(facts["EQ2_min_energy"])
+    assert rule.energy == pytest.approx(total, abs=1e-6)
+    report = sp.verify(rule)
+    assert report.ok
+    assert report.certificate["f"] == "convex"
+
+
+def test_sc01_holds_with_a_gain_that_depends_on_the_observation_alone() -> None:
+    """Another valid gain of the same equations: −ā/E[D | y], of more energy."""
+    m, scenarios, game = sc01()
+    rule = sp.affine_incentive(
+        sp.leader_optimal(game), scenarios.observe(m.u0, [(m.f.u, "y")]), energy=scenarios.energy(m.u0)
+    )
+    table = rule.gain.fillna(0.0)
+    for w, y in enumerate(Y):
+        table.loc[f"u0[{w}]", f"f.u[{y}]"] = number(SC01["expected"]["by_y"][y]["Q_y_only"])
+    other = replace(rule, matrix=sparse.csc_array(table.to_numpy()))
+    assert sp.verify(other).epsilon <= 1e-7
+    more = sum(P[y == Y].sum() * number(SC01["expected"]["by_y"][y]["EQ2_y_only"]) for y in "LH")
+    assert other.energy == pytest.approx(more, abs=1e-6)
+    assert other.energy > rule.energy
+
+
+@pytest.mark.parametrize("bound", [0.5, 0.25, -0.3])
+def test_scenarios_with_an_active_bound_of_the_follower(bound: float) -> None:
+    """The bound holds the leader's plan; the follower's own multiplier is 0, since it is tempted away from it."""
+    m, scenarios, game = sc01(bound)
+    plan = sp.leader_optimal(game)
+    facts = {y: planned(y, bound) for y in "LH"}
+    assert facts["H"][1] > 0.1, "the bound is active"
+    assert plan.leader_objective == pytest.approx(sum(f[2] for f in facts.values()), abs=1e-8)
+    u = np.array([facts[y][0] for y in Y])
+    u0 = np.array([best_leader_action(x, v) for x, v in zip(X, u, strict=True)])
+    np.testing.assert_allclose([plan.value(m.u0[w]) for w in scenarios], u0, atol=1e-6)
+    np.testing.assert_allclose([plan.value(m.f.u[y]) for y in Y], u, atol=1e-6)
+    rule = sp.affine_incentive(plan, scenarios.observe(m.u0, [(m.f.u, "y")]), energy=scenarios.energy(m.u0))
+    gain = np.array([rule.gain.loc[f"u0[{w}]", f"f.u[{y}]"] for w, y in enumerate(Y)])
+    np.testing.assert_allclose(gain, least_energy(u0, u)[0], atol=1e-5)
+    assert rule.multipliers == {}
+    grid = np.linspace(-3, bound, 200_001)
+    for y in "LH":
+        here = conditional_cost(y, u0, gain, facts[y][0], grid)
+        assert here.min() >= float(conditional_cost(y, u0, gain, facts[y][0], facts[y][0])) - 1e-9
+        assert grid[here.argmin()] == pytest.approx(facts[y][0], abs=1e-3)
+    assert sp.verify(rule).ok
+
+
+# --- conditional regret: a scan of each atom ------------------------------------------------------------------------
+
+
+def scanned(y: str, u0: np.ndarray, gain: np.ndarray, u: dict[str, float], low: float, high: float) -> float:
+    """What the follower could gain after it has seen y, by scipy's scalar search."""
+    found = minimize_scalar(
+        lambda v: float(conditional_cost(y, u0, gain, u[y], v)),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    return float(conditional_cost(y, u0, gain, u[y], u[y]) - found.fun)
+
+
+def regrets(subject: Any, m: Any, scenarios: sp.Scenarios) -> pd.DataFrame:
+    return sp.conditional_regret(subject, scenarios, [(m.f.u, "y")]).set_index("atom")
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_regret_of_each_observation(scale: float) -> None:
+    m, scenarios, game = sc01()
+    plan = sp.leader_optimal(game)
+    rule = sp.affine_incentive(plan, scenarios.observe(m.u0, [(m.f.u, "y")]), energy=scenarios.energy(m.u0))
+    weak = replace(rule, matrix=sparse.csc_array(rule.matrix * scale))
+    u0 = np.array([plan.value(m.u0[w]) for w in scenarios])
+    u = {y: plan.value(m.f.u[y]) for y in "LH"}
+    gain = np.array([weak.matrix.toarray()[w, rule.signals.index(f"f.u[{y}]")] for w, y in enumerate(Y)])
+    table = regrets(weak, m, scenarios)
+    for y in "LH":
+        wanted = scanned(y, u0, gain, u, -9, 9)
+        assert wanted > 0.1 or scale == 1.0
+        assert table.loc[y, "regret"] == pytest.approx(max(0.0, wanted), abs=1e-7)
+        assert table.loc[y, "probability"] == pytest.approx(P[y == Y].sum())
+        assert table.loc[y, "certificate"] == "convex"
+    joint = sp.verify(weak).regret["f"]
+    assert table["regret"] @ table["probability"] == pytest.approx(joint, abs=1e-7)
+
+
+@pytest.mark.parametrize("least", [1.0, 0.9, 0.0, -9.0])
+def test_regret_where_a_row_couples_the_observations(least: float) -> None:
+    """u_L + u_H ≥ least: after one observation the other action is as planned, so each may use the slack alone."""
+    m, scenarios, game = sc01(row=lambda u: u["L"] + u["H"] >= least)
+    plan = sp.leader_optimal(game)
+    u0 = np.array([plan.value(m.u0[w]) for w in scenarios])
+    u = {y: plan.value(m.f.u[y]) for y in "LH"}
+    assert u["L"] + u["H"] > 1.0, "the row does not bind at the plan"
+    table = regrets(plan, m, scenarios)
+    for y, other in ("LH", "HL"):
+        wanted = scanned(y, u0, np.zeros(4), u, least - u[other], 9)
+        assert table.loc[y, "regret"] == pytest.approx(wanted, abs=1e-6)
+        assert table.loc[y, "certificate"] == "convex"
+    together = table["regret"] @ table["probability"]
+    joint = sp.verify(plan).regret["f"]
+    assert together == pytest.approx(joint, abs=1e-7) if least == -9 else together > joint + 0.005
+
+
+def test_regret_of_one_who_shuns_risk() -> None:
+    """Threshold and excesses have no observation: they follow what is decided after one."""
+    m, scenarios, _ = sc01()
+    m.f.cost.deactivate()
+    x = [float(v) for v in X]
+
+    def pays(w: int) -> Any:
+        u, u0 = m.f.u[scenarios.atom("y", w)], m.u0[w]
+        return pyo.exp(u - x[w]) + (u + 1) ** 2 / 2 + (u0 - 2) ** 2 / 2 + (u0 - u) ** 2 / 4
+
+    m.f.risk = pyo.Objective(expr=scenarios.cvar(m.f, pays, level=0.5))
+    plan = sp.leader_optimal(sp.Game(m, followers=m.f))
+    u0 = np.array([plan.value(m.u0[w]) for w in scenarios])
+    u = np.array([plan.value(m.f.u[y]) for y in Y])
+
+    def risk(losses: np.ndarray) -> float:
+        order = np.argsort(-losses)
+        room = np.clip(0.5 - (np.cumsum(P[order]) - P[order]), 0.0, P[order])
+        return float(room @ losses[order] / 0.5)
+
+    table = regrets(plan, m, scenarios)
+    for y in "LH":
+        at = [risk(cost(X, u0, np.where(y == Y, v, u))) for v in np.linspace(-3, 3, 60_001)]
+        wanted = risk(cost(X, u0, u)) - min(at)
+        assert wanted > 0.05
+        assert table.loc[y, "regret"] * table.loc[y, "probability"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_conditional_regret_names_what_is_wrong() -> None:
+    m, scenarios, game = sc01()
+    plan = sp.leader_optimal(game)
+    for actions, words in (
+        ([(m.f.u, "x")], r"f\.u\[1\]: not in its index; index it by x"),
+        ([(m.u0, "y")], r"u0\[L\]: not in its index"),
+        ({"f.u": "z"}, "z: no observation of that name"),
+    ):
+        with pytest.raises(InvalidGame, match=words):
+            sp.conditional_regret(plan, scenarios, actions)
+    m.v = pyo.Var(["L", "H"], initialize=0.0)
+    with pytest.raises(InvalidGame, match=r"v\[L\]: no follower decides on it"):
+        sp.conditional_regret(sp.leader_optimal(game), scenarios, [(m.v, "y")])
+
+
+# --- a Gaussian state with a mean: the regular gain of QG04, the pole of QG08 ----------------------------------------
+
+
+def gaussian(ys: sp.Scenarios, noise: sp.Scenarios, knows: str | None) -> tuple[Any, sp.Scenarios, sp.Game]:
+    """x ~ N(1, 1), y = x + w: given y, x = (1 + y)/2 + e with e ~ N(0, ½)."""
+    scenarios = sp.Scenarios.product(ys, noise)
+    x = (1 + scenarios["y"]) / 2 + scenarios["e"]
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(list(scenarios) if knows is None else scenarios.atoms(knows), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(scenarios.atoms("y"), initialize=0.0)
+
+    def act(w: int) -> Any:
+        return m.f.u[scenarios.atom("y", w)]
+
+    def lead(w: int) -> Any:
+        return m.u0[w if knows is None else scenarios.atom(knows, w)]
+
+    m.goal = pyo.Objective(
+        expr=scenarios.expectation(lambda w: (x[w] - lead(w) - act(w)) ** 2 + lead(w) ** 2 + act(w) ** 2 / 2)
+    )
+    m.f.cost = pyo.Objective(expr=scenarios.expectation(lambda w: (act(w) - x[w]) ** 2 + (lead(w) - 1) ** 2))
+    return m, scenarios, sp.Game(m, followers=m.f)
+
+
+def quadrature(nodes: int) -> sp.Scenarios:
+    return sp.Scenarios.gauss_hermite("y", nodes, mean=1.0, covariance=2.0)
+
+
+def grid(step: float, centre: float = 7.0) -> sp.Scenarios:
+    """N(1, 2) on midpoints of cells, with ``centre`` between two of them."""
+    y = np.round(centre - 16 + step * (np.arange(round(25 / step)) + 0.5), 12)
+    weight = np.exp(-((y - 1) ** 2) / 4)
+    return sp.Scenarios({"y": y}, weight / weight.sum())
+
+
+def regular_gain(x: Any, y: Any) -> Any:
+    half = (1 + y) / 4
+    return 2 * half * (x - half - 2) / ((half - 2) ** 2 + Fraction(1, 2))
+
+
+def test_the_formula_of_the_regular_gain_is_the_published_one() -> None:
+    for fact in CASES["QG04_nonzero_mean_regular_gain"]["expected"]["values"]:
+        assert regular_gain(Fraction(fact["x"]), Fraction(fact["y"])) == Fraction(fact["Q"])
+
+
+def test_qg04_has_a_gain_of_finite_energy() -> None:
+    wanted = CASES["QG04_nonzero_mean_regular_gain"]["expected"]
+    m, scenarios, game = gaussian(quadrature(40), sp.Scenarios.gauss_hermite("e", 4, covariance=0.5), None)
+    plan = sp.leader_optimal(game)
+    assert plan.leader_objective == pytest.approx(number(wanted["J0"]), abs=1e-9)
+    x, y = (1 + scenarios["y"]) / 2 + scenarios["e"], scenarios["y"]
+    np.testing.assert_allclose([plan.value(m.f.u[scenarios.atom("y", w)]) for w in scenarios], (1 + y) / 4, atol=1e-7)
+    np.testing.assert_allclose([plan.value(m.u0[w]) for w in scenarios], (x - (1 + y) / 4) / 2, atol=1e-7)
+    rule = sp.affine_incentive(plan, scenarios.observe(m.u0, [(m.f.u, "y")]), energy=scenarios.energy(m.u0))
+    assert rule.energy == pytest.approx(number(wanted["energy_EQ2"]), abs=1e-6)
+    gain = np.array(rule.matrix[np.arange(len(scenarios)), [rule.signals.index(f"f.u[{v}]") for v in y]])
+    likely = np.array([scenarios.atom_probability("y")[v] for v in y]) > 1e-6
+    np.testing.assert_allclose(gain[likely], regular_gain(x, y).astype(float)[likely], atol=1e-6)
+    assert sp.verify(rule).ok
+    found = sp.poles(rule, scenarios, [(m.f.u, "y")])
+    assert found.empty
+    assert found.attrs["message"].startswith("No pole seen")
+
+
+def test_qg08_has_no_gain_of_finite_energy() -> None:
+    """K = x̂/(2 − x̂/2) = 16/(7 − y) near 7: on cells of width h its energy grows as 256 f(7) π² / h."""
+    wanted = CASES["QG08_unsolvable_pole"]["expected"]
+    energies = {}
+    for step in (0.2, 0.1, 0.05):
+        for knows in ("y", None):
+            m, scenarios, game = gaussian(grid(step), sp.Scenarios.gauss_hermite("e", 3, covariance=0.5), knows)
+            plan = sp.leader_optimal(game)
+            rule = sp.affine_incentive(
+                plan, scenarios.observe(m.u0, [(m.f.u, "y")], knows=knows), energy=scenarios.energy(m.u0, knows=knows)
+            )
+            energies[step, knows] = rule.energy
+            found = sp.poles(rule, scenarios, {"f.u": "y"})
+            if knows is None:
+                assert found.empty
+                assert rule.energy == pytest.approx(0.886594304409, abs=1e-6), "who knows x needs no more"
+                continue
+            y = np.array(scenarios.atoms("y"))
+            half = (1 + y) / 4
+            np.testing.assert_allclose([plan.value(m.f.u[a]) for a in scenarios.atoms("y")], half, atol=1e-6)
+            np.testing.assert_allclose([plan.value(m.u0[a]) for a in scenarios.atoms("y")], half / 2, atol=1e-6)
+            assert found["action"].tolist() == ["f.u"]
+            assert found["pole"][0] == pytest.approx(number(wanted["pole_y"]), abs=1e-6)
+            assert found["below"][0] == pytest.approx(7 - step / 2)
+            assert found["above"][0] == pytest.approx(7 + step / 2)
+            assert found["slope"][0] == pytest.approx(-4.0, abs=1e-6)  # −x̂ at 7
+            assert "E[Q²] is infinite" in found.attrs["message"]
+            assert "f.u at about 7" in found.attrs["message"]
+            assert sp.verify(rule).ok, "for these finitely many atoms it is an incentive all the same"
+    density = math.exp(-9) / math.sqrt(4 * math.pi)
+    for step in (0.1, 0.05):
+        grown = energies[step, "y"] - energies[2 * step, "y"]
+        assert grown == pytest.approx(256 * density * math.pi**2 * (1 / step - 1 / (2 * step)), rel=1e-3)
+
+
+def test_a_grip_and_a_slope_that_vanish_together_are_no_pole() -> None:
+    """Without means K = −A/B is one number, although a and b both change sign at 0."""
+    ys = sp.Scenarios.gauss_hermite("y", 6, covariance=2.0)
+    m, scenarios, _ = gaussian(ys, sp.Scenarios.gauss_hermite("e", 3, covariance=0.5), "y")
+    x = scenarios["y"] / 2 + scenarios["e"]
+    lead, act = (lambda w, v=v: v[scenarios.atom("y", w)] for v in (m.u0, m.f.u))
+    m.goal.set_value(scenarios.expectation(lambda w: (x[w] - lead(w) - act(w)) ** 2 + lead(w) ** 2 + act(w) ** 2 / 2))
+    m.f.cost.set_value(scenarios.expectation(lambda w: (act(w) - x[w]) ** 2 + lead(w) ** 2))
+    plan = sp.leader_optimal(sp.Game(m, followers=m.f))
+    rule = sp.affine_incentive(plan, scenarios.observe(m.u0, [(m.f.u, "y")], knows="y"))
+    assert np.ptp(np.diag(rule.gain)) <= 1e-6
+    assert rule.gain.iloc[0, 0] == pytest.approx(2.0, abs=1e-6)  # a = −x̂, b = x̂/2
+    assert sp.poles(rule, scenarios, {"f.u": "y"}).empty
+
+
+def test_poles_name_what_is_wrong() -> None:
+    m, scenarios, game = sc01()
+    rule = sp.affine_incentive(sp.leader_optimal(game), scenarios.observe(m.u0, [(m.f.u, "y")]))
+    with pytest.raises(InvalidGame, match="y: shows 'L'; poles are looked for between numbers"):
+        sp.poles(rule, scenarios, {"f.u": "y"})
+    with pytest.raises(InvalidGame, match="u0: no action of a follower"):
+        sp.poles(rule, scenarios, {"u0": "x"})
+    with pytest.raises(InvalidGame, match="z: no observation"):
+        sp.poles(rule, scenarios, {"f.u": "z"})
+    again = sp.Incentive.from_json(rule.to_json(), game)
+    with pytest.raises(InvalidGame, match="read from JSON"):
+        sp.poles(again, scenarios, {"f.u": "y"})
+
+
+# --- two followers on one channel: QG06 ------------------------------------------------------------------------------
+
+
+def test_qg06_shares_one_sum() -> None:
+    case = CASES["QG06_finite_probability_opcs"]
+    p = number(case["data"]["p"])
+    c, d = ([number(v) for v in case["data"][k]] for k in "cd")
+    rows = [(x, a, b) for x in (-1, 1) for a in (-1, 1) for b in (-1, 1)]
+    weight = [0.5 * (p if a == x else 1 - p) * (p if b == x else 1 - p) for x, a, b in rows]
+    x, y1, y2 = (list(column) for column in zip(*rows, strict=True))
+    scenarios = sp.Scenarios({"x": x, "y1": y1, "y2": y2}, weight, {"y": ["y1", "y2"]})
+    m = pyo.ConcreteModel()
+    m.u0, m.s = (pyo.Var(scenarios.atoms("y"), initialize=0.0) for _ in range(2))
+    m.f = pyo.Block([1, 2])
+    for i in (1, 2):
+        m.f[i].u = pyo.Var([-1, 1], initialize=0.0)
+    m.sums = pyo.Constraint(scenarios.atoms("y"), rule=lambda m, a, b: m.s[a, b] == m.f[1].u[a] + m.f[2].u[b])
+
+    def lead(w: int) -> Any:
+        return m.u0[scenarios.atom("y", w)]
+
+    def act(i: int, w: int) -> Any:
+        return m.f[i].u[scenarios.atom(f"y{i}", w)]
+
+    m.goal = pyo.Objective(
+        expr=scenarios.expectation(
+            lambda w: (
+                (x[w] - lead(w) - (act(1, w) + act(2, w)) / 2) ** 2
+                + lead(w) ** 2
+                + (act(1, w) ** 2 + act(2, w) ** 2) / 4
+            )
+        )
+    )
+    for i in (1, 2):
+        m.f[i].cost = pyo.Objective(
+            expr=scenarios.expectation(
+                lambda w, i=i: (act(i, w) - c[i - 1] * x[w]) ** 2 + (lead(w) - d[i - 1]) ** 2 / 2
+            )
+        )
+    plan = sp.leader_optimal(sp.Game(m, followers=m.f, aggregates=m.sums))
+    wanted = case["expected"]
+    assert plan.leader_objective == pytest.approx(number(wanted["J0"]), abs=1e-9)
+    for i in (1, 2):
+        for a in (-1, 1):
+            assert plan.value(m.f[i].u[a]) == pytest.approx(number(wanted[f"u{i}"][str(a)]), abs=1e-8)
+    rule = sp.affine_incentive(plan, scenarios.observe(m.u0, [(m.s, "y")], knows="y"))
+    signs = {-1: "-", 1: "+"}
+    for a, b in scenarios.atoms("y"):
+        at = signs[a] + signs[b]
+        assert plan.value(m.u0[a, b]) == pytest.approx(number(wanted["u0"][at]), abs=1e-8)
+        assert rule.gain.loc[f"u0[{a},{b}]", f"s[{a},{b}]"] == pytest.approx(number(wanted["K"][at]), abs=1e-6)
+    assert (rule.rank, rule.freedom) == (4, 0)
+    report = sp.verify(rule)
+    assert report.ok
+    assert (report.certificate == "convex").all()
+    each = scenarios.observe(m.u0, [(m.f[1].u, "y1"), (m.f[2].u, "y2")], knows="y")
+    apart = sp.affine_incentive(plan, each)
+    assert apart.norm < rule.norm, "who sees the actions one by one needs less"
+    assert sp.verify(apart).ok
