@@ -129,6 +129,10 @@ class System:
         matrix.eliminate_zeros()
         return matrix
 
+    def as_entries(self, matrix: sparse.csc_array) -> Array:
+        """The entries of a (leader variables × signals) matrix that stand in the system."""
+        return picked(sparse.csr_array(matrix), self.leader, self.signal)
+
 
 def picked(matrix: sparse.csr_array, rows: Array, columns: Array) -> Array:
     """matrix[rows, columns] as numbers; where nothing is asked for, SciPy would answer with a sparse array."""

@@ -273,8 +273,8 @@ class _Separable:
         self._row_owners: list[int] = []
         for number, task in enumerate(tasks):
             problem = task.problem
-            again = id(problem) in seen
-            seen.add(id(problem))
+            again = id(problem.variables[0]) in seen  # pieces of one follower are problems in the same variables
+            seen.add(id(problem.variables[0]))
             own, cost, constraints = self._fresh(task) if again else (problem.variables, problem.cost, problem.rows)
             for var, value in zip(own, task.start, strict=True):
                 var.set_value(value, skip_validation=True)
@@ -295,7 +295,7 @@ class _Separable:
             self.trouble = bad.reason
 
     def _fresh(self, task: _Task) -> tuple[list[Any], Any, list[Any]]:
-        """A follower that appears again gets variables of its own."""
+        """A follower that appears again, from another start or in another piece, gets variables of its own."""
         problem = task.problem
         own = []
         for var in problem.variables:
