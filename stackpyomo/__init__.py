@@ -6,6 +6,7 @@ Write the leader and the followers as ordinary Pyomo models; get back the plan t
 incentive that makes the followers want it, and a proof that they do.
 """
 
+from .comparisons import Comparison, compare
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes
 from .conditional import conditional_regret
 from .contracts import Incentive
@@ -42,6 +43,7 @@ __all__ = [
     "SOS1",
     "TOLERANCES",
     "BigM",
+    "Comparison",
     "Finding",
     "FischerBurmeister",
     "Follower",
@@ -66,6 +68,7 @@ __all__ = [
     "affine_incentive",
     "anticipated_regret",
     "causal",
+    "compare",
     "conditional_regret",
     "inducible",
     "leader_optimal",

@@ -48,7 +48,7 @@ RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex"
 _VERIFIED = ("ok", "better", "worse")
 _EVIDENCE = ("convex", "global", "multistart", "unknown")
 """Certificates, the strongest first; the first two are proofs."""
-_NUMBERS = ("objective", "reference", "gap", "regret", "seconds")
+_NUMBERS = ("objective", "reference", "gap", "regret", "residual", "iterations", "seconds")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Settings:
     allow_nonconvex: bool = False
     tolerance: float = TOLERANCES.agreement
     """How far from the reference, relative to max(1, |reference|), is as good as the reference."""
+    judged: bool = True
+    """False: entries need no reference; a verified plan is "ok" whatever it is worth."""
 
     def require(self) -> None:
         """Raise :class:`InvalidGame` or :class:`SolverNotAvailable` for what no game could be played with."""
@@ -90,6 +92,14 @@ class Row:
     certificate: str = ""
     """The weakest evidence behind their best responses."""
     quality: str = ""
+    termination: str = ""
+    """Why the solver behind the plan stopped."""
+    residual: float = math.nan
+    """The largest residual of the plan, recomputed."""
+    iterations: float = math.nan
+    """All attempts together, where the solvers tell."""
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds of each stage of the plan."""
     seconds: float = math.nan
     outcome: str = "failed"
     message: str = ""
@@ -112,7 +122,7 @@ def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
     """Play one entry of a catalogue in this process; whatever goes wrong is told in the row."""
     row, began = _named(entry), time.perf_counter()
     try:
-        wanted = _reference(entry)
+        wanted = _reference(entry) if settings.judged else math.nan
         row = replace(row, reference=math.nan if wanted is None else wanted)
         game = parse_game(entry)
         plan = stackelberg(
@@ -189,7 +199,18 @@ def _judged(row: Row, plan: Plan, sign: int, wanted: float | None, tolerance: fl
     """The row of a plan, compared with the reference."""
     report = plan.report
     gap = math.nan if wanted is None else sign * (plan.leader_objective - wanted) / max(1.0, abs(wanted))
-    row = replace(row, objective=plan.leader_objective, gap=gap, quality=plan.quality)
+    residuals = [value for value in plan.residuals.values() if math.isfinite(value)]
+    counted = [entry["iterations"] for entry in plan.log if entry.get("iterations") is not None]
+    row = replace(
+        row,
+        objective=plan.leader_objective,
+        gap=gap,
+        quality=plan.quality,
+        termination=plan.termination,
+        residual=max(residuals, default=math.nan),
+        iterations=float(sum(counted)) if counted else math.nan,
+        stages={stage: round(seconds, 6) for stage, seconds in plan.seconds.items()},
+    )
     if report is None:
         return replace(
             row, outcome="unverified", message="; ".join(plan.warnings) or "the followers were not re-solved"
@@ -202,7 +223,7 @@ def _judged(row: Row, plan: Plan, sign: int, wanted: float | None, tolerance: fl
     if wanted is None:
         found = f"{report.verdict}, where the reference says that there is no plan"
         return replace(row, outcome="failed", message=found)
-    if abs(gap) <= tolerance:
+    if math.isnan(gap) or abs(gap) <= tolerance:  # nothing to compare with, or as good as that
         return replace(row, outcome="ok")
     return replace(row, outcome="better" if gap < 0 else "worse")
 

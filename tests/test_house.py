@@ -75,6 +75,7 @@ ORDER = [
     "studies",
     "workers",
     "catalogues",
+    "comparisons",
     "reports",
     "cli",
 ]
