@@ -273,8 +273,9 @@ class _Separable:
         self._row_owners: list[int] = []
         for number, task in enumerate(tasks):
             problem = task.problem
-            again = id(problem.variables[0]) in seen  # pieces of one follower are problems in the same variables
-            seen.add(id(problem.variables[0]))
+            whole = problem.home or problem  # pieces of one projected strategy are written in the same variables
+            again = id(whole) in seen
+            seen.add(id(whole))
             own, cost, constraints = self._fresh(task) if again else (problem.variables, problem.cost, problem.rows)
             for var, value in zip(own, task.start, strict=True):
                 var.set_value(value, skip_validation=True)
