@@ -92,6 +92,11 @@ class Row:
     certificate: str = ""
     """The weakest evidence behind their best responses."""
     quality: str = ""
+    seconds: float = math.nan
+    outcome: str = "failed"
+    message: str = ""
+    error: str = ""
+    """The type of the error behind the message; "TimeLimit" or "WorkerLost" where there was no answer at all."""
     termination: str = ""
     """Why the solver behind the plan stopped."""
     residual: float = math.nan
@@ -100,11 +105,6 @@ class Row:
     """All attempts together, where the solvers tell."""
     stages: dict[str, float] = field(default_factory=dict)
     """Seconds of each stage of the plan."""
-    seconds: float = math.nan
-    outcome: str = "failed"
-    message: str = ""
-    error: str = ""
-    """The type of the error behind the message; "TimeLimit" or "WorkerLost" where there was no answer at all."""
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON-ready Python objects."""

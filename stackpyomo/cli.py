@@ -385,7 +385,7 @@ def _deliver_rows(
         "version": __version__,
         "machine": machine(),
         "catalogue": os.fspath(catalogue),
-        "settings": dataclasses.asdict(settings) | {"jobs": jobs},
+        "settings": {k: v for k, v in dataclasses.asdict(settings).items() if k != "judged"} | {"jobs": jobs},
         "interrupted": interrupted,
         "rows": [row.as_dict() for row in rows],
         "summary": summary,

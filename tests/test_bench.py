@@ -291,7 +291,7 @@ def test_rows_are_in_the_order_of_the_catalogue(jobs: int) -> None:
 
 
 def timeless(row: Row) -> dict[str, Any]:
-    return row.as_dict() | {"seconds": None}
+    return row.as_dict() | {"seconds": None, "stages": {}}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
