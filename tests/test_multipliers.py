@@ -281,7 +281,7 @@ def test_a_coupled_constraint_rescues_a_zero_gradient() -> None:
     m.f.cost = pyo.Objective(expr=2 * m.f.u + m.f.u**2 + m.u0**2)
     m.goal = pyo.Objective(expr=m.u0**2 + m.f.u**2)
     plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
-    with pytest.raises(sp.NoIncentive, match="zero gradient.*multipliers='free'"):
+    with pytest.raises(sp.NoIncentive, match=r"zero gradient.*multipliers='free'"):
         sp.affine_incentive(plan)
     rule = sp.affine_incentive(plan, multipliers="free")
     held = rule.multipliers["f.both"]
