@@ -353,9 +353,9 @@ class _Design:
                 left[follower] = failed[follower] + ", and no quadratic term in what the leader sees helps"
                 continue
             for signal in shown:
-                for tool in np.flatnonzero(b):
-                    if self.allowed is None or self.allowed[tool, signal]:
-                        bend[tool, signal] = radius * b[tool] / float(b @ b)
+                may = np.ones(len(b)) if self.allowed is None else self.allowed[:, [signal]].toarray().ravel()
+                for tool in np.flatnonzero(b * may):
+                    bend[tool, signal] = radius * b[tool] / float((b * may) @ b)
         found.bend = sparse.csc_array(bend)
         bent = bent_followers(curved, looked_at, found.gain, bow=(found.bend, found.balance.leader))
         left.update({b.follower: "curvature: even a quadratic term leaves its cost bent down" for b in bent})

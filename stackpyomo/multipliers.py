@@ -227,7 +227,10 @@ def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: 
 
 
 def _nearest(turned: Array, target: Array, power: Array) -> Array:
-    """argmin_{p ≥ 0} of what is left of the first rows, weighed by ``power``; the others met (multiplier method)."""
+    """argmin_{p ≥ 0} of what is left of the first rows, weighed by ``power``, with the others met.
+
+    The method of multipliers: one heavily weighed row alone would leave a residual as large as its weight is small.
+    """
     rank = len(power)
     tight = _TIGHT * power.max(initial=1.0)
     weights = np.concatenate([power, np.full(len(target) - rank, tight)])

@@ -339,7 +339,7 @@ def test_what_is_announced_is_what_is_played(others: int, seed: int) -> None:
 
 
 def test_a_rule_whose_punishment_the_bounds_cut_short_is_caught() -> None:
-    """u0 ∈ [−0.1, 0.1] cannot pay what the affine strategy promises: far away the follower gains, as verify says."""
+    """u0 ∈ [−0.1, 0.1] cannot pay what the affine strategy promises: far away the follower gains, and verify tells."""
     m = pyo.ConcreteModel()
     m.u0 = pyo.Var(bounds=(-0.1, 0.1), initialize=0.0)
     m.f = pyo.Block()
@@ -365,3 +365,44 @@ def test_a_population_leaves_bounds_one_member_at_a_time(lower: float | None, up
     plan = sp.Plan.from_values(sp.Game(m, followers=sp.Population(m.f, 50)))
     beyond = sp.affine_incentive(plan).excursions  # K = −1/2 of one member's own action
     assert beyond == ({} if lower is None and upper is None else {"u0": (-2.0, 2.0)})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_projections_of_many_followers_and_signals(seed: int) -> None:
+    """Populations, two actions, a mean: every follower's regret against the projection, on a grid of its actions."""
+    random = np.random.default_rng(seed)
+    m0, sizes = int(random.integers(1, 3)), [int(random.choice([1, 1, 3])) for _ in range(random.integers(1, 4))]
+    own = random.integers(1, 3, size=len(sizes)).tolist()
+    low, high = -random.uniform(0.0, 1.5, size=m0) * (random.random(m0) < 0.8), random.uniform(0.1, 1.5, size=m0)
+    m = pyo.ConcreteModel()
+    m.lead = pyo.Var(range(m0), initialize=0.0, bounds=lambda _, i: (float(low[i]), float(high[i])))
+    m.mean, m.f = pyo.Var(initialize=0.0), pyo.Block(range(len(sizes)))
+    costs = []
+    for k, block in m.f.items():
+        block.u = pyo.Var(range(own[k]), initialize=0.0, bounds=(-1, 1))
+        z, n = [*m.lead.values(), *block.u.values()], range(m0 + own[k])
+        root = random.normal(size=(len(n), len(n)))
+        matrix, linear = root @ root.T / len(n), random.normal(size=len(n))
+        cost = sum(float(matrix[i, j]) / 2 * z[i] * z[j] for i in n for j in n)
+        block.cost = pyo.Objective(expr=cost + sum(float(linear[i]) * z[i] for i in n))
+        costs.append((matrix, linear))
+    m.average = pyo.Constraint(expr=m.mean == sum(v for b in m.f.values() for v in b.u.values()))
+    m.goal = pyo.Objective(expr=sum(v**2 for v in m.lead.values()))
+    game = sp.Game(m, followers=[sp.Population(m.f[k], s) for k, s in enumerate(sizes)], aggregates=[m.average])
+    refused: dict[str, str] = {}
+    try:
+        rule = sp.affine_incentive(sp.Plan.from_values(game), [m.mean, *(b.u for b in m.f.values())], saturate=True)
+    except sp.NoIncentive as error:
+        refused = error.reasons
+    if refused:
+        assert all("leader bound" in why for why in refused.values())
+        return
+    gain, report = rule.gain.loc[[f"lead[{i}]" for i in range(m0)]], sp.verify(rule, starts=4)
+    for k, (matrix, linear) in enumerate(costs):
+        axes = [np.linspace(-1, 1, 4001 if own[k] == 1 else 201)] * own[k]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, own[k])
+        response = gain[[f"f[{k}].u[{j}]" for j in range(own[k])]].to_numpy() + gain[["mean"]].to_numpy() / sizes[k]
+        points = np.hstack([np.clip(grid @ response.T, low, high), grid])
+        regret = -(np.einsum("ni,ij,nj->n", points, matrix, points) / 2 + points @ linear).min()
+        assert report.regret[f"f[{k}]"] >= regret - 1e-6
+        assert report.regret[f"f[{k}]"] <= max(0.0, regret) + (1e-2 if own[k] == 2 else 1e-5)

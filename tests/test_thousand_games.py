@@ -1,6 +1,6 @@
 """A thousand random convex games: every rule re-solved by SciPy, every refusal confirmed by linear programming.
 
-Nothing of the package takes part in the check: costs, slopes and strategies are evaluated in NumPy from the gains.
+Nothing of the package takes part in the check: costs and strategies are evaluated in NumPy from the rule's table.
 """
 
 from __future__ import annotations
