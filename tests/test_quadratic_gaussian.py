@@ -1,4 +1,4 @@
-"""Quadratic Gaussian games: closed form, coefficients, quadrature and samples against each other and exact rationals."""
+"""Quadratic Gaussian games: closed form, coefficients, quadrature and samples against exact rationals."""
 
 from __future__ import annotations
 
