@@ -261,7 +261,7 @@ def _said(path: Path) -> Iterator[None]:
 
 
 def _load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
-    """The game of a JSON or Python file, and the OBSERVE, FREE, EXPECTED the latter may set."""
+    """The game of a JSON or Python file, and the OBSERVE (or a function of the game), FREE, EXPECTED it may set."""
     if path.suffix != ".py":
         if parameters:
             raise InvalidGame(f"{path}: --parameter is for Python files with build(**parameters).")
@@ -271,16 +271,27 @@ def _load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
     if not callable(build):
         raise InvalidGame(f"{path}: has no function build(); define build(**parameters) returning sp.Game.")
     given = dict(_parameter(text) for text in parameters)
-    try:
+    with _theirs(f"{path}: build({_call(given)})"):
         game = build(**given)
-    except StackpyomoError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InvalidGame(f"{path}: build({_call(given)}) raised {type(error).__name__}: {error}") from None
     if not isinstance(game, Game):
         raise InvalidGame(f"{path}: build() returned {type(game).__name__}; return a stackpyomo Game.")
     names = ("OBSERVE", "FREE", "EXPECTED")
-    return game, {name: getattr(module, name) for name in names if hasattr(module, name)}
+    settings = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    if callable(settings.get("OBSERVE")):
+        with _theirs(f"{path}: OBSERVE(game)"):
+            settings["OBSERVE"] = settings["OBSERVE"](game)
+    return game, settings
+
+
+@contextmanager
+def _theirs(call: str) -> Iterator[None]:
+    """What a model file raises is bad input."""
+    try:
+        yield
+    except StackpyomoError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InvalidGame(f"{call} raised {type(error).__name__}: {error}") from None
 
 
 def _module(path: Path) -> ModuleType:

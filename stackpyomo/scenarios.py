@@ -156,6 +156,13 @@ class Scenarios:
         label: Hashable = labels[int(self._codes[observation][scenario])]
         return label
 
+    def members(self, observation: str, atom: Any) -> list[int]:
+        """The scenarios in which the observation shows ``atom``."""
+        labels = self._known(observation)
+        if atom not in labels:
+            raise InvalidGame(f"{observation}: never shows {atom!r} ({listed([str(label) for label in labels])}).")
+        return [int(w) for w in np.flatnonzero(self._codes[observation] == labels.index(atom))]
+
     def atom_probability(self, observation: str) -> pd.Series:
         """The probability of each atom."""
         labels = self._known(observation)

@@ -220,6 +220,17 @@ def test_free_and_multipliers_from_file_and_command(run: Run, write: Any) -> Non
         assert rule["norm"] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_what_is_observed_may_depend_on_the_game(run: Run, write: Any) -> None:
+    result = run("solve", MODELS / "quadratic_gaussian.py", "--parameter", "n=3", "--json", "-")
+    assert result.code == 0
+    gain = strict(result.out)["incentive"]["gain"]
+    assert {(leader, signal) for leader, signal, _ in gain} == {(f"r[{i}]", f"follower[{i}].k") for i in (1, 2, 3)}
+    assert [value for _, _, value in gain] == pytest.approx([4 / 3] * 3, abs=1e-6)
+    result = run("solve", write("bad.py", game() + "\ndef OBSERVE(game):\n    return 1 / 0\n"))
+    assert result.code == 2
+    assert "OBSERVE(game) raised ZeroDivisionError" in result.err
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_terminal_without_our_letters(encoding: str, stranger: Run) -> None:
     """A minus sign or ‖ that the terminal cannot show is not a traceback, nor "not verified"."""

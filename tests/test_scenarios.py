@@ -39,6 +39,7 @@ def test_arrays_and_frames(outcomes: Any, probabilities: Any) -> None:
     assert scenarios.atoms("y") == ["L", "H"]
     assert [scenarios.atom("y", w) for w in scenarios] == TABLE["y"]
     assert scenarios.atom_probability("y").to_dict() == pytest.approx({"L": 0.53, "H": 0.47})
+    assert {y: scenarios.members("y", y) for y in "LH"} == {"L": [0, 2], "H": [1, 3]}
     assert scenarios.atom_probability("x").to_dict() == pytest.approx({1: 0.6, 2: 0.4})
 
 
@@ -315,6 +316,8 @@ COIN = iter(range(1000))
         (lambda: four().atom("y", 4), "scenario 4: there are 4, from 0 on"),
         (lambda: four().atom("y", -1), "scenario -1: there are 4"),
         (lambda: four().atom_probability("z"), "z: no observation"),
+        (lambda: four().members("y", "M"), "y: never shows 'M' (L, H)"),
+        (lambda: four().members("z", "L"), "z: no observation"),
         (lambda: four().knows("y", "z"), "z: no observation"),
         (lambda: four().coarsened("z", str, name="q"), "z: no observation"),
         (lambda: four().coarsened("y", str, name="x"), "x: there is an observation of that name"),
