@@ -267,9 +267,11 @@ class _Design:
     def _temptations(self, system: System, slope: Array) -> tuple[Array, Array]:
         """For each entry: does its signal rise, does it fall, when somebody does what tempts him?"""
         entries = system.matrix.tocoo()
+        rising, falling = np.zeros(len(system.leader), dtype=bool), np.zeros(len(system.leader), dtype=bool)
+        if not entries.nnz:  # in the mean field no member moves a signal; scipy's answer to no places is no array
+            return rising, falling
         moved = np.asarray(self.shares.moves[system.signal[entries.col], entries.row]).ravel()
         way = -np.sign(slope[entries.row]) * np.sign(moved)
-        rising, falling = np.zeros(len(system.leader), dtype=bool), np.zeros(len(system.leader), dtype=bool)
         np.logical_or.at(rising, entries.col, way > 0.0)
         np.logical_or.at(falling, entries.col, way < 0.0)
         return rising, falling
