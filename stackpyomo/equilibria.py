@@ -58,6 +58,11 @@ class Problem:
     leader: list[VarData] = field(default_factory=list)
     """What the leader decides, and those who serve him: the variables that descend in a large game."""
 
+    @property
+    def has_cost(self) -> bool:
+        """False where any equilibrium is as good as another."""
+        return hasattr(self.cost, "is_expression_type")
+
 
 @dataclass
 class Found:

@@ -290,8 +290,8 @@ class _Design:
         """For each entry: does its signal rise, does it fall, when somebody does what tempts him?"""
         entries = system.matrix.tocoo()
         moved = picked(self.shares.moves, system.signal[entries.col], entries.row)
-        way = -np.sign(slope[entries.row]) * np.sign(moved)
         rising, falling = np.zeros(len(system.leader), dtype=bool), np.zeros(len(system.leader), dtype=bool)
+        way = -np.sign(slope[entries.row]) * np.sign(moved)
         np.logical_or.at(rising, entries.col, way > 0.0)
         np.logical_or.at(falling, entries.col, way < 0.0)
         return rising, falling

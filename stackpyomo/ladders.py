@@ -269,14 +269,16 @@ class Ladder:
         return self.solver if self.solver != "auto" and choose(self.solver).ipopt_options else "auto"
 
     def _local(self, solver: str, treatments: Sequence[Treatment] = (), starts: int = 0) -> None:
-        """NLP treatments from the model's values, then from random points; a large game is content with one answer.
+        """NLP treatments from the model's values, then from random points.
+
+        One verified answer will do in a large game, and where there is no cost by which another could be better.
 
         ``starts``: how many of these, 0 for what suits the game.
         """
         treatments = treatments or (
             [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
         )
-        many = len(self.kkt.pairs) > _MANY
+        content = len(self.kkt.pairs) > _MANY or not self.problem.has_cost
         random = np.random.default_rng(0)
         waiting: list[Candidate] = []
         hard = self.treatment is None and self.solver == "auto" and len(self.kkt.pairs) <= _SMALL
@@ -288,7 +290,7 @@ class Ladder:
                 equilibrium = self._equilibrium(self.kkt, treatment)
                 point = None if start == 0 else random_start(equilibrium.program, np.random.default_rng(seed))
                 waiting += self._attempt(equilibrium, solver, point, start)
-                if many and waiting and start == 0 and self._offer(*waiting):
+                if content and waiting and start == 0 and self._offer(*waiting):
                     return
         self._offer(*waiting)
         self._prove_convex()

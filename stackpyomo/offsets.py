@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def choose_offsets(
         raise NoIncentive(
             f"No values of the free variables ({names}) are an incentive: {bad.reason}", reasons={}, residuals={}
         ) from None
-    solution = solve(first, solver)
+    solution = solve(first, _able(first, solver))
     if solution.x is None or not solution.termination.solved:
         raise NoIncentive(
             f"No values of the free variables ({names}) meet the leader's constraints on them: {solution.message}. "
@@ -131,6 +132,15 @@ class _Design:
             self.copies[id(var)] = copy
         self._map = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed}
         self._map.update(self.copies)
+
+    @cached_property
+    def _carriers(self) -> dict[int, list[tuple[int, float]]]:
+        """Action number → [(aggregate, rate)]: what one member's action moves."""
+        found: dict[int, list[tuple[int, float]]] = {}
+        moves = self.rows.responses.moves.tocoo()
+        for aggregate, action, rate in zip(moves.row, moves.col, moves.data, strict=True):
+            found.setdefault(int(action), []).append((int(aggregate), float(rate)))
+        return found
 
     def at_plan(self, expression: Any) -> Any:
         """The expression as a function of the free copies alone."""
@@ -219,9 +229,9 @@ class _Design:
             ) from None
         direct = [follower.sign * self.at_plan(p) for p in partials]
         split = len(own) + len(aggregates)
-        moves = self.rows.responses.moves
+        carried = {g: direct[len(own) + k] for k, (g, _) in enumerate(aggregates)}
         slopes = [
-            direct[i] + sum(moves[g, j] * direct[len(own) + k] for k, (g, _) in enumerate(aggregates))
+            direct[i] + sum(rate * carried[g] for g, rate in self._carriers.get(j, ()) if g in carried)
             for i, j in enumerate(own)
         ]
         return slopes, dict(zip(numbers, direct[split:], strict=True))
@@ -262,12 +272,14 @@ class _Design:
         kept = list(self._kept())
         cost = pyo.quicksum(c**2 for c in copies) if payment is None else self._paid(payment)
         second = Program(cost, [*kept, *self.constraints()])
-        solution = solve(second, solver)
+        solution = solve(second, _able(second, solver))
         if payment is not None and solution.termination is Termination.UNBOUNDED:
             raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
         if solution.x is not None and solution.termination.solved:
             better = {id(v): float(x) for v, x in zip(second.variables, solution.x, strict=True)}
             values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
+        elif payment is not None:
+            raise NoIncentive(f"payment: no least one was found ({solution.message}).", reasons={}, residuals={})
         return dict(zip(names, values, strict=True))
 
     def _kept(self) -> Iterator[Any]:
@@ -295,6 +307,12 @@ class _Design:
 def _near(expression: Any, level: float, unit: float) -> Any:
     band = TOLERANCES.noise / 2 * unit
     return pyo.inequality(level - band, expression, level + band)
+
+
+def _able(program: Program, solver: str) -> str:
+    """What "auto" means here: interior-point methods refuse more equations than variables, even where they agree."""
+    floor, ceiling = program.row_bounds
+    return "highs" if solver == "auto" and (floor == ceiling).sum() > len(program.variables) else solver
 
 
 def _moves(slope: Any) -> bool:

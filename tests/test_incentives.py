@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize, nnls
 
 import stackpyomo as sp
+from stackpyomo import offsets
+from stackpyomo.solvers import Solution, Termination
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -276,6 +278,43 @@ def test_bounds_and_the_leaders_constraints_bind_free_prices() -> None:
     best = minimize(lambda p: (p - 2) ** 2 / 5 + (p - 6) ** 2 / 10, 3.0).x[0]
     assert rule.offset["price[0]"] == pytest.approx(best, rel=1e-5)
     assert rule.energy == pytest.approx((best - 2) ** 2 / 5 + (best - 6) ** 2 / 10, rel=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["auto", "highs"])
+@pytest.mark.parametrize("payment", [False, True])
+def test_tolls_of_a_mean_field_need_no_gain(payment: bool, solver: str) -> None:
+    """Pigou's two roads, times v₁ and 1, three populations: six equations in two tolls and three multipliers.
+
+    No traveller moves the flows, so that nothing but tolls works, and half of them take road 1 at t₁ − t₂ = 1/2.
+    """
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var([1, 2], bounds=(0, None), initialize=0.0)
+    m.flow = pyo.Var([1, 2], initialize=0.5)
+    m.f = pyo.Block(range(3))
+    for f in m.f.values():
+        f.x = pyo.Var([1, 2], bounds=(0, 1 / 3), initialize=1 / 6)
+        f.all = pyo.Constraint(expr=f.x[1] + f.x[2] == 1 / 3)
+        f.cost = pyo.Objective(expr=(m.flow[1] + m.toll[1]) * f.x[1] + (1 + m.toll[2]) * f.x[2])
+    m.sum = pyo.Constraint([1, 2], rule=lambda m, r: m.flow[r] == sum(f.x[r] for f in m.f.values()))
+    m.time = pyo.Objective(expr=m.flow[1] ** 2 + m.flow[2])
+    followers = [sp.Population(f, math.inf) for f in m.f.values()]
+    plan = sp.leader_optimal(sp.Game(m, followers=followers, aggregates=[m.sum]))
+    paid = m.toll[1] * m.flow[1] + m.toll[2] * m.flow[2] if payment else None
+    rule = sp.affine_incentive(
+        plan, observe=[m.flow], free=[m.toll], multipliers="free", payment=paid, solver=solver
+    )  # without a payment, the tolls of least norm: the same
+    assert rule.offset == pytest.approx({"toll[1]": 0.5, "toll[2]": 0.0}, abs=1e-7)
+    assert rule.norm == 0
+    assert sp.verify(rule).ok
+
+
+def test_a_payment_that_was_not_made_least_is_not_passed_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = _priced()
+    plan = sp.leader_optimal(sp.Game(m, followers=m.f))
+    answers = [offsets.solve, lambda *_: Solution(Termination.FAILED, "broke down")]
+    monkeypatch.setattr(offsets, "solve", lambda *given: answers.pop(0)(*given))
+    with pytest.raises(sp.NoIncentive, match=r"payment: no least one was found \(broke down\)"):
+        sp.affine_incentive(plan, free=m.price, payment=m.price[0] + m.price[1])
 
 
 def test_a_variable_the_leader_cares_about_is_not_free() -> None:

@@ -574,6 +574,13 @@ def test_nash_needs_no_leader_objective_and_ignores_his_inequalities() -> None:
     assert math.isnan(plan.leader_objective)
 
 
+def test_nash_is_content_with_an_equilibrium_that_holds() -> None:
+    """There is no cost by which another treatment's answer could be better."""
+    plan = sp.nash(two_prices(), leader={"p[1]": 1.0, "p[2]": 1.0}, solver="pounce")
+    assert {entry["treatment"] for entry in plan.log} <= {"Scholtes", "polish"}
+    assert sp.verify(plan).ok
+
+
 @pytest.mark.parametrize("solver", ["auto", *SOLVERS])
 def test_no_equilibrium_is_not_found(solver: str) -> None:
     """a wants b + 1, b wants a + 1: no equilibrium without bounds."""
