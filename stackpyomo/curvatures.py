@@ -21,6 +21,7 @@ from scipy import sparse
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .derivatives import FollowerRows
 from .games import Follower
+from .joins import matches
 from .results import Array
 
 __all__ = ["FollowerHessians", "Hessian", "is_jointly_convex"]
@@ -132,10 +133,7 @@ class _Reach:
     def of(self, var: Array, follower: Array) -> tuple[Array, Array, Array]:
         """(which question, action, rate) for many (Var, follower) at once."""
         wanted = var.astype(np.int64) * self._width + follower
-        start, stop = np.searchsorted(self._keys, wanted, "left"), np.searchsorted(self._keys, wanted, "right")
-        counts = stop - start
-        source = np.repeat(np.arange(len(counts)), counts)
-        place = np.repeat(start - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        source, place = matches(self._keys, wanted)
         return source, self._columns[place], self._rates[place]
 
 

@@ -23,6 +23,7 @@ from scipy import sparse
 
 from .errors import InvalidGame
 from .games import Game
+from .joins import matches
 from .programs import BadRow, Program, timed
 from .results import Array, Plan
 from .tolerances import TOLERANCES
@@ -232,11 +233,8 @@ def _joined(through: Any, row_owners: Array, moves: Any, owners: Array) -> tuple
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     wanted = through.col.astype(np.int64) * width + row_owners[through.row]
-    start, stop = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
-    counts = stop - start
-    source = np.repeat(np.arange(len(counts)), counts)
-    offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    target = order[np.repeat(start, counts) + offset]
+    source, place = matches(keys, wanted)
+    target = order[place]
     return through.row[source], moves.col[target], through.data[source] * moves.data[target]
 
 

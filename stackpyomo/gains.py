@@ -20,6 +20,7 @@ from scipy import linalg, sparse
 from scipy.sparse import csgraph
 from scipy.sparse.linalg import lsmr
 
+from .joins import ranges
 from .results import Array
 from .tolerances import TOLERANCES
 
@@ -150,11 +151,11 @@ def gain_system(
     shown = moves.tocoo()
     if allowed is None:  # every leader variable that the follower feels, for every signal of the action
         rows = leader.indptr[owners[shown.col]], leader.indptr[owners[shown.col] + 1]
-        pair, place = _ranges(*rows)
+        pair, place = ranges(*rows)
         tool, grip = leader.indices[place], leader.data[place]
     else:  # every leader variable that may use the signal, where the follower feels it
         columns = allowed.tocsc()
-        pair, place = _ranges(columns.indptr[shown.row], columns.indptr[shown.row + 1])
+        pair, place = ranges(columns.indptr[shown.row], columns.indptr[shown.row + 1])
         felt, tool = _looked_up(leader, owners[shown.col[pair]], columns.indices[place])
         pair, tool, grip = pair[felt >= 0], tool[felt >= 0], leader.data[felt[felt >= 0]]
     row, signal, data = shown.col[pair], shown.row[pair], shown.data[pair] * grip
@@ -170,13 +171,6 @@ def gain_system(
         permitted=tools * signals if allowed is None else int(allowed.nnz),
         weights=weights[by_entry],
     )
-
-
-def _ranges(start: Array, stop: Array) -> tuple[Array, Array]:
-    """(which range, place) for every place of the ranges start … stop, one after the other."""
-    counts = stop - start
-    which = np.repeat(np.arange(len(counts)), counts)
-    return which, np.repeat(start - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
 def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Array, Array]:

@@ -28,7 +28,7 @@ from .programs import undisturbed
 from .results import Array, Plan
 from .tolerances import TOLERANCES
 
-__all__ = ["collapsed", "exchangeable", "expanded", "symmetrized"]
+__all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "symmetrized"]
 
 _POINTS = 3
 """Random points at which a swap has to change nothing."""
@@ -252,14 +252,15 @@ def collapsed(game: Game) -> Game:
         gone.update(rest)
     visitor = ExpressionReplacementVisitor(substitute=table, descend_into_named_expressions=True)
     for component in _outside(twin):
-        _replace(component, visitor)
+        rewritten(component, visitor)
     for name in gone:
         twin.followers[name].block.deactivate()
     kept = [Population(f.block, _whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
     return Game(model, kept, aggregates=twin.aggregates, name=game.name)
 
 
-def _replace(component: Any, visitor: Any) -> None:
+def rewritten(component: Any, visitor: Any) -> None:
+    """The objective or constraint with the visitor's substitutions."""
     if component.ctype is pyo.Objective:
         component.set_value(visitor.walk_expression(component.expr))
         return

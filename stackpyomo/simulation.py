@@ -25,6 +25,7 @@ from .checks import require, require_whole
 from .errors import InvalidGame
 from .games import Game, Population
 from .plans import nash, stackelberg
+from .populations import rewritten
 from .programs import Program, undisturbed
 from .results import Announcement, Array, Plan
 from .solvers import choose
@@ -219,7 +220,7 @@ def _written_in(subject: Any, sizes: Mapping[str, float]) -> tuple[Game, Any]:
         substitute=dict(_answers(twin, announced)), descend_into_named_expressions=True
     )
     for component in _components(twin):
-        _rewritten(component, visitor)
+        rewritten(component, visitor)
     for name, var in twin.variables_by_name.items():
         if not var.fixed:
             var.set_value(announced.values[name], skip_validation=True)
@@ -252,14 +253,6 @@ def _components(game: Game) -> list[Any]:
     for follower in game.followers.values():
         found += [*follower.active_objectives, *follower.constraints]
     return found
-
-
-def _rewritten(component: Any, visitor: Any) -> None:
-    if component.ctype is pyo.Objective:
-        component.set_value(visitor.walk_expression(component.expr))
-        return
-    body = visitor.walk_expression(component.body)
-    component.set_value(body == component.ub if component.equality else (component.lb, body, component.ub))
 
 
 def _summary(every: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ ORDER = [
     "errors",
     "tolerances",
     "results",
+    "joins",
     "markup",
     "convexity",
     "hessians",
