@@ -6,7 +6,8 @@ N heterogeneous followers, two actions each, coupled through one aggregate (the 
 
 Run ``python benchmarks/scale.py`` for N = 100, 1,000, 10,000, 100,000, or name sizes. Each size runs in a process of
 its own, so that peak memory is that size's. "leader" is the whole of leader_optimal but the followers' rows, which
-"derivatives" holds (write, read, one Jacobian) wherever they were made; "model" is plain Pyomo building the game.
+"derivatives" holds (write, read, one Jacobian) wherever they were made; "affine_incentive" is the whole call, "curvature"
+its look at second derivatives; "model" is plain Pyomo building the game.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 
-STAGES = ["model", "build", "write", "solve", "leader", "derivatives", "incentive", "verify"]
+STAGES = ["model", "build", "write", "solve", "leader", "derivatives", "incentive", "curvature", "verify"]
 
 
 def build(size: int, seed: int = 0) -> Any:
@@ -64,7 +65,9 @@ def measure(size: int) -> dict[str, float]:
     start = clock()
     plan = sp.leader_optimal(game)
     planned = clock() - start
+    start = clock()
     rule = sp.affine_incentive(plan)
+    designed = clock() - start
     start = clock()
     report = sp.verify(rule)
     verified = clock() - start
@@ -76,6 +79,8 @@ def measure(size: int) -> dict[str, float]:
         "leader": planned - rows,
         "derivatives": rows + rule.seconds["derivatives"],
         "incentive": rule.seconds["incentive"],
+        "curvature": rule.seconds["curvature"] + rule.seconds["uniqueness"],
+        "affine_incentive": designed,
         "verify": verified,
         "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "solver GB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20,
@@ -84,7 +89,8 @@ def measure(size: int) -> dict[str, float]:
         "convex": int((report.certificate == "convex").sum()),
         **{f"verify {stage}": seconds for stage, seconds in report.seconds.items()},
     }
-    row["(der+inc)/leader"] = (row["derivatives"] + row["incentive"]) / row["leader"]
+    row["(der+inc+curv)/leader"] = (row["derivatives"] + row["incentive"] + row["curvature"]) / row["leader"]
+    row["affine_incentive/leader_optimal"] = designed / planned
     row["verify/leader"] = row["verify"] / row["leader"]
     return row
 
