@@ -49,7 +49,7 @@ class Meeting:
         rows = self.rows
         sizes = np.array(rows.game.action_sizes)
         own = rows.own_columns
-        response = rows.responses_to(self.gain @ self.moves)
+        response = sparse.csr_array(rows.responses_to(self.gain @ self.moves))
         others = sparse.csr_array(response - own)
         seen = sparse.csr_array(others + own.multiply(1.0 / sizes[np.newaxis, :]))
         whole = np.zeros((len(sizes), len(sizes)))
@@ -60,11 +60,12 @@ class Meeting:
                 continue
             hessian, mine = self.hessians.of(number), slice(start, stop)
             at = hessian.places
-            half = response.tocsr()[at][:, mine].toarray().T @ hessian.matrix
+            reached = response[at][:, mine].toarray()
+            half = reached.T @ hessian.matrix
             bow = self._bow(number, mine)
             block = half @ seen[at].toarray() + bow
             other = half @ others[at][:, mine].toarray() + bow[:, mine]
-            self_ = half @ response.tocsr()[at][:, mine].toarray() + bow[:, mine]
+            self_ = half @ reached + bow[:, mine]
             size = float(sizes[start])
             whole[mine] = block * np.sqrt(size * sizes)[np.newaxis, :]
             whole[mine, mine] = self_ + (size - 1.0) * other
