@@ -7,7 +7,7 @@ N heterogeneous followers, two actions each, coupled through one aggregate (the 
 Run ``python benchmarks/scale.py`` for N = 100, 1,000, 10,000, 100,000, or name sizes. Each size runs in a process of
 its own, so that peak memory is that size's. "leader" is the whole of leader_optimal but the followers' rows, which
 "derivatives" holds (write, read, one Jacobian) wherever they were made; "affine_incentive" is the whole call,
-"curvature" its look at second derivatives and, up to 600 actions, at uniqueness; "model" is plain Pyomo building the
+"curvature" its look at second derivatives and, up to 200 actions, at uniqueness; "model" is plain Pyomo building the
 game.
 """
 

@@ -25,7 +25,7 @@ from .tolerances import TOLERANCES
 
 __all__ = ["Meeting", "uniqueness"]
 
-_ACTIONS = 600
+_ACTIONS = 200
 """Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader."""
 
 
