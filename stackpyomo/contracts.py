@@ -244,7 +244,10 @@ class Incentive:
         """
         game = self.attached()
         moves = shares(game, self.observed).moves
-        reach = (self.matrix @ moves).tocsr()
+        plain = sparse.csr_array(self.matrix @ moves)
+        felt = plain.multiply(abs(plain) > TOLERANCES.noise * (abs(self.matrix) @ abs(moves)))
+        reach = sparse.csr_array(felt)  # without effects that cancel but for rounding: that times ∞ is no excursion
+        reach.eliminate_zeros()
         actions = game.actions
         at = [self.plan.values[game.names[id(v)]] for v in actions]
         limits = [(-math.inf if v.lb is None else v.lb, math.inf if v.ub is None else v.ub) for v in actions]

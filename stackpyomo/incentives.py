@@ -148,6 +148,8 @@ def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) 
     with timed(seconds, "derivatives"):
         rows = rows_of(plan, game)
         chosen = leader_variables(game, free)
+        if payment is not None and not chosen:
+            raise InvalidGame("payment: there is nothing to choose it by; name the free= variables it is made of.")
         values = dict(plan.values)
         here = rows.at(values)
     design = _Design(rows, wishes, plan.responding if wishes.minors == "respond" else ())
