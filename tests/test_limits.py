@@ -134,8 +134,11 @@ def test_bounds_of_gains_that_make_no_sense(bounds: Any) -> None:
 def _network(seed: int) -> tuple[Any, np.ndarray, np.ndarray, list[np.ndarray]]:
     """Travellers on parallel routes of shared links: tolls on links, flows of the plan, marginal costs, routes."""
     random = np.random.default_rng(seed)
-    links, groups = int(random.integers(3, 6)), int(random.integers(1, 4))
-    routes = [(random.random((int(random.integers(2, 4)), links)) < 0.5).astype(float) for _ in range(groups)]
+    common, groups = int(random.integers(2, 5)), int(random.integers(1, 4))
+    counts = random.integers(2, 4, size=groups)
+    own = np.eye(counts.sum())[:, random.random(counts.sum()) < 0.8]  # links of one route alone
+    whole = np.hstack([(random.random((counts.sum(), common)) < 0.5).astype(float), own])
+    routes, links = np.split(whole, np.cumsum(counts)[:-1]), whole.shape[1]
     m = pyo.ConcreteModel()
     m.toll = pyo.Var(range(links), bounds=(0, None), initialize=0.0)
     m.f = pyo.Block(range(groups))
@@ -406,3 +409,14 @@ def test_projections_of_many_followers_and_signals(seed: int) -> None:
         regret = -(np.einsum("ni,ij,nj->n", points, matrix, points) / 2 + points @ linear).min()
         assert report.regret[f"f[{k}]"] >= regret - 1e-6
         assert report.regret[f"f[{k}]"] <= max(0.0, regret) + (1e-2 if own[k] == 2 else 1e-5)
+
+
+def test_payments_that_make_no_sense() -> None:
+    m, *_ = _network(1)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    with pytest.raises(sp.InvalidGame, match="payment=3: expected an expression"):
+        sp.affine_incentive(plan, free=m.toll, payment=3)
+    with pytest.raises(sp.InvalidGame, match="payment: there is nothing to choose it by"):
+        sp.affine_incentive(plan, payment=m.toll[0] * 1.0)
+    with pytest.raises(sp.InvalidGame, match=r"payment=.*: expected an expression that holds a free variable"):
+        sp.affine_incentive(plan, free=m.toll[0], payment=m.toll[1] * 1.0)

@@ -309,3 +309,20 @@ def test_three_constraints_through_one_corner() -> None:
     assert along + held.get("f.u[0]", 0.0) == pytest.approx(3.0)
     assert along + held.get("f.u[1]", 0.0) == pytest.approx(0.0, abs=1e-7)
     assert sp.verify(rule).ok
+
+
+def test_a_maximiser_leans_on_its_cap_too() -> None:
+    """Signs: profit 2u − u² + u0 under u ≤ 0; λ = 2 holds it alone, λ = 1 half of it, λ = 0 leaves Q = −2."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(initialize=0.0)
+    m.f.cap = pyo.Constraint(expr=-m.f.u >= 0)
+    m.f.profit = pyo.Objective(expr=2 * m.f.u - m.f.u**2 + m.u0, sense=pyo.maximize)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    for how, gain in (("zero", -2.0), ("free", 0.0), ({"f.cap": 1.0}, -1.0)):
+        rule = sp.affine_incentive(plan, multipliers=how)
+        assert rule.gain.iloc[0, 0] == pytest.approx(gain, abs=1e-9)
+        assert rule.multipliers.get("f.cap", 0.0) == pytest.approx(2.0 + gain, abs=1e-9)
+        assert sp.verify(rule).ok

@@ -447,7 +447,8 @@ def test_bent_strategies_survive_json_too() -> None:
         assert seen == pytest.approx([by_hand] * 4, abs=1e-9)
 
 
-def test_effects_that_cancel_do_not_leave_a_bound() -> None:
+@pytest.mark.parametrize("weights", [[[1, 1], [1, -1]], [[0.1, 0.3], [0.7, -0.9]], [[1.3, 0.2], [0.4, 0.6]]])
+def test_effects_that_cancel_do_not_leave_a_bound(weights: list[list[float]]) -> None:
     """Seen as sum and difference with the same gain, an action without bounds moves nothing: 0 · ∞ is 0."""
     m = pyo.ConcreteModel()
     m.u0 = pyo.Var(initialize=0.0, bounds=(-1, 1))
@@ -459,8 +460,8 @@ def test_effects_that_cancel_do_not_leave_a_bound() -> None:
     m.f[0].u.setub(0.5)
     m.goal = pyo.Objective(expr=m.u0**2)
     game = sp.Game(m, followers=m.f)
-    rule = sp.affine_incentive(sp.Plan.from_values(game), [m.f[0].u + m.f[1].u, m.f[0].u - m.f[1].u])
-    assert rule.gain.to_numpy()[0] == pytest.approx([-0.5, -0.5])
+    rule = sp.affine_incentive(sp.Plan.from_values(game), [x * m.f[0].u + y * m.f[1].u for x, y in weights])
+    assert rule.gain.to_numpy()[0] @ np.array(weights) == pytest.approx([-1.0, 0.0])
     assert rule.excursions == {}
     assert "Beware" not in str(rule)
     assert sp.verify(rule).ok
