@@ -308,7 +308,7 @@ def _plan(
     with timed(seconds, "rows"):
         rows = FollowerRows(game)
     with timed(seconds, "indifference"):
-        values = settled(program, rows, values, solution.solver)
+        values = settled(program, rows, values)
         x = program.vector(values, game.names)
     with timed(seconds, "rows"):
         objectives = rows.at(values).objectives

@@ -58,6 +58,13 @@ def test_a_leader_who_counts_in_integers() -> None:
     assert sp.leader_optimal(played, solver="scip").value("f.v") == pytest.approx(2.3, abs=1e-4)
 
 
+def test_an_integer_that_only_the_follower_feels() -> None:
+    m, played = game(lambda u0, u, v: (v - u) ** 2)
+    m.size = pyo.Var(domain=pyo.Integers, initialize=2)
+    m.f.cost.set_value((m.f.v - m.size * m.f.u) ** 2)
+    assert sp.leader_optimal(played).value("f.v") == pytest.approx(2.0, abs=1e-6)
+
+
 def test_it_settles_nothing_without_a_best_answer() -> None:
     m, played = game(lambda u0, u, v: v * u + u0)
     m.f.v.setlb(None)
