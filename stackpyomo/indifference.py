@@ -11,7 +11,7 @@ all followers at once, for they share none of them. The leader's objective stays
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,15 @@ from .tolerances import TOLERANCES
 __all__ = ["settled"]
 
 
-def settled(leading: Program, rows: FollowerRows, values: Mapping[str, float]) -> dict[str, float]:
-    """``values`` with every follower's own business settled; as they are where there is none, or no best answer.
+def settled(
+    rows: FollowerRows, values: Mapping[str, float], leading: Container[int], responding: Container[str] = ()
+) -> dict[str, float]:
+    """``values`` with the own business of those who cooperate settled; as they are where there is no best answer.
 
-    leading: the leader's problem, with everybody's constraints.
+    leading: ids of the Vars in the leader's objective. responding: followers who have settled theirs.
     """
     found, names = dict(values), rows.game.names
-    private = _private(leading, rows)
+    private = _private(rows, leading, responding)
     program = _own_problem(rows, private, values) if private else None
     if program is not None:
         solution = solve(program, start=program.vector(values, names))
@@ -45,11 +47,11 @@ def settled(leading: Program, rows: FollowerRows, values: Mapping[str, float]) -
     return found
 
 
-def _private(leading: Program, rows: FollowerRows) -> set[int]:
+def _private(rows: FollowerRows, leading: Container[int], responding: Container[str]) -> set[int]:
     """The actions (ids) that only their owner's problem holds."""
     shared = {id(rows.variables[c]) for c in rows.shared}
-    shared |= {id(leading.variables[c]) for c in leading.objective_columns}
-    found = {id(v) for v in rows.actions} - shared
+    free = (v for f in rows.followers if f.name not in responding for v in f.variables)
+    found = {id(v) for v in free if id(v) not in leading} - shared
     for constraint in rows.game.leader.constraints if found else ():
         found.difference_update(id(v) for v in variables_in(constraint.expr))
     return found
