@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -235,7 +235,7 @@ class _Design:
         tempted = self.watched[self.rows.owners] & (np.abs(balance.slope) > noise)
         slope = np.where(tempted, balance.slope, 0.0)
         grip = np.sqrt(np.asarray(balance.leader.power(2).sum(axis=1)).ravel())
-        system = self.equations(rows_scaled(balance.leader, grip > TOLERANCES.gradient * scale))
+        system = self._felt(self.equations(rows_scaled(balance.leader, grip > TOLERANCES.gradient * scale)), slope)
         gain, rank = system.least_energy(slope)
         limits, at_bounds = self._limits(system, slope, values)
         unlimited = slope + system.matrix @ gain
@@ -248,6 +248,11 @@ class _Design:
         if self.wishes.prefer == "sparsest":
             gain = sparsest(system, slope, gain, limits, self.wishes.solver)
         return _Found(here, balance, slope, scale, system, gain, rank, limits)
+
+    def _felt(self, system: System, slope: Array) -> System:
+        """Without the equations whose grip is rounding beside the slope it would have to balance (a pole)."""
+        grip = np.sqrt(np.asarray(system.matrix.power(2).sum(axis=1)).ravel())
+        return replace(system, matrix=rows_scaled(system.matrix, grip > TOLERANCES.gradient * np.abs(slope)))
 
     def _balance(self, here: Derivatives, scale: Array) -> Balance:
         chosen = self.wishes.multipliers

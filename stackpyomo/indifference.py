@@ -11,14 +11,15 @@ all followers at once, for they share none of them. The leader's objective stays
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.core.base.var import VarData
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import variables_in
+from .composition import free_row
 from .derivatives import FollowerRows
 from .programs import BadRow, Program
 from .solvers import solve
@@ -27,56 +28,49 @@ from .tolerances import TOLERANCES
 __all__ = ["settled"]
 
 
-def settled(leading: Program, rows: FollowerRows, values: Mapping[str, float], solver: str) -> dict[str, float]:
-    """``values`` with every follower's own business settled; as they are where there is none, or no best answer.
+def settled(
+    rows: FollowerRows, values: Mapping[str, float], leading: Container[int], responding: Container[str] = ()
+) -> dict[str, float]:
+    """``values`` with the own business of those who cooperate settled; as they are where there is no best answer.
 
-    leading: the leader's problem, with everybody's constraints. solver: for integer variables of the leader.
+    leading: ids of the Vars in the leader's objective. responding: followers who have settled theirs.
     """
     found, names = dict(values), rows.game.names
-    private = _private(leading, rows)
+    private = _private(rows, leading, responding)
     program = _own_problem(rows, private, values) if private else None
     if program is not None:
-        integer = any(not v.is_continuous() for v in program.variables)
-        start = program.vector(values, names)
-        solution = solve(program, solver if integer else "auto", start=start)
+        solution = solve(program, start=program.vector(values, names))
         if solution.x is not None and solution.termination.solved:
             x = program.snapped(np.asarray(solution.x), solution.duals)[0]
             if program.residuals(x, None).feasibility <= TOLERANCES.feasibility:
-                found.update(
-                    {names[id(v)]: float(a) for v, a in zip(program.variables, x, strict=True) if id(v) in private}
-                )
+                found.update({names[id(v)]: float(a) for v, a in zip(program.variables, x, strict=True)})
     return found
 
 
-def _private(leading: Program, rows: FollowerRows) -> set[int]:
+def _private(rows: FollowerRows, leading: Container[int], responding: Container[str]) -> set[int]:
     """The actions (ids) that only their owner's problem holds."""
     shared = {id(rows.variables[c]) for c in rows.shared}
-    shared |= {id(leading.variables[c]) for c in leading.objective_columns}
-    found = {id(v) for v in rows.actions} - shared
+    free = (v for f in rows.followers if f.name not in responding for v in f.variables)
+    found = {id(v) for v in free if id(v) not in leading} - shared
     for constraint in rows.game.leader.constraints if found else ():
         found.difference_update(id(v) for v in variables_in(constraint.expr))
     return found
 
 
 def _own_problem(rows: FollowerRows, private: set[int], values: Mapping[str, float]) -> Program | None:
-    """The followers' problem over what is theirs alone, everything else held; None if it cannot be written."""
+    """The followers' problem over what is theirs alone, everything else at its value; None if it cannot be written."""
+    held = {id(v): values[name] for name, v in rows.game.variables_by_name.items() if id(v) not in private}
+    walk = ExpressionReplacementVisitor(
+        substitute=held, descend_into_named_expressions=True, remove_named_expressions=True
+    ).walk_expression
     costs: list[Any] = []
-    held: list[Any] = []
-    inside: dict[int, VarData] = {}
-    for follower in rows.followers:
-        objective = follower.objective
-        if objective is None or not any(id(v) in private for v in follower.variables):
-            continue
-        costs.append(follower.sign * objective.expr)
-        inside.update((id(v), v) for v in variables_in(objective.expr))
-        for constraint in follower.constraints:
-            found = {id(v): v for v in variables_in(constraint.expr)}
-            if not private.isdisjoint(found):
-                held.append(constraint)
-                inside.update(found)
-    names = rows.game.names
-    others = [v == values[names[k]] for k, v in inside.items() if k not in private and not v.fixed]
+    kept: list[Any] = []
     try:
-        return Program(pyo.quicksum(costs), [*held, *others])
-    except BadRow:
+        for follower in rows.followers:
+            if follower.objective is not None and any(id(v) in private for v in follower.variables):
+                costs.append(follower.sign * walk(follower.objective.expr))
+                mine = (c for c in follower.constraints if any(id(v) in private for v in variables_in(c.expr)))
+                kept += [free_row(walk(c.body), c.lb, c.ub) for c in mine]
+        return Program(pyo.quicksum(costs), kept)
+    except (ArithmeticError, ValueError, BadRow):
         return None

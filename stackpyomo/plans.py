@@ -163,7 +163,14 @@ def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Pla
         [(owner, c) for owner, c in _all_constraints(game) if owner not in names],
         leader=[v for player in serving for v in player.variables if id(v) not in aggregates],
     )
-    return respond(game, followers, problem, options, sign=game.leader.sign)
+    plan = respond(game, followers, problem, options, sign=game.leader.sign)
+    if len(serving) > 1 and plan.quality in ("optimal", "feasible"):
+        with timed(plan.seconds, "indifference"):
+            rows = FollowerRows(game)
+            plan.values = settled(rows, plan.values, {id(v) for v in variables_in(problem.cost)}, names)
+            objectives = rows.at(plan.values).objectives
+            plan.follower_objectives = dict(zip(game.followers, map(float, objectives), strict=True))
+    return plan
 
 
 def _held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str, float], cost: Any) -> Problem:
@@ -308,7 +315,8 @@ def _plan(
     with timed(seconds, "rows"):
         rows = FollowerRows(game)
     with timed(seconds, "indifference"):
-        values = settled(program, rows, values, solution.solver)
+        leading = {id(program.variables[c]) for c in program.objective_columns}
+        values = settled(rows, values, leading)
         x = program.vector(values, game.names)
     with timed(seconds, "rows"):
         objectives = rows.at(values).objectives

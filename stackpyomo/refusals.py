@@ -147,7 +147,7 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
     if unused:
         hidden = listed([names[id(attempt.rows.actions[j])] for j in unused])
         return (
-            f"no leader variable that may use what shows {hidden} enters its objective",
+            f"no leader variable that may use what shows {hidden} moves its objective at the plan",
             "Let a variable that it feels use that signal.",
         )
     if not _holds_alone(attempt, follower):

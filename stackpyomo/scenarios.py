@@ -83,7 +83,8 @@ class Scenarios:
         """Gauss–Hermite quadrature of a Gaussian vector: exact for polynomials of degree 2·nodes − 1.
 
         covariance: a matrix (or a variance); the grid stands along a Cholesky factor of it, in the order of the names,
-        so that the first name takes ``nodes`` values, the second as many for each of these, and so on.
+        so that the first name takes ``nodes`` values, the second as many for each of these, and so on. Who sees a
+        name other than the first therefore knows more than its Gaussian would tell him, unless it is independent.
         """
         named = [names] if isinstance(names, str) else list(names)
         size = len(named)

@@ -58,6 +58,13 @@ def test_a_leader_who_counts_in_integers() -> None:
     assert sp.leader_optimal(played, solver="scip").value("f.v") == pytest.approx(2.3, abs=1e-4)
 
 
+def test_an_integer_that_only_the_follower_feels() -> None:
+    m, played = game(lambda u0, u, v: (v - u) ** 2)
+    m.size = pyo.Var(domain=pyo.Integers, initialize=2)
+    m.f.cost.set_value((m.f.v - m.size * m.f.u) ** 2)
+    assert sp.leader_optimal(played).value("f.v") == pytest.approx(2.0, abs=1e-6)
+
+
 def test_it_settles_nothing_without_a_best_answer() -> None:
     m, played = game(lambda u0, u, v: v * u + u0)
     m.f.v.setlb(None)
@@ -167,6 +174,24 @@ def test_an_incentive_for_a_follower_who_shuns_risk(level: float) -> None:
     assert report.ok
     assert report.certificate["f"] == "convex"
     assert report.epsilon <= 1e-6
+
+
+def test_one_who_shuns_risk_beside_one_who_responds() -> None:
+    """The minor plays u0/2 against whatever is announced; the threshold of the other is its loss at the level."""
+    m, scenarios, _ = risky(0.5)
+    m.minor = pyo.Block()
+    m.minor.v = pyo.Var(initialize=0.0)
+    m.minor.cost = pyo.Objective(expr=(m.minor.v - m.u0[0] / 2) ** 2)
+    m.goal.set_value(m.goal.expr + (m.minor.v - 1) ** 2 / 10)
+    plan = sp.leader_optimal(sp.Game(m, followers=[m.f, m.minor]), responding="minor")
+    u0 = np.array([plan.value(m.u0[w]) for w in scenarios])
+    u = np.array([plan.value(m.f.u[int(y)]) for y in Y])
+    assert plan.value("minor.v") == pytest.approx(u0[0] / 2, abs=1e-6)
+    losses = loss(X, u0, u)
+    assert plan.follower_objectives["f"] == pytest.approx(mean_of_the_worst(losses, P, 0.5), abs=1e-6)
+    assert plan.value("f.cvar.threshold") == pytest.approx(sorted(losses)[2], abs=1e-5)
+    assert plan.follower_objectives["minor"] == pytest.approx(0.0, abs=1e-6)
+    assert plan.responding == ("minor",)
 
 
 def test_leaning_on_the_mean_is_the_mean() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -150,6 +151,14 @@ def test_quadrature_stands_along_the_first_name() -> None:
         mean = weight @ scenarios["b"][here]
         assert mean == pytest.approx(-2 + 0.3 * (a - 1), abs=1e-12)
         assert weight @ (scenarios["b"][here] - mean) ** 2 == pytest.approx(1 - 0.6**2 / 2, abs=1e-12)
+
+
+def test_what_differs_by_rounding_is_one_atom() -> None:
+    """c = a + b + e for independent a, b, e: the sum in another order is the same observation."""
+    scenarios = sp.Scenarios.gauss_hermite(["a", "b", "c"], 5, covariance=[[1, 0, 1], [0, 1, 1], [1, 1, 3]])
+    nodes = np.polynomial.hermite_e.hermegauss(5)[0]
+    sums = {round(float(sum(z)), 9) + 0.0 for z in itertools.product(nodes, repeat=3)}
+    assert len(scenarios.atoms("c")) == len(sums)
 
 
 def test_products_are_independent_and_keep_observations() -> None:

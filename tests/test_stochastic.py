@@ -355,6 +355,16 @@ def test_qg08_has_no_gain_of_finite_energy() -> None:
         assert grown == pytest.approx(256 * density * math.pi**2 * (1 / step - 1 / (2 * step)), rel=1e-3)
 
 
+def test_an_observation_at_the_pole_has_no_gain() -> None:
+    """At y = 7 itself the grip is 0 but for rounding, and a gain of 1e15 is none."""
+    noise = sp.Scenarios.gauss_hermite("e", 3, covariance=0.5)
+    m, scenarios, game = gaussian(grid(0.5, centre=7.25), noise, "y")
+    assert 7.0 in scenarios.atoms("y")
+    observe = scenarios.observe(m.u0, [(m.f.u, "y")], knows="y")
+    with pytest.raises(sp.NoIncentive, match=r"f: no leader variable that may use what shows f\.u\[7\.0\] moves its"):
+        sp.affine_incentive(sp.leader_optimal(game), observe)
+
+
 def test_a_grip_and_a_slope_that_vanish_together_are_no_pole() -> None:
     """Without means K = −A/B is one number, although a and b both change sign at 0."""
     ys = sp.Scenarios.gauss_hermite("y", 6, covariance=2.0)
