@@ -139,6 +139,17 @@ def test_a_plan_that_is_an_equilibrium_already_needs_no_growing_gain() -> None:
     np.testing.assert_allclose(table["average_gain"], (0.8 / 4) / (1 + 0.8 / 5), rtol=1e-5)
 
 
+def test_minors_at_their_equilibrium_need_no_growing_gain() -> None:
+    """At every finite size their slope with the average as given is −u/N: it need not be 0 to vanish."""
+    game = ruled(10)
+    table = sp.scaling(game, [10, 100, 1000], responding=["minor"], followers=["minor"])
+    assert table.attrs["verdict"].startswith("bounded: at the plan")
+    assert table.attrs["exponent"] == pytest.approx(0, abs=0.02)
+    unseen = sp.scaling(game, [10, 100, math.inf], observe=["major.u"], followers=["minor"])
+    assert unseen.attrs["verdict"].startswith("bounded: the leader observes no population")
+    assert np.isfinite(unseen["average_gain"]).all()
+
+
 def test_bad_questions_about_scaling() -> None:
     for sizes in ([], [10, 10], [10, 2]):
         with pytest.raises(sp.InvalidGame, match="increasing"):
