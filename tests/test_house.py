@@ -70,6 +70,7 @@ ORDER = [
     "randomization",
     "simulation",
     "scaling",
+    "plots",
     "stores",
     "poles",
     "studies",
