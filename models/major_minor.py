@@ -7,8 +7,8 @@ Minors i = 1 … N meet in their average ū, are pushed by leader and major, and
     leader     u0²/2 + uM²/2 + (ū + uM − T)² + mean(u_i²)/4               exp(u)           "exponential"
 
 ("exponential": the leader has cosh u0 − 1 for u0²/2 and no mean(u_i²), the major exp(uM/2) for uM²/2.) The minors
-answer by f'(u) = A − (e + e/N) u − c u0 − d uM. "gaussian" is the quadratic game in which a state x ~ N(0, 1) multiplies
-A, T and both 1s. Major and leader know x, minor i sees y_i = x + w_i, w_i ~ N(0, 1), the leader all of these:
+answer by f'(u) = A − (e + e/N) u − c u0 − d uM. "gaussian" is the quadratic game in which a state x ~ N(0, 1)
+multiplies A, T and both 1s. Major and leader know x, minor i sees y_i = x + w_i, w_i ~ N(0, 1), the leader all y_i:
 
     u_i = k y_i,     uM = kM x,     u0 = p x + q ȳ         (at N = ∞ ȳ is x, and q is left out)
 

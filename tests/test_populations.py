@@ -229,8 +229,34 @@ def test_the_mean_field_plan_played_by_real_followers() -> None:
         settled = sp.settled(rule, sizes={"minor": size})
         assert settled.value("major.u") == pytest.approx(major, abs=1e-7)
         assert settled.value("minor.u") == pytest.approx(minor, abs=1e-7)
-    late = sp.simulate(rule, [100, 1000, 10**4, 10**6])
+    late = sp.simulate(rule, [100, 1000, 10**4], settle=True)
     assert late.attrs["rates"]["regret"] == pytest.approx(-2, rel=0.05)
+    assert late.attrs["rates"]["settled_leader_objective"] == pytest.approx(-1, rel=0.05), "|J0(N) − J0(∞)|"
+    # One minor's cost bends by 1 + 2/N and slopes by u/N with u = 30/19.
+    wanted = [(30 / 19 / n) ** 2 / (2 * (1 + 2 / n)) for n in late["size"]]
+    np.testing.assert_allclose(late["regret"], wanted, rtol=1e-5)
+    assert (late["settled_leader_objective"].iloc[-1] - 177 / 38) * 10**4 == pytest.approx(1.4128, rel=1e-3)
+    assert "leader_objective" not in late.attrs["rates"], "what is frozen does not change"
+
+
+def test_a_frozen_plan_that_looks_better_is_no_optimality_gap() -> None:
+    """Two real minors who stay at the mean-field plan are not at Nash: the leader seems to beat the 2-game's optimum."""
+    plan = sp.leader_optimal(ruled(math.inf), responding=["minor"])
+    row = sp.simulate(sp.affine_incentive(plan, observe=["major.u"]), [2], settle=True).iloc[0]
+    best = sp.leader_optimal(ruled(2), responding=["minor"]).leader_objective
+    assert row["leader_objective"] < best < row["settled_leader_objective"]
+    assert row["regret"] > 0.1, "which is why"
+    assert not [column for column in row.index if "gap" in column]
+
+
+def test_a_million_followers() -> None:
+    """Followers of one type do the same: a draw of 10⁶ costs what a draw of 10 does (asked: a minute)."""
+    plan = sp.leader_optimal(ruled(math.inf), responding=["minor"])
+    rule = sp.affine_incentive(plan, observe=["major.u"])
+    start = time.perf_counter()
+    table = sp.simulate(rule, [10**6], draws=10)
+    assert time.perf_counter() - start < 60
+    assert table["regret"].iloc[0] == pytest.approx((30 / 19) ** 2 / 2 / 10**12, abs=1e-13)
 
 
 def test_followers_drawn_from_types() -> None:
@@ -251,6 +277,15 @@ def test_followers_drawn_from_types() -> None:
     for _, row in table.iterrows():
         # mean = 2 + (n_high − n_low)/N has variance 1/N, and that is what the leader loses
         assert row["leader_objective"] == pytest.approx(1 / row["size"], abs=5 * row["leader_objective_se"])
+        middle = (row["leader_objective_low"] + row["leader_objective_high"]) / 2
+        assert middle == pytest.approx(row["leader_objective"])
+        reach = row["leader_objective_high"] - row["leader_objective"]
+        assert reach == pytest.approx(2.0009953780 * row["leader_objective_se"], rel=1e-8), "Student's t, 59 degrees"
+    assert table.attrs["rates"]["leader_objective"] == pytest.approx(-1, abs=0.2)
+    narrow = sp.simulate(plan, [100], draws=60, seed=7, confidence=0.5).iloc[0]
+    assert narrow["leader_objective_high"] < table["leader_objective_high"].iloc[0]
+    with pytest.raises(sp.InvalidGame, match="confidence=95: expected a probability"):
+        sp.simulate(plan, [10], confidence=95)
     assert table.equals(sp.simulate(plan, [100, 1000, 10**4], draws=60, seed=7)), "a seed gives the same draws"
     assert not table.equals(sp.simulate(plan, [100, 1000, 10**4], draws=60, seed=8))
     assert isinstance(table.attrs["draws"], pd.DataFrame)
