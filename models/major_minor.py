@@ -39,6 +39,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 from rich.console import Console
@@ -65,15 +66,18 @@ def build(
     level: float = 4.0,
     target: float | None = None,
 ) -> sp.Game:
-    """Leader, major and ``size`` minors; coupling: e, by_leader: c, by_major: d, level: A, target: T (see above)."""
+    """Leader, major and ``size`` minors; coupling: e, by_leader: c, by_major: d, level: A, target: T (see above).
+
+    The Gaussian game has 1/size in its costs: build it anew for another size, where the others know ``with_sizes``.
+    """
     _require(kind, size, coupling)
     m = pyo.ConcreteModel(name=f"major_minor_{kind}")
     m.major, m.minor = pyo.Block(), pyo.Block()
-    wanted = TARGET[kind] if target is None else target
+    m.forces = (level, coupling, by_leader, by_major, TARGET[kind] if target is None else target)
     if kind == "gaussian":
-        _gaussian(m, size, (level, coupling, by_leader, by_major), wanted)
+        _gaussian(m, size)
     else:
-        _deterministic(m, kind, (level, coupling, by_leader, by_major), wanted)
+        _deterministic(m, kind)
     followers = [m.major, sp.Population(m.minor, size)]
     return sp.Game(m, followers, aggregates=m.average, name=f"{kind} major-minor game, {size:g} minors")
 
@@ -100,8 +104,8 @@ def _require(kind: str, size: float, coupling: float) -> None:
         raise InvalidGame(f"major_minor size={size}, coupling={coupling}: expected size ≥ 1 and coupling ≥ 0.")
 
 
-def _deterministic(m: Any, kind: str, forces: Sequence[float], target: float) -> None:
-    level, e, c, d = forces
+def _deterministic(m: Any, kind: str) -> None:
+    level, e, c, d, target = m.forces
     m.u0, m.mean = pyo.Var(initialize=0.0), pyo.Var(initialize=1.0)
     m.major.u, m.minor.u = big, u = pyo.Var(initialize=1.0), pyo.Var(initialize=1.0)
     m.average = pyo.Constraint(expr=m.mean == u)
@@ -113,9 +117,9 @@ def _deterministic(m: Any, kind: str, forces: Sequence[float], target: float) ->
     m.goal = pyo.Objective(expr=price + big**2 / 2 + (m.mean + big - target) ** 2)
 
 
-def _gaussian(m: Any, size: float, forces: Sequence[float], target: float) -> None:
+def _gaussian(m: Any, size: float) -> None:
     """Expected costs in the coefficients k, kM, p, q; all squares written out by the moments above."""
-    level, e, c, d = forces
+    level, e, c, d, target = m.forces
     noise = 1 / size  # of ȳ
     m.p, m.q, m.mean = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0), pyo.Var(initialize=1.0)
     if math.isinf(size):  # ȳ is x
@@ -174,6 +178,25 @@ def over_couplings(
 def _solver(kind: str) -> str:
     """SCIP, which "auto" asks first, closes its gap at once where all is quadratic, and not in 10 s elsewhere."""
     return "auto" if kind in ("quadratic", "gaussian") else "pounce"
+
+
+def sampled(plan: sp.Plan, size: int, draws: int = 100, seed: int = 0) -> pd.DataFrame:
+    """The strategies of a "gaussian" plan played by ``size`` real minors, x and every w_i drawn: costs, draw by draw.
+
+    ``minor``: the average over the minors. The mean-field plan may be played by any number of them.
+    """
+    p, q, big, k = (plan.value(name) for name in ("p", "q", "major.k", "minor.k"))
+    level, e, c, d, target = plan.attached().model.forces
+    random = np.random.default_rng(seed)
+    rows = []
+    for x in random.standard_normal(draws):
+        seen = x + random.standard_normal(size)
+        u, major = k * seen, big * x
+        u0, mean = p * x + q * seen.mean(), u.mean()
+        leader = u0**2 / 2 + major**2 / 2 + (mean + major - target * x) ** 2 + (u**2).mean() / 4
+        minor = (u**2 / 2 - u * (level * x - e * mean - c * u0 - d * major)).mean()
+        rows.append((leader, major**2 / 2 + (u0 + x) ** 2 / 2 + (major + mean - x) ** 2 / 2, minor))
+    return pd.DataFrame(rows, columns=["leader", "major", "minor"])
 
 
 def main(arguments: Sequence[str] = ()) -> None:

@@ -274,8 +274,8 @@ def _summary(every: pd.DataFrame, confidence: float, planned: float) -> pd.DataF
     grouped = every.groupby("size", sort=False)[measured]
     mean, error = grouped.mean(), grouped.sem()
     reach = error.mul(student.ppf((1 + confidence) / 2, grouped.size() - 1), axis=0)
-    sides = [error.add_suffix("_se"), (mean - reach).add_suffix("_low"), (mean + reach).add_suffix("_high")]
-    table = mean.join(sides).reset_index()
+    sides = {"_se": error, "_low": mean - reach, "_high": mean + reach}
+    table = pd.concat([mean, *(side.add_suffix(suffix) for suffix, side in sides.items())], axis=1).reset_index()
     table.attrs["rates"] = {}
     for column in measured:
         level, least = table[column].abs(), 0.0

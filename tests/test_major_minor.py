@@ -126,6 +126,37 @@ def test_no_minor_and_no_major_has_a_better_strategy(size: int) -> None:
     assert minimize_scalar(of_major, **options).x == pytest.approx(big, abs=1e-6)
 
 
+@pytest.mark.parametrize(("planned", "size"), [(10, 10), (INF, 10), (INF, 10**6)])
+def test_real_minors_who_see_something_random(planned: float, size: int) -> None:
+    """Sampled x and y_i: costs are the expected ones, of the N-game's plan and of the mean-field plan alike."""
+    plan, _ = led("gaussian", planned)
+    table = major_minor.sampled(plan, size, draws=4000 if size <= 10 else 60, seed=3)
+    p, q, big, k = (plan.value(name) for name in ("p", "q", "major.k", "minor.k"))
+    # At 10⁶ minors the expected costs are those of N = ∞ but for 1e-6.
+    wanted = Normal(10).costs(p, q, big, np.full(10, k)) if size == 10 else (plan.leader_objective, *plan_costs(plan))
+    for column, cost in zip(table.columns, wanted, strict=True):
+        assert table[column].mean() == pytest.approx(cost, abs=4 * table[column].sem())
+    assert table.equals(major_minor.sampled(plan, size, draws=len(table), seed=3))
+
+
+def plan_costs(plan: sp.Plan) -> list[float]:
+    return [plan.follower_objectives[name] for name in ("major", "minor")]
+
+
+@pytest.mark.parametrize("kind", ["quadratic", "gaussian"])
+@pytest.mark.parametrize("size", [2, 20])
+def test_written_out_minors_are_the_same_game(kind: str, size: int) -> None:
+    plan, rule = led(kind, size)
+    game = plan.game.expand()
+    minors = [name for name in game.followers if name != "major"]
+    assert len(minors) == size
+    other = sp.leader_optimal(game, responding=minors, solver="pounce")
+    answer = sp.affine_incentive(other, major_minor.observed(game))
+    assert other.leader_objective == pytest.approx(plan.leader_objective, abs=1e-6)
+    assert answer.gain.iloc[0, 0] == pytest.approx(rule.gain.iloc[0, 0], abs=1e-6)
+    assert sp.verify(answer).epsilon <= 1e-8
+
+
 @pytest.mark.parametrize("size", EXPONENTIAL)
 def test_exponential_minors(size: float) -> None:
     tool, major, minor, cost, gain = EXPONENTIAL[size]

@@ -240,7 +240,7 @@ def test_the_mean_field_plan_played_by_real_followers() -> None:
 
 
 def test_a_frozen_plan_that_looks_better_is_no_optimality_gap() -> None:
-    """Two real minors who stay at the mean-field plan are not at Nash: the leader seems to beat the 2-game's optimum."""
+    """Two real minors who stay at the mean-field plan are not at Nash; to the leader it looks good."""
     plan = sp.leader_optimal(ruled(math.inf), responding=["minor"])
     row = sp.simulate(sp.affine_incentive(plan, observe=["major.u"]), [2], settle=True).iloc[0]
     best = sp.leader_optimal(ruled(2), responding=["minor"]).leader_objective
