@@ -159,19 +159,19 @@ def test_bad_questions_about_scaling() -> None:
 
 
 def test_size_does_not_cost() -> None:
-    """Solve, incentive and verification at 10⁹ and ∞ do the work of size 1 (twice the time here: machines differ)."""
+    """Plan, incentive and verification at 10⁹ and ∞ do the work of size 1; the sizes take turns, the best time counts.
 
-    def seconds(size: float) -> float:
-        game, found = crowd(size), []
-        for _ in range(5):
+    ``benchmarks/populations.py`` shows medians, with a major as well.
+    """
+    games = {size: crowd(size) for size in (1, 10**9, math.inf)}
+    best = dict.fromkeys(games, math.inf)
+    for _ in range(10):
+        for size, game in games.items():
             start = time.perf_counter()
             sp.verify(sp.affine_incentive(sp.leader_optimal(game)))
-            found.append(time.perf_counter() - start)
-        return float(np.median(found))
-
-    one = seconds(1)
-    assert seconds(10**9) <= 2 * one + 0.1
-    assert seconds(math.inf) <= 2 * one + 0.1
+            best[size] = min(best[size], time.perf_counter() - start)
+    assert best[10**9] <= 1.2 * best[1] + 0.005
+    assert best[math.inf] <= 1.2 * best[1] + 0.005
 
 
 MM01 = {
