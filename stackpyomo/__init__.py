@@ -6,6 +6,7 @@ Write the leader and the followers as ordinary Pyomo models; get back the plan t
 incentive that makes the followers want it, and a proof that they do.
 """
 
+from . import plots
 from .comparisons import Comparison, compare
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes
 from .conditional import conditional_regret
@@ -74,6 +75,7 @@ __all__ = [
     "leader_optimal",
     "nash",
     "pessimistic",
+    "plots",
     "poles",
     "randomized_gain",
     "randomized_target",

@@ -318,10 +318,12 @@ def _module(path: Path) -> ModuleType:
 
 
 def _parameter(text: str) -> tuple[str, Any]:
-    """name=value; the value is read as JSON (4, true, "x") where it is JSON, else as text."""
+    """name=value; the value is read as JSON (4, true, "x") where it is JSON, inf as infinity, else as text."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise InvalidGame(f"--parameter {text}: expected name=value.")
+    if value == "inf":
+        return name, math.inf
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

@@ -61,7 +61,7 @@ def scaling(
     table = pd.DataFrame([row.cells for row in rows], columns=COLUMNS)
     exponent = _exponent(table)
     table.attrs["exponent"] = exponent
-    table.attrs["verdict"] = _verdict(exponent, rows[-1])
+    table.attrs["verdict"] = _verdict(exponent, rows)
     return table
 
 
@@ -78,8 +78,18 @@ def _chosen(game: Game, followers: Sequence[str] | None) -> list[str]:
 @dataclass(frozen=True)
 class _Row:
     cells: list[float]
+    watched: list[str]
+    """Populations the leader observes."""
     direct: dict[str, float]
-    """Per action the part of its owner's slope that does not shrink with the size."""
+    """Per action of theirs the owner's slope with the aggregates taken as given."""
+
+    @property
+    def size(self) -> float:
+        return self.cells[0]
+
+    @property
+    def steepest(self) -> float:
+        return max(map(abs, self.direct.values()), default=0.0)
 
 
 def _row(
@@ -87,14 +97,13 @@ def _row(
 ) -> _Row:
     sized = game.with_sizes(dict.fromkeys(chosen, size))
     plan = leader_optimal(sized, responding=responding, solver=solver)
-    direct = _direct(sized, chosen, plan.values)
     try:
         rule = affine_incentive(plan, observe, solver=solver, **options)
     except NoIncentive:
         if not math.isinf(size):
             raise
         nothing = [size, math.inf, math.inf, math.inf, math.nan, plan.leader_objective, sum(plan.seconds.values())]
-        return _Row(nothing, direct)
+        return _Row(nothing, list(chosen), _direct(sized, chosen, plan.values))
     report = verify(rule, solver=solver)
     owner = {name: sized.owners.get(id(var)) for name, var in sized.variables_by_name.items()}
     weight = np.array([size if s.own and owner[s.name] in chosen else 1.0 for s in rule.observed])
@@ -102,7 +111,8 @@ def _row(
     average = float(np.sqrt(((entries.data * weight[entries.col]) ** 2).sum())) if entries.nnz else 0.0
     seconds = sum(plan.seconds.values()) + sum(rule.seconds.values()) + sum(report.seconds.values())
     cells = [size, rule.norm, average, rule.energy, report.epsilon, plan.leader_objective, seconds]
-    return _Row(cells, direct)
+    watched = [name for name in chosen if name not in rule.alone]
+    return _Row(cells, watched, _direct(sized, watched, plan.values))
 
 
 def _direct(game: Game, chosen: Sequence[str], values: dict[str, float]) -> dict[str, float]:
@@ -129,16 +139,30 @@ def _exponent(table: pd.DataFrame) -> float:
     return float(slope)
 
 
-def _verdict(exponent: float, last: _Row) -> str:
-    if not last.direct:
+def _verdict(exponent: float, rows: Sequence[_Row]) -> str:
+    grows = f"like N^{exponent:.2f}" if math.isfinite(exponent) else "with N"
+    last = rows[-1]
+    if not last.watched and not exponent > 0.5:
+        return "bounded: the leader observes no population, and the gain on all others keeps its size as these grow"
+    if not last.watched:
+        return f"growing {grows}, though the leader observes no population: its plan for the others does not settle"
+    if _vanishes(rows):
         return (
             "bounded: at the plan every member's own marginal cost vanishes with the average taken as given, so that "
             "the mean-field optimum is an equilibrium already and one gain of finite energy serves every size"
         )
     worst = sorted(last.direct, key=lambda name: -abs(last.direct[name]))
     told = listed([f"∂J/∂{name} = {last.direct[name]:.4g}" for name in worst], 3)
-    grows = f"like N^{exponent:.2f}" if math.isfinite(exponent) else "with N"
     return (
         f"ill-posed: the gain of the average grows {grows}, because a member's own marginal cost does not vanish at "
         f"the plan ({told} with the average taken as given) while its weight in the average does"
     )
+
+
+def _vanishes(rows: Sequence[_Row]) -> bool:
+    """True if the slope with the aggregates as given is 0 at the last size, or falls like 1/N between the last two."""
+    last = rows[-1]
+    if not last.direct or math.isinf(last.size) or len(rows) == 1:
+        return not last.direct
+    before = rows[-2]
+    return last.steepest <= before.steepest * math.sqrt(before.size / last.size)

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+from scipy.stats import t as student
 
-from .checks import require, require_whole
+from .checks import require, require_positive, require_whole
 from .errors import InvalidGame
 from .games import Game, Population
 from .plans import nash, stackelberg
@@ -43,20 +44,26 @@ def simulate(
     seed: int = 0,
     types: Mapping[str, float] | None = None,
     settle: bool = False,
+    confidence: float = 0.95,
     solver: str = "auto",
 ) -> pd.DataFrame:
     """One row per size: means over the draws of ``regret`` (largest and average) and ``leader_objective``.
 
     subject: a Plan or an Incentive. types: population → probability of a follower being one of it (None: their weights
-    in the aggregates; one population needs none). Columns ``…_se`` are standard errors of the means (NaN for one draw);
-    ``settled_…`` with settle=True what the N-follower game's equilibrium under the announced strategy gives.
-    ``attrs["rates"]``: fitted exponents in N, ``attrs["draws"]``: every draw. Raises :class:`InvalidGame`.
+    in the aggregates; one population needs none). Columns ``…_se`` are standard errors of the means, ``…_low`` and
+    ``…_high`` their confidence intervals by Student's t (NaN for one draw); ``settled_…`` with settle=True what the
+    N-follower game's equilibrium under the announced strategy gives. ``attrs["rates"]``: fitted exponents in N, of the
+    leader's columns those of their distance to the plan's value (no optimality gap: see above); ``attrs["draws"]``:
+    every draw. Raises :class:`InvalidGame`.
     """
     if not hasattr(subject, "announcement"):
         raise InvalidGame(f"simulate({type(subject).__name__}): expected a Plan or an Incentive.")
     require_whole("draws", draws)
     for size in sizes:
         require_whole("sizes", size)
+    require_positive("confidence", confidence)
+    if not confidence < 1:
+        raise InvalidGame(f"confidence={confidence!r}: expected a probability below 1.")
     choose(solver)
     game: Game = subject.attached()
     with undisturbed():
@@ -67,8 +74,7 @@ def simulate(
     if settle:
         for row in rows:
             row.update(_settled_cells(subject, crowd, int(row["size"]), solver))
-    every = pd.DataFrame(rows)
-    return _summary(every, list(sizes))
+    return _summary(pd.DataFrame(rows), confidence, float(subject.announcement.leader_objective))
 
 
 @dataclass
@@ -255,17 +261,21 @@ def _components(game: Game) -> list[Any]:
     return found
 
 
-def _summary(every: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
-    """Means and standard errors by size; exponents of what shrinks with N."""
+def _summary(every: pd.DataFrame, confidence: float, planned: float) -> pd.DataFrame:
+    """Means by size with their standard errors and intervals; exponents of what shrinks with N."""
     measured = [c for c in every.columns if c not in ("size", "draw")]
     grouped = every.groupby("size", sort=False)[measured]
-    table = grouped.mean()
-    table = table.join(grouped.sem().add_suffix("_se")).reset_index()
-    rates = {}
+    mean, error = grouped.mean(), grouped.sem()
+    reach = error.mul(student.ppf((1 + confidence) / 2, grouped.size() - 1), axis=0)
+    sides = {"_se": error, "_low": mean - reach, "_high": mean + reach}
+    table = pd.concat([mean, *(side.add_suffix(suffix) for suffix, side in sides.items())], axis=1).reset_index()
+    table.attrs["rates"] = {}
     for column in measured:
-        level = table[column].abs()
-        if len(sizes) > 1 and (level > 0.0).all():
-            rates[column] = float(np.polyfit(np.log(table["size"].astype(float)), np.log(level.astype(float)), 1)[0])
-    table.attrs["rates"] = rates
+        level, least = table[column].abs(), 0.0
+        if column.endswith("leader_objective"):
+            level, least = (table[column] - planned).abs(), TOLERANCES.noise * max(1.0, abs(planned))
+        if len(table) > 1 and (level > least).all():
+            slope, _ = np.polyfit(np.log(table["size"].astype(float)), np.log(level.astype(float)), 1)
+            table.attrs["rates"][column] = float(slope)
     table.attrs["draws"] = every
     return table

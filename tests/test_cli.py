@@ -204,6 +204,10 @@ def test_parameters_reach_build(run: Run, write: Any) -> None:
     text = write("text.py", game().replace("aim=0.6", 'aim="wide"').replace("- aim", '- {"wide": 0.5}[aim]'))
     found = strict(run("solve", text, "--parameter", "aim=wide", "--json", "-").out)
     assert found["plan"]["values"]["driver.flow"] == pytest.approx(0.5, abs=1e-6)
+    # 1/size is 0: the size of a mean field can be given, too
+    text = write("size.py", game().replace("- aim", "- (aim + 1 / size)"))
+    found = strict(run("solve", text, "--parameter", "size=inf", "--json", "-").out)
+    assert found["plan"]["values"]["driver.flow"] == pytest.approx(0.6, abs=1e-6)
 
 
 def test_free_and_multipliers_from_file_and_command(run: Run, write: Any) -> None:

@@ -71,6 +71,7 @@ ORDER = [
     "randomization",
     "simulation",
     "scaling",
+    "plots",
     "stores",
     "poles",
     "studies",

@@ -1,0 +1,230 @@
+"""Plots: the data that is drawn, not its pixels."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+from stackpyomo import plots
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """No figure outlives its test."""
+    yield
+    plt.close("all")
+
+
+def lines(ax: Any) -> dict[str, np.ndarray]:
+    """label → points, of what the legend names."""
+    return {line.get_label(): line.get_xydata() for line in ax.get_lines()}
+
+
+def bridge(sense: int = pyo.minimize, floor: float = -2.0) -> sp.Game:
+    """J = (flow − 1)² + toll · flow (or minus that, maximised); the city wants flow 0.6 at no toll."""
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var(bounds=(floor, 2), initialize=0.0)
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1), initialize=0.5)
+    cost = (m.driver.flow - 1) ** 2 + m.toll * m.driver.flow
+    m.driver.cost = pyo.Objective(expr=cost if sense == pyo.minimize else -cost, sense=sense)
+    m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + m.toll**2)
+    return sp.Game(m, followers=m.driver)
+
+
+def grown(verdict: str, gain: list[float], exponent: float) -> pd.DataFrame:
+    table = pd.DataFrame({"size": [10.0, 100.0, 1000.0, math.inf], "average_gain": gain})
+    table.attrs.update(exponent=exponent, verdict=verdict)
+    return table
+
+
+def test_scaling_of_a_growing_gain() -> None:
+    ax = plots.scaling(grown("ill-posed: it grows like N^1.00, because", [20.0, 200.0, 2000.0, math.inf], 1.0))
+    drawn = lines(ax)
+    np.testing.assert_allclose(drawn["gain"], [[10, 20], [100, 200], [1000, 2000]])
+    np.testing.assert_allclose(drawn["fitted: like $N^{1.00}$"], drawn["gain"])
+    assert len(drawn) == 2, "an infinite gain is not drawn"
+    assert ax.get_title() == "ill-posed: it grows like N^1.00"
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def test_scaling_of_a_bounded_gain() -> None:
+    ax = plots.scaling(grown("bounded: here", [8.9, 8.8, 8.76, 8.76], -0.001))
+    drawn = lines(ax)
+    assert drawn["$N = \\infty$"][:, 1].tolist() == [8.76, 8.76]
+    assert "fitted: like $N^{0.00}$" in drawn
+    low, high = ax.get_ylim()
+    assert high / low == pytest.approx(100), "a level line looks level"
+
+
+def test_scaling_as_it_is_measured() -> None:
+    game = bridge()
+    table = sp.scaling(game.with_sizes({"driver": 10}), [10, 100, 1000])
+    drawn = lines(plots.scaling(table))["gain"]
+    np.testing.assert_allclose(drawn, table[["size", "average_gain"]].to_numpy(dtype=float))
+
+
+def test_leaders_over_size_and_over_a_coupling() -> None:
+    table = pd.DataFrame(
+        {"size": [1, 10, math.inf], "leader_optimal": [2.0, 2.0, 2.0], "leader_major_optimal": [5.0, 4.0, 3.5]}
+    )
+    ax = plots.leaders(table)
+    drawn = lines(ax)
+    np.testing.assert_allclose(drawn["leader-major-optimal"], [[1, 5], [10, 4]])
+    np.testing.assert_allclose(drawn["leader-optimal"], [[1, 2], [10, 2]])
+    assert drawn["leader-major-optimal, $N = \\infty$"][:, 1].tolist() == [3.5, 3.5]
+    assert ax.get_xscale() == "log"
+    other = plots.leaders(table[:2].rename(columns={"size": "by_major"}), over="by_major")
+    assert (other.get_xscale(), other.get_xlabel()) == ("linear", "by major")
+    assert len(lines(other)) == 2
+
+
+def report(regret: list[float], certificate: list[str]) -> sp.Report:
+    names = [f"f{i}" for i in range(len(regret))]
+    scale = pd.Series(10.0, index=names)
+    made = {"objective": scale, "note": pd.Series("", index=names), "scale": scale, "best_response": {}}
+    return sp.Report(
+        pd.Series(regret, names), pd.Series(certificate, names), leader_objective=0, tolerance=1e-6, **made
+    )
+
+
+def test_regret_in_the_colour_of_its_certificate() -> None:
+    ax = plots.regret(report([0.5, math.nan, 2.0, 0.0], ["convex", "unknown", "multistart", "global"]))
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["f1", "f2", "f0", "f3"], "the worst first"
+    bars = {round(bar.get_y() + bar.get_height() / 2): bar for bar in ax.patches}
+    assert {at: bar.get_width() for at, bar in bars.items()} == {0: 0.0, 1: 2.0, 2: 0.5, 3: 0.0}
+    assert len({bar.get_facecolor() for bar in bars.values()}) == 4
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["counts as none up to", "convex", "global", "multistart", "unknown"]
+    np.testing.assert_allclose(lines(ax)["counts as none up to"][:, 0], 1e-5)
+    cross = next(line for line in ax.get_lines() if line.get_marker() == "x")
+    assert cross.get_xydata().tolist() == [[0.0, 0.0]], "a regret that is unknown is no bar of length 0"
+    assert ax.get_title().startswith("NOT verified")
+
+
+def test_regret_of_many_shows_the_worst() -> None:
+    ax = plots.regret(report([i / 100 for i in range(100)], ["convex"] * 100))
+    assert len(ax.patches) == 40
+    assert ax.get_yticklabels()[0].get_text() == "f99"
+    assert "the worst 40 of 100" in ax.get_xlabel()
+
+
+def test_regret_of_nobody() -> None:
+    plots.regret(sp.verify(sp.affine_incentive(sp.leader_optimal(bridge()))))
+    assert plots.regret(report([0.0], ["convex"])).get_xlim()[0] == 0.0
+
+
+def two_firms() -> sp.Game:
+    m = pyo.ConcreteModel()
+    m.tax = pyo.Var([1, 2], initialize=0.0)
+    m.firm = pyo.Block([1, 2])
+    for i in (1, 2):
+        m.firm[i].q = pyo.Var(initialize=1.0)
+        m.firm[i].cost = pyo.Objective(expr=(m.firm[i].q - i) ** 2 + m.tax[i] * m.firm[i].q)
+    m.goal = pyo.Objective(expr=sum((m.firm[i].q - i / 2) ** 2 + m.tax[i] ** 2 for i in (1, 2)))
+    return sp.Game(m, followers=m.firm)
+
+
+def test_gains_as_a_heat_map() -> None:
+    rule = sp.affine_incentive(
+        sp.leader_optimal(two_firms()), {"tax[1]": ["firm[1].q"], "tax[2]": ["firm[1].q", "firm[2].q"]}
+    )
+    ax = plots.gains(rule)
+    (image,) = ax.images
+    np.testing.assert_allclose(image.get_array().filled(np.nan), rule.gain.to_numpy())
+    assert np.isnan(rule.gain.loc["tax[1]", "firm[2].q"])
+    low, high = image.get_clim()
+    assert low == -high == -np.nanmax(np.abs(rule.gain.to_numpy()))
+    assert [t.get_text() for t in ax.get_xticklabels()] == rule.signals
+    assert [t.get_text() for t in ax.get_yticklabels()] == rule.leader
+    assert len(ax.texts) == 3, "no number where the leader may not use the signal"
+
+
+def test_gains_of_many_names_some() -> None:
+    m = pyo.ConcreteModel()
+    m.tax = pyo.Var(initialize=0.0)
+    m.firm = pyo.Block(range(60))
+    for i in range(60):
+        m.firm[i].q = pyo.Var(initialize=1.0)
+        m.firm[i].cost = pyo.Objective(expr=(m.firm[i].q - 1) ** 2 + m.tax * m.firm[i].q)
+    m.goal = pyo.Objective(expr=sum((m.firm[i].q - 0.5) ** 2 for i in range(60)) + m.tax**2)
+    ax = plots.gains(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.firm))))
+    assert [t.get_text() for t in ax.get_xticklabels()] == [f"firm[{i}].q" for i in range(0, 60, 3)]
+    assert not ax.texts
+
+
+@pytest.mark.parametrize("sense", [pyo.minimize, pyo.maximize])
+def test_best_response_of_one_action(sense: int) -> None:
+    """toll = 4/3 (flow − 0.6): (flow − 1)² + toll · flow in front, (flow − 1)² behind, in the sense it is written."""
+    rule = sp.affine_incentive(sp.leader_optimal(bridge(sense)))
+    sign = 1 if sense == pyo.minimize else -1
+    drawn = lines(plots.best_response(rule, "driver", points=5))
+    x, y = drawn["announced strategy"].T
+    assert {0.0, 0.25, 0.5, 0.75, 1.0} <= set(x.round(12))
+    np.testing.assert_allclose(y, sign * ((x - 1) ** 2 + 4 / 3 * (x - 0.6) * x), atol=1e-6)
+    x, y = drawn["constant leader: no incentive"].T
+    np.testing.assert_allclose(y, sign * (x - 1) ** 2, atol=1e-6)
+    np.testing.assert_allclose(drawn["plan"], [[0.6, sign * 0.16]], atol=1e-6)
+
+
+def test_best_response_to_a_projection() -> None:
+    """With toll ≥ −0.2 announced as its projection, the curve has a kink at flow = 0.45."""
+    rule = sp.affine_incentive(sp.leader_optimal(bridge(floor=-0.2)), saturate=True)
+    drawn = lines(plots.best_response(rule, "driver", within=(0.0, 1.0), points=21))
+    x, y = drawn["announced strategy"].T
+    np.testing.assert_allclose(y, (x - 1) ** 2 + np.maximum(-0.2, 4 / 3 * (x - 0.6)) * x, atol=1e-6)
+
+
+def test_best_response_of_an_unbounded_action_is_drawn_around_the_plan() -> None:
+    rule = sp.affine_incentive(sp.leader_optimal(two_firms()))
+    x = lines(plots.best_response(rule, "firm[1]"))["announced strategy"][:, 0]
+    assert [x.min(), x.max()] == pytest.approx([0.5 - 1.25, 0.5 + 1.25])
+    x = lines(plots.best_response(rule, "firm[1]", within=(-3, 4)))["announced strategy"][:, 0]
+    assert [x.min(), x.max()] == [-3, 4]
+
+
+def test_a_given_ax_is_drawn_into() -> None:
+    _, axes = plt.subplots(2, 2)
+    rule = sp.affine_incentive(sp.leader_optimal(bridge()))
+    assert plots.best_response(rule, "driver", axes[0, 0]) is axes[0, 0]
+    assert plots.gains(rule, axes[0, 1]) is axes[0, 1]
+    assert plots.regret(sp.verify(rule), axes[1, 0]) is axes[1, 0]
+    assert plots.scaling(grown("bounded", [1.0, 1.0, 1.0, 1.0], 0.0), axes[1, 1]) is axes[1, 1]
+    assert len(plt.get_fignums()) == 1
+
+
+def test_bad_questions() -> None:
+    rule = sp.affine_incentive(sp.leader_optimal(bridge()))
+    with pytest.raises(sp.InvalidGame, match=r"stranger.*expected the name of a follower with one action"):
+        plots.best_response(rule, "stranger")
+    with pytest.raises(sp.InvalidGame, match="points=0"):
+        plots.best_response(rule, "driver", points=0)
+    with pytest.raises(sp.InvalidGame, match="no column average_gain"):
+        plots.scaling(pd.DataFrame({"size": [1]}))
+    with pytest.raises(sp.InvalidGame, match="no column leader_optimal"):
+        plots.leaders(pd.DataFrame({"size": [1]}))
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *rest: Any, **more: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(sp.StackpyomoError, match=r'pip install "stackpyomo\[plot\]"'):
+        plots.scaling(grown("bounded", [1.0, 1.0, 1.0, 1.0], 0.0))
