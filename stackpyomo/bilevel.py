@@ -272,7 +272,10 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
         program = Program(problem.cost, [c for _, c in problem.constraints])
         raise NoPlan(unbounded(game, program, None), termination="unbounded")
     if ladder.infeasible or Termination.INFEASIBLE in kinds:
-        clash = conflict(problem.constraints, "scip" if game.leader.integers else "auto")
+        own = [(name, row) for name, follower in game.followers.items() for row in follower.constraints]
+        known = {id(row) for _, row in problem.constraints}
+        rows = [*problem.constraints, *((name, row) for name, row in own if id(row) not in known)]
+        clash = conflict(rows, "scip" if game.leader.integers else "auto")
         proved = (
             f"No plan exists (proved by {ladder.prover}): "
             if ladder.infeasible

@@ -115,7 +115,9 @@ def _solved(cost: Any, rows: list[Any], entries: Any, part: Component, solver: s
         program = Program(cost, rows)
     except BadRow:
         return None
-    solution = solve(program, solver)
+    # HiGHS where nobody else is asked for: alike followers give the same equation many times, which interior-point
+    # methods for nonlinear programs do not like.
+    solution = solve(program, "highs" if solver == "auto" else solver)
     if solution.x is None or not solution.termination.solved:
         return None
     found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}

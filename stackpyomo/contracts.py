@@ -22,7 +22,7 @@ from .errors import InvalidGame, NoPlan
 from .gains import System
 from .markup import as_html, as_latex, as_markdown, as_text
 from .plans import stackelberg
-from .results import Announcement, Array, Plan, Signal, floats, json_number, json_numbers, listed, readable, real
+from .results import SHOWN, Announcement, Array, Plan, Signal, floats, json_number, json_numbers, listed, readable, real
 from .robustness import robustness
 from .signals import shares
 from .tolerances import TOLERANCES
@@ -167,7 +167,17 @@ class Incentive:
             self.saturate,
             self.uniqueness,
             self.plan.epsilon0,
+            [] if self.saturate else [f"Beware: {text}" for text in self.beyond_bounds()],
         )
+
+    def beyond_bounds(self) -> list[str]:
+        """One sentence for each leader variable that the strategy takes beyond its bounds (at most ``SHOWN``)."""
+        cut = "would leave its bounds without the projection" if self.saturate else "leaves its bounds"
+        remedy = "" if self.saturate else "; saturate=True announces what stays within"
+        return [
+            f"{name} {cut} for some deviations within the followers' bounds (from {low:.6g} to {high:.6g}){remedy}."
+            for name, (low, high) in list(self.excursions.items())[:SHOWN]
+        ]
 
     def attached(self) -> Game:
         """The game the incentive was designed for; raises :class:`InvalidGame` if it was read without one."""

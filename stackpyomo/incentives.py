@@ -114,8 +114,14 @@ def affine_incentive(
         require(game, leader_objective=False)
         plan.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(plan.values)
+        observation = read_observation(game, observe)
+        if not observation.signals and not isinstance(observe, str):
+            raise InvalidGame(
+                "observe: names no signal, so that the leader could answer nothing. For prices alone, without charges "
+                "on deviations, observe the actions with gain_bounds=(0, 0) and name the prices in free=."
+            )
         wishes = _Wishes(
-            read_observation(game, observe),
+            observation,
             energy,
             multipliers,
             least,

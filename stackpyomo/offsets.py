@@ -94,7 +94,7 @@ def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
     objective = game.leader.objective
     if objective is None:
         return
-    valued = {id(v) for v in identify_variables(objective.expr, include_fixed=False)}
+    valued = {id(v) for v in Program(objective.expr).variables}  # what a weight of 0 has removed is not among them
     for var in chosen:
         if id(var) in valued:
             raise InvalidGame(

@@ -222,6 +222,9 @@ def _leader_values(game: Game, leader: Any) -> dict[str, float]:
             number = value[var.index()] if isinstance(value, Mapping) else value
             if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
                 raise InvalidGame(f"leader: the value of {var.name} is {number!r}; give a finite number.")
+            low, high = var.bounds
+            if (low is not None and number < low) or (high is not None and number > high):
+                raise InvalidGame(f"leader: {number:g} is outside the bounds of {var.name}, [{low}, {high}].")
             given[game.names[id(var)]] = float(number)
     defined = {id(v) for v in _definitions(game)[1]}
     values = {}

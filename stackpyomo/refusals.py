@@ -133,7 +133,8 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
         )
     if blind:
         hidden = listed([names[id(attempt.rows.actions[j])] for j in blind])
-        return f"out of sight: no signal shows its action {hidden}", "Observe it, or make its own gradient 0 there."
+        lean = "" if attempt.held else ", or pass multipliers='free' if its own constraints settle it (as with a CVaR)"
+        return f"out of sight: no signal shows its action {hidden}", f"Observe it{lean}."
     held = TOLERANCES.residual * attempt.scale[follower]
     if (np.abs(attempt.left_unlimited[bad]) <= held).all():
         at = listed(list(attempt.reaches_bounds.values()))

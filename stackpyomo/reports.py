@@ -35,6 +35,8 @@ def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -
     console.print(Text(f"Every follower re-solved ({report.solver}):"))
     console.print(_report_table(report))
     console.print(Text(report.verdict, style="bold green" if report.ok else "bold red"))
+    for remark in report.remarks:
+        console.print(Text(remark, style="yellow" if remark.startswith("Beware") else ""))
 
 
 def _plan_table(plan: Plan, rule: Incentive | None) -> Table:

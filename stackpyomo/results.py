@@ -108,6 +108,8 @@ class Announcement:
     """Whether the followers' equilibrium under it is the only one, and why; empty: not looked at."""
     epsilon0: float = math.nan
     """Proved gap of the plan to the leader's optimum."""
+    warnings: Sequence[str] = ()
+    """What a re-solve of the followers does not look at."""
 
 
 @dataclass
@@ -301,6 +303,8 @@ class Report:
     """Whether the followers' equilibrium under the strategy is the only one, and why; empty: not looked at."""
     epsilon0: float = math.nan
     """Proved gap of the plan to the leader's optimum; NaN: none was proved."""
+    warnings: list[str] = field(default_factory=list)
+    """What the followers' re-solve does not look at: a strategy that leaves the leader's own bounds."""
 
     @property
     def unique(self) -> bool | None:
@@ -310,11 +314,13 @@ class Report:
     @property
     def remarks(self) -> list[str]:
         """The paper's words, and a warning where the followers may settle elsewhere."""
+        if not self.ok:
+            return [self.vocabulary[:1].upper() + self.vocabulary[1:], *self.warnings]
         doubtful = self.uniqueness.startswith(("not unique", "not shown"))
         settled = (
             [f"{'Beware: equilibrium' if doubtful else 'Equilibrium'} {self.uniqueness}."] if self.uniqueness else []
         )
-        return [self.vocabulary[:1].upper() + self.vocabulary[1:], *settled]
+        return [self.vocabulary[:1].upper() + self.vocabulary[1:], *settled, *self.warnings]
 
     @property
     def vocabulary(self) -> str:
@@ -327,7 +333,7 @@ class Report:
         proved = set(self.certificate) <= {"convex", "global"}
         kind = "an" if proved else "as far as the search went, an"
         together = f"{kind} ε-incentive with ε = {self.epsilon:.3g}; {leader}"
-        if math.isnan(self.epsilon0) or not proved:
+        if math.isnan(self.epsilon0) or not proved or not self.ok:
             return together + "."
         return together + f": together an ε-Stackelberg equilibrium with ε = {max(self.epsilon, self.epsilon0):.3g}."
 
@@ -379,6 +385,7 @@ class Report:
             "solver": self.solver,
             "uniqueness": self.uniqueness,
             "epsilon0": json_number(self.epsilon0),
+            "warnings": self.warnings,
             "vocabulary": self.vocabulary,
             "seconds": json_numbers(self.seconds),
             "followers": {
@@ -425,6 +432,7 @@ class Report:
                 solver=data["solver"],
                 uniqueness=data["uniqueness"],
                 epsilon0=real(data["epsilon0"]),
+                warnings=list(data.get("warnings", ())),
             )
 
     def to_html(self, path: str | Path) -> None:

@@ -431,6 +431,7 @@ def _report(
         leader_objective=announced.leader_objective,
         uniqueness=announced.uniqueness,
         epsilon0=announced.epsilon0,
+        warnings=list(announced.warnings),
         tolerance=tolerance,
         note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
         seconds=seconds,

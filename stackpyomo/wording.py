@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from .accounts import Accounts, accounts, comparison
 from .errors import InvalidGame
@@ -70,11 +71,23 @@ def _formula(rule: Incentive, index: int) -> str:
     for matrix, factor, power in ((rule.matrix, 1.0, ""), (rule.bend, 0.5, "²")):
         if matrix is not None:
             row = matrix[[index]].tocoo()
-            told = np.flatnonzero(row.data)
+            told = np.flatnonzero(np.abs(row.data) > TOLERANCES.noise * _largest(matrix))
             count += len(told)
-            for weight, signal in ((factor * row.data[i], rule.observed[row.col[i]].name) for i in told[:_TERMS]):
-                terms.append((weight, f"({signal}{_constant(-rule.targets[signal])}){power}"))
+            for place in sorted(told, key=lambda i: -abs(row.data[i]))[:_TERMS]:
+                signal = rule.observed[row.col[place]].name
+                terms.append((factor * row.data[place], f"{_deviation(signal, rule.targets[signal])}{power}"))
+    terms.sort(key=lambda term: -abs(term[0]))
     return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms, count)}{_bounds(rule, name)}"
+
+
+def _largest(matrix: sparse.csc_array) -> float:
+    return float(np.abs(matrix.data).max(initial=0.0))
+
+
+def _deviation(signal: str, target: float) -> str:
+    """(x − 2), and x where the target is 0"""
+    plain = shown(abs(target), 6) == "0"
+    return (f"({signal})" if " " in signal else signal) if plain else f"({signal}{_constant(-target)})"
 
 
 def _signed(terms: Sequence[tuple[float, str]], count: int) -> str:
@@ -237,7 +250,7 @@ def _limits(rule: Incentive) -> Iterator[str]:
     if rule.game is None:
         return
     try:
-        doubtful, beyond, loose = rule.doubtful, rule.excursions, rule.loose_constraints
+        doubtful, beyond, loose = rule.doubtful, rule.beyond_bounds(), rule.loose_constraints
     except InvalidGame:
         return
     if doubtful:
@@ -245,11 +258,7 @@ def _limits(rule: Incentive) -> Iterator[str]:
             f"Not proved convex under every affine strategy: {listed(doubtful)}. "
             "verify(rule) has still to show that following the plan is their best answer."
         )
-    cut = "would leave its bounds without the projection" if rule.saturate else "leaves its bounds"
-    yield from (
-        f"Beware: {name} {cut} for some deviations within the followers' bounds (from {low:.6g} to {high:.6g})."
-        for name, (low, high) in list(beyond.items())[:SHOWN]
-    )
+    yield from (f"Beware: {text}" for text in beyond)
     if loose:
         yield f"Beware: off the plan the leader's own constraints need not hold: {listed(loose)}."
 

@@ -420,3 +420,58 @@ def test_payments_that_make_no_sense() -> None:
         sp.affine_incentive(plan, payment=m.toll[0] * 1.0)
     with pytest.raises(sp.InvalidGame, match=r"payment=.*: expected an expression that holds a free variable"):
         sp.affine_incentive(plan, free=m.toll[0], payment=m.toll[1] * 1.0)
+
+
+@pytest.mark.parametrize("alike", [2, 3, 5])
+@pytest.mark.parametrize("prefer", ["energy", "sparsest"])
+def test_alike_followers_give_one_equation_many_times(alike: int, prefer: str) -> None:
+    """a + b = 1 holds them all; with b = 0 or b ≤ 0.4 there is still a gain."""
+    m = pyo.ConcreteModel()
+    m.a, m.b = pyo.Var(), pyo.Var()
+    m.f = pyo.Block(range(alike))
+    for i in m.f:
+        m.f[i].x = pyo.Var(bounds=(0, 2))
+        m.f[i].c = pyo.Objective(expr=(m.f[i].x - 1.5) ** 2 + (m.a + m.b) * m.f[i].x)
+    m.s = pyo.Expression(expr=sum(m.f[i].x for i in m.f))
+    m.goal = pyo.Objective(expr=sum((m.f[i].x - 1) ** 2 for i in m.f) + m.a**2 + m.b**2)
+    plan = sp.leader_optimal(sp.Game(m, m.f))
+    for high in (0.0, 0.4):
+        rule = sp.affine_incentive(plan, [m.s], gain_bounds={"b": (0, high)}, prefer=prefer)
+        gain = rule.gain["s"]
+        assert gain.sum() == pytest.approx(1.0, abs=1e-7)
+        assert -1e-9 <= gain["b"] <= high + 1e-9
+
+
+def test_a_strategy_beyond_the_leaders_bounds_is_told_with_the_verdict() -> None:
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(0, 0.6), initialize=0.3)
+    m.f = pyo.Block()
+    m.f.h = pyo.Var(bounds=(0, 4), initialize=1.0)
+    m.f.c = pyo.Objective(expr=(m.f.h - 3) ** 2 + m.p * m.f.h)
+    m.goal = pyo.Objective(expr=(m.f.h - 1) ** 2 + (m.p - 0.3) ** 2)
+    plan = sp.leader_optimal(sp.Game(m, m.f))
+    report = sp.verify(sp.affine_incentive(plan))
+    assert report.ok
+    assert any("p leaves its bounds" in remark and "saturate=True" in remark for remark in report.remarks)
+    assert sp.Report.from_json(report.to_json()).warnings == report.warnings
+    assert not sp.verify(sp.affine_incentive(plan, saturate=True)).ok
+
+
+def test_nothing_observed_is_no_design() -> None:
+    with pytest.raises(sp.InvalidGame, match=r"observe: names no signal.*gain_bounds=\(0, 0\)"):
+        sp.affine_incentive(_at_a_bound("NQ11"), observe=[])
+
+
+def test_a_weight_of_zero_does_not_value_a_price() -> None:
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(0, 9), initialize=1.0)
+    m.w = pyo.Param(initialize=0.0, mutable=True)
+    m.f = pyo.Block()
+    m.f.q = pyo.Var(bounds=(0, 9), initialize=1.0)
+    m.f.profit = pyo.Objective(expr=m.p * m.f.q - m.f.q**2, sense=pyo.maximize)
+    m.goal = pyo.Objective(expr=(m.f.q - 2) ** 2 + m.w * m.p**2)
+    game = sp.Game(m, m.f)
+    assert sp.affine_incentive(sp.leader_optimal(game), free=[m.p]).offset["p"] == pytest.approx(4, abs=1e-6)
+    m.w.set_value(1e-3)
+    with pytest.raises(sp.InvalidGame, match="p: cannot be free"):
+        sp.affine_incentive(sp.leader_optimal(game), free=[m.p])

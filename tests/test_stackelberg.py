@@ -1155,3 +1155,21 @@ def test_a_bound_does_not_fall_short_by_a_solvers_tolerance(unit: float) -> None
     assert plan.leader_objective == pytest.approx(-14.6 * unit, rel=1e-8)
     assert plan.quality == "optimal"
     assert plan.gap <= sp.TOLERANCES.global_gap
+
+
+def test_a_follower_who_can_do_nothing_is_named() -> None:
+    """Its own row contradicts its bounds: no leader's constraint is to blame."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, 2), initialize=1.0)
+    m.f = pyo.Block()
+    m.f.x = pyo.Var(bounds=(0, 1))
+    m.f.k = pyo.Constraint(expr=m.f.x >= 3)
+    m.f.c = pyo.Objective(expr=(m.f.x - 0.8) ** 2 + m.t * m.f.x)
+    m.o = pyo.Objective(expr=(m.f.x - 0.2) ** 2 + (m.t - 1) ** 2)
+    game = sp.Game(m, m.f)
+    for ask in (sp.leader_optimal, sp.stackelberg, sp.nash):
+        with pytest.raises(sp.NoPlan, match=r"In conflict.*f\.k \(f\)"):
+            ask(game)
+    m.f.k.deactivate()
+    with pytest.raises(sp.InvalidGame, match=r"leader: 9 is outside the bounds of t, \[0, 2\]"):
+        sp.nash(game, leader={"t": 9})

@@ -186,7 +186,7 @@ def test_a_quadratic_term_is_written_with_its_square() -> None:
     m.goal = pyo.Objective(expr=m.f.u**2 + m.p**2)
     rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f)), quadratic=True)
     assert rule.bend is not None
-    assert f"p = 0 + {rule.bend.toarray()[0, 0] / 2:.6g} (f.u − 0)²" in str(rule)
+    assert f"p = 0 + {rule.bend.toarray()[0, 0] / 2:.6g} f.u²" in str(rule)
 
 
 # --- words --------------------------------------------------------------------------------------------------------
