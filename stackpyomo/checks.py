@@ -11,7 +11,7 @@ import pyomo.environ as pyo
 from pyomo.common.log import LoggingIntercept
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.numeric_expr import DivisionExpression, UnaryFunctionExpression
+from pyomo.core.expr.numeric_expr import DivisionExpression, SumExpression, UnaryFunctionExpression
 from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_mutable_parameters
 
@@ -22,7 +22,7 @@ from .results import Finding
 if TYPE_CHECKING:
     from .games import Follower, Game, Player
 
-__all__ = ["elementary", "findings", "require", "require_positive", "require_whole", "variables_in"]
+__all__ = ["apart", "elementary", "findings", "require", "require_positive", "require_whole", "variables_in"]
 
 
 def findings(game: Game) -> list[Finding]:
@@ -50,6 +50,11 @@ def require(game: Game, *, leader_objective: bool = True) -> None:
     if found:
         more = f" (and {len(found) - 1} more: see game.check())" if len(found) > 1 else ""
         raise InvalidGame(f"{found[0]}{more}")
+
+
+def apart(expression: Any) -> Any:
+    """The same expression as a term of a new sum: Pyomo's sums share their list of terms with what is added to them."""
+    return SumExpression([expression]) if isinstance(expression, SumExpression) else expression
 
 
 def require_whole(name: str, number: Any) -> None:

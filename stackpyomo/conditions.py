@@ -32,7 +32,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-from .checks import elementary, variables_in
+from .checks import apart, elementary, variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
 from .games import Follower, Game, Movers
@@ -248,7 +248,7 @@ class _Builder:
     ) -> None:
         origin = ExpressionReplacementVisitor(substitute={id(v): 0.0 for v in follower.variables}).walk_expression
         assert follower.objective is not None
-        cost = follower.sign * (follower.objective.expr - origin(follower.objective.expr))
+        cost = follower.sign * (apart(follower.objective.expr) - origin(follower.objective.expr))
         multipliers = (multiplier for multiplier, _ in terms)
         total = cost + levels
         for row in rows:
@@ -258,7 +258,7 @@ class _Builder:
 
     def _slope(self, var: VarData, gradient: Mapping[int, Any]) -> Any:
         """Own derivative, and what the action moves times the derivative with respect to that."""
-        slope = gradient.get(id(var), 0)
+        slope = apart(gradient.get(id(var), 0))
         for moved, rate in self.movers.get(id(var), ()):
             through = gradient.get(id(moved), 0)
             if through.__class__ not in native_numeric_types or through != 0:
@@ -277,7 +277,7 @@ class _Builder:
             if level is None:
                 continue
             multiplier, slack = next(self.multipliers), next(self.slacks)
-            gap = row.body - level if side == "lower" else level - row.body
+            gap = apart(row.body) - level if side == "lower" else level - apart(row.body)
             result.rows.append((row.constraint, gap == slack))
             result.pairs.append(Pair(follower.name, row.constraint, side, multiplier, slack, gap))
             if row.curved and follower.name in self.fritz_john:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
+from .checks import apart
 from .games import Game
 from .programs import Program
 from .results import Array
@@ -44,7 +45,7 @@ def conflict(constraints: Sequence[tuple[str, Any]], solver: str) -> str:
     for index, (c, side) in enumerate(sides):
         bound = c.ub if side > 0 else c.lb
         if bound is not None:
-            rows[index] = side * c.body - elastic.slack[index] <= side * bound
+            rows[index] = side * apart(c.body) - elastic.slack[index] <= side * bound
     relaxed = Program(pyo.quicksum(elastic.slack[i] for i in rows), list(rows.values()))
     solution = solve(relaxed, solver)
     if solution.x is None or not solution.termination.solved:

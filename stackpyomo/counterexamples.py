@@ -16,7 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-from .checks import variables_in
+from .checks import apart, variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
 from .games import Follower, Game, Movers
@@ -46,7 +46,7 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
     holder.slack = slack = pyo.Var()
     bodies = [follower.sign * follower.objective.expr, *(c.body for c in rows), *(c.body for c in outer)]
     try:
-        program = Program(0.0, [body == slack for body in bodies])
+        program = Program(0.0, [apart(body) == slack for body in bodies])
         program.problem  # noqa: B018 (an external function shows here)
     except (BadRow, InvalidGame):
         return ""

@@ -21,6 +21,7 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
+from .checks import apart
 from .errors import InvalidGame
 from .games import Game
 from .joins import matches
@@ -69,7 +70,7 @@ class FollowerRows:
         self._holder.slack = slack = pyo.Var()
         try:
             # Not e == slack: of a member of an indexed Var and a Var, Python asks the Var first, which turns it round.
-            self._program = Program(0.0, [e - slack == 0.0 for e in expressions], seconds=self.seconds)
+            self._program = Program(0.0, [apart(e) - slack == 0.0 for e in expressions], seconds=self.seconds)
         except BadRow as bad:
             raise InvalidGame(f"{self._component(bad.row or 0)}: {bad.reason}") from None
         self._count = len(expressions)

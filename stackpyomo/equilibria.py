@@ -21,6 +21,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
+from .checks import apart
 from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
 from .conditions import Conditions
 from .programs import Program, Residuals
@@ -98,7 +99,7 @@ class Equilibrium:
             *conditions.relations,
         ]
         self._first = len(relations)
-        cost = problem.cost + self._treated.term
+        cost = apart(problem.cost) + self._treated.term
         self.program = Program(cost, [*relations, *self._treated.rows], seconds=seconds)
         if sets := self._treated.sets:
             self.program.model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)

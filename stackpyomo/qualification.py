@@ -22,7 +22,7 @@ from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy.optimize import linprog
 
-from .checks import variables_in
+from .checks import apart, variables_in
 from .derivatives import Derivatives, FollowerRows
 from .games import Follower, Game
 from .programs import BadRow, Program
@@ -68,8 +68,8 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
         if constraint.equality:
             rows.append(body == upper)
             continue
-        rows += [body + spare <= upper] if upper is not None else []
-        rows += [body - spare >= lower] if lower is not None else []
+        rows += [apart(body) + spare <= upper] if upper is not None else []
+        rows += [apart(body) - spare >= lower] if lower is not None else []
     try:
         program = Program(-holder.depth, [r for r in rows if hasattr(r, "is_expression_type")])
     except BadRow:

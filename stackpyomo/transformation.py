@@ -19,7 +19,7 @@ from pyomo.core.base.block import BlockData
 from pyomo.core.base.transformation import Transformation, TransformationFactory
 from pyomo.mpec import ComplementarityList, complements
 
-from .checks import require
+from .checks import apart, require
 from .complementarity import Given, Penalty, Treatment, named
 from .conditions import Conditions, conditions, responding_followers
 from .errors import InvalidGame
@@ -151,7 +151,9 @@ def _add_complementarity(block: Any, made: Conditions, treatment: Treatment | st
         block.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
     objective = game.leader.objective
     if isinstance(treatment, Penalty) and objective is not None:
-        block.objective = pyo.Objective(expr=objective.expr + objective.sense * treated.term, sense=objective.sense)
+        block.objective = pyo.Objective(
+            expr=apart(objective.expr) + objective.sense * treated.term, sense=objective.sense
+        )
         objective.deactivate()
 
 
