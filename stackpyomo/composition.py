@@ -54,8 +54,8 @@ class Composed:
     best: list[float] = field(default_factory=list)
     best_cost: float = math.inf
     plan_cost: float = math.nan
-    scale: float = 1.0
-    """How fast the cost changes near the plan, at least 1: what a regret is small against."""
+    slopes: list[float] = field(default_factory=list)
+    """How fast the cost changes near the plan in each own variable, at least 1."""
     home: Composed | None = None
     """Of a piece that the plan is not in: the piece it is in."""
     empty: bool = False
@@ -108,6 +108,14 @@ class Composed:
             if lower is not None:
                 worst = max(worst, (lower - level) / max(1.0, abs(lower)))
         return worst
+
+    @property
+    def scale(self) -> float:
+        """What a regret is small against: the slopes in the variables that the best response moves, at least 1."""
+        moved = [abs(x - t) for x, t in zip(self.best, self.target, strict=True)] if self.best else []
+        if not self.slopes or not sum(moved) > 0.0 or not self.best_cost < self.plan_cost:
+            return max(self.slopes, default=1.0)
+        return sum(s * d for s, d in zip(self.slopes, moved, strict=True)) / sum(moved)
 
     def offer(self, point: Sequence[float], cost: float) -> None:
         """Keep a candidate best response if it is the best so far."""

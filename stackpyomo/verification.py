@@ -257,7 +257,7 @@ def _is_bounded(problem: Composed, solver: str, tolerance: float) -> bool:
         cost = problem.cost_at(point)
         if problem.violation() <= TOLERANCES.feasibility:
             problem.offer(point, cost)
-    return problem.best_cost - solution.bound <= tolerance * problem.scale
+    return problem.best_cost - solution.bound <= tolerance * min(problem.slopes, default=1.0)
 
 
 class _Separable:
@@ -290,7 +290,7 @@ class _Separable:
         try:
             self.program = Program(pyo.quicksum(costs), rows)
             if scaled:  # a single task whose cost is too steep for the solver's own scaling
-                self.unit = float(self._scales(np.zeros(len(self.program.variables), dtype=int))[0])
+                self.unit = float(self._slopes().max(initial=1.0))
                 self.program = Program(costs[0] / self.unit, rows)
         except BadRow as bad:
             self.trouble = bad.reason
@@ -337,48 +337,67 @@ class _Separable:
         owners = np.array([owner[id(v)] for v in program.variables], dtype=int)
         row_owners = np.array(self._row_owners, dtype=int)[program.rows]
         gap, outside = np.zeros(len(self.tasks)), np.zeros(len(self.tasks))
-        np.add.at(gap, owners, by_variable)
-        np.add.at(gap, row_owners, by_row)
+        slopes = self._slopes()
+        steep = self._steepest(slopes)
+        np.add.at(
+            gap, owners, self.unit * by_variable / slopes
+        )  # each in its own scale: a steep variable hides nothing
+        np.add.at(gap, row_owners, self.unit * by_row / steep)
         np.maximum.at(outside, row_owners, residuals.outside_rows)
         np.maximum.at(outside, owners, residuals.outside_bounds)
-        scales = self.unit * self._scales(owners) if self.unit > 1.0 else self._scales(owners)
-        gap *= self.unit
+        self._note_slopes(slopes)
         wrong: dict[int, str] = {}
         for number, task in enumerate(self.tasks):
-            if task.first:
-                task.problem.scale = float(scales[number])
             if outside[number] > TOLERANCES.feasibility:
                 wrong[number] = f"it violates its constraints by {outside[number]:.1e}"
-            elif task.problem.certificate == "convex" and not gap[number] <= tolerance * scales[number]:
+            elif task.problem.certificate == "convex" and not gap[number] <= tolerance:
                 if len(self.tasks) == 1:
-                    gap[number] = min(gap[number], self._sharper_gap(solution.x))
-                if not gap[number] <= tolerance * scales[number]:
-                    wrong[number] = f"up to {gap[number]:.1e} could still be gained"
+                    gap[number] = min(gap[number], self._sharper_gap(solution.x, slopes, steep))
+                if not gap[number] <= tolerance:
+                    wrong[number] = f"up to {gap[number]:.1e} of its slopes could still be gained"
         return wrong
 
-    def _sharper_gap(self, answer: Array) -> float:
+    def _note_slopes(self, slopes: Array) -> None:
+        """Tell each problem how steep it is in its variables."""
+        assert self.program is not None
+        place = {id(v): i for i, v in enumerate(self.program.variables)}
+        for task, own in zip(self.tasks, self.owned, strict=True):
+            if task.first:
+                task.problem.slopes = [float(slopes[place[id(v)]]) if id(v) in place else 1.0 for v in own]
+
+    def _sharper_gap(self, answer: Array, slopes: Array, steep: Array) -> float:
         """The gap of a single task with multipliers of our own, taken at the answer and at the start (the plan)."""
         program = self.program
         assert program is not None
         start = np.array([v.value for v in program.variables], dtype=float)
-        costs, floors = [], []
-        for point in (answer, start):
-            costs.append(float(program.problem.objective(point)))
-            floors.append(costs[-1] - program.proved_gap(point, program.recovered_duals(point), TOLERANCES.trust))
-        return self.unit * float(np.min(costs) - np.nanmax(floors)) if np.isfinite(floors).any() else math.inf
+        costs = [float(program.problem.objective(point)) for point in (answer, start)]
+        gaps = []
+        for point, cost in zip((answer, start), costs, strict=True):
+            by_variable, by_row = program.proved_gaps(point, program.recovered_duals(point), TOLERANCES.trust)
+            gaps.append(float((by_variable / slopes).sum() + (by_row / steep).sum()) + cost - min(costs))
+        return self.unit * float(np.nanmin(gaps)) if np.isfinite(gaps).any() else math.inf
 
-    def _scales(self, owners: Array) -> Array:
-        """Per task the largest slope of its cost a little away from its start, at least 1."""
+    def _steepest(self, slopes: Array) -> Array:
+        """Per row of the program the largest slope of a variable it holds, at least 1."""
+        program = self.program
+        assert program is not None
+        found = np.ones(program.problem.m)
+        if program.problem.m:
+            rows, columns = (np.asarray(part) for part in program.problem.jacobian_structure())
+            np.maximum.at(found, rows, slopes[columns])
+        return found
+
+    def _slopes(self) -> Array:
+        """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start, at
+        least 1."""
         program = self.program
         assert program is not None
         lower, upper = program.bounds
         start = np.array([v.value for v in program.variables], dtype=float)
         step = TOLERANCES.nearby * np.maximum(1.0, np.abs(start))
         away = np.where(start + step <= upper, start + step, np.maximum(start - step, lower))
-        slopes = np.abs(np.asarray(program.problem.gradient(away)))
-        scales = np.ones(len(self.tasks))
-        np.maximum.at(scales, owners, np.where(np.isfinite(slopes), slopes, 1.0))
-        return scales
+        slopes = self.unit * np.abs(np.asarray(program.problem.gradient(away)))
+        return np.where(np.isfinite(slopes), np.maximum(slopes, 1.0), 1.0)
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")
@@ -391,7 +410,6 @@ def _joined(problems: Sequence[Composed]) -> list[Composed]:
         whole = joined.setdefault(problem.follower.name, problem)
         if problem is whole or problem.empty:
             continue
-        whole.scale = max(whole.scale, problem.scale)
         if _EVIDENCE.index(problem.certificate) < _EVIDENCE.index(whole.certificate):
             whole.certificate, whole.note = problem.certificate, problem.note
         if problem.best:

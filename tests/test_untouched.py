@@ -11,6 +11,8 @@ import pytest
 
 import stackpyomo as sp
 
+KKT = pyo.TransformationFactory("stackpyomo.kkt")
+
 
 def lengths(model: Any) -> list[int]:
     """How many terms every node of every expression holds, those that only its list knows included."""
@@ -64,7 +66,7 @@ DEEDS: dict[str, Callable[[sp.Game], Any]] = {
     "stackelberg, sos1": lambda g: sp.stackelberg(g, complementarity="sos1"),
     "nash": sp.nash,
     "pessimistic": lambda g: sp.pessimistic(sp.stackelberg(g)),
-    "kkt": lambda g: pyo.TransformationFactory("stackpyomo.kkt").create_using(g.model, followers=g.model.f, aggregates=g.aggregates),
+    "kkt": lambda g: KKT.create_using(g.model, followers=g.model.f, aggregates=g.aggregates),
     "verify a plan": lambda g: sp.verify(sp.leader_optimal(g)),
     "incentive": designed,
     "verify": lambda g: sp.verify(designed(g)),

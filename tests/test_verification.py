@@ -221,3 +221,17 @@ def test_nothing_is_minus_zero(tmp_path: Path) -> None:
     for text in told:
         assert re.search(r"-0(?![.\d])|-1e-13", text) is None
     assert "-0.0" not in json.dumps([plan.as_dict(), report.as_dict()])
+
+
+def test_a_steep_variable_hides_no_gain_in_another() -> None:
+    """J = 10⁸ x² + (y − 1)², planned at x = y = 0: leaving in y gains 1, whatever the slope in x is."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-1, 1), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.x, m.f.y = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Var(bounds=(-2, 2), initialize=0.0)
+    m.f.c = pyo.Objective(expr=1e8 * m.f.x**2 + (m.f.y - 1) ** 2 + 0.001 * m.t)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert report.regret["f"] == pytest.approx(1)
+    assert not report.ok
+    m.f.y.set_value(1.0)
+    assert sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f))).ok
