@@ -397,10 +397,8 @@ def test_poles_name_what_is_wrong() -> None:
 # --- two followers on one channel: QG06 ------------------------------------------------------------------------------
 
 
-def test_qg06_shares_one_sum() -> None:
-    case = CASES["QG06_finite_probability_opcs"]
-    p = number(case["data"]["p"])
-    c, d = ([number(v) for v in case["data"][k]] for k in "cd")
+def channel(p: float, c: list[float], d: list[float]) -> tuple[Any, sp.Scenarios, sp.Game]:
+    """x = ±1; two followers see it right with probability p; the leader sees what they see and their sum."""
     rows = [(x, a, b) for x in (-1, 1) for a in (-1, 1) for b in (-1, 1)]
     weight = [0.5 * (p if a == x else 1 - p) * (p if b == x else 1 - p) for x, a, b in rows]
     x, y1, y2 = (list(column) for column in zip(*rows, strict=True))
@@ -433,7 +431,14 @@ def test_qg06_shares_one_sum() -> None:
                 lambda w, i=i: (act(i, w) - c[i - 1] * x[w]) ** 2 + (lead(w) - d[i - 1]) ** 2 / 2
             )
         )
-    plan = sp.leader_optimal(sp.Game(m, followers=m.f, aggregates=m.sums))
+    return m, scenarios, sp.Game(m, followers=m.f, aggregates=m.sums)
+
+
+def test_qg06_shares_one_sum() -> None:
+    case = CASES["QG06_finite_probability_opcs"]
+    c, d = ([number(v) for v in case["data"][k]] for k in "cd")
+    m, scenarios, game = channel(number(case["data"]["p"]), c, d)
+    plan = sp.leader_optimal(game)
     wanted = case["expected"]
     assert plan.leader_objective == pytest.approx(number(wanted["J0"]), abs=1e-9)
     for i in (1, 2):
@@ -453,3 +458,33 @@ def test_qg06_shares_one_sum() -> None:
     apart = sp.affine_incentive(plan, each)
     assert apart.norm < rule.norm, "who sees the actions one by one needs less"
     assert sp.verify(apart).ok
+
+
+@pytest.mark.parametrize(
+    ("p", "c", "d", "rank"),
+    [
+        (0.65, [1, 1.5], [2, -1], 4),
+        (0.8, [1, 1.5], [2, -1], 4),
+        (0.501, [1, 1.5], [2, -1], 4),
+        (0.65, [1, 1], [2, 2], 3),
+    ],
+)
+def test_one_channel_against_the_written_equations(p: float, c: list[float], d: list[float], rank: int) -> None:
+    """E[2(u_i − c_i x) + K(y)(u0 − d_i) | y_i] = 0 for each (i, y_i), solved by numpy; of several K the least one."""
+    m, scenarios, game = channel(p, c, d)
+    plan = sp.leader_optimal(game)
+    both = scenarios.atoms("y")
+    matrix, wanted = np.zeros((4, 4)), np.zeros(4)
+    for row, (i, a) in enumerate((i, a) for i in (0, 1) for a in (-1, 1)):
+        u = plan.value(m.f[i + 1].u[a])
+        for x, y in ((x, y) for x in (-1, 1) for y in both if y[i] == a):
+            weight = math.prod(p if seen == x else 1 - p for seen in y) / 2
+            matrix[row, both.index(y)] += weight * (plan.value(m.u0[y]) - d[i])
+            wanted[row] -= weight * 2 * (u - c[i] * x)
+    known = np.linalg.lstsq(matrix, wanted, rcond=1e-10)[0]
+    assert np.abs(matrix @ known - wanted).max() <= 1e-9
+    rule = sp.affine_incentive(plan, scenarios.observe(m.u0, [(m.s, "y")], knows="y"))
+    found = [rule.gain.loc[m.u0[y].name, m.s[y].name] for y in both]
+    np.testing.assert_allclose(found, known, atol=1e-6 if p > 0.6 else 1e-2)  # near ½ the equations are nearly singular
+    assert (rule.rank, rule.freedom) == (rank, 4 - rank)
+    assert sp.verify(rule).ok
