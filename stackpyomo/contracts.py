@@ -168,6 +168,7 @@ class Incentive:
             self.uniqueness,
             self.plan.epsilon0,
             [] if self.saturate else [f"Beware: {text}" for text in self.beyond_bounds()],
+            self.plan.responding,
         )
 
     def beyond_bounds(self) -> list[str]:

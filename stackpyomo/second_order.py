@@ -271,10 +271,9 @@ def _bend(curved: Curved, gain: Array, group: _Group) -> tuple[Array | None, str
         search = _Search(curved, gain, group, basis)
         found, margin = search.climb()
         if margin < 0.0:
-            # The program asks for more than the cone does where constraints only limit directions: no proof there.
-            limited = any(len(curved.cone(k, gain)[1]) for k in group.followers)
-            proved = "no gain bends" if search.is_affine and not limited else "no gain was found that bends"
-            return None, f"curvature: {proved} its composed cost {curved.aim} ({-margin:.3g} is missing at best)"
+            # Not "no gain bends": that would need the program's dual, and the program asks for more than the cone does.
+            missing = f"({-margin:.3g} is missing at best)"
+            return None, f"curvature: no gain was found that bends its composed cost {curved.aim} {missing}"
     return _nearest(curved, group, gain, found), ""
 
 

@@ -66,7 +66,8 @@ def verify(
         subject.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(subject.announcement.values)
         wanted = _wanted(game, followers)
-        return resolved(
+        _require_aggregates(game, subject.announcement.values)
+        report = resolved(
             game,
             subject.announcement,
             wanted=wanted,
@@ -75,6 +76,21 @@ def verify(
             certify=certify,
             tolerance=tolerance,
         )
+        report.others = len(game.followers) - len(wanted)
+        return report
+
+
+def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
+    """Raise :class:`InvalidGame` where an aggregate is not what the actions make it: nothing could be shown then."""
+    table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+    visitor = ExpressionReplacementVisitor(substitute=table)
+    for constraint in game.aggregates:
+        body = float(pyo.value(visitor.walk_expression(constraint.body)))
+        if abs(body - constraint.ub) > TOLERANCES.feasibility * max(1.0, abs(constraint.ub), abs(body)):
+            raise InvalidGame(
+                f"{constraint.name}: does not hold at the plan (off by {body - constraint.ub:.3g}), so that its "
+                "aggregate is not what the followers' actions make it. Give a plan that meets it."
+            )
 
 
 def resolved(
@@ -108,6 +124,8 @@ def resolved(
 def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
     if followers is None:
         return set(game.followers)
+    if not len(followers):
+        raise InvalidGame("followers=[]: name at least one, or leave it out for all.")
     unknown = [name for name in followers if name not in game.followers]
     if unknown:
         raise InvalidGame(f"followers={unknown[0]}: not a follower of this game.")
@@ -450,6 +468,7 @@ def _report(
         uniqueness=announced.uniqueness,
         epsilon0=announced.epsilon0,
         warnings=list(announced.warnings),
+        responding=tuple(announced.responding),
         tolerance=tolerance,
         note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
         seconds=seconds,

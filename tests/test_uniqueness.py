@@ -186,3 +186,57 @@ def test_a_refused_bound_names_the_test_that_settles_it() -> None:
     assert sp.verify(sp.affine_incentive(duel(1, (0, None)))).ok
     with pytest.raises(sp.InvalidGame, match=r"inducible\(int\)"):
         sp.inducible(3)  # type: ignore[arg-type]
+
+
+def test_unique_is_not_said_of_shared_sets_projections_or_saddles() -> None:
+    """u1 + u2 ≤ 1 held by both: (0.5, 0.5) and (0.7, 0.3) are both equilibria. A cut strategy is not the affine one."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-0.5, 0.5), initialize=0.0)
+    m.f = pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var(initialize=0.5)
+    for i in range(2):
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 1) ** 2 + m.t)
+        m.f[i].shared = pyo.Constraint(expr=m.f[0].u + m.f[1].u <= 1)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    held = {m.f[0].shared.name: 1.0, m.f[1].shared.name: 1.0}
+    assert sp.affine_incentive(plan, multipliers=held).uniqueness.startswith("locally unique")
+    cut = sp.affine_incentive(sp.leader_optimal(sharers(3, 0.0, 1.0)), saturate=True)
+    assert not cut.uniqueness.startswith("not checked"), "nothing to cut without bounds"
+    cut = sp.affine_incentive(plan, multipliers=held, saturate=True)
+    assert cut.uniqueness.startswith("not checked")
+
+
+def test_members_of_a_population_do_not_share_their_own_squares() -> None:
+    """Two members, J = 0.625 u² − 1.5 z u + u + t, a square on each one's own action: they can drift together."""
+    told = []
+    for explicit in (False, True):
+        m = pyo.ConcreteModel()
+        m.t, m.z = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+        m.f = pyo.Block(range(2 if explicit else 1))
+        blocks = list(m.f.values())
+        for block in blocks:
+            block.u = pyo.Var(initialize=0.0)
+            block.c = pyo.Objective(expr=0.625 * block.u**2 - 1.5 * m.z * block.u + block.u + m.t)
+        m.mean = pyo.Constraint(expr=m.z == sum(b.u for b in blocks) / len(blocks))
+        game = sp.Game(m, m.f if explicit else sp.Population(m.f, 2), aggregates=m.mean)
+        told.append(sp.affine_incentive(sp.Plan.from_values(game), quadratic=True).uniqueness)
+    assert told[0].split(":")[0] == told[1].split(":")[0] == "not shown unique"
+
+
+def test_an_aggregate_that_is_not_what_the_actions_make_it_is_refused() -> None:
+    m = pyo.ConcreteModel()
+    m.z = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var(initialize=1.0)
+        m.f[i].c = pyo.Objective(expr=(m.f[i].u - 1) ** 2 + m.z * m.f[i].u)
+    m.mean = pyo.Constraint(expr=m.z == (m.f[0].u + m.f[1].u) / 2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f, aggregates=m.mean))
+    with pytest.raises(sp.InvalidGame, match=r"mean: does not hold at the plan"):
+        sp.verify(plan)
+    m.z.set_value(1.0)
+    plan = sp.Plan.from_values(sp.Game(m, m.f, aggregates=m.mean))
+    assert "1 follower not looked at" in sp.verify(plan, followers=["f[0]"]).vocabulary
+    with pytest.raises(sp.InvalidGame, match=r"followers=\[\]"):
+        sp.verify(plan, followers=[])
