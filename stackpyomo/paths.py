@@ -26,8 +26,6 @@ _STEPS = 100
 """Newton steps at most: a path that can be followed takes twenty or thirty."""
 _SHORTEST = 0.01
 """Part of a step below which the path is lost."""
-_BALANCE = 1e-4
-"""Least λ_i s_i in units of their mean."""
 
 
 @dataclass(frozen=True)
@@ -130,5 +128,5 @@ class _System:
     def _keeps(self, x: Array, most: float) -> bool:
         """True at a point with balanced pairs and rows no further off than ``most``, or than rounding."""
         force, room = self.pairs.at(x)
-        balanced = (force * room).min() >= _BALANCE * (force * room).mean()
+        balanced = (force * room).min() >= TOLERANCES.balanced * (force * room).mean()
         return bool(balanced and np.linalg.norm(self._residual(x)) <= max(most, TOLERANCES.solver))
