@@ -143,7 +143,8 @@ class Ladder:
         small = len(self.kkt.pairs) <= _SMALL and registry["scip"].available
         if solver == "auto" and self.treatment is None and small:
             yield lambda: self._discrete(SOS1(), "scip")
-        if solver == "auto" and self.treatment is None and self.kkt.pairs and not self.problem.has_cost:
+        held = self.kkt.pairs and not self.problem.has_cost
+        if held and solver == "auto" and self.treatment is None and not integers:
             yield self._path
         if not integers:
             yield lambda: self._local(self._able(treatment) if treatment else solver)
