@@ -187,6 +187,8 @@ def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> float
     """The most negative curvature seen along directions the constraints leave open; 0 if there is none."""
     floor = -TOLERANCES.bent * size
     worst = 0.0
+    if np.linalg.eigvalsh(hessian).min(initial=0.0) >= floor:  # nor then on any subspace, and null spaces are dear
+        return worst
     for basis, free in ((_open(pinned), not len(limiting)), (_open(np.vstack([pinned, limiting])), True)):
         if not basis.shape[1]:
             continue

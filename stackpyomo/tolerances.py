@@ -51,6 +51,8 @@ class Tolerances:
     """A homotopy goes on beyond its last level until min(λ, s) is below this, relative to the median of max(λ, s)."""
     homotopy: float = 1e-2
     """Convergence tolerance of a homotopy's step, relative to its parameter; the last step uses ``solver``."""
+    balanced: float = 1e-4
+    """The least product λ s on a central path, in units of their mean: smaller ones make its steps short."""
     least_level: float = 1e-16
     """The least parameter of a homotopy: below it a solver sees 0."""
     barrier: float = 1e-7

@@ -139,6 +139,29 @@ def test_a_plan_that_is_an_equilibrium_already_needs_no_growing_gain() -> None:
     np.testing.assert_allclose(table["average_gain"], (0.8 / 4) / (1 + 0.8 / 5), rtol=1e-5)
 
 
+@pytest.mark.parametrize("free", [True, False])
+def test_free_prices_and_constraints_that_hold_are_seen_by_the_verdict(free: bool) -> None:
+    """u₁ + u₂ = 1 and the leader wants u = (3/4, 1/4): p₁ − p₂ = 2(u₂ − u₁) holds everybody, equal prices do not."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var([1, 2], bounds=(0, None), initialize=1.0)
+    m.mean = pyo.Var([1, 2], initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = u = pyo.Var([1, 2], bounds=(0, 1), initialize=0.5)
+    m.f.all = pyo.Constraint(expr=u[1] + u[2] == 1)
+    m.f.cost = pyo.Objective(expr=u[1] ** 2 + u[2] ** 2 + m.p[1] * u[1] + m.p[2] * u[2])
+    m.average = pyo.Constraint([1, 2], rule=lambda m, i: m.mean[i] == m.f.u[i])
+    m.goal = pyo.Objective(expr=(m.mean[1] - 0.75) ** 2 + (m.mean[2] - 0.25) ** 2)
+    if not free:
+        m.same = pyo.Constraint([1, 2], rule=lambda m, i: m.p[i] == 1)
+    game = sp.Game(m, sp.Population(m.f, 10), aggregates=[m.average])
+    table = sp.scaling(game, [10, 1000, math.inf], observe=[m.mean], free=[m.p] if free else (), multipliers="free")
+    assert table.attrs["verdict"].startswith("bounded" if free else "ill-posed")
+    assert np.isfinite(table["average_gain"].iloc[-1]) == free
+    if not free:  # the common part of the slopes, 2 and more, is held by the constraint
+        assert table.attrs["exponent"] == pytest.approx(1, abs=0.02)
+        assert "∂J/∂f.u[1] = 0." in table.attrs["verdict"]
+
+
 def test_minors_at_their_equilibrium_need_no_growing_gain() -> None:
     """At every finite size their slope with the average as given is −u/N: it need not be 0 to vanish."""
     game = ruled(10)
