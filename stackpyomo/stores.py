@@ -9,6 +9,7 @@ off, and that is told. Numbers that are not finite are null, "inf" or "-inf", so
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import math
@@ -30,7 +31,7 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FORMAT", "Store", "plain", "read_study", "write_parquet"]
+__all__ = ["FORMAT", "Store", "plain", "read_study", "require_parquet", "write_parquet"]
 
 logger = logging.getLogger(__name__)
 
@@ -227,7 +228,7 @@ def _listing(lines: list[int]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON keeps it; raises TypeError for what it cannot."""
+    """A value as JSON keeps it; raises :class:`InvalidGame` for what it cannot."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, float):
@@ -238,7 +239,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
-    raise TypeError(f"a {type(value).__name__} cannot be kept as JSON; use numbers, text, lists and dicts")
+    raise InvalidGame(f"a {type(value).__name__} cannot be kept as JSON; use numbers, text, lists and dicts.")
 
 
 def _frame(rows: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
@@ -278,15 +279,18 @@ def read_study(path: str | Path) -> pd.DataFrame:
     return _frame(rows)
 
 
+def require_parquet() -> None:
+    """Raise :class:`InvalidGame` without pyarrow."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InvalidGame('parquet: needs pyarrow; pip install "stackpyomo[parquet]".')
+
+
 def write_parquet(table: pd.DataFrame, path: str | Path) -> None:
     """Write the table of a study as Parquet; what is no number, text or truth value alone becomes JSON text.
 
     Raises :class:`InvalidGame` without pyarrow, and for a file that cannot be written.
     """
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise InvalidGame('parquet: needs pyarrow; pip install "stackpyomo[parquet]".') from None
+    require_parquet()
     told = table.copy()
     for column in told.select_dtypes(object):
         kinds = {type(value) for value in told[column] if value is not None}

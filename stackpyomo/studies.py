@@ -28,7 +28,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +122,7 @@ def _require(task: Any, executor: Any, workers: Any, seed: Any) -> None:
         )
     if workers is not None:
         require_whole("workers", workers)
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or int(seed) < 0:
-        raise InvalidGame(f"seed={seed!r}: expected an integer from 0 on.")
+    require_whole("seed", seed, 0)
     if workers is not None or isinstance(executor, ProcessPoolExecutor):
         _require_sendable(task)
 
@@ -161,8 +159,8 @@ def _rows(grid: Any) -> list[dict[str, Any]]:
         raise InvalidGame(f"grid: {taken[0]!r} is a column of the results; give the parameter another name.")
     try:
         return [plain(row) for row in given]
-    except TypeError as error:
-        raise InvalidGame(f"grid: {error}.") from None
+    except InvalidGame as error:
+        raise InvalidGame(f"grid: {error}") from None
 
 
 def _digest(rows: Any) -> str:
