@@ -63,7 +63,7 @@ class Settings:
     tolerance: float = TOLERANCES.agreement
     """How far from the reference, relative to max(1, |reference|), is as good as the reference."""
     judged: bool = True
-    """False: entries need no reference; a verified plan is "ok" whatever it is worth, "infeasible" what is proved so."""
+    """False: entries need no reference; a verified plan is "ok" whatever it is worth, "infeasible" none at all."""
 
     def require(self) -> None:
         """Raise :class:`InvalidGame` or :class:`SolverNotAvailable` for what no game could be played with."""

@@ -163,7 +163,7 @@ def compare_command(
         _tell(found, len(bad))
         for (way, treatment, message), rows in bad.groupby(["solver", "complementarity", "message"], sort=False):
             who = rows["game"].iloc[0] if len(rows) == 1 else f"{len(rows)} games"
-            print(f"{way}, {treatment}, {who}: {' '.join(message.split())}")
+            print(f"{way}, {treatment}, {who}: {' '.join(str(message).split())}")
     raise typer.Exit(1 if len(bad) else 0)
 
 
