@@ -72,6 +72,7 @@ class Ladder:
     treatment: Treatment | None = None
     time_limit: float | None = None
     tee: bool = False
+    seed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
     bound: float = -math.inf
@@ -296,7 +297,7 @@ class Ladder:
             [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
         )
         content = len(self.kkt.pairs) > _MANY or not self.problem.has_cost
-        random = np.random.default_rng(0)
+        random = np.random.default_rng(self.seed)
         waiting: list[Candidate] = []
         hard = self.treatment is None and self.solver == "auto" and len(self.kkt.pairs) <= _SMALL
         for start in range(starts or (max(self.starts, _STARTS) if hard else self.starts)):
