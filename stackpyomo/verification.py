@@ -208,6 +208,11 @@ def _resolve(tasks: list[_Task], solver: str, tolerance: float, failed: list[_Ta
             _fail(tasks[0], solution, separable.trouble)
         return
     doubtful = separable.doubtful(solution, tolerance)
+    if doubtful and not together and separable.unit == 1.0:  # a cost too steep or too flat for the solver's own scale
+        again = _Separable(tasks, scaled=True)
+        sharper = again.solve(solver, options)
+        if sharper is not None and sharper.x is not None and sharper.termination.solved:
+            separable, solution, doubtful = again, sharper, again.doubtful(sharper, tolerance)
     for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
         if number not in doubtful:
             task.problem.offer(point, task.problem.cost_at(point))
@@ -308,7 +313,7 @@ class _Separable:
         try:
             self.program = Program(pyo.quicksum(costs), rows)
             if scaled:  # a single task whose cost is too steep for the solver's own scaling
-                self.unit = float(self._slopes().max(initial=1.0))
+                self.unit = float(self._slopes().max())
                 self.program = Program(costs[0] / self.unit, rows)
         except BadRow as bad:
             self.trouble = bad.reason
@@ -396,18 +401,21 @@ class _Separable:
         return self.unit * float(np.nanmin(gaps)) if np.isfinite(gaps).any() else math.inf
 
     def _steepest(self, slopes: Array) -> Array:
-        """Per row of the program the largest slope of a variable it holds, at least 1."""
+        """Per row of the program the largest slope of a variable it holds."""
         program = self.program
         assert program is not None
-        found = np.ones(program.problem.m)
+        found = np.zeros(program.problem.m)
         if program.problem.m:
             rows, columns = (np.asarray(part) for part in program.problem.jacobian_structure())
             np.maximum.at(found, rows, slopes[columns])
-        return found
+        return np.where(found > 0.0, found, 1.0)
 
     def _slopes(self) -> Array:
-        """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start, at
-        least 1."""
+        """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start.
+
+        A variable that is flat there counts ``TOLERANCES.flat`` of its task's steepest one; a task that is flat in all
+        of them 1.
+        """
         program = self.program
         assert program is not None
         lower, upper = program.bounds
@@ -415,7 +423,13 @@ class _Separable:
         step = TOLERANCES.nearby * np.maximum(1.0, np.abs(start))
         away = np.where(start + step <= upper, start + step, np.maximum(start - step, lower))
         slopes = self.unit * np.abs(np.asarray(program.problem.gradient(away)))
-        return np.where(np.isfinite(slopes), np.maximum(slopes, 1.0), 1.0)
+        slopes = np.where(np.isfinite(slopes), slopes, 0.0)
+        owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
+        owners = np.array([owner[id(v)] for v in program.variables], dtype=int)
+        steepest = np.zeros(len(self.tasks))
+        np.maximum.at(steepest, owners, slopes)
+        least = np.where(steepest > 0.0, TOLERANCES.flat * steepest, 1.0)
+        return np.maximum(slopes, least[owners])
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")
