@@ -429,7 +429,7 @@ class _Separable:
         steepest = np.zeros(len(self.tasks))
         np.maximum.at(steepest, owners, slopes)
         least = np.where(steepest > 0.0, TOLERANCES.flat * steepest, 1.0)
-        return np.maximum(slopes, least[owners])
+        return np.asarray(np.maximum(slopes, least[owners]))
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")
