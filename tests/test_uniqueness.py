@@ -186,3 +186,62 @@ def test_a_refused_bound_names_the_test_that_settles_it() -> None:
     assert sp.verify(sp.affine_incentive(duel(1, (0, None)))).ok
     with pytest.raises(sp.InvalidGame, match=r"inducible\(int\)"):
         sp.inducible(3)  # type: ignore[arg-type]
+
+
+def budget(top: float | None) -> sp.Plan:
+    """(u − 3)² + p u at u = 1 and p + q ≤ 1, where the follower does not feel q ≥ 1/2: p ≤ 1/2, whatever is announced.
+
+    top: of p alone, instead of the budget.
+    """
+    m = pyo.ConcreteModel()
+    m.p, m.q = pyo.Var(bounds=(0, 5), initialize=0.5), pyo.Var(bounds=(0.5, 5), initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 5), initialize=1)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 3) ** 2 + m.p * m.f.u)
+    if top is None:
+        m.budget = pyo.Constraint(expr=m.p + m.q <= 1)
+    else:
+        m.p.setub(top)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + (m.p - 0.5) ** 2 + (m.q - 0.5) ** 2)
+    return sp.Plan.from_values(sp.Game(m, followers=m.f))
+
+
+def test_a_threat_keeps_the_rows_it_shares_with_what_nobody_feels() -> None:
+    """At p = 1/2 the follower's best is u = 2.75 for 1.4375, the plan costs it 4.5; p = 5 would hold it."""
+    row = sp.inducible(budget(None)).loc["f"]
+    assert row["verdict"] == "impossible"
+    assert row["security"] == pytest.approx(1.4375, abs=1e-5)
+    assert sp.inducible(budget(0.5)).loc["f", "verdict"] == "impossible"
+    assert sp.inducible(budget(5)).loc["f", "verdict"] == "possible"
+
+
+def test_a_tied_variable_gives_way_to_a_threat() -> None:
+    """p + q = 1, q from −4: the plan's q = 1/2 alone would bar p = 5."""
+    plan = budget(5)
+    m = plan.attached().model
+    m.q.setlb(-4)
+    m.budget = pyo.Constraint(expr=m.p + m.q == 1)
+    assert sp.inducible(sp.Plan.from_values(plan.attached())).loc["f", "verdict"] == "possible"
+
+
+def test_threats_that_are_not_looked_at_are_not_ruled_out() -> None:
+    """max u with u ≤ t: t back at 1 holds u = 1. And a binary variable that costs 10 holds anything."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, 10), initialize=2)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 5), initialize=1)
+    m.f.cost = pyo.Objective(expr=-m.f.u)
+    m.f.row = pyo.Constraint(expr=m.f.u <= m.t)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + (m.t - 2) ** 2)
+    row = sp.inducible(sp.Plan.from_values(sp.Game(m, followers=m.f))).loc["f"]
+    assert row["verdict"] == "undecided"
+    assert "forbid this by f.row" in row["evidence"]
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(domain=pyo.Binary, initialize=0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 5), initialize=1)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 2) ** 2 + 10 * m.t)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + m.t)
+    row = sp.inducible(sp.Plan.from_values(sp.Game(m, followers=m.f))).loc["f"]
+    assert row["verdict"] == "undecided"
+    assert "t (integer)" in row["evidence"]
