@@ -156,6 +156,80 @@ def test_robustness_where_costs_are_not_quadratic() -> None:
     assert rule.robustness().loc["f", "relative_error"] == pytest.approx(low, rel=1e-4)
 
 
+def test_robustness_of_a_quadratic_strategy() -> None:
+    """J = −u²/2 + u/2 + t at u = 1 under t = d/2 + R d²/2: curvature R − 1; the leader's (t − 3)² feels R through t."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(initialize=0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-5, 5), initialize=1)
+    m.f.cost = pyo.Objective(expr=-(m.f.u**2) / 2 + m.t + m.f.u / 2)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + (m.t - 3) ** 2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, followers=m.f)), quadratic=True)
+    gain, bend = rule.gain.iloc[0, 0], rule.bend.toarray()[0, 0]
+    assert gain == pytest.approx(0.5)
+    m.t.set_value(4.0)
+    baseline = sp.Plan.from_values(rule.attached())  # u = 1, t = 4: costs 1, less than the plan's 9
+    row = rule.robustness(baseline).loc["f"]
+    curved = bend - 1
+    assert row["curvature"] == pytest.approx(curved, rel=1e-9)
+    assert row["leader_slope"] == pytest.approx(6 * gain / curved, rel=1e-9)
+    loss = (2 * (1 + gain**2) - 6 * bend) / 2 / curved**2
+    assert row["leader_loss"] == pytest.approx(max(loss, 0), rel=1e-9)
+    assert row["relative_error"] == 0.0
+    m.t.set_value(-1.0)
+    worst = 16.0
+
+    def leader(error: float) -> float:
+        d = -error * -0.5 / curved  # its own slope is −1 + 1/2
+        return d**2 + (gain * d + bend * d**2 / 2 - 3) ** 2
+
+    ways = [next(e for e in np.linspace(0, 40, 400_001) if leader(way * e) >= worst) for way in (1, -1)]
+    row = rule.robustness(sp.Plan.from_values(rule.attached())).loc["f"]
+    assert row["relative_error"] == pytest.approx(min(ways), abs=2e-4)
+
+
+def test_robustness_of_a_projected_strategy() -> None:
+    """u²/2 − u + 2t, t = clip((1 + u)/2, 0, 1): past u = 1 it no longer answers, and the follower runs there."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, 1), initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-10, 10), initialize=0)
+    m.f.cost = pyo.Objective(expr=m.f.u**2 / 2 - m.f.u + 2 * m.t)
+    m.goal = pyo.Objective(expr=m.f.u**2 + (m.t - 0.5) ** 2)
+    game = sp.Game(m, followers=m.f)
+    rule = sp.affine_incentive(sp.leader_optimal(game), saturate=True)
+    m.f.u.set_value(2.0)
+    m.t.set_value(1.0)
+    grid = np.linspace(-10, 10, 200_001)
+
+    def leader(error: float) -> float:
+        paid = np.clip((1 + grid) / 2, 0, 1)
+        best = np.argmin(grid**2 / 2 - (1 + error) * grid + 2 * paid)
+        return float(grid[best] ** 2 + (paid[best] - 0.5) ** 2)
+
+    worst = 4.25  # u = 2, t = 1
+    truth = next(e for e in np.linspace(0, 3, 301) if max(leader(e), leader(-e)) >= worst)
+    row = rule.robustness(sp.Plan.from_values(game)).loc["f"]
+    assert row["relative_error"] == pytest.approx(truth, abs=0.011)
+
+
+def test_robustness_sees_an_aggregate_that_only_the_leader_feels() -> None:
+    """The leader's (z − 1)² with z = u/1 in the place of (u − 1)²: the same game, the same numbers."""
+    rows = []
+    for aggregate in (False, True):
+        m = pyo.ConcreteModel()
+        m.t, m.z = pyo.Var(), pyo.Var()
+        m.f = pyo.Block()
+        m.f.u = pyo.Var()
+        m.f.cost = pyo.Objective(expr=m.f.u**2 + m.t * m.f.u + 4 * m.t)
+        m.rule = pyo.Constraint(expr=m.z == m.f.u)
+        m.goal = pyo.Objective(expr=((m.z if aggregate else m.f.u) - 1) ** 2 + m.t**2 / 100)
+        rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f, aggregates=m.rule)), observe=[m.f.u])
+        rows.append(rule.robustness().loc["f"].tolist())
+    assert rows[0] == pytest.approx(rows[1], rel=1e-6)
+    assert rows[1][3] > 0.01
+
+
 def duel(bend: float, bounds: Any) -> sp.Plan:
     """J = (y + 1)²/2 + 2 bend log(1 + eˣ), planned at y = 1 and x as near 0 as its bounds allow."""
     m = pyo.ConcreteModel()
