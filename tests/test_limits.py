@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from itertools import combinations, product
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from conftest import CASES, number
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from scipy import sparse as sp_sparse
 from scipy.optimize import linprog, minimize
 
 import stackpyomo as sp
@@ -368,6 +371,31 @@ def test_a_population_leaves_bounds_one_member_at_a_time(lower: float | None, up
     plan = sp.Plan.from_values(sp.Game(m, followers=sp.Population(m.f, 50)))
     beyond = sp.affine_incentive(plan).excursions  # K = −1/2 of one member's own action
     assert beyond == ({} if lower is None and upper is None else {"u0": (-2.0, 2.0)})
+
+
+@pytest.mark.parametrize("top", [5.0, None])
+def test_excursions_of_many_quadratic_terms(top: float | None) -> None:
+    """t_i = offset + K d + ½ R d² on d = u − 1 from −6 to top − 1, no dense table."""
+    count = 1500
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block(range(count))
+    m.t = pyo.Var(range(count), bounds=(-1, 1), initialize=0)
+    for i in range(count):
+        m.f[i].u = pyo.Var(bounds=(-5, top), initialize=1)
+        pay = m.t[i] if i % 2 else -m.t[i]
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 2) ** 2 + pay)
+    m.goal = pyo.Objective(expr=sum((m.f[i].u - 1) ** 2 + m.t[i] ** 2 for i in range(count)))
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    signs = np.array([1.0 if i % 2 else -1.0 for i in range(count)])
+    rule.bend = sp_sparse.csc_array(sp_sparse.diags_array(0.5 * signs))
+    began = time.perf_counter()
+    found = rule.excursions
+    assert time.perf_counter() - began < 0.5, "1.6 s with a table of leader variables × followers"
+    far = math.inf if top is None else top - 1
+    for i in (0, 1, count - 1):  # K = 2, R = 1/2 in its sign; the two terms each at their worst
+        bow = max(6.0, far) ** 2 / 4
+        low, high = -12.0, 2 * far + bow
+        assert found[f"t[{i}]"] == pytest.approx((low, high) if i % 2 else (-high, -low))
 
 
 @pytest.mark.parametrize("seed", range(12))
