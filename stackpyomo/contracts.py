@@ -264,11 +264,11 @@ class Incentive:
         room = np.array(limits).reshape(-1, 2) - np.array(at)[:, np.newaxis]
         entries = reach.tocoo()
         span = np.sort(entries.data[:, np.newaxis] * room[entries.col], axis=1)
-        at = (entries.row, game.action_owners[entries.col])
+        place = (entries.row, game.action_owners[entries.col])
         shape = (len(self.leader), len(game.followers))
         ends = []
         for side, bow, extreme in zip((0, 1), self._bows(game, moves, room), (np.minimum, np.maximum), strict=True):
-            moved = (sparse.csr_array((span[:, side], at), shape=shape) + bow).tocoo()  # of one follower alone
+            moved = (sparse.csr_array((span[:, side], place), shape=shape) + bow).tocoo()  # of one follower alone
             ends.append(np.zeros(len(self.leader)))
             extreme.at(ends[-1], moved.row, moved.data)
         found: dict[str, tuple[float, float]] = {}
