@@ -249,6 +249,7 @@ class _Design:
         attempt = Attempt(
             self.rows, balance.leader, self.shares.moves, self.shares.sums, system, slope, scale,
             slope + system.matrix @ gain, unlimited, at_bounds, self.wishes.multipliers == "free",
+            frozenset(side.follower for side in self.sides),
         )  # fmt: skip
         refuse(attempt)
         if self.wishes.prefer == "sparsest":

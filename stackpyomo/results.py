@@ -278,8 +278,10 @@ def head(values: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     return ((name, value) for (name, value), _ in zip(values.items(), range(SHOWN), strict=False))
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+def listed(names: Sequence[str], most: int = 6, count: int | None = None) -> str:
+    """count: how many there are, where ``names`` are only the first of them."""
+    count = len(names) if count is None else count
+    return ", ".join(names[:most]) + (f", … ({count} in all)" if count > most else "")
 
 
 @dataclass(eq=False)

@@ -91,6 +91,69 @@ def test_who_can_be_told_apart_is_kept() -> None:
     assert game.collapse() is game
 
 
+def test_a_major_that_holds_the_minors_themselves() -> None:
+    """Kept as it is, its objective would speak of followers that are no more."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var()
+    m.major = pyo.Block()
+    m.major.u = pyo.Var()
+    m.f = pyo.Block(range(3))
+    for i in range(3):
+        m.f[i].u = pyo.Var(bounds=(0, 5))
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 2) ** 2 + m.t * m.f[i].u)
+    total = sum(m.f[i].u for i in range(3))
+    m.major.cost = pyo.Objective(expr=(m.major.u - total) ** 2 + m.t * m.major.u)
+    m.major.row = pyo.Constraint(expr=m.major.u + total <= 50)
+    m.goal = pyo.Objective(expr=sum((m.f[i].u - 1) ** 2 for i in range(3)) + m.t**2 + (m.major.u - 1) ** 2)
+    game = sp.Game(m, followers=[m.major, m.f])
+    found = game.collapse()
+    assert {name: f.size for name, f in found.followers.items()} == {"major": 1, "f[0]": 3}
+    assert not [f for f in found.check() if f.severity == "error"]
+    plans = [sp.leader_optimal(g) for g in (game, found)]
+    assert plans[0].leader_objective == pytest.approx(plans[1].leader_objective, abs=1e-7)
+    regrets = [sp.verify(plan).regret["major"] for plan in plans]
+    assert regrets[0] == pytest.approx(regrets[1], abs=1e-6)
+    assert regrets[0] > 1
+
+
+def test_a_game_inside_a_larger_model() -> None:
+    """Names are the larger model's; the new game is a model of its own."""
+    top = pyo.ConcreteModel()
+    top.part = pyo.Block()
+    m = top.part
+    m.t, m.mean = pyo.Var(), pyo.Var()
+    m.f = pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var()
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 2) ** 2 + m.t * m.f[i].u + m.mean * m.f[i].u + m.t)
+    m.rule = pyo.Constraint(expr=m.mean == (m.f[0].u + m.f[1].u) / 2)
+    m.goal = pyo.Objective(expr=(m.f[0].u - 1) ** 2 + (m.f[1].u - 1) ** 2 + m.t**2)
+    game = sp.Game(m, followers=m.f, aggregates=m.rule)
+    found = game.collapse()
+    written = found.expand()
+    assert [f.size for f in found.followers.values()] == [2]
+    assert len(written.followers) == len(sp.Game(m, followers=m.f, aggregates=m.rule).expand().followers) == 2
+    wanted = sp.affine_incentive(sp.leader_optimal(game)).gain.iloc[0, 0]
+    for other in (found, written):
+        assert sp.affine_incentive(sp.leader_optimal(other)).gain.iloc[0, 0] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_params_are_compared_by_value() -> None:
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var()
+    m.f = pyo.Block(range(3))
+    for i in range(3):
+        m.f[i].k = pyo.Param(initialize=2 if i < 2 else 2.5, mutable=True)
+        m.f[i].u = pyo.Var()
+        m.f[i].cost = pyo.Objective(expr=m.f[i].k * m.f[i].u ** 2 + m.t * m.f[i].u)
+    m.goal = pyo.Objective(expr=m.t**2 + sum((m.f[i].u - 1) ** 2 for i in range(3)))
+    game = sp.Game(m, followers=m.f)
+    assert exchangeable(game) == [["f[0]", "f[1]"]]
+    m.f[2].k.set_value(2.0)
+    assert exchangeable(game) == [["f[0]", "f[1]", "f[2]"]]
+    assert [f.size for f in game.collapse().followers.values()] == [3]
+
+
 def test_what_cannot_be_written_out() -> None:
     for size in (math.inf, 10**6):
         with pytest.raises(sp.InvalidGame, match=r"f\[0\]: .* members cannot be written out"):
