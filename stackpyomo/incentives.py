@@ -115,10 +115,10 @@ def affine_incentive(
         plan.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(plan.values)
         observation = read_observation(game, observe)
-        if not observation.signals and not isinstance(observe, str):
+        if not observation.signals and leader_variables(game, free):
             raise InvalidGame(
-                "observe: names no signal, so that the leader could answer nothing. For prices alone, without charges "
-                "on deviations, observe the actions with gain_bounds=(0, 0) and name the prices in free=."
+                "observe: names no signal, so that nobody is held, and nothing tells the free variables where to be. For "
+                "prices without charges on deviations, observe the actions with gain_bounds=(0, 0)."
             )
         wishes = _Wishes(
             observation,

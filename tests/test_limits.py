@@ -525,9 +525,20 @@ def test_a_strategy_beyond_the_leaders_bounds_is_told_with_the_verdict() -> None
     assert not sp.verify(sp.affine_incentive(plan, saturate=True)).ok
 
 
-def test_nothing_observed_is_no_design() -> None:
+def test_nothing_observed_tells_free_prices_nothing() -> None:
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(0, 9), initialize=1.0)
+    m.f = pyo.Block()
+    m.f.q = pyo.Var(bounds=(0, 9), initialize=1.0)
+    m.f.profit = pyo.Objective(expr=m.p * m.f.q - m.f.q**2, sense=pyo.maximize)
+    m.goal = pyo.Objective(expr=(m.f.q - 2) ** 2)
+    plan = sp.leader_optimal(sp.Game(m, m.f))
+    assert sp.affine_incentive(plan, observe=[]).alone == ["f"]
     with pytest.raises(sp.InvalidGame, match=r"observe: names no signal.*gain_bounds=\(0, 0\)"):
-        sp.affine_incentive(_at_a_bound("NQ11"), observe=[])
+        sp.affine_incentive(plan, observe=[], free=[m.p])
+    rule = sp.affine_incentive(plan, free=[m.p], gain_bounds=(0, 0))
+    assert rule.offset["p"] == pytest.approx(4, abs=1e-6)
+    assert rule.norm == 0
 
 
 def test_a_weight_of_zero_does_not_value_a_price() -> None:
