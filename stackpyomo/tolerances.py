@@ -69,7 +69,7 @@ class Tolerances:
     """How much worse than its reference, on the same scale, the summary of a catalogue calls worse."""
     regret: float = 1e-5
     """Largest regret, relative to max(1, |J|), of a plan that a catalogue counts as verified."""
-    flat: float = 1e-6
+    flat: float = 1e-3
     """How little of the steepest slope of a follower's cost a flat variable's counts in the scale of its regret."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
