@@ -30,7 +30,7 @@ from .results import Announcement, Array, Report
 from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES
 
-__all__ = ["resolved", "verify"]
+__all__ = ["best_responses", "resolved", "verify"]
 
 _BATCH = 10_000
 """Followers per separable problem: beyond this one factorisation grows faster than the number of followers."""
@@ -91,6 +91,22 @@ def resolved(
     seconds: dict[str, float] = {}
     with timed(seconds, "compose"):
         problems = list(composed(game, announced, wanted))
+    judged = best_responses(
+        problems, solver=solver, starts=starts, certify=certify, tolerance=tolerance, seconds=seconds
+    )
+    return _report(judged, announced, tolerance, seconds, choose(solver).name)
+
+
+def best_responses(
+    problems: Sequence[Composed],
+    *,
+    solver: str,
+    seconds: dict[str, float],
+    starts: int = 8,
+    certify: str = "auto",
+    tolerance: float = 1e-6,
+) -> list[Composed]:
+    """One problem a follower with its best response and its evidence, over all its pieces; inside undisturbed()."""
     with timed(seconds, "certify"):
         for problem in problems:
             problem.prove(certify)
@@ -102,7 +118,11 @@ def resolved(
     if certify in ("auto", "global"):
         with timed(seconds, "global"):
             _bound_globally(problems, solver, tolerance, required=certify == "global")
-    return _report(problems, announced, tolerance, seconds, choose(solver).name)
+    joined = _joined(problems)
+    for problem in joined:
+        if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
+            problem.give_up("its re-solve ended where its objective has no value")
+    return joined
 
 
 def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
@@ -424,12 +444,9 @@ def _report(
     seconds: dict[str, float],
     solver: str,
 ) -> Report:
-    problems = _joined(problems)
     names = [c.follower.name for c in problems]
     regrets, responses = [], {}
     for problem in problems:
-        if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
-            problem.give_up("its re-solve ended where its objective has no value")
         known = problem.certificate != "unknown"
         regrets.append(max(0.0, problem.plan_cost - problem.best_cost) if known else math.nan)
         better = problem.best_cost < problem.plan_cost
