@@ -164,9 +164,8 @@ class _Atoms:
                     still.append((float(pyo.value(row.body)), row.lb, row.ub))
                 else:
                     moved.append(row)
-            names, target, variables = (
-                [part[i] for i in free] for part in (piece.names, piece.target, piece.variables)
-            )
+            names, target = [piece.names[i] for i in free], [piece.target[i] for i in free]
+            variables = [piece.variables[i] for i in free]
             held = Composed(piece.follower, names, target, piece.cost, moved, still, variables, home=home)
             if home is None or not any(_is_outside(*row) for row in still):
                 home = home or held

@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
+from pyomo.common.modeling import unique_component_name
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy.stats import t as student
 
-from .checks import require, require_positive, require_whole
+from .checks import require, require_positive, require_whole, variables_in
 from .errors import InvalidGame
-from .games import Game, Population
+from .games import Follower, Game, Population
 from .plans import nash, stackelberg
 from .populations import rewritten
 from .programs import Program, undisturbed
@@ -167,7 +169,8 @@ def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: s
     """The followers' equilibrium under the announced strategy, in a game of other sizes (None: as they are).
 
     The strategy is written into a new model, so that a deviation moves the leader. Raises :class:`InvalidGame` where a
-    gain acts on each member's own action of a population larger than 1: one expression cannot say that.
+    gain acts on each member's own action of a population larger than 1 (one expression cannot say that), and where a
+    projection of the strategy (saturate=True) can come into play.
     """
     twin, _ = _written_in(subject, sizes or {})
     values = subject.announcement.values
@@ -182,30 +185,23 @@ def anticipated_regret(
     """What a follower gains by deviating if the plan's responding followers settle anew after it (minors="respond").
 
     Its problem is a Stackelberg game with itself as the leader: J(plan) − J(stackelberg). ``regret``, ``objective`` (at
-    the plan), ``best``, ``certificate`` ("global" where that plan is proved optimal, else "multistart").
+    the plan), ``best``, ``certificate`` ("global" where that plan is proved optimal, else "multistart"). The leader's
+    own constraints do not bind it. Raises :class:`InvalidGame` where a projection of the strategy can come into play.
     """
     plan = subject.plan if hasattr(subject, "plan") else subject
     if not plan.responding or follower in plan.responding or follower not in subject.attached().followers:
         raise InvalidGame(
             f"follower={follower}: expected one that does not respond in the plan, which lets others do so."
         )
-    twin, model = _written_in(subject, {})
+    twin, model = _written_in(subject, {}, alone=follower)
     deviator = twin.followers[follower]
-    for objective in twin.leader.active_objectives:
-        objective.deactivate()
-    values = subject.announcement.values
-    moving = {id(v) for v in deviator.variables} | {id(v) for v in twin.aggregate_variables()}
+    if deviator.size > 1:
+        _require_unseen(twin, deviator, plan.responding, subject.announcement)
+    assert deviator.objective is not None
+    at_plan = float(pyo.value(deviator.objective.expr))
+    aggregates = _let_go(twin, model, deviator, plan.responding, subject.announcement.values)
     minors = [Population(twin.followers[n].block, twin.followers[n].size) for n in plan.responding]
-    moving |= {id(v) for n in plan.responding for v in twin.followers[n].variables}
-    for name, var in twin.variables_by_name.items():
-        if id(var) not in moving and not var.fixed:
-            var.fix(values[name])
-    for name, other in twin.followers.items():
-        if name not in plan.responding and name != follower:
-            for part in (*other.active_objectives, *other.constraints):
-                part.deactivate()
-    best = stackelberg(Game(model, minors, aggregates=twin.aggregates), solver=solver, time_limit=time_limit)
-    at_plan = float(plan.follower_objectives[follower])
+    best = stackelberg(Game(model, minors, aggregates=aggregates), solver=solver, time_limit=time_limit)
     gain = deviator.sign * (at_plan - best.leader_objective)
     kind = "global" if best.quality == "optimal" else "multistart"
     return pd.Series(
@@ -214,17 +210,77 @@ def anticipated_regret(
     )
 
 
-def _written_in(subject: Any, sizes: Mapping[str, float]) -> tuple[Game, Any]:
-    """(the game in a new model with the strategy in place of the leader's variables, that model)."""
+def _require_unseen(twin: Game, deviator: Follower, minors: Sequence[str], announced: Announcement) -> None:
+    """One member of a population moves its aggregates by its share; a Var of the block itself stands for them all."""
+    own = {twin.names[id(v)] for v in deviator.variables}
+    seen = [s.name for s in announced.signals if not s.own and own.intersection(s.terms)]
+    parts = [c for n in minors for c in (*twin.followers[n].active_objectives, *twin.followers[n].constraints)]
+    seen += [c.name for c in parts if any(twin.names.get(id(v)) in own for v in variables_in(c.expr))]
+    if seen:
+        raise InvalidGame(
+            f"follower={deviator.name}: a population of {deviator.size:g} whose actions {seen[0]} holds for all "
+            "members at once; expand() the game, or write an aggregate."
+        )
+
+
+def _let_go(
+    twin: Game, model: Any, deviator: Follower, minors: Sequence[str], values: Mapping[str, float]
+) -> list[Any]:
+    """Leave a problem of the deviator and the minors; the aggregates of what these move, the rest being fixed.
+
+    z = z* + what one member of the deviator moves + what the minors move: the last is an aggregate of the new game, in
+    which the deviator leads and no aggregate may hold his action. What binds the leader of the game binds nobody here.
+    """
+    responses, actions, owners = twin.responses(), twin.actions, twin.action_owners
+    followers = list(twin.followers)
+    mine = owners == followers.index(deviator.name)
+    theirs = np.isin(owners, [followers.index(n) for n in minors])
+    gone = [twin.leader, *(f for n, f in twin.followers.items() if n not in minors and n != deviator.name)]
+    for part in [c for player in gone for c in (*player.active_objectives, *player.constraints)]:
+        part.deactivate()
+    model.add_component(unique_component_name(model, "settling"), holder := pyo.Block())
+    holder.moved, holder.rows = pyo.VarList(), pyo.ConstraintList()
+    table: dict[int, Any] = {}
+    for row, var in enumerate(responses.variables):
+        table[id(var)] = values[twin.names[id(var)]] + _steps(twin, responses.moves, row, mine, values)
+        if responses.shares[[row]].toarray().ravel()[theirs].any():
+            moved = holder.moved.add()
+            moved.set_value(0.0)
+            holder.rows.add(moved == _steps(twin, responses.shares, row, theirs, values))
+            table[id(var)] += moved
+    visitor = ExpressionReplacementVisitor(substitute=table, descend_into_named_expressions=True)
+    for player in (deviator, *(twin.followers[n] for n in minors)):
+        for component in (*player.active_objectives, *player.constraints):
+            rewritten(component, visitor)
+    free = {id(v) for v, moves in zip(actions, mine | theirs, strict=True) if moves}
+    for name, var in twin.variables_by_name.items():
+        if id(var) not in free and not var.fixed:
+            var.fix(values[name], skip_validation=True)
+    return list(holder.rows.values())
+
+
+def _steps(game: Game, matrix: Any, row: int, wanted: Array, values: Mapping[str, float]) -> Any:
+    """Σ rate · (action − its plan) over the wanted actions."""
+    rates = matrix[[row]].toarray().ravel()
+    return pyo.quicksum(
+        float(rates[j]) * (game.actions[j] - values[game.names[id(game.actions[j])]])
+        for j in np.flatnonzero(wanted & (rates != 0.0))
+    )
+
+
+def _written_in(subject: Any, sizes: Mapping[str, float], alone: str = "") -> tuple[Game, Any]:
+    """(the game in a new model with the strategy in place of the leader's variables, that model).
+
+    alone: the one follower of whom a single member deviates.
+    """
     game: Game = subject.attached()
     announced: Announcement = subject.announcement
     model = game.model.clone()
     blocks = [Population(model.find_component(f.block.name), sizes.get(n, f.size)) for n, f in game.followers.items()]
     aggregates = [model.find_component(c.name) for c in game.aggregates]
     twin = Game(model, blocks, aggregates=aggregates, name=game.name)
-    visitor = ExpressionReplacementVisitor(
-        substitute=dict(_answers(twin, announced)), descend_into_named_expressions=True
-    )
+    answers = dict(_answers(twin, announced, alone))
+    visitor = ExpressionReplacementVisitor(substitute=answers, descend_into_named_expressions=True)
     for component in _components(twin):
         rewritten(component, visitor)
     for name, var in twin.variables_by_name.items():
@@ -233,25 +289,50 @@ def _written_in(subject: Any, sizes: Mapping[str, float]) -> tuple[Game, Any]:
     return twin, model
 
 
-def _answers(game: Game, announced: Announcement) -> Iterator[tuple[int, Any]]:
-    """id(leader Var) → offset + K (signal − target) as an expression."""
+def _answers(game: Game, announced: Announcement, alone: str) -> Iterator[tuple[int, Any]]:
+    """id(leader Var) → offset + K d + ½ R d² as an expression, d = signal − target."""
     if announced.gain is None:
         return
-    sizes = {game.names[id(v)]: s for v, s in zip(game.actions, game.action_sizes, strict=True)}
-    rows = announced.gain.tocsr()
     for row, name in enumerate(announced.leader):
-        part = slice(rows.indptr[row], rows.indptr[row + 1])
         steps: list[Any] = []
-        for column, gain in zip(rows.indices[part], rows.data[part], strict=True):
-            signal = announced.signals[column]
-            if signal.own and sizes[signal.name] > 1:
-                raise InvalidGame(
-                    f"{signal.name}: the strategy answers every member's own action; expand() the game to settle it."
-                )
-            seen = signal.constant + sum(w * game.variables_by_name[n] for n, w in signal.terms.items())
-            steps.append(float(gain) * (seen - signal.value(announced.values)))
+        for matrix, power in ((announced.gain, 1), (announced.bend, 2)):
+            if matrix is not None:
+                entries = matrix.tocsr()[[row]].tocoo()
+                steps += [
+                    float(weight) / power * _seen(game, announced, int(column), alone) ** power
+                    for column, weight in zip(entries.col, entries.data, strict=True)
+                    if weight != 0.0
+                ]
         if steps:
-            yield id(game.variables_by_name[name]), announced.values[name] + pyo.quicksum(steps)
+            answer = announced.values[name] + pyo.quicksum(steps)
+            if announced.saturate:
+                _require_within(game.variables_by_name[name], answer)
+            yield id(game.variables_by_name[name]), answer
+
+
+def _seen(game: Game, announced: Announcement, column: int, alone: str) -> Any:
+    """signal − target as an expression."""
+    signal = announced.signals[column]
+    owner = game.followers.get(game.owners.get(id(game.variables_by_name[signal.name]), "")) if signal.own else None
+    if owner is not None and owner.size > 1 and owner.name != alone:
+        raise InvalidGame(
+            f"{signal.name}: the strategy answers every member's own action; expand() the game to settle it."
+        )
+    seen = signal.constant + sum(w * game.variables_by_name[n] for n, w in signal.terms.items())
+    return seen - signal.value(announced.values)
+
+
+def _require_within(var: Any, answer: Any) -> None:
+    """An equilibrium under a projection is not solved for; where none can come into play there is none."""
+    low, high = ExpressionBoundsVisitor().walk_expression(answer)
+    room = TOLERANCES.feasibility
+    below = var.lb is not None and (low is None or low < var.lb - room * max(1.0, abs(var.lb)))
+    above = var.ub is not None and (high is None or high > var.ub + room * max(1.0, abs(var.ub)))
+    if below or above:
+        raise InvalidGame(
+            f"{var.name}: the strategy may leave its bounds and is projected on them (saturate=True), for which no "
+            "equilibrium of the followers is solved. verify() and conditional_regret() take it into account."
+        )
 
 
 def _components(game: Game) -> list[Any]:
