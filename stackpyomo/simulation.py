@@ -1,9 +1,9 @@
 """Simulation: a mean-field plan and its incentive played by N real followers.
 
-Each draw takes N followers at random from the populations (its types), gives each its part of the plan, and asks three
-things: what the aggregates come to, what any of them could gain by leaving (regret), what the leader gets. Followers of
-one type do the same, so that a draw costs as much for a million as for ten. With ``settle`` they also play on to the
-equilibrium of the N-follower game under the announced strategy.
+Each draw takes N followers at random from the populations (its types), gives each its part of the plan, and asks: what
+the aggregates come to and the leader answers to them, what any of them could gain by leaving (regret), what the leader
+gets. Followers of one type do the same, so that a draw costs as much for a million as for ten. With ``settle`` they
+also play on to the equilibrium of the N-follower game under the announced strategy.
 
 A frozen plan may look better for the leader than the optimum of the N-follower game, because its followers are not at
 an equilibrium: the difference is no optimality gap, and is not called one.
@@ -22,6 +22,7 @@ import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+from scipy import sparse
 from scipy.stats import t as student
 
 from .checks import require, require_positive, require_whole, variables_in
@@ -31,6 +32,7 @@ from .plans import nash, stackelberg
 from .populations import rewritten
 from .programs import Program, undisturbed
 from .results import Announcement, Array, Plan
+from .signals import shares
 from .solvers import choose
 from .tolerances import TOLERANCES
 from .verification import resolved
@@ -93,6 +95,7 @@ class _Crowd:
         responses = self.game.responses()
         self.aggregates = [self.game.names[id(v)] for v in responses.variables]
         self.sums = responses.shares
+        self.seen = shares(self.game, self.announced.signals).sums
         self.weights = self._weights()
         leader = self.game.leader
         objective = leader.objective
@@ -121,26 +124,30 @@ class _Crowd:
     def row(self, size: int, draw: int, random: np.random.Generator, solver: str) -> dict[str, float]:
         """One draw of ``size`` followers."""
         counts = random.multinomial(size, self.weights)
-        values = self._values(counts / size)
+        values, gain = self._drawn(counts / size)
         expected = {n: max(1, round(size * w)) for n, w in zip(self.names, self.weights, strict=True)}
         sized = self.game.with_sizes(expected)
-        announced = replace(self.announced, values=values)
+        announced = replace(self.announced, values=values, gain=gain)
         report = resolved(sized, announced, wanted=set(self.names), solver=solver)
         regret = report.regret[self.names].to_numpy()
         return {
             "size": size,
             "draw": draw,
             "regret": float(np.max(regret[counts > 0])),
-            "mean_regret": float(regret @ counts / size),
+            "mean_regret": float(regret[counts > 0] @ counts[counts > 0] / size),
             "leader_objective": self._leader(values),
         }
 
-    def _values(self, shares: Array) -> dict[str, float]:
-        """The plan's values with the aggregates as the drawn followers make them."""
+    def _drawn(self, counted: Array) -> tuple[dict[str, float], Any]:
+        """(the plan's values as the drawn followers make them, the strategy's slope there).
+
+        Aggregates are theirs, and the leader answers what he sees of them, before a projection. Of his own action each
+        follower shows what the plan asks of him.
+        """
         values = dict(self.announced.values)
         names = [self.game.names[id(v)] for v in self.game.actions]
         owners = list(self.game.followers)
-        factor = {n: s / w for n, s, w in zip(self.names, shares, self.weights, strict=True)}
+        factor = {n: s / w for n, s, w in zip(self.names, counted, self.weights, strict=True)}
         excess = np.array(
             [
                 values[name] * (factor.get(owners[k], 1.0) - 1.0)
@@ -149,12 +156,25 @@ class _Crowd:
         )
         for name, step in zip(self.aggregates, self.sums @ excess, strict=True):
             values[name] += float(step)
-        return values
+        gain, bend = self.announced.gain, self.announced.bend
+        if gain is None:
+            return values, None
+        together = np.array([not s.own for s in self.announced.signals], dtype=bool)
+        seen = np.zeros(len(together))
+        seen[together] = self.seen[together] @ excess
+        answer = gain @ seen if bend is None else gain @ seen + bend @ seen**2 / 2.0
+        for name, step in zip(self.announced.leader, answer, strict=True):
+            values[name] += float(step)
+        return values, gain if bend is None else sparse.csc_array(gain + bend @ sparse.diags_array(seen))
 
     def _leader(self, values: Mapping[str, float]) -> float:
         if self.program is None:
             return math.nan
         point = np.array([values[self.game.names[id(v)]] for v in self.program.variables])
+        if self.announced.saturate:
+            answers = set(self.announced.leader)
+            chosen = [self.game.names[id(v)] in answers for v in self.program.variables]
+            point = np.where(chosen, np.clip(point, *self.program.bounds), point)
         return float(self.program.problem.objective(point))
 
 
@@ -346,7 +366,9 @@ def _summary(every: pd.DataFrame, confidence: float, planned: float) -> pd.DataF
     """Means by size with their standard errors and intervals; exponents of what shrinks with N."""
     measured = [c for c in every.columns if c not in ("size", "draw")]
     grouped = every.groupby("size", sort=False)[measured]
-    mean, error = grouped.mean(), grouped.sem()
+    # A draw in which a regret is unknown leaves the mean unknown: the others alone would be a choice of good ones.
+    known = grouped.count().eq(grouped.size(), axis=0)
+    mean, error = grouped.mean().where(known), grouped.sem().where(known)
     reach = error.mul(student.ppf((1 + confidence) / 2, grouped.size() - 1), axis=0)
     sides = {"_se": error, "_low": mean - reach, "_high": mean + reach}
     table = pd.concat([mean, *(side.add_suffix(suffix) for suffix, side in sides.items())], axis=1).reset_index()

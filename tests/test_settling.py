@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
+from scipy import sparse
 
 import stackpyomo as sp
 
@@ -142,3 +144,62 @@ def test_a_signal_that_holds_minors_is_refused() -> None:
         sp.affine_incentive(plan, [m.seen], minors="respond")
     rule = sp.affine_incentive(plan, minors="respond")
     assert rule.gain["n.x"].abs().max() == 0, "what the minors do by themselves is seen, but not answered"
+
+
+def typed(high: float | None = None, low: float | None = None, target: float = 0.0) -> Any:
+    """(model, game): types a at 1 and b at 2, whom the leader keeps there from 0 and 1 by what he sees of z."""
+    m = pyo.ConcreteModel()
+    m.t, m.z = pyo.Var(bounds=(low, high), initialize=0.0), pyo.Var(initialize=0.0)
+    m.a, m.b = pyo.Block(), pyo.Block()
+    m.a.u, m.b.u = pyo.Var(bounds=(-9, 9), initialize=1.0), pyo.Var(bounds=(-9, 9), initialize=2.0)
+    m.mean = pyo.Constraint(expr=m.z == (m.a.u + m.b.u) / 2)
+    m.a.c, m.b.c = pyo.Objective(expr=m.a.u**2 + m.t), pyo.Objective(expr=(m.b.u - 1) ** 2 + m.t)
+    m.goal = pyo.Objective(expr=(m.a.u - 1) ** 2 + (m.b.u - 2) ** 2 + (m.t - target) ** 2)
+    return m, sp.Game(m, [sp.Population(m.a, 10), sp.Population(m.b, 10)], aggregates=m.mean)
+
+
+def drawn(draws: int) -> list[float]:
+    """z of the first draws of 20."""
+    random = np.random.default_rng(1)
+    return [float(random.multinomial(20, [0.5, 0.5]) @ [1.0, 2.0]) / 20 for _ in range(draws)]
+
+
+def test_the_leader_answers_the_followers_who_are_drawn() -> None:
+    """K = −40: of 14 and 6 the average is 1.3, and t = 8."""
+    m, game = typed()
+    rule = sp.affine_incentive(sp.leader_optimal(game), [m.z])
+    assert rule.gain.iloc[0, 0] == pytest.approx(-40, rel=1e-6)
+    table = sp.simulate(rule, [20], draws=4, seed=1).attrs["draws"]
+    wanted = [(-40 * (z - 1.5)) ** 2 for z in drawn(4)]
+    assert wanted[1] == pytest.approx(64)
+    np.testing.assert_allclose(table["leader_objective"], wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(table["regret"], 0, atol=1e-6)  # one step costs the same wherever the line is entered
+
+
+def test_the_projection_and_its_kink_where_a_draw_is() -> None:
+    """t = −40 (z − 1.5) on (−3, 5), z moved by v/20: searched over a member's own action."""
+    m, game = typed(5.0, -3.0)
+    rule = sp.affine_incentive(sp.leader_optimal(game), [m.z], saturate=True)
+    table = sp.simulate(rule, [20], draws=4, seed=1).attrs["draws"]
+    v = np.linspace(-9, 9, 180_001)
+    for z, (_, row) in zip(drawn(4), table.iterrows(), strict=True):
+        assert row["leader_objective"] == pytest.approx(np.clip(-40 * (z - 1.5), -3, 5) ** 2, abs=1e-4)
+        regrets = []
+        for at, wish in ((1.0, 0.0), (2.0, 1.0)):
+            cost = (v - wish) ** 2 + np.clip(-40 * (z - 1.5 + (v - at) / 20), -3, 5)
+            regrets.append(1 + np.clip(-40 * (z - 1.5), -3, 5) - cost.min())
+        assert row["regret"] == pytest.approx(max(regrets), abs=1e-4)
+
+
+def test_the_quadratic_term_where_a_draw_is() -> None:
+    m, game = typed()
+    rule = sp.affine_incentive(sp.leader_optimal(game), [m.z])
+    bent = replace(rule, bend=sparse.csc_array([[30.0]]))
+    table = sp.simulate(bent, [20], draws=4, seed=1).attrs["draws"]
+    v = np.linspace(-9, 9, 180_001)
+    for z, (_, row) in zip(drawn(4), table.iterrows(), strict=True):
+        d = z - 1.5
+        assert row["leader_objective"] == pytest.approx((-40 * d + 15 * d**2) ** 2, abs=1e-4)
+        moved = [d + (v - at) / 20 for at in (1.0, 2.0)]
+        costs = [(v - w) ** 2 - 40 * s + 15 * s**2 for w, s in zip((0.0, 1.0), moved, strict=True)]
+        assert row["regret"] == pytest.approx(max(1 - 40 * d + 15 * d**2 - c.min() for c in costs), abs=1e-4)
