@@ -214,7 +214,7 @@ class _Composer:
             )
 
     def _ways(self, mover: int, expression: Any) -> list[tuple[int, Any, Any, float | None, float | None]]:
-        """(mover, its value, body, lower, upper) where it is free, at its lower, at its upper bound; first the plan's."""
+        """(mover, its value, body, lower, upper) where free, at its lower, at its upper bound; the plan's first."""
         var = self.moves.by_id[mover]
         if mover not in self.moves.leaders or (var.lb is None and var.ub is None):
             return []
