@@ -235,8 +235,10 @@ def draw(
     path: str, over_size: pd.DataFrame, over_coupling: pd.DataFrame, held: pd.DataFrame, free: pd.DataFrame
 ) -> None:
     """Four pictures in one file."""
-    import matplotlib.pyplot as plt
-
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise SystemExit('--plot needs matplotlib: pip install "stackpyomo[plot]"') from None
     figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
     sp.plots.leaders(over_size, axes[0, 0]).set_title("Leader's objective over the number of minors")
     sp.plots.leaders(over_coupling, axes[0, 1], over="coupling").set_title("… over their coupling, at N = ∞")
@@ -247,10 +249,18 @@ def draw(
 
 
 def _shown(table: pd.DataFrame, title: str) -> Table:
-    names = (table.columns[0], "leader-opt.", "major-opt.", "gap", "frozen Q", "respond. Q", "regret")
+    names = (
+        {"size": "N", "coupling": "e"}[table.columns[0]],
+        "leader-opt.",
+        "major-opt.",
+        "gap",
+        "frozen Q",
+        "respond. Q",
+        "regret",
+    )
     shown = Table(*(Column(name, justify="right") for name in names), title=title, title_justify="left")
     for at, *costs, frozen, respond, regret, other in table.itertuples(index=False):
-        cells = (*(f"{cost + 0.0:.6f}" for cost in costs), f"{frozen:.4f}", f"{respond:.4f}")
+        cells = (*(f"{round(cost, 6) + 0.0:.6f}" for cost in costs), f"{frozen:.4f}", f"{respond:.4f}")
         shown.add_row(f"{at:g}", *cells, f"{max(regret, other):.0e}")
     return shown
 

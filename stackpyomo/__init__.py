@@ -32,6 +32,7 @@ from .scaling import scaling
 from .scenarios import Scenarios
 from .signals import causal
 from .simulation import anticipated_regret, settled, simulate
+from .stores import read_study
 from .studies import study
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT
@@ -80,6 +81,7 @@ __all__ = [
     "randomized_gain",
     "randomized_target",
     "read_game",
+    "read_study",
     "scaling",
     "settled",
     "simulate",

@@ -52,6 +52,8 @@ class Options:
     time_limit: float | None = None
     tee: bool = False
     allow_nonconvex: bool = False
+    seed: int = 0
+    """Of the random starting points."""
 
 
 def respond(
@@ -81,6 +83,7 @@ def respond(
         treatment=options.treatment,
         time_limit=options.time_limit,
         tee=options.tee,
+        seed=options.seed,
         seconds=seconds,
     )
     try:

@@ -63,7 +63,7 @@ class Settings:
     tolerance: float = TOLERANCES.agreement
     """How far from the reference, relative to max(1, |reference|), is as good as the reference."""
     judged: bool = True
-    """False: entries need no reference; a verified plan is "ok" whatever it is worth."""
+    """False: entries need no reference; a verified plan is "ok" whatever it is worth, "infeasible" none at all."""
 
     def require(self) -> None:
         """Raise :class:`InvalidGame` or :class:`SolverNotAvailable` for what no game could be played with."""
@@ -135,7 +135,7 @@ def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
         )
         row = _judged(row, plan, game.leader.sign, wanted, settings.tolerance)
     except NoPlan as error:
-        expected = wanted is None and error.termination == "infeasible"
+        expected = error.termination == "infeasible" and (wanted is None or not settings.judged)
         row = _unlucky(row, error, "infeasible" if expected else "failed")
     except GameFileError as error:
         row = _unlucky(row, error, "failed")

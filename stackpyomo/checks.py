@@ -57,10 +57,10 @@ def apart(expression: Any) -> Any:
     return SumExpression([expression]) if isinstance(expression, SumExpression) else expression
 
 
-def require_whole(name: str, number: Any) -> None:
-    """Raise :class:`InvalidGame` unless the argument is an integer ≥ 1."""
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
-        raise InvalidGame(f"{name}={number!r}: expected an integer from 1 on.")
+def require_whole(name: str, number: Any, least: int = 1) -> None:
+    """Raise :class:`InvalidGame` unless the argument is an integer ≥ ``least``."""
+    if isinstance(number, bool) or not isinstance(number, Integral) or int(number) < least:
+        raise InvalidGame(f"{name}={number!r}: expected an integer from {least} on.")
 
 
 def require_positive(name: str, number: Any, *, none: bool = False) -> None:

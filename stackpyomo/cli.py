@@ -1,4 +1,4 @@
-"""The command line: ``stackpyomo solve GAME``, ``stackpyomo bench CATALOGUE`` and ``stackpyomo doctor``.
+"""The command line: ``stackpyomo solve | verify | compare | study | bench | doctor``.
 
 Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
 standard error.
@@ -7,33 +7,29 @@ standard error.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import io
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
 import pyomo.environ as pyo
 import typer
-from pyomo.common.log import pyomo_handler
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from . import __version__
+from . import __version__, commands
 from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line
 from .contracts import Incentive
-from .errors import InvalidGame, NoIncentive, StackpyomoError
-from .gamefiles import read_game, read_games
+from .errors import InvalidGame, NoIncentive
+from .gamefiles import read_games
 from .games import Game
 from .incentives import affine_incentive
 from .plans import leader_optimal
@@ -42,19 +38,35 @@ from .reports import page, show, show_rows
 from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
+from .terminal import (
+    GameArgument,
+    JobsOption,
+    JsonOption,
+    LimitOption,
+    LogOption,
+    ParameterOption,
+    ReportOption,
+    SeedOption,
+    SettingOption,
+    SolverOption,
+    StartsOption,
+    TreatmentOption,
+    app,
+    complain,
+    deliver,
+    load,
+    logged,
+    one_line_errors,
+    require_writable,
+    results_only,
+    said,
+    tuned,
+)
 from .verification import verify
 from .workers import following
 
 _WIDTH = 100
 """Letters a line of the catalogue's table may have where there is no terminal to say."""
-_TREATMENTS = "auto, scholtes, fischer-burmeister, penalty, big-m, sos1: how responding followers are written."
-
-app = typer.Typer(
-    add_completion=True,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Incentive design in Stackelberg games, on Pyomo.",
-)
 
 
 def main() -> None:
@@ -69,26 +81,9 @@ def main() -> None:
             sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            _complain(InvalidGame(f"standard output cannot be written ({error.strerror})."))
+            complain(InvalidGame(f"standard output cannot be written ({error.strerror})."))
         sys.stderr.flush()
         os._exit(1 if isinstance(error, BrokenPipeError) else 2)  # at a normal exit Python would try again
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """A user's mistake is one message on standard error and exit code 2, never a traceback."""
-    try:
-        yield
-    except StackpyomoError as error:
-        _complain(error)
-        raise typer.Exit(1 if isinstance(error, NoIncentive) else 2) from None
-    except KeyboardInterrupt:
-        print("stackpyomo: interrupted", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
-def _complain(error: Exception) -> None:
-    print(f"stackpyomo: {error}", file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:
@@ -107,19 +102,19 @@ def _main(
 
 
 @app.command(epilog="Example: stackpyomo solve models/grid_prices.py --parameter posted_price=4 --json -")
-@_one_line_errors()
+@one_line_errors()
 def solve(
-    game: Annotated[Path, typer.Argument(help="A JSON game file, or a Python file with build().")],
-    solver: Annotated[str, typer.Option(help="auto, pounce, ipopt, cyipopt, highs, scip, …")] = "auto",
+    game: GameArgument,
+    solver: SolverOption = "auto",
+    option: SettingOption = None,
     free: Annotated[
         list[str] | None,
         typer.Option(help="Leader variable whose on-path value may be re-chosen; may be repeated."),
     ] = None,
     multipliers: Annotated[str, typer.Option(help="zero, or free: lean on the followers' own constraints.")] = "zero",
-    parameter: Annotated[
-        list[str] | None, typer.Option(help="name=value handed to build(); JSON or plain text.")
-    ] = None,
-    starts: Annotated[int, typer.Option(help="Starting points for the plan.", min=1)] = 1,
+    parameter: ParameterOption = None,
+    starts: StartsOption = 1,
+    seed: SeedOption = 0,
     time_limit: Annotated[
         float | None, typer.Option(help="Seconds for each solve of the plan; with --responding, for all of them.")
     ] = None,
@@ -127,25 +122,24 @@ def solve(
         list[str] | None,
         typer.Option(help="Follower who answers optimally and does not serve the leader; may be repeated; or all."),
     ] = None,
-    complementarity: Annotated[str, typer.Option(help=_TREATMENTS)] = "auto",
-    json_to: Annotated[
-        str | None,
-        typer.Option("--json", help="Write one JSON document to this file; '-': standard output."),
-    ] = None,
-    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")] = None,
+    complementarity: TreatmentOption = "auto",
+    json_to: JsonOption = None,
+    report_to: ReportOption = None,
+    log_to: LogOption = None,
 ) -> None:
     """Find the plan the leader wants, the incentive that makes the followers want it, and verify it.
 
     Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
     is that every follower's answer is its best.
     """
-    with _results_only():
-        loaded, settings = _load(game, parameter or [])
+    with results_only(), logged(log_to), tuned(solver, option):
+        loaded, settings = load(game, parameter or [])
         plan = leader_optimal(
             loaded,
             responding=True if "all" in (responding or ()) else responding or (),
             solver=solver,
             starts=starts,
+            seed=seed,
             complementarity=complementarity,
             time_limit=time_limit,
         )
@@ -159,16 +153,13 @@ def solve(
     raise typer.Exit(0 if report.ok and (constant or rule is not None) else 1)
 
 
-@contextmanager
-def _results_only() -> Iterator[None]:
-    """A model may print, and Pyomo logs to standard output; that is for the results alone."""
-    stream = pyomo_handler.stream
-    pyomo_handler.setStream(sys.stderr)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        pyomo_handler.setStream(stream)
+_EXAMPLES: dict[str, tuple[Any, str]] = {
+    "verify": (commands.verify_command, "models/two_roads.py --incentive solved.json"),
+    "compare": (commands.compare_command, "models/literature/bilevel.json --solver auto,scip --plot profiles.png"),
+    "study": (commands.study_command, "TASK.py:regret --grid size=10,100 --grid noise=0,0.5 --store regret.jsonl"),
+}
+for _name, (_command, _example) in _EXAMPLES.items():
+    app.command(_name, epilog=f"Example: stackpyomo {_name} {_example}")(_command)
 
 
 def _incentive(
@@ -195,7 +186,7 @@ def _deliver(
 ) -> None:
     """Print or write the results; with ``--json -`` standard output holds the document and nothing else."""
     if refused is not None:
-        _complain(refused)
+        complain(refused)
     document = {
         "game": game.name,
         "version": __version__,
@@ -206,14 +197,10 @@ def _deliver(
         "report": report.as_dict(),
         "expected": _plain(settings.get("EXPECTED")),
     }
-    if json_to is not None and json_to != "-":
-        _writable(Path(json_to), json.dumps(document, indent=2))
     if report_to is not None:
-        with _said(report_to):
+        with said(report_to):
             page(report_to, game.name, plan, rule, report)
-    if json_to == "-":
-        print(json.dumps(document, indent=2))
-    else:
+    if not deliver(document, json_to):
         if plan.responding:
             print(_responders(plan, game))
         show(Console(), plan, rule, report)
@@ -247,101 +234,14 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _writable(path: Path, text: str) -> None:
-    with _said(path):
-        path.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _said(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InvalidGame(f"{path}: cannot be written ({error.strerror}).") from None
-
-
-def _load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
-    """The game of a JSON or Python file, and the OBSERVE (or a function of the game), FREE, EXPECTED it may set."""
-    if path.suffix != ".py":
-        if parameters:
-            raise InvalidGame(f"{path}: --parameter is for Python files with build(**parameters).")
-        return read_game(path), {}
-    module = _module(path)
-    build = getattr(module, "build", None)
-    if not callable(build):
-        raise InvalidGame(f"{path}: has no function build(); define build(**parameters) returning sp.Game.")
-    given = dict(_parameter(text) for text in parameters)
-    with _theirs(f"{path}: build({_call(given)})"):
-        game = build(**given)
-    if not isinstance(game, Game):
-        raise InvalidGame(f"{path}: build() returned {type(game).__name__}; return a stackpyomo Game.")
-    names = ("OBSERVE", "FREE", "EXPECTED")
-    settings = {name: getattr(module, name) for name in names if hasattr(module, name)}
-    if callable(settings.get("OBSERVE")):
-        with _theirs(f"{path}: OBSERVE(game)"):
-            settings["OBSERVE"] = settings["OBSERVE"](game)
-    return game, settings
-
-
-@contextmanager
-def _theirs(call: str) -> Iterator[None]:
-    """What a model file raises is bad input."""
-    try:
-        yield
-    except StackpyomoError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InvalidGame(f"{call} raised {type(error).__name__}: {error}") from None
-
-
-def _module(path: Path) -> ModuleType:
-    """Import a Python model file by its path, with its folder and its package importable."""
-    if not path.is_file():
-        raise InvalidGame(f"{path}: no such file.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look themselves up there
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise InvalidGame(f"{path}:{error.lineno}:{error.offset}: {error.msg}.") from None
-    except StackpyomoError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InvalidGame(f"{path}: importing it raised {type(error).__name__}: {error}") from None
-    finally:
-        sys.path.pop(0)
-    return module
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    """name=value; the value is read as JSON (4, true, "x") where it is JSON, inf as infinity, else as text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise InvalidGame(f"--parameter {text}: expected name=value.")
-    if value == "inf":
-        return name, math.inf
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def _call(given: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())
-
-
 @app.command(epilog="Example: stackpyomo bench models/literature/bilevel.json --jobs 2")
-@_one_line_errors()
+@one_line_errors()
 def bench(
     catalogue: Annotated[Path, typer.Argument(help="A JSON list of games, each with its reference.")],
-    solver: Annotated[str, typer.Option(help="auto, pounce, ipopt, cyipopt, highs, scip, …")] = "auto",
-    complementarity: Annotated[str, typer.Option(help=_TREATMENTS)] = "auto",
-    time_limit: Annotated[float, typer.Option(help="Seconds for each game.")] = Settings.time_limit,
-    starts: Annotated[int, typer.Option(help="Starting points for each plan.", min=1)] = 1,
+    solver: SolverOption = "auto",
+    complementarity: TreatmentOption = "auto",
+    time_limit: LimitOption = Settings.time_limit,
+    starts: StartsOption = 1,
     allow_nonconvex: Annotated[
         bool, typer.Option("--allow-nonconvex", help="Play games with followers proved nonconvex, too.")
     ] = False,
@@ -349,11 +249,8 @@ def bench(
         float, typer.Option(help="Relative distance to the reference that is as good as it.")
     ] = Settings.tolerance,
     only: Annotated[str, typer.Option("--filter", help="Games whose name contains this.")] = "",
-    jobs: Annotated[int, typer.Option(help="Games side by side.", min=1)] = 1,
-    json_to: Annotated[
-        str | None,
-        typer.Option("--json", help="Write one JSON document to this file; '-': standard output."),
-    ] = None,
+    jobs: JobsOption = 1,
+    json_to: JsonOption = None,
 ) -> None:
     """Solve every game of a catalogue with all followers responding, and compare with its reference.
 
@@ -365,8 +262,7 @@ def bench(
     if not entries:
         raise InvalidGame(f"{catalogue}: holds no game" + (f" whose name contains {only!r}." if only else "."))
     settings.require()
-    if json_to is not None and json_to != "-":
-        _writable(Path(json_to), "")  # better said now than after an hour
+    require_writable(json_to)
     runner = Runner(entries, settings, os.fspath(catalogue), jobs)
     began, interrupted = time.perf_counter(), False
     console = Console(stderr=True)
@@ -403,12 +299,8 @@ def _deliver_rows(
         "rows": [row.as_dict() for row in rows],
         "summary": summary,
     }
-    text = json.dumps(document, indent=2)
-    if json_to == "-":
-        print(text)
+    if deliver(document, json_to):
         return
-    if json_to is not None:
-        _writable(Path(json_to), text)
     console = Console()
     show_rows(console if console.is_terminal else Console(width=max(_WIDTH, console.width)), rows)
     print(summary_line(summary))
@@ -426,25 +318,20 @@ def bench_worker() -> None:
         answers.write(line + "\n")
         answers.flush()
 
-    with _results_only(), following(requests) as (folder, lines):
+    with results_only(), following(requests) as (folder, lines):
         answer(json.dumps(folder))
         serve(lines, answer)
 
 
 @app.command(epilog="Example: stackpyomo doctor --json -")
-@_one_line_errors()
+@one_line_errors()
 def doctor(
-    json_to: Annotated[str | None, typer.Option("--json", help="'-': print one JSON document.")] = None,
+    json_to: JsonOption = None,
 ) -> None:
     """List every solver known, which are installed, and solve one tiny problem with each."""
     rows = [_examine(info) for info in registry.values()]
-    if json_to is not None:
-        text = json.dumps({"version": __version__, "python": sys.version.split()[0], "solvers": rows}, indent=2)
-        if json_to == "-":
-            print(text)
-        else:
-            _writable(Path(json_to), text)
-    else:
+    deliver({"version": __version__, "python": sys.version.split()[0], "solvers": rows}, json_to)
+    if json_to is None:
         _show_solvers(rows)
     usable = any(row["answer"] == "correct" and "NLP" in row["classes"] for row in rows)
     raise typer.Exit(0 if usable else 2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,12 +21,13 @@ import pandas as pd
 from .catalogues import Row, Runner, Settings
 from .complementarity import named
 from .errors import InvalidGame, SolverNotAvailable, StackpyomoError
-from .gamefiles import document, read_games
+from .gamefiles import document, read_entries
 from .games import Game
 from .solvers import registry
+from .stores import plain
 from .tolerances import TOLERANCES
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "entries_of", "ways"]
 
 _VERIFIED = ("ok", "better", "worse")
 
@@ -54,12 +56,15 @@ class Comparison:
         return table.pivot(index="game", columns="way", values="told")
 
     def disagreements(self, tolerance: float = TOLERANCES.agreement) -> pd.DataFrame:
-        """Rows whose answer is worse than the best verified one, or missing, each with its reason."""
+        """Rows whose answer is worse than the best verified one, or missing, each with its reason.
+
+        That there is no plan is an answer, unless somebody has a verified one.
+        """
         table = self.table
-        bad = ~table["outcome"].isin(_VERIFIED) | ~(table["loss"] <= tolerance)
-        found = table.loc[bad, ["game", "solver", "complementarity", "objective", "best", "loss", "quality", "message"]]
-        reason = found["message"].where(found["message"] != "", "a verified equilibrium that is not the leader's best")
-        return found.assign(message=reason)
+        good = table["outcome"].isin(_VERIFIED) & (table["loss"] <= tolerance)
+        good |= (table["outcome"] == "infeasible") & table["best"].isna()
+        found = table.loc[~good, ["game", "solver", "complementarity", "objective", "best", "loss", "quality"]]
+        return found.assign(message=[_reason(table.loc[place]) for place in found.index])
 
     def profile(
         self, *, tolerance: float = TOLERANCES.agreement, points: Sequence[float] | None = None
@@ -98,9 +103,18 @@ class Comparison:
         axis.legend(loc="lower right", frameon=False)
         return axis
 
+    def as_dict(self) -> dict[str, Any]:
+        """Rows, agreement and profiles as JSON-ready Python objects."""
+        profile, agreement = self.profile(), self.agreement
+        return {
+            "rows": plain(self.rows),
+            "agreement": {str(game): plain(dict(row)) for game, row in agreement.iterrows()},
+            "profile": {"tau": plain(list(profile.index)), **{str(way): plain(list(profile[way])) for way in profile}},
+        }
+
     def to_json(self) -> str:
         """One JSON document with every row."""
-        return json.dumps({"rows": [{k: _plain(v) for k, v in row.items()} for row in self.rows]}, indent=2)
+        return json.dumps(self.as_dict(), indent=2)
 
     def __str__(self) -> str:
         shown = self.table.drop(columns=["stages", "message", "error"])
@@ -108,8 +122,10 @@ class Comparison:
             return str(shown.to_string(index=False))
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _reason(row: pd.Series) -> str:
+    if row["outcome"] == "infeasible":
+        return "says that there is no plan, where another has a verified one"
+    return row["message"] or "a verified equilibrium that is not the leader's best"
 
 
 def _way(table: pd.DataFrame) -> pd.Series:
@@ -119,7 +135,7 @@ def _way(table: pd.DataFrame) -> pd.Series:
 
 def compare(
     games: Any,
-    solvers: Sequence[str],
+    solvers: str | Sequence[str] = "all",
     complementarities: Sequence[str] = ("auto",),
     *,
     time_limit: float = Settings.time_limit,
@@ -129,14 +145,13 @@ def compare(
 ) -> Comparison:
     """Every game by every solver and treatment, all followers responding, ``jobs`` side by side.
 
-    games: a Game, a list of Games, or the path of a game file or catalogue. A solver that is missing or cannot take a
-    treatment is a row with its reason. progress is called after each row. Raises :class:`InvalidGame` for a game that
-    the file format cannot say, an unknown solver or treatment.
+    games: a Game, a list of Games, or the path of a game file or catalogue. solvers: names, or "all" that are known. A
+    solver that is missing or cannot take a treatment is a row with its reason. progress is called after each row.
+    Raises :class:`InvalidGame` for a game that the file format cannot say, an unknown solver or treatment.
     """
-    entries = list(_entries(games))
-    for name in solvers:
-        if name != "auto" and name not in registry:
-            raise InvalidGame(f"solver={name!r}: unknown solver. Choose from {', '.join(['auto', *registry])}.")
+    entries, solvers = entries_of(games), ways(solvers)
+    if not entries or not solvers or not complementarities:
+        raise InvalidGame("compare: nothing to compare; name at least one game, solver and treatment.")
     for treatment in complementarities:
         named(treatment)
     rows: list[dict[str, Any]] = []
@@ -148,22 +163,39 @@ def compare(
                 rows.append(_numbers(told, row) | {"sign": _sign(entry)})
                 if progress is not None:
                     progress()
-    return Comparison(list(_judged(rows)))
+    place = {entry["name"]: number for number, entry in enumerate(entries)}
+    return Comparison(list(_judged(sorted(rows, key=lambda row: place[row["game"]]))))
 
 
-def _entries(games: Any) -> Iterable[dict[str, Any]]:
+def ways(solvers: str | Sequence[str]) -> list[str]:
+    """The solvers of that name, each once; "all": every one in the registry."""
+    listed = [solvers] if isinstance(solvers, str) else list(solvers)
+    for name in listed:
+        if name not in ("all", "auto", *registry):
+            raise InvalidGame(f"solver={name!r}: unknown solver. Choose from {', '.join(['all', 'auto', *registry])}.")
+    return list(dict.fromkeys(each for name in listed for each in (registry if name == "all" else [name])))
+
+
+def entries_of(games: Any) -> list[dict[str, Any]]:
+    """The games as objects of the file format, each of a name of its own."""
     if isinstance(games, (str, Path)):
-        path = Path(games)
-        if path.suffix == ".json":
-            whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-            yield from read_games(path) if isinstance(whole, list) or whole is None else [whole]
-            return
-        raise InvalidGame(f"games={games}: expected a .json game or catalogue, a Game, or a list of Games.")
-    listed = [games] if isinstance(games, Game) else list(games)
-    for game in listed:
-        if not isinstance(game, Game):
-            raise InvalidGame(f"games: {type(game).__name__} is no Game.")
-        yield document(game)
+        entries = read_entries(games)
+    else:
+        entries = [_entry(game) for game in ([games] if isinstance(games, Game) else games)]
+    seen, told = Counter[str](), []
+    for entry in entries:
+        name = str(entry.get("name") or "(no name)")
+        seen[name] += 1
+        told.append({**entry, "name": name if seen[name] == 1 else f"{name} ({seen[name]})"})
+    return told
+
+
+def _entry(game: Any) -> dict[str, Any]:
+    if isinstance(game, dict):
+        return game
+    if not isinstance(game, Game):
+        raise InvalidGame(f"games: {type(game).__name__} is no Game.")
+    return document(game)
 
 
 def _played(entries: Sequence[dict[str, Any]], settings: Settings, jobs: int) -> Iterable[Row]:

@@ -168,6 +168,7 @@ class Incentive:
             self.uniqueness,
             self.plan.epsilon0,
             [] if self.saturate else [f"Beware: {text}" for text in self.beyond_bounds()],
+            self.plan.responding,
         )
 
     def beyond_bounds(self) -> list[str]:
@@ -262,16 +263,18 @@ class Incentive:
         at = [self.plan.values[game.names[id(v)]] for v in actions]
         limits = [(-math.inf if v.lb is None else v.lb, math.inf if v.ub is None else v.ub) for v in actions]
         room = np.array(limits).reshape(-1, 2) - np.array(at)[:, np.newaxis]
-        bows = self._bows(game, moves, room)
+        entries = reach.tocoo()
+        span = np.sort(entries.data[:, np.newaxis] * room[entries.col], axis=1)
+        place = (entries.row, game.action_owners[entries.col])
+        shape = (len(self.leader), len(game.followers))
+        ends = []
+        for side, bow, extreme in zip((0, 1), self._bows(game, moves, room), (np.minimum, np.maximum), strict=True):
+            moved = (sparse.csr_array((span[:, side], place), shape=shape) + bow).tocoo()  # of one follower alone
+            ends.append(np.zeros(len(self.leader)))
+            extreme.at(ends[-1], moved.row, moved.data)
         found: dict[str, tuple[float, float]] = {}
         for index, name in enumerate(self.leader):
-            entries = slice(reach.indptr[index], reach.indptr[index + 1])
-            span = np.sort(reach.data[entries, np.newaxis] * room[reach.indices[entries]], axis=1)
-            moved = np.zeros((len(game.followers), 2))
-            np.add.at(moved, game.action_owners[reach.indices[entries]], span)
-            moved += bows[index] if bows is not None else 0.0
-            low = float(self.offset[name] + moved[:, 0].min(initial=0.0))
-            high = float(self.offset[name] + moved[:, 1].max(initial=0.0))
+            low, high = (float(self.offset[name] + end[index]) for end in ends)
             var = game.variables_by_name[name]
             below = var.lb is not None and low < var.lb - TOLERANCES.feasibility * max(1.0, abs(var.lb))
             above = var.ub is not None and high > var.ub + TOLERANCES.feasibility * max(1.0, abs(var.ub))
@@ -279,19 +282,22 @@ class Incentive:
                 found[name] = (low, high)
         return found
 
-    def _bows(self, game: Game, moves: sparse.csr_array, room: Array) -> Array | None:
-        """(leader × followers × 2) least and largest that the quadratic term can add."""
-        if self.bend is None:
-            return None
+    def _bows(self, game: Game, moves: sparse.csr_array, room: Array) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """(leader × followers) least and largest that the quadratic term can add."""
+        owners = game.action_owners
         far = np.abs(room).max(axis=1, initial=0.0)
-        widest = np.zeros((len(self.observed), len(game.followers)))
         entries = moves.tocoo()
-        np.add.at(widest, (entries.row, game.action_owners[entries.col]), np.abs(entries.data) * far[entries.col])
-        found = np.zeros((len(self.leader), len(game.followers), 2))
-        bent = self.bend.tocoo()
-        for row, signal, weight in zip(bent.row, bent.col, bent.data, strict=True):
-            found[row, :, int(weight > 0.0)] += weight * widest[signal] ** 2 / 2.0 if weight else 0.0
-        return found
+        seen = np.flatnonzero((entries.data != 0.0) & (far[entries.col] > 0.0))
+        at = (entries.row[seen], owners[entries.col[seen]])
+        reached = np.abs(entries.data[seen]) * far[entries.col[seen]]
+        widest = sparse.csr_array((reached, at), shape=(len(self.observed), len(game.followers)))
+        sides = []
+        for extreme in (np.minimum, np.maximum):
+            bend = sparse.coo_array(self.matrix.shape if self.bend is None else self.bend)
+            weights = sparse.csr_array((extreme(bend.data, 0.0) / 2.0, (bend.row, bend.col)), shape=bend.shape)
+            weights.eliminate_zeros()  # times ∞ they are no number
+            sides.append(sparse.csr_array(weights @ widest.power(2)))
+        return sides[0], sides[1]
 
     @property
     def loose_constraints(self) -> list[str]:

@@ -214,14 +214,24 @@ class FollowerRows:
 
         What "zero" is measured against: at the point itself large terms may have cancelled, a price against a cost.
         """
+        own, scale = self._scales(values)
+        return np.where(scale > 0.0, np.maximum(own, scale), np.where(own > 0.0, own, 1.0))
+
+    def own_scales(self, values: Mapping[str, float]) -> Array:
+        """The same of the derivatives with respect to its own actions: what a slope that is rounding is measured by."""
+        own, scale = self._scales(values)
+        return np.where(own > 0.0, own, np.where(scale > 0.0, scale, 1.0))
+
+    def _scales(self, values: Mapping[str, float]) -> tuple[Array, Array]:
+        """(largest derivative with respect to own actions, to the leader's variables) here and a little away."""
         nearby = {n: v + TOLERANCES.nearby * max(1.0, abs(v)) for n, v in values.items()}
-        scale = np.zeros(len(self.followers))
+        own, leader = np.zeros(len(self.followers)), np.zeros(len(self.followers))
         for point in (values, nearby):
             here = self.at(point)
             entries = here.leader.tocoo()
-            np.maximum.at(scale, self.owners, np.nan_to_num(np.abs(here.own), posinf=0.0))
-            np.maximum.at(scale, entries.row, np.nan_to_num(np.abs(entries.data), posinf=0.0))
-        return np.where(scale > 0.0, scale, 1.0)
+            np.maximum.at(own, self.owners, np.nan_to_num(np.abs(here.own), posinf=0.0))
+            np.maximum.at(leader, entries.row, np.nan_to_num(np.abs(entries.data), posinf=0.0))
+        return own, leader
 
     def _own(self, direct: Any, through: Any, row_owners: Array) -> sparse.csr_array:
         """Keep what belongs to each row's owner, and add what its actions do through aggregates."""

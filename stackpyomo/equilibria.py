@@ -24,6 +24,7 @@ from pyomo.core.base.var import VarData
 from .checks import apart
 from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
 from .conditions import Conditions
+from .paths import Pairs, followed
 from .programs import Program, Residuals
 from .results import Array
 from .solvers import Solution, Termination, choose, solve
@@ -203,6 +204,20 @@ class Equilibrium:
             if last and (blur <= TOLERANCES.sharp or step >= len(self.treatment.levels) + _FURTHER):
                 return found
             level = self._next(level, step, found.x)
+
+    def followed(self, until: float) -> Found | None:
+        """Newton's method along the central path, where conditions and unknowns are as many; None if that is lost."""
+        if time.monotonic() >= until:
+            return None
+        began = time.perf_counter()
+        pairs = Pairs(self._lambda, self._owner, self._limit, np.where(self._above, -1.0, 1.0))
+        x = followed(self.program, pairs, np.asarray(self.program.problem.x0, dtype=float))
+        spent = time.perf_counter() - began
+        self._seconds["solve"] = self._seconds.get("solve", 0.0) + spent
+        end = Termination.FAILED if x is None else Termination.CONVERGED
+        solution = Solution(end, "the path was lost" if x is None else "followed to its end", x, solver="newton")
+        self._noted(solution, "central path", None, spent)
+        return None if x is None else self._found(solution, solution.solver)
 
     def _next(self, level: float, step: int, x: Array) -> float:
         """The treatment's own next level, or beyond its last one a hundredth; λ s ≤ t is made to bite."""

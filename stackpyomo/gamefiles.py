@@ -24,7 +24,7 @@ from .errors import GameFileError, InvalidGame
 from .formulas import FORMAT, NESTING, Formula, Printer, finite, legal, nearest, show, unique, usable
 from .games import Game, Player, Population
 
-__all__ = ["FORMAT", "document", "parse_game", "read_game", "read_games", "write_game"]
+__all__ = ["FORMAT", "document", "parse_game", "read_entries", "read_game", "read_games", "write_game"]
 
 _ROOT = ("format", "name", "leader", "followers")
 _PLAYER = ("variables", "objective", "sense", "constraints")
@@ -172,6 +172,12 @@ def read_game(path: str | os.PathLike[str]) -> Game:
     if isinstance(found, list):
         raise GameFileError("holds a list of games; use read_games().", path=os.fspath(path))
     return parse_game(found, path=os.fspath(path))
+
+
+def read_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The objects of a catalogue, or the one of a game file; :func:`parse_game` reads each of them."""
+    found = _load(os.fspath(path))
+    return [found] if isinstance(found, dict) else read_games(path)
 
 
 def read_games(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

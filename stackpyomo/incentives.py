@@ -239,7 +239,7 @@ class _Design:
             here = with_reactions(self.rows, here, values, self.settling, self.sides)
             self.sides = active_sides(self.rows, here, values)
         balance = self._balance(here, scale)
-        noise = TOLERANCES.noise * scale[self.rows.owners]
+        noise = TOLERANCES.noise * self.rows.own_scales(values)[self.rows.owners]
         tempted = self.watched[self.rows.owners] & (np.abs(balance.slope) > noise)
         slope = np.where(tempted, balance.slope, 0.0)
         grip = np.sqrt(np.asarray(balance.leader.power(2).sum(axis=1)).ravel())
@@ -251,6 +251,7 @@ class _Design:
         attempt = Attempt(
             self.rows, balance.leader, self.shares.moves, self.shares.sums, system, slope, scale,
             slope + system.matrix @ gain, unlimited, at_bounds, self.wishes.multipliers == "free",
+            frozenset(side.follower for side in self.sides),
         )  # fmt: skip
         refuse(attempt)
         if self.wishes.prefer == "sparsest":
@@ -331,7 +332,7 @@ class _Design:
             failed = {b.follower: "curvature: no gain was found that bends its cost up within the bounds" for b in bent}
         found.gain = gain
         if failed and self.wishes.quadratic:
-            failed = self._bowed(found, curved, failed, looked_at)
+            failed = self._bowed(found, curved, failed)
         refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent}, self.wishes.curvature)
         return found
 
@@ -350,11 +351,14 @@ class _Design:
         """Whether the followers' equilibrium under the strategy is the only one."""
         hessians = FollowerHessians(self.rows, values, {})
         gain = found.system.as_matrix(found.gain)
-        return uniqueness(Meeting(self.rows, hessians, gain, self.shares.moves, found.balance.leader, found.bend))
+        own = np.array([signal.own for signal in self.signals], dtype=bool)
+        cut = self.wishes.saturate and any(v.lb is not None or v.ub is not None for v in self.rows.instruments)
+        meeting = Meeting(
+            self.rows, hessians, gain, self.shares.moves, found.balance.leader, found.bend, own=own, projected=cut
+        )
+        return uniqueness(meeting)
 
-    def _bowed(
-        self, found: _Found, curved: Curved, failed: Mapping[int, str], looked_at: Sequence[int]
-    ) -> dict[int, str]:
+    def _bowed(self, found: _Found, curved: Curved, failed: Mapping[int, str]) -> dict[int, str]:
         """Add ½ R d² with R = ρ b/‖b‖² on the signals of each follower that no gain bends up; who is left."""
         shape = (len(self.rows.instruments), len(self.signals))
         bend = sparse.lil_array(shape)
@@ -372,7 +376,10 @@ class _Design:
                 for tool in np.flatnonzero(b * may):
                     bend[tool, signal] = radius * b[tool] / float((b * may) @ b)
         found.bend = sparse.csc_array(bend)
-        bent = bent_followers(curved, looked_at, found.gain, bow=(found.bend, found.balance.leader))
+        bowed = np.flatnonzero(np.asarray(abs(found.bend).sum(axis=0)).ravel() > 0.0)
+        reached = np.unique(self.rows.owners[np.unique(self.shares.moves.tocsr()[bowed].tocoo().col)])
+        again = [int(k) for k in reached if self.watched[k]]  # a square that lifts one follower may bend another down
+        bent = bent_followers(curved, again, found.gain, bow=(found.bend, found.balance.leader))
         left.update({b.follower: "curvature: even a quadratic term leaves its cost bent down" for b in bent})
         return left
 

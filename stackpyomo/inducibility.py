@@ -7,6 +7,9 @@ A strategy may answer a deviation v with the worst the leader can do, so followe
 (compact sets, others at the plan; threats are looked for within ``TOLERANCES.reach``, then ``trust``, of the plan where
 the leader has no bounds). The right-hand side is its security level. One v whose worst case is proved to be better than
 the plan shows that nothing can hold it; a finite set of threats under which no v is better shows the opposite.
+
+Two kinds of threats are not looked for: other values of the leader's integer variables, and those that forbid v by a
+row of the follower that holds a leader variable. Where there are such, nothing is called impossible.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from .convexity import is_convex_problem
 from .errors import InvalidGame
 from .games import Follower, Game
 from .programs import BadRow, Program, undisturbed
-from .results import Plan
+from .results import Plan, listed
 from .solvers import registry, solve
 from .tolerances import TOLERANCES
 
@@ -75,12 +78,7 @@ class _Duel:
         self.follower, self.solver = follower, solver
         self.model = pyo.ConcreteModel(name="duel")
         assert follower.objective is not None
-        aggregates = {id(v) for v in game.aggregate_variables()}
-        names = game.names
-        felt = [v for e in (follower.objective.expr, *(c.expr for c in follower.constraints)) for v in variables_in(e)]
-        tools = {id(v): v for v in felt if id(v) not in game.owners and id(v) not in aggregates and not v.fixed}
-        tools = {key: v for key, v in tools.items() if key in names and v.is_continuous()}
-        rows = [c for c in game.leader.constraints if _is_about(c, tools)]
+        tools, rows, self.unseen = _threats(game, follower)
         values = {id(v): plan.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.own = self._copies("own", follower.variables, values)
         self.tools = self._copies("tool", list(tools.values()), values)
@@ -130,6 +128,9 @@ class _Duel:
                     for v, x in zip(self.follower.variables, escape.values, strict=True)
                 )
                 why = f"at {shown} the worst the leader can do costs it {threat.level:.6g} < {self.plan_cost:.6g}"
+                if self.unseen:
+                    beyond = f"{why}, but {self.unseen} may be a threat that is not looked at"
+                    return sign * self.plan_cost, math.nan, "undecided", beyond
                 return sign * self.plan_cost, sign * threat.level, "impossible", why
             if threat.values in threats:
                 break
@@ -200,9 +201,36 @@ def _is_inside(level: float, fence: tuple[float | None, float | None]) -> bool:
     return not any(side is not None and abs(level - side) <= TOLERANCES.snap * abs(side) for side in fence)
 
 
-def _is_about(constraint: Any, tools: dict[int, Any]) -> bool:
-    held = [v for v in variables_in(constraint.body) if not v.fixed]
-    return bool(held) and all(id(v) in tools for v in held)
+def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any], str]:
+    """(what the leader may move, his rows about it, what else he could hurt the follower with, in words).
+
+    A variable that the follower does not feel is moved too where rows tie it to one that it feels: held at the plan it
+    would bar threats, left out with its rows it would allow too many.
+    """
+    assert follower.objective is not None
+    aggregates = {id(v) for v in game.aggregate_variables()}
+
+    def his(expression: Any) -> dict[int, Any]:
+        held = {id(v): v for v in variables_in(expression) if not v.fixed}
+        return {k: v for k, v in held.items() if k in game.names and k not in game.owners and k not in aggregates}
+
+    reached = his(follower.objective.expr)
+    barring = [(c.name, his(c.body)) for c in follower.constraints]
+    for _, held in barring:
+        reached.update(held)
+    about = [(c, his(c.body)) for c in game.leader.constraints]
+    about = [(c, held) for c, held in about if held and len(held) == sum(not v.fixed for v in variables_in(c.body))]
+    rows: list[Any] = []
+    size = -1
+    while size < len(reached):
+        size = len(reached)
+        touched = [(c, held) for c, held in about if not reached.keys().isdisjoint(held)]
+        rows = [c for c, _ in touched]
+        for _, held in touched:
+            reached.update(held)
+    unseen = [f"{game.names[key]} (integer)" for key, v in reached.items() if not v.is_continuous()]
+    unseen += [f"to forbid this by {name}" for name, held in barring if held]
+    return {key: v for key, v in reached.items() if v.is_continuous()}, rows, listed(unseen)
 
 
 def _relation(body: Any, constraint: Any) -> Any:

@@ -2,7 +2,8 @@
 
 1. *Global*: the exact conditions with SOS1 in SCIP (Fritz John's where a follower's rows are not affine, so that the
    bound holds without a constraint qualification), where the game is small enough.
-2. *Local*: several treatments of complementarity and several starts in an NLP solver.
+2. *Path*: with the leader held, Newton's method along the central path; one equilibrium that holds is enough.
+3. *Local*: several treatments of complementarity and several starts in an NLP solver.
 
 Each answer is polished on its active set; the best that :func:`stackpyomo.verify` confirms by re-solving the followers
 wins. No solver's success is taken for evidence, and every attempt is in the log.
@@ -71,6 +72,7 @@ class Ladder:
     treatment: Treatment | None = None
     time_limit: float | None = None
     tee: bool = False
+    seed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
     bound: float = -math.inf
@@ -98,7 +100,8 @@ class Ladder:
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
         for rung in self._rungs():
             rung()
-            if self.infeasible or self.unbounded or self._is_proved or time.monotonic() >= self._until:
+            settled = self.infeasible or self.unbounded or self._is_proved or self._is_enough
+            if settled or time.monotonic() >= self._until:
                 break
 
     def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
@@ -141,6 +144,9 @@ class Ladder:
         small = len(self.kkt.pairs) <= _SMALL and registry["scip"].available
         if solver == "auto" and self.treatment is None and small:
             yield lambda: self._discrete(SOS1(), "scip")
+        held = self.kkt.pairs and not self.problem.has_cost
+        if held and solver == "auto" and self.treatment is None and not integers:
+            yield self._path
         if not integers:
             yield lambda: self._local(self._able(treatment) if treatment else solver)
 
@@ -155,6 +161,11 @@ class Ladder:
                 f"and solver={self.solver!r} is none."
             )
         return self.solver
+
+    @property
+    def _is_enough(self) -> bool:
+        """True once an equilibrium holds, where there is no cost by which another could be better."""
+        return not self.problem.has_cost and self.best is not None and _is_good(self.best)
 
     @property
     def _is_proved(self) -> bool:
@@ -202,6 +213,13 @@ class Ladder:
                 if proves and made is self._exact and isinstance(treatment, SOS1):
                     self._sharpen(exact, found)
                 return
+
+    def _path(self) -> None:
+        """With the leader held the conditions are as many as the unknowns: along the central path, then polished."""
+        plain = self._equilibrium(self.kkt, None)
+        found = plain.followed(self._until)
+        if found is not None and found.x is not None:
+            self._offer(self._finished(plain, found, self._nlp))
 
     def _sharpen(self, exact: Equilibrium, found: Found) -> None:
         """A solver that closed its own gap did so for rows met to its tolerance: a tighter one gives a better bound."""
@@ -279,7 +297,7 @@ class Ladder:
             [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
         )
         content = len(self.kkt.pairs) > _MANY or not self.problem.has_cost
-        random = np.random.default_rng(0)
+        random = np.random.default_rng(self.seed)
         waiting: list[Candidate] = []
         hard = self.treatment is None and self.solver == "auto" and len(self.kkt.pairs) <= _SMALL
         for start in range(starts or (max(self.starts, _STARTS) if hard else self.starts)):
@@ -314,15 +332,18 @@ class Ladder:
         first = len(self.log)
         found = equilibrium.solve(solver, start=point, until=self._until, tee=self.tee)
         self.stops.append(found)
-        made = []
-        if found.x is not None:
-            polished = found if found.polished else equilibrium.polished(found.x, solver, until=self._until)
-            kept = polished if polished is not None and polished.x is not None else found
-            assert kept.x is not None
-            made.append(Candidate(kept, equilibrium, _values(equilibrium, kept.x)))
+        made = [] if found.x is None else [self._finished(equilibrium, found, solver)]
         for entry in self.log[first:]:
             entry["start"] = start
         return made
+
+    def _finished(self, equilibrium: Equilibrium, found: Found, solver: str) -> Candidate:
+        """Polished, if that holds."""
+        assert found.x is not None
+        polished = found if found.polished else equilibrium.polished(found.x, solver, until=self._until)
+        kept = polished if polished is not None and polished.x is not None else found
+        assert kept.x is not None
+        return Candidate(kept, equilibrium, _values(equilibrium, kept.x))
 
     def _offer(self, *candidates: Candidate) -> bool:
         """Verify in order of cost until one holds; True if one does."""

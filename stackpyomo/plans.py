@@ -41,12 +41,13 @@ def leader_optimal(
     time_limit: float | None = None,
     tee: bool = False,
     allow_nonconvex: bool = False,
+    seed: int = 0,
 ) -> Plan:
     """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
 
     responding=(): the team optimum. Else these followers (Blocks, names, True for all) play Nash, by their KKT
     conditions, in the leader's favour where they are indifferent; everybody else serves the leader. ``starts`` > 1
-    tries further starting points within the bounds (a fixed random seed) and keeps the best; ``complementarity`` is a
+    tries further starting points within the bounds (random, by ``seed``) and keeps the best; ``complementarity`` is a
     treatment (Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1()) or "auto", the fallback ladder;
     ``time_limit`` in seconds, for each solve of the team optimum, for the whole ladder otherwise. ``quality`` is
     "optimal" only where the leader's problem is proved convex, or a global solver closed its gap and the re-solve of
@@ -55,12 +56,12 @@ def leader_optimal(
     whose constraints) when there is none.
     """
     _require_game(game, "leader_optimal")
-    options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex)
+    options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
     with undisturbed():
         require(game)
         followers = responding_followers(game, responding)
         if not followers:
-            return _solved(game, solver, starts, time_limit, tee)
+            return _solved(game, options)
         return _leading(game, followers, options)
 
 
@@ -84,6 +85,7 @@ def nash(
     time_limit: float | None = None,
     tee: bool = False,
     allow_nonconvex: bool = False,
+    seed: int = 0,
 ) -> Plan:
     """The followers' equilibrium at fixed leader values: ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given.
 
@@ -93,7 +95,7 @@ def nash(
     Raises what :func:`leader_optimal` raises, and :class:`InvalidGame` for a leader variable without a value.
     """
     _require_game(game, "nash")
-    options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex)
+    options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
     with undisturbed():
         require(game, leader_objective=False)
         followers = responding_followers(game, responding)
@@ -114,7 +116,7 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
     if not isinstance(plan, Plan):
         raise InvalidGame(f"pessimistic({type(plan).__name__}): expected a Plan; make one with stackelberg(game).")
     game = plan.attached()
-    unknown = options.keys() - {"solver", "starts", "complementarity", "time_limit", "tee", "allow_nonconvex"}
+    unknown = options.keys() - {"solver", "starts", "complementarity", "time_limit", "tee", "allow_nonconvex", "seed"}
     if unknown:
         raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")
     chosen = _options(**options)
@@ -133,11 +135,13 @@ def _options(
     time_limit: float | None = None,
     tee: bool = False,
     allow_nonconvex: bool = False,
+    seed: int = 0,
 ) -> Options:
     """The arguments that all functions here share, checked once."""
     require_whole("starts", starts)
+    require_whole("seed", seed, 0)
     require_positive("time_limit", time_limit, none=True)
-    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex)
+    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex, seed)
     choose(solver)
     return options
 
@@ -236,7 +240,7 @@ def _leader_values(game: Game, leader: Any) -> dict[str, float]:
     return values
 
 
-def _solved(game: Game, solver: str, starts: int, time_limit: float | None, tee: bool) -> Plan:
+def _solved(game: Game, options: Options) -> Plan:
     seconds: dict[str, float] = {}
     constraints = _all_constraints(game)
     objective = game.leader.objective
@@ -249,7 +253,7 @@ def _solved(game: Game, solver: str, starts: int, time_limit: float | None, tee:
         if bad.contradiction:
             raise NoPlan(message, termination="infeasible") from None
         raise InvalidGame(message) from None
-    log, solution = _best(program, game, solver, starts, time_limit, tee, seconds)
+    log, solution = _best(program, game, options, seconds)
     if solution.x is None or not (solution.termination.solved or math.isfinite(_cost_of(program, solution))):
         _explain(game, program, solution)
     with timed(seconds, "evaluate"):
@@ -263,23 +267,17 @@ def _all_constraints(game: Game) -> list[tuple[str, Any]]:
 
 
 def _best(
-    program: Program,
-    game: Game,
-    solver: str,
-    starts: int,
-    time_limit: float | None,
-    tee: bool,
-    seconds: dict[str, float],
+    program: Program, game: Game, options: Options, seconds: dict[str, float]
 ) -> tuple[list[dict[str, Any]], Solution]:
     """Solve from the model's values, then from random points; the feasible answer of least cost wins."""
     log: list[dict[str, Any]] = []
     best: Solution | None = None
     best_cost = math.inf
-    random = np.random.default_rng(0)
-    for start in range(starts):
+    random = np.random.default_rng(options.seed)
+    for start in range(options.starts):
         point = None if start == 0 else random_start(program, random)
         with timed(seconds, "solve"):
-            solution = solve(program, solver, time_limit=time_limit, tee=tee, start=point)
+            solution = solve(program, options.solver, time_limit=options.time_limit, tee=options.tee, start=point)
         cost = _cost_of(program, solution)
         log.append(
             {

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_mutable_parameters
 
 from .checks import variables_in
 from .errors import InvalidGame
@@ -71,15 +71,16 @@ def expanded(game: Game) -> Game:
 
 def _twin(game: Game, model: Any) -> Game:
     """The same game on a clone of its model."""
-    blocks = [Population(_found(model, f.block.name), f.size) for f in game.followers.values()]
-    aggregates = [_found(model, c.name) for c in game.aggregates]
-    return Game(model, blocks, aggregates=aggregates, name=game.name)
 
+    def found(component: Any) -> Any:
+        # The model may be a Block of a larger one; its clone is the root of its own names.
+        name = component.getname(fully_qualified=True, relative_to=game.model)
+        twin = model.find_component(name)
+        assert twin is not None, name
+        return twin
 
-def _found(model: Any, name: str) -> Any:
-    component = model.find_component(name)
-    assert component is not None, name
-    return component
+    blocks = [Population(found(f.block), f.size) for f in game.followers.values()]
+    return Game(model, blocks, aggregates=[found(c) for c in game.aggregates], name=game.name)
 
 
 def _copies(model: Any, follower: Follower) -> Iterator[Any]:
@@ -137,7 +138,7 @@ def exchangeable(game: Game) -> list[list[str]]:
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, follower in game.followers.items():
         if not _holds_others(game, follower):
-            groups.setdefault(_signature(game, follower), []).append(name)
+            groups.setdefault(_signature(follower), []).append(name)
     judge = _Judge(game)
     found = []
     for names in groups.values():
@@ -156,22 +157,25 @@ def _holds_others(game: Game, follower: Follower) -> bool:
     return any(game.owners.get(id(v), follower.name) != follower.name for v in held)
 
 
-def _signature(game: Game, follower: Follower) -> tuple[Any, ...]:
+def _signature(follower: Follower) -> tuple[Any, ...]:
     """Its problem as text with its own actions numbered: bounds, sense, size, expressions with the values of Params."""
     place = {id(v): i for i, v in enumerate(follower.variables)}
-    names = game.names
     stand = pyo.ConcreteModel()
     stand.own = pyo.Var(range(len(place)))
+    table: dict[int, Any] = {key: stand.own[i] for key, i in place.items()}
     visitor = ExpressionReplacementVisitor(
-        substitute={key: stand.own[i] for key, i in place.items()},
-        descend_into_named_expressions=True,
-        remove_named_expressions=True,
+        substitute=table, descend_into_named_expressions=True, remove_named_expressions=True
     )
+
+    def printed(expression: Any) -> str:
+        levels = [(id(p), pyo.value(p, exception=False)) for p in identify_mutable_parameters(expression)]
+        table.update((key, float(level)) for key, level in levels if level is not None)
+        return str(visitor.walk_expression(expression))
+
     assert follower.objective is not None
-    rows = [(c.lb, str(visitor.walk_expression(c.body)), c.ub) for c in follower.constraints]
+    rows = [(c.lb, printed(c.body), c.ub) for c in follower.constraints]
     bounds = tuple((v.lb, v.ub, v.domain.name) for v in follower.variables)
-    assert names is not None
-    cost = str(visitor.walk_expression(follower.objective.expr))
+    cost = printed(follower.objective.expr)
     return bounds, follower.sign, follower.size, cost, tuple(rows)
 
 
@@ -244,15 +248,18 @@ def collapsed(game: Game) -> Game:
     sizes: dict[str, float] = {n: f.size for n, f in twin.followers.items()}
     table: dict[int, Any] = {}
     gone: set[str] = set()
-    for first, *rest in groups:
+    same = dict(zip(game.followers, twin.followers, strict=True))
+    for first, *rest in ([same[name] for name in group] for group in groups):
         leaders = twin.followers[first].variables
         for name in rest:
             table.update(zip((id(v) for v in twin.followers[name].variables), leaders, strict=True))
             sizes[first] += twin.followers[name].size
         gone.update(rest)
     visitor = ExpressionReplacementVisitor(substitute=table, descend_into_named_expressions=True)
-    for component in _outside(twin):
-        rewritten(component, visitor)
+    others = [part for n, f in twin.followers.items() if n not in gone for part in _parts(f.block)]
+    for component in (*_outside(twin), *others):
+        if any(id(v) in table for v in variables_in(component.expr)):
+            rewritten(component, visitor)
     for name in gone:
         twin.followers[name].block.deactivate()
     kept = [Population(f.block, _whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]

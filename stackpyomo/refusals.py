@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
@@ -23,6 +24,10 @@ from .results import Array, listed
 from .tolerances import TOLERANCES
 
 __all__ = ["Attempt", "refuse", "refuse_curvature", "refuse_undefined"]
+
+
+_NAMED = 6
+"""Other followers named in a conflict."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,47 @@ class Attempt:
     """Number of a leader variable → which bound it stands at, where that forbids the gain to move it."""
     held: bool
     """True if followers' constraints were allowed to carry them (multipliers='free')."""
+    leaning: frozenset[int]
+    """Numbers of the followers whom a constraint or bound of their own could carry."""
 
-    @property
+    @cached_property
     def lost(self) -> Array:
         """Numbers of followers who would deviate."""
         limit = TOLERANCES.residual * self.scale[self.rows.owners]
         return np.unique(self.rows.owners[np.abs(self.left) > limit])
+
+    # What follows is asked for each lost follower, and there may be thousands: none may look at all actions anew.
+
+    @cached_property
+    def grips(self) -> Array:
+        """‖b_k‖ of each follower."""
+        return np.asarray(np.sqrt(self.leader.power(2).sum(axis=1))).ravel()
+
+    @cached_property
+    def shown(self) -> Array:
+        """(actions) whether it moves a signal."""
+        return np.bincount(self.moves.tocoo().col, minlength=len(self.left)) > 0
+
+    @cached_property
+    def summed(self) -> Array:
+        """(actions) whether all members of its block together move a signal."""
+        return np.bincount(self.sums.tocoo().col, minlength=len(self.left)) > 0
+
+    @cached_property
+    def balanced(self) -> Array:
+        """(actions) whether its equation holds any entry of the gain."""
+        return np.asarray((abs(self.system.matrix) > 0.0).sum(axis=1)).ravel() > 0
+
+    @cached_property
+    def together(self) -> dict[int, Array]:
+        """Component of the equations → numbers of its followers."""
+        pairs = np.unique(np.stack([self.system.labels[0], self.rows.owners]), axis=1)
+        labels, starts = np.unique(pairs[0], return_index=True)
+        return dict(zip(labels.tolist(), np.split(pairs[1], starts[1:]), strict=True))
+
+    def own(self, follower: int) -> Array:
+        """Numbers of its actions."""
+        return np.arange(*np.searchsorted(self.rows.owners, [follower, follower + 1]))
 
 
 def refuse_undefined(rows: FollowerRows, here: Derivatives) -> None:
@@ -78,7 +118,7 @@ def refuse(attempt: Attempt) -> None:
     reach = np.asarray(abs(attempt.moves).max(axis=0).todense()).ravel()
     per_signal = np.abs(attempt.left) / np.where(reach > 0.0, reach, 1.0)
     for follower in lost:
-        own = np.flatnonzero(attempt.rows.owners == follower)
+        own = attempt.own(follower)
         bad = own[np.abs(attempt.left[own]) > TOLERANCES.residual * attempt.scale[follower]]
         name = attempt.rows.followers[follower].name
         residuals[name] = float(per_signal[bad].max())
@@ -114,10 +154,9 @@ def _raise(reasons: Mapping[str, str], residuals: Mapping[str, float], hint: str
 
 def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tuple[str, str]:
     """(why, what to do) for one follower whose actions ``bad`` are not held."""
-    grip = float(np.sqrt((attempt.leader[[follower]].data ** 2).sum()))
+    grip = float(attempt.grips[follower])
     slope = float(np.abs(attempt.slope[bad]).max())
     names = attempt.rows.game.names
-    actions = listed([names[id(attempt.rows.actions[j])] for j in bad])
     if grip <= TOLERANCES.gradient * attempt.scale[follower]:
         lean = "" if attempt.held else ", or pass multipliers='free' if one of its own constraints holds it there"
         return (
@@ -125,8 +164,8 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
             f"(‖∇_{{u0}} J‖ = {grip:.1e}), yet its own gradient is {slope:.6g}",
             f"Let its objective depend on a leader variable there (a price, a toll){lean}.",
         )
-    blind = [j for j in bad if not attempt.moves[:, [j]].nnz]
-    if blind and any(attempt.sums[:, [j]].nnz for j in blind):
+    blind = [j for j in bad if not attempt.shown[j]]
+    if blind and attempt.summed[blind].any():
         return (
             "no weight: one member of an infinite population moves no signal the leader sees",
             "Observe each member's own action, or take a finite size.",
@@ -139,12 +178,15 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
     if (np.abs(attempt.left_unlimited[bad]) <= held).all():
         at = listed(list(attempt.reaches_bounds.values()))
         if at:
+            carried = follower in attempt.leaning and not attempt.held
+            lean = ", or pass multipliers='free': one of its own constraints may hold it there" if carried else ""
             return (
                 f"leader bound: {at}; to hold it the leader would have to go beyond (slope left {residual:.6g})",
-                "Widen that bound, or choose a plan inside it; inducible(plan) says whether any strategy could do it.",
+                f"Widen that bound, or choose a plan inside it{lean}; "
+                "inducible(plan) says whether any strategy could do it.",
             )
         return f"gain bounds: within them {residual:.6g} of its slope is left", "Widen gain_bounds."
-    unused = [j for j in bad if not attempt.system.matrix[[j]].data.any()]
+    unused = [j for j in bad if not attempt.balanced[j]]
     if unused:
         hidden = listed([names[id(attempt.rows.actions[j])] for j in unused])
         return (
@@ -152,6 +194,7 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
             "Let a variable that it feels use that signal.",
         )
     if not _holds_alone(attempt, follower):
+        actions = listed([names[id(attempt.rows.actions[j])] for j in bad])
         return (
             f"its own actions ({actions}) cannot be told apart by what the leader sees (residual {residual:.6g})",
             "Observe them one by one.",
@@ -161,7 +204,9 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
 
 def _holds_alone(attempt: Attempt, follower: int) -> bool:
     """True if the follower's equations have a solution when nobody else's are asked for."""
-    own = np.flatnonzero(attempt.rows.owners == follower)
+    own = attempt.own(follower)
+    if len(own) == 1:  # one equation, which is known not to be empty
+        return True
     block = attempt.system.matrix[own]
     columns = np.unique(block.indices)
     matrix = block[:, columns].toarray()
@@ -172,11 +217,11 @@ def _holds_alone(attempt: Attempt, follower: int) -> bool:
 
 def _conflict(attempt: Attempt, follower: int, residual: float) -> tuple[str, str]:
     by_row, _ = attempt.system.labels
-    own = np.flatnonzero(attempt.rows.owners == follower)
-    together = np.unique(attempt.rows.owners[np.isin(by_row, by_row[own])])
-    others = [attempt.rows.followers[k].name for k in together if k != follower]
+    groups = [attempt.together[label] for label in np.unique(by_row[attempt.own(follower)]).tolist()]
+    together = groups[0] if len(groups) == 1 else np.unique(np.concatenate(groups))
+    first = [attempt.rows.followers[k].name for k in together[: _NAMED + 1] if k != follower]
     return (
-        f"conflict under shared signals with {listed(others)}: one gain cannot hold them all "
+        f"conflict under shared signals with {listed(first, _NAMED, len(together) - 1)}: one gain cannot hold them all "
         f"(least-squares residual {residual:.6g} per unit of signal)",
         "Observe them apart, or give the leader more variables that they feel differently.",
     )

@@ -110,6 +110,8 @@ class Announcement:
     """Proved gap of the plan to the leader's optimum."""
     warnings: Sequence[str] = ()
     """What a re-solve of the followers does not look at."""
+    responding: Sequence[str] = ()
+    """Followers who respond in the plan: no better plan means none in which they do."""
 
 
 @dataclass
@@ -206,7 +208,7 @@ class Plan:
     @property
     def announcement(self) -> Announcement:
         """Without an incentive the leader announces constants."""
-        return Announcement(self.values, self.leader_objective, epsilon0=self.epsilon0)
+        return Announcement(self.values, self.leader_objective, epsilon0=self.epsilon0, responding=self.responding)
 
     def to_json(self) -> str:
         """One JSON document; numbers that are not finite become null or "inf"."""
@@ -276,8 +278,10 @@ def head(values: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     return ((name, value) for (name, value), _ in zip(values.items(), range(SHOWN), strict=False))
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+def listed(names: Sequence[str], most: int = 6, count: int | None = None) -> str:
+    """count: how many there are, where ``names`` are only the first of them."""
+    count = len(names) if count is None else count
+    return ", ".join(names[:most]) + (f", … ({count} in all)" if count > most else "")
 
 
 @dataclass(eq=False)
@@ -306,6 +310,10 @@ class Report:
     """Proved gap of the plan to the leader's optimum; NaN: none was proved."""
     warnings: list[str] = field(default_factory=list)
     """What the followers' re-solve does not look at: a strategy that leaves the leader's own bounds."""
+    responding: tuple[str, ...] = ()
+    """Followers who respond in the plan."""
+    others: int = 0
+    """How many followers were not looked at."""
 
     @property
     def unique(self) -> bool | None:
@@ -330,10 +338,14 @@ class Report:
             return "ε is unknown: nothing is said of an ε-Stackelberg equilibrium."
         leader = "nothing is proved of the leader's optimum (ε₀ unknown)"
         if not math.isnan(self.epsilon0):
-            leader = f"no plan serves the leader better by more than ε₀ = {max(0.0, self.epsilon0):.3g}"
+            among = f" in which {listed(self.responding, 3)} respond" if self.responding else ""
+            leader = f"no plan{among} serves the leader better by more than ε₀ = {max(0.0, self.epsilon0):.3g}"
         proved = set(self.certificate) <= {"convex", "global"}
         kind = "an" if proved else "as far as the search went, an"
         together = f"{kind} ε-incentive with ε = {self.epsilon:.3g}; {leader}"
+        if self.others:
+            plural = "s" if self.others > 1 else ""
+            return f"{self.others} follower{plural} not looked at; for those who were, {together}."
         if math.isnan(self.epsilon0) or not proved or not self.ok:
             return together + "."
         return together + f": together an ε-Stackelberg equilibrium with ε = {max(self.epsilon, self.epsilon0):.3g}."
@@ -387,6 +399,8 @@ class Report:
             "uniqueness": self.uniqueness,
             "epsilon0": json_number(self.epsilon0),
             "warnings": self.warnings,
+            "responding": list(self.responding),
+            "others": self.others,
             "vocabulary": self.vocabulary,
             "seconds": json_numbers(self.seconds),
             "followers": {
@@ -434,6 +448,8 @@ class Report:
                 uniqueness=data["uniqueness"],
                 epsilon0=real(data["epsilon0"]),
                 warnings=list(data.get("warnings", ())),
+                responding=tuple(data.get("responding", ())),
+                others=int(data.get("others", 0)),
             )
 
     def to_html(self, path: str | Path) -> None:

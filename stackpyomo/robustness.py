@@ -4,10 +4,14 @@ If the true marginal cost of follower k is off by e, it answers with δ = −H_k
 Hessian on the directions its active constraints leave open, everything else moves by T_k δ, and the leader's cost
 changes by
 
-    ∇J0ᵀ T_k δ + ½ δᵀ T_kᵀ ∇²J0 T_k δ.
+    ∇J0ᵀ T_k δ + ½ δᵀ (T_kᵀ ∇²J0 T_k + Σ_s (∇J0·R_s) m_s m_sᵀ) δ,
+
+where a quadratic term ½ R d² of the strategy, m_s what δ moves of signal s, adds Σ_s (b_k·R_s) m_s m_sᵀ to H_k too.
+These are of the strategy without its projection on the leader's bounds.
 
 How far its own marginal cost a_k may be off, as (1 + ε) a_k, before the leader is better off without the incentive is
-found by playing: the follower is re-solved with the error in its cost, the others as planned.
+found by playing: the follower is re-solved with the error in its cost, the others as planned, on every piece of a
+projected strategy.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from .multipliers import active_sides
 from .programs import BadRow, Program, undisturbed
 from .results import Announcement, Array
 from .signals import shares
+from .solutions import Termination
 from .solvers import solve
 from .tolerances import TOLERANCES
 
@@ -90,13 +95,25 @@ class _Leader:
 
 @dataclass
 class _Reach:
-    """What one member of a follower moves: Vars by name, (Vars × own actions)."""
+    """What one member of a follower moves: Vars by name, (Vars × own actions), and the strategy's quadratic term."""
 
     names: list[str]
     matrix: Array
+    bend: Array
+    """(Vars × signals that it shows) R, 0 for all but the leader's."""
+    shown: Array
+    """(signals that it shows × own actions) m."""
+    room: Array
+    """(Vars × 2) the least and the largest step that a projection leaves; infinite without one."""
 
     def step(self, deviation: Array) -> dict[str, float]:
-        return dict(zip(self.names, (self.matrix @ deviation).tolist(), strict=True))
+        moved = self.matrix @ deviation + self.bend @ (self.shown @ deviation) ** 2 / 2.0
+        return dict(zip(self.names, np.clip(moved, self.room[:, 0], self.room[:, 1]).tolist(), strict=True))
+
+    def bow(self, weights: Mapping[str, float]) -> Array:
+        """Σ_s (w·R_s) m_s m_sᵀ, w a weight of each Var."""
+        pull = np.array([weights.get(name, 0.0) for name in self.names]) @ self.bend
+        return np.asarray(self.shown.T @ (pull[:, np.newaxis] * self.shown))
 
 
 class _Study:
@@ -108,27 +125,47 @@ class _Study:
         self.held = multipliers
         forces = {s.name: s.sign * multipliers[s.name] for s in self.sides if s.name in multipliers}
         self.hessians = FollowerHessians(self.rows, announced.values, forces)
-        self.moves = shares(game, announced.signals).moves
-        gain = announced.gain
-        self.gain = sparse.csc_array((0, len(self.rows.actions))) if gain is None else gain @ self.moves
+        force = np.array([forces.get(c.name, 0.0) for c in self.rows.constraints])
+        owned = (force, (self.rows.constraint_owners, np.arange(len(force))))
+        weights = sparse.csr_array(owned, shape=(len(self.rows.followers), len(force)))
+        self.pulls = sparse.csr_array(self.here.leader + weights @ self.here.leader_rows)
+        self.moves = shares(game, announced.signals).moves.tocsc()
+        assert announced.gain is not None
+        self.gain = announced.gain @ self.moves
+        bend = announced.bend
+        self.bend = sparse.csc_array(announced.gain.shape if bend is None else bend)
         self.leader = _Leader(game, announced.values)
         place = {name: i for i, name in enumerate(announced.leader)}
         order = [place[game.names[id(v)]] for v in self.rows.instruments]
         self.response = self.rows.responses_to(sparse.csr_array(self.gain)[order])
         self.number = {name: i for i, name in enumerate(game.followers)}
+        # A member's own action counts 1/size of its block's in the leader's objective.
+        alone = sparse.diags_array(1.0 / np.array(game.action_sizes, dtype=float))
+        moved = [*self.rows.actions, *self.rows.responses.variables]
+        self.names = [*(game.names[id(v)] for v in moved), *announced.leader]
+        self.reach = sparse.csc_array(sparse.vstack([alone, self.rows.responses.moves, self.gain]))
+        self.room = np.tile([-math.inf, math.inf], (len(self.names), 1))
+        for number, name in enumerate(announced.leader if announced.saturate else (), len(moved)):
+            var, at = game.variables_by_name[name], announced.values[name]
+            self.room[number] = [
+                -math.inf if var.lb is None else var.lb - at,
+                math.inf if var.ub is None else var.ub - at,
+            ]
 
     def row(self, name: str, baseline: float) -> list[float]:
         """The table's line of one follower."""
         number = self.number[name]
         start, stop = np.searchsorted(self.rows.owners, [number, number + 1])
         mine = slice(start, stop)
-        hessian = composed_hessian(self.hessians.of(number), self.response[:, mine])
+        reach = self._reach(mine)
+        felt = [self.game.names[id(v)] for v in self.rows.instruments]
+        pulls = dict(zip(felt, self.pulls[[number]].toarray()[0], strict=True))
+        hessian = composed_hessian(self.hessians.of(number), self.response[:, mine]) + reach.bow(pulls)
         basis = self._open(number, mine)
         if not basis.shape[1]:
             return [math.inf, 0.0, 0.0, 0.0, math.inf]
         reduced = basis.T @ hessian @ basis
         least = float(np.linalg.eigvalsh(reduced)[0])
-        reach = self._reach(mine)
         local = [math.nan] * 3
         if least > TOLERANCES.bent * max(1.0, float(np.abs(hessian).max())):
             local = [1.0 / least, *self._losses(basis @ np.linalg.inv(reduced) @ basis.T, reach)]
@@ -145,13 +182,15 @@ class _Study:
         return np.asarray(linalg.null_space(np.array(normals))) if normals else np.eye(mine.stop - mine.start)
 
     def _reach(self, mine: slice) -> _Reach:
-        """The member's own action counts 1/size of its block's in the leader's objective."""
-        variables = [v for v in self.rows.variables if id(v) in self.game.names]
-        kept = [i for i, v in enumerate(self.rows.variables) if id(v) in self.game.names]
-        matrix = self.response[:, mine].tocsr()[kept].toarray()
-        own = self.rows.own_columns[:, mine].tocsr()[kept].toarray()
-        size = float(self.game.action_sizes[mine.start])
-        return _Reach([self.game.names[id(v)] for v in variables], matrix - own + own / size)
+        """Only what is not 0."""
+        matrix, shown = self.reach[:, mine], self.moves[:, mine]
+        signals = np.unique(shown.indices)
+        bend = self.bend[:, signals]
+        kept = np.union1d(matrix.indices, np.unique(bend.indices) + len(self.names) - bend.shape[0])
+        bent = np.zeros((len(self.names), len(signals)))
+        bent[len(self.names) - bend.shape[0] :] = bend.toarray()
+        names = [self.names[i] for i in kept]
+        return _Reach(names, matrix[kept].toarray(), bent[kept], shown[signals].toarray(), self.room[kept])
 
     def _losses(self, inverse: Array, reach: _Reach) -> list[float]:
         """(per unit, per squared unit) of error, the worst directions."""
@@ -161,7 +200,8 @@ class _Study:
         place = {name: i for i, name in enumerate(reach.names)}
         rows = [place.get(name, -1) for name in self.leader.names]
         moved = np.array([reach.matrix[i] if i >= 0 else np.zeros(len(inverse)) for i in rows]) @ inverse
-        values = np.linalg.eigvalsh(moved.T @ hessian @ moved) / 2.0
+        bow = inverse.T @ reach.bow(dict(zip(self.leader.names, gradient, strict=True))) @ inverse
+        values = np.linalg.eigvalsh(moved.T @ hessian @ moved + bow) / 2.0
         return [float(np.linalg.norm(moved.T @ gradient)), float(max(values[-1], 0.0))]
 
     def _relative(self, name: str, mine: slice, reach: _Reach, baseline: float) -> float:
@@ -170,40 +210,48 @@ class _Study:
         worst = self.leader.sign * baseline
         if math.isnan(worst) or self.leader.program is None:
             return math.nan
-        problem = next(iter(composed(self.game, self.announced, [name])))
         if self.leader.cost({}) >= worst:
             return 0.0
-        return min(self._bracket(problem, way * slope, reach, worst) for way in (1.0, -1.0))
+        pieces = list(composed(self.game, self.announced, [name]))
+        return min(self._bracket(pieces, way * slope, reach, worst) for way in (1.0, -1.0))
 
-    def _bracket(self, problem: Composed, slope: Array, reach: _Reach, worst: float) -> float:
+    def _bracket(self, pieces: Sequence[Composed], slope: Array, reach: _Reach, worst: float) -> float:
         """Doubling, then bisection: the first ε at which the leader does no better than ``worst``."""
         low, high = 0.0, TOLERANCES.margin
-        while self._played(problem, high * slope, reach) < worst:
+        while self._played(pieces, high * slope, reach) < worst:
             low, high = high, 4.0 * high
             if high > _LARGEST:
                 return math.inf
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2.0
-            if self._played(problem, middle * slope, reach) < worst:
+            if self._played(pieces, middle * slope, reach) < worst:
                 low = middle
             else:
                 high = middle
         return low
 
-    def _played(self, problem: Composed, error: Array, reach: _Reach) -> float:
+    def _played(self, pieces: Sequence[Composed], error: Array, reach: _Reach) -> float:
         """The leader's cost once the follower has answered with this error in its marginal cost."""
         if not error.any():
             return self.leader.cost({})
-        tilt = sum(float(e) * v for e, v in zip(error, problem.variables, strict=True) if e)
-        for var, target in zip(problem.variables, problem.target, strict=True):
+        found = [answer for piece in pieces if (answer := self._answer(piece, error)) is not None]
+        level, deviation = min(found, key=lambda answer: answer[0])  # not empty: the plan is in the first piece
+        return self.leader.cost(reach.step(deviation)) if math.isfinite(level) else math.inf
+
+    def _answer(self, piece: Composed, error: Array) -> tuple[float, Array] | None:
+        """(the follower's cost, its deviation); None where the piece holds no point, −∞ where its best is not known."""
+        tilt = sum(float(e) * v for e, v in zip(error, piece.variables, strict=True) if e)
+        for var, target in zip(piece.variables, piece.target, strict=True):
             var.set_value(target, skip_validation=True)
         try:
-            program = Program(problem.cost + tilt, problem.rows)
+            program = Program(piece.cost + tilt, piece.rows)
         except BadRow:
-            return math.inf
+            return -math.inf, error
         solution = solve(program, self.solver)
+        if piece.home is not None and solution.termination is Termination.INFEASIBLE:
+            return None
         if solution.x is None or not solution.termination.solved:
-            return math.inf
+            return -math.inf, error
         found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
-        pairs = zip(problem.variables, problem.target, strict=True)
-        return self.leader.cost(reach.step(np.array([found.get(id(v), t) - t for v, t in pairs])))
+        deviation = np.array([found.get(id(v), t) - t for v, t in zip(piece.variables, piece.target, strict=True)])
+        return float(program.problem.objective(solution.x)), deviation

@@ -11,7 +11,7 @@ under a constant leader. Otherwise it grows like N, and no strategy of finite en
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,6 +24,7 @@ from .derivatives import FollowerRows
 from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .incentives import affine_incentive
+from .multipliers import active_sides, given_multipliers
 from .plans import leader_optimal
 from .results import listed
 from .tolerances import TOLERANCES
@@ -57,7 +58,10 @@ def scaling(
         raise InvalidGame(f"sizes={list(sizes)!r}: expected at least one, increasing.")
     for size in wanted:
         require_positive("sizes", 1 if math.isinf(size) else size)
-    rows = [_row(game, chosen, size, observe, responding, solver, options) for size in wanted]
+    rows: list[_Row] = []
+    for size in wanted:
+        held = rows[-1].held if rows else {}
+        rows.append(_row(game, chosen, size, observe, responding, solver, options, held))
     table = pd.DataFrame([row.cells for row in rows], columns=COLUMNS)
     exponent = _exponent(table)
     table.attrs["exponent"] = exponent
@@ -82,6 +86,8 @@ class _Row:
     """Populations the leader observes."""
     direct: dict[str, float]
     """Per action of theirs the owner's slope with the aggregates taken as given."""
+    held: Mapping[str, float]
+    """The multipliers of their own constraints that the gain leans on."""
 
     @property
     def size(self) -> float:
@@ -93,8 +99,16 @@ class _Row:
 
 
 def _row(
-    game: Game, chosen: Sequence[str], size: float, observe: Any, responding: Any, solver: str, options: dict[str, Any]
+    game: Game,
+    chosen: Sequence[str],
+    size: float,
+    observe: Any,
+    responding: Any,
+    solver: str,
+    options: dict[str, Any],
+    held: Mapping[str, float],
 ) -> _Row:
+    """``held``: the multipliers at the size before, where there is no incentive at this one."""
     sized = game.with_sizes(dict.fromkeys(chosen, size))
     plan = leader_optimal(sized, responding=responding, solver=solver)
     try:
@@ -103,7 +117,7 @@ def _row(
         if not math.isinf(size):
             raise
         nothing = [size, math.inf, math.inf, math.inf, math.nan, plan.leader_objective, sum(plan.seconds.values())]
-        return _Row(nothing, list(chosen), _direct(sized, chosen, plan.values))
+        return _Row(nothing, list(chosen), _direct(sized, chosen, plan.values, held), held)
     report = verify(rule, solver=solver)
     owner = {name: sized.owners.get(id(var)) for name, var in sized.variables_by_name.items()}
     weight = np.array([size if s.own and owner[s.name] in chosen else 1.0 for s in rule.observed])
@@ -112,19 +126,25 @@ def _row(
     seconds = sum(plan.seconds.values()) + sum(rule.seconds.values()) + sum(report.seconds.values())
     cells = [size, rule.norm, average, rule.energy, report.epsilon, plan.leader_objective, seconds]
     watched = [name for name in chosen if name not in rule.alone]
-    return _Row(cells, watched, _direct(sized, watched, plan.values))
+    announced = {**plan.values, **rule.offset}
+    return _Row(cells, watched, _direct(sized, watched, announced, rule.multipliers), rule.multipliers)
 
 
-def _direct(game: Game, chosen: Sequence[str], values: dict[str, float]) -> dict[str, float]:
-    """∂J/∂u with the aggregates taken as given, for the actions of the populations."""
+def _direct(
+    game: Game, chosen: Sequence[str], values: Mapping[str, float], held: Mapping[str, float]
+) -> dict[str, float]:
+    """∂J/∂u + Gᵀλ with the aggregates taken as given, for the actions of the populations."""
     rows = FollowerRows(game.with_sizes(dict.fromkeys(chosen, math.inf)))
     here = rows.at(values)
     scale = rows.scales(values)
+    sides = active_sides(rows, here, values)
+    active = {side.name for side in sides}
+    slope = given_multipliers(rows, here, sides, {name: size for name, size in held.items() if name in active}).slope
     found = {}
     for action, var in enumerate(rows.actions):
         follower = int(rows.owners[action])
-        if rows.followers[follower].name in chosen and abs(here.own[action]) > TOLERANCES.residual * scale[follower]:
-            found[game.names[id(var)]] = float(here.own[action])
+        if rows.followers[follower].name in chosen and abs(slope[action]) > TOLERANCES.residual * scale[follower]:
+            found[game.names[id(var)]] = float(slope[action])
     return found
 
 

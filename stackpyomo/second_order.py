@@ -187,6 +187,8 @@ def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> float
     """The most negative curvature seen along directions the constraints leave open; 0 if there is none."""
     floor = -TOLERANCES.bent * size
     worst = 0.0
+    if np.linalg.eigvalsh(hessian).min(initial=0.0) >= floor:  # nor then on any subspace, and null spaces are dear
+        return worst
     for basis, free in ((_open(pinned), not len(limiting)), (_open(np.vstack([pinned, limiting])), True)):
         if not basis.shape[1]:
             continue
@@ -271,10 +273,9 @@ def _bend(curved: Curved, gain: Array, group: _Group) -> tuple[Array | None, str
         search = _Search(curved, gain, group, basis)
         found, margin = search.climb()
         if margin < 0.0:
-            # The program asks for more than the cone does where constraints only limit directions: no proof there.
-            limited = any(len(curved.cone(k, gain)[1]) for k in group.followers)
-            proved = "no gain bends" if search.is_affine and not limited else "no gain was found that bends"
-            return None, f"curvature: {proved} its composed cost {curved.aim} ({-margin:.3g} is missing at best)"
+            # Not "no gain bends": that would need the program's dual, and the program asks for more than the cone does.
+            missing = f"({-margin:.3g} is missing at best)"
+            return None, f"curvature: no gain was found that bends its composed cost {curved.aim} {missing}"
     return _nearest(curved, group, gain, found), ""
 
 

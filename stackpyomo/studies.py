@@ -10,14 +10,21 @@ import hashlib
 import inspect
 import itertools
 import json
-import logging
 import os
-import sys
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
@@ -29,15 +36,17 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .checks import require_whole
+from .crews import Crew
 from .errors import InvalidGame
-from .stores import Store
+from .stores import Store, plain
 
 __all__ = ["study"]
 
-logger = logging.getLogger(__name__)
-
 _AHEAD = 2
-"""Rows per worker that are asked for before they are needed."""
+"""Rows per worker that an executor is given at once."""
+_COLUMNS = ("error", "seconds")
+"""Columns of every study's table."""
 
 
 def study(
@@ -61,21 +70,20 @@ def study(
     sent to a worker, a lost executor.
     """
     rows = _rows(grid)
-    if executor is not None and workers is not None:
-        raise InvalidGame("study: give an executor or a number of workers, not both.")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise InvalidGame(f"workers={workers!r}: expected an integer from 1 on.")
-    seeds = [int(s.generate_state(1, np.uint64)[0]) for s in np.random.SeedSequence(seed).spawn(len(rows))]
+    _require(task, executor, workers, seed)
+    # 53 bits: what every reader of JSON can hold
+    seeds = [int(s.generate_state(1, np.uint64)[0] >> 11) for s in np.random.SeedSequence(seed).spawn(len(rows))]
     jobs = [Job(i, row, s) for i, (row, s) in enumerate(zip(rows, seeds, strict=True))]
-    header = {"task": _fingerprint(task), "grid": _digest(rows), "seed": seed, "rows": len(rows)}
+    header = {"task": _fingerprint(task), "grid": _digest(rows), "seed": int(seed), "rows": len(rows)}
     held = Store(header, None if store is None else Path(store))
     held.open()
     try:
         if retry_failed:
             held.forget({number for number, row in held.rows.items() if row["error"]})
         waiting = [job for job in jobs if job.number not in held.rows]
-        with _bar(len(jobs), len(jobs) - len(waiting), shown=progress) as advance:
-            for row in _played(task, waiting, executor, workers):
+        found = _played(partial(run_job, task), waiting, executor, workers)
+        with _bar(len(jobs), len(jobs) - len(waiting), shown=progress) as advance, closing(found):
+            for row in found:
                 held.add(row)
                 advance()
         return held.frame()
@@ -91,7 +99,7 @@ class Job:
     parameters: dict[str, Any]
     seed: int
 
-    def row(self, result: dict[str, Any] | None, error: str | None, seconds: float) -> dict[str, Any]:
+    def row(self, result: dict[str, Any] | None, error: str | None, seconds: float | None) -> dict[str, Any]:
         """What the store keeps."""
         return {
             "row": self.number,
@@ -103,36 +111,56 @@ class Job:
         }
 
 
+def _require(task: Any, executor: Any, workers: Any, seed: Any) -> None:
+    if not callable(task):
+        raise InvalidGame(f"task={task!r}: expected a function of the grid's parameters.")
+    if executor is not None and workers is not None:
+        raise InvalidGame("study: give an executor or a number of workers, not both.")
+    if executor is not None and not isinstance(executor, Executor):
+        raise InvalidGame(
+            f"executor={type(executor).__name__}: expected one of concurrent.futures (Dask: client.get_executor())."
+        )
+    if workers is not None:
+        require_whole("workers", workers)
+    require_whole("seed", seed, 0)
+    if workers is not None or isinstance(executor, ProcessPoolExecutor):
+        _require_sendable(task)
+
+
+def _require_sendable(task: Callable[..., Any]) -> None:
+    """Also where forked workers would do without: a study that runs here is to run elsewhere."""
+    try:
+        ForkingPickler.dumps(task)
+    except Exception as error:
+        raise InvalidGame(
+            f"task={getattr(task, '__qualname__', task)!r}: cannot be sent to a worker ({error}). Define it at the top "
+            "of a module, and let it take what it needs as parameters."
+        ) from None
+
+
+# --- what is to be run --------------------------------------------------------------------------------------------
+
+
 def _rows(grid: Any) -> list[dict[str, Any]]:
     if isinstance(grid, pd.DataFrame):
-        found = [{str(k): _plain(v) for k, v in row.items()} for row in grid.to_dict("records")]
+        given = grid.to_dict("records")
     elif isinstance(grid, Mapping):
-        names = [str(name) for name in grid]
         values = [list(v) if not isinstance(v, (str, bytes)) and hasattr(v, "__iter__") else [v] for v in grid.values()]
-        found = [
-            {n: _plain(v) for n, v in zip(names, combination, strict=True)}
-            for combination in itertools.product(*values)
-        ]
+        given = [dict(zip(grid, combination, strict=True)) for combination in itertools.product(*values)]
     elif isinstance(grid, Sequence) and all(isinstance(row, Mapping) for row in grid):
-        found = [{str(k): _plain(v) for k, v in row.items()} for row in grid]
+        given = [dict(row) for row in grid]
     else:
         raise InvalidGame(
             f"grid={type(grid).__name__}: expected a dict name → values, a list of dicts, or a DataFrame."
         )
-    if not found:
+    if not given or not any(given):
         raise InvalidGame("grid: no rows; give at least one value for every parameter.")
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can keep."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    if taken := sorted({str(key) for row in given for key in row} & set(_COLUMNS)):
+        raise InvalidGame(f"grid: {taken[0]!r} is a column of the results; give the parameter another name.")
     try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        raise InvalidGame(f"grid: {value!r} cannot be kept as JSON; use numbers, text, lists and dicts.") from None
-    return value
+        return [plain(row) for row in given]
+    except InvalidGame as error:
+        raise InvalidGame(f"grid: {error}") from None
 
 
 def _digest(rows: Any) -> str:
@@ -140,18 +168,26 @@ def _digest(rows: Any) -> str:
 
 
 def _fingerprint(task: Callable[..., Any]) -> str:
-    """Name and source of the task (of the function within a partial, with what it was given)."""
-    given: Any = ()
-    function = task
+    """Name and source of the task, with what it was given (by a partial, a closure, defaults, its own fields)."""
+    given: list[Any] = []
+    function: Any = task
     while isinstance(function, partial):
-        given = (given, function.args, sorted(function.keywords.items()))
+        given.append((function.args, sorted(function.keywords.items())))
         function = function.func
-    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+    if told := getattr(function, "fingerprint", None):  # it knows better
+        return str(told)
+    if not hasattr(function, "__code__"):  # an object that can be called
+        given.append(sorted(getattr(function, "__dict__", {}).items()))
+        function = getattr(function, "__func__", type(function))
+    given.append((getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)))
+    given += [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
-        text = ""
-    return f"{name}:{hashlib.sha256((text + repr(given)).encode()).hexdigest()[:16]}"
+        text = getattr(getattr(function, "__code__", None), "co_code", b"").hex()
+    text += re.sub(r" at 0x[0-9a-fA-F]+", "", repr(given))
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return f"{name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def run_job(task: Callable[..., Any], job: Job) -> dict[str, Any]:
@@ -162,7 +198,7 @@ def run_job(task: Callable[..., Any], job: Job) -> dict[str, Any]:
         if _takes_seed(task) and "seed" not in parameters:
             parameters["seed"] = job.seed
         result = _told(task(**parameters))
-    except Exception as error:  # a task's error is a row, not the end of the study
+    except (Exception, SystemExit) as error:  # a task's error is a row, not the end of the study
         return job.row(None, f"{type(error).__name__}: {error}", time.perf_counter() - began)
     return job.row(result, None, time.perf_counter() - began)
 
@@ -175,42 +211,34 @@ def _takes_seed(task: Callable[..., Any]) -> bool:
 
 
 def _told(result: Any) -> dict[str, Any]:
-    """A result as JSON-ready columns."""
+    """A result as columns."""
     if hasattr(result, "as_dict"):
         result = result.as_dict()
     if isinstance(result, pd.Series):
         result = result.to_dict()
-    if not isinstance(result, Mapping):
-        result = {"result": result}
-    return {str(key): _plain(value) for key, value in result.items()}
+    return dict(plain(result if isinstance(result, Mapping) else {"result": result}))
 
 
 # --- who runs them ----------------------------------------------------------------------------------------------------
 
 
+_Play = Callable[[Job], dict[str, Any]]
+
+
 def _played(
-    task: Callable[..., Any], jobs: Sequence[Job], executor: Executor | None, workers: int | None
-) -> Iterator[dict[str, Any]]:
+    play: _Play, jobs: Sequence[Job], executor: Executor | None, workers: int | None
+) -> Generator[dict[str, Any], None, None]:
     """Finished rows, as they come."""
-    if executor is None and workers is None:
-        yield from (run_job(task, job) for job in jobs)
-        return
-    _require_sendable(task)
     if executor is not None:
-        yield from _on(executor, task, jobs, _width(executor))
-        return
-    assert workers is not None
-    yield from _on_own(task, jobs, workers)
+        yield from _on(executor, play, jobs)
+    elif workers is not None:
+        yield from Crew(play, min(workers, max(1, len(jobs)))).rows(jobs, _lost)
+    else:
+        yield from map(play, jobs)
 
 
-def _require_sendable(task: Callable[..., Any]) -> None:
-    try:
-        ForkingPickler.dumps(task)
-    except Exception as error:
-        raise InvalidGame(
-            f"task={getattr(task, '__qualname__', task)!r}: cannot be sent to a worker ({error}). Define it at the top "
-            "of a module."
-        ) from None
+def _lost(job: Job, how: str) -> dict[str, Any]:
+    return job.row(None, f"WorkerDied: the process that ran it ended ({how})", None)
 
 
 def _width(executor: Executor) -> int:
@@ -221,74 +249,67 @@ def _width(executor: Executor) -> int:
     return max(1, int(getattr(executor, "_max_workers", 0) or os.cpu_count() or 1))
 
 
-def _on(executor: Executor, task: Callable[..., Any], jobs: Sequence[Job], width: int) -> Iterator[dict[str, Any]]:
-    """On the user's executor; one that breaks is an error of its own, with everything finished kept."""
-    queue, running = list(reversed(jobs)), dict[Future[Any], Job]()
+def _on(executor: Executor, play: _Play, jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
+    """On the user's executor; one that breaks is an error of its own, with everything finished kept.
+
+    Dask blames a worker's death on every job that the worker held: those are asked for once more, one at a time.
+    """
+    suspects: list[Job] = []
+    for job, row in _asked(executor, play, jobs, _AHEAD * _width(executor)):
+        if row is None:
+            suspects.append(job)
+        else:
+            yield row
+    for job, row in _asked(executor, play, suspects, 1):
+        yield _lost(job, "the scheduler gave it up") if row is None else row
+
+
+def _asked(
+    executor: Executor, play: _Play, jobs: Sequence[Job], ahead: int
+) -> Iterator[tuple[Job, dict[str, Any] | None]]:
+    """Every job with its row, or None where its worker died; ``ahead`` of them are under way at a time."""
+    queue, running, broken = deque(jobs), dict[Future[Any], Job](), False
     try:
-        while queue or running:
-            while queue and len(running) < _AHEAD * width:
-                job = queue.pop()
-                running[executor.submit(run_job, task, job)] = job
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
+        while running or (queue and not broken):
+            while queue and not broken and len(running) < ahead:
+                job = queue.popleft()
+                running[_submitted(executor, play, job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
-                yield _row_of(future, job)
-    except BrokenProcessPool:
-        raise InvalidGame(
-            "executor: a worker died and took the pool with it; finished rows are kept. Start again."
-        ) from None
+                if _is_lost(future):
+                    broken = True  # what is under way comes to its end, one way or the other
+                else:
+                    yield job, _row_of(future, job)
     finally:
         for future in running:
             future.cancel()
+    if broken:
+        raise InvalidGame(
+            "executor: it broke down (a worker died, or it was shut down); finished rows are kept. Start again."
+        )
 
 
-def _row_of(future: Future[Any], job: Job) -> dict[str, Any]:
+def _submitted(executor: Executor, play: _Play, job: Job) -> Future[Any]:
+    try:
+        return executor.submit(play, job)
+    except Exception as error:
+        raise InvalidGame(
+            f"executor: does not take the task ({type(error).__name__}: {error}); finished rows are kept. A task is "
+            "defined at the top of a module, and takes what it needs as parameters."
+        ) from None
+
+
+def _is_lost(future: Future[Any]) -> bool:
+    return future.cancelled() or isinstance(future.exception(), (BrokenExecutor, CancelledError))
+
+
+def _row_of(future: Future[Any], job: Job) -> dict[str, Any] | None:
     error = future.exception()
     if error is None:
         return dict(future.result())
-    if isinstance(error, BrokenProcessPool):
-        raise error
-    return job.row(None, f"{type(error).__name__}: {error}", float("nan"))
-
-
-def _on_own(task: Callable[..., Any], jobs: Sequence[Job], workers: int) -> Iterator[dict[str, Any]]:
-    """In processes of our own: a pool that breaks is made anew, and whoever was running is run alone."""
-    left = {job.number: job for job in jobs}
-    while left:
-        pool = ProcessPoolExecutor(workers)
-        running: dict[Future[Any], Job] = {}
-        suspects: list[Job] = []
-        try:
-            queue = list(reversed(left.values()))
-            while queue or running:
-                while queue and len(running) < _AHEAD * workers:
-                    job = queue.pop()
-                    running[pool.submit(run_job, task, job)] = job
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    job = running[future]
-                    row = _row_of(future, job)
-                    del running[future]
-                    del left[job.number]
-                    yield row
-        except BrokenProcessPool:
-            suspects = list(running.values())
-        finally:
-            pool.shutdown(wait=not sys.exc_info()[0], cancel_futures=True)
-        for job in suspects:
-            if job.number in left:
-                yield _alone(task, job)
-                del left[job.number]
-
-
-def _alone(task: Callable[..., Any], job: Job) -> dict[str, Any]:
-    """A row in a process of its own: if that dies, it was this row."""
-    began = time.perf_counter()
-    with ProcessPoolExecutor(1) as pool:
-        try:
-            return dict(pool.submit(run_job, task, job).result())
-        except BrokenProcessPool:
-            return job.row(None, "WorkerDied: the process that ran it ended", time.perf_counter() - began)
+    if type(error).__name__ == "KilledWorker":  # Dask's
+        return None
+    return job.row(None, f"{type(error).__name__}: {error}", None)
 
 
 @contextmanager

@@ -51,6 +51,8 @@ class Tolerances:
     """A homotopy goes on beyond its last level until min(λ, s) is below this, relative to the median of max(λ, s)."""
     homotopy: float = 1e-2
     """Convergence tolerance of a homotopy's step, relative to its parameter; the last step uses ``solver``."""
+    balanced: float = 1e-4
+    """The least product λ s on a central path, in units of their mean: smaller ones make its steps short."""
     least_level: float = 1e-16
     """The least parameter of a homotopy: below it a solver sees 0."""
     barrier: float = 1e-7
@@ -67,6 +69,8 @@ class Tolerances:
     """How much worse than its reference, on the same scale, the summary of a catalogue calls worse."""
     regret: float = 1e-5
     """Largest regret, relative to max(1, |J|), of a plan that a catalogue counts as verified."""
+    flat: float = 1e-6
+    """How little of the steepest slope of a follower's cost a flat variable's counts in the scale of its regret."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 

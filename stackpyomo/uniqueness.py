@@ -18,6 +18,8 @@ import numpy as np
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
+from .checks import variables_in
+from .convexity import Curvature, is_convex_feasible_set
 from .curvatures import FollowerHessians
 from .derivatives import FollowerRows
 from .results import Array
@@ -42,10 +44,14 @@ class Meeting:
     leader: sparse.csr_array
     """b, (followers × leader variables)."""
     bend: sparse.csc_array | None = None
+    own: Array | None = None
+    """(signals) True for a member's own action, which no other member moves."""
+    projected: bool = False
+    """True if what is announced is cut to the leader's bounds."""
 
-    def jacobian(self) -> tuple[Array, list[Array]]:
+    def jacobian(self) -> tuple[Array, list[Array], list[Array]]:
         """(F′ between blocks, each population moving together, in orthonormal coordinates; F′ within each population
-        of two or more, one member against another)."""
+        of two or more, one member against another; each member's own second derivatives)."""
         rows = self.rows
         sizes = np.array(rows.game.action_sizes)
         own = rows.own_columns
@@ -53,7 +59,7 @@ class Meeting:
         others = sparse.csr_array(response - own)
         seen = sparse.csr_array(others + own.multiply(1.0 / sizes[np.newaxis, :]))
         whole = np.zeros((len(sizes), len(sizes)))
-        apart = []
+        apart, alone = [], []
         for number in range(len(rows.followers)):
             start, stop = np.searchsorted(rows.owners, [number, number + 1])
             if start == stop:
@@ -62,24 +68,30 @@ class Meeting:
             at = hessian.places
             reached = response[at][:, mine].toarray()
             half = reached.T @ hessian.matrix
-            bow = self._bow(number, mine)
+            bow, shared = self._bow(number, mine)
             block = half @ seen[at].toarray() + bow
-            other = half @ others[at][:, mine].toarray() + bow[:, mine]
+            other = half @ others[at][:, mine].toarray() + shared
             self_ = half @ reached + bow[:, mine]
+            alone.append(self_)
             size = float(sizes[start])
             whole[mine] = block * np.sqrt(size * sizes)[np.newaxis, :]
             whole[mine, mine] = self_ + (size - 1.0) * other
             apart += [self_ - other] if size > 1 else []
-        return whole, apart
+        return whole, apart, alone
 
-    def _bow(self, number: int, mine: slice) -> Array:
-        """What the quadratic term of the strategy adds: Σ_s (b·R_s) m_s ⊗ m_s."""
+    def _bow(self, number: int, mine: slice) -> tuple[Array, Array]:
+        """What the quadratic term of the strategy adds, Σ_s (b·R_s) m_s ⊗ m_s; and of it what another member's move of
+        the same block does: nothing by its own signals."""
         width = self.moves.shape[1]
         if self.bend is None:
-            return np.zeros((mine.stop - mine.start, width))
+            return np.zeros((mine.stop - mine.start, width)), np.zeros((mine.stop - mine.start,) * 2)
         pull = (self.leader[[number]] @ self.bend).toarray().ravel()
         moved = self.moves.toarray()
-        return np.asarray(moved[:, mine].T @ (pull[:, np.newaxis] * moved))
+        shared = pull if self.own is None else np.where(self.own, 0.0, pull)
+        mates = moved[:, mine]
+        return np.asarray(mates.T @ (pull[:, np.newaxis] * moved)), np.asarray(
+            mates.T @ (shared[:, np.newaxis] * mates)
+        )
 
 
 def uniqueness(meeting: Meeting) -> str:
@@ -90,7 +102,9 @@ def uniqueness(meeting: Meeting) -> str:
         return f"not checked: {len(sizes)} actions"
     if np.isinf(sizes).any():
         return "not checked: a population is infinite"
-    whole, apart = meeting.jacobian()
+    if meeting.projected:
+        return "not checked: what is announced is cut to the leader's bounds"
+    whole, apart, alone = meeting.jacobian()
     names = [rows.game.names[id(v)] for v in rows.actions]
     least, along = _least(whole)
     for block in apart:
@@ -98,7 +112,7 @@ def uniqueness(meeting: Meeting) -> str:
     room = TOLERANCES.bent * max(1.0, float(np.abs(whole).max(initial=0.0)))
     constant = _is_quadratic(rows)
     if least > room:
-        if constant and meeting.bend is None:
+        if constant and meeting.bend is None and _are_private(rows):
             return f"unique: the pseudo-gradient is strongly monotone (least eigenvalue {least:.3g}), everywhere"
         return f"locally unique: the pseudo-gradient is strongly monotone at the plan (least eigenvalue {least:.3g})"
     drift = _along(along, names)
@@ -107,6 +121,8 @@ def uniqueness(meeting: Meeting) -> str:
         if smallest > room:
             return f"unique: its conditions are one regular linear system (least singular value {smallest:.3g})"
         drift = _along(null if len(null) == len(names) else np.zeros(0), names)
+        if min((_least(block)[0] for block in alone), default=0.0) < -room:
+            return f"not shown unique: the followers can drift together along {drift}, but do not all minimise there"
         return f"not unique: the followers can drift together along {drift}, all at a best response"
     return f"not shown unique: the pseudo-gradient is not strongly monotone along {drift} (eigenvalue {least:.3g})"
 
@@ -130,6 +146,18 @@ def _along(direction: Array, names: Sequence[str]) -> str:
     order = np.argsort(-np.abs(direction))[:3]
     top = direction[order[0]]
     return ", ".join(f"{direction[i] / top:.2g} {names[i]}" for i in order if abs(direction[i]) > TOLERANCES.snap)
+
+
+def _are_private(rows: FollowerRows) -> bool:
+    """True if every follower's feasible set is proved convex and nobody else, nor the leader, has a say in it."""
+    for follower in rows.followers:
+        own = {id(v) for v in follower.variables}
+        for constraint in follower.constraints:
+            if any(id(v) not in own and not v.fixed for v in variables_in(constraint.body)):
+                return False
+            if is_convex_feasible_set(constraint).curvature is not Curvature.CONVEX:
+                return False
+    return True
 
 
 def _is_unconstrained(rows: FollowerRows) -> bool:

@@ -66,7 +66,8 @@ def verify(
         subject.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(subject.announcement.values)
         wanted = _wanted(game, followers)
-        return resolved(
+        _require_aggregates(game, subject.announcement.values)
+        report = resolved(
             game,
             subject.announcement,
             wanted=wanted,
@@ -75,6 +76,21 @@ def verify(
             certify=certify,
             tolerance=tolerance,
         )
+        report.others = len(game.followers) - len(wanted)
+        return report
+
+
+def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
+    """Raise :class:`InvalidGame` where an aggregate is not what the actions make it: nothing could be shown then."""
+    table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+    visitor = ExpressionReplacementVisitor(substitute=table)
+    for constraint in game.aggregates:
+        body = float(pyo.value(visitor.walk_expression(constraint.body)))
+        if abs(body - constraint.ub) > TOLERANCES.feasibility * max(1.0, abs(constraint.ub), abs(body)):
+            raise InvalidGame(
+                f"{constraint.name}: does not hold at the plan (off by {body - constraint.ub:.3g}), so that its "
+                "aggregate is not what the followers' actions make it. Give a plan that meets it."
+            )
 
 
 def resolved(
@@ -128,6 +144,8 @@ def best_responses(
 def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
     if followers is None:
         return set(game.followers)
+    if not len(followers):
+        raise InvalidGame("followers=[]: name at least one, or leave it out for all.")
     unknown = [name for name in followers if name not in game.followers]
     if unknown:
         raise InvalidGame(f"followers={unknown[0]}: not a follower of this game.")
@@ -210,6 +228,11 @@ def _resolve(tasks: list[_Task], solver: str, tolerance: float, failed: list[_Ta
             _fail(tasks[0], solution, separable.trouble)
         return
     doubtful = separable.doubtful(solution, tolerance)
+    if doubtful and not together and separable.unit == 1.0:  # a cost too steep or too flat for the solver's own scale
+        again = _Separable(tasks, scaled=True)
+        sharper = again.solve(solver, options)
+        if sharper is not None and sharper.x is not None and sharper.termination.solved:
+            separable, solution, doubtful = again, sharper, again.doubtful(sharper, tolerance)
     for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
         if number not in doubtful:
             task.problem.offer(point, task.problem.cost_at(point))
@@ -310,7 +333,7 @@ class _Separable:
         try:
             self.program = Program(pyo.quicksum(costs), rows)
             if scaled:  # a single task whose cost is too steep for the solver's own scaling
-                self.unit = float(self._slopes().max(initial=1.0))
+                self.unit = float(self._slopes().max())
                 self.program = Program(costs[0] / self.unit, rows)
         except BadRow as bad:
             self.trouble = bad.reason
@@ -398,18 +421,21 @@ class _Separable:
         return self.unit * float(np.nanmin(gaps)) if np.isfinite(gaps).any() else math.inf
 
     def _steepest(self, slopes: Array) -> Array:
-        """Per row of the program the largest slope of a variable it holds, at least 1."""
+        """Per row of the program the largest slope of a variable it holds."""
         program = self.program
         assert program is not None
-        found = np.ones(program.problem.m)
+        found = np.zeros(program.problem.m)
         if program.problem.m:
             rows, columns = (np.asarray(part) for part in program.problem.jacobian_structure())
             np.maximum.at(found, rows, slopes[columns])
-        return found
+        return np.where(found > 0.0, found, 1.0)
 
     def _slopes(self) -> Array:
-        """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start, at
-        least 1."""
+        """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start.
+
+        A variable that is flat there counts ``TOLERANCES.flat`` of its task's steepest one; a task that is flat in all
+        of them 1.
+        """
         program = self.program
         assert program is not None
         lower, upper = program.bounds
@@ -417,7 +443,13 @@ class _Separable:
         step = TOLERANCES.nearby * np.maximum(1.0, np.abs(start))
         away = np.where(start + step <= upper, start + step, np.maximum(start - step, lower))
         slopes = self.unit * np.abs(np.asarray(program.problem.gradient(away)))
-        return np.where(np.isfinite(slopes), np.maximum(slopes, 1.0), 1.0)
+        slopes = np.where(np.isfinite(slopes), slopes, 0.0)
+        owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
+        owners = np.array([owner[id(v)] for v in program.variables], dtype=int)
+        steepest = np.zeros(len(self.tasks))
+        np.maximum.at(steepest, owners, slopes)
+        least = np.where(steepest > 0.0, TOLERANCES.flat * steepest, 1.0)
+        return np.asarray(np.maximum(slopes, least[owners]))
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")
@@ -467,6 +499,7 @@ def _report(
         uniqueness=announced.uniqueness,
         epsilon0=announced.epsilon0,
         warnings=list(announced.warnings),
+        responding=tuple(announced.responding),
         tolerance=tolerance,
         note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
         seconds=seconds,

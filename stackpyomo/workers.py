@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 
-__all__ = ["Lost", "Worker", "following"]
+__all__ = ["Lost", "Worker", "ending", "following"]
 
 PATIENCE = 2.0
 """Seconds that a worker has to end by itself."""
@@ -147,10 +147,10 @@ class Worker:
         _end(process)
         if late.is_set():
             raise Lost(f"no answer after {limit:.3g} s; the worker was killed", late=True)
-        ending = _ending(process.wait())
+        how = ending(process.wait())
         if request is None:
-            raise Lost(f"the worker did not start ({ending}); try: python -m stackpyomo {self.command}")
-        raise Lost(f"the worker crashed ({ending})")
+            raise Lost(f"the worker did not start ({how}); try: python -m stackpyomo {self.command}")
+        raise Lost(f"the worker crashed ({how})")
 
     def end(self, patience: float = PATIENCE) -> None:
         """End the process, if there is one, and remove what it left."""
@@ -186,7 +186,8 @@ def _end(process: subprocess.Popen[str], patience: float = PATIENCE) -> None:
         process.wait()
 
 
-def _ending(code: int) -> str:
+def ending(code: int) -> str:
+    """An exit code in words."""
     if code >= 0:
         return f"exit code {code}"
     try:

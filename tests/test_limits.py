@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from itertools import combinations, product
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from conftest import CASES, number
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from scipy import sparse as sp_sparse
 from scipy.optimize import linprog, minimize
 
 import stackpyomo as sp
@@ -281,6 +284,46 @@ def test_a_bound_of_bad_orientation(saturate: bool) -> None:
     assert caught.value.residuals["f"] == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("row", [False, True])
+def test_a_bound_in_the_way_of_a_follower_whom_its_own_row_may_carry(row: bool) -> None:
+    """SAT01: x would have to fall below 0. With a row y ≥ 1 of its own that presses, no gain is needed at all."""
+    plan = _at_a_bound("SAT01")
+    if row:
+        block = plan.attached().followers["f"].block
+        block.row = pyo.Constraint(expr=block.y >= 1)
+        plan = sp.Plan.from_values(plan.attached())
+    with pytest.raises(sp.NoIncentive, match="leader bound: x stands at its lower bound") as caught:
+        sp.affine_incentive(plan)
+    assert ("multipliers='free'" in str(caught.value)) is row
+    if row:
+        assert sp.verify(sp.affine_incentive(plan, multipliers="free")).ok
+
+
+@pytest.mark.parametrize("actions", [1, 2])
+def test_thousands_lost_behind_one_average(actions: int) -> None:
+    """Every one of them is told why, and no time is lost on it."""
+    count = 3000
+    m = pyo.ConcreteModel()
+    m.t, m.s, m.mean = pyo.Var(initialize=0), pyo.Var(initialize=0), pyo.Var(initialize=1)
+    m.f = pyo.Block(range(count))
+    for i in range(count):
+        m.f[i].u = pyo.Var(range(actions), initialize=1)
+        cost = sum((m.f[i].u[k] - 2 - i / count) ** 2 for k in range(actions))
+        m.f[i].cost = pyo.Objective(expr=cost + m.t * m.f[i].u[0] + m.s)
+    total = sum(m.f[i].u[k] for i in range(count) for k in range(actions))
+    m.average = pyo.Constraint(expr=m.mean == total / count)
+    m.goal = pyo.Objective(expr=m.t**2 + m.s**2)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f, aggregates=m.average))
+    began = time.perf_counter()
+    with pytest.raises(sp.NoIncentive) as caught:
+        sp.affine_incentive(plan, observe=[m.mean])
+    assert time.perf_counter() - began < 4.0
+    assert len(caught.value.reasons) == len(caught.value.residuals) == count
+    others = "f[0], f[1], f[2], f[3], f[4], f[5], … (2999 in all)"
+    assert caught.value.reasons["f[2999]"].startswith(f"conflict under shared signals with {others}: one gain")
+    assert "with f[0], f[1], f[3], f[4], f[5], f[6], … (2999" in caught.value.reasons["f[2]"]
+
+
 @pytest.mark.parametrize("others", [1, 3])
 @SLOW
 @given(seed=st.integers(0, 10**6))
@@ -368,6 +411,31 @@ def test_a_population_leaves_bounds_one_member_at_a_time(lower: float | None, up
     plan = sp.Plan.from_values(sp.Game(m, followers=sp.Population(m.f, 50)))
     beyond = sp.affine_incentive(plan).excursions  # K = −1/2 of one member's own action
     assert beyond == ({} if lower is None and upper is None else {"u0": (-2.0, 2.0)})
+
+
+@pytest.mark.parametrize("top", [5.0, None])
+def test_excursions_of_many_quadratic_terms(top: float | None) -> None:
+    """t_i = offset + K d + ½ R d² on d = u − 1 from −6 to top − 1, no dense table."""
+    count = 1500
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block(range(count))
+    m.t = pyo.Var(range(count), bounds=(-1, 1), initialize=0)
+    for i in range(count):
+        m.f[i].u = pyo.Var(bounds=(-5, top), initialize=1)
+        pay = m.t[i] if i % 2 else -m.t[i]
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 2) ** 2 + pay)
+    m.goal = pyo.Objective(expr=sum((m.f[i].u - 1) ** 2 + m.t[i] ** 2 for i in range(count)))
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    signs = np.array([1.0 if i % 2 else -1.0 for i in range(count)])
+    rule.bend = sp_sparse.csc_array(sp_sparse.diags_array(0.5 * signs))
+    began = time.perf_counter()
+    found = rule.excursions
+    assert time.perf_counter() - began < 0.5, "1.6 s with a table of leader variables × followers"
+    far = math.inf if top is None else top - 1
+    for i in (0, 1, count - 1):  # K = 2, R = 1/2 in its sign; the two terms each at their worst
+        bow = max(6.0, far) ** 2 / 4
+        low, high = -12.0, 2 * far + bow
+        assert found[f"t[{i}]"] == pytest.approx((low, high) if i % 2 else (-high, -low))
 
 
 @pytest.mark.parametrize("seed", range(12))

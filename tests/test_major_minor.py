@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from scipy.optimize import minimize_scalar, root
+from scipy.optimize import brentq, minimize_scalar, root
 
 import stackpyomo as sp
 from models import major_minor
@@ -253,6 +254,24 @@ def test_each_reading_is_right_for_its_own_minors_only(kind: str) -> None:
     assert not sp.verify(respond).ok
 
 
+def test_the_responding_gain_passes_through_infinity() -> None:
+    """b' = u0 + 1 + S (uM + u − 1), S = −½/(1 + e), is 0 at some coupling e: refused there, huge around it."""
+
+    def denominator(e: float) -> float:
+        plan, _ = led("quadratic", INF, coupling=e)
+        u0, major, u = (plan.value(name) for name in ("u0", "major.u", "minor.u"))
+        return u0 + 1 - 0.5 / (1 + e) * (major + u - 1)
+
+    zero = brentq(denominator, 1, 2, xtol=1e-14)
+    plan, _ = led("quadratic", INF, coupling=zero)
+    with pytest.raises(sp.NoIncentive, match="major: zero gradient"):
+        sp.affine_incentive(plan, ["major.u"], minors="respond")
+    assert sp.verify(sp.affine_incentive(plan, ["major.u"])).ok, "the frozen gain does not know"
+    table = major_minor.over_couplings(couplings=(zero - 0.01, zero + 0.01))
+    assert table["responding_gain"].iloc[0] > 100
+    assert table["responding_gain"].iloc[1] < -100
+
+
 def test_the_optima_meet_where_the_wish_is_an_equilibrium() -> None:
     """At e = 0.15 the leader's u0 = 0, uM = 10/7, u = 20/7 solves u (1 + e) = 4 − uM/2."""
     table = major_minor.over_couplings(couplings=(0.0, 0.15, 1.0)).set_index("coupling")
@@ -272,14 +291,16 @@ def test_bad_parameters(bad: dict[str, Any], said: str) -> None:
         major_minor.build(**bad)
 
 
-def test_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
     table = major_minor.over_sizes("quadratic", (2, INF))
     monkeypatch.setattr(major_minor, "KINDS", ("quadratic",))
     monkeypatch.setattr(major_minor, "over_sizes", lambda kind: table)
-    monkeypatch.setattr(major_minor, "over_couplings", lambda: table.rename(columns={"size": "coupling"}))
+    monkeypatch.setattr(major_minor, "over_couplings", lambda: table[:1].rename(columns={"size": "coupling"}))
     with pytest.raises(SystemExit) as left:
-        major_minor.main()
+        major_minor.main(["--plot", str(tmp_path / "optima.png")])
     assert left.value.code == 0
+    assert (tmp_path / "optima.png").stat().st_size > 10_000
     printed = capsys.readouterr().out
     for figure in ("3.571429", "5.278689", "4.657895", "-8.7619"):
         assert figure in printed

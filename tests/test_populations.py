@@ -91,6 +91,69 @@ def test_who_can_be_told_apart_is_kept() -> None:
     assert game.collapse() is game
 
 
+def test_a_major_that_holds_the_minors_themselves() -> None:
+    """Kept as it is, its objective would speak of followers that are no more."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var()
+    m.major = pyo.Block()
+    m.major.u = pyo.Var()
+    m.f = pyo.Block(range(3))
+    for i in range(3):
+        m.f[i].u = pyo.Var(bounds=(0, 5))
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 2) ** 2 + m.t * m.f[i].u)
+    total = sum(m.f[i].u for i in range(3))
+    m.major.cost = pyo.Objective(expr=(m.major.u - total) ** 2 + m.t * m.major.u)
+    m.major.row = pyo.Constraint(expr=m.major.u + total <= 50)
+    m.goal = pyo.Objective(expr=sum((m.f[i].u - 1) ** 2 for i in range(3)) + m.t**2 + (m.major.u - 1) ** 2)
+    game = sp.Game(m, followers=[m.major, m.f])
+    found = game.collapse()
+    assert {name: f.size for name, f in found.followers.items()} == {"major": 1, "f[0]": 3}
+    assert not [f for f in found.check() if f.severity == "error"]
+    plans = [sp.leader_optimal(g) for g in (game, found)]
+    assert plans[0].leader_objective == pytest.approx(plans[1].leader_objective, abs=1e-7)
+    regrets = [sp.verify(plan).regret["major"] for plan in plans]
+    assert regrets[0] == pytest.approx(regrets[1], abs=1e-6)
+    assert regrets[0] > 1
+
+
+def test_a_game_inside_a_larger_model() -> None:
+    """Names are the larger model's; the new game is a model of its own."""
+    top = pyo.ConcreteModel()
+    top.part = pyo.Block()
+    m = top.part
+    m.t, m.mean = pyo.Var(), pyo.Var()
+    m.f = pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var()
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 2) ** 2 + m.t * m.f[i].u + m.mean * m.f[i].u + m.t)
+    m.rule = pyo.Constraint(expr=m.mean == (m.f[0].u + m.f[1].u) / 2)
+    m.goal = pyo.Objective(expr=(m.f[0].u - 1) ** 2 + (m.f[1].u - 1) ** 2 + m.t**2)
+    game = sp.Game(m, followers=m.f, aggregates=m.rule)
+    found = game.collapse()
+    written = found.expand()
+    assert [f.size for f in found.followers.values()] == [2]
+    assert len(written.followers) == len(sp.Game(m, followers=m.f, aggregates=m.rule).expand().followers) == 2
+    wanted = sp.affine_incentive(sp.leader_optimal(game)).gain.iloc[0, 0]
+    for other in (found, written):
+        assert sp.affine_incentive(sp.leader_optimal(other)).gain.iloc[0, 0] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_params_are_compared_by_value() -> None:
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var()
+    m.f = pyo.Block(range(3))
+    for i in range(3):
+        m.f[i].k = pyo.Param(initialize=2 if i < 2 else 2.5, mutable=True)
+        m.f[i].u = pyo.Var()
+        m.f[i].cost = pyo.Objective(expr=m.f[i].k * m.f[i].u ** 2 + m.t * m.f[i].u)
+    m.goal = pyo.Objective(expr=m.t**2 + sum((m.f[i].u - 1) ** 2 for i in range(3)))
+    game = sp.Game(m, followers=m.f)
+    assert exchangeable(game) == [["f[0]", "f[1]"]]
+    m.f[2].k.set_value(2.0)
+    assert exchangeable(game) == [["f[0]", "f[1]", "f[2]"]]
+    assert [f.size for f in game.collapse().followers.values()] == [3]
+
+
 def test_what_cannot_be_written_out() -> None:
     for size in (math.inf, 10**6):
         with pytest.raises(sp.InvalidGame, match=r"f\[0\]: .* members cannot be written out"):
@@ -137,6 +200,29 @@ def test_a_plan_that_is_an_equilibrium_already_needs_no_growing_gain() -> None:
     assert table.attrs["exponent"] == pytest.approx(0, abs=0.02)
     # K_N = −∂J/∂ū / ∂J/∂u0 for every N: (u/4) / (1 + u/5)
     np.testing.assert_allclose(table["average_gain"], (0.8 / 4) / (1 + 0.8 / 5), rtol=1e-5)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_free_prices_and_constraints_that_hold_are_seen_by_the_verdict(free: bool) -> None:
+    """u₁ + u₂ = 1 and the leader wants u = (3/4, 1/4): p₁ − p₂ = 2(u₂ − u₁) holds everybody, equal prices do not."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var([1, 2], bounds=(0, None), initialize=1.0)
+    m.mean = pyo.Var([1, 2], initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = u = pyo.Var([1, 2], bounds=(0, 1), initialize=0.5)
+    m.f.all = pyo.Constraint(expr=u[1] + u[2] == 1)
+    m.f.cost = pyo.Objective(expr=u[1] ** 2 + u[2] ** 2 + m.p[1] * u[1] + m.p[2] * u[2])
+    m.average = pyo.Constraint([1, 2], rule=lambda m, i: m.mean[i] == m.f.u[i])
+    m.goal = pyo.Objective(expr=(m.mean[1] - 0.75) ** 2 + (m.mean[2] - 0.25) ** 2)
+    if not free:
+        m.same = pyo.Constraint([1, 2], rule=lambda m, i: m.p[i] == 1)
+    game = sp.Game(m, sp.Population(m.f, 10), aggregates=[m.average])
+    table = sp.scaling(game, [10, 1000, math.inf], observe=[m.mean], free=[m.p] if free else (), multipliers="free")
+    assert table.attrs["verdict"].startswith("bounded" if free else "ill-posed")
+    assert np.isfinite(table["average_gain"].iloc[-1]) == free
+    if not free:  # the common part of the slopes, 2 and more, is held by the constraint
+        assert table.attrs["exponent"] == pytest.approx(1, abs=0.02)
+        assert "∂J/∂f.u[1] = 0." in table.attrs["verdict"]
 
 
 def test_minors_at_their_equilibrium_need_no_growing_gain() -> None:

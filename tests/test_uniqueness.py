@@ -156,6 +156,80 @@ def test_robustness_where_costs_are_not_quadratic() -> None:
     assert rule.robustness().loc["f", "relative_error"] == pytest.approx(low, rel=1e-4)
 
 
+def test_robustness_of_a_quadratic_strategy() -> None:
+    """J = −u²/2 + u/2 + t at u = 1 under t = d/2 + R d²/2: curvature R − 1; the leader's (t − 3)² feels R through t."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(initialize=0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-5, 5), initialize=1)
+    m.f.cost = pyo.Objective(expr=-(m.f.u**2) / 2 + m.t + m.f.u / 2)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + (m.t - 3) ** 2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, followers=m.f)), quadratic=True)
+    gain, bend = rule.gain.iloc[0, 0], rule.bend.toarray()[0, 0]
+    assert gain == pytest.approx(0.5)
+    m.t.set_value(4.0)
+    baseline = sp.Plan.from_values(rule.attached())  # u = 1, t = 4: costs 1, less than the plan's 9
+    row = rule.robustness(baseline).loc["f"]
+    curved = bend - 1
+    assert row["curvature"] == pytest.approx(curved, rel=1e-9)
+    assert row["leader_slope"] == pytest.approx(6 * gain / curved, rel=1e-9)
+    loss = (2 * (1 + gain**2) - 6 * bend) / 2 / curved**2
+    assert row["leader_loss"] == pytest.approx(max(loss, 0), rel=1e-9)
+    assert row["relative_error"] == 0.0
+    m.t.set_value(-1.0)
+    worst = 16.0
+
+    def leader(error: float) -> float:
+        d = -error * -0.5 / curved  # its own slope is −1 + 1/2
+        return d**2 + (gain * d + bend * d**2 / 2 - 3) ** 2
+
+    ways = [next(e for e in np.linspace(0, 40, 400_001) if leader(way * e) >= worst) for way in (1, -1)]
+    row = rule.robustness(sp.Plan.from_values(rule.attached())).loc["f"]
+    assert row["relative_error"] == pytest.approx(min(ways), abs=2e-4)
+
+
+def test_robustness_of_a_projected_strategy() -> None:
+    """u²/2 − u + 2t, t = clip((1 + u)/2, 0, 1): past u = 1 it no longer answers, and the follower runs there."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, 1), initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-10, 10), initialize=0)
+    m.f.cost = pyo.Objective(expr=m.f.u**2 / 2 - m.f.u + 2 * m.t)
+    m.goal = pyo.Objective(expr=m.f.u**2 + (m.t - 0.5) ** 2)
+    game = sp.Game(m, followers=m.f)
+    rule = sp.affine_incentive(sp.leader_optimal(game), saturate=True)
+    m.f.u.set_value(2.0)
+    m.t.set_value(1.0)
+    grid = np.linspace(-10, 10, 200_001)
+
+    def leader(error: float) -> float:
+        paid = np.clip((1 + grid) / 2, 0, 1)
+        best = np.argmin(grid**2 / 2 - (1 + error) * grid + 2 * paid)
+        return float(grid[best] ** 2 + (paid[best] - 0.5) ** 2)
+
+    worst = 4.25  # u = 2, t = 1
+    truth = next(e for e in np.linspace(0, 3, 301) if max(leader(e), leader(-e)) >= worst)
+    row = rule.robustness(sp.Plan.from_values(game)).loc["f"]
+    assert row["relative_error"] == pytest.approx(truth, abs=0.011)
+
+
+def test_robustness_sees_an_aggregate_that_only_the_leader_feels() -> None:
+    """The leader's (z − 1)² with z = u/1 in the place of (u − 1)²: the same game, the same numbers."""
+    rows = []
+    for aggregate in (False, True):
+        m = pyo.ConcreteModel()
+        m.t, m.z = pyo.Var(), pyo.Var()
+        m.f = pyo.Block()
+        m.f.u = pyo.Var()
+        m.f.cost = pyo.Objective(expr=m.f.u**2 + m.t * m.f.u + 4 * m.t)
+        m.rule = pyo.Constraint(expr=m.z == m.f.u)
+        m.goal = pyo.Objective(expr=((m.z if aggregate else m.f.u) - 1) ** 2 + m.t**2 / 100)
+        rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f, aggregates=m.rule)), observe=[m.f.u])
+        rows.append(rule.robustness().loc["f"].tolist())
+    assert rows[0] == pytest.approx(rows[1], rel=1e-6)
+    assert rows[1][3] > 0.01
+
+
 def duel(bend: float, bounds: Any) -> sp.Plan:
     """J = (y + 1)²/2 + 2 bend log(1 + eˣ), planned at y = 1 and x as near 0 as its bounds allow."""
     m = pyo.ConcreteModel()
@@ -186,3 +260,116 @@ def test_a_refused_bound_names_the_test_that_settles_it() -> None:
     assert sp.verify(sp.affine_incentive(duel(1, (0, None)))).ok
     with pytest.raises(sp.InvalidGame, match=r"inducible\(int\)"):
         sp.inducible(3)  # type: ignore[arg-type]
+
+
+def test_unique_is_not_said_of_shared_sets_projections_or_saddles() -> None:
+    """u1 + u2 ≤ 1 held by both: (0.5, 0.5) and (0.7, 0.3) are both equilibria. A cut strategy is not the affine one."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-0.5, 0.5), initialize=0.0)
+    m.f = pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var(initialize=0.5)
+    for i in range(2):
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 1) ** 2 + m.t)
+        m.f[i].shared = pyo.Constraint(expr=m.f[0].u + m.f[1].u <= 1)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    held = {m.f[0].shared.name: 1.0, m.f[1].shared.name: 1.0}
+    assert sp.affine_incentive(plan, multipliers=held).uniqueness.startswith("locally unique")
+    cut = sp.affine_incentive(sp.leader_optimal(sharers(3, 0.0, 1.0)), saturate=True)
+    assert not cut.uniqueness.startswith("not checked"), "nothing to cut without bounds"
+    cut = sp.affine_incentive(plan, multipliers=held, saturate=True)
+    assert cut.uniqueness.startswith("not checked")
+
+
+def test_members_of_a_population_do_not_share_their_own_squares() -> None:
+    """Two members, J = 0.625 u² − 1.5 z u + u + t, a square on each one's own action: they can drift together."""
+    told = []
+    for explicit in (False, True):
+        m = pyo.ConcreteModel()
+        m.t, m.z = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+        m.f = pyo.Block(range(2 if explicit else 1))
+        blocks = list(m.f.values())
+        for block in blocks:
+            block.u = pyo.Var(initialize=0.0)
+            block.c = pyo.Objective(expr=0.625 * block.u**2 - 1.5 * m.z * block.u + block.u + m.t)
+        m.mean = pyo.Constraint(expr=m.z == sum(b.u for b in blocks) / len(blocks))
+        game = sp.Game(m, m.f if explicit else sp.Population(m.f, 2), aggregates=m.mean)
+        told.append(sp.affine_incentive(sp.Plan.from_values(game), quadratic=True).uniqueness)
+    assert told[0].split(":")[0] == told[1].split(":")[0] == "not shown unique"
+
+
+def test_an_aggregate_that_is_not_what_the_actions_make_it_is_refused() -> None:
+    m = pyo.ConcreteModel()
+    m.z = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var(initialize=1.0)
+        m.f[i].c = pyo.Objective(expr=(m.f[i].u - 1) ** 2 + m.z * m.f[i].u)
+    m.mean = pyo.Constraint(expr=m.z == (m.f[0].u + m.f[1].u) / 2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f, aggregates=m.mean))
+    with pytest.raises(sp.InvalidGame, match=r"mean: does not hold at the plan"):
+        sp.verify(plan)
+    m.z.set_value(1.0)
+    plan = sp.Plan.from_values(sp.Game(m, m.f, aggregates=m.mean))
+    assert "1 follower not looked at" in sp.verify(plan, followers=["f[0]"]).vocabulary
+    with pytest.raises(sp.InvalidGame, match=r"followers=\[\]"):
+        sp.verify(plan, followers=[])
+
+
+def budget(top: float | None) -> sp.Plan:
+    """(u − 3)² + p u at u = 1 and p + q ≤ 1, where the follower does not feel q ≥ 1/2: p ≤ 1/2, whatever is announced.
+
+    top: of p alone, instead of the budget.
+    """
+    m = pyo.ConcreteModel()
+    m.p, m.q = pyo.Var(bounds=(0, 5), initialize=0.5), pyo.Var(bounds=(0.5, 5), initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 5), initialize=1)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 3) ** 2 + m.p * m.f.u)
+    if top is None:
+        m.budget = pyo.Constraint(expr=m.p + m.q <= 1)
+    else:
+        m.p.setub(top)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + (m.p - 0.5) ** 2 + (m.q - 0.5) ** 2)
+    return sp.Plan.from_values(sp.Game(m, followers=m.f))
+
+
+def test_a_threat_keeps_the_rows_it_shares_with_what_nobody_feels() -> None:
+    """At p = 1/2 the follower's best is u = 2.75 for 1.4375, the plan costs it 4.5; p = 5 would hold it."""
+    row = sp.inducible(budget(None)).loc["f"]
+    assert row["verdict"] == "impossible"
+    assert row["security"] == pytest.approx(1.4375, abs=1e-5)
+    assert sp.inducible(budget(0.5)).loc["f", "verdict"] == "impossible"
+    assert sp.inducible(budget(5)).loc["f", "verdict"] == "possible"
+
+
+def test_a_tied_variable_gives_way_to_a_threat() -> None:
+    """p + q = 1, q from −4: the plan's q = 1/2 alone would bar p = 5."""
+    plan = budget(5)
+    m = plan.attached().model
+    m.q.setlb(-4)
+    m.budget = pyo.Constraint(expr=m.p + m.q == 1)
+    assert sp.inducible(sp.Plan.from_values(plan.attached())).loc["f", "verdict"] == "possible"
+
+
+def test_threats_that_are_not_looked_at_are_not_ruled_out() -> None:
+    """max u with u ≤ t: t back at 1 holds u = 1. And a binary variable that costs 10 holds anything."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, 10), initialize=2)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 5), initialize=1)
+    m.f.cost = pyo.Objective(expr=-m.f.u)
+    m.f.row = pyo.Constraint(expr=m.f.u <= m.t)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + (m.t - 2) ** 2)
+    row = sp.inducible(sp.Plan.from_values(sp.Game(m, followers=m.f))).loc["f"]
+    assert row["verdict"] == "undecided"
+    assert "forbid this by f.row" in row["evidence"]
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(domain=pyo.Binary, initialize=0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 5), initialize=1)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 2) ** 2 + 10 * m.t)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + m.t)
+    row = sp.inducible(sp.Plan.from_values(sp.Game(m, followers=m.f))).loc["f"]
+    assert row["verdict"] == "undecided"
+    assert "t (integer)" in row["evidence"]

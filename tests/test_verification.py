@@ -235,3 +235,20 @@ def test_a_steep_variable_hides_no_gain_in_another() -> None:
     assert not report.ok
     m.f.y.set_value(1.0)
     assert sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f))).ok
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1.0, 1e6])
+def test_the_unit_of_a_cost_changes_no_verdict(unit: float) -> None:
+    """J = unit ((u − 1)² + t u): whatever money is counted in, u = 0.5 is no best answer and u = 1 is."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-1, 1), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-2, 2), initialize=0.5)
+    m.f.c = pyo.Objective(expr=unit * ((m.f.u - 1) ** 2 + m.t * m.f.u))
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert report.regret["f"] == pytest.approx(0.25 * unit)
+    assert not report.ok
+    m.f.u.set_value(1.0)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert report.ok
+    assert report.certificate["f"] == "convex"

@@ -1,0 +1,320 @@
+"""The terminal: the application, the options that commands share, and how games, tasks and errors cross it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+from pyomo.common.log import pyomo_handler
+
+from .errors import InvalidGame, NoIncentive, StackpyomoError
+from .gamefiles import read_game
+from .games import Game
+from .solvers import choose, registry
+
+__all__ = [
+    "FileTask",
+    "GameArgument",
+    "JobsOption",
+    "JsonOption",
+    "LimitOption",
+    "LogOption",
+    "ParameterOption",
+    "ReportOption",
+    "SeedOption",
+    "SettingOption",
+    "SolverOption",
+    "StartsOption",
+    "TreatmentOption",
+    "app",
+    "assigned",
+    "complain",
+    "deliver",
+    "load",
+    "logged",
+    "one_line_errors",
+    "read",
+    "require_writable",
+    "results_only",
+    "said",
+    "tuned",
+    "writable",
+]
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Incentive design in Stackelberg games, on Pyomo.",
+)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """A user's mistake is one message on standard error and exit code 2, never a traceback."""
+    try:
+        yield
+    except StackpyomoError as error:
+        complain(error)
+        raise typer.Exit(1 if isinstance(error, NoIncentive) else 2) from None
+    except KeyboardInterrupt:
+        print("stackpyomo: interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def complain(error: Exception) -> None:
+    """Say on standard error what is wrong."""
+    print(f"stackpyomo: {error}", file=sys.stderr)
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """A model may print, and Pyomo logs to standard output; that is for the results alone."""
+    stream = pyomo_handler.stream
+    pyomo_handler.setStream(sys.stderr)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        pyomo_handler.setStream(stream)
+
+
+# --- options that commands share ----------------------------------------------------------------------------------
+
+GameArgument = Annotated[Path, typer.Argument(help="A JSON game file, or a Python file with build().")]
+SolverOption = Annotated[str, typer.Option("--solver", help="auto, pounce, ipopt, cyipopt, highs, scip, …")]
+TreatmentOption = Annotated[
+    str,
+    typer.Option(
+        "--complementarity",
+        help="auto, scholtes, fischer-burmeister, penalty, big-m, sos1: how responding followers are written.",
+    ),
+]
+ParameterOption = Annotated[
+    list[str] | None, typer.Option("--parameter", help="name=value handed to build(); JSON or plain text.")
+]
+SettingOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="name=value for the solver of --solver, before its own; may be repeated."),
+]
+StartsOption = Annotated[int, typer.Option("--starts", help="Starting points for each plan.", min=1)]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of what is random: the same seed, the same results.", min=0)]
+JobsOption = Annotated[int, typer.Option("--jobs", help="Games side by side.", min=1)]
+LimitOption = Annotated[float, typer.Option("--time-limit", help="Seconds for each game.")]
+JsonOption = Annotated[
+    str | None, typer.Option("--json", help="Write one JSON document to this file; '-': standard output.")
+]
+ReportOption = Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")]
+LogOption = Annotated[
+    str | None, typer.Option("--log", help="Write what is logged on the way to this file; '-': standard error.")
+]
+
+
+def writable(path: Path, text: str) -> None:
+    """Write the file; raises :class:`InvalidGame`."""
+    with said(path):
+        path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def said(path: Path) -> Iterator[None]:
+    """What the system says of a file that cannot be written, as :class:`InvalidGame`."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidGame(f"{path}: cannot be written ({error.strerror}).") from None
+
+
+def deliver(document: dict[str, Any], json_to: str | None) -> bool:
+    """Write the document where it is wanted; True: standard output has it, and is to have nothing else."""
+    if json_to is None:
+        return False
+    text = json.dumps(document, indent=2, allow_nan=False)
+    if json_to == "-":
+        print(text)
+        return True
+    writable(Path(json_to), text)
+    return False
+
+
+def require_writable(json_to: str | None) -> None:
+    """Better said now than after an hour."""
+    if json_to is not None and json_to != "-":
+        writable(Path(json_to), "")
+
+
+def read(path: Path) -> str:
+    """The text of a file; raises :class:`InvalidGame`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InvalidGame(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+
+
+@contextmanager
+def logged(log_to: str | None) -> Iterator[None]:
+    """Everything that the package logs, in a file or on standard error."""
+    if log_to is None:
+        yield
+        return
+    with said(Path(log_to)):
+        handler = logging.StreamHandler() if log_to == "-" else logging.FileHandler(log_to, "w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    ours = logging.getLogger(__package__)
+    level = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
+        ours.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def tuned(solver: str, options: list[str] | None) -> Iterator[None]:
+    """Every solve by that solver is given the options, which come before those of ours."""
+    if not options:
+        yield
+        return
+    info, given = choose(solver), dict(assigned("--option", text) for text in options)
+
+    def run(program: Any, own: dict[str, Any], *rest: Any) -> Any:
+        return info.run(program, {**own, **given}, *rest)
+
+    registry[info.name] = replace(info, run=run)
+    try:
+        yield
+    finally:
+        registry[info.name] = info
+
+
+def load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
+    """The game of a JSON or Python file, and the OBSERVE (or a function of the game), FREE, EXPECTED it may set."""
+    if path.suffix != ".py":
+        if parameters:
+            raise InvalidGame(f"{path}: --parameter is for Python files with build(**parameters).")
+        return read_game(path), {}
+    module = _module(path)
+    build = getattr(module, "build", None)
+    if not callable(build):
+        raise InvalidGame(f"{path}: has no function build(); define build(**parameters) returning sp.Game.")
+    given = dict(assigned("--parameter", text) for text in parameters)
+    with _theirs(f"{path}: build({_call(given)})"):
+        game = build(**given)
+    if not isinstance(game, Game):
+        raise InvalidGame(f"{path}: build() returned {type(game).__name__}; return a stackpyomo Game.")
+    names = ("OBSERVE", "FREE", "EXPECTED")
+    settings = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    if callable(settings.get("OBSERVE")):
+        with _theirs(f"{path}: OBSERVE(game)"):
+            settings["OBSERVE"] = settings["OBSERVE"](game)
+    return game, settings
+
+
+@contextmanager
+def _theirs(call: str) -> Iterator[None]:
+    """What a model file raises is bad input."""
+    try:
+        yield
+    except StackpyomoError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InvalidGame(f"{call} raised {type(error).__name__}: {error}") from None
+
+
+def _module(path: Path, name: str = "") -> ModuleType:
+    """Import a Python file by its path, with its folder importable."""
+    if not path.is_file():
+        raise InvalidGame(f"{path}: no such file.")
+    spec = importlib.util.spec_from_file_location(name or path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise InvalidGame(f"{path}:{error.lineno}:{error.offset}: {error.msg}.") from None
+    except StackpyomoError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InvalidGame(f"{path}: importing it raised {type(error).__name__}: {error}") from None
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def assigned(flag: str, text: str) -> tuple[str, Any]:
+    """name=value; the value is read as JSON (4, true, "x") where it is JSON, inf as infinity, else as text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidGame(f"{flag} {text}: expected name=value.")
+    if value == "inf":
+        return name, math.inf
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _call(given: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """A function of a Python file, as a task that every process finds anew, and that knows when the file changed."""
+
+    path: str
+    name: str
+    fingerprint: str = ""
+
+    @classmethod
+    def named(cls, text: str) -> FileTask:
+        """The task of ``FILE.py:function``; raises :class:`InvalidGame`."""
+        path, colon, name = text.rpartition(":")
+        if not colon or not name.isidentifier():
+            raise InvalidGame(f"{text}: expected FILE.py:function.")
+        if not Path(path).is_file():
+            raise InvalidGame(f"{path}: no such file.")
+        task = cls(str(Path(path).resolve()), name)
+        task = replace(task, fingerprint=task.digest())
+        task.load()
+        return task
+
+    def digest(self) -> str:
+        """Of the function's name and the whole file: what it calls is part of it."""
+        return f"{self.name}:{hashlib.sha256(Path(self.path).read_bytes()).hexdigest()[:16]}"
+
+    def load(self) -> Callable[..., Any]:
+        """The function, of the file as it was when the study began."""
+        held = sys.modules.get(self.fingerprint)
+        if held is None:
+            if self.digest() != self.fingerprint:
+                raise InvalidGame(f"{self.path}: was changed since the study began.")
+            held = _module(Path(self.path), self.fingerprint)
+        function = getattr(held, self.name, None)
+        if not callable(function):
+            raise InvalidGame(f"{self.path}: has no function {self.name}(); define it.")
+        return function  # type: ignore[no-any-return]
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        return self.load()  # whose parameters are those of the task
+
+    def __call__(self, **parameters: Any) -> Any:
+        return self.load()(**parameters)

@@ -1,0 +1,91 @@
+"""Central paths: square systems with known solutions, and the path's place in the ladder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from scipy.optimize import nnls
+
+import stackpyomo as sp
+from stackpyomo.paths import Pairs, followed
+from stackpyomo.programs import Program
+
+
+def complementary(matrix: np.ndarray, vector: np.ndarray, upper: float | None = None) -> tuple[Program, Pairs]:
+    """Mz + q − λ + κ = 0, λ ⟂ z, κ ⟂ upper − z."""
+    n = len(vector)
+    m = pyo.ConcreteModel()
+    m.z = pyo.Var(range(n), bounds=(0, upper), initialize=0.0)
+    m.low = pyo.Var(range(n), bounds=(0, None), initialize=0.0)
+    m.high = pyo.Var(range(n) if upper else [], bounds=(0, None), initialize=0.0)
+    rows = [
+        sum(matrix[i, j] * m.z[j] for j in range(n)) + vector[i] - m.low[i] + (m.high[i] if upper else 0) == 0
+        for i in range(n)
+    ]
+    program = Program(0.0, rows)
+    place = {id(v): i for i, v in enumerate(program.variables)}
+    forces = [*m.low.values(), *m.high.values()]
+    owner = [place[id(m.z[i])] for i in range(n)] * (2 if upper else 1)
+    limit, way = np.zeros(len(forces)), np.ones(len(forces))
+    limit[n:], way[n:] = upper or 0.0, -1.0
+    return program, Pairs(np.array([place[id(v)] for v in forces]), np.array(owner), limit, way)
+
+
+def solution(program: Program, pairs: Pairs) -> np.ndarray | None:
+    found = followed(program, pairs, np.asarray(program.problem.x0))
+    return None if found is None else found[pairs.owner]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e3])
+def test_least_squares_with_signs(seed: int, unit: float) -> None:
+    """min ‖Az − b‖²/2, z ≥ 0, at several scales of z."""
+    random = np.random.default_rng(seed)
+    a, b = random.normal(size=(12, 8)), random.normal(size=12)
+    program, pairs = complementary(a.T @ a, -a.T @ b * unit)
+    np.testing.assert_allclose(solution(program, pairs), nnls(a, b)[0] * unit, atol=max(1e-6, 1e-4 * unit))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_sided_bounds_and_no_symmetry(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    skew = random.normal(size=(9, 9))
+    matrix, vector = skew - skew.T + np.eye(9), random.normal(size=9)
+    program, pairs = complementary(matrix, vector, upper=0.5)
+    z = solution(program, pairs)
+    assert z is not None
+    z = z[:9]
+    np.testing.assert_allclose(z, np.clip(z - matrix @ z - vector, 0.0, 0.5), atol=1e-5)
+    assert (z > 0.499).any() or (z < 0.001).any()
+
+
+def test_what_is_lost_is_none() -> None:
+    free = complementary(np.array([[0.0, 1.0], [-1.0, 0.0]]), -np.ones(2))  # −z − 1 = λ: no solution
+    assert followed(*free, np.asarray(free[0].problem.x0)) is None
+    program, pairs = complementary(np.eye(2), -np.ones(2))
+    fewer = Pairs(*(part[:1] for part in (pairs.multiplier, pairs.owner, pairs.limit, pairs.way)))
+    assert followed(program, fewer, np.asarray(program.problem.x0)) is None, "not square"
+
+
+def test_a_large_nash_game_goes_along_the_path() -> None:
+    """200 players u ≥ 0 with min (u − c)²/2 + u·mean, price takers: u = max(0, c − mean), by bisection on the mean."""
+    n = 200
+    wish = np.linspace(-1.0, 2.0, n)
+    m = pyo.ConcreteModel()
+    m.mean = pyo.Var()
+    m.f = pyo.Block(range(n))
+    for i in range(n):
+        m.f[i].u = pyo.Var(bounds=(0, None))
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - wish[i]) ** 2 / 2 + m.f[i].u * m.mean)
+    m.total = pyo.Constraint(expr=m.mean == sum(m.f[i].u for i in range(n)) / n)
+    m.goal = pyo.Objective(expr=m.mean)
+    followers = [sp.Population(f, float("inf")) for f in m.f.values()]
+    plan = sp.nash(sp.Game(m, followers, aggregates=[m.total]))
+    low, high = 0.0, 2.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.maximum(0.0, wish - middle).mean() > middle else (low, middle)
+    assert plan.value("mean") == pytest.approx(low, abs=1e-8)
+    assert {entry["treatment"] for entry in plan.log} == {"central path", "polish"}
+    assert plan.report.ok
