@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
@@ -116,6 +117,19 @@ class Composed:
         if not self.slopes or not sum(moved) > 0.0 or not self.best_cost < self.plan_cost:
             return max(self.slopes, default=1.0)
         return sum(s * d for s, d in zip(self.slopes, moved, strict=True)) / sum(moved)
+
+    def random_point(self, random: np.random.Generator) -> list[float]:
+        """Uniform in the follower's box; where it has no bound, normal around the plan."""
+        point = []
+        for var, target in zip(self.variables, self.target, strict=True):
+            lower, upper = var.bounds
+            if lower is not None and upper is not None:
+                point.append(float(random.uniform(lower, upper)))
+            else:
+                draw = target + 3.0 * max(1.0, abs(target)) * random.standard_normal()
+                floor, ceiling = -np.inf if lower is None else lower, np.inf if upper is None else upper
+                point.append(float(np.clip(draw, floor, ceiling)))
+        return point
 
     def offer(self, point: Sequence[float], cost: float) -> None:
         """Keep a candidate best response if it is the best so far."""

@@ -187,21 +187,7 @@ def _tasks(problems: Sequence[Composed], starts: int) -> Iterator[_Task]:
             yield _Task(problem, problem.target, True)
             others = starts - 1 if problem.certificate == "multistart" else 0
             for _ in range(others):
-                yield _Task(problem, _random_point(problem, random), False)
-
-
-def _random_point(problem: Composed, random: np.random.Generator) -> list[float]:
-    """Uniform in the follower's box; where it has no bound, normal around the plan."""
-    point = []
-    for var, target in zip(problem.variables, problem.target, strict=True):
-        lower, upper = var.bounds
-        if lower is not None and upper is not None:
-            point.append(float(random.uniform(lower, upper)))
-        else:
-            draw = target + 3.0 * max(1.0, abs(target)) * random.standard_normal()
-            floor, ceiling = -np.inf if lower is None else lower, np.inf if upper is None else upper
-            point.append(float(np.clip(draw, floor, ceiling)))
-    return point
+                yield _Task(problem, problem.random_point(random), False)
 
 
 def _resolve(tasks: list[_Task], solver: str, tolerance: float, failed: list[_Task]) -> None:
