@@ -10,11 +10,12 @@ of its own, and the best response is the best of theirs. Nothing here solves any
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
@@ -117,6 +118,19 @@ class Composed:
             return max(self.slopes, default=1.0)
         return sum(s * d for s, d in zip(self.slopes, moved, strict=True)) / sum(moved)
 
+    def random_point(self, random: np.random.Generator) -> list[float]:
+        """Uniform in the follower's box; where it has no bound, normal around the plan."""
+        point = []
+        for var, target in zip(self.variables, self.target, strict=True):
+            lower, upper = var.bounds
+            if lower is not None and upper is not None:
+                point.append(float(random.uniform(lower, upper)))
+            else:
+                draw = target + 3.0 * max(1.0, abs(target)) * random.standard_normal()
+                floor, ceiling = -np.inf if lower is None else lower, np.inf if upper is None else upper
+                point.append(float(np.clip(draw, floor, ceiling)))
+        return point
+
     def offer(self, point: Sequence[float], cost: float) -> None:
         """Keep a candidate best response if it is the best so far."""
         if cost < self.best_cost:
@@ -145,7 +159,8 @@ class _Composer:
     def __init__(self, game: Game, announced: Announcement) -> None:
         self.names = game.names
         self.moves = _Moves(game, announced)
-        self.plan = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+        self.raw = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+        self.plan = {**self.raw, **self.moves.projected(self.raw)}
         self.copies = pyo.ConcreteModel(name="actions")
         self.copies.own = pyo.Var(range(len(game.actions)))
         # One visitor for all: to make one costs as much as to walk a small objective.
@@ -168,7 +183,7 @@ class _Composer:
             changed[id(var)] = copy
         deviation = dict(zip(columns, (c - t for c, t in zip(copies, target, strict=True)), strict=True))
         moved = self.moves.of(columns, deviation)
-        changed.update((mover, self.plan[mover] + step) for mover, step in moved.items())
+        changed.update((mover, self.raw[mover] + step) for mover, step in moved.items())
         home: Composed | None = None
         for projected, limits in self._pieces({m: changed[m] for m in moved}):
             piece = self._piece(follower, own, copies, target, {**changed, **projected}, limits)
@@ -213,7 +228,7 @@ class _Composer:
             )
 
     def _ways(self, mover: int, expression: Any) -> list[tuple[int, Any, Any, float | None, float | None]]:
-        """(mover, its value, body, lower, upper) where it is free, at its lower, at its upper bound, in this order."""
+        """(mover, its value, body, lower, upper) where free, at its lower, at its upper bound; the plan's first."""
         var = self.moves.by_id[mover]
         if mover not in self.moves.leaders or (var.lb is None and var.ub is None):
             return []
@@ -224,7 +239,14 @@ class _Composer:
             ways.append((mover, var.lb, expression, None, var.lb))
         if var.ub is not None and (high is None or high > var.ub + room * max(1.0, abs(var.ub))):
             ways.append((mover, var.ub, expression, var.ub, None))
-        return ways
+        return sorted(ways, key=lambda way: not _is_within(self.raw[mover], *way[3:]))  # where the plan is comes first
+
+
+def _is_within(level: float, lower: float | None, upper: float | None) -> bool:
+    """lower ≤ level ≤ upper up to the tolerance of a row."""
+    room = TOLERANCES.feasibility
+    above = lower is None or level >= lower - room * max(1.0, abs(lower))
+    return above and (upper is None or level <= upper + room * max(1.0, abs(upper)))
 
 
 def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:
@@ -261,6 +283,15 @@ class _Moves:
                 bent = announced.bend.tocoo()
                 self._bows = list(zip((tools[r] for r in bent.row), bent.data, bent.col, strict=True))
                 self._shown = moves.tocsr()
+
+    def projected(self, values: Mapping[int, float]) -> dict[int, float]:
+        """id(leader Var) → its value on its bounds, where the announcement is projected."""
+        found = {}
+        for tool in self.leaders.intersection(self.by_id, values):
+            low, high = self.by_id[tool].bounds
+            floor = values[tool] if low is None else max(values[tool], low)
+            found[tool] = floor if high is None else min(floor, high)
+        return found
 
     def of(self, columns: range, deviation: dict[int, Any]) -> dict[int, Any]:
         """id(Var) → by how much the deviations {action number: deviation} of one follower move it."""

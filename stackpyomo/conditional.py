@@ -16,19 +16,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyomo.environ as pyo
 
 from .checks import variables_in
 from .composition import Composed, composed
-from .convexity import is_convex_problem
 from .errors import InvalidGame
 from .games import Game
-from .programs import BadRow, Program, undisturbed
+from .programs import Program, undisturbed
 from .results import Array
 from .scenarios import Scenarios
 from .selections import component_pairs
-from .solvers import solve
 from .tolerances import TOLERANCES
-from .verification import verify
+from .verification import best_responses, verify
 
 __all__ = ["conditional_regret"]
 
@@ -45,16 +44,17 @@ def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solv
     report = verify(subject, solver=solver, followers=names)
     rows: list[tuple[Any, ...]] = []
     with undisturbed():
+        pieces: dict[str, list[Composed]] = {}
         for problem in composed(game, subject.announcement, names):
-            if problem.home is None:
-                own = [part for part in parts if part.follower == problem.follower.name]
-                best = report.best_response[problem.follower.name]
-                regrets = _Atoms(problem, own, best, float(report.regret[problem.follower.name]), solver).regrets()
-                kind = str(report.certificate[problem.follower.name])
-                rows += [
-                    (part.follower, part.atom, part.probability, regret / part.probability, kind if exact else evidence)
-                    for part, (regret, exact, evidence) in zip(own, regrets, strict=True)
-                ]
+            pieces.setdefault(problem.follower.name, []).append(problem)
+        for name, problems in pieces.items():
+            own = [part for part in parts if part.follower == name]
+            regrets = _Atoms(problems, own, report.best_response[name], float(report.regret[name]), solver).regrets()
+            kind = str(report.certificate[name])
+            rows += [
+                (part.follower, part.atom, part.probability, regret / part.probability, kind if exact else evidence)
+                for part, (regret, exact, evidence) in zip(own, regrets, strict=True)
+            ]
     return pd.DataFrame(rows, columns=["follower", "atom", "probability", "regret", "certificate"])
 
 
@@ -89,18 +89,23 @@ def _parts(game: Game, scenarios: Scenarios, actions: Any) -> Iterator[_Part]:
 
 
 class _Atoms:
-    """The composed problem of one follower, taken atom by atom."""
+    """The composed problem of one follower, taken atom by atom.
+
+    Under a projected strategy it is several pieces in the same variables, the one that the plan is in first.
+    """
 
     def __init__(
-        self, problem: Composed, parts: Sequence[_Part], best: dict[str, float], regret: float, solver: str
+        self, pieces: Sequence[Composed], parts: Sequence[_Part], best: dict[str, float], regret: float, solver: str
     ) -> None:
-        self.problem, self.parts, self.best, self.regret, self.solver = problem, parts, best, regret, solver
+        self.pieces, self.problem = pieces, pieces[0]
+        self.parts, self.best, self.regret, self.solver = parts, best, regret, solver
 
     def regrets(self) -> list[tuple[float, bool, str]]:
         """(expected gain of deviating at this atom alone, whether the joint re-solve shows it, else the evidence)."""
         place = {name: i for i, name in enumerate(self.problem.names)}
         own = [[place[name] for name in part.names] for part in self.parts]
-        if self.best and not math.isnan(self.regret) and self._falls_apart(own):
+        # Of several pieces no single cost holds everywhere, so that an atom's part of the joint answer shows nothing.
+        if len(self.pieces) == 1 and self.best and not math.isnan(self.regret) and self._falls_apart(own):
             gains = self._contributions(own)
             scale = max(1.0, abs(self.problem.cost_at(self.problem.target)))
             if abs(sum(gains) - self.regret) <= TOLERANCES.noise * scale:
@@ -135,25 +140,40 @@ class _Atoms:
         return gains
 
     def _alone(self, free: set[int]) -> tuple[float, bool, str]:
-        """A re-solve of the ``free`` variables, the others at the plan."""
-        plan = self.problem.cost_at(self.problem.target)
+        """A re-solve of the ``free`` variables, the others at the plan: every piece, judged as verify judges it."""
         for place, (var, target) in enumerate(zip(self.problem.variables, self.problem.target, strict=True)):
             var.set_value(target, skip_validation=True)
             if place not in free:
                 var.fix()
         try:
-            convex = is_convex_problem(self.problem.cost, self.problem.rows)
-            program = Program(self.problem.cost, self.problem.rows)
-            solution = solve(program, self.solver)
-        except BadRow:
-            return math.nan, False, "unknown"
+            (found,) = best_responses(list(self._held(sorted(free))), solver=self.solver, seconds={})
         finally:
             for var in self.problem.variables:
                 var.unfix()
-        if solution.x is None or not solution.termination.solved:
+        if found.certificate == "unknown":
             return math.nan, False, "unknown"
-        return (
-            max(0.0, plan - float(program.problem.objective(solution.x))),
-            False,
-            "convex" if convex else "multistart",
-        )
+        return max(0.0, found.plan_cost - found.best_cost), False, found.certificate
+
+    def _held(self, free: Sequence[int]) -> Iterator[Composed]:
+        """The pieces with the other variables fixed, without those in which these variables cannot be."""
+        home: Composed | None = None
+        for piece in self.pieces:
+            moved, still = [], list(piece.constants)
+            for row in piece.rows:
+                if all(var.fixed for var in variables_in(row.body)):
+                    still.append((float(pyo.value(row.body)), row.lb, row.ub))
+                else:
+                    moved.append(row)
+            names, target = [piece.names[i] for i in free], [piece.target[i] for i in free]
+            variables = [piece.variables[i] for i in free]
+            held = Composed(piece.follower, names, target, piece.cost, moved, still, variables, home=home)
+            if home is None or not any(_is_outside(*row) for row in still):
+                home = home or held
+                yield held
+
+
+def _is_outside(level: float, lower: float | None, upper: float | None) -> bool:
+    """True if a row that nobody moves is broken: then the piece holds no point."""
+    below = lower is not None and lower - level > TOLERANCES.feasibility * max(1.0, abs(lower))
+    above = upper is not None and level - upper > TOLERANCES.feasibility * max(1.0, abs(upper))
+    return below or above

@@ -197,6 +197,12 @@ class FollowerRows:
         jacobian = _scattered(program.jacobian(self.point(values)), program.rows, self._count)
         return rows_scaled(jacobian[: len(self.followers)], np.array([f.sign for f in self.followers], dtype=float))
 
+    def constraint_gradients(self, values: Mapping[str, float]) -> sparse.csr_array:
+        """(followers' constraints × Vars of the rows) every derivative of their bodies, nothing moving along."""
+        program = self._program
+        jacobian = _scattered(program.jacobian(self.point(values)), program.rows, self._count)
+        return sparse.csr_array(jacobian[len(self.followers) :])
+
     @property
     def block_columns(self) -> sparse.csr_array:
         """(Vars of the rows × actions) what moves when all members of an action's block move together."""

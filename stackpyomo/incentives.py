@@ -33,7 +33,7 @@ from .games import Game
 from .multipliers import Balance, active_sides, balanced, given_multipliers, leaning
 from .offsets import Demand, choose_offsets
 from .programs import timed, undisturbed
-from .reactions import with_reactions
+from .reactions import require_still_signals, with_reactions
 from .refusals import Attempt, refuse, refuse_curvature, refuse_undefined
 from .results import Array, Plan
 from .second_order import Curved, bent_followers, repaired
@@ -235,7 +235,9 @@ class _Design:
         scale = self.rows.scales(values)
         self.sides = active_sides(self.rows, here, values)
         if self.settling:
+            require_still_signals(self.rows, self.signals, self.shares.sums, self.settling)
             here = with_reactions(self.rows, here, values, self.settling, self.sides)
+            self.sides = active_sides(self.rows, here, values)
         balance = self._balance(here, scale)
         noise = TOLERANCES.noise * self.rows.own_scales(values)[self.rows.owners]
         tempted = self.watched[self.rows.owners] & (np.abs(balance.slope) > noise)

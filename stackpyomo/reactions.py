@@ -1,29 +1,49 @@
 """Reactions: how responding followers move when somebody else does.
 
-With F = 0 the conditions of the responding followers (minors), free of bounds and constraints that hold them,
+With F = 0 the conditions of the responding followers (minors) and g = 0 the equalities, bounds and constraints that
+hold them, F = ∇J_minors + G_minorsᵀ λ,
 
-    d(minors)/dx = −F_minors⁻¹ F_x,      x another follower's action or the leader's variable
+    [ F_minors  G_minorsᵀ ]  d(minors, λ)      [ F_x ]
+    [ g_minors  0         ]  ────────────  = − [ g_x ],      x another follower's action or the leader's variable
+                                  dx
 
-and what this carries into follower k's cost completes its derivatives: a_k + S_xᵀ ∂J_k/∂(minors), b_k likewise. That is
-the reading in which minors settle after the major has deviated; the other one (frozen) holds them at the plan.
+solved on the null space of G_minors. What this carries into follower k's cost completes its derivatives: a_k + S_xᵀ
+∂J_k/∂(minors), b_k likewise. That is the reading in which minors settle after the major has deviated; the other one
+(frozen) holds them at the plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import null_space
 
 from .curvatures import FollowerHessians
 from .derivatives import Derivatives, FollowerRows
 from .errors import InvalidGame
 from .multipliers import ActiveSide
-from .results import Array
+from .programs import least_nonnegative
+from .results import Array, Signal
 from .tolerances import TOLERANCES
 
-__all__ = ["with_reactions"]
+__all__ = ["require_still_signals", "with_reactions"]
+
+
+def require_still_signals(
+    rows: FollowerRows, signals: Sequence[Signal], sums: sparse.csr_array, minors: Sequence[str]
+) -> None:
+    """Raise where a signal that others move holds actions of the minors: their answer would be observed along."""
+    responding = np.isin(rows.owners, _numbers(rows, minors))
+    moved = sums.astype(bool)
+    mixed = np.flatnonzero(moved[:, responding].sum(axis=1) * moved[:, ~responding].sum(axis=1))
+    if len(mixed):
+        raise InvalidGame(
+            f"minors='respond': {signals[mixed[0]].name} holds actions of followers who settle anew, so that the "
+            "leader would answer their answer; observe what the others do alone, or use minors='frozen'."
+        )
 
 
 def with_reactions(
@@ -35,25 +55,19 @@ def with_reactions(
 ) -> Derivatives:
     """The derivatives of the other followers with the minors' answers carried along.
 
-    Raises :class:`InvalidGame` where the minors' conditions are singular at the plan: their answer is not determined.
+    A member of a population moves the minors by its share. Raises :class:`InvalidGame` where the minors' answer is not
+    determined at the plan, or has a kink there: a constraint that is active without a multiplier.
     """
-    numbers = [k for k, f in enumerate(rows.followers) if f.name in set(minors)]
-    responding = np.isin(rows.owners, numbers)
-    held = {int(c) for side in sides if side.follower in numbers for c in side.columns}
-    free = np.array([j for j in np.flatnonzero(responding) if j not in held], dtype=int)
+    numbers = _numbers(rows, minors)
+    free = np.flatnonzero(np.isin(rows.owners, numbers))
     if not len(free):
         return here
-    hessians = FollowerHessians(rows, values, {})
-    member = sparse.csr_array(rows.responses_to(sparse.csr_array((len(rows.instruments), len(rows.owners)))))
+    held = [side for number in numbers for side in _holding(rows, here, values, number, sides)]
+    bodies = rows.constraint_gradients(values)
     together, tools = rows.block_columns, rows.instrument_columns
-    by_action = np.zeros((len(free), len(rows.owners)))
-    by_tool = np.zeros((len(free), len(rows.instruments)))
-    for place, action in enumerate(free):
-        hessian = hessians.of(int(rows.owners[action]))
-        half = member[hessian.places][:, [action]].toarray().T @ hessian.matrix
-        by_action[place] = half @ together[hessian.places].toarray()
-        by_tool[place] = half @ tools[hessian.places].toarray()
-    answers = _solved(by_action[:, free], np.hstack([by_action, by_tool]), rows, free)
+    limits = sparse.hstack([bodies @ together, bodies @ tools], format="csr")  # (constraints × actions and tools)
+    answers = _answers(rows, values, free, held, limits)
+    answers[:, : len(rows.owners)] /= np.array(rows.game.action_sizes, dtype=float)
     carried = (rows.gradients(values) @ together).toarray()[:, free]  # ∂J_k/∂(minors), all members together
     own, leader = here.own.copy(), here.leader.toarray()
     for number in range(len(rows.followers)):
@@ -61,12 +75,107 @@ def with_reactions(
             mine = np.flatnonzero(rows.owners == number)
             own[mine] += carried[number] @ answers[:, mine]
             leader[number] += carried[number] @ answers[:, len(rows.owners) :]
-    return replace(here, own=own, leader=sparse.csr_array(leader))
+    own_rows, leader_rows = _limits_moved(rows, here, limits, free, answers)
+    return replace(here, own=own, leader=sparse.csr_array(leader), own_rows=own_rows, leader_rows=leader_rows)
+
+
+def _numbers(rows: FollowerRows, minors: Sequence[str]) -> list[int]:
+    wanted = set(minors)
+    return [k for k, f in enumerate(rows.followers) if f.name in wanted]
+
+
+def _holding(
+    rows: FollowerRows, here: Derivatives, values: Mapping[str, float], number: int, sides: Sequence[ActiveSide]
+) -> Iterator[tuple[ActiveSide, float]]:
+    """The active sides that hold one minor, with their multipliers: a + Gᵀλ = 0."""
+    own = np.flatnonzero(rows.owners == number)
+    active = [side for side in sides if side.follower == number and side.normal.any()]
+    if not active:
+        return
+    scale = rows.scales(values)[number]
+    normals = np.zeros((len(own), len(active)))
+    for column, side in enumerate(active):
+        normals[np.searchsorted(own, side.columns), column] = side.normal
+    both = np.array([side.equality for side in active])
+    parts = least_nonnegative(np.hstack([normals, -normals[:, both]]), -here.own[own])
+    multipliers = parts[: len(active)].copy()
+    multipliers[both] -= parts[len(active) :]
+    for column, (side, multiplier) in enumerate(zip(active, multipliers, strict=True)):
+        force = abs(multiplier) * np.abs(normals[:, column]).max()
+        if not side.equality and force <= TOLERANCES.stationarity * scale:
+            raise InvalidGame(
+                f"minors='respond': {side.name} is active at the plan, but nothing pushes "
+                f"{rows.followers[number].name} against it: its answer has a kink there, and no derivative."
+            )
+        yield side, float(multiplier)
+
+
+def _answers(
+    rows: FollowerRows,
+    values: Mapping[str, float],
+    free: Array,
+    held: Sequence[tuple[ActiveSide, float]],
+    limits: sparse.csr_array,
+) -> Array:
+    """(minors' actions × actions and leader's variables) how the minors answer."""
+    forces: dict[str, float] = {}
+    place = {c.name: i for i, c in enumerate(rows.constraints)}
+    normals, moved = np.zeros((len(held), len(free))), np.zeros((len(held), limits.shape[1]))
+    for row, (side, multiplier) in enumerate(held):
+        normals[row, np.searchsorted(free, side.columns)] = side.normal
+        if side.name in place:
+            forces[side.name] = forces.get(side.name, 0.0) + side.sign * multiplier
+            moved[row] = side.sign * limits[[place[side.name]]].toarray().ravel()
+        else:
+            moved[row, side.columns] = side.normal
+    conditions = _conditions(rows, values, free, forces)
+    loose = null_space(normals) if len(held) else np.eye(len(free))
+    parts = [
+        part / np.abs(part[:, free]).max(initial=0.0) for part in (loose.T @ conditions, moved) if part[:, free].any()
+    ]
+    system = np.vstack([*parts, np.zeros((0, limits.shape[1]))])
+    return _solved(system[:, free], system, rows, free)
+
+
+def _conditions(rows: FollowerRows, values: Mapping[str, float], free: Array, forces: Mapping[str, float]) -> Array:
+    """(minors' actions × actions and leader's variables) second derivatives of the minors' Lagrangians."""
+    hessians = FollowerHessians(rows, values, forces)
+    member = sparse.csr_array(rows.responses_to(sparse.csr_array((len(rows.instruments), len(rows.owners)))))
+    moving = sparse.hstack([rows.block_columns, rows.instrument_columns], format="csr")
+    found = np.zeros((len(free), moving.shape[1]))
+    for row, action in enumerate(free):
+        hessian = hessians.of(int(rows.owners[action]))
+        half = member[hessian.places][:, [action]].toarray().T @ hessian.matrix
+        found[row] = half @ moving[hessian.places].toarray()
+    return found
 
 
 def _solved(matrix: Array, wanted: Array, rows: FollowerRows, free: Array) -> Array:
-    scale = np.abs(matrix).max(initial=0.0)
-    if not np.linalg.svd(matrix, compute_uv=False).min() > TOLERANCES.bent * scale:
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    determined = len(singular) == len(free) and singular.min() > TOLERANCES.bent * singular.max()
+    answers = -np.linalg.lstsq(matrix, wanted, rcond=None)[0] if determined else None
+    left = np.inf if answers is None else np.abs(matrix @ answers + wanted).max(initial=0.0)
+    if answers is None or left > TOLERANCES.residual * max(1.0, np.abs(wanted).max(initial=0.0)):
         names = [rows.game.names[id(rows.actions[j])] for j in free[:4]]
         raise InvalidGame(f"minors='respond': the conditions of {', '.join(names)} do not determine their answer.")
-    return np.asarray(-np.linalg.solve(matrix, wanted))
+    return np.asarray(answers)
+
+
+def _limits_moved(
+    rows: FollowerRows, here: Derivatives, limits: sparse.csr_array, free: Array, answers: Array
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """The constraints of the other followers with the minors' answers carried along."""
+    responding = np.unique(rows.owners[free])
+    held = limits[:, free]
+    felt = np.flatnonzero((np.diff(held.indptr) > 0) & ~np.isin(rows.constraint_owners, responding))
+    if not len(felt):
+        return here.own_rows, here.leader_rows
+    carried = held[felt].toarray() @ answers
+    carried[:, : len(rows.owners)] *= rows.owners[np.newaxis, :] == rows.constraint_owners[felt][:, np.newaxis]
+    entries = sparse.coo_array(carried)
+    added = sparse.csr_array((entries.data, (felt[entries.row], entries.col)), shape=limits.shape)
+    actions = len(rows.owners)
+    return (
+        sparse.csr_array(here.own_rows + added[:, :actions]),
+        sparse.csr_array(here.leader_rows + added[:, actions:]),
+    )

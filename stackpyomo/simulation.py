@@ -1,9 +1,9 @@
 """Simulation: a mean-field plan and its incentive played by N real followers.
 
-Each draw takes N followers at random from the populations (its types), gives each its part of the plan, and asks three
-things: what the aggregates come to, what any of them could gain by leaving (regret), what the leader gets. Followers of
-one type do the same, so that a draw costs as much for a million as for ten. With ``settle`` they also play on to the
-equilibrium of the N-follower game under the announced strategy.
+Each draw takes N followers at random from the populations (its types), gives each its part of the plan, and asks: what
+the aggregates come to and the leader answers to them, what any of them could gain by leaving (regret), what the leader
+gets. Followers of one type do the same, so that a draw costs as much for a million as for ten. With ``settle`` they
+also play on to the equilibrium of the N-follower game under the announced strategy.
 
 A frozen plan may look better for the leader than the optimum of the N-follower game, because its followers are not at
 an equilibrium: the difference is no optimality gap, and is not called one.
@@ -19,16 +19,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
+from pyomo.common.modeling import unique_component_name
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+from scipy import sparse
 from scipy.stats import t as student
 
-from .checks import require, require_positive, require_whole
+from .checks import require, require_positive, require_whole, variables_in
 from .errors import InvalidGame
-from .games import Game, Population
+from .games import Follower, Game, Population
 from .plans import nash, stackelberg
 from .populations import rewritten
 from .programs import Program, undisturbed
 from .results import Announcement, Array, Plan
+from .signals import shares
 from .solvers import choose
 from .tolerances import TOLERANCES
 from .verification import resolved
@@ -91,6 +95,7 @@ class _Crowd:
         responses = self.game.responses()
         self.aggregates = [self.game.names[id(v)] for v in responses.variables]
         self.sums = responses.shares
+        self.seen = shares(self.game, self.announced.signals).sums
         self.weights = self._weights()
         leader = self.game.leader
         objective = leader.objective
@@ -119,26 +124,30 @@ class _Crowd:
     def row(self, size: int, draw: int, random: np.random.Generator, solver: str) -> dict[str, float]:
         """One draw of ``size`` followers."""
         counts = random.multinomial(size, self.weights)
-        values = self._values(counts / size)
+        values, gain = self._drawn(counts / size)
         expected = {n: max(1, round(size * w)) for n, w in zip(self.names, self.weights, strict=True)}
         sized = self.game.with_sizes(expected)
-        announced = replace(self.announced, values=values)
+        announced = replace(self.announced, values=values, gain=gain)
         report = resolved(sized, announced, wanted=set(self.names), solver=solver)
         regret = report.regret[self.names].to_numpy()
         return {
             "size": size,
             "draw": draw,
             "regret": float(np.max(regret[counts > 0])),
-            "mean_regret": float(regret @ counts / size),
+            "mean_regret": float(regret[counts > 0] @ counts[counts > 0] / size),
             "leader_objective": self._leader(values),
         }
 
-    def _values(self, shares: Array) -> dict[str, float]:
-        """The plan's values with the aggregates as the drawn followers make them."""
+    def _drawn(self, counted: Array) -> tuple[dict[str, float], Any]:
+        """(the plan's values as the drawn followers make them, the strategy's slope there).
+
+        Aggregates are theirs, and the leader answers what he sees of them, before a projection. Of his own action each
+        follower shows what the plan asks of him.
+        """
         values = dict(self.announced.values)
         names = [self.game.names[id(v)] for v in self.game.actions]
         owners = list(self.game.followers)
-        factor = {n: s / w for n, s, w in zip(self.names, shares, self.weights, strict=True)}
+        factor = {n: s / w for n, s, w in zip(self.names, counted, self.weights, strict=True)}
         excess = np.array(
             [
                 values[name] * (factor.get(owners[k], 1.0) - 1.0)
@@ -147,12 +156,25 @@ class _Crowd:
         )
         for name, step in zip(self.aggregates, self.sums @ excess, strict=True):
             values[name] += float(step)
-        return values
+        gain, bend = self.announced.gain, self.announced.bend
+        if gain is None:
+            return values, None
+        together = np.array([not s.own for s in self.announced.signals], dtype=bool)
+        seen = np.zeros(len(together))
+        seen[together] = self.seen[together] @ excess
+        answer = gain @ seen if bend is None else gain @ seen + bend @ seen**2 / 2.0
+        for name, step in zip(self.announced.leader, answer, strict=True):
+            values[name] += float(step)
+        return values, gain if bend is None else sparse.csc_array(gain + bend @ sparse.diags_array(seen))
 
     def _leader(self, values: Mapping[str, float]) -> float:
         if self.program is None:
             return math.nan
         point = np.array([values[self.game.names[id(v)]] for v in self.program.variables])
+        if self.announced.saturate:
+            answers = set(self.announced.leader)
+            chosen = [self.game.names[id(v)] in answers for v in self.program.variables]
+            point = np.where(chosen, np.clip(point, *self.program.bounds), point)
         return float(self.program.problem.objective(point))
 
 
@@ -167,7 +189,8 @@ def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: s
     """The followers' equilibrium under the announced strategy, in a game of other sizes (None: as they are).
 
     The strategy is written into a new model, so that a deviation moves the leader. Raises :class:`InvalidGame` where a
-    gain acts on each member's own action of a population larger than 1: one expression cannot say that.
+    gain acts on each member's own action of a population larger than 1 (one expression cannot say that), and where a
+    projection of the strategy (saturate=True) can come into play.
     """
     twin, _ = _written_in(subject, sizes or {})
     values = subject.announcement.values
@@ -182,30 +205,23 @@ def anticipated_regret(
     """What a follower gains by deviating if the plan's responding followers settle anew after it (minors="respond").
 
     Its problem is a Stackelberg game with itself as the leader: J(plan) − J(stackelberg). ``regret``, ``objective`` (at
-    the plan), ``best``, ``certificate`` ("global" where that plan is proved optimal, else "multistart").
+    the plan), ``best``, ``certificate`` ("global" where that plan is proved optimal, else "multistart"). The leader's
+    own constraints do not bind it. Raises :class:`InvalidGame` where a projection of the strategy can come into play.
     """
     plan = subject.plan if hasattr(subject, "plan") else subject
     if not plan.responding or follower in plan.responding or follower not in subject.attached().followers:
         raise InvalidGame(
             f"follower={follower}: expected one that does not respond in the plan, which lets others do so."
         )
-    twin, model = _written_in(subject, {})
+    twin, model = _written_in(subject, {}, alone=follower)
     deviator = twin.followers[follower]
-    for objective in twin.leader.active_objectives:
-        objective.deactivate()
-    values = subject.announcement.values
-    moving = {id(v) for v in deviator.variables} | {id(v) for v in twin.aggregate_variables()}
+    if deviator.size > 1:
+        _require_unseen(twin, deviator, plan.responding, subject.announcement)
+    assert deviator.objective is not None
+    at_plan = float(pyo.value(deviator.objective.expr))
+    aggregates = _let_go(twin, model, deviator, plan.responding, subject.announcement.values)
     minors = [Population(twin.followers[n].block, twin.followers[n].size) for n in plan.responding]
-    moving |= {id(v) for n in plan.responding for v in twin.followers[n].variables}
-    for name, var in twin.variables_by_name.items():
-        if id(var) not in moving and not var.fixed:
-            var.fix(values[name])
-    for name, other in twin.followers.items():
-        if name not in plan.responding and name != follower:
-            for part in (*other.active_objectives, *other.constraints):
-                part.deactivate()
-    best = stackelberg(Game(model, minors, aggregates=twin.aggregates), solver=solver, time_limit=time_limit)
-    at_plan = float(plan.follower_objectives[follower])
+    best = stackelberg(Game(model, minors, aggregates=aggregates), solver=solver, time_limit=time_limit)
     gain = deviator.sign * (at_plan - best.leader_objective)
     kind = "global" if best.quality == "optimal" else "multistart"
     return pd.Series(
@@ -214,17 +230,77 @@ def anticipated_regret(
     )
 
 
-def _written_in(subject: Any, sizes: Mapping[str, float]) -> tuple[Game, Any]:
-    """(the game in a new model with the strategy in place of the leader's variables, that model)."""
+def _require_unseen(twin: Game, deviator: Follower, minors: Sequence[str], announced: Announcement) -> None:
+    """One member of a population moves its aggregates by its share; a Var of the block itself stands for them all."""
+    own = {twin.names[id(v)] for v in deviator.variables}
+    seen = [s.name for s in announced.signals if not s.own and own.intersection(s.terms)]
+    parts = [c for n in minors for c in (*twin.followers[n].active_objectives, *twin.followers[n].constraints)]
+    seen += [c.name for c in parts if any(twin.names.get(id(v)) in own for v in variables_in(c.expr))]
+    if seen:
+        raise InvalidGame(
+            f"follower={deviator.name}: a population of {deviator.size:g} whose actions {seen[0]} holds for all "
+            "members at once; expand() the game, or write an aggregate."
+        )
+
+
+def _let_go(
+    twin: Game, model: Any, deviator: Follower, minors: Sequence[str], values: Mapping[str, float]
+) -> list[Any]:
+    """Leave a problem of the deviator and the minors; the aggregates of what these move, the rest being fixed.
+
+    z = z* + what one member of the deviator moves + what the minors move: the last is an aggregate of the new game, in
+    which the deviator leads and no aggregate may hold his action. What binds the leader of the game binds nobody here.
+    """
+    responses, actions, owners = twin.responses(), twin.actions, twin.action_owners
+    followers = list(twin.followers)
+    mine = owners == followers.index(deviator.name)
+    theirs = np.isin(owners, [followers.index(n) for n in minors])
+    gone = [twin.leader, *(f for n, f in twin.followers.items() if n not in minors and n != deviator.name)]
+    for part in [c for player in gone for c in (*player.active_objectives, *player.constraints)]:
+        part.deactivate()
+    model.add_component(unique_component_name(model, "settling"), holder := pyo.Block())
+    holder.moved, holder.rows = pyo.VarList(), pyo.ConstraintList()
+    table: dict[int, Any] = {}
+    for row, var in enumerate(responses.variables):
+        table[id(var)] = values[twin.names[id(var)]] + _steps(twin, responses.moves, row, mine, values)
+        if responses.shares[[row]].toarray().ravel()[theirs].any():
+            moved = holder.moved.add()
+            moved.set_value(0.0)
+            holder.rows.add(moved == _steps(twin, responses.shares, row, theirs, values))
+            table[id(var)] += moved
+    visitor = ExpressionReplacementVisitor(substitute=table, descend_into_named_expressions=True)
+    for player in (deviator, *(twin.followers[n] for n in minors)):
+        for component in (*player.active_objectives, *player.constraints):
+            rewritten(component, visitor)
+    free = {id(v) for v, moves in zip(actions, mine | theirs, strict=True) if moves}
+    for name, var in twin.variables_by_name.items():
+        if id(var) not in free and not var.fixed:
+            var.fix(values[name], skip_validation=True)
+    return list(holder.rows.values())
+
+
+def _steps(game: Game, matrix: Any, row: int, wanted: Array, values: Mapping[str, float]) -> Any:
+    """Σ rate · (action − its plan) over the wanted actions."""
+    rates = matrix[[row]].toarray().ravel()
+    return pyo.quicksum(
+        float(rates[j]) * (game.actions[j] - values[game.names[id(game.actions[j])]])
+        for j in np.flatnonzero(wanted & (rates != 0.0))
+    )
+
+
+def _written_in(subject: Any, sizes: Mapping[str, float], alone: str = "") -> tuple[Game, Any]:
+    """(the game in a new model with the strategy in place of the leader's variables, that model).
+
+    alone: the one follower of whom a single member deviates.
+    """
     game: Game = subject.attached()
     announced: Announcement = subject.announcement
     model = game.model.clone()
     blocks = [Population(model.find_component(f.block.name), sizes.get(n, f.size)) for n, f in game.followers.items()]
     aggregates = [model.find_component(c.name) for c in game.aggregates]
     twin = Game(model, blocks, aggregates=aggregates, name=game.name)
-    visitor = ExpressionReplacementVisitor(
-        substitute=dict(_answers(twin, announced)), descend_into_named_expressions=True
-    )
+    answers = dict(_answers(twin, announced, alone))
+    visitor = ExpressionReplacementVisitor(substitute=answers, descend_into_named_expressions=True)
     for component in _components(twin):
         rewritten(component, visitor)
     for name, var in twin.variables_by_name.items():
@@ -233,25 +309,50 @@ def _written_in(subject: Any, sizes: Mapping[str, float]) -> tuple[Game, Any]:
     return twin, model
 
 
-def _answers(game: Game, announced: Announcement) -> Iterator[tuple[int, Any]]:
-    """id(leader Var) → offset + K (signal − target) as an expression."""
+def _answers(game: Game, announced: Announcement, alone: str) -> Iterator[tuple[int, Any]]:
+    """id(leader Var) → offset + K d + ½ R d² as an expression, d = signal − target."""
     if announced.gain is None:
         return
-    sizes = {game.names[id(v)]: s for v, s in zip(game.actions, game.action_sizes, strict=True)}
-    rows = announced.gain.tocsr()
     for row, name in enumerate(announced.leader):
-        part = slice(rows.indptr[row], rows.indptr[row + 1])
         steps: list[Any] = []
-        for column, gain in zip(rows.indices[part], rows.data[part], strict=True):
-            signal = announced.signals[column]
-            if signal.own and sizes[signal.name] > 1:
-                raise InvalidGame(
-                    f"{signal.name}: the strategy answers every member's own action; expand() the game to settle it."
-                )
-            seen = signal.constant + sum(w * game.variables_by_name[n] for n, w in signal.terms.items())
-            steps.append(float(gain) * (seen - signal.value(announced.values)))
+        for matrix, power in ((announced.gain, 1), (announced.bend, 2)):
+            if matrix is not None:
+                entries = matrix.tocsr()[[row]].tocoo()
+                steps += [
+                    float(weight) / power * _seen(game, announced, int(column), alone) ** power
+                    for column, weight in zip(entries.col, entries.data, strict=True)
+                    if weight != 0.0
+                ]
         if steps:
-            yield id(game.variables_by_name[name]), announced.values[name] + pyo.quicksum(steps)
+            answer = announced.values[name] + pyo.quicksum(steps)
+            if announced.saturate:
+                _require_within(game.variables_by_name[name], answer)
+            yield id(game.variables_by_name[name]), answer
+
+
+def _seen(game: Game, announced: Announcement, column: int, alone: str) -> Any:
+    """signal − target as an expression."""
+    signal = announced.signals[column]
+    owner = game.followers.get(game.owners.get(id(game.variables_by_name[signal.name]), "")) if signal.own else None
+    if owner is not None and owner.size > 1 and owner.name != alone:
+        raise InvalidGame(
+            f"{signal.name}: the strategy answers every member's own action; expand() the game to settle it."
+        )
+    seen = signal.constant + sum(w * game.variables_by_name[n] for n, w in signal.terms.items())
+    return seen - signal.value(announced.values)
+
+
+def _require_within(var: Any, answer: Any) -> None:
+    """An equilibrium under a projection is not solved for; where none can come into play there is none."""
+    low, high = ExpressionBoundsVisitor().walk_expression(answer)
+    room = TOLERANCES.feasibility
+    below = var.lb is not None and (low is None or low < var.lb - room * max(1.0, abs(var.lb)))
+    above = var.ub is not None and (high is None or high > var.ub + room * max(1.0, abs(var.ub)))
+    if below or above:
+        raise InvalidGame(
+            f"{var.name}: the strategy may leave its bounds and is projected on them (saturate=True), for which no "
+            "equilibrium of the followers is solved. verify() and conditional_regret() take it into account."
+        )
 
 
 def _components(game: Game) -> list[Any]:
@@ -265,7 +366,9 @@ def _summary(every: pd.DataFrame, confidence: float, planned: float) -> pd.DataF
     """Means by size with their standard errors and intervals; exponents of what shrinks with N."""
     measured = [c for c in every.columns if c not in ("size", "draw")]
     grouped = every.groupby("size", sort=False)[measured]
-    mean, error = grouped.mean(), grouped.sem()
+    # A draw in which a regret is unknown leaves the mean unknown: the others alone would be a choice of good ones.
+    known = grouped.count().eq(grouped.size(), axis=0)
+    mean, error = grouped.mean().where(known), grouped.sem().where(known)
     reach = error.mul(student.ppf((1 + confidence) / 2, grouped.size() - 1), axis=0)
     sides = {"_se": error, "_low": mean - reach, "_high": mean + reach}
     table = pd.concat([mean, *(side.add_suffix(suffix) for suffix, side in sides.items())], axis=1).reset_index()

@@ -30,7 +30,7 @@ from .results import Announcement, Array, Report
 from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES
 
-__all__ = ["resolved", "verify"]
+__all__ = ["best_responses", "resolved", "verify"]
 
 _BATCH = 10_000
 """Followers per separable problem: beyond this one factorisation grows faster than the number of followers."""
@@ -107,6 +107,22 @@ def resolved(
     seconds: dict[str, float] = {}
     with timed(seconds, "compose"):
         problems = list(composed(game, announced, wanted))
+    judged = best_responses(
+        problems, solver=solver, starts=starts, certify=certify, tolerance=tolerance, seconds=seconds
+    )
+    return _report(judged, announced, tolerance, seconds, choose(solver).name)
+
+
+def best_responses(
+    problems: Sequence[Composed],
+    *,
+    solver: str,
+    seconds: dict[str, float],
+    starts: int = 8,
+    certify: str = "auto",
+    tolerance: float = 1e-6,
+) -> list[Composed]:
+    """One problem a follower with its best response and its evidence, over all its pieces; inside undisturbed()."""
     with timed(seconds, "certify"):
         for problem in problems:
             problem.prove(certify)
@@ -118,7 +134,11 @@ def resolved(
     if certify in ("auto", "global"):
         with timed(seconds, "global"):
             _bound_globally(problems, solver, tolerance, required=certify == "global")
-    return _report(problems, announced, tolerance, seconds, choose(solver).name)
+    joined = _joined(problems)
+    for problem in joined:
+        if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
+            problem.give_up("its re-solve ended where its objective has no value")
+    return joined
 
 
 def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
@@ -167,21 +187,7 @@ def _tasks(problems: Sequence[Composed], starts: int) -> Iterator[_Task]:
             yield _Task(problem, problem.target, True)
             others = starts - 1 if problem.certificate == "multistart" else 0
             for _ in range(others):
-                yield _Task(problem, _random_point(problem, random), False)
-
-
-def _random_point(problem: Composed, random: np.random.Generator) -> list[float]:
-    """Uniform in the follower's box; where it has no bound, normal around the plan."""
-    point = []
-    for var, target in zip(problem.variables, problem.target, strict=True):
-        lower, upper = var.bounds
-        if lower is not None and upper is not None:
-            point.append(float(random.uniform(lower, upper)))
-        else:
-            draw = target + 3.0 * max(1.0, abs(target)) * random.standard_normal()
-            floor, ceiling = -np.inf if lower is None else lower, np.inf if upper is None else upper
-            point.append(float(np.clip(draw, floor, ceiling)))
-    return point
+                yield _Task(problem, problem.random_point(random), False)
 
 
 def _resolve(tasks: list[_Task], solver: str, tolerance: float, failed: list[_Task]) -> None:
@@ -456,12 +462,9 @@ def _report(
     seconds: dict[str, float],
     solver: str,
 ) -> Report:
-    problems = _joined(problems)
     names = [c.follower.name for c in problems]
     regrets, responses = [], {}
     for problem in problems:
-        if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
-            problem.give_up("its re-solve ended where its objective has no value")
         known = problem.certificate != "unknown"
         regrets.append(max(0.0, problem.plan_cost - problem.best_cost) if known else math.nan)
         better = problem.best_cost < problem.plan_cost

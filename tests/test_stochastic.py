@@ -488,3 +488,32 @@ def test_one_channel_against_the_written_equations(p: float, c: list[float], d: 
     np.testing.assert_allclose(found, known, atol=1e-6 if p > 0.6 else 1e-2)  # near ½ the equations are nearly singular
     assert (rule.rank, rule.freedom) == (rank, 4 - rank)
     assert sp.verify(rule).ok
+
+
+def projected(low: float, high: float) -> tuple[Any, sp.Scenarios, sp.Incentive]:
+    """E[0.05 u² − u + t] with the plan u = 0, t = 1: the gain 1, projected on (low, high)."""
+    scenarios = sp.Scenarios({"y": ["L", "H"]})
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var([0, 1], bounds=(low, high), initialize=1)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(["L", "H"], bounds=(-5, 5), initialize=0)
+
+    def act(w: int) -> Any:
+        return m.f.u[scenarios["y"][w]]
+
+    m.f.cost = pyo.Objective(expr=scenarios.expectation(lambda w: 0.05 * act(w) ** 2 - act(w) + m.t[w]))
+    m.goal = pyo.Objective(expr=scenarios.expectation(lambda w: act(w) ** 2 + (m.t[w] - 1) ** 2))
+    plan = sp.leader_optimal(sp.Game(m, m.f))
+    return m, scenarios, sp.affine_incentive(plan, scenarios.observe(m.t, [(m.f.u, "y")]), saturate=True)
+
+
+@pytest.mark.parametrize("high", [2.0, 4.0, 20.0])
+def test_regret_of_each_observation_under_a_projection(high: float) -> None:
+    """Beyond the bound the leader answers no more: 0.05 u² − u + min(1 + u, high) is least at u = 5 if that pays."""
+    m, scenarios, rule = projected(0.0, high)
+    u = np.linspace(-5, 5, 100_001)
+    wanted = 1 - np.min(0.05 * u**2 - u + np.clip(1 + u, 0.0, high))
+    table = regrets(rule, m, scenarios)
+    np.testing.assert_allclose(table["regret"], wanted, atol=1e-7)
+    assert set(table["certificate"]) == {"convex"}
+    assert table["regret"] @ table["probability"] == pytest.approx(sp.verify(rule).regret["f"], abs=1e-7)

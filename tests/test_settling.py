@@ -1,0 +1,205 @@
+"""Followers who settle anew: hand-solved games of a major, a leader and minors who answer the major."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from scipy import sparse
+
+import stackpyomo as sp
+
+BIG = 5.0
+
+
+def played(minor: Any, major: Any, size: int = 1, bounds: tuple[Any, Any] = (None, None), **wishes: Any) -> Any:
+    """(model, game) of the major M.u, the minor n.x, the leader's t and the aggregate z == M.u."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=bounds, initialize=0.0)
+    m.z = pyo.Var(initialize=1.0)
+    m.M, m.n = pyo.Block(), pyo.Block()
+    m.M.u = pyo.Var(bounds=(-BIG, BIG), initialize=1.0)
+    m.n.x = pyo.Var(bounds=(-BIG, BIG), initialize=0.5)
+    m.share = pyo.Constraint(expr=m.z == m.M.u)
+    m.n.c = pyo.Objective(expr=minor(m))
+    m.M.c = pyo.Objective(expr=major(m))
+    m.goal = pyo.Objective(expr=(m.M.u - 1) ** 2 + (m.t - wishes.get("t", 0.0)) ** 2)
+    return m, sp.Game(m, [sp.Population(m.M, size), m.n], aggregates=m.share)
+
+
+def test_a_projection_is_not_left_out() -> None:
+    """0.05 u² − u + t, t = 1 + (u − 1) projected on (0, 2): u = 5 pays; without the projection nothing does."""
+    m, game = played(lambda m: (m.n.x - m.M.u) ** 2, lambda m: 0.05 * m.M.u**2 - m.M.u + m.t, bounds=(0, 2), t=1.0)
+    plan = sp.leader_optimal(game, responding=["n"])
+    rule = sp.affine_incentive(plan, [m.M.u], saturate=True, minors="respond")
+    assert sp.verify(rule).regret["M"] > 1.0
+    for ask in (lambda: sp.anticipated_regret(rule, "M"), lambda: sp.settled(rule)):
+        with pytest.raises(sp.InvalidGame, match=r"t: .*projected"):
+            ask()
+    m.t.setub(100)
+    m.t.setlb(-100)
+    assert sp.anticipated_regret(rule, "M")["regret"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_quadratic_term_is_played() -> None:
+    """−u²/2 + u/2 + t: only t = ½ (u − 1) + ½ R (u − 1)² holds u = 1; without its R leaving would pay 8."""
+    m, game = played(lambda m: (m.n.x - m.M.u) ** 2, lambda m: -0.5 * m.M.u**2 + 0.5 * m.M.u + m.t)
+    plan = sp.leader_optimal(game, responding=["n"])
+    rule = sp.affine_incentive(plan, [m.M.u], quadratic=True)
+    assert rule.bend is not None
+    assert sp.anticipated_regret(rule, "M")["regret"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_leaders_own_constraint_does_not_bind_a_deviator() -> None:
+    """The leader asks for u ≥ 1; the major gains by u = 0 at its cost u² + t."""
+    m, game = played(lambda m: (m.n.x - 0.5 * m.M.u) ** 2, lambda m: m.M.u**2 + m.t)
+    m.want = pyo.Constraint(expr=m.M.u >= 1)
+    m.cap = pyo.Constraint(expr=m.z >= 1)
+    m.z.setlb(1.0)
+    game.rescan()
+    plan = sp.leader_optimal(game, responding=["n"])
+    assert sp.anticipated_regret(plan, "M")["regret"] == pytest.approx(plan.value("M.u") ** 2, abs=1e-6)
+    assert plan.value("M.u") == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_an_aggregate_of_the_deviators_own_action(size: int) -> None:
+    """x = z, z moved by 1/N: u²/2 + x + t, at t held, is least at u = −1/N, a gain of ½ (1 + 1/N)²."""
+    _, game = played(lambda m: 0.5 * (m.n.x - m.z) ** 2, lambda m: 0.5 * m.M.u**2 + m.n.x + m.t, size)
+    plan = sp.leader_optimal(game, responding=["n"])
+    assert sp.anticipated_regret(plan, "M")["regret"] == pytest.approx(0.5 * (1 + 1 / size) ** 2, abs=1e-6)
+
+
+def test_a_block_that_stands_for_all_its_members_is_refused() -> None:
+    _, game = played(lambda m: 0.5 * (m.n.x - m.M.u) ** 2, lambda m: 0.5 * m.M.u**2 + m.n.x + m.t, 4)
+    plan = sp.leader_optimal(game, responding=["n"])
+    with pytest.raises(sp.InvalidGame, match=r"population of 4 whose actions n\.c holds"):
+        sp.anticipated_regret(plan, "M")
+
+
+def answered(minor: Any, *, x: float, y: float, row: Any = None, bounds: Any = (None, None)) -> sp.Incentive:
+    """The gain on M.u that holds u = 1 at the cost u²/2 + 2 x + t while n settles anew, from the plan u, x, y."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(initialize=0.0)
+    m.M, m.n = pyo.Block(), pyo.Block()
+    m.M.u = pyo.Var(initialize=1.0)
+    m.n.x, m.n.y = pyo.Var(initialize=x, bounds=bounds), pyo.Var(initialize=y)
+    m.n.c = pyo.Objective(expr=minor(m))
+    if row is not None:
+        m.n.r = pyo.Constraint(expr=row(m))
+    m.M.c = pyo.Objective(expr=0.5 * m.M.u**2 + 2 * m.n.x + m.t)
+    m.goal = pyo.Objective(expr=(m.M.u - 1) ** 2 + m.t**2)
+    plan = replace(sp.Plan.from_values(sp.Game(m, [m.M, m.n])), responding=("n",))
+    return sp.affine_incentive(plan, [m.M.u], minors="respond")
+
+
+def near(m: Any) -> Any:
+    return 0.5 * (m.n.x - m.M.u) ** 2 + 0.5 * m.n.y**2
+
+
+@pytest.mark.parametrize(
+    ("options", "slope"),
+    [
+        ({"x": 1.0, "y": 0.0}, 1.0),  # free: x = u
+        ({"x": 1.0, "y": 0.0, "row": lambda m: m.n.x + m.n.y == 1}, 0.5),  # x = (u + 1)/2
+        ({"x": 1.0, "y": 0.0, "row": lambda m: m.n.x + m.n.y == m.M.u}, 1.0),  # x = u, y = 0: no multiplier, yet held
+        ({"x": 0.5, "y": 0.0, "bounds": (None, 0.5)}, 0.0),  # held by its bound
+        ({"x": 0.5, "y": 0.0, "row": lambda m: m.n.x <= 0.5 * m.M.u}, 0.5),  # held by a row that the major moves
+        # It stands at u, where the row begins to hold: free on one side, held on the other.
+        ({"x": 1.0, "y": 0.0, "row": lambda m: m.n.x**2 + m.n.y**2 <= 0.25 + 0.75 * m.M.u**2}, None),
+    ],
+)
+def test_minors_answer_within_what_holds_them(options: Any, slope: float | None) -> None:
+    """K = −(u + 2 dx/du) at u = 1."""
+    if slope is None:
+        with pytest.raises(sp.InvalidGame, match=r"n\.r is active at the plan, but nothing pushes n"):
+            answered(near, **options)
+        return
+    assert answered(near, **options).gain.iloc[0, 0] == pytest.approx(-(1 + 2 * slope), abs=1e-7)
+
+
+def test_a_curved_row_holds_minors() -> None:
+    """−x − u y on x² + y² ≤ 2: (x, y) = √2 (1, u)/√(1 + u²), so that dx/du = −½ at u = 1."""
+    rule = answered(lambda m: -m.n.x - m.M.u * m.n.y, x=1.0, y=1.0, row=lambda m: m.n.x**2 + m.n.y**2 <= 2)
+    assert rule.gain.iloc[0, 0] == pytest.approx(-(1 + 2 * -0.5), abs=1e-7)
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_one_member_moves_the_minors_by_its_share(size: int) -> None:
+    m, game = played(lambda m: 0.5 * (m.n.x - m.z) ** 2, lambda m: 0.5 * m.M.u**2 + m.n.x + m.t, size)
+    plan = sp.leader_optimal(game, responding=["n"])
+    rule = sp.affine_incentive(plan, [m.M.u], minors="respond")
+    assert rule.gain.iloc[0, 0] == pytest.approx(-(1 + 1 / size), abs=1e-6)
+    assert sp.anticipated_regret(rule, "M")["regret"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_signal_that_holds_minors_is_refused() -> None:
+    m, game = played(lambda m: 0.5 * (m.n.x - 0.5 * m.M.u) ** 2, lambda m: 0.5 * m.M.u**2 + m.t)
+    plan = sp.leader_optimal(game, responding=["n"])
+    m.seen = pyo.Expression(expr=m.M.u + m.n.x)
+    with pytest.raises(sp.InvalidGame, match="seen holds actions of followers who settle anew"):
+        sp.affine_incentive(plan, [m.seen], minors="respond")
+    rule = sp.affine_incentive(plan, minors="respond")
+    assert rule.gain["n.x"].abs().max() == 0, "what the minors do by themselves is seen, but not answered"
+
+
+def typed(high: float | None = None, low: float | None = None, target: float = 0.0) -> Any:
+    """(model, game): types a at 1 and b at 2, whom the leader keeps there from 0 and 1 by what he sees of z."""
+    m = pyo.ConcreteModel()
+    m.t, m.z = pyo.Var(bounds=(low, high), initialize=0.0), pyo.Var(initialize=0.0)
+    m.a, m.b = pyo.Block(), pyo.Block()
+    m.a.u, m.b.u = pyo.Var(bounds=(-9, 9), initialize=1.0), pyo.Var(bounds=(-9, 9), initialize=2.0)
+    m.mean = pyo.Constraint(expr=m.z == (m.a.u + m.b.u) / 2)
+    m.a.c, m.b.c = pyo.Objective(expr=m.a.u**2 + m.t), pyo.Objective(expr=(m.b.u - 1) ** 2 + m.t)
+    m.goal = pyo.Objective(expr=(m.a.u - 1) ** 2 + (m.b.u - 2) ** 2 + (m.t - target) ** 2)
+    return m, sp.Game(m, [sp.Population(m.a, 10), sp.Population(m.b, 10)], aggregates=m.mean)
+
+
+def drawn(draws: int) -> list[float]:
+    """z of the first draws of 20."""
+    random = np.random.default_rng(1)
+    return [float(random.multinomial(20, [0.5, 0.5]) @ [1.0, 2.0]) / 20 for _ in range(draws)]
+
+
+def test_the_leader_answers_the_followers_who_are_drawn() -> None:
+    """K = −40: of 14 and 6 the average is 1.3, and t = 8."""
+    m, game = typed()
+    rule = sp.affine_incentive(sp.leader_optimal(game), [m.z])
+    assert rule.gain.iloc[0, 0] == pytest.approx(-40, rel=1e-6)
+    table = sp.simulate(rule, [20], draws=4, seed=1).attrs["draws"]
+    wanted = [(-40 * (z - 1.5)) ** 2 for z in drawn(4)]
+    assert wanted[1] == pytest.approx(64)
+    np.testing.assert_allclose(table["leader_objective"], wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(table["regret"], 0, atol=1e-6)  # one step costs the same wherever the line is entered
+
+
+def test_the_projection_and_its_kink_where_a_draw_is() -> None:
+    """t = −40 (z − 1.5) on (−3, 5), z moved by v/20: searched over a member's own action."""
+    m, game = typed(5.0, -3.0)
+    rule = sp.affine_incentive(sp.leader_optimal(game), [m.z], saturate=True)
+    table = sp.simulate(rule, [20], draws=4, seed=1).attrs["draws"]
+    v = np.linspace(-9, 9, 180_001)
+    for z, (_, row) in zip(drawn(4), table.iterrows(), strict=True):
+        assert row["leader_objective"] == pytest.approx(np.clip(-40 * (z - 1.5), -3, 5) ** 2, abs=1e-4)
+        regrets = []
+        for at, wish in ((1.0, 0.0), (2.0, 1.0)):
+            cost = (v - wish) ** 2 + np.clip(-40 * (z - 1.5 + (v - at) / 20), -3, 5)
+            regrets.append(1 + np.clip(-40 * (z - 1.5), -3, 5) - cost.min())
+        assert row["regret"] == pytest.approx(max(regrets), abs=1e-4)
+
+
+def test_the_quadratic_term_where_a_draw_is() -> None:
+    m, game = typed()
+    rule = sp.affine_incentive(sp.leader_optimal(game), [m.z])
+    bent = replace(rule, bend=sparse.csc_array([[30.0]]))
+    table = sp.simulate(bent, [20], draws=4, seed=1).attrs["draws"]
+    v = np.linspace(-9, 9, 180_001)
+    for z, (_, row) in zip(drawn(4), table.iterrows(), strict=True):
+        d = z - 1.5
+        assert row["leader_objective"] == pytest.approx((-40 * d + 15 * d**2) ** 2, abs=1e-4)
+        moved = [d + (v - at) / 20 for at in (1.0, 2.0)]
+        costs = [(v - w) ** 2 - 40 * s + 15 * s**2 for w, s in zip((0.0, 1.0), moved, strict=True)]
+        assert row["regret"] == pytest.approx(max(1 - 40 * d + 15 * d**2 - c.min() for c in costs), abs=1e-4)
