@@ -25,6 +25,7 @@ def cluster(address: str) -> Iterator[Executor]:
     Raises :class:`InvalidGame` without Dask, for a scheduler that does not answer or has no worker.
     """
     try:
+        import dask.config
         from distributed import Client, LocalCluster
     except ImportError:
         raise InvalidGame(f'dask={address!r}: needs Dask; pip install "stackpyomo[dask]".') from None
@@ -37,6 +38,7 @@ def cluster(address: str) -> Iterator[Executor]:
     workers = int(number) if number.isdigit() else number or os.cpu_count()
     require_whole("dask=local: workers", workers)
     with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # a study asks again by itself
         LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
         ) as local,

@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -45,6 +45,10 @@ __all__ = ["study"]
 
 _AHEAD = 2
 """Rows per worker that an executor is given at once."""
+_GLANCE = 2.0
+"""Seconds after which one looks whether there are workers."""
+_DESERTED = 30.0
+"""Seconds without a worker that are too many."""
 _COLUMNS = ("error", "seconds")
 """Columns of every study's table."""
 
@@ -181,10 +185,13 @@ def _fingerprint(task: Callable[..., Any]) -> str:
         function = getattr(function, "__func__", type(function))
     given.append((getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)))
     given += [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    code = getattr(function, "__code__", None)
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
-        text = getattr(getattr(function, "__code__", None), "co_code", b"").hex()
+        text = ""
+    if code is not None and (not text or function.__name__ == "<lambda>"):  # two of which may stand on one line
+        text += f"{code.co_code.hex()} {code.co_consts} {code.co_names}"
     text += re.sub(r" at 0x[0-9a-fA-F]+", "", repr(given))
     name = getattr(function, "__qualname__", type(function).__name__)
     return f"{name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -274,7 +281,7 @@ def _asked(
             while queue and not broken and len(running) < ahead:
                 job = queue.popleft()
                 running[_submitted(executor, play, job)] = job
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in _done(executor, running):
                 job = running.pop(future)
                 if _is_lost(future):
                     broken = True  # what is under way comes to its end, one way or the other
@@ -289,9 +296,25 @@ def _asked(
         )
 
 
+def _done(executor: Executor, running: Iterable[Future[Any]]) -> set[Future[Any]]:
+    """Those that are finished, at least one; raises :class:`InvalidGame` when there is nobody left to finish any.
+
+    Dask goes on waiting when the last of its workers could not be started anew.
+    """
+    client, seen = getattr(executor, "_client", None), time.monotonic()
+    while not (done := wait(running, None if client is None else _GLANCE, FIRST_COMPLETED).done):
+        if client is not None and client.ncores():
+            seen = time.monotonic()
+        elif time.monotonic() - seen > _DESERTED:
+            raise InvalidGame("executor: has no workers any more; finished rows are kept. Start again.")
+    return done
+
+
 def _submitted(executor: Executor, play: _Play, job: Job) -> Future[Any]:
+    # to Dask, the same job is the same answer, and a worker's death would be remembered
+    more = {"pure": False} if hasattr(executor, "_client") else {}
     try:
-        return executor.submit(play, job)
+        return executor.submit(play, job, **more)
     except Exception as error:
         raise InvalidGame(
             f"executor: does not take the task ({type(error).__name__}: {error}); finished rows are kept. A task is "
