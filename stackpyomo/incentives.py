@@ -117,8 +117,8 @@ def affine_incentive(
         observation = read_observation(game, observe)
         if not observation.signals and leader_variables(game, free):
             raise InvalidGame(
-                "observe: names no signal, so that nobody is held, and nothing tells the free variables where to be. For "
-                "prices without charges on deviations, observe the actions with gain_bounds=(0, 0)."
+                "observe: names no signal, so that nobody is held, and nothing tells the free variables where to be. "
+                "For prices without charges on deviations, observe the actions with gain_bounds=(0, 0)."
             )
         wishes = _Wishes(
             observation,

@@ -419,8 +419,8 @@ class _Separable:
     def _slopes(self) -> Array:
         """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start.
 
-        A variable that is flat there counts ``TOLERANCES.flat`` of its task's steepest one; a task that is flat in all
-        of them 1.
+        A variable that is flat there counts ``TOLERANCES.flat`` of the sum of its task's (decisions after an improbable
+        observation are flat); where all are flat, 1.
         """
         program = self.program
         assert program is not None
@@ -432,9 +432,8 @@ class _Separable:
         slopes = np.where(np.isfinite(slopes), slopes, 0.0)
         owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
         owners = np.array([owner[id(v)] for v in program.variables], dtype=int)
-        steepest = np.zeros(len(self.tasks))
-        np.maximum.at(steepest, owners, slopes)
-        least = np.where(steepest > 0.0, TOLERANCES.flat * steepest, 1.0)
+        total = np.bincount(owners, slopes, minlength=len(self.tasks))
+        least = np.where(total > 0.0, TOLERANCES.flat * total, 1.0)
         return np.asarray(np.maximum(slopes, least[owners]))
 
 
