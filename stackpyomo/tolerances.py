@@ -69,7 +69,7 @@ class Tolerances:
     """How much worse than its reference, on the same scale, the summary of a catalogue calls worse."""
     regret: float = 1e-5
     """Largest regret, relative to max(1, |J|), of a plan that a catalogue counts as verified."""
-    flat: float = 1e-3
+    flat: float = 1e-2
     """Share of all slopes of a follower's cost that a flat variable's counts as in the scale of its regret."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
