@@ -71,6 +71,8 @@ class Tolerances:
     """Largest regret, relative to max(1, |J|), of a plan that a catalogue counts as verified."""
     flat: float = 1e-2
     """Share of all slopes of a follower's cost that a flat variable's counts as in the scale of its regret."""
+    ample: float = 10.0
+    """A gap is held against 1, or against this many times a follower's slopes where that is less."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 

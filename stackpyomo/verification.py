@@ -367,14 +367,16 @@ class _Separable:
         row_owners = np.array(self._row_owners, dtype=int)[program.rows]
         gap, outside = np.zeros(len(self.tasks)), np.zeros(len(self.tasks))
         slopes = self._slopes()
+        self._note_slopes(slopes)
+        # Each in its own scale: a steep variable hides nothing in another. A gap of the tolerance itself will do where
+        # the follower's slopes are not all smaller than that.
+        total = np.bincount(owners, slopes, minlength=len(self.tasks))
+        slopes = np.maximum(slopes, np.minimum(1.0, TOLERANCES.ample * total)[owners])
         steep = self._steepest(slopes)
-        np.add.at(
-            gap, owners, self.unit * by_variable / slopes
-        )  # each in its own scale: a steep variable hides nothing
-        np.add.at(gap, row_owners, self.unit * by_row / steep)
+        np.maximum.at(gap, owners, self.unit * by_variable / slopes)
+        np.maximum.at(gap, row_owners, self.unit * by_row / steep)
         np.maximum.at(outside, row_owners, residuals.outside_rows)
         np.maximum.at(outside, owners, residuals.outside_bounds)
-        self._note_slopes(slopes)
         wrong: dict[int, str] = {}
         for number, task in enumerate(self.tasks):
             if outside[number] > TOLERANCES.feasibility:
@@ -403,7 +405,8 @@ class _Separable:
         gaps = []
         for point, cost in zip((answer, start), costs, strict=True):
             by_variable, by_row = program.proved_gaps(point, program.recovered_duals(point), TOLERANCES.trust)
-            gaps.append(float((by_variable / slopes).sum() + (by_row / steep).sum()) + cost - min(costs))
+            worst = max((by_variable / slopes).max(initial=0.0), (by_row / steep).max(initial=0.0))
+            gaps.append(float(worst) + (cost - min(costs)) / float(slopes.max(initial=1.0)))
         return self.unit * float(np.nanmin(gaps)) if np.isfinite(gaps).any() else math.inf
 
     def _steepest(self, slopes: Array) -> Array:
