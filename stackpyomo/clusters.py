@@ -37,7 +37,7 @@ def cluster(address: str) -> Iterator[Executor]:
         return
     workers = int(number) if number.isdigit() else number or os.cpu_count()
     require_whole("dask=local: workers", workers)
-    quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+    quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # a study asks again by itself
         try:
             local = LocalCluster(n_workers=workers, threads_per_worker=1, **quiet)
