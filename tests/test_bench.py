@@ -500,7 +500,8 @@ def test_a_document_and_nothing_else(bench: Bench) -> None:
         "tolerance": 1e-4,
         "jobs": 2,
     }
-    fields = "name class objective reference gap regret certificate quality seconds outcome message error"
+    fields = "name class objective reference gap regret certificate quality seconds outcome message error "
+    fields += "termination residual iterations stages"
     assert all(" ".join(row) == fields for row in found["rows"])
     assert [row["outcome"] for row in found["rows"]] == ["ok", "worse", "refused", "failed"]
     assert found["rows"][2]["objective"] is None
