@@ -37,13 +37,13 @@ def cluster(address: str) -> Iterator[Executor]:
         return
     workers = int(number) if number.isdigit() else number or os.cpu_count()
     require_whole("dask=local: workers", workers)
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # a study asks again by itself
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-        ) as local,
-        _client(Client, local, address) as client,
-    ):
+    quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # a study asks again by itself
+        try:
+            local = LocalCluster(n_workers=workers, threads_per_worker=1, **quiet)
+        except (OSError, RuntimeError) as error:
+            raise InvalidGame(f"dask={address!r}: workers did not start ({error}).") from None
+    with local, _client(Client, local, address) as client:
         yield client.get_executor()
 
 

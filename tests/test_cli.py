@@ -644,3 +644,168 @@ def test_the_script_is_the_module(tmp_path: Path) -> None:
     assert script is not None
     done = subprocess.run([script, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("stackpyomo ")
+
+
+# --- verify, compare, study ---------------------------------------------------------------------------------------
+
+
+def test_verify_what_solve_wrote(run: Run, write: Any, tmp_path: Path) -> None:
+    path, solved = write("toll.py", game()), tmp_path / "solved.json"
+    assert run("solve", path, "--json", solved).code == 0
+    result = run("verify", path, "--incentive", solved, "--json", "-", "--report", tmp_path / "out.html")
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
+    assert list(found) == ["game", "version", "plan", "incentive", "report"]
+    assert found["report"]["ok"] is True
+    assert "verified" in (tmp_path / "out.html").read_text(encoding="utf-8")
+    result = run("verify", path, "--plan", solved)
+    assert (result.code, result.err) == (1, "")
+    assert "NOT verified: largest regret 0.16" in result.out
+
+
+def test_verify_the_values_of_the_model(run: Run, write: Any) -> None:
+    """At toll 0.8 the driver's best answer is 0.6."""
+    told = game("m.toll.set_value(0.8); m.driver.flow.set_value(0.6)")
+    assert run("verify", write("toll.py", told)).code == 0
+    assert run("verify", write("other.py", game())).code == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--plan", "nothing.json"], ("nothing.json", "cannot be read")),
+        (["--plan", "toll.py"], ("toll.py", "is not what solve --json writes")),
+        (["--incentive", "other.json"], ("other.json", "not the JSON that")),
+        (["--incentive", "none.json"], ("none.json", "holds no incentive")),
+        (["--plan", "a.json", "--incentive", "b.json"], ("give one of them",)),
+    ],
+)
+def test_verify_refuses(options: list[str], words: tuple[str, ...], run: Run, write: Any) -> None:
+    write("other.json", "{}")
+    write("none.json", '{"incentive": null, "plan": {}}')
+    one_message(run("verify", write("toll.py", game()), *options), words)
+
+
+def test_options_reach_the_named_solver(run: Run, write: Any, tmp_path: Path) -> None:
+    path, before = write("game.json", TEXT), dict(registry)
+    assert run("solve", path, "--solver", "pounce", "--option", "max_iter=200").code == 0
+    assert run("solve", path, "--solver", "pounce", "--option", "max_iter=0").code != 0
+    assert registry == before
+    one_message(run("solve", path, "--option", "max_iter"), ("--option max_iter", "expected name=value"))
+
+
+def test_logs(run: Run, write: Any, tmp_path: Path) -> None:
+    path, log = write("game.json", TEXT), tmp_path / "log.txt"
+    assert run("solve", path, "--solver", "pounce", "--log", log).err == ""
+    assert "stackpyomo.solvers: pounce:" in log.read_text(encoding="utf-8")
+    assert "stackpyomo.solvers: pounce:" in run("solve", path, "--solver", "pounce", "--log", "-").err
+    one_message(run("solve", path, "--log", "no/such/log.txt"), ("log.txt", "cannot be written"))
+
+
+def test_seeds_reach_the_starting_points(run: Run, write: Any) -> None:
+    hilly = game("m.miss.set_value(m.miss.expr + pyo.sin(20 * m.price) + m.price / 10)")
+
+    def objectives(seed: int) -> list[float]:
+        told = run("solve", write("hilly.py", hilly), "--starts", "4", "--seed", seed, "--json", "-").out
+        return [attempt["objective"] for attempt in strict(told)["plan"]["log"]]
+
+    assert objectives(1) == objectives(1)
+    assert objectives(1) != objectives(2)
+
+
+def test_compare(stranger: Run, write: Any, tmp_path: Path) -> None:
+    path = write("games.json", f"[{TEXT}]")
+    result = stranger(
+        "compare", path, "--solver", "pounce,scip", "--time-limit", "20", "--json", "-", "--plot", "p.png"
+    )
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
+    assert [(row["game"], row["solver"], row["outcome"]) for row in found["rows"]] == [
+        ("toll", "pounce", "ok"),
+        ("toll", "scip", "ok"),
+    ]
+    assert found["profile"]["tau"][0] == 1.0
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_says_what_is_missing(run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry, "scip", dataclasses.replace(registry["scip"], version=lambda: None))
+    two = f"[{TEXT}, {TEXT}]"
+    result = run("compare", write("games.json", two), "--solver", "pounce,scip", "--time-limit", "20")
+    assert (result.code, result.err) == (1, "")
+    assert "2 of 4 verified and as good as the best of their game" in result.out
+    assert "scip, auto, 2 games: solver='scip': not installed." in result.out
+    assert "toll (2)" in result.out
+    one_message(run("compare", write("games.json", two), "--solver", "clpex"), ("'clpex'", "unknown solver", "pounce"))
+    one_message(run("compare", write("games.json", two), "--json", "no/out.json"), ("out.json", "cannot be written"))
+    one_message(run("compare", "nothing.json"), ("nothing.json", "cannot be read"))
+
+
+TASKS = """
+from dataclasses import dataclass
+
+import stackpyomo as sp
+
+
+@dataclass
+class Told:
+    x: int
+
+
+def power(x, exponent=2, seed=0):
+    if x == 3:
+        raise ValueError("three")
+    return {"power": Told(x).x ** exponent, "drawn": seed}
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--workers", 2]], ids=str)
+def test_study(more: list[Any], stranger: Run, write: Any, tmp_path: Path) -> None:
+    axes = ["--grid", "x=1,2", "--grid", "exponent=2,3"]
+    arguments = [f"{write('tasks.py', TASKS)}:power", *axes, "--store", "s.jsonl", *more]
+    result = stranger("study", *arguments, "--json", "-")
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
+    powers = [(row["x"], row["exponent"], row["power"]) for row in found["rows"]]
+    assert powers == [(1, 2, 1), (1, 3, 1), (2, 2, 4), (2, 3, 8)]
+    assert len({row["drawn"] for row in found["rows"]}) == 4
+    assert (found["summary"]["rows"], found["summary"]["failed"]) == (4, 0)
+    assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 5
+    result = stranger("study", *arguments)
+    assert (result.code, result.err) == (0, "")
+    assert "4 rows, 0 with an error\n" in result.out
+
+
+def test_study_with_an_error(run: Run, stranger: Run, write: Any, tmp_path: Path) -> None:
+    task, store = f"{write('tasks.py', TASKS)}:power", tmp_path / "s.jsonl"
+    result = run("study", task, "--grid", "x=2,3", "--store", store)
+    assert (result.code, result.err) == (1, "")
+    assert "2 rows, 1 with an error; --retry-failed runs those again" in result.out
+    write("tasks.py", TASKS.replace("x == 3", "x == 7"))
+    one_message(run("study", task, "--grid", "x=2,3", "--store", store, "--retry-failed"), ("the task", "was changed"))
+    write("tasks.py", TASKS)
+    assert run("study", task, "--grid", "x=2,3", "--store", store, "--retry-failed").code == 1
+    with store.open("a") as stream:
+        stream.write('{"row": 1')
+    result = stranger("study", task, "--grid", "x=2,3", "--store", store)
+    assert "its last line was not finished; 9 bytes were cut off" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tasks.py", "--grid", "x=1"], ("tasks.py: expected FILE.py:function",)),
+        (["none.py:f", "--grid", "x=1"], ("none.py: no such file",)),
+        (["tasks.py:root", "--grid", "x=1"], ("tasks.py: has no function root()",)),
+        (["broken.py:f", "--grid", "x=1"], ("broken.py:1:", "syntax")),
+        (["tasks.py:power", "--grid", "x"], ("--grid x: expected name=value",)),
+        (["tasks.py:power", "--grid", "error=1"], ("'error' is a column",)),
+        (["tasks.py:power", "--grid", "x=1", "--dask", "local:2", "--workers", "2"], ("give one of them",)),
+        (["tasks.py:power", "--grid", "x=1", "--json", "no/out.json"], ("out.json", "cannot be written")),
+        (["tasks.py:power", "--grid", "x=1", "--store", "tasks.py"], ("tasks.py", "is no store of a study")),
+    ],
+)
+def test_study_refuses(arguments: list[str], words: tuple[str, ...], run: Run, write: Any) -> None:
+    write("tasks.py", TASKS)
+    write("broken.py", "def f(:\n")
+    one_message(run("study", *arguments), words)
