@@ -46,7 +46,7 @@ class Hessian:
     """∇²L_k at the plan, over the Vars it is curved in."""
 
     places: Array
-    """Numbers of these Vars among the columns of :attr:`FollowerHessians.columns`."""
+    """Numbers of these Vars among :attr:`FollowerRows.variables`."""
     matrix: Array
     """Dense, symmetric."""
 
@@ -60,11 +60,6 @@ class FollowerHessians:
         self._structure = tuple(np.asarray(part) for part in rows.problem.hessian_structure())
         self._weights = rows.lagrangian(held)
         self._alone: dict[int, Hessian] = {}
-
-    @property
-    def columns(self) -> int:
-        """How many Vars the rows hold."""
-        return len(self._point)
 
     def of(self, number: int) -> Hessian:
         """∇²L_k of one follower: one evaluation."""

@@ -103,6 +103,11 @@ class FollowerRows:
             maps = (action, aggregate, instrument)
             self._selectors = [_selector(variables, places) for places in maps]
 
+    def own(self, number: int) -> slice:
+        """Where the actions of one follower stand among all actions."""
+        start, stop = np.searchsorted(self.owners, [number, number + 1])
+        return slice(int(start), int(stop))
+
     @property
     def problem(self) -> Any:
         """The evaluable rows."""

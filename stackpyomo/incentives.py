@@ -341,9 +341,9 @@ class _Design:
         watched = np.flatnonzero(self.watched)
         if curved.hessians.are_private:
             return [int(k) for k in curved.suspects(watched, gain)]
-        others = [*self.rows.responses.variables, *self.rows.instruments]
         if curved.wanted:  # a convex cost may still be too flat
             return [int(k) for k in watched[:_LOOKED_AT]]
+        others = [*self.rows.responses.variables, *self.rows.instruments]
         doubtful = (int(k) for k in watched if not is_jointly_convex(self.rows.followers[k], others))
         return list(islice(doubtful, _LOOKED_AT))
 
@@ -364,10 +364,10 @@ class _Design:
         bend = sparse.lil_array(shape)
         left = dict[int, str]()
         for follower in failed:
-            start, stop = np.searchsorted(self.rows.owners, [follower, follower + 1])
-            shown = np.unique(self.shares.moves[:, start:stop].tocoo().row)
+            mine = self.rows.own(follower)
+            shown = np.unique(self.shares.moves[:, mine].tocoo().row)
             b = found.balance.leader[[follower]].toarray()[0]
-            radius = curved.bow(follower, found.gain, self.shares.moves[shown].tocsr()[:, start:stop].toarray())
+            radius = curved.bow(follower, found.gain, self.shares.moves[shown].tocsr()[:, mine].toarray())
             if math.isinf(radius) or not b.any():
                 left[follower] = failed[follower] + ", and no quadratic term in what the leader sees helps"
                 continue

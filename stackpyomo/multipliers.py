@@ -31,7 +31,17 @@ from .selections import component_pairs
 from .solvers import solve
 from .tolerances import TOLERANCES
 
-__all__ = ["ActiveSide", "Balance", "active_sides", "balanced", "given_multipliers"]
+__all__ = [
+    "ActiveSide",
+    "Balance",
+    "active_sides",
+    "balanced",
+    "by_follower",
+    "composed_normals",
+    "given_multipliers",
+    "leaning",
+    "open_directions",
+]
 
 _TIGHT = 1e4
 """How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers."""
@@ -57,6 +67,39 @@ class ActiveSide:
     """Numbers of the leader's variables it holds."""
     grip: Array
     """∂g/∂u_0 over ``tools``."""
+
+
+def by_follower(sides: Sequence[ActiveSide]) -> dict[int, list[ActiveSide]]:
+    """Number of a follower → its sides."""
+    found: dict[int, list[ActiveSide]] = {}
+    for side in sides:
+        found.setdefault(side.follower, []).append(side)
+    return found
+
+
+def composed_normals(
+    sides: Sequence[ActiveSide], held: Mapping[str, float], mine: slice, moved: sparse.csr_array
+) -> tuple[Array, Array]:
+    """(normals that pin directions, normals that limit them) of one follower: rows G_k + G_0 K M over its own actions.
+
+    mine: where its actions stand. moved: K M, the leader's variables × its own actions. An equality pins, and so does
+    a constraint with a multiplier.
+    """
+    pinned, limiting = list[Array](), list[Array]()
+    width = mine.stop - mine.start
+    for side in sides:
+        normal = np.zeros(width)
+        normal[side.columns - mine.start] = side.normal
+        if len(side.tools):
+            normal += side.grip @ moved[side.tools].toarray()
+        firm = side.equality or held.get(side.name, 0.0) > 0.0
+        (pinned if firm else limiting).append(normal)
+    return np.array(pinned).reshape(-1, width), np.array(limiting).reshape(-1, width)
+
+
+def open_directions(normals: Array) -> Array:
+    """An orthonormal basis (columns) of the directions that the normals (rows) leave open."""
+    return np.asarray(linalg.null_space(normals)) if len(normals) else np.eye(normals.shape[1])
 
 
 @dataclass

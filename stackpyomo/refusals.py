@@ -89,7 +89,7 @@ class Attempt:
 
     def own(self, follower: int) -> Array:
         """Numbers of its actions."""
-        return np.arange(*np.searchsorted(self.rows.owners, [follower, follower + 1]))
+        return np.arange(len(self.rows.owners))[self.rows.own(follower)]
 
 
 def refuse_undefined(rows: FollowerRows, here: Derivatives) -> None:

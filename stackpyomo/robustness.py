@@ -22,13 +22,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import linalg, sparse
+from scipy import sparse
 
 from .composition import Composed, composed
 from .curvatures import FollowerHessians, composed_hessian
 from .derivatives import FollowerRows
 from .games import Game
-from .multipliers import active_sides
+from .multipliers import active_sides, by_follower, composed_normals, open_directions
 from .programs import BadRow, Program, undisturbed
 from .results import Announcement, Array
 from .signals import shares
@@ -121,9 +121,9 @@ class _Study:
         self.game, self.announced, self.solver = game, announced, solver
         self.rows = FollowerRows(game)
         self.here = self.rows.at(announced.values)
-        self.sides = active_sides(self.rows, self.here, announced.values)
-        self.held = multipliers
-        forces = {s.name: s.sign * multipliers[s.name] for s in self.sides if s.name in multipliers}
+        sides = active_sides(self.rows, self.here, announced.values)
+        self.sides, self.held = by_follower(sides), multipliers
+        forces = {s.name: s.sign * multipliers[s.name] for s in sides if s.name in multipliers}
         self.hessians = FollowerHessians(self.rows, announced.values, forces)
         force = np.array([forces.get(c.name, 0.0) for c in self.rows.constraints])
         owned = (force, (self.rows.constraint_owners, np.arange(len(force))))
@@ -137,7 +137,8 @@ class _Study:
         self.leader = _Leader(game, announced.values)
         place = {name: i for i, name in enumerate(announced.leader)}
         order = [place[game.names[id(v)]] for v in self.rows.instruments]
-        self.response = self.rows.responses_to(sparse.csr_array(self.gain)[order])
+        self.answer = sparse.csr_array(self.gain)[order]
+        self.response = self.rows.responses_to(self.answer)
         self.number = {name: i for i, name in enumerate(game.followers)}
         # A member's own action counts 1/size of its block's in the leader's objective.
         alone = sparse.diags_array(1.0 / np.array(game.action_sizes, dtype=float))
@@ -155,13 +156,13 @@ class _Study:
     def row(self, name: str, baseline: float) -> list[float]:
         """The table's line of one follower."""
         number = self.number[name]
-        start, stop = np.searchsorted(self.rows.owners, [number, number + 1])
-        mine = slice(start, stop)
+        mine = self.rows.own(number)
         reach = self._reach(mine)
         felt = [self.game.names[id(v)] for v in self.rows.instruments]
         pulls = dict(zip(felt, self.pulls[[number]].toarray()[0], strict=True))
         hessian = composed_hessian(self.hessians.of(number), self.response[:, mine]) + reach.bow(pulls)
-        basis = self._open(number, mine)
+        pinned, _ = composed_normals(self.sides.get(number, ()), self.held, mine, self.answer[:, mine])
+        basis = open_directions(pinned)
         if not basis.shape[1]:
             return [math.inf, 0.0, 0.0, 0.0, math.inf]
         reduced = basis.T @ hessian @ basis
@@ -170,16 +171,6 @@ class _Study:
         if least > TOLERANCES.bent * max(1.0, float(np.abs(hessian).max())):
             local = [1.0 / least, *self._losses(basis @ np.linalg.inv(reduced) @ basis.T, reach)]
         return [least, *local, self._relative(name, mine, reach, baseline)]
-
-    def _open(self, number: int, mine: slice) -> Array:
-        """Directions that the constraints which hold the follower (multiplier > 0, equalities) leave open."""
-        normals = []
-        for side in self.sides:
-            if side.follower == number and (side.equality or self.held.get(side.name, 0.0) > 0.0):
-                normal = np.zeros(mine.stop - mine.start)
-                normal[side.columns - mine.start] = side.normal
-                normals.append(normal)
-        return np.asarray(linalg.null_space(np.array(normals))) if normals else np.eye(mine.stop - mine.start)
 
     def _reach(self, mine: slice) -> _Reach:
         """Only what is not 0."""

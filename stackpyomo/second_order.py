@@ -29,7 +29,7 @@ from scipy import linalg, sparse
 from .curvatures import FollowerHessians, composed_hessian, composed_size
 from .derivatives import FollowerRows
 from .gains import Component, System
-from .multipliers import ActiveSide
+from .multipliers import ActiveSide, by_follower, composed_normals, open_directions
 from .results import Array
 from .tolerances import TOLERANCES
 
@@ -71,10 +71,7 @@ class Curved:
 
     @cached_property
     def _by_follower(self) -> dict[int, list[ActiveSide]]:
-        found: dict[int, list[ActiveSide]] = {}
-        for side in self.sides:
-            found.setdefault(side.follower, []).append(side)
-        return found
+        return by_follower(self.sides)
 
     def hessian(self, follower: int, gain: Array) -> Array:
         """Composed Hessian at the plan."""
@@ -84,8 +81,7 @@ class Curved:
         return self._columns(self.rows.responses_to(self.system.as_matrix(gain) @ self.moves), follower)
 
     def _columns(self, matrix: sparse.csc_array, follower: int) -> sparse.csc_array:
-        start, stop = np.searchsorted(self.rows.owners, [follower, follower + 1])
-        return matrix[:, start:stop]
+        return matrix[:, self.rows.own(follower)]
 
     def dense_response(self, follower: int, gain: Array) -> Array:
         """T_k over the Vars the follower is curved in."""
@@ -126,21 +122,12 @@ class Curved:
 
     def cone(self, follower: int, gain: Array) -> tuple[Array, Array]:
         """(normals that pin directions, normals that limit them): rows over the follower's own actions."""
-        start, stop = np.searchsorted(self.rows.owners, [follower, follower + 1])
-        moved = None
-        pinned: list[Array] = []
-        limiting: list[Array] = []
-        for side in self._by_follower.get(follower, ()):
-            normal = np.zeros(stop - start)
-            normal[side.columns - start] = side.normal
-            if len(side.tools):
-                if moved is None:
-                    moved = (self.system.as_matrix(gain) @ self.moves).tocsr()[:, start:stop].toarray()
-                normal += side.grip @ moved[side.tools]
-            firm = side.equality or self.held.get(side.name, 0.0) > 0.0
-            (pinned if firm else limiting).append(normal)
-        width = stop - start
-        return np.array(pinned).reshape(-1, width), np.array(limiting).reshape(-1, width)
+        mine, sides = self.rows.own(follower), self._by_follower.get(follower, ())
+        if self.is_pinned_by_gain(follower):
+            moved = (self.system.as_matrix(gain) @ self.moves).tocsr()[:, mine]
+        else:
+            moved = sparse.csr_array((self.system.shape[0], mine.stop - mine.start))
+        return composed_normals(sides, self.held, mine, moved)
 
     def bow(self, follower: int, gain: Array, shown: Array) -> float:
         """The ρ with H + ρ Σ_s m_sᵀ m_s ⪰ the margin on the open directions (found by doubling); infinite if none is.
@@ -148,7 +135,7 @@ class Curved:
         shown: the rows m_s, d(signal)/d(own actions).
         """
         hessian, margin = self.hessian(follower, gain), self.wanted + self.margin(follower)
-        free = _open(self.cone(follower, gain)[0])
+        free = open_directions(self.cone(follower, gain)[0])
         bowl = shown.T @ shown
         rho = max(1.0, float(np.abs(hessian).max(initial=0.0)))
         for _ in range(_HALVINGS):
@@ -174,8 +161,7 @@ def bent_followers(
     for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
         hessian = plain - curved.wanted * np.eye(len(plain))
         if bow is not None:
-            start, stop = np.searchsorted(curved.rows.owners, [follower, follower + 1])
-            moved = curved.moves.tocsc()[:, start:stop].toarray()
+            moved = curved.moves.tocsc()[:, curved.rows.own(follower)].toarray()
             hessian = hessian + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
         worst = _worst(hessian, size, *curved.cone(follower, gain))
         if worst < 0.0:
@@ -189,7 +175,8 @@ def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> float
     worst = 0.0
     if np.linalg.eigvalsh(hessian).min(initial=0.0) >= floor:  # nor then on any subspace, and null spaces are dear
         return worst
-    for basis, free in ((_open(pinned), not len(limiting)), (_open(np.vstack([pinned, limiting])), True)):
+    for normals, free in ((pinned, not len(limiting)), (np.vstack([pinned, limiting]), True)):
+        basis = open_directions(normals)
         if not basis.shape[1]:
             continue
         values, vectors = np.linalg.eigh(basis.T @ hessian @ basis)
@@ -198,10 +185,6 @@ def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> float
             if value < floor and open_ways:
                 worst = min(worst, float(value))
     return worst
-
-
-def _open(normals: Array) -> Array:
-    return np.asarray(linalg.null_space(normals)) if len(normals) else np.eye(normals.shape[1])
 
 
 def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, dict[int, str]]:
@@ -282,17 +265,18 @@ def _bend(curved: Curved, gain: Array, group: _Group) -> tuple[Array | None, str
 def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | None:
     """The construction of the theory, a proof that there is none, or None where it does not apply."""
     follower, system = group.followers[0], curved.system
-    start, stop = np.searchsorted(curved.rows.owners, [follower, follower + 1])
-    tools = np.unique(system.leader[group.columns])
-    own = curved.moves[:, start:stop].tocoo()
-    full = len(group.columns) == len(tools) * (stop - start) and own.nnz == stop - start and (own.data == 1.0).all()
+    mine = curved.rows.own(follower)
+    tools, width = np.unique(system.leader[group.columns]), mine.stop - mine.start
+    own = curved.moves[:, mine].tocoo()
+    full = len(group.columns) == len(tools) * width and own.nnz == width and (own.data == 1.0).all()
     pinned, limiting = curved.cone(follower, gain)
     if not full or len(limiting) or curved.is_pinned_by_gain(follower):
         return None
     reach = curved.rows.instrument_columns.tocsc()[:, tools]
-    hessian, free = curved.hessians.of(follower), _open(pinned)
+    hessian, free = curved.hessians.of(follower), open_directions(pinned)
     t, r = curved.dense_response(follower, gain) @ free, reach.tocsr()[hessian.places].toarray()
-    b = system.matrix[[start]].toarray()[0][group.columns[system.signal[group.columns] == own.row[own.col == 0][0]]]
+    first = group.columns[system.signal[group.columns] == own.row[own.col == 0][0]]
+    b = system.matrix[[mine.start]].toarray()[0][first]
     away = np.asarray(linalg.null_space(b[np.newaxis, :]))
     if not away.shape[1]:
         return None
@@ -338,7 +322,7 @@ def _lifted(here: Array, loose: Array, margin: float) -> Array:
     left, sizes, right = np.linalg.svd(loose, full_matrices=False)
     kept = sizes > TOLERANCES.rank * sizes.max(initial=0.0)
     left, sizes, seen = left[:, kept], sizes[kept], right[kept].T
-    blind = _open(seen.T)
+    blind = open_directions(seen.T)
     aside = blind.T @ here @ seen
     bends, along = np.linalg.eigh(seen.T @ here @ seen - aside.T @ np.linalg.solve(blind.T @ here @ blind, aside))
     w, level = np.zeros_like(loose), margin
@@ -367,7 +351,7 @@ class _Search:
     def __init__(self, curved: Curved, gain: Array, group: _Group, basis: Array) -> None:
         self.curved, self.gain, self.group, self.basis = curved, gain, group, basis
         self.margins = [curved.margin(k) for k in group.followers]
-        self.open = [_open(curved.cone(k, gain)[0]) for k in group.followers]
+        self.open = [open_directions(curved.cone(k, gain)[0]) for k in group.followers]
         start = curved.rows.responses_to(sparse.csc_array(curved.system.shape) @ curved.moves)
         self.turns = []
         for direction in basis:
@@ -380,9 +364,9 @@ class _Search:
     def _follower(self, follower: int) -> tuple[Array, Array, Array]:
         """(∇²L, T at K₀, dT/dt) over the Vars the follower is curved in."""
         hessian = self.curved.hessians.of(follower)
-        start, stop = np.searchsorted(self.curved.rows.owners, [follower, follower + 1])
+        mine = self.curved.rows.own(follower)
         base = self.curved.dense_response(follower, self.gain)
-        turns = [turn.tocsr()[hessian.places][:, start:stop].toarray() for turn in self.turns]
+        turns = [turn.tocsr()[hessian.places][:, mine].toarray() for turn in self.turns]
         return hessian.matrix, base, np.array(turns).reshape(len(turns), *base.shape)
 
     def least(self, t: Array) -> float:
@@ -452,7 +436,7 @@ def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
     """On the way from the least-energy gain to one that bends, the first that does (halving)."""
     parts = []
     for k in group.followers:
-        free = _open(curved.cone(k, gain)[0])
+        free = open_directions(curved.cone(k, gain)[0])
         start, end = (curved.dense_response(k, known) @ free for known in (gain, found))
         parts.append((curved.hessians.of(k).matrix, start, end - start, curved.margin(k)))
 

@@ -61,10 +61,10 @@ class Meeting:
         whole = np.zeros((len(sizes), len(sizes)))
         apart, alone = [], []
         for number in range(len(rows.followers)):
-            start, stop = np.searchsorted(rows.owners, [number, number + 1])
-            if start == stop:
+            mine = rows.own(number)
+            if mine.start == mine.stop:
                 continue
-            hessian, mine = self.hessians.of(number), slice(start, stop)
+            hessian = self.hessians.of(number)
             at = hessian.places
             reached = response[at][:, mine].toarray()
             half = reached.T @ hessian.matrix
@@ -73,7 +73,7 @@ class Meeting:
             other = half @ others[at][:, mine].toarray() + shared
             self_ = half @ reached + bow[:, mine]
             alone.append(self_)
-            size = float(sizes[start])
+            size = float(sizes[mine.start])
             whole[mine] = block * np.sqrt(size * sizes)[np.newaxis, :]
             whole[mine, mine] = self_ + (size - 1.0) * other
             apart += [self_ - other] if size > 1 else []

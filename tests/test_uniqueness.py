@@ -11,7 +11,7 @@ import pytest
 from conftest import toll_game
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 import stackpyomo as sp
 
@@ -126,6 +126,40 @@ def test_robustness_of_the_toll() -> None:
     assert given.loc["driver", "relative_error"] == pytest.approx(row["relative_error"], rel=1e-9)
     with pytest.raises(sp.InvalidGame, match="nobody: not a follower"):
         rule.robustness(followers=["nobody"])
+
+
+def test_robustness_along_a_constraint_that_the_leaders_answer_moves() -> None:
+    """u + v + x ≤ 2 holds with x = x* + K d in it: the follower slides along it as SciPy does under small errors."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var()
+    m.f = pyo.Block()
+    m.f.u, m.f.v = pyo.Var(bounds=(-50, 50)), pyo.Var(bounds=(-50, 50))
+    m.f.cost = pyo.Objective(expr=(m.f.u - 3) ** 2 + 2 * (m.f.v - 1) ** 2 + m.x * m.f.u + m.x**2)
+    m.f.cap = pyo.Constraint(expr=m.f.u + m.f.v + m.x <= 2)
+    m.goal = pyo.Objective(expr=(m.f.u - 1.3) ** 2 + (m.f.v - 0.7) ** 2 + (m.x - 0.5) ** 2)
+    plan = sp.leader_optimal(sp.Game(m, followers=m.f))
+    rule = sp.affine_incentive(plan, multipliers={m.f.cap: 1.0})
+    gain = rule.gain.to_numpy()[0]
+    planned = np.array([plan.values["f.u"], plan.values["f.v"]])
+
+    def answer(error: np.ndarray) -> np.ndarray:
+        def leader(z: np.ndarray) -> float:
+            return float(plan.values["x"] + gain @ (z - planned))
+
+        found = minimize(
+            lambda z: (z[0] - 3) ** 2 + 2 * (z[1] - 1) ** 2 + leader(z) * z[0] + leader(z) ** 2 + error @ z,
+            planned,
+            constraints={"type": "ineq", "fun": lambda z: 2 - z.sum() - leader(z)},
+            method="SLSQP",
+            options={"ftol": 1e-16, "maxiter": 500},
+        )
+        return np.asarray(found.x - planned)
+
+    size = 1e-3
+    turns = [np.array([math.cos(a), math.sin(a)]) for a in np.linspace(0, 2 * math.pi, 73)]
+    row = rule.robustness().loc["f"]
+    assert row["shift"] == pytest.approx(max(np.linalg.norm(answer(size * t)) for t in turns) / size, rel=1e-3)
+    assert row["leader_slope"] == pytest.approx(0, abs=1e-6)  # the plan is the leader's best along the constraint
 
 
 def test_robustness_where_costs_are_not_quadratic() -> None:
