@@ -20,7 +20,7 @@ import pandas as pd
 
 from .catalogues import Row, Runner, Settings
 from .complementarity import named
-from .errors import InvalidGame, SolverNotAvailable, StackpyomoError
+from .errors import InvalidGame, SolverNotAvailable
 from .gamefiles import document, read_entries
 from .games import Game
 from .solvers import registry
@@ -205,8 +205,6 @@ def _played(entries: Sequence[dict[str, Any]], settings: Settings, jobs: int) ->
     except SolverNotAvailable as error:
         blank = Row("", outcome="failed", message=str(error), error=type(error).__name__)
         return [replace(blank, name=str(entry.get("name", ""))) for entry in entries]
-    except StackpyomoError:
-        raise
     return Runner(entries, settings, jobs=jobs).rows()
 
 

@@ -26,9 +26,9 @@ from .games import Follower, Game
 from .hessians import is_convex_on_box
 from .results import Announcement, Array
 from .signals import shares
-from .tolerances import TOLERANCES
+from .tolerances import is_within
 
-__all__ = ["Composed", "composed", "free_row"]
+__all__ = ["Composed", "composed", "free_row", "oversteps"]
 
 _PIECES = 81
 """Pieces up to which a projected strategy is split; beyond, one problem with absolute values."""
@@ -56,7 +56,7 @@ class Composed:
     best_cost: float = math.inf
     plan_cost: float = math.nan
     slopes: list[float] = field(default_factory=list)
-    """How fast the cost changes near the plan in each own variable, at least 1."""
+    """How fast the cost changes near the plan in each own variable; a share of their sum where flat, 1 if all are."""
     home: Composed | None = None
     """Of a piece that the plan is not in: the piece it is in."""
     empty: bool = False
@@ -112,7 +112,7 @@ class Composed:
 
     @property
     def scale(self) -> float:
-        """What a regret is small against: the slopes in the variables that the best response moves, at least 1."""
+        """What a regret is small against: the slopes in the variables that the best response moves."""
         moved = [abs(x - t) for x, t in zip(self.best, self.target, strict=True)] if self.best else []
         if not self.slopes or not sum(moved) > 0.0 or not self.best_cost < self.plan_cost:
             return max(self.slopes, default=1.0)
@@ -232,21 +232,20 @@ class _Composer:
         var = self.moves.by_id[mover]
         if mover not in self.moves.leaders or (var.lb is None and var.ub is None):
             return []
-        low, high = ExpressionBoundsVisitor().walk_expression(expression)
-        room = TOLERANCES.feasibility
+        below, above = oversteps(expression, var)
         ways = [(mover, expression, expression, var.lb, var.ub)]
-        if var.lb is not None and (low is None or low < var.lb - room * max(1.0, abs(var.lb))):
+        if below:
             ways.append((mover, var.lb, expression, None, var.lb))
-        if var.ub is not None and (high is None or high > var.ub + room * max(1.0, abs(var.ub))):
+        if above:
             ways.append((mover, var.ub, expression, var.ub, None))
-        return sorted(ways, key=lambda way: not _is_within(self.raw[mover], *way[3:]))  # where the plan is comes first
+        return sorted(ways, key=lambda way: not is_within(self.raw[mover], *way[3:]))  # where the plan is comes first
 
 
-def _is_within(level: float, lower: float | None, upper: float | None) -> bool:
-    """lower ≤ level ≤ upper up to the tolerance of a row."""
-    room = TOLERANCES.feasibility
-    above = lower is None or level >= lower - room * max(1.0, abs(lower))
-    return above and (upper is None or level <= upper + room * max(1.0, abs(upper)))
+def oversteps(expression: Any, var: Any) -> tuple[bool, bool]:
+    """Whether the expression's interval reaches below the Var's lower, above its upper bound."""
+    low, high = ExpressionBoundsVisitor().walk_expression(expression)
+    below = not is_within(-math.inf if low is None else low, var.lb, None)
+    return below, not is_within(math.inf if high is None else high, None, var.ub)
 
 
 def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:

@@ -26,7 +26,7 @@ from .programs import Program, undisturbed
 from .results import Array
 from .scenarios import Scenarios
 from .selections import component_pairs
-from .tolerances import TOLERANCES
+from .tolerances import TOLERANCES, is_within
 from .verification import best_responses, verify
 
 __all__ = ["conditional_regret"]
@@ -167,13 +167,6 @@ class _Atoms:
             names, target = [piece.names[i] for i in free], [piece.target[i] for i in free]
             variables = [piece.variables[i] for i in free]
             held = Composed(piece.follower, names, target, piece.cost, moved, still, variables, home=home)
-            if home is None or not any(_is_outside(*row) for row in still):
+            if home is None or all(is_within(*row) for row in still):  # else the piece holds no point
                 home = home or held
                 yield held
-
-
-def _is_outside(level: float, lower: float | None, upper: float | None) -> bool:
-    """True if a row that nobody moves is broken: then the piece holds no point."""
-    below = lower is not None and lower - level > TOLERANCES.feasibility * max(1.0, abs(lower))
-    above = upper is not None and level - upper > TOLERANCES.feasibility * max(1.0, abs(upper))
-    return below or above

@@ -25,7 +25,7 @@ from .plans import stackelberg
 from .results import SHOWN, Announcement, Array, Plan, Signal, floats, json_number, json_numbers, listed, readable, real
 from .robustness import robustness
 from .signals import shares
-from .tolerances import TOLERANCES
+from .tolerances import TOLERANCES, is_within
 from .wording import how_to_compare, in_words
 
 if TYPE_CHECKING:
@@ -276,9 +276,7 @@ class Incentive:
         for index, name in enumerate(self.leader):
             low, high = (float(self.offset[name] + end[index]) for end in ends)
             var = game.variables_by_name[name]
-            below = var.lb is not None and low < var.lb - TOLERANCES.feasibility * max(1.0, abs(var.lb))
-            above = var.ub is not None and high > var.ub + TOLERANCES.feasibility * max(1.0, abs(var.ub))
-            if below or above:
+            if not (is_within(low, var.lb, None) and is_within(high, None, var.ub)):
                 found[name] = (low, high)
         return found
 

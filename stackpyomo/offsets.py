@@ -164,9 +164,9 @@ class _Design:
         rows = [residual[j] == slope for j, slope in self.slopes.items() if single[j]]
         cost = 0.0
         for j in self.slopes:
-            power = self._power(grips, j) if single[j] else 0.0
             if not single[j]:
                 continue
+            power = self._power(grips, j)
             if pyo.value(power) > TOLERANCES.gradient**2:
                 cost += residual[j] ** 2 / power
             elif _moves(self.slopes[j]):

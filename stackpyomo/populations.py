@@ -11,7 +11,7 @@ names of their own actions, hold nobody else's, and everybody else's problem sta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -109,11 +109,7 @@ def _share_out(component: Any, follower: Follower, members: Sequence[Any]) -> No
         return
     tables = [dict(zip(own, _variables(block), strict=True)) for block in members]
     visitors = [ExpressionReplacementVisitor(substitute=t, descend_into_named_expressions=True) for t in tables]
-    if component.ctype is pyo.Objective:
-        component.set_value(_averaged(component.expr, set(own), visitors))
-        return
-    body = _averaged(component.body, set(own), visitors)
-    component.set_value(body == component.ub if component.equality else (component.lb, body, component.ub))
+    _changed(component, lambda expression: _averaged(expression, set(own), visitors))
 
 
 def _variables(block: Any) -> list[Any]:
@@ -188,7 +184,6 @@ class _Judge:
         self.place = {id(v): i for i, v in enumerate(self.variables)}
         expressions = [o.expr for o in game.leader.active_objectives] + [c.body for c in game.leader.constraints]
         expressions += [f.objective.expr for f in game.followers.values() if f.objective is not None]
-        self.parts = []
         copies = pyo.Var(range(len(self.variables)), initialize=0.0)
         copies.construct()
         self.copies = list(copies.values())
@@ -268,10 +263,14 @@ def collapsed(game: Game) -> Game:
 
 def rewritten(component: Any, visitor: Any) -> None:
     """The objective or constraint with the visitor's substitutions."""
+    _changed(component, visitor.walk_expression)
+
+
+def _changed(component: Any, change: Callable[[Any], Any]) -> None:
     if component.ctype is pyo.Objective:
-        component.set_value(visitor.walk_expression(component.expr))
+        component.set_value(change(component.expr))
         return
-    body = visitor.walk_expression(component.body)
+    body = change(component.body)
     component.set_value(body == component.ub if component.equality else (component.lb, body, component.ub))
 
 

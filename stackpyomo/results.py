@@ -300,8 +300,8 @@ class Report:
     tolerance: float
     note: pd.Series = field(repr=False)
     scale: pd.Series = field(repr=False)
-    """How fast each follower's objective changes near the plan in what its best response moves, at least 1: what
-    ``tolerance`` is relative to."""
+    """How fast each follower's objective changes near the plan in what its best response moves: what ``tolerance`` is
+    relative to."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
     solver: str = ""
     uniqueness: str = ""

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
-from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy import sparse
 from scipy.stats import t as student
 
 from .checks import require, require_positive, require_whole, variables_in
+from .composition import oversteps
 from .errors import InvalidGame
 from .games import Follower, Game, Population
 from .plans import nash, stackelberg
@@ -344,11 +344,7 @@ def _seen(game: Game, announced: Announcement, column: int, alone: str) -> Any:
 
 def _require_within(var: Any, answer: Any) -> None:
     """An equilibrium under a projection is not solved for; where none can come into play there is none."""
-    low, high = ExpressionBoundsVisitor().walk_expression(answer)
-    room = TOLERANCES.feasibility
-    below = var.lb is not None and (low is None or low < var.lb - room * max(1.0, abs(var.lb)))
-    above = var.ub is not None and (high is None or high > var.ub + room * max(1.0, abs(var.ub)))
-    if below or above:
+    if any(oversteps(answer, var)):
         raise InvalidGame(
             f"{var.name}: the strategy may leave its bounds and is projected on them (saturate=True), for which no "
             "equilibrium of the followers is solved. verify() and conditional_regret() take it into account."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["TOLERANCES", "Tolerances"]
+__all__ = ["TOLERANCES", "Tolerances", "is_within"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +78,10 @@ class Tolerances:
 
 
 TOLERANCES = Tolerances()
+
+
+def is_within(level: float, lower: float | None, upper: float | None) -> bool:
+    """lower ≤ level ≤ upper up to the tolerance of a row; None: no limit."""
+    room = TOLERANCES.feasibility
+    above = lower is None or level >= lower - room * max(1.0, abs(lower))
+    return above and (upper is None or level <= upper + room * max(1.0, abs(upper)))

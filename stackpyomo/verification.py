@@ -319,7 +319,7 @@ class _Separable:
         try:
             self.program = Program(pyo.quicksum(costs), rows)
             if scaled:  # a single task whose cost is too steep for the solver's own scaling
-                self.unit = float(self._slopes().max())
+                self.unit = float(self._slopes(self._owners()).max())
                 self.program = Program(costs[0] / self.unit, rows)
         except BadRow as bad:
             self.trouble = bad.reason
@@ -350,6 +350,12 @@ class _Separable:
         for task, own in zip(self.tasks, self.owned, strict=True):
             yield [found.get(id(v), s) for v, s in zip(own, task.start, strict=True)]
 
+    def _owners(self) -> Array:
+        """For each variable of the program the number of its task."""
+        assert self.program is not None
+        owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
+        return np.array([owner[id(v)] for v in self.program.variables], dtype=int)
+
     def doubtful(self, solution: Solution, tolerance: float) -> dict[int, str]:
         """Task number → what is wrong with its answer: infeasible, or (if convex) not proved optimal.
 
@@ -362,11 +368,10 @@ class _Separable:
         duals = program.recovered_duals(solution.x) if solution.duals is None else solution.duals
         residuals = program.residuals(solution.x, duals)
         by_variable, by_row = program.proved_gaps(solution.x, duals, TOLERANCES.trust)
-        owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
-        owners = np.array([owner[id(v)] for v in program.variables], dtype=int)
+        owners = self._owners()
         row_owners = np.array(self._row_owners, dtype=int)[program.rows]
         gap, outside = np.zeros(len(self.tasks)), np.zeros(len(self.tasks))
-        slopes = self._slopes()
+        slopes = self._slopes(owners)
         self._note_slopes(slopes)
         # Each in its own scale: a steep variable hides nothing in another. A gap of the tolerance itself will do where
         # the follower's slopes are not all smaller than that.
@@ -419,7 +424,7 @@ class _Separable:
             np.maximum.at(found, rows, slopes[columns])
         return np.where(found > 0.0, found, 1.0)
 
-    def _slopes(self) -> Array:
+    def _slopes(self, owners: Array) -> Array:
         """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start.
 
         A variable that is flat there counts ``TOLERANCES.flat`` of the sum of its task's (decisions after an improbable
@@ -433,8 +438,6 @@ class _Separable:
         away = np.where(start + step <= upper, start + step, np.maximum(start - step, lower))
         slopes = self.unit * np.abs(np.asarray(program.problem.gradient(away)))
         slopes = np.where(np.isfinite(slopes), slopes, 0.0)
-        owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
-        owners = np.array([owner[id(v)] for v in program.variables], dtype=int)
         total = np.bincount(owners, slopes, minlength=len(self.tasks))
         least = np.where(total > 0.0, TOLERANCES.flat * total, 1.0)
         return np.asarray(np.maximum(slopes, least[owners]))
