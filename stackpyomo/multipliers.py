@@ -46,6 +46,8 @@ __all__ = [
 _TIGHT = 1e4
 """How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers."""
 _ROUNDS = 30
+_SAME = 1e-6
+"""How near, relatively, the exact answer on a support is to what was found there: else it is another one."""
 _LEANED = 10.0
 """Multipliers of constraints with leader variables, in units of the follower's scale, a start is taken from."""
 
@@ -284,7 +286,21 @@ def _nearest(turned: Array, target: Array, power: Array) -> Array:
         if np.abs(left).max(initial=0.0) <= TOLERANCES.noise * np.abs(target).max(initial=0.0):
             break
         wanted[rank:] += left
-    return found
+    return _exact(turned, target, power, found)
+
+
+def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:
+    """The same with the last rows met to the last digit, where what was found > 0 may stay so and all else 0."""
+    rank, used = len(power), found > 0.0
+    columns = turned[:, used]
+    begun = linalg.lstsq(columns[rank:], target[rank:])[0] if rank < len(target) else np.zeros(used.sum())
+    open_ways = open_directions(columns[rank:])
+    wanted = power * (target[:rank] - columns[:rank] @ begun)
+    steps = linalg.lstsq(power[:, np.newaxis] * (columns[:rank] @ open_ways), wanted)[0]
+    exact = np.zeros(len(found))
+    exact[used] = begun + open_ways @ steps
+    near = np.allclose(exact, found, rtol=_SAME, atol=_SAME * np.abs(found).max(initial=0.0))
+    return exact if near and (exact >= 0.0).all() else found
 
 
 def _bilinear(
