@@ -46,8 +46,6 @@ __all__ = [
 _TIGHT = 1e4
 """How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers."""
 _ROUNDS = 30
-_SAME = 1e-6
-"""How near, relatively, the exact answer on a support is to what was found there: else it is another one."""
 _LEANED = 10.0
 """Multipliers of constraints with leader variables, in units of the follower's scale, a start is taken from."""
 
@@ -299,8 +297,8 @@ def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:
     steps = linalg.lstsq(power[:, np.newaxis] * (columns[:rank] @ open_ways), wanted)[0]
     exact = np.zeros(len(found))
     exact[used] = begun + open_ways @ steps
-    near = np.allclose(exact, found, rtol=_SAME, atol=_SAME * np.abs(found).max(initial=0.0))
-    return exact if near and (exact >= 0.0).all() else found
+    same = np.abs(exact - found).max(initial=0.0) <= TOLERANCES.stationarity * found.max(initial=0.0)
+    return exact if same and (exact >= 0.0).all() else found
 
 
 def _bilinear(
