@@ -284,11 +284,30 @@ def _nearest(turned: Array, target: Array, power: Array) -> Array:
         if np.abs(left).max(initial=0.0) <= TOLERANCES.noise * np.abs(target).max(initial=0.0):
             break
         wanted[rank:] += left
-    return _exact(turned, target, power, found)
+    return _exact(turned, target, power, _independent(turned, found))
+
+
+def _independent(turned: Array, found: Array) -> Array:
+    """The same sum Σ p_i column_i, p ≥ 0, of columns that are linearly independent (Carathéodory's theorem).
+
+    Columns that undo each other may be taken without limit, and least squares then do.
+    """
+    norms = np.linalg.norm(turned, axis=0)
+    found = np.where(norms > 0.0, found, 0.0)
+    while True:
+        used = np.flatnonzero(found)
+        ways = open_directions(turned[:, used] / norms[used])
+        if not ways.shape[1]:
+            return found
+        way = ways[:, 0] / norms[used]
+        way = way if way.max() > 0.0 else -way
+        limits = np.divide(found[used], way, out=np.full(len(way), np.inf), where=way > 0.0)
+        found[used] = np.maximum(found[used] - limits.min() * way, 0.0)
+        found[used[np.argmin(limits)]] = 0.0
 
 
 def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:
-    """The same with the last rows met to the last digit, where what was found > 0 may stay so and all else 0."""
+    """The least of all p that are 0 where ``found`` is, the last rows met to the last digit, if it is ≥ 0."""
     rank, used = len(power), found > 0.0
     columns = turned[:, used]
     begun = linalg.lstsq(columns[rank:], target[rank:])[0] if rank < len(target) else np.zeros(used.sum())
@@ -297,8 +316,8 @@ def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:
     steps = linalg.lstsq(power[:, np.newaxis] * (columns[:rank] @ open_ways), wanted)[0]
     exact = np.zeros(len(found))
     exact[used] = begun + open_ways @ steps
-    same = np.abs(exact - found).max(initial=0.0) <= TOLERANCES.stationarity * found.max(initial=0.0)
-    return exact if same and (exact >= 0.0).all() else found
+    missed, left = (np.abs(turned[rank:] @ p - target[rank:]).max(initial=0.0) for p in (found, exact))
+    return exact if (exact >= 0.0).all() and left <= missed else found
 
 
 def _bilinear(
