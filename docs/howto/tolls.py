@@ -1,4 +1,4 @@
-"""A task for the guide on studies: the best constant toll for a city that would like ``aim`` of the trips on a bridge."""
+"""The task of the guide on studies: the best constant toll for a city that wants a share ``aim`` on its bridge."""
 
 import pyomo.environ as pyo
 
