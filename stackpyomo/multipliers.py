@@ -369,12 +369,15 @@ def _product(
         parts.append(system(sparse.csr_array((side.grip, at), shape=here.leader.shape)))
     model.gain = gain = pyo.Var(pyo.Any, dense=False)
     weights: dict[tuple[int, int], float] = {}
-    rows = []
+    rows: list[Any] = []
+    held_by: list[set[int]] = []
     for action in actions:
         terms = [float(here.own[action])]
+        holders: set[int] = set()
         for number, side in enumerate(sides):
             where = np.flatnonzero(side.columns == action)
             terms += [float(side.normal[i]) * model.multiplier[number] for i in where]
+            holders |= {number} if side.normal[where].any() else set()
         for number, part in enumerate(parts):
             columns, data = _entries(part.matrix, int(action))
             factor = model.multiplier[number - 1] if number else 1.0
@@ -384,8 +387,29 @@ def _product(
                 if key not in gain:
                     gain[key].set_value(0.0)
                 terms.append(float(value) * factor * gain[key])
+                holders.add(-1)
         row = sum(terms)
-        rows += [row == 0.0] if hasattr(row, "is_expression_type") else []
+        if hasattr(row, "is_expression_type"):
+            rows.append(row == 0.0)
+            held_by.append(holders)
+    rows = [rows[i] for i in _needed(held_by)]
     energy = sum(w * gain[key] ** 2 for key, w in weights.items())
     leant = sum((model.multiplier[i] / units[i]) ** 2 for i, side in enumerate(sides) if len(side.tools))
     return (energy + leant, rows), list(model.multiplier.values())
+
+
+def _needed(held_by: Sequence[set[int]]) -> list[int]:
+    """Rows without those whose multipliers other rows settle one by one (−1: a gain, which none does).
+
+    A CVaR's threshold asks that the weights of its tail sum to 1, and its excesses say what each of them is: that is an
+    equation more than there are variables, and an NLP solver refuses it.
+    """
+    settled: set[int] = set()
+    kept: set[int] = set()
+    while True:
+        found = {next(iter(left)): i for i, holders in enumerate(held_by) if len(left := holders - settled) == 1}
+        found.pop(-1, None)
+        if not found:
+            return [i for i, holders in enumerate(held_by) if i in kept or holders - settled]
+        settled |= found.keys()
+        kept |= set(found.values())

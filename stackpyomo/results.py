@@ -126,7 +126,8 @@ class Plan:
     leader_objective: float
     follower_objectives: dict[str, float]
     multipliers: dict[str, float] = field(default_factory=dict)
-    """constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote."""
+    """constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote; for a constraint of a
+    follower who responds, d(its own objective)/d(right-hand side)."""
     termination: str = "none"
     quality: str = "none"
     bound: float = math.nan
@@ -254,7 +255,7 @@ class Plan:
         if self.responding:
             lines.append(f"  responding: {listed(self.responding)}")
         lines += [f"  beware: {text}" for text in self.warnings]
-        if self.quality == "feasible":
+        if self.quality == "feasible" and self.termination != "given":
             lines.append("  (not proved optimal: solver='scip' can prove more, starts=5 can find better)")
         lines += [f"  {name} = {shown(value)}" for name, value in head(self.values)]
         if len(self.values) > SHOWN:
