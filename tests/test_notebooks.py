@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,16 +32,10 @@ def read(path: Path) -> Any:
     return notebook
 
 
-@functools.cache
-def run(path: Path) -> Any:
-    """The notebook with the outputs of one run."""
+def execute(notebook: Any) -> Any:
     nbclient = pytest.importorskip("nbclient", reason="needs the extra notebooks")
     pytest.importorskip("ipykernel", reason="needs the extra notebooks")
-    module, extra = NEEDS.get(path.stem, ("", ""))
-    if module and find_spec(module) is None:
-        pytest.skip(f"{path.name} needs {module}: pip install 'stackpyomo[{extra}]'")
-    notebook = read(path)
-    return nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(path.parent)}}).execute()
+    return nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(FOLDER)}}).execute()
 
 
 def outputs(notebook: Any) -> list[Any]:
@@ -79,7 +72,21 @@ def test_notebook_links_to_files_that_are_there(path: Path) -> None:
 @EVERY
 def test_notebook_runs(path: Path) -> None:
     """No error, nothing on standard error (where warnings go), and as many figures as it should have."""
-    found = outputs(run(path))
+    module, extra = NEEDS.get(path.stem, ("", ""))
+    if module and find_spec(module) is None:
+        pytest.skip(f"{path.name} needs {module}: pip install 'stackpyomo[{extra}]'")
+    found = outputs(execute(read(path)))
     assert [output for output in found if output.output_type == "error"] == []
     assert [output.text for output in found if output.output_type == "stream" and output.name == "stderr"] == []
     assert sum("image/png" in output.get("data", {}) for output in found) == FIGURES[path.stem]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_the_study_runs_without_dask() -> None:
+    """Dask hidden: on worker processes, the same."""
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra notebooks")
+    notebook = read(FOLDER / "dask_study.ipynb")
+    notebook.cells.insert(0, nbformat.v4.new_code_cell('import sys\nsys.modules["distributed"] = None'))
+    found = outputs(execute(notebook))
+    assert [output for output in found if output.output_type == "error"] == []
+    assert any("2 processes: " in output.get("text", "") for output in found)
