@@ -336,7 +336,7 @@ class Report:
     def vocabulary(self) -> str:
         """What ε and ε₀ say of the ε-Stackelberg equilibrium, in one sentence (arXiv 2207.10611, Definitions 1–3)."""
         if math.isnan(self.epsilon):
-            return "ε is unknown: nothing is said of an ε-Stackelberg equilibrium."
+            return "nothing is said of an ε-Stackelberg equilibrium: ε is unknown."
         leader = "nothing is proved of the leader's optimum (ε₀ unknown)"
         if not math.isnan(self.epsilon0):
             among = f" in which {listed(self.responding, 3)} respond" if self.responding else ""
