@@ -328,7 +328,7 @@ class Program:
         return np.where(np.abs(x - lower) <= room, lower, np.where(np.abs(upper - x) <= room, upper, x))
 
     def _resting(self, x: Array, duals: Array | None) -> Array:
-        """x with what is near a bound on it, but for what is not that near, and pulled away again by the slope there."""
+        """x with what is near a bound on it, but for what the slope there pulls away again and is not that near."""
         moved, (lower, upper) = self._beside(x, TOLERANCES.weak), self.bounds
         held = self.recovered_duals(moved) if duals is None else duals
         reduced = np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ held
