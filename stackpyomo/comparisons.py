@@ -23,6 +23,7 @@ from .complementarity import named
 from .errors import InvalidGame, SolverNotAvailable
 from .gamefiles import document, read_entries
 from .games import Game
+from .plots import profiles
 from .solvers import registry
 from .stores import plain
 from .tolerances import TOLERANCES
@@ -87,21 +88,8 @@ class Comparison:
         return pd.DataFrame(shares, index=pd.Index(taus, name="tau"))
 
     def plot(self, ax: Any = None) -> Any:
-        """The profiles as steps over log τ; returns the Axes. Raises :class:`InvalidGame` without matplotlib."""
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError:
-            raise InvalidGame("plot(): needs matplotlib; pip install stackpyomo[plot].") from None
-        axis = plt.subplots(figsize=(6, 4), constrained_layout=True)[1] if ax is None else ax
-        profile = self.profile()
-        last = max(2.0, float(profile.index.max()) * 1.5)
-        for way in profile.columns:
-            axis.step([*profile.index, last], [*profile[way], profile[way].iloc[-1]], where="post", label=way)
-        axis.set(
-            xscale="log", xlim=(1.0, last), ylim=(0.0, 1.02), xlabel="τ: times the fastest", ylabel="share of games"
-        )
-        axis.legend(loc="lower right", frameon=False)
-        return axis
+        """The profiles as steps over log τ (:func:`stackpyomo.plots.profiles`); returns the Axes."""
+        return profiles(self.profile(), ax)
 
     def as_dict(self) -> dict[str, Any]:
         """Rows, agreement and profiles as JSON-ready Python objects."""
