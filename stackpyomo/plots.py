@@ -15,26 +15,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .checks import require_whole
+from .checks import require_whole, variables_in
 from .composition import Composed, composed, plane
 from .contracts import Incentive
 from .errors import InvalidGame, StackpyomoError
 from .games import Game
+from .markup import cut
 from .programs import BadRow, Program, undisturbed
 from .results import Array, Report, listed
 from .signals import shares
 from .tolerances import TOLERANCES
 
-__all__ = ["best_response", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
+__all__ = ["MOST", "best_response", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
 
 _COLOURS = {"convex": "#2a7f4f", "global": "#3b6fb6", "multistart": "#d98c1f", "unknown": "#b03030"}
 """By certificate: proofs are green and blue, evidence is orange, nothing is red."""
 _FIRST, _SECOND, _PALE = "#20507a", "#c0504d", "#9a9a9a"
-_MOST = 40
+MOST = 40
 """Bars, or gains with numbers, that can still be read."""
 _NAMED = 24
 """Rows or columns of a heat map that can be named; of more every second, third, … is."""
-_WIDTH = 68
+_WIDTH, _LETTERS = 68, 24
+"""Letters that have room above a picture, and in a name beside or under it."""
 
 
 def _axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
@@ -122,7 +124,7 @@ def regret(report: Report, ax: Any = None) -> Any:
     The axis is linear up to the tolerance and logarithmic beyond. Unknown regrets are crosses at 0. Of more than 40
     followers the worst are shown: unknown ones first, then the largest regrets.
     """
-    worst = report.regret.sort_values(ascending=False, na_position="first").index[:_MOST]
+    worst = report.worst(MOST)
     ax = _axes(ax, (8.0, 1.8 + 0.28 * len(worst)))
     place = np.arange(len(worst))
     level = report.regret[worst].to_numpy(dtype=float)
@@ -138,8 +140,8 @@ def regret(report: Report, ax: Any = None) -> Any:
     ax.plot(allowed, place, "|", color=_ink(), markersize=12, label="counts as none up to")
     ax.set_xscale("symlog", linthresh=report.tolerance)
     ax.set_xlim(0.0, 10.0 * max(np.nanmax(level, initial=0.0), allowed.max(initial=report.tolerance)))
-    ax.set_yticks(place, [str(name) for name in worst], parse_math=False)
-    ax.invert_yaxis()
+    ax.set_yticks(place, [cut(str(name), _LETTERS) for name in worst], parse_math=False)
+    ax.set_ylim(len(worst) - 0.4, -0.6)
     shown = "" if len(worst) == len(report.regret) else f" (the worst {len(worst)} of {len(report.regret)})"
     ax.set(xlabel=f"regret{shown}")
     ax.set_title(textwrap.fill(report.verdict, _WIDTH), fontsize="medium", parse_math=False)
@@ -156,15 +158,21 @@ def gains(rule: Incentive, ax: Any = None) -> Any:
     most = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     ax.patch.set(hatch="///", edgecolor=_PALE)
     image = ax.imshow(np.ma.masked_invalid(values), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
-    ax.figure.colorbar(image, ax=ax, label="gain")
+    ax.figure.colorbar(image, ax=ax, label="gain").solids.set_rasterized(True)
     across, down = (range(0, count, math.ceil(count / _NAMED)) for count in (columns, rows))
-    ax.set_xticks(across, table.columns[across], rotation=90 if columns > 4 else 0, parse_math=False)
-    ax.set_yticks(down, table.index[down], parse_math=False)
-    if values.size <= _MOST:
+    words = [
+        [cut(names[place], _LETTERS) for place in places]
+        for names, places in ((table.columns, across), (table.index, down))
+    ]
+    turned = columns > 4 or sum(map(len, words[0])) > _WIDTH
+    ax.set_xticks(across, words[0], rotation=90 if turned else 0, parse_math=False)
+    ax.set_yticks(down, words[1], parse_math=False)
+    if values.size <= MOST:
         for (i, j), value in np.ndenumerate(values):
             if math.isfinite(value):
                 colour = "white" if abs(value) > 0.6 * most else "black"
-                ax.text(j, i, f"{value:.3g}", ha="center", va="center", color=colour)
+                size = "medium" if columns < 4 else "x-small"
+                ax.text(j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=size)
     ax.set(xlabel="what the leader observes", ylabel="what he moves")
     return ax
 
@@ -202,9 +210,9 @@ def best_response(
     level = sign * float(cost[np.searchsorted(at, target)])
     ax.plot([target], [level], "o", color=_SECOND, label="plan", zorder=3)
     ax.axvline(target, color=_SECOND, linewidth=0.8, alpha=0.5)
-    ax.set_xlabel(game.names[id(var)], parse_math=False)
+    ax.set_xlabel(cut(game.names[id(var)], _WIDTH), parse_math=False)
     better = "smaller" if sign > 0 else "larger"
-    ax.set_ylabel(f"objective of {follower}, {better} is better", parse_math=False)
+    ax.set_ylabel(f"objective of {cut(follower, _LETTERS)}, {better} is better", parse_math=False)
     ax.grid(visible=True, alpha=0.3)
     ax.legend()
     return ax
@@ -238,7 +246,7 @@ def level_sets(
     var = game.followers[follower].variables[number]
     name, target = game.names[id(var)], rule.plan.values[game.names[id(var)]]
     gain, bend = _answer(rule, game, name)
-    tool = rule.leader.index(leader) if leader else int(np.argmax(np.abs(gain)))
+    tool = _felt_most(rule, game, follower, gain) if leader is None else rule.leader.index(leader)
     leader = rule.leader[tool]
     across = np.linspace(*(within or _around(target, var.lb, var.ub)), points)
     line = rule.offset[leader] + gain[tool] * (across - target) + bend[tool] * (across - target) ** 2 / 2.0
@@ -250,12 +258,12 @@ def level_sets(
         costs = [_surface(each, number, level, across, up) for each in players]
         stars = [_surface(each, number, level, [target], [rule.offset[leader]]).item() for each in players]
     ax = _axes(ax)
-    _contours(ax, across, up, costs, stars, follower)
+    _contours(ax, across, up, costs, stars, cut(follower, _LETTERS))
     ax.plot(across, line, color=_ink(), label="announced strategy")
     ax.plot([target], [rule.offset[leader]], "o", color=_SECOND, label="plan", zorder=3)
     ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
-    ax.set_xlabel(name, parse_math=False)
-    ax.set_ylabel(leader, parse_math=False)
+    ax.set_xlabel(cut(name, _WIDTH), parse_math=False)
+    ax.set_ylabel(cut(leader, _LETTERS), parse_math=False)
     for text in ax.legend(fontsize="small").get_texts():
         text.set_parse_math(False)
     return ax
@@ -279,6 +287,14 @@ def _answer(rule: Incentive, game: Game, action: str) -> tuple[Array, Array]:
     moved = shares(game, rule.observed).moves[:, [column]].toarray().ravel()
     bend = np.zeros(len(rule.leader)) if rule.bend is None else rule.bend @ moved**2
     return rule.matrix @ moved, bend
+
+
+def _felt_most(rule: Incentive, game: Game, follower: str, gain: Array) -> int:
+    """The number of the leader's variable that answers most, among those that the follower's objective holds."""
+    objective = game.followers[follower].objective
+    assert objective is not None
+    felt = {game.names.get(id(v)) for v in variables_in(objective.expr)}
+    return max(range(len(gain)), key=lambda tool: (rule.leader[tool] in felt, abs(gain[tool])))
 
 
 def _beside(line: Array, at: float) -> tuple[float, float]:
