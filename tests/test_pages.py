@@ -205,6 +205,9 @@ def test_names_are_words(told_of: str) -> None:
     assert set(rule.attached().followers) <= set(read.table("follower", "objective"))
     if told_of == "the page":
         assert rule.attached().name in read.words
+        labels = [a["aria-label"] for tag, a in read.tags if tag == "svg"]
+        assert labels
+        assert all(label is not None and label.strip() in read.words for label in labels), "the caption, whole"
 
 
 # --- tables elsewhere ---------------------------------------------------------------------------------------------
