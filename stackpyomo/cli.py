@@ -28,13 +28,14 @@ from rich.table import Table
 from . import __version__, commands
 from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line
 from .contracts import Incentive
-from .errors import InvalidGame, NoIncentive
+from .errors import InvalidGame, NoIncentive, StackpyomoError
 from .gamefiles import read_games
 from .games import Game
 from .incentives import affine_incentive
-from .plans import leader_optimal
+from .pages import page
+from .plans import leader_optimal, stackelberg
 from .programs import Program
-from .reports import page, show, show_rows
+from .reports import show, show_rows
 from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
@@ -59,12 +60,15 @@ from .terminal import (
     one_line_errors,
     require_writable,
     results_only,
-    said,
     tuned,
+    typed,
+    writable,
 )
 from .verification import verify
 from .workers import following
 
+_BASELINE = 60.0
+"""Seconds for the plan without an incentive, to which a page compares."""
 _WIDTH = 100
 """Letters a line of the catalogue's table may have where there is no terminal to say."""
 
@@ -149,7 +153,14 @@ def solve(
             rule, refused = _incentive(plan, free if free else settings.get("FREE", ()), multipliers, solver, settings)
         report = verify(rule if rule is not None else plan, solver=solver)
         doubts = [finding for finding in loaded.check() if finding.severity != "info"]
-    _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to, report_to)
+        if report_to is not None:
+            remarks = [] if refused is None else [str(refused)]
+            remarks += [_responders(plan, loaded)] if plan.responding else []
+            asked = {"solver": solver, "starts": starts, "seed": seed, "complementarity": complementarity}
+            baseline, why = (None, []) if rule is None else _baseline(loaded, asked, time_limit)
+            remarks += [*why, *map(str, doubts)]
+            writable(report_to, page(report, baseline=baseline, remarks=remarks, command=typed()))
+    _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to)
     raise typer.Exit(0 if report.ok and (constant or rule is not None) else 1)
 
 
@@ -173,6 +184,14 @@ def _incentive(
         return None, error
 
 
+def _baseline(game: Game, asked: dict[str, Any], time_limit: float | None) -> tuple[Plan | None, list[str]]:
+    """What happens without an incentive; or why that is not known."""
+    try:
+        return stackelberg(game, time_limit=_BASELINE if time_limit is None else time_limit, **asked), []
+    except StackpyomoError as error:
+        return None, [f"Who gains and who loses is not told, for want of a plan without an incentive: {error}"]
+
+
 def _deliver(
     game: Game,
     doubts: list[Finding],
@@ -182,7 +201,6 @@ def _deliver(
     report: Report,
     settings: dict[str, Any],
     json_to: str | None,
-    report_to: Path | None,
 ) -> None:
     """Print or write the results; with ``--json -`` standard output holds the document and nothing else."""
     if refused is not None:
@@ -197,9 +215,6 @@ def _deliver(
         "report": report.as_dict(),
         "expected": _plain(settings.get("EXPECTED")),
     }
-    if report_to is not None:
-        with said(report_to):
-            page(report_to, game.name, plan, rule, report)
     if not deliver(document, json_to):
         if plan.responding:
             print(_responders(plan, game))

@@ -22,7 +22,8 @@ from .comparisons import Comparison, compare, entries_of, ways
 from .contracts import Incentive
 from .errors import InvalidGame
 from .games import Game
-from .reports import page, show
+from .pages import page
+from .reports import show
 from .results import Plan
 from .stores import plain, require_parquet, write_parquet
 from .studies import study
@@ -48,6 +49,8 @@ from .terminal import (
     results_only,
     said,
     tuned,
+    typed,
+    writable,
 )
 from .verification import verify
 
@@ -93,8 +96,7 @@ def verify_command(
         "report": report.as_dict(),
     }
     if report_to is not None:
-        with said(report_to):
-            page(report_to, loaded.name, plan, rule, report)
+        writable(report_to, page(report, command=typed()))
     if not deliver(document, json_to):
         show(Console(), plan, rule, report)
     raise typer.Exit(0 if report.ok else 1)

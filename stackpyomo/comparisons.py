@@ -23,6 +23,9 @@ from .complementarity import named
 from .errors import InvalidGame, SolverNotAvailable
 from .gamefiles import document, read_entries
 from .games import Game
+from .markup import Document, Part, Table, as_text
+from .plots import profiles
+from .results import shown
 from .solvers import registry
 from .stores import plain
 from .tolerances import TOLERANCES
@@ -33,7 +36,7 @@ _VERIFIED = ("ok", "better", "worse")
 
 
 @dataclass(eq=False)
-class Comparison:
+class Comparison(Document):
     """What every way of solving made of every game."""
 
     rows: list[dict[str, Any]] = field(repr=False)
@@ -87,21 +90,8 @@ class Comparison:
         return pd.DataFrame(shares, index=pd.Index(taus, name="tau"))
 
     def plot(self, ax: Any = None) -> Any:
-        """The profiles as steps over log τ; returns the Axes. Raises :class:`InvalidGame` without matplotlib."""
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError:
-            raise InvalidGame("plot(): needs matplotlib; pip install stackpyomo[plot].") from None
-        axis = plt.subplots(figsize=(6, 4), constrained_layout=True)[1] if ax is None else ax
-        profile = self.profile()
-        last = max(2.0, float(profile.index.max()) * 1.5)
-        for way in profile.columns:
-            axis.step([*profile.index, last], [*profile[way], profile[way].iloc[-1]], where="post", label=way)
-        axis.set(
-            xscale="log", xlim=(1.0, last), ylim=(0.0, 1.02), xlabel="τ: times the fastest", ylabel="share of games"
-        )
-        axis.legend(loc="lower right", frameon=False)
-        return axis
+        """The profiles as steps over log τ (:func:`stackpyomo.plots.profiles`); returns the Axes."""
+        return profiles(self.profile(), ax)
 
     def as_dict(self) -> dict[str, Any]:
         """Rows, agreement and profiles as JSON-ready Python objects."""
@@ -116,10 +106,46 @@ class Comparison:
         """One JSON document with every row."""
         return json.dumps(self.as_dict(), indent=2)
 
+    def parts(self) -> list[Part]:
+        """A row for each game, solver and treatment, and the reason wherever there is no answer as good as the best."""
+        bad = self.disagreements()
+        rows = [[_cell(row[key]) for key in _COLUMNS] for row in self.rows]
+        reasons = [f"{row.game}, {row.solver}, {row.complementarity}: {row.message}" for row in bad.itertuples()]
+        return [
+            Table(
+                _COLUMNS, rows, words=("solver", "complementarity", "certificate", "quality", "termination", "outcome")
+            ),
+            f"{len(rows) - len(bad)} of {len(rows)} verified and as good as the best of their game",
+            *([[" ".join(reason.split()) for reason in reasons]] if reasons else []),
+        ]
+
     def __str__(self) -> str:
-        shown = self.table.drop(columns=["stages", "message", "error"])
-        with pd.option_context("display.float_format", "{:.6g}".format, "display.width", 160):
-            return str(shown.to_string(index=False))
+        return as_text(self.parts()[:1])
+
+
+_COLUMNS = (
+    "game",
+    "solver",
+    "complementarity",
+    "objective",
+    "best",
+    "loss",
+    "regret",
+    "certificate",
+    "quality",
+    "residual",
+    "iterations",
+    "seconds",
+    "termination",
+    "outcome",
+)
+
+
+def _cell(value: Any) -> str:
+    """Numbers as people read them, nothing where there is none."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else shown(value, 6)
+    return "" if value is None else str(value)
 
 
 def _reason(row: pd.Series) -> str:

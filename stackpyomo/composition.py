@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
+from scipy import sparse
 
 from .checks import variables_in
 from .convexity import Curvature, is_convex_feasible_set, is_convex_problem
@@ -29,7 +30,7 @@ from .results import Announcement, Array
 from .signals import shares
 from .tolerances import is_within
 
-__all__ = ["Composed", "composed", "oversteps"]
+__all__ = ["Composed", "composed", "oversteps", "plane"]
 
 _PIECES = 81
 """Pieces up to which a projected strategy is split; beyond, one problem with absolute values."""
@@ -145,13 +146,36 @@ class Composed:
 def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Iterator[Composed]:
     """Every wanted follower's composed problem, in fresh copies of its own variables."""
     composer = _Composer(game, announced)
+    for follower, columns in _columns(game):
+        if follower.name in wanted:
+            yield from composer.compose(follower, follower.variables, columns)
+
+
+def _columns(game: Game) -> Iterator[tuple[Follower, range]]:
+    """Every follower and the numbers of its actions."""
     column = 0
     for follower in game.followers.values():
-        own = follower.variables
-        columns = range(column, column + len(own))
-        column += len(own)
-        if follower.name in wanted:
-            yield from composer.compose(follower, own, columns)
+        columns = range(column, column + len(follower.variables))
+        column = columns.stop
+        yield follower, columns
+
+
+def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[Any, Composed, Composed]:
+    """(w, J_k(v, w), J_0(v, w)): a follower's and the leader's cost over its own actions v and one leader variable w.
+
+    w is a free Var in the place of ``leader``; whatever else the leader announces answers v, without a projection. The
+    two share their copies of v.
+    """
+    level = pyo.Var(initialize=announced.values[leader])
+    level.construct()
+    kept = sparse.diags_array([float(other != leader) for other in announced.leader])
+    gain, bend = (None if m is None else sparse.csc_array(kept @ m) for m in (announced.gain, announced.bend))
+    values = {**announced.values, leader: level}
+    composer = _Composer(game, replace(announced, values=values, gain=gain, bend=bend, saturate=False))
+    follower, columns = next(found for found in _columns(game) if found[0].name == name)
+    ruler = Follower(name, objectives=game.leader.objectives)
+    mine, his = (next(composer.compose(player, follower.variables, columns)) for player in (follower, ruler))
+    return level, mine, his
 
 
 class _Composer:

@@ -60,9 +60,8 @@ def leader_optimal(
     with undisturbed():
         require(game)
         followers = responding_followers(game, responding)
-        if not followers:
-            return _solved(game, options)
-        return _leading(game, followers, options)
+        plan = _leading(game, followers, options) if followers else _solved(game, options)
+        return _noted(plan, "leader_optimal", options)
 
 
 def stackelberg(game: Game, **options: Any) -> Plan:
@@ -102,7 +101,8 @@ def nash(
         if not followers:
             raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
         given = _leader_values(game, leader)
-        return respond(game, followers, _held_problem(game, followers, given, 0.0), options, objective=False)
+        problem = _held_problem(game, followers, given, 0.0)
+        return _noted(respond(game, followers, problem, options, objective=False), "nash", options)
 
 
 def pessimistic(plan: Plan, **options: Any) -> Plan:
@@ -125,7 +125,8 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
         game.require_fixed_as(plan.values)
         followers = responding_followers(game, plan.responding or True)
         problem = _held_problem(game, followers, plan.values, -_leader_cost(game))
-        return respond(game, followers, problem, chosen, sign=-game.leader.sign)
+        worst = respond(game, followers, problem, chosen, sign=-game.leader.sign)
+        return _noted(worst, "pessimistic", chosen)
 
 
 def _options(
@@ -144,6 +145,20 @@ def _options(
     options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex, seed)
     choose(solver)
     return options
+
+
+def _noted(plan: Plan, function: str, options: Options) -> Plan:
+    """The plan with what it was asked for with."""
+    plan.options = {
+        "function": function,
+        "solver": options.solver,
+        "starts": options.starts,
+        "seed": options.seed,
+        "complementarity": "auto" if options.treatment is None else repr(options.treatment),
+        "time_limit": options.time_limit,
+        "allow_nonconvex": options.allow_nonconvex,
+    }
+    return plan
 
 
 def _require_game(game: Any, function: str) -> None:

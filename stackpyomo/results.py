@@ -6,13 +6,12 @@ follower showed (what is announced between them is in :mod:`stackpyomo.contracts
 
 from __future__ import annotations
 
-import html
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,15 +20,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .errors import InvalidGame
+from .markup import Document, Part, Table, as_text
 from .tolerances import TOLERANCES
 
 if TYPE_CHECKING:
+    from .contracts import Incentive
     from .games import Game
 
 __all__ = ["Announcement", "Array", "Finding", "Plan", "Report", "Signal"]
 
 
 Array: TypeAlias = NDArray[Any]
+
+SHOWN = 40
+"""Rows or names that are printed."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Announcement:
 
 
 @dataclass
-class Plan:
+class Plan(Document):
     """A joint plan u* of leader and followers; see the field comments for who vouches for what.
 
     ``termination`` is why the solver stopped; ``quality`` is what is held: "optimal" (proved), "feasible",
@@ -144,6 +148,8 @@ class Plan:
     """The followers who answer optimally in this plan; everybody else serves the leader."""
     warnings: list[str] = field(default_factory=list)
     """What stands behind the plan less firmly than its quality might suggest."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What it was asked for with: solver, starts, seed, …; to do it again."""
     report: Report | None = field(default=None, repr=False, compare=False)
     """The re-solve of the responding followers that the plan was judged by; not part of the data."""
     game: Game | None = field(default=None, repr=False, compare=False)
@@ -233,6 +239,7 @@ class Plan:
             "log": self.log,
             "responding": list(self.responding),
             "warnings": self.warnings,
+            "options": self.options,
         }
 
     @classmethod
@@ -247,23 +254,28 @@ class Plan:
             data["responding"] = tuple(data.get("responding", ()))
             return cls(**data, game=game)
 
+    def parts(self, chosen: Mapping[str, float] | None = None, most: int = SHOWN) -> list[Part]:
+        """Quality, warnings and a row for each variable, of which ``most`` are shown.
+
+        chosen: values chosen anew with an incentive, told beside the plan's own where they differ.
+        """
+        proof = "" if math.isnan(self.epsilon0) else f", within {max(0.0, self.epsilon0):.1e} of the optimum"
+        stop = f"{self.solver}: {self.termination}"
+        found: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), leader's objective {shown(self.leader_objective)}"]
+        if self.quality == "feasible" and self.options.get("function") != "nash" and self.termination != "given":
+            found.append("Not proved optimal: solver='scip' can prove more, starts=5 can find better.")
+        found += [f"Responding: {listed(self.responding)}."] if self.responding else []
+        found += [f"Beware: {text}" for text in self.warnings]
+        new = chosen or {}
+        moved = [name for name in new if abs(new[name] - self.values[name]) > TOLERANCES.noise]
+        rows = [[name, shown(new.get(name, value), 8)] for name, value in head(self.values, most)]
+        for row in rows if moved else ():
+            row.append(shown(self.values[row[0]], 8) if row[0] in moved else "")
+        rest = [f"… {len(self.values) - most} more in plan.values"] if len(self.values) > most else []
+        return [*found, Table(["variable", "value", *(["before the incentive"] if moved else [])], rows), *rest]
+
     def __str__(self) -> str:
-        lines = [
-            f"plan: {self.quality} ({self.solver}: {self.termination}), "
-            f"leader's objective {shown(self.leader_objective)}"
-        ]
-        if self.responding:
-            lines.append(f"  responding: {listed(self.responding)}")
-        lines += [f"  beware: {text}" for text in self.warnings]
-        if self.quality == "feasible" and self.termination != "given":
-            lines.append("  (not proved optimal: solver='scip' can prove more, starts=5 can find better)")
-        lines += [f"  {name} = {shown(value)}" for name, value in head(self.values)]
-        if len(self.values) > SHOWN:
-            lines.append(f"  … {len(self.values) - SHOWN} more in plan.values")
-        return "\n".join(lines)
-
-
-SHOWN = 40
+        return as_text(self.parts())
 
 
 def shown(value: float, digits: int = 10) -> str:
@@ -271,12 +283,8 @@ def shown(value: float, digits: int = 10) -> str:
     return f"{0.0 if abs(value) <= TOLERANCES.noise else value:.{digits}g}"
 
 
-_FORMATS: Mapping[str, Callable[..., str]] = {"objective": partial(shown, digits=6), "regret": "{:.6g}".format}
-"""How the numbers of a report's table are written."""
-
-
-def head(values: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    return ((name, value) for (name, value), _ in zip(values.items(), range(SHOWN), strict=False))
+def head(values: Mapping[str, float], most: int = SHOWN) -> Iterator[tuple[str, float]]:
+    return islice(values.items(), most)
 
 
 def listed(names: Sequence[str], most: int = 6, count: int | None = None) -> str:
@@ -286,7 +294,7 @@ def listed(names: Sequence[str], most: int = 6, count: int | None = None) -> str
 
 
 @dataclass(eq=False)
-class Report:
+class Report(Document):
     """What every follower could gain by leaving the plan, from one re-solve each.
 
     ``regret`` ≥ 0 in the follower's own units (NaN: unknown); ``certificate`` says which evidence stands behind it:
@@ -315,6 +323,10 @@ class Report:
     """Followers who respond in the plan."""
     others: int = 0
     """How many followers were not looked at."""
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What the re-solve was asked for with: solver, starts, certify; to do it again."""
+    subject: Plan | Incentive | None = field(default=None, repr=False)
+    """What was verified; not part of the data."""
 
     @property
     def unique(self) -> bool | None:
@@ -366,14 +378,7 @@ class Report:
     @property
     def table(self) -> pd.DataFrame:
         """One row per follower: objective at the plan, regret, certificate, note."""
-        return pd.DataFrame(
-            {
-                "objective": self.objective,
-                "regret": self.regret,
-                "certificate": self.certificate,
-                "note": self.note,
-            }
-        )
+        return pd.DataFrame({key: getattr(self, key) for key in ("objective", "regret", "certificate", "note")})
 
     @property
     def verdict(self) -> str:
@@ -402,6 +407,7 @@ class Report:
             "warnings": self.warnings,
             "responding": list(self.responding),
             "others": self.others,
+            "options": self.options,
             "vocabulary": self.vocabulary,
             "seconds": json_numbers(self.seconds),
             "followers": {
@@ -451,34 +457,38 @@ class Report:
                 warnings=list(data.get("warnings", ())),
                 responding=tuple(data.get("responding", ())),
                 others=int(data.get("others", 0)),
+                options=dict(data.get("options", {})),
             )
 
-    def to_html(self, path: str | Path) -> None:
-        """Write a self-contained page with the verdict and the table."""
-        Path(path).write_text(html_page("stackpyomo report", self._repr_html_()), encoding="utf-8")
+    def to_html(self, path: str | Path, *, baseline: Plan | None = None) -> None:
+        """Write one self-contained page with all that is known: plan, contract, certificates, plots, log, versions.
 
-    def _repr_html_(self) -> str:
-        table = self.table.to_html(formatters=_FORMATS)
-        remarks = "".join(f"<p>{html.escape(remark)}</p>" for remark in self.remarks)
-        return f"<p><strong>{html.escape(self.verdict)}</strong></p>{table}{remarks}"
+        baseline: a plan to tell who gains and who loses against, e.g. ``stackelberg(game)``.
+        """
+        from .pages import page
+
+        Path(path).write_text(page(self, baseline=baseline), encoding="utf-8")
+
+    def worst(self, most: int) -> list[str]:
+        """Names of the followers with the largest regrets, unknown ones first."""
+        return list(self.regret.sort_values(ascending=False, na_position="first", kind="stable").index[:most])
+
+    def parts(self, most: int = SHOWN) -> list[Part]:
+        """The verdict, a row for each follower (of more than ``most`` the worst), and what else there is to say."""
+        more = len(self.regret) - most
+        noted = ["note"] if self.note.any() else []
+        rows = []
+        for name in self.worst(most) if more > 0 else self.regret.index:
+            numbers = [shown(float(self.objective[name]), 8), regret_shown(float(self.regret[name]))]
+            rows.append([str(name), *numbers, self.certificate[name], *([self.note[name]] if noted else [])])
+        table = Table(["follower", "objective", "regret", "certificate", *noted], rows, words=("certificate", "note"))
+        rest = [f"… {more} more in report.table, none with a larger regret"] if more > 0 else []
+        return [self.verdict, table, *rest, *self.remarks]
 
     def __str__(self) -> str:
-        table = self.table
-        if not table["note"].any():
-            table = table.drop(columns="note")
-        body = table.head(SHOWN).to_string(formatters=_FORMATS)
-        rest = [f"… {len(table) - SHOWN} more in report.table"] if len(table) > SHOWN else []
-        return "\n".join([self.verdict, body, *rest, *self.remarks])
+        return as_text(self.parts())
 
 
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem}"
-    "table{border-collapse:collapse}th,td{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:left}"
-    "td{font-variant-numeric:tabular-nums}pre{background:#f6f6f6;padding:1rem;overflow:auto}"
-)
-
-
-def html_page(title: str, body: str) -> str:
-    """A self-contained page around an HTML body."""
-    head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{_STYLE}</style>"
-    return f"<!doctype html>{head}{body}"
+def regret_shown(regret: float) -> str:
+    """A regret as people read it."""
+    return "unknown" if math.isnan(regret) else f"{regret:.3g}"

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -49,6 +50,7 @@ __all__ = [
     "results_only",
     "said",
     "tuned",
+    "typed",
     "writable",
 ]
 
@@ -119,6 +121,11 @@ ReportOption = Annotated[Path | None, typer.Option("--report", help="Write an HT
 LogOption = Annotated[
     str | None, typer.Option("--log", help="Write what is logged on the way to this file; '-': standard error.")
 ]
+
+
+def typed() -> str:
+    """The command as it was typed."""
+    return shlex.join(["stackpyomo", *sys.argv[1:]])
 
 
 def writable(path: Path, text: str) -> None:

@@ -77,6 +77,8 @@ def verify(
             tolerance=tolerance,
         )
         report.others = len(game.followers) - len(wanted)
+        report.options = {"solver": solver, "starts": starts, "certify": certify}
+        report.subject = subject
         return report
 
 

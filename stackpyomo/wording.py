@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ from .tolerances import TOLERANCES
 if TYPE_CHECKING:
     from .contracts import Incentive
 
-__all__ = ["how_to_compare", "in_words"]
+__all__ = ["how_to_compare", "in_words", "stakes", "terms"]
 
 _TERMS = 6
 """Terms of a formula that are written out."""
@@ -29,10 +29,20 @@ _TERMS = 6
 
 def in_words(rule: Incentive, baseline: Plan | None = None) -> list[Part]:
     """What is announced, what it means to the followers, what it does not promise, and the comparison if asked for."""
-    parts = [*_announced(rule), *_meaning(rule), *_limits(rule)]
+    parts = [*_announced(rule), *_meaning(rule, _standing, _deviations), *_limits(rule)]
     if baseline is not None:
         parts += _compared(rule, baseline)
     return parts
+
+
+def terms(rule: Incentive) -> list[Part]:
+    """Of these what the contract says to who has a report, too: what is announced, and for which deviation."""
+    return [*_announced(rule), *_meaning(rule, _deviations), *_limits(rule, verified=True)]
+
+
+def stakes(rule: Incentive, baseline: Plan | None = None) -> list[Part]:
+    """Of these what is at stake: who pays, who is paid, and against a baseline who gains and who loses."""
+    return [*_meaning(rule, _standing), *(() if baseline is None else _compared(rule, baseline))]
 
 
 def how_to_compare(rule: Incentive) -> list[Part]:
@@ -137,7 +147,7 @@ def _more(count: int, where: str) -> list[str]:
 # --- what it means to the followers -------------------------------------------------------------------------------
 
 
-def _meaning(rule: Incentive) -> Iterator[Part]:
+def _meaning(rule: Incentive, *tellers: Callable[[Incentive, Accounts], Iterator[Part]]) -> Iterator[Part]:
     if rule.game is None:
         return
     try:
@@ -145,16 +155,20 @@ def _meaning(rule: Incentive) -> Iterator[Part]:
     except InvalidGame as error:
         yield f"What it means to the followers cannot be told: {error}"
         return
+    for teller in tellers:
+        yield from teller(rule, found)
+
+
+def _standing(_: Incentive, found: Accounts) -> Iterator[Part]:
+    """Objective and money of one member of each follower, and the budget."""
     yield "On the plan, each in the unit of its objective:"
-    yield _standing(found)
+    yield _moneys(found)
     if len(found.followers) > SHOWN:
         yield f"… {len(found.followers) - SHOWN} more in .plan.follower_objectives and .payments"
     yield from _budget(found)
-    yield from _deviations(rule, found)
 
 
-def _standing(found: Accounts) -> Table:
-    """Objective and money of one member of each follower."""
+def _moneys(found: Accounts) -> Table:
     crowd = bool((found.sizes > 1).any())
     rows = []
     for follower, objective, money in zip(found.followers[:SHOWN], found.objective, _money(found), strict=False):
@@ -242,7 +256,7 @@ def _short(value: float, noise: float) -> str:
 # --- what it does not promise -------------------------------------------------------------------------------------
 
 
-def _limits(rule: Incentive) -> Iterator[str]:
+def _limits(rule: Incentive, *, verified: bool = False) -> Iterator[str]:
     if rule.game is None and rule.multipliers:
         yield f"Held by their own constraints: {listed(list(rule.multipliers))}."
     if rule.alone:
@@ -253,7 +267,7 @@ def _limits(rule: Incentive) -> Iterator[str]:
         doubtful, beyond, loose = rule.doubtful, rule.beyond_bounds(), rule.loose_constraints
     except InvalidGame:
         return
-    if doubtful:
+    if doubtful and not verified:
         yield (
             f"Not proved convex under every affine strategy: {listed(doubtful)}. "
             "verify(rule) has still to show that following the plan is their best answer."

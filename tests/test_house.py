@@ -21,9 +21,9 @@ MODULES = [name for name in SOURCES if not name.startswith("__")]
 ORDER = [
     "errors",
     "tolerances",
+    "markup",
     "results",
     "joins",
-    "markup",
     "convexity",
     "hessians",
     "programs",
@@ -73,6 +73,8 @@ ORDER = [
     "simulation",
     "scaling",
     "plots",
+    "pictures",
+    "pages",
     "poles",
     "workers",
     "crews",
@@ -92,6 +94,7 @@ BACKWARD = {
     ("games", "gamefiles", "Game.write"),
     ("games", "populations", "Game.expand"),
     ("games", "populations", "Game.collapse"),
+    ("results", "pages", "Report.to_html"),
     ("results", "populations", "Plan.symmetrized"),
 }
 """The imports to the right, each inside one method that is a door: what stands behind it needs Game or Plan."""

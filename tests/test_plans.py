@@ -184,3 +184,9 @@ def test_a_bound_that_the_optimum_only_touches(low: int, high: int) -> None:
         return
     with pytest.raises(sp.NoIncentive, match="toll stands at its upper bound"):
         sp.affine_incentive(plan)
+
+
+def test_what_need_not_be_optimal_gets_no_advice() -> None:
+    found = sp.nash(toll_game(), leader={"toll": 0.5})
+    assert found.options["function"] == "nash"
+    assert "optimal: solver" not in str(found)

@@ -195,6 +195,142 @@ def test_best_response_of_an_unbounded_action_is_drawn_around_the_plan() -> None
     assert [x.min(), x.max()] == [-3, 4]
 
 
+def test_best_response_along_one_of_several_actions() -> None:
+    """J = (x − 1)² + (y − 2)² + t x y at the plan x = y = 1/2, t = 0: what t answers to x alone is charged on x y."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.x, m.f.y = pyo.Var(bounds=(0, 2), initialize=0.5), pyo.Var(bounds=(0, 3), initialize=0.5)
+    m.f.cost = pyo.Objective(expr=(m.f.x - 1) ** 2 + (m.f.y - 2) ** 2 + m.t * m.f.x * m.f.y)
+    m.goal = pyo.Objective(expr=(m.f.x - 0.5) ** 2 + (m.f.y - 0.5) ** 2 + m.t**2)
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f)), curvature="none")
+    for action, aim, gain in (("f.x", 1.0, 4.0), ("f.y", 2.0, 12.0)):  # −a / b with b = x y = 1/4
+        drawn = lines(plots.best_response(rule, "f", action=action, within=(0.1, 0.9), points=9))
+        x, y = drawn["announced strategy"].T
+        own = (x - aim) ** 2 + (1.5**2 if action == "f.x" else 0.25)
+        np.testing.assert_allclose(y, own + gain * (x - 0.5) * x * 0.5, atol=1e-6)
+        np.testing.assert_allclose(drawn["constant leader: no incentive"][:, 1], own, atol=1e-6)
+
+
+# --- the incentive as a supporting line ---------------------------------------------------------------------------
+
+
+def frontier(ax: Any) -> np.ndarray:
+    """Points of the drawn level set through the plan."""
+    (thick,) = (c for c in ax.collections if np.allclose(c.get_linewidth(), 1.8))
+    return np.concatenate([path.vertices for path in thick.get_paths()])
+
+
+@pytest.mark.parametrize("sense", [pyo.minimize, pyo.maximize])
+def test_the_strategy_supports_the_level_set_of_the_toll(sense: int) -> None:
+    """(v − 1)² + w v = 0.16 is w = (0.16 − (v − 1)²)/v, and 4/3 (v − 0.6) − w = (v − 0.6)² (7/3 + …)/v ≥ 0."""
+    ax = plots.level_sets(sp.affine_incentive(sp.leader_optimal(bridge(sense))), "driver")
+    drawn = lines(ax)
+    v, w = drawn["announced strategy"].T
+    np.testing.assert_allclose(w, 4 / 3 * (v - 0.6), atol=1e-6)
+    np.testing.assert_allclose(drawn["plan"], [[0.6, 0.0]], atol=1e-6)
+    v, w = frontier(ax).T
+    np.testing.assert_allclose(w, (0.16 - (v - 1) ** 2) / v, atol=0.01)
+    above = 4 / 3 * (v - 0.6) - w
+    assert above.min() > -1e-4, "it supports"
+    assert abs(v[above.argmin()] - 0.6) < 0.05, "it touches at the plan"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("driver.flow", "toll")
+
+
+def rivals() -> sp.Game:
+    """Two leader's variables, of which either enters; an average that a member moves by a tenth of what it does."""
+    m = pyo.ConcreteModel()
+    m.price, m.fee, m.mean = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.q = pyo.Var(bounds=(0, 4), initialize=1.0)
+    m.f.cost = pyo.Objective(expr=(m.f.q - 2) ** 2 + m.price * m.f.q + 2 * m.fee + m.mean * m.f.q)
+    m.average = pyo.Constraint(expr=m.mean == m.f.q)
+    m.goal = pyo.Objective(expr=(m.f.q - 1) ** 2 + m.price**2 + m.fee**2)
+    return sp.Game(m, sp.Population(m.f, 10), aggregates=m.average)
+
+
+@pytest.mark.parametrize("observe", ["actions", "mean"])
+@pytest.mark.parametrize("leader", ["price", "fee"])
+def test_whatever_else_is_announced_answers_too(leader: str, observe: str) -> None:
+    """J = (v − 2)² + p v + 2 f + (1 + (v − 1)/10) v at v = 1: −a = 2 − 1.1, and K = −b aᵀ/‖b‖² with b = (1, 2)."""
+    game = rivals()
+    rule = sp.affine_incentive(sp.leader_optimal(game), observe if observe == "actions" else [game.model.mean])
+    ax = plots.level_sets(rule, "f", leader=leader, within=(0.5, 1.5))
+    v, w = lines(ax)["announced strategy"].T
+    gains = {"price": 0.9 / 5, "fee": 1.8 / 5}
+    np.testing.assert_allclose(w, gains[leader] * (v - 1), atol=1e-6)
+    v, w = frontier(ax).T
+    other = (2 * gains["fee"] if leader == "price" else gains["price"] * v) * (v - 1)
+    rest = 1 + 1 - (v - 2) ** 2 - (1 + (v - 1) / 10) * v - other
+    np.testing.assert_allclose(w, rest / (v if leader == "price" else 2), atol=2e-3)
+    above = gains[leader] * (v - 1) - w
+    assert above.min() > -1e-4
+    assert abs(v[above.argmin()] - 1) < 0.05
+
+
+def test_the_leaders_own_level_sets_are_there() -> None:
+    """(v − 0.6)² + w²: ellipses around the plan, every vertex of one path as far from it."""
+    ax = plots.level_sets(sp.affine_incentive(sp.leader_optimal(bridge())), "driver")
+    dashed = [c for c in ax.collections if np.allclose(c.get_linewidth(), 0.6) and c.get_linestyle()[0][1]]
+    assert len(dashed) == 1
+    paths = [path.vertices for path in dashed[0].get_paths() if len(path.vertices)]
+    assert len(paths) > 2
+    for vertices in paths:
+        np.testing.assert_allclose(np.ptp((vertices[:, 0] - 0.6) ** 2 + vertices[:, 1] ** 2), 0.0, atol=5e-3)
+
+
+def test_a_projected_strategy_is_drawn_with_its_kink() -> None:
+    rule = sp.affine_incentive(sp.leader_optimal(bridge(floor=-0.2)), saturate=True)
+    v, w = lines(plots.level_sets(rule, "driver"))["announced strategy"].T
+    np.testing.assert_allclose(w, np.maximum(-0.2, 4 / 3 * (v - 0.6)), atol=1e-6)
+
+
+def test_nothing_is_drawn_where_the_follower_may_not_be() -> None:
+    game = bridge()
+    m = game.model
+    m.driver.budget = pyo.Constraint(expr=m.driver.flow + m.toll <= 0.9)
+    m.driver.worth = pyo.Constraint(expr=pyo.log(m.toll + 0.5) >= -5)  # no value below −1/2
+    ax = plots.level_sets(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.driver))), "driver", points=41)
+    v, w = frontier(ax).T
+    assert (v + w).max() <= 0.9 + 1e-6
+    assert w.min() >= -0.5
+
+
+# --- performance profiles -----------------------------------------------------------------------------------------
+
+
+def test_profiles_are_steps() -> None:
+    table = pd.DataFrame({"a": [0.5, 1.0], "b": [0.5, 0.5]}, index=pd.Index([1.0, 3.0], name="tau"))
+    drawn = lines(plots.profiles(table))
+    np.testing.assert_allclose(drawn["a"], [[1, 0.5], [3, 1], [4.5, 1]])
+    np.testing.assert_allclose(drawn["b"], [[1, 0.5], [3, 0.5], [4.5, 0.5]])
+    assert not lines(plots.profiles(table.iloc[:0])), "nobody solved anything"
+    with pytest.raises(sp.InvalidGame, match=r"profiles: expected the table that Comparison.profile"):
+        plots.profiles(table.reset_index())
+
+
+def test_names_are_no_mathematics(tmp_path: Any) -> None:
+    """Dollars in a name would be read as TeX, and raise where that is none."""
+    m = pyo.ConcreteModel()
+    m.add_component("fee $\\frac$", pyo.Var(bounds=(-2, 2)))
+    fee = m.component("fee $\\frac$")
+    m.add_component("$x_1$", pyo.Block())
+    block = m.component("$x_1$")
+    block.add_component("$u^$", pyo.Var(bounds=(0, 1)))
+    action = block.component("$u^$")
+    block.cost = pyo.Objective(expr=(action - 1) ** 2 + fee * action)
+    m.goal = pyo.Objective(expr=(action - 0.6) ** 2 + fee**2)
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, block)))
+    (name,) = rule.attached().followers
+    for ax in (
+        plots.gains(rule),
+        plots.regret(sp.verify(rule)),
+        plots.best_response(rule, name),
+        plots.level_sets(rule, name),
+    ):
+        ax.figure.savefig(tmp_path / "drawn.svg")
+
+
 def test_a_given_ax_is_drawn_into() -> None:
     _, axes = plt.subplots(2, 2)
     rule = sp.affine_incentive(sp.leader_optimal(bridge()))
@@ -207,8 +343,13 @@ def test_a_given_ax_is_drawn_into() -> None:
 
 def test_bad_questions() -> None:
     rule = sp.affine_incentive(sp.leader_optimal(bridge()))
-    with pytest.raises(sp.InvalidGame, match=r"stranger.*expected the name of a follower with one action"):
-        plots.best_response(rule, "stranger")
+    for draw in (plots.best_response, plots.level_sets):
+        with pytest.raises(sp.InvalidGame, match=r"stranger\): expected the name of a follower"):
+            draw(rule, "stranger")
+        with pytest.raises(sp.InvalidGame, match=r"action=speed.*driver has 1 actions; choose driver\.flow"):
+            draw(rule, "driver", action="speed")
+    with pytest.raises(sp.InvalidGame, match=r"leader=fee\): expected one of toll"):
+        plots.level_sets(rule, "driver", leader="fee")
     with pytest.raises(sp.InvalidGame, match="points=0"):
         plots.best_response(rule, "driver", points=0)
     with pytest.raises(sp.InvalidGame, match="no column average_gain"):

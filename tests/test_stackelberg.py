@@ -1078,9 +1078,9 @@ def test_files_keep_who_responds_and_what_was_told() -> None:
     assert read.warnings == plan.warnings
     assert read.log == plan.log
     assert read == plan
-    assert "responding: f" in str(plan)
+    assert "Responding: f" in str(plan)
     for text in plan.warnings:
-        assert f"beware: {text}" in str(plan)
+        assert f"Beware: {text}" in str(plan)
 
 
 def test_a_plan_is_verified_by_what_knows_no_conditions() -> None:
