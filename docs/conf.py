@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -23,7 +25,6 @@ version = release = stackpyomo.__version__
 language = "en"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx_copybutton"]
-exclude_patterns = ["_figures/README.md"]
 nitpicky = True
 # Names of Python, NumPy, pandas and Pyomo in signatures; what is ours has to be found.
 nitpick_ignore_regex = [(r"py:(class|obj|data)", r"(?!stackpyomo).*")]
@@ -68,27 +69,46 @@ def _linked(match: re.Match[str]) -> str:
 def _plain(line: str) -> str:
     """One line of a docstring: u*, |x| and x_ are mathematics and no markup."""
     parts = _KEPT.split(line)
-    return "".join(
-        _ROLE.sub(_linked, part) if i % 2 else _SPECIAL.sub(r"\\\1", part) for i, part in enumerate(parts)
-    )
+    return "".join(_ROLE.sub(_linked, part) if i % 2 else _SPECIAL.sub(r"\\\1", part) for i, part in enumerate(parts))
 
 
-def _render(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are written to be read in a terminal: indented blocks are shown as they stand."""
+def _arguments(thing: Any) -> list[str]:
+    try:
+        return list(inspect.signature(thing).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _listed(paragraph: str, arguments: list[str]) -> list[str]:
+    """A paragraph that explains arguments one after the other ("observe: ... free: ...") as a list of them."""
+    names = "|".join(arguments)
+    start = rf"(?:^|(?<=[.;)] ))((?:``)?(?:{names})(?:``)?(?:, (?:``)?(?:{names})(?:``)?)*): "
+    found = re.split(start, paragraph) if names else [""]
+    if len(found) < 3:
+        return [paragraph]
+    head = [found[0].strip(), ""] if found[0].strip() else []
+    words = zip(found[1::2], found[2::2], strict=True)
+    return head + [f"- ``{name.replace('`', '')}``: {text.strip().rstrip(';')}" for name, text in words]
+
+
+def _render(_app: Any, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
+    """Docstrings are written to be read in a terminal: indented blocks are shown as they stand, arguments listed."""
+    arguments = _arguments(thing) if what in ("function", "method", "class", "exception") else []
     found: list[str] = []
-    block = False
-    for i, line in enumerate(lines):
-        inside = line.startswith("    ") and bool(line.strip())
-        if inside and not block and (i == 0 or not lines[i - 1].strip()):
-            found += [".. code-block:: text", ""]
-            block = True
-        elif line.strip() and not inside:
-            block = False
-        found.append(line if block else _plain(line))
+    for inside, group in itertools.groupby("\n".join(lines).split("\n\n"), lambda text: text.startswith("    ")):
+        for text in group:
+            block = text.strip("\n").split("\n")
+            if inside:
+                found += [".. code-block:: text", "", *block, ""]
+            elif block[0].lstrip().startswith(("- ", ".. ")):
+                found += [*map(_plain, block), ""]
+            else:
+                told, raises, errors = " ".join(block).partition("Raises ")
+                found += [*map(_plain, _listed(told, arguments)), "", _plain(raises + errors), ""]
     lines[:] = found
 
 
-def _short(app: Any, what: str, name: str, thing: Any, options: Any, signature: Any, returns: Any) -> Any:
+def _short(_app: Any, what: str, name: str, _thing: Any, _options: Any, _signature: Any, returns: Any) -> Any:
     return ("", returns) if what == "class" and name.split(".")[-1] in RESULTS else None
 
 
@@ -116,7 +136,7 @@ class CommandHelp(Directive):
 
         from stackpyomo.cli import app
 
-        width = {"COLUMNS": "96", "TERMINAL_WIDTH": "96", "NO_COLOR": "1", "TERM": "dumb"}
+        width = {"COLUMNS": "84", "TERMINAL_WIDTH": "84", "NO_COLOR": "1", "TERM": "dumb"}
         shown = CliRunner().invoke(app, [*self.arguments, "--help"], prog_name="stackpyomo", env=width)
         if shown.exit_code:
             raise self.error(f"stackpyomo {' '.join(self.arguments)} --help: exit code {shown.exit_code}")
@@ -141,7 +161,7 @@ class SolverTable(Directive):
         return holder.children
 
 
-def _figures(app: Any) -> None:
+def _figures(_app: Any) -> None:
     spec = importlib.util.spec_from_file_location("figures", HERE / "figures.py")
     assert spec is not None
     assert spec.loader is not None

@@ -37,6 +37,7 @@ class Comparison:
     """What every way of solving made of every game."""
 
     rows: list[dict[str, Any]] = field(repr=False)
+    """One for each game, solver and treatment: what ``table`` shows."""
 
     @property
     def table(self) -> pd.DataFrame:

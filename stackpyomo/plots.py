@@ -47,6 +47,8 @@ def scaling(table: pd.DataFrame, ax: Any = None) -> Any:
     """Gain of the average against the number of followers, log-log, with its fitted power of N and the verdict.
 
     table: what :func:`stackpyomo.scaling` returned. A size of infinity is a dotted line where its gain is finite.
+
+    Raises :class:`InvalidGame` for another table, :class:`StackpyomoError` without matplotlib.
     """
     _require_columns(table, ["size", "average_gain"])
     ax = _axes(ax)
@@ -84,6 +86,8 @@ def leaders(table: pd.DataFrame, ax: Any = None, *, over: str = "size") -> Any:
 
     table: columns ``leader_optimal``, ``leader_major_optimal`` and ``over``, e.g. "size" (log scale; a size of infinity
     is a dotted line) or the strength of a coupling.
+
+    Raises :class:`InvalidGame` for another table, :class:`StackpyomoError` without matplotlib.
     """
     _require_columns(table, [over, "leader_optimal", "leader_major_optimal"])
     ax = _axes(ax)
@@ -110,6 +114,8 @@ def regret(report: Report, ax: Any = None) -> Any:
 
     The axis is linear up to the tolerance and logarithmic beyond. Unknown regrets are crosses at 0. Of more than 40
     followers the worst are shown: unknown ones first, then the largest regrets.
+
+    Raises :class:`StackpyomoError` without matplotlib.
     """
     worst = report.regret.sort_values(ascending=False, na_position="first").index[:_MOST]
     ax = _axes(ax, (8.0, 1.8 + 0.28 * len(worst)))
@@ -137,7 +143,10 @@ def regret(report: Report, ax: Any = None) -> Any:
 
 
 def gains(rule: Incentive, ax: Any = None) -> Any:
-    """The gain K as a heat map, leader's variables by signals; hatched where the leader may not use the signal."""
+    """The gain K as a heat map, leader's variables by signals; hatched where the leader may not use the signal.
+
+    Raises :class:`StackpyomoError` without matplotlib.
+    """
     table = rule.gain
     values = table.to_numpy(dtype=float)
     rows, columns = values.shape
@@ -163,8 +172,10 @@ def best_response(
 ) -> Any:
     """The cost of a follower with one action against that action: under the strategy, and behind it without one.
 
-    within: (lowest, highest) action drawn (None: around the plan, inside its bounds). Objectives are drawn in the sense
-    they are written in. Raises :class:`InvalidGame` for a follower with several actions.
+    within: (lowest, highest) action drawn (None: around the plan, inside its bounds). points: how many are computed.
+    Objectives are drawn in the sense they are written in.
+
+    Raises :class:`InvalidGame` for a follower with several actions, :class:`StackpyomoError` without matplotlib.
     """
     game = rule.attached()
     require_whole("points", points)
