@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import inspect
 import itertools
@@ -12,6 +13,9 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # the package of this checkout, and models, which is not installed
@@ -24,16 +28,19 @@ copyright = author
 version = release = stackpyomo.__version__
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 nitpicky = True
 # Names of Python, NumPy, pandas and Pyomo in signatures; what is ours has to be found.
 nitpick_ignore_regex = [(r"py:(class|obj|data)", r"(?!stackpyomo).*")]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_dmath_allow_space = myst_dmath_allow_digits = False  # 4 $/MWh is money
 myst_heading_anchors = 3
 
+html_math_renderer = "mathml"  # see below: nothing is fetched, neither now nor by a reader
 html_theme = "furo"
 html_title = f"stackpyomo {release}"
+html_theme_options = {"light_css_variables": {"code-font-size": "81%"}}
 html_copy_source = False
 html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -47,6 +54,8 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 pygments_style = "default"
+
+logger = logging.getLogger(__name__)
 
 RESULTS = ("Comparison", "Follower", "Incentive", "Plan", "RandomGain", "RandomTarget", "Report", "Tolerances")
 """Classes that functions return: how they are made is nobody's concern."""
@@ -126,6 +135,26 @@ def _found(app: Any, env: Any, node: Any, content: Any) -> Any:
     return content if hasattr(sys.modules.get(module), name) else None
 
 
+def _mathml(writer: Any, node: Any, block: bool) -> None:
+    """Mathematics as MathML, which browsers draw by themselves."""
+    text = re.sub(r"\\(t|d)?frac(\d)(\d)", r"\\\1frac{\2}{\3}", node.astext()).replace(r"\textstyle", "")
+    try:
+        shown = tex2mathml(text, as_block=block)
+    except MathError as error:
+        logger.warning("%s: %s", node.astext().strip(), error, location=node)
+        shown = f"<code>{html.escape(node.astext())}</code>"
+    writer.body.append(f'<div class="math">{shown}</div>' if block else shown)
+    raise nodes.SkipNode
+
+
+def _trimmed(_app: Any, doctree: Any) -> None:
+    """The empty line that ends the results of a doctest is no part of it."""
+    for node in doctree.findall(nodes.literal_block):
+        text = node.rawsource.rstrip()
+        if node.rawsource == node.astext() != text:
+            node.rawsource, node[:] = text, [nodes.Text(text)]
+
+
 class CommandHelp(Directive):
     """``.. command-help:: solve``: what ``stackpyomo solve --help`` prints."""
 
@@ -174,7 +203,10 @@ def setup(app: Any) -> None:
     """What this site adds to Sphinx."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("solver-table", SolverTable)
+    inline, block = ((lambda writer, node, b=b: _mathml(writer, node, b), None) for b in (False, True))
+    app.add_html_math_renderer("mathml", inline, block)
     app.connect("builder-inited", _figures)
+    app.connect("doctree-read", _trimmed)
     app.connect("autodoc-process-docstring", _render)
     app.connect("autodoc-process-signature", _short)
     app.connect("missing-reference", _found)

@@ -173,6 +173,7 @@ NOT_RUN = (
     "python3 -m venv ",
     ". .venv/bin/activate",
     "dask ",  # a cluster
+    "mpirun ",
     "conda ",
 )
 """What is not run, by how it begins."""
@@ -203,7 +204,8 @@ def test_python_is_shown_with_its_results(name: str) -> None:
 def test_commands_run(name: str, tmp_path: Path) -> None:
     for package in re.findall(r'importorskip\("(\w+)"', (DOCS / name).read_text(encoding="utf-8")):
         pytest.importorskip(package)
-    shutil.copytree(HOME / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("models", "docs"):
+        shutil.copytree(HOME / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "_*"))
     for line in commands(DOCS / name):
         if line.startswith(NOT_RUN):
             continue
