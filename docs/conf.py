@@ -15,6 +15,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from pygments.lexers.special import TextLexer
 from sphinx.util import logging
 
 HERE = Path(__file__).parent
@@ -137,13 +138,14 @@ def _found(app: Any, env: Any, node: Any, content: Any) -> Any:
 
 def _mathml(writer: Any, node: Any, block: bool) -> None:
     """Mathematics as MathML, which browsers draw by themselves."""
-    text = re.sub(r"\\(t|d)?frac(\d)(\d)", r"\\\1frac{\2}{\3}", node.astext()).replace(r"\textstyle", "")
+    text = re.sub(r"frac(\d)(\d)", r"frac{\1}{\2}", node.astext()).replace(r"\textstyle", "")
+    text = re.sub(r"(?<=[\w}])'+", lambda found: "^{" + r"\prime" * len(found[0]) + "}", text)
     try:
         shown = tex2mathml(text, as_block=block)
     except MathError as error:
         logger.warning("%s: %s", node.astext().strip(), error, location=node)
         shown = f"<code>{html.escape(node.astext())}</code>"
-    writer.body.append(f'<div class="math">{shown}</div>' if block else shown)
+    writer.body.append(f"<div>{shown}</div>" if block else shown)
     raise nodes.SkipNode
 
 
@@ -201,6 +203,7 @@ def _figures(_app: Any) -> None:
 
 def setup(app: Any) -> None:
     """What this site adds to Sphinx."""
+    app.add_lexer("gams", TextLexer)
     app.add_directive("command-help", CommandHelp)
     app.add_directive("solver-table", SolverTable)
     inline, block = ((lambda writer, node, b=b: _mathml(writer, node, b), None) for b in (False, True))
