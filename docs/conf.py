@@ -140,6 +140,8 @@ def _mathml(writer: Any, node: Any, block: bool) -> None:
     """Mathematics as MathML, which browsers draw by themselves."""
     text = re.sub(r"frac(\d)(\d)", r"frac{\1}{\2}", node.astext()).replace(r"\textstyle", "")
     text = re.sub(r"(?<=[\w}])'+", lambda found: "^{" + r"\prime" * len(found[0]) + "}", text)
+    if "`" in text or "**" in text:
+        logger.warning("%s...: no mathematics; write \\$ for money", text[:30], location=node)
     try:
         shown = tex2mathml(text, as_block=block)
     except MathError as error:

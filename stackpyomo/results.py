@@ -130,7 +130,7 @@ class Plan:
     termination: str = "none"  #: Why the solver stopped: "optimal", "converged", "infeasible", "time limit", ...
     quality: str = "none"  #: What is held: "optimal" (proved), "feasible", "infeasible" or "none".
     bound: float = math.nan  #: A global solver's bound on J0, NaN where none ran.
-    gap: float = math.nan  #: |J0 − bound|; NaN without a bound.
+    gap: float = math.nan  #: From J0 to the bound, relative to max(1, |J0|); NaN without a bound.
     epsilon0: float = math.nan
     """Proved gap to the leader's optimum (the paper's ε0); NaN when nothing was proved. Where a variable has no bounds
     the proof reaches ``TOLERANCES.trust`` · max(1, |x|) around the plan."""
