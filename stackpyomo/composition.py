@@ -24,11 +24,12 @@ from .checks import variables_in
 from .convexity import Curvature, is_convex_feasible_set, is_convex_problem
 from .games import Follower, Game
 from .hessians import is_convex_on_box
+from .programs import free_row
 from .results import Announcement, Array
 from .signals import shares
 from .tolerances import is_within
 
-__all__ = ["Composed", "composed", "free_row", "oversteps"]
+__all__ = ["Composed", "composed", "oversteps"]
 
 _PIECES = 81
 """Pieces up to which a projected strategy is split; beyond, one problem with absolute values."""
@@ -255,13 +256,6 @@ def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:
     if lower is not None:
         return (expression + lower + abs(expression - lower)) / 2.0
     return (expression + upper - abs(expression - upper)) / 2.0
-
-
-def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
-    """A free-standing constraint lower ≤ body ≤ upper."""
-    holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
-    holder.construct()
-    return holder
 
 
 class _Moves:

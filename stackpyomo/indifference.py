@@ -19,9 +19,8 @@ import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import variables_in
-from .composition import free_row
 from .derivatives import FollowerRows
-from .programs import BadRow, Program
+from .programs import BadRow, Program, free_row
 from .solvers import solve
 from .tolerances import TOLERANCES
 

@@ -28,7 +28,7 @@ from .checks import require, variables_in
 from .convexity import is_convex_problem
 from .errors import InvalidGame
 from .games import Follower, Game
-from .programs import BadRow, Program, undisturbed
+from .programs import BadRow, Program, free_row, undisturbed
 from .results import Plan, listed
 from .solvers import registry, solve
 from .tolerances import TOLERANCES
@@ -96,8 +96,10 @@ class _Duel:
             substitute=table, descend_into_named_expressions=True, remove_named_expressions=True
         )
         self.cost = follower.sign * walker.walk_expression(follower.objective.expr)
-        self.own_rows = [_relation(walker.walk_expression(c.body), c) for c in follower.constraints]
-        self.tool_rows = [_relation(walker.walk_expression(c.body), c) for c in rows]
+        mine = {id(v) for v in self.own}
+        own = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in follower.constraints]
+        self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
+        self.tool_rows = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in rows]
         self.plan_cost = float(pyo.value(self.cost))
 
     def _copies(self, name: str, variables: Sequence[Any], values: dict[int, float]) -> list[Any]:
@@ -149,15 +151,15 @@ class _Duel:
         height = pyo.Var(initialize=self.plan_cost)
         height.construct()
         costs = [self._at(self.tools, threat, self.cost) for threat in threats]
-        rows = [*(_fresh(cost - height <= 0.0) for cost in costs)]
-        own = [_fresh(self._at(self.tools, threats[0], row)) for row in self.own_rows]
+        rows = [*(free_row(cost - height, None, 0.0) for cost in costs)]
+        own = [free_row(self._at(self.tools, threats[0], row.body), row.lb, row.ub) for row in self.own_rows]
         convex = is_convex_problem(height, [*rows, *own])
         return self._optimum(height, [*rows, *own], self.own, convex)
 
     def _threat(self, v: Sequence[float]) -> _Move | None:
         """max_{u0} J(u0, v)."""
         cost = -self._at(self.own, v, self.cost)
-        rows = [_fresh(row) for row in self.tool_rows]
+        rows = self.tool_rows
         if not hasattr(cost, "is_expression_type"):
             return _Move([float(pyo.value(t)) for t in self.tools], -float(cost), True)
         convex = is_convex_problem(cost, rows)
@@ -234,15 +236,3 @@ def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any],
     unseen = [f"{game.names[key]} (integer)" for key, v in reached.items() if not v.is_continuous()]
     unseen += [f"to forbid this by {name}" for name, held in barring if held]
     return {key: v for key, v in reached.items() if v.is_continuous()}, rows, listed(unseen)
-
-
-def _relation(body: Any, constraint: Any) -> Any:
-    lower, upper = constraint.lb, constraint.ub
-    return body == upper if constraint.equality else pyo.inequality(lower, body, upper)
-
-
-def _fresh(relation: Any) -> Any:
-    """A free-standing constraint."""
-    row = pyo.Constraint(expr=relation)
-    row.construct()
-    return row

@@ -284,7 +284,21 @@ def _nearest(turned: Array, target: Array, power: Array) -> Array:
         if np.abs(left).max(initial=0.0) <= TOLERANCES.noise * np.abs(target).max(initial=0.0):
             break
         wanted[rank:] += left
-    return found
+    return _exact(turned, target, power, found)
+
+
+def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:
+    """The same with the last rows met to the last digit, where what was found > 0 may stay so and all else 0."""
+    rank, used = len(power), found > 0.0
+    columns = turned[:, used]
+    begun = linalg.lstsq(columns[rank:], target[rank:])[0] if rank < len(target) else np.zeros(used.sum())
+    open_ways = open_directions(columns[rank:])
+    wanted = power * (target[:rank] - columns[:rank] @ begun)
+    steps = linalg.lstsq(power[:, np.newaxis] * (columns[:rank] @ open_ways), wanted)[0]
+    exact = np.zeros(len(found))
+    exact[used] = begun + open_ways @ steps
+    same = np.abs(exact - found).max(initial=0.0) <= TOLERANCES.stationarity * found.max(initial=0.0)
+    return exact if same and (exact >= 0.0).all() else found
 
 
 def _bilinear(

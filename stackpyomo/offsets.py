@@ -29,7 +29,7 @@ from .errors import InvalidGame, NoIncentive
 from .gains import System
 from .games import Game
 from .multipliers import ActiveSide
-from .programs import BadRow, Program
+from .programs import BadRow, Program, free_row
 from .results import Array
 from .solvers import Termination, solve
 from .tolerances import TOLERANCES
@@ -252,11 +252,7 @@ class _Design:
         for player in (self.game.leader, *self.rows.followers):
             for constraint in player.constraints:
                 if self._holds_free(constraint.body):
-                    yield (
-                        pyo.inequality(constraint.lb, self.at_plan(constraint.body), constraint.ub)
-                        if not constraint.equality
-                        else self.at_plan(constraint.body) == constraint.ub
-                    )
+                    yield free_row(self.at_plan(constraint.body), constraint.lb, constraint.ub)
 
     def least(self, found: Mapping[int, float], payment: Any, solver: str) -> dict[str, float]:
         """Among free values that leave the same slopes and grips (within noise), those of least norm or payment.

@@ -42,7 +42,7 @@ from .errors import InvalidGame
 from .results import Array
 from .tolerances import TOLERANCES
 
-__all__ = ["BadRow", "Program", "Residuals", "least_nonnegative", "timed", "undisturbed"]
+__all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "timed", "undisturbed"]
 
 _DENSE = 500
 """Columns up to which nonnegative least squares is solved exactly, by an active-set method."""
@@ -338,6 +338,13 @@ class Program:
             parts = least_nonnegative(normals[:, columns] * signs[np.newaxis, :], gradient)
             np.add.at(duals, columns, signs * parts)
         return duals[: len(body)]
+
+
+def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
+    """A free-standing constraint lower ≤ body ≤ upper."""
+    holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
+    holder.construct()
+    return holder
 
 
 def least_nonnegative(matrix: Any, wanted: Array) -> Array:

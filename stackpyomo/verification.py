@@ -22,10 +22,10 @@ import pyomo.environ as pyo
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import require, require_positive, require_whole
-from .composition import Composed, composed, free_row
+from .composition import Composed, composed
 from .errors import InvalidGame
 from .games import Game
-from .programs import BadRow, Program, timed, undisturbed
+from .programs import BadRow, Program, free_row, timed, undisturbed
 from .results import Announcement, Array, Report
 from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES

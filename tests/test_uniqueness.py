@@ -407,3 +407,16 @@ def test_threats_that_are_not_looked_at_are_not_ruled_out() -> None:
     row = sp.inducible(sp.Plan.from_values(sp.Game(m, followers=m.f))).loc["f"]
     assert row["verdict"] == "undecided"
     assert "t (integer)" in row["evidence"]
+
+
+def test_inducible_with_a_row_of_the_follower_that_it_cannot_move() -> None:
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var(bounds=(-2, 2), initialize=0.0)
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1), initialize=0.6)
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)
+    m.driver.fair = pyo.Constraint(expr=m.toll**2 <= 3.5)
+    m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + 0.01 * m.toll**2)
+    found = sp.inducible(sp.Plan.from_values(sp.Game(m, followers=m.driver)))
+    assert found.loc["driver", "verdict"] == "possible"
+    assert found.loc["driver", "objective"] == pytest.approx(0.16)
