@@ -223,3 +223,45 @@ def test_commands_run(name: str, tmp_path: Path) -> None:
         )
         wanted = int(told[1]) if (told := re.search(r"#\s*exit (\d+)\s*$", line)) else 0
         assert done.returncode == wanted, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+# --- the checks themselves ----------------------------------------------------------------------------------------
+
+PAGE = """
+```python
+>>> 1 + 1
+2
+
+```
+
+````text
+```python
+inside
+```
+````
+
+```sh
+# a remark
+stackpyomo solve game.json \\
+    --json -
+make demo
+```
+
+```python
+silent = 1
+```
+"""
+
+
+def test_the_search_for_blocks_and_commands_finds_them(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE, encoding="utf-8")
+    assert [language for language, _ in blocks(page)] == ["python", "text", "sh", "python"]
+    assert [" ".join(line.split()) for line in commands(page)] == ["stackpyomo solve game.json --json -", "make demo"]
+
+
+def test_the_search_for_errors_finds_them() -> None:
+    assert raised(sp.Game.check, set()) == set()
+    assert raised(sp.Population.__post_init__, set()) == {"InvalidGame"}
+    assert raised(plots.leaders, set()) == {"InvalidGame", "StackpyomoError"}, "through functions it calls"
+    assert attributes(ast.parse("class A:\n    x: int\n    def f(self):\n        self.y, self._z = 1, 2")) == {"x", "y"}
