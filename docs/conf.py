@@ -140,6 +140,7 @@ def _mathml(writer: Any, node: Any, block: bool) -> None:
     """Mathematics as MathML, which browsers draw by themselves."""
     text = re.sub(r"frac(\d)(\d)", r"frac{\1}{\2}", node.astext()).replace(r"\textstyle", "")
     text = re.sub(r"(?<=[\w}])'+", lambda found: "^{" + r"\prime" * len(found[0]) + "}", text)
+    text = re.sub(r"\\(hat|bar|tilde|overline)\s*(\{[^{}]*\}|\w)(?=[_^])", r"\\\1 \2{}", text)
     if "`" in text or "**" in text:
         logger.warning("%s...: no mathematics; write \\$ for money", text[:30], location=node)
     try:
@@ -147,7 +148,7 @@ def _mathml(writer: Any, node: Any, block: bool) -> None:
     except MathError as error:
         logger.warning("%s: %s", node.astext().strip(), error, location=node)
         shown = f"<code>{html.escape(node.astext())}</code>"
-    writer.body.append(f"<div>{shown}</div>" if block else shown)
+    writer.body.append(f'<div style="padding: 0.4em 0">{shown}</div>' if block else shown)
     raise nodes.SkipNode
 
 
