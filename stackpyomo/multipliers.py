@@ -284,11 +284,30 @@ def _nearest(turned: Array, target: Array, power: Array) -> Array:
         if np.abs(left).max(initial=0.0) <= TOLERANCES.noise * np.abs(target).max(initial=0.0):
             break
         wanted[rank:] += left
-    return _exact(turned, target, power, found)
+    return _exact(turned, target, power, _independent(turned, found))
+
+
+def _independent(turned: Array, found: Array) -> Array:
+    """The same sum Σ p_i column_i, p ≥ 0, of columns that are linearly independent (Carathéodory's theorem).
+
+    Columns that undo each other may be taken without limit, and least squares then do.
+    """
+    norms = np.linalg.norm(turned, axis=0)
+    found = np.where(norms > 0.0, found, 0.0)
+    while True:
+        used = np.flatnonzero(found)
+        ways = open_directions(turned[:, used] / norms[used])
+        if not ways.shape[1]:
+            return found
+        way = ways[:, 0] / norms[used]
+        way = way if way.max() > 0.0 else -way
+        limits = np.divide(found[used], way, out=np.full(len(way), np.inf), where=way > 0.0)
+        found[used] = np.maximum(found[used] - limits.min() * way, 0.0)
+        found[used[np.argmin(limits)]] = 0.0
 
 
 def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:
-    """The same with the last rows met to the last digit, where what was found > 0 may stay so and all else 0."""
+    """The least of all p that are 0 where ``found`` is, the last rows met to the last digit, if it is ≥ 0."""
     rank, used = len(power), found > 0.0
     columns = turned[:, used]
     begun = linalg.lstsq(columns[rank:], target[rank:])[0] if rank < len(target) else np.zeros(used.sum())
@@ -297,8 +316,8 @@ def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:
     steps = linalg.lstsq(power[:, np.newaxis] * (columns[:rank] @ open_ways), wanted)[0]
     exact = np.zeros(len(found))
     exact[used] = begun + open_ways @ steps
-    same = np.abs(exact - found).max(initial=0.0) <= TOLERANCES.stationarity * found.max(initial=0.0)
-    return exact if same and (exact >= 0.0).all() else found
+    missed, left = (np.abs(turned[rank:] @ p - target[rank:]).max(initial=0.0) for p in (found, exact))
+    return exact if (exact >= 0.0).all() and left <= missed else found
 
 
 def _bilinear(
@@ -350,12 +369,15 @@ def _product(
         parts.append(system(sparse.csr_array((side.grip, at), shape=here.leader.shape)))
     model.gain = gain = pyo.Var(pyo.Any, dense=False)
     weights: dict[tuple[int, int], float] = {}
-    rows = []
+    rows: list[Any] = []
+    held_by: list[set[int]] = []
     for action in actions:
         terms = [float(here.own[action])]
+        holders: set[int] = set()
         for number, side in enumerate(sides):
             where = np.flatnonzero(side.columns == action)
             terms += [float(side.normal[i]) * model.multiplier[number] for i in where]
+            holders |= {number} if side.normal[where].any() else set()
         for number, part in enumerate(parts):
             columns, data = _entries(part.matrix, int(action))
             factor = model.multiplier[number - 1] if number else 1.0
@@ -365,8 +387,29 @@ def _product(
                 if key not in gain:
                     gain[key].set_value(0.0)
                 terms.append(float(value) * factor * gain[key])
+                holders.add(-1)
         row = sum(terms)
-        rows += [row == 0.0] if hasattr(row, "is_expression_type") else []
+        if hasattr(row, "is_expression_type"):
+            rows.append(row == 0.0)
+            held_by.append(holders)
+    rows = [rows[i] for i in _needed(held_by)]
     energy = sum(w * gain[key] ** 2 for key, w in weights.items())
     leant = sum((model.multiplier[i] / units[i]) ** 2 for i, side in enumerate(sides) if len(side.tools))
     return (energy + leant, rows), list(model.multiplier.values())
+
+
+def _needed(held_by: Sequence[set[int]]) -> list[int]:
+    """Rows without those whose multipliers other rows settle one by one (−1: a gain, which none does).
+
+    A CVaR's threshold asks that the weights of its tail sum to 1, and its excesses say what each of them is: that is an
+    equation more than there are variables, and an NLP solver refuses it.
+    """
+    settled: set[int] = set()
+    kept: set[int] = set()
+    while True:
+        found = {next(iter(left)): i for i, holders in enumerate(held_by) if len(left := holders - settled) == 1}
+        found.pop(-1, None)
+        if not found:
+            return [i for i, holders in enumerate(held_by) if i in kept or holders - settled]
+        settled |= found.keys()
+        kept |= set(found.values())

@@ -303,19 +303,38 @@ class Program:
         return float(gains.sum() + lost.sum())
 
     def snapped(self, x: Array, duals: Array | None) -> tuple[Array, Array]:
-        """Put variables an interior-point method left just inside a bound on it, if nothing gets worse by that."""
-        lower, upper = self.bounds
-        near = TOLERANCES.snap * np.maximum(1.0, np.abs(x))
-        moved = np.where(np.abs(x - lower) <= near, lower, np.where(np.abs(upper - x) <= near, upper, x))
+        """Put variables an interior-point method left just inside a bound on it, if nothing gets worse by that.
+
+        One with multiplier 0 it leaves √μ away, farther than others: those come first, where the slope lets them.
+        """
 
         def judged(point: Array) -> tuple[Array, Array]:
             held = self.recovered_duals(point) if duals is None else duals
             residuals = self.residuals(point, held).as_dict().values()
             return np.array([*residuals, self.problem.objective(point)]), held
 
-        (before, held), (after, new) = judged(x), judged(moved)
+        before, held = judged(x)
         slack = TOLERANCES.solver * np.maximum(1.0, np.abs(before))
-        return (moved, new) if (after <= before + slack).all() else (x, held)
+        for moved in (self._resting(x, duals), self._beside(x, TOLERANCES.snap)):
+            after, new = judged(moved)
+            if (after <= before + slack).all():
+                return moved, new
+        return x, held
+
+    def _beside(self, x: Array, near: float) -> Array:
+        """x with what is within ``near`` · max(1, |x|) of a bound on it."""
+        lower, upper = self.bounds
+        room = near * np.maximum(1.0, np.abs(x))
+        return np.where(np.abs(x - lower) <= room, lower, np.where(np.abs(upper - x) <= room, upper, x))
+
+    def _resting(self, x: Array, duals: Array | None) -> Array:
+        """x with what is near a bound on it, but for what the slope there pulls away again and is not that near."""
+        moved, (lower, upper) = self._beside(x, TOLERANCES.weak), self.bounds
+        held = self.recovered_duals(moved) if duals is None else duals
+        reduced = np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ held
+        room = TOLERANCES.solver * max(1.0, float(np.abs(reduced).max(initial=0.0)))
+        stays = ((moved == lower) & (reduced >= -room)) | ((moved == upper) & (reduced <= room))
+        return np.where(stays, moved, self._beside(x, TOLERANCES.snap))
 
     def recovered_duals(self, x: Array) -> Array:
         """Row duals for solvers that give none: least squares on stationarity over active rows and bounds."""

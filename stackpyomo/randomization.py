@@ -255,21 +255,28 @@ class _Spread:
         first.cost = (first.cost + other) / 2.0
         return first
 
-    def regret(self, spread: float) -> tuple[float, str]:
-        """(what the follower gains by deviating, the evidence)."""
+    def holds(self, spread: float) -> bool:
+        """Whether the search finds nothing that the follower gains by deviating."""
         problem = self.problem(spread)
         plan = problem.cost_at(problem.target)
         program = Program(problem.cost, problem.rows)
-        best, evidence = plan, "multistart"
-        if registry["scip"].available:
-            solution = solve(program, "scip", time_limit=10.0)
-            room = TOLERANCES.global_gap * max(1.0, abs(plan))
-            evidence = "global" if plan - solution.bound <= room else "multistart"
         for start in self._starts(problem):
             solution = solve(program.variant(np.array(start)), self.solver)
-            if solution.x is not None and solution.termination.solved:
-                best = min(best, float(program.problem.objective(solution.x)))
-        return plan - best, evidence
+            if solution.x is None or not solution.termination.solved:
+                continue
+            if plan - float(program.problem.objective(solution.x)) > TOLERANCES.noise:
+                return False
+        return True
+
+    def evidence(self, spread: float) -> str:
+        """ "global" if a global solver's bound says the same, else "multistart"."""
+        if not registry["scip"].available:
+            return "multistart"
+        problem = self.problem(spread)
+        plan = problem.cost_at(problem.target)
+        solution = solve(Program(problem.cost, problem.rows), "scip", time_limit=10.0)
+        room = TOLERANCES.global_gap * max(1.0, abs(plan))
+        return "global" if plan - solution.bound <= room else "multistart"
 
     def _starts(self, problem: Composed) -> list[list[float]]:
         target = problem.target[0]
@@ -279,12 +286,12 @@ class _Spread:
         return [[float(x)] for x in np.linspace(*ends, 9)]
 
     def least(self, most: float) -> RandomGain:
-        """Bisection on the regret, which falls as the spread grows."""
-        if self._holds(0.0):
+        """Bisection: what a spread holds, a larger one does too."""
+        if self.holds(0.0):
             why = f"the gain holds {self.name} without a coin"
             raise NoIncentive(f"Randomising is not needed: {why}.", reasons={self.name: why}, residuals={})
         high = 1.0
-        while not self._holds(high):
+        while not self.holds(high):
             high *= 2.0
             if high > most:
                 why = (
@@ -295,9 +302,5 @@ class _Spread:
         low = 0.0
         while high - low > TOLERANCES.noise * high:
             middle = (low + high) / 2.0
-            low, high = (low, middle) if self._holds(middle) else (middle, high)
-        _, evidence = self.regret(high)
-        return RandomGain(self.rule, high, self.name, evidence)
-
-    def _holds(self, spread: float) -> bool:
-        return self.regret(spread)[0] <= TOLERANCES.noise
+            low, high = (low, middle) if self.holds(middle) else (middle, high)
+        return RandomGain(self.rule, high, self.name, self.evidence(high))

@@ -126,7 +126,8 @@ class Plan:
     leader_objective: float  #: J0 at the plan, in the sense the user wrote.
     follower_objectives: dict[str, float]  #: follower name → J_k at the plan, in its own sense and unit.
     multipliers: dict[str, float] = field(default_factory=dict)
-    """constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote."""
+    """constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote; for a constraint of a
+    follower who responds, d(its own objective)/d(right-hand side)."""
     termination: str = "none"  #: Why the solver stopped: "optimal", "converged", "infeasible", "time limit", ...
     quality: str = "none"  #: What is held: "optimal" (proved), "feasible", "infeasible" or "none".
     bound: float = math.nan  #: A global solver's bound on J0, NaN where none ran.
@@ -254,7 +255,7 @@ class Plan:
         if self.responding:
             lines.append(f"  responding: {listed(self.responding)}")
         lines += [f"  beware: {text}" for text in self.warnings]
-        if self.quality == "feasible":
+        if self.quality == "feasible" and self.termination != "given":
             lines.append("  (not proved optimal: solver='scip' can prove more, starts=5 can find better)")
         lines += [f"  {name} = {shown(value)}" for name, value in head(self.values)]
         if len(self.values) > SHOWN:
@@ -335,7 +336,7 @@ class Report:
     def vocabulary(self) -> str:
         """What ε and ε₀ say of the ε-Stackelberg equilibrium, in one sentence (arXiv 2207.10611, Definitions 1–3)."""
         if math.isnan(self.epsilon):
-            return "ε is unknown: nothing is said of an ε-Stackelberg equilibrium."
+            return "nothing is said of an ε-Stackelberg equilibrium: ε is unknown."
         leader = "nothing is proved of the leader's optimum (ε₀ unknown)"
         if not math.isnan(self.epsilon0):
             among = f" in which {listed(self.responding, 3)} respond" if self.responding else ""

@@ -339,7 +339,7 @@ def _row_of(future: Future[Any], job: Job) -> dict[str, Any] | None:
 def _bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[], None]]:
     """A bar with what is left to wait, where somebody looks."""
     console = Console(stderr=True)
-    if not (shown and console.is_terminal):
+    if not (shown and console.is_terminal and console.file.isatty()):  # FORCE_COLOR makes no terminal
         yield lambda: None
         return
     columns = (

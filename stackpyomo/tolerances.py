@@ -39,6 +39,8 @@ class Tolerances:
     """What HiGHS adds to a Hessian's diagonal (its default, 1e-7, moves prices; at 0 it refuses singular ones)."""
     snap: float = 1e-5
     """A variable closer to its bound than this is put on it if no residual and not the objective gets worse."""
+    weak: float = 1e-3
+    """The same where its multiplier may be 0: an interior-point method stops at √(μ / curvature) from such a bound."""
     reach: float = 10.0
     """How far random starting points of a plan lie from 0, or from its one bound, where a variable has not two."""
     nearby: float = 0.1

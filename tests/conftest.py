@@ -24,10 +24,10 @@ def number(text: str | float) -> float:
     return float(Fraction(text)) if isinstance(text, str) and "/" in text else float(text)
 
 
-def toll_game() -> sp.Game:
+def toll_game(low: float = -2, high: float = 2) -> sp.Game:
     """One driver, one toll: u0* = 0, flow* = 0.6, Q = 4/3 by hand."""
     m = pyo.ConcreteModel(name="toll")
-    m.toll = pyo.Var(bounds=(-2, 2))
+    m.toll = pyo.Var(bounds=(low, high))
     m.driver = pyo.Block()
     m.driver.flow = pyo.Var(bounds=(0, 1))
     m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)

@@ -194,6 +194,27 @@ def test_one_who_shuns_risk_beside_one_who_responds() -> None:
     assert plan.responding == ("minor",)
 
 
+@pytest.mark.parametrize(("level", "worst"), [(0.8, 0.5), (0.6, 0.75), (0.0, 1.05)])
+def test_leaning_on_a_tail_that_is_one_outcome(level: float, worst: float) -> None:
+    """At 0.8 the worst outcome is the tail: its weight is 1 by two equations that say the same.
+
+    The loss is v² − (crop − fee) v, the mean crop of the tail ``worst``: 2v − worst + K v = 0 at v = 1/5.
+    """
+    crop = sp.Scenarios({"crop": [0.5, 1.0, 1.5]}, [0.2, 0.5, 0.3])
+    m = pyo.ConcreteModel()
+    m.fee, m.f = pyo.Var(initialize=0.0), pyo.Block()
+    m.f.v = pyo.Var(bounds=(0, 2), initialize=1.0)
+
+    def lost(w: int) -> Any:
+        return m.f.v**2 - (float(crop["crop"][w]) - m.fee) * m.f.v
+
+    m.f.cost = pyo.Objective(expr=crop.cvar(m.f, lost, level=level))
+    m.goal = pyo.Objective(expr=(m.f.v - 0.2) ** 2 + m.fee**2)
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f)), [m.f.v], multipliers="free")
+    assert rule.gain.iloc[0, 0] == pytest.approx((worst - 0.4) / 0.2, abs=1e-6)
+    assert sp.verify(rule).ok
+
+
 def test_leaning_on_the_mean_is_the_mean() -> None:
     """At level 0 the CVaR is the expectation, and so are plan, tail weights and gain."""
     m, scenarios, played = risky(0.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import CASES, number
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -130,6 +130,7 @@ class Leaning:
 
 
 @SLOW
+@example(seed=33)  # the gain is exactly 0
 @given(seed=st.integers(0, 10**6))
 def test_free_multipliers_leave_the_gain_of_least_energy(seed: int) -> None:
     world = Leaning(seed)

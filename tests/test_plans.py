@@ -117,6 +117,7 @@ def test_load_and_from_values_and_json() -> None:
     plan.load()
     assert game.model.driver.flow.value == pytest.approx(0.6)
     again = sp.Plan.from_values(game)
+    assert "scip" not in str(again), "no solver found it, and none would be asked"
     assert again.values == plan.values
     assert again.leader_objective == pytest.approx(plan.leader_objective, abs=1e-12)
     assert again.quality == "feasible"
@@ -168,3 +169,18 @@ def test_residuals_are_recomputed_not_believed(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setitem(registry, "pounce", replace(info, run=outside))
     assert sp.leader_optimal(toll_game(), solver="pounce").quality == "infeasible"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 2), (-2, 0)])
+def test_a_bound_that_the_optimum_only_touches(low: int, high: int) -> None:
+    """toll = 0 is best with and without the bound: an interior-point method alone stops 5e-5 beside it.
+
+    The driver is tempted to more flow, which only a higher toll can make up for.
+    """
+    plan = sp.leader_optimal(toll_game(low, high))
+    assert plan.values["toll"] == 0.0
+    if high:
+        assert sp.affine_incentive(plan).gain.iloc[0, 0] == pytest.approx(4 / 3, abs=1e-6)
+        return
+    with pytest.raises(sp.NoIncentive, match="toll stands at its upper bound"):
+        sp.affine_incentive(plan)

@@ -743,9 +743,12 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         write_parquet(pd.DataFrame(), tmp_path / "s.parquet")
 
 
-def test_a_bar_for_terminals_only(capfd: pytest.CaptureFixture[str]) -> None:
-    sp.study(same, {"x": [1, 2]})
-    assert capfd.readouterr() == ("", "")
+def test_a_bar_for_terminals_only(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colour asked for, as Jupyter does of all its children, makes a pipe no terminal."""
+    for variable in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.setenv(variable, "1")
+        sp.study(same, {"x": [1, 2]})
+        assert capfd.readouterr() == ("", "")
     with studies._bar(3, 1, shown=True) as advance:
         advance()
 

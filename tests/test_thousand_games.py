@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
@@ -202,6 +202,7 @@ class World:
     ids=["actions", "shared signals", "shared signals, free multipliers", "leader at bounds"],
 )
 @GAMES
+@example(seed=1450)  # constraints that undo each other: their multipliers have no largest
 @given(seed=st.integers(0, 10**9))
 def test_no_rule_is_wrong_and_no_refusal_is_unfounded(shared: bool, free: bool, bounded: bool, seed: int) -> None:
     world = World(seed, shared, free, bounded)
