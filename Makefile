@@ -4,13 +4,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALL := $(RUN) pip install -qq --disable-pip-version-check
 # cyipopt is built from source, so it is asked for only where the Ipopt library is installed.
-EXTRAS := test,grid,load,traffic,plot,notebooks$(shell pkg-config --exists ipopt 2>/dev/null && echo ,ipopt)
+EXTRAS := test,grid,load,traffic,plot,notebooks,docs$(shell pkg-config --exists ipopt 2>/dev/null && echo ,ipopt)
 
-.PHONY: help demo test lint types clean
+.PHONY: help demo test docs lint types clean
 
 help:
 	@echo "make demo    set up the core and run models/grid_prices.py: plan, prices, report"
 	@echo "make test    set up everything and run the whole test suite"
+	@echo "make docs    build the documentation into build/docs"
 	@echo "make lint    check style and formatting with ruff"
 	@echo "make types   check types with mypy"
 	@echo "make clean   remove .venv, caches and build results"
@@ -22,6 +23,10 @@ demo: $(VENV)/.core
 test: $(VENV)/.full
 	@$(RUN) pytest
 
+docs: $(VENV)/.full
+	@$(RUN) sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
 lint: $(VENV)/.full
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -30,7 +35,7 @@ types: $(VENV)/.full
 	$(RUN) mypy
 
 clean:
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_figures .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:

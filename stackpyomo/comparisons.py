@@ -40,6 +40,7 @@ class Comparison(Document):
     """What every way of solving made of every game."""
 
     rows: list[dict[str, Any]] = field(repr=False)
+    """One for each game, solver and treatment: what ``table`` shows."""
 
     @property
     def table(self) -> pd.DataFrame:

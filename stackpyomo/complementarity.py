@@ -72,6 +72,7 @@ class Treatment:
     needs: ClassVar[str] = "NLP"
     """The class of problems a solver must take (``SolverInfo.classes``)."""
     levels: tuple[float, ...] = (0.0,)
+    """The values of t, one solve each."""
 
     def apply(self, _given: Given) -> Treated:
         """Rows (and more) for all pairs. The base class adds nothing: what is left has no complementarity."""
@@ -87,10 +88,11 @@ class Treatment:
 class Scholtes(Treatment):
     """λ s ≤ t, t → 0: a regular problem for every t > 0, whose solutions tend to C-stationary points or better.
 
-    ``levels``: the values of t, falling. Source: S. Scholtes, SIAM J. Optim. 11 (2001) 918–936.
+    Raises :class:`InvalidGame` for levels that do not fall. Source: S. Scholtes, SIAM J. Optim. 11 (2001) 918–936.
     """
 
     levels: tuple[float, ...] = (1e-1, 1e-3, 1e-5, 1e-8)
+    """The values of t, falling."""
 
     def __post_init__(self) -> None:
         _ordered(self.name, self.levels)
@@ -104,11 +106,12 @@ class Scholtes(Treatment):
 class FischerBurmeister(Treatment):
     """λ + s − √(λ² + s² + 2t²) = 0, t → 0: λ, s > 0 with λ s = t², smooth for every t > 0.
 
-    ``levels``: the values of t, falling. Source: C. Kanzow, SIAM J. Matrix Anal. Appl. 17 (1996) 851–868; Facchinei,
-    Jiang, Qi, Math. Program. 85 (1999) 107–134.
+    Raises :class:`InvalidGame` for levels that do not fall. Source: C. Kanzow, SIAM J. Matrix Anal. Appl. 17 (1996)
+    851–868; Facchinei, Jiang, Qi, Math. Program. 85 (1999) 107–134.
     """
 
     levels: tuple[float, ...] = (1e-1, 1e-2, 1e-4, 1e-6)
+    """The values of t, falling."""
 
     def __post_init__(self) -> None:
         _ordered(self.name, self.levels)
@@ -127,10 +130,12 @@ class FischerBurmeister(Treatment):
 class Penalty(Treatment):
     """min J0 + t Σ λ s: exact for some finite t at strongly stationary points; t grows from solve to solve.
 
-    ``levels``: the values of t, rising. Source: D. Ralph, S. J. Wright, Optim. Methods Softw. 19 (2004) 527–556.
+    Raises :class:`InvalidGame` for levels that do not rise. Source: D. Ralph, S. J. Wright, Optim. Methods Softw. 19
+    (2004) 527–556.
     """
 
     levels: tuple[float, ...] = (1.0, 1e2, 1e4)
+    """The values of t, rising."""
 
     def __post_init__(self) -> None:
         _ordered(self.name, self.levels)
@@ -166,12 +171,15 @@ class BigM(Treatment):
 
     M' comes from interval arithmetic on the slack over the variables' bounds; M on a bound's multiplier from the
     stationarity row it stands in (there λ⁻ − λ⁺ equals the rest, and only one of the two is positive). Where that
-    proves nothing, ``multiplier`` and ``slack`` are assumed; :func:`audit` says after the solve which limits were hit,
-    proved, or cannot be verified. Source: J. Fortuny-Amat, B. McCarl, J. Oper. Res. Soc. 32 (1981) 783–792.
+    proves nothing, ``multiplier`` and ``slack`` are assumed; the plan's warnings say which limits were hit, proved, or
+    cannot be verified. Raises :class:`InvalidGame` unless both are finite and above 0. Source: J. Fortuny-Amat,
+    B. McCarl, J. Oper. Res. Soc. 32 (1981) 783–792.
     """
 
     multiplier: float = 1e4
+    """M where nothing is proved, in the unit of the multiplier."""
     slack: float = 1e4
+    """M' where nothing is proved, in the unit of the row."""
     needs: ClassVar[str] = "MIP"
 
     def __post_init__(self) -> None:

@@ -43,23 +43,34 @@ _LARGEST = 50_000_000
 class Incentive:
     """The strategy u0 = offset + K d (+ ½ R d²), d = signal − target, that makes the plan everybody's best response.
 
-    ``matrix`` is K, (leader variables × signals), sparse. ``residual`` is the largest |a + Qᵀb| left over,
-    ``rank`` the number of independent conditions met, ``freedom`` the dimension of the set of all valid gains.
+    An entry of K is in units of the leader's variable per unit of the signal. The paper's ε-incentive strategy
+    (arXiv 2207.10611, Definition 3), affine in what the leader observes.
     """
 
     plan: Plan = field(repr=False)
+    """What it was designed for."""
     leader: list[str]
+    """Names of the leader's variables that answer: the rows of K."""
     observed: list[Signal] = field(repr=False)
+    """What is observed: the columns of K."""
     matrix: sparse.csc_array = field(repr=False)
+    """K, (leader variables × signals), sparse."""
     offset: dict[str, float]
+    """leader variable name → what is announced on the plan."""
     targets: dict[str, float] = field(repr=False)
+    """signal name → its value on the plan."""
     residual: float
+    """The largest |a + Gᵀλ + Qᵀb| left over."""
     rank: int
+    """The number of independent conditions met."""
     freedom: int
+    """The dimension of the set of all valid gains."""
     actions_seen: list[str] = field(default_factory=list, repr=False)
     """The followers' actions when it was designed."""
     weights: dict[str, float] = field(default_factory=dict, repr=False)
+    """leader variable name → w, the weight of its gains in the energy; 1 where none is given."""
     multipliers: dict[str, float] = field(default_factory=dict)
+    """follower constraint name → λ in the composed problem, where the gain leans on it."""
     bend: sparse.csc_array | None = field(default=None, repr=False)
     """R, (leader variables × signals): what each squared deviation of a signal adds, twice."""
     saturate: bool = False
@@ -75,6 +86,7 @@ class Incentive:
     system: System | None = field(default=None, repr=False)
     """The linear equations of the gain. Not kept in JSON."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    """part of the work → seconds."""
 
     @property
     def signals(self) -> list[str]:
@@ -128,10 +140,15 @@ class Incentive:
     def robustness(
         self, baseline: Plan | None = None, *, followers: Sequence[str] | None = None, solver: str = "auto"
     ) -> pd.DataFrame:
-        """How wrong the leader may be about each follower; see :mod:`stackpyomo.robustness` for the columns.
+        """How wrong the leader may be about each follower: a row for each, see :mod:`stackpyomo.robustness`.
+
+        curvature: least eigenvalue of its composed Hessian. shift: length of its action's shift per unit of error in
+        its marginal cost. leader_slope, leader_loss: the leader's loss per unit and per squared unit of error, in the
+        worst direction. relative_error: the largest ε such that he does better than the baseline under (1 ± ε) a_k.
 
         baseline: what happens without the incentive (None: ``stackelberg(game)`` is solved; where it has no plan, the
-        column relative_error is NaN). followers: names of those to look at (None: all).
+        column relative_error is NaN). followers: names of those to look at (None: all). Raises :class:`InvalidGame`
+        for a follower that is none.
         """
         game = self.attached()
         if baseline is None:
@@ -223,7 +240,8 @@ class Incentive:
     def strategy(self) -> ComponentMap:
         """The strategy as Pyomo expressions in the followers' Vars: leader Var → expression.
 
-        A projection is not written out (solvers do not like kinks): keeping the bounds is left to the user.
+        A projection is not written out (solvers do not like kinks): keeping the bounds is left to the user. Raises
+        :class:`InvalidGame` for a population of infinite size.
         """
         game = self.attached()
         sizes = self._sizes(game)

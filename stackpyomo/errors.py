@@ -30,6 +30,13 @@ class InvalidGame(StackpyomoError, ValueError):
 class GameFileError(InvalidGame):
     """A game file cannot be read; the message begins ``path:line:column:`` where these are known."""
 
+    path: str
+    """The file; empty if unknown."""
+    line: int | None
+    """Counted from 1; None if unknown."""
+    column: int | None
+    """Counted from 1; None if unknown."""
+
     def __init__(self, message: str, *, path: str = "", line: int | None = None, column: int | None = None) -> None:
         self.path, self.line, self.column = path, line, column
         place = ":".join(str(part) for part in (path or None, line, column) if part is not None)
@@ -45,7 +52,10 @@ class SolverNotAvailable(StackpyomoError):
 
 
 class NoPlan(StackpyomoError):
-    """No plan was found. ``termination`` is why the solver stopped ("infeasible", "unbounded", "failed", ...)."""
+    """No plan was found; the message says whose constraints are in conflict, or what is unbounded."""
+
+    termination: str
+    """Why the solver stopped: "infeasible", "unbounded", "failed", ..."""
 
     def __init__(self, message: str, *, termination: str) -> None:
         self.termination = termination
@@ -53,7 +63,12 @@ class NoPlan(StackpyomoError):
 
 
 class NoIncentive(StackpyomoError):
-    """No valid gain exists. ``reasons`` maps follower name -> why, ``residuals`` -> ‖a + Qᵀb‖ that remains."""
+    """No valid gain exists; the message names each follower that cannot be induced, and why."""
+
+    reasons: dict[str, str]
+    """follower name → why: a zero gradient, a conflict under shared signals, a bound of the leader, curvature."""
+    residuals: dict[str, float]
+    """follower name → ‖a + Qᵀb‖ that remains."""
 
     def __init__(self, message: str, *, reasons: Mapping[str, str], residuals: Mapping[str, float]) -> None:
         self.reasons, self.residuals = dict(reasons), dict(residuals)

@@ -52,8 +52,8 @@ class Population:
     Raises :class:`InvalidGame` for any other size.
     """
 
-    block: Any
-    size: float = 1
+    block: Any  #: The Block of one of them.
+    size: float = 1  #: How many there are.
 
     def __post_init__(self) -> None:
         whole = isinstance(self.size, (int, np.integer)) and not isinstance(self.size, bool)
@@ -68,11 +68,11 @@ class Population:
 class Player:
     """What a player owns: Vars, Objectives and Constraints."""
 
-    name: str
-    declared: list[VarData] = field(default_factory=list, repr=False)
-    objectives: list[ObjectiveData] = field(default_factory=list, repr=False)
-    rows: list[ConstraintData] = field(default_factory=list, repr=False)
-    unsupported: list[Any] = field(default_factory=list, repr=False)
+    name: str  #: The Block's name in the model.
+    declared: list[VarData] = field(default_factory=list, repr=False)  #: All its Vars, fixed ones too.
+    objectives: list[ObjectiveData] = field(default_factory=list, repr=False)  #: Also those that are not active.
+    rows: list[ConstraintData] = field(default_factory=list, repr=False)  #: Also those that are not active.
+    unsupported: list[Any] = field(default_factory=list, repr=False)  #: Components that nobody here can read.
 
     @property
     def variables(self) -> list[VarData]:
@@ -116,8 +116,8 @@ class Leader(Player):
 class Follower(Player):
     """A follower: its Vars, Constraints and one Objective live on ``block``; it stands for ``size`` players."""
 
-    block: Any = field(default=None, repr=False)
-    size: float = 1
+    block: Any = field(default=None, repr=False)  #: The Block in the user's model.
+    size: float = 1  #: How many players it stands for, an integer or ``math.inf``.
 
 
 @dataclass(frozen=True)
@@ -140,25 +140,28 @@ class Game:
     is not what it should be; everything about the model itself is found by :meth:`check`.
     """
 
+    followers: dict[str, Follower]  #: Name → follower, in the order given.
+    leader: Leader  #: The leader: whatever no follower owns.
+
     def __init__(self, model: Any, followers: Any, *, aggregates: Any = (), name: str | None = None) -> None:
         if not isinstance(model, BlockData) or not model.is_constructed():
             raise InvalidGame(
                 "Game(model, ...): the model must be a constructed pyomo ConcreteModel (or Block); "
                 "call model.create_instance() on an AbstractModel first."
             )
-        self.model = model
-        self.name = name or ("the model" if model.name == "unknown" else model.name)
-        self.metadata: dict[str, Any] = {}
+        self.model = model  #: The user's model; it is never changed.
+        self.name = name or ("the model" if model.name == "unknown" else model.name)  #: What messages call it.
+        self.metadata: dict[str, Any] = {}  #: What a game file says beside the game: citation, notes, ...
         self._populations = list(_populations(followers))
         if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
         self.rescan()
-        self.aggregates = self._equalities(aggregates)
+        self.aggregates = self._equalities(aggregates)  #: The equalities that define aggregate variables.
 
     def rescan(self) -> None:
-        """Read again which components the model has; every plan, incentive and verification does this first."""
+        """Read again which components the model has, as every plan does; raises :class:`InvalidGame` if it cannot."""
         roots = {id(p.block) for p in self._populations}
-        self.followers: dict[str, Follower] = {}
+        self.followers = {}
         for population in self._populations:
             follower = self._follower(population, roots)
             if follower.name in self.followers:
@@ -376,7 +379,7 @@ class Game:
                 )
 
     def objective_value(self, player: Player) -> float:
-        """The player's objective at the model's current values, in the sense the user wrote."""
+        """The player's objective at the model's current values, in the user's sense; raises :class:`InvalidGame`."""
         if player.objective is None:
             return math.nan
         try:

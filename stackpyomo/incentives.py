@@ -1,10 +1,10 @@
 """Incentives: the affine strategy that makes a plan every follower's best response.
 
 With a_k, b_k the derivatives of follower k's cost at the plan with respect to its own actions and to the leader's
-(THEORY: Zheng–Başar–Cruz 1984; arXiv 2207.10611), a strategy u0 = u0* + K (s − s*) in the signals s = C u leaves
-follower k without a first-order reason to deviate iff
+(Zheng, Başar, Cruz 1984; arXiv 2207.10611), a strategy u0 = u0* + K (s − s*) in the signals s = C u leaves follower k
+without a first-order reason to deviate iff
 
-    a_k + G_kᵀλ_k + Q_kᵀ b_k = 0,   Q = K M,   λ_k the multipliers of its own constraints in the COMPOSED problem.
+    a_k + G_kᵀλ_k + Q_kᵀ b_k = 0,   Q = K M,   λ_k ⟂ its own constraints in the COMPOSED problem.
 
 Observing every action and observing an average are two cases of the same linear system (:mod:`stackpyomo.gains`).
 """
@@ -84,6 +84,9 @@ def affine_incentive(
 ) -> Incentive:
     """The gain K of least energy Σ w K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed follower.
 
+    a_k = ∂J_k/∂u_k and b_k = ∂J_k/∂u0 at the plan; K is (leader variables × signals). Source: Zheng, Başar, Cruz 1984;
+    arXiv 2207.10611.
+
     observe: "actions", a list of Vars or Expressions linear in follower actions, or leader variable → such a list.
     free: leader Vars whose on-path value may be chosen anew because the leader's objective does not depend on them;
     payment: an expression of theirs to make least among equals (None: their norm). energy: leader Var → weight w (1).
@@ -96,8 +99,10 @@ def affine_incentive(
     minors: whether the plan's responding followers stay at the plan when another one deviates ("frozen") or settle anew
     ("respond"; :func:`stackpyomo.anticipated_regret` then verifies it).
 
-    A leader variable that stands at a bound is moved only inward against what tempts a follower. Raises
-    :class:`NoIncentive` naming every follower that cannot be induced and why, :class:`InvalidGame` for bad arguments.
+    A leader variable that stands at a bound is moved only inward against what tempts a follower.
+
+    Raises :class:`NoIncentive` naming every follower that cannot be induced and why, :class:`InvalidGame` for bad
+    arguments.
     """
     if not isinstance(plan, Plan):
         raise InvalidGame(

@@ -44,7 +44,10 @@ _SECONDS = 5.0
 def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
     """One row per follower: its objective at the plan, its security level, "possible", "impossible" or "undecided".
 
-    The level is in the sense its user wrote; ``evidence`` says what was proved. Raises :class:`InvalidGame`.
+    Columns ``objective`` and ``security`` (min_v max_{u0} J_k, both in J_k's sense and unit), ``verdict``, ``evidence``
+    (what was proved). solver: a name of :mod:`stackpyomo.solvers`, or "auto".
+
+    Raises :class:`InvalidGame` for what is no plan, or a plan without its game.
     """
     if not isinstance(plan, Plan):
         raise InvalidGame(f"inducible({type(plan).__name__}): expected a Plan.")

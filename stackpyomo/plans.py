@@ -45,15 +45,19 @@ def leader_optimal(
 ) -> Plan:
     """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
 
-    responding=(): the team optimum. Else these followers (Blocks, names, True for all) play Nash, by their KKT
-    conditions, in the leader's favour where they are indifferent; everybody else serves the leader. ``starts`` > 1
-    tries further starting points within the bounds (random, by ``seed``) and keeps the best; ``complementarity`` is a
-    treatment (Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1()) or "auto", the fallback ladder;
-    ``time_limit`` in seconds, for each solve of the team optimum, for the whole ladder otherwise. ``quality`` is
-    "optimal" only where the leader's problem is proved convex, or a global solver closed its gap and the re-solve of
-    the responding followers is a proof. Raises :class:`InvalidGame` for a game that cannot be used (responding
-    followers proved nonconvex, unless ``allow_nonconvex``), :class:`SolverNotAvailable`, and :class:`NoPlan` (naming
-    whose constraints) when there is none.
+    responding: followers (Blocks, names, True for all) who play Nash by their KKT conditions, in the leader's favour
+    where they are indifferent; everybody else serves the leader. (): the team optimum (arXiv 2207.10611, Definition 2).
+    solver: a name of :mod:`stackpyomo.solvers`, or "auto". starts: more than 1 tries further starting points within the
+    bounds (random, by ``seed``) and keeps the best. complementarity: a treatment (Scholtes(), FischerBurmeister(),
+    Penalty(), BigM(), SOS1()) or "auto", the fallback ladder. time_limit: seconds, for each solve of the team optimum,
+    for the whole ladder otherwise. tee: show the solver's output. allow_nonconvex: followers proved nonconvex may
+    respond; the plan then says so. seed: of the starting points.
+
+    The plan's ``quality`` is "optimal" only where the leader's problem is proved convex, or a global solver closed its
+    gap and the re-solve of the responding followers is a proof.
+
+    Raises :class:`InvalidGame` for a game that cannot be used, :class:`NonconvexFollower` for a responding follower
+    proved nonconvex, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
     """
     _require_game(game, "leader_optimal")
     options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
@@ -67,7 +71,9 @@ def leader_optimal(
 def stackelberg(game: Game, **options: Any) -> Plan:
     """What the leader gets WITHOUT an incentive: he announces constants, and all followers answer by a Nash point.
 
-    ``options``: those of :func:`leader_optimal` (``responding`` is everybody); the same errors.
+    options: those of :func:`leader_optimal` (``responding`` is everybody).
+
+    Raises :class:`InvalidGame`, :class:`SolverNotAvailable`, :class:`NoPlan`, as :func:`leader_optimal` does.
     """
     _require_game(game, "stackelberg")
     return leader_optimal(game, responding=True, **options)
@@ -88,10 +94,14 @@ def nash(
 ) -> Plan:
     """The followers' equilibrium at fixed leader values: ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given.
 
-    ``leader``: component mapping leader variable → value; the others keep their current values. Leader variables that
-    the leader's equalities define from the followers' actions, and that no follower feels, follow them. Followers not
-    ``responding`` keep their current values. ``quality`` is "feasible" at best: there is nothing to be optimal for.
-    Raises what :func:`leader_optimal` raises, and :class:`InvalidGame` for a leader variable without a value.
+    leader: component mapping leader variable → value; the others keep their current values. Leader variables that the
+    leader's equalities define from the followers' actions, and that no follower feels, follow them. responding: who
+    plays (True: all); the other followers keep their current values.
+
+    R_k is what moves with follower k's action: its share of an aggregate, 0 in an infinite population. ``quality`` is
+    "feasible" at best: there is nothing to be optimal for. Other arguments are those of :func:`leader_optimal`.
+
+    Raises :class:`InvalidGame` for a leader variable without a value, and what :func:`leader_optimal` raises.
     """
     _require_game(game, "nash")
     options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
@@ -110,8 +120,10 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
 
     The followers are those who respond in ``plan`` (all, if none do); the leader and everybody else keep the plan's
     values. ``plan.leader_objective`` and the answer's differ by the price of optimism; "optimal" means that no answer
-    is worse for the leader. ``options``: those of :func:`leader_optimal`, and its errors; :class:`NoPlan` with
-    ``termination="unbounded"`` where the leader can lose without limit.
+    is worse for the leader. options: those of :func:`leader_optimal` but ``responding``.
+
+    Raises :class:`InvalidGame` for an option that is none, :class:`NoPlan` with ``termination="unbounded"`` where the
+    leader can lose without limit, and what :func:`leader_optimal` raises.
     """
     if not isinstance(plan, Plan):
         raise InvalidGame(f"pessimistic({type(plan).__name__}): expected a Plan; make one with stackelberg(game).")

@@ -60,6 +60,8 @@ def scaling(table: pd.DataFrame, ax: Any = None) -> Any:
     """Gain of the average against the number of followers, log-log, with its fitted power of N and the verdict.
 
     table: what :func:`stackpyomo.scaling` returned. A size of infinity is a dotted line where its gain is finite.
+
+    Raises :class:`InvalidGame` for another table, :class:`StackpyomoError` without matplotlib.
     """
     _require_columns(table, ["size", "average_gain"])
     ax = _axes(ax)
@@ -97,6 +99,8 @@ def leaders(table: pd.DataFrame, ax: Any = None, *, over: str = "size") -> Any:
 
     table: columns ``leader_optimal``, ``leader_major_optimal`` and ``over``, e.g. "size" (log scale; a size of infinity
     is a dotted line) or the strength of a coupling.
+
+    Raises :class:`InvalidGame` for another table, :class:`StackpyomoError` without matplotlib.
     """
     _require_columns(table, [over, "leader_optimal", "leader_major_optimal"])
     ax = _axes(ax)
@@ -123,6 +127,8 @@ def regret(report: Report, ax: Any = None) -> Any:
 
     The axis is linear up to the tolerance and logarithmic beyond. Unknown regrets are crosses at 0. Of more than 40
     followers the worst are shown: unknown ones first, then the largest regrets.
+
+    Raises :class:`StackpyomoError` without matplotlib.
     """
     worst = report.worst(MOST)
     ax = _axes(ax, (8.0, 1.8 + 0.28 * len(worst)))
@@ -150,7 +156,10 @@ def regret(report: Report, ax: Any = None) -> Any:
 
 
 def gains(rule: Incentive, ax: Any = None) -> Any:
-    """The gain K as a heat map, leader's variables by signals; hatched where the leader may not use the signal."""
+    """The gain K as a heat map, leader's variables by signals; hatched where the leader may not use the signal.
+
+    Raises :class:`StackpyomoError` without matplotlib.
+    """
     table = rule.gain
     values = table.to_numpy(dtype=float)
     rows, columns = values.shape
@@ -189,9 +198,11 @@ def best_response(
     """The cost J_k(v, u0(v)) of a follower against one of its actions v: announced, and behind it a constant leader.
 
     action: its name; the follower's other actions stay as planned (None: its only one). within: (lowest, highest) that
-    is drawn (None: around the plan, inside its bounds), but for what violates its own constraints.
-    Objectives are drawn in the sense they are written in. Raises :class:`InvalidGame` for who is no follower, and for
-    what is none of its actions.
+    is drawn (None: around the plan, inside its bounds), but for what violates its own constraints. points: how many
+    are computed. Objectives are drawn in the sense they are written in.
+
+    Raises :class:`InvalidGame` for who is no follower, and for what is none of its actions;
+    :class:`StackpyomoError` without matplotlib.
     """
     game = rule.attached()
     require_whole("points", points)
@@ -234,7 +245,9 @@ def level_sets(
     and never enters where its regret is 0. Whatever else the leader announces answers v; all others stay as planned.
 
     action: None for a follower's only one. leader: None for the variable that answers it most. within: (lowest,
-    highest) action drawn; points: in either direction. Raises :class:`InvalidGame` for what the rule does not hold.
+    highest) action drawn; points: in either direction.
+
+    Raises :class:`InvalidGame` for what the rule does not hold, :class:`StackpyomoError` without matplotlib.
     """
     game = rule.attached()
     require_whole("points", points)
@@ -340,7 +353,7 @@ def profiles(table: pd.DataFrame, ax: Any = None) -> Any:
     """Performance profiles after Dolan and Moré: the share of games solved within τ times the fastest, as steps.
 
     table: what :meth:`stackpyomo.Comparison.profile` returns, one column for each way of solving, indexed by τ ≥ 1.
-    Raises :class:`InvalidGame` for anything else.
+    Raises :class:`InvalidGame` for anything else, :class:`StackpyomoError` without matplotlib.
     """
     if not isinstance(table, pd.DataFrame) or table.index.name != "tau":
         raise InvalidGame("profiles: expected the table that Comparison.profile() returns.")

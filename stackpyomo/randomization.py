@@ -45,14 +45,17 @@ class RandomTarget:
     """A mixture of leader actions for a target of the follower, and the punishment off the target."""
 
     target: dict[str, float]
+    """The follower's action that is rewarded."""
     atoms: pd.DataFrame
     """One row per atom: the leader's variables and ``probability``."""
     punishment: dict[str, float]
     """What the leader does where the follower is not on target (its worst case for the follower's best deviation)."""
     leader_objective: float
+    """E J0 of the mixture on target, in the leader's sense."""
     deterministic: float
     """The best that any strategy without a coin can do on the same grids."""
     deterministic_plan: dict[str, float] = field(repr=False)
+    """The point at which it is reached."""
     security: float = math.nan
     """v, what the follower can secure for itself, in its own sense."""
 
@@ -195,6 +198,7 @@ class RandomGain:
     spread: float
     """The least τ under which the plan is a best response."""
     follower: str
+    """Name of the follower it holds."""
     evidence: str
     """ "global" if a global solver's bound stands behind it, else "multistart"."""
 

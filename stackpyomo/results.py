@@ -40,10 +40,10 @@ SHOWN = 40
 class Finding:
     """One finding of ``game.check()``: severity "error", "warning" or "info", component, what, what to do."""
 
-    severity: str
-    component: str
-    message: str
-    remedy: str
+    severity: str  #: "error" (the game cannot be used), "warning" or "info".
+    component: str  #: Name of the component it is about.
+    message: str  #: What was found.
+    remedy: str  #: What to do; may be empty.
 
     def __str__(self) -> str:
         return f"{self.component}: {self.message} {self.remedy}".rstrip()
@@ -120,28 +120,28 @@ class Announcement:
 
 @dataclass
 class Plan(Document):
-    """A joint plan u* of leader and followers; see the field comments for who vouches for what.
+    """A joint plan u* of leader and followers (the paper's ε0-leader-optimal point where ``epsilon0`` is a number).
 
     ``termination`` is why the solver stopped; ``quality`` is what is held: "optimal" (proved), "feasible",
     "infeasible" or "none". ``residuals`` are recomputed from the written problem, never taken from the solver.
     """
 
-    values: dict[str, float]
-    leader_objective: float
-    follower_objectives: dict[str, float]
+    values: dict[str, float]  #: variable name → value, for everybody's variables.
+    leader_objective: float  #: J0 at the plan, in the sense the user wrote.
+    follower_objectives: dict[str, float]  #: follower name → J_k at the plan, in its own sense and unit.
     multipliers: dict[str, float] = field(default_factory=dict)
     """constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote; for a constraint of a
     follower who responds, d(its own objective)/d(right-hand side)."""
-    termination: str = "none"
-    quality: str = "none"
-    bound: float = math.nan
-    gap: float = math.nan
+    termination: str = "none"  #: Why the solver stopped: "optimal", "converged", "infeasible", "time limit", ...
+    quality: str = "none"  #: What is held: "optimal" (proved), "feasible", "infeasible" or "none".
+    bound: float = math.nan  #: A global solver's bound on J0, NaN where none ran.
+    gap: float = math.nan  #: From J0 to the bound, relative to max(1, |J0|); NaN without a bound.
     epsilon0: float = math.nan
     """Proved gap to the leader's optimum (the paper's ε0); NaN when nothing was proved. Where a variable has no bounds
     the proof reaches ``TOLERANCES.trust`` · max(1, |x|) around the plan."""
-    residuals: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    solver: str = ""
+    residuals: dict[str, float] = field(default_factory=dict)  #: Recomputed: feasibility, stationarity, ...
+    seconds: dict[str, float] = field(default_factory=dict)  #: part of the work → seconds.
+    solver: str = ""  #: Who found it.
     log: list[dict[str, Any]] = field(default_factory=list)
     """Every attempt: treatment, solver, termination, objective, bound, seconds."""
     responding: tuple[str, ...] = ()
@@ -152,7 +152,7 @@ class Plan(Document):
     """What it was asked for with: solver, starts, seed, …; to do it again."""
     report: Report | None = field(default=None, repr=False, compare=False)
     """The re-solve of the responding followers that the plan was judged by; not part of the data."""
-    game: Game | None = field(default=None, repr=False, compare=False)
+    game: Game | None = field(default=None, repr=False, compare=False)  #: None if it was read without one.
     rows: Any = field(default=None, repr=False, compare=False)
     """The followers' rows already written at this plan (derivatives reuse them); not part of the data."""
 
@@ -181,7 +181,7 @@ class Plan(Document):
         )
 
     def value(self, var: Any) -> float:
-        """The plan's value of a Var (or of a variable's name)."""
+        """The plan's value of a Var (or of a variable's name); raises :class:`InvalidGame` for a stranger."""
         name = var if isinstance(var, str) else var.name
         try:
             return self.values[name]
@@ -244,7 +244,7 @@ class Plan(Document):
 
     @classmethod
     def from_json(cls, text: str, game: Game | None = None) -> Plan:
-        """The plan written by :meth:`to_json`; give the game to go on working with it."""
+        """The plan that :meth:`to_json` wrote (else :class:`InvalidGame`); give the game to go on working with it."""
         with readable("plan"):
             data = json.loads(text)
             for key in ("values", "follower_objectives", "multipliers", "residuals", "seconds"):
@@ -301,18 +301,18 @@ class Report(Document):
     "convex" (proof), "global" (a global solver's bound), "multistart" (evidence only), "unknown" (the re-solve failed).
     """
 
-    regret: pd.Series
-    certificate: pd.Series
-    best_response: dict[str, dict[str, float]] = field(repr=False)
-    objective: pd.Series = field(repr=False)
-    leader_objective: float
-    tolerance: float
-    note: pd.Series = field(repr=False)
+    regret: pd.Series  #: follower name → max(0, J_k(plan) − best), as a cost, in J_k's unit.
+    certificate: pd.Series  #: follower name → the evidence, see above.
+    best_response: dict[str, dict[str, float]] = field(repr=False)  #: follower name → variable name → best value.
+    objective: pd.Series = field(repr=False)  #: follower name → J_k at the plan, in its own sense.
+    leader_objective: float  #: J0 at the plan, in the leader's sense.
+    tolerance: float  #: The largest regret that counts as none, relative to ``scale``.
+    note: pd.Series = field(repr=False)  #: follower name → what went wrong or is worth knowing; may be empty.
     scale: pd.Series = field(repr=False)
     """How fast each follower's objective changes near the plan in what its best response moves: what ``tolerance`` is
     relative to."""
-    seconds: dict[str, float] = field(default_factory=dict, repr=False)
-    solver: str = ""
+    seconds: dict[str, float] = field(default_factory=dict, repr=False)  #: part of the work → seconds.
+    solver: str = ""  #: Who re-solved the followers.
     uniqueness: str = ""
     """Whether the followers' equilibrium under the strategy is the only one, and why; empty: not looked at."""
     epsilon0: float = math.nan
@@ -429,7 +429,7 @@ class Report(Document):
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """The report written by :meth:`to_json`."""
+        """The report that :meth:`to_json` wrote; raises :class:`InvalidGame` for anything else."""
         with readable("report"):
             data = json.loads(text)
             rows = data["followers"]

@@ -38,8 +38,8 @@ class Scenarios:
     """
 
     def __init__(self, outcomes: Any, probabilities: Any = None, observations: Mapping[str, Any] | None = None) -> None:
-        self.outcomes = _table(outcomes)
-        self.probability = _probabilities(probabilities, len(self.outcomes))
+        self.outcomes = _table(outcomes)  #: One row per scenario, one column per outcome.
+        self.probability = _probabilities(probabilities, len(self.outcomes))  #: One per scenario; they sum to 1.
         self._labels: dict[str, list[Hashable]] = {}
         self._codes: dict[str, Array] = {}
         for name in self.outcomes.columns:
@@ -62,7 +62,10 @@ class Scenarios:
         seed: int,
         observations: Mapping[str, Any] | None = None,
     ) -> Scenarios:
-        """``size`` equally likely outcomes from draw(generator, size), a DataFrame or {name: values}."""
+        """``size`` equally likely outcomes from draw(generator, size), a DataFrame or {name: values}.
+
+        The same seed gives the same draw. Raises :class:`InvalidGame` if it gives fewer or more than asked for.
+        """
         if not _is_count(size, math.inf):
             raise InvalidGame(f"size={size!r}: expected an integer from 1 on.")
         drawn = _table(draw(np.random.default_rng(seed), int(size)))
@@ -85,6 +88,7 @@ class Scenarios:
         covariance: a matrix (or a variance); the grid stands along a Cholesky factor of it, in the order of the names,
         so that the first name takes ``nodes`` values, the second as many for each of these, and so on. Who sees a
         name other than the first therefore knows more than its Gaussian would tell him, unless it is independent.
+        names, nodes, mean: n names; one number, or n of them. Raises :class:`InvalidGame` for other shapes.
         """
         named = [names] if isinstance(names, str) else list(names)
         size = len(named)
@@ -109,7 +113,10 @@ class Scenarios:
 
     @classmethod
     def product(cls, *factors: Scenarios, observations: Mapping[str, Any] | None = None) -> Scenarios:
-        """All combinations of independent factors; their own observations are kept."""
+        """All combinations of independent factors; their own observations are kept.
+
+        Raises :class:`InvalidGame` for an outcome that two factors have.
+        """
         if not factors:
             raise InvalidGame("product(): give at least one Scenarios.")
         names = [str(c) for f in factors for c in f.outcomes.columns]
@@ -150,7 +157,7 @@ class Scenarios:
         return list(self._known(observation))
 
     def atom(self, observation: str, scenario: int) -> Hashable:
-        """What the observation shows in a scenario."""
+        """What the observation shows in a scenario; raises :class:`InvalidGame` for one there is not."""
         labels = self._known(observation)
         if not 0 <= scenario < len(self):
             raise InvalidGame(f"scenario {scenario}: there are {len(self)}, from 0 on.")
@@ -158,7 +165,7 @@ class Scenarios:
         return label
 
     def members(self, observation: str, atom: Any) -> list[int]:
-        """The scenarios in which the observation shows ``atom``."""
+        """The scenarios in which the observation shows ``atom``; raises :class:`InvalidGame` if it never does."""
         labels = self._known(observation)
         if atom not in labels:
             raise InvalidGame(f"{observation}: never shows {atom!r} ({listed([str(label) for label in labels])}).")
@@ -175,7 +182,10 @@ class Scenarios:
         return self._stranger(first, second) is None
 
     def coarsened(self, observation: str, merge: Callable[[Any], Hashable], *, name: str) -> Scenarios:
-        """The same scenarios with one more observation, ``name``: what ``merge`` leaves of another one's atoms."""
+        """The same scenarios with one more observation, ``name``: what ``merge`` leaves of another one's atoms.
+
+        Raises :class:`InvalidGame` for a name that is taken.
+        """
         if name in self._labels:
             raise InvalidGame(f"{name}: there is an observation of that name; choose another.")
         merged = [merge(label) for label in self._known(observation)]
@@ -198,7 +208,10 @@ class Scenarios:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, observations: Mapping[str, Any] | None = None) -> Scenarios:
-        """A DataFrame with a column ``probability``; every other column is an outcome."""
+        """A DataFrame with a column ``probability``; every other column is an outcome.
+
+        Raises :class:`InvalidGame` without such a column.
+        """
         if not isinstance(frame, pd.DataFrame) or "probability" not in frame.columns:
             raise InvalidGame("from_frame: expected a DataFrame with a column named probability.")
         return cls(frame.drop(columns="probability"), frame["probability"].to_numpy(), observations)
@@ -217,6 +230,7 @@ class Scenarios:
 
         Adds ``block.<name>`` with t, the excesses and their rows to the player's block and returns the expression to be
         minimised (of a loss; hand over minus a gain). Under an incentive pass multipliers="free": the rows carry it.
+        Raises :class:`InvalidGame` for a level outside [0, 1) and for a name that the block has.
         """
         if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0.0 <= level < 1.0:
             raise InvalidGame(f"level={level!r}: expected a number from 0 to below 1.")

@@ -45,7 +45,7 @@ def verify(
     tolerance: float = 1e-6,
     followers: Sequence[str] | None = None,
 ) -> Report:
-    """Re-solve every follower of a Plan (constant leader) or an Incentive (its announced strategy).
+    """Re-solve every follower of a Plan (constant leader) or an Incentive: regret_k = J_k(plan) − min_v J_k(v).
 
     starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
     search from several starts and ask a global solver for a bound), "convex" or "global" (this proof or "unknown"),
