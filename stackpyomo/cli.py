@@ -1,4 +1,4 @@
-"""The command line: ``stackpyomo solve | verify | compare | study | bench | doctor``.
+"""The command line: ``stackpyomo demo | solve | verify | compare | study | bench | doctor``.
 
 Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
 standard error.
@@ -29,6 +29,7 @@ from . import __version__, commands
 from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line
 from .contracts import Incentive
 from .errors import InvalidGame, NoIncentive
+from .examples import STORY, two_roads
 from .gamefiles import read_games
 from .games import Game
 from .incentives import affine_incentive
@@ -67,6 +68,7 @@ from .workers import following
 
 _WIDTH = 100
 """Letters a line of the catalogue's table may have where there is no terminal to say."""
+_ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"
 
 
 def main() -> None:
@@ -99,6 +101,38 @@ def _main(
     ] = False,
 ) -> None:
     pass
+
+
+@app.command(epilog="Example: stackpyomo demo --write toll.json")
+@one_line_errors()
+def demo(
+    solver: SolverOption = "auto",
+    write_to: Annotated[
+        Path | None, typer.Option("--write", help="Write the game to this JSON file, to be changed and solved.")
+    ] = None,
+    json_to: JsonOption = None,
+    report_to: ReportOption = None,
+) -> None:
+    """Play a small game that comes along: its plan, the contract, and the report. Needs no file.
+
+    Exit code 0: the contract was verified, and the installation works.
+    """
+    with results_only():
+        game = two_roads()
+        plan = leader_optimal(game, solver=solver)
+        rule = affine_incentive(plan, solver=solver)
+        report = verify(rule, solver=solver)
+        if write_to is not None:
+            game.write(write_to)
+    if json_to == "-":
+        _deliver(game, [], plan, rule, None, report, {}, json_to, report_to)
+    else:
+        print(f"{STORY}\n")
+        _deliver(game, [], plan, rule, None, report, {}, json_to, report_to)
+        print(
+            _ONWARD if write_to is None else f"{write_to} holds the game; change it, then: stackpyomo solve {write_to}"
+        )
+    raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command(epilog="Example: stackpyomo solve models/grid_prices.py --parameter posted_price=4 --json -")

@@ -35,16 +35,23 @@ def cluster(address: str) -> Iterator[Executor]:
         with _client(Client, address, address) as client:
             yield client.get_executor()
         return
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # a study asks again by itself
+        local = _local(LocalCluster, number, address)
+    with local, _client(Client, local, address) as client:
+        yield client.get_executor()
+
+
+def _local(kind: Any, number: str, address: str) -> Any:
     workers = int(number) if number.isdigit() else number or os.cpu_count()
     require_whole("dask=local: workers", workers)
     quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # a study asks again by itself
-        try:
-            local = LocalCluster(n_workers=workers, threads_per_worker=1, **quiet)
-        except (OSError, RuntimeError) as error:
-            raise InvalidGame(f"dask={address!r}: workers did not start ({error}).") from None
-    with local, _client(Client, local, address) as client:
-        yield client.get_executor()
+    try:
+        return kind(n_workers=workers, threads_per_worker=1, **quiet)
+    except (OSError, RuntimeError) as error:
+        raise InvalidGame(
+            f"dask={address!r}: workers did not start ({error}) In a script, does the study start under "
+            'if __name__ == "__main__":?'
+        ) from None
 
 
 @contextmanager

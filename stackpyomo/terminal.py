@@ -56,7 +56,8 @@ app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Incentive design in Stackelberg games, on Pyomo.",
+    help="Incentive design in Stackelberg games, on Pyomo. Start with: stackpyomo demo",
+    epilog="Exit code 0: verified. 1: not verified, or there is no incentive. 2: bad input, or no solver.",
 )
 
 

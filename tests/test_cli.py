@@ -155,6 +155,23 @@ def test_solve(stranger: Run) -> None:
         assert word in result.out
 
 
+def test_demo(run: Run, tmp_path: Path) -> None:
+    """Without a file: the game of models/two_roads.py, told first; --write gives what solve takes."""
+    result = run("demo", "--report", "demo.html", "--write", "toll.json")
+    assert (result.code, result.err) == (0, "")
+    places = [
+        result.out.index(w) for w in ("A driver sends", "Plan: ", "1.33333", "verified: largest regret", "solve toll")
+    ]
+    assert places == sorted(places)
+    assert "two roads" in (tmp_path / "demo.html").read_text(encoding="utf-8")
+    found, again = strict(run("demo", "--json", "-").out), strict(run("solve", "toll.json", "--json", "-").out)
+    assert found["report"]["ok"] is again["report"]["ok"] is True
+    assert found["plan"]["values"] == again["plan"]["values"]
+    assert found.keys() == again.keys()
+    one_message(run("demo", "--write", "no/toll.json"), ("no/toll.json", "cannot be written"))
+    one_message(run("demo", "--solver", "clpex"), ("'clpex'", "unknown solver"))
+
+
 # --- one JSON document --------------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ ORDER = [
     "signals",
     "formulas",
     "gamefiles",
+    "examples",
     "solutions",
     "executables",
     "solvers",
