@@ -698,10 +698,10 @@ def test_ctrl_c(more: list[Any], task_file: Path, tmp_path: Path) -> None:
 
 @POSIX
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
-@pytest.mark.parametrize(("workers", "kills"), [(0, 6), (2, 14)])
-def test_kills_at_random_moments(workers: int, kills: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("workers", "kills", "on"), [(0, 6, "workers"), (2, 14, "workers"), (2, 6, "pool")])
+def test_kills_at_random_moments(workers: int, kills: int, on: str, tmp_path: Path) -> None:
     """benchmarks/kills.py does 200 of them."""
-    told = storm(kills, workers, folder=tmp_path, seed=workers)
+    told = storm(kills, workers, on, folder=tmp_path, seed=workers)
     assert told["kills"] == kills
     assert told["studies"] >= 1
 
