@@ -28,6 +28,7 @@ from rich.table import Table
 from . import __version__, commands
 from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line
 from .contracts import Incentive
+from .endings import unwinding
 from .errors import InvalidGame, NoIncentive
 from .examples import STORY, two_roads
 from .gamefiles import read_games
@@ -77,10 +78,11 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our letters
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
+        with unwinding():
+            try:
+                app()
+            finally:
+                sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             complain(InvalidGame(f"standard output cannot be written ({error.strerror})."))
@@ -298,19 +300,19 @@ def bench(
     settings.require()
     require_writable(json_to)
     runner = Runner(entries, settings, os.fspath(catalogue), jobs)
-    began, interrupted = time.perf_counter(), False
+    began, interrupted = time.perf_counter(), None
     console = Console(stderr=True)
     try:
         for _ in track(
             runner.rows(), "", len(entries), console=console, transient=True, disable=not console.is_terminal
         ):
             pass
-    except KeyboardInterrupt:
-        interrupted = True
+    except KeyboardInterrupt as error:
+        interrupted = error
     rows = runner.finished
-    _deliver_rows(catalogue, settings, jobs, rows, time.perf_counter() - began, interrupted, json_to)
-    if interrupted:
-        raise KeyboardInterrupt
+    _deliver_rows(catalogue, settings, jobs, rows, time.perf_counter() - began, interrupted is not None, json_to)
+    if interrupted is not None:
+        raise interrupted
     raise typer.Exit(0 if all(row.outcome in RIGHT for row in rows) else 1)
 
 

@@ -18,7 +18,9 @@ from multiprocessing import Pipe, Process, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from .endings import Terminated, leave
 from .errors import InvalidGame
+from .programs import sweep
 from .workers import PATIENCE, ending
 
 __all__ = ["Crew"]
@@ -36,7 +38,7 @@ Played = Callable[[Any], dict[str, Any]]
 def _serve(play: Played, pipe: Connection) -> None:
     """Answer job after job with a line of JSON, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     threading.Thread(target=_watch, daemon=True).start()
     try:
         pipe.send_bytes(_READY)
@@ -44,11 +46,8 @@ def _serve(play: Played, pipe: Connection) -> None:
             pipe.send_bytes(json.dumps(play(pipe.recv())).encode())
     except (EOFError, OSError):  # nobody asks any more
         return
-
-
-def _leave(number: int, _: Any) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough
-    raise SystemExit(128 + number)
+    except Terminated as told:
+        raise SystemExit(told.code) from None
 
 
 def _watch() -> None:
@@ -59,6 +58,7 @@ def _watch() -> None:
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(PATIENCE)
+    sweep()
     os._exit(1)
 
 

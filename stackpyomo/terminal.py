@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from pyomo.common.log import pyomo_handler
 
+from .endings import Terminated
 from .errors import InvalidGame, NoIncentive, StackpyomoError
 from .gamefiles import read_game
 from .games import Game
@@ -69,9 +70,10 @@ def one_line_errors() -> Iterator[None]:
     except StackpyomoError as error:
         complain(error)
         raise typer.Exit(1 if isinstance(error, NoIncentive) else 2) from None
-    except KeyboardInterrupt:
-        print("stackpyomo: interrupted", file=sys.stderr)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as told:
+        ended = isinstance(told, Terminated)
+        print(f"stackpyomo: {'terminated' if ended else 'interrupted'}", file=sys.stderr)
+        raise typer.Exit(told.code if isinstance(told, Terminated) else 130) from None
 
 
 def complain(error: Exception) -> None:

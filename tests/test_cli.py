@@ -615,7 +615,7 @@ def test_doctor_of_a_broken_solver(script: str, run: Run, tmp_path: Path, monkey
     assert rows["ipopt"]["remedy"] == registry["ipopt"].install
 
 
-# --- Ctrl-C -------------------------------------------------------------------------------------------------------
+# --- Ctrl-C and SIGTERM -------------------------------------------------------------------------------------------
 
 SLOW = game(
     "m.x = pyo.Var(range(6000), initialize=-1.2)\n"
@@ -624,9 +624,31 @@ SLOW = game(
 )
 
 
+HARD = """
+import random
+
+import pyomo.environ as pyo
+import stackpyomo as sp
+
+
+def build():
+    drawn = random.Random(1)
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(range(60), bounds=(0, 1))
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1))
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.x[0] * m.driver.flow)
+    m.miss = pyo.Objective(expr=sum(drawn.uniform(-1, 1) * m.x[i] * m.x[j] for i in range(60) for j in range(i)))
+    return sp.Game(m, m.driver)
+"""
+ENDINGS = [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated"), ("SIGHUP", 129, "terminated")]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize(("number", "code", "word"), ENDINGS)
 @pytest.mark.parametrize("moment", ["solving", "importing"])
-def test_ctrl_c(moment: str, write: Any, tmp_path: Path) -> None:
+def test_told_to_end(moment: str, number: str, code: int, word: str, write: Any, tmp_path: Path) -> None:
+    """The solver is a process in a session of its own: it ends with the command all the same."""
     text = SLOW if moment == "solving" else "import time\nopen('started', 'w').close()\ntime.sleep(60)\n"
     path, folder = write("slow.py", text), tmp_path / "tmp"
     folder.mkdir()
@@ -645,13 +667,43 @@ def test_ctrl_c(moment: str, write: Any, tmp_path: Path) -> None:
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.05)
         time.sleep(2.0)  # past the writing of the file, into the solve
-        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.Signals[number])
         out, err = child.communicate(timeout=20)
     finally:
         child.kill()
         child.wait()
-    assert (child.returncode, out) == (130, "")
-    assert err == "stackpyomo: interrupted\n"
+    assert (child.returncode, out) == (code, "")
+    assert err == f"stackpyomo: {word}\n"
+    assert list(folder.glob("stackpyomo-*")) == []
+    if Path("/proc/self").exists():
+        assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if os.fspath(folder) in command_of(path)]
+
+
+def command_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
+    """SCIP keeps the main thread to itself: the command ends some seconds later, and leaves no file."""
+    path, folder = write("hard.py", HARD), tmp_path / "tmp"
+    folder.mkdir()
+    command = [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--solver", "scip"]
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment(folder), stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while not list(folder.glob("stackpyomo-*/program.nl")):
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.05)
+        time.sleep(2.0)
+        child.terminate()
+        assert child.wait(timeout=30) == 143
+    finally:
+        child.kill()
+        child.wait()
     assert list(folder.glob("stackpyomo-*")) == []
 
 

@@ -75,6 +75,7 @@ ORDER = [
     "scaling",
     "plots",
     "poles",
+    "endings",
     "workers",
     "crews",
     "stores",

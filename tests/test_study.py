@@ -284,6 +284,23 @@ def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path) -> None:
     assert table["result"].tolist() == [1, 2, 3]
 
 
+def dismissed(x: int, folder: str) -> int:
+    """The first process that comes to it is told to end, as an administrator does."""
+    mark = Path(folder) / str(x)
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    return x
+
+
+@POSIX
+def test_a_worker_that_is_told_to_end_once_costs_nothing(tmp_path: Path) -> None:
+    table = study(dismissed, {"x": [1, 2, 3], "folder": [str(tmp_path)]}, workers=2)
+    assert table["error"].isna().all()
+    assert table["result"].tolist() == [1, 2, 3]
+
+
 def slow(x: int) -> int:
     time.sleep(0.2 if x else 1.0)
     if not x:
@@ -670,9 +687,10 @@ def finished(path: Path) -> int:
 
 
 @POSIX
+@pytest.mark.parametrize("word", ["interrupted", "terminated"])
 @pytest.mark.parametrize("more", [[], ["--workers", 2], pytest.param(["--dask", "local:2"], marks=DASK)], ids=str)
-def test_ctrl_c(more: list[Any], task_file: Path, tmp_path: Path) -> None:
-    """As a terminal sends it, to everybody: one line, exit code 130, finished rows kept, nobody left behind."""
+def test_told_to_end(more: list[Any], word: str, task_file: Path, tmp_path: Path) -> None:
+    """Ctrl-C, which a terminal sends to everybody, or SIGTERM: one line, finished rows kept, nobody left behind."""
     store = tmp_path / "s.jsonl"
     child = command(tmp_path, f"{task_file}:long_nap", "--grid", "x=0,1,2,3,4,5,6,7", "--store", store, *more)
     try:
@@ -681,13 +699,16 @@ def test_ctrl_c(more: list[Any], task_file: Path, tmp_path: Path) -> None:
             assert time.monotonic() < end
             assert child.poll() is None
             time.sleep(0.05)
-        os.killpg(child.pid, signal.SIGINT)
+        if word == "interrupted":
+            os.killpg(child.pid, signal.SIGINT)
+        else:
+            child.terminate()
         out, err = child.communicate(timeout=30)
     finally:
         child.kill()
         child.wait()
-    assert (child.returncode, out) == (130, "")
-    assert err.startswith("stackpyomo: interrupted\n")
+    assert (child.returncode, out) == (130 if word == "interrupted" else 143, "")
+    assert err.startswith(f"stackpyomo: {word}\n")
     assert err.count("\n") == 1 or (more[:1] == ["--dask"] and "Traceback" not in err), "but for Dask's semaphores"
     assert sorted(sp.read_study(store)["x"]) == [0, 1, 2, 3]
     end = time.monotonic() + 20
