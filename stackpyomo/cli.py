@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import pyomo.environ as pyo
 import typer
 from rich.console import Console
@@ -26,7 +27,7 @@ from rich.progress import track
 from rich.table import Table
 
 from . import __version__, commands
-from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line
+from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line, tuned
 from .contracts import Incentive
 from .endings import unwinding
 from .errors import InvalidGame, NoIncentive
@@ -36,7 +37,7 @@ from .games import Game
 from .incentives import affine_incentive
 from .plans import leader_optimal
 from .programs import Program
-from .reports import page, show, show_rows
+from .reports import page, show, show_rows, table_page
 from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
@@ -59,10 +60,12 @@ from .terminal import (
     load,
     logged,
     one_line_errors,
+    paid,
     require_writable,
     results_only,
     said,
-    tuned,
+    seen,
+    settings_of,
 )
 from .verification import verify
 from .workers import following
@@ -147,6 +150,14 @@ def solve(
         list[str] | None,
         typer.Option(help="Leader variable whose on-path value may be re-chosen; may be repeated."),
     ] = None,
+    payment: Annotated[
+        str | None,
+        typer.Option(help="Named Expression or Var to make least by those --free; an indexed one: its sum."),
+    ] = None,
+    observe: Annotated[
+        list[str] | None,
+        typer.Option(help="Var or linear Expression the leader sees; may be repeated; or actions: all of them."),
+    ] = None,
     multipliers: Annotated[str, typer.Option(help="zero, or free: lean on the followers' own constraints.")] = "zero",
     parameter: ParameterOption = None,
     starts: StartsOption = 1,
@@ -168,7 +179,7 @@ def solve(
     Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
     is that every follower's answer is its best.
     """
-    with results_only(), logged(log_to), tuned(solver, option):
+    with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, settings = load(game, parameter or [])
         plan = leader_optimal(
             loaded,
@@ -182,7 +193,13 @@ def solve(
         rule, refused = None, None
         constant = len(plan.responding) == len(loaded.followers)
         if not constant:
-            rule, refused = _incentive(plan, free if free else settings.get("FREE", ()), multipliers, solver, settings)
+            wishes = {
+                "observe": seen(observe) or settings.get("OBSERVE", "actions"),
+                "free": free or settings.get("FREE", ()),
+                "payment": None if payment is None else paid(loaded, payment),
+                "multipliers": multipliers,
+            }
+            rule, refused = _incentive(plan, solver, wishes)
         report = verify(rule if rule is not None else plan, solver=solver)
         doubts = [finding for finding in loaded.check() if finding.severity != "info"]
     _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to, report_to)
@@ -198,13 +215,10 @@ for _name, (_command, _example) in _EXAMPLES.items():
     app.command(_name, epilog=f"Example: stackpyomo {_name} {_example}")(_command)
 
 
-def _incentive(
-    plan: Plan, free: Any, multipliers: str, solver: str, settings: dict[str, Any]
-) -> tuple[Incentive | None, NoIncentive | None]:
+def _incentive(plan: Plan, solver: str, wishes: dict[str, Any]) -> tuple[Incentive | None, NoIncentive | None]:
     """The incentive, or why there is none."""
-    observe = settings.get("OBSERVE", "actions")
     try:
-        return affine_incentive(plan, observe, free=free, multipliers=multipliers, solver=solver), None
+        return affine_incentive(plan, solver=solver, **wishes), None
     except NoIncentive as error:
         return None, error
 
@@ -277,7 +291,9 @@ def bench(
     solver: SolverOption = "auto",
     complementarity: TreatmentOption = "auto",
     time_limit: LimitOption = Settings.time_limit,
+    option: SettingOption = None,
     starts: StartsOption = 1,
+    seed: SeedOption = 0,
     allow_nonconvex: Annotated[
         bool, typer.Option("--allow-nonconvex", help="Play games with followers proved nonconvex, too.")
     ] = False,
@@ -287,30 +303,38 @@ def bench(
     only: Annotated[str, typer.Option("--filter", help="Games whose name contains this.")] = "",
     jobs: JobsOption = 1,
     json_to: JsonOption = None,
+    report_to: ReportOption = None,
+    log_to: LogOption = None,
 ) -> None:
     """Solve every game of a catalogue with all followers responding, and compare with its reference.
 
     Exit code 0: every game came out as well as its reference, or better, and verified; or without a plan, or refused
     for a nonconvex follower, as its entry says.
     """
-    settings = Settings(solver, complementarity, time_limit, starts, allow_nonconvex, tolerance)
+    settings = Settings(
+        solver, complementarity, time_limit, starts, allow_nonconvex, tolerance, seed=seed, options=settings_of(option)
+    )
     entries = [entry for entry in read_games(catalogue) if only in str(entry.get("name", ""))]
     if not entries:
         raise InvalidGame(f"{catalogue}: holds no game" + (f" whose name contains {only!r}." if only else "."))
     settings.require()
     require_writable(json_to)
+    require_writable(report_to)
     runner = Runner(entries, settings, os.fspath(catalogue), jobs)
     began, interrupted = time.perf_counter(), None
     console = Console(stderr=True)
     try:
-        for _ in track(
-            runner.rows(), "", len(entries), console=console, transient=True, disable=not console.is_terminal
-        ):
-            pass
+        with logged(log_to):
+            for _ in track(
+                runner.rows(), "", len(entries), console=console, transient=True, disable=not console.is_terminal
+            ):
+                pass
     except KeyboardInterrupt as error:
         interrupted = error
     rows = runner.finished
-    _deliver_rows(catalogue, settings, jobs, rows, time.perf_counter() - began, interrupted is not None, json_to)
+    _deliver_rows(
+        catalogue, settings, jobs, rows, time.perf_counter() - began, interrupted is not None, json_to, report_to
+    )
     if interrupted is not None:
         raise interrupted
     raise typer.Exit(0 if all(row.outcome in RIGHT for row in rows) else 1)
@@ -324,6 +348,7 @@ def _deliver_rows(
     wall: float,
     interrupted: bool,
     json_to: str | None,
+    report_to: Path | None,
 ) -> None:
     summary = summarize(rows, wall)
     document = {
@@ -335,6 +360,10 @@ def _deliver_rows(
         "rows": [row.as_dict() for row in rows],
         "summary": summary,
     }
+    if report_to is not None:
+        table = pd.DataFrame([row.as_dict() for row in rows]).drop(columns=["stages", "error"], errors="ignore")
+        with said(report_to):
+            table_page(report_to, catalogue.name, summary_line(summary), table)
     if deliver(document, json_to):
         return
     console = Console()

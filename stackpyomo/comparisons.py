@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -141,12 +141,15 @@ def compare(
     time_limit: float = Settings.time_limit,
     jobs: int = 1,
     starts: int = 1,
+    seed: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[], None] | None = None,
 ) -> Comparison:
     """Every game by every solver and treatment, all followers responding, ``jobs`` side by side.
 
     games: a Game, a list of Games, or the path of a game file or catalogue. solvers: names, or "all" that are known. A
-    solver that is missing or cannot take a treatment is a row with its reason. progress is called after each row.
+    solver that is missing or cannot take a treatment is a row with its reason. options: solver → its own, by name.
+    progress is called after each row.
     Raises :class:`InvalidGame` for a game that the file format cannot say, an unknown solver or treatment.
     """
     entries, solvers = entries_of(games), ways(solvers)
@@ -154,10 +157,13 @@ def compare(
         raise InvalidGame("compare: nothing to compare; name at least one game, solver and treatment.")
     for treatment in complementarities:
         named(treatment)
+    if strangers := sorted(set(options or ()) - set(solvers)):
+        raise InvalidGame(f"options: {strangers[0]!r} is not among the solvers; give those of {', '.join(solvers)}.")
     rows: list[dict[str, Any]] = []
     for solver in solvers:
         for treatment in complementarities:
-            settings = Settings(solver, treatment, time_limit, starts, judged=False)
+            own = (options or {}).get(solver, {})
+            settings = Settings(solver, treatment, time_limit, starts, judged=False, seed=seed, options=own)
             for entry, row in zip(entries, _played(entries, settings, jobs), strict=True):
                 told = row.as_dict() | {"game": row.name, "solver": solver, "complementarity": treatment}
                 rows.append(_numbers(told, row) | {"sign": _sign(entry)})

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +19,7 @@ from .results import Plan, Report, html_page, shown
 from .tolerances import TOLERANCES
 from .wording import in_words
 
-__all__ = ["page", "show", "show_rows"]
+__all__ = ["page", "show", "show_rows", "table_page"]
 
 _SHOWN = 30
 _NAME = 19
@@ -121,4 +122,11 @@ def page(path: str | Path, name: str, plan: Plan, rule: Incentive | None, report
         f"<table><tr><th>variable</th><th>value</th></tr>{values}</table>"
         f"{contract}<h2>Report</h2>{report._repr_html_()}"
     )
+    Path(path).write_text(html_page(name, body), encoding="utf-8")
+
+
+def table_page(path: str | Path, name: str, summary: str, table: pd.DataFrame) -> None:
+    """Write a table of many rows, with what it comes to, as one self-contained HTML page."""
+    cells = table.to_html(index=False, na_rep="", float_format="{:.6g}".format, border=0)
+    body = f"<h1>{html.escape(name)}</h1><p>{html.escape(summary)}</p>{cells}"
     Path(path).write_text(html_page(name, body), encoding="utf-8")

@@ -241,6 +241,36 @@ def test_free_and_multipliers_from_file_and_command(run: Run, write: Any) -> Non
         assert rule["norm"] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_the_least_payment(run: Run, write: Any) -> None:
+    """price + fee = 0.8 leaves the driver where it is: equal parts have the least norm, the cheap one the least cost."""
+    priced = game(
+        "m.fee = pyo.Var(bounds=(0, 9), initialize=0)\n"
+        "    m.pay = pyo.Expression(expr=2 * m.price + m.fee)\n"
+        "    m.driver.cost.set_value((m.driver.flow - 1) ** 2 + (m.price + m.fee) * m.driver.flow)"
+    )
+    path = write("toll.py", priced)
+
+    def chosen(*more: str) -> tuple[float, float]:
+        offset = strict(run("solve", path, "--free", "price", "--free", "fee", *more, "--json", "-").out)["incentive"][
+            "offset"
+        ]
+        return offset["price"], offset["fee"]
+
+    assert chosen() == pytest.approx((0.4, 0.4), abs=1e-5)
+    assert chosen("--payment", "pay") == pytest.approx((0.0, 0.8), abs=1e-5)
+    one_message(run("solve", path, "--free", "fee", "--payment", "miss"), ("--payment miss", "named Expression"))
+    one_message(run("solve", path, "--payment", "pay"), ("payment: there is nothing to choose it by",))
+
+
+def test_what_is_observed_may_be_named(run: Run, write: Any) -> None:
+    path = write("toll.py", game("m.twice = pyo.Expression(expr=2 * m.driver.flow)") + "\nOBSERVE = 'actions'\n")
+    for name, gain in (("twice", 2 / 3), ("actions", 4 / 3)):
+        found = strict(run("solve", path, "--observe", name, "--json", "-").out)["incentive"]["gain"]
+        ((_, signal, value),) = [entry for entry in found if entry[0] == "toll"]
+        assert (signal, value) == ("driver.flow" if name == "actions" else name, pytest.approx(gain, abs=1e-5))
+    one_message(run("solve", path, "--observe", "weather"), ("weather", "no component"))
+
+
 def test_what_is_observed_may_depend_on_the_game(run: Run, write: Any) -> None:
     result = run("solve", MODELS / "quadratic_gaussian.py", "--parameter", "n=3", "--json", "-")
     assert result.code == 0
@@ -797,6 +827,39 @@ def test_compare(stranger: Run, write: Any, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_compare_with_everything_that_can_be_said(run: Run, write: Any, tmp_path: Path) -> None:
+    """A page, a log of its own, and options that reach one of the solvers in its worker."""
+    path, log = write("games.json", f"[{TEXT}]"), tmp_path / "log.txt"
+    told = ["--solver", "pounce,auto", "--report", "out.html", "--log", log, "--seed", 3]
+    result = run("compare", path, *told, "--complementarity", "scholtes", "--option", "pounce:max_iter=0")
+    assert (result.code, result.err) == (1, "")
+    assert "1 of 2 verified" in result.out
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert "1 of 2 verified" in page
+    assert page.lower().startswith("<!doctype html>")
+    text = log.read_text(encoding="utf-8")
+    assert "stackpyomo.catalogues: toll, auto, scholtes: ok" in text
+    assert "stackpyomo.catalogues: toll, pounce, scholtes: failed" in text
+    one_message(run("compare", path, "--option", "max_iter=0"), ("--option max_iter=0", "solver:name=value"))
+    one_message(run("compare", path, "--option", "scip:x=1"), ("options: 'scip' is not among the solvers", "auto"))
+    one_message(run("compare", path, "--report", "no/out.html"), ("out.html", "cannot be written"))
+
+
+def test_bench_with_everything_that_can_be_said(run: Run, write: Any, tmp_path: Path) -> None:
+    path = write("games.json", json.dumps([TOLL | {"reference": {"leader_cost": 2 / 325}}]))
+    told = ["--solver", "pounce", "--log", "-", "--seed", 3, "--report", "out.html"]
+    result = run("bench", path, *told)
+    assert result.code == 0
+    assert "stackpyomo.catalogues: toll, pounce, auto: ok" in result.err
+    assert "1 of 1 as expected" in (tmp_path / "out.html").read_text(encoding="utf-8")
+    result = run("bench", path, *told, "--option", "max_iter=0", "--json", "-")
+    assert result.code == 1
+    found = strict(result.out)
+    assert found["rows"][0]["outcome"] == "failed"
+    assert (found["settings"]["options"], found["settings"]["seed"]) == ({"max_iter": 0}, 3)
+    one_message(run("bench", path, "--option", "max_iter"), ("--option max_iter", "expected name=value"))
+
+
 def test_compare_says_what_is_missing(run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry, "scip", dataclasses.replace(registry["scip"], version=lambda: None))
     two = f"[{TEXT}, {TEXT}]"
@@ -840,9 +903,10 @@ def test_study(more: list[Any], stranger: Run, write: Any, tmp_path: Path) -> No
     assert len({row["drawn"] for row in found["rows"]}) == 4
     assert (found["summary"]["rows"], found["summary"]["failed"]) == (4, 0)
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 5
-    result = stranger("study", *arguments)
+    result = stranger("study", *arguments, "--report", "out.html")
     assert (result.code, result.err) == (0, "")
     assert "4 rows, 0 with an error\n" in result.out
+    assert "4 rows, 0 with an error" in (tmp_path / "out.html").read_text(encoding="utf-8")
 
 
 def test_study_with_an_error(run: Run, stranger: Run, write: Any, tmp_path: Path) -> None:
