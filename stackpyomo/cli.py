@@ -177,7 +177,7 @@ def solve(
     """Find the plan the leader wants, the incentive that makes the followers want it, and verify it.
 
     Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
-    is that every follower's answer is its best.
+    is that every follower's answer is its best. Exit code 0: verified. 1: not verified, or there is no incentive.
     """
     with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, settings = load(game, parameter or [])
@@ -393,7 +393,10 @@ def bench_worker() -> None:
 def doctor(
     json_to: JsonOption = None,
 ) -> None:
-    """List every solver known, which are installed, and solve one tiny problem with each."""
+    """List every solver known, which are installed, and solve one tiny problem with each.
+
+    Exit code 0: at least one solver for nonlinear problems works.
+    """
     rows = [_examine(info) for info in registry.values()]
     deliver({"version": __version__, "python": sys.version.split()[0], "solvers": rows}, json_to)
     if json_to is None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -133,7 +134,45 @@ def test_every_command_shows_an_example(command: str, run: Run) -> None:
     result = run(command, "--help")
     assert result.code == 0
     assert f"Example: stackpyomo {command}" in result.out
+    assert ("Exit code 0: " in result.out) == (command != "bench-worker"), "that one is for bench alone"
     assert result.err == ""
+
+
+OFFERED = {
+    "demo": {"--solver", "--json", "--report"},
+    "solve": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--free", "--payment"},
+    "verify": {"--solver", "--option", "--json", "--report", "--log"},
+    "compare": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--jobs"},
+    "study": {"--seed", "--json", "--report", "--log", "--store", "--workers", "--dask", "--parquet"},
+    "bench": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--jobs"},
+    "doctor": {"--json"},
+}
+"""What the command line promises; verify is not random, and its solves have no limit."""
+
+
+@pytest.mark.parametrize("command", OFFERED)
+def test_what_every_command_offers(command: str, run: Run) -> None:
+    assert OFFERED[command] <= set(re.findall(r"--[a-z-]+", run(command, "--help").out))
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("stackpyomo so", {"solve"}), ("stackpyomo solve --ti", {"--time-limit"})]
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str, typed: str, offered: set[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the script that --install-completion writes asks for."""
+    asked = {
+        "_STACKPYOMO_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": typed,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(typed.count(" ")),
+    }
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    result = run()
+    assert offered <= set(re.findall(r"[a-z-]+", result.out))
+    assert "doctor" not in result.out
 
 
 def test_the_example_of_solve_runs(stranger: Run) -> None:
@@ -242,7 +281,7 @@ def test_free_and_multipliers_from_file_and_command(run: Run, write: Any) -> Non
 
 
 def test_the_least_payment(run: Run, write: Any) -> None:
-    """price + fee = 0.8 leaves the driver where it is: equal parts have the least norm, the cheap one the least cost."""
+    """price + fee = 0.8 holds the driver: equal parts have the least norm, the cheap one alone costs least."""
     priced = game(
         "m.fee = pyo.Var(bounds=(0, 9), initialize=0)\n"
         "    m.pay = pyo.Expression(expr=2 * m.price + m.fee)\n"
