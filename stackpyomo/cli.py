@@ -23,7 +23,6 @@ import pandas as pd
 import pyomo.environ as pyo
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from . import __version__, commands
@@ -37,6 +36,7 @@ from .games import Game
 from .incentives import affine_incentive
 from .plans import leader_optimal
 from .programs import Program
+from .progress import tracked
 from .reports import page, show, show_rows, table_page
 from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
@@ -322,13 +322,10 @@ def bench(
     require_writable(report_to)
     runner = Runner(entries, settings, os.fspath(catalogue), jobs)
     began, interrupted = time.perf_counter(), None
-    console = Console(stderr=True)
     try:
-        with logged(log_to):
-            for _ in track(
-                runner.rows(), "", len(entries), console=console, transient=True, disable=not console.is_terminal
-            ):
-                pass
+        with logged(log_to), tracked("playing", len(entries)) as step:
+            for _ in runner.rows():
+                step()
     except KeyboardInterrupt as error:
         interrupted = error
     rows = runner.finished

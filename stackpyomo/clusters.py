@@ -14,6 +14,8 @@ from .errors import InvalidGame
 
 __all__ = ["cluster"]
 
+logger = logging.getLogger(__name__)
+
 _PATIENCE = 10
 """Seconds to wait for a scheduler to answer."""
 
@@ -62,6 +64,7 @@ def _client(kind: Any, target: Any, address: str) -> Iterator[Any]:
         reason = str(error).splitlines()[0]
         raise InvalidGame(f"dask={address!r}: no scheduler answers there ({reason}).") from None
     with client:
+        logger.info("%s: %d workers", address, len(client.ncores()))
         if not client.ncores():
             raise InvalidGame(f"dask={address!r}: the scheduler has no workers; start some (dask worker {address}).")
         yield client

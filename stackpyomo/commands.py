@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from . import __version__
 from .catalogues import Settings, machine, tuned
@@ -152,24 +151,15 @@ def compare_command(
     require_writable(report_to)
     with results_only(), logged(log_to):
         subject: Any = games if games.suffix == ".json" else load(games, parameter or [])[0]
-        entries, console = entries_of(subject), Console(stderr=True)
-        solvers, treatments = ways(_listed(solver)), _listed(complementarity)
-        total = len(entries) * len(solvers) * len(treatments)
-        bar = iter(track(range(total), "", total, console=console, transient=True, disable=not console.is_terminal))
-
-        def advance() -> None:
-            next(bar)
-
         found = compare(
-            entries,
-            solvers,
-            treatments,
+            entries_of(subject),
+            ways(_listed(solver)),
+            _listed(complementarity),
             time_limit=time_limit,
             jobs=jobs,
             starts=starts,
             seed=seed,
             options=_by_solver(option),
-            progress=advance,
         )
     if plot_to is not None:
         _draw(found, plot_to)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .complementarity import named
 from .errors import InvalidGame, SolverNotAvailable
 from .gamefiles import document, read_entries
 from .games import Game
+from .progress import tracked
 from .solvers import registry
 from .stores import plain
 from .tolerances import TOLERANCES
@@ -143,13 +145,12 @@ def compare(
     starts: int = 1,
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    progress: Callable[[], None] | None = None,
+    progress: bool = True,
 ) -> Comparison:
     """Every game by every solver and treatment, all followers responding, ``jobs`` side by side.
 
     games: a Game, a list of Games, or the path of a game file or catalogue. solvers: names, or "all" that are known. A
     solver that is missing or cannot take a treatment is a row with its reason. options: solver → its own, by name.
-    progress is called after each row.
     Raises :class:`InvalidGame` for a game that the file format cannot say, an unknown solver or treatment.
     """
     entries, solvers = entries_of(games), ways(solvers)
@@ -160,15 +161,15 @@ def compare(
     if strangers := sorted(set(options or ()) - set(solvers)):
         raise InvalidGame(f"options: {strangers[0]!r} is not among the solvers; give those of {', '.join(solvers)}.")
     rows: list[dict[str, Any]] = []
-    for solver in solvers:
-        for treatment in complementarities:
+    total = len(entries) * len(solvers) * len(complementarities)
+    with tracked("comparing", total, shown=progress) as step:
+        for solver, treatment in product(solvers, complementarities):
             own = (options or {}).get(solver, {})
             settings = Settings(solver, treatment, time_limit, starts, judged=False, seed=seed, options=own)
             for entry, row in zip(entries, _played(entries, settings, jobs), strict=True):
                 told = row.as_dict() | {"game": row.name, "solver": solver, "complementarity": treatment}
                 rows.append(_numbers(told, row) | {"sign": _sign(entry)})
-                if progress is not None:
-                    progress()
+                step()
     place = {entry["name"]: number for number, entry in enumerate(entries)}
     return Comparison(list(_judged(sorted(rows, key=lambda row: place[row["game"]]))))
 

@@ -7,6 +7,7 @@ solvers it waits for end, too). Ctrl-C is for the crew, which ends its processes
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -24,6 +25,8 @@ from .programs import sweep
 from .workers import PATIENCE, ending
 
 __all__ = ["Crew"]
+
+logger = logging.getLogger(__name__)
 
 _READY = b"null"
 _LIVES = 2
@@ -132,6 +135,7 @@ class Crew:
                         self._hands.remove(hand)
                         how, job = hand.buried(), hand.job
                         deaths[id(job)] = deaths.get(id(job), 0) + 1
+                        logger.info("a worker ended (%s)", how)
                         if deaths[id(job)] < _LIVES:
                             queue.appendleft(job)
                         else:

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import logging
 import os
 import re
 import time
@@ -24,7 +25,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
@@ -33,15 +34,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .checks import require_whole
 from .crews import Crew
 from .errors import InvalidGame
+from .progress import tracked
 from .stores import Store, plain
 
 __all__ = ["study"]
+
+logger = logging.getLogger(__name__)
 
 _AHEAD = 2
 """Rows per worker that an executor is given at once."""
@@ -86,10 +88,12 @@ def study(
             held.forget({number for number, row in held.rows.items() if row["error"]})
         waiting = [job for job in jobs if job.number not in held.rows]
         found = _played(partial(run_job, task), waiting, executor, workers)
-        with _bar(len(jobs), len(jobs) - len(waiting), shown=progress) as advance, closing(found):
+        done = len(jobs) - len(waiting)
+        with tracked("study", len(jobs), done=done, shown=progress) as step, closing(found):
             for row in found:
                 held.add(row)
-                advance()
+                logger.info("row %d: %s", row["row"], row["error"] or "finished")
+                step()
         return held.frame()
     finally:
         held.close()
@@ -333,23 +337,3 @@ def _row_of(future: Future[Any], job: Job) -> dict[str, Any] | None:
     if type(error).__name__ == "KilledWorker":  # Dask's
         return None
     return job.row(None, f"{type(error).__name__}: {error}", None)
-
-
-@contextmanager
-def _bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """A bar with what is left to wait, where somebody looks."""
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
-        yield lambda: None
-        return
-    columns = (
-        TextColumn("study"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        line = bar.add_task("study", total=total, completed=done)
-        yield lambda: bar.advance(line)

@@ -29,7 +29,7 @@ from conftest import environment, strict, toll_game
 
 import stackpyomo as sp
 from benchmarks.kills import storm
-from stackpyomo import stores, studies
+from stackpyomo import stores
 from stackpyomo.clusters import cluster
 from stackpyomo.stores import Store, plain, write_parquet
 
@@ -767,8 +767,6 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_bar_for_terminals_only(capfd: pytest.CaptureFixture[str]) -> None:
     sp.study(same, {"x": [1, 2]})
     assert capfd.readouterr() == ("", "")
-    with studies._bar(3, 1, shown=True) as advance:
-        advance()
 
 
 def test_nothing_is_logged_of_a_sound_study(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
