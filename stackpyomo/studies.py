@@ -71,9 +71,9 @@ def study(
     task: returns a number, a dict, a Series or an object with ``as_dict``; if it takes ``seed``, it is given the row's
     own. grid: {name: values} (all combinations), or a list of dicts, or a DataFrame. store: a file of JSON lines that
     rows are appended to; a second call goes on where the first one stopped. executor: any of ``concurrent.futures``
-    (Dask: ``client.get_executor()``); workers: processes of one's own. A task that raises is a row with its error;
-    retry_failed runs such rows again. Raises :class:`InvalidGame` for a store of another study, a task that cannot be
-    sent to a worker, a lost executor.
+    (Dask: ``client.get_executor()``, MPI: ``mpi4py.futures.MPIPoolExecutor()``); workers: processes of one's own.
+    progress: a bar, where a terminal is. A task that raises is a row with its error; retry_failed runs such rows again.
+    Raises :class:`InvalidGame` for a store of another study, a task that cannot be sent to a worker, a lost executor.
     """
     rows = _rows(grid)
     _require(task, executor, workers, seed)
@@ -131,7 +131,8 @@ def _require(task: Any, executor: Any, workers: Any, seed: Any) -> None:
     if workers is not None:
         require_whole("workers", workers)
     require_whole("seed", seed, 0)
-    if workers is not None or isinstance(executor, ProcessPoolExecutor):
+    by_mpi = type(executor).__module__.startswith("mpi4py")
+    if workers is not None or by_mpi or isinstance(executor, ProcessPoolExecutor):
         _require_sendable(task)
 
 
@@ -320,10 +321,18 @@ def _submitted(executor: Executor, play: _Play, job: Job) -> Future[Any]:
     try:
         return executor.submit(play, job, **more)
     except Exception as error:
+        first = _first(error)
         raise InvalidGame(
-            f"executor: does not take the task ({type(error).__name__}: {error}); finished rows are kept. A task is "
+            f"executor: does not take the task ({type(first).__name__}: {first}); finished rows are kept. A task is "
             "defined at the top of a module, and takes what it needs as parameters."
         ) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    """What all began with: Dask wraps it in words of its own."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error
 
 
 def _is_lost(future: Future[Any]) -> bool:

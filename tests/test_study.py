@@ -375,6 +375,77 @@ def test_a_task_that_cannot_be_sent(way: str, tmp_path: Path) -> None:
     assert study(lambda x: x, {"x": [1]}, executor=ThreadPoolExecutor(1))["result"].tolist() == [1], "threads need not"
 
 
+@DASK
+def test_a_task_that_dask_cannot_send(tmp_path: Path) -> None:
+    """In the words of what it could not take; what Dask can send (a lambda) is run."""
+    with dask(1) as options:
+        with pytest.raises(sp.InvalidGame, match=r"does not take the task \(TypeError: cannot pickle '_thread.lock'"):
+            study(partial(curable, folder=threading.Lock()), {"x": [1]}, store=tmp_path / "s.jsonl", **options)
+        assert study(lambda x: x + 1, {"x": [1]}, **options)["result"].tolist() == [2]
+    assert sp.read_study(tmp_path / "s.jsonl").empty
+
+
+@DASK
+def test_a_scheduler_without_workers() -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, dashboard_address=":0") as alone:  # type: ignore[no-untyped-call]
+        address = alone.scheduler_address
+        with pytest.raises(sp.InvalidGame, match="has no workers; start some"), cluster(address):
+            pass
+
+
+MPI_SCRIPT = """
+import os
+import sys
+from functools import partial
+from threading import Lock
+
+import numpy as np
+from mpi4py.futures import MPIPoolExecutor
+
+import stackpyomo as sp
+
+
+def drawn(x, seed, lock=None):
+    if x == 2:
+        raise ValueError("two")
+    return {"square": x * x, "draw": float(np.random.default_rng(seed).normal()), "process": os.getpid()}
+
+
+if __name__ == "__main__":
+    with MPIPoolExecutor() as executor:
+        table = sp.study(drawn, {"x": range(6)}, executor=executor, store="s.jsonl")
+        assert os.getpid() not in set(table["process"])
+        try:
+            sp.study(partial(drawn, lock=Lock()), {"x": [1]}, executor=executor)
+        except sp.InvalidGame as error:
+            assert "cannot be sent to a worker" in str(error)
+        else:
+            raise SystemExit("a lock was sent")
+    wanted = sp.study(drawn, {"x": range(6)}).drop(columns=["seconds", "process"])
+    assert repr(table.drop(columns=["seconds", "process"])) == repr(wanted)
+    print("the same rows")
+"""
+
+
+@pytest.mark.skipif(find_spec("mpi4py") is None or not shutil.which("mpiexec"), reason="needs mpi4py and mpiexec")
+def test_mpi(tmp_path: Path) -> None:
+    """One process that asks, one that works, as ``mpiexec -n 2 python -m mpi4py.futures script.py``."""
+    (tmp_path / "script.py").write_text(MPI_SCRIPT)
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    done = subprocess.run(
+        ["mpiexec", "-n", "2", sys.executable, "-m", "mpi4py.futures", "script.py"],
+        cwd=tmp_path,
+        env=environment(tmp_path) | root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "the same rows\n"), done.stderr
+    assert len(lines(tmp_path / "s.jsonl")) == 7
+
+
 # --- going on -----------------------------------------------------------------------------------------------------
 
 
