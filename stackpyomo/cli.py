@@ -42,6 +42,7 @@ from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .terminal import (
+    TERMINATED,
     GameArgument,
     JobsOption,
     JsonOption,
@@ -81,7 +82,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our letters
     try:
-        with unwinding():
+        with unwinding(TERMINATED):
             try:
                 app()
             finally:

@@ -39,9 +39,12 @@ def leave(number: int, _: FrameType | None) -> None:
 
 
 @contextmanager
-def unwinding() -> Iterator[None]:
-    """The main thread is told by :class:`Terminated`; not on Windows, which has no such signals."""
-    if not hasattr(signal, "SIGHUP"):
+def unwinding(farewell: str) -> Iterator[None]:
+    """The main thread is told by :class:`Terminated`; not on Windows, which has no such signals.
+
+    ``farewell`` is said on standard error where the process is ended without unwinding.
+    """
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -59,7 +62,7 @@ def unwinding() -> Iterator[None]:
         if handler is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, leave)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # heard also while a library keeps the main thread
-    threading.Thread(target=_hurry, args=(heard, set(before)), daemon=True).start()
+    threading.Thread(target=_hurry, args=(heard, set(before), farewell), daemon=True).start()
     try:
         yield
     finally:
@@ -73,13 +76,24 @@ def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
         signal.signal(number, handler)
 
 
-def _hurry(heard: int, numbers: set[signal.Signals]) -> None:
+def _hurry(heard: int, numbers: set[signal.Signals], farewell: str) -> None:
     """End the process some seconds after it was told to; return when it is about to end by itself."""
+    stream = _standard_error()
     told = os.read(heard, 1)
     while told and told[0] not in numbers:
         told = os.read(heard, 1)
     if told:
         time.sleep(_PATIENCE)
         sweep()
+        os.write(stream, f"{farewell}\n".encode())
         os._exit(128 + told[0])
     os.close(heard)
+    os.close(stream)
+
+
+def _standard_error() -> int:
+    """As it is now: later it may be captured, while a solver works."""
+    try:
+        return os.dup(2)
+    except OSError:  # there is none
+        return os.open(os.devnull, os.O_WRONLY)

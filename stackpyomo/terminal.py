@@ -25,6 +25,7 @@ from .gamefiles import read_game
 from .games import Game
 
 __all__ = [
+    "TERMINATED",
     "FileTask",
     "GameArgument",
     "JobsOption",
@@ -73,14 +74,17 @@ def one_line_errors() -> Iterator[None]:
         complain(error)
         raise typer.Exit(1 if isinstance(error, NoIncentive) else 2) from None
     except KeyboardInterrupt as told:
-        ended = isinstance(told, Terminated)
-        print(f"stackpyomo: {'terminated' if ended else 'interrupted'}", file=sys.stderr)
+        print(TERMINATED if isinstance(told, Terminated) else "stackpyomo: interrupted", file=sys.stderr)
         raise typer.Exit(told.code if isinstance(told, Terminated) else 130) from None
 
 
 def complain(error: Exception) -> None:
     """Say on standard error what is wrong."""
     print(f"stackpyomo: {error}", file=sys.stderr)
+
+
+TERMINATED = "stackpyomo: terminated"
+"""Said of an end by another signal than Ctrl-C's."""
 
 
 @contextmanager

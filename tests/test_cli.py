@@ -767,7 +767,7 @@ def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
     path, folder = write("hard.py", HARD), tmp_path / "tmp"
     folder.mkdir()
     command = [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--solver", "scip"]
-    child = subprocess.Popen(command, cwd=tmp_path, env=environment(folder), stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment(folder), stderr=subprocess.PIPE)
     try:
         end = time.monotonic() + 60
         while not list(folder.glob("stackpyomo-*/program.nl")):
@@ -775,7 +775,8 @@ def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
             time.sleep(0.05)
         time.sleep(2.0)
         child.terminate()
-        assert child.wait(timeout=30) == 143
+        _, err = child.communicate(timeout=30)
+        assert (child.returncode, err) == (143, b"stackpyomo: terminated\n")
     finally:
         child.kill()
         child.wait()
