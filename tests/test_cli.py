@@ -734,7 +734,7 @@ def test_told_to_end(moment: str, number: str, code: int, word: str, write: Any,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
+        preexec_fn=lambda: signal.signal(signal.Signals[number], signal.SIG_DFL),  # in the background: ignored
     )
     try:
         end = time.monotonic() + 60
