@@ -3,8 +3,9 @@
 Studies of 60 rows are started again and again, and killed again and again; after every kill the store is read: no row
 may be lost, doubled or changed. A study that comes to its end must equal one that nobody disturbed, bit for bit.
 
-Run ``python benchmarks/kills.py`` for 200 kills on two workers, ``--workers 0`` for a study without workers, ``--dask``
-for a local Dask cluster; ``--kills`` and ``--seed`` as you like.
+Run ``python benchmarks/kills.py`` for 200 kills on two workers, ``--workers 0`` for a study without workers, ``--on
+dask`` for a local Dask cluster, ``--on pool`` for a ProcessPoolExecutor (whose own workers stay behind when the process
+that made it is killed: they are counted, and ended here); ``--kills`` and ``--seed`` as you like.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import nullcontext
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +42,23 @@ def task(x: int, seed: int) -> dict[str, Any]:
     return {"mean": float(drawn.mean()), "root": float(np.sqrt(x)), "draws": drawn.tolist(), "none": float("nan")}
 
 
-def play(store: Path, workers: int, dask: bool) -> None:
+def executor_of(on: str, workers: int) -> AbstractContextManager[Executor | None]:
+    """Where the rows are run; None: by the study itself."""
+    if on == "dask":
+        return cluster(f"local:{workers}")
+    return ProcessPoolExecutor(workers) if on == "pool" else nullcontext()
+
+
+def play(store: Path, workers: int, on: str) -> None:
     """The study in this process."""
-    with cluster(f"local:{workers}") if dask else nullcontext() as executor:
-        own = None if dask else workers or None
+    own = None if on != "workers" else workers or None
+    with executor_of(on, workers) as executor:
         sp.study(
             task, {"x": range(ROWS)}, store=store, executor=executor, workers=own, retry_failed=True, progress=False
         )
 
 
-def started(store: Path, workers: int, dask: bool) -> int:
+def started(store: Path, workers: int, on: str) -> int:
     """The study in a process of its own: its id."""
     child = os.fork()
     if child:
@@ -60,10 +69,10 @@ def started(store: Path, workers: int, dask: bool) -> int:
         with open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), 1)
             os.dup2(nothing.fileno(), 2)
-        play(store, workers, dask)
+        play(store, workers, on)
         code = 0
     except sp.StackpyomoError:
-        code = 2  # a cluster that was not to be had, told in words
+        code = 2  # an executor that broke down, or was not to be had, told in words
     finally:
         os._exit(code)
 
@@ -106,7 +115,7 @@ def waited(child: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if done else None
 
 
-def storm(kills: int, workers: int = 2, dask: bool = False, seed: int = 0, folder: Path | None = None) -> Counter[str]:
+def storm(kills: int, workers: int = 2, on: str = "workers", seed: int = 0, folder: Path | None = None) -> Counter[str]:
     """Counts of what was killed and what came of it; fails if a row is lost, doubled or changed."""
     chance, told = random.Random(seed), Counter[str]()
     home = Path(tempfile.mkdtemp(prefix="kills-")) if folder is None else folder
@@ -115,7 +124,7 @@ def storm(kills: int, workers: int = 2, dask: bool = False, seed: int = 0, folde
         store = home / f"{told['studies']}.jsonl"
         kept: dict[int, str] = {}
         while True:
-            kept, code = _blow(store, workers, dask, chance, told, kept, kills)
+            kept, code = _blow(store, workers, on, chance, told, kept, kills)
             if code == 0:
                 break
         assert len(kept) == ROWS
@@ -125,14 +134,14 @@ def storm(kills: int, workers: int = 2, dask: bool = False, seed: int = 0, folde
 
 
 def _blow(
-    store: Path, workers: int, dask: bool, chance: random.Random, told: Counter[str], kept: dict[int, str], kills: int
+    store: Path, workers: int, on: str, chance: random.Random, told: Counter[str], kept: dict[int, str], kills: int
 ) -> tuple[dict[int, str], int | None]:
     """Start the study, kill something (perhaps several workers) until it ends, and see what is left of it."""
-    child, seen, code = started(store, workers, dask), set[int](), None
+    child, seen, code = started(store, workers, on), set[int](), None
     end = time.monotonic() + PATIENCE
     while code is None:
         assert time.monotonic() < end, "it hangs"
-        time.sleep(chance.uniform(0.0, 2.5 if dask else 0.5))
+        time.sleep(chance.uniform(0.0, 2.5 if on == "dask" else 0.5))
         hands = children(child)
         seen.update(hands)
         code = waited(child)
@@ -144,14 +153,16 @@ def _blow(
             if victim == child:
                 _, status = os.waitpid(child, 0)
                 code = os.waitstatus_to_exitcode(status)
-    assert code in (0, -signal.SIGKILL) or (dask and code == 2), f"it ended with {code}"
-    told["clusters that broke down"] += code == 2
+    assert code in (0, -signal.SIGKILL) or (on != "workers" and code == 2), f"it ended with {code}"
+    told["executors that broke down"] += code == 2
     left = rows_of(store)
     failed = {number for number, line in kept.items() if json.loads(line)["error"]}
     assert all(left[number] == line for number, line in kept.items() if number not in failed), (
         "a row is lost or changed"
     )
     told["rows of workers killed twice"] += len(failed)
+    if on == "pool":
+        _bury(seen, told)
     while any(alive(process) for process in seen):
         assert time.monotonic() < end, "workers are left behind"
         time.sleep(0.01)
@@ -160,16 +171,24 @@ def _blow(
     return left, code
 
 
+def _bury(seen: set[int], told: Counter[str]) -> None:
+    """End workers that wait for a process that is gone; a ProcessPoolExecutor's do."""
+    time.sleep(0.2)
+    for process in filter(alive, seen):
+        told["pool workers that stayed behind"] += 1
+        os.kill(process, signal.SIGKILL)
+
+
 def main() -> None:
     """Print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--dask", action="store_true")
+    parser.add_argument("--on", choices=("workers", "pool", "dask"), default="workers")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     began = time.perf_counter()
-    told = storm(given.kills, given.workers, given.dask, given.seed)
+    told = storm(given.kills, given.workers, given.on, given.seed)
     print(", ".join(f"{number} {what}" for what, number in told.items()))
     print(f"0 rows lost, 0 doubled, {told['studies']} studies as without kills; {time.perf_counter() - began:.0f} s")
 

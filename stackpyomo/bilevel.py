@@ -28,6 +28,7 @@ from .errors import InvalidGame, NonconvexFollower, NoPlan
 from .games import Follower, Game
 from .ladders import Candidate, Ladder
 from .programs import BadRow, Program, timed
+from .progress import tracked
 from .qualification import unqualified
 from .results import Announcement, Plan, Report
 from .solvers import Termination
@@ -87,7 +88,8 @@ def respond(
         seconds=seconds,
     )
     try:
-        ladder.climb()
+        with tracked("looking for an equilibrium", shown=not options.tee):
+            ladder.climb()
     except BadRow as bad:
         raise InvalidGame(f"{_row_name(problem, bad)}: {bad.reason}") from None
     if ladder.best is None or ladder.infeasible or ladder.unbounded or _is_hopeless(ladder):

@@ -17,6 +17,7 @@ JSON. A row's outcome:
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import platform
@@ -25,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from queue import LifoQueue
 from typing import Any
@@ -36,11 +38,13 @@ from .formulas import finite, show
 from .gamefiles import parse_game
 from .plans import stackelberg
 from .results import Plan, Report, json_number, real
-from .solvers import choose
+from .solvers import choose, registry
 from .tolerances import TOLERANCES
 from .workers import PATIENCE, Lost, Worker
 
-__all__ = ["RIGHT", "Row", "Runner", "Settings", "machine", "run_entry", "serve", "summarize", "summary_line"]
+__all__ = ["RIGHT", "Row", "Runner", "Settings", "machine", "run_entry", "serve", "summarize", "summary_line", "tuned"]
+
+logger = logging.getLogger(__name__)
 
 RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex": "refused as nonconvex"}
 """Outcomes that are as the entry says, and how the summary calls them."""
@@ -64,6 +68,9 @@ class Settings:
     """How far from the reference, relative to max(1, |reference|), is as good as the reference."""
     judged: bool = True
     """False: entries need no reference; a verified plan is "ok" whatever it is worth, "infeasible" none at all."""
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """For the solver, before those of ours."""
 
     def require(self) -> None:
         """Raise :class:`InvalidGame` or :class:`SolverNotAvailable` for what no game could be played with."""
@@ -71,8 +78,27 @@ class Settings:
         named(self.complementarity)
         require_positive("time_limit", self.time_limit)
         require_whole("starts", self.starts)
+        require_whole("seed", self.seed, 0)
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
             raise InvalidGame(f"tolerance={self.tolerance!r}: expected a finite number from 0.")
+
+
+@contextmanager
+def tuned(solver: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Every solve by that solver is given the options, which come before those of ours."""
+    if not options:
+        yield
+        return
+    info = choose(solver)
+
+    def run(program: Any, own: dict[str, Any], *rest: Any) -> Any:
+        return info.run(program, {**own, **options}, *rest)
+
+    registry[info.name] = replace(info, run=run)
+    try:
+        yield
+    finally:
+        registry[info.name] = info
 
 
 @dataclass(frozen=True)
@@ -125,14 +151,16 @@ def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
         wanted = _reference(entry) if settings.judged else math.nan
         row = replace(row, reference=math.nan if wanted is None else wanted)
         game = parse_game(entry)
-        plan = stackelberg(
-            game,
-            solver=settings.solver,
-            starts=settings.starts,
-            complementarity=settings.complementarity,
-            time_limit=settings.time_limit,
-            allow_nonconvex=settings.allow_nonconvex,
-        )
+        with tuned(settings.solver, settings.options):
+            plan = stackelberg(
+                game,
+                solver=settings.solver,
+                starts=settings.starts,
+                complementarity=settings.complementarity,
+                time_limit=settings.time_limit,
+                allow_nonconvex=settings.allow_nonconvex,
+                seed=settings.seed,
+            )
         row = _judged(row, plan, game.leader.sign, wanted, settings.tolerance)
     except NoPlan as error:
         expected = error.termination == "infeasible" and (wanted is None or not settings.judged)
@@ -307,6 +335,9 @@ class Runner:
             free.put(worker)
         if not worker.closed:
             self._done[number] = row
+            logger.info(
+                "%s, %s, %s: %s %s", row.name, settings.solver, settings.complementarity, row.outcome, row.message
+            )
         return row
 
     def _placed(self, row: Row, entry: Mapping[str, Any]) -> Row:

@@ -1,4 +1,4 @@
-"""The command line: ``stackpyomo solve | verify | compare | study | bench | doctor``.
+"""The command line: ``stackpyomo demo | solve | verify | compare | study | bench | doctor``.
 
 Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
 standard error.
@@ -19,27 +19,31 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import pyomo.environ as pyo
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from . import __version__, commands
-from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line
+from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line, tuned
 from .contracts import Incentive
+from .endings import unwinding
 from .errors import InvalidGame, NoIncentive, StackpyomoError
+from .examples import STORY, two_roads
 from .gamefiles import read_games
 from .games import Game
 from .incentives import affine_incentive
-from .pages import page
+from .pages import page, table_page
 from .plans import leader_optimal, stackelberg
 from .programs import Program
+from .progress import tracked
 from .reports import show, show_rows
 from .results import Finding, Plan, Report, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .terminal import (
+    TERMINATED,
     GameArgument,
     JobsOption,
     JsonOption,
@@ -58,9 +62,11 @@ from .terminal import (
     load,
     logged,
     one_line_errors,
+    paid,
     require_writable,
     results_only,
-    tuned,
+    seen,
+    settings_of,
     typed,
     writable,
 )
@@ -71,6 +77,7 @@ _BASELINE = 60.0
 """Seconds for the plan without an incentive, to which a page compares."""
 _WIDTH = 100
 """Letters a line of the catalogue's table may have where there is no terminal to say."""
+_ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"
 
 
 def main() -> None:
@@ -79,10 +86,11 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our letters
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
+        with unwinding(TERMINATED):
+            try:
+                app()
+            finally:
+                sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             complain(InvalidGame(f"standard output cannot be written ({error.strerror})."))
@@ -105,6 +113,40 @@ def _main(
     pass
 
 
+@app.command(epilog="Example: stackpyomo demo --write toll.json")
+@one_line_errors()
+def demo(
+    solver: SolverOption = "auto",
+    write_to: Annotated[
+        Path | None, typer.Option("--write", help="Write the game to this JSON file, to be changed and solved.")
+    ] = None,
+    json_to: JsonOption = None,
+    report_to: ReportOption = None,
+) -> None:
+    """Play a small game that comes along: its plan, the contract, and the report. Needs no file.
+
+    Exit code 0: the contract was verified, and the installation works.
+    """
+    with results_only():
+        game = two_roads()
+        plan = leader_optimal(game, solver=solver)
+        rule = affine_incentive(plan, solver=solver)
+        report = verify(rule, solver=solver)
+        if write_to is not None:
+            game.write(write_to)
+        if report_to is not None:
+            writable(report_to, page(report, baseline=stackelberg(game), command=typed()))
+    if json_to == "-":
+        _deliver(game, [], plan, rule, None, report, {}, json_to)
+    else:
+        print(f"{STORY}\n")
+        _deliver(game, [], plan, rule, None, report, {}, json_to)
+        print(
+            _ONWARD if write_to is None else f"{write_to} holds the game; change it, then: stackpyomo solve {write_to}"
+        )
+    raise typer.Exit(0 if report.ok else 1)
+
+
 @app.command(epilog="Example: stackpyomo solve models/grid_prices.py --parameter posted_price=4 --json -")
 @one_line_errors()
 def solve(
@@ -114,6 +156,14 @@ def solve(
     free: Annotated[
         list[str] | None,
         typer.Option(help="Leader variable whose on-path value may be re-chosen; may be repeated."),
+    ] = None,
+    payment: Annotated[
+        str | None,
+        typer.Option(help="Named Expression or Var to make least by those --free; an indexed one: its sum."),
+    ] = None,
+    observe: Annotated[
+        list[str] | None,
+        typer.Option(help="Var or linear Expression the leader sees; may be repeated; or actions: all of them."),
     ] = None,
     multipliers: Annotated[str, typer.Option(help="zero, or free: lean on the followers' own constraints.")] = "zero",
     parameter: ParameterOption = None,
@@ -134,9 +184,9 @@ def solve(
     """Find the plan the leader wants, the incentive that makes the followers want it, and verify it.
 
     Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
-    is that every follower's answer is its best.
+    is that every follower's answer is its best. Exit code 0: verified. 1: not verified, or there is no incentive.
     """
-    with results_only(), logged(log_to), tuned(solver, option):
+    with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, settings = load(game, parameter or [])
         plan = leader_optimal(
             loaded,
@@ -150,7 +200,13 @@ def solve(
         rule, refused = None, None
         constant = len(plan.responding) == len(loaded.followers)
         if not constant:
-            rule, refused = _incentive(plan, free if free else settings.get("FREE", ()), multipliers, solver, settings)
+            wishes = {
+                "observe": seen(observe) or settings.get("OBSERVE", "actions"),
+                "free": free or settings.get("FREE", ()),
+                "payment": None if payment is None else paid(loaded, payment),
+                "multipliers": multipliers,
+            }
+            rule, refused = _incentive(plan, solver, wishes)
         report = verify(rule if rule is not None else plan, solver=solver)
         doubts = [finding for finding in loaded.check() if finding.severity != "info"]
         if report_to is not None:
@@ -173,13 +229,10 @@ for _name, (_command, _example) in _EXAMPLES.items():
     app.command(_name, epilog=f"Example: stackpyomo {_name} {_example}")(_command)
 
 
-def _incentive(
-    plan: Plan, free: Any, multipliers: str, solver: str, settings: dict[str, Any]
-) -> tuple[Incentive | None, NoIncentive | None]:
+def _incentive(plan: Plan, solver: str, wishes: dict[str, Any]) -> tuple[Incentive | None, NoIncentive | None]:
     """The incentive, or why there is none."""
-    observe = settings.get("OBSERVE", "actions")
     try:
-        return affine_incentive(plan, observe, free=free, multipliers=multipliers, solver=solver), None
+        return affine_incentive(plan, solver=solver, **wishes), None
     except NoIncentive as error:
         return None, error
 
@@ -256,7 +309,9 @@ def bench(
     solver: SolverOption = "auto",
     complementarity: TreatmentOption = "auto",
     time_limit: LimitOption = Settings.time_limit,
+    option: SettingOption = None,
     starts: StartsOption = 1,
+    seed: SeedOption = 0,
     allow_nonconvex: Annotated[
         bool, typer.Option("--allow-nonconvex", help="Play games with followers proved nonconvex, too.")
     ] = False,
@@ -266,32 +321,37 @@ def bench(
     only: Annotated[str, typer.Option("--filter", help="Games whose name contains this.")] = "",
     jobs: JobsOption = 1,
     json_to: JsonOption = None,
+    report_to: ReportOption = None,
+    log_to: LogOption = None,
 ) -> None:
     """Solve every game of a catalogue with all followers responding, and compare with its reference.
 
     Exit code 0: every game came out as well as its reference, or better, and verified; or without a plan, or refused
     for a nonconvex follower, as its entry says.
     """
-    settings = Settings(solver, complementarity, time_limit, starts, allow_nonconvex, tolerance)
+    settings = Settings(
+        solver, complementarity, time_limit, starts, allow_nonconvex, tolerance, seed=seed, options=settings_of(option)
+    )
     entries = [entry for entry in read_games(catalogue) if only in str(entry.get("name", ""))]
     if not entries:
         raise InvalidGame(f"{catalogue}: holds no game" + (f" whose name contains {only!r}." if only else "."))
     settings.require()
     require_writable(json_to)
+    require_writable(report_to)
     runner = Runner(entries, settings, os.fspath(catalogue), jobs)
-    began, interrupted = time.perf_counter(), False
-    console = Console(stderr=True)
+    began, interrupted = time.perf_counter(), None
     try:
-        for _ in track(
-            runner.rows(), "", len(entries), console=console, transient=True, disable=not console.is_terminal
-        ):
-            pass
-    except KeyboardInterrupt:
-        interrupted = True
+        with logged(log_to), tracked("playing", len(entries)) as step:
+            for _ in runner.rows():
+                step()
+    except KeyboardInterrupt as error:
+        interrupted = error
     rows = runner.finished
-    _deliver_rows(catalogue, settings, jobs, rows, time.perf_counter() - began, interrupted, json_to)
-    if interrupted:
-        raise KeyboardInterrupt
+    _deliver_rows(
+        catalogue, settings, jobs, rows, time.perf_counter() - began, interrupted is not None, json_to, report_to
+    )
+    if interrupted is not None:
+        raise interrupted
     raise typer.Exit(0 if all(row.outcome in RIGHT for row in rows) else 1)
 
 
@@ -303,6 +363,7 @@ def _deliver_rows(
     wall: float,
     interrupted: bool,
     json_to: str | None,
+    report_to: Path | None,
 ) -> None:
     summary = summarize(rows, wall)
     document = {
@@ -314,6 +375,9 @@ def _deliver_rows(
         "rows": [row.as_dict() for row in rows],
         "summary": summary,
     }
+    if report_to is not None:
+        table = pd.DataFrame([row.as_dict() for row in rows]).drop(columns=["stages", "error"], errors="ignore")
+        writable(report_to, table_page(catalogue.name, summary_line(summary), table))
     if deliver(document, json_to):
         return
     console = Console()
@@ -343,7 +407,10 @@ def bench_worker() -> None:
 def doctor(
     json_to: JsonOption = None,
 ) -> None:
-    """List every solver known, which are installed, and solve one tiny problem with each."""
+    """List every solver known, which are installed, and solve one tiny problem with each.
+
+    Exit code 0: at least one solver for nonlinear problems works.
+    """
     rows = [_examine(info) for info in registry.values()]
     deliver({"version": __version__, "python": sys.version.split()[0], "solvers": rows}, json_to)
     if json_to is None:

@@ -14,6 +14,8 @@ from .errors import InvalidGame
 
 __all__ = ["cluster"]
 
+logger = logging.getLogger(__name__)
+
 _PATIENCE = 10
 """Seconds to wait for a scheduler to answer."""
 
@@ -35,16 +37,23 @@ def cluster(address: str) -> Iterator[Executor]:
         with _client(Client, address, address) as client:
             yield client.get_executor()
         return
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # a study asks again by itself
+        local = _local(LocalCluster, number, address)
+    with local, _client(Client, local, address) as client:
+        yield client.get_executor()
+
+
+def _local(kind: Any, number: str, address: str) -> Any:
     workers = int(number) if number.isdigit() else number or os.cpu_count()
     require_whole("dask=local: workers", workers)
     quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # a study asks again by itself
-        try:
-            local = LocalCluster(n_workers=workers, threads_per_worker=1, **quiet)
-        except (OSError, RuntimeError) as error:
-            raise InvalidGame(f"dask={address!r}: workers did not start ({error}).") from None
-    with local, _client(Client, local, address) as client:
-        yield client.get_executor()
+    try:
+        return kind(n_workers=workers, threads_per_worker=1, **quiet)
+    except (OSError, RuntimeError) as error:
+        raise InvalidGame(
+            f"dask={address!r}: workers did not start ({error}) In a script, does the study start under "
+            'if __name__ == "__main__":?'
+        ) from None
 
 
 @contextmanager
@@ -55,6 +64,7 @@ def _client(kind: Any, target: Any, address: str) -> Iterator[Any]:
         reason = str(error).splitlines()[0]
         raise InvalidGame(f"dask={address!r}: no scheduler answers there ({reason}).") from None
     with client:
+        logger.info("%s: %d workers", address, len(client.ncores()))
         if not client.ncores():
             raise InvalidGame(f"dask={address!r}: the scheduler has no workers; start some (dask worker {address}).")
         yield client

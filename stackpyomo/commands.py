@@ -13,16 +13,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from . import __version__
-from .catalogues import Settings, machine
+from .catalogues import Settings, machine, tuned
 from .clusters import cluster
 from .comparisons import Comparison, compare, entries_of, ways
 from .contracts import Incentive
 from .errors import InvalidGame
 from .games import Game
-from .pages import page
+from .pages import page, table_page
 from .reports import show
 from .results import Plan
 from .stores import plain, require_parquet, write_parquet
@@ -48,7 +47,7 @@ from .terminal import (
     require_writable,
     results_only,
     said,
-    tuned,
+    settings_of,
     typed,
     writable,
 )
@@ -84,7 +83,7 @@ def verify_command(
 
     Exit code 0: nobody gains by leaving. solve --json FILE writes what --plan and --incentive read.
     """
-    with results_only(), logged(log_to), tuned(solver, option):
+    with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, _ = load(game, parameter or [])
         plan, rule = _subject(loaded, plan_from, incentive_from)
         report = verify(plan if rule is None else rule, solver=solver, starts=starts)
@@ -135,31 +134,42 @@ def compare_command(
     ] = "auto",
     time_limit: LimitOption = Settings.time_limit,
     starts: StartsOption = 1,
+    seed: SeedOption = 0,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="solver:name=value for one of the solvers; may be repeated.")
+    ] = None,
     jobs: JobsOption = 1,
     parameter: ParameterOption = None,
     plot_to: Annotated[Path | None, typer.Option("--plot", help="Draw performance profiles into this file.")] = None,
     json_to: JsonOption = None,
+    report_to: ReportOption = None,
+    log_to: LogOption = None,
 ) -> None:
     """Play every game by every solver and treatment, all followers responding, and compare what each proved.
 
     Exit code 0: every answer is verified, and as good as the best.
     """
     require_writable(json_to)
-    with results_only():
+    require_writable(report_to)
+    with results_only(), logged(log_to):
         subject: Any = games if games.suffix == ".json" else load(games, parameter or [])[0]
-        entries, console = entries_of(subject), Console(stderr=True)
-        solvers, treatments = ways(_listed(solver)), _listed(complementarity)
-        total = len(entries) * len(solvers) * len(treatments)
-        bar = iter(track(range(total), "", total, console=console, transient=True, disable=not console.is_terminal))
-
-        def advance() -> None:
-            next(bar)
-
-        found = compare(entries, solvers, treatments, time_limit=time_limit, jobs=jobs, starts=starts, progress=advance)
+        found = compare(
+            entries_of(subject),
+            ways(_listed(solver)),
+            _listed(complementarity),
+            time_limit=time_limit,
+            jobs=jobs,
+            starts=starts,
+            seed=seed,
+            options=_by_solver(option),
+        )
     if plot_to is not None:
         _draw(found, plot_to)
     told = {"version": __version__, "machine": machine(), "games": os.fspath(games), **found.as_dict()}
     bad = found.disagreements()
+    if report_to is not None:
+        table = found.table.drop(columns=["stages", "error"])
+        writable(report_to, table_page(games.name, _summary(found, len(bad)), table))
     if not deliver(told, json_to):
         print(found)
         _tell(found, len(bad))
@@ -182,9 +192,23 @@ def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _by_solver(options: list[str] | None) -> dict[str, dict[str, Any]]:
+    """solver:name=value of --option, as a dict of dicts."""
+    told: dict[str, dict[str, Any]] = {}
+    for text in options or ():
+        solver, colon, rest = text.partition(":")
+        if not colon:
+            raise InvalidGame(f"--option {text}: expected solver:name=value.")
+        told.setdefault(solver, {}).update(settings_of([rest]))
+    return told
+
+
+def _summary(found: Comparison, bad: int) -> str:
+    return f"{len(found.rows) - bad} of {len(found.rows)} verified and as good as the best of their game"
+
+
 def _tell(found: Comparison, bad: int) -> None:
-    total = len(found.rows)
-    print(f"\n{total - bad} of {total} verified and as good as the best of their game\n")
+    print(f"\n{_summary(found, bad)}\n")
     if found.table["game"].nunique() > 1:
         shares = found.profile(points=[1, 2, 5, 10, 100])
         print(f"Share of games so answered within a factor τ of the fastest:\n{shares}\n")
@@ -210,6 +234,7 @@ def study_command(
     seed: SeedOption = 0,
     parquet_to: Annotated[Path | None, typer.Option("--parquet", help="Write the table as Parquet.")] = None,
     json_to: JsonOption = None,
+    report_to: ReportOption = None,
     log_to: LogOption = None,
 ) -> None:
     """Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.
@@ -218,6 +243,7 @@ def study_command(
     the row. Exit code 0: every row is finished, none with an error.
     """
     require_writable(json_to)
+    require_writable(report_to)
     if parquet_to is not None:
         require_parquet()
     began = time.perf_counter()
@@ -244,9 +270,12 @@ def study_command(
         "rows": plain([{"row": number, **row} for number, row in records]),
         "summary": {"rows": len(table), "failed": failed, "seconds": time.perf_counter() - began},
     }
+    summary = f"{len(table)} rows, {failed} with an error{'; --retry-failed runs those again' if failed else ''}"
+    if report_to is not None:
+        writable(report_to, table_page(task, summary, table))
     if not deliver(document, json_to):
         print(table.to_string(max_rows=_SHOWN))
-        print(f"{len(table)} rows, {failed} with an error{'; --retry-failed runs those again' if failed else ''}")
+        print(summary)
     raise typer.Exit(1 if failed else 0)
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from .gamefiles import document, read_entries
 from .games import Game
 from .markup import Document, Part, Table, as_text
 from .plots import profiles
+from .progress import tracked
 from .results import shown
 from .solvers import registry
 from .stores import plain
@@ -168,12 +170,14 @@ def compare(
     time_limit: float = Settings.time_limit,
     jobs: int = 1,
     starts: int = 1,
-    progress: Callable[[], None] | None = None,
+    seed: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: bool = True,
 ) -> Comparison:
     """Every game by every solver and treatment, all followers responding, ``jobs`` side by side.
 
     games: a Game, a list of Games, or the path of a game file or catalogue. solvers: names, or "all" that are known. A
-    solver that is missing or cannot take a treatment is a row with its reason. progress is called after each row.
+    solver that is missing or cannot take a treatment is a row with its reason. options: solver → its own, by name.
     Raises :class:`InvalidGame` for a game that the file format cannot say, an unknown solver or treatment.
     """
     entries, solvers = entries_of(games), ways(solvers)
@@ -181,15 +185,18 @@ def compare(
         raise InvalidGame("compare: nothing to compare; name at least one game, solver and treatment.")
     for treatment in complementarities:
         named(treatment)
+    if strangers := sorted(set(options or ()) - set(solvers)):
+        raise InvalidGame(f"options: {strangers[0]!r} is not among the solvers; give those of {', '.join(solvers)}.")
     rows: list[dict[str, Any]] = []
-    for solver in solvers:
-        for treatment in complementarities:
-            settings = Settings(solver, treatment, time_limit, starts, judged=False)
+    total = len(entries) * len(solvers) * len(complementarities)
+    with tracked("comparing", total, shown=progress) as step:
+        for solver, treatment in product(solvers, complementarities):
+            own = (options or {}).get(solver, {})
+            settings = Settings(solver, treatment, time_limit, starts, judged=False, seed=seed, options=own)
             for entry, row in zip(entries, _played(entries, settings, jobs), strict=True):
                 told = row.as_dict() | {"game": row.name, "solver": solver, "complementarity": treatment}
                 rows.append(_numbers(told, row) | {"sign": _sign(entry)})
-                if progress is not None:
-                    progress()
+                step()
     place = {entry["name"]: number for number, entry in enumerate(entries)}
     return Comparison(list(_judged(sorted(rows, key=lambda row: place[row["game"]]))))
 

@@ -23,6 +23,7 @@ from .composition import Composed, composed
 from .errors import InvalidGame
 from .games import Game
 from .programs import Program, undisturbed
+from .progress import tracked
 from .results import Array
 from .scenarios import Scenarios
 from .selections import component_pairs
@@ -47,14 +48,17 @@ def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solv
         pieces: dict[str, list[Composed]] = {}
         for problem in composed(game, subject.announcement, names):
             pieces.setdefault(problem.follower.name, []).append(problem)
-        for name, problems in pieces.items():
-            own = [part for part in parts if part.follower == name]
-            regrets = _Atoms(problems, own, report.best_response[name], float(report.regret[name]), solver).regrets()
-            kind = str(report.certificate[name])
-            rows += [
-                (part.follower, part.atom, part.probability, regret / part.probability, kind if exact else evidence)
-                for part, (regret, exact, evidence) in zip(own, regrets, strict=True)
-            ]
+        with tracked("atom by atom", len(pieces)) as step:
+            for name, problems in pieces.items():
+                own = [part for part in parts if part.follower == name]
+                best, regret = report.best_response[name], float(report.regret[name])
+                regrets = _Atoms(problems, own, best, regret, solver).regrets()
+                kind = str(report.certificate[name])
+                rows += [
+                    (part.follower, part.atom, part.probability, gain / part.probability, kind if exact else evidence)
+                    for part, (gain, exact, evidence) in zip(own, regrets, strict=True)
+                ]
+                step()
     return pd.DataFrame(rows, columns=["follower", "atom", "probability", "regret", "certificate"])
 
 

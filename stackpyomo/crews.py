@@ -7,6 +7,7 @@ solvers it waits for end, too). Ctrl-C is for the crew, which ends its processes
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -18,10 +19,14 @@ from multiprocessing import Pipe, Process, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from .endings import Terminated, leave
 from .errors import InvalidGame
+from .programs import sweep
 from .workers import PATIENCE, ending
 
 __all__ = ["Crew"]
+
+logger = logging.getLogger(__name__)
 
 _READY = b"null"
 _LIVES = 2
@@ -36,7 +41,7 @@ Played = Callable[[Any], dict[str, Any]]
 def _serve(play: Played, pipe: Connection) -> None:
     """Answer job after job with a line of JSON, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     threading.Thread(target=_watch, daemon=True).start()
     try:
         pipe.send_bytes(_READY)
@@ -44,11 +49,8 @@ def _serve(play: Played, pipe: Connection) -> None:
             pipe.send_bytes(json.dumps(play(pipe.recv())).encode())
     except (EOFError, OSError):  # nobody asks any more
         return
-
-
-def _leave(number: int, _: Any) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough
-    raise SystemExit(128 + number)
+    except Terminated as told:
+        raise SystemExit(told.code) from None
 
 
 def _watch() -> None:
@@ -59,6 +61,7 @@ def _watch() -> None:
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(PATIENCE)
+    sweep()
     os._exit(1)
 
 
@@ -132,6 +135,7 @@ class Crew:
                         self._hands.remove(hand)
                         how, job = hand.buried(), hand.job
                         deaths[id(job)] = deaths.get(id(job), 0) + 1
+                        logger.info("a worker ended (%s)", how)
                         if deaths[id(job)] < _LIVES:
                             queue.appendleft(job)
                         else:

@@ -11,6 +11,7 @@ so that zeros are exact and multipliers belong to a regular problem. Pairs whose
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
 
 __all__ = ["Equilibrium", "Found", "Problem"]
+
+logger = logging.getLogger(__name__)
 
 _ROUNDS = 25
 """Active sets that one polish tries."""
@@ -282,6 +285,7 @@ class Equilibrium:
     def _noted(self, solution: Solution, name: str, level: float | None, spent: float) -> Solution:
         """Put an attempt on the log."""
         held = solution.x is not None and np.isfinite(solution.x).all()
+        logger.debug("%s at level %s: %s in %.3f s", name, level, solution.termination.value, spent)
         self.log.append(
             {
                 "treatment": name,

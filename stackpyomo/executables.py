@@ -34,7 +34,7 @@ def run_executable(executable: str, extra: Mapping[str, Any], limit_option: str)
     def run(
         program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
     ) -> Solution:
-        settings = {**extra, **ipopt_options(options)}
+        settings = {**extra, **({"print_level": 5} if tee else {}), **ipopt_options(options)}
         if time_limit is not None:
             settings[limit_option] = time_limit
         path = program.variant(start).path

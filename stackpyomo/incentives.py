@@ -11,6 +11,7 @@ Observing every action and observing an average are two cases of the same linear
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from .games import Game
 from .multipliers import Balance, active_sides, balanced, given_multipliers, leaning
 from .offsets import Demand, choose_offsets
 from .programs import timed, undisturbed
+from .progress import tracked
 from .reactions import require_still_signals, with_reactions
 from .refusals import Attempt, refuse, refuse_curvature, refuse_undefined
 from .results import Array, Plan
@@ -44,6 +46,8 @@ from .tolerances import TOLERANCES
 from .uniqueness import Meeting, uniqueness
 
 __all__ = ["affine_incentive"]
+
+logger = logging.getLogger(__name__)
 
 _LOOKED_AT = 3000
 """Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all."""
@@ -137,7 +141,8 @@ def affine_incentive(
             minors,
             solver,
         )
-        return _designed(plan, game, wishes, free, payment)
+        with tracked("designing the incentive"):
+            return _designed(plan, game, wishes, free, payment)
 
 
 def _least_curvature(given: Any) -> float | None:
@@ -459,6 +464,7 @@ def _incentive(
     offset = {name: values[name] for name in leader}
     offset.update({names[id(v)]: values[names[id(v)]] for v in chosen})
     left = np.abs(found.slope + system.matrix @ found.gain)
+    logger.info("%s: %d gains, rank %d", rows.game.name, len(found.gain), found.rank)
     return Incentive(
         plan=plan,
         leader=leader,

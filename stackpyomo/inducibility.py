@@ -29,6 +29,7 @@ from .convexity import is_convex_problem
 from .errors import InvalidGame
 from .games import Follower, Game
 from .programs import BadRow, Program, free_row, undisturbed
+from .progress import tracked
 from .results import Plan, listed
 from .solvers import registry, solve
 from .tolerances import TOLERANCES
@@ -54,7 +55,11 @@ def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
     game = plan.attached()
     with undisturbed():
         require(game, leader_objective=False)
-        found = [_settled(game, plan, follower, solver) for follower in game.followers.values()]
+        found = []
+        with tracked("looking for threats", len(game.followers)) as step:
+            for follower in game.followers.values():
+                found.append(_settled(game, plan, follower, solver))
+                step()
     columns = ["objective", "security", "verdict", "evidence"]
     return pd.DataFrame(found, index=list(game.followers), columns=columns)
 

@@ -11,6 +11,7 @@ wins. No solver's success is taken for evidence, and every attempt is in the log
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ from .solvers import Termination, choose, registry
 from .tolerances import TOLERANCES
 
 __all__ = ["Candidate", "Ladder", "random_start"]
+
+logger = logging.getLogger(__name__)
 
 _SMALL = 150
 """Pairs up to which the global rung is tried by itself."""
@@ -100,6 +103,8 @@ class Ladder:
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
         for rung in self._rungs():
             rung()
+            held = "no answer" if self.best is None else f"cost {self.best.cost:.8g}"
+            logger.info("%s: %s, bound %.8g after %d attempts", self.game.name, held, self.bound, len(self.log))
             settled = self.infeasible or self.unbounded or self._is_proved or self._is_enough
             if settled or time.monotonic() >= self._until:
                 break

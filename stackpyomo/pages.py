@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+import pandas as pd
 
 from . import __version__
 from .contracts import Incentive
@@ -23,7 +26,7 @@ from .results import Plan, Report, regret_shown, shown
 from .solvers import registry
 from .wording import stakes, terms
 
-__all__ = ["page"]
+__all__ = ["page", "table_page"]
 
 _SHOWN = 200
 """Rows of a table."""
@@ -70,12 +73,24 @@ def page(
     kept = [(key, heading, body) for key, heading, body in told if body]
     links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in kept)
     body = "".join(f'<section id="{key}"><h2>{heading}</h2>{body}</section>' for key, heading, body in kept)
+    return _document(name, _verdict(report, plan, remarks), f'<nav aria-label="Sections">{links}</nav>', body)
+
+
+def table_page(name: str, summary: str, table: pd.DataFrame) -> str:
+    """A table of many rows, and what it comes to, as the text of such a page."""
+    headings = list(map(str, table.columns))
+    rows = [list(map(_cell, row)) for row in table.itertuples(index=False)]
+    numbers = set(table.select_dtypes("number").columns)
+    words = tuple(head for head, column in zip(headings, table.columns, strict=True) if column not in numbers)
+    return _document(name, as_html([summary]), "", as_html([Table(headings, rows, words=words)]))
+
+
+def _document(title: str, header: str, nav: str, body: str) -> str:
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><style>{_style()}</style></head>'
-        f"<body><header><h1>{html.escape(name)}</h1>{_verdict(report, plan, remarks)}</header>"
-        f'<nav aria-label="Sections">{links}</nav><main>{body}</main>'
+        f"<body><header><h1>{html.escape(title)}</h1>{header}</header>{nav}<main>{body}</main>"
         f"<footer><p>Written by stackpyomo {__version__}.</p></footer></body></html>\n"
     )
 
@@ -215,7 +230,7 @@ def _stages(seconds: Mapping[str, float]) -> Part:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return "" if math.isnan(value) else f"{value:.6g}"
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -23,12 +24,15 @@ from .games import Follower, Game
 from .indifference import settled
 from .ladders import random_start
 from .programs import BadRow, Program, timed, undisturbed
+from .progress import tracked
 from .results import Array, Plan
 from .selections import component_pairs, leader_variables
 from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
 
 __all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
+
+logger = logging.getLogger(__name__)
 
 
 def leader_optimal(
@@ -281,6 +285,7 @@ def _solved(game: Game, options: Options) -> Plan:
             raise NoPlan(message, termination="infeasible") from None
         raise InvalidGame(message) from None
     log, solution = _best(program, game, options, seconds)
+    logger.info("%s: %s (%s)", game.name, solution.termination.value, solution.message)
     if solution.x is None or not (solution.termination.solved or math.isfinite(_cost_of(program, solution))):
         _explain(game, program, solution)
     with timed(seconds, "evaluate"):
@@ -303,7 +308,7 @@ def _best(
     random = np.random.default_rng(options.seed)
     for start in range(options.starts):
         point = None if start == 0 else random_start(program, random)
-        with timed(seconds, "solve"):
+        with timed(seconds, "solve"), tracked("solving for the plan", shown=not options.tee):
             solution = solve(program, options.solver, time_limit=options.time_limit, tee=options.tee, start=point)
         cost = _cost_of(program, solution)
         log.append(

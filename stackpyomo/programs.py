@@ -82,6 +82,17 @@ def undisturbed() -> Iterator[None]:
         manager._current, manager.get_flag = current, flag
 
 
+def _prefix() -> str:
+    """Of this process's folders."""
+    return f"stackpyomo-{os.getpid()}-"
+
+
+def sweep() -> None:
+    """Remove the folders of this process's programs: where it ends without unwinding."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_prefix()}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Residuals:
     """KKT residuals of a point: feasibility, stationarity, complementarity (largest of each).
 
@@ -127,7 +138,7 @@ class Program:
             self._write()
 
     def _write(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="stackpyomo-"))
+        folder = Path(tempfile.mkdtemp(prefix=_prefix()))
         # An NlProblem goes on reading its file: the folder lives as long as this object, and no file is used twice.
         self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.path = folder / "program.nl"

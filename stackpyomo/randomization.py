@@ -31,6 +31,7 @@ from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .incentives import affine_incentive
 from .programs import Program, undisturbed
+from .progress import tracked
 from .results import Array, Plan, json_number
 from .solvers import registry, solve
 from .tolerances import TOLERANCES
@@ -90,7 +91,8 @@ def randomized_target(
     require_whole("follower_points", follower_points)
     with undisturbed():
         require(game)
-        return _Grid(game, leader_points, follower_points).best(zooms)
+        with tracked("mixing"):
+            return _Grid(game, leader_points, follower_points).best(zooms)
 
 
 class _Grid:
@@ -224,7 +226,7 @@ def randomized_gain(plan: Plan, *, follower: str | None = None, solver: str = "a
     if len(game.followers[name].variables) != 1:
         raise InvalidGame(f"{name}: randomized_gain expects a follower of one action.")
     rule = affine_incentive(plan, curvature="none", solver=solver)
-    with undisturbed():
+    with undisturbed(), tracked("spreading the gain"):
         return _Spread(game, rule, name, solver).least(most)
 
 

@@ -30,6 +30,7 @@ from .derivatives import FollowerRows
 from .games import Game
 from .multipliers import active_sides, by_follower, composed_normals, open_directions
 from .programs import BadRow, Program, undisturbed
+from .progress import tracked
 from .results import Announcement, Array
 from .signals import shares
 from .solutions import Termination
@@ -61,7 +62,11 @@ def robustness(
     """
     with undisturbed():
         study = _Study(game, announced, multipliers, solver)
-        rows = [study.row(name, baseline) for name in followers]
+        rows = []
+        with tracked("how wrong may one be", len(followers)) as step:
+            for name in followers:
+                rows.append(study.row(name, baseline))
+                step()
     return pd.DataFrame(rows, index=list(followers), columns=COLUMNS)
 
 

@@ -26,6 +26,7 @@ from .games import Game
 from .incentives import affine_incentive
 from .multipliers import active_sides, given_multipliers
 from .plans import leader_optimal
+from .progress import tracked
 from .results import listed
 from .tolerances import TOLERANCES
 from .verification import verify
@@ -59,9 +60,11 @@ def scaling(
     for size in wanted:
         require_positive("sizes", 1 if math.isinf(size) else size)
     rows: list[_Row] = []
-    for size in wanted:
-        held = rows[-1].held if rows else {}
-        rows.append(_row(game, chosen, size, observe, responding, solver, options, held))
+    with tracked("scaling", len(wanted)) as step:
+        for size in wanted:
+            held = rows[-1].held if rows else {}
+            rows.append(_row(game, chosen, size, observe, responding, solver, options, held))
+            step()
     table = pd.DataFrame([row.cells for row in rows], columns=COLUMNS)
     exponent = _exponent(table)
     table.attrs["exponent"] = exponent

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from .games import Follower, Game, Population
 from .plans import nash, stackelberg
 from .populations import rewritten
 from .programs import Program, undisturbed
+from .progress import tracked
 from .results import Announcement, Array, Plan
 from .signals import shares
 from .solvers import choose
@@ -74,10 +76,16 @@ def simulate(
         require(game)
         crowd = _Crowd(game, subject.announcement, types)
         random = np.random.default_rng(seed)
-        rows = [crowd.row(int(n), int(d), random, solver) for n in sizes for d in range(draws)]
+        rows = []
+        with tracked("simulating", len(sizes) * draws) as step:
+            for size, draw in product(sizes, range(draws)):
+                rows.append(crowd.row(int(size), draw, random, solver))
+                step()
     if settle:
-        for row in rows:
-            row.update(_settled_cells(subject, crowd, int(row["size"]), solver))
+        with tracked("settling", len(rows)) as step:
+            for row in rows:
+                row.update(_settled_cells(subject, crowd, int(row["size"]), solver))
+                step()
     return _summary(pd.DataFrame(rows), confidence, float(subject.announcement.leader_objective))
 
 

@@ -225,11 +225,16 @@ def _from_factory(name: str) -> Callable[[], Any]:
 
 
 def _run_pyomo(
-    interface_of: Callable[[], Any], settings: Mapping[str, Any], duals: bool, again: tuple[Mapping[str, Any], ...] = ()
+    interface_of: Callable[[], Any],
+    settings: Mapping[str, Any],
+    duals: bool,
+    again: tuple[Mapping[str, Any], ...] = (),
+    loud: Mapping[str, Any] | None = None,
 ) -> Callable[..., Solution]:
-    """``again``: settings under which a solve that broke down is tried once more, each in turn.
+    """``loud``: settings under which there is something to show.
 
-    That a curved problem is infeasible is believed when two of these say so: rounding alone can empty a small set.
+    ``again``: settings under which a solve that broke down is tried once more, each in turn. That a curved problem is
+    infeasible is believed when two of these say so: rounding alone can empty a small set.
     """
 
     def run(
@@ -255,7 +260,7 @@ def _run_pyomo(
                     raise_exception_on_nonoptimal_result=False,
                     time_limit=time_limit,
                     tee=tee,
-                    solver_options={**settings, **options},
+                    solver_options={**settings, **(loud if tee and loud else {}), **options},
                 )
         except Exception as error:  # every interface has its own way of saying "not my class of problem"
             return Solution(Termination.FAILED, f"{getattr(interface, 'name', 'solver')}: {error}")
@@ -411,6 +416,7 @@ registry: dict[str, SolverInfo] = {
                     {"randomization/randomseedshift": 1, "lp/scaling": 2},
                     {"randomization/randomseedshift": 2, "lp/scaling": 0},
                 ),
+                loud={"display/verblevel": 4},
             ),
             tight="numerics/feastol",
         ),

@@ -247,7 +247,12 @@ def _frame(rows: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
     lines = [dict(_cells(rows[number])) for number in sorted(rows)]
     last = ("error", "seconds")
     columns = dict.fromkeys(name for line in lines for name in line if name not in last)
-    return pd.DataFrame(lines, index=pd.Index(sorted(rows), name="row"), columns=[*columns, *last])
+    table = pd.DataFrame(lines, index=pd.Index(sorted(rows), name="row"), columns=[*columns, *last], dtype=object)
+    for name in table:
+        values = table[name].tolist()
+        if not any(isinstance(value, str) for value in values):  # pandas 3 has texts of its own, without None
+            table[name] = pd.Series(values, index=table.index)
+    return table
 
 
 def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import logging
 import os
 import re
 import time
@@ -24,7 +25,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
@@ -33,15 +34,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .checks import require_whole
 from .crews import Crew
 from .errors import InvalidGame
+from .progress import tracked
 from .stores import Store, plain
 
 __all__ = ["study"]
+
+logger = logging.getLogger(__name__)
 
 _AHEAD = 2
 """Rows per worker that an executor is given at once."""
@@ -69,9 +71,9 @@ def study(
     task: returns a number, a dict, a Series or an object with ``as_dict``; if it takes ``seed``, it is given the row's
     own. grid: {name: values} (all combinations), or a list of dicts, or a DataFrame. store: a file of JSON lines that
     rows are appended to; a second call goes on where the first one stopped. executor: any of ``concurrent.futures``
-    (Dask: ``client.get_executor()``); workers: processes of one's own. A task that raises is a row with its error;
-    retry_failed runs such rows again. Raises :class:`InvalidGame` for a store of another study, a task that cannot be
-    sent to a worker, a lost executor.
+    (Dask: ``client.get_executor()``, MPI: ``mpi4py.futures.MPIPoolExecutor()``); workers: processes of one's own.
+    progress: a bar, where a terminal is. A task that raises is a row with its error; retry_failed runs such rows again.
+    Raises :class:`InvalidGame` for a store of another study, a task that cannot be sent to a worker, a lost executor.
     """
     rows = _rows(grid)
     _require(task, executor, workers, seed)
@@ -86,10 +88,12 @@ def study(
             held.forget({number for number, row in held.rows.items() if row["error"]})
         waiting = [job for job in jobs if job.number not in held.rows]
         found = _played(partial(run_job, task), waiting, executor, workers)
-        with _bar(len(jobs), len(jobs) - len(waiting), shown=progress) as advance, closing(found):
+        done = len(jobs) - len(waiting)
+        with tracked("study", len(jobs), done=done, shown=progress) as step, closing(found):
             for row in found:
                 held.add(row)
-                advance()
+                logger.info("row %d: %s", row["row"], row["error"] or "finished")
+                step()
         return held.frame()
     finally:
         held.close()
@@ -127,7 +131,8 @@ def _require(task: Any, executor: Any, workers: Any, seed: Any) -> None:
     if workers is not None:
         require_whole("workers", workers)
     require_whole("seed", seed, 0)
-    if workers is not None or isinstance(executor, ProcessPoolExecutor):
+    by_mpi = type(executor).__module__.startswith("mpi4py")
+    if workers is not None or by_mpi or isinstance(executor, ProcessPoolExecutor):
         _require_sendable(task)
 
 
@@ -316,10 +321,18 @@ def _submitted(executor: Executor, play: _Play, job: Job) -> Future[Any]:
     try:
         return executor.submit(play, job, **more)
     except Exception as error:
+        first = _first(error)
         raise InvalidGame(
-            f"executor: does not take the task ({type(error).__name__}: {error}); finished rows are kept. A task is "
+            f"executor: does not take the task ({type(first).__name__}: {first}); finished rows are kept. A task is "
             "defined at the top of a module, and takes what it needs as parameters."
         ) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    """What all began with: Dask wraps it in words of its own."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error
 
 
 def _is_lost(future: Future[Any]) -> bool:
@@ -333,23 +346,3 @@ def _row_of(future: Future[Any], job: Job) -> dict[str, Any] | None:
     if type(error).__name__ == "KilledWorker":  # Dask's
         return None
     return job.row(None, f"{type(error).__name__}: {error}", None)
-
-
-@contextmanager
-def _bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """A bar with what is left to wait, where somebody looks."""
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal and console.file.isatty()):  # FORCE_COLOR makes no terminal
-        yield lambda: None
-        return
-    columns = (
-        TextColumn("study"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        line = bar.add_task("study", total=total, completed=done)
-        yield lambda: bar.advance(line)

@@ -16,15 +16,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
+import pyomo.environ as pyo
 import typer
 from pyomo.common.log import pyomo_handler
 
+from .endings import Terminated
 from .errors import InvalidGame, NoIncentive, StackpyomoError
 from .gamefiles import read_game
 from .games import Game
-from .solvers import choose, registry
 
 __all__ = [
+    "TERMINATED",
     "FileTask",
     "GameArgument",
     "JobsOption",
@@ -45,11 +47,13 @@ __all__ = [
     "load",
     "logged",
     "one_line_errors",
+    "paid",
     "read",
     "require_writable",
     "results_only",
     "said",
-    "tuned",
+    "seen",
+    "settings_of",
     "typed",
     "writable",
 ]
@@ -58,7 +62,8 @@ app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Incentive design in Stackelberg games, on Pyomo.",
+    help="Incentive design in Stackelberg games, on Pyomo. Start with: stackpyomo demo",
+    epilog="Exit code 0: verified. 1: not verified, or there is no incentive. 2: bad input, or no solver.",
 )
 
 
@@ -70,14 +75,18 @@ def one_line_errors() -> Iterator[None]:
     except StackpyomoError as error:
         complain(error)
         raise typer.Exit(1 if isinstance(error, NoIncentive) else 2) from None
-    except KeyboardInterrupt:
-        print("stackpyomo: interrupted", file=sys.stderr)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as told:
+        print(TERMINATED if isinstance(told, Terminated) else "stackpyomo: interrupted", file=sys.stderr)
+        raise typer.Exit(told.code if isinstance(told, Terminated) else 130) from None
 
 
 def complain(error: Exception) -> None:
     """Say on standard error what is wrong."""
     print(f"stackpyomo: {error}", file=sys.stderr)
+
+
+TERMINATED = "stackpyomo: terminated"
+"""Said of an end by another signal than Ctrl-C's."""
 
 
 @contextmanager
@@ -155,10 +164,10 @@ def deliver(document: dict[str, Any], json_to: str | None) -> bool:
     return False
 
 
-def require_writable(json_to: str | None) -> None:
-    """Better said now than after an hour."""
-    if json_to is not None and json_to != "-":
-        writable(Path(json_to), "")
+def require_writable(path: str | Path | None) -> None:
+    """Better said now than after an hour; "-" is standard output."""
+    if path is not None and path != "-":
+        writable(Path(path), "")
 
 
 def read(path: Path) -> str:
@@ -190,22 +199,9 @@ def logged(log_to: str | None) -> Iterator[None]:
         handler.close()
 
 
-@contextmanager
-def tuned(solver: str, options: list[str] | None) -> Iterator[None]:
-    """Every solve by that solver is given the options, which come before those of ours."""
-    if not options:
-        yield
-        return
-    info, given = choose(solver), dict(assigned("--option", text) for text in options)
-
-    def run(program: Any, own: dict[str, Any], *rest: Any) -> Any:
-        return info.run(program, {**own, **given}, *rest)
-
-    registry[info.name] = replace(info, run=run)
-    try:
-        yield
-    finally:
-        registry[info.name] = info
+def settings_of(options: list[str] | None) -> dict[str, Any]:
+    """name=value of --option, as a dict."""
+    return dict(assigned("--option", text) for text in options or ())
 
 
 def load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
@@ -229,6 +225,19 @@ def load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
         with _theirs(f"{path}: OBSERVE(game)"):
             settings["OBSERVE"] = settings["OBSERVE"](game)
     return game, settings
+
+
+def seen(observe: list[str] | None) -> Any:
+    """What --observe names, as :func:`stackpyomo.affine_incentive` takes it."""
+    return "actions" if observe == ["actions"] else observe
+
+
+def paid(game: Game, name: str) -> Any:
+    """What --payment names; the sum of what is indexed."""
+    found = game.component(name)
+    if getattr(found, "ctype", None) not in (pyo.Var, pyo.Expression):
+        raise InvalidGame(f"--payment {name}: expected a named Expression or a Var.")
+    return pyo.quicksum(found.values()) if found.is_indexed() else found
 
 
 @contextmanager

@@ -5,12 +5,12 @@ plays the announced strategy, so that a wrong derivation cannot certify itself. 
 
     regret_k = J_k(plan) − min_v J_k(v, u0 = offset + Q_k (v − u_k*), aggregates moved by its share, others as planned).
 
-All followers are re-solved in one separable problem per batch; a batch that does not converge is halved until the
-doubtful ones stand alone.
+All followers are re-solved in one separable problem a batch; one that fails is halved until the doubtful stand alone.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +26,14 @@ from .composition import Composed, composed
 from .errors import InvalidGame
 from .games import Game
 from .programs import BadRow, Program, free_row, timed, undisturbed
+from .progress import tracked
 from .results import Announcement, Array, Report
 from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES
 
 __all__ = ["best_responses", "resolved", "verify"]
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 10_000
 """Followers per separable problem: beyond this one factorisation grows faster than the number of followers."""
@@ -79,6 +82,7 @@ def verify(
         report.others = len(game.followers) - len(wanted)
         report.options = {"solver": solver, "starts": starts, "certify": certify}
         report.subject = subject
+        logger.info("%s: %s", game.name, report.verdict)
         return report
 
 
@@ -109,10 +113,8 @@ def resolved(
     seconds: dict[str, float] = {}
     with timed(seconds, "compose"):
         problems = list(composed(game, announced, wanted))
-    judged = best_responses(
-        problems, solver=solver, starts=starts, certify=certify, tolerance=tolerance, seconds=seconds
-    )
-    return _report(judged, announced, tolerance, seconds, choose(solver).name)
+    told = best_responses(problems, solver=solver, starts=starts, certify=certify, tolerance=tolerance, seconds=seconds)
+    return _report(told, announced, tolerance, seconds, choose(solver).name)
 
 
 def best_responses(
@@ -125,16 +127,18 @@ def best_responses(
     tolerance: float = 1e-6,
 ) -> list[Composed]:
     """One problem a follower with its best response and its evidence, over all its pieces; inside undisturbed()."""
-    with timed(seconds, "certify"):
+    with timed(seconds, "certify"), tracked("proving convexity", len(problems)) as step:
         for problem in problems:
             problem.prove(certify)
-    with timed(seconds, "resolve"):
+            step()
         tasks = list(_tasks(problems, starts))
-        failed: list[_Task] = []
+    failed: list[_Task] = []
+    with timed(seconds, "resolve"), tracked("re-solving followers", len(tasks)) as step:
         for first in range(0, len(tasks), _BATCH):
             _resolve(tasks[first : first + _BATCH], solver, tolerance, failed)
+            step(_BATCH)
     if certify in ("auto", "global"):
-        with timed(seconds, "global"):
+        with timed(seconds, "global"), tracked("asking a global solver"):
             _bound_globally(problems, solver, tolerance, required=certify == "global")
     joined = _joined(problems)
     for problem in joined:
@@ -470,6 +474,7 @@ def _report(
     solver: str,
 ) -> Report:
     names = [c.follower.name for c in problems]
+    costs = [c.follower.sign * c.plan_cost for c in problems]
     regrets, responses = [], {}
     for problem in problems:
         known = problem.certificate != "unknown"
@@ -481,12 +486,7 @@ def _report(
         regret=pd.Series(regrets, index=names, dtype=float, name="regret"),
         certificate=pd.Series([c.certificate for c in problems], index=names, dtype=object, name="certificate"),
         best_response=responses,
-        objective=pd.Series(
-            [c.follower.sign * c.plan_cost for c in problems],
-            index=names,
-            dtype=float,
-            name="objective",
-        ),
+        objective=pd.Series(costs, index=names, dtype=float, name="objective"),
         scale=pd.Series([c.scale for c in problems], index=names, dtype=float, name="scale"),
         leader_objective=announced.leader_objective,
         uniqueness=announced.uniqueness,

@@ -219,7 +219,7 @@ def test_options_reach_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
         raise sp.NoPlan("time is up", termination="time limit")
 
     monkeypatch.setattr(catalogues, "stackelberg", watched)
-    row = run_entry(entry(), Settings("pounce", "scholtes", 7.0, 3, True))
+    row = run_entry(entry(), Settings("pounce", "scholtes", 7.0, 3, True, seed=5))
     assert (row.outcome, row.message) == ("failed", "time is up")
     assert seen == {
         "solver": "pounce",
@@ -227,6 +227,7 @@ def test_options_reach_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
         "time_limit": 7.0,
         "starts": 3,
         "allow_nonconvex": True,
+        "seed": 5,
     }
 
 
@@ -496,6 +497,8 @@ def test_a_document_and_nothing_else(bench: Bench) -> None:
         "complementarity": "auto",
         "time_limit": 30.0,
         "starts": 1,
+        "seed": 0,
+        "options": {},
         "allow_nonconvex": False,
         "tolerance": 1e-4,
         "jobs": 2,
@@ -623,7 +626,7 @@ def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path) -> N
         assert len(solving) == 4
         assert all(map(runs, solving))
         child.send_signal(blow)
-        assert child.wait(10) == (130 if blow is signal.SIGINT else -blow)
+        assert child.wait(10) == (-blow if blow is signal.SIGKILL else 128 + blow)
         wait_until(lambda: not any(map(runs, solving)) and not list(folder.iterdir()), 10)
     finally:
         child.kill()

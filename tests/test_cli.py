@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -133,7 +134,51 @@ def test_every_command_shows_an_example(command: str, run: Run) -> None:
     result = run(command, "--help")
     assert result.code == 0
     assert f"Example: stackpyomo {command}" in result.out
+    assert ("Exit code 0: " in result.out) == (command != "bench-worker"), "that one is for bench alone"
     assert result.err == ""
+
+
+OFFERED = {
+    "demo": {"--solver", "--json", "--report"},
+    "solve": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--free", "--payment"},
+    "verify": {"--solver", "--option", "--json", "--report", "--log"},
+    "compare": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--jobs"},
+    "study": {"--seed", "--json", "--report", "--log", "--store", "--workers", "--dask", "--parquet"},
+    "bench": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--jobs"},
+    "doctor": {"--json"},
+}
+"""What the command line promises; verify is not random, and its solves have no limit."""
+
+
+@pytest.mark.parametrize("command", OFFERED)
+def test_what_every_command_offers(command: str, run: Run) -> None:
+    assert OFFERED[command] <= set(re.findall(r"--[a-z-]+", run(command, "--help").out))
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed", "offered"),
+    [
+        ("bash", "stackpyomo so", "solve"),
+        ("zsh", "stackpyomo solve --ti", "--time-limit"),
+        ("fish", "stackpyomo do", "doctor"),
+    ],
+)
+def test_completion(shell: str, typed: str, offered: str, tmp_path: Path) -> None:
+    """What the script that --install-completion writes asks for, under the name that it is installed by."""
+    asked = {
+        "_STACKPYOMO_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": typed,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(typed.count(" ")),
+    }
+    program = "import sys; sys.argv = ['stackpyomo']; from stackpyomo.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(tmp_path) | asked, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert offered in done.stdout
+    assert "bench" not in done.stdout
 
 
 def test_the_example_of_solve_runs(stranger: Run) -> None:
@@ -153,6 +198,23 @@ def test_solve(stranger: Run) -> None:
     assert (result.code, result.err) == (0, "")
     for word in ("driver.flow", "0.6", "The leader announces", "1.33333", "convex", "verified: largest regret"):
         assert word in result.out
+
+
+def test_demo(run: Run, tmp_path: Path) -> None:
+    """Without a file: the game of models/two_roads.py, told first; --write gives what solve takes."""
+    result = run("demo", "--report", "demo.html", "--write", "toll.json")
+    assert (result.code, result.err) == (0, "")
+    places = [
+        result.out.index(w) for w in ("A driver sends", "Plan: ", "1.33333", "verified: largest regret", "solve toll")
+    ]
+    assert places == sorted(places)
+    assert "two roads" in (tmp_path / "demo.html").read_text(encoding="utf-8")
+    found, again = strict(run("demo", "--json", "-").out), strict(run("solve", "toll.json", "--json", "-").out)
+    assert found["report"]["ok"] is again["report"]["ok"] is True
+    assert found["plan"]["values"] == again["plan"]["values"]
+    assert found.keys() == again.keys()
+    one_message(run("demo", "--write", "no/toll.json"), ("no/toll.json", "cannot be written"))
+    one_message(run("demo", "--solver", "clpex"), ("'clpex'", "unknown solver"))
 
 
 # --- one JSON document --------------------------------------------------------------------------------------------
@@ -222,6 +284,36 @@ def test_free_and_multipliers_from_file_and_command(run: Run, write: Any) -> Non
         rule = strict(result.out)["incentive"]
         assert rule["offset"]["price"] == pytest.approx(0.8, abs=1e-5)
         assert rule["norm"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_least_payment(run: Run, write: Any) -> None:
+    """price + fee = 0.8 holds the driver: equal parts have the least norm, the cheap one alone costs least."""
+    priced = game(
+        "m.fee = pyo.Var(bounds=(0, 9), initialize=0)\n"
+        "    m.pay = pyo.Expression(expr=2 * m.price + m.fee)\n"
+        "    m.driver.cost.set_value((m.driver.flow - 1) ** 2 + (m.price + m.fee) * m.driver.flow)"
+    )
+    path = write("toll.py", priced)
+
+    def chosen(*more: str) -> tuple[float, float]:
+        offset = strict(run("solve", path, "--free", "price", "--free", "fee", *more, "--json", "-").out)["incentive"][
+            "offset"
+        ]
+        return offset["price"], offset["fee"]
+
+    assert chosen() == pytest.approx((0.4, 0.4), abs=1e-5)
+    assert chosen("--payment", "pay") == pytest.approx((0.0, 0.8), abs=1e-5)
+    one_message(run("solve", path, "--free", "fee", "--payment", "miss"), ("--payment miss", "named Expression"))
+    one_message(run("solve", path, "--payment", "pay"), ("payment: there is nothing to choose it by",))
+
+
+def test_what_is_observed_may_be_named(run: Run, write: Any) -> None:
+    path = write("toll.py", game("m.twice = pyo.Expression(expr=2 * m.driver.flow)") + "\nOBSERVE = 'actions'\n")
+    for name, gain in (("twice", 2 / 3), ("actions", 4 / 3)):
+        found = strict(run("solve", path, "--observe", name, "--json", "-").out)["incentive"]["gain"]
+        ((_, signal, value),) = [entry for entry in found if entry[0] == "toll"]
+        assert (signal, value) == ("driver.flow" if name == "actions" else name, pytest.approx(gain, abs=1e-5))
+    one_message(run("solve", path, "--observe", "weather"), ("weather", "no component"))
 
 
 def test_what_is_observed_may_depend_on_the_game(run: Run, write: Any) -> None:
@@ -598,7 +690,7 @@ def test_doctor_of_a_broken_solver(script: str, run: Run, tmp_path: Path, monkey
     assert rows["ipopt"]["remedy"] == registry["ipopt"].install
 
 
-# --- Ctrl-C -------------------------------------------------------------------------------------------------------
+# --- Ctrl-C and SIGTERM -------------------------------------------------------------------------------------------
 
 SLOW = game(
     "m.x = pyo.Var(range(6000), initialize=-1.2)\n"
@@ -607,9 +699,31 @@ SLOW = game(
 )
 
 
+HARD = """
+import random
+
+import pyomo.environ as pyo
+import stackpyomo as sp
+
+
+def build():
+    drawn = random.Random(1)
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(range(60), bounds=(0, 1))
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1))
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.x[0] * m.driver.flow)
+    m.miss = pyo.Objective(expr=sum(drawn.uniform(-1, 1) * m.x[i] * m.x[j] for i in range(60) for j in range(i)))
+    return sp.Game(m, m.driver)
+"""
+ENDINGS = [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated"), ("SIGHUP", 129, "terminated")]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize(("number", "code", "word"), ENDINGS)
 @pytest.mark.parametrize("moment", ["solving", "importing"])
-def test_ctrl_c(moment: str, write: Any, tmp_path: Path) -> None:
+def test_told_to_end(moment: str, number: str, code: int, word: str, write: Any, tmp_path: Path) -> None:
+    """The solver is a process in a session of its own: it ends with the command all the same."""
     text = SLOW if moment == "solving" else "import time\nopen('started', 'w').close()\ntime.sleep(60)\n"
     path, folder = write("slow.py", text), tmp_path / "tmp"
     folder.mkdir()
@@ -620,7 +734,7 @@ def test_ctrl_c(moment: str, write: Any, tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
+        preexec_fn=lambda: signal.signal(signal.Signals[number], signal.SIG_DFL),  # in the background: ignored
     )
     try:
         end = time.monotonic() + 60
@@ -628,13 +742,44 @@ def test_ctrl_c(moment: str, write: Any, tmp_path: Path) -> None:
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.05)
         time.sleep(2.0)  # past the writing of the file, into the solve
-        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.Signals[number])
         out, err = child.communicate(timeout=20)
     finally:
         child.kill()
         child.wait()
-    assert (child.returncode, out) == (130, "")
-    assert err == "stackpyomo: interrupted\n"
+    assert (child.returncode, out) == (code, "")
+    assert err == f"stackpyomo: {word}\n"
+    assert list(folder.glob("stackpyomo-*")) == []
+    if Path("/proc/self").exists():
+        assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if os.fspath(folder) in command_of(path)]
+
+
+def command_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
+    """SCIP keeps the main thread to itself: the command ends some seconds later, and leaves no file."""
+    path, folder = write("hard.py", HARD), tmp_path / "tmp"
+    folder.mkdir()
+    command = [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--solver", "scip"]
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment(folder), stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 60
+        while not list(folder.glob("stackpyomo-*/program.nl")):
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.05)
+        time.sleep(2.0)
+        child.terminate()
+        _, err = child.communicate(timeout=30)
+        assert (child.returncode, err) == (143, b"stackpyomo: terminated\n")
+    finally:
+        child.kill()
+        child.wait()
     assert list(folder.glob("stackpyomo-*")) == []
 
 
@@ -728,6 +873,39 @@ def test_compare(stranger: Run, write: Any, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_compare_with_everything_that_can_be_said(run: Run, write: Any, tmp_path: Path) -> None:
+    """A page, a log of its own, and options that reach one of the solvers in its worker."""
+    path, log = write("games.json", f"[{TEXT}]"), tmp_path / "log.txt"
+    told = ["--solver", "pounce,auto", "--report", "out.html", "--log", log, "--seed", 3]
+    result = run("compare", path, *told, "--complementarity", "scholtes", "--option", "pounce:max_iter=0")
+    assert (result.code, result.err) == (1, "")
+    assert "1 of 2 verified" in result.out
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert "1 of 2 verified" in page
+    assert page.lower().startswith("<!doctype html>")
+    text = log.read_text(encoding="utf-8")
+    assert "stackpyomo.catalogues: toll, auto, scholtes: ok" in text
+    assert "stackpyomo.catalogues: toll, pounce, scholtes: failed" in text
+    one_message(run("compare", path, "--option", "max_iter=0"), ("--option max_iter=0", "solver:name=value"))
+    one_message(run("compare", path, "--option", "scip:x=1"), ("options: 'scip' is not among the solvers", "auto"))
+    one_message(run("compare", path, "--report", "no/out.html"), ("out.html", "cannot be written"))
+
+
+def test_bench_with_everything_that_can_be_said(run: Run, write: Any, tmp_path: Path) -> None:
+    path = write("games.json", json.dumps([TOLL | {"reference": {"leader_cost": 2 / 325}}]))
+    told = ["--solver", "pounce", "--log", "-", "--seed", 3, "--report", "out.html"]
+    result = run("bench", path, *told)
+    assert result.code == 0
+    assert "stackpyomo.catalogues: toll, pounce, auto: ok" in result.err
+    assert "1 of 1 as expected" in (tmp_path / "out.html").read_text(encoding="utf-8")
+    result = run("bench", path, *told, "--option", "max_iter=0", "--json", "-")
+    assert result.code == 1
+    found = strict(result.out)
+    assert found["rows"][0]["outcome"] == "failed"
+    assert (found["settings"]["options"], found["settings"]["seed"]) == ({"max_iter": 0}, 3)
+    one_message(run("bench", path, "--option", "max_iter"), ("--option max_iter", "expected name=value"))
+
+
 def test_compare_says_what_is_missing(run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry, "scip", dataclasses.replace(registry["scip"], version=lambda: None))
     two = f"[{TEXT}, {TEXT}]"
@@ -771,9 +949,10 @@ def test_study(more: list[Any], stranger: Run, write: Any, tmp_path: Path) -> No
     assert len({row["drawn"] for row in found["rows"]}) == 4
     assert (found["summary"]["rows"], found["summary"]["failed"]) == (4, 0)
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 5
-    result = stranger("study", *arguments)
+    result = stranger("study", *arguments, "--report", "out.html")
     assert (result.code, result.err) == (0, "")
     assert "4 rows, 0 with an error\n" in result.out
+    assert "4 rows, 0 with an error" in (tmp_path / "out.html").read_text(encoding="utf-8")
 
 
 def test_study_with_an_error(run: Run, stranger: Run, write: Any, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from conftest import environment, strict, toll_game
 
 import stackpyomo as sp
 from benchmarks.kills import storm
-from stackpyomo import stores, studies
+from stackpyomo import stores
 from stackpyomo.clusters import cluster
 from stackpyomo.stores import Store, plain, write_parquet
 
@@ -284,6 +284,23 @@ def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path) -> None:
     assert table["result"].tolist() == [1, 2, 3]
 
 
+def dismissed(x: int, folder: str) -> int:
+    """The first process that comes to it is told to end, as an administrator does."""
+    mark = Path(folder) / str(x)
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    return x
+
+
+@POSIX
+def test_a_worker_that_is_told_to_end_once_costs_nothing(tmp_path: Path) -> None:
+    table = study(dismissed, {"x": [1, 2, 3], "folder": [str(tmp_path)]}, workers=2)
+    assert table["error"].isna().all()
+    assert table["result"].tolist() == [1, 2, 3]
+
+
 def slow(x: int) -> int:
     time.sleep(0.2 if x else 1.0)
     if not x:
@@ -356,6 +373,77 @@ def test_a_task_that_cannot_be_sent(way: str, tmp_path: Path) -> None:
                 study(task, {"x": [1]}, store=tmp_path / "s.jsonl", **options)
     assert list(tmp_path.iterdir()) == []
     assert study(lambda x: x, {"x": [1]}, executor=ThreadPoolExecutor(1))["result"].tolist() == [1], "threads need not"
+
+
+@DASK
+def test_a_task_that_dask_cannot_send(tmp_path: Path) -> None:
+    """In the words of what it could not take; what Dask can send (a lambda) is run."""
+    with dask(1) as options:
+        with pytest.raises(sp.InvalidGame, match=r"does not take the task \(TypeError: cannot pickle '_thread.lock'"):
+            study(partial(curable, folder=threading.Lock()), {"x": [1]}, store=tmp_path / "s.jsonl", **options)
+        assert study(lambda x: x + 1, {"x": [1]}, **options)["result"].tolist() == [2]
+    assert sp.read_study(tmp_path / "s.jsonl").empty
+
+
+@DASK
+def test_a_scheduler_without_workers() -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, dashboard_address=":0") as alone:  # type: ignore[no-untyped-call]
+        address = alone.scheduler_address
+        with pytest.raises(sp.InvalidGame, match="has no workers; start some"), cluster(address):
+            pass
+
+
+MPI_SCRIPT = """
+import os
+import sys
+from functools import partial
+from threading import Lock
+
+import numpy as np
+from mpi4py.futures import MPIPoolExecutor
+
+import stackpyomo as sp
+
+
+def drawn(x, seed, lock=None):
+    if x == 2:
+        raise ValueError("two")
+    return {"square": x * x, "draw": float(np.random.default_rng(seed).normal()), "process": os.getpid()}
+
+
+if __name__ == "__main__":
+    with MPIPoolExecutor() as executor:
+        table = sp.study(drawn, {"x": range(6)}, executor=executor, store="s.jsonl")
+        assert os.getpid() not in set(table["process"])
+        try:
+            sp.study(partial(drawn, lock=Lock()), {"x": [1]}, executor=executor)
+        except sp.InvalidGame as error:
+            assert "cannot be sent to a worker" in str(error)
+        else:
+            raise SystemExit("a lock was sent")
+    wanted = sp.study(drawn, {"x": range(6)}).drop(columns=["seconds", "process"])
+    assert repr(table.drop(columns=["seconds", "process"])) == repr(wanted)
+    print("the same rows")
+"""
+
+
+@pytest.mark.skipif(find_spec("mpi4py") is None or not shutil.which("mpiexec"), reason="needs mpi4py and mpiexec")
+def test_mpi(tmp_path: Path) -> None:
+    """One process that asks, one that works, as ``mpiexec -n 2 python -m mpi4py.futures script.py``."""
+    (tmp_path / "script.py").write_text(MPI_SCRIPT)
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    done = subprocess.run(
+        ["mpiexec", "-n", "2", sys.executable, "-m", "mpi4py.futures", "script.py"],
+        cwd=tmp_path,
+        env=environment(tmp_path) | root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "the same rows\n"), done.stderr
+    assert len(lines(tmp_path / "s.jsonl")) == 7
 
 
 # --- going on -----------------------------------------------------------------------------------------------------
@@ -670,9 +758,10 @@ def finished(path: Path) -> int:
 
 
 @POSIX
+@pytest.mark.parametrize("word", ["interrupted", "terminated"])
 @pytest.mark.parametrize("more", [[], ["--workers", 2], pytest.param(["--dask", "local:2"], marks=DASK)], ids=str)
-def test_ctrl_c(more: list[Any], task_file: Path, tmp_path: Path) -> None:
-    """As a terminal sends it, to everybody: one line, exit code 130, finished rows kept, nobody left behind."""
+def test_told_to_end(more: list[Any], word: str, task_file: Path, tmp_path: Path) -> None:
+    """Ctrl-C, which a terminal sends to everybody, or SIGTERM: one line, finished rows kept, nobody left behind."""
     store = tmp_path / "s.jsonl"
     child = command(tmp_path, f"{task_file}:long_nap", "--grid", "x=0,1,2,3,4,5,6,7", "--store", store, *more)
     try:
@@ -681,13 +770,16 @@ def test_ctrl_c(more: list[Any], task_file: Path, tmp_path: Path) -> None:
             assert time.monotonic() < end
             assert child.poll() is None
             time.sleep(0.05)
-        os.killpg(child.pid, signal.SIGINT)
+        if word == "interrupted":
+            os.killpg(child.pid, signal.SIGINT)
+        else:
+            child.terminate()
         out, err = child.communicate(timeout=30)
     finally:
         child.kill()
         child.wait()
-    assert (child.returncode, out) == (130, "")
-    assert err.startswith("stackpyomo: interrupted\n")
+    assert (child.returncode, out) == (130 if word == "interrupted" else 143, "")
+    assert err.startswith(f"stackpyomo: {word}\n")
     assert err.count("\n") == 1 or (more[:1] == ["--dask"] and "Traceback" not in err), "but for Dask's semaphores"
     assert sorted(sp.read_study(store)["x"]) == [0, 1, 2, 3]
     end = time.monotonic() + 20
@@ -698,10 +790,10 @@ def test_ctrl_c(more: list[Any], task_file: Path, tmp_path: Path) -> None:
 
 @POSIX
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
-@pytest.mark.parametrize(("workers", "kills"), [(0, 6), (2, 14)])
-def test_kills_at_random_moments(workers: int, kills: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("workers", "kills", "on"), [(0, 6, "workers"), (2, 14, "workers"), (2, 6, "pool")])
+def test_kills_at_random_moments(workers: int, kills: int, on: str, tmp_path: Path) -> None:
     """benchmarks/kills.py does 200 of them."""
-    told = storm(kills, workers, folder=tmp_path, seed=workers)
+    told = storm(kills, workers, on, folder=tmp_path, seed=workers)
     assert told["kills"] == kills
     assert told["studies"] >= 1
 
@@ -749,8 +841,6 @@ def test_a_bar_for_terminals_only(capfd: pytest.CaptureFixture[str], monkeypatch
         monkeypatch.setenv(variable, "1")
         sp.study(same, {"x": [1, 2]})
         assert capfd.readouterr() == ("", "")
-    with studies._bar(3, 1, shown=True) as advance:
-        advance()
 
 
 def test_nothing_is_logged_of_a_sound_study(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
