@@ -62,7 +62,7 @@ class Piece:
     names: list[str]
     """Of each given row the user's constraint; "" for a pin."""
     pins: dict[int, int]
-    """Number of a given row → number of the link that it pins."""
+    """Number of a given row → place in ``Partition.first`` of the link that it pins."""
 
 
 @dataclass
@@ -275,16 +275,16 @@ class Partition:
 
     def piece(self, bundle: int) -> Piece:
         """One bundle's problem; raises :class:`InvalidGame` naming a row that cannot be written."""
-        pins = [(number, link) for number, link in enumerate(self.links) if link.bundle == bundle]
+        leaders, first = len(self.first) - len(self.links), len(self.rows[bundle])
+        pins = [(place, link) for place, link in enumerate(self.links, leaders) if link.bundle == bundle]
         rows = [*self.rows[bundle], *(("", link.pin) for _, link in pins), *self.shared_rows]
-        first = len(self.rows[bundle])
         added = [w * x + rho * x**2 / 2.0 for w, rho, x in zip(*self.forces, self.first, strict=True)]
         try:
             program = Program(self.cost(bundle) + pyo.quicksum(added), [row for _, row in rows])
         except BadRow as bad:
             name = rows[bad.row][0] if bad.row is not None else "the leader's objective"
             raise InvalidGame(f"{name}: {bad.reason}") from None
-        return Piece(program, [n for n, _ in rows], {first + i: number for i, (number, _) in enumerate(pins)})
+        return Piece(program, [n for n, _ in rows], {first + i: place for i, (place, _) in enumerate(pins)})
 
     def owned(self, bundle: int) -> set[int]:
         """ids of the Vars that this bundle alone decides."""
