@@ -1,6 +1,6 @@
 """Bundles: a leader's plan cut into pieces, each with some of the followers, that only a few variables hold together.
 
-    min J0(x, u_1 … u_N)  =  min Σ_b f_b(x, u_b) + g(x, z)   s.t. z_eb = s_eb(u_b), local rows of (x, u_b), rows of (x, z)
+    min J0  =  min Σ_b f_b(x, u_b) + g(x, z)   s.t. z_eb = s_eb(u_b), rows of (x, u_b) for each b, rows of (x, z)
 
 x are the leader's variables that several bundles feel. Where a row or a term holds actions of several bundles (an
 aggregate, a budget, a price that depends on the total), each bundle's part s_eb of it becomes one new variable z_eb,
@@ -12,7 +12,7 @@ user's model is not cloned: the pieces are made of his expressions over his Vars
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +36,7 @@ from .composition import free_row
 from .errors import InvalidGame
 from .games import Follower, Game
 from .programs import BadRow, Program
+from .results import Array
 
 __all__ = ["Link", "Partition", "Piece"]
 
@@ -150,6 +151,7 @@ class Partition:
         self._holder = pyo.ConcreteModel(name="bundles")
         self._holder.link = pyo.VarList()
         self.links: list[Link] = []
+        self._sums: dict[Any, tuple[VarData, float]] = {}
         self.costs: list[list[Any]] = [[] for _ in range(self.count)]
         self.shared_costs: list[Any] = []
         self.rows: list[list[tuple[str, Any]]] = [[] for _ in range(self.count)]
@@ -199,17 +201,30 @@ class Partition:
         repn = generate_standard_repn(expression, quadratic=False)
         if not repn.is_linear():
             return None
-        parts: dict[int | None, tuple[list[float], list[VarData]]] = {}
+        shared: tuple[list[float], list[VarData]] = ([], [])
+        parts: dict[int, tuple[list[float], list[VarData]]] = {}
         for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
-            coefficients, variables = parts.setdefault(self._homes.get(id(var)), ([], []))
+            home = self._homes.get(id(var))
+            coefficients, variables = shared if home is None else parts.setdefault(home, ([], []))
             coefficients.append(float(coefficient))
             variables.append(var)
-        shared = parts.pop(None, ([], []))
         body = LinearExpression(constant=float(pyo.value(repn.constant)), linear_coefs=shared[0], linear_vars=shared[1])
         for bundle, (coefficients, variables) in sorted(parts.items()):
-            content = LinearExpression(constant=0.0, linear_coefs=coefficients, linear_vars=variables)
-            body = body + self._link(bundle, content, item, None, None)
+            body = body + self._linear_link(bundle, np.array(coefficients), variables, item)
         return body
+
+    def _linear_link(self, bundle: int, coefficients: Array, variables: Sequence[VarData], item: _Item) -> Any:
+        """scale · link; a sum that is a multiple of one that has a link already, to rounding, shares it."""
+        order = np.argsort([id(v) for v in variables])
+        scale = float(coefficients[order[0]])
+        ratios = coefficients / scale
+        key = (bundle, tuple(id(variables[i]) for i in order), tuple(round(float(r), 13) for r in ratios[order]))
+        if key not in self._sums:
+            least = float(np.abs(coefficients).sum())
+            content = LinearExpression(constant=0.0, linear_coefs=list(coefficients / least), linear_vars=variables)
+            self._sums[key] = self._link(bundle, content, item, None, None), least / scale
+        link, share = self._sums[key]
+        return scale * share * link
 
     def _separated(self, item: _Item) -> Any:
         """The same of a row that is a sum of the bundles' own terms, curved or not, and of terms to be lifted."""

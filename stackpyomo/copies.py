@@ -9,7 +9,6 @@ bounds hold.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -76,9 +75,10 @@ class Copy:
             upper = np.where(np.isfinite(upper), upper, around + reach)
         if held is not None:
             lower[self.columns] = upper[self.columns] = held
-        for row, place in self.pins.items() if loose is not None else ():
-            floor[row] -= loose[place]
-            ceiling[row] += loose[place]
+        if loose is not None:
+            for row, place in self.pins.items():
+                floor[row] -= loose[place]
+                ceiling[row] += loose[place]
         for columns, values in zip(self.forces, (w, rho), strict=True):
             lower[columns] = upper[columns] = values
         start = np.clip(self.point, lower, upper)
@@ -138,21 +138,31 @@ class Copy:
 
     def is_convex(self) -> bool:
         """True if F_b is proved convex."""
-        return is_convex_problem(self.partition.cost(self.number), self.program.model.rows.values())
+        return bool(is_convex_problem(self.partition.cost(self.number), self.program.model.rows.values()))
 
     def curvature(self) -> Array:
-        """About d²F_b/dx_i²: that of the cost, and for an own link 1/Σ_k (a_k²/h_k) over what it is made of."""
+        """About d²F_b/dx_i²: that of the cost, and for an own link 1/Σ_k (a_k²/h_k) over what it is made of.
+
+        Where there is none, what takes its place is a slope over a width: |∂F_b/∂x_i| over the length of its bounds.
+        """
         problem = self.program.problem
         rows, columns = (np.asarray(part) for part in problem.hessian_structure())
         diagonal = np.zeros(problem.n)
         same = rows == columns
         diagonal[rows[same]] = np.asarray(problem.hessian(self.point))[same]
-        found = np.abs(diagonal[self.columns])
+        slopes = np.abs(np.asarray(problem.gradient(self.point)))
+        found, steep = np.abs(diagonal[self.columns]), slopes[self.columns]
         jacobian = self.program.jacobian(self.point)
         for row, place in self.pins.items():
             entries = slice(jacobian.indptr[row], jacobian.indptr[row + 1])
-            own, rates = jacobian.indices[entries], jacobian.data[entries]
-            bent = (diagonal[own] > TOLERANCES.noise) & (own != self.columns[place])
+            own, rates = jacobian.indices[entries], np.abs(jacobian.data[entries])
+            used = (own != self.columns[place]) & (rates > 0.0)
+            own, rates = own[used], rates[used]
+            bent = diagonal[own] > TOLERANCES.noise
             ease = float((rates[bent] ** 2 / diagonal[own[bent]]).sum())
             found[place] += 1.0 / ease if ease > 0.0 else 0.0
-        return np.asarray(np.nan_to_num(found))
+            steep[place] = max(steep[place], float(np.median(slopes[own] / rates)) if len(own) else 0.0)
+        lower, upper = (side[self.columns] for side in self.program.bounds)
+        width = np.where(np.isfinite(upper - lower), upper - lower, np.maximum(1.0, np.abs(self.x)))
+        flat = found <= TOLERANCES.noise
+        return np.asarray(np.nan_to_num(np.where(flat, steep / np.maximum(width, TOLERANCES.noise), found)))

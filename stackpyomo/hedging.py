@@ -26,7 +26,7 @@ import pyomo.environ as pyo
 from .bundles import Partition
 from .checks import require_positive, require_whole
 from .copies import Copy
-from .errors import SolverNotAvailable
+from .errors import SolverNotAvailable, StackpyomoError
 from .results import Array
 from .tolerances import TOLERANCES
 
@@ -36,8 +36,8 @@ _ROOT = "ROOT"
 """mpi-sppy's name of the stage that holds what is shared."""
 _ADAPTED = 40
 """Iterations in which ρ is adapted; from then on it is fixed, as the proof of convergence wants it."""
-_STEP = 10.0
-"""The most by which one adaptation changes a ρ, as a factor."""
+_UNEVEN = 10.0
+"""How many times as much one residual may be as the other before ρ changes."""
 _CHECKED = 5
 """Every so many iterations plan and bound are looked at."""
 
@@ -88,7 +88,7 @@ def team(tee: bool = False) -> Team:
     try:
         with _quiet(tee):
             import mpisppy.MPI
-            import mpisppy.opt.ph  # noqa: F401
+            import mpisppy.opt.ph
     except ImportError:
         raise SolverNotAvailable(
             "engine='mpi-sppy': not installed. Install it with: pip install \"stackpyomo[mpi]\"."
@@ -143,7 +143,8 @@ class Run:
         self.iteration = self.checked = 0
         self.stopped = ""
         self.convex = False
-        self._before: dict[str, tuple[Array, Array]] = {}
+        self.failure: StackpyomoError | None = None
+        self._last = np.zeros(0)
 
     def hedge(self) -> None:
         """Iterate until plan and bound meet, or a limit is reached; then look at the last plan once more."""
@@ -162,6 +163,9 @@ class Run:
         }
         with _quiet(self.tee):
             ph = mpisppy.opt.ph.PH(options, names, self._scenario, mpicomm=self.team.comm, ph_converger=self._converger)
+            for failure in self.team.all(self.failure):
+                if failure is not None:
+                    raise failure
             ph._create_solvers, ph.solve_one = self._create_solvers, self._solve_one
             ph.PH_Prep()
             self._start(ph)
@@ -176,9 +180,12 @@ class Run:
         """A bundle as mpi-sppy sees it: what is shared, no more."""
         from mpisppy.utils.sputils import attach_root_node
 
-        self.copies[name] = Copy(self.partition, int(name.removeprefix("bundle")), self.solver, self.tee)
+        try:
+            self.copies[name] = Copy(self.partition, int(name.removeprefix("bundle")), self.solver, self.tee)
+        except StackpyomoError as error:  # told to all ranks, which wait for this one
+            self.failure = error
         model = pyo.ConcreteModel(name=name)
-        model.x = pyo.Var(range(len(self.partition.first)), initialize=0.0)
+        model.x = pyo.Var(range(max(1, len(self.partition.first))), initialize=0.0)  # mpi-sppy wants one at least
         model.cost = pyo.Objective(expr=0.0)
         attach_root_node(model, 0.0, [model.x])
         model._mpisppy_probability = 1.0 / self.partition.count
@@ -193,8 +200,9 @@ class Run:
         began = time.perf_counter()
         model, data, copy = scenario._mpisppy_model, scenario._mpisppy_data, self.copies[name]
         left = None if self.limit is None else max(self.limit - (began - self.began), 1.0)
-        copy.move(_numbers(model.W), _numbers(model.rho), _numbers(model.xbars), left)
-        for var, value in zip(data.nonant_indices.values(), copy.x.tolist(), strict=True):
+        w, rho, center = (_numbers(part, len(copy.x)) for part in (model.W, model.rho, model.xbars))
+        copy.move(w, rho, center, left)
+        for var, value in zip(data.nonant_indices.values(), copy.x.tolist() or [0.0], strict=True):
             var._value = value
         data.solution_available, data.outer_bound, data.inner_bound = True, -math.inf, math.inf
         return time.perf_counter() - began
@@ -206,12 +214,14 @@ class Run:
     # --- the iterations -----------------------------------------------------------------------------------------------
 
     def _start(self, ph: Any) -> None:
-        """Centers where the model's values are, ρ about the mean curvature of the F_b there."""
+        """Centers where the model's values are; ρ half of the largest curvature that any F_b has there."""
         self.convex = all(self.team.all(all(copy.is_convex() for copy in self.copies.values())))
         contents = self._contents({name: copy.point for name, copy in self.copies.items()})
-        bent = self.team.sum(sum(copy.curvature() for copy in self.copies.values())) / self.partition.count
-        usual = float(np.median(bent[bent > TOLERANCES.noise])) if (bent > TOLERANCES.noise).any() else 1.0
-        self._set_rho(ph, np.where(bent > TOLERANCES.noise, bent, usual))
+        bent = np.max(
+            [part for rank in self.team.all([c.curvature() for c in self.copies.values()]) for part in rank], 0
+        )
+        known = bent > TOLERANCES.noise
+        self._set_rho(ph, np.where(known, bent, np.median(bent[known]) if known.any() else 1.0) / 2.0)
         for name, scenario in ph.local_scenarios.items():
             for place, value in enumerate(self.copies[name].x.tolist()):
                 scenario._mpisppy_model.xbars[_ROOT, place]._value = contents.get(place, value)
@@ -236,29 +246,38 @@ class Run:
             if near or self.iteration % _CHECKED == 0:
                 row.update(self._check(ph))
                 self.stopped = "converged" if self._is_closed() or (near and not self.convex) else ""
-            if self.iteration <= _ADAPTED:
-                self._adapt(ph)
+            if 1 < self.iteration <= _ADAPTED:
+                self._adapt(ph, shared)
+            self._last = shared
         row["seconds"] = round(time.perf_counter() - self.began, 6)
         return bool(self.stopped)
 
     def _shared(self, ph: Any) -> Array:
-        return _numbers(next(iter(ph.local_scenarios.values()))._mpisppy_model.xbars)
+        return self._common(ph, "xbars")
+
+    def _common(self, ph: Any, name: str) -> Array:
+        """The average or the ρ, which are the same in all bundles."""
+        return _numbers(
+            getattr(next(iter(ph.local_scenarios.values()))._mpisppy_model, name), len(self.partition.first)
+        )
 
     def _is_closed(self) -> bool:
-        return self.best.cost - self.bound <= self.engine.tolerance * max(1.0, abs(self.best.cost))
+        return self.best.is_feasible and self.best.cost - self.bound <= self.engine.tolerance * max(
+            1.0, abs(self.best.cost)
+        )
 
-    def _adapt(self, ph: Any) -> None:
-        """ρ_i ← √(Σ_b Δpull_i² / Σ_b Δx_i²), the curvature that the last two answers of all bundles show."""
-        moved = np.zeros((2, len(self.partition.first)))
-        for name, copy in self.copies.items():
-            x, pull = self._before.get(name, (copy.x, copy.pull))
-            moved += np.array([(copy.x - x) ** 2, (copy.pull - pull) ** 2])
-            self._before[name] = (copy.x, copy.pull)
-        steps, pulls = self.team.sum(moved)
-        rho = _numbers(next(iter(ph.local_scenarios.values()))._mpisppy_model.rho)
-        known = (steps > 0.0) & (pulls > 0.0)
-        seen = np.sqrt(np.where(known, pulls, 1.0) / np.where(known, steps, 1.0))
-        self._set_rho(ph, np.where(known, np.clip(seen, rho / _STEP, rho * _STEP), rho))
+    def _adapt(self, ph: Any, shared: Array) -> None:
+        """ρ ← 2ρ where the copies stay apart while their average stands still, ρ/2 where it runs (He, Yang, Wang 2000).
+
+        Compared are √(Σ_b Σ_i ρ_i (x_bi − x̄_i)²) and √(count · Σ_i ρ_i Δx̄_i²); ten times as much is too much.
+        """
+        rho = self._common(ph, "rho")
+        apart = math.sqrt(self.team.sum(sum(float(rho @ (c.x - shared) ** 2) for c in self.copies.values())))
+        moved = math.sqrt(self.partition.count * float(rho @ (shared - self._last) ** 2))
+        if apart > _UNEVEN * moved:
+            self._set_rho(ph, 2.0 * rho)
+        elif moved > _UNEVEN * apart:
+            self._set_rho(ph, rho / 2.0)
 
     def _set_rho(self, ph: Any, rho: Array) -> None:
         """The same ρ for all bundles: else the weights would not add up to 0."""
@@ -295,12 +314,12 @@ class Run:
 
     def _bound(self, ph: Any, answer: Answer) -> float:
         """Σ_b min (F_b(x) + w_b·x) / count: with Σ_b w_b = 0 no plan costs less, if every F_b is convex."""
-        weights = {name: _numbers(scenario._mpisppy_model.W) for name, scenario in ph.local_scenarios.items()}
+        weights = {n: _numbers(s._mpisppy_model.W, len(self.partition.first)) for n, s in ph.local_scenarios.items()}
         rest = self.team.sum(sum(weights.values())) / self.partition.count  # of rounding
         parts = [self.copies[name].least(w - rest, answer.points[name]) for name, w in weights.items()]
         return float(self.team.sum(sum(parts))) / self.partition.count
 
 
-def _numbers(parameter: Any) -> Array:
-    """The values of an indexed Param, in the order of what is shared."""
-    return np.array([pyo.value(parameter[_ROOT, place]) for place in range(len(parameter.index_set()))], dtype=float)
+def _numbers(parameter: Any, size: int) -> Array:
+    """The first values of an indexed Param of mpi-sppy's, in the order of what is shared."""
+    return np.array([pyo.value(parameter[_ROOT, place]) for place in range(size)], dtype=float)

@@ -17,6 +17,7 @@ from .conditions import responding_followers
 from .conflicts import conflict, unbounded
 from .convexity import is_convex_problem
 from .derivatives import FollowerRows
+from .engines import chosen_engine, hedged
 from .equilibria import Problem
 from .errors import InvalidGame, NoPlan
 from .games import Follower, Game
@@ -42,6 +43,7 @@ def leader_optimal(
     tee: bool = False,
     allow_nonconvex: bool = False,
     seed: int = 0,
+    engine: Any = "auto",
 ) -> Plan:
     """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
 
@@ -51,15 +53,22 @@ def leader_optimal(
     treatment (Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1()) or "auto", the fallback ladder;
     ``time_limit`` in seconds, for each solve of the team optimum, for the whole ladder otherwise. ``quality`` is
     "optimal" only where the leader's problem is proved convex, or a global solver closed its gap and the re-solve of
-    the responding followers is a proof. Raises :class:`InvalidGame` for a game that cannot be used (responding
-    followers proved nonconvex, unless ``allow_nonconvex``), :class:`SolverNotAvailable`, and :class:`NoPlan` (naming
-    whose constraints) when there is none.
+    the responding followers is a proof. ``engine="mpi-sppy"`` (or a :class:`Hedging`) hedges the team optimum bundle
+    by bundle, in as many processes as ``mpiexec`` started. Raises :class:`InvalidGame` for a game that cannot be used
+    (responding followers proved nonconvex, unless ``allow_nonconvex``), :class:`SolverNotAvailable`, and
+    :class:`NoPlan` (naming whose constraints) when there is none.
     """
     _require_game(game, "leader_optimal")
     options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
+    hedging = chosen_engine(engine)
     with undisturbed():
         require(game)
         followers = responding_followers(game, responding)
+        if hedging is not None:
+            if followers or starts > 1:
+                what = "responding followers" if followers else f"starts={starts}"
+                raise InvalidGame(f"engine={engine!r}: finds the team optimum alone, from one start: no {what}.")
+            return hedged(game, hedging, solver, time_limit, tee)
         if not followers:
             return _solved(game, options)
         return _leading(game, followers, options)
