@@ -128,7 +128,7 @@ class Partition:
         for var in variables_in(body):
             if id(var) in self.game.owners and not var.fixed:
                 owners.setdefault(self._homes[id(var)], self.game.owners[id(var)])
-        return ", ".join(list(owners.values())[:3])
+        return ", ".join(owners[b] for b in sorted(owners)[:3])
 
     def _items(self) -> Iterator[_Item]:
         """Every term of the leader's cost and every active constraint."""

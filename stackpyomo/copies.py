@@ -16,7 +16,7 @@ from .bundles import Partition
 from .convexity import is_convex_problem
 from .programs import Program
 from .results import Array
-from .solutions import Solution
+from .solutions import Solution, Termination
 from .solvers import solve
 from .tolerances import TOLERANCES
 
@@ -35,10 +35,9 @@ class Copy:
         self.derived = np.array([column[id(v)] for v in partition.derived if id(v) in column], dtype=int)
         self.forces = [np.array([column[id(v)] for v in part], dtype=int) for part in partition.forces]
         self.pins = {row: self.piece.pins[int(n)] for row, n in enumerate(program.rows) if int(n) in self.piece.pins}
-        self.point = np.clip(np.asarray(program.problem.x0), *program.bounds)
+        self.point: Array = np.clip(np.asarray(program.problem.x0), *program.bounds)
+        self._origin = self.point
         self.duals = np.zeros(len(program.rows))
-        self.pull = np.zeros(len(self.columns))
-        """Minus the derivative of F_b at its last answer."""
         self.trouble: Solution | None = None
         """The first solve that failed."""
 
@@ -46,6 +45,13 @@ class Copy:
     def x(self) -> Array:
         """This copy of what is shared."""
         return np.asarray(self.point[self.columns])
+
+    @property
+    def is_bounded(self) -> bool:
+        """True if every variable has two bounds, or follows from those that have."""
+        open_ends = ~np.isfinite(np.array(self.program.bounds)).all(axis=0)
+        open_ends[self.derived] = False
+        return not open_ends.any()
 
     def contents(self, point: Array) -> dict[int, float]:
         """Place of each own link → what the bundle's variables put into it at the point."""
@@ -90,14 +96,16 @@ class Copy:
             program.path.with_suffix(".sol").unlink(missing_ok=True)
 
     def move(self, w: Array, rho: Array, center: Array, limit: float | None = None) -> None:
-        """x ← argmin F_b(x) + w·x + Σ ρ_i (x_i − center_i)²/2; where that fails the copy stays where it was."""
+        """x ← argmin F_b(x) + w·x + Σ ρ_i (x_i − center_i)²/2; where that fails, from the start too, it is told."""
         _, solution = self.ask(w - rho * center, rho, limit=limit)
+        if solution.termination is Termination.FAILED:
+            self.point = self._origin
+            _, solution = self.ask(w - rho * center, rho, limit=limit)
         if solution.x is None or not solution.termination.solved:
             self.trouble = self.trouble or solution
             return
         self.point = np.asarray(solution.x)
         self.duals = self.duals if solution.duals is None else solution.duals
-        self.pull = w + rho * (self.x - center)
 
     def least(self, w: Array, around: Array) -> float:
         """A lower bound of min F_b(x) + w·x, proved if F_b is convex; where a variable has no bounds, near a point."""
@@ -110,13 +118,15 @@ class Copy:
     def settled(self, shared: Array) -> Array:
         """The bundle's best point with what is shared held there; its last answer where there is none.
 
-        Its own links may miss their values by as much as its last answer did: they are read off the answer anyway.
+        Where its own links cannot take the values held, they may miss them by as much as its last answer did.
         """
         zero = np.zeros(len(shared))
-        program, solution = self.ask(zero, zero, held=shared, loose=np.abs(self.x - shared))
-        if solution.x is None or not solution.termination.solved:
-            return self.point.copy()
-        return np.asarray(program.snapped(np.asarray(solution.x), solution.duals)[0])
+        for loose in (None, np.abs(self.x - shared)):
+            program, solution = self.ask(zero, zero, held=shared, loose=loose)
+            if solution.x is not None and solution.termination.solved:
+                point: Array = program.snapped(np.asarray(solution.x), solution.duals)[0]
+                return point
+        return np.array(self.point)
 
     def measured(self, point: Array) -> tuple[float, float]:
         """(count · f_b + g, largest violation of a row or bound) at a point."""
@@ -138,7 +148,7 @@ class Copy:
 
     def is_convex(self) -> bool:
         """True if F_b is proved convex."""
-        return bool(is_convex_problem(self.partition.cost(self.number), self.program.model.rows.values()))
+        return is_convex_problem(self.partition.cost(self.number), self.program.model.rows.values())
 
     def curvature(self) -> Array:
         """About d²F_b/dx_i²: that of the cost, and for an own link 1/Σ_k (a_k²/h_k) over what it is made of.

@@ -34,12 +34,14 @@ __all__ = ["Hedging", "Run", "Team", "team"]
 
 _ROOT = "ROOT"
 """mpi-sppy's name of the stage that holds what is shared."""
-_ADAPTED = 40
+_ADAPTED = 100
 """Iterations in which ρ is adapted; from then on it is fixed, as the proof of convergence wants it."""
 _UNEVEN = 10.0
 """How many times as much one residual may be as the other before ρ changes."""
+_STEP = 4.0
+"""The most by which one adaptation changes ρ, as a factor."""
 _CHECKED = 5
-"""Every so many iterations plan and bound are looked at."""
+"""Every so many iterations plan and bound are looked at, and ρ."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Hedging:
 
     ``bundles``: into how many the followers are cut (default: the number of MPI ranks, at least 2); more need less
     memory in the solver, and more iterations. It stops after ``iterations``, or where plan and bound are within
-    ``tolerance`` · max(1, |J0|) (where nothing is proved convex: the copies that close to each other). Raises
+    ``tolerance`` · max(1, |J0|) (where nothing is proved convex: where the copies are that close to each other, and
+    their average stands that still). Raises
     :class:`InvalidGame` for numbers that make no sense.
     """
 
@@ -142,7 +145,7 @@ class Run:
         self.log: list[dict[str, Any]] = []
         self.iteration = self.checked = 0
         self.stopped = ""
-        self.convex = False
+        self.convex = self.bounded = False
         self.failure: StackpyomoError | None = None
         self._last = np.zeros(0)
 
@@ -222,9 +225,12 @@ class Run:
         )
         known = bent > TOLERANCES.noise
         self._set_rho(ph, np.where(known, bent, np.median(bent[known]) if known.any() else 1.0) / 2.0)
-        for name, scenario in ph.local_scenarios.items():
-            for place, value in enumerate(self.copies[name].x.tolist()):
-                scenario._mpisppy_model.xbars[_ROOT, place]._value = contents.get(place, value)
+        self.bounded = all(self.team.all(all(copy.is_bounded for copy in self.copies.values())))
+        first = next(iter(self.copies.values())).x
+        self._last = np.array([contents.get(place, value) for place, value in enumerate(first.tolist())])
+        for scenario in ph.local_scenarios.values():
+            for place, value in enumerate(self._last.tolist()):
+                scenario._mpisppy_model.xbars[_ROOT, place]._value = value
 
     def _contents(self, points: dict[str, Array]) -> dict[int, float]:
         """Place of each link → what its bundle puts into it."""
@@ -237,16 +243,22 @@ class Run:
         shared = self._shared(ph)
         apart = [np.abs(copy.x - shared) / np.maximum(1.0, np.abs(shared)) for copy in self.copies.values()]
         consensus = self.team.most(max((float(a.max(initial=0.0)) for a in apart), default=0.0))
-        row: dict[str, Any] = {"iteration": self.iteration, "solver": self.solver, "consensus": consensus}
+        moved = float((np.abs(shared - self._last) / np.maximum(1.0, np.abs(shared))).max(initial=0.0))
+        row: dict[str, Any] = {
+            "iteration": self.iteration,
+            "solver": self.solver,
+            "consensus": consensus,
+            "moved": moved,
+        }
         self.log.append(row)
         if any(self.team.all(any(copy.trouble is not None for copy in self.copies.values()))):
             self.stopped = "trouble"
         else:
-            near = consensus <= self.engine.tolerance
+            near = max(consensus, moved) <= self.engine.tolerance
             if near or self.iteration % _CHECKED == 0:
                 row.update(self._check(ph))
                 self.stopped = "converged" if self._is_closed() or (near and not self.convex) else ""
-            if 1 < self.iteration <= _ADAPTED:
+            if self.iteration <= _ADAPTED and self.iteration % _CHECKED == 0:
                 self._adapt(ph, shared)
             self._last = shared
         row["seconds"] = round(time.perf_counter() - self.began, 6)
@@ -267,17 +279,17 @@ class Run:
         )
 
     def _adapt(self, ph: Any, shared: Array) -> None:
-        """ρ ← 2ρ where the copies stay apart while their average stands still, ρ/2 where it runs (He, Yang, Wang 2000).
+        """More ρ where the copies stay apart while their average stands still, less where it runs.
 
-        Compared are √(Σ_b Σ_i ρ_i (x_bi − x̄_i)²) and √(count · Σ_i ρ_i Δx̄_i²); ten times as much is too much.
+        Compared are √(Σ_b Σ_i ρ_i (x_bi − x̄_i)²) and √(count · Σ_i ρ_i Δx̄_i²), the residuals that He, Yang and Wang
+        balance (J. Optim. Theory Appl. 106 (2000) 337–356); what is changed is one factor of all ρ.
         """
         rho = self._common(ph, "rho")
         apart = math.sqrt(self.team.sum(sum(float(rho @ (c.x - shared) ** 2) for c in self.copies.values())))
         moved = math.sqrt(self.partition.count * float(rho @ (shared - self._last) ** 2))
-        if apart > _UNEVEN * moved:
-            self._set_rho(ph, 2.0 * rho)
-        elif moved > _UNEVEN * apart:
-            self._set_rho(ph, rho / 2.0)
+        if apart > _UNEVEN * moved or moved > _UNEVEN * apart:
+            factor = math.sqrt(apart / moved) if moved > 0.0 else _STEP
+            self._set_rho(ph, rho * min(max(factor, 1.0 / _STEP), _STEP))
 
     def _set_rho(self, ph: Any, rho: Array) -> None:
         """The same ρ for all bundles: else the weights would not add up to 0."""
@@ -297,7 +309,10 @@ class Run:
         row: dict[str, Any] = {"objective": sign * answer.cost if answer.is_feasible else None}
         if self.convex:
             bound = self._bound(ph, answer)
-            self.bound = max(self.bound, bound) if math.isfinite(bound) else self.bound
+            if self.bounded and math.isfinite(bound):
+                self.bound = max(self.bound, bound)
+            elif answer is self.best:  # a bound that reaches so far around this plan, and no other
+                self.bound = bound
             row["bound"] = sign * bound if math.isfinite(bound) else None
         return row
 
