@@ -33,7 +33,7 @@ from pyomo.repn import generate_standard_repn
 
 from .checks import apart, variables_in
 from .composition import free_row
-from .errors import InvalidGame
+from .errors import InvalidGame, NoPlan
 from .games import Follower, Game
 from .programs import BadRow, Program
 from .results import Array
@@ -156,6 +156,7 @@ class Partition:
         self.shared_costs: list[Any] = []
         self.rows: list[list[tuple[str, Any]]] = [[] for _ in range(self.count)]
         self.shared_rows: list[tuple[str, Any]] = []
+        self._felt: set[int] = set()
         for item in items:
             places = item.bundles | {self._homes[i] for i in item.leaders if i in self._homes}
             if item.constraint is not None:
@@ -167,12 +168,14 @@ class Partition:
                     places = self._bundles(body)
                     if len(places) > 1:
                         raise _Coupled(item)
+                self._felt.update(item.leaders if places else ())
                 costs = self.costs[next(iter(places))] if places else self.shared_costs
                 costs.append(body if item.factor == 1.0 else item.factor * body)
 
     def _place_row(self, item: _Item, places: frozenset[int]) -> None:
         constraint = item.constraint
         if len(places) <= 1:
+            self._felt.update(item.leaders if places else ())
             rows = self.rows[next(iter(places))] if places else self.shared_rows
             rows.append((item.name, constraint))
             return
@@ -240,6 +243,7 @@ class Partition:
                 parts.setdefault(next(iter(places)), []).append(factor * lifted)
             else:
                 body = body + factor * lifted
+        self._felt.update(item.leaders if parts else ())  # a content may hold some of them
         for bundle, terms in sorted(parts.items()):
             body = body + self._link(bundle, pyo.quicksum(terms), item, constraint.lb, constraint.ub)
         return body
@@ -289,7 +293,8 @@ class Partition:
         return float(self.count) * pyo.quicksum(self.costs[bundle]) + pyo.quicksum(self.shared_costs)
 
     def piece(self, bundle: int) -> Piece:
-        """One bundle's problem; raises :class:`InvalidGame` naming a row that cannot be written."""
+        """One bundle's problem; :class:`InvalidGame` names a row that cannot be written, :class:`NoPlan` one that is
+        violated whatever is decided."""
         leaders, first = len(self.first) - len(self.links), len(self.rows[bundle])
         pins = [(place, link) for place, link in enumerate(self.links, leaders) if link.bundle == bundle]
         rows = [*self.rows[bundle], *(("", link.pin) for _, link in pins), *self.shared_rows]
@@ -297,9 +302,24 @@ class Partition:
         try:
             program = Program(self.cost(bundle) + pyo.quicksum(added), [row for _, row in rows])
         except BadRow as bad:
-            name = rows[bad.row][0] if bad.row is not None else "the leader's objective"
-            raise InvalidGame(f"{name}: {bad.reason}") from None
+            message = f"{rows[bad.row][0] if bad.row is not None else 'the objective of the leader'}: {bad.reason}"
+            if bad.contradiction:
+                raise NoPlan(message, termination="infeasible") from None
+            raise InvalidGame(message) from None
         return Piece(program, [n for n, _ in rows], {first + i: place for i, (place, _) in enumerate(pins)})
+
+    def rest(self) -> tuple[Program, set[int]] | None:
+        """What is left to the leader alone where the bundles have decided: min g over what no bundle feels.
+
+        (the problem, ids of the Vars it decides); the others are in it too, to be held. None if there are none.
+        """
+        free = {id(v) for v in self.first if id(v) in self._leaders and id(v) not in self._felt}
+        follows = free | {id(v) for v in self.derived}
+        rows = [row for _, row in self.shared_rows if any(id(v) in follows for v in variables_in(row.body))]
+        try:
+            return (Program(pyo.quicksum(self.shared_costs), rows), follows) if free else None
+        except BadRow:
+            return None
 
     def owned(self, bundle: int) -> set[int]:
         """ids of the Vars that this bundle alone decides."""

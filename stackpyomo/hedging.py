@@ -8,6 +8,10 @@ Every bundle b of :mod:`stackpyomo.bundles` has a copy x_b of what all share. Wi
 Woodruff, Math. Program. Comput. 15 (2023) 591–619) shares the bundles out among the ranks, averages, updates and stops;
 a bundle is solved by this package's own solvers. What is shared, held at x̄, gives a plan; without the quadratic terms
 the same bundles give a lower bound, since Σ w_b = 0.
+
+    mpiexec -n 2 python -m mpi4py plan.py
+
+runs the same script twice, and every rank gets the whole plan; with ``-m mpi4py`` a rank that dies ends the others.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from .checks import require_positive, require_whole
 from .copies import Copy
 from .errors import SolverNotAvailable, StackpyomoError
 from .results import Array
+from .solvers import solve
 from .tolerances import TOLERANCES
 
 __all__ = ["Hedging", "Run", "Team", "team"]
@@ -146,6 +151,7 @@ class Run:
         self.iteration = self.checked = 0
         self.stopped = ""
         self.convex = self.bounded = False
+        self._rest = partition.rest()
         self.failure: StackpyomoError | None = None
         self._last = np.zeros(0)
 
@@ -322,10 +328,25 @@ class Run:
         exact = shared.copy()
         for place, value in self._contents(points).items():
             exact[place] = value
+        exact = self.team.all(self._finished(exact))[0]
         points = {name: self.copies[name].completed(point, exact) for name, point in points.items()}
         seen = [self.copies[name].measured(point) for name, point in points.items()]
         cost = self.team.sum(sum(cost for cost, _ in seen)) / self.partition.count
         return Answer(float(cost), self.team.most(max(violation for _, violation in seen)), points)
+
+    def _finished(self, shared: Array) -> Array:
+        """What is shared, with the leader's best answer to it in what no bundle feels (a capacity, say)."""
+        if self._rest is None:
+            return shared
+        program, free = self._rest
+        value = {id(v): x for v, x in zip(self.partition.first, shared.tolist(), strict=True)}
+        held = [np.nan if id(v) in free else value[id(v)] for v in program.variables]
+        lower, upper = (np.where(np.isnan(held), side, held) for side in program.bounds)
+        start = np.clip([value.get(id(v), 0.0) for v in program.variables], lower, upper)
+        solution = solve(program.variant(start, bounds=(lower, upper)), self.solver)
+        if solution.x is not None and solution.termination.solved:
+            value.update((id(v), x) for v, x in zip(program.variables, solution.x.tolist(), strict=True))
+        return np.array([value[id(v)] for v in self.partition.first])
 
     def _bound(self, ph: Any, answer: Answer) -> float:
         """Σ_b min (F_b(x) + w_b·x) / count: with Σ_b w_b = 0 no plan costs less, if every F_b is convex."""
