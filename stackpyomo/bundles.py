@@ -11,7 +11,7 @@ user's model is not cloned: the pieces are made of his expressions over his Vars
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,7 +66,7 @@ class Piece:
     """Number of a given row → place in ``Partition.first`` of the link that it pins."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Item:
     """A term of the objective (``factor`` · ``body``) or a constraint, and who is in it."""
 
@@ -101,6 +101,7 @@ class Partition:
         self.members = _contiguous(followers, count)
         self._leaders = {id(v): v for v in game.leader.declared}
         self._homes = {id(v): b for b, own in enumerate(self.members) for f in own for v in f.declared}
+        self._sets: dict[frozenset[int], frozenset[int]] = {}  # each once: there are as many items as terms
         items = list(self._items())
         promoted: set[int] = set()
         while True:
@@ -141,9 +142,10 @@ class Partition:
                 yield self._item(constraint.name, None, 1.0, constraint)
 
     def _item(self, name: str, body: Any, factor: float, constraint: Any) -> _Item:
-        held = {id(v): v for v in variables_in(body if constraint is None else constraint.body) if not v.fixed}
+        held = {id(v) for v in variables_in(body if constraint is None else constraint.body) if not v.fixed}
         bundles = frozenset(self._homes[i] for i in held if i in self._homes)
-        return _Item(name, body, factor, constraint, bundles, tuple(i for i in held if i in self._leaders))
+        leaders = tuple(i for i in held if i in self._leaders)
+        return _Item(name, body, factor, constraint, self._sets.setdefault(bundles, bundles), leaders)
 
     # --- the split ------------------------------------------------------------------------------------------------
 
@@ -152,8 +154,9 @@ class Partition:
         self._holder.link = pyo.VarList()
         self.links: list[Link] = []
         self._sums: dict[Any, tuple[VarData, float]] = {}
-        self.costs: list[list[Any]] = [[] for _ in range(self.count)]
-        self.shared_costs: list[Any] = []
+        self.costs: list[dict[float, list[Any]]] = [{} for _ in range(self.count)]
+        """Of each bundle f_b = Σ factor · Σ terms."""
+        self.shared_costs: dict[float, list[Any]] = {}
         self.rows: list[list[tuple[str, Any]]] = [[] for _ in range(self.count)]
         self.shared_rows: list[tuple[str, Any]] = []
         self._felt: set[int] = set()
@@ -170,7 +173,7 @@ class Partition:
                         raise _Coupled(item)
                 self._felt.update(item.leaders if places else ())
                 costs = self.costs[next(iter(places))] if places else self.shared_costs
-                costs.append(body if item.factor == 1.0 else item.factor * body)
+                costs.setdefault(item.factor, []).append(body)
 
     def _place_row(self, item: _Item, places: frozenset[int]) -> None:
         constraint = item.constraint
@@ -290,7 +293,7 @@ class Partition:
 
     def cost(self, bundle: int) -> Any:
         """count · f_b + g: over all bundles, each with probability 1/count, the leader's cost (to be minimised)."""
-        return float(self.count) * pyo.quicksum(self.costs[bundle]) + pyo.quicksum(self.shared_costs)
+        return float(self.count) * _summed(self.costs[bundle]) + _summed(self.shared_costs)
 
     def piece(self, bundle: int) -> Piece:
         """One bundle's problem; :class:`InvalidGame` names a row that cannot be written, :class:`NoPlan` one that is
@@ -317,7 +320,7 @@ class Partition:
         follows = free | {id(v) for v in self.derived}
         rows = [row for _, row in self.shared_rows if any(id(v) in follows for v in variables_in(row.body))]
         try:
-            return (Program(pyo.quicksum(self.shared_costs), rows), follows) if free else None
+            return (Program(_summed(self.shared_costs), rows), follows) if free else None
         except BadRow:
             return None
 
@@ -375,6 +378,11 @@ def _terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
             stack.append((factor * float(pyo.value(node.args[1])), node.args[0]))
         else:
             yield factor, node
+
+
+def _summed(costs: Mapping[float, list[Any]]) -> Any:
+    """Σ factor · Σ terms."""
+    return pyo.quicksum(factor * pyo.quicksum(terms) for factor, terms in costs.items())
 
 
 def _is_number(node: Any) -> bool:

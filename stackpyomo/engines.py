@@ -25,6 +25,9 @@ from .tolerances import TOLERANCES
 
 __all__ = ["chosen_engine", "hedged"]
 
+_TOGETHER = 200
+"""Followers whose own problems are written at once: all of a bundle's would take more memory than its plan."""
+
 
 def chosen_engine(engine: Any) -> Hedging | None:
     """How to hedge; None for "auto" and "monolith". Raises :class:`InvalidGame` for anything else."""
@@ -174,13 +177,15 @@ def _followers(run: Run, values: Mapping[str, float]) -> tuple[dict[str, float],
     objectives: dict[str, float] = {}
     free = _indifferent(run)
     for bundle in run.copies.values():
-        part = copy.copy(game)  # with the names of everything, and these followers alone
-        part.followers = {f.name: f for f in run.partition.members[bundle.number]}
-        part.aggregates = []
-        rows = FollowerRows(part)
-        own = settled(rows, values, _AllBut(free)) if free else dict(values)
-        changed.update((name, value) for name, value in own.items() if value != values[name])
-        objectives.update(zip(part.followers, map(float, rows.at(own).objectives), strict=True))
+        members = run.partition.members[bundle.number]
+        for start in range(0, len(members), _TOGETHER):
+            part = copy.copy(game)  # with the names of everything, and these followers alone
+            part.followers = {f.name: f for f in members[start : start + _TOGETHER]}
+            part.aggregates = []
+            rows = FollowerRows(part)
+            own = settled(rows, values, _AllBut(free)) if free else values
+            changed.update((name, value) for name, value in own.items() if value != values[name])
+            objectives.update(zip(part.followers, map(float, rows.at(own).objectives), strict=True))
     return changed, objectives
 
 
