@@ -103,6 +103,7 @@ class Partition:
         self._homes = {id(v): b for b, own in enumerate(self.members) for f in own for v in f.declared}
         self._sets: dict[frozenset[int], frozenset[int]] = {}  # each once: there are as many items as terms
         items = list(self._items())
+        self._used = {i for item in items for i in item.leaders}
         promoted: set[int] = set()
         while True:
             homes = _settle(items, promoted)
@@ -274,13 +275,13 @@ class Partition:
         shared = {name for name, _ in self.shared_rows}
         if not all(c.name in shared for c in self.game.aggregates):
             return []
-        return [v for v in self.game.aggregate_variables() if id(v) not in self._homes and not v.fixed]
+        return [v for v in self.game.aggregate_variables() if id(v) in self._used and id(v) not in self._homes]
 
     @cached_property
     def first(self) -> list[VarData]:
         """What all copies must agree on: the leader's variables that several bundles feel, then the links."""
         derived = {id(v) for v in self.derived}
-        mine = (v for i, v in self._leaders.items() if i not in self._homes and i not in derived and not v.fixed)
+        mine = (v for i, v in self._leaders.items() if i in self._used and i not in self._homes and i not in derived)
         return [*mine, *(link.variable for link in self.links)]
 
     @cached_property
@@ -370,12 +371,12 @@ def _terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
             stack.append((factor, node.args[0]))
         elif isinstance(node, NegationExpression):
             stack.append((-factor, node.args[0]))
-        elif isinstance(node, DivisionExpression) and _is_number(node.args[1]):
-            stack.append((factor / float(pyo.value(node.args[1])), node.args[0]))
-        elif isinstance(node, ProductExpression) and _is_number(node.args[0]):
-            stack.append((factor * float(pyo.value(node.args[0])), node.args[1]))
-        elif isinstance(node, ProductExpression) and _is_number(node.args[1]):
-            stack.append((factor * float(pyo.value(node.args[1])), node.args[0]))
+        elif isinstance(node, DivisionExpression) and (number := _number(node.args[1])):
+            stack.append((factor / number, node.args[0]))
+        elif isinstance(node, ProductExpression) and (number := _number(node.args[0])):
+            stack.append((factor * number, node.args[1]))
+        elif isinstance(node, ProductExpression) and (number := _number(node.args[1])):
+            stack.append((factor * number, node.args[0]))
         else:
             yield factor, node
 
@@ -385,8 +386,14 @@ def _summed(costs: Mapping[float, list[Any]]) -> Any:
     return pyo.quicksum(factor * pyo.quicksum(terms) for factor, terms in costs.items())
 
 
-def _is_number(node: Any) -> bool:
-    return node.__class__ in native_numeric_types or all(v.fixed for v in variables_in(node))
+def _number(node: Any) -> float | None:
+    """The value of what nobody decides; None where somebody does, or where there is none."""
+    if node.__class__ not in native_numeric_types and not all(v.fixed for v in variables_in(node)):
+        return None
+    try:
+        return float(pyo.value(node))
+    except (ArithmeticError, TypeError, ValueError):
+        return None
 
 
 def _interval(expression: Any) -> tuple[float | None, float | None]:

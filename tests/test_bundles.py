@@ -131,6 +131,30 @@ def bought(n: int) -> sp.Game:
     return sp.Game(m, followers=m.f)
 
 
+def mixed(n: int) -> sp.Game:
+    """What else a model may hold: Params, fixed Vars, named Expressions, nested Blocks, Populations, other senses."""
+    m = pyo.ConcreteModel(name="mixed")
+    m.p = pyo.Param(initialize=1.5, mutable=True)
+    m.b = pyo.Block()
+    m.b.x = pyo.Var(bounds=(0, 2), initialize=1.0)
+    m.held = pyo.Var(initialize=0.7)
+    m.held.fix()
+    m.idle = pyo.Var(bounds=(0, 1), initialize=0.0)
+    m.f = pyo.Block(range(n))
+    for i, f in m.f.items():
+        f.u = pyo.Var([0, 1], bounds=(-1, 1), initialize=0.0)
+        f.cost = pyo.Objective(expr=-((f.u[0] - m.b.x) ** 2) - f.u[1] ** 2, sense=pyo.maximize)
+        f.row = pyo.Constraint(expr=f.u[0] + f.u[1] <= 1 + 0.1 * i)
+    m.f[0].u[1].fix(0.25)
+    m.total = pyo.Expression(expr=m.p * Sums(f.u[0] for f in m.f.values()) / m.held + m.b.x)
+    m.least = pyo.Constraint(expr=m.total >= -2)
+    m.curved = pyo.Constraint(expr=Sums(f.u[1] for f in m.f.values()) + pyo.log(1 + m.b.x) >= -5)
+    m.range = pyo.Constraint(expr=(-5, Sums((1 + i) * f.u[1] for i, f in m.f.items()) - m.b.x, 5))
+    m.worth = pyo.Expression(expr=-(m.total**2) - m.held * Sums((f.u[1] - 0.3) ** 2 for f in m.f.values()) / m.p)
+    m.goal = pyo.Objective(expr=2 * (m.worth - 3) - m.b.x**2 * m.p, sense=pyo.maximize)
+    return sp.Game(m, followers=[sp.Population(f, 3) for f in m.f.values()])
+
+
 GAMES: list[Callable[[int], sp.Game]] = [averaged, cournot, shifted, exponential, bought]
 
 
@@ -139,12 +163,12 @@ GAMES: list[Callable[[int], sp.Game]] = [averaged, cournot, shifted, exponential
 
 def random_values(game: sp.Game, seed: int) -> None:
     random = np.random.default_rng(seed)
-    for var in game.variables_by_name.values():
+    for var in (v for v in game.variables_by_name.values() if not v.fixed):
         low, high = (-3.0 if var.lb is None else var.lb), (3.0 if var.ub is None else var.ub)
         var.set_value(float(random.uniform(low, high)))
 
 
-@pytest.mark.parametrize("make", GAMES)
+@pytest.mark.parametrize("make", [*GAMES, mixed])
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_the_pieces_add_up_to_the_leaders_problem(make: Callable[[int], sp.Game], count: int) -> None:
     game = make(7)
@@ -312,6 +336,17 @@ def test_hedging_finds_the_monoliths_plan_and_bounds_it(make: Callable[[int], sp
         # The copies' own: they still differ by the last consensus when plan and bound are already within 1e-6.
         assert plan.multipliers[name] == pytest.approx(value, abs=2e-2), "the same signs"
     assert all(row["consensus"] >= 0.0 and row["seconds"] > 0.0 for row in plan.log)
+
+
+@needs_engine
+def test_a_model_of_many_kinds_of_components_is_hedged() -> None:
+    game = mixed(6)
+    plan, whole = sp.leader_optimal(game, engine=sp.Hedging(bundles=3)), sp.leader_optimal(game)
+    assert plan.leader_objective == pytest.approx(whole.leader_objective, rel=2e-6)
+    assert plan.values.keys() == whole.values.keys()
+    assert (plan.value("held"), plan.value("idle")) == (0.7, 0.0)
+    assert plan.value("f[0].u[1]") == 0.25
+    assert (whole.leader_objective - plan.bound) / abs(whole.leader_objective) <= 1e-6, "he maximises"
 
 
 @needs_engine

@@ -101,6 +101,10 @@ BACKWARD = {
 """The imports to the right, each inside one method that is a door: what stands behind it needs Game or Plan."""
 
 UNTOLD = [
+    "bundles",
+    "copies",
+    "hedging",
+    "engines",
     "plans",
     "incentives",
     "contracts",
