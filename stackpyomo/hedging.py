@@ -45,6 +45,8 @@ _UNEVEN = 10.0
 """How many times as much one residual may be as the other before ρ changes."""
 _STEP = 4.0
 """The most by which one adaptation changes ρ, as a factor."""
+_REACH = 1000.0
+"""The most by which all of them change it."""
 _CHECKED = 5
 """Every so many iterations plan and bound are looked at, and ρ."""
 
@@ -56,8 +58,8 @@ class Hedging:
     ``bundles``: into how many the followers are cut (default: the number of MPI ranks, at least 2); more need less
     memory in the solver, and more iterations. It stops after ``iterations``, or where plan and bound are within
     ``tolerance`` · max(1, |J0|) (where nothing is proved convex: where the copies are that close to each other, and
-    their average stands that still). Raises
-    :class:`InvalidGame` for numbers that make no sense.
+    their average stands that still). Every rank builds the user's whole model, and the problems of its own bundles
+    only. Raises :class:`InvalidGame` for numbers that make no sense.
     """
 
     bundles: int | None = None
@@ -153,7 +155,7 @@ class Run:
         self.convex = self.bounded = False
         self._rest = partition.rest()
         self.failure: StackpyomoError | None = None
-        self._last = np.zeros(0)
+        self._last, self._scaled = np.zeros(0), 1.0
 
     def hedge(self) -> None:
         """Iterate until plan and bound meet, or a limit is reached; then look at the last plan once more."""
@@ -280,9 +282,8 @@ class Run:
         )
 
     def _is_closed(self) -> bool:
-        return self.best.is_feasible and self.best.cost - self.bound <= self.engine.tolerance * max(
-            1.0, abs(self.best.cost)
-        )
+        near = self.engine.tolerance * max(1.0, abs(self.best.cost))
+        return self.best.is_feasible and self.best.cost - self.bound <= near
 
     def _adapt(self, ph: Any, shared: Array) -> None:
         """More ρ where the copies stay apart while their average stands still, less where it runs.
@@ -294,8 +295,10 @@ class Run:
         apart = math.sqrt(self.team.sum(sum(float(rho @ (c.x - shared) ** 2) for c in self.copies.values())))
         moved = math.sqrt(self.partition.count * float(rho @ (shared - self._last) ** 2))
         if apart > _UNEVEN * moved or moved > _UNEVEN * apart:
-            factor = math.sqrt(apart / moved) if moved > 0.0 else _STEP
-            self._set_rho(ph, rho * min(max(factor, 1.0 / _STEP), _STEP))
+            wanted = min(max(math.sqrt(apart / moved), 1.0 / _STEP), _STEP) if moved > 0.0 else _STEP
+            scaled = min(max(self._scaled * wanted, 1.0 / _REACH), _REACH)
+            self._set_rho(ph, rho * (scaled / self._scaled))
+            self._scaled = scaled
 
     def _set_rho(self, ph: Any, rho: Array) -> None:
         """The same ρ for all bundles: else the weights would not add up to 0."""
