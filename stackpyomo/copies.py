@@ -115,18 +115,17 @@ class Copy:
         x = np.asarray(solution.x)
         return float(program.problem.objective(x)) - program.proved_gap(x, solution.duals, TOLERANCES.trust)
 
-    def settled(self, shared: Array) -> Array:
+    def settled(self, shared: Array, exact: bool) -> Array:
         """The bundle's best point with what is shared held there; its last answer where there is none.
 
-        Where its own links cannot take the values held, they may miss them by as much as its last answer did.
+        Not ``exact``: its own links may miss what is held by as much as its last answer did, which they can.
         """
         zero = np.zeros(len(shared))
-        for loose in (None, np.abs(self.x - shared)):
-            program, solution = self.ask(zero, zero, held=shared, loose=loose)
-            if solution.x is not None and solution.termination.solved:
-                point: Array = program.snapped(np.asarray(solution.x), solution.duals)[0]
-                return point
-        return np.array(self.point)
+        program, solution = self.ask(zero, zero, held=shared, loose=None if exact else np.abs(self.x - shared))
+        if solution.x is None or not solution.termination.solved:
+            return np.array(self.point)
+        point: Array = program.snapped(np.asarray(solution.x), solution.duals)[0]
+        return point
 
     def measured(self, point: Array) -> tuple[float, float]:
         """(count · f_b + g, largest violation of a row or bound) at a point."""

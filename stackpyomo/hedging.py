@@ -155,7 +155,7 @@ class Run:
         self.convex = self.bounded = False
         self._rest = partition.rest()
         self.failure: StackpyomoError | None = None
-        self._last, self._scaled = np.zeros(0), 1.0
+        self._last, self._scaled, self._strict_from = np.zeros(0), 1.0, 0
 
     def hedge(self) -> None:
         """Iterate until plan and bound meet, or a limit is reached; then look at the last plan once more."""
@@ -311,7 +311,13 @@ class Run:
     def _check(self, ph: Any) -> dict[str, Any]:
         """The plan at the average and the bound at the weights; the best of both are kept."""
         self.checked = self.iteration
-        answer = self._answer(self._shared(ph))
+        answer = self._answer(self._shared(ph), exact=False)
+        if not answer.is_feasible and self.iteration >= min(self._strict_from, self.engine.iterations):
+            # Links that miss their values a little may add up to too much. To ask them to meet these is worth a try,
+            # less and less often: some cannot, and a solver takes long to find that out.
+            strict = self._answer(self._shared(ph), exact=True)
+            self._strict_from = 0 if strict.is_feasible else 2 * self.iteration
+            answer = strict if strict.beats(answer) else answer
         if answer.beats(self.best):
             self.best = answer
         sign = self.partition.game.leader.sign
@@ -325,14 +331,14 @@ class Run:
             row["bound"] = sign * bound if math.isfinite(bound) else None
         return row
 
-    def _answer(self, shared: Array) -> Answer:
+    def _answer(self, shared: Array, exact: bool) -> Answer:
         """Every bundle's best point where what is shared is held there; links and aggregates as they come out."""
-        points = {name: copy.settled(shared) for name, copy in self.copies.items()}
-        exact = shared.copy()
+        points = {name: copy.settled(shared, exact) for name, copy in self.copies.items()}
+        found = shared.copy()
         for place, value in self._contents(points).items():
-            exact[place] = value
-        exact = self.team.all(self._finished(exact))[0]
-        points = {name: self.copies[name].completed(point, exact) for name, point in points.items()}
+            found[place] = value
+        found = self.team.all(self._finished(found))[0]
+        points = {name: self.copies[name].completed(point, found) for name, point in points.items()}
         seen = [self.copies[name].measured(point) for name, point in points.items()]
         cost = self.team.sum(sum(cost for cost, _ in seen)) / self.partition.count
         return Answer(float(cost), self.team.most(max(violation for _, violation in seen)), points)
