@@ -13,7 +13,8 @@ and one machine of M bytes is outgrown at N ≈ (M − base) / that. Time grows 
 
 What hedging changes. In b bundles on k ranks each rank writes and solves its own N/k followers, b/k bundles one after
 the other: "writing" and "solver" shrink by k and b. "model" does not: every rank builds the user's whole game. The
-price is iterations, 10 to 100 solves of every bundle where the monolith needs one.
+price is iterations, 5 to 100 solves of every bundle where the monolith needs one. Where followers meet in many
+aggregates (96 hours) the solver of a bundle needs more memory than the monolith's, and two ranks gain nothing.
 
 ``python benchmarks/bundles.py`` prints N = 100, 1,000, 10,000; each run is a process of its own (``mpiexec`` for two
 ranks: pip's beside this Python, else the system's). "peak MB" is the largest rank's own, "solver MB" its largest
