@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALL := $(RUN) pip install -qq --disable-pip-version-check
 # cyipopt is built from source, so it is asked for only where the Ipopt library is installed.
-EXTRAS := test,grid,load,traffic,plot,notebooks,docs$(shell pkg-config --exists ipopt 2>/dev/null && echo ,ipopt)
+EXTRAS := test,dask,docs,grid,load,mpi,notebooks,parquet,plot,traffic$(shell pkg-config --exists ipopt 2>/dev/null && echo ,ipopt)
 
 .PHONY: help demo test docs lint types clean
 

@@ -22,6 +22,7 @@ from .errors import (
 )
 from .gamefiles import read_game
 from .games import Follower, Game, Population
+from .hedging import Hedging
 from .incentives import affine_incentive
 from .inducibility import inducible
 from .plans import leader_optimal, nash, pessimistic, stackelberg
@@ -51,6 +52,7 @@ __all__ = [
     "Follower",
     "Game",
     "GameFileError",
+    "Hedging",
     "Incentive",
     "InvalidGame",
     "NoIncentive",

@@ -18,6 +18,7 @@ from .conditions import responding_followers
 from .conflicts import conflict, unbounded
 from .convexity import is_convex_problem
 from .derivatives import FollowerRows
+from .engines import chosen_engine, hedged
 from .equilibria import Problem
 from .errors import InvalidGame, NoPlan
 from .games import Follower, Game
@@ -46,6 +47,7 @@ def leader_optimal(
     tee: bool = False,
     allow_nonconvex: bool = False,
     seed: int = 0,
+    engine: Any = "auto",
 ) -> Plan:
     """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
 
@@ -55,7 +57,8 @@ def leader_optimal(
     bounds (random, by ``seed``) and keeps the best. complementarity: a treatment (Scholtes(), FischerBurmeister(),
     Penalty(), BigM(), SOS1()) or "auto", the fallback ladder. time_limit: seconds, for each solve of the team optimum,
     for the whole ladder otherwise. tee: show the solver's output. allow_nonconvex: followers proved nonconvex may
-    respond; the plan then says so. seed: of the starting points.
+    respond; the plan then says so. seed: of the starting points. engine: "mpi-sppy" or a :class:`Hedging` for the team
+    optimum bundle by bundle, in as many processes as ``mpiexec`` started; "auto": one solve in this process.
 
     The plan's ``quality`` is "optimal" only where the leader's problem is proved convex, or a global solver closed its
     gap and the re-solve of the responding followers is a proof.
@@ -65,10 +68,17 @@ def leader_optimal(
     """
     _require_game(game, "leader_optimal")
     options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
+    hedging = chosen_engine(engine)
     with undisturbed():
         require(game)
         followers = responding_followers(game, responding)
-        plan = _leading(game, followers, options) if followers else _solved(game, options)
+        if hedging is not None:
+            if followers or starts > 1:
+                what = "responding followers" if followers else f"starts={starts}"
+                raise InvalidGame(f"engine={engine!r}: finds the team optimum alone, from one start: no {what}.")
+            plan = hedged(game, hedging, solver, time_limit, tee)
+        else:
+            plan = _leading(game, followers, options) if followers else _solved(game, options)
         return _noted(plan, "leader_optimal", options)
 
 

@@ -42,6 +42,9 @@ ORDER = [
     "executables",
     "solvers",
     "composition",
+    "bundles",
+    "copies",
+    "hedging",
     "verification",
     "conditional",
     "derivatives",
@@ -64,6 +67,7 @@ ORDER = [
     "conflicts",
     "bilevel",
     "indifference",
+    "engines",
     "plans",
     "robustness",
     "inducibility",
@@ -103,6 +107,10 @@ BACKWARD = {
 """The imports to the right, each inside one method that is a door: what stands behind it needs Game or Plan."""
 
 UNTOLD = [
+    "bundles",
+    "copies",
+    "hedging",
+    "engines",
     "plans",
     "incentives",
     "contracts",
