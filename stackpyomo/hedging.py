@@ -63,8 +63,11 @@ class Hedging:
     """
 
     bundles: int | None = None
+    """Into how many bundles the followers are cut; None: the number of ranks, at least 2."""
     iterations: int = 200
+    """After how many iterations it stops at the latest."""
     tolerance: float = TOLERANCES.stationarity
+    """The gap between plan and bound, relative to max(1, |J0|), at which it stops."""
 
     def __post_init__(self) -> None:
         if self.bundles is not None:

@@ -26,7 +26,7 @@ from .results import Array, Report, listed
 from .signals import shares
 from .tolerances import TOLERANCES
 
-__all__ = ["MOST", "best_response", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
+__all__ = ["best_response", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
 
 _COLOURS = {"convex": "#2a7f4f", "global": "#3b6fb6", "multistart": "#d98c1f", "unknown": "#b03030"}
 """By certificate: proofs are green and blue, evidence is orange, nothing is red."""
