@@ -19,16 +19,9 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.errors import PyomoException
-from pyomo.common.numeric_types import native_numeric_types
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.numeric_expr import (
-    DivisionExpression,
-    LinearExpression,
-    NegationExpression,
-    ProductExpression,
-    SumExpression,
-)
+from pyomo.core.expr.numeric_expr import LinearExpression
 from pyomo.repn import generate_standard_repn
 
 from .checks import apart, variables_in
@@ -36,6 +29,7 @@ from .errors import InvalidGame, NoPlan
 from .games import Follower, Game
 from .programs import BadRow, Program, free_row
 from .results import Array
+from .terms import terms
 
 __all__ = ["Link", "Partition", "Piece"]
 
@@ -135,7 +129,7 @@ class Partition:
         """Every term of the leader's cost and every active constraint."""
         objective = self.game.leader.objective
         assert objective is not None  # require() saw to it
-        for factor, term in _terms(objective.expr, float(self.game.leader.sign)):
+        for factor, term in terms(objective.expr, float(self.game.leader.sign)):
             yield self._item(objective.name, term, factor, None)
         for player in (self.game.leader, *self.game.followers.values()):
             for constraint in player.constraints:
@@ -237,7 +231,7 @@ class Partition:
         constraint = item.constraint
         parts: dict[int, list[Any]] = {}
         body: Any = 0.0
-        for factor, term in _terms(constraint.body):
+        for factor, term in terms(constraint.body):
             lifted = self._lifted(term, item)
             places = self._bundles(lifted)
             if len(places) > 1:
@@ -247,8 +241,8 @@ class Partition:
             else:
                 body = body + factor * lifted
         self._felt.update(item.leaders if parts else ())  # a content may hold some of them
-        for bundle, terms in sorted(parts.items()):
-            body = body + self._link(bundle, pyo.quicksum(terms), item, constraint.lb, constraint.ub)
+        for bundle, own in sorted(parts.items()):
+            body = body + self._link(bundle, pyo.quicksum(own), item, constraint.lb, constraint.ub)
         return body
 
     def _link(self, bundle: int, content: Any, item: _Item, lower: float | None, upper: float | None) -> VarData:
@@ -357,42 +351,9 @@ def _settle(items: Sequence[_Item], promoted: set[int]) -> dict[int, int]:
         shared.update(i for i, places in felt.items() if len(places) > 1)
 
 
-def _terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
-    """(number, term) with Σ number · term the expression: sums taken apart, through numbers and named Expressions."""
-    stack = [(factor, expression)]
-    while stack:
-        factor, node = stack.pop()
-        if node.__class__ in native_numeric_types or not node.is_expression_type():
-            yield factor, node
-        elif isinstance(node, (SumExpression, LinearExpression)):
-            stack.extend((factor, a) for a in reversed(node.args))
-        elif node.is_named_expression_type():
-            stack.append((factor, node.args[0]))
-        elif isinstance(node, NegationExpression):
-            stack.append((-factor, node.args[0]))
-        elif isinstance(node, DivisionExpression) and (number := _number(node.args[1])):
-            stack.append((factor / number, node.args[0]))
-        elif isinstance(node, ProductExpression) and (number := _number(node.args[0])):
-            stack.append((factor * number, node.args[1]))
-        elif isinstance(node, ProductExpression) and (number := _number(node.args[1])):
-            stack.append((factor * number, node.args[0]))
-        else:
-            yield factor, node
-
-
 def _summed(costs: Mapping[float, list[Any]]) -> Any:
     """Σ factor · Σ terms."""
     return pyo.quicksum(factor * pyo.quicksum(terms) for factor, terms in costs.items())
-
-
-def _number(node: Any) -> float | None:
-    """The value of what nobody decides; None where somebody does, or where there is none."""
-    if node.__class__ not in native_numeric_types and not all(v.fixed for v in variables_in(node)):
-        return None
-    try:
-        return float(pyo.value(node))
-    except (ArithmeticError, TypeError, ValueError):
-        return None
 
 
 def _interval(expression: Any) -> tuple[float | None, float | None]:

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
+from pyomo.core.expr.calculus.derivatives import differentiate
+from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy import sparse
 
@@ -28,7 +30,8 @@ from .hessians import is_convex_on_box
 from .programs import free_row
 from .results import Announcement, Array
 from .signals import shares
-from .tolerances import is_within
+from .terms import terms
+from .tolerances import TOLERANCES, is_within
 
 __all__ = ["Composed", "composed", "oversteps", "plane"]
 
@@ -98,6 +101,17 @@ class Composed:
         except (ValueError, ZeroDivisionError, OverflowError):
             return math.inf
         return cost if math.isfinite(cost) else math.inf
+
+    def least_slope(self, total: float) -> float:
+        """The slope that a flat variable counts as: ``TOLERANCES.flat`` of the ``total`` of all own variables.
+
+        Where that is but what rounding leaves of terms that cancel (a follower made indifferent), their slopes are
+        taken instead; 1 where there are none.
+        """
+        if total <= TOLERANCES.stationarity * max(1.0, abs(self.plan_cost)):
+            felt = math.fsum(abs(factor) * _steepness(term, self.variables) for factor, term in terms(self.cost))
+            total = felt if total <= TOLERANCES.noise * felt else total
+        return TOLERANCES.flat * total or 1.0
 
     def violation(self) -> float:
         """Largest relative violation of rows and bounds at the variables' current values."""
@@ -280,6 +294,17 @@ def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:
     if lower is not None:
         return (expression + lower + abs(expression - lower)) / 2.0
     return (expression + upper - abs(expression - upper)) / 2.0
+
+
+def _steepness(term: Any, variables: Sequence[Any]) -> float:
+    """Σ_v |∂term/∂v| at the variables' values; 0 where there is none."""
+    held = {id(v) for v in variables_in(term)}
+    wanted = [v for v in variables if id(v) in held]
+    try:
+        slope = math.fsum(map(abs, differentiate(term, wrt_list=wanted))) if wanted else 0.0
+    except (ArithmeticError, DifferentiationException, ValueError):
+        return 0.0
+    return slope if math.isfinite(slope) else 0.0
 
 
 class _Moves:

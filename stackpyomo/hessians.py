@@ -2,16 +2,16 @@
 
     f″(x) ≥ 0 for all x in each piece of [lower, upper], by interval arithmetic; pieces are halved until it holds
 
-Terms that are convex by structure are left out first. A proof up to rounding; failing to find one proves nothing.
+Terms that are convex by structure are left out first; where the rest does not bend up without them, all are taken. A
+proof up to rounding; failing to find one proves nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
-import pyomo.core.expr.numeric_expr as nodes
 import pyomo.environ as pyo
 from pyomo.common.errors import PyomoException
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
@@ -19,6 +19,7 @@ from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, r
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .convexity import Curvature, curvature
+from .terms import terms
 
 __all__ = ["is_convex_on_box"]
 
@@ -32,13 +33,20 @@ def is_convex_on_box(expression: Any, variable: Any) -> bool:
     lower, upper = variable.bounds
     if lower is None or upper is None:
         return False
-    doubtful = [term for term in _terms(expression, 1.0) if not _is_convex(term)]
+    every = [factor * term for factor, term in terms(expression)]
+    doubtful = [term for term in every if not _is_convex(term)]
     if not doubtful:
         return True
+    return _bends_up(doubtful, variable) or _bends_up(every, variable)
+
+
+def _bends_up(parts: Sequence[Any], variable: Any) -> bool:
+    """True if the second derivative of the sum is proved ≥ 0 between the variable's bounds."""
+    lower, upper = variable.bounds
     copy = pyo.Var(bounds=(lower, upper), initialize=lower)
     copy.construct()
     try:
-        rest = ExpressionReplacementVisitor(substitute={id(variable): copy}).walk_expression(sum(doubtful))
+        rest = ExpressionReplacementVisitor(substitute={id(variable): copy}).walk_expression(sum(parts))
         slope = reverse_sd(rest).get(copy, 0.0)
         bend = reverse_sd(slope).get(copy, 0.0) if hasattr(slope, "is_expression_type") else 0.0
         return _is_positive(bend, copy, float(lower), float(upper))
@@ -48,19 +56,6 @@ def is_convex_on_box(expression: Any, variable: Any) -> bool:
 
 def _is_convex(term: Any) -> bool:
     return curvature(term).curvature in (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
-
-
-def _terms(expression: Any, factor: float) -> Iterator[Any]:
-    """The terms of a sum, signs and constant factors carried inside."""
-    if isinstance(expression, (nodes.SumExpression, nodes.LinearExpression)):
-        for term in expression.args:
-            yield from _terms(term, factor)
-    elif isinstance(expression, nodes.NegationExpression):
-        yield from _terms(expression.args[0], -factor)
-    elif isinstance(expression, nodes.ProductExpression) and not hasattr(expression.args[0], "is_expression_type"):
-        yield from _terms(expression.args[1], factor * float(expression.args[0]))
-    else:
-        yield factor * expression
 
 
 def _is_positive(expression: Any, variable: Any, lower: float, upper: float) -> bool:

@@ -433,8 +433,7 @@ class _Separable:
     def _slopes(self, owners: Array) -> Array:
         """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start.
 
-        A variable that is flat there counts ``TOLERANCES.flat`` of the sum of its task's (decisions after an improbable
-        observation are flat); where all are flat, 1.
+        One that is flat there counts a share of its task's sum: decisions after an improbable observation are flat.
         """
         program = self.program
         assert program is not None
@@ -445,7 +444,7 @@ class _Separable:
         slopes = self.unit * np.abs(np.asarray(program.problem.gradient(away)))
         slopes = np.where(np.isfinite(slopes), slopes, 0.0)
         total = np.bincount(owners, slopes, minlength=len(self.tasks))
-        least = np.where(total > 0.0, TOLERANCES.flat * total, 1.0)
+        least = np.array([task.problem.least_slope(steep) for task, steep in zip(self.tasks, total, strict=True)])
         return np.asarray(np.maximum(slopes, least[owners]))
 
 

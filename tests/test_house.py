@@ -26,6 +26,7 @@ ORDER = [
     "results",
     "joins",
     "convexity",
+    "terms",
     "hessians",
     "programs",
     "checks",

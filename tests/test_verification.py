@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,20 @@ def test_the_unit_of_a_cost_changes_no_verdict(unit: float) -> None:
     report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
     assert report.ok
     assert report.certificate["f"] == "convex"
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6])
+def test_a_follower_made_indifferent_is_verified_in_any_unit(unit: float) -> None:
+    """(u − 1)² − pay u with pay = u − 2 is 1 for all u: no regret counts against what rounding leaves of it."""
+    m = pyo.ConcreteModel()
+    m.pay = pyo.Var(bounds=(-5, 5))
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 5))
+    m.f.cost = pyo.Objective(expr=unit * ((m.f.u - 1) ** 2 - m.pay * m.f.u))
+    m.goal = pyo.Objective(expr=(m.f.u - 2) ** 2 + m.pay**2)
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f)))
+    report = sp.verify(rule)
+    assert report.ok
+    assert report.scale["f"] == pytest.approx(0.04 * unit, rel=1e-6)
+    wrong = replace(rule, matrix=1.001 * rule.matrix)
+    assert not sp.verify(wrong).ok
