@@ -75,13 +75,16 @@ def sparsest(system: System, slope: Array, gain: Array, limits: Limits, solver: 
         values = _least_sum(system, slope, part, limits, solver)
         if values is None:
             continue
+        guesses = [values]
         if len(part.columns) <= _COUNTED:
             fewer = _fewest(system, slope, part, limits, float(np.abs(values).max(initial=0.0)))
-            values = values if fewer is None else fewer
-        small = np.abs(values) <= TOLERANCES.snap * np.abs(values).max(initial=0.0)
-        exact = _on_support(system, slope, part, np.where(small, 0.0, np.nan))
-        if exact is not None and limits.are_met(_placed(gain, part, exact)).all():
-            found[part.columns] = exact
+            guesses = guesses if fewer is None else [fewer, values]
+        for guess in guesses:  # what HiGHS counts as integer may hide an entry that is small and needed
+            small = np.abs(guess) <= TOLERANCES.snap * np.abs(guess).max(initial=0.0)
+            exact = _on_support(system, slope, part, np.where(small, 0.0, np.nan))
+            if exact is not None and limits.are_met(_placed(gain, part, exact)).all():
+                found[part.columns] = exact
+                break
     return found
 
 
@@ -110,14 +113,16 @@ def _equations(system: System, slope: Array, part: Component, limits: Limits) ->
     return model, model.entry, rows
 
 
-def _solved(cost: Any, rows: list[Any], entries: Any, part: Component, solver: str) -> Array | None:
+def _solved(
+    cost: Any, rows: list[Any], entries: Any, part: Component, solver: str, options: dict[str, Any] | None = None
+) -> Array | None:
     try:
         program = Program(cost, rows)
     except BadRow:
         return None
     # HiGHS where nobody else is asked for: alike followers give the same equation many times, which interior-point
     # methods for nonlinear programs do not like.
-    solution = solve(program, "highs" if solver == "auto" else solver)
+    solution = solve(program, "highs" if solver == "auto" else solver, options=options)
     if solution.x is None or not solution.termination.solved:
         return None
     found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
@@ -140,7 +145,8 @@ def _fewest(system: System, slope: Array, part: Component, limits: Limits, large
     reach = _REACH * max(largest, TOLERANCES.noise)
     for column in part.columns:
         rows += [entries[column] <= reach * model.used[column], -entries[column] <= reach * model.used[column]]
-    return _solved(sum(model.used.values()), rows, entries, part, "highs")
+    strict = {"mip_feasibility_tolerance": TOLERANCES.solver}
+    return _solved(sum(model.used.values()), rows, entries, part, "highs", strict)
 
 
 def _on_support(system: System, slope: Array, part: Component, fixed: Array) -> Array | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import CASES, number
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse as sp_sparse
 from scipy.optimize import linprog, minimize
@@ -76,6 +76,7 @@ def test_weights_of_energy_under_shared_meters(seed: int) -> None:
 
 
 @SLOW
+@example(seed=2043)  # what is integer to a tolerance allows entries of 1e-4
 @given(seed=st.integers(0, 10**6))
 def test_the_sparsest_gain_against_every_support(seed: int) -> None:
     world = Meters(seed, sparse=True)
