@@ -173,6 +173,7 @@ NOT_RUN = (
     "python3 -m venv ",
     ". .venv/bin/activate",
     "dask ",  # a cluster
+    "mpiexec ",  # another one
     "mpirun ",
     "conda ",
 )
