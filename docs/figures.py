@@ -50,6 +50,19 @@ def two_roads() -> Figure:
     return figure
 
 
+def in_one_picture() -> Figure:
+    """The driver's cost, and level sets with the strategy as the line that supports what the driver likes better."""
+    from models.two_roads import build
+
+    rule = sp.affine_incentive(sp.leader_optimal(build()))
+    figure, (ax, other) = _figure(9.6, 4.0, 2)
+    sp.plots.best_response(rule, "driver", ax)
+    ax.set(xlabel="flow over the bridge", ylabel="driver's cost", title="what the driver minds")
+    sp.plots.level_sets(rule, "driver", other)
+    other.set(xlabel="flow over the bridge", ylabel="toll", title="what the city announces")
+    return figure
+
+
 def grid_prices() -> Figure:
     """What each generator runs at: as planned, and as it would at 4 $/MWh and nothing else."""
     from models.grid_prices import build
@@ -283,6 +296,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     figure.__name__: figure
     for figure in (
         two_roads,
+        in_one_picture,
         grid_prices,
         demand_response,
         crowdsourcing,
