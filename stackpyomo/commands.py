@@ -107,8 +107,9 @@ def _subject(game: Game, plan_from: Path | None, incentive_from: Path | None) ->
     path = plan_from or incentive_from
     if path is None:
         return Plan.from_values(game), None
+    written = read(path)
     try:
-        told = json.loads(read(path))
+        told = json.loads(written)
         if plan_from is not None:
             return Plan.from_json(json.dumps(told.get("plan", told)), game), None
         if "incentive" in told:

@@ -357,7 +357,7 @@ class Game:
             if number is None or not math.isfinite(number):
                 raise InvalidGame(
                     f"{name}: has the value {number}, where a finite one is needed. "
-                    f"Set it, e.g. model.{name}.set_value(0)."
+                    f'Set it, e.g. model.{name}.set_value(0), or give its "start" in a game file.'
                 )
             values[name] = float(number)
         return values

@@ -65,7 +65,7 @@ def choose_offsets(
     """{name: value} of the chosen leader variables.
 
     Raises :class:`InvalidGame` if the leader's objective holds one of them, :class:`NoIncentive` if no values of
-    theirs meet the leader's constraints.
+    theirs hold the followers within the leader's bounds and constraints.
     """
     game = rows.game
     _refuse_valued(game, chosen)
@@ -81,8 +81,9 @@ def choose_offsets(
     solution = solve(first, _able(first, solver))
     if solution.x is None or not solution.termination.solved:
         raise NoIncentive(
-            f"No values of the free variables ({names}) meet the leader's constraints on them: {solution.message}. "
-            "Relax those constraints or free more variables.",
+            f"No values of the free variables ({names}) hold every follower within the leader's bounds and constraints "
+            f"({solution.message}). Free more variables, let the leader see or price each follower by itself (one "
+            "price that answers a total seldom holds followers who differ), relax bounds, or choose another plan.",
             reasons={},
             residuals={},
         )
@@ -98,7 +99,8 @@ def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
     for var in chosen:
         if id(var) in valued:
             raise InvalidGame(
-                f"{var.name}: cannot be free, because the leader's objective {objective.name} depends on it."
+                f"{var.name}: cannot be free, because the leader's objective {objective.name} depends on it. "
+                "Take it out of that objective (payment= can still make what is paid least), or do not free it."
             )
 
 

@@ -158,7 +158,11 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
     slope = float(np.abs(attempt.slope[bad]).max())
     names = attempt.rows.game.names
     if grip <= TOLERANCES.gradient * attempt.scale[follower]:
-        lean = "" if attempt.held else ", or pass multipliers='free' if one of its own constraints holds it there"
+        lean = (
+            ", or choose another plan: a price times an action that is 0 there is no grip"
+            if attempt.held
+            else ", or pass multipliers='free' if one of its own constraints holds it there"
+        )
         return (
             "zero gradient: at the plan its objective does not change with any leader variable "
             f"(‖∇_{{u0}} J‖ = {grip:.1e}), yet its own gradient is {slope:.6g}",
@@ -182,8 +186,8 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
             lean = ", or pass multipliers='free': one of its own constraints may hold it there" if carried else ""
             return (
                 f"leader bound: {at}; to hold it the leader would have to go beyond (slope left {residual:.6g})",
-                f"Widen that bound, or choose a plan inside it{lean}; "
-                "inducible(plan) says whether any strategy could do it.",
+                f"Widen that bound, or choose a plan inside it{lean}. A price that is no part of the leader's "
+                "objective can be chosen anew by free=; inducible(plan) says whether any strategy could do it.",
             )
         return f"gain bounds: within them {residual:.6g} of its slope is left", "Widen gain_bounds."
     unused = [j for j in bad if not attempt.balanced[j]]

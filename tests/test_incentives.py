@@ -340,3 +340,17 @@ def test_the_strategy_is_an_expression_and_survives_json() -> None:
     assert "1.33333 (driver.flow − 0.6)" in str(again)
     with pytest.raises(sp.InvalidGame, match="speed: not a signal"):
         rule.actions({"speed": 1.0})
+
+
+def test_one_price_in_total_that_no_value_makes_right() -> None:
+    m = pyo.ConcreteModel()
+    m.price = pyo.Var(bounds=(0, 5), initialize=1)
+    m.f = pyo.Block([1, 2])
+    for i, block in m.f.items():
+        block.x = pyo.Var(bounds=(0, 8), initialize=1)
+        block.cost = pyo.Objective(expr=i * block.x**2 / 2 - m.price * block.x)
+    m.mean = pyo.Expression(expr=(m.f[1].x + m.f[2].x) / 2)
+    m.miss = pyo.Objective(expr=(m.f[1].x - 2) ** 2 + (m.f[2].x - 2) ** 2)
+    plan = sp.leader_optimal(sp.Game(m, followers=m.f))
+    with pytest.raises(sp.NoIncentive, match=r"free variables.*hold every follower.*Free more variables"):
+        sp.affine_incentive(plan, observe=[m.mean], free=[m.price])
