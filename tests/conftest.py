@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,3 +81,17 @@ def strict(text: str) -> Any:
         raise AssertionError(f"{name} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
+
+
+def launcher() -> str | None:
+    """``mpiexec``: pip's, beside this Python, before the system's; None without mpi4py."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    return None if importlib.util.find_spec("mpi4py") is None else found
+
+
+def ranks_environment(folder: Path) -> dict[str, str]:
+    """Of a command under ``mpiexec``: nothing of an MPI that these tests may run under, two ranks on any machine."""
+    clean = {k: v for k, v in environment(folder).items() if not k.startswith(("OMPI_", "PMI", "MPI_"))}
+    allowed = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe")
+    return clean | dict.fromkeys(allowed, "1")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import environment, snapshot, strict, toll_game
+from conftest import launcher, ranks_environment, snapshot, strict, toll_game
 
 import stackpyomo as sp
 from stackpyomo.bundles import Partition
@@ -438,12 +436,6 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 # --- two ranks --------------------------------------------------------------------------------------------------------
 
 
-def launcher() -> str | None:
-    """``mpiexec``: pip's, beside this Python, before the system's."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    return str(beside) if beside.exists() else shutil.which("mpiexec")
-
-
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -457,20 +449,16 @@ open({folder!r} + f"/{{comm.rank}}of{{comm.size}}.json", "w").write(plan.to_json
 
 
 def on_two_ranks(folder: Path, game: str, n: int, engine: str = "'mpi-sppy'") -> list[Any]:
-    if importlib.util.find_spec("mpi4py") is None or launcher() is None:
+    if launcher() is None:
         pytest.skip("no mpi4py, or no mpiexec")
     path = folder / "play.py"
     path.write_text(
         SCRIPT.format(tests=os.fspath(Path(__file__).parent), game=game, n=n, engine=engine, folder=os.fspath(folder))
     )
-    clean = {k: v for k, v in environment(folder).items() if not k.startswith(("OMPI_", "PMI", "MPI_"))}
-    allowed = {
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    }
     command = [str(launcher()), "-n", "2", sys.executable, os.fspath(path)]
-    done = subprocess.run(command, env={**clean, **allowed}, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=ranks_environment(folder), capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     if not (folder / "1of2.json").exists():

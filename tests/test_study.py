@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import environment, strict, toll_game
+from conftest import environment, launcher, ranks_environment, strict, toll_game
 
 import stackpyomo as sp
 from benchmarks.kills import storm
@@ -429,15 +429,14 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(find_spec("mpi4py") is None or not shutil.which("mpiexec"), reason="needs mpi4py and mpiexec")
+@pytest.mark.skipif(launcher() is None, reason="needs mpi4py and mpiexec")
 def test_mpi(tmp_path: Path) -> None:
     """One process that asks, one that works, as ``mpiexec -n 2 python -m mpi4py.futures script.py``."""
     (tmp_path / "script.py").write_text(MPI_SCRIPT)
-    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     done = subprocess.run(
-        ["mpiexec", "-n", "2", sys.executable, "-m", "mpi4py.futures", "script.py"],
+        [str(launcher()), "-n", "2", sys.executable, "-m", "mpi4py.futures", "script.py"],
         cwd=tmp_path,
-        env=environment(tmp_path) | root,
+        env=ranks_environment(tmp_path),
         capture_output=True,
         text=True,
         check=False,
