@@ -299,11 +299,23 @@ def _independent(turned: Array, found: Array) -> Array:
         ways = open_directions(turned[:, used] / norms[used])
         if not ways.shape[1]:
             return found
-        way = ways[:, 0] / norms[used]
-        way = way if way.max() > 0.0 else -way
-        limits = np.divide(found[used], way, out=np.full(len(way), np.inf), where=way > 0.0)
-        found[used] = np.maximum(found[used] - limits.min() * way, 0.0)
-        found[used[np.argmin(limits)]] = 0.0
+        while ways.shape[1]:
+            turn = ways[:, 0] if ways[:, 0].max() >= -ways[:, 0].min() else -ways[:, 0]
+            way = turn / norms[used]
+            limits = np.full(len(way), np.inf)
+            np.divide(found[used], way, out=limits, where=turn > TOLERANCES.noise)  # rounding alone limits nothing
+            first = int(np.argmin(limits))
+            found[used] = np.maximum(found[used] - limits[first] * way, 0.0)
+            found[used[first]] = 0.0
+            ways = _without(ways, first)
+
+
+def _without(ways: Array, entry: int) -> Array:
+    """An orthonormal basis of those directions in the span of an orthonormal one that leave an entry alone."""
+    mirror = ways[entry].copy()
+    mirror[0] += math.copysign(float(np.linalg.norm(mirror)), mirror[0])  # Householder: the entry is in column 0 alone
+    square = float(mirror @ mirror)
+    return ways[:, 1:] - np.outer(ways @ mirror, mirror[1:]) * (2.0 / square) if square else ways[:, 1:]
 
 
 def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:

@@ -22,6 +22,7 @@ from .engines import chosen_engine, hedged
 from .equilibria import Problem
 from .errors import InvalidGame, NoPlan
 from .games import Follower, Game
+from .hedging import Hedging
 from .indifference import settled
 from .ladders import random_start
 from .programs import BadRow, Program, timed, undisturbed
@@ -79,7 +80,7 @@ def leader_optimal(
             plan = hedged(game, hedging, solver, time_limit, tee)
         else:
             plan = _leading(game, followers, options) if followers else _solved(game, options)
-        return _noted(plan, "leader_optimal", options)
+        return _noted(plan, "leader_optimal", options, hedging)
 
 
 def stackelberg(game: Game, **options: Any) -> Plan:
@@ -173,7 +174,7 @@ def _options(
     return options
 
 
-def _noted(plan: Plan, function: str, options: Options) -> Plan:
+def _noted(plan: Plan, function: str, options: Options, hedging: Hedging | None = None) -> Plan:
     """The plan with what it was asked for with."""
     plan.options = {
         "function": function,
@@ -183,6 +184,7 @@ def _noted(plan: Plan, function: str, options: Options) -> Plan:
         "complementarity": "auto" if options.treatment is None else repr(options.treatment),
         "time_limit": options.time_limit,
         "allow_nonconvex": options.allow_nonconvex,
+        **({} if hedging is None else {"engine": repr(hedging)}),
     }
     return plan
 

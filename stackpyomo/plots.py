@@ -201,7 +201,7 @@ def best_response(
     is drawn (None: around the plan, inside its bounds), but for what violates its own constraints. points: how many
     are computed. Objectives are drawn in the sense they are written in.
 
-    Raises :class:`InvalidGame` for who is no follower, and for what is none of its actions;
+    Raises :class:`InvalidGame` for who is no follower, what is none of its actions, and for numbers that make no sense;
     :class:`StackpyomoError` without matplotlib.
     """
     game = rule.attached()
@@ -211,7 +211,7 @@ def best_response(
     held = list(composed(game, rule.plan.announcement, {follower}))
     played = list(composed(game, rule.announcement, {follower}))
     target = played[0].target[number]
-    low, high = within or _around(target, var.lb, var.ub)
+    low, high = _span("best_response", within) or _around(target, var.lb, var.ub)
     at = np.unique(np.append(np.linspace(low, high, points), target))
     ax = _axes(ax)
     constant = sign * _curve(held, number, at)
@@ -247,10 +247,11 @@ def level_sets(
     action: None for a follower's only one. leader: None for the variable that answers it most. within: (lowest,
     highest) action drawn; points: in either direction.
 
-    Raises :class:`InvalidGame` for what the rule does not hold, :class:`StackpyomoError` without matplotlib.
+    Raises :class:`InvalidGame` for what the rule does not hold and for numbers that make no sense,
+    :class:`StackpyomoError` without matplotlib.
     """
     game = rule.attached()
-    require_whole("points", points)
+    require_whole("points", points, 2)
     number = _numbered(game, "level_sets", follower, action)
     if leader is not None and leader not in rule.leader:
         raise InvalidGame(f"level_sets(leader={leader}): expected one of {listed(rule.leader) or 'no variable'}.")
@@ -261,7 +262,7 @@ def level_sets(
     gain, bend = _answer(rule, game, name)
     tool = _felt_most(rule, game, follower, gain) if leader is None else rule.leader.index(leader)
     leader = rule.leader[tool]
-    across = np.linspace(*(within or _around(target, var.lb, var.ub)), points)
+    across = np.linspace(*(_span("level_sets", within) or _around(target, var.lb, var.ub)), points)
     line = rule.offset[leader] + gain[tool] * (across - target) + bend[tool] * (across - target) ** 2 / 2.0
     free = game.variables_by_name[leader]
     line = np.clip(line, free.lb, free.ub) if rule.saturate and free.bounds != (None, None) else line
@@ -366,6 +367,13 @@ def profiles(table: pd.DataFrame, ax: Any = None) -> Any:
     if table.size:
         ax.legend(loc="lower right")
     return ax
+
+
+def _span(function: str, within: tuple[float, float] | None) -> tuple[float, float] | None:
+    """What was asked to be drawn; raises :class:`InvalidGame` for what is no interval."""
+    if within is not None and not -math.inf < within[0] < within[1] < math.inf:
+        raise InvalidGame(f"{function}(within={within}): expected (lowest, highest), two finite numbers.")
+    return within
 
 
 def _around(target: float, lower: float | None, upper: float | None) -> tuple[float, float]:

@@ -379,6 +379,8 @@ def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
 
 def least_nonnegative(matrix: Any, wanted: Array) -> Array:
     """argmin ‖matrix · p − wanted‖ over p ≥ 0, columns scaled to norm 1 first; sparse where it is large."""
+    if not matrix.shape[1]:
+        return np.zeros(0)  # scipy's nnls frees memory twice
     norms = np.sqrt(np.asarray(sparse.csc_array(matrix).power(2).sum(axis=0)).ravel())
     scale = np.where(norms > 0, 1.0 / np.where(norms > 0, norms, 1.0), 0.0)
     scaled = sparse.csc_array(matrix) * scale[np.newaxis, :]

@@ -134,7 +134,7 @@ class Plan(Document):
     follower who responds, d(its own objective)/d(right-hand side)."""
     termination: str = "none"  #: Why the solver stopped: "optimal", "converged", "infeasible", "time limit", ...
     quality: str = "none"  #: What is held: "optimal" (proved), "feasible", "infeasible" or "none".
-    bound: float = math.nan  #: A global solver's bound on J0, NaN where none ran.
+    bound: float = math.nan  #: On J0: proved by convexity, or a global solver's; NaN without.
     gap: float = math.nan  #: From J0 to the bound, relative to max(1, |J0|); NaN without a bound.
     epsilon0: float = math.nan
     """Proved gap to the leader's optimum (the paper's ε0); NaN when nothing was proved. Where a variable has no bounds

@@ -373,6 +373,7 @@ def test_a_hedged_plan_is_a_plan() -> None:
     back = sp.Plan.from_json(plan.to_json(), game)
     assert back.leader_objective == plan.leader_objective
     assert "mpi-sppy" in str(back)
+    assert back.options["engine"] == repr(sp.Hedging(tolerance=1e-9)), "needed to do it again"
 
 
 @needs_engine

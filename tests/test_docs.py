@@ -266,3 +266,11 @@ def test_the_search_for_errors_finds_them() -> None:
     assert raised(sp.Population.__post_init__, set()) == {"InvalidGame"}
     assert raised(plots.leaders, set()) == {"InvalidGame", "StackpyomoError"}, "through functions it calls"
     assert attributes(ast.parse("class A:\n    x: int\n    def f(self):\n        self.y, self._z = 1, 2")) == {"x", "y"}
+
+
+def test_every_command_has_its_section() -> None:
+    from stackpyomo.cli import app
+
+    page = (DOCS / "reference" / "command_line.md").read_text(encoding="utf-8")
+    for command in app.registered_commands:
+        assert command.hidden or f".. command-help:: {command.name or command.callback.__name__}\n" in page

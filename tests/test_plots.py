@@ -352,6 +352,12 @@ def test_bad_questions() -> None:
         plots.level_sets(rule, "driver", leader="fee")
     with pytest.raises(sp.InvalidGame, match="points=0"):
         plots.best_response(rule, "driver", points=0)
+    with pytest.raises(sp.InvalidGame, match="points=1: expected an integer from 2"):
+        plots.level_sets(rule, "driver", points=1)
+    for draw in (plots.best_response, plots.level_sets):
+        for within in ((0.5, 0.5), (1.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))):
+            with pytest.raises(sp.InvalidGame, match=r"within=.*expected \(lowest, highest\)"):
+                draw(rule, "driver", within=within)
     with pytest.raises(sp.InvalidGame, match="no column average_gain"):
         plots.scaling(pd.DataFrame({"size": [1]}))
     with pytest.raises(sp.InvalidGame, match="no column leader_optimal"):
