@@ -20,8 +20,9 @@ help:
 demo: $(VENV)/.core
 	@$(RUN) models.grid_prices
 
+# Two side by side, whole files each: many tests wait for processes of their own.
 test: $(VENV)/.full
-	@$(RUN) pytest
+	@$(RUN) pytest -n 2 --dist loadfile
 
 docs: $(VENV)/.full
 	@$(RUN) sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs

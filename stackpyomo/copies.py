@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import sparse
 
 from .bundles import Partition
 from .convexity import is_convex_problem
@@ -79,6 +80,8 @@ class Copy:
             reach = TOLERANCES.trust * np.maximum(1.0, np.abs(around))
             lower = np.where(np.isfinite(lower), lower, around - reach)
             upper = np.where(np.isfinite(upper), upper, around + reach)
+            if self.is_bounded and len(self.derived):
+                lower[self.derived], upper[self.derived] = self._implied()
         if held is not None:
             lower[self.columns] = upper[self.columns] = held
         if loose is not None:
@@ -131,6 +134,27 @@ class Copy:
         """(count · f_b + g, largest violation of a row or bound) at a point."""
         return float(self.program.problem.objective(point)), self.program.residuals(point, None).feasibility
 
+    def _settling(self, point: Array) -> tuple[list[int], Array, sparse.csr_array]:
+        """(the aggregates' rows, their part of the Jacobian in the aggregates, the whole of it); they are linear."""
+        names = {c.name for c in self.partition.game.aggregates}
+        rows = [row for row, n in enumerate(self.program.rows) if self.piece.names[int(n)] in names]
+        matrix = self.program.jacobian(point)[rows]
+        return rows, matrix[:, self.derived].toarray(), matrix
+
+    def _implied(self) -> tuple[Array, Array]:
+        """Bounds of the aggregates from those of what they are made of: a bound that holds everywhere needs them."""
+        lower, upper = self.program.bounds
+        zero = np.zeros(len(lower))
+        rows, own, matrix = self._settling(zero)
+        level = self.program.row_bounds[1][rows] - np.asarray(self.program.problem.constraints(zero))[rows]
+        others = np.setdiff1d(np.arange(len(lower)), self.derived)
+        share = -np.linalg.solve(own, matrix[:, others].toarray())
+        ends = share * lower[others], share * upper[others]
+        middle = np.linalg.solve(own, level)
+        low = middle + np.minimum(*ends).sum(axis=1)
+        high = middle + np.maximum(*ends).sum(axis=1)
+        return np.maximum(lower[self.derived], low), np.minimum(upper[self.derived], high)
+
     def completed(self, point: Array, shared: Array) -> Array:
         """The point with what is shared put in, and the aggregates that follow from it; no weights."""
         found = point.copy()
@@ -138,10 +162,8 @@ class Copy:
         for columns in self.forces:
             found[columns] = 0.0
         if len(self.derived):
-            names = {c.name for c in self.partition.game.aggregates}
-            rows = [row for row, n in enumerate(self.program.rows) if self.piece.names[int(n)] in names]
+            rows, matrix, _ = self._settling(found)
             missing = self.program.row_bounds[1] - np.asarray(self.program.problem.constraints(found))
-            matrix = self.program.jacobian(found)[rows][:, self.derived].toarray()
             found[self.derived] += np.linalg.solve(matrix, missing[rows])
         return found
 

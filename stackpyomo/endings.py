@@ -55,25 +55,26 @@ def unwinding(farewell: str) -> Iterator[None]:
     def let_go() -> None:
         """A process forked from this one ends as it would have without us, and alone."""
         if signal.getsignal(signal.SIGTERM) is leave and os.getppid() == mine:
-            _restore(before)
+            _restore(before, -1)
 
     os.register_at_fork(after_in_child=let_go)
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, leave)
-    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # heard also while a library keeps the main thread
+    others = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # heard also while a library keeps the main thread
     threading.Thread(target=_hurry, args=(heard, set(before), farewell), daemon=True).start()
     try:
         yield
     finally:
-        _restore(before)
+        _restore(before, others)
         os.close(tell)
 
 
-def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
-    signal.set_wakeup_fd(-1)
+def _restore(handlers: Mapping[signal.Signals, Any], wakeup: int) -> None:
+    signal.set_wakeup_fd(wakeup)
     for number, handler in handlers.items():
-        signal.signal(number, handler)
+        if handler is not None:  # one that Python did not set it cannot set again
+            signal.signal(number, handler)
 
 
 def _hurry(heard: int, numbers: set[signal.Signals], farewell: str) -> None:

@@ -17,6 +17,7 @@ from conftest import launcher, ranks_environment, snapshot, strict, toll_game
 
 import stackpyomo as sp
 from stackpyomo.bundles import Partition
+from stackpyomo.copies import Copy
 from stackpyomo.engines import chosen_engine
 from stackpyomo.hedging import team
 
@@ -221,6 +222,21 @@ def test_aggregates_follow_from_the_links() -> None:
     cuts = Partition(averaged(6), 3)
     assert [v.name for v in cuts.derived] == ["mean"]
     assert cuts.first == [link.variable for link in cuts.links]
+
+
+def test_aggregates_lie_between_what_their_links_allow() -> None:
+    """An aggregate without bounds of its own, 2000 Σ u with u in [0, 1], is held by these and not near a plan."""
+    m = pyo.ConcreteModel()
+    m.total = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(4))
+    for f in m.f.values():
+        f.u = pyo.Var(bounds=(0, 1), initialize=0.0)
+        f.cost = pyo.Objective(expr=f.u**2)
+    m.sum = pyo.Constraint(expr=m.total == 2000 * sum(f.u for f in m.f.values()) + 5)
+    m.goal = pyo.Objective(expr=-m.total)
+    partition = Partition(sp.Game(m, followers=m.f, aggregates=[m.sum]), 2)
+    low, high = Copy(partition, 0, "pounce")._implied()
+    np.testing.assert_allclose([*low, *high], [5.0, 8005.0])
 
 
 def test_a_row_of_leader_variables_alone_may_couple_bundles() -> None:
