@@ -367,6 +367,12 @@ def _info(
     return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options, options)
 
 
+_GUROBI = {
+    "NonConvex": 2,
+    "MIPGap": TOLERANCES.solver,  # its own, 1e-4, closes no gap
+    "FeasibilityTol": TOLERANCES.tight,
+    "OptimalityTol": TOLERANCES.tight,
+}
 registry: dict[str, SolverInfo] = {
     info.name: info
     for info in (
@@ -422,10 +428,10 @@ registry: dict[str, SolverInfo] = {
         ),
         _info(
             "gurobi",
-            "LP QP NLP MIP SOS1 global",
+            "LP QP MIP SOS1 global",  # Pyomo's interface passes on what is quadratic at most
             'Install it with: pip install "gurobipy" (a free licence is limited in size).',
             _package("gurobipy"),
-            _run_pyomo(_from_factory("gurobi_persistent"), {"NonConvex": 2}, True),
+            _run_pyomo(_from_factory("gurobi_persistent"), _GUROBI, True),
             tight="FeasibilityTol",
         ),
     )

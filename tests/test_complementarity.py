@@ -169,6 +169,8 @@ def test_local_treatments_give_the_answer_and_never_call_it_optimal(treatment: A
 @pytest.mark.parametrize("build", GAMES)
 @pytest.mark.parametrize("solver", GLOBAL)
 def test_special_ordered_sets_prove_the_answer(solver: str, build: Any) -> None:
+    if build is circle and "NLP" not in registry[solver].classes:
+        pytest.skip(f"{solver} is given what is quadratic at most")
     plan = solved(build, sp.SOS1(), solver)
     assert plan.quality == "optimal"
     assert plan.bound == pytest.approx(plan.leader_objective, abs=2e-6 * max(1, abs(plan.leader_objective)))

@@ -42,7 +42,7 @@ MATRIX: dict[str, tuple[Any, ...]] = {
     "cyipopt": (LOCAL, LOCAL, LOCAL, REFUSED, GONE, ENDLESS),
     "highs": (GLOBAL, GLOBAL, FAILS, GLOBAL, GONE, ENDLESS),
     "scip": (GLOBAL, GLOBAL, GLOBAL, GLOBAL, GONE, (T.UNBOUNDED, T.INFEASIBLE)),
-    "gurobi": (GLOBAL, GLOBAL, GLOBAL, GLOBAL, GONE, (T.UNBOUNDED, T.INFEASIBLE)),
+    "gurobi": (GLOBAL, GLOBAL, FAILS, GLOBAL, GONE, (T.UNBOUNDED, T.INFEASIBLE)),
 }
 """What each solver makes of each class. A solver that says "infeasible or unbounded" may not know which."""
 
