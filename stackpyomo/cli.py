@@ -135,12 +135,13 @@ def demo(
         if write_to is not None:
             game.write(write_to)
         if report_to is not None:
-            writable(report_to, page(report, baseline=stackelberg(game), command=typed()))
-    if json_to == "-":
-        _deliver(game, [], plan, rule, None, report, {}, json_to)
-    else:
+            baseline, why = _baseline(game, {"solver": solver}, None)
+            writable(report_to, page(report, baseline=baseline, remarks=why, command=typed()))
+    told = json_to != "-"
+    if told:
         print(f"{STORY}\n")
-        _deliver(game, [], plan, rule, None, report, {}, json_to)
+    _deliver(game, [], plan, rule, None, report, {}, json_to)
+    if told:
         print(
             _ONWARD if write_to is None else f"{write_to} holds the game; change it, then: stackpyomo solve {write_to}"
         )

@@ -9,6 +9,7 @@ bounds hold.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -81,7 +82,7 @@ class Copy:
             lower = np.where(np.isfinite(lower), lower, around - reach)
             upper = np.where(np.isfinite(upper), upper, around + reach)
             if self.is_bounded and len(self.derived):
-                lower[self.derived], upper[self.derived] = self._implied()
+                lower[self.derived], upper[self.derived] = self.implied
         if held is not None:
             lower[self.columns] = upper[self.columns] = held
         if loose is not None:
@@ -141,13 +142,14 @@ class Copy:
         matrix = self.program.jacobian(point)[rows]
         return rows, matrix[:, self.derived].toarray(), matrix
 
-    def _implied(self) -> tuple[Array, Array]:
+    @cached_property
+    def implied(self) -> tuple[Array, Array]:
         """Bounds of the aggregates from those of what they are made of: a bound that holds everywhere needs them."""
         lower, upper = self.program.bounds
         zero = np.zeros(len(lower))
         rows, own, matrix = self._settling(zero)
         level = self.program.row_bounds[1][rows] - np.asarray(self.program.problem.constraints(zero))[rows]
-        others = np.setdiff1d(np.arange(len(lower)), self.derived)
+        others = np.setdiff1d(matrix.indices, self.derived)  # links and leader's variables, never all
         share = -np.linalg.solve(own, matrix[:, others].toarray())
         ends = share * lower[others], share * upper[others]
         middle = np.linalg.solve(own, level)

@@ -37,7 +37,9 @@ def is_convex_on_box(expression: Any, variable: Any) -> bool:
     doubtful = [term for term in every if not _is_convex(term)]
     if not doubtful:
         return True
-    return _bends_up(doubtful, variable) or _bends_up(every, variable)
+    if _bends_up(doubtful, variable):
+        return True
+    return len(doubtful) < len(every) and _bends_up(every, variable)
 
 
 def _bends_up(parts: Sequence[Any], variable: Any) -> bool:

@@ -235,7 +235,7 @@ def test_aggregates_lie_between_what_their_links_allow() -> None:
     m.sum = pyo.Constraint(expr=m.total == 2000 * sum(f.u for f in m.f.values()) + 5)
     m.goal = pyo.Objective(expr=-m.total)
     partition = Partition(sp.Game(m, followers=m.f, aggregates=[m.sum]), 2)
-    low, high = Copy(partition, 0, "pounce")._implied()
+    low, high = Copy(partition, 0, "pounce").implied
     np.testing.assert_allclose([*low, *high], [5.0, 8005.0])
 
 
