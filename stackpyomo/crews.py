@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import threading
 import time
@@ -19,9 +18,8 @@ from multiprocessing import Pipe, Process, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from .endings import Terminated, leave
+from .endings import Terminated, end, unwinding
 from .errors import InvalidGame
-from .programs import sweep
 from .workers import PATIENCE, ending
 
 __all__ = ["Crew"]
@@ -41,12 +39,12 @@ Played = Callable[[Any], dict[str, Any]]
 def _serve(play: Played, pipe: Connection) -> None:
     """Answer job after job with a line of JSON, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, leave)
-    threading.Thread(target=_watch, daemon=True).start()
     try:
-        pipe.send_bytes(_READY)
-        while True:
-            pipe.send_bytes(json.dumps(play(pipe.recv())).encode())
+        with unwinding(patience=0.75 * PATIENCE):
+            threading.Thread(target=_watch, daemon=True).start()
+            pipe.send_bytes(_READY)
+            while True:
+                pipe.send_bytes(json.dumps(play(pipe.recv())).encode())
     except (EOFError, OSError):  # nobody asks any more
         return
     except Terminated as told:
@@ -58,11 +56,7 @@ def _watch() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-        time.sleep(PATIENCE)
-    sweep()
-    os._exit(1)
+    end()
 
 
 # --- on the outside ---------------------------------------------------------------------------------------------------

@@ -1,26 +1,30 @@
 """Endings: a process that is told to end (SIGTERM, or SIGHUP of a terminal that closed) unwinds as with Ctrl-C.
 
-What it waits for is killed then, and its temporary files are removed. Where it does not come to that, because a
+The solvers it waits for are killed then, and its temporary files removed. Where it does not come to that, because a
 solver's library does not listen, it is ended some seconds later all the same.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .programs import sweep
+__all__ = ["PATIENCE", "Terminated", "end", "kill", "leave", "prefix", "sweep", "unbroken", "unwinding"]
 
-__all__ = ["Terminated", "leave", "unwinding"]
-
-_PATIENCE = 5.0
-"""Seconds that a process has to unwind."""
+PATIENCE = 5.0
+"""Seconds that a command has to unwind."""
+_GLANCE = 0.1
+"""Seconds between two times that the main thread is woken."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -39,15 +43,51 @@ def leave(number: int, _: FrameType | None) -> None:
 
 
 @contextmanager
-def unwinding(farewell: str) -> Iterator[None]:
+def unbroken() -> Iterator[None]:
+    """Signals that end a process wait until a process that is being started here is in somebody's hands.
+
+    One in between would unwind ``subprocess.Popen`` and leave what it has started to itself. Only the main thread is
+    ever told; and handlers, unlike a mask of signals, are not what the started process inherits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told: list[int] = []
+    before = {
+        number: handler
+        for number in signal.Signals
+        if number.name in ("SIGINT", "SIGTERM", "SIGHUP")
+        and callable(handler := signal.getsignal(number))  # else it ends the process at once, or is ignored
+    }
+    for number in before:
+        signal.signal(number, lambda number, _: told.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if told:
+            signal.raise_signal(told[0])
+
+
+def end() -> None:
+    """Tell this process to end, from any of its threads."""
+    if not hasattr(signal, "SIGHUP"):  # Windows ends it at once
+        sweep()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def unwinding(farewell: str = "", patience: float = PATIENCE, folder: str = "") -> Iterator[None]:
     """The main thread is told by :class:`Terminated`; not on Windows, which has no such signals.
 
-    ``farewell`` is said on standard error where the process is ended without unwinding.
+    A process that does not unwind within ``patience`` seconds says ``farewell`` on standard error and is gone, and the
+    temporary files of its solvers and that ``folder``.
     """
     if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGURG)}
     heard, tell = os.pipe()
     os.set_blocking(tell, False)
     mine = os.getpid()
@@ -61,8 +101,9 @@ def unwinding(farewell: str) -> Iterator[None]:
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, leave)
+    signal.signal(signal.SIGURG, lambda *_: None)
     others = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # heard also while a library keeps the main thread
-    threading.Thread(target=_hurry, args=(heard, set(before), farewell), daemon=True).start()
+    threading.Thread(target=_hurry, args=(heard, farewell, patience, folder), daemon=True).start()
     try:
         yield
     finally:
@@ -77,19 +118,53 @@ def _restore(handlers: Mapping[signal.Signals, Any], wakeup: int) -> None:
             signal.signal(number, handler)
 
 
-def _hurry(heard: int, numbers: set[signal.Signals], farewell: str) -> None:
-    """End the process some seconds after it was told to; return when it is about to end by itself."""
-    stream = _standard_error()
-    told = os.read(heard, 1)
-    while told and told[0] not in numbers:
-        told = os.read(heard, 1)
-    if told:
-        time.sleep(_PATIENCE)
-        sweep()
-        os.write(stream, f"{farewell}\n".encode())
-        os._exit(128 + told[0])
+def _hurry(heard: int, farewell: str, patience: float, folder: str) -> None:
+    """Have the main thread act on what was heard; end the process some seconds after it was told to.
+
+    The system may hand a signal to another thread, and the main one, which waits for a solver, does not wake up for
+    it: so it is woken, by a signal that says nothing else, until it is sure to have been between two steps.
+    """
+    stream, told, until = _standard_error(), 0, 0.0
+    while True:
+        if select.select([heard], [], [], _GLANCE if time.monotonic() < until else None)[0]:
+            byte = os.read(heard, 1)
+            if not byte:  # the process is about to end by itself
+                break
+            if byte[0] == signal.SIGURG:
+                continue
+            told = told or (byte[0] if byte[0] in (signal.SIGTERM, signal.SIGHUP) else 0)
+            until = time.monotonic() + patience
+        elif told and time.monotonic() >= until:
+            sweep()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+            os.write(stream, f"{farewell}\n".encode() if farewell else b"")
+            os._exit(128 + told)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
     os.close(heard)
     os.close(stream)
+
+
+def prefix() -> str:
+    """Of the folders of this process's programs."""
+    return f"stackpyomo-{os.getpid()}-"
+
+
+def sweep() -> None:
+    """Kill the solvers at work on this process's programs and remove these: where it ends without unwinding."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix()}*"):
+        for mark in folder.glob("*.pid"):
+            with suppress(OSError):
+                kill(int(mark.stem))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill(pid: int) -> None:
+    """End a solver that leads a session of its own, and what it started."""
+    if hasattr(os, "killpg"):
+        os.killpg(pid, signal.SIGKILL)
+    else:
+        os.kill(pid, signal.SIGTERM)
 
 
 def _standard_error() -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from pyomo.contrib.solver.common.util import SolverError
 from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
 
+from .endings import kill, unbroken
 from .programs import Program, amplfunc
 from .results import Array
 from .solutions import Solution, Termination
@@ -62,36 +61,43 @@ def run_executable(executable: str, extra: Mapping[str, Any], limit_option: str)
 def _wait(command: list[str], program: Program, time_limit: float | None, tee: bool) -> tuple[int | None, str]:
     """Run to the end, or kill: on Ctrl-C, or a little after the limit the solver was given (status None)."""
     patience = None if time_limit is None else time_limit + max(1.0, 0.05 * time_limit)
-    process = subprocess.Popen(
-        command,
-        cwd=program.path.parent,
-        env=amplfunc(program.libraries),
-        stdin=subprocess.DEVNULL,
-        stdout=None if tee else subprocess.PIPE,
-        stderr=None if tee else subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # so that what it started ends with it
-    )
+    process: subprocess.Popen[str] | None = None
     try:
+        with unbroken():
+            process = subprocess.Popen(
+                command,
+                cwd=program.path.parent,
+                env=amplfunc(program.libraries),
+                stdin=subprocess.DEVNULL,
+                stdout=None if tee else subprocess.PIPE,
+                stderr=None if tee else subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # so that what it started ends with it
+            )
+            _mark(process, program).touch()
         output, _ = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
         return None, ""
     finally:
-        if process.poll() is None:
-            _kill(process)
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        if process is not None:
+            _bury(process)
+            _mark(process, program).unlink(missing_ok=True)
     return process.returncode, output or ""
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End the solver and what it started."""
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
+def _mark(process: subprocess.Popen[str], program: Program) -> Path:
+    """The file that says which solver is at work here, for :func:`endings.sweep`."""
+    return program.path.with_name(f"{process.pid}.pid")
+
+
+def _bury(process: subprocess.Popen[str]) -> None:
+    """End the solver, where it still runs, and what it started."""
+    if process.poll() is None:
+        kill(process.pid)
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _read_sol(program: Program, path: Path, output: str) -> Solution:

@@ -38,6 +38,7 @@ from pyomo.repn.plugins.nl_writer import NLWriter
 from scipy import sparse
 from scipy.optimize import lsq_linear, nnls
 
+from .endings import prefix
 from .errors import InvalidGame
 from .results import Array
 from .tolerances import TOLERANCES
@@ -80,17 +81,6 @@ def undisturbed() -> Iterator[None]:
             yield
     finally:
         manager._current, manager.get_flag = current, flag
-
-
-def _prefix() -> str:
-    """Of this process's folders."""
-    return f"stackpyomo-{os.getpid()}-"
-
-
-def sweep() -> None:
-    """Remove the folders of this process's programs: where it ends without unwinding."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_prefix()}*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Residuals:
@@ -138,7 +128,7 @@ class Program:
             self._write()
 
     def _write(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix=_prefix()))
+        folder = Path(tempfile.mkdtemp(prefix=prefix()))
         # An NlProblem goes on reading its file: the folder lives as long as this object, and no file is used twice.
         self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.path = folder / "program.nl"

@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from types import FrameType
+
+from .endings import end, unwinding
 
 __all__ = ["Lost", "Worker", "ending", "following"]
 
@@ -41,29 +41,22 @@ _PROGRAM = "import sys; sys.path[0] = sys.argv.pop(1); from stackpyomo.cli impor
 def following(requests: Iterable[str]) -> Iterator[tuple[str, Iterator[str]]]:
     """The worker's folder for temporary files and the lines that come in, until they or the process end."""
     lines: SimpleQueue[str] = SimpleQueue()
-    signal.signal(signal.SIGTERM, _leave)
-    with tempfile.TemporaryDirectory(prefix="stackpyomo-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="stackpyomo-", ignore_cleanup_errors=True) as folder,
+        unwinding(patience=0.75 * PATIENCE, folder=folder),
+    ):
         os.environ.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder))
         tempfile.tempdir = folder
-        threading.Thread(target=_listen, args=(requests, lines, folder), daemon=True).start()
+        threading.Thread(target=_listen, args=(requests, lines), daemon=True).start()
         yield folder, iter(lines.get, "")
 
 
-def _leave(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough
-    raise SystemExit(128 + number)
-
-
-def _listen(requests: Iterable[str], lines: SimpleQueue[str], folder: str) -> None:
+def _listen(requests: Iterable[str], lines: SimpleQueue[str]) -> None:
     """Pass lines on; when there are no more, the process ends, whatever its main thread is at."""
     for line in requests:
         lines.put(line)
     lines.put("")
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    time.sleep(PATIENCE)
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
+    end()
 
 
 # --- on the outside -----------------------------------------------------------------------------------------------

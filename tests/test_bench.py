@@ -637,7 +637,7 @@ DEAF = """
 import signal, sys, time
 from stackpyomo.workers import following
 with following(sys.stdin) as (folder, lines):
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGURG])
     print(folder, next(lines), flush=True)
     time.sleep(60)
 """
@@ -661,7 +661,7 @@ def test_a_worker_that_does_not_listen_ends_all_the_same(tmp_path: Path) -> None
     assert word == "go"
     assert list(tmp_path.iterdir()) == [Path(folder)]
     child.stdin.close()
-    assert child.wait(10) == 1
+    assert child.wait(10) == 128 + signal.SIGTERM
     child.stdout.close()
     assert list(tmp_path.iterdir()) == []
 

@@ -751,7 +751,8 @@ def test_told_to_end(moment: str, number: str, code: int, word: str, write: Any,
     assert err == f"stackpyomo: {word}\n"
     assert list(folder.glob("stackpyomo-*")) == []
     if Path("/proc/self").exists():
-        assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if os.fspath(folder) in command_of(path)]
+        running = map(command_of, Path("/proc").glob("[0-9]*/cmdline"))
+        assert [command for command in running if os.fspath(folder) in command] == []
 
 
 def command_of(path: Path) -> str:

@@ -21,6 +21,7 @@ MODULES = [name for name in SOURCES if not name.startswith("__")]
 ORDER = [
     "errors",
     "tolerances",
+    "endings",
     "markup",
     "progress",
     "results",
@@ -83,7 +84,6 @@ ORDER = [
     "pictures",
     "pages",
     "poles",
-    "endings",
     "workers",
     "crews",
     "stores",

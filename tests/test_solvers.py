@@ -9,6 +9,7 @@ import math
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from pyomo.contrib.solver.common.results import TerminationCondition
 from scipy.optimize import linprog, minimize, minimize_scalar
 
 import stackpyomo as sp
+from stackpyomo.endings import unwinding
 from stackpyomo.programs import Program
 from stackpyomo.solvers import Solution, Termination, _Scip, choose, registry, solve
 
@@ -662,6 +664,86 @@ def test_a_time_limit_ends_the_solver_and_what_it_started(fake_ipopt: Fake) -> N
     finally:
         if alive(behind):
             os.kill(behind, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["_execute_child", "communicate"])
+def test_a_signal_while_the_solver_is_started(
+    number: signal.Signals, moment: str, fake_ipopt: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to end between the start of a process and its being somebody's: it ends all the same."""
+    started: list[subprocess.Popen[str]] = []
+    act = getattr(subprocess.Popen, moment)
+
+    def told(self: Any, *args: Any, **others: Any) -> Any:
+        if "-AMPL" not in self.args:  # it is only asked for its version
+            return act(self, *args, **others)
+        started.append(self)
+        if moment == "_execute_child":
+            act(self, *args, **others)
+            signal.raise_signal(number)
+            return None
+        signal.raise_signal(number)
+        return act(self, *args, **others)
+
+    fake_ipopt("exec sleep 60")
+    monkeypatch.setattr(subprocess.Popen, moment, told)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), unwinding("told"):
+        sp.leader_optimal(toll_game(), solver="ipopt")
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+ELSEWHERE = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from conftest import toll_game
+import stackpyomo as sp
+from stackpyomo.endings import unwinding
+
+def tell():
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    signal.pthread_kill(threading.get_ident(), int(sys.argv[1]))
+
+try:
+    with unwinding("gone", patience=2.0):
+        threading.Thread(target=tell, daemon=True).start()
+        if sys.argv[3] == "deaf":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGURG])
+        sp.leader_optimal(toll_game(), solver="ipopt")
+except KeyboardInterrupt as told:
+    print(type(told).__name__)
+"""
+"""The system hands the signal to another thread; the main one waits for a solver."""
+
+
+@pytest.mark.parametrize(
+    ("number", "main", "code", "out", "err"),
+    [
+        (signal.SIGTERM, "waits", 0, "Terminated", ""),
+        (signal.SIGINT, "waits", 0, "KeyboardInterrupt", ""),
+        (signal.SIGTERM, "deaf", 128 + signal.SIGTERM, "", "gone"),
+    ],
+)
+def test_a_signal_that_another_thread_was_given(
+    number: int, main: str, code: int, out: str, err: str, fake_ipopt: Fake, tmp_path: Path
+) -> None:
+    mark = tmp_path / "pid"
+    fake_ipopt(f"echo $$ > {shlex.quote(str(mark))}; exec sleep 60")
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(int(number)), str(mark), main],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (code, out, err)
+    assert not alive(int(mark.read_text()))
+    assert list(tmp_path.glob("stackpyomo-*")) == []
 
 
 def test_a_failed_verification_is_unknown(fake_ipopt: Fake) -> None:
