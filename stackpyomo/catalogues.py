@@ -36,8 +36,9 @@ from .complementarity import named
 from .errors import GameFileError, InvalidGame, NonconvexFollower, NoPlan, StackpyomoError
 from .formulas import finite, show
 from .gamefiles import parse_game
+from .interchange import json_number, real
 from .plans import stackelberg
-from .results import Plan, Report, json_number, real
+from .results import Plan, Report
 from .solvers import choose, registry
 from .tolerances import TOLERANCES
 from .workers import PATIENCE, Lost, Worker

@@ -74,6 +74,9 @@ def verify_command(
     solver: SolverOption = "auto",
     option: SettingOption = None,
     starts: Annotated[int, typer.Option(help="Starting points for followers not proved convex.", min=1)] = 8,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds for the re-solves; who is not settled by then is unknown.")
+    ] = None,
     parameter: ParameterOption = None,
     json_to: JsonOption = None,
     report_to: ReportOption = None,
@@ -86,7 +89,7 @@ def verify_command(
     with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, _ = load(game, parameter or [])
         plan, rule = _subject(loaded, plan_from, incentive_from)
-        report = verify(plan if rule is None else rule, solver=solver, starts=starts)
+        report = verify(plan if rule is None else rule, solver=solver, starts=starts, time_limit=time_limit)
     document = {
         "game": loaded.name,
         "version": __version__,

@@ -20,9 +20,10 @@ from .checks import variables_in
 from .curvatures import is_jointly_convex
 from .errors import InvalidGame, NoPlan
 from .gains import System
+from .interchange import floats, json_number, json_numbers, readable, real
 from .markup import as_html, as_latex, as_markdown, as_text
 from .plans import stackelberg
-from .results import SHOWN, Announcement, Array, Plan, Signal, floats, json_number, json_numbers, listed, readable, real
+from .results import SHOWN, Announcement, Array, Plan, Signal, listed
 from .robustness import robustness
 from .signals import shares
 from .tolerances import TOLERANCES, is_within

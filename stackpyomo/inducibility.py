@@ -43,9 +43,9 @@ _SECONDS = 5.0
 
 
 def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
-    """One row per follower: its objective at the plan, its security level, "possible", "impossible" or "undecided".
+    """One row per follower: "possible", "impossible" or "undecided", its objective at the plan, its security level.
 
-    Columns ``objective`` and ``security`` (min_v max_{u0} J_k, both in J_k's sense and unit), ``verdict``, ``evidence``
+    Columns ``verdict``, ``objective`` and ``security`` (min_v max_{u0} J_k, both in J_k's sense and unit), ``evidence``
     (what was proved). solver: a name of :mod:`stackpyomo.solvers`, or "auto".
 
     Raises :class:`InvalidGame` for what is no plan, or a plan without its game.
@@ -61,7 +61,8 @@ def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
                 found.append(_settled(game, plan, follower, solver))
                 step()
     columns = ["objective", "security", "verdict", "evidence"]
-    return pd.DataFrame(found, index=list(game.followers), columns=columns)
+    table = pd.DataFrame(found, index=list(game.followers), columns=columns)
+    return table[["verdict", "objective", "security", "evidence"]]  # what a narrow display shows first
 
 
 def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> tuple[float, float, str, str]:

@@ -30,9 +30,10 @@ from .convexity import Curvature, curvature
 from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .incentives import affine_incentive
+from .interchange import json_number
 from .programs import Program, undisturbed
 from .progress import tracked
-from .results import Array, Plan, json_number
+from .results import Array, Plan
 from .solvers import registry, solve
 from .tolerances import TOLERANCES
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .errors import InvalidGame
+from .interchange import floats, json_number, json_numbers, readable, real
 from .markup import Document, Part, Table, as_text
 from .tolerances import TOLERANCES
 
@@ -47,36 +47,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.component}: {self.message} {self.remedy}".rstrip()
-
-
-def json_number(value: float | None) -> float | str | None:
-    """A JSON-safe number: NaN is null, infinities are strings, and 0 has no sign."""
-    if value is None or math.isnan(value):
-        return None
-    return float(value) + 0.0 if math.isfinite(value) else ("inf" if value > 0 else "-inf")
-
-
-def real(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-@contextmanager
-def readable(what: str) -> Iterator[None]:
-    """Text that :meth:`to_json` did not write is bad input."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InvalidGame):
-            raise
-        raise InvalidGame(f"not the JSON that {what}.to_json() writes ({type(error).__name__}: {error}).") from None
-
-
-def json_numbers(values: Mapping[str, float]) -> dict[str, Any]:
-    return {name: json_number(value) for name, value in values.items()}
-
-
-def floats(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: real(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -337,12 +307,40 @@ class Report(Document):
     def remarks(self) -> list[str]:
         """The paper's words, and a warning where the followers may settle elsewhere."""
         if not self.ok:
-            return [self.vocabulary[:1].upper() + self.vocabulary[1:], *self.warnings]
+            return [self.vocabulary[:1].upper() + self.vocabulary[1:], *self.advice, *self.warnings]
         doubtful = self.uniqueness.startswith(("not unique", "not shown"))
         settled = (
             [f"{'Beware: equilibrium' if doubtful else 'Equilibrium'} {self.uniqueness}."] if self.uniqueness else []
         )
         return [self.vocabulary[:1].upper() + self.vocabulary[1:], *settled, *self.warnings]
+
+    @property
+    def advice(self) -> list[str]:
+        """What those who are not held would rather do, and what may help; empty where all is verified."""
+        unknown = self.regret.isna() | (self.certificate == "unknown")
+        found = []
+        if unknown.any():
+            names = listed(list(unknown.index[unknown]), 3)
+            found.append(
+                f"Not settled for {names}: another solver=, more starts= or a longer time_limit= may settle it."
+            )
+        tempted = [n for n in self.worst(len(self.regret)) if self.regret[n] > self.tolerance * self.scale[n]]
+        for name in tempted[:1]:
+            moves = [f"{key} = {shown(value, 4)}" for key, value in self.best_response.get(str(name), {}).items()]
+            found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy}".rstrip())
+        return found
+
+    @property
+    def _remedy(self) -> str:
+        if isinstance(self.subject, Plan):
+            if self.subject.responding:
+                return "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
+            return "No strategy was announced: affine_incentive(plan) looks for one that holds it."
+        if self.subject is None:
+            return ""
+        return (
+            "A gain of more curvature may hold it (curvature=, quadratic=True); inducible(plan) tells if any rule can."
+        )
 
     @property
     def vocabulary(self) -> str:

@@ -268,7 +268,7 @@ def _run_pyomo(
             raise KeyboardInterrupt
         solution = Solution(
             _CONDITIONS.get(results.termination_condition, Termination.FAILED),
-            results.termination_condition.name,
+            _in_words(results.termination_condition.name),
             bound=math.nan if results.objective_bound is None else float(results.objective_bound),
         )
         if results.solution_status in (SolutionStatus.optimal, SolutionStatus.feasible):
@@ -278,6 +278,11 @@ def _run_pyomo(
         return solution
 
     return run
+
+
+def _in_words(name: str) -> str:
+    """convergenceCriteriaSatisfied → convergence criteria satisfied."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InvalidGame
-from .results import json_number
+from .interchange import json_number
 
 try:
     import fcntl

@@ -269,8 +269,8 @@ def _limits(rule: Incentive, *, verified: bool = False) -> Iterator[str]:
         return
     if doubtful and not verified:
         yield (
-            f"Not proved convex under every affine strategy: {listed(doubtful)}. "
-            "verify(rule) has still to show that following the plan is their best answer."
+            f"verify(rule) has still to show that following the plan is the best answer of {listed(doubtful)}: "
+            "no proof yet that the gain leaves their costs convex."
         )
     yield from (f"Beware: {text}" for text in beyond)
     if loose:

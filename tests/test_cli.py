@@ -804,9 +804,13 @@ def test_verify_what_solve_wrote(run: Run, write: Any, tmp_path: Path) -> None:
     assert list(found) == ["game", "version", "plan", "incentive", "report"]
     assert found["report"]["ok"] is True
     assert "verified" in (tmp_path / "out.html").read_text(encoding="utf-8")
-    result = run("verify", path, "--plan", solved)
+    result = run("verify", path, "--plan", solved, "--time-limit", 60)
     assert (result.code, result.err) == (1, "")
     assert "NOT verified: largest regret 0.16" in result.out
+    assert "driver would rather choose driver.flow = 1. No strategy was announced" in result.out
+    result = run("verify", path, "--plan", solved, "--time-limit", 0)
+    assert (result.code, result.out) == (2, "")
+    assert "time_limit=0" in result.err
 
 
 def test_verify_the_values_of_the_model(run: Run, write: Any) -> None:

@@ -107,7 +107,7 @@ def test_the_papers_words() -> None:
     assert "ε₀ unknown" in report.vocabulary
     assert "ε-Stackelberg" not in report.vocabulary
     report.regret["driver"] = math.nan
-    assert report.remarks == ["Nothing is said of an ε-Stackelberg equilibrium: ε is unknown."]
+    assert report.remarks[0] == "Nothing is said of an ε-Stackelberg equilibrium: ε is unknown."
 
 
 def test_robustness_of_the_toll() -> None:

@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from rich.console import Console
 from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
+from stackpyomo import separables
 from stackpyomo.pages import page
 from stackpyomo.reports import show
 
@@ -131,6 +133,78 @@ def test_a_game_in_which_everybody_fails_comes_to_an_end(monkeypatch: pytest.Mon
     assert (report.certificate == "unknown").all()
     assert report.note.str.contains("unbounded").sum() == 5
     assert report.note.str.contains("not re-solved, because 5").sum() == 25
+
+
+def rivals(count: int, bend: float = 1.0) -> sp.Game:
+    """Each wants u = 1/2 and stands at 0; with a negative bend it wants an end of [0, 1]."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(count))
+    for i in range(count):
+        m.f[i].u = pyo.Var(bounds=(0, 1), initialize=0.0)
+        m.f[i].cost = pyo.Objective(expr=bend * (m.f[i].u - 0.5) ** 2 + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    return sp.Game(m, m.f)
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Each follower is re-solved alone and takes 10 s of the clock; the time limits that the solver was given."""
+    now, given = [0.0], []
+    work = separables.solve
+
+    def slow(*args: Any, time_limit: float | None = None, **others: Any) -> Any:
+        given.append(time_limit)
+        now[0] += 10.0
+        return work(*args, **others)
+
+    monkeypatch.setattr(separables, "solve", slow)
+    monkeypatch.setattr("stackpyomo.verification._BATCH", 1)
+    monkeypatch.setattr("stackpyomo.verification.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return given
+
+
+def test_a_time_limit_leaves_the_rest_unknown(ticking: list[float | None]) -> None:
+    report = sp.verify(sp.Plan.from_values(rivals(5)), time_limit=25.0)
+    assert ticking == [25.0, 15.0, 5.0]
+    assert list(report.certificate) == ["convex"] * 3 + ["unknown"] * 2
+    assert list(report.regret[:3]) == pytest.approx([0.25] * 3)
+    assert report.note["f[4]"] == "not re-solved, because the time limit was reached"
+    assert "Not settled for f[3], f[4]: another solver=, more starts= or a longer time_limit= may settle it." in str(
+        report
+    )
+    assert report.options["time_limit"] == 25.0
+    del ticking[:]
+    assert (sp.verify(sp.Plan.from_values(rivals(5))).certificate == "convex").all()
+    assert ticking == [None] * 5
+
+
+def test_a_time_limit_that_cuts_a_search_short_is_said(ticking: list[float | None]) -> None:
+    report = sp.verify(sp.Plan.from_values(rivals(1, -1.0)), time_limit=25.0)
+    assert (len(ticking), report.certificate["f[0]"]) == (3, "multistart")
+    assert report.note["f[0]"] == "searched from fewer starts, because the time limit was reached"
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, math.nan, "soon"])
+def test_a_time_limit_is_a_positive_number(limit: Any) -> None:
+    with pytest.raises(sp.InvalidGame, match="time_limit"):
+        sp.verify(sp.Plan.from_values(rivals(1)), time_limit=limit)
+
+
+def test_what_is_not_held_is_told_what_may_help() -> None:
+    """The three ways in which a follower would rather do something else, each with its own next step."""
+    plan = sp.Plan.from_values(rivals(2))
+    report, move = sp.verify(plan), "f[0] would rather choose f[0].u = 0.5."
+    assert report.advice == [f"{move} No strategy was announced: affine_incentive(plan) looks for one that holds it."]
+    assert sp.Report.from_json(report.to_json()).advice == [move]
+    plan.responding = ("f[0]",)
+    why = "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
+    assert sp.verify(plan).advice == [f"{move} {why}"]
+    game = toll_game()
+    rule = sp.affine_incentive(sp.leader_optimal(game))
+    assert sp.verify(rule).advice == []
+    rule.matrix = 0.0 * rule.matrix
+    assert "A gain of more curvature may hold it" in sp.verify(rule).advice[0]
 
 
 def test_followers_of_very_different_scale_are_each_solved() -> None:

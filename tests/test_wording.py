@@ -171,7 +171,7 @@ def test_who_is_left_alone_held_by_constraints_or_doubtful_is_named() -> None:
     assert "p = 0 + 2 (f[2].u − 1), never beyond [-9, 9]" in text
     assert "Left alone, because nothing they do is observed: f[0]." in text
     assert "Held by their own constraints: f[1].cap (multiplier 2)." in text
-    assert "Not proved convex under every affine strategy: f[2]. verify(rule) has still to show" in text
+    assert "verify(rule) has still to show that following the plan is the best answer of f[2]: no proof yet" in text
     assert re.search(r"more f\[1\]\.u +2 +0 +2\n", text)
     assert re.search(r"more f\[2\]\.u +2 +2 +0\n", text)
     assert "f[0].u" not in text
@@ -202,8 +202,8 @@ On the plan no money changes hands.
 One unit of a small deviation from the plan, to the follower:
   deviation         gains by itself  the leader's answer takes
   more driver.flow              0.8                        0.8
-Not proved convex under every affine strategy: driver. verify(rule) has still to show that following the plan is \
-their best answer.
+verify(rule) has still to show that following the plan is the best answer of driver: no proof yet that the gain leaves \
+their costs convex.
 (rule.compare(sp.stackelberg(game)) tells who gains and who loses against announcing constants.)"""
 
 COMPARED = """\

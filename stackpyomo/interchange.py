@@ -1,0 +1,45 @@
+"""Interchange: numbers as JSON has them, and the error for a document that is none of ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from .errors import InvalidGame
+
+__all__ = ["floats", "json_number", "json_numbers", "readable", "real"]
+
+
+def json_number(value: float | None) -> float | str | None:
+    """A JSON-safe number: NaN is null, infinities are strings, and 0 has no sign."""
+    if value is None or math.isnan(value):
+        return None
+    return float(value) + 0.0 if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+
+
+def real(value: Any) -> float:
+    """Back from JSON: null is NaN."""
+    return math.nan if value is None else float(value)
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Text that :meth:`to_json` did not write is bad input."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidGame):
+            raise
+        raise InvalidGame(f"not the JSON that {what}.to_json() writes ({type(error).__name__}: {error}).") from None
+
+
+def json_numbers(values: Mapping[str, float]) -> dict[str, Any]:
+    """:func:`json_number` of every value."""
+    return {name: json_number(value) for name, value in values.items()}
+
+
+def floats(values: Mapping[str, Any]) -> dict[str, float]:
+    """:func:`real` of every value."""
+    return {name: real(value) for name, value in values.items()}
