@@ -28,7 +28,7 @@ from .inducibility import inducible
 from .plans import leader_optimal, nash, pessimistic, stackelberg
 from .poles import poles
 from .randomization import RandomGain, RandomTarget, randomized_gain, randomized_target
-from .results import Finding, Plan, Report
+from .results import Finding, Plan
 from .scaling import scaling
 from .scenarios import Scenarios
 from .signals import causal
@@ -37,6 +37,7 @@ from .stores import read_study
 from .studies import study
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT
+from .verdicts import Report
 from .verification import verify
 
 __version__ = "0.1.0"

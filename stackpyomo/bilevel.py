@@ -30,9 +30,10 @@ from .ladders import Candidate, Ladder
 from .programs import BadRow, Program, timed
 from .progress import tracked
 from .qualification import unqualified
-from .results import Announcement, Plan, Report
+from .results import Announcement, Plan
 from .solvers import Termination
 from .tolerances import TOLERANCES
+from .verdicts import Report
 from .verification import resolved
 
 __all__ = ["Options", "respond", "value_of"]

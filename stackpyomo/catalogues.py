@@ -38,9 +38,10 @@ from .formulas import finite, show
 from .gamefiles import parse_game
 from .interchange import json_number, real
 from .plans import stackelberg
-from .results import Plan, Report
+from .results import Plan
 from .solvers import choose, registry
 from .tolerances import TOLERANCES
+from .verdicts import Report
 from .workers import PATIENCE, Lost, Worker
 
 __all__ = ["RIGHT", "Row", "Runner", "Settings", "machine", "run_entry", "serve", "summarize", "summary_line", "tuned"]

@@ -78,7 +78,7 @@ def _leader_objective(game: Game) -> Finding:
         return _error(
             game.model.name,
             f"the leader has {len(active)} active objectives ({names}).",
-            "Keep one.",
+            "Keep one; those in the Blocks of followers are theirs if followers= names these Blocks.",
         )
     return _error(
         game.name,

@@ -39,7 +39,7 @@ from .plans import leader_optimal, stackelberg
 from .programs import Program
 from .progress import tracked
 from .reports import show, show_rows
-from .results import Finding, Plan, Report, listed
+from .results import Finding, Plan, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .terminal import (
@@ -70,6 +70,7 @@ from .terminal import (
     typed,
     writable,
 )
+from .verdicts import Report
 from .verification import verify
 from .workers import following
 
@@ -167,6 +168,12 @@ def solve(
         typer.Option(help="Var or linear Expression the leader sees; may be repeated; or actions: all of them."),
     ] = None,
     multipliers: Annotated[str, typer.Option(help="zero, or free: lean on the followers' own constraints.")] = "zero",
+    saturate: Annotated[
+        bool, typer.Option("--saturate", help="Announce the strategy cut at the leader's bounds.")
+    ] = False,
+    quadratic: Annotated[
+        bool, typer.Option("--quadratic", help="Add a squared term where no gain bends a follower's cost up.")
+    ] = False,
     parameter: ParameterOption = None,
     starts: StartsOption = 1,
     seed: SeedOption = 0,
@@ -206,6 +213,8 @@ def solve(
                 "free": free or settings.get("FREE", ()),
                 "payment": None if payment is None else paid(loaded, payment),
                 "multipliers": multipliers,
+                "saturate": saturate,
+                "quadratic": quadratic,
             }
             rule, refused = _incentive(plan, solver, wishes)
         report = verify(rule if rule is not None else plan, solver=solver)

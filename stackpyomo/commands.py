@@ -109,7 +109,10 @@ def _subject(game: Game, plan_from: Path | None, incentive_from: Path | None) ->
         raise InvalidGame("--plan, --incentive: give one of them; an incentive has its plan inside.")
     path = plan_from or incentive_from
     if path is None:
-        return Plan.from_values(game), None
+        try:
+            return Plan.from_values(game), None
+        except InvalidGame as error:
+            raise InvalidGame(f"{error} Or pass --incentive or --plan FILE, as solve --json FILE writes it.") from None
     written = read(path)
     try:
         told = json.loads(written)

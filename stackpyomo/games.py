@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -258,7 +259,10 @@ class Game:
             except Exception:  # Pyomo's parser of names knows several
                 found = None
         if found is None:
-            raise InvalidGame(f"{name}: {self.name} has no component of that name.")
+            known = [*self.variables_by_name, *(c.name for c in self.model.component_objects())]
+            close = get_close_matches(name, known, 1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise InvalidGame(f"{name}: {self.name} has no component of that name.{hint}")
         return found
 
     def aggregate_variables(self) -> list[VarData]:
@@ -452,7 +456,8 @@ def _populations(followers: Any) -> Iterator[Population]:
             yield from _populations(item)
     else:
         raise InvalidGame(
-            f"followers={followers}: expected a pyomo Block, an indexed Block, a Population, or a list of these."
+            f"followers={followers}: expected a pyomo Block, an indexed Block, a Population, or a list of these"
+            + (f", not a name: write model.{followers}." if isinstance(followers, str) else ".")
         )
 
 

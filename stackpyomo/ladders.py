@@ -28,9 +28,10 @@ from .equilibria import Equilibrium, Found, Problem
 from .errors import InvalidGame
 from .games import Follower, Game
 from .qualification import interior_point
-from .results import Array, Report
+from .results import Array
 from .solvers import Termination, choose, registry
 from .tolerances import TOLERANCES
+from .verdicts import Report
 
 __all__ = ["Candidate", "Ladder", "random_start"]
 

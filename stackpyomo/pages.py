@@ -22,8 +22,9 @@ from .contracts import Incentive
 from .errors import StackpyomoError
 from .markup import Part, Table, as_html
 from .pictures import COLOURS, pictures
-from .results import Plan, Report, regret_shown, shown
+from .results import Plan, shown
 from .solvers import registry
+from .verdicts import Report, regret_shown
 from .wording import stakes, terms
 
 __all__ = ["page", "table_page"]

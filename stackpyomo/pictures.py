@@ -16,7 +16,7 @@ import numpy as np
 from . import plots
 from .contracts import Incentive
 from .errors import StackpyomoError
-from .results import Report
+from .verdicts import Report
 
 __all__ = ["COLOURS", "Picture", "pictures"]
 

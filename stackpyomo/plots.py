@@ -22,9 +22,10 @@ from .errors import InvalidGame, StackpyomoError
 from .games import Game
 from .markup import cut
 from .programs import BadRow, Program, undisturbed
-from .results import Array, Report, listed
+from .results import Array, listed
 from .signals import shares
 from .tolerances import TOLERANCES
+from .verdicts import Report
 
 __all__ = ["best_response", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
 

@@ -158,15 +158,14 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
     slope = float(np.abs(attempt.slope[bad]).max())
     names = attempt.rows.game.names
     if grip <= TOLERANCES.gradient * attempt.scale[follower]:
-        lean = (
-            ", or choose another plan: a price times an action that is 0 there is no grip"
-            if attempt.held
-            else ", or pass multipliers='free' if one of its own constraints holds it there"
-        )
+        lean = "choose another plan"
+        if not attempt.held:
+            lean = "pass multipliers='free' if one of its own constraints holds it there"
         return (
             "zero gradient: at the plan its objective does not change with any leader variable "
             f"(‖∇_{{u0}} J‖ = {grip:.1e}), yet its own gradient is {slope:.6g}",
-            f"Let its objective depend on a leader variable there (a price, a toll){lean}.",
+            "Let its objective depend on a leader variable there (a price times an action that is 0 does not), "
+            f"or {lean}.",
         )
     blind = [j for j in bad if not attempt.shown[j]]
     if blind and attempt.summed[blind].any():
@@ -176,11 +175,18 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
         )
     if blind:
         hidden = listed([names[id(attempt.rows.actions[j])] for j in blind])
+        pull = float(np.abs(attempt.slope[blind]).max())
         lean = "" if attempt.held else ", or pass multipliers='free' if its own constraints settle it (as with a CVaR)"
-        return f"out of sight: no signal shows its action {hidden}", f"Observe it{lean}."
+        return (
+            f"out of sight: no signal shows its action {hidden}, which it would change by itself (slope {pull:.6g})",
+            "Observe it, or ask for a plan that leaves it where the follower puts it by itself (the leader's objective "
+            f"counts what the action costs the follower){lean}.",
+        )
     held = TOLERANCES.residual * attempt.scale[follower]
     if (np.abs(attempt.left_unlimited[bad]) <= held).all():
-        at = listed(list(attempt.reaches_bounds.values()))
+        felt = set(attempt.leader[[follower]].indices.tolist())
+        at = listed([text for number, text in attempt.reaches_bounds.items() if number in felt])
+        at = at or listed(list(attempt.reaches_bounds.values()))
         if at:
             carried = follower in attempt.leaning and not attempt.held
             lean = ", or pass multipliers='free': one of its own constraints may hold it there" if carried else ""

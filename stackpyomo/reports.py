@@ -13,7 +13,8 @@ from .catalogues import RIGHT, Row
 from .contracts import Incentive
 from .markup import Part, as_text, cut
 from .markup import Table as Cells
-from .results import Plan, Report, shown
+from .results import Plan, shown
+from .verdicts import Report
 from .wording import in_words
 
 __all__ = ["show", "show_rows"]
@@ -27,7 +28,8 @@ def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -
     """Print plan, contract and report."""
     _print(console, plan.parts({} if rule is None else rule.offset, _SHOWN))
     if rule is not None:
-        console.print(Text(f"{as_text(in_words(rule))}\n"))
+        told = [part for part in in_words(rule, verified=True) if part not in report.warnings]
+        console.print(Text(f"{as_text(told)}\n"))
     console.print(Text(f"Every follower re-solved ({report.solver}):"))
     verdict, *rest = report.parts(_SHOWN)
     tables = [part for part in rest if part not in report.remarks]

@@ -9,6 +9,7 @@ import logging
 import math
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
@@ -215,14 +216,14 @@ def load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
     if not callable(build):
         raise InvalidGame(f"{path}: has no function build(); define build(**parameters) returning sp.Game.")
     given = dict(assigned("--parameter", text) for text in parameters)
-    with _theirs(f"{path}: build({_call(given)})"):
+    with _theirs(path, f"build({_call(given)})"):
         game = build(**given)
     if not isinstance(game, Game):
         raise InvalidGame(f"{path}: build() returned {type(game).__name__}; return a stackpyomo Game.")
     names = ("OBSERVE", "FREE", "EXPECTED")
     settings = {name: getattr(module, name) for name in names if hasattr(module, name)}
     if callable(settings.get("OBSERVE")):
-        with _theirs(f"{path}: OBSERVE(game)"):
+        with _theirs(path, "OBSERVE(game)"):
             settings["OBSERVE"] = settings["OBSERVE"](game)
     return game, settings
 
@@ -241,14 +242,20 @@ def paid(game: Game, name: str) -> Any:
 
 
 @contextmanager
-def _theirs(call: str) -> Iterator[None]:
+def _theirs(path: Path, call: str) -> Iterator[None]:
     """What a model file raises is bad input."""
     try:
         yield
     except StackpyomoError:
         raise
     except (Exception, SystemExit) as error:
-        raise InvalidGame(f"{call} raised {type(error).__name__}: {error}") from None
+        raise InvalidGame(f"{path}: {call} raised {_told(error, path)}") from None
+
+
+def _told(error: BaseException, path: Path) -> str:
+    """What was raised, and in which line of the file, where it is one of its lines."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
+    return f"{type(error).__name__}: {error}" + (f" (line {frames[-1].lineno}: {frames[-1].line})" if frames else "")
 
 
 def _module(path: Path, name: str = "") -> ModuleType:
@@ -268,7 +275,7 @@ def _module(path: Path, name: str = "") -> ModuleType:
     except StackpyomoError:
         raise
     except (Exception, SystemExit) as error:
-        raise InvalidGame(f"{path}: importing it raised {type(error).__name__}: {error}") from None
+        raise InvalidGame(f"{path}: importing it raised {_told(error, path)}") from None
     finally:
         sys.path.pop(0)
     return module

@@ -28,10 +28,11 @@ from .errors import InvalidGame
 from .games import Game
 from .programs import BadRow, Program, timed, undisturbed
 from .progress import tracked
-from .results import Announcement, Report
+from .results import Announcement
 from .separables import Separable, Task
 from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES
+from .verdicts import UNBOUNDED, Report
 
 __all__ = ["best_responses", "resolved", "verify"]
 
@@ -272,7 +273,7 @@ def _fail(task: Task, solution: Solution | None, trouble: str) -> None:
     elif infeasible and task.problem.home is not None:
         task.problem.stuck = True  # a global solver may know
     elif solution is not None and solution.termination is Termination.UNBOUNDED:
-        task.problem.give_up("its problem is unbounded: some deviation pays without limit")
+        task.problem.give_up(UNBOUNDED)
     elif task.first and solution is None:
         task.problem.give_up(f"its problem cannot be written: {trouble}")
     elif task.first and solution is not None:

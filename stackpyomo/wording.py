@@ -27,9 +27,12 @@ _TERMS = 6
 """Terms of a formula that are written out."""
 
 
-def in_words(rule: Incentive, baseline: Plan | None = None) -> list[Part]:
-    """What is announced, what it means to the followers, what it does not promise, and the comparison if asked for."""
-    parts = [*_announced(rule), *_meaning(rule, _standing, _deviations), *_limits(rule)]
+def in_words(rule: Incentive, baseline: Plan | None = None, *, verified: bool = False) -> list[Part]:
+    """What is announced, what it means to the followers, what it does not promise, and the comparison if asked for.
+
+    verified: a report follows, which says what is proved.
+    """
+    parts = [*_announced(rule), *_meaning(rule, _standing, _deviations), *_limits(rule, verified=verified)]
     if baseline is not None:
         parts += _compared(rule, baseline)
     return parts

@@ -486,7 +486,10 @@ GAME_ARGUMENTS: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     "model": (lambda m: sp.Game(None, m.driver), ("constructed pyomo ConcreteModel",)),
     "abstract model": (lambda m: sp.Game(pyo.AbstractModel(), m.driver), ("create_instance()",)),
     "no follower": (lambda m: sp.Game(m, []), ("no follower given", "at least one Block")),
-    "a name": (lambda m: sp.Game(m, "driver"), ("followers=driver", "expected a pyomo Block")),
+    "a name": (
+        lambda m: sp.Game(m, "driver"),
+        ("followers=driver", "a pyomo Block", "not a name: write model.driver."),
+    ),
     "a number in a list": (lambda m: sp.Game(m, [m.driver, 3]), ("followers=3", "expected a pyomo Block")),
     "a Var": (lambda m: sp.Game(m, m.toll), ("followers=", "toll", "expected a pyomo Block")),
     "a dict": (lambda m: sp.Game(m, {"driver": m.driver}), ("followers=", "expected a pyomo Block")),

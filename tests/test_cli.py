@@ -420,6 +420,54 @@ def test_not_verified_is_exit_1(run: Run, write: Any, tmp_path: Path) -> None:
     assert found["report"]["epsilon"] == pytest.approx(-1 + 3 * 0.36 - best, abs=1e-5)
 
 
+CAPPED = game("m.toll.setub(0.5); m.miss.set_value((m.driver.flow - 0.6) ** 2 + (m.toll - 0.2) ** 2 + 0 * m.price)")
+
+
+def test_a_strategy_cut_at_the_bounds(run: Run, write: Any) -> None:
+    """toll = 0.2 + (flow − 0.6)·2/3 would be 1/2 at most: it is cut below 0."""
+    path = write("capped.py", CAPPED)
+    found = strict(run("solve", path, "--json", "-").out)
+    assert found["report"]["verdict"].startswith(
+        "verified, though only where the leader may leave its bounds off the plan"
+    )
+    result = run("solve", path)
+    assert result.out.count("Beware: toll leaves its bounds") == 1
+    cut = strict(run("solve", path, "--saturate", "--json", "-").out)
+    assert cut["incentive"]["saturate"] is True
+    assert cut["report"]["verdict"].startswith("verified: largest regret")
+
+
+def test_a_squared_term_where_no_gain_bends_up(run: Run, write: Any) -> None:
+    """The leader pays for more: the payment (u − 2.4) u comes off the cost and bends it down."""
+    paid = write(
+        "paid.py",
+        "import pyomo.environ as pyo\nimport stackpyomo as sp\n\n\ndef build():\n"
+        "    m = pyo.ConcreteModel()\n    m.pay, m.w = pyo.Var(bounds=(-9, 9)), pyo.Block()\n"
+        "    m.w.u = pyo.Var(bounds=(0.5, 5))\n"
+        "    m.w.cost = pyo.Objective(expr=(m.w.u - 1) ** 2 - m.pay * m.w.u)\n"
+        "    m.goal = pyo.Objective(expr=(m.w.u - 2.4) ** 2 + m.pay**2)\n    return sp.Game(m, m.w)\n",
+    )
+    assert "curvature" in run("solve", paid).err
+    assert strict(run("solve", paid, "--quadratic", "--json", "-").out)["incentive"]["bend"]
+
+
+def test_a_game_that_has_changed_since_it_was_solved(run: Run, write: Any, tmp_path: Path) -> None:
+    """What was proved of the leader's optimum holds for the game it was proved in."""
+    solved = tmp_path / "solved.json"
+    assert run("solve", write("toll.py", game()), "--json", solved).code == 0
+    same = strict(run("verify", write("toll.py", game()), "--incentive", solved, "--json", "-").out)
+    assert (same["plan"]["quality"], same["plan"]["warnings"]) == ("optimal", [])
+    assert same["report"]["epsilon0"] < 1e-6
+    for edit, words in (
+        ("m.toll.setub(0.1)", "bounds of variables"),
+        ("m.miss.set_value(m.miss.expr + 3)", "the leader's objective at it (3 now, 0 then)"),
+    ):
+        now = strict(run("verify", write("toll.py", game(edit)), "--incentive", solved, "--json", "-").out)
+        assert now["plan"]["quality"] == "feasible"
+        assert words in now["plan"]["warnings"][0]
+        assert now["report"]["epsilon0"] is None
+
+
 # --- exit code 2: one message -------------------------------------------------------------------------------------
 
 TOLL = {
@@ -470,9 +518,12 @@ PYTHON_FILES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "indentation": ("def build():\nreturn 3\n", ("model.py:2:", "indent")),
     "null bytes": ("x = 1\0\n", ("model.py", "null bytes")),
     "import fails": ("import no_such_module_of_mine\n", ("model.py", "no_such_module_of_mine")),
-    "import raises": ("1 / 0\n", ("model.py", "importing it raised ZeroDivisionError")),
+    "import raises": ("1 / 0\n", ("model.py", "importing it raised ZeroDivisionError", "(line 1: 1 / 0)")),
     "import exits": ("raise SystemExit(0)\n", ("model.py", "SystemExit")),
-    "build raises": ("def build():\n    raise KeyError('north')\n", ("model.py", "build() raised KeyError: 'north'")),
+    "build raises": (
+        "def build():\n    raise KeyError('north')\n",
+        ("model.py", "build() raised KeyError: 'north' (line 2: raise"),
+    ),
     "build exits": ("def build():\n    raise SystemExit(0)\n", ("model.py", "build()", "SystemExit")),
     "build returns None": ("def build():\n    pass\n", ("model.py", "build() returned None", "stackpyomo Game")),
     "build needs more": ("def build(n):\n    pass\n", ("model.py", "build() raised TypeError", "'n'")),
@@ -490,6 +541,7 @@ PYTHON_FILES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     ),
     "unknown OBSERVE": (game() + "\nOBSERVE = 'weather'\n", ("observe='weather'",)),
     "unknown FREE": (game() + "\nFREE = ['fee']\n", ("fee: ", "no component of that name")),
+    "misspelt FREE": (game() + "\nFREE = ['tol']\n", ("tol: ", "Did you mean toll?")),
 }
 
 

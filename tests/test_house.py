@@ -26,6 +26,7 @@ ORDER = [
     "interchange",
     "progress",
     "results",
+    "verdicts",
     "joins",
     "convexity",
     "terms",
@@ -104,7 +105,7 @@ BACKWARD = {
     ("games", "gamefiles", "Game.write"),
     ("games", "populations", "Game.expand"),
     ("games", "populations", "Game.collapse"),
-    ("results", "pages", "Report.to_html"),
+    ("verdicts", "pages", "Report.to_html"),
     ("results", "populations", "Plan.symmetrized"),
 }
 """The imports to the right, each inside one method that is a door: what stands behind it needs Game or Plan."""

@@ -521,9 +521,14 @@ def test_a_strategy_beyond_the_leaders_bounds_is_told_with_the_verdict() -> None
     plan = sp.leader_optimal(sp.Game(m, m.f))
     report = sp.verify(sp.affine_incentive(plan))
     assert report.ok
+    assert report.verdict.startswith(
+        "verified, though only where the leader may leave its bounds off the plan: largest"
+    )
     assert any("p leaves its bounds" in remark and "saturate=True" in remark for remark in report.remarks)
     assert sp.Report.from_json(report.to_json()).warnings == report.warnings
-    assert not sp.verify(sp.affine_incentive(plan, saturate=True)).ok
+    cut = sp.verify(sp.affine_incentive(plan, saturate=True))
+    assert not cut.ok
+    assert "The answer stops at the leader's bounds: wider ones, or another plan, may hold it." in cut.advice[0]
 
 
 def test_nothing_observed_tells_free_prices_nothing() -> None:

@@ -101,6 +101,7 @@ def test_an_unbounded_follower_is_unknown(slope: float) -> None:
     assert math.isnan(report.epsilon)
     assert report.note["f"]
     assert "NOT verified" in str(report)
+    assert report.advice == ["Bound the variables of f, or add the missing cost."]
 
 
 def test_one_bad_follower_does_not_hide_the_others() -> None:
@@ -195,7 +196,8 @@ def test_what_is_not_held_is_told_what_may_help() -> None:
     """The three ways in which a follower would rather do something else, each with its own next step."""
     plan = sp.Plan.from_values(rivals(2))
     report, move = sp.verify(plan), "f[0] would rather choose f[0].u = 0.5."
-    assert report.advice == [f"{move} No strategy was announced: affine_incentive(plan) looks for one that holds it."]
+    why = "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
+    assert report.advice == [f"{move} {why}"]
     assert sp.Report.from_json(report.to_json()).advice == [move]
     plan.responding = ("f[0]",)
     why = "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
@@ -204,7 +206,7 @@ def test_what_is_not_held_is_told_what_may_help() -> None:
     rule = sp.affine_incentive(sp.leader_optimal(game))
     assert sp.verify(rule).advice == []
     rule.matrix = 0.0 * rule.matrix
-    assert "A gain of more curvature may hold it" in sp.verify(rule).advice[0]
+    assert "To hold it, a gain of more curvature may (curvature=" in sp.verify(rule).advice[0]
 
 
 def test_followers_of_very_different_scale_are_each_solved() -> None:
