@@ -396,6 +396,7 @@ def _deliver_rows(
 
 
 @app.command(name="bench-worker", hidden=True, epilog="Example: stackpyomo bench-worker")
+@one_line_errors()
 def bench_worker() -> None:
     """Play one game for each line of standard input, and end with it; started by bench."""
     requests, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +25,8 @@ PATIENCE = 5.0
 """Seconds that a command has to unwind."""
 _GLANCE = 0.1
 """Seconds between two times that the main thread is woken."""
+_BORN = time.time_ns()
+"""Tells this process from an earlier one of the same number, whose folders name solvers that are others by now."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -59,21 +61,23 @@ def unbroken() -> Iterator[None]:
         if number.name in ("SIGINT", "SIGTERM", "SIGHUP")
         and callable(handler := signal.getsignal(number))  # else it ends the process at once, or is ignored
     }
-    for number in before:
-        signal.signal(number, lambda number, _: told.append(number))
     try:
-        yield
+        with ExitStack() as stack:  # whatever is told in between, each is restored
+            for number, handler in before.items():
+                stack.callback(signal.signal, number, handler)
+                signal.signal(number, lambda number, _: told.append(number))
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if told:
             signal.raise_signal(told[0])
 
 
-def end() -> None:
-    """Tell this process to end, from any of its threads."""
+def end(folder: str = "") -> None:
+    """Tell this process to end, from any of its threads; ``folder``: what it must not leave behind."""
     if not hasattr(signal, "SIGHUP"):  # Windows ends it at once
         sweep()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -90,12 +94,15 @@ def unwinding(farewell: str = "", patience: float = PATIENCE, folder: str = "") 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGURG)}
     heard, tell = os.pipe()
     os.set_blocking(tell, False)
-    mine = os.getpid()
+    mine, ours = os.getpid(), [tell]
 
     def let_go() -> None:
         """A process forked from this one ends as it would have without us, and alone."""
         if signal.getsignal(signal.SIGTERM) is leave and os.getppid() == mine:
-            _restore(before, -1)
+            signal.set_wakeup_fd(-1)
+            _restore(before)
+        if ours and os.getppid() == mine:  # else who listens never hears that we are done
+            os.close(ours.pop())
 
     os.register_at_fork(after_in_child=let_go)
     for number, handler in before.items():
@@ -107,12 +114,14 @@ def unwinding(farewell: str = "", patience: float = PATIENCE, folder: str = "") 
     try:
         yield
     finally:
-        _restore(before, others)
-        os.close(tell)
+        with suppress(OSError):  # the outer one may be over, where this one is collected late
+            signal.set_wakeup_fd(others)
+        _restore(before)
+        if ours:
+            os.close(ours.pop())
 
 
-def _restore(handlers: Mapping[signal.Signals, Any], wakeup: int) -> None:
-    signal.set_wakeup_fd(wakeup)
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         if handler is not None:  # one that Python did not set it cannot set again
             signal.signal(number, handler)
@@ -126,35 +135,35 @@ def _hurry(heard: int, farewell: str, patience: float, folder: str) -> None:
     """
     stream, told, until = _standard_error(), 0, 0.0
     while True:
-        if select.select([heard], [], [], _GLANCE if time.monotonic() < until else None)[0]:
-            byte = os.read(heard, 1)
-            if not byte:  # the process is about to end by itself
-                break
-            if byte[0] == signal.SIGURG:
-                continue
-            told = told or (byte[0] if byte[0] in (signal.SIGTERM, signal.SIGHUP) else 0)
+        some = select.select([heard], [], [], _GLANCE if told or time.monotonic() < until else None)[0]
+        byte = os.read(heard, 1) if some else b"\0"
+        if not byte:  # the process is about to end by itself
+            break
+        if not told and byte[0] not in (0, signal.SIGURG):  # once told, the time runs, whatever else is heard
+            told = byte[0] if byte[0] in (signal.SIGTERM, signal.SIGHUP) else 0
             until = time.monotonic() + patience
-        elif told and time.monotonic() >= until:
+        if told and time.monotonic() >= until:
             sweep()
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
             os.write(stream, f"{farewell}\n".encode() if farewell else b"")
             os._exit(128 + told)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
+        if byte[0] != signal.SIGURG:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
     os.close(heard)
     os.close(stream)
 
 
 def prefix() -> str:
     """Of the folders of this process's programs."""
-    return f"stackpyomo-{os.getpid()}-"
+    return f"stackpyomo-{os.getpid()}-{_BORN:x}-"
 
 
 def sweep() -> None:
     """Kill the solvers at work on this process's programs and remove these: where it ends without unwinding."""
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix()}*"):
         for mark in folder.glob("*.pid"):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 kill(int(mark.stem))
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -85,20 +85,29 @@ class Report(Document):
             found.append(f"Bound the variables of {names}, or add the missing cost.")
         unknown &= ~endless
         if unknown.any():
-            names = listed(list(unknown.index[unknown]), 3)
-            found.append(
-                f"Not settled for {names}: another solver=, more starts= or a longer time_limit= may settle it."
-            )
+            names, notes = listed(list(unknown.index[unknown]), 3), self.note[unknown]
+            stopped = notes.str.startswith(("its re-solve", "not re-solved", "no global solver")).any()
+            why = "another solver=, more starts= or a longer time_limit= may settle it" if stopped else notes.iloc[0]
+            found.append(f"Not settled for {names}: {why}.")
         tempted = [n for n in self.worst(len(self.regret)) if self.regret[n] > self.tolerance * self.scale[n]]
         for name in tempted[:1]:
-            moves = [f"{key} = {shown(value, 4)}" for key, value in self.best_response.get(str(name), {}).items()]
-            found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy}".rstrip())
+            moves = [f"{key} = {shown(value, 4)}" for key, value in self._moves(str(name)).items()]
+            found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy(str(name))}".rstrip())
         return found
 
-    @property
-    def _remedy(self) -> str:
+    def _moves(self, name: str) -> dict[str, float]:
+        """Its best response where that is another action than planned, as far as is known, the largest move first."""
+        best = self.best_response.get(name, {})
+        if self.subject is None:
+            return best
+        planned = self.subject.announcement.values
+        size = {key: abs(value - planned[key]) for key, value in best.items()}
+        least = 0.01 * max(size.values(), default=0.0)
+        return {key: best[key] for key in sorted(size, key=lambda key: -size[key]) if size[key] >= least}
+
+    def _remedy(self, name: str) -> str:
         if isinstance(self.subject, Plan):
-            if self.subject.responding:
+            if name in self.subject.responding:
                 return "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
             return "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
         if self.subject is None:
@@ -106,7 +115,7 @@ class Report(Document):
         if self.subject.saturate:
             return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
         more = "" if self.subject.bend is not None else "a gain of more curvature may (curvature=, quadratic=True); "
-        return f"To hold it, {more}inducible(plan) tells whether any announcement can."
+        return f"To hold it, {more}inducible(plan) looks at every announcement."
 
     @property
     def vocabulary(self) -> str:

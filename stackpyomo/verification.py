@@ -214,28 +214,33 @@ class _Search:
     """``time.monotonic()`` at which to stop."""
     failed: list[Task] = field(default_factory=list)
 
-    @property
-    def left(self) -> float | None:
+    def left(self, until: float | None = None) -> float | None:
         """Seconds, at least one hundredth; None: no limit."""
-        return None if math.isinf(self.until) else max(self.until - time.monotonic(), 0.01)
+        until = self.until if until is None else until
+        return None if math.isinf(until) else max(until - time.monotonic(), 0.01)
 
-    def resolve(self, tasks: list[Task]) -> None:
-        """Solve the tasks as one separable problem; halve it when it fails, solve alone what is not proved."""
-        if time.monotonic() >= self.until or len(self.failed) >= _PATIENCE:
-            self._leave(tasks)
+    def resolve(self, tasks: list[Task], until: float | None = None) -> None:
+        """Solve the tasks as one separable problem; halve it when it fails, solve alone what is not proved.
+
+        Together they have half of the time until then, so that one that takes long leaves some to the others.
+        """
+        until = self.until if until is None else until
+        if time.monotonic() >= until or len(self.failed) >= _PATIENCE:
+            self._leave(tasks, late=time.monotonic() >= until)
             return
         together = len(tasks) > 1
         separable = Separable(tasks)
         options = _TOGETHER if together and choose(self.solver).ipopt_options else {}
-        solution = separable.solve(self.solver, options, self.left)
+        limit = self.left(until)
+        solution = separable.solve(self.solver, options, limit / 2.0 if limit is not None and together else limit)
         if not together and solution is not None and solution.termination is Termination.FAILED:
             separable = Separable(tasks, scaled=True)
-            solution = separable.solve(self.solver, options, self.left)
+            solution = separable.solve(self.solver, options, self.left(until))
         if solution is None or solution.x is None or not solution.termination.solved:
             if together:
                 middle = len(tasks) // 2
-                self.resolve(tasks[:middle])
-                self.resolve(tasks[middle:])
+                self.resolve(tasks[:middle], (max(until, time.monotonic()) + time.monotonic()) / 2.0)
+                self.resolve(tasks[middle:], until)
             else:
                 self.failed += tasks if tasks[0].first else []
                 _fail(tasks[0], solution, separable.trouble)
@@ -243,21 +248,20 @@ class _Search:
         doubtful = separable.doubtful(solution, self.tolerance)
         if doubtful and not together and separable.unit == 1.0:  # too steep or too flat for the solver's own scale
             again = Separable(tasks, scaled=True)
-            sharper = again.solve(self.solver, options, self.left)
+            sharper = again.solve(self.solver, options, self.left(until))
             if sharper is not None and sharper.x is not None and sharper.termination.solved:
                 separable, solution, doubtful = again, sharper, again.doubtful(sharper, self.tolerance)
         for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
             if number not in doubtful:
                 task.problem.offer(point, task.problem.cost_at(point))
             elif together:
-                self.resolve([task])
+                self.resolve([task], until)
             elif task.first:
                 task.problem.give_up(f"its re-solve is not proved: {doubtful[number]}")
 
-    def _leave(self, tasks: Sequence[Task]) -> None:
+    def _leave(self, tasks: Sequence[Task], late: bool) -> None:
         """Nothing more is done for these."""
-        late = time.monotonic() >= self.until
-        why = "the time limit was reached" if late else f"{len(self.failed)} re-solves before it failed"
+        why = _LATE if late else f"{len(self.failed)} re-solves before it failed"
         for task in tasks:
             if task.first:
                 task.problem.give_up(f"not re-solved, because {why}")
@@ -279,10 +283,14 @@ def _fail(task: Task, solution: Solution | None, trouble: str) -> None:
     elif task.first and solution is not None:
         task.problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
         task.problem.stuck = solution.termination is Termination.FAILED
+    elif not task.first and solution is not None and solution.termination is Termination.TIME_LIMIT:
+        task.problem.note = task.problem.note or f"searched from fewer starts, because {_LATE}"
 
 
+_LATE = "the time limit was reached"
 _BOUNDED = 50
 """Followers that a global solver is asked about, and the most variables one of them may have."""
+_UNMET = "no global solver's bound meets its best response"
 _GLOBAL_SECONDS = 5.0
 """Seconds for each of them."""
 
@@ -298,11 +306,14 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, *, required: 
             problem.offer(problem.target, problem.plan_cost)
     for number, problem in enumerate(searched):
         small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
-        closed = small and time.monotonic() < search.until and _is_bounded(problem, name, search)
+        late = small and time.monotonic() >= search.until
+        closed = small and not late and _is_bounded(problem, name, search)
         if closed:
             problem.certificate, problem.note = "global", ""
         elif required:
-            problem.give_up("no global solver's bound meets its best response")
+            problem.give_up(f"no global solver was asked, because {_LATE}" if late else _UNMET)
+        elif late and not problem.note:
+            problem.note = f"no global solver was asked, because {_LATE}"
 
 
 def _is_bounded(problem: Composed, solver: str, search: _Search) -> bool:
@@ -312,7 +323,7 @@ def _is_bounded(problem: Composed, solver: str, search: _Search) -> bool:
         program = Program(problem.cost, problem.rows)
     except BadRow:
         return False
-    solution = solve(program, solver, time_limit=min(_GLOBAL_SECONDS, search.left or math.inf))
+    solution = solve(program, solver, time_limit=min(_GLOBAL_SECONDS, search.left() or math.inf))
     if problem.home is not None and solution.termination is Termination.INFEASIBLE:
         problem.empty = True
         return True

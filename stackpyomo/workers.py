@@ -47,16 +47,16 @@ def following(requests: Iterable[str]) -> Iterator[tuple[str, Iterator[str]]]:
     ):
         os.environ.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder))
         tempfile.tempdir = folder
-        threading.Thread(target=_listen, args=(requests, lines), daemon=True).start()
+        threading.Thread(target=_listen, args=(requests, lines, folder), daemon=True).start()
         yield folder, iter(lines.get, "")
 
 
-def _listen(requests: Iterable[str], lines: SimpleQueue[str]) -> None:
+def _listen(requests: Iterable[str], lines: SimpleQueue[str], folder: str) -> None:
     """Pass lines on; when there are no more, the process ends, whatever its main thread is at."""
     for line in requests:
         lines.put(line)
     lines.put("")
-    end()
+    end(folder)
 
 
 # --- on the outside -----------------------------------------------------------------------------------------------

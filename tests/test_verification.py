@@ -21,6 +21,7 @@ import stackpyomo as sp
 from stackpyomo import separables
 from stackpyomo.pages import page
 from stackpyomo.reports import show
+from stackpyomo.solvers import Solution, Termination
 
 
 def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
@@ -167,7 +168,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
 
 def test_a_time_limit_leaves_the_rest_unknown(ticking: list[float | None]) -> None:
     report = sp.verify(sp.Plan.from_values(rivals(5)), time_limit=25.0)
-    assert ticking == [25.0, 15.0, 5.0]
+    assert ticking == [25.0, 15.0, 5.0]  # each follower is a batch of its own here
     assert list(report.certificate) == ["convex"] * 3 + ["unknown"] * 2
     assert list(report.regret[:3]) == pytest.approx([0.25] * 3)
     assert report.note["f[4]"] == "not re-solved, because the time limit was reached"
@@ -186,6 +187,53 @@ def test_a_time_limit_that_cuts_a_search_short_is_said(ticking: list[float | Non
     assert report.note["f[0]"] == "searched from fewer starts, because the time limit was reached"
 
 
+def test_a_time_limit_says_that_no_global_solver_was_asked(ticking: list[float | None]) -> None:
+    plan = sp.Plan.from_values(rivals(1, -1.0))
+    report = sp.verify(plan, starts=2, time_limit=15.0)
+    assert (report.certificate["f[0]"], report.note["f[0]"]) == (
+        "multistart",
+        "no global solver was asked, because the time limit was reached",
+    )
+    report = sp.verify(plan, starts=2, time_limit=15.0, certify="global")
+    assert report.certificate["f[0]"] == "unknown"
+    assert "was asked, because the time limit was reached" in report.note["f[0]"]
+
+
+def test_a_slow_follower_leaves_time_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever f[2] is solved with takes all the time it is given."""
+    now, work = [0.0], separables.Separable.solve
+
+    def slow(self: Any, solver: str, options: Any, time_limit: float | None = None) -> Any:
+        names = {task.problem.follower.name for task in self.tasks}
+        if "f[2]" not in names:
+            return work(self, solver, options)
+        assert time_limit is not None
+        now[0] += time_limit
+        return Solution(Termination.TIME_LIMIT, "stopped")
+
+    monkeypatch.setattr(separables.Separable, "solve", slow)
+    monkeypatch.setattr("stackpyomo.verification.time", SimpleNamespace(monotonic=lambda: now[0]))
+    report = sp.verify(sp.Plan.from_values(rivals(8)), time_limit=60.0)
+    assert list(report.certificate[report.certificate == "unknown"].index) == ["f[2]"]
+    assert now[0] <= 60.0
+    assert report.advice[0].startswith("Not settled for f[2]: another solver=")
+
+
+def test_a_plan_that_breaks_rows_is_not_settled_by_another_solver() -> None:
+    game = rivals(1)
+    game.model.f[0].need = pyo.Constraint(expr=game.model.f[0].u >= 0.2)
+    assert sp.verify(sp.Plan.from_values(game)).advice == ["Not settled for f[0]: the plan violates its constraints."]
+
+
+def test_only_what_moves_is_told() -> None:
+    m = pyo.ConcreteModel()
+    m.u0, m.f = pyo.Var(initialize=0.0), pyo.Block()
+    m.f.u = pyo.Var(range(6), bounds=(0, 9), initialize=0.0)
+    m.f.cost = pyo.Objective(expr=sum((m.f.u[i] - (i == 5)) ** 2 for i in range(6)) + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    assert sp.verify(sp.Plan.from_values(sp.Game(m, m.f))).advice[0].startswith("f would rather choose f.u[5] = 1. ")
+
+
 @pytest.mark.parametrize("limit", [0, -1.0, math.nan, "soon"])
 def test_a_time_limit_is_a_positive_number(limit: Any) -> None:
     with pytest.raises(sp.InvalidGame, match="time_limit"):
@@ -199,6 +247,8 @@ def test_what_is_not_held_is_told_what_may_help() -> None:
     why = "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
     assert report.advice == [f"{move} {why}"]
     assert sp.Report.from_json(report.to_json()).advice == [move]
+    plan.responding = ("f[1]",)
+    assert sp.verify(plan).advice == [f"{move} {why}"]  # f[0] was not asked to respond
     plan.responding = ("f[0]",)
     why = "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
     assert sp.verify(plan).advice == [f"{move} {why}"]
