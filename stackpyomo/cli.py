@@ -67,6 +67,7 @@ from .terminal import (
     results_only,
     seen,
     settings_of,
+    titled,
     typed,
     writable,
 )
@@ -225,7 +226,9 @@ def solve(
             asked = {"solver": solver, "starts": starts, "seed": seed, "complementarity": complementarity}
             baseline, why = (None, []) if rule is None else _baseline(loaded, asked, time_limit)
             remarks += [*why, *map(str, doubts)]
-            writable(report_to, page(report, baseline=baseline, remarks=remarks, command=typed()))
+            writable(
+                report_to, page(report, title=titled(loaded, game), baseline=baseline, remarks=remarks, command=typed())
+            )
     _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to)
     raise typer.Exit(0 if report.ok and (constant or rule is not None) else 1)
 

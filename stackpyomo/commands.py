@@ -48,6 +48,7 @@ from .terminal import (
     results_only,
     said,
     settings_of,
+    titled,
     typed,
     writable,
 )
@@ -98,7 +99,7 @@ def verify_command(
         "report": report.as_dict(),
     }
     if report_to is not None:
-        writable(report_to, page(report, command=typed()))
+        writable(report_to, page(report, title=titled(loaded, game), command=typed()))
     if not deliver(document, json_to):
         show(Console(), plan, rule, report)
     raise typer.Exit(0 if report.ok else 1)

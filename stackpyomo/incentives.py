@@ -28,7 +28,7 @@ from .choices import Limits, bounded, sparsest
 from .contracts import Incentive
 from .curvatures import FollowerHessians, is_jointly_convex
 from .derivatives import Derivatives, FollowerRows, rows_of, rows_scaled
-from .errors import InvalidGame
+from .errors import InvalidGame, NoIncentive
 from .gains import System, gain_system, picked
 from .games import Game
 from .multipliers import Balance, active_sides, balanced, given_multipliers, leaning
@@ -36,7 +36,7 @@ from .offsets import Demand, choose_offsets
 from .programs import timed, undisturbed
 from .progress import tracked
 from .reactions import require_still_signals, with_reactions
-from .refusals import Attempt, refuse, refuse_curvature, refuse_undefined
+from .refusals import Attempt, hinted, refuse, refuse_curvature, refuse_undefined
 from .results import Array, Plan
 from .second_order import Curved, bent_followers, repaired
 from .selections import component_pairs, leader_variables, members
@@ -142,7 +142,10 @@ def affine_incentive(
             solver,
         )
         with tracked("designing the incentive"):
-            return _designed(plan, game, wishes, free, payment)
+            try:
+                return _designed(plan, game, wishes, free, payment)
+            except NoIncentive as refused:
+                raise (refused if leader_variables(game, free) else hinted(refused, game)) from None
 
 
 def _least_curvature(given: Any) -> float | None:

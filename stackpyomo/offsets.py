@@ -298,7 +298,10 @@ class _Design:
     def _paid(self, payment: Any) -> Any:
         """The payment at the plan, as a function of the free values; raises :class:`InvalidGame` if it is none."""
         if not hasattr(payment, "is_expression_type") or not self._holds_free(payment):
-            raise InvalidGame(f"payment={payment}: expected an expression that holds a free variable.")
+            name = getattr(payment, "name", payment)
+            raise InvalidGame(
+                f"payment={name}: expected an expression that holds a free variable, as sum(fee[i]*use[i] for i in I)."
+            )
         return self.at_plan(payment)
 
 

@@ -17,13 +17,15 @@ from typing import NoReturn
 import numpy as np
 from scipy import linalg, sparse
 
+from .checks import variables_in
 from .derivatives import Derivatives, FollowerRows
 from .errors import NoIncentive
 from .gains import System
+from .games import Game
 from .results import Array, listed
 from .tolerances import TOLERANCES
 
-__all__ = ["Attempt", "refuse", "refuse_curvature", "refuse_undefined"]
+__all__ = ["Attempt", "hinted", "refuse", "refuse_curvature", "refuse_undefined"]
 
 
 _NAMED = 6
@@ -90,6 +92,20 @@ class Attempt:
     def own(self, follower: int) -> Array:
         """Numbers of its actions."""
         return np.arange(len(self.rows.owners))[self.rows.own(follower)]
+
+
+def hinted(refused: NoIncentive, game: Game) -> NoIncentive:
+    """Of a refusal for curvature or a conflict: the plan holds values that are nothing to the leader; others may do."""
+    told = any(reason.startswith(("curvature", "conflict")) for reason in refused.reasons.values())
+    objective = game.leader.objective
+    if not told or objective is None:
+        return refused
+    felt = {id(v) for v in variables_in(objective.expr)}
+    idle = [game.names[id(v)] for v in game.leader.variables if id(v) not in felt]
+    if not idle:
+        return refused
+    hint = f"The leader's objective does not hold {listed(idle, 3)}: free= chooses such values with the gain."
+    return NoIncentive(f"{refused} {hint}", reasons=refused.reasons, residuals=refused.residuals)
 
 
 def refuse_undefined(rows: FollowerRows, here: Derivatives) -> None:

@@ -17,6 +17,7 @@ import pyomo.environ as pyo
 from pyomo.common.collections import ComponentMap
 from pyomo.common.errors import PyomoException
 from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
@@ -140,6 +141,10 @@ class _Reader:
         if isinstance(item, Signal):
             yield item
             return
+        if isinstance(item, IndexedComponent_slice):  # m.district[:].use
+            for part in item:
+                yield from self._read(part)
+            return
         component = self._named(item) if isinstance(item, str) else item
         kind = getattr(component, "ctype", None)
         if kind is pyo.Var:
@@ -191,7 +196,9 @@ class _Reader:
 
 
 def _items(listed: Any) -> Iterable[Any]:
-    """One component, one name or one expression is a list of one."""
+    """One component, one name or one expression is a list of one; a slice (m.district[:].use) is its members."""
+    if isinstance(listed, IndexedComponent_slice):  # which has whatever attribute it is asked for
+        return list(listed)
     single = isinstance(listed, (str, Signal)) or hasattr(listed, "ctype") or hasattr(listed, "is_expression_type")
     if single or not isinstance(listed, Iterable) or listed.__class__ in native_numeric_types:
         return [listed]

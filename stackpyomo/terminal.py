@@ -55,6 +55,7 @@ __all__ = [
     "said",
     "seen",
     "settings_of",
+    "titled",
     "typed",
     "writable",
 ]
@@ -239,6 +240,11 @@ def paid(game: Game, name: str) -> Any:
     if getattr(found, "ctype", None) not in (pyo.Var, pyo.Expression):
         raise InvalidGame(f"--payment {name}: expected a named Expression or a Var.")
     return pyo.quicksum(found.values()) if found.is_indexed() else found
+
+
+def titled(game: Game, path: Path) -> str:
+    """The heading of a page: the game's name, or its file's where the model has none."""
+    return path.stem if game.name == "the model" else game.name
 
 
 @contextmanager

@@ -314,6 +314,31 @@ def test_a_fixed_action_in_an_expression_is_a_constant() -> None:
     assert rule.gain.iloc[0, 0] == pytest.approx(0.5)
 
 
+def test_a_slice_is_its_members() -> None:
+    game = _pair()
+    plan, m = sp.leader_optimal(game), game.model
+    whole, parts = sp.affine_incentive(plan, m.f[:].u), sp.affine_incentive(plan, [m.f[0].u, m.f[1].u])
+    assert whole.signals == parts.signals == sp.affine_incentive(plan, [m.f[:].u]).signals
+    assert whole.gain.equals(parts.gain)
+
+
+def test_prices_that_are_nothing_to_the_leader_are_named() -> None:
+    """One price for two who pull apart; the leader minds neither it nor what it is."""
+    m = pyo.ConcreteModel()
+    m.price, m.f = pyo.Var(bounds=(-9, 9), initialize=0.0), pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var(bounds=(0, 4), initialize=1.0)
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 2 + i) ** 2 + m.price * m.f[i].u)
+    m.goal = pyo.Objective(expr=sum((m.f[i].u - 0.5) ** 2 for i in range(2)))
+    m.mean = pyo.Expression(expr=(m.f[0].u + m.f[1].u) / 2)
+    plan = sp.leader_optimal(sp.Game(m, m.f))
+    with pytest.raises(sp.NoIncentive, match=r"conflict.* does not hold price: free= chooses such values"):
+        sp.affine_incentive(plan, m.mean)
+    with pytest.raises(sp.NoIncentive) as caught:
+        sp.affine_incentive(plan, m.mean, free="price")
+    assert "free= chooses" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("observe", "message"),
     [
