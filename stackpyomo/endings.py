@@ -39,8 +39,9 @@ class Terminated(KeyboardInterrupt):
 
 
 def leave(number: int, _: FrameType | None) -> None:
-    """A signal handler: unwind, once."""
-    signal.signal(number, signal.SIG_IGN)
+    """A signal handler: unwind, once, whatever comes on top (a service manager sends SIGTERM and SIGHUP)."""
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
     raise Terminated(number)
 
 

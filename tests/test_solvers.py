@@ -724,6 +724,26 @@ def test_who_is_told_again_and_again_is_not_given_more_time() -> None:
     assert time.monotonic() - began < 30
 
 
+TWICE = """
+import os, signal, time
+from stackpyomo.endings import unwinding
+
+with unwinding("gone"):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.3)
+        print("cleaned up")
+"""
+
+
+def test_a_second_signal_does_not_disturb_who_cleans_up() -> None:
+    done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "cleaned up\n", "")
+
+
 def test_a_signal_among_the_handlers_leaves_them_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes while they are set, or while they are given back."""
     work, calls, at = signal.signal, [0], [0]
