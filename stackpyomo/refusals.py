@@ -100,7 +100,7 @@ def hinted(refused: NoIncentive, game: Game) -> NoIncentive:
     objective = game.leader.objective
     if not told or objective is None:
         return refused
-    felt = {id(v) for v in variables_in(objective.expr)}
+    felt = {id(v) for v in [*variables_in(objective.expr), *game.aggregate_variables()]}
     idle = [game.names[id(v)] for v in game.leader.variables if id(v) not in felt]
     if not idle:
         return refused

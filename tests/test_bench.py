@@ -660,6 +660,7 @@ def test_a_worker_that_does_not_listen_ends_all_the_same(tmp_path: Path) -> None
     folder, word = child.stdout.readline().split()
     assert word == "go"
     assert list(tmp_path.iterdir()) == [Path(folder)]
+    time.sleep(1.0)  # between two steps of Python it would hear
     child.stdin.close()
     assert child.wait(10) == 128 + signal.SIGTERM
     child.stdout.close()

@@ -428,7 +428,8 @@ def test_the_strategy_as_numbers_as_expressions_and_from_json(saturate: bool, se
     for name in ("offset", "targets", "rank", "freedom", "observed", "saturate", "alone", "doubtful", "weights"):
         assert getattr(again, name) == getattr(rule, name), name
     assert again.to_json() == rule.to_json()
-    assert sp.verify(again).regret.to_numpy() == pytest.approx(sp.verify(rule).regret.to_numpy(), abs=1e-9)
+    regrets = sp.verify(rule).regret.to_numpy()  # unknown where what is drawn is outside a follower's bounds
+    assert sp.verify(again).regret.to_numpy() == pytest.approx(regrets, abs=1e-9, nan_ok=True)
     size = {"f[0].u[0]": 3, "f[0].u[1]": 3}
     moved = [data.draw(st.floats(-1, 1)) for _ in range(4)]
     names = ["f[0].u[0]", "f[0].u[1]", "f[1].u[0]", "f[1].u[1]"]
