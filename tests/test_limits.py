@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 from itertools import combinations, product
 from typing import Any
 
@@ -315,10 +316,10 @@ def test_thousands_lost_behind_one_average(actions: int) -> None:
     m.average = pyo.Constraint(expr=m.mean == total / count)
     m.goal = pyo.Objective(expr=m.t**2 + m.s**2)
     plan = sp.Plan.from_values(sp.Game(m, followers=m.f, aggregates=m.average))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(sp.NoIncentive) as caught:
         sp.affine_incentive(plan, observe=[m.mean])
-    assert time.perf_counter() - began < 4.0
+    assert time.process_time() - began < 4.0  # some 0.3 s of this process
     assert len(caught.value.reasons) == len(caught.value.residuals) == count
     others = "f[0], f[1], f[2], f[3], f[4], f[5], … (2999 in all)"
     assert caught.value.reasons["f[2999]"].startswith(f"conflict under shared signals with {others}: one gain")
@@ -429,9 +430,11 @@ def test_excursions_of_many_quadratic_terms(top: float | None) -> None:
     rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, followers=m.f)))
     signs = np.array([1.0 if i % 2 else -1.0 for i in range(count)])
     rule.bend = sp_sparse.csc_array(sp_sparse.diags_array(0.5 * signs))
-    began = time.perf_counter()
+    tracemalloc.start()
     found = rule.excursions
-    assert time.perf_counter() - began < 0.5, "1.6 s with a table of leader variables × followers"
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 * count**2 / 2, "less than half of a table of leader variables × followers"
     far = math.inf if top is None else top - 1
     for i in (0, 1, count - 1):  # K = 2, R = 1/2 in its sign; the two terms each at their worst
         bow = max(6.0, far) ** 2 / 4
