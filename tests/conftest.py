@@ -13,9 +13,15 @@ from typing import Any, NamedTuple
 
 import pyomo.environ as pyo
 import pytest
+from hypothesis import settings
 
 import stackpyomo as sp
 from stackpyomo.solvers import registry
+
+# Property tests draw the same games every time: a failure has its cause in the change. `make explore` draws others.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("other", derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 DATA = Path(__file__).parent / "data"
 CASES = {c["id"]: c for c in json.loads((DATA / "incentive_cases.json").read_text())["cases"]}

@@ -19,7 +19,8 @@ SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCh
 
 def _quadratic(matrix: np.ndarray, linear: np.ndarray, z: list[Any]) -> Any:
     n = range(len(z))
-    return sum(float(matrix[i, j]) / 2 * z[i] * z[j] for i in n for j in n) + sum(float(linear[i]) * z[i] for i in n)
+    squares = sum(float(matrix[i, j]) / 2 * z[i] * z[j] for i in n for j in n if matrix[i, j])
+    return squares + sum(float(linear[i]) * z[i] for i in n)
 
 
 def _game(m0: int, m1: int, costs: list[tuple[np.ndarray, np.ndarray]], values: np.ndarray) -> sp.Game:
@@ -251,6 +252,7 @@ def test_curvature_only_counts_where_constraints_let_the_follower_go(seed: int) 
 
 
 @given(seed=st.integers(0, 10**6))
+@example(seed=6896)
 @settings(max_examples=40, deadline=None)
 def test_a_quadratic_term_bends_up_what_no_gain_can(seed: int) -> None:
     """u0 enters linearly: H = H11 + b·R + what the gain adds; with R along b every follower is held."""
