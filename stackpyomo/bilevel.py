@@ -14,7 +14,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -30,13 +29,13 @@ from .ladders import Candidate, Ladder
 from .programs import BadRow, Program, timed
 from .progress import tracked
 from .qualification import unqualified
-from .results import Announcement, Plan
+from .results import Announcement, Plan, objective_at
 from .solvers import Termination
 from .tolerances import TOLERANCES
 from .verdicts import Report
-from .verification import resolved
+from .verification import Effort, resolved
 
-__all__ = ["Options", "respond", "value_of"]
+__all__ = ["Options", "respond"]
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ class _Work:
         with timed(self.seconds, "verify"):
             values = self.game.completed(candidate.values)
             announced = Announcement(values, math.nan)
-            report = resolved(self.game, announced, wanted={f.name for f in self.followers})
+            report = resolved(self.game, announced, {f.name for f in self.followers}, Effort())
         if len(self.followers) > _SAMPLED and not self.options.allow_nonconvex:  # not all were looked into before
             doubtful = [f for f in self.followers if report.certificate[f.name] not in ("convex", "global")]
             _nonconvex(doubtful, self.game, self.options)
@@ -183,7 +182,7 @@ class _Work:
                 entry["bound"] = sign * entry["bound"] if objective else None
         plan = Plan(
             values=values,
-            leader_objective=value_of(game, game.leader, values),
+            leader_objective=objective_at(game, game.leader, values),
             follower_objectives=self._objectives(values, report),
             multipliers=self._multipliers(best),
             termination=best.found.termination.value,
@@ -252,14 +251,6 @@ class _Work:
             plan.epsilon0 = max(0.0, best.cost - ladder.bound)
             if ladder.is_closed(best.cost):
                 plan.quality = "optimal"
-
-
-def value_of(game: Game, player: Any, values: Mapping[str, float]) -> float:
-    """A player's objective at {name: value}, in the sense the user wrote; NaN if it has none."""
-    if player.objective is None:
-        return math.nan
-    program = Program(player.objective.expr)
-    return float(program.problem.objective(program.vector(values, game.names)))
 
 
 def _is_hopeless(ladder: Ladder) -> bool:

@@ -28,7 +28,7 @@ from .results import Array
 from .scenarios import Scenarios
 from .selections import component_pairs
 from .tolerances import TOLERANCES, is_within
-from .verification import best_responses, verify
+from .verification import Effort, best_responses, verify
 
 __all__ = ["conditional_regret"]
 
@@ -150,7 +150,7 @@ class _Atoms:
             if place not in free:
                 var.fix()
         try:
-            (found,) = best_responses(list(self._held(sorted(free))), solver=self.solver, seconds={})
+            (found,) = best_responses(list(self._held(sorted(free))), Effort(self.solver), {})
         finally:
             for var in self.problem.variables:
                 var.unfix()

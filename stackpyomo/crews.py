@@ -20,7 +20,7 @@ from typing import Any
 
 from .endings import Terminated, end, unwinding
 from .errors import InvalidGame
-from .workers import PATIENCE, ending
+from .workers import HASTE, PATIENCE, ending
 
 __all__ = ["Crew"]
 
@@ -40,7 +40,7 @@ def _serve(play: Played, pipe: Connection) -> None:
     """Answer job after job with a line of JSON, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with unwinding(patience=0.75 * PATIENCE):
+        with unwinding(patience=HASTE):
             threading.Thread(target=_watch, daemon=True).start()
             pipe.send_bytes(_READY)
             while True:

@@ -76,9 +76,7 @@ def unbroken() -> Iterator[None]:
 def end(folder: str = "") -> None:
     """Tell this process to end, from any of its threads; ``folder``: what it must not leave behind."""
     if not hasattr(signal, "SIGHUP"):  # Windows ends it at once
-        sweep()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        sweep(folder)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -106,8 +104,8 @@ def unwinding(farewell: str = "", patience: float = PATIENCE, folder: str = "") 
             os.close(ours.pop())
 
     os.register_at_fork(after_in_child=let_go)
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as nohup has it
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if before[number] is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, leave)
     signal.signal(signal.SIGURG, lambda *_: None)
     others = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # heard also while a library keeps the main thread
@@ -144,9 +142,7 @@ def _hurry(heard: int, farewell: str, patience: float, folder: str) -> None:
             told = byte[0] if byte[0] in (signal.SIGTERM, signal.SIGHUP) else 0
             until = time.monotonic() + patience
         if told and time.monotonic() >= until:
-            sweep()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+            sweep(folder)
             os.write(stream, f"{farewell}\n".encode() if farewell else b"")
             os._exit(128 + told)
         if byte[0] != signal.SIGURG:
@@ -160,12 +156,14 @@ def prefix() -> str:
     return f"stackpyomo-{os.getpid()}-{_BORN:x}-"
 
 
-def sweep() -> None:
-    """Kill the solvers at work on this process's programs and remove these: where it ends without unwinding."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix()}*"):
-        for mark in folder.glob("*.pid"):
+def sweep(folder: str = "") -> None:
+    """Where a process ends without unwinding: kill the solvers at work on its programs, remove these and the folder."""
+    for home in Path(tempfile.gettempdir()).glob(f"{prefix()}*"):
+        for mark in home.glob("*.pid"):
             with suppress(OSError, ValueError):
                 kill(int(mark.stem))
+        shutil.rmtree(home, ignore_errors=True)
+    if folder:
         shutil.rmtree(folder, ignore_errors=True)
 
 

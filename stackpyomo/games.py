@@ -32,6 +32,7 @@ from .tolerances import TOLERANCES
 
 __all__ = ["Aggregates", "Follower", "Game", "Leader", "Movers", "Player", "Population", "from_entries"]
 
+UNNAMED = "the model"  # What messages call a model without a name.
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
 
 _IGNORED = (
@@ -151,7 +152,7 @@ class Game:
                 "call model.create_instance() on an AbstractModel first."
             )
         self.model = model  #: The user's model; it is never changed.
-        self.name = name or ("the model" if model.name == "unknown" else model.name)  #: What messages call it.
+        self.name = name or (UNNAMED if model.name == "unknown" else model.name)  #: What messages call it.
         self.metadata: dict[str, Any] = {}  #: What a game file says beside the game: citation, notes, ...
         self._populations = list(_populations(followers))
         if not self._populations:
@@ -260,8 +261,7 @@ class Game:
                 found = None
         if found is None:
             known = [*self.variables_by_name, *(c.name for c in self.model.component_objects())]
-            close = get_close_matches(name, known, 1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            hint = "".join(f" Did you mean {close}?" for close in get_close_matches(name, known, 1))
             raise InvalidGame(f"{name}: {self.name} has no component of that name.{hint}")
         return found
 

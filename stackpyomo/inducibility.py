@@ -60,15 +60,14 @@ def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
             for follower in game.followers.values():
                 found.append(_settled(game, plan, follower, solver))
                 step()
-    columns = ["objective", "security", "verdict", "evidence"]
-    table = pd.DataFrame(found, index=list(game.followers), columns=columns)
-    return table[["verdict", "objective", "security", "evidence"]]  # what a narrow display shows first
+    columns = ["verdict", "objective", "security", "evidence"]  # a narrow display shows the first
+    return pd.DataFrame(found, index=list(game.followers), columns=columns)
 
 
-def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> tuple[float, float, str, str]:
+def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> tuple[str, float, float, str]:
     """Threats near the plan first: far away many functions have no finite value."""
     near = _Duel(game, plan, follower, solver, TOLERANCES.reach).fight()
-    return near if near[2] != "undecided" else _Duel(game, plan, follower, solver, TOLERANCES.trust).fight()
+    return near if near[0] != "undecided" else _Duel(game, plan, follower, solver, TOLERANCES.trust).fight()
 
 
 @dataclass
@@ -117,7 +116,7 @@ class _Duel:
             copy.set_value(values[id(var)], skip_validation=True)
         return list(copies.values())
 
-    def fight(self) -> tuple[float, float, str, str]:
+    def fight(self) -> tuple[str, float, float, str]:
         """Follower and leader in turn, until one of them has proved its case."""
         room = TOLERANCES.feasibility * max(1.0, abs(self.plan_cost))
         threats = [[float(pyo.value(v)) for v in self.tools]]
@@ -128,7 +127,7 @@ class _Duel:
                 break
             if escape.proved and escape.level >= self.plan_cost - room:
                 found = f"no deviation is better against {len(threats)} threat{'s' if len(threats) > 1 else ''}"
-                return sign * self.plan_cost, sign * escape.level, "possible", found
+                return "possible", sign * self.plan_cost, sign * escape.level, found
             threat = self._threat(escape.values)
             if threat is None:
                 break
@@ -141,12 +140,12 @@ class _Duel:
                 why = f"at {shown} the worst the leader can do costs it {threat.level:.6g} < {self.plan_cost:.6g}"
                 if self.unseen:
                     beyond = f"{why}, but {self.unseen} may be a threat that is not looked at"
-                    return sign * self.plan_cost, math.nan, "undecided", beyond
-                return sign * self.plan_cost, sign * threat.level, "impossible", why
+                    return "undecided", sign * self.plan_cost, math.nan, beyond
+                return "impossible", sign * self.plan_cost, sign * threat.level, why
             if threat.values in threats:
                 break
             threats.append(threat.values)
-        return sign * self.plan_cost, sign * security, "undecided", f"nothing proved with {len(threats)} threats"
+        return "undecided", sign * self.plan_cost, sign * security, f"nothing proved with {len(threats)} threats"
 
     def _at(self, variables: Sequence[Any], values: Sequence[float], expression: Any) -> Any:
         table = dict(zip(map(id, variables), values, strict=True))

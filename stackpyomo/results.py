@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,7 +26,7 @@ from .markup import Document, Part, Table, as_text
 from .tolerances import TOLERANCES
 
 if TYPE_CHECKING:
-    from .games import Game
+    from .games import Game, Player
     from .verdicts import Report
 
 __all__ = ["Announcement", "Array", "Finding", "Plan", "Signal"]
@@ -230,15 +230,17 @@ class Plan(Document):
             data["responding"] = tuple(data.get("responding", ()))
             bounds = data.pop("bounds", "")
             plan = cls(**data, game=game)
-            return plan if game is None or plan.values.keys() ^ game.variables_by_name.keys() else plan._now(bounds)
+        return plan if game is None else plan._now(game, bounds)
 
-    def _now(self, bounds: str) -> Plan:
+    def _now(self, game: Game, bounds: str) -> Plan:
         """What is still true of it in its game, which may have changed since it was written."""
-        game = self.attached()
-        level = _leader_objective(game, self.values)
+        if self.values.keys() != game.variables_by_name.keys():
+            return self  # attached() tells who is a stranger
+        level, then = objective_at(game, game.leader, self.values), self.leader_objective
         changed = ["bounds of variables"] if bounds and bounds != _bounds_mark(game) else []
-        if abs(level - self.leader_objective) > TOLERANCES.feasibility * max(1.0, abs(level)):
-            changed.append(f"the leader's objective at it ({shown(level)} now, {shown(self.leader_objective)} then)")
+        off = abs(level - then) > TOLERANCES.feasibility * max(1.0, abs(level))
+        if off or math.isnan(level) != math.isnan(then):
+            changed.append(f"the leader's objective at it ({shown(level)} now, {shown(then)} then)")
         if not changed:
             return self
         text = (
@@ -283,13 +285,23 @@ def _bounds_mark(game: Game) -> str:
     return f"{zlib.crc32(repr([(name, v.lb, v.ub) for name, v in game.variables_by_name.items()]).encode()):08x}"
 
 
-def _leader_objective(game: Game, values: Mapping[str, float]) -> float:
-    """J0 at these values, by name; NaN where the leader has not one active objective."""
-    if game.leader.objective is None:
-        return math.nan
+def evaluator(game: Game, values: Mapping[str, float]) -> Callable[[Any], float]:
+    """Expression → its value where the variables have these, by name; NaN outside the domain of its functions."""
     table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
     visitor = ExpressionReplacementVisitor(substitute=table)
-    return float(pyo.value(visitor.walk_expression(game.leader.objective.expr)))
+
+    def value(expression: Any) -> float:
+        try:
+            return float(pyo.value(visitor.walk_expression(expression)))
+        except (ArithmeticError, ValueError):
+            return math.nan
+
+    return value
+
+
+def objective_at(game: Game, player: Player, values: Mapping[str, float]) -> float:
+    """A player's objective there, in the sense the user wrote; NaN if it has none."""
+    return math.nan if player.objective is None else evaluator(game, values)(player.objective.expr)
 
 
 def shown(value: float, digits: int = 10) -> str:

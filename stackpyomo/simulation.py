@@ -37,7 +37,7 @@ from .results import Announcement, Array, Plan
 from .signals import shares
 from .solvers import choose
 from .tolerances import TOLERANCES
-from .verification import resolved
+from .verification import Effort, resolved
 
 __all__ = ["anticipated_regret", "settled", "simulate"]
 
@@ -136,7 +136,7 @@ class _Crowd:
         expected = {n: max(1, round(size * w)) for n, w in zip(self.names, self.weights, strict=True)}
         sized = self.game.with_sizes(expected)
         announced = replace(self.announced, values=values, gain=gain)
-        report = resolved(sized, announced, wanted=set(self.names), solver=solver)
+        report = resolved(sized, announced, set(self.names), Effort(solver))
         regret = report.regret[self.names].to_numpy()
         return {
             "size": size,

@@ -24,7 +24,7 @@ from pyomo.common.log import pyomo_handler
 from .endings import Terminated
 from .errors import InvalidGame, NoIncentive, StackpyomoError
 from .gamefiles import read_game
-from .games import Game
+from .games import UNNAMED, Game
 
 __all__ = [
     "TERMINATED",
@@ -244,7 +244,7 @@ def paid(game: Game, name: str) -> Any:
 
 def titled(game: Game, path: Path) -> str:
     """The heading of a page: the game's name, or its file's where the model has none."""
-    return path.stem if game.name == "the model" else game.name
+    return path.stem if game.name == UNNAMED else game.name
 
 
 @contextmanager

@@ -66,13 +66,14 @@ class Report(Document):
     @property
     def remarks(self) -> list[str]:
         """The paper's words, and a warning where the followers may settle elsewhere."""
+        said = self.vocabulary[:1].upper() + self.vocabulary[1:]
         if not self.ok:
-            return [self.vocabulary[:1].upper() + self.vocabulary[1:], *self.advice, *self.warnings]
+            return [said, *self.advice, *self.warnings]
         doubtful = self.uniqueness.startswith(("not unique", "not shown"))
         settled = (
             [f"{'Beware: equilibrium' if doubtful else 'Equilibrium'} {self.uniqueness}."] if self.uniqueness else []
         )
-        return [self.vocabulary[:1].upper() + self.vocabulary[1:], *settled, *self.warnings]
+        return [said, *settled, *self.warnings]
 
     @property
     def advice(self) -> list[str]:
@@ -89,10 +90,11 @@ class Report(Document):
             stopped = notes.str.startswith(("its re-solve", "not re-solved", "no global solver")).any()
             why = "another solver=, more starts= or a longer time_limit= may settle it" if stopped else notes.iloc[0]
             found.append(f"Not settled for {names}: {why}.")
-        tempted = [n for n in self.worst(len(self.regret)) if self.regret[n] > self.tolerance * self.scale[n]]
-        for name in tempted[:1]:
-            moves = [f"{key} = {shown(value, 4)}" for key, value in self._moves(str(name)).items()]
-            found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy(str(name))}".rstrip())
+        tempted = self.regret[self.regret > self.tolerance * self.scale]
+        if len(tempted):
+            name = str(tempted.idxmax())
+            moves = [f"{key} = {shown(value, 4)}" for key, value in self._moves(name).items()]
+            found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy(name)}".rstrip())
         return found
 
     def _moves(self, name: str) -> dict[str, float]:

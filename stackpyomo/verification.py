@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyomo.environ as pyo
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import require, require_positive, require_whole
 from .composition import Composed, composed
@@ -28,13 +26,13 @@ from .errors import InvalidGame
 from .games import Game
 from .programs import BadRow, Program, timed, undisturbed
 from .progress import tracked
-from .results import Announcement
+from .results import Announcement, evaluator
 from .separables import Separable, Task
 from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES
 from .verdicts import UNBOUNDED, Report
 
-__all__ = ["best_responses", "resolved", "verify"]
+__all__ = ["Effort", "best_responses", "resolved", "verify"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,16 +74,8 @@ def verify(
         game.require_fixed_as(subject.announcement.values)
         wanted = _wanted(game, followers)
         _require_aggregates(game, subject.announcement.values)
-        report = resolved(
-            game,
-            subject.announcement,
-            wanted=wanted,
-            solver=solver,
-            starts=starts,
-            certify=certify,
-            tolerance=tolerance,
-            time_limit=time_limit,
-        )
+        effort = Effort(solver, starts, certify, tolerance, time_limit)
+        report = resolved(game, subject.announcement, wanted, effort)
         report.others = len(game.followers) - len(wanted)
         report.options = {"solver": solver, "starts": starts, "certify": certify}
         report.options |= {} if time_limit is None else {"time_limit": time_limit}
@@ -96,10 +86,9 @@ def verify(
 
 def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
     """Raise :class:`InvalidGame` where an aggregate is not what the actions make it: nothing could be shown then."""
-    table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
-    visitor = ExpressionReplacementVisitor(substitute=table)
+    at_plan = evaluator(game, values)
     for constraint in game.aggregates:
-        body = float(pyo.value(visitor.walk_expression(constraint.body)))
+        body = at_plan(constraint.body)
         if abs(body - constraint.ub) > TOLERANCES.feasibility * max(1.0, abs(constraint.ub), abs(body)):
             raise InvalidGame(
                 f"{constraint.name}: does not hold at the plan (off by {body - constraint.ub:.3g}), so that its "
@@ -107,57 +96,42 @@ def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
             )
 
 
-def resolved(
-    game: Game,
-    announced: Announcement,
-    *,
-    wanted: Container[str],
-    solver: str = "auto",
-    starts: int = 8,
-    certify: str = "auto",
-    tolerance: float = 1e-6,
-    time_limit: float | None = None,
-) -> Report:
+@dataclass(frozen=True)
+class Effort:
+    """What a re-solve may cost and has to prove: the options of :func:`verify`."""
+
+    solver: str = "auto"
+    starts: int = 8
+    certify: str = "auto"
+    tolerance: float = 1e-6
+    time_limit: float | None = None
+
+
+def resolved(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> Report:
     """:func:`verify` for a game that is known to be sound, inside ``undisturbed()``."""
     seconds: dict[str, float] = {}
     with timed(seconds, "compose"):
         problems = list(composed(game, announced, wanted))
-    told = best_responses(
-        problems,
-        solver=solver,
-        starts=starts,
-        certify=certify,
-        tolerance=tolerance,
-        seconds=seconds,
-        time_limit=time_limit,
-    )
-    return _report(told, announced, tolerance, seconds, choose(solver).name)
+    told = best_responses(problems, effort, seconds)
+    return _report(told, announced, effort.tolerance, seconds, choose(effort.solver).name)
 
 
-def best_responses(
-    problems: Sequence[Composed],
-    *,
-    solver: str,
-    seconds: dict[str, float],
-    starts: int = 8,
-    certify: str = "auto",
-    tolerance: float = 1e-6,
-    time_limit: float | None = None,
-) -> list[Composed]:
+def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[str, float]) -> list[Composed]:
     """One problem a follower with its best response and its evidence, over all its pieces; inside undisturbed()."""
     with timed(seconds, "certify"), tracked("proving convexity", len(problems)) as step:
         for problem in problems:
-            problem.prove(certify)
+            problem.prove(effort.certify)
             step()
-        tasks = list(_tasks(problems, starts))
-    search = _Search(solver, tolerance, math.inf if time_limit is None else time.monotonic() + time_limit)
+        tasks = list(_tasks(problems, effort.starts))
+    limit = math.inf if effort.time_limit is None else effort.time_limit
+    search = _Search(effort.solver, effort.tolerance, time.monotonic() + limit)
     with timed(seconds, "resolve"), tracked("re-solving followers", len(tasks)) as step:
         for first in range(0, len(tasks), _BATCH):
-            search.resolve(tasks[first : first + _BATCH])
+            search.resolve(tasks[first : first + _BATCH], search.until)
             step(_BATCH)
-    if certify in ("auto", "global"):
+    if effort.certify in ("auto", "global"):
         with timed(seconds, "global"), tracked("asking a global solver"):
-            _bound_globally(problems, search, required=certify == "global")
+            _bound_globally(problems, search, required=effort.certify == "global")
     joined = _joined(problems)
     for problem in joined:
         if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
@@ -214,19 +188,19 @@ class _Search:
     """``time.monotonic()`` at which to stop."""
     failed: list[Task] = field(default_factory=list)
 
-    def left(self, until: float | None = None) -> float | None:
+    @staticmethod
+    def left(until: float) -> float | None:
         """Seconds, at least one hundredth; None: no limit."""
-        until = self.until if until is None else until
         return None if math.isinf(until) else max(until - time.monotonic(), 0.01)
 
-    def resolve(self, tasks: list[Task], until: float | None = None) -> None:
+    def resolve(self, tasks: list[Task], until: float) -> None:
         """Solve the tasks as one separable problem; halve it when it fails, solve alone what is not proved.
 
         Together they have half of the time until then, so that one that takes long leaves some to the others.
         """
-        until = self.until if until is None else until
-        if time.monotonic() >= until or len(self.failed) >= _PATIENCE:
-            self._leave(tasks, late=time.monotonic() >= until)
+        late = time.monotonic() >= until
+        if late or len(self.failed) >= _PATIENCE:
+            self._leave(tasks, late)
             return
         together = len(tasks) > 1
         separable = Separable(tasks)
@@ -323,7 +297,7 @@ def _is_bounded(problem: Composed, solver: str, search: _Search) -> bool:
         program = Program(problem.cost, problem.rows)
     except BadRow:
         return False
-    solution = solve(program, solver, time_limit=min(_GLOBAL_SECONDS, search.left() or math.inf))
+    solution = solve(program, solver, time_limit=min(_GLOBAL_SECONDS, search.left(search.until) or math.inf))
     if problem.home is not None and solution.termination is Termination.INFEASIBLE:
         problem.empty = True
         return True

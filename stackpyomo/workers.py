@@ -28,6 +28,8 @@ __all__ = ["Lost", "Worker", "ending", "following"]
 
 PATIENCE = 2.0
 """Seconds that a worker has to end by itself."""
+HASTE = 0.75 * PATIENCE
+"""Seconds after which it ends itself without unwinding: before it is killed, which would leave its solver behind."""
 _START = 120.0
 """Seconds that a worker may take to import everything."""
 _PROGRAM = "import sys; sys.path[0] = sys.argv.pop(1); from stackpyomo.cli import main; main()"
@@ -43,7 +45,7 @@ def following(requests: Iterable[str]) -> Iterator[tuple[str, Iterator[str]]]:
     lines: SimpleQueue[str] = SimpleQueue()
     with (
         tempfile.TemporaryDirectory(prefix="stackpyomo-", ignore_cleanup_errors=True) as folder,
-        unwinding(patience=0.75 * PATIENCE, folder=folder),
+        unwinding(patience=HASTE, folder=folder),
     ):
         os.environ.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder))
         tempfile.tempdir = folder

@@ -461,6 +461,7 @@ def test_a_game_that_has_changed_since_it_was_solved(run: Run, write: Any, tmp_p
     for edit, words in (
         ("m.toll.setub(0.1)", "bounds of variables"),
         ("m.miss.set_value(m.miss.expr + 3)", "the leader's objective at it (3 now, 0 then)"),
+        ("m.miss.set_value(pyo.log(m.driver.flow - 1))", "the leader's objective at it (nan now, 0 then)"),
     ):
         now = strict(run("verify", write("toll.py", game(edit)), "--incentive", solved, "--json", "-").out)
         assert now["plan"]["quality"] == "feasible"
