@@ -25,8 +25,9 @@ from .checks import apart
 from .errors import InvalidGame
 from .games import Game
 from .joins import matches
-from .programs import BadRow, Program, timed
+from .programs import BadRow, Program, symmetric, timed
 from .results import Array, Plan
+from .scales import Scales, scales
 from .tolerances import TOLERANCES
 
 __all__ = ["Derivatives", "FollowerRows", "rows_of", "rows_scaled", "stamp"]
@@ -195,6 +196,35 @@ class FollowerRows:
             own_rows=own[split:],
             leader_rows=sparse.csr_array(by_instrument[split:]),
         )
+
+    def natural_units(self, values: Mapping[str, float]) -> Scales:
+        """Natural units of the Vars of the rows, of the followers' objectives and constraints (rows) at a point."""
+        program, held = self._program, self._held
+        x, count = self.point(values), len(self._program.variables)
+        structure = program.problem.hessian_structure()
+        lower, upper = program.bounds
+
+        def whole(point: Array) -> Array:
+            x[held] = point
+            return x
+
+        def jacobian(point: Array) -> sparse.csr_array:
+            return _scattered(program.jacobian(whole(point))[:, held], program.rows, self._count)
+
+        def curvature(point: Array, weights: Array) -> sparse.csr_array:
+            data = np.asarray(program.problem.hessian(whole(point), weights[program.rows], 0.0))
+            return symmetric(*structure, data, count)[held][:, held]
+
+        units = scales(x[held], lower[held], upper[held], jacobian, curvature)
+        reaches = np.ones(count)
+        reaches[held] = units.reaches
+        slopes = sparse.csr_array(units.slopes @ sparse.eye_array(count, format="csr")[held])
+        return Scales(reaches, slopes)
+
+    @cached_property
+    def _held(self) -> Array:
+        """Numbers of the Vars that are the game's: all but the slack."""
+        return np.array([i for i, v in enumerate(self.variables) if id(v) in self.game.names], dtype=int)
 
     def gradients(self, values: Mapping[str, float]) -> sparse.csr_array:
         """(followers × Vars of the rows) every derivative of every follower's cost, nothing moving along."""

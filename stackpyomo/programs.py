@@ -41,9 +41,10 @@ from scipy.optimize import lsq_linear, nnls
 from .endings import prefix
 from .errors import InvalidGame
 from .results import Array
+from .scales import Scales, scales
 from .tolerances import TOLERANCES
 
-__all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "timed", "undisturbed"]
+__all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "symmetric", "timed", "undisturbed"]
 
 _DENSE = 500
 """Columns up to which nonnegative least squares is solved exactly, by an active-set method."""
@@ -220,6 +221,21 @@ class Program:
         shape = (self.problem.m, self.problem.n)
         return sparse.csr_array((self.problem.jacobian(x), (rows, columns)), shape=shape)
 
+    def scales(self, x: Array) -> Scales:
+        """Natural units of the variables, of the objective (row 0) and of the rows at x: :mod:`stackpyomo.scales`."""
+        problem, (row, column) = self.problem, self.problem.hessian_structure()
+        size = len(x)
+
+        def jacobian(point: Array) -> sparse.csr_array:
+            first = sparse.csr_array(np.asarray(problem.gradient(point))[np.newaxis, :])
+            return sparse.csr_array(sparse.vstack([first, self.jacobian(point)]))
+
+        def curvature(point: Array, weights: Array) -> sparse.csr_array:
+            data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
+            return symmetric(row, column, data, size)
+
+        return scales(x, *self.bounds, jacobian, curvature)
+
     def variant(
         self,
         start: Array | None = None,
@@ -367,6 +383,12 @@ def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
     return holder
 
 
+def symmetric(row: Array, column: Array, data: Array, size: int) -> sparse.csr_array:
+    """The whole matrix of which these entries are one triangle."""
+    half = sparse.csr_array((data, (row, column)), shape=(size, size))
+    return sparse.csr_array(half + half.T - sparse.diags_array(half.diagonal()))
+
+
 def least_nonnegative(matrix: Any, wanted: Array) -> Array:
     """argmin ‖matrix · p − wanted‖ over p ≥ 0, columns scaled to norm 1 first; sparse where it is large."""
     if not matrix.shape[1]:
@@ -396,8 +418,13 @@ class _Nothing:
 
     constraints = jacobian = gradient
 
+    def hessian(self, _x: Array, _weights: Array, _factor: float) -> Array:
+        return np.zeros(0)
+
     def jacobian_structure(self) -> tuple[Array, Array]:
         return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
+
+    hessian_structure = jacobian_structure
 
 
 class _Undefined(Exception):

@@ -44,7 +44,9 @@ class Tolerances:
     reach: float = 10.0
     """How far random starting points of a plan lie from 0, or from its one bound, where a variable has not two."""
     nearby: float = 0.1
-    """How far from the plan, relative to max(1, |x|), a follower's slope is taken as the scale of its regret."""
+    """How far from the plan, in reaches of the variables, slopes are taken once more for the scale of a function."""
+    nothing: float = 1e-7
+    """A variable smaller than this beside its box is 0 there: its size tells nothing of its reach."""
     multiplier: float = 1e6
     """A follower's multiplier larger than this is told: there may be no bounded one."""
     early: float = 1e-4

@@ -28,6 +28,7 @@ ORDER = [
     "results",
     "verdicts",
     "joins",
+    "scales",
     "convexity",
     "terms",
     "hessians",

@@ -1,0 +1,99 @@
+"""Scales: natural units move with the units the model is written in, and with nothing else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+from stackpyomo.derivatives import FollowerRows
+from stackpyomo.programs import Program
+from stackpyomo.scales import limited_reaches
+
+
+def units_of(expression: Any, rows: list[Any] | None = None) -> tuple[dict[str, float], Any]:
+    program = Program(expression, rows or [])
+    x = np.array([v.value for v in program.variables], dtype=float)
+    found = program.scales(x)
+    return dict(zip((v.name for v in program.variables), found.reaches, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("level", "lower", "upper", "reach"),
+    [
+        (0.6, 0.0, 1.0, 1.0),  # a box
+        (0.0, -2.0, 2.0, 4.0),
+        (1e-9, 0.0, 12.0, 12.0),  # a solver's 0
+        (3.0, 0.0, 1e6, 30.0),  # a box that is no limit
+        (1e6 + 0.5, 1e6, 1e6 + 1.0, 1.0),
+        (3.0, 0.0, math.inf, 3.0),
+        (0.0, 0.0, math.inf, 0.0),  # nothing tells
+        (5.0, 5.0, math.inf, 5.0),
+        (0.0, -5.0, math.inf, 5.0),
+        (-7.0, -math.inf, math.inf, 7.0),
+        (1e-17, -math.inf, math.inf, 0.0),
+    ],
+)
+@pytest.mark.parametrize("unit", [1.0, 1e-7, 1e7])
+def test_a_reach_is_read_off_bounds_and_level(
+    level: float, lower: float, upper: float, reach: float, unit: float
+) -> None:
+    at = (np.array([side * unit]) for side in (level, lower, upper))
+    assert limited_reaches(*at) == pytest.approx([reach * unit])
+
+
+def test_where_bounds_and_level_tell_nothing_the_functions_do() -> None:
+    m = pyo.ConcreteModel()
+    m.u, m.t, m.s = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0), pyo.Var(bounds=(0, 8), initialize=0.0)
+    reaches, found = units_of((m.u - 3) ** 2 + m.t * m.u, [m.t - 2 * m.s == 0])
+    assert reaches["u"] == pytest.approx(3.0), "its slope of −6 is gone after 3 of its units"
+    assert reaches["t"] == pytest.approx(16.0, rel=1.0)
+    assert found.of_rows()[0] == pytest.approx(18.0, rel=0.2)
+
+
+def test_only_a_function_without_any_size_has_units_of_1() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(initialize=0.0)
+    assert units_of(5 * m.x)[0] == {"x": 1.0}
+    m.x.set_value(1e-12)
+    assert units_of(m.x**2)[0] == {"x": 1.0}, "the rounding of a 0 is no size"
+
+
+def game(unit: float, tool: float, cost: float, constant: float, *, boxed: bool) -> sp.Game:
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var([1, 2], bounds=(-2 * tool, 2 * tool) if boxed else None, initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var([1, 2], bounds=(0, 3 * unit) if boxed else None, initialize=0.5 * unit)
+    m.f.u[2].set_value(0.0)
+    u = [m.f.u[i] / unit for i in (1, 2)]
+    t = [m.t[i] / tool for i in (1, 2)]
+    m.f.row = pyo.Constraint(expr=u[0] + u[1] <= 2)
+    m.f.cost = pyo.Objective(
+        expr=cost * ((u[0] - 1) ** 2 + pyo.exp(u[1] + t[0]) + t[1] * u[0] + 0.3 * u[0] * u[1]) + constant
+    )
+    m.goal = pyo.Objective(expr=(u[0] - 0.5) ** 2)
+    return sp.Game(m, followers=m.f)
+
+
+@pytest.mark.parametrize("boxed", [True, False])
+@pytest.mark.parametrize(
+    ("unit", "tool", "cost", "constant"),
+    [(1e-7, 1, 1, 0), (1e7, 1, 1, 0), (1, 1e-7, 1, 0), (1, 1e7, 1, 0), (1, 1, 1e-8, 0), (1, 1, 1e8, 0), (1, 1, 1, 1e6)],
+)
+def test_units_move_reaches_and_changes_and_nothing_else(
+    unit: float, tool: float, cost: float, constant: float, boxed: bool
+) -> None:
+    def measured(game: sp.Game) -> tuple[dict[str, float], Any]:
+        rows = FollowerRows(game)
+        found = rows.natural_units(game.current_values())
+        return dict(zip((v.name for v in rows.variables), found.reaches, strict=True)), found.of_rows()
+
+    plain, scaled = measured(game(1, 1, 1, 0, boxed=boxed)), measured(game(unit, tool, cost, constant, boxed=boxed))
+    factors = {name: unit if name.startswith("f.") else tool if name.startswith("t") else 1.0 for name in plain[0]}
+    for name, reach in plain[0].items():
+        assert scaled[0][name] == pytest.approx(factors[name] * reach, rel=1e-6), name
+    assert scaled[1] == pytest.approx(plain[1] * [cost, 1.0], rel=1e-6)
