@@ -25,7 +25,7 @@ from .checks import apart
 from .errors import InvalidGame
 from .games import Game
 from .joins import matches
-from .programs import BadRow, Program, symmetric, timed
+from .programs import BadRow, Program, timed
 from .results import Array, Plan
 from .scales import Scales, scales
 from .tolerances import TOLERANCES
@@ -213,7 +213,7 @@ class FollowerRows:
 
         def curvature(point: Array, weights: Array) -> sparse.csr_array:
             data = np.asarray(program.problem.hessian(whole(point), weights[program.rows], 0.0))
-            return symmetric(*structure, data, count)[held][:, held]
+            return sparse.csr_array((data, structure), shape=(count, count))[held][:, held]
 
         units = scales(x[held], lower[held], upper[held], jacobian, curvature)
         reaches = np.ones(count)

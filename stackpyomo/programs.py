@@ -41,10 +41,9 @@ from scipy.optimize import lsq_linear, nnls
 from .endings import prefix
 from .errors import InvalidGame
 from .results import Array
-from .scales import Scales, scales
 from .tolerances import TOLERANCES
 
-__all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "symmetric", "timed", "undisturbed"]
+__all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "timed", "undisturbed"]
 
 _DENSE = 500
 """Columns up to which nonnegative least squares is solved exactly, by an active-set method."""
@@ -221,21 +220,6 @@ class Program:
         shape = (self.problem.m, self.problem.n)
         return sparse.csr_array((self.problem.jacobian(x), (rows, columns)), shape=shape)
 
-    def scales(self, x: Array) -> Scales:
-        """Natural units of the variables, of the objective (row 0) and of the rows at x: :mod:`stackpyomo.scales`."""
-        problem, (row, column) = self.problem, self.problem.hessian_structure()
-        size = len(x)
-
-        def jacobian(point: Array) -> sparse.csr_array:
-            first = sparse.csr_array(np.asarray(problem.gradient(point))[np.newaxis, :])
-            return sparse.csr_array(sparse.vstack([first, self.jacobian(point)]))
-
-        def curvature(point: Array, weights: Array) -> sparse.csr_array:
-            data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
-            return symmetric(row, column, data, size)
-
-        return scales(x, *self.bounds, jacobian, curvature)
-
     def variant(
         self,
         start: Array | None = None,
@@ -381,12 +365,6 @@ def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
     holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
     holder.construct()
     return holder
-
-
-def symmetric(row: Array, column: Array, data: Array, size: int) -> sparse.csr_array:
-    """The whole matrix of which these entries are one triangle."""
-    half = sparse.csr_array((data, (row, column)), shape=(size, size))
-    return sparse.csr_array(half + half.T - sparse.diags_array(half.diagonal()))
 
 
 def least_nonnegative(matrix: Any, wanted: Array) -> Array:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -23,7 +24,10 @@ from scipy import sparse
 from .results import Array
 from .tolerances import TOLERANCES
 
-__all__ = ["Scales", "limited_reaches", "scales"]
+if TYPE_CHECKING:
+    from .programs import Program
+
+__all__ = ["Scales", "limited_reaches", "scales", "scales_of"]
 
 _SWEEPS = 3
 """Rounds in which variables without a size of their own take one from those that have."""
@@ -76,8 +80,8 @@ def scales(
 ) -> Scales:
     """The natural units at a point.
 
-    jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → (variables × variables), symmetric, second
-    derivatives of Σ w f; asked for only where a variable has no box.
+    jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → one triangle of the (variables × variables)
+    second derivatives of Σ w f; asked for only where a variable has no box.
     """
     reaches, boxed = limited_reaches(point, lower, upper), np.isfinite(upper - lower)
     here = _sizes(jacobian(point))
@@ -85,10 +89,30 @@ def scales(
         changes, steepest = _largest(here, reaches), _largest(here, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
         slopes = np.asarray(here.T @ (1.0 / units)).ravel()
-        reaches = _completed(reaches, boxed, here, _sizes(curvature(point, 1.0 / units)), slopes)
+        reaches = _completed(reaches, boxed, here, _symmetric(curvature(point, 1.0 / units)), slopes)
     step = TOLERANCES.nearby * reaches
     away = np.where(point + step <= upper, point + step, np.maximum(point - step, lower))
     return Scales(reaches, sparse.csr_array(here.maximum(_sizes(jacobian(away)))))
+
+
+def scales_of(program: Program, x: Array) -> Scales:
+    """The natural units of a program at x: row 0 is its objective, the others are its rows."""
+    problem = program.problem
+
+    def jacobian(point: Array) -> sparse.csr_array:
+        first = sparse.csr_array(np.asarray(problem.gradient(point))[np.newaxis, :])
+        return sparse.csr_array(sparse.vstack([first, program.jacobian(point)]))
+
+    def curvature(point: Array, weights: Array) -> sparse.csr_array:
+        data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
+        return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
+
+    return scales(x, *program.bounds, jacobian, curvature)
+
+
+def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:
+    whole = triangle + triangle.T - sparse.diags_array(triangle.diagonal())
+    return _sizes(whole)
 
 
 def _sizes(matrix: sparse.sparray) -> sparse.csr_array:

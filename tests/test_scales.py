@@ -12,13 +12,13 @@ import pytest
 import stackpyomo as sp
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.programs import Program
-from stackpyomo.scales import limited_reaches
+from stackpyomo.scales import limited_reaches, scales_of
 
 
 def units_of(expression: Any, rows: list[Any] | None = None) -> tuple[dict[str, float], Any]:
     program = Program(expression, rows or [])
     x = np.array([v.value for v in program.variables], dtype=float)
-    found = program.scales(x)
+    found = scales_of(program, x)
     return dict(zip((v.name for v in program.variables), found.reaches, strict=True)), found
 
 
