@@ -80,8 +80,8 @@ def scales(
 ) -> Scales:
     """The natural units at a point.
 
-    jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → one triangle of the (variables × variables)
-    second derivatives of Σ w f; asked for only where a variable has no box.
+    jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → one triangle of the second derivatives of
+    Σ w f, (variables × variables); asked for only where a variable has no box.
     """
     reaches, boxed = limited_reaches(point, lower, upper), np.isfinite(upper - lower)
     here = _sizes(jacobian(point))
