@@ -135,7 +135,7 @@ def comparison(rule: Incentive, baseline: Plan) -> pd.DataFrame:
     """
     if not isinstance(baseline, Plan):
         raise InvalidGame(f"compare({type(baseline).__name__}): expected a Plan; e.g. stackelberg(game).")
-    found = accounts(rule)
+    found, baseline = accounts(rule), baseline.now()
     names = [f.name for f in found.followers]
     signs = [rule.plan.attached().leader.sign, *(f.sign for f in found.followers)]
     strangers = baseline.follower_objectives.keys() ^ set(names)
@@ -143,7 +143,7 @@ def comparison(rule: Incentive, baseline: Plan) -> pd.DataFrame:
         raise InvalidGame(f"compare(...): {min(strangers)} is a follower in only one of the two plans.")
     table = pd.DataFrame(
         {
-            "objective": [rule.plan.leader_objective, *found.objective],
+            "objective": [rule.plan.now().leader_objective, *found.objective],
             "baseline": [baseline.leader_objective, *(baseline.follower_objectives[n] for n in names)],
         },
         index=pd.Index(["leader", *names], name="player"),

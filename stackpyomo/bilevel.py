@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyomo.environ as pyo
 
+from .checks import variables_in
 from .complementarity import Treatment
+from .conditions import Conditions
 from .conflicts import conflict, unbounded
 from .counterexamples import counterexample
 from .derivatives import FollowerRows
@@ -29,7 +31,7 @@ from .ladders import Candidate, Ladder
 from .programs import BadRow, Program, timed
 from .progress import tracked
 from .qualification import unqualified
-from .results import Announcement, Plan, objective_at
+from .results import Announcement, Plan, listed, objective_at
 from .solvers import Termination
 from .tolerances import TOLERANCES
 from .verdicts import Report
@@ -91,7 +93,7 @@ def respond(
         with tracked("looking for an equilibrium", shown=not options.tee):
             ladder.climb()
     except BadRow as bad:
-        raise InvalidGame(f"{_row_name(problem, bad)}: {bad.reason}") from None
+        raise _refusal(game, problem, ladder.kkt, bad) from None
     if ladder.best is None or ladder.infeasible or ladder.unbounded or _is_hopeless(ladder):
         _explain(game, problem, ladder)
     plan = work.plan(ladder, objective, sign)
@@ -117,11 +119,32 @@ def _nonconvex(followers: Sequence[Follower], game: Game, options: Options) -> d
     return found
 
 
-def _row_name(problem: Problem, bad: BadRow) -> str:
-    if bad.row is not None and bad.row < len(problem.constraints):
-        owner, constraint = problem.constraints[bad.row]
-        return f"{constraint.name} ({owner})"
-    return "the leader's objective" if bad.row is None else "the optimality conditions"
+def _refusal(game: Game, problem: Problem, made: Conditions, bad: BadRow) -> InvalidGame | NoPlan:
+    """What a row that cannot be written says: a follower without a best answer, rows in conflict, bad data."""
+    place = -1 if bad.row is None else bad.row - len(problem.constraints) - len(problem.held)
+    if bad.contradiction and 0 <= place < len(made.stationarity):
+        action = made.stationarity[place][0]
+        owner = game.owners[id(action)]
+        return NoPlan(
+            f"No plan exists: {game.names[id(action)]} ({owner}) has no bound on the side where {owner}'s objective "
+            "goes on improving, whatever the others do. Bound it or add the missing cost.",
+            termination="infeasible",
+        )
+    message = f"{_row_name(problem, made, bad)}: {bad.reason}"
+    return NoPlan(message, termination="infeasible") if bad.contradiction else InvalidGame(message)
+
+
+def _row_name(problem: Problem, made: Conditions, bad: BadRow) -> str:
+    """Whose row it is, in the order in which an :class:`Equilibrium` writes them."""
+    if bad.row is None:
+        return "the leader's objective"
+    named = [
+        *(f"{constraint.name} ({owner})" for owner, constraint in problem.constraints),
+        *(var.name for var, _ in problem.held),
+        *(f"the optimality condition of {var.name}" for var, _ in made.stationarity),
+        *(constraint.name for constraint, _ in made.rows),
+    ]
+    return named[bad.row] if bad.row < len(named) else "the optimality conditions"
 
 
 @dataclass
@@ -196,6 +219,7 @@ class _Work:
         )
         self._judge(plan, ladder, best, objective, sign)
         plan.warnings += unqualified(game, ladder.kkt.curved, values, plan.multipliers)
+        plan.warnings += self._one_of_many(best)
         return plan
 
     def _objectives(self, values: Mapping[str, float], report: Report | None) -> dict[str, float]:
@@ -228,6 +252,29 @@ class _Work:
                 if nu is not None:
                     found[constraint.name] = -follower.sign * made.multiplier(follower.name, nu, best.values) + 0.0
         return found
+
+    def _one_of_many(self, best: Candidate) -> list[str]:
+        """A generalised Nash game whose shared rows bind has other equilibria beside this one, as a rule a continuum."""
+        names, owners = {f.name for f in self.followers}, self.game.owners
+        made = best.equilibrium.conditions
+        equal = [(f.name, c) for f in self.followers for c in f.constraints if c.equality]
+        pressed = [
+            (pair.follower, pair.component)
+            for pair in made.pairs
+            if pair.component.ctype is pyo.Constraint
+            and made.multiplier(pair.follower, pair.multiplier, best.values) > TOLERANCES.active
+        ]
+        shared = {
+            constraint.name: None
+            for name, constraint in [*pressed, *equal]
+            if any(owners.get(id(v), name) in names - {name} for v in variables_in(constraint.expr) if not v.fixed)
+        }
+        if not shared:
+            return []
+        return [
+            f"a generalised Nash game: {listed(list(shared), 3)} binds actions of several followers, each with a "
+            "multiplier of its own, so that this equilibrium is one of many as a rule; nothing says that they play it"
+        ]
 
     def _judge(self, plan: Plan, ladder: Ladder, best: Candidate, objective: bool, sign: int) -> None:
         report = best.report

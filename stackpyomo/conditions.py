@@ -334,7 +334,14 @@ def _derivatives(expression: Any, component: str, follower: str) -> Mapping[int,
         return {}
     try:
         found = reverse_sd(elementary(expression))
-    except (DifferentiationException, AttributeError, KeyError, NotImplementedError) as error:
+    except (
+        DifferentiationException,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        NotImplementedError,
+        ValueError,
+    ) as error:
         raise InvalidGame(_undifferentiable(component, follower, str(error).strip())) from None
     return {id(node): slope for node, slope in found.items() if node.__class__ not in native_numeric_types}
 

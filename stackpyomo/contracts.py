@@ -157,7 +157,7 @@ class Incentive:
                 baseline = stackelberg(game, solver=solver)
             except (NoPlan, InvalidGame) as why:
                 logger.warning("robustness: no baseline (%s)", why)
-        without = math.nan if baseline is None else baseline.leader_objective
+        without = math.nan if baseline is None else baseline.now().leader_objective
         names = list(game.followers) if followers is None else list(followers)
         for name in names:
             if name not in game.followers:
@@ -175,18 +175,20 @@ class Incentive:
     @property
     def announcement(self) -> Announcement:
         """What :func:`stackpyomo.verify` plays."""
+        plan = self.plan.now().announcement
+        beyond = [] if self.saturate else [f"Beware: {text}" for text in self.beyond_bounds()]
         return Announcement(
             {**self.plan.values, **self.offset},
-            self.plan.leader_objective,
+            plan.leader_objective,
             self.leader,
             self.observed,
             self.matrix,
             self.bend,
             self.saturate,
             self.uniqueness,
-            self.plan.epsilon0,
-            [] if self.saturate else [f"Beware: {text}" for text in self.beyond_bounds()],
-            self.plan.responding,
+            plan.epsilon0,
+            [*plan.warnings, *beyond],
+            plan.responding,
         )
 
     def beyond_bounds(self) -> list[str]:

@@ -28,9 +28,10 @@ from .joins import matches
 from .programs import BadRow, Program, timed
 from .results import Array, Plan
 from .scales import Scales, scales
+from .stamps import stamp
 from .tolerances import TOLERANCES
 
-__all__ = ["Derivatives", "FollowerRows", "rows_of", "rows_scaled", "stamp"]
+__all__ = ["Derivatives", "FollowerRows", "rows_of", "rows_scaled"]
 
 
 @dataclass(frozen=True)
@@ -288,18 +289,6 @@ def _joined(through: Any, row_owners: Array, moves: Any, owners: Array) -> tuple
     source, place = matches(keys, wanted)
     target = order[place]
     return through.row[source], moves.col[target], through.data[source] * moves.data[target]
-
-
-def stamp(game: Game) -> int:
-    """What the rows depend on beside the point: expressions, Params, fixed values. Rows of another stamp are stale."""
-    parts: list[Any] = [id(o.expr) for f in game.followers.values() for o in f.active_objectives]
-    parts += [id(c.expr) for f in game.followers.values() for c in f.constraints]
-    parts += [(id(v), v.value) for v in game.variables_by_name.values() if v.fixed]
-    for parameter in game.model.component_objects(pyo.Param, descend_into=True):
-        if parameter.mutable:
-            parts += [pyo.value(entry, exception=False) for entry in parameter.values()]
-    parts += game.action_sizes
-    return hash(tuple(parts))
 
 
 def rows_of(plan: Plan, game: Game) -> FollowerRows:

@@ -27,7 +27,7 @@ from scipy.sparse.linalg import splu
 
 from .checks import findings, require
 from .errors import InvalidGame
-from .results import Array, Finding
+from .results import Array, Finding, violation_at
 from .tolerances import TOLERANCES
 
 __all__ = ["Aggregates", "Follower", "Game", "Leader", "Movers", "Player", "Population", "from_entries"]
@@ -395,19 +395,8 @@ class Game:
             ) from None
 
     def violation(self) -> float:
-        """The largest violation of any bound or active constraint at the model's current values."""
-        self.current_values()
-        players = (self.leader, *self.followers.values())
-        gaps = [0.0]
-        for player in players:
-            for constraint in player.constraints:
-                body = pyo.value(constraint.body)
-                gaps += [body - constraint.ub] if constraint.ub is not None else []
-                gaps += [constraint.lb - body] if constraint.lb is not None else []
-            for var in player.variables:
-                gaps += [var.value - var.ub] if var.ub is not None else []
-                gaps += [var.lb - var.value] if var.lb is not None else []
-        return float(max(gaps))
+        """The largest violation of any bound or active constraint at the model's current values, relative to limits."""
+        return violation_at(self, self.current_values())
 
     def write(self, path: str | Path) -> None:
         """Write the game as ``stackpyomo-game/1``; raises :class:`InvalidGame` for what the format cannot say."""
@@ -426,6 +415,10 @@ class Game:
         from .populations import collapsed
 
         return collapsed(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        cached = ("variables_by_name", "names", "owners")  # by id: another copy of the model has others
+        return {name: part for name, part in self.__dict__.items() if name not in cached}
 
     def __repr__(self) -> str:
         return f"Game({self.name!r}, {len(self.followers)} followers, {len(self.leader.variables)} leader variables)"

@@ -123,6 +123,7 @@ def affine_incentive(
         require(game, leader_objective=False)
         plan.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(plan.values)
+        plan = plan.now()
         observation = read_observation(game, observe)
         if not observation.signals and leader_variables(game, free):
             raise InvalidGame(

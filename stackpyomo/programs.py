@@ -123,6 +123,11 @@ class Program:
             self.model = pyo.ConcreteModel(name="program")
             self.model.objective = pyo.Objective(expr=objective)
             given = [getattr(c, "expr", c) for c in constraints]
+            for row, relation in enumerate(given):
+                if isinstance(relation, (bool, np.bool_)):  # of constants: settled before it is a row
+                    if not relation:
+                        raise BadRow(row, contradiction=True)
+                    given[row] = pyo.Constraint.Feasible
             self.model.rows = pyo.Constraint(range(len(given)), rule=lambda _, i: given[i])
         with timed(self.seconds, "write"):
             self._write()

@@ -7,14 +7,15 @@ to JSON.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import NDArray
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
@@ -23,6 +24,7 @@ from scipy import sparse
 from .errors import InvalidGame
 from .interchange import floats, json_number, json_numbers, readable, real
 from .markup import Document, Part, Table, as_text
+from .stamps import changes, stamp
 from .tolerances import TOLERANCES
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ __all__ = ["Announcement", "Array", "Finding", "Plan", "Signal"]
 
 Array: TypeAlias = NDArray[Any]
 
+_CHANGED = "the game has changed since the plan was made: "
 SHOWN = 40
 """Rows or names that are printed."""
 
@@ -127,6 +130,22 @@ class Plan(Document):
     game: Game | None = field(default=None, repr=False, compare=False)  #: None if it was read without one.
     rows: Any = field(default=None, repr=False, compare=False)
     """The followers' rows already written at this plan (derivatives reuse them); not part of the data."""
+    stamp: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The game's data of the moment it was made: :mod:`stackpyomo.stamps`."""
+
+    def __post_init__(self) -> None:
+        if self.game is not None and not self.stamp:
+            self.stamp = stamp(self.game)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "rows": None}  # written anew where they are needed
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
+        """The data are copied; the game stays the one it is about."""
+        memo[id(self.game)] = self.game
+        twin = copy.copy(self)
+        twin.__dict__.update({name: copy.deepcopy(part, memo) for name, part in twin.__dict__.items()})
+        return twin
 
     @classmethod
     def from_values(cls, game: Game) -> Plan:
@@ -187,7 +206,15 @@ class Plan(Document):
     @property
     def announcement(self) -> Announcement:
         """Without an incentive the leader announces constants."""
-        return Announcement(self.values, self.leader_objective, epsilon0=self.epsilon0, responding=self.responding)
+        here = self.now()
+        stale = [f"Beware: {text}" for text in here.warnings if text.startswith(_CHANGED)]
+        return Announcement(
+            here.values,
+            here.leader_objective,
+            epsilon0=here.epsilon0,
+            warnings=stale,
+            responding=here.responding,
+        )
 
     def to_json(self) -> str:
         """One JSON document; numbers that are not finite become null or "inf"."""
@@ -212,14 +239,14 @@ class Plan(Document):
             "responding": list(self.responding),
             "warnings": self.warnings,
             "options": self.options,
-            "bounds": "" if self.game is None else _bounds_mark(self.game),
+            "stamp": self.stamp,
         }
 
     @classmethod
     def from_json(cls, text: str, game: Game | None = None) -> Plan:
         """The plan that :meth:`to_json` wrote (else :class:`InvalidGame`); give the game to go on working with it.
 
-        Where bounds or the leader's objective have changed since, what was proved is dropped and a warning says so.
+        Where the game's data have changed since, what was proved is dropped and a warning says so (:meth:`now`).
         """
         with readable("plan"):
             data = json.loads(text)
@@ -228,32 +255,38 @@ class Plan(Document):
             for key in ("leader_objective", "bound", "gap", "epsilon0"):
                 data[key] = real(data[key])
             data["responding"] = tuple(data.get("responding", ()))
-            bounds = data.pop("bounds", "")
-            plan = cls(**data, game=game)
-        return plan if game is None else plan._now(game, bounds)
+            data.pop("bounds", None)  # what older versions wrote
+            plan = cls(**{"stamp": {"its data": "unknown"}, **data}, game=game)
+        return plan if game is None else plan.now()
 
-    def _now(self, game: Game, bounds: str) -> Plan:
-        """What is still true of it in its game, which may have changed since it was written."""
-        if self.values.keys() != game.variables_by_name.keys():
+    def now(self) -> Plan:
+        """The plan with what is true of it now: itself, or a copy without what was proved of data that have changed.
+
+        The copy has the objectives and the feasibility of its values as the game is now, no bound, no ε₀ and no
+        multipliers, and a warning that names what has changed: Params, bounds, senses, fixed values, expressions.
+        """
+        game = self.game
+        if game is None or self.values.keys() != game.variables_by_name.keys():
             return self  # attached() tells who is a stranger
-        level, then = objective_at(game, game.leader, self.values), self.leader_objective
-        changed = ["bounds of variables"] if bounds and bounds != _bounds_mark(game) else []
-        off = abs(level - then) > TOLERANCES.feasibility * max(1.0, abs(level))
-        if off or math.isnan(level) != math.isnan(then):
-            changed.append(f"the leader's objective at it ({shown(level)} now, {shown(then)} then)")
+        here = stamp(game)
+        changed = changes(self.stamp, here)
         if not changed:
             return self
-        text = (
-            f"the game has changed since the plan was written: {', '.join(changed)}; nothing is proved of its optimum."
-        )
+        violation = violation_at(game, self.values)
         return replace(
             self,
-            leader_objective=level,
-            quality="feasible" if self.quality == "optimal" else self.quality,
+            leader_objective=objective_at(game, game.leader, self.values),
+            follower_objectives={n: objective_at(game, f, self.values) for n, f in game.followers.items()},
+            multipliers={},
+            quality="feasible" if violation <= TOLERANCES.feasibility else "infeasible",
             bound=math.nan,
             gap=math.nan,
             epsilon0=math.nan,
-            warnings=[*self.warnings, text],
+            residuals={"feasibility": violation, "stationarity": math.nan, "complementarity": math.nan},
+            warnings=[*self.warnings, f"{_CHANGED}{', '.join(changed)}; nothing is proved of its optimum."],
+            report=None,
+            rows=None,
+            stamp=here,
         )
 
     def parts(self, chosen: Mapping[str, float] | None = None, most: int = SHOWN) -> list[Part]:
@@ -261,6 +294,9 @@ class Plan(Document):
 
         chosen: values chosen anew with an incentive, told beside the plan's own where they differ.
         """
+        here = self.now()
+        if here is not self:
+            return here.parts(chosen, most)
         proof = "" if math.isnan(self.epsilon0) else f", within {max(0.0, self.epsilon0):.1e} of the optimum"
         stop = f"{self.solver}: {self.termination}"
         found: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), leader's objective {shown(self.leader_objective)}"]
@@ -280,11 +316,6 @@ class Plan(Document):
         return as_text(self.parts())
 
 
-def _bounds_mark(game: Game) -> str:
-    """A short text that changes with the bounds of any variable."""
-    return f"{zlib.crc32(repr([(name, v.lb, v.ub) for name, v in game.variables_by_name.items()]).encode()):08x}"
-
-
 def evaluator(game: Game, values: Mapping[str, float]) -> Callable[[Any], float]:
     """Expression → its value where the variables have these, by name; NaN outside the domain of its functions."""
     table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
@@ -297,6 +328,17 @@ def evaluator(game: Game, values: Mapping[str, float]) -> Callable[[Any], float]
             return math.nan
 
     return value
+
+
+def violation_at(game: Game, values: Mapping[str, float]) -> float:
+    """The largest violation of any bound or active constraint there, relative to max(1, |limit|); NaN: no value."""
+    at = evaluator(game, values)
+    players = (game.leader, *game.followers.values())
+    rows = [(at(c.body), c.lb, c.ub) for player in players for c in player.constraints]
+    rows += [(values[n], v.lb, v.ub) for n, v in game.variables_by_name.items() if not v.fixed]
+    gaps = [(low - level) / max(1.0, abs(low)) for level, low, _ in rows if low is not None]
+    gaps += [(level - high) / max(1.0, abs(high)) for level, _, high in rows if high is not None]
+    return float(np.max([0.0, *gaps]))
 
 
 def objective_at(game: Game, player: Player, values: Mapping[str, float]) -> float:

@@ -25,6 +25,7 @@ ORDER = [
     "markup",
     "interchange",
     "progress",
+    "stamps",
     "results",
     "verdicts",
     "joins",

@@ -1173,3 +1173,42 @@ def test_a_follower_who_can_do_nothing_is_named() -> None:
     m.f.k.deactivate()
     with pytest.raises(sp.InvalidGame, match=r"leader: 9 is outside the bounds of t, \[0, 2\]"):
         sp.nash(game, leader={"t": 9})
+
+
+@pytest.mark.parametrize("limited", [None, "row", "Param"])
+def test_a_follower_whose_objective_falls_without_limit_has_no_equilibrium(limited: str | None) -> None:
+    """Its slope is a constant, whatever the others do, and nothing holds its action on that side."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.slope = pyo.Param(initialize=2.0, mutable=True)
+    m.f = pyo.Block(range(2))
+    m.f[0].u = pyo.Var()
+    m.f[0].cost = pyo.Objective(expr=(m.slope if limited == "Param" else 2.0) * m.f[0].u)
+    m.f[1].u = pyo.Var(bounds=(0, 1))
+    m.f[1].cost = pyo.Objective(expr=(m.f[1].u - m.x) ** 2)
+    m.goal = pyo.Objective(expr=m.x + m.f[1].u + m.f[0].u)
+    if limited == "row":
+        m.f[0].floor = pyo.Constraint(expr=m.f[0].u >= m.x - 3)
+        assert sp.stackelberg(sp.Game(m, m.f)).values["f[0].u"] == pytest.approx(-3, abs=1e-6)
+        return
+    game = sp.Game(m, m.f)
+    for solve in (sp.stackelberg, lambda g: sp.nash(g, leader={"x": 0.5})):
+        with pytest.raises(sp.NoPlan, match=r"f\[0\].u .*no bound on the side") as refusal:
+            solve(game)
+        assert refusal.value.termination == "infeasible"
+
+
+def test_an_equilibrium_on_a_shared_limit_is_said_to_be_one_of_many() -> None:
+    """Capacity 2: every (q, 2 - q) with q in [0, 2] is an equilibrium; capacity 9: only (3, 3)."""
+    for capacity, many in ((2.0, True), (9.0, False)):
+        m = pyo.ConcreteModel()
+        m.x = pyo.Var(bounds=(0, 1), initialize=0.5)
+        m.f = pyo.Block([1, 2])
+        for i in m.f:
+            m.f[i].q = pyo.Var(bounds=(0, 5))
+        for i in m.f:
+            m.f[i].cost = pyo.Objective(expr=(m.f[i].q - 3) ** 2)
+            m.f[i].cap = pyo.Constraint(expr=m.f[1].q + m.f[2].q <= capacity)
+        m.goal = pyo.Objective(expr=(m.x - 0.5) ** 2 + 0.01 * m.f[1].q)
+        for plan in (sp.nash(sp.Game(m, m.f)), sp.stackelberg(sp.Game(m, m.f))):
+            assert any("f[1].cap" in text and "one of many" in text for text in plan.warnings) == many

@@ -1,0 +1,141 @@
+"""Data belong to the moment: what was proved of data that have changed since falls, whatever it is that has changed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+
+
+def tolled() -> Any:
+    """A driver who would rather play 1, a leader who aims at 0.6: data of every kind in both problems."""
+    m = pyo.ConcreteModel()
+    m.aim = pyo.Param(initialize=0.6, mutable=True)
+    m.wish = pyo.Param(initialize=1.0, mutable=True)
+    m.idle = pyo.Param(initialize=1.0, mutable=True)
+    m.toll = pyo.Var(bounds=(-2, 2), initialize=0.0)
+    m.spare = pyo.Var(bounds=(0, 1), initialize=0.0)
+    m.d = pyo.Block()
+    m.d.x = pyo.Var(bounds=(0, 1), initialize=0.5)
+    m.loss = pyo.Expression(expr=(m.d.x - m.aim) ** 2)
+    m.d.cost = pyo.Objective(expr=(m.d.x - m.wish) ** 2 + m.toll * m.d.x)
+    m.d.row = pyo.Constraint(expr=m.d.x <= 5)
+    m.goal = pyo.Objective(expr=m.loss + 0.01 * m.toll**2 + m.spare)
+    m.limit = pyo.Constraint(expr=m.toll <= 1.5)
+    return m
+
+
+CHANGES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "leader's Param": ("the leader", lambda m: m.aim.set_value(0.2)),
+    "follower's Param": ("the followers", lambda m: m.wish.set_value(0.9)),
+    "named Expression": ("the leader", lambda m: m.loss.set_value((m.d.x - 0.1) ** 2)),
+    "leader's sense": ("the leader", lambda m: m.goal.set_sense(pyo.maximize)),
+    "follower's sense": ("the followers", lambda m: m.d.cost.set_sense(pyo.maximize)),
+    "leader's objective": ("the leader", lambda m: m.goal.set_value(m.toll**2)),
+    "follower's objective": ("the followers", lambda m: m.d.cost.set_value(m.d.x**2)),
+    "leader's row": ("the leader", lambda m: m.limit.set_value(m.toll <= 1.0)),
+    "row switched off": ("the leader", lambda m: m.limit.deactivate()),
+    "follower's row": ("the followers", lambda m: m.d.row.set_value(m.d.x <= 4)),
+    "leader's bound": ("bounds", lambda m: m.toll.setub(1.0)),
+    "follower's bound": ("bounds", lambda m: m.d.x.setlb(0.1)),
+    "fixed": ("bounds", lambda m: m.spare.fix(0.0)),
+    "domain": ("bounds", lambda m: setattr(m.spare, "domain", pyo.Integers)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_proved_falls_with_its_data(change: str) -> None:
+    m = tolled()
+    plan = sp.leader_optimal(sp.Game(m, m.d))
+    assert plan.quality == "optimal"
+    assert plan.now() is plan
+    assert not math.isnan(plan.announcement.epsilon0)
+    part, apply = CHANGES[change]
+    apply(m)
+    here = plan.now()
+    assert here is not plan
+    assert here.quality == "feasible"
+    assert math.isnan(here.epsilon0)
+    assert math.isnan(here.bound)
+    assert any("has changed" in text and part in text for text in here.warnings)
+    plan.load()
+    assert here.leader_objective == pytest.approx(pyo.value(m.goal)), "its objective is that of the data of now"
+    assert here.follower_objectives["d"] == pytest.approx(pyo.value(m.d.cost))
+    assert math.isnan(sp.verify(plan).epsilon0)
+    assert any("has changed" in text for text in sp.verify(plan).warnings)
+    assert "has changed" in str(plan)
+
+
+def test_a_row_that_no_longer_holds_makes_the_plan_infeasible() -> None:
+    m = tolled()
+    plan = sp.leader_optimal(sp.Game(m, m.d))
+    m.d.x.setub(0.5)
+    assert plan.now().quality == "infeasible"
+    assert plan.now().residuals["feasibility"] == pytest.approx(0.1)
+
+
+def test_data_that_nobody_holds_change_nothing() -> None:
+    m = tolled()
+    plan = sp.leader_optimal(sp.Game(m, m.d))
+    m.idle.set_value(7.0)
+    m.toll.set_value(0.3)
+    assert plan.now() is plan
+
+
+def test_a_rule_speaks_of_the_data_of_now() -> None:
+    m = tolled()
+    game = sp.Game(m, m.d)
+    rule = sp.affine_incentive(sp.leader_optimal(game))
+    before = sp.verify(rule)
+    assert before.epsilon0 < 1e-6
+    assert "loses" not in rule.compare(sp.stackelberg(game)).loc["leader"].tolist()
+    m.aim.set_value(0.2)  # the leader's alone: nobody leaves, but the old plan is no longer the best
+    after = sp.verify(rule)
+    assert after.ok
+    assert math.isnan(after.epsilon0)
+    assert after.leader_objective == pytest.approx(0.16)
+    assert rule.compare(sp.stackelberg(game)).loc["leader", "verdict"] == "loses"
+
+
+def test_a_plan_read_again_keeps_its_proof_where_nothing_has_changed() -> None:
+    m = tolled()
+    text = sp.leader_optimal(sp.Game(m, m.d)).to_json()
+    other = tolled()
+    assert sp.Plan.from_json(text, sp.Game(other, other.d)).quality == "optimal"
+    other.wish.set_value(0.7)
+    assert math.isnan(sp.Plan.from_json(text, sp.Game(other, other.d)).epsilon0)
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy], ids=["pickle", "deepcopy"])
+def test_plans_rules_and_reports_are_copied(copied: Callable[[Any], Any]) -> None:
+    m = tolled()
+    game = sp.Game(m, m.d)
+    plan = sp.leader_optimal(game)
+    rule = sp.affine_incentive(plan)
+    report = sp.verify(rule)
+    twin = copied(plan)
+    assert twin.to_json() == plan.to_json()
+    assert twin.now() is twin
+    assert sp.affine_incentive(twin).norm == pytest.approx(rule.norm, rel=1e-12)
+    assert sp.verify(copied(rule)).ok
+    assert copied(sp.stackelberg(game)).quality == "optimal"
+    assert copied(report).regret.to_dict() == report.regret.to_dict()
+    assert str(copied(rule)) == str(rule)
+
+
+def test_a_deep_copy_is_about_the_same_game() -> None:
+    m = tolled()
+    game = sp.Game(m, m.d)
+    plan = sp.leader_optimal(game)
+    twin, rule = copy.deepcopy(plan), copy.deepcopy(sp.affine_incentive(plan))
+    assert twin.game is game
+    assert rule.game is game
+    twin.values["toll"] = 9.0
+    assert plan.values["toll"] != 9.0
