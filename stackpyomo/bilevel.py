@@ -254,7 +254,7 @@ class _Work:
         return found
 
     def _one_of_many(self, best: Candidate) -> list[str]:
-        """A generalised Nash game whose shared rows bind has other equilibria beside this one, as a rule a continuum."""
+        """Where shared rows of a generalised Nash game bind there are other equilibria, as a rule a continuum."""
         names, owners = {f.name for f in self.followers}, self.game.owners
         made = best.equilibrium.conditions
         equal = [(f.name, c) for f in self.followers for c in f.constraints if c.equality]
