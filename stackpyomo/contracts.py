@@ -70,6 +70,8 @@ class Incentive:
     """The followers' actions when it was designed."""
     weights: dict[str, float] = field(default_factory=dict, repr=False)
     """leader variable name → w, the weight of its gains in the energy; 1 where none is given."""
+    members: dict[str, float] = field(default_factory=dict, repr=False)
+    """signal name → n, how many members of a population show one each; 1 where none is given."""
     multipliers: dict[str, float] = field(default_factory=dict)
     """follower constraint name → λ in the composed problem, where the gain leans on it."""
     bend: sparse.csc_array | None = field(default=None, repr=False)
@@ -109,10 +111,16 @@ class Incentive:
 
     @property
     def energy(self) -> float:
-        """Σ w_l K_ls² with the weights the design was asked for (1 by default)."""
+        """Σ w_l n_s K_ls² over leader variables l and signals s.
+
+        w are the weights the design was asked for (1 by default), n_s the number of followers who show the signal: each
+        member of a population its own action, so that the game with all of them written out (``expand()``) has the same
+        energy. Infinite where the leader answers each of infinitely many: no strategy of finite energy is left.
+        """
         weight = np.array([self.weights.get(name, 1.0) for name in self.leader])
         entries = self.matrix.tocoo()
-        return float((weight[entries.row] * entries.data**2).sum())
+        felt = entries.data != 0.0
+        return float((weight[entries.row] * self._counts[entries.col] * entries.data**2)[felt].sum())
 
     @property
     def null_space(self) -> Array:
@@ -224,7 +232,7 @@ class Incentive:
         if unknown:
             raise InvalidGame(f"{min(unknown)}: not a signal of this incentive ({listed(self.signals)}).")
         deviation = np.array([seen.get(s, self.targets[s]) - self.targets[s] for s in self.signals])
-        sizes = self._sizes(game)
+        sizes = self._counts
         if np.isinf(sizes[deviation != 0.0]).any():
             raise InvalidGame("actions(...): infinitely many followers cannot deviate at once; ask for a finite size.")
         sizes = np.where(deviation == 0.0, 1.0, sizes)
@@ -247,7 +255,7 @@ class Incentive:
         :class:`InvalidGame` for a population of infinite size.
         """
         game = self.attached()
-        sizes = self._sizes(game)
+        sizes = self._counts
         if np.isinf(sizes).any():
             raise InvalidGame("strategy(): a population of infinite size has no sum of actions; use a finite size.")
         deviations = [_expression(game, s) - self.targets[s.name] for s in self.observed]
@@ -262,10 +270,9 @@ class Incentive:
             expressions[game.variables_by_name[name]] = answer
         return expressions
 
-    def _sizes(self, game: Game) -> Array:
-        """For each signal how many followers show one: an own signal as many as its block stands for."""
-        size = dict(zip((game.names[id(v)] for v in game.actions), game.action_sizes, strict=True))
-        return np.array([size[s.name] if s.own else 1.0 for s in self.observed], dtype=float)
+    @property
+    def _counts(self) -> Array:
+        return np.array([self.members.get(name, 1.0) for name in self.signals])
 
     @property
     def excursions(self) -> dict[str, tuple[float, float]]:
@@ -353,6 +360,7 @@ class Incentive:
             "norm": json_number(self.norm),
             "energy": json_number(self.energy),
             "weights": json_numbers(self.weights),
+            "members": json_numbers(self.members),
             "multipliers": json_numbers(self.multipliers),
             "uniqueness": self.uniqueness,
             "alone": self.alone,
@@ -391,6 +399,7 @@ class Incentive:
                 freedom=data["freedom"],
                 actions_seen=data["actions"],
                 weights=floats(data["weights"]),
+                members=floats(data.get("members", {})),
                 multipliers=floats(data["multipliers"]),
                 bend=bend,
                 saturate=data["saturate"],

@@ -145,9 +145,13 @@ def gain_system(
     moves: sparse.csr_array,
     owners: Array,
     weights: Array,
+    counts: Array,
     allowed: sparse.csr_array | None,
 ) -> System:
-    """The system for b (followers × leader variables), M (signals × actions) and what is allowed (None: all)."""
+    """The system for b (followers × leader variables), M (signals × actions) and what is allowed (None: all).
+
+    A unit of the gain of a leader variable on a signal has the energy weights · counts of the two.
+    """
     shown = moves.tocoo()
     if allowed is None:  # every leader variable that the follower feels, for every signal of the action
         rows = leader.indptr[owners[shown.col]], leader.indptr[owners[shown.col] + 1]
@@ -162,14 +166,14 @@ def gain_system(
     signals, tools = moves.shape[0], leader.shape[1]
     keys, column = np.unique(tool.astype(np.int64) * max(signals, 1) + signal, return_inverse=True)
     matrix = sparse.csr_array((data, (row, column)), shape=(len(owners), len(keys)))
-    by_entry = (keys // max(signals, 1)).astype(int)
+    by_entry, by_signal = (keys // max(signals, 1)).astype(int), (keys % max(signals, 1)).astype(int)
     return System(
         matrix=matrix,
         leader=by_entry,
-        signal=(keys % max(signals, 1)).astype(int),
+        signal=by_signal,
         shape=(tools, signals),
         permitted=tools * signals if allowed is None else int(allowed.nnz),
-        weights=weights[by_entry],
+        weights=weights[by_entry] * counts[by_signal],
     )
 
 

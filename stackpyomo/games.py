@@ -49,7 +49,7 @@ _IGNORED = (
 
 @dataclass(frozen=True)
 class Population:
-    """``block`` stands for ``size`` identical followers; size is an integer ≥ 1 or ``math.inf``.
+    """``block`` stands for ``size`` identical followers; size is an integer from 1 to 10¹⁰⁰ or ``math.inf``.
 
     Raises :class:`InvalidGame` for any other size.
     """
@@ -59,10 +59,11 @@ class Population:
 
     def __post_init__(self) -> None:
         whole = isinstance(self.size, (int, np.integer)) and not isinstance(self.size, bool)
-        if not (whole and self.size >= 1) and self.size != math.inf:
+        if not (whole and 1 <= self.size <= 1e100) and self.size != math.inf:
+            size = "more than 1e100, which is math.inf to a computer" if whole and self.size > 1 else repr(self.size)
             raise InvalidGame(
                 f"{getattr(self.block, 'name', self.block)}: a population's size is an integer ≥ 1 or math.inf, "
-                f"not {self.size!r}."
+                f"not {size}."
             )
 
 
@@ -233,7 +234,7 @@ class Game:
     @property
     def action_sizes(self) -> list[float]:
         """For each action the size of the population it belongs to."""
-        return [f.size for f in self.followers.values() for _ in f.variables]
+        return [float(f.size) for f in self.followers.values() for _ in f.variables]
 
     @cached_property
     def variables_by_name(self) -> dict[str, VarData]:

@@ -40,7 +40,7 @@ from .refusals import Attempt, hinted, refuse, refuse_curvature, refuse_undefine
 from .results import Array, Plan
 from .second_order import Curved, bent_followers, repaired
 from .selections import component_pairs, leader_variables, members
-from .signals import Observation, read_observation, shares
+from .signals import Observation, counts, read_observation, shares
 from .solvers import choose
 from .tolerances import TOLERANCES
 from .uniqueness import Meeting, uniqueness
@@ -49,6 +49,8 @@ __all__ = ["affine_incentive"]
 
 logger = logging.getLogger(__name__)
 
+_CROWD = 1e9
+"""What an infinite population's members together weigh in the energy beside a single follower, to choose a gain."""
 _LOOKED_AT = 3000
 """Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all."""
 
@@ -86,10 +88,10 @@ def affine_incentive(
     minors: str = "frozen",
     solver: str = "auto",
 ) -> Incentive:
-    """The gain K of least energy Σ w K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed follower.
+    """The gain K of least energy Σ w n K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed follower.
 
-    a_k = ∂J_k/∂u_k and b_k = ∂J_k/∂u0 at the plan; K is (leader variables × signals). Source: Zheng, Başar, Cruz 1984;
-    arXiv 2207.10611.
+    a_k = ∂J_k/∂u_k and b_k = ∂J_k/∂u0 at the plan; K is (leader variables × signals), n the number of followers who
+    show a signal (:attr:`Incentive.energy`). Source: Zheng, Başar, Cruz 1984; arXiv 2207.10611.
 
     observe: "actions", a list of Vars or Expressions linear in follower actions, or leader variable → such a list.
     free: leader Vars whose on-path value may be chosen anew because the leader's objective does not depend on them;
@@ -211,6 +213,7 @@ class _Design:
         self.weights = _weights(rows, wishes.energy)
         self.signals = wishes.observation.signals
         self.shares = shares(rows.game, self.signals)
+        self.counts = counts(rows.game, self.signals)
         self.allowed = self._allowed()
         seen = self.shares.sums
         if self.allowed is not None:
@@ -231,9 +234,8 @@ class _Design:
 
     def equations(self, leader: sparse.csr_array) -> System:
         """The linear system of the gain for b (followers × leader variables)."""
-        return gain_system(
-            rows_scaled(leader, self.watched), self.shares.moves, self.rows.owners, self.weights, self.allowed
-        )
+        felt, weighed = rows_scaled(leader, self.watched), np.where(np.isinf(self.counts), _CROWD, self.counts)
+        return gain_system(felt, self.shares.moves, self.rows.owners, self.weights, weighed, self.allowed)
 
     def demand(self, here: Derivatives, values: Mapping[str, float]) -> Demand:
         """What :func:`choose_offsets` has to know of the gains."""
@@ -481,6 +483,7 @@ def _incentive(
         rank=found.rank,
         freedom=system.permitted - found.rank,
         weights={n: float(w) for n, w in zip(leader, design.weights, strict=True) if w != 1.0},
+        members={s.name: float(n) for s, n in zip(design.signals, design.counts, strict=True) if n != 1.0},
         multipliers=found.balance.held,
         bend=found.bend,
         saturate=design.wishes.saturate,

@@ -70,8 +70,7 @@ def scaling(table: pd.DataFrame, ax: Any = None) -> Any:
     sizes, gain = finite["size"].to_numpy(dtype=float), finite["average_gain"].to_numpy(dtype=float)
     exponent = table.attrs.get("exponent", math.nan)
     if math.isfinite(exponent):
-        used = sizes >= 10 if (sizes >= 10).sum() >= 2 else np.ones(len(sizes), dtype=bool)  # as it was fitted
-        level = float(np.mean(np.log(gain[used]) - exponent * np.log(sizes[used])))
+        level = float(np.log(gain[-1]) - exponent * np.log(sizes[-1]))  # it says how the gain ends
         slope = f"{exponent + 0.0:.2f}".replace("-0.00", "0.00")
         ax.plot(
             sizes,

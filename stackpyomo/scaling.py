@@ -6,6 +6,14 @@ With every population of size N, a = ∂_u J + (1/N)·(what the aggregates carry
 
 so that it stays bounded iff ∂_u J → 0: iff the leader's mean-field optimum is already an equilibrium of the followers
 under a constant leader. Otherwise it grows like N, and no strategy of finite energy in the average is left at N = ∞.
+Seeing every member's own action does not help: K_N / N settles, but all of them together move the leader N times that.
+
+The tail rule: from the last three finite sizes, K = β + α N^p with
+
+    (N₃^p − N₂^p) / (N₂^p − N₁^p) = ‖K₃ − K₂‖ / ‖K₂ − K₁‖
+
+so that what stays of the gain (β) and its sign do not bend the exponent, as they bend a line through log ‖K‖. A gain
+whose last change is nothing beside it, or whose p is not above 0, settles.
 """
 
 from __future__ import annotations
@@ -18,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.optimize import brentq
 
 from .checks import require_positive
 from .derivatives import FollowerRows
@@ -34,6 +44,8 @@ from .verification import verify
 __all__ = ["scaling"]
 
 COLUMNS = ["size", "gain", "average_gain", "energy", "epsilon", "leader_objective", "seconds"]
+_STEEPEST = 8.0
+"""Powers of N between which the tail's exponent is looked for."""
 
 
 def scaling(
@@ -48,10 +60,13 @@ def scaling(
 ) -> pd.DataFrame:
     """One row per size N of the populations named (None: all that are larger than 1): plan, incentive, verification.
 
-    gain: ‖K‖. average_gain: ‖K‖ in units of the average, N times that of a member's own action. energy: Σ w K².
-    epsilon: the largest regret. ``attrs["exponent"]``: slope of log average_gain in log N over the finite sizes;
-    ``attrs["verdict"]``: what that means, and the term that does it. options go to :func:`affine_incentive`. Raises
-    :class:`InvalidGame` for sizes that are not increasing, :class:`NoIncentive` where there is none.
+    gain: ‖K‖. average_gain: ‖K‖ in units of the average, N times that of a member's own action: the strategy's slope
+    in the norm (N⁻¹ Σ‖δ_i‖²)^½ of what all members do. energy: Σ w n K² (:attr:`Incentive.energy`). epsilon: the
+    largest regret. ``attrs["exponent"]``: the power of N that average_gain grows with, by the tail rule of this module
+    (0 where it settles; of two finite sizes the slope between them; NaN of one); ``attrs["band"]``: by how much the
+    sizes before the last give another one; ``attrs["verdict"]``: what that means, and the term that does it. options go
+    to :func:`affine_incentive`. Raises :class:`InvalidGame` for sizes that are not increasing, :class:`NoIncentive`
+    where there is none.
     """
     chosen = _chosen(game, followers)
     wanted = [float(n) if math.isinf(n) else n for n in sizes]
@@ -66,9 +81,8 @@ def scaling(
             rows.append(_row(game, chosen, size, observe, responding, solver, options, held))
             step()
     table = pd.DataFrame([row.cells for row in rows], columns=COLUMNS)
-    exponent = _exponent(table)
-    table.attrs["exponent"] = exponent
-    table.attrs["verdict"] = _verdict(exponent, rows)
+    exponent, band = _exponent([row for row in rows if not math.isinf(row.size)])
+    table.attrs.update(exponent=exponent, band=band, verdict=_verdict(exponent, band, rows))
     return table
 
 
@@ -91,6 +105,10 @@ class _Row:
     """Per action of theirs the owner's slope with the aggregates taken as given."""
     held: Mapping[str, float]
     """The multipliers of their own constraints that the gain leans on."""
+    average: sparse.csc_array | None = None
+    """K in units of the average; None where there is none."""
+    own: bool = False
+    """True if members are answered one by one."""
 
     @property
     def size(self) -> float:
@@ -124,13 +142,19 @@ def _row(
     report = verify(rule, solver=solver)
     owner = {name: sized.owners.get(id(var)) for name, var in sized.variables_by_name.items()}
     weight = np.array([size if s.own and owner[s.name] in chosen else 1.0 for s in rule.observed])
-    entries = rule.matrix.tocoo()
-    average = float(np.sqrt(((entries.data * weight[entries.col]) ** 2).sum())) if entries.nnz else 0.0
+    average = rule.matrix.copy()
+    average.data *= np.repeat(weight, np.diff(average.indptr))
     seconds = sum(plan.seconds.values()) + sum(rule.seconds.values()) + sum(report.seconds.values())
-    cells = [size, rule.norm, average, rule.energy, report.epsilon, plan.leader_objective, seconds]
+    cells = [size, rule.norm, _norm(average), rule.energy, report.epsilon, plan.leader_objective, seconds]
     watched = [name for name in chosen if name not in rule.alone]
     announced = {**plan.values, **rule.offset}
-    return _Row(cells, watched, _direct(sized, watched, announced, rule.multipliers), rule.multipliers)
+    direct = _direct(sized, watched, announced, rule.multipliers)
+    own = bool((rule.norm > 0.0) and np.any(weight[np.diff(rule.matrix.indptr) > 0] != 1.0))
+    return _Row(cells, watched, direct, rule.multipliers, average, own)
+
+
+def _norm(matrix: sparse.csc_array) -> float:
+    return float(np.sqrt((matrix.data**2).sum()))
 
 
 def _direct(
@@ -151,35 +175,74 @@ def _direct(
     return found
 
 
-def _exponent(table: pd.DataFrame) -> float:
-    """Least squares of log average_gain on log N over finite sizes, those below 10 left out if enough are larger."""
-    finite = table[np.isfinite(table["size"]) & (table["average_gain"] > TOLERANCES.noise)]
-    large = finite[finite["size"] >= 10]
-    used = large if len(large) >= 2 else finite
-    if len(used) < 2:
-        return math.nan
-    slope, _ = np.polyfit(np.log(used["size"].astype(float)), np.log(used["average_gain"].astype(float)), 1)
-    return float(slope)
+def _exponent(rows: Sequence[_Row]) -> tuple[float, float]:
+    """(power of N that the average's gain grows with, how far another estimate of it lies), over the finite sizes."""
+    if len(rows) < 2:
+        return math.nan, math.nan
+    first, last = (row.cells[2] for row in rows[-2:])
+    line = math.log(last / first) / math.log(rows[-1].size / rows[-2].size) if min(first, last) > 0.0 else math.nan
+    if len(rows) == 2:
+        return (0.0 if first == last else line), math.nan
+    power = _tail(rows[-3:])
+    other = _tail(rows[-4:-1]) if len(rows) > 3 else line
+    return power, abs(power - other)
 
 
-def _verdict(exponent: float, rows: Sequence[_Row]) -> str:
-    grows = f"like N^{exponent:.2f}" if math.isfinite(exponent) else "with N"
+def _tail(rows: Sequence[_Row]) -> float:
+    """p of K = β + α N^p through three sizes; 0 where p ≤ 0, for what is left is β."""
+    sizes = np.log([row.size for row in rows])
+    before, after = (_norm(sparse.csc_array(b.average - a.average)) for a, b in pairwise(rows))
+    if before + after <= TOLERANCES.settled * max(row.cells[2] for row in rows):
+        return 0.0
+
+    def excess(power: float) -> float:
+        low, middle, high = np.exp(power * (sizes - sizes[1]))
+        return float((high - middle) * before - (middle - low) * after)
+
+    if after * (sizes[1] - sizes[0]) <= before * (sizes[2] - sizes[1]):  # not even like log N
+        return 0.0
+    if excess(_STEEPEST) <= 0.0:
+        return _STEEPEST
+    return float(brentq(lambda power: excess(power) / power, TOLERANCES.noise, _STEEPEST))
+
+
+def _verdict(exponent: float, band: float, rows: Sequence[_Row]) -> str:
     last = rows[-1]
+    finite = [row for row in rows if not math.isinf(row.size)]
+    power = f"like N^{exponent:.2f}" + (f" (± {band:.1g})" if band >= 0.005 else "")
+    grows, told = exponent > 0.0, power if len(finite) > 2 else "with N"
     if not last.watched and not exponent > 0.5:
         return "bounded: the leader observes no population, and the gain on all others keeps its size as these grow"
     if not last.watched:
-        return f"growing {grows}, though the leader observes no population: its plan for the others does not settle"
+        return f"growing {told}, though the leader observes no population: its plan for the others does not settle"
+    if _vanishes(rows) and grows and len(finite) > 2:
+        return (
+            f"not settled: over these sizes the gain of the average grows {told}, by slopes that are nothing at the "
+            "plan's accuracy; a sharper plan, or larger sizes, would tell growth from rounding"
+        )
     if _vanishes(rows):
         return (
             "bounded: at the plan every member's own marginal cost vanishes with the average taken as given, so that "
             "the mean-field optimum is an equilibrium already and one gain of finite energy serves every size"
         )
     worst = sorted(last.direct, key=lambda name: -abs(last.direct[name]))
-    told = listed([f"∂J/∂{name} = {last.direct[name]:.4g}" for name in worst], 3)
-    return (
-        f"ill-posed: the gain of the average grows {grows}, because a member's own marginal cost does not vanish at "
-        f"the plan ({told} with the average taken as given) while its weight in the average does"
+    terms = listed([f"∂J/∂{name} = {last.direct[name]:.4g}" for name in worst], 3)
+    growth = f"grows {told}" if grows or math.isnan(exponent) else "will grow like N, though not yet at these sizes"
+    members = (
+        f". The gain on a member's own action settles (at size {last.size:g}: {last.cells[1]:.4g}), which is enough "
+        "where the leader's variable is each member's own; one that all of them feel is moved by all together"
     )
+    return (
+        f"ill-posed: the gain of the average {growth}, because a member's own marginal cost does not vanish at "
+        f"the plan ({terms} with the average taken as given) while its weight in the average does"
+        + (members if last.own and _settles(rows) else "")
+    )
+
+
+def _settles(rows: Sequence[_Row]) -> bool:
+    """True if the gains themselves, as announced, move less between the last sizes than they did before."""
+    gains = [row.cells[1] for row in rows[-3:]]
+    return len(gains) == 3 and abs(gains[2] - gains[1]) <= max(abs(gains[1] - gains[0]), TOLERANCES.settled * gains[2])
 
 
 def _vanishes(rows: Sequence[_Row]) -> bool:

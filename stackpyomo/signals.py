@@ -27,7 +27,7 @@ from .games import Game, from_entries
 from .results import Array, Signal
 from .selections import by_component, members
 
-__all__ = ["Observation", "causal", "own_actions", "read_observation", "shares"]
+__all__ = ["Observation", "causal", "counts", "own_actions", "read_observation", "shares"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class Shares:
     """(signals × actions) what all members of the action's block move together (infinite for own signals of ∞)."""
     moves: sparse.csr_array
     """(signals × actions) what one member's deviation moves."""
+
+
+def counts(game: Game, signals: Sequence[Signal]) -> Array:
+    """How many followers show each signal: an action of its own every member of its population, others one."""
+    sizes = dict(zip((game.names[id(v)] for v in game.actions), game.action_sizes, strict=True))
+    return np.array([sizes.get(s.name, 1.0) if s.own else 1.0 for s in signals], dtype=float)
 
 
 def own_actions(game: Game) -> list[Signal]:

@@ -73,6 +73,8 @@ class Tolerances:
     """How much worse than its reference, on the same scale, the summary of a catalogue calls worse."""
     regret: float = 1e-5
     """Largest regret, relative to max(1, |J|), of a plan that a catalogue counts as verified."""
+    settled: float = 1e-3
+    """A gain of the average that changes by less than this between the last of growing populations has settled."""
     flat: float = 1e-2
     """Share of all slopes of a follower's cost that a flat variable's counts as in the scale of its regret."""
     ample: float = 10.0

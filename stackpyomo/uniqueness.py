@@ -101,7 +101,9 @@ def uniqueness(meeting: Meeting) -> str:
     if len(sizes) > _ACTIONS:
         return f"not checked: {len(sizes)} actions"
     if np.isinf(sizes).any():
-        return "not checked: a population is infinite"
+        answered = abs(meeting.gain @ meeting.moves).sum(axis=0)[np.isinf(sizes)].any()
+        limit = ", whose members the leader answers one by one: no strategy of finite energy is left" if answered else ""
+        return f"not checked: a population is infinite{limit}"
     if meeting.projected:
         return "not checked: what is announced is cut to the leader's bounds"
     whole, apart, alone = meeting.jacobian()

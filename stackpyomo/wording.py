@@ -275,6 +275,11 @@ def _limits(rule: Incentive, *, verified: bool = False) -> Iterator[str]:
             f"verify(rule) has still to show that following the plan is the best answer of {listed(doubtful)}: "
             "no proof yet that the gain leaves their costs convex."
         )
+    if math.isinf(rule.energy):
+        yield (
+            "Beware: each of infinitely many members is answered by itself, at infinite energy: all together would move "
+            "the leader without limit. It is the limit of finite games only where these variables are each member's own."
+        )
     yield from (f"Beware: {text}" for text in beyond)
     if loose:
         yield f"Beware: off the plan the leader's own constraints need not hold: {listed(loose)}."

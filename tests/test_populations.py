@@ -236,6 +236,93 @@ def test_minors_at_their_equilibrium_need_no_growing_gain() -> None:
     assert np.isfinite(unseen["average_gain"]).all()
 
 
+@pytest.mark.parametrize("observe", ["actions", ["mean"], ["f[0].u", "mean"]])
+@pytest.mark.parametrize("size", [2, 7, 40])
+def test_a_population_has_the_energy_of_its_members(observe: Any, size: int) -> None:
+    """Written out: every member has its own signal and its own gain. One linear system, least Σ over all entries."""
+    game = crowd(size)
+    plan = sp.leader_optimal(game)
+    rule = sp.affine_incentive(plan, observe)
+    u0, u = plan.value("u0"), plan.value("mean")
+    slope, grip = u - 1 + u / 4 + u / 4 / size + u0 / 5, u0 + 1 + u / 5
+    shown = np.hstack([np.eye(size)] * (observe != ["mean"]) + [np.full((size, 1), 1 / size)] * ("mean" in observe))
+    wanted = np.linalg.lstsq(grip * shown, np.full(size, -slope), rcond=None)[0]
+    assert rule.energy == pytest.approx(wanted @ wanted, rel=1e-6)
+    assert sp.verify(rule).ok
+    kept = sp.Incentive.from_json(rule.to_json())
+    assert kept.energy == rule.energy
+    written = game.expand()
+    seen = [s for s in ("mean",) if s in observe] + list(written.actions) * (observe != ["mean"])
+    assert sp.affine_incentive(sp.leader_optimal(written), seen).energy == pytest.approx(rule.energy, rel=1e-5)
+
+
+def test_infinitely_many_members_have_no_finite_energy_unless_nothing_is_answered() -> None:
+    rule = sp.affine_incentive(sp.leader_optimal(crowd(math.inf)))
+    assert rule.energy == math.inf
+    assert sp.Incentive.from_json(rule.to_json()).energy == math.inf
+    assert "at infinite energy" in str(rule)
+    assert "no strategy of finite energy is left" in str(sp.verify(rule))
+    easy = sp.affine_incentive(sp.leader_optimal(crowd(math.inf, wanted=0.8)))
+    assert easy.energy == 0
+    assert "energy" not in str(easy) + str(sp.verify(easy))
+    ruled_by_one = sp.leader_optimal(ruled(math.inf), responding=["minor"])
+    assert math.isfinite(sp.affine_incentive(ruled_by_one, observe=["major.u"]).energy)
+
+
+@pytest.mark.parametrize("size", [10**18, 10**100], ids=["1e18", "1e100"])
+def test_very_large_crowds(size: int) -> None:
+    rule = sp.affine_incentive(sp.leader_optimal(crowd(size)))
+    limit = sp.affine_incentive(sp.leader_optimal(crowd(math.inf)))
+    assert rule.gain.iloc[0, 0] == pytest.approx(limit.gain.iloc[0, 0], rel=1e-9)
+    assert rule.energy == pytest.approx(size * limit.norm**2)
+    assert sp.verify(rule).ok
+
+
+@pytest.mark.parametrize("digits", [101, 308, 309, 400])
+def test_crowds_that_are_infinite_to_a_computer(digits: int) -> None:
+    with pytest.raises(sp.InvalidGame, match=r"not more than 1e100, which is math\.inf"):
+        crowd(10**digits)
+
+
+def priced(wish: float) -> sp.Game:
+    """(u − 2)²/2 + (z + p) u with the wish z = w at p = 0: K_N = N (2 − 2w)/w − 1."""
+    m = pyo.ConcreteModel()
+    m.p, m.z, m.f = pyo.Var(initialize=0), pyo.Var(initialize=1), pyo.Block()
+    m.f.u = pyo.Var(initialize=1)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 2) ** 2 / 2 + (m.z + m.p) * m.f.u)
+    m.average = pyo.Constraint(expr=m.z == m.f.u)
+    m.goal = pyo.Objective(expr=(m.z - wish) ** 2 + m.p**2)
+    return sp.Game(m, sp.Population(m.f, 10), aggregates=[m.average])
+
+
+@pytest.mark.parametrize(
+    ("wish", "sizes", "exponent", "begins"),
+    [
+        (0.8, [2, 5, 20], 1, "ill-posed: the gain of the average grows like N^1.00 (± 0.3)"),  # 0, 3/2, 9
+        (0.8, [1, 2, 3], 1, "ill-posed: the gain of the average grows like N^1.00,"),  # −1/2, 0, 1/2
+        (2 / 3, [1, 2, 3], 1, "ill-posed"),  # 0, 1, 2
+        (0.8, [10, 100, 1000, 10**6], 1, "ill-posed: the gain of the average grows like N^1.00,"),
+        (1 - 1e-7, [10, 1000, 10**6, 10**9], 1, "ill-posed"),  # begins to grow at 10⁷
+        (1 - 1e-7, [10, 100, 1000], 0, "ill-posed: the gain of the average will grow like N, though not yet"),
+        (1 - 1e-9, [10, 100, 1000, 10**6], 1, "not settled"),  # −1 to −0.998, by slopes of 2e-9
+        (1.0, [10, 100, 1000, 10**6], 0, "bounded: at the plan"),
+        (0.8, [5, 50, math.inf], None, "ill-posed: the gain of the average grows with N,"),
+        (0.8, [5], None, "ill-posed: the gain of the average grows with N,"),
+    ],
+)
+def test_the_exponent_is_that_of_the_tail(wish: float, sizes: list[float], exponent: Any, begins: str) -> None:
+    table = sp.scaling(priced(wish), sizes, observe=["z"])
+    if exponent is not None:
+        assert table.attrs["exponent"] == pytest.approx(exponent, abs=1e-3)
+    assert table.attrs["verdict"].startswith(begins)
+
+
+def test_a_member_by_itself_has_a_limit_that_the_average_has_not() -> None:
+    verdict = sp.scaling(priced(0.8), [10, 100, 1000, math.inf]).attrs["verdict"]
+    assert "The gain on a member's own action settles (at size inf: 0.5)" in verdict
+    assert "settles" not in sp.scaling(priced(0.8), [10, 100, 1000], observe=["z"]).attrs["verdict"]
+
+
 def test_bad_questions_about_scaling() -> None:
     for sizes in ([], [10, 10], [10, 2]):
         with pytest.raises(sp.InvalidGame, match="increasing"):
