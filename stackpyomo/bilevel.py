@@ -286,7 +286,7 @@ class _Work:
             plan.quality = "infeasible"
             plan.warnings.append("the best point found violates rows or bounds")
             return
-        unknown = report.regret.isna().any() or (report.certificate == "unknown").any()
+        unknown = report.regret.isna().any() or (report.certificate == "unknown").any() or not report.refuted
         plan.quality = "feasible" if report.ok else "none" if unknown else "infeasible"
         if not report.ok:
             plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
@@ -303,7 +303,7 @@ class _Work:
 def _is_hopeless(ladder: Ladder) -> bool:
     """True if the best answer is refuted, and some attempt found nothing that is feasible."""
     report = None if ladder.best is None else ladder.best.report
-    refuted = report is not None and not report.ok and not report.regret.isna().any()
+    refuted = report is not None and bool(report.refuted) and not report.regret.isna().any()
     return refuted and any(found.termination is Termination.INFEASIBLE for found in ladder.stops)
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.calculus.derivatives import differentiate
@@ -66,6 +65,10 @@ class Composed:
     """Of a piece that the plan is not in: the piece it is in."""
     empty: bool = False
     """True if the piece is shown to hold no point."""
+    reach: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Of a follower that is searched: own variable → (lowest, highest) value that starts were drawn from."""
+    endless: bool = False
+    """True if its bounds and rows are not shown to end in every direction, so that a search cannot reach everywhere."""
 
     def prove(self, certify: str) -> None:
         """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if this proof is asked for."""
@@ -133,19 +136,6 @@ class Composed:
         if not self.slopes or not sum(moved) > 0.0 or not self.best_cost < self.plan_cost:
             return max(self.slopes, default=1.0)
         return sum(s * d for s, d in zip(self.slopes, moved, strict=True)) / sum(moved)
-
-    def random_point(self, random: np.random.Generator) -> list[float]:
-        """Uniform in the follower's box; where it has no bound, normal around the plan."""
-        point = []
-        for var, target in zip(self.variables, self.target, strict=True):
-            lower, upper = var.bounds
-            if lower is not None and upper is not None:
-                point.append(float(random.uniform(lower, upper)))
-            else:
-                draw = target + 3.0 * max(1.0, abs(target)) * random.standard_normal()
-                floor, ceiling = -np.inf if lower is None else lower, np.inf if upper is None else upper
-                point.append(float(np.clip(draw, floor, ceiling)))
-        return point
 
     def offer(self, point: Sequence[float], cost: float) -> None:
         """Keep a candidate best response if it is the best so far."""

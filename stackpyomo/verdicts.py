@@ -17,10 +17,12 @@ from .results import SHOWN, Plan, listed, shown
 if TYPE_CHECKING:
     from .contracts import Incentive
 
-__all__ = ["UNBOUNDED", "Report", "regret_shown"]
+__all__ = ["UNBOUNDED", "UNCONFIRMED", "Report", "regret_shown"]
 
 UNBOUNDED = "its problem is unbounded: some deviation pays without limit"
 """The note of a follower that no solver can settle."""
+UNCONFIRMED = "a solver says that its problem is unbounded, which its cost far out does not confirm"
+"""The note where that is a solver's word alone."""
 
 
 @dataclass(eq=False)
@@ -55,6 +57,10 @@ class Report(Document):
     """How many followers were not looked at."""
     options: dict[str, Any] = field(default_factory=dict, repr=False)
     """What the re-solve was asked for with: solver, starts, certify; to do it again."""
+    reach: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict, repr=False)
+    """follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at."""
+    endless: tuple[str, ...] = ()
+    """Of these, who has a direction without an end: a search reaches only so far, and verifies nobody there."""
     subject: Plan | Incentive | None = field(default=None, repr=False)
     """What was verified; not part of the data."""
 
@@ -90,9 +96,11 @@ class Report(Document):
             stopped = notes.str.startswith(("its re-solve", "not re-solved", "no global solver")).any()
             why = "another solver=, more starts= or a longer time_limit= may settle it" if stopped else notes.iloc[0]
             found.append(f"Not settled for {names}: {why}.")
-        tempted = self.regret[self.regret > self.tolerance * self.scale]
-        if len(tempted):
-            name = str(tempted.idxmax())
+        searched = [name for name in self.endless if name not in self.refuted]
+        if searched:
+            found.append(f"Bound the variables of {listed(searched, 3)}: a search proves nothing where they have no end.")
+        if self.refuted:
+            name = str(self.regret[self.refuted].idxmax())
             moves = [f"{key} = {shown(value, 4)}" for key, value in self._moves(name).items()]
             found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy(name)}".rstrip())
         return found
@@ -145,10 +153,18 @@ class Report(Document):
 
     @property
     def ok(self) -> bool:
-        """No follower is unknown and none gains more than tolerance · its scale (a constant in J changes nothing)."""
-        if (self.certificate == "unknown").any() or self.regret.isna().any():
+        """None gains more than tolerance · its scale, by a proof, or by a search of all that a follower can do.
+
+        False where a follower is unknown, or was only searched although it can go on without an end.
+        """
+        if (self.certificate == "unknown").any() or self.regret.isna().any() or self.endless:
             return False
-        return bool((self.regret <= self.tolerance * self.scale).all())
+        return not self.refuted
+
+    @property
+    def refuted(self) -> list[str]:
+        """Followers that are shown to gain more than tolerance · their scale by leaving the plan."""
+        return [str(name) for name in self.regret.index[self.regret > self.tolerance * self.scale]]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -158,9 +174,11 @@ class Report(Document):
     @property
     def verdict(self) -> str:
         """One sentence: what was shown, by which evidence."""
-        counts = self.certificate.value_counts()
+        head, counts = "verified" if self.ok else "NOT verified", self.certificate.value_counts()
         evidence = ", ".join(f"{counts[kind]} {kind}" for kind in counts.index)
-        head = "verified" if self.ok else "NOT verified"
+        if self.ok and counts.get("multistart"):
+            searched, total = counts["multistart"], len(self.certificate)
+            head += f": proved for {total - searched}, by search for {searched} of {total}"
         if self.ok and self.warnings:
             head = "verified, though only where the leader may leave its bounds off the plan"
         doubtful = self.note[self.certificate == "unknown"]
@@ -168,6 +186,9 @@ class Report(Document):
             first = f"{doubtful.index[0]}: {doubtful.iloc[0]}"
             return f"{head}: {len(doubtful)} of {len(self.regret)} followers could not be checked ({first})"
         plural = "" if len(self.regret) == 1 else "s"
+        if self.endless and not self.refuted:
+            names = listed(self.endless, 3)
+            return f"{head}: {names} searched only so far, and can go on without an end ({evidence})"
         return f"{head}: largest regret {self.epsilon:.3g} over {len(self.regret)} follower{plural} ({evidence})"
 
     def as_dict(self) -> dict[str, Any]:
@@ -185,6 +206,7 @@ class Report(Document):
             "responding": list(self.responding),
             "others": self.others,
             "options": self.options,
+            "endless": list(self.endless),
             "vocabulary": self.vocabulary,
             "seconds": json_numbers(self.seconds),
             "followers": {
@@ -195,6 +217,10 @@ class Report(Document):
                     "note": self.note[name],
                     "scale": json_number(float(self.scale[name])),
                     "best_response": json_numbers(self.best_response.get(str(name), {})),
+                    "reach": {
+                        key: [json_number(low), json_number(high)]
+                        for key, (low, high) in self.reach.get(str(name), {}).items()
+                    },
                 }
                 for name in self.regret.index
             },
@@ -235,6 +261,12 @@ class Report(Document):
                 responding=tuple(data.get("responding", ())),
                 others=int(data.get("others", 0)),
                 options=dict(data.get("options", {})),
+                reach={
+                    name: {key: (real(low), real(high)) for key, (low, high) in row["reach"].items()}
+                    for name, row in rows.items()
+                    if row.get("reach")
+                },
+                endless=tuple(data.get("endless", ())),
             )
 
     def to_html(self, path: str | Path, *, baseline: Plan | None = None) -> None:

@@ -27,15 +27,17 @@ from .games import Game
 from .programs import BadRow, Program, timed, undisturbed
 from .progress import tracked
 from .results import Announcement, evaluator
+from .samples import Samples
 from .separables import Separable, Task
 from .solvers import Solution, Termination, choose, registry, solve
 from .tolerances import TOLERANCES
-from .verdicts import UNBOUNDED, Report
+from .verdicts import UNBOUNDED, UNCONFIRMED, Report
 
 __all__ = ["Effort", "best_responses", "resolved", "verify"]
 
 logger = logging.getLogger(__name__)
 
+_CERTIFY = ("auto", "proof", "convex", "global", "multistart")
 _BATCH = 10_000
 """Followers per separable problem: beyond this one factorisation grows faster than the number of followers."""
 
@@ -53,13 +55,13 @@ def verify(
     """Re-solve every follower of a Plan (constant leader) or an Incentive: regret_k = J_k(plan) − min_v J_k(v).
 
     starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
-    search from several starts and ask a global solver for a bound), "convex" or "global" (this proof or "unknown"),
-    "multistart" (no proof). tolerance: the largest regret that counts as none, and the largest duality gap of a proof,
+    search from several starts and ask a global solver for a bound), "proof" (the same, and "unknown" where nothing is
+    proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest regret that counts as none, and the largest duality gap of a proof,
     relative to ``report.scale``. followers: names of those to re-solve (None: all). time_limit: seconds for the
     re-solves; who is not settled by then is "unknown". Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
     """
-    if certify not in ("auto", "convex", "global", "multistart"):
-        raise InvalidGame(f"certify={certify!r}: choose 'auto', 'convex', 'global' or 'multistart'.")
+    if certify not in _CERTIFY:
+        raise InvalidGame(f"certify={certify!r}: choose one of {', '.join(map(repr, _CERTIFY))}.")
     if not hasattr(subject, "announcement"):
         raise InvalidGame(f"verify({type(subject).__name__}): expected a Plan or an Incentive.")
     require_whole("starts", starts)
@@ -122,16 +124,20 @@ def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[s
         for problem in problems:
             problem.prove(effort.certify)
             step()
-        tasks = list(_tasks(problems, effort.starts))
+        tasks = list(_Starts(problems, effort.starts).tasks())
     limit = math.inf if effort.time_limit is None else effort.time_limit
     search = _Search(effort.solver, effort.tolerance, time.monotonic() + limit)
     with timed(seconds, "resolve"), tracked("re-solving followers", len(tasks)) as step:
         for first in range(0, len(tasks), _BATCH):
             search.resolve(tasks[first : first + _BATCH], search.until)
             step(_BATCH)
-    if effort.certify in ("auto", "global"):
+    if effort.certify in ("auto", "proof", "global"):
         with timed(seconds, "global"), tracked("asking a global solver"):
-            _bound_globally(problems, search, required=effort.certify == "global")
+            _bound_globally(problems, search, required=effort.certify != "auto")
+    with timed(seconds, "search"):
+        for problem in problems:
+            if problem.certificate in ("multistart", "global") and Samples(problem).falls_without_end(problem.best):
+                problem.give_up(UNBOUNDED)
     joined = _joined(problems)
     for problem in joined:
         if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
@@ -156,26 +162,46 @@ _TOGETHER = {"mu_strategy": "adaptive"}
 """For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it."""
 
 
-def _tasks(problems: Sequence[Composed], starts: int) -> Iterator[Task]:
-    """Convex followers start at the plan, the others also at random points; doubtful plans are given up here."""
-    random = np.random.default_rng(0)
-    for problem in problems:
-        if problem.certificate == "unknown":
-            continue
-        if problem.home is not None:  # a piece the plan is not in: all it can do is hold something better
-            problem.plan_cost = problem.home.plan_cost
+_LOOKS, _MOST_LOOKS, _LEAST_LOOKS = 1_000_000, 20_000, 500
+"""Points at which the costs of all followers without a proof are evaluated; of one of them at most, and at least."""
+
+
+@dataclass
+class _Starts:
+    """Where each follower's re-solves begin."""
+
+    problems: Sequence[Composed]
+    starts: int
+
+    def tasks(self) -> Iterator[Task]:
+        """Convex followers start at the plan, the others also at further points; doubtful plans are given up here."""
+        searched = sum(problem.certificate == "multistart" for problem in self.problems)
+        looks = max(_LEAST_LOOKS, min(_MOST_LOOKS, _LOOKS // max(1, searched)))
+        random = np.random.default_rng(0)
+        for problem in self.problems:
+            if problem.certificate == "unknown" or not self._has_a_plan(problem):
+                continue
             yield Task(problem, problem.target, True)
-            continue
+            if problem.certificate == "multistart":
+                samples = Samples(problem)
+                problem.endless = not samples.bounded
+                if self.starts > 1:
+                    problem.reach = samples.reach
+                    for start in samples.starts(self.starts - 1, looks, random):
+                        yield Task(problem, start, False)
+
+    @staticmethod
+    def _has_a_plan(problem: Composed) -> bool:
+        """True if the plan has a cost and meets the rows; of a piece it is not in, if it has a cost."""
+        if problem.home is not None:
+            problem.plan_cost = problem.home.plan_cost
+            return math.isfinite(problem.plan_cost)
         problem.plan_cost = problem.cost_at(problem.target)
         if not math.isfinite(problem.plan_cost):
             problem.give_up("its objective has no value at the plan")
         elif problem.violation() > TOLERANCES.feasibility:
             problem.give_up("the plan violates its constraints")
-        else:
-            yield Task(problem, problem.target, True)
-            others = starts - 1 if problem.certificate == "multistart" else 0
-            for _ in range(others):
-                yield Task(problem, problem.random_point(random), False)
+        return problem.certificate != "unknown"
 
 
 @dataclass
@@ -217,7 +243,7 @@ class _Search:
                 self.resolve(tasks[middle:], until)
             else:
                 self.failed += tasks if tasks[0].first else []
-                _fail(tasks[0], solution, separable.trouble)
+                _fail(tasks[0], solution, separable)
             return
         doubtful = separable.doubtful(solution, self.tolerance)
         if doubtful and not together and separable.unit == 1.0:  # too steep or too flat for the solver's own scale
@@ -243,22 +269,33 @@ class _Search:
                 task.problem.note = f"searched from fewer starts, because {why}"
 
 
-def _fail(task: Task, solution: Solution | None, trouble: str) -> None:
-    """No answer from the plan, or no limit from anywhere: unknown. A random start that fails shows nothing."""
+def _fail(task: Task, solution: Solution | None, separable: Separable) -> None:
+    """No answer from the plan, or no limit from anywhere: unknown. A random start that fails shows nothing more."""
+    point = task.problem.target
+    if solution is not None and solution.x is not None:
+        (point,) = separable.points(solution)
+        cost = task.problem.cost_at(point)
+        if task.problem.violation() <= TOLERANCES.feasibility:
+            task.problem.offer(point, cost)
     infeasible = solution is not None and solution.termination is Termination.INFEASIBLE
     if infeasible and task.problem.home is not None and task.problem.certificate == "convex":
         task.problem.empty = True
     elif infeasible and task.problem.home is not None:
         task.problem.stuck = True  # a global solver may know
     elif solution is not None and solution.termination is Termination.UNBOUNDED:
-        task.problem.give_up(UNBOUNDED)
+        _give_up_unbounded(task.problem, point)
     elif task.first and solution is None:
-        task.problem.give_up(f"its problem cannot be written: {trouble}")
+        task.problem.give_up(f"its problem cannot be written: {separable.trouble}")
     elif task.first and solution is not None:
         task.problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
         task.problem.stuck = solution.termination is Termination.FAILED
     elif not task.first and solution is not None and solution.termination is Termination.TIME_LIMIT:
         task.problem.note = task.problem.note or f"searched from fewer starts, because {_LATE}"
+
+
+def _give_up_unbounded(problem: Composed, towards: Sequence[float]) -> None:
+    """A solver said so: nobody is verified then, but the reason is its word alone where evaluation does not show it."""
+    problem.give_up(UNBOUNDED if Samples(problem).falls_without_end(towards) else UNCONFIRMED)
 
 
 _LATE = "the time limit was reached"
@@ -281,35 +318,41 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, *, required: 
     for number, problem in enumerate(searched):
         small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
         late = small and time.monotonic() >= search.until
-        closed = small and not late and _is_bounded(problem, name, search)
-        if closed:
-            problem.certificate, problem.note = "global", ""
-        elif required:
+        if small and not late:
+            _ask(problem, name, search)
+        if problem.certificate == "multistart" and required:
             problem.give_up(f"no global solver was asked, because {_LATE}" if late else _UNMET)
-        elif late and not problem.note:
+        elif problem.certificate == "multistart" and late and not problem.note:
             problem.note = f"no global solver was asked, because {_LATE}"
 
 
-def _is_bounded(problem: Composed, solver: str, search: _Search) -> bool:
-    """True if a global solver proves that nothing better than the best response is left."""
+def _ask(problem: Composed, solver: str, search: _Search) -> None:
+    """Ask a global solver: "global" if its bound meets the best response; what it says against us stands."""
     problem.cost_at(problem.target)
     try:
         program = Program(problem.cost, problem.rows)
     except BadRow:
-        return False
-    solution = solve(program, solver, time_limit=min(_GLOBAL_SECONDS, search.left(search.until) or math.inf))
-    if problem.home is not None and solution.termination is Termination.INFEASIBLE:
-        problem.empty = True
-        return True
-    if not math.isfinite(solution.bound) or solution.termination in (Termination.INFEASIBLE, Termination.UNBOUNDED):
-        return False
+        return
+    limit = min(_GLOBAL_SECONDS, search.left(search.until) or math.inf)
+    solution = solve(program, solver, time_limit=limit)
+    if solution.termination is Termination.INFEASIBLE and problem.home is not None:
+        # It says so, too, where it does not know whether the cost has no limit: asked once more without the cost.
+        room = Program(0.0, problem.rows)
+        problem.empty = solve(room, solver, time_limit=limit).termination is Termination.INFEASIBLE
+        problem.certificate = "global" if problem.empty else problem.certificate
+        return
+    point = problem.target
     if solution.x is not None:
         found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
         point = [found.get(id(v), t) for v, t in zip(problem.variables, problem.target, strict=True)]
         cost = problem.cost_at(point)
         if problem.violation() <= TOLERANCES.feasibility:
             problem.offer(point, cost)
-    return problem.best_cost - solution.bound <= search.tolerance * min(problem.slopes, default=1.0)
+    if solution.termination is Termination.UNBOUNDED:
+        _give_up_unbounded(problem, point)
+    elif math.isfinite(solution.bound) and solution.termination is not Termination.INFEASIBLE:
+        if problem.best_cost - solution.bound <= search.tolerance * min(problem.slopes, default=1.0):
+            problem.certificate, problem.note = "global", ""
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")
@@ -326,6 +369,12 @@ def _joined(problems: Sequence[Composed]) -> list[Composed]:
             whole.certificate, whole.note = problem.certificate, problem.note
         if problem.best:
             whole.offer(problem.best, problem.best_cost)
+        if problem.certificate == "multistart":
+            whole.endless |= problem.endless
+            whole.reach = {
+                name: (min(low, whole.reach.get(name, (low, high))[0]), max(high, whole.reach.get(name, (low, high))[1]))
+                for name, (low, high) in problem.reach.items()
+            }
     return list(joined.values())
 
 
@@ -360,4 +409,6 @@ def _report(
         note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
         seconds=seconds,
         solver=solver,
+        reach={c.follower.name: c.reach for c in problems if c.certificate == "multistart"},
+        endless=tuple(c.follower.name for c in problems if c.certificate == "multistart" and c.endless),
     )

@@ -48,6 +48,7 @@ ORDER = [
     "executables",
     "solvers",
     "composition",
+    "samples",
     "bundles",
     "copies",
     "hedging",
