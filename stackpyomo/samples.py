@@ -155,9 +155,9 @@ class Samples:
         if len(costs) < 4:
             return False
         fallen = -np.diff(costs)[-3:]
-        return bool((fallen > 0.0).all() and (np.diff(fallen) >= -TOLERANCES.stationarity * fallen[:-1]).all()) and bool(
-            costs[-1] < self.problem.plan_cost
-        )
+        return bool(
+            (fallen > 0.0).all() and (np.diff(fallen) >= -TOLERANCES.stationarity * fallen[:-1]).all()
+        ) and bool(costs[-1] < self.problem.plan_cost)
 
     def _directions(self, towards: Sequence[float]) -> Iterator[Array]:
         """Towards a point, and along every variable that has no end."""

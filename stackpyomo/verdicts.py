@@ -98,7 +98,9 @@ class Report(Document):
             found.append(f"Not settled for {names}: {why}.")
         searched = [name for name in self.endless if name not in self.refuted]
         if searched:
-            found.append(f"Bound the variables of {listed(searched, 3)}: a search proves nothing where they have no end.")
+            found.append(
+                f"Bound the variables of {listed(searched, 3)}: a search proves nothing where they have no end."
+            )
         if self.refuted:
             name = str(self.regret[self.refuted].idxmax())
             moves = [f"{key} = {shown(value, 4)}" for key, value in self._moves(name).items()]

@@ -372,7 +372,10 @@ def _joined(problems: Sequence[Composed]) -> list[Composed]:
         if problem.certificate == "multistart":
             whole.endless |= problem.endless
             whole.reach = {
-                name: (min(low, whole.reach.get(name, (low, high))[0]), max(high, whole.reach.get(name, (low, high))[1]))
+                name: (
+                    min(low, whole.reach.get(name, (low, high))[0]),
+                    max(high, whole.reach.get(name, (low, high))[1]),
+                )
                 for name, (low, high) in problem.reach.items()
             }
     return list(joined.values())
