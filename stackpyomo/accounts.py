@@ -117,13 +117,15 @@ def _is_price(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]
     affine: Array = ~doubtful
     if affine.all():
         return affine
-    names = [rows.game.names[id(v)] for v in rows.instruments]
-    moved = {**values, **{n: values[n] + TOLERANCES.nearby * max(1.0, abs(values[n])) for n in names}}
+    names = [rows.game.names[id(v)] for v in (*rows.instruments, *rows.responses.variables)]
+    steps = np.array([TOLERANCES.nearby * max(1.0, abs(values[n])) for n in names[: len(rows.instruments)]])
+    moved = {**values, **{n: values[n] + d for n, d in zip(names, [*steps, *(rows.leads @ steps)], strict=True)}}
     change = abs(rows.at(moved).leader - here.leader).max(axis=1).toarray().ravel()
     for number in np.flatnonzero(doubtful & ~(change > TOLERANCES.stationarity * scale)):
         objective = rows.followers[number].objective
         assert objective is not None
         mine = [rows.instruments[i] for i in held.col[held.row == number]]
+        mine += [rows.responses.variables[i] for i in np.unique(rows.leads.tocoo().row)]
         affine[number] = curvature(objective.expr, mine).curvature in (Curvature.AFFINE, Curvature.CONSTANT)
     return affine
 

@@ -15,9 +15,10 @@ from pyomo.core.expr.numeric_expr import DivisionExpression, SumExpression, Unar
 from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_mutable_parameters
 
+from .aggregates import assigned
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .errors import InvalidGame
-from .results import Finding
+from .results import Finding, listed
 
 if TYPE_CHECKING:
     from .games import Follower, Game, Player
@@ -34,6 +35,7 @@ def findings(game: Game) -> list[Finding]:
     uses = _uses(game)
     doubts: list[Finding] = []
     doubts += _undeclared_aggregates(game)
+    doubts += _chosen_aggregates(game)
     doubts += _shared_constraints(game)
     for follower in game.followers.values():
         doubts += _convexity(follower)
@@ -322,6 +324,22 @@ def _undeclared_aggregates(game: Game) -> Iterator[Finding]:
                 f"it ties {mine[0].name} to follower actions, and followers feel {mine[0].name}, "
                 "but it is not an aggregate: each follower takes it as given.",
                 f"Pass aggregates=[model.{constraint.name}] if a deviation should move it.",
+            )
+
+
+def _chosen_aggregates(game: Game) -> Iterator[Finding]:
+    """Where an equality holds more than one variable that no follower owns: which of them follows the others."""
+    definitions = assigned(game.definitions, game.actions)
+    aggregates = {id(var) for var, _ in definitions}
+    for var, row in definitions:
+        inside = [v for v in variables_in(row.expr) if not v.fixed and id(v) not in game.owners]
+        beside = list(dict.fromkeys(v.name for v in inside if id(v) not in aggregates))
+        if var is not None and beside:
+            yield Finding(
+                "info",
+                row.name,
+                f"it defines {var.name}; {listed(beside)} in it stays the leader's, data to a follower who deviates.",
+                f"If it defines another variable, pass aggregates=[(model.{beside[0]}, model.{row.name})].",
             )
 
 

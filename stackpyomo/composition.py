@@ -172,9 +172,17 @@ def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[
     """
     level = pyo.Var(initialize=announced.values[leader])
     level.construct()
+    responses = game.responses()
+    steps = {id(v): level - announced.values[leader] for v in responses.drivers if game.names[id(v)] == leader}
+    leads = responses.leads.tocoo()
+    carried = {
+        game.names[id(responses.variables[row])]: rate * steps[id(responses.drivers[col])]
+        for row, col, rate in zip(leads.row, leads.col, leads.data, strict=True)
+        if id(responses.drivers[col]) in steps
+    }
     kept = sparse.diags_array([float(other != leader) for other in announced.leader])
     gain, bend = (None if m is None else sparse.csc_array(kept @ m) for m in (announced.gain, announced.bend))
-    values = {**announced.values, leader: level}
+    values = {**announced.values, leader: level, **{n: announced.values[n] + step for n, step in carried.items()}}
     composer = _Composer(game, replace(announced, values=values, gain=gain, bend=bend, saturate=False))
     follower, columns = next(found for found in _columns(game) if found[0].name == name)
     ruler = Follower(name, objectives=game.leader.objectives)
@@ -190,6 +198,7 @@ class _Composer:
         self.moves = _Moves(game, announced)
         self.raw = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.plan = {**self.raw, **self.moves.projected(self.raw)}
+        self.plan.update(self.moves.carried(self.raw, self.plan, {}))
         self.copies = pyo.ConcreteModel(name="actions")
         self.copies.own = pyo.Var(range(len(game.actions)))
         # One visitor for all: to make one costs as much as to walk a small objective.
@@ -215,7 +224,9 @@ class _Composer:
         changed.update((mover, self.raw[mover] + step) for mover, step in moved.items())
         home: Composed | None = None
         for projected, limits in self._pieces({m: changed[m] for m in moved}):
-            piece = self._piece(follower, own, copies, target, {**changed, **projected}, limits)
+            everything = {**changed, **projected}
+            everything.update(self.moves.carried(self.raw, self.plan, everything))
+            piece = self._piece(follower, own, copies, target, everything, limits)
             piece.home = home
             home = home or piece
             yield piece
@@ -303,6 +314,9 @@ class _Moves:
     def __init__(self, game: Game, announced: Announcement) -> None:
         responses = game.responses()
         self._tables = [(responses.moves.tocsc(), [id(v) for v in responses.variables])]
+        leads = responses.leads.tocoo()
+        at = ([id(responses.variables[row]) for row in leads.row], [id(responses.drivers[col]) for col in leads.col])
+        self._leads = list(zip(*at, map(float, leads.data), strict=True))
         self.saturate = announced.saturate
         self.by_id = {id(v): v for v in game.variables_by_name.values()} if announced.saturate else {}
         self.leaders = {id(game.variables_by_name[n]) for n in announced.leader}
@@ -323,6 +337,16 @@ class _Moves:
             low, high = self.by_id[tool].bounds
             floor = values[tool] if low is None else max(values[tool], low)
             found[tool] = floor if high is None else min(floor, high)
+        return found
+
+    def carried(self, raw: Mapping[int, Any], plan: Mapping[int, Any], changed: Mapping[int, Any]) -> dict[int, Any]:
+        """id(aggregate) → its value with what the leader's variables, announced or projected, move of it."""
+        found: dict[int, Any] = {}
+        for aggregate, driver, rate in self._leads:
+            now = changed.get(driver, plan[driver])
+            if now is not raw[driver]:
+                before = found.get(aggregate, changed.get(aggregate, raw[aggregate]))
+                found[aggregate] = before + rate * (now - raw[driver])
         return found
 
     def of(self, columns: range, deviation: dict[int, Any]) -> dict[int, Any]:

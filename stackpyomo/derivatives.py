@@ -55,7 +55,8 @@ class Derivatives:
 class FollowerRows:
     """The rows of all followers, written once; :meth:`at` evaluates them at any point.
 
-    ``instruments`` are the leader's variables (aggregates left out) that some follower's problem holds.
+    ``instruments`` are the leader's variables (aggregates left out) that some follower's problem holds, also those
+    that move an aggregate it holds, in the model's order.
     """
 
     def __init__(self, game: Game) -> None:
@@ -96,14 +97,18 @@ class FollowerRows:
             action = {id(v): i for i, v in enumerate(self.actions)}
             aggregate = {id(v): i for i, v in enumerate(self.responses.variables)}
             variables = self._program.variables
+            held = {id(v) for v in variables}
+            led = self.responses.leads[np.array([id(v) in held for v in self.responses.variables], dtype=bool)]
+            felt = held | {id(self.responses.drivers[i]) for i in np.unique(led.tocoo().col)}
             self.instruments: list[VarData] = [
-                v
-                for v in variables
-                if id(v) in game.names and id(v) not in game.owners and id(v) not in aggregate and v.is_continuous()
+                v for v in game.leader.variables if id(v) in felt and id(v) not in aggregate and v.is_continuous()
             ]
             instrument = {id(v): i for i, v in enumerate(self.instruments)}
-            maps = (action, aggregate, instrument)
-            self._selectors = [_selector(variables, places) for places in maps]
+            self._selectors = [_selector(variables, places) for places in (action, aggregate, instrument)]
+            order = _selector(self.responses.drivers, instrument)
+            self.leads = sparse.csr_array(self.responses.leads @ order)
+            """(aggregates × instruments) how the leader moves what followers make together."""
+            self._tools = _joined_patterns(self._selectors[2], self._selectors[1] @ self.leads)
 
     def own(self, number: int) -> slice:
         """Where the actions of one follower stand among all actions."""
@@ -166,13 +171,13 @@ class FollowerRows:
 
     @property
     def instrument_columns(self) -> sparse.csr_array:
-        """(Vars of the rows × leader's variables) which Var is which."""
-        return self._selectors[2]
+        """(Vars of the rows × leader's variables) what each of these moves: itself, and aggregates."""
+        return self._tools
 
     def responses_to(self, gain: sparse.sparray) -> sparse.csc_array:
         """T = d(Vars of the rows)/d(actions), what one member moves: itself, aggregates, the leader by Q = K·M."""
-        action, aggregate, instrument = self._selectors
-        return sparse.csc_array(action + aggregate @ self.responses.moves + instrument @ gain)
+        action, aggregate, _ = self._selectors
+        return sparse.csc_array(action + aggregate @ self.responses.moves + self._tools @ gain)
 
     def at(self, values: Mapping[str, float]) -> Derivatives:
         """Evaluate at {variable name: value}: one Jacobian, whatever the number of followers."""
@@ -183,6 +188,8 @@ class FollowerRows:
         bodies[program.rows] = np.asarray(problem.constraints(x)) - program.row_bounds[1]
         jacobian = _scattered(program.jacobian(x), program.rows, self._count)
         by_action, by_aggregate, by_instrument = (_selected(jacobian, s) for s in self._selectors)
+        if self.leads.nnz:  # what the leader moves of the aggregates
+            by_instrument = _joined_patterns(by_instrument, by_aggregate @ self.leads)
         split = len(self.followers)
         own = self._own(by_action.tocoo(), by_aggregate.tocoo(), self._row_owners)
         signs = np.array([f.sign for f in self.followers], dtype=float)
@@ -314,6 +321,13 @@ def _selected(matrix: sparse.csr_array, selector: sparse.csr_array) -> sparse.cs
     kept = column >= 0
     at = (entries.row[kept], column[kept])
     return sparse.csr_array((entries.data[kept], at), shape=(matrix.shape[0], selector.shape[1]))
+
+
+def _joined_patterns(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
+    """first + second, zeros kept: they are the pattern."""
+    one, two = first.tocoo(), second.tocoo()
+    at = (np.concatenate([one.row, two.row]), np.concatenate([one.col, two.col]))
+    return sparse.csr_array((np.concatenate([one.data, two.data]), at), shape=first.shape)
 
 
 def rows_scaled(matrix: sparse.csr_array, factors: Array) -> sparse.csr_array:

@@ -181,7 +181,7 @@ def _followers(run: Run, values: Mapping[str, float]) -> tuple[dict[str, float],
         for start in range(0, len(members), _TOGETHER):
             part = copy.copy(game)  # with the names of everything, and these followers alone
             part.followers = {f.name: f for f in members[start : start + _TOGETHER]}
-            part.aggregates = []
+            part.definitions = []
             rows = FollowerRows(part)
             own = settled(rows, values, _AllBut(free)) if free else values
             changed.update((name, value) for name, value in own.items() if value != values[name])

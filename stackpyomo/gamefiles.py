@@ -12,7 +12,7 @@ import os
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 
+from .aggregates import Definition, assigned
 from .errors import GameFileError, InvalidGame
 from .formulas import FORMAT, NESTING, Formula, Printer, finite, legal, nearest, show, unique, usable
 from .games import Game, Player, Population
@@ -214,7 +215,7 @@ def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
             raise entry.fault(f"the name {show(called)} is taken; give every follower its own.")
         follower = replace(entry, label=f"follower {show(called)}")
         players[called] = follower, _follower(follower, called, model, variables)
-    aggregates = _rows(leader, "aggregates", model, variables)
+    aggregates = _aggregates(leader, model, variables)
     _wishes(leader, "objective", model, variables)
     for follower, population in players.values():
         _wishes(follower, "cost", population.block, variables)
@@ -285,16 +286,35 @@ def _wishes(player: _Item, goal: str, block: Any, variables: Mapping[str, Any]) 
 
 
 def _rows(player: _Item, key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
-    entries = player.entries(key)
+    return _listed(player.entries(key), key, block, variables)
+
+
+def _listed(entries: Sequence[_Item], key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
     if not entries:
         return []
     rows = pyo.ConstraintList()
     block.add_component(unique(key, block.component_map()), rows)
-    made = [rows.add(_formula(entry, variables).relation()) for entry in entries]
-    for entry, row in zip(entries, made, strict=True):
-        if key == "aggregates" and not row.equality:
+    return [rows.add(_formula(entry, variables).relation()) for entry in entries]
+
+
+def _aggregates(leader: _Item, model: Any, variables: Mapping[str, Any]) -> list[Definition]:
+    """(the aggregate or None, its equality): an entry is the equality, or {"variable": ..., "row": the equality}."""
+    named: list[Any] = []
+    rows: list[_Item] = []
+    for entry in leader.entries("aggregates"):
+        if not isinstance(entry.value, Mapping):
+            named, rows = [*named, None], [*rows, entry]
+            continue
+        entry.only("variable", "row")
+        wanted = entry.need("variable", "name the aggregate that the row defines")
+        if wanted.text() not in variables:
+            raise wanted.fault(f"unknown name {show(wanted.value)}; {nearest(wanted.value, variables)}")
+        named, rows = [*named, variables[wanted.value]], [*rows, entry.need("row", "write the equality")]
+    found = list(zip(named, _listed(rows, "aggregates", model, variables), strict=True))
+    for entry, (_, row) in zip(rows, found, strict=True):
+        if not row.equality:
             raise entry.fault("is not an equality, which an aggregate needs; write ==.")
-    return made
+    return found
 
 
 def _formula(item: _Item, variables: Mapping[str, Any]) -> Formula:
@@ -326,7 +346,7 @@ def document(game: Game) -> dict[str, Any]:
     printer = Printer(_names(game))
     leader = _player(game.leader, printer, {id(row) for row in game.aggregates})
     if game.aggregates:
-        leader["aggregates"] = printer.rows(row for row in game.aggregates if row.active)
+        leader["aggregates"] = list(_definitions(game, printer))
     followers, taken = [], {printer.names[id(var)] for var in game.leader.variables}
     for name, follower in game.followers.items():
         short = unique(legal(name), taken, _MODEL_WORDS)
@@ -336,6 +356,13 @@ def document(game: Game) -> dict[str, Any]:
     head = {"format": FORMAT, "name": str(game.name)}
     kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in _ROOT}
     return {**head, **kept, "leader": leader, "followers": followers}
+
+
+def _definitions(game: Game, printer: Printer) -> Iterator[Any]:
+    """The equalities; with the variable that each defines where the text alone would leave a choice."""
+    for var, row in assigned(game.definitions, game.actions):
+        if text := printer.row(row) if row.active else "":
+            yield text if var is None else {"variable": printer.names[id(var)], "row": text}
 
 
 def _names(game: Game) -> dict[int, str]:

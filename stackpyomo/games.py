@@ -21,16 +21,14 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.objective import ObjectiveData
 from pyomo.core.base.var import VarData
-from pyomo.repn import generate_standard_repn
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
+from .aggregates import Aggregates, definitions, responses
 from .checks import findings, require
 from .errors import InvalidGame
 from .results import Array, Finding, violation_at
 from .tolerances import TOLERANCES
 
-__all__ = ["Aggregates", "Follower", "Game", "Leader", "Movers", "Player", "Population", "from_entries"]
+__all__ = ["Aggregates", "Follower", "Game", "Leader", "Movers", "Player", "Population"]
 
 UNNAMED = "the model"  # What messages call a model without a name.
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
@@ -123,24 +121,13 @@ class Follower(Player):
     size: float = 1  #: How many players it stands for, an integer or ``math.inf``.
 
 
-@dataclass(frozen=True)
-class Aggregates:
-    """How aggregate variables follow the actions: d(aggregate)/d(block's action), (aggregates × actions).
-
-    ``moves`` divides by the block's size: what one member's deviation does (0 in the mean field).
-    """
-
-    variables: list[VarData]
-    shares: sparse.csr_array
-    moves: sparse.csr_array
-
-
 class Game:
     """One leader, many followers: ``Game(model, followers, aggregates=(), name=None)``.
 
     followers: a Block, an indexed Block, or a list of these and of :class:`Population`. aggregates: equalities of the
-    leader that define aggregate variables (linear in follower actions). Raises :class:`InvalidGame` when an argument
-    is not what it should be; everything about the model itself is found by :meth:`check`.
+    leader that define aggregate variables, linear in follower actions and in variables of the leader beside them; which
+    variable an equality defines is read off ``aggregate == ...``, or given as (Var, equality). Raises
+    :class:`InvalidGame` when an argument is not what it should be; what is about the model itself :meth:`check` finds.
     """
 
     followers: dict[str, Follower]  #: Name → follower, in the order given.
@@ -159,7 +146,8 @@ class Game:
         if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
         self.rescan()
-        self.aggregates = self._equalities(aggregates)  #: The equalities that define aggregate variables.
+        self.definitions = definitions(aggregates, self.component, self.leader.rows)
+        """(aggregate or None, equality) as they were given: what ``aggregates=`` of the same game is."""
 
     def rescan(self) -> None:
         """Read again which components the model has, as every plan does; raises :class:`InvalidGame` if it cannot."""
@@ -192,22 +180,10 @@ class Game:
         _collect(block, follower, roots)
         return follower
 
-    def _equalities(self, aggregates: Any) -> list[ConstraintData]:
-        found: list[ConstraintData] = []
-        listed = aggregates if isinstance(aggregates, (list, tuple, set)) else [aggregates]
-        leaders = {id(c) for c in self.leader.rows}
-        for item in listed:
-            if getattr(item, "ctype", None) is not pyo.Constraint:
-                raise InvalidGame(f"aggregates={item}: expected an equality Constraint of the leader's model.")
-            found.extend(item.values() if item.is_indexed() else [item])
-        for constraint in found:
-            if not constraint.active:
-                raise InvalidGame(f"{constraint.name}: an aggregate's constraint is deactivated; activate it.")
-            if not constraint.equality or id(constraint) not in leaders:
-                raise InvalidGame(
-                    f"{constraint.name}: an aggregate is defined by an equality Constraint outside every follower."
-                )
-        return found
+    @property
+    def aggregates(self) -> list[ConstraintData]:
+        """The equalities that define aggregate variables."""
+        return [constraint for _, constraint in self.definitions]
 
     @property
     def actions(self) -> list[VarData]:
@@ -271,63 +247,8 @@ class Game:
         return self.responses().variables if self.aggregates else []
 
     def responses(self) -> Aggregates:
-        """d(aggregates)/d(actions) from A·dz + B·du = 0. Raises :class:`InvalidGame` unless A is square, invertible."""
-        actions = self.actions
-        column = {id(v): i for i, v in enumerate(actions)}
-        variables: list[VarData] = []
-        position: dict[int, int] = {}
-        left: list[tuple[int, int, float]] = []
-        right: list[tuple[int, int, float]] = []
-        for row, constraint in enumerate(self.aggregates):
-            repn = generate_standard_repn(constraint.body, quadratic=False)
-            if not repn.is_linear():
-                raise InvalidGame(
-                    f"{constraint.name}: an aggregate must be linear in the followers' actions; "
-                    "keep the nonlinear part in the objectives."
-                )
-            for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
-                if id(var) in column:
-                    right.append((row, column[id(var)], coefficient))
-                else:
-                    place = position.setdefault(id(var), len(variables))
-                    if place == len(variables):
-                        variables.append(var)
-                    left.append((row, place, coefficient))
-        shares = self._solved(left, right, variables, len(actions))
-        inverse = np.array([1.0 / size for size in self.action_sizes])
-        moves = sparse.csr_array(shares.multiply(inverse[np.newaxis, :]))
-        moves.eliminate_zeros()
-        return Aggregates(variables, shares, moves)
-
-    def _solved(
-        self,
-        left: Sequence[tuple[int, int, float]],
-        right: Sequence[tuple[int, int, float]],
-        variables: Sequence[VarData],
-        columns: int,
-    ) -> sparse.csr_array:
-        rows = len(self.aggregates)
-        if rows == 0:
-            return sparse.csr_array((0, columns))
-        names = ", ".join(c.name for c in self.aggregates[:4])
-        if len(variables) != rows:
-            held = ", ".join(v.name for v in variables[:6]) or "none"
-            raise InvalidGame(
-                f"{names}: {rows} aggregate constraint(s) must define {rows} variable(s) that no follower owns, "
-                f"but hold {len(variables)} ({held}). Fix the others or move them out."
-            )
-        matrix = from_entries(left, (rows, rows)).tocsc()
-        moved = -from_entries(right, (rows, columns))
-        diagonal = matrix.diagonal()
-        if matrix.nnz == rows and (diagonal != 0).all():
-            return sparse.csr_array(moved.multiply(1.0 / diagonal[:, np.newaxis]))
-        try:
-            inverse = splu(matrix).solve(np.eye(rows))
-        except RuntimeError:
-            inverse = np.full((rows, rows), np.inf)
-        if not np.linalg.cond(matrix.toarray()) * TOLERANCES.noise < 1.0:
-            raise InvalidGame(f"{names}: these constraints do not determine their aggregate variables.") from None
-        return sparse.csr_array(sparse.csr_array(inverse) @ moved)
+        """How aggregates follow the actions; raises :class:`InvalidGame` if the equalities do not determine them."""
+        return responses(self.definitions, self.actions, self.action_sizes)
 
     def movers(self) -> Movers:
         """id(action) → [(aggregate, rate)]: what one member's action moves beside itself."""
@@ -344,7 +265,7 @@ class Game:
         if unknown:
             raise InvalidGame(f"{unknown[0]}: not a follower of this game ({', '.join(list(self.followers)[:6])}).")
         populations = [Population(f.block, sizes.get(name, f.size)) for name, f in self.followers.items()]
-        return Game(self.model, populations, aggregates=self.aggregates, name=self.name)
+        return Game(self.model, populations, aggregates=self.definitions, name=self.name)
 
     def check(self) -> list[Finding]:
         """Everything worth knowing before solving, each by component: see :mod:`stackpyomo.checks`."""
@@ -486,9 +407,3 @@ def _named(variables: Iterable[VarData]) -> Iterator[tuple[str, VarData]]:
             root = block.parent_block() is None
             prefix = prefixes[id(block)] = "" if root else f"{block.name}."
         yield prefix + var.local_name, var
-
-
-def from_entries(entries: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> sparse.csr_array:
-    """The matrix of these (row, column, value), equal places added."""
-    rows, columns, values = (list(part) for part in zip(*entries, strict=True)) if entries else ([], [], [])
-    return sparse.csr_array((values, (rows, columns)), shape=shape)

@@ -94,6 +94,11 @@ class _Duel:
         table = dict(values)
         table.update(zip(map(id, follower.variables), self.own, strict=True))
         table.update(zip(tools, self.tools, strict=True))
+        responses = game.responses()
+        leads = responses.leads.tocoo()
+        for row, col, rate in zip(leads.row, leads.col, leads.data, strict=True):
+            aggregate, driver = id(responses.variables[row]), id(responses.drivers[col])
+            table[aggregate] = table[aggregate] + float(rate) * (table[driver] - values[driver])
         for var, copy in zip(follower.variables, self.own, strict=True):
             for moved, rate in game.movers().get(id(var), ()):
                 table[id(moved)] = table[id(moved)] + rate * (copy - values[id(var)])
@@ -218,14 +223,21 @@ def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any],
     would bar threats, left out with its rows it would allow too many.
     """
     assert follower.objective is not None
-    aggregates = {id(v) for v in game.aggregate_variables()}
+    responses = game.responses()
+    aggregates = {id(v): i for i, v in enumerate(responses.variables)}
 
     def his(expression: Any) -> dict[int, Any]:
         held = {id(v): v for v in variables_in(expression) if not v.fixed}
         return {k: v for k, v in held.items() if k in game.names and k not in game.owners and k not in aggregates}
 
-    reached = his(follower.objective.expr)
-    barring = [(c.name, his(c.body)) for c in follower.constraints]
+    def felt(expression: Any) -> dict[int, Any]:
+        """His, and what moves the aggregates in it."""
+        rows = [aggregates[id(v)] for v in variables_in(expression) if id(v) in aggregates]
+        moving = (responses.drivers[i] for i in responses.leads[np.array(rows, dtype=int)].tocoo().col)
+        return his(expression) | {id(v): v for v in moving}
+
+    reached = felt(follower.objective.expr)
+    barring = [(c.name, felt(c.body)) for c in follower.constraints]
     for _, held in barring:
         reached.update(held)
     about = [(c, his(c.body)) for c in game.leader.constraints]

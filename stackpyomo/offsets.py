@@ -92,6 +92,12 @@ def choose_offsets(
 
 
 def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
+    driving = {id(v) for v in game.responses().drivers}
+    for var in chosen:
+        if id(var) in driving:
+            raise InvalidGame(
+                f"{var.name}: cannot be free, because an aggregate holds it: another value is another plan."
+            )
     objective = game.leader.objective
     if objective is None:
         return
@@ -220,7 +226,8 @@ class _Design:
         expression = follower.objective.expr
         felt = {id(v) for v in identify_variables(expression, include_fixed=False)}
         aggregates = [(g, v) for g, v in enumerate(self.rows.responses.variables) if id(v) in felt]
-        numbers = sorted(self._tools[i] for i in felt & self._tools.keys())
+        leads = self.rows.leads[np.array([g for g, _ in aggregates], dtype=int)].tocoo()
+        numbers = sorted({self._tools[i] for i in felt & self._tools.keys()} | set(leads.col.tolist()))
         tools = [self.rows.instruments[k] for k in numbers]
         wanted = [*follower.variables, *(v for _, v in aggregates), *tools]
         try:
@@ -236,7 +243,10 @@ class _Design:
             direct[i] + sum(rate * carried[g] for g, rate in self._carriers.get(j, ()) if g in carried)
             for i, j in enumerate(own)
         ]
-        return slopes, dict(zip(numbers, direct[split:], strict=True))
+        grips = dict(zip(numbers, direct[split:], strict=True))
+        for place, tool, rate in zip(leads.row, leads.col, leads.data, strict=True):
+            grips[tool] = grips[tool] + float(rate) * carried[aggregates[place][0]]
+        return slopes, grips
 
     def _lean(self) -> None:
         """Add Gᵀλ of active constraints that hold no leader variable to the slopes of their followers."""

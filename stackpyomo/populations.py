@@ -21,6 +21,7 @@ import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_mutable_parameters
 
+from .aggregates import assigned
 from .checks import variables_in
 from .errors import InvalidGame
 from .games import Follower, Game, Population
@@ -28,7 +29,7 @@ from .programs import undisturbed
 from .results import Array, Plan
 from .tolerances import TOLERANCES
 
-__all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "symmetrized"]
+__all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "symmetrized", "twin_of"]
 
 _POINTS = 3
 """Random points at which a swap has to change nothing."""
@@ -47,7 +48,7 @@ def expanded(game: Game) -> Game:
                 f"{follower.name}: {follower.size:g} members cannot be written out; ask for at most {_MEMBERS}."
             )
     model = game.model.clone()
-    found = _twin(game, model)
+    found = twin_of(game, model)
     if all(f.size == 1 for f in found.followers.values()):
         return found
     groups: list[tuple[Follower, list[Any]]] = []
@@ -66,11 +67,11 @@ def expanded(game: Game) -> Game:
             if block not in members:
                 for component in _parts(block):
                     _share_out(component, follower, members)
-    return Game(model, blocks, aggregates=found.aggregates, name=game.name)
+    return Game(model, blocks, aggregates=found.definitions, name=game.name)
 
 
-def _twin(game: Game, model: Any) -> Game:
-    """The same game on a clone of its model."""
+def twin_of(game: Game, model: Any, sizes: Mapping[str, float] | None = None) -> Game:
+    """The same game on a clone of its model, its aggregates named: a row that is rewritten tells them no more."""
 
     def found(component: Any) -> Any:
         # The model may be a Block of a larger one; its clone is the root of its own names.
@@ -79,8 +80,9 @@ def _twin(game: Game, model: Any) -> Game:
         assert twin is not None, name
         return twin
 
-    blocks = [Population(found(f.block), f.size) for f in game.followers.values()]
-    return Game(model, blocks, aggregates=[found(c) for c in game.aggregates], name=game.name)
+    blocks = [Population(found(f.block), (sizes or {}).get(n, f.size)) for n, f in game.followers.items()]
+    aggregates = [(None if v is None else found(v), found(c)) for v, c in assigned(game.definitions, game.actions)]
+    return Game(model, blocks, aggregates=aggregates, name=game.name)
 
 
 def _copies(model: Any, follower: Follower) -> Iterator[Any]:
@@ -239,7 +241,7 @@ def collapsed(game: Game) -> Game:
     if not groups:
         return game
     model = game.model.clone()
-    twin = _twin(game, model)
+    twin = twin_of(game, model)
     sizes: dict[str, float] = {n: f.size for n, f in twin.followers.items()}
     table: dict[int, Any] = {}
     gone: set[str] = set()
@@ -258,7 +260,7 @@ def collapsed(game: Game) -> Game:
     for name in gone:
         twin.followers[name].block.deactivate()
     kept = [Population(f.block, _whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
-    return Game(model, kept, aggregates=twin.aggregates, name=game.name)
+    return Game(model, kept, aggregates=twin.definitions, name=game.name)
 
 
 def rewritten(component: Any, visitor: Any) -> None:

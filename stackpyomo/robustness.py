@@ -105,15 +105,18 @@ class _Reach:
     names: list[str]
     matrix: Array
     bend: Array
-    """(Vars × signals that it shows) R, 0 for all but the leader's."""
+    """(Vars × signals that it shows) R, 0 for actions."""
     shown: Array
     """(signals that it shows × own actions) m."""
     room: Array
     """(Vars × 2) the least and the largest step that a projection leaves; infinite without one."""
+    carried: Array
+    """(Vars × Vars) what the leader's variables move of aggregates."""
 
     def step(self, deviation: Array) -> dict[str, float]:
         moved = self.matrix @ deviation + self.bend @ (self.shown @ deviation) ** 2 / 2.0
-        return dict(zip(self.names, np.clip(moved, self.room[:, 0], self.room[:, 1]).tolist(), strict=True))
+        cut = np.clip(moved, self.room[:, 0], self.room[:, 1])
+        return dict(zip(self.names, (cut + self.carried @ (cut - moved)).tolist(), strict=True))
 
     def bow(self, weights: Mapping[str, float]) -> Array:
         """Σ_s (w·R_s) m_s m_sᵀ, w a weight of each Var."""
@@ -149,7 +152,11 @@ class _Study:
         alone = sparse.diags_array(1.0 / np.array(game.action_sizes, dtype=float))
         moved = [*self.rows.actions, *self.rows.responses.variables]
         self.names = [*(game.names[id(v)] for v in moved), *announced.leader]
-        self.reach = sparse.csc_array(sparse.vstack([alone, self.rows.responses.moves, self.gain]))
+        leads = self.rows.leads.tocoo()
+        moves = self.rows.responses.moves + self.rows.leads @ self.answer
+        self.reach = sparse.csc_array(sparse.vstack([alone, moves, self.gain]))
+        at = (leads.row + len(self.rows.actions), np.array(order, dtype=int)[leads.col] + len(moved))
+        self.carried = sparse.csr_array((leads.data, at), shape=(len(self.names),) * 2)
         self.room = np.tile([-math.inf, math.inf], (len(self.names), 1))
         for number, name in enumerate(announced.leader if announced.saturate else (), len(moved)):
             var, at = game.variables_by_name[name], announced.values[name]
@@ -182,11 +189,12 @@ class _Study:
         matrix, shown = self.reach[:, mine], self.moves[:, mine]
         signals = np.unique(shown.indices)
         bend = self.bend[:, signals]
-        kept = np.union1d(matrix.indices, np.unique(bend.indices) + len(self.names) - bend.shape[0])
         bent = np.zeros((len(self.names), len(signals)))
         bent[len(self.names) - bend.shape[0] :] = bend.toarray()
-        names = [self.names[i] for i in kept]
-        return _Reach(names, matrix[kept].toarray(), bent[kept], shown[signals].toarray(), self.room[kept])
+        bent += self.carried @ bent
+        kept = np.union1d(matrix.indices, np.flatnonzero(bent.any(axis=1)))
+        names, carried = [self.names[i] for i in kept], self.carried[kept][:, kept].toarray()
+        return _Reach(names, matrix[kept].toarray(), bent[kept], shown[signals].toarray(), self.room[kept], carried)
 
     def _losses(self, inverse: Array, reach: _Reach) -> list[float]:
         """(per unit, per squared unit) of error, the worst directions."""

@@ -3,7 +3,8 @@
     s = s₀ + C u        ds_j = M du_k,  M = C / size_k for one member of a population, 1 for its own action
 
 A signal is a follower's own action (a population's: each member's own), an aggregate variable, or any expression that
-is linear in these. ``observe`` says who may use which: all of them for every leader variable, or a mapping.
+is linear in these. Of an aggregate that holds the leader's own variables the signal is what the followers make of it.
+``observe`` says who may use which: all of them for every leader variable, or a mapping.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
+from .aggregates import from_entries
 from .errors import InvalidGame
-from .games import Game, from_entries
-from .results import Array, Signal
+from .games import Game
+from .results import Array, Signal, listed
 from .selections import by_component, members
 
 __all__ = ["Observation", "causal", "counts", "own_actions", "read_observation", "shares"]
@@ -127,7 +129,8 @@ class _Reader:
         self.signals: list[Signal] = []
         self._place: dict[str, int] = {}
         self._actions = {id(v) for v in game.actions}
-        self._aggregates = {id(v) for v in game.aggregate_variables()}
+        self._responses = game.responses()
+        self._aggregates = {id(v): i for i, v in enumerate(self._responses.variables)}
 
     def add(self, listed: Any) -> list[int]:
         """Numbers of the signals named by a component, a name, an expression or a list of these."""
@@ -182,7 +185,18 @@ class _Reader:
                 f"observe: {name} is the leader's own; he observes followers' actions, aggregates, or expressions "
                 "of these. If it is an aggregate, pass its constraint as Game(..., aggregates=...)."
             )
+        place = self._aggregates.get(id(var))
+        if place is not None and len(led := self._responses.leads[[place]].tocoo().col):
+            return self._followers_part(place, name, [self._responses.drivers[i] for i in led])
         return Signal(name, 0.0, {name: 1.0}, own=id(var) in self._actions)
+
+    def _followers_part(self, place: int, name: str, drivers: Sequence[VarData]) -> Signal:
+        """What the followers make of an aggregate: the leader knows what is its own in it."""
+        names = self.game.names
+        made = self._responses.shares[[place]].tocoo()
+        terms = {names[id(self.game.actions[i])]: float(share) for i, share in zip(made.col, made.data, strict=True)}
+        without = f"{name} without {listed([names[id(v)] for v in drivers])}"
+        return Signal(without, float(self._responses.constants[place]), terms, own=False)
 
     def _expression(self, expression: Any, name: str) -> Signal:
         terms: dict[str, float] = {}
@@ -193,12 +207,17 @@ class _Reader:
             linear = False
         if not linear:
             raise InvalidGame(f"observe: {name} is not linear in the followers' actions.")
+        constant = float(pyo.value(repn.constant))
         for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
-            seen = self._variable(var).name
-            terms[seen] = terms.get(seen, 0.0) + float(coefficient)
+            signal = self._variable(var)
+            constant += float(coefficient) * signal.constant
+            for seen, weight in signal.terms.items():
+                terms[seen] = terms.get(seen, 0.0) + float(coefficient) * weight
+            if signal.name != self.game.names[id(var)]:
+                name = f"{name}, {signal.name}"
         if not any(terms.values()):
             raise InvalidGame(f"observe: {name} does not depend on any follower's action.")
-        return Signal(name, float(pyo.value(repn.constant)), terms, own=False)
+        return Signal(name, constant, terms, own=False)
 
 
 def _items(listed: Any) -> Iterable[Any]:

@@ -30,7 +30,7 @@ from .composition import oversteps
 from .errors import InvalidGame
 from .games import Follower, Game, Population
 from .plans import nash, stackelberg
-from .populations import rewritten
+from .populations import rewritten, twin_of
 from .programs import Program, undisturbed
 from .progress import tracked
 from .results import Announcement, Array, Plan
@@ -102,7 +102,8 @@ class _Crowd:
         self.names = names or list(self.game.followers)
         responses = self.game.responses()
         self.aggregates = [self.game.names[id(v)] for v in responses.variables]
-        self.sums = responses.shares
+        self.sums, self.leads = responses.shares, responses.leads
+        self.drivers = [self.game.names[id(v)] for v in responses.drivers]
         self.seen = shares(self.game, self.announced.signals).sums
         self.weights = self._weights()
         leader = self.game.leader
@@ -173,16 +174,27 @@ class _Crowd:
         answer = gain @ seen if bend is None else gain @ seen + bend @ seen**2 / 2.0
         for name, step in zip(self.announced.leader, answer, strict=True):
             values[name] += float(step)
+        self._carry(values, self.announced.values)
         return values, gain if bend is None else sparse.csc_array(gain + bend @ sparse.diags_array(seen))
+
+    def _carry(self, values: dict[str, float], before: Mapping[str, float]) -> None:
+        """Move the aggregates by what the leader's variables in them have moved."""
+        steps = np.array([values[n] - before[n] for n in self.drivers])
+        for name, step in zip(self.aggregates, self.leads @ steps, strict=True):
+            values[name] += float(step)
 
     def _leader(self, values: Mapping[str, float]) -> float:
         if self.program is None:
             return math.nan
-        point = np.array([values[self.game.names[id(v)]] for v in self.program.variables])
         if self.announced.saturate:
-            answers = set(self.announced.leader)
-            chosen = [self.game.names[id(v)] in answers for v in self.program.variables]
-            point = np.where(chosen, np.clip(point, *self.program.bounds), point)
+            cut = dict(values)
+            for name in self.announced.leader:
+                low, high = self.game.variables_by_name[name].bounds
+                floor = values[name] if low is None else max(values[name], low)
+                cut[name] = floor if high is None else min(floor, high)
+            self._carry(cut, values)
+            values = cut
+        point = np.array([values[self.game.names[id(v)]] for v in self.program.variables])
         return float(self.program.problem.objective(point))
 
 
@@ -224,7 +236,8 @@ def anticipated_regret(
     twin, model = _written_in(subject, {}, alone=follower)
     deviator = twin.followers[follower]
     if deviator.size > 1:
-        _require_unseen(twin, deviator, plan.responding, subject.announcement)
+        driven = bool(subject.attached().responses().drivers)
+        _require_unseen(twin, deviator, plan.responding, subject.announcement, driven=driven)
     assert deviator.objective is not None
     at_plan = float(pyo.value(deviator.objective.expr))
     aggregates = _let_go(twin, model, deviator, plan.responding, subject.announcement.values)
@@ -238,10 +251,15 @@ def anticipated_regret(
     )
 
 
-def _require_unseen(twin: Game, deviator: Follower, minors: Sequence[str], announced: Announcement) -> None:
-    """One member of a population moves its aggregates by its share; a Var of the block itself stands for them all."""
+def _require_unseen(
+    twin: Game, deviator: Follower, minors: Sequence[str], announced: Announcement, *, driven: bool
+) -> None:
+    """One member of a population moves its aggregates by its share; a Var of the block itself stands for them all.
+
+    driven: an aggregate holds the leader's variables, so that an answer to its own action moves it without that share.
+    """
     own = {twin.names[id(v)] for v in deviator.variables}
-    seen = [s.name for s in announced.signals if not s.own and own.intersection(s.terms)]
+    seen = [s.name for s in announced.signals if (driven or not s.own) and own.intersection(s.terms)]
     parts = [c for n in minors for c in (*twin.followers[n].active_objectives, *twin.followers[n].constraints)]
     seen += [c.name for c in parts if any(twin.names.get(id(v)) in own for v in variables_in(c.expr))]
     if seen:
@@ -304,9 +322,7 @@ def _written_in(subject: Any, sizes: Mapping[str, float], alone: str = "") -> tu
     game: Game = subject.attached()
     announced: Announcement = subject.announcement
     model = game.model.clone()
-    blocks = [Population(model.find_component(f.block.name), sizes.get(n, f.size)) for n, f in game.followers.items()]
-    aggregates = [model.find_component(c.name) for c in game.aggregates]
-    twin = Game(model, blocks, aggregates=aggregates, name=game.name)
+    twin = twin_of(game, model, sizes)
     answers = dict(_answers(twin, announced, alone))
     visitor = ExpressionReplacementVisitor(substitute=answers, descend_into_named_expressions=True)
     for component in _components(twin):

@@ -34,6 +34,7 @@ ORDER = [
     "terms",
     "hessians",
     "programs",
+    "aggregates",
     "checks",
     "scenarios",
     "games",
