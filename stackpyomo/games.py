@@ -59,10 +59,8 @@ class Population:
         whole = isinstance(self.size, (int, np.integer)) and not isinstance(self.size, bool)
         if not (whole and 1 <= self.size <= 1e100) and self.size != math.inf:
             size = "more than 1e100, which is math.inf to a computer" if whole and self.size > 1 else repr(self.size)
-            raise InvalidGame(
-                f"{getattr(self.block, 'name', self.block)}: a population's size is an integer ≥ 1 or math.inf, "
-                f"not {size}."
-            )
+            name = getattr(self.block, "name", self.block)
+            raise InvalidGame(f"{name}: a population's size is an integer ≥ 1 or math.inf, not {size}.")
 
 
 @dataclass(eq=False)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -105,8 +105,8 @@ class _Row:
     """Per action of theirs the owner's slope with the aggregates taken as given."""
     held: Mapping[str, float]
     """The multipliers of their own constraints that the gain leans on."""
-    average: sparse.csc_array | None = None
-    """K in units of the average; None where there is none."""
+    average: sparse.csc_array = field(default_factory=lambda: sparse.csc_array((0, 0)))
+    """K in units of the average."""
     own: bool = False
     """True if members are answered one by one."""
 

@@ -102,8 +102,8 @@ def uniqueness(meeting: Meeting) -> str:
         return f"not checked: {len(sizes)} actions"
     if np.isinf(sizes).any():
         answered = abs(meeting.gain @ meeting.moves).sum(axis=0)[np.isinf(sizes)].any()
-        limit = ", whose members the leader answers one by one: no strategy of finite energy is left" if answered else ""
-        return f"not checked: a population is infinite{limit}"
+        limit = ", whose members the leader answers one by one: no strategy of finite energy is left"
+        return "not checked: a population is infinite" + (limit if answered else "")
     if meeting.projected:
         return "not checked: what is announced is cut to the leader's bounds"
     whole, apart, alone = meeting.jacobian()
