@@ -278,7 +278,7 @@ def _limits(rule: Incentive, *, verified: bool = False) -> Iterator[str]:
     if math.isinf(rule.energy):
         yield (
             "Beware: each of infinitely many members is answered by itself, at infinite energy: together they would "
-            "move the leader without limit. Finite games have this limit only where its variables are each member's own."
+            "move the leader without limit. It is a limit of finite games where its variables are each member's own."
         )
     yield from (f"Beware: {text}" for text in beyond)
     if loose:
