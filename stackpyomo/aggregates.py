@@ -72,9 +72,11 @@ def _is_pair(item: Any) -> bool:
 
 
 def _read(item: Any, component: Any, leaders: set[int]) -> Iterator[Definition]:
-    named, row = item if _is_pair(item) else (None, item)
-    var, row = (component(part) if isinstance(part, str) else part for part in (named, row))
-    if getattr(row, "ctype", None) is not pyo.Constraint or (var is not None and getattr(var, "ctype", 0) != pyo.Var):
+    pair = item if _is_pair(item) else (None, item)
+    parts: list[Any] = [component(part) if isinstance(part, str) else part for part in pair]
+    var, row = parts
+    kinds = [pyo.Var if var is None else getattr(var, "ctype", None), getattr(row, "ctype", None)]
+    if kinds != [pyo.Var, pyo.Constraint]:
         raise InvalidGame(
             f"aggregates={item}: expected an equality Constraint of the leader's model, or (Var, Constraint)."
         )
@@ -82,7 +84,7 @@ def _read(item: Any, component: Any, leaders: set[int]) -> Iterator[Definition]:
     variables = dict(var.items()) if var is not None and var.is_indexed() else dict.fromkeys(rows, var)
     for key, constraint in rows.items():
         if key not in variables:
-            raise InvalidGame(f"aggregates: {var.name} has no index {key!r} for {constraint.name} to define.")
+            raise InvalidGame(f"aggregates={item}: the Var has no index {key!r}, for which there is a Constraint.")
         if not constraint.active:
             raise InvalidGame(f"{constraint.name}: an aggregate's constraint is deactivated; activate it.")
         if not constraint.equality or id(constraint) not in leaders:

@@ -155,8 +155,8 @@ class _Study:
         leads = self.rows.leads.tocoo()
         moves = self.rows.responses.moves + self.rows.leads @ self.answer
         self.reach = sparse.csc_array(sparse.vstack([alone, moves, self.gain]))
-        at = (leads.row + len(self.rows.actions), np.array(order, dtype=int)[leads.col] + len(moved))
-        self.carried = sparse.csr_array((leads.data, at), shape=(len(self.names),) * 2)
+        places = (leads.row + len(self.rows.actions), np.array(order, dtype=int)[leads.col] + len(moved))
+        self.carried = sparse.csr_array((leads.data, places), shape=(len(self.names),) * 2)
         self.room = np.tile([-math.inf, math.inf], (len(self.names), 1))
         for number, name in enumerate(announced.leader if announced.saturate else (), len(moved)):
             var, at = game.variables_by_name[name], announced.values[name]

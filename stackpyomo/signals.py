@@ -73,8 +73,8 @@ def read_observation(game: Game, observe: Any) -> Observation:
         reader.add(observe)
         return Observation(reader.signals)
     permitted: dict[str, set[int]] = {}
-    for (_, listed), variables in zip(pairs, by_component(game, [key for key, _ in pairs]), strict=True):
-        used = reader.add(own_actions(game) if isinstance(listed, str) and listed == "actions" else listed)
+    for (_, seen), variables in zip(pairs, by_component(game, [key for key, _ in pairs]), strict=True):
+        used = reader.add(own_actions(game) if isinstance(seen, str) and seen == "actions" else seen)
         for var in variables:
             permitted.setdefault(game.names[id(var)], set()).update(used)
     return Observation(reader.signals, permitted)

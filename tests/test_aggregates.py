@@ -50,7 +50,7 @@ def _supply(m: Any, form: str, right: Any) -> tuple[Any, Any]:
     if form == "chain":  # half of it, of which the whole is made
         m.half = pyo.Var(initialize=3.0)
         m.first = pyo.Constraint(expr=2.0 * m.half == right)
-        m.second = pyo.Constraint(expr=m.Q == 2.0 * m.half)
+        m.second = pyo.Constraint(expr=2.0 * m.half == m.Q)
         return m.Q, [m.first, m.second]
     left, right = {"alone": (m.Q, right), "other side": (right, m.Q), "pair": (m.Q - right, 0.0)}[form]
     m.supply = pyo.Constraint(expr=left == right)
