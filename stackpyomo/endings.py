@@ -109,10 +109,14 @@ def unwinding(farewell: str = "", patience: float = PATIENCE, folder: str = "") 
             signal.signal(number, leave)
     signal.signal(signal.SIGURG, lambda *_: None)
     others = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # heard also while a library keeps the main thread
-    threading.Thread(target=_hurry, args=(heard, farewell, patience, folder), daemon=True).start()
+    late = threading.Event()
+    hurry = threading.Thread(target=_hurry, args=(heard, late, farewell, patience, folder), daemon=True)
+    hurry.start()
     try:
         yield
     finally:
+        if late.is_set():  # the end of its solver has woken this thread, after its time was up
+            hurry.join()
         with suppress(OSError):  # the outer one may be over, where this one is collected late
             signal.set_wakeup_fd(others)
         _restore(before)
@@ -126,8 +130,8 @@ def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
             signal.signal(number, handler)
 
 
-def _hurry(heard: int, farewell: str, patience: float, folder: str) -> None:
-    """Have the main thread act on what was heard; end the process some seconds after it was told to.
+def _hurry(heard: int, late: threading.Event, farewell: str, patience: float, folder: str) -> None:
+    """Have the main thread act on what was heard; end the process some seconds after it was told to, and be ``late``.
 
     The system may hand a signal to another thread, and the main one, which waits for a solver, does not wake up for
     it: so it is woken, by a signal that says nothing else, until it is sure to have been between two steps.
@@ -142,6 +146,7 @@ def _hurry(heard: int, farewell: str, patience: float, folder: str) -> None:
             told = byte[0] if byte[0] in (signal.SIGTERM, signal.SIGHUP) else 0
             until = time.monotonic() + patience
         if told and time.monotonic() >= until:
+            late.set()
             sweep(folder)
             os.write(stream, f"{farewell}\n".encode() if farewell else b"")
             os._exit(128 + told)
