@@ -6,12 +6,13 @@ INSTALL := $(RUN) pip install -qq --disable-pip-version-check
 # cyipopt is built from source, so it is asked for only where the Ipopt library is installed.
 EXTRAS := test,dask,docs,grid,load,mpi,notebooks,parquet,plot,traffic$(shell pkg-config --exists ipopt 2>/dev/null && echo ,ipopt)
 
-.PHONY: help demo test explore docs lint types clean
+.PHONY: help demo test explore hunt docs lint types clean
 
 help:
 	@echo "make demo    set up the core and run models/grid_prices.py: plan, prices, report"
 	@echo "make test    set up everything and run the whole test suite"
 	@echo "make explore the same with other random games in the property tests"
+	@echo "make hunt    random games against independent oracles: make hunt SEED=7 COUNT=500 HUNT=affine"
 	@echo "make docs    build the documentation into build/docs"
 	@echo "make lint    check style and formatting with ruff"
 	@echo "make types   check types with mypy"
@@ -27,6 +28,12 @@ test: $(VENV)/.full
 
 explore: $(VENV)/.full
 	@HYPOTHESIS_PROFILE=other $(RUN) pytest -n 2 --dist loadfile
+
+SEED ?= 0
+COUNT ?= 50
+FIRST ?= 0
+hunt: $(VENV)/.full
+	@$(RUN) hunts $(HUNT) --seed $(SEED) --count $(COUNT) --first $(FIRST)
 
 docs: $(VENV)/.full
 	@$(RUN) sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs

@@ -228,7 +228,17 @@ def test_the_source_archive_makes_the_same_wheel(built: Built, tmp_path: Path) -
         archive.extractall(tmp_path, **options)
     assert content(build("wheel", tmp_path / NAME, tmp_path)) == built.files
     top = {parts[0] for parts in names}
-    needed = {"stackpyomo", "models", "tests", "notebooks", "benchmarks", "README.md", "LICENSE", "pyproject.toml"}
+    needed = {
+        "stackpyomo",
+        "models",
+        "tests",
+        "notebooks",
+        "benchmarks",
+        "hunts",
+        "README.md",
+        "LICENSE",
+        "pyproject.toml",
+    }
     needed |= {"CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "environment.yml"}
     assert needed <= top <= needed | {"docs", ".ci", ".gitignore", "PKG-INFO"}
     assert not [parts for parts in names if {"__pycache__", ".venv"} & set(parts)]

@@ -809,7 +809,7 @@ except KeyboardInterrupt as told:
 """
 """The system hands the signal to another thread; the main one waits for a solver."""
 CHATTY = "dd if=/dev/zero bs=1000 count=1000 2> /dev/null; echo $$ > {mark}; exec sleep 60"
-"""Says more than a pipe holds before it leaves its mark: by then who waits for it is inside one read, on any machine."""
+"""Says more than a pipe holds before it leaves its mark: by then who waits for it is inside one read."""
 
 
 @pytest.mark.parametrize(

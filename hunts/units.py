@@ -1,0 +1,100 @@
+"""Other units: nothing but the unit of an answer may change with those of actions, leader variables and objectives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+import stackpyomo as sp
+
+from .drafts import Draft
+from .incentives import drawn
+from .ledger import Ledger
+
+__all__ = ["hunt"]
+
+_SAME = 1e-4
+"""Answers within this share of one another are the same."""
+
+
+@dataclass
+class Answer:
+    """What the package says of a game, in the units of the draft it was first written in."""
+
+    quality: str
+    plan: dict[str, float]
+    ruled: str
+    gain: dict[tuple[str, str], float]
+    ok: str
+    certain: tuple[str, ...]
+
+
+def hunt(random: np.random.Generator, ledger: Ledger) -> None:
+    """The same game in two writings."""
+    draft = drawn(random)
+    names = list(draft.start)
+    units = dict.fromkeys(names, 1.0)
+    factors, constants = [1.0] * (1 + len(draft.followers)), [0.0] * (1 + len(draft.followers))
+    kind = str(random.choice(["actions", "leader", "objectives", "constants", "all variables"]))
+    if kind in ("actions", "all variables"):
+        units |= {n: float(10.0 ** random.integers(-7, 8)) for f in draft.followers for n in f.boxes}
+    if kind in ("leader", "all variables"):
+        units |= {n: float(10.0 ** random.integers(-7, 8)) for n in draft.leader.boxes}
+    if kind == "objectives":
+        factors = [float(10.0 ** random.integers(-8, 9)) for _ in factors]
+    if kind == "constants":
+        constants = [float(random.choice([-1e6, 1e6, 0.0])) for _ in constants]
+    other = draft.in_units(units, factors, constants)
+    calls = ["stackelberg"] if random.random() < 0.4 else ["leader_optimal"]
+    tail = f"plan = sp.{calls[0]}(game)\nprint(plan)\n"
+    tail += "" if calls[0] == "stackelberg" else "rule = sp.affine_incentive(plan)\nprint(rule, sp.verify(rule))\n"
+    script = "if True:\n    " + draft.script(tail).replace("\n", "\n    ") + "\n" + other.script(tail)
+    first = _answer(draft, dict.fromkeys(names, 1.0), calls[0])
+    second = _answer(other, units, calls[0])
+    _compared(first, second, f"{calls[0]}, {kind}", script, ledger)
+
+
+def _answer(draft: Draft, units: dict[str, float], call: str) -> Answer:
+    game = draft.game()
+    try:
+        plan = sp.leader_optimal(game) if call == "leader_optimal" else sp.stackelberg(game, time_limit=20)
+    except sp.NoPlan as refusal:
+        return Answer(refusal.termination, {}, "", {}, "", ())
+    except sp.StackpyomoError as refusal:
+        return Answer(type(refusal).__name__, {}, "", {}, "", ())
+    values = {n: v / units[n] for n, v in draft.plain(plan.values).items()}
+    if call == "stackelberg":
+        report = sp.verify(plan)
+        return Answer(plan.quality, values, "", {}, str(report.ok), ())
+    try:
+        rule = sp.affine_incentive(plan)
+    except sp.NoIncentive:
+        return Answer(plan.quality, values, "refused", {}, "", ())
+    report = sp.verify(rule)
+    gain = {
+        (row, column.split(".")[-1]): float(rule.gain.loc[row, column]) * units[column.split(".")[-1]] / units[row]
+        for row in rule.gain.index
+        for column in rule.gain.columns
+    }
+    certain = tuple("proved" if c in ("convex", "global") else str(c) for c in report.certificate)
+    return Answer(plan.quality, values, "announced", gain, str(report.ok), certain)
+
+
+def _compared(first: Answer, second: Answer, kind: str, script: str, ledger: Ledger) -> None:
+    """One claim for each thing that must not change; a difference in what follows a first one says nothing new."""
+    for word in ("quality", "ruled", "ok", "certain"):
+        a, b = getattr(first, word), getattr(second, word)
+        if not ledger.claim(f"same {word}: {kind}", a == b, f"{a} is {b} in other units", script):
+            return
+    # where the leader is indifferent, both may be right: followers' actions and gains are compared where it is not
+    if first.quality == "optimal" and first.plan:
+        apart = max(abs(second.plan[n] - v) / max(1.0, abs(v)) for n, v in first.plan.items())
+        if not ledger.claim(
+            f"same plan: {kind}", apart <= _SAME or not math.isfinite(apart), f"off by {apart:.3g}", script
+        ):
+            return
+        if first.gain and len({row for row, _ in first.gain}) == 1:  # with several, the least gain is one of units
+            off = max(abs(second.gain[e] - v) / max(1.0, abs(v)) for e, v in first.gain.items())
+            ledger.claim(f"same gain: {kind}", off <= _SAME, f"off by {off:.3g}", script)
