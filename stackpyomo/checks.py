@@ -19,6 +19,7 @@ from .aggregates import assigned
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .errors import InvalidGame
 from .results import Finding, listed
+from .revelations import revelations_in
 
 if TYPE_CHECKING:
     from .games import Follower, Game, Player
@@ -40,6 +41,7 @@ def findings(game: Game) -> list[Finding]:
     for follower in game.followers.values():
         doubts += _convexity(follower)
     doubts += _idle_variables(game, uses)
+    doubts += _revealing_indices(game)
     return doubts
 
 
@@ -400,6 +402,12 @@ def _idle_variables(game: Game, uses: set[int]) -> Iterator[Finding]:
                 "no active objective or constraint uses it.",
                 "Remove it or use it.",
             )
+
+
+def _revealing_indices(game: Game) -> Iterator[Finding]:
+    """Decisions indexed by the atoms of an observation that tells more than it stands for."""
+    for component in {id(c): c for c in (v.parent_component() for v in game.variables_by_name.values())}.values():
+        yield from (revelation.finding(component.name) for revelation in revelations_in(component))
 
 
 _HYPERBOLIC = {

@@ -9,6 +9,7 @@ answer to in a scenario is made from the same names (:meth:`Scenarios.observe`).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,13 +20,22 @@ import pyomo.environ as pyo
 from pyomo.common.collections import ComponentMap
 
 from .errors import InvalidGame
+from .quadrature import (
+    covariance_matrix,
+    definite_root,
+    inward_grid,
+    merged,
+    node_counts,
+    product_grid,
+    seen_together,
+)
 from .results import Array, listed
+from .revelations import Atoms, Revelation, revealed_outcomes
 from .tolerances import TOLERANCES
 
 __all__ = ["Scenarios"]
 
-_NODES = 350
-"""Nodes of a Gauss–Hermite rule; beyond, numpy's weights overflow."""
+logger = logging.getLogger(__name__)
 
 
 class Scenarios:
@@ -42,6 +52,8 @@ class Scenarios:
         self.probability = _probabilities(probabilities, len(self.outcomes))  #: One per scenario; they sum to 1.
         self._labels: dict[str, list[Hashable]] = {}
         self._codes: dict[str, Array] = {}
+        self._source = "given"
+        self._warned: dict[str, Revelation | None] = {}
         for name in self.outcomes.columns:
             self._add(str(name), self.outcomes[name].tolist())
         if not isinstance(observations or {}, Mapping):
@@ -66,12 +78,12 @@ class Scenarios:
 
         The same seed gives the same draw. Raises :class:`InvalidGame` if it gives fewer or more than asked for.
         """
-        if not _is_count(size, math.inf):
+        if not _is_count(size):
             raise InvalidGame(f"size={size!r}: expected an integer from 1 on.")
         drawn = _table(draw(np.random.default_rng(seed), int(size)))
         if len(drawn) != size:
             raise InvalidGame(f"draw(generator, {size}) gave {len(drawn)} outcomes; give as many as asked for.")
-        return cls(drawn, None, observations)
+        return cls(drawn, None, observations)._made("samples")
 
     @classmethod
     def gauss_hermite(
@@ -81,35 +93,47 @@ class Scenarios:
         *,
         mean: Any = 0.0,
         covariance: Any = 1.0,
+        observed: Any = (),
         observations: Mapping[str, Any] | None = None,
     ) -> Scenarios:
-        """Gauss–Hermite quadrature of a Gaussian vector: exact for polynomials of degree 2·nodes − 1.
+        """Gauss–Hermite quadrature of a Gaussian vector, built from what is ``observed`` inwards.
 
-        covariance: a matrix (or a variance); the grid stands along a Cholesky factor of it, in the order of the names,
-        so that the first name takes ``nodes`` values, the second as many for each of these, and so on. Who sees a
-        name other than the first therefore knows more than its Gaussian would tell him, unless it is independent.
-        names, nodes, mean: n names; one number, or n of them. Raises :class:`InvalidGame` for other shapes.
+        observed: the signals that players decide by, each for itself: names, or {signal: {name: coefficient}} for
+        signals that are sums, as y_i = x + w_i is. Each signal takes ``nodes`` values with its own Gauss–Hermite
+        weights; given all of them the rest has a grid of its own. Means and covariances, of all and given any one
+        signal, are the Gaussian's: exact for a linear quadratic game of two nodes or more, convergent for any other. A
+        list of signals among the ``observations`` is kept as exact as a single one.
+
+        Without ``observed`` the grid stands along a Cholesky factor of the covariance, in the order of the names, exact
+        for polynomials of degree 2·nodes − 1: the first name takes ``nodes`` values, the second as many for each of
+        these, and so on. Who sees another name, or a sum of them, knows more than its Gaussian would tell.
+
+        covariance: a matrix (or a variance). mean: n names; one number, or n of them. nodes: one number, or one for
+        each name (each signal and, last, what these leave open). Raises :class:`InvalidGame` for other shapes, and
+        where so few nodes cannot have this covariance.
         """
         named = [names] if isinstance(names, str) else list(names)
         size = len(named)
-        counts = list(nodes) if isinstance(nodes, Iterable) else [nodes] * size
-        matrix = np.atleast_2d(np.asarray(covariance, dtype=float))
-        matrix = matrix * np.eye(size) if matrix.shape == (1, 1) else matrix
         if not named or len(set(named)) < size:
             raise InvalidGame(f"names={names!r}: expected at least one name, each once.")
-        if len(counts) != size or not all(_is_count(n, _NODES) for n in counts):
-            raise InvalidGame(
-                f"nodes={nodes!r}: expected an integer from 1 to {_NODES}, or one for each of {listed(named)}."
-            )
         if np.shape(mean) not in ((), (1,), (size,)) or not np.isfinite(mean).all():
             raise InvalidGame(f"mean={mean!r}: expected a finite number, or one for each of {listed(named)}.")
         middle = np.broadcast_to(np.asarray(mean, dtype=float), (size,))
-        grids = [np.polynomial.hermite_e.hermegauss(int(n)) for n in counts]
-        points = np.stack(np.meshgrid(*(x for x, _ in grids), indexing="ij"), axis=-1).reshape(-1, size)
-        weights = np.stack(np.meshgrid(*(w for _, w in grids), indexing="ij"), axis=-1).reshape(-1, size).prod(axis=1)
-        values = middle + points @ _root(matrix, size).T
-        table = {name: _merged(values[:, i]) for i, name in enumerate(named)}
-        return cls(table, weights / weights.sum(), observations)
+        signals = _coefficients(observed, named)
+        rows = np.array(list(signals.values())).reshape(len(signals), size)
+        if signals:
+            matrix = covariance_matrix(covariance, size)
+            together = seen_together((observations or {}).values(), list(signals))
+            state, seen, weights = inward_grid(matrix, rows, list(signals), nodes, together)
+        else:
+            counts = node_counts(nodes, named)
+            points, weights = product_grid(counts)
+            state, seen = points @ definite_root(covariance_matrix(covariance, size)).T, np.zeros((len(points), 0))
+        columns = dict(zip([*named, *signals], np.concatenate([state, seen], axis=1).T, strict=False))
+        columns.update(zip(signals, seen.T, strict=True))  # a name that is observed is its signal, to the last digit
+        centre = {**dict(zip(named, middle, strict=True)), **dict(zip(signals, rows @ middle, strict=True))}
+        table = {name: merged(column, float(centre[name]), name) for name, column in columns.items()}
+        return cls(table, weights / weights.sum(), observations)._made("grid")
 
     @classmethod
     def product(cls, *factors: Scenarios, observations: Mapping[str, Any] | None = None) -> Scenarios:
@@ -131,7 +155,14 @@ class Scenarios:
         for i, factor in enumerate(factors):
             own = (n for n in factor.observations if n not in factor.outcomes.columns)
             kept.update({n: [factor._labels[n][c] for c in factor._codes[n][picks[:, i]]] for n in own})
-        return cls(pd.concat(parts, axis=1), probability, {**kept, **(observations or {})})
+        sources = {factor._source for factor in factors}
+        source = next(kind for kind in ("samples", "grid", "given") if kind in sources)
+        return cls(pd.concat(parts, axis=1), probability, {**kept, **(observations or {})})._made(source)
+
+    def _made(self, source: str) -> Scenarios:
+        """Where they come from: a "grid" or "samples" that stand for more than themselves, or "given"."""
+        self._source = source
+        return self
 
     # --- what they are ------------------------------------------------------------------------------------------------
 
@@ -152,9 +183,20 @@ class Scenarios:
         """Names of everything that can be observed."""
         return list(self._labels)
 
-    def atoms(self, observation: str) -> list[Hashable]:
-        """What an observation can show: the index of the Var of a player who has it."""
-        return list(self._known(observation))
+    def atoms(self, observation: str) -> Atoms:
+        """What an observation can show: the index of the Var of a player who has it.
+
+        Warns where that tells more than the observation does (:mod:`stackpyomo.revelations`), as ``game.check()`` does.
+        """
+        labels = self._known(observation)
+        if observation not in self._warned:
+            found = revealed_outcomes(
+                observation, labels, self._codes[observation], self.outcomes, self.probability, self._source
+            )
+            self._warned[observation] = found
+            if found is not None:
+                logger.warning("%s", found.finding("Scenarios"))
+        return Atoms(labels, self._warned[observation])
 
     def atom(self, observation: str, scenario: int) -> Hashable:
         """What the observation shows in a scenario; raises :class:`InvalidGame` for one there is not."""
@@ -178,7 +220,7 @@ class Scenarios:
         return pd.Series(weights, index=pd.Index(labels, name=observation, tupleize_cols=False), name="probability")
 
     def knows(self, first: str, second: str) -> bool:
-        """True if who observes the first also knows the second (every atom lies inside one of the second's)."""
+        """True if who observes the first also knows the second: each atom lies in one of the second's (a.s.)."""
         return self._stranger(first, second) is None
 
     def coarsened(self, observation: str, merge: Callable[[Any], Hashable], *, name: str) -> Scenarios:
@@ -191,7 +233,7 @@ class Scenarios:
         merged = [merge(label) for label in self._known(observation)]
         told = {n: self._shown(n) for n in self.observations if n not in self.outcomes.columns}
         told[name] = [merged[c] for c in self._codes[observation]]
-        return Scenarios(self.outcomes, self.probability, told)
+        return Scenarios(self.outcomes, self.probability, told)._made(self._source)
 
     def _shown(self, observation: str) -> list[Hashable]:
         """What the observation shows, scenario by scenario."""
@@ -259,23 +301,34 @@ class Scenarios:
         pairs = _pairs(signals)
         for atom, scenarios in self._groups(knows):
             answers = self._entry(leader, atom, knows)
-            used = found.setdefault(answers, [])
-            for component, observation in pairs:
-                shown = {self._label(observation, w) for w in scenarios}
-                if len(shown) > 1:
-                    open_to = listed([str(s) for s in sorted(shown, key=str)], 3)
-                    raise InvalidGame(
-                        f"{component.name}: where {knows} is {atom}, the leader does not know "
-                        f"{observation or 'the scenario'} ({open_to}), so he cannot have this signal there."
-                    )
-                used.append(self._entry(component, shown.pop(), observation))
+            seen = [self._signal(component, observation, atom, scenarios, knows) for component, observation in pairs]
+            used = found.setdefault(answers, seen)
+            other = next((s for s, t in zip(seen, used, strict=True) if s is not t), None)
+            if other is not None:
+                raise InvalidGame(
+                    f"{answers.name}: one value for all that the leader may know, of whose signals only one is "
+                    f"realised ({other.name}, say). Index it by {'the scenarios' if knows is None else knows}; a "
+                    "leader who acts before he knows sees nothing of it."
+                )
         return found
+
+    def _signal(self, component: Any, observation: str | None, atom: Hashable, scenarios: Array, knows: Any) -> Any:
+        """The component's entry in these scenarios; raises :class:`InvalidGame` if there are several."""
+        shown = {self._label(observation, w) for w in scenarios}
+        if len(shown) > 1:
+            open_to = listed([str(s) for s in sorted(shown, key=str)], 3)
+            raise InvalidGame(
+                f"{component.name}: where {knows} is {atom}, the leader does not know "
+                f"{observation or 'the scenario'} ({open_to}), so he cannot have this signal there."
+            )
+        return self._entry(component, shown.pop(), observation)
 
     def energy(self, leader: Any, *, knows: str | None = None) -> ComponentMap:
         """``energy=`` weights: the probability of each atom, so that the gain of least E[‖Q‖²] is taken."""
         found: ComponentMap = ComponentMap()
         for atom, scenarios in self._groups(knows):
-            found[self._entry(leader, atom, knows)] = float(self.probability[scenarios].sum())
+            entry = self._entry(leader, atom, knows)
+            found[entry] = found.get(entry, 0.0) + float(self.probability[scenarios].sum())
         return found
 
     def _groups(self, observation: str | None) -> Iterator[tuple[Hashable, Array]]:
@@ -287,8 +340,9 @@ class Scenarios:
         order = np.argsort(self._codes[observation], kind="stable")
         stops = np.cumsum(np.bincount(self._codes[observation], minlength=len(labels)))
         for label, members in zip(labels, np.split(order, stops[:-1]), strict=True):
-            if self.probability[members].sum() > 0.0:
-                yield label, members
+            likely = members[self.probability[members] > 0.0]
+            if len(likely):
+                yield label, likely
 
     def _label(self, observation: str | None, scenario: int) -> Hashable:
         return int(scenario) if observation is None else self.atom(observation, int(scenario))
@@ -305,7 +359,8 @@ class Scenarios:
 
     def _stranger(self, first: str, second: str) -> Hashable | None:
         self._known(first), self._known(second)
-        pairs = np.unique(np.stack([self._codes[first], self._codes[second]]), axis=1)
+        likely = self.probability > 0.0
+        pairs = np.unique(np.stack([self._codes[first], self._codes[second]])[:, likely], axis=1)
         firsts, counts = np.unique(pairs[0], return_counts=True)
         torn = firsts[counts > 1]
         return self._labels[first][torn[0]] if len(torn) else None
@@ -352,6 +407,28 @@ class Scenarios:
         self._labels[name], self._codes[name] = list(place), codes
 
 
+def _coefficients(observed: Any, names: Sequence[str]) -> dict[str, Array]:
+    """Signal → its coefficients, one for each name; raises :class:`InvalidGame` for what is no signal of the names."""
+    if isinstance(observed, Mapping):
+        given = {str(signal): what for signal, what in observed.items()}
+        taken = [signal for signal in given if signal in names]
+        if taken:
+            raise InvalidGame(f"observed: {taken[0]} is a name by itself; give the sum another name.")
+    else:
+        given = {name: {name: 1.0} for name in ([observed] if isinstance(observed, str) else observed)}
+    rows: dict[str, Array] = {}
+    for signal, weights in given.items():
+        known = isinstance(weights, Mapping) and weights and all(name in names for name in weights)
+        row = np.array([float(weights.get(name, 0.0)) for name in names]) if known else np.array([math.nan])
+        if not np.isfinite(row).all() or not row.any():
+            raise InvalidGame(
+                f"observed: {signal} is no signal of {listed(list(names))}; give names, or {{signal: {{name: "
+                "coefficient}}}."
+            )
+        rows[signal] = row
+    return rows
+
+
 def _table(outcomes: Any) -> pd.DataFrame:
     if isinstance(outcomes, pd.DataFrame):
         table = outcomes.reset_index(drop=True).rename(columns=str)
@@ -394,28 +471,6 @@ def _probabilities(given: Any, count: int) -> Array:
     return weights
 
 
-def _root(matrix: Array, size: int) -> Array:
-    """A Cholesky factor of a covariance; raises :class:`InvalidGame` if it is none."""
-    if matrix.shape != (size, size) or not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T):
-        raise InvalidGame(f"covariance: expected a symmetric {size} × {size} matrix.")
-    try:
-        return np.asarray(np.linalg.cholesky(matrix))
-    except np.linalg.LinAlgError:
-        raise InvalidGame("covariance: not positive definite; leave out what the others determine.") from None
-
-
-def _merged(values: Array) -> Array:
-    """Values that differ by rounding only are made the same: they are one atom."""
-    order = np.argsort(values, kind="stable")
-    ranked = values[order]
-    steps = np.diff(ranked) > TOLERANCES.noise * max(1.0, float(np.abs(values).max()))
-    group = np.concatenate([[0], np.cumsum(steps)])
-    heads = ranked[np.concatenate([[True], steps])]
-    merged = np.empty(len(values))
-    merged[order] = heads[group]
-    return merged
-
-
 def _pairs(signals: Any) -> list[tuple[Any, str | None]]:
     found = list(signals) if isinstance(signals, (list, tuple)) else []
     if not found or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in found):
@@ -423,8 +478,8 @@ def _pairs(signals: Any) -> list[tuple[Any, str | None]]:
     return found
 
 
-def _is_count(number: Any, most: float) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(1 <= number <= most)
+def _is_count(number: Any) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(number >= 1)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -1,0 +1,275 @@
+"""Information is respected by the numerics: grids from the observations inwards, and what atoms reveal is named."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import stackpyomo as sp
+from models import quadratic_gaussian as qg
+from models.storage_contract import shocks
+from stackpyomo.errors import InvalidGame
+
+COSTS = [qg.Costs(), qg.Costs(noise=0.5, r0=2.0, r1=1.5, beta=1.3, theta=0.2, s=0.7)]
+
+
+def private(n: int, nodes: Any, noise: float) -> sp.Scenarios:
+    """x ~ N(0, 1), y_i = x + w_i, from the observations inwards."""
+    names = ["x", *(f"w{i}" for i in range(1, n + 1))]
+    signals = {f"y{i}": {"x": 1.0, f"w{i}": 1.0} for i in range(1, n + 1)}
+    covariance = np.diag([1.0, *[noise] * n])
+    return sp.Scenarios.gauss_hermite(names, nodes, covariance=covariance, observed=signals)
+
+
+def in_atoms(scenarios: sp.Scenarios, n: int, costs: qg.Costs) -> sp.Game:
+    """The quadratic Gaussian game with an action for every value of an observation."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(list(scenarios), initialize=0.0)
+    m.follower = pyo.Block(range(1, n + 1))
+    for i in m.follower:
+        m.follower[i].u = pyo.Var(scenarios.atoms(f"y{i}"), initialize=0.0)
+    qg._costs(m, scenarios, scenarios["x"], m.u0, lambda i, w: m.follower[i].u[scenarios.atom(f"y{i}", w)], costs)
+    return sp.Game(m, followers=m.follower)
+
+
+# --- quadrature from the observations inwards -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("costs", COSTS)
+@pytest.mark.parametrize(("n", "nodes"), [(1, 2), (2, 2), (2, 3), (2, 5), (2, 7), (3, 2), (3, 3)])
+def test_private_noise_is_exact_on_every_grid(n: int, nodes: int, costs: qg.Costs) -> None:
+    """k y at every atom, J0 = ρ(1 − k_N), and the incentive holds; a product grid of 3 nodes says 0.16 for 0.21."""
+    scenarios = private(n, [nodes] * n + [2], costs.noise)
+    game = in_atoms(scenarios, n, costs)
+    assert game.check() == []
+    plan, wanted = sp.leader_optimal(game), qg.closed_form(n, costs)
+    assert plan.leader_objective == pytest.approx(wanted.cost, abs=1e-9)
+    follower = game.model.follower
+    for i in follower:
+        for y in scenarios.atoms(f"y{i}"):
+            assert plan.value(follower[i].u[y]) == pytest.approx(wanted.k * y, abs=1e-7)
+    signals = [(follower[i].u, f"y{i}") for i in follower]
+    rule = sp.affine_incentive(plan, scenarios.observe(game.model.u0, signals), energy=scenarios.energy(game.model.u0))
+    report = sp.verify(rule)
+    assert report.ok
+    assert (report.certificate == "convex").all()
+    assert rule.energy <= n * wanted.gain**2 * (1 + 1e-6), "Q everywhere is one of the gains this is the least of"
+
+
+def random_covariance(generator: np.random.Generator, size: int) -> np.ndarray:
+    root = generator.normal(size=(size, size + 1))
+    return root @ root.T
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 5))
+def test_moments_given_each_observation_are_the_gaussians(seed: int, nodes: int) -> None:
+    """E[z | y_i] is linear of slope Cov(z, y_i)/Var(y_i) at every node, for any z; all second moments are right."""
+    generator = np.random.default_rng(seed)
+    names, seen = ["a", "b", "c", "d"], ["b", "d"]
+    matrix, mean = random_covariance(generator, 4), generator.normal(size=4)
+    scale = 10.0 ** generator.integers(-8, 9, size=4)
+    matrix, mean = matrix * np.outer(scale, scale), mean * scale
+    scenarios = sp.Scenarios.gauss_hermite(names, nodes, mean=mean, covariance=matrix, observed=seen)
+    values = np.stack([(scenarios[n] - m) / s for n, m, s in zip(names, mean, scale, strict=True)])
+    wanted = matrix / np.outer(scale, scale)
+    found = np.einsum("w,iw,jw->ij", scenarios.probability, values, values)
+    np.testing.assert_allclose(found, wanted, atol=1e-7)
+    assert scenarios.probability.min() > 0.0
+    for name in seen:
+        i = names.index(name)
+        assert len(scenarios.atoms(name)) == nodes
+        for atom, power in scenarios.atom_probability(name).items():
+            here = scenarios.members(name, atom)
+            given_atom = values[:, here] @ scenarios.probability[here] / power
+            line = wanted[:, i] / wanted[i, i] * (atom - mean[i]) / scale[i]
+            np.testing.assert_allclose(given_atom, line, atol=1e-5)
+
+
+def test_a_list_of_signals_is_as_exact_as_one() -> None:
+    """Who sees y1 and z1 together expects y2 as a Gaussian would."""
+    matrix = np.eye(4) + 0.3 * (np.ones((4, 4)) - np.eye(4))
+    names = ["x", "y1", "z1", "y2"]
+    scenarios = sp.Scenarios.gauss_hermite(
+        names, 3, covariance=matrix, observed=["y1", "z1", "y2"], observations={"both": ["y1", "z1"]}
+    )
+    slope = np.linalg.solve(matrix[1:3, 1:3], matrix[1:3, [0, 3]])
+    for atom, power in scenarios.atom_probability("both").items():
+        here = scenarios.members("both", atom)
+        means = [scenarios.probability[here] @ scenarios[n][here] / power for n in ("x", "y2")]
+        np.testing.assert_allclose(means, np.array(atom) @ slope, atol=1e-8)
+
+
+def test_what_is_not_quadratic_converges() -> None:
+    """min E[(x − γ(y1) − γ(y2)) ² + γ⁴]: the leader's cost settles as nodes are added, from the second on."""
+
+    def cost(nodes: int) -> float:
+        scenarios = private(2, [nodes, nodes, 3], 1.0)
+        m = pyo.ConcreteModel()
+        m.f = pyo.Block([1, 2])
+        for i in (1, 2):
+            m.f[i].u = pyo.Var(scenarios.atoms(f"y{i}"), initialize=0.1)
+            m.f[i].cost = pyo.Objective(expr=sum(u**2 for u in m.f[i].u.values()))
+
+        def u(i: int, w: int) -> Any:
+            return m.f[i].u[scenarios.atom(f"y{i}", w)]
+
+        x = scenarios["x"]
+        m.goal = pyo.Objective(
+            expr=scenarios.expectation(lambda w: (x[w] - u(1, w) - u(2, w)) ** 2 + u(1, w) ** 4 + u(2, w) ** 4)
+        )
+        return float(sp.leader_optimal(sp.Game(m, m.f)).leader_objective)
+
+    errors = [abs(cost(nodes) - cost(15)) for nodes in (3, 5, 7, 9)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0] / 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"observed": "z"}, "observed: z is no signal of x, y"),
+        ({"observed": ["x", "z"]}, "observed: z is no signal of x, y"),
+        ({"observed": {"s": {"z": 1.0}}}, "observed: s is no signal of x, y"),
+        ({"observed": {"s": {"x": 0.0}}}, "observed: s is no signal of x, y"),
+        ({"observed": {"s": {"x": math.nan}}}, "observed: s is no signal of x, y"),
+        ({"observed": {"x": {"x": 1.0, "y": 1.0}}}, "observed: x is a name by itself"),
+        ({"observed": {"s": {"x": 1.0}, "t": {"x": 2.0}}}, "covariance of s, t: not positive definite"),
+        ({"observed": ["x"], "nodes": [3]}, "one for each of x, what they leave open"),
+        ({"mean": 1e20}, "so far from 0 that the nodes of x are one number"),
+    ],
+)
+def test_bad_signals_are_told(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidGame) as told:
+        sp.Scenarios.gauss_hermite(["x", "y"], **{"nodes": 3, **arguments})
+    assert words in str(told.value)
+
+
+def test_two_nodes_cannot_have_every_covariance() -> None:
+    """Three signs cannot each disagree with the two others as much as this; three nodes can."""
+    matrix = np.full((3, 3), -0.45) + 1.45 * np.eye(3)
+    with pytest.raises(InvalidGame, match="no weights on this grid give a, b, c their covariance; take more nodes"):
+        sp.Scenarios.gauss_hermite(["a", "b", "c"], 2, covariance=matrix, observed=["a", "b", "c"])
+    assert len(sp.Scenarios.gauss_hermite(["a", "b", "c"], 3, covariance=matrix, observed=["a", "b", "c"])) <= 27
+
+
+@pytest.mark.parametrize(("mean", "variance"), [(0.0, 1e-20), (0.0, 1e-300), (1e9, 0.04), (1e9, 1e18), (-3e5, 1e-6)])
+def test_nodes_do_not_merge_in_any_unit(mean: float, variance: float) -> None:
+    scenarios = sp.Scenarios.gauss_hermite(["x", "z"], 5, mean=[mean, 0.0], covariance=np.diag([variance, 1.0]))
+    assert len(scenarios.atoms("x")) == 5
+    d = (scenarios["x"] - mean) / math.sqrt(variance)
+    assert scenarios.probability @ d**2 == pytest.approx(1.0, rel=1e-4)
+
+
+# --- what atoms reveal ------------------------------------------------------------------------------------------------
+
+
+def noisy(kind: str, show: Any) -> sp.Scenarios:
+    """A state, a noise and an observation of both, on a product grid or in samples."""
+    if kind == "grid":
+        return sp.Scenarios.gauss_hermite(["x", "w"], 4, covariance=np.diag([1.0, 0.5]), observations={"y": show})
+
+    def draw(generator: np.random.Generator, size: int) -> dict[str, Any]:
+        return {"x": generator.normal(size=size), "w": generator.normal(size=size)}
+
+    return sp.Scenarios.from_samples(draw, 60, seed=3, observations={"y": show})
+
+
+def findings_of(scenarios: sp.Scenarios, observation: str) -> list[Any]:
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(scenarios.atoms(observation), initialize=0.0)
+    m.f.cost = pyo.Objective(expr=sum(u**2 for u in m.f.u.values()))
+    m.goal = pyo.Objective(expr=sum((u - 1) ** 2 for u in m.f.u.values()))
+    return sp.Game(m, m.f).check()
+
+
+@pytest.mark.parametrize("kind", ["grid", "samples"])
+@pytest.mark.parametrize(
+    "show", [lambda r: r["x"] + r["w"], lambda r: r["x"] * math.exp(r["w"]), lambda r: (r["x"] + r["w"], 3.0)]
+)
+def test_a_sum_that_tells_its_parts_is_named(kind: str, show: Any, caplog: pytest.LogCaptureFixture) -> None:
+    scenarios = noisy(kind, show)
+    assert not caplog.records, "nothing is wrong before somebody decides by it"
+    found = findings_of(scenarios, "y")
+    assert [(f.severity, f.component) for f in found] == [("warning", "f.u")]
+    assert "observing y tells x" in found[0].message
+    assert "scenarios.policy(block, 'y')" in found[0].remedy
+    assert [r.levelno for r in caplog.records] == [logging.WARNING], "once, however often it is asked for"
+    assert "observing y tells x" in caplog.text
+
+
+def test_the_leader_is_named_too() -> None:
+    scenarios = noisy("grid", lambda r: r["x"] + r["w"])
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var([1, 2], scenarios.atoms("y"), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(initialize=0.0)
+    m.f.cost = pyo.Objective(expr=m.f.u**2)
+    m.goal = pyo.Objective(expr=sum((u - 1) ** 2 for u in m.u0.values()) + m.f.u**2)
+    assert [f.component for f in sp.Game(m, m.f).check()] == ["u0"]
+
+
+BOTH = [["x", "w"], lambda r: (2.0 * r["x"], math.exp(r["w"])), lambda r: round(r["x"] + r["w"]), lambda r: "all"]
+STATE = ["x", lambda r: 2.0 * r["x"] - 1.0, lambda r: math.exp(r["x"]), lambda r: r["x"] > 0.5]
+
+
+@pytest.mark.parametrize(
+    ("kind", "show"), [("grid", what) for what in [*BOTH, *STATE]] + [("samples", what) for what in BOTH]
+)
+def test_what_is_meant_is_not_named(kind: str, show: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert findings_of(noisy(kind, show), "y") == []
+    assert not caplog.records
+
+
+def test_a_sample_of_the_state_tells_the_noise_and_not_more() -> None:
+    """Each drawn x comes with one w: who decides by it knows w, too; that 2x or exp(x) tells x is meant."""
+    for show in STATE[:3]:
+        (found,) = findings_of(noisy("samples", show), "y")
+        assert "observing y tells w exactly" in found.message
+
+
+def test_finite_information_is_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Rows that the user wrote down, histories of shocks, and grids from the observations inwards."""
+    written = sp.Scenarios({"x": [1.0, 2.0, 4.0], "y": [0.5, 0.1, 0.3]}, [0.2, 0.3, 0.5])
+    assert findings_of(written, "y") == []
+    history = shocks(3, -0.5, 1.0, 0.4)
+    assert findings_of(history, "h3") == []
+    inwards = private(2, 3, 0.5)
+    assert findings_of(inwards, "y1") == []
+    first = sp.Scenarios.gauss_hermite(["y", "x"], 3, covariance=[[2.0, 0.7], [0.7, 1.0]])
+    assert findings_of(first, "y") == []
+    assert not caplog.records
+    assert len(findings_of(first, "x")) == 1, "the second name of a Cholesky grid knows the first"
+
+
+# --- scenarios that do not happen -------------------------------------------------------------------------------------
+
+
+def test_what_cannot_happen_is_no_ignorance() -> None:
+    """y tells x in every scenario that can happen."""
+    scenarios = sp.Scenarios({"x": [0, 1, 0, 1], "y": ["a", "b", "b", "a"]}, [0.5, 0.5, 0.0, 0.0])
+    assert scenarios.knows("y", "x")
+    assert not sp.Scenarios({"x": [0, 1, 0, 1], "y": ["a", "b", "b", "a"]}).knows("y", "x")
+    m = pyo.ConcreteModel()
+    m.fee, m.u = pyo.Var(["a", "b"]), pyo.Var([0, 1])
+    seen = scenarios.observe(m.fee, [(m.u, "x")], knows="y")
+    assert [(var.index(), [s.index() for s in signals]) for var, signals in seen.items()] == [("a", [0]), ("b", [1])]
+
+
+def test_one_value_cannot_answer_what_is_seen_only_sometimes() -> None:
+    scenarios = sp.Scenarios({"f": ["a", "b"]})
+    m = pyo.ConcreteModel()
+    m.fee, m.u, m.v = pyo.Var(), pyo.Var(["a", "b"]), pyo.Var()
+    for knows, index in ((None, "the scenarios"), ("f", "f")):
+        with pytest.raises(InvalidGame, match=rf"fee: one value .* realised \(u\[b\], say\)\. Index it by {index}"):
+            scenarios.observe(m.fee, [(m.u, "f")], knows=knows)
+        assert list(scenarios.observe(m.fee, [(m.v, "f")], knows=knows).items()) == [(m.fee, [m.v])]
+        assert list(scenarios.energy(m.fee, knows=knows).values()) == pytest.approx([1.0])
