@@ -56,8 +56,8 @@ def verify(
 
     starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
     search from several starts and ask a global solver for a bound), "proof" (the same, and "unknown" where nothing is
-    proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest regret that counts as none, and the largest duality gap of a proof,
-    relative to ``report.scale``. followers: names of those to re-solve (None: all). time_limit: seconds for the
+    proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest regret that
+    counts as none, and the largest duality gap of a proof, relative to ``report.scale``. followers: names of those to re-solve (None: all). time_limit: seconds for the
     re-solves; who is not settled by then is "unknown". Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
     """
     if certify not in _CERTIFY:
@@ -350,9 +350,10 @@ def _ask(problem: Composed, solver: str, search: _Search) -> None:
             problem.offer(point, cost)
     if solution.termination is Termination.UNBOUNDED:
         _give_up_unbounded(problem, point)
-    elif math.isfinite(solution.bound) and solution.termination is not Termination.INFEASIBLE:
-        if problem.best_cost - solution.bound <= search.tolerance * min(problem.slopes, default=1.0):
-            problem.certificate, problem.note = "global", ""
+        return
+    bounded = math.isfinite(solution.bound) and solution.termination is not Termination.INFEASIBLE
+    if bounded and problem.best_cost - solution.bound <= search.tolerance * min(problem.slopes, default=1.0):
+        problem.certificate, problem.note = "global", ""
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")
