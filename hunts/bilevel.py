@@ -141,6 +141,8 @@ def _affine(random: np.random.Generator) -> Affine:
         matrix = np.where(same & (owner == k)[:, None], root @ root.T + np.eye(n) * (random.random() < 0.4), matrix)
     row_owner = random.integers(followers, size=r)
     rows = random.integers(-2, 3, size=(r, n)) * (row_owner[:, None] == owner[None, :])
+    row_lead = random.integers(-1, 2, size=(r, p))
+    row_lead[~rows.any(axis=1), 0] = 1  # a row of numbers alone is no constraint
     some = [(0.0, 3.0), (0.0, 2.0), (-2.0, None), (0.0, None), (None, None), (-1.0, 1.0)]
 
     def box() -> tuple[float, float]:
@@ -155,7 +157,7 @@ def _affine(random: np.random.Generator) -> Affine:
         random.integers(-2, 3, size=(n, p)).astype(float),
         random.integers(-2, 3, size=n).astype(float),
         rows.astype(float),
-        random.integers(-1, 2, size=(r, p)).astype(float),
+        row_lead.astype(float),
         random.integers(0, 4, size=r).astype(float),
         row_owner,
         [box() for _ in range(n)],
