@@ -21,7 +21,7 @@ import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial, reduce
+from functools import reduce
 from itertools import chain, permutations
 from typing import Any
 
@@ -29,12 +29,12 @@ import numpy as np
 import pyomo.core.expr.numeric_expr as nodes
 from pyomo.common.errors import PyomoException
 from pyomo.common.numeric_types import native_numeric_types, native_types, value
-from pyomo.contrib.fbbt import interval
 from pyomo.repn.quadratic import QuadraticRepnVisitor
 from pyomo.repn.util import OrderedVarRecorder
 from scipy.sparse import coo_array, csgraph
 
 from .errors import InvalidGame
+from .intervals import FUNCTIONS, Span, add, negative, power, times
 from .tolerances import TOLERANCES
 
 __all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_convex_problem"]
@@ -42,7 +42,7 @@ __all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_conv
 _DENSE = 2000  # the largest coupled block whose eigenvalues are computed
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
 _INF = math.inf
-_UNREADABLE = (ArithmeticError, TypeError, ValueError, RecursionError, PyomoException)
+_UNREADABLE = (ArithmeticError, AttributeError, TypeError, ValueError, RecursionError, PyomoException)
 
 
 class Curvature(str, Enum):
@@ -167,7 +167,6 @@ def _least_eigenvalue(couplings: _Hessian) -> float:
 
 # --- shapes: what is known of a subexpression, and how operations carry it --------------------------------------------
 
-_Span = Callable[..., tuple[float, float]]  # the range of an operation, from those of its operands
 _Piece = tuple[int, int]  # a function of one real: bend +1 convex, −1 concave; slope ±1; 0 unknown
 _CUP, _CAP = (1, 1), (-1, 1)  # rising: convex, concave
 
@@ -190,6 +189,10 @@ class _Shape:
         if self.order is None and self.convex and self.lo >= 0.0:
             object.__setattr__(self, "order", 0.0 if self.constant else 1.0)
 
+    @property
+    def span(self) -> Span:
+        return self.lo, self.hi
+
     def join(self, g: _Shape, convex: bool, concave: bool, lo: float, hi: float) -> _Shape:
         """What an operation that rises in both operands keeps: the worst order, a common slope."""
         order = None if self.order is None or g.order is None else max(self.order, g.order)
@@ -203,18 +206,19 @@ class _Shape:
 
     def __add__(self, g: _Shape) -> _Shape:
         convex, concave = self.convex and g.convex, self.concave and g.concave
-        return self.join(g, convex, concave, self.lo + g.lo, self.hi + g.hi)
+        return self.join(g, convex, concave, *add(self.span, g.span))
 
     def __neg__(self) -> _Shape:
         slope = self.slope and (self.slope[0], -self.slope[1])
-        return _Shape(self.concave, self.convex, -self.hi, -self.lo, None, slope, self.constant)
+        return _Shape(self.concave, self.convex, *negative(self.span), None, slope, self.constant)
 
     def __mul__(self, g: _Shape) -> _Shape:
         """c·f, or f², or log-convex factors, or f, g ≥ 0 monotone in one variable."""
         if self is g or (g.constant and not self.constant):
             return self.power(2.0) if self is g else g * self
-        ends = [s * t if s and t else 0.0 for s in (self.lo, self.hi) for t in (g.lo, g.hi)]
-        lo, hi = min(ends), max(ends)  # with 0·∞ = 0
+        lo, hi = times(self.span, g.span)
+        if self.constant and self.span == (0.0, 0.0):
+            return self
         if self.constant and (self.lo >= 0.0 or self.hi <= 0.0):
             return replace(g if self.lo >= 0.0 else -g, lo=lo, hi=hi)
         convex, concave = self.convex and g.convex, self.concave and g.concave
@@ -252,27 +256,28 @@ class _Shape:
         if whole and a < 0.0 and self.lo < 0.0 < self.hi:
             return _Shape(self.constant, self.constant, constant=self.constant)
         left = (bend, slope) if not whole else (-bend, slope) if a % 2.0 else (bend, -slope)
-        span = partial(interval.power, yl=a, yu=a, feasibility_tol=0.0)
-        power = self.compose(span, left, (bend, slope), None, -_INF if whole else 0.0)
-        if power.constant or not (power.convex or (self.order is not None and self.order <= a)):
-            return power
+        raised = self.compose(lambda f: power(f, a), left, (bend, slope), None, -_INF if whole else 0.0)
+        if raised.constant or not (raised.convex or (self.order is not None and self.order <= a)):
+            return raised
         order = 0.0 if a < 0.0 else (1.0 if self.order is None else self.order) / a
-        return replace(power, convex=True, order=order)
+        return replace(raised, convex=True, order=order)
 
-    def log(self, span: _Span) -> _Shape:
+    def log(self, span: Callable[[Span], Span]) -> _Shape:
         """log f: concave if f is, convex by definition if f is log-convex."""
         log = self.compose(span, _CAP, _CAP, None, 0.0)
         return replace(log, convex=True) if self.order == 0.0 else log
 
-    def sin(self, shift: float) -> _Shape:
-        """sin(f + shift) on one arch: concave on [2kπ, (2k+1)π], convex on the next."""
+    def sin(self, shift: float, name: str) -> _Shape:
+        """sin(f + shift), by its name, on one arch: concave on [2kπ, (2k+1)π], convex on the next."""
         lo, hi = self.lo + shift, self.hi + shift
         arch = math.floor(lo / math.pi) if math.isfinite(lo) else 0
         inside = arch * math.pi <= lo and hi <= (arch + 1) * math.pi
         piece = (arch % 2 or -1) * inside, 0
-        return self.compose(lambda *_: interval.sin(lo, hi), piece, piece)
+        return self.compose(FUNCTIONS[name], piece, piece)
 
-    def compose(self, span: _Span, left: _Piece, right: _Piece, order: Any = None, floor: float = -_INF) -> _Shape:
+    def compose(
+        self, span: Callable[[Span], Span], left: _Piece, right: _Piece, order: Any = None, floor: float = -_INF
+    ) -> _Shape:
         """h∘f, h a piece on each side of 0, defined on t ≥ floor: what the pieces f meets agree on.
 
         h convex and f affine, h rising and f convex (so long as {x : f(x) ≥ floor} is convex),
@@ -284,10 +289,7 @@ class _Shape:
         grows = affine or (slope > 0 and below) or (slope < 0 and self.concave)
         falls = affine or (slope > 0 and self.concave) or (slope < 0 and below)
         rise = (self.slope[0], self.slope[1] * slope) if self.slope and slope else None
-        try:
-            lo, hi = span(self.lo, self.hi)
-        except _UNREADABLE:
-            lo, hi = -_INF, _INF
+        lo, hi = span(self.span)
         if self.constant:
             return _Shape(True, True, lo, hi, constant=True)
         convex, concave = bend > 0 and grows, bend < 0 and falls
@@ -301,14 +303,14 @@ def _number(c: Any) -> _Shape:
 _UNARY: dict[str, Callable[[_Shape], _Shape]] = {
     "abs": lambda f: f.power(2.0).power(0.5),
     "sqrt": lambda f: f.power(0.5),
-    "log": lambda f: f.log(interval.log),
-    "log10": lambda f: f.log(interval.log10),
-    "sin": lambda f: f.sin(0.0),
-    "cos": lambda f: f.sin(math.pi / 2.0),
-    "exp": lambda f: f.compose(interval.exp, _CUP, _CUP, 0.0),
-    "cosh": lambda f: f.compose(lambda s, t: (1.0, math.cosh(max(-s, t))), (1, -1), _CUP, 0.0),
-    "sinh": lambda f: f.compose(lambda s, t: (math.sinh(s), math.sinh(t)), _CAP, _CUP),
-    "tanh": lambda f: f.compose(lambda s, t: (math.tanh(s), math.tanh(t)), _CUP, _CAP),
+    "log": lambda f: f.log(FUNCTIONS["log"]),
+    "log10": lambda f: f.log(FUNCTIONS["log10"]),
+    "sin": lambda f: f.sin(0.0, "sin"),
+    "cos": lambda f: f.sin(math.pi / 2.0, "cos"),
+    "exp": lambda f: f.compose(FUNCTIONS["exp"], _CUP, _CUP, 0.0),
+    "cosh": lambda f: f.compose(FUNCTIONS["cosh"], (1, -1), _CUP, 0.0),
+    "sinh": lambda f: f.compose(FUNCTIONS["sinh"], _CAP, _CUP),
+    "tanh": lambda f: f.compose(FUNCTIONS["tanh"], _CUP, _CAP),
 }
 _RULES: dict[type, Callable[..., _Shape]] = {
     nodes.SumExpression: lambda *parts: reduce(operator.add, parts),
@@ -411,6 +413,8 @@ class _Prover:
         rule = _UNARY.get(node.getname()) if unary else _RULES.get(node.__class__)
         constant = all(f.constant for f in parts)
         shape = rule(*parts) if rule else _Shape(constant, constant, constant=constant)
+        if shape.constant and all(f.lo == f.hi for f in parts) and math.isfinite(shape.lo + shape.hi):
+            return _number(shape.lo / 2.0 + shape.hi / 2.0)  # one number but for rounding
         if shape.convex or shape.concave or not rule:
             return shape
         if rule is operator.mul and (bend := self.entropy(*node.args)):

@@ -30,6 +30,7 @@ ORDER = [
     "verdicts",
     "joins",
     "scales",
+    "intervals",
     "convexity",
     "terms",
     "hessians",
