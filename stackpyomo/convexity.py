@@ -11,7 +11,8 @@ folded to its root, each node keeping what is known of it on the box of the boun
 The order turns norms, quotients and log-sum-exp into three rules: with f^q and g^q also (f + g)^q is convex, the
 1/q-norm of (f^q, g^q); f^a has order q/a; u^a/v^b is convex for a ≥ 1 + b, u ≥ 0 convex and v > 0 concave. Convex
 means: on the box, within the natural domain (itself proved convex), integrality ignored; 0·f and f⁰ are 0 and 1.
-Signs hold up to rounding, definiteness up to ``tolerance``.
+Ranges are rounded outward (:mod:`stackpyomo.intervals`), so that signs hold; definiteness holds up to ``tolerance``,
+the rounding of the coefficients themselves.
 """
 
 from __future__ import annotations

@@ -55,13 +55,16 @@ def _is_convex(term: Any) -> bool:
 
 def _bends_up(parts: Sequence[tuple[float, Any]], lower: float, upper: float) -> bool:
     """True if the second derivative of the sum is proved ≥ 0 inside [lower, upper]."""
+    tape = _recorded(parts)
     pieces, seen = [(lower, upper)], 0
     while pieces:
         piece = pieces.pop()
         seen += 1
         try:
-            jet = reduce(_plus, (_scaled(factor, _Jets(piece).walk_expression(term)) for factor, term in parts))
-            if jet.bend[0] >= 0.0:
+            least, most = _played(tape, piece).bend
+            if most < 0.0:
+                return False
+            if least >= 0.0:
                 continue
         except _Unclear:
             pass
@@ -225,29 +228,54 @@ _RULES: dict[type, Callable[..., _Jet]] = {
 }
 
 
-class _Jets(StreamBasedExpressionVisitor):
-    """The jet of an expression on a piece; raises KeyError for an operation that is not known here."""
+_Tape = list[tuple[Callable[..., _Jet], list[int]]]  # operations and the places of their operands; [] is the variable
 
-    def __init__(self, piece: Span) -> None:
+
+class _Recorder(StreamBasedExpressionVisitor):
+    """Writes an expression down once, as operations on jets; KeyError for one that is not known here."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.own = _Jet(piece, _UNIT)
+        self.tape: _Tape = []
 
     def initializeWalker(self, expression: Any) -> tuple[bool, Any]:
-        walk, jet = self.beforeChild(None, expression, 0)
-        return walk, expression if walk else jet
+        walk, place = self.beforeChild(None, expression, 0)
+        return walk, expression if walk else place
 
-    def beforeChild(self, _parent: Any, child: Any, _index: int) -> tuple[bool, Any]:
-        if child.__class__ in native_types or not child.is_potentially_variable():
-            return False, _constant(float(value(child)))
-        if child.is_variable_type():
-            return False, _constant(float(child.value)) if child.fixed else self.own
-        return True, None
+    def beforeChild(self, _parent: Any, child: Any, _index: int) -> tuple[bool, int | None]:
+        if child.__class__ not in native_types and child.is_potentially_variable():
+            if not child.is_variable_type():
+                return True, None
+            if not child.fixed:
+                return False, self.note(lambda own: own, [])
+        number = _constant(float(value(child)))
+        return False, self.note(lambda _: number, [])
 
-    def exitNode(self, node: Any, parts: list[_Jet]) -> _Jet:
+    def exitNode(self, node: Any, parts: list[int]) -> int:
         if node.is_named_expression_type():
             return parts[0]
         if isinstance(node, nodes.UnaryFunctionExpression):
-            return _UNARY[node.getname()](parts[0])
+            return self.note(_UNARY[node.getname()], parts)
         if node.__class__ is nodes.ProductExpression and node.args[0] is node.args[1]:
-            return _raised(parts[0], 2.0)
-        return _RULES[node.__class__](*parts)
+            return self.note(lambda f: _raised(f, 2.0), parts[:1])
+        return self.note(_RULES[node.__class__], parts)
+
+    def note(self, operation: Callable[..., _Jet], parts: list[int]) -> int:
+        self.tape.append((operation, parts))
+        return len(self.tape) - 1
+
+
+def _recorded(parts: Sequence[tuple[float, Any]]) -> _Tape:
+    """The sum of factor · term as one tape."""
+    recorder = _Recorder()
+    ends = [recorder.walk_expression(factor * term) for factor, term in parts]
+    recorder.note(lambda *jets: reduce(_plus, jets), ends)
+    return recorder.tape
+
+
+def _played(tape: _Tape, piece: Span) -> _Jet:
+    """The jet of the last operation on a piece."""
+    own, jets = _Jet(piece, _UNIT), list[_Jet]()
+    for operation, parts in tape:
+        jets.append(operation(*(jets[i] for i in parts)) if parts else operation(own))
+    return jets[-1]

@@ -1,4 +1,4 @@
-"""Random expressions with poles, kinks, ends of domains and overflow, for Pyomo and for mpmath, and what refutes a claim.
+"""Random expressions with poles, kinks, ends of domains and overflow, for Pyomo and mpmath, and what refutes a claim.
 
     python tests/random_expressions.py 100000        # the whole hunt: claims by interval Hessians and by structure
     python tests/random_expressions.py 100000 7      # with another seed
@@ -33,6 +33,7 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 Tree = tuple[Any, ...]
+Boxes = Mapping[str, tuple[float, float]]
 
 
 def drawn(rng: random.Random, names: str, depth: int = 3) -> Tree:
@@ -41,7 +42,9 @@ def drawn(rng: random.Random, names: str, depth: int = 3) -> Tree:
     if depth == 0 or kind < 0.15:
         name = ("name", rng.choice(names))
         shift, factor = ("number", rng.choice(NUMBERS[:8])), ("number", rng.choice(NUMBERS[:9]))
-        return rng.choice([name, name, ("+", name, shift), ("*", factor, name), ("+", ("*", factor, name), shift), shift])
+        return rng.choice(
+            [name, name, ("+", name, shift), ("*", factor, name), ("+", ("*", factor, name), shift), shift]
+        )
     if kind < 0.35:
         return ("power", drawn(rng, names, depth - 1), rng.choice(POWERS))
     if kind < 0.55:
@@ -95,7 +98,7 @@ def value_at(tree: Tree, point: Mapping[str, Any]) -> Any:
         return None
 
 
-def chord_breaks(tree: Tree, boxes: Mapping[str, tuple[float, float]], sign: int, rng: random.Random, trials: int) -> Any:
+def chord_breaks(tree: Tree, boxes: Boxes, sign: int, rng: random.Random, trials: int) -> Any:
     """Two points and one between them that refute that sign · f is convex; None if none of the trials does."""
     with mpmath.workdps(50):
         for _ in range(trials):
@@ -118,7 +121,7 @@ def chord_breaks(tree: Tree, boxes: Mapping[str, tuple[float, float]], sign: int
     return None
 
 
-def claims(tree: Tree, boxes: Mapping[str, tuple[float, float]]) -> dict[str, int]:
+def claims(tree: Tree, boxes: Boxes) -> dict[str, int]:
     """{who claims: +1 convex, −1 concave}; raises what Python raises where constants have no value."""
     m = pyo.ConcreteModel()
     for name, box in boxes.items():
