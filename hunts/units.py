@@ -48,9 +48,12 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
         constants = [float(random.choice([-1e6, 1e6, 0.0])) for _ in constants]
     other = draft.in_units(units, factors, constants)
     calls = ["stackelberg"] if random.random() < 0.4 else ["leader_optimal"]
-    tail = f"plan = sp.{calls[0]}(game)\nprint(plan)\n"
-    tail += "" if calls[0] == "stackelberg" else "rule = sp.affine_incentive(plan)\nprint(rule, sp.verify(rule))\n"
-    script = "if True:\n    " + draft.script(tail).replace("\n", "\n    ") + "\n" + other.script(tail)
+    rest = (
+        "" if calls[0] == "stackelberg" else "    rule = sp.affine_incentive(plan)\n    print(rule, sp.verify(rule))\n"
+    )
+    tail = f"try:\n    plan = sp.{calls[0]}(game)\n    print(plan)\n{rest}except sp.StackpyomoError as refusal:\n"
+    tail += "    print(type(refusal).__name__, refusal)\n"
+    script = "\n# the same game in other units\n".join(d.script(tail) for d in (draft, other))
     first = _answer(draft, dict.fromkeys(names, 1.0), calls[0])
     second = _answer(other, units, calls[0])
     _compared(first, second, f"{calls[0]}, {kind}", script, ledger)
