@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,16 @@ def toll_game(low: float = -2, high: float = 2) -> sp.Game:
     m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)
     m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + 0.01 * m.toll**2)
     return sp.Game(m, followers=m.driver)
+
+
+def work() -> float:
+    """Processor seconds of this process and of those it waited for: beside other load, a clock on the wall runs on."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return time.process_time()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def snapshot(model: Any) -> list[tuple[Any, ...]]:

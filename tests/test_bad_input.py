@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import snapshot
+from conftest import snapshot, work
 from pyomo.core.staleflag import StaleFlagManager
 from pyomo.gdp import Disjunction
 from pyomo.mpec import Complementarity, complements
@@ -1097,9 +1097,9 @@ def test_a_solver_that_is_killed(long_game: sp.Game, monkeypatch: pytest.MonkeyP
 def test_a_time_limit_is_kept_and_said(solver: str, long_game: sp.Game) -> None:
     """Whatever point it ended at meets all constraints (there are none): a plan, but of no proved quality."""
     before = snapshot(long_game.model)
-    began = time.monotonic()
+    began = work()
     plan = sp.leader_optimal(long_game, solver=solver, time_limit=0.5)
-    assert time.monotonic() - began < 20
+    assert work() - began < 20
     assert (plan.termination, plan.quality) == ("time limit", "feasible")
     assert [entry["termination"] for entry in plan.log] == ["time limit"]
     assert math.isnan(plan.epsilon0)

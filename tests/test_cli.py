@@ -796,7 +796,7 @@ def test_told_to_end(moment: str, number: str, code: int, word: str, write: Any,
             time.sleep(0.05)
         time.sleep(2.0)  # past the writing of the file, into the solve
         child.send_signal(signal.Signals[number])
-        out, err = child.communicate(timeout=20)
+        out, err = child.communicate(timeout=120)
     finally:
         child.kill()
         child.wait()
@@ -829,7 +829,7 @@ def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
             time.sleep(0.05)
         time.sleep(2.0)
         child.terminate()
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=120)
         assert (child.returncode, err) == (143, b"stackpyomo: terminated\n")
     finally:
         child.kill()

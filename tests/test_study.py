@@ -773,7 +773,7 @@ def test_told_to_end(more: list[Any], word: str, task_file: Path, tmp_path: Path
             os.killpg(child.pid, signal.SIGINT)
         else:
             child.terminate()
-        out, err = child.communicate(timeout=30)
+        out, err = child.communicate(timeout=120)
     finally:
         child.kill()
         child.wait()
