@@ -28,6 +28,7 @@ from .results import Array
 from .scenarios import Scenarios
 from .selections import component_pairs
 from .tolerances import TOLERANCES, is_within
+from .unfolding import unfolded
 from .verification import Effort, best_responses, verify
 
 __all__ = ["conditional_regret"]
@@ -36,9 +37,11 @@ __all__ = ["conditional_regret"]
 def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solver: str = "auto") -> pd.DataFrame:
     """One row per follower and atom: ``probability``, ``regret`` (its own units, given the atom), ``certificate``.
 
-    subject: a Plan or an Incentive. actions: follower Var → the observation its index stands for. Raises
-    :class:`InvalidGame` for a Var that no follower owns or whose index is not the observation's atoms.
+    subject: a Plan or an Incentive. actions: follower Var, or policy, → the observation its index stands for. Of a
+    policy all actions count as deviations, not only functions of its form. Raises :class:`InvalidGame` for a Var that
+    no follower owns or whose index is not the observation's atoms.
     """
+    subject, actions = unfolded(subject, component_pairs(actions, "actions", "observation"))
     game: Game = subject.attached()
     parts = list(_parts(game, scenarios, actions))
     names = list(dict.fromkeys(part.follower for part in parts))

@@ -20,6 +20,7 @@ import pyomo.environ as pyo
 from pyomo.common.collections import ComponentMap
 
 from .errors import InvalidGame
+from .policies import Policy, policy
 from .quadrature import (
     covariance_matrix,
     definite_root,
@@ -286,6 +287,18 @@ class Scenarios:
         part.tail = pyo.Constraint(possible, rule=lambda b, w: b.excess[w] >= rule(w) - b.threshold)
         return part.threshold + self.expectation(lambda w: part.excess[w]) / (1.0 - level)
 
+    def policy(self, block: Any, observation: str, *, name: str = "policy", features: Any = None) -> Policy:
+        """A decision of the block's player that is a function of the observation: u(y) = Σ_f c_f φ_f(y).
+
+        Adds ``block.<name>``, an Expression indexed by the atoms, to be used as a Var with this index would be, and
+        ``block.<name>_coefficients``, the Var of the c_f. features: {name: function of what the observation shows};
+        None: 1 and y (each number, where it shows several), so that the policy is affine in the signal. Raises
+        :class:`InvalidGame` for a name that the block has, and for features that the atoms cannot tell apart.
+        """
+        labels = self._known(observation)
+        likely = np.bincount(self._codes[observation], self.probability, minlength=len(labels)) > 0.0
+        return policy(block, name, observation, labels, likely.tolist(), features)
+
     # --- information --------------------------------------------------------------------------------------------------
 
     def observe(
@@ -297,6 +310,11 @@ class Scenarios:
         (Var or Expression, observation its index stands for; None: the scenarios). Raises :class:`InvalidGame` for a
         signal whose place the leader cannot know when he acts, and for an index that is no atom.
         """
+        if isinstance(leader, Policy):
+            raise InvalidGame(
+                f"{leader.name}: a policy; the leader's answer to an action is a value in each scenario. Give him a "
+                "Var indexed by what he knows."
+            )
         found: ComponentMap = ComponentMap()
         pairs = _pairs(signals)
         for atom, scenarios in self._groups(knows):

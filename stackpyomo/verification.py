@@ -24,6 +24,7 @@ from .checks import require, require_positive, require_whole
 from .composition import Composed, composed
 from .errors import InvalidGame
 from .games import Game
+from .policies import policy_form
 from .programs import BadRow, Program, timed, undisturbed
 from .progress import tracked
 from .results import Announcement, evaluator
@@ -411,7 +412,9 @@ def _report(
         warnings=list(announced.warnings),
         responding=tuple(announced.responding),
         tolerance=tolerance,
-        note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
+        note=pd.Series(
+            [c.note or policy_form(c.follower.variables) for c in problems], index=names, dtype=object, name="note"
+        ),
         seconds=seconds,
         solver=solver,
         reach={c.follower.name: c.reach for c in problems if c.certificate == "multistart"},
