@@ -18,12 +18,13 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.expression import IndexedExpression
 from pyomo.core.base.var import IndexedVar
+from pyomo.core.expr.visitor import identify_variables
 
 from .errors import InvalidGame
 from .results import Array, listed
 from .tolerances import TOLERANCES
 
-__all__ = ["Coefficients", "Policy", "policy", "policy_form"]
+__all__ = ["Coefficients", "Policy", "is_idle", "policy", "policy_form"]
 
 Feature = Callable[[Any], Any]
 
@@ -58,12 +59,12 @@ def policy(
             "told apart; take fewer features, or more nodes."
         )
     coefficients = Coefficients(list(chosen), initialize=0.0)
-    coefficients.form = f"deviations are functions of {observation} made of {listed(list(chosen))}"
+    coefficients.form = f"functions of {observation} made of {listed(list(chosen))}"
     block.add_component(f"{name}_coefficients", coefficients)
     rows = dict(zip(labels, table, strict=True))
     expression = Policy(
         list(labels),
-        initialize={label: pyo.quicksum(float(x) * coefficients[f] for f, x in zip(chosen, row, strict=True))
+        initialize={label: pyo.quicksum(float(x) * coefficients[f] for f, x in zip(chosen, row, strict=True) if x)
                     for label, row in rows.items()},
     )  # fmt: skip
     expression.observation, expression.coefficients = observation, coefficients
@@ -77,6 +78,12 @@ def policy_form(variables: Iterable[Any]) -> str:
     return "; ".join(dict.fromkeys(form for form in forms if form))
 
 
+def is_idle(signal: Any) -> bool:
+    """True for what a policy does where all its features are 0: nobody moves it."""
+    policy = isinstance(getattr(signal, "parent_component", lambda: None)(), Policy)
+    return policy and next(identify_variables(signal.expr), None) is None
+
+
 def _features(observation: str, labels: Sequence[Hashable], features: Any) -> dict[str, Feature]:
     """Name → function of the label: 1 and each number that the observation shows, unless others are given."""
     if features is not None:
@@ -87,7 +94,7 @@ def _features(observation: str, labels: Sequence[Hashable], features: Any) -> di
         parts: dict[str, Feature] = {f"{observation}[{i}]": itemgetter(i) for i in range(len(labels[0]))}
     else:
         parts = {observation: lambda label: label}
-    return {"1": lambda _: 1.0, **parts}
+    return {"constant": lambda _: 1.0, **parts}
 
 
 def _values(observation: str, labels: Sequence[Hashable], features: Mapping[str, Feature]) -> Array:

@@ -14,7 +14,7 @@ quadratic team hold, which two nodes meet exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,7 @@ from .errors import InvalidGame
 from .results import Array, listed
 from .tolerances import TOLERANCES
 
-__all__ = [
-    "covariance_matrix",
-    "definite_root",
-    "inward_grid",
-    "merged",
-    "node_counts",
-    "product_grid",
-    "seen_together",
-]
+__all__ = ["gaussian"]
 
 _NODES = 350
 """Nodes of a Gauss–Hermite rule; beyond, numpy's weights overflow."""
@@ -44,7 +36,61 @@ _STEPS, _HALVINGS = 200, 40
 _EPSILON = float(np.finfo(float).eps)
 
 
-def node_counts(nodes: Any, axes: Sequence[str]) -> list[int]:
+def gaussian(
+    names: str | Sequence[str], nodes: Any, mean: Any, covariance: Any, observed: Any, shown: Iterable[Any]
+) -> tuple[dict[str, Array], Array]:
+    """(name → its values, weights) of :meth:`stackpyomo.Scenarios.gauss_hermite`; shown: what observations are of."""
+    named = [names] if isinstance(names, str) else list(names)
+    size = len(named)
+    if not named or len(set(named)) < size:
+        raise InvalidGame(f"names={names!r}: expected at least one name, each once.")
+    if np.shape(mean) not in ((), (1,), (size,)) or not np.isfinite(mean).all():
+        raise InvalidGame(f"mean={mean!r}: expected a finite number, or one for each of {listed(named)}.")
+    middle = np.broadcast_to(np.asarray(mean, dtype=float), (size,))
+    signals = _coefficients(observed, named)
+    rows = np.array(list(signals.values())).reshape(len(signals), size)
+    if signals:
+        matrix = _covariance_matrix(covariance, size)
+        together = _seen_together(shown, list(signals))
+        state, seen, weights = _inward_grid(matrix, rows, list(signals), nodes, together)
+    else:
+        counts = _node_counts(nodes, named)
+        points, weights = _product_grid(counts)
+        state, seen = points @ _definite_root(_covariance_matrix(covariance, size)).T, np.zeros((len(points), 0))
+    columns = dict(zip([*named, *signals], np.concatenate([state, seen], axis=1).T, strict=False))
+    columns.update(zip(signals, seen.T, strict=True))  # a name that is observed is its signal, to the last digit
+    centre = {**dict(zip(named, middle, strict=True)), **dict(zip(signals, rows @ middle, strict=True))}
+    table = {name: _merged(column, float(centre[name]), name) for name, column in columns.items()}
+    return table, weights / weights.sum()
+
+
+def _coefficients(observed: Any, names: Sequence[str]) -> dict[str, Array]:
+    """Signal → its coefficients, one for each name; raises :class:`InvalidGame` for what is no signal of the names."""
+    if isinstance(observed, Mapping):
+        given = {str(signal): what for signal, what in observed.items()}
+        taken = [signal for signal in given if signal in names]
+        if taken:
+            raise InvalidGame(f"observed: {taken[0]} is a name by itself; give the sum another name.")
+    elif isinstance(observed, (str, Iterable)):
+        given = {str(name): {name: 1.0} for name in ([observed] if isinstance(observed, str) else observed)}
+    else:
+        given = {str(observed): None}
+    return {signal: _row(signal, weights, names) for signal, weights in given.items()}
+
+
+def _row(signal: str, weights: Any, names: Sequence[str]) -> Array:
+    try:
+        row = np.array([float(weights.get(name, 0.0)) for name in names])
+        if all(name in names for name in weights) and np.isfinite(row).all() and row.any():
+            return row
+    except (AttributeError, TypeError, ValueError):
+        pass
+    raise InvalidGame(
+        f"observed: {signal} is no signal of {listed(list(names))}; give names, or {{signal: {{name: coefficient}}}}."
+    )
+
+
+def _node_counts(nodes: Any, axes: Sequence[str]) -> list[int]:
     """Nodes for each axis; raises :class:`InvalidGame` for other numbers or too many points."""
     counts = list(nodes) if isinstance(nodes, Iterable) else [nodes] * len(axes)
     whole = [isinstance(n, (int, np.integer)) and not isinstance(n, bool) and 1 <= n <= _NODES for n in counts]
@@ -55,7 +101,7 @@ def node_counts(nodes: Any, axes: Sequence[str]) -> list[int]:
     return [int(n) for n in counts]
 
 
-def covariance_matrix(covariance: Any, size: int) -> Array:
+def _covariance_matrix(covariance: Any, size: int) -> Array:
     """The covariance as a matrix; raises :class:`InvalidGame` if it is none."""
     matrix = np.atleast_2d(np.asarray(covariance, dtype=float))
     matrix = matrix * np.eye(size) if matrix.shape == (1, 1) else matrix
@@ -70,7 +116,7 @@ def _are_alike(first: Array, second: Array) -> bool:
     return bool((np.abs(first - second) <= TOLERANCES.noise * np.outer(sizes, sizes)).all())
 
 
-def definite_root(matrix: Array, what: str = "covariance") -> Array:
+def _definite_root(matrix: Array, what: str = "covariance") -> Array:
     """A Cholesky factor of a covariance; raises :class:`InvalidGame` where it is singular or no covariance."""
     root = _semidefinite_root(matrix, np.diag(matrix))
     if root.shape[1] < len(matrix) or not _are_alike(root @ root.T, matrix):
@@ -95,7 +141,7 @@ def _semidefinite_root(matrix: Array, sizes: Array) -> Array:
     return np.array(columns).reshape(len(columns), len(matrix)).T
 
 
-def product_grid(counts: Sequence[int]) -> tuple[Array, Array]:
+def _product_grid(counts: Sequence[int]) -> tuple[Array, Array]:
     """(points × axes, weights) of independent standard Gaussians."""
     points, weights = np.zeros((1, 0)), np.ones(1)
     for count in counts:
@@ -114,13 +160,13 @@ def _observed_grid(
     """
     spread = np.sqrt(np.diag(matrix))
     correlation = matrix / np.outer(spread, spread)
-    definite_root(correlation, f"covariance of {listed(list(names))}")
+    _definite_root(correlation, f"covariance of {listed(list(names))}")
     if np.prod(np.array(counts, dtype=float)) > _POINTS:
         raise InvalidGame(
             f"nodes: {len(names)} observations make a grid of more than {_POINTS} points; take fewer nodes or "
             "decisions that are functions, scenarios.policy(...)."
         )
-    points, weights = product_grid(counts)
+    points, weights = _product_grid(counts)
     groups = [*((i,) for i in range(len(names))), *together]
     joint = _joint(points, weights, correlation, groups) if len(names) > 1 else weights
     if joint is None:
@@ -199,23 +245,23 @@ def _nearest(density: Array, conditions: Array, targets: Array) -> Array:
     return np.asarray(current)
 
 
-def inward_grid(
+def _inward_grid(
     covariance: Array, rows: Array, names: Sequence[str], nodes: Any, together: Sequence[tuple[int, ...]]
 ) -> tuple[Array, Array, Array]:
     """(state's deviations, observations' deviations, weights): a grid of y = rows · x and, for each y, of x given y."""
     axes = [*names, "what they leave open"]
-    counts = node_counts(nodes, axes)
+    counts = _node_counts(nodes, axes)
     cross = covariance @ rows.T
     seen, weights = _observed_grid(rows @ cross, names, counts[:-1], together)
     slope = np.linalg.solve(rows @ cross, cross.T)
     root = _semidefinite_root(covariance - cross @ slope, np.diag(covariance))
-    inner, chances = product_grid([counts[-1]] * root.shape[1])
+    inner, chances = _product_grid([counts[-1]] * root.shape[1])
     state = (seen @ slope)[:, np.newaxis, :] + (inner @ root.T)[np.newaxis, :, :]
     size = len(inner)
     return state.reshape(-1, len(covariance)), np.repeat(seen, size, axis=0), np.outer(weights, chances).ravel()
 
 
-def merged(deviations: Array, mean: float, name: str) -> Array:
+def _merged(deviations: Array, mean: float, name: str) -> Array:
     """mean + deviations, those that differ by rounding only made the same: they are one atom.
 
     Raises :class:`InvalidGame` where the mean is so large that different ones cannot be told apart.
@@ -232,7 +278,7 @@ def merged(deviations: Array, mean: float, name: str) -> Array:
     return result
 
 
-def seen_together(observations: Iterable[Any], names: Sequence[str]) -> list[tuple[int, ...]]:
+def _seen_together(observations: Iterable[Any], names: Sequence[str]) -> list[tuple[int, ...]]:
     """Which of the named are seen together by one observation, all of them left out."""
     found = {
         tuple(sorted({names.index(n) for n in what}))

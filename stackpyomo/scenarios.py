@@ -10,7 +10,6 @@ answer to in a scenario is made from the same names (:meth:`Scenarios.observe`).
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,16 +19,8 @@ import pyomo.environ as pyo
 from pyomo.common.collections import ComponentMap
 
 from .errors import InvalidGame
-from .policies import Policy, policy
-from .quadrature import (
-    covariance_matrix,
-    definite_root,
-    inward_grid,
-    merged,
-    node_counts,
-    product_grid,
-    seen_together,
-)
+from .policies import Policy, is_idle, policy
+from .quadrature import gaussian
 from .results import Array, listed
 from .revelations import Atoms, Revelation, revealed_outcomes
 from .tolerances import TOLERANCES
@@ -113,28 +104,8 @@ class Scenarios:
         each name (each signal and, last, what these leave open). Raises :class:`InvalidGame` for other shapes, and
         where so few nodes cannot have this covariance.
         """
-        named = [names] if isinstance(names, str) else list(names)
-        size = len(named)
-        if not named or len(set(named)) < size:
-            raise InvalidGame(f"names={names!r}: expected at least one name, each once.")
-        if np.shape(mean) not in ((), (1,), (size,)) or not np.isfinite(mean).all():
-            raise InvalidGame(f"mean={mean!r}: expected a finite number, or one for each of {listed(named)}.")
-        middle = np.broadcast_to(np.asarray(mean, dtype=float), (size,))
-        signals = _coefficients(observed, named)
-        rows = np.array(list(signals.values())).reshape(len(signals), size)
-        if signals:
-            matrix = covariance_matrix(covariance, size)
-            together = seen_together((observations or {}).values(), list(signals))
-            state, seen, weights = inward_grid(matrix, rows, list(signals), nodes, together)
-        else:
-            counts = node_counts(nodes, named)
-            points, weights = product_grid(counts)
-            state, seen = points @ definite_root(covariance_matrix(covariance, size)).T, np.zeros((len(points), 0))
-        columns = dict(zip([*named, *signals], np.concatenate([state, seen], axis=1).T, strict=False))
-        columns.update(zip(signals, seen.T, strict=True))  # a name that is observed is its signal, to the last digit
-        centre = {**dict(zip(named, middle, strict=True)), **dict(zip(signals, rows @ middle, strict=True))}
-        table = {name: merged(column, float(centre[name]), name) for name, column in columns.items()}
-        return cls(table, weights / weights.sum(), observations)._made("grid")
+        table, weights = gaussian(names, nodes, mean, covariance, observed, (observations or {}).values())
+        return cls(table, weights, observations)._made("grid")
 
     @classmethod
     def product(cls, *factors: Scenarios, observations: Mapping[str, Any] | None = None) -> Scenarios:
@@ -320,8 +291,9 @@ class Scenarios:
         for atom, scenarios in self._groups(knows):
             answers = self._entry(leader, atom, knows)
             seen = [self._signal(component, observation, atom, scenarios, knows) for component, observation in pairs]
+            seen = [signal for signal in seen if not is_idle(signal)]
             used = found.setdefault(answers, seen)
-            other = next((s for s, t in zip(seen, used, strict=True) if s is not t), None)
+            other = next((s for s in seen if not any(s is t for t in used)), None)
             if other is not None:
                 raise InvalidGame(
                     f"{answers.name}: one value for all that the leader may know, of whose signals only one is "
@@ -423,28 +395,6 @@ class Scenarios:
                 raise InvalidGame(f"{name}: shows {label!r} in scenario {w}, which no Var can be indexed by.")
             codes[w] = place.setdefault(label, len(place))
         self._labels[name], self._codes[name] = list(place), codes
-
-
-def _coefficients(observed: Any, names: Sequence[str]) -> dict[str, Array]:
-    """Signal → its coefficients, one for each name; raises :class:`InvalidGame` for what is no signal of the names."""
-    if isinstance(observed, Mapping):
-        given = {str(signal): what for signal, what in observed.items()}
-        taken = [signal for signal in given if signal in names]
-        if taken:
-            raise InvalidGame(f"observed: {taken[0]} is a name by itself; give the sum another name.")
-    else:
-        given = {name: {name: 1.0} for name in ([observed] if isinstance(observed, str) else observed)}
-    rows: dict[str, Array] = {}
-    for signal, weights in given.items():
-        known = isinstance(weights, Mapping) and weights and all(name in names for name in weights)
-        row = np.array([float(weights.get(name, 0.0)) for name in names]) if known else np.array([math.nan])
-        if not np.isfinite(row).all() or not row.any():
-            raise InvalidGame(
-                f"observed: {signal} is no signal of {listed(list(names))}; give names, or {{signal: {{name: "
-                "coefficient}}}."
-            )
-        rows[signal] = row
-    return rows
 
 
 def _table(outcomes: Any) -> pd.DataFrame:

@@ -57,6 +57,8 @@ class Report(Document):
     """How many followers were not looked at."""
     options: dict[str, Any] = field(default_factory=dict, repr=False)
     """What the re-solve was asked for with: solver, starts, certify; to do it again."""
+    forms: dict[str, str] = field(default_factory=dict)
+    """follower that decides by policies → the functions among which its deviations were looked for."""
     reach: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict, repr=False)
     """follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at."""
     endless: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ class Report(Document):
     def remarks(self) -> list[str]:
         """The paper's words, and a warning where the followers may settle elsewhere."""
         said = self.vocabulary[:1].upper() + self.vocabulary[1:]
+        said = f"{said} {self._limited()}".rstrip()
         if not self.ok:
             return [said, *self.advice, *self.warnings]
         doubtful = self.uniqueness.startswith(("not unique", "not shown"))
@@ -80,6 +83,16 @@ class Report(Document):
             [f"{'Beware: equilibrium' if doubtful else 'Equilibrium'} {self.uniqueness}."] if self.uniqueness else []
         )
         return [said, *settled, *self.warnings]
+
+    def _limited(self) -> str:
+        """Among which deviations the best response was looked for, where these are not all."""
+        if not self.forms:
+            return ""
+        name, form = next(iter(self.forms.items()))
+        return (
+            f"The deviations of {listed(list(self.forms), 3)} are those of its policy ({name}: {form}); "
+            "conditional_regret looks at all others, one observation at a time."
+        )
 
     @property
     def advice(self) -> list[str]:
@@ -191,7 +204,8 @@ class Report(Document):
         if self.endless and not self.refuted:
             names = listed(self.endless, 3)
             return f"{head}: {names} searched only so far, and can go on without an end ({evidence})"
-        return f"{head}: largest regret {self.epsilon:.3g} over {len(self.regret)} follower{plural} ({evidence})"
+        among = " among functions of the policies' form" if self.forms else ""
+        return f"{head}: largest regret {self.epsilon:.3g}{among} over {len(self.regret)} follower{plural} ({evidence})"
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-ready Python objects."""
@@ -209,6 +223,7 @@ class Report(Document):
             "others": self.others,
             "options": self.options,
             "endless": list(self.endless),
+            "forms": self.forms,
             "vocabulary": self.vocabulary,
             "seconds": json_numbers(self.seconds),
             "followers": {
@@ -269,6 +284,7 @@ class Report(Document):
                     if row.get("reach")
                 },
                 endless=tuple(data.get("endless", ())),
+                forms=dict(data.get("forms", {})),
             )
 
     def to_html(self, path: str | Path, *, baseline: Plan | None = None) -> None:

@@ -412,11 +412,10 @@ def _report(
         warnings=list(announced.warnings),
         responding=tuple(announced.responding),
         tolerance=tolerance,
-        note=pd.Series(
-            [c.note or policy_form(c.follower.variables) for c in problems], index=names, dtype=object, name="note"
-        ),
+        note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
         seconds=seconds,
         solver=solver,
+        forms={c.follower.name: form for c in problems if (form := policy_form(c.follower.variables))},
         reach={c.follower.name: c.reach for c in problems if c.certificate == "multistart"},
         endless=tuple(c.follower.name for c in problems if c.certificate == "multistart" and c.endless),
     )
