@@ -106,8 +106,12 @@ class Leaning:
         )
 
     def distance_from_least(self, gain: np.ndarray, multipliers: np.ndarray) -> float:
-        """How far K is from −Eᵀμ with Gᵀμ ≥ 0 (= 0 where λ > 0 or an equality): the optimality of least energy."""
-        size = max(np.abs(gain).max(), 1e-9)
+        """How far K is from −Eᵀμ with Gᵀμ ≥ 0 (= 0 where λ > 0 or an equality): the optimality of least energy.
+
+        Relative to K, or to a thousandth of what would hold the followers without their constraints: where the
+        constraints do it alone, K is 0 but for rounding.
+        """
+        size = max(np.abs(gain).max(), 1e-3 * np.abs(self.a).max() / max(np.abs(self.equations).max(), 1e-3))
         rows, n = self.equations.T, len(gain)
         tight = np.array(self.equal, dtype=bool) | (multipliers > 1e-7 * max(1.0, np.abs(multipliers).max(initial=0)))
         ones = np.ones((n, 1))
@@ -133,6 +137,7 @@ class Leaning:
 
 @SLOW
 @example(seed=33)  # the gain is exactly 0
+@example(seed=52717)  # the gain is 0 but for rounding
 @given(seed=st.integers(0, 10**6))
 def test_free_multipliers_leave_the_gain_of_least_energy(seed: int) -> None:
     world = Leaning(seed)
