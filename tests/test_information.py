@@ -31,39 +31,7 @@ def private(n: int, nodes: Any, noise: float) -> sp.Scenarios:
     return sp.Scenarios.gauss_hermite(names, nodes, covariance=covariance, observed=signals)
 
 
-def in_atoms(scenarios: sp.Scenarios, n: int, costs: qg.Costs) -> sp.Game:
-    """The quadratic Gaussian game with an action for every value of an observation."""
-    m = pyo.ConcreteModel()
-    m.u0 = pyo.Var(list(scenarios), initialize=0.0)
-    m.follower = pyo.Block(range(1, n + 1))
-    for i in m.follower:
-        m.follower[i].u = pyo.Var(scenarios.atoms(f"y{i}"), initialize=0.0)
-    qg._costs(m, scenarios, scenarios["x"], m.u0, lambda i, w: m.follower[i].u[scenarios.atom(f"y{i}", w)], costs)
-    return sp.Game(m, followers=m.follower)
-
-
 # --- quadrature from the observations inwards -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("costs", COSTS)
-@pytest.mark.parametrize(("n", "nodes"), [(1, 2), (2, 2), (2, 3), (2, 5), (2, 7), (3, 2), (3, 3)])
-def test_private_noise_is_exact_on_every_grid(n: int, nodes: int, costs: qg.Costs) -> None:
-    """k y at every atom, J0 = ρ(1 − k_N), and the incentive holds; a product grid of 3 nodes says 0.16 for 0.21."""
-    scenarios = private(n, [nodes] * n + [2], costs.noise)
-    game = in_atoms(scenarios, n, costs)
-    assert game.check() == []
-    plan, wanted = sp.leader_optimal(game), qg.closed_form(n, costs)
-    assert plan.leader_objective == pytest.approx(wanted.cost, abs=1e-9)
-    follower = game.model.follower
-    for i in follower:
-        for y in scenarios.atoms(f"y{i}"):
-            assert plan.value(follower[i].u[y]) == pytest.approx(wanted.k * y, abs=1e-7)
-    signals = [(follower[i].u, f"y{i}") for i in follower]
-    rule = sp.affine_incentive(plan, scenarios.observe(game.model.u0, signals), energy=scenarios.energy(game.model.u0))
-    report = sp.verify(rule)
-    assert report.ok
-    assert (report.certificate == "convex").all()
-    assert rule.energy <= n * wanted.gain**2 * (1 + 1e-6), "Q everywhere is one of the gains this is the least of"
 
 
 def random_covariance(generator: np.random.Generator, size: int) -> np.ndarray:
@@ -284,15 +252,14 @@ def test_one_value_cannot_answer_what_is_seen_only_sometimes() -> None:
 # --- decisions that are functions -------------------------------------------------------------------------------------
 
 
-def with_policies(scenarios: sp.Scenarios, n: int, costs: qg.Costs, features: Any = None) -> sp.Game:
-    """The quadratic Gaussian game with u_i = k y_i + c."""
+def with_policies(scenarios: sp.Scenarios, n: int, costs: qg.Costs) -> sp.Game:
+    """The quadratic Gaussian game with u_i = c + k y_i."""
     m = pyo.ConcreteModel()
-    m.u0 = pyo.Var(list(scenarios), initialize=0.0)
     m.follower = pyo.Block(range(1, n + 1))
     for i in m.follower:
-        scenarios.policy(m.follower[i], f"y{i}", name="u", features=features)
-    qg._costs(m, scenarios, scenarios["x"], m.u0, lambda i, w: m.follower[i].u[scenarios.atom(f"y{i}", w)], costs)
-    return sp.Game(m, followers=m.follower)
+        scenarios.policy(m.follower[i], f"y{i}", name="u")
+    m.u0 = pyo.Var(list(scenarios), initialize=0.0)
+    return qg.priced(m, scenarios, m.u0, costs)
 
 
 def on_grid(n: int, nodes: int, noise: float) -> sp.Scenarios:
@@ -300,14 +267,6 @@ def on_grid(n: int, nodes: int, noise: float) -> sp.Scenarios:
     names = ["x", *(f"w{i}" for i in range(1, n + 1))]
     shown = {f"y{i}": lambda row, i=i: row["x"] + row[f"w{i}"] for i in range(1, n + 1)}
     return sp.Scenarios.gauss_hermite(names, nodes, covariance=np.diag([1.0, *[noise] * n]), observations=shown)
-
-
-def sampled(size: int, seed: int, noise: float) -> sp.Scenarios:
-    def draw(generator: np.random.Generator, count: int) -> dict[str, Any]:
-        x = generator.normal(size=count)
-        return {"x": x, **{f"y{i}": x + math.sqrt(noise) * generator.normal(size=count) for i in (1, 2)}}
-
-    return sp.Scenarios.from_samples(draw, size, seed=seed)
 
 
 def true_cost(plan: sp.Plan, costs: qg.Costs) -> float:
@@ -339,16 +298,22 @@ def test_less_information_never_looks_better_than_it_is() -> None:
     best = qg.closed_form(2, costs).cost
     excess = {}
     for size in (20, 80, 320):
-        plans = [sp.leader_optimal(with_policies(sampled(size, seed, costs.noise), 2, costs)) for seed in range(8)]
+        plans = [sp.leader_optimal(qg.in_samples(size, seed, costs=costs)[0]) for seed in range(6)]
         gaps = [true_cost(plan, costs) - best for plan in plans]
         assert min(gaps) >= -1e-12
         excess[size] = float(np.mean(gaps))
         errors = [plan.leader_objective - best for plan in plans]
         assert abs(np.mean(errors)) < 6 / math.sqrt(size)
     assert excess[320] < excess[80] / 2 < excess[20] / 4
-    atoms = in_atoms(sampled(20, 0, costs.noise), 2, costs)
-    assert [f.component for f in atoms.check()] == ["follower[1].u", "follower[2].u"], "the full-information plan"
-    assert sp.leader_optimal(atoms).leader_objective < best - 0.05
+    scenarios = qg.in_samples(20, 0, costs=costs)[1]
+    m = pyo.ConcreteModel()
+    m.follower = pyo.Block([1, 2])
+    for i in (1, 2):
+        m.follower[i].u = pyo.Var(scenarios.atoms(f"y{i}"), initialize=0.0)
+    m.u0 = pyo.Var(list(scenarios), initialize=0.0)
+    informed = qg.priced(m, scenarios, m.u0, costs)
+    assert [f.component for f in informed.check()] == ["follower[1].u", "follower[2].u"]
+    assert sp.leader_optimal(informed).leader_objective < best - 0.05, "the plan of full information"
 
 
 def test_a_report_says_among_which_deviations() -> None:
