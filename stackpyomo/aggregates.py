@@ -27,6 +27,7 @@ from scipy.sparse.linalg import splu
 from .errors import InvalidGame
 from .results import Array, listed
 from .tolerances import TOLERANCES
+from .values import number_of
 
 __all__ = ["Aggregates", "Definition", "assigned", "definitions", "from_entries", "responses"]
 
@@ -110,7 +111,7 @@ def responses(pairs: Sequence[Definition], actions: Sequence[VarData], sizes: Se
     for row, (repn, (_, constraint)) in enumerate(zip(rows, pairs, strict=True)):
         for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
             (own if id(var) in defined else others).append((row, place[id(var)], coefficient))
-        others.append((row, last, pyo.value(repn.constant) - pyo.value(constraint.upper)))
+        others.append((row, last, number_of(repn.constant) - number_of(constraint.upper)))
     names = ", ".join(constraint.name for _, constraint in pairs[:4])
     moved = _solved(own, others, (len(pairs), last + 1), names)
     shares = _without_zeros(moved[:, : len(actions)])
@@ -163,8 +164,8 @@ def _named(pairs: Sequence[Definition], rows: Sequence[Any], owned: Container[in
         if row not in named:
             raise InvalidGame(
                 f"{constraint.name}: which aggregate it defines cannot be told (variables in it that no follower "
-                f"owns: {listed([v.name for v in terms[row].values()]) or 'none'}). Write it as aggregate == ..., or "
-                f"name both, aggregates=[(model.aggregate, model.{constraint.name})]."
+                f"owns: {listed([v.name for v in terms[row].values()]) or 'none'}). Fix the others, write it as "
+                f"aggregate == ..., or name both, aggregates=[(model.aggregate, model.{constraint.name})]."
             )
     return [(named[row], constraint) for row, (_, constraint) in enumerate(pairs)]
 

@@ -11,7 +11,13 @@ import pyomo.environ as pyo
 from pyomo.common.log import LoggingIntercept
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.numeric_expr import DivisionExpression, SumExpression, UnaryFunctionExpression
+from pyomo.core.expr.numeric_expr import (
+    DivisionExpression,
+    MaxExpression,
+    MinExpression,
+    SumExpression,
+    UnaryFunctionExpression,
+)
 from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_mutable_parameters
 
@@ -235,6 +241,8 @@ def _leaf_problem(leaf: Any, known: set[int]) -> tuple[str, str] | None:
             f"it uses the variable {leaf.name}, which is not an active part of this game's model.",
             "Declare the Var on the model (or activate its Block).",
         )
+    if isinstance(leaf, _UNREADABLE):
+        return f"it holds {leaf}, which no solver reads.", "Write it with abs, or as a variable that rows bound."
     if isinstance(leaf, DivisionExpression):
         divisor = leaf.args[1]
         if not is_potentially_variable(divisor) and _data_value(divisor) == 0:
@@ -265,6 +273,10 @@ def _is_finite(number: Any) -> bool:
     return isinstance(number, Real) and math.isfinite(number)
 
 
+_UNREADABLE = (MaxExpression, MinExpression)
+"""What Pyomo can write for no solver."""
+
+
 def _leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
     """Numbers, Params and Vars of an expression, its divisions and its formulas of Params.
 
@@ -278,7 +290,7 @@ def _leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
         elif not hasattr(node, "is_expression_type"):
             continue
         elif node.is_expression_type():
-            if isinstance(node, DivisionExpression) or not node.is_potentially_variable():
+            if isinstance(node, (DivisionExpression, *_UNREADABLE)) or not node.is_potentially_variable():
                 yield node  # what is divided by, and formulas of Params, are data that may have no value
             if node.is_named_expression_type():
                 if id(node) in seen:

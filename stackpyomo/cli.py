@@ -129,6 +129,8 @@ def demo(
 
     Exit code 0: the contract was verified, and the installation works.
     """
+    for path in (write_to, json_to, report_to):
+        require_writable(path)
     with results_only():
         game = two_roads()
         plan = leader_optimal(game, solver=solver)
@@ -195,6 +197,8 @@ def solve(
     Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
     is that every follower's answer is its best. Exit code 0: verified. 1: not verified, or there is no incentive.
     """
+    require_writable(json_to)
+    require_writable(report_to)
     with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, settings = load(game, parameter or [])
         plan = leader_optimal(

@@ -22,6 +22,7 @@ from .contracts import Incentive
 from .errors import InvalidGame
 from .games import Game
 from .pages import page, table_page
+from .plots import formats
 from .reports import show
 from .results import Plan
 from .stores import plain, require_parquet, write_parquet
@@ -87,6 +88,8 @@ def verify_command(
 
     Exit code 0: nobody gains by leaving. solve --json FILE writes what --plan and --incentive read.
     """
+    require_writable(json_to)
+    require_writable(report_to)
     with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, _ = load(game, parameter or [])
         plan, rule = _subject(loaded, plan_from, incentive_from)
@@ -159,6 +162,8 @@ def compare_command(
     """
     require_writable(json_to)
     require_writable(report_to)
+    if plot_to is not None:
+        _require_drawable(plot_to)
     with results_only(), logged(log_to):
         subject: Any = games if games.suffix == ".json" else load(games, parameter or [])[0]
         found = compare(
@@ -187,13 +192,15 @@ def compare_command(
     raise typer.Exit(1 if len(bad) else 0)
 
 
+def _require_drawable(path: Path) -> None:
+    if path.suffix and path.suffix[1:].lower() not in formats():
+        raise InvalidGame(f"{path}: pictures are drawn as {', '.join(formats())}; end the name so.")
+    require_writable(path)
+
+
 def _draw(found: Comparison, path: Path) -> None:
-    figure = found.plot().figure
-    try:
-        with said(path):
-            figure.savefig(path)
-    except ValueError as error:  # a format that nobody knows
-        raise InvalidGame(f"{path}: {str(error).splitlines()[0]}.") from None
+    with said(path):
+        found.plot().figure.savefig(path)
 
 
 def _listed(text: str) -> list[str]:

@@ -19,7 +19,6 @@ import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.calculus.derivatives import differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy import sparse
 
 from .checks import variables_in
@@ -31,6 +30,7 @@ from .results import Announcement, Array
 from .signals import shares
 from .terms import terms
 from .tolerances import TOLERANCES, is_within
+from .values import UNDEFINED, Substitution, number_of
 
 __all__ = ["Composed", "composed", "oversteps", "plane"]
 
@@ -99,10 +99,7 @@ class Composed:
         """The composed cost (minimise form) at own actions ``point``; infinity where it is not defined."""
         for var, value in zip(self.variables, point, strict=True):
             var.set_value(value, skip_validation=True)
-        try:
-            cost = float(pyo.value(self.cost))
-        except (ValueError, ZeroDivisionError, OverflowError):
-            return math.inf
+        cost = number_of(self.cost)
         return cost if math.isfinite(cost) else math.inf
 
     def least_slope(self, total: float) -> float:
@@ -117,12 +114,13 @@ class Composed:
         return TOLERANCES.flat * total or 1.0
 
     def violation(self) -> float:
-        """Largest relative violation of rows and bounds at the variables' current values."""
-        held = [(pyo.value(row.body), pyo.value(row.lower), pyo.value(row.upper)) for row in self.rows]
+        """Largest relative violation of rows and bounds at the variables' values; infinite where a row has no value."""
+        held = [(number_of(row.body), row.lb, row.ub) for row in self.rows]
         held += self.constants
         held += [(var.value, var.lb, var.ub) for var in self.variables]
         worst = 0.0
         for level, lower, upper in held:
+            worst = math.inf if math.isnan(level) else worst
             if upper is not None:
                 worst = max(worst, (level - upper) / max(1.0, abs(upper)))
             if lower is not None:
@@ -203,7 +201,7 @@ class _Composer:
         self.copies.own = pyo.Var(range(len(game.actions)))
         # One visitor for all: to make one costs as much as to walk a small objective.
         self.table: dict[int, Any] = dict(self.plan)
-        self.visitor = ExpressionReplacementVisitor(
+        self.visitor = Substitution(
             substitute=self.table,
             descend_into_named_expressions=True,
             remove_named_expressions=True,
@@ -247,7 +245,7 @@ class _Composer:
         for constraint in follower.constraints:
             body, lower, upper = self.visitor.walk_expression(constraint.body), constraint.lb, constraint.ub
             if all(var.fixed for var in variables_in(body)):
-                constants.append((float(pyo.value(body)), lower, upper))
+                constants.append((number_of(body), lower, upper))
             else:
                 rows.append(free_row(body, lower, upper))
         self.table.update((key, self.plan[key]) for key in changed)
@@ -303,7 +301,7 @@ def _steepness(term: Any, variables: Sequence[Any]) -> float:
     wanted = [v for v in variables if id(v) in held]
     try:
         slope = math.fsum(map(abs, differentiate(term, wrt_list=wanted))) if wanted else 0.0
-    except (ArithmeticError, DifferentiationException, ValueError):
+    except (*UNDEFINED, DifferentiationException):
         return 0.0
     return slope if math.isfinite(slope) else 0.0
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyomo.environ as pyo
 
 from .checks import variables_in
 from .composition import Composed, composed
@@ -29,6 +28,7 @@ from .scenarios import Scenarios
 from .selections import component_pairs
 from .tolerances import TOLERANCES, is_within
 from .unfolding import unfolded
+from .values import number_of
 from .verification import Effort, best_responses, verify
 
 __all__ = ["conditional_regret"]
@@ -168,7 +168,7 @@ class _Atoms:
             moved, still = [], list(piece.constants)
             for row in piece.rows:
                 if all(var.fixed for var in variables_in(row.body)):
-                    still.append((float(pyo.value(row.body)), row.lb, row.ub))
+                    still.append((number_of(row.body), row.lb, row.ub))
                 else:
                     moved.append(row)
             names, target = [piece.names[i] for i in free], [piece.target[i] for i in free]

@@ -30,13 +30,13 @@ from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import apart, elementary, variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
 from .games import Follower, Game, Movers
 from .tolerances import TOLERANCES
+from .values import Substitution
 
 __all__ = ["Conditions", "Pair", "conditions", "multiplier_cut", "responding_followers"]
 
@@ -246,7 +246,7 @@ class _Builder:
     def _duality(
         self, follower: Follower, rows: list[_Row], terms: list[tuple[Any, Mapping[int, Any]]], levels: Any
     ) -> None:
-        origin = ExpressionReplacementVisitor(substitute={id(v): 0.0 for v in follower.variables}).walk_expression
+        origin = Substitution(substitute={id(v): 0.0 for v in follower.variables}).walk_expression
         assert follower.objective is not None
         cost = follower.sign * (apart(follower.objective.expr) - origin(follower.objective.expr))
         multipliers = (multiplier for multiplier, _ in terms)
@@ -314,7 +314,7 @@ def multiplier_cut(made: Conditions, follower: Follower, point: Mapping[int, flo
 
     Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
     """
-    there = ExpressionReplacementVisitor(substitute=dict(point)).walk_expression
+    there = Substitution(substitute=dict(point)).walk_expression
     assert follower.objective is not None
     gain = follower.sign * (there(follower.objective.expr) - follower.objective.expr)
     return sum(p.multiplier * there(p.gap) for p in made.pairs if p.follower == follower.name) <= gain

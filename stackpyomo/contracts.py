@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from .markup import as_html, as_latex, as_markdown, as_text
 from .plans import stackelberg
 from .results import SHOWN, Announcement, Array, Plan, Signal, listed
 from .robustness import robustness
+from .selections import component_pairs
 from .signals import shares
 from .tolerances import TOLERANCES, is_within
 from .wording import how_to_compare, in_words
@@ -223,11 +225,14 @@ class Incentive:
         """The leader's answer to what it observes: offset + K d (+ ½ R d²); missing signals are on target.
 
         signals: a ComponentMap, (component, value) pairs, or a dict keyed by name. A population's own action stands for
-        every member's: all of them deviate. Raises :class:`InvalidGame` for a stranger.
+        every member's: all of them deviate. Raises :class:`InvalidGame` for a stranger, and for what is no number.
         """
         game = self.attached()
-        pairs = signals.items() if hasattr(signals, "items") else signals
-        seen = {key if isinstance(key, str) else key.name: float(value) for key, value in pairs}
+        pairs = component_pairs(signals, "actions")
+        seen = {key if isinstance(key, str) else getattr(key, "name", str(key)): value for key, value in pairs}
+        for name, value in seen.items():
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+                raise InvalidGame(f"actions: {name} is {value!r}; give the number that the leader observes.")
         unknown = seen.keys() - set(self.signals)
         if unknown:
             raise InvalidGame(f"{min(unknown)}: not a signal of this incentive ({listed(self.signals)}).")

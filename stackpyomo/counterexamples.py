@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import apart, variables_in
 from .convexity import Curvature, curvature
@@ -23,6 +22,7 @@ from .games import Follower, Game, Movers
 from .programs import BadRow, Program
 from .results import Array
 from .tolerances import TOLERANCES
+from .values import Substitution
 
 __all__ = ["counterexample", "is_proved_convex", "moves_others"]
 
@@ -157,7 +157,7 @@ def _proved(follower: Follower, movers: Movers) -> tuple[str, bool]:
     for var in follower.variables:
         for moved, rate in movers.get(id(var), ()):
             shifts[id(moved)] = shifts.get(id(moved), moved) + rate * var
-    visitor = ExpressionReplacementVisitor(substitute=shifts) if shifts else None
+    visitor = Substitution(substitute=shifts) if shifts else None
     walk = visitor.walk_expression if visitor else lambda expression: expression
     own, flat = follower.variables, {Curvature.CONSTANT, Curvature.AFFINE}
     assert follower.objective is not None

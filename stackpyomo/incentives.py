@@ -174,6 +174,7 @@ def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) 
             raise InvalidGame("payment: there is nothing to choose it by; name the free= variables it is made of.")
         values = dict(plan.values)
         here = rows.at(values)
+        refuse_undefined(rows, here)
     design = _Design(rows, wishes, plan.responding if wishes.minors == "respond" else ())
     if chosen:
         with timed(seconds, "free"):
@@ -254,6 +255,7 @@ class _Design:
             require_still_signals(self.rows, self.signals, self.shares.sums, self.settling)
             here = with_reactions(self.rows, here, values, self.settling, self.sides)
             self.sides = active_sides(self.rows, here, values)
+        refuse_undefined(self.rows, here, self.sides)
         balance = self._balance(here, scale)
         noise = TOLERANCES.noise * self.rows.own_scales(values)[self.rows.owners]
         tempted = self.watched[self.rows.owners] & (np.abs(balance.slope) > noise)

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import variables_in
 from .derivatives import FollowerRows
 from .programs import BadRow, Program, free_row
 from .solvers import solve
 from .tolerances import TOLERANCES
+from .values import Substitution
 
 __all__ = ["settled"]
 
@@ -59,7 +59,7 @@ def _private(rows: FollowerRows, leading: Container[int], responding: Container[
 def _own_problem(rows: FollowerRows, private: set[int], values: Mapping[str, float]) -> Program | None:
     """The followers' problem over what is theirs alone, everything else at its value; None if it cannot be written."""
     held = {id(v): values[name] for name, v in rows.game.variables_by_name.items() if id(v) not in private}
-    walk = ExpressionReplacementVisitor(
+    walk = Substitution(
         substitute=held, descend_into_named_expressions=True, remove_named_expressions=True
     ).walk_expression
     costs: list[Any] = []

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .checks import require, variables_in
 from .convexity import is_convex_problem
@@ -33,6 +32,7 @@ from .progress import tracked
 from .results import Plan, listed
 from .solvers import registry, solve
 from .tolerances import TOLERANCES
+from .values import Substitution, number_of
 
 __all__ = ["inducible"]
 
@@ -102,15 +102,13 @@ class _Duel:
         for var, copy in zip(follower.variables, self.own, strict=True):
             for moved, rate in game.movers().get(id(var), ()):
                 table[id(moved)] = table[id(moved)] + rate * (copy - values[id(var)])
-        walker = ExpressionReplacementVisitor(
-            substitute=table, descend_into_named_expressions=True, remove_named_expressions=True
-        )
+        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
         self.cost = follower.sign * walker.walk_expression(follower.objective.expr)
         mine = {id(v) for v in self.own}
         own = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in follower.constraints]
         self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
         self.tool_rows = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in rows]
-        self.plan_cost = float(pyo.value(self.cost))
+        self.plan_cost = number_of(self.cost)
 
     def _copies(self, name: str, variables: Sequence[Any], values: dict[int, float]) -> list[Any]:
         copies = pyo.Var(range(len(variables)))
@@ -123,6 +121,8 @@ class _Duel:
 
     def fight(self) -> tuple[str, float, float, str]:
         """Follower and leader in turn, until one of them has proved its case."""
+        if not math.isfinite(self.plan_cost):
+            return "undecided", math.nan, math.nan, "its objective has no finite value at the plan"
         room = TOLERANCES.feasibility * max(1.0, abs(self.plan_cost))
         threats = [[float(pyo.value(v)) for v in self.tools]]
         security, sign = math.nan, self.follower.sign
@@ -154,7 +154,7 @@ class _Duel:
 
     def _at(self, variables: Sequence[Any], values: Sequence[float], expression: Any) -> Any:
         table = dict(zip(map(id, variables), values, strict=True))
-        return ExpressionReplacementVisitor(substitute=table).walk_expression(expression)
+        return Substitution(substitute=table).walk_expression(expression)
 
     def _escape(self, threats: Sequence[Sequence[float]]) -> _Move | None:
         """min_v max over the threats of J(u0, v)."""
@@ -171,6 +171,8 @@ class _Duel:
         cost = -self._at(self.own, v, self.cost)
         rows = self.tool_rows
         if not hasattr(cost, "is_expression_type"):
+            if not math.isfinite(cost):
+                return None
             return _Move([float(pyo.value(t)) for t in self.tools], -float(cost), True)
         convex = is_convex_problem(cost, rows)
         found = self._optimum(cost, rows, self.tools, convex)

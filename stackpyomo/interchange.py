@@ -1,15 +1,16 @@
-"""Interchange: numbers as JSON has them, and the error for a document that is none of ours."""
+"""Interchange: numbers as JSON has them, files written, and the errors for a document or a file that will not do."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from .errors import InvalidGame
 
-__all__ = ["floats", "json_number", "json_numbers", "readable", "real"]
+__all__ = ["floats", "json_number", "json_numbers", "readable", "real", "said", "writable"]
 
 
 def json_number(value: float | None) -> float | str | None:
@@ -33,6 +34,21 @@ def readable(what: str) -> Iterator[None]:
         if isinstance(error, InvalidGame):
             raise
         raise InvalidGame(f"not the JSON that {what}.to_json() writes ({type(error).__name__}: {error}).") from None
+
+
+def writable(path: str | Path, text: str) -> None:
+    """Write the file; raises :class:`InvalidGame`."""
+    with said(path):
+        Path(path).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def said(path: str | Path) -> Iterator[None]:
+    """What the system says of a file that cannot be written, as :class:`InvalidGame`."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidGame(f"{path}: cannot be written ({error.strerror}).") from None
 
 
 def json_numbers(values: Mapping[str, float]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_variables
+from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 
 from .derivatives import Derivatives, FollowerRows
@@ -33,6 +33,7 @@ from .programs import BadRow, Program, free_row
 from .results import Array
 from .solvers import Termination, solve
 from .tolerances import TOLERANCES
+from .values import UNDEFINED, Substitution, number_of
 
 __all__ = ["Demand", "choose_offsets"]
 
@@ -71,13 +72,8 @@ def choose_offsets(
     _refuse_valued(game, chosen)
     design = _Design(rows, here, values, chosen, demand)
     cost, balance = design.balance()
-    names = ", ".join(game.names[id(v)] for v in chosen[:4])
-    try:
-        first = Program(cost, [*balance, *design.constraints()])
-    except BadRow as bad:
-        raise NoIncentive(
-            f"No values of the free variables ({names}) are an incentive: {bad.reason}", reasons={}, residuals={}
-        ) from None
+    names = design.names
+    first = _written(cost, [*balance, *design.constraints()], names)
     solution = solve(first, _able(first, solver))
     if solution.x is None or not solution.termination.solved:
         raise NoIncentive(
@@ -129,6 +125,7 @@ class _Design:
         self._tools = {id(v): k for k, v in enumerate(rows.instruments)}
         self.rows, self.here, self.game, self.values, self.chosen = rows, here, rows.game, values, chosen
         self.demand = demand
+        self.names = ", ".join(self.game.names[id(v)] for v in chosen[:4])
         self.model = pyo.ConcreteModel(name="offsets")
         self.model.free = pyo.Var(range(len(chosen)))
         self.copies: dict[int, Any] = {}
@@ -152,9 +149,7 @@ class _Design:
 
     def at_plan(self, expression: Any) -> Any:
         """The expression as a function of the free copies alone."""
-        visitor = ExpressionReplacementVisitor(
-            substitute=self._map, descend_into_named_expressions=True, remove_named_expressions=True
-        )
+        visitor = Substitution(substitute=self._map, descend_into_named_expressions=True, remove_named_expressions=True)
         return visitor.walk_expression(expression)
 
     def _holds_free(self, expression: Any) -> bool:
@@ -175,7 +170,7 @@ class _Design:
             if not single[j]:
                 continue
             power = self._power(grips, j)
-            if pyo.value(power) > TOLERANCES.gradient**2:
+            if not number_of(power) <= TOLERANCES.gradient**2:  # what overflows is large
                 cost += residual[j] ** 2 / power
             elif _moves(self.slopes[j]):
                 residual[j].fix(0.0)
@@ -232,7 +227,7 @@ class _Design:
         wanted = [*follower.variables, *(v for _, v in aggregates), *tools]
         try:
             partials = differentiate(expression, wrt_list=wanted, mode=Modes.reverse_symbolic)
-        except DifferentiationException as error:
+        except (*UNDEFINED, DifferentiationException) as error:
             raise InvalidGame(
                 f"{follower.objective.name}: free= needs its symbolic derivative, which does not exist ({error})."
             ) from None
@@ -279,7 +274,7 @@ class _Design:
                 var.set_value(found[id(var)], skip_validation=True)
         kept = list(self._kept())
         cost = pyo.quicksum(c**2 for c in copies) if payment is None else self._paid(payment)
-        second = Program(cost, [*kept, *self.constraints()])
+        second = _written(cost, [*kept, *self.constraints()], self.names)
         solution = solve(second, _able(second, solver))
         if payment is not None and solution.termination is Termination.UNBOUNDED:
             raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
@@ -295,7 +290,7 @@ class _Design:
         pulled = set[int]()
         for action, slope in self.slopes.items():
             follower = int(self.rows.owners[action])
-            level, unit = pyo.value(slope), float(self._scale[follower])
+            level, unit = number_of(slope), float(self._scale[follower])
             small = abs(level) <= TOLERANCES.stationarity * unit
             pulled |= set() if small else {follower}
             if _moves(slope):
@@ -303,7 +298,7 @@ class _Design:
         for follower in sorted(pulled):
             for grip in self.grips[follower].values():
                 if _moves(grip):
-                    yield _near(grip, pyo.value(grip), float(self._scale[follower]))
+                    yield _near(grip, number_of(grip), float(self._scale[follower]))
 
     def _paid(self, payment: Any) -> Any:
         """The payment at the plan, as a function of the free values; raises :class:`InvalidGame` if it is none."""
@@ -313,6 +308,15 @@ class _Design:
                 f"payment={name}: expected an expression that holds a free variable, as sum(fee[i]*use[i] for i in I)."
             )
         return self.at_plan(payment)
+
+
+def _written(cost: Any, rows: Sequence[Any], names: str) -> Program:
+    try:
+        return Program(cost, rows)
+    except BadRow as bad:
+        raise NoIncentive(
+            f"No values of the free variables ({names}) are an incentive: {bad.reason}", reasons={}, residuals={}
+        ) from None
 
 
 def _near(expression: Any, level: float, unit: float) -> Any:

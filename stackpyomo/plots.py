@@ -27,7 +27,7 @@ from .signals import shares
 from .tolerances import TOLERANCES
 from .verdicts import Report
 
-__all__ = ["best_response", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
+__all__ = ["best_response", "formats", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
 
 _COLOURS = {"convex": "#2a7f4f", "global": "#3b6fb6", "multistart": "#d98c1f", "unknown": "#b03030"}
 """By certificate: proofs are green and blue, evidence is orange, nothing is red."""
@@ -41,13 +41,23 @@ _WIDTH, _LETTERS = 68, 24
 
 
 def _axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
-    if ax is not None:
-        return ax
+    return _pyplot().subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+
+
+def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise StackpyomoError('plots: matplotlib is missing; pip install "stackpyomo[plot]".') from error
-    return plt.subplots(figsize=size, layout="constrained")[1]
+    return plt
+
+
+def formats() -> list[str]:
+    """Endings of the picture files that matplotlib writes, "png" among them.
+
+    Raises :class:`StackpyomoError` without matplotlib.
+    """
+    return sorted(_pyplot().matplotlib.backend_bases.FigureCanvasBase.filetypes)
 
 
 def _ink() -> str:

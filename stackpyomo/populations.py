@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_mutable_parameters
+from pyomo.core.expr.visitor import identify_mutable_parameters
 
 from .aggregates import assigned
 from .checks import variables_in
@@ -28,6 +28,7 @@ from .games import Follower, Game, Population
 from .programs import undisturbed
 from .results import Array, Plan
 from .tolerances import TOLERANCES
+from .values import Substitution
 
 __all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "symmetrized", "twin_of"]
 
@@ -110,7 +111,7 @@ def _share_out(component: Any, follower: Follower, members: Sequence[Any]) -> No
     if not any(id(v) in set(own) for v in variables_in(component.expr)):
         return
     tables = [dict(zip(own, _variables(block), strict=True)) for block in members]
-    visitors = [ExpressionReplacementVisitor(substitute=t, descend_into_named_expressions=True) for t in tables]
+    visitors = [Substitution(substitute=t, descend_into_named_expressions=True) for t in tables]
     _changed(component, lambda expression: _averaged(expression, set(own), visitors))
 
 
@@ -161,9 +162,7 @@ def _signature(follower: Follower) -> tuple[Any, ...]:
     stand = pyo.ConcreteModel()
     stand.own = pyo.Var(range(len(place)))
     table: dict[int, Any] = {key: stand.own[i] for key, i in place.items()}
-    visitor = ExpressionReplacementVisitor(
-        substitute=table, descend_into_named_expressions=True, remove_named_expressions=True
-    )
+    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
 
     def printed(expression: Any) -> str:
         levels = [(id(p), pyo.value(p, exception=False)) for p in identify_mutable_parameters(expression)]
@@ -189,7 +188,7 @@ class _Judge:
         copies = pyo.Var(range(len(self.variables)), initialize=0.0)
         copies.construct()
         self.copies = list(copies.values())
-        visitor = ExpressionReplacementVisitor(
+        visitor = Substitution(
             substitute=dict(zip(map(id, self.variables), self.copies, strict=True)),
             descend_into_named_expressions=True,
             remove_named_expressions=True,
@@ -252,7 +251,7 @@ def collapsed(game: Game) -> Game:
             table.update(zip((id(v) for v in twin.followers[name].variables), leaders, strict=True))
             sizes[first] += twin.followers[name].size
         gone.update(rest)
-    visitor = ExpressionReplacementVisitor(substitute=table, descend_into_named_expressions=True)
+    visitor = Substitution(substitute=table, descend_into_named_expressions=True)
     others = [part for n, f in twin.followers.items() if n not in gone for part in _parts(f.block)]
     for component in (*_outside(twin), *others):
         if any(id(v) in table for v in variables_in(component.expr)):

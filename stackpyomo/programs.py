@@ -31,7 +31,7 @@ from pyomo.common.errors import InfeasibleConstraintException, InvalidValueError
 from pyomo.common.gc_manager import PauseGC
 from pyomo.common.log import LoggingIntercept
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.numeric_expr import ExternalFunctionExpression
+from pyomo.core.expr.numeric_expr import ExternalFunctionExpression, SumExpression
 from pyomo.core.expr.visitor import identify_variables
 from pyomo.core.staleflag import StaleFlagManager
 from pyomo.repn.plugins.nl_writer import NLWriter
@@ -42,6 +42,7 @@ from .endings import prefix
 from .errors import InvalidGame
 from .results import Array
 from .tolerances import TOLERANCES
+from .values import number_of
 
 __all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "timed", "undisturbed"]
 
@@ -139,13 +140,12 @@ class Program:
         self.path = folder / "program.nl"
         self._variants = itertools.count()
         self.start: Array | None = None
-        with self.path.open("w", newline="\n", encoding="utf-8") as stream:
-            try:
-                info = _write_nl(self.model, stream)
-            except InfeasibleConstraintException:
-                raise BadRow(self._contradiction(), contradiction=True) from None
-            except _Undefined:
-                raise BadRow(self._undefined(), contradiction=False) from None
+        try:
+            info = _write_nl(self.model, self.path)
+        except InfeasibleConstraintException:
+            raise BadRow(self._contradiction(), contradiction=True) from None
+        except _Undefined:
+            raise BadRow(self._undefined(), contradiction=False) from None
         self.variables: list[VarData] = list(info.variables)
         kept = info.constraints if self.variables else []
         self.rows = np.array([c.index() for c in kept], dtype=int)
@@ -154,7 +154,7 @@ class Program:
     def _contradiction(self) -> int | None:
         for index, row in self.model.rows.items():
             if next(identify_variables(row.body, include_fixed=False), None) is None:
-                body = pyo.value(row.body)
+                body = number_of(row.body)
                 lower, upper = row.lb, row.ub
                 if (lower is not None and body < lower) or (upper is not None and body > upper):
                     return int(index)
@@ -167,7 +167,7 @@ class Program:
             alone.objective = pyo.Objective(expr=0.0)
             alone.row = pyo.Constraint(expr=row.expr)
             try:
-                _write_nl(alone, io.StringIO())
+                _write_nl(alone, self.path)
             except InfeasibleConstraintException:
                 continue
             except _Undefined:
@@ -178,7 +178,7 @@ class Program:
     def problem(self) -> Any:
         """The evaluable problem: objective, gradient, constraints, jacobian, hessian at any point."""
         if not self.variables:
-            return _Nothing(self.model.objective)
+            return _Nothing(self._constant())
         try:
             return pounce.read_nl(str(self.path))
         except ValueError as error:
@@ -186,6 +186,12 @@ class Program:
                 f"{self._external()}: an external function that cannot be evaluated here ({error}). "
                 "Write it as an expression."
             ) from None
+
+    def _constant(self) -> float:
+        """The objective of a program without variables, as it is written: a Var that a weight of 0 has removed from it
+        needs no value."""
+        found = re.search(rb"^O0 0\nn(\S+)", self.path.read_bytes(), re.M)
+        return math.nan if found is None else float(found[1])
 
     def _external(self) -> str:
         """The name of an external function of the program."""
@@ -367,6 +373,7 @@ class Program:
 
 def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
     """A free-standing constraint lower ≤ body ≤ upper."""
+    body = body if hasattr(body, "is_expression_type") else SumExpression([body])  # a number that makes no relation
     holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
     holder.construct()
     return holder
@@ -390,8 +397,8 @@ class _Nothing:
     n = m = 0
     x0 = x_l = x_u = g_l = g_u = np.zeros(0)
 
-    def __init__(self, objective: Any) -> None:
-        self._value = float(pyo.value(objective))
+    def __init__(self, objective: float) -> None:
+        self._value = objective
 
     def objective(self, _x: Array) -> float:
         return self._value
@@ -414,17 +421,18 @@ class _Undefined(Exception):
     """The .nl writer met a number that is not finite."""
 
 
-def _write_nl(model: Any, stream: Any) -> Any:
-    """Write the model as it is. Where a constant part has no value, Pyomo's writer warns, and leaves the part out."""
+def _write_nl(model: Any, path: Path) -> Any:
+    """Write the model as it is. Of a constant part without value Pyomo's writer warns, or lets a NaN pass."""
     warned = io.StringIO()
+    intercepted = LoggingIntercept(warned, "pyomo.repn", logging.WARNING)
     try:
-        with LoggingIntercept(warned, "pyomo.repn", logging.WARNING):
+        with intercepted, path.open("w", newline="\n", encoding="utf-8") as stream:
             info = NLWriter().write(model, stream, linear_presolve=False, scale_model=False)
     except InfeasibleConstraintException:
         raise
     except (InvalidValueError, ArithmeticError, ValueError):
         raise _Undefined from None
-    if "Exception encountered evaluating" in warned.getvalue():
+    if "Exception encountered evaluating" in warned.getvalue() or b"nan" in path.read_bytes():
         raise _Undefined
     return info
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy.optimize import linprog
 
 from .checks import apart, variables_in
@@ -29,6 +28,7 @@ from .programs import BadRow, Program
 from .results import Array
 from .solvers import solve
 from .tolerances import TOLERANCES
+from .values import Substitution
 
 __all__ = ["interior_point", "unqualified"]
 
@@ -59,7 +59,7 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
         for v in variables_in(c.expr)
         if id(v) not in own and not v.fixed
     }
-    visitor = ExpressionReplacementVisitor(substitute=table)
+    visitor = Substitution(substitute=table)
     rows: list[Any] = []
     for constraint in follower.constraints:
         body = visitor.walk_expression(constraint.body)
@@ -83,7 +83,7 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
 
 def _holds(constraint: Any, point: Mapping[int, float], *, strictly: bool) -> bool:
     """The row at the point, for all values of the other variables within their bounds."""
-    body = ExpressionReplacementVisitor(substitute=dict(point)).walk_expression(constraint.body)
+    body = Substitution(substitute=dict(point)).walk_expression(constraint.body)
     low, high = ExpressionBoundsVisitor().walk_expression(body)
     room = TOLERANCES.feasibility if strictly else -TOLERANCES.feasibility
     above = constraint.ub is None or (high is not None and high + room <= constraint.ub)

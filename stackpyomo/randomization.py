@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy import sparse
 from scipy.optimize import minimize_scalar
 
@@ -42,6 +41,7 @@ from .samples import Samples
 from .solvers import solve
 from .terms import terms
 from .tolerances import TOLERANCES
+from .values import Substitution
 from .verification import Effort, best_responses
 
 __all__ = ["RandomGain", "RandomTarget", "randomized_gain", "randomized_target"]
@@ -361,7 +361,7 @@ class _Spread:
             sides.append(next(iter(composed(self.game, announced, [self.name]))))
         first, second = sides
         table = {id(b): a for a, b in zip(first.variables, second.variables, strict=True)}
-        visitor = ExpressionReplacementVisitor(substitute=table)
+        visitor = Substitution(substitute=table)
         second.cost = visitor.walk_expression(second.cost)
         second.rows = [free_row(visitor.walk_expression(r.body), r.lb, r.ub) for r in second.rows]
         second.variables = first.variables

@@ -9,7 +9,7 @@ signals elsewhere, curvature.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
@@ -22,6 +22,7 @@ from .derivatives import Derivatives, FollowerRows
 from .errors import NoIncentive
 from .gains import System
 from .games import Game
+from .multipliers import ActiveSide
 from .results import Array, listed
 from .tolerances import TOLERANCES
 
@@ -108,15 +109,17 @@ def hinted(refused: NoIncentive, game: Game) -> NoIncentive:
     return NoIncentive(f"{refused} {hint}", reasons=refused.reasons, residuals=refused.residuals)
 
 
-def refuse_undefined(rows: FollowerRows, here: Derivatives) -> None:
-    """Raise :class:`NoIncentive` naming followers whose cost has no derivative at the plan."""
-    bad = set(rows.owners[~np.isfinite(here.own)].tolist())
+def refuse_undefined(rows: FollowerRows, here: Derivatives, sides: Sequence[ActiveSide] = ()) -> None:
+    """Raise :class:`NoIncentive` naming followers whose cost, or an active side, has no derivative at the plan."""
+    bad = {s.follower for s in sides if not np.isfinite([*s.normal, *s.grip]).all()}
+    bad |= set(rows.owners[~np.isfinite(here.own)].tolist())
     entries = here.leader.tocoo()
     bad |= set(entries.row[~np.isfinite(entries.data)].tolist())
     bad |= set(np.flatnonzero(~np.isfinite(here.objectives)).tolist())
     if bad:
         names = [rows.followers[k].name for k in sorted(bad)]
-        reason = "its objective has no finite value or derivative at the plan"
+        what = "a constraint that holds it" if sides else "its objective"
+        reason = f"{what} has no finite value or derivative at the plan"
         _raise(
             dict.fromkeys(names, reason),
             dict.fromkeys(names, math.inf),

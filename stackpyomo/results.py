@@ -16,9 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pyomo.environ as pyo
 from numpy.typing import NDArray
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy import sparse
 
 from .errors import InvalidGame
@@ -26,6 +24,7 @@ from .interchange import floats, json_number, json_numbers, readable, real
 from .markup import Document, Part, Table, as_text
 from .stamps import changes, stamp
 from .tolerances import TOLERANCES
+from .values import Substitution, number_of
 
 if TYPE_CHECKING:
     from .games import Game, Player
@@ -319,15 +318,9 @@ class Plan(Document):
 def evaluator(game: Game, values: Mapping[str, float]) -> Callable[[Any], float]:
     """Expression → its value where the variables have these, by name; NaN outside the domain of its functions."""
     table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
-    visitor = ExpressionReplacementVisitor(substitute=table)
+    visitor = Substitution(substitute=table)
 
-    def value(expression: Any) -> float:
-        try:
-            return float(pyo.value(visitor.walk_expression(expression)))
-        except (ArithmeticError, ValueError):
-            return math.nan
-
-    return value
+    return lambda expression: number_of(visitor.walk_expression(expression))
 
 
 def violation_at(game: Game, values: Mapping[str, float]) -> float:

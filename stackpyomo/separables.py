@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .composition import Composed
 from .programs import BadRow, Program, free_row
 from .results import Array
 from .solvers import Solution, solve
 from .tolerances import TOLERANCES
+from .values import Substitution
 
 __all__ = ["Separable", "Task"]
 
@@ -78,7 +78,7 @@ class Separable:
             copy.setub(var.ub)
             own.append(copy)
         substitute = {id(v): c for v, c in zip(problem.variables, own, strict=True)}
-        visitor = ExpressionReplacementVisitor(substitute=substitute)
+        visitor = Substitution(substitute=substitute)
         rows = [free_row(visitor.walk_expression(r.body), r.lb, r.ub) for r in problem.rows]
         return own, visitor.walk_expression(problem.cost), rows
 

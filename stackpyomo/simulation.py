@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from scipy import sparse
 from scipy.stats import t as student
 
@@ -37,6 +36,7 @@ from .results import Announcement, Array, Plan
 from .signals import shares
 from .solvers import choose
 from .tolerances import TOLERANCES
+from .values import Substitution, number_of
 from .verification import Effort, resolved
 
 __all__ = ["anticipated_regret", "settled", "simulate"]
@@ -239,7 +239,7 @@ def anticipated_regret(
         driven = bool(subject.attached().responses().drivers)
         _require_unseen(twin, deviator, plan.responding, subject.announcement, driven=driven)
     assert deviator.objective is not None
-    at_plan = float(pyo.value(deviator.objective.expr))
+    at_plan = number_of(deviator.objective.expr)
     aggregates = _let_go(twin, model, deviator, plan.responding, subject.announcement.values)
     minors = [Population(twin.followers[n].block, twin.followers[n].size) for n in plan.responding]
     best = stackelberg(Game(model, minors, aggregates=aggregates), solver=solver, time_limit=time_limit)
@@ -294,7 +294,7 @@ def _let_go(
             moved.set_value(0.0)
             holder.rows.add(moved == _steps(twin, responses.shares, row, theirs, values))
             table[id(var)] += moved
-    visitor = ExpressionReplacementVisitor(substitute=table, descend_into_named_expressions=True)
+    visitor = Substitution(substitute=table, descend_into_named_expressions=True)
     for player in (deviator, *(twin.followers[n] for n in minors)):
         for component in (*player.active_objectives, *player.constraints):
             rewritten(component, visitor)
@@ -324,7 +324,7 @@ def _written_in(subject: Any, sizes: Mapping[str, float], alone: str = "") -> tu
     model = game.model.clone()
     twin = twin_of(game, model, sizes)
     answers = dict(_answers(twin, announced, alone))
-    visitor = ExpressionReplacementVisitor(substitute=answers, descend_into_named_expressions=True)
+    visitor = Substitution(substitute=answers, descend_into_named_expressions=True)
     for component in _components(twin):
         rewritten(component, visitor)
     for name, var in twin.variables_by_name.items():

@@ -25,6 +25,7 @@ from .endings import Terminated
 from .errors import InvalidGame, NoIncentive, StackpyomoError
 from .gamefiles import read_game
 from .games import UNNAMED, Game
+from .interchange import said, writable
 
 __all__ = [
     "TERMINATED",
@@ -139,21 +140,6 @@ def typed() -> str:
     return shlex.join(["stackpyomo", *sys.argv[1:]])
 
 
-def writable(path: Path, text: str) -> None:
-    """Write the file; raises :class:`InvalidGame`."""
-    with said(path):
-        path.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def said(path: Path) -> Iterator[None]:
-    """What the system says of a file that cannot be written, as :class:`InvalidGame`."""
-    try:
-        yield
-    except OSError as error:
-        raise InvalidGame(f"{path}: cannot be written ({error.strerror}).") from None
-
-
 def deliver(document: dict[str, Any], json_to: str | None) -> bool:
     """Write the document where it is wanted; True: standard output has it, and is to have nothing else."""
     if json_to is None:
@@ -167,9 +153,13 @@ def deliver(document: dict[str, Any], json_to: str | None) -> bool:
 
 
 def require_writable(path: str | Path | None) -> None:
-    """Better said now than after an hour; "-" is standard output."""
+    """Better said now than after an hour; "-" is standard output. What is in the file stays until it is written."""
     if path is not None and path != "-":
-        writable(Path(path), "")
+        new = not Path(path).exists()
+        with said(Path(path)), Path(path).open("a", encoding="utf-8"):
+            pass
+        if new:
+            Path(path).unlink()
 
 
 def read(path: Path) -> str:
@@ -217,14 +207,14 @@ def load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
     if not callable(build):
         raise InvalidGame(f"{path}: has no function build(); define build(**parameters) returning sp.Game.")
     given = dict(assigned("--parameter", text) for text in parameters)
-    with _theirs(path, f"build({_call(given)})"):
+    with _importing(module), _theirs(path, f"build({_call(given)})"):
         game = build(**given)
     if not isinstance(game, Game):
         raise InvalidGame(f"{path}: build() returned {type(game).__name__}; return a stackpyomo Game.")
     names = ("OBSERVE", "FREE", "EXPECTED")
     settings = {name: getattr(module, name) for name in names if hasattr(module, name)}
     if callable(settings.get("OBSERVE")):
-        with _theirs(path, "OBSERVE(game)"):
+        with _importing(module), _theirs(path, "OBSERVE(game)"):
             settings["OBSERVE"] = settings["OBSERVE"](game)
     return game, settings
 
@@ -273,9 +263,11 @@ def _module(path: Path, name: str = "") -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look themselves up there
+    before = list(sys.path)
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
+        module.__search__ = [entry for entry in sys.path if entry not in before]  # type: ignore[attr-defined]
     except SyntaxError as error:
         raise InvalidGame(f"{path}:{error.lineno}:{error.offset}: {error.msg}.") from None
     except StackpyomoError:
@@ -283,8 +275,21 @@ def _module(path: Path, name: str = "") -> ModuleType:
     except (Exception, SystemExit) as error:
         raise InvalidGame(f"{path}: importing it raised {_told(error, path)}") from None
     finally:
-        sys.path.pop(0)
+        sys.path[:] = before
     return module
+
+
+@contextmanager
+def _importing(module: ModuleType) -> Iterator[None]:
+    """While a function of the file runs, it may import what the file could: from its folder and what it added."""
+    search = getattr(module, "__search__", [])
+    sys.path[:0] = search
+    try:
+        yield
+    finally:
+        for entry in search:
+            if entry in sys.path:
+                sys.path.remove(entry)  # one of its own: another thread may have the same
 
 
 def assigned(flag: str, text: str) -> tuple[str, Any]:
@@ -346,4 +351,6 @@ class FileTask:
         return self.load()  # whose parameters are those of the task
 
     def __call__(self, **parameters: Any) -> Any:
-        return self.load()(**parameters)
+        function = self.load()
+        with _importing(sys.modules[self.fingerprint]):
+            return function(**parameters)

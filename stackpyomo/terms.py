@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
-import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.expr.numeric_expr import (
     DivisionExpression,
@@ -15,6 +15,8 @@ from pyomo.core.expr.numeric_expr import (
     SumExpression,
 )
 from pyomo.core.expr.visitor import identify_variables
+
+from .values import number_of
 
 __all__ = ["terms"]
 
@@ -49,7 +51,5 @@ def _number(node: Any) -> float | None:
         and next(identify_variables(node, include_fixed=False), None) is not None
     ):
         return None
-    try:
-        return float(pyo.value(node))
-    except (ArithmeticError, TypeError, ValueError):
-        return None
+    found = number_of(node)
+    return None if math.isnan(found) else found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .interchange import floats, json_number, json_numbers, readable, real
+from .interchange import floats, json_number, json_numbers, readable, real, writable
 from .markup import Document, Part, Table, as_text
 from .results import SHOWN, Plan, listed, shown
 
@@ -290,11 +290,12 @@ class Report(Document):
     def to_html(self, path: str | Path, *, baseline: Plan | None = None) -> None:
         """Write one self-contained page with all that is known: plan, contract, certificates, plots, log, versions.
 
-        baseline: a plan to tell who gains and who loses against, e.g. ``stackelberg(game)``.
+        baseline: a plan to tell who gains and who loses against, e.g. ``stackelberg(game)``. Raises
+        :class:`InvalidGame` for a file that cannot be written.
         """
         from .pages import page
 
-        Path(path).write_text(page(self, baseline=baseline), encoding="utf-8")
+        writable(path, page(self, baseline=baseline))
 
     def worst(self, most: int) -> list[str]:
         """Names of the followers with the largest regrets, unknown ones first."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import gc
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,7 +21,8 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import snapshot, work
+from conftest import snapshot, toll_game, work
+from pyomo.core.expr.numeric_expr import MaxExpression
 from pyomo.core.staleflag import StaleFlagManager
 from pyomo.gdp import Disjunction
 from pyomo.mpec import Complementarity, complements
@@ -1133,3 +1137,80 @@ def test_no_folder_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         sp.leader_optimal(game_of(roads(), contradiction))
     gc.collect()
     assert list(tmp_path.iterdir()) == []
+
+
+# --- expressions without a value ----------------------------------------------------------------------------------
+
+
+WITHOUT_VALUE: dict[str, Any] = {
+    "a division by 0": lambda t, u: (0.0 * t) ** -1 * u,
+    "0 to a power": lambda t, u: 0.0**u,
+    "a negative to a power": lambda t, u: (-2.0) ** u,
+    "a logarithm": lambda t, u: pyo.log(t) * u,
+    "an overflow": lambda t, u: pyo.exp(800 * t) * u,
+    "a complex number": lambda t, u: t**0.5 * u,
+    "a kink no solver reads": lambda t, u: MaxExpression((u, t)),
+}
+
+
+def _valueless(term: Any, at: float, *, row: bool) -> sp.Game:
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-2, 2), initialize=at)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 1), initialize=0.5)
+    cost = (m.f.u - 1) ** 2 + m.t * m.f.u
+    m.f.cost = pyo.Objective(expr=cost if row else cost + term(m.t, m.f.u))
+    if row:
+        m.f.row = pyo.Constraint(expr=term(m.t, m.f.u) + m.f.u <= 1)
+    m.goal = pyo.Objective(expr=(m.f.u - 0.6) ** 2)
+    return sp.Game(m, followers=m.f)
+
+
+@pytest.mark.parametrize("row", [False, True], ids=["cost", "row"])
+@pytest.mark.parametrize("at", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("term", WITHOUT_VALUE.values(), ids=WITHOUT_VALUE.keys())
+def test_what_has_no_value_is_ours_to_say(term: Any, at: float, row: bool) -> None:
+    """Values, derivatives, compositions and duels at points where Python has errors of its own."""
+    game = _valueless(term, at, row=row)
+    for make in (sp.Plan.from_values, lambda g: sp.nash(g, leader={"t": at})):
+        with contextlib.suppress(sp.StackpyomoError):
+            plan = make(game)
+            uses = (sp.affine_incentive, lambda p: sp.affine_incentive(p, free=["t"]), sp.inducible, sp.verify)
+            for use in uses:
+                with contextlib.suppress(sp.StackpyomoError):
+                    use(plan)
+
+
+def test_a_variable_that_a_weight_of_0_removes_needs_no_value() -> None:
+    m = toll_game().model
+    m.driver.idle = pyo.Var(bounds=(0, 1))
+    m.driver.cost.set_value(m.driver.cost.expr + m.toll * m.driver.idle)
+    assert sp.leader_optimal(sp.Game(m, m.driver)).leader_objective == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_kink_is_found_before_anything_is_solved() -> None:
+    game = _valueless(WITHOUT_VALUE["a kink no solver reads"], 0.0, row=False)
+    assert [f.severity for f in game.check() if "no solver reads" in f.message] == ["error"]
+
+
+@pytest.mark.parametrize("signals", [3, None, {"driver.flow": "a"}, {"driver.flow": math.nan}, {"driver.flow": 1j}])
+def test_what_the_leader_observes_is_a_number(signals: Any) -> None:
+    rule = sp.affine_incentive(sp.leader_optimal(toll_game()))
+    with pytest.raises(sp.InvalidGame, match="actions"):
+        rule.actions(signals)
+
+
+def test_a_page_in_a_folder_that_is_not_there(tmp_path: Any) -> None:
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(toll_game())))
+    with pytest.raises(sp.InvalidGame, match=r"page\.html: cannot be written"):
+        report.to_html(tmp_path / "none" / "page.html")
+
+
+def test_rules_and_reports_travel() -> None:
+    rule = sp.affine_incentive(sp.leader_optimal(toll_game()))
+    report = sp.verify(rule)
+    for copied in (pickle.loads(pickle.dumps(rule)), copy.deepcopy(rule)):
+        assert copied.gain.to_numpy() == pytest.approx(rule.gain.to_numpy())
+    for other in (pickle.loads(pickle.dumps(report)), copy.deepcopy(report)):
+        assert other.ok
+        assert str(other) == str(report)

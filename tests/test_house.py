@@ -21,6 +21,7 @@ MODULES = [name for name in SOURCES if not name.startswith("__")]
 ORDER = [
     "errors",
     "tolerances",
+    "values",
     "endings",
     "markup",
     "interchange",
