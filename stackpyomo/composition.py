@@ -17,8 +17,6 @@ from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
-from pyomo.core.expr.calculus.derivatives import differentiate
-from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
 from .checks import variables_in
@@ -28,14 +26,15 @@ from .hessians import is_convex_on_box
 from .programs import free_row
 from .results import Announcement, Array
 from .signals import shares
-from .terms import terms
-from .tolerances import TOLERANCES, is_within
-from .values import UNDEFINED, Substitution, number_of
+from .tolerances import is_within
+from .values import Substitution, number_of
 
 __all__ = ["Composed", "composed", "oversteps", "plane"]
 
 _PIECES = 81
 """Pieces up to which a projected strategy is split; beyond, one problem with absolute values."""
+_UNITS = 1e4
+"""Natural units beyond this, or below 1 over it, are not left to a solver's own scaling."""
 _WEIGHTS = (1.0, 100.0, 10_000.0)
 """Of squared equalities, tried in turn to prove a cost convex where they hold."""
 
@@ -59,8 +58,18 @@ class Composed:
     best: list[float] = field(default_factory=list)
     best_cost: float = math.inf
     plan_cost: float = math.nan
-    slopes: list[float] = field(default_factory=list)
-    """How fast the cost changes near the plan in each own variable; a share of their sum where flat, 1 if all are."""
+    own: Any = 0.0
+    """The cost over its own actions and the leader's variables ``answers``, without the announced slope."""
+    answers: list[Any] = field(default_factory=list)
+    """Stand-ins for the leader's variables that answer it, at their values on the plan."""
+    stakes: list[float] = field(default_factory=list)
+    """How much the cost can change by each own variable over its reach, without the announced slope."""
+    reaches: list[float] = field(default_factory=list)
+    """The natural unit of each own variable."""
+    row_scales: list[float] = field(default_factory=list)
+    """How much each row changes over one of its variables' reach."""
+    cut: list[str] = field(default_factory=list)
+    """Leader variables that the formula takes beyond their bounds for some deviation; they are stopped there."""
     home: Composed | None = None
     """Of a piece that the plan is not in: the piece it is in."""
     empty: bool = False
@@ -102,38 +111,41 @@ class Composed:
         cost = number_of(self.cost)
         return cost if math.isfinite(cost) else math.inf
 
-    def least_slope(self, total: float) -> float:
-        """The slope that a flat variable counts as: ``TOLERANCES.flat`` of the ``total`` of all own variables.
-
-        Where that is but what rounding leaves of terms that cancel (a follower made indifferent), their slopes are
-        taken instead; 1 where there are none.
-        """
-        if total <= TOLERANCES.stationarity * max(1.0, abs(self.plan_cost)):
-            felt = math.fsum(abs(factor) * _steepness(term, self.variables) for factor, term in terms(self.cost))
-            total = felt if total <= TOLERANCES.noise * felt else total
-        return TOLERANCES.flat * total or 1.0
-
     def violation(self) -> float:
-        """Largest relative violation of rows and bounds at the variables' values; infinite where a row has no value."""
-        held = [(number_of(row.body), row.lb, row.ub) for row in self.rows]
-        held += self.constants
-        held += [(var.value, var.lb, var.ub) for var in self.variables]
+        """Largest violation of rows and bounds at the variables' current values, relative to their natural units."""
+        rows, sizes = self.rows, self.row_scales or [1.0] * len(self.rows)
+        held = [(number_of(row.body), row.lb, row.ub, size) for row, size in zip(rows, sizes, strict=True)]
+        held += [(level, lower, upper, 1.0) for level, lower, upper in self.constants]
+        reaches = self.reaches or [1.0] * len(self.variables)
+        held += [(var.value, var.lb, var.ub, reach) for var, reach in zip(self.variables, reaches, strict=True)]
         worst = 0.0
-        for level, lower, upper in held:
-            worst = math.inf if math.isnan(level) else worst
+        for level, lower, upper, size in held:
+            worst = worst if math.isfinite(level) else math.inf
             if upper is not None:
-                worst = max(worst, (level - upper) / max(1.0, abs(upper)))
+                worst = max(worst, (level - upper) / max(size, abs(upper)))
             if lower is not None:
-                worst = max(worst, (lower - level) / max(1.0, abs(lower)))
+                worst = max(worst, (lower - level) / max(size, abs(lower)))
         return worst
 
     @property
+    def unit(self) -> float:
+        """The natural unit of its cost."""
+        return max(self.stakes, default=1.0)
+
+    @property
     def scale(self) -> float:
-        """What a regret is small against: the slopes in the variables that the best response moves."""
-        moved = [abs(x - t) for x, t in zip(self.best, self.target, strict=True)] if self.best else []
-        if not self.slopes or not sum(moved) > 0.0 or not self.best_cost < self.plan_cost:
-            return max(self.slopes, default=1.0)
-        return sum(s * d for s, d in zip(self.slopes, moved, strict=True)) / sum(moved)
+        """What its regret is small against: what is at stake in the variables that its best response moves."""
+        if not self.stakes or not self.best or not self.best_cost < self.plan_cost:
+            return self.unit
+        moves = zip(self.best, self.target, self.reaches, strict=True)
+        moved = [abs(x - t) / reach for x, t, reach in moves]
+        return math.fsum(s * d for s, d in zip(self.stakes, moved, strict=True)) / (math.fsum(moved) or 1.0)
+
+    @property
+    def is_awkward(self) -> bool:
+        """True if a solver would take its units for 0 or for no limit: it is solved in natural ones."""
+        units = [self.unit, *self.reaches, *self.row_scales]
+        return max(units) > _UNITS or min(units) < 1.0 / _UNITS
 
     def offer(self, point: Sequence[float], cost: float) -> None:
         """Keep a candidate best response if it is the best so far."""
@@ -199,6 +211,10 @@ class _Composer:
         self.plan.update(self.moves.carried(self.raw, self.plan, {}))
         self.copies = pyo.ConcreteModel(name="actions")
         self.copies.own = pyo.Var(range(len(game.actions)))
+        self.copies.leader = pyo.Var(announced.leader)
+        self.answers = {id(game.variables_by_name[name]): self.copies.leader[name] for name in announced.leader}
+        for name in announced.leader:
+            self._stand_in(game.variables_by_name[name], self.copies.leader[name])
         # One visitor for all: to make one costs as much as to walk a small objective.
         self.table: dict[int, Any] = dict(self.plan)
         self.visitor = Substitution(
@@ -207,15 +223,20 @@ class _Composer:
             remove_named_expressions=True,
         )
 
+    def _stand_in(self, var: Any, copy: Any) -> None:
+        """Give a copy the Var's bounds and its value on the plan."""
+        copy.setlb(var.lb)
+        copy.setub(var.ub)
+        copy.set_value(pyo.value(self.plan[id(var)]), skip_validation=True)
+
     def compose(self, follower: Follower, own: Sequence[Any], columns: range) -> Iterator[Composed]:
         """The follower's cost and rows as functions of its own actions alone: the piece of the plan first."""
+        assert follower.objective is not None
         copies = [self.copies.own[j] for j in columns]
         target = [self.plan[id(v)] for v in own]
         changed: dict[int, Any] = {}
-        for copy, var, value in zip(copies, own, target, strict=True):
-            copy.setlb(var.lb)
-            copy.setub(var.ub)
-            copy.set_value(value, skip_validation=True)
+        for copy, var in zip(copies, own, strict=True):
+            self._stand_in(var, copy)
             changed[id(var)] = copy
         deviation = dict(zip(columns, (c - t for c, t in zip(copies, target, strict=True)), strict=True))
         moved = self.moves.of(columns, deviation)
@@ -225,7 +246,15 @@ class _Composer:
             everything = {**changed, **projected}
             everything.update(self.moves.carried(self.raw, self.plan, everything))
             piece = self._piece(follower, own, copies, target, everything, limits)
+            if home is None:
+                answers = {mover: self.answers[mover] for mover in moved if mover in self.answers}
+                piece.own, piece.answers = piece.cost, list(answers.values())
+                if answers:
+                    bare = {**changed, **answers}
+                    bare.update(self.moves.carried(self.raw, self.plan, bare))
+                    piece.own = follower.sign * self._substituted(follower.objective.expr, bare)
             piece.home = home
+            piece.cut = [self.names[mover] for mover in projected]
             home = home or piece
             yield piece
 
@@ -238,19 +267,24 @@ class _Composer:
         changed: dict[int, Any],
         limits: Sequence[Any],
     ) -> Composed:
-        self.table.update(changed)
         assert follower.objective is not None
-        cost = self.visitor.walk_expression(follower.objective.expr)
+        cost = self._substituted(follower.objective.expr, changed)
         rows, constants = list(limits), []
         for constraint in follower.constraints:
-            body, lower, upper = self.visitor.walk_expression(constraint.body), constraint.lb, constraint.ub
+            body, lower, upper = self._substituted(constraint.body, changed), constraint.lb, constraint.ub
             if all(var.fixed for var in variables_in(body)):
                 constants.append((number_of(body), lower, upper))
             else:
                 rows.append(free_row(body, lower, upper))
-        self.table.update((key, self.plan[key]) for key in changed)
         names = [self.names[id(v)] for v in own]
         return Composed(follower, names, target, follower.sign * cost, rows, constants, copies)
+
+    def _substituted(self, expression: Any, changed: dict[int, Any]) -> Any:
+        """The expression with these in the place of Vars, and the plan for all the rest."""
+        self.table.update(changed)
+        found = self.visitor.walk_expression(expression)
+        self.table.update((key, self.plan[key]) for key in changed)
+        return found
 
     def _pieces(self, moved: dict[int, Any]) -> Iterator[tuple[dict[int, Any], list[Any]]]:
         """(what projected leader variables are, rows that say where this holds), the plan's piece first."""
@@ -293,17 +327,6 @@ def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:
     if lower is not None:
         return (expression + lower + abs(expression - lower)) / 2.0
     return (expression + upper - abs(expression - upper)) / 2.0
-
-
-def _steepness(term: Any, variables: Sequence[Any]) -> float:
-    """Σ_v |∂term/∂v| at the variables' values; 0 where there is none."""
-    held = {id(v) for v in variables_in(term)}
-    wanted = [v for v in variables if id(v) in held]
-    try:
-        slope = math.fsum(map(abs, differentiate(term, wrt_list=wanted))) if wanted else 0.0
-    except (*UNDEFINED, DifferentiationException):
-        return 0.0
-    return slope if math.isfinite(slope) else 0.0
 
 
 class _Moves:

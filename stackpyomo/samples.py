@@ -55,7 +55,7 @@ class Samples:
     def __post_init__(self) -> None:
         self.low, self.high = ranges(self.problem)
         self.plan = np.array(self.problem.target, dtype=float)
-        self.size = np.maximum(1.0, np.abs(self.plan))
+        self.size = np.maximum(self.problem.reaches, np.abs(self.plan))
         self.floor = np.where(np.isfinite(self.low), self.low, self.plan - TOLERANCES.trust * self.size)
         self.ceiling = np.where(np.isfinite(self.high), self.high, self.plan + TOLERANCES.trust * self.size)
         self._program: Program | None = None
@@ -84,8 +84,8 @@ class Samples:
             return np.full(len(points), math.inf)
         program, columns = self._program, self._columns
         (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
-        room, slack = (TOLERANCES.noise * np.maximum(1.0, np.abs(ends)) for ends in (self.plan[columns], floor))
-        slack = np.where(np.isfinite(slack), slack, 0.0) + TOLERANCES.noise
+        room = TOLERANCES.noise * self.size[columns]
+        slack = TOLERANCES.noise * np.array(self.problem.row_scales)[program.rows]
         costs = np.full(len(points), math.inf)
         for number, point in enumerate(np.ascontiguousarray(points[:, columns])):
             if (point < lower - room).any() or (point > upper + room).any():

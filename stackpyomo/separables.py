@@ -6,7 +6,7 @@ Nobody's variables meet anybody else's, so that what is shown of one does not de
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,11 @@ class Task:
 
 
 class Separable:
-    """min Σ cost over all tasks: nobody's variables meet anybody else's."""
+    """min Σ cost over all tasks: nobody's variables meet anybody else's.
+
+    A task whose units are far from 1 is written in its natural ones (``scaled``: every task), in which its cost is
+    divided by its scale; what a solver calls near 0 is then near 0.
+    """
 
     def __init__(self, tasks: list[Task], *, scaled: bool = False) -> None:
         self.tasks = tasks
@@ -44,43 +48,53 @@ class Separable:
         self.owned: list[list[Any]] = []
         costs, rows = [], []
         self._row_owners: list[int] = []
+        self.units: list[tuple[float, list[float]]] = []
+        """Each task's unit of cost and of its variables in the program."""
         for number, task in enumerate(tasks):
             problem = task.problem
             whole = problem.home or problem  # pieces of one projected strategy are written in the same variables
-            again = id(whole) in seen
+            natural = scaled or problem.is_awkward
+            again = id(whole) in seen or natural
             seen.add(id(whole))
-            own, cost, constraints = self._fresh(task) if again else (problem.variables, problem.cost, problem.rows)
-            for var, value in zip(own, task.start, strict=True):
-                var.set_value(value, skip_validation=True)
+            unit, reaches = (problem.unit, problem.reaches) if natural else (1.0, [1.0] * len(problem.variables))
+            own, cost, constraints = problem.variables, problem.cost, problem.rows
+            if again:
+                own, cost, constraints = self._fresh(problem, unit, reaches, natural=natural)
+            for var, value, reach in zip(own, task.start, reaches, strict=True):
+                var.set_value(value / reach, skip_validation=True)
             self.owned.append(own)
+            self.units.append((unit, reaches))
             costs.append(cost)
             rows += constraints
             self._row_owners += [number] * len(constraints)
+        self.scaled = all(task.problem.is_awkward for task in tasks) or scaled
         self.program: Program | None = None
         self.trouble = ""
-        self.unit = 1.0
-        """What the cost is divided by in the program."""
         try:
             self.program = Program(pyo.quicksum(costs), rows)
-            if scaled:  # a single task whose cost is too steep for the solver's own scaling
-                self.unit = float(self._slopes(self._owners()).max())
-                self.program = Program(costs[0] / self.unit, rows)
         except BadRow as bad:
             self.trouble = bad.reason
 
-    def _fresh(self, task: Task) -> tuple[list[Any], Any, list[Any]]:
-        """A follower that appears again, from another start or in another piece, gets variables of its own."""
-        problem = task.problem
+    def _fresh(
+        self, problem: Composed, unit: float, reaches: Sequence[float], *, natural: bool
+    ) -> tuple[list[Any], Any, list[Any]]:
+        """(variables, cost, rows) in variables of its own: of one that appears again, or is written in other units."""
         own = []
-        for var in problem.variables:
+        for var, reach in zip(problem.variables, reaches, strict=True):
             copy = self._copies.own.add()
-            copy.setlb(var.lb)
-            copy.setub(var.ub)
+            copy.setlb(None if var.lb is None else var.lb / reach)
+            copy.setub(None if var.ub is None else var.ub / reach)
             own.append(copy)
-        substitute = {id(v): c for v, c in zip(problem.variables, own, strict=True)}
-        visitor = Substitution(substitute=substitute)
-        rows = [free_row(visitor.walk_expression(r.body), r.lb, r.ub) for r in problem.rows]
-        return own, visitor.walk_expression(problem.cost), rows
+        stands = (c if reach == 1.0 else reach * c for c, reach in zip(own, reaches, strict=True))
+        visitor = Substitution(substitute={id(v): stand for v, stand in zip(problem.variables, stands, strict=True)})
+        cost = visitor.walk_expression(problem.cost)
+        rows = []
+        for row, size in zip(problem.rows, problem.row_scales, strict=True):
+            size = size if natural else 1.0
+            limits = (None if limit is None else limit / size for limit in (row.lb, row.ub))
+            body = visitor.walk_expression(row.body)
+            rows.append(free_row(body if size == 1.0 else body / size, *limits))
+        return own, cost if unit == 1.0 else cost / unit, rows
 
     def solve(self, solver: str, options: Mapping[str, Any], time_limit: float | None = None) -> Solution | None:
         """The solver's answer; None if there is no such problem (``trouble`` says why)."""
@@ -91,8 +105,11 @@ class Separable:
         assert self.program is not None
         assert solution.x is not None
         found = {id(v): float(x) for v, x in zip(self.program.variables, solution.x, strict=True)}
-        for task, own in zip(self.tasks, self.owned, strict=True):
-            yield [found.get(id(v), s) for v, s in zip(own, task.start, strict=True)]
+        for task, own, (_, reaches) in zip(self.tasks, self.owned, self.units, strict=True):
+            yield [
+                s if id(v) not in found else found[id(v)] * reach
+                for v, s, reach in zip(own, task.start, reaches, strict=True)
+            ]
 
     def _owners(self) -> Array:
         """For each variable of the program the number of its task."""
@@ -111,19 +128,10 @@ class Separable:
         assert solution.x is not None
         duals = program.recovered_duals(solution.x) if solution.duals is None else solution.duals
         residuals = program.residuals(solution.x, duals)
-        by_variable, by_row = program.proved_gaps(solution.x, duals, TOLERANCES.trust)
         owners = self._owners()
         row_owners = np.array(self._row_owners, dtype=int)[program.rows]
-        gap, outside = np.zeros(len(self.tasks)), np.zeros(len(self.tasks))
-        slopes = self._slopes(owners)
-        self._note_slopes(slopes)
-        # Each in its own scale: a steep variable hides nothing in another. A gap of the tolerance itself will do where
-        # the follower's slopes are not all smaller than that.
-        total = np.bincount(owners, slopes, minlength=len(self.tasks))
-        slopes = np.maximum(slopes, np.minimum(1.0, TOLERANCES.ample * total)[owners])
-        steep = self._steepest(slopes)
-        np.maximum.at(gap, owners, self.unit * by_variable / slopes)
-        np.maximum.at(gap, row_owners, self.unit * by_row / steep)
+        gap = self._gap(program.proved_gaps(solution.x, duals, TOLERANCES.trust), row_owners)
+        outside = np.zeros(len(self.tasks))
         np.maximum.at(outside, row_owners, residuals.outside_rows)
         np.maximum.at(outside, owners, residuals.outside_bounds)
         wrong: dict[int, str] = {}
@@ -132,55 +140,40 @@ class Separable:
                 wrong[number] = f"it violates its constraints by {outside[number]:.1e}"
             elif task.problem.certificate == "convex" and not gap[number] <= tolerance:
                 if len(self.tasks) == 1:
-                    gap[number] = min(gap[number], self._sharper_gap(solution.x, slopes, steep))
+                    gap[number] = min(gap[number], self._sharper_gap(solution.x))
                 if not gap[number] <= tolerance:
-                    wrong[number] = f"up to {gap[number]:.1e} of its slopes could still be gained"
+                    wrong[number] = f"up to {gap[number]:.1e} of its scale could still be gained"
         return wrong
 
-    def _note_slopes(self, slopes: Array) -> None:
-        """Tell each problem how steep it is in its variables."""
-        assert self.program is not None
-        place = {id(v): i for i, v in enumerate(self.program.variables)}
-        for task, own in zip(self.tasks, self.owned, strict=True):
-            if task.first:
-                task.problem.slopes = [float(slopes[place[id(v)]]) if id(v) in place else 1.0 for v in own]
+    def _gap(self, gaps: tuple[Array, Array], row_owners: Array) -> Array:
+        """What each task can still gain, each variable's part relative to what is at stake in it.
 
-    def _sharper_gap(self, answer: Array, slopes: Array, steep: Array) -> float:
+        A steep variable hides nothing in another; a row counts by the largest stake of the variables it holds.
+        """
+        program = self.program
+        assert program is not None
+        stake = {
+            id(v): s / unit
+            for task, own, (unit, _) in zip(self.tasks, self.owned, self.units, strict=True)
+            for v, s in zip(own, task.problem.stakes, strict=True)
+        }
+        stakes, steep = np.array([stake[id(v)] for v in program.variables]), np.zeros(program.problem.m)
+        if program.problem.m:
+            rows, columns = (np.asarray(part) for part in program.problem.jacobian_structure())
+            np.maximum.at(steep, rows, stakes[columns])
+        by_variable, by_row = gaps[0] / stakes, gaps[1] / np.where(steep > 0.0, steep, 1.0)
+        total = np.bincount(self._owners(), by_variable, minlength=len(self.tasks))
+        return np.asarray(total + np.bincount(row_owners, by_row, minlength=len(self.tasks)))
+
+    def _sharper_gap(self, answer: Array) -> float:
         """The gap of a single task with multipliers of our own, taken at the answer and at the start (the plan)."""
         program = self.program
         assert program is not None
         start = np.array([v.value for v in program.variables], dtype=float)
         costs = [float(program.problem.objective(point)) for point in (answer, start)]
+        row_owners, relative = np.zeros(len(program.rows), dtype=int), self.units[0][0] / self.tasks[0].problem.unit
         gaps = []
         for point, cost in zip((answer, start), costs, strict=True):
-            by_variable, by_row = program.proved_gaps(point, program.recovered_duals(point), TOLERANCES.trust)
-            worst = max((by_variable / slopes).max(initial=0.0), (by_row / steep).max(initial=0.0))
-            gaps.append(float(worst) + (cost - min(costs)) / float(slopes.max(initial=1.0)))
-        return self.unit * float(np.nanmin(gaps)) if np.isfinite(gaps).any() else math.inf
-
-    def _steepest(self, slopes: Array) -> Array:
-        """Per row of the program the largest slope of a variable it holds."""
-        program = self.program
-        assert program is not None
-        found = np.zeros(program.problem.m)
-        if program.problem.m:
-            rows, columns = (np.asarray(part) for part in program.problem.jacobian_structure())
-            np.maximum.at(found, rows, slopes[columns])
-        return np.where(found > 0.0, found, 1.0)
-
-    def _slopes(self, owners: Array) -> Array:
-        """Per variable of the program the slope of the cost (not of the scaled one) a little away from its start.
-
-        One that is flat there counts a share of its task's sum: decisions after an improbable observation are flat.
-        """
-        program = self.program
-        assert program is not None
-        lower, upper = program.bounds
-        start = np.array([v.value for v in program.variables], dtype=float)
-        step = TOLERANCES.nearby * np.maximum(1.0, np.abs(start))
-        away = np.where(start + step <= upper, start + step, np.maximum(start - step, lower))
-        slopes = self.unit * np.abs(np.asarray(program.problem.gradient(away)))
-        slopes = np.where(np.isfinite(slopes), slopes, 0.0)
-        total = np.bincount(owners, slopes, minlength=len(self.tasks))
-        least = np.array([task.problem.least_slope(steep) for task, steep in zip(self.tasks, total, strict=True)])
-        return np.asarray(np.maximum(slopes, least[owners]))
+            proved = program.proved_gaps(point, program.recovered_duals(point), TOLERANCES.trust)
+            gaps.append(float(self._gap(proved, row_owners)[0]) + (cost - min(costs)) * relative)
+        return float(np.nanmin(gaps)) if np.isfinite(gaps).any() else math.inf

@@ -50,7 +50,9 @@ class Report(Document):
     epsilon0: float = math.nan
     """Proved gap of the plan to the leader's optimum; NaN: none was proved."""
     warnings: list[str] = field(default_factory=list)
-    """What the followers' re-solve does not look at: a strategy that leaves the leader's own bounds."""
+    """Which leader variables the announced formula takes beyond their bounds, and how far."""
+    cut: tuple[str, ...] = ()
+    """Of these, who was stopped at its bounds in the re-solves, although no projection was announced."""
     responding: tuple[str, ...] = ()
     """Followers who respond in the plan."""
     others: int = 0
@@ -137,7 +139,7 @@ class Report(Document):
             return "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
         if self.subject is None:
             return ""
-        if self.subject.saturate:
+        if self.subject.saturate or self.cut:
             return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
         more = "" if self.subject.bend is not None else "a gain of more curvature may (curvature=, quadratic=True); "
         return f"To hold it, {more}inducible(plan) looks at every announcement."
@@ -191,11 +193,11 @@ class Report(Document):
         """One sentence: what was shown, by which evidence."""
         head, counts = "verified" if self.ok else "NOT verified", self.certificate.value_counts()
         evidence = ", ".join(f"{counts[kind]} {kind}" for kind in counts.index)
+        if self.cut:
+            head += f" with {listed(self.cut, 2)} stopped at the leader's bounds"
         if self.ok and counts.get("multistart"):
             searched, total = counts["multistart"], len(self.certificate)
             head += f": proved for {total - searched}, by search for {searched} of {total}"
-        if self.ok and self.warnings:
-            head = "verified, though only where the leader may leave its bounds off the plan"
         doubtful = self.note[self.certificate == "unknown"]
         if len(doubtful):
             first = f"{doubtful.index[0]}: {doubtful.iloc[0]}"
@@ -222,6 +224,7 @@ class Report(Document):
             "responding": list(self.responding),
             "others": self.others,
             "options": self.options,
+            "cut": list(self.cut),
             "endless": list(self.endless),
             "forms": self.forms,
             "vocabulary": self.vocabulary,
@@ -283,6 +286,7 @@ class Report(Document):
                     for name, row in rows.items()
                     if row.get("reach")
                 },
+                cut=tuple(data.get("cut", ())),
                 endless=tuple(data.get("endless", ())),
                 forms=dict(data.get("forms", {})),
             )

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,14 @@ from .checks import require, require_positive, require_whole
 from .composition import Composed, composed
 from .errors import InvalidGame
 from .games import Game
+from .measures import measure
 from .policies import policy_form
-from .programs import BadRow, Program, timed, undisturbed
+from .programs import timed, undisturbed
 from .progress import tracked
 from .results import Announcement, evaluator
 from .samples import Samples
 from .separables import Separable, Task
-from .solvers import Solution, Termination, choose, registry, solve
+from .solvers import Solution, Termination, choose, registry
 from .tolerances import TOLERANCES
 from .verdicts import UNBOUNDED, UNCONFIRMED, Report
 
@@ -57,10 +58,12 @@ def verify(
 
     starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
     search from several starts and ask a global solver for a bound), "proof" (the same, and "unknown" where nothing is
-    proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest regret that
-    counts as none, and the largest duality gap of a proof, relative to ``report.scale``. followers: names of those to
-    re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is "unknown". Raises
-    :class:`InvalidGame`, :class:`SolverNotAvailable`.
+    proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest
+    regret that counts as none, and the largest duality gap of a proof, relative to ``report.scale``. followers: names
+    of those to re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is "unknown".
+
+    The leader cannot leave its bounds: where the announced formula would, its answers are stopped there.
+    Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
     """
     if certify not in _CERTIFY:
         raise InvalidGame(f"certify={certify!r}: choose one of {', '.join(map(repr, _CERTIFY))}.")
@@ -115,7 +118,7 @@ def resolved(game: Game, announced: Announcement, wanted: Container[str], effort
     """:func:`verify` for a game that is known to be sound, inside ``undisturbed()``."""
     seconds: dict[str, float] = {}
     with timed(seconds, "compose"):
-        problems = list(composed(game, announced, wanted))
+        problems = list(composed(game, replace(announced, saturate=True), wanted))
     told = best_responses(problems, effort, seconds)
     return _report(told, announced, effort.tolerance, seconds, choose(effort.solver).name)
 
@@ -126,6 +129,7 @@ def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[s
         for problem in problems:
             problem.prove(effort.certify)
             step()
+        measure(problems, effort.tolerance)
         tasks = list(_Starts(problems, effort.starts).tasks())
     limit = math.inf if effort.time_limit is None else effort.time_limit
     search = _Search(effort.solver, effort.tolerance, time.monotonic() + limit)
@@ -248,7 +252,7 @@ class _Search:
                 _fail(tasks[0], solution, separable)
             return
         doubtful = separable.doubtful(solution, self.tolerance)
-        if doubtful and not together and separable.unit == 1.0:  # too steep or too flat for the solver's own scale
+        if doubtful and not together and not separable.scaled:  # too steep or too flat for the solver's own scale
             again = Separable(tasks, scaled=True)
             sharper = again.solve(self.solver, options, self.left(until))
             if sharper is not None and sharper.x is not None and sharper.termination.solved:
@@ -330,32 +334,27 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, *, required: 
 
 def _ask(problem: Composed, solver: str, search: _Search) -> None:
     """Ask a global solver: "global" if its bound meets the best response; what it says against us stands."""
-    problem.cost_at(problem.target)
-    try:
-        program = Program(problem.cost, problem.rows)
-    except BadRow:
-        return
+    separable = Separable([Task(problem, problem.target, True)])
     limit = min(_GLOBAL_SECONDS, search.left(search.until) or math.inf)
-    solution = solve(program, solver, time_limit=limit)
+    solution = separable.solve(solver, {}, limit)
+    if solution is None:
+        return
     if solution.termination is Termination.INFEASIBLE and problem.home is not None:
         # It says so, too, where it does not know whether the cost has no limit: asked once more without the cost.
-        room = Program(0.0, problem.rows)
-        problem.empty = solve(room, solver, time_limit=limit).termination is Termination.INFEASIBLE
+        room = Separable([Task(replace(problem, cost=0.0), problem.target, True)]).solve(solver, {}, limit)
+        problem.empty = room is not None and room.termination is Termination.INFEASIBLE
         problem.certificate = "global" if problem.empty else problem.certificate
         return
-    point = problem.target
-    if solution.x is not None:
-        found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
-        point = [found.get(id(v), t) for v, t in zip(problem.variables, problem.target, strict=True)]
-        cost = problem.cost_at(point)
-        if problem.violation() <= TOLERANCES.feasibility:
-            problem.offer(point, cost)
+    point = problem.target if solution.x is None else next(separable.points(solution))
+    cost = problem.cost_at(point)
+    if problem.violation() <= TOLERANCES.feasibility:
+        problem.offer(point, cost)
     if solution.termination is Termination.UNBOUNDED:
         _give_up_unbounded(problem, point)
-        return
-    bounded = math.isfinite(solution.bound) and solution.termination is not Termination.INFEASIBLE
-    if bounded and problem.best_cost - solution.bound <= search.tolerance * min(problem.slopes, default=1.0):
-        problem.certificate, problem.note = "global", ""
+    elif solution.termination is not Termination.INFEASIBLE:
+        bound = solution.bound * separable.units[0][0]  # NaN: it has none
+        if math.isfinite(bound) and problem.best_cost - bound <= search.tolerance * min(problem.stakes):
+            problem.certificate, problem.note = "global", ""
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")
@@ -416,6 +415,7 @@ def _report(
         seconds=seconds,
         solver=solver,
         forms={c.follower.name: form for c in problems if (form := policy_form(c.follower.variables))},
+        cut=() if announced.saturate else tuple(dict.fromkeys(name for c in problems for name in c.cut)),
         reach={c.follower.name: c.reach for c in problems if c.certificate == "multistart"},
         endless=tuple(c.follower.name for c in problems if c.certificate == "multistart" and c.endless),
     )

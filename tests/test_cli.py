@@ -427,9 +427,8 @@ def test_a_strategy_cut_at_the_bounds(run: Run, write: Any) -> None:
     """toll = 0.2 + (flow − 0.6)·2/3 would be 1/2 at most: it is cut below 0."""
     path = write("capped.py", CAPPED)
     found = strict(run("solve", path, "--json", "-").out)
-    assert found["report"]["verdict"].startswith(
-        "verified, though only where the leader may leave its bounds off the plan"
-    )
+    assert found["report"]["verdict"].startswith("verified with toll stopped at the leader's bounds: largest")
+    assert found["report"]["cut"] == ["toll"]
     result = run("solve", path)
     assert result.out.count("Beware: toll leaves its bounds") == 1
     cut = strict(run("solve", path, "--saturate", "--json", "-").out)

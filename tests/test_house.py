@@ -55,6 +55,7 @@ ORDER = [
     "executables",
     "solvers",
     "composition",
+    "measures",
     "samples",
     "bundles",
     "copies",

@@ -514,7 +514,8 @@ def test_alike_followers_give_one_equation_many_times(alike: int, prefer: str) -
         assert -1e-9 <= gain["b"] <= high + 1e-9
 
 
-def test_a_strategy_beyond_the_leaders_bounds_is_told_with_the_verdict() -> None:
+def test_what_the_leader_cannot_play_is_not_verified() -> None:
+    """p = 0.3 + 3.7 (h − 1) would hold it; with p ≤ 0.6 it gains from h = 1 to h = 2.7: 4.3 − (0.09 + 1.62)."""
     m = pyo.ConcreteModel()
     m.p = pyo.Var(bounds=(0, 0.6), initialize=0.3)
     m.f = pyo.Block()
@@ -523,12 +524,14 @@ def test_a_strategy_beyond_the_leaders_bounds_is_told_with_the_verdict() -> None
     m.goal = pyo.Objective(expr=(m.f.h - 1) ** 2 + (m.p - 0.3) ** 2)
     plan = sp.leader_optimal(sp.Game(m, m.f))
     report = sp.verify(sp.affine_incentive(plan))
-    assert report.ok
-    assert report.verdict.startswith(
-        "verified, though only where the leader may leave its bounds off the plan: largest"
-    )
+    assert not report.ok
+    assert report.verdict.startswith("NOT verified with p stopped at the leader's bounds: largest")
+    assert report.regret["f"] == pytest.approx(4.3 - 0.09 - 1.62, abs=1e-6)
+    assert report.best_response["f"]["f.h"] == pytest.approx(2.7, abs=1e-6)
+    assert "The answer stops at the leader's bounds: wider ones, or another plan, may hold it." in report.advice[0]
     assert any("p leaves its bounds" in remark and "saturate=True" in remark for remark in report.remarks)
-    assert sp.Report.from_json(report.to_json()).warnings == report.warnings
+    again = sp.Report.from_json(report.to_json())
+    assert (again.warnings, again.cut) == (report.warnings, ("p",))
     cut = sp.verify(sp.affine_incentive(plan, saturate=True))
     assert not cut.ok
     assert "The answer stops at the leader's bounds: wider ones, or another plan, may hold it." in cut.advice[0]
