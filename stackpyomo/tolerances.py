@@ -77,6 +77,14 @@ class Tolerances:
     """A gain of the average that changes by less than this between the last of growing populations has settled."""
     flat: float = 1e-2
     """Share of all slopes of a follower's cost that a flat variable's counts as in the scale of its regret."""
+    determined: float = 1e-12
+    """A conditional variance below this, relative to the variance, is nothing: the others determine it."""
+    moments: float = 1e-10
+    """How far the moments of a grid of observations may be from the Gaussian's (of unit variances)."""
+    revealed: float = 0.9
+    """Probability from which an observation whose atoms tell an outcome exactly is named."""
+    open: float = 0.1
+    """Share of an outcome's variance left open by an observation's neighbouring values: what counts as unknown."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 
