@@ -14,18 +14,18 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import pyomo.environ as pyo
 
 from .checks import variables_in
 from .composition import Composed, composed
 from .errors import InvalidGame
 from .games import Game
-from .programs import Program, undisturbed
+from .programs import undisturbed
 from .progress import tracked
-from .results import Array
 from .scenarios import Scenarios
 from .selections import component_pairs
+from .terms import terms
 from .tolerances import TOLERANCES, is_within
 from .unfolding import unfolded
 from .values import number_of
@@ -58,7 +58,7 @@ def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solv
                 regrets = _Atoms(problems, own, best, regret, solver).regrets()
                 kind = str(report.certificate[name])
                 rows += [
-                    (part.follower, part.atom, part.probability, gain / part.probability, kind if exact else evidence)
+                    (part.follower, part.atom, part.probability, gain, kind if exact else evidence)
                     for part, (gain, exact, evidence) in zip(own, regrets, strict=True)
                 ]
                 step()
@@ -106,19 +106,30 @@ class _Atoms:
     ) -> None:
         self.pieces, self.problem = pieces, pieces[0]
         self.parts, self.best, self.regret, self.solver = parts, best, regret, solver
+        self._tables: dict[int, dict[int, dict[int, tuple[float, Any]]]] = {}
 
     def regrets(self) -> list[tuple[float, bool, str]]:
-        """(expected gain of deviating at this atom alone, whether the joint re-solve shows it, else the evidence)."""
+        """(regret given the atom, whether the joint re-solve shows it, else the evidence)."""
         place = {name: i for i, name in enumerate(self.problem.names)}
         own = [[place[name] for name in part.names] for part in self.parts]
-        # Of several pieces no single cost holds everywhere, so that an atom's part of the joint answer shows nothing.
-        if len(self.pieces) == 1 and self.best and not math.isnan(self.regret) and self._falls_apart(own):
-            gains = self._contributions(own)
-            scale = max(1.0, abs(self.problem.cost_at(self.problem.target)))
-            if abs(sum(gains) - self.regret) <= TOLERANCES.noise * scale:
-                return [(gain, True, "") for gain in gains]
         loose = set(range(len(place))).difference(*own)
-        return [self._alone({*columns, *loose}) for columns in own]
+        joint = self._joint(own)
+        return [
+            self._alone({*columns, *loose}, part.probability)
+            if joint is None or part.probability < TOLERANCES.rare
+            else (regret, True, "")
+            for part, columns, regret in zip(self.parts, own, joint or [math.nan] * len(own), strict=True)
+        ]
+
+    def _joint(self, own: Sequence[Sequence[int]]) -> list[float] | None:
+        """What the joint best response brings at each atom, given the atom; None where that shows nothing."""
+        # Of several pieces no single cost holds everywhere, so that an atom's part of the joint answer shows nothing.
+        if len(self.pieces) > 1 or not self.best or math.isnan(self.regret) or not self._falls_apart(own):
+            return None
+        regrets = self._contributions(own)
+        total = math.fsum(part.probability * regret for part, regret in zip(self.parts, regrets, strict=True))
+        scale = max(1.0, abs(self.problem.cost_at(self.problem.target)))
+        return regrets if abs(total - self.regret) <= TOLERANCES.noise * scale else None
 
     def _falls_apart(self, own: Sequence[Sequence[int]]) -> bool:
         """True if every variable belongs to an atom, and no row ties two atoms together."""
@@ -127,33 +138,51 @@ class _Atoms:
         return len(atom) == len(self.problem.variables) and all(len(tied) <= 1 for tied in ties)
 
     def _contributions(self, own: Sequence[Sequence[int]]) -> list[float]:
-        """What each atom's best response brings by itself."""
-        program = Program(self.problem.cost)
-        order = {id(v): i for i, v in enumerate(program.variables)}
-        columns = [order.get(id(v), -1) for v in self.problem.variables]
-        start: Array = np.zeros(len(program.variables))
+        """What each atom's best response brings by itself, given the atom: by the terms that hold its actions alone."""
         answer = [self.best[name] for name in self.problem.names]
-        for column, target in zip(columns, self.problem.target, strict=True):
-            if column >= 0:
-                start[column] = target
-        base = float(program.problem.objective(start))
-        gains = []
-        for places in own:
-            point = start.copy()
+        self.problem.cost_at(self.problem.target)
+        regrets = []
+        for part, places in zip(self.parts, own, strict=True):
+            cost = self._given(self.problem, places, part.probability)
+            planned = number_of(cost)
             for place in places:
-                if columns[place] >= 0:
-                    point[columns[place]] = answer[place]
-            gains.append(max(0.0, base - float(program.problem.objective(point))))
-        return gains
+                self.problem.variables[place].set_value(answer[place], skip_validation=True)
+            regrets.append(max(0.0, planned - number_of(cost)))
+            for place in places:
+                self.problem.variables[place].set_value(self.problem.target[place], skip_validation=True)
+        return regrets
 
-    def _alone(self, free: set[int]) -> tuple[float, bool, str]:
+    def _given(self, piece: Composed, places: Sequence[int], probability: float) -> Any:
+        """The terms of the cost that hold these actions, over the probability: what no other term can drown."""
+        if id(piece) not in self._tables:
+            table: dict[int, dict[int, tuple[float, Any]]] = {}
+            for number, (factor, term) in enumerate(terms(piece.cost)):
+                for var in variables_in(term):
+                    table.setdefault(id(var), {})[number] = (factor, term)
+            self._tables[id(piece)] = table
+        table = self._tables[id(piece)]
+        chosen = {n: entry for i in places for n, entry in table.get(id(piece.variables[i]), {}).items()}
+        return pyo.quicksum(factor / probability * term for _, (factor, term) in sorted(chosen.items()))
+
+    def _step(self, piece: Composed, places: Sequence[int]) -> float:
+        """By how much the terms that do not hold these actions are more than in the piece of the plan."""
+        free = {id(piece.variables[i]) for i in places}
+        sides = [
+            sign * factor * number_of(term)
+            for sign, part in ((1.0, piece), (-1.0, self.problem))
+            for factor, term in terms(part.cost)
+            if free.isdisjoint(map(id, variables_in(term)))
+        ]
+        return math.fsum(sides)
+
+    def _alone(self, free: set[int], probability: float) -> tuple[float, bool, str]:
         """A re-solve of the ``free`` variables, the others at the plan: every piece, judged as verify judges it."""
         for place, (var, target) in enumerate(zip(self.problem.variables, self.problem.target, strict=True)):
             var.set_value(target, skip_validation=True)
             if place not in free:
                 var.fix()
         try:
-            (found,) = best_responses(list(self._held(sorted(free))), Effort(self.solver), {})
+            (found,) = best_responses(list(self._held(sorted(free), probability)), Effort(self.solver), {})
         finally:
             for var in self.problem.variables:
                 var.unfix()
@@ -161,7 +190,7 @@ class _Atoms:
             return math.nan, False, "unknown"
         return max(0.0, found.plan_cost - found.best_cost), False, found.certificate
 
-    def _held(self, free: Sequence[int]) -> Iterator[Composed]:
+    def _held(self, free: Sequence[int], probability: float) -> Iterator[Composed]:
         """The pieces with the other variables fixed, without those in which these variables cannot be."""
         home: Composed | None = None
         for piece in self.pieces:
@@ -173,7 +202,9 @@ class _Atoms:
                     moved.append(row)
             names, target = [piece.names[i] for i in free], [piece.target[i] for i in free]
             variables = [piece.variables[i] for i in free]
-            held = Composed(piece.follower, names, target, piece.cost, moved, still, variables, home=home)
+            cost = self._given(piece, free, probability)
+            cost += 0.0 if piece is self.problem else self._step(piece, free) / probability
+            held = Composed(piece.follower, names, target, cost, moved, still, variables, home=home)
             if home is None or all(is_within(*row) for row in still):  # else the piece holds no point
                 home = home or held
                 yield held

@@ -79,6 +79,8 @@ class Tolerances:
     """Share of all slopes of a follower's cost that a flat variable's counts as in the scale of its regret."""
     determined: float = 1e-12
     """A conditional variance below this, relative to the variance, is nothing: the others determine it."""
+    rare: float = 1e-3
+    """An atom of less probability is re-solved by itself: what it adds to an expected cost a solver may not see."""
     moments: float = 1e-10
     """How far the moments of a grid of observations may be from the Gaussian's (of unit variances)."""
     revealed: float = 0.9

@@ -238,6 +238,27 @@ def test_what_cannot_happen_is_no_ignorance() -> None:
     assert [(var.index(), [s.index() for s in signals]) for var, signals in seen.items()] == [("a", [0]), ("b", [1])]
 
 
+@pytest.mark.parametrize("chance", [1e-3, 1e-9, 1e-12, 1e-20, 1e-300])
+def test_a_regret_is_what_it_is_however_rare_the_observation(chance: float) -> None:
+    """(u − 1)² + K(u − 0.3) u from the plan u = 0.3: 0.49 without an answer, 0 with K = 14/3."""
+    scenarios = sp.Scenarios({"y": ["often", "rarely"]}, [1 - chance, chance])
+    m = pyo.ConcreteModel()
+    m.fee = pyo.Var(scenarios.atoms("y"), initialize=0.0)
+    m.o = pyo.Block()
+    m.o.u = pyo.Var(scenarios.atoms("y"), initialize=0.0)
+
+    def cost(w: int) -> Any:
+        y = scenarios.atom("y", w)
+        return (m.o.u[y] - 1) ** 2 + m.fee[y] * m.o.u[y]
+
+    m.o.cost = pyo.Objective(expr=scenarios.expectation(cost))
+    m.goal = pyo.Objective(expr=sum((u - 0.3) ** 2 for u in m.o.u.values()) + sum(t**2 for t in m.fee.values()))
+    plan = sp.leader_optimal(sp.Game(m, m.o))
+    table = sp.conditional_regret(plan, scenarios, {"o.u": "y"})
+    assert table["regret"].tolist() == pytest.approx([0.49, 0.49], abs=1e-6)
+    assert table["certificate"].tolist() == ["convex", "convex"]
+
+
 def test_one_value_cannot_answer_what_is_seen_only_sometimes() -> None:
     scenarios = sp.Scenarios({"f": ["a", "b"]})
     m = pyo.ConcreteModel()
