@@ -20,6 +20,7 @@ from pyomo.core.expr.numeric_expr import (
 )
 from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_mutable_parameters
+from pyomo.dae import DerivativeVar
 
 from .aggregates import assigned
 from .convexity import Curvature, curvature, is_convex_feasible_set
@@ -151,11 +152,10 @@ def _follower_errors(follower: Follower) -> Iterator[Finding]:
 def _unsupported(player: Player) -> Iterator[Finding]:
     for component in player.unsupported:
         kind = component.ctype.__name__
-        yield _error(
-            component.name,
-            f"a {kind} is not handled: solvers drop it without a word.",
-            "Transform it into constraints first (TransformationFactory) or deactivate it.",
-        )
+        remedy = "Transform it into constraints first (TransformationFactory) or deactivate it."
+        if component.ctype is DerivativeVar:
+            remedy = "Discretise it first: TransformationFactory('dae.collocation').apply_to(model)."
+        yield _error(component.name, f"a {kind} is not handled: solvers drop it without a word.", remedy)
 
 
 def _bounds(player: Player) -> Iterator[Finding]:

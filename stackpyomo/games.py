@@ -21,6 +21,7 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.objective import ObjectiveData
 from pyomo.core.base.var import VarData
+from pyomo.dae import ContinuousSet
 
 from .aggregates import Aggregates, definitions, responses
 from .checks import findings, require
@@ -37,6 +38,7 @@ _IGNORED = (
     pyo.Param,
     pyo.Set,
     pyo.RangeSet,
+    ContinuousSet,  # an index: what has not been discretised are the derivatives over it
     pyo.Expression,
     pyo.Suffix,
     pyo.BuildAction,
