@@ -164,7 +164,10 @@ def solve(
     ] = None,
     payment: Annotated[
         str | None,
-        typer.Option(help="Named Expression or Var to make least by those --free; an indexed one: its sum."),
+        typer.Option(help="Named Expression or Var that those --free make least first; an indexed one: its sum."),
+    ] = None,
+    payment_limit: Annotated[
+        float | None, typer.Option(help="The most that --payment may come to; then the energy is least within it.")
     ] = None,
     observe: Annotated[
         list[str] | None,
@@ -217,6 +220,7 @@ def solve(
                 "observe": seen(observe) or settings.get("OBSERVE", "actions"),
                 "free": free or settings.get("FREE", ()),
                 "payment": None if payment is None else paid(loaded, payment),
+                "payment_limit": payment_limit,
                 "multipliers": multipliers,
                 "saturate": saturate,
                 "quadratic": quadratic,

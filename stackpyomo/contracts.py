@@ -86,6 +86,10 @@ class Incentive:
     """(leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere."""
     uniqueness: str = ""
     """Whether the followers' equilibrium under the strategy is the only one, and why (without a projection)."""
+    payment: float = math.nan
+    """What payment= comes to on the plan; NaN: not asked for."""
+    payment_limit: float = math.nan
+    """The limit it was held within; NaN: none was given, and the least payment came before the least energy."""
     alone: list[str] = field(default_factory=list, repr=False)
     """Followers none of whose actions is observed: the incentive leaves them alone."""
     system: System | None = field(default=None, repr=False)
@@ -368,6 +372,8 @@ class Incentive:
             "members": json_numbers(self.members),
             "multipliers": json_numbers(self.multipliers),
             "uniqueness": self.uniqueness,
+            "payment": json_number(self.payment),
+            "payment_limit": json_number(self.payment_limit),
             "alone": self.alone,
             "settling": list(self.settling),
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
@@ -410,6 +416,8 @@ class Incentive:
                 saturate=data["saturate"],
                 permitted=permitted,
                 uniqueness=data["uniqueness"],
+                payment=real(data.get("payment")),
+                payment_limit=real(data.get("payment_limit")),
                 alone=data["alone"],
                 settling=tuple(data["settling"]),
             )

@@ -32,7 +32,7 @@ from .errors import InvalidGame, NoIncentive
 from .gains import System, gain_system, picked
 from .games import Game
 from .multipliers import Balance, active_sides, balanced, given_multipliers, leaning
-from .offsets import Demand, choose_offsets
+from .offsets import Demand, Payment, choose_offsets
 from .programs import timed, undisturbed
 from .progress import tracked
 from .reactions import require_still_signals, with_reactions
@@ -85,6 +85,7 @@ def affine_incentive(
     prefer: str = "energy",
     quadratic: bool = False,
     payment: Any = None,
+    payment_limit: float | None = None,
     minors: str = "frozen",
     solver: str = "auto",
 ) -> Incentive:
@@ -95,10 +96,11 @@ def affine_incentive(
 
     observe: "actions", a list of Vars or Expressions linear in follower actions, or leader variable → such a list.
     free: leader Vars whose on-path value may be chosen anew because the leader's objective does not depend on them;
-    payment: an expression of theirs to make least among equals (None: their norm). energy: leader Var → weight w (1).
-    multipliers: "zero", "free", or follower constraint → λ. curvature: "auto" (use the freedom where the gain of least
-    energy leaves a follower a direction of negative curvature), a number (or of less curvature than this, per squared
-    unit of its actions: it may fall away from the plan) or "none". gain_bounds: (low, high) or leader Var →
+    payment: an expression of theirs that is made least before the energy is, or is held within payment_limit; None:
+    their norm is least among equals (:attr:`Incentive.payment` says what was decided). energy: leader Var → weight w
+    (1). multipliers: "zero", "free", or follower constraint → λ. curvature: "auto" (use the freedom where the gain of
+    least energy leaves a follower a direction of negative curvature), a number (or of less curvature than this, per
+    squared unit of its actions: it may fall away from the plan) or "none". gain_bounds: (low, high) or leader Var →
     (low, high) for its entries. prefer: "energy" or "sparsest". quadratic: add ½ R (s − s*)² where no gain bends a
     follower's cost up. saturate: announce the projection on the leader's bounds.
 
@@ -146,7 +148,7 @@ def affine_incentive(
         )
         with tracked("designing the incentive"):
             try:
-                return _designed(plan, game, wishes, free, payment)
+                return _designed(plan, game, wishes, free, _payment(payment, payment_limit))
             except NoIncentive as refused:
                 raise (refused if leader_variables(game, free) else hinted(refused, game)) from None
 
@@ -160,17 +162,27 @@ def _least_curvature(given: Any) -> float | None:
     return float(given)
 
 
+def _payment(expression: Any, limit: float | None) -> Payment:
+    if limit is None:
+        return Payment(expression)
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not math.isfinite(limit):
+        raise InvalidGame(f"payment_limit={limit!r}: expected a finite number.")
+    if expression is None:
+        raise InvalidGame("payment_limit: there is nothing to limit; pass payment=, an expression of free variables.")
+    return Payment(expression, float(limit), given=True)
+
+
 def _one_of(name: str, given: Any, known: Sequence[str]) -> None:
     if not isinstance(given, str) or given not in known:
         raise InvalidGame(f"{name}={given!r}: choose {' or '.join(repr(k) for k in known)}.")
 
 
-def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) -> Incentive:
+def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Payment) -> Incentive:
     seconds: dict[str, float] = {}
     with timed(seconds, "derivatives"):
         rows = rows_of(plan, game)
         chosen = leader_variables(game, free)
-        if payment is not None and not chosen:
+        if payment.expression is not None and not chosen:
             raise InvalidGame("payment: there is nothing to choose it by; name the free= variables it is made of.")
         values = dict(plan.values)
         here = rows.at(values)
@@ -179,7 +191,8 @@ def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) 
     if chosen:
         with timed(seconds, "free"):
             demand = design.demand(here, values)
-            values.update(choose_offsets(rows, here, values, chosen, demand, payment, wishes.solver))
+            offsets, payment = choose_offsets(rows, here, values, chosen, demand, payment, wishes.solver)
+            values.update(offsets)
             here = rows.at(values)
     with timed(seconds, "incentive"):
         refuse_undefined(rows, here)
@@ -188,7 +201,11 @@ def _designed(plan: Plan, game: Game, wishes: _Wishes, free: Any, payment: Any) 
         found = design.bent_up(found, values)
     with timed(seconds, "uniqueness"):
         unique = design.uniqueness(found, values)
-    return _incentive(plan, design, found, values, chosen, unique, seconds)
+    return replace(_incentive(plan, design, found, values, chosen, unique, seconds), **_decided(payment))
+
+
+def _decided(payment: Payment) -> dict[str, Any]:
+    return {"payment": payment.paid, "payment_limit": payment.limit if payment.given else math.nan}
 
 
 @dataclass
@@ -245,7 +262,10 @@ class _Design:
         if not isinstance(self.wishes.multipliers, str):
             self.sides = active_sides(self.rows, here, values)
             shift = given_multipliers(self.rows, here, self.sides, self.wishes.multipliers).slope - here.own
-        return Demand(self.equations(here.leader), self.shares.moves, self.watched, sides, shift)
+        system = self.equations(here.leader)
+        lower, upper = _gain_bounds(self.rows, self.wishes.gain_bounds)
+        barred = (lower == 0.0) & (upper == 0.0)  # what may not answer holds nobody
+        return Demand(system.without(barred[system.leader]), self.shares.moves, self.watched, sides, shift)
 
     def solve(self, here: Derivatives, values: Mapping[str, float]) -> _Found:
         """The gain that balances every watched follower; raises :class:`NoIncentive` if there is none."""

@@ -6,13 +6,15 @@ K the gain,
     min_{p, λ ≥ 0, K} Σ w K²   s.t.  s = a(p) + Gᵀλ,  s + (K M)ᵀ b(p) = 0,  bounds and the leader's constraints on p
 
 (an action that shares no entry of K costs s_j² / Σ b² M²/w). Among p that need the same gain, the one of least norm is
-taken, or of least payment.
+taken. A payment, a function of p, is an objective of its own, which comes first: its least value over the same
+constraints, and then the least energy among the p that pay no more; or the least energy among the p within a limit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +37,21 @@ from .solvers import Termination, solve
 from .tolerances import TOLERANCES
 from .values import UNDEFINED, Substitution, number_of
 
-__all__ = ["Demand", "choose_offsets"]
+__all__ = ["Demand", "Payment", "choose_offsets"]
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What the free values are to pay, and what was decided."""
+
+    expression: Any = None
+    """Of free variables; None: no payment is looked at."""
+    limit: float = math.nan
+    """The most that may be paid: as given, or the least that is possible."""
+    given: bool = False
+    """True if the limit is the user's; else the least payment comes first."""
+    paid: float = math.nan
+    """What is paid on the plan."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +76,10 @@ def choose_offsets(
     values: Mapping[str, float],
     chosen: Sequence[VarData],
     demand: Demand,
-    payment: Any,
+    wish: Payment,
     solver: str,
-) -> dict[str, float]:
-    """{name: value} of the chosen leader variables.
+) -> tuple[dict[str, float], Payment]:
+    """({name: value} of the chosen leader variables, what they pay).
 
     Raises :class:`InvalidGame` if the leader's objective holds one of them, :class:`NoIncentive` if no values of
     theirs hold the followers within the leader's bounds and constraints.
@@ -73,18 +89,40 @@ def choose_offsets(
     design = _Design(rows, here, values, chosen, demand)
     cost, balance = design.balance()
     names = design.names
-    first = _written(cost, [*balance, *design.constraints()], names)
+    equations: list[Any] = [*balance, *design.constraints()]
+    paid = None if wish.expression is None else design.paid(wish.expression)
+    if paid is not None:
+        wish = _limited(wish, paid, equations, names, solver)
+    most = wish.limit + TOLERANCES.feasibility * max(1.0, abs(wish.limit))
+    limit = [] if paid is None else [free_row(paid, None, most)]
+    first = _written(cost, [*equations, *limit], names)
     solution = solve(first, _able(first, solver))
     if solution.x is None or not solution.termination.solved:
+        within = f" within payment_limit={wish.limit:g}" if wish.given else ""
+        advice = "Allow more (without payment_limit= the least is found), free" if wish.given else "Free"
         raise NoIncentive(
-            f"No values of the free variables ({names}) hold every follower within the leader's bounds and constraints "
-            f"({solution.message}). Free more variables, let the leader see or price each follower by itself (one "
-            "price that answers a total seldom holds followers who differ), relax bounds, or choose another plan.",
+            f"No values of the free variables ({names}){within} hold every follower within the leader's bounds and "
+            f"constraints ({solution.message}). {advice} more variables, let the leader see or price each follower by "
+            "itself (one price that answers a total seldom holds followers who differ), relax bounds, or choose "
+            "another plan.",
             reasons={},
             residuals={},
         )
     found = {id(v): float(x) for v, x in zip(first.variables, solution.x, strict=True)}
-    return design.least(found, payment, solver)
+    return design.least(found, limit, solver), wish if paid is None else replace(wish, paid=number_of(paid))
+
+
+def _limited(wish: Payment, paid: Any, rows: Sequence[Any], names: str, solver: str) -> Payment:
+    """The wish with its limit: the least payment of all free values that the rows allow, unless one is given."""
+    if wish.given:
+        return wish
+    program = _written(paid, rows, names)
+    solution = solve(program, _able(program, solver))
+    if solution.termination is Termination.UNBOUNDED:
+        raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
+    if solution.x is None or not solution.termination.solved:
+        raise NoIncentive(f"payment: no least one was found ({solution.message}).", reasons={}, residuals={})
+    return replace(wish, limit=float(program.problem.objective(solution.x)))
 
 
 def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
@@ -261,8 +299,8 @@ class _Design:
                 if self._holds_free(constraint.body):
                     yield free_row(self.at_plan(constraint.body), constraint.lb, constraint.ub)
 
-    def least(self, found: Mapping[int, float], payment: Any, solver: str) -> dict[str, float]:
-        """Among free values that leave the same slopes and grips (within noise), those of least norm or payment.
+    def least(self, found: Mapping[int, float], limit: Sequence[Any], solver: str) -> dict[str, float]:
+        """Among free values that leave the same slopes and grips (within noise) and the payment, those of least norm.
 
         Slopes that can be 0 are made exactly 0: what is left of one is multiplied by how far the follower can go.
         """
@@ -273,16 +311,14 @@ class _Design:
             if id(var) in found:
                 var.set_value(found[id(var)], skip_validation=True)
         kept = list(self._kept())
-        cost = pyo.quicksum(c**2 for c in copies) if payment is None else self._paid(payment)
-        second = _written(cost, [*kept, *self.constraints()], self.names)
+        second = _written(pyo.quicksum(c**2 for c in copies), [*kept, *limit, *self.constraints()], self.names)
         solution = solve(second, _able(second, solver))
-        if payment is not None and solution.termination is Termination.UNBOUNDED:
-            raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
         if solution.x is not None and solution.termination.solved:
-            better = {id(v): float(x) for v, x in zip(second.variables, solution.x, strict=True)}
+            point = second.snapped(np.asarray(solution.x), solution.duals)[0]
+            better = {id(v): float(x) for v, x in zip(second.variables, point, strict=True)}
             values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
-        elif payment is not None:
-            raise NoIncentive(f"payment: no least one was found ({solution.message}).", reasons={}, residuals={})
+        for copy, value in zip(copies, values, strict=True):
+            copy.set_value(value, skip_validation=True)
         return dict(zip(names, values, strict=True))
 
     def _kept(self) -> Iterator[Any]:
@@ -300,7 +336,7 @@ class _Design:
                 if _moves(grip):
                     yield _near(grip, number_of(grip), float(self._scale[follower]))
 
-    def _paid(self, payment: Any) -> Any:
+    def paid(self, payment: Any) -> Any:
         """The payment at the plan, as a function of the free values; raises :class:`InvalidGame` if it is none."""
         if not hasattr(payment, "is_expression_type") or not self._holds_free(payment):
             name = getattr(payment, "name", payment)

@@ -71,6 +71,10 @@ def _announced(rule: Incentive) -> Iterator[Part]:
         yield [f"{s.name} = {_sum(s)}" for s in sums[:SHOWN]] + _more(len(sums), "in .observed")
     if rule.saturate and rule.game is None:
         yield "What is announced never goes beyond the leader's bounds."
+    if not math.isnan(rule.payment):
+        least = "the least that holds everybody (it came before the energy of the gain)"
+        bound = least if math.isnan(rule.payment_limit) else f"at most {rule.payment_limit:.6g} as asked for"
+        yield f"The payment on the plan is {shown(rule.payment, 6)}: {bound}."
     yield "A follower who does its part faces the first numbers; each unit it deviates moves them as shown."
     if rule.game is not None and any(follower.size > 1 for follower in rule.game.followers.values()):
         yield "A population's action stands for one member's."

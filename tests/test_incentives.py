@@ -311,8 +311,7 @@ def test_tolls_of_a_mean_field_need_no_gain(payment: bool, solver: str) -> None:
 def test_a_payment_that_was_not_made_least_is_not_passed_off(monkeypatch: pytest.MonkeyPatch) -> None:
     m = _priced()
     plan = sp.leader_optimal(sp.Game(m, followers=m.f))
-    answers = [offsets.solve, lambda *_: Solution(Termination.FAILED, "broke down")]
-    monkeypatch.setattr(offsets, "solve", lambda *given: answers.pop(0)(*given))
+    monkeypatch.setattr(offsets, "solve", lambda *_: Solution(Termination.FAILED, "broke down"))
     with pytest.raises(sp.NoIncentive, match=r"payment: no least one was found \(broke down\)"):
         sp.affine_incentive(plan, free=m.price, payment=m.price[0] + m.price[1])
 
@@ -354,3 +353,48 @@ def test_one_price_in_total_that_no_value_makes_right() -> None:
     plan = sp.leader_optimal(sp.Game(m, followers=m.f))
     with pytest.raises(sp.NoIncentive, match=r"free variables.*hold every follower.*Free more variables"):
         sp.affine_incentive(plan, observe=[m.mean], free=[m.price])
+
+
+def _tolled(low: float = 0.0) -> tuple[sp.Plan, Any]:
+    """flow* = 0.6 whatever the toll p: a = p − 0.8, b = 0.6, so that K = (0.8 − p) / 0.6 and 0.6 p is paid."""
+    m = toll_game(low=low).model
+    m.miss.set_value((m.driver.flow - 0.6) ** 2)
+    return sp.leader_optimal(sp.Game(m, m.driver)), m
+
+
+@pytest.mark.parametrize(
+    ("asked", "toll"),
+    [({}, 0.8), ({"payment": True}, 0.0), ({"limit": 0.24}, 0.4), ({"limit": 0.6}, 0.8), ({"limit": 0.0}, 0.0)],
+)
+def test_payment_comes_before_energy_or_has_a_limit(asked: dict[str, Any], toll: float) -> None:
+    plan, m = _tolled()
+    more: dict[str, Any] = {"payment": m.toll * m.driver.flow} if asked else {}
+    rule = sp.affine_incentive(plan, free=m.toll, payment_limit=asked.get("limit"), **more)
+    assert rule.offset["toll"] == pytest.approx(toll, abs=1e-5)
+    assert rule.gain.iloc[0, 0] == pytest.approx((0.8 - toll) / 0.6, abs=1e-4)
+    assert sp.verify(rule).ok
+    told = rule.as_dict()
+    if not asked:
+        assert told["payment"] is told["payment_limit"] is None
+        assert "The payment on the plan" not in str(rule)
+        return
+    assert rule.payment == pytest.approx(0.6 * toll, abs=1e-5)
+    assert rule.payments.sum() == pytest.approx(rule.payment, abs=1e-9)
+    assert told["payment_limit"] == asked.get("limit")
+    assert ("at most" if "limit" in asked else "the least that holds everybody") in str(rule)
+    again = sp.Incentive.from_json(rule.to_json(), plan.game)
+    assert again.payment == pytest.approx(rule.payment)
+
+
+def test_a_payment_that_cannot_be_kept_to() -> None:
+    plan, m = _tolled(low=0.5)
+    paid = m.toll * m.driver.flow
+    with pytest.raises(sp.NoIncentive, match=r"within payment_limit=0.1 .*without payment_limit= the least is found"):
+        sp.affine_incentive(plan, free=m.toll, payment=paid, payment_limit=0.1)
+    with pytest.raises(sp.InvalidGame, match="payment_limit: there is nothing to limit"):
+        sp.affine_incentive(plan, free=m.toll, payment_limit=0.1)
+    with pytest.raises(sp.InvalidGame, match="payment_limit='x': expected a finite number"):
+        sp.affine_incentive(plan, free=m.toll, payment=paid, payment_limit="x")
+    unbounded, m = _tolled(low=-math.inf)
+    with pytest.raises(sp.InvalidGame, match="falls without limit"):
+        sp.affine_incentive(unbounded, free=m.toll, payment=m.toll * m.driver.flow)

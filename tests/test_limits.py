@@ -184,7 +184,8 @@ def test_tolls_of_least_revenue_are_a_linear_program(how: str, seed: int) -> Non
     revenue = sum(
         m.toll[i] * m.f[k].flow[r] for k, table in enumerate(routes) for r, i in zip(*np.nonzero(table), strict=True)
     )
-    rule = sp.affine_incentive(plan, free=m.toll, multipliers="free", payment=revenue if how == "payment" else None)
+    least: dict[str, Any] = {"payment": revenue, "gain_bounds": (0, 0)} if how == "payment" else {}
+    rule = sp.affine_incentive(plan, free=m.toll, multipliers="free", **least)
     toll = np.array([rule.offset.get(f"toll[{i}]", 0.0) for i in range(links)])
     assert (toll >= -1e-9).all()
     assert rule.norm <= 1e-5, "the tolls alone hold everybody"
