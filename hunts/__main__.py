@@ -15,7 +15,7 @@ import numpy as np
 
 import stackpyomo as sp
 
-from . import bilevel, incentives, populations, proofs, scenarios, units
+from . import bilevel, incentives, populations, proofs, scenarios, uniqueness, units
 from .ledger import Ledger
 
 HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
@@ -26,6 +26,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "curved": bilevel.curved,
     "proofs": proofs.hunt,
     "units": units.hunt,
+    "unique": uniqueness.hunt,
 }
 """name → what plays one random game and enters what was claimed."""
 
@@ -56,7 +57,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first game")
     parser.add_argument("--scripts", type=Path, default=Path("build/hunts"), help="where refutations are written")
     asked = parser.parse_args(arguments)
-    logging.disable(logging.CRITICAL)
     ledger = Ledger(asked.scripts)
     for name in asked.hunts or HUNTS:
         before = time.monotonic()
@@ -69,4 +69,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
     sys.exit(main())

@@ -1,0 +1,99 @@
+"""A slice of ``make hunt``, and its oracles against answers known by hand: they must be able to refute."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stackpyomo as sp
+from hunts.__main__ import HUNTS, main, play
+from hunts.bilevel import Affine
+from hunts.drafts import Draft, Side
+from hunts.ledger import Ledger
+from hunts.oracles import Rule, best_deviation, is_bent_down, natural_scale
+
+SLICE = {
+    "incentives": 8,
+    "scenarios": 6,
+    "populations": 10,
+    "affine": 25,
+    "curved": 8,
+    "proofs": 6,
+    "units": 8,
+    "unique": 20,
+}
+"""Games of each hunt: a minute in all."""
+DRIVER = Side({"flow": (0.0, 1.0)}, "(flow - 1)**2 + toll*flow")
+PLAN = {"toll": 0.0, "flow": 0.6}
+
+
+def toll(low: float = -2.0, high: float = 2.0) -> Draft:
+    return Draft(Side({"toll": (low, high)}, "(flow - 0.6)**2 + 0.01*toll**2"), [DRIVER], PLAN)
+
+
+@pytest.mark.parametrize("name", HUNTS)
+def test_no_claim_is_refuted(name: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    play(name, 0, range(SLICE[name]), ledger)
+    assert not ledger.refuted, "\n".join(ledger.reasons)
+    assert ledger.games[name] == SLICE[name]
+
+
+def test_the_oracle_knows_the_driver_by_hand() -> None:
+    """At a constant toll the driver gains 0.16; under the gain 4/3 nothing; cut at a toll of 0.1 something again."""
+    random = np.random.default_rng(0)
+    assert best_deviation(DRIVER, None, PLAN, random).gain == pytest.approx(0.16, abs=1e-9)
+    announced = {"leader": ["toll"], "signals": ["flow"], "offset": {"toll": 0.0}, "gain": [[4 / 3]], "plan": PLAN}
+    assert best_deviation(DRIVER, Rule(toll(), **announced), PLAN, random).gain == pytest.approx(0.0, abs=1e-12)
+    cut = best_deviation(DRIVER, Rule(toll(high=0.1), **announced), PLAN, random)
+    assert cut.gain == pytest.approx(0.16 - (0.05**2 + 0.1 * 0.95), abs=1e-9)  # at a toll of 0.1: flow 0.95
+    assert natural_scale(DRIVER, PLAN, random) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_oracle_sees_what_has_no_end_and_what_bends_down() -> None:
+    random = np.random.default_rng(0)
+    endless = Side({"u": (-math.inf, math.inf)}, "(u - 1)**2 - 1e-6*u**4")
+    assert best_deviation(endless, None, {"u": 1.0}, random).gain > 1e6
+    assert is_bent_down(lambda z: z[:, 0] ** -2.0, [(-2.0, 2.0)], random) is not None
+    assert is_bent_down(lambda z: z[:, 0] ** 2 + z[:, 1] ** 4, [(-2.0, 2.0)] * 2, random) is None
+
+
+def test_active_sets_find_the_best_equilibrium_or_that_there_is_no_end() -> None:
+    """u answers max(0, x); the leader's cost is −2 x + u = −x on x ≥ 0: −3 on [0, 3], without end on [0, ∞)."""
+    none = np.zeros((0, 1))
+    for high, least in ((3.0, -3.0), (math.inf, -math.inf)):
+        one, minus = np.array([[1.0]]), np.array([-1.0])
+        game = Affine(
+            np.array([0]), one, -one, np.zeros(1), none, none, np.zeros(0), np.zeros(0, int),
+            [(0.0, math.inf)], [(0.0, high)], 2 * minus, -minus, False,
+        )  # fmt: skip
+        assert game.best()[0] == pytest.approx(least)
+        text = game.draft().game()
+        assert text.check() is not None
+
+
+def test_a_refuted_claim_is_told_and_leaves_a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.begin("units", 3, 7)
+    ledger.claim("verified", True)
+    ledger.claim("verified", False, "a gain of 1", toll().script("print(sp.leader_optimal(game).quality)"))
+    (script,) = tmp_path.glob("*.py")
+    exec(compile(script.read_text(encoding="utf-8"), script.name, "exec"), {})
+    assert capsys.readouterr().out == "optimal\n"
+    assert ledger.table().splitlines()[-1].split() == ["verified", "2", "1"]
+    assert "make hunt HUNT=units SEED=3 FIRST=7 COUNT=1" in ledger.reasons[0]
+    assert main(["affine", "--count", "0", "--scripts", str(tmp_path)]) == 0
+
+
+def test_other_units_are_the_same_game() -> None:
+    draft = toll()
+    other = draft.in_units({"toll": 10.0, "flow": 1e-3}, [100.0, 1.0], [0.0, 5.0])
+    at = {"toll": 3.0, "flow": 4e-4}
+    here = {"toll": 0.3, "flow": 0.4}
+    assert other.leader.value(at) == pytest.approx(100 * draft.leader.value(here))
+    assert other.followers[0].value(at) == pytest.approx(draft.followers[0].value(here) + 5)
+    assert other.followers[0].boxes["flow"] == (0.0, 1e-3)
+    assert sp.leader_optimal(other.game()).quality == "optimal"
