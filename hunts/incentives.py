@@ -48,6 +48,10 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     except sp.NoIncentive:
         _refused(draft, plan, signals, asked, random, ledger, script)
         return
+    least = 1e-5 * max(
+        1.0, *(np.abs(slopes(f, list(f.boxes), rule_of(draft, rule, signals).plan)).max() for f in draft.followers)
+    )
+    ledger.claim("the gain meets its conditions", rule.residual <= least, f"{rule.residual:.3g} is left", script)
     report = sp.verify(rule)
     judged(draft, rule_of(draft, rule, signals), report, random, ledger, script)
     _unique(draft, rule_of(draft, rule, signals), report, random, ledger, script)
