@@ -35,7 +35,7 @@ from .multipliers import Balance, active_sides, balanced, given_multipliers, lea
 from .offsets import Demand, Payment, choose_offsets
 from .programs import timed, undisturbed
 from .progress import tracked
-from .reactions import require_still_signals, with_reactions
+from .reactions import Anticipated, require_still_signals, with_reactions
 from .refusals import Attempt, hinted, refuse, refuse_curvature, refuse_undefined
 from .results import Array, Plan
 from .second_order import Curved, bent_followers, repaired
@@ -354,17 +354,20 @@ class _Design:
 
     def bent_up(self, found: _Found, values: Mapping[str, float]) -> _Found:
         """Use the freedom where the gain leaves a direction of negative curvature; raise where that cannot be."""
-        if self.wishes.curvature is None or self.settling:  # the minors' answers have second derivatives of their own
+        if self.wishes.curvature is None:
             return found
         hessians = FollowerHessians(self.rows, values, found.balance.forces)
-        curved = Curved(
-            self.rows, hessians, found.system, self.shares.moves, self.sides, found.balance.held, self.wishes.curvature
-        )
-        looked_at = self._suspects(curved, found.gain)
+        known = (self.rows, hessians, found.system, self.shares.moves, self.sides, found.balance.held)
+        curved = Curved(*known, self.wishes.curvature)
+        if self.settling:  # the minors' answers have second derivatives of their own
+            curved = Anticipated(*known, self.wishes.curvature, self.settling, values)
+        looked_at = np.flatnonzero(self.watched).tolist() if self.settling else self._suspects(curved, found.gain)
         bent = bent_followers(curved, looked_at, found.gain)
         if not bent:
             return found
-        gain, failed = repaired(curved, found.gain, bent)
+        gain, failed = found.gain, {b.follower: "curvature: what it anticipates does not bend up" for b in bent}
+        if not self.settling:
+            gain, failed = repaired(curved, found.gain, bent)
         if not found.limits.are_met(gain).all():
             gain = found.gain
             failed = {b.follower: "curvature: no gain was found that bends its cost up within the bounds" for b in bent}

@@ -10,12 +10,16 @@ hold them, F = ∇J_minors + G_minorsᵀ λ,
 solved on the null space of G_minors. What this carries into follower k's cost completes its derivatives: a_k + S_xᵀ
 ∂J_k/∂(minors), b_k likewise. That is the reading in which minors settle after the major has deviated; the other one
 (frozen) holds them at the plan.
+
+The second derivatives of what a deviator anticipates, J_k(u, u0(u), minors(u)), hold those of the minors' answers, too.
+They are taken as central differences of the completed slopes along the line that the answers at the plan lay out: what
+the minors themselves are off it by is even in the step, and cancels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import sparse
@@ -27,9 +31,14 @@ from .errors import InvalidGame
 from .multipliers import ActiveSide
 from .programs import least_nonnegative
 from .results import Array, Signal
+from .scales import limited_reaches
+from .second_order import Curved
 from .tolerances import TOLERANCES
 
-__all__ = ["require_still_signals", "with_reactions"]
+__all__ = ["Anticipated", "require_still_signals", "with_reactions"]
+
+_STEP = 1e-4
+"""Of a difference, in units of the action's reach: exact for quadratic games, off by its square for others."""
 
 
 def require_still_signals(
@@ -62,13 +71,8 @@ def with_reactions(
     free = np.flatnonzero(np.isin(rows.owners, numbers))
     if not len(free):
         return here
-    held = [side for number in numbers for side in _holding(rows, here, values, number, sides)]
-    bodies = rows.constraint_gradients(values)
-    together, tools = rows.block_columns, rows.instrument_columns
-    limits = sparse.hstack([bodies @ together, bodies @ tools], format="csr")  # (constraints × actions and tools)
-    answers = _answers(rows, values, free, held, limits)
-    answers[:, : len(rows.owners)] /= np.array(rows.game.action_sizes, dtype=float)
-    carried = (rows.gradients(values) @ together).toarray()[:, free]  # ∂J_k/∂(minors), all members together
+    answers, limits = _settled(rows, here, values, minors, sides)
+    carried = (rows.gradients(values) @ rows.block_columns).toarray()[:, free]  # ∂J_k/∂(minors), all members together
     own, leader = here.own.copy(), here.leader.toarray()
     for number in range(len(rows.followers)):
         if number not in numbers:
@@ -77,6 +81,81 @@ def with_reactions(
             leader[number] += carried[number] @ answers[:, len(rows.owners) :]
     own_rows, leader_rows = _limits_moved(rows, here, limits, free, answers)
     return replace(here, own=own, leader=sparse.csr_array(leader), own_rows=own_rows, leader_rows=leader_rows)
+
+
+def _settled(
+    rows: FollowerRows,
+    here: Derivatives,
+    values: Mapping[str, float],
+    minors: Sequence[str],
+    sides: Sequence[ActiveSide],
+) -> tuple[Array, sparse.csr_array]:
+    """(minors' actions × one member's actions and leader's variables) how the minors answer, and the constraints'
+    derivatives."""
+    numbers = _numbers(rows, minors)
+    free = np.flatnonzero(np.isin(rows.owners, numbers))
+    held = [side for number in numbers for side in _holding(rows, here, values, number, sides)]
+    bodies = rows.constraint_gradients(values)
+    both = [bodies @ rows.block_columns, bodies @ rows.instrument_columns]
+    limits = sparse.csr_array(sparse.hstack(both))  # (constraints × actions and tools)
+    answers = _answers(rows, values, free, held, limits)
+    answers[:, : len(rows.owners)] /= np.array(rows.game.action_sizes, dtype=float)
+    return answers, limits
+
+
+@dataclass(frozen=True)
+class Anticipated(Curved):
+    """Second-order conditions of what followers anticipate who know that the minors settle after them."""
+
+    minors: Sequence[str] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
+
+    def hessian(self, follower: int, gain: Array) -> Array:
+        """Second derivatives of what it anticipates."""
+        return next(self.all_hessians([follower], gain))[0]
+
+    def all_hessians(self, followers: Sequence[int], gain: Array) -> Iterator[tuple[Array, float]]:
+        """(second derivatives of what each anticipates, the largest before terms cancel)."""
+        answer = (self.system.as_matrix(gain) @ self.moves).tocsc()
+        for follower in followers:
+            mine = np.arange(len(self.rows.owners))[self.rows.own(follower)]
+            parts = [self._change(follower, int(j), mine, answer) for j in mine]
+            hessian = np.array([own + led for own, led in parts]).reshape(len(mine), len(mine))
+            size = max((float(np.abs(part).max(initial=0.0)) for pair in parts for part in pair), default=0.0)
+            yield (hessian + hessian.T) / 2.0, size
+
+    def _change(self, follower: int, action: int, mine: Array, answer: sparse.csc_array) -> tuple[Array, Array]:
+        """(change of its own slopes, change of what the leader's answer adds to them) per unit of one action."""
+        var = self.rows.actions[action]
+        level = self.values[self.rows.game.names[id(var)]]
+        low, high = (-np.inf if var.lb is None else var.lb), (np.inf if var.ub is None else var.ub)
+        step = _STEP * (float(limited_reaches(np.array([level]), np.array([low]), np.array([high]))[0]) or 1.0)
+        direction = self._direction(action, answer)
+        ends = []
+        for way in (step, -step):
+            values = {name: level + way * direction.get(name, 0.0) for name, level in self.values.items()}
+            there = with_reactions(self.rows, self.rows.at(values), values, self.minors, self.sides)
+            led = answer[:, mine].T @ there.leader[[follower]].toarray().ravel()
+            ends.append((there.own[mine], np.asarray(led)))
+        return (ends[0][0] - ends[1][0]) / (2.0 * step), (ends[0][1] - ends[1][1]) / (2.0 * step)
+
+    def _direction(self, action: int, answer: sparse.csc_array) -> dict[str, float]:
+        """Variable → what it moves by per unit of the action: leader, minors, aggregates."""
+        rows, names = self.rows, self.rows.game.names
+        here = rows.at(self.values)
+        answers, _ = _settled(rows, here, self.values, self.minors, self.sides)
+        free = np.flatnonzero(np.isin(rows.owners, _numbers(rows, self.minors)))
+        led = answer[:, [action]].toarray().ravel()
+        minors = answers[:, action] + answers[:, len(rows.owners) :] @ led
+        carried = rows.responses.moves[:, [action]].toarray().ravel() + rows.responses.shares[:, free] @ minors
+        found = {names[id(rows.actions[action])]: 1.0}
+        for variables, moved in (
+            (rows.instruments, led),
+            ([rows.actions[j] for j in free], minors),
+            (rows.responses.variables, carried),
+        ):
+            found.update((names[id(var)], float(rate)) for var, rate in zip(variables, moved, strict=True))
+        return found
 
 
 def _numbers(rows: FollowerRows, minors: Sequence[str]) -> list[int]:

@@ -26,13 +26,13 @@ from scipy.stats import t as student
 
 from .checks import require, require_positive, require_whole, variables_in
 from .composition import oversteps
-from .errors import InvalidGame
+from .errors import InvalidGame, NoPlan
 from .games import Follower, Game, Population
 from .plans import nash, stackelberg
 from .populations import rewritten, twin_of
 from .programs import Program, undisturbed
 from .progress import tracked
-from .results import Announcement, Array, Plan
+from .results import Announcement, Array, Plan, evaluator
 from .signals import shares
 from .solvers import choose
 from .tolerances import TOLERANCES
@@ -65,6 +65,8 @@ def simulate(
     if not hasattr(subject, "announcement"):
         raise InvalidGame(f"simulate({type(subject).__name__}): expected a Plan or an Incentive.")
     require_whole("draws", draws)
+    if not isinstance(sizes, Sequence) or not sizes:
+        raise InvalidGame(f"sizes={sizes!r}: expected a list of at least one size.")
     for size in sizes:
         require_whole("sizes", size)
     require_positive("confidence", confidence)
@@ -208,7 +210,8 @@ def _settled_cells(subject: Any, crowd: _Crowd, size: int, solver: str) -> dict[
 def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: str = "auto") -> Plan:
     """The followers' equilibrium under the announced strategy, in a game of other sizes (None: as they are).
 
-    The strategy is written into a new model, so that a deviation moves the leader. Raises :class:`InvalidGame` where a
+    The strategy is written into a new model, so that a deviation moves the leader; the leader's variables in the plan
+    are what it answers there. Raises :class:`InvalidGame` where a
     gain acts on each member's own action of a population larger than 1 (one expression cannot say that), and where a
     projection of the strategy (saturate=True) can come into play.
     """
@@ -216,7 +219,10 @@ def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: s
     values = subject.announcement.values
     leader = [(v, values[n]) for n, v in twin.variables_by_name.items() if id(v) not in twin.owners and not v.fixed]
     aggregated = {id(v) for v in twin.aggregate_variables()}
-    return nash(twin, leader=[(v, x) for v, x in leader if id(v) not in aggregated], solver=solver)
+    plan = nash(twin, leader=[(v, x) for v, x in leader if id(v) not in aggregated], solver=solver)
+    evaluate = evaluator(twin, plan.values)
+    faced = {twin.names[key]: evaluate(answer) for key, answer in _answers(twin, subject.announcement, "")}
+    return replace(plan, values={**plan.values, **faced})
 
 
 def anticipated_regret(
@@ -225,8 +231,9 @@ def anticipated_regret(
     """What a follower gains by deviating if the plan's responding followers settle anew after it (minors="respond").
 
     Its problem is a Stackelberg game with itself as the leader: J(plan) − J(stackelberg). ``regret``, ``objective`` (at
-    the plan), ``best``, ``certificate`` ("global" where that plan is proved optimal, else "multistart"). The leader's
-    own constraints do not bind it. Raises :class:`InvalidGame` where a projection of the strategy can come into play.
+    the plan), ``best``, ``certificate`` ("global" where that plan is proved optimal, else "multistart"; "unknown" with
+    a regret of NaN and a ``note`` where none was found, as where its problem is unbounded). The leader's own
+    constraints do not bind it. Raises :class:`InvalidGame` where a projection of the strategy can come into play.
     """
     plan = subject.plan if hasattr(subject, "plan") else subject
     if not plan.responding or follower in plan.responding or follower not in subject.attached().followers:
@@ -242,13 +249,15 @@ def anticipated_regret(
     at_plan = number_of(deviator.objective.expr)
     aggregates = _let_go(twin, model, deviator, plan.responding, subject.announcement.values)
     minors = [Population(twin.followers[n].block, twin.followers[n].size) for n in plan.responding]
-    best = stackelberg(Game(model, minors, aggregates=aggregates), solver=solver, time_limit=time_limit)
-    gain = deviator.sign * (at_plan - best.leader_objective)
+    told: dict[str, Any] = {"regret": math.nan, "objective": at_plan, "best": math.nan, "certificate": "unknown"}
+    try:
+        best = stackelberg(Game(model, minors, aggregates=aggregates), solver=solver, time_limit=time_limit)
+    except NoPlan as why:
+        return pd.Series({**told, "note": f"no best deviation was found: {why.termination}"}, name=follower)
+    gain = max(0.0, deviator.sign * (at_plan - best.leader_objective))
     kind = "global" if best.quality == "optimal" else "multistart"
-    return pd.Series(
-        {"regret": max(0.0, gain), "objective": at_plan, "best": best.leader_objective, "certificate": kind},
-        name=follower,
-    )
+    told.update(regret=gain, best=best.leader_objective, certificate=kind, note="")
+    return pd.Series(told, name=follower)
 
 
 def _require_unseen(

@@ -146,6 +146,100 @@ def test_a_signal_that_holds_minors_is_refused() -> None:
     assert rule.gain["n.x"].abs().max() == 0, "what the minors do by themselves is seen, but not answered"
 
 
+def major_and_minors(seed: int, size: float, bounds: Any = (None, None)) -> tuple[Any, Any, Any]:
+    """(model, game, J_M as a function of (v, z, p)), quadratic; minors settle at z = (A − c p − d v)/(1 + e + e/N)."""
+    r = np.random.default_rng(seed)
+    e, c, d, a, s1, s2 = r.uniform(0, 1), *r.normal(size=2), 2 * r.normal(), *r.normal(size=2)
+    m = pyo.ConcreteModel()
+    m.p, m.z, m.M, m.f = pyo.Var(initialize=0.0), pyo.Var(initialize=1.0), pyo.Block(), pyo.Block()
+    m.M.v, m.f.u = pyo.Var(initialize=0.0, bounds=bounds), pyo.Var(initialize=1.0)
+
+    def cost(v: Any, z: Any, p: Any) -> Any:
+        return (v - 2) ** 2 / 2 + s1 * z * v + s2 * p * v + 0.3 * (p - 1) ** 2 + 0.1 * z**2
+
+    m.M.cost = pyo.Objective(expr=cost(m.M.v, m.z, m.p))
+    m.f.cost = pyo.Objective(expr=m.f.u**2 / 2 - m.f.u * (a - e * m.z - c * m.p - d * m.M.v))
+    m.average = pyo.Constraint(expr=m.z == m.f.u)
+    m.goal = pyo.Objective(expr=(m.z - 1) ** 2 + (m.M.v - 0.5) ** 2 + m.p**2 / 5)
+    game = sp.Game(m, [m.M, sp.Population(m.f, size)], aggregates=[m.average])
+    return m, game, lambda v, p: cost(v, (a - c * p - d * v) / (1 + e + e / size), p)
+
+
+@pytest.mark.parametrize("size", [2, 10**6, np.inf])
+@pytest.mark.parametrize("seed", range(12))
+def test_what_a_major_anticipates_has_to_bend_up(seed: int, size: float) -> None:
+    """F(d) = J_M(v + d, R(v + d, p + K d), p + K d) by its three values: refused iff it bends down."""
+    m, game, anticipated = major_and_minors(seed, size)
+    plan = sp.leader_optimal(game, responding=["f"])
+    any_gain = sp.affine_incentive(plan, observe=[m.M.v], minors="respond", curvature="none")
+    gain, v, p = float(any_gain.gain.iloc[0, 0]), plan.value(m.M.v), plan.value(m.p)
+    low, middle, high = (anticipated(v + d, p + gain * d) for d in (-1.0, 0.0, 1.0))
+    assert high - low == pytest.approx(0, abs=1e-6 * max(1.0, abs(middle)))
+    if high + low - 2 * middle > 0:
+        rule = sp.affine_incentive(plan, observe=[m.M.v], minors="respond")
+        assert rule.gain.iloc[0, 0] == gain
+        return
+    with pytest.raises(sp.NoIncentive, match="M: curvature: what it anticipates does not bend up"):
+        sp.affine_incentive(plan, observe=[m.M.v], minors="respond")
+    assert sp.anticipated_regret(any_gain, "M")["certificate"] == "unknown", "it falls without end"
+    bowed = sp.affine_incentive(plan, observe=[m.M.v], minors="respond", quadratic=True)
+    bend = float(bowed.bend.toarray()[0, 0])
+    near = [anticipated(v + d, p + gain * d + bend * d * d / 2) for d in (-1e-3, 0.0, 1e-3)]
+    assert near[0] + near[2] > 2 * near[1]
+
+
+@pytest.mark.parametrize("seed", [14, 16])
+def test_a_plan_that_is_an_anticipated_maximum_is_refused_within_bounds_too(seed: int) -> None:
+    m, game, _ = major_and_minors(seed, 2, (-5, 5))
+    plan = sp.leader_optimal(game, responding=["f"])
+    rule = sp.affine_incentive(plan, observe=[m.M.v], minors="respond", curvature="none")
+    if sp.anticipated_regret(rule, "M")["regret"] > 1e-3:
+        with pytest.raises(sp.NoIncentive, match="anticipates"):
+            sp.affine_incentive(plan, observe=[m.M.v], minors="respond")
+
+
+@pytest.mark.parametrize("pull", [-3.0, -1.0, 1.0])
+def test_minors_who_are_not_quadratic_bend_what_is_anticipated(pull: float) -> None:
+    """x = log(2 + u), x″ = −1/9 at u = 1: u²/20 − pull x + t bends by 1/10 + pull/9."""
+    m = pyo.ConcreteModel()
+    m.t, m.M, m.n = pyo.Var(initialize=0.0), pyo.Block(), pyo.Block()
+    m.M.u, m.n.x = pyo.Var(initialize=1.0), pyo.Var(initialize=float(np.log(3.0)))
+    m.n.c = pyo.Objective(expr=pyo.exp(m.n.x) - m.n.x * (2 + m.M.u))
+    m.M.c = pyo.Objective(expr=0.05 * m.M.u**2 - pull * m.n.x + m.t)
+    m.goal = pyo.Objective(expr=(m.M.u - 1) ** 2 + m.t**2)
+    plan = replace(sp.Plan.from_values(sp.Game(m, [m.M, m.n])), responding=("n",))
+    bends = 0.1 + pull / 9
+    if bends < 0:
+        with pytest.raises(sp.NoIncentive, match="anticipates") as caught:
+            sp.affine_incentive(plan, [m.M.u], minors="respond")
+        assert caught.value.residuals["M"] == pytest.approx(-bends, rel=1e-6)
+    else:
+        rule = sp.affine_incentive(plan, [m.M.u], minors="respond")
+        assert rule.gain.iloc[0, 0] == pytest.approx(-(0.1 - pull / 3), rel=1e-7)
+
+
+def test_a_settled_plan_shows_the_price_that_the_followers_face() -> None:
+    """(u − 2)²/2 + (z + p) u, p = 4 (z − 0.8): five of them settle where u − 2 + z + p + u (1 + 4)/5 = 0."""
+    m = pyo.ConcreteModel()
+    m.p, m.z, m.f = pyo.Var(initialize=0.0), pyo.Var(initialize=1.0), pyo.Block()
+    m.f.u = pyo.Var(initialize=1.0)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 2) ** 2 / 2 + (m.z + m.p) * m.f.u)
+    m.average = pyo.Constraint(expr=m.z == m.f.u)
+    m.goal = pyo.Objective(expr=(m.z - 0.8) ** 2 + m.p**2)
+    game = sp.Game(m, sp.Population(m.f, 10), aggregates=[m.average])
+    rule = sp.affine_incentive(sp.leader_optimal(game), observe=[m.z])
+    plan = sp.settled(rule, sizes={"f": 5})
+    z = (2 + 4 * 0.8) / (1 + 1 + 4 + 5 / 5)
+    assert plan.value("z") == pytest.approx(z, abs=1e-7)
+    assert plan.value("p") == pytest.approx(4 * (z - 0.8), abs=1e-6)
+    assert plan.leader_objective == pytest.approx((z - 0.8) ** 2 + plan.value("p") ** 2, abs=1e-6)
+    row = sp.simulate(rule, [5], settle=True).iloc[0]
+    assert row["settled_distance"] == pytest.approx(4 * abs(z - 0.8), abs=1e-6)
+    for sizes in ([], 10):
+        with pytest.raises(sp.InvalidGame, match="expected a list of at least one size"):
+            sp.simulate(rule, sizes)
+
+
 def typed(high: float | None = None, low: float | None = None, target: float = 0.0) -> Any:
     """(model, game): types a at 1 and b at 2, whom the leader keeps there from 0 and 1 by what he sees of z."""
     m = pyo.ConcreteModel()
