@@ -8,6 +8,8 @@ one group of equations at a time; what is found is then made exact on its suppor
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +17,16 @@ import numpy as np
 import pyomo.environ as pyo
 from scipy import linalg
 
+from .derivatives import FollowerRows
+from .errors import InvalidGame
 from .gains import Component, System
 from .programs import BadRow, Program
 from .results import Array
+from .selections import component_pairs, leader_variables, members
 from .solvers import solve
 from .tolerances import TOLERANCES
 
-__all__ = ["Limits", "bounded", "sparsest"]
+__all__ = ["Limits", "bounded", "by_instrument", "gain_bounds", "sparsest"]
 
 _COUNTED = 120
 """Entries of a group up to which the fewest are found by integers; beyond, the least Σ|K| is kept."""
@@ -160,3 +165,38 @@ def _on_support(system: System, slope: Array, part: Component, fixed: Array) -> 
         values[free] = linalg.lstsq(block[:, free] / root, wanted, cond=TOLERANCES.rank)[0] / root
     left = np.abs(block @ values + slope).max(initial=0.0)
     return values if left <= TOLERANCES.residual * max(1.0, np.abs(slope).max(initial=0.0)) else None
+
+
+def by_instrument(rows: FollowerRows, pairs: Sequence[tuple[Any, Any]]) -> list[tuple[int, Any]]:
+    """(number of the leader's variable, value) for each Var that the pairs name."""
+    place = {id(v): i for i, v in enumerate(rows.instruments)}
+    wanted = [(var, value) for key, value in pairs for var in members(rows.game, key)]
+    leader_variables(rows.game, [var for var, _ in wanted])
+    return [(place[id(var)], value) for var, value in wanted if id(var) in place]
+
+
+def gain_bounds(rows: FollowerRows, bounds: Any) -> tuple[Array, Array]:
+    """(lower, upper) per leader variable from one pair of numbers or a component mapping of pairs."""
+    lower, upper = np.full(len(rows.instruments), -np.inf), np.full(len(rows.instruments), np.inf)
+    if bounds is None:
+        return lower, upper
+    if isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(_is_limit(b) for b in bounds):
+        pairs: list[tuple[int, Any]] = [(i, bounds) for i in range(len(lower))]
+    else:
+        pairs = by_instrument(rows, component_pairs(bounds, "gain_bounds", "(low, high)"))
+    for place, pair in pairs:
+        good = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(_is_limit(b) for b in pair)
+        low, high = (
+            -np.inf if not good or pair[0] is None else pair[0],
+            np.inf if not good or pair[1] is None else pair[1],
+        )
+        if not good or not low <= high:
+            raise InvalidGame(
+                f"gain_bounds={pair!r}: expected (low, high) with low ≤ high; None where there is no limit."
+            )
+        lower[place], upper[place] = low, high
+    return lower, upper
+
+
+def _is_limit(bound: Any) -> bool:
+    return bound is None or (isinstance(bound, (int, float)) and not isinstance(bound, bool) and not math.isnan(bound))

@@ -24,7 +24,7 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from .checks import require, require_positive
-from .choices import Limits, bounded, sparsest
+from .choices import Limits, bounded, by_instrument, gain_bounds, sparsest
 from .contracts import Incentive
 from .curvatures import FollowerHessians, is_jointly_convex
 from .derivatives import Derivatives, FollowerRows, rows_of, rows_scaled
@@ -39,7 +39,7 @@ from .reactions import Anticipated, require_still_signals, with_reactions
 from .refusals import Attempt, hinted, refuse, refuse_curvature, refuse_undefined
 from .results import Array, Plan
 from .second_order import Curved, bent_followers, repaired
-from .selections import component_pairs, leader_variables, members
+from .selections import component_pairs, leader_variables
 from .signals import Observation, counts, read_observation, shares
 from .solvers import choose
 from .tolerances import TOLERANCES
@@ -263,7 +263,7 @@ class _Design:
             self.sides = active_sides(self.rows, here, values)
             shift = given_multipliers(self.rows, here, self.sides, self.wishes.multipliers).slope - here.own
         system = self.equations(here.leader)
-        lower, upper = _gain_bounds(self.rows, self.wishes.gain_bounds)
+        lower, upper = gain_bounds(self.rows, self.wishes.gain_bounds)
         barred = (lower == 0.0) & (upper == 0.0)  # what may not answer holds nobody
         return Demand(system.without(barred[system.leader]), self.shares.moves, self.watched, sides, shift)
 
@@ -324,7 +324,7 @@ class _Design:
 
     def _limits(self, system: System, slope: Array, values: Mapping[str, float]) -> tuple[Limits, dict[int, str]]:
         """Bounds of the gain's entries, and the leader variables that stand at a bound."""
-        lower, upper = _gain_bounds(self.rows, self.wishes.gain_bounds)
+        lower, upper = gain_bounds(self.rows, self.wishes.gain_bounds)
         low, high = lower[system.leader].copy(), upper[system.leader].copy()
         stands = {i: side for i, v in enumerate(self.rows.instruments) if (side := _bound(v, values[self._name(v)]))}
         at_bounds = {i: f"{self._name(self.rows.instruments[i])} stands at its {side}" for i, side in stands.items()}
@@ -440,44 +440,9 @@ def _weights(rows: FollowerRows, energy: Any) -> Array:
     pairs = component_pairs(energy, "energy", "weight")
     for key, weight in pairs:
         require_positive(f"energy: the weight of {key}", weight)
-    for place, weight in _by_instrument(rows, pairs):
+    for place, weight in by_instrument(rows, pairs):
         weights[place] = weight
     return weights
-
-
-def _by_instrument(rows: FollowerRows, pairs: Sequence[tuple[Any, Any]]) -> list[tuple[int, Any]]:
-    """(number of the leader's variable, value) for each Var that the pairs name."""
-    place = {id(v): i for i, v in enumerate(rows.instruments)}
-    wanted = [(var, value) for key, value in pairs for var in members(rows.game, key)]
-    leader_variables(rows.game, [var for var, _ in wanted])
-    return [(place[id(var)], value) for var, value in wanted if id(var) in place]
-
-
-def _gain_bounds(rows: FollowerRows, bounds: Any) -> tuple[Array, Array]:
-    """(lower, upper) per leader variable from one pair of numbers or a component mapping of pairs."""
-    lower, upper = np.full(len(rows.instruments), -np.inf), np.full(len(rows.instruments), np.inf)
-    if bounds is None:
-        return lower, upper
-    if isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(_is_limit(b) for b in bounds):
-        pairs: list[tuple[int, Any]] = [(i, bounds) for i in range(len(lower))]
-    else:
-        pairs = _by_instrument(rows, component_pairs(bounds, "gain_bounds", "(low, high)"))
-    for place, pair in pairs:
-        good = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(_is_limit(b) for b in pair)
-        low, high = (
-            -np.inf if not good or pair[0] is None else pair[0],
-            np.inf if not good or pair[1] is None else pair[1],
-        )
-        if not good or not low <= high:
-            raise InvalidGame(
-                f"gain_bounds={pair!r}: expected (low, high) with low ≤ high; None where there is no limit."
-            )
-        lower[place], upper[place] = low, high
-    return lower, upper
-
-
-def _is_limit(bound: Any) -> bool:
-    return bound is None or (isinstance(bound, (int, float)) and not isinstance(bound, bool) and not math.isnan(bound))
 
 
 def _incentive(

@@ -37,9 +37,6 @@ from .tolerances import TOLERANCES
 
 __all__ = ["Anticipated", "require_still_signals", "with_reactions"]
 
-_STEP = 1e-4
-"""Of a difference, in units of the action's reach: exact for quadratic games, off by its square for others."""
-
 
 def require_still_signals(
     rows: FollowerRows, signals: Sequence[Signal], sums: sparse.csr_array, minors: Sequence[str]
@@ -129,7 +126,7 @@ class Anticipated(Curved):
         var = self.rows.actions[action]
         level = self.values[self.rows.game.names[id(var)]]
         low, high = (-np.inf if var.lb is None else var.lb), (np.inf if var.ub is None else var.ub)
-        step = _STEP * (float(limited_reaches(np.array([level]), np.array([low]), np.array([high]))[0]) or 1.0)
+        step = TOLERANCES.difference * (float(limited_reaches(np.array([level]), np.array([low]), np.array([high]))[0]) or 1.0)
         direction = self._direction(action, answer)
         ends = []
         for way in (step, -step):

@@ -73,6 +73,8 @@ class Tolerances:
     """How much worse than its reference, on the same scale, the summary of a catalogue calls worse."""
     regret: float = 1e-5
     """Largest regret, relative to max(1, |J|), of a plan that a catalogue counts as verified."""
+    difference: float = 1e-4
+    """The step, in units of its reach, over which slopes are compared where their derivative is not at hand."""
     settled: float = 1e-3
     """A gain of the average that changes by less than this between the last of growing populations has settled."""
     flat: float = 1e-2
