@@ -126,7 +126,8 @@ class Anticipated(Curved):
         var = self.rows.actions[action]
         level = self.values[self.rows.game.names[id(var)]]
         low, high = (-np.inf if var.lb is None else var.lb), (np.inf if var.ub is None else var.ub)
-        step = TOLERANCES.difference * (float(limited_reaches(np.array([level]), np.array([low]), np.array([high]))[0]) or 1.0)
+        reach = float(limited_reaches(*(np.array([number]) for number in (level, low, high)))[0])
+        step = TOLERANCES.difference * (reach or 1.0)
         direction = self._direction(action, answer)
         ends = []
         for way in (step, -step):
