@@ -85,19 +85,17 @@ class Affine:
             if chosen.sum() > n + p:
                 continue
             bounds = [*lead_boxes, *[(None, None)] * n, *[(0, None) if t else (0, 0) for t in chosen]]
-            done = linprog(
-                objective,
-                A_ub=slack[~chosen] if (~chosen).any() else None,
-                b_ub=level[~chosen] if (~chosen).any() else None,
-                A_eq=np.vstack([stationary, slack[chosen]]),
-                b_eq=np.concatenate([-self.shift, level[chosen]]),
-                bounds=[
-                    (a if a is None or math.isfinite(a) else None, b if b is None or math.isfinite(b) else None)
-                    for a, b in bounds
-                ],
-            )
-            if done.status == 3:
-                yield -math.inf, None
+            piece = {
+                "A_ub": slack[~chosen] if (~chosen).any() else None,
+                "b_ub": level[~chosen] if (~chosen).any() else None,
+                "A_eq": np.vstack([stationary, slack[chosen]]),
+                "b_eq": np.concatenate([-self.shift, level[chosen]]),
+            }
+            done = linprog(objective, bounds=_within(bounds, math.inf), **piece)
+            if done.status == 3:  # believed where a point far out says so, too
+                far = linprog(objective, bounds=_within(bounds, 1e6), **piece)
+                if far.status == 0 and far.fun < -1e5:
+                    yield -math.inf, far.x
             elif done.status == 0:
                 yield float(done.fun), done.x
 
@@ -127,6 +125,12 @@ class Affine:
         goal = " + ".join(linear(self.lead_cost, xs) + linear(self.cost, us)) or f"0*{xs[0]}"
         leader = Side(dict(zip(xs, self.lead_boxes, strict=True)), goal, whole=self.whole)
         return Draft(leader, sides, dict.fromkeys([*xs, *us], 0.0))
+
+
+def _within(bounds: list[Any], most: float) -> list[Any]:
+    """Bounds for SciPy, none beyond ``most``."""
+    wide = [(-most if a is None else max(a, -most), most if b is None else min(b, most)) for a, b in bounds]
+    return [(a if math.isfinite(a) else None, b if math.isfinite(b) else None) for a, b in wide]
 
 
 def _affine(random: np.random.Generator) -> Affine:
