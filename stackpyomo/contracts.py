@@ -445,11 +445,11 @@ class Incentive:
 
     def to_markdown(self, baseline: Plan | None = None) -> str:
         """The contract in plain words, as Markdown; with a baseline also who gains and loses against it."""
-        return as_markdown(in_words(self, baseline))
+        return as_markdown(in_words(self, baseline, whole=True))
 
     def to_latex(self, baseline: Plan | None = None) -> str:
         """The same as a LaTeX fragment that needs no packages."""
-        return as_latex(in_words(self, baseline))
+        return as_latex(in_words(self, baseline, whole=True))
 
     def _repr_html_(self) -> str:
         return as_html(in_words(self))

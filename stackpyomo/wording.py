@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -23,29 +24,41 @@ if TYPE_CHECKING:
 
 __all__ = ["how_to_compare", "in_words", "stakes", "terms"]
 
-_TERMS = 6
-"""Terms of a formula that are written out."""
+
+class _Room(NamedTuple):
+    """How much is told: rows of a table or list, terms of a formula; the first ones, in the model's order."""
+
+    rows: int
+    terms: int
 
 
-def in_words(rule: Incentive, baseline: Plan | None = None, *, verified: bool = False) -> list[Part]:
+_SCREEN = _Room(SHOWN, 6)
+_FILE = _Room(sys.maxsize, sys.maxsize)
+
+
+def in_words(
+    rule: Incentive, baseline: Plan | None = None, *, verified: bool = False, whole: bool = False
+) -> list[Part]:
     """What is announced, what it means to the followers, what it does not promise, and the comparison if asked for.
 
-    verified: a report follows, which says what is proved.
+    verified: a report follows, which says what is proved. whole: nothing is cut, as for a file.
     """
-    parts = [*_announced(rule), *_meaning(rule, _standing, _deviations), *_limits(rule, verified=verified)]
+    room = _FILE if whole else _SCREEN
+    meaning = _meaning(rule, room, _standing, _deviations)
+    parts = [*_announced(rule, room), *meaning, *_limits(rule, verified=verified)]
     if baseline is not None:
-        parts += _compared(rule, baseline)
+        parts += _compared(rule, baseline, room)
     return parts
 
 
 def terms(rule: Incentive) -> list[Part]:
-    """Of these what the contract says to who has a report, too: what is announced, and for which deviation."""
-    return [*_announced(rule), *_meaning(rule, _deviations), *_limits(rule, verified=True)]
+    """Of these what a page says beside its report: all that is announced, and for which deviation."""
+    return [*_announced(rule, _FILE), *_meaning(rule, _FILE, _deviations), *_limits(rule, verified=True)]
 
 
 def stakes(rule: Incentive, baseline: Plan | None = None) -> list[Part]:
     """Of these what is at stake: who pays, who is paid, and against a baseline who gains and who loses."""
-    return [*_meaning(rule, _standing), *(() if baseline is None else _compared(rule, baseline))]
+    return [*_meaning(rule, _FILE, _standing), *(() if baseline is None else _compared(rule, baseline, _FILE))]
 
 
 def how_to_compare(rule: Incentive) -> list[Part]:
@@ -58,17 +71,17 @@ def how_to_compare(rule: Incentive) -> list[Part]:
 # --- what is announced --------------------------------------------------------------------------------------------
 
 
-def _announced(rule: Incentive) -> Iterator[Part]:
+def _announced(rule: Incentive, room: _Room) -> Iterator[Part]:
     if not rule.leader:
         yield "The leader has nothing to announce: no follower's problem holds a variable of his."
         return
     yield "The leader announces:"
-    lines = [_formula(rule, index) for index in range(min(len(rule.leader), SHOWN))]
-    yield lines + _more(len(rule.leader), "in .offset and .gain")
+    lines = [_formula(rule, index, room.terms) for index in range(min(len(rule.leader), room.rows))]
+    yield lines + _more(len(rule.leader), "in .offset and .gain", room)
     sums = [s for s, used in zip(rule.observed, _used(rule), strict=True) if used and _is_named_sum(s)]
     if sums:
         yield "where"
-        yield [f"{s.name} = {_sum(s)}" for s in sums[:SHOWN]] + _more(len(sums), "in .observed")
+        yield [f"{s.name} = {_sum(s)}" for s in sums[: room.rows]] + _more(len(sums), "in .observed", room)
     if rule.saturate and rule.game is None:
         yield "What is announced never goes beyond the leader's bounds."
     if not math.isnan(rule.payment):
@@ -80,7 +93,7 @@ def _announced(rule: Incentive) -> Iterator[Part]:
         yield "A population's action stands for one member's."
 
 
-def _formula(rule: Incentive, index: int) -> str:
+def _formula(rule: Incentive, index: int, most: int) -> str:
     """toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]"""
     name = rule.leader[index]
     terms: list[tuple[float, str]] = []
@@ -90,11 +103,10 @@ def _formula(rule: Incentive, index: int) -> str:
             row = matrix[[index]].tocoo()
             told = np.flatnonzero(np.abs(row.data) > TOLERANCES.noise * _largest(matrix))
             count += len(told)
-            for place in sorted(told, key=lambda i: -abs(row.data[i]))[:_TERMS]:
+            for place in sorted(told, key=row.col.__getitem__)[:most]:
                 signal = rule.observed[row.col[place]].name
                 terms.append((factor * row.data[place], f"{_deviation(signal, rule.targets[signal])}{power}"))
-    terms.sort(key=lambda term: -abs(term[0]))
-    return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms, count)}{_bounds(rule, name)}"
+    return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms[:most], count)}{_bounds(rule, name)}"
 
 
 def _largest(matrix: sparse.csc_array) -> float:
@@ -110,10 +122,10 @@ def _deviation(signal: str, target: float) -> str:
 def _signed(terms: Sequence[tuple[float, str]], count: int) -> str:
     """+ 2 x − y … 3 more"""
     told = ""
-    for weight, name in terms[:_TERMS]:
+    for weight, name in terms:
         amount = f"{abs(weight):.6g} "
         told += f" {'+' if weight >= 0.0 else '−'} {amount if amount != '1 ' else ''}{name}"
-    return told + (f" … {count - _TERMS} more" if count > _TERMS else "")
+    return told + (f" … {count - len(terms)} more" if count > len(terms) else "")
 
 
 def _constant(value: float) -> str:
@@ -147,14 +159,16 @@ def _sum(signal: Signal) -> str:
     return (terms + (_constant(signal.constant) if signal.constant else "")).removeprefix(" + ").strip()
 
 
-def _more(count: int, where: str) -> list[str]:
-    return [f"… {count - SHOWN} more {where}"] if count > SHOWN else []
+def _more(count: int, where: str, room: _Room) -> list[str]:
+    return [f"… {count - room.rows} more {where}"] if count > room.rows else []
 
 
 # --- what it means to the followers -------------------------------------------------------------------------------
 
 
-def _meaning(rule: Incentive, *tellers: Callable[[Incentive, Accounts], Iterator[Part]]) -> Iterator[Part]:
+def _meaning(
+    rule: Incentive, room: _Room, *tellers: Callable[[Incentive, Accounts, _Room], Iterator[Part]]
+) -> Iterator[Part]:
     if rule.game is None:
         return
     try:
@@ -163,22 +177,21 @@ def _meaning(rule: Incentive, *tellers: Callable[[Incentive, Accounts], Iterator
         yield f"What it means to the followers cannot be told: {error}"
         return
     for teller in tellers:
-        yield from teller(rule, found)
+        yield from teller(rule, found, room)
 
 
-def _standing(_: Incentive, found: Accounts) -> Iterator[Part]:
+def _standing(_: Incentive, found: Accounts, room: _Room) -> Iterator[Part]:
     """Objective and money of one member of each follower, and the budget."""
     yield "On the plan, each in the unit of its objective:"
-    yield _moneys(found)
-    if len(found.followers) > SHOWN:
-        yield f"… {len(found.followers) - SHOWN} more in .plan.follower_objectives and .payments"
+    yield _moneys(found, room)
+    yield from _more(len(found.followers), "in .plan.follower_objectives and .payments", room)
     yield from _budget(found)
 
 
-def _moneys(found: Accounts) -> Table:
+def _moneys(found: Accounts, room: _Room) -> Table:
     crowd = bool((found.sizes > 1).any())
     rows = []
-    for follower, objective, money in zip(found.followers[:SHOWN], found.objective, _money(found), strict=False):
+    for follower, objective, money in zip(found.followers[: room.rows], found.objective, _money(found), strict=False):
         members = [f"{follower.size:.6g}"] if crowd else []
         rows.append([follower.name, *members, shown(float(objective), 6), _paid(money)])
     return Table(["follower", *["members"] * crowd, "each one's objective" if crowd else "objective", "money"], rows)
@@ -221,7 +234,7 @@ def _budget(found: Accounts) -> Iterator[str]:
             yield f"Not counted: {listed(names)} ({reason})."
 
 
-def _deviations(rule: Incentive, found: Accounts) -> Iterator[Part]:
+def _deviations(rule: Incentive, found: Accounts, room: _Room) -> Iterator[Part]:
     """What tempts a follower, and what the leader's answer takes back, per unit of each action that is watched."""
     alone = set(rule.alone)
     watched = np.array([f.name not in alone for f in found.followers], dtype=bool)[found.owners]
@@ -230,23 +243,22 @@ def _deviations(rule: Incentive, found: Accounts) -> Iterator[Part]:
         tempted = np.flatnonzero(watched & moved)
         if len(tempted):
             yield "One unit of a small deviation from the plan, to the follower:"
-            yield _temptations(found, tempted)
-            if len(tempted) > SHOWN:
-                yield f"… {len(tempted) - SHOWN} more deviations"
+            yield _temptations(found, tempted, room)
+            yield from _more(len(tempted), "deviations", room)
         else:
             yield "At these numbers nobody watched gains by a small deviation: none has to be charged."
     if rule.multipliers:
-        held = [f"{name} (multiplier {value:.6g})" for name, value in list(rule.multipliers.items())[:_TERMS]]
-        more = [f"… ({len(rule.multipliers)} in all)"] if len(rule.multipliers) > _TERMS else []
+        held = [f"{name} (multiplier {value:.6g})" for name, value in rule.multipliers.items()][: room.terms]
+        more = [f"… ({len(rule.multipliers)} in all)"] if len(rule.multipliers) > room.terms else []
         yield f"Held by their own constraints: {', '.join([*held, *more])}."
 
 
-def _temptations(found: Accounts, tempted: Array) -> Table:
+def _temptations(found: Accounts, tempted: Array, room: _Room) -> Table:
     """Each in the direction that pays by itself; what its own constraints hold is the rest."""
     rest = np.abs(found.temptation - found.answer) > found.noise
     held = bool(rest[tempted].any())
     rows = []
-    for j in tempted[:SHOWN]:
+    for j in tempted[: room.rows]:
         pull = found.temptation[j] if abs(found.temptation[j]) > found.noise[j] else found.answer[j]
         sign = 1.0 if pull > 0.0 else -1.0
         gain, cost = sign * float(found.temptation[j]), sign * float(found.answer[j])
@@ -292,16 +304,15 @@ def _limits(rule: Incentive, *, verified: bool = False) -> Iterator[str]:
 # --- who gains ----------------------------------------------------------------------------------------------------
 
 
-def _compared(rule: Incentive, baseline: Plan) -> Iterator[Part]:
+def _compared(rule: Incentive, baseline: Plan, room: _Room) -> Iterator[Part]:
     table = comparison(rule, baseline)
     yield f"Against the baseline ({baseline.quality}; responding: {listed(baseline.responding) or 'nobody'}):"
     rows = [
         [str(name), *(shown(value, 6) for value in numbers), verdict]
-        for name, *numbers, verdict in table.head(SHOWN + 1).itertuples()
+        for name, *numbers, verdict in table.iloc[: min(room.rows, len(table)) + 1].itertuples()
     ]
     yield Table(["player", "with the rule", "baseline", "difference", "verdict"], rows)
-    if len(table) > SHOWN + 1:
-        yield f"… {len(table) - SHOWN - 1} more in .compare(baseline)"
+    yield from _more(len(table) - 1, "in .compare(baseline)", room)
     counts = table["verdict"].iloc[1:].value_counts()
     told = ", ".join(f"{counts[verdict]} {words}" for verdict, words in _VERDICTS.items() if verdict in counts)
     yield f"The leader is {_VERDICTS[table['verdict'].iloc[0]]}. Followers: {told}."

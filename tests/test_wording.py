@@ -11,10 +11,12 @@ import pandas as pd
 import pyomo.environ as pyo
 import pytest
 from conftest import snapshot, toll_game
+from scipy import sparse
 
 import stackpyomo as sp
 from stackpyomo.accounts import accounts
 from stackpyomo.markup import Table, as_html, as_latex, as_markdown, as_text
+from stackpyomo.wording import in_words, terms
 
 
 @pytest.fixture(scope="module")
@@ -280,14 +282,18 @@ def test_long_contracts_are_cut() -> None:
         m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 2) ** 2 + m.p[i] * m.f[i].u)
     m.goal = pyo.Objective(expr=sum(m.p[i] ** 2 + (m.f[i].u - 1) ** 2 for i in range(50)))
     rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f)))
-    text = rule.to_markdown(rule.plan)
+    text, page = str(rule), as_text(in_words(rule, rule.plan))
     for told in (
         "10 more in .offset and .gain",
-        "10 more in .plan.follower\\_objectives and .payments",
+        "10 more in .plan.follower_objectives and .payments",
         "10 more deviations",
-        "10 more in .compare(baseline)",
     ):
         assert told in text
+        assert told in page
+    assert "10 more in .compare(baseline)" in page
+    for whole in (rule.to_markdown(rule.plan), rule.to_latex(rule.plan)):
+        assert "10 more" not in whole
+        assert whole.count("49") == whole.count("38") > 3
     np.testing.assert_allclose(rule.payments, 0.0, atol=1e-6)
 
 
@@ -298,9 +304,19 @@ def test_many_terms_are_cut() -> None:
     m.f.u = pyo.Var(range(9), initialize=0.0)
     m.f.cost = pyo.Objective(expr=sum((m.f.u[j] - 2) ** 2 for j in range(9)) + m.p + 2 * m.p**2)
     m.goal = pyo.Objective(expr=m.p**2 + sum((m.f.u[j] - 1) ** 2 for j in range(9)))
-    text = str(sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f))))
-    assert text.splitlines()[1].startswith("  p = 0 + 2 (f.u[0] − 1) + 2 (f.u[1] − 1)")
-    assert text.splitlines()[1].endswith("(f.u[5] − 1) … 3 more")
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f)))
+    rule.matrix = rule.matrix @ sparse.diags_array(np.arange(9.0, 0.0, -1.0) * (-1.0) ** np.arange(9))
+    assert str(rule).splitlines()[1].startswith("  p = 0 + 18 (f.u[0] − 1) − 16 (f.u[1] − 1)")
+    assert str(rule).splitlines()[1].endswith("(f.u[5] − 1) … 3 more")
+    for whole in (rule.to_markdown(), rule.to_latex(), "".join(map(str, terms(rule)))):
+        places = [whole.index(text) for j in range(9) if (text := next(t for t in _written(j) if t in whole))]
+        assert places == sorted(places), "in the model's order"
+    rule.matrix = rule.matrix @ sparse.diags_array(1.0 / np.arange(9.0, 0.0, -1.0) ** 2)
+    assert str(rule).splitlines()[1].endswith("(f.u[5] − 1) … 3 more"), "whatever their size"
+
+
+def _written(place: int) -> tuple[str, ...]:
+    return f"(f.u[{place}]", f"(f.u{{[}}{place}{{]}}"
 
 
 # --- formats ------------------------------------------------------------------------------------------------------
