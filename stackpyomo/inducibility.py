@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -40,13 +40,16 @@ _THREATS = 30
 """Threats tried for one follower before it stays undecided."""
 _SECONDS = 5.0
 """For a global solver's bound on one threat."""
+_Verdict: TypeAlias = tuple[str, float, float, float, float, str]
+"""A row of the table."""
 
 
 def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
     """One row per follower: "possible", "impossible" or "undecided", its objective at the plan, its security level.
 
-    Columns ``verdict``, ``objective`` and ``security`` (min_v max_{u0} J_k, both in J_k's sense and unit), ``evidence``
-    (what was proved). solver: a name of :mod:`stackpyomo.solvers`, or "auto".
+    Columns ``verdict``; ``objective`` at the plan; ``security``: what the search came to for the security level
+    min_v max_{u0} J_k; ``at_least`` and ``at_most``: what is proved of that level, NaN where nothing is (all in J_k's
+    sense and unit); ``evidence``: what was proved. solver: a name of :mod:`stackpyomo.solvers`, or "auto".
 
     Raises :class:`InvalidGame` for what is no plan, or a plan without its game.
     """
@@ -60,11 +63,11 @@ def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
             for follower in game.followers.values():
                 found.append(_settled(game, plan, follower, solver))
                 step()
-    columns = ["verdict", "objective", "security", "evidence"]  # a narrow display shows the first
+    columns = ["verdict", "objective", "security", "at_least", "at_most", "evidence"]  # a narrow display cuts the rest
     return pd.DataFrame(found, index=list(game.followers), columns=columns)
 
 
-def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> tuple[str, float, float, str]:
+def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> _Verdict:
     """Threats near the plan first: far away many functions have no finite value."""
     near = _Duel(game, plan, follower, solver, TOLERANCES.reach).fight()
     return near if near[0] != "undecided" else _Duel(game, plan, follower, solver, TOLERANCES.trust).fight()
@@ -109,6 +112,8 @@ class _Duel:
         self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
         self.tool_rows = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in rows]
         self.plan_cost = number_of(self.cost)
+        self.low, self.high = -math.inf, math.inf
+        """What is proved of the follower's security level, as a cost."""
 
     def _copies(self, name: str, variables: Sequence[Any], values: dict[int, float]) -> list[Any]:
         copies = pyo.Var(range(len(variables)))
@@ -119,38 +124,54 @@ class _Duel:
             copy.set_value(values[id(var)], skip_validation=True)
         return list(copies.values())
 
-    def fight(self) -> tuple[str, float, float, str]:
+    def fight(self) -> _Verdict:
         """Follower and leader in turn, until one of them has proved its case."""
         if not math.isfinite(self.plan_cost):
-            return "undecided", math.nan, math.nan, "its objective has no finite value at the plan"
+            return self._told("undecided", math.nan, "its objective has no finite value at the plan")
         room = TOLERANCES.feasibility * max(1.0, abs(self.plan_cost))
         threats = [[float(pyo.value(v)) for v in self.tools]]
-        security, sign = math.nan, self.follower.sign
+        security = math.nan
         for _ in range(_THREATS):
             escape = self._escape(threats)
             if escape is None:
                 break
+            if (
+                escape.proved and not self.unseen
+            ):  # against fewer threats than the leader has: no less against all of them
+                self.low = max(self.low, escape.level)
             if escape.proved and escape.level >= self.plan_cost - room:
-                found = f"no deviation is better against {len(threats)} threat{'s' if len(threats) > 1 else ''}"
-                return "possible", sign * self.plan_cost, sign * escape.level, found
+                many = f"{len(threats)} threat{'s' if len(threats) > 1 else ''}"
+                return self._told("possible", escape.level, f"no deviation is better against {many}")
             threat = self._threat(escape.values)
             if threat is None:
                 break
             security = threat.level if math.isnan(security) else min(security, threat.level)
+            if threat.proved and not self.unseen:  # the worst at one deviation: the best deviation is no worse
+                self.high = min(self.high, threat.level)
             if threat.proved and threat.level < self.plan_cost - room:
-                shown = ", ".join(
-                    f"{v.name.split('.')[-1]} = {x:.6g}"
-                    for v, x in zip(self.follower.variables, escape.values, strict=True)
-                )
-                why = f"at {shown} the worst the leader can do costs it {threat.level:.6g} < {self.plan_cost:.6g}"
-                if self.unseen:
-                    beyond = f"{why}, but {self.unseen} may be a threat that is not looked at"
-                    return "undecided", sign * self.plan_cost, math.nan, beyond
-                return "impossible", sign * self.plan_cost, sign * threat.level, why
+                return self._escaped(escape, threat)
             if threat.values in threats:
                 break
             threats.append(threat.values)
-        return "undecided", sign * self.plan_cost, sign * security, f"nothing proved with {len(threats)} threats"
+        return self._told("undecided", security, f"nothing proved with {len(threats)} threats")
+
+    def _escaped(self, escape: _Move, threat: _Move) -> _Verdict:
+        at = ", ".join(
+            f"{v.name.split('.')[-1]} = {x:.6g}" for v, x in zip(self.follower.variables, escape.values, strict=True)
+        )
+        why = f"at {at} the worst the leader can do costs it {threat.level:.6g} < {self.plan_cost:.6g}"
+        if self.unseen:
+            why = f"{why}, but {self.unseen} may be a threat that is not looked at"
+            return self._told("undecided", math.nan, why)
+        return self._told("impossible", threat.level, why)
+
+    def _told(self, verdict: str, security: float, why: str) -> _Verdict:
+        """The row of the table, in the sense and unit of the follower's objective."""
+        sign = self.follower.sign
+        low, high = min(self.low, self.high), self.high  # which rounding may have crossed
+        least, most = (low, high) if sign > 0 else (-high, -low)
+        least, most = (level if math.isfinite(level) else math.nan for level in (least, most))
+        return verdict, sign * self.plan_cost, sign * security, least, most, why
 
     def _at(self, variables: Sequence[Any], values: Sequence[float], expression: Any) -> Any:
         table = dict(zip(map(id, variables), values, strict=True))

@@ -285,8 +285,24 @@ def test_what_no_strategy_can_hold(bend: float, top: float | None) -> None:
     worst = math.inf if top is None and bend > 0 else 2 * bend * math.log(1 + math.exp(top if bend > 0 else 0))
     assert row["objective"] == pytest.approx(plan, rel=1e-7)
     assert row["verdict"] == ("possible" if worst > plan else "impossible")
+    room = 1e-6 * (1 + abs(plan))
+    assert math.isnan(row["at_least"]) or row["at_least"] <= worst + room
+    assert math.isnan(row["at_most"]) or row["at_most"] >= worst - room
     if row["verdict"] == "impossible":
-        assert row["security"] == pytest.approx(worst, rel=1e-6)
+        assert row["security"] == row["at_most"] == pytest.approx(worst, rel=1e-6)
+    else:
+        assert row["security"] == row["at_least"] >= plan - room
+
+
+def test_bounds_of_a_profit_are_those_of_its_cost_the_other_way_round() -> None:
+    plan = duel(-1, (0, 1))
+    m = plan.game.model
+    cost = sp.inducible(plan).loc["f"]
+    m.f.cost.set_value(-m.f.cost.expr)
+    m.f.cost.sense = pyo.maximize
+    profit = sp.inducible(sp.leader_optimal(plan.game)).loc["f"]
+    assert profit["at_least"] == pytest.approx(-cost["at_most"], rel=1e-6)
+    assert profit["verdict"] == cost["verdict"] == "impossible"
 
 
 def test_a_refused_bound_names_the_test_that_settles_it() -> None:
