@@ -1,4 +1,4 @@
-"""The command line: ``stackpyomo demo | solve | verify | compare | study | bench | doctor``.
+"""The command line: ``stackpyomo demo | solve | verify | check | compare | study | bench | doctor``.
 
 Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
 standard error.
@@ -25,7 +25,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from . import __version__, commands
+from . import __version__, checker, commands
 from .catalogues import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line, tuned
 from .contracts import Incentive
 from .endings import unwinding
@@ -321,6 +321,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else str(value)
     return str(value)
+
+
+@app.command(epilog="Example: stackpyomo check certificate.json")
+@one_line_errors()
+def check(certificate: Annotated[Path, typer.Argument(help="What report.to_certificate wrote.")]) -> None:
+    """Derive anew, without a solver, what each follower of a certificate could gain by leaving the plan.
+
+    Exit code 0: every claim is confirmed. 1: one is not. 2: no certificate, or one that was changed.
+    """
+    raise typer.Exit(checker.main(str(certificate)))
 
 
 @app.command(epilog="Example: stackpyomo bench models/literature/bilevel.json --jobs 2")

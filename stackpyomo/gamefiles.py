@@ -25,7 +25,7 @@ from .errors import GameFileError, InvalidGame
 from .formulas import FORMAT, NESTING, Formula, Printer, finite, legal, nearest, show, unique, usable
 from .games import Game, Player, Population
 
-__all__ = ["FORMAT", "document", "parse_game", "read_entries", "read_game", "read_games", "write_game"]
+__all__ = ["FORMAT", "document", "identifiers", "parse_game", "read_entries", "read_game", "read_games", "write_game"]
 
 _ROOT = ("format", "name", "leader", "followers")
 _PLAYER = ("variables", "objective", "sense", "constraints")
@@ -343,7 +343,7 @@ def document(game: Game) -> dict[str, Any]:
     Params and named Expressions are written as what they now stand for; what is inactive is left
     out, and so is a constraint that holds whatever the players do.
     """
-    printer = Printer(_names(game))
+    printer = Printer(identifiers(game))
     leader = _player(game.leader, printer, {id(row) for row in game.aggregates})
     if game.aggregates:
         leader["aggregates"] = list(_definitions(game, printer))
@@ -365,7 +365,7 @@ def _definitions(game: Game, printer: Printer) -> Iterator[Any]:
             yield text if var is None else {"variable": printer.names[id(var)], "row": text}
 
 
-def _names(game: Game) -> dict[int, str]:
+def identifiers(game: Game) -> dict[int, str]:
     """id(Var) → its name in the file: its own if no other has it, else led by its Blocks' names."""
     owned = [(var, _MODEL_WORDS) for var in game.leader.variables]
     owned += [(var, _BLOCK_WORDS) for f in game.followers.values() for var in f.variables]

@@ -301,6 +301,16 @@ class Report(Document):
 
         writable(path, page(self, baseline=baseline))
 
+    def to_certificate(self, path: str | Path) -> None:
+        """Write one JSON file from which others derive anew what each follower could gain: ``stackpyomo check FILE``.
+
+        See :mod:`stackpyomo.checker`, which runs alone. Raises :class:`InvalidGame` where nothing can be claimed: a
+        follower that is unknown, a population, a game that cannot be written as a game file.
+        """
+        from .certificates import certificate
+
+        Path(path).write_text(json.dumps(certificate(self), indent=1), encoding="utf-8")
+
     def worst(self, most: int) -> list[str]:
         """Names of the followers with the largest regrets, unknown ones first."""
         return list(self.regret.sort_values(ascending=False, na_position="first", kind="stable").index[:most])
