@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     from_values = random.random() < 0.4
     if from_values and random.random() < 0.5:  # a plan known to its accuracy only
         draft.start = {n: v + 1e-6 * random.normal() for n, v in _inside(draft).items()}
+    if from_values and random.random() < 0.4:
+        draft.start = _noisy(draft, random)
     game = draft.game()
     how = "sp.Plan.from_values(game)" if from_values else "sp.leader_optimal(game)"
     keywords = "".join(f", {k}={v!r}" for k, v in options.items() if k != "observe")
@@ -54,6 +57,8 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     ledger.claim("the gain meets its conditions", rule.residual <= least, f"{rule.residual:.3g} is left", script)
     report = sp.verify(rule)
     judged(draft, rule_of(draft, rule, signals), report, random, ledger, script)
+    if report.ok:
+        _accurate(draft, rule_of(draft, rule, signals), random, ledger, script)
     _unique(draft, rule_of(draft, rule, signals), report, random, ledger, script)
 
 
@@ -173,6 +178,16 @@ def _inside(draft: Draft) -> dict[str, float]:
     return {n: float(np.clip(v, boxes[n][0] + 1e-3, boxes[n][1] - 1e-3)) for n, v in draft.start.items()}
 
 
+def _noisy(draft: Draft, random: np.random.Generator) -> dict[str, float]:
+    """The starting values as a solver leaves them: nothing is at 0, but 1e-12 to 1e-6 away from it."""
+    values = dict(draft.start)
+    for side in draft.followers:
+        for name, (low, high) in side.boxes.items():
+            if random.random() < 0.5:
+                values[name] = float(np.clip(10.0 ** random.uniform(-12, -6), low, high))
+    return values
+
+
 def _coefficient(random: np.random.Generator) -> float:
     return round(float(random.choice([-1, 1]) * random.uniform(0.1, 2.0)), 2)
 
@@ -223,6 +238,25 @@ def _convex(side: Side, rule: Rule, k: int, random: np.random.Generator, ledger:
     boxes = [(max(a, rule.plan[n] - 5), min(b, rule.plan[n] + 5)) for n, (a, b) in side.boxes.items()]
     bent = is_bent_down(played(side, free, rule.plan), boxes, random)
     ledger.claim("convex cost", bent is None, f"f{k}: midpoint above the chord {bent}", script)
+
+
+def _accurate(draft: Draft, rule: Rule, random: np.random.Generator, ledger: Ledger, script: str) -> None:
+    """A plan is known to 1e-6: the same gain around a plan that near to it leaves nobody much to gain."""
+    boxes = {n: b for side in [draft.leader, *draft.followers] for n, b in side.boxes.items()}
+    for _ in range(2):
+        near = {n: float(np.clip(v + 1e-6 * random.normal(), *boxes[n])) for n, v in rule.plan.items() if n in boxes}
+        near = {n: next((b for b in boxes[n] if abs(v - b) < 1e-5), v) for n, v in near.items()}
+        moved = replace(rule, plan=near, offset={n: near[n] for n in rule.leader})
+        for k, side in enumerate(draft.followers):
+            if not side.is_feasible(near):
+                continue
+            seen, scale = best_deviation(side, moved, near, random), natural_scale(side, near, random)
+            word = "the gain holds within the plan's accuracy"
+            why = f"f{k} gains {seen.gain:.4g} (its cost changes by {scale:.3g}) at {near} by {seen.values}"
+            if not ledger.claim(
+                word, seen.gain <= 1e-2 * max(scale, 1e-6) or moved.leaves_bounds({**near, **seen.values}), why, script
+            ):
+                return
 
 
 def _refused(

@@ -163,10 +163,11 @@ def is_bent_down(
     cost: Callable[[Any], Any], boxes: list[Box], random: np.random.Generator, count: int = 4000
 ) -> tuple[float, Any, Any] | None:
     """(how much, x, y) where f((x + y)/2) > (f(x) + f(y))/2 beyond rounding on a finite box; None: nowhere seen."""
-    low, high = np.array(boxes, dtype=np.longdouble).T  # wide exponents: nothing underflows that has a logarithm
+    low, high = np.array(boxes, dtype=float).T
     x = random.uniform(low, high, size=(count, len(boxes)))
     y = np.where(random.random((count, 1)) < 0.5, random.uniform(low, high, size=x.shape), x)
     y = np.clip(y + random.normal(size=x.shape) * (high - low) * 10.0 ** random.uniform(-3, 0, (count, 1)), low, high)
+    x, y = x.astype(np.longdouble), y.astype(np.longdouble)  # nothing underflows that has a logarithm
     a, b, middle = cost(x), cost(y), cost((x + y) / 2)
     with np.errstate(all="ignore"):
         excess = middle - (a + b) / 2
