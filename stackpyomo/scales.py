@@ -135,14 +135,15 @@ def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse
     floor = np.concatenate([np.zeros(rows.shape[0]), slopes])
     reaches = known.copy()
     for _ in range(_SWEEPS):
-        told = _told(balances, floor, reaches)
-        unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.nothing * told))
+        told, least = _told(balances, floor, reaches)
+        # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
+        unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.nothing * least))
         reaches = np.where(unknown, told, known)
     return np.where(reaches > _least(), reaches, np.where(boxed & (reaches > 0.0), reaches, 1.0))
 
 
-def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> Array:
-    """Per variable the median over its rows of (what the row changes by otherwise) / (its coefficient there)."""
+def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> tuple[Array, Array]:
+    """Per variable the median and the least over its rows of (the row's change otherwise) / (its coefficient there)."""
     most = np.maximum(_largest(balances, reaches), floor)
     entries = balances.tocoo()
     use = (entries.data > 0.0) & (most[entries.row] > 0.0)
@@ -152,4 +153,6 @@ def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> Array:
     counts = np.bincount(column, minlength=len(reaches))
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     middle = np.minimum(first + counts // 2, max(len(step) - 1, 0))
-    return np.where(counts > 0, step[middle] if len(step) else 0.0, 0.0)
+    at = [np.minimum(place, max(len(step) - 1, 0)) for place in (middle, first)]
+    median, least = (np.where(counts > 0, step[place] if len(step) else 0.0, 0.0) for place in at)
+    return median, least

@@ -254,6 +254,9 @@ def test_a_regret_is_what_it_is_however_rare_the_observation(chance: float) -> N
     m.o.cost = pyo.Objective(expr=scenarios.expectation(cost))
     m.goal = pyo.Objective(expr=sum((u - 0.3) ** 2 for u in m.o.u.values()) + sum(t**2 for t in m.fee.values()))
     plan = sp.leader_optimal(sp.Game(m, m.o))
+    report = sp.verify(plan)
+    assert report.scale["o"] < 1.0, "what is hardly weighed has no natural unit of any size"
+    assert not report.ok
     table = sp.conditional_regret(plan, scenarios, {"o.u": "y"})
     assert table["regret"].tolist() == pytest.approx([0.49, 0.49], abs=1e-6)
     assert table["certificate"].tolist() == ["convex", "convex"]
