@@ -12,7 +12,7 @@ an equilibrium: the difference is no optimality gap, and is not called one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -30,7 +30,7 @@ from .errors import InvalidGame, NoPlan
 from .games import Follower, Game, Population
 from .plans import nash, stackelberg
 from .populations import rewritten, twin_of
-from .programs import Program, undisturbed
+from .programs import undisturbed
 from .progress import tracked
 from .results import Announcement, Array, Plan, evaluator
 from .signals import shares
@@ -50,6 +50,7 @@ def simulate(
     seed: int = 0,
     types: Mapping[str, float] | None = None,
     settle: bool = False,
+    games: Callable[[int], Game] | None = None,
     confidence: float = 0.95,
     solver: str = "auto",
 ) -> pd.DataFrame:
@@ -58,7 +59,13 @@ def simulate(
     subject: a Plan or an Incentive. types: population → probability of a follower being one of it (None: their weights
     in the aggregates; one population needs none). Columns ``…_se`` are standard errors of the means, ``…_low`` and
     ``…_high`` their confidence intervals by Student's t (NaN for one draw); ``settled_…`` with settle=True what the
-    N-follower game's equilibrium under the announced strategy gives. ``attrs["rates"]``: fitted exponents in N, of the
+    N-follower game's equilibrium under the announced strategy gives.
+
+    games: size → the game of that many, with the same names, for a model that holds the number of its followers. Noise
+    of each member that was averaged away by hand is such a case: its terms in 1/N are 0 in the model of infinitely
+    many, and nothing else can tell that they belong there. Without games, the model is taken to hold for every size.
+
+    ``attrs["rates"]``: fitted exponents in N, of the
     leader's columns those of their distance to the plan's value (no optimality gap: see above); ``attrs["draws"]``:
     every draw. Raises :class:`InvalidGame`.
     """
@@ -72,11 +79,13 @@ def simulate(
     require_positive("confidence", confidence)
     if not confidence < 1:
         raise InvalidGame(f"confidence={confidence!r}: expected a probability below 1.")
+    if games is not None and settle:
+        raise InvalidGame("simulate: settle=True plays the subject's own model on; it does not go with games=.")
     choose(solver)
     game: Game = subject.attached()
     with undisturbed():
         require(game)
-        crowd = _Crowd(game, subject.announcement, types)
+        crowd = _Crowd(game, subject.announcement, types, games)
         random = np.random.default_rng(seed)
         rows = []
         with tracked("simulating", len(sizes) * draws) as step:
@@ -98,6 +107,7 @@ class _Crowd:
     game: Game
     announced: Announcement
     types: Mapping[str, float] | None
+    games: Callable[[int], Game] | None = None
 
     def __post_init__(self) -> None:
         names = [n for n, f in self.game.followers.items() if f.size > 1]
@@ -108,9 +118,6 @@ class _Crowd:
         self.drivers = [self.game.names[id(v)] for v in responses.drivers]
         self.seen = shares(self.game, self.announced.signals).sums
         self.weights = self._weights()
-        leader = self.game.leader
-        objective = leader.objective
-        self.program = None if objective is None else Program(objective.expr)
 
     def _weights(self) -> Array:
         if len(self.names) == 1:
@@ -136,8 +143,7 @@ class _Crowd:
         """One draw of ``size`` followers."""
         counts = random.multinomial(size, self.weights)
         values, gain = self._drawn(counts / size)
-        expected = {n: max(1, round(size * w)) for n, w in zip(self.names, self.weights, strict=True)}
-        sized = self.game.with_sizes(expected)
+        sized = self._of(size)
         announced = replace(self.announced, values=values, gain=gain)
         report = resolved(sized, announced, set(self.names), Effort(solver))
         regret = report.regret[self.names].to_numpy()
@@ -146,8 +152,17 @@ class _Crowd:
             "draw": draw,
             "regret": float(np.max(regret[counts > 0])),
             "mean_regret": float(regret[counts > 0] @ counts[counts > 0] / size),
-            "leader_objective": self._leader(values),
+            "leader_objective": self._leader(sized, values),
         }
+
+    def _of(self, size: int) -> Game:
+        """The game of so many followers."""
+        expected = {n: max(1, round(size * w)) for n, w in zip(self.names, self.weights, strict=True)}
+        game = self.game if self.games is None else self.games(size)
+        if game.variables_by_name.keys() != self.game.variables_by_name.keys():
+            raise InvalidGame(f"games({size}): expected a game whose variables have the names of the subject's.")
+        require(game)
+        return game.with_sizes(expected)
 
     def _drawn(self, counted: Array) -> tuple[dict[str, float], Any]:
         """(the plan's values as the drawn followers make them, the strategy's slope there).
@@ -185,8 +200,9 @@ class _Crowd:
         for name, step in zip(self.aggregates, self.leads @ steps, strict=True):
             values[name] += float(step)
 
-    def _leader(self, values: Mapping[str, float]) -> float:
-        if self.program is None:
+    def _leader(self, game: Game, values: Mapping[str, float]) -> float:
+        objective = game.leader.objective
+        if objective is None:
             return math.nan
         if self.announced.saturate:
             cut = dict(values)
@@ -196,8 +212,7 @@ class _Crowd:
                 cut[name] = floor if high is None else min(floor, high)
             self._carry(cut, values)
             values = cut
-        point = np.array([values[self.game.names[id(v)]] for v in self.program.variables])
-        return float(self.program.problem.objective(point))
+        return evaluator(game, values)(objective.expr)
 
 
 def _settled_cells(subject: Any, crowd: _Crowd, size: int, solver: str) -> dict[str, float]:

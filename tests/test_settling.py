@@ -240,6 +240,42 @@ def test_a_settled_plan_shows_the_price_that_the_followers_face() -> None:
             sp.simulate(rule, sizes)
 
 
+def private(size: float) -> sp.Game:
+    """u_i = k y_i, y_i = x + w_i, var x = 1, var w = 1/2: what a member meets of the average holds var w / N."""
+    noise = 0.5 / size
+    m = pyo.ConcreteModel()
+    m.p, m.mean, m.f = pyo.Var(initialize=0.0), pyo.Var(initialize=0.1), pyo.Block()
+    m.f.k = k = pyo.Var(initialize=0.1)
+    m.f.cost = pyo.Objective(expr=(k - 0.8) ** 2 + k**2 / 2 + (m.p - 0.3) ** 2 + 0.4 * (k * m.mean + noise * k**2))
+    m.average = pyo.Constraint(expr=m.mean == k)
+    m.goal = pyo.Objective(expr=(1 - m.p - m.mean) ** 2 + noise * k**2 + m.p**2 / 2)
+    return sp.Game(m, sp.Population(m.f, size), aggregates=[m.average])
+
+
+def test_noise_of_members_that_was_averaged_away_by_hand() -> None:
+    """Against samples of x and y_i = x + w_i, and against one member's k + d by closed moments."""
+    plan = sp.leader_optimal(private(np.inf), responding=["f"])
+    k, p = plan.value("f.k"), plan.value("p")
+    table = sp.simulate(plan, [2, 10, 100], games=private)
+    for size, row in zip([2, 10, 100], table.itertuples(), strict=True):
+        d = np.linspace(-1, 1, 200_001)
+        both = (k + d) * (k + d / size) + 0.5 / size * (k + d) ** 2  # E u_i ū: its own noise meets itself
+        cost = (k + d - 0.8) ** 2 + (k + d) ** 2 / 2 + 0.4 * both
+        assert row.regret == pytest.approx(cost[100_000] - cost.min(), rel=1e-4, abs=1e-9)
+        assert row.leader_objective == pytest.approx((1 - p - k) ** 2 + 0.5 / size * k**2 + p**2 / 2, rel=1e-9)
+    blind = sp.simulate(plan, [2, 10, 100])
+    assert (blind["regret"] < table["regret"] / 2).all(), "the model of infinitely many does not know"
+    random, n = np.random.default_rng(0), 200_000
+    x, w = random.normal(size=n), np.sqrt(0.5) * random.normal(size=(n, 2))
+    mean = k * (x[:, np.newaxis] + w).mean(axis=1)
+    sampled = (x - p * x - mean) ** 2 + p**2 * x**2 / 2
+    assert sampled.mean() == pytest.approx(table["leader_objective"].iloc[0], abs=4 * sampled.std() / np.sqrt(n))
+    with pytest.raises(sp.InvalidGame, match=r"games\(2\): expected a game whose variables have the names"):
+        sp.simulate(plan, [2], games=lambda _: typed()[1])
+    with pytest.raises(sp.InvalidGame, match="does not go with games="):
+        sp.simulate(plan, [2], games=private, settle=True)
+
+
 def typed(high: float | None = None, low: float | None = None, target: float = 0.0) -> Any:
     """(model, game): types a at 1 and b at 2, whom the leader keeps there from 0 and 1 by what he sees of z."""
     m = pyo.ConcreteModel()
