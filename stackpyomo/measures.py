@@ -16,20 +16,24 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from .composition import Composed
 from .errors import InvalidGame
 from .programs import BadRow, Program, free_row
 from .results import Array
-from .scales import scales_of
+from .scales import limited_reaches, scales_of
 from .tolerances import TOLERANCES
 
 __all__ = ["measure"]
 
 _ANYTHING = 1e30
 """The upper limit of a row that is evaluated only."""
+_FARTHEST = 1e3
+"""The largest reach of a variable whose size and bounds tell none."""
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
 
@@ -55,7 +59,7 @@ def _measure(problems: Sequence[Composed]) -> None:
     try:
         costs = [free_row(problem.own, None, _ANYTHING) for problem in problems]
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
-        found = scales_of(program, np.array([v.value for v in program.variables], dtype=float))
+        reaches, slopes = _units(program)
     except (BadRow, InvalidGame):
         if len(problems) > 1:
             middle = len(problems) // 2
@@ -65,26 +69,65 @@ def _measure(problems: Sequence[Composed]) -> None:
             problems[0].stakes = problems[0].reaches = [1.0] * len(problems[0].variables)
             problems[0].row_scales = [1.0] * len(problems[0].rows)
         return
-    slopes = found.slopes[1:]
     place, where = {id(v): i for i, v in enumerate(program.variables)}, {int(n): i for i, n in enumerate(program.rows)}
-    changes, after = found.of_rows()[1:], len(problems)
+    after = len(problems)
     for number, problem in enumerate(problems):
         columns = [place.get(id(v), -1) for v in problem.variables]
-        problem.reaches = [float(found.reaches[c]) if c >= 0 else 1.0 for c in columns]
-        rows = range(after, after + len(problem.rows))
-        after = rows.stop
-        problem.row_scales = [float(changes[where[row]]) or 1.0 if row in where else 1.0 for row in rows]
-        felt = slopes[[where[number]]].toarray().ravel() if number in where else np.zeros(len(program.variables))
-        answers = [(place[id(v)], abs(v.value)) for v in problem.answers if id(v) in place]
-        problem.stakes = _stakes(felt * found.reaches, felt, columns, answers)
+        problem.reaches = [float(reaches[c]) if c >= 0 else 1.0 for c in columns]
+        felt = [_entries(slopes, where.get(after + row)) for row in range(len(problem.rows))]
+        problem.row_scales = [max((a * reaches[c] for c, a in row.items()), default=0.0) or 1.0 for row in felt]
+        after += len(problem.rows)
+        cost = _entries(slopes, where.get(number))
+        own = np.array([cost.get(c, 0.0) * reaches[c] for c in columns])
+        answers = [(cost.get(place[id(v)], 0.0), abs(v.value), reaches[place[id(v)]]) for v in _among(problem, place)]
+        problem.stakes = _stakes(own, answers)
 
 
-def _stakes(changes: Array, slopes: Array, columns: list[int], answers: list[tuple[int, float]]) -> list[float]:
-    own = np.array([changes[c] if c >= 0 else 0.0 for c in columns])
-    levels = math.fsum(slopes[c] * level for c, level in answers)
+def _units(program: Program) -> tuple[Array, sparse.csr_array]:
+    """Reaches of the program's variables, and (rows × variables) the larger of the slopes at the plan and near it.
+
+    A variable's own box or size is its reach, however little it moves the cost: what is improbable has no other unit.
+    Where it has neither, its reach is the step of Newton's method, slope over curvature, if there is one.
+    """
+    plan, (lower, upper) = np.array([v.value for v in program.variables], dtype=float), program.bounds
+    limited = limited_reaches(plan, lower, upper)
+    reaches = limited if limited.all() else np.where(limited > 0.0, limited, _told(program, plan))
+    step = TOLERANCES.nearby * reaches
+    away = np.where(plan + step <= upper, plan + step, np.maximum(plan - step, lower))
+    slopes = abs(program.jacobian(plan)).maximum(abs(program.jacobian(away)))
+    slopes.data = np.where(np.isfinite(slopes.data), slopes.data, 0.0)
+    return reaches, sparse.csr_array(slopes)
+
+
+def _told(program: Program, plan: Array) -> Array:
+    """Reaches by what the costs and rows say."""
+    rows, columns = (np.asarray(part) for part in program.problem.hessian_structure())
+    triangle = np.abs(np.asarray(program.problem.hessian(plan, np.ones(program.problem.m), 0.0)))
+    bend, slope = np.zeros(len(plan)), np.asarray(abs(program.jacobian(plan)).max(axis=0).todense()).ravel()
+    np.maximum.at(bend, columns[rows == columns], triangle[rows == columns])
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        step = slope / bend
+    return np.where(np.isfinite(step) & (step > 0.0), step, np.minimum(scales_of(program, plan).reaches, _FARTHEST))
+
+
+def _entries(rows: sparse.csr_array, number: int | None) -> dict[int, float]:
+    """column → value of one row; of none nothing."""
+    if number is None:
+        return {}
+    entries = slice(rows.indptr[number], rows.indptr[number + 1])
+    return dict(zip(rows.indices[entries].tolist(), rows.data[entries].tolist(), strict=True))
+
+
+def _among(problem: Composed, place: dict[int, int]) -> list[Any]:
+    return [answer for answer in problem.answers if id(answer) in place]
+
+
+def _stakes(own: Array, answers: Sequence[tuple[float, float, float]]) -> list[float]:
+    """What is at stake in each action, from ``own`` changes and the (slope, level, reach) of leader variables."""
+    levels = math.fsum(slope * level for slope, level, _ in answers)
     if own.sum() <= TOLERANCES.stationarity * levels:
         own = np.maximum(own, levels)
     if not own.any():
-        own += max((changes[c] for c, _ in answers), default=0.0)
+        own = own + max((slope * reach for slope, _, reach in answers), default=0.0)
     own = np.maximum(own, TOLERANCES.flat * own.sum())
     return list(np.where(own > 0.0, own, 1.0).tolist())
