@@ -58,8 +58,9 @@ class Composed:
     best: list[float] = field(default_factory=list)
     best_cost: float = math.inf
     plan_cost: float = math.nan
-    own: Any = 0.0
-    """The cost over its own actions and the leader's variables ``answers``, without the announced slope."""
+    own: Any = None
+    """The cost over its own actions and the leader's variables ``answers``, without the announced slope; of a piece the
+    plan is not in: None."""
     answers: list[Any] = field(default_factory=list)
     """Stand-ins for the leader's variables that answer it, at their values on the plan."""
     stakes: list[float] = field(default_factory=list)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -49,7 +49,7 @@ def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solv
     rows: list[tuple[Any, ...]] = []
     with undisturbed():
         pieces: dict[str, list[Composed]] = {}
-        for problem in composed(game, subject.announcement, names):
+        for problem in composed(game, replace(subject.announcement, saturate=True), names):
             pieces.setdefault(problem.follower.name, []).append(problem)
         with tracked("atom by atom", len(pieces)) as step:
             for name, problems in pieces.items():
@@ -143,7 +143,7 @@ class _Atoms:
         self.problem.cost_at(self.problem.target)
         regrets = []
         for part, places in zip(self.parts, own, strict=True):
-            cost = self._given(self.problem, places, part.probability)
+            cost = self._given(self.problem.cost, self.problem, places, part.probability)
             planned = number_of(cost)
             for place in places:
                 self.problem.variables[place].set_value(answer[place], skip_validation=True)
@@ -152,15 +152,15 @@ class _Atoms:
                 self.problem.variables[place].set_value(self.problem.target[place], skip_validation=True)
         return regrets
 
-    def _given(self, piece: Composed, places: Sequence[int], probability: float) -> Any:
-        """The terms of the cost that hold these actions, over the probability: what no other term can drown."""
-        if id(piece) not in self._tables:
+    def _given(self, cost: Any, piece: Composed, places: Sequence[int], probability: float) -> Any:
+        """The terms of a cost that hold these actions, over the probability: what no other term can drown."""
+        if id(cost) not in self._tables:
             table: dict[int, dict[int, tuple[float, Any]]] = {}
-            for number, (factor, term) in enumerate(terms(piece.cost)):
+            for number, (factor, term) in enumerate(terms(cost)):
                 for var in variables_in(term):
                     table.setdefault(id(var), {})[number] = (factor, term)
-            self._tables[id(piece)] = table
-        table = self._tables[id(piece)]
+            self._tables[id(cost)] = table
+        table = self._tables[id(cost)]
         chosen = {n: entry for i in places for n, entry in table.get(id(piece.variables[i]), {}).items()}
         return pyo.quicksum(factor / probability * term for _, (factor, term) in sorted(chosen.items()))
 
@@ -202,9 +202,12 @@ class _Atoms:
                     moved.append(row)
             names, target = [piece.names[i] for i in free], [piece.target[i] for i in free]
             variables = [piece.variables[i] for i in free]
-            cost = self._given(piece, free, probability)
+            cost, own = (
+                self._given(expression, piece, free, probability) for expression in (piece.cost, self.problem.own)
+            )
             cost += 0.0 if piece is self.problem else self._step(piece, free) / probability
             held = Composed(piece.follower, names, target, cost, moved, still, variables, home=home)
+            held.own, held.answers = own, self.problem.answers
             if home is None or all(is_within(*row) for row in still):  # else the piece holds no point
                 home = home or held
                 yield held

@@ -89,8 +89,6 @@ class Tolerances:
     """Probability from which an observation whose atoms tell an outcome exactly is named."""
     open: float = 0.1
     """Share of an outcome's variance left open by an observation's neighbouring values: what counts as unknown."""
-    improbable: float = 1e-4
-    """What has less probability is beyond the accuracy of a re-solve of an expectation, and is looked at alone."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 
