@@ -281,7 +281,7 @@ class _Work:
         if objective and math.isfinite(ladder.bound):
             plan.bound = sign * ladder.bound
             gap = max(0.0, best.cost - ladder.bound)
-            plan.gap = gap / max(1.0, abs(best.cost))
+            plan.gap = gap / ladder.scale
         if report is None:
             plan.quality = "infeasible"
             plan.warnings.append("the best point found violates rows or bounds")
@@ -332,6 +332,8 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
         hint = "" if ladder.infeasible else " Try starts=5 or solver='scip'."
         raise NoPlan(f"{proved}{why.rstrip('.')}.{hint}", termination="infeasible")
     message = last.message if last is not None else "no solver fits"
+    if stopped is Termination.UNBOUNDED:
+        stopped, message = Termination.FAILED, f"its steps run away, which proves nothing: {message}"
     raise NoPlan(
         f"No plan was found: {stopped.value} ({message}). "
         "Try another solver= or complementarity=, starts=5, a longer time_limit=, or tee=True to see its log.",

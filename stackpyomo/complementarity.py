@@ -33,6 +33,7 @@ __all__ = [
     "Treated",
     "Treatment",
     "audit",
+    "interval",
     "named",
 ]
 
@@ -194,7 +195,7 @@ class BigM(Treatment):
         bounds = ExpressionBoundsVisitor()
         for pair, choice in zip(conditions.pairs, block.choice.values(), strict=True):
             force = _multiplier_bound(conditions, pair, bounds)
-            room = _interval(bounds, pair.gap)[1]
+            room = interval(pair.gap, bounds)[1]
             for quantity, found, assumed in (("multiplier", force, self.multiplier), ("slack", room, self.slack)):
                 proved = math.isfinite(found)
                 treated.bounds.append(Limit(pair, quantity, max(found, 0.0) if proved else assumed, proved))
@@ -208,12 +209,13 @@ def _multiplier_bound(conditions: Conditions, pair: Pair, bounds: ExpressionBoun
     force = conditions.forces.get(id(pair.component))
     if force is None or (pair.component.lower is not None and pair.component.lb == pair.component.ub):
         return math.inf
-    low, high = _interval(bounds, force)
+    low, high = interval(force, bounds)
     return high if pair.side == "lower" else -low
 
 
-def _interval(bounds: ExpressionBoundsVisitor, expression: Any) -> tuple[float, float]:
-    low, high = bounds.walk_expression(expression)
+def interval(expression: Any, bounds: ExpressionBoundsVisitor | None = None) -> tuple[float, float]:
+    """What the expression can be while its variables are within their bounds, ±inf where nothing limits it."""
+    low, high = (bounds or ExpressionBoundsVisitor()).walk_expression(expression)
     return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
 
 

@@ -27,6 +27,7 @@ from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatm
 from .conditions import Conditions
 from .paths import Pairs, followed
 from .programs import Program, Residuals
+from .rays import ray
 from .results import Array
 from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
@@ -123,6 +124,7 @@ class Equilibrium:
         self._lambda = np.array([place.get(id(p.multiplier), -1) for p in pairs], dtype=int)
         self._owner = np.array([place.get(id(v), -1) for v in owners], dtype=int)
         self._limit = np.array(limits, dtype=float)
+        self._whole = np.flatnonzero([not v.is_continuous() for v in self.program.variables])
         self._led = np.array([place[id(v)] for v in self._leader if id(v) in place], dtype=int)
         self._above = np.array([p.side == "upper" and not b for p, b in zip(pairs, bare, strict=True)], dtype=bool)
 
@@ -335,6 +337,7 @@ class Equilibrium:
             lower, upper = self._piece(active, kept)
             if not leading:
                 lower[self._led] = upper[self._led] = x[self._led]
+            lower[self._whole] = upper[self._whole] = np.round(x[self._whole])
             program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
             solution = self._run(program, solver, {}, None, until, False, "polish")
             if solution.x is None or not solution.termination.solved:
@@ -350,6 +353,17 @@ class Equilibrium:
             turns += wrong
             active, kept = self._consistent(active ^ wrong, x), kept | (turns >= _TURNS)
         return None
+
+    def endless(self, x: Array) -> tuple[Array, ...]:
+        """Points ever farther out on x's own piece, along which the cost falls without limit: :mod:`stackpyomo.rays`."""
+        force, room = self.multipliers(x), self.slacks(x)
+        for active in (force > room, force >= room):
+            active = self._consistent(active, x)
+            bounds = self._piece(active, np.ones(len(active), dtype=bool))
+            points = ray(self.program.variant(bounds=bounds, row_bounds=self._freed()), np.clip(x, *bounds))
+            if points:
+                return points
+        return ()
 
     def _descended(self, solver: str, until: float) -> Found | None:
         """Implicit programming, for many pairs: the leader goes to the optimum of his smooth piece, followers settle

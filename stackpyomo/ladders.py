@@ -15,12 +15,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment
+from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
 from .conditions import Conditions, conditions, multiplier_cut
 from .convexity import is_convex_problem
 from .counterexamples import is_proved_convex, moves_others
@@ -29,6 +29,7 @@ from .errors import InvalidGame
 from .games import Follower, Game
 from .qualification import interior_point
 from .results import Array
+from .scales import scales_of
 from .solvers import Termination, choose, registry
 from .tolerances import TOLERANCES
 from .verdicts import Report
@@ -43,6 +44,8 @@ _MANY = 2000
 """Pairs from which on the first verified local answer is taken."""
 _STARTS = 5
 """Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
+_FAR = 1e4
+"""How much less is asked for, in units of the objective's scale, where it may improve without limit."""
 _PATIENCE = 10.0
 """Seconds of the global rung where no time limit is given."""
 
@@ -180,7 +183,7 @@ class Ladder:
 
     def is_closed(self, cost: float) -> bool:
         """True if nothing better than ``cost`` is left by the bound."""
-        return cost - self.bound <= TOLERANCES.global_gap * max(1.0, abs(cost))
+        return cost - self.bound <= TOLERANCES.global_gap * self.scale
 
     def _equilibrium(self, made: Conditions, treatment: Treatment | None) -> Equilibrium:
         key = id(made), repr(treatment)
@@ -203,22 +206,95 @@ class Ladder:
                 proves = proves and all(row["verdict"] == "proved" for row in told)
             elif isinstance(treatment, BigM):
                 proves = False
-            if proves and made is self._exact:
-                self.infeasible = found.termination is Termination.INFEASIBLE and "Unbounded" not in found.message
+            proves = proves and made is self._exact
+            closed = self._is_bounded(found.termination)
+            if proves:
+                self.infeasible = found.termination is Termination.INFEASIBLE and "unbounded" not in found.message
                 self.prover = found.solver
-                self.unbounded = found.termination is Termination.UNBOUNDED and made is self.kkt
-                self.bound = max(self.bound, found.bound if math.isfinite(found.bound) else -math.inf)
+                self.bound = max(self.bound, found.bound if closed and math.isfinite(found.bound) else -math.inf)
             if self.infeasible and not exact.program.is_linear:
                 self._doubt()
-            if found.x is None:
+            if found.x is None and closed:
                 return
             for candidate in self._refined(exact, found):
                 if self._offer(candidate):
                     break
+            if proves and not closed and not self.infeasible:
+                self._ask(made, treatment, solver)
             if self.best is not None and _is_good(self.best):
-                if proves and made is self._exact and isinstance(treatment, SOS1):
+                if proves and closed and isinstance(treatment, SOS1):
                     self._sharpen(exact, found)
                 return
+
+    def _is_bounded(self, termination: Termination) -> bool:
+        """True if the cost is bounded on the variables' own box. Elsewhere a global solver's bound is no proof: it may
+        drop what a relaxation without a limit leaves open."""
+        if termination in (Termination.INFEASIBLE, Termination.TIME_LIMIT) or not self.problem.has_cost:
+            return termination is not Termination.UNBOUNDED
+        return math.isfinite(interval(self.problem.cost)[0])
+
+    def _ask(self, made: Conditions, treatment: Treatment, solver: str) -> None:
+        """Is there an equilibrium that costs less, much less? Asked without an objective, which nothing can leave open.
+
+        None that costs less than the best by more than the gap: that is a bound. Ever better ones: they may lie on a ray.
+        """
+        for far in (0.0, _FAR, 0.0):
+            level = math.inf
+            if self.best is not None and _is_good(self.best):
+                level = self.best.cost - max(TOLERANCES.global_gap, far) * self.scale
+            below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
+            wanted = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
+            asked = Equilibrium(wanted, made, treatment, self.seconds)
+            asked.log = self.log
+            found = asked.solve(solver, until=self._deadline(), tee=self.tee)
+            self.log[-1]["treatment"] += ", asked for less"
+            if found.termination is Termination.INFEASIBLE and "unbounded" not in found.message:
+                if not below:
+                    self.infeasible = True
+                    return
+                self.bound = max(self.bound, level)
+                if not far:
+                    return
+                continue
+            if found.x is None:
+                return
+            before = math.inf if self.best is None else self.best.cost
+            for candidate in self._refined(asked, found):
+                if self._offer(candidate):
+                    break
+            if self.best is None or not self.best.cost < before or self._escapes():
+                return
+
+    @property
+    def scale(self) -> float:
+        """How much the leader's cost changes over the reach of one variable, at the best answer: what gaps are held
+        against."""
+        best = self.best
+        assert best is not None
+        plain = self._equilibrium(self.kkt, None)
+        size = float(scales_of(plain.program, plain.point(best.values)).of_rows()[0])
+        return size if size > 0.0 else 1.0
+
+    def _escapes(self) -> bool:
+        """True if a ray of equilibria leads from the best one ever lower: those far out hold in a re-solve, too."""
+        best = self.best
+        if best is None or not _is_good(best):
+            return False
+        plain = self._equilibrium(self.kkt, None)
+        points = plain.endless(plain.point(best.values))
+        beyond = (self._at(best.found, _values(plain, x)) for x in points)
+        self.unbounded = bool(points) and all(_is_good(self._checked(candidate)) for candidate in beyond)
+        return self.unbounded
+
+    def _at(self, found: Found, values: dict[int, float]) -> Candidate:
+        """The answer of another treatment, or another objective, at its values."""
+        plain = self._equilibrium(self.kkt, None)
+        x = plain.point(values)
+        return Candidate(replace(found, x=x, cost=plain.cost(x)), plain, _values(plain, x))
+
+    def _checked(self, candidate: Candidate) -> Candidate:
+        candidate.report = self.check(candidate)
+        return candidate
 
     def _path(self) -> None:
         """With the leader held the conditions are as many as the unknowns: along the central path, then polished."""
@@ -238,10 +314,9 @@ class Ladder:
             if self.bound < again.bound and not self._is_refuted(again.bound, best.cost):
                 self.bound = again.bound
 
-    @staticmethod
-    def _is_refuted(bound: float, cost: float) -> bool:
+    def _is_refuted(self, bound: float, cost: float) -> bool:
         """True of a bound that a verified answer undercuts."""
-        return bound - cost > TOLERANCES.global_gap * max(1.0, abs(cost))
+        return bound - cost > TOLERANCES.global_gap * self.scale
 
     def _doubt(self) -> None:
         """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
@@ -263,14 +338,12 @@ class Ladder:
 
     def _refined(self, exact: Equilibrium, found: Found) -> Iterator[Candidate] | tuple[Candidate, ...]:
         """The polished answer, or where there is none (integers) the answer as it came."""
-        assert found.x is not None
-        raw = Candidate(found, exact, _values(exact, found.x))
-        if self.game.leader.integers:
-            return (raw,)
+        if found.x is None:
+            return ()
         plain = self._equilibrium(self.kkt, None)
         active = exact.multipliers(found.x) > exact.slacks(found.x)
-        values = dict(raw.values)
-        values.update(self._rescaled(exact, found.x))
+        values = {**_values(exact, found.x), **self._rescaled(exact, found.x)}
+        raw = self._at(found, values)
         polished = plain.polished(plain.point(values), self._nlp, active=active, signed=True, until=self._until)
         if polished is None or polished.x is None:
             return (raw,)
@@ -318,7 +391,17 @@ class Ladder:
                     return
         self._offer(*waiting)
         self._prove_convex()
-        self.unbounded = self.best is None and self._runs_away
+        if self._runs_away:
+            if self.best is None:
+                self._offer(*self._anywhere(solver))
+            self._escapes()
+
+    def _anywhere(self, solver: str) -> list[Candidate]:
+        """Equilibria whatever they cost: where there is none, nothing improves without limit."""
+        treatment = self.treatment if self.treatment and self.treatment.needs == "NLP" else Scholtes()
+        free = Equilibrium(replace(self.problem, cost=0.0), self.kkt, treatment, self.seconds)
+        free.log = self.log
+        return [self._at(candidate.found, candidate.values) for candidate in self._attempt(free, solver, None, 0)]
 
     @property
     def _runs_away(self) -> bool:

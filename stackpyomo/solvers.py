@@ -96,6 +96,8 @@ def solve(
     """
     info = choose(solver)
     integers = [v for v in program.variables if not v.is_continuous()]
+    if integers:  # one that is held is none
+        integers = [v for v, low, high in zip(program.variables, *program.bounds) if not v.is_continuous() and low < high]
     if integers and "MIP" not in info.classes:
         raise InvalidGame(
             f"{integers[0].name}: an integer variable, and {info.name} is continuous. "
