@@ -58,6 +58,11 @@ class Pair:
     gap: Any
     """What the slack stands for, in the user's own variables."""
 
+    @property
+    def limit(self) -> float:
+        """Where the slack is 0: the bound, or the row's limit."""
+        return float(self.component.lb if self.side == "lower" else self.component.ub)
+
 
 @dataclass
 class Conditions:

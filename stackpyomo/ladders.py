@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from pyomo.core.base.var import VarData
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
 from .conditions import Conditions, conditions, multiplier_cut
@@ -27,6 +28,7 @@ from .counterexamples import is_proved_convex, moves_others
 from .equilibria import Equilibrium, Found, Problem
 from .errors import InvalidGame
 from .games import Follower, Game
+from .programs import BadRow
 from .qualification import interior_point
 from .results import Array
 from .scales import scales_of
@@ -183,7 +185,7 @@ class Ladder:
 
     def is_closed(self, cost: float) -> bool:
         """True if nothing better than ``cost`` is left by the bound."""
-        return cost - self.bound <= TOLERANCES.global_gap * self.scale
+        return cost - self.bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
 
     def _equilibrium(self, made: Conditions, treatment: Treatment | None) -> Equilibrium:
         key = id(made), repr(treatment)
@@ -242,28 +244,32 @@ class Ladder:
             level = math.inf
             if self.best is not None and _is_good(self.best):
                 level = self.best.cost - max(TOLERANCES.global_gap, far) * self.scale
-            below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
-            wanted = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
-            asked = Equilibrium(wanted, made, treatment, self.seconds)
-            asked.log = self.log
-            found = asked.solve(solver, until=self._deadline(), tee=self.tee)
-            self.log[-1]["treatment"] += ", asked for less"
+            found, asked = self._asked(level, made, treatment, solver)
             if found.termination is Termination.INFEASIBLE and "unbounded" not in found.message:
-                if not below:
-                    self.infeasible = True
-                    return
-                self.bound = max(self.bound, level)
-                if not far:
+                self.infeasible = math.isinf(level)
+                self.bound = max(self.bound, -math.inf if self.infeasible else level)
+                if self.infeasible or not far:
                     return
                 continue
-            if found.x is None:
-                return
             before = math.inf if self.best is None else self.best.cost
             for candidate in self._refined(asked, found):
                 if self._offer(candidate):
                     break
             if self.best is None or not self.best.cost < before or self._escapes():
                 return
+
+    def _asked(self, level: float, made: Conditions, treatment: Treatment, solver: str) -> tuple[Found, Equilibrium]:
+        """An equilibrium that costs at most ``level``, its rows met as tightly as the solver can."""
+        below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
+        wanted = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
+        try:
+            asked = Equilibrium(wanted, made, treatment, self.seconds)
+        except BadRow:  # the cost is a constant
+            return Found(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
+        asked.log = self.log
+        found = asked.solve(solver, until=self._deadline(), tee=self.tee, tight=True)
+        self.log[-1]["treatment"] += ", asked for less"
+        return found, asked
 
     @property
     def scale(self) -> float:
@@ -282,7 +288,7 @@ class Ladder:
             return False
         plain = self._equilibrium(self.kkt, None)
         points = plain.endless(plain.point(best.values))
-        beyond = (self._at(best.found, _values(plain, x)) for x in points)
+        beyond = (self._at(best.found, {**best.values, **_values(plain, x)}) for x in points)
         self.unbounded = bool(points) and all(_is_good(self._checked(candidate)) for candidate in beyond)
         return self.unbounded
 
@@ -290,7 +296,8 @@ class Ladder:
         """The answer of another treatment, or another objective, at its values."""
         plain = self._equilibrium(self.kkt, None)
         x = plain.point(values)
-        return Candidate(replace(found, x=x, cost=plain.cost(x)), plain, _values(plain, x))
+        duals = found.duals if found.polished else None  # of another program otherwise
+        return Candidate(replace(found, x=x, cost=plain.cost(x), duals=duals), plain, {**values, **_values(plain, x)})
 
     def _checked(self, candidate: Candidate) -> Candidate:
         candidate.report = self.check(candidate)
@@ -343,11 +350,13 @@ class Ladder:
         plain = self._equilibrium(self.kkt, None)
         active = exact.multipliers(found.x) > exact.slacks(found.x)
         values = {**_values(exact, found.x), **self._rescaled(exact, found.x)}
+        at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
+        values.update((id(p.component), p.limit) for p in at_bounds if isinstance(p.component, VarData))
         raw = self._at(found, values)
         polished = plain.polished(plain.point(values), self._nlp, active=active, signed=True, until=self._until)
         if polished is None or polished.x is None:
             return (raw,)
-        return (Candidate(polished, plain, _values(plain, polished.x)), raw)
+        return (self._at(polished, {**raw.values, **_values(plain, polished.x)}), raw)
 
     def _rescaled(self, exact: Equilibrium, x: Array) -> dict[int, float]:
         """Multipliers of the KKT conditions from Fritz John's: divided by τ."""
@@ -401,7 +410,8 @@ class Ladder:
         treatment = self.treatment if self.treatment and self.treatment.needs == "NLP" else Scholtes()
         free = Equilibrium(replace(self.problem, cost=0.0), self.kkt, treatment, self.seconds)
         free.log = self.log
-        return [self._at(candidate.found, candidate.values) for candidate in self._attempt(free, solver, None, 0)]
+        reached = self._attempt(free, solver, None, 0)
+        return [self._at(replace(c.found, polished=False), c.values) for c in reached]
 
     @property
     def _runs_away(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -13,7 +14,7 @@ from pyomo.core.base.var import VarData
 
 from .bilevel import Options, respond
 from .checks import require, require_positive, require_whole, variables_in
-from .complementarity import named
+from .complementarity import interval, named
 from .conditions import responding_followers
 from .conflicts import conflict, unbounded
 from .convexity import is_convex_problem
@@ -27,7 +28,9 @@ from .indifference import settled
 from .ladders import random_start
 from .programs import BadRow, Program, timed, undisturbed
 from .progress import tracked
+from .rays import ray
 from .results import Array, Plan
+from .scales import scales_of
 from .selections import component_pairs, leader_variables
 from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
@@ -392,9 +395,13 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
         return
     plan.quality = "feasible"
     sign, cost = game.leader.sign, float(program.problem.objective(x))
-    scale = max(1.0, abs(cost))
+    scale = _scale(program, x)
     if math.isfinite(solution.bound) and "global" in choose(solution.solver).classes:
         gap = max(0.0, cost - solution.bound)
+        if not math.isfinite(interval(_leader_cost(game))[0]):
+            gap = max(gap, TOLERANCES.global_gap * scale)
+            if not _is_bound(game, cost - gap, solution.solver):
+                return
     elif _is_convex(game, program):
         gap = program.proved_gap(x, duals, TOLERANCES.trust)
     else:
@@ -405,15 +412,45 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
         plan.quality = "optimal"
 
 
+def _scale(program: Program, x: Array) -> float:
+    """How much the objective changes over the reach of one variable: what its gap is held against."""
+    size = float(scales_of(program, x).of_rows()[0])
+    return size if size > 0.0 else 1.0
+
+
+def _is_bound(game: Game, level: float, solver: str) -> bool:
+    """True if no point costs less than ``level``, asked without an objective: the bound of a solver whose relaxation has
+    no limit may drop what that leaves open."""
+    rows = [c for _, c in _all_constraints(game)]
+    try:
+        asked = Program(0.0, [*rows, _leader_cost(game) <= level])
+    except BadRow:
+        return True
+    return solve(asked, solver, options=choose(solver).tight).termination is Termination.INFEASIBLE
+
+
 def _is_convex(game: Game, program: Program) -> bool:
     continuous = all(v.is_continuous() for v in program.variables)
     return continuous and is_convex_problem(program.model.objective.expr, (c for _, c in _all_constraints(game)))
 
 
+def _runs_without_limit(game: Game, program: Program, solver: str) -> bool:
+    """True if a ray of plans shows it: that a solver's steps run away is no proof."""
+    start = Program(0.0, [c for _, c in _all_constraints(game)])
+    solution = solve(start, solver)
+    if solution.x is None or not solution.termination.solved:
+        return False
+    known = {id(v): value for v, value in zip(start.variables, solution.x.tolist(), strict=True)}
+    x = np.clip(np.asarray(program.problem.x0, dtype=float), *program.bounds)
+    return bool(ray(program, np.array([known.get(id(v), x[i]) for i, v in enumerate(program.variables)])))
+
+
 def _explain(game: Game, program: Program, solution: Solution) -> None:
     """Raise :class:`NoPlan` saying why there is no plan, and whose constraints or variables are behind it."""
     if solution.termination is Termination.UNBOUNDED:
-        raise NoPlan(unbounded(game, program, solution.x), termination="unbounded")
+        if _runs_without_limit(game, program, solution.solver):
+            raise NoPlan(unbounded(game, program, solution.x), termination="unbounded")
+        solution = replace(solution, termination=Termination.FAILED, message="its steps run away, which proves nothing")
     if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
         discrete = any(not v.is_continuous() for v in program.variables)
         clash = conflict(_all_constraints(game), solution.solver if discrete else "auto")

@@ -140,6 +140,7 @@ class Program:
         self.path = folder / "program.nl"
         self._variants = itertools.count()
         self.start: Array | None = None
+        self.kept: dict[str, Any] = {}  # what is worked out once for this program and all its variants
         try:
             info = _write_nl(self.model, self.path)
         except InfeasibleConstraintException:

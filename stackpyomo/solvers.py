@@ -36,6 +36,7 @@ from .programs import Program
 from .results import Array
 from .solutions import Solution, Termination
 from .tolerances import TOLERANCES
+from .twins import twin
 
 __all__ = ["Solution", "SolverInfo", "Termination", "choose", "registry", "solve"]
 
@@ -97,7 +98,9 @@ def solve(
     info = choose(solver)
     integers = [v for v in program.variables if not v.is_continuous()]
     if integers:  # one that is held is none
-        integers = [v for v, low, high in zip(program.variables, *program.bounds) if not v.is_continuous() and low < high]
+        integers = [
+            v for v, low, high in zip(program.variables, *program.bounds) if not v.is_continuous() and low < high
+        ]
     if integers and "MIP" not in info.classes:
         raise InvalidGame(
             f"{integers[0].name}: an integer variable, and {info.name} is continuous. "
@@ -106,7 +109,11 @@ def solve(
     began = time.perf_counter()
     if not program.variables:
         return Solution(Termination.OPTIMAL, "nothing to decide", np.zeros(0), np.zeros(0), solver="none")
-    solution = info.run(program, dict(options or {}), time_limit, tee, start)
+    other = twin(program, "MIP" in info.classes)
+    if other is None:
+        solution = info.run(program, dict(options or {}), time_limit, tee, start)
+    else:
+        solution = other.back(info.run(other.of(program, start), dict(options or {}), time_limit, tee, None))
     solution.seconds = time.perf_counter() - began
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)

@@ -53,6 +53,7 @@ ORDER = [
     "gamefiles",
     "examples",
     "solutions",
+    "twins",
     "executables",
     "solvers",
     "composition",
