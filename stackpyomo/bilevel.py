@@ -31,7 +31,7 @@ from .ladders import Candidate, Ladder
 from .programs import BadRow, Program, timed
 from .progress import tracked
 from .qualification import unqualified
-from .results import Announcement, Plan, listed, objective_at
+from .results import Announcement, Plan, listed, objective_at, untried
 from .solvers import Termination
 from .tolerances import TOLERANCES
 from .verdicts import Report
@@ -329,13 +329,13 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
             "all rows can be met, but not while every responding follower answers optimally. "
             "Relax the leader's constraints that hold follower variables"
         )
-        hint = "" if ladder.infeasible else " Try starts=5 or solver='scip'."
+        hint = "" if ladder.infeasible else f" Untried: {', '.join(untried(ladder.log))}."
         raise NoPlan(f"{proved}{why.rstrip('.')}.{hint}", termination="infeasible")
     message = last.message if last is not None else "no solver fits"
     if stopped is Termination.UNBOUNDED:
         stopped, message = Termination.FAILED, f"its steps run away, which proves nothing: {message}"
     raise NoPlan(
         f"No plan was found: {stopped.value} ({message}). "
-        "Try another solver= or complementarity=, starts=5, a longer time_limit=, or tee=True to see its log.",
+        f"Untried: {', '.join(untried(ladder.log))}. Or another complementarity=; tee=True shows a solver's log.",
         termination=stopped.value,
     )

@@ -78,7 +78,7 @@ class Copy:
         lower, upper = (side.copy() for side in self.program.bounds)
         floor, ceiling = (side.copy() for side in self.program.row_bounds)
         if around is not None:
-            reach = TOLERANCES.trust * np.maximum(1.0, np.abs(around))
+            reach = TOLERANCES.trust * self.reaches(around)
             lower = np.where(np.isfinite(lower), lower, around - reach)
             upper = np.where(np.isfinite(upper), upper, around + reach)
             if self.is_bounded and len(self.derived):
@@ -131,9 +131,19 @@ class Copy:
         point: Array = program.snapped(np.asarray(solution.x), solution.duals)[0]
         return point
 
-    def measured(self, point: Array) -> tuple[float, float]:
-        """(count · f_b + g, largest violation of a row or bound) at a point."""
-        return float(self.program.problem.objective(point)), self.program.residuals(point, None).feasibility
+    def measured(self, point: Array) -> tuple[float, float, float]:
+        """(count · f_b + g, largest violation of a row or bound, the objective's scale) at a point without weights."""
+        problem, reaches = self.program.problem, self.reaches(point)
+        for columns in self.forces:
+            reaches[columns] = 0.0
+        away = np.clip(point + TOLERANCES.nearby * reaches, *self.program.bounds)
+        slopes = np.maximum(*(np.abs(np.asarray(problem.gradient(x))) for x in (point, away)))
+        scale = float((slopes * reaches).max(initial=0.0))
+        return float(problem.objective(point)), self.program.residuals(point, None).feasibility, scale
+
+    def reaches(self, point: Array) -> Array:
+        """The natural unit of each variable: :mod:`stackpyomo.scales`."""
+        return self.program.units(point)[0].copy()
 
     def _settling(self, point: Array) -> tuple[list[int], Array, sparse.csr_array]:
         """(the aggregates' rows, their part of the Jacobian in the aggregates, the whole of it); they are linear."""
@@ -196,6 +206,6 @@ class Copy:
             found[place] += 1.0 / ease if ease > 0.0 else 0.0
             steep[place] = max(steep[place], float(np.median(slopes[own] / rates)) if len(own) else 0.0)
         lower, upper = (side[self.columns] for side in self.program.bounds)
-        width = np.where(np.isfinite(upper - lower), upper - lower, np.maximum(1.0, np.abs(self.x)))
+        width = np.where(np.isfinite(upper - lower), upper - lower, self.reaches(self.point)[self.columns])
         flat = found <= TOLERANCES.noise
         return np.asarray(np.nan_to_num(np.where(flat, steep / np.maximum(width, TOLERANCES.noise), found)))

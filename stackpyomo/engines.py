@@ -140,7 +140,7 @@ def _judge(plan: Plan, run: Run) -> None:
     plan.quality = "feasible"
     if not (run.convex and math.isfinite(run.bound)):
         return
-    gap, scale = max(0.0, run.best.cost - run.bound), max(1.0, abs(run.best.cost))
+    gap, scale = max(0.0, run.best.cost - run.bound), run.best.scale
     plan.epsilon0, plan.gap = gap, gap / scale
     plan.bound = run.partition.game.leader.sign * (run.best.cost - gap)
     if gap <= TOLERANCES.stationarity * scale:

@@ -145,10 +145,10 @@ class Equilibrium:
         return np.where(self._above, self._limit - here, here - self._limit)
 
     def complementarity(self, x: Array) -> float:
-        """max min(λ, s) relative to max(1, λ, s): 0 where every pair is complementary."""
-        force, room = self.multipliers(x), self.slacks(x)
-        least = np.minimum(np.abs(force), np.abs(room)) / np.maximum(1.0, np.maximum(np.abs(force), np.abs(room)))
-        return float(least.max(initial=0.0))
+        """max min(λ, s), each in its natural unit: 0 where every pair is complementary."""
+        reaches = np.append(self.program.units(x)[0], 1.0)
+        force, room = self.multipliers(x) / reaches[self._lambda], self.slacks(x) / reaches[self._owner]
+        return float(np.minimum(np.abs(force), np.abs(room)).max(initial=0.0))
 
     def cost(self, x: Array) -> float:
         """The leader's cost at x, the treatment's term left out."""
@@ -346,16 +346,17 @@ class Equilibrium:
                 kept[:] = True
                 continue
             x = solution.x
-            below = -TOLERANCES.noise * np.maximum(1.0, np.abs(self._limit))
-            wrong = np.where(active, self.multipliers(x) < below, self.slacks(x) < below) & ~kept
+            reaches = np.append(TOLERANCES.noise * self.program.units(x)[0], 0.0)
+            force, room = reaches[self._lambda], reaches[self._owner]
+            wrong = np.where(active, self.multipliers(x) < -force, self.slacks(x) < -room) & ~kept
             if not wrong.any():
-                return self._polished(x, solution)
+                return self._polished(program, x, solution)
             turns += wrong
             active, kept = self._consistent(active ^ wrong, x), kept | (turns >= _TURNS)
         return None
 
     def endless(self, x: Array) -> tuple[Array, ...]:
-        """Points ever farther out on x's own piece, along which the cost falls without limit: :mod:`stackpyomo.rays`."""
+        """Points ever farther out on x's own piece along which the cost falls: :func:`stackpyomo.rays.ray`."""
         force, room = self.multipliers(x), self.slacks(x)
         for active in (force > room, force >= room):
             active = self._consistent(active, x)
@@ -409,10 +410,10 @@ class Equilibrium:
         """Pairs whose λ is the larger of the two at x."""
         return np.asarray(self.multipliers(x) > self.slacks(x))
 
-    def _polished(self, x: Array, solution: Solution) -> Found:
-        """Rounding below a bound is put on it."""
-        x = np.clip(x, *self.program.bounds)
-        found = self._found(replace(solution, x=x), solution.solver)
+    def _polished(self, piece: Program, x: Array, solution: Solution) -> Found:
+        """Rounding below a bound, and what an interior-point method leaves just above one, is put on it."""
+        snapped = piece.snapped(x, solution.duals)[0] if solution.duals is not None else x
+        found = self._found(replace(solution, x=np.clip(snapped, *self.program.bounds)), solution.solver)
         found.polished = True
         return found
 

@@ -126,6 +126,8 @@ class Answer:
     cost: float = math.inf
     feasibility: float = math.inf
     points: dict[str, Array] = field(default_factory=dict)
+    scale: float = 1.0
+    """How much the cost changes over the reach of one variable."""
 
     @property
     def is_feasible(self) -> bool:
@@ -234,6 +236,8 @@ class Run:
         bent = np.max(
             [part for rank in self.team.all([c.curvature() for c in self.copies.values()]) for part in rank], 0
         )
+        reaches = [copy.reaches(copy.point)[copy.columns] for copy in self.copies.values()]
+        self._reaches = np.max([part for rank in self.team.all(reaches) for part in rank], 0)
         known = bent > TOLERANCES.noise
         self._set_rho(ph, np.where(known, bent, np.median(bent[known]) if known.any() else 1.0) / 2.0)
         self.bounded = all(self.team.all(all(copy.is_bounded for copy in self.copies.values())))
@@ -252,9 +256,9 @@ class Run:
         """Log the iteration; check plan and bound when it is time; adapt ρ; True to stop."""
         self.iteration += 1
         shared = self._shared(ph)
-        apart = [np.abs(copy.x - shared) / np.maximum(1.0, np.abs(shared)) for copy in self.copies.values()]
+        apart = [np.abs(copy.x - shared) / self._reaches for copy in self.copies.values()]
         consensus = self.team.most(max((float(a.max(initial=0.0)) for a in apart), default=0.0))
-        moved = float((np.abs(shared - self._last) / np.maximum(1.0, np.abs(shared))).max(initial=0.0))
+        moved = float((np.abs(shared - self._last) / self._reaches).max(initial=0.0))
         row: dict[str, Any] = {
             "iteration": self.iteration,
             "solver": self.solver,
@@ -285,7 +289,7 @@ class Run:
         )
 
     def _is_closed(self) -> bool:
-        near = self.engine.tolerance * max(1.0, abs(self.best.cost))
+        near = self.engine.tolerance * self.best.scale
         return self.best.is_feasible and self.best.cost - self.bound <= near
 
     def _adapt(self, ph: Any, shared: Array) -> None:
@@ -343,8 +347,10 @@ class Run:
         found = self.team.all(self._finished(found))[0]
         points = {name: self.copies[name].completed(point, found) for name, point in points.items()}
         seen = [self.copies[name].measured(point) for name, point in points.items()]
-        cost = self.team.sum(sum(cost for cost, _ in seen)) / self.partition.count
-        return Answer(float(cost), self.team.most(max(violation for _, violation in seen)), points)
+        costs, violations, scales = zip(*seen, strict=True)
+        cost = self.team.sum(sum(costs)) / self.partition.count
+        scale = self.team.most(max(scales)) / self.partition.count
+        return Answer(float(cost), self.team.most(max(violations)), points, scale if scale > 0.0 else 1.0)
 
     def _finished(self, shared: Array) -> Array:
         """What is shared, with the leader's best answer to it in what no bundle feels (a capacity, say)."""

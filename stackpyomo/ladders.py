@@ -28,10 +28,9 @@ from .counterexamples import is_proved_convex, moves_others
 from .equilibria import Equilibrium, Found, Problem
 from .errors import InvalidGame
 from .games import Follower, Game
-from .programs import BadRow
+from .programs import BadRow, Program
 from .qualification import interior_point
 from .results import Array
-from .scales import scales_of
 from .solvers import Termination, choose, registry
 from .tolerances import TOLERANCES
 from .verdicts import Report
@@ -48,6 +47,8 @@ _STARTS = 5
 """Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
 _FAR = 1e4
 """How much less is asked for, in units of the objective's scale, where it may improve without limit."""
+_SHARE = 0.8
+"""Part of the time that a global solver gets where it was asked for by name: local searches may find better."""
 _PATIENCE = 10.0
 """Seconds of the global rung where no time limit is given."""
 
@@ -143,6 +144,8 @@ class Ladder:
         if treatment is not None and treatment.needs != "NLP":
             chosen = self._able(treatment)
             yield lambda: self._discrete(treatment, chosen)
+            if self.treatment is None and not self.game.leader.integers:  # what it finds by itself may be worse
+                yield lambda: self._local(self._nlp)
             return
         integers = self.game.leader.integers
         if integers and (treatment is not None or solver != "auto"):
@@ -238,7 +241,7 @@ class Ladder:
     def _ask(self, made: Conditions, treatment: Treatment, solver: str) -> None:
         """Is there an equilibrium that costs less, much less? Asked without an objective, which nothing can leave open.
 
-        None that costs less than the best by more than the gap: that is a bound. Ever better ones: they may lie on a ray.
+        None that costs less than the best by more than the gap: a bound. Ever better ones: they may lie on a ray.
         """
         for far in (0.0, _FAR, 0.0):
             level = math.inf
@@ -278,8 +281,7 @@ class Ladder:
         best = self.best
         assert best is not None
         plain = self._equilibrium(self.kkt, None)
-        size = float(scales_of(plain.program, plain.point(best.values)).of_rows()[0])
-        return size if size > 0.0 else 1.0
+        return plain.program.units(plain.point(best.values))[2]
 
     def _escapes(self) -> bool:
         """True if a ray of equilibria leads from the best one ever lower: those far out hold in a re-solve, too."""
@@ -334,9 +336,11 @@ class Ladder:
 
     def _deadline(self) -> float:
         """Half of what is left, where local rungs follow; a default where no limit is given."""
-        now, alone = time.monotonic(), self.treatment is not None or self.solver != "auto"
-        if alone:
+        now, alone = time.monotonic(), self.solver != "auto"
+        if self.treatment is not None:
             return self._until
+        if alone:
+            return now + _SHARE * (self._until - now)
         return now + (_PATIENCE if math.isinf(self._until) else (self._until - now) / 2.0)
 
     def _is_linear(self, exact: Equilibrium, solver: str) -> bool:
@@ -387,7 +391,8 @@ class Ladder:
         content = len(self.kkt.pairs) > _MANY or not self.problem.has_cost
         random = np.random.default_rng(self.seed)
         waiting: list[Candidate] = []
-        hard = self.treatment is None and self.solver == "auto" and len(self.kkt.pairs) <= _SMALL
+        named = self.solver != "auto" and choose(self.solver).ipopt_options
+        hard = self.treatment is None and not named and len(self.kkt.pairs) <= _SMALL
         for start in range(starts or (max(self.starts, _STARTS) if hard else self.starts)):
             seed = int(random.integers(2**31))
             for number, treatment in enumerate(treatments):
@@ -469,10 +474,10 @@ def _values(equilibrium: Equilibrium, x: Array) -> dict[int, float]:
     return {id(v): float(value) for v, value in zip(equilibrium.program.variables, x, strict=True)}
 
 
-def random_start(program: Any, random: np.random.Generator) -> Array:
-    """A point of the program's box; where there is no bound, within ``TOLERANCES.reach`` of the other one or of 0."""
+def random_start(program: Program, random: np.random.Generator) -> Array:
+    """A point of the program's box; without a bound within ``TOLERANCES.reach`` reaches of the other one or of 0."""
     lower, upper = program.bounds
-    reach = TOLERANCES.reach
+    reach = TOLERANCES.reach * program.units(np.clip(np.asarray(program.problem.x0, dtype=float), lower, upper))[0]
     low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
     high = np.where(np.isfinite(upper), upper, low + 2 * reach)
     return random.uniform(low, high)

@@ -29,8 +29,7 @@ from .ladders import random_start
 from .programs import BadRow, Program, timed, undisturbed
 from .progress import tracked
 from .rays import ray
-from .results import Array, Plan
-from .scales import scales_of
+from .results import Array, Plan, untried
 from .selections import component_pairs, leader_variables
 from .solvers import Solution, Termination, choose, solve
 from .tolerances import TOLERANCES
@@ -302,7 +301,7 @@ def _solved(game: Game, options: Options) -> Plan:
     log, solution = _best(program, game, options, seconds)
     logger.info("%s: %s (%s)", game.name, solution.termination.value, solution.message)
     if solution.x is None or not (solution.termination.solved or math.isfinite(_cost_of(program, solution))):
-        _explain(game, program, solution)
+        _explain(game, program, solution, log)
     with timed(seconds, "evaluate"):
         return _plan(game, program, solution, log, seconds)
 
@@ -395,7 +394,7 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
         return
     plan.quality = "feasible"
     sign, cost = game.leader.sign, float(program.problem.objective(x))
-    scale = _scale(program, x)
+    scale = program.units(x)[2]
     if math.isfinite(solution.bound) and "global" in choose(solution.solver).classes:
         gap = max(0.0, cost - solution.bound)
         if not math.isfinite(interval(_leader_cost(game))[0]):
@@ -412,15 +411,9 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
         plan.quality = "optimal"
 
 
-def _scale(program: Program, x: Array) -> float:
-    """How much the objective changes over the reach of one variable: what its gap is held against."""
-    size = float(scales_of(program, x).of_rows()[0])
-    return size if size > 0.0 else 1.0
-
-
 def _is_bound(game: Game, level: float, solver: str) -> bool:
-    """True if no point costs less than ``level``, asked without an objective: the bound of a solver whose relaxation has
-    no limit may drop what that leaves open."""
+    """True if no point costs less than ``level``, asked without an objective: a relaxation without a limit proves
+    nothing."""
     rows = [c for _, c in _all_constraints(game)]
     try:
         asked = Program(0.0, [*rows, _leader_cost(game) <= level])
@@ -445,7 +438,7 @@ def _runs_without_limit(game: Game, program: Program, solver: str) -> bool:
     return bool(ray(program, np.array([known.get(id(v), x[i]) for i, v in enumerate(program.variables)])))
 
 
-def _explain(game: Game, program: Program, solution: Solution) -> None:
+def _explain(game: Game, program: Program, solution: Solution, log: Sequence[Mapping[str, Any]]) -> None:
     """Raise :class:`NoPlan` saying why there is no plan, and whose constraints or variables are behind it."""
     if solution.termination is Termination.UNBOUNDED:
         if _runs_without_limit(game, program, solution.solver):
@@ -460,11 +453,11 @@ def _explain(game: Game, program: Program, solution: Solution) -> None:
         if clash:
             raise NoPlan(
                 f"No point that satisfies all constraints was found from here (it may exist: the problem is not proved "
-                f"convex). {clash} Or try starts=5 or solver='scip'.",
+                f"convex). {clash} Untried: {', '.join(untried(log))}.",
                 termination="infeasible",
             )
     raise NoPlan(
         f"{solution.solver} found no plan: {solution.termination.value} ({solution.message}). "
-        "Try another solver=, starts=5, a longer time_limit=, or tee=True to see its log.",
+        f"Untried: {', '.join(untried(log))}. Or a longer time_limit=; tee=True shows a solver's log.",
         termination=solution.termination.value,
     )

@@ -41,6 +41,7 @@ from scipy.optimize import lsq_linear, nnls
 from .endings import prefix
 from .errors import InvalidGame
 from .results import Array
+from .scales import scales_of
 from .tolerances import TOLERANCES
 from .values import number_of
 
@@ -262,16 +263,23 @@ class Program:
         """The point {name: value} in the order of this program's variables."""
         return np.array([values[names[id(v)]] for v in self.variables], dtype=float)
 
-    def residuals(self, x: Array, duals: Array | None) -> Residuals:
-        """KKT residuals at x with row duals d(objective)/d(rhs); without duals stationarity is NaN.
+    def units(self, x: Array) -> tuple[Array, Array, float]:
+        """Natural units at x (:mod:`stackpyomo.scales`), none of them 0: of the variables, the rows, the objective."""
+        found = scales_of(self, x)
+        sizes = np.where(found.of_rows() > 0.0, found.of_rows(), 1.0)
+        return found.reaches, sizes[1:], float(sizes[0])
+
+    def residuals(self, x: Array, duals: Array | None, units: tuple[Array, Array, float] | None = None) -> Residuals:
+        """KKT residuals at x in natural units, with row duals d(objective)/d(rhs); without duals stationarity is NaN.
 
         A reduced cost or dual belongs to the bound it pushes against: |r| · distance counts as complementarity,
         |r| itself as stationarity where that bound does not exist; the smaller of the two is taken.
         """
         problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
+        reaches, sizes, unit = units or self.units(x)
         body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
-        outside = _outside(body, floor, ceiling)
-        beyond = _outside(x, lower, upper)
+        outside = _outside(body, floor, ceiling) / sizes
+        beyond = _outside(x, lower, upper) / reaches
         feasibility = float(max(outside.max(initial=0.0), beyond.max(initial=0.0)))
         if duals is None:
             kinds = {
@@ -281,8 +289,8 @@ class Program:
             }
             return Residuals(beyond, outside, kinds)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
-        still, slack = _pushed(reduced, x, lower, upper)
-        wrong, loose = _pushed(duals, body, floor, ceiling)
+        still, slack = _pushed(reduced * reaches / unit, x / reaches, lower / reaches, upper / reaches)
+        wrong, loose = _pushed(duals * sizes / unit, body / sizes, floor / sizes, ceiling / sizes)
         kinds = {
             "feasibility": feasibility,
             "stationarity": float(max(still.max(initial=0.0), wrong.max(initial=0.0))),
@@ -294,14 +302,14 @@ class Program:
         """How much a CONVEX program can still improve on x, by variable and by row (each ≥ 0; the sum bounds it).
 
         f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
-        |z − x| ≤ trust · max(1, |x|) where a variable has none. Every π proves something; what rounding
+        |z − x| ≤ trust · its reach where a variable has none. Every π proves something; what rounding
         leaves of a dual on a side that a row has not is left out.
         """
         problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
         duals = np.where(np.isfinite(np.where(duals > 0, floor, ceiling)), duals, 0.0)
         body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
-        reach = trust * np.maximum(1.0, np.abs(x))
+        reach = trust * self.units(x)[0]
         down = np.where(np.isfinite(lower), x - lower, reach)
         up = np.where(np.isfinite(upper), upper - x, reach)
         with np.errstate(invalid="ignore"):
@@ -321,33 +329,34 @@ class Program:
         One with multiplier 0 it leaves √μ away, farther than others: those come first, where the slope lets them.
         """
 
+        units = self.units(x)
+
         def judged(point: Array) -> tuple[Array, Array]:
             held = self.recovered_duals(point) if duals is None else duals
-            residuals = self.residuals(point, held).as_dict().values()
-            return np.array([*residuals, self.problem.objective(point)]), held
+            residuals = self.residuals(point, held, units).as_dict().values()
+            return np.array([*residuals, self.problem.objective(point) / units[2]]), held
 
         before, held = judged(x)
         slack = TOLERANCES.solver * np.maximum(1.0, np.abs(before))
-        for moved in (self._resting(x, duals), self._beside(x, TOLERANCES.snap)):
+        for moved in (self._resting(x, duals, units), self._beside(x, TOLERANCES.snap * units[0])):
             after, new = judged(moved)
             if (after <= before + slack).all():
                 return moved, new
         return x, held
 
-    def _beside(self, x: Array, near: float) -> Array:
-        """x with what is within ``near`` · max(1, |x|) of a bound on it."""
+    def _beside(self, x: Array, room: Array) -> Array:
+        """x with what is within this room of a bound on it."""
         lower, upper = self.bounds
-        room = near * np.maximum(1.0, np.abs(x))
         return np.where(np.abs(x - lower) <= room, lower, np.where(np.abs(upper - x) <= room, upper, x))
 
-    def _resting(self, x: Array, duals: Array | None) -> Array:
+    def _resting(self, x: Array, duals: Array | None, units: tuple[Array, Array, float]) -> Array:
         """x with what is near a bound on it, but for what the slope there pulls away again and is not that near."""
-        moved, (lower, upper) = self._beside(x, TOLERANCES.weak), self.bounds
+        moved, (lower, upper) = self._beside(x, TOLERANCES.weak * units[0]), self.bounds
         held = self.recovered_duals(moved) if duals is None else duals
-        reduced = np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ held
-        room = TOLERANCES.solver * max(1.0, float(np.abs(reduced).max(initial=0.0)))
+        reduced = (np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ held) * units[0]
+        room = TOLERANCES.solver * max(units[2], float(np.abs(reduced).max(initial=0.0)))
         stays = ((moved == lower) & (reduced >= -room)) | ((moved == upper) & (reduced <= room))
-        return np.where(stays, moved, self._beside(x, TOLERANCES.snap))
+        return np.where(stays, moved, self._beside(x, TOLERANCES.snap * units[0]))
 
     def recovered_duals(self, x: Array) -> Array:
         """Row duals for solvers that give none: least squares on stationarity over active rows and bounds."""
@@ -358,7 +367,8 @@ class Program:
             return np.full(len(body), math.nan)
         point = np.concatenate([body, x])
         low, high = np.concatenate([floor, lower]), np.concatenate([ceiling, upper])
-        near = TOLERANCES.active * np.maximum(1.0, np.abs(point))
+        reaches, sizes, _ = self.units(x)
+        near = TOLERANCES.active * np.concatenate([sizes, reaches])
         up, down = point - low <= near, high - point <= near
         normals = sparse.hstack([self.jacobian(x).T, sparse.eye_array(len(x))], format="csc")
         held = np.flatnonzero(up | down)
@@ -463,14 +473,8 @@ def _unlimited(bounds: Any) -> Array:
 
 
 def _outside(point: Array, lower: Array, upper: Array) -> Array:
-    """Violation relative to max(1, |bound|)."""
-    below = np.where(np.isfinite(lower), lower - point, 0.0) / np.maximum(1.0, _finite(lower))
-    above = np.where(np.isfinite(upper), point - upper, 0.0) / np.maximum(1.0, _finite(upper))
-    return np.maximum(0.0, np.maximum(below, above))
-
-
-def _finite(bounds: Array) -> Array:
-    return np.where(np.isfinite(bounds), np.abs(bounds), 0.0)
+    """How far beyond its limits each is."""
+    return np.asarray(np.maximum(0.0, np.maximum(lower - point, point - upper)))
 
 
 def _pushed(force: Array, point: Array, lower: Array, upper: Array) -> tuple[Array, Array]:

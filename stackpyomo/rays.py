@@ -29,7 +29,7 @@ _STEPS = (1.0, 1e2, 1e4)
 
 
 def ray(program: Program, x: Array) -> tuple[Array, ...]:
-    """Feasible points from x on, ever farther out, along which the objective falls in proportion; () if none is known."""
+    """Feasible points ever farther out from x, along which the objective falls in proportion; () if none is known."""
     if not len(x):
         return ()
     units = scales_of(program, x)

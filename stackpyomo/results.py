@@ -35,6 +35,7 @@ __all__ = ["Announcement", "Array", "Finding", "Plan", "Signal"]
 
 Array: TypeAlias = NDArray[Any]
 
+_GLOBAL = ("scip", "gurobi")
 _CHANGED = "the game has changed since the plan was made: "
 SHOWN = 40
 """Rows or names that are printed."""
@@ -300,7 +301,7 @@ class Plan(Document):
         stop = f"{self.solver}: {self.termination}"
         found: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), leader's objective {shown(self.leader_objective)}"]
         if self.quality == "feasible" and self.options.get("function") != "nash" and self.termination != "given":
-            found.append("Not proved optimal: solver='scip' can prove more, starts=5 can find better.")
+            found.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
         found += [f"Responding: {listed(self.responding)}."] if self.responding else []
         found += [f"Beware: {text}" for text in self.warnings]
         new = chosen or {}
@@ -313,6 +314,15 @@ class Plan(Document):
 
     def __str__(self) -> str:
         return as_text(self.parts())
+
+
+def untried(log: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What may do better than these attempts, of which none has been tried."""
+    stops = [entry.get("termination") for entry in log if entry.get("solver") in _GLOBAL]
+    starts = 1 + max((entry.get("start") or 0 for entry in log), default=0)
+    known = [] if stops else ["solver='scip' can prove more"]
+    known += ["a longer time_limit= gives it more time to prove"] if "time limit" in stops else []
+    return [*known, f"starts={max(5, 4 * starts)} can find better"]
 
 
 def evaluator(game: Game, values: Mapping[str, float]) -> Callable[[Any], float]:

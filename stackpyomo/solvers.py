@@ -99,7 +99,9 @@ def solve(
     integers = [v for v in program.variables if not v.is_continuous()]
     if integers:  # one that is held is none
         integers = [
-            v for v, low, high in zip(program.variables, *program.bounds) if not v.is_continuous() and low < high
+            v
+            for v, low, high in zip(program.variables, *program.bounds, strict=True)
+            if not v.is_continuous() and low < high
         ]
     if integers and "MIP" not in info.classes:
         raise InvalidGame(
