@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Twin", "twin"]
 
-_PLAIN = {True: 4, False: 10}
-"""Powers of 2 within which a unit is as good as 1, for global solvers and for those that scale problems themselves."""
+_PLAIN = {True: (-4, 10), False: (-10, 10)}
+"""Powers of 2 within which a unit is as good as 1: for global solvers, whose bounds are no better than what they take
+for nothing, and for those that scale problems themselves."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def twin(program: Program, exact: bool) -> Twin | None:
     return program.kept[key]  # type: ignore[no-any-return]
 
 
-def _made(program: Program, plain: int) -> Twin | None:
+def _made(program: Program, plain: tuple[int, int]) -> Twin | None:
     problem = program.problem
     point = _middle(program)
     with np.errstate(all="ignore"):
@@ -93,7 +94,7 @@ def _made(program: Program, plain: int) -> Twin | None:
         steps, sizes = _powers(units.reaches, plain), _powers(units.of_rows(), plain)
         level = float(problem.objective(point))
     steps[[not v.is_continuous() for v in program.variables]] = 1.0
-    level = level if math.isfinite(level) and abs(level) > 2.0**plain * sizes[0] else 0.0
+    level = level if math.isfinite(level) and abs(level) > 2.0 ** plain[1] * sizes[0] else 0.0
     if not level and (steps == 1.0).all() and (sizes == 1.0).all():
         return None
     try:
@@ -110,11 +111,11 @@ def _middle(program: Program) -> Array:
     return np.where(np.isfinite(between), between, np.clip(0.0, lower, upper))
 
 
-def _powers(sizes: Array, plain: int) -> Array:
+def _powers(sizes: Array, plain: tuple[int, int]) -> Array:
     """Powers of 2 next to these, 1 where they are near 1, 0 or not finite."""
     with np.errstate(divide="ignore"):
         exponents = np.round(np.log2(sizes))
-    return np.where(np.isfinite(exponents) & (np.abs(exponents) > plain), np.exp2(exponents), 1.0)
+    return np.where(np.isfinite(exponents) & ((exponents < plain[0]) | (exponents > plain[1])), np.exp2(exponents), 1.0)
 
 
 def _written(program: Program, steps: Array, units: Array, unit: float, level: float) -> Twin:
