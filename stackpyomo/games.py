@@ -26,7 +26,8 @@ from pyomo.dae import ContinuousSet
 from .aggregates import Aggregates, definitions, responses
 from .checks import findings, require
 from .errors import InvalidGame
-from .results import Array, Finding, violation_at
+from .points import violation
+from .results import Array, Finding
 from .tolerances import TOLERANCES
 
 __all__ = ["Aggregates", "Follower", "Game", "Leader", "Movers", "Player", "Population"]
@@ -317,8 +318,8 @@ class Game:
             ) from None
 
     def violation(self) -> float:
-        """The largest violation of any bound or active constraint at the model's current values, relative to limits."""
-        return violation_at(self, self.current_values())
+        """The largest violation of any bound or active constraint at the model's current values, in natural units."""
+        return violation(self, self.current_values())
 
     def write(self, path: str | Path) -> None:
         """Write the game as ``stackpyomo-game/1``; raises :class:`InvalidGame` for what the format cannot say."""

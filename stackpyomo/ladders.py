@@ -291,7 +291,8 @@ class Ladder:
         plain = self._equilibrium(self.kkt, None)
         points = plain.endless(plain.point(best.values))
         beyond = (self._at(best.found, {**best.values, **_values(plain, x)}) for x in points)
-        self.unbounded = bool(points) and all(_is_good(self._checked(candidate)) for candidate in beyond)
+        held = [_is_good(c) for c in map(self._checked, beyond) if c.report is None or c.report.regret.notna().all()]
+        self.unbounded = bool(held) and all(held)  # so far out not every re-solve is a proof
         return self.unbounded
 
     def _at(self, found: Found, values: dict[int, float]) -> Candidate:

@@ -281,7 +281,7 @@ def _whole(size: float) -> float:
 
 def symmetrized(plan: Plan) -> Plan:
     """The plan with exchangeable followers given their average action; what else it holds is evaluated anew."""
-    game = plan.attached()
+    game, plan = plan.attached(), plan.now()
     found = dict(plan.values)
     for group in exchangeable(game):
         for same in zip(*(game.followers[name].variables for name in group), strict=True):

@@ -4,7 +4,7 @@ A direction d of a point x that leaves no row and no bound, however far it is fo
 
     min ∇f(x)·d   s.t.  d ≥ 0 at lower limits, ≤ 0 at upper ones, = 0 at equalities;  H d = 0 first, then without,
 
-is found by a linear program and then followed: at x + t d, t up to ten thousand reaches, all rows hold and f has
+is found by a linear program and then followed: at x + t d, t up to a thousand reaches, all rows hold and f has
 fallen in proportion. Where rows are affine and H d = 0 that is a proof; elsewhere what is shown is points so far out.
 """
 
@@ -24,7 +24,7 @@ from .tolerances import TOLERANCES
 
 __all__ = ["ray"]
 
-_STEPS = (1.0, 1e2, 1e4)
+_STEPS = (1.0, 30.0, 1e3)
 """How far a direction is followed, in reaches."""
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -149,24 +148,25 @@ class Plan(Document):
 
     @classmethod
     def from_values(cls, game: Game) -> Plan:
-        """The model's current values as a plan.
+        """The model's current values as a plan; what is next to a bound, but for rounding, is put on it.
 
         Raises :class:`InvalidGame` naming the first variable without a value.
         """
+        from .points import rested, violation
+
         game.require_sound(leader_objective=False)
-        values = game.current_values()
-        violation = game.violation()
+        given = game.current_values()
+        for player in (game.leader, *game.followers.values()):
+            game.objective_value(player)  # raises where there is none
+        values = rested(game, given)
+        off = violation(game, values)
         return cls(
             values=values,
-            leader_objective=game.objective_value(game.leader),
-            follower_objectives={n: game.objective_value(f) for n, f in game.followers.items()},
+            leader_objective=objective_at(game, game.leader, values),
+            follower_objectives={n: objective_at(game, f, values) for n, f in game.followers.items()},
             termination="given",
-            quality="feasible" if violation <= TOLERANCES.feasibility else "infeasible",
-            residuals={
-                "feasibility": violation,
-                "stationarity": math.nan,
-                "complementarity": math.nan,
-            },
+            quality="feasible" if off <= TOLERANCES.feasibility else "infeasible",
+            residuals={"feasibility": off, "stationarity": math.nan, "complementarity": math.nan},
             solver="none",
             game=game,
         )
@@ -272,17 +272,19 @@ class Plan(Document):
         changed = changes(self.stamp, here)
         if not changed:
             return self
-        violation = violation_at(game, self.values)
+        from .points import violation
+
+        off = violation(game, self.values)
         return replace(
             self,
             leader_objective=objective_at(game, game.leader, self.values),
             follower_objectives={n: objective_at(game, f, self.values) for n, f in game.followers.items()},
             multipliers={},
-            quality="feasible" if violation <= TOLERANCES.feasibility else "infeasible",
+            quality="feasible" if off <= TOLERANCES.feasibility else "infeasible",
             bound=math.nan,
             gap=math.nan,
             epsilon0=math.nan,
-            residuals={"feasibility": violation, "stationarity": math.nan, "complementarity": math.nan},
+            residuals={"feasibility": off, "stationarity": math.nan, "complementarity": math.nan},
             warnings=[*self.warnings, f"{_CHANGED}{', '.join(changed)}; nothing is proved of its optimum."],
             report=None,
             rows=None,
@@ -331,17 +333,6 @@ def evaluator(game: Game, values: Mapping[str, float]) -> Callable[[Any], float]
     visitor = Substitution(substitute=table)
 
     return lambda expression: number_of(visitor.walk_expression(expression))
-
-
-def violation_at(game: Game, values: Mapping[str, float]) -> float:
-    """The largest violation of any bound or active constraint there, relative to max(1, |limit|); NaN: no value."""
-    at = evaluator(game, values)
-    players = (game.leader, *game.followers.values())
-    rows = [(at(c.body), c.lb, c.ub) for player in players for c in player.constraints]
-    rows += [(values[n], v.lb, v.ub) for n, v in game.variables_by_name.items() if not v.fixed]
-    gaps = [(low - level) / max(1.0, abs(low)) for level, low, _ in rows if low is not None]
-    gaps += [(level - high) / max(1.0, abs(high)) for level, _, high in rows if high is not None]
-    return float(np.max([0.0, *gaps]))
 
 
 def objective_at(game: Game, player: Player, values: Mapping[str, float]) -> float:

@@ -37,6 +37,7 @@ ORDER = [
     "terms",
     "hessians",
     "programs",
+    "points",
     "aggregates",
     "policies",
     "quadrature",
@@ -123,6 +124,8 @@ BACKWARD = {
     ("verdicts", "pages", "Report.to_html"),
     ("verdicts", "certificates", "Report.to_certificate"),
     ("results", "populations", "Plan.symmetrized"),
+    ("results", "points", "Plan.from_values"),
+    ("results", "points", "Plan.now"),
 }
 """The imports to the right, each inside one method that is a door: what stands behind it needs Game or Plan."""
 
