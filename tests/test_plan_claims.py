@@ -1,0 +1,245 @@
+"""What a plan claims: optimal, feasible, infeasible, unbounded, against enumeration and closed forms, in any unit."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+import stackpyomo as sp
+from stackpyomo.programs import Program
+from stackpyomo.rays import ray
+from stackpyomo.results import untried
+from stackpyomo.solvers import registry, solve
+from stackpyomo.twins import twin
+
+needs_scip = pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+BOUNDS = [(0, None), (None, None), (0, 3), (-2, 1), (-1, None), (None, 2)]
+
+
+class Drawn:
+    """min q·(x, u) where u solves min ½ (v·u)² + u·(C x + c) s.t. rows a·u + b·x ≤ d; bounds may be missing."""
+
+    def __init__(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        self.whole = seed % 5 == 0
+        self.x = (-1, 2) if self.whole else BOUNDS[random.integers(6)]
+        self.u = [BOUNDS[k] for k in random.integers(6, size=2)]
+        self.v = random.integers(-1, 3, size=2) * random.integers(2)
+        self.slope, self.constant = random.integers(-2, 3, size=2), random.integers(-2, 3, size=2)
+        self.rows = [(random.integers(-2, 3, size=2), int(random.integers(-1, 2)), int(random.integers(4)))]
+        self.goal = random.integers(-3, 4, size=3)
+
+    def game(self) -> sp.Game:
+        m = pyo.ConcreteModel()
+        m.x = pyo.Var(bounds=self.x, domain=pyo.Integers if self.whole else pyo.Reals)
+        m.f = pyo.Block()
+        m.f.u = pyo.Var([0, 1], bounds=lambda _, j: self.u[j])
+        u = [m.f.u[0], m.f.u[1]]
+        linear = sum(u[j] * (int(self.slope[j]) * m.x + int(self.constant[j])) for j in range(2))
+        m.f.cost = pyo.Objective(expr=0.5 * sum(int(a) * y for a, y in zip(self.v, u, strict=True)) ** 2 + linear)
+        m.f.rows = pyo.ConstraintList()
+        for a, b, d in self.rows:
+            if a.any():
+                m.f.rows.add(int(a[0]) * u[0] + int(a[1]) * u[1] + b * m.x <= d)
+        m.goal = pyo.Objective(expr=int(self.goal[0]) * m.x + int(self.goal[1]) * u[0] + int(self.goal[2]) * u[1])
+        return sp.Game(m, m.f)
+
+    def truth(self) -> float:
+        """The least cost over all active sets, a mixed-integer linear program each; ±inf: unbounded, infeasible."""
+        sides = [(np.array([b, *a]), d) for a, b, d in self.rows if a.any()]
+        for j, (low, high) in enumerate(self.u):
+            axis = np.eye(3)[1 + j]
+            sides += [(-axis, -low)] if low is not None else []
+            sides += [(axis, high)] if high is not None else []
+        count = len(sides)
+        still = np.zeros((2, 3 + count))
+        still[:, 0], still[:, 1:3] = self.slope, np.outer(self.v, self.v)
+        still[:, 3:] = np.array([side[1:] for side, _ in sides]).T.reshape(2, count)
+        normals = np.array([np.append(side, np.zeros(count)) for side, _ in sides]).reshape(count, 3 + count)
+        levels = np.array([level for _, level in sides], dtype=float)
+        (low, high), best = (math.inf if e is None else e for e in self.x), math.inf
+        low = -math.inf if self.x[0] is None else self.x[0]
+        for active in itertools.product((False, True), repeat=count):
+            on = np.array(active, dtype=bool)
+            lower = np.concatenate([[low, -math.inf, -math.inf], np.zeros(count)])
+            upper = np.concatenate([[high, math.inf, math.inf], np.where(on, math.inf, 0.0)])
+            rows = [LinearConstraint(still, -self.constant, -self.constant)]
+            rows += [LinearConstraint(normals, np.where(on, levels, -math.inf), levels)] if count else []
+            integral = np.append([float(self.whole)], np.zeros(2 + count))
+            cost = np.append(self.goal, np.zeros(count)).astype(float)
+            box = {"constraints": rows, "bounds": Bounds(lower, upper), "integrality": integral}
+            if milp(np.zeros(3 + count), **box).status == 0:
+                answer = milp(cost, **box)
+                best = min(best, float(answer.fun) if answer.status == 0 else -math.inf)
+        return best
+
+
+@needs_scip
+@pytest.mark.parametrize("seed", range(24))
+def test_affine_games_against_all_active_sets(seed: int) -> None:
+    """Boxes are missing, equilibria may not exist, the leader may gain without limit: no claim is false."""
+    drawn = Drawn(seed)
+    truth = drawn.truth()
+    if math.isinf(truth):
+        with pytest.raises(sp.NoPlan) as refusal:
+            sp.stackelberg(drawn.game(), time_limit=60)
+        assert refusal.value.termination == ("infeasible" if truth > 0 else "unbounded"), str(refusal.value)
+        return
+    plan = sp.stackelberg(drawn.game(), time_limit=60)
+    assert plan.quality == "optimal", "small enough to be proved"
+    assert plan.leader_objective == pytest.approx(truth, abs=1e-5)
+    assert plan.bound <= truth + 1e-9
+
+
+def cournot(action: float = 1.0, tax: float = 1.0, firm: float = 1.0, leader: float = 1.0, more: float = 0.0) -> Any:
+    """Two firms under a tax t, q = (10 − t)/3 each; the leader wants 4 in all. Units, and what is added to all."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-5 * tax, 5 * tax), initialize=0)
+    m.f = pyo.Block([1, 2])
+    for i in m.f:
+        m.f[i].q = pyo.Var(bounds=(0, 12 * action), initialize=action)
+    total = sum(m.f[i].q / action for i in m.f)
+    for i in m.f:
+        worth = (10 - total - m.t / tax) * m.f[i].q / action
+        m.f[i].p = pyo.Objective(expr=firm * worth + more, sense=pyo.maximize)
+    m.goal = pyo.Objective(expr=leader * ((total - 4) ** 2 + 0.1 * (m.t / tax) ** 2) + more)
+    return sp.Game(m, m.f)
+
+
+UNITS = [
+    *({name: unit} for name in ("action", "tax") for unit in (1e-7, 1e-3, 1e3, 1e7)),
+    *({name: unit} for name in ("firm", "leader") for unit in (1e-8, 1e-4, 1e4, 1e8)),
+    {"more": 1e6},
+]
+
+
+@needs_scip
+@pytest.mark.parametrize("units", UNITS, ids=str)
+def test_no_unit_changes_what_is_claimed(units: dict[str, float]) -> None:
+    """The closed form: Q = 2 (10 − t)/3, least (Q − 4)² + 0.1 t² at t = 160/49, 64/49 there."""
+    game = cournot(**units)
+    action, tax, leader, more = (units.get(n, d) for n, d in (("action", 1), ("tax", 1), ("leader", 1), ("more", 0)))
+    plan = sp.stackelberg(game)
+    assert plan.quality == "optimal"
+    assert plan.value("t") / tax == pytest.approx(160 / 49, abs=1e-4)
+    assert (plan.leader_objective - more) / leader == pytest.approx(64 / 49, abs=1e-5)
+    assert plan.epsilon0 / leader <= 1e-4
+    point = sp.nash(game, leader={"t": tax})
+    assert point.quality == "feasible"
+    assert [point.value(f"f[{i}].q") / action for i in (1, 2)] == pytest.approx([3.0, 3.0], abs=1e-5)
+    best = sp.leader_optimal(game)
+    assert best.quality == "optimal"
+    assert (best.leader_objective - more) / leader == pytest.approx(0.0, abs=1e-6)
+
+
+def endless(v: float | None = None) -> sp.Game:
+    """The follower gives any v ≥ 0 for x₁ = −½, as 2 x₁ + 1 = 0 there; the leader wants v without limit."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([0, 1], bounds=(-2, 1))
+    m.f = pyo.Block()
+    m.f.u, m.f.v = pyo.Var(bounds=(-2, None)), pyo.Var(bounds=(0, v))
+    m.f.cost = pyo.Objective(expr=(m.x[0] - m.x[1]) * m.f.u + m.f.u**2 / 2 - (2 * m.x[1] + 1) * m.f.v)
+    m.f.row = pyo.Constraint(expr=-2 * m.f.u - 2 * m.f.v + m.x[0] <= 1)
+    m.goal = pyo.Objective(expr=-3 * m.x[0] + m.x[1] - 2 * m.f.v)
+    return sp.Game(m, m.f)
+
+
+@needs_scip
+def test_a_leader_without_a_limit_is_not_called_optimal() -> None:
+    with pytest.raises(sp.NoPlan, match="without limit") as refusal:
+        sp.stackelberg(endless())
+    assert refusal.value.termination == "unbounded"
+    assert sp.stackelberg(endless(50.0)).leader_objective <= -100.0, "with a limit it is far out"
+
+
+@needs_scip
+def test_no_equilibrium_is_not_called_unbounded() -> None:
+    """x₀ + v ≤ 0 leaves x₀ = v = 0, and u, free, is held by 2 x₀ − 2 x₁ = 1 alone: x₁ = −½ is no choice."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([0, 1], bounds=(0, 2))
+    m.f = pyo.Block()
+    m.f.u, m.f.v = pyo.Var(), pyo.Var(bounds=(0, 3))
+    cost = (2 * m.x[0] - 2 * m.x[1] - 1) * m.f.u - (2 * m.x[0] + 2 * m.x[1] + 1) * m.f.v
+    m.f.cost = pyo.Objective(expr=cost)
+    m.row = pyo.Constraint(expr=m.x[0] + m.f.v <= 0)
+    m.goal = pyo.Objective(expr=2 * m.x[0] + m.x[1] + 3 * m.f.u - 2 * m.f.v)
+    with pytest.raises(sp.NoPlan, match="No plan exists") as refusal:
+        sp.stackelberg(sp.Game(m, m.f))
+    assert refusal.value.termination == "infeasible"
+
+
+def program(objective: Any, *rows: Any) -> tuple[Program, np.ndarray[Any, Any]]:
+    made = Program(objective, rows)
+    return made, np.asarray(made.problem.x0, dtype=float)
+
+
+def test_a_ray_is_followed_only_where_nothing_stops_it() -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(initialize=1.0), pyo.Var(initialize=0.0)
+    assert ray(*program(-m.x, m.x - m.y <= 5)), "y goes along"
+    assert not ray(*program(-m.x, m.x - m.y <= 5, m.y <= 1e6)), "y stops, far out"
+    assert not ray(*program((m.x - 3) ** 2 - m.y, m.y <= m.x)), "the bend stops it"
+    assert ray(*program((m.x - m.y) ** 2 - m.y, m.y <= m.x)), "along the valley"
+    assert not ray(*program(pyo.exp(-m.x))), "falls, but not without limit"
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e-3, 1.0, 1e5, 1e8])
+@pytest.mark.parametrize("solver", ["pounce", "highs", "scip"])
+def test_a_solver_gets_natural_units(solver: str, unit: float) -> None:
+    """min (x − 3)² + y under x + y ≥ 1, 0 ≤ x, y ≤ 10: x = 3, y = 0; x in one unit, y and the row in others."""
+    if not registry[solver].available:
+        pytest.skip(f"needs {solver}")
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 10 * unit), initialize=unit), pyo.Var(bounds=(0, 10 / unit), initialize=1 / unit)
+    x, y = m.x / unit, m.y * unit
+    made = Program(unit * ((x - 3) ** 2 + y), [unit**2 * (x + y) >= unit**2, (x + 2 * y) / unit <= 9 / unit])
+    solution = solve(made, solver)
+    found = dict(zip([v.name for v in made.variables], solution.x, strict=True))
+    assert found["x"] / unit == pytest.approx(3.0, abs=1e-4)
+    assert found["y"] * unit == pytest.approx(0.0, abs=1e-4)
+    assert (twin(made, exact=False) is None) == (unit == 1.0), "numbers near 1 stay as they are"
+
+
+def test_advice_names_what_has_not_been_tried() -> None:
+    local = [{"solver": "pounce", "termination": "converged", "start": k} for k in range(5)]
+    assert untried(local) == ["solver='scip' can prove more", "starts=20 can find better"]
+    stopped = {"solver": "scip", "termination": "time limit"}
+    assert untried([stopped, *local]) == [
+        "a longer time_limit= gives it more time to prove",
+        "starts=20 can find better",
+    ]
+    assert untried([{"solver": "scip", "termination": "optimal"}]) == ["starts=5 can find better"]
+
+
+def test_values_next_to_a_bound_stand_on_it() -> None:
+    """In the unit of the box, whatever that is."""
+    for unit in (1e-6, 1.0, 1e6):
+        m = pyo.ConcreteModel()
+        m.t = pyo.Var(bounds=(0, 10 * unit), initialize=10 * unit * (1 - 1e-9))
+        m.f = pyo.Block()
+        m.f.u, m.f.w = pyo.Var([0, 1], bounds=(0, 2 * unit)), pyo.Var(bounds=(0, unit), initialize=1e-4 * unit)
+        m.f.u[0].set_value(1e-8 * unit)
+        m.f.u[1].set_value(unit)
+        m.f.cost = pyo.Objective(expr=m.f.u[0] ** 2 + (m.f.u[1] - m.t) ** 2 + m.f.w**2)
+        m.goal = pyo.Objective(expr=m.t)
+        values = sp.Plan.from_values(sp.Game(m, m.f)).values
+        assert (values["t"], values["f.u[0]"], values["f.w"]) == (10 * unit, 0.0, 1e-4 * unit)
+
+
+@pytest.mark.parametrize("who", [True, ["a"]])
+def test_what_those_who_respond_and_those_who_serve_leave_at_a_bound_is_exactly_there(who: Any) -> None:
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, 4), initialize=1)
+    m.a, m.b = pyo.Block(), pyo.Block()
+    for block in (m.a, m.b):
+        block.u = pyo.Var(bounds=(0, 3), initialize=1)
+        block.cost = pyo.Objective(expr=(block.u + 1 + m.t) ** 2)
+    m.goal = pyo.Objective(expr=(m.t - 5) ** 2 + m.b.u + m.a.u)
+    plan = sp.leader_optimal(sp.Game(m, [m.a, m.b]), responding=who)
+    assert (plan.value("t"), plan.value("a.u"), plan.value("b.u")) == (4.0, 0.0, 0.0)
