@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pyomo.contrib.solver.common.util import SolverError
 from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
 
 from .endings import kill, unbroken
-from .programs import Program, amplfunc
+from .programs import Program
 from .results import Array
 from .solutions import Solution, Termination
 from .tolerances import TOLERANCES
@@ -141,3 +142,12 @@ def _executable(name: str) -> str:
 
         return str(pyomo_pounce.POUNCE().executable())
     return str(shutil.which(name))
+
+
+def amplfunc(libraries: Sequence[str]) -> dict[str, str]:
+    """The environment with AMPLFUNC naming the external function libraries a problem needs."""
+    environment = dict(os.environ)
+    if libraries:
+        known = environment.get("AMPLFUNC", "").split("\n")
+        environment["AMPLFUNC"] = "\n".join(filter(None, dict.fromkeys([*known, *libraries])))
+    return environment

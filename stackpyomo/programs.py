@@ -12,7 +12,6 @@ import io
 import itertools
 import logging
 import math
-import os
 import re
 import shutil
 import tempfile
@@ -351,7 +350,8 @@ class Program:
 
     def _resting(self, x: Array, duals: Array | None, units: tuple[Array, Array, float]) -> Array:
         """x with what is near a bound on it, but for what the slope there pulls away again and is not that near."""
-        moved, (lower, upper) = self._beside(x, TOLERANCES.weak * units[0]), self.bounds
+        lower, upper = self.bounds
+        moved = self._beside(x, TOLERANCES.weak * np.where(np.isfinite(upper - lower), upper - lower, units[0]))
         held = self.recovered_duals(moved) if duals is None else duals
         reduced = (np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ held) * units[0]
         room = TOLERANCES.solver * max(units[2], float(np.abs(reduced).max(initial=0.0)))
@@ -494,12 +494,3 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
         yield
     finally:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-def amplfunc(libraries: Sequence[str]) -> dict[str, str]:
-    """The environment with AMPLFUNC naming the external function libraries a problem needs."""
-    environment = dict(os.environ)
-    if libraries:
-        known = environment.get("AMPLFUNC", "").split("\n")
-        environment["AMPLFUNC"] = "\n".join(filter(None, dict.fromkeys([*known, *libraries])))
-    return environment

@@ -28,9 +28,7 @@ def stamp(game: Game) -> dict[str, str]:
     """part of the game → a short text that changes with its data."""
     names, followers = game.names, game.followers.values()
     sizes = [f"{f.name} {f.size!r}" for f in followers]
-    limits = (
-        f"{name} {v.value if v.fixed else (v.lb, v.ub)} {v.domain.name}" for name, v in game.variables_by_name.items()
-    )
+    limits = (f"{name} {_limits(v)} {v.domain.name}" for name, v in game.variables_by_name.items())
     return {
         "the leader's problem": _digest(_problem(game.leader, names)),
         "the followers' problems": _digest([*sizes, *(text for f in followers for text in _problem(f, names))]),
@@ -42,6 +40,11 @@ def stamp(game: Game) -> dict[str, str]:
 def changes(then: dict[str, str], now: dict[str, str]) -> list[str]:
     """The parts that are not what they were."""
     return [part for part, text in now.items() if then.get(part) != text]
+
+
+def _limits(var: Any) -> Any:
+    """Its value if it is fixed, else its bounds; None for what is no number."""
+    return var.value if var.fixed else [pyo.value(side, exception=False) for side in (var.lower, var.upper)]
 
 
 def _digest(texts: Iterable[str]) -> str:
