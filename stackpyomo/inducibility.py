@@ -135,9 +135,7 @@ class _Duel:
             escape = self._escape(threats)
             if escape is None:
                 break
-            if (
-                escape.proved and not self.unseen
-            ):  # against fewer threats than the leader has: no less against all of them
+            if escape.proved and not self.unseen:  # against some of the leader's threats: no less against all
                 self.low = max(self.low, escape.level)
             if escape.proved and escape.level >= self.plan_cost - room:
                 many = f"{len(threats)} threat{'s' if len(threats) > 1 else ''}"
