@@ -93,7 +93,7 @@ def choose_offsets(
     paid = None if wish.expression is None else design.paid(wish.expression)
     if paid is not None:
         wish = _limited(wish, paid, equations, names, solver)
-    most = wish.limit + TOLERANCES.feasibility * max(1.0, abs(wish.limit))
+    most = wish.limit + TOLERANCES.noise * max(1.0, abs(wish.limit))
     limit = [] if paid is None else [free_row(paid, None, most)]
     first = _written(cost, [*equations, *limit], names)
     solution = solve(first, _able(first, solver))

@@ -207,28 +207,36 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
         at = listed([text for number, text in attempt.reaches_bounds.items() if number in felt])
         at = at or listed(list(attempt.reaches_bounds.values()))
         if at:
-            carried = follower in attempt.leaning and not attempt.held
-            lean = ", or pass multipliers='free': one of its own constraints may hold it there" if carried else ""
+            lean = _lean(attempt, follower)
             return (
                 f"leader bound: {at}; to hold it the leader would have to go beyond (slope left {residual:.6g})",
                 f"Widen that bound, or choose a plan inside it{lean}. A price that is no part of the leader's "
                 "objective can be chosen anew by free=; inducible(plan) says whether any strategy could do it.",
             )
-        return f"gain bounds: within them {residual:.6g} of its slope is left", "Widen gain_bounds."
+        return (
+            f"gain bounds: within them {residual:.6g} of its slope is left",
+            f"Widen gain_bounds{_lean(attempt, follower)}.",
+        )
     unused = [j for j in bad if not attempt.balanced[j]]
     if unused:
         hidden = listed([names[id(attempt.rows.actions[j])] for j in unused])
         return (
             f"no leader variable that may use what shows {hidden} moves its objective at the plan",
-            "Let a variable that it feels use that signal.",
+            f"Let a variable that it feels use that signal{_lean(attempt, follower)}.",
         )
     if not _holds_alone(attempt, follower):
         actions = listed([names[id(attempt.rows.actions[j])] for j in bad])
         return (
             f"its own actions ({actions}) cannot be told apart by what the leader sees (residual {residual:.6g})",
-            "Observe them one by one.",
+            f"Observe them one by one{_lean(attempt, follower)}.",
         )
     return _conflict(attempt, follower, residual)
+
+
+def _lean(attempt: Attempt, follower: int) -> str:
+    """The remedy of a follower whom constraints of its own may carry, unless that was tried."""
+    carried = follower in attempt.leaning and not attempt.held
+    return ", or pass multipliers='free': one of its own constraints may hold it there" if carried else ""
 
 
 def _holds_alone(attempt: Attempt, follower: int) -> bool:
@@ -252,5 +260,5 @@ def _conflict(attempt: Attempt, follower: int, residual: float) -> tuple[str, st
     return (
         f"conflict under shared signals with {listed(first, _NAMED, len(together) - 1)}: one gain cannot hold them all "
         f"(least-squares residual {residual:.6g} per unit of signal)",
-        "Observe them apart, or give the leader more variables that they feel differently.",
+        f"Observe them apart, or give the leader more variables that they feel differently{_lean(attempt, follower)}.",
     )
