@@ -1047,3 +1047,26 @@ def test_study_refuses(arguments: list[str], words: tuple[str, ...], run: Run, w
     write("tasks.py", TASKS)
     write("broken.py", "def f(:\n")
     one_message(run("study", *arguments), words)
+
+
+def test_what_build_imports(run: Run, write: Any) -> None:
+    """A neighbour that is imported only once build() runs."""
+    write("late_neighbour.py", "AIM = 0.25\n")
+    path = write("late.py", game("import late_neighbour"))
+    before = list(sys.path)
+    assert run("solve", path, "--json", "-").code == 0
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("command", [["demo"], ["solve"]])
+def test_a_file_that_cannot_be_written_is_said_before_the_work(
+    command: list[str], run: Run, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError("worked first")
+
+    monkeypatch.setattr(cli, "leader_optimal", work)
+    subject = [write("toll.py", game())] if command == ["solve"] else []
+    found = run(*command, *subject, "--report", "no/such/page.html")
+    assert found.code == 2
+    assert "page.html: cannot be written" in found.err
