@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from .programs import BadRow, Program, free_row
 from .results import Array
 from .scales import scales_of
+from .values import Substitution
 
 if TYPE_CHECKING:
     from .solutions import Solution
@@ -127,7 +127,7 @@ def _written(program: Program, steps: Array, units: Array, unit: float, level: f
         own.setlb(None if var.lb is None else var.lb / step)
         own.setub(None if var.ub is None else var.ub / step)
         own.set_value(start / step, skip_validation=True)
-    walk = ExpressionReplacementVisitor(
+    walk = Substitution(
         substitute={id(v): step * y for v, step, y in zip(program.variables, steps.tolist(), mine, strict=True)},
         descend_into_named_expressions=True,
         remove_named_expressions=True,
