@@ -109,8 +109,7 @@ class Report(Document):
         if unknown.any():
             names, notes = listed(list(unknown.index[unknown]), 3), self.note[unknown]
             stopped = notes.str.startswith(("its re-solve", "not re-solved", "no global solver")).any()
-            why = "another solver=, more starts= or a longer time_limit= may settle it" if stopped else notes.iloc[0]
-            found.append(f"Not settled for {names}: {why}.")
+            found.append(f"Not settled for {names}: {self._untried() if stopped else notes.iloc[0]}.")
         searched = [name for name in self.endless if name not in self.refuted]
         if searched:
             found.append(
@@ -121,6 +120,15 @@ class Report(Document):
             moves = [f"{key} = {shown(value, 4)}" for key, value in self._moves(name).items()]
             found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy(name)}".rstrip())
         return found
+
+    def _untried(self) -> str:
+        """What has not been asked for yet and may settle it."""
+        tried = str(self.options.get("solver", "auto"))
+        limit = self.options.get("time_limit")
+        ways = [f"solver={other!r}" for other in ("scip", "pounce") if other != tried and tried != "auto"]
+        ways += ["another solver="] if tried == "auto" else []
+        ways += [] if limit is None else [f"more than time_limit={limit:g}"]
+        return f"{listed(ways, 3)} may settle it"
 
     def _moves(self, name: str) -> dict[str, float]:
         """Its best response where that is another action than planned, as far as is known, the largest move first."""
@@ -141,6 +149,11 @@ class Report(Document):
             return ""
         if self.subject.saturate or self.cut:
             return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
+        if self.subject.settling:
+            return (
+                "The rule was designed for followers who settle anew (minors='respond'), whom this re-solve holds at "
+                f"the plan: anticipated_regret(rule, {name!r}) is its regret where they do."
+            )
         more = "" if self.subject.bend is not None else "a gain of more curvature may (curvature=, quadratic=True); "
         return f"To hold it, {more}inducible(plan) looks at every announcement."
 

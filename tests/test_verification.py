@@ -15,6 +15,7 @@ import pyomo.environ as pyo
 import pytest
 from conftest import NLP, toll_game
 from rich.console import Console
+from scipy import sparse
 from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
@@ -172,9 +173,7 @@ def test_a_time_limit_leaves_the_rest_unknown(ticking: list[float | None]) -> No
     assert list(report.certificate) == ["convex"] * 3 + ["unknown"] * 2
     assert list(report.regret[:3]) == pytest.approx([0.25] * 3)
     assert report.note["f[4]"] == "not re-solved, because the time limit was reached"
-    assert "Not settled for f[3], f[4]: another solver=, more starts= or a longer time_limit= may settle it." in str(
-        report
-    )
+    assert "Not settled for f[3], f[4]: another solver=, more than time_limit=25 may settle it." in str(report)
     assert report.options["time_limit"] == 25.0
     del ticking[:]
     assert (sp.verify(sp.Plan.from_values(rivals(5))).certificate == "convex").all()
@@ -397,3 +396,76 @@ def test_a_follower_made_indifferent_is_verified_in_any_unit(unit: float) -> Non
     assert report.scale["f"] == pytest.approx(10 * unit, rel=1e-6)  # |2 (u − 1)| at 2, times the width of the box
     wrong = replace(rule, matrix=1.001 * rule.matrix)
     assert not sp.verify(wrong).ok
+
+
+@pytest.mark.parametrize("tail", [lambda u: -1e-6 * u**4, lambda u: 1e-4 * u**3, lambda u: -1e-9 * u**4])
+def test_a_tail_that_falls_without_end_is_never_verified(tail: Any) -> None:
+    """(u − 1)² near the plan, and a term that wins far out: a solver says so, or the cost along the ray does."""
+    report = sp.verify(sp.Plan.from_values(one_follower(lambda u0, u: (u - 1) ** 2 + tail(u) + u0, target=1.0)))
+    assert not report.ok
+    assert report.certificate["f"] == "unknown"
+    assert "unbounded" in report.note["f"]
+
+
+def test_a_search_verifies_nobody_where_there_is_no_end() -> None:
+    """sin moves the best answer about; a search of the real line says how far it looked, and no more than that."""
+
+    def cost(u0: Any, u: Any) -> Any:
+        return (u - 1) ** 2 + 0.1 * pyo.sin(3 * u) ** 2 + u0
+
+    best = minimize_scalar(lambda u: (u - 1) ** 2 + 0.1 * math.sin(3 * u) ** 2, bounds=(0.5, 1.5), method="bounded")
+    for bounds, ok in (((-2, 4), True), ((None, None), False)):
+        game = one_follower(cost, bounds=bounds)
+        game.model.f.u.set_value(minimize_scalar(lambda u: cost_of(u), bracket=(best.x - 0.01, best.x + 0.01)).x)
+        plan = sp.Plan.from_values(game)
+        report = sp.verify(plan, certify="multistart")
+        assert (report.ok, report.certificate["f"], report.endless) == (ok, "multistart", () if ok else ("f",))
+        low, high = report.reach["f"]["f.u"]
+        assert low <= -2
+        assert high >= 4
+        assert not report.refuted
+        assert ("by search for 1 of 1" in report.verdict) is ok
+        assert sp.Report.from_json(report.to_json()).reach == report.reach
+        assert sp.verify(plan, certify="proof").certificate["f"] in ("global", "unknown")
+
+
+def cost_of(u: float) -> float:
+    return float((u - 1) ** 2 + 0.1 * math.sin(3 * u) ** 2)
+
+
+@pytest.mark.parametrize("action", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize("money", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("box", [True, False])
+def test_no_unit_and_no_constant_changes_a_verdict(action: float, money: float, box: bool) -> None:
+    """J = money ((u/action − 1)² + t u/action + c): 0.5 is no best answer and 1 is, whatever the units are."""
+    for planned, constant, ok in ((0.5, 0.0, False), (1.0, 0.0, True), (0.0, 0.0, False), (0.5, 1e6 / money, False)):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(bounds=(-2, 2), initialize=0), pyo.Block()
+        m.f.u = pyo.Var(bounds=(0, 2 * action) if box else (None, None), initialize=planned * action)
+        m.f.c = pyo.Objective(
+            expr=money * ((m.f.u / action - 1) ** 2 + m.t * m.f.u / action + (constant if money > 1e-8 else 0))
+        )
+        report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+        assert (report.ok, report.certificate["f"]) == (ok, "convex")
+
+
+def test_a_steep_rule_is_no_scale_for_a_regret() -> None:
+    """A price multiplied by a noise of 1e-10 is all that holds a cost of 64: the gain is 1e11, and nobody is held."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var([1, 2], bounds=(0, 12), initialize={1: 7.0, 2: 12.0})
+    m.d = pyo.Block()
+    m.d.z = pyo.Var([1, 2], bounds=(0, 10), initialize={1: 1e-10, 2: 8.0})
+    z = m.d.z
+    m.d.cost = pyo.Objective(expr=-8 * z[2] + z[2] ** 2 / 2 + z[1] ** 2 / 2 + m.t[1] * z[1] + m.t[2] * z[2] - 7 * z[1])
+    m.rev = pyo.Objective(expr=m.t[1] * z[1] + m.t[2] * z[2], sense=pyo.maximize)
+    plan = sp.Plan.from_values(sp.Game(m, m.d))
+    announced = replace(
+        sp.affine_incentive(sp.leader_optimal(toll_game())).announcement,
+        values=plan.values,
+        leader=["t[1]"],
+        signals=[sp.results.Signal("d.z[2]", 0.0, {"d.z[2]": 1.0}, True)],
+        gain=sparse.csc_array([[-1.2e11]]),
+    )
+    report = sp.verify(SimpleNamespace(announcement=announced, attached=plan.attached))
+    assert not report.ok
+    assert report.regret["d"] == pytest.approx(64, rel=1e-4)  # z = 0 costs 0, whatever the tolls are
