@@ -22,7 +22,7 @@ import pandas as pd
 
 from .checks import require
 from .convexity import Curvature, curvature
-from .derivatives import Derivatives, FollowerRows, rows_of
+from .derivatives import FollowerRows, rows_of
 from .errors import InvalidGame
 from .games import Follower
 from .programs import undisturbed
@@ -87,8 +87,8 @@ def accounts(rule: Incentive) -> Accounts:
         grip = np.asarray(here.leader[rows.owners[reach.col], reach.row]).ravel()
         np.add.at(answer, reach.col, grip * reach.data)
         payment = here.leader @ np.array([values[name] for name in names])
-        scale = rows.scales(values)
-        payment[~_is_price(rows, here, values, scale)] = math.nan
+        natural = rows.natural(values)
+        payment[~_is_price(natural, values)] = math.nan
         return Accounts(
             followers=rows.followers,
             actions=[game.names[id(v)] for v in rows.actions],
@@ -97,12 +97,12 @@ def accounts(rule: Incentive) -> Accounts:
             temptation=-here.own,
             answer=answer,
             payment=payment,
-            noise=TOLERANCES.stationarity * scale[rows.owners],
+            noise=TOLERANCES.stationarity * natural.units.costs[rows.owners] / natural.action_units,
         )
 
 
-def _is_price(rows: FollowerRows, here: Derivatives, values: Mapping[str, float], scale: Array) -> Array:
-    """Per follower: is its objective affine in the leader's variables?
+def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
+    """Per follower: is its objective affine in the leader's variables? rows: in natural units.
 
     Yes where no two of these meet in any second derivative; no where b_k moves with them; else proved by structure.
     """
@@ -111,6 +111,7 @@ def _is_price(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]
     tool[places.row] = places.col
     first, second = (tool[np.asarray(part)] for part in rows.problem.hessian_structure())
     meet = (first >= 0) & (second >= 0)
+    here = rows.at(values)
     held = here.leader.tocoo()
     doubtful = np.zeros(len(rows.followers), dtype=bool)
     doubtful[held.row[np.isin(held.col, np.concatenate([first[meet], second[meet]]))]] = True
@@ -118,10 +119,11 @@ def _is_price(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]
     if affine.all():
         return affine
     names = [rows.game.names[id(v)] for v in (*rows.instruments, *rows.responses.variables)]
-    steps = np.array([TOLERANCES.nearby * max(1.0, abs(values[n])) for n in names[: len(rows.instruments)]])
-    moved = {**values, **{n: values[n] + d for n, d in zip(names, [*steps, *(rows.leads @ steps)], strict=True)}}
+    steps = TOLERANCES.nearby * rows.instrument_units
+    led = rows.aggregate_units * (rows.leads @ np.full(len(steps), TOLERANCES.nearby))
+    moved = {**values, **{n: values[n] + float(d) for n, d in zip(names, [*steps, *led], strict=True)}}
     change = abs(rows.at(moved).leader - here.leader).max(axis=1).toarray().ravel()
-    for number in np.flatnonzero(doubtful & ~(change > TOLERANCES.stationarity * scale)):
+    for number in np.flatnonzero(doubtful & ~(change > TOLERANCES.stationarity)):
         objective = rows.followers[number].objective
         assert objective is not None
         mine = [rows.instruments[i] for i in held.col[held.row == number]]

@@ -162,7 +162,7 @@ def _on_support(system: System, slope: Array, part: Component, fixed: Array) -> 
     root = np.sqrt(system.weights[part.columns][free])
     values = np.where(free, 0.0, fixed)
     if free.any():
-        values[free] = linalg.lstsq(block[:, free] / root, wanted, cond=TOLERANCES.rank)[0] / root
+        values[free] = linalg.lstsq(block[:, free] / root, wanted, cond=system.cut(part))[0] / root
     left = np.abs(block @ values + slope).max(initial=0.0)
     return values if left <= TOLERANCES.residual * max(1.0, np.abs(slope).max(initial=0.0)) else None
 

@@ -90,6 +90,8 @@ class Incentive:
     """What payment= comes to on the plan; NaN: not asked for."""
     payment_limit: float = math.nan
     """The limit it was held within; NaN: none was given, and the least payment came before the least energy."""
+    uncertainty: float = 0.0
+    """How much the gain would change, relative to itself, at plans that are as good as this one (first order)."""
     alone: list[str] = field(default_factory=list, repr=False)
     """Followers none of whose actions is observed: the incentive leaves them alone."""
     system: System | None = field(default=None, repr=False)
@@ -374,6 +376,7 @@ class Incentive:
             "uniqueness": self.uniqueness,
             "payment": json_number(self.payment),
             "payment_limit": json_number(self.payment_limit),
+            "uncertainty": json_number(self.uncertainty),
             "alone": self.alone,
             "settling": list(self.settling),
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
@@ -418,6 +421,7 @@ class Incentive:
                 uniqueness=data["uniqueness"],
                 payment=real(data.get("payment")),
                 payment_limit=real(data.get("payment_limit")),
+                uncertainty=real(data["uncertainty"]),
                 alone=data["alone"],
                 settling=tuple(data["settling"]),
             )

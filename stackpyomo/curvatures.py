@@ -78,7 +78,10 @@ class FollowerHessians:
         return self._alone[number]
 
     def _evaluated(self, lagrange: Array) -> Array:
-        return np.asarray(self.rows.problem.hessian(self._point, lagrange, 0.0))
+        row, column = self._structure
+        reaches = self.rows.units.reaches
+        entries = np.asarray(self.rows.problem.hessian(self._point, lagrange, 0.0))
+        return np.asarray(entries * reaches[row] * reaches[column])
 
     @cached_property
     def _private(self) -> tuple[Array, Array] | None:

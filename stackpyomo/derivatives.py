@@ -10,8 +10,9 @@ all in minimise form (a maximised objective is negated), with dz/du_k the member
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,11 +28,13 @@ from .games import Game
 from .joins import matches
 from .programs import BadRow, Program, timed
 from .results import Array, Plan
-from .scales import Scales, scales
+from .scales import Scales, limited_reaches, scales
 from .stamps import stamp
-from .tolerances import TOLERANCES
 
-__all__ = ["Derivatives", "FollowerRows", "rows_of", "rows_scaled"]
+__all__ = ["Derivatives", "FollowerRows", "Units", "rows_of", "rows_scaled"]
+
+_DRAWS = 8
+"""Points at which derivatives are taken to see how well they are known."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,26 @@ class Derivatives:
     """(C × L) derivative of each constraint's body with respect to the leader's instruments."""
 
 
+@dataclass(frozen=True)
+class Units:
+    """What counts as one of each Var of the rows, each follower's cost, each constraint: what derivatives are in."""
+
+    reaches: Array
+    """(Vars of the rows)"""
+    costs: Array
+    """(followers)"""
+    rows: Array
+    """(constraints)"""
+    leader: Array
+    """(leader's variables)"""
+
+
 class FollowerRows:
     """The rows of all followers, written once; :meth:`at` evaluates them at any point.
 
     ``instruments`` are the leader's variables (aggregates left out) that some follower's problem holds, also those
-    that move an aggregate it holds, in the model's order.
+    that move an aggregate it holds, in the model's order. Derivatives, responses and Lagrangians are in the user's
+    units; those of :meth:`natural` in natural ones, at one point.
     """
 
     def __init__(self, game: Game) -> None:
@@ -79,6 +97,8 @@ class FollowerRows:
         self._count = len(expressions)
         self.stamp = stamp(game)
         self._split()
+        ones = (np.ones(len(part)) for part in (self.variables, self.followers, self.constraints, self.instruments))
+        self.units = Units(*ones)
 
     def _component(self, row: int) -> str:
         """The name of the objective or constraint behind a row."""
@@ -157,9 +177,9 @@ class FollowerRows:
     def lagrangian(self, forces: Mapping[str, float]) -> sparse.csr_array:
         """(followers × rows) weights of L_k = J_k + Σ force · body, J_k in minimise form."""
         weights = np.zeros(self._count)
-        weights[: len(self.followers)] = [f.sign for f in self.followers]
+        weights[: len(self.followers)] = self._signs
         for index, constraint in enumerate(self.constraints if forces else ()):
-            weights[len(self.followers) + index] = forces.get(constraint.name, 0.0)
+            weights[len(self.followers) + index] = forces.get(constraint.name, 0.0) / self.units.rows[index]
         rows = self._program.rows
         entries = (weights[rows], (self._row_owners[rows], np.arange(len(rows))))
         return sparse.csr_array(entries, shape=(len(self.followers), len(rows)))
@@ -174,6 +194,30 @@ class FollowerRows:
         """(Vars of the rows × leader's variables) what each of these moves: itself, and aggregates."""
         return self._tools
 
+    @property
+    def _signs(self) -> Array:
+        """(followers) what makes a cost of each objective, in the units of costs."""
+        return np.array([f.sign for f in self.followers], dtype=float) / self.units.costs
+
+    @property
+    def action_units(self) -> Array:
+        """(actions) the unit of each; 1 for one that no row holds."""
+        return self._units_of(0)
+
+    @property
+    def aggregate_units(self) -> Array:
+        """(aggregates) the unit of each."""
+        return self._units_of(1)
+
+    @property
+    def instrument_units(self) -> Array:
+        """(leader's variables) the unit of each."""
+        return self.units.leader
+
+    def _units_of(self, kind: int) -> Array:
+        found = self._selectors[kind].T @ self.units.reaches
+        return np.where(found > 0.0, found, 1.0)
+
     def responses_to(self, gain: sparse.sparray) -> sparse.csc_array:
         """T = d(Vars of the rows)/d(actions), what one member moves: itself, aggregates, the leader by Q = K·M."""
         action, aggregate, _ = self._selectors
@@ -182,28 +226,42 @@ class FollowerRows:
     def at(self, values: Mapping[str, float]) -> Derivatives:
         """Evaluate at {variable name: value}: one Jacobian, whatever the number of followers."""
         program = self._program
-        problem = program.problem
         x = self.point(values)
         bodies = np.zeros(self._count)
-        bodies[program.rows] = np.asarray(problem.constraints(x)) - program.row_bounds[1]
-        jacobian = _scattered(program.jacobian(x), program.rows, self._count)
+        bodies[program.rows] = np.asarray(program.problem.constraints(x)) - program.row_bounds[1]
+        jacobian = self._jacobian(values)
         by_action, by_aggregate, by_instrument = (_selected(jacobian, s) for s in self._selectors)
         if self.leads.nnz:  # what the leader moves of the aggregates
             by_instrument = _joined_patterns(by_instrument, by_aggregate @ self.leads)
         split = len(self.followers)
-        own = self._own(by_action.tocoo(), by_aggregate.tocoo(), self._row_owners)
-        signs = np.array([f.sign for f in self.followers], dtype=float)
+        own = self._own(by_action.tocoo(), by_aggregate.tocoo(), self.responses.moves)
         gradients = own[:split].tocoo()
         a = np.zeros(len(self.actions))
-        np.add.at(a, gradients.col, signs[gradients.row] * gradients.data)
+        np.add.at(a, gradients.col, gradients.data)
         return Derivatives(
             objectives=bodies[:split],
             own=a,
-            leader=rows_scaled(by_instrument[:split], signs),
+            leader=sparse.csr_array(by_instrument[:split]),
             bodies=bodies[split:],
             own_rows=own[split:],
             leader_rows=sparse.csr_array(by_instrument[split:]),
         )
+
+    def _jacobian(self, values: Mapping[str, float]) -> sparse.csr_array:
+        """Of all rows, costs in minimise form, in the units of rows and Vars."""
+        program = self._program
+        jacobian = _scattered(program.jacobian(self.point(values)), program.rows, self._count)
+        scaled = rows_scaled(jacobian, np.concatenate([self._signs, 1.0 / self.units.rows]))
+        scaled.data = scaled.data * self.units.reaches[scaled.indices]
+        return scaled
+
+    def gradients(self, values: Mapping[str, float]) -> sparse.csr_array:
+        """(followers × Vars of the rows) every derivative of every follower's cost, nothing moving along."""
+        return sparse.csr_array(self._jacobian(values)[: len(self.followers)])
+
+    def constraint_gradients(self, values: Mapping[str, float]) -> sparse.csr_array:
+        """(followers' constraints × Vars of the rows) every derivative of their bodies, nothing moving along."""
+        return sparse.csr_array(self._jacobian(values)[len(self.followers) :])
 
     def natural_units(self, values: Mapping[str, float]) -> Scales:
         """Natural units of the Vars of the rows, of the followers' objectives and constraints (rows) at a point."""
@@ -234,17 +292,22 @@ class FollowerRows:
         """Numbers of the Vars that are the game's: all but the slack."""
         return np.array([i for i, v in enumerate(self.variables) if id(v) in self.game.names], dtype=int)
 
-    def gradients(self, values: Mapping[str, float]) -> sparse.csr_array:
-        """(followers × Vars of the rows) every derivative of every follower's cost, nothing moving along."""
-        program = self._program
-        jacobian = _scattered(program.jacobian(self.point(values)), program.rows, self._count)
-        return rows_scaled(jacobian[: len(self.followers)], np.array([f.sign for f in self.followers], dtype=float))
+    def shaken(self, values: Mapping[str, float], accuracy: float) -> Iterator[Derivatives]:
+        """The derivatives at points that are as good as this one where it is known up to ``accuracy`` reaches.
 
-    def constraint_gradients(self, values: Mapping[str, float]) -> sparse.csr_array:
-        """(followers' constraints × Vars of the rows) every derivative of their bodies, nothing moving along."""
-        program = self._program
-        jacobian = _scattered(program.jacobian(self.point(values)), program.rows, self._count)
-        return sparse.csr_array(jacobian[len(self.followers) :])
+        Each moves up or down: the bits of their numbers, so that neighbours part, and random signs. All moved one way
+        would leave their differences as they are.
+        """
+        held = self._held
+        names = [self.game.names[id(self.variables[i])] for i in held]
+        x, step = self.point(values)[held], accuracy * self.units.reaches[held]
+        lower, upper = (side[held] for side in self._program.bounds)
+        signs = 2.0 * np.random.default_rng(0).integers(0, 2, (_DRAWS, len(x))) - 1.0
+        half = _DRAWS // 2
+        signs[:half] = 1.0 - 2.0 * ((np.arange(len(x)) >> np.arange(half)[:, np.newaxis]) & 1)
+        for sign in signs:
+            moved = np.clip(x + step * sign, lower, upper)
+            yield self.at({**values, **dict(zip(names, moved.tolist(), strict=True))})
 
     @property
     def block_columns(self) -> sparse.csr_array:
@@ -252,37 +315,57 @@ class FollowerRows:
         action, aggregate, _ = self._selectors
         return sparse.csr_array(action + aggregate @ self.responses.shares)
 
-    def scales(self, values: Mapping[str, float]) -> Array:
-        """Per follower the largest derivative of its cost at the point and a little away from it (1 if all are 0).
+    def natural(self, values: Mapping[str, float]) -> FollowerRows:
+        """The same rows in natural units at a point: actions and leader's variables in their reaches, each cost in what
+        its own actions change it by (the leader's variables where they do nothing), each constraint in its change."""
+        found, split = self.natural_units(values), len(self.followers)
+        reaches = np.where(found.reaches > 0.0, found.reaches, 1.0)
+        of_rows = found.of_rows()
+        slopes = sparse.csr_array(found.slopes[:split] @ sparse.diags_array(reaches))
+        other = copy.copy(self)
+        limits = np.where(of_rows[split:] > 0.0, of_rows[split:], 1.0)
+        other.units = Units(reaches, np.ones(split), limits, self._tool_reaches(values, reaches))
+        moves, shares = (
+            sparse.csr_array(
+                sparse.diags_array(1.0 / other.aggregate_units) @ m @ sparse.diags_array(other.action_units)
+            )
+            for m in (self.responses.moves, self.responses.shares)
+        )
+        other.responses = replace(self.responses, moves=moves, shares=shares)
+        tools = sparse.diags_array(other.units.leader)
+        other.leads = sparse.csr_array(sparse.diags_array(1.0 / other.aggregate_units) @ self.leads @ tools)
+        other._tools = _joined_patterns(self._selectors[2], self._selectors[1] @ other.leads)
+        by_action, by_aggregate, by_tool = (_selected(slopes, s) for s in self._selectors)
+        own = self._own(by_action.tocoo(), by_aggregate.tocoo(), abs(moves))
+        own = own.max(axis=1).toarray().ravel() if own.shape[1] else np.zeros(split)
+        leader = by_tool.max(axis=1).toarray().ravel() if by_tool.shape[1] else np.zeros(split)
+        costs = np.where(own > 0.0, own, np.where(leader > 0.0, leader, 1.0))
+        other.units = replace(other.units, costs=costs)
+        return other
 
-        What "zero" is measured against: at the point itself large terms may have cancelled, a price against a cost.
-        """
-        own, scale = self._scales(values)
-        return np.where(scale > 0.0, np.maximum(own, scale), np.where(own > 0.0, own, 1.0))
+    def _tool_reaches(self, values: Mapping[str, float], reaches: Array) -> Array:
+        """(leader's variables) the reach of each; of one that no row holds what its box says, or the aggregates."""
+        levels = np.array([values[self.game.names[id(v)]] for v in self.instruments])
+        lower, upper = (
+            np.array([bound if (bound := getattr(v, side)) is not None else none for v in self.instruments])
+            for side, none in (("lb", -np.inf), ("ub", np.inf))
+        )
+        found = self._selectors[2].T @ reaches
+        found = np.where(found > 0.0, found, limited_reaches(levels, lower, upper))
+        led = self.leads.tocoo()
+        steps = (self._selectors[1].T @ reaches)[led.row] / np.abs(led.data)
+        through = np.zeros(len(found))
+        np.maximum.at(through, led.col, np.where(np.isfinite(steps), steps, 0.0))
+        return np.where(found > 0.0, found, np.where(through > 0.0, through, 1.0))
 
-    def own_scales(self, values: Mapping[str, float]) -> Array:
-        """The same of the derivatives with respect to its own actions: what a slope that is rounding is measured by."""
-        own, scale = self._scales(values)
-        return np.where(own > 0.0, own, np.where(scale > 0.0, scale, 1.0))
-
-    def _scales(self, values: Mapping[str, float]) -> tuple[Array, Array]:
-        """(largest derivative with respect to own actions, to the leader's variables) here and a little away."""
-        nearby = {n: v + TOLERANCES.nearby * max(1.0, abs(v)) for n, v in values.items()}
-        own, leader = np.zeros(len(self.followers)), np.zeros(len(self.followers))
-        for point in (values, nearby):
-            here = self.at(point)
-            entries = here.leader.tocoo()
-            np.maximum.at(own, self.owners, np.nan_to_num(np.abs(here.own), posinf=0.0))
-            np.maximum.at(leader, entries.row, np.nan_to_num(np.abs(entries.data), posinf=0.0))
-        return own, leader
-
-    def _own(self, direct: Any, through: Any, row_owners: Array) -> sparse.csr_array:
+    def _own(self, direct: Any, through: Any, moves: sparse.csr_array) -> sparse.csr_array:
         """Keep what belongs to each row's owner, and add what its actions do through aggregates."""
+        row_owners = self._row_owners
         mine = self.owners[direct.col] == row_owners[direct.row]
         rows, columns, values = direct.row[mine], direct.col[mine], direct.data[mine]
-        moved = _joined(through, row_owners, self.responses.moves.tocoo(), self.owners)
+        moved = _joined(through, row_owners, moves.tocoo(), self.owners)
         entries = [np.concatenate(pair) for pair in zip((rows, columns, values), moved, strict=True)]
-        shape = (len(row_owners), len(self.actions))
+        shape = (direct.shape[0], len(self.actions))
         return sparse.csr_array((entries[2], (entries[0], entries[1])), shape=shape)
 
 

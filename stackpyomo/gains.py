@@ -20,6 +20,7 @@ from scipy import linalg, sparse
 from scipy.sparse import csgraph
 from scipy.sparse.linalg import lsmr
 
+from .derivatives import rows_scaled
 from .joins import ranges
 from .results import Array
 from .tolerances import TOLERANCES
@@ -56,6 +57,8 @@ class System:
     """How many entries of K the leader may use at all; those that move nobody are not among the columns."""
     weights: Array
     """Energy of a unit of each entry."""
+    doubt: Array
+    """How well each equation is known, relative to its norm: what is less in a combination of them counts as zero."""
 
     @cached_property
     def labels(self) -> tuple[Array, Array]:
@@ -77,6 +80,10 @@ class System:
     def evened(self, part: Component) -> Array:
         """The component's equations, dense, each of norm 1: what has the same solutions and an honest rank."""
         return np.asarray(self.matrix[part.rows][:, part.columns].toarray() / self.row_sizes[part.rows, np.newaxis])
+
+    def cut(self, part: Component) -> float:
+        """Singular values below this, relative to the largest, count as zero."""
+        return max(TOLERANCES.rank, float(self.doubt[part.rows].max(initial=0.0)))
 
     def single(self) -> Array:
         """True for equations that share no unknown with another."""
@@ -104,7 +111,7 @@ class System:
         rank = int(alone.sum())
         for part in self.components():
             block = scaled[part.rows][:, part.columns]
-            found, independent = _least_norm(block, -slope[part.rows])
+            found, independent = _least_norm(block, -slope[part.rows], self.cut(part))
             gain[part.columns] = found
             rank += independent
         return gain / root, rank
@@ -120,9 +127,15 @@ class System:
         found = []
         for part in self.components(np.arange(self.matrix.shape[0])):
             if len(part.columns):
-                basis = linalg.null_space(self.evened(part), rcond=TOLERANCES.rank).T
+                basis = linalg.null_space(self.evened(part), rcond=self.cut(part)).T
                 found += [(part.columns, basis)] if len(basis) else []
         return found
+
+    def in_units(self, equations: Array, entries: Array) -> System:
+        """The same system where one of an equation, and of an entry of K, is as large as this in the units now."""
+        matrix = sparse.csr_array(rows_scaled(self.matrix, 1.0 / equations))
+        matrix.data = matrix.data * entries[matrix.indices]
+        return replace(self, matrix=matrix, weights=self.weights * entries**2)
 
     def as_matrix(self, gain: Array) -> sparse.csc_array:
         """K as a (leader variables × signals) matrix."""
@@ -174,6 +187,7 @@ def gain_system(
         shape=(tools, signals),
         permitted=tools * signals if allowed is None else int(allowed.nnz),
         weights=weights[by_entry] * counts[by_signal],
+        doubt=np.zeros(len(owners)),
     )
 
 
@@ -188,22 +202,22 @@ def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Arr
     return np.where(found, order[place] if len(keys) else -1, -1), column
 
 
-def _least_norm(block: sparse.csr_array, wanted: Array) -> tuple[Array, int]:
+def _least_norm(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
     """(least-norm solution, rank) of the equations scaled to norm 1; where not all can be met, the fit as they are."""
     sizes = np.sqrt(np.asarray(block.power(2).sum(axis=1)).ravel())
     sizes = np.where(sizes > 0.0, sizes, 1.0)
-    found, rank = _fitted(sparse.csr_array(block.multiply(1.0 / sizes[:, np.newaxis])), wanted / sizes)
+    found, rank = _fitted(sparse.csr_array(block.multiply(1.0 / sizes[:, np.newaxis])), wanted / sizes, cut)
     noise = TOLERANCES.residual * (abs(block) @ np.abs(found) + np.abs(wanted))
     if (np.abs(block @ found - wanted) <= noise).all():
         return found, rank
-    return _fitted(block, wanted)[0], rank
+    return _fitted(block, wanted, cut)[0], rank
 
 
-def _fitted(block: sparse.csr_array, wanted: Array) -> tuple[Array, int]:
+def _fitted(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
     """(least-norm least-squares solution, rank)."""
     if block.shape[0] * block.shape[1] > _DENSE:
         found = lsmr(block, wanted, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
         return np.asarray(found), int(csgraph.structural_rank(sparse.csr_matrix(block)))
     driver = "gelsd" if min(block.shape) <= _SVD else "gelsy"
-    found, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=TOLERANCES.rank, lapack_driver=driver)
+    found, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=cut, lapack_driver=driver)
     return np.asarray(found), int(rank)

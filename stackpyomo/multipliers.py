@@ -7,7 +7,7 @@ sign on equalities, the incentive has to balance only
 
 "zero" takes λ = 0; "free" the λ that leaves the gain of least energy (least squares with signs; for constraints that
 hold leader variables the product of gain and multiplier makes it a small nonlinear program, in which leaning on them
-costs (λ/scale)², because without that there may be no least gain); or λ is given by name.
+costs ``TOLERANCES.flat`` λ² in natural units, because without that there may be no least gain); or λ is given by name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TIGHT = 1e4
 """How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers."""
 _ROUNDS = 30
 _LEANED = 10.0
-"""Multipliers of constraints with leader variables, in units of the follower's scale, a start is taken from."""
+"""Multipliers of constraints with leader variables, in natural units, a start is taken from."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class ActiveSide:
     """Numbers of the leader's variables it holds."""
     grip: Array
     """∂g/∂u_0 over ``tools``."""
+    unit: float
+    """A multiplier of 1 is one of this size in the user's units."""
 
 
 def by_follower(sides: Sequence[ActiveSide]) -> dict[int, list[ActiveSide]]:
@@ -116,27 +118,48 @@ class Balance:
     """The same with the sign of the side that is active: what multiplies the body in L = J + Σ force · body."""
 
 
-def active_sides(rows: FollowerRows, here: Derivatives, values: Mapping[str, float]) -> list[ActiveSide]:
-    """Every active side of the followers' constraints and bounds."""
+def active_sides(
+    rows: FollowerRows, here: Derivatives, values: Mapping[str, float], natural: FollowerRows | None = None
+) -> list[ActiveSide]:
+    """Every active side of the followers' constraints and bounds.
+
+    natural: the rows in natural units, where ``rows`` are not: in these a side is active within ``TOLERANCES.active``.
+    """
     found = []
     nothing = np.zeros(0)
+    near, costs = (natural or rows), rows.units.costs
     for index, constraint in enumerate(rows.constraints):
-        sides = list(_sides(here.bodies[index], constraint.lb, constraint.ub))
+        room = TOLERANCES.active * near.units.rows[index]
+        sides = list(_sides(here.bodies[index], constraint.lb, constraint.ub, room))
         if sides:
             own, tools = _entries(here.own_rows, index), _entries(here.leader_rows, index)
             follower = int(rows.constraint_owners[index])
+            parts = constraint.name, costs[follower] / rows.units.rows[index]
             found += [
-                ActiveSide(follower, constraint.name, side, equality, own[0], side * own[1], tools[0], side * tools[1])
+                _side(follower, *parts, side, equality, (own[0], side * own[1]), (tools[0], side * tools[1]))
                 for side, equality in sides
                 if len(own[0]) or len(tools[0])
             ]
+    reaches, units = near.action_units, rows.action_units
     for column, var in enumerate(rows.actions):
-        name = rows.game.names[id(var)]
-        for side, equality in _sides(values[name], var.lb, var.ub):
-            own_column, one = np.array([column]), np.array([float(side)])
-            follower = int(rows.owners[column])
-            found.append(ActiveSide(follower, name, side, equality, own_column, one, nothing.astype(int), nothing))
+        name, follower = rows.game.names[id(var)], int(rows.owners[column])
+        for side, equality in _sides(values[name], var.lb, var.ub, TOLERANCES.active * reaches[column]):
+            own = np.array([column]), np.array([float(side)])
+            unit = costs[follower] / units[column]
+            found.append(_side(follower, name, unit, side, equality, own, (nothing.astype(int), nothing)))
     return found
+
+
+def _side(
+    follower: int,
+    name: str,
+    unit: float,
+    sign: float,
+    equality: bool,
+    own: tuple[Array, Array],
+    tools: tuple[Array, Array],
+) -> ActiveSide:
+    return ActiveSide(follower, name, sign, equality, *own, *tools, float(unit))
 
 
 def _entries(matrix: sparse.csr_array, row: int) -> tuple[Array, Array]:
@@ -144,15 +167,14 @@ def _entries(matrix: sparse.csr_array, row: int) -> tuple[Array, Array]:
     return matrix.indices[part], matrix.data[part]
 
 
-def _sides(level: float, lower: float | None, upper: float | None) -> Iterator[tuple[float, bool]]:
+def _sides(level: float, lower: float | None, upper: float | None, near: float) -> Iterator[tuple[float, bool]]:
     """+1 for an active upper side, −1 for a lower one; an equality once."""
-    near = TOLERANCES.active
     if lower is not None and lower == upper:
         yield 1.0, True
         return
-    if upper is not None and upper - level <= near * max(1.0, abs(upper)):
+    if upper is not None and upper - level <= near:
         yield 1.0, False
-    if lower is not None and level - lower <= near * max(1.0, abs(lower)):
+    if lower is not None and level - lower <= near:
         yield -1.0, False
 
 
@@ -171,7 +193,7 @@ def leaning(here: Derivatives, sides: Sequence[ActiveSide], multipliers: Array) 
     held: dict[str, float] = {}
     forces: dict[str, float] = {}
     for side, multiplier in zip(sides, multipliers, strict=True):
-        if abs(multiplier) > TOLERANCES.gradient:
+        if abs(multiplier) > TOLERANCES.accuracy:
             held[side.name] = held.get(side.name, 0.0) + float(multiplier)
             forces[side.name] = forces.get(side.name, 0.0) + side.sign * float(multiplier)
     return Balance(slope, leader, held, forces)
@@ -197,7 +219,7 @@ def given_multipliers(rows: FollowerRows, here: Derivatives, sides: Sequence[Act
             )
         if value < 0 and not sides[place[name]].equality:
             raise InvalidGame(f"multipliers: {name} is an inequality; its multiplier is ≥ 0, not {value:g}.")
-        multipliers[place[name]] = value
+        multipliers[place[name]] = value / sides[place[name]].unit
     return leaning(here, sides, multipliers)
 
 
@@ -206,7 +228,6 @@ def balanced(
     sides: Sequence[ActiveSide],
     owners: Array,
     system: Callable[[sparse.csr_array], System],
-    scale: Array,
     solver: str,
 ) -> Balance:
     """λ of the gain of least energy. ``system`` makes the equations of the gain from b (followers × leader)."""
@@ -218,7 +239,7 @@ def balanced(
     for actions, numbers in _clusters(equations, sides, owners):
         held = [sides[i] for i in numbers]
         if bilinear & {side.follower for side in held}:
-            multipliers[numbers] = _bilinear(here, held, actions, system, scale, solver)
+            multipliers[numbers] = _bilinear(here, held, actions, system, solver)
         else:
             multipliers[numbers] = _signed(equations, here.own, held, actions)
     return leaning(here, sides, multipliers)
@@ -252,17 +273,19 @@ def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: 
     """min_{λ} ‖E⁺(a + Gᵀλ)‖² with what E cannot balance made 0, E the equations scaled by the energy's weights."""
     sizes = system.row_sizes[actions]
     columns = np.unique(system.matrix[actions].indices)
-    matrix = system.evened(Component(actions, columns)) / np.sqrt(system.weights[columns])
+    part = Component(actions, columns)
+    matrix = system.evened(part) / np.sqrt(system.weights[columns])
     left, values, _ = (
         linalg.svd(matrix, full_matrices=True) if matrix.size else (np.eye(len(actions)), np.zeros(0), None)
     )
-    rank = int((values > TOLERANCES.rank * values.max(initial=0.0)).sum())
+    rank = int((values > system.cut(part) * values.max(initial=0.0)).sum())
     normals = np.zeros((len(actions), len(sides)))
     for number, side in enumerate(sides):
         places = np.searchsorted(actions, side.columns)
         normals[places, number] = side.normal / sizes[places]
     both = np.flatnonzero([side.equality for side in sides])  # an equality pushes either way: λ = λ⁺ − λ⁻
     turned = left.T @ np.hstack([normals, -normals[:, both]])
+    turned[np.abs(turned) <= TOLERANCES.noise * np.linalg.norm(turned, axis=0)] = 0.0  # rounding pushes nobody
     parts = _nearest(turned, -(left.T @ (slope[actions] / sizes)), 1.0 / values[:rank])
     found = parts[: len(sides)]
     found[both] -= parts[len(sides) :]
@@ -284,7 +307,10 @@ def _nearest(turned: Array, target: Array, power: Array) -> Array:
         if np.abs(left).max(initial=0.0) <= TOLERANCES.noise * np.abs(target).max(initial=0.0):
             break
         wanted[rank:] += left
-    return _exact(turned, target, power, _independent(turned, found))
+    exact = _exact(turned, target, power, _independent(turned, found))
+    missed = np.abs(turned[rank:] @ exact - target[rank:]).max(initial=0.0)
+    hopeless = missed > TOLERANCES.snap * np.abs(target).max(initial=0.0)
+    return np.zeros(len(exact)) if hopeless else exact  # none will do, and what least squares make of them misleads
 
 
 def _independent(turned: Array, found: Array) -> Array:
@@ -337,14 +363,12 @@ def _bilinear(
     sides: Sequence[ActiveSide],
     actions: Array,
     system: Callable[[sparse.csr_array], System],
-    scale: Array,
     solver: str,
 ) -> Array:
-    """min Σ w K² + Σ (λ/scale)² over constraints with leader variables, s.t. a + Gᵀλ + (b + G_0ᵀλ)·K M = 0, λ ≥ 0."""
-    units = np.array([scale[side.follower] for side in sides])
+    """min Σ w K² + a little Σ λ² over constraints with leader variables, s.t. a + Gᵀλ + (b + G_0ᵀλ)·K M = 0, λ ≥ 0."""
     best, least = np.zeros(len(sides)), math.inf
     for start in (0.0, 1.0, _LEANED):
-        program, multipliers = _product(here, sides, actions, system, units, start)
+        program, multipliers = _product(here, sides, actions, system, start)
         try:
             written = Program(*program)
         except BadRow:
@@ -357,7 +381,7 @@ def _bilinear(
             continue
         found = {id(v): float(x) for v, x in zip(written.variables, solution.x, strict=True)}
         best, least = np.array([found.get(id(v), 0.0) for v in multipliers]), cost
-    return np.where(np.abs(best) > TOLERANCES.snap * units, best, 0.0)
+    return np.where(np.abs(best) > TOLERANCES.snap, best, 0.0)
 
 
 def _product(
@@ -365,7 +389,6 @@ def _product(
     sides: Sequence[ActiveSide],
     actions: Array,
     system: Callable[[sparse.csr_array], System],
-    units: Array,
     start: float,
 ) -> tuple[tuple[Any, list[Any]], list[Any]]:
     """(objective and rows of the small program, its multipliers)."""
@@ -374,7 +397,7 @@ def _product(
     for number, side in enumerate(sides):
         multiplier = model.multiplier[number]
         multiplier.setlb(None if side.equality else 0.0)
-        multiplier.set_value(start * units[number] if len(side.tools) else 0.0)
+        multiplier.set_value(start if len(side.tools) else 0.0)
     parts = [system(here.leader)]  # b, then what each multiplier adds to it
     for side in sides:
         at = ([side.follower] * len(side.tools), side.tools)
@@ -383,7 +406,9 @@ def _product(
     weights: dict[tuple[int, int], float] = {}
     rows: list[Any] = []
     held_by: list[set[int]] = []
+    pulls: list[dict[tuple[int, int], float]] = []
     for action in actions:
+        pull: dict[tuple[int, int], float] = {}
         terms = [float(here.own[action])]
         holders: set[int] = set()
         for number, side in enumerate(sides):
@@ -399,15 +424,28 @@ def _product(
                 if key not in gain:
                     gain[key].set_value(0.0)
                 terms.append(float(value) * factor * gain[key])
+                pull[key] = pull.get(key, 0.0) + float(value) * pyo.value(factor)
                 holders.add(-1)
         row = sum(terms)
         if hasattr(row, "is_expression_type"):
             rows.append(row == 0.0)
             held_by.append(holders)
+            pulls.append(pull)
+    _begin(gain, rows, pulls)
     rows = [rows[i] for i in _needed(held_by)]
     energy = sum(w * gain[key] ** 2 for key, w in weights.items())
-    leant = sum((model.multiplier[i] / units[i]) ** 2 for i, side in enumerate(sides) if len(side.tools))
+    leant = TOLERANCES.flat * sum(model.multiplier[i] ** 2 for i, side in enumerate(sides) if len(side.tools))
     return (energy + leant, rows), list(model.multiplier.values())
+
+
+def _begin(gain: Any, rows: Sequence[Any], pulls: Sequence[Mapping[tuple[int, int], float]]) -> None:
+    """Start from the least gain that meets the rows at the multipliers' start: from 0 a solver may find no way."""
+    keys = list(gain)
+    matrix = np.array([[pull.get(key, 0.0) for key in keys] for pull in pulls]).reshape(len(rows), len(keys))
+    levels = np.array([pyo.value(row.args[0]) for row in rows])
+    start = linalg.lstsq(matrix, -levels, cond=TOLERANCES.rank)[0] if matrix.size else np.zeros(len(keys))
+    for key, value in zip(keys, start, strict=True):
+        gain[key].set_value(float(value))
 
 
 def _needed(held_by: Sequence[set[int]]) -> list[int]:

@@ -58,8 +58,10 @@ class Payment:
 class Demand:
     """What the gains will have to do at the plan."""
 
+    here: Derivatives
+    """At the plan's values, in natural units."""
     system: System
-    """Its equations at the plan's values."""
+    """Its equations there."""
     moves: sparse.csr_array
     """(signals × actions) M."""
     watched: Array
@@ -72,21 +74,20 @@ class Demand:
 
 def choose_offsets(
     rows: FollowerRows,
-    here: Derivatives,
     values: Mapping[str, float],
     chosen: Sequence[VarData],
     demand: Demand,
     wish: Payment,
     solver: str,
 ) -> tuple[dict[str, float], Payment]:
-    """({name: value} of the chosen leader variables, what they pay).
+    """({name: value} of the chosen leader variables, what they pay). rows: in natural units.
 
     Raises :class:`InvalidGame` if the leader's objective holds one of them, :class:`NoIncentive` if no values of
     theirs hold the followers within the leader's bounds and constraints.
     """
     game = rows.game
     _refuse_valued(game, chosen)
-    design = _Design(rows, here, values, chosen, demand)
+    design = _Design(rows, values, chosen, demand)
     cost, balance = design.balance()
     names = design.names
     equations: list[Any] = [*balance, *design.constraints()]
@@ -150,7 +151,6 @@ class _Design:
     def __init__(
         self,
         rows: FollowerRows,
-        here: Derivatives,
         values: Mapping[str, float],
         chosen: Sequence[VarData],
         demand: Demand,
@@ -159,9 +159,9 @@ class _Design:
         """Action number → what is left of its slope, for actions that free values reach."""
         self.grips: dict[int, dict[int, Any]] = {}
         """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}."""
-        self._scale = rows.scales(values)
+        self._reaches = rows.instrument_units
         self._tools = {id(v): k for k, v in enumerate(rows.instruments)}
-        self.rows, self.here, self.game, self.values, self.chosen = rows, here, rows.game, values, chosen
+        self.rows, self.here, self.game, self.values, self.chosen = rows, demand.here, rows.game, values, chosen
         self.demand = demand
         self.names = ", ".join(self.game.names[id(v)] for v in chosen[:4])
         self.model = pyo.ConcreteModel(name="offsets")
@@ -269,7 +269,10 @@ class _Design:
             raise InvalidGame(
                 f"{follower.objective.name}: free= needs its symbolic derivative, which does not exist ({error})."
             ) from None
-        direct = [follower.sign * self.at_plan(p) for p in partials]
+        number = int(self.rows.owners[own[0]]) if own else 0
+        cost, others = float(self.rows.units.costs[number]), self.rows.aggregate_units
+        units = [*self.rows.action_units[own], *(others[g] for g, _ in aggregates), *self._reaches[numbers]]
+        direct = [follower.sign * float(unit) / cost * self.at_plan(p) for unit, p in zip(units, partials, strict=True)]
         split = len(own) + len(aggregates)
         carried = {g: direct[len(own) + k] for k, (g, _) in enumerate(aggregates)}
         slopes = [
@@ -325,16 +328,15 @@ class _Design:
         """What the gain depends on, held where it is: slopes, and the grips of followers who need a gain at all."""
         pulled = set[int]()
         for action, slope in self.slopes.items():
-            follower = int(self.rows.owners[action])
-            level, unit = number_of(slope), float(self._scale[follower])
-            small = abs(level) <= TOLERANCES.stationarity * unit
-            pulled |= set() if small else {follower}
+            level = number_of(slope)
+            small = abs(level) <= TOLERANCES.stationarity
+            pulled |= set() if small else {int(self.rows.owners[action])}
             if _moves(slope):
-                yield slope == 0.0 if small else _near(slope, level, unit)
+                yield slope == 0.0 if small else _near(slope, level)
         for follower in sorted(pulled):
             for grip in self.grips[follower].values():
                 if _moves(grip):
-                    yield _near(grip, number_of(grip), float(self._scale[follower]))
+                    yield _near(grip, number_of(grip))
 
     def paid(self, payment: Any) -> Any:
         """The payment at the plan, as a function of the free values; raises :class:`InvalidGame` if it is none."""
@@ -355,8 +357,8 @@ def _written(cost: Any, rows: Sequence[Any], names: str) -> Program:
         ) from None
 
 
-def _near(expression: Any, level: float, unit: float) -> Any:
-    band = TOLERANCES.noise / 2 * unit
+def _near(expression: Any, level: float) -> Any:
+    band = TOLERANCES.noise / 2
     return pyo.inequality(level - band, expression, level + band)
 
 

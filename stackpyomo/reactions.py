@@ -31,7 +31,6 @@ from .errors import InvalidGame
 from .multipliers import ActiveSide
 from .programs import least_nonnegative
 from .results import Array, Signal
-from .scales import limited_reaches
 from .second_order import Curved
 from .tolerances import TOLERANCES
 
@@ -91,7 +90,7 @@ def _settled(
     derivatives."""
     numbers = _numbers(rows, minors)
     free = np.flatnonzero(np.isin(rows.owners, numbers))
-    held = [side for number in numbers for side in _holding(rows, here, values, number, sides)]
+    held = [side for number in numbers for side in _holding(rows, here, number, sides)]
     bodies = rows.constraint_gradients(values)
     both = [bodies @ rows.block_columns, bodies @ rows.instrument_columns]
     limits = sparse.csr_array(sparse.hstack(both))  # (constraints × actions and tools)
@@ -109,7 +108,7 @@ class Anticipated(Curved):
 
     def hessian(self, follower: int, gain: Array) -> Array:
         """Second derivatives of what it anticipates."""
-        return next(self.all_hessians([follower], gain))[0]
+        return next(self.all_hessians([follower], gain))[0] - self.asked(follower)
 
     def all_hessians(self, followers: Sequence[int], gain: Array) -> Iterator[tuple[Array, float]]:
         """(second derivatives of what each anticipates, the largest before terms cancel)."""
@@ -123,11 +122,7 @@ class Anticipated(Curved):
 
     def _change(self, follower: int, action: int, mine: Array, answer: sparse.csc_array) -> tuple[Array, Array]:
         """(change of its own slopes, change of what the leader's answer adds to them) per unit of one action."""
-        var = self.rows.actions[action]
-        level = self.values[self.rows.game.names[id(var)]]
-        low, high = (-np.inf if var.lb is None else var.lb), (np.inf if var.ub is None else var.ub)
-        reach = float(limited_reaches(*(np.array([number]) for number in (level, low, high)))[0])
-        step = TOLERANCES.difference * (reach or 1.0)
+        step = TOLERANCES.difference
         direction = self._direction(action, answer)
         ends = []
         for way in (step, -step):
@@ -138,7 +133,7 @@ class Anticipated(Curved):
         return (ends[0][0] - ends[1][0]) / (2.0 * step), (ends[0][1] - ends[1][1]) / (2.0 * step)
 
     def _direction(self, action: int, answer: sparse.csc_array) -> dict[str, float]:
-        """Variable → what it moves by per unit of the action: leader, minors, aggregates."""
+        """Variable → what it moves by per reach of the action: leader, minors, aggregates."""
         rows, names = self.rows, self.rows.game.names
         here = rows.at(self.values)
         answers, _ = _settled(rows, here, self.values, self.minors, self.sides)
@@ -146,11 +141,11 @@ class Anticipated(Curved):
         led = answer[:, [action]].toarray().ravel()
         minors = answers[:, action] + answers[:, len(rows.owners) :] @ led
         carried = rows.responses.moves[:, [action]].toarray().ravel() + rows.responses.shares[:, free] @ minors
-        found = {names[id(rows.actions[action])]: 1.0}
+        found = {names[id(rows.actions[action])]: float(rows.action_units[action])}
         for variables, moved in (
-            (rows.instruments, led),
-            ([rows.actions[j] for j in free], minors),
-            (rows.responses.variables, carried),
+            (rows.instruments, led * rows.instrument_units),
+            ([rows.actions[j] for j in free], minors * rows.action_units[free]),
+            (rows.responses.variables, carried * rows.aggregate_units),
         ):
             found.update((names[id(var)], float(rate)) for var, rate in zip(variables, moved, strict=True))
         return found
@@ -162,14 +157,13 @@ def _numbers(rows: FollowerRows, minors: Sequence[str]) -> list[int]:
 
 
 def _holding(
-    rows: FollowerRows, here: Derivatives, values: Mapping[str, float], number: int, sides: Sequence[ActiveSide]
+    rows: FollowerRows, here: Derivatives, number: int, sides: Sequence[ActiveSide]
 ) -> Iterator[tuple[ActiveSide, float]]:
     """The active sides that hold one minor, with their multipliers: a + Gᵀλ = 0."""
     own = np.flatnonzero(rows.owners == number)
     active = [side for side in sides if side.follower == number and side.normal.any()]
     if not active:
         return
-    scale = rows.scales(values)[number]
     normals = np.zeros((len(own), len(active)))
     for column, side in enumerate(active):
         normals[np.searchsorted(own, side.columns), column] = side.normal
@@ -179,7 +173,7 @@ def _holding(
     multipliers[both] -= parts[len(active) :]
     for column, (side, multiplier) in enumerate(zip(active, multipliers, strict=True)):
         force = abs(multiplier) * np.abs(normals[:, column]).max()
-        if not side.equality and force <= TOLERANCES.stationarity * scale:
+        if not side.equality and force <= TOLERANCES.stationarity:
             raise InvalidGame(
                 f"minors='respond': {side.name} is active at the plan, but nothing pushes "
                 f"{rows.followers[number].name} against it: its answer has a kink there, and no derivative."

@@ -19,6 +19,7 @@ from scipy import linalg, sparse
 
 from .checks import variables_in
 from .derivatives import Derivatives, FollowerRows
+from .doubts import Doubts
 from .errors import NoIncentive
 from .gains import System
 from .games import Game
@@ -35,7 +36,7 @@ _NAMED = 6
 
 @dataclass(frozen=True)
 class Attempt:
-    """A gain and all that is needed to say why it does not do."""
+    """A gain and all that is needed to say why it does not do, in natural units."""
 
     rows: FollowerRows
     leader: sparse.csr_array
@@ -43,7 +44,6 @@ class Attempt:
     sums: sparse.csr_array
     system: System
     slope: Array
-    scale: Array
     left: Array
     """(actions) what the gain leaves of each slope."""
     left_unlimited: Array
@@ -54,19 +54,32 @@ class Attempt:
     """True if followers' constraints were allowed to carry them (multipliers='free')."""
     leaning: frozenset[int]
     """Numbers of the followers whom a constraint or bound of their own could carry."""
+    doubts: Doubts
+    """How well the derivatives are known."""
 
     @cached_property
     def lost(self) -> Array:
         """Numbers of followers who would deviate."""
-        limit = TOLERANCES.residual * self.scale[self.rows.owners]
-        return np.unique(self.rows.owners[np.abs(self.left) > limit])
+        return np.unique(self.rows.owners[np.abs(self.left) > TOLERANCES.residual])
 
     # What follows is asked for each lost follower, and there may be thousands: none may look at all actions anew.
 
     @cached_property
     def grips(self) -> Array:
-        """‖b_k‖ of each follower."""
+        """‖b_k‖ of each follower, as far as it is known not to be 0."""
         return np.asarray(np.sqrt(self.leader.power(2).sum(axis=1))).ravel()
+
+    @cached_property
+    def slopes(self) -> Array:
+        """(actions) what a slope of 1 is in the user's units."""
+        return np.asarray(self.rows.units.costs[self.rows.owners] / self.rows.action_units)
+
+    def grip(self, follower: int) -> tuple[float, float]:
+        """(‖b_k‖, how well it is known), in the user's units."""
+        at = self.doubts.here.leader
+        part = slice(at.indptr[follower], at.indptr[follower + 1])
+        units = self.rows.units.costs[follower] / self.rows.instrument_units[at.indices[part]]
+        return float(np.linalg.norm(at.data[part] * units)), float(np.linalg.norm(self.doubts.grips[part] * units))
 
     @cached_property
     def shown(self) -> Array:
@@ -135,10 +148,10 @@ def refuse(attempt: Attempt) -> None:
     reasons, residuals = {}, {}
     hints: list[str] = []
     reach = np.asarray(abs(attempt.moves).max(axis=0).todense()).ravel()
-    per_signal = np.abs(attempt.left) / np.where(reach > 0.0, reach, 1.0)
+    per_signal = attempt.slopes * np.abs(attempt.left) / np.where(reach > 0.0, reach, 1.0)
     for follower in lost:
         own = attempt.own(follower)
-        bad = own[np.abs(attempt.left[own]) > TOLERANCES.residual * attempt.scale[follower]]
+        bad = own[np.abs(attempt.left[own]) > TOLERANCES.residual]
         name = attempt.rows.followers[follower].name
         residuals[name] = float(per_signal[bad].max())
         reasons[name], hint = _reason(attempt, int(follower), bad, residuals[name])
@@ -173,16 +186,17 @@ def _raise(reasons: Mapping[str, str], residuals: Mapping[str, float], hint: str
 
 def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tuple[str, str]:
     """(why, what to do) for one follower whose actions ``bad`` are not held."""
-    grip = float(attempt.grips[follower])
-    slope = float(np.abs(attempt.slope[bad]).max())
+    slopes = attempt.slopes * np.abs(attempt.slope)
     names = attempt.rows.game.names
-    if grip <= TOLERANCES.gradient * attempt.scale[follower]:
+    if not attempt.grips[follower] > 0.0:
+        size, error = attempt.grip(follower)
+        known = f", known to {error:.1e} at this plan's accuracy" if size > 0.0 else ""
         lean = "choose another plan"
         if not attempt.held:
             lean = "pass multipliers='free' if one of its own constraints holds it there"
         return (
             "zero gradient: at the plan its objective does not change with any leader variable "
-            f"(‖∇_{{u0}} J‖ = {grip:.1e}), yet its own gradient is {slope:.6g}",
+            f"(‖∇_{{u0}} J‖ = {size:.1e}{known}), yet its own gradient is {float(slopes[bad].max()):.6g}",
             "Let its objective depend on a leader variable there (a price times an action that is 0 does not), "
             f"or {lean}.",
         )
@@ -194,15 +208,14 @@ def _reason(attempt: Attempt, follower: int, bad: Array, residual: float) -> tup
         )
     if blind:
         hidden = listed([names[id(attempt.rows.actions[j])] for j in blind])
-        pull = float(np.abs(attempt.slope[blind]).max())
+        pull = float(slopes[blind].max())
         lean = "" if attempt.held else ", or pass multipliers='free' if its own constraints settle it (as with a CVaR)"
         return (
             f"out of sight: no signal shows its action {hidden}, which it would change by itself (slope {pull:.6g})",
             "Observe it, or ask for a plan that leaves it where the follower puts it by itself (the leader's objective "
             f"counts what the action costs the follower){lean}.",
         )
-    held = TOLERANCES.residual * attempt.scale[follower]
-    if (np.abs(attempt.left_unlimited[bad]) <= held).all():
+    if (np.abs(attempt.left_unlimited[bad]) <= TOLERANCES.residual).all():
         felt = set(attempt.leader[[follower]].indices.tolist())
         at = listed([text for number, text in attempt.reaches_bounds.items() if number in felt])
         at = at or listed(list(attempt.reaches_bounds.values()))
@@ -248,8 +261,7 @@ def _holds_alone(attempt: Attempt, follower: int) -> bool:
     columns = np.unique(block.indices)
     matrix = block[:, columns].toarray()
     found = linalg.lstsq(matrix, -attempt.slope[own], cond=TOLERANCES.rank)[0]
-    left = np.abs(matrix @ found + attempt.slope[own])
-    return bool((left <= TOLERANCES.residual * attempt.scale[follower]).all())
+    return bool((np.abs(matrix @ found + attempt.slope[own]) <= TOLERANCES.residual).all())
 
 
 def _conflict(attempt: Attempt, follower: int, residual: float) -> tuple[str, str]:

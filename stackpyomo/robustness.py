@@ -129,7 +129,7 @@ class _Study:
         self.game, self.announced, self.solver = game, announced, solver
         self.rows = FollowerRows(game)
         self.here = self.rows.at(announced.values)
-        sides = active_sides(self.rows, self.here, announced.values)
+        sides = active_sides(self.rows, self.here, announced.values, self.rows.natural(announced.values))
         self.sides, self.held = by_follower(sides), multipliers
         forces = {s.name: s.sign * multipliers[s.name] for s in sides if s.name in multipliers}
         self.hessians = FollowerHessians(self.rows, announced.values, forces)

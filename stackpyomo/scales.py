@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scales", "limited_reaches", "scales", "scales_of"]
 
+_TINY = float(np.sqrt(np.finfo(float).tiny))
 _SWEEPS = 3
 """Rounds in which variables without a size of their own take one from those that have."""
 
@@ -116,9 +117,9 @@ def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:
 
 
 def _sizes(matrix: sparse.sparray) -> sparse.csr_array:
-    """Absolute values; what is not finite says nothing."""
+    """Absolute values; what is not finite, or too small to divide by, says nothing."""
     found = sparse.csr_array(abs(matrix))
-    found.data = np.where(np.isfinite(found.data), found.data, 0.0)
+    found.data = np.where(np.isfinite(found.data) & (found.data > _TINY), found.data, 0.0)
     return found
 
 
@@ -133,9 +134,12 @@ def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse
     """Reaches of variables without one, or with one that is nothing beside what the functions say."""
     balances = sparse.csr_array(sparse.vstack([rows, bends]))
     floor = np.concatenate([np.zeros(rows.shape[0]), slopes])
+    bent = bends.diagonal()
+    alone = np.where(bent > 0.0, slopes / np.where(bent > 0.0, bent, 1.0), 0.0)  # after that step its slope is gone
     reaches = known.copy()
     for _ in range(_SWEEPS):
         told, least = _told(balances, floor, reaches)
+        told = np.where(alone > TOLERANCES.nothing * told, alone, told)
         # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
         unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.nothing * least))
         reaches = np.where(unknown, told, known)
@@ -143,7 +147,7 @@ def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse
 
 
 def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> tuple[Array, Array]:
-    """Per variable the median and the least over its rows of (the row's change otherwise) / (its coefficient there)."""
+    """Per variable the lower median and the least over its rows of (the row's change otherwise) / (its coefficient)."""
     most = np.maximum(_largest(balances, reaches), floor)
     entries = balances.tocoo()
     use = (entries.data > 0.0) & (most[entries.row] > 0.0)
@@ -152,7 +156,7 @@ def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> tuple[Arr
     column, step = column[order], step[order]
     counts = np.bincount(column, minlength=len(reaches))
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    middle = np.minimum(first + counts // 2, max(len(step) - 1, 0))
+    middle = first + np.maximum(counts - 1, 0) // 2
     at = [np.minimum(place, max(len(step) - 1, 0)) for place in (middle, first)]
     median, least = (np.where(counts > 0, step[place] if len(step) else 0.0, 0.0) for place in at)
     return median, least

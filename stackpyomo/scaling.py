@@ -162,15 +162,15 @@ def _direct(
 ) -> dict[str, float]:
     """∂J/∂u + Gᵀλ with the aggregates taken as given, for the actions of the populations."""
     rows = FollowerRows(game.with_sizes(dict.fromkeys(chosen, math.inf)))
-    here = rows.at(values)
-    scale = rows.scales(values)
-    sides = active_sides(rows, here, values)
+    natural = rows.natural(values)
+    here, unit = rows.at(values), natural.units.costs[rows.owners] / natural.action_units
+    sides = active_sides(rows, here, values, natural)
     active = {side.name for side in sides}
     slope = given_multipliers(rows, here, sides, {name: size for name, size in held.items() if name in active}).slope
     found = {}
     for action, var in enumerate(rows.actions):
         follower = int(rows.owners[action])
-        if rows.followers[follower].name in chosen and abs(slope[action]) > TOLERANCES.residual * scale[follower]:
+        if rows.followers[follower].name in chosen and abs(slope[action]) > TOLERANCES.residual * unit[action]:
             found[game.names[id(var)]] = float(slope[action])
     return found
 

@@ -48,7 +48,7 @@ class Bent:
 
     follower: int
     curvature: float
-    """dᵀHd for the direction d of norm 1; negative."""
+    """dᵀHd for the direction d of norm 1, in the user's units; negative."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Curved:
     sides: Sequence[ActiveSide]
     held: dict[str, float]
     wanted: float = 0.0
-    """The least curvature asked for: H_k − wanted·I stands in for H_k throughout."""
+    """The least curvature asked for, in the user's units: H_k − wanted·I stands in for H_k throughout."""
 
     @property
     def aim(self) -> str:
@@ -73,9 +73,14 @@ class Curved:
     def _by_follower(self) -> dict[int, list[ActiveSide]]:
         return by_follower(self.sides)
 
+    def asked(self, follower: int) -> Array:
+        """wanted·I of one follower in the units of the rows."""
+        reaches = self.rows.action_units[self.rows.own(follower)]
+        return np.asarray(np.diag(self.wanted * reaches**2 / self.rows.units.costs[follower]))
+
     def hessian(self, follower: int, gain: Array) -> Array:
-        """Composed Hessian at the plan."""
-        return composed_hessian(self.hessians.of(follower), self._response(gain, follower))
+        """Composed Hessian at the plan, above what is asked for."""
+        return composed_hessian(self.hessians.of(follower), self._response(gain, follower)) - self.asked(follower)
 
     def _response(self, gain: Array, follower: int) -> sparse.csc_array:
         return self._columns(self.rows.responses_to(self.system.as_matrix(gain) @ self.moves), follower)
@@ -113,7 +118,8 @@ class Curved:
             dense, size = (np.asarray(m[pick.ravel(), other.ravel()]).reshape(pick.shape) for m in (blocks, sizes))
             if width:
                 floor = -TOLERANCES.bent * size.max(axis=(1, 2))
-                found[same] = np.linalg.eigvalsh(dense)[:, 0] - self.wanted < floor
+                asked = np.array([self.asked(int(k)) for k in followers[same]]) if self.wanted else 0.0
+                found[same] = np.linalg.eigvalsh(dense - asked)[:, 0] < floor
         return followers[found]
 
     def is_pinned_by_gain(self, follower: int) -> bool:
@@ -134,10 +140,10 @@ class Curved:
 
         shown: the rows m_s, d(signal)/d(own actions).
         """
-        hessian, margin = self.hessian(follower, gain), self.wanted + self.margin(follower)
+        hessian, margin = self.hessian(follower, gain), self.margin(follower)
         free = open_directions(self.cone(follower, gain)[0])
         bowl = shown.T @ shown
-        rho = max(1.0, float(np.abs(hessian).max(initial=0.0)))
+        rho = float(np.abs(hessian).max(initial=0.0)) or 1.0
         for _ in range(_HALVINGS):
             if not free.shape[1] or np.linalg.eigvalsh(free.T @ (hessian + rho * bowl) @ free)[0] >= margin:
                 return rho
@@ -159,20 +165,21 @@ def bent_followers(
     """
     found = []
     for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
-        hessian = plain - curved.wanted * np.eye(len(plain))
+        hessian = plain - curved.asked(follower)
         if bow is not None:
             moved = curved.moves.tocsc()[:, curved.rows.own(follower)].toarray()
             hessian = hessian + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
-        worst = _worst(hessian, size, *curved.cone(follower, gain))
+        worst, way = _worst(hessian, size, *curved.cone(follower, gain))
         if worst < 0.0:
-            found.append(Bent(follower, worst))
+            moved = curved.rows.action_units[curved.rows.own(follower)] * way
+            found.append(Bent(follower, worst * float(curved.rows.units.costs[follower] / (moved @ moved))))
     return found
 
 
-def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> float:
-    """The most negative curvature seen along directions the constraints leave open; 0 if there is none."""
+def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> tuple[float, Array]:
+    """The most negative curvature along directions the constraints leave open, with its direction; 0 if none is."""
     floor = -TOLERANCES.bent * size
-    worst = 0.0
+    worst = 0.0, np.zeros(len(hessian))
     if np.linalg.eigvalsh(hessian).min(initial=0.0) >= floor:  # nor then on any subspace, and null spaces are dear
         return worst
     for normals, free in ((pinned, not len(limiting)), (np.vstack([pinned, limiting]), True)):
@@ -182,8 +189,8 @@ def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> float
         values, vectors = np.linalg.eigh(basis.T @ hessian @ basis)
         for value, vector in zip(values, (basis @ vectors).T, strict=True):
             open_ways = free or any((limiting @ (way * vector) <= TOLERANCES.active).all() for way in (1.0, -1.0))
-            if value < floor and open_ways:
-                worst = min(worst, float(value))
+            if value < floor and open_ways and value < worst[0]:
+                worst = float(value), vector
     return worst
 
 
@@ -282,7 +289,7 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | No
         return None
     p = r @ away
     size = float(np.abs(hessian.matrix).max(initial=0.0))
-    here = t.T @ hessian.matrix @ t - curved.wanted * np.eye(free.shape[1])
+    here = t.T @ hessian.matrix @ t - free.T @ curved.asked(follower) @ free
     turned = _turned(here, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
     if turned is None or isinstance(turned, np.ndarray):
         return None if turned is None else _added(curved, gain, group, tools, away @ turned @ free.T, own)
@@ -296,7 +303,9 @@ def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | N
     if (np.abs(values[~flat]) <= TOLERANCES.bent * size).any():
         return None
     values, solid, loose = values[~flat], vectors[:, ~flat], vectors[:, flat].T @ cross
-    blind = np.asarray(linalg.null_space(loose, rcond=TOLERANCES.rank)) if len(loose) else np.eye(len(here))
+    if np.abs(loose).max(initial=0.0) <= TOLERANCES.accuracy * size:  # what rounding leaves turns nothing
+        loose = loose[:0]
+    blind = np.asarray(linalg.null_space(loose, rcond=TOLERANCES.accuracy)) if len(loose) else np.eye(len(here))
     turn = solid.T @ cross @ blind
     bends, along = np.linalg.eigh(blind.T @ here @ blind - turn.T @ (turn / values[:, np.newaxis]))
     margin = TOLERANCES.margin * size
@@ -320,7 +329,7 @@ def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | N
 def _lifted(here: Array, loose: Array, margin: float) -> Array:
     """W with here + looseᵀW + Wᵀloose ≻ 0, if here ≻ 0 on the null space of ``loose``: lifts the Schur complement."""
     left, sizes, right = np.linalg.svd(loose, full_matrices=False)
-    kept = sizes > TOLERANCES.rank * sizes.max(initial=0.0)
+    kept = sizes > TOLERANCES.accuracy * sizes.max(initial=0.0)
     left, sizes, seen = left[:, kept], sizes[kept], right[kept].T
     blind = open_directions(seen.T)
     aside = blind.T @ here @ seen
@@ -352,6 +361,7 @@ class _Search:
         self.curved, self.gain, self.group, self.basis = curved, gain, group, basis
         self.margins = [curved.margin(k) for k in group.followers]
         self.open = [open_directions(curved.cone(k, gain)[0]) for k in group.followers]
+        self.asked = [_seen(curved, k, free) for k, free in zip(group.followers, self.open, strict=True)]
         start = curved.rows.responses_to(sparse.csc_array(curved.system.shape) @ curved.moves)
         self.turns = []
         for direction in basis:
@@ -371,10 +381,10 @@ class _Search:
 
     def least(self, t: Array) -> float:
         """The worst follower's :func:`_shortfall` at K₀ + N t."""
-        parts = zip(self._parts, self.margins, self.open, strict=True)
-        wanted = self.curved.wanted
+        parts = zip(self._parts, self.asked, self.margins, self.open, strict=True)
         return min(
-            _shortfall(h, (base + np.tensordot(t, turns, 1)) @ free, wanted, m) for (h, base, turns), m, free in parts
+            _shortfall(h, (base + np.tensordot(t, turns, 1)) @ free, asked, m)
+            for (h, base, turns), asked, m, free in parts
         )
 
     def climb(self) -> tuple[Array, float]:
@@ -414,11 +424,12 @@ class _Search:
         if np.isfinite(radius):
             box = np.hstack([np.vstack([np.eye(size), -np.eye(size)]), np.zeros((2 * size, 1))])
             g, h, cones = [*g, box], [*h, np.full(2 * size, radius)], [("nonneg", 1 + 2 * size)]
-        for (hessian, base, turns), margin, free in zip(self._parts, self.margins, self.open, strict=True):
+        every = zip(self._parts, self.asked, self.margins, self.open, strict=True)
+        for (hessian, base, turns), asked, margin, free in every:
             if not free.shape[1]:
                 continue
             response = (base + np.tensordot(t, turns, 1)) @ free
-            here = (response.T @ hessian @ response - self.curved.wanted * np.eye(free.shape[1])) / margin
+            here = (response.T @ hessian @ response - asked) / margin
             sides = [response.T @ hessian @ (turn @ free) / margin for turn in turns]
             slopes = [side + side.T for side in sides]
             g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(here)))]))
@@ -438,10 +449,10 @@ def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
     for k in group.followers:
         free = open_directions(curved.cone(k, gain)[0])
         start, end = (curved.dense_response(k, known) @ free for known in (gain, found))
-        parts.append((curved.hessians.of(k).matrix, start, end - start, curved.margin(k)))
+        parts.append((curved.hessians.of(k).matrix, start, end - start, _seen(curved, k, free), curved.margin(k)))
 
     def least(way: float) -> float:
-        return min((_shortfall(h, t + way * turn, curved.wanted, margin) for h, t, turn, margin in parts), default=0.0)
+        return min((_shortfall(h, t + way * turn, asked, margin) for h, t, turn, asked, margin in parts), default=0.0)
 
     low, high, wanted = 0.0, 1.0, min(0.0, least(1.0))
     for _ in range(_HALVINGS):
@@ -450,10 +461,15 @@ def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
     return gain + high * (found - gain)
 
 
-def _shortfall(hessian: Array, response: Array, wanted: float, margin: float) -> float:
-    """(λ_min − wanted − margin) / margin of a composed Hessian; ≥ −1 is enough, ≥ 0 with the margin."""
-    least = np.linalg.eigvalsh(response.T @ hessian @ response).min(initial=np.inf)
-    return float((least - wanted - margin) / margin)
+def _seen(curved: Curved, follower: int, free: Array) -> Array:
+    """What is asked for, on the open directions."""
+    return np.asarray(free.T @ curved.asked(follower) @ free)
+
+
+def _shortfall(hessian: Array, response: Array, asked: Array, margin: float) -> float:
+    """(λ_min − margin) / margin of a composed Hessian above what is asked; ≥ −1 is enough, ≥ 0 with the margin."""
+    least = np.linalg.eigvalsh(response.T @ hessian @ response - asked).min(initial=np.inf)
+    return float((least - margin) / margin)
 
 
 def _is_flat(hessian: Array, turns: Array) -> bool:

@@ -18,11 +18,13 @@ class Tolerances:
     stationarity: float = 1e-6
     """Largest KKT residual of a point that is called optimal (relative to the gradient's scale)."""
     active: float = 1e-6
-    """A constraint closer to its bound than this is active (relative to max(1, |bound|))."""
+    """A constraint or variable closer to its bound than this, in its natural unit, is active."""
     gradient: float = 1e-9
-    """A gradient ∇_{u0}J smaller than this, relative to its follower's largest derivative, counts as zero."""
+    """A gradient ∇_{u0}J smaller than this, in natural units, counts as zero."""
+    accuracy: float = 1e-6
+    """How well a plan is known at best, in reaches of its variables: what is 0 within that is 0."""
     residual: float = 1e-7
-    """Largest ‖a + Qᵀb‖ of a gain that is called valid (relative to max(1, ‖a‖))."""
+    """Largest |a + Qᵀb| of a gain that is called valid, in natural units."""
     rank: float = 1e-8
     """A singular value of a gain's equations below this, relative to the largest, counts as zero."""
     curvature: float = 1e-13
@@ -32,7 +34,7 @@ class Tolerances:
     margin: float = 1e-3
     """The least eigenvalue a repaired composed Hessian is given, relative to the largest second derivative."""
     noise: float = 1e-9
-    """A follower's derivative smaller than this, relative to its largest, is the solver's rounding: taken as 0."""
+    """A follower's derivative smaller than this, in natural units, is the solver's rounding: taken as 0."""
     blame: float = 1e-4
     """A row of an infeasible plan with a larger multiplier than this in its least violation is part of the conflict."""
     regularization: float = 1e-10

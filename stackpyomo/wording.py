@@ -280,6 +280,11 @@ def _limits(rule: Incentive, *, verified: bool = False) -> Iterator[str]:
         yield f"Held by their own constraints: {listed(list(rule.multipliers))}."
     if rule.alone:
         yield f"Left alone, because nothing they do is observed: {listed(rule.alone)}."
+    if rule.uncertainty > TOLERANCES.flat:
+        yield (
+            f"Beware: at plans as good as this one the gain differs by {rule.uncertainty:.0%} of itself: "
+            "solve the plan more sharply, or choose one away from where its derivatives vanish."
+        )
     if rule.game is None:
         return
     try:
