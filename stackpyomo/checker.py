@@ -834,7 +834,7 @@ def main(path: str) -> int:
         with open(path, encoding="utf-8") as file:
             checked = check(json.load(file))
     except (OSError, ValueError, BadCertificate) as error:
-        print(f"{path}: no certificate that can be checked: {error}")
+        print(f"{path}: no certificate that can be checked: {error}", file=sys.stderr)
         return 2
     for one in checked:
         print(_said(one))

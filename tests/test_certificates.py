@@ -238,7 +238,7 @@ def test_the_checker_runs_alone(tmp_path: Path, written: list[dict[str, Any]]) -
         play += f"; runpy.run_path({str(alone)!r}, run_name='__main__')"
         command = [sys.executable, "-S", "-E", "-c", play]
         run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
-        assert (run.returncode, words in run.stdout) == (code, True), run.stderr
+        assert (run.returncode, words in run.stdout + run.stderr) == (code, True), run.stderr
 
 
 @pytest.mark.parametrize(

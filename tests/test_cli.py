@@ -21,7 +21,8 @@ import pytest
 from conftest import Result, environment, strict
 
 import stackpyomo as sp
-from stackpyomo import cli
+from stackpyomo import checker, cli
+from stackpyomo.examples import two_roads
 from stackpyomo.solvers import registry
 
 ROOT = Path(__file__).parent.parent
@@ -148,6 +149,24 @@ OFFERED = {
     "doctor": {"--json"},
 }
 """What the command line promises; verify is not random, and its solves have no limit."""
+
+
+def test_check(run: Run, tmp_path: Path) -> None:
+    """0 for what holds, 1 for what does not, 2 for what was changed or is something else."""
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(two_roads())))
+    report.to_certificate(tmp_path / "roads.json")
+    good = run("check", tmp_path / "roads.json")
+    assert (good.code, good.err, good.out.splitlines()[-1][:10]) == (0, "", "confirmed:")
+    document = json.loads((tmp_path / "roads.json").read_text())
+    for claims in document["followers"].values():
+        claims["cost"] = 1.0 + 1.1 * claims["cost"]
+    (tmp_path / "changed.json").write_text(json.dumps(document))
+    assert run("check", tmp_path / "changed.json").code == 2
+    document["digest"] = checker.digest(document)
+    (tmp_path / "forged.json").write_text(json.dumps(document))
+    assert run("check", tmp_path / "forged.json").code == 1
+    missing = run("check", tmp_path / "missing.json")
+    assert (missing.code, missing.out, len(missing.err.splitlines())) == (2, "", 1)
 
 
 @pytest.mark.parametrize("command", OFFERED)

@@ -159,7 +159,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     wanted |= {f"{about}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     assert built.files.keys() == wanted
     assert built.wheel.name == f"{NAME}-py3-none-any.whl"
-    assert built.files["stackpyomo/cli.py"] == (PACKAGE / "cli.py").read_bytes()
+    for name in ("cli.py", "checker.py"):  # the command, and the file that others run alone
+        assert built.files[f"stackpyomo/{name}"] == (PACKAGE / name).read_bytes()
     assert built.files[f"{about}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
     assert built.files[f"{about}/entry_points.txt"].decode().split() == [
         *("[console_scripts]", "stackpyomo", "=", "stackpyomo.cli:main")
