@@ -147,6 +147,8 @@ class Report(Document):
             return "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
         if self.subject is None:
             return ""
+        if self.subject.settling:
+            return f"The rule is meant for minors who settle anew: anticipated_regret(rule, {name!r}) looks at that."
         if self.subject.saturate or self.cut:
             return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
         if self.subject.settling:
