@@ -6,8 +6,10 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,6 +70,16 @@ def snapshot(model: Any) -> list[tuple[Any, ...]]:
     for kind in (pyo.Constraint, pyo.Objective):
         rows += [(d.name, d.active, str(d.expr)) for d in model.component_data_objects(kind, active=None)]
     return rows
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heard() -> Iterator[None]:
+    """Ctrl-C is heard as from a terminal: a job in the background, or under nohup, inherits that it is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
