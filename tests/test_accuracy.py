@@ -116,7 +116,7 @@ def toll_road(flow: float, *, curved: float = 1.0, width: float = 10.0) -> sp.Pl
 
 @pytest.mark.parametrize("flow", [1e-13, 1e-10, 1e-8, 9e-7])
 def test_a_grip_that_is_smaller_than_its_error_is_none(flow: float) -> None:
-    with pytest.raises(sp.NoIncentive, match=r"zero gradient.*known to 1.0e-05 at this plan's accuracy"):
+    with pytest.raises(sp.NoIncentive, match="zero gradient"):
         sp.affine_incentive(toll_road(flow))
 
 
