@@ -42,6 +42,7 @@ SAME = 2.0**-30
 FEASIBLE = 2.0**-19
 BOXES = 2000
 ACTIONS = 6
+PIECES = 81
 _NOISE = 2.0**-46  # of a Hessian's diagonal: what rounding may hide of a pivot; it is paid for in the bound
 _PRECISION = 60
 _INF = math.inf
@@ -423,9 +424,9 @@ class Player:
     game: Rules
     claims: dict[str, Any]
 
-    def values(self, box: Sequence[Span]) -> tuple[Value, list[Value]]:
+    def values(self, box: Sequence[Span], choice: Mapping[str, str] | None = None) -> tuple[Value, list[Value]]:
         """(cost, to be minimised; rows ≤ 0 or = 0) on a box of its actions."""
-        names = self.game.names(self.own, box)
+        names = self.game.names(self.own, box, choice or {})
         cost = scaled((self.sign, self.sign), value(self.cost, names))
         return cost, [row.value(names) for row in self.rows]
 
@@ -473,17 +474,35 @@ class Rules:
         if missing:
             raise BadCertificate(f"{min(missing)} is not in the plan.")
 
-    def names(self, own: Sequence[str], box: Sequence[Span]) -> dict[str, Value]:
+    def names(self, own: Sequence[str], box: Sequence[Span], choice: Mapping[str, str]) -> dict[str, Value]:
         """Name → value: the actions on the box, what they move, the plan for all the rest."""
+        names, deviations = self._moved(own, box)
+        for leader in self.leader:
+            names[leader] = self._projected(leader, self._answer(leader, deviations), choice.get(leader, ""))
+        self._follow(names)
+        return names
+
+    def choices(self, own: Sequence[str], box: Sequence[Span]) -> Iterator[dict[str, str]]:
+        """Where a projected rule may be on a box: each leader variable free, at its lower or its upper bound."""
+        _, deviations = self._moved(own, box)
+        ways: list[list[tuple[str, str]]] = []
+        for leader in self.leader if self.limits else ():
+            low, high = self._answer(leader, deviations).span
+            lower, upper = self.limits.get(leader, (None, None))
+            below, above = lower is not None and low < lower, upper is not None and high > upper
+            if below or above:
+                free = (lower is None or high >= lower) and (upper is None or low <= upper)
+                kinds = ["free"] * free + ["lower"] * below + ["upper"] * above
+                ways.append([(leader, kind) for kind in kinds])
+        yield from map(dict, product(*ways)) if math.prod(map(len, ways)) <= PIECES else iter([{}])
+
+    def _moved(self, own: Sequence[str], box: Sequence[Span]) -> tuple[dict[str, Value], list[Value]]:
+        """(the plan with the actions on the box, what that moves of the signals)."""
         names = {name: number(t) for name, t in self.plan.items()}
         names |= {n: Value(s, {i: (1.0, 1.0)}) for i, (n, s) in enumerate(zip(own, box, strict=True))}
         before = dict(names)
         self._follow(before)
-        deviations = [self._deviation(signal, before) for signal in self.signals]
-        for leader in self.leader:
-            names[leader] = self._answer(leader, deviations)
-        self._follow(names)
-        return names
+        return names, [self._deviation(signal, before) for signal in self.signals]
 
     def _follow(self, names: dict[str, Value]) -> None:
         """Put the aggregates where their equalities have them: z = z* − (row − row*) / (∂row/∂z)."""
@@ -512,7 +531,13 @@ class Rules:
         for row, column, entry in self.bend:
             if self.leader[row] == leader and not deviations[column].constant:
                 answer = plus(answer, scaled((entry / 2.0, entry / 2.0), power(deviations[column], 2.0)))
+        return answer
+
+    def _projected(self, leader: str, answer: Value, kind: str) -> Value:
         lower, upper = self.limits.get(leader, (None, None))
+        limit = {"lower": lower, "upper": upper}.get(kind)
+        if kind == "free" or limit is not None:
+            return answer if limit is None else number(limit)
         return _clipped(_clipped(answer, lower, 1.0), upper, -1.0)
 
 
@@ -637,8 +662,8 @@ class Bound:
     multipliers: list[float]
     weight: float
 
-    def lagrangian(self, box: Sequence[Span]) -> tuple[Value, list[Value]]:
-        cost, rows = self.player.values(box)
+    def lagrangian(self, box: Sequence[Span], choice: Mapping[str, str]) -> tuple[Value, list[Value]]:
+        cost, rows = self.player.values(box, choice)
         for row, relation, p in zip(rows, self.player.rows, self.multipliers, strict=True):
             cost = plus(cost, scaled((p, p), row)) if p else cost
             if relation.equal and self.weight:
@@ -646,8 +671,14 @@ class Bound:
         return cost, rows
 
     def on(self, box: Sequence[Span], point: Sequence[float]) -> float:
-        """A lower bound of the cost on the part of the box where the rows hold; ∞ where that is empty."""
-        whole, rows = self.lagrangian(box)
+        """A lower bound of the cost on the part of the box where the rows hold; ∞ where that is empty.
+
+        A projected rule is taken piece by piece: each formula on the whole box, which its piece is a part of.
+        """
+        return min(self._on(box, point, choice) for choice in self.player.game.choices(self.player.own, box))
+
+    def _on(self, box: Sequence[Span], point: Sequence[float], choice: Mapping[str, str]) -> float:
+        whole, rows = self.lagrangian(box, choice)
         for row, relation in zip(rows, self.player.rows, strict=True):
             if row.span[0] > 0.0 or (relation.equal and row.span[1] < 0.0):
                 return _INF
@@ -657,7 +688,7 @@ class Bound:
         bends = _curvature(whole, len(box))
         if bends is None and whole.slope is None:
             return best
-        at, _ = self.lagrangian([(t, t) for t in centre])
+        at, _ = self.lagrangian([(t, t) for t in centre], choice)
         if at.slope is None:
             return best
         slopes = at.slope if bends is not None or whole.slope is None else whole.slope
@@ -753,7 +784,7 @@ def _faults(player: Player) -> Iterator[str]:
     claim = player.sign * float(claims["cost"])
     if _differs(cost.span, (claim, claim), max(1.0, abs(claim))):
         yield f"its cost at the plan is {player.sign * cost.span[0]:.10g}, not {float(claims['cost']):.10g}"
-    names = player.game.names(player.own, [(t, t) for t in player.plan])
+    names = player.game.names(player.own, [(t, t) for t in player.plan], {})
     for row, relation in zip(rows, player.rows, strict=True):
         off = max(row.span[1], -row.span[0] if relation.equal else 0.0)
         sides = [abs(value(side, names).span[0]) for side in (relation.left, relation.right)]
