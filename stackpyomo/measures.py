@@ -57,7 +57,8 @@ def _measure(problems: Sequence[Composed]) -> None:
     if not problems:
         return
     try:
-        costs = [free_row(problem.own, None, _ANYTHING) for problem in problems]
+        moving = [number for number, problem in enumerate(problems) if getattr(problem.own, "is_expression_type", None)]
+        costs = [free_row(problems[number].own, None, _ANYTHING) for number in moving]
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
         reaches, slopes = _units(program)
     except (BadRow, InvalidGame):
@@ -70,14 +71,14 @@ def _measure(problems: Sequence[Composed]) -> None:
             problems[0].row_scales = [1.0] * len(problems[0].rows)
         return
     place, where = {id(v): i for i, v in enumerate(program.variables)}, {int(n): i for i, n in enumerate(program.rows)}
-    after = len(problems)
+    after, rank = len(costs), {number: row for row, number in enumerate(moving)}
     for number, problem in enumerate(problems):
         columns = [place.get(id(v), -1) for v in problem.variables]
         problem.reaches = [float(reaches[c]) if c >= 0 else 1.0 for c in columns]
         felt = [_entries(slopes, where.get(after + row)) for row in range(len(problem.rows))]
         problem.row_scales = [max((a * reaches[c] for c, a in row.items()), default=0.0) or 1.0 for row in felt]
         after += len(problem.rows)
-        cost = _entries(slopes, where.get(number))
+        cost = _entries(slopes, where.get(rank.get(number, -1)))
         own = np.array([cost.get(c, 0.0) * reaches[c] for c in columns])
         answers = [(cost.get(place[id(v)], 0.0), abs(v.value), reaches[place[id(v)]]) for v in _among(problem, place)]
         problem.stakes = _stakes(own, answers)

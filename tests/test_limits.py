@@ -396,11 +396,11 @@ def test_a_rule_whose_punishment_the_bounds_cut_short_is_caught() -> None:
     m.f.cost = pyo.Objective(expr=m.f.u + m.u0 + m.f.u**2 / 10)
     m.goal = pyo.Objective(expr=m.u0**2)
     plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
-    assert sp.verify(sp.affine_incentive(plan)).ok, "as if there were no bounds"
-    report = sp.verify(sp.affine_incentive(plan, saturate=True))
-    assert not report.ok
-    assert report.regret["f"] == pytest.approx(1 - 0.1 - 0.1, abs=1e-6)
-    assert report.best_response["f"]["f.u"] == pytest.approx(-1.0, abs=1e-6)
+    for saturate in (False, True):  # whether the projection is announced or not: the leader cannot play anything else
+        report = sp.verify(sp.affine_incentive(plan, saturate=saturate))
+        assert not report.ok
+        assert report.regret["f"] == pytest.approx(1 - 0.1 - 0.1, abs=1e-6)
+        assert report.best_response["f"]["f.u"] == pytest.approx(-1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("lower", "upper"), list(product([-1.0, None], [1.0, None])))
