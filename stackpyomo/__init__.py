@@ -20,20 +20,21 @@ from .errors import (
     SolverNotAvailable,
     StackpyomoError,
 )
-from .gamefiles import read_game
-from .games import Follower, Game, Population
+from .games import Game, read_game
 from .hedging import Hedging
 from .incentives import affine_incentive
 from .inducibility import inducible
+from .plan import Plan
 from .plans import leader_optimal, nash, pessimistic, stackelberg
 from .poles import poles
 from .randomization import RandomGain, RandomTarget, randomized_gain, randomized_target
-from .results import Finding, Plan
+from .results import Finding
 from .scaling import scaling
 from .scenarios import Scenarios
 from .signals import causal
 from .simulation import anticipated_regret, settled, simulate
 from .stores import read_study
+from .structure import Follower, Population
 from .studies import study
 from .tolerances import TOLERANCES, Tolerances
 from .transformation import KKT

@@ -15,23 +15,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .checks import require
 from .convexity import Curvature, curvature
-from .derivatives import FollowerRows, rows_of
+from .derivatives import FollowerRows
 from .errors import InvalidGame
-from .games import Follower
+from .plan import Plan, rows_of
 from .programs import undisturbed
-from .results import Array, Plan
+from .results import Array
 from .signals import shares
+from .strategy import AffineStrategy
+from .structure import Follower
 from .tolerances import TOLERANCES
-
-if TYPE_CHECKING:
-    from .contracts import Incentive
 
 __all__ = ["Accounts", "accounts", "comparison"]
 
@@ -66,7 +64,7 @@ class Accounts:
         return pd.Series(total, index=[f.name for f in self.followers], name="payment", dtype=float)
 
 
-def accounts(rule: Incentive) -> Accounts:
+def accounts(rule: AffineStrategy) -> Accounts:
     """Of an incentive. Raises :class:`InvalidGame` if it was read without its game, or if that has changed."""
     game = rule.plan.attached()
     with undisturbed():
@@ -132,7 +130,7 @@ def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
     return affine
 
 
-def comparison(rule: Incentive, baseline: Plan) -> pd.DataFrame:
+def comparison(rule: AffineStrategy, baseline: Plan) -> pd.DataFrame:
     """Objectives under the rule and in another plan of the same game, the leader first; a population's: one member's.
 
     Raises :class:`InvalidGame` for what is no plan of these followers.

@@ -26,13 +26,16 @@ from .counterexamples import counterexample
 from .derivatives import FollowerRows
 from .equilibria import Problem
 from .errors import InvalidGame, NonconvexFollower, NoPlan
-from .games import Follower, Game
+from .evaluation import objective_at
+from .games import Game
 from .ladders import Candidate, Ladder
+from .plan import Plan, untried
 from .programs import BadRow, Program, timed
 from .progress import tracked
 from .qualification import unqualified
-from .results import Announcement, Plan, listed, objective_at, untried
+from .results import Announcement, listed
 from .solvers import Termination
+from .structure import Follower
 from .tolerances import TOLERANCES
 from .verdicts import Report
 from .verification import Effort, resolved

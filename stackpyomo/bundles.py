@@ -26,9 +26,10 @@ from pyomo.repn import generate_standard_repn
 
 from .checks import apart, variables_in
 from .errors import InvalidGame, NoPlan
-from .games import Follower, Game
+from .games import Game
 from .programs import BadRow, Program, free_row
 from .results import Array
+from .structure import Follower
 from .terms import terms
 
 __all__ = ["Link", "Partition", "Piece"]

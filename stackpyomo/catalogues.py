@@ -35,10 +35,10 @@ from .checks import require_positive, require_whole
 from .complementarity import named
 from .errors import GameFileError, InvalidGame, NonconvexFollower, NoPlan, StackpyomoError
 from .formulas import finite, show
-from .gamefiles import parse_game
+from .games import parse_game
 from .interchange import json_number, real
+from .plan import Plan
 from .plans import stackelberg
-from .results import Plan
 from .solvers import choose, registry
 from .tolerances import TOLERANCES
 from .verdicts import Report

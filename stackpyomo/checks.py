@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.common.log import LoggingIntercept
@@ -27,14 +27,12 @@ from .convexity import Curvature, curvature, is_convex_feasible_set
 from .errors import InvalidGame
 from .results import Finding, listed
 from .revelations import revelations_in
-
-if TYPE_CHECKING:
-    from .games import Follower, Game, Player
+from .structure import Follower, GameStructure, Player
 
 __all__ = ["apart", "elementary", "findings", "require", "require_positive", "require_whole", "variables_in"]
 
 
-def findings(game: Game) -> list[Finding]:
+def findings(game: GameStructure) -> list[Finding]:
     """Errors, or else what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""
     game.rescan()
     errors = _errors(game)
@@ -52,7 +50,7 @@ def findings(game: Game) -> list[Finding]:
     return doubts
 
 
-def require(game: Game, *, leader_objective: bool = True) -> None:
+def require(game: GameStructure, *, leader_objective: bool = True) -> None:
     """Raise :class:`InvalidGame` with the first error (and how many more there are), if there is one."""
     game.rescan()
     found = _errors(game)
@@ -82,7 +80,7 @@ def require_positive(name: str, number: Any, *, none: bool = False) -> None:
         raise InvalidGame(f"{name}={number!r}: expected a finite number above 0.")
 
 
-def _leader_objective(game: Game) -> Finding:
+def _leader_objective(game: GameStructure) -> Finding:
     active = game.leader.active_objectives
     if active:
         names = ", ".join(o.name for o in active)
@@ -102,12 +100,12 @@ def _error(component: str, message: str, remedy: str) -> Finding:
     return Finding("error", component, message, remedy)
 
 
-def _errors(game: Game) -> list[Finding]:
+def _errors(game: GameStructure) -> list[Finding]:
     with LoggingIntercept(module="pyomo"):  # what Pyomo logs of data without value is the finding's business
         return list(_each_error(game))
 
 
-def _each_error(game: Game) -> Iterator[Finding]:
+def _each_error(game: GameStructure) -> Iterator[Finding]:
     if len(game.leader.active_objectives) > 1:
         yield _leader_objective(game)
     for follower in game.followers.values():
@@ -189,7 +187,7 @@ def _expressions(player: Player) -> Iterator[tuple[str, Any]]:
             yield constraint.name, math.nan
 
 
-def _expression_errors(game: Game) -> Iterator[Finding]:
+def _expression_errors(game: GameStructure) -> Iterator[Finding]:
     """Numbers that are not finite, Params without value, Vars of another model: solvers pass over all three."""
     known = {id(v) for v in game.variables_by_name.values()}
     seen: set[int] = set()
@@ -206,7 +204,7 @@ def _expression_errors(game: Game) -> Iterator[Finding]:
                 yield _error(constraint.name, wrong, "Correct the data.")
 
 
-def _aggregate_errors(game: Game) -> Iterator[Finding]:
+def _aggregate_errors(game: GameStructure) -> Iterator[Finding]:
     try:
         game.responses()
     except InvalidGame as error:
@@ -308,14 +306,14 @@ def variables_in(expression: Any, seen: set[int] | None = None) -> Iterator[VarD
             yield leaf
 
 
-def _uses(game: Game) -> set[int]:
+def _uses(game: GameStructure) -> set[int]:
     """Every Var that some active objective or constraint of the game holds."""
     seen: set[int] = set()
     players = (game.leader, *game.followers.values())
     return {id(var) for p in players for _, expression in _expressions(p) for var in variables_in(expression, seen)}
 
 
-def _undeclared_aggregates(game: Game) -> Iterator[Finding]:
+def _undeclared_aggregates(game: GameStructure) -> Iterator[Finding]:
     """A leader's equality that ties one of his variables to follower actions reads like an aggregate."""
     declared = {id(c) for c in game.aggregates}
     seen: set[int] = set()
@@ -341,7 +339,7 @@ def _undeclared_aggregates(game: Game) -> Iterator[Finding]:
             )
 
 
-def _chosen_aggregates(game: Game) -> Iterator[Finding]:
+def _chosen_aggregates(game: GameStructure) -> Iterator[Finding]:
     """Where an equality holds more than one variable that no follower owns: which of them follows the others."""
     definitions = assigned(game.definitions, game.actions)
     aggregates = {id(var) for var, _ in definitions}
@@ -357,7 +355,7 @@ def _chosen_aggregates(game: Game) -> Iterator[Finding]:
             )
 
 
-def _shared_constraints(game: Game) -> Iterator[Finding]:
+def _shared_constraints(game: GameStructure) -> Iterator[Finding]:
     for follower in game.followers.values():
         for constraint in follower.constraints:
             owners = {game.owners.get(id(v)) for v in variables_in(constraint.expr) if not v.fixed}
@@ -403,7 +401,7 @@ def _convexity(follower: Follower) -> Iterator[Finding]:
             )
 
 
-def _idle_variables(game: Game, uses: set[int]) -> Iterator[Finding]:
+def _idle_variables(game: GameStructure, uses: set[int]) -> Iterator[Finding]:
     for name, var in game.variables_by_name.items():
         if var.fixed:
             yield Finding("info", name, f"fixed at {var.value:g}: it is data, nobody decides it.", "")
@@ -416,7 +414,7 @@ def _idle_variables(game: Game, uses: set[int]) -> Iterator[Finding]:
             )
 
 
-def _revealing_indices(game: Game) -> Iterator[Finding]:
+def _revealing_indices(game: GameStructure) -> Iterator[Finding]:
     """Decisions indexed by the atoms of an observation that tells more than it stands for."""
     for component in {id(c): c for c in (v.parent_component() for v in game.variables_by_name.values())}.values():
         yield from (revelation.finding(component.name) for revelation in revelations_in(component))

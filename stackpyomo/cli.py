@@ -35,11 +35,12 @@ from .gamefiles import read_games
 from .games import Game
 from .incentives import affine_incentive
 from .pages import page, table_page
+from .plan import Plan
 from .plans import leader_optimal, stackelberg
 from .programs import Program
 from .progress import tracked
 from .reports import show, show_rows
-from .results import Finding, Plan, listed
+from .results import Finding, listed
 from .solvers import SolverInfo, registry
 from .solvers import solve as run_solver
 from .terminal import (

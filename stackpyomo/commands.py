@@ -22,9 +22,9 @@ from .contracts import Incentive
 from .errors import InvalidGame
 from .games import Game
 from .pages import page, table_page
+from .plan import Plan
 from .plots import formats
 from .reports import show
-from .results import Plan
 from .stores import plain, require_parquet, write_parquet
 from .studies import study
 from .terminal import (

@@ -21,11 +21,12 @@ from scipy import sparse
 
 from .checks import variables_in
 from .convexity import Curvature, is_convex_feasible_set, is_convex_problem
-from .games import Follower, Game
+from .games import Game
 from .hessians import is_convex_on_box
 from .programs import free_row
 from .results import Announcement, Array
 from .signals import shares
+from .structure import Follower
 from .tolerances import is_within
 from .values import Substitution, number_of
 

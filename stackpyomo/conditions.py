@@ -34,7 +34,8 @@ from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, r
 from .checks import apart, elementary, variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
-from .games import Follower, Game, Movers
+from .games import Game
+from .structure import Follower, Movers
 from .tolerances import TOLERANCES
 from .values import Substitution
 

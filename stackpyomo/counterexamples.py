@@ -18,9 +18,10 @@ import pyomo.environ as pyo
 from .checks import apart, variables_in
 from .convexity import Curvature, curvature
 from .errors import InvalidGame
-from .games import Follower, Game, Movers
+from .games import Game
 from .programs import BadRow, Program
 from .results import Array
+from .structure import Follower, Movers
 from .tolerances import TOLERANCES
 from .values import Substitution
 

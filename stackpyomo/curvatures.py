@@ -20,9 +20,9 @@ from scipy import sparse
 
 from .convexity import Curvature, curvature, is_convex_feasible_set
 from .derivatives import FollowerRows
-from .games import Follower
 from .joins import matches
 from .results import Array
+from .structure import Follower
 
 __all__ = ["FollowerHessians", "Hessian", "is_jointly_convex"]
 

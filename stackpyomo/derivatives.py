@@ -27,11 +27,11 @@ from .errors import InvalidGame
 from .games import Game
 from .joins import matches
 from .programs import BadRow, Program, timed
-from .results import Array, Plan
+from .results import Array
 from .scales import Scales, limited_reaches, scales
 from .stamps import stamp
 
-__all__ = ["Derivatives", "FollowerRows", "Units", "rows_of", "rows_scaled"]
+__all__ = ["Derivatives", "FollowerRows", "Units", "rows_scaled"]
 
 _DRAWS = 8
 """Points at which derivatives are taken to see how well they are known."""
@@ -379,12 +379,6 @@ def _joined(through: Any, row_owners: Array, moves: Any, owners: Array) -> tuple
     source, place = matches(keys, wanted)
     target = order[place]
     return through.row[source], moves.col[target], through.data[source] * moves.data[target]
-
-
-def rows_of(plan: Plan, game: Game) -> FollowerRows:
-    """The followers' rows that the plan has kept, if they are still those of the game; else written anew."""
-    kept = plan.rows
-    return kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)
 
 
 def _selector(variables: Sequence[VarData], places: Mapping[int, int]) -> sparse.csr_array:

@@ -17,8 +17,8 @@ from .errors import InvalidGame, NoPlan
 from .games import Game
 from .hedging import Hedging, Run, team
 from .indifference import settled
+from .plan import Plan
 from .programs import timed
-from .results import Plan
 from .solutions import Termination
 from .solvers import choose
 from .tolerances import TOLERANCES

@@ -23,16 +23,16 @@ import pyomo.environ as pyo
 from .aggregates import Definition, assigned
 from .errors import GameFileError, InvalidGame
 from .formulas import FORMAT, NESTING, Formula, Printer, finite, legal, nearest, show, unique, usable
-from .games import Game, Player, Population
+from .structure import GameStructure, Player, Population
 
-__all__ = ["FORMAT", "document", "identifiers", "parse_game", "read_entries", "read_game", "read_games", "write_game"]
+__all__ = ["FORMAT", "document", "identifiers", "read_entries", "read_games", "write_game"]
 
-_ROOT = ("format", "name", "leader", "followers")
+ROOT = ("format", "name", "leader", "followers")
 _PLAYER = ("variables", "objective", "sense", "constraints")
-_SENSES = dict.fromkeys(("minimize", "min"), pyo.minimize)
-_SENSES |= dict.fromkeys(("maximize", "max"), pyo.maximize)
-_MODEL_WORDS = frozenset(dir(pyo.ConcreteModel()))  # what Pyomo lets no component be called
-_BLOCK_WORDS = frozenset(dir(pyo.Block(concrete=True)))
+SENSES = dict.fromkeys(("minimize", "min"), pyo.minimize)
+SENSES |= dict.fromkeys(("maximize", "max"), pyo.maximize)
+MODEL_WORDS = frozenset(dir(pyo.ConcreteModel()))  # what Pyomo lets no component be called
+BLOCK_WORDS = frozenset(dir(pyo.Block(concrete=True)))
 
 _Place = tuple[int, int]  # line and column, both counted from one
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
@@ -52,7 +52,7 @@ class _Array(list[Any]):
         self.places: dict[Any, _Place] = {}
 
 
-def _load(path: str) -> Any:
+def load_json(path: str) -> Any:
     text = ""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -106,7 +106,7 @@ def _json_fault(token: str, value: Any, depth: int, taken: Container[str]) -> st
 
 
 @dataclass(frozen=True)
-class _Item:
+class Item:
     """A value of the document: what to call it and where it stands."""
 
     value: Any
@@ -121,18 +121,18 @@ class _Item:
         column = None if column is None else column + offset
         return GameFileError(f"{self.label}: {message}{at}", path=self.path, line=line, column=column)
 
-    def part(self, key: Any, label: str) -> _Item:
+    def part(self, key: Any, label: str) -> Item:
         place = getattr(self.value, "places", {}).get(key, self.place)
-        return _Item(self.value[key], label, self.path, place)
+        return Item(self.value[key], label, self.path, place)
 
-    def get(self, key: str) -> _Item | None:
+    def get(self, key: str) -> Item | None:
         """The value under ``key``; None if it is missing or null."""
         if not isinstance(self.value, Mapping):
             raise self.fault(f"expected an object {{...}}, found {show(self.value)}.")
         found = self.value.get(key) is not None
         return self.part(key, f"{key} of {self.label}") if found else None
 
-    def need(self, key: str, remedy: str) -> _Item:
+    def need(self, key: str, remedy: str) -> Item:
         found = self.get(key)
         if found is None:
             raise self.fault(f"has no {key!r}; {remedy}.")
@@ -146,7 +146,7 @@ class _Item:
                 message = f"unknown field {show(key)}; {nearest(str(key), known)}"
                 raise self.part(key, self.label).fault(message)
 
-    def entries(self, key: str) -> list[_Item]:
+    def entries(self, key: str) -> list[Item]:
         """The entries of the list under ``key``, none if it is missing."""
         found = self.get(key)
         if found is None:
@@ -167,68 +167,23 @@ class _Item:
         return number
 
 
-def read_game(path: str | os.PathLike[str]) -> Game:
-    """The game in a JSON file; raises :class:`GameFileError` naming line, column and component."""
-    found = _load(os.fspath(path))
-    if isinstance(found, list):
-        raise GameFileError("holds a list of games; use read_games().", path=os.fspath(path))
-    return parse_game(found, path=os.fspath(path))
-
-
 def read_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The objects of a catalogue, or the one of a game file; :func:`parse_game` reads each of them."""
-    found = _load(os.fspath(path))
+    found = load_json(os.fspath(path))
     return [found] if isinstance(found, dict) else read_games(path)
 
 
 def read_games(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The objects in a catalogue, a JSON list of games; :func:`parse_game` reads each of them."""
-    found = _load(os.fspath(path))
+    found = load_json(os.fspath(path))
     if not isinstance(found, list):
         raise GameFileError("does not hold a list of games; use read_game().", path=os.fspath(path))
-    for entry in _Item({"games": found}, "the catalogue", os.fspath(path)).entries("games"):
+    for entry in Item({"games": found}, "the catalogue", os.fspath(path)).entries("games"):
         entry.get("format")
     return found
 
 
-def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
-    """The game in a ``stackpyomo-game/1`` object; raises :class:`GameFileError`.
-
-    The leader's variables become Vars of a ConcreteModel, each follower a Block of it. Fields the
-    format does not know (source, reference, ...) are kept in ``game.metadata``.
-    """
-    root = _Item(document, "game", path, getattr(document, "places", {}).get(None))
-    version = root.need("format", f'write "format": "{FORMAT}"')
-    if version.text() != FORMAT:
-        raise version.fault(f"{show(version.value)} is not supported; write {FORMAT!r}.")
-    named = root.get("name")
-    name = named.text() if named else None
-    leader = replace(root.need("leader", "give it variables and an objective"), label="leader")
-    if not (entries := root.entries("followers")):
-        raise root.fault("has no 'followers'; list at least one.")
-    model, variables = pyo.ConcreteModel(name=name), dict[str, Any]()
-    _declare(leader, model, variables, "aggregates")
-    players: dict[str, tuple[_Item, Population]] = {}
-    for entry in entries:
-        called = entry.need("name", "give it one").text()
-        if called in players:
-            raise entry.fault(f"the name {show(called)} is taken; give every follower its own.")
-        follower = replace(entry, label=f"follower {show(called)}")
-        players[called] = follower, _follower(follower, called, model, variables)
-    aggregates = _aggregates(leader, model, variables)
-    _wishes(leader, "objective", model, variables)
-    for follower, population in players.values():
-        _wishes(follower, "cost", population.block, variables)
-    populations = [population for _, population in players.values()]
-    try:
-        game = Game(model, populations, aggregates=aggregates, name=name)
-    except InvalidGame as error:
-        raise root.fault(str(error)) from error
-    game.metadata = {key: copy.deepcopy(document[key]) for key in document if key not in _ROOT}
-    return game
-
-
-def _declare(player: _Item, block: Any, variables: dict[str, Any], *more: str) -> None:
+def declare(player: Item, block: Any, variables: dict[str, Any], *more: str) -> None:
     player.only(*_PLAYER, *more)
     player.need("variables", "an empty list will do for who decides nothing")
     for entry in player.entries("variables"):
@@ -244,7 +199,7 @@ def _declare(player: _Item, block: Any, variables: dict[str, Any], *more: str) -
             var.set_value(start.number(), skip_validation=True)  # may lie outside the bounds
 
 
-def _variable_name(item: _Item, block: Any, variables: Mapping[str, Any]) -> str:
+def _variable_name(item: Item, block: Any, variables: Mapping[str, Any]) -> str:
     name = item.text()
     if not usable(name):
         kind = "a Python identifier that is neither a keyword nor a function of the format"
@@ -256,16 +211,16 @@ def _variable_name(item: _Item, block: Any, variables: Mapping[str, Any]) -> str
     return name
 
 
-def _bound(variable: _Item, key: str, none: float) -> float | None:
+def _bound(variable: Item, key: str, none: float) -> float | None:
     item = variable.get(key)
     return None if item is None or item.value in (none, str(none)) else item.number()
 
 
-def _follower(item: _Item, name: str, model: Any, variables: dict[str, Any]) -> Population:
+def read_follower(item: Item, name: str, model: Any, variables: dict[str, Any]) -> Population:
     block = pyo.Block(concrete=True)
-    model.add_component(unique(legal(name), model.component_map(), _MODEL_WORDS), block)
-    _declare(item, block, variables, "name", "size")
-    size = item.get("size") or _Item(1, "size")
+    model.add_component(unique(legal(name), model.component_map(), MODEL_WORDS), block)
+    declare(item, block, variables, "name", "size")
+    size = item.get("size") or Item(1, "size")
     try:
         return Population(block, math.inf if size.value == "inf" else size.value)
     except InvalidGame:
@@ -273,23 +228,23 @@ def _follower(item: _Item, name: str, model: Any, variables: dict[str, Any]) -> 
         raise size.fault(f'expected a whole number from 1 on, or "inf", {found}.') from None
 
 
-def _wishes(player: _Item, goal: str, block: Any, variables: Mapping[str, Any]) -> None:
+def read_wishes(player: Item, goal: str, block: Any, variables: Mapping[str, Any]) -> None:
     """Objective and constraints, which may hold the variables of every player."""
     wish = player.need("objective", "0 will do for who has no wish")
     sense = player.get("sense")
-    if sense and sense.text() not in _SENSES:
+    if sense and sense.text() not in SENSES:
         raise sense.fault(f"{show(sense.value)} is unknown; write minimize or maximize.")
-    direction = _SENSES[sense.value if sense else "minimize"]
+    direction = SENSES[sense.value if sense else "minimize"]
     objective = pyo.Objective(expr=_formula(wish, variables).value(), sense=direction)
     block.add_component(unique(goal, block.component_map()), objective)
-    _rows(player, "constraints", block, variables)
+    read_rows(player, "constraints", block, variables)
 
 
-def _rows(player: _Item, key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
+def read_rows(player: Item, key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
     return _listed(player.entries(key), key, block, variables)
 
 
-def _listed(entries: Sequence[_Item], key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
+def _listed(entries: Sequence[Item], key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
     if not entries:
         return []
     rows = pyo.ConstraintList()
@@ -297,10 +252,10 @@ def _listed(entries: Sequence[_Item], key: str, block: Any, variables: Mapping[s
     return [rows.add(_formula(entry, variables).relation()) for entry in entries]
 
 
-def _aggregates(leader: _Item, model: Any, variables: Mapping[str, Any]) -> list[Definition]:
+def read_aggregates(leader: Item, model: Any, variables: Mapping[str, Any]) -> list[Definition]:
     """(the aggregate or None, its equality): an entry is the equality, or {"variable": ..., "row": the equality}."""
     named: list[Any] = []
-    rows: list[_Item] = []
+    rows: list[Item] = []
     for entry in leader.entries("aggregates"):
         if not isinstance(entry.value, Mapping):
             named, rows = [*named, None], [*rows, entry]
@@ -317,11 +272,11 @@ def _aggregates(leader: _Item, model: Any, variables: Mapping[str, Any]) -> list
     return found
 
 
-def _formula(item: _Item, variables: Mapping[str, Any]) -> Formula:
+def _formula(item: Item, variables: Mapping[str, Any]) -> Formula:
     return Formula(item.text(), variables, lambda message, at: item.fault(message, at + 1))
 
 
-def write_game(game: Game, path: str | os.PathLike[str]) -> None:
+def write_game(game: GameStructure, path: str | os.PathLike[str]) -> None:
     """Write the game to a JSON file; raises :class:`InvalidGame` for what the format cannot say."""
     whole = document(game)
     try:
@@ -336,7 +291,7 @@ def write_game(game: Game, path: str | os.PathLike[str]) -> None:
         raise GameFileError(f"cannot be written: {reason}.", path=os.fspath(path)) from error
 
 
-def document(game: Game) -> dict[str, Any]:
+def document(game: GameStructure) -> dict[str, Any]:
     """The game as a ``stackpyomo-game/1`` object; raises :class:`InvalidGame` if it cannot be one.
 
     Names become identifiers, unique in the game and as short as that allows. Fixed variables,
@@ -349,26 +304,26 @@ def document(game: Game) -> dict[str, Any]:
         leader["aggregates"] = list(_definitions(game, printer))
     followers, taken = [], {printer.names[id(var)] for var in game.leader.variables}
     for name, follower in game.followers.items():
-        short = unique(legal(name), taken, _MODEL_WORDS)
+        short = unique(legal(name), taken, MODEL_WORDS)
         taken.add(short)
         size = "inf" if follower.size == math.inf else int(follower.size)
         followers.append({"name": short, "size": size, **_player(follower, printer)})
     head = {"format": FORMAT, "name": str(game.name)}
-    kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in _ROOT}
+    kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in ROOT}
     return {**head, **kept, "leader": leader, "followers": followers}
 
 
-def _definitions(game: Game, printer: Printer) -> Iterator[Any]:
+def _definitions(game: GameStructure, printer: Printer) -> Iterator[Any]:
     """The equalities; with the variable that each defines where the text alone would leave a choice."""
     for var, row in assigned(game.definitions, game.actions):
         if text := printer.row(row) if row.active else "":
             yield text if var is None else {"variable": printer.names[id(var)], "row": text}
 
 
-def identifiers(game: Game) -> dict[int, str]:
+def identifiers(game: GameStructure) -> dict[int, str]:
     """id(Var) → its name in the file: its own if no other has it, else led by its Blocks' names."""
-    owned = [(var, _MODEL_WORDS) for var in game.leader.variables]
-    owned += [(var, _BLOCK_WORDS) for f in game.followers.values() for var in f.variables]
+    owned = [(var, MODEL_WORDS) for var in game.leader.variables]
+    owned += [(var, BLOCK_WORDS) for f in game.followers.values() for var in f.variables]
     short = {id(var): legal(var.local_name) for var, _ in owned}
     often = Counter(short.values())
     owns = [id(v) for v, words in owned if often[short[id(v)]] == 1 and short[id(v)] not in words]

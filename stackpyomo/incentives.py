@@ -24,16 +24,15 @@ from scipy import sparse
 
 from .checks import require
 from .contracts import Incentive
-from .derivatives import rows_of
 from .designs import Design, Found, Wishes, weights_of
 from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .multipliers import ActiveSide
 from .offsets import Payment, choose_offsets
+from .plan import Plan, rows_of
 from .programs import timed, undisturbed
 from .progress import tracked
 from .refusals import hinted, refuse_undefined
-from .results import Plan
 from .selections import leader_variables
 from .signals import read_observation
 from .solvers import choose

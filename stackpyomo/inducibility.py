@@ -26,11 +26,13 @@ import pyomo.environ as pyo
 from .checks import require, variables_in
 from .convexity import is_convex_problem
 from .errors import InvalidGame
-from .games import Follower, Game
+from .games import Game
+from .plan import Plan
 from .programs import BadRow, Program, free_row, undisturbed
 from .progress import tracked
-from .results import Plan, listed
+from .results import listed
 from .solvers import registry, solve
+from .structure import Follower
 from .tolerances import TOLERANCES
 from .values import Substitution, number_of
 

@@ -27,11 +27,12 @@ from .convexity import is_convex_problem
 from .counterexamples import is_proved_convex, moves_others
 from .equilibria import Equilibrium, Found, Problem
 from .errors import InvalidGame
-from .games import Follower, Game
+from .games import Game
 from .programs import BadRow, Program
 from .qualification import interior_point
 from .results import Array
 from .solvers import Termination, choose, registry
+from .structure import Follower
 from .tolerances import TOLERANCES
 from .verdicts import Report
 

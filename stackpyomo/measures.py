@@ -23,9 +23,9 @@ from scipy import sparse
 
 from .composition import Composed
 from .errors import InvalidGame
-from .programs import BadRow, Program, free_row
+from .programs import BadRow, Program, free_row, scales_of
 from .results import Array
-from .scales import limited_reaches, scales_of
+from .scales import limited_reaches
 from .tolerances import TOLERANCES
 
 __all__ = ["measure"]

@@ -22,7 +22,8 @@ from .contracts import Incentive
 from .errors import StackpyomoError
 from .markup import Part, Table, as_html
 from .pictures import COLOURS, pictures
-from .results import Plan, shown
+from .plan import Plan
+from .results import shown
 from .solvers import registry
 from .verdicts import Report, regret_shown
 from .wording import stakes, terms
@@ -114,7 +115,7 @@ def _subjects(report: Report) -> tuple[Plan | None, Incentive | None]:
     """The plan and the incentive that were verified, as far as the report knows."""
     if isinstance(report.subject, Incentive):
         return report.subject.plan, report.subject
-    return report.subject, None
+    return (report.subject if isinstance(report.subject, Plan) else None), None
 
 
 def _verdict(report: Report, plan: Plan | None, remarks: Sequence[str]) -> str:

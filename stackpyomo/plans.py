@@ -22,16 +22,18 @@ from .derivatives import FollowerRows
 from .engines import chosen_engine, hedged
 from .equilibria import Problem
 from .errors import InvalidGame, NoPlan
-from .games import Follower, Game
+from .games import Game
 from .hedging import Hedging
 from .indifference import settled
 from .ladders import random_start
+from .plan import Plan, untried
 from .programs import BadRow, Program, timed, undisturbed
 from .progress import tracked
 from .rays import ray
-from .results import Array, Plan, untried
+from .results import Array
 from .selections import component_pairs, leader_variables
 from .solvers import Solution, Termination, choose, solve
+from .structure import Follower
 from .tolerances import TOLERANCES
 
 __all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]

@@ -6,22 +6,19 @@ A value is known only to its accuracy: one that is within ``TOLERANCES.active`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .programs import BadRow, Program
 from .results import Array
 from .scales import limited_reaches
+from .structure import GameStructure
 from .tolerances import TOLERANCES
-
-if TYPE_CHECKING:
-    from .games import Game
 
 __all__ = ["rested", "violation"]
 
 
-def violation(game: Game, values: Mapping[str, float]) -> float:
+def violation(game: GameStructure, values: Mapping[str, float]) -> float:
     """The largest violation of a bound or an active row there in natural units; infinite where a row has no value."""
     levels, lower, upper = _levels(game, values)
     reaches = _reaches(levels, lower, upper)
@@ -35,7 +32,7 @@ def violation(game: Game, values: Mapping[str, float]) -> float:
     return max(0.0, beyond, outside if np.isfinite(outside) else np.inf)
 
 
-def rested(game: Game, values: Mapping[str, float]) -> dict[str, float]:
+def rested(game: GameStructure, values: Mapping[str, float]) -> dict[str, float]:
     """The values with those next to a bound on it, unless a row is violated by that."""
     levels, lower, upper = _levels(game, values)
     room = TOLERANCES.active * _reaches(levels, lower, upper)
@@ -47,7 +44,7 @@ def rested(game: Game, values: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _levels(game: Game, values: Mapping[str, float]) -> tuple[Array, Array, Array]:
+def _levels(game: GameStructure, values: Mapping[str, float]) -> tuple[Array, Array, Array]:
     """(values, lower bounds, upper bounds) of all variables that are not fixed, ±inf where there is none."""
     free = [(values[name], v.lb, v.ub) for name, v in game.variables_by_name.items() if not v.fixed]
     levels, lower, upper = np.array(free, dtype=float).reshape(-1, 3).T

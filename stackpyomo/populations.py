@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyomo.environ as pyo
@@ -24,13 +22,14 @@ from pyomo.core.expr.visitor import identify_mutable_parameters
 from .aggregates import assigned
 from .checks import variables_in
 from .errors import InvalidGame
-from .games import Follower, Game, Population
-from .programs import undisturbed
-from .results import Array, Plan
+from .results import Array
+from .structure import Follower, GameStructure, Population
 from .tolerances import TOLERANCES
 from .values import Substitution
 
-__all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "symmetrized", "twin_of"]
+__all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "twin_of"]
+
+Structure = TypeVar("Structure", bound=GameStructure)
 
 _POINTS = 3
 """Random points at which a swap has to change nothing."""
@@ -38,7 +37,7 @@ _MEMBERS = 10_000
 """Members a population may be written out to."""
 
 
-def expanded(game: Game) -> Game:
+def expanded(game: Structure) -> Structure:
     """The game with every member of every finite population as a follower of its own, in a new model.
 
     Raises :class:`InvalidGame` for a population that is infinite or too large to be written out.
@@ -68,10 +67,10 @@ def expanded(game: Game) -> Game:
             if block not in members:
                 for component in _parts(block):
                     _share_out(component, follower, members)
-    return Game(model, blocks, aggregates=found.definitions, name=game.name)
+    return type(game)(model, blocks, aggregates=found.definitions, name=game.name)
 
 
-def twin_of(game: Game, model: Any, sizes: Mapping[str, float] | None = None) -> Game:
+def twin_of(game: Structure, model: Any, sizes: Mapping[str, float] | None = None) -> Structure:
     """The same game on a clone of its model, its aggregates named: a row that is rewritten tells them no more."""
 
     def found(component: Any) -> Any:
@@ -83,7 +82,7 @@ def twin_of(game: Game, model: Any, sizes: Mapping[str, float] | None = None) ->
 
     blocks = [Population(found(f.block), (sizes or {}).get(n, f.size)) for n, f in game.followers.items()]
     aggregates = [(None if v is None else found(v), found(c)) for v, c in assigned(game.definitions, game.actions)]
-    return Game(model, blocks, aggregates=aggregates, name=game.name)
+    return type(game)(model, blocks, aggregates=aggregates, name=game.name)
 
 
 def _copies(model: Any, follower: Follower) -> Iterator[Any]:
@@ -100,7 +99,7 @@ def _parts(block: Any) -> list[Any]:
     return [*block.component_data_objects((pyo.Objective, pyo.Constraint), active=True, descend_into=True)]
 
 
-def _outside(game: Game) -> list[Any]:
+def _outside(game: GameStructure) -> list[Any]:
     """Active objectives and constraints of the leader, aggregates among them."""
     return [*game.leader.active_objectives, *game.leader.constraints]
 
@@ -132,7 +131,7 @@ def _averaged(expression: Any, own: set[int], visitors: Sequence[Any]) -> Any:
     return pyo.quicksum(shared)
 
 
-def exchangeable(game: Game) -> list[list[str]]:
+def exchangeable(game: GameStructure) -> list[list[str]]:
     """Names of followers that nobody can tell apart, in groups of two or more."""
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, follower in game.followers.items():
@@ -149,7 +148,7 @@ def exchangeable(game: Game) -> list[list[str]]:
     return found
 
 
-def _holds_others(game: Game, follower: Follower) -> bool:
+def _holds_others(game: GameStructure, follower: Follower) -> bool:
     """True if its problem holds another follower's action directly, not through an aggregate."""
     assert follower.objective is not None
     held = (v for e in (follower.objective.expr, *(c.expr for c in follower.constraints)) for v in variables_in(e))
@@ -179,7 +178,7 @@ def _signature(follower: Follower) -> tuple[Any, ...]:
 class _Judge:
     """Whether everybody else's problem stays the same when two followers are swapped."""
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: GameStructure) -> None:
         self.game = game
         self.variables = list(game.variables_by_name.values())
         self.place = {id(v): i for i, v in enumerate(self.variables)}
@@ -231,7 +230,7 @@ class _Judge:
         return True
 
 
-def collapsed(game: Game) -> Game:
+def collapsed(game: Structure) -> Structure:
     """The game with every group of exchangeable followers as one Population, in a new model.
 
     The representative is the first of its group and stands for all of them. A game without any is returned as it is.
@@ -259,7 +258,7 @@ def collapsed(game: Game) -> Game:
     for name in gone:
         twin.followers[name].block.deactivate()
     kept = [Population(f.block, _whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
-    return Game(model, kept, aggregates=twin.definitions, name=game.name)
+    return type(game)(model, kept, aggregates=twin.definitions, name=game.name)
 
 
 def rewritten(component: Any, visitor: Any) -> None:
@@ -277,40 +276,3 @@ def _changed(component: Any, change: Callable[[Any], Any]) -> None:
 
 def _whole(size: float) -> float:
     return size if math.isinf(size) else int(size)
-
-
-def symmetrized(plan: Plan) -> Plan:
-    """The plan with exchangeable followers given their average action; what else it holds is evaluated anew."""
-    game, plan = plan.attached(), plan.now()
-    found = dict(plan.values)
-    for group in exchangeable(game):
-        for same in zip(*(game.followers[name].variables for name in group), strict=True):
-            names = [game.names[id(v)] for v in same]
-            found.update(dict.fromkeys(names, sum(plan.values[name] for name in names) / len(names)))
-    with undisturbed(), _at(game, found):
-        violation = game.violation()
-        made = Plan.from_values(game)
-    better = game.leader.sign * (made.leader_objective - plan.leader_objective)
-    return replace(
-        made,
-        bound=plan.bound,
-        epsilon0=plan.epsilon0 + max(0.0, better),
-        quality="feasible" if violation <= TOLERANCES.feasibility else "infeasible",
-        termination="symmetrized",
-        responding=plan.responding,
-    )
-
-
-@contextmanager
-def _at(game: Game, values: Mapping[str, float]) -> Iterator[None]:
-    """The model with other values, given back afterwards."""
-    variables = [(v, values[name]) for name, v in game.variables_by_name.items() if not v.fixed]
-    before = [(v, v.value, v.stale) for v, _ in variables]
-    try:
-        for var, value in variables:
-            var.set_value(value, skip_validation=True)
-        yield
-    finally:
-        for var, value, stale in before:
-            var.set_value(value, skip_validation=True)
-            var.stale = stale

@@ -40,11 +40,11 @@ from scipy.optimize import lsq_linear, nnls
 from .endings import prefix
 from .errors import InvalidGame
 from .results import Array
-from .scales import scales_of
+from .scales import Scales, scales
 from .tolerances import TOLERANCES
 from .values import number_of
 
-__all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "timed", "undisturbed"]
+__all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "scales_of", "timed", "undisturbed"]
 
 _DENSE = 500
 """Columns up to which nonnegative least squares is solved exactly, by an active-set method."""
@@ -380,6 +380,21 @@ class Program:
             parts = least_nonnegative(normals[:, columns] * signs[np.newaxis, :], gradient)
             np.add.at(duals, columns, signs * parts)
         return duals[: len(body)]
+
+
+def scales_of(program: Program, x: Array) -> Scales:
+    """The natural units of a program at x: row 0 is its objective, the others are its rows."""
+    problem = program.problem
+
+    def jacobian(point: Array) -> sparse.csr_array:
+        first = sparse.csr_array(np.asarray(problem.gradient(point))[np.newaxis, :])
+        return sparse.csr_array(sparse.vstack([first, program.jacobian(point)]))
+
+    def curvature(point: Array, weights: Array) -> sparse.csr_array:
+        data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
+        return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
+
+    return scales(x, *program.bounds, jacobian, curvature)
 
 
 def free_row(body: Any, lower: float | None, upper: float | None) -> Any:

@@ -23,10 +23,11 @@ from scipy.optimize import linprog
 
 from .checks import apart, variables_in
 from .derivatives import Derivatives, FollowerRows
-from .games import Follower, Game
+from .games import Game
 from .programs import BadRow, Program
 from .results import Array
 from .solvers import solve
+from .structure import Follower
 from .tolerances import TOLERANCES
 from .values import Substitution
 

@@ -34,9 +34,10 @@ from .errors import InvalidGame, NoIncentive
 from .games import Game
 from .incentives import affine_incentive
 from .interchange import json_number
+from .plan import Plan
 from .programs import Program, free_row, undisturbed
 from .progress import tracked
-from .results import Array, Plan
+from .results import Array
 from .samples import Samples
 from .solvers import solve
 from .terms import terms

@@ -17,9 +17,9 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
-from .programs import Program
+from .programs import Program, scales_of
 from .results import Array
-from .scales import Scales, scales_of
+from .scales import Scales
 from .tolerances import TOLERANCES
 
 __all__ = ["ray"]

@@ -13,7 +13,8 @@ from .catalogues import RIGHT, Row
 from .contracts import Incentive
 from .markup import Part, as_text, cut
 from .markup import Table as Cells
-from .results import Plan, shown
+from .plan import Plan
+from .results import shown
 from .verdicts import Report
 from .wording import in_words
 

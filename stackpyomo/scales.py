@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -24,10 +23,7 @@ from scipy import sparse
 from .results import Array
 from .tolerances import TOLERANCES
 
-if TYPE_CHECKING:
-    from .programs import Program
-
-__all__ = ["Scales", "limited_reaches", "scales", "scales_of"]
+__all__ = ["Scales", "limited_reaches", "scales"]
 
 _TINY = float(np.sqrt(np.finfo(float).tiny))
 _SWEEPS = 3
@@ -94,21 +90,6 @@ def scales(
     step = TOLERANCES.nearby * reaches
     away = np.where(point + step <= upper, point + step, np.maximum(point - step, lower))
     return Scales(reaches, sparse.csr_array(here.maximum(_sizes(jacobian(away)))))
-
-
-def scales_of(program: Program, x: Array) -> Scales:
-    """The natural units of a program at x: row 0 is its objective, the others are its rows."""
-    problem = program.problem
-
-    def jacobian(point: Array) -> sparse.csr_array:
-        first = sparse.csr_array(np.asarray(problem.gradient(point))[np.newaxis, :])
-        return sparse.csr_array(sparse.vstack([first, program.jacobian(point)]))
-
-    def curvature(point: Array, weights: Array) -> sparse.csr_array:
-        data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
-        return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
-
-    return scales(x, *program.bounds, jacobian, curvature)
 
 
 def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:

@@ -10,12 +10,12 @@ from pyomo.common.collections import ComponentMap
 from pyomo.core.base.var import VarData
 
 from .errors import InvalidGame
-from .games import Game
+from .structure import GameStructure
 
 __all__ = ["by_component", "component_pairs", "leader_variables", "members"]
 
 
-def leader_variables(game: Game, components: Any) -> list[VarData]:
+def leader_variables(game: GameStructure, components: Any) -> list[VarData]:
     """Leader VarData from a Var, an indexed Var, a name, or a list of these."""
     listed = [components] if isinstance(components, str) or hasattr(components, "is_indexed") else components
     if not isinstance(listed, Iterable):
@@ -23,7 +23,7 @@ def leader_variables(game: Game, components: Any) -> list[VarData]:
     return list({id(var): var for found in by_component(game, listed) for var in found}.values())
 
 
-def by_component(game: Game, components: Iterable[Any]) -> Iterator[list[VarData]]:
+def by_component(game: GameStructure, components: Iterable[Any]) -> Iterator[list[VarData]]:
     """For each component the leader's VarData it stands for, fixed ones left out."""
     aggregates = {id(v) for v in game.aggregate_variables()}
     for item in components:
@@ -38,7 +38,7 @@ def by_component(game: Game, components: Iterable[Any]) -> Iterator[list[VarData
         yield found
 
 
-def members(game: Game, item: Any) -> list[VarData]:
+def members(game: GameStructure, item: Any) -> list[VarData]:
     """The VarData of a Var, an indexed Var, or a name."""
     component = game.component(item) if isinstance(item, str) else item
     if getattr(component, "ctype", None) is not pyo.Var:

@@ -25,9 +25,9 @@ from scipy import sparse
 
 from .aggregates import from_entries
 from .errors import InvalidGame
-from .games import Game
 from .results import Array, Signal, listed
 from .selections import by_component, members
+from .structure import GameStructure
 
 __all__ = ["Observation", "causal", "counts", "own_actions", "read_observation", "shares"]
 
@@ -51,19 +51,19 @@ class Shares:
     """(signals × actions) what one member's deviation moves."""
 
 
-def counts(game: Game, signals: Sequence[Signal]) -> Array:
+def counts(game: GameStructure, signals: Sequence[Signal]) -> Array:
     """How many followers show each signal: an action of its own every member of its population, others one."""
     sizes = dict(zip((game.names[id(v)] for v in game.actions), game.action_sizes, strict=True))
     return np.array([sizes.get(s.name, 1.0) if s.own else 1.0 for s in signals], dtype=float)
 
 
-def own_actions(game: Game) -> list[Signal]:
+def own_actions(game: GameStructure) -> list[Signal]:
     """Every action as a signal: full observation (OCS)."""
     names = game.names
     return [Signal(names[id(v)], 0.0, {names[id(v)]: 1.0}, own=True) for v in game.actions]
 
 
-def read_observation(game: Game, observe: Any) -> Observation:
+def read_observation(game: GameStructure, observe: Any) -> Observation:
     """``observe`` of :func:`stackpyomo.affine_incentive`, read. Raises :class:`InvalidGame` naming what is wrong."""
     if isinstance(observe, str) and observe == "actions":
         return Observation(own_actions(game))
@@ -124,7 +124,7 @@ def _mapping(observe: Any) -> list[tuple[Any, Any]] | None:
 class _Reader:
     """Collects signals, each once, in the order they are named."""
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: GameStructure) -> None:
         self.game = game
         self.signals: list[Signal] = []
         self._place: dict[str, int] = {}
@@ -230,7 +230,7 @@ def _items(listed: Any) -> Iterable[Any]:
     return listed
 
 
-def shares(game: Game, signals: Sequence[Signal]) -> Shares:
+def shares(game: GameStructure, signals: Sequence[Signal]) -> Shares:
     """C and M of these signals in the game as it is now. Raises :class:`InvalidGame` for one that is no more."""
     column = {game.names[id(v)]: i for i, v in enumerate(game.actions)}
     responses = game.responses()

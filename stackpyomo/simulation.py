@@ -27,14 +27,17 @@ from scipy.stats import t as student
 from .checks import require, require_positive, require_whole, variables_in
 from .composition import oversteps
 from .errors import InvalidGame, NoPlan
-from .games import Follower, Game, Population
+from .evaluation import evaluator
+from .games import Game
+from .plan import Plan
 from .plans import nash, stackelberg
 from .populations import rewritten, twin_of
 from .programs import undisturbed
 from .progress import tracked
-from .results import Announcement, Array, Plan, evaluator
+from .results import Announcement, Array
 from .signals import shares
 from .solvers import choose
+from .structure import Follower, Population
 from .tolerances import TOLERANCES
 from .values import Substitution, number_of
 from .verification import Effort, resolved

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.expr.numeric_expr import ExternalFunctionExpression, UnaryFunctionExpression
 
-if TYPE_CHECKING:
-    from .games import Game, Player
+from .structure import GameStructure, Player
 
 __all__ = ["changes", "stamp"]
 
@@ -24,7 +23,7 @@ _NAMED = (UnaryFunctionExpression, ExternalFunctionExpression)
 """Nodes of one class that stand for functions by name."""
 
 
-def stamp(game: Game) -> dict[str, str]:
+def stamp(game: GameStructure) -> dict[str, str]:
     """part of the game → a short text that changes with its data."""
     names, followers = game.names, game.followers.values()
     sizes = [f"{f.name} {f.size!r}" for f in followers]

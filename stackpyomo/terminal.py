@@ -23,9 +23,9 @@ from pyomo.common.log import pyomo_handler
 
 from .endings import Terminated
 from .errors import InvalidGame, NoIncentive, StackpyomoError
-from .gamefiles import read_game
-from .games import UNNAMED, Game
+from .games import Game, read_game
 from .interchange import said, writable
+from .structure import UNNAMED
 
 __all__ = [
     "TERMINATED",

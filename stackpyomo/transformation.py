@@ -23,7 +23,8 @@ from .checks import apart, require
 from .complementarity import Given, Penalty, Treatment, named
 from .conditions import Conditions, conditions, responding_followers
 from .errors import InvalidGame
-from .games import Game, Population
+from .games import Game
+from .structure import Population
 
 __all__ = ["KKT"]
 

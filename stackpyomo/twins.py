@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyomo.environ as pyo
 
-from .programs import BadRow, Program, free_row
+from .programs import BadRow, Program, free_row, scales_of
 from .results import Array
-from .scales import scales_of
+from .solutions import Solution
 from .values import Substitution
-
-if TYPE_CHECKING:
-    from .solutions import Solution
 
 __all__ = ["Twin", "twin"]
 

@@ -15,10 +15,12 @@ import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
 
 from .errors import InvalidGame
+from .evaluation import evaluator
 from .games import Game
+from .plan import Plan
 from .policies import Policy
 from .populations import twin_of
-from .results import Plan, Signal, evaluator
+from .results import Signal
 from .signals import read_observation
 
 __all__ = ["unfolded"]

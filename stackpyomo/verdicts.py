@@ -6,16 +6,14 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas as pd
 
+from .games import Game
 from .interchange import floats, json_number, json_numbers, readable, real, writable
 from .markup import Document, Part, Table, as_text
-from .results import SHOWN, Plan, listed, shown
-
-if TYPE_CHECKING:
-    from .contracts import Incentive
+from .results import SHOWN, Announcement, listed, shown
 
 __all__ = ["UNBOUNDED", "UNCONFIRMED", "Report", "regret_shown"]
 
@@ -23,6 +21,17 @@ UNBOUNDED = "its problem is unbounded: some deviation pays without limit"
 """The note of a follower that no solver can settle."""
 UNCONFIRMED = "a solver says that its problem is unbounded, which its cost far out does not confirm"
 """The note where that is a solver's word alone."""
+
+
+class Subject(Protocol):
+    """What can be verified: a plan or a strategy."""
+
+    @property
+    def announcement(self) -> Announcement:
+        """What the leader announces."""
+
+    def attached(self) -> Game:
+        """The game it is about."""
 
 
 @dataclass(eq=False)
@@ -65,7 +74,7 @@ class Report(Document):
     """follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at."""
     endless: tuple[str, ...] = ()
     """Of these, who has a direction without an end: a search reaches only so far, and verifies nobody there."""
-    subject: Plan | Incentive | None = field(default=None, repr=False)
+    subject: Subject | None = field(default=None, repr=False)
     """What was verified; not part of the data."""
 
     @property
@@ -141,22 +150,21 @@ class Report(Document):
         return {key: best[key] for key in sorted(size, key=lambda key: -size[key]) if size[key] >= least}
 
     def _remedy(self, name: str) -> str:
-        if isinstance(self.subject, Plan):
-            if name in self.subject.responding:
-                return "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
-            return "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
         if self.subject is None:
             return ""
-        if self.subject.settling:
-            return f"The rule is meant for minors who settle anew: anticipated_regret(rule, {name!r}) looks at that."
-        if self.subject.saturate or self.cut:
-            return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
-        if self.subject.settling:
+        announced = self.subject.announcement
+        if announced.gain is None:
+            if name in announced.responding:
+                return "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
+            return "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
+        if announced.settling:
             return (
                 "The rule was designed for followers who settle anew (minors='respond'), whom this re-solve holds at "
                 f"the plan: anticipated_regret(rule, {name!r}) is its regret where they do."
             )
-        more = "" if self.subject.bend is not None else "a gain of more curvature may (curvature=, quadratic=True); "
+        if announced.saturate or self.cut:
+            return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
+        more = "" if announced.bend is not None else "a gain of more curvature may (curvature=, quadratic=True); "
         return f"To hold it, {more}inducible(plan) looks at every announcement."
 
     @property
@@ -306,7 +314,7 @@ class Report(Document):
                 forms=dict(data.get("forms", {})),
             )
 
-    def to_html(self, path: str | Path, *, baseline: Plan | None = None) -> None:
+    def to_html(self, path: str | Path, *, baseline: Any = None) -> None:
         """Write one self-contained page with all that is known: plan, contract, certificates, plots, log, versions.
 
         baseline: a plan to tell who gains and who loses against, e.g. ``stackelberg(game)``. Raises

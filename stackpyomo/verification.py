@@ -23,12 +23,13 @@ import pandas as pd
 from .checks import require, require_positive, require_whole
 from .composition import Composed, composed
 from .errors import InvalidGame
+from .evaluation import evaluator
 from .games import Game
 from .measures import measure
 from .policies import policy_form
 from .programs import timed, undisturbed
 from .progress import tracked
-from .results import Announcement, evaluator
+from .results import Announcement
 from .samples import Samples
 from .separables import Separable, Task
 from .solvers import Solution, Termination, choose, registry

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -16,11 +16,10 @@ from scipy import sparse
 from .accounts import Accounts, accounts, comparison
 from .errors import InvalidGame
 from .markup import Part, Table
-from .results import SHOWN, Array, Plan, Signal, listed, shown
+from .plan import Plan
+from .results import SHOWN, Array, Signal, listed, shown
+from .strategy import AffineStrategy
 from .tolerances import TOLERANCES
-
-if TYPE_CHECKING:
-    from .contracts import Incentive
 
 __all__ = ["how_to_compare", "in_words", "stakes", "terms"]
 
@@ -37,7 +36,7 @@ _FILE = _Room(sys.maxsize, sys.maxsize)
 
 
 def in_words(
-    rule: Incentive, baseline: Plan | None = None, *, verified: bool = False, whole: bool = False
+    rule: AffineStrategy, baseline: Plan | None = None, *, verified: bool = False, whole: bool = False
 ) -> list[Part]:
     """What is announced, what it means to the followers, what it does not promise, and the comparison if asked for.
 
@@ -51,17 +50,17 @@ def in_words(
     return parts
 
 
-def terms(rule: Incentive) -> list[Part]:
+def terms(rule: AffineStrategy) -> list[Part]:
     """Of these what a page says beside its report: all that is announced, and for which deviation."""
     return [*_announced(rule, _FILE), *_meaning(rule, _FILE, _deviations), *_limits(rule, verified=True)]
 
 
-def stakes(rule: Incentive, baseline: Plan | None = None) -> list[Part]:
+def stakes(rule: AffineStrategy, baseline: Plan | None = None) -> list[Part]:
     """Of these what is at stake: who pays, who is paid, and against a baseline who gains and who loses."""
     return [*_meaning(rule, _FILE, _standing), *(() if baseline is None else _compared(rule, baseline, _FILE))]
 
 
-def how_to_compare(rule: Incentive) -> list[Part]:
+def how_to_compare(rule: AffineStrategy) -> list[Part]:
     """Where to go on, for a reader at a terminal."""
     if rule.game is None:
         return ["(Read with from_json(text, game) it also tells objectives and payments.)"]
@@ -71,7 +70,7 @@ def how_to_compare(rule: Incentive) -> list[Part]:
 # --- what is announced --------------------------------------------------------------------------------------------
 
 
-def _announced(rule: Incentive, room: _Room) -> Iterator[Part]:
+def _announced(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
     if not rule.leader:
         yield "The leader has nothing to announce: no follower's problem holds a variable of his."
         return
@@ -93,7 +92,7 @@ def _announced(rule: Incentive, room: _Room) -> Iterator[Part]:
         yield "A population's action stands for one member's."
 
 
-def _formula(rule: Incentive, index: int, most: int) -> str:
+def _formula(rule: AffineStrategy, index: int, most: int) -> str:
     """toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]"""
     name = rule.leader[index]
     terms: list[tuple[float, str]] = []
@@ -133,7 +132,7 @@ def _constant(value: float) -> str:
     return f" {'+' if value > TOLERANCES.noise else '−'} {shown(abs(value), 6)}"
 
 
-def _bounds(rule: Incentive, name: str) -> str:
+def _bounds(rule: AffineStrategy, name: str) -> str:
     var = None if rule.game is None else rule.game.variables_by_name.get(name)
     if not rule.saturate or var is None or (var.lb is None and var.ub is None):
         return ""
@@ -142,7 +141,7 @@ def _bounds(rule: Incentive, name: str) -> str:
     return f", never beyond [{var.lb:.6g}, {var.ub:.6g}]"
 
 
-def _used(rule: Incentive) -> Array:
+def _used(rule: AffineStrategy) -> Array:
     """For each signal: does anything announced answer it?"""
     used = np.asarray(abs(rule.matrix).sum(axis=0)).ravel()
     return used if rule.bend is None else used + np.asarray(abs(rule.bend).sum(axis=0)).ravel()
@@ -167,7 +166,7 @@ def _more(count: int, where: str, room: _Room) -> list[str]:
 
 
 def _meaning(
-    rule: Incentive, room: _Room, *tellers: Callable[[Incentive, Accounts, _Room], Iterator[Part]]
+    rule: AffineStrategy, room: _Room, *tellers: Callable[[AffineStrategy, Accounts, _Room], Iterator[Part]]
 ) -> Iterator[Part]:
     if rule.game is None:
         return
@@ -180,7 +179,7 @@ def _meaning(
         yield from teller(rule, found, room)
 
 
-def _standing(_: Incentive, found: Accounts, room: _Room) -> Iterator[Part]:
+def _standing(_: AffineStrategy, found: Accounts, room: _Room) -> Iterator[Part]:
     """Objective and money of one member of each follower, and the budget."""
     yield "On the plan, each in the unit of its objective:"
     yield _moneys(found, room)
@@ -234,7 +233,7 @@ def _budget(found: Accounts) -> Iterator[str]:
             yield f"Not counted: {listed(names)} ({reason})."
 
 
-def _deviations(rule: Incentive, found: Accounts, room: _Room) -> Iterator[Part]:
+def _deviations(rule: AffineStrategy, found: Accounts, room: _Room) -> Iterator[Part]:
     """What tempts a follower, and what the leader's answer takes back, per unit of each action that is watched."""
     alone = set(rule.alone)
     watched = np.array([f.name not in alone for f in found.followers], dtype=bool)[found.owners]
@@ -275,7 +274,7 @@ def _short(value: float, noise: float) -> str:
 # --- what it does not promise -------------------------------------------------------------------------------------
 
 
-def _limits(rule: Incentive, *, verified: bool = False) -> Iterator[str]:
+def _limits(rule: AffineStrategy, *, verified: bool = False) -> Iterator[str]:
     if rule.game is None and rule.multipliers:
         yield f"Held by their own constraints: {listed(list(rule.multipliers))}."
     if rule.alone:
@@ -309,7 +308,7 @@ def _limits(rule: Incentive, *, verified: bool = False) -> Iterator[str]:
 # --- who gains ----------------------------------------------------------------------------------------------------
 
 
-def _compared(rule: Incentive, baseline: Plan, room: _Room) -> Iterator[Part]:
+def _compared(rule: AffineStrategy, baseline: Plan, room: _Room) -> Iterator[Part]:
     table = comparison(rule, baseline)
     yield f"Against the baseline ({baseline.quality}; responding: {listed(baseline.responding) or 'nobody'}):"
     rows = [

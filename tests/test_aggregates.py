@@ -10,7 +10,8 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
-from stackpyomo.gamefiles import document, parse_game
+from stackpyomo.gamefiles import document
+from stackpyomo.games import parse_game
 
 FORMS = ["alone", "other side", "pair", "chain"]
 

@@ -11,7 +11,7 @@ from conftest import CASES, NLP, number
 
 import stackpyomo as sp
 from stackpyomo.derivatives import FollowerRows
-from stackpyomo.gamefiles import parse_game
+from stackpyomo.games import parse_game
 
 
 def _document(case: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from scipy.optimize import linprog, minimize
 
 import stackpyomo as sp
-from stackpyomo.gamefiles import parse_game, read_games
+from stackpyomo.gamefiles import read_games
+from stackpyomo.games import parse_game
 
 CATALOGUE = Path(__file__).parents[1] / "models" / "literature" / "bilevel.json"
 ENTRIES = {entry["name"]: entry for entry in read_games(CATALOGUE)}

@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 import stackpyomo as sp
 from stackpyomo import multipliers
 from stackpyomo.derivatives import FollowerRows
-from stackpyomo.gamefiles import parse_game
+from stackpyomo.games import parse_game
 from stackpyomo.programs import least_nonnegative
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,9 +12,9 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 import stackpyomo as sp
+from stackpyomo.plan import untried
 from stackpyomo.programs import Program
 from stackpyomo.rays import ray
-from stackpyomo.results import untried
 from stackpyomo.solvers import registry, solve
 from stackpyomo.twins import twin
 

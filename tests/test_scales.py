@@ -11,8 +11,8 @@ import pytest
 
 import stackpyomo as sp
 from stackpyomo.derivatives import FollowerRows
-from stackpyomo.programs import Program
-from stackpyomo.scales import limited_reaches, scales_of
+from stackpyomo.programs import Program, scales_of
+from stackpyomo.scales import limited_reaches
 
 
 def units_of(expression: Any, rows: list[Any] | None = None) -> tuple[dict[str, float], Any]:
