@@ -8,7 +8,7 @@ announces is a function of the actions, and stays what it is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyomo.environ as pyo
@@ -17,39 +17,46 @@ from pyomo.common.modeling import unique_component_name
 from .errors import InvalidGame
 from .evaluation import evaluator
 from .games import Game
-from .plan import Plan
 from .policies import Policy
 from .populations import twin_of
-from .results import Signal
+from .results import Announcement, Signal
 from .signals import read_observation
 
 __all__ = ["unfolded"]
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """What was announced, in a game whose policies are decisions of their own."""
+
+    game: Game
+    announcement: Announcement
+
+    def attached(self) -> Game:
+        """The game in which it is announced."""
+        return self.game
 
 
 def unfolded(subject: Any, actions: Sequence[tuple[Any, str]]) -> tuple[Any, list[tuple[Any, str]]]:
     """The Plan or Incentive with its followers' policies unfolded, and the pairs (Var or Policy, observation) in it.
 
     Without a policy among the actions, what was given. Raises :class:`InvalidGame` where the leader answers the
-    coefficients of a policy: he has no answer to an action that is of another form.
+    coefficients of a policy: it has no answer to an action that is of another form.
     """
     game: Game = subject.attached()
     named = [(game.model.find_component(key) if isinstance(key, str) else key, seen) for key, seen in actions]
     if not any(isinstance(key, Policy) for key, _ in named):
         return subject, list(actions)
-    plan = subject if isinstance(subject, Plan) else subject.plan
+    announced: Announcement = subject.announcement
     model = game.model.clone()
-    values = {**plan.values, **({} if plan is subject else subject.offset)}
     for name, var in game.variables_by_name.items():
-        _twin(game, model, var).set_value(values[name], skip_validation=True)
-    decisions = {id(p): _decision(_twin(game, model, p), evaluator(game, values), p) for p in _policies(game)}
+        _twin(game, model, var).set_value(announced.values[name], skip_validation=True)
+    at_plan = evaluator(game, announced.values)
+    decisions = {id(p): _decision(_twin(game, model, p), at_plan, p) for p in _policies(game)}
     twin = twin_of(game, model)
-    free = replace(plan, values=twin.current_values(), game=twin, rows=None, report=None, stamp={})
     pairs = [(decisions.get(id(key)) or _twin(game, model, key), seen) for key, seen in named]
-    if plan is subject:
-        return free, pairs
-    signals = [_signal(twin, signal) for signal in subject.observed]
-    seen = [twin.names[id(v)] for v in twin.actions]
-    return replace(subject, plan=free, observed=signals, actions_seen=seen, system=None), pairs
+    signals = [_signal(twin, signal) for signal in announced.signals]
+    return Unfolded(twin, replace(announced, values=twin.current_values(), signals=signals)), pairs
 
 
 def _policies(game: Game) -> Iterator[Policy]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.gamefiles import FORMAT, document, read_games, write_game
 from stackpyomo.games import Game, parse_game, read_game
+from stackpyomo.plan import Plan
 from stackpyomo.structure import Population
 
 GAMES = sorted((Path(__file__).parent / "data" / "games").glob("*.json"))
@@ -93,7 +94,7 @@ def test_published_games_have_their_published_costs(path: Path) -> None:
             var.set_value(value)
     assert pyo.value(game.leader.objective) == pytest.approx(reference["leader_cost"])
     assert pyo.value(game.followers["follower"].objective) == pytest.approx(reference["follower_cost"])
-    assert sp.Plan.from_values(game).residuals["feasibility"] <= 1e-9
+    assert Plan.from_values(game).residuals["feasibility"] <= 1e-9
 
 
 @pytest.mark.parametrize("path", GAMES, ids=lambda path: path.stem)
