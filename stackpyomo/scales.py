@@ -85,8 +85,8 @@ def scales(
     if not (boxed.all() and reaches.all()):
         changes, steepest = _largest(here, reaches), _largest(here, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
-        slopes = np.asarray(here.T @ (1.0 / units)).ravel()
-        reaches = _completed(reaches, boxed, here, _symmetric(curvature(point, 1.0 / units)), slopes)
+        bends = _symmetric(curvature(point, 1.0 / units))
+        reaches = _completed(reaches, boxed, *_without_rounding(here, bends, units))
     step = TOLERANCES.nearby * reaches
     away = np.where(point + step <= upper, point + step, np.maximum(point - step, lower))
     return Scales(reaches, sparse.csr_array(here.maximum(_sizes(jacobian(away)))))
@@ -102,6 +102,23 @@ def _sizes(matrix: sparse.sparray) -> sparse.csr_array:
     found = sparse.csr_array(abs(matrix))
     found.data = np.where(np.isfinite(found.data) & (found.data > _TINY), found.data, 0.0)
     return found
+
+
+def _without_rounding(
+    rows: sparse.csr_array, bends: sparse.csr_array, units: Array
+) -> tuple[sparse.csr_array, sparse.csr_array, Array]:
+    """(rows, bends, Σ rows/units) without entries that cancelled but for rounding.
+
+    Over the step after which curvature alone changes a row by its unit, such an entry is nothing.
+    """
+    bent = bends.diagonal()
+    steps = np.where(bent > 0.0, 1.0 / np.sqrt(np.where(bent > 0.0, bent, 1.0)), np.inf)
+    first, second = rows.tocoo(), bends.tocoo()
+    felt = first.data / units[first.row] * steps[first.col] > TOLERANCES.noise
+    mixed = second.data * steps[second.row] * steps[second.col] > TOLERANCES.noise
+    rows = sparse.csr_array((first.data * felt, (first.row, first.col)), shape=rows.shape)
+    bends = sparse.csr_array((second.data * mixed, (second.row, second.col)), shape=bends.shape)
+    return rows, bends, np.asarray(rows.T @ (1.0 / units)).ravel()
 
 
 def _largest(slopes: sparse.csr_array, steps: Array) -> Array:

@@ -63,6 +63,18 @@ def test_only_a_function_without_any_size_has_units_of_1() -> None:
     assert units_of(m.x**2)[0] == {"x": 1.0}, "the rounding of a 0 is no size"
 
 
+def test_a_slope_that_cancelled_but_for_rounding_is_no_slope() -> None:
+    """Σ p (x − c − d y)² with Σ p x y = 0: ∂/∂d is 5e-17 at 0, not what a step of 1e16 is told by."""
+    m = pyo.ConcreteModel()
+    m.c, m.d = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+    points = [(0.1, 1.0493), (0.4, -0.3), (0.2, 1.7), (0.3, -0.0)]
+    mean = sum(p * 2.0 * y for p, y in points)
+    expression = sum(p * (2.0 - m.c - m.d * (y - mean / 2.0)) ** 2 for p, y in points)
+    reaches, _ = units_of(expression)
+    assert reaches["c"] == pytest.approx(2.0, rel=0.5)
+    assert 0.1 < reaches["d"] < 100.0
+
+
 def game(unit: float, tool: float, cost: float, constant: float, *, boxed: bool) -> sp.Game:
     m = pyo.ConcreteModel()
     m.t = pyo.Var([1, 2], bounds=(-2 * tool, 2 * tool) if boxed else None, initialize=0.0)
