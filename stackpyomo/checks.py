@@ -193,7 +193,7 @@ def _expression_errors(game: GameStructure) -> Iterator[Finding]:
     seen: set[int] = set()
     for player in (game.leader, *game.followers.values()):
         for name, expression in _expressions(player):
-            for leaf in _leaves(expression, seen):
+            for leaf in leaves(expression, seen):
                 problem = _leaf_problem(leaf, known)
                 if problem:
                     yield _error(name, *problem)
@@ -239,7 +239,7 @@ def _leaf_problem(leaf: Any, known: set[int]) -> tuple[str, str] | None:
             f"it uses the variable {leaf.name}, which is not an active part of this game's model.",
             "Declare the Var on the model (or activate its Block).",
         )
-    if isinstance(leaf, _UNREADABLE):
+    if isinstance(leaf, UNREADABLE):
         return f"it holds {leaf}, which no solver reads.", "Write it with abs, or as a variable that rows bound."
     if isinstance(leaf, DivisionExpression):
         divisor = leaf.args[1]
@@ -271,11 +271,11 @@ def _is_finite(number: Any) -> bool:
     return isinstance(number, Real) and math.isfinite(number)
 
 
-_UNREADABLE = (MaxExpression, MinExpression)
+UNREADABLE = (MaxExpression, MinExpression)
 """What Pyomo can write for no solver."""
 
 
-def _leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
+def leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
     """Numbers, Params and Vars of an expression, its divisions and its formulas of Params.
 
     A shared named Expression is looked into once.
@@ -288,7 +288,7 @@ def _leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
         elif not hasattr(node, "is_expression_type"):
             continue
         elif node.is_expression_type():
-            if isinstance(node, (DivisionExpression, *_UNREADABLE)) or not node.is_potentially_variable():
+            if isinstance(node, (DivisionExpression, *UNREADABLE)) or not node.is_potentially_variable():
                 yield node  # what is divided by, and formulas of Params, are data that may have no value
             if node.is_named_expression_type():
                 if id(node) in seen:
@@ -301,7 +301,7 @@ def _leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
 
 def variables_in(expression: Any, seen: set[int] | None = None) -> Iterator[VarData]:
     """The Vars of an expression, fixed ones too, as often as they occur (lazily: the first costs next to nothing)."""
-    for leaf in _leaves(expression, set() if seen is None else seen):
+    for leaf in leaves(expression, set() if seen is None else seen):
         if leaf.__class__ not in native_numeric_types and leaf.is_variable_type():
             yield leaf
 

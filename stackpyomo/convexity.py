@@ -42,8 +42,8 @@ __all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_conv
 
 _DENSE = 2000  # the largest coupled block whose eigenvalues are computed
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
-_INF = math.inf
-_UNREADABLE = (ArithmeticError, AttributeError, TypeError, ValueError, RecursionError, PyomoException)
+INF = math.inf
+UNREADABLE = (ArithmeticError, AttributeError, TypeError, ValueError, RecursionError, PyomoException)
 
 
 class Curvature(str, Enum):
@@ -91,7 +91,7 @@ def curvature(
     prover = _Prover(variables, bounds, tolerance)
     try:
         return prover.prove(expr)
-    except _UNREADABLE:
+    except UNREADABLE:
         return _NO_PROOF
 
 
@@ -113,7 +113,7 @@ def is_convex_feasible_set(constraint: Any, variables: _Vars = None) -> Proof:
         lower, body, upper = constraint.to_bounded_expression(evaluate_bounds=True)
     except AttributeError:
         raise InvalidGame(f"{constraint!s} is not one constraint.") from None
-    except _UNREADABLE:
+    except UNREADABLE:
         return _NO_PROOF
     proof = curvature(body, variables)
     enough = [*_FLAT] + [Curvature.CONVEX] * (lower is None) + [Curvature.CONCAVE] * (upper is None)
@@ -173,19 +173,19 @@ _CUP, _CAP = (1, 1), (-1, 1)  # rising: convex, concave
 
 
 @dataclass(frozen=True)
-class _Shape:
+class Shape:
     """What is known of f; the same object (``is``) always means the same function."""
 
     convex: bool
     concave: bool
-    lo: float = -_INF
-    hi: float = _INF
+    lo: float = -INF
+    hi: float = INF
     order: float | None = None
     slope: tuple[int, int] | None = None  # (id of the variable, +1 or −1)
     constant: bool = False
 
     def __post_init__(self) -> None:
-        if not self.lo <= self.hi or self.lo == _INF or self.hi == -_INF:
+        if not self.lo <= self.hi or self.lo == INF or self.hi == -INF:
             raise ValueError("an expression without a finite value")
         if self.order is None and self.convex and self.lo >= 0.0:
             object.__setattr__(self, "order", 0.0 if self.constant else 1.0)
@@ -194,26 +194,26 @@ class _Shape:
     def span(self) -> Span:
         return self.lo, self.hi
 
-    def join(self, g: _Shape, convex: bool, concave: bool, lo: float, hi: float) -> _Shape:
+    def join(self, g: Shape, convex: bool, concave: bool, lo: float, hi: float) -> Shape:
         """What an operation that rises in both operands keeps: the worst order, a common slope."""
         order = None if self.order is None or g.order is None else max(self.order, g.order)
         slopes = {f.slope for f in (self, g) if not f.constant}
         slope = slopes.pop() if len(slopes) == 1 else None
-        return _Shape(convex, concave, lo, hi, order, slope, self.constant and g.constant)
+        return Shape(convex, concave, lo, hi, order, slope, self.constant and g.constant)
 
-    def maximum(self, g: _Shape) -> _Shape:
+    def maximum(self, g: Shape) -> Shape:
         convex, constant = self.convex and g.convex, self.constant and g.constant
         return self.join(g, convex, constant, max(self.lo, g.lo), max(self.hi, g.hi))
 
-    def __add__(self, g: _Shape) -> _Shape:
+    def __add__(self, g: Shape) -> Shape:
         convex, concave = self.convex and g.convex, self.concave and g.concave
         return self.join(g, convex, concave, *add(self.span, g.span))
 
-    def __neg__(self) -> _Shape:
+    def __neg__(self) -> Shape:
         slope = self.slope and (self.slope[0], -self.slope[1])
-        return _Shape(self.concave, self.convex, *negative(self.span), None, slope, self.constant)
+        return Shape(self.concave, self.convex, *negative(self.span), None, slope, self.constant)
 
-    def __mul__(self, g: _Shape) -> _Shape:
+    def __mul__(self, g: Shape) -> Shape:
         """c·f, or f², or log-convex factors, or f, g ≥ 0 monotone in one variable."""
         if self is g or (g.constant and not self.constant):
             return self.power(2.0) if self is g else g * self
@@ -224,51 +224,51 @@ class _Shape:
             return replace(g if self.lo >= 0.0 else -g, lo=lo, hi=hi)
         convex, concave = self.convex and g.convex, self.concave and g.concave
         if self.constant:
-            return _Shape(g.convex and concave, convex and g.concave, lo, hi, constant=g.constant)
+            return Shape(g.convex and concave, convex and g.concave, lo, hi, constant=g.constant)
         if self.order == g.order == 0.0:
             return self.join(g, True, False, lo, hi)
         if not (self.slope and g.slope and self.lo >= 0.0 and g.lo >= 0.0):
-            return _Shape(False, False, lo, hi)
+            return Shape(False, False, lo, hi)
         same, opposite = self.slope == g.slope, self.slope == (-g).slope
         slope = g.slope if same else None
-        return _Shape(convex and same, concave and opposite, lo, hi, None, slope)
+        return Shape(convex and same, concave and opposite, lo, hi, None, slope)
 
-    def __truediv__(self, g: _Shape) -> _Shape:
+    def __truediv__(self, g: Shape) -> Shape:
         """f·g⁻¹; convex, of order q/(1−q), when f has the order q ≤ 1/2 and g > 0 is concave."""
         quotient = self * g.power(-1.0)
         if self.order is None or self.order > 0.5 or not g.concave or g.lo < 0.0:
             return quotient
         return replace(quotient, convex=True, order=self.order / (1.0 - self.order))
 
-    def __pow__(self, g: _Shape) -> _Shape:
+    def __pow__(self, g: Shape) -> Shape:
         """f^g for a constant exponent, or exp(g log f) for a constant base > 0."""
         if g.constant and g.lo == g.hi:
             return self.power(g.lo)
         base = self.constant and self.lo > 0.0
-        return _UNARY["exp"](_UNARY["log"](self) * g) if base else _Shape(False, False)
+        return UNARY["exp"](UNARY["log"](self) * g) if base else Shape(False, False)
 
-    def power(self, a: float) -> _Shape:
+    def power(self, a: float) -> Shape:
         """f^a for f ≥ 0, or of any sign for an integer a (a < 0: not through 0); by order q ≤ a."""
         if a in (0.0, 1.0):
-            return self if a else _number(1.0)
+            return self if a else number_of(1.0)
         if a < 0.0 and self.lo == self.hi == 0.0:
             raise ZeroDivisionError
         whole, bend, slope = a.is_integer(), -1 if 0.0 < a < 1.0 else 1, 1 if a > 0.0 else -1
         if whole and a < 0.0 and self.lo < 0.0 < self.hi:
-            return _Shape(self.constant, self.constant, constant=self.constant)
+            return Shape(self.constant, self.constant, constant=self.constant)
         left = (bend, slope) if not whole else (-bend, slope) if a % 2.0 else (bend, -slope)
-        raised = self.compose(lambda f: power(f, a), left, (bend, slope), None, -_INF if whole else 0.0)
+        raised = self.compose(lambda f: power(f, a), left, (bend, slope), None, -INF if whole else 0.0)
         if raised.constant or not (raised.convex or (self.order is not None and self.order <= a)):
             return raised
         order = 0.0 if a < 0.0 else (1.0 if self.order is None else self.order) / a
         return replace(raised, convex=True, order=order)
 
-    def log(self, span: Callable[[Span], Span]) -> _Shape:
+    def log(self, span: Callable[[Span], Span]) -> Shape:
         """log f: concave if f is, convex by definition if f is log-convex."""
         log = self.compose(span, _CAP, _CAP, None, 0.0)
         return replace(log, convex=True) if self.order == 0.0 else log
 
-    def sin(self, shift: float, name: str) -> _Shape:
+    def sin(self, shift: float, name: str) -> Shape:
         """sin(f + shift), by its name, on one arch: concave on [2kπ, (2k+1)π], convex on the next."""
         lo, hi = self.lo + shift, self.hi + shift
         arch = math.floor(lo / math.pi) if math.isfinite(lo) else 0
@@ -277,8 +277,8 @@ class _Shape:
         return self.compose(FUNCTIONS[name], piece, piece)
 
     def compose(
-        self, span: Callable[[Span], Span], left: _Piece, right: _Piece, order: Any = None, floor: float = -_INF
-    ) -> _Shape:
+        self, span: Callable[[Span], Span], left: _Piece, right: _Piece, order: Any = None, floor: float = -INF
+    ) -> Shape:
         """h∘f, h a piece on each side of 0, defined on t ≥ floor: what the pieces f meets agree on.
 
         h convex and f affine, h rising and f convex (so long as {x : f(x) ≥ floor} is convex),
@@ -292,16 +292,16 @@ class _Shape:
         rise = (self.slope[0], self.slope[1] * slope) if self.slope and slope else None
         lo, hi = span(self.span)
         if self.constant:
-            return _Shape(True, True, lo, hi, constant=True)
+            return Shape(True, True, lo, hi, constant=True)
         convex, concave = bend > 0 and grows, bend < 0 and falls
-        return _Shape(convex, concave, lo, hi, order if convex else None, rise)
+        return Shape(convex, concave, lo, hi, order if convex else None, rise)
 
 
-def _number(c: Any) -> _Shape:
-    return _Shape(True, True, float(c), float(c), constant=True)
+def number_of(c: Any) -> Shape:
+    return Shape(True, True, float(c), float(c), constant=True)
 
 
-_UNARY: dict[str, Callable[[_Shape], _Shape]] = {
+UNARY: dict[str, Callable[[Shape], Shape]] = {
     "abs": lambda f: f.power(2.0).power(0.5),
     "sqrt": lambda f: f.power(0.5),
     "log": lambda f: f.log(FUNCTIONS["log"]),
@@ -313,7 +313,7 @@ _UNARY: dict[str, Callable[[_Shape], _Shape]] = {
     "sinh": lambda f: f.compose(FUNCTIONS["sinh"], _CAP, _CUP),
     "tanh": lambda f: f.compose(FUNCTIONS["tanh"], _CUP, _CAP),
 }
-_RULES: dict[type, Callable[..., _Shape]] = {
+RULES: dict[type, Callable[..., Shape]] = {
     nodes.SumExpression: lambda *parts: reduce(operator.add, parts),
     nodes.LinearExpression: lambda *parts: reduce(operator.add, parts),
     nodes.NegationExpression: operator.neg,
@@ -321,8 +321,8 @@ _RULES: dict[type, Callable[..., _Shape]] = {
     nodes.MonomialTermExpression: operator.mul,
     nodes.DivisionExpression: operator.truediv,
     nodes.PowExpression: operator.pow,
-    nodes.MaxExpression: lambda *parts: reduce(_Shape.maximum, parts),
-    nodes.MinExpression: lambda *parts: -reduce(_Shape.maximum, [-f for f in parts]),
+    nodes.MaxExpression: lambda *parts: reduce(Shape.maximum, parts),
+    nodes.MinExpression: lambda *parts: -reduce(Shape.maximum, [-f for f in parts]),
 }
 
 # --- the prover -------------------------------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ class _Prover:
         moving = {id(var) for var in named}
         self.moves = (lambda _: True) if variables is None else moving.__contains__
         self.tolerance = tolerance
-        self.known: dict[int, tuple[Any, _Shape]] = {}  # id -> (the node, kept alive, its shape)
+        self.known: dict[int, tuple[Any, Shape]] = {}  # id -> (the node, kept alive, its shape)
         self.visitor = QuadraticRepnVisitor({}, var_recorder=_Recorder({}, {}, None))
 
     def prove(self, expr: Any) -> Proof:
@@ -377,7 +377,7 @@ class _Prover:
             numbers = repn.constant, *repn.linear.values(), *products.values()
             if repn.nonlinear is not None or not all(map(math.isfinite, numbers)):
                 return None
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
         hessian = {(i, j): c for (i, j), c in products.items() if self.moves(i) and self.moves(j)}
         return hessian, any(map(self.moves, chain(repn.linear, *products)))
@@ -389,33 +389,33 @@ class _Prover:
 
     def box(self, var: Any) -> tuple[float, float]:
         lo, hi = self.bounds[id(var)][1] if id(var) in self.bounds else var.bounds
-        lo, hi = -_INF if lo is None else float(lo), _INF if hi is None else float(hi)
+        lo, hi = -INF if lo is None else float(lo), INF if hi is None else float(hi)
         return min(lo, hi), max(lo, hi)
 
-    def shape(self, node: Any) -> _Shape:
+    def shape(self, node: Any) -> Shape:
         """The shape of a node, found once."""
         if node.__class__ in native_types or not node.is_potentially_variable():
-            return _number(value(node))
+            return number_of(value(node))
         if id(node) not in self.known:
             self.known[id(node)] = node, self.leaf(node) if node.is_variable_type() else self.fold(node)
         return self.known[id(node)][1]
 
-    def leaf(self, var: Any) -> _Shape:
+    def leaf(self, var: Any) -> Shape:
         slope = (id(var), 1) if self.moves(id(var)) else None
-        free = _Shape(True, True, *self.box(var), None, slope, slope is None)
-        return _number(var.value) if var.fixed else free
+        free = Shape(True, True, *self.box(var), None, slope, slope is None)
+        return number_of(var.value) if var.fixed else free
 
-    def fold(self, node: Any) -> _Shape:
+    def fold(self, node: Any) -> Shape:
         """The rule of the node; where it proves nothing, all its quadratic terms taken as one."""
         parts = [self.shape(arg) for arg in node.args]
         if node.is_named_expression_type():
             return parts[0]
         unary = isinstance(node, nodes.UnaryFunctionExpression)
-        rule = _UNARY.get(node.getname()) if unary else _RULES.get(node.__class__)
+        rule = UNARY.get(node.getname()) if unary else RULES.get(node.__class__)
         constant = all(f.constant for f in parts)
-        shape = rule(*parts) if rule else _Shape(constant, constant, constant=constant)
+        shape = rule(*parts) if rule else Shape(constant, constant, constant=constant)
         if shape.constant and all(f.lo == f.hi for f in parts) and math.isfinite(shape.lo + shape.hi):
-            return _number(shape.lo / 2.0 + shape.hi / 2.0)  # one number but for rounding
+            return number_of(shape.lo / 2.0 + shape.hi / 2.0)  # one number but for rounding
         if shape.convex or shape.concave or not rule:
             return shape
         if rule is operator.mul and (bend := self.entropy(*node.args)):
@@ -437,13 +437,13 @@ class _Prover:
                     return next((k for k in ratios if s.constant >= k * t.constant), 0.0)
         return 0.0
 
-    def split(self, node: Any, c: float, hessian: _Hessian) -> _Shape:
+    def split(self, node: Any, c: float, hessian: _Hessian) -> Shape:
         """Add the quadratic terms of c·f to ``hessian``; the shape of the sum of the others."""
         found = self.quadratic(node)
         if found is not None:
             for pair, entry in found[0].items():
                 hessian[pair] = hessian.get(pair, 0.0) + c * entry
-            return _number(0.0)
+            return number_of(0.0)
         if isinstance(node, nodes.SumExpression) or node.is_named_expression_type():
             return reduce(operator.add, [self.split(arg, c, hessian) for arg in node.args])
         if isinstance(node, nodes.NegationExpression):
@@ -454,4 +454,4 @@ class _Prover:
                 k = self.shape(factor)
                 if k.constant and k.lo == k.hi:
                     return self.split(term, c / k.lo if divided else c * k.lo, hessian)
-        return _number(c) * self.shape(node)
+        return number_of(c) * self.shape(node)

@@ -132,7 +132,7 @@ def active_sides(
         room = TOLERANCES.active * near.units.rows[index]
         sides = list(_sides(here.bodies[index], constraint.lb, constraint.ub, room))
         if sides:
-            own, tools = _entries(here.own_rows, index), _entries(here.leader_rows, index)
+            own, tools = row_entries(here.own_rows, index), row_entries(here.leader_rows, index)
             follower = int(rows.constraint_owners[index])
             parts = constraint.name, costs[follower] / rows.units.rows[index]
             found += [
@@ -162,7 +162,7 @@ def _side(
     return ActiveSide(follower, name, sign, equality, *own, *tools, float(unit))
 
 
-def _entries(matrix: sparse.csr_array, row: int) -> tuple[Array, Array]:
+def row_entries(matrix: sparse.csr_array, row: int) -> tuple[Array, Array]:
     part = slice(matrix.indptr[row], matrix.indptr[row + 1])
     return matrix.indices[part], matrix.data[part]
 
@@ -286,13 +286,13 @@ def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: 
     both = np.flatnonzero([side.equality for side in sides])  # an equality pushes either way: λ = λ⁺ − λ⁻
     turned = left.T @ np.hstack([normals, -normals[:, both]])
     turned[np.abs(turned) <= TOLERANCES.noise * np.linalg.norm(turned, axis=0)] = 0.0  # rounding pushes nobody
-    parts = _nearest(turned, -(left.T @ (slope[actions] / sizes)), 1.0 / values[:rank])
+    parts = nearest_nonnegative(turned, -(left.T @ (slope[actions] / sizes)), 1.0 / values[:rank])
     found = parts[: len(sides)]
     found[both] -= parts[len(sides) :]
     return found
 
 
-def _nearest(turned: Array, target: Array, power: Array) -> Array:
+def nearest_nonnegative(turned: Array, target: Array, power: Array) -> Array:
     """argmin_{p ≥ 0} of what is left of the first rows, weighed by ``power``, with the others met.
 
     The method of multipliers: one heavily weighed row alone would leave a residual as large as its weight is small.
@@ -416,7 +416,7 @@ def _product(
             terms += [float(side.normal[i]) * model.multiplier[number] for i in where]
             holders |= {number} if side.normal[where].any() else set()
         for number, part in enumerate(parts):
-            columns, data = _entries(part.matrix, int(action))
+            columns, data = row_entries(part.matrix, int(action))
             factor = model.multiplier[number - 1] if number else 1.0
             for column, value in zip(columns, data, strict=True):
                 key = int(part.leader[column]), int(part.signal[column])

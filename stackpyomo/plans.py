@@ -72,7 +72,7 @@ def leader_optimal(
     proved nonconvex, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
     """
     _require_game(game, "leader_optimal")
-    options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
+    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
     hedging = chosen_engine(engine)
     with undisturbed():
         require(game)
@@ -83,8 +83,8 @@ def leader_optimal(
                 raise InvalidGame(f"engine={engine!r}: finds the team optimum alone, from one start: no {what}.")
             plan = hedged(game, hedging, solver, time_limit, tee)
         else:
-            plan = _leading(game, followers, options) if followers else _solved(game, options)
-        return _noted(plan, "leader_optimal", options, hedging)
+            plan = _leading(game, followers, options) if followers else cooperative_plan(game, options)
+        return with_options(plan, "leader_optimal", options, hedging)
 
 
 def stackelberg(game: Game, **options: Any) -> Plan:
@@ -123,15 +123,15 @@ def nash(
     Raises :class:`InvalidGame` for a leader variable without a value, and what :func:`leader_optimal` raises.
     """
     _require_game(game, "nash")
-    options = _options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
+    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
     with undisturbed():
         require(game, leader_objective=False)
         followers = responding_followers(game, responding)
         if not followers:
             raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
-        given = _leader_values(game, leader)
-        problem = _held_problem(game, followers, given, 0.0)
-        return _noted(respond(game, followers, problem, options, objective=False), "nash", options)
+        given = leader_values(game, leader)
+        problem = held_problem(game, followers, given, 0.0)
+        return with_options(respond(game, followers, problem, options, objective=False), "nash", options)
 
 
 def pessimistic(plan: Plan, **options: Any) -> Plan:
@@ -150,17 +150,17 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
     unknown = options.keys() - {"solver", "starts", "complementarity", "time_limit", "tee", "allow_nonconvex", "seed"}
     if unknown:
         raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")
-    chosen = _options(**options)
+    chosen = read_options(**options)
     with undisturbed():
         require(game)
         game.require_fixed_as(plan.values)
         followers = responding_followers(game, plan.responding or True)
-        problem = _held_problem(game, followers, plan.values, -_leader_cost(game))
+        problem = held_problem(game, followers, plan.values, -leader_cost(game))
         worst = respond(game, followers, problem, chosen, sign=-game.leader.sign)
-        return _noted(worst, "pessimistic", chosen)
+        return with_options(worst, "pessimistic", chosen)
 
 
-def _options(
+def read_options(
     solver: str = "auto",
     starts: int = 1,
     complementarity: Any = "auto",
@@ -178,7 +178,7 @@ def _options(
     return options
 
 
-def _noted(plan: Plan, function: str, options: Options, hedging: Hedging | None = None) -> Plan:
+def with_options(plan: Plan, function: str, options: Options, hedging: Hedging | None = None) -> Plan:
     """The plan with what it was asked for with."""
     plan.options = {
         "function": function,
@@ -198,7 +198,7 @@ def _require_game(game: Any, function: str) -> None:
         raise InvalidGame(f"{function}({type(game).__name__}): expected a Game; make one with Game(model, followers).")
 
 
-def _leader_cost(game: Game) -> Any:
+def leader_cost(game: Game) -> Any:
     objective = game.leader.objective
     assert objective is not None  # require() saw to it
     return objective.expr if game.leader.sign > 0 else -objective.expr
@@ -207,11 +207,11 @@ def _leader_cost(game: Game) -> Any:
 def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Plan:
     """The leader and those who cooperate optimise over the equilibria of ``followers``."""
     names = {f.name for f in followers}
-    aggregates = {id(v) for v in _definitions(game)[1]}
+    aggregates = {id(v) for v in aggregate_definitions(game)[1]}
     serving = (game.leader, *(f for f in game.followers.values() if f.name not in names))
     problem = Problem(
-        _leader_cost(game),
-        [(owner, c) for owner, c in _all_constraints(game) if owner not in names],
+        leader_cost(game),
+        [(owner, c) for owner, c in all_constraints(game) if owner not in names],
         leader=[v for player in serving for v in player.variables if id(v) not in aggregates],
     )
     plan = respond(game, followers, problem, options, sign=game.leader.sign)
@@ -224,15 +224,15 @@ def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Pla
     return plan
 
 
-def _held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str, float], cost: Any) -> Problem:
+def held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str, float], cost: Any) -> Problem:
     """Everybody but ``followers`` held at ``values``; what the leader's equalities define goes on following."""
-    defining, defined = _definitions(game)
+    defining, defined = aggregate_definitions(game)
     loose = {id(v) for v in defined} | {id(v) for f in followers for v in f.variables}
     held = [(v, values[n]) for n, v in game.variables_by_name.items() if not v.fixed and id(v) not in loose]
     return Problem(cost, [("leader", c) for c in defining], held)
 
 
-def _definitions(game: Game) -> tuple[list[Any], list[VarData]]:
+def aggregate_definitions(game: Game) -> tuple[list[Any], list[VarData]]:
     """Equalities of the leader that define variables of his from the followers' actions, and these variables.
 
     The aggregates; and variables that no follower feels, where as many equalities hold them as there are of them.
@@ -265,7 +265,7 @@ def _definitions(game: Game) -> tuple[list[Any], list[VarData]]:
     return [*game.aggregates, *rows.values()], [*aggregates, *found.values()]
 
 
-def _leader_values(game: Game, leader: Any) -> dict[str, float]:
+def leader_values(game: Game, leader: Any) -> dict[str, float]:
     """Given values over the model's current ones; raises naming a variable that needs one and has none."""
     given: dict[str, float] = {}
     for key, value in component_pairs(leader, "leader") if leader is not None else ():
@@ -277,7 +277,7 @@ def _leader_values(game: Game, leader: Any) -> dict[str, float]:
             if (low is not None and number < low) or (high is not None and number > high):
                 raise InvalidGame(f"leader: {number:g} is outside the bounds of {var.name}, [{low}, {high}].")
             given[game.names[id(var)]] = float(number)
-    defined = {id(v) for v in _definitions(game)[1]}
+    defined = {id(v) for v in aggregate_definitions(game)[1]}
     values = {}
     for name, var in game.variables_by_name.items():
         number = given.get(name, var.value)
@@ -287,13 +287,13 @@ def _leader_values(game: Game, leader: Any) -> dict[str, float]:
     return values
 
 
-def _solved(game: Game, options: Options) -> Plan:
+def cooperative_plan(game: Game, options: Options) -> Plan:
     seconds: dict[str, float] = {}
-    constraints = _all_constraints(game)
+    constraints = all_constraints(game)
     objective = game.leader.objective
     assert objective is not None
     try:
-        program = Program(_leader_cost(game), [c for _, c in constraints], seconds=seconds)
+        program = Program(leader_cost(game), [c for _, c in constraints], seconds=seconds)
     except BadRow as bad:
         owner, component = ("leader", objective) if bad.row is None else constraints[bad.row]
         message = f"{component.name} ({owner}): {bad.reason}"
@@ -308,7 +308,7 @@ def _solved(game: Game, options: Options) -> Plan:
         return _plan(game, program, solution, log, seconds)
 
 
-def _all_constraints(game: Game) -> list[tuple[str, Any]]:
+def all_constraints(game: Game) -> list[tuple[str, Any]]:
     """(owner's name, constraint) of every active constraint."""
     players = (game.leader, *game.followers.values())
     return [(player.name, c) for player in players for c in player.constraints]
@@ -370,7 +370,7 @@ def _plan(
     with timed(seconds, "rows"):
         objectives = rows.at(values).objectives
     sign = game.leader.sign
-    names = [c.name for _, c in _all_constraints(game)]
+    names = [c.name for _, c in all_constraints(game)]
     plan = Plan(
         values=values,
         leader_objective=sign * float(program.problem.objective(x)),
@@ -399,7 +399,7 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
     scale = program.units(x)[2]
     if math.isfinite(solution.bound) and "global" in choose(solution.solver).classes:
         gap = max(0.0, cost - solution.bound)
-        if not math.isfinite(interval(_leader_cost(game))[0]):
+        if not math.isfinite(interval(leader_cost(game))[0]):
             gap = max(gap, TOLERANCES.global_gap * scale)
             if not _is_bound(game, cost - gap, solution.solver):
                 return
@@ -416,9 +416,9 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
 def _is_bound(game: Game, level: float, solver: str) -> bool:
     """True if no point costs less than ``level``, asked without an objective: a relaxation without a limit proves
     nothing."""
-    rows = [c for _, c in _all_constraints(game)]
+    rows = [c for _, c in all_constraints(game)]
     try:
-        asked = Program(0.0, [*rows, _leader_cost(game) <= level])
+        asked = Program(0.0, [*rows, leader_cost(game) <= level])
     except BadRow:
         return True
     return solve(asked, solver, options=choose(solver).tight).termination is Termination.INFEASIBLE
@@ -426,12 +426,12 @@ def _is_bound(game: Game, level: float, solver: str) -> bool:
 
 def _is_convex(game: Game, program: Program) -> bool:
     continuous = all(v.is_continuous() for v in program.variables)
-    return continuous and is_convex_problem(program.model.objective.expr, (c for _, c in _all_constraints(game)))
+    return continuous and is_convex_problem(program.model.objective.expr, (c for _, c in all_constraints(game)))
 
 
 def _runs_without_limit(game: Game, program: Program, solver: str) -> bool:
     """True if a ray of plans shows it: that a solver's steps run away is no proof."""
-    start = Program(0.0, [c for _, c in _all_constraints(game)])
+    start = Program(0.0, [c for _, c in all_constraints(game)])
     solution = solve(start, solver)
     if solution.x is None or not solution.termination.solved:
         return False
@@ -448,7 +448,7 @@ def _explain(game: Game, program: Program, solution: Solution, log: Sequence[Map
         solution = replace(solution, termination=Termination.FAILED, message="its steps run away, which proves nothing")
     if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
         discrete = any(not v.is_continuous() for v in program.variables)
-        clash = conflict(_all_constraints(game), solution.solver if discrete else "auto")
+        clash = conflict(all_constraints(game), solution.solver if discrete else "auto")
         proved = "global" in choose(solution.solver).classes or _is_convex(game, program)
         if clash and proved:
             raise NoPlan(f"No point satisfies all constraints. {clash}", termination="infeasible")

@@ -46,7 +46,7 @@ from .values import number_of
 
 __all__ = ["BadRow", "Program", "Residuals", "free_row", "least_nonnegative", "scales_of", "timed", "undisturbed"]
 
-_DENSE = 500
+DENSE = 500
 """Columns up to which nonnegative least squares is solved exactly, by an active-set method."""
 _UNLIMITED = 1e19
 """POUNCE and Ipopt read bounds beyond this as none."""
@@ -142,10 +142,10 @@ class Program:
         self.start: Array | None = None
         self.kept: dict[str, Any] = {}  # what is worked out once for this program and all its variants
         try:
-            info = _write_nl(self.model, self.path)
+            info = write_nl(self.model, self.path)
         except InfeasibleConstraintException:
             raise BadRow(self._contradiction(), contradiction=True) from None
-        except _Undefined:
+        except UndefinedValue:
             raise BadRow(self._undefined(), contradiction=False) from None
         self.variables: list[VarData] = list(info.variables)
         kept = info.constraints if self.variables else []
@@ -168,10 +168,10 @@ class Program:
             alone.objective = pyo.Objective(expr=0.0)
             alone.row = pyo.Constraint(expr=row.expr)
             try:
-                _write_nl(alone, self.path)
+                write_nl(alone, self.path)
             except InfeasibleConstraintException:
                 continue
-            except _Undefined:
+            except UndefinedValue:
                 return int(index)
         return None
 
@@ -219,12 +219,12 @@ class Program:
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
         """Variable bounds, ±inf where there is none."""
-        return _unlimited(self.problem.x_l), _unlimited(self.problem.x_u)
+        return without_limits(self.problem.x_l), without_limits(self.problem.x_u)
 
     @cached_property
     def row_bounds(self) -> tuple[Array, Array]:
         """Row bounds, ±inf where there is none."""
-        return _unlimited(self.problem.g_l), _unlimited(self.problem.g_u)
+        return without_limits(self.problem.g_l), without_limits(self.problem.g_u)
 
     def jacobian(self, x: Array) -> sparse.csr_array:
         """d(rows)/d(variables) at x, (rows × variables)."""
@@ -245,13 +245,15 @@ class Program:
         text = self.path.read_bytes()
         if start is not None:
             lines = (f"{i} {value!r}" for i, value in enumerate(start.tolist()))
-            text = _replaced(text, rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", [f"x{len(start)}", *lines])
+            text = replaced_segment(text, rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", [f"x{len(start)}", *lines])
         other = copy.copy(self)
         other.start = self.start if start is None else start
         for segment, name, limits in (("b", "bounds", bounds), ("r", "row_bounds", row_bounds)):
             if limits is not None:
                 pattern = rf"^{segment}(?:[ \t][^\n]*)?\n(?:[0-4][^\n]*\n)*".encode()
-                text = _replaced(text, pattern, [segment, *map(_limits, *(side.tolist() for side in limits))])
+                text = replaced_segment(
+                    text, pattern, [segment, *map(bounds_line, *(side.tolist() for side in limits))]
+                )
                 other.__dict__[name] = limits
         other.path = self.path.with_name(f"variant{next(self._variants)}.nl")
         other.path.write_bytes(text)
@@ -277,8 +279,8 @@ class Program:
         problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
         reaches, sizes, unit = units or self.units(x)
         body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
-        outside = _outside(body, floor, ceiling) / sizes
-        beyond = _outside(x, lower, upper) / reaches
+        outside = violations(body, floor, ceiling) / sizes
+        beyond = violations(x, lower, upper) / reaches
         feasibility = float(max(outside.max(initial=0.0), beyond.max(initial=0.0)))
         if duals is None:
             kinds = {
@@ -288,8 +290,8 @@ class Program:
             }
             return Residuals(beyond, outside, kinds)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
-        still, slack = _pushed(reduced * reaches / unit, x / reaches, lower / reaches, upper / reaches)
-        wrong, loose = _pushed(duals * sizes / unit, body / sizes, floor / sizes, ceiling / sizes)
+        still, slack = split_force(reduced * reaches / unit, x / reaches, lower / reaches, upper / reaches)
+        wrong, loose = split_force(duals * sizes / unit, body / sizes, floor / sizes, ceiling / sizes)
         kinds = {
             "feasibility": feasibility,
             "stationarity": float(max(still.max(initial=0.0), wrong.max(initial=0.0))),
@@ -412,7 +414,7 @@ def least_nonnegative(matrix: Any, wanted: Array) -> Array:
     norms = np.sqrt(np.asarray(sparse.csc_array(matrix).power(2).sum(axis=0)).ravel())
     scale = np.where(norms > 0, 1.0 / np.where(norms > 0, norms, 1.0), 0.0)
     scaled = sparse.csc_array(matrix) * scale[np.newaxis, :]
-    if scaled.shape[1] <= _DENSE:
+    if scaled.shape[1] <= DENSE:
         return np.asarray(scale * nnls(scaled.toarray(), wanted)[0])
     return np.asarray(scale * lsq_linear(scaled, wanted, (0.0, np.inf)).x)
 
@@ -443,11 +445,11 @@ class _Nothing:
     hessian_structure = jacobian_structure
 
 
-class _Undefined(Exception):
+class UndefinedValue(Exception):
     """The .nl writer met a number that is not finite."""
 
 
-def _write_nl(model: Any, path: Path) -> Any:
+def write_nl(model: Any, path: Path) -> Any:
     """Write the model as it is. Of a constant part without value Pyomo's writer warns, or lets a NaN pass."""
     warned = io.StringIO()
     intercepted = LoggingIntercept(warned, "pyomo.repn", logging.WARNING)
@@ -457,13 +459,13 @@ def _write_nl(model: Any, path: Path) -> Any:
     except InfeasibleConstraintException:
         raise
     except (InvalidValueError, ArithmeticError, ValueError):
-        raise _Undefined from None
+        raise UndefinedValue from None
     if "Exception encountered evaluating" in warned.getvalue() or b"nan" in path.read_bytes():
-        raise _Undefined
+        raise UndefinedValue
     return info
 
 
-def _replaced(text: bytes, segment: bytes, lines: Sequence[str]) -> bytes:
+def replaced_segment(text: bytes, segment: bytes, lines: Sequence[str]) -> bytes:
     """The .nl text with one segment written anew."""
     block = "\n".join(lines).encode() + b"\n"
     text, count = re.subn(segment, lambda _: block, text, count=1, flags=re.M)
@@ -471,7 +473,7 @@ def _replaced(text: bytes, segment: bytes, lines: Sequence[str]) -> bytes:
     return text
 
 
-def _limits(lower: float, upper: float) -> str:
+def bounds_line(lower: float, upper: float) -> str:
     """A line of a .nl file's bounds."""
     if lower == upper:
         return f"4 {lower!r}"
@@ -480,19 +482,19 @@ def _limits(lower: float, upper: float) -> str:
     return f"2 {lower!r}" if upper == math.inf else f"0 {lower!r} {upper!r}"
 
 
-def _unlimited(bounds: Any) -> Array:
+def without_limits(bounds: Any) -> Array:
     array = np.array(bounds, dtype=float)
     array[array <= -_UNLIMITED] = -math.inf
     array[array >= _UNLIMITED] = math.inf
     return array
 
 
-def _outside(point: Array, lower: Array, upper: Array) -> Array:
+def violations(point: Array, lower: Array, upper: Array) -> Array:
     """How far beyond its limits each is."""
     return np.asarray(np.maximum(0.0, np.maximum(lower - point, point - upper)))
 
 
-def _pushed(force: Array, point: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+def split_force(force: Array, point: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Split |force| into (stationarity, complementarity) by the distance to the bound it pushes against."""
     size = np.abs(force)
     with np.errstate(invalid="ignore"):  # where nothing is finite, the residual is NaN

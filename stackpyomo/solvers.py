@@ -155,7 +155,7 @@ class _Callbacks:
         return True
 
 
-def _run_cyipopt(
+def run_cyipopt(
     program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
 ) -> Solution:
     import cyipopt
@@ -206,7 +206,7 @@ class _Released:
         return getattr(self._model, name)
 
 
-class _Scip(ScipDirect):
+class Scip(ScipDirect):
     """Pyomo's interface, with the lock released while SCIP works, hyperbolic functions, and ranges as two rows.
 
     It moves a constant of a ranged row's body to the upper side alone.
@@ -231,11 +231,11 @@ class _Scip(ScipDirect):
         return _Released(made), loader, has_objective
 
 
-def _from_factory(name: str) -> Callable[[], Any]:
+def from_factory(name: str) -> Callable[[], Any]:
     return lambda: SolverFactory(name)
 
 
-def _run_pyomo(
+def run_pyomo(
     interface_of: Callable[[], Any],
     settings: Mapping[str, Any],
     duals: bool,
@@ -415,7 +415,7 @@ registry: dict[str, SolverInfo] = {
             "Install Ipopt's library (conda-forge ipopt, or Debian coinor-libipopt-dev), "
             'then: pip install "stackpyomo[ipopt]".',
             _package("cyipopt"),
-            _run_cyipopt,
+            run_cyipopt,
             True,
         ),
         _info(
@@ -423,15 +423,15 @@ registry: dict[str, SolverInfo] = {
             "LP QP MIP",
             'Install it with: pip install "highspy".',
             _package("highspy"),
-            _run_pyomo(_from_factory("highs"), {"qp_regularization_value": TOLERANCES.regularization}, True),
+            run_pyomo(from_factory("highs"), {"qp_regularization_value": TOLERANCES.regularization}, True),
         ),
         _info(
             "scip",
             "LP QP NLP MIP SOS1 global",
             'Install it with: pip install "pyscipopt".',
             _package("pyscipopt"),
-            _run_pyomo(
-                _Scip,
+            run_pyomo(
+                Scip,
                 _SCIP,
                 False,
                 again=(
@@ -447,7 +447,7 @@ registry: dict[str, SolverInfo] = {
             "LP QP MIP SOS1 global",  # Pyomo's interface passes on what is quadratic at most
             'Install it with: pip install "gurobipy" (a free licence is limited in size).',
             _package("gurobipy"),
-            _run_pyomo(_from_factory("gurobi_persistent"), _GUROBI, True),
+            run_pyomo(from_factory("gurobi_persistent"), _GUROBI, True),
             tight="FeasibilityTol",
         ),
     )

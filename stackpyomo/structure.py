@@ -32,7 +32,7 @@ __all__ = ["UNNAMED", "Aggregates", "Follower", "GameStructure", "Leader", "Move
 UNNAMED = "the model"  # What messages call a model without a name.
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
 
-_IGNORED = (
+IGNORED = (
     pyo.Param,
     pyo.Set,
     pyo.RangeSet,
@@ -134,7 +134,7 @@ class GameStructure:
         self.model = model  #: The user's model; it is never changed.
         self.name = name or (UNNAMED if model.name == "unknown" else model.name)  #: What messages call it.
         self.metadata: dict[str, Any] = {}  #: What a game file says beside the game: citation, notes, ...
-        self._populations = list(_populations(followers))
+        self._populations = list(populations_of(followers))
         if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
         self.rescan()
@@ -151,7 +151,7 @@ class GameStructure:
                 raise InvalidGame(f"{follower.name}: this follower is given twice.")
             self.followers[follower.name] = follower
         self.leader = Leader("leader")
-        _collect(self.model, self.leader, roots)
+        collect_components(self.model, self.leader, roots)
         for cached in ("variables_by_name", "names", "owners"):
             self.__dict__.pop(cached, None)
 
@@ -169,7 +169,7 @@ class GameStructure:
         if not block.active:
             raise InvalidGame(f"{block.name}: is deactivated; activate it or leave it out of followers=.")
         follower = Follower(block.name, block=block, size=population.size)
-        _collect(block, follower, roots)
+        collect_components(block, follower, roots)
         return follower
 
     @property
@@ -307,10 +307,10 @@ def _nearest_to_zero(var: VarData) -> float:
     return float(min(max(0.0, lower), upper))
 
 
-def _populations(followers: Any) -> Iterator[Population]:
+def populations_of(followers: Any) -> Iterator[Population]:
     """Blocks, indexed Blocks, Populations and lists of them, flattened."""
     if isinstance(followers, Population):
-        for member in _populations(followers.block):
+        for member in populations_of(followers.block):
             yield Population(member.block, followers.size)
     elif not isinstance(followers, IndexedComponent_slice) and getattr(followers, "ctype", None) is pyo.Block:
         if followers.is_indexed():
@@ -323,7 +323,7 @@ def _populations(followers: Any) -> Iterator[Population]:
         and (isinstance(followers, IndexedComponent_slice) or not hasattr(followers, "ctype"))
     ):
         for item in followers:
-            yield from _populations(item)
+            yield from populations_of(item)
     else:
         raise InvalidGame(
             f"followers={followers}: expected a pyomo Block, an indexed Block, a Population, or a list of these"
@@ -331,7 +331,7 @@ def _populations(followers: Any) -> Iterator[Population]:
         )
 
 
-def _collect(root: Any, player: Player, others: set[int]) -> None:
+def collect_components(root: Any, player: Player, others: set[int]) -> None:
     """Put every Var, Objective and Constraint below ``root``, but not below ``others``, on ``player``."""
     stack = [root]
     while stack:
@@ -348,7 +348,7 @@ def _collect(root: Any, player: Player, others: set[int]) -> None:
                 player.objectives.extend(component.values())
             elif kind is pyo.Block:
                 stack.extend(b for b in component.values() if b.active and id(b) not in others)
-            elif kind not in _IGNORED and getattr(component, "active", False):
+            elif kind not in IGNORED and getattr(component, "active", False):
                 player.unsupported.append(component)
 
 

@@ -80,14 +80,14 @@ def study(
     # 53 bits: what every reader of JSON can hold
     seeds = [int(s.generate_state(1, np.uint64)[0] >> 11) for s in np.random.SeedSequence(seed).spawn(len(rows))]
     jobs = [Job(i, row, s) for i, (row, s) in enumerate(zip(rows, seeds, strict=True))]
-    header = {"task": _fingerprint(task), "grid": _digest(rows), "seed": int(seed), "rows": len(rows)}
+    header = {"task": fingerprint(task), "grid": digest(rows), "seed": int(seed), "rows": len(rows)}
     held = Store(header, None if store is None else Path(store))
     held.open()
     try:
         if retry_failed:
             held.forget({number for number, row in held.rows.items() if row["error"]})
         waiting = [job for job in jobs if job.number not in held.rows]
-        found = _played(partial(run_job, task), waiting, executor, workers)
+        found = played(partial(run_job, task), waiting, executor, workers)
         done = len(jobs) - len(waiting)
         with tracked("study", len(jobs), done=done, shown=progress) as step, closing(found):
             for row in found:
@@ -172,11 +172,11 @@ def _rows(grid: Any) -> list[dict[str, Any]]:
         raise InvalidGame(f"grid: {error}") from None
 
 
-def _digest(rows: Any) -> str:
+def digest(rows: Any) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _fingerprint(task: Callable[..., Any]) -> str:
+def fingerprint(task: Callable[..., Any]) -> str:
     """Name and source of the task, with what it was given (by a partial, a closure, defaults, its own fields)."""
     given: list[Any] = []
     function: Any = task
@@ -237,7 +237,7 @@ def _told(result: Any) -> dict[str, Any]:
 _Play = Callable[[Job], dict[str, Any]]
 
 
-def _played(
+def played(
     play: _Play, jobs: Sequence[Job], executor: Executor | None, workers: int | None
 ) -> Generator[dict[str, Any], None, None]:
     """Finished rows, as they come."""

@@ -29,7 +29,7 @@ from scipy.optimize import linprog, minimize, minimize_scalar
 import stackpyomo as sp
 from stackpyomo.endings import prefix, sweep, unbroken, unwinding
 from stackpyomo.programs import Program
-from stackpyomo.solvers import Solution, Termination, _Scip, choose, registry, solve
+from stackpyomo.solvers import Scip, Solution, Termination, choose, registry, solve
 
 T = Termination
 LOCAL, GLOBAL = (T.CONVERGED,), (T.OPTIMAL,)
@@ -243,7 +243,7 @@ def test_a_curved_problem_is_called_infeasible_twice_or_not_at_all(
     """SCIP that says so once or twice of a problem that is not; a linear one is not asked again."""
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(0, 2))
-    truth, settings = _Scip.solve, list[dict[str, Any]]()
+    truth, settings = Scip.solve, list[dict[str, Any]]()
 
     def lie(self: Any, model: Any, **given: Any) -> Any:
         settings.append(given["solver_options"])
@@ -252,7 +252,7 @@ def test_a_curved_problem_is_called_infeasible_twice_or_not_at_all(
             results.termination_condition = TerminationCondition.provenInfeasible
         return results
 
-    monkeypatch.setattr(_Scip, "solve", lie)
+    monkeypatch.setattr(Scip, "solve", lie)
     found = solve(Program(m.x, [m.x**power >= 1]), "scip")
     assert found.termination is (T.OPTIMAL if lies == 1 and power == 3 else T.INFEASIBLE)
     assert len(settings) == (2 if power == 3 else 1)
