@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 import stackpyomo as sp
-from stackpyomo.clusters import cluster
+from stackpyomo.studies import cluster
 
 ROWS = 60
 PATIENCE = 60.0

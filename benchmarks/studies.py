@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import stackpyomo as sp
-from stackpyomo.clusters import cluster
+from stackpyomo.studies import cluster
 
 ROWS, LONG = 500, 12
 

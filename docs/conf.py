@@ -168,7 +168,7 @@ class CommandHelp(Directive):
     def run(self) -> list[nodes.Node]:
         from typer.testing import CliRunner
 
-        from stackpyomo.cli import app
+        from stackpyomo.cli.entry import app
 
         width = {"COLUMNS": "84", "TERMINAL_WIDTH": "84", "NO_COLOR": "1", "TERM": "dumb"}
         shown = CliRunner().invoke(app, [*self.arguments, "--help"], prog_name="stackpyomo", env=width)

@@ -275,8 +275,8 @@ def ev_charging() -> Figure:
 
 def literature() -> Figure:
     """A published bilevel problem of one leader variable: his cost along the follower's answers."""
-    from stackpyomo.gamefiles import read_games
     from stackpyomo.games import parse_game
+    from stackpyomo.games.files import read_games
 
     entries = {entry["name"]: entry for entry in read_games(HOME / "models" / "literature" / "bilevel.json")}
     game = parse_game(entries["bard1988_ex1"])

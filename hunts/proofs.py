@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from stackpyomo.convexity import Curvature, curvature
 from stackpyomo.hessians import is_convex_on_box
 

@@ -6,11 +6,20 @@ Write the leader and the followers as ordinary Pyomo models; get back the plan t
 incentive that makes the followers want it, and a proof that they do.
 """
 
-from . import plots
-from .comparisons import Comparison, compare
-from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes
-from .conditional import conditional_regret
-from .contracts import Incentive
+from .analysis import (
+    RandomGain,
+    RandomTarget,
+    anticipated_regret,
+    inducible,
+    poles,
+    randomized_gain,
+    randomized_target,
+    scaling,
+    settled,
+    simulate,
+)
+from .bilevel import KKT, SOS1, BigM, FischerBurmeister, Penalty, Scholtes
+from .core import TOLERANCES, Tolerances
 from .errors import (
     GameFileError,
     InvalidGame,
@@ -20,28 +29,15 @@ from .errors import (
     SolverNotAvailable,
     StackpyomoError,
 )
-from .games import Game, read_game
-from .hedging import Hedging
-from .incentives import affine_incentive
-from .inducibility import inducible
-from .plan import Plan
-from .plans import leader_optimal, nash, pessimistic, stackelberg
-from .poles import poles
-from .randomization import RandomGain, RandomTarget, randomized_gain, randomized_target
-from .results import Finding
-from .scaling import scaling
-from .scenarios import Scenarios
-from .signals import causal
-from .simulation import anticipated_regret, settled, simulate
-from .stores import read_study
-from .structure import Follower, Population
-from .studies import study
-from .tolerances import TOLERANCES, Tolerances
-from .transformation import KKT
-from .verdicts import Report
-from .verification import verify
-
-__version__ = "0.1.0"
+from .games import Finding, Follower, Game, Population, read_game
+from .games.information import Scenarios, causal
+from .incentives import Incentive, affine_incentive
+from .plans import Plan, leader_optimal, nash, pessimistic, stackelberg
+from .plans.decomposition import Hedging
+from .reporting import plots
+from .studies import Comparison, compare, read_study, study
+from .verification import Report, conditional_regret, verify
+from .version import __version__ as __version__
 
 __all__ = [
     "KKT",

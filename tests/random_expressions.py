@@ -20,8 +20,7 @@ from typing import Any
 import mpmath
 import pyomo.environ as pyo
 
-from stackpyomo.convexity import Curvature, curvature
-from stackpyomo.hessians import is_convex_on_box
+from stackpyomo.core.expressions import Curvature, curvature, is_convex_on_box
 
 BOXES = [(-2, 2), (-1, 1), (0, 3), (0, 1), (0.1, 2), (-5, -0.5), (-3, 0), (-1e-3, 1e3), (0.5, 0.75), (-9, 9), (1, 100)]
 NUMBERS = [0.0, 1.0, -1.0, 2.0, 0.5, -0.3, 0.1, 3.0, 1e8, -1e-8, 1e200]

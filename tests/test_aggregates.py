@@ -10,8 +10,8 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
-from stackpyomo.gamefiles import document
 from stackpyomo.games import parse_game
+from stackpyomo.games.files import document
 
 FORMS = ["alone", "other side", "pair", "chain"]
 
@@ -210,7 +210,7 @@ def test_game_files_read_the_natural_form() -> None:
 
 def test_simulated_crowds_answer_through_it() -> None:
     """Drawn followers, the leader's answer and the aggregate are one system: checked against its own equation."""
-    from stackpyomo.simulation import _Crowd
+    from stackpyomo.analysis.simulation import _Crowd
 
     game = market("alone", sizes=(50, 50))
     rule = sp.affine_incentive(sp.leader_optimal(game), [game.model.Q, 2.0 * game.model.f[0].q], curvature="none")

@@ -28,8 +28,9 @@ from pyomo.gdp import Disjunction
 from pyomo.mpec import Complementarity, complements
 
 import stackpyomo as sp
-from stackpyomo import programs, solvers
 from stackpyomo.solvers import Solution, Termination, registry
+from stackpyomo.solvers import program as programs
+from stackpyomo.solvers import registry as solvers
 
 NAN, INF = math.nan, math.inf
 INSTALLED = [name for name, info in registry.items() if info.available]

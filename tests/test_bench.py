@@ -22,9 +22,10 @@ from conftest import Result, environment, strict, toll_game
 from rich.console import Console
 
 import stackpyomo as sp
-from stackpyomo import catalogues
-from stackpyomo.catalogues import Row, Runner, Settings, run_entry, serve, summarize, summary_line
-from stackpyomo.reports import show_rows
+from stackpyomo.cli.console import show_rows
+from stackpyomo.studies import Row, Runner, Settings, serve, summarize, summary_line
+from stackpyomo.studies import catalogue as catalogues
+from stackpyomo.studies.catalogue import run_entry
 
 
 def entry(name: str = "toll", reference: Any = 2.0 / 325, **edits: Any) -> dict[str, Any]:
@@ -636,7 +637,7 @@ def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path) -> N
 
 DEAF = """
 import signal, sys, time
-from stackpyomo.workers import following
+from stackpyomo.studies import following
 with following(sys.stdin) as (folder, lines):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGURG])
     print(folder, next(lines), flush=True)

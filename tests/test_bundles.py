@@ -16,10 +16,10 @@ import pytest
 from conftest import launcher, ranks_environment, snapshot, strict, toll_game
 
 import stackpyomo as sp
-from stackpyomo.bundles import Partition
-from stackpyomo.copies import Copy
-from stackpyomo.engines import chosen_engine
-from stackpyomo.hedging import team
+from stackpyomo.plans.decomposition.engine import chosen_engine
+from stackpyomo.plans.decomposition.hedging import team
+from stackpyomo.plans.decomposition.partition import Partition
+from stackpyomo.plans.decomposition.subproblem import Copy
 
 
 def missing() -> str:

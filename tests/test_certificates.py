@@ -20,8 +20,8 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
-from stackpyomo import checker
-from stackpyomo.certificates import certificate
+from stackpyomo.verification import checker
+from stackpyomo.verification.certificate import certificate
 
 
 def follower_game(seed: int) -> sp.Game:

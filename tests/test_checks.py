@@ -8,7 +8,7 @@ import pyomo.environ as pyo
 from conftest import snapshot, toll_game
 
 import stackpyomo as sp
-from stackpyomo.checks import variables_in
+from stackpyomo.core.expressions import variables_in
 
 
 def found(game: sp.Game) -> dict[str, str]:

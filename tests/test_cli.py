@@ -21,9 +21,10 @@ import pytest
 from conftest import Result, environment, strict
 
 import stackpyomo as sp
-from stackpyomo import checker, cli
-from stackpyomo.examples import two_roads
+from stackpyomo.cli import entry as cli
+from stackpyomo.cli.example import two_roads
 from stackpyomo.solvers import registry
+from stackpyomo.verification import checker
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
@@ -191,7 +192,7 @@ def test_completion(shell: str, typed: str, offered: str, tmp_path: Path) -> Non
         "COMP_WORDS": typed,
         "COMP_CWORD": str(typed.count(" ")),
     }
-    program = "import sys; sys.argv = ['stackpyomo']; from stackpyomo.cli import main; main()"
+    program = "import sys; sys.argv = ['stackpyomo']; from stackpyomo.cli.entry import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(tmp_path) | asked, capture_output=True, text=True, check=False
     )
@@ -962,8 +963,8 @@ def test_compare_with_everything_that_can_be_said(run: Run, write: Any, tmp_path
     assert "1 of 2 verified" in page
     assert page.lower().startswith("<!doctype html>")
     text = log.read_text(encoding="utf-8")
-    assert "stackpyomo.catalogues: toll, auto, scholtes: ok" in text
-    assert "stackpyomo.catalogues: toll, pounce, scholtes: failed" in text
+    assert "stackpyomo.studies.catalogue: toll, auto, scholtes: ok" in text
+    assert "stackpyomo.studies.catalogue: toll, pounce, scholtes: failed" in text
     one_message(run("compare", path, "--option", "max_iter=0"), ("--option max_iter=0", "solver:name=value"))
     one_message(run("compare", path, "--option", "scip:x=1"), ("options: 'scip' is not among the solvers", "auto"))
     one_message(run("compare", path, "--report", "no/out.html"), ("out.html", "cannot be written"))
@@ -974,7 +975,7 @@ def test_bench_with_everything_that_can_be_said(run: Run, write: Any, tmp_path: 
     told = ["--solver", "pounce", "--log", "-", "--seed", 3, "--report", "out.html"]
     result = run("bench", path, *told)
     assert result.code == 0
-    assert "stackpyomo.catalogues: toll, pounce, auto: ok" in result.err
+    assert "stackpyomo.studies.catalogue: toll, pounce, auto: ok" in result.err
     assert "1 of 1 as expected" in (tmp_path / "out.html").read_text(encoding="utf-8")
     result = run("bench", path, *told, "--option", "max_iter=0", "--json", "-")
     assert result.code == 1

@@ -16,10 +16,9 @@ from conftest import strict, toll_game
 from test_bench import BEST, MAXIMIZED, NONCONVEX, WITHOUT_PLAN, entry, slow
 
 import stackpyomo as sp
-from stackpyomo import comparisons
-from stackpyomo.catalogues import Runner
-from stackpyomo.comparisons import Comparison, entries_of, ways
 from stackpyomo.solvers import registry
+from stackpyomo.studies import Comparison, Runner, entries_of, ways
+from stackpyomo.studies import comparison as comparisons
 
 INSTALLED = [name for name, info in registry.items() if info.available]
 

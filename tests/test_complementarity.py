@@ -13,9 +13,10 @@ import pytest
 from conftest import NLP, snapshot
 
 import stackpyomo as sp
-from stackpyomo.complementarity import Given, Treatment, audit
-from stackpyomo.conditions import Conditions, conditions
-from stackpyomo.equilibria import Equilibrium, Problem
+from stackpyomo.bilevel import Conditions, Problem, Treatment
+from stackpyomo.bilevel.complementarity import Given, audit
+from stackpyomo.bilevel.conditions import conditions
+from stackpyomo.bilevel.mpcc import Equilibrium
 from stackpyomo.solvers import registry
 
 LOCAL = [sp.Scholtes(), sp.FischerBurmeister(), sp.Penalty()]

@@ -14,7 +14,8 @@ from pyomo.core.expr.visitor import identify_variables
 from scipy.optimize import brentq, linprog, minimize
 
 import stackpyomo as sp
-from stackpyomo.conditions import Conditions, conditions, multiplier_cut, responding_followers
+from stackpyomo.bilevel import Conditions, responding_followers
+from stackpyomo.bilevel.conditions import conditions, multiplier_cut
 
 SEEDS = range(4)
 

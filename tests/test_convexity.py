@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyomo.core.expr import numeric_expr as nodes
 
-from stackpyomo.convexity import Curvature, Proof, curvature, is_convex_feasible_set
+from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set
+from stackpyomo.core.expressions.convexity import Proof
 from stackpyomo.errors import InvalidGame
 
 CONSTANT, AFFINE, CONVEX = Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX

@@ -20,7 +20,7 @@ import pytest
 from conftest import environment
 
 import stackpyomo as sp
-from stackpyomo import plots
+from stackpyomo.reporting import plots
 
 HOME = Path(__file__).resolve().parents[1]
 DOCS = HOME / "docs"
@@ -269,7 +269,7 @@ def test_the_search_for_errors_finds_them() -> None:
 
 
 def test_every_command_has_its_section() -> None:
-    from stackpyomo.cli import app
+    from stackpyomo.cli.entry import app
 
     page = (DOCS / "reference" / "command_line.md").read_text(encoding="utf-8")
     for command in app.registered_commands:

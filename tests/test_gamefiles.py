@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from stackpyomo.errors import GameFileError, InvalidGame
-from stackpyomo.gamefiles import FORMAT, document, read_games, write_game
-from stackpyomo.games import Game, parse_game, read_game
-from stackpyomo.plan import Plan
-from stackpyomo.structure import Population
+from stackpyomo.games import Game, Population, parse_game, read_game
+from stackpyomo.games.files import document, read_games
+from stackpyomo.games.files.reader import FORMAT
+from stackpyomo.games.files.writer import write_game
+from stackpyomo.plans import Plan
 
 GAMES = sorted((Path(__file__).parent / "data" / "games").glob("*.json"))
 MATHS = {name: getattr(math, name) for name in ["exp", "log", "sin", "cos", "tan", "sqrt", "sinh", "cosh", "tanh"]}
@@ -652,7 +653,7 @@ def test_what_the_format_cannot_say_is_refused(build: Any, words: str) -> None:
 
 
 def test_named_expressions_that_double_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stackpyomo.formulas.LENGTH", 10_000)
+    monkeypatch.setattr("stackpyomo.games.files.formulas.LENGTH", 10_000)
     with pytest.raises(InvalidGame, match="goal: is over 10000 characters; put a variable"):
         document(model_of(_doubling))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyomo.environ as pyo
 import pytest
 
-from stackpyomo.hessians import is_convex_on_box
+from stackpyomo.core.expressions import is_convex_on_box
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize, nnls
 
 import stackpyomo as sp
-from stackpyomo import offsets
+from stackpyomo.incentives.gains import free_prices as offsets
 from stackpyomo.solvers import Solution, Termination
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,9 +12,7 @@ import pyomo.environ as pyo
 import pytest
 from random_expressions import hunt
 
-from stackpyomo import intervals
-from stackpyomo.convexity import Curvature, curvature
-from stackpyomo.hessians import is_convex_on_box
+from stackpyomo.core.expressions import Curvature, curvature, intervals, is_convex_on_box
 
 EXPONENTS = [2.0, 3.0, 4.0, -1.0, -2.0, -3.0, 0.5, 1.5, -0.5, -0.7, 7.0, 1e5, -20.0, 1 / 3]
 

@@ -20,8 +20,8 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from scipy.optimize import linprog, minimize
 
 import stackpyomo as sp
-from stackpyomo.gamefiles import read_games
 from stackpyomo.games import parse_game
+from stackpyomo.games.files import read_games
 
 CATALOGUE = Path(__file__).parents[1] / "models" / "literature" / "bilevel.json"
 ENTRIES = {entry["name"]: entry for entry in read_games(CATALOGUE)}

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import stackpyomo as sp
-from stackpyomo import multipliers
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.games import parse_game
-from stackpyomo.programs import least_nonnegative
+from stackpyomo.incentives.gains import multipliers
+from stackpyomo.solvers import least_nonnegative
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -20,9 +20,10 @@ import pytest
 from conftest import snapshot, toll_game
 
 import stackpyomo as sp
-from stackpyomo import cli
-from stackpyomo.pages import _THEME, page
-from stackpyomo.pictures import COLOURS
+from stackpyomo.cli import entry as cli
+from stackpyomo.reporting import page
+from stackpyomo.reporting.figures import COLOURS
+from stackpyomo.reporting.page import _THEME
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 AWKWARD = "<b>&\"'$x_1$"

@@ -8,8 +8,8 @@ import pytest
 from scipy.optimize import nnls
 
 import stackpyomo as sp
-from stackpyomo.paths import Pairs, followed
-from stackpyomo.programs import Program
+from stackpyomo.bilevel.central_path import Pairs, followed
+from stackpyomo.solvers import Program
 
 
 def complementary(matrix: np.ndarray, vector: np.ndarray, upper: float | None = None) -> tuple[Program, Pairs]:

@@ -12,11 +12,9 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 import stackpyomo as sp
-from stackpyomo.plan import untried
-from stackpyomo.programs import Program
-from stackpyomo.rays import ray
-from stackpyomo.solvers import registry, solve
-from stackpyomo.twins import twin
+from stackpyomo.plans.plan import untried
+from stackpyomo.solvers import Program, ray, registry, solve
+from stackpyomo.solvers.twins import twin
 
 needs_scip = pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
 BOUNDS = [(0, None), (None, None), (0, 3), (-2, 1), (-1, None), (None, 2)]

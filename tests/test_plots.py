@@ -13,7 +13,7 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
-from stackpyomo import plots
+from stackpyomo.reporting import plots
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")

@@ -27,8 +27,8 @@ TERMINAL = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-t
 
 SHOWN = """
 import threading, time
-from stackpyomo import progress
-from stackpyomo.progress import tracked
+from stackpyomo.core import progress
+from stackpyomo.core import tracked
 
 progress._PATIENCE = 0.0
 
@@ -142,7 +142,7 @@ import sys
 sys.path.insert(0, {os.fspath(Path(__file__).parent)!r})
 from conftest import toll_game
 import stackpyomo as sp
-from stackpyomo import progress
+from stackpyomo.core import progress
 
 class Told(progress._Bar):
     def __init__(self, console, words, total, done):
@@ -197,8 +197,8 @@ def test_what_is_logged_on_the_way(caplog: pytest.LogCaptureFixture, capfd: pyte
         ("stackpyomo.plans", "INFO"),
         ("stackpyomo.incentives", "INFO"),
         ("stackpyomo.verification", "INFO"),
-        ("stackpyomo.ladders", "INFO"),
-        ("stackpyomo.equilibria", "DEBUG"),
+        ("stackpyomo.bilevel.search", "INFO"),
+        ("stackpyomo.bilevel.mpcc", "DEBUG"),
         ("stackpyomo.solvers", "DEBUG"),
     } <= told
     assert report.verdict in caplog.text

@@ -21,8 +21,8 @@ from packaging.requirements import Requirement
 
 import stackpyomo as sp
 from models import two_roads as model
-from stackpyomo.examples import two_roads
-from stackpyomo.gamefiles import document
+from stackpyomo.cli.example import two_roads
+from stackpyomo.games.files import document
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stackpyomo"

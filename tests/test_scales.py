@@ -10,9 +10,9 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
+from stackpyomo.core import limited_reaches
 from stackpyomo.derivatives import FollowerRows
-from stackpyomo.programs import Program, scales_of
-from stackpyomo.scales import limited_reaches
+from stackpyomo.solvers import Program, scales_of
 
 
 def units_of(expression: Any, rows: list[Any] | None = None) -> tuple[dict[str, float], Any]:

@@ -27,9 +27,10 @@ from pyomo.contrib.solver.common.results import TerminationCondition
 from scipy.optimize import linprog, minimize, minimize_scalar
 
 import stackpyomo as sp
-from stackpyomo.endings import prefix, sweep, unbroken, unwinding
-from stackpyomo.programs import Program
-from stackpyomo.solvers import Scip, Solution, Termination, choose, registry, solve
+from stackpyomo.core import prefix, unbroken, unwinding
+from stackpyomo.core.shutdown import sweep
+from stackpyomo.solvers import Program, Solution, Termination, choose, registry, solve
+from stackpyomo.solvers.interfaces import Scip
 
 T = Termination
 LOCAL, GLOBAL = (T.CONVERGED,), (T.OPTIMAL,)
@@ -697,7 +698,8 @@ def test_a_signal_while_the_solver_is_started(
 
 STUBBORN = """
 import os, signal, threading, time
-from stackpyomo.endings import prefix, sweep, unbroken, unwinding
+from stackpyomo.core import prefix, unbroken, unwinding
+from stackpyomo.core.shutdown import sweep
 
 def nag():
     time.sleep(0.5)
@@ -726,7 +728,7 @@ def test_who_is_told_again_and_again_is_not_given_more_time() -> None:
 
 TWICE = """
 import os, signal, time
-from stackpyomo.endings import unwinding
+from stackpyomo.core import unwinding
 
 with unwinding("gone"):
     try:
@@ -791,7 +793,8 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from conftest import toll_game
 import stackpyomo as sp
-from stackpyomo.endings import prefix, sweep, unbroken, unwinding
+from stackpyomo.core import prefix, unbroken, unwinding
+from stackpyomo.core.shutdown import sweep
 
 def tell():
     while not Path(sys.argv[2]).exists():

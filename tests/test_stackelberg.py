@@ -18,7 +18,7 @@ from conftest import NLP, number, snapshot, work
 from scipy.optimize import minimize, minimize_scalar
 
 import stackpyomo as sp
-from stackpyomo import equilibria
+from stackpyomo.bilevel import mpcc as equilibria
 from stackpyomo.solvers import registry
 
 SENSES = [1, -1]
@@ -1098,7 +1098,7 @@ def test_conditions_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch
 
     (Its bound is one on wrong conditions: no re-solve can see that.)
     """
-    from stackpyomo import conditions
+    from stackpyomo.bilevel import conditions
 
     right = conditions._derivatives
 

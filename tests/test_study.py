@@ -29,9 +29,9 @@ from conftest import environment, launcher, ranks_environment, strict, toll_game
 
 import stackpyomo as sp
 from benchmarks.kills import storm
-from stackpyomo import stores
-from stackpyomo.clusters import cluster
-from stackpyomo.stores import Store, plain, write_parquet
+from stackpyomo.studies import cluster, plain, write_parquet
+from stackpyomo.studies import store as stores
+from stackpyomo.studies.store import Store
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 DASK = pytest.mark.skipif(find_spec("distributed") is None, reason="needs Dask")
@@ -352,7 +352,7 @@ def test_a_scheduler_that_goes_away(tmp_path: Path) -> None:
     ],
 )
 def test_schedulers_that_cannot_be_used(address: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stackpyomo.clusters._PATIENCE", 1)
+    monkeypatch.setattr("stackpyomo.studies.dask_cluster._PATIENCE", 1)
     with pytest.raises(sp.InvalidGame, match=words), cluster(address):
         pass
 

@@ -19,10 +19,10 @@ from scipy import sparse
 from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
-from stackpyomo import separables
-from stackpyomo.pages import page
-from stackpyomo.reports import show
+from stackpyomo.cli.console import show
+from stackpyomo.reporting import page
 from stackpyomo.solvers import Solution, Termination
+from stackpyomo.verification import batch as separables
 
 
 def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
@@ -124,7 +124,7 @@ def test_one_bad_follower_does_not_hide_the_others() -> None:
 
 
 def test_a_game_in_which_everybody_fails_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stackpyomo.verification._PATIENCE", 5)
+    monkeypatch.setattr("stackpyomo.verification.regret._PATIENCE", 5)
     m = pyo.ConcreteModel()
     m.u0 = pyo.Var(initialize=0.0)
     m.f = pyo.Block(range(30))
@@ -162,8 +162,8 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
         return work(*args, **others)
 
     monkeypatch.setattr(separables, "solve", slow)
-    monkeypatch.setattr("stackpyomo.verification._BATCH", 1)
-    monkeypatch.setattr("stackpyomo.verification.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("stackpyomo.verification.regret._BATCH", 1)
+    monkeypatch.setattr("stackpyomo.verification.regret.time", SimpleNamespace(monotonic=lambda: now[0]))
     return given
 
 
@@ -211,7 +211,7 @@ def test_a_slow_follower_leaves_time_to_the_others(monkeypatch: pytest.MonkeyPat
         return Solution(Termination.TIME_LIMIT, "stopped")
 
     monkeypatch.setattr(separables.Separable, "solve", slow)
-    monkeypatch.setattr("stackpyomo.verification.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("stackpyomo.verification.regret.time", SimpleNamespace(monotonic=lambda: now[0]))
     report = sp.verify(sp.Plan.from_values(rivals(8)), time_limit=60.0)
     assert list(report.certificate[report.certificate == "unknown"].index) == ["f[2]"]
     assert now[0] <= 60.0

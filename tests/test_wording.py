@@ -14,9 +14,9 @@ from conftest import snapshot, toll_game
 from scipy import sparse
 
 import stackpyomo as sp
-from stackpyomo.accounts import accounts
-from stackpyomo.markup import Table, as_html, as_latex, as_markdown, as_text
-from stackpyomo.wording import in_words, terms
+from stackpyomo.core import Table, as_html, as_latex, as_markdown, as_text
+from stackpyomo.incentives import in_words, terms
+from stackpyomo.incentives.payments import accounts
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,276 @@
+"""Inducibility: whether ANY announced strategy, affine or not, can make the plan a follower's best response.
+
+A strategy may answer a deviation v with the worst the leader can do, so follower k can be held iff
+
+    J_k(plan) ≤ min_v max_{u0 ∈ U0} J_k(u0, v),      v feasible for it, U0 the leader's bounds and own constraints
+
+(compact sets, others at the plan; threats are looked for within ``TOLERANCES.reach``, then ``trust``, of the plan where
+the leader has no bounds). The right-hand side is its security level. One v whose worst case is proved to be better than
+the plan shows that nothing can hold it; a finite set of threats under which no v is better shows the opposite.
+
+Two kinds of threats are not looked for: other values of the leader's integer variables, and those that forbid v by a
+row of the follower that holds a leader variable. Where there are such, nothing is called impossible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+
+from stackpyomo.core import TOLERANCES, listed, tracked, undisturbed
+from stackpyomo.core.expressions import Substitution, is_convex_problem, number_of, variables_in
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game, require
+from stackpyomo.plans import Plan
+from stackpyomo.solvers import BadRow, Program, free_row, registry, solve
+
+__all__ = ["inducible"]
+
+_THREATS = 30
+"""Threats tried for one follower before it stays undecided."""
+
+
+_SECONDS = 5.0
+"""For a global solver's bound on one threat."""
+
+
+_Verdict: TypeAlias = tuple[str, float, float, float, float, str]
+"""A row of the table."""
+
+
+def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
+    """One row per follower: "possible", "impossible" or "undecided", its objective at the plan, its security level.
+
+    Columns ``verdict``; ``objective`` at the plan; ``security``: what the search came to for the security level
+    min_v max_{u0} J_k; ``at_least`` and ``at_most``: what is proved of that level, NaN where nothing is (all in J_k's
+    sense and unit); ``evidence``: what was proved. solver: a name of :mod:`stackpyomo.solvers.registry`, or "auto".
+
+    Raises :class:`InvalidGame` for what is no plan, or a plan without its game.
+    """
+    if not isinstance(plan, Plan):
+        raise InvalidGame(f"inducible({type(plan).__name__}): expected a Plan.")
+    game = plan.attached()
+    with undisturbed():
+        require(game, leader_objective=False)
+        found = []
+        with tracked("looking for threats", len(game.followers)) as step:
+            for follower in game.followers.values():
+                found.append(_settled(game, plan, follower, solver))
+                step()
+    columns = ["verdict", "objective", "security", "at_least", "at_most", "evidence"]  # a narrow display cuts the rest
+    return pd.DataFrame(found, index=list(game.followers), columns=columns)
+
+
+def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> _Verdict:
+    """Threats near the plan first: far away many functions have no finite value."""
+    near = _Duel(game, plan, follower, solver, TOLERANCES.reach).fight()
+    return near if near[0] != "undecided" else _Duel(game, plan, follower, solver, TOLERANCES.trust).fight()
+
+
+@dataclass
+class _Move:
+    """An optimum of one side and whether it is proved to be one."""
+
+    values: list[float]
+    level: float
+    proved: bool
+
+
+class _Duel:
+    """One follower against the leader: the follower picks v, then the leader u0."""
+
+    def __init__(self, game: Game, plan: Plan, follower: Follower, solver: str, reach: float) -> None:
+        self.follower, self.solver = follower, solver
+        self.model = pyo.ConcreteModel(name="duel")
+        assert follower.objective is not None
+        tools, rows, self.unseen = _threats(game, follower)
+        values = {id(v): plan.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+        self.own = self._copies("own", follower.variables, values)
+        self.tools = self._copies("tool", list(tools.values()), values)
+        self.fences = [_fence(copy, reach) for copy in self.tools]
+        table = dict(values)
+        table.update(zip(map(id, follower.variables), self.own, strict=True))
+        table.update(zip(tools, self.tools, strict=True))
+        responses = game.responses()
+        leads = responses.leads.tocoo()
+        for row, col, rate in zip(leads.row, leads.col, leads.data, strict=True):
+            aggregate, driver = id(responses.variables[row]), id(responses.drivers[col])
+            table[aggregate] = table[aggregate] + float(rate) * (table[driver] - values[driver])
+        for var, copy in zip(follower.variables, self.own, strict=True):
+            for moved, rate in game.movers().get(id(var), ()):
+                table[id(moved)] = table[id(moved)] + rate * (copy - values[id(var)])
+        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+        self.cost = follower.sign * walker.walk_expression(follower.objective.expr)
+        mine = {id(v) for v in self.own}
+        own = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in follower.constraints]
+        self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
+        self.tool_rows = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in rows]
+        self.plan_cost = number_of(self.cost)
+        self.low, self.high = -math.inf, math.inf
+        """What is proved of the follower's security level, as a cost."""
+
+    def _copies(self, name: str, variables: Sequence[Any], values: dict[int, float]) -> list[Any]:
+        copies = pyo.Var(range(len(variables)))
+        self.model.add_component(name, copies)
+        for var, copy in zip(variables, copies.values(), strict=True):
+            copy.setlb(var.lb)
+            copy.setub(var.ub)
+            copy.set_value(values[id(var)], skip_validation=True)
+        return list(copies.values())
+
+    def fight(self) -> _Verdict:
+        """Follower and leader in turn, until one of them has proved its case."""
+        if not math.isfinite(self.plan_cost):
+            return self._told("undecided", math.nan, "its objective has no finite value at the plan")
+        room = TOLERANCES.feasibility * max(1.0, abs(self.plan_cost))
+        threats = [[float(pyo.value(v)) for v in self.tools]]
+        security = math.nan
+        for _ in range(_THREATS):
+            escape = self._escape(threats)
+            if escape is None:
+                break
+            if escape.proved and not self.unseen:  # against some of the leader's threats: no less against all
+                self.low = max(self.low, escape.level)
+            if escape.proved and escape.level >= self.plan_cost - room:
+                many = f"{len(threats)} threat{'s' if len(threats) > 1 else ''}"
+                return self._told("possible", escape.level, f"no deviation is better against {many}")
+            threat = self._threat(escape.values)
+            if threat is None:
+                break
+            security = threat.level if math.isnan(security) else min(security, threat.level)
+            if threat.proved and not self.unseen:  # the worst at one deviation: the best deviation is no worse
+                self.high = min(self.high, threat.level)
+            if threat.proved and threat.level < self.plan_cost - room:
+                return self._escaped(escape, threat)
+            if threat.values in threats:
+                break
+            threats.append(threat.values)
+        return self._told("undecided", security, f"nothing proved with {len(threats)} threats")
+
+    def _escaped(self, escape: _Move, threat: _Move) -> _Verdict:
+        at = ", ".join(
+            f"{v.name.split('.')[-1]} = {x:.6g}" for v, x in zip(self.follower.variables, escape.values, strict=True)
+        )
+        why = f"at {at} the worst the leader can do costs it {threat.level:.6g} < {self.plan_cost:.6g}"
+        if self.unseen:
+            why = f"{why}, but {self.unseen} may be a threat that is not looked at"
+            return self._told("undecided", math.nan, why)
+        return self._told("impossible", threat.level, why)
+
+    def _told(self, verdict: str, security: float, why: str) -> _Verdict:
+        """The row of the table, in the sense and unit of the follower's objective."""
+        sign = self.follower.sign
+        low, high = min(self.low, self.high), self.high  # which rounding may have crossed
+        least, most = (low, high) if sign > 0 else (-high, -low)
+        least, most = (level if math.isfinite(level) else math.nan for level in (least, most))
+        return verdict, sign * self.plan_cost, sign * security, least, most, why
+
+    def _at(self, variables: Sequence[Any], values: Sequence[float], expression: Any) -> Any:
+        table = dict(zip(map(id, variables), values, strict=True))
+        return Substitution(substitute=table).walk_expression(expression)
+
+    def _escape(self, threats: Sequence[Sequence[float]]) -> _Move | None:
+        """min_v max over the threats of J(u0, v)."""
+        height = pyo.Var(initialize=self.plan_cost)
+        height.construct()
+        costs = [self._at(self.tools, threat, self.cost) for threat in threats]
+        rows = [*(free_row(cost - height, None, 0.0) for cost in costs)]
+        own = [free_row(self._at(self.tools, threats[0], row.body), row.lb, row.ub) for row in self.own_rows]
+        convex = is_convex_problem(height, [*rows, *own])
+        return self._optimum(height, [*rows, *own], self.own, convex)
+
+    def _threat(self, v: Sequence[float]) -> _Move | None:
+        """max_{u0} J(u0, v)."""
+        cost = -self._at(self.own, v, self.cost)
+        rows = self.tool_rows
+        if not hasattr(cost, "is_expression_type"):
+            if not math.isfinite(cost):
+                return None
+            return _Move([float(pyo.value(t)) for t in self.tools], -float(cost), True)
+        convex = is_convex_problem(cost, rows)
+        found = self._optimum(cost, rows, self.tools, convex)
+        if found is None:
+            return None
+        fenced = any(side is not None for fence in self.fences for side in fence)
+        inside = convex and all(_is_inside(x, fence) for x, fence in zip(found.values, self.fences, strict=True))
+        return _Move(found.values, -found.level, found.proved and (inside or not fenced))
+
+    def _optimum(self, cost: Any, rows: list[Any], variables: list[Any], convex: bool) -> _Move | None:
+        """The optimum, proved by a duality gap (convex) or by a global solver's bound."""
+        try:
+            program = Program(cost, rows)
+        except BadRow:
+            return None
+        name = self.solver if convex or not registry["scip"].available else "scip"
+        solution = solve(program, name, time_limit=None if convex else _SECONDS)
+        if solution.x is None or not solution.termination.solved:
+            return None
+        found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+        values = [found.get(id(v), float(pyo.value(v))) for v in variables]
+        level = float(program.problem.objective(solution.x))
+        room = TOLERANCES.feasibility * max(1.0, abs(level))
+        if convex:
+            duals = program.recovered_duals(solution.x) if solution.duals is None else solution.duals
+            gap = program.proved_gap(solution.x, duals, TOLERANCES.trust)
+            return _Move(values, level, bool(gap <= room))
+        return _Move(values, level, bool(np.isfinite(solution.bound) and level - solution.bound <= room))
+
+
+def _fence(copy: Any, reach: float) -> tuple[float | None, float | None]:
+    """Give a variable without bounds some, far away; which of them are ours."""
+    step = reach * max(1.0, abs(copy.value))
+    low = None if copy.lb is not None else copy.value - step
+    high = None if copy.ub is not None else copy.value + step
+    copy.setlb(copy.lb if low is None else low)
+    copy.setub(copy.ub if high is None else high)
+    return low, high
+
+
+def _is_inside(level: float, fence: tuple[float | None, float | None]) -> bool:
+    """True unless the level is at a bound of ours."""
+    return not any(side is not None and abs(level - side) <= TOLERANCES.snap * abs(side) for side in fence)
+
+
+def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any], str]:
+    """(what the leader may move, his rows about it, what else he could hurt the follower with, in words).
+
+    A variable that the follower does not feel is moved too where rows tie it to one that it feels: held at the plan it
+    would bar threats, left out with its rows it would allow too many.
+    """
+    assert follower.objective is not None
+    responses = game.responses()
+    aggregates = {id(v): i for i, v in enumerate(responses.variables)}
+
+    def his(expression: Any) -> dict[int, Any]:
+        held = {id(v): v for v in variables_in(expression) if not v.fixed}
+        return {k: v for k, v in held.items() if k in game.names and k not in game.owners and k not in aggregates}
+
+    def felt(expression: Any) -> dict[int, Any]:
+        """His, and what moves the aggregates in it."""
+        rows = [aggregates[id(v)] for v in variables_in(expression) if id(v) in aggregates]
+        moving = (responses.drivers[i] for i in responses.leads[np.array(rows, dtype=int)].tocoo().col)
+        return his(expression) | {id(v): v for v in moving}
+
+    reached = felt(follower.objective.expr)
+    barring = [(c.name, felt(c.body)) for c in follower.constraints]
+    for _, held in barring:
+        reached.update(held)
+    about = [(c, his(c.body)) for c in game.leader.constraints]
+    about = [(c, held) for c, held in about if held and len(held) == sum(not v.fixed for v in variables_in(c.body))]
+    rows: list[Any] = []
+    size = -1
+    while size < len(reached):
+        size = len(reached)
+        touched = [(c, held) for c, held in about if not reached.keys().isdisjoint(held)]
+        rows = [c for c, _ in touched]
+        for _, held in touched:
+            reached.update(held)
+    unseen = [f"{game.names[key]} (integer)" for key, v in reached.items() if not v.is_continuous()]
+    unseen += [f"to forbid this by {name}" for name, held in barring if held]
+    return {key: v for key, v in reached.items() if v.is_continuous()}, rows, listed(unseen)

@@ -1,0 +1,371 @@
+"""Optimality conditions of followers who respond: KKT with responses.
+
+Everybody minimises here (a maximised objective is negated). Follower k chooses u_k subject to rows
+lower ≤ body ≤ upper and to bounds; what it moves beside its own variables (aggregates, by its share) is the response
+R_k = d(other variables)/d(u_k). Its conditions are, sign by sign:
+
+    ∇_{u_k} L_k + R_kᵀ ∇_{others} L_k = 0
+    L_k = J_k + Σ π⁺ (body − upper) + Σ π⁻ (lower − body) + Σ ν (body − level)
+    0 ≤ π⁺ ⟂ upper − body ≥ 0        0 ≤ π⁻ ⟂ body − lower ≥ 0        ν free on equalities
+
+and the same for bounds. Each follower has multipliers of its own, also on a row that others are bound by (generalised
+Nash). Necessary where a constraint qualification holds (always, if the rows are affine), sufficient where the follower
+is convex.
+
+*Without a qualification*, ``fritz_john`` puts a multiplier τ on the cost and π ≥ 0 on the rows that are not affine
+in what the follower moves, with τ + Σ π = 1 over these (affine rows keep multipliers of any size). By Motzkin's theorem
+of the alternative every local optimum satisfies that, with or without an interior: a bound from these conditions
+holds for every follower-optimal point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyomo.core.expr.numeric_expr as nodes
+import pyomo.environ as pyo
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
+
+from stackpyomo.core import TOLERANCES
+from stackpyomo.core.expressions import Curvature, Substitution, apart, curvature, elementary, variables_in
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game, Movers
+
+__all__ = ["Conditions", "Pair", "conditions", "multiplier_cut", "responding_followers"]
+
+_WIDE = 100
+"""Rows and variables of a follower up to which its duality is written: it is for global solvers."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """0 ≤ multiplier ⟂ slack ≥ 0: one side of a follower's row, or of the bounds of one of its variables."""
+
+    follower: str
+    component: ConstraintData | VarData
+    side: str
+    """ "lower" or "upper"."""
+    multiplier: VarData
+    slack: Any
+    """A Var, or the affine expression var − lower or upper − var."""
+    gap: Any
+    """What the slack stands for, in the user's own variables."""
+
+    @property
+    def limit(self) -> float:
+        """Where the slack is 0: the bound, or the row's limit."""
+        return float(self.component.lb if self.side == "lower" else self.component.ub)
+
+
+@dataclass
+class Conditions:
+    """The conditions of all responding followers, on a Block that holds multipliers and slacks (the rows are data)."""
+
+    block: Any
+    stationarity: list[tuple[VarData, Any]] = field(default_factory=list)
+    """(action, its derivative of L, to be 0)."""
+    rows: list[tuple[ConstraintData, Any]] = field(default_factory=list)
+    """(constraint of a follower, the relation that stands for it: an equality, or body + slack = limit)."""
+    pairs: list[Pair] = field(default_factory=list)
+    implied: list[Any] = field(default_factory=list)
+    """Rows that follow from the others, for global solvers alone: bounds on multipliers (:func:`multiplier_cut`),
+    and of a linear follower that moves nothing its duality, J_k(u) − J_k(0) + Σ multipliers · (level − row(0)) = 0,
+    which relates products of the leader's variables with actions."""
+    scales: list[Any] = field(default_factory=list)
+    """τ + Σ π = 1, a row for each follower with rows that are not affine; by ``fritz_john``."""
+    weights: dict[str, VarData] = field(default_factory=dict)
+    """Follower → τ, of these followers."""
+    curved: dict[str, set[int]] = field(default_factory=dict)
+    """Follower → id of its inequalities that are not affine in what it decides and moves."""
+    forces: dict[int, Any] = field(default_factory=dict)
+    """id(action) → its stationarity without the multipliers of its own bounds: λ⁻ − λ⁺."""
+    equalities: dict[int, VarData] = field(default_factory=dict)
+    """id(equality) → its multiplier ν."""
+
+    @property
+    def relations(self) -> list[Any]:
+        """All rows but complementarity, as Pyomo relations; multipliers and slacks are bounded by 0 as Vars."""
+        return [*(e == 0 for _, e in self.stationarity), *(r for _, r in self.rows), *self.scales]
+
+    def multiplier(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
+        """This multiplier of the follower's KKT conditions at {id(Var): value}: where τ weighs its cost, over τ."""
+        tau = self.weights.get(follower)
+        weight = 1.0 if tau is None else values.get(id(tau), 1.0)
+        return values.get(id(var), 0.0) / max(weight, TOLERANCES.noise)
+
+
+def responding_followers(game: Game, responding: Any) -> list[Follower]:
+    """The followers of a Block, an indexed Block, a name, True (all) or a list of these.
+
+    Raises :class:`InvalidGame` for what is not a follower of the game.
+    """
+    if responding is True:
+        return list(game.followers.values())
+    by_block = {id(f.block): f for f in game.followers.values()}
+    found: dict[str, Follower] = {}
+    for item in _listed(responding):
+        follower = game.followers.get(item) if isinstance(item, str) else by_block.get(id(getattr(item, "block", item)))
+        if follower is None:
+            name = item if isinstance(item, str) else getattr(item, "name", repr(item))
+            known = ", ".join(list(game.followers)[:6])
+            raise InvalidGame(f"responding={name}: not a follower of this game; choose among {known}.")
+        found[follower.name] = follower
+    return list(found.values())
+
+
+def _listed(responding: Any) -> Iterator[Any]:
+    if getattr(responding, "ctype", pyo.Block) is not pyo.Block:
+        yield responding
+    elif isinstance(responding, (str, Follower)) or not hasattr(responding, "__iter__"):
+        if getattr(responding, "is_indexed", bool)():
+            yield from responding.values()
+        else:
+            yield responding
+    elif getattr(responding, "ctype", None) is pyo.Block:
+        yield from responding.values()
+    else:
+        for item in responding:
+            yield from _listed(item)
+
+
+def conditions(
+    game: Game,
+    followers: Sequence[Follower],
+    *,
+    block: Any = None,
+    fritz_john: Container[str] = (),
+) -> Conditions:
+    """The conditions of these followers. ``block``: where multipliers go (None: a model of their own).
+
+    ``fritz_john``: names of the followers whose curved rows get Fritz John's conditions.
+
+    Raises :class:`InvalidGame` naming an objective or constraint that has no symbolic derivative.
+    """
+    holder = pyo.ConcreteModel(name="conditions") if block is None else block
+    return _Builder(game, followers, holder, fritz_john).build()
+
+
+@dataclass
+class _Row:
+    """One side of a row: sign · (body − level) ≤ 0, or = 0."""
+
+    constraint: ConstraintData
+    gradient: Mapping[int, Any]
+    body: Any
+    lower: Any
+    upper: Any
+    equality: bool
+    curved: bool = False
+
+
+class _Builder:
+    """Counts what is needed first, then makes all multipliers and slacks at once: N single Vars would cost more."""
+
+    def __init__(self, game: Game, followers: Sequence[Follower], block: Any, fritz_john: Container[str]) -> None:
+        self.followers, self.fritz_john = followers, fritz_john
+        self.movers = game.movers()
+        self.result = Conditions(block)
+
+    def build(self) -> Conditions:
+        found = [(f, self._gradient(f, f.objective), self._rows(f)) for f in self.followers if f.objective is not None]
+        self._declare(found)
+        for follower, gradient, rows in found:
+            self._conditions(follower, gradient, rows)
+        return self.result
+
+    def _declare(self, found: Sequence[tuple[Follower, Any, list[_Row]]]) -> None:
+        sides = free = bounds = weights = 0
+        for follower, _, rows in found:
+            free += sum(r.equality for r in rows)
+            sides += sum((r.lower is not None) + (r.upper is not None) for r in rows if not r.equality)
+            bounds += sum((v.lower is not None) + (v.upper is not None) for v in follower.variables)
+            weights += follower.name in self.fritz_john and any(r.curved for r in rows)
+        block = self.result.block
+        block.pi = pyo.Var(range(sides + bounds), bounds=(0, None), initialize=1.0)
+        block.nu = pyo.Var(range(free), initialize=0.0)
+        block.slack = pyo.Var(range(sides), bounds=(0, None), initialize=1.0)
+        block.tau = pyo.Var(range(weights), bounds=(0, 1), initialize=1.0)
+        self.multipliers, self.free = iter(block.pi.values()), iter(block.nu.values())
+        self.slacks, self.taus = iter(block.slack.values()), iter(block.tau.values())
+
+    def _gradient(self, follower: Follower, component: Any) -> Mapping[int, Any]:
+        """id(Var) → derivative of the component's expression; raises naming the component if there is none."""
+        body = getattr(component, "body", None)
+        expression = component.expr if body is None else body
+        moved = {id(v) for v in follower.variables}
+        moved |= {id(z) for v in follower.variables for z, _ in self.movers.get(id(v), ())}
+        if _has_kink(expression, moved):
+            raise InvalidGame(_undifferentiable(component.name, follower.name, "abs, min or max of what it decides"))
+        return _derivatives(expression, component.name, follower.name)
+
+    def _rows(self, follower: Follower) -> list[_Row]:
+        rows = []
+        for constraint in follower.constraints:
+            lower, body, upper = constraint.to_bounded_expression()
+            row = _Row(constraint, self._gradient(follower, constraint), body, lower, upper, constraint.equality)
+            row.curved = not row.equality and _is_curved(follower, constraint, self.movers)
+            if row.curved:
+                self.result.curved.setdefault(follower.name, set()).add(id(constraint))
+            rows.append(row)
+        return rows
+
+    def _conditions(self, follower: Follower, gradient: Mapping[int, Any], rows: list[_Row]) -> None:
+        terms: list[tuple[Any, Mapping[int, Any]]] = []
+        weighed: list[VarData] = []
+        for row in rows:
+            terms += self._row(follower, row, weighed)
+        sign: Any = follower.sign
+        if weighed:
+            tau = next(self.taus)
+            self.result.weights[follower.name] = tau
+            self.result.scales.append(tau + sum(weighed) == 1)
+            sign = follower.sign * tau
+        levels: Any = 0
+        for var in follower.variables:
+            total = _scaled(sign, self._slope(var, gradient))
+            for multiplier, derivative in terms:
+                total = total + _scaled(multiplier, self._slope(var, derivative))
+            self.result.forces[id(var)] = total
+            force, worth = self._bounds(follower, var)
+            total, levels = total + force, levels + worth
+            if total.__class__ not in native_numeric_types or total != 0:
+                self.result.stationarity.append((var, total))
+        if self._is_linear(follower, rows):
+            self._duality(follower, rows, terms, levels)
+
+    def _is_linear(self, follower: Follower, rows: list[_Row]) -> bool:
+        own = follower.variables
+        plain = not any(self.movers.get(id(v)) for v in own) and not any(r.curved for r in rows)
+        if not plain or len(rows) + len(own) > _WIDE or follower.objective is None:
+            return False
+        flat = (Curvature.AFFINE, Curvature.CONSTANT)
+        return all(curvature(e, own).curvature in flat for e in [follower.objective.expr, *(r.body for r in rows)])
+
+    def _duality(
+        self, follower: Follower, rows: list[_Row], terms: list[tuple[Any, Mapping[int, Any]]], levels: Any
+    ) -> None:
+        origin = Substitution(substitute={id(v): 0.0 for v in follower.variables}).walk_expression
+        assert follower.objective is not None
+        cost = follower.sign * (apart(follower.objective.expr) - origin(follower.objective.expr))
+        multipliers = (multiplier for multiplier, _ in terms)
+        total = cost + levels
+        for row in rows:
+            for level in [row.upper] if row.equality else [e for e in (row.lower, row.upper) if e is not None]:
+                total = total + next(multipliers) * (level - origin(row.body))
+        self.result.implied.append(total == 0)
+
+    def _slope(self, var: VarData, gradient: Mapping[int, Any]) -> Any:
+        """Own derivative, and what the action moves times the derivative with respect to that."""
+        slope = apart(gradient.get(id(var), 0))
+        for moved, rate in self.movers.get(id(var), ()):
+            through = gradient.get(id(moved), 0)
+            if through.__class__ not in native_numeric_types or through != 0:
+                slope = slope + rate * through
+        return slope
+
+    def _row(self, follower: Follower, row: _Row, weighed: list[VarData]) -> Iterator[tuple[Any, Mapping[int, Any]]]:
+        result = self.result
+        if row.equality:
+            multiplier = next(self.free)
+            result.equalities[id(row.constraint)] = multiplier
+            result.rows.append((row.constraint, row.constraint.expr))
+            yield multiplier, row.gradient
+            return
+        for side, level in (("lower", row.lower), ("upper", row.upper)):
+            if level is None:
+                continue
+            multiplier, slack = next(self.multipliers), next(self.slacks)
+            gap = apart(row.body) - level if side == "lower" else level - apart(row.body)
+            result.rows.append((row.constraint, gap == slack))
+            result.pairs.append(Pair(follower.name, row.constraint, side, multiplier, slack, gap))
+            if row.curved and follower.name in self.fritz_john:
+                weighed.append(multiplier)
+            yield (-multiplier if side == "lower" else multiplier), row.gradient
+
+    def _bounds(self, follower: Follower, var: VarData) -> tuple[Any, Any]:
+        """(what its bounds' multipliers add to its stationarity, the same times the bounds)."""
+        force: Any = 0
+        worth: Any = 0
+        for side, level in (("lower", var.lower), ("upper", var.upper)):
+            if level is None:
+                continue
+            multiplier = next(self.multipliers)
+            zero = level.__class__ in native_numeric_types and level == 0
+            slack = (var if zero else var - level) if side == "lower" else level - var
+            self.result.pairs.append(Pair(follower.name, var, side, multiplier, slack, slack))
+            signed = -multiplier if side == "lower" else multiplier
+            force, worth = force + signed, worth if zero else worth + signed * level
+        return force, worth
+
+
+def _is_curved(follower: Follower, constraint: ConstraintData, movers: Movers) -> bool:
+    """True unless the constraint is affine in what the follower decides and moves, the others' variables given."""
+    if constraint.body.polynomial_degree() in (0, 1):
+        return False
+    own = follower.variables
+    moved = {id(z): z for v in own for z, _ in movers.get(id(v), ())}
+    return curvature(constraint.body, [*own, *moved.values()]).curvature not in (Curvature.AFFINE, Curvature.CONSTANT)
+
+
+def multiplier_cut(made: Conditions, follower: Follower, point: Mapping[int, float]) -> Any:
+    """Σ λ_i s_i(x, u⁰) ≤ J(x, u⁰) − J(x, u) for a convex follower that may always play u⁰ (and moves nothing).
+
+    Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
+    """
+    there = Substitution(substitute=dict(point)).walk_expression
+    assert follower.objective is not None
+    gain = follower.sign * (there(follower.objective.expr) - follower.objective.expr)
+    return sum(p.multiplier * there(p.gap) for p in made.pairs if p.follower == follower.name) <= gain
+
+
+def _scaled(factor: Any, slope: Any) -> Any:
+    if slope.__class__ in native_numeric_types and slope == 0:
+        return 0
+    if factor.__class__ in native_numeric_types and factor == 1:
+        return slope
+    return factor * slope
+
+
+def _derivatives(expression: Any, component: str, follower: str) -> Mapping[int, Any]:
+    """id(Var) → symbolic derivative (Params stay as they are)."""
+    if expression.__class__ in native_numeric_types:
+        return {}
+    try:
+        found = reverse_sd(elementary(expression))
+    except (
+        DifferentiationException,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        NotImplementedError,
+        ValueError,
+    ) as error:
+        raise InvalidGame(_undifferentiable(component, follower, str(error).strip())) from None
+    return {id(node): slope for node, slope in found.items() if node.__class__ not in native_numeric_types}
+
+
+def _undifferentiable(component: str, follower: str, why: str) -> str:
+    return (
+        f"{component}: has no symbolic derivative, which the optimality conditions of {follower} need "
+        f"({why}). Write it with smooth functions (no abs, if, min, max, external function)."
+    )
+
+
+def _has_kink(expression: Any, variables: set[int]) -> bool:
+    """True if the expression holds the absolute value, minimum or maximum of something with these variables."""
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if node.__class__ in _KINKED and any(id(v) in variables for v in variables_in(node)):
+            return True
+        if getattr(node, "is_expression_type", bool)():
+            stack.extend(node.args)
+    return False
+
+
+_KINKED = (nodes.AbsExpression, nodes.MinExpression, nodes.MaxExpression)

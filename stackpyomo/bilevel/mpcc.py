@@ -1,0 +1,466 @@
+"""Equilibria as one problem: the leader's objective over everybody's rows and the conditions of those who respond.
+
+An :class:`Equilibrium` is that problem under one treatment of complementarity, written once. :meth:`Equilibrium.solve`
+runs the treatment's homotopy. :meth:`Equilibrium.polished` fixes an active set and solves the smooth problem left:
+
+    min J0   s.t.  rows, stationarity,  s_i = 0 on the active pairs, λ_i = 0 on the others,
+
+so that zeros are exact and multipliers belong to a regular problem. Pairs whose sign comes out wrong change sides
+(a primal-dual active set method); those that go on changing keep their sign, so that it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.var import VarData
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import apart
+from stackpyomo.solvers import Program, Residuals, Solution, Termination, choose, ray, solve
+
+from .central_path import Pairs, followed
+from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
+from .conditions import Conditions
+
+__all__ = ["Equilibrium", "Found", "Problem"]
+
+logger = logging.getLogger(__name__)
+
+_ROUNDS = 25
+"""Active sets that one polish tries."""
+
+
+_TURNS = 4
+"""Times a pair may change sides in one polish: a primal-dual active set method, made to end."""
+
+
+_MANY = 2000
+"""Pairs from which on the leader descends from equilibrium to equilibrium: the last steps of a homotopy are degenerate,
+and factorising them costs most."""
+
+
+_STEPS = (1.0, 0.5, 0.25, 0.125)
+"""Parts of a step of the leader that are tried."""
+
+
+_PATIENCE, _PACE = 10.0, 100.0
+"""Seconds of one local solve, and variables for which it gets another second."""
+
+
+_ITERATIONS = 500
+"""Iterations of one local solve: those that converge need fewer, and a restoration phase may go on for ever."""
+
+
+_FURTHER = 5
+"""Steps beyond a treatment's own levels, for games whose λ and s are small themselves."""
+
+
+@dataclass
+class Problem:
+    """What binds beside the conditions of those who respond: min cost s.t. constraints, some variables held."""
+
+    cost: Any
+    constraints: list[tuple[str, ConstraintData]] = field(default_factory=list)
+    """(owner's name, constraint)."""
+    held: list[tuple[VarData, float]] = field(default_factory=list)
+    leader: list[VarData] = field(default_factory=list)
+    """What the leader decides, and those who serve him: the variables that descend in a large game."""
+
+    @property
+    def has_cost(self) -> bool:
+        """False where any equilibrium is as good as another."""
+        return hasattr(self.cost, "is_expression_type")
+
+
+@dataclass
+class Found:
+    """A point of an :class:`Equilibrium`, and how it was come by; x is in the order of its program's variables."""
+
+    termination: Termination
+    message: str
+    solver: str
+    x: Array | None = None
+    duals: Array | None = None
+    cost: float = math.inf
+    bound: float = math.nan
+    polished: bool = False
+
+
+class Equilibrium:
+    """The problem under one treatment (None: the rows alone, to polish on). May raise :class:`BadRow`."""
+
+    def __init__(
+        self, problem: Problem, conditions: Conditions, treatment: Treatment | None, seconds: dict[str, float]
+    ) -> None:
+        self.conditions, self.treatment = conditions, treatment
+        self.log: list[dict[str, Any]] = []
+        self._seconds = seconds
+        self._leader = problem.leader
+        self._holder = holder = pyo.ConcreteModel(name="treatment")
+        first = treatment.levels[0] if treatment else 0.0
+        holder.level = pyo.Var(bounds=(first, first), initialize=first)
+        self._treated = (treatment or Treatment()).apply(Given(conditions, holder, holder.level))
+        relations = [
+            *(c for _, c in problem.constraints),
+            *(var == value for var, value in problem.held),
+            *conditions.relations,
+        ]
+        self._first = len(relations)
+        cost = apart(problem.cost) + self._treated.term
+        self.program = Program(cost, [*relations, *self._treated.rows], seconds=seconds)
+        if sets := self._treated.sets:
+            self.program.model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
+        self._locate()
+
+    def _locate(self) -> None:
+        """Where pairs stand among the program's variables: λ, and the Var whose distance to a limit s is."""
+        place = {id(v): i for i, v in enumerate(self.program.variables)}
+        self._level = place.get(id(self._holder.level), -1)
+        pairs = self.conditions.pairs
+        owners = [p.slack if isinstance(p.slack, VarData) else p.component for p in pairs]
+        bare = [p.slack is owner for p, owner in zip(pairs, owners, strict=True)]
+        limits = [
+            0.0 if alone else pyo.value(var.upper if p.side == "upper" else var.lower)
+            for p, var, alone in zip(pairs, owners, bare, strict=True)
+        ]
+        self._lambda = np.array([place.get(id(p.multiplier), -1) for p in pairs], dtype=int)
+        self._owner = np.array([place.get(id(v), -1) for v in owners], dtype=int)
+        self._limit = np.array(limits, dtype=float)
+        self._whole = np.flatnonzero([not v.is_continuous() for v in self.program.variables])
+        self._led = np.array([place[id(v)] for v in self._leader if id(v) in place], dtype=int)
+        self._above = np.array([p.side == "upper" and not b for p, b in zip(pairs, bare, strict=True)], dtype=bool)
+
+    @property
+    def has_many(self) -> bool:
+        """True if a homotopy would cost too much."""
+        return len(self._lambda) > _MANY
+
+    def multipliers(self, x: Array) -> Array:
+        """λ of every pair at x."""
+        return np.where(self._lambda >= 0, x[self._lambda], 0.0) if len(self._lambda) else np.zeros(0)
+
+    def slacks(self, x: Array) -> Array:
+        """s of every pair at x."""
+        if not len(self._owner):
+            return np.zeros(0)
+        here = np.where(self._owner >= 0, x[self._owner], self._limit)
+        return np.where(self._above, self._limit - here, here - self._limit)
+
+    def complementarity(self, x: Array) -> float:
+        """max min(λ, s), each in its natural unit: 0 where every pair is complementary."""
+        reaches = np.append(self.program.units(x)[0], 1.0)
+        force, room = self.multipliers(x) / reaches[self._lambda], self.slacks(x) / reaches[self._owner]
+        return float(np.minimum(np.abs(force), np.abs(room)).max(initial=0.0))
+
+    def cost(self, x: Array) -> float:
+        """The leader's cost at x, the treatment's term left out."""
+        cost = float(self.program.problem.objective(x))
+        return cost - float(x[self._level] * self.multipliers(x) @ self.slacks(x)) if self._has_term else cost
+
+    @property
+    def _has_term(self) -> bool:
+        return isinstance(self.treatment, Penalty) and self._level >= 0
+
+    def outside(self, x: Array) -> Residuals:
+        """Violations at x, the treatment's own parameter left out."""
+        found = self.program.residuals(x, None)
+        if self._level >= 0:
+            found.outside_bounds[self._level] = 0.0
+        return found
+
+    def audit(self, x: Array) -> list[dict[str, Any]]:
+        """What became of the constants of a big-M treatment; empty for the others."""
+        return audit(self._treated.bounds, self.multipliers(x), self.slacks(x))
+
+    def point(self, values: dict[int, float]) -> Array:
+        """{id(Var): value} in the order of the program's variables; Vars not among them keep their start."""
+        start = np.asarray(self.program.problem.x0, dtype=float)
+        found = [values.get(id(v), start[i]) for i, v in enumerate(self.program.variables)]
+        return np.array(found, dtype=float)
+
+    # --- solving ------------------------------------------------------------------------------------------------------
+
+    def solve(
+        self,
+        solver: str,
+        *,
+        start: Array | None = None,
+        until: float = math.inf,
+        tee: bool = False,
+        tight: bool = False,
+    ) -> Found:
+        """Run the treatment to its end, from ``start``; ``until`` is a time of ``time.monotonic``.
+
+        ``tight``: with the least tolerance for rows that a global solver is asked for.
+        """
+        if self.treatment is None or self.treatment.needs != "NLP":
+            options = dict(choose(solver).tight) if tight else {}
+            return self._found(self._run(self.program, solver, options, None, until, tee), solver)
+        if self.has_many and start is None and (descended := self._descended(solver, until)) is not None:
+            return descended
+        level, step = self.treatment.levels[0], 0
+        while True:
+            last = step >= len(self.treatment.levels) - 1
+            program = self.program.variant(start, bounds=self._at(level))
+            options = self._options(solver, level, last=last)
+            found = self._found(self._run(program, solver, options, level, until, tee), solver)
+            if found.x is None or found.termination is Termination.TIME_LIMIT:
+                return found
+            start, blur = found.x, self._blur(found.x)
+            step += 1
+            if last and (blur <= TOLERANCES.sharp or step >= len(self.treatment.levels) + _FURTHER):
+                return found
+            level = self._next(level, step, found.x)
+
+    def followed(self, until: float) -> Found | None:
+        """Newton's method along the central path, where conditions and unknowns are as many; None if that is lost."""
+        if time.monotonic() >= until:
+            return None
+        began = time.perf_counter()
+        pairs = Pairs(self._lambda, self._owner, self._limit, np.where(self._above, -1.0, 1.0))
+        x = followed(self.program, pairs, np.asarray(self.program.problem.x0, dtype=float))
+        spent = time.perf_counter() - began
+        self._seconds["solve"] = self._seconds.get("solve", 0.0) + spent
+        end = Termination.FAILED if x is None else Termination.CONVERGED
+        solution = Solution(end, "the path was lost" if x is None else "followed to its end", x, solver="newton")
+        self._noted(solution, "central path", None, spent)
+        return None if x is None else self._found(solution, solution.solver)
+
+    def _next(self, level: float, step: int, x: Array) -> float:
+        """The treatment's own next level, or beyond its last one a hundredth; λ s ≤ t is made to bite."""
+        assert self.treatment is not None
+        levels = self.treatment.levels
+        if isinstance(self.treatment, Penalty):
+            return levels[step] if step < len(levels) else 100.0 * level
+        level = levels[step] if step < len(levels) and levels[step] < level else level / 100.0
+        if isinstance(self.treatment, Scholtes):
+            level = min(level, float((self.multipliers(x) * self.slacks(x)).max(initial=level)) / 10.0)
+        return max(level, TOLERANCES.least_level)
+
+    def _blur(self, x: Array) -> float:
+        """How far from complementary the pairs are: the largest min(λ, s) over the median of max(λ, s)."""
+        if not len(self._lambda):
+            return 0.0
+        force, room = np.abs(self.multipliers(x)), np.abs(self.slacks(x))
+        size = float(np.median(np.maximum(force, room)))
+        return float(np.minimum(force, room).max()) / size if size > 0.0 else 0.0
+
+    def _options(self, solver: str, level: float, *, last: bool) -> dict[str, Any]:
+        if not choose(solver).ipopt_options:
+            return {}
+        small = 1.0 / level if isinstance(self.treatment, Penalty) else level
+        tolerance = TOLERANCES.solver if last else max(TOLERANCES.solver, TOLERANCES.homotopy * small)
+        return {"mu_init": min(0.1, max(small, TOLERANCES.barrier)), "tol": tolerance}
+
+    def _at(self, level: float) -> tuple[Array, Array]:
+        """The bounds at a level; Fischer–Burmeister's equation keeps λ and s positive without any."""
+        lower, upper = (side.copy() for side in self.program.bounds)
+        if isinstance(self.treatment, FischerBurmeister):
+            inside = np.concatenate([self._lambda, self._owner])
+            lower[inside[inside >= 0]] = -math.inf
+            upper[inside[inside >= 0]] = math.inf
+        if self._level >= 0:
+            lower[self._level] = upper[self._level] = level
+        return lower, upper
+
+    def _run(
+        self,
+        program: Program,
+        solver: str,
+        options: dict[str, Any],
+        level: float | None,
+        until: float,
+        tee: bool,
+        name: str = "",
+    ) -> Solution:
+        name = name or (self.treatment.name if self.treatment else "rows")
+        left = until - time.monotonic()
+        if left <= 0:
+            return self._noted(Solution(Termination.TIME_LIMIT, "no time left", solver=solver), name, level, 0.0)
+        if choose(solver).ipopt_options:
+            options = {"max_iter": _ITERATIONS, **options}
+            left = min(left, _PATIENCE + len(program.variables) / _PACE)
+        began = time.perf_counter()
+        solution = solve(program, solver, options=options, time_limit=left if math.isfinite(left) else None, tee=tee)
+        spent = time.perf_counter() - began
+        self._seconds["solve"] = self._seconds.get("solve", 0.0) + spent
+        return self._noted(solution, name, level, spent)
+
+    def _noted(self, solution: Solution, name: str, level: float | None, spent: float) -> Solution:
+        """Put an attempt on the log."""
+        held = solution.x is not None and np.isfinite(solution.x).all()
+        logger.debug("%s at level %s: %s in %.3f s", name, level, solution.termination.value, spent)
+        self.log.append(
+            {
+                "treatment": name,
+                "level": level,
+                "solver": solution.solver,
+                "termination": solution.termination.value,
+                "message": solution.message,
+                "cost": self.cost(solution.x) if held and solution.x is not None else None,
+                "bound": solution.bound if math.isfinite(solution.bound) else None,
+                "seconds": round(spent, 6),
+            }
+        )
+        return solution
+
+    def _found(self, solution: Solution, solver: str) -> Found:
+        usable = solution.x is not None and (solution.termination.solved or solution.termination.limited)
+        x = solution.x if usable and np.isfinite(np.asarray(solution.x)).all() else None
+        return Found(
+            solution.termination,
+            solution.message,
+            solution.solver or solver,
+            x,
+            solution.duals,
+            math.inf if x is None else self.cost(x),
+            solution.bound,
+        )
+
+    # --- the polish -------------------------------------------------------------------------------------------------
+
+    def polished(
+        self,
+        x: Array,
+        solver: str,
+        *,
+        active: Array | None = None,
+        signed: bool = False,
+        leading: bool = True,
+        until: float = math.inf,
+    ) -> Found | None:
+        """The best point with the active set of x (or ``active``), zeros exact; None if there is none.
+
+        ``signed``: keep every λ, s ≥ 0, and with them the active set. ``leading``: False holds the leader where he is.
+        """
+        active = self._consistent(self._active(x) if active is None else active, x)
+        kept, turns = np.full(len(active), signed), np.zeros(len(active), dtype=int)
+        for _ in range(_ROUNDS):
+            lower, upper = self._piece(active, kept)
+            if not leading:
+                lower[self._led] = upper[self._led] = x[self._led]
+            lower[self._whole] = upper[self._whole] = np.round(x[self._whole])
+            program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
+            solution = self._run(program, solver, {}, None, until, False, "polish")
+            if solution.x is None or not solution.termination.solved:
+                if kept.all() or solution.termination.limited:
+                    return None
+                kept[:] = True
+                continue
+            x = solution.x
+            reaches = np.append(TOLERANCES.noise * self.program.units(x)[0], 0.0)
+            force, room = reaches[self._lambda], reaches[self._owner]
+            wrong = np.where(active, self.multipliers(x) < -force, self.slacks(x) < -room) & ~kept
+            if not wrong.any():
+                return self._polished(program, x, solution)
+            turns += wrong
+            active, kept = self._consistent(active ^ wrong, x), kept | (turns >= _TURNS)
+        return None
+
+    def endless(self, x: Array) -> tuple[Array, ...]:
+        """Points ever farther out on x's own piece along which the cost falls: :func:`stackpyomo.rays.ray`."""
+        force, room = self.multipliers(x), self.slacks(x)
+        for active in (force > room, force >= room):
+            active = self._consistent(active, x)
+            bounds = self._piece(active, np.ones(len(active), dtype=bool))
+            points = ray(self.program.variant(bounds=bounds, row_bounds=self._freed()), np.clip(x, *bounds))
+            if points:
+                return points
+        return ()
+
+    def _descended(self, solver: str, until: float) -> Found | None:
+        """Implicit programming, for many pairs: the leader goes to the optimum of his smooth piece, followers settle
+        on a new equilibrium there (half the step while that is no better); near the end one polish does the rest.
+
+        None where a piece cannot be solved.
+        """
+        x = np.clip(np.asarray(self.program.problem.x0, dtype=float), *self.program.bounds)
+        best = self.polished(x, solver, active=np.zeros(len(self._lambda), dtype=bool), leading=False, until=until)
+        for _ in range(_ROUNDS):
+            if best is None or (better := self._moved(best, solver, until)) is None:
+                break
+            gain, best = best.cost - better.cost, better
+            if gain <= TOLERANCES.early * abs(best.cost):
+                break
+        if best is None or best.x is None:
+            return None
+        for signed in (False, True):
+            last = self.polished(best.x, solver, signed=signed, until=until)
+            if last is not None and last.cost <= best.cost:
+                return last
+        return best
+
+    def _moved(self, best: Found, solver: str, until: float) -> Found | None:
+        """A better equilibrium on the way to where the leader would go if the active set held everywhere."""
+        assert best.x is not None
+        active = self._consistent(self._active(best.x), best.x)
+        lower, upper = self._piece(active, np.zeros(len(active), dtype=bool))
+        start = np.clip(best.x, lower, upper)
+        program = self.program.variant(start, bounds=(lower, upper), row_bounds=self._freed())
+        goal = self._run(program, solver, {}, None, until, False, "piece")
+        if goal.x is None or not goal.termination.solved:
+            return None
+        for step in _STEPS:
+            x = best.x.copy()
+            x[self._led] += step * (goal.x[self._led] - x[self._led])
+            tried = self.polished(x, solver, active=active, leading=False, until=until)
+            if tried is not None and tried.cost < best.cost:
+                return tried
+        return None
+
+    def _active(self, x: Array) -> Array:
+        """Pairs whose λ is the larger of the two at x."""
+        return np.asarray(self.multipliers(x) > self.slacks(x))
+
+    def _polished(self, piece: Program, x: Array, solution: Solution) -> Found:
+        """Rounding below a bound, and what an interior-point method leaves just above one, is put on it."""
+        snapped = piece.snapped(x, solution.duals)[0] if solution.duals is not None else x
+        found = self._found(replace(solution, x=np.clip(snapped, *self.program.bounds)), solution.solver)
+        found.polished = True
+        return found
+
+    def _consistent(self, active: Array, x: Array) -> Array:
+        """Of two bounds of one variable the one with the larger multiplier is active (both, if they coincide)."""
+        order = np.flatnonzero(active & (self._owner >= 0))
+        owners = self._owner[order]
+        twice = np.isin(owners, [k for k, n in zip(*np.unique(owners, return_counts=True), strict=True) if n > 1])
+        force = self.multipliers(x)
+        active = active.copy()
+        for owner in np.unique(owners[twice]):
+            both = order[owners == owner]
+            if np.ptp(self._limit[both]) > 0.0:
+                active[both] = both == both[np.argmax(force[both])]
+        return active
+
+    def _piece(self, active: Array, kept: Array) -> tuple[Array, Array]:
+        """Bounds of the smooth problem: what is 0 by the active set, signs only where they are kept."""
+        lower, upper = (side.copy() for side in self.program.bounds)
+
+        def put(side: Array, places: Array, chosen: Array, value: Any) -> None:
+            here = chosen & (places >= 0)
+            side[places[here]] = np.broadcast_to(value, places.shape)[here]
+
+        put(lower, self._owner, ~active & ~kept & ~self._above, -math.inf)
+        put(upper, self._owner, ~active & ~kept & self._above, math.inf)
+        put(lower, self._lambda, active & ~kept, -math.inf)
+        put(upper, self._lambda, ~active, 0.0)
+        for side in (lower, upper):
+            put(side, self._owner, active, self._limit)
+        return lower, upper
+
+    def _freed(self) -> tuple[Array, Array] | None:
+        """Row limits with the treatment's rows set free: the active set says what they said."""
+        floor, ceiling = (side.copy() for side in self.program.row_bounds)
+        treated = self.program.rows >= self._first
+        if not treated.any():
+            return None
+        floor[treated], ceiling[treated] = -math.inf, math.inf
+        return floor, ceiling

@@ -1,0 +1,159 @@
+"""Constraint qualifications: whether there are multipliers, and bounded ones.
+
+*Whatever the others do*: a follower whose rows hold at one point, the curved ones strictly, for all values that the
+others' bounds allow (by interval arithmetic) satisfies Slater's condition throughout: its KKT conditions are necessary.
+
+*At the answer*: affine rows need nothing. With curved rows g ≤ 0, the linear program
+
+    max t   s.t.  ∇g_i·d ≤ −t (active, curved),  A d ≤ 0 (active, affine),  E d = 0,  −1 ≤ d ≤ 1
+
+has t > 0 iff Slater's condition holds there (for convex rows, up to equalities): then multipliers exist and those of
+the curved rows are bounded. With t = 0 the conditions may not be necessary, and a better plan may have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
+from scipy.optimize import linprog
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import Substitution, apart, variables_in
+from stackpyomo.derivatives import Derivatives, FollowerRows
+from stackpyomo.games import Follower, Game
+from stackpyomo.solvers import BadRow, Program, solve
+
+__all__ = ["interior_point", "unqualified"]
+
+
+def interior_point(follower: Follower, curved: set[int]) -> dict[int, float] | None:
+    """{id(Var): value}: a Slater point proved for every choice of the others, None if none was found.
+
+    ``curved``: id of the follower's rows that are not affine.
+    """
+    mine = {id(v) for v in follower.variables}
+    equalities = [c for c in follower.constraints if c.equality]
+    if any(id(v) not in mine and not v.fixed for c in equalities for v in variables_in(c.expr)):
+        return None
+    point = _deepest(follower, curved)
+    if point is None or not all(_holds(c, point, strictly=id(c) in curved) for c in follower.constraints):
+        return None
+    return point
+
+
+def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
+    """argmax t: curved rows hold with t to spare, the others' variables where they stand."""
+    holder = pyo.ConcreteModel(name="depth")
+    holder.depth = pyo.Var(bounds=(None, 1.0), initialize=0.0)
+    own = {id(v): v for v in follower.variables}
+    table = {
+        id(v): v.value if v.value is not None else 0.0
+        for c in follower.constraints
+        for v in variables_in(c.expr)
+        if id(v) not in own and not v.fixed
+    }
+    visitor = Substitution(substitute=table)
+    rows: list[Any] = []
+    for constraint in follower.constraints:
+        body = visitor.walk_expression(constraint.body)
+        lower, upper = constraint.lb, constraint.ub
+        spare = holder.depth if id(constraint) in curved else 0.0
+        if constraint.equality:
+            rows.append(body == upper)
+            continue
+        rows += [apart(body) + spare <= upper] if upper is not None else []
+        rows += [apart(body) - spare >= lower] if lower is not None else []
+    try:
+        program = Program(-holder.depth, [r for r in rows if hasattr(r, "is_expression_type")])
+    except BadRow:
+        return None
+    solution = solve(program)
+    if solution.x is None or not solution.termination.solved:
+        return None
+    found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+    return {key: found.get(key, v.value or 0.0) for key, v in own.items()}
+
+
+def _holds(constraint: Any, point: Mapping[int, float], *, strictly: bool) -> bool:
+    """The row at the point, for all values of the other variables within their bounds."""
+    body = Substitution(substitute=dict(point)).walk_expression(constraint.body)
+    low, high = ExpressionBoundsVisitor().walk_expression(body)
+    room = TOLERANCES.feasibility if strictly else -TOLERANCES.feasibility
+    above = constraint.ub is None or (high is not None and high + room <= constraint.ub)
+    return above and (constraint.lb is None or (low is not None and low - room >= constraint.lb))
+
+
+def unqualified(
+    game: Game, curved: Mapping[str, set[int]], values: Mapping[str, float], multipliers: Mapping[str, float]
+) -> list[str]:
+    """A warning for each follower without a confirmed qualification; ``curved``: follower → id of its curved rows."""
+    if not curved:
+        return []
+    rows = FollowerRows(game)
+    here = rows.at(values)
+    warnings = []
+    for name, bent in curved.items():
+        follower = game.followers[name]
+        if not _interior(rows, here, values, follower, bent) > TOLERANCES.active:
+            warnings.append(
+                f"{follower.name}: no constraint qualification confirmed at the answer (its feasible set has no "
+                "interior point there), so its multipliers may not exist or not be bounded"
+            )
+        large = [c.name for c in follower.constraints if abs(multipliers.get(c.name, 0.0)) > TOLERANCES.multiplier]
+        if large:
+            warnings.append(
+                f"{large[0]}: its multiplier in {follower.name} is {multipliers[large[0]]:.1e}, which may mean that "
+                "no bounded one exists"
+            )
+    return warnings
+
+
+def _interior(
+    rows: FollowerRows, here: Derivatives, values: Mapping[str, float], follower: Follower, curved: set[int]
+) -> float:
+    """t of the linear program."""
+    number = rows.followers.index(follower)
+    columns = np.flatnonzero(rows.owners == number)
+    matrix = here.own_rows.tocsr()
+    strict: list[Array] = []
+    weak: list[Array] = []
+    equal: list[Array] = []
+    for index in np.flatnonzero(rows.constraint_owners == number):
+        constraint, normal = rows.constraints[index], matrix[[index]].toarray().ravel()[columns]
+        if constraint.equality:
+            equal.append(normal)
+            continue
+        group = strict if id(constraint) in curved else weak
+        level = float(here.bodies[index])
+        group += [s * normal for s in _active(level, constraint.lb, constraint.ub)]
+    for place, column in enumerate(columns):
+        var = rows.actions[column]
+        axis = np.eye(len(columns))[place]
+        weak += [s * axis for s in _active(values[rows.game.names[id(var)]], var.lb, var.ub)]
+    return _largest(strict, weak, equal, len(columns))
+
+
+def _active(level: float, lower: float | None, upper: float | None) -> list[float]:
+    """−1 for an active lower side, +1 for an upper one."""
+    near = TOLERANCES.active * max(1.0, abs(level))
+    sides = [-1.0] if lower is not None and level - lower <= near else []
+    return [*sides, 1.0] if upper is not None and upper - level <= near else sides
+
+
+def _largest(strict: list[Array], weak: list[Array], equal: list[Array], size: int) -> float:
+    if not strict:
+        return 1.0
+    rows = [np.append(normal, 1.0) for normal in strict] + [np.append(normal, 0.0) for normal in weak]
+    answer = linprog(
+        np.append(np.zeros(size), -1.0),
+        A_ub=np.array(rows),
+        b_ub=np.zeros(len(rows)),
+        A_eq=np.array([np.append(normal, 0.0) for normal in equal]) if equal else None,
+        b_eq=np.zeros(len(equal)) if equal else None,
+        bounds=[(-1.0, 1.0)] * size + [(0.0, 1.0)],
+    )
+    return float(-answer.fun) if answer.status == 0 else 0.0

@@ -1,0 +1,484 @@
+"""The fallback ladder: from the rung that proves most to the one that always gives something.
+
+1. *Global*: the exact conditions with SOS1 in SCIP (Fritz John's where a follower's rows are not affine, so that the
+   bound holds without a constraint qualification), where the game is small enough.
+2. *Path*: with the leader held, Newton's method along the central path; one equilibrium that holds is enough.
+3. *Local*: several treatments of complementarity and several starts in an NLP solver.
+
+Each answer is polished on its active set; the best that :func:`stackpyomo.verify` confirms by re-solving the followers
+wins. No solver's success is taken for evidence, and every attempt is in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from pyomo.core.base.var import VarData
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import is_convex_problem
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game
+from stackpyomo.solvers import BadRow, Termination, choose, random_start, registry
+from stackpyomo.verification import Report
+
+from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
+from .conditions import Conditions, conditions, multiplier_cut
+from .mpcc import Equilibrium, Found, Problem
+from .nonconvexity import is_proved_convex, moves_others
+from .qualification import interior_point
+
+__all__ = ["Candidate", "Ladder"]
+
+logger = logging.getLogger(__name__)
+
+_SMALL = 150
+"""Pairs up to which the global rung is tried by itself."""
+
+
+_MANY = 2000
+"""Pairs from which on the first verified local answer is taken."""
+
+
+_STARTS = 5
+"""Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
+
+
+_FAR = 1e4
+"""How much less is asked for, in units of the objective's scale, where it may improve without limit."""
+
+
+_SHARE = 0.8
+"""Part of the time that a global solver gets where it was asked for by name: local searches may find better."""
+
+
+_PATIENCE = 10.0
+"""Seconds of the global rung where no time limit is given."""
+
+
+@dataclass
+class Candidate:
+    """An answer with zeros exact where the polish held, and what a re-solve of the followers said of it."""
+
+    found: Found
+    equilibrium: Equilibrium
+    values: dict[int, float]
+    """id(Var) → value, the user's and the multipliers."""
+    report: Report | None = None
+
+    @property
+    def cost(self) -> float:
+        """The leader's cost (minimised)."""
+        return self.found.cost
+
+
+@dataclass
+class Ladder:
+    """One climb; ``check`` re-solves the followers at a candidate (None: it is not feasible as it stands)."""
+
+    game: Game
+    followers: Sequence[Follower]
+    problem: Problem
+    check: Callable[[Candidate], Report | None]
+    solver: str = "auto"
+    starts: int = 1
+    treatment: Treatment | None = None
+    time_limit: float | None = None
+    tee: bool = False
+    seed: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    bound: float = -math.inf
+    """Proved: no plan costs less."""
+    prover: str = ""
+    """The solver behind bound and infeasibility."""
+    infeasible: bool = False
+    """Proved: there is no plan."""
+    best: Candidate | None = None
+    """The verified candidate of least cost; else the best of the others."""
+    unbounded: bool = False
+    """Proved, or found by every local attempt: the leader's objective improves without limit."""
+    stops: list[Found] = field(default_factory=list)
+    """How every attempt ended."""
+
+    def climb(self) -> None:
+        """Try rung after rung until something is proved, or no rung is left."""
+        self._until = math.inf if self.time_limit is None else time.monotonic() + self.time_limit
+        self.kkt = self._conditions()
+        slater = self._slater_points()
+        doubtful = [name for name in self.kkt.curved if name not in slater]
+        self._exact = self._conditions(doubtful) if doubtful else self.kkt
+        for made in {id(m): m for m in (self.kkt, self._exact)}.values():
+            self._bound_multipliers(made, slater)
+        self._equilibria: dict[tuple[int, str], Equilibrium] = {}
+        for rung in self._rungs():
+            rung()
+            held = "no answer" if self.best is None else f"cost {self.best.cost:.8g}"
+            logger.info("%s: %s, bound %.8g after %d attempts", self.game.name, held, self.bound, len(self.log))
+            settled = self.infeasible or self.unbounded or self._is_proved or self._is_enough
+            if settled or time.monotonic() >= self._until:
+                break
+
+    def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
+        began = time.perf_counter()
+        made = conditions(self.game, self.followers, fritz_john=fritz_john)
+        self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
+        return made
+
+    def _slater_points(self) -> dict[str, dict[int, float]]:
+        """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
+        points = {n: interior_point(self.game.followers[n], rows) for n, rows in self.kkt.curved.items()}
+        return {name: point for name, point in points.items() if point is not None}
+
+    def _bound_multipliers(self, made: Conditions, slater: dict[str, dict[int, float]]) -> None:
+        """Cuts on the multipliers of convex followers with a Slater point."""
+        movers = self.game.movers()
+        for name, point in slater.items():
+            follower = self.game.followers[name]
+            if is_proved_convex(follower, movers) and not moves_others(follower, movers):
+                made.implied.append(multiplier_cut(made, follower, point))
+
+    def _rungs(self) -> Iterator[Callable[[], None]]:
+        """The rungs that solver and treatment allow, in the order they are tried."""
+        solver, treatment = self.solver, self.treatment
+        if treatment is None and solver != "auto":
+            classes = choose(solver).classes
+            treatment = SOS1() if "SOS1" in classes else None if "NLP" in classes else BigM()
+        if treatment is not None and treatment.needs != "NLP":
+            chosen = self._able(treatment)
+            yield lambda: self._discrete(treatment, chosen)
+            if self.treatment is None and not self.game.leader.integers:  # what it finds by itself may be worse
+                yield lambda: self._local(self._nlp)
+            return
+        integers = self.game.leader.integers
+        if integers and (treatment is not None or solver != "auto"):
+            raise InvalidGame(
+                f"{integers[0].name}: an integer variable, and {'this treatment' if treatment else solver} is "
+                "continuous. Use solver='scip', relax its domain, or fix it."
+            )
+        if not self.kkt.pairs and not integers:
+            yield lambda: self._local(solver)
+        small = len(self.kkt.pairs) <= _SMALL and registry["scip"].available
+        if solver == "auto" and self.treatment is None and small:
+            yield lambda: self._discrete(SOS1(), "scip")
+        held = self.kkt.pairs and not self.problem.has_cost
+        if held and solver == "auto" and self.treatment is None and not integers:
+            yield self._path
+        if not integers:
+            yield lambda: self._local(self._able(treatment) if treatment else solver)
+
+    def _able(self, treatment: Treatment) -> str:
+        """The solver asked for, if it takes what the treatment makes; "auto": one that does."""
+        if self.solver == "auto":
+            return "auto" if treatment.needs == "NLP" else "scip"
+        if treatment.needs not in choose(self.solver).classes:
+            able = ", ".join(n for n, i in registry.items() if treatment.needs in i.classes)
+            raise InvalidGame(
+                f"complementarity={treatment.name}: needs a solver for {treatment.needs} ({able}), "
+                f"and solver={self.solver!r} is none."
+            )
+        return self.solver
+
+    @property
+    def _is_enough(self) -> bool:
+        """True once an equilibrium holds, where there is no cost by which another could be better."""
+        return not self.problem.has_cost and self.best is not None and _is_good(self.best)
+
+    @property
+    def _is_proved(self) -> bool:
+        best = self.best
+        return best is not None and _is_good(best) and self.is_closed(best.cost)
+
+    def is_closed(self, cost: float) -> bool:
+        """True if nothing better than ``cost`` is left by the bound."""
+        return cost - self.bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
+
+    def _equilibrium(self, made: Conditions, treatment: Treatment | None) -> Equilibrium:
+        key = id(made), repr(treatment)
+        if key not in self._equilibria:
+            self._equilibria[key] = Equilibrium(self.problem, made, treatment, self.seconds)
+            self._equilibria[key].log = self.log
+        return self._equilibria[key]
+
+    # --- rungs --------------------------------------------------------------------------------------------------------
+
+    def _discrete(self, treatment: Treatment, solver: str) -> None:
+        """Exact conditions in a solver with integers: its bound counts where it is global and nothing was assumed."""
+        for made in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
+            exact = self._equilibrium(made, treatment)
+            found = exact.solve(solver, until=self._deadline(), tee=self.tee)
+            self.stops.append(found)
+            proves = "global" in choose(solver).classes or self._is_linear(exact, solver)
+            if found.x is not None and (told := exact.audit(found.x)):
+                self.log[-1]["audit"] = told
+                proves = proves and all(row["verdict"] == "proved" for row in told)
+            elif isinstance(treatment, BigM):
+                proves = False
+            proves = proves and made is self._exact
+            closed = self._is_bounded(found.termination)
+            if proves:
+                self.infeasible = found.termination is Termination.INFEASIBLE and "unbounded" not in found.message
+                self.prover = found.solver
+                self.bound = max(self.bound, found.bound if closed and math.isfinite(found.bound) else -math.inf)
+            if self.infeasible and not exact.program.is_linear:
+                self._doubt()
+            if found.x is None and closed:
+                return
+            for candidate in self._refined(exact, found):
+                if self._offer(candidate):
+                    break
+            if proves and not closed and not self.infeasible:
+                self._ask(made, treatment, solver)
+            if self.best is not None and _is_good(self.best):
+                if proves and closed and isinstance(treatment, SOS1):
+                    self._sharpen(exact, found)
+                return
+
+    def _is_bounded(self, termination: Termination) -> bool:
+        """True if the cost is bounded on the variables' own box. Elsewhere a global solver's bound is no proof: it may
+        drop what a relaxation without a limit leaves open."""
+        if termination in (Termination.INFEASIBLE, Termination.TIME_LIMIT) or not self.problem.has_cost:
+            return termination is not Termination.UNBOUNDED
+        return math.isfinite(interval(self.problem.cost)[0])
+
+    def _ask(self, made: Conditions, treatment: Treatment, solver: str) -> None:
+        """Is there an equilibrium that costs less, much less? Asked without an objective, which nothing can leave open.
+
+        None that costs less than the best by more than the gap: a bound. Ever better ones: they may lie on a ray.
+        """
+        for far in (0.0, _FAR, 0.0):
+            level = math.inf
+            if self.best is not None and _is_good(self.best):
+                level = self.best.cost - max(TOLERANCES.global_gap, far) * self.scale
+            found, asked = self._asked(level, made, treatment, solver)
+            if found.termination is Termination.INFEASIBLE and "unbounded" not in found.message:
+                self.infeasible = math.isinf(level)
+                self.bound = max(self.bound, -math.inf if self.infeasible else level)
+                if self.infeasible or not far:
+                    return
+                continue
+            before = math.inf if self.best is None else self.best.cost
+            for candidate in self._refined(asked, found):
+                if self._offer(candidate):
+                    break
+            if self.best is None or not self.best.cost < before or self._escapes():
+                return
+
+    def _asked(self, level: float, made: Conditions, treatment: Treatment, solver: str) -> tuple[Found, Equilibrium]:
+        """An equilibrium that costs at most ``level``, its rows met as tightly as the solver can."""
+        below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
+        wanted = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
+        try:
+            asked = Equilibrium(wanted, made, treatment, self.seconds)
+        except BadRow:  # the cost is a constant
+            return Found(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
+        asked.log = self.log
+        found = asked.solve(solver, until=self._deadline(), tee=self.tee, tight=True)
+        self.log[-1]["treatment"] += ", asked for less"
+        return found, asked
+
+    @property
+    def scale(self) -> float:
+        """How much the leader's cost changes over the reach of one variable, at the best answer: what gaps are held
+        against."""
+        best = self.best
+        assert best is not None
+        plain = self._equilibrium(self.kkt, None)
+        return plain.program.units(plain.point(best.values))[2]
+
+    def _escapes(self) -> bool:
+        """True if a ray of equilibria leads from the best one ever lower: those far out hold in a re-solve, too."""
+        best = self.best
+        if best is None or not _is_good(best):
+            return False
+        plain = self._equilibrium(self.kkt, None)
+        points = plain.endless(plain.point(best.values))
+        beyond = (self._at(best.found, {**best.values, **_values(plain, x)}) for x in points)
+        held = [_is_good(c) for c in map(self._checked, beyond) if c.report is None or c.report.regret.notna().all()]
+        self.unbounded = bool(held) and all(held)  # so far out not every re-solve is a proof
+        return self.unbounded
+
+    def _at(self, found: Found, values: dict[int, float]) -> Candidate:
+        """The answer of another treatment, or another objective, at its values."""
+        plain = self._equilibrium(self.kkt, None)
+        x = plain.point(values)
+        duals = found.duals if found.polished else None  # of another program otherwise
+        return Candidate(replace(found, x=x, cost=plain.cost(x), duals=duals), plain, {**values, **_values(plain, x)})
+
+    def _checked(self, candidate: Candidate) -> Candidate:
+        candidate.report = self.check(candidate)
+        return candidate
+
+    def _path(self) -> None:
+        """With the leader held the conditions are as many as the unknowns: along the central path, then polished."""
+        plain = self._equilibrium(self.kkt, None)
+        found = plain.followed(self._until)
+        if found is not None and found.x is not None:
+            self._offer(self._finished(plain, found, self._nlp))
+
+    def _sharpen(self, exact: Equilibrium, found: Found) -> None:
+        """A solver that closed its own gap did so for rows met to its tolerance: a tighter one gives a better bound."""
+        best = self.best
+        assert best is not None
+        if self._is_proved or not math.isfinite(self.bound) or found.termination is not Termination.OPTIMAL:
+            return
+        if choose(found.solver).tight:
+            again = exact.solve(found.solver, until=self._deadline(), tee=self.tee, tight=True)
+            if self.bound < again.bound and not self._is_refuted(again.bound, best.cost):
+                self.bound = again.bound
+
+    def _is_refuted(self, bound: float, cost: float) -> bool:
+        """True of a bound that a verified answer undercuts."""
+        return bound - cost > TOLERANCES.global_gap * self.scale
+
+    def _doubt(self) -> None:
+        """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
+        if not self.game.leader.integers:
+            self._local(self._nlp, [Scholtes(), FischerBurmeister()], starts=1)
+        if self.best is not None and _is_good(self.best):
+            self.infeasible, self.bound = False, -math.inf
+
+    def _deadline(self) -> float:
+        """Half of what is left, where local rungs follow; a default where no limit is given."""
+        now, alone = time.monotonic(), self.solver != "auto"
+        if self.treatment is not None:
+            return self._until
+        if alone:
+            return now + _SHARE * (self._until - now)
+        return now + (_PATIENCE if math.isinf(self._until) else (self._until - now) / 2.0)
+
+    def _is_linear(self, exact: Equilibrium, solver: str) -> bool:
+        """A MIP solver without the word "global" proves as much where it takes the problem at all: linear rows."""
+        return "MIP" in choose(solver).classes and exact.program.is_linear
+
+    def _refined(self, exact: Equilibrium, found: Found) -> Iterator[Candidate] | tuple[Candidate, ...]:
+        """The polished answer, or where there is none (integers) the answer as it came."""
+        if found.x is None:
+            return ()
+        plain = self._equilibrium(self.kkt, None)
+        active = exact.multipliers(found.x) > exact.slacks(found.x)
+        values = {**_values(exact, found.x), **self._rescaled(exact, found.x)}
+        at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
+        values.update((id(p.component), p.limit) for p in at_bounds if isinstance(p.component, VarData))
+        raw = self._at(found, values)
+        polished = plain.polished(plain.point(values), self._nlp, active=active, signed=True, until=self._until)
+        if polished is None or polished.x is None:
+            return (raw,)
+        return (self._at(polished, {**raw.values, **_values(plain, polished.x)}), raw)
+
+    def _rescaled(self, exact: Equilibrium, x: Array) -> dict[int, float]:
+        """Multipliers of the KKT conditions from Fritz John's: divided by τ."""
+        if exact.conditions is self.kkt:
+            return {}
+        held = _values(exact, x)
+        scaled = {}
+        for theirs, ours in zip(self._exact.pairs, self.kkt.pairs, strict=True):
+            scaled[id(ours.multiplier)] = self._exact.multiplier(theirs.follower, theirs.multiplier, held)
+            scaled[id(ours.slack)] = held.get(id(theirs.slack), 0.0)
+        return scaled
+
+    @property
+    def _nlp(self) -> str:
+        """The NLP solver for polishes."""
+        return self.solver if self.solver != "auto" and choose(self.solver).ipopt_options else "auto"
+
+    def _local(self, solver: str, treatments: Sequence[Treatment] = (), starts: int = 0) -> None:
+        """NLP treatments from the model's values, then from random points.
+
+        One verified answer will do in a large game, and where there is no cost by which another could be better.
+
+        ``starts``: how many of these, 0 for what suits the game.
+        """
+        treatments = treatments or (
+            [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
+        )
+        content = len(self.kkt.pairs) > _MANY or not self.problem.has_cost
+        random = np.random.default_rng(self.seed)
+        waiting: list[Candidate] = []
+        named = self.solver != "auto" and choose(self.solver).ipopt_options
+        hard = self.treatment is None and not named and len(self.kkt.pairs) <= _SMALL
+        for start in range(starts or (max(self.starts, _STARTS) if hard else self.starts)):
+            seed = int(random.integers(2**31))
+            for number, treatment in enumerate(treatments):
+                if self.treatment is None and number > 1 and (waiting or self._runs_away):
+                    continue  # the third is for those that the first two leave without an answer
+                equilibrium = self._equilibrium(self.kkt, treatment)
+                point = None if start == 0 else random_start(equilibrium.program, np.random.default_rng(seed))
+                waiting += self._attempt(equilibrium, solver, point, start)
+                if content and waiting and start == 0 and self._offer(*waiting):
+                    return
+        self._offer(*waiting)
+        self._prove_convex()
+        if self._runs_away:
+            if self.best is None:
+                self._offer(*self._anywhere(solver))
+            self._escapes()
+
+    def _anywhere(self, solver: str) -> list[Candidate]:
+        """Equilibria whatever they cost: where there is none, nothing improves without limit."""
+        treatment = self.treatment if self.treatment and self.treatment.needs == "NLP" else Scholtes()
+        free = Equilibrium(replace(self.problem, cost=0.0), self.kkt, treatment, self.seconds)
+        free.log = self.log
+        reached = self._attempt(free, solver, None, 0)
+        return [self._at(replace(c.found, polished=False), c.values) for c in reached]
+
+    @property
+    def _runs_away(self) -> bool:
+        return any(found.termination is Termination.UNBOUNDED for found in self.stops)
+
+    def _prove_convex(self) -> None:
+        """Without a pair the equilibrium is an ordinary program: where that is convex, its duality gap is a bound."""
+        best = self.best
+        if self.kkt.pairs or best is None or best.found.x is None or best.found.duals is None:
+            return
+        program = best.equilibrium.program
+        if is_convex_problem(program.model.objective.expr, program.model.rows.values()):
+            gap = program.proved_gap(best.found.x, best.found.duals, TOLERANCES.trust)
+            self.bound = max(self.bound, best.cost - gap)
+
+    def _attempt(self, equilibrium: Equilibrium, solver: str, point: Array | None, start: int) -> list[Candidate]:
+        first = len(self.log)
+        found = equilibrium.solve(solver, start=point, until=self._until, tee=self.tee)
+        self.stops.append(found)
+        made = [] if found.x is None else [self._finished(equilibrium, found, solver)]
+        for entry in self.log[first:]:
+            entry["start"] = start
+        return made
+
+    def _finished(self, equilibrium: Equilibrium, found: Found, solver: str) -> Candidate:
+        """Polished, if that holds."""
+        assert found.x is not None
+        polished = found if found.polished else equilibrium.polished(found.x, solver, until=self._until)
+        kept = polished if polished is not None and polished.x is not None else found
+        assert kept.x is not None
+        return Candidate(kept, equilibrium, _values(equilibrium, kept.x))
+
+    def _offer(self, *candidates: Candidate) -> bool:
+        """Verify in order of cost until one holds; True if one does."""
+        known = self.best.cost if self.best is not None and _is_good(self.best) else math.inf
+        for candidate in sorted(candidates, key=lambda c: c.cost):
+            if candidate.cost >= known:
+                break
+            candidate.report = self.check(candidate)
+            if _is_good(candidate):
+                self.best = candidate
+                if self._is_refuted(self.bound, candidate.cost):
+                    self.bound = -math.inf
+                return True
+            if self.best is None and candidate.report is not None:
+                self.best = candidate
+        return self.best is not None and _is_good(self.best)
+
+
+def _is_good(candidate: Candidate) -> bool:
+    return candidate.report is not None and candidate.report.ok
+
+
+def _values(equilibrium: Equilibrium, x: Array) -> dict[int, float]:
+    return {id(v): float(value) for v, value in zip(equilibrium.program.variables, x, strict=True)}

@@ -1,0 +1,254 @@
+"""``stackpyomo solve`` and ``demo``: plan, contract and report of one game."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from stackpyomo.core import listed, writable
+from stackpyomo.errors import NoIncentive, StackpyomoError
+from stackpyomo.games import Finding, Game
+from stackpyomo.incentives import Incentive, affine_incentive
+from stackpyomo.plans import Plan, leader_optimal, stackelberg
+from stackpyomo.reporting import page
+from stackpyomo.studies import tuned
+from stackpyomo.verification import Report, verify
+from stackpyomo.version import __version__
+
+from .app import (
+    GameArgument,
+    JsonOption,
+    LogOption,
+    ParameterOption,
+    ReportOption,
+    SeedOption,
+    SettingOption,
+    SolverOption,
+    StartsOption,
+    TreatmentOption,
+    app,
+    complain,
+    deliver,
+    logged,
+    one_line_errors,
+    require_writable,
+    results_only,
+    typed,
+)
+from .console import show
+from .example import STORY, two_roads
+from .inputs import load, paid, seen, settings_of, titled
+
+__all__ = []
+
+_BASELINE = 60.0
+"""Seconds for the plan without an incentive, to which a page compares."""
+
+
+_ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"
+
+
+@app.command(epilog="Example: stackpyomo demo --write toll.json")
+@one_line_errors()
+def demo(
+    solver: SolverOption = "auto",
+    write_to: Annotated[
+        Path | None, typer.Option("--write", help="Write the game to this JSON file, to be changed and solved.")
+    ] = None,
+    json_to: JsonOption = None,
+    report_to: ReportOption = None,
+) -> None:
+    """Play a small game that comes along: its plan, the contract, and the report. Needs no file.
+
+    Exit code 0: the contract was verified, and the installation works.
+    """
+    for path in (write_to, json_to, report_to):
+        require_writable(path)
+    with results_only():
+        game = two_roads()
+        plan = leader_optimal(game, solver=solver)
+        rule = affine_incentive(plan, solver=solver)
+        report = verify(rule, solver=solver)
+        if write_to is not None:
+            game.write(write_to)
+        if report_to is not None:
+            baseline, why = _baseline(game, {"solver": solver}, None)
+            writable(report_to, page(report, baseline=baseline, remarks=why, command=typed()))
+    told = json_to != "-"
+    if told:
+        print(f"{STORY}\n")
+    _deliver(game, [], plan, rule, None, report, {}, json_to)
+    if told:
+        print(
+            _ONWARD if write_to is None else f"{write_to} holds the game; change it, then: stackpyomo solve {write_to}"
+        )
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command(epilog="Example: stackpyomo solve models/grid_prices.py --parameter posted_price=4 --json -")
+@one_line_errors()
+def solve(
+    game: GameArgument,
+    solver: SolverOption = "auto",
+    option: SettingOption = None,
+    free: Annotated[
+        list[str] | None,
+        typer.Option(help="Leader variable whose on-path value may be re-chosen; may be repeated."),
+    ] = None,
+    payment: Annotated[
+        str | None,
+        typer.Option(help="Named Expression or Var that those --free make least first; an indexed one: its sum."),
+    ] = None,
+    payment_limit: Annotated[
+        float | None, typer.Option(help="The most that --payment may come to; then the energy is least within it.")
+    ] = None,
+    observe: Annotated[
+        list[str] | None,
+        typer.Option(help="Var or linear Expression the leader sees; may be repeated; or actions: all of them."),
+    ] = None,
+    multipliers: Annotated[str, typer.Option(help="zero, or free: lean on the followers' own constraints.")] = "zero",
+    saturate: Annotated[
+        bool, typer.Option("--saturate", help="Announce the strategy cut at the leader's bounds.")
+    ] = False,
+    quadratic: Annotated[
+        bool, typer.Option("--quadratic", help="Add a squared term where no gain bends a follower's cost up.")
+    ] = False,
+    parameter: ParameterOption = None,
+    starts: StartsOption = 1,
+    seed: SeedOption = 0,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds for each solve of the plan; with --responding, for all of them.")
+    ] = None,
+    responding: Annotated[
+        list[str] | None,
+        typer.Option(help="Follower who answers optimally and does not serve the leader; may be repeated; or all."),
+    ] = None,
+    complementarity: TreatmentOption = "auto",
+    json_to: JsonOption = None,
+    report_to: ReportOption = None,
+    log_to: LogOption = None,
+) -> None:
+    """Find the plan the leader wants, the incentive that makes the followers want it, and verify it.
+
+    Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
+    is that every follower's answer is its best. Exit code 0: verified. 1: not verified, or there is no incentive.
+    """
+    require_writable(json_to)
+    require_writable(report_to)
+    with results_only(), logged(log_to), tuned(solver, settings_of(option)):
+        loaded, settings = load(game, parameter or [])
+        plan = leader_optimal(
+            loaded,
+            responding=True if "all" in (responding or ()) else responding or (),
+            solver=solver,
+            starts=starts,
+            seed=seed,
+            complementarity=complementarity,
+            time_limit=time_limit,
+        )
+        rule, refused = None, None
+        constant = len(plan.responding) == len(loaded.followers)
+        if not constant:
+            wishes = {
+                "observe": seen(observe) or settings.get("OBSERVE", "actions"),
+                "free": free or settings.get("FREE", ()),
+                "payment": None if payment is None else paid(loaded, payment),
+                "payment_limit": payment_limit,
+                "multipliers": multipliers,
+                "saturate": saturate,
+                "quadratic": quadratic,
+            }
+            rule, refused = _incentive(plan, solver, wishes)
+        report = verify(rule if rule is not None else plan, solver=solver)
+        doubts = [finding for finding in loaded.check() if finding.severity != "info"]
+        if report_to is not None:
+            remarks = [] if refused is None else [str(refused)]
+            remarks += [_responders(plan, loaded)] if plan.responding else []
+            asked = {"solver": solver, "starts": starts, "seed": seed, "complementarity": complementarity}
+            baseline, why = (None, []) if rule is None else _baseline(loaded, asked, time_limit)
+            remarks += [*why, *map(str, doubts)]
+            writable(
+                report_to, page(report, title=titled(loaded, game), baseline=baseline, remarks=remarks, command=typed())
+            )
+    _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to)
+    raise typer.Exit(0 if report.ok and (constant or rule is not None) else 1)
+
+
+def _incentive(plan: Plan, solver: str, wishes: dict[str, Any]) -> tuple[Incentive | None, NoIncentive | None]:
+    """The incentive, or why there is none."""
+    try:
+        return affine_incentive(plan, solver=solver, **wishes), None
+    except NoIncentive as error:
+        return None, error
+
+
+def _baseline(game: Game, asked: dict[str, Any], time_limit: float | None) -> tuple[Plan | None, list[str]]:
+    """What happens without an incentive; or why that is not known."""
+    try:
+        return stackelberg(game, time_limit=_BASELINE if time_limit is None else time_limit, **asked), []
+    except StackpyomoError as error:
+        return None, [f"Who gains and who loses is not told, for want of a plan without an incentive: {error}"]
+
+
+def _deliver(
+    game: Game,
+    doubts: list[Finding],
+    plan: Plan,
+    rule: Incentive | None,
+    refused: NoIncentive | None,
+    report: Report,
+    settings: dict[str, Any],
+    json_to: str | None,
+) -> None:
+    """Print or write the results; with ``--json -`` standard output holds the document and nothing else."""
+    if refused is not None:
+        complain(refused)
+    document = {
+        "game": game.name,
+        "version": __version__,
+        "findings": [str(finding) for finding in doubts],
+        "plan": plan.as_dict(),
+        "incentive": None if rule is None else rule.as_dict(),
+        "no_incentive": None if refused is None else {"message": str(refused), "reasons": refused.reasons},
+        "report": report.as_dict(),
+        "expected": _plain(settings.get("EXPECTED")),
+    }
+    if not deliver(document, json_to):
+        if plan.responding:
+            print(_responders(plan, game))
+        show(Console(), plan, rule, report)
+        for finding in doubts:
+            print(f"note: {finding}")
+
+
+def _responders(plan: Plan, game: Game) -> str:
+    """Who serves the leader and who does not."""
+    if len(plan.responding) == len(game.followers):
+        return (
+            "All followers respond: the leader announces constants, and no incentive is designed. What is verified is\n"
+            "that every follower's answer is its best."
+        )
+    return (
+        f"Responding: {listed(plan.responding)}. In the plan they answer optimally without an incentive; one is\n"
+        "designed and verified for every follower all the same."
+    )
+
+
+def _plain(value: Any) -> Any:
+    """What a model file calls EXPECTED, as JSON can say it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, np.ndarray)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (bool, str, type(None))):
+        return value
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else str(value)
+    return str(value)

@@ -1,0 +1,132 @@
+"""The commands ``stackpyomo verify``, ``stackpyomo compare`` and ``stackpyomo study``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stackpyomo.core import writable
+from stackpyomo.errors import InvalidGame
+from stackpyomo.reporting import table_page
+from stackpyomo.studies import cluster, machine, plain, require_parquet, study, write_parquet
+from stackpyomo.version import __version__
+
+from .app import (
+    JsonOption,
+    LogOption,
+    ReportOption,
+    SeedOption,
+    deliver,
+    logged,
+    one_line_errors,
+    require_writable,
+    results_only,
+)
+from .inputs import FileTask
+
+__all__ = ["study_command"]
+
+_SHOWN = 40
+"""Rows of a study that are printed."""
+
+
+# --- study ------------------------------------------------------------------------------------------------------------
+
+
+@one_line_errors()
+def study_command(
+    task: Annotated[str, typer.Argument(help="FILE.py:function; it returns a number or a dict of results.")],
+    grid: Annotated[
+        list[str], typer.Option(help="name=value,value,…: JSON or plain text; repeated, all combinations are run.")
+    ],
+    store: Annotated[
+        Path | None, typer.Option(help="Append finished rows to this file; the same command again goes on there.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; left out: this one alone.", min=1)] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="A scheduler, tcp://host:port, or local[:n]: n workers on this machine.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run rows that failed again.")] = False,
+    seed: SeedOption = 0,
+    parquet_to: Annotated[Path | None, typer.Option("--parquet", help="Write the table as Parquet.")] = None,
+    json_to: JsonOption = None,
+    report_to: ReportOption = None,
+    log_to: LogOption = None,
+) -> None:
+    """Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.
+
+    The function is given the parameters by name, and, if it takes one, a seed that depends on nothing but --seed and
+    the row. Exit code 0: every row is finished, none with an error.
+    """
+    require_writable(json_to)
+    require_writable(report_to)
+    if parquet_to is not None:
+        require_parquet()
+    began = time.perf_counter()
+    with results_only(), logged(log_to), _executor(dask, workers) as executor:
+        table = study(
+            FileTask.named(task),
+            dict(_axis(text) for text in grid),
+            store=store,
+            executor=executor,
+            workers=workers,
+            seed=seed,
+            retry_failed=retry_failed,
+        )
+    if parquet_to is not None:
+        write_parquet(table, parquet_to)
+    failed = int(table["error"].notna().sum())
+    records = zip(table.index, table.to_dict("records"), strict=True)
+    document = {
+        "version": __version__,
+        "machine": machine(),
+        "task": task,
+        "seed": seed,
+        "store": None if store is None else os.fspath(store),
+        "rows": plain([{"row": number, **row} for number, row in records]),
+        "summary": {"rows": len(table), "failed": failed, "seconds": time.perf_counter() - began},
+    }
+    summary = f"{len(table)} rows, {failed} with an error{'; --retry-failed runs those again' if failed else ''}"
+    if report_to is not None:
+        writable(report_to, table_page(task, summary, table))
+    if not deliver(document, json_to):
+        print(table.to_string(max_rows=_SHOWN))
+        print(summary)
+    raise typer.Exit(1 if failed else 0)
+
+
+@contextmanager
+def _executor(dask: str | None, workers: int | None) -> Iterator[Executor | None]:
+    if dask is None:
+        yield None
+        return
+    if workers is not None:
+        raise InvalidGame("--dask, --workers: give one of them; local:n starts n workers.")
+    with cluster(dask) as executor:
+        yield executor
+
+
+def _axis(text: str) -> tuple[str, list[Any]]:
+    """name=1,2,3: a JSON list without its brackets, or else words."""
+    name, equals, values = text.partition("=")
+    if not equals or not name.isidentifier() or not values:
+        raise InvalidGame(f"--grid {text}: expected name=value,value,…")
+    try:
+        return name, list(json.loads(f"[{values}]"))
+    except ValueError:
+        return name, [_word(value.strip()) for value in values.split(",")]
+
+
+def _word(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

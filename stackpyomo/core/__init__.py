@@ -1,0 +1,58 @@
+"""Core: what every other folder may use and what knows no game.
+
+In: numbers, text, files. Out: tolerances, scales, tables and documents, JSON, progress bars, an orderly end on signals.
+Law: imports only :mod:`stackpyomo.errors`.
+"""
+
+from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markdown, as_text, cut, head, listed, shown
+from .isolation import undisturbed
+from .progress import timed, tracked
+from .scales import Scales, limited_reaches, scales
+from .serialization import floats, json_number, json_numbers, readable, real, said, writable
+from .shutdown import Terminated, end, kill, prefix, unbroken, unwinding
+from .sparse import Array, matches, ranges, rows_scaled
+from .tolerances import TOLERANCES, Tolerances, is_within
+from .validation import require_positive, require_whole
+
+__all__ = [
+    "SHOWN",
+    "TOLERANCES",
+    "Array",
+    "Document",
+    "Part",
+    "Scales",
+    "Table",
+    "Terminated",
+    "Tolerances",
+    "as_html",
+    "as_latex",
+    "as_markdown",
+    "as_text",
+    "cut",
+    "end",
+    "floats",
+    "head",
+    "is_within",
+    "json_number",
+    "json_numbers",
+    "kill",
+    "limited_reaches",
+    "listed",
+    "matches",
+    "prefix",
+    "ranges",
+    "readable",
+    "real",
+    "require_positive",
+    "require_whole",
+    "rows_scaled",
+    "said",
+    "scales",
+    "shown",
+    "timed",
+    "tracked",
+    "unbroken",
+    "undisturbed",
+    "unwinding",
+    "writable",
+]

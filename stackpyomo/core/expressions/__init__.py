@@ -1,0 +1,26 @@
+"""Expressions: their variables, their curvature, and intervals of their second derivatives.
+
+In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on the whole box, or it is none.
+"""
+
+from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem
+from .interval_hessian import is_convex_on_box
+from .terms import UNREADABLE, apart, elementary, leaves, terms, variables_in
+from .values import UNDEFINED, Substitution, number_of
+
+__all__ = [
+    "UNDEFINED",
+    "UNREADABLE",
+    "Curvature",
+    "Substitution",
+    "apart",
+    "curvature",
+    "elementary",
+    "is_convex_feasible_set",
+    "is_convex_on_box",
+    "is_convex_problem",
+    "leaves",
+    "number_of",
+    "terms",
+    "variables_in",
+]

@@ -1,0 +1,132 @@
+"""Terms: an expression as the sum that it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pyomo.environ as pyo
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.numeric_expr import (
+    DivisionExpression,
+    LinearExpression,
+    MaxExpression,
+    MinExpression,
+    NegationExpression,
+    ProductExpression,
+    SumExpression,
+    UnaryFunctionExpression,
+)
+from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_variables
+
+from .values import number_of
+
+__all__ = ["UNREADABLE", "apart", "elementary", "leaves", "terms", "variables_in"]
+
+
+def terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
+    """(number, term) with Σ number · term = factor · expression: through sums, numbers and named Expressions."""
+    stack = [(factor, expression)]
+    while stack:
+        factor, node = stack.pop()
+        if node.__class__ in native_numeric_types or not node.is_expression_type():
+            yield factor, node
+        elif isinstance(node, (SumExpression, LinearExpression)):
+            stack.extend((factor, a) for a in reversed(node.args))
+        elif node.is_named_expression_type():
+            stack.append((factor, node.args[0]))
+        elif isinstance(node, NegationExpression):
+            stack.append((-factor, node.args[0]))
+        elif isinstance(node, DivisionExpression) and (number := _number(node.args[1])):
+            stack.append((factor / number, node.args[0]))
+        elif isinstance(node, ProductExpression) and (number := _number(node.args[0])):
+            stack.append((factor * number, node.args[1]))
+        elif isinstance(node, ProductExpression) and (number := _number(node.args[1])):
+            stack.append((factor * number, node.args[0]))
+        else:
+            yield factor, node
+
+
+def _number(node: Any) -> float | None:
+    """The value of what nobody decides; None where somebody does, or where there is none."""
+    if (
+        node.__class__ not in native_numeric_types
+        and next(identify_variables(node, include_fixed=False), None) is not None
+    ):
+        return None
+    found = number_of(node)
+    return None if math.isnan(found) else found
+
+
+def apart(expression: Any) -> Any:
+    """The same expression as a term of a new sum: Pyomo's sums share their list of terms with what is added to them."""
+    return SumExpression([expression]) if isinstance(expression, SumExpression) else expression
+
+
+UNREADABLE = (MaxExpression, MinExpression)
+"""What Pyomo can write for no solver."""
+
+
+def leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
+    """Numbers, Params and Vars of an expression, its divisions and its formulas of Params.
+
+    A shared named Expression is looked into once.
+    """
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if node.__class__ in native_numeric_types:
+            yield node
+        elif not hasattr(node, "is_expression_type"):
+            continue
+        elif node.is_expression_type():
+            if isinstance(node, (DivisionExpression, *UNREADABLE)) or not node.is_potentially_variable():
+                yield node  # what is divided by, and formulas of Params, are data that may have no value
+            if node.is_named_expression_type():
+                if id(node) in seen:
+                    continue
+                seen.add(id(node))
+            stack.extend(node.args)
+        else:
+            yield node
+
+
+def variables_in(expression: Any, seen: set[int] | None = None) -> Iterator[VarData]:
+    """The Vars of an expression, fixed ones too, as often as they occur (lazily: the first costs next to nothing)."""
+    for leaf in leaves(expression, set() if seen is None else seen):
+        if leaf.__class__ not in native_numeric_types and leaf.is_variable_type():
+            yield leaf
+
+
+_HYPERBOLIC = {
+    "sinh": lambda f: (pyo.exp(f) - pyo.exp(-f)) / 2,
+    "cosh": lambda f: (pyo.exp(f) + pyo.exp(-f)) / 2,
+    "tanh": lambda f: 1 - 2 / (pyo.exp(2 * f) + 1),
+}
+"""Functions that Pyomo cannot differentiate symbolically, and that SCIP does not know, by those they can."""
+
+
+def elementary(expression: Any) -> Any:
+    """The expression with exp in the place of hyperbolic functions."""
+    return _Elementary().walk_expression(expression) if _has_hyperbolic(expression) else expression
+
+
+def _has_hyperbolic(expression: Any) -> bool:
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, UnaryFunctionExpression) and node.getname() in _HYPERBOLIC:
+            return True
+        if getattr(node, "is_expression_type", bool)():
+            stack.extend(node.args)
+    return False
+
+
+class _Elementary(ExpressionReplacementVisitor):
+    def exitNode(self, node: Any, data: Any) -> Any:
+        node = super().exitNode(node, data)
+        if isinstance(node, UnaryFunctionExpression) and node.getname() in _HYPERBOLIC:
+            return _HYPERBOLIC[node.getname()](node.args[0])
+        return node

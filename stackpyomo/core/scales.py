@@ -1,0 +1,162 @@
+"""Scales: what a number is small against, so that no statement depends on the units of a model.
+
+Every variable has a natural unit, its *reach*: the width of its box, or, where that is far wider than the variable is
+large, ``TOLERANCES.reach`` times its size; its size where it has no box; and where it is 0 the step that changes the
+slopes of the costs, or the rows it stands in, as much as the other variables' reaches do. A row or an objective has the
+scale of the largest change that one variable brings about over its reach,
+
+    S_i = max_j |∂f_i/∂x_j| · reach_j,
+
+slopes taken at the point and ``TOLERANCES.nearby`` of a reach away from it, because at the point itself large terms may
+have cancelled. Constants do not enter, nor does the slope of a strategy that is announced (no f holds it). If x is
+written in another unit, so is its reach; if f is, so is S: "x ≤ ε · reach" and "f ≤ ε · S" mean the same in all units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from .sparse import Array
+from .tolerances import TOLERANCES
+
+__all__ = ["Scales", "limited_reaches", "scales"]
+
+_TINY = float(np.sqrt(np.finfo(float).tiny))
+
+
+_SWEEPS = 3
+"""Rounds in which variables without a size of their own take one from those that have."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Natural units at one point of functions f (rows) of variables x (columns)."""
+
+    reaches: Array
+    """(variables) the natural unit of each; never 0."""
+    slopes: sparse.csr_array
+    """(rows × variables) |∂f/∂x|, the larger of those at the point and a little away from it."""
+
+    def of_rows(self, columns: sparse.sparray | None = None) -> Array:
+        """(rows) S, the largest change of each over one variable's reach; 0 for a row that does not change.
+
+        columns: (rows × variables) a pattern of the variables that count in each row (None: all).
+        """
+        slopes = self.slopes if columns is None else sparse.csr_array(self.slopes.multiply(columns != 0.0))
+        return _largest(slopes, self.reaches)
+
+
+def limited_reaches(levels: Array, lower: Array, upper: Array) -> Array:
+    """How far each variable can go, judged by its bounds (±inf: none) and its level alone; 0 where they do not tell."""
+    size = np.abs(levels)
+    with np.errstate(invalid="ignore"):
+        width = upper - lower
+        bound = np.where(np.isfinite(lower), lower, upper)
+        sided = np.maximum(np.abs(levels - bound), np.abs(bound))
+    span = np.where(np.isfinite(width), width, np.where(np.isfinite(bound), sided, size))
+    wide = size > TOLERANCES.nothing * span
+    found = np.where(wide, np.minimum(span, TOLERANCES.reach * size), span)
+    boxed = np.isfinite(width) & (width > 0.0)
+    fixed = np.where(size > 0.0, size, 0.0)
+    return np.asarray(np.where(boxed, found, np.where(width == 0.0, fixed, np.where(found > _least(), found, 0.0))))
+
+
+def _least() -> float:
+    """A size below this is rounding of a 0 where no bound says otherwise."""
+    return TOLERANCES.noise
+
+
+def scales(
+    point: Array,
+    lower: Array,
+    upper: Array,
+    jacobian: Callable[[Array], sparse.csr_array],
+    curvature: Callable[[Array, Array], sparse.csr_array],
+) -> Scales:
+    """The natural units at a point.
+
+    jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → one triangle of the second derivatives of
+    Σ w f, (variables × variables); asked for only where a variable has no box.
+    """
+    reaches, boxed = limited_reaches(point, lower, upper), np.isfinite(upper - lower)
+    here = _sizes(jacobian(point))
+    if not (boxed.all() and reaches.all()):
+        changes, steepest = _largest(here, reaches), _largest(here, np.ones(len(point)))
+        units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
+        bends = _symmetric(curvature(point, 1.0 / units))
+        reaches = _completed(reaches, boxed, *_without_rounding(here, bends, units))
+    step = TOLERANCES.nearby * reaches
+    away = np.where(point + step <= upper, point + step, np.maximum(point - step, lower))
+    return Scales(reaches, sparse.csr_array(here.maximum(_sizes(jacobian(away)))))
+
+
+def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:
+    whole = triangle + triangle.T - sparse.diags_array(triangle.diagonal())
+    return _sizes(whole)
+
+
+def _sizes(matrix: sparse.sparray) -> sparse.csr_array:
+    """Absolute values; what is not finite, or too small to divide by, says nothing."""
+    found = sparse.csr_array(abs(matrix))
+    found.data = np.where(np.isfinite(found.data) & (found.data > _TINY), found.data, 0.0)
+    return found
+
+
+def _without_rounding(
+    rows: sparse.csr_array, bends: sparse.csr_array, units: Array
+) -> tuple[sparse.csr_array, sparse.csr_array, Array]:
+    """(rows, bends, Σ rows/units) without entries that cancelled but for rounding.
+
+    Over the step after which curvature alone changes a row by its unit, such an entry is nothing.
+    """
+    bent = bends.diagonal()
+    steps = np.where(bent > 0.0, 1.0 / np.sqrt(np.where(bent > 0.0, bent, 1.0)), np.inf)
+    first, second = rows.tocoo(), bends.tocoo()
+    felt = first.data / units[first.row] * steps[first.col] > TOLERANCES.noise
+    mixed = second.data * steps[second.row] * steps[second.col] > TOLERANCES.noise
+    rows = sparse.csr_array((first.data * felt, (first.row, first.col)), shape=rows.shape)
+    bends = sparse.csr_array((second.data * mixed, (second.row, second.col)), shape=bends.shape)
+    return rows, bends, np.asarray(rows.T @ (1.0 / units)).ravel()
+
+
+def _largest(slopes: sparse.csr_array, steps: Array) -> Array:
+    """(rows) max_j slope_ij · step_j."""
+    if not slopes.shape[1]:
+        return np.zeros(slopes.shape[0])
+    return np.asarray((slopes @ sparse.diags_array(steps)).max(axis=1).todense()).ravel()
+
+
+def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse.csr_array, slopes: Array) -> Array:
+    """Reaches of variables without one, or with one that is nothing beside what the functions say."""
+    balances = sparse.csr_array(sparse.vstack([rows, bends]))
+    floor = np.concatenate([np.zeros(rows.shape[0]), slopes])
+    bent = bends.diagonal()
+    alone = np.where(bent > 0.0, slopes / np.where(bent > 0.0, bent, 1.0), 0.0)  # after that step its slope is gone
+    reaches = known.copy()
+    for _ in range(_SWEEPS):
+        told, least = _told(balances, floor, reaches)
+        told = np.where(alone > TOLERANCES.nothing * told, alone, told)
+        # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
+        unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.nothing * least))
+        reaches = np.where(unknown, told, known)
+    return np.where(reaches > _least(), reaches, np.where(boxed & (reaches > 0.0), reaches, 1.0))
+
+
+def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> tuple[Array, Array]:
+    """Per variable the lower median and the least over its rows of (the row's change otherwise) / (its coefficient)."""
+    most = np.maximum(_largest(balances, reaches), floor)
+    entries = balances.tocoo()
+    use = (entries.data > 0.0) & (most[entries.row] > 0.0)
+    column, step = entries.col[use], most[entries.row[use]] / entries.data[use]
+    order = np.lexsort((step, column))
+    column, step = column[order], step[order]
+    counts = np.bincount(column, minlength=len(reaches))
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    middle = first + np.maximum(counts - 1, 0) // 2
+    at = [np.minimum(place, max(len(step) - 1, 0)) for place in (middle, first)]
+    median, least = (np.where(counts > 0, step[place] if len(step) else 0.0, 0.0) for place in at)
+    return median, least

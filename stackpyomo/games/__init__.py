@@ -1,0 +1,39 @@
+"""Games: a leader's Pyomo model, the Blocks in it that are selfish followers, and what is wrong with them.
+
+In: the user's model or a file. Out: :class:`Game`, findings, populations written out or collapsed. Law: the user's
+model is never changed.
+"""
+
+from .checks import require
+from .evaluation import evaluated_at, evaluator, objective_at
+from .findings import Finding
+from .game import Game, parse_game, read_game
+from .players import Follower, Population
+from .populations import exchangeable, rewritten, twin_of
+from .selection import component_pairs, leader_variables, members
+from .stamp import changes, stamp
+from .structure import UNNAMED, GameStructure, Movers
+
+__all__ = [
+    "UNNAMED",
+    "Finding",
+    "Follower",
+    "Game",
+    "GameStructure",
+    "Movers",
+    "Population",
+    "changes",
+    "component_pairs",
+    "evaluated_at",
+    "evaluator",
+    "exchangeable",
+    "leader_variables",
+    "members",
+    "objective_at",
+    "parse_game",
+    "read_game",
+    "require",
+    "rewritten",
+    "stamp",
+    "twin_of",
+]

@@ -1,0 +1,362 @@
+"""What ``game.check()`` finds before anything is solved, each finding named by component."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from numbers import Real
+from typing import Any
+
+import pyomo.environ as pyo
+from pyomo.common.log import LoggingIntercept
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.expr.numeric_expr import DivisionExpression
+from pyomo.core.expr.numvalue import is_potentially_variable
+from pyomo.core.expr.visitor import identify_mutable_parameters
+from pyomo.dae import DerivativeVar
+
+from stackpyomo.core import listed
+from stackpyomo.core.expressions import UNREADABLE, Curvature, curvature, is_convex_feasible_set, leaves, variables_in
+from stackpyomo.errors import InvalidGame
+
+from .aggregates import assigned
+from .findings import Finding
+from .information.revelations import revelations_in
+from .players import Follower, Player
+from .structure import GameStructure
+
+__all__ = ["findings", "require"]
+
+
+def findings(game: GameStructure) -> list[Finding]:
+    """Errors, or else what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""
+    game.rescan()
+    errors = _errors(game)
+    if errors:
+        return errors
+    uses = _uses(game)
+    doubts: list[Finding] = []
+    doubts += _undeclared_aggregates(game)
+    doubts += _chosen_aggregates(game)
+    doubts += _shared_constraints(game)
+    for follower in game.followers.values():
+        doubts += _convexity(follower)
+    doubts += _idle_variables(game, uses)
+    doubts += _revealing_indices(game)
+    return doubts
+
+
+def require(game: GameStructure, *, leader_objective: bool = True) -> None:
+    """Raise :class:`InvalidGame` with the first error (and how many more there are), if there is one."""
+    game.rescan()
+    found = _errors(game)
+    if leader_objective and game.leader.objective is None:
+        found.insert(0, _leader_objective(game))
+    if found:
+        more = f" (and {len(found) - 1} more: see game.check())" if len(found) > 1 else ""
+        raise InvalidGame(f"{found[0]}{more}")
+
+
+def _leader_objective(game: GameStructure) -> Finding:
+    active = game.leader.active_objectives
+    if active:
+        names = ", ".join(o.name for o in active)
+        return _error(
+            game.model.name,
+            f"the leader has {len(active)} active objectives ({names}).",
+            "Keep one; those in the Blocks of followers are theirs if followers= names these Blocks.",
+        )
+    return _error(
+        game.name,
+        "the leader has no active objective.",
+        "Add one Objective to the model, outside every follower's Block.",
+    )
+
+
+def _error(component: str, message: str, remedy: str) -> Finding:
+    return Finding("error", component, message, remedy)
+
+
+def _errors(game: GameStructure) -> list[Finding]:
+    with LoggingIntercept(module="pyomo"):  # what Pyomo logs of data without value is the finding's business
+        return list(_each_error(game))
+
+
+def _each_error(game: GameStructure) -> Iterator[Finding]:
+    if len(game.leader.active_objectives) > 1:
+        yield _leader_objective(game)
+    for follower in game.followers.values():
+        yield from _follower_errors(follower)
+    for player in (game.leader, *game.followers.values()):
+        yield from _unsupported(player)
+        yield from _bounds(player)
+    yield from _expression_errors(game)
+    yield from _aggregate_errors(game)
+
+
+def _follower_errors(follower: Follower) -> Iterator[Finding]:
+    if not follower.declared:
+        yield _error(
+            follower.name,
+            "this follower owns no variable.",
+            "Declare its decisions as Vars on its Block.",
+        )
+    active = follower.active_objectives
+    if not active:
+        yield _error(
+            follower.name,
+            "this follower has no active objective.",
+            "Add exactly one Objective to its Block.",
+        )
+    elif len(active) > 1:
+        names = ", ".join(o.name for o in active)
+        yield _error(
+            follower.name,
+            f"this follower has {len(active)} active objectives ({names}).",
+            "Deactivate all but one.",
+        )
+    for var in follower.variables:
+        if not var.is_continuous():
+            yield _error(
+                var.name,
+                "a follower's variable is integer or binary; its optimality conditions do not exist.",
+                "Relax its domain or fix it.",
+            )
+
+
+def _unsupported(player: Player) -> Iterator[Finding]:
+    for component in player.unsupported:
+        kind = component.ctype.__name__
+        remedy = "Transform it into constraints first (TransformationFactory) or deactivate it."
+        if component.ctype is DerivativeVar:
+            remedy = "Discretise it first: TransformationFactory('dae.collocation').apply_to(model)."
+        yield _error(component.name, f"a {kind} is not handled: solvers drop it without a word.", remedy)
+
+
+def _bounds(player: Player) -> Iterator[Finding]:
+    for var in player.variables:
+        try:
+            lower, upper = var.bounds
+        except ValueError as error:  # Pyomo refuses to read a NaN or wrong-signed infinite bound
+            yield _error(var.name, f"its bounds are not numbers ({_first_line(error)}).", "Correct the bound.")
+            continue
+        if lower is not None and upper is not None and lower > upper:
+            yield _error(
+                var.name,
+                f"its lower bound {lower:g} is above its upper bound {upper:g}.",
+                "Correct the bounds.",
+            )
+    for var in player.declared:
+        number = var.value
+        if var.fixed and not _is_finite(number):
+            yield _error(var.name, f"it is fixed at {number}.", "Fix it at a number or unfix it.")
+        elif number is not None and not _is_finite(number):
+            yield _error(var.name, f"its value, where a solver starts, is {number}.", "Set a number, or None.")
+
+
+def _expressions(player: Player) -> Iterator[tuple[str, Any]]:
+    for objective in player.active_objectives:
+        yield objective.name, objective.expr
+    for constraint in player.constraints:
+        try:
+            yield constraint.name, constraint.expr
+        except ValueError:
+            yield constraint.name, math.nan
+
+
+def _expression_errors(game: GameStructure) -> Iterator[Finding]:
+    """Numbers that are not finite, Params without value, Vars of another model: solvers pass over all three."""
+    known = {id(v) for v in game.variables_by_name.values()}
+    seen: set[int] = set()
+    for player in (game.leader, *game.followers.values()):
+        for name, expression in _expressions(player):
+            for leaf in leaves(expression, seen):
+                problem = _leaf_problem(leaf, known)
+                if problem:
+                    yield _error(name, *problem)
+                    break
+        for constraint in player.constraints:
+            wrong = _row_bound_problem(constraint)
+            if wrong:
+                yield _error(constraint.name, wrong, "Correct the data.")
+
+
+def _aggregate_errors(game: GameStructure) -> Iterator[Finding]:
+    try:
+        game.responses()
+    except InvalidGame as error:
+        component, _, message = str(error).partition(": ")
+        yield _error(component, message, "")
+
+
+def _row_bound_problem(constraint: Any) -> str:
+    try:
+        lower, upper = constraint.lb, constraint.ub
+    except ValueError as error:
+        return f"its right-hand side is not a finite number ({_first_line(error)})."
+    if lower is not None and upper is not None and lower > upper:
+        return f"its lower limit {lower:g} is above its upper limit {upper:g}."
+    return ""
+
+
+def _leaf_problem(leaf: Any, known: set[int]) -> tuple[str, str] | None:
+    if leaf.__class__ in native_numeric_types:
+        if math.isfinite(leaf):
+            return None
+        return (
+            f"it holds the number {leaf}.",
+            "Data must be finite; use None or no bound for 'unlimited'.",
+        )
+    if leaf.is_variable_type():
+        if leaf.fixed and not _is_finite(leaf.value):
+            return f"the variable {leaf.name} in it is fixed at {leaf.value}.", "Fix it at a number or unfix it."
+        if id(leaf) in known or leaf.fixed:
+            return None
+        return (
+            f"it uses the variable {leaf.name}, which is not an active part of this game's model.",
+            "Declare the Var on the model (or activate its Block).",
+        )
+    if isinstance(leaf, UNREADABLE):
+        return f"it holds {leaf}, which no solver reads.", "Write it with abs, or as a variable that rows bound."
+    if isinstance(leaf, DivisionExpression):
+        divisor = leaf.args[1]
+        if not is_potentially_variable(divisor) and _data_value(divisor) == 0:
+            return f"it divides by {divisor}, which is 0.", "Give it another value."
+    if leaf.is_potentially_variable():
+        return None
+    for parameter in identify_mutable_parameters(leaf):
+        if not _is_finite(_data_value(parameter)):
+            return f"the parameter {parameter} in it has the value {_data_value(parameter)}.", "Give it a finite value."
+    if not _is_finite(_data_value(leaf)):
+        return f"its part {leaf} has the value {_data_value(leaf)}.", "Correct the data in it."
+    return None
+
+
+def _data_value(data: Any) -> Any:
+    """The value of a Param or a formula of Params, whatever it is."""
+    try:
+        return pyo.value(data, exception=False)
+    except (ArithmeticError, TypeError, ValueError):
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(":.")
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, Real) and math.isfinite(number)
+
+
+def _uses(game: GameStructure) -> set[int]:
+    """Every Var that some active objective or constraint of the game holds."""
+    seen: set[int] = set()
+    players = (game.leader, *game.followers.values())
+    return {id(var) for p in players for _, expression in _expressions(p) for var in variables_in(expression, seen)}
+
+
+def _undeclared_aggregates(game: GameStructure) -> Iterator[Finding]:
+    """A leader's equality that ties one of his variables to follower actions reads like an aggregate."""
+    declared = {id(c) for c in game.aggregates}
+    seen: set[int] = set()
+    felt = {
+        id(v)
+        for f in game.followers.values()
+        for _, expression in _expressions(f)
+        for v in variables_in(expression, seen)
+        if id(v) not in game.owners
+    }
+    for constraint in game.leader.constraints:
+        if not constraint.equality or id(constraint) in declared:
+            continue
+        variables = {id(v): v for v in variables_in(constraint.expr) if not v.fixed}
+        mine = [v for key, v in variables.items() if key not in game.owners and key in felt]
+        if mine and any(key in game.owners for key in variables):
+            yield Finding(
+                "warning",
+                constraint.name,
+                f"it ties {mine[0].name} to follower actions, and followers feel {mine[0].name}, "
+                "but it is not an aggregate: each follower takes it as given.",
+                f"Pass aggregates=[model.{constraint.name}] if a deviation should move it.",
+            )
+
+
+def _chosen_aggregates(game: GameStructure) -> Iterator[Finding]:
+    """Where an equality holds more than one variable that no follower owns: which of them follows the others."""
+    definitions = assigned(game.definitions, game.actions)
+    aggregates = {id(var) for var, _ in definitions}
+    for var, row in definitions:
+        inside = [v for v in variables_in(row.expr) if not v.fixed and id(v) not in game.owners]
+        beside = list(dict.fromkeys(v.name for v in inside if id(v) not in aggregates))
+        if var is not None and beside:
+            yield Finding(
+                "info",
+                row.name,
+                f"it defines {var.name}; {listed(beside)} in it stays the leader's, data to a follower who deviates.",
+                f"If it defines another variable, pass aggregates=[(model.{beside[0]}, model.{row.name})].",
+            )
+
+
+def _shared_constraints(game: GameStructure) -> Iterator[Finding]:
+    for follower in game.followers.values():
+        for constraint in follower.constraints:
+            owners = {game.owners.get(id(v)) for v in variables_in(constraint.expr) if not v.fixed}
+            others = sorted(owner for owner in owners if owner not in (None, follower.name))
+            if others:
+                yield Finding(
+                    "info",
+                    constraint.name,
+                    f"this constraint of {follower.name} also holds variables of {', '.join(others[:3])} "
+                    "(a generalised Nash game: each follower has its own multiplier).",
+                    "",
+                )
+
+
+def _convexity(follower: Follower) -> Iterator[Finding]:
+    objective = follower.objective
+    if objective is None:
+        return
+    variables = follower.variables
+    proof = curvature(follower.sign * objective.expr, variables)
+    wanted = "concave (it is maximised)" if follower.sign < 0 else "convex"
+    if proof.curvature is Curvature.NONCONVEX or proof.curvature is Curvature.CONCAVE:
+        yield Finding(
+            "warning",
+            objective.name,
+            f"proved not {wanted} in the follower's own variables ({proof.method}).",
+            "A first-order condition is not enough for it; read its certificate in the report.",
+        )
+    elif proof.curvature is Curvature.UNKNOWN:
+        yield Finding(
+            "warning",
+            objective.name,
+            f"convexity not certified: not proved {wanted} in the follower's own variables.",
+            "Its best response is searched from several starts unless the announced strategy makes it convex.",
+        )
+    for constraint in follower.constraints:
+        if is_convex_feasible_set(constraint, variables).curvature is not Curvature.CONVEX:
+            yield Finding(
+                "warning",
+                constraint.name,
+                "convexity not certified: the follower's feasible set is not proved convex in its own variables.",
+                "Write it as an affine equality, convex ≤ constant or concave ≥ constant if it is one.",
+            )
+
+
+def _idle_variables(game: GameStructure, uses: set[int]) -> Iterator[Finding]:
+    for name, var in game.variables_by_name.items():
+        if var.fixed:
+            yield Finding("info", name, f"fixed at {var.value:g}: it is data, nobody decides it.", "")
+        elif id(var) not in uses:
+            yield Finding(
+                "warning",
+                name,
+                "no active objective or constraint uses it.",
+                "Remove it or use it.",
+            )
+
+
+def _revealing_indices(game: GameStructure) -> Iterator[Finding]:
+    """Decisions indexed by the atoms of an observation that tells more than it stands for."""
+    for component in {id(c): c for c in (v.parent_component() for v in game.variables_by_name.values())}.values():
+        yield from (revelation.finding(component.name) for revelation in revelations_in(component))

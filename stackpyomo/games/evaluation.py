@@ -1,0 +1,43 @@
+"""Values of a game's expressions at a point that is not the model's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from stackpyomo.core.expressions import Substitution, number_of
+
+from .players import Player
+from .structure import GameStructure
+
+__all__ = ["evaluated_at", "evaluator", "objective_at"]
+
+
+def evaluator(game: GameStructure, values: Mapping[str, float]) -> Callable[[Any], float]:
+    """Expression → its value where the variables have these, by name; NaN outside the domain of its functions."""
+    table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+    visitor = Substitution(substitute=table)
+
+    return lambda expression: number_of(visitor.walk_expression(expression))
+
+
+def objective_at(game: GameStructure, player: Player, values: Mapping[str, float]) -> float:
+    """A player's objective there, in the sense the user wrote; NaN if it has none."""
+    return math.nan if player.objective is None else evaluator(game, values)(player.objective.expr)
+
+
+@contextmanager
+def evaluated_at(game: GameStructure, values: Mapping[str, float]) -> Iterator[None]:
+    """The model with other values, given back afterwards."""
+    variables = [(v, values[name]) for name, v in game.variables_by_name.items() if not v.fixed]
+    before = [(v, v.value, v.stale) for v, _ in variables]
+    try:
+        for var, value in variables:
+            var.set_value(value, skip_validation=True)
+        yield
+    finally:
+        for var, value, stale in before:
+            var.set_value(value, skip_validation=True)
+            var.stale = stale

@@ -1,0 +1,10 @@
+"""Game files: the JSON format ``stackpyomo-game/1``, read with places for errors and written.
+
+In: text. Out: a :class:`stackpyomo.Game`. Law: nothing that a file says is executed.
+"""
+
+from .formulas import Printer, finite, show
+from .reader import read_entries, read_games
+from .writer import document, identifiers
+
+__all__ = ["Printer", "document", "finite", "identifiers", "read_entries", "read_games", "show"]

@@ -1,0 +1,137 @@
+"""Game files: the JSON format ``stackpyomo-game/1``, read with positions, written from any game.
+
+Nothing in a file is run as Python: :mod:`stackpyomo.games.files.formulas` checks and builds the expressions.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyomo.environ as pyo
+
+from stackpyomo.errors import GameFileError, InvalidGame
+from stackpyomo.games.aggregates import Definition
+from stackpyomo.games.players import Population
+
+from .formulas import MODEL_WORDS, SENSES, Formula, legal, nearest, show, unique, usable
+from .places import Item, load_json
+
+__all__ = ["declare", "read_aggregates", "read_entries", "read_follower", "read_games", "read_wishes"]
+
+_PLAYER = ("variables", "objective", "sense", "constraints")
+
+
+SENSES |= dict.fromkeys(("maximize", "max"), pyo.maximize)
+
+
+def read_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The objects of a catalogue, or the one of a game file; :func:`parse_game` reads each of them."""
+    found = load_json(os.fspath(path))
+    return [found] if isinstance(found, dict) else read_games(path)
+
+
+def read_games(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The objects in a catalogue, a JSON list of games; :func:`parse_game` reads each of them."""
+    found = load_json(os.fspath(path))
+    if not isinstance(found, list):
+        raise GameFileError("does not hold a list of games; use read_game().", path=os.fspath(path))
+    for entry in Item({"games": found}, "the catalogue", os.fspath(path)).entries("games"):
+        entry.get("format")
+    return found
+
+
+def declare(player: Item, block: Any, variables: dict[str, Any], *more: str) -> None:
+    player.only(*_PLAYER, *more)
+    player.need("variables", "an empty list will do for who decides nothing")
+    for entry in player.entries("variables"):
+        entry.only("name", "lb", "ub", "start")
+        name = _variable_name(entry.need("name", "give it one"), block, variables)
+        entry = replace(entry, label=f"variable {show(name)} of {player.label}")
+        lower, upper = _bound(entry, "lb", -math.inf), _bound(entry, "ub", math.inf)
+        if lower is not None and upper is not None and lower > upper:
+            raise entry.fault(f"lb {lower} lies above ub {upper}; exchange or correct them.")
+        variables[name] = var = pyo.Var(bounds=(lower, upper))
+        block.add_component(name, var)
+        if start := entry.get("start"):
+            var.set_value(start.number(), skip_validation=True)  # may lie outside the bounds
+
+
+def _variable_name(item: Item, block: Any, variables: Mapping[str, Any]) -> str:
+    name = item.text()
+    if not usable(name):
+        kind = "a Python identifier that is neither a keyword nor a function of the format"
+        raise item.fault(f"{show(name)} is not {kind}; rename it.")
+    if name in variables:
+        raise item.fault(f"{show(name)} is declared twice in the game; rename one of them.")
+    if hasattr(block, name):
+        raise item.fault(f"{name!r} is reserved by Pyomo; rename it, for instance {name}_.")
+    return name
+
+
+def _bound(variable: Item, key: str, none: float) -> float | None:
+    item = variable.get(key)
+    return None if item is None or item.value in (none, str(none)) else item.number()
+
+
+def read_follower(item: Item, name: str, model: Any, variables: dict[str, Any]) -> Population:
+    block = pyo.Block(concrete=True)
+    model.add_component(unique(legal(name), model.component_map(), MODEL_WORDS), block)
+    declare(item, block, variables, "name", "size")
+    size = item.get("size") or Item(1, "size")
+    try:
+        return Population(block, math.inf if size.value == "inf" else size.value)
+    except InvalidGame:
+        found = f"found {show(size.value)}"
+        raise size.fault(f'expected a whole number from 1 on, or "inf", {found}.') from None
+
+
+def read_wishes(player: Item, goal: str, block: Any, variables: Mapping[str, Any]) -> None:
+    """Objective and constraints, which may hold the variables of every player."""
+    wish = player.need("objective", "0 will do for who has no wish")
+    sense = player.get("sense")
+    if sense and sense.text() not in SENSES:
+        raise sense.fault(f"{show(sense.value)} is unknown; write minimize or maximize.")
+    direction = SENSES[sense.value if sense else "minimize"]
+    objective = pyo.Objective(expr=_formula(wish, variables).value(), sense=direction)
+    block.add_component(unique(goal, block.component_map()), objective)
+    read_rows(player, "constraints", block, variables)
+
+
+def read_rows(player: Item, key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
+    return _listed(player.entries(key), key, block, variables)
+
+
+def _listed(entries: Sequence[Item], key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
+    if not entries:
+        return []
+    rows = pyo.ConstraintList()
+    block.add_component(unique(key, block.component_map()), rows)
+    return [rows.add(_formula(entry, variables).relation()) for entry in entries]
+
+
+def read_aggregates(leader: Item, model: Any, variables: Mapping[str, Any]) -> list[Definition]:
+    """(the aggregate or None, its equality): an entry is the equality, or {"variable": ..., "row": the equality}."""
+    named: list[Any] = []
+    rows: list[Item] = []
+    for entry in leader.entries("aggregates"):
+        if not isinstance(entry.value, Mapping):
+            named, rows = [*named, None], [*rows, entry]
+            continue
+        entry.only("variable", "row")
+        wanted = entry.need("variable", "name the aggregate that the row defines")
+        if wanted.text() not in variables:
+            raise wanted.fault(f"unknown name {show(wanted.value)}; {nearest(wanted.value, variables)}")
+        named, rows = [*named, variables[wanted.value]], [*rows, entry.need("row", "write the equality")]
+    found = list(zip(named, _listed(rows, "aggregates", model, variables), strict=True))
+    for entry, (_, row) in zip(rows, found, strict=True):
+        if not row.equality:
+            raise entry.fault("is not an equality, which an aggregate needs; write ==.")
+    return found
+
+
+def _formula(item: Item, variables: Mapping[str, Any]) -> Formula:
+    return Formula(item.text(), variables, lambda message, at: item.fault(message, at + 1))

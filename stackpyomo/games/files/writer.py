@@ -1,0 +1,113 @@
+"""Writing a game as one JSON object of the format ``stackpyomo-game/1``."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyomo.environ as pyo
+
+from stackpyomo.errors import GameFileError, InvalidGame
+from stackpyomo.games.aggregates import assigned
+from stackpyomo.games.players import Player
+from stackpyomo.games.structure import GameStructure
+
+from .formulas import BLOCK_WORDS, FORMAT, MODEL_WORDS, ROOT, Printer, finite, legal, unique
+
+__all__ = ["document", "identifiers", "write_game"]
+
+
+def write_game(game: GameStructure, path: str | os.PathLike[str]) -> None:
+    """Write the game to a JSON file; raises :class:`InvalidGame` for what the format cannot say."""
+    whole = document(game)
+    try:
+        text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"{game.name}: its metadata is not JSON ({error}); remove or correct it."
+        raise InvalidGame(message) from error
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise GameFileError(f"cannot be written: {reason}.", path=os.fspath(path)) from error
+
+
+def document(game: GameStructure) -> dict[str, Any]:
+    """The game as a ``stackpyomo-game/1`` object; raises :class:`InvalidGame` if it cannot be one.
+
+    Names become identifiers, unique in the game and as short as that allows. Fixed variables,
+    Params and named Expressions are written as what they now stand for; what is inactive is left
+    out, and so is a constraint that holds whatever the players do.
+    """
+    printer = Printer(identifiers(game))
+    leader = _player(game.leader, printer, {id(row) for row in game.aggregates})
+    if game.aggregates:
+        leader["aggregates"] = list(_definitions(game, printer))
+    followers, taken = [], {printer.names[id(var)] for var in game.leader.variables}
+    for name, follower in game.followers.items():
+        short = unique(legal(name), taken, MODEL_WORDS)
+        taken.add(short)
+        size = "inf" if follower.size == math.inf else int(follower.size)
+        followers.append({"name": short, "size": size, **_player(follower, printer)})
+    head = {"format": FORMAT, "name": str(game.name)}
+    kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in ROOT}
+    return {**head, **kept, "leader": leader, "followers": followers}
+
+
+def _definitions(game: GameStructure, printer: Printer) -> Iterator[Any]:
+    """The equalities; with the variable that each defines where the text alone would leave a choice."""
+    for var, row in assigned(game.definitions, game.actions):
+        if text := printer.row(row) if row.active else "":
+            yield text if var is None else {"variable": printer.names[id(var)], "row": text}
+
+
+def identifiers(game: GameStructure) -> dict[int, str]:
+    """id(Var) → its name in the file: its own if no other has it, else led by its Blocks' names."""
+    owned = [(var, MODEL_WORDS) for var in game.leader.variables]
+    owned += [(var, BLOCK_WORDS) for f in game.followers.values() for var in f.variables]
+    short = {id(var): legal(var.local_name) for var, _ in owned}
+    often = Counter(short.values())
+    owns = [id(v) for v, words in owned if often[short[id(v)]] == 1 and short[id(v)] not in words]
+    names = {key: short[key] for key in owns}
+    taken = set(names.values())
+    for var, words in owned:
+        if id(var) not in names:
+            names[id(var)] = unique(legal(var.name), taken, words)
+            taken.add(names[id(var)])
+    return names
+
+
+def _player(player: Player, printer: Printer, apart: Container[int] = ()) -> dict[str, Any]:
+    """The fields of one player; a constraint whose id is in ``apart`` is written elsewhere."""
+    for component in player.unsupported:
+        kind = component.ctype.__name__
+        raise InvalidGame(f"{component.name}: {FORMAT} has no {kind}; rewrite it as constraints.")
+    objective = player.objective
+    if objective is None:
+        raise InvalidGame(f"{player.name}: needs one active objective; 0 will do for no wish.")
+    return {
+        "variables": [_variable(var, printer.names[id(var)]) for var in player.variables],
+        "objective": printer.printed(objective.expr, objective).text,
+        "sense": "minimize" if objective.sense == pyo.minimize else "maximize",
+        "constraints": printer.rows(row for row in player.constraints if id(row) not in apart),
+    }
+
+
+def _variable(var: Any, name: str) -> dict[str, Any]:
+    if not var.is_continuous():
+        remedy = "relax it (var.domain = pyo.Reals), or keep the game in a Python file"
+        raise InvalidGame(f"{var.name}: {FORMAT} has continuous variables only; {remedy}.")
+    try:
+        numbers = {"lb": var.lb, "ub": var.ub, "start": var.value}
+    except ValueError as error:  # a bound without a finite value
+        raise InvalidGame(f"{error}; correct it.") from None
+    entry = {key: finite(value) for key, value in numbers.items() if value is not None}
+    if None in entry.values() or (var.has_lb() and var.has_ub() and var.lb > var.ub):
+        raise InvalidGame(f"{var.name}: bounds {var.bounds}, value {var.value}; correct them.")
+    return {"name": name, **entry}

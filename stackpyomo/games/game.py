@@ -1,0 +1,109 @@
+"""Games: a structure with the doors that a user opens from it: checks, files, populations written out or collapsed."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyomo.environ as pyo
+
+from stackpyomo.errors import GameFileError, InvalidGame
+
+from .checks import findings, require
+from .files.formulas import FORMAT, ROOT, show
+from .files.places import Item, load_json
+from .files.reader import declare, read_aggregates, read_follower, read_wishes
+from .files.writer import write_game
+from .findings import Finding
+from .players import Population
+from .populations import collapsed, expanded
+from .structure import GameStructure
+
+__all__ = ["Game", "parse_game", "read_game"]
+
+
+class Game(GameStructure):
+    """One leader, many followers: ``Game(model, followers, aggregates=(), name=None)``.
+
+    followers: a Block, an indexed Block, or a list of these and of :class:`Population`. aggregates: equalities of the
+    leader that define aggregate variables, linear in follower actions and in variables of the leader beside them; which
+    variable an equality defines is read off ``aggregate == ...``, or given as (Var, equality). Raises
+    :class:`InvalidGame` when an argument is not what it should be; what is about the model itself :meth:`check` finds.
+    """
+
+    def check(self) -> list[Finding]:
+        """Everything worth knowing before solving, each by component: see :mod:`stackpyomo.games.checks`."""
+        return findings(self)
+
+    def require_sound(self, *, leader_objective: bool = True) -> None:
+        """Raise one :class:`InvalidGame` if :meth:`check` would find an error (convexity is not looked at)."""
+        require(self, leader_objective=leader_objective)
+
+    def write(self, path: str | Path) -> None:
+        """Write the game as ``stackpyomo-game/1``; raises :class:`InvalidGame` for what the format cannot say."""
+        write_game(self, path)
+
+    def expand(self) -> Game:
+        """Every member of every population as a follower of its own: :mod:`stackpyomo.games.populations`."""
+        return expanded(self)
+
+    def collapse(self) -> Game:
+        """Exchangeable followers as Populations, in a new model: :mod:`stackpyomo.games.populations`."""
+        return collapsed(self)
+
+    def with_sizes(self, sizes: Mapping[str, float]) -> Game:
+        """The same model with other population sizes; raises :class:`InvalidGame` for an unknown follower."""
+        unknown = [name for name in sizes if name not in self.followers]
+        if unknown:
+            raise InvalidGame(f"{unknown[0]}: not a follower of this game ({', '.join(list(self.followers)[:6])}).")
+        populations = [Population(f.block, sizes.get(name, f.size)) for name, f in self.followers.items()]
+        return Game(self.model, populations, aggregates=self.definitions, name=self.name)
+
+
+def read_game(path: str | os.PathLike[str]) -> Game:
+    """The game in a JSON file; raises :class:`GameFileError` naming line, column and component."""
+    found = load_json(os.fspath(path))
+    if isinstance(found, list):
+        raise GameFileError("holds a list of games; use read_games().", path=os.fspath(path))
+    return parse_game(found, path=os.fspath(path))
+
+
+def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
+    """The game in a ``stackpyomo-game/1`` object; raises :class:`GameFileError`.
+
+    The leader's variables become Vars of a ConcreteModel, each follower a Block of it. Fields the
+    format does not know (source, reference, ...) are kept in ``game.metadata``.
+    """
+    root = Item(document, "game", path, getattr(document, "places", {}).get(None))
+    version = root.need("format", f'write "format": "{FORMAT}"')
+    if version.text() != FORMAT:
+        raise version.fault(f"{show(version.value)} is not supported; write {FORMAT!r}.")
+    named = root.get("name")
+    name = named.text() if named else None
+    leader = replace(root.need("leader", "give it variables and an objective"), label="leader")
+    if not (entries := root.entries("followers")):
+        raise root.fault("has no 'followers'; list at least one.")
+    model, variables = pyo.ConcreteModel(name=name), dict[str, Any]()
+    declare(leader, model, variables, "aggregates")
+    players: dict[str, tuple[Item, Population]] = {}
+    for entry in entries:
+        called = entry.need("name", "give it one").text()
+        if called in players:
+            raise entry.fault(f"the name {show(called)} is taken; give every follower its own.")
+        follower = replace(entry, label=f"follower {show(called)}")
+        players[called] = follower, read_follower(follower, called, model, variables)
+    aggregates = read_aggregates(leader, model, variables)
+    read_wishes(leader, "objective", model, variables)
+    for follower, population in players.values():
+        read_wishes(follower, "cost", population.block, variables)
+    populations = [population for _, population in players.values()]
+    try:
+        game = Game(model, populations, aggregates=aggregates, name=name)
+    except InvalidGame as error:
+        raise root.fault(str(error)) from error
+    game.metadata = {key: copy.deepcopy(document[key]) for key in document if key not in ROOT}
+    return game

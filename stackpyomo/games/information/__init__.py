@@ -1,0 +1,22 @@
+"""Information: who observes what, and what the leader announces in answer.
+
+In: signals and scenarios. Out: shares of every follower in every signal, atoms, announcements. Law: plain data.
+"""
+
+from .announcement import Announcement
+from .policies import Policy, policy_form
+from .scenarios import Scenarios
+from .signals import Observation, Signal, causal, counts, read_observation, shares
+
+__all__ = [
+    "Announcement",
+    "Observation",
+    "Policy",
+    "Scenarios",
+    "Signal",
+    "causal",
+    "counts",
+    "policy_form",
+    "read_observation",
+    "shares",
+]

@@ -1,0 +1,467 @@
+"""Scenarios: joint outcomes with probabilities, and who can tell which of them apart.
+
+    E[f] = Σ_w p_w f(w)          a player with observation y decides on u[y(w)], one value for each atom of y
+
+An observation is a function of the scenario; its atoms are the sets of scenarios it cannot tell apart. A follower's Var
+is indexed by the atoms of its own observation, so that nobody can know what he does not observe. What the leader may
+answer to in a scenario is made from the same names (:meth:`Scenarios.observe`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+from pyomo.common.collections import ComponentMap
+
+from stackpyomo.core import TOLERANCES, Array, listed
+from stackpyomo.errors import InvalidGame
+
+from .policies import Policy, is_idle, policy
+from .quadrature import gaussian
+from .revelations import Atoms, Revelation, revealed_outcomes
+
+__all__ = ["Scenarios"]
+
+logger = logging.getLogger(__name__)
+
+
+class Scenarios:
+    """``Scenarios(outcomes, probabilities=None, observations=None)``: one row of ``outcomes`` per scenario.
+
+    outcomes: a DataFrame or {name: values}. probabilities: one per scenario (None: equal). observations: {name: what},
+    what being an outcome's name, a list of them, one label per scenario, or a function of the scenario's row; every
+    outcome's name is an observation by itself. Raises :class:`InvalidGame` for probabilities that are negative or do
+    not sum to one, and for an observation that is not a function of the scenario.
+    """
+
+    def __init__(self, outcomes: Any, probabilities: Any = None, observations: Mapping[str, Any] | None = None) -> None:
+        self.outcomes = _table(outcomes)  #: One row per scenario, one column per outcome.
+        self.probability = _probabilities(probabilities, len(self.outcomes))  #: One per scenario; they sum to 1.
+        self._labels: dict[str, list[Hashable]] = {}
+        self._codes: dict[str, Array] = {}
+        self._source = "given"
+        self._warned: dict[str, Revelation | None] = {}
+        for name in self.outcomes.columns:
+            self._add(str(name), self.outcomes[name].tolist())
+        if not isinstance(observations or {}, Mapping):
+            raise InvalidGame(f"observations={observations!r}: expected {{name: what it shows}}.")
+        for name, what in (observations or {}).items():
+            if name in self._labels:
+                raise InvalidGame(f"{name}: the name of an outcome, which can be observed as it is; choose another.")
+            self._add(name, self._told(name, what))
+
+    # --- ways to make them --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_samples(
+        cls,
+        draw: Callable[[np.random.Generator, int], Any],
+        size: int,
+        *,
+        seed: int,
+        observations: Mapping[str, Any] | None = None,
+    ) -> Scenarios:
+        """``size`` equally likely outcomes from draw(generator, size), a DataFrame or {name: values}.
+
+        The same seed gives the same draw. Raises :class:`InvalidGame` if it gives fewer or more than asked for.
+        """
+        if not _is_count(size):
+            raise InvalidGame(f"size={size!r}: expected an integer from 1 on.")
+        drawn = _table(draw(np.random.default_rng(seed), int(size)))
+        if len(drawn) != size:
+            raise InvalidGame(f"draw(generator, {size}) gave {len(drawn)} outcomes; give as many as asked for.")
+        return cls(drawn, None, observations)._made("samples")
+
+    @classmethod
+    def gauss_hermite(
+        cls,
+        names: str | Sequence[str],
+        nodes: int | Sequence[int],
+        *,
+        mean: Any = 0.0,
+        covariance: Any = 1.0,
+        observed: Any = (),
+        observations: Mapping[str, Any] | None = None,
+    ) -> Scenarios:
+        """Gauss–Hermite quadrature of a Gaussian vector, built from what is ``observed`` inwards.
+
+        observed: the signals that players decide by, each for itself: names, or {signal: {name: coefficient}} for
+        signals that are sums, as y_i = x + w_i is. Each signal takes ``nodes`` values with its own Gauss–Hermite
+        weights; given all of them the rest has a grid of its own. Means and covariances, of all and given any one
+        signal, are the Gaussian's: exact for a linear quadratic game of two nodes or more, convergent for any other. A
+        list of signals among the ``observations`` is kept as exact as a single one.
+
+        Without ``observed`` the grid stands along a Cholesky factor of the covariance, in the order of the names, exact
+        for polynomials of degree 2·nodes − 1: the first name takes ``nodes`` values, the second as many for each of
+        these, and so on. Who sees another name, or a sum of them, knows more than its Gaussian would tell.
+
+        covariance: a matrix (or a variance). mean: n names; one number, or n of them. nodes: one number, or one for
+        each name (each signal and, last, what these leave open). Raises :class:`InvalidGame` for other shapes, and
+        where so few nodes cannot have this covariance.
+        """
+        table, weights = gaussian(names, nodes, mean, covariance, observed, (observations or {}).values())
+        return cls(table, weights, observations)._made("grid")
+
+    @classmethod
+    def product(cls, *factors: Scenarios, observations: Mapping[str, Any] | None = None) -> Scenarios:
+        """All combinations of independent factors; their own observations are kept.
+
+        Raises :class:`InvalidGame` for an outcome that two factors have.
+        """
+        if not factors:
+            raise InvalidGame("product(): give at least one Scenarios.")
+        names = [str(c) for f in factors for c in f.outcomes.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InvalidGame(f"{twice[0]}: an outcome of two factors; rename one of them.")
+        grid = np.stack(np.meshgrid(*(np.arange(len(f)) for f in factors), indexing="ij"), axis=-1)
+        picks = grid.reshape(-1, len(factors))
+        parts = [f.outcomes.iloc[picks[:, i]].reset_index(drop=True) for i, f in enumerate(factors)]
+        probability = np.prod([f.probability[picks[:, i]] for i, f in enumerate(factors)], axis=0)
+        kept: dict[str, Any] = {}
+        for i, factor in enumerate(factors):
+            own = (n for n in factor.observations if n not in factor.outcomes.columns)
+            kept.update({n: [factor._labels[n][c] for c in factor._codes[n][picks[:, i]]] for n in own})
+        sources = {factor._source for factor in factors}
+        source = next(kind for kind in ("samples", "grid", "given") if kind in sources)
+        return cls(pd.concat(parts, axis=1), probability, {**kept, **(observations or {})})._made(source)
+
+    def _made(self, source: str) -> Scenarios:
+        """Where they come from: a "grid" or "samples" that stand for more than themselves, or "given"."""
+        self._source = source
+        return self
+
+    # --- what they are ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __getitem__(self, name: str) -> Array:
+        """An outcome, one value per scenario."""
+        if name not in self.outcomes.columns:
+            raise InvalidGame(f"{name}: no outcome of that name ({listed([str(c) for c in self.outcomes.columns])}).")
+        return np.asarray(self.outcomes[name].to_numpy())
+
+    @property
+    def observations(self) -> list[str]:
+        """Names of everything that can be observed."""
+        return list(self._labels)
+
+    def atoms(self, observation: str) -> Atoms:
+        """What an observation can show: the index of the Var of a player who has it.
+
+        Warns where that tells more than the observation does, as ``game.check()`` does:
+        :mod:`stackpyomo.games.information.revelations`.
+        """
+        labels = self._known(observation)
+        if observation not in self._warned:
+            found = revealed_outcomes(
+                observation, labels, self._codes[observation], self.outcomes, self.probability, self._source
+            )
+            self._warned[observation] = found
+            if found is not None:
+                logger.warning("%s", found.finding("Scenarios"))
+        return Atoms(labels, self._warned[observation])
+
+    def atom(self, observation: str, scenario: int) -> Hashable:
+        """What the observation shows in a scenario; raises :class:`InvalidGame` for one there is not."""
+        labels = self._known(observation)
+        if not 0 <= scenario < len(self):
+            raise InvalidGame(f"scenario {scenario}: there are {len(self)}, from 0 on.")
+        label: Hashable = labels[int(self._codes[observation][scenario])]
+        return label
+
+    def members(self, observation: str, atom: Any) -> list[int]:
+        """The scenarios in which the observation shows ``atom``; raises :class:`InvalidGame` if it never does."""
+        labels = self._known(observation)
+        if atom not in labels:
+            raise InvalidGame(f"{observation}: never shows {atom!r} ({listed([str(label) for label in labels])}).")
+        return [int(w) for w in np.flatnonzero(self._codes[observation] == labels.index(atom))]
+
+    def atom_probability(self, observation: str) -> pd.Series:
+        """The probability of each atom."""
+        labels = self._known(observation)
+        weights = np.bincount(self._codes[observation], self.probability, minlength=len(labels))
+        return pd.Series(weights, index=pd.Index(labels, name=observation, tupleize_cols=False), name="probability")
+
+    def knows(self, first: str, second: str) -> bool:
+        """True if who observes the first also knows the second: each atom lies in one of the second's (a.s.)."""
+        return self._stranger(first, second) is None
+
+    def coarsened(self, observation: str, merge: Callable[[Any], Hashable], *, name: str) -> Scenarios:
+        """The same scenarios with one more observation, ``name``: what ``merge`` leaves of another one's atoms.
+
+        Raises :class:`InvalidGame` for a name that is taken.
+        """
+        if name in self._labels:
+            raise InvalidGame(f"{name}: there is an observation of that name; choose another.")
+        merged = [merge(label) for label in self._known(observation)]
+        told = {n: self._shown(n) for n in self.observations if n not in self.outcomes.columns}
+        told[name] = [merged[c] for c in self._codes[observation]]
+        return Scenarios(self.outcomes, self.probability, told)._made(self._source)
+
+    def _shown(self, observation: str) -> list[Hashable]:
+        """What the observation shows, scenario by scenario."""
+        return [self._labels[observation][c] for c in self._codes[observation]]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Outcomes, probability and observations, one row per scenario."""
+        frame = self.outcomes.copy()
+        frame["probability"] = self.probability
+        for name in self._labels:
+            if name not in self.outcomes.columns:
+                frame[name] = pd.Series(self._shown(name), dtype=object)
+        return frame
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, *, observations: Mapping[str, Any] | None = None) -> Scenarios:
+        """A DataFrame with a column ``probability``; every other column is an outcome.
+
+        Raises :class:`InvalidGame` without such a column.
+        """
+        if not isinstance(frame, pd.DataFrame) or "probability" not in frame.columns:
+            raise InvalidGame("from_frame: expected a DataFrame with a column named probability.")
+        return cls(frame.drop(columns="probability"), frame["probability"].to_numpy(), observations)
+
+    def __repr__(self) -> str:
+        return f"Scenarios({len(self)} scenarios, observations {listed(self.observations)})"
+
+    # --- expressions --------------------------------------------------------------------------------------------------
+
+    def expectation(self, rule: Callable[[int], Any]) -> Any:
+        """Σ_w p_w rule(w): one term a scenario."""
+        return pyo.quicksum(float(p) * rule(w) for w, p in zip(self, self.probability, strict=True) if p > 0.0)
+
+    def cvar(self, block: Any, rule: Callable[[int], Any], *, level: float, name: str = "cvar") -> Any:
+        """min_t t + E[max(0, rule − t)]/(1 − level), the mean of the worst 1 − level (Rockafellar–Uryasev 2000).
+
+        Adds ``block.<name>`` with t, the excesses and their rows to the player's block and returns the expression to be
+        minimised (of a loss; hand over minus a gain). Under an incentive pass multipliers="free": the rows carry it.
+        Raises :class:`InvalidGame` for a level outside [0, 1) and for a name that the block has.
+        """
+        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0.0 <= level < 1.0:
+            raise InvalidGame(f"level={level!r}: expected a number from 0 to below 1.")
+        if block.component(name) is not None:
+            raise InvalidGame(f"{block.name}: has a component named {name}; pass cvar(..., name=) another.")
+        part = pyo.Block()
+        block.add_component(name, part)
+        possible = [w for w in self if self.probability[w] > 0.0]
+        part.threshold = pyo.Var(initialize=0.0)
+        part.excess = pyo.Var(possible, bounds=(0.0, None), initialize=0.0)
+        part.tail = pyo.Constraint(possible, rule=lambda b, w: b.excess[w] >= rule(w) - b.threshold)
+        return part.threshold + self.expectation(lambda w: part.excess[w]) / (1.0 - level)
+
+    def policy(self, block: Any, observation: str, *, name: str = "policy", features: Any = None) -> Policy:
+        """A decision of the block's player that is a function of the observation: u(y) = Σ_f c_f φ_f(y).
+
+        Adds ``block.<name>``, an Expression indexed by the atoms, to be used as a Var with this index would be, and
+        ``block.<name>_coefficients``, the Var of the c_f. features: {name: function of what the observation shows};
+        None: 1 and y (each number, where it shows several), so that the policy is affine in the signal. Raises
+        :class:`InvalidGame` for a name that the block has, and for features that the atoms cannot tell apart.
+        """
+        labels = self._known(observation)
+        likely = np.bincount(self._codes[observation], self.probability, minlength=len(labels)) > 0.0
+        return policy(block, name, observation, labels, likely.tolist(), features)
+
+    # --- information --------------------------------------------------------------------------------------------------
+
+    def observe(
+        self, leader: Any, signals: Sequence[tuple[Any, str | None]], *, knows: str | None = None
+    ) -> ComponentMap:
+        """For ``affine_incentive(observe=)``: the leader's Var at each of its atoms → the signals of that atom.
+
+        leader: a Var indexed by the atoms of ``knows`` (None: by the scenarios, the leader knows all). signals: pairs
+        (Var or Expression, observation its index stands for; None: the scenarios). Raises :class:`InvalidGame` for a
+        signal whose place the leader cannot know when he acts, and for an index that is no atom.
+        """
+        if isinstance(leader, Policy):
+            raise InvalidGame(
+                f"{leader.name}: a policy; the leader's answer to an action is a value in each scenario. Give him a "
+                "Var indexed by what he knows."
+            )
+        found: ComponentMap = ComponentMap()
+        pairs = _pairs(signals)
+        for atom, scenarios in self._groups(knows):
+            answers = self._entry(leader, atom, knows)
+            seen = [self._signal(component, observation, atom, scenarios, knows) for component, observation in pairs]
+            seen = [signal for signal in seen if not is_idle(signal)]
+            used = found.setdefault(answers, seen)
+            other = next((s for s in seen if not any(s is t for t in used)), None)
+            if other is not None:
+                raise InvalidGame(
+                    f"{answers.name}: one value for all that the leader may know, of whose signals only one is "
+                    f"realised ({other.name}, say). Index it by {'the scenarios' if knows is None else knows}; a "
+                    "leader who acts before he knows sees nothing of it."
+                )
+        return found
+
+    def _signal(self, component: Any, observation: str | None, atom: Hashable, scenarios: Array, knows: Any) -> Any:
+        """The component's entry in these scenarios; raises :class:`InvalidGame` if there are several."""
+        shown = {self._label(observation, w) for w in scenarios}
+        if len(shown) > 1:
+            open_to = listed([str(s) for s in sorted(shown, key=str)], 3)
+            raise InvalidGame(
+                f"{component.name}: where {knows} is {atom}, the leader does not know "
+                f"{observation or 'the scenario'} ({open_to}), so he cannot have this signal there."
+            )
+        return self._entry(component, shown.pop(), observation)
+
+    def energy(self, leader: Any, *, knows: str | None = None) -> ComponentMap:
+        """``energy=`` weights: the probability of each atom, so that the gain of least E[‖Q‖²] is taken."""
+        found: ComponentMap = ComponentMap()
+        for atom, scenarios in self._groups(knows):
+            entry = self._entry(leader, atom, knows)
+            found[entry] = found.get(entry, 0.0) + float(self.probability[scenarios].sum())
+        return found
+
+    def _groups(self, observation: str | None) -> Iterator[tuple[Hashable, Array]]:
+        """(atom, its scenarios), those of probability 0 left out."""
+        if observation is None:
+            yield from ((w, np.array([w])) for w in self if self.probability[w] > 0.0)
+            return
+        labels = self._known(observation)
+        order = np.argsort(self._codes[observation], kind="stable")
+        stops = np.cumsum(np.bincount(self._codes[observation], minlength=len(labels)))
+        for label, members in zip(labels, np.split(order, stops[:-1]), strict=True):
+            likely = members[self.probability[members] > 0.0]
+            if len(likely):
+                yield label, likely
+
+    def _label(self, observation: str | None, scenario: int) -> Hashable:
+        return int(scenario) if observation is None else self.atom(observation, int(scenario))
+
+    def _entry(self, component: Any, label: Hashable, observation: str | None) -> Any:
+        """component[label]; a component without index serves an observation of one atom."""
+        if not getattr(component, "is_indexed", bool)():
+            return component
+        try:
+            return component[label]
+        except KeyError:
+            what = "the scenarios" if observation is None else f"the atoms of {observation}"
+            raise InvalidGame(f"{component.name}[{label}]: not in its index; index it by {what}.") from None
+
+    def _stranger(self, first: str, second: str) -> Hashable | None:
+        self._known(first), self._known(second)
+        likely = self.probability > 0.0
+        pairs = np.unique(np.stack([self._codes[first], self._codes[second]])[:, likely], axis=1)
+        firsts, counts = np.unique(pairs[0], return_counts=True)
+        torn = firsts[counts > 1]
+        return self._labels[first][torn[0]] if len(torn) else None
+
+    def _known(self, observation: str) -> list[Hashable]:
+        if observation not in self._labels:
+            raise InvalidGame(f"{observation}: no observation of that name ({listed(self.observations)}).")
+        return self._labels[observation]
+
+    def _told(self, name: str, what: Any) -> list[Hashable]:
+        """One label per scenario."""
+        if isinstance(what, str):
+            return list(self[what].tolist())
+        if callable(what):
+            rows = self.outcomes.to_dict("records")
+            try:
+                told, again = [what(row) for row in rows], [what(row) for row in rows]
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                raise InvalidGame(f"{name}: cannot be computed ({type(error).__name__}: {error}).") from None
+            if not all(_same(a, b) for a, b in zip(told, again, strict=True)):
+                raise InvalidGame(f"{name}: not a function of the scenario; two calls gave different answers.")
+            return told
+        given = list(what) if isinstance(what, Iterable) and not isinstance(what, Mapping) else []
+        if given and all(isinstance(n, str) and n in self.outcomes.columns for n in given):
+            return list(zip(*(self[n].tolist() for n in given), strict=True)) if given[1:] else self[given[0]].tolist()
+        if len(given) != len(self):
+            raise InvalidGame(
+                f"{name}: {len(given)} labels for {len(self)} scenarios; give one each, an outcome's name, a list of "
+                "these, or a function of the scenario's row."
+            )
+        return given
+
+    def _add(self, name: str, told: Sequence[Any]) -> None:
+        plain = [
+            label.item() if isinstance(label, np.generic) else tuple(label) if isinstance(label, list) else label
+            for label in told
+        ]
+        place: dict[Hashable, int] = {}
+        codes = np.empty(len(plain), dtype=int)
+        for w, label in enumerate(plain):
+            if not _is_label(label, place):
+                raise InvalidGame(f"{name}: shows {label!r} in scenario {w}, which no Var can be indexed by.")
+            codes[w] = place.setdefault(label, len(place))
+        self._labels[name], self._codes[name] = list(place), codes
+
+
+def _table(outcomes: Any) -> pd.DataFrame:
+    if isinstance(outcomes, pd.DataFrame):
+        table = outcomes.reset_index(drop=True).rename(columns=str)
+    elif isinstance(outcomes, Mapping) and outcomes:
+        lengths = {str(name): len(np.atleast_1d(values)) for name, values in outcomes.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name}: {n}" for name, n in lengths.items())
+            raise InvalidGame(f"outcomes of different lengths ({told}); give one value per scenario each.")
+        columns = {str(name): np.atleast_1d(values) for name, values in outcomes.items()}
+        deep = next((name for name, values in columns.items() if values.ndim > 1), None)
+        if deep is not None:
+            raise InvalidGame(f"{deep}: an outcome is one value per scenario; give each column a name of its own.")
+        table = pd.DataFrame(columns)
+    else:
+        raise InvalidGame(f"outcomes={type(outcomes).__name__}: expected a DataFrame or a dict name → values.")
+    if not len(table) or not len(table.columns):
+        raise InvalidGame("outcomes: no scenario; give at least one.")
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise InvalidGame(f"{twice[0]}: the name of two outcomes; rename one of them.")
+    if "probability" in table.columns:
+        raise InvalidGame("probability: no name for an outcome; pass probabilities=, or use Scenarios.from_frame.")
+    return table
+
+
+def _probabilities(given: Any, count: int) -> Array:
+    if given is None:
+        return np.full(count, 1.0 / count)
+    try:
+        weights = np.asarray(given, dtype=float).ravel()
+    except (TypeError, ValueError):
+        raise InvalidGame("probabilities: expected one number per scenario.") from None
+    if len(weights) != count:
+        raise InvalidGame(f"probabilities: {len(weights)} for {count} scenarios; give one each.")
+    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0.0))
+    if len(bad):
+        raise InvalidGame(f"probabilities: that of scenario {bad[0]} is {weights[bad[0]]:g}; they are finite and ≥ 0.")
+    if abs(weights.sum() - 1.0) > TOLERANCES.noise:
+        raise InvalidGame(f"probabilities: they sum to {weights.sum():.12g}, not 1; divide them by their sum.")
+    return weights
+
+
+def _pairs(signals: Any) -> list[tuple[Any, str | None]]:
+    found = list(signals) if isinstance(signals, (list, tuple)) else []
+    if not found or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in found):
+        raise InvalidGame("signals: expected a list of pairs (Var or Expression, observation its index stands for).")
+    return found
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(number >= 1)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(a is b or a == b or not (_is_label(a) or _is_label(b)))
+
+
+def _is_label(value: Any, known: Container[Any] = ()) -> bool:
+    """Can a Var be indexed by it? Not by None and NaN, nor by what cannot be hashed; by those ``known`` it can."""
+    try:
+        hash(value)
+        if value in known:
+            return True
+    except TypeError:
+        return False
+    parts = value if isinstance(value, tuple) else (value,)
+    return not any(np.ndim(p) == 0 and pd.isna(p) for p in parts)

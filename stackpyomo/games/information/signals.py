@@ -1,0 +1,277 @@
+"""Signals: what the leader observes of the followers, each linear in their actions.
+
+    s = s₀ + C u        ds_j = M du_k,  M = C / size_k for one member of a population, 1 for its own action
+
+A signal is a follower's own action (a population's: each member's own), an aggregate variable, or any expression that
+is linear in these. Of an aggregate that holds the leader's own variables the signal is what the followers make of it.
+``observe`` says who may use which: all of them for every leader variable, or a mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.common.collections import ComponentMap
+from pyomo.common.errors import PyomoException
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
+from pyomo.core.base.var import VarData
+from pyomo.repn import generate_standard_repn
+from scipy import sparse
+
+from stackpyomo.core import Array, listed
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games.aggregates import from_entries
+from stackpyomo.games.selection import by_component, members
+from stackpyomo.games.structure import GameStructure
+
+__all__ = ["Observation", "Signal", "causal", "counts", "own_actions", "read_observation", "shares"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The signals, and which of them each leader variable may use (None: every one may use them all)."""
+
+    signals: list[Signal]
+    permitted: dict[str, set[int]] | None = None
+    """Leader variable → numbers of its signals; absent: it announces a constant."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How signals follow actions: ``sums`` when a whole block moves, ``moves`` when one member does."""
+
+    sums: sparse.csr_array
+    """(signals × actions) what all members of the action's block move together (infinite for own signals of ∞)."""
+    moves: sparse.csr_array
+    """(signals × actions) what one member's deviation moves."""
+
+
+def counts(game: GameStructure, signals: Sequence[Signal]) -> Array:
+    """How many followers show each signal: an action of its own every member of its population, others one."""
+    sizes = dict(zip((game.names[id(v)] for v in game.actions), game.action_sizes, strict=True))
+    return np.array([sizes.get(s.name, 1.0) if s.own else 1.0 for s in signals], dtype=float)
+
+
+def own_actions(game: GameStructure) -> list[Signal]:
+    """Every action as a signal: full observation (OCS)."""
+    names = game.names
+    return [Signal(names[id(v)], 0.0, {names[id(v)]: 1.0}, own=True) for v in game.actions]
+
+
+def read_observation(game: GameStructure, observe: Any) -> Observation:
+    """``observe`` of :func:`stackpyomo.affine_incentive`, read. Raises :class:`InvalidGame` naming what is wrong."""
+    if isinstance(observe, str) and observe == "actions":
+        return Observation(own_actions(game))
+    reader = _Reader(game)
+    pairs = _mapping(observe)
+    if pairs is None:
+        reader.add(observe)
+        return Observation(reader.signals)
+    permitted: dict[str, set[int]] = {}
+    for (_, seen), variables in zip(pairs, by_component(game, [key for key, _ in pairs]), strict=True):
+        used = reader.add(own_actions(game) if isinstance(seen, str) and seen == "actions" else seen)
+        for var in variables:
+            permitted.setdefault(game.names[id(var)], set()).update(used)
+    return Observation(reader.signals, permitted)
+
+
+def causal(leader: Any, signals: Any, *, lag: int = 1) -> ComponentMap:
+    """For ``observe``: leader[t, …] → every signal[s, …] with s ≤ t − lag. The first index is the time, a number.
+
+    leader: a Var; signals: Vars or Expressions, or one. Where both have further indices, only a signal that shares them
+    is seen. What the leader does before the first signal is a constant. Raises :class:`InvalidGame` for a component
+    without time, and for a lag that looks into the future.
+    """
+    if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
+        raise InvalidGame(f"lag={lag!r}: expected an integer from 0 on; nobody answers to what has not happened yet.")
+    seen = [(*_moment(key, item), entry) for item in _items(signals) for key, entry in _timed(item).items()]
+    found: ComponentMap = ComponentMap()
+    for key, var in _timed(leader).items():
+        now, rest = _moment(key, leader)
+        found[var] = [entry for time, of, entry in seen if time <= now - lag and (of == rest or not (of and rest))]
+    return found
+
+
+def _timed(component: Any) -> Any:
+    if not getattr(component, "is_indexed", bool)():
+        name = getattr(component, "name", component)
+        raise InvalidGame(f"{name}: has no index for time; index it by the period first.")
+    return component
+
+
+def _moment(key: Any, component: Any) -> tuple[float, tuple[Any, ...]]:
+    """(time, further indices)."""
+    time, *rest = key if isinstance(key, tuple) else (key,)
+    if isinstance(time, bool) or not isinstance(time, (int, float)):
+        raise InvalidGame(f"{component.name}[{time}]: its first index is no number; index it by the period first.")
+    return time, tuple(rest)
+
+
+def _mapping(observe: Any) -> list[tuple[Any, Any]] | None:
+    """The pairs of a mapping leader variable → signals; None if it is no mapping."""
+    if isinstance(observe, (ComponentMap, Mapping)):
+        return list(observe.items())
+    if isinstance(observe, (list, tuple)) and observe and all(isinstance(p, tuple) and len(p) == 2 for p in observe):
+        return [(key, listed) for key, listed in observe]
+    return None
+
+
+class _Reader:
+    """Collects signals, each once, in the order they are named."""
+
+    def __init__(self, game: GameStructure) -> None:
+        self.game = game
+        self.signals: list[Signal] = []
+        self._place: dict[str, int] = {}
+        self._actions = {id(v) for v in game.actions}
+        self._responses = game.responses()
+        self._aggregates = {id(v): i for i, v in enumerate(self._responses.variables)}
+
+    def add(self, listed: Any) -> list[int]:
+        """Numbers of the signals named by a component, a name, an expression or a list of these."""
+        used = []
+        for item in _items(listed):
+            for signal in self._read(item):
+                if signal.name not in self._place:
+                    self._place[signal.name] = len(self.signals)
+                    self.signals.append(signal)
+                place = self._place[signal.name]
+                if self.signals[place] != signal:
+                    raise InvalidGame(f"observe: two different signals are called {signal.name}; name one of them.")
+                used.append(place)
+        return used
+
+    def _read(self, item: Any) -> Iterator[Signal]:
+        if isinstance(item, Signal):
+            yield item
+            return
+        if isinstance(item, IndexedComponent_slice):  # m.district[:].use
+            for part in item:
+                yield from self._read(part)
+            return
+        component = self._named(item) if isinstance(item, str) else item
+        kind = getattr(component, "ctype", None)
+        if kind is pyo.Var:
+            yield from (self._variable(v) for v in members(self.game, component) if not v.fixed)
+        elif kind is pyo.Expression and component.is_indexed():
+            yield from (self._expression(e, e.name) for e in component.values())
+        elif kind is pyo.Expression:
+            yield self._expression(component, component.name)
+        elif kind is None and hasattr(component, "is_expression_type"):
+            yield self._expression(component, str(component))  # its .name would be "sum", whatever it adds up
+        else:
+            raise InvalidGame(
+                f"observe: {item} is no signal. Name Vars or Expressions that are linear in the followers' actions, "
+                "or a mapping leader variable → list of these."
+            )
+
+    def _named(self, name: str) -> Any:
+        try:
+            return self.game.component(name)
+        except InvalidGame as error:
+            raise InvalidGame(f"observe={name!r}: {error} Use 'actions' to observe every action.") from None
+
+    def _variable(self, var: VarData) -> Signal:
+        name = self.game.names.get(id(var))
+        if name is None:
+            raise InvalidGame(f"observe: {var.name} is not a variable of {self.game.name}.")
+        if id(var) not in self._actions and id(var) not in self._aggregates:
+            raise InvalidGame(
+                f"observe: {name} is the leader's own; he observes followers' actions, aggregates, or expressions "
+                "of these. If it is an aggregate, pass its constraint as Game(..., aggregates=...)."
+            )
+        place = self._aggregates.get(id(var))
+        if place is not None and len(led := self._responses.leads[[place]].tocoo().col):
+            return self._followers_part(place, name, [self._responses.drivers[i] for i in led])
+        return Signal(name, 0.0, {name: 1.0}, own=id(var) in self._actions)
+
+    def _followers_part(self, place: int, name: str, drivers: Sequence[VarData]) -> Signal:
+        """What the followers make of an aggregate: the leader knows what is its own in it."""
+        names = self.game.names
+        made = self._responses.shares[[place]].tocoo()
+        terms = {names[id(self.game.actions[i])]: float(share) for i, share in zip(made.col, made.data, strict=True)}
+        without = f"{name} without {listed([names[id(v)] for v in drivers])}"
+        return Signal(without, float(self._responses.constants[place]), terms, own=False)
+
+    def _expression(self, expression: Any, name: str) -> Signal:
+        terms: dict[str, float] = {}
+        try:
+            repn = generate_standard_repn(expression, quadratic=False)
+            linear = repn.is_linear()
+        except (ArithmeticError, AttributeError, TypeError, ValueError, PyomoException):
+            linear = False
+        if not linear:
+            raise InvalidGame(f"observe: {name} is not linear in the followers' actions.")
+        constant = float(pyo.value(repn.constant))
+        for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
+            signal = self._variable(var)
+            constant += float(coefficient) * signal.constant
+            for seen, weight in signal.terms.items():
+                terms[seen] = terms.get(seen, 0.0) + float(coefficient) * weight
+            if signal.name != self.game.names[id(var)]:
+                name = f"{name}, {signal.name}"
+        if not any(terms.values()):
+            raise InvalidGame(f"observe: {name} does not depend on any follower's action.")
+        return Signal(name, constant, terms, own=False)
+
+
+def _items(listed: Any) -> Iterable[Any]:
+    """One component, one name or one expression is a list of one; a slice (m.district[:].use) is its members."""
+    if isinstance(listed, IndexedComponent_slice):  # which has whatever attribute it is asked for
+        return list(listed)
+    single = isinstance(listed, (str, Signal)) or hasattr(listed, "ctype") or hasattr(listed, "is_expression_type")
+    if single or not isinstance(listed, Iterable) or listed.__class__ in native_numeric_types:
+        return [listed]
+    return listed
+
+
+def shares(game: GameStructure, signals: Sequence[Signal]) -> Shares:
+    """C and M of these signals in the game as it is now. Raises :class:`InvalidGame` for one that is no more."""
+    column = {game.names[id(v)]: i for i, v in enumerate(game.actions)}
+    responses = game.responses()
+    aggregate = {game.names[id(v)]: i for i, v in enumerate(responses.variables)}
+    direct: list[tuple[int, int, float]] = []
+    through: list[tuple[int, int, float]] = []
+    for row, signal in enumerate(signals):
+        for name, weight in signal.terms.items():
+            if name in column:
+                direct.append((row, column[name], weight))
+            elif name in aggregate:
+                through.append((row, aggregate[name], weight))
+            else:
+                raise InvalidGame(f"{name}: fixed, freed or added since the incentive was designed. Design it anew.")
+    plain = from_entries(direct, (len(signals), len(column)))
+    carried = from_entries(through, (len(signals), len(aggregate)))
+    together = sparse.csr_array(plain + carried @ responses.shares)
+    own = np.array([s.own for s in signals], dtype=bool)
+    sizes = np.array(game.action_sizes, dtype=float)
+    return Shares(_scaled(together, own, sizes, 0), _scaled(together, own, sizes, 1))
+
+
+def _scaled(together: sparse.csr_array, own: Array, sizes: Array, member: int) -> sparse.csr_array:
+    """Own signals: every member has one, so a block moves them size times. Others: a member is 1/size of its block."""
+    entries = together.tocoo()
+    mine, size = own[entries.row], sizes[entries.col]
+    factor = np.where(mine, 1.0, 1.0 / size) if member else np.where(mine, size, 1.0)
+    scaled = sparse.csr_array((entries.data * factor, (entries.row, entries.col)), shape=together.shape)
+    scaled.eliminate_zeros()
+    return scaled
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Something the leader observes: constant + Σ weight · action or aggregate; ``own``: one action, each member's."""
+
+    name: str
+    constant: float
+    terms: Mapping[str, float]
+    own: bool
+
+    def value(self, values: Mapping[str, float]) -> float:
+        """What it shows at {variable name: value}."""
+        return self.constant + sum(weight * values[name] for name, weight in self.terms.items())

@@ -1,0 +1,151 @@
+"""Players: the leader, the followers and the populations, and the components that each of them owns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
+from pyomo.core.base.objective import ObjectiveData
+from pyomo.core.base.var import VarData
+from pyomo.dae import ContinuousSet
+
+from stackpyomo.errors import InvalidGame
+
+__all__ = ["Follower", "Leader", "Player", "Population", "collect_components", "populations_of"]
+
+IGNORED = (
+    pyo.Param,
+    pyo.Set,
+    pyo.RangeSet,
+    ContinuousSet,  # an index: what has not been discretised are the derivatives over it
+    pyo.Expression,
+    pyo.Suffix,
+    pyo.BuildAction,
+    pyo.BuildCheck,
+    pyo.ExternalFunction,
+)
+
+
+@dataclass(frozen=True)
+class Population:
+    """``block`` stands for ``size`` identical followers; size is an integer from 1 to 10¹⁰⁰ or ``math.inf``.
+
+    Raises :class:`InvalidGame` for any other size.
+    """
+
+    block: Any  #: The Block of one of them.
+    size: float = 1  #: How many there are.
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.size, (int, np.integer)) and not isinstance(self.size, bool)
+        if not (whole and 1 <= self.size <= 1e100) and self.size != math.inf:
+            size = "more than 1e100, which is math.inf to a computer" if whole and self.size > 1 else repr(self.size)
+            name = getattr(self.block, "name", self.block)
+            raise InvalidGame(f"{name}: a population's size is an integer ≥ 1 or math.inf, not {size}.")
+
+
+@dataclass(eq=False)
+class Player:
+    """What a player owns: Vars, Objectives and Constraints."""
+
+    name: str  #: The Block's name in the model.
+    declared: list[VarData] = field(default_factory=list, repr=False)  #: All its Vars, fixed ones too.
+    objectives: list[ObjectiveData] = field(default_factory=list, repr=False)  #: Also those that are not active.
+    rows: list[ConstraintData] = field(default_factory=list, repr=False)  #: Also those that are not active.
+    unsupported: list[Any] = field(default_factory=list, repr=False)  #: Components that nobody here can read.
+
+    @property
+    def variables(self) -> list[VarData]:
+        """What the player decides: its Vars that are not fixed."""
+        return [v for v in self.declared if not v.fixed]
+
+    @property
+    def integers(self) -> list[VarData]:
+        """What of it is not continuous."""
+        return [v for v in self.variables if not v.is_continuous()]
+
+    @property
+    def constraints(self) -> list[ConstraintData]:
+        """Its active constraints."""
+        return [c for c in self.rows if c.active]
+
+    @property
+    def active_objectives(self) -> list[ObjectiveData]:
+        """Its active objectives; exactly one in a sound game."""
+        return [o for o in self.objectives if o.active]
+
+    @property
+    def objective(self) -> ObjectiveData | None:
+        """Its one active objective, None when there is none or more than one."""
+        active = self.active_objectives
+        return active[0] if len(active) == 1 else None
+
+    @property
+    def sign(self) -> int:
+        """+1 if the player minimises, −1 if it maximises: sign · objective is what everybody minimises."""
+        objective = self.objective
+        return -1 if objective is not None and objective.sense == pyo.maximize else 1
+
+
+@dataclass(eq=False)
+class Leader(Player):
+    """The components of the model that no follower's Block holds."""
+
+
+@dataclass(eq=False)
+class Follower(Player):
+    """A follower: its Vars, Constraints and one Objective live on ``block``; it stands for ``size`` players."""
+
+    block: Any = field(default=None, repr=False)  #: The Block in the user's model.
+    size: float = 1  #: How many players it stands for, an integer or ``math.inf``.
+
+
+def populations_of(followers: Any) -> Iterator[Population]:
+    """Blocks, indexed Blocks, Populations and lists of them, flattened."""
+    if isinstance(followers, Population):
+        for member in populations_of(followers.block):
+            yield Population(member.block, followers.size)
+    elif not isinstance(followers, IndexedComponent_slice) and getattr(followers, "ctype", None) is pyo.Block:
+        if followers.is_indexed():
+            yield from (Population(block) for block in followers.values())
+        else:
+            yield Population(followers)
+    elif (
+        isinstance(followers, Iterable)
+        and not isinstance(followers, (str, Mapping))
+        and (isinstance(followers, IndexedComponent_slice) or not hasattr(followers, "ctype"))
+    ):
+        for item in followers:
+            yield from populations_of(item)
+    else:
+        raise InvalidGame(
+            f"followers={followers}: expected a pyomo Block, an indexed Block, a Population, or a list of these"
+            + (f", not a name: write model.{followers}." if isinstance(followers, str) else ".")
+        )
+
+
+def collect_components(root: Any, player: Player, others: set[int]) -> None:
+    """Put every Var, Objective and Constraint below ``root``, but not below ``others``, on ``player``."""
+    stack = [root]
+    while stack:
+        block = stack.pop()
+        for component in block.component_map().values():
+            if component.is_reference():
+                continue
+            kind = component.ctype
+            if kind is pyo.Var:
+                player.declared.extend(component.values())
+            elif kind is pyo.Constraint:
+                player.rows.extend(component.values())
+            elif kind is pyo.Objective:
+                player.objectives.extend(component.values())
+            elif kind is pyo.Block:
+                stack.extend(b for b in component.values() if b.active and id(b) not in others)
+            elif kind not in IGNORED and getattr(component, "active", False):
+                player.unsupported.append(component)

@@ -1,0 +1,281 @@
+"""Populations: one block for many identical followers, and the same game with all of them written out.
+
+    expand     a block of size n → n blocks; its part in an expression is shared out, f(u) → (1/n) Σ_m f(u_m)
+    collapse   n blocks that nobody can tell apart → one of size n; all their actions are the representative's
+
+Both make a new model; the user's stays as it is. Followers are exchangeable if their problems are the same up to the
+names of their own actions, hold nobody else's, and everybody else's problem stays the same when two of them are swapped
+(tested at random points: an identity between expressions, not a proof).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.common.modeling import unique_component_name
+from pyomo.core.expr.visitor import identify_mutable_parameters
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import Substitution, variables_in
+from stackpyomo.errors import InvalidGame
+
+from .aggregates import assigned
+from .players import Follower, Population
+from .structure import GameStructure
+
+__all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "twin_of"]
+
+Structure = TypeVar("Structure", bound=GameStructure)
+
+
+_POINTS = 3
+"""Random points at which a swap has to change nothing."""
+
+
+_MEMBERS = 10_000
+"""Members a population may be written out to."""
+
+
+def expanded(game: Structure) -> Structure:
+    """The game with every member of every finite population as a follower of its own, in a new model.
+
+    Raises :class:`InvalidGame` for a population that is infinite or too large to be written out.
+    """
+    for follower in game.followers.values():
+        if follower.size > _MEMBERS:
+            raise InvalidGame(
+                f"{follower.name}: {follower.size:g} members cannot be written out; ask for at most {_MEMBERS}."
+            )
+    model = game.model.clone()
+    found = twin_of(game, model)
+    if all(f.size == 1 for f in found.followers.values()):
+        return found
+    groups: list[tuple[Follower, list[Any]]] = []
+    blocks: list[Any] = []
+    for follower in found.followers.values():
+        members = [follower.block]
+        if follower.size > 1:
+            members += list(_copies(model, follower))
+            groups.append((follower, members))
+        blocks += members
+    for component in _outside(found):
+        for follower, members in groups:
+            _share_out(component, follower, members)
+    for follower, members in groups:  # other followers take the average member as given
+        for block in blocks:
+            if block not in members:
+                for component in _parts(block):
+                    _share_out(component, follower, members)
+    return type(game)(model, blocks, aggregates=found.definitions, name=game.name)
+
+
+def twin_of(game: Structure, model: Any, sizes: Mapping[str, float] | None = None) -> Structure:
+    """The same game on a clone of its model, its aggregates named: a row that is rewritten tells them no more."""
+
+    def found(component: Any) -> Any:
+        # The model may be a Block of a larger one; its clone is the root of its own names.
+        name = component.getname(fully_qualified=True, relative_to=game.model)
+        twin = model.find_component(name)
+        assert twin is not None, name
+        return twin
+
+    blocks = [Population(found(f.block), (sizes or {}).get(n, f.size)) for n, f in game.followers.items()]
+    aggregates = [(None if v is None else found(v), found(c)) for v, c in assigned(game.definitions, game.actions)]
+    return type(game)(model, blocks, aggregates=aggregates, name=game.name)
+
+
+def _copies(model: Any, follower: Follower) -> Iterator[Any]:
+    """size − 1 more blocks beside the follower's."""
+    name = unique_component_name(model, f"{follower.block.local_name}_members".replace("[", "_").replace("]", ""))
+    holder = pyo.Block(range(1, int(follower.size)), concrete=True)
+    model.add_component(name, holder)
+    for index in range(1, int(follower.size)):
+        holder[index].transfer_attributes_from(follower.block.clone())
+        yield holder[index]
+
+
+def _parts(block: Any) -> list[Any]:
+    return [*block.component_data_objects((pyo.Objective, pyo.Constraint), active=True, descend_into=True)]
+
+
+def _outside(game: GameStructure) -> list[Any]:
+    """Active objectives and constraints of the leader, aggregates among them."""
+    return [*game.leader.active_objectives, *game.leader.constraints]
+
+
+def _share_out(component: Any, follower: Follower, members: Sequence[Any]) -> None:
+    """Every term that holds the block's actions becomes the average over the members."""
+    own = [id(v) for v in follower.variables]
+    if not any(id(v) in set(own) for v in variables_in(component.expr)):
+        return
+    tables = [dict(zip(own, _variables(block), strict=True)) for block in members]
+    visitors = [Substitution(substitute=t, descend_into_named_expressions=True) for t in tables]
+    _changed(component, lambda expression: _averaged(expression, set(own), visitors))
+
+
+def _variables(block: Any) -> list[Any]:
+    return [v for v in block.component_data_objects(pyo.Var, descend_into=True) if not v.fixed]
+
+
+def _averaged(expression: Any, own: set[int], visitors: Sequence[Any]) -> Any:
+    terms = (
+        list(expression.args)
+        if expression.__class__.__name__ in ("SumExpression", "LinearExpression")
+        else [expression]
+    )
+    shared = []
+    for term in terms:
+        holds = hasattr(term, "is_expression_type") and any(id(v) in own for v in variables_in(term))
+        shared.append(pyo.quicksum(v.walk_expression(term) for v in visitors) / len(visitors) if holds else term)
+    return pyo.quicksum(shared)
+
+
+def exchangeable(game: GameStructure) -> list[list[str]]:
+    """Names of followers that nobody can tell apart, in groups of two or more."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, follower in game.followers.items():
+        if not _holds_others(game, follower):
+            groups.setdefault(_signature(follower), []).append(name)
+    judge = _Judge(game)
+    found = []
+    for names in groups.values():
+        while len(names) > 1:
+            first, *rest = names
+            alike = [first, *(name for name in rest if judge.is_same(first, name))]
+            found += [alike] if len(alike) > 1 else []
+            names = [name for name in rest if name not in alike]
+    return found
+
+
+def _holds_others(game: GameStructure, follower: Follower) -> bool:
+    """True if its problem holds another follower's action directly, not through an aggregate."""
+    assert follower.objective is not None
+    held = (v for e in (follower.objective.expr, *(c.expr for c in follower.constraints)) for v in variables_in(e))
+    return any(game.owners.get(id(v), follower.name) != follower.name for v in held)
+
+
+def _signature(follower: Follower) -> tuple[Any, ...]:
+    """Its problem as text with its own actions numbered: bounds, sense, size, expressions with the values of Params."""
+    place = {id(v): i for i, v in enumerate(follower.variables)}
+    stand = pyo.ConcreteModel()
+    stand.own = pyo.Var(range(len(place)))
+    table: dict[int, Any] = {key: stand.own[i] for key, i in place.items()}
+    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+
+    def printed(expression: Any) -> str:
+        levels = [(id(p), pyo.value(p, exception=False)) for p in identify_mutable_parameters(expression)]
+        table.update((key, float(level)) for key, level in levels if level is not None)
+        return str(visitor.walk_expression(expression))
+
+    assert follower.objective is not None
+    rows = [(c.lb, printed(c.body), c.ub) for c in follower.constraints]
+    bounds = tuple((v.lb, v.ub, v.domain.name) for v in follower.variables)
+    cost = printed(follower.objective.expr)
+    return bounds, follower.sign, follower.size, cost, tuple(rows)
+
+
+class _Judge:
+    """Whether everybody else's problem stays the same when two followers are swapped."""
+
+    def __init__(self, game: GameStructure) -> None:
+        self.game = game
+        self.variables = list(game.variables_by_name.values())
+        self.place = {id(v): i for i, v in enumerate(self.variables)}
+        expressions = [o.expr for o in game.leader.active_objectives] + [c.body for c in game.leader.constraints]
+        expressions += [f.objective.expr for f in game.followers.values() if f.objective is not None]
+        copies = pyo.Var(range(len(self.variables)), initialize=0.0)
+        copies.construct()
+        self.copies = list(copies.values())
+        visitor = Substitution(
+            substitute=dict(zip(map(id, self.variables), self.copies, strict=True)),
+            descend_into_named_expressions=True,
+            remove_named_expressions=True,
+        )
+        self.parts = [visitor.walk_expression(e) for e in expressions]
+        random = np.random.default_rng(0)
+        self.points = [self._point(random) for _ in range(_POINTS)]
+        self.levels = [self._at(point) for point in self.points]
+
+    def _point(self, random: np.random.Generator) -> Array:
+        low = np.array([-1.0 if v.lb is None else v.lb for v in self.variables])
+        high = np.array([1.0 if v.ub is None else v.ub for v in self.variables])
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        point = random.uniform(np.maximum(low, high - 2.0), high)
+        fixed = np.array([v.fixed for v in self.variables])
+        values = np.array([v.value if v.fixed else 0.0 for v in self.variables], dtype=float)
+        return np.where(fixed, values, point)
+
+    def _at(self, point: Array) -> list[float]:
+        """Values of leader's and followers' expressions, the followers' as a sorted bag: swapped ones change places."""
+        for copy, value in zip(self.copies, point, strict=True):
+            copy.set_value(float(value), skip_validation=True)
+        found = [pyo.value(part, exception=False) for part in self.parts]
+        numbers = [math.nan if value is None else float(value) for value in found]
+        own = len(self.parts) - len(self.game.followers)
+        return [*numbers[:own], *sorted(numbers[own:])]
+
+    def is_same(self, first: str, second: str) -> bool:
+        """True if swapping their actions changes no number."""
+        one, two = (self.game.followers[name].variables for name in (first, second))
+        for point, levels in zip(self.points, self.levels, strict=True):
+            swapped = point.copy()
+            for a, b in zip(one, two, strict=True):
+                i, j = self.place[id(a)], self.place[id(b)]
+                swapped[i], swapped[j] = point[j], point[i]
+            other = self._at(swapped)
+            scale = np.maximum(1.0, np.abs(levels))
+            if not np.all(np.abs(np.array(other) - np.array(levels)) <= TOLERANCES.noise * scale):
+                return False
+        return True
+
+
+def collapsed(game: Structure) -> Structure:
+    """The game with every group of exchangeable followers as one Population, in a new model.
+
+    The representative is the first of its group and stands for all of them. A game without any is returned as it is.
+    """
+    groups = exchangeable(game)
+    if not groups:
+        return game
+    model = game.model.clone()
+    twin = twin_of(game, model)
+    sizes: dict[str, float] = {n: f.size for n, f in twin.followers.items()}
+    table: dict[int, Any] = {}
+    gone: set[str] = set()
+    same = dict(zip(game.followers, twin.followers, strict=True))
+    for first, *rest in ([same[name] for name in group] for group in groups):
+        leaders = twin.followers[first].variables
+        for name in rest:
+            table.update(zip((id(v) for v in twin.followers[name].variables), leaders, strict=True))
+            sizes[first] += twin.followers[name].size
+        gone.update(rest)
+    visitor = Substitution(substitute=table, descend_into_named_expressions=True)
+    others = [part for n, f in twin.followers.items() if n not in gone for part in _parts(f.block)]
+    for component in (*_outside(twin), *others):
+        if any(id(v) in table for v in variables_in(component.expr)):
+            rewritten(component, visitor)
+    for name in gone:
+        twin.followers[name].block.deactivate()
+    kept = [Population(f.block, _whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
+    return type(game)(model, kept, aggregates=twin.definitions, name=game.name)
+
+
+def rewritten(component: Any, visitor: Any) -> None:
+    """The objective or constraint with the visitor's substitutions."""
+    _changed(component, visitor.walk_expression)
+
+
+def _changed(component: Any, change: Callable[[Any], Any]) -> None:
+    if component.ctype is pyo.Objective:
+        component.set_value(change(component.expr))
+        return
+    body = change(component.body)
+    component.set_value(body == component.ub if component.equality else (component.lb, body, component.ub))
+
+
+def _whole(size: float) -> float:
+    return size if math.isinf(size) else int(size)

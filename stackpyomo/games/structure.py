@@ -1,0 +1,232 @@
+"""The structure of a game: a leader's Pyomo model and the Blocks in it that are selfish followers.
+
+It only points into the user's model. What it holds is read anew for every plan, incentive and verification:
+components, values, bounds, Params, ``fixed`` and ``active`` flags.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.block import BlockData
+from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.var import VarData
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.errors import InvalidGame
+
+from .aggregates import Aggregates, definitions, responses
+from .players import Follower, Leader, Player, Population, collect_components, populations_of
+
+__all__ = ["UNNAMED", "GameStructure", "Movers"]
+
+UNNAMED = "the model"  # What messages call a model without a name.
+
+
+Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
+
+
+class GameStructure:
+    """Who owns what in the user's model: a leader, followers, aggregates, and everybody's names."""
+
+    followers: dict[str, Follower]  #: Name → follower, in the order given.
+    leader: Leader  #: The leader: whatever no follower owns.
+
+    def __init__(self, model: Any, followers: Any, *, aggregates: Any = (), name: str | None = None) -> None:
+        if not isinstance(model, BlockData) or not model.is_constructed():
+            raise InvalidGame(
+                "Game(model, ...): the model must be a constructed pyomo ConcreteModel (or Block); "
+                "call model.create_instance() on an AbstractModel first."
+            )
+        self.model = model  #: The user's model; it is never changed.
+        self.name = name or (UNNAMED if model.name == "unknown" else model.name)  #: What messages call it.
+        self.metadata: dict[str, Any] = {}  #: What a game file says beside the game: citation, notes, ...
+        self._populations = list(populations_of(followers))
+        if not self._populations:
+            raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
+        self.rescan()
+        self.definitions = definitions(aggregates, self.component, self.leader.rows)
+        """(aggregate or None, equality) as they were given: what ``aggregates=`` of the same game is."""
+
+    def rescan(self) -> None:
+        """Read again which components the model has, as every plan does; raises :class:`InvalidGame` if it cannot."""
+        roots = {id(p.block) for p in self._populations}
+        self.followers = {}
+        for population in self._populations:
+            follower = self._follower(population, roots)
+            if follower.name in self.followers:
+                raise InvalidGame(f"{follower.name}: this follower is given twice.")
+            self.followers[follower.name] = follower
+        self.leader = Leader("leader")
+        collect_components(self.model, self.leader, roots)
+        for cached in ("variables_by_name", "names", "owners"):
+            self.__dict__.pop(cached, None)
+
+    def _follower(self, population: Population, roots: set[int]) -> Follower:
+        block = population.block
+        ancestor = block.parent_block()
+        while ancestor is not None and ancestor is not self.model:
+            if id(ancestor) in roots:
+                raise InvalidGame(f"{block.name}: lies inside another follower ({ancestor.name}); make them siblings.")
+            ancestor = ancestor.parent_block()
+        if ancestor is None:
+            raise InvalidGame(
+                f"{block.name}: is not a Block of the model {self.model.name!r}; add it to the model first."
+            )
+        if not block.active:
+            raise InvalidGame(f"{block.name}: is deactivated; activate it or leave it out of followers=.")
+        follower = Follower(block.name, block=block, size=population.size)
+        collect_components(block, follower, roots)
+        return follower
+
+    @property
+    def aggregates(self) -> list[ConstraintData]:
+        """The equalities that define aggregate variables."""
+        return [constraint for _, constraint in self.definitions]
+
+    @property
+    def actions(self) -> list[VarData]:
+        """Every follower's variables that are not fixed, follower by follower: the columns of gains and shares."""
+        return [v for f in self.followers.values() for v in f.variables]
+
+    @property
+    def action_owners(self) -> Array:
+        """For each action the number of the follower that owns it."""
+        counts = [len(f.variables) for f in self.followers.values()]
+        return np.repeat(np.arange(len(counts)), counts)
+
+    def positions(self, signals: Sequence[str]) -> list[int]:
+        """For each action of the game its place among ``signals``; raises :class:`InvalidGame` if these are others."""
+        place = {name: i for i, name in enumerate(signals)}
+        names = [self.names[id(v)] for v in self.actions]
+        strangers = place.keys() ^ set(names)
+        if strangers:
+            raise InvalidGame(
+                f"{min(strangers)}: fixed, freed or added since the incentive was designed. Design it anew."
+            )
+        return [place[name] for name in names]
+
+    @property
+    def action_sizes(self) -> list[float]:
+        """For each action the size of the population it belongs to."""
+        return [float(f.size) for f in self.followers.values() for _ in f.variables]
+
+    @cached_property
+    def variables_by_name(self) -> dict[str, VarData]:
+        """Every Var of leader and followers, fixed ones included."""
+        players = (self.leader, *self.followers.values())
+        return dict(_named(v for player in players for v in player.declared))
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """id(Var) → its name."""
+        return {id(var): name for name, var in self.variables_by_name.items()}
+
+    @cached_property
+    def owners(self) -> dict[int, str]:
+        """id(Var) → the name of the follower that owns it (the leader's are absent)."""
+        return {id(v): f.name for f in self.followers.values() for v in f.declared}
+
+    def component(self, name: str) -> Any:
+        """The model's component of that name; raises :class:`InvalidGame` if there is none."""
+        found = self.variables_by_name.get(name)
+        if found is None:
+            try:
+                found = self.model.find_component(name)
+            except Exception:  # Pyomo's parser of names knows several
+                found = None
+        if found is None:
+            known = [*self.variables_by_name, *(c.name for c in self.model.component_objects())]
+            hint = "".join(f" Did you mean {close}?" for close in get_close_matches(name, known, 1))
+            raise InvalidGame(f"{name}: {self.name} has no component of that name.{hint}")
+        return found
+
+    def aggregate_variables(self) -> list[VarData]:
+        """The variables that the aggregate constraints define."""
+        return self.responses().variables if self.aggregates else []
+
+    def responses(self) -> Aggregates:
+        """How aggregates follow the actions; raises :class:`InvalidGame` if the equalities do not determine them."""
+        return responses(self.definitions, self.actions, self.action_sizes)
+
+    def movers(self) -> Movers:
+        """id(action) → [(aggregate, rate)]: what one member's action moves beside itself."""
+        responses = self.responses()
+        actions, moves = self.actions, responses.moves.tocoo()
+        found: dict[int, list[tuple[VarData, float]]] = {}
+        for row, column, rate in zip(moves.row, moves.col, moves.data, strict=True):
+            found.setdefault(id(actions[column]), []).append((responses.variables[row], float(rate)))
+        return found
+
+    def current_values(self) -> dict[str, float]:
+        """The model's current values, by name; raises :class:`InvalidGame` naming the first Var without one."""
+        values: dict[str, float] = {}
+        for name, var in self.variables_by_name.items():
+            number = var.value
+            if number is None or not math.isfinite(number):
+                raise InvalidGame(
+                    f"{name}: has the value {number}, where a finite one is needed. "
+                    f'Set it, e.g. model.{name}.set_value(0), or give its "start" in a game file.'
+                )
+            values[name] = float(number)
+        return values
+
+    def completed(self, solved: Mapping[int, float]) -> dict[str, float]:
+        """{id(Var): value} for all Vars, by name: those not solved for keep theirs, or take the point next to 0."""
+        values: dict[str, float] = {}
+        for name, var in self.variables_by_name.items():
+            number = solved.get(id(var), var.value)
+            values[name] = _nearest_to_zero(var) if number is None else float(number)
+        return values
+
+    def require_fixed_as(self, values: Mapping[str, float]) -> None:
+        """Raise :class:`InvalidGame` if a Var is fixed elsewhere than in the plan, of which nothing then holds."""
+        for name, var in self.variables_by_name.items():
+            if var.fixed and abs(var.value - values[name]) > TOLERANCES.active * max(1.0, abs(var.value)):
+                raise InvalidGame(
+                    f"{name}: fixed at {var.value:g} now, {values[name]:g} in the plan. Unfix it, or plan anew."
+                )
+
+    def objective_value(self, player: Player) -> float:
+        """The player's objective at the model's current values, in the user's sense; raises :class:`InvalidGame`."""
+        if player.objective is None:
+            return math.nan
+        try:
+            return float(pyo.value(player.objective.expr))
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise InvalidGame(
+                f"{player.objective.name}: has no value at the model's current values ({error}). "
+                "Choose values inside the domain of its functions."
+            ) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        cached = ("variables_by_name", "names", "owners")  # by id: another copy of the model has others
+        return {name: part for name, part in self.__dict__.items() if name not in cached}
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.followers)} followers, {len(self.leader.variables)} leader variables"
+        return f"{type(self).__name__}({self.name!r}, {counts})"
+
+
+def _nearest_to_zero(var: VarData) -> float:
+    lower = -math.inf if var.lb is None else var.lb
+    upper = math.inf if var.ub is None else var.ub
+    return float(min(max(0.0, lower), upper))
+
+
+def _named(variables: Iterable[VarData]) -> Iterator[tuple[str, VarData]]:
+    """(name, Var), asking each block for its own name once: ``Var.name`` walks to the root every time."""
+    prefixes: dict[int, str] = {}
+    for var in variables:
+        block = var.parent_block()
+        prefix = prefixes.get(id(block))
+        if prefix is None:
+            root = block.parent_block() is None
+            prefix = prefixes[id(block)] = "" if root else f"{block.name}."
+        yield prefix + var.local_name, var

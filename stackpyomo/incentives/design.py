@@ -1,0 +1,242 @@
+"""Incentives: the affine strategy that makes a plan every follower's best response.
+
+With a_k, b_k the derivatives of follower k's cost at the plan with respect to its own actions and to the leader's
+(Zheng, Başar, Cruz 1984; arXiv 2207.10611), a strategy u0 = u0* + K (s − s*) in the signals s = C u leaves follower k
+without a first-order reason to deviate iff
+
+    a_k + G_kᵀλ_k + Q_kᵀ b_k = 0,   Q = K M,   λ_k ⟂ its own constraints in the COMPOSED problem.
+
+Observing every action and observing an average are two cases of the same linear system:
+:mod:`stackpyomo.incentives.gains.system`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pyomo.common.collections import ComponentMap
+from pyomo.core.base.var import VarData
+from scipy import sparse
+
+from stackpyomo.core import TOLERANCES, timed, tracked, undisturbed
+from stackpyomo.derivatives import ActiveSide
+from stackpyomo.errors import InvalidGame, NoIncentive
+from stackpyomo.games import Game, leader_variables, require
+from stackpyomo.games.information import read_observation
+from stackpyomo.plans import Plan, rows_of
+from stackpyomo.solvers import choose
+
+from .designs import Design, Found, Wishes, weights_of
+from .diagnosis import hinted, refuse_undefined
+from .gains.free_prices import Payment, choose_offsets
+from .incentive import Incentive
+
+__all__ = ["affine_incentive"]
+
+logger = logging.getLogger(__name__)
+
+
+def affine_incentive(
+    plan: Plan,
+    observe: Any = "actions",
+    *,
+    free: Any = (),
+    energy: Any = None,
+    multipliers: Any = "zero",
+    curvature: str | float = "auto",
+    saturate: bool = False,
+    gain_bounds: Any = None,
+    prefer: str = "energy",
+    quadratic: bool = False,
+    payment: Any = None,
+    payment_limit: float | None = None,
+    minors: str = "frozen",
+    solver: str = "auto",
+) -> Incentive:
+    """The gain K of least energy Σ w n K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed follower.
+
+    a_k = ∂J_k/∂u_k and b_k = ∂J_k/∂u0 at the plan; K is (leader variables × signals), n the number of followers who
+    show a signal (:attr:`Incentive.energy`). Source: Zheng, Başar, Cruz 1984; arXiv 2207.10611.
+
+    observe: "actions", a list of Vars or Expressions linear in follower actions, or leader variable → such a list.
+    free: leader Vars whose on-path value may be chosen anew because the leader's objective does not depend on them;
+    payment: an expression of theirs that is made least before the energy is, or is held within payment_limit; None:
+    their norm is least among equals (:attr:`Incentive.payment` says what was decided). energy: leader Var → weight w
+    (1). multipliers: "zero", "free", or follower constraint → λ. curvature: "auto" (use the freedom where the gain of
+    least energy leaves a follower a direction of negative curvature), a number (or of less curvature than this, per
+    squared unit of its actions: it may fall away from the plan) or "none". gain_bounds: (low, high) or leader Var →
+    (low, high) for its entries. prefer: "energy" or "sparsest". quadratic: add ½ R (s − s*)² where no gain bends a
+    follower's cost up. saturate: announce the projection on the leader's bounds.
+
+    minors: whether the plan's responding followers stay at the plan when another one deviates ("frozen") or settle anew
+    ("respond"; :func:`stackpyomo.anticipated_regret` then verifies it).
+
+    A leader variable that stands at a bound is moved only inward against what tempts a follower.
+
+    Raises :class:`NoIncentive` naming every follower that cannot be induced and why, :class:`InvalidGame` for bad
+    arguments.
+    """
+    if not isinstance(plan, Plan):
+        raise InvalidGame(
+            f"affine_incentive({type(plan).__name__}): expected a Plan; make one with leader_optimal(game)."
+        )
+    game = plan.attached()
+    least = _least_curvature(curvature)
+    _one_of("prefer", prefer, ("energy", "sparsest"))
+    _one_of("minors", minors, ("frozen", "respond"))
+    if not isinstance(multipliers, (Mapping, ComponentMap, list, tuple)):
+        _one_of("multipliers", multipliers, ("zero", "free"))
+    choose(solver)
+    with undisturbed():
+        require(game, leader_objective=False)
+        plan.attached()  # once more: the model may have gained a Var since the plan
+        game.require_fixed_as(plan.values)
+        plan = plan.now()
+        observation = read_observation(game, observe)
+        if not observation.signals and leader_variables(game, free):
+            raise InvalidGame(
+                "observe: names no signal, so that nobody is held, and nothing tells the free variables where to be. "
+                "For prices without charges on deviations, observe the actions with gain_bounds=(0, 0)."
+            )
+        wishes = Wishes(
+            observation,
+            energy,
+            multipliers,
+            least,
+            bool(saturate),
+            gain_bounds,
+            prefer,
+            bool(quadratic),
+            minors,
+            solver,
+        )
+        with tracked("designing the incentive"):
+            try:
+                return _designed(plan, game, wishes, free, _payment(payment, payment_limit))
+            except NoIncentive as refused:
+                raise (refused if leader_variables(game, free) else hinted(refused, game)) from None
+
+
+def _least_curvature(given: Any) -> float | None:
+    if not isinstance(given, (int, float)) or isinstance(given, bool):
+        _one_of("curvature", given, ("auto", "none"))
+        return 0.0 if given == "auto" else None
+    if not 0.0 <= given < math.inf:
+        raise InvalidGame(f"curvature={given!r}: the least curvature is a finite number of 0 or more.")
+    return float(given)
+
+
+def _payment(expression: Any, limit: float | None) -> Payment:
+    if limit is None:
+        return Payment(expression)
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not math.isfinite(limit):
+        raise InvalidGame(f"payment_limit={limit!r}: expected a finite number.")
+    if expression is None:
+        raise InvalidGame("payment_limit: there is nothing to limit; pass payment=, an expression of free variables.")
+    return Payment(expression, float(limit), given=True)
+
+
+def _one_of(name: str, given: Any, known: Sequence[str]) -> None:
+    if not isinstance(given, str) or given not in known:
+        raise InvalidGame(f"{name}={given!r}: choose {' or '.join(repr(k) for k in known)}.")
+
+
+def _designed(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment) -> Incentive:
+    seconds: dict[str, float] = {}
+    with timed(seconds, "derivatives"):
+        rows = rows_of(plan, game)
+        chosen = leader_variables(game, free)
+        if payment.expression is not None and not chosen:
+            raise InvalidGame("payment: there is nothing to choose it by; name the free= variables it is made of.")
+        values = dict(plan.values)
+        here = rows.at(values)
+        refuse_undefined(rows, here)
+    settling = plan.responding if wishes.minors == "respond" else ()
+    if chosen:
+        with timed(seconds, "free"):
+            design = Design(rows.natural(values), wishes, settling)
+            demand = design.demand(values)
+            offsets, payment = choose_offsets(design.rows, values, chosen, demand, payment, wishes.solver)
+            values.update(offsets)
+            here = rows.at(values)
+    with timed(seconds, "incentive"):
+        refuse_undefined(rows, here)
+        design = Design(rows.natural(values), wishes, settling)
+        found = design.solve(values, _accuracy(plan))
+    with timed(seconds, "curvature"):
+        design.bend_up(found, values)
+    with timed(seconds, "uniqueness"):
+        unique = design.uniqueness(found, values)
+    return replace(_incentive(plan, design, found, values, chosen, unique, seconds), **_decided(payment))
+
+
+def _decided(payment: Payment) -> dict[str, Any]:
+    return {"payment": payment.paid, "payment_limit": payment.limit if payment.given else math.nan}
+
+
+def _accuracy(plan: Plan) -> float:
+    """How well the plan is known, in reaches of its variables: no better than ``TOLERANCES.accuracy``."""
+    known = [x for x in plan.residuals.values() if math.isfinite(x)]
+    return min(max([TOLERANCES.accuracy, *known]), TOLERANCES.margin)
+
+
+def _incentive(
+    plan: Plan,
+    design: Design,
+    found: Found,
+    values: Mapping[str, float],
+    chosen: Sequence[VarData],
+    unique: str,
+    seconds: dict[str, float],
+) -> Incentive:
+    rows, system = design.rows, found.system
+    names = rows.game.names
+    leader = [names[id(v)] for v in rows.instruments]
+    offset = {name: values[name] for name in leader}
+    offset.update({names[id(v)]: values[names[id(v)]] for v in chosen})
+    entries, weights = design.entry_units(system), weights_of(rows, design.wishes.energy)
+    slopes = rows.units.costs[rows.owners] / rows.action_units
+    left = np.abs(found.slope + system.matrix @ found.gain) * slopes
+    bend = None
+    if found.bend is not None:
+        one = (rows.instrument_units, 1.0 / design.spans**2)
+        bend = sparse.csc_array(sparse.diags_array(one[0]) @ found.bend @ sparse.diags_array(one[1]))
+    logger.info("%s: %d gains, rank %d", rows.game.name, len(found.gain), found.rank)
+    return Incentive(
+        plan=plan,
+        leader=leader,
+        observed=design.signals,
+        matrix=system.as_matrix(found.gain * entries),
+        offset=offset,
+        targets={s.name: s.value(values) for s in design.signals},
+        actions_seen=[names[id(v)] for v in rows.actions],
+        residual=float(left.max(initial=0.0)),
+        rank=found.rank,
+        freedom=system.permitted - found.rank,
+        weights={n: float(w) for n, w in zip(leader, weights, strict=True) if w != 1.0},
+        members={s.name: float(n) for s, n in zip(design.signals, design.counts, strict=True) if n != 1.0},
+        multipliers=_multipliers(found.balance.held, design.sides),
+        bend=bend,
+        saturate=design.wishes.saturate,
+        settling=tuple(design.settling),
+        uniqueness=unique,
+        permitted=design.allowed,
+        system=replace(
+            system.in_units(1.0 / slopes, 1.0 / entries),
+            weights=weights[system.leader] * design.counts[system.signal],
+        ),
+        uncertainty=found.uncertainty,
+        alone=[f.name for f, seen in zip(rows.followers, design.watched, strict=True) if not seen],
+        seconds=seconds,
+    )
+
+
+def _multipliers(held: Mapping[str, float], sides: Sequence[ActiveSide]) -> dict[str, float]:
+    """The same in the user's units."""
+    unit = {side.name: side.unit for side in sides}
+    return {name: unit[name] * multiplier for name, multiplier in held.items()}

@@ -1,0 +1,363 @@
+"""Designs: the gain of one plan on its way to an incentive, in natural units.
+
+With a_k, b_k the derivatives of follower k's cost, the gain K solves a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed
+follower; then come limits, choice and curvature, and whatever has been changed is checked once more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from pyomo.core.base.var import VarData
+from scipy import sparse
+
+from stackpyomo.core import TOLERANCES, Array, require_positive, rows_scaled
+from stackpyomo.derivatives import Derivatives, FollowerHessians, FollowerRows, active_sides, is_jointly_convex
+from stackpyomo.errors import NoIncentive
+from stackpyomo.games import component_pairs
+from stackpyomo.games.information import Observation, counts, shares
+
+from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
+from .doubts import Doubts
+from .gains.curvature import Curved, bent_followers, repaired
+from .gains.free_prices import Demand
+from .gains.multipliers import Balance, balanced, given_multipliers, leaning
+from .gains.reactions import Anticipated, require_still_signals, with_reactions
+from .gains.selection import Limits, bounded, by_instrument, gain_bounds, sparsest
+from .gains.system import System, gain_system, picked
+from .uniqueness import Meeting, uniqueness
+
+__all__ = ["Design", "Found", "Wishes", "weights_of"]
+
+_CROWD = 1e9
+"""What an infinite population's members together weigh in the energy beside a single follower, to choose a gain."""
+
+
+_LOOKED_AT = 3000
+"""Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked for, beside the plan."""
+
+    observation: Observation
+    energy: Any
+    multipliers: Any
+    curvature: float | None
+    """The least curvature of the followers' composed costs; None: whatever comes."""
+    saturate: bool
+    gain_bounds: Any
+    prefer: str
+    quadratic: bool
+    minors: str
+    solver: str
+
+
+@dataclass
+class Found:
+    """A design on its way: what the gain balances, the equations, the gain's entries."""
+
+    balance: Balance
+    slope: Array
+    """(actions) what is left of it for the gain: 0 for those whom nothing tempts."""
+    system: System
+    gain: Array
+    rank: int
+    limits: Limits
+    uncertainty: float
+    bend: sparse.csc_array | None = None
+
+
+class Design:
+    """The gain of one plan: signals and equations, limits, choice, curvature; all in natural units.
+
+    ``rows`` are in natural units at the plan. One of a signal is the most that one action moves it over its reach, so
+    that one of an entry K_ls is (reach of the leader's variable) / (one of the signal).
+    """
+
+    def __init__(self, rows: FollowerRows, wishes: Wishes, settling: Sequence[str] = ()) -> None:
+        self.rows, self.wishes, self.settling = rows, wishes, settling
+        self.signals = wishes.observation.signals
+        raw = shares(rows.game, self.signals)
+        moves = sparse.csr_array(raw.moves @ sparse.diags_array(rows.action_units))
+        spans = abs(moves).max(axis=1).toarray().ravel() if len(self.signals) else np.zeros(0)
+        self.spans = np.where(spans > 0.0, spans, 1.0)
+        """(signals) the unit of each."""
+        self.moves = sparse.csr_array(rows_scaled(moves, 1.0 / self.spans))
+        self.sums = raw.sums
+        weights = weights_of(rows, wishes.energy) * rows.instrument_units**2
+        typical = np.median(self.spans) / np.sqrt(np.median(weights)) if len(weights) and len(self.spans) else 1.0
+        self.weights = weights * typical**2
+        """(leader's variables) energy of a unit of gain; whatever the units, that of a typical one is about 1."""
+        self.counts = counts(rows.game, self.signals)
+        self.allowed = self._allowed()
+        seen = self.sums
+        if self.allowed is not None:
+            used = np.asarray(self.allowed.sum(axis=0)).ravel() > 0
+            seen = sparse.csr_array(seen.multiply(used[:, np.newaxis]))
+        self.watched = np.zeros(len(rows.followers), dtype=bool)
+        self.watched[rows.owners[np.unique(seen.tocoo().col)]] = True
+        self.watched &= np.array([f.name not in set(settling) for f in rows.followers])
+
+    def _allowed(self) -> sparse.csr_array | None:
+        permitted = self.wishes.observation.permitted
+        if permitted is None:
+            return None
+        names = self.rows.game.names
+        pairs = [(i, s) for i, v in enumerate(self.rows.instruments) for s in sorted(permitted.get(names[id(v)], ()))]
+        at = tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)
+        return sparse.csr_array((np.ones(len(pairs)), at), shape=(len(self.rows.instruments), len(self.signals)))
+
+    def equations(self, leader: sparse.csr_array) -> System:
+        """The linear system of the gain for b (followers × leader variables)."""
+        weighed = np.where(np.isinf(self.counts), _CROWD, self.counts) / self.spans**2
+        felt = rows_scaled(leader, self.watched)
+        return gain_system(felt, self.moves, self.rows.owners, self.weights, weighed, self.allowed)
+
+    def entry_units(self, system: System) -> Array:
+        """One of each entry of K in the user's units."""
+        return np.asarray(self.rows.instrument_units[system.leader] / self.spans[system.signal])
+
+    def demand(self, values: Mapping[str, float]) -> Demand:
+        """What :func:`choose_offsets` has to know of the gains."""
+        here = self.rows.at(values)
+        sides = active_sides(self.rows, here, values) if self.wishes.multipliers == "free" else []
+        shift = np.zeros(len(self.rows.actions))
+        if not isinstance(self.wishes.multipliers, str):
+            self.sides = active_sides(self.rows, here, values)
+            shift = given_multipliers(self.rows, here, self.sides, self.wishes.multipliers).slope - here.own
+        lower, upper = gain_bounds(self.rows, self.wishes.gain_bounds)
+        system, barred = (
+            self.equations(here.leader),
+            (lower == 0.0) & (upper == 0.0),
+        )  # what may not answer holds nobody
+        return Demand(here, system.without(barred[system.leader]), self.moves, self.watched, sides, shift)
+
+    def solve(self, values: Mapping[str, float], accuracy: float) -> Found:
+        """The gain that balances every watched follower; raises :class:`NoIncentive` if there is none."""
+        here = self.rows.at(values)
+        self.sides = active_sides(self.rows, here, values)
+        if self.settling:
+            require_still_signals(self.rows, self.signals, self.sums, self.settling)
+            here = with_reactions(self.rows, here, values, self.settling, self.sides)
+            self.sides = active_sides(self.rows, here, values)
+        refuse_undefined(self.rows, here, self.sides)
+        doubts = Doubts(here, [] if self.settling else list(self.rows.shaken(values, accuracy)))
+        balance = self._balance(doubts.known())
+        tempted = self.watched[self.rows.owners] & ~self._idle(balance, doubts)
+        slope = np.where(tempted, balance.slope, 0.0)
+        system = self._felt(self.equations(balance.leader), slope)
+        system = replace(system, doubt=doubts.of_followers()[self.rows.owners])
+        gain, rank = system.least_energy(slope)
+        limits, at_bounds = self._limits(system, slope, values)
+        unlimited = slope + system.matrix @ gain
+        gain = self._within(system, slope, gain, limits)
+        attempt = Attempt(
+            self.rows, balance.leader, self.moves, self.sums, system, slope,
+            slope + system.matrix @ gain, unlimited, at_bounds, self.wishes.multipliers == "free",
+            frozenset(side.follower for side in self.sides), doubts,
+        )  # fmt: skip
+        refuse(attempt)
+        if self.wishes.prefer == "sparsest":
+            gain = sparsest(system, slope, gain, limits, self.wishes.solver)
+        return Found(balance, slope, system, gain, rank, limits, self._uncertainty(doubts, system, slope, gain))
+
+    def _uncertainty(self, doubts: Doubts, system: System, slope: Array, gain: Array) -> float:
+        return doubts.of_gain(system, self.moves, self.rows.owners, slope, gain)
+
+    def _idle(self, balance: Balance, doubts: Doubts) -> Array:
+        """(actions) whose slope is rounding; or within its error, where no leader variable could answer it."""
+        felt = np.abs(balance.slope)
+        deaf = np.bincount(balance.leader.tocoo().row[balance.leader.data != 0.0], minlength=len(self.watched)) == 0
+        return np.asarray((felt <= TOLERANCES.noise) | (deaf[self.rows.owners] & (felt <= doubts.slopes)))
+
+    def _felt(self, system: System, slope: Array) -> System:
+        """Without the equations whose grip is rounding beside the slope it would have to balance (a pole)."""
+        grip = np.sqrt(np.asarray(system.matrix.power(2).sum(axis=1)).ravel())
+        return replace(system, matrix=rows_scaled(system.matrix, grip > TOLERANCES.gradient * np.abs(slope)))
+
+    def _balance(self, here: Derivatives) -> Balance:
+        chosen = self.wishes.multipliers
+        if isinstance(chosen, str) and chosen == "zero":
+            return leaning(here, (), np.zeros(0))
+        if isinstance(chosen, str):
+            return balanced(here, self.sides, self.rows.owners, self.equations, self.wishes.solver)
+        return given_multipliers(self.rows, here, self.sides, chosen)
+
+    def _within(self, system: System, slope: Array, gain: Array, limits: Limits) -> Array:
+        """The gain of least energy within the limits; an equation by itself only loses the entries that break them."""
+        broken = ~limits.are_met(gain)
+        if not broken.any():
+            return gain
+        by_row, by_column = system.labels
+        alone = np.isin(by_column, by_row[system.single()])
+        at_zero = np.where(gain > 0.0, limits.upper, limits.lower) == 0.0
+        lost = broken & alone & at_zero
+        if lost.any():
+            gain, _ = system.without(lost).least_energy(slope)
+        return bounded(system, slope, gain, limits, self.wishes.solver)
+
+    def _limits(self, system: System, slope: Array, values: Mapping[str, float]) -> tuple[Limits, dict[int, str]]:
+        """Bounds of the gain's entries, and the leader variables that stand at a bound."""
+        lower, upper = gain_bounds(self.rows, self.wishes.gain_bounds)
+        units = self.entry_units(system)
+        low, high = lower[system.leader] / units, upper[system.leader] / units
+        tools = zip(self.rows.instruments, self.rows.instrument_units, strict=True)
+        stands = {i: side for i, (v, unit) in enumerate(tools) if (side := _bound(v, values[self._name(v)], unit))}
+        at_bounds = {i: f"{self._name(self.rows.instruments[i])} stands at its {side}" for i, side in stands.items()}
+        if stands:
+            rising, falling = self._temptations(system, slope)
+            kind = np.array([stands.get(int(tool), "") for tool in system.leader], dtype=object)
+            floor, ceiling = (kind == "lower bound") | (kind == "bounds"), (kind == "upper bound") | (kind == "bounds")
+            no_drop = (floor & rising) | (ceiling & falling)  # K ≥ 0: what tempts must not push beyond the bound
+            no_rise = (floor & falling) | (ceiling & rising)
+            low, high = np.where(no_drop, np.maximum(low, 0.0), low), np.where(no_rise, np.minimum(high, 0.0), high)
+        return Limits(low, high), at_bounds
+
+    def _name(self, var: VarData) -> str:
+        return self.rows.game.names[id(var)]
+
+    def _temptations(self, system: System, slope: Array) -> tuple[Array, Array]:
+        """For each entry: does its signal rise, does it fall, when somebody does what tempts him?"""
+        entries = system.matrix.tocoo()
+        moved = picked(self.moves, system.signal[entries.col], entries.row)
+        rising, falling = np.zeros(len(system.leader), dtype=bool), np.zeros(len(system.leader), dtype=bool)
+        way = -np.sign(slope[entries.row]) * np.sign(moved)
+        np.logical_or.at(rising, entries.col, way > 0.0)
+        np.logical_or.at(falling, entries.col, way < 0.0)
+        return rising, falling
+
+    # --- second order -------------------------------------------------------------------------------------------------
+
+    def bend_up(self, found: Found, values: Mapping[str, float]) -> None:
+        """Use the freedom where the gain leaves a direction of negative curvature; raise where that cannot be.
+
+        What leaves has been checked once more, whoever changed it: balance, limits, curvature.
+        """
+        if self.wishes.curvature is None:
+            self._require_balance(found)
+            return
+        curved = self._curved(found, values)
+        bent = bent_followers(curved, self._suspects(curved, found.gain), found.gain)
+        if not bent:
+            self._require_balance(found)
+            return
+        before, failed = found.gain, {b.follower: "curvature: what it anticipates does not bend up" for b in bent}
+        if not self.settling:
+            found.gain, failed = repaired(curved, before, bent)
+        if not found.limits.are_met(found.gain).all() or self._unbalanced(found):
+            found.gain = before
+            failed = {b.follower: "curvature: no gain was found that bends its cost up within the bounds" for b in bent}
+        if failed and self.wishes.quadratic:
+            failed = self._bowed(found, curved, failed)
+        else:
+            again = bent_followers(curved, self._suspects(curved, found.gain), found.gain)
+            left = {b.follower: "curvature: what bends others up bends its cost down" for b in again}
+            failed, bent = {**left, **failed}, [*bent, *again]
+        refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent}, self._wanted)
+        self._require_balance(found)
+
+    def _curved(self, found: Found, values: Mapping[str, float]) -> Curved:
+        hessians = FollowerHessians(self.rows, values, found.balance.forces)
+        known = (self.rows, hessians, found.system, self.moves, self.sides, found.balance.held, self._wanted)
+        # the minors' answers have second derivatives of their own
+        return Anticipated(*known, self.settling, values) if self.settling else Curved(*known)
+
+    @property
+    def _wanted(self) -> float:
+        return self.wishes.curvature or 0.0
+
+    def _unbalanced(self, found: Found) -> bool:
+        return bool((self._left(found) > TOLERANCES.residual).any())
+
+    def _left(self, found: Found) -> Array:
+        """(actions) |a + Gᵀλ + Qᵀb| of those whom something tempts."""
+        return np.asarray(np.abs(found.slope + found.system.matrix @ found.gain))
+
+    def _require_balance(self, found: Found) -> None:
+        """Raise :class:`NoIncentive` if the gain, as it is now, leaves somebody a slope."""
+        if self._unbalanced(found):
+            left = self._left(found)
+            lost = np.unique(self.rows.owners[left > TOLERANCES.residual])
+            names = [self.rows.followers[k].name for k in lost]
+            raise NoIncentive(
+                f"No affine incentive: {names[0]}: rounding: the gain that was found leaves it a slope. "
+                "Rescale the model or choose another plan.",
+                reasons=dict.fromkeys(names, "rounding: the gain that was found leaves it a slope"),
+                residuals={n: float(left[self.rows.own(k)].max()) for n, k in zip(names, lost, strict=True)},
+            )
+
+    def _suspects(self, curved: Curved, gain: Array) -> list[int]:
+        """Followers who may have a direction of negative curvature."""
+        watched = np.flatnonzero(self.watched)
+        if self.settling:
+            return [int(k) for k in watched]
+        if curved.hessians.are_private:
+            return [int(k) for k in curved.suspects(watched, gain)]
+        if curved.wanted:  # a convex cost may still be too flat
+            return [int(k) for k in watched[:_LOOKED_AT]]
+        others = [*self.rows.responses.variables, *self.rows.instruments]
+        doubtful = (int(k) for k in watched if not is_jointly_convex(self.rows.followers[k], others))
+        return list(islice(doubtful, _LOOKED_AT))
+
+    def uniqueness(self, found: Found, values: Mapping[str, float]) -> str:
+        """Whether the followers' equilibrium under the strategy is the only one."""
+        hessians = FollowerHessians(self.rows, values, {})
+        gain = found.system.as_matrix(found.gain)
+        own = np.array([signal.own for signal in self.signals], dtype=bool)
+        cut = self.wishes.saturate and any(v.lb is not None or v.ub is not None for v in self.rows.instruments)
+        meeting = Meeting(
+            self.rows, hessians, gain, self.moves, found.balance.leader, found.bend, own=own, projected=cut
+        )
+        return uniqueness(meeting)
+
+    def _bowed(self, found: Found, curved: Curved, failed: Mapping[int, str]) -> dict[int, str]:
+        """Add ½ R d² with R = ρ b/‖b‖² on the signals of each follower that no gain bends up; who is left."""
+        shape = (len(self.rows.instruments), len(self.signals))
+        bend = sparse.lil_array(shape)
+        left = dict[int, str]()
+        for follower in failed:
+            mine = self.rows.own(follower)
+            shown = np.unique(self.moves[:, mine].tocoo().row)
+            b = found.balance.leader[[follower]].toarray()[0]
+            radius = curved.bow(follower, found.gain, self.moves[shown].tocsr()[:, mine].toarray())
+            if math.isinf(radius) or not b.any():
+                left[follower] = failed[follower] + ", and no quadratic term in what the leader sees helps"
+                continue
+            for signal in shown:
+                may = np.ones(len(b)) if self.allowed is None else self.allowed[:, [signal]].toarray().ravel()
+                for tool in np.flatnonzero(b * may):
+                    bend[tool, signal] = radius * b[tool] / float((b * may) @ b)
+        found.bend = sparse.csc_array(bend)
+        bowed = np.flatnonzero(np.asarray(abs(found.bend).sum(axis=0)).ravel() > 0.0)
+        reached = np.unique(self.rows.owners[np.unique(self.moves.tocsr()[bowed].tocoo().col)])
+        again = [int(k) for k in reached if self.watched[k]]  # a square that lifts one follower may bend another down
+        bent = bent_followers(curved, again, found.gain, bow=(found.bend, found.balance.leader))
+        left.update({b.follower: "curvature: even a quadratic term leaves its cost bent down" for b in bent})
+        return left
+
+
+def _bound(var: VarData, level: float, reach: float) -> str:
+    """Which bound the leader's variable stands at."""
+    low = var.lb is not None and level - var.lb <= TOLERANCES.active * reach
+    high = var.ub is not None and var.ub - level <= TOLERANCES.active * reach
+    return "bounds" if low and high else "lower bound" if low else "upper bound" if high else ""
+
+
+def weights_of(rows: FollowerRows, energy: Any) -> Array:
+    """Weight per instrument from a ComponentMap, (component, value) pairs, or a dict keyed by name."""
+    weights = np.ones(len(rows.instruments))
+    if energy is None:
+        return weights
+    pairs = component_pairs(energy, "energy", "weight")
+    for key, weight in pairs:
+        require_positive(f"energy: the weight of {key}", weight)
+    for place, weight in by_instrument(rows, pairs):
+        weights[place] = weight
+    return weights

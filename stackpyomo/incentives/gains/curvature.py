@@ -1,0 +1,498 @@
+"""Second order: gains under which no follower has a direction of negative curvature at the plan.
+
+The first-order conditions leave a linear set of gains, K = K₀ + N t. Under K the composed Hessian of follower k is
+
+    H_k(t) = T_k(t)ᵀ ∇²L_k T_k(t),   T_k affine in t,
+
+and it has to be positive semidefinite on the directions its constraints leave open. Where the leader's variables enter
+linearly (tariffs), H_k is affine in t: a semidefinite program decides. With full observation no program is needed:
+with P the null space of b, S = PᵀH₀₀P, B = Pᵀ(H₀₁ + H₀₀Q) and C = H_k(0), the freedom K₀ + P W gives
+
+    H_k = C + BᵀW + WᵀB + WᵀSW.
+
+Directions that B carries into the null space of S are bent up at will (Finsler). On the others, with C₂ = C − BᵀS⁻¹B,
+some gain makes H ≻ 0 iff C₂ has no more non-positive eigenvalues than S has positive ones (the project's theory notes;
+tested on random games), and the proof builds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pounce
+from scipy import linalg, sparse
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.derivatives import (
+    ActiveSide,
+    FollowerHessians,
+    FollowerRows,
+    by_follower,
+    composed_hessian,
+    composed_normals,
+    composed_size,
+    open_directions,
+)
+
+from .system import Component, System
+
+__all__ = ["Bent", "Curved", "bent_followers", "repaired"]
+
+_STEPS = 40
+"""Semidefinite programs solved for one group of followers before giving up."""
+
+
+_SIZES, _DRAWS = (1.0, 3.0, 10.0, 30.0), 100
+"""How far from the least gain, in its own units, a second search begins: the best of so many random points."""
+
+
+_HALVINGS = 30
+
+
+@dataclass(frozen=True)
+class Bent:
+    """A follower with a direction along which deviating pays to second order."""
+
+    follower: int
+    curvature: float
+    """dᵀHd for the direction d of norm 1, in the user's units; negative."""
+
+
+@dataclass(frozen=True)
+class Curved:
+    """What the second-order conditions need to know of the design."""
+
+    rows: FollowerRows
+    hessians: FollowerHessians
+    system: System
+    moves: sparse.csr_array
+    sides: Sequence[ActiveSide]
+    held: dict[str, float]
+    wanted: float = 0.0
+    """The least curvature asked for, in the user's units: H_k − wanted·I stands in for H_k throughout."""
+
+    @property
+    def aim(self) -> str:
+        """In words, for a refusal."""
+        return f"up by {self.wanted:g}" if self.wanted else "up"
+
+    @cached_property
+    def _by_follower(self) -> dict[int, list[ActiveSide]]:
+        return by_follower(self.sides)
+
+    def asked(self, follower: int) -> Array:
+        """wanted·I of one follower in the units of the rows."""
+        reaches = self.rows.action_units[self.rows.own(follower)]
+        return np.asarray(np.diag(self.wanted * reaches**2 / self.rows.units.costs[follower]))
+
+    def hessian(self, follower: int, gain: Array) -> Array:
+        """Composed Hessian at the plan, above what is asked for."""
+        return composed_hessian(self.hessians.of(follower), self._response(gain, follower)) - self.asked(follower)
+
+    def _response(self, gain: Array, follower: int) -> sparse.csc_array:
+        return self._columns(self.rows.responses_to(self.system.as_matrix(gain) @ self.moves), follower)
+
+    def _columns(self, matrix: sparse.csc_array, follower: int) -> sparse.csc_array:
+        return matrix[:, self.rows.own(follower)]
+
+    def dense_response(self, follower: int, gain: Array) -> Array:
+        """T_k over the Vars the follower is curved in."""
+        return np.asarray(self._response(gain, follower).tocsr()[self.hessians.of(follower).places].toarray())
+
+    def margin(self, follower: int) -> float:
+        """The least eigenvalue a repaired Hessian is given."""
+        largest = np.abs(self.hessians.of(follower).matrix).max(initial=0.0)
+        return float(TOLERANCES.margin * max(TOLERANCES.noise, largest))
+
+    def all_hessians(self, followers: Sequence[int], gain: Array) -> Iterator[tuple[Array, float]]:
+        """(composed Hessian, its largest entry before terms cancel) of many followers, the responses made once."""
+        whole = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
+        for follower in followers:
+            hessian, response = self.hessians.of(follower), self._columns(whole, follower)
+            yield composed_hessian(hessian, response), composed_size(hessian, response)
+
+    def suspects(self, followers: Array, gain: Array) -> Array:
+        """Followers whose composed Hessian is not positive semidefinite, all from one evaluation."""
+        response = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
+        blocks, sizes = self.hessians.composed(response)
+        starts, stops = (np.searchsorted(self.rows.owners, followers, side) for side in ("left", "right"))
+        found = np.zeros(len(followers), dtype=bool)
+        for width in np.unique(stops - starts):
+            same = np.flatnonzero(stops - starts == width)
+            at = starts[same][:, np.newaxis] + np.arange(width)
+            pick = np.broadcast_to(at[:, :, np.newaxis], (len(same), width, width))
+            other = np.broadcast_to(at[:, np.newaxis, :], (len(same), width, width))
+            dense, size = (np.asarray(m[pick.ravel(), other.ravel()]).reshape(pick.shape) for m in (blocks, sizes))
+            if width:
+                floor = -TOLERANCES.bent * size.max(axis=(1, 2))
+                asked = np.array([self.asked(int(k)) for k in followers[same]]) if self.wanted else 0.0
+                found[same] = np.linalg.eigvalsh(dense - asked)[:, 0] < floor
+        return followers[found]
+
+    def is_pinned_by_gain(self, follower: int) -> bool:
+        """True if an active constraint of its holds leader variables: the open directions move with the gain."""
+        return any(len(side.tools) for side in self._by_follower.get(follower, ()))
+
+    def cone(self, follower: int, gain: Array) -> tuple[Array, Array]:
+        """(normals that pin directions, normals that limit them): rows over the follower's own actions."""
+        mine, sides = self.rows.own(follower), self._by_follower.get(follower, ())
+        if self.is_pinned_by_gain(follower):
+            moved = (self.system.as_matrix(gain) @ self.moves).tocsr()[:, mine]
+        else:
+            moved = sparse.csr_array((self.system.shape[0], mine.stop - mine.start))
+        return composed_normals(sides, self.held, mine, moved)
+
+    def bow(self, follower: int, gain: Array, shown: Array) -> float:
+        """The ρ with H + ρ Σ_s m_sᵀ m_s ⪰ the margin on the open directions (found by doubling); infinite if none is.
+
+        shown: the rows m_s, d(signal)/d(own actions).
+        """
+        hessian, margin = self.hessian(follower, gain), self.margin(follower)
+        free = open_directions(self.cone(follower, gain)[0])
+        bowl = shown.T @ shown
+        rho = float(np.abs(hessian).max(initial=0.0)) or 1.0
+        for _ in range(_HALVINGS):
+            if not free.shape[1] or np.linalg.eigvalsh(free.T @ (hessian + rho * bowl) @ free)[0] >= margin:
+                return rho
+            rho *= 2.0
+        return float("inf")
+
+
+def bent_followers(
+    curved: Curved,
+    followers: Sequence[int],
+    gain: Array,
+    bow: tuple[sparse.csc_array, sparse.csr_array] | None = None,
+) -> list[Bent]:
+    """Those for whom some feasible direction has negative curvature: the plan is then not even a local best response.
+
+    Less than what is wanted, if anything is.
+
+    bow: (R, b), a quadratic term of the strategy adds Σ_s (b·R_s) m_sᵀ m_s.
+    """
+    found = []
+    for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
+        hessian = plain - curved.asked(follower)
+        if bow is not None:
+            moved = curved.moves.tocsc()[:, curved.rows.own(follower)].toarray()
+            hessian = hessian + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
+        worst, way = _worst(hessian, size, *curved.cone(follower, gain))
+        if worst < 0.0:
+            moved = curved.rows.action_units[curved.rows.own(follower)] * way
+            found.append(Bent(follower, worst * float(curved.rows.units.costs[follower] / (moved @ moved))))
+    return found
+
+
+def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> tuple[float, Array]:
+    """The most negative curvature along directions the constraints leave open, with its direction; 0 if none is."""
+    floor = -TOLERANCES.bent * size
+    worst = 0.0, np.zeros(len(hessian))
+    if np.linalg.eigvalsh(hessian).min(initial=0.0) >= floor:  # nor then on any subspace, and null spaces are dear
+        return worst
+    for normals, free in ((pinned, not len(limiting)), (np.vstack([pinned, limiting]), True)):
+        basis = open_directions(normals)
+        if not basis.shape[1]:
+            continue
+        values, vectors = np.linalg.eigh(basis.T @ hessian @ basis)
+        for value, vector in zip(values, (basis @ vectors).T, strict=True):
+            open_ways = free or any((limiting @ (way * vector) <= TOLERANCES.active).all() for way in (1.0, -1.0))
+            if value < floor and open_ways and value < worst[0]:
+                worst = float(value), vector
+    return worst
+
+
+def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, dict[int, str]]:
+    """(gains that bend every follower up where that was found, follower → why none was)."""
+    whole, failed = gain.copy(), dict[int, str]()
+    actions = np.flatnonzero(np.isin(curved.rows.owners, [b.follower for b in bent]))
+    done: set[int] = set()
+    for group in _groups(curved, actions):
+        members = [b.follower for b in bent if b.follower in group.followers and b.follower not in done]
+        if not members:
+            continue
+        done |= set(group.followers)
+        found, why = _bend(curved, whole, group)
+        if found is None:
+            failed.update(dict.fromkeys(members, why))
+        else:
+            whole = found
+    return whole, failed
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Followers whose gains share entries, all their equations and all their entries."""
+
+    followers: tuple[int, ...]
+    rows: Array
+    columns: Array
+
+
+def _groups(curved: Curved, actions: Array) -> list[_Group]:
+    """Groups that hold one of the actions: a follower joins all the components of its own actions."""
+    by_row, by_column = curved.system.labels
+    owners = curved.rows.owners
+    groups = []
+    left = set(actions.tolist())
+    while left:
+        followers, labels = {int(owners[left.pop()])}, set[int]()
+        while True:
+            rows = np.isin(owners, list(followers))
+            labels = set(by_row[rows].tolist())
+            wider = set(owners[np.isin(by_row, list(labels))].tolist())
+            if wider <= followers:
+                break
+            followers |= wider
+        found = np.flatnonzero(np.isin(owners, list(followers)))
+        left -= set(found.tolist())
+        columns = np.flatnonzero(np.isin(by_column, list(labels)))
+        groups.append(_Group(tuple(sorted(followers)), found, columns))
+    return groups
+
+
+def _basis(system: System, group: _Group) -> Array:
+    """(free directions × entries of the group): what may be added to the gain, orthonormal in the energy's norm."""
+    root = np.sqrt(system.weights)
+    scaled = system.evened(Component(group.rows, group.columns)) / root[group.columns]
+    return np.asarray(linalg.null_space(scaled, rcond=TOLERANCES.rank).T / root[group.columns])
+
+
+def _bend(curved: Curved, gain: Array, group: _Group) -> tuple[Array | None, str]:
+    closed = _closed_form(curved, gain, group) if len(group.followers) == 1 else None
+    if isinstance(closed, str):
+        return None, closed
+    found = closed
+    if found is None:
+        basis = _basis(curved.system, group)
+        if not len(basis):
+            only = "its gain is the only one, and along some deviation its cost does not bend"
+            return None, f"curvature: {only} {curved.aim}"
+        search = _Search(curved, gain, group, basis)
+        found, margin = search.climb()
+        if margin < 0.0:
+            # Not "no gain bends": that would need the program's dual, and the program asks for more than the cone does.
+            missing = f"({-margin:.3g} is missing at best)"
+            return None, f"curvature: no gain was found that bends its composed cost {curved.aim} {missing}"
+    return _nearest(curved, group, gain, found), ""
+
+
+def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | None:
+    """The construction of the theory, a proof that there is none, or None where it does not apply."""
+    follower, system = group.followers[0], curved.system
+    mine = curved.rows.own(follower)
+    tools, width = np.unique(system.leader[group.columns]), mine.stop - mine.start
+    own = curved.moves[:, mine].tocoo()
+    full = len(group.columns) == len(tools) * width and own.nnz == width and (own.data == 1.0).all()
+    pinned, limiting = curved.cone(follower, gain)
+    if not full or len(limiting) or curved.is_pinned_by_gain(follower):
+        return None
+    reach = curved.rows.instrument_columns.tocsc()[:, tools]
+    hessian, free = curved.hessians.of(follower), open_directions(pinned)
+    t, r = curved.dense_response(follower, gain) @ free, reach.tocsr()[hessian.places].toarray()
+    first = group.columns[system.signal[group.columns] == own.row[own.col == 0][0]]
+    b = system.matrix[[mine.start]].toarray()[0][first]
+    away = np.asarray(linalg.null_space(b[np.newaxis, :]))
+    if not away.shape[1]:
+        return None
+    p = r @ away
+    size = float(np.abs(hessian.matrix).max(initial=0.0))
+    here = t.T @ hessian.matrix @ t - free.T @ curved.asked(follower) @ free
+    turned = _turned(here, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
+    if turned is None or isinstance(turned, np.ndarray):
+        return None if turned is None else _added(curved, gain, group, tools, away @ turned @ free.T, own)
+    return f"curvature: no gain bends its composed cost {curved.aim} ({turned})"
+
+
+def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | None:
+    """W with here + crossᵀW + Wᵀcross + WᵀsW ≻ 0, a proof that there is none, or None if rounding decides."""
+    values, vectors = np.linalg.eigh(s) if s.size else (np.zeros(0), s)
+    flat = np.abs(values) <= TOLERANCES.noise * size
+    if (np.abs(values[~flat]) <= TOLERANCES.bent * size).any():
+        return None
+    values, solid, loose = values[~flat], vectors[:, ~flat], vectors[:, flat].T @ cross
+    if np.abs(loose).max(initial=0.0) <= TOLERANCES.accuracy * size:  # what rounding leaves turns nothing
+        loose = loose[:0]
+    blind = np.asarray(linalg.null_space(loose, rcond=TOLERANCES.accuracy)) if len(loose) else np.eye(len(here))
+    turn = solid.T @ cross @ blind
+    bends, along = np.linalg.eigh(blind.T @ here @ blind - turn.T @ (turn / values[:, np.newaxis]))
+    margin = TOLERANCES.margin * size
+    bad, rising = np.flatnonzero(bends < margin), np.flatnonzero(values > 0.0)
+    impossible = int((bends < -TOLERANCES.bent * size).sum())  # at 0 deviating changes nothing, which is no harm
+    if impossible > len(rising):
+        few = "1 direction does" if impossible == 1 else f"{impossible} directions do"
+        return f"{few} not whatever the gain, and {len(rising)} can be turned"
+    if len(bad) > len(rising) and len(loose):
+        return None
+    w = -turn / values[:, np.newaxis]
+    for i, j in zip(bad, rising[::-1], strict=False):  # the most negative first; what is left over is flat
+        w[j] += np.sqrt((2 * margin - bends[i]) / values[j]) * along[:, i]
+    w = solid @ w @ blind.T
+    if not len(loose):
+        return np.asarray(w)
+    bent = here + cross.T @ w + w.T @ cross + w.T @ s @ w
+    return np.asarray(w + vectors[:, flat] @ _lifted(bent, loose, margin))
+
+
+def _lifted(here: Array, loose: Array, margin: float) -> Array:
+    """W with here + looseᵀW + Wᵀloose ≻ 0, if here ≻ 0 on the null space of ``loose``: lifts the Schur complement."""
+    left, sizes, right = np.linalg.svd(loose, full_matrices=False)
+    kept = sizes > TOLERANCES.accuracy * sizes.max(initial=0.0)
+    left, sizes, seen = left[:, kept], sizes[kept], right[kept].T
+    blind = open_directions(seen.T)
+    aside = blind.T @ here @ seen
+    bends, along = np.linalg.eigh(seen.T @ here @ seen - aside.T @ np.linalg.solve(blind.T @ here @ blind, aside))
+    w, level = np.zeros_like(loose), margin
+    for _ in range(_HALVINGS):
+        lift = (along * np.maximum(level - bends, 0.0)) @ along.T
+        w = left @ (lift / sizes[:, np.newaxis]) @ seen.T / 2.0
+        if np.linalg.eigvalsh(here + loose.T @ w + w.T @ loose).min(initial=np.inf) >= margin / 2.0:
+            break
+        level *= 2.0
+    return w
+
+
+def _added(curved: Curved, gain: Array, group: _Group, tools: Array, step: Array, own: Any) -> Array:
+    """The gain with ``step`` (tools × own actions) added to the follower's entries."""
+    column_of = {int(s): int(j) for s, j in zip(own.row, own.col, strict=True)}
+    place = {int(t): i for i, t in enumerate(tools)}
+    found = gain.copy()
+    for entry in group.columns:
+        found[entry] += step[place[int(curved.system.leader[entry])], column_of[int(curved.system.signal[entry])]]
+    return found
+
+
+class _Search:
+    """max_t min_k λ_min(H_k(t)) by semidefinite programs in linearised Hessians (exact where these are affine)."""
+
+    def __init__(self, curved: Curved, gain: Array, group: _Group, basis: Array) -> None:
+        self.curved, self.gain, self.group, self.basis = curved, gain, group, basis
+        self.margins = [curved.margin(k) for k in group.followers]
+        self.open = [open_directions(curved.cone(k, gain)[0]) for k in group.followers]
+        self.asked = [_seen(curved, k, free) for k, free in zip(group.followers, self.open, strict=True)]
+        start = curved.rows.responses_to(sparse.csc_array(curved.system.shape) @ curved.moves)
+        self.turns = []
+        for direction in basis:
+            step = np.zeros(len(gain))
+            step[group.columns] = direction
+            self.turns.append(curved.rows.responses_to(curved.system.as_matrix(step) @ curved.moves) - start)
+        self._parts = [self._follower(k) for k in group.followers]
+        self.is_affine = all(_is_flat(hessian, turns) for hessian, _, turns in self._parts)
+
+    def _follower(self, follower: int) -> tuple[Array, Array, Array]:
+        """(∇²L, T at K₀, dT/dt) over the Vars the follower is curved in."""
+        hessian = self.curved.hessians.of(follower)
+        mine = self.curved.rows.own(follower)
+        base = self.curved.dense_response(follower, self.gain)
+        turns = [turn.tocsr()[hessian.places][:, mine].toarray() for turn in self.turns]
+        return hessian.matrix, base, np.array(turns).reshape(len(turns), *base.shape)
+
+    def least(self, t: Array) -> float:
+        """The worst follower's :func:`_shortfall` at K₀ + N t."""
+        parts = zip(self._parts, self.asked, self.margins, self.open, strict=True)
+        return min(
+            _shortfall(h, (base + np.tensordot(t, turns, 1)) @ free, asked, m)
+            for (h, base, turns), asked, m, free in parts
+        )
+
+    def climb(self) -> tuple[Array, float]:
+        """(gain, its least eigenvalue): the first from which no follower's Hessian bends down, else the best."""
+        t, best = self._climbed(np.zeros(len(self.basis)))
+        if best < -1.0 and not self.is_affine:  # Hessians quadratic in t: there may be a higher summit elsewhere
+            random = np.random.default_rng(0)
+            afar = [size * self._unit() * random.standard_normal(len(t)) for size in _SIZES for _ in range(_DRAWS)]
+            other, value = self._climbed(max(afar, key=self.least))
+            t, best = (other, value) if value > best else (t, best)
+        found = self.gain.copy()
+        found[self.group.columns] += t @ self.basis
+        return found, (best + 1.0) * min(self.margins) if best > -np.inf else -np.inf
+
+    def _unit(self) -> float:
+        return max(1.0, float(np.linalg.norm(self.gain[self.group.columns])))
+
+    def _climbed(self, t: Array) -> tuple[Array, float]:
+        """(t, its :meth:`least`) uphill from t."""
+        best, radius = self.least(t), np.inf if self.is_affine else self._unit()
+        for _ in range(1 if self.is_affine else _STEPS):
+            step = self._step(t, radius)
+            value = self.least(t + step) if step is not None else -np.inf
+            if step is not None and value > best:
+                t, best, radius = t + step, value, 2.0 * radius
+            else:
+                radius /= 4.0
+            if best >= 0.0 or radius <= TOLERANCES.snap * self._unit():
+                break
+        return t, best
+
+    def _step(self, t: Array, radius: float) -> Array | None:
+        """One semidefinite program: max σ − small ‖·‖², linearised Hessians ⪰ (1 + σ) margin, σ ≤ 0."""
+        size = len(t)
+        cones: list[tuple[str, int]] = [("nonneg", 1)]
+        g, h = [np.concatenate([np.zeros(size), [1.0]])[np.newaxis, :]], [np.zeros(1)]
+        if np.isfinite(radius):
+            box = np.hstack([np.vstack([np.eye(size), -np.eye(size)]), np.zeros((2 * size, 1))])
+            g, h, cones = [*g, box], [*h, np.full(2 * size, radius)], [("nonneg", 1 + 2 * size)]
+        every = zip(self._parts, self.asked, self.margins, self.open, strict=True)
+        for (hessian, base, turns), asked, margin, free in every:
+            if not free.shape[1]:
+                continue
+            response = (base + np.tensordot(t, turns, 1)) @ free
+            here = (response.T @ hessian @ response - asked) / margin
+            sides = [response.T @ hessian @ (turn @ free) / margin for turn in turns]
+            slopes = [side + side.T for side in sides]
+            g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(here)))]))
+            h.append(_svec(here - np.eye(len(here))))
+            cones.append(("psd", len(here)))
+        weight = np.zeros((size + 1, size + 1))
+        weight[:size, :size] = TOLERANCES.snap * np.eye(size)
+        cost = np.concatenate([np.zeros(size), [-1.0]])
+        result = pounce.solve_socp(P=weight, c=cost, G=np.vstack(g), h=np.concatenate(h), cones=cones)
+        x = np.asarray(result.x, dtype=float)
+        return x[:size] if x.size == size + 1 and np.isfinite(x).all() else None
+
+
+def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
+    """On the way from the least-energy gain to one that bends, the first that does (halving)."""
+    parts = []
+    for k in group.followers:
+        free = open_directions(curved.cone(k, gain)[0])
+        start, end = (curved.dense_response(k, known) @ free for known in (gain, found))
+        parts.append((curved.hessians.of(k).matrix, start, end - start, _seen(curved, k, free), curved.margin(k)))
+
+    def least(way: float) -> float:
+        return min((_shortfall(h, t + way * turn, asked, margin) for h, t, turn, asked, margin in parts), default=0.0)
+
+    low, high, wanted = 0.0, 1.0, min(0.0, least(1.0))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if least(middle) >= wanted else (middle, high)
+    return gain + high * (found - gain)
+
+
+def _seen(curved: Curved, follower: int, free: Array) -> Array:
+    """What is asked for, on the open directions."""
+    return np.asarray(free.T @ curved.asked(follower) @ free)
+
+
+def _shortfall(hessian: Array, response: Array, asked: Array, margin: float) -> float:
+    """(λ_min − margin) / margin of a composed Hessian above what is asked; ≥ −1 is enough, ≥ 0 with the margin."""
+    least = np.linalg.eigvalsh(response.T @ hessian @ response - asked).min(initial=np.inf)
+    return float((least - margin) / margin)
+
+
+def _is_flat(hessian: Array, turns: Array) -> bool:
+    """True if the leader's variables, moved along the free directions, have no second derivatives."""
+    moved = turns.swapaxes(0, 1).reshape(len(hessian), turns.shape[0] * turns.shape[2])
+    ways, sizes, _ = np.linalg.svd(moved, full_matrices=False)
+    reached = ways[:, sizes > TOLERANCES.noise * sizes.max(initial=0.0)]  # there are too many pairs of turns
+    bent = np.abs(reached.T @ hessian @ reached).max(initial=0.0)
+    return bool(bent <= TOLERANCES.noise * max(1.0, float(np.abs(hessian).max(initial=0.0))))
+
+
+def _svec(matrix: Array) -> Array:
+    """Lower triangle, column by column, off-diagonals times √2: ⟨X, Y⟩ = svec(X)·svec(Y)."""
+    rows, columns = np.triu_indices(len(matrix))  # (row, column) of the upper one row by row: the lower by columns
+    return np.asarray(np.where(rows == columns, 1.0, np.sqrt(2.0)) * matrix[rows, columns])

@@ -1,0 +1,371 @@
+"""Offsets: the on-path values of prices and transfers the leader's objective does not depend on.
+
+They are chosen together with the gains. With p the free values, s_j what is left of a_j(p) for the gain to balance and
+K the gain,
+
+    min_{p, λ ≥ 0, K} Σ w K²   s.t.  s = a(p) + Gᵀλ,  s + (K M)ᵀ b(p) = 0,  bounds and the leader's constraints on p
+
+(an action that shares no entry of K costs s_j² / Σ b² M²/w). Among p that need the same gain, the one of least norm is
+taken. A payment, a function of p, is an objective of its own, which comes first: its least value over the same
+constraints, and then the least energy among the p that pay no more; or the least energy among the p within a limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.calculus.derivatives import Modes, differentiate
+from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
+from pyomo.core.expr.visitor import identify_variables
+from scipy import sparse
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import UNDEFINED, Substitution, number_of
+from stackpyomo.derivatives import ActiveSide, Derivatives, FollowerRows
+from stackpyomo.errors import InvalidGame, NoIncentive
+from stackpyomo.games import Game
+from stackpyomo.solvers import BadRow, Program, Termination, free_row, solve
+
+from .system import System
+
+__all__ = ["Demand", "Payment", "choose_offsets"]
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What the free values are to pay, and what was decided."""
+
+    expression: Any = None
+    """Of free variables; None: no payment is looked at."""
+    limit: float = math.nan
+    """The most that may be paid: as given, or the least that is possible."""
+    given: bool = False
+    """True if the limit is the user's; else the least payment comes first."""
+    paid: float = math.nan
+    """What is paid on the plan."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the gains will have to do at the plan."""
+
+    here: Derivatives
+    """At the plan's values, in natural units."""
+    system: System
+    """Its equations there."""
+    moves: sparse.csr_array
+    """(signals × actions) M."""
+    watched: Array
+    """(followers) whom the incentive has to hold."""
+    sides: Sequence[ActiveSide]
+    """Active constraints that may carry a follower (none with multipliers='zero')."""
+    shift: Array
+    """(actions) what multipliers given by the user add to the slopes."""
+
+
+def choose_offsets(
+    rows: FollowerRows,
+    values: Mapping[str, float],
+    chosen: Sequence[VarData],
+    demand: Demand,
+    wish: Payment,
+    solver: str,
+) -> tuple[dict[str, float], Payment]:
+    """({name: value} of the chosen leader variables, what they pay). rows: in natural units.
+
+    Raises :class:`InvalidGame` if the leader's objective holds one of them, :class:`NoIncentive` if no values of
+    theirs hold the followers within the leader's bounds and constraints.
+    """
+    game = rows.game
+    _refuse_valued(game, chosen)
+    design = _Design(rows, values, chosen, demand)
+    cost, balance = design.balance()
+    names = design.names
+    equations: list[Any] = [*balance, *design.constraints()]
+    paid = None if wish.expression is None else design.paid(wish.expression)
+    if paid is not None:
+        wish = _limited(wish, paid, equations, names, solver)
+    most = wish.limit + TOLERANCES.noise * max(1.0, abs(wish.limit))
+    limit = [] if paid is None else [free_row(paid, None, most)]
+    first = _written(cost, [*equations, *limit], names)
+    solution = solve(first, _able(first, solver))
+    if solution.x is None or not solution.termination.solved:
+        within = f" within payment_limit={wish.limit:g}" if wish.given else ""
+        advice = "Allow more (without payment_limit= the least is found), free" if wish.given else "Free"
+        raise NoIncentive(
+            f"No values of the free variables ({names}){within} hold every follower within the leader's bounds and "
+            f"constraints ({solution.message}). {advice} more variables, let the leader see or price each follower by "
+            "itself (one price that answers a total seldom holds followers who differ), relax bounds, or choose "
+            "another plan.",
+            reasons={},
+            residuals={},
+        )
+    found = {id(v): float(x) for v, x in zip(first.variables, solution.x, strict=True)}
+    return design.least(found, limit, solver), wish if paid is None else replace(wish, paid=number_of(paid))
+
+
+def _limited(wish: Payment, paid: Any, rows: Sequence[Any], names: str, solver: str) -> Payment:
+    """The wish with its limit: the least payment of all free values that the rows allow, unless one is given."""
+    if wish.given:
+        return wish
+    program = _written(paid, rows, names)
+    solution = solve(program, _able(program, solver))
+    if solution.termination is Termination.UNBOUNDED:
+        raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
+    if solution.x is None or not solution.termination.solved:
+        raise NoIncentive(f"payment: no least one was found ({solution.message}).", reasons={}, residuals={})
+    return replace(wish, limit=float(program.problem.objective(solution.x)))
+
+
+def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
+    driving = {id(v) for v in game.responses().drivers}
+    for var in chosen:
+        if id(var) in driving:
+            raise InvalidGame(
+                f"{var.name}: cannot be free, because an aggregate holds it: another value is another plan."
+            )
+    objective = game.leader.objective
+    if objective is None:
+        return
+    valued = {id(v) for v in Program(objective.expr).variables}  # what a weight of 0 has removed is not among them
+    for var in chosen:
+        if id(var) in valued:
+            raise InvalidGame(
+                f"{var.name}: cannot be free, because the leader's objective {objective.name} depends on it. "
+                "Take it out of that objective (payment= can still make what is paid least), or do not free it."
+            )
+
+
+class _Design:
+    """The small problem in copies of the free variables, everything else at its value at the plan."""
+
+    def __init__(
+        self,
+        rows: FollowerRows,
+        values: Mapping[str, float],
+        chosen: Sequence[VarData],
+        demand: Demand,
+    ) -> None:
+        self.slopes: dict[int, Any] = {}
+        """Action number → what is left of its slope, for actions that free values reach."""
+        self.grips: dict[int, dict[int, Any]] = {}
+        """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}."""
+        self._reaches = rows.instrument_units
+        self._tools = {id(v): k for k, v in enumerate(rows.instruments)}
+        self.rows, self.here, self.game, self.values, self.chosen = rows, demand.here, rows.game, values, chosen
+        self.demand = demand
+        self.names = ", ".join(self.game.names[id(v)] for v in chosen[:4])
+        self.model = pyo.ConcreteModel(name="offsets")
+        self.model.free = pyo.Var(range(len(chosen)))
+        self.copies: dict[int, Any] = {}
+        for index, var in enumerate(chosen):
+            copy = self.model.free[index]
+            copy.setlb(var.lb)
+            copy.setub(var.ub)
+            copy.set_value(values[self.game.names[id(var)]], skip_validation=True)
+            self.copies[id(var)] = copy
+        self._map = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed}
+        self._map.update(self.copies)
+
+    @cached_property
+    def _carriers(self) -> dict[int, list[tuple[int, float]]]:
+        """Action number → [(aggregate, rate)]: what one member's action moves."""
+        found: dict[int, list[tuple[int, float]]] = {}
+        moves = self.rows.responses.moves.tocoo()
+        for aggregate, action, rate in zip(moves.row, moves.col, moves.data, strict=True):
+            found.setdefault(int(action), []).append((int(aggregate), float(rate)))
+        return found
+
+    def at_plan(self, expression: Any) -> Any:
+        """The expression as a function of the free copies alone."""
+        visitor = Substitution(substitute=self._map, descend_into_named_expressions=True, remove_named_expressions=True)
+        return visitor.walk_expression(expression)
+
+    def _holds_free(self, expression: Any) -> bool:
+        return any(id(v) in self.copies for v in identify_variables(expression, include_fixed=False))
+
+    def balance(self) -> tuple[Any, list[Any]]:
+        """(energy of the gain, the equations it has to meet) as functions of the free values."""
+        grips = self.grips = self._reached()
+        self._lean()
+        single, (by_row, _) = self.demand.system.single(), self.demand.system.labels
+        shared = {int(by_row[j]) for j in self.slopes if not single[j]}
+        model = self.model
+        model.residual = residual = pyo.Var(list(self.slopes), initialize=0.0)
+        model.gain = pyo.Var(pyo.Any, dense=False)
+        rows = [residual[j] == slope for j, slope in self.slopes.items() if single[j]]
+        cost = 0.0
+        for j in self.slopes:
+            if not single[j]:
+                continue
+            power = self._power(grips, j)
+            if not number_of(power) <= TOLERANCES.gradient**2:  # what overflows is large
+                cost += residual[j] ** 2 / power
+            elif _moves(self.slopes[j]):
+                residual[j].fix(0.0)
+        for number in np.flatnonzero(np.isin(by_row, list(shared))):
+            rows += self._shared(grips, int(number))
+        weights = self.demand.system.weights
+        return cost + sum(float(weights[e]) * model.gain[e] ** 2 for e in model.gain), rows
+
+    def _reached(self) -> dict[int, dict[int, Any]]:
+        """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}; fills the slopes."""
+        grips: dict[int, dict[int, Any]] = {}
+        column = 0
+        for number, follower in enumerate(self.rows.followers):
+            own = list(range(column, column + len(follower.variables)))
+            column += len(own)
+            held = follower.objective is not None and self._holds_free(follower.objective.expr)
+            if held and self.demand.watched[number]:
+                gradients, grips[number] = self._gradients(follower, own)
+                shifted = (g + float(self.demand.shift[j]) for j, g in zip(own, gradients, strict=True))
+                self.slopes.update(zip(own, shifted, strict=True))
+        return grips
+
+    def _terms(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> Iterator[tuple[int, Any, float]]:
+        """(entry of the gain, ∂J/∂u0, M) for the entries that an action's equation holds."""
+        system, follower = self.demand.system, int(self.rows.owners[action])
+        for entry in system.matrix.indices[system.matrix.indptr[action] : system.matrix.indptr[action + 1]]:
+            tool = int(system.leader[entry])
+            grip = grips[follower].get(tool, 0.0) if follower in grips else float(self.here.leader[follower, tool])
+            yield int(entry), grip, float(self.demand.moves[int(system.signal[entry]), action])
+
+    def _power(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> Any:
+        """Σ b² M²/w over the entries of one action's own equation."""
+        weights = self.demand.system.weights
+        return sum((grip * move) ** 2 / float(weights[e]) for e, grip, move in self._terms(grips, action))
+
+    def _shared(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> list[Any]:
+        """The equation of an action whose entries of the gain others use too."""
+        slope = self.slopes.get(action, float(self.here.own[action] + self.demand.shift[action]))
+        body = slope
+        for entry, grip, move in self._terms(grips, action):
+            if entry not in self.model.gain:
+                self.model.gain[entry].set_value(0.0)
+            body = body + grip * move * self.model.gain[entry]
+        return [body == 0.0] if hasattr(body, "is_expression_type") else []
+
+    def _gradients(self, follower: Any, own: Sequence[int]) -> tuple[list[Any], dict[int, Any]]:
+        """(a_j(p) for own actions, {leader variable: b(p)}), both in minimise form."""
+        expression = follower.objective.expr
+        felt = {id(v) for v in identify_variables(expression, include_fixed=False)}
+        aggregates = [(g, v) for g, v in enumerate(self.rows.responses.variables) if id(v) in felt]
+        leads = self.rows.leads[np.array([g for g, _ in aggregates], dtype=int)].tocoo()
+        numbers = sorted({self._tools[i] for i in felt & self._tools.keys()} | set(leads.col.tolist()))
+        tools = [self.rows.instruments[k] for k in numbers]
+        wanted = [*follower.variables, *(v for _, v in aggregates), *tools]
+        try:
+            partials = differentiate(expression, wrt_list=wanted, mode=Modes.reverse_symbolic)
+        except (*UNDEFINED, DifferentiationException) as error:
+            raise InvalidGame(
+                f"{follower.objective.name}: free= needs its symbolic derivative, which does not exist ({error})."
+            ) from None
+        number = int(self.rows.owners[own[0]]) if own else 0
+        cost, others = float(self.rows.units.costs[number]), self.rows.aggregate_units
+        units = [*self.rows.action_units[own], *(others[g] for g, _ in aggregates), *self._reaches[numbers]]
+        direct = [follower.sign * float(unit) / cost * self.at_plan(p) for unit, p in zip(units, partials, strict=True)]
+        split = len(own) + len(aggregates)
+        carried = {g: direct[len(own) + k] for k, (g, _) in enumerate(aggregates)}
+        slopes = [
+            direct[i] + sum(rate * carried[g] for g, rate in self._carriers.get(j, ()) if g in carried)
+            for i, j in enumerate(own)
+        ]
+        grips = dict(zip(numbers, direct[split:], strict=True))
+        for place, tool, rate in zip(leads.row, leads.col, leads.data, strict=True):
+            grips[tool] = grips[tool] + float(rate) * carried[aggregates[place][0]]
+        return slopes, grips
+
+    def _lean(self) -> None:
+        """Add Gᵀλ of active constraints that hold no leader variable to the slopes of their followers."""
+        held = [side for side in self.demand.sides if not len(side.tools)]
+        self.model.multiplier = pyo.Var(range(len(held)), initialize=0.0)
+        for number, side in enumerate(held):
+            multiplier = self.model.multiplier[number]
+            multiplier.setlb(None if side.equality else 0.0)
+            for column, weight in zip(side.columns, side.normal, strict=True):
+                if weight and int(column) in self.slopes:
+                    self.slopes[int(column)] = self.slopes[int(column)] + float(weight) * multiplier
+
+    def constraints(self) -> Iterator[Any]:
+        """Everybody's constraints that hold a free variable, as constraints on the copies."""
+        for player in (self.game.leader, *self.rows.followers):
+            for constraint in player.constraints:
+                if self._holds_free(constraint.body):
+                    yield free_row(self.at_plan(constraint.body), constraint.lb, constraint.ub)
+
+    def least(self, found: Mapping[int, float], limit: Sequence[Any], solver: str) -> dict[str, float]:
+        """Among free values that leave the same slopes and grips (within noise) and the payment, those of least norm.
+
+        Slopes that can be 0 are made exactly 0: what is left of one is multiplied by how far the follower can go.
+        """
+        names = [self.game.names[id(v)] for v in self.chosen]
+        copies = [self.copies[id(v)] for v in self.chosen]
+        values = [found.get(id(c), self.values[n]) for c, n in zip(copies, names, strict=True)]
+        for var in (*copies, *self.model.multiplier.values()):
+            if id(var) in found:
+                var.set_value(found[id(var)], skip_validation=True)
+        kept = list(self._kept())
+        second = _written(pyo.quicksum(c**2 for c in copies), [*kept, *limit, *self.constraints()], self.names)
+        solution = solve(second, _able(second, solver))
+        if solution.x is not None and solution.termination.solved:
+            point = second.snapped(np.asarray(solution.x), solution.duals)[0]
+            better = {id(v): float(x) for v, x in zip(second.variables, point, strict=True)}
+            values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
+        for copy, value in zip(copies, values, strict=True):
+            copy.set_value(value, skip_validation=True)
+        return dict(zip(names, values, strict=True))
+
+    def _kept(self) -> Iterator[Any]:
+        """What the gain depends on, held where it is: slopes, and the grips of followers who need a gain at all."""
+        pulled = set[int]()
+        for action, slope in self.slopes.items():
+            level = number_of(slope)
+            small = abs(level) <= TOLERANCES.stationarity
+            pulled |= set() if small else {int(self.rows.owners[action])}
+            if _moves(slope):
+                yield slope == 0.0 if small else _near(slope, level)
+        for follower in sorted(pulled):
+            for grip in self.grips[follower].values():
+                if _moves(grip):
+                    yield _near(grip, number_of(grip))
+
+    def paid(self, payment: Any) -> Any:
+        """The payment at the plan, as a function of the free values; raises :class:`InvalidGame` if it is none."""
+        if not hasattr(payment, "is_expression_type") or not self._holds_free(payment):
+            name = getattr(payment, "name", payment)
+            raise InvalidGame(
+                f"payment={name}: expected an expression that holds a free variable, as sum(fee[i]*use[i] for i in I)."
+            )
+        return self.at_plan(payment)
+
+
+def _written(cost: Any, rows: Sequence[Any], names: str) -> Program:
+    try:
+        return Program(cost, rows)
+    except BadRow as bad:
+        raise NoIncentive(
+            f"No values of the free variables ({names}) are an incentive: {bad.reason}", reasons={}, residuals={}
+        ) from None
+
+
+def _near(expression: Any, level: float) -> Any:
+    band = TOLERANCES.noise / 2
+    return pyo.inequality(level - band, expression, level + band)
+
+
+def _able(program: Program, solver: str) -> str:
+    """What "auto" means here: interior-point methods refuse more equations than variables, even where they agree."""
+    floor, ceiling = program.row_bounds
+    return "highs" if solver == "auto" and (floor == ceiling).sum() > len(program.variables) else solver
+
+
+def _moves(slope: Any) -> bool:
+    """True if the slope depends on a free value (or a multiplier) at all."""
+    return next(iter(identify_variables(slope, include_fixed=False)), None) is not None

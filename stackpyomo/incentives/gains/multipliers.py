@@ -1,0 +1,272 @@
+"""Multipliers of the followers' own constraints in the composed problem, never the duals of the leader's.
+
+A constraint g ≤ 0 that is active at the plan may hold a follower there by itself. With λ ≥ 0 on inequalities and of any
+sign on equalities, the incentive has to balance only
+
+    a_k + G_kᵀ λ + Q_kᵀ (b_k + G_0kᵀ λ) = 0        G_k = ∂g/∂u_k, G_0k = ∂g/∂u_0
+
+"zero" takes λ = 0; "free" the λ that leaves the gain of least energy (least squares with signs; for constraints that
+hold leader variables the product of gain and multiplier makes it a small nonlinear program, in which leaning on them
+costs ``TOLERANCES.flat`` λ² in natural units, because without that there may be no least gain); or λ is given by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from scipy import linalg, sparse
+from scipy.sparse import csgraph
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.derivatives import ActiveSide, Derivatives, FollowerRows, row_entries
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import component_pairs
+from stackpyomo.solvers import BadRow, Program, solve
+
+from .signed_least_squares import nearest_nonnegative
+from .system import Component, System
+
+__all__ = ["Balance", "balanced", "given_multipliers", "leaning"]
+
+_LEANED = 10.0
+"""Multipliers of constraints with leader variables, in natural units, a start is taken from."""
+
+
+@dataclass
+class Balance:
+    """What the gain has to balance once the followers' multipliers are chosen."""
+
+    slope: Array
+    """(actions) a + Gᵀλ."""
+    leader: sparse.csr_array
+    """(followers × leader variables) b + G_0ᵀλ."""
+    held: dict[str, float] = field(default_factory=dict)
+    """Constraint or bound → multiplier ≠ 0."""
+    forces: dict[str, float] = field(default_factory=dict)
+    """The same with the sign of the side that is active: what multiplies the body in L = J + Σ force · body."""
+
+
+def leaning(here: Derivatives, sides: Sequence[ActiveSide], multipliers: Array) -> Balance:
+    """a + Gᵀλ and b + G_0ᵀλ."""
+    slope, leader = here.own.copy(), here.leader
+    extra: tuple[list[int], list[int], list[float]] = ([], [], [])
+    for side, multiplier in zip(sides, multipliers, strict=True):
+        slope[side.columns] += multiplier * side.normal
+        if multiplier and len(side.tools):
+            extra[0].extend([side.follower] * len(side.tools))
+            extra[1].extend(side.tools.tolist())
+            extra[2].extend((multiplier * side.grip).tolist())
+    if extra[0]:
+        leader = sparse.csr_array(leader + sparse.csr_array((extra[2], extra[:2]), shape=leader.shape))
+    held: dict[str, float] = {}
+    forces: dict[str, float] = {}
+    for side, multiplier in zip(sides, multipliers, strict=True):
+        if abs(multiplier) > TOLERANCES.accuracy:
+            held[side.name] = held.get(side.name, 0.0) + float(multiplier)
+            forces[side.name] = forces.get(side.name, 0.0) + side.sign * float(multiplier)
+    return Balance(slope, leader, held, forces)
+
+
+def given_multipliers(rows: FollowerRows, here: Derivatives, sides: Sequence[ActiveSide], mapping: Any) -> Balance:
+    """λ as the user gives them, by constraint (or by variable, for a bound).
+
+    Raises :class:`InvalidGame` for what is not an active constraint or bound of a follower, or a wrong sign.
+    """
+    wanted: dict[str, float] = {}
+    for key, value in component_pairs(mapping, "multipliers", "multiplier"):
+        component = rows.game.component(key) if isinstance(key, str) else key
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise InvalidGame(f"multipliers: the multiplier of {key} is {value!r}; expected a finite number.")
+        wanted[component.name] = float(value)
+    place = {side.name: i for i, side in enumerate(sides)}
+    multipliers = np.zeros(len(sides))
+    for name, value in wanted.items():
+        if name not in place:
+            raise InvalidGame(
+                f"multipliers: {name} is no constraint or bound of a follower that is active at the plan."
+            )
+        if value < 0 and not sides[place[name]].equality:
+            raise InvalidGame(f"multipliers: {name} is an inequality; its multiplier is ≥ 0, not {value:g}.")
+        multipliers[place[name]] = value / sides[place[name]].unit
+    return leaning(here, sides, multipliers)
+
+
+def balanced(
+    here: Derivatives,
+    sides: Sequence[ActiveSide],
+    owners: Array,
+    system: Callable[[sparse.csr_array], System],
+    solver: str,
+) -> Balance:
+    """λ of the gain of least energy. ``system`` makes the equations of the gain from b (followers × leader)."""
+    multipliers = np.zeros(len(sides))
+    if not len(sides):
+        return Balance(here.own.copy(), here.leader)
+    equations = system(here.leader)
+    bilinear = {side.follower for side in sides if len(side.tools)}
+    for actions, numbers in _clusters(equations, sides, owners):
+        held = [sides[i] for i in numbers]
+        if bilinear & {side.follower for side in held}:
+            multipliers[numbers] = _bilinear(here, held, actions, system, solver)
+        else:
+            multipliers[numbers] = _signed(equations, here.own, held, actions)
+    return leaning(here, sides, multipliers)
+
+
+def _clusters(system: System, sides: Sequence[ActiveSide], owners: Array) -> Iterator[tuple[Array, Array]]:
+    """(actions, numbers of the sides) of groups linked by a shared entry of the gain or a shared constraint."""
+    by_row, _ = system.labels
+    count = int(by_row.max(initial=0)) + 1
+    # A side links what it holds; one with leader variables is felt in every action of its follower.
+    starts, stops = (np.searchsorted(owners, [side.follower for side in sides], end) for end in ("left", "right"))
+    holders = [
+        by_row[start:stop] if len(side.tools) else by_row[side.columns]
+        for side, start, stop in zip(sides, starts, stops, strict=True)
+    ]
+    row = np.repeat(np.arange(len(sides)), [len(h) for h in holders])
+    column = np.concatenate(holders) if holders else np.zeros(0, dtype=int)
+    shape = (len(sides) + count,) * 2
+    graph = sparse.csr_array((np.ones(len(row)), (row, column + len(sides))), shape=shape)
+    _, groups = csgraph.connected_components(graph, directed=False)
+    of_sides, of_actions = groups[: len(sides)], groups[len(sides) :][by_row]
+    order, along = np.argsort(of_sides, kind="stable"), np.argsort(of_actions, kind="stable")
+    for group in np.unique(of_sides):
+        start, stop = np.searchsorted(of_sides[order], [group, group + 1])
+        begin, end = np.searchsorted(of_actions[along], [group, group + 1])
+        if end > begin:
+            yield np.sort(along[begin:end]), np.sort(order[start:stop])
+
+
+def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: Array) -> Array:
+    """min_{λ} ‖E⁺(a + Gᵀλ)‖² with what E cannot balance made 0, E the equations scaled by the energy's weights."""
+    sizes = system.row_sizes[actions]
+    columns = np.unique(system.matrix[actions].indices)
+    part = Component(actions, columns)
+    matrix = system.evened(part) / np.sqrt(system.weights[columns])
+    left, values, _ = (
+        linalg.svd(matrix, full_matrices=True) if matrix.size else (np.eye(len(actions)), np.zeros(0), None)
+    )
+    rank = int((values > system.cut(part) * values.max(initial=0.0)).sum())
+    normals = np.zeros((len(actions), len(sides)))
+    for number, side in enumerate(sides):
+        places = np.searchsorted(actions, side.columns)
+        normals[places, number] = side.normal / sizes[places]
+    both = np.flatnonzero([side.equality for side in sides])  # an equality pushes either way: λ = λ⁺ − λ⁻
+    turned = left.T @ np.hstack([normals, -normals[:, both]])
+    turned[np.abs(turned) <= TOLERANCES.noise * np.linalg.norm(turned, axis=0)] = 0.0  # rounding pushes nobody
+    parts = nearest_nonnegative(turned, -(left.T @ (slope[actions] / sizes)), 1.0 / values[:rank])
+    found = parts[: len(sides)]
+    found[both] -= parts[len(sides) :]
+    return found
+
+
+def _bilinear(
+    here: Derivatives,
+    sides: Sequence[ActiveSide],
+    actions: Array,
+    system: Callable[[sparse.csr_array], System],
+    solver: str,
+) -> Array:
+    """min Σ w K² + a little Σ λ² over constraints with leader variables, s.t. a + Gᵀλ + (b + G_0ᵀλ)·K M = 0, λ ≥ 0."""
+    best, least = np.zeros(len(sides)), math.inf
+    for start in (0.0, 1.0, _LEANED):
+        program, multipliers = _product(here, sides, actions, system, start)
+        try:
+            written = Program(*program)
+        except BadRow:
+            continue
+        solution = solve(written, solver)
+        if solution.x is None or not solution.termination.solved:
+            continue
+        cost = float(written.problem.objective(solution.x))
+        if not cost < least:
+            continue
+        found = {id(v): float(x) for v, x in zip(written.variables, solution.x, strict=True)}
+        best, least = np.array([found.get(id(v), 0.0) for v in multipliers]), cost
+    return np.where(np.abs(best) > TOLERANCES.snap, best, 0.0)
+
+
+def _product(
+    here: Derivatives,
+    sides: Sequence[ActiveSide],
+    actions: Array,
+    system: Callable[[sparse.csr_array], System],
+    start: float,
+) -> tuple[tuple[Any, list[Any]], list[Any]]:
+    """(objective and rows of the small program, its multipliers)."""
+    model = pyo.ConcreteModel(name="multipliers")
+    model.multiplier = pyo.Var(range(len(sides)), initialize=0.0)
+    for number, side in enumerate(sides):
+        multiplier = model.multiplier[number]
+        multiplier.setlb(None if side.equality else 0.0)
+        multiplier.set_value(start if len(side.tools) else 0.0)
+    parts = [system(here.leader)]  # b, then what each multiplier adds to it
+    for side in sides:
+        at = ([side.follower] * len(side.tools), side.tools)
+        parts.append(system(sparse.csr_array((side.grip, at), shape=here.leader.shape)))
+    model.gain = gain = pyo.Var(pyo.Any, dense=False)
+    weights: dict[tuple[int, int], float] = {}
+    rows: list[Any] = []
+    held_by: list[set[int]] = []
+    pulls: list[dict[tuple[int, int], float]] = []
+    for action in actions:
+        pull: dict[tuple[int, int], float] = {}
+        terms = [float(here.own[action])]
+        holders: set[int] = set()
+        for number, side in enumerate(sides):
+            where = np.flatnonzero(side.columns == action)
+            terms += [float(side.normal[i]) * model.multiplier[number] for i in where]
+            holders |= {number} if side.normal[where].any() else set()
+        for number, part in enumerate(parts):
+            columns, data = row_entries(part.matrix, int(action))
+            factor = model.multiplier[number - 1] if number else 1.0
+            for column, value in zip(columns, data, strict=True):
+                key = int(part.leader[column]), int(part.signal[column])
+                weights[key] = float(part.weights[column])
+                if key not in gain:
+                    gain[key].set_value(0.0)
+                terms.append(float(value) * factor * gain[key])
+                pull[key] = pull.get(key, 0.0) + float(value) * pyo.value(factor)
+                holders.add(-1)
+        row = sum(terms)
+        if hasattr(row, "is_expression_type"):
+            rows.append(row == 0.0)
+            held_by.append(holders)
+            pulls.append(pull)
+    _begin(gain, rows, pulls)
+    rows = [rows[i] for i in _needed(held_by)]
+    energy = sum(w * gain[key] ** 2 for key, w in weights.items())
+    leant = TOLERANCES.flat * sum(model.multiplier[i] ** 2 for i, side in enumerate(sides) if len(side.tools))
+    return (energy + leant, rows), list(model.multiplier.values())
+
+
+def _begin(gain: Any, rows: Sequence[Any], pulls: Sequence[Mapping[tuple[int, int], float]]) -> None:
+    """Start from the least gain that meets the rows at the multipliers' start: from 0 a solver may find no way."""
+    keys = list(gain)
+    matrix = np.array([[pull.get(key, 0.0) for key in keys] for pull in pulls]).reshape(len(rows), len(keys))
+    levels = np.array([pyo.value(row.args[0]) for row in rows])
+    start = linalg.lstsq(matrix, -levels, cond=TOLERANCES.rank)[0] if matrix.size else np.zeros(len(keys))
+    for key, value in zip(keys, start, strict=True):
+        gain[key].set_value(float(value))
+
+
+def _needed(held_by: Sequence[set[int]]) -> list[int]:
+    """Rows without those whose multipliers other rows settle one by one (−1: a gain, which none does).
+
+    A CVaR's threshold asks that the weights of its tail sum to 1, and its excesses say what each of them is: that is an
+    equation more than there are variables, and an NLP solver refuses it.
+    """
+    settled: set[int] = set()
+    kept: set[int] = set()
+    while True:
+        found = {next(iter(left)): i for i, holders in enumerate(held_by) if len(left := holders - settled) == 1}
+        found.pop(-1, None)
+        if not found:
+            return [i for i, holders in enumerate(held_by) if i in kept or holders - settled]
+        settled |= found.keys()
+        kept |= set(found.values())

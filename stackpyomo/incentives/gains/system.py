@@ -1,0 +1,222 @@
+"""Gains: the linear system that makes a plan stationary for every follower under what the leader observes.
+
+With b_k = ∂J_k/∂u_0, s_j what is left of follower k's slope for the leader to balance at its action j, and M what the
+action moves of the signals, a gain K (leader variables × signals) is valid iff
+
+    Σ_l Σ_s b_kl M_sj K_ls = −s_j      for every action j of every observed follower k = k(j)
+
+over the entries that the leader may use. The system falls into components that share no entry of K: one per action
+where every action is observed, one for all followers who share a single average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg, sparse
+from scipy.sparse import csgraph
+from scipy.sparse.linalg import lsmr
+
+from stackpyomo.core import TOLERANCES, Array, ranges, rows_scaled
+
+__all__ = ["Component", "System", "gain_system", "picked"]
+
+_DENSE = 40_000_000
+"""Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern."""
+
+
+_SVD = 300
+"""Equations or entries up to which singular values are computed; beyond, a pivoted QR finds the rank."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """Equations and unknowns that have nothing to do with the others."""
+
+    rows: Array
+    columns: Array
+
+
+@dataclass(frozen=True)
+class System:
+    """matrix · K = −slope, one row per action (empty where nothing can be balanced), one column per entry of K."""
+
+    matrix: sparse.csr_array
+    """(actions × entries), with its zeros: an entry that balances nothing at the plan may still bend a cost."""
+    leader: Array
+    """For each entry the number of the leader's variable."""
+    signal: Array
+    """For each entry the number of the signal."""
+    shape: tuple[int, int]
+    """(leader variables, signals)."""
+    permitted: int
+    """How many entries of K the leader may use at all; those that move nobody are not among the columns."""
+    weights: Array
+    """Energy of a unit of each entry."""
+    doubt: Array
+    """How well each equation is known, relative to its norm: what is less in a combination of them counts as zero."""
+
+    @cached_property
+    def labels(self) -> tuple[Array, Array]:
+        """For each equation and each unknown the number of its component."""
+        rows, columns = self.matrix.shape
+        entries = self.matrix.tocoo()
+        graph = sparse.csr_array(
+            (np.ones(entries.nnz), (entries.row, entries.col + rows)), shape=(rows + columns, rows + columns)
+        )
+        _, labels = csgraph.connected_components(graph, directed=False)
+        return labels[:rows], labels[rows:]
+
+    @cached_property
+    def row_sizes(self) -> Array:
+        """Norm of each equation (1 if it is empty): its follower's units of cost, which tell nothing of its gain."""
+        sizes = np.sqrt(np.asarray(self.matrix.power(2).sum(axis=1)).ravel())
+        return np.where(sizes > 0.0, sizes, 1.0)
+
+    def evened(self, part: Component) -> Array:
+        """The component's equations, dense, each of norm 1: what has the same solutions and an honest rank."""
+        return np.asarray(self.matrix[part.rows][:, part.columns].toarray() / self.row_sizes[part.rows, np.newaxis])
+
+    def cut(self, part: Component) -> float:
+        """Singular values below this, relative to the largest, count as zero."""
+        return max(TOLERANCES.rank, float(self.doubt[part.rows].max(initial=0.0)))
+
+    def single(self) -> Array:
+        """True for equations that share no unknown with another."""
+        by_row, _ = self.labels
+        return np.asarray(np.bincount(by_row)[by_row] == 1)
+
+    def components(self, wanted: Array | None = None) -> Iterator[Component]:
+        """Components of more than one equation; or all that hold one of the ``wanted`` equations."""
+        by_row, by_column = self.labels
+        counts = np.bincount(by_row, minlength=1)
+        chosen = np.unique(by_row[wanted]) if wanted is not None else np.flatnonzero(counts > 1)
+        order, along = np.argsort(by_row, kind="stable"), np.argsort(by_column, kind="stable")
+        starts, stops = (np.searchsorted(by_row[order], chosen, side) for side in ("left", "right"))
+        begins, ends = (np.searchsorted(by_column[along], chosen, side) for side in ("left", "right"))
+        for start, stop, begin, end in zip(starts, stops, begins, ends, strict=True):
+            yield Component(np.sort(order[start:stop]), np.sort(along[begin:end]))
+
+    def least_energy(self, slope: Array) -> tuple[Array, int]:
+        """(K of least Σ w K² among the least-squares solutions, rank): closed form where an equation stands alone."""
+        root = np.sqrt(self.weights)
+        scaled = sparse.csr_array(self.matrix.multiply(1.0 / root[np.newaxis, :]))
+        power = np.asarray(scaled.power(2).sum(axis=1)).ravel()
+        alone = self.single() & (power > 0.0)
+        gain = scaled.T @ np.where(alone, -slope / np.where(alone, power, 1.0), 0.0)
+        rank = int(alone.sum())
+        for part in self.components():
+            block = scaled[part.rows][:, part.columns]
+            found, independent = _least_norm(block, -slope[part.rows], self.cut(part))
+            gain[part.columns] = found
+            rank += independent
+        return gain / root, rank
+
+    def without(self, lost: Array) -> System:
+        """The same system with some entries of K held at 0."""
+        kept = sparse.csr_array(self.matrix.multiply(~lost[np.newaxis, :]))
+        kept.eliminate_zeros()
+        return replace(self, matrix=kept)
+
+    def null_space(self) -> list[tuple[Array, Array]]:
+        """(columns, basis of {z : matrix z = 0} over them, one direction a row) for each component that has any."""
+        found = []
+        for part in self.components(np.arange(self.matrix.shape[0])):
+            if len(part.columns):
+                basis = linalg.null_space(self.evened(part), rcond=self.cut(part)).T
+                found += [(part.columns, basis)] if len(basis) else []
+        return found
+
+    def in_units(self, equations: Array, entries: Array) -> System:
+        """The same system where one of an equation, and of an entry of K, is as large as this in the units now."""
+        matrix = sparse.csr_array(rows_scaled(self.matrix, 1.0 / equations))
+        matrix.data = matrix.data * entries[matrix.indices]
+        return replace(self, matrix=matrix, weights=self.weights * entries**2)
+
+    def as_matrix(self, gain: Array) -> sparse.csc_array:
+        """K as a (leader variables × signals) matrix."""
+        matrix = sparse.csc_array((gain, (self.leader, self.signal)), shape=self.shape)
+        matrix.eliminate_zeros()
+        return matrix
+
+    def as_entries(self, matrix: sparse.csc_array) -> Array:
+        """The entries of a (leader variables × signals) matrix that stand in the system."""
+        return picked(sparse.csr_array(matrix), self.leader, self.signal)
+
+
+def picked(matrix: sparse.csr_array, rows: Array, columns: Array) -> Array:
+    """matrix[rows, columns] as numbers; where nothing is asked for, SciPy would answer with a sparse array."""
+    return np.asarray(matrix[rows, columns]).ravel() if len(rows) else np.zeros(0)
+
+
+def gain_system(
+    leader: sparse.csr_array,
+    moves: sparse.csr_array,
+    owners: Array,
+    weights: Array,
+    counts: Array,
+    allowed: sparse.csr_array | None,
+) -> System:
+    """The system for b (followers × leader variables), M (signals × actions) and what is allowed (None: all).
+
+    A unit of the gain of a leader variable on a signal has the energy weights · counts of the two.
+    """
+    shown = moves.tocoo()
+    if allowed is None:  # every leader variable that the follower feels, for every signal of the action
+        rows = leader.indptr[owners[shown.col]], leader.indptr[owners[shown.col] + 1]
+        pair, place = ranges(*rows)
+        tool, grip = leader.indices[place], leader.data[place]
+    else:  # every leader variable that may use the signal, where the follower feels it
+        columns = allowed.tocsc()
+        pair, place = ranges(columns.indptr[shown.row], columns.indptr[shown.row + 1])
+        felt, tool = _looked_up(leader, owners[shown.col[pair]], columns.indices[place])
+        pair, tool, grip = pair[felt >= 0], tool[felt >= 0], leader.data[felt[felt >= 0]]
+    row, signal, data = shown.col[pair], shown.row[pair], shown.data[pair] * grip
+    signals, tools = moves.shape[0], leader.shape[1]
+    keys, column = np.unique(tool.astype(np.int64) * max(signals, 1) + signal, return_inverse=True)
+    matrix = sparse.csr_array((data, (row, column)), shape=(len(owners), len(keys)))
+    by_entry, by_signal = (keys // max(signals, 1)).astype(int), (keys % max(signals, 1)).astype(int)
+    return System(
+        matrix=matrix,
+        leader=by_entry,
+        signal=by_signal,
+        shape=(tools, signals),
+        permitted=tools * signals if allowed is None else int(allowed.nnz),
+        weights=weights[by_entry] * counts[by_signal],
+        doubt=np.zeros(len(owners)),
+    )
+
+
+def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Array, Array]:
+    """(place of each entry in the matrix's data or −1, the columns)."""
+    held = matrix.tocoo()
+    order = np.argsort(held.row.astype(np.int64) * matrix.shape[1] + held.col, kind="stable")
+    keys = (held.row.astype(np.int64) * matrix.shape[1] + held.col)[order]
+    wanted = row.astype(np.int64) * matrix.shape[1] + column
+    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    found = keys[place] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)
+    return np.where(found, order[place] if len(keys) else -1, -1), column
+
+
+def _least_norm(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
+    """(least-norm solution, rank) of the equations scaled to norm 1; where not all can be met, the fit as they are."""
+    sizes = np.sqrt(np.asarray(block.power(2).sum(axis=1)).ravel())
+    sizes = np.where(sizes > 0.0, sizes, 1.0)
+    found, rank = _fitted(sparse.csr_array(block.multiply(1.0 / sizes[:, np.newaxis])), wanted / sizes, cut)
+    noise = TOLERANCES.residual * (abs(block) @ np.abs(found) + np.abs(wanted))
+    if (np.abs(block @ found - wanted) <= noise).all():
+        return found, rank
+    return _fitted(block, wanted, cut)[0], rank
+
+
+def _fitted(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
+    """(least-norm least-squares solution, rank)."""
+    if block.shape[0] * block.shape[1] > _DENSE:
+        found = lsmr(block, wanted, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
+        return np.asarray(found), int(csgraph.structural_rank(sparse.csr_matrix(block)))
+    driver = "gelsd" if min(block.shape) <= _SVD else "gelsy"
+    found, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=cut, lapack_driver=driver)
+    return np.asarray(found), int(rank)

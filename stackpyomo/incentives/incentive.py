@@ -1,0 +1,88 @@
+"""Incentives: an announced strategy with what its user asks of it: payments, comparison, robustness, plain words."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from stackpyomo.core import as_html, as_latex, as_markdown, as_text
+from stackpyomo.errors import InvalidGame, NoPlan
+from stackpyomo.plans import Plan, stackelberg
+
+from .payments import accounts, comparison
+from .robustness import robustness
+from .strategy import AffineStrategy
+from .wording import how_to_compare, in_words
+
+__all__ = ["Incentive"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, repr=False)
+class Incentive(AffineStrategy):
+    """The strategy u0 = offset + K d (+ ½ R d²), d = signal − target, that makes the plan everybody's best response.
+
+    An entry of K is in units of the leader's variable per unit of the signal. The paper's ε-incentive strategy
+    (arXiv 2207.10611, Definition 3), affine in what the leader observes.
+    """
+
+    def robustness(
+        self, baseline: Plan | None = None, *, followers: Sequence[str] | None = None, solver: str = "auto"
+    ) -> pd.DataFrame:
+        """How wrong the leader may be about each follower: a row for each, see :mod:`stackpyomo.incentives.robustness`.
+
+        curvature: least eigenvalue of its composed Hessian. shift: length of its action's shift per unit of error in
+        its marginal cost. leader_slope, leader_loss: the leader's loss per unit and per squared unit of error, in the
+        worst direction. relative_error: the largest ε such that he does better than the baseline under (1 ± ε) a_k.
+
+        baseline: what happens without the incentive (None: ``stackelberg(game)`` is solved; where it has no plan, the
+        column relative_error is NaN). followers: names of those to look at (None: all). Raises :class:`InvalidGame`
+        for a follower that is none.
+        """
+        game = self.attached()
+        if baseline is None:
+            try:
+                baseline = stackelberg(game, solver=solver)
+            except (NoPlan, InvalidGame) as why:
+                logger.warning("robustness: no baseline (%s)", why)
+        without = math.nan if baseline is None else baseline.now().leader_objective
+        names = list(game.followers) if followers is None else list(followers)
+        for name in names:
+            if name not in game.followers:
+                raise InvalidGame(f"followers={name}: not a follower of this game.")
+        return robustness(game, self.announcement, self.multipliers, without, names, solver)
+
+    @property
+    def payments(self) -> pd.Series:
+        """Money from each follower to the leader on the plan, all members of a population together.
+
+        J_k − J_k(leader's variables at 0) = Σ_l u_l ∂J_k/∂u_l as a cost, in J_k's unit, where J_k is affine in the
+        leader's variables (fixed or integer ones are data); NaN where that is not shown, and for an infinite size.
+        """
+        return accounts(self).payments
+
+    def compare(self, baseline: Plan) -> pd.DataFrame:
+        """Who gains and who loses against another plan, e.g. ``stackelberg(game)``: the leader first, then followers.
+
+        objective, baseline and difference in the sense each objective is written in; verdict: "gains", "loses", "same".
+        """
+        return comparison(self, baseline)
+
+    def to_markdown(self, baseline: Plan | None = None) -> str:
+        """The contract in plain words, as Markdown; with a baseline also who gains and loses against it."""
+        return as_markdown(in_words(self, baseline, whole=True))
+
+    def to_latex(self, baseline: Plan | None = None) -> str:
+        """The same as a LaTeX fragment that needs no packages."""
+        return as_latex(in_words(self, baseline, whole=True))
+
+    def _repr_html_(self) -> str:
+        return as_html(in_words(self))
+
+    def __str__(self) -> str:
+        return as_text([*in_words(self), *how_to_compare(self)])

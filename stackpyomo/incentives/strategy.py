@@ -1,0 +1,420 @@
+"""Strategies: what the leader announces, as plain data that can be read, evaluated and put into a model."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from numbers import Real
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from pyomo.common.collections import ComponentMap
+from scipy import sparse
+
+from stackpyomo.core import (
+    SHOWN,
+    TOLERANCES,
+    Array,
+    floats,
+    is_within,
+    json_number,
+    json_numbers,
+    listed,
+    readable,
+    real,
+)
+from stackpyomo.core.expressions import variables_in
+from stackpyomo.derivatives import is_jointly_convex
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Game, component_pairs
+from stackpyomo.games.information import Announcement, Signal, shares
+from stackpyomo.plans import Plan
+
+from .gains.system import System
+
+__all__ = ["AffineStrategy"]
+
+_LARGEST = 50_000_000
+"""Numbers a basis of the null space may have."""
+
+
+Strategy = TypeVar("Strategy", bound="AffineStrategy")
+
+
+@dataclass(eq=False)
+class AffineStrategy:
+    """The strategy u0 = offset + K d (+ ½ R d²), d = signal − target, that makes the plan everybody's best response.
+
+    An entry of K is in units of the leader's variable per unit of the signal. The paper's ε-incentive strategy
+    (arXiv 2207.10611, Definition 3), affine in what the leader observes.
+    """
+
+    plan: Plan = field(repr=False)
+    """What it was designed for."""
+    leader: list[str]
+    """Names of the leader's variables that answer: the rows of K."""
+    observed: list[Signal] = field(repr=False)
+    """What is observed: the columns of K."""
+    matrix: sparse.csc_array = field(repr=False)
+    """K, (leader variables × signals), sparse."""
+    offset: dict[str, float]
+    """leader variable name → what is announced on the plan."""
+    targets: dict[str, float] = field(repr=False)
+    """signal name → its value on the plan."""
+    residual: float
+    """The largest |a + Gᵀλ + Qᵀb| left over."""
+    rank: int
+    """The number of independent conditions met."""
+    freedom: int
+    """The dimension of the set of all valid gains."""
+    actions_seen: list[str] = field(default_factory=list, repr=False)
+    """The followers' actions when it was designed."""
+    weights: dict[str, float] = field(default_factory=dict, repr=False)
+    """leader variable name → w, the weight of its gains in the energy; 1 where none is given."""
+    members: dict[str, float] = field(default_factory=dict, repr=False)
+    """signal name → n, how many members of a population show one each; 1 where none is given."""
+    multipliers: dict[str, float] = field(default_factory=dict)
+    """follower constraint name → λ in the composed problem, where the gain leans on it."""
+    bend: sparse.csc_array | None = field(default=None, repr=False)
+    """R, (leader variables × signals): what each squared deviation of a signal adds, twice."""
+    saturate: bool = False
+    """True if the projection on the leader's bounds is announced."""
+    settling: tuple[str, ...] = ()
+    """Followers who settle anew when another one deviates (minors='respond'); the gain is designed for that."""
+    permitted: sparse.csr_array | None = field(default=None, repr=False)
+    """(leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere."""
+    uniqueness: str = ""
+    """Whether the followers' equilibrium under the strategy is the only one, and why (without a projection)."""
+    payment: float = math.nan
+    """What payment= comes to on the plan; NaN: not asked for."""
+    payment_limit: float = math.nan
+    """The limit it was held within; NaN: none was given, and the least payment came before the least energy."""
+    uncertainty: float = 0.0
+    """How much the gain would change, relative to itself, at plans that are as good as this one (first order)."""
+    alone: list[str] = field(default_factory=list, repr=False)
+    """Followers none of whose actions is observed: the incentive leaves them alone."""
+    system: System | None = field(default=None, repr=False)
+    """The linear equations of the gain. Not kept in JSON."""
+    seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    """part of the work → seconds."""
+
+    @property
+    def signals(self) -> list[str]:
+        """Names of what is observed."""
+        return [signal.name for signal in self.observed]
+
+    @property
+    def gain(self) -> pd.DataFrame:
+        """K as a table, leader variable names × signal names; NaN where the leader may not use the signal."""
+        table = self.matrix.toarray()
+        if self.permitted is not None:
+            table[self.permitted.toarray() == 0] = math.nan
+        return pd.DataFrame(table, index=self.leader, columns=self.signals)
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm ‖K‖."""
+        return float(np.sqrt((self.matrix.data**2).sum()))
+
+    @property
+    def energy(self) -> float:
+        """Σ w_l n_s K_ls² over leader variables l and signals s.
+
+        w are the weights the design was asked for (1 by default), n_s the number of followers who show the signal: each
+        member of a population its own action, so that the game with all of them written out (``expand()``) has the same
+        energy. Infinite where the leader answers each of infinitely many: no strategy of finite energy is left.
+        """
+        weight = np.array([self.weights.get(name, 1.0) for name in self.leader])
+        entries = self.matrix.tocoo()
+        felt = entries.data != 0.0
+        return float((weight[entries.row] * self._counts[entries.col] * entries.data**2)[felt].sum())
+
+    @property
+    def null_space(self) -> Array:
+        """Directions Z: K + Σ t_j Z_j is valid for every t. Shape (freedom, leader, signals), orthonormal.
+
+        Raises :class:`InvalidGame` for an incentive read from JSON, and where the basis would not fit in memory.
+        """
+        if self.system is None:
+            raise InvalidGame("null_space: not kept in JSON; design the incentive anew from its plan.")
+        shape = (self.freedom, len(self.leader), len(self.signals))
+        if math.prod(shape) > _LARGEST:
+            raise InvalidGame(f"null_space: {self.freedom} directions of {shape[1]} × {shape[2]} entries do not fit.")
+        found = np.zeros(shape)
+        place = 0
+        for columns, basis in self.system.null_space():
+            for direction in basis:
+                found[place, self.system.leader[columns], self.system.signal[columns]] = direction
+                place += 1
+        idle = np.ones(shape[1:], dtype=bool) if self.permitted is None else self.permitted.toarray() != 0
+        idle[self.system.leader, self.system.signal] = False  # what is left moves nobody at the plan
+        for row, column in np.argwhere(idle):
+            found[place, row, column] = 1.0
+            place += 1
+        return found
+
+    @cached_property
+    def doubtful(self) -> list[str]:
+        """Observed followers whose problem is not proved convex whatever the gain: verify has to look at them."""
+        game = self.attached()
+        others = [*game.aggregate_variables(), *(game.variables_by_name[name] for name in self.leader)]
+        seen = (f for name, f in game.followers.items() if name not in set(self.alone))
+        return [f.name for f in seen if not is_jointly_convex(f, others)]
+
+    @property
+    def announcement(self) -> Announcement:
+        """What :func:`stackpyomo.verify` plays."""
+        plan = self.plan.now().announcement
+        beyond = [] if self.saturate else [f"Beware: {text}" for text in self.beyond_bounds()]
+        return Announcement(
+            {**self.plan.values, **self.offset},
+            plan.leader_objective,
+            self.leader,
+            self.observed,
+            self.matrix,
+            self.bend,
+            self.saturate,
+            self.uniqueness,
+            plan.epsilon0,
+            [*plan.warnings, *beyond],
+            plan.responding,
+            self.settling,
+        )
+
+    def beyond_bounds(self) -> list[str]:
+        """One sentence for each leader variable that the strategy takes beyond its bounds (at most ``SHOWN``)."""
+        cut = "would leave its bounds without the projection" if self.saturate else "leaves its bounds"
+        remedy = "" if self.saturate else "; saturate=True announces what stays within"
+        return [
+            f"{name} {cut} for some deviations within the followers' bounds (from {low:.6g} to {high:.6g}){remedy}."
+            for name, (low, high) in list(self.excursions.items())[:SHOWN]
+        ]
+
+    def attached(self) -> Game:
+        """The game the incentive was designed for; raises :class:`InvalidGame` if it was read without one."""
+        game = self.plan.attached()
+        game.positions(self.actions_seen)
+        return game
+
+    @property
+    def game(self) -> Game | None:
+        """The game the incentive was designed for, None if it was read without one."""
+        return self.plan.game
+
+    def actions(self, signals: Any) -> dict[str, float]:
+        """The leader's answer to what it observes: offset + K d (+ ½ R d²); missing signals are on target.
+
+        signals: a ComponentMap, (component, value) pairs, or a dict keyed by name. A population's own action stands for
+        every member's: all of them deviate. Raises :class:`InvalidGame` for a stranger, and for what is no number.
+        """
+        game = self.attached()
+        pairs = component_pairs(signals, "actions")
+        seen = {key if isinstance(key, str) else getattr(key, "name", str(key)): value for key, value in pairs}
+        for name, value in seen.items():
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+                raise InvalidGame(f"actions: {name} is {value!r}; give the number that the leader observes.")
+        unknown = seen.keys() - set(self.signals)
+        if unknown:
+            raise InvalidGame(f"{min(unknown)}: not a signal of this incentive ({listed(self.signals)}).")
+        deviation = np.array([seen.get(s, self.targets[s]) - self.targets[s] for s in self.signals])
+        sizes = self._counts
+        if np.isinf(sizes[deviation != 0.0]).any():
+            raise InvalidGame("actions(...): infinitely many followers cannot deviate at once; ask for a finite size.")
+        sizes = np.where(deviation == 0.0, 1.0, sizes)
+        moved = self.matrix @ (deviation * sizes)
+        if self.bend is not None:
+            moved = moved + self.bend @ (deviation**2 * sizes) / 2.0
+        answer = {name: self.offset[name] + float(d) for name, d in zip(self.leader, moved, strict=True)}
+        return {name: self._projected(game, name, value) for name, value in answer.items()}
+
+    def _projected(self, game: Game, name: str, value: float) -> float:
+        var = game.variables_by_name[name]
+        if not self.saturate:
+            return value
+        return min(max(value, -math.inf if var.lb is None else var.lb), math.inf if var.ub is None else var.ub)
+
+    def strategy(self) -> ComponentMap:
+        """The strategy as Pyomo expressions in the followers' Vars: leader Var → expression.
+
+        A projection is not written out (solvers do not like kinks): keeping the bounds is left to the user. Raises
+        :class:`InvalidGame` for a population of infinite size.
+        """
+        game = self.attached()
+        sizes = self._counts
+        if np.isinf(sizes).any():
+            raise InvalidGame("strategy(): a population of infinite size has no sum of actions; use a finite size.")
+        deviations = [_expression(game, s) - self.targets[s.name] for s in self.observed]
+        expressions = ComponentMap()
+        for index, name in enumerate(self.leader):
+            answer = self.offset[name]
+            for matrix, power in ((self.matrix, 1), (self.bend, 2)):
+                if matrix is not None:
+                    row = matrix.tocsr()[[index]]
+                    terms = zip(row.indices, row.data, strict=True)
+                    answer += sum(gain / power * sizes[c] * deviations[c] ** power for c, gain in terms)
+            expressions[game.variables_by_name[name]] = answer
+        return expressions
+
+    @property
+    def _counts(self) -> Array:
+        return np.array([self.members.get(name, 1.0) for name in self.signals])
+
+    @property
+    def excursions(self) -> dict[str, tuple[float, float]]:
+        """Leader variables the strategy takes beyond their bounds for some deviation of one follower within its box.
+
+        {name: (lowest, highest) announced}, before a projection (saturate=True). The followers' own constraints are not
+        considered, so that this is an outer estimate.
+        """
+        game = self.attached()
+        moves = shares(game, self.observed).moves
+        plain = sparse.csr_array(self.matrix @ moves)
+        felt = plain.multiply(abs(plain) > TOLERANCES.noise * (abs(self.matrix) @ abs(moves)))
+        reach = sparse.csr_array(felt)  # without effects that cancel but for rounding: that times ∞ is no excursion
+        reach.eliminate_zeros()
+        actions = game.actions
+        at = [self.plan.values[game.names[id(v)]] for v in actions]
+        limits = [(-math.inf if v.lb is None else v.lb, math.inf if v.ub is None else v.ub) for v in actions]
+        room = np.array(limits).reshape(-1, 2) - np.array(at)[:, np.newaxis]
+        entries = reach.tocoo()
+        span = np.sort(entries.data[:, np.newaxis] * room[entries.col], axis=1)
+        place = (entries.row, game.action_owners[entries.col])
+        shape = (len(self.leader), len(game.followers))
+        ends = []
+        for side, bow, extreme in zip((0, 1), self._bows(game, moves, room), (np.minimum, np.maximum), strict=True):
+            moved = (sparse.csr_array((span[:, side], place), shape=shape) + bow).tocoo()  # of one follower alone
+            ends.append(np.zeros(len(self.leader)))
+            extreme.at(ends[-1], moved.row, moved.data)
+        found: dict[str, tuple[float, float]] = {}
+        for index, name in enumerate(self.leader):
+            low, high = (float(self.offset[name] + end[index]) for end in ends)
+            var = game.variables_by_name[name]
+            if not (is_within(low, var.lb, None) and is_within(high, None, var.ub)):
+                found[name] = (low, high)
+        return found
+
+    def _bows(self, game: Game, moves: sparse.csr_array, room: Array) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """(leader × followers) least and largest that the quadratic term can add."""
+        owners = game.action_owners
+        far = np.abs(room).max(axis=1, initial=0.0)
+        entries = moves.tocoo()
+        seen = np.flatnonzero((entries.data != 0.0) & (far[entries.col] > 0.0))
+        at = (entries.row[seen], owners[entries.col[seen]])
+        reached = np.abs(entries.data[seen]) * far[entries.col[seen]]
+        widest = sparse.csr_array((reached, at), shape=(len(self.observed), len(game.followers)))
+        sides = []
+        for extreme in (np.minimum, np.maximum):
+            bend = sparse.coo_array(self.matrix.shape if self.bend is None else self.bend)
+            weights = sparse.csr_array((extreme(bend.data, 0.0) / 2.0, (bend.row, bend.col)), shape=bend.shape)
+            weights.eliminate_zeros()  # times ∞ they are no number
+            sides.append(sparse.csr_array(weights @ widest.power(2)))
+        return sides[0], sides[1]
+
+    @property
+    def loose_constraints(self) -> list[str]:
+        """Constraints of the leader that need not hold any more when somebody deviates from the plan."""
+        game = self.attached()
+        moved = {self.leader[i] for i in np.unique(self.matrix.tocoo().row)}
+        defining = {id(c) for c in game.aggregates}
+        return [
+            c.name
+            for c in game.leader.constraints
+            if id(c) not in defining and any(game.names.get(id(v)) in moved for v in variables_in(c.body))
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The incentive as JSON-ready Python objects; the gain as (leader, signal, value) triplets."""
+        beyond = {} if self.plan.game is None else self.excursions
+        return {
+            "leader": self.leader,
+            "signals": self.signals,
+            "observed": {
+                s.name: {"own": s.own, "constant": json_number(s.constant), "terms": json_numbers(s.terms)}
+                for s in self.observed
+            },
+            "actions": self.actions_seen,
+            "gain": self._triplets(self.matrix),
+            "bend": None if self.bend is None else self._triplets(self.bend),
+            "saturate": self.saturate,
+            "permitted": None if self.permitted is None else self._triplets(self.permitted),
+            "offset": json_numbers(self.offset),
+            "targets": json_numbers(self.targets),
+            "residual": json_number(self.residual),
+            "rank": self.rank,
+            "freedom": self.freedom,
+            "norm": json_number(self.norm),
+            "energy": json_number(self.energy),
+            "weights": json_numbers(self.weights),
+            "members": json_numbers(self.members),
+            "multipliers": json_numbers(self.multipliers),
+            "uniqueness": self.uniqueness,
+            "payment": json_number(self.payment),
+            "payment_limit": json_number(self.payment_limit),
+            "uncertainty": json_number(self.uncertainty),
+            "alone": self.alone,
+            "settling": list(self.settling),
+            "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
+            "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
+        }
+
+    def to_json(self) -> str:
+        """One JSON document with the plan inside."""
+        return json.dumps({**self.as_dict(), "plan": self.plan.as_dict()}, indent=2)
+
+    @classmethod
+    def from_json(cls: type[Strategy], text: str, game: Game | None = None) -> Strategy:
+        """The incentive written by :meth:`to_json` (the basis of the null space is not kept)."""
+        with readable("incentive"):
+            data = json.loads(text)
+            plan = Plan.from_json(json.dumps(data["plan"]), game)
+            observed = [
+                Signal(name, real(s["constant"]), floats(s["terms"]), bool(s["own"]))
+                for name, s in data["observed"].items()
+            ]
+            names = data["leader"], [s.name for s in observed]
+            bend, permitted = (
+                None if data[key] is None else _from_triplets(data[key], *names) for key in ("bend", "permitted")
+            )
+            return cls(
+                plan=plan,
+                leader=data["leader"],
+                observed=observed,
+                matrix=_from_triplets(data["gain"], *names),
+                offset=floats(data["offset"]),
+                targets=floats(data["targets"]),
+                residual=real(data["residual"]),
+                rank=data["rank"],
+                freedom=data["freedom"],
+                actions_seen=data["actions"],
+                weights=floats(data["weights"]),
+                members=floats(data.get("members", {})),
+                multipliers=floats(data["multipliers"]),
+                bend=bend,
+                saturate=data["saturate"],
+                permitted=permitted,
+                uniqueness=data["uniqueness"],
+                payment=real(data.get("payment")),
+                payment_limit=real(data.get("payment_limit")),
+                uncertainty=real(data["uncertainty"]),
+                alone=data["alone"],
+                settling=tuple(data["settling"]),
+            )
+
+    def _triplets(self, matrix: sparse.sparray) -> list[list[Any]]:
+        entries = sparse.csr_array(matrix).tocoo()
+        rows = zip(entries.row, entries.col, entries.data, strict=True)
+        return [[self.leader[r], self.signals[c], float(v)] for r, c, v in rows]
+
+
+def _from_triplets(entries: list[list[Any]], leader: list[str], signals: list[str]) -> sparse.csc_array:
+    row, column = ({name: i for i, name in enumerate(names)} for names in (leader, signals))
+    at = ([row[r] for r, _, _ in entries], [column[c] for _, c, _ in entries])
+    return sparse.csc_array(([float(v) for _, _, v in entries], at), shape=(len(leader), len(signals)))
+
+
+def _expression(game: Game, signal: Signal) -> Any:
+    """The signal in the model's Vars."""
+    return signal.constant + sum(w * game.variables_by_name[name] for name, w in signal.terms.items())

@@ -1,0 +1,173 @@
+"""Uniqueness: whether the followers can settle somewhere else than on the plan, all of them at a best response.
+
+Each follower's composed cost may be strictly convex and the equilibrium still be one of many. With the pseudo-gradient
+
+    F_k(u) = d/du_k J_k(u, u0(u), aggregates(u)),      S = ½ (F′ + F′ᵀ)
+
+S ≻ 0 everywhere makes it unique on any product of convex sets (Rosen 1965); S ≻ 0 at the plan makes the plan isolated.
+Followers without constraints whose costs are quadratic settle where one linear system, F(u) = 0, has its solutions. A
+population of n falls into its sum (n members move together) and its differences (two members move apart).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pyomo.repn import generate_standard_repn
+from scipy import sparse
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import Curvature, is_convex_feasible_set, variables_in
+from stackpyomo.derivatives import FollowerHessians, FollowerRows
+
+__all__ = ["Meeting", "uniqueness"]
+
+_ACTIONS = 200
+"""Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """How followers meet under the announced strategy."""
+
+    rows: FollowerRows
+    hessians: FollowerHessians
+    gain: sparse.csc_array
+    """K, (leader variables × signals)."""
+    moves: sparse.csr_array
+    """M, (signals × actions)."""
+    leader: sparse.csr_array
+    """b, (followers × leader variables)."""
+    bend: sparse.csc_array | None = None
+    own: Array | None = None
+    """(signals) True for a member's own action, which no other member moves."""
+    projected: bool = False
+    """True if what is announced is cut to the leader's bounds."""
+
+    def jacobian(self) -> tuple[Array, list[Array], list[Array]]:
+        """(F′ between blocks, each population moving together, in orthonormal coordinates; F′ within each population
+        of two or more, one member against another; each member's own second derivatives)."""
+        rows = self.rows
+        sizes = np.array(rows.game.action_sizes)
+        own = rows.own_columns
+        response = sparse.csr_array(rows.responses_to(self.gain @ self.moves))
+        others = sparse.csr_array(response - own)
+        seen = sparse.csr_array(others + own.multiply(1.0 / sizes[np.newaxis, :]))
+        whole = np.zeros((len(sizes), len(sizes)))
+        apart, alone = [], []
+        for number in range(len(rows.followers)):
+            mine = rows.own(number)
+            if mine.start == mine.stop:
+                continue
+            hessian = self.hessians.of(number)
+            at = hessian.places
+            reached = response[at][:, mine].toarray()
+            half = reached.T @ hessian.matrix
+            bow, shared = self._bow(number, mine)
+            block = half @ seen[at].toarray() + bow
+            other = half @ others[at][:, mine].toarray() + shared
+            self_ = half @ reached + bow[:, mine]
+            alone.append(self_)
+            size = float(sizes[mine.start])
+            whole[mine] = block * np.sqrt(size * sizes)[np.newaxis, :]
+            whole[mine, mine] = self_ + (size - 1.0) * other
+            apart += [self_ - other] if size > 1 else []
+        return whole, apart, alone
+
+    def _bow(self, number: int, mine: slice) -> tuple[Array, Array]:
+        """What the quadratic term of the strategy adds, Σ_s (b·R_s) m_s ⊗ m_s; and of it what another member's move of
+        the same block does: nothing by its own signals."""
+        width = self.moves.shape[1]
+        if self.bend is None:
+            return np.zeros((mine.stop - mine.start, width)), np.zeros((mine.stop - mine.start,) * 2)
+        pull = (self.leader[[number]] @ self.bend).toarray().ravel()
+        moved = self.moves.toarray()
+        shared = pull if self.own is None else np.where(self.own, 0.0, pull)
+        mates = moved[:, mine]
+        return np.asarray(mates.T @ (pull[:, np.newaxis] * moved)), np.asarray(
+            mates.T @ (shared[:, np.newaxis] * mates)
+        )
+
+
+def uniqueness(meeting: Meeting) -> str:
+    """ "unique: …", "locally unique: …", "not unique: …", "not shown unique: …" or "not checked: …", each with why."""
+    rows = meeting.rows
+    sizes = rows.game.action_sizes
+    if len(sizes) > _ACTIONS:
+        return f"not checked: {len(sizes)} actions"
+    if np.isinf(sizes).any():
+        answered = abs(meeting.gain @ meeting.moves).sum(axis=0)[np.isinf(sizes)].any()
+        limit = ", whose members the leader answers one by one: no strategy of finite energy is left"
+        return "not checked: a population is infinite" + (limit if answered else "")
+    if meeting.projected:
+        return "not checked: what is announced is cut to the leader's bounds"
+    whole, apart, alone = meeting.jacobian()
+    names = [rows.game.names[id(v)] for v in rows.actions]
+    least, along = _least(whole)
+    for block in apart:
+        least = min(least, _least(block)[0])
+    room = TOLERANCES.bent * max(1.0, float(np.abs(whole).max(initial=0.0)))
+    constant = _is_quadratic(rows)
+    if least > room:
+        if constant and meeting.bend is None and _are_private(rows):
+            return f"unique: the pseudo-gradient is strongly monotone (least eigenvalue {least:.3g}), everywhere"
+        return f"locally unique: the pseudo-gradient is strongly monotone at the plan (least eigenvalue {least:.3g})"
+    drift = _along(along, names)
+    if constant and meeting.bend is None and _is_unconstrained(rows):  # equilibria solve one linear system
+        smallest, null = min((_smallest(block) for block in (whole, *apart)), key=lambda found: found[0])
+        if smallest > room:
+            return f"unique: its conditions are one regular linear system (least singular value {smallest:.3g})"
+        drift = _along(null if len(null) == len(names) else np.zeros(0), names)
+        if min((_least(block)[0] for block in alone), default=0.0) < -room:
+            return f"not shown unique: the followers can drift together along {drift}, but do not all minimise there"
+        return f"not unique: the followers can drift together along {drift}, all at a best response"
+    return f"not shown unique: the pseudo-gradient is not strongly monotone along {drift} (eigenvalue {least:.3g})"
+
+
+def _least(matrix: Array) -> tuple[float, Array]:
+    if not matrix.size:
+        return np.inf, np.zeros(0)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2.0)
+    return float(values[0]), np.asarray(vectors[:, 0])
+
+
+def _smallest(matrix: Array) -> tuple[float, Array]:
+    """(least singular value, its direction)."""
+    _, values, right = np.linalg.svd(matrix)
+    return (float(values[-1]), np.asarray(right[-1])) if values.size else (np.inf, np.zeros(0))
+
+
+def _along(direction: Array, names: Sequence[str]) -> str:
+    if not direction.size:
+        return "the differences of a population's members"
+    order = np.argsort(-np.abs(direction))[:3]
+    top = direction[order[0]]
+    return ", ".join(f"{direction[i] / top:.2g} {names[i]}" for i in order if abs(direction[i]) > TOLERANCES.snap)
+
+
+def _are_private(rows: FollowerRows) -> bool:
+    """True if every follower's feasible set is proved convex and nobody else, nor the leader, has a say in it."""
+    for follower in rows.followers:
+        own = {id(v) for v in follower.variables}
+        for constraint in follower.constraints:
+            if any(id(v) not in own and not v.fixed for v in variables_in(constraint.body)):
+                return False
+            if is_convex_feasible_set(constraint).curvature is not Curvature.CONVEX:
+                return False
+    return True
+
+
+def _is_unconstrained(rows: FollowerRows) -> bool:
+    return not rows.constraints and all(v.lb is None and v.ub is None for v in rows.actions)
+
+
+def _is_quadratic(rows: FollowerRows) -> bool:
+    """True if every follower's objective is quadratic in everything: the Jacobian is the same everywhere."""
+    for follower in rows.followers:
+        assert follower.objective is not None
+        repn = generate_standard_repn(follower.objective.expr, compute_values=True, quadratic=True)
+        if not (repn.is_linear() or repn.is_quadratic() or repn.is_constant()):
+            return False
+    return True

@@ -1,0 +1,327 @@
+"""Wording: a contract in plain words — who is paid or charged what, for which deviation, and who gains by it.
+
+:mod:`stackpyomo.incentives.payments` has the numbers, :mod:`stackpyomo.core.documents` the formats.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from stackpyomo.core import SHOWN, TOLERANCES, Array, Part, Table, listed, shown
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games.information import Signal
+from stackpyomo.plans import Plan
+
+from .payments import Accounts, accounts, comparison
+from .strategy import AffineStrategy
+
+__all__ = ["how_to_compare", "in_words", "stakes", "terms"]
+
+
+class _Room(NamedTuple):
+    """How much is told: rows of a table or list, terms of a formula; the first ones, in the model's order."""
+
+    rows: int
+    terms: int
+
+
+_SCREEN = _Room(SHOWN, 6)
+
+
+_FILE = _Room(sys.maxsize, sys.maxsize)
+
+
+def in_words(
+    rule: AffineStrategy, baseline: Plan | None = None, *, verified: bool = False, whole: bool = False
+) -> list[Part]:
+    """What is announced, what it means to the followers, what it does not promise, and the comparison if asked for.
+
+    verified: a report follows, which says what is proved. whole: nothing is cut, as for a file.
+    """
+    room = _FILE if whole else _SCREEN
+    meaning = _meaning(rule, room, _standing, _deviations)
+    parts = [*_announced(rule, room), *meaning, *_limits(rule, verified=verified)]
+    if baseline is not None:
+        parts += _compared(rule, baseline, room)
+    return parts
+
+
+def terms(rule: AffineStrategy) -> list[Part]:
+    """Of these what a page says beside its report: all that is announced, and for which deviation."""
+    return [*_announced(rule, _FILE), *_meaning(rule, _FILE, _deviations), *_limits(rule, verified=True)]
+
+
+def stakes(rule: AffineStrategy, baseline: Plan | None = None) -> list[Part]:
+    """Of these what is at stake: who pays, who is paid, and against a baseline who gains and who loses."""
+    return [*_meaning(rule, _FILE, _standing), *(() if baseline is None else _compared(rule, baseline, _FILE))]
+
+
+def how_to_compare(rule: AffineStrategy) -> list[Part]:
+    """Where to go on, for a reader at a terminal."""
+    if rule.game is None:
+        return ["(Read with from_json(text, game) it also tells objectives and payments.)"]
+    return ["(rule.compare(sp.stackelberg(game)) tells who gains and who loses against announcing constants.)"]
+
+
+# --- what is announced --------------------------------------------------------------------------------------------
+
+
+def _announced(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
+    if not rule.leader:
+        yield "The leader has nothing to announce: no follower's problem holds a variable of his."
+        return
+    yield "The leader announces:"
+    lines = [_formula(rule, index, room.terms) for index in range(min(len(rule.leader), room.rows))]
+    yield lines + _more(len(rule.leader), "in .offset and .gain", room)
+    sums = [s for s, used in zip(rule.observed, _used(rule), strict=True) if used and _is_named_sum(s)]
+    if sums:
+        yield "where"
+        yield [f"{s.name} = {_sum(s)}" for s in sums[: room.rows]] + _more(len(sums), "in .observed", room)
+    if rule.saturate and rule.game is None:
+        yield "What is announced never goes beyond the leader's bounds."
+    if not math.isnan(rule.payment):
+        least = "the least that holds everybody (it came before the energy of the gain)"
+        bound = least if math.isnan(rule.payment_limit) else f"at most {rule.payment_limit:.6g} as asked for"
+        yield f"The payment on the plan is {shown(rule.payment, 6)}: {bound}."
+    yield "A follower who does its part faces the first numbers; each unit it deviates moves them as shown."
+    if rule.game is not None and any(follower.size > 1 for follower in rule.game.followers.values()):
+        yield "A population's action stands for one member's."
+
+
+def _formula(rule: AffineStrategy, index: int, most: int) -> str:
+    """toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]"""
+    name = rule.leader[index]
+    terms: list[tuple[float, str]] = []
+    count = 0
+    for matrix, factor, power in ((rule.matrix, 1.0, ""), (rule.bend, 0.5, "²")):
+        if matrix is not None:
+            row = matrix[[index]].tocoo()
+            told = np.flatnonzero(np.abs(row.data) > TOLERANCES.noise * _largest(matrix))
+            count += len(told)
+            for place in sorted(told, key=row.col.__getitem__)[:most]:
+                signal = rule.observed[row.col[place]].name
+                terms.append((factor * row.data[place], f"{_deviation(signal, rule.targets[signal])}{power}"))
+    return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms[:most], count)}{_bounds(rule, name)}"
+
+
+def _largest(matrix: sparse.csc_array) -> float:
+    return float(np.abs(matrix.data).max(initial=0.0))
+
+
+def _deviation(signal: str, target: float) -> str:
+    """(x − 2), and x where the target is 0"""
+    plain = shown(abs(target), 6) == "0"
+    return (f"({signal})" if " " in signal else signal) if plain else f"({signal}{_constant(-target)})"
+
+
+def _signed(terms: Sequence[tuple[float, str]], count: int) -> str:
+    """+ 2 x − y … 3 more"""
+    told = ""
+    for weight, name in terms:
+        amount = f"{abs(weight):.6g} "
+        told += f" {'+' if weight >= 0.0 else '−'} {amount if amount != '1 ' else ''}{name}"
+    return told + (f" … {count - len(terms)} more" if count > len(terms) else "")
+
+
+def _constant(value: float) -> str:
+    """+ 2 or − 2, and − 0"""
+    return f" {'+' if value > TOLERANCES.noise else '−'} {shown(abs(value), 6)}"
+
+
+def _bounds(rule: AffineStrategy, name: str) -> str:
+    var = None if rule.game is None else rule.game.variables_by_name.get(name)
+    if not rule.saturate or var is None or (var.lb is None and var.ub is None):
+        return ""
+    if var.lb is None or var.ub is None:
+        return f", never above {var.ub:.6g}" if var.lb is None else f", never below {var.lb:.6g}"
+    return f", never beyond [{var.lb:.6g}, {var.ub:.6g}]"
+
+
+def _used(rule: AffineStrategy) -> Array:
+    """For each signal: does anything announced answer it?"""
+    used = np.asarray(abs(rule.matrix).sum(axis=0)).ravel()
+    return used if rule.bend is None else used + np.asarray(abs(rule.bend).sum(axis=0)).ravel()
+
+
+def _is_named_sum(signal: Signal) -> bool:
+    """True for a name given to several actions; a sum without one is called by its own formula."""
+    return not signal.own and not all(name in signal.name for name in signal.terms)
+
+
+def _sum(signal: Signal) -> str:
+    held = [(weight, name) for name, weight in signal.terms.items() if weight]
+    terms = _signed(held, len(held))
+    return (terms + (_constant(signal.constant) if signal.constant else "")).removeprefix(" + ").strip()
+
+
+def _more(count: int, where: str, room: _Room) -> list[str]:
+    return [f"… {count - room.rows} more {where}"] if count > room.rows else []
+
+
+# --- what it means to the followers -------------------------------------------------------------------------------
+
+
+def _meaning(
+    rule: AffineStrategy, room: _Room, *tellers: Callable[[AffineStrategy, Accounts, _Room], Iterator[Part]]
+) -> Iterator[Part]:
+    if rule.game is None:
+        return
+    try:
+        found = accounts(rule)
+    except InvalidGame as error:
+        yield f"What it means to the followers cannot be told: {error}"
+        return
+    for teller in tellers:
+        yield from teller(rule, found, room)
+
+
+def _standing(_: AffineStrategy, found: Accounts, room: _Room) -> Iterator[Part]:
+    """Objective and money of one member of each follower, and the budget."""
+    yield "On the plan, each in the unit of its objective:"
+    yield _moneys(found, room)
+    yield from _more(len(found.followers), "in .plan.follower_objectives and .payments", room)
+    yield from _budget(found)
+
+
+def _moneys(found: Accounts, room: _Room) -> Table:
+    crowd = bool((found.sizes > 1).any())
+    rows = []
+    for follower, objective, money in zip(found.followers[: room.rows], found.objective, _money(found), strict=False):
+        members = [f"{follower.size:.6g}"] if crowd else []
+        rows.append([follower.name, *members, shown(float(objective), 6), _paid(money)])
+    return Table(["follower", *["members"] * crowd, "each one's objective" if crowd else "objective", "money"], rows)
+
+
+def _paid(money: float) -> str:
+    if math.isnan(money) or money == 0.0:
+        return "—" if math.isnan(money) else "0"
+    return f"{'pays' if money > 0.0 else 'is paid'} {abs(money):.6g}"
+
+
+def _money(found: Accounts) -> Array:
+    """Payments without the solver's rounding."""
+    idle = np.abs(found.payment) <= TOLERANCES.stationarity * np.maximum(1.0, np.abs(found.objective))
+    return np.where(idle, 0.0, found.payment)
+
+
+def _budget(found: Accounts) -> Iterator[str]:
+    """Who pays, who is paid, and what is left to the leader, if all objectives are in one unit."""
+    money = _money(found)
+    counted = ~np.isnan(money) & (np.isfinite(found.sizes) | (money == 0.0))
+    total = money[counted] * np.where(money[counted] == 0.0, 1.0, found.sizes[counted])
+    pay, paid = float(total[total > 0.0].sum()), -float(total[total < 0.0].sum())
+    if pay and paid:
+        left = pay - paid
+        even = abs(left) <= TOLERANCES.stationarity * max(pay, paid)
+        rest = "the budget balances" if even else f"the leader {'keeps' if left > 0 else 'adds'} {abs(left):.6g}"
+        yield f"Followers pay {pay:.6g} in all and are paid {paid:.6g}: {rest}."
+    elif pay or paid:
+        words = f"pay {pay:.6g} in all; nobody is paid" if pay else f"are paid {paid:.6g} in all; nobody pays"
+        yield f"On the plan the followers {words}."
+    elif counted.any():
+        yield "On the plan no money changes hands."
+    for reason, missed in (
+        ("the leader's variables are not shown to enter the objective as prices or transfers do", np.isnan(money)),
+        ("a population of infinite size has no sum", ~counted & ~np.isnan(money)),
+    ):
+        if missed.any():
+            names = [found.followers[k].name for k in np.flatnonzero(missed)]
+            yield f"Not counted: {listed(names)} ({reason})."
+
+
+def _deviations(rule: AffineStrategy, found: Accounts, room: _Room) -> Iterator[Part]:
+    """What tempts a follower, and what the leader's answer takes back, per unit of each action that is watched."""
+    alone = set(rule.alone)
+    watched = np.array([f.name not in alone for f in found.followers], dtype=bool)[found.owners]
+    if watched.any():
+        moved = np.maximum(np.abs(found.temptation), np.abs(found.answer)) > found.noise
+        tempted = np.flatnonzero(watched & moved)
+        if len(tempted):
+            yield "One unit of a small deviation from the plan, to the follower:"
+            yield _temptations(found, tempted, room)
+            yield from _more(len(tempted), "deviations", room)
+        else:
+            yield "At these numbers nobody watched gains by a small deviation: none has to be charged."
+    if rule.multipliers:
+        held = [f"{name} (multiplier {value:.6g})" for name, value in rule.multipliers.items()][: room.terms]
+        more = [f"… ({len(rule.multipliers)} in all)"] if len(rule.multipliers) > room.terms else []
+        yield f"Held by their own constraints: {', '.join([*held, *more])}."
+
+
+def _temptations(found: Accounts, tempted: Array, room: _Room) -> Table:
+    """Each in the direction that pays by itself; what its own constraints hold is the rest."""
+    rest = np.abs(found.temptation - found.answer) > found.noise
+    held = bool(rest[tempted].any())
+    rows = []
+    for j in tempted[: room.rows]:
+        pull = found.temptation[j] if abs(found.temptation[j]) > found.noise[j] else found.answer[j]
+        sign = 1.0 if pull > 0.0 else -1.0
+        gain, cost = sign * float(found.temptation[j]), sign * float(found.answer[j])
+        word = "more" if sign > 0.0 else "less"
+        row = [f"{word} {found.actions[j]}", _short(gain, found.noise[j]), _short(cost, found.noise[j])]
+        rows.append([*row, *[_short(gain - cost, found.noise[j])] * held])
+    return Table(["deviation", "gains by itself", "the leader's answer takes", *["its constraints hold"] * held], rows)
+
+
+def _short(value: float, noise: float) -> str:
+    return "0" if abs(value) <= noise else f"{value:.6g}"
+
+
+# --- what it does not promise -------------------------------------------------------------------------------------
+
+
+def _limits(rule: AffineStrategy, *, verified: bool = False) -> Iterator[str]:
+    if rule.game is None and rule.multipliers:
+        yield f"Held by their own constraints: {listed(list(rule.multipliers))}."
+    if rule.alone:
+        yield f"Left alone, because nothing they do is observed: {listed(rule.alone)}."
+    if rule.uncertainty > TOLERANCES.flat:
+        yield (
+            f"Beware: at plans as good as this one the gain differs by {rule.uncertainty:.0%} of itself: "
+            "solve the plan more sharply, or choose one away from where its derivatives vanish."
+        )
+    if rule.game is None:
+        return
+    try:
+        doubtful, beyond, loose = rule.doubtful, rule.beyond_bounds(), rule.loose_constraints
+    except InvalidGame:
+        return
+    if doubtful and not verified:
+        yield (
+            f"verify(rule) has still to show that following the plan is the best answer of {listed(doubtful)}: "
+            "no proof yet that the gain leaves their costs convex."
+        )
+    if math.isinf(rule.energy):
+        yield (
+            "Beware: each of infinitely many members is answered by itself, at infinite energy: together they would "
+            "move the leader without limit. It is a limit of finite games where its variables are each member's own."
+        )
+    yield from (f"Beware: {text}" for text in beyond)
+    if loose:
+        yield f"Beware: off the plan the leader's own constraints need not hold: {listed(loose)}."
+
+
+# --- who gains ----------------------------------------------------------------------------------------------------
+
+
+def _compared(rule: AffineStrategy, baseline: Plan, room: _Room) -> Iterator[Part]:
+    table = comparison(rule, baseline)
+    yield f"Against the baseline ({baseline.quality}; responding: {listed(baseline.responding) or 'nobody'}):"
+    rows = [
+        [str(name), *(shown(value, 6) for value in numbers), verdict]
+        for name, *numbers, verdict in table.iloc[: min(room.rows, len(table)) + 1].itertuples()
+    ]
+    yield Table(["player", "with the rule", "baseline", "difference", "verdict"], rows)
+    yield from _more(len(table) - 1, "in .compare(baseline)", room)
+    counts = table["verdict"].iloc[1:].value_counts()
+    told = ", ".join(f"{counts[verdict]} {words}" for verdict, words in _VERDICTS.items() if verdict in counts)
+    yield f"The leader is {_VERDICTS[table['verdict'].iloc[0]]}. Followers: {told}."
+
+
+_VERDICTS = {"gains": "better off", "loses": "worse off", "same": "as well off", "unknown": "not comparable"}

@@ -1,0 +1,201 @@
+"""The team optimum: everybody serves the leader's objective."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stackpyomo.bilevel import interval
+from stackpyomo.core import TOLERANCES, Array, timed, tracked
+from stackpyomo.core.expressions import is_convex_problem
+from stackpyomo.derivatives import FollowerRows
+from stackpyomo.errors import InvalidGame, NoPlan
+from stackpyomo.games import Game
+from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, random_start, ray, solve
+
+from .indifference import settled
+from .infeasibility import conflict, unbounded
+from .options import Options
+from .plan import Plan, untried
+from .problems import all_constraints, leader_cost
+
+__all__ = ["cooperative_plan"]
+
+logger = logging.getLogger(__name__)
+
+
+def cooperative_plan(game: Game, options: Options) -> Plan:
+    seconds: dict[str, float] = {}
+    constraints = all_constraints(game)
+    objective = game.leader.objective
+    assert objective is not None
+    try:
+        program = Program(leader_cost(game), [c for _, c in constraints], seconds=seconds)
+    except BadRow as bad:
+        owner, component = ("leader", objective) if bad.row is None else constraints[bad.row]
+        message = f"{component.name} ({owner}): {bad.reason}"
+        if bad.contradiction:
+            raise NoPlan(message, termination="infeasible") from None
+        raise InvalidGame(message) from None
+    log, solution = _best(program, game, options, seconds)
+    logger.info("%s: %s (%s)", game.name, solution.termination.value, solution.message)
+    if solution.x is None or not (solution.termination.solved or math.isfinite(_cost_of(program, solution))):
+        _explain(game, program, solution, log)
+    with timed(seconds, "evaluate"):
+        return _plan(game, program, solution, log, seconds)
+
+
+def _best(
+    program: Program, game: Game, options: Options, seconds: dict[str, float]
+) -> tuple[list[dict[str, Any]], Solution]:
+    """Solve from the model's values, then from random points; the feasible answer of least cost wins."""
+    log: list[dict[str, Any]] = []
+    best: Solution | None = None
+    best_cost = math.inf
+    random = np.random.default_rng(options.seed)
+    for start in range(options.starts):
+        point = None if start == 0 else random_start(program, random)
+        with timed(seconds, "solve"), tracked("solving for the plan", shown=not options.tee):
+            solution = solve(program, options.solver, time_limit=options.time_limit, tee=options.tee, start=point)
+        cost = _cost_of(program, solution)
+        log.append(
+            {
+                "start": start,
+                "solver": solution.solver,
+                "termination": solution.termination.value,
+                "message": solution.message,
+                "objective": game.leader.sign * cost if math.isfinite(cost) else None,
+                "seconds": round(solution.seconds, 6),
+            }
+        )
+        if best is None or cost < best_cost:
+            best, best_cost = solution, cost
+    assert best is not None
+    return log, best
+
+
+def _cost_of(program: Program, solution: Solution) -> float:
+    """The objective at a feasible point, infinity otherwise."""
+    if solution.x is None or not (solution.termination.solved or solution.termination.limited):
+        return math.inf
+    if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
+        return math.inf
+    return float(program.problem.objective(solution.x))
+
+
+def _plan(
+    game: Game,
+    program: Program,
+    solution: Solution,
+    log: list[dict[str, Any]],
+    seconds: dict[str, float],
+) -> Plan:
+    x, duals = program.snapped(np.asarray(solution.x), solution.duals)
+    values = game.completed({id(v): float(n) for v, n in zip(program.variables, x, strict=True)})
+    with timed(seconds, "rows"):
+        rows = FollowerRows(game)
+    with timed(seconds, "indifference"):
+        leading = {id(program.variables[c]) for c in program.objective_columns}
+        values = settled(rows, values, leading)
+        x = program.vector(values, game.names)
+    with timed(seconds, "rows"):
+        objectives = rows.at(values).objectives
+    sign = game.leader.sign
+    names = [c.name for _, c in all_constraints(game)]
+    plan = Plan(
+        values=values,
+        leader_objective=sign * float(program.problem.objective(x)),
+        follower_objectives=dict(zip(game.followers, map(float, objectives), strict=True)),
+        multipliers={names[row]: sign * float(dual) for row, dual in zip(program.rows, duals, strict=True)},
+        termination=solution.termination.value,
+        residuals=program.residuals(x, duals).as_dict(),
+        seconds=seconds,
+        solver=solution.solver,
+        log=log,
+        game=game,
+        rows=rows,
+    )
+    _judge(plan, game, program, solution, x, duals)
+    return plan
+
+
+def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Array, duals: Array) -> None:
+    """Set quality, bound, gap and ε0: "optimal" only with a proof of convexity or a closed global gap."""
+    residuals = plan.residuals
+    if residuals["feasibility"] > TOLERANCES.feasibility:
+        plan.quality = "infeasible"
+        return
+    plan.quality = "feasible"
+    sign, cost = game.leader.sign, float(program.problem.objective(x))
+    scale = program.units(x)[2]
+    if math.isfinite(solution.bound) and "global" in choose(solution.solver).classes:
+        gap = max(0.0, cost - solution.bound)
+        if not math.isfinite(interval(leader_cost(game))[0]):
+            gap = max(gap, TOLERANCES.global_gap * scale)
+            if not _is_bound(game, cost - gap, solution.solver):
+                return
+    elif _is_convex(game, program):
+        gap = program.proved_gap(x, duals, TOLERANCES.trust)
+    else:
+        return
+    plan.epsilon0 = gap
+    plan.bound, plan.gap = sign * (cost - gap), gap / scale
+    if gap <= TOLERANCES.stationarity * scale:
+        plan.quality = "optimal"
+
+
+def _is_bound(game: Game, level: float, solver: str) -> bool:
+    """True if no point costs less than ``level``, asked without an objective: a relaxation without a limit proves
+    nothing."""
+    rows = [c for _, c in all_constraints(game)]
+    try:
+        asked = Program(0.0, [*rows, leader_cost(game) <= level])
+    except BadRow:
+        return True
+    return solve(asked, solver, options=choose(solver).tight).termination is Termination.INFEASIBLE
+
+
+def _is_convex(game: Game, program: Program) -> bool:
+    continuous = all(v.is_continuous() for v in program.variables)
+    return continuous and is_convex_problem(program.model.objective.expr, (c for _, c in all_constraints(game)))
+
+
+def _runs_without_limit(game: Game, program: Program, solver: str) -> bool:
+    """True if a ray of plans shows it: that a solver's steps run away is no proof."""
+    start = Program(0.0, [c for _, c in all_constraints(game)])
+    solution = solve(start, solver)
+    if solution.x is None or not solution.termination.solved:
+        return False
+    known = {id(v): value for v, value in zip(start.variables, solution.x.tolist(), strict=True)}
+    x = np.clip(np.asarray(program.problem.x0, dtype=float), *program.bounds)
+    return bool(ray(program, np.array([known.get(id(v), x[i]) for i, v in enumerate(program.variables)])))
+
+
+def _explain(game: Game, program: Program, solution: Solution, log: Sequence[Mapping[str, Any]]) -> None:
+    """Raise :class:`NoPlan` saying why there is no plan, and whose constraints or variables are behind it."""
+    if solution.termination is Termination.UNBOUNDED:
+        if _runs_without_limit(game, program, solution.solver):
+            raise NoPlan(unbounded(game, program, solution.x), termination="unbounded")
+        solution = replace(solution, termination=Termination.FAILED, message="its steps run away, which proves nothing")
+    if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
+        discrete = any(not v.is_continuous() for v in program.variables)
+        clash = conflict(all_constraints(game), solution.solver if discrete else "auto")
+        proved = "global" in choose(solution.solver).classes or _is_convex(game, program)
+        if clash and proved:
+            raise NoPlan(f"No point satisfies all constraints. {clash}", termination="infeasible")
+        if clash:
+            raise NoPlan(
+                f"No point that satisfies all constraints was found from here (it may exist: the problem is not proved "
+                f"convex). {clash} Untried: {', '.join(untried(log))}.",
+                termination="infeasible",
+            )
+    raise NoPlan(
+        f"{solution.solver} found no plan: {solution.termination.value} ({solution.message}). "
+        f"Untried: {', '.join(untried(log))}. Or a longer time_limit=; tee=True shows a solver's log.",
+        termination=solution.termination.value,
+    )

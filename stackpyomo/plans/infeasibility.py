@@ -1,0 +1,63 @@
+"""Conflicts: why there is no plan, and whose constraints or variables are behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import apart
+from stackpyomo.games import Game
+from stackpyomo.solvers import Program, solve
+
+__all__ = ["conflict", "unbounded"]
+
+
+def unbounded(game: Game, program: Program, x: Array | None) -> str:
+    """Name the unbounded variables that ran furthest away."""
+    lower, upper = program.bounds
+    free = np.flatnonzero(~(np.isfinite(lower) & np.isfinite(upper)))
+    if x is not None and len(free):
+        free = free[np.argsort(-np.abs(x[free]), kind="stable")]
+    shown = [
+        f"{game.names[id(v)]} ({game.owners.get(id(v), 'leader')})" for v in (program.variables[i] for i in free[:4])
+    ]
+    return (
+        "The leader's objective improves without limit. Variables without a bound: "
+        f"{', '.join(shown) or 'none'}. Bound them or add the missing cost."
+    )
+
+
+def conflict(constraints: Sequence[tuple[str, Any]], solver: str) -> str:
+    """Least total violation of the rows, bounds kept: rows with a multiplier there are the ones that contradict.
+
+    Where the solver gives no multipliers, the rows that stay violated are named. Empty if all rows can be met.
+    """
+    elastic = pyo.ConcreteModel()
+    sides = [(c, 1.0) for _, c in constraints] + [(c, -1.0) for _, c in constraints]
+    elastic.slack = pyo.Var(range(len(sides)), bounds=(0, None), initialize=0)
+    rows = {}
+    for index, (c, side) in enumerate(sides):
+        bound = c.ub if side > 0 else c.lb
+        if bound is not None:
+            rows[index] = side * apart(c.body) - elastic.slack[index] <= side * bound
+    relaxed = Program(pyo.quicksum(elastic.slack[i] for i in rows), list(rows.values()))
+    solution = solve(relaxed, solver)
+    if solution.x is None or not solution.termination.solved:
+        return ""
+    if relaxed.problem.objective(solution.x) <= TOLERANCES.feasibility:
+        return ""
+    if solution.duals is None:
+        found = {id(v): x for v, x in zip(relaxed.variables, solution.x, strict=True)}
+        blamed = [i for i in rows if found[id(elastic.slack[i])] > TOLERANCES.feasibility]
+    else:
+        numbers = list(rows)
+        pairs = zip(relaxed.rows, solution.duals, strict=True)
+        blamed = [numbers[int(row)] for row, dual in pairs if abs(dual) > TOLERANCES.blame]
+    players = [constraints[i % len(constraints)] for i in blamed]
+    named = list(dict.fromkeys(f"{c.name} ({owner})" for owner, c in players))
+    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
+    return f"In conflict, together with the bounds of their variables: {', '.join(named[:6])}{more}. Relax one of them."

@@ -1,0 +1,292 @@
+"""Plans: a joint point of leader and followers, what is held of it and why the search stopped."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stackpyomo.core import (
+    SHOWN,
+    TOLERANCES,
+    Document,
+    Part,
+    Table,
+    as_text,
+    floats,
+    head,
+    json_number,
+    json_numbers,
+    listed,
+    readable,
+    real,
+    shown,
+    undisturbed,
+)
+from stackpyomo.derivatives import FollowerRows
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Game, changes, evaluated_at, exchangeable, objective_at, stamp
+from stackpyomo.games.information import Announcement
+from stackpyomo.verification import Report
+
+from .points import rested, violation
+
+__all__ = ["Plan", "rows_of", "untried"]
+
+_GLOBAL = ("scip", "gurobi")
+
+
+_CHANGED = "the game has changed since the plan was made: "
+
+
+@dataclass
+class Plan(Document):
+    """A joint plan u* of leader and followers (the paper's ε0-leader-optimal point where ``epsilon0`` is a number).
+
+    ``termination`` is why the solver stopped; ``quality`` is what is held: "optimal" (proved), "feasible",
+    "infeasible" or "none". ``residuals`` are recomputed from the written problem, never taken from the solver.
+    """
+
+    values: dict[str, float]  #: variable name → value, for everybody's variables.
+    leader_objective: float  #: J0 at the plan, in the sense the user wrote.
+    follower_objectives: dict[str, float]  #: follower name → J_k at the plan, in its own sense and unit.
+    multipliers: dict[str, float] = field(default_factory=dict)
+    """constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote; for a constraint of a
+    follower who responds, d(its own objective)/d(right-hand side)."""
+    termination: str = "none"  #: Why the solver stopped: "optimal", "converged", "infeasible", "time limit", ...
+    quality: str = "none"  #: What is held: "optimal" (proved), "feasible", "infeasible" or "none".
+    bound: float = math.nan  #: On J0: proved by convexity, or a global solver's; NaN without.
+    gap: float = math.nan  #: From J0 to the bound, relative to max(1, |J0|); NaN without a bound.
+    epsilon0: float = math.nan
+    """Proved gap to the leader's optimum (the paper's ε0); NaN when nothing was proved. Where a variable has no bounds
+    the proof reaches ``TOLERANCES.trust`` · max(1, |x|) around the plan."""
+    residuals: dict[str, float] = field(default_factory=dict)  #: Recomputed: feasibility, stationarity, ...
+    seconds: dict[str, float] = field(default_factory=dict)  #: part of the work → seconds.
+    solver: str = ""  #: Who found it.
+    log: list[dict[str, Any]] = field(default_factory=list)
+    """Every attempt: treatment, solver, termination, objective, bound, seconds."""
+    responding: tuple[str, ...] = ()
+    """The followers who answer optimally in this plan; everybody else serves the leader."""
+    warnings: list[str] = field(default_factory=list)
+    """What stands behind the plan less firmly than its quality might suggest."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What it was asked for with: solver, starts, seed, …; to do it again."""
+    report: Report | None = field(default=None, repr=False, compare=False)
+    """The re-solve of the responding followers that the plan was judged by; not part of the data."""
+    game: Game | None = field(default=None, repr=False, compare=False)  #: None if it was read without one.
+    rows: Any = field(default=None, repr=False, compare=False)
+    """The followers' rows already written at this plan (derivatives reuse them); not part of the data."""
+    stamp: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The game's data of the moment it was made: :mod:`stackpyomo.games.stamp`."""
+
+    def __post_init__(self) -> None:
+        if self.game is not None and not self.stamp:
+            self.stamp = stamp(self.game)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "rows": None}  # written anew where they are needed
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
+        """The data are copied; the game stays the one it is about."""
+        memo[id(self.game)] = self.game
+        twin = copy.copy(self)
+        twin.__dict__.update({name: copy.deepcopy(part, memo) for name, part in twin.__dict__.items()})
+        return twin
+
+    @classmethod
+    def from_values(cls, game: Game) -> Plan:
+        """The model's current values as a plan; what is next to a bound, but for rounding, is put on it.
+
+        Raises :class:`InvalidGame` naming the first variable without a value.
+        """
+        game.require_sound(leader_objective=False)
+        given = game.current_values()
+        for player in (game.leader, *game.followers.values()):
+            game.objective_value(player)  # raises where there is none
+        values = rested(game, given)
+        off = violation(game, values)
+        return cls(
+            values=values,
+            leader_objective=objective_at(game, game.leader, values),
+            follower_objectives={n: objective_at(game, f, values) for n, f in game.followers.items()},
+            termination="given",
+            quality="feasible" if off <= TOLERANCES.feasibility else "infeasible",
+            residuals={"feasibility": off, "stationarity": math.nan, "complementarity": math.nan},
+            solver="none",
+            game=game,
+        )
+
+    def value(self, var: Any) -> float:
+        """The plan's value of a Var (or of a variable's name); raises :class:`InvalidGame` for a stranger."""
+        name = var if isinstance(var, str) else var.name
+        try:
+            return self.values[name]
+        except KeyError:
+            raise InvalidGame(f"{name}: not a variable of this plan's game.") from None
+
+    def load(self) -> None:
+        """Write the plan's values into the user's model (the only place where this package does)."""
+        for name, var in self.attached().variables_by_name.items():
+            if not var.fixed:
+                var.set_value(self.values[name], skip_validation=True)
+
+    def symmetrized(self) -> Plan:
+        """The plan averaged over exchangeable followers: never worse where the leader's problem is convex (Jensen)."""
+        game, self = self.attached(), self.now()
+        found = dict(self.values)
+        for group in exchangeable(game):
+            for same in zip(*(game.followers[name].variables for name in group), strict=True):
+                names = [game.names[id(v)] for v in same]
+                found.update(dict.fromkeys(names, sum(self.values[name] for name in names) / len(names)))
+        with undisturbed(), evaluated_at(game, found):
+            made = Plan.from_values(game)
+        better = game.leader.sign * (made.leader_objective - self.leader_objective)
+        return replace(
+            made,
+            bound=self.bound,
+            epsilon0=self.epsilon0 + max(0.0, better),
+            termination="symmetrized",
+            responding=self.responding,
+        )
+
+    def attached(self) -> Game:
+        """The game this plan belongs to; raises :class:`InvalidGame` if it was read without one."""
+        if self.game is None:
+            raise InvalidGame("This plan has no game. Read it, or its incentive, with from_json(text, game).")
+        strangers = self.values.keys() ^ self.game.variables_by_name.keys()
+        if strangers:
+            raise InvalidGame(
+                f"{min(strangers)}: only one of the plan and the game {self.game.name!r} has this variable; "
+                "give the plan the game it was made for."
+            )
+        return self.game
+
+    @property
+    def announcement(self) -> Announcement:
+        """Without an incentive the leader announces constants."""
+        here = self.now()
+        stale = [f"Beware: {text}" for text in here.warnings if text.startswith(_CHANGED)]
+        return Announcement(
+            here.values,
+            here.leader_objective,
+            epsilon0=here.epsilon0,
+            warnings=stale,
+            responding=here.responding,
+        )
+
+    def to_json(self) -> str:
+        """One JSON document; numbers that are not finite become null or "inf"."""
+        return json.dumps(self.as_dict(), indent=2)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON-ready Python objects."""
+        return {
+            "values": json_numbers(self.values),
+            "leader_objective": json_number(self.leader_objective),
+            "follower_objectives": json_numbers(self.follower_objectives),
+            "multipliers": json_numbers(self.multipliers),
+            "termination": self.termination,
+            "quality": self.quality,
+            "bound": json_number(self.bound),
+            "gap": json_number(self.gap),
+            "epsilon0": json_number(self.epsilon0),
+            "residuals": json_numbers(self.residuals),
+            "seconds": json_numbers(self.seconds),
+            "solver": self.solver,
+            "log": self.log,
+            "responding": list(self.responding),
+            "warnings": self.warnings,
+            "options": self.options,
+            "stamp": self.stamp,
+        }
+
+    @classmethod
+    def from_json(cls, text: str, game: Game | None = None) -> Plan:
+        """The plan that :meth:`to_json` wrote (else :class:`InvalidGame`); give the game to go on working with it.
+
+        Where the game's data have changed since, what was proved is dropped and a warning says so (:meth:`now`).
+        """
+        with readable("plan"):
+            data = json.loads(text)
+            for key in ("values", "follower_objectives", "multipliers", "residuals", "seconds"):
+                data[key] = floats(data[key])
+            for key in ("leader_objective", "bound", "gap", "epsilon0"):
+                data[key] = real(data[key])
+            data["responding"] = tuple(data.get("responding", ()))
+            data.pop("bounds", None)  # what older versions wrote
+            plan = cls(**{"stamp": {"its data": "unknown"}, **data}, game=game)
+        return plan if game is None else plan.now()
+
+    def now(self) -> Plan:
+        """The plan with what is true of it now: itself, or a copy without what was proved of data that have changed.
+
+        The copy has the objectives and the feasibility of its values as the game is now, no bound, no ε₀ and no
+        multipliers, and a warning that names what has changed: Params, bounds, senses, fixed values, expressions.
+        """
+        game = self.game
+        if game is None or self.values.keys() != game.variables_by_name.keys():
+            return self  # attached() tells who is a stranger
+        here = stamp(game)
+        changed = changes(self.stamp, here)
+        if not changed:
+            return self
+        off = violation(game, self.values)
+        return replace(
+            self,
+            leader_objective=objective_at(game, game.leader, self.values),
+            follower_objectives={n: objective_at(game, f, self.values) for n, f in game.followers.items()},
+            multipliers={},
+            quality="feasible" if off <= TOLERANCES.feasibility else "infeasible",
+            bound=math.nan,
+            gap=math.nan,
+            epsilon0=math.nan,
+            residuals={"feasibility": off, "stationarity": math.nan, "complementarity": math.nan},
+            warnings=[*self.warnings, f"{_CHANGED}{', '.join(changed)}; nothing is proved of its optimum."],
+            report=None,
+            rows=None,
+            stamp=here,
+        )
+
+    def parts(self, chosen: Mapping[str, float] | None = None, most: int = SHOWN) -> list[Part]:
+        """Quality, warnings and a row for each variable, of which ``most`` are shown.
+
+        chosen: values chosen anew with an incentive, told beside the plan's own where they differ.
+        """
+        here = self.now()
+        if here is not self:
+            return here.parts(chosen, most)
+        proof = "" if math.isnan(self.epsilon0) else f", within {max(0.0, self.epsilon0):.1e} of the optimum"
+        stop = f"{self.solver}: {self.termination}"
+        found: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), leader's objective {shown(self.leader_objective)}"]
+        if self.quality == "feasible" and self.options.get("function") != "nash" and self.termination != "given":
+            found.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
+        found += [f"Responding: {listed(self.responding)}."] if self.responding else []
+        found += [f"Beware: {text}" for text in self.warnings]
+        new = chosen or {}
+        moved = [name for name in new if abs(new[name] - self.values[name]) > TOLERANCES.noise]
+        rows = [[name, shown(new.get(name, value), 8)] for name, value in head(self.values, most)]
+        for row in rows if moved else ():
+            row.append(shown(self.values[row[0]], 8) if row[0] in moved else "")
+        rest = [f"… {len(self.values) - most} more in plan.values"] if len(self.values) > most else []
+        return [*found, Table(["variable", "value", *(["before the incentive"] if moved else [])], rows), *rest]
+
+    def __str__(self) -> str:
+        return as_text(self.parts())
+
+
+def untried(log: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What may do better than these attempts, of which none has been tried."""
+    stops = [entry.get("termination") for entry in log if entry.get("solver") in _GLOBAL]
+    starts = 1 + max((entry.get("start") or 0 for entry in log), default=0)
+    known = [] if stops else ["solver='scip' can prove more"]
+    known += ["a longer time_limit= gives it more time to prove"] if "time limit" in stops else []
+    return [*known, f"starts={max(5, 4 * starts)} can find better"]
+
+
+def rows_of(plan: Plan, game: Game) -> FollowerRows:
+    """The followers' rows that the plan has kept, if they are still those of the game; else written anew."""
+    kept = plan.rows
+    return kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)

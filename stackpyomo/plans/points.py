@@ -1,0 +1,54 @@
+"""Points: values of a game's variables by name, put on the bounds they are meant for, and measured against all rows.
+
+A value is known only to its accuracy: one that is within ``TOLERANCES.active`` of its reach from a bound stands on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stackpyomo.core import TOLERANCES, Array, limited_reaches
+from stackpyomo.games import GameStructure
+from stackpyomo.solvers import BadRow, Program
+
+__all__ = ["rested", "violation"]
+
+
+def violation(game: GameStructure, values: Mapping[str, float]) -> float:
+    """The largest violation of a bound or an active row there in natural units; infinite where a row has no value."""
+    levels, lower, upper = _levels(game, values)
+    reaches = _reaches(levels, lower, upper)
+    beyond = float((np.maximum(lower - levels, levels - upper) / reaches).max(initial=0.0))
+    players = (game.leader, *game.followers.values())
+    try:
+        program = Program(0.0, [c for player in players for c in player.constraints])
+        outside = program.residuals(program.vector(values, game.names), None).feasibility
+    except BadRow:
+        return np.inf
+    return max(0.0, beyond, outside if np.isfinite(outside) else np.inf)
+
+
+def rested(game: GameStructure, values: Mapping[str, float]) -> dict[str, float]:
+    """The values with those next to a bound on it, unless a row is violated by that."""
+    levels, lower, upper = _levels(game, values)
+    room = TOLERANCES.active * _reaches(levels, lower, upper)
+    moved = np.where(np.abs(levels - lower) <= room, lower, np.where(np.abs(upper - levels) <= room, upper, levels))
+    names = [name for name, v in game.variables_by_name.items() if not v.fixed]
+    found = {**values, **dict(zip(names, moved.tolist(), strict=True))}
+    if found == values or violation(game, found) > max(TOLERANCES.feasibility, violation(game, values)):
+        return dict(values)
+    return found
+
+
+def _levels(game: GameStructure, values: Mapping[str, float]) -> tuple[Array, Array, Array]:
+    """(values, lower bounds, upper bounds) of all variables that are not fixed, ±inf where there is none."""
+    free = [(values[name], v.lb, v.ub) for name, v in game.variables_by_name.items() if not v.fixed]
+    levels, lower, upper = np.array(free, dtype=float).reshape(-1, 3).T
+    return levels, np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)
+
+
+def _reaches(levels: Array, lower: Array, upper: Array) -> Array:
+    found = limited_reaches(levels, lower, upper)
+    return np.where(found > 0.0, found, 1.0)

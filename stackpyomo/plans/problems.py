@@ -1,0 +1,92 @@
+"""Problems over the user's Vars: the leader's cost and everybody's rows, with some values held."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+from pyomo.core.base.var import VarData
+
+from stackpyomo.bilevel import Problem
+from stackpyomo.core.expressions import variables_in
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game, component_pairs, leader_variables
+
+__all__ = ["aggregate_definitions", "all_constraints", "held_problem", "leader_cost", "leader_values"]
+
+
+def leader_cost(game: Game) -> Any:
+    objective = game.leader.objective
+    assert objective is not None  # require() saw to it
+    return objective.expr if game.leader.sign > 0 else -objective.expr
+
+
+def held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str, float], cost: Any) -> Problem:
+    """Everybody but ``followers`` held at ``values``; what the leader's equalities define goes on following."""
+    defining, defined = aggregate_definitions(game)
+    loose = {id(v) for v in defined} | {id(v) for f in followers for v in f.variables}
+    held = [(v, values[n]) for n, v in game.variables_by_name.items() if not v.fixed and id(v) not in loose]
+    return Problem(cost, [("leader", c) for c in defining], held)
+
+
+def aggregate_definitions(game: Game) -> tuple[list[Any], list[VarData]]:
+    """Equalities of the leader that define variables of his from the followers' actions, and these variables.
+
+    The aggregates; and variables that no follower feels, where as many equalities hold them as there are of them.
+    """
+    aggregates = game.aggregate_variables()
+    known, declared = {id(v) for v in aggregates}, {id(c) for c in game.aggregates}
+    felt = {
+        id(v)
+        for f in game.followers.values()
+        for e in [f.objective, *f.constraints]
+        if e is not None
+        for v in variables_in(e.expr)
+    }
+    rows: dict[int, Any] = {}
+    found: dict[int, VarData] = {}
+    while True:  # a definition may stand on another
+        before = len(rows)
+        for constraint in game.leader.constraints:
+            if not constraint.equality or id(constraint) in declared or id(constraint) in rows:
+                continue
+            inside = {id(v): v for v in variables_in(constraint.expr) if not v.fixed}
+            free = {k: v for k, v in inside.items() if k not in game.owners and k not in felt and k not in known}
+            if free and any(k in game.owners or k in known or k in found for k in inside):
+                rows[id(constraint)] = constraint
+                found.update(free)
+        if len(rows) == before:
+            break
+    if len(rows) != len(found):
+        rows, found = {}, {}
+    return [*game.aggregates, *rows.values()], [*aggregates, *found.values()]
+
+
+def leader_values(game: Game, leader: Any) -> dict[str, float]:
+    """Given values over the model's current ones; raises naming a variable that needs one and has none."""
+    given: dict[str, float] = {}
+    for key, value in component_pairs(leader, "leader") if leader is not None else ():
+        for var in leader_variables(game, [key]):
+            number = value[var.index()] if isinstance(value, Mapping) else value
+            if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
+                raise InvalidGame(f"leader: the value of {var.name} is {number!r}; give a finite number.")
+            low, high = var.bounds
+            if (low is not None and number < low) or (high is not None and number > high):
+                raise InvalidGame(f"leader: {number:g} is outside the bounds of {var.name}, [{low}, {high}].")
+            given[game.names[id(var)]] = float(number)
+    defined = {id(v) for v in aggregate_definitions(game)[1]}
+    values = {}
+    for name, var in game.variables_by_name.items():
+        number = given.get(name, var.value)
+        if number is None and id(var) not in game.owners and id(var) not in defined:
+            raise InvalidGame(f"{name}: has no value; give one with leader={{{name!r}: ...}} or set it on the model.")
+        values[name] = 0.0 if number is None else float(number)
+    return values
+
+
+def all_constraints(game: Game) -> list[tuple[str, Any]]:
+    """(owner's name, constraint) of every active constraint."""
+    players = (game.leader, *game.followers.values())
+    return [(player.name, c) for player in players for c in player.constraints]

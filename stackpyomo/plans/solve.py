@@ -1,0 +1,167 @@
+"""Plans: the point the leader would like best, and who cooperates or responds in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stackpyomo.bilevel import Problem, responding_followers
+from stackpyomo.core import timed, undisturbed
+from stackpyomo.core.expressions import variables_in
+from stackpyomo.derivatives import FollowerRows
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game, require
+
+from .cooperative import cooperative_plan
+from .decomposition.engine import chosen_engine, hedged
+from .indifference import settled
+from .options import Options, read_options, with_options
+from .plan import Plan
+from .problems import aggregate_definitions, all_constraints, held_problem, leader_cost, leader_values
+from .responding import respond
+
+__all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
+
+
+def leader_optimal(
+    game: Game,
+    *,
+    responding: Any = (),
+    solver: str = "auto",
+    starts: int = 1,
+    complementarity: Any = "auto",
+    time_limit: float | None = None,
+    tee: bool = False,
+    allow_nonconvex: bool = False,
+    seed: int = 0,
+    engine: Any = "auto",
+) -> Plan:
+    """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
+
+    responding: followers (Blocks, names, True for all) who play Nash by their KKT conditions, in the leader's favour
+    where they are indifferent; everybody else serves the leader. (): the team optimum (arXiv 2207.10611, Definition 2).
+    solver: a name of :mod:`stackpyomo.solvers`, or "auto". starts: more than 1 tries further starting points within the
+    bounds (random, by ``seed``) and keeps the best. complementarity: a treatment (Scholtes(), FischerBurmeister(),
+    Penalty(), BigM(), SOS1()) or "auto", the fallback ladder. time_limit: seconds, for each solve of the team optimum,
+    for the whole ladder otherwise. tee: show the solver's output. allow_nonconvex: followers proved nonconvex may
+    respond; the plan then says so. seed: of the starting points. engine: "mpi-sppy" or a :class:`Hedging` for the team
+    optimum bundle by bundle, in as many processes as ``mpiexec`` started; "auto": one solve in this process.
+
+    The plan's ``quality`` is "optimal" only where the leader's problem is proved convex, or a global solver closed its
+    gap and the re-solve of the responding followers is a proof.
+
+    Raises :class:`InvalidGame` for a game that cannot be used, :class:`NonconvexFollower` for a responding follower
+    proved nonconvex, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
+    """
+    _require_game(game, "leader_optimal")
+    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
+    hedging = chosen_engine(engine)
+    with undisturbed():
+        require(game)
+        followers = responding_followers(game, responding)
+        if hedging is not None:
+            if followers or starts > 1:
+                what = "responding followers" if followers else f"starts={starts}"
+                raise InvalidGame(f"engine={engine!r}: finds the team optimum alone, from one start: no {what}.")
+            plan = hedged(game, hedging, solver, time_limit, tee)
+        else:
+            plan = _leading(game, followers, options) if followers else cooperative_plan(game, options)
+        return with_options(plan, "leader_optimal", options, hedging)
+
+
+def stackelberg(game: Game, **options: Any) -> Plan:
+    """What the leader gets WITHOUT an incentive: he announces constants, and all followers answer by a Nash point.
+
+    options: those of :func:`leader_optimal` (``responding`` is everybody).
+
+    Raises :class:`InvalidGame`, :class:`SolverNotAvailable`, :class:`NoPlan`, as :func:`leader_optimal` does.
+    """
+    _require_game(game, "stackelberg")
+    return leader_optimal(game, responding=True, **options)
+
+
+def nash(
+    game: Game,
+    *,
+    leader: Any = None,
+    responding: Any = True,
+    solver: str = "auto",
+    starts: int = 1,
+    complementarity: Any = "auto",
+    time_limit: float | None = None,
+    tee: bool = False,
+    allow_nonconvex: bool = False,
+    seed: int = 0,
+) -> Plan:
+    """The followers' equilibrium at fixed leader values: ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given.
+
+    leader: component mapping leader variable → value; the others keep their current values. Leader variables that the
+    leader's equalities define from the followers' actions, and that no follower feels, follow them. responding: who
+    plays (True: all); the other followers keep their current values.
+
+    R_k is what moves with follower k's action: its share of an aggregate, 0 in an infinite population. ``quality`` is
+    "feasible" at best: there is nothing to be optimal for. Other arguments are those of :func:`leader_optimal`.
+
+    Raises :class:`InvalidGame` for a leader variable without a value, and what :func:`leader_optimal` raises.
+    """
+    _require_game(game, "nash")
+    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
+    with undisturbed():
+        require(game, leader_objective=False)
+        followers = responding_followers(game, responding)
+        if not followers:
+            raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
+        given = leader_values(game, leader)
+        problem = held_problem(game, followers, given, 0.0)
+        return with_options(respond(game, followers, problem, options, objective=False), "nash", options)
+
+
+def pessimistic(plan: Plan, **options: Any) -> Plan:
+    """max J0 over the followers' optimal answers to the plan's leader: what he gets if they break ties against him.
+
+    The followers are those who respond in ``plan`` (all, if none do); the leader and everybody else keep the plan's
+    values. ``plan.leader_objective`` and the answer's differ by the price of optimism; "optimal" means that no answer
+    is worse for the leader. options: those of :func:`leader_optimal` but ``responding``.
+
+    Raises :class:`InvalidGame` for an option that is none, :class:`NoPlan` with ``termination="unbounded"`` where the
+    leader can lose without limit, and what :func:`leader_optimal` raises.
+    """
+    if not isinstance(plan, Plan):
+        raise InvalidGame(f"pessimistic({type(plan).__name__}): expected a Plan; make one with stackelberg(game).")
+    game = plan.attached()
+    unknown = options.keys() - {"solver", "starts", "complementarity", "time_limit", "tee", "allow_nonconvex", "seed"}
+    if unknown:
+        raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")
+    chosen = read_options(**options)
+    with undisturbed():
+        require(game)
+        game.require_fixed_as(plan.values)
+        followers = responding_followers(game, plan.responding or True)
+        problem = held_problem(game, followers, plan.values, -leader_cost(game))
+        worst = respond(game, followers, problem, chosen, sign=-game.leader.sign)
+        return with_options(worst, "pessimistic", chosen)
+
+
+def _require_game(game: Any, function: str) -> None:
+    if not isinstance(game, Game):
+        raise InvalidGame(f"{function}({type(game).__name__}): expected a Game; make one with Game(model, followers).")
+
+
+def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Plan:
+    """The leader and those who cooperate optimise over the equilibria of ``followers``."""
+    names = {f.name for f in followers}
+    aggregates = {id(v) for v in aggregate_definitions(game)[1]}
+    serving = (game.leader, *(f for f in game.followers.values() if f.name not in names))
+    problem = Problem(
+        leader_cost(game),
+        [(owner, c) for owner, c in all_constraints(game) if owner not in names],
+        leader=[v for player in serving for v in player.variables if id(v) not in aggregates],
+    )
+    plan = respond(game, followers, problem, options, sign=game.leader.sign)
+    if len(serving) > 1 and plan.quality in ("optimal", "feasible"):
+        with timed(plan.seconds, "indifference"):
+            rows = FollowerRows(game)
+            plan.values = settled(rows, plan.values, {id(v) for v in variables_in(problem.cost)}, names)
+            objectives = rows.at(plan.values).objectives
+            plan.follower_objectives = dict(zip(game.followers, map(float, objectives), strict=True))
+    return plan

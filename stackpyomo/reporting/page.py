@@ -1,0 +1,293 @@
+"""Pages: a report and all that is known with it as one HTML file, without scripts, that needs nothing from a network.
+
+Plan, contract in plain words, who gains and who pays, certificates, plots, the solvers' log, and what is needed to do
+it again. It follows the reader's theme, fits a telephone, and prints.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pandas as pd
+
+from stackpyomo.core import Part, Table, as_html, shown
+from stackpyomo.errors import StackpyomoError
+from stackpyomo.incentives import Incentive, stakes, terms
+from stackpyomo.plans import Plan
+from stackpyomo.solvers import registry
+from stackpyomo.verification import Report, regret_shown
+from stackpyomo.version import __version__
+
+from .figures import COLOURS, pictures
+
+__all__ = ["page", "table_page"]
+
+_SHOWN = 200
+"""Rows of a table."""
+
+
+_OPEN = 24
+"""Of these those that are not folded."""
+
+
+_LINES = 6
+"""Formulas that are not folded."""
+
+
+_EVIDENCE = {
+    "convex": "a proof: the follower's problem under the announced strategy is convex, and its duality gap is small",
+    "global": "a proof: a global solver's bound leaves no better answer",
+    "multistart": "evidence, no proof: the best of several starting points",
+    "unknown": "its re-solve failed: nothing is known of its regret",
+}
+
+
+_PACKAGES = ("numpy", "scipy", "pandas", "pyomo")
+
+
+def page(
+    report: Report,
+    *,
+    title: str | None = None,
+    baseline: Plan | None = None,
+    remarks: Sequence[str] = (),
+    command: str = "",
+) -> str:
+    """The page as HTML text.
+
+    title: None: the game's name. baseline: a plan to tell who gains and who loses against. remarks: what else is to be
+    said at the top, e.g. why there is no incentive or no baseline. command: what was typed, to do it again.
+    """
+    plan, rule = _subjects(report)
+    name = title or ("stackpyomo report" if plan is None or plan.game is None else plan.game.name)
+    sections = [
+        ("plan", "The plan", _plan(plan, rule)),
+        ("contract", "The contract in plain words", [] if rule is None else terms(rule)),
+        ("stakes", "Who gains and who pays", [] if rule is None else stakes(rule, baseline)),
+        ("certificates", "Every follower re-solved", _certificates(report)),
+        ("plots", "Plots", _plots(report, rule)),
+        ("again", "To do it again", _again(report, plan, baseline, command)),
+        ("log", "What the solvers did", _log(report, plan, baseline)),
+    ]
+    told = [(key, heading, _body(found) if isinstance(found, list) else found) for key, heading, found in sections]
+    kept = [(key, heading, body) for key, heading, body in told if body]
+    links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in kept)
+    body = "".join(f'<section id="{key}"><h2>{heading}</h2>{body}</section>' for key, heading, body in kept)
+    return _document(name, _verdict(report, plan, remarks), f'<nav aria-label="Sections">{links}</nav>', body)
+
+
+def table_page(name: str, summary: str, table: pd.DataFrame) -> str:
+    """A table of many rows, and what it comes to, as the text of such a page."""
+    headings = list(map(str, table.columns))
+    rows = [list(map(_cell, row)) for row in table.itertuples(index=False)]
+    numbers = set(table.select_dtypes("number").columns)
+    words = tuple(head for head, column in zip(headings, table.columns, strict=True) if column not in numbers)
+    return _document(name, as_html([summary]), "", as_html([Table(headings, rows, words=words)]))
+
+
+def _document(title: str, header: str, nav: str, body: str) -> str:
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><style>{_style()}</style></head>'
+        f"<body><header><h1>{html.escape(title)}</h1>{header}</header>{nav}<main>{body}</main>"
+        f"<footer><p>Written by stackpyomo {__version__}.</p></footer></body></html>\n"
+    )
+
+
+def _body(parts: Sequence[Part]) -> str:
+    """Parts as HTML; of long tables and lists the end is folded."""
+    return "".join(map(_shortened, parts))
+
+
+def _shortened(part: Part) -> str:
+    if isinstance(part, Table) and len(part.rows) > _OPEN + _LINES:
+        first, rest = (replace(part, rows=rows) for rows in (part.rows[:_OPEN], part.rows[_OPEN:]))
+        return as_html([first]) + _folded(f"{len(rest.rows)} more rows", [rest])
+    if isinstance(part, list) and len(part) > _LINES:
+        return as_html([part[:_LINES]]) + _folded(f"{len(part) - _LINES} more lines", [part[_LINES:]])
+    return as_html([part])
+
+
+def _subjects(report: Report) -> tuple[Plan | None, Incentive | None]:
+    """The plan and the incentive that were verified, as far as the report knows."""
+    if isinstance(report.subject, Incentive):
+        return report.subject.plan, report.subject
+    return (report.subject if isinstance(report.subject, Plan) else None), None
+
+
+def _verdict(report: Report, plan: Plan | None, remarks: Sequence[str]) -> str:
+    """What was shown, in one line with a sign that needs no colour, and the numbers that matter."""
+    kind, sign = ("good", "✓") if report.ok else ("bad", "✗")
+    facts = [
+        ("leader's objective", shown(report.leader_objective, 8)),
+        ("largest regret", regret_shown(report.epsilon)),
+        ("followers re-solved", str(len(report.regret))),
+        *([] if plan is None else [("plan", plan.quality)]),
+    ]
+    terms = "".join(f"<div><dt>{name}</dt><dd>{html.escape(value)}</dd></div>" for name, value in facts)
+    rest = "".join(f'<p class="remark">{html.escape(remark)}</p>' for remark in remarks)
+    verdict = html.escape(report.verdict)
+    return f'<p class="verdict {kind}"><span aria-hidden="true">{sign} </span>{verdict}</p>{rest}<dl>{terms}</dl>'
+
+
+def _plan(plan: Plan | None, rule: Incentive | None) -> list[Part]:
+    if plan is None:
+        return []
+    found = plan.parts({} if rule is None else rule.offset, _SHOWN)
+    if rule is None:
+        found.insert(1, "The leader announces these values as constants; nothing answers a deviation.")
+    return found
+
+
+def _certificates(report: Report) -> list[Part]:
+    _, *rest = report.parts(_SHOWN)  # the verdict stands above
+    kinds = [f"{kind}: {_EVIDENCE[kind]}" for kind in _EVIDENCE if (report.certificate == kind).any()]
+    how = f"By {report.solver or 'a solver'}, the others at the plan, against what the leader announces. " + (
+        f"A regret counts as none up to {report.tolerance:g} times how fast the follower's objective changes."
+    )
+    return [how, *rest, *(f"{kind[:1].upper()}{kind[1:]}." for kind in kinds)]
+
+
+def _plots(report: Report, rule: Incentive | None) -> str:
+    try:
+        drawn = list(pictures(report, rule))
+    except StackpyomoError as error:
+        return as_html([f"No plots are shown. {error}"])
+    figures = [f"<figure>{each.svg}<figcaption>{html.escape(each.caption)}</figcaption></figure>" for each in drawn]
+    return f'<div class="plots">{"".join(figures)}</div>' if figures else ""
+
+
+# --- to do it again -----------------------------------------------------------------------------------------------
+
+
+def _again(report: Report, plan: Plan | None, baseline: Plan | None, command: str) -> list[Part]:
+    """Versions, options, seeds."""
+    found: list[Part] = [[command]] if command else []
+    asked = {
+        "plan": {} if plan is None else plan.options,
+        "baseline": {} if baseline is None else baseline.options,
+        "verify": {**report.options, "tolerance": report.tolerance},
+    }
+    found.append([f"{name}: {_options(options)}" for name, options in asked.items() if options])
+    rows = [["stackpyomo", __version__], ["Python", platform.python_version()]]
+    rows += [[name, _installed(name)] for name in _PACKAGES]
+    rows += [[f"{name} (solver)", registry[name].version() or ""] for name in _solvers(report, plan, baseline)]
+    return [*found, Table(["software", "version"], rows)]
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in options.items())
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _solvers(report: Report, *plans: Plan | None) -> list[str]:
+    """Those that had a part in it."""
+    named = [report.solver]
+    for plan in plans:
+        named += [] if plan is None else [plan.solver, *(str(entry.get("solver", "")) for entry in plan.log)]
+    return [name for name in dict.fromkeys(named) if name in registry]
+
+
+# --- log ----------------------------------------------------------------------------------------------------------
+
+
+def _log(report: Report, plan: Plan | None, baseline: Plan | None) -> str:
+    """Every attempt, and the seconds of every stage, folded."""
+    found = []
+    for name, each in (("Plan", plan), ("Baseline", baseline)):
+        if each is not None:
+            summary = f"{name}: {len(each.log)} attempts" if len(each.log) != 1 else f"{name}: 1 attempt"
+            found.append(_folded(summary, [*_attempts(each.log), _stages(each.seconds)]))
+    return "".join(found) + _folded("Verification", [_stages(report.seconds)])
+
+
+def _folded(summary: str, parts: Sequence[Part]) -> str:
+    return f"<details><summary>{html.escape(summary)}</summary>{as_html(parts)}</details>"
+
+
+def _attempts(log: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
+    if not log:
+        return
+    keys = list(dict.fromkeys(key for entry in log for key in entry))
+    rows = [[str(number), *(_cell(entry.get(key)) for key in keys)] for number, entry in enumerate(log[:_SHOWN], 1)]
+    yield Table(["attempt", *keys], rows, words=("treatment", "solver", "termination", "message", "audit"))
+    if len(log) > _SHOWN:
+        yield f"… {len(log) - _SHOWN} more in plan.log"
+
+
+def _stages(seconds: Mapping[str, float]) -> Part:
+    if not seconds:
+        return "No times were kept."
+    return Table(["stage", "seconds"], [[name, f"{value:.3f}"] for name, value in seconds.items()])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+# --- style --------------------------------------------------------------------------------------------------------
+
+
+def _style() -> str:
+    """Colours of either theme, and the sheet."""
+    light, dark = ("".join(f"--{name}:{pair[side]};" for name, pair in _THEME.items()) for side in (0, 1))
+    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{_SHEET}"
+
+
+_THEME = {
+    **COLOURS,
+    "soft": ("#57606a", "#9aa7b4"),
+    "line": ("#d0d7de", "#343b44"),
+    "shade": ("#f3f5f7", "#1d232a"),
+    "link": ("#0b57a4", "#7db3e8"),
+}
+
+
+_SHEET = """
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:72rem;padding:1rem;background:var(--paper);color:var(--ink);
+ font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
+h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}
+p{margin:.5rem 0;max-width:46rem}a{color:var(--link)}
+.verdict{font-weight:600;padding:.6rem .8rem;border-left:.35rem solid;background:var(--shade)}
+.good{border-color:var(--convex)}.bad{border-color:var(--unknown)}
+.remark{padding-left:.8rem;border-left:.35rem solid var(--multistart)}
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.5rem;margin:1rem 0}
+dl div{background:var(--shade);padding:.5rem .8rem}dt{color:var(--soft);font-size:.85rem}
+dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums}
+nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.9rem}nav a{padding:.2rem 0}
+ul{padding-left:1.2rem;margin:.5rem 0}code{font:.9em ui-monospace,monospace}
+.wide{margin:.5rem 0;max-width:100%}table{border-collapse:collapse;font-size:.9rem}
+th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:right;
+ font-variant-numeric:tabular-nums;overflow-wrap:normal}
+td{white-space:nowrap}td.words{white-space:normal;min-width:8rem}
+th:first-child,td:first-child,.words{text-align:left}th{color:var(--soft);font-weight:600}
+
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.5rem;align-items:start}
+figure{margin:0;min-width:0}figcaption{color:var(--soft);font-size:.9rem}
+svg{display:block;width:100%;height:auto}svg *{stroke-linejoin:round;stroke-linecap:butt}
+details{margin:.3rem 0}summary{cursor:pointer}
+footer{color:var(--soft);font-size:.85rem;margin-top:2rem}
+@media print{body{font-size:10pt;max-width:none;padding:0}nav{display:none}
+ .wide{overflow:visible!important}table{font-size:8pt}th,td{padding:.1rem .4rem}
+ .plots{grid-template-columns:1fr 1fr}
+ figure,tr,.verdict,dl div{break-inside:avoid}h2{break-after:avoid}
+ details::details-content{content-visibility:visible;block-size:auto}}
+""".replace("\n", "")

@@ -1,0 +1,417 @@
+"""Plots: tables, reports and incentives as matplotlib pictures (the extra "plot").
+
+Each function takes what another one returned and draws into ``ax`` (None: a new figure); it returns the Axes, so that
+titles, labels and limits can be changed and ``ax.figure.savefig("file.png")`` be called. Nothing here solves anything.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stackpyomo.core import TOLERANCES, Array, cut, listed, require_whole, undisturbed
+from stackpyomo.core.expressions import variables_in
+from stackpyomo.errors import InvalidGame, StackpyomoError
+from stackpyomo.games import Game
+from stackpyomo.games.information import shares
+from stackpyomo.incentives import Incentive
+from stackpyomo.solvers import BadRow, Program
+from stackpyomo.verification import Composed, Report, composed, plane
+
+__all__ = ["best_response", "formats", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
+
+_COLOURS = {"convex": "#2a7f4f", "global": "#3b6fb6", "multistart": "#d98c1f", "unknown": "#b03030"}
+"""By certificate: proofs are green and blue, evidence is orange, nothing is red."""
+
+
+_FIRST, _SECOND, _PALE = "#20507a", "#c0504d", "#9a9a9a"
+
+
+MOST = 40
+"""Bars, or gains with numbers, that can still be read."""
+
+
+_NAMED = 24
+"""Rows or columns of a heat map that can be named; of more every second, third, … is."""
+
+
+_WIDTH, _LETTERS = 68, 24
+"""Letters that have room above a picture, and in a name beside or under it."""
+
+
+def _axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
+    return _pyplot().subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise StackpyomoError('plots: matplotlib is missing; pip install "stackpyomo[plot]".') from error
+    return plt
+
+
+def formats() -> list[str]:
+    """Endings of the picture files that matplotlib writes, "png" among them.
+
+    Raises :class:`StackpyomoError` without matplotlib.
+    """
+    return sorted(_pyplot().matplotlib.backend_bases.FigureCanvasBase.filetypes)
+
+
+def _ink() -> str:
+    """The colour of what is written, under any style."""
+    import matplotlib as mpl
+
+    return str(mpl.rcParams["text.color"])
+
+
+def scaling(table: pd.DataFrame, ax: Any = None) -> Any:
+    """Gain of the average against the number of followers, log-log, with its fitted power of N and the verdict.
+
+    table: what :func:`stackpyomo.scaling` returned. A size of infinity is a dotted line where its gain is finite.
+
+    Raises :class:`InvalidGame` for another table, :class:`StackpyomoError` without matplotlib.
+    """
+    _require_columns(table, ["size", "average_gain"])
+    ax = _axes(ax)
+    finite = table[np.isfinite(table["size"]) & (table["average_gain"] > 0.0)]
+    sizes, gain = finite["size"].to_numpy(dtype=float), finite["average_gain"].to_numpy(dtype=float)
+    exponent = table.attrs.get("exponent", math.nan)
+    if math.isfinite(exponent):
+        level = float(np.log(gain[-1]) - exponent * np.log(sizes[-1]))  # it says how the gain ends
+        slope = f"{exponent + 0.0:.2f}".replace("-0.00", "0.00")
+        ax.plot(
+            sizes,
+            np.exp(level) * sizes**exponent,
+            color=_PALE,
+            linewidth=6,
+            alpha=0.5,
+            label=f"fitted: like $N^{{{slope}}}$",
+        )
+    ax.plot(sizes, gain, "o-", color=_FIRST, label="gain")
+    limit = table.loc[np.isinf(table["size"]), "average_gain"]
+    if len(limit) and math.isfinite(limit.iloc[0]):
+        ax.axhline(limit.iloc[0], color=_FIRST, linestyle=":", label="$N = \\infty$")
+    ax.set(xscale="log", yscale="log", xlabel="followers $N$", ylabel="norm of the gain, per unit of the average")
+    if len(gain) and gain.max() < 10 * gain.min():  # nearly level: a full decade around it shows that it is
+        middle = math.sqrt(gain.max() * gain.min())
+        ax.set_ylim(middle / 10, middle * 10)
+    ax.set_title(textwrap.fill(table.attrs.get("verdict", "").split(", ")[0], _WIDTH), fontsize="medium")
+    ax.grid(visible=True, which="major", alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def leaders(table: pd.DataFrame, ax: Any = None, *, over: str = "size") -> Any:
+    """What the leader gets when everybody serves him, and when the minors play their equilibrium.
+
+    table: columns ``leader_optimal``, ``leader_major_optimal`` and ``over``, e.g. "size" (log scale; a size of infinity
+    is a dotted line) or the strength of a coupling.
+
+    Raises :class:`InvalidGame` for another table, :class:`StackpyomoError` without matplotlib.
+    """
+    _require_columns(table, [over, "leader_optimal", "leader_major_optimal"])
+    ax = _axes(ax)
+    at = table[over].to_numpy(dtype=float)
+    finite = np.isfinite(at)
+    lines = [("leader_major_optimal", "leader-major-optimal", _SECOND), ("leader_optimal", "leader-optimal", _FIRST)]
+    for column, label, colour in lines:
+        level = table[column].to_numpy(dtype=float)
+        ax.plot(at[finite], level[finite], "o-", color=colour, label=label)
+        if not finite.all():
+            ax.axhline(level[~finite][0], color=colour, linestyle=":", label=f"{label}, $N = \\infty$")
+    bounds = [table[column].to_numpy(dtype=float)[finite] for column, *_ in lines]
+    ax.fill_between(at[finite], *bounds, color=_PALE, alpha=0.15, linewidth=0)
+    if over == "size":
+        ax.set_xscale("log")
+    ax.set(xlabel="minor followers $N$" if over == "size" else over.replace("_", " "), ylabel="leader's objective")
+    ax.grid(visible=True, alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def regret(report: Report, ax: Any = None) -> Any:
+    """A bar for each follower's regret in the colour of its certificate, ticks where it counts as none.
+
+    The axis is linear up to the tolerance and logarithmic beyond. Unknown regrets are crosses at 0. Of more than 40
+    followers the worst are shown: unknown ones first, then the largest regrets.
+
+    Raises :class:`StackpyomoError` without matplotlib.
+    """
+    worst = report.worst(MOST)
+    ax = _axes(ax, (8.0, 1.8 + 0.28 * len(worst)))
+    place = np.arange(len(worst))
+    level = report.regret[worst].to_numpy(dtype=float)
+    kinds = report.certificate[worst].to_numpy()
+    for kind, colour in _COLOURS.items():
+        mine = kinds == kind
+        if mine.any():
+            ax.barh(place[mine], np.nan_to_num(level[mine]), color=colour, label=kind)
+    unknown = np.isnan(level)
+    if unknown.any():
+        ax.plot(np.zeros(unknown.sum()), place[unknown], "x", color=_COLOURS["unknown"], clip_on=False)
+    allowed = report.tolerance * report.scale[worst].to_numpy(dtype=float)
+    ax.plot(allowed, place, "|", color=_ink(), markersize=12, label="counts as none up to")
+    ax.set_xscale("symlog", linthresh=report.tolerance)
+    ax.set_xlim(0.0, 10.0 * max(np.nanmax(level, initial=0.0), allowed.max(initial=report.tolerance)))
+    ax.set_yticks(place, [cut(str(name), _LETTERS) for name in worst], parse_math=False)
+    ax.set_ylim(len(worst) - 0.4, -0.6)
+    shown = "" if len(worst) == len(report.regret) else f" (the worst {len(worst)} of {len(report.regret)})"
+    ax.set(xlabel=f"regret{shown}")
+    ax.set_title(textwrap.fill(report.verdict, _WIDTH), fontsize="medium", parse_math=False)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the bars: they may be long
+    return ax
+
+
+def gains(rule: Incentive, ax: Any = None) -> Any:
+    """The gain K as a heat map, leader's variables by signals; hatched where the leader may not use the signal.
+
+    Raises :class:`StackpyomoError` without matplotlib.
+    """
+    table = rule.gain
+    values = table.to_numpy(dtype=float)
+    rows, columns = values.shape
+    ax = _axes(ax, (3.0 + 0.75 * min(columns, 12), 2.2 + 0.42 * min(rows, 14)))
+    most = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    ax.patch.set(hatch="///", edgecolor=_PALE)
+    image = ax.imshow(np.ma.masked_invalid(values), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+    ax.figure.colorbar(image, ax=ax, label="gain").solids.set_rasterized(True)
+    across, down = (range(0, count, math.ceil(count / _NAMED)) for count in (columns, rows))
+    words = [
+        [cut(names[place], _LETTERS) for place in places]
+        for names, places in ((table.columns, across), (table.index, down))
+    ]
+    turned = columns > 4 or sum(map(len, words[0])) > _WIDTH
+    ax.set_xticks(across, words[0], rotation=90 if turned else 0, parse_math=False)
+    ax.set_yticks(down, words[1], parse_math=False)
+    if values.size <= MOST:
+        for (i, j), value in np.ndenumerate(values):
+            if math.isfinite(value):
+                colour = "white" if abs(value) > 0.6 * most else "black"
+                size = "medium" if columns < 4 else "x-small"
+                ax.text(j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=size)
+    ax.set(xlabel="what the leader observes", ylabel="what he moves")
+    return ax
+
+
+def best_response(
+    rule: Incentive,
+    follower: str,
+    ax: Any = None,
+    *,
+    action: str | None = None,
+    within: tuple[float, float] | None = None,
+    points: int = 401,
+) -> Any:
+    """The cost J_k(v, u0(v)) of a follower against one of its actions v: announced, and behind it a constant leader.
+
+    action: its name; the follower's other actions stay as planned (None: its only one). within: (lowest, highest) that
+    is drawn (None: around the plan, inside its bounds), but for what violates its own constraints. points: how many
+    are computed. Objectives are drawn in the sense they are written in.
+
+    Raises :class:`InvalidGame` for who is no follower, what is none of its actions, and for numbers that make no sense;
+    :class:`StackpyomoError` without matplotlib.
+    """
+    game = rule.attached()
+    require_whole("points", points)
+    number = _numbered(game, "best_response", follower, action)
+    sign, var = game.followers[follower].sign, game.followers[follower].variables[number]
+    held = list(composed(game, rule.plan.announcement, {follower}))
+    played = list(composed(game, rule.announcement, {follower}))
+    target = played[0].target[number]
+    low, high = _span("best_response", within) or _around(target, var.lb, var.ub)
+    at = np.unique(np.append(np.linspace(low, high, points), target))
+    ax = _axes(ax)
+    constant = sign * _curve(held, number, at)
+    ax.plot(at, constant, color=_PALE, linewidth=4, alpha=0.6, label="constant leader: no incentive")
+    cost = _curve(played, number, at)
+    ax.plot(at, sign * cost, "-", color=_FIRST, label="announced strategy")
+    level = sign * float(cost[np.searchsorted(at, target)])
+    ax.plot([target], [level], "o", color=_SECOND, label="plan", zorder=3)
+    ax.axvline(target, color=_SECOND, linewidth=0.8, alpha=0.5)
+    ax.set_xlabel(cut(game.names[id(var)], _WIDTH), parse_math=False)
+    better = "smaller" if sign > 0 else "larger"
+    ax.set_ylabel(f"objective of {cut(follower, _LETTERS)}, {better} is better", parse_math=False)
+    ax.grid(visible=True, alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def level_sets(
+    rule: Incentive,
+    follower: str,
+    ax: Any = None,
+    *,
+    action: str | None = None,
+    leader: str | None = None,
+    within: tuple[float, float] | None = None,
+    points: int = 81,
+) -> Any:
+    """Level sets of J_k(v, w) and J_0(v, w), v an action of the follower, w a leader's variable, with w = u0(v).
+
+    The strategy supports what the follower likes better than the plan, {J_k < J_k*}: it touches J_k = J_k* at the plan
+    and never enters where its regret is 0. Whatever else the leader announces answers v; all others stay as planned.
+
+    action: None for a follower's only one. leader: None for the variable that answers it most. within: (lowest,
+    highest) action drawn; points: in either direction.
+
+    Raises :class:`InvalidGame` for what the rule does not hold and for numbers that make no sense,
+    :class:`StackpyomoError` without matplotlib.
+    """
+    game = rule.attached()
+    require_whole("points", points, 2)
+    number = _numbered(game, "level_sets", follower, action)
+    if leader is not None and leader not in rule.leader:
+        raise InvalidGame(f"level_sets(leader={leader}): expected one of {listed(rule.leader) or 'no variable'}.")
+    if not rule.leader:
+        raise InvalidGame("level_sets: the leader announces nothing that a follower feels.")
+    var = game.followers[follower].variables[number]
+    name, target = game.names[id(var)], rule.plan.values[game.names[id(var)]]
+    gain, bend = _answer(rule, game, name)
+    tool = _felt_most(rule, game, follower, gain) if leader is None else rule.leader.index(leader)
+    leader = rule.leader[tool]
+    across = np.linspace(*(_span("level_sets", within) or _around(target, var.lb, var.ub)), points)
+    line = rule.offset[leader] + gain[tool] * (across - target) + bend[tool] * (across - target) ** 2 / 2.0
+    free = game.variables_by_name[leader]
+    line = np.clip(line, free.lb, free.ub) if rule.saturate and free.bounds != (None, None) else line
+    up = np.linspace(*_beside(line, rule.offset[leader]), points)
+    with undisturbed():
+        level, *players = plane(game, rule.announcement, follower, leader)
+        costs = [_surface(each, number, level, across, up) for each in players]
+        stars = [_surface(each, number, level, [target], [rule.offset[leader]]).item() for each in players]
+    ax = _axes(ax)
+    _contours(ax, across, up, costs, stars, cut(follower, _LETTERS))
+    ax.plot(across, line, color=_ink(), label="announced strategy")
+    ax.plot([target], [rule.offset[leader]], "o", color=_SECOND, label="plan", zorder=3)
+    ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
+    ax.set_xlabel(cut(name, _WIDTH), parse_math=False)
+    ax.set_ylabel(cut(leader, _LETTERS), parse_math=False)
+    for text in ax.legend(fontsize="small").get_texts():
+        text.set_parse_math(False)
+    return ax
+
+
+def _numbered(game: Game, function: str, follower: str, action: str | None) -> int:
+    """Which of the follower's actions is meant."""
+    if follower not in game.followers:
+        raise InvalidGame(f"{function}(follower={follower}): expected the name of a follower.")
+    names = [game.names[id(v)] for v in game.followers[follower].variables]
+    if action is None and len(names) == 1:
+        return 0
+    if action not in names:
+        raise InvalidGame(f"{function}(action={action}): {follower} has {len(names)} actions; choose {listed(names)}.")
+    return names.index(action)
+
+
+def _answer(rule: Incentive, game: Game, action: str) -> tuple[Array, Array]:
+    """d(leader's variables)/d(one member's action), first and second derivative."""
+    column = [game.names[id(v)] for v in game.actions].index(action)
+    moved = shares(game, rule.observed).moves[:, [column]].toarray().ravel()
+    bend = np.zeros(len(rule.leader)) if rule.bend is None else rule.bend @ moved**2
+    return rule.matrix @ moved, bend
+
+
+def _felt_most(rule: Incentive, game: Game, follower: str, gain: Array) -> int:
+    """The number of the leader's variable that answers most, among those that the follower's objective holds."""
+    objective = game.followers[follower].objective
+    assert objective is not None
+    felt = {game.names.get(id(v)) for v in variables_in(objective.expr)}
+    return max(range(len(gain)), key=lambda tool: (rule.leader[tool] in felt, abs(gain[tool])))
+
+
+def _beside(line: Array, at: float) -> tuple[float, float]:
+    """The height of a picture of the line with room for what it touches."""
+    reach = 1.6 * max(float(np.abs(line - at).max()), 0.25 * max(1.0, abs(at)))
+    return at - reach, at + reach
+
+
+def _surface(problem: Composed, number: int, level: Any, across: Any, up: Any) -> Array:
+    """(len(up), len(across)) costs, NaN where there is none or a constraint is violated; compiled: there are many."""
+    problem.cost_at(problem.target)
+    found = np.full((len(up), len(across)), np.nan)
+    try:
+        program = Program(problem.cost, problem.rows)
+    except BadRow:
+        return found
+    columns = {id(v): place for place, v in enumerate(program.variables)}
+    places = [columns.get(id(v), -1) for v in (problem.variables[number], level)]  # −1: a spare entry, read by nobody
+    point = np.array([*(v.value for v in program.variables), 0.0], dtype=float)
+    for (i, height), (j, action) in product(enumerate(up), enumerate(across)):
+        point[places] = action, height
+        if program.residuals(point[:-1], None).feasibility <= TOLERANCES.feasibility:
+            found[i, j] = program.problem.objective(point[:-1])
+    return found
+
+
+def _contours(ax: Any, across: Array, up: Array, costs: Sequence[Array], stars: Sequence[float], name: str) -> None:
+    """The follower's level sets and what it likes better than the plan, the leader's level sets around them."""
+    styles = [(_SECOND, "-", f"as good for {name}"), (_FIRST, "--", "as good for the leader")]
+    for cost, star, (colour, dash, label) in zip(costs, stars, styles, strict=True):
+        known = np.ma.masked_invalid(cost)
+        if not known.count() or known.max() <= known.min():
+            continue
+        ax.contour(across, up, known, levels=7, colors=colour, linestyles=dash, linewidths=0.6, alpha=0.6)
+        if colour == _SECOND and known.min() < star < known.max():
+            ax.contour(across, up, known, levels=[star], colors=colour, linestyles=dash, linewidths=1.8)
+            ax.contourf(across, up, known, levels=[known.min() - 1.0, star], colors=colour, alpha=0.15)
+            ax.plot([], [], "s", color=colour, alpha=0.3, label=f"better for {name}")
+        ax.plot([], [], color=colour, linestyle=dash, label=label)
+
+
+def profiles(table: pd.DataFrame, ax: Any = None) -> Any:
+    """Performance profiles after Dolan and Moré: the share of games solved within τ times the fastest, as steps.
+
+    table: what :meth:`stackpyomo.Comparison.profile` returns, one column for each way of solving, indexed by τ ≥ 1.
+    Raises :class:`InvalidGame` for anything else, :class:`StackpyomoError` without matplotlib.
+    """
+    if not isinstance(table, pd.DataFrame) or table.index.name != "tau":
+        raise InvalidGame("profiles: expected the table that Comparison.profile() returns.")
+    ax = _axes(ax)
+    last = max(2.0, float(table.index.max()) * 1.5) if len(table) else 2.0
+    for way in table.columns if len(table) else ():
+        ax.step([*table.index, last], [*table[way], table[way].iloc[-1]], where="post", label=way)
+    ax.set(xscale="log", xlim=(1.0, last), ylim=(0.0, 1.02), xlabel="τ: times the fastest", ylabel="share of games")
+    ax.grid(visible=True, alpha=0.3)
+    if table.size:
+        ax.legend(loc="lower right")
+    return ax
+
+
+def _span(function: str, within: tuple[float, float] | None) -> tuple[float, float] | None:
+    """What was asked to be drawn; raises :class:`InvalidGame` for what is no interval."""
+    if within is not None and not -math.inf < within[0] < within[1] < math.inf:
+        raise InvalidGame(f"{function}(within={within}): expected (lowest, highest), two finite numbers.")
+    return within
+
+
+def _around(target: float, lower: float | None, upper: float | None) -> tuple[float, float]:
+    """As far again to either side as the plan is from 0, inside its bounds."""
+    reach = 1.25 * max(1.0, abs(target))
+    low = target - reach if lower is None else max(lower, target - reach)
+    return low, target + reach if upper is None else min(upper, target + reach)
+
+
+def _curve(pieces: Sequence[Composed], number: int, at: Any) -> Array:
+    """The composed cost at each value of an action, NaN where it has none; pieces of a projected strategy share it."""
+    found = np.full(len(at), np.nan)
+    for piece in pieces:
+        point = list(piece.target)
+        for place, action in enumerate(at):
+            point[number] = float(action)
+            cost = piece.cost_at(point)
+            if math.isfinite(cost) and piece.violation() <= TOLERANCES.feasibility:
+                found[place] = np.fmin(found[place], cost)
+    return found
+
+
+def _require_columns(table: pd.DataFrame, wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in getattr(table, "columns", ())]
+    if missing:
+        raise InvalidGame(f"plots: the table has no column {missing[0]}; expected {', '.join(wanted)}.")

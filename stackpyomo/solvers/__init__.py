@@ -1,0 +1,28 @@
+"""Solvers: one problem, written once, solved by anybody, and judged by ourselves.
+
+In: an objective and rows over Pyomo Vars. Out: a :class:`Solution` and the residuals of its point. Law: a solver's word
+is not evidence; why it stopped is kept apart from what it holds.
+"""
+
+from .certificates import Residuals, least_nonnegative
+from .program import BadRow, Program, free_row, random_start, scales_of
+from .rays import ray
+from .registry import SolverInfo, choose, registry, solve
+from .solution import Solution, Termination
+
+__all__ = [
+    "BadRow",
+    "Program",
+    "Residuals",
+    "Solution",
+    "SolverInfo",
+    "Termination",
+    "choose",
+    "free_row",
+    "least_nonnegative",
+    "random_start",
+    "ray",
+    "registry",
+    "scales_of",
+    "solve",
+]

@@ -1,0 +1,64 @@
+"""What an answer is worth, computed from the problem alone: residuals and least-squares multipliers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import lsq_linear, nnls
+
+from stackpyomo.core import Array
+
+__all__ = ["Residuals", "least_nonnegative", "split_force", "violations"]
+
+DENSE = 500
+"""Columns up to which nonnegative least squares is solved exactly, by an active-set method."""
+
+
+class Residuals:
+    """KKT residuals of a point: feasibility, stationarity, complementarity (largest of each).
+
+    ``outside_bounds`` and ``outside_rows`` are the single violations, in the order of the program's variables and rows.
+    """
+
+    def __init__(self, outside_bounds: Array, outside_rows: Array, kinds: Mapping[str, float]) -> None:
+        self.outside_bounds, self.outside_rows = outside_bounds, outside_rows
+        self.feasibility = kinds["feasibility"]
+        self.stationarity = kinds["stationarity"]
+        self.complementarity = kinds["complementarity"]
+
+    def as_dict(self) -> dict[str, float]:
+        """The three largest residuals by name."""
+        return {
+            "feasibility": self.feasibility,
+            "stationarity": self.stationarity,
+            "complementarity": self.complementarity,
+        }
+
+
+def least_nonnegative(matrix: Any, wanted: Array) -> Array:
+    """argmin ‖matrix · p − wanted‖ over p ≥ 0, columns scaled to norm 1 first; sparse where it is large."""
+    if not matrix.shape[1]:
+        return np.zeros(0)  # scipy's nnls frees memory twice
+    norms = np.sqrt(np.asarray(sparse.csc_array(matrix).power(2).sum(axis=0)).ravel())
+    scale = np.where(norms > 0, 1.0 / np.where(norms > 0, norms, 1.0), 0.0)
+    scaled = sparse.csc_array(matrix) * scale[np.newaxis, :]
+    if scaled.shape[1] <= DENSE:
+        return np.asarray(scale * nnls(scaled.toarray(), wanted)[0])
+    return np.asarray(scale * lsq_linear(scaled, wanted, (0.0, np.inf)).x)
+
+
+def violations(point: Array, lower: Array, upper: Array) -> Array:
+    """How far beyond its limits each is."""
+    return np.asarray(np.maximum(0.0, np.maximum(lower - point, point - upper)))
+
+
+def split_force(force: Array, point: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Split |force| into (stationarity, complementarity) by the distance to the bound it pushes against."""
+    size = np.abs(force)
+    with np.errstate(invalid="ignore"):  # where nothing is finite, the residual is NaN
+        distance = np.abs(np.where(force > 0, point - lower, upper - point))
+        near = distance < 1.0
+        return np.where(near, 0.0, size), np.where(near, size * np.where(near, distance, 0.0), 0.0)

@@ -1,0 +1,232 @@
+"""Interfaces to the solvers, one function each."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from pyomo.contrib.solver.common.factory import SolverFactory
+from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
+from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
+from pyomo.core.expr.relational_expr import RangedExpression
+
+from stackpyomo.core import Array
+from stackpyomo.core.expressions import elementary
+
+from .executables import ipopt_options
+from .program import Program
+from .solution import Solution, Termination
+
+__all__ = ["Scip", "from_factory", "run_cyipopt", "run_pyomo"]
+
+# --- Ipopt through cyipopt ----------------------------------------------------------------------------------------
+
+_CYIPOPT_STATUS = {
+    0: Termination.CONVERGED,
+    1: Termination.CONVERGED,
+    2: Termination.INFEASIBLE,
+    4: Termination.UNBOUNDED,
+    6: Termination.CONVERGED,
+    -1: Termination.ITERATION_LIMIT,
+    -4: Termination.TIME_LIMIT,
+    -5: Termination.TIME_LIMIT,
+}
+
+
+class _Callbacks:
+    """POUNCE's evaluators under the names cyipopt calls."""
+
+    def __init__(self, program: Program) -> None:
+        problem = program.problem
+        self.objective = problem.objective
+        self.gradient = problem.gradient
+        self.constraints = problem.constraints
+        self.jacobian = problem.jacobian
+        self.jacobianstructure = problem.jacobian_structure
+        self.hessian = problem.hessian
+        self.hessianstructure = problem.hessian_structure
+        self.iterations = 0
+
+    def intermediate(self, *state: Any) -> bool:
+        self.iterations = int(state[1])
+        return True
+
+
+def run_cyipopt(
+    program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
+) -> Solution:
+    import cyipopt
+
+    problem, callbacks = program.problem, _Callbacks(program)
+    (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
+    nlp = cyipopt.Problem(n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling)
+    settings = ipopt_options(options)
+    settings.setdefault("print_level", 5 if tee else 0)
+    settings.setdefault("sb", "yes")
+    if time_limit is not None:
+        settings["max_cpu_time"] = float(time_limit)
+    for key, value in settings.items():
+        nlp.add_option(key, value)
+    first = next(point for point in (start, program.start, problem.x0) if point is not None)
+    x, info = nlp.solve(np.clip(np.asarray(first), lower, upper))
+    message = info["status_msg"]
+    return Solution(
+        _CYIPOPT_STATUS.get(info["status"], Termination.FAILED),
+        message.decode() if isinstance(message, bytes) else str(message),
+        np.asarray(x),
+        -np.asarray(info["mult_g"]),
+        iterations=callbacks.iterations,
+    )
+
+
+# --- solvers behind Pyomo's interface -----------------------------------------------------------------------------
+
+_CONDITIONS = {
+    TerminationCondition.convergenceCriteriaSatisfied: Termination.OPTIMAL,
+    TerminationCondition.maxTimeLimit: Termination.TIME_LIMIT,
+    TerminationCondition.iterationLimit: Termination.ITERATION_LIMIT,
+    TerminationCondition.unbounded: Termination.UNBOUNDED,
+    TerminationCondition.provenInfeasible: Termination.INFEASIBLE,
+    TerminationCondition.locallyInfeasible: Termination.INFEASIBLE,
+    TerminationCondition.infeasibleOrUnbounded: Termination.INFEASIBLE,
+}
+
+
+class _Released:
+    """A SCIP model that solves without Python's lock: else it and Pyomo's reader of its output wait for each other."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.optimize = model.optimizeNogil
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+class Scip(ScipDirect):
+    """Pyomo's interface, with the lock released while SCIP works, hyperbolic functions, and ranges as two rows.
+
+    It moves a constant of a ranged row's body to the upper side alone.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        walk = self._expr_visitor.walk_expression
+        self._expr_visitor.walk_expression = lambda expression: walk(elementary(expression))
+
+    def _add_constraint(self, constraint: Any) -> None:
+        if not isinstance(constraint.expr, RangedExpression):
+            super()._add_constraint(constraint)
+            return
+        lower, upper = constraint.lb, constraint.ub
+        body = self._expr_visitor.walk_expression(constraint.body)
+        for row in (body == lower,) if lower == upper else (body >= lower, body <= upper):
+            self._pyomo_con_to_solver_con_map[constraint] = self._solver_model.addCons(row)
+
+    def _create_solver_model(self, model: Any, config: Any) -> tuple[Any, Any, Any]:
+        made, loader, has_objective = super()._create_solver_model(model, config)
+        return _Released(made), loader, has_objective
+
+
+def from_factory(name: str) -> Callable[[], Any]:
+    return lambda: SolverFactory(name)
+
+
+def run_pyomo(
+    interface_of: Callable[[], Any],
+    settings: Mapping[str, Any],
+    duals: bool,
+    again: tuple[Mapping[str, Any], ...] = (),
+    loud: Mapping[str, Any] | None = None,
+) -> Callable[..., Solution]:
+    """``loud``: settings under which there is something to show.
+
+    ``again``: settings under which a solve that broke down is tried once more, each in turn. That a curved problem is
+    infeasible is believed when two of these say so: rounding alone can empty a small set.
+    """
+
+    def run(
+        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, _start: Array | None = None
+    ) -> Solution:
+        began, doubted = time.monotonic(), False
+        for extra in ({}, *again):
+            left = None if time_limit is None else max(time_limit - (time.monotonic() - began), 0.1)
+            solution = attempt(program, {**options, **extra}, left, tee)
+            if solution.termination is Termination.INFEASIBLE and not doubted and not program.is_linear:
+                doubted = True
+            elif solution.termination is not Termination.FAILED:
+                break
+        return solution
+
+    def attempt(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
+        interface = interface_of()
+        try:
+            with _heard_interrupts():
+                results = interface.solve(
+                    program.model,
+                    load_solutions=False,
+                    raise_exception_on_nonoptimal_result=False,
+                    time_limit=time_limit,
+                    tee=tee,
+                    solver_options={**settings, **(loud if tee and loud else {}), **options},
+                )
+        except Exception as error:  # every interface has its own way of saying "not my class of problem"
+            return Solution(Termination.FAILED, f"{getattr(interface, 'name', 'solver')}: {error}")
+        if results.termination_condition is TerminationCondition.interrupted:
+            raise KeyboardInterrupt
+        solution = Solution(
+            _CONDITIONS.get(results.termination_condition, Termination.FAILED),
+            _in_words(results.termination_condition.name),
+            bound=math.nan if results.objective_bound is None else float(results.objective_bound),
+        )
+        if results.solution_status in (SolutionStatus.optimal, SolutionStatus.feasible):
+            held = results.solution_loader.get_vars()
+            solution.x = np.array([held.get(v, v.value or 0.0) for v in program.variables])
+            solution.duals = _pyomo_duals(program, results) if duals else None
+        return solution
+
+    return run
+
+
+def _in_words(name: str) -> str:
+    """convergenceCriteriaSatisfied → convergence criteria satisfied."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
+
+
+@contextmanager
+def _heard_interrupts() -> Iterator[None]:
+    """Ctrl-C ends in KeyboardInterrupt even if the solver caught it and called it an error."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        if callable(previous):
+            previous(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if heard:
+            raise KeyboardInterrupt
+
+
+def _pyomo_duals(program: Program, results: Any) -> Array | None:
+    try:
+        held = results.solution_loader.get_duals()
+    except Exception:  # a MIP, say, has none
+        return None
+    return np.array([held.get(program.model.rows[int(i)], 0.0) for i in program.rows], dtype=float)

@@ -1,0 +1,67 @@
+"""Problems as text: AMPL's .nl format, written by Pyomo and changed in place."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyomo.common.errors import InfeasibleConstraintException, InvalidValueError
+from pyomo.common.log import LoggingIntercept
+from pyomo.repn.plugins.nl_writer import NLWriter
+
+from stackpyomo.core import Array
+
+__all__ = ["UndefinedValue", "bounds_line", "replaced_segment", "without_limits", "write_nl"]
+
+_UNLIMITED = 1e19
+"""POUNCE and Ipopt read bounds beyond this as none."""
+
+
+class UndefinedValue(Exception):
+    """The .nl writer met a number that is not finite."""
+
+
+def write_nl(model: Any, path: Path) -> Any:
+    """Write the model as it is. Of a constant part without value Pyomo's writer warns, or lets a NaN pass."""
+    warned = io.StringIO()
+    intercepted = LoggingIntercept(warned, "pyomo.repn", logging.WARNING)
+    try:
+        with intercepted, path.open("w", newline="\n", encoding="utf-8") as stream:
+            info = NLWriter().write(model, stream, linear_presolve=False, scale_model=False)
+    except InfeasibleConstraintException:
+        raise
+    except (InvalidValueError, ArithmeticError, ValueError):
+        raise UndefinedValue from None
+    if "Exception encountered evaluating" in warned.getvalue() or b"nan" in path.read_bytes():
+        raise UndefinedValue
+    return info
+
+
+def replaced_segment(text: bytes, segment: bytes, lines: Sequence[str]) -> bytes:
+    """The .nl text with one segment written anew."""
+    block = "\n".join(lines).encode() + b"\n"
+    text, count = re.subn(segment, lambda _: block, text, count=1, flags=re.M)
+    assert count == 1
+    return text
+
+
+def bounds_line(lower: float, upper: float) -> str:
+    """A line of a .nl file's bounds."""
+    if lower == upper:
+        return f"4 {lower!r}"
+    if lower == -math.inf:
+        return "3" if upper == math.inf else f"1 {upper!r}"
+    return f"2 {lower!r}" if upper == math.inf else f"0 {lower!r} {upper!r}"
+
+
+def without_limits(bounds: Any) -> Array:
+    array = np.array(bounds, dtype=float)
+    array[array <= -_UNLIMITED] = -math.inf
+    array[array >= _UNLIMITED] = math.inf
+    return array

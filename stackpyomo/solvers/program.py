@@ -1,0 +1,391 @@
+"""Programs: one optimisation problem over borrowed Vars, written once as .nl, evaluated and solved from there.
+
+A Program is a new Pyomo model whose rows and objective refer to the user's Vars; the user's model is not touched.
+POUNCE's reader gives values, Jacobian and Hessian of anything Pyomo's own NL writer can write, so the residuals of
+an answer are computed here, whoever found it.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pounce
+import pyomo.environ as pyo
+from pyomo.common.errors import InfeasibleConstraintException
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.numeric_expr import ExternalFunctionExpression, SumExpression
+from pyomo.core.expr.visitor import identify_variables
+from scipy import sparse
+
+from stackpyomo.core import TOLERANCES, Array, Scales, prefix, scales, timed
+from stackpyomo.core.expressions import number_of
+from stackpyomo.errors import InvalidGame
+
+from .certificates import Residuals, least_nonnegative, split_force, violations
+from .nl_file import UndefinedValue, bounds_line, replaced_segment, without_limits, write_nl
+
+__all__ = ["BadRow", "Program", "free_row", "random_start", "scales_of"]
+
+
+class BadRow(Exception):
+    """A row that cannot be written: ``row`` is its number among the rows given, None the objective.
+
+    ``contradiction``: it holds no variable and lies outside its bounds. Otherwise it holds a number that is not finite.
+    """
+
+    def __init__(self, row: int | None, *, contradiction: bool) -> None:
+        self.row, self.contradiction = row, contradiction
+        self.reason = (
+            "all its variables are fixed and it does not hold. Unfix one or correct it."
+            if contradiction
+            else "its data do not come to finite numbers (a division by 0, a logarithm of a negative?). Correct them."
+        )
+        super().__init__(self.reason)
+
+
+class Program:
+    """min ``objective`` subject to ``constraints`` (Pyomo relations or ConstraintData); negate what is maximised.
+
+    ``variables`` and ``rows`` (numbers of the given constraints) are in the order of the .nl file. Raises
+    :class:`BadRow` for a constraint that holds no variable and is violated, and for data that are not finite.
+    """
+
+    def __init__(
+        self,
+        objective: Any,
+        constraints: Sequence[Any] = (),
+        *,
+        seconds: dict[str, float] | None = None,
+    ) -> None:
+        self.seconds = seconds if seconds is not None else {}
+        with timed(self.seconds, "build"):
+            self.model = pyo.ConcreteModel(name="program")
+            self.model.objective = pyo.Objective(expr=objective)
+            given = [getattr(c, "expr", c) for c in constraints]
+            for row, relation in enumerate(given):
+                if isinstance(relation, (bool, np.bool_)):  # of constants: settled before it is a row
+                    if not relation:
+                        raise BadRow(row, contradiction=True)
+                    given[row] = pyo.Constraint.Feasible
+            self.model.rows = pyo.Constraint(range(len(given)), rule=lambda _, i: given[i])
+        with timed(self.seconds, "write"):
+            self._write()
+
+    def _write(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix=prefix()))
+        # An NlProblem goes on reading its file: the folder lives as long as this object, and no file is used twice.
+        self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.path = folder / "program.nl"
+        self._variants = itertools.count()
+        self.start: Array | None = None
+        self.kept: dict[str, Any] = {}  # what is worked out once for this program and all its variants
+        try:
+            info = write_nl(self.model, self.path)
+        except InfeasibleConstraintException:
+            raise BadRow(self._contradiction(), contradiction=True) from None
+        except UndefinedValue:
+            raise BadRow(self._undefined(), contradiction=False) from None
+        self.variables: list[VarData] = list(info.variables)
+        kept = info.constraints if self.variables else []
+        self.rows = np.array([c.index() for c in kept], dtype=int)
+        self.libraries: list[str] = list(info.external_function_libraries)
+
+    def _contradiction(self) -> int | None:
+        for index, row in self.model.rows.items():
+            if next(identify_variables(row.body, include_fixed=False), None) is None:
+                body = number_of(row.body)
+                lower, upper = row.lb, row.ub
+                if (lower is not None and body < lower) or (upper is not None and body > upper):
+                    return int(index)
+        return None
+
+    def _undefined(self) -> int | None:
+        """The first row that cannot be written by itself, None if it is the objective."""
+        for index, row in self.model.rows.items():
+            alone = pyo.ConcreteModel()
+            alone.objective = pyo.Objective(expr=0.0)
+            alone.row = pyo.Constraint(expr=row.expr)
+            try:
+                write_nl(alone, self.path)
+            except InfeasibleConstraintException:
+                continue
+            except UndefinedValue:
+                return int(index)
+        return None
+
+    @cached_property
+    def problem(self) -> Any:
+        """The evaluable problem: objective, gradient, constraints, jacobian, hessian at any point."""
+        if not self.variables:
+            return _Nothing(self._constant())
+        try:
+            return pounce.read_nl(str(self.path))
+        except ValueError as error:
+            raise InvalidGame(
+                f"{self._external()}: an external function that cannot be evaluated here ({error}). "
+                "Write it as an expression."
+            ) from None
+
+    def _constant(self) -> float:
+        """The objective of a program without variables, as it is written: a Var that a weight of 0 has removed from it
+        needs no value."""
+        found = re.search(rb"^O0 0\nn(\S+)", self.path.read_bytes(), re.M)
+        return math.nan if found is None else float(found[1])
+
+    def _external(self) -> str:
+        """The name of an external function of the program."""
+        stack = [self.model.objective.expr, *(row.body for row in self.model.rows.values())]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, ExternalFunctionExpression):
+                return str(node.getname())
+            if getattr(node, "is_expression_type", bool)():
+                stack.extend(node.args)
+        return "the problem"
+
+    @property
+    def objective_columns(self) -> Array:
+        """Numbers of the variables that the objective holds: the G segment of the .nl file."""
+        found = re.search(rb"^G0 \d+[^\n]*\n((?:\d+ [^\n]*\n)*)", self.path.read_bytes(), re.M)
+        return np.array([int(line.split()[0]) for line in found[1].splitlines()] if found else [], dtype=int)
+
+    @property
+    def is_linear(self) -> bool:
+        """True if neither the objective nor any row is curved."""
+        return not self.variables or self.problem.nnz_hess == 0
+
+    @cached_property
+    def bounds(self) -> tuple[Array, Array]:
+        """Variable bounds, ±inf where there is none."""
+        return without_limits(self.problem.x_l), without_limits(self.problem.x_u)
+
+    @cached_property
+    def row_bounds(self) -> tuple[Array, Array]:
+        """Row bounds, ±inf where there is none."""
+        return without_limits(self.problem.g_l), without_limits(self.problem.g_u)
+
+    def jacobian(self, x: Array) -> sparse.csr_array:
+        """d(rows)/d(variables) at x, (rows × variables)."""
+        rows, columns = self.problem.jacobian_structure()
+        shape = (self.problem.m, self.problem.n)
+        return sparse.csr_array((self.problem.jacobian(x), (rows, columns)), shape=shape)
+
+    def variant(
+        self,
+        start: Array | None = None,
+        *,
+        bounds: tuple[Array, Array] | None = None,
+        row_bounds: tuple[Array, Array] | None = None,
+    ) -> Program:
+        """The same program with another start, other bounds or other row limits: nothing is written anew but these."""
+        if start is None and bounds is None and row_bounds is None:
+            return self
+        text = self.path.read_bytes()
+        if start is not None:
+            lines = (f"{i} {value!r}" for i, value in enumerate(start.tolist()))
+            text = replaced_segment(text, rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", [f"x{len(start)}", *lines])
+        other = copy.copy(self)
+        other.start = self.start if start is None else start
+        for segment, name, limits in (("b", "bounds", bounds), ("r", "row_bounds", row_bounds)):
+            if limits is not None:
+                pattern = rf"^{segment}(?:[ \t][^\n]*)?\n(?:[0-4][^\n]*\n)*".encode()
+                text = replaced_segment(
+                    text, pattern, [segment, *map(bounds_line, *(side.tolist() for side in limits))]
+                )
+                other.__dict__[name] = limits
+        other.path = self.path.with_name(f"variant{next(self._variants)}.nl")
+        other.path.write_bytes(text)
+        other.__dict__["problem"] = self.problem  # the same functions; the first file stays where it is
+        return other
+
+    def vector(self, values: Mapping[str, float], names: Mapping[int, str]) -> Array:
+        """The point {name: value} in the order of this program's variables."""
+        return np.array([values[names[id(v)]] for v in self.variables], dtype=float)
+
+    def units(self, x: Array) -> tuple[Array, Array, float]:
+        """Natural units at x (:mod:`stackpyomo.core.scales`), never 0: of the variables, the rows, the objective."""
+        found = scales_of(self, x)
+        sizes = np.where(found.of_rows() > 0.0, found.of_rows(), 1.0)
+        return found.reaches, sizes[1:], float(sizes[0])
+
+    def residuals(self, x: Array, duals: Array | None, units: tuple[Array, Array, float] | None = None) -> Residuals:
+        """KKT residuals at x in natural units, with row duals d(objective)/d(rhs); without duals stationarity is NaN.
+
+        A reduced cost or dual belongs to the bound it pushes against: |r| · distance counts as complementarity,
+        |r| itself as stationarity where that bound does not exist; the smaller of the two is taken.
+        """
+        problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
+        reaches, sizes, unit = units or self.units(x)
+        body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
+        outside = violations(body, floor, ceiling) / sizes
+        beyond = violations(x, lower, upper) / reaches
+        feasibility = float(max(outside.max(initial=0.0), beyond.max(initial=0.0)))
+        if duals is None:
+            kinds = {
+                "feasibility": feasibility,
+                "stationarity": math.nan,
+                "complementarity": math.nan,
+            }
+            return Residuals(beyond, outside, kinds)
+        reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
+        still, slack = split_force(reduced * reaches / unit, x / reaches, lower / reaches, upper / reaches)
+        wrong, loose = split_force(duals * sizes / unit, body / sizes, floor / sizes, ceiling / sizes)
+        kinds = {
+            "feasibility": feasibility,
+            "stationarity": float(max(still.max(initial=0.0), wrong.max(initial=0.0))),
+            "complementarity": float(max(slack.max(initial=0.0), loose.max(initial=0.0))),
+        }
+        return Residuals(beyond, outside, kinds)
+
+    def proved_gaps(self, x: Array, duals: Array, trust: float) -> tuple[Array, Array]:
+        """How much a CONVEX program can still improve on x, by variable and by row (each ≥ 0; the sum bounds it).
+
+        f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
+        |z − x| ≤ trust · its reach where a variable has none. Every π proves something; what rounding
+        leaves of a dual on a side that a row has not is left out.
+        """
+        problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
+        duals = np.where(np.isfinite(np.where(duals > 0, floor, ceiling)), duals, 0.0)
+        body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
+        reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
+        reach = trust * self.units(x)[0]
+        down = np.where(np.isfinite(lower), x - lower, reach)
+        up = np.where(np.isfinite(upper), upper - x, reach)
+        with np.errstate(invalid="ignore"):
+            gains = np.where(reduced > 0, reduced * down, -reduced * up).clip(min=0.0)
+            distance = np.where(duals > 0, body - floor, ceiling - body)
+            lost = np.abs(duals) * np.where(duals == 0.0, 0.0, np.maximum(distance, 0.0))
+        return gains, lost
+
+    def proved_gap(self, x: Array, duals: Array, trust: float) -> float:
+        """The sum of :meth:`proved_gaps`: a convex program's optimum is at most this much better than x."""
+        gains, lost = self.proved_gaps(x, duals, trust)
+        return float(gains.sum() + lost.sum())
+
+    def snapped(self, x: Array, duals: Array | None) -> tuple[Array, Array]:
+        """Put variables an interior-point method left just inside a bound on it, if nothing gets worse by that.
+
+        One with multiplier 0 it leaves √μ away, farther than others: those come first, where the slope lets them.
+        """
+
+        units = self.units(x)
+
+        def judged(point: Array) -> tuple[Array, Array]:
+            held = self.recovered_duals(point) if duals is None else duals
+            residuals = self.residuals(point, held, units).as_dict().values()
+            return np.array([*residuals, self.problem.objective(point) / units[2]]), held
+
+        before, held = judged(x)
+        slack = TOLERANCES.solver * np.maximum(1.0, np.abs(before))
+        for moved in (self._resting(x, duals, units), self._beside(x, TOLERANCES.snap * units[0])):
+            after, new = judged(moved)
+            if (after <= before + slack).all():
+                return moved, new
+        return x, held
+
+    def _beside(self, x: Array, room: Array) -> Array:
+        """x with what is within this room of a bound on it."""
+        lower, upper = self.bounds
+        return np.where(np.abs(x - lower) <= room, lower, np.where(np.abs(upper - x) <= room, upper, x))
+
+    def _resting(self, x: Array, duals: Array | None, units: tuple[Array, Array, float]) -> Array:
+        """x with what is near a bound on it, but for what the slope there pulls away again and is not that near."""
+        lower, upper = self.bounds
+        moved = self._beside(x, TOLERANCES.weak * np.where(np.isfinite(upper - lower), upper - lower, units[0]))
+        held = self.recovered_duals(moved) if duals is None else duals
+        reduced = (np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ held) * units[0]
+        room = TOLERANCES.solver * max(units[2], float(np.abs(reduced).max(initial=0.0)))
+        stays = ((moved == lower) & (reduced >= -room)) | ((moved == upper) & (reduced <= room))
+        return np.where(stays, moved, self._beside(x, TOLERANCES.snap * units[0]))
+
+    def recovered_duals(self, x: Array) -> Array:
+        """Row duals for solvers that give none: least squares on stationarity over active rows and bounds."""
+        (lower, upper), (floor, ceiling) = self.bounds, self.row_bounds
+        body = np.asarray(self.problem.constraints(x)) if self.problem.m else np.zeros(0)
+        gradient = np.asarray(self.problem.gradient(x))
+        if not (np.isfinite(gradient).all() and np.isfinite(self.jacobian(x).data).all()):
+            return np.full(len(body), math.nan)
+        point = np.concatenate([body, x])
+        low, high = np.concatenate([floor, lower]), np.concatenate([ceiling, upper])
+        reaches, sizes, _ = self.units(x)
+        near = TOLERANCES.active * np.concatenate([sizes, reaches])
+        up, down = point - low <= near, high - point <= near
+        normals = sparse.hstack([self.jacobian(x).T, sparse.eye_array(len(x))], format="csc")
+        held = np.flatnonzero(up | down)
+        # π = p − n with p, n ≥ 0: a row at its lower limit pushes one way only, an equality both ways.
+        signed = [*((k, 1.0) for k in held if up[k]), *((k, -1.0) for k in held if down[k])]
+        duals = np.zeros(len(point))
+        if signed:
+            columns, signs = np.array([k for k, _ in signed]), np.array([s for _, s in signed])
+            parts = least_nonnegative(normals[:, columns] * signs[np.newaxis, :], gradient)
+            np.add.at(duals, columns, signs * parts)
+        return duals[: len(body)]
+
+
+def scales_of(program: Program, x: Array) -> Scales:
+    """The natural units of a program at x: row 0 is its objective, the others are its rows."""
+    problem = program.problem
+
+    def jacobian(point: Array) -> sparse.csr_array:
+        first = sparse.csr_array(np.asarray(problem.gradient(point))[np.newaxis, :])
+        return sparse.csr_array(sparse.vstack([first, program.jacobian(point)]))
+
+    def curvature(point: Array, weights: Array) -> sparse.csr_array:
+        data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
+        return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
+
+    return scales(x, *program.bounds, jacobian, curvature)
+
+
+def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
+    """A free-standing constraint lower ≤ body ≤ upper."""
+    body = body if hasattr(body, "is_expression_type") else SumExpression([body])  # a number that makes no relation
+    holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
+    holder.construct()
+    return holder
+
+
+class _Nothing:
+    """A problem without variables, which no solver reads: its rows hold, its objective is a number."""
+
+    n = m = 0
+    x0 = x_l = x_u = g_l = g_u = np.zeros(0)
+
+    def __init__(self, objective: float) -> None:
+        self._value = objective
+
+    def objective(self, _x: Array) -> float:
+        return self._value
+
+    def gradient(self, _x: Array) -> Array:
+        return np.zeros(0)
+
+    constraints = jacobian = gradient
+
+    def hessian(self, _x: Array, _weights: Array, _factor: float) -> Array:
+        return np.zeros(0)
+
+    def jacobian_structure(self) -> tuple[Array, Array]:
+        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
+
+    hessian_structure = jacobian_structure
+
+
+def random_start(program: Program, random: np.random.Generator) -> Array:
+    """A point of the program's box; without a bound within ``TOLERANCES.reach`` reaches of the other one or of 0."""
+    lower, upper = program.bounds
+    reach = TOLERANCES.reach * program.units(np.clip(np.asarray(program.problem.x0, dtype=float), lower, upper))[0]
+    low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
+    high = np.where(np.isfinite(upper), upper, low + 2 * reach)
+    return random.uniform(low, high)

@@ -1,0 +1,244 @@
+"""Solvers: one way in, one normalised answer out, whatever stands behind.
+
+``registry`` says once what each solver can do and how to get it. The three NLP solvers read the program's own .nl file
+(POUNCE and Ipopt as executables, Ipopt through cyipopt with POUNCE's evaluators); the others go through Pyomo's
+solver interface. No solver ever sets a value in the user's model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.errors import InvalidGame, SolverNotAvailable
+
+from .executables import run_executable
+from .interfaces import Scip, from_factory, run_cyipopt, run_pyomo
+from .program import Program
+from .solution import Solution, Termination
+from .twins import twin
+
+__all__ = ["SolverInfo", "choose", "registry", "solve"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SolverInfo:
+    """What a solver can do, how it is driven, and how a user gets it."""
+
+    name: str
+    classes: frozenset[str]
+    """Of "LP", "QP", "NLP", "MIP", "SOS1", "global"."""
+    install: str
+    version: Callable[[], str | None] = field(repr=False)
+    """The installed version, None if the solver is not here."""
+    run: Callable[..., Solution] = field(repr=False)
+    ipopt_options: bool = False
+    """True if it takes Ipopt's options."""
+    tight: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Options with which rows are met to ``TOLERANCES.tight``, and its bound holds for little else."""
+
+    @property
+    def available(self) -> bool:
+        """True if the solver is installed."""
+        return self.version() is not None
+
+
+def choose(solver: str = "auto") -> SolverInfo:
+    """The solver of that name; "auto": an ``ipopt`` executable if there is one, else POUNCE.
+
+    Raises :class:`SolverNotAvailable` for a name nobody knows and for one that is not installed.
+    """
+    if solver == "auto":
+        return registry["ipopt"] if shutil.which("ipopt") else registry["pounce"]
+    info = registry.get(solver)
+    if info is None:
+        raise SolverNotAvailable(f"solver={solver!r}: unknown solver. Choose one of {', '.join(['auto', *registry])}.")
+    if not info.available:
+        raise SolverNotAvailable(f"solver={solver!r}: not installed. {info.install}")
+    return info
+
+
+def solve(
+    program: Program,
+    solver: str = "auto",
+    *,
+    options: Mapping[str, Any] | None = None,
+    time_limit: float | None = None,
+    tee: bool = False,
+    start: Array | None = None,
+) -> Solution:
+    """Solve the program; never raises for what the solver reports, only for a solver that cannot be used.
+
+    ``start`` (in the order of the program's variables) takes the place of the Vars' values in NLP solvers.
+
+    Raises :class:`SolverNotAvailable`, and :class:`InvalidGame` when a variable is integer and the solver continuous.
+    """
+    info = choose(solver)
+    integers = [v for v in program.variables if not v.is_continuous()]
+    if integers:  # one that is held is none
+        integers = [
+            v
+            for v, low, high in zip(program.variables, *program.bounds, strict=True)
+            if not v.is_continuous() and low < high
+        ]
+    if integers and "MIP" not in info.classes:
+        raise InvalidGame(
+            f"{integers[0].name}: an integer variable, and {info.name} is continuous. "
+            "Use solver='scip' or 'highs', relax its domain, or fix it."
+        )
+    began = time.perf_counter()
+    if not program.variables:
+        return Solution(Termination.OPTIMAL, "nothing to decide", np.zeros(0), np.zeros(0), solver="none")
+    other = twin(program, "MIP" in info.classes)
+    if other is None:
+        solution = info.run(program, dict(options or {}), time_limit, tee, start)
+    else:
+        solution = other.back(info.run(other.of(program, start), dict(options or {}), time_limit, tee, None))
+    solution.seconds = time.perf_counter() - began
+    solution.solver = info.name
+    logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
+    return solution
+
+
+# --- versions -----------------------------------------------------------------------------------------------------
+
+
+def _package(name: str) -> Callable[[], str | None]:
+    def version() -> str | None:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    return version
+
+
+def _program_version(name: str) -> Callable[[], str | None]:
+    def version() -> str | None:
+        path = shutil.which(name)
+        if path is None:
+            return None
+        try:
+            shown = subprocess.run([path, "--version"], capture_output=True, timeout=15, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return "unknown"
+        number = re.search(r"\d+(\.\d+)+", (shown.stdout + shown.stderr).decode(errors="replace"))
+        return number[0] if number else "unknown"
+
+    return version
+
+
+_POUNCE = {
+    "solver_selection": "nlp",
+    "print_level": 3,
+    # What it calls infeasible it solves again with other settings; with this one sometimes without an end.
+    "feral_infeasibility_scaling_retry": "no",
+}
+
+
+_SCIP = {
+    "display/verblevel": 0,
+    "numerics/feastol": TOLERANCES.global_feasibility,
+    # Its presolver of independent components solves each in a SCIP of its own, and calls some infeasible that are not
+    # (SCIP 10: 43 of 369 systems, each of eight curved games side by side with known equilibria; without it none).
+    "constraints/components/maxprerounds": 0,
+}
+
+
+def _info(
+    name: str,
+    classes: str,
+    install: str,
+    version: Callable[[], str | None],
+    run: Callable[..., Solution],
+    ipopt_options: bool = False,
+    tight: str = "",
+) -> SolverInfo:
+    options = {tight: TOLERANCES.tight} if tight else {}
+    return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options, options)
+
+
+_GUROBI = {
+    "NonConvex": 2,
+    "MIPGap": TOLERANCES.solver,  # its own, 1e-4, closes no gap
+    "FeasibilityTol": TOLERANCES.tight,
+    "OptimalityTol": TOLERANCES.tight,
+}
+
+
+registry: dict[str, SolverInfo] = {
+    info.name: info
+    for info in (
+        _info(
+            "pounce",
+            "LP QP NLP",
+            'Install it with: pip install "pyomo-pounce".',
+            _package("pounce-solver"),
+            run_executable("pounce", _POUNCE, "max_wall_time"),
+            True,
+        ),
+        _info(
+            "ipopt",
+            "LP QP NLP",
+            "Install the executable (conda install -c conda-forge ipopt, or idaes-pse's `idaes get-extensions`) "
+            "and put it on the PATH; or use solver='pounce'.",
+            _program_version("ipopt"),
+            run_executable("ipopt", {"sb": "yes"}, "max_cpu_time"),
+            True,
+        ),
+        _info(
+            "cyipopt",
+            "LP QP NLP",
+            "Install Ipopt's library (conda-forge ipopt, or Debian coinor-libipopt-dev), "
+            'then: pip install "stackpyomo[ipopt]".',
+            _package("cyipopt"),
+            run_cyipopt,
+            True,
+        ),
+        _info(
+            "highs",
+            "LP QP MIP",
+            'Install it with: pip install "highspy".',
+            _package("highspy"),
+            run_pyomo(from_factory("highs"), {"qp_regularization_value": TOLERANCES.regularization}, True),
+        ),
+        _info(
+            "scip",
+            "LP QP NLP MIP SOS1 global",
+            'Install it with: pip install "pyscipopt".',
+            _package("pyscipopt"),
+            run_pyomo(
+                Scip,
+                _SCIP,
+                False,
+                again=(
+                    {"randomization/randomseedshift": 1, "lp/scaling": 2},
+                    {"randomization/randomseedshift": 2, "lp/scaling": 0},
+                ),
+                loud={"display/verblevel": 4},
+            ),
+            tight="numerics/feastol",
+        ),
+        _info(
+            "gurobi",
+            "LP QP MIP SOS1 global",  # Pyomo's interface passes on what is quadratic at most
+            'Install it with: pip install "gurobipy" (a free licence is limited in size).',
+            _package("gurobipy"),
+            run_pyomo(from_factory("gurobi_persistent"), _GUROBI, True),
+            tight="FeasibilityTol",
+        ),
+    )
+}
+"""Name → what the solver can do. One entry a solver; tests run all of them that are installed."""

@@ -1,0 +1,56 @@
+"""Solutions: what a solver says, and why it stopped, in one form for all of them."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from stackpyomo.core import Array
+
+__all__ = ["Solution", "Termination"]
+
+
+class Termination(str, enum.Enum):
+    """Why a solver stopped."""
+
+    CONVERGED = "converged"
+    "Its own convergence test was met (a local optimum for an NLP solver)."
+    OPTIMAL = "optimal"
+    "It claims a global optimum of the class of problems it solves."
+    INFEASIBLE = "infeasible"
+    "It found no feasible point (proved only by a global or convex solver)."
+    UNBOUNDED = "unbounded"
+    "The objective improves without limit."
+    TIME_LIMIT = "time limit"
+    "It stopped at the time limit."
+    ITERATION_LIMIT = "iteration limit"
+    "It stopped at its iteration limit."
+    FAILED = "failed"
+    "It gave up; the message says why."
+    KILLED = "killed"
+    "Its process was ended from outside."
+
+    @property
+    def solved(self) -> bool:
+        """True if the solver claims to hold an answer."""
+        return self in (Termination.CONVERGED, Termination.OPTIMAL)
+
+    @property
+    def limited(self) -> bool:
+        """True if a limit ended it; what it holds then may still be a feasible point."""
+        return self in (Termination.TIME_LIMIT, Termination.ITERATION_LIMIT)
+
+
+@dataclass
+class Solution:
+    """What a solver says: x in the order of the program's variables, duals (Pyomo's sign) in the order of its rows."""
+
+    termination: Termination
+    message: str
+    x: Array | None = None
+    duals: Array | None = None
+    bound: float = math.nan
+    iterations: int | None = None
+    seconds: float = 0.0
+    solver: str = ""

@@ -1,0 +1,147 @@
+"""Twins: a program in natural units, for solvers whose tolerances know no units.
+
+A solver meets rows to 1e-6 and closes gaps to 1e-9, whatever a user measures in. A program whose numbers are far from
+1 is therefore solved as its twin: x = step · y, rows divided by their scale, f = level + unit · g, with the steps and
+scales of :mod:`stackpyomo.core.scales` rounded to powers of 2, so that nothing is rounded. Answers come back in the
+user's units, and are judged there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyomo.environ as pyo
+
+from stackpyomo.core import Array
+from stackpyomo.core.expressions import Substitution
+
+from .program import BadRow, Program, free_row, scales_of
+from .solution import Solution
+
+__all__ = ["Twin", "twin"]
+
+_PLAIN = {True: (-4, 10), False: (-10, 10)}
+"""Powers of 2 within which a unit is as good as 1: for global solvers, whose bounds are no better than what they take
+for nothing, and for those that scale problems themselves."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A program in natural units, and the way there and back."""
+
+    program: Program
+    columns: Array
+    """For each variable of the twin its number in the program it stands for."""
+    rows: Array
+    """For each row of the twin the same."""
+    steps: Array
+    """(variables of the program) x = step · y."""
+    units: Array
+    """(rows of the program) what each is divided by."""
+    unit: float
+    """What the objective is divided by."""
+    level: float
+    """What is taken from it first."""
+    rest: Array
+    """Where variables stand that the twin does not hold."""
+
+    def of(self, program: Program, start: Array | None) -> Program:
+        """The twin of this variant of the program."""
+        start = program.start if start is None else start
+        if start is None and "bounds" not in program.__dict__ and "row_bounds" not in program.__dict__:
+            return self.program
+        steps, units = self.steps[self.columns], self.units[self.rows]
+        point = np.asarray(program.problem.x0 if start is None else start)
+        return self.program.variant(
+            point[self.columns] / steps,
+            bounds=tuple(side[self.columns] / steps for side in program.bounds),  # type: ignore[arg-type]
+            row_bounds=tuple(side[self.rows] / units for side in program.row_bounds),  # type: ignore[arg-type]
+        )
+
+    def back(self, solution: Solution) -> Solution:
+        """A solution of the twin in the units of the program."""
+        x = duals = None
+        if solution.x is not None:
+            x = self.rest.copy()
+            x[self.columns] = solution.x * self.steps[self.columns]
+        if solution.duals is not None:
+            duals = np.zeros(len(self.units))
+            duals[self.rows] = solution.duals * self.unit / self.units[self.rows]
+        return replace(solution, x=x, duals=duals, bound=self.level + self.unit * solution.bound)
+
+
+def twin(program: Program, exact: bool) -> Twin | None:
+    """The program's twin, made once for all its variants; None where its numbers are near 1 as they are.
+
+    exact: for a global solver, whose bound is no better than its tolerances.
+    """
+    key = f"twin {exact}"
+    if key not in program.kept:
+        program.kept[key] = _made(program, _PLAIN[exact])
+    return program.kept[key]  # type: ignore[no-any-return]
+
+
+def _made(program: Program, plain: tuple[int, int]) -> Twin | None:
+    problem = program.problem
+    point = _middle(program)
+    with np.errstate(all="ignore"):
+        units = scales_of(program, point)
+        steps, sizes = _powers(units.reaches, plain), _powers(units.of_rows(), plain)
+        level = float(problem.objective(point))
+    steps[[not v.is_continuous() for v in program.variables]] = 1.0
+    level = level if math.isfinite(level) and abs(level) > 2.0 ** plain[1] * sizes[0] else 0.0
+    if not level and (steps == 1.0).all() and (sizes == 1.0).all():
+        return None
+    try:
+        return _written(program, steps, sizes[1:], float(sizes[0]), level)
+    except BadRow:
+        return None
+
+
+def _middle(program: Program) -> Array:
+    """Between two bounds; elsewhere the point next to 0, for what a start is says nothing of a multiplier's size."""
+    lower, upper = program.bounds
+    with np.errstate(invalid="ignore"):
+        between = (lower + upper) / 2.0
+    return np.where(np.isfinite(between), between, np.clip(0.0, lower, upper))
+
+
+def _powers(sizes: Array, plain: tuple[int, int]) -> Array:
+    """Powers of 2 next to these, 1 where they are near 1, 0 or not finite."""
+    with np.errstate(divide="ignore"):
+        exponents = np.round(np.log2(sizes))
+    return np.where(np.isfinite(exponents) & ((exponents < plain[0]) | (exponents > plain[1])), np.exp2(exponents), 1.0)
+
+
+def _written(program: Program, steps: Array, units: Array, unit: float, level: float) -> Twin:
+    holder = pyo.ConcreteModel(name="natural units")
+    holder.y = pyo.Var(range(len(steps)))
+    mine = list(holder.y.values())
+    for var, own, step, start in zip(program.variables, mine, steps.tolist(), program.problem.x0, strict=True):
+        own.domain = pyo.Reals if var.is_continuous() else var.domain
+        own.setlb(None if var.lb is None else var.lb / step)
+        own.setub(None if var.ub is None else var.ub / step)
+        own.set_value(start / step, skip_validation=True)
+    walk = Substitution(
+        substitute={id(v): step * y for v, step, y in zip(program.variables, steps.tolist(), mine, strict=True)},
+        descend_into_named_expressions=True,
+        remove_named_expressions=True,
+    ).walk_expression
+    rows = [program.model.rows[int(number)] for number in program.rows]
+    limits = ((row, size, row.lb, row.ub) for row, size in zip(rows, units.tolist(), strict=True))
+    given = [
+        free_row(walk(row.body) / size, None if low is None else low / size, None if high is None else high / size)
+        for row, size, low, high in limits
+    ]
+    made = Program((walk(program.model.objective.expr) - level) / unit, given)
+    sets = program.model.component("one_of")
+    if sets is not None:
+        own = {id(v): y for v, y in zip(program.variables, mine, strict=True)}
+        members = [[own[id(v)] for v in part.variables] for part in sets.values()]
+        made.model.one_of = pyo.SOSConstraint(range(len(members)), rule=lambda _, i: members[i], sos=1)
+    place = {id(y): i for i, y in enumerate(mine)}
+    rest = np.asarray(program.problem.x0, dtype=float)
+    columns = np.array([place[id(v)] for v in made.variables], dtype=int)
+    return Twin(made, columns, made.rows, steps, units, unit, level, rest)

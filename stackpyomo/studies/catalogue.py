@@ -1,0 +1,403 @@
+"""Catalogues: every game of a JSON list played with all followers responding, and compared with what is known of it.
+
+Games are played by workers, processes that live for many games. One that crashes, or is not back some seconds after
+the time limit, is ended and replaced, and its game is a row "failed". What goes there and comes back are lines of
+JSON. A row's outcome:
+
+    ok          verified, and as good as the reference
+    better      verified, and better than the reference
+    worse       verified, and worse than the reference
+    infeasible  no plan, as the reference says
+    nonconvex   refused for a follower proved nonconvex, as the entry says ("follower_convex": false)
+    refused     the game is not one to be solved, and the entry does not say so
+    unverified  a plan that the re-solve of the followers did not prove to be one
+    failed      no plan where there is one, a plan where there is none, an entry that cannot be read, a lost worker
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from queue import LifoQueue
+from typing import Any
+
+from stackpyomo.bilevel import named
+from stackpyomo.core import TOLERANCES, json_number, real, require_positive, require_whole
+from stackpyomo.errors import GameFileError, InvalidGame, NonconvexFollower, NoPlan, StackpyomoError
+from stackpyomo.games import parse_game
+from stackpyomo.games.files import finite, show
+from stackpyomo.plans import Plan, stackelberg
+from stackpyomo.solvers import choose, registry
+from stackpyomo.verification import Report
+
+from .workers import PATIENCE, Lost, Worker
+
+__all__ = ["RIGHT", "Row", "Runner", "Settings", "machine", "run_entry", "serve", "summarize", "summary_line", "tuned"]
+
+logger = logging.getLogger(__name__)
+
+RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex": "refused as nonconvex"}
+"""Outcomes that are as the entry says, and how the summary calls them."""
+
+
+_VERIFIED = ("ok", "better", "worse")
+
+
+_EVIDENCE = ("convex", "global", "multistart", "unknown")
+"""Certificates, the strongest first; the first two are proofs."""
+
+
+_NUMBERS = ("objective", "reference", "gap", "regret", "residual", "iterations", "seconds")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every game of a catalogue is played; ``time_limit`` in seconds for each."""
+
+    solver: str = "auto"
+    complementarity: str = "auto"
+    time_limit: float = 60.0
+    starts: int = 1
+    allow_nonconvex: bool = False
+    tolerance: float = TOLERANCES.agreement
+    """How far from the reference, relative to max(1, |reference|), is as good as the reference."""
+    judged: bool = True
+    """False: entries need no reference; a verified plan is "ok" whatever it is worth, "infeasible" none at all."""
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """For the solver, before those of ours."""
+
+    def require(self) -> None:
+        """Raise :class:`InvalidGame` or :class:`SolverNotAvailable` for what no game could be played with."""
+        choose(self.solver)
+        named(self.complementarity)
+        require_positive("time_limit", self.time_limit)
+        require_whole("starts", self.starts)
+        require_whole("seed", self.seed, 0)
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise InvalidGame(f"tolerance={self.tolerance!r}: expected a finite number from 0.")
+
+
+@contextmanager
+def tuned(solver: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Every solve by that solver is given the options, which come before those of ours."""
+    if not options:
+        yield
+        return
+    info = choose(solver)
+
+    def run(program: Any, own: dict[str, Any], *rest: Any) -> Any:
+        return info.run(program, {**own, **options}, *rest)
+
+    registry[info.name] = replace(info, run=run)
+    try:
+        yield
+    finally:
+        registry[info.name] = info
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one game; numbers that nobody knows are NaN."""
+
+    name: str
+    kind: str = ""
+    """The entry's "class"."""
+    objective: float = math.nan
+    """The leader's, in the sense of the game; so is ``reference``."""
+    reference: float = math.nan
+    gap: float = math.nan
+    """How much worse than the reference the leader fares, relative to max(1, |reference|); negative: better."""
+    regret: float = math.nan
+    """The largest of the responding followers."""
+    certificate: str = ""
+    """The weakest evidence behind their best responses."""
+    quality: str = ""
+    seconds: float = math.nan
+    outcome: str = "failed"
+    message: str = ""
+    error: str = ""
+    """The type of the error behind the message; "TimeLimit" or "WorkerLost" where there was no answer at all."""
+    termination: str = ""
+    """Why the solver behind the plan stopped."""
+    residual: float = math.nan
+    """The largest residual of the plan, recomputed."""
+    iterations: float = math.nan
+    """All attempts together, where the solvers tell."""
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds of each stage of the plan."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON-ready Python objects."""
+        told = {"class" if key == "kind" else key: value for key, value in asdict(self).items()}
+        return told | {key: json_number(told[key]) for key in _NUMBERS}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Row:
+        """The row that :meth:`as_dict` wrote."""
+        told = {"kind" if key == "class" else key: value for key, value in data.items()}
+        return cls(**told | {key: real(told[key]) for key in _NUMBERS})
+
+
+def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
+    """Play one entry of a catalogue in this process; whatever goes wrong is told in the row."""
+    row, began = _named(entry), time.perf_counter()
+    try:
+        wanted = _reference(entry) if settings.judged else math.nan
+        row = replace(row, reference=math.nan if wanted is None else wanted)
+        game = parse_game(entry)
+        with tuned(settings.solver, settings.options):
+            plan = stackelberg(
+                game,
+                solver=settings.solver,
+                starts=settings.starts,
+                complementarity=settings.complementarity,
+                time_limit=settings.time_limit,
+                allow_nonconvex=settings.allow_nonconvex,
+                seed=settings.seed,
+            )
+        row = _judged(row, plan, game.leader.sign, wanted, settings.tolerance)
+    except NoPlan as error:
+        expected = error.termination == "infeasible" and (wanted is None or not settings.judged)
+        row = _unlucky(row, error, "infeasible" if expected else "failed")
+    except GameFileError as error:
+        row = _unlucky(row, error, "failed")
+    except InvalidGame as error:
+        known = isinstance(error, NonconvexFollower) and entry.get("follower_convex") is False
+        row = _unlucky(row, error, "nonconvex" if known else "refused")
+    except StackpyomoError as error:
+        row = _unlucky(row, error, "failed")
+    except Exception as error:  # a fault of ours or of a solver's, for the row and not for the run
+        row = replace(_unlucky(row, error, "failed"), message=f"{type(error).__name__}: {error}")
+    return replace(row, seconds=time.perf_counter() - began)
+
+
+def _named(entry: Mapping[str, Any]) -> Row:
+    name, kind = entry.get("name"), entry.get("class")
+    return Row(name if isinstance(name, str) and name else "(no name)", kind if isinstance(kind, str) else "")
+
+
+def _known(entry: Mapping[str, Any]) -> Row:
+    """The row of a game that nobody could play."""
+    try:
+        wanted = _reference(entry)
+    except GameFileError:
+        wanted = None
+    return replace(_named(entry), reference=math.nan if wanted is None else wanted)
+
+
+def _unlucky(row: Row, error: Exception, outcome: str) -> Row:
+    return replace(row, outcome=outcome, message=str(error), error=type(error).__name__)
+
+
+def _reference(entry: Mapping[str, Any], path: str = "") -> float | None:
+    """The leader's objective that is known; None: it is known that there is no plan."""
+
+    def fault(message: str, *keys: str) -> GameFileError:
+        held: Any = entry
+        place = getattr(held, "places", {}).get(None)
+        for key in keys:
+            place = getattr(held, "places", {}).get(key, place)
+            held = held[key]
+        line, column = place or (None, None)
+        return GameFileError(message, path=path, line=line, column=column)
+
+    if "reference" not in entry:
+        raise fault("game: has no 'reference'; write what is known, {\"leader_cost\": 1.5}, or null: there is no plan.")
+    told = entry["reference"]
+    if told is None:
+        return None
+    if not isinstance(told, Mapping):
+        raise fault(f"reference: expected an object {{...}} or null, found {show(told)}.", "reference")
+    if "leader_cost" not in told:
+        raise fault("reference: has no 'leader_cost'; write a number, or null: there is no plan.", "reference")
+    cost = told["leader_cost"]
+    number = None if cost is None or isinstance(cost, bool) else finite(cost)
+    if cost is not None and number is None:
+        raise fault(f"leader_cost: expected a finite number or null, found {show(cost)}.", "reference", "leader_cost")
+    return number
+
+
+def _judged(row: Row, plan: Plan, sign: int, wanted: float | None, tolerance: float) -> Row:
+    """The row of a plan, compared with the reference."""
+    report = plan.report
+    gap = math.nan if wanted is None else sign * (plan.leader_objective - wanted) / max(1.0, abs(wanted))
+    residuals = [value for value in plan.residuals.values() if math.isfinite(value)]
+    counted = [entry["iterations"] for entry in plan.log if entry.get("iterations") is not None]
+    row = replace(
+        row,
+        objective=plan.leader_objective,
+        gap=gap,
+        quality=plan.quality,
+        termination=plan.termination,
+        residual=max(residuals, default=math.nan),
+        iterations=float(sum(counted)) if counted else math.nan,
+        stages={stage: round(seconds, 6) for stage, seconds in plan.seconds.items()},
+    )
+    if report is None:
+        return replace(
+            row, outcome="unverified", message="; ".join(plan.warnings) or "the followers were not re-solved"
+        )
+    evidence = set(report.certificate)
+    row = replace(row, regret=report.epsilon, certificate=max(evidence, key=_EVIDENCE.index))
+    small = report.regret <= TOLERANCES.regret * report.objective.abs().clip(lower=1.0)
+    if not (report.ok and small.all() and row.certificate in _EVIDENCE[:2]):
+        return replace(row, outcome="unverified", message=_doubt(report))
+    if wanted is None:
+        found = f"{report.verdict}, where the reference says that there is no plan"
+        return replace(row, outcome="failed", message=found)
+    if math.isnan(gap) or abs(gap) <= tolerance:  # nothing to compare with, or as good as that
+        return replace(row, outcome="ok")
+    return replace(row, outcome="better" if gap < 0 else "worse")
+
+
+def _doubt(report: Report) -> str:
+    if not report.ok:
+        return report.verdict
+    proved = report.certificate.isin(_EVIDENCE[:2]).all()
+    return f"{'a regret that is not small' if proved else 'evidence, not proof'} ({report.verdict})"
+
+
+# --- a run --------------------------------------------------------------------------------------------------------
+
+
+def serve(requests: Iterable[str], answer: Callable[[str], None]) -> None:
+    """What a worker does: a line of JSON comes in, {"entry": ..., "settings": ...}; its row goes out as one."""
+    for line in requests:
+        request = json.loads(line)
+        row = run_entry(request["entry"], Settings(**request["settings"]))
+        answer(json.dumps(row.as_dict()))
+
+
+@dataclass
+class Runner:
+    """The games of a catalogue, ``jobs`` at a time, each in a worker that is ended ``grace`` seconds after its limit.
+
+    ``entries`` are those of :func:`stackpyomo.gamefiles.read_games`, ``path`` their file, for messages.
+    """
+
+    entries: Sequence[Mapping[str, Any]]
+    settings: Settings = Settings()
+    path: str = ""
+    jobs: int = 1
+    grace: float = 10.0
+    workers: list[Worker] = field(default_factory=list, init=False)
+    _done: dict[int, Row] = field(default_factory=dict, init=False)
+
+    def rows(self) -> Iterator[Row]:
+        """One row a game, in the order of the catalogue; the workers end with the iteration, however that ends."""
+        self.settings.require()
+        require_whole("jobs", self.jobs)
+        self._done.clear()
+        free: LifoQueue[Worker] = LifoQueue()
+        self.workers = [Worker("bench-worker") for _ in range(min(self.jobs, len(self.entries)))]
+        for worker in reversed(self.workers):
+            free.put(worker)
+        pool = ThreadPoolExecutor(max(1, len(self.workers)))
+        try:
+            for future in [pool.submit(self._play, number, free) for number in range(len(self.entries))]:
+                yield future.result()
+        finally:
+            for worker in self.workers:
+                worker.close()
+            until = time.monotonic() + PATIENCE
+            for worker in self.workers:
+                worker.end(max(0.0, until - time.monotonic()))
+            pool.shutdown(cancel_futures=True)
+
+    @property
+    def finished(self) -> list[Row]:
+        """The rows that are there, in the order of the catalogue."""
+        return [self._done[number] for number in sorted(self._done)]
+
+    def _play(self, number: int, free: LifoQueue[Worker]) -> Row:
+        entry, settings = self.entries[number], self.settings
+        worker = free.get()
+        began = time.perf_counter()
+        try:
+            answer = worker.ask(
+                json.dumps({"entry": entry, "settings": asdict(settings)}), settings.time_limit + self.grace
+            )
+            row = self._placed(Row.from_dict(json.loads(answer)), entry)
+        except Lost as lost:
+            row = replace(
+                _known(entry),
+                seconds=time.perf_counter() - began,
+                message=f"{lost}.",
+                error="TimeLimit" if lost.late else "WorkerLost",
+            )
+        finally:
+            free.put(worker)
+        if not worker.closed:
+            self._done[number] = row
+            logger.info(
+                "%s, %s, %s: %s %s", row.name, settings.solver, settings.complementarity, row.outcome, row.message
+            )
+        return row
+
+    def _placed(self, row: Row, entry: Mapping[str, Any]) -> Row:
+        """A message on a malformed entry, with line and column: the worker knows the entry and not the file."""
+        if row.error == GameFileError.__name__:
+            try:
+                _reference(entry, self.path)
+                parse_game(entry, path=self.path)
+            except GameFileError as error:
+                return replace(row, message=str(error))
+        return row
+
+
+# --- what it comes to ---------------------------------------------------------------------------------------------
+
+
+def summarize(rows: Sequence[Row], wall: float) -> dict[str, Any]:
+    """Counts and seconds of a run that took ``wall`` seconds; ``worse`` counts whoever is clearly worse, verified or
+    not."""
+    seconds = [row.seconds for row in rows if math.isfinite(row.seconds)]
+    counts = Counter(row.outcome for row in rows)
+    return {
+        "games": len(rows),
+        "right": sum(row.outcome in RIGHT for row in rows),
+        "verified": sum(row.outcome in _VERIFIED for row in rows),
+        "optimal": sum(row.quality == "optimal" for row in rows),
+        "worse": sum(row.gap > TOLERANCES.loss for row in rows),
+        "worse_than": TOLERANCES.loss,
+        "largest_gap": json_number(max((row.gap for row in rows if math.isfinite(row.gap)), default=math.nan)),
+        "outcomes": dict(sorted(counts.items())),
+        "median_seconds": json_number(statistics.median(seconds) if seconds else math.nan),
+        "total_seconds": json_number(wall),
+    }
+
+
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """The summary in one line."""
+    counts = summary["outcomes"]
+    right = ", ".join(f"{counts[kind]} {words}" for kind, words in RIGHT.items() if kind in counts)
+    others = "".join(f"{counts[kind]} {kind}, " for kind in ("refused", "unverified", "failed") if kind in counts)
+    than = f"{summary['worse_than']:.0e}".replace("e-0", "e-")
+    return (
+        f"{summary['right']} of {summary['games']} as expected{f' ({right})' if right else ''}, "
+        f"{summary['verified']} verified, "
+        f"{summary['optimal']} proved optimal, {others}"
+        f"{summary['worse']} worse than their reference by more than {than}, "
+        f"median {real(summary['median_seconds']):.2g} s, total {real(summary['total_seconds']):.1f} s"
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What a figure in seconds was measured on."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+    }

@@ -1,0 +1,279 @@
+"""Comparisons: the same games by several solvers and treatments, judged by what each of them proved.
+
+Every game is played in a worker process (:mod:`stackpyomo.studies.catalogue`), so that a solver that crashes, hangs
+past its limit or is missing is a row with its reason. Performance profiles after Dolan and Moré (2002): for each way of
+solving, the share of games it finished within a factor of the fastest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stackpyomo.bilevel import named
+from stackpyomo.core import TOLERANCES, Document, Part, Table, as_text, shown, tracked
+from stackpyomo.errors import InvalidGame, SolverNotAvailable
+from stackpyomo.games import Game
+from stackpyomo.games.files import document, read_entries
+from stackpyomo.reporting import profiles
+from stackpyomo.solvers import registry
+
+from .catalogue import Row, Runner, Settings
+from .store import plain
+
+__all__ = ["Comparison", "compare", "entries_of", "ways"]
+
+_VERIFIED = ("ok", "better", "worse")
+
+
+@dataclass(eq=False)
+class Comparison(Document):
+    """What every way of solving made of every game."""
+
+    rows: list[dict[str, Any]] = field(repr=False)
+    """One for each game, solver and treatment: what ``table`` shows."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One line per game, solver and treatment.
+
+        objective; best: the best verified objective of anybody; loss: how much worse than it, over max(1, |best|);
+        regret, certificate, quality, residual (recomputed), iterations, seconds, termination, outcome, message.
+        """
+        return pd.DataFrame(self.rows)
+
+    @property
+    def agreement(self) -> pd.DataFrame:
+        """Games in rows, ways of solving in columns: the loss against the best answer, NaN: no verified one."""
+        table = self.table
+        table["way"] = _way(table)
+        table["told"] = np.where(table["outcome"].isin(_VERIFIED), table["loss"], math.nan)
+        return table.pivot(index="game", columns="way", values="told")
+
+    def disagreements(self, tolerance: float = TOLERANCES.agreement) -> pd.DataFrame:
+        """Rows whose answer is worse than the best verified one, or missing, each with its reason.
+
+        That there is no plan is an answer, unless somebody has a verified one.
+        """
+        table = self.table
+        good = table["outcome"].isin(_VERIFIED) & (table["loss"] <= tolerance)
+        good |= (table["outcome"] == "infeasible") & table["best"].isna()
+        found = table.loc[~good, ["game", "solver", "complementarity", "objective", "best", "loss", "quality"]]
+        return found.assign(message=[_reason(table.loc[place]) for place in found.index])
+
+    def profile(
+        self, *, tolerance: float = TOLERANCES.agreement, points: Sequence[float] | None = None
+    ) -> pd.DataFrame:
+        """Share of games with a verified answer as good as the best, within τ times the fastest way's seconds.
+
+        One column per way of solving, indexed by τ ≥ 1. Games that nobody solved are left out.
+        """
+        table = self.table
+        table["way"] = _way(table)
+        good = table["outcome"].isin(_VERIFIED) & (table["loss"] <= tolerance)
+        seconds = table.assign(time=np.where(good, table["seconds"], math.inf)).pivot(
+            index="game", columns="way", values="time"
+        )
+        fastest = seconds.min(axis=1)
+        ratio = seconds[np.isfinite(fastest)].div(fastest[np.isfinite(fastest)], axis=0)
+        finite = np.unique(ratio.to_numpy()[np.isfinite(ratio.to_numpy())])
+        taus = np.unique(np.concatenate([[1.0], finite])) if points is None else np.asarray(points, dtype=float)
+        shares = {way: [(ratio[way] <= tau).mean() for tau in taus] for way in ratio.columns}
+        return pd.DataFrame(shares, index=pd.Index(taus, name="tau"))
+
+    def plot(self, ax: Any = None) -> Any:
+        """The profiles as steps over log τ (:func:`stackpyomo.plots.profiles`); returns the Axes."""
+        return profiles(self.profile(), ax)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Rows, agreement and profiles as JSON-ready Python objects."""
+        profile, agreement = self.profile(), self.agreement
+        return {
+            "rows": plain(self.rows),
+            "agreement": {str(game): plain(dict(row)) for game, row in agreement.iterrows()},
+            "profile": {"tau": plain(list(profile.index)), **{str(way): plain(list(profile[way])) for way in profile}},
+        }
+
+    def to_json(self) -> str:
+        """One JSON document with every row."""
+        return json.dumps(self.as_dict(), indent=2)
+
+    def parts(self) -> list[Part]:
+        """A row for each game, solver and treatment, and the reason wherever there is no answer as good as the best."""
+        bad = self.disagreements()
+        rows = [[_cell(row[key]) for key in _COLUMNS] for row in self.rows]
+        reasons = [f"{row.game}, {row.solver}, {row.complementarity}: {row.message}" for row in bad.itertuples()]
+        return [
+            Table(
+                _COLUMNS, rows, words=("solver", "complementarity", "certificate", "quality", "termination", "outcome")
+            ),
+            f"{len(rows) - len(bad)} of {len(rows)} verified and as good as the best of their game",
+            *([[" ".join(reason.split()) for reason in reasons]] if reasons else []),
+        ]
+
+    def __str__(self) -> str:
+        return as_text(self.parts()[:1])
+
+
+_COLUMNS = (
+    "game",
+    "solver",
+    "complementarity",
+    "objective",
+    "best",
+    "loss",
+    "regret",
+    "certificate",
+    "quality",
+    "residual",
+    "iterations",
+    "seconds",
+    "termination",
+    "outcome",
+)
+
+
+def _cell(value: Any) -> str:
+    """Numbers as people read them, nothing where there is none."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else shown(value, 6)
+    return "" if value is None else str(value)
+
+
+def _reason(row: pd.Series) -> str:
+    if row["outcome"] == "infeasible":
+        return "says that there is no plan, where another has a verified one"
+    return row["message"] or "a verified equilibrium that is not the leader's best"
+
+
+def _way(table: pd.DataFrame) -> pd.Series:
+    single = table["complementarity"].nunique() == 1
+    return table["solver"] if single else table["solver"] + " + " + table["complementarity"]
+
+
+def compare(
+    games: Any,
+    solvers: str | Sequence[str] = "all",
+    complementarities: Sequence[str] = ("auto",),
+    *,
+    time_limit: float = Settings.time_limit,
+    jobs: int = 1,
+    starts: int = 1,
+    seed: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Every game by every solver and treatment, all followers responding, ``jobs`` side by side.
+
+    games: a Game, a list of Games, or the path of a game file or catalogue. solvers: names, or "all" that are known. A
+    solver that is missing or cannot take a treatment is a row with its reason. options: solver → its own, by name.
+    Raises :class:`InvalidGame` for a game that the file format cannot say, an unknown solver or treatment.
+    """
+    entries, solvers = entries_of(games), ways(solvers)
+    if not entries or not solvers or not complementarities:
+        raise InvalidGame("compare: nothing to compare; name at least one game, solver and treatment.")
+    for treatment in complementarities:
+        named(treatment)
+    if strangers := sorted(set(options or ()) - set(solvers)):
+        raise InvalidGame(f"options: {strangers[0]!r} is not among the solvers; give those of {', '.join(solvers)}.")
+    rows: list[dict[str, Any]] = []
+    total = len(entries) * len(solvers) * len(complementarities)
+    with tracked("comparing", total, shown=progress) as step:
+        for solver, treatment in product(solvers, complementarities):
+            own = (options or {}).get(solver, {})
+            settings = Settings(solver, treatment, time_limit, starts, judged=False, seed=seed, options=own)
+            for entry, row in zip(entries, _played(entries, settings, jobs), strict=True):
+                told = row.as_dict() | {"game": row.name, "solver": solver, "complementarity": treatment}
+                rows.append(_numbers(told, row) | {"sign": _sign(entry)})
+                step()
+    place = {entry["name"]: number for number, entry in enumerate(entries)}
+    return Comparison(list(_judged(sorted(rows, key=lambda row: place[row["game"]]))))
+
+
+def ways(solvers: str | Sequence[str]) -> list[str]:
+    """The solvers of that name, each once; "all": every one in the registry."""
+    listed = [solvers] if isinstance(solvers, str) else list(solvers)
+    for name in listed:
+        if name not in ("all", "auto", *registry):
+            raise InvalidGame(f"solver={name!r}: unknown solver. Choose from {', '.join(['all', 'auto', *registry])}.")
+    return list(dict.fromkeys(each for name in listed for each in (registry if name == "all" else [name])))
+
+
+def entries_of(games: Any) -> list[dict[str, Any]]:
+    """The games as objects of the file format, each of a name of its own."""
+    if isinstance(games, (str, Path)):
+        entries = read_entries(games)
+    else:
+        entries = [_entry(game) for game in ([games] if isinstance(games, Game) else games)]
+    seen, told = Counter[str](), []
+    for entry in entries:
+        name = str(entry.get("name") or "(no name)")
+        seen[name] += 1
+        told.append({**entry, "name": name if seen[name] == 1 else f"{name} ({seen[name]})"})
+    return told
+
+
+def _entry(game: Any) -> dict[str, Any]:
+    if isinstance(game, dict):
+        return game
+    if not isinstance(game, Game):
+        raise InvalidGame(f"games: {type(game).__name__} is no Game.")
+    return document(game)
+
+
+def _played(entries: Sequence[dict[str, Any]], settings: Settings, jobs: int) -> Iterable[Row]:
+    """The rows of one way of solving; where it cannot be used at all, each says why."""
+    try:
+        settings.require()
+    except SolverNotAvailable as error:
+        blank = Row("", outcome="failed", message=str(error), error=type(error).__name__)
+        return [replace(blank, name=str(entry.get("name", ""))) for entry in entries]
+    return Runner(entries, settings, jobs=jobs).rows()
+
+
+def _numbers(told: dict[str, Any], row: Row) -> dict[str, Any]:
+    """The row's fields in the order people read them, numbers as numbers."""
+    order = (
+        "game",
+        "solver",
+        "complementarity",
+        "objective",
+        "regret",
+        "certificate",
+        "quality",
+        "residual",
+        "iterations",
+    )
+    rest = ("seconds", "termination", "outcome", "stages", "message", "error")
+    found = {key: getattr(row, key, told.get(key)) for key in (*order, *rest)}
+    return found | {"game": told["game"], "solver": told["solver"], "complementarity": told["complementarity"]}
+
+
+def _sign(entry: dict[str, Any]) -> int:
+    leader = entry.get("leader")
+    return -1 if isinstance(leader, dict) and str(leader.get("sense", "")).startswith("max") else 1
+
+
+def _judged(rows: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Each row with the best verified objective of its game and how far behind it is."""
+    best: dict[str, float] = {}
+    for row in rows:
+        if row["outcome"] in _VERIFIED:
+            cost = row["sign"] * row["objective"]
+            best[row["game"]] = min(best.get(row["game"], math.inf), cost)
+    for row in rows:
+        sign = row.pop("sign")
+        least = best.get(row["game"], math.nan)
+        loss = (sign * row["objective"] - least) / max(1.0, abs(least))
+        place = {"best": sign * least, "loss": loss}
+        head = {k: row[k] for k in ("game", "solver", "complementarity", "objective")}
+        yield head | place | {k: v for k, v in row.items() if k not in head}

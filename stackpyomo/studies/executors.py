@@ -1,0 +1,145 @@
+"""Executors: rows of a study handed out to processes, and what became of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from typing import Any
+
+from stackpyomo.errors import InvalidGame
+
+from .jobs import Job
+from .processes import Crew
+
+__all__ = ["played"]
+
+_AHEAD = 2
+"""Rows per worker that an executor is given at once."""
+
+
+_GLANCE = 2.0
+"""Seconds after which one looks whether there are workers."""
+
+
+_DESERTED = 30.0
+"""Seconds without a worker that are too many."""
+
+
+# --- who runs them ----------------------------------------------------------------------------------------------------
+
+
+_Play = Callable[[Job], dict[str, Any]]
+
+
+def played(
+    play: _Play, jobs: Sequence[Job], executor: Executor | None, workers: int | None
+) -> Generator[dict[str, Any], None, None]:
+    """Finished rows, as they come."""
+    if executor is not None:
+        yield from _on(executor, play, jobs)
+    elif workers is not None:
+        yield from Crew(play, min(workers, max(1, len(jobs)))).rows(jobs, _lost)
+    else:
+        yield from map(play, jobs)
+
+
+def _lost(job: Job, how: str) -> dict[str, Any]:
+    return job.row(None, f"WorkerDied: the process that ran it ended ({how})", None)
+
+
+def _width(executor: Executor) -> int:
+    """How many rows an executor works on at once."""
+    client = getattr(executor, "_client", None)  # Dask's
+    if client is not None:
+        return max(1, int(sum(client.ncores().values())))
+    return max(1, int(getattr(executor, "_max_workers", 0) or os.cpu_count() or 1))
+
+
+def _on(executor: Executor, play: _Play, jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
+    """On the user's executor; one that breaks is an error of its own, with everything finished kept.
+
+    Dask blames a worker's death on every job that the worker held: those are asked for once more, one at a time.
+    """
+    suspects: list[Job] = []
+    for job, row in _asked(executor, play, jobs, _AHEAD * _width(executor)):
+        if row is None:
+            suspects.append(job)
+        else:
+            yield row
+    for job, row in _asked(executor, play, suspects, 1):
+        yield _lost(job, "the scheduler gave it up") if row is None else row
+
+
+def _asked(
+    executor: Executor, play: _Play, jobs: Sequence[Job], ahead: int
+) -> Iterator[tuple[Job, dict[str, Any] | None]]:
+    """Every job with its row, or None where its worker died; ``ahead`` of them are under way at a time."""
+    queue, running, broken = deque(jobs), dict[Future[Any], Job](), False
+    try:
+        while running or (queue and not broken):
+            while queue and not broken and len(running) < ahead:
+                job = queue.popleft()
+                running[_submitted(executor, play, job)] = job
+            for future in _done(executor, running):
+                job = running.pop(future)
+                if _is_lost(future):
+                    broken = True  # what is under way comes to its end, one way or the other
+                else:
+                    yield job, _row_of(future, job)
+    finally:
+        for future in running:
+            future.cancel()
+    if broken:
+        raise InvalidGame(
+            "executor: it broke down (a worker died, or it was shut down); finished rows are kept. Start again."
+        )
+
+
+def _done(executor: Executor, running: Iterable[Future[Any]]) -> set[Future[Any]]:
+    """Those that are finished, at least one; raises :class:`InvalidGame` when there is nobody left to finish any.
+
+    Dask goes on waiting when the last of its workers could not be started anew.
+    """
+    client, seen = getattr(executor, "_client", None), time.monotonic()
+    while not (done := wait(running, None if client is None else _GLANCE, FIRST_COMPLETED).done):
+        if client is not None and client.ncores():
+            seen = time.monotonic()
+        elif time.monotonic() - seen > _DESERTED:
+            raise InvalidGame("executor: has no workers any more; finished rows are kept. Start again.")
+    return done
+
+
+def _submitted(executor: Executor, play: _Play, job: Job) -> Future[Any]:
+    # to Dask, the same job is the same answer, and a worker's death would be remembered
+    more = {"pure": False} if hasattr(executor, "_client") else {}
+    try:
+        return executor.submit(play, job, **more)
+    except Exception as error:
+        first = _first(error)
+        raise InvalidGame(
+            f"executor: does not take the task ({type(first).__name__}: {first}); finished rows are kept. A task is "
+            "defined at the top of a module, and takes what it needs as parameters."
+        ) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    """What all began with: Dask wraps it in words of its own."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error
+
+
+def _is_lost(future: Future[Any]) -> bool:
+    return future.cancelled() or isinstance(future.exception(), (BrokenExecutor, CancelledError))
+
+
+def _row_of(future: Future[Any], job: Job) -> dict[str, Any] | None:
+    error = future.exception()
+    if error is None:
+        return dict(future.result())
+    if type(error).__name__ == "KilledWorker":  # Dask's
+        return None
+    return job.row(None, f"{type(error).__name__}: {error}", None)

@@ -1,0 +1,26 @@
+"""Verification: every follower re-solved against what the leader announces.
+
+In: a game and an announcement. Out: a :class:`Report` with regrets and their evidence. Law: knows core, solvers and
+games alone, so that a wrong derivation cannot certify itself.
+"""
+
+from .best_response import Composed, composed, oversteps, plane
+from .conditional import conditional_regret
+from .regret import Effort, best_responses, resolved, verify
+from .report import Report, regret_shown
+from .samples import Samples
+
+__all__ = [
+    "Composed",
+    "Effort",
+    "Report",
+    "Samples",
+    "best_responses",
+    "composed",
+    "conditional_regret",
+    "oversteps",
+    "plane",
+    "regret_shown",
+    "resolved",
+    "verify",
+]

@@ -1,0 +1,178 @@
+"""Separable problems: many followers' re-solves in one, each from a start of its own, and what its answer proves.
+
+Nobody's variables meet anybody else's, so that what is shown of one does not depend on the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import Substitution
+from stackpyomo.solvers import BadRow, Program, Solution, free_row, solve
+
+from .best_response import Composed
+
+__all__ = ["Separable", "Task"]
+
+
+@dataclass
+class Task:
+    """Re-solve one follower from one starting point."""
+
+    problem: Composed
+    start: list[float]
+    first: bool
+    """The start at the plan; the others are random."""
+
+
+class Separable:
+    """min Σ cost over all tasks: nobody's variables meet anybody else's.
+
+    A task whose units are far from 1 is written in its natural ones (``scaled``: every task), in which its cost is
+    divided by its scale; what a solver calls near 0 is then near 0.
+    """
+
+    def __init__(self, tasks: list[Task], *, scaled: bool = False) -> None:
+        self.tasks = tasks
+        self._copies = pyo.ConcreteModel(name="copies")
+        self._copies.own = pyo.VarList()
+        seen: set[int] = set()
+        self.owned: list[list[Any]] = []
+        costs, rows = [], []
+        self._row_owners: list[int] = []
+        self.units: list[tuple[float, list[float]]] = []
+        """Each task's unit of cost and of its variables in the program."""
+        for number, task in enumerate(tasks):
+            problem = task.problem
+            whole = problem.home or problem  # pieces of one projected strategy are written in the same variables
+            natural = scaled or problem.is_awkward
+            again = id(whole) in seen or natural
+            seen.add(id(whole))
+            unit, reaches = (problem.unit, problem.reaches) if natural else (1.0, [1.0] * len(problem.variables))
+            own, cost, constraints = problem.variables, problem.cost, problem.rows
+            if again:
+                own, cost, constraints = self._fresh(problem, unit, reaches, natural=natural)
+            for var, value, reach in zip(own, task.start, reaches, strict=True):
+                var.set_value(value / reach, skip_validation=True)
+            self.owned.append(own)
+            self.units.append((unit, reaches))
+            costs.append(cost)
+            rows += constraints
+            self._row_owners += [number] * len(constraints)
+        self.scaled = all(task.problem.is_awkward for task in tasks) or scaled
+        self.program: Program | None = None
+        self.trouble = ""
+        try:
+            self.program = Program(pyo.quicksum(costs), rows)
+        except BadRow as bad:
+            self.trouble = bad.reason
+
+    def _fresh(
+        self, problem: Composed, unit: float, reaches: Sequence[float], *, natural: bool
+    ) -> tuple[list[Any], Any, list[Any]]:
+        """(variables, cost, rows) in variables of its own: of one that appears again, or is written in other units."""
+        own = []
+        for var, reach in zip(problem.variables, reaches, strict=True):
+            copy = self._copies.own.add()
+            copy.setlb(None if var.lb is None else var.lb / reach)
+            copy.setub(None if var.ub is None else var.ub / reach)
+            own.append(copy)
+        stands = (c if reach == 1.0 else reach * c for c, reach in zip(own, reaches, strict=True))
+        visitor = Substitution(substitute={id(v): stand for v, stand in zip(problem.variables, stands, strict=True)})
+        cost = visitor.walk_expression(problem.cost)
+        rows = []
+        for row, size in zip(problem.rows, problem.row_scales, strict=True):
+            size = size if natural else 1.0
+            limits = (None if limit is None else limit / size for limit in (row.lb, row.ub))
+            body = visitor.walk_expression(row.body)
+            rows.append(free_row(body if size == 1.0 else body / size, *limits))
+        return own, cost if unit == 1.0 else cost / unit, rows
+
+    def solve(self, solver: str, options: Mapping[str, Any], time_limit: float | None = None) -> Solution | None:
+        """The solver's answer; None if there is no such problem (``trouble`` says why)."""
+        return None if self.program is None else solve(self.program, solver, options=options, time_limit=time_limit)
+
+    def points(self, solution: Solution) -> Iterator[list[float]]:
+        """Each task's answer; variables that no term holds stay at the start."""
+        assert self.program is not None
+        assert solution.x is not None
+        found = {id(v): float(x) for v, x in zip(self.program.variables, solution.x, strict=True)}
+        for task, own, (_, reaches) in zip(self.tasks, self.owned, self.units, strict=True):
+            yield [
+                s if id(v) not in found else found[id(v)] * reach
+                for v, s, reach in zip(own, task.start, reaches, strict=True)
+            ]
+
+    def _owners(self) -> Array:
+        """For each variable of the program the number of its task."""
+        assert self.program is not None
+        owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
+        return np.array([owner[id(v)] for v in self.program.variables], dtype=int)
+
+    def doubtful(self, solution: Solution, tolerance: float) -> dict[int, str]:
+        """Task number → what is wrong with its answer: infeasible, or (if convex) not proved optimal.
+
+        The proof is the duality gap at the answer, each task's own: a scaling common to all could hide one that has
+        not converged, and "solved" is only the solver's word.
+        """
+        program = self.program
+        assert program is not None
+        assert solution.x is not None
+        duals = program.recovered_duals(solution.x) if solution.duals is None else solution.duals
+        residuals = program.residuals(solution.x, duals)
+        owners = self._owners()
+        row_owners = np.array(self._row_owners, dtype=int)[program.rows]
+        gap = self._gap(program.proved_gaps(solution.x, duals, TOLERANCES.trust), row_owners)
+        outside = np.zeros(len(self.tasks))
+        np.maximum.at(outside, row_owners, residuals.outside_rows)
+        np.maximum.at(outside, owners, residuals.outside_bounds)
+        wrong: dict[int, str] = {}
+        for number, task in enumerate(self.tasks):
+            if outside[number] > TOLERANCES.feasibility:
+                wrong[number] = f"it violates its constraints by {outside[number]:.1e}"
+            elif task.problem.certificate == "convex" and not gap[number] <= tolerance:
+                if len(self.tasks) == 1:
+                    gap[number] = min(gap[number], self._sharper_gap(solution.x))
+                if not gap[number] <= tolerance:
+                    wrong[number] = f"up to {gap[number]:.1e} of its scale could still be gained"
+        return wrong
+
+    def _gap(self, gaps: tuple[Array, Array], row_owners: Array) -> Array:
+        """What each task can still gain, each variable's part relative to what is at stake in it.
+
+        A steep variable hides nothing in another; a row counts by the largest stake of the variables it holds.
+        """
+        program = self.program
+        assert program is not None
+        stake = {
+            id(v): s / unit
+            for task, own, (unit, _) in zip(self.tasks, self.owned, self.units, strict=True)
+            for v, s in zip(own, task.problem.stakes, strict=True)
+        }
+        stakes, steep = np.array([stake[id(v)] for v in program.variables]), np.zeros(program.problem.m)
+        if program.problem.m:
+            rows, columns = (np.asarray(part) for part in program.problem.jacobian_structure())
+            np.maximum.at(steep, rows, stakes[columns])
+        by_variable, by_row = gaps[0] / stakes, gaps[1] / np.where(steep > 0.0, steep, 1.0)
+        total = np.bincount(self._owners(), by_variable, minlength=len(self.tasks))
+        return np.asarray(total + np.bincount(row_owners, by_row, minlength=len(self.tasks)))
+
+    def _sharper_gap(self, answer: Array) -> float:
+        """The gap of a single task with multipliers of our own, taken at the answer and at the start (the plan)."""
+        program = self.program
+        assert program is not None
+        start = np.array([v.value for v in program.variables], dtype=float)
+        costs = [float(program.problem.objective(point)) for point in (answer, start)]
+        row_owners, relative = np.zeros(len(program.rows), dtype=int), self.units[0][0] / self.tasks[0].problem.unit
+        gaps = []
+        for point, cost in zip((answer, start), costs, strict=True):
+            proved = program.proved_gaps(point, program.recovered_duals(point), TOLERANCES.trust)
+            gaps.append(float(self._gap(proved, row_owners)[0]) + (cost - min(costs)) * relative)
+        return float(np.nanmin(gaps)) if np.isfinite(gaps).any() else math.inf

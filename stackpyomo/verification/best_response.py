@@ -1,0 +1,397 @@
+"""Composition: each follower's problem as it is after the announcement, in fresh copies of its own variables.
+
+    min J_k(v, u0 = offset + K d + ½ R d², aggregates moved by its share, others as planned)  s.t. its rows and bounds
+
+with d = M (v − u_k*) what its deviation moves of the signals. An announcement that is projected on the leader's bounds
+falls into pieces on which every leader variable is at its lower bound, free, or at its upper bound: each is a problem
+of its own, and the best response is the best of theirs. Nothing here solves anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+import pyomo.environ as pyo
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
+from scipy import sparse
+
+from stackpyomo.core import Array, is_within
+from stackpyomo.core.expressions import (
+    Curvature,
+    Substitution,
+    is_convex_feasible_set,
+    is_convex_on_box,
+    is_convex_problem,
+    number_of,
+    variables_in,
+)
+from stackpyomo.games import Follower, Game
+from stackpyomo.games.information import Announcement, shares
+from stackpyomo.solvers import free_row
+
+__all__ = ["Composed", "composed", "oversteps", "plane"]
+
+_PIECES = 81
+"""Pieces up to which a projected strategy is split; beyond, one problem with absolute values."""
+
+
+_UNITS = 1e4
+"""Natural units beyond this, or below 1 over it, are not left to a solver's own scaling."""
+
+
+_WEIGHTS = (1.0, 100.0, 10_000.0)
+"""Of squared equalities, tried in turn to prove a cost convex where they hold."""
+
+
+@dataclass
+class Composed:
+    """One follower's problem with the announced strategy substituted in: min cost(v), rows(v), lower ≤ v ≤ upper."""
+
+    follower: Follower
+    names: list[str]
+    target: list[float]
+    cost: Any
+    rows: list[Any]
+    constants: list[tuple[float, float | None, float | None]]
+    """Rows that its deviations do not move: (level, lower, upper)."""
+    variables: list[Any]
+    certificate: str = "unknown"
+    note: str = ""
+    stuck: bool = False
+    """True if its re-solve broke down, which says nothing of the plan: another solver may know."""
+    best: list[float] = field(default_factory=list)
+    best_cost: float = math.inf
+    plan_cost: float = math.nan
+    own: Any = None
+    """The cost over its own actions and the leader's variables ``answers``, without the announced slope; of a piece the
+    plan is not in: None."""
+    answers: list[Any] = field(default_factory=list)
+    """Stand-ins for the leader's variables that answer it, at their values on the plan."""
+    stakes: list[float] = field(default_factory=list)
+    """How much the cost can change by each own variable over its reach, without the announced slope."""
+    reaches: list[float] = field(default_factory=list)
+    """The natural unit of each own variable."""
+    row_scales: list[float] = field(default_factory=list)
+    """How much each row changes over one of its variables' reach."""
+    cut: list[str] = field(default_factory=list)
+    """Leader variables that the formula takes beyond their bounds for some deviation; they are stopped there."""
+    home: Composed | None = None
+    """Of a piece that the plan is not in: the piece it is in."""
+    empty: bool = False
+    """True if the piece is shown to hold no point."""
+    reach: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Of a follower that is searched: own variable → (lowest, highest) value that starts were drawn from."""
+    endless: bool = False
+    """True if its bounds and rows are not shown to end in every direction, so that a search cannot reach everywhere."""
+
+    def prove(self, certify: str) -> None:
+        """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if this proof is asked for."""
+        convex = certify in ("auto", "convex") and (
+            is_convex_problem(self.cost, self.rows) or self._bends_up() or self._bends_up_where_rows_hold()
+        )
+        self.certificate = "convex" if convex else "unknown" if certify == "convex" else "multistart"
+        if self.certificate == "unknown":
+            self.note = "convexity not proved"
+
+    def _bends_up(self) -> bool:
+        """Interval Hessians, for a follower of one variable."""
+        return (
+            len(self.variables) == 1
+            and is_convex_on_box(self.cost, self.variables[0])
+            and all(is_convex_feasible_set(row).curvature is Curvature.CONVEX for row in self.rows)
+        )
+
+    def _bends_up_where_rows_hold(self) -> bool:
+        """Where equalities h = 0 hold, cost + w h² is the cost: it may be convex where the cost alone is not (Finsler).
+
+        A duality gap at a point that misses h = 0 is then wrong by w h², far below the tolerance of a regret.
+        """
+        missed = [(row.body - row.upper) ** 2 for row in self.rows if row.equality]
+        return bool(missed) and any(is_convex_problem(self.cost + w * sum(missed), self.rows) for w in _WEIGHTS)
+
+    def cost_at(self, point: Sequence[float]) -> float:
+        """The composed cost (minimise form) at own actions ``point``; infinity where it is not defined."""
+        for var, value in zip(self.variables, point, strict=True):
+            var.set_value(value, skip_validation=True)
+        cost = number_of(self.cost)
+        return cost if math.isfinite(cost) else math.inf
+
+    def violation(self) -> float:
+        """Largest violation of rows and bounds at the variables' current values, relative to their natural units."""
+        rows, sizes = self.rows, self.row_scales or [1.0] * len(self.rows)
+        held = [(number_of(row.body), row.lb, row.ub, size) for row, size in zip(rows, sizes, strict=True)]
+        held += [(level, lower, upper, 1.0) for level, lower, upper in self.constants]
+        reaches = self.reaches or [1.0] * len(self.variables)
+        held += [(var.value, var.lb, var.ub, reach) for var, reach in zip(self.variables, reaches, strict=True)]
+        worst = 0.0
+        for level, lower, upper, size in held:
+            worst = worst if math.isfinite(level) else math.inf
+            if upper is not None:
+                worst = max(worst, (level - upper) / max(size, abs(upper)))
+            if lower is not None:
+                worst = max(worst, (lower - level) / max(size, abs(lower)))
+        return worst
+
+    @property
+    def unit(self) -> float:
+        """The natural unit of its cost."""
+        return max(self.stakes, default=1.0)
+
+    @property
+    def scale(self) -> float:
+        """What its regret is small against: what is at stake in the variables that its best response moves."""
+        if not self.stakes or not self.best or not self.best_cost < self.plan_cost:
+            return self.unit
+        moves = zip(self.best, self.target, self.reaches, strict=True)
+        moved = [abs(x - t) / reach for x, t, reach in moves]
+        return math.fsum(s * d for s, d in zip(self.stakes, moved, strict=True)) / (math.fsum(moved) or 1.0)
+
+    @property
+    def is_awkward(self) -> bool:
+        """True if a solver would take its units for 0 or for no limit: it is solved in natural ones."""
+        units = [self.unit, *self.reaches, *self.row_scales]
+        return max(units) > _UNITS or min(units) < 1.0 / _UNITS
+
+    def offer(self, point: Sequence[float], cost: float) -> None:
+        """Keep a candidate best response if it is the best so far."""
+        if cost < self.best_cost:
+            self.best, self.best_cost = list(point), cost
+
+    def give_up(self, why: str) -> None:
+        """The re-solve showed nothing: never call that a regret of 0."""
+        self.certificate, self.note = "unknown", why
+
+
+def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Iterator[Composed]:
+    """Every wanted follower's composed problem, in fresh copies of its own variables."""
+    composer = _Composer(game, announced)
+    for follower, columns in _columns(game):
+        if follower.name in wanted:
+            yield from composer.compose(follower, follower.variables, columns)
+
+
+def _columns(game: Game) -> Iterator[tuple[Follower, range]]:
+    """Every follower and the numbers of its actions."""
+    column = 0
+    for follower in game.followers.values():
+        columns = range(column, column + len(follower.variables))
+        column = columns.stop
+        yield follower, columns
+
+
+def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[Any, Composed, Composed]:
+    """(w, J_k(v, w), J_0(v, w)): a follower's and the leader's cost over its own actions v and one leader variable w.
+
+    w is a free Var in the place of ``leader``; whatever else the leader announces answers v, without a projection. The
+    two share their copies of v.
+    """
+    level = pyo.Var(initialize=announced.values[leader])
+    level.construct()
+    responses = game.responses()
+    steps = {id(v): level - announced.values[leader] for v in responses.drivers if game.names[id(v)] == leader}
+    leads = responses.leads.tocoo()
+    carried = {
+        game.names[id(responses.variables[row])]: rate * steps[id(responses.drivers[col])]
+        for row, col, rate in zip(leads.row, leads.col, leads.data, strict=True)
+        if id(responses.drivers[col]) in steps
+    }
+    kept = sparse.diags_array([float(other != leader) for other in announced.leader])
+    gain, bend = (None if m is None else sparse.csc_array(kept @ m) for m in (announced.gain, announced.bend))
+    values = {**announced.values, leader: level, **{n: announced.values[n] + step for n, step in carried.items()}}
+    composer = _Composer(game, replace(announced, values=values, gain=gain, bend=bend, saturate=False))
+    follower, columns = next(found for found in _columns(game) if found[0].name == name)
+    ruler = Follower(name, objectives=game.leader.objectives)
+    mine, his = (next(composer.compose(player, follower.variables, columns)) for player in (follower, ruler))
+    return level, mine, his
+
+
+class _Composer:
+    """Substitutes in a follower's problem: copies for its own variables, what they move, the plan for all the rest."""
+
+    def __init__(self, game: Game, announced: Announcement) -> None:
+        self.names = game.names
+        self.moves = _Moves(game, announced)
+        self.raw = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+        self.plan = {**self.raw, **self.moves.projected(self.raw)}
+        self.plan.update(self.moves.carried(self.raw, self.plan, {}))
+        self.copies = pyo.ConcreteModel(name="actions")
+        self.copies.own = pyo.Var(range(len(game.actions)))
+        self.copies.leader = pyo.Var(announced.leader)
+        self.answers = {id(game.variables_by_name[name]): self.copies.leader[name] for name in announced.leader}
+        for name in announced.leader:
+            self._stand_in(game.variables_by_name[name], self.copies.leader[name])
+        # One visitor for all: to make one costs as much as to walk a small objective.
+        self.table: dict[int, Any] = dict(self.plan)
+        self.visitor = Substitution(
+            substitute=self.table,
+            descend_into_named_expressions=True,
+            remove_named_expressions=True,
+        )
+
+    def _stand_in(self, var: Any, copy: Any) -> None:
+        """Give a copy the Var's bounds and its value on the plan."""
+        copy.setlb(var.lb)
+        copy.setub(var.ub)
+        copy.set_value(pyo.value(self.plan[id(var)]), skip_validation=True)
+
+    def compose(self, follower: Follower, own: Sequence[Any], columns: range) -> Iterator[Composed]:
+        """The follower's cost and rows as functions of its own actions alone: the piece of the plan first."""
+        assert follower.objective is not None
+        copies = [self.copies.own[j] for j in columns]
+        target = [self.plan[id(v)] for v in own]
+        changed: dict[int, Any] = {}
+        for copy, var in zip(copies, own, strict=True):
+            self._stand_in(var, copy)
+            changed[id(var)] = copy
+        deviation = dict(zip(columns, (c - t for c, t in zip(copies, target, strict=True)), strict=True))
+        moved = self.moves.of(columns, deviation)
+        changed.update((mover, self.raw[mover] + step) for mover, step in moved.items())
+        home: Composed | None = None
+        for projected, limits in self._pieces({m: changed[m] for m in moved}):
+            everything = {**changed, **projected}
+            everything.update(self.moves.carried(self.raw, self.plan, everything))
+            piece = self._piece(follower, own, copies, target, everything, limits)
+            if home is None:
+                answers = {mover: self.answers[mover] for mover in moved if mover in self.answers}
+                piece.own, piece.answers = piece.cost, list(answers.values())
+                if answers:
+                    bare = {**changed, **answers}
+                    bare.update(self.moves.carried(self.raw, self.plan, bare))
+                    piece.own = follower.sign * self._substituted(follower.objective.expr, bare)
+            piece.home = home
+            piece.cut = [self.names[mover] for mover in projected]
+            home = home or piece
+            yield piece
+
+    def _piece(
+        self,
+        follower: Follower,
+        own: Sequence[Any],
+        copies: list[Any],
+        target: list[float],
+        changed: dict[int, Any],
+        limits: Sequence[Any],
+    ) -> Composed:
+        assert follower.objective is not None
+        cost = self._substituted(follower.objective.expr, changed)
+        rows, constants = list(limits), []
+        for constraint in follower.constraints:
+            body, lower, upper = self._substituted(constraint.body, changed), constraint.lb, constraint.ub
+            if all(var.fixed for var in variables_in(body)):
+                constants.append((number_of(body), lower, upper))
+            else:
+                rows.append(free_row(body, lower, upper))
+        names = [self.names[id(v)] for v in own]
+        return Composed(follower, names, target, follower.sign * cost, rows, constants, copies)
+
+    def _substituted(self, expression: Any, changed: dict[int, Any]) -> Any:
+        """The expression with these in the place of Vars, and the plan for all the rest."""
+        self.table.update(changed)
+        found = self.visitor.walk_expression(expression)
+        self.table.update((key, self.plan[key]) for key in changed)
+        return found
+
+    def _pieces(self, moved: dict[int, Any]) -> Iterator[tuple[dict[int, Any], list[Any]]]:
+        """(what projected leader variables are, rows that say where this holds), the plan's piece first."""
+        ways = [self._ways(mover, expression) for mover, expression in moved.items()] if self.moves.saturate else []
+        ways = [found for found in ways if len(found) > 1]
+        if math.prod(map(len, ways)) > _PIECES:
+            yield {mover: _clipped(body, low, high) for (mover, _, body, low, high), *_ in ways}, []
+            return
+        for choice in product(*ways):
+            yield (
+                {mover: value for mover, value, *_ in choice},
+                [free_row(body, lower, upper) for _, _, body, lower, upper in choice],
+            )
+
+    def _ways(self, mover: int, expression: Any) -> list[tuple[int, Any, Any, float | None, float | None]]:
+        """(mover, its value, body, lower, upper) where free, at its lower, at its upper bound; the plan's first."""
+        var = self.moves.by_id[mover]
+        if mover not in self.moves.leaders or (var.lb is None and var.ub is None):
+            return []
+        below, above = oversteps(expression, var)
+        ways = [(mover, expression, expression, var.lb, var.ub)]
+        if below:
+            ways.append((mover, var.lb, expression, None, var.lb))
+        if above:
+            ways.append((mover, var.ub, expression, var.ub, None))
+        return sorted(ways, key=lambda way: not is_within(self.raw[mover], *way[3:]))  # where the plan is comes first
+
+
+def oversteps(expression: Any, var: Any) -> tuple[bool, bool]:
+    """Whether the expression's interval reaches below the Var's lower, above its upper bound."""
+    low, high = ExpressionBoundsVisitor().walk_expression(expression)
+    below = not is_within(-math.inf if low is None else low, var.lb, None)
+    return below, not is_within(math.inf if high is None else high, None, var.ub)
+
+
+def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:
+    """max(lower, min(upper, e)) by absolute values."""
+    if lower is not None and upper is not None:
+        return (lower + upper + abs(expression - lower) - abs(expression - upper)) / 2.0
+    if lower is not None:
+        return (expression + lower + abs(expression - lower)) / 2.0
+    return (expression + upper - abs(expression - upper)) / 2.0
+
+
+class _Moves:
+    """What a deviation of one follower moves: aggregates by its share, leader variables as announced."""
+
+    def __init__(self, game: Game, announced: Announcement) -> None:
+        responses = game.responses()
+        self._tables = [(responses.moves.tocsc(), [id(v) for v in responses.variables])]
+        leads = responses.leads.tocoo()
+        at = ([id(responses.variables[row]) for row in leads.row], [id(responses.drivers[col]) for col in leads.col])
+        self._leads = list(zip(*at, map(float, leads.data), strict=True))
+        self.saturate = announced.saturate
+        self.by_id = {id(v): v for v in game.variables_by_name.values()} if announced.saturate else {}
+        self.leaders = {id(game.variables_by_name[n]) for n in announced.leader}
+        self._bows: list[tuple[int, float, Array]] = []
+        if announced.gain is not None:
+            moves = shares(game, announced.signals).moves
+            tools = [id(game.variables_by_name[n]) for n in announced.leader]
+            self._tables.append(((announced.gain @ moves).tocsc(), tools))
+            if announced.bend is not None:
+                bent = announced.bend.tocoo()
+                self._bows = list(zip((tools[r] for r in bent.row), bent.data, bent.col, strict=True))
+                self._shown = moves.tocsr()
+
+    def projected(self, values: Mapping[int, float]) -> dict[int, float]:
+        """id(leader Var) → its value on its bounds, where the announcement is projected."""
+        found = {}
+        for tool in self.leaders.intersection(self.by_id, values):
+            low, high = self.by_id[tool].bounds
+            floor = values[tool] if low is None else max(values[tool], low)
+            found[tool] = floor if high is None else min(floor, high)
+        return found
+
+    def carried(self, raw: Mapping[int, Any], plan: Mapping[int, Any], changed: Mapping[int, Any]) -> dict[int, Any]:
+        """id(aggregate) → its value with what the leader's variables, announced or projected, move of it."""
+        found: dict[int, Any] = {}
+        for aggregate, driver, rate in self._leads:
+            now = changed.get(driver, plan[driver])
+            if now is not raw[driver]:
+                before = found.get(aggregate, changed.get(aggregate, raw[aggregate]))
+                found[aggregate] = before + rate * (now - raw[driver])
+        return found
+
+    def of(self, columns: range, deviation: dict[int, Any]) -> dict[int, Any]:
+        """id(Var) → by how much the deviations {action number: deviation} of one follower move it."""
+        found: dict[int, Any] = {}
+        for matrix, movers in self._tables:
+            for column in columns:
+                entries = slice(matrix.indptr[column], matrix.indptr[column + 1])
+                for row, rate in zip(matrix.indices[entries], matrix.data[entries], strict=True):
+                    if rate != 0.0:
+                        found[movers[row]] = found.get(movers[row], 0.0) + float(rate) * deviation[column]
+        for mover, weight, signal in self._bows:
+            row = self._shown[[signal]]
+            terms = zip(row.indices, row.data, strict=True)
+            seen = sum(float(rate) * deviation[column] for column, rate in terms if column in deviation)
+            if not isinstance(seen, int):
+                found[mover] = found.get(mover, 0.0) + float(weight) / 2.0 * seen**2
+        return found

@@ -1,0 +1,209 @@
+"""Conditional verification: what each follower could gain by deviating after it has seen its observation.
+
+    regret_k(y) = ( J_k(plan) − min_{v = u_k[y]} J_k(v, the rest of u_k as planned, the leader's answer) ) / P(y)
+
+A follower whose expected cost and rows fall apart by atom is settled by its best response to all of them at once: the
+regrets are what each atom contributes. Otherwise every atom is re-solved with the others held at the plan. Variables
+that stand for no observation (the threshold and excesses of a CVaR) are free in every such re-solve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import pyomo.environ as pyo
+
+from stackpyomo.core import TOLERANCES, is_within, tracked, undisturbed
+from stackpyomo.core.expressions import number_of, terms, variables_in
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Game, component_pairs
+from stackpyomo.games.information import Scenarios
+
+from .best_response import Composed, composed
+from .regret import Effort, best_responses, verify
+from .unfolding import unfolded
+
+__all__ = ["conditional_regret"]
+
+
+def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solver: str = "auto") -> pd.DataFrame:
+    """One row per follower and atom: ``probability``, ``regret`` (its own units, given the atom), ``certificate``.
+
+    subject: a Plan or an Incentive. actions: follower Var, or policy, → the observation its index stands for. Of a
+    policy all actions count as deviations, not only functions of its form. Raises :class:`InvalidGame` for a Var that
+    no follower owns or whose index is not the observation's atoms.
+    """
+    subject, actions = unfolded(subject, component_pairs(actions, "actions", "observation"))
+    game: Game = subject.attached()
+    parts = list(_parts(game, scenarios, actions))
+    names = list(dict.fromkeys(part.follower for part in parts))
+    report = verify(subject, solver=solver, followers=names)
+    rows: list[tuple[Any, ...]] = []
+    with undisturbed():
+        pieces: dict[str, list[Composed]] = {}
+        for problem in composed(game, replace(subject.announcement, saturate=True), names):
+            pieces.setdefault(problem.follower.name, []).append(problem)
+        with tracked("atom by atom", len(pieces)) as step:
+            for name, problems in pieces.items():
+                own = [part for part in parts if part.follower == name]
+                best, regret = report.best_response[name], float(report.regret[name])
+                regrets = _Atoms(problems, own, best, regret, solver).regrets()
+                kind = str(report.certificate[name])
+                rows += [
+                    (part.follower, part.atom, part.probability, gain, kind if exact else evidence)
+                    for part, (gain, exact, evidence) in zip(own, regrets, strict=True)
+                ]
+                step()
+    return pd.DataFrame(rows, columns=["follower", "atom", "probability", "regret", "certificate"])
+
+
+@dataclass
+class _Part:
+    """What a follower decides after one observation."""
+
+    follower: str
+    atom: Hashable
+    probability: float
+    names: list[str]
+
+
+def _parts(game: Game, scenarios: Scenarios, actions: Any) -> Iterator[_Part]:
+    found: dict[tuple[str, Hashable], _Part] = {}
+    for key, observation in component_pairs(actions, "actions", "observation"):
+        component = game.component(key) if isinstance(key, str) else key
+        weights = scenarios.atom_probability(observation).to_numpy()
+        for atom, probability in zip(scenarios.atoms(observation), weights, strict=True):
+            try:
+                var = component[atom] if component.is_indexed() else component
+            except KeyError:
+                raise InvalidGame(f"{component.name}[{atom}]: not in its index; index it by {observation}.") from None
+            owner = game.owners.get(id(var))
+            if owner is None:
+                raise InvalidGame(f"{var.name}: no follower decides on it.")
+            if not var.fixed and probability > 0.0:
+                place = (owner, (observation, atom))
+                part = found.setdefault(place, _Part(owner, atom, float(probability), []))
+                part.names.append(game.names[id(var)])
+    yield from found.values()
+
+
+class _Atoms:
+    """The composed problem of one follower, taken atom by atom.
+
+    Under a projected strategy it is several pieces in the same variables, the one that the plan is in first.
+    """
+
+    def __init__(
+        self, pieces: Sequence[Composed], parts: Sequence[_Part], best: dict[str, float], regret: float, solver: str
+    ) -> None:
+        self.pieces, self.problem = pieces, pieces[0]
+        self.parts, self.best, self.regret, self.solver = parts, best, regret, solver
+        self._tables: dict[int, dict[int, dict[int, tuple[float, Any]]]] = {}
+
+    def regrets(self) -> list[tuple[float, bool, str]]:
+        """(regret given the atom, whether the joint re-solve shows it, else the evidence)."""
+        place = {name: i for i, name in enumerate(self.problem.names)}
+        own = [[place[name] for name in part.names] for part in self.parts]
+        loose = set(range(len(place))).difference(*own)
+        joint = self._joint(own)
+        return [
+            self._alone({*columns, *loose}, part.probability)
+            if joint is None or part.probability < TOLERANCES.rare
+            else (regret, True, "")
+            for part, columns, regret in zip(self.parts, own, joint or [math.nan] * len(own), strict=True)
+        ]
+
+    def _joint(self, own: Sequence[Sequence[int]]) -> list[float] | None:
+        """What the joint best response brings at each atom, given the atom; None where that shows nothing."""
+        # Of several pieces no single cost holds everywhere, so that an atom's part of the joint answer shows nothing.
+        if len(self.pieces) > 1 or not self.best or math.isnan(self.regret) or not self._falls_apart(own):
+            return None
+        regrets = self._contributions(own)
+        total = math.fsum(part.probability * regret for part, regret in zip(self.parts, regrets, strict=True))
+        scale = max(1.0, abs(self.problem.cost_at(self.problem.target)))
+        return regrets if abs(total - self.regret) <= TOLERANCES.noise * scale else None
+
+    def _falls_apart(self, own: Sequence[Sequence[int]]) -> bool:
+        """True if every variable belongs to an atom, and no row ties two atoms together."""
+        atom = {id(self.problem.variables[place]): number for number, places in enumerate(own) for place in places}
+        ties = ({atom[id(v)] for v in variables_in(row.body) if id(v) in atom} for row in self.problem.rows)
+        return len(atom) == len(self.problem.variables) and all(len(tied) <= 1 for tied in ties)
+
+    def _contributions(self, own: Sequence[Sequence[int]]) -> list[float]:
+        """What each atom's best response brings by itself, given the atom: by the terms that hold its actions alone."""
+        answer = [self.best[name] for name in self.problem.names]
+        self.problem.cost_at(self.problem.target)
+        regrets = []
+        for part, places in zip(self.parts, own, strict=True):
+            cost = self._given(self.problem.cost, self.problem, places, part.probability)
+            planned = number_of(cost)
+            for place in places:
+                self.problem.variables[place].set_value(answer[place], skip_validation=True)
+            regrets.append(max(0.0, planned - number_of(cost)))
+            for place in places:
+                self.problem.variables[place].set_value(self.problem.target[place], skip_validation=True)
+        return regrets
+
+    def _given(self, cost: Any, piece: Composed, places: Sequence[int], probability: float) -> Any:
+        """The terms of a cost that hold these actions, over the probability: what no other term can drown."""
+        if id(cost) not in self._tables:
+            table: dict[int, dict[int, tuple[float, Any]]] = {}
+            for number, (factor, term) in enumerate(terms(cost)):
+                for var in variables_in(term):
+                    table.setdefault(id(var), {})[number] = (factor, term)
+            self._tables[id(cost)] = table
+        table = self._tables[id(cost)]
+        chosen = {n: entry for i in places for n, entry in table.get(id(piece.variables[i]), {}).items()}
+        return pyo.quicksum(factor / probability * term for _, (factor, term) in sorted(chosen.items()))
+
+    def _step(self, piece: Composed, places: Sequence[int]) -> float:
+        """By how much the terms that do not hold these actions are more than in the piece of the plan."""
+        free = {id(piece.variables[i]) for i in places}
+        sides = [
+            sign * factor * number_of(term)
+            for sign, part in ((1.0, piece), (-1.0, self.problem))
+            for factor, term in terms(part.cost)
+            if free.isdisjoint(map(id, variables_in(term)))
+        ]
+        return math.fsum(sides)
+
+    def _alone(self, free: set[int], probability: float) -> tuple[float, bool, str]:
+        """A re-solve of the ``free`` variables, the others at the plan: every piece, judged as verify judges it."""
+        for place, (var, target) in enumerate(zip(self.problem.variables, self.problem.target, strict=True)):
+            var.set_value(target, skip_validation=True)
+            if place not in free:
+                var.fix()
+        try:
+            (found,) = best_responses(list(self._held(sorted(free), probability)), Effort(self.solver), {})
+        finally:
+            for var in self.problem.variables:
+                var.unfix()
+        if found.certificate == "unknown":
+            return math.nan, False, "unknown"
+        return max(0.0, found.plan_cost - found.best_cost), False, found.certificate
+
+    def _held(self, free: Sequence[int], probability: float) -> Iterator[Composed]:
+        """The pieces with the other variables fixed, without those in which these variables cannot be."""
+        home: Composed | None = None
+        for piece in self.pieces:
+            moved, still = [], list(piece.constants)
+            for row in piece.rows:
+                if all(var.fixed for var in variables_in(row.body)):
+                    still.append((number_of(row.body), row.lb, row.ub))
+                else:
+                    moved.append(row)
+            names, target = [piece.names[i] for i in free], [piece.target[i] for i in free]
+            variables = [piece.variables[i] for i in free]
+            cost, own = (
+                self._given(expression, piece, free, probability) for expression in (piece.cost, self.problem.own)
+            )
+            cost += 0.0 if piece is self.problem else self._step(piece, free) / probability
+            held = Composed(piece.follower, names, target, cost, moved, still, variables, home=home)
+            held.own, held.answers = own, self.problem.answers
+            if home is None or all(is_within(*row) for row in still):  # else the piece holds no point
+                home = home or held
+                yield held

@@ -1,0 +1,137 @@
+"""Measures: the scale of each follower's regret, and the natural units of its actions and rows.
+
+What is at stake for follower k in its action v_j is how much its own objective can change by it, without the slope that
+the leader announces:
+
+    S_kj = |∂J_k/∂v_j| reach_j,   at least ``TOLERANCES.flat`` of the sum over j.
+
+Where all that cancels at the plan, because the leader's level there makes the follower indifferent, the terms that
+cancel are taken, Σ_l |∂J_k/∂u0_l| |u0_l|, and where there are none, what the leader's answers can change over their
+reach. A regret is small against what is at stake in the actions that the best response moves. Units and constants of
+the model change nothing but the unit.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from stackpyomo.core import TOLERANCES, Array, limited_reaches
+from stackpyomo.errors import InvalidGame
+from stackpyomo.solvers import BadRow, Program, free_row, scales_of
+
+from .best_response import Composed
+
+__all__ = ["measure"]
+
+_ANYTHING = 1e30
+"""The upper limit of a row that is evaluated only."""
+
+
+_FARTHEST = 1e3
+"""The largest reach of a variable whose size and bounds tell none."""
+
+
+_ROUNDING = 8.0 * sys.float_info.epsilon
+
+
+def measure(problems: Sequence[Composed], tolerance: float) -> None:
+    """Set stakes, reaches and row_scales of every problem; pieces of one follower share those of the first.
+
+    tolerance: what a regret is to be relative to the stakes, which are at least so large that rounding is less.
+    """
+    _measure([problem for problem in problems if problem.home is None])
+    for problem in problems:
+        cost = problem.cost_at(problem.target)
+        if math.isfinite(cost):
+            problem.stakes = [max(stake, _ROUNDING * abs(cost) / tolerance) for stake in problem.stakes]
+        if problem.home is not None:
+            problem.stakes, problem.reaches = problem.home.stakes, problem.home.reaches
+            problem.row_scales = [1.0] * len(problem.rows)
+
+
+def _measure(problems: Sequence[Composed]) -> None:
+    """All in one program whose rows are their costs and rows; halves where it cannot be written or evaluated."""
+    if not problems:
+        return
+    try:
+        moving = [number for number, problem in enumerate(problems) if getattr(problem.own, "is_expression_type", None)]
+        costs = [free_row(problems[number].own, None, _ANYTHING) for number in moving]
+        program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
+        reaches, slopes = _units(program)
+    except (BadRow, InvalidGame):
+        if len(problems) > 1:
+            middle = len(problems) // 2
+            _measure(problems[:middle])
+            _measure(problems[middle:])
+        else:
+            problems[0].stakes = problems[0].reaches = [1.0] * len(problems[0].variables)
+            problems[0].row_scales = [1.0] * len(problems[0].rows)
+        return
+    place, where = {id(v): i for i, v in enumerate(program.variables)}, {int(n): i for i, n in enumerate(program.rows)}
+    after, rank = len(costs), {number: row for row, number in enumerate(moving)}
+    for number, problem in enumerate(problems):
+        columns = [place.get(id(v), -1) for v in problem.variables]
+        problem.reaches = [float(reaches[c]) if c >= 0 else 1.0 for c in columns]
+        felt = [_entries(slopes, where.get(after + row)) for row in range(len(problem.rows))]
+        problem.row_scales = [max((a * reaches[c] for c, a in row.items()), default=0.0) or 1.0 for row in felt]
+        after += len(problem.rows)
+        cost = _entries(slopes, where.get(rank.get(number, -1)))
+        own = np.array([cost.get(c, 0.0) * reaches[c] for c in columns])
+        answers = [(cost.get(place[id(v)], 0.0), abs(v.value), reaches[place[id(v)]]) for v in _among(problem, place)]
+        problem.stakes = _stakes(own, answers)
+
+
+def _units(program: Program) -> tuple[Array, sparse.csr_array]:
+    """Reaches of the program's variables, and (rows × variables) the larger of the slopes at the plan and near it.
+
+    A variable's own box or size is its reach, however little it moves the cost: what is improbable has no other unit.
+    Where it has neither, its reach is the step of Newton's method, slope over curvature, if there is one.
+    """
+    plan, (lower, upper) = np.array([v.value for v in program.variables], dtype=float), program.bounds
+    limited = limited_reaches(plan, lower, upper)
+    reaches = limited if limited.all() else np.where(limited > 0.0, limited, _told(program, plan))
+    step = TOLERANCES.nearby * reaches
+    away = np.where(plan + step <= upper, plan + step, np.maximum(plan - step, lower))
+    slopes = abs(program.jacobian(plan)).maximum(abs(program.jacobian(away)))
+    slopes.data = np.where(np.isfinite(slopes.data), slopes.data, 0.0)
+    return reaches, sparse.csr_array(slopes)
+
+
+def _told(program: Program, plan: Array) -> Array:
+    """Reaches by what the costs and rows say."""
+    rows, columns = (np.asarray(part) for part in program.problem.hessian_structure())
+    triangle = np.abs(np.asarray(program.problem.hessian(plan, np.ones(program.problem.m), 0.0)))
+    bend, slope = np.zeros(len(plan)), np.asarray(abs(program.jacobian(plan)).max(axis=0).todense()).ravel()
+    np.maximum.at(bend, columns[rows == columns], triangle[rows == columns])
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        step = slope / bend
+    return np.where(np.isfinite(step) & (step > 0.0), step, np.minimum(scales_of(program, plan).reaches, _FARTHEST))
+
+
+def _entries(rows: sparse.csr_array, number: int | None) -> dict[int, float]:
+    """column → value of one row; of none nothing."""
+    if number is None:
+        return {}
+    entries = slice(rows.indptr[number], rows.indptr[number + 1])
+    return dict(zip(rows.indices[entries].tolist(), rows.data[entries].tolist(), strict=True))
+
+
+def _among(problem: Composed, place: dict[int, int]) -> list[Any]:
+    return [answer for answer in problem.answers if id(answer) in place]
+
+
+def _stakes(own: Array, answers: Sequence[tuple[float, float, float]]) -> list[float]:
+    """What is at stake in each action, from ``own`` changes and the (slope, level, reach) of leader variables."""
+    levels = math.fsum(slope * level for slope, level, _ in answers)
+    if own.sum() <= TOLERANCES.stationarity * levels:
+        own = np.maximum(own, levels)
+    if not own.any():
+        own = own + max((slope * reach for slope, _, reach in answers), default=0.0)
+    own = np.maximum(own, TOLERANCES.flat * own.sum())
+    return list(np.where(own > 0.0, own, 1.0).tolist())

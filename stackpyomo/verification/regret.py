@@ -1,0 +1,428 @@
+"""Verification: re-solve every follower against what the leader announces, and see what it could gain.
+
+This module knows games, programs and solvers only. It uses no optimality condition, no plan and no incentive code: it
+plays the announced strategy, so that a wrong derivation cannot certify itself. For follower k,
+
+    regret_k = J_k(plan) − min_v J_k(v, u0 = offset + Q_k (v − u_k*), aggregates moved by its share, others as planned).
+
+All followers are re-solved in one separable problem a batch; one that fails is halved until the doubtful stand alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stackpyomo.core import TOLERANCES, require_positive, require_whole, timed, tracked, undisturbed
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Game, evaluator, require
+from stackpyomo.games.information import Announcement, policy_form
+from stackpyomo.solvers import Solution, Termination, choose, registry
+
+from .batch import Separable, Task
+from .best_response import Composed, composed
+from .measures import measure
+from .report import UNBOUNDED, UNCONFIRMED, Report
+from .samples import Samples
+
+__all__ = ["Effort", "best_responses", "resolved", "verify"]
+
+logger = logging.getLogger(__name__)
+
+_CERTIFY = ("auto", "proof", "convex", "global", "multistart")
+
+
+_BATCH = 10_000
+"""Followers per separable problem: beyond this one factorisation grows faster than the number of followers."""
+
+
+def verify(
+    subject: Any,
+    *,
+    solver: str = "auto",
+    starts: int = 8,
+    certify: str = "auto",
+    tolerance: float = 1e-6,
+    followers: Sequence[str] | None = None,
+    time_limit: float | None = None,
+) -> Report:
+    """Re-solve every follower of a Plan (constant leader) or an Incentive: regret_k = J_k(plan) − min_v J_k(v).
+
+    starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
+    search from several starts and ask a global solver for a bound), "proof" (the same, and "unknown" where nothing is
+    proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest
+    regret that counts as none, and the largest duality gap of a proof, relative to ``report.scale``. followers: names
+    of those to re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is "unknown".
+
+    The leader cannot leave its bounds: where the announced formula would, its answers are stopped there.
+    Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
+    """
+    if certify not in _CERTIFY:
+        raise InvalidGame(f"certify={certify!r}: choose one of {', '.join(map(repr, _CERTIFY))}.")
+    if not hasattr(subject, "announcement"):
+        raise InvalidGame(f"verify({type(subject).__name__}): expected a Plan or an Incentive.")
+    require_whole("starts", starts)
+    require_positive("tolerance", tolerance)
+    if time_limit is not None:
+        require_positive("time_limit", time_limit)
+    choose(solver)
+    game: Game = subject.attached()
+    with undisturbed():
+        require(game, leader_objective=False)
+        subject.attached()  # once more: the model may have gained a Var since the plan
+        game.require_fixed_as(subject.announcement.values)
+        wanted = _wanted(game, followers)
+        _require_aggregates(game, subject.announcement.values)
+        effort = Effort(solver, starts, certify, tolerance, time_limit)
+        report = resolved(game, subject.announcement, wanted, effort)
+        report.others = len(game.followers) - len(wanted)
+        report.options = {"solver": solver, "starts": starts, "certify": certify}
+        report.options |= {} if time_limit is None else {"time_limit": time_limit}
+        report.subject = subject
+        logger.info("%s: %s", game.name, report.verdict)
+        return report
+
+
+def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
+    """Raise :class:`InvalidGame` where an aggregate is not what the actions make it: nothing could be shown then."""
+    at_plan = evaluator(game, values)
+    for constraint in game.aggregates:
+        body = at_plan(constraint.body)
+        if abs(body - constraint.ub) > TOLERANCES.feasibility * max(1.0, abs(constraint.ub), abs(body)):
+            raise InvalidGame(
+                f"{constraint.name}: does not hold at the plan (off by {body - constraint.ub:.3g}), so that its "
+                "aggregate is not what the followers' actions make it. Give a plan that meets it."
+            )
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a re-solve may cost and has to prove: the options of :func:`verify`."""
+
+    solver: str = "auto"
+    starts: int = 8
+    certify: str = "auto"
+    tolerance: float = 1e-6
+    time_limit: float | None = None
+
+
+def resolved(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> Report:
+    """:func:`verify` for a game that is known to be sound, inside ``undisturbed()``."""
+    seconds: dict[str, float] = {}
+    with timed(seconds, "compose"):
+        problems = list(composed(game, replace(announced, saturate=True), wanted))
+    told = best_responses(problems, effort, seconds)
+    return _report(told, announced, effort.tolerance, seconds, choose(effort.solver).name)
+
+
+def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[str, float]) -> list[Composed]:
+    """One problem a follower with its best response and its evidence, over all its pieces; inside undisturbed()."""
+    with timed(seconds, "certify"), tracked("proving convexity", len(problems)) as step:
+        for problem in problems:
+            problem.prove(effort.certify)
+            step()
+        measure(problems, effort.tolerance)
+        tasks = list(_Starts(problems, effort.starts).tasks())
+    limit = math.inf if effort.time_limit is None else effort.time_limit
+    search = _Search(effort.solver, effort.tolerance, time.monotonic() + limit)
+    with timed(seconds, "resolve"), tracked("re-solving followers", len(tasks)) as step:
+        for first in range(0, len(tasks), _BATCH):
+            search.resolve(tasks[first : first + _BATCH], search.until)
+            step(_BATCH)
+    if effort.certify in ("auto", "proof", "global"):
+        with timed(seconds, "global"), tracked("asking a global solver"):
+            _bound_globally(problems, search, required=effort.certify != "auto")
+    with timed(seconds, "search"):
+        for problem in problems:
+            if problem.certificate in ("multistart", "global") and Samples(problem).falls_without_end(problem.best):
+                problem.give_up(UNBOUNDED)
+    joined = _joined(problems)
+    for problem in joined:
+        if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
+            problem.give_up("its re-solve ended where its objective has no value")
+    return joined
+
+
+def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
+    if followers is None:
+        return set(game.followers)
+    if not len(followers):
+        raise InvalidGame("followers=[]: name at least one, or leave it out for all.")
+    unknown = [name for name in followers if name not in game.followers]
+    if unknown:
+        raise InvalidGame(f"followers={unknown[0]}: not a follower of this game.")
+    return set(followers)
+
+
+_PATIENCE = 200
+"""Failed re-solves after which the rest is left unknown: a model in which every follower fails must come to an end."""
+
+
+_TOGETHER = {"mu_strategy": "adaptive"}
+"""For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it."""
+
+
+_LOOKS, _MOST_LOOKS, _LEAST_LOOKS = 1_000_000, 20_000, 500
+"""Points at which the costs of all followers without a proof are evaluated; of one of them at most, and at least."""
+
+
+@dataclass
+class _Starts:
+    """Where each follower's re-solves begin."""
+
+    problems: Sequence[Composed]
+    starts: int
+
+    def tasks(self) -> Iterator[Task]:
+        """Convex followers start at the plan, the others also at further points; doubtful plans are given up here."""
+        searched = sum(problem.certificate == "multistart" for problem in self.problems)
+        looks = max(_LEAST_LOOKS, min(_MOST_LOOKS, _LOOKS // max(1, searched)))
+        random = np.random.default_rng(0)
+        for problem in self.problems:
+            if problem.certificate == "unknown" or not self._has_a_plan(problem):
+                continue
+            yield Task(problem, problem.target, True)
+            if problem.certificate == "multistart":
+                samples = Samples(problem)
+                problem.endless = not samples.bounded
+                if self.starts > 1:
+                    problem.reach = samples.reach
+                    for start in samples.starts(self.starts - 1, looks, random):
+                        yield Task(problem, start, False)
+
+    @staticmethod
+    def _has_a_plan(problem: Composed) -> bool:
+        """True if the plan has a cost and meets the rows; of a piece it is not in, if it has a cost."""
+        if problem.home is not None:
+            problem.plan_cost = problem.home.plan_cost
+            return math.isfinite(problem.plan_cost)
+        problem.plan_cost = problem.cost_at(problem.target)
+        if not math.isfinite(problem.plan_cost):
+            problem.give_up("its objective has no value at the plan")
+        elif problem.violation() > TOLERANCES.feasibility:
+            problem.give_up("the plan violates its constraints")
+        return problem.certificate != "unknown"
+
+
+@dataclass
+class _Search:
+    """Re-solves until all are settled or the time is over."""
+
+    solver: str
+    tolerance: float
+    until: float
+    """``time.monotonic()`` at which to stop."""
+    failed: list[Task] = field(default_factory=list)
+
+    @staticmethod
+    def left(until: float) -> float | None:
+        """Seconds, at least one hundredth; None: no limit."""
+        return None if math.isinf(until) else max(until - time.monotonic(), 0.01)
+
+    def resolve(self, tasks: list[Task], until: float) -> None:
+        """Solve the tasks as one separable problem; halve it when it fails, solve alone what is not proved.
+
+        Together they have half of the time until then, so that one that takes long leaves some to the others.
+        """
+        late = time.monotonic() >= until
+        if late or len(self.failed) >= _PATIENCE:
+            self._leave(tasks, late)
+            return
+        together = len(tasks) > 1
+        separable = Separable(tasks)
+        options = _TOGETHER if together and choose(self.solver).ipopt_options else {}
+        limit = self.left(until)
+        solution = separable.solve(self.solver, options, limit / 2.0 if limit is not None and together else limit)
+        if not together and solution is not None and solution.termination is Termination.FAILED:
+            separable = Separable(tasks, scaled=True)
+            solution = separable.solve(self.solver, options, self.left(until))
+        if solution is None or solution.x is None or not solution.termination.solved:
+            if together:
+                middle = len(tasks) // 2
+                self.resolve(tasks[:middle], (max(until, time.monotonic()) + time.monotonic()) / 2.0)
+                self.resolve(tasks[middle:], until)
+            else:
+                self.failed += tasks if tasks[0].first else []
+                _fail(tasks[0], solution, separable)
+            return
+        doubtful = separable.doubtful(solution, self.tolerance)
+        if doubtful and not together and not separable.scaled:  # too steep or too flat for the solver's own scale
+            again = Separable(tasks, scaled=True)
+            sharper = again.solve(self.solver, options, self.left(until))
+            if sharper is not None and sharper.x is not None and sharper.termination.solved:
+                separable, solution, doubtful = again, sharper, again.doubtful(sharper, self.tolerance)
+        for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
+            if number not in doubtful:
+                task.problem.offer(point, task.problem.cost_at(point))
+            elif together:
+                self.resolve([task], until)
+            elif task.first:
+                task.problem.give_up(f"its re-solve is not proved: {doubtful[number]}")
+
+    def _leave(self, tasks: Sequence[Task], late: bool) -> None:
+        """Nothing more is done for these."""
+        why = _LATE if late else f"{len(self.failed)} re-solves before it failed"
+        for task in tasks:
+            if task.first:
+                task.problem.give_up(f"not re-solved, because {why}")
+            elif task.problem.certificate != "unknown":
+                task.problem.note = f"searched from fewer starts, because {why}"
+
+
+def _fail(task: Task, solution: Solution | None, separable: Separable) -> None:
+    """No answer from the plan, or no limit from anywhere: unknown. A random start that fails shows nothing more."""
+    point = task.problem.target
+    if solution is not None and solution.x is not None:
+        (point,) = separable.points(solution)
+        cost = task.problem.cost_at(point)
+        if task.problem.violation() <= TOLERANCES.feasibility:
+            task.problem.offer(point, cost)
+    infeasible = solution is not None and solution.termination is Termination.INFEASIBLE
+    if infeasible and task.problem.home is not None and task.problem.certificate == "convex":
+        task.problem.empty = True
+    elif infeasible and task.problem.home is not None:
+        task.problem.stuck = True  # a global solver may know
+    elif solution is not None and solution.termination is Termination.UNBOUNDED:
+        _give_up_unbounded(task.problem, point)
+    elif task.first and solution is None:
+        task.problem.give_up(f"its problem cannot be written: {separable.trouble}")
+    elif task.first and solution is not None:
+        task.problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
+        task.problem.stuck = solution.termination is Termination.FAILED
+    elif not task.first and solution is not None and solution.termination is Termination.TIME_LIMIT:
+        task.problem.note = task.problem.note or f"searched from fewer starts, because {_LATE}"
+
+
+def _give_up_unbounded(problem: Composed, towards: Sequence[float]) -> None:
+    """A solver said so: nobody is verified then, but the reason is its word alone where evaluation does not show it."""
+    problem.give_up(UNBOUNDED if Samples(problem).falls_without_end(towards) else UNCONFIRMED)
+
+
+_LATE = "the time limit was reached"
+
+
+_BOUNDED = 50
+"""Followers that a global solver is asked about, and the most variables one of them may have."""
+
+
+_UNMET = "no global solver's bound meets its best response"
+
+
+_GLOBAL_SECONDS = 5.0
+"""Seconds for each of them."""
+
+
+def _bound_globally(problems: Sequence[Composed], search: _Search, *, required: bool) -> None:
+    """ "global" for those whose best response a global solver's bound meets; needed is a plan within its rows."""
+    solver = search.solver
+    name = solver if "global" in choose(solver).classes else "scip"
+    # Where the user named a solver that broke down, no other one is asked.
+    searched = [p for p in problems if p.certificate == "multistart" or (p.stuck and solver == "auto")]
+    for problem in searched:
+        if problem.stuck and solver == "auto" and problem.home is None:
+            problem.offer(problem.target, problem.plan_cost)
+    for number, problem in enumerate(searched):
+        small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
+        late = small and time.monotonic() >= search.until
+        if small and not late:
+            _ask(problem, name, search)
+        if problem.certificate == "multistart" and required:
+            problem.give_up(f"no global solver was asked, because {_LATE}" if late else _UNMET)
+        elif problem.certificate == "multistart" and late and not problem.note:
+            problem.note = f"no global solver was asked, because {_LATE}"
+
+
+def _ask(problem: Composed, solver: str, search: _Search) -> None:
+    """Ask a global solver: "global" if its bound meets the best response; what it says against us stands."""
+    separable = Separable([Task(problem, problem.target, True)])
+    limit = min(_GLOBAL_SECONDS, search.left(search.until) or math.inf)
+    solution = separable.solve(solver, {}, limit)
+    if solution is None:
+        return
+    if solution.termination is Termination.INFEASIBLE and problem.home is not None:
+        # It says so, too, where it does not know whether the cost has no limit: asked once more without the cost.
+        room = Separable([Task(replace(problem, cost=0.0), problem.target, True)]).solve(solver, {}, limit)
+        problem.empty = room is not None and room.termination is Termination.INFEASIBLE
+        problem.certificate = "global" if problem.empty else problem.certificate
+        return
+    point = problem.target if solution.x is None else next(separable.points(solution))
+    cost = problem.cost_at(point)
+    if problem.violation() <= TOLERANCES.feasibility:
+        problem.offer(point, cost)
+    if solution.termination is Termination.UNBOUNDED:
+        _give_up_unbounded(problem, point)
+    elif solution.termination is not Termination.INFEASIBLE:
+        bound = solution.bound * separable.units[0][0]  # NaN: it has none
+        if math.isfinite(bound) and problem.best_cost - bound <= search.tolerance * min(problem.stakes):
+            problem.certificate, problem.note = "global", ""
+
+
+_EVIDENCE = ("unknown", "multistart", "global", "convex")
+
+
+def _joined(problems: Sequence[Composed]) -> list[Composed]:
+    """One problem a follower: the best of its pieces, on the weakest evidence among them."""
+    joined: dict[str, Composed] = {}
+    for problem in problems:
+        whole = joined.setdefault(problem.follower.name, problem)
+        if problem is whole or problem.empty:
+            continue
+        if _EVIDENCE.index(problem.certificate) < _EVIDENCE.index(whole.certificate):
+            whole.certificate, whole.note = problem.certificate, problem.note
+        if problem.best:
+            whole.offer(problem.best, problem.best_cost)
+        if problem.certificate == "multistart":
+            whole.endless |= problem.endless
+            whole.reach = {
+                name: (
+                    min(low, whole.reach.get(name, (low, high))[0]),
+                    max(high, whole.reach.get(name, (low, high))[1]),
+                )
+                for name, (low, high) in problem.reach.items()
+            }
+    return list(joined.values())
+
+
+def _report(
+    problems: Sequence[Composed],
+    announced: Announcement,
+    tolerance: float,
+    seconds: dict[str, float],
+    solver: str,
+) -> Report:
+    names = [c.follower.name for c in problems]
+    costs = [c.follower.sign * c.plan_cost for c in problems]
+    regrets, responses = [], {}
+    for problem in problems:
+        known = problem.certificate != "unknown"
+        regrets.append(max(0.0, problem.plan_cost - problem.best_cost) if known else math.nan)
+        better = problem.best_cost < problem.plan_cost
+        best = problem.best if better else problem.target
+        responses[problem.follower.name] = dict(zip(problem.names, best, strict=True)) if known else {}
+    return Report(
+        regret=pd.Series(regrets, index=names, dtype=float, name="regret"),
+        certificate=pd.Series([c.certificate for c in problems], index=names, dtype=object, name="certificate"),
+        best_response=responses,
+        objective=pd.Series(costs, index=names, dtype=float, name="objective"),
+        scale=pd.Series([c.scale for c in problems], index=names, dtype=float, name="scale"),
+        leader_objective=announced.leader_objective,
+        uniqueness=announced.uniqueness,
+        epsilon0=announced.epsilon0,
+        warnings=list(announced.warnings),
+        responding=tuple(announced.responding),
+        tolerance=tolerance,
+        note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
+        seconds=seconds,
+        solver=solver,
+        forms={c.follower.name: form for c in problems if (form := policy_form(c.follower.variables))},
+        cut=() if announced.saturate else tuple(dict.fromkeys(name for c in problems for name in c.cut)),
+        reach={c.follower.name: c.reach for c in problems if c.certificate == "multistart"},
+        endless=tuple(c.follower.name for c in problems if c.certificate == "multistart" and c.endless),
+    )

@@ -1,0 +1,374 @@
+"""Verdicts: what a re-solve of every follower showed, which evidence stands behind it, and what may help."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from stackpyomo.core import (
+    SHOWN,
+    Document,
+    Part,
+    Table,
+    as_text,
+    floats,
+    json_number,
+    json_numbers,
+    listed,
+    readable,
+    real,
+    shown,
+    writable,
+)
+from stackpyomo.games import Game
+from stackpyomo.games.information import Announcement
+
+__all__ = ["UNBOUNDED", "UNCONFIRMED", "Report", "regret_shown"]
+
+UNBOUNDED = "its problem is unbounded: some deviation pays without limit"
+"""The note of a follower that no solver can settle."""
+
+
+UNCONFIRMED = "a solver says that its problem is unbounded, which its cost far out does not confirm"
+"""The note where that is a solver's word alone."""
+
+
+class Subject(Protocol):
+    """What can be verified: a plan or a strategy."""
+
+    @property
+    def announcement(self) -> Announcement:
+        """What the leader announces."""
+
+    def attached(self) -> Game:
+        """The game it is about."""
+
+
+@dataclass(eq=False)
+class Report(Document):
+    """What every follower could gain by leaving the plan, from one re-solve each.
+
+    ``regret`` ≥ 0 in the follower's own units (NaN: unknown); ``certificate`` says which evidence stands behind it:
+    "convex" (proof), "global" (a global solver's bound), "multistart" (evidence only), "unknown" (the re-solve failed).
+    """
+
+    regret: pd.Series  #: follower name → max(0, J_k(plan) − best), as a cost, in J_k's unit.
+    certificate: pd.Series  #: follower name → the evidence, see above.
+    best_response: dict[str, dict[str, float]] = field(repr=False)  #: follower name → variable name → best value.
+    objective: pd.Series = field(repr=False)  #: follower name → J_k at the plan, in its own sense.
+    leader_objective: float  #: J0 at the plan, in the leader's sense.
+    tolerance: float  #: The largest regret that counts as none, relative to ``scale``.
+    note: pd.Series = field(repr=False)  #: follower name → what went wrong or is worth knowing; may be empty.
+    scale: pd.Series = field(repr=False)
+    """How fast each follower's objective changes near the plan in what its best response moves: what ``tolerance`` is
+    relative to."""
+    seconds: dict[str, float] = field(default_factory=dict, repr=False)  #: part of the work → seconds.
+    solver: str = ""  #: Who re-solved the followers.
+    uniqueness: str = ""
+    """Whether the followers' equilibrium under the strategy is the only one, and why; empty: not looked at."""
+    epsilon0: float = math.nan
+    """Proved gap of the plan to the leader's optimum; NaN: none was proved."""
+    warnings: list[str] = field(default_factory=list)
+    """Which leader variables the announced formula takes beyond their bounds, and how far."""
+    cut: tuple[str, ...] = ()
+    """Of these, who was stopped at its bounds in the re-solves, although no projection was announced."""
+    responding: tuple[str, ...] = ()
+    """Followers who respond in the plan."""
+    others: int = 0
+    """How many followers were not looked at."""
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What the re-solve was asked for with: solver, starts, certify; to do it again."""
+    forms: dict[str, str] = field(default_factory=dict)
+    """follower that decides by policies → the functions among which its deviations were looked for."""
+    reach: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict, repr=False)
+    """follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at."""
+    endless: tuple[str, ...] = ()
+    """Of these, who has a direction without an end: a search reaches only so far, and verifies nobody there."""
+    subject: Subject | None = field(default=None, repr=False)
+    """What was verified; not part of the data."""
+
+    @property
+    def unique(self) -> bool | None:
+        """True: proved to be the only equilibrium under the strategy; False: proved not to be; None: neither."""
+        return {"unique": True, "not unique": False}.get(self.uniqueness.split(":")[0])
+
+    @property
+    def remarks(self) -> list[str]:
+        """The paper's words, and a warning where the followers may settle elsewhere."""
+        said = self.vocabulary[:1].upper() + self.vocabulary[1:]
+        said = f"{said} {self._limited()}".rstrip()
+        if not self.ok:
+            return [said, *self.advice, *self.warnings]
+        doubtful = self.uniqueness.startswith(("not unique", "not shown"))
+        settled = (
+            [f"{'Beware: equilibrium' if doubtful else 'Equilibrium'} {self.uniqueness}."] if self.uniqueness else []
+        )
+        return [said, *settled, *self.warnings]
+
+    def _limited(self) -> str:
+        """Among which deviations the best response was looked for, where these are not all."""
+        if not self.forms:
+            return ""
+        name, form = next(iter(self.forms.items()))
+        return (
+            f"The deviations of {listed(list(self.forms), 3)} are those of its policy ({name}: {form}); "
+            "conditional_regret looks at all others, one observation at a time."
+        )
+
+    @property
+    def advice(self) -> list[str]:
+        """What those who are not held would rather do, and what may help; empty where all is verified."""
+        unknown = self.regret.isna() | (self.certificate == "unknown")
+        endless = unknown & self.note.str.contains(UNBOUNDED, regex=False)
+        found = []
+        if endless.any():
+            names = listed(list(endless.index[endless]), 3)
+            found.append(f"Bound the variables of {names}, or add the missing cost.")
+        unknown &= ~endless
+        if unknown.any():
+            names, notes = listed(list(unknown.index[unknown]), 3), self.note[unknown]
+            stopped = notes.str.startswith(("its re-solve", "not re-solved", "no global solver")).any()
+            found.append(f"Not settled for {names}: {self._untried() if stopped else notes.iloc[0]}.")
+        searched = [name for name in self.endless if name not in self.refuted]
+        if searched:
+            found.append(
+                f"Bound the variables of {listed(searched, 3)}: a search proves nothing where they have no end."
+            )
+        if self.refuted:
+            name = str(self.regret[self.refuted].idxmax())
+            moves = [f"{key} = {shown(value, 4)}" for key, value in self._moves(name).items()]
+            found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy(name)}".rstrip())
+        return found
+
+    def _untried(self) -> str:
+        """What has not been asked for yet and may settle it."""
+        tried = str(self.options.get("solver", "auto"))
+        limit = self.options.get("time_limit")
+        ways = [f"solver={other!r}" for other in ("scip", "pounce") if other != tried and tried != "auto"]
+        ways += ["another solver="] if tried == "auto" else []
+        ways += [] if limit is None else [f"more than time_limit={limit:g}"]
+        return f"{listed(ways, 3)} may settle it"
+
+    def _moves(self, name: str) -> dict[str, float]:
+        """Its best response where that is another action than planned, as far as is known, the largest move first."""
+        best = self.best_response.get(name, {})
+        if self.subject is None:
+            return best
+        planned = self.subject.announcement.values
+        size = {key: abs(value - planned[key]) for key, value in best.items()}
+        least = 0.01 * max(size.values(), default=0.0)
+        return {key: best[key] for key in sorted(size, key=lambda key: -size[key]) if size[key] >= least}
+
+    def _remedy(self, name: str) -> str:
+        if self.subject is None:
+            return ""
+        announced = self.subject.announcement
+        if announced.gain is None:
+            if name in announced.responding:
+                return "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
+            return "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
+        if announced.settling:
+            return (
+                "The rule was designed for followers who settle anew (minors='respond'), whom this re-solve holds at "
+                f"the plan: anticipated_regret(rule, {name!r}) is its regret where they do."
+            )
+        if announced.saturate or self.cut:
+            return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
+        more = "" if announced.bend is not None else "a gain of more curvature may (curvature=, quadratic=True); "
+        return f"To hold it, {more}inducible(plan) looks at every announcement."
+
+    @property
+    def vocabulary(self) -> str:
+        """What ε and ε₀ say of the ε-Stackelberg equilibrium, in one sentence (arXiv 2207.10611, Definitions 1–3)."""
+        if math.isnan(self.epsilon):
+            return "nothing is said of an ε-Stackelberg equilibrium: ε is unknown."
+        leader = "nothing is proved of the leader's optimum (ε₀ unknown)"
+        if not math.isnan(self.epsilon0):
+            among = f" in which {listed(self.responding, 3)} respond" if self.responding else ""
+            leader = f"no plan{among} serves the leader better by more than ε₀ = {max(0.0, self.epsilon0):.3g}"
+        proved = set(self.certificate) <= {"convex", "global"}
+        kind = "an" if proved else "as far as the search went, an"
+        together = f"{kind} ε-incentive with ε = {self.epsilon:.3g}; {leader}"
+        if self.others:
+            plural = "s" if self.others > 1 else ""
+            return f"{self.others} follower{plural} not looked at; for those who were, {together}."
+        if math.isnan(self.epsilon0) or not proved or not self.ok:
+            return together + "."
+        return together + f": together an ε-Stackelberg equilibrium with ε = {max(self.epsilon, self.epsilon0):.3g}."
+
+    @property
+    def epsilon(self) -> float:
+        """The largest regret: the plan is an ε-Nash response with this ε. NaN if any follower is unknown."""
+        return float(self.regret.max(skipna=False)) if len(self.regret) else 0.0
+
+    @property
+    def ok(self) -> bool:
+        """None gains more than tolerance · its scale, by a proof, or by a search of all that a follower can do.
+
+        False where a follower is unknown, or was only searched although it can go on without an end.
+        """
+        if (self.certificate == "unknown").any() or self.regret.isna().any() or self.endless:
+            return False
+        return not self.refuted
+
+    @property
+    def refuted(self) -> list[str]:
+        """Followers that are shown to gain more than tolerance · their scale by leaving the plan."""
+        return [str(name) for name in self.regret.index[self.regret > self.tolerance * self.scale]]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per follower: objective at the plan, regret, certificate, note."""
+        return pd.DataFrame({key: getattr(self, key) for key in ("objective", "regret", "certificate", "note")})
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what was shown, by which evidence."""
+        head, counts = "verified" if self.ok else "NOT verified", self.certificate.value_counts()
+        evidence = ", ".join(f"{counts[kind]} {kind}" for kind in counts.index)
+        if self.cut:
+            head += f" with {listed(self.cut, 2)} stopped at the leader's bounds"
+        if self.ok and counts.get("multistart"):
+            searched, total = counts["multistart"], len(self.certificate)
+            head += f": proved for {total - searched}, by search for {searched} of {total}"
+        doubtful = self.note[self.certificate == "unknown"]
+        if len(doubtful):
+            first = f"{doubtful.index[0]}: {doubtful.iloc[0]}"
+            return f"{head}: {len(doubtful)} of {len(self.regret)} followers could not be checked ({first})"
+        plural = "" if len(self.regret) == 1 else "s"
+        if self.endless and not self.refuted:
+            names = listed(self.endless, 3)
+            return f"{head}: {names} searched only so far, and can go on without an end ({evidence})"
+        among = " among functions of the policies' form" if self.forms else ""
+        return f"{head}: largest regret {self.epsilon:.3g}{among} over {len(self.regret)} follower{plural} ({evidence})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready Python objects."""
+        return {
+            "ok": self.ok,
+            "epsilon": json_number(self.epsilon),
+            "verdict": self.verdict,
+            "leader_objective": json_number(self.leader_objective),
+            "tolerance": self.tolerance,
+            "solver": self.solver,
+            "uniqueness": self.uniqueness,
+            "epsilon0": json_number(self.epsilon0),
+            "warnings": self.warnings,
+            "responding": list(self.responding),
+            "others": self.others,
+            "options": self.options,
+            "cut": list(self.cut),
+            "endless": list(self.endless),
+            "forms": self.forms,
+            "vocabulary": self.vocabulary,
+            "seconds": json_numbers(self.seconds),
+            "followers": {
+                str(name): {
+                    "objective": json_number(float(self.objective[name])),
+                    "regret": json_number(float(self.regret[name])),
+                    "certificate": self.certificate[name],
+                    "note": self.note[name],
+                    "scale": json_number(float(self.scale[name])),
+                    "best_response": json_numbers(self.best_response.get(str(name), {})),
+                    "reach": {
+                        key: [json_number(low), json_number(high)]
+                        for key, (low, high) in self.reach.get(str(name), {}).items()
+                    },
+                }
+                for name in self.regret.index
+            },
+        }
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        return json.dumps(self.as_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """The report that :meth:`to_json` wrote; raises :class:`InvalidGame` for anything else."""
+        with readable("report"):
+            data = json.loads(text)
+            rows = data["followers"]
+            series = {
+                key: pd.Series([real(row[key]) for row in rows.values()], index=list(rows), dtype=float, name=key)
+                for key in ("regret", "objective", "scale")
+            }
+            words = {
+                key: pd.Series([row[key] for row in rows.values()], index=list(rows), dtype=object, name=key)
+                for key in ("certificate", "note")
+            }
+            return cls(
+                regret=series["regret"],
+                certificate=words["certificate"],
+                best_response={name: floats(row["best_response"]) for name, row in rows.items()},
+                objective=series["objective"],
+                leader_objective=real(data["leader_objective"]),
+                tolerance=data["tolerance"],
+                note=words["note"],
+                scale=series["scale"],
+                seconds=floats(data["seconds"]),
+                solver=data["solver"],
+                uniqueness=data["uniqueness"],
+                epsilon0=real(data["epsilon0"]),
+                warnings=list(data.get("warnings", ())),
+                responding=tuple(data.get("responding", ())),
+                others=int(data.get("others", 0)),
+                options=dict(data.get("options", {})),
+                reach={
+                    name: {key: (real(low), real(high)) for key, (low, high) in row["reach"].items()}
+                    for name, row in rows.items()
+                    if row.get("reach")
+                },
+                cut=tuple(data.get("cut", ())),
+                endless=tuple(data.get("endless", ())),
+                forms=dict(data.get("forms", {})),
+            )
+
+    def to_html(self, path: str | Path, *, baseline: Any = None) -> None:
+        """Write one self-contained page with all that is known: plan, contract, certificates, plots, log, versions.
+
+        baseline: a plan to tell who gains and who loses against, e.g. ``stackelberg(game)``. Raises
+        :class:`InvalidGame` for a file that cannot be written.
+        """
+        from stackpyomo.reporting import page
+
+        writable(path, page(self, baseline=baseline))
+
+    def to_certificate(self, path: str | Path) -> None:
+        """Write one JSON file from which others derive anew what each follower could gain: ``stackpyomo check FILE``.
+
+        See :mod:`stackpyomo.verification.checker`, which runs alone. Raises :class:`InvalidGame` where nothing can be
+        claimed: a follower that is unknown, a population, a game that cannot be written as a game file.
+        """
+        from .certificate import certificate
+
+        Path(path).write_text(json.dumps(certificate(self), indent=1), encoding="utf-8")
+
+    def worst(self, most: int) -> list[str]:
+        """Names of the followers with the largest regrets, unknown ones first."""
+        return list(self.regret.sort_values(ascending=False, na_position="first", kind="stable").index[:most])
+
+    def parts(self, most: int = SHOWN) -> list[Part]:
+        """The verdict, a row for each follower (of more than ``most`` the worst), and what else there is to say."""
+        more = len(self.regret) - most
+        noted = ["note"] if self.note.any() else []
+        rows = []
+        for name in self.worst(most) if more > 0 else self.regret.index:
+            numbers = [shown(float(self.objective[name]), 8), regret_shown(float(self.regret[name]))]
+            rows.append([str(name), *numbers, self.certificate[name], *([self.note[name]] if noted else [])])
+        table = Table(["follower", "objective", "regret", "certificate", *noted], rows, words=("certificate", "note"))
+        rest = [f"… {more} more in report.table, none with a larger regret"] if more > 0 else []
+        return [self.verdict, table, *rest, *self.remarks]
+
+    def __str__(self) -> str:
+        return as_text(self.parts())
+
+
+def regret_shown(regret: float) -> str:
+    """A regret as people read it."""
+    return "unknown" if math.isnan(regret) else f"{regret:.3g}"

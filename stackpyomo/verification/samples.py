@@ -1,0 +1,173 @@
+"""Samples: where the cost of a follower that is not proved convex is looked at, and how far that reaches.
+
+A search that is to count as evidence has to say where it looked. The cost is evaluated over the ranges that bounds and
+rows leave to the follower's actions, or, where they leave no end, up to ``TOLERANCES.trust`` sizes away from the plan;
+the best points are starts of re-solves. Along directions without an end it is looked at much farther out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pyomo.common.errors import InfeasibleConstraintException, PyomoException
+from pyomo.contrib.fbbt.fbbt import fbbt
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.errors import InvalidGame
+from stackpyomo.solvers import BadRow, Program
+
+from .best_response import Composed
+
+__all__ = ["Samples", "ranges"]
+
+_DECADES = 10.0 ** np.arange(2, 13)
+"""How many sizes away from the plan a direction without an end is looked along."""
+
+
+_SWEEPS = 3
+"""Times that the rows are gone through for what they leave of the ranges."""
+
+
+def ranges(problem: Composed) -> tuple[Array, Array]:
+    """(lowest, highest) value of each own variable within bounds and rows, ±inf where nothing is shown."""
+    kept = [(v.lb, v.ub) for v in problem.variables]
+    try:
+        for _ in range(_SWEEPS if any(None in limits for limits in kept) else 0):
+            for row in problem.rows:
+                fbbt(row)
+    except (InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError):
+        pass  # what the rows showed until then holds
+    shown = [v.bounds for v in problem.variables]
+    for var, (lower, upper) in zip(problem.variables, kept, strict=True):
+        var.setlb(lower)
+        var.setub(upper)
+    low = np.array([-math.inf if lower is None else lower for lower, _ in shown], dtype=float)
+    return low, np.array([math.inf if upper is None else upper for _, upper in shown], dtype=float)
+
+
+@dataclass
+class Samples:
+    """One follower's problem, evaluated at many points."""
+
+    problem: Composed
+
+    def __post_init__(self) -> None:
+        self.low, self.high = ranges(self.problem)
+        self.plan = np.array(self.problem.target, dtype=float)
+        self.size = np.maximum(self.problem.reaches, np.abs(self.plan))
+        self.floor = np.where(np.isfinite(self.low), self.low, self.plan - TOLERANCES.trust * self.size)
+        self.ceiling = np.where(np.isfinite(self.high), self.high, self.plan + TOLERANCES.trust * self.size)
+        self._program: Program | None = None
+        try:
+            self._program = Program(self.problem.cost, self.problem.rows)
+            place = {id(v): i for i, v in enumerate(self.problem.variables)}
+            self._columns = [place[id(v)] for v in self._program.variables]
+            self._evaluate = self._program.problem
+        except (BadRow, InvalidGame):
+            self._program = None
+
+    @property
+    def bounded(self) -> bool:
+        """True if bounds and rows leave an end in every direction."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    @property
+    def reach(self) -> dict[str, tuple[float, float]]:
+        """own variable → (lowest, highest) value looked at."""
+        ends = zip(self.floor.tolist(), self.ceiling.tolist(), strict=True)
+        return dict(zip(self.problem.names, ends, strict=True))
+
+    def costs(self, points: Array) -> Array:
+        """The cost at each row of ``points``; infinity where it has none or a row or bound does not hold."""
+        if self._program is None:
+            return np.full(len(points), math.inf)
+        program, columns = self._program, self._columns
+        (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
+        room = TOLERANCES.noise * self.size[columns]
+        slack = TOLERANCES.noise * np.array(self.problem.row_scales)[program.rows]
+        costs = np.full(len(points), math.inf)
+        for number, point in enumerate(np.ascontiguousarray(points[:, columns])):
+            if (point < lower - room).any() or (point > upper + room).any():
+                continue
+            if len(floor):
+                body = np.asarray(self._evaluate.constraints(point))
+                if not ((body >= floor - slack) & (body <= ceiling + slack)).all():
+                    continue
+            costs[number] = self._evaluate.objective(point)
+        return np.where(np.isnan(costs) | (costs == math.inf), math.inf, costs)
+
+    def starts(self, count: int, most: int, random: np.random.Generator) -> list[list[float]]:
+        """``count`` starts: the best of ``most`` points tried, far from one another, and as many at random.
+
+        The best point of all is offered to the problem as it is.
+        """
+        points = self._points(most, random)
+        costs = self.costs(points)
+        order = np.argsort(costs, kind="stable")
+        if len(order) and math.isfinite(costs[order[0]]):
+            self.problem.offer(points[order[0]].tolist(), self.problem.cost_at(points[order[0]].tolist()))
+        width = np.maximum(self.ceiling - self.floor, TOLERANCES.noise * self.size)
+        picked: list[Array] = []
+        for place in order[: 50 * count]:
+            if len(picked) >= (count + 1) // 2 or not math.isfinite(costs[place]):
+                break
+            near = any((np.abs(points[place] - other) < 0.02 * width).all() for other in picked)
+            picked += [] if near else [points[place]]
+        drawn = random.choice(len(points), size=min(len(points), count - len(picked)), replace=False)
+        return [point.tolist() for point in [*picked, *points[drawn]]]
+
+    def _points(self, most: int, random: np.random.Generator) -> Array:
+        """Lines through the plan along each variable, and points all over the box: dense near the plan, too."""
+        count = len(self.plan)
+        along = max(5, most // (2 * count))
+        lines = np.tile(self.plan, (along * count, 1))
+        for column in range(count):
+            steps = np.linspace(self.floor[column], self.ceiling[column], along)
+            if not math.isfinite(self.high[column] - self.low[column]):
+                steps[1::2] = self._spread(column, random.random(len(steps[1::2])))
+            lines[column * along : (column + 1) * along, column] = steps
+        cloud = random.random((most - min(most, len(lines)) + along, count))
+        for column in range(count):
+            cloud[:, column] = self._spread(column, cloud[:, column])
+        return np.vstack([lines, cloud])
+
+    def _spread(self, column: int, share: Array) -> Array:
+        """Shares of 1 to values: evenly where there are two ends, else the same number in each decade of distance."""
+        low, high, plan = self.floor[column], self.ceiling[column], self.plan[column]
+        if math.isfinite(self.high[column] - self.low[column]):
+            return np.asarray(low + share * (high - low))
+        side = np.where(2.0 * share < 1.0, low - plan, high - plan)
+        rest = np.abs(2.0 * share - 1.0)
+        return np.asarray(plan + side * TOLERANCES.trust ** (2.0 * rest - 2.0) * (rest > 0.0))
+
+    def falls_without_end(self, towards: Sequence[float] = ()) -> bool:
+        """True if along some direction, within its rows, the cost falls by ever more from decade to decade."""
+        if self._program is None or self.bounded:
+            return False
+        return any(self._falls(direction) for direction in self._directions(towards))
+
+    def _falls(self, direction: Array) -> bool:
+        points = self.plan + _DECADES[:, np.newaxis] * self.size * direction
+        costs = self.costs(points)
+        costs = costs[: int(np.argmax(~np.isfinite(costs)))] if not np.isfinite(costs).all() else costs
+        if len(costs) < 4:
+            return False
+        fallen = -np.diff(costs)[-3:]
+        return bool(
+            (fallen > 0.0).all() and (np.diff(fallen) >= -TOLERANCES.stationarity * fallen[:-1]).all()
+        ) and bool(costs[-1] < self.problem.plan_cost)
+
+    def _directions(self, towards: Sequence[float]) -> Iterator[Array]:
+        """Towards a point, and along every variable that has no end."""
+        if len(towards):
+            away = (np.asarray(towards) - self.plan) / self.size
+            largest = float(np.abs(away).max(initial=0.0))
+            if largest > 0.0 and math.isfinite(largest):
+                yield away / largest
+        for column in range(len(self.plan)):
+            for sign, end in ((-1.0, self.low[column]), (1.0, self.high[column])):
+                if not math.isfinite(end):
+                    yield sign * np.eye(1, len(self.plan), column)[0]
