@@ -1,4 +1,4 @@
-"""The version."""
+"""The version of the package, once."""
 
 __all__ = ["__version__"]
 

@@ -189,6 +189,7 @@ def shown(value: float, digits: int = 10) -> str:
 
 
 def head(values: Mapping[str, float], most: int = SHOWN) -> Iterator[tuple[str, float]]:
+    """The first entries, as many as are printed."""
     return islice(values.items(), most)
 
 

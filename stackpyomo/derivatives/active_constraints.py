@@ -114,6 +114,7 @@ def _side(
 
 
 def row_entries(matrix: sparse.csr_array, row: int) -> tuple[Array, Array]:
+    """(columns, values) of one row of a sparse matrix."""
     part = slice(matrix.indptr[row], matrix.indptr[row + 1])
     return matrix.indices[part], matrix.data[part]
 

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def cooperative_plan(game: Game, options: Options) -> Plan:
+    """The plan in which everybody serves the leader; raises :class:`NoPlan` with the reason."""
     seconds: dict[str, float] = {}
     constraints = all_constraints(game)
     objective = game.leader.objective

@@ -18,6 +18,7 @@ __all__ = ["aggregate_definitions", "all_constraints", "held_problem", "leader_c
 
 
 def leader_cost(game: Game) -> Any:
+    """The leader's objective as a cost: a maximised one is negated."""
     objective = game.leader.objective
     assert objective is not None  # require() saw to it
     return objective.expr if game.leader.sign > 0 else -objective.expr

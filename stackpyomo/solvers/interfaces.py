@@ -63,6 +63,7 @@ class _Callbacks:
 def run_cyipopt(
     program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
 ) -> Solution:
+    """Ipopt's library through cyipopt, on the program's own functions."""
     import cyipopt
 
     problem, callbacks = program.problem, _Callbacks(program)
@@ -137,6 +138,7 @@ class Scip(ScipDirect):
 
 
 def from_factory(name: str) -> Callable[[], Any]:
+    """How to make one of Pyomo's own solvers, by name."""
     return lambda: SolverFactory(name)
 
 

@@ -61,6 +61,7 @@ def bounds_line(lower: float, upper: float) -> str:
 
 
 def without_limits(bounds: Any) -> Array:
+    """Bounds as floats, ±inf where a solver reads none."""
     array = np.array(bounds, dtype=float)
     array[array <= -_UNLIMITED] = -math.inf
     array[array >= _UNLIMITED] = math.inf

@@ -40,6 +40,7 @@ class Job:
 
 
 def digest(rows: Any) -> str:
+    """A short text that changes with the rows of a grid."""
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
 
 

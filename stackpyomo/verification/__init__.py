@@ -4,6 +4,7 @@ In: a game and an announcement. Out: a :class:`Report` with regrets and their ev
 games alone, so that a wrong derivation cannot certify itself.
 """
 
+from . import checker
 from .best_response import Composed, composed, oversteps, plane
 from .conditional import conditional_regret
 from .regret import Effort, best_responses, resolved, verify
@@ -16,6 +17,7 @@ __all__ = [
     "Report",
     "Samples",
     "best_responses",
+    "checker",
     "composed",
     "conditional_regret",
     "oversteps",

@@ -156,6 +156,7 @@ class Shape:
 
 
 def number_of(c: Any) -> Shape:
+    """The shape of a constant."""
     return Shape(True, True, float(c), float(c), constant=True)
 
 

@@ -39,6 +39,7 @@ class _Array(list[Any]):
 
 
 def load_json(path: str) -> Any:
+    """The JSON of a file whose parts know their places; raises :class:`GameFileError`."""
     text = ""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")

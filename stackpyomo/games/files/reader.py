@@ -45,6 +45,7 @@ def read_games(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def declare(player: Item, block: Any, variables: dict[str, Any], *more: str) -> None:
+    """Add the player's variables to its block, and to those known by name."""
     player.only(*_PLAYER, *more)
     player.need("variables", "an empty list will do for who decides nothing")
     for entry in player.entries("variables"):
@@ -78,6 +79,7 @@ def _bound(variable: Item, key: str, none: float) -> float | None:
 
 
 def read_follower(item: Item, name: str, model: Any, variables: dict[str, Any]) -> Population:
+    """A Block with the follower's variables, and how many followers it stands for."""
     block = pyo.Block(concrete=True)
     model.add_component(unique(legal(name), model.component_map(), MODEL_WORDS), block)
     declare(item, block, variables, "name", "size")

@@ -24,7 +24,7 @@ from models import two_roads as model
 from stackpyomo.cli.example import two_roads
 from stackpyomo.games.files import document
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stackpyomo"
 NAME = f"stackpyomo-{sp.__version__}"
 DEVELOPERS = {"test", "docs"}

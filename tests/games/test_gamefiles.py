@@ -22,7 +22,7 @@ from stackpyomo.games.files.reader import FORMAT
 from stackpyomo.games.files.writer import write_game
 from stackpyomo.plans import Plan
 
-GAMES = sorted((Path(__file__).parent / "data" / "games").glob("*.json"))
+GAMES = sorted((Path(__file__).parents[1] / "data" / "games").glob("*.json"))
 MATHS = {name: getattr(math, name) for name in ["exp", "log", "sin", "cos", "tan", "sqrt", "sinh", "cosh", "tanh"]}
 MATHS["abs"] = abs
 

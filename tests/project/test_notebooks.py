@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NEEDS = {"sioux_falls": ("aequilibrae", "traffic")}
 """Notebook → (module, extra) without which it cannot run. Dask is not needed: dask_study does without."""

@@ -23,7 +23,7 @@ import stackpyomo as sp
 from stackpyomo.games import parse_game
 from stackpyomo.games.files import read_games
 
-CATALOGUE = Path(__file__).parents[1] / "models" / "literature" / "bilevel.json"
+CATALOGUE = Path(__file__).parents[2] / "models" / "literature" / "bilevel.json"
 ENTRIES = {entry["name"]: entry for entry in read_games(CATALOGUE)}
 SOLVED = [name for name, entry in ENTRIES.items() if entry["reference"]["leader_cost"] is not None]
 INFEASIBLE = [name for name in ENTRIES if name not in SOLVED]

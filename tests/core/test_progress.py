@@ -139,7 +139,7 @@ def test_every_long_function_says_what_it_is_at(tmp_path: Path) -> None:
     program = f"""
 from contextlib import contextmanager
 import sys
-sys.path.insert(0, {os.fspath(Path(__file__).parent)!r})
+sys.path.insert(0, {os.fspath(Path(__file__).parents[1])!r})
 from conftest import toll_game
 import stackpyomo as sp
 from stackpyomo.core import progress
@@ -214,7 +214,7 @@ def test_nothing_is_printed_by_default(tmp_path: Path) -> None:
         "sp.compare(toll_game(), ['pounce'])\nsp.study(abs, [{'x': 1}])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, os.fspath(Path(__file__).parent)],
+        [sys.executable, "-c", program, os.fspath(Path(__file__).parents[1])],
         env=environment(tmp_path),
         capture_output=True,
         text=True,

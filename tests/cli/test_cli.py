@@ -26,7 +26,7 @@ from stackpyomo.cli.example import two_roads
 from stackpyomo.solvers import registry
 from stackpyomo.verification import checker
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 INSTALLED = [name for name, info in registry.items() if info.available]
 

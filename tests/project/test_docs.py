@@ -22,7 +22,7 @@ from conftest import environment
 import stackpyomo as sp
 from stackpyomo.reporting import plots
 
-HOME = Path(__file__).resolve().parents[1]
+HOME = Path(__file__).resolve().parents[2]
 DOCS = HOME / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 NAMES = [page.relative_to(DOCS).as_posix() for page in PAGES]

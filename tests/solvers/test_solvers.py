@@ -720,7 +720,7 @@ with unwinding("gone", patience=1.0):
 def test_who_is_told_again_and_again_is_not_given_more_time() -> None:
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", STUBBORN], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parent
+        [sys.executable, "-c", STUBBORN], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[1]
     )
     assert (done.returncode, done.stderr.strip()) == (128 + signal.SIGTERM, "gone")
     assert time.monotonic() - began < 30
@@ -830,7 +830,7 @@ def test_a_signal_that_another_thread_was_given(
     fake_ipopt(CHATTY.format(mark=shlex.quote(str(mark))))
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, str(int(number)), str(mark), main],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
