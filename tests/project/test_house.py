@@ -405,11 +405,6 @@ def test_every_error_is_ours() -> None:
 
 BARE = {"ValueError", "TypeError", "KeyError", "RuntimeError", "Exception", "AssertionError", "NotImplementedError"}
 INSIDE = {("core.expressions.curvature_rules", "ValueError"): "caught by convexity: what has no value proves nothing"}
-    (
-        "core.expressions.convexity",
-        "ValueError",
-    ): "caught in the same module: an expression without a value proves nothing"
-}
 """Errors of Python's that are raised and caught inside one module."""
 
 
