@@ -116,8 +116,9 @@ def _without_rounding(
     bent = bends.diagonal()
     steps = np.where(bent > 0.0, 1.0 / np.sqrt(np.where(bent > 0.0, bent, 1.0)), np.inf)
     first, second = rows.tocoo(), bends.tocoo()
-    felt = first.data / units[first.row] * steps[first.col] > TOLERANCES.noise
-    mixed = second.data * steps[second.row] * steps[second.col] > TOLERANCES.noise
+    with np.errstate(invalid="ignore"):  # 0 · ∞: a 0 stays one
+        felt = first.data / units[first.row] * steps[first.col] > TOLERANCES.noise
+        mixed = second.data * steps[second.row] * steps[second.col] > TOLERANCES.noise
     rows = sparse.csr_array((first.data * felt, (first.row, first.col)), shape=rows.shape)
     bends = sparse.csr_array((second.data * mixed, (second.row, second.col)), shape=bends.shape)
     return rows, bends, np.asarray(rows.T @ (1.0 / units)).ravel()
