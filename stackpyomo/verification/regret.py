@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stackpyomo.core import TOLERANCES, require_positive, require_whole, timed, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, listed, require_positive, require_whole, timed, tracked, undisturbed
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, evaluator, require
 from stackpyomo.games.information import Announcement, policy_form
@@ -398,6 +398,7 @@ def _report(
     solver: str,
 ) -> Report:
     names = [c.follower.name for c in problems]
+    cut = () if announced.saturate else tuple(dict.fromkeys(name for c in problems for name in c.cut))
     costs = [c.follower.sign * c.plan_cost for c in problems]
     regrets, responses = [], {}
     for problem in problems:
@@ -413,7 +414,7 @@ def _report(
         objective=pd.Series(costs, index=names, dtype=float, name="objective"),
         scale=pd.Series([c.scale for c in problems], index=names, dtype=float, name="scale"),
         leader_objective=announced.leader_objective,
-        uniqueness=announced.uniqueness,
+        uniqueness=_of_the_projection(announced.uniqueness, cut),
         epsilon0=announced.epsilon0,
         warnings=list(announced.warnings),
         responding=tuple(announced.responding),
@@ -422,7 +423,14 @@ def _report(
         seconds=seconds,
         solver=solver,
         forms={c.follower.name: form for c in problems if (form := policy_form(c.follower.variables))},
-        cut=() if announced.saturate else tuple(dict.fromkeys(name for c in problems for name in c.cut)),
+        cut=cut,
         reach={c.follower.name: c.reach for c in problems if c.certificate == "multistart"},
         endless=tuple(c.follower.name for c in problems if c.certificate == "multistart" and c.endless),
     )
+
+
+def _of_the_projection(uniqueness: str, cut: Sequence[str]) -> str:
+    """What was shown of the formula says nothing of where its answers are stopped at the leader's bounds."""
+    if not cut or not uniqueness.startswith(("unique", "locally unique", "not unique")):
+        return uniqueness
+    return f"not shown unique: {listed(cut, 2)} stopped at the leader's bounds, which the formula alone is not"
