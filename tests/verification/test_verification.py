@@ -20,6 +20,7 @@ from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
 from stackpyomo.cli.console import show
+from stackpyomo.games.information import Signal
 from stackpyomo.reporting import page
 from stackpyomo.solvers import Solution, Termination
 from stackpyomo.verification import batch as separables
@@ -463,7 +464,7 @@ def test_a_steep_rule_is_no_scale_for_a_regret() -> None:
         sp.affine_incentive(sp.leader_optimal(toll_game())).announcement,
         values=plan.values,
         leader=["t[1]"],
-        signals=[sp.results.Signal("d.z[2]", 0.0, {"d.z[2]": 1.0}, True)],
+        signals=[Signal("d.z[2]", 0.0, {"d.z[2]": 1.0}, True)],
         gain=sparse.csc_array([[-1.2e11]]),
     )
     report = sp.verify(SimpleNamespace(announcement=announced, attached=plan.attached))
@@ -480,7 +481,7 @@ def two_answers() -> sp.Game:
     c = m.f1.c = pyo.Var(bounds=(-2, 3), initialize=-1.74)
     m.goal = pyo.Objective(expr=a**2 + b**2 + c**2 + t0**2 + t1**2)
     m.f0.goal = pyo.Objective(
-        expr=(a - 1.41) ** 2 + 1.63 * (b - 1.48) ** 2 + 0.64 * t0 * a + (t1 - 0.37 * a + 0.38) ** 2 - 1.42 * t0 * (a + 3)
+        expr=(a - 1.41) ** 2 + 1.63 * (b - 1.48) ** 2 + (t1 - 0.37 * a + 0.38) ** 2 - t0 * (0.78 * a + 4.26)
     )
     m.f1.goal = pyo.Objective(expr=(c - 1.27) ** 2 - 0.68 * t0 * (c + 3))
     return sp.Game(m, followers=[m.f0, m.f1])
