@@ -71,6 +71,8 @@ class Composed:
     plan is not in: None."""
     answers: list[Any] = field(default_factory=list)
     """Stand-ins for the leader's variables that answer it, at their values on the plan."""
+    planned: Mapping[int, float] = field(default_factory=dict, repr=False)
+    """id(Var of the game) → its value on the plan."""
     stakes: list[float] = field(default_factory=list)
     """How much the cost can change by each own variable over its reach, without the announced slope."""
     reaches: list[float] = field(default_factory=list)
@@ -286,7 +288,7 @@ class _Composer:
             else:
                 rows.append(free_row(body, lower, upper))
         names = [self.names[id(v)] for v in own]
-        return Composed(follower, names, target, follower.sign * cost, rows, constants, copies)
+        return Composed(follower, names, target, follower.sign * cost, rows, constants, copies, planned=self.plan)
 
     def _substituted(self, expression: Any, changed: dict[int, Any]) -> Any:
         """The expression with these in the place of Vars, and the plan for all the rest."""

@@ -6,9 +6,10 @@ the leader announces:
     S_kj = |∂J_k/∂v_j| reach_j,   at least ``TOLERANCES.flat`` of the sum over j.
 
 Where all that cancels at the plan, because the leader's level there makes the follower indifferent, the terms that
-cancel are taken, Σ_l |∂J_k/∂u0_l| |u0_l|, and where there are none, what the leader's answers can change over their
-reach. A regret is small against what is at stake in the actions that the best response moves. Units and constants of
-the model change nothing but the unit.
+cancel are taken, Σ_l |∂J_k/∂u0_l| |u0_l|; where its cost is linear in its actions, as that of a market's operator who
+sets a price, those of ∂J_k/∂v_j itself, each by absolute value; and where there are none, what the leader's answers can
+change over their reach. A regret is small against what is at stake in the actions that the best response moves. Units
+and constants of the model change nothing but the unit.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pyomo.core.expr.calculus.derivatives import Modes, differentiate
+from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, limited_reaches
+from stackpyomo.core.expressions import UNDEFINED, size_of
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program, free_row, scales_of
 
@@ -77,14 +81,16 @@ def _measure(problems: Sequence[Composed]) -> None:
     after, rank = len(costs), {number: row for row, number in enumerate(moving)}
     for number, problem in enumerate(problems):
         columns = [place.get(id(v), -1) for v in problem.variables]
-        problem.reaches = [float(reaches[c]) if c >= 0 else 1.0 for c in columns]
+        problem.reaches = [
+            float(reaches[c]) if c >= 0 else _alone(v) for c, v in zip(columns, problem.variables, strict=True)
+        ]
         felt = [_entries(slopes, where.get(after + row)) for row in range(len(problem.rows))]
         problem.row_scales = [max((a * reaches[c] for c, a in row.items()), default=0.0) or 1.0 for row in felt]
         after += len(problem.rows)
         cost = _entries(slopes, where.get(rank.get(number, -1)))
         own = np.array([cost.get(c, 0.0) * reaches[c] for c in columns])
         answers = [(cost.get(place[id(v)], 0.0), abs(v.value), reaches[place[id(v)]]) for v in _among(problem, place)]
-        problem.stakes = _stakes(own, answers)
+        problem.stakes = _stakes(own, answers, _cancelling(problem))
 
 
 def _units(program: Program) -> tuple[Array, sparse.csr_array]:
@@ -101,6 +107,15 @@ def _units(program: Program) -> tuple[Array, sparse.csr_array]:
     slopes = abs(program.jacobian(plan)).maximum(abs(program.jacobian(away)))
     slopes.data = np.where(np.isfinite(slopes.data), slopes.data, 0.0)
     return reaches, sparse.csr_array(slopes)
+
+
+def _alone(variable: Any) -> float:
+    """The reach of a variable that neither cost nor rows hold."""
+    lower, upper = (
+        none if bound is None else bound for bound, none in zip(variable.bounds, (-math.inf, math.inf), strict=True)
+    )
+    (reach,) = limited_reaches(*(np.array([float(t)]) for t in (variable.value, lower, upper)))
+    return float(reach) or 1.0
 
 
 def _told(program: Program, plan: Array) -> Array:
@@ -126,10 +141,26 @@ def _among(problem: Composed, place: dict[int, int]) -> list[Any]:
     return [answer for answer in problem.answers if id(answer) in place]
 
 
-def _stakes(own: Array, answers: Sequence[tuple[float, float, float]]) -> list[float]:
+def _cancelling(problem: Composed) -> Array:
+    """Σ |terms of ∂J_k/∂v_j| reach_j of a cost that is linear in its actions; 0 where they are not known, or it bends.
+
+    Only where nothing bends may the slope cancel at the plan and near it.
+    """
+    unknown, own = np.zeros(len(problem.variables)), problem.follower.variables
+    if getattr(problem.own, "polynomial_degree", int)() not in (0, 1) or problem.follower.objective is None:
+        return unknown
+    try:
+        slopes = differentiate(problem.follower.objective.expr, wrt_list=list(own), mode=Modes.reverse_symbolic)
+    except (*UNDEFINED, DifferentiationException):
+        return unknown
+    terms = np.array([size_of(slope, problem.planned) for slope in slopes]) * np.array(problem.reaches)
+    return np.where(np.isfinite(terms), terms, 0.0)
+
+
+def _stakes(own: Array, answers: Sequence[tuple[float, float, float]], cancelling: Array) -> list[float]:
     """What is at stake in each action, from ``own`` changes and the (slope, level, reach) of leader variables."""
-    levels = math.fsum(slope * level for slope, level, _ in answers)
-    if own.sum() <= TOLERANCES.stationarity * levels:
+    levels = np.maximum(cancelling, math.fsum(slope * level for slope, level, _ in answers))
+    if own.sum() <= TOLERANCES.stationarity * levels.max(initial=0.0):
         own = np.maximum(own, levels)
     if not own.any():
         own = own + max((slope * reach for slope, _, reach in answers), default=0.0)

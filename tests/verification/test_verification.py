@@ -505,3 +505,24 @@ def test_uniqueness_of_a_formula_is_not_claimed_where_its_answers_are_stopped() 
     assert report.cut == ("t0",)
     assert report.unique is None
     assert "not shown unique: t0 stopped" in str(report)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("off", [0.0, 1e-13, 1e-3])
+def test_a_price_that_clears_a_market_is_a_best_answer_up_to_rounding(unit: float, off: float) -> None:
+    """The operator's p (D − Σ q) is flat where the market clears: D and Σ q are at stake, not what rounding leaves."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 3), domain=pyo.Integers, initialize=1)
+    m.f = pyo.Block([0, 1])
+    for i in m.f:
+        m.f[i].q = pyo.Var(bounds=(0, 20), initialize=2.0)
+        m.f[i].cost = pyo.Objective(expr=m.f[i].q ** 2 / 2 - m.f[i].q * m.x * 2)
+    m.market = pyo.Block()
+    m.market.p = pyo.Var(bounds=(0, 50), initialize=2.0)
+    left = 4.0 * (1 + off) - m.f[0].q - m.f[1].q
+    m.market.gain = pyo.Objective(expr=unit * m.market.p * left, sense=pyo.maximize)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=[m.f[0], m.f[1], m.market])))
+    size = 4 * off if off > 1e-6 else 4 + 2 + 2  # D and Σ q, where they cancel
+    assert report.scale["market"] == pytest.approx(20 * size * unit, rel=1e-6)  # times ten sizes of p
+    assert report.regret["market"] == pytest.approx(48 * 4 * off * unit, rel=1e-2, abs=1e-14 * unit)
+    assert report.ok == (off < 1e-6)

@@ -8,13 +8,16 @@ what it means. A problem with NaN in it cannot be written: :class:`stackpyomo.pr
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
 import pyomo.environ as pyo
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.expr import numeric_expr as nodes
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-__all__ = ["UNDEFINED", "Substitution", "number_of"]
+__all__ = ["UNDEFINED", "Substitution", "number_of", "size_of"]
 
 UNDEFINED = (ArithmeticError, TypeError, ValueError)
 """What evaluating or differentiating raises where there is no value."""
@@ -27,6 +30,46 @@ def number_of(expression: Any) -> float:
     except UNDEFINED:
         return math.nan
     return float(found) if isinstance(found, Real) else math.nan
+
+
+def size_of(expression: Any, values: Mapping[int, float]) -> float:
+    """What the expression would be if none of its terms cancelled: every number and sum by absolute value.
+
+    values: id(Var) → its value; fixed ones have their own. Functions other than sums, products and powers are taken at
+    their value. NaN where there is none.
+    """
+    try:
+        return _size(expression, values)
+    except (*UNDEFINED, RecursionError):
+        return math.nan
+
+
+def _size(node: Any, values: Mapping[int, float]) -> float:
+    if node.__class__ in native_numeric_types or not node.is_potentially_variable() or node.is_variable_type():
+        return abs(values[id(node)] if id(node) in values else float(pyo.value(node)))
+    if node.__class__ is nodes.PowExpression:
+        base, power = node.args
+        return float(_size(base, values) ** pyo.value(power))
+    through = isinstance(node, _CANCELLING) or node.is_named_expression_type()
+    sizes = [_size(part, values) for part in node.args] if through else []
+    if isinstance(node, nodes.DivisionExpression):
+        return sizes[0] / abs(_value(node.args[1], values))
+    if isinstance(node, nodes.ProductExpression):
+        return math.prod(sizes)
+    return math.fsum(sizes) if sizes else abs(_value(node, values))
+
+
+def _value(node: Any, values: Mapping[int, float]) -> float:
+    return float(pyo.value(Substitution(substitute=dict(values)).walk_expression(node)))
+
+
+_CANCELLING = (
+    nodes.SumExpression,
+    nodes.LinearExpression,
+    nodes.NegationExpression,
+    nodes.ProductExpression,
+    nodes.DivisionExpression,
+)
 
 
 class Substitution(ExpressionReplacementVisitor):
