@@ -63,6 +63,15 @@ def test_only_a_function_without_any_size_has_units_of_1() -> None:
     assert units_of(m.x**2)[0] == {"x": 1.0}, "the rounding of a 0 is no size"
 
 
+def test_a_slope_of_zero_without_curvature_is_nothing() -> None:
+    """d(xy)/dx = 0 at y = 0, and nothing bends along x: 0 over an endless step."""
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(initialize=3.0), pyo.Var(initialize=0.0)
+    reaches, _ = units_of(m.x * m.y)
+    assert reaches["x"] == 3.0
+    assert math.isfinite(reaches["y"])
+
+
 def test_a_slope_that_cancelled_but_for_rounding_is_no_slope() -> None:
     """Σ p (x − c − d y)² with Σ p x y = 0: ∂/∂d is 5e-17 at 0, not what a step of 1e16 is told by."""
     m = pyo.ConcreteModel()
