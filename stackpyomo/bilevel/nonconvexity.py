@@ -84,26 +84,35 @@ class _Search:
     slack: Any
 
     def run(self) -> str:
+        """Judge all samples against the size of the objective that half of them exceed: below it is rounding."""
         variables = self.program.variables
         place = {id(v): i for i, v in enumerate(variables)}
         own = np.array([place[id(v)] for v in self.follower.variables if id(v) in place], dtype=int)
         if not len(own):
             return ""
-        random = np.random.default_rng(0)
-        for number in range(_PAIRS):
-            reach = 10.0 ** random.uniform(-2.0, 1.5)
-            base = self._point(random, number, reach)
-            if place.get(id(self.slack)) is not None:
-                base[place[id(self.slack)]] = 0.0
-            found = self._judge(base, self._own_step(base, own, self._point(random, number, reach), number))
-            if found:
-                return found
-        return ""
-
-    def _point(self, random: np.random.Generator, number: int, reach: float) -> Array:
-        """Somewhere in the box; every other time within reach of the model's values."""
         lower, upper = self.program.bounds
         start = np.clip(np.asarray(self.program.problem.x0, dtype=float), lower, upper)
+        reaches, sizes, _ = self.program.units(start)
+        random = np.random.default_rng(0)
+        samples = []
+        for number in range(_PAIRS):
+            reach = 10.0 ** random.uniform(-2.0, 1.5) * reaches
+            base = self._point(random, number, start, reach)
+            if place.get(id(self.slack)) is not None:
+                base[place[id(self.slack)]] = 0.0
+            step = self._own_step(base, own, self._point(random, number, start, reach), number)
+            with np.errstate(all="ignore"):
+                bodies = np.array([self._bodies(base + t * step) for t in (0.0, 0.5, 1.0)])
+            if np.isfinite(bodies).all() and self._within(bodies[0], self.outer, 1 + len(self.rows)).all():
+                samples.append(bodies)
+        scale = np.zeros(1 + len(self.rows) + len(self.outer))
+        scale[self.program.rows] = sizes
+        usual = float(np.median(np.abs([bodies[0, 0] for bodies in samples]))) if samples else 0.0
+        return next(filter(None, (self._judge(bodies, scale, usual) for bodies in samples)), "")
+
+    def _point(self, random: np.random.Generator, number: int, start: Array, reach: Array) -> Array:
+        """Somewhere in the box; every other time within this reach of the model's values."""
+        lower, upper = self.program.bounds
         if number % 2:
             return np.asarray(np.clip(start + reach * random.standard_normal(len(start)), lower, upper))
         low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
@@ -118,31 +127,29 @@ class _Search:
         return step
 
     def _bodies(self, x: Array) -> Array:
+        """The objective without its constant, and the bodies of the rows."""
         bodies = np.zeros(1 + len(self.rows) + len(self.outer))
-        bodies[self.program.rows] = np.asarray(self.program.problem.constraints(x)) - self.program.row_bounds[1]
+        constants = np.where(self.program.rows > 0, self.program.row_bounds[1], 0.0)
+        bodies[self.program.rows] = np.asarray(self.program.problem.constraints(x)) - constants
         return bodies
 
-    def _judge(self, base: Array, step: Array) -> str:
-        with np.errstate(all="ignore"):
-            first, middle, last = (self._bodies(base + t * step) for t in (0.0, 0.5, 1.0))
-        count = len(self.rows)
-        if not np.isfinite([first, middle, last]).all() or not self._within(first[1 + count :], self.outer).all():
-            return ""
-        a, m, b = (self._within(bodies[1 : 1 + count], self.rows) for bodies in (first, middle, last))
-        beyond = self._within(middle[1 : 1 + count], self.rows, slack=TOLERANCES.feasibility)
+    def _judge(self, bodies: Array, scale: Array, usual: float) -> str:
+        """What (first, middle, last) prove; ``scale``: natural units, ``usual``: a size of the objective."""
+        a, m, b = (self._within(at, self.rows, 1) for at in bodies)
+        beyond = self._within(bodies[1], self.rows, 1, TOLERANCES.feasibility * scale)
         for row in np.flatnonzero(a & b & ~m & ~beyond):
             return f"{self.rows[row].name}: the set it allows is not convex"
-        size = max(1.0, abs(first[0]), abs(last[0]))
-        bent = middle[0] - (first[0] + last[0]) / 2.0 > TOLERANCES.feasibility * size
-        if bent and a.all() and b.all():
-            return _bent(self.follower)
-        return ""
+        first, middle, last = bodies[:, 0]
+        room = TOLERANCES.feasibility * float(np.abs(bodies[:, 0]).max()) + TOLERANCES.noise * usual
+        return _bent(self.follower) if middle - (first + last) / 2.0 > room and a.all() and b.all() else ""
 
-    def _within(self, bodies: Array, rows: list[Any], slack: float = 0.0) -> Array:
+    def _within(self, bodies: Array, rows: list[Any], first: int, slack: Any = None) -> Array:
+        """Whether these rows hold, which begin at ``first``: exactly, or within a slack and rounding."""
         low = np.array([-math.inf if c.lb is None else c.lb for c in rows], dtype=float)
         high = np.array([math.inf if c.ub is None else c.ub for c in rows], dtype=float)
-        room = slack * np.maximum(1.0, np.abs(bodies))
-        return (bodies >= low - room) & (bodies <= high + room)
+        here = slice(first, first + len(rows))
+        room = np.zeros(len(rows)) if slack is None else slack[here] + TOLERANCES.noise * np.abs(bodies[here])
+        return (bodies[here] >= low - room) & (bodies[here] <= high + room)
 
 
 def _proved(follower: Follower, movers: Movers) -> tuple[str, bool]:
