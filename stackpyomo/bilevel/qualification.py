@@ -115,31 +115,36 @@ def unqualified(
 def _interior(
     rows: FollowerRows, here: Derivatives, values: Mapping[str, float], follower: Follower, curved: set[int]
 ) -> float:
-    """t of the linear program."""
+    """t of the linear program in natural units."""
     number = rows.followers.index(follower)
     columns = np.flatnonzero(rows.owners == number)
     matrix = here.own_rows.tocsr()
+    units = rows.natural_units(values)
+    place = {id(v): i for i, v in enumerate(rows.variables)}
+    reaches = units.reaches[[place[id(rows.actions[c])] for c in columns]]
+    sizes = units.of_rows()[len(rows.followers) :]
+    sizes = np.where(sizes > 0.0, sizes, 1.0)
     strict: list[Array] = []
     weak: list[Array] = []
     equal: list[Array] = []
     for index in np.flatnonzero(rows.constraint_owners == number):
         constraint, normal = rows.constraints[index], matrix[[index]].toarray().ravel()[columns]
+        normal = normal * reaches / sizes[index]
         if constraint.equality:
             equal.append(normal)
             continue
         group = strict if id(constraint) in curved else weak
         level = float(here.bodies[index])
-        group += [s * normal for s in _active(level, constraint.lb, constraint.ub)]
-    for place, column in enumerate(columns):
+        group += [s * normal for s in _active(level, constraint.lb, constraint.ub, sizes[index])]
+    for axis, column, reach in zip(np.eye(len(columns)), columns, reaches, strict=True):
         var = rows.actions[column]
-        axis = np.eye(len(columns))[place]
-        weak += [s * axis for s in _active(values[rows.game.names[id(var)]], var.lb, var.ub)]
+        weak += [s * axis for s in _active(values[rows.game.names[id(var)]], var.lb, var.ub, reach)]
     return _largest(strict, weak, equal, len(columns))
 
 
-def _active(level: float, lower: float | None, upper: float | None) -> list[float]:
+def _active(level: float, lower: float | None, upper: float | None, unit: float) -> list[float]:
     """−1 for an active lower side, +1 for an upper one."""
-    near = TOLERANCES.active * max(1.0, abs(level))
+    near = TOLERANCES.active * unit
     sides = [-1.0] if lower is not None and level - lower <= near else []
     return [*sides, 1.0] if upper is not None and upper - level <= near else sides
 
