@@ -18,6 +18,7 @@ from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import elementary
 from stackpyomo.errors import InvalidGame
 
 from .conditions import Conditions, Pair
@@ -215,7 +216,7 @@ def _multiplier_bound(conditions: Conditions, pair: Pair, bounds: ExpressionBoun
 
 def interval(expression: Any, bounds: ExpressionBoundsVisitor | None = None) -> tuple[float, float]:
     """What the expression can be while its variables are within their bounds, ±inf where nothing limits it."""
-    low, high = (bounds or ExpressionBoundsVisitor()).walk_expression(expression)
+    low, high = (bounds or ExpressionBoundsVisitor()).walk_expression(elementary(expression))
     return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
 
 

@@ -223,18 +223,22 @@ class Ladder:
             proves = proves and made is self._exact
             closed = self._is_bounded(found.termination)
             if proves:
-                self.infeasible = found.termination is Termination.INFEASIBLE and "unbounded" not in found.message
+                self.infeasible = closed and found.termination is Termination.INFEASIBLE
                 self.prover = found.solver
                 self.bound = max(self.bound, found.bound if closed and math.isfinite(found.bound) else -math.inf)
-            if self.infeasible and not exact.program.is_linear:
-                self._doubt()
-            if found.x is None and closed:
-                return
             for candidate in self._refined(exact, found):
                 if self._offer(candidate):
                     break
-            if proves and not closed and not self.infeasible:
+            if proves and not closed:
                 self._ask(made, treatment, solver)
+            if self.infeasible:
+                self._doubt()
+            elif proves and found.termination is Termination.INFEASIBLE:
+                self.stops[-1] = replace(
+                    found, termination=Termination.FAILED, message="called infeasible, and not confirmed"
+                )
+            if found.x is None and (closed or self.infeasible or not proves):
+                return
             if self.best is not None and _is_good(self.best):
                 if proves and closed and isinstance(treatment, SOS1):
                     self._sharpen(exact, found)
@@ -242,8 +246,8 @@ class Ladder:
 
     def _is_bounded(self, termination: Termination) -> bool:
         """True if the cost is bounded on the variables' own box. Elsewhere a global solver's bound is no proof: it may
-        drop what a relaxation without a limit leaves open."""
-        if termination in (Termination.INFEASIBLE, Termination.TIME_LIMIT) or not self.problem.has_cost:
+        drop what a relaxation without a limit leaves open, and call the problem infeasible for it."""
+        if termination is Termination.TIME_LIMIT or not self.problem.has_cost:
             return termination is not Termination.UNBOUNDED
         return math.isfinite(interval(self.problem.cost)[0])
 

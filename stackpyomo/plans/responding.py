@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 _SAMPLED = 200
 """Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards."""
 
+_PATIENCE = 10.0
+"""Seconds that a re-solve of the followers may take at least: without it nothing is held of any answer."""
+
 
 def respond(
     game: Game,
@@ -145,7 +148,9 @@ class _Work:
         with timed(self.seconds, "verify"):
             values = self.game.completed(candidate.values)
             announced = Announcement(values, math.nan)
-            report = resolved(self.game, announced, {f.name for f in self.followers}, Effort())
+            limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
+            effort = Effort(time_limit=limit)
+            report = resolved(self.game, announced, {f.name for f in self.followers}, effort)
         if len(self.followers) > _SAMPLED and not self.options.allow_nonconvex:  # not all were looked into before
             doubtful = [f for f in self.followers if report.certificate[f.name] not in ("convex", "global")]
             _nonconvex(doubtful, self.game, self.options)
@@ -282,10 +287,11 @@ class _Work:
 
 
 def _is_hopeless(ladder: Ladder) -> bool:
-    """True if the best answer is refuted, and some attempt found nothing that is feasible."""
+    """True if the best answer is refuted, and most attempts found nothing that is feasible."""
     report = None if ladder.best is None else ladder.best.report
     refuted = report is not None and bool(report.refuted) and not report.regret.isna().any()
-    return refuted and any(found.termination is Termination.INFEASIBLE for found in ladder.stops)
+    empty = sum(found.termination is Termination.INFEASIBLE for found in ladder.stops)
+    return refuted and 2 * empty > len(ladder.stops)
 
 
 def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:

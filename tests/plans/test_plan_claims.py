@@ -12,6 +12,7 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 import stackpyomo as sp
+from stackpyomo.bilevel import counterexample
 from stackpyomo.plans.plan import untried
 from stackpyomo.solvers import Program, ray, registry, solve
 from stackpyomo.solvers.twins import twin
@@ -93,6 +94,25 @@ def test_affine_games_against_all_active_sets(seed: int) -> None:
     assert plan.quality == "optimal", "small enough to be proved"
     assert plan.leader_objective == pytest.approx(truth, abs=1e-5)
     assert plan.bound <= truth + 1e-9
+
+
+@needs_scip
+def test_what_is_called_infeasible_for_an_objective_without_a_limit_is_asked_again() -> None:
+    """x₀ − x₁ → −∞ along x = (−t, t − 5), u = (0, 3): SCIP calls it infeasible, but not without the cost."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var([0, 1]), pyo.Block()
+    m.f.u = pyo.Var([0, 1], bounds=(0, 3))
+    (x, y), (u, v) = m.x.values(), m.f.u.values()
+    m.f.cost = pyo.Objective(
+        expr=u * (y - x) + v * (x + y) + 2 * u + 2 * v + u**2 + u * v + v**2 / 2,
+    )
+    m.f.rows = pyo.ConstraintList()
+    m.f.rows.add(x - y <= v)
+    m.f.rows.add(2 * u - v <= 2)
+    m.goal = pyo.Objective(expr=x - y + u + 2 * v)
+    with pytest.raises(sp.NoPlan) as refusal:
+        sp.stackelberg(sp.Game(m, m.f), time_limit=60)
+    assert refusal.value.termination == "unbounded"
 
 
 def cournot(action: float = 1.0, tax: float = 1.0, firm: float = 1.0, leader: float = 1.0, more: float = 0.0) -> Any:
@@ -241,3 +261,37 @@ def test_what_those_who_respond_and_those_who_serve_leave_at_a_bound_is_exactly_
     m.goal = pyo.Objective(expr=(m.t - 5) ** 2 + m.b.u + m.a.u)
     plan = sp.leader_optimal(sp.Game(m, [m.a, m.b]), responding=who)
     assert (plan.value("t"), plan.value("a.u"), plan.value("b.u")) == (4.0, 0.0, 0.0)
+
+
+def one_action(cost: Any, unit: float, worth: float, more: float, start: float) -> sp.Game:
+    """One follower with an action, in another unit, whose cost is multiplied and has a constant added."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 5), initialize=1.0), pyo.Block()
+    m.f.u = pyo.Var(initialize=start * unit)
+    m.f.cost = pyo.Objective(expr=worth * cost(m.x, m.f.u / unit) + more)
+    m.goal = pyo.Objective(expr=(m.f.u / unit - 1) ** 2 + m.x**2)
+    return sp.Game(m, m.f)
+
+
+WRITINGS = [(1.0, 1.0, 0.0), (1e7, 1.0, 0.0), (1e-6, 1.0, 0.0), (1.0, 1e-8, 0.0), (1.0, 1e6, 0.0), (1.0, 1.0, 1e6)]
+
+
+@pytest.mark.parametrize(("unit", "worth", "more"), WRITINGS)
+def test_what_is_proved_nonconvex_is_so_in_every_writing(unit: float, worth: float, more: float) -> None:
+    def wave(x: Any, u: Any) -> Any:
+        return (u + 1.15) ** 2 + 0.3 * pyo.sin(5 * u) + 0.1 * x * u
+
+    with pytest.raises(sp.NonconvexFollower):
+        sp.stackelberg(one_action(wave, unit, worth, more, -1.9))
+
+
+@pytest.mark.parametrize(("unit", "worth", "more"), WRITINGS)
+@pytest.mark.parametrize("start", [-30.0, 0.0, 1e6])
+def test_rounding_proves_nothing_nonconvex(unit: float, worth: float, more: float, start: float) -> None:
+    """√(1 + u²) − u is 5e-7 at 1e6, a difference of two numbers of that size."""
+
+    def flat(x: Any, u: Any) -> Any:
+        return (1 + (u - x) ** 2) ** 0.5 - u
+
+    game = one_action(flat, unit, worth, more, start)
+    assert not counterexample(game, game.followers["f"], game.movers())
