@@ -52,7 +52,8 @@ def least_nonnegative(matrix: Any, wanted: Array) -> Array:
 
 def violations(point: Array, lower: Array, upper: Array) -> Array:
     """How far beyond its limits each is."""
-    return np.asarray(np.maximum(0.0, np.maximum(lower - point, point - upper)))
+    with np.errstate(invalid="ignore"):  # what has no value is NaN
+        return np.asarray(np.maximum(0.0, np.maximum(lower - point, point - upper)))
 
 
 def split_force(force: Array, point: Array, lower: Array, upper: Array) -> tuple[Array, Array]:

@@ -25,7 +25,7 @@ from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, limited_reaches
-from stackpyomo.core.expressions import UNDEFINED, size_of
+from stackpyomo.core.expressions import UNDEFINED, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program, free_row, scales_of
 
@@ -64,7 +64,7 @@ def _measure(problems: Sequence[Composed]) -> None:
     if not problems:
         return
     try:
-        moving = [number for number, problem in enumerate(problems) if getattr(problem.own, "is_expression_type", None)]
+        moving = [number for number, problem in enumerate(problems) if any(True for _ in variables_in(problem.own))]
         costs = [free_row(problems[number].own, None, _ANYTHING) for number in moving]
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
         reaches, slopes = _units(program)

@@ -192,7 +192,7 @@ def test_completion(shell: str, typed: str, offered: str, tmp_path: Path) -> Non
         "COMP_WORDS": typed,
         "COMP_CWORD": str(typed.count(" ")),
     }
-    program = "import sys; sys.argv = ['stackpyomo']; from stackpyomo.cli.entry import main; main()"
+    program = "import sys; sys.argv = ['stackpyomo']; from stackpyomo.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(tmp_path) | asked, capture_output=True, text=True, check=False
     )
@@ -1085,7 +1085,7 @@ def test_a_file_that_cannot_be_written_is_said_before_the_work(
     def work(*_: Any, **__: Any) -> None:
         raise AssertionError("worked first")
 
-    monkeypatch.setattr(cli, "leader_optimal", work)
+    monkeypatch.setattr("stackpyomo.cli.solve.leader_optimal", work)
     subject = [write("toll.py", game())] if command == ["solve"] else []
     found = run(*command, *subject, "--report", "no/such/page.html")
     assert found.code == 2

@@ -28,9 +28,8 @@ from pyomo.gdp import Disjunction
 from pyomo.mpec import Complementarity, complements
 
 import stackpyomo as sp
-from stackpyomo.solvers import Solution, Termination, registry
+from stackpyomo.solvers import Solution, Termination, nl_file, registry
 from stackpyomo.solvers import program as programs
-from stackpyomo.solvers import registry as solvers
 
 NAN, INF = math.nan, math.inf
 INSTALLED = [name for name, info in registry.items() if info.available]
@@ -629,7 +628,7 @@ ARGUMENTS: dict[str, tuple[Call, tuple[str, ...]]] = {
     "verify(game)": (lambda p: sp.verify(p.attached()), ("verify(Game)", "expected a Plan or an Incentive")),
     **{
         f"certify={c!r}": (lambda p, c=c: sp.verify(p, certify=c), ("certify", "'convex'", "'multistart'"))
-        for c in ("proof", None, 1)
+        for c in ("proved", None, 1)
     },
     **{
         f"verify starts={n!r}": (lambda p, n=n: sp.verify(p, starts=n), ("starts", repr(n))) for n in (0, -1, 1.5, None)
@@ -873,8 +872,8 @@ def test_a_plan_that_fails(end: str, starts: int, monkeypatch: pytest.MonkeyPatc
         sp.leader_optimal(game, solver=stopped.name, starts=starts)
     assert snapshot(m) == before
     if isinstance(caught.value, sp.NoPlan):
-        # The rows can be met, whatever the solver says of them: an unproved "infeasible" is not repeated.
-        assert caught.value.termination == answer.termination.value
+        # The rows can be met, and no ray is found, whatever the solver says: an unproved word is not repeated.
+        assert caught.value.termination == ("failed" if end == "unbounded" else answer.termination.value)
         assert end in ("unbounded",) or answer.message in str(caught.value)
 
 
@@ -913,7 +912,7 @@ def test_an_interrupt_while_writing(nth: int, monkeypatch: pytest.MonkeyPatch) -
     m = roads()
     game = game_of(m, priced)
     before = snapshot(m)
-    write, calls = programs.NLWriter.write, []
+    write, calls = nl_file.NLWriter.write, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -921,7 +920,7 @@ def test_an_interrupt_while_writing(nth: int, monkeypatch: pytest.MonkeyPatch) -
             raise KeyboardInterrupt
         return write(*arguments, **options)
 
-    monkeypatch.setattr(programs.NLWriter, "write", interrupted)
+    monkeypatch.setattr(nl_file.NLWriter, "write", interrupted)
     try:
         everything(game)
     except KeyboardInterrupt:
@@ -984,7 +983,7 @@ def test_an_interrupt_ends_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
             started.append(self)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(solvers.subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
     m = roads()
     before = snapshot(m)
     with pytest.raises(KeyboardInterrupt):
@@ -1091,7 +1090,7 @@ def test_a_solver_that_is_killed(long_game: sp.Game, monkeypatch: pytest.MonkeyP
         threading.Timer(0.5, lambda: os.kill(process.pid, signal.SIGKILL)).start()
         return process
 
-    monkeypatch.setattr(solvers.subprocess, "Popen", doomed)
+    monkeypatch.setattr(subprocess, "Popen", doomed)
     words = ("pounce", "killed", "signal 9")
     call = lambda: sp.leader_optimal(long_game, solver="pounce")  # noqa: E731
     error = refused(long_game.model, call, sp.NoPlan, *words)

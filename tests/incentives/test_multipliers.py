@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 import stackpyomo as sp
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.games import parse_game
-from stackpyomo.incentives.gains import multipliers
+from stackpyomo.incentives.gains import signed_least_squares
 from stackpyomo.solvers import least_nonnegative
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -339,12 +339,12 @@ def test_a_maximiser_leans_on_its_cap_too() -> None:
 @pytest.mark.parametrize("number", [1, 5, 60])
 def test_columns_that_undo_each_other_are_dropped_in_one_go(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random, asked = np.random.default_rng(number), []
-    bases = multipliers.open_directions
-    monkeypatch.setattr(multipliers, "open_directions", lambda normals: asked.append(1) or bases(normals))
+    bases = signed_least_squares.open_directions
+    monkeypatch.setattr(signed_least_squares, "open_directions", lambda normals: asked.append(1) or bases(normals))
     half = random.normal(size=(number, number))
     columns = np.hstack([half, -3.0 * half, random.normal(size=(number, 2)), np.zeros((number, 1))])
     before = random.uniform(1.0, 2.0, size=columns.shape[1])
-    after = multipliers._independent(columns, before)
+    after = signed_least_squares._independent(columns, before)
     used = columns[:, after > 0.0]
     assert (after >= 0.0).all()
     assert after[-1] == 0.0

@@ -444,7 +444,7 @@ def test_solve_says_why_there_is_no_baseline(solve: Any, monkeypatch: pytest.Mon
     def none(*_: Any, **__: Any) -> None:
         raise sp.NoPlan("No plan exists.", termination="infeasible")
 
-    monkeypatch.setattr(cli, "stackelberg", none)
+    monkeypatch.setattr("stackpyomo.cli.solve.stackelberg", none)
     code, text = solve("solve")
     assert code == 0
     assert "for want of a plan without an incentive: No plan exists." in Read(text).text
