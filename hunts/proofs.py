@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from stackpyomo.convexity import Curvature, curvature
-from stackpyomo.hessians import is_convex_on_box
+
+from stackpyomo.core.expressions import Curvature, curvature, is_convex_on_box
 
 from .drafts import Box, Draft, Side, evaluated, number
 from .ledger import Ledger
@@ -15,8 +15,7 @@ from .oracles import is_bent_down
 __all__ = ["hunt"]
 
 _TAIL = """
-from stackpyomo.convexity import curvature
-from stackpyomo.hessians import is_convex_on_box
+from stackpyomo.core.expressions import curvature, is_convex_on_box
 print(curvature(m.goal.expr))
 if len(m.goal.expr.args) and {single}:
     print(is_convex_on_box(m.goal.expr, x0))

@@ -72,7 +72,7 @@ class Problem:
     """(owner's name, constraint)."""
     held: list[tuple[VarData, float]] = field(default_factory=list)
     leader: list[VarData] = field(default_factory=list)
-    """What the leader decides, and those who serve him: the variables that descend in a large game."""
+    """What the leader decides, and those who serve it: the variables that descend in a large game."""
 
     @property
     def has_cost(self) -> bool:
@@ -339,7 +339,7 @@ class Equilibrium:
     ) -> Found | None:
         """The best point with the active set of x (or ``active``), zeros exact; None if there is none.
 
-        ``signed``: keep every λ, s ≥ 0, and with them the active set. ``leading``: False holds the leader where he is.
+        ``signed``: keep every λ, s ≥ 0, and with them the active set. ``leading``: False holds the leader where it is.
         """
         active = self._consistent(self._active(x) if active is None else active, x)
         kept, turns = np.full(len(active), signed), np.zeros(len(active), dtype=int)
@@ -366,7 +366,7 @@ class Equilibrium:
         return None
 
     def endless(self, x: Array) -> tuple[Array, ...]:
-        """Points ever farther out on x's own piece along which the cost falls: :func:`stackpyomo.rays.ray`."""
+        """Points ever farther out on x's own piece along which the cost falls: :func:`stackpyomo.solvers.ray`."""
         force, room = self.multipliers(x), self.slacks(x)
         for active in (force > room, force >= room):
             active = self._consistent(active, x)
@@ -377,7 +377,7 @@ class Equilibrium:
         return ()
 
     def _descended(self, solver: str, until: float) -> Found | None:
-        """Implicit programming, for many pairs: the leader goes to the optimum of his smooth piece, followers settle
+        """Implicit programming, for many pairs: the leader goes to the optimum of its smooth piece, followers settle
         on a new equilibrium there (half the step while that is no better); near the end one polish does the rest.
 
         None where a piece cannot be solved.

@@ -59,10 +59,10 @@ class Plan(Document):
     termination: str = "none"  #: Why the solver stopped: "optimal", "converged", "infeasible", "time limit", ...
     quality: str = "none"  #: What is held: "optimal" (proved), "feasible", "infeasible" or "none".
     bound: float = math.nan  #: On J0: proved by convexity, or a global solver's; NaN without.
-    gap: float = math.nan  #: From J0 to the bound, relative to max(1, |J0|); NaN without a bound.
+    gap: float = math.nan  #: From J0 to the bound, relative to the scale of J0; NaN without a bound.
     epsilon0: float = math.nan
     """Proved gap to the leader's optimum (the paper's ε0); NaN when nothing was proved. Where a variable has no bounds
-    the proof reaches ``TOLERANCES.trust`` · max(1, |x|) around the plan."""
+    the proof reaches ``TOLERANCES.trust`` of its reaches around the plan."""
     residuals: dict[str, float] = field(default_factory=dict)  #: Recomputed: feasibility, stationarity, ...
     seconds: dict[str, float] = field(default_factory=dict)  #: part of the work → seconds.
     solver: str = ""  #: Who found it.

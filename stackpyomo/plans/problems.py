@@ -33,7 +33,7 @@ def held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str,
 
 
 def aggregate_definitions(game: Game) -> tuple[list[Any], list[VarData]]:
-    """Equalities of the leader that define variables of his from the followers' actions, and these variables.
+    """Equalities of the leader that define variables of its own from the followers' actions, and these variables.
 
     The aggregates; and variables that no follower feels, where as many equalities hold them as there are of them.
     """

@@ -70,7 +70,7 @@ def leader_optimal(
 
 
 def stackelberg(game: Game, **options: Any) -> Plan:
-    """What the leader gets WITHOUT an incentive: he announces constants, and all followers answer by a Nash point.
+    """What the leader gets WITHOUT an incentive: it announces constants, and all followers answer by a Nash point.
 
     options: those of :func:`leader_optimal` (``responding`` is everybody).
 
@@ -117,7 +117,7 @@ def nash(
 
 
 def pessimistic(plan: Plan, **options: Any) -> Plan:
-    """max J0 over the followers' optimal answers to the plan's leader: what he gets if they break ties against him.
+    """max J0 over the followers' optimal answers to the plan's leader: what it gets if they break ties against it.
 
     The followers are those who respond in ``plan`` (all, if none do); the leader and everybody else keep the plan's
     values. ``plan.leader_objective`` and the answer's differ by the price of optimism; "optimal" means that no answer

@@ -419,3 +419,21 @@ def test_modules_stay_short(name: str) -> None:
     lines = SOURCES[name].count("\n")
     assert lines <= 500 or name in LONG, f"{name} has {lines} lines: split it, or list it in LONG with the reason"
     assert lines > 500 or name not in LONG, f"{name} is short enough now: remove it from LONG"
+
+
+AROUND = [path for folder in ("benchmarks", "hunts") for path in sorted((HOME.parent / folder).glob("*.py"))]
+
+
+@pytest.mark.skipif(not AROUND, reason="installed without what lies around it")
+def test_what_lies_around_the_package_imports_what_there_is() -> None:
+    """Hunts and benchmarks run rarely; a module that was moved is missed here."""
+    imports = [
+        (path.name, node.module, alias.name)
+        for path in AROUND
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "stackpyomo"
+        for alias in node.names
+    ]
+    assert imports
+    for place, module, name in imports:
+        assert hasattr(importlib.import_module(module or ""), name), f"{place}: {module}.{name}"
