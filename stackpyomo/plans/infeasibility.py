@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyomo.environ as pyo
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import apart
 from stackpyomo.games import Game
-from stackpyomo.solvers import Program, solve
+from stackpyomo.solvers import BadRow, Program, solve
 
 __all__ = ["conflict", "unbounded"]
 
@@ -48,16 +48,24 @@ def conflict(constraints: Sequence[tuple[str, Any]], solver: str) -> str:
     solution = solve(relaxed, solver)
     if solution.x is None or not solution.termination.solved:
         return ""
-    if relaxed.problem.objective(solution.x) <= TOLERANCES.feasibility:
+    blamed = _violated(constraints, {id(v): x for v, x in zip(relaxed.variables, solution.x.tolist(), strict=True)})
+    if not blamed:
         return ""
-    if solution.duals is None:
-        found = {id(v): x for v, x in zip(relaxed.variables, solution.x, strict=True)}
-        blamed = [i for i in rows if found[id(elastic.slack[i])] > TOLERANCES.feasibility]
-    else:
+    if solution.duals is not None:
         numbers = list(rows)
         pairs = zip(relaxed.rows, solution.duals, strict=True)
-        blamed = [numbers[int(row)] for row, dual in pairs if abs(dual) > TOLERANCES.blame]
+        blamed = [numbers[int(row)] for row, dual in pairs if abs(dual) > TOLERANCES.blame] or blamed
     players = [constraints[i % len(constraints)] for i in blamed]
     named = list(dict.fromkeys(f"{c.name} ({owner})" for owner, c in players))
     more = f" and {len(named) - 6} more" if len(named) > 6 else ""
     return f"In conflict, together with the bounds of their variables: {', '.join(named[:6])}{more}. Relax one of them."
+
+
+def _violated(constraints: Sequence[tuple[str, Any]], values: Mapping[int, float]) -> list[int]:
+    """Numbers of the rows that {id(Var): value} violates in natural units."""
+    try:
+        program = Program(0.0, [c for _, c in constraints])
+    except BadRow as bad:
+        return [] if bad.row is None else [bad.row]
+    outside = program.residuals(np.array([values.get(id(v), 0.0) for v in program.variables]), None).outside_rows
+    return [int(row) for row in program.rows[outside > TOLERANCES.feasibility]]
