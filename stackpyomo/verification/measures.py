@@ -88,7 +88,7 @@ def _measure(problems: Sequence[Composed]) -> None:
         problem.row_scales = [max((a * reaches[c] for c, a in row.items()), default=0.0) or 1.0 for row in felt]
         after += len(problem.rows)
         cost = _entries(slopes, where.get(rank.get(number, -1)))
-        own = np.array([cost.get(c, 0.0) * reaches[c] for c in columns])
+        own = np.array([cost.get(c, 0.0) * reaches[c] if c >= 0 else 0.0 for c in columns])
         answers = [(cost.get(place[id(v)], 0.0), abs(v.value), reaches[place[id(v)]]) for v in _among(problem, place)]
         problem.stakes = _stakes(own, answers, _cancelling(problem))
 

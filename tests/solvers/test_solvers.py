@@ -414,12 +414,12 @@ class Quadratic:
         return float(0.5 * x @ self.P @ x + self.q @ x)
 
     def kkt(self, x: Any, duals: Any) -> tuple[float, Any]:
-        """(largest relative violation, gradient − Aᵀduals)."""
+        """(largest violation, gradient − Aᵀduals)."""
         body = self.A @ x
         gaps = []
         for point, low, high in ((x, self.lower, self.upper), (body, self.low, self.high)):
-            gaps += [(lo - p) / max(1, abs(lo)) for p, lo in zip(point, low, strict=True) if np.isfinite(lo)]
-            gaps += [(p - hi) / max(1, abs(hi)) for p, hi in zip(point, high, strict=True) if np.isfinite(hi)]
+            gaps += [lo - p for p, lo in zip(point, low, strict=True) if np.isfinite(lo)]
+            gaps += [p - hi for p, hi in zip(point, high, strict=True) if np.isfinite(hi)]
         return max([0.0, *gaps]), self.P @ x + self.q - self.A.T @ duals
 
 
@@ -472,11 +472,12 @@ def test_residuals_elsewhere(case: tuple[Quadratic, Any, Any], step: Any, turn: 
     assume(sorted(order) == list(range(N)))
     point, forces = x + step, duals + turn
     feasibility, reduced = problem.kkt(point, forces)
-    got = program.residuals(point[order], forces[program.rows])
+    plain = (np.ones(N), np.ones(M), 1.0)
+    got = program.residuals(point[order], forces[program.rows], plain)
     assert got.feasibility == pytest.approx(feasibility, rel=1e-9, abs=1e-9)
     free = ~np.isfinite(problem.lower) & ~np.isfinite(problem.upper)
     assert got.stationarity >= np.abs(reduced[free]).max(initial=0.0) - 1e-9
-    blind = program.residuals(point[order], None)
+    blind = program.residuals(point[order], None, plain)
     assert blind.feasibility == pytest.approx(feasibility, rel=1e-9, abs=1e-9)
     assert math.isnan(blind.stationarity)
     if max(got.as_dict().values()) < 1e-12:  # KKT of a convex program: a minimiser
@@ -513,7 +514,7 @@ def test_a_solver_that_stops_early_is_not_called_optimal(off: float, monkeypatch
     assert plan.leader_objective == pytest.approx(lost, abs=1e-15)
     assert plan.epsilon0 >= lost * (1 - 1e-9)
     assert plan.bound <= 1e-15
-    assert plan.gap == pytest.approx(plan.epsilon0)
+    assert 0.1 * plan.epsilon0 <= plan.gap <= 10.0 * plan.epsilon0, "relative to what is at stake in the box"
     assert plan.quality == ("optimal" if off == 0.0 else "feasible")
     assert plan.residuals["complementarity"] + plan.residuals["stationarity"] >= 0.01 * off
 
