@@ -197,6 +197,7 @@ def _explain(game: Game, program: Program, solution: Solution, log: Sequence[Map
             )
     raise NoPlan(
         f"{solution.solver} found no plan: {solution.termination.value} ({solution.message}). "
-        f"Try another solver= or start: {', '.join(untried(log))}. Or a longer time_limit=; tee=True shows a solver's log.",
+        f"Try another solver= or start: {', '.join(untried(log))}. Or a longer time_limit=; tee=True shows "
+        "a solver's log.",
         termination=solution.termination.value,
     )

@@ -323,6 +323,7 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
         stopped, message = Termination.FAILED, f"its steps run away, which proves nothing: {message}"
     raise NoPlan(
         f"No plan was found: {stopped.value} ({message}). "
-        f"Try another solver= or start: {', '.join(untried(ladder.log))}. Or another complementarity=; tee=True shows a solver's log.",
+        f"Try another solver= or start: {', '.join(untried(ladder.log))}. Or another complementarity=; tee=True "
+        "shows a solver's log.",
         termination=stopped.value,
     )
