@@ -81,6 +81,8 @@ class Tolerances:
     """A gain of the average that changes by less than this between the last of growing populations has settled."""
     flat: float = 1e-2
     """Share of all slopes of a follower's cost that a flat variable's counts as in the scale of its regret."""
+    unconfirmed: float = 1e-3
+    """What intervals may leave open of a global bound on three or more actions or with rows, relative to its scale."""
     determined: float = 1e-12
     """A conditional variance below this, relative to the variance, is nothing: the others determine it."""
     rare: float = 1e-3

@@ -25,7 +25,7 @@ from .best_response import Composed, composed
 from .checker import BOXES, FORMAT, Player, Value, derived, digest, problems
 from .report import Report
 
-__all__ = ["certificate"]
+__all__ = ["certificate", "multipliers_at"]
 
 _WEIGHTS = (0.0, 1.0, 100.0, 10_000.0)
 """Of squared equalities: where they hold, a cost may be convex that is not so elsewhere (Finsler)."""
@@ -128,7 +128,7 @@ def _prove(player: Player) -> None:
     for boxes in (1, BOXES):  # a proof by one tangent first
         for weight in _WEIGHTS if equal else _WEIGHTS[:1]:
             for point in points:
-                claims.update(point=point, multipliers=_multipliers(player, point), weight=weight)
+                claims.update(point=point, multipliers=multipliers_at(player, point), weight=weight)
                 claims["epsilon"] = derived(player, boxes)
                 tried.append(dict(claims))
                 if claims["epsilon"] <= claims["within"]:
@@ -138,7 +138,7 @@ def _prove(player: Player) -> None:
         claims["epsilon"] = claims["within"]  # what the report claims; the checker says that it is not confirmed
 
 
-def _multipliers(player: Player, point: list[float]) -> list[float]:
+def multipliers_at(player: Player, point: list[float]) -> list[float]:
     """Of the rows at a point, by least squares on stationarity over what is active there."""
     cost, rows = player.values([(t, t) for t in point])
     size = len(point)

@@ -28,6 +28,7 @@ from stackpyomo.solvers import Solution, Termination, choose, registry
 
 from .batch import Separable, Task
 from .best_response import Composed, composed
+from .confirmation import is_confirmed
 from .measures import measure
 from .report import UNBOUNDED, UNCONFIRMED, Report
 from .samples import Samples
@@ -315,6 +316,9 @@ _BOUNDED = 50
 _UNMET = "no global solver's bound meets its best response"
 
 
+_UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
+
+
 _GLOBAL_SECONDS = 5.0
 """Seconds for each of them."""
 
@@ -360,8 +364,12 @@ def _ask(problem: Composed, solver: str, search: _Search) -> None:
         _give_up_unbounded(problem, point)
     elif solution.termination is not Termination.INFEASIBLE:
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
-        if math.isfinite(bound) and problem.best_cost - bound <= search.tolerance * min(problem.stakes):
-            problem.certificate, problem.note = "global", ""
+        room = search.tolerance * min(problem.stakes)
+        if math.isfinite(bound) and problem.best_cost - bound <= room:
+            if is_confirmed(problem, problem.best_cost - room):
+                problem.certificate, problem.note = "global", ""
+            else:
+                problem.note = _UNSURE
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")

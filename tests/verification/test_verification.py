@@ -24,6 +24,8 @@ from stackpyomo.games.information import Signal
 from stackpyomo.reporting import page
 from stackpyomo.solvers import Solution, Termination
 from stackpyomo.verification import batch as separables
+from stackpyomo.verification.best_response import composed
+from stackpyomo.verification.confirmation import is_confirmed
 
 
 def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
@@ -526,3 +528,21 @@ def test_a_price_that_clears_a_market_is_a_best_answer_up_to_rounding(unit: floa
     assert report.scale["market"] == pytest.approx(20 * size * unit, rel=1e-6)  # times ten sizes of p
     assert report.regret["market"] == pytest.approx(48 * 4 * off * unit, rel=1e-2, abs=1e-14 * unit)
     assert report.ok == (off < 1e-6)
+
+
+def test_a_global_bound_is_confirmed_on_intervals_or_not_believed() -> None:
+    """(u − 1)² − 1e6 exp(−((u − 777)/0.05)²) has its least at 777; who claims u = 1 is not believed."""
+
+    def confirmed(cost: Any, best: float, above: float) -> bool:
+        game = one_follower(lambda u0, u: cost(u) + u0, bounds=(-1000, 1000), target=best)
+        (problem,) = composed(game, sp.Plan.from_values(game).announcement, set(game.followers))
+        problem.offer([best], problem.cost_at([best]))
+        return is_confirmed(problem, problem.best_cost - above)
+
+    def needle(depth: float) -> Any:
+        return lambda u: (u - 1) ** 2 - depth * pyo.exp(-(((u - 777) / 0.05) ** 2))
+
+    assert confirmed(needle(1e5), 1.0, 1e-5)  # not as deep as 776²
+    assert not confirmed(needle(1e6), 1.0, 1e-5)
+    assert confirmed(lambda u: (u / 1000) ** 2 - pyo.cos(u / 100), 0.0, 1e-9)
+    assert not confirmed(lambda u: (u / 1000) ** 2 - 2 * pyo.cos((u - 100) / 100), 0.0, 1e-9)

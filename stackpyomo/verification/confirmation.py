@@ -1,0 +1,71 @@
+"""Confirmation: a global solver's bound on a cost that is no polynomial, derived again on intervals.
+
+A needle between two points of a solver's relaxation, or below its feasibility tolerance, is one that it does not see,
+and its bound is false then. Bounds of polynomials are believed; others where the branch and bound of
+:mod:`stackpyomo.verification.checker` confirms them, for followers of up to ``ACTIONS`` actions (of three or
+more, or with rows, up to ``TOLERANCES.unconfirmed``); beyond, nobody can.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stackpyomo.core import TOLERANCES
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games.files import Printer
+
+from .best_response import Composed
+from .certificate import multipliers_at
+from .checker import ACTIONS, BadCertificate, Bound, problems
+
+__all__ = ["is_confirmed"]
+
+_BOXES = 1000
+"""Pieces that are looked at before a bound is left unconfirmed."""
+
+
+_FEW = 2
+"""Actions up to which so many pieces show the whole of a bound, where there are no rows."""
+
+
+_WEIGHTS = (0.0, 1.0, 100.0)
+"""Of squared equalities."""
+
+
+def is_confirmed(problem: Composed, enough: float) -> bool:
+    """False where intervals do not show that no cost of the problem is below ``enough``, although they could."""
+    if len(problem.variables) > ACTIONS or all(map(_is_polynomial, (problem.cost, *(r.body for r in problem.rows)))):
+        return True
+    if len(problem.variables) > _FEW or problem.rows:
+        enough -= TOLERANCES.unconfirmed * problem.unit
+    try:
+        (player,) = problems(_document(problem))
+        (box, _), point = player.box(), player.plan
+        pull = multipliers_at(player, point)
+        weights = _WEIGHTS if any(row.equal for row in player.rows) else _WEIGHTS[:1]
+        return any(Bound(player, pull, weight).least(box, point, enough, _BOXES) >= enough for weight in weights)
+    except (InvalidGame, BadCertificate, ArithmeticError, KeyError, TypeError, ValueError, RecursionError):
+        return False
+
+
+def _is_polynomial(expression: Any) -> bool:
+    degree = getattr(expression, "polynomial_degree", int)()
+    return degree is not None
+
+
+def _document(problem: Composed) -> dict[str, Any]:
+    """The composed problem as a certificate's game of one follower, whose plan is its best response."""
+    names = [f"v{number}" for number in range(len(problem.variables))]
+    printer = Printer({id(v): name for v, name in zip(problem.variables, names, strict=True)})
+    follower = {
+        "name": "follower",
+        "variables": [{"name": name, "lb": v.lb, "ub": v.ub} for v, name in zip(problem.variables, names, strict=True)],
+        "objective": printer.printed(problem.cost, problem.follower.objective).text,
+        "constraints": printer.rows(problem.rows),
+    }
+    return {
+        "game": {"leader": {}, "followers": [follower]},
+        "plan": dict(zip(names, map(float, problem.best), strict=True)),
+        "rule": {"leader": [], "signals": [], "gain": [], "bend": [], "saturate": False},
+        "followers": {"follower": {}},
+    }
