@@ -364,9 +364,9 @@ def _ask(problem: Composed, solver: str, search: _Search) -> None:
         _give_up_unbounded(problem, point)
     elif solution.termination is not Termination.INFEASIBLE:
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
-        room = search.tolerance * min(problem.stakes)
-        if math.isfinite(bound) and problem.best_cost - bound <= room:
-            if is_confirmed(problem, problem.best_cost - room):
+        within = search.tolerance * min(problem.stakes)
+        if math.isfinite(bound) and problem.best_cost - bound <= within:
+            if is_confirmed(problem, problem.best_cost - within):
                 problem.certificate, problem.note = "global", ""
             else:
                 problem.note = _UNSURE
