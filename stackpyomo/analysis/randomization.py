@@ -33,7 +33,7 @@ from stackpyomo.games import Game, require
 from stackpyomo.incentives import Incentive, affine_incentive
 from stackpyomo.plans import Plan
 from stackpyomo.solvers import Program, free_row, solve
-from stackpyomo.verification import Composed, Effort, Samples, best_responses, composed
+from stackpyomo.verification import Composed, Effort, Samples, best_responses, composed, measure
 
 __all__ = ["RandomGain", "RandomTarget", "randomized_gain", "randomized_target"]
 
@@ -364,6 +364,7 @@ class _Spread:
             gain = sparse.csc_array(self.rule.matrix.toarray() + way * spread * self.direction)
             announced = replace(self.rule.announcement, gain=gain)
             sides.append(next(iter(composed(self.game, announced, [self.name]))))
+        measure(sides, TOLERANCES.stationarity)
         first, second = sides
         table = {id(b): a for a, b in zip(first.variables, second.variables, strict=True)}
         visitor = Substitution(substitute=table)
@@ -377,6 +378,7 @@ class _Spread:
         first, second = self._sides(spread)
         first.cost = (first.cost + second.cost) / 2.0
         first.rows = [*first.rows, *(second.rows if spread else ())]
+        first.row_scales = [*first.row_scales, *(second.row_scales if spread else ())]
         first.plan_cost = first.cost_at(first.target)
         return first
 

@@ -7,6 +7,7 @@ games alone, so that a wrong derivation cannot certify itself.
 from . import checker
 from .best_response import Composed, composed, oversteps, plane
 from .conditional import conditional_regret
+from .measures import measure
 from .regret import Effort, best_responses, resolved, verify
 from .report import Report, regret_shown
 from .samples import Samples
@@ -20,6 +21,7 @@ __all__ = [
     "checker",
     "composed",
     "conditional_regret",
+    "measure",
     "oversteps",
     "plane",
     "regret_shown",
