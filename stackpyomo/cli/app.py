@@ -173,7 +173,7 @@ def logged(log_to: str | None) -> Iterator[None]:
     with said(Path(log_to)):
         handler = logging.StreamHandler() if log_to == "-" else logging.FileHandler(log_to, "w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    ours = logging.getLogger(__package__)
+    ours = logging.getLogger("stackpyomo")
     level = ours.level
     ours.addHandler(handler)
     ours.setLevel(logging.DEBUG)
