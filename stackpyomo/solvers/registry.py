@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import re
 import shutil
 import subprocess
@@ -106,10 +107,21 @@ def solve(
         solution = info.run(program, dict(options or {}), time_limit, tee, start)
     else:
         solution = other.back(info.run(other.of(program, start), dict(options or {}), time_limit, tee, None))
+        if "MIP" not in info.classes and other.is_stretched:  # one variable's unit can drown the others: asked in both
+            plain = info.run(program, dict(options or {}), time_limit, tee, start)
+            solution = min(solution, plain, key=lambda answer: _cost(program, answer))
     solution.seconds = time.perf_counter() - began
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
     return solution
+
+
+def _cost(program: Program, solution: Solution) -> float:
+    if solution.x is None or not solution.termination.solved:
+        return math.inf
+    if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
+        return math.inf
+    return float(program.problem.objective(solution.x))
 
 
 # --- versions -----------------------------------------------------------------------------------------------------

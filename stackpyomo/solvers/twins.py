@@ -26,6 +26,8 @@ _PLAIN = {True: (-4, 10), False: (-10, 10)}
 """Powers of 2 within which a unit is as good as 1: for global solvers, whose bounds are no better than what they take
 for nothing, and for those that scale problems themselves."""
 
+_STRETCHED = 2.0**30
+
 
 @dataclass(frozen=True)
 class Twin:
@@ -46,6 +48,11 @@ class Twin:
     """What is taken from it first."""
     rest: Array
     """Where variables stand that the twin does not hold."""
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether its variables' units lie too far apart for one tolerance."""
+        return float(self.steps.max(initial=1.0) / self.steps.min(initial=1.0)) > _STRETCHED
 
     def of(self, program: Program, start: Array | None) -> Program:
         """The twin of this variant of the program."""

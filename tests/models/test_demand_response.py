@@ -195,7 +195,7 @@ def test_without_a_charge_no_gain_bends_a_hybrid_up() -> None:
     """x*ᵀ H x* is the same for every valid gain, and negative."""
     found = sp.leader_optimal(build(N, flat=True, charge=False))
     found.load()
-    with pytest.raises(sp.NoIncentive, match="no gain bends") as refused:
+    with pytest.raises(sp.NoIncentive, match="no gain was found that bends") as refused:
         sp.affine_incentive(found)
     bent = set()
     for i, c in enumerate(portfolio(N), start=1):
