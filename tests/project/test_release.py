@@ -72,12 +72,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def test_the_version_is_in_one_place() -> None:
-    assert text_of("stackpyomo/__init__.py").count(f'"{sp.__version__}"') == 1
+    assert text_of("stackpyomo/version.py").count(f'"{sp.__version__}"') == 1
     project = text_of("pyproject.toml")
     assert 'dynamic = ["version"]' in project
     assert not re.search(r"^version\s*=", project, re.MULTILINE)
-    for path in PACKAGE.glob("*.py"):
-        if path.name != "__init__.py":
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "version.py":
             assert sp.__version__ not in path.read_text(encoding="utf-8"), path.name
 
 
@@ -155,11 +155,11 @@ def quoted(text: str, key: str) -> list[str]:
 
 def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     about = f"{NAME}.dist-info"
-    wanted = {f"stackpyomo/{path.name}" for path in PACKAGE.glob("*.py")} | {"stackpyomo/py.typed"}
+    wanted = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")} | {"stackpyomo/py.typed"}
     wanted |= {f"{about}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     assert built.files.keys() == wanted
     assert built.wheel.name == f"{NAME}-py3-none-any.whl"
-    for name in ("cli.py", "checker.py"):  # the command, and the file that others run alone
+    for name in ("cli/__init__.py", "verification/checker.py"):  # the command, and the file that others run alone
         assert built.files[f"stackpyomo/{name}"] == (PACKAGE / name).read_bytes()
     assert built.files[f"{about}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
     assert built.files[f"{about}/entry_points.txt"].decode().split() == [
