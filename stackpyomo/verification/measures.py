@@ -31,7 +31,7 @@ from stackpyomo.solvers import BadRow, Program, free_row, scales_of
 
 from .best_response import Composed
 
-__all__ = ["measure"]
+__all__ = ["measure", "reconsider"]
 
 _ANYTHING = 1e30
 """The upper limit of a row that is evaluated only."""
@@ -146,15 +146,35 @@ def _cancelling(problem: Composed) -> Array:
 
     Only where nothing bends may the slope cancel at the plan and near it.
     """
-    unknown, own = np.zeros(len(problem.variables)), problem.follower.variables
-    if getattr(problem.own, "polynomial_degree", int)() not in (0, 1) or problem.follower.objective is None:
-        return unknown
+    if getattr(problem.own, "polynomial_degree", int)() not in (0, 1):
+        return np.zeros(len(problem.variables))
+    return _terms(problem) * np.array(problem.reaches)
+
+
+def _terms(problem: Composed) -> Array:
+    """Σ |terms of ∂J_k/∂v_j| at the plan; 0 where they are not known."""
+    if problem.follower.objective is None:
+        return np.zeros(len(problem.variables))
+    own = list(problem.follower.variables)
     try:
-        slopes = differentiate(problem.follower.objective.expr, wrt_list=list(own), mode=Modes.reverse_symbolic)
+        slopes = differentiate(problem.follower.objective.expr, wrt_list=own, mode=Modes.reverse_symbolic)
     except (*UNDEFINED, DifferentiationException):
-        return unknown
-    terms = np.array([size_of(slope, problem.planned) for slope in slopes]) * np.array(problem.reaches)
-    return np.where(np.isfinite(terms), terms, 0.0)
+        return np.zeros(len(problem.variables))
+    sizes = np.array([size_of(slope, problem.planned) for slope in slopes])
+    return np.where(np.isfinite(sizes), sizes, 0.0)
+
+
+def reconsider(problem: Composed) -> None:
+    """Set stakes and reaches anew where a slope at the plan is but what its terms leave when they cancel.
+
+    A plan is known to some accuracy alone, and a Newton step made of such a slope is no reach: with its terms in the
+    place of the slope it is one, and the terms times that are at stake.
+    """
+    stakes, reaches, sizes = np.array(problem.stakes), np.array(problem.reaches), _terms(problem)
+    slopes = stakes / reaches
+    left = (slopes > 0.0) & (slopes <= TOLERANCES.noise * sizes)
+    wide = np.where(left, reaches * sizes / np.where(left, slopes, 1.0), reaches)
+    problem.reaches, problem.stakes = wide.tolist(), np.where(left, sizes * wide, stakes).tolist()
 
 
 def _stakes(own: Array, answers: Sequence[tuple[float, float, float]], cancelling: Array) -> list[float]:

@@ -29,7 +29,7 @@ from stackpyomo.solvers import Solution, Termination, choose, registry
 from .batch import Separable, Task
 from .best_response import Composed, composed
 from .confirmation import is_confirmed
-from .measures import measure
+from .measures import measure, reconsider
 from .report import UNBOUNDED, UNCONFIRMED, Report
 from .samples import Samples
 
@@ -148,6 +148,8 @@ def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[s
     for problem in joined:
         if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
             problem.give_up("its re-solve ended where its objective has no value")
+        elif problem.plan_cost - problem.best_cost > effort.tolerance * problem.scale:
+            reconsider(problem)
     return joined
 
 
