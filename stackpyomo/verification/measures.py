@@ -148,7 +148,7 @@ def _cancelling(problem: Composed) -> Array:
     """
     if getattr(problem.own, "polynomial_degree", int)() not in (0, 1):
         return np.zeros(len(problem.variables))
-    return _terms(problem) * np.array(problem.reaches)
+    return np.asarray(_terms(problem) * np.array(problem.reaches))
 
 
 def _terms(problem: Composed) -> Array:
