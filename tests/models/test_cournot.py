@@ -128,7 +128,8 @@ def test_scip_proves_the_same(n: int) -> None:
     plan = sp.stackelberg(cournot.build(n), solver="scip")
     check(plan, cournot.costs(n) - 12.0, 1e-6)
     assert plan.quality == "optimal"
-    assert plan.bound == pytest.approx(cournot.optimum(n).profit, rel=1e-6)
+    # A gap is closed at 1e-6 of what is at stake: a price of 100 times what the leader can sell, 88.
+    assert 0.0 <= plan.bound - cournot.optimum(n).profit <= 1e-6 * 100 * 88
 
 
 @pytest.mark.parametrize("n", [2, 10, 100])
