@@ -20,7 +20,7 @@ import stackpyomo as sp
 from stackpyomo.solvers import registry
 
 HOME = Path(sp.__file__).parent
-MODULES = {f"stackpyomo.{path.stem}" for path in HOME.glob("*.py")}
+MODULES = {".".join(path.relative_to(HOME.parent).with_suffix("").parts) for path in HOME.rglob("*.py")}
 TERMINAL = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
 
 # --- bars ---------------------------------------------------------------------------------------------------------
@@ -177,12 +177,12 @@ def test_nothing_on_pipes(tmp_path: Path) -> None:
 
 def test_loggers_have_the_names_of_their_modules() -> None:
     found = set()
-    for path in HOME.glob("*.py"):
+    for path in HOME.rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "logger":
                 assert ast.unparse(node.value) == "logging.getLogger(__name__)", path.name
                 found.add(path.stem)
-    assert {"solvers", "ladders", "equilibria", "plans", "incentives", "verification", "studies", "stores"} <= found
+    assert {"registry", "search", "mpcc", "solve", "design", "regret", "runner", "store"} <= found
 
 
 def test_what_is_logged_on_the_way(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
@@ -194,12 +194,12 @@ def test_what_is_logged_on_the_way(caplog: pytest.LogCaptureFixture, capfd: pyte
     told = {(record.name, record.levelname) for record in caplog.records if record.name.startswith("stackpyomo")}
     assert {name for name, _ in told} <= MODULES
     assert {
-        ("stackpyomo.plans", "INFO"),
-        ("stackpyomo.incentives", "INFO"),
-        ("stackpyomo.verification", "INFO"),
+        ("stackpyomo.plans.solve", "INFO"),
+        ("stackpyomo.incentives.design", "INFO"),
+        ("stackpyomo.verification.regret", "INFO"),
         ("stackpyomo.bilevel.search", "INFO"),
         ("stackpyomo.bilevel.mpcc", "DEBUG"),
-        ("stackpyomo.solvers", "DEBUG"),
+        ("stackpyomo.solvers.registry", "DEBUG"),
     } <= told
     assert report.verdict in caplog.text
     assert capfd.readouterr() == ("", "")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games import Game, Population, parse_game, read_game
 from stackpyomo.games.files import document, read_games
-from stackpyomo.games.files.reader import FORMAT
+from stackpyomo.games.files.formulas import FORMAT
 from stackpyomo.games.files.writer import write_game
 from stackpyomo.plans import Plan
 
