@@ -283,7 +283,7 @@ def serve(requests: Iterable[str], answer: Callable[[str], None]) -> None:
 class Runner:
     """The games of a catalogue, ``jobs`` at a time, each in a worker that is ended ``grace`` seconds after its limit.
 
-    ``entries`` are those of :func:`stackpyomo.gamefiles.read_games`, ``path`` their file, for messages.
+    ``entries`` are those of :func:`stackpyomo.games.files.read_games`, ``path`` their file, for messages.
     """
 
     entries: Sequence[Mapping[str, Any]]

@@ -336,7 +336,7 @@ def small(tree: ast.AST) -> Iterator[tuple[float, int]]:
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_tolerance_has_a_name(name: str) -> None:
     unnamed = [(value, line) for value, line in small(TREES[name]) if (name, value) not in LITERALS]
-    assert unnamed == [], "make it a field of results.Tolerances"
+    assert unnamed == [], "make it a field of core.Tolerances"
 
 
 def test_the_listed_literals_are_still_there() -> None:

@@ -2,7 +2,7 @@
 
 An expression may have no value: a logarithm of a negative, a division by 0, an overflow, a complex number, a variable
 without a value. Python, Pyomo and numpy each have errors of their own for that; here it is NaN, and whoever asked says
-what it means. A problem with NaN in it cannot be written: :class:`stackpyomo.programs.BadRow`.
+what it means. A problem with NaN in it cannot be written: :class:`stackpyomo.solvers.BadRow`.
 """
 
 from __future__ import annotations
