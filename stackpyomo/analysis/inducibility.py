@@ -35,10 +35,8 @@ __all__ = ["inducible"]
 _THREATS = 30
 """Threats tried for one follower before it stays undecided."""
 
-
 _SECONDS = 5.0
 """For a global solver's bound on one threat."""
-
 
 _Verdict: TypeAlias = tuple[str, float, float, float, float, str]
 """A row of the table."""

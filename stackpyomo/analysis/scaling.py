@@ -42,7 +42,6 @@ __all__ = ["scaling"]
 
 COLUMNS = ["size", "gain", "average_gain", "energy", "epsilon", "leader_objective", "seconds"]
 
-
 _STEEPEST = 8.0
 """Powers of N between which the tail's exponent is looked for."""
 

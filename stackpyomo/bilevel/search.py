@@ -41,22 +41,17 @@ logger = logging.getLogger(__name__)
 _SMALL = 150
 """Pairs up to which the global rung is tried by itself."""
 
-
 _MANY = 2000
 """Pairs from which on the first verified local answer is taken."""
-
 
 _STARTS = 5
 """Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
 
-
 _FAR = 1e4
 """How much less is asked for, in units of the objective's scale, where it may improve without limit."""
 
-
 _SHARE = 0.8
 """Part of the time that a global solver gets where it was asked for by name: local searches may find better."""
-
 
 _PATIENCE = 10.0
 """Seconds of the global rung where no time limit is given."""

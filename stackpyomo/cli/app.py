@@ -88,9 +88,7 @@ def results_only() -> Iterator[None]:
 
 GameArgument = Annotated[Path, typer.Argument(help="A JSON game file, or a Python file with build().")]
 
-
 SolverOption = Annotated[str, typer.Option("--solver", help="auto, pounce, ipopt, cyipopt, highs, scip, …")]
-
 
 TreatmentOption = Annotated[
     str,
@@ -100,37 +98,28 @@ TreatmentOption = Annotated[
     ),
 ]
 
-
 ParameterOption = Annotated[
     list[str] | None, typer.Option("--parameter", help="name=value handed to build(); JSON or plain text.")
 ]
-
 
 SettingOption = Annotated[
     list[str] | None,
     typer.Option("--option", help="name=value for the solver of --solver, before its own; may be repeated."),
 ]
 
-
 StartsOption = Annotated[int, typer.Option("--starts", help="Starting points for each plan.", min=1)]
-
 
 SeedOption = Annotated[int, typer.Option("--seed", help="Of what is random: the same seed, the same results.", min=0)]
 
-
 JobsOption = Annotated[int, typer.Option("--jobs", help="Games side by side.", min=1)]
 
-
 LimitOption = Annotated[float, typer.Option("--time-limit", help="Seconds for each game.")]
-
 
 JsonOption = Annotated[
     str | None, typer.Option("--json", help="Write one JSON document to this file; '-': standard output.")
 ]
 
-
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")]
-
 
 LogOption = Annotated[
     str | None, typer.Option("--log", help="Write what is logged on the way to this file; '-': standard error.")

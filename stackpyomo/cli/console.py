@@ -20,7 +20,6 @@ __all__ = ["show", "show_rows"]
 
 _SHOWN = 30
 
-
 _NAME = 19
 """Letters of a game's name in the table of a catalogue: with the other columns, 100."""
 

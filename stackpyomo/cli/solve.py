@@ -51,7 +51,6 @@ __all__ = []
 _BASELINE = 60.0
 """Seconds for the plan without an incentive, to which a page compares."""
 
-
 _ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"
 
 

@@ -23,7 +23,6 @@ __all__ = ["timed", "tracked"]
 _PATIENCE = 2.0
 """Seconds after which a bar is shown."""
 
-
 _within: ContextVar[bool] = ContextVar("within another bar", default=False)
 
 

@@ -27,7 +27,6 @@ __all__ = ["Scales", "limited_reaches", "scales"]
 
 _TINY = float(np.sqrt(np.finfo(float).tiny))
 
-
 _SWEEPS = 3
 """Rounds in which variables without a size of their own take one from those that have."""
 

@@ -24,10 +24,8 @@ __all__ = ["PATIENCE", "Terminated", "end", "kill", "leave", "prefix", "sweep", 
 PATIENCE = 5.0
 """Seconds that a command has to unwind."""
 
-
 _GLANCE = 0.1
 """Seconds between two times that the main thread is woken."""
-
 
 _BORN = time.time_ns()
 """Tells this process from an earlier one of the same number, whose folders name solvers that are others by now."""

@@ -28,7 +28,6 @@ __all__ = ["UNNAMED", "GameStructure", "Movers"]
 
 UNNAMED = "the model"  # What messages call a model without a name.
 
-
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
 
 

@@ -37,7 +37,6 @@ __all__ = ["Design", "Found", "Wishes", "weights_of"]
 _CROWD = 1e9
 """What an infinite population's members together weigh in the energy beside a single follower, to choose a gain."""
 
-
 _LOOKED_AT = 3000
 """Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all."""
 

@@ -40,7 +40,6 @@ __all__ = ["AffineStrategy"]
 _LARGEST = 50_000_000
 """Numbers a basis of the null space may have."""
 
-
 Strategy = TypeVar("Strategy", bound="AffineStrategy")
 
 

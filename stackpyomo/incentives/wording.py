@@ -33,7 +33,6 @@ class _Room(NamedTuple):
 
 _SCREEN = _Room(SHOWN, 6)
 
-
 _FILE = _Room(sys.maxsize, sys.maxsize)
 
 

@@ -38,7 +38,6 @@ __all__ = ["Plan", "rows_of", "untried"]
 
 _GLOBAL = ("scip", "gurobi")
 
-
 _CHANGED = "the game has changed since the plan was made: "
 
 

@@ -34,18 +34,14 @@ COLOURS = {
 }
 """Name of a CSS variable → the colour that plots use, which is the one on light paper, and the one on dark."""
 
-
 _DRAWN = 3
 """Followers whose best responses are drawn."""
-
 
 _TRIED = 12
 """Followers among whom these are looked for."""
 
-
 _CELLS = 250_000
 """Entries of a gain that is drawn."""
-
 
 _WIDTH = 5.2
 """Inches: 10 points stay readable on a telephone."""

@@ -32,14 +32,11 @@ __all__ = ["page", "table_page"]
 _SHOWN = 200
 """Rows of a table."""
 
-
 _OPEN = 24
 """Of these those that are not folded."""
 
-
 _LINES = 6
 """Formulas that are not folded."""
-
 
 _EVIDENCE = {
     "convex": "a proof: the follower's problem under the announced strategy is convex, and its duality gap is small",
@@ -47,7 +44,6 @@ _EVIDENCE = {
     "multistart": "evidence, no proof: the best of several starting points",
     "unknown": "its re-solve failed: nothing is known of its regret",
 }
-
 
 _PACKAGES = ("numpy", "scipy", "pandas", "pyomo")
 
@@ -258,7 +254,6 @@ _THEME = {
     "shade": ("#f3f5f7", "#1d232a"),
     "link": ("#0b57a4", "#7db3e8"),
 }
-
 
 _SHEET = """
 *{box-sizing:border-box}

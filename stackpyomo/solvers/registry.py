@@ -159,7 +159,6 @@ _POUNCE = {
     "feral_infeasibility_scaling_retry": "no",
 }
 
-
 _SCIP = {
     "display/verblevel": 0,
     "numerics/feastol": TOLERANCES.global_feasibility,
@@ -188,7 +187,6 @@ _GUROBI = {
     "FeasibilityTol": TOLERANCES.tight,
     "OptimalityTol": TOLERANCES.tight,
 }
-
 
 registry: dict[str, SolverInfo] = {
     info.name: info

@@ -49,13 +49,10 @@ logger = logging.getLogger(__name__)
 RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex": "refused as nonconvex"}
 """Outcomes that are as the entry says, and how the summary calls them."""
 
-
 _VERIFIED = ("ok", "better", "worse")
-
 
 _EVIDENCE = ("convex", "global", "multistart", "unknown")
 """Certificates, the strongest first; the first two are proofs."""
-
 
 _NUMBERS = ("objective", "reference", "gap", "regret", "residual", "iterations", "seconds")
 

@@ -29,10 +29,8 @@ logger = logging.getLogger(__name__)
 
 _READY = b"null"
 
-
 _LIVES = 2
 """Processes that a job may cost: one may be killed for a reason that is not the job's."""
-
 
 Played = Callable[[Any], dict[str, Any]]
 

@@ -38,14 +38,12 @@ except ImportError:  # not a Unix
 
 FORMAT = "stackpyomo-study/1"
 
-
 _CHANGED = {
     "task": "the task is another one, or was changed",
     "grid": "the grid was changed",
     "seed": "the seed is another one",
     "rows": "the number of rows is another one",
 }
-
 
 _INFINITIES = {"inf": math.inf, "-inf": -math.inf}
 

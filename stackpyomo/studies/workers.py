@@ -29,14 +29,11 @@ __all__ = ["HASTE", "PATIENCE", "Lost", "Worker", "ending", "following"]
 PATIENCE = 2.0
 """Seconds that a worker has to end by itself."""
 
-
 HASTE = 0.75 * PATIENCE
 """Seconds after which it ends itself without unwinding: before it is killed, which would leave its solver behind."""
 
-
 _START = 120.0
 """Seconds that a worker may take to import everything."""
-
 
 _PROGRAM = "import sys; sys.path[0] = sys.argv.pop(1); from stackpyomo.cli import main; main()"
 """``python -m stackpyomo``, of this very package whatever the current folder holds."""

@@ -50,39 +50,27 @@ __all__ = [
 
 FORMAT = "stackpyomo-certificate/1"
 
-
 REACH = 1000.0
-
 
 SAME = 2.0**-30
 
-
 FEASIBLE = 2.0**-19
-
 
 BOXES = 2000
 
-
 ACTIONS = 6
-
 
 PIECES = 81
 
-
 _NOISE = 2.0**-46  # of a Hessian's diagonal: what rounding may hide of a pivot; it is paid for in the bound
-
 
 _PRECISION = 60
 
-
 _INF = math.inf
-
 
 Span = tuple[float, float]
 
-
 _NIL: Span = (0.0, 0.0)
-
 
 _ALL: Span = (-_INF, _INF)
 
@@ -179,7 +167,6 @@ def _power(f: Span, a: float) -> Span:
 # --- values: what is known of a function of the own actions on a box --------------------------------------------------
 
 _Row = dict[int, Span]
-
 
 _Matrix = dict[tuple[int, int], Span]
 

@@ -33,7 +33,6 @@ __all__ = ["UNBOUNDED", "UNCONFIRMED", "Report", "regret_shown"]
 UNBOUNDED = "its problem is unbounded: some deviation pays without limit"
 """The note of a follower that no solver can settle."""
 
-
 UNCONFIRMED = "a solver says that its problem is unbounded, which its cost far out does not confirm"
 """The note where that is a solver's word alone."""
 

@@ -42,7 +42,6 @@ __all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_conv
 
 _DENSE = 2000  # the largest coupled block whose eigenvalues are computed
 
-
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
 
 
@@ -73,9 +72,7 @@ class Proof:
 
 _FLAT = (Curvature.AFFINE, Curvature.CONSTANT)
 
-
 _NO_PROOF = Proof(Curvature.UNKNOWN, "none")
-
 
 _Vars = Iterable[Any] | None
 

@@ -18,14 +18,12 @@ __all__ = ["INF", "RULES", "UNARY", "UNREADABLE", "Shape", "number_of"]
 
 INF = math.inf
 
-
 UNREADABLE = (ArithmeticError, AttributeError, TypeError, ValueError, RecursionError, PyomoException)
 
 
 # --- shapes: what is known of a subexpression, and how operations carry it --------------------------------------------
 
 _Piece = tuple[int, int]  # a function of one real: bend +1 convex, −1 concave; slope ±1; 0 unknown
-
 
 _CUP, _CAP = (1, 1), (-1, 1)  # rising: convex, concave
 
@@ -172,7 +170,6 @@ UNARY: dict[str, Callable[[Shape], Shape]] = {
     "sinh": lambda f: f.compose(FUNCTIONS["sinh"], _CAP, _CUP),
     "tanh": lambda f: f.compose(FUNCTIONS["tanh"], _CUP, _CAP),
 }
-
 
 RULES: dict[type, Callable[..., Shape]] = {
     nodes.SumExpression: lambda *parts: reduce(operator.add, parts),

@@ -30,12 +30,9 @@ __all__ = ["is_convex_on_box"]
 _PIECES = 400
 """Pieces looked at before giving up."""
 
-
 _QUARTER = math.pi / 2.0, math.nextafter(math.pi / 2.0, 2.0)
 
-
 _NOTHING, _UNIT = (0.0, 0.0), (1.0, 1.0)
-
 
 _UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError, PyomoException)
 
@@ -224,7 +221,6 @@ _UNARY: dict[str, Callable[[_Jet], _Jet]] = {
     "atan": _atan,
 }
 
-
 _RULES: dict[type, Callable[..., _Jet]] = {
     nodes.SumExpression: lambda *parts: reduce(_plus, parts),
     nodes.LinearExpression: lambda *parts: reduce(_plus, parts),
@@ -234,7 +230,6 @@ _RULES: dict[type, Callable[..., _Jet]] = {
     nodes.DivisionExpression: lambda f, g: _product(f, _raised(g, -1.0)),
     nodes.PowExpression: _power,
 }
-
 
 _Tape = list[tuple[Callable[..., _Jet], list[int]]]  # operations and the places of their operands; [] is the variable
 

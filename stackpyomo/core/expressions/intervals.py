@@ -18,22 +18,16 @@ __all__ = ["FUNCTIONS", "Span", "add", "inverse", "negative", "power", "times"]
 
 Span = tuple[float, float]
 
-
 _INF = math.inf
 
-
 _LINE = (-_INF, _INF)
-
 
 _LARGEST, _LEAST = 2.0**990, 2.0**-900
 """Between these, the error of a product is a float."""
 
-
 _SPLIT = 2.0**27 + 1.0
 
-
 _PRECISION = 53
-
 
 _EXPONENT = 2.0**20
 """Larger integer powers are taken by logarithms."""
@@ -205,7 +199,6 @@ def _cosh(f: Span) -> Span:
 
 
 _log = _within(_interval(libmp.mpi_log), 0.0, _INF)
-
 
 FUNCTIONS: dict[str, Callable[[Span], Span]] = {
     "abs": magnitude,

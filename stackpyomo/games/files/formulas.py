@@ -46,21 +46,15 @@ __all__ = [
 
 FORMAT = "stackpyomo-game/1"
 
-
 LENGTH = 1_000_000  # characters of one expression
-
 
 NESTING = 100  # brackets within brackets, in the JSON and in an expression
 
-
 _GROUP = 100  # terms written side by side before a sum is split into groups
-
 
 _brief = reprlib.Repr()
 
-
 _brief.maxstring = _brief.maxother = 80
-
 
 show = _brief.repr
 
@@ -203,15 +197,11 @@ def _power(base: Any, exponent: Any) -> Any:
 
 _Operations = dict[Any, Callable[..., Any]]
 
-
 _CALLS = ("exp", "log", "sin", "cos", "tan", "sqrt", "sinh", "cosh", "tanh")
-
 
 _FUNCTIONS: _Operations = {"abs": abs, **{name: getattr(pyo, name) for name in _CALLS}}
 
-
 _UNARY: _Operations = {ast.UAdd: operator.pos, ast.USub: operator.neg}
-
 
 _BINARY: _Operations = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
@@ -221,12 +211,9 @@ _BINARY |= {ast.Div: operator.truediv, ast.Pow: _power}
 
 _RELATIONS: _Operations = {ast.LtE: operator.le, ast.GtE: operator.ge, ast.Eq: operator.eq}
 
-
 ALLOWED = f"use numbers, declared names, + - * / **, and {' '.join(_FUNCTIONS)}"
 
-
 _REFUSED = "FloorDiv // Mod % MatMult @ BitXor ^ BitAnd & BitOr | LShift << RShift >> Invert ~"
-
 
 _SYMBOLS = dict(re.findall(r"(\w+) (\S+)", f"{_REFUSED} Lt < Gt > NotEq != LtE <= GtE >= Eq =="))
 
@@ -382,11 +369,8 @@ def unique(name: str, *taken: Container[str]) -> str:
 
 ROOT = ("format", "name", "leader", "followers")
 
-
 SENSES = dict.fromkeys(("minimize", "min"), pyo.minimize)
 
-
 MODEL_WORDS = frozenset(dir(pyo.ConcreteModel()))  # what Pyomo lets no component be called
-
 
 BLOCK_WORDS = frozenset(dir(pyo.Block(concrete=True)))

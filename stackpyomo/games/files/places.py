@@ -20,7 +20,6 @@ __all__ = ["Item", "load_json"]
 
 _Place = tuple[int, int]  # line and column, both counted from one
 
-
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 
 

@@ -45,10 +45,8 @@ __all__ = ["Bent", "Curved", "bent_followers", "repaired"]
 _STEPS = 40
 """Semidefinite programs solved for one group of followers before giving up."""
 
-
 _SIZES, _DRAWS = (1.0, 3.0, 10.0, 30.0), 100
 """How far from the least gain, in its own units, a second search begins: the best of so many random points."""
-
 
 _HALVINGS = 30
 

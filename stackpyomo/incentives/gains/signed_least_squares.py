@@ -16,7 +16,6 @@ __all__ = ["nearest_nonnegative"]
 _TIGHT = 1e4
 """How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers."""
 
-
 _ROUNDS = 30
 
 
