@@ -123,7 +123,7 @@ def _short(_app: Any, what: str, name: str, _thing: Any, _options: Any, _signatu
 
 
 def _found(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """stackpyomo.plans.plan.Plan, as annotations have it, is documented as stackpyomo.Plan; inner names are plain text."""
+    """stackpyomo.plans.plan.Plan, as annotations have it, is documented as stackpyomo.Plan; inner names are plain."""
     target = node.get("reftarget", "")
     module, _, name = target.rpartition(".")
     if node.get("refdomain") != "py" or not target.startswith("stackpyomo."):
