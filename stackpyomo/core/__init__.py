@@ -7,7 +7,7 @@ Law: imports only :mod:`stackpyomo.errors`.
 from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markdown, as_text, cut, head, listed, shown
 from .isolation import undisturbed
 from .progress import timed, tracked
-from .scales import Scales, limited_reaches, scales
+from .scales import Scales, beside, limited_reaches, scales
 from .serialization import floats, json_number, json_numbers, readable, real, said, writable
 from .shutdown import Terminated, end, kill, prefix, unbroken, unwinding
 from .sparse import Array, matches, ranges, rows_scaled
@@ -28,6 +28,7 @@ __all__ = [
     "as_latex",
     "as_markdown",
     "as_text",
+    "beside",
     "cut",
     "end",
     "floats",

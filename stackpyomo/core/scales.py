@@ -23,9 +23,11 @@ from scipy import sparse
 from .sparse import Array
 from .tolerances import TOLERANCES
 
-__all__ = ["Scales", "limited_reaches", "scales"]
+__all__ = ["Scales", "beside", "limited_reaches", "scales"]
 
 _TINY = float(np.sqrt(np.finfo(float).tiny))
+_LEAST = TOLERANCES.noise
+"""A size below this is rounding of a 0 where no bound says otherwise."""
 
 _SWEEPS = 3
 """Rounds in which variables without a size of their own take one from those that have."""
@@ -61,12 +63,7 @@ def limited_reaches(levels: Array, lower: Array, upper: Array) -> Array:
     found = np.where(wide, np.minimum(span, TOLERANCES.reach * size), span)
     boxed = np.isfinite(width) & (width > 0.0)
     fixed = np.where(size > 0.0, size, 0.0)
-    return np.asarray(np.where(boxed, found, np.where(width == 0.0, fixed, np.where(found > _least(), found, 0.0))))
-
-
-def _least() -> float:
-    """A size below this is rounding of a 0 where no bound says otherwise."""
-    return TOLERANCES.noise
+    return np.asarray(np.where(boxed, found, np.where(width == 0.0, fixed, np.where(found > _LEAST, found, 0.0))))
 
 
 def scales(
@@ -88,9 +85,14 @@ def scales(
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
         bends = _symmetric(curvature(point, 1.0 / units))
         reaches = _completed(reaches, boxed, *_without_rounding(here, bends, units))
-    step = TOLERANCES.nearby * reaches
-    away = np.where(point + step <= upper, point + step, np.maximum(point - step, lower))
+    away = beside(point, reaches, lower, upper)
     return Scales(reaches, sparse.csr_array(here.maximum(_sizes(jacobian(away)))))
+
+
+def beside(point: Array, reaches: Array, lower: Array, upper: Array) -> Array:
+    """The point ``TOLERANCES.nearby`` of every reach away, upward where the bounds leave room for it."""
+    step = TOLERANCES.nearby * reaches
+    return np.asarray(np.where(point + step <= upper, point + step, np.maximum(point - step, lower)))
 
 
 def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:
@@ -143,7 +145,7 @@ def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse
         # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
         unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.nothing * least))
         reaches = np.where(unknown, told, known)
-    return np.where(reaches > _least(), reaches, np.where(boxed & (reaches > 0.0), reaches, 1.0))
+    return np.where(reaches > _LEAST, reaches, np.where(boxed & (reaches > 0.0), reaches, 1.0))
 
 
 def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> tuple[Array, Array]:

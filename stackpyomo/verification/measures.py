@@ -24,7 +24,7 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, beside, limited_reaches
 from stackpyomo.core.expressions import UNDEFINED, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program, free_row, scales_of
@@ -87,7 +87,8 @@ def _measure(problems: Sequence[Composed]) -> None:
         after += len(problem.rows)
         cost = _entries(slopes, where.get(rank.get(number, -1)))
         own = np.array([cost.get(c, 0.0) * reaches[c] if c >= 0 else 0.0 for c in columns])
-        answers = [(cost.get(place[id(v)], 0.0), abs(v.value), reaches[place[id(v)]]) for v in _among(problem, place)]
+        known = [(place[id(v)], abs(v.value)) for v in problem.answers if id(v) in place]
+        answers = [(cost.get(column, 0.0), level, reaches[column]) for column, level in known]
         problem.stakes = _stakes(own, answers, _cancelling(problem))
 
 
@@ -100,8 +101,7 @@ def _units(program: Program) -> tuple[Array, sparse.csr_array]:
     plan, (lower, upper) = np.array([v.value for v in program.variables], dtype=float), program.bounds
     limited = limited_reaches(plan, lower, upper)
     reaches = limited if limited.all() else np.where(limited > 0.0, limited, _told(program, plan))
-    step = TOLERANCES.nearby * reaches
-    away = np.where(plan + step <= upper, plan + step, np.maximum(plan - step, lower))
+    away = beside(plan, reaches, lower, upper)
     slopes = abs(program.jacobian(plan)).maximum(abs(program.jacobian(away)))
     slopes.data = np.where(np.isfinite(slopes.data), slopes.data, 0.0)
     return reaches, sparse.csr_array(slopes)
@@ -133,10 +133,6 @@ def _entries(rows: sparse.csr_array, number: int | None) -> dict[int, float]:
         return {}
     entries = slice(rows.indptr[number], rows.indptr[number + 1])
     return dict(zip(rows.indices[entries].tolist(), rows.data[entries].tolist(), strict=True))
-
-
-def _among(problem: Composed, place: dict[int, int]) -> list[Any]:
-    return [answer for answer in problem.answers if id(answer) in place]
 
 
 def _cancelling(problem: Composed) -> Array:
