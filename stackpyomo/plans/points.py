@@ -18,15 +18,23 @@ __all__ = ["rested", "violation"]
 
 def violation(game: GameStructure, values: Mapping[str, float]) -> float:
     """The largest violation of a bound or an active row there in natural units; infinite where a row has no value."""
-    levels, lower, upper = _levels(game, values)
-    reaches = _reaches(levels, lower, upper)
-    beyond = float((np.maximum(lower - levels, levels - upper) / reaches).max(initial=0.0))
-    players = (game.leader, *game.followers.values())
+    return _violation(game, _rows(game), values)
+
+
+def _rows(game: GameStructure) -> Program | None:
+    """Everybody's rows, written once for all points; None where one of them has no value."""
     try:
-        program = Program(0.0, [c for player in players for c in player.constraints])
-        outside = program.residuals(program.vector(values, game.names), None).feasibility
+        return Program(0.0, [c for player in (game.leader, *game.followers.values()) for c in player.constraints])
     except BadRow:
+        return None
+
+
+def _violation(game: GameStructure, rows: Program | None, values: Mapping[str, float]) -> float:
+    if rows is None:
         return np.inf
+    levels, lower, upper = _levels(game, values)
+    beyond = float((np.maximum(lower - levels, levels - upper) / _reaches(levels, lower, upper)).max(initial=0.0))
+    outside = rows.residuals(rows.vector(values, game.names), None).feasibility
     return max(0.0, beyond, outside if np.isfinite(outside) else np.inf)
 
 
@@ -37,9 +45,11 @@ def rested(game: GameStructure, values: Mapping[str, float]) -> dict[str, float]
     moved = np.where(np.abs(levels - lower) <= room, lower, np.where(np.abs(upper - levels) <= room, upper, levels))
     names = [name for name, v in game.variables_by_name.items() if not v.fixed]
     found = {**values, **dict(zip(names, moved.tolist(), strict=True))}
-    if found == values or violation(game, found) > max(TOLERANCES.feasibility, violation(game, values)):
+    if found == values:
         return dict(values)
-    return found
+    rows = _rows(game)
+    worse = _violation(game, rows, found) > max(TOLERANCES.feasibility, _violation(game, rows, values))
+    return dict(values) if worse else found
 
 
 def _levels(game: GameStructure, values: Mapping[str, float]) -> tuple[Array, Array, Array]:
