@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
@@ -59,14 +60,14 @@ class Samples:
         self.size = np.maximum(self.problem.reaches, np.abs(self.plan))
         self.floor = np.where(np.isfinite(self.low), self.low, self.plan - TOLERANCES.trust * self.size)
         self.ceiling = np.where(np.isfinite(self.high), self.high, self.plan + TOLERANCES.trust * self.size)
-        self._program: Program | None = None
+
+    @cached_property
+    def _program(self) -> Program | None:
+        """Cost and rows, written when they are first evaluated; None where one of them has no value."""
         try:
-            self._program = Program(self.problem.cost, self.problem.rows)
-            place = {id(v): i for i, v in enumerate(self.problem.variables)}
-            self._columns = [place[id(v)] for v in self._program.variables]
-            self._evaluate = self._program.problem
+            return Program(self.problem.cost, self.problem.rows)
         except (BadRow, InvalidGame):
-            self._program = None
+            return None
 
     @property
     def bounded(self) -> bool:
@@ -83,7 +84,8 @@ class Samples:
         """The cost at each row of ``points``; infinity where it has none or a row or bound does not hold."""
         if self._program is None:
             return np.full(len(points), math.inf)
-        program, columns = self._program, self._columns
+        program, place = self._program, {id(v): i for i, v in enumerate(self.problem.variables)}
+        columns = [place[id(v)] for v in program.variables]
         (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
         room = TOLERANCES.noise * self.size[columns]
         slack = TOLERANCES.noise * np.array(self.problem.row_scales)[program.rows]
@@ -92,10 +94,10 @@ class Samples:
             if (point < lower - room).any() or (point > upper + room).any():
                 continue
             if len(floor):
-                body = np.asarray(self._evaluate.constraints(point))
+                body = np.asarray(program.problem.constraints(point))
                 if not ((body >= floor - slack) & (body <= ceiling + slack)).all():
                     continue
-            costs[number] = self._evaluate.objective(point)
+            costs[number] = program.problem.objective(point)
         return np.where(np.isnan(costs) | (costs == math.inf), math.inf, costs)
 
     def starts(self, count: int, most: int, random: np.random.Generator) -> list[list[float]]:
@@ -144,7 +146,7 @@ class Samples:
 
     def falls_without_end(self, towards: Sequence[float] = ()) -> bool:
         """True if along some direction, within its rows, the cost falls by ever more from decade to decade."""
-        if self._program is None or self.bounded:
+        if self.bounded or self._program is None:
             return False
         return any(self._falls(direction) for direction in self._directions(towards))
 
