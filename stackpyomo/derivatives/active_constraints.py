@@ -85,9 +85,9 @@ def active_sides(
         if sides:
             own, tools = row_entries(here.own_rows, index), row_entries(here.leader_rows, index)
             follower = int(rows.constraint_owners[index])
-            parts = constraint.name, costs[follower] / rows.units.rows[index]
+            name, unit = constraint.name, float(costs[follower] / rows.units.rows[index])
             found += [
-                _side(follower, *parts, side, equality, (own[0], side * own[1]), (tools[0], side * tools[1]))
+                ActiveSide(follower, name, side, equality, own[0], side * own[1], tools[0], side * tools[1], unit)
                 for side, equality in sides
                 if len(own[0]) or len(tools[0])
             ]
@@ -95,22 +95,9 @@ def active_sides(
     for column, var in enumerate(rows.actions):
         name, follower = rows.game.names[id(var)], int(rows.owners[column])
         for side, equality in _sides(values[name], var.lb, var.ub, TOLERANCES.active * reaches[column]):
-            own = np.array([column]), np.array([float(side)])
-            unit = costs[follower] / units[column]
-            found.append(_side(follower, name, unit, side, equality, own, (nothing.astype(int), nothing)))
+            own, unit = (np.array([column]), np.array([float(side)])), float(costs[follower] / units[column])
+            found.append(ActiveSide(follower, name, side, equality, *own, nothing.astype(int), nothing, unit))
     return found
-
-
-def _side(
-    follower: int,
-    name: str,
-    unit: float,
-    sign: float,
-    equality: bool,
-    own: tuple[Array, Array],
-    tools: tuple[Array, Array],
-) -> ActiveSide:
-    return ActiveSide(follower, name, sign, equality, *own, *tools, float(unit))
 
 
 def row_entries(matrix: sparse.csr_array, row: int) -> tuple[Array, Array]:
