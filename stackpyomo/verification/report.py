@@ -172,10 +172,7 @@ class Report(Document):
                 return "Its answer in the plan is not its best: more starts= or another solver= may find a better plan."
             return "No strategy was announced that holds it; affine_incentive(plan) designs one where there is one."
         if announced.settling:
-            return (
-                "The rule was designed for followers who settle anew (minors='respond'), whom this re-solve holds at "
-                f"the plan: anticipated_regret(rule, {name!r}) is its regret where they do."
-            )
+            return f"The rule is meant for minors who settle anew: anticipated_regret(rule, {name!r}) looks at that."
         if announced.saturate or self.cut:
             return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
         more = "" if announced.bend is not None else "a gain of more curvature may (curvature=, quadratic=True); "
