@@ -126,8 +126,10 @@ class Report(Document):
         endless = unknown & self.note.str.contains(UNBOUNDED, regex=False)
         found = []
         if endless.any():
-            names = listed(list(endless.index[endless]), 3)
-            found.append(f"Bound the variables of {names}, or add the missing cost.")
+            without = list(endless.index[endless])
+            settling = self.subject is not None and self.subject.announcement.settling
+            more = f" {self._remedy(without[0])}" if settling else ""
+            found.append(f"Bound the variables of {listed(without, 3)}, or add the missing cost.{more}")
         unknown &= ~endless
         if unknown.any():
             names, notes = listed(list(unknown.index[unknown]), 3), self.note[unknown]
