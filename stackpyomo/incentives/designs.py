@@ -90,6 +90,9 @@ class Design:
         """(signals) the unit of each."""
         self.moves = sparse.csr_array(rows_scaled(moves, 1.0 / self.spans))
         self.sums = raw.sums
+        most = abs(raw.moves).max(axis=0).toarray() if len(self.signals) else np.zeros(raw.moves.shape[1])
+        self.reach = np.asarray(most).ravel()
+        """(actions) the most that one of each moves a signal, both in the user's units."""
         weights = weights_of(rows, wishes.energy) * rows.instrument_units**2
         typical = np.median(self.spans) / np.sqrt(np.median(weights)) if len(weights) and len(self.spans) else 1.0
         self.weights = weights * typical**2
@@ -158,7 +161,7 @@ class Design:
         unlimited = slope + system.matrix @ gain
         gain = self._within(system, slope, gain, limits)
         attempt = Attempt(
-            self.rows, balance.leader, self.moves, self.sums, system, slope,
+            self.rows, balance.leader, self.moves, self.reach, self.sums, system, slope,
             slope + system.matrix @ gain, unlimited, at_bounds, self.wishes.multipliers == "free",
             frozenset(side.follower for side in self.sides), doubts,
         )  # fmt: skip

@@ -39,6 +39,8 @@ class Attempt:
     rows: FollowerRows
     leader: sparse.csr_array
     moves: sparse.csr_array
+    reach: Array
+    """(actions) the most that one of each moves a signal, both in the user's units."""
     sums: sparse.csr_array
     system: System
     slope: Array
@@ -145,8 +147,7 @@ def refuse(attempt: Attempt) -> None:
         return
     reasons, residuals = {}, {}
     hints: list[str] = []
-    reach = np.asarray(abs(attempt.moves).max(axis=0).todense()).ravel()
-    per_signal = attempt.slopes * np.abs(attempt.left) / np.where(reach > 0.0, reach, 1.0)
+    per_signal = attempt.slopes * np.abs(attempt.left) / np.where(attempt.reach > 0.0, attempt.reach, 1.0)
     for follower in lost:
         own = attempt.own(follower)
         bad = own[np.abs(attempt.left[own]) > TOLERANCES.residual]
