@@ -147,9 +147,9 @@ def _cancelling(problem: Composed) -> Array:
 
 def _terms(problem: Composed) -> Array:
     """Σ |terms of ∂J_k/∂v_j| at the plan; 0 where they are not known."""
-    if problem.follower.objective is None:
-        return np.zeros(len(problem.variables))
     own = list(problem.follower.variables)
+    if problem.follower.objective is None or len(own) != len(problem.variables):  # a part of it, given an observation
+        return np.zeros(len(problem.variables))
     try:
         slopes = differentiate(problem.follower.objective.expr, wrt_list=own, mode=Modes.reverse_symbolic)
     except (*UNDEFINED, DifferentiationException):
