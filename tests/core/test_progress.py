@@ -182,7 +182,7 @@ def test_loggers_have_the_names_of_their_modules() -> None:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "logger":
                 assert ast.unparse(node.value) == "logging.getLogger(__name__)", path.name
                 found.add(path.stem)
-    assert {"registry", "search", "mpcc", "solve", "design", "regret", "runner", "store"} <= found
+    assert {"registry", "search", "mpcc", "cooperative", "design", "regret", "runner", "store"} <= found
 
 
 def test_what_is_logged_on_the_way(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +194,7 @@ def test_what_is_logged_on_the_way(caplog: pytest.LogCaptureFixture, capfd: pyte
     told = {(record.name, record.levelname) for record in caplog.records if record.name.startswith("stackpyomo")}
     assert {name for name, _ in told} <= MODULES
     assert {
-        ("stackpyomo.plans.solve", "INFO"),
+        ("stackpyomo.plans.cooperative", "INFO"),
         ("stackpyomo.incentives.design", "INFO"),
         ("stackpyomo.verification.regret", "INFO"),
         ("stackpyomo.bilevel.search", "INFO"),

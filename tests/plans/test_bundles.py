@@ -453,9 +453,10 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 # --- two ranks --------------------------------------------------------------------------------------------------------
 
 
+FOLDERS = [os.fspath(Path(__file__).parent), os.fspath(Path(__file__).parents[1])]
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import stackpyomo as sp
 from test_bundles import {game}
 from mpi4py import MPI
@@ -469,9 +470,7 @@ def on_two_ranks(folder: Path, game: str, n: int, engine: str = "'mpi-sppy'") ->
     if launcher() is None:
         pytest.skip("no mpi4py, or no mpiexec")
     path = folder / "play.py"
-    path.write_text(
-        SCRIPT.format(tests=os.fspath(Path(__file__).parent), game=game, n=n, engine=engine, folder=os.fspath(folder))
-    )
+    path.write_text(SCRIPT.format(tests=FOLDERS, game=game, n=n, engine=engine, folder=os.fspath(folder)))
     command = [str(launcher()), "-n", "2", sys.executable, os.fspath(path)]
     done = subprocess.run(
         command, env=ranks_environment(folder), capture_output=True, text=True, timeout=300, check=False
