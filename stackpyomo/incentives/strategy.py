@@ -16,7 +16,6 @@ from scipy import sparse
 
 from stackpyomo.core import (
     SHOWN,
-    TOLERANCES,
     Array,
     floats,
     is_within,
@@ -30,7 +29,7 @@ from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, component_pairs
-from stackpyomo.games.information import Announcement, Signal, shares
+from stackpyomo.games.information import Announcement, Signal, answers, shares
 from stackpyomo.plans import Plan
 
 from .gains.system import System
@@ -270,10 +269,7 @@ class AffineStrategy:
         """
         game = self.attached()
         moves = shares(game, self.observed).moves
-        plain = sparse.csr_array(self.matrix @ moves)
-        felt = plain.multiply(abs(plain) > TOLERANCES.noise * (abs(self.matrix) @ abs(moves)))
-        reach = sparse.csr_array(felt)  # without effects that cancel but for rounding: that times ∞ is no excursion
-        reach.eliminate_zeros()
+        reach = answers(self.matrix, moves)
         actions = game.actions
         at = [self.plan.values[game.names[id(v)]] for v in actions]
         limits = [(-math.inf if v.lb is None else v.lb, math.inf if v.ub is None else v.ub) for v in actions]

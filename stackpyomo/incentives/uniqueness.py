@@ -112,8 +112,8 @@ def uniqueness(meeting: Meeting) -> str:
     constant = _is_quadratic(rows)
     if least > room:
         if constant and meeting.bend is None and _are_private(rows):
-            return f"unique: the pseudo-gradient is strongly monotone (least eigenvalue {least:.3g}), everywhere"
-        return f"locally unique: the pseudo-gradient is strongly monotone at the plan (least eigenvalue {least:.3g})"
+            return f"unique: the pseudo-gradient is strongly monotone ({_shown(rows, whole, least)}), everywhere"
+        return f"locally unique: the pseudo-gradient is strongly monotone at the plan ({_shown(rows, whole, least)})"
     drift = _along(along, names)
     if constant and meeting.bend is None and _is_unconstrained(rows):  # equilibria solve one linear system
         smallest, null = min((_smallest(block) for block in (whole, *apart)), key=lambda found: found[0])
@@ -124,6 +124,15 @@ def uniqueness(meeting: Meeting) -> str:
             return f"not shown unique: the followers can drift together along {drift}, but do not all minimise there"
         return f"not unique: the followers can drift together along {drift}, all at a best response"
     return f"not shown unique: the pseudo-gradient is not strongly monotone along {drift} (eigenvalue {least:.3g})"
+
+
+def _shown(rows: FollowerRows, whole: Array, least: float) -> str:
+    """The least eigenvalue as the user's own units have it, where it is positive in these, too."""
+    units, costs = np.asarray(rows.action_units), np.asarray(rows.units.costs)[rows.owners]
+    own, natural = (_least(matrix)[0] for matrix in (whole * (costs / units)[:, np.newaxis] / units, whole))
+    if not own > 0.0:
+        return f"least eigenvalue {least:.3g} in natural units"
+    return f"least eigenvalue {own * min(1.0, least / natural):.3g}"
 
 
 def _least(matrix: Array) -> tuple[float, Array]:

@@ -146,7 +146,8 @@ def _written(program: Program, steps: Array, units: Array, unit: float, level: f
     sets = program.model.component("one_of")
     if sets is not None:
         own = {id(v): y for v, y in zip(program.variables, mine, strict=True)}
-        members = [[own[id(v)] for v in part.variables] for part in sets.values()]
+        # One that neither cost nor rows hold may as well be 0: it is in nobody's way.
+        members = [[own[id(v)] for v in part.variables if id(v) in own] for part in sets.values()]
         made.model.one_of = pyo.SOSConstraint(range(len(members)), rule=lambda _, i: members[i], sos=1)
     place = {id(y): i for i, y in enumerate(mine)}
     rest = np.asarray(program.problem.x0, dtype=float)

@@ -30,7 +30,7 @@ from stackpyomo.core.expressions import (
     variables_in,
 )
 from stackpyomo.games import Follower, Game
-from stackpyomo.games.information import Announcement, shares
+from stackpyomo.games.information import Announcement, answers, shares
 from stackpyomo.solvers import free_row
 
 __all__ = ["Composed", "composed", "oversteps", "plane"]
@@ -354,7 +354,7 @@ class _Moves:
         if announced.gain is not None:
             moves = shares(game, announced.signals).moves
             tools = [id(game.variables_by_name[n]) for n in announced.leader]
-            self._tables.append(((announced.gain @ moves).tocsc(), tools))
+            self._tables.append((answers(announced.gain, moves).tocsc(), tools))
             if announced.bend is not None:
                 bent = announced.bend.tocoo()
                 self._bows = list(zip((tools[r] for r in bent.row), bent.data, bent.col, strict=True))

@@ -111,7 +111,11 @@ def test_gains_rank_and_freedom_against_dense_equations(seed: int, consistent: b
     if consistent:  # slopes for which some gain is right for all
         world.alpha -= np.where(watched[world.owner], matrix @ world.random.normal(size=len(entries)) + world.slopes, 0)
     slope = np.where(watched[world.owner], world.slopes, 0.0)
-    best = np.linalg.lstsq(matrix, -slope, rcond=1e-9)[0]
+    # The energy of an entry counts everybody who shows its signal: an action of its own every member of its block.
+    block = [world.owner[int(np.abs(row).argmax())] for _, row in signals]
+    shows = [min(world.sizes[k], 1e9) if kind == "action" else 1.0 for k, (kind, _) in zip(block, signals, strict=True)]
+    weight = np.sqrt([shows[s] for _, s in entries])
+    best = np.linalg.lstsq(matrix / weight, -slope, rcond=1e-9)[0] / weight
     left = np.abs(matrix @ best + slope)
     game = world.game()
     plan, written = sp.Plan.from_values(game), world.written(game.model, signals)

@@ -23,13 +23,13 @@ from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
-from stackpyomo.core import Array, listed
+from stackpyomo.core import TOLERANCES, Array, listed
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games.aggregates import from_entries
 from stackpyomo.games.selection import by_component, members
 from stackpyomo.games.structure import GameStructure
 
-__all__ = ["Observation", "Signal", "causal", "counts", "own_actions", "read_observation", "shares"]
+__all__ = ["Observation", "Signal", "answers", "causal", "counts", "own_actions", "read_observation", "shares"]
 
 
 @dataclass(frozen=True)
@@ -251,6 +251,17 @@ def shares(game: GameStructure, signals: Sequence[Signal]) -> Shares:
     own = np.array([s.own for s in signals], dtype=bool)
     sizes = np.array(game.action_sizes, dtype=float)
     return Shares(_scaled(together, own, sizes, 0), _scaled(together, own, sizes, 1))
+
+
+def answers(gain: sparse.sparray, moves: sparse.csr_array) -> sparse.csr_array:
+    """Q = K M, what one member's actions do to the leader's variables, without effects that cancel but for rounding.
+
+    Times an action without bounds they would be an answer without limit.
+    """
+    plain = sparse.csr_array(gain @ moves)
+    felt = sparse.csr_array(plain.multiply(abs(plain) > TOLERANCES.noise * (abs(gain) @ abs(moves))))
+    felt.eliminate_zeros()
+    return felt
 
 
 def _scaled(together: sparse.csr_array, own: Array, sizes: Array, member: int) -> sparse.csr_array:
