@@ -21,7 +21,7 @@ import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy.optimize import linprog
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, Scales
 from stackpyomo.core.expressions import Substitution, apart, variables_in
 from stackpyomo.derivatives import Derivatives, FollowerRows
 from stackpyomo.games import Follower, Game
@@ -94,11 +94,11 @@ def unqualified(
     if not curved:
         return []
     rows = FollowerRows(game)
-    here = rows.at(values)
+    here, units = rows.at(values), rows.natural_units(values)
     warnings = []
     for name, bent in curved.items():
         follower = game.followers[name]
-        if not _interior(rows, here, values, follower, bent) > TOLERANCES.active:
+        if not _interior(rows, here, units, values, follower, bent) > TOLERANCES.active:
             warnings.append(
                 f"{follower.name}: no constraint qualification confirmed at the answer (its feasible set has no "
                 "interior point there), so its multipliers may not exist or not be bounded"
@@ -113,15 +113,19 @@ def unqualified(
 
 
 def _interior(
-    rows: FollowerRows, here: Derivatives, values: Mapping[str, float], follower: Follower, curved: set[int]
+    rows: FollowerRows,
+    here: Derivatives,
+    units: Scales,
+    values: Mapping[str, float],
+    follower: Follower,
+    curved: set[int],
 ) -> float:
     """t of the linear program in natural units."""
     number = rows.followers.index(follower)
     columns = np.flatnonzero(rows.owners == number)
     matrix = here.own_rows.tocsr()
-    units = rows.natural_units(values)
-    place = {id(v): i for i, v in enumerate(rows.variables)}
-    reaches = units.reaches[[place[id(rows.actions[c])] for c in columns]]
+    place = {id(v): float(reach) for v, reach in zip(rows.variables, units.reaches, strict=True)}
+    reaches = np.array([place.get(id(rows.actions[c]), 1.0) for c in columns])  # 1 for one that no row holds
     sizes = units.of_rows()[len(rows.followers) :]
     sizes = np.where(sizes > 0.0, sizes, 1.0)
     strict: list[Array] = []
