@@ -339,9 +339,10 @@ def _surface(problem: Composed, number: int, level: Any, across: Any, up: Any) -
     columns = {id(v): place for place, v in enumerate(program.variables)}
     places = [columns.get(id(v), -1) for v in (problem.variables[number], level)]  # −1: a spare entry, read by nobody
     point = np.array([*(v.value for v in program.variables), 0.0], dtype=float)
+    units = program.units(point[:-1])
     for (i, height), (j, action) in product(enumerate(up), enumerate(across)):
         point[places] = action, height
-        if program.residuals(point[:-1], None).feasibility <= TOLERANCES.feasibility:
+        if program.residuals(point[:-1], None, units).feasibility <= TOLERANCES.feasibility:
             found[i, j] = program.problem.objective(point[:-1])
     return found
 
