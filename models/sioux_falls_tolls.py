@@ -190,7 +190,7 @@ def main() -> None:
         rule = tolls(best, pricing)
         report, driven = sp.verify(rule), equilibrium(game, rule.offset)
         paid = sum(toll * best.value(name.replace("toll", "flow")) for name, toll in rule.offset.items())
-        tolled = sum(toll > 1e-6 for toll in rule.offset.values())
+        tolled = sum(toll > 1e-3 for toll in rule.offset.values())
         total = f"{driven.leader_objective:.4f}"
         table.add_row(f"tolls: {title}", total, f"{paid:.4f}", str(tolled), f"{report.epsilon:.1e}")
         good &= report.ok and math.isclose(driven.leader_objective, best.leader_objective, rel_tol=1e-6)

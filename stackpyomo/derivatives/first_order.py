@@ -11,6 +11,7 @@ all in minimise form (a maximised objective is negated), with dz/du_k the member
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from stackpyomo.core import Array, Scales, limited_reaches, matches, rows_scaled, scales, timed
-from stackpyomo.core.expressions import apart
+from stackpyomo.core.expressions import Substitution, apart, number_of, roots
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, stamp
 from stackpyomo.solvers import BadRow, Program
@@ -235,6 +236,10 @@ class FollowerRows:
         gradients = own[:split].tocoo()
         a = np.zeros(len(self.actions))
         np.add.at(a, gradients.col, gradients.data)
+        for row in self._without_derivative(values):
+            if row < split:
+                a[self.own(row)] = math.nan
+            own.data[own.indptr[row] : own.indptr[row + 1]] = math.nan
         return Derivatives(
             objectives=bodies[:split],
             own=a,
@@ -243,6 +248,23 @@ class FollowerRows:
             own_rows=own[split:],
             leader_rows=sparse.csr_array(by_instrument[split:]),
         )
+
+    @cached_property
+    def _roots(self) -> list[tuple[int, Any]]:
+        """(row, what it takes a root of)."""
+        if not self._program.takes_roots:
+            return []
+        expressions = [f.objective.expr for f in self.followers if f.objective is not None]
+        expressions += [c.body for c in self.constraints]
+        return [(row, part) for row, e in enumerate(expressions) for part in roots(e)]
+
+    def _without_derivative(self, values: Mapping[str, float]) -> set[int]:
+        """Rows that take a root of 0, whose slope there is infinite and reported as 0 by solver libraries."""
+        if not self._roots:
+            return set()
+        point = {id(v): values[name] for name, v in self.game.variables_by_name.items()}
+        at = Substitution(substitute=point)
+        return {row for row, part in self._roots if number_of(at.walk_expression(part)) == 0.0}
 
     def _jacobian(self, values: Mapping[str, float]) -> sparse.csr_array:
         """Of all rows, costs in minimise form, in the units of rows and Vars."""

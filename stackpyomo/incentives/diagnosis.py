@@ -268,8 +268,11 @@ def _conflict(attempt: Attempt, follower: int, residual: float) -> tuple[str, st
     groups = [attempt.together[label] for label in np.unique(by_row[attempt.own(follower)]).tolist()]
     together = groups[0] if len(groups) == 1 else np.unique(np.concatenate(groups))
     first = [attempt.rows.followers[k].name for k in together[: _NAMED + 1] if k != follower]
+    parts = attempt.system.components(attempt.own(follower))
+    doubtful = all(attempt.system.is_solvable(part, attempt.slope) for part in parts)
+    why = "what tells them apart is less than this plan's accuracy" if doubtful else "one gain cannot hold them all"
     return (
-        f"conflict under shared signals with {listed(first, _NAMED, len(together) - 1)}: one gain cannot hold them all "
+        f"conflict under shared signals with {listed(first, _NAMED, len(together) - 1)}: {why} "
         f"(least-squares residual {residual:.6g} per unit of signal)",
         f"Observe them apart, or give the leader more variables that they feel differently{_lean(attempt, follower)}.",
     )

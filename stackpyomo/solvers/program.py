@@ -161,6 +161,11 @@ class Program:
         return np.array([int(line.split()[0]) for line in found[1].splitlines()] if found else [], dtype=int)
 
     @property
+    def takes_roots(self) -> bool:
+        """True if a square root or a power that is no whole number may stand in it: operators 39 and 5 of .nl files."""
+        return re.search(rb"^o39$|^o5$(?!\nv\d+\nn[2-9]$)", self.path.read_bytes(), re.M) is not None
+
+    @property
     def is_linear(self) -> bool:
         """True if neither the objective nor any row is curved."""
         return not self.variables or self.problem.nnz_hess == 0

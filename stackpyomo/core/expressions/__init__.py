@@ -5,7 +5,7 @@ In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on 
 
 from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem
 from .interval_hessian import is_convex_on_box
-from .terms import UNREADABLE, apart, elementary, leaves, terms, variables_in
+from .terms import UNREADABLE, apart, elementary, leaves, roots, terms, variables_in
 from .values import UNDEFINED, Substitution, number_of, size_of
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "is_convex_problem",
     "leaves",
     "number_of",
+    "roots",
     "size_of",
     "terms",
     "variables_in",

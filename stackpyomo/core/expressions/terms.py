@@ -15,6 +15,7 @@ from pyomo.core.expr.numeric_expr import (
     MaxExpression,
     MinExpression,
     NegationExpression,
+    PowExpression,
     ProductExpression,
     SumExpression,
     UnaryFunctionExpression,
@@ -23,7 +24,7 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_varia
 
 from .values import number_of
 
-__all__ = ["UNREADABLE", "apart", "elementary", "leaves", "terms", "variables_in"]
+__all__ = ["UNREADABLE", "apart", "elementary", "leaves", "roots", "terms", "variables_in"]
 
 
 def terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
@@ -98,6 +99,22 @@ def variables_in(expression: Any, seen: set[int] | None = None) -> Iterator[VarD
     for leaf in leaves(expression, set() if seen is None else seen):
         if leaf.__class__ not in native_numeric_types and leaf.is_variable_type():
             yield leaf
+
+
+def roots(expression: Any) -> Iterator[Any]:
+    """What the expression takes a root of: it has no finite derivative where that is 0."""
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if not getattr(node, "is_expression_type", bool)() or not node.is_potentially_variable():
+            continue
+        if isinstance(node, UnaryFunctionExpression) and node.getname() == "sqrt":
+            yield node.args[0]
+        elif isinstance(node, PowExpression):
+            power = _number(node.args[1])
+            if power is not None and 0.0 < power < 1.0:
+                yield node.args[0]
+        stack.extend(node.args)
 
 
 _HYPERBOLIC = {

@@ -72,8 +72,7 @@ class System:
     @cached_property
     def row_sizes(self) -> Array:
         """Norm of each equation (1 if it is empty): its follower's units of cost, which tell nothing of its gain."""
-        sizes = np.sqrt(np.asarray(self.matrix.power(2).sum(axis=1)).ravel())
-        return np.where(sizes > 0.0, sizes, 1.0)
+        return _norms(self.matrix)
 
     def evened(self, part: Component) -> Array:
         """The component's equations, dense, each of norm 1: what has the same solutions and an honest rank."""
@@ -82,6 +81,15 @@ class System:
     def cut(self, part: Component) -> float:
         """Singular values below this, relative to the largest, count as zero."""
         return max(TOLERANCES.rank, float(self.doubt[part.rows].max(initial=0.0)))
+
+    def is_solvable(self, part: Component, slope: Array) -> bool:
+        """True if some K meets the component's equations as they stand, however well they are known."""
+        if len(part.rows) * len(part.columns) > _DENSE:
+            return False
+        block = sparse.csr_array(self.matrix[part.rows][:, part.columns] / np.sqrt(self.weights[part.columns]))
+        sizes, wanted = _norms(block), -slope[part.rows]
+        solution, _ = _fitted(sparse.csr_array(rows_scaled(block, 1.0 / sizes)), wanted / sizes, TOLERANCES.rank)
+        return _is_met(block, solution, wanted)
 
     def single(self) -> Array:
         """True for equations that share no unknown with another."""
@@ -202,13 +210,22 @@ def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Arr
 
 def _least_norm(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
     """(least-norm solution, rank) of the equations scaled to norm 1; where not all can be met, the fit as they are."""
-    sizes = np.sqrt(np.asarray(block.power(2).sum(axis=1)).ravel())
-    sizes = np.where(sizes > 0.0, sizes, 1.0)
-    found, rank = _fitted(sparse.csr_array(block.multiply(1.0 / sizes[:, np.newaxis])), wanted / sizes, cut)
-    noise = TOLERANCES.residual * (abs(block) @ np.abs(found) + np.abs(wanted))
-    if (np.abs(block @ found - wanted) <= noise).all():
-        return found, rank
+    sizes = _norms(block)
+    solution, rank = _fitted(sparse.csr_array(rows_scaled(block, 1.0 / sizes)), wanted / sizes, cut)
+    if _is_met(block, solution, wanted):
+        return solution, rank
     return _fitted(block, wanted, cut)[0], rank
+
+
+def _norms(block: sparse.csr_array) -> Array:
+    """Norm of each equation, 1 if it is empty."""
+    sizes = np.sqrt(np.asarray(block.power(2).sum(axis=1)).ravel())
+    return np.where(sizes > 0.0, sizes, 1.0)
+
+
+def _is_met(block: sparse.csr_array, solution: Array, wanted: Array) -> bool:
+    noise = TOLERANCES.residual * (abs(block) @ np.abs(solution) + np.abs(wanted))
+    return bool((np.abs(block @ solution - wanted) <= noise).all())
 
 
 def _fitted(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
