@@ -62,7 +62,7 @@ class Hedging:
 
     ``bundles``: into how many the followers are cut (default: the number of MPI ranks, at least 2); more need less
     memory in the solver, and more iterations. It stops after ``iterations``, or where plan and bound are within
-    ``tolerance`` · max(1, |J0|) (where nothing is proved convex: where the copies are that close to each other, and
+    ``tolerance`` · what one variable changes J0 by over its reach (where nothing is proved convex: where the copies are that close to each other, and
     their average stands that still). Every rank builds the user's whole model, and the problems of its own bundles
     only. Raises :class:`InvalidGame` for numbers that make no sense.
     """
@@ -72,7 +72,7 @@ class Hedging:
     iterations: int = 200
     """After how many iterations it stops at the latest."""
     tolerance: float = TOLERANCES.stationarity
-    """The gap between plan and bound, relative to max(1, |J0|), at which it stops."""
+    """The gap between plan and bound at which it stops, relative to what one variable changes J0 by over its reach."""
 
     def __post_init__(self) -> None:
         if self.bundles is not None:

@@ -9,6 +9,7 @@ bounds hold.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,10 @@ from stackpyomo.solvers import Program, Solution, Termination, solve
 from .partition import Partition
 
 __all__ = ["Copy"]
+
+
+_SHARP = {"tol": 1e-12, "compl_inf_tol": 1e-12}
+"""Ipopt's options for a bound: multipliers of many bundles, each a little off, add up to a gap that never closes."""
 
 
 class Copy:
@@ -69,10 +74,22 @@ class Copy:
         *,
         held: Array | None = None,
         loose: Array | None = None,
-        around: Array | None = None,
         limit: float | None = None,
     ) -> tuple[Program, Solution]:
-        """min count·f_b + g + w·x + ρ·x²/2; x ``held``, pins ``loose``, what has no bounds kept near ``around``."""
+        """min count·f_b + g + w·x + ρ·x²/2; x ``held``, pins ``loose``."""
+        program = self._variant(w, rho, held=held, loose=loose)
+        return program, self._solved(program, limit)
+
+    def _variant(
+        self,
+        w: Array,
+        rho: Array,
+        *,
+        held: Array | None = None,
+        loose: Array | None = None,
+        around: Array | None = None,
+    ) -> Program:
+        """The bundle's program with these weights; what has no bounds is kept near ``around``."""
         lower, upper = (side.copy() for side in self.program.bounds)
         floor, ceiling = (side.copy() for side in self.program.row_bounds)
         if around is not None:
@@ -90,9 +107,14 @@ class Copy:
         for columns, values in zip(self.forces, (w, rho), strict=True):
             lower[columns] = upper[columns] = values
         start = np.clip(self.point, lower, upper)
-        program = self.program.variant(start, bounds=(lower, upper), row_bounds=(floor, ceiling))
+        return self.program.variant(start, bounds=(lower, upper), row_bounds=(floor, ceiling))
+
+    def _solved(
+        self, program: Program, limit: float | None = None, options: Mapping[str, float] | None = None
+    ) -> Solution:
+        """The solver's answer to a variant, whose file is not needed any more."""
         try:
-            return program, solve(program, self.solver, time_limit=limit, tee=self.tee)
+            return solve(program, self.solver, options=options, time_limit=limit, tee=self.tee)
         finally:
             program.path.unlink(missing_ok=True)
             program.path.with_suffix(".sol").unlink(missing_ok=True)
@@ -110,12 +132,21 @@ class Copy:
         self.duals = self.duals if solution.duals is None else solution.duals
 
     def least(self, w: Array, around: Array) -> float:
-        """A lower bound of min F_b(x) + w·x, proved if F_b is convex; where a variable has no bounds, near a point."""
-        program, solution = self.ask(w, np.zeros(len(w)), around=around)
+        """A lower bound of min F_b(x) + w·x, proved if F_b is convex; where a variable has no bounds, near a point.
+
+        Asked without those artificial bounds first: as the reach of a variable they would make the solver coarse.
+        """
+        zero = np.zeros(len(w))
+        solution = self._solved(self._variant(w, zero), options=_SHARP)
+        near = self._variant(w, zero, around=around)
+        lower, upper = near.bounds
+        if solution.x is None or not ((lower <= solution.x) & (solution.x <= upper)).all():
+            solution = self._solved(near, options=_SHARP)
+        near.path.unlink(missing_ok=True)
         if solution.x is None or solution.duals is None:
             return math.nan
         x = np.asarray(solution.x)
-        return float(program.problem.objective(x)) - program.proved_gap(x, solution.duals, TOLERANCES.trust)
+        return float(near.problem.objective(x)) - near.proved_gap(x, solution.duals, TOLERANCES.trust)
 
     def settled(self, shared: Array, exact: bool) -> Array:
         """The bundle's best point with what is shared held there; its last answer where there is none.
