@@ -62,9 +62,9 @@ class Hedging:
 
     ``bundles``: into how many the followers are cut (default: the number of MPI ranks, at least 2); more need less
     memory in the solver, and more iterations. It stops after ``iterations``, or where plan and bound are within
-    ``tolerance`` · what one variable changes J0 by over its reach (where nothing is proved convex: where the copies are that close to each other, and
-    their average stands that still). Every rank builds the user's whole model, and the problems of its own bundles
-    only. Raises :class:`InvalidGame` for numbers that make no sense.
+    ``tolerance`` times what one variable changes J0 by over its reach (where nothing is proved convex: where the copies
+    are that close to each other, and their average stands that still). Every rank builds the user's whole model, and
+    the problems of its own bundles only. Raises :class:`InvalidGame` for numbers that make no sense.
     """
 
     bundles: int | None = None
