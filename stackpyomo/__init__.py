@@ -6,86 +6,41 @@ Write the leader and the followers as ordinary Pyomo models; get back the plan t
 incentive that makes the followers want it, and a proof that they do.
 """
 
-from .analysis import (
-    RandomGain,
-    RandomTarget,
-    anticipated_regret,
-    inducible,
-    poles,
-    randomized_gain,
-    randomized_target,
-    scaling,
-    settled,
-    simulate,
-)
-from .bilevel import KKT, SOS1, BigM, FischerBurmeister, Penalty, Scholtes
-from .core import TOLERANCES, Tolerances
-from .errors import (
-    GameFileError,
-    InvalidGame,
-    NoIncentive,
-    NonconvexFollower,
-    NoPlan,
-    SolverNotAvailable,
-    StackpyomoError,
-)
-from .games import Finding, Follower, Game, Population, read_game
-from .games.information import Scenarios, causal
-from .incentives import Incentive, affine_incentive
-from .plans import Plan, leader_optimal, nash, pessimistic, stackelberg
-from .plans.decomposition import Hedging
-from .reporting import plots
-from .studies import Comparison, compare, read_study, study
-from .verification import Report, conditional_regret, verify
+import importlib
+from typing import Any
+
+import lazy_loader
+from pyomo.core import TransformationFactory
+
 from .version import __version__ as __version__
 
-__all__ = [
-    "KKT",
-    "SOS1",
-    "TOLERANCES",
-    "BigM",
-    "Comparison",
-    "Finding",
-    "FischerBurmeister",
-    "Follower",
-    "Game",
-    "GameFileError",
-    "Hedging",
-    "Incentive",
-    "InvalidGame",
-    "NoIncentive",
-    "NoPlan",
-    "NonconvexFollower",
-    "Penalty",
-    "Plan",
-    "Population",
-    "RandomGain",
-    "RandomTarget",
-    "Report",
-    "Scenarios",
-    "Scholtes",
-    "SolverNotAvailable",
-    "StackpyomoError",
-    "Tolerances",
-    "affine_incentive",
-    "anticipated_regret",
-    "causal",
-    "compare",
-    "conditional_regret",
-    "inducible",
-    "leader_optimal",
-    "nash",
-    "pessimistic",
-    "plots",
-    "poles",
-    "randomized_gain",
-    "randomized_target",
-    "read_game",
-    "read_study",
-    "scaling",
-    "settled",
-    "simulate",
-    "stackelberg",
-    "study",
-    "verify",
-]
+_FOLDERS = (
+    *("analysis", "bilevel", "core", "derivatives", "errors", "games"),
+    *("incentives", "plans", "reporting", "solvers", "studies", "verification"),
+)
+
+# What is public stands in __init__.pyi; every name is imported when it is first asked for.
+_named, _, _names = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [name for name in _names if name != "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FOLDERS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _named(name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_FOLDERS, "__version__"]
+
+
+def _kkt(**options: Any) -> Any:
+    """The transformation itself, once somebody asks Pyomo for it."""
+    from .bilevel import KKT
+
+    return KKT(**options)
+
+
+TransformationFactory.register("stackpyomo.kkt", doc="Replace followers by their KKT conditions, with responses.")(_kkt)

@@ -67,6 +67,8 @@ class Tolerances:
     """Feasibility tolerance handed to global solvers: their bound is read against a polished answer."""
     tight: float = 1e-8
     """The same once more, where the bound falls short of a verified answer although the solver closed its own gap."""
+    bundle: float = 1e-12
+    """Ipopt's own, where a bound is asked for: multipliers of many bundles, each a little off, add up to a gap."""
     global_gap: float = 1e-6
     """Largest gap between answer and a global solver's bound that is called closed (relative to max(1, |J0|))."""
     agreement: float = 1e-4

@@ -155,7 +155,8 @@ def quoted(text: str, key: str) -> list[str]:
 
 def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     about = f"{NAME}.dist-info"
-    wanted = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")} | {"stackpyomo/py.typed"}
+    wanted = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    wanted |= {"stackpyomo/py.typed", "stackpyomo/__init__.pyi"}
     wanted |= {f"{about}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     assert built.files.keys() == wanted
     assert built.wheel.name == f"{NAME}-py3-none-any.whl"

@@ -24,10 +24,6 @@ from .partition import Partition
 __all__ = ["Copy"]
 
 
-_SHARP = {"tol": 1e-12, "compl_inf_tol": 1e-12}
-"""Ipopt's options for a bound: multipliers of many bundles, each a little off, add up to a gap that never closes."""
-
-
 class Copy:
     """The bundle of that number, from the values of its Vars (those without: the point of their bounds next to 0)."""
 
@@ -137,11 +133,12 @@ class Copy:
         Asked without those artificial bounds first: as the reach of a variable they would make the solver coarse.
         """
         zero = np.zeros(len(w))
-        solution = self._solved(self._variant(w, zero), options=_SHARP)
+        sharply = {"tol": TOLERANCES.bundle, "compl_inf_tol": TOLERANCES.bundle}
+        solution = self._solved(self._variant(w, zero), options=sharply)
         near = self._variant(w, zero, around=around)
         lower, upper = near.bounds
         if solution.x is None or not ((lower <= solution.x) & (solution.x <= upper)).all():
-            solution = self._solved(near, options=_SHARP)
+            solution = self._solved(near, options=sharply)
         near.path.unlink(missing_ok=True)
         if solution.x is None or solution.duals is None:
             return math.nan

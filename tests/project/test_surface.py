@@ -1,0 +1,85 @@
+"""The public surface: what users call, by name, signature and field, and what an import of it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stackpyomo as sp
+
+SURFACE = Path(__file__).with_name("surface.txt")
+
+
+def described(name: str, thing: Any) -> Iterator[str]:
+    """A line for a function, and one for each field, property and method of a class that its users may call."""
+    if inspect.isclass(thing):
+        yield f"class {name}"
+        fields = {f.name for f in dataclasses.fields(thing)} if dataclasses.is_dataclass(thing) else set()
+        for part in sorted(n for n in {*dir(thing), *fields} if not n.startswith("_")):
+            member = inspect.getattr_static(thing, part, None)
+            if isinstance(member, (staticmethod, classmethod)):
+                member = member.__func__
+            if inspect.isfunction(member) and member.__module__.startswith("stackpyomo"):
+                yield f"{name}.{part}{shown(member)}"
+            elif part in fields or (isinstance(member, property) or type(member).__name__ == "cached_property"):
+                yield f"{name}.{part}"
+    elif inspect.isfunction(thing):
+        yield f"{name}{shown(thing)}"
+    elif inspect.ismodule(thing):
+        for part in thing.__all__:
+            yield from described(f"{name}.{part}", getattr(thing, part))
+    else:
+        yield name
+
+
+def shown(function: Any) -> str:
+    """Names, kinds and defaults of its parameters; annotations are the type checker's."""
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values() if p.name != "self"]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def surface() -> list[str]:
+    return [line for name in sorted(sp.__all__) for line in described(name, getattr(sp, name))]
+
+
+def test_what_users_call_is_what_it_was() -> None:
+    """A line more is a new promise, a line less a broken one: surface.txt changes with the changelog."""
+    assert surface() == SURFACE.read_text(encoding="utf-8").splitlines()
+
+
+def test_an_import_reads_nothing_heavy() -> None:
+    """Counted in modules, not seconds: beside Pyomo itself a handful."""
+    code = (
+        "import sys, pyomo.environ; before = set(sys.modules); import stackpyomo; "
+        "print(*sorted(set(sys.modules) - before), sep=',')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    added = set(done.stdout.strip().split(","))
+    assert {m.partition(".")[0] for m in added} & {"scipy", "pandas", "pounce", "matplotlib", "typer", "rich"} == set()
+    assert {m for m in added if m.startswith("stackpyomo")} == {"stackpyomo", "stackpyomo.version"}
+    assert len(added) < 20
+
+
+def test_pyomo_knows_the_transformation_before_anybody_uses_it() -> None:
+    code = (
+        "import stackpyomo, sys; from pyomo.environ import TransformationFactory; "
+        "assert 'stackpyomo.bilevel' not in sys.modules; print(TransformationFactory('stackpyomo.kkt').__class__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout.strip() == "<class 'stackpyomo.bilevel.transformation.KKT'>"
+
+
+def test_a_name_that_does_not_exist() -> None:
+    with pytest.raises(AttributeError, match="module 'stackpyomo' has no attribute 'leader_optiml'"):
+        sp.leader_optiml  # noqa: B018
+    assert set(sp.__all__) <= set(dir(sp))
+    assert sp.games.Game is sp.Game
