@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from stackpyomo.core.expressions import Substitution, number_of
+from stackpyomo.core.expressions import Substitution, number_of, variables_in
 
 from .players import Player
 from .structure import GameStructure
@@ -25,7 +25,11 @@ def evaluator(game: GameStructure, values: Mapping[str, float]) -> Callable[[Any
 
 def objective_at(game: GameStructure, player: Player, values: Mapping[str, float]) -> float:
     """A player's objective there, in the sense the user wrote; NaN if it has none."""
-    return math.nan if player.objective is None else evaluator(game, values)(player.objective.expr)
+    if player.objective is None:
+        return math.nan
+    expression = player.objective.expr  # its own variables alone: there may be thousands of players
+    table = {id(v): values[game.names[id(v)]] for v in variables_in(expression) if not v.fixed}
+    return number_of(Substitution(substitute=table).walk_expression(expression))
 
 
 @contextmanager

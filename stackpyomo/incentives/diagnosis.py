@@ -103,6 +103,18 @@ class Attempt:
         labels, starts = np.unique(pairs[0], return_index=True)
         return dict(zip(labels.tolist(), np.split(pairs[1], starts[1:]), strict=True))
 
+    def is_solvable(self, label: int) -> bool:
+        """True if a component's equations can be met as they stand: asked once for all whom it holds."""
+        if label not in self._solvable:
+            first = np.flatnonzero(self.system.labels[0] == label)[:1]
+            parts = self.system.components(first)
+            self._solvable[label] = all(self.system.is_solvable(part, self.slope) for part in parts)
+        return self._solvable[label]
+
+    @cached_property
+    def _solvable(self) -> dict[int, bool]:
+        return {}
+
     def own(self, follower: int) -> Array:
         """Numbers of its actions."""
         return np.arange(len(self.rows.owners))[self.rows.own(follower)]
@@ -268,8 +280,7 @@ def _conflict(attempt: Attempt, follower: int, residual: float) -> tuple[str, st
     groups = [attempt.together[label] for label in np.unique(by_row[attempt.own(follower)]).tolist()]
     together = groups[0] if len(groups) == 1 else np.unique(np.concatenate(groups))
     first = [attempt.rows.followers[k].name for k in together[: _NAMED + 1] if k != follower]
-    parts = attempt.system.components(attempt.own(follower))
-    doubtful = all(attempt.system.is_solvable(part, attempt.slope) for part in parts)
+    doubtful = all(attempt.is_solvable(int(label)) for label in np.unique(by_row[attempt.own(follower)]))
     why = "what tells them apart is less than this plan's accuracy" if doubtful else "one gain cannot hold them all"
     return (
         f"conflict under shared signals with {listed(first, _NAMED, len(together) - 1)}: {why} "
