@@ -24,9 +24,9 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from stackpyomo.core import Array, Scales, limited_reaches, matches, rows_scaled, scales, timed
-from stackpyomo.core.expressions import Substitution, apart, number_of, roots
+from stackpyomo.core.expressions import apart, roots
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Game, stamp
+from stackpyomo.games import Game, evaluator, stamp
 from stackpyomo.solvers import BadRow, Program
 
 __all__ = ["Derivatives", "FollowerRows", "Units"]
@@ -81,8 +81,7 @@ class FollowerRows:
         self.followers = list(game.followers.values())
         self.constraints: list[ConstraintData] = [c for f in self.followers for c in f.constraints]
         self.constraint_owners = np.repeat(np.arange(len(self.followers)), [len(f.constraints) for f in self.followers])
-        expressions: list[Any] = [f.objective.expr for f in self.followers if f.objective is not None]
-        expressions += [c.body for c in self.constraints]
+        expressions = self._expressions()
         # A slack stands in every row, so that the writer drops none (a Param that is 0 may leave nothing else).
         # expr − slack = 0 puts minus the constant part of expr on the right: expr = row − right-hand side at slack 0.
         self._holder = pyo.ConcreteModel(name="slack")
@@ -254,17 +253,17 @@ class FollowerRows:
         """(row, what it takes a root of)."""
         if not self._program.takes_roots:
             return []
-        expressions = [f.objective.expr for f in self.followers if f.objective is not None]
-        expressions += [c.body for c in self.constraints]
-        return [(row, part) for row, e in enumerate(expressions) for part in roots(e)]
+        return [(row, part) for row, e in enumerate(self._expressions()) for part in roots(e)]
+
+    def _expressions(self) -> list[Any]:
+        """What stands in each row: the objectives, then the bodies of the constraints."""
+        objectives: list[Any] = [f.objective.expr for f in self.followers if f.objective is not None]
+        return objectives + [c.body for c in self.constraints]
 
     def _without_derivative(self, values: Mapping[str, float]) -> set[int]:
         """Rows that take a root of 0, whose slope there is infinite and reported as 0 by solver libraries."""
-        if not self._roots:
-            return set()
-        point = {id(v): values[name] for name, v in self.game.variables_by_name.items()}
-        at = Substitution(substitute=point)
-        return {row for row, part in self._roots if number_of(at.walk_expression(part)) == 0.0}
+        value_of = evaluator(self.game, values)
+        return {row for row, part in self._roots if value_of(part) == 0.0}
 
     def _jacobian(self, values: Mapping[str, float]) -> sparse.csr_array:
         """Of all rows, costs in minimise form, in the units of rows and Vars."""

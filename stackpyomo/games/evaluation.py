@@ -17,19 +17,20 @@ __all__ = ["evaluated_at", "evaluator", "objective_at"]
 
 def evaluator(game: GameStructure, values: Mapping[str, float]) -> Callable[[Any], float]:
     """Expression → its value where the variables have these, by name; NaN outside the domain of its functions."""
-    table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
-    visitor = Substitution(substitute=table)
 
-    return lambda expression: number_of(visitor.walk_expression(expression))
+    def value_of(
+        expression: Any,
+    ) -> float:  # its own variables alone: a game may have many, and many players
+        variables = [v for v in variables_in(expression) if not v.fixed and id(v) in game.names]
+        table = {id(v): values[game.names[id(v)]] for v in variables}
+        return number_of(Substitution(substitute=table).walk_expression(expression))
+
+    return value_of
 
 
 def objective_at(game: GameStructure, player: Player, values: Mapping[str, float]) -> float:
     """A player's objective there, in the sense the user wrote; NaN if it has none."""
-    if player.objective is None:
-        return math.nan
-    expression = player.objective.expr  # its own variables alone: there may be thousands of players
-    table = {id(v): values[game.names[id(v)]] for v in variables_in(expression) if not v.fixed}
-    return number_of(Substitution(substitute=table).walk_expression(expression))
+    return math.nan if player.objective is None else evaluator(game, values)(player.objective.expr)
 
 
 @contextmanager

@@ -103,17 +103,12 @@ class Attempt:
         labels, starts = np.unique(pairs[0], return_index=True)
         return dict(zip(labels.tolist(), np.split(pairs[1], starts[1:]), strict=True))
 
-    def is_solvable(self, label: int) -> bool:
-        """True if a component's equations can be met as they stand: asked once for all whom it holds."""
-        if label not in self._solvable:
-            first = np.flatnonzero(self.system.labels[0] == label)[:1]
-            parts = self.system.components(first)
-            self._solvable[label] = all(self.system.is_solvable(part, self.slope) for part in parts)
-        return self._solvable[label]
-
     @cached_property
-    def _solvable(self) -> dict[int, bool]:
-        return {}
+    def solvable(self) -> dict[int, bool]:
+        """Component of lost followers' equations → whether it can be met as it stands, however well it is known."""
+        parts = self.system.components(np.flatnonzero(np.isin(self.rows.owners, self.lost)))
+        labels = self.system.labels[0]
+        return {int(labels[part.rows[0]]): self.system.is_solvable(part, self.slope) for part in parts}
 
     def own(self, follower: int) -> Array:
         """Numbers of its actions."""
@@ -277,10 +272,11 @@ def _holds_alone(attempt: Attempt, follower: int) -> bool:
 
 def _conflict(attempt: Attempt, follower: int, residual: float) -> tuple[str, str]:
     by_row, _ = attempt.system.labels
-    groups = [attempt.together[label] for label in np.unique(by_row[attempt.own(follower)]).tolist()]
+    labels = np.unique(by_row[attempt.own(follower)]).tolist()
+    groups = [attempt.together[label] for label in labels]
     together = groups[0] if len(groups) == 1 else np.unique(np.concatenate(groups))
     first = [attempt.rows.followers[k].name for k in together[: _NAMED + 1] if k != follower]
-    doubtful = all(attempt.is_solvable(int(label)) for label in np.unique(by_row[attempt.own(follower)]))
+    doubtful = all(attempt.solvable[label] for label in labels)
     why = "what tells them apart is less than this plan's accuracy" if doubtful else "one gain cannot hold them all"
     return (
         f"conflict under shared signals with {listed(first, _NAMED, len(together) - 1)}: {why} "

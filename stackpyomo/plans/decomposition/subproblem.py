@@ -63,20 +63,7 @@ class Copy:
         aim = np.where(np.isfinite(ceiling), ceiling, floor)
         return {place: float(body[row] - aim[row]) for row, place in self.pins.items()}
 
-    def ask(
-        self,
-        w: Array,
-        rho: Array,
-        *,
-        held: Array | None = None,
-        loose: Array | None = None,
-        limit: float | None = None,
-    ) -> tuple[Program, Solution]:
-        """min count·f_b + g + w·x + ρ·x²/2; x ``held``, pins ``loose``."""
-        program = self._variant(w, rho, held=held, loose=loose)
-        return program, self._solved(program, limit)
-
-    def _variant(
+    def asked(
         self,
         w: Array,
         rho: Array,
@@ -85,7 +72,7 @@ class Copy:
         loose: Array | None = None,
         around: Array | None = None,
     ) -> Program:
-        """The bundle's program with these weights; what has no bounds is kept near ``around``."""
+        """min count·f_b + g + w·x + ρ·x²/2; x ``held``, pins ``loose``, what has no bounds kept near ``around``."""
         lower, upper = (side.copy() for side in self.program.bounds)
         floor, ceiling = (side.copy() for side in self.program.row_bounds)
         if around is not None:
@@ -117,10 +104,10 @@ class Copy:
 
     def move(self, w: Array, rho: Array, center: Array, limit: float | None = None) -> None:
         """x ← argmin F_b(x) + w·x + Σ ρ_i (x_i − center_i)²/2; where that fails, from the start too, it is told."""
-        _, solution = self.ask(w - rho * center, rho, limit=limit)
+        solution = self._solved(self.asked(w - rho * center, rho), limit)
         if solution.termination is Termination.FAILED:
             self.point = self._origin
-            _, solution = self.ask(w - rho * center, rho, limit=limit)
+            solution = self._solved(self.asked(w - rho * center, rho), limit)
         if solution.x is None or not solution.termination.solved:
             self.trouble = self.trouble or solution
             return
@@ -134,8 +121,8 @@ class Copy:
         """
         zero = np.zeros(len(w))
         sharply = {"tol": TOLERANCES.bundle, "compl_inf_tol": TOLERANCES.bundle}
-        solution = self._solved(self._variant(w, zero), options=sharply)
-        near = self._variant(w, zero, around=around)
+        solution = self._solved(self.asked(w, zero), options=sharply)
+        near = self.asked(w, zero, around=around)
         lower, upper = near.bounds
         if solution.x is None or not ((lower <= solution.x) & (solution.x <= upper)).all():
             solution = self._solved(near, options=sharply)
@@ -151,7 +138,8 @@ class Copy:
         Not ``exact``: its own links may miss what is held by as much as its last answer did, which they can.
         """
         zero = np.zeros(len(shared))
-        program, solution = self.ask(zero, zero, held=shared, loose=None if exact else np.abs(self.x - shared))
+        program = self.asked(zero, zero, held=shared, loose=None if exact else np.abs(self.x - shared))
+        solution = self._solved(program)
         if solution.x is None or not solution.termination.solved:
             return np.array(self.point)
         point: Array = program.snapped(np.asarray(solution.x), solution.duals)[0]
