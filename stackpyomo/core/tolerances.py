@@ -95,6 +95,12 @@ class Tolerances:
     """Probability from which an observation whose atoms tell an outcome exactly is named."""
     open: float = 0.1
     """Share of an outcome's variance left open by an observation's neighbouring values: what counts as unknown."""
+    apart: float = 1e-6
+    """Actions nearer to each other than this, in reaches, are one deviation; so near to the plan they are none."""
+    empty: float = 1e-7
+    """A least distance 1/√(1 + ‖x‖²) below this, in natural units, is 0: rows that exclude every point below 1/this."""
+    costless: float = 1e-8
+    """What an unknown without a cost weighs in a least distance, before its binding rows are solved without it."""
     trust: float = 1e3
     """A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds."""
 

@@ -31,6 +31,7 @@ errors version
 core
 solvers games
 verification derivatives
+deviations
 bilevel
 plans
 incentives

@@ -1,0 +1,26 @@
+"""Deviations: "follower k does not gain by playing v" is a row, and what is made of such rows.
+
+In: a master that knows some rows, and followers re-solved by verification. Out: a candidate that no follower would
+leave, or the rows that exclude every candidate. Law: a master with some of the rows is a relaxation, so that its bound
+is a bound and its emptiness a proof; only a re-solve says that a row is met.
+"""
+
+from .least_distance import Answer, nearest
+from .loop import Master, Outcome, Round, Stop, generate
+from .replies import Reply, best_replies, tempting
+from .rows import Deviation, Deviations
+
+__all__ = [
+    "Answer",
+    "Deviation",
+    "Deviations",
+    "Master",
+    "Outcome",
+    "Reply",
+    "Round",
+    "Stop",
+    "best_replies",
+    "generate",
+    "nearest",
+    "tempting",
+]

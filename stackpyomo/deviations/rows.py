@@ -1,0 +1,64 @@
+"""Rows: what a follower might do instead of its part of a plan, each once.
+
+    row(k, v):   J_k(plan)  ≤  J_k(plan, k plays v, the announcement moves with v)
+
+Deviations closer to the plan than ``TOLERANCES.apart`` reaches in every action are none: of such a row only rounding is
+left once it is divided by its size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from stackpyomo.core import TOLERANCES
+
+__all__ = ["Deviation", "Deviations"]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Follower k plays v instead of its part of the plan, everybody else as planned."""
+
+    follower: str
+    action: Mapping[str, float] = field(hash=False)
+    """Variable name → what it does."""
+    temptation: float = math.nan
+    """What it would gain by that under the announcement it was seen at, in the unit of its cost; NaN: not looked at."""
+
+
+class Deviations:
+    """A list of deviations without repeats: those nearer to each other than ``TOLERANCES.apart`` are one."""
+
+    def __init__(self, reaches: Mapping[str, float], plan: Mapping[str, float] | None = None) -> None:
+        """``reaches``: variable name → its natural unit (1 if absent). ``plan``: what is no deviation (None: any is)."""
+        self._reaches, self._plan = reaches, plan
+        self._by_follower: dict[str, list[Deviation]] = {}
+        self._all: list[Deviation] = []
+
+    def __iter__(self) -> Iterator[Deviation]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def of(self, follower: str) -> list[Deviation]:
+        """Those of one follower, in the order they were added."""
+        return self._by_follower.get(follower, [])
+
+    def distance(self, one: Mapping[str, float], other: Mapping[str, float]) -> float:
+        """The largest difference of two actions of one follower, in reaches."""
+        steps = (abs(level - other[name]) / self._reaches.get(name, 1.0) for name, level in one.items())
+        return max(steps, default=0.0)
+
+    def add(self, deviation: Deviation) -> bool:
+        """True if it is new: away from the plan, and from every other one of this follower."""
+        known = [d.action for d in self.of(deviation.follower)]
+        if self._plan is not None:
+            known.append({name: self._plan[name] for name in deviation.action})
+        if any(self.distance(deviation.action, action) <= TOLERANCES.apart for action in known):
+            return False
+        self._by_follower.setdefault(deviation.follower, []).append(deviation)
+        self._all.append(deviation)
+        return True

@@ -1,0 +1,67 @@
+"""The point of least norm in a polyhedron against SciPy's, and certificates of emptiness by arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog, minimize
+
+from stackpyomo.deviations import nearest
+
+
+def no_equalities(rows: np.ndarray) -> np.ndarray:
+    return np.zeros(len(rows), dtype=bool)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_against_another_solver(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count, unknowns = int(random.integers(1, 7)), int(random.integers(1, 5))
+    rows, levels = random.normal(size=(count, unknowns)), random.normal(size=count)
+    weights = random.uniform(0.5, 2.0, unknowns)
+    answer = nearest(rows, levels, weights, no_equalities(rows))
+    feasible = linprog(np.zeros(unknowns), -rows, -levels, bounds=(None, None)).status == 0
+    assert (answer.point is not None) == feasible
+    if answer.point is None:
+        assert (answer.weights >= 0.0).all()
+        assert np.abs(rows.T @ answer.weights).max() < 1e-7 * answer.weights @ levels
+        return
+    assert (rows @ answer.point >= levels - 1e-9).all()
+    other = minimize(
+        lambda x: 0.5 * weights @ x**2,
+        answer.point,
+        jac=lambda x: weights * x,
+        constraints={"type": "ineq", "fun": lambda x: rows @ x - levels, "jac": lambda x: rows},
+        method="SLSQP",
+        options={"ftol": 1e-12},
+    )
+    assert weights @ answer.point**2 <= weights @ other.x**2 + 1e-6
+    np.testing.assert_allclose(weights * answer.point, rows.T @ answer.weights, atol=1e-6)
+
+
+def test_an_unknown_without_a_cost() -> None:
+    """min x² with x ≥ 1 − y, y ≤ 3/4: y carries what it can."""
+    rows, levels = np.array([[1.0, 1.0], [0.0, -1.0]]), np.array([1.0, -0.75])
+    answer = nearest(rows, levels, np.array([1.0, 0.0]), no_equalities(rows))
+    np.testing.assert_allclose(answer.point, [0.25, 0.75], atol=1e-9)
+
+
+def test_equalities_have_weights_of_any_sign() -> None:
+    rows, levels = np.array([[1.0], [-1.0]]), np.array([2.0, -1.0])  # x = 2, x ≤ 1
+    answer = nearest(rows, levels, np.ones(1), np.array([True, False]))
+    assert answer.point is None
+    assert answer.weights[0] == pytest.approx(answer.weights[1])
+    rows, levels = np.array([[1.0], [-1.0]]), np.array([-2.0, -1.0])  # x = −2, x ≤ 1
+    assert nearest(rows, levels, np.ones(1), np.array([True, False])).point == pytest.approx([-2.0])
+
+
+def test_nothing_asked_is_the_origin() -> None:
+    assert nearest(np.zeros((0, 3)), np.zeros(0), np.ones(3), np.zeros(0, dtype=bool)).point == pytest.approx([0, 0, 0])
+
+
+def test_a_row_that_no_unknown_moves() -> None:
+    """0 ≥ 1 alone is the proof."""
+    answer = nearest(np.array([[0.0], [1.0]]), np.array([1.0, 0.5]), np.ones(1), np.zeros(2, dtype=bool))
+    assert answer.point is None
+    assert answer.weights[0] > 0.0
+    assert answer.weights[1] == pytest.approx(0.0)
