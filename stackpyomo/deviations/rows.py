@@ -32,7 +32,7 @@ class Deviations:
     """A list of deviations without repeats: those nearer to each other than ``TOLERANCES.apart`` are one."""
 
     def __init__(self, reaches: Mapping[str, float], plan: Mapping[str, float] | None = None) -> None:
-        """``reaches``: variable name → its natural unit (1 if absent). ``plan``: what is no deviation (None: any is)."""
+        """``reaches``: variable name → its natural unit (1 if absent). ``plan``: what is no deviation (None: any)."""
         self._reaches, self._plan = reaches, plan
         self._by_follower: dict[str, list[Deviation]] = {}
         self._all: list[Deviation] = []
