@@ -25,6 +25,7 @@ __all__ = ["Master", "Outcome", "Round", "Stop", "generate"]
 logger = logging.getLogger(__name__)
 
 Candidate = TypeVar("Candidate")
+Choice = TypeVar("Choice", covariant=True)
 
 
 class Stop(str, enum.Enum):
@@ -42,10 +43,10 @@ class Stop(str, enum.Enum):
     "The time limit was reached."
 
 
-class Master(Protocol[Candidate]):
+class Master(Protocol[Choice]):
     """Chooses the best candidate under some rows."""
 
-    def solve(self, rows: Deviations) -> Candidate | None:
+    def solve(self, rows: Deviations) -> Choice | None:
         """The best candidate that meets these rows; None if there is none."""
         ...
 
