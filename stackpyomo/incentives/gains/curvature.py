@@ -426,7 +426,7 @@ class _Search:
         return t, best
 
     def _step(self, t: Array, radius: float) -> Array | None:
-        """One semidefinite program: max σ − small ‖·‖², linearised Hessians ⪰ (1 + σ) margin, σ ≤ 0."""
+        """One semidefinite program: max σ − small ‖t/unit‖², linearised Hessians ⪰ (1 + σ) margin, σ ≤ 0."""
         size = len(t)
         cones: list[tuple[str, int]] = [("nonneg", 1)]
         g, h = [np.concatenate([np.zeros(size), [1.0]])[np.newaxis, :]], [np.zeros(1)]
@@ -445,7 +445,7 @@ class _Search:
             h.append(_svec(here - np.eye(len(here))))
             cones.append(("psd", len(here)))
         weight = np.zeros((size + 1, size + 1))
-        weight[:size, :size] = TOLERANCES.snap * np.eye(size)
+        weight[:size, :size] = TOLERANCES.snap / self._unit() ** 2 * np.eye(size)
         cost = np.concatenate([np.zeros(size), [-1.0]])
         result = pounce.solve_socp(P=weight, c=cost, G=np.vstack(g), h=np.concatenate(h), cones=cones)
         x = np.asarray(result.x, dtype=float)
