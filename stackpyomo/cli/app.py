@@ -41,13 +41,9 @@ __all__ = [
     "typed",
 ]
 
-app = typer.Typer(
-    add_completion=True,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Incentive design in Stackelberg games, on Pyomo. Start with: stackpyomo demo",
-    epilog="Exit code 0: verified. 1: not verified, or there is no incentive. 2: bad input, or no solver.",
-)
+
+app = typer.Typer(pretty_exceptions_enable=False)
+"""Where commands register; :mod:`.entry` is the application that a terminal meets."""
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def compare_command(
     report_to: ReportOption = None,
     log_to: LogOption = None,
 ) -> None:
-    """Play every game by every solver and treatment, all followers responding, and compare what each proved.
+    """Play every game by every solver and treatment, all followers responding; compare what each proved.
 
     Exit code 0: every answer is verified, and as good as the best.
     """

@@ -1,34 +1,72 @@
 """The command line: ``stackpyomo demo | solve | verify | check | compare | study | bench | doctor``.
 
 Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
-standard error.
+standard error. Version and help are answered at once: the commands are imported when one is to run.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
-from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from stackpyomo.core import unwinding
-from stackpyomo.errors import InvalidGame
-from stackpyomo.verification import checker
 from stackpyomo.version import __version__
 
-from . import bench, doctor, solve
-from .app import TERMINATED, app, complain, one_line_errors
-from .compare import compare_command
-from .study import study_command
-from .verify import verify_command
+__all__ = ["app", "main"]
 
-__all__ = ["main"]
+_SUMMARIES = {
+    "demo": "Play a small game that comes along: its plan, the contract, and the report. Needs no file.",
+    "solve": "Find the plan the leader wants, the incentive that makes the followers want it, and verify it.",
+    "verify": "Re-solve every follower against a plan or an incentive; without one, against the values of the model.",
+    "check": "Derive anew, without a solver, what each follower of a certificate could gain by leaving the plan.",
+    "compare": "Play every game by every solver and treatment, all followers responding; compare what each proved.",
+    "study": "Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.",
+    "bench": "Solve every game of a catalogue with all followers responding, and compare with its reference.",
+    "doctor": "List every solver known, which are installed, and solve one tiny problem with each.",
+}
+"""What the list of commands says of each; the docstring of each begins with it."""
 
-_REGISTERED = (solve, bench, doctor)
-"""Modules whose commands stand in the application once they are imported."""
+
+class _Commands(TyperGroup):
+    """The commands by name; the modules that hold them are imported when one is to run, or to say its options.
+
+    Contexts are of ``Any`` type: Click's in some versions of Typer, its own in others.
+    """
+
+    def list_commands(self, _: Any) -> list[str]:
+        return list(_SUMMARIES)
+
+    def get_command(self, _: Any, cmd_name: str) -> TyperCommand | None:
+        return TyperCommand(cmd_name, help=_SUMMARIES[cmd_name]) if cmd_name in _SUMMARIES else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        whole = typer.main.get_command(_loaded().app)
+        assert isinstance(whole, TyperGroup)
+        return whole.resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _loaded().unwound():
+            return super().invoke(ctx)
+
+
+def _loaded() -> ModuleType:
+    return importlib.import_module(f"{__package__}.commands")
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Incentive design in Stackelberg games, on Pyomo. Start with: stackpyomo demo",
+    epilog="Exit code 0: verified. 1: not verified, or there is no incentive. 2: bad input, or no solver.",
+)
 
 
 def main() -> None:
@@ -37,14 +75,13 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our letters
     try:
-        with unwinding(TERMINATED):
-            try:
-                app()
-            finally:
-                sys.stdout.flush()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            complain(InvalidGame(f"standard output cannot be written ({error.strerror})."))
+            print(f"stackpyomo: standard output cannot be written ({error.strerror}).", file=sys.stderr)
         sys.stderr.flush()
         os._exit(1 if isinstance(error, BrokenPipeError) else 2)  # at a normal exit Python would try again
 
@@ -62,27 +99,6 @@ def _main(
     ] = False,
 ) -> None:
     pass
-
-
-_EXAMPLES: dict[str, tuple[Any, str]] = {
-    "verify": (verify_command, "models/two_roads.py --incentive solved.json"),
-    "compare": (compare_command, "models/literature/bilevel.json --solver auto,scip --plot profiles.png"),
-    "study": (study_command, "TASK.py:regret --grid size=10,100 --grid noise=0,0.5 --store regret.jsonl"),
-}
-
-
-for _name, (_command, _example) in _EXAMPLES.items():
-    app.command(_name, epilog=f"Example: stackpyomo {_name} {_example}")(_command)
-
-
-@app.command(epilog="Example: stackpyomo check certificate.json")
-@one_line_errors()
-def check(certificate: Annotated[Path, typer.Argument(help="What report.to_certificate wrote.")]) -> None:
-    """Derive anew, without a solver, what each follower of a certificate could gain by leaving the plan.
-
-    Exit code 0: every claim is confirmed. 1: one is not. 2: no certificate, or one that was changed.
-    """
-    raise typer.Exit(checker.main(str(certificate)))
 
 
 if __name__ == "__main__":

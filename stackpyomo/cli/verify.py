@@ -62,7 +62,7 @@ def verify_command(
     report_to: ReportOption = None,
     log_to: LogOption = None,
 ) -> None:
-    """Re-solve every follower against a plan or an incentive; without one, against the values that the model holds.
+    """Re-solve every follower against a plan or an incentive; without one, against the values of the model.
 
     Exit code 0: nobody gains by leaving. solve --json FILE writes what --plan and --incentive read.
     """

@@ -21,6 +21,7 @@ import pytest
 from conftest import Result, environment, strict
 
 import stackpyomo as sp
+from stackpyomo.cli import commands as registered
 from stackpyomo.cli import entry as cli
 from stackpyomo.cli.example import two_roads
 from stackpyomo.solvers import registry
@@ -128,7 +129,7 @@ def test_no_arguments_show_the_help(run: Run) -> None:
 
 
 def commands() -> list[str]:
-    return [str(c.name or c.callback.__name__) for c in cli.app.registered_commands if c.callback]
+    return [str(c.name or c.callback.__name__) for c in registered.app.registered_commands if c.callback]
 
 
 @pytest.mark.parametrize("command", commands())

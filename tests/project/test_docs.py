@@ -269,7 +269,7 @@ def test_the_search_for_errors_finds_them() -> None:
 
 
 def test_every_command_has_its_section() -> None:
-    from stackpyomo.cli.entry import app
+    from stackpyomo.cli.commands import app
 
     page = (DOCS / "reference" / "command_line.md").read_text(encoding="utf-8")
     for command in app.registered_commands:

@@ -379,7 +379,9 @@ def test_every_module_says_what_it_is(name: str) -> None:
 
 
 def test_every_command_says_what_it_does() -> None:
-    public = [command.callback for command in importlib.import_module("stackpyomo.cli").app.registered_commands]
+    public = [
+        command.callback for command in importlib.import_module("stackpyomo.cli.commands").app.registered_commands
+    ]
     assert [c.__name__ for c in public if c is not None and list(undocumented(c, c.__name__, False))] == []
     assert len(public) > 6
 

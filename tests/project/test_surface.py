@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 import stackpyomo as sp
+from stackpyomo.cli import commands, entry
 
 SURFACE = Path(__file__).with_name("surface.txt")
 
@@ -84,3 +86,26 @@ def test_a_name_that_does_not_exist() -> None:
         attrgetter("leader_optiml")(sp)
     assert set(sp.__all__) <= set(dir(sp))
     assert sp.games.Game is sp.Game
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_the_first_word_needs_no_heavy_module(option: str) -> None:
+    """Modules are counted, not seconds: what answers --version and --help imports none that computes."""
+    program = (
+        f"import atexit, sys; sys.argv = ['stackpyomo', {option!r}]; "
+        "atexit.register(lambda: print(*sorted({n.partition('.')[0] for n in sys.modules} | set(sys.modules)))); "
+        "from stackpyomo.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "stackpyomo.cli.entry" in loaded
+    assert not loaded & {"numpy", "scipy", "pandas", "pounce", "matplotlib", "pyomo.environ", "stackpyomo.core"}
+
+
+def test_the_list_of_commands_says_what_their_docstrings_say() -> None:
+    whole = typer.main.get_command(commands.app)
+    documented = {n: c.help.split("\n\n")[0].replace("\n", " ") for n, c in whole.commands.items() if not c.hidden}
+    listed = typer.main.get_command(entry.app)
+    names = listed.list_commands(None)
+    assert {n: listed.get_command(None, n).help for n in names} == documented
