@@ -47,6 +47,8 @@ class Tolerances:
     """How far random starting points of a plan lie from 0, or from its one bound, where a variable has not two."""
     nearby: float = 0.1
     """How far from the plan, in reaches of the variables, slopes are taken once more for the scale of a function."""
+    steeper: float = 10.0
+    """How much steeper a cost may count there than at the plan and on the other side of it."""
     nothing: float = 1e-7
     """A variable smaller than this beside its box is 0 there: its size tells nothing of its reach."""
     multiplier: float = 1e6

@@ -101,10 +101,29 @@ def _units(program: Program) -> tuple[Array, sparse.csr_array]:
     plan, (lower, upper) = np.array([v.value for v in program.variables], dtype=float), program.bounds
     limited = limited_reaches(plan, lower, upper)
     reaches = limited if limited.all() else np.where(limited > 0.0, limited, _told(program, plan))
-    away = beside(plan, reaches, lower, upper)
-    slopes = abs(program.jacobian(plan)).maximum(abs(program.jacobian(away)))
-    slopes.data = np.where(np.isfinite(slopes.data), slopes.data, 0.0)
-    return reaches, sparse.csr_array(slopes)
+    return reaches, _slopes(program, plan, reaches)
+
+
+def _slopes(program: Program, plan: Array, reaches: Array) -> sparse.csr_array:
+    """The larger of the slopes at the plan and a tenth of a reach away.
+
+    Where a cost runs away on one side, as exp(1000 v) does, that says nothing of what is at stake at the plan: with room
+    on both sides, the larger one counts up to ``TOLERANCES.steeper`` times what the plan and the other side have.
+    """
+    lower, upper = program.bounds
+    away, back = beside(plan, reaches, lower, upper), plan - TOLERANCES.nearby * reaches
+    two_sided = (away > plan) & (back >= lower)
+    at, near, opposite = (_finite(program.jacobian(x)) for x in (plan, away, np.where(two_sided, back, plan)))
+    limits = at.maximum(opposite) @ sparse.diags_array(TOLERANCES.steeper * two_sided)
+    unlimited = near - near.multiply(limits > 0.0)  # there is but one side, or nothing to compare with
+    return sparse.csr_array(at.maximum(near.minimum(limits)).maximum(unlimited))
+
+
+def _finite(slopes: sparse.csr_array) -> sparse.csr_array:
+    """Absolute values, 0 where undefined."""
+    sizes = sparse.csr_array(abs(slopes))
+    sizes.data = np.where(np.isfinite(sizes.data), sizes.data, 0.0)
+    return sizes
 
 
 def _alone(variable: Any) -> float:
