@@ -66,7 +66,7 @@ def compare_command(
         _require_drawable(plot_to)
     with results_only(), logged(log_to):
         subject: Any = games if games.suffix == ".json" else load(games, parameter or [])[0]
-        found = compare(
+        comparison = compare(
             entries_of(subject),
             ways(_listed(solver)),
             _listed(complementarity),
@@ -77,15 +77,15 @@ def compare_command(
             options=_by_solver(option),
         )
     if plot_to is not None:
-        _draw(found, plot_to)
-    told = {"version": __version__, "machine": machine(), "games": os.fspath(games), **found.as_dict()}
-    bad = found.disagreements()
+        _draw(comparison, plot_to)
+    document = {"version": __version__, "machine": machine(), "games": os.fspath(games), **comparison.as_dict()}
+    bad = comparison.disagreements()
     if report_to is not None:
-        table = found.table.drop(columns=["stages", "error"])
-        writable(report_to, table_page(games.name, _summary(found, len(bad)), table))
-    if not deliver(told, json_to):
-        print(found)
-        _tell(found, len(bad))
+        table = comparison.table.drop(columns=["stages", "error"])
+        writable(report_to, table_page(games.name, _summary(comparison, len(bad)), table))
+    if not deliver(document, json_to):
+        print(comparison)
+        _tell(comparison, len(bad))
         for (way, treatment, message), rows in bad.groupby(["solver", "complementarity", "message"], sort=False):
             who = rows["game"].iloc[0] if len(rows) == 1 else f"{len(rows)} games"
             print(f"{way}, {treatment}, {who}: {' '.join(str(message).split())}")
@@ -98,9 +98,9 @@ def _require_drawable(path: Path) -> None:
     require_writable(path)
 
 
-def _draw(found: Comparison, path: Path) -> None:
+def _draw(comparison: Comparison, path: Path) -> None:
     with said(path):
-        found.plot().figure.savefig(path)
+        comparison.plot().figure.savefig(path)
 
 
 def _listed(text: str) -> list[str]:
@@ -109,21 +109,21 @@ def _listed(text: str) -> list[str]:
 
 def _by_solver(options: list[str] | None) -> dict[str, dict[str, Any]]:
     """solver:name=value of --option, as a dict of dicts."""
-    told: dict[str, dict[str, Any]] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for text in options or ():
         solver, colon, rest = text.partition(":")
         if not colon:
             raise InvalidGame(f"--option {text}: expected solver:name=value.")
-        told.setdefault(solver, {}).update(settings_of([rest]))
-    return told
+        settings.setdefault(solver, {}).update(settings_of([rest]))
+    return settings
 
 
-def _summary(found: Comparison, bad: int) -> str:
-    return f"{len(found.rows) - bad} of {len(found.rows)} verified and as good as the best of their game"
+def _summary(comparison: Comparison, bad: int) -> str:
+    return f"{len(comparison.rows) - bad} of {len(comparison.rows)} verified and as good as the best of their game"
 
 
-def _tell(found: Comparison, bad: int) -> None:
-    print(f"\n{_summary(found, bad)}\n")
-    if found.table["game"].nunique() > 1:
-        shares = found.profile(points=[1, 2, 5, 10, 100])
+def _tell(comparison: Comparison, bad: int) -> None:
+    print(f"\n{_summary(comparison, bad)}\n")
+    if comparison.table["game"].nunique() > 1:
+        shares = comparison.profile(points=[1, 2, 5, 10, 100])
         print(f"Share of games so answered within a factor τ of the fastest:\n{shares}\n")

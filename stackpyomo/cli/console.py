@@ -28,8 +28,8 @@ def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -
     """Print plan, contract and report."""
     _print(console, plan.parts({} if rule is None else rule.offset, _SHOWN))
     if rule is not None:
-        told = [part for part in in_words(rule, verified=True) if part not in report.warnings]
-        console.print(Text(f"{as_text(told)}\n"))
+        terms = [part for part in in_words(rule, verified=True) if part not in report.warnings]
+        console.print(Text(f"{as_text(terms)}\n"))
     console.print(Text(f"Every follower re-solved ({report.solver}):"))
     verdict, *rest = report.parts(_SHOWN)
     tables = [part for part in rest if part not in report.remarks]
@@ -77,8 +77,8 @@ def show_rows(console: Console, rows: Sequence[Row]) -> None:
     console.print(table)
     for row in rows:
         if row.outcome not in RIGHT:
-            told = row.message or f"worse than the reference by {row.gap:.2g}"
-            line = f"{row.name}: {row.outcome}: {' '.join(told.split())}"
+            reason = row.message or f"worse than the reference by {row.gap:.2g}"
+            line = f"{row.name}: {row.outcome}: {' '.join(reason.split())}"
             console.print(Text(line), no_wrap=True, overflow="ellipsis")
 
 

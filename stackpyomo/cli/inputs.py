@@ -66,10 +66,10 @@ def seen(observe: list[str] | None) -> Any:
 
 def paid(game: Game, name: str) -> Any:
     """What --payment names; the sum of what is indexed."""
-    found = game.component(name)
-    if getattr(found, "ctype", None) not in (pyo.Var, pyo.Expression):
+    component = game.component(name)
+    if getattr(component, "ctype", None) not in (pyo.Var, pyo.Expression):
         raise InvalidGame(f"--payment {name}: expected a named Expression or a Var.")
-    return pyo.quicksum(found.values()) if found.is_indexed() else found
+    return pyo.quicksum(component.values()) if component.is_indexed() else component
 
 
 def titled(game: Game, path: Path) -> str:
@@ -176,12 +176,12 @@ class FileTask:
 
     def load(self) -> Callable[..., Any]:
         """The function, of the file as it was when the study began."""
-        held = sys.modules.get(self.fingerprint)
-        if held is None:
+        module = sys.modules.get(self.fingerprint)
+        if module is None:
             if self.digest() != self.fingerprint:
                 raise InvalidGame(f"{self.path}: was changed since the study began.")
-            held = _module(Path(self.path), self.fingerprint)
-        function = getattr(held, self.name, None)
+            module = _module(Path(self.path), self.fingerprint)
+        function = getattr(module, self.name, None)
         if not callable(function):
             raise InvalidGame(f"{self.path}: has no function {self.name}(); define it.")
         return function  # type: ignore[no-any-return]

@@ -97,14 +97,14 @@ def _subject(game: Game, plan_from: Path | None, incentive_from: Path | None) ->
             raise InvalidGame(f"{error} Or pass --incentive or --plan FILE, as solve --json FILE writes it.") from None
     written = read(path)
     try:
-        told = json.loads(written)
+        document = json.loads(written)
         if plan_from is not None:
-            return Plan.from_json(json.dumps(told.get("plan", told)), game), None
-        if "incentive" in told:
-            if told["incentive"] is None:
+            return Plan.from_json(json.dumps(document.get("plan", document)), game), None
+        if "incentive" in document:
+            if document["incentive"] is None:
                 raise InvalidGame("holds no incentive; none was found.")
-            told = {**told["incentive"], "plan": told["plan"]}
-        rule = Incentive.from_json(json.dumps(told), game)
+            document = {**document["incentive"], "plan": document["plan"]}
+        rule = Incentive.from_json(json.dumps(document), game)
     except (InvalidGame, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = error if isinstance(error, InvalidGame) else "is not what solve --json writes."
         raise InvalidGame(f"{path}: {reason}") from None

@@ -167,9 +167,9 @@ def _html(part: Part) -> str:
     if isinstance(part, list):
         return f"<ul>{''.join(f'<li><code>{html.escape(item)}</code></li>' for item in part)}</ul>"
     head, *rows = (_html_row("th", part.headings, part.left), *(_html_row("td", row, part.left) for row in part.rows))
-    told = f'role="region" aria-label="Table: {html.escape(", ".join(part.headings))}"'
+    region = f'role="region" aria-label="Table: {html.escape(", ".join(part.headings))}"'
     table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<div class="wide" style="overflow-x:auto" tabindex="0" {told}>{table}</div>'
+    return f'<div class="wide" style="overflow-x:auto" tabindex="0" {region}>{table}</div>'
 
 
 def _html_row(tag: str, row: Sequence[str], left: Sequence[bool]) -> str:

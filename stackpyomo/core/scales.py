@@ -60,10 +60,10 @@ def limited_reaches(levels: Array, lower: Array, upper: Array) -> Array:
         sided = np.maximum(np.abs(levels - bound), np.abs(bound))
     span = np.where(np.isfinite(width), width, np.where(np.isfinite(bound), sided, size))
     wide = size > TOLERANCES.nothing * span
-    found = np.where(wide, np.minimum(span, TOLERANCES.reach * size), span)
+    reach = np.where(wide, np.minimum(span, TOLERANCES.reach * size), span)
     boxed = np.isfinite(width) & (width > 0.0)
     fixed = np.where(size > 0.0, size, 0.0)
-    return np.asarray(np.where(boxed, found, np.where(width == 0.0, fixed, np.where(found > _LEAST, found, 0.0))))
+    return np.asarray(np.where(boxed, reach, np.where(width == 0.0, fixed, np.where(reach > _LEAST, reach, 0.0))))
 
 
 def scales(
@@ -79,14 +79,14 @@ def scales(
     Σ w f, (variables × variables); asked for only where a variable has no box.
     """
     reaches, boxed = limited_reaches(point, lower, upper), np.isfinite(upper - lower)
-    here = _sizes(jacobian(point))
+    slopes = _sizes(jacobian(point))
     if not (boxed.all() and reaches.all()):
-        changes, steepest = _largest(here, reaches), _largest(here, np.ones(len(point)))
+        changes, steepest = _largest(slopes, reaches), _largest(slopes, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
         bends = _symmetric(curvature(point, 1.0 / units))
-        reaches = _completed(reaches, boxed, *_without_rounding(here, bends, units))
+        reaches = _completed(reaches, boxed, *_without_rounding(slopes, bends, units))
     away = beside(point, reaches, lower, upper)
-    return Scales(reaches, sparse.csr_array(here.maximum(_sizes(jacobian(away)))))
+    return Scales(reaches, sparse.csr_array(slopes.maximum(_sizes(jacobian(away)))))
 
 
 def beside(point: Array, reaches: Array, lower: Array, upper: Array) -> Array:
@@ -102,9 +102,9 @@ def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:
 
 def _sizes(matrix: sparse.sparray) -> sparse.csr_array:
     """Absolute values; what is not finite, or too small to divide by, says nothing."""
-    found = sparse.csr_array(abs(matrix))
-    found.data = np.where(np.isfinite(found.data) & (found.data > _TINY), found.data, 0.0)
-    return found
+    sizes = sparse.csr_array(abs(matrix))
+    sizes.data = np.where(np.isfinite(sizes.data) & (sizes.data > _TINY), sizes.data, 0.0)
+    return sizes
 
 
 def _without_rounding(
@@ -140,11 +140,11 @@ def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse
     alone = np.where(bent > 0.0, slopes / np.where(bent > 0.0, bent, 1.0), 0.0)  # after that step its slope is gone
     reaches = known.copy()
     for _ in range(_SWEEPS):
-        told, least = _told(balances, floor, reaches)
-        told = np.where(alone > TOLERANCES.nothing * told, alone, told)
+        median, least = _told(balances, floor, reaches)
+        median = np.where(alone > TOLERANCES.nothing * median, alone, median)
         # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
         unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.nothing * least))
-        reaches = np.where(unknown, told, known)
+        reaches = np.where(unknown, median, known)
     return np.where(reaches > _LEAST, reaches, np.where(boxed & (reaches > 0.0), reaches, 1.0))
 
 

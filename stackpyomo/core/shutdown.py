@@ -57,7 +57,7 @@ def unbroken() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told: list[int] = []
+    numbers: list[int] = []
     before = {
         number: handler
         for number in signal.Signals
@@ -68,11 +68,11 @@ def unbroken() -> Iterator[None]:
         with ExitStack() as stack:  # whatever is told in between, each is restored
             for number, handler in before.items():
                 stack.callback(signal.signal, number, handler)
-                signal.signal(number, lambda number, _: told.append(number))
+                signal.signal(number, lambda number, _: numbers.append(number))
             yield
     finally:
-        if told:
-            signal.raise_signal(told[0])
+        if numbers:
+            signal.raise_signal(numbers[0])
 
 
 def end(folder: str = "") -> None:
@@ -138,20 +138,20 @@ def _hurry(heard: int, late: threading.Event, farewell: str, patience: float, fo
     The system may hand a signal to another thread, and the main one, which waits for a solver, does not wake up for
     it: so it is woken, by a signal that says nothing else, until it is sure to have been between two steps.
     """
-    stream, told, until = _standard_error(), 0, 0.0
+    stream, ending, until = _standard_error(), 0, 0.0
     while True:
-        some = select.select([heard], [], [], _GLANCE if told or time.monotonic() < until else None)[0]
+        some = select.select([heard], [], [], _GLANCE if ending or time.monotonic() < until else None)[0]
         byte = os.read(heard, 1) if some else b"\0"
         if not byte:  # the process is about to end by itself
             break
-        if not told and byte[0] not in (0, signal.SIGURG):  # once told, the time runs, whatever else is heard
-            told = byte[0] if byte[0] in (signal.SIGTERM, signal.SIGHUP) else 0
+        if not ending and byte[0] not in (0, signal.SIGURG):  # once told, the time runs, whatever else is heard
+            ending = byte[0] if byte[0] in (signal.SIGTERM, signal.SIGHUP) else 0
             until = time.monotonic() + patience
-        if told and time.monotonic() >= until:
+        if ending and time.monotonic() >= until:
             late.set()
             sweep(folder)
             os.write(stream, f"{farewell}\n".encode() if farewell else b"")
-            os._exit(128 + told)
+            os._exit(128 + ending)
         if byte[0] != signal.SIGURG:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
     os.close(heard)

@@ -28,6 +28,6 @@ Array: TypeAlias = NDArray[Any]
 
 def rows_scaled(matrix: sparse.csr_array, factors: Array) -> sparse.csr_array:
     """diag(factors) · matrix with its pattern as it is: a derivative that is 0 at the plan may curve."""
-    found = matrix.copy()
-    found.data = found.data * np.repeat(factors, np.diff(found.indptr))
-    return found
+    scaled = matrix.copy()
+    scaled.data = scaled.data * np.repeat(factors, np.diff(scaled.indptr))
+    return scaled

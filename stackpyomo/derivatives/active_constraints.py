@@ -38,10 +38,10 @@ class ActiveSide:
 
 def by_follower(sides: Sequence[ActiveSide]) -> dict[int, list[ActiveSide]]:
     """Number of a follower → its sides."""
-    found: dict[int, list[ActiveSide]] = {}
+    sides_of: dict[int, list[ActiveSide]] = {}
     for side in sides:
-        found.setdefault(side.follower, []).append(side)
-    return found
+        sides_of.setdefault(side.follower, []).append(side)
+    return sides_of
 
 
 def composed_normals(
@@ -70,23 +70,23 @@ def open_directions(normals: Array) -> Array:
 
 
 def active_sides(
-    rows: FollowerRows, here: Derivatives, values: Mapping[str, float], natural: FollowerRows | None = None
+    rows: FollowerRows, derivatives: Derivatives, values: Mapping[str, float], natural: FollowerRows | None = None
 ) -> list[ActiveSide]:
     """Every active side of the followers' constraints and bounds.
 
     natural: the rows in natural units, where ``rows`` are not: in these a side is active within ``TOLERANCES.active``.
     """
-    found = []
+    active = []
     nothing = np.zeros(0)
     near, costs = (natural or rows), rows.units.costs
     for index, constraint in enumerate(rows.constraints):
         room = TOLERANCES.active * near.units.rows[index]
-        sides = list(_sides(here.bodies[index], constraint.lb, constraint.ub, room))
+        sides = list(_sides(derivatives.bodies[index], constraint.lb, constraint.ub, room))
         if sides:
-            own, tools = row_entries(here.own_rows, index), row_entries(here.leader_rows, index)
+            own, tools = row_entries(derivatives.own_rows, index), row_entries(derivatives.leader_rows, index)
             follower = int(rows.constraint_owners[index])
             name, unit = constraint.name, float(costs[follower] / rows.units.rows[index])
-            found += [
+            active += [
                 ActiveSide(follower, name, side, equality, own[0], side * own[1], tools[0], side * tools[1], unit)
                 for side, equality in sides
                 if len(own[0]) or len(tools[0])
@@ -96,8 +96,8 @@ def active_sides(
         name, follower = rows.game.names[id(var)], int(rows.owners[column])
         for side, equality in _sides(values[name], var.lb, var.ub, TOLERANCES.active * reaches[column]):
             own, unit = (np.array([column]), np.array([float(side)])), float(costs[follower] / units[column])
-            found.append(ActiveSide(follower, name, side, equality, *own, nothing.astype(int), nothing, unit))
-    return found
+            active.append(ActiveSide(follower, name, side, equality, *own, nothing.astype(int), nothing, unit))
+    return active
 
 
 def row_entries(matrix: sparse.csr_array, row: int) -> tuple[Array, Array]:

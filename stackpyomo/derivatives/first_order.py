@@ -114,9 +114,9 @@ class FollowerRows:
             action = {id(v): i for i, v in enumerate(self.actions)}
             aggregate = {id(v): i for i, v in enumerate(self.responses.variables)}
             variables = self._program.variables
-            held = {id(v) for v in variables}
-            led = self.responses.leads[np.array([id(v) in held for v in self.responses.variables], dtype=bool)]
-            felt = held | {id(self.responses.drivers[i]) for i in np.unique(led.tocoo().col)}
+            numbers = {id(v) for v in variables}
+            led = self.responses.leads[np.array([id(v) in numbers for v in self.responses.variables], dtype=bool)]
+            felt = numbers | {id(self.responses.drivers[i]) for i in np.unique(led.tocoo().col)}
             self.instruments: list[VarData] = [
                 v for v in game.leader.variables if id(v) in felt and id(v) not in aggregate and v.is_continuous()
             ]
@@ -151,16 +151,16 @@ class FollowerRows:
     def column_owners(self) -> Array:
         """For each Var of the rows the number of the follower whose action it is; −1: somebody else's."""
         place = self._selectors[0].tocoo()
-        found = np.full(len(self._program.variables), -1)
-        found[place.row] = self.owners[place.col]
-        return found
+        owner = np.full(len(self._program.variables), -1)
+        owner[place.row] = self.owners[place.col]
+        return owner
 
     @cached_property
     def shared(self) -> Array:
         """Numbers of the Vars that are one follower's action and stand in another's rows."""
         rows, columns = (np.asarray(part) for part in self.problem.jacobian_structure())
-        held = self.column_owners[columns]
-        return np.unique(columns[(held >= 0) & (held != self._row_owners[self._program.rows[rows]])])
+        owners = self.column_owners[columns]
+        return np.unique(columns[(owners >= 0) & (owners != self._row_owners[self._program.rows[rows]])])
 
     @property
     def is_private(self) -> bool:
@@ -212,8 +212,8 @@ class FollowerRows:
         return self.units.leader
 
     def _units_of(self, kind: int) -> Array:
-        found = self._selectors[kind].T @ self.units.reaches
-        return np.where(found > 0.0, found, 1.0)
+        reaches = self._selectors[kind].T @ self.units.reaches
+        return np.where(reaches > 0.0, reaches, 1.0)
 
     def responses_to(self, gain: sparse.sparray) -> sparse.csc_array:
         """T = d(Vars of the rows)/d(actions), what one member moves: itself, aggregates, the leader by Q = K·M."""
@@ -283,26 +283,26 @@ class FollowerRows:
 
     def natural_units(self, values: Mapping[str, float]) -> Scales:
         """Natural units of the Vars of the rows, of the followers' objectives and constraints (rows) at a point."""
-        program, held = self._program, self._held
+        program, columns = self._program, self._held
         x, count = self.point(values), len(self._program.variables)
         structure = program.problem.hessian_structure()
         lower, upper = program.bounds
 
         def whole(point: Array) -> Array:
-            x[held] = point
+            x[columns] = point
             return x
 
         def jacobian(point: Array) -> sparse.csr_array:
-            return _scattered(program.jacobian(whole(point))[:, held], program.rows, self._count)
+            return _scattered(program.jacobian(whole(point))[:, columns], program.rows, self._count)
 
         def curvature(point: Array, weights: Array) -> sparse.csr_array:
             data = np.asarray(program.problem.hessian(whole(point), weights[program.rows], 0.0))
-            return sparse.csr_array((data, structure), shape=(count, count))[held][:, held]
+            return sparse.csr_array((data, structure), shape=(count, count))[columns][:, columns]
 
-        units = scales(x[held], lower[held], upper[held], jacobian, curvature)
+        units = scales(x[columns], lower[columns], upper[columns], jacobian, curvature)
         reaches = np.ones(count)
-        reaches[held] = units.reaches
-        slopes = sparse.csr_array(units.slopes @ sparse.eye_array(count, format="csr")[held])
+        reaches[columns] = units.reaches
+        slopes = sparse.csr_array(units.slopes @ sparse.eye_array(count, format="csr")[columns])
         return Scales(reaches, slopes)
 
     @cached_property
@@ -316,10 +316,10 @@ class FollowerRows:
         Each moves up or down: the bits of their numbers, so that neighbours part, and random signs. All moved one way
         would leave their differences as they are.
         """
-        held = self._held
-        names = [self.game.names[id(self.variables[i])] for i in held]
-        x, step = self.point(values)[held], accuracy * self.units.reaches[held]
-        lower, upper = (side[held] for side in self._program.bounds)
+        columns = self._held
+        names = [self.game.names[id(self.variables[i])] for i in columns]
+        x, step = self.point(values)[columns], accuracy * self.units.reaches[columns]
+        lower, upper = (side[columns] for side in self._program.bounds)
         signs = 2.0 * np.random.default_rng(0).integers(0, 2, (_DRAWS, len(x))) - 1.0
         half = _DRAWS // 2
         signs[:half] = 1.0 - 2.0 * ((np.arange(len(x)) >> np.arange(half)[:, np.newaxis]) & 1)
@@ -336,10 +336,10 @@ class FollowerRows:
     def natural(self, values: Mapping[str, float]) -> FollowerRows:
         """The same rows in natural units at a point: actions and leader's variables in their reaches, each cost in what
         its own actions change it by (the leader's variables where they do nothing), each constraint in its change."""
-        found, split = self.natural_units(values), len(self.followers)
-        reaches = np.where(found.reaches > 0.0, found.reaches, 1.0)
-        of_rows = found.of_rows()
-        slopes = sparse.csr_array(found.slopes[:split] @ sparse.diags_array(reaches))
+        units, split = self.natural_units(values), len(self.followers)
+        reaches = np.where(units.reaches > 0.0, units.reaches, 1.0)
+        of_rows = units.of_rows()
+        slopes = sparse.csr_array(units.slopes[:split] @ sparse.diags_array(reaches))
         other = copy.copy(self)
         limits = np.where(of_rows[split:] > 0.0, of_rows[split:], 1.0)
         other.units = Units(reaches, np.ones(split), limits, self._tool_reaches(values, reaches))
@@ -368,13 +368,13 @@ class FollowerRows:
             np.array([bound if (bound := getattr(v, side)) is not None else none for v in self.instruments])
             for side, none in (("lb", -np.inf), ("ub", np.inf))
         )
-        found = self._selectors[2].T @ reaches
-        found = np.where(found > 0.0, found, limited_reaches(levels, lower, upper))
+        own = self._selectors[2].T @ reaches
+        own = np.where(own > 0.0, own, limited_reaches(levels, lower, upper))
         led = self.leads.tocoo()
         steps = (self._selectors[1].T @ reaches)[led.row] / np.abs(led.data)
-        through = np.zeros(len(found))
+        through = np.zeros(len(own))
         np.maximum.at(through, led.col, np.where(np.isfinite(steps), steps, 0.0))
-        return np.where(found > 0.0, found, np.where(through > 0.0, through, 1.0))
+        return np.where(own > 0.0, own, np.where(through > 0.0, through, 1.0))
 
     def _own(self, direct: Any, through: Any, moves: sparse.csr_array) -> sparse.csr_array:
         """Keep what belongs to each row's owner, and add what its actions do through aggregates."""
@@ -401,8 +401,8 @@ def _joined(through: Any, row_owners: Array, moves: Any, owners: Array) -> tuple
 
 def _selector(variables: Sequence[VarData], places: Mapping[int, int]) -> sparse.csr_array:
     """(variables × places) 0/1 matrix that picks the columns of one kind."""
-    found = [(row, places[id(v)]) for row, v in enumerate(variables) if id(v) in places]
-    rows, columns = (list(part) for part in zip(*found, strict=True)) if found else ([], [])
+    places_of = [(row, places[id(v)]) for row, v in enumerate(variables) if id(v) in places]
+    rows, columns = (list(part) for part in zip(*places_of, strict=True)) if places_of else ([], [])
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(variables), len(places)))
 
 

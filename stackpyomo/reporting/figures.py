@@ -81,17 +81,17 @@ def _responses(report: Report, rule: Incentive) -> Iterator[Picture]:
     """Best responses of the first few followers, those with the largest regrets first, and one with its level sets."""
     game = rule.attached()
     watched = set(game.followers) - set(rule.alone)
-    found = 0
+    count = 0
     for name in report.worst(_TRIED):
-        if name not in watched or found == _DRAWN:
+        if name not in watched or count == _DRAWN:
             continue
         action = game.names[id(game.followers[name].variables[0])]
         drawn = _response(rule, name, action)
         if drawn is None:
             continue
-        found += 1
+        count += 1
         yield drawn
-        if found == 1:
+        if count == 1:
             yield _picture(
                 partial(_level_sets, rule, name, action),
                 f"Level sets of {name} and of the leader. The announced strategy touches what {name} likes better than "
@@ -160,15 +160,15 @@ def _inline(text: str, caption: str) -> str:
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
     prefix = f"p{zlib.crc32(caption.encode()):x}-"
-    told = f' role="img" aria-label="{html.escape(caption)}"'
+    label = f' role="img" aria-label="{html.escape(caption)}"'
 
     def own(tag: re.Match[str]) -> str:
         """One tag; only these hold ids and colours, what stands between them are the user's words."""
-        found = re.sub(r'( id="|url\(#|xlink:href="#)', lambda m: m[0] + prefix, tag[0])
+        markup = re.sub(r'( id="|url\(#|xlink:href="#)', lambda m: m[0] + prefix, tag[0])
         for name, (colour, _) in COLOURS.items():
-            found = found.replace(f": {colour}", f": var(--{name})")
-        if found.startswith("<svg "):
-            found = re.sub(r' (width|height|version|xmlns(:\w+)?)="[^"]*"', "", found)[:-1] + told + ">"
-        return found
+            markup = markup.replace(f": {colour}", f": var(--{name})")
+        if markup.startswith("<svg "):
+            markup = re.sub(r' (width|height|version|xmlns(:\w+)?)="[^"]*"', "", markup)[:-1] + label + ">"
+        return markup
 
     return re.sub(r"<\w[^>]*>", own, svg).strip()

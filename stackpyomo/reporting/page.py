@@ -72,8 +72,10 @@ def page(
         ("again", "To do it again", _again(report, plan, baseline, command)),
         ("log", "What the solvers did", _log(report, plan, baseline)),
     ]
-    told = [(key, heading, _body(found) if isinstance(found, list) else found) for key, heading, found in sections]
-    kept = [(key, heading, body) for key, heading, body in told if body]
+    parts = [
+        (key, heading, _body(content) if isinstance(content, list) else content) for key, heading, content in sections
+    ]
+    kept = [(key, heading, body) for key, heading, body in parts if body]
     links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in kept)
     body = "".join(f'<section id="{key}"><h2>{heading}</h2>{body}</section>' for key, heading, body in kept)
     return _document(name, _verdict(report, plan, remarks), f'<nav aria-label="Sections">{links}</nav>', body)
@@ -137,10 +139,10 @@ def _verdict(report: Report, plan: Plan | None, remarks: Sequence[str]) -> str:
 def _plan(plan: Plan | None, rule: Incentive | None) -> list[Part]:
     if plan is None:
         return []
-    found = plan.parts({} if rule is None else rule.offset, _SHOWN)
+    parts = plan.parts({} if rule is None else rule.offset, _SHOWN)
     if rule is None:
-        found.insert(1, "The leader announces these values as constants; nothing answers a deviation.")
-    return found
+        parts.insert(1, "The leader announces these values as constants; nothing answers a deviation.")
+    return parts
 
 
 def _certificates(report: Report) -> list[Part]:
@@ -166,17 +168,17 @@ def _plots(report: Report, rule: Incentive | None) -> str:
 
 def _again(report: Report, plan: Plan | None, baseline: Plan | None, command: str) -> list[Part]:
     """Versions, options, seeds."""
-    found: list[Part] = [[command]] if command else []
+    parts: list[Part] = [[command]] if command else []
     asked = {
         "plan": {} if plan is None else plan.options,
         "baseline": {} if baseline is None else baseline.options,
         "verify": {**report.options, "tolerance": report.tolerance},
     }
-    found.append([f"{name}: {_options(options)}" for name, options in asked.items() if options])
+    parts.append([f"{name}: {_options(options)}" for name, options in asked.items() if options])
     rows = [["stackpyomo", __version__], ["Python", platform.python_version()]]
     rows += [[name, _installed(name)] for name in _PACKAGES]
     rows += [[f"{name} (solver)", registry[name].version() or ""] for name in _solvers(report, plan, baseline)]
-    return [*found, Table(["software", "version"], rows)]
+    return [*parts, Table(["software", "version"], rows)]
 
 
 def _options(options: Mapping[str, Any]) -> str:
@@ -203,12 +205,12 @@ def _solvers(report: Report, *plans: Plan | None) -> list[str]:
 
 def _log(report: Report, plan: Plan | None, baseline: Plan | None) -> str:
     """Every attempt, and the seconds of every stage, folded."""
-    found = []
+    folds = []
     for name, each in (("Plan", plan), ("Baseline", baseline)):
         if each is not None:
             summary = f"{name}: {len(each.log)} attempts" if len(each.log) != 1 else f"{name}: 1 attempt"
-            found.append(_folded(summary, [*_attempts(each.log), _stages(each.seconds)]))
-    return "".join(found) + _folded("Verification", [_stages(report.seconds)])
+            folds.append(_folded(summary, [*_attempts(each.log), _stages(each.seconds)]))
+    return "".join(folds) + _folded("Verification", [_stages(report.seconds)])
 
 
 def _folded(summary: str, parts: Sequence[Part]) -> str:

@@ -219,13 +219,13 @@ def best_response(
     require_whole("points", points)
     number = _numbered(game, "best_response", follower, action)
     sign, var = game.followers[follower].sign, game.followers[follower].variables[number]
-    held = list(composed(game, rule.plan.announcement, {follower}))
+    pieces = list(composed(game, rule.plan.announcement, {follower}))
     played = list(composed(game, rule.announcement, {follower}))
     target = played[0].target[number]
     low, high = _span("best_response", within) or _around(target, var.lb, var.ub)
     at = np.unique(np.append(np.linspace(low, high, points), target))
     ax = _axes(ax)
-    constant = sign * _curve(held, number, at)
+    constant = sign * _curve(pieces, number, at)
     ax.plot(at, constant, color=_PALE, linewidth=4, alpha=0.6, label="constant leader: no incentive")
     cost = _curve(played, number, at)
     ax.plot(at, sign * cost, "-", color=_FIRST, label="announced strategy")
@@ -331,11 +331,11 @@ def _beside(line: Array, at: float) -> tuple[float, float]:
 def _surface(problem: Composed, number: int, level: Any, across: Any, up: Any) -> Array:
     """(len(up), len(across)) costs, NaN where there is none or a constraint is violated; compiled: there are many."""
     problem.cost_at(problem.target)
-    found = np.full((len(up), len(across)), np.nan)
+    costs = np.full((len(up), len(across)), np.nan)
     try:
         program = Program(problem.cost, problem.rows)
     except BadRow:
-        return found
+        return costs
     columns = {id(v): place for place, v in enumerate(program.variables)}
     places = [columns.get(id(v), -1) for v in (problem.variables[number], level)]  # −1: a spare entry, read by nobody
     point = np.array([*(v.value for v in program.variables), 0.0], dtype=float)
@@ -343,8 +343,8 @@ def _surface(problem: Composed, number: int, level: Any, across: Any, up: Any) -
     for (i, height), (j, action) in product(enumerate(up), enumerate(across)):
         point[places] = action, height
         if program.residuals(point[:-1], None, units).feasibility <= TOLERANCES.feasibility:
-            found[i, j] = program.problem.objective(point[:-1])
-    return found
+            costs[i, j] = program.problem.objective(point[:-1])
+    return costs
 
 
 def _contours(ax: Any, across: Array, up: Array, costs: Sequence[Array], stars: Sequence[float], name: str) -> None:
@@ -397,15 +397,15 @@ def _around(target: float, lower: float | None, upper: float | None) -> tuple[fl
 
 def _curve(pieces: Sequence[Composed], number: int, at: Any) -> Array:
     """The composed cost at each value of an action, NaN where it has none; pieces of a projected strategy share it."""
-    found = np.full(len(at), np.nan)
+    costs = np.full(len(at), np.nan)
     for piece in pieces:
         point = list(piece.target)
         for place, action in enumerate(at):
             point[number] = float(action)
             cost = piece.cost_at(point)
             if math.isfinite(cost) and piece.violation() <= TOLERANCES.feasibility:
-                found[place] = np.fmin(found[place], cost)
-    return found
+                costs[place] = np.fmin(costs[place], cost)
+    return costs
 
 
 def _require_columns(table: pd.DataFrame, wanted: Sequence[str]) -> None:

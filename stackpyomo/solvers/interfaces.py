@@ -133,8 +133,8 @@ class Scip(ScipDirect):
             self._pyomo_con_to_solver_con_map[constraint] = self._solver_model.addCons(row)
 
     def _create_solver_model(self, model: Any, config: Any) -> tuple[Any, Any, Any]:
-        made, loader, has_objective = super()._create_solver_model(model, config)
-        return _Released(made), loader, has_objective
+        model_of, loader, has_objective = super()._create_solver_model(model, config)
+        return _Released(model_of), loader, has_objective
 
 
 def from_factory(name: str) -> Callable[[], Any]:
@@ -190,8 +190,8 @@ def run_pyomo(
             bound=math.nan if results.objective_bound is None else float(results.objective_bound),
         )
         if results.solution_status in (SolutionStatus.optimal, SolutionStatus.feasible):
-            held = results.solution_loader.get_vars()
-            solution.x = np.array([held.get(v, v.value or 0.0) for v in program.variables])
+            levels = results.solution_loader.get_vars()
+            solution.x = np.array([levels.get(v, v.value or 0.0) for v in program.variables])
             solution.duals = _pyomo_duals(program, results) if duals else None
         return solution
 
@@ -228,7 +228,7 @@ def _heard_interrupts() -> Iterator[None]:
 
 def _pyomo_duals(program: Program, results: Any) -> Array | None:
     try:
-        held = results.solution_loader.get_duals()
+        duals = results.solution_loader.get_duals()
     except Exception:  # a MIP, say, has none
         return None
-    return np.array([held.get(program.model.rows[int(i)], 0.0) for i in program.rows], dtype=float)
+    return np.array([duals.get(program.model.rows[int(i)], 0.0) for i in program.rows], dtype=float)

@@ -140,8 +140,8 @@ class Program:
     def _constant(self) -> float:
         """The objective of a program without variables, as it is written: a Var that a weight of 0 has removed from it
         needs no value."""
-        found = re.search(rb"^O0 0\nn(\S+)", self.path.read_bytes(), re.M)
-        return math.nan if found is None else float(found[1])
+        segment = re.search(rb"^O0 0\nn(\S+)", self.path.read_bytes(), re.M)
+        return math.nan if segment is None else float(segment[1])
 
     def _external(self) -> str:
         """The name of an external function of the program."""
@@ -157,8 +157,8 @@ class Program:
     @property
     def objective_columns(self) -> Array:
         """Numbers of the variables that the objective holds: the G segment of the .nl file."""
-        found = re.search(rb"^G0 \d+[^\n]*\n((?:\d+ [^\n]*\n)*)", self.path.read_bytes(), re.M)
-        return np.array([int(line.split()[0]) for line in found[1].splitlines()] if found else [], dtype=int)
+        segment = re.search(rb"^G0 \d+[^\n]*\n((?:\d+ [^\n]*\n)*)", self.path.read_bytes(), re.M)
+        return np.array([int(line.split()[0]) for line in segment[1].splitlines()] if segment else [], dtype=int)
 
     @property
     def takes_roots(self) -> bool:
@@ -220,9 +220,9 @@ class Program:
 
     def units(self, x: Array) -> tuple[Array, Array, float]:
         """Natural units at x (:mod:`stackpyomo.core.scales`), never 0: of the variables, the rows, the objective."""
-        found = scales_of(self, x)
-        sizes = np.where(found.of_rows() > 0.0, found.of_rows(), 1.0)
-        return found.reaches, sizes[1:], float(sizes[0])
+        natural = scales_of(self, x)
+        sizes = np.where(natural.of_rows() > 0.0, natural.of_rows(), 1.0)
+        return natural.reaches, sizes[1:], float(sizes[0])
 
     def residuals(self, x: Array, duals: Array | None, units: tuple[Array, Array, float] | None = None) -> Residuals:
         """KKT residuals at x in natural units, with row duals d(objective)/d(rhs); without duals stationarity is NaN.
@@ -287,17 +287,17 @@ class Program:
         units = self.units(x)
 
         def judged(point: Array) -> tuple[Array, Array]:
-            held = self.recovered_duals(point) if duals is None else duals
-            residuals = self.residuals(point, held, units).as_dict().values()
-            return np.array([*residuals, self.problem.objective(point) / units[2]]), held
+            multipliers = self.recovered_duals(point) if duals is None else duals
+            residuals = self.residuals(point, multipliers, units).as_dict().values()
+            return np.array([*residuals, self.problem.objective(point) / units[2]]), multipliers
 
-        before, held = judged(x)
+        before, multipliers = judged(x)
         slack = TOLERANCES.solver * np.maximum(1.0, np.abs(before))
         for moved in (self._resting(x, duals, units), self._beside(x, TOLERANCES.snap * units[0])):
             after, new = judged(moved)
             if (after <= before + slack).all():
                 return moved, new
-        return x, held
+        return x, multipliers
 
     def _beside(self, x: Array, room: Array) -> Array:
         """x with what is within this room of a bound on it."""
@@ -308,8 +308,8 @@ class Program:
         """x with what is near a bound on it, but for what the slope there pulls away again and is not that near."""
         lower, upper = self.bounds
         moved = self._beside(x, TOLERANCES.weak * np.where(np.isfinite(upper - lower), upper - lower, units[0]))
-        held = self.recovered_duals(moved) if duals is None else duals
-        reduced = (np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ held) * units[0]
+        multipliers = self.recovered_duals(moved) if duals is None else duals
+        reduced = (np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ multipliers) * units[0]
         room = TOLERANCES.solver * max(units[2], float(np.abs(reduced).max(initial=0.0)))
         stays = ((moved == lower) & (reduced >= -room)) | ((moved == upper) & (reduced <= room))
         return np.where(stays, moved, self._beside(x, TOLERANCES.snap * units[0]))
@@ -327,9 +327,9 @@ class Program:
         near = TOLERANCES.active * np.concatenate([sizes, reaches])
         up, down = point - low <= near, high - point <= near
         normals = sparse.hstack([self.jacobian(x).T, sparse.eye_array(len(x))], format="csc")
-        held = np.flatnonzero(up | down)
+        active = np.flatnonzero(up | down)
         # π = p − n with p, n ≥ 0: a row at its lower limit pushes one way only, an equality both ways.
-        signed = [*((k, 1.0) for k in held if up[k]), *((k, -1.0) for k in held if down[k])]
+        signed = [*((k, 1.0) for k in active if up[k]), *((k, -1.0) for k in active if down[k])]
         duals = np.zeros(len(point))
         if signed:
             columns, signs = np.array([k for k, _ in signed]), np.array([s for _, s in signed])

@@ -73,12 +73,12 @@ def _directions(program: Program, x: Array, units: Scales) -> Iterator[Array]:
 
 
 def _falls(program: Program, x: Array, points: tuple[Array, ...]) -> bool:
-    here = float(program.problem.objective(x))
-    first = here - float(program.problem.objective(points[0]))
+    start = float(program.problem.objective(x))
+    first = start - float(program.problem.objective(points[0]))
     if not first > 0.0:
         return False
     for step, point in zip(_STEPS, points, strict=True):
-        fallen = here - float(program.problem.objective(point))
+        fallen = start - float(program.problem.objective(point))
         if not math.isfinite(fallen) or fallen < 0.5 * step * first:
             return False
         if not program.residuals(point, None).feasibility <= TOLERANCES.feasibility:

@@ -142,14 +142,14 @@ def _written(program: Program, steps: Array, units: Array, unit: float, level: f
         free_row(walk(row.body) / size, None if low is None else low / size, None if high is None else high / size)
         for row, size, low, high in limits
     ]
-    made = Program((walk(program.model.objective.expr) - level) / unit, given)
+    twin = Program((walk(program.model.objective.expr) - level) / unit, given)
     sets = program.model.component("one_of")
     if sets is not None:
         own = {id(v): y for v, y in zip(program.variables, mine, strict=True)}
         # One that neither cost nor rows hold may as well be 0: it is in nobody's way.
         members = [[own[id(v)] for v in part.variables if id(v) in own] for part in sets.values()]
-        made.model.one_of = pyo.SOSConstraint(range(len(members)), rule=lambda _, i: members[i], sos=1)
+        twin.model.one_of = pyo.SOSConstraint(range(len(members)), rule=lambda _, i: members[i], sos=1)
     place = {id(y): i for i, y in enumerate(mine)}
     rest = np.asarray(program.problem.x0, dtype=float)
-    columns = np.array([place[id(v)] for v in made.variables], dtype=int)
-    return Twin(made, columns, made.rows, steps, units, unit, level, rest)
+    columns = np.array([place[id(v)] for v in twin.variables], dtype=int)
+    return Twin(twin, columns, twin.rows, steps, units, unit, level, rest)

@@ -136,14 +136,14 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON-ready Python objects."""
-        told = {"class" if key == "kind" else key: value for key, value in asdict(self).items()}
-        return told | {key: json_number(told[key]) for key in _NUMBERS}
+        cells = {"class" if key == "kind" else key: value for key, value in asdict(self).items()}
+        return cells | {key: json_number(cells[key]) for key in _NUMBERS}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Row:
         """The row that :meth:`as_dict` wrote."""
-        told = {"kind" if key == "class" else key: value for key, value in data.items()}
-        return cls(**told | {key: real(told[key]) for key in _NUMBERS})
+        cells = {"kind" if key == "class" else key: value for key, value in data.items()}
+        return cls(**cells | {key: real(cells[key]) for key in _NUMBERS})
 
 
 def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
@@ -201,24 +201,24 @@ def _reference(entry: Mapping[str, Any], path: str = "") -> float | None:
     """The leader's objective that is known; None: it is known that there is no plan."""
 
     def fault(message: str, *keys: str) -> GameFileError:
-        held: Any = entry
-        place = getattr(held, "places", {}).get(None)
+        part: Any = entry
+        place = getattr(part, "places", {}).get(None)
         for key in keys:
-            place = getattr(held, "places", {}).get(key, place)
-            held = held[key]
+            place = getattr(part, "places", {}).get(key, place)
+            part = part[key]
         line, column = place or (None, None)
         return GameFileError(message, path=path, line=line, column=column)
 
     if "reference" not in entry:
         raise fault("game: has no 'reference'; write what is known, {\"leader_cost\": 1.5}, or null: there is no plan.")
-    told = entry["reference"]
-    if told is None:
+    reference = entry["reference"]
+    if reference is None:
         return None
-    if not isinstance(told, Mapping):
-        raise fault(f"reference: expected an object {{...}} or null, found {show(told)}.", "reference")
-    if "leader_cost" not in told:
+    if not isinstance(reference, Mapping):
+        raise fault(f"reference: expected an object {{...}} or null, found {show(reference)}.", "reference")
+    if "leader_cost" not in reference:
         raise fault("reference: has no 'leader_cost'; write a number, or null: there is no plan.", "reference")
-    cost = told["leader_cost"]
+    cost = reference["leader_cost"]
     number = None if cost is None or isinstance(cost, bool) else finite(cost)
     if cost is not None and number is None:
         raise fault(f"leader_cost: expected a finite number or null, found {show(cost)}.", "reference", "leader_cost")
@@ -251,8 +251,8 @@ def _judged(row: Row, plan: Plan, sign: int, wanted: float | None, tolerance: fl
     if not (report.ok and small.all() and row.certificate in _EVIDENCE[:2]):
         return replace(row, outcome="unverified", message=_doubt(report))
     if wanted is None:
-        found = f"{report.verdict}, where the reference says that there is no plan"
-        return replace(row, outcome="failed", message=found)
+        message = f"{report.verdict}, where the reference says that there is no plan"
+        return replace(row, outcome="failed", message=message)
     if math.isnan(gap) or abs(gap) <= tolerance:  # nothing to compare with, or as good as that
         return replace(row, outcome="ok")
     return replace(row, outcome="better" if gap < 0 else "worse")

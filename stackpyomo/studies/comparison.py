@@ -67,8 +67,8 @@ class Comparison(Document):
         table = self.table
         good = table["outcome"].isin(_VERIFIED) & (table["loss"] <= tolerance)
         good |= (table["outcome"] == "infeasible") & table["best"].isna()
-        found = table.loc[~good, ["game", "solver", "complementarity", "objective", "best", "loss", "quality"]]
-        return found.assign(message=[_reason(table.loc[place]) for place in found.index])
+        worse = table.loc[~good, ["game", "solver", "complementarity", "objective", "best", "loss", "quality"]]
+        return worse.assign(message=[_reason(table.loc[place]) for place in worse.index])
 
     def profile(
         self, *, tolerance: float = TOLERANCES.agreement, points: Sequence[float] | None = None
@@ -192,8 +192,8 @@ def compare(
             own = (options or {}).get(solver, {})
             settings = Settings(solver, treatment, time_limit, starts, judged=False, seed=seed, options=own)
             for entry, row in zip(entries, _played(entries, settings, jobs), strict=True):
-                told = row.as_dict() | {"game": row.name, "solver": solver, "complementarity": treatment}
-                rows.append(_numbers(told, row) | {"sign": _sign(entry)})
+                cells = row.as_dict() | {"game": row.name, "solver": solver, "complementarity": treatment}
+                rows.append(_numbers(cells, row) | {"sign": _sign(entry)})
                 step()
     place = {entry["name"]: number for number, entry in enumerate(entries)}
     return Comparison(list(_judged(sorted(rows, key=lambda row: place[row["game"]]))))
@@ -214,12 +214,12 @@ def entries_of(games: Any) -> list[dict[str, Any]]:
         entries = read_entries(games)
     else:
         entries = [_entry(game) for game in ([games] if isinstance(games, Game) else games)]
-    seen, told = Counter[str](), []
+    seen, renamed = Counter[str](), []
     for entry in entries:
         name = str(entry.get("name") or "(no name)")
         seen[name] += 1
-        told.append({**entry, "name": name if seen[name] == 1 else f"{name} ({seen[name]})"})
-    return told
+        renamed.append({**entry, "name": name if seen[name] == 1 else f"{name} ({seen[name]})"})
+    return renamed
 
 
 def _entry(game: Any) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def _played(entries: Sequence[dict[str, Any]], settings: Settings, jobs: int) ->
     return Runner(entries, settings, jobs=jobs).rows()
 
 
-def _numbers(told: dict[str, Any], row: Row) -> dict[str, Any]:
+def _numbers(cells: dict[str, Any], row: Row) -> dict[str, Any]:
     """The row's fields in the order people read them, numbers as numbers."""
     order = (
         "game",
@@ -254,8 +254,8 @@ def _numbers(told: dict[str, Any], row: Row) -> dict[str, Any]:
         "iterations",
     )
     rest = ("seconds", "termination", "outcome", "stages", "message", "error")
-    found = {key: getattr(row, key, told.get(key)) for key in (*order, *rest)}
-    return found | {"game": told["game"], "solver": told["solver"], "complementarity": told["complementarity"]}
+    numbers = {key: getattr(row, key, cells.get(key)) for key in (*order, *rest)}
+    return numbers | {"game": cells["game"], "solver": cells["solver"], "complementarity": cells["complementarity"]}
 
 
 def _sign(entry: dict[str, Any]) -> int:

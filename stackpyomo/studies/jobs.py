@@ -51,8 +51,8 @@ def fingerprint(task: Callable[..., Any]) -> str:
     while isinstance(function, partial):
         given.append((function.args, sorted(function.keywords.items())))
         function = function.func
-    if told := getattr(function, "fingerprint", None):  # it knows better
-        return str(told)
+    if own := getattr(function, "fingerprint", None):  # it knows better
+        return str(own)
     if not hasattr(function, "__code__"):  # an object that can be called
         given.append(sorted(getattr(function, "__dict__", {}).items()))
         function = getattr(function, "__func__", type(function))

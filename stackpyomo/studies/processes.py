@@ -91,11 +91,11 @@ class _Hand:
     def answer(self) -> dict[str, Any] | None:
         """What it has said: its row, or None: that it is ready; raises EOFError if it is gone."""
         try:
-            found = json.loads(self.pipe.recv_bytes())
+            row = json.loads(self.pipe.recv_bytes())
         except OSError:
             raise EOFError from None
         self.ready = True
-        return None if found is None else dict(found)
+        return None if row is None else dict(row)
 
     def buried(self) -> str:
         """How it ended."""

@@ -60,22 +60,22 @@ def study(
     seeds = [int(s.generate_state(1, np.uint64)[0] >> 11) for s in np.random.SeedSequence(seed).spawn(len(rows))]
     jobs = [Job(i, row, s) for i, (row, s) in enumerate(zip(rows, seeds, strict=True))]
     header = {"task": fingerprint(task), "grid": digest(rows), "seed": int(seed), "rows": len(rows)}
-    held = Store(header, None if store is None else Path(store))
-    held.open()
+    stored = Store(header, None if store is None else Path(store))
+    stored.open()
     try:
         if retry_failed:
-            held.forget({number for number, row in held.rows.items() if row["error"]})
-        waiting = [job for job in jobs if job.number not in held.rows]
-        found = played(partial(run_job, task), waiting, executor, workers)
+            stored.forget({number for number, row in stored.rows.items() if row["error"]})
+        waiting = [job for job in jobs if job.number not in stored.rows]
+        finished = played(partial(run_job, task), waiting, executor, workers)
         done = len(jobs) - len(waiting)
-        with tracked("study", len(jobs), done=done, shown=progress) as step, closing(found):
-            for row in found:
-                held.add(row)
+        with tracked("study", len(jobs), done=done, shown=progress) as step, closing(finished):
+            for row in finished:
+                stored.add(row)
                 logger.info("row %d: %s", row["row"], row["error"] or "finished")
                 step()
-        return held.frame()
+        return stored.frame()
     finally:
-        held.close()
+        stored.close()
 
 
 def _require(task: Any, executor: Any, workers: Any, seed: Any) -> None:

@@ -110,8 +110,8 @@ class Store:
         if damaged:
             self._tell(f"{_listing(damaged)} cannot be read; what stood there is run again")
 
-    def _check(self, told: Mapping[str, Any]) -> None:
-        wrong = [words for key, words in _CHANGED.items() if told.get(key) != self.header.get(key)]
+    def _check(self, header: Mapping[str, Any]) -> None:
+        wrong = [words for key, words in _CHANGED.items() if header.get(key) != self.header.get(key)]
         if wrong:
             raise InvalidGame(
                 f"store={self.path}: holds another study ({'; '.join(wrong)}). "
@@ -134,12 +134,12 @@ class Store:
             self._append(row)
         self.rows[int(row["row"])] = dict(row)
 
-    def _append(self, told: Mapping[str, Any]) -> None:
+    def _append(self, record: Mapping[str, Any]) -> None:
         """Written without a buffer: what a full disk did not take is nowhere to turn up later."""
         assert self._file is not None
         place = os.fstat(self._file).st_size
         try:
-            _write(self._file, [told])
+            _write(self._file, [record])
         except OSError as error:
             try:
                 os.ftruncate(self._file, place)
@@ -201,10 +201,10 @@ def _write(file: int, lines: list[Mapping[str, Any]]) -> None:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(line)
+        record = json.loads(line)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None
 
 
 def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], list[int]]:
@@ -214,9 +214,9 @@ def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], list[int]]:
     for place, line in enumerate(lines, start=2):
         if not line.strip():
             continue
-        told = _parsed(line) or {}
-        if {"row", "parameters", "result", "error", "seconds"} <= told.keys() and isinstance(told["row"], int):
-            rows[told["row"]] = told
+        record = _parsed(line) or {}
+        if {"row", "parameters", "result", "error", "seconds"} <= record.keys() and isinstance(record["row"], int):
+            rows[record["row"]] = record
         else:
             damaged.append(place)
     return rows, damaged
@@ -298,12 +298,12 @@ def write_parquet(table: pd.DataFrame, path: str | Path) -> None:
     Raises :class:`InvalidGame` without pyarrow, and for a file that cannot be written.
     """
     require_parquet()
-    told = table.copy()
-    for column in told.select_dtypes(object):
-        kinds = {type(value) for value in told[column] if value is not None}
+    columns = table.copy()
+    for column in columns.select_dtypes(object):
+        kinds = {type(value) for value in columns[column] if value is not None}
         if len(kinds) > 1 or kinds & {list, dict}:
-            told[column] = [None if value is None else json.dumps(value) for value in told[column]]
+            columns[column] = [None if value is None else json.dumps(value) for value in columns[column]]
     try:
-        told.to_parquet(path, engine="pyarrow")
+        columns.to_parquet(path, engine="pyarrow")
     except OSError as error:
         raise InvalidGame(f"{path}: cannot be written ({error.strerror or error}).") from None

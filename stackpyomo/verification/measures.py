@@ -107,8 +107,8 @@ def _units(program: Program) -> tuple[Array, sparse.csr_array]:
 def _slopes(program: Program, plan: Array, reaches: Array) -> sparse.csr_array:
     """The larger of the slopes at the plan and a tenth of a reach away.
 
-    Where a cost runs away on one side, as exp(1000 v) does, that says nothing of what is at stake at the plan: with room
-    on both sides, the larger one counts up to ``TOLERANCES.steeper`` times what the plan and the other side have.
+    Where a cost runs away on one side, as exp(1000 v) does, that says nothing of what is at stake at the plan: where
+    there is room on both sides, it counts up to ``TOLERANCES.steeper`` times what the plan and the other side have.
     """
     lower, upper = program.bounds
     away, back = beside(plan, reaches, lower, upper), plan - TOLERANCES.nearby * reaches

@@ -208,8 +208,8 @@ class _Prover:
         shape = self.shape(expr)
         if shape.convex and shape.concave:
             return Proof(_FLAT[shape.constant], "affine")
-        found = Curvature.CONVEX if shape.convex else Curvature.CONCAVE
-        return Proof(found, "structure") if shape.convex or shape.concave else _NO_PROOF
+        curvature = Curvature.CONVEX if shape.convex else Curvature.CONCAVE
+        return Proof(curvature, "structure") if shape.convex or shape.concave else _NO_PROOF
 
     def quadratic(self, expr: Any) -> tuple[_Hessian, bool] | None:
         """Pyomo's reading of a quadratic: (H, whether f depends on the variables); else None."""
@@ -281,9 +281,9 @@ class _Prover:
 
     def split(self, node: Any, c: float, hessian: _Hessian) -> Shape:
         """Add the quadratic terms of c·f to ``hessian``; the shape of the sum of the others."""
-        found = self.quadratic(node)
-        if found is not None:
-            for pair, entry in found[0].items():
+        form = self.quadratic(node)
+        if form is not None:
+            for pair, entry in form[0].items():
                 hessian[pair] = hessian.get(pair, 0.0) + c * entry
             return number_of(0.0)
         if isinstance(node, nodes.SumExpression) or node.is_named_expression_type():

@@ -57,8 +57,8 @@ def _number(node: Any) -> float | None:
         and next(identify_variables(node, include_fixed=False), None) is not None
     ):
         return None
-    found = number_of(node)
-    return None if math.isnan(found) else found
+    number = number_of(node)
+    return None if math.isnan(number) else number
 
 
 def apart(expression: Any) -> Any:

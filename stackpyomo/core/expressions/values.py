@@ -26,10 +26,10 @@ UNDEFINED = (ArithmeticError, TypeError, ValueError)
 def number_of(expression: Any) -> float:
     """The expression's value at the current values of its variables; NaN where it has none."""
     try:
-        found = pyo.value(expression, exception=False)
+        number = pyo.value(expression, exception=False)
     except UNDEFINED:
         return math.nan
-    return float(found) if isinstance(found, Real) else math.nan
+    return float(number) if isinstance(number, Real) else math.nan
 
 
 def size_of(expression: Any, values: Mapping[int, float]) -> float:
@@ -78,7 +78,7 @@ class Substitution(ExpressionReplacementVisitor):
     def exitNode(self, node: Any, data: Any) -> Any:
         """The node over what its children have become."""
         try:
-            found = super().exitNode(node, data)
+            level = super().exitNode(node, data)
         except UNDEFINED:
             return math.nan
-        return math.nan if found.__class__ is complex else found
+        return math.nan if level.__class__ is complex else level

@@ -100,16 +100,16 @@ def _termination(run: Run) -> str:
 
 def _troubles(run: Run) -> list[tuple[str, str, str]]:
     """(the bundle's first follower, termination, message) of every solve of this rank's that failed."""
-    found = [(c.number, c.trouble) for c in run.copies.values() if c.trouble is not None]
-    return [(run.partition.members[b][0].name, t.termination.value, t.message) for b, t in found]
+    failed = [(c.number, c.trouble) for c in run.copies.values() if c.trouble is not None]
+    return [(run.partition.members[b][0].name, t.termination.value, t.message) for b, t in failed]
 
 
 def _plan(run: Run, termination: str, seconds: dict[str, float]) -> Plan:
     partition, ranks, game = run.partition, run.team, run.partition.game
     values: dict[str, float] = dict.fromkeys(game.variables_by_name, math.nan)
     multipliers: dict[str, float] = {}
-    for found, forces in ranks.all((_values(run), _multipliers(run))):
-        values.update(found)
+    for owned, forces in ranks.all((_values(run), _multipliers(run))):
+        values.update(owned)
         for name, force in forces.items():
             multipliers[name] = multipliers.get(name, 0.0) + game.leader.sign * force
     by_name = game.variables_by_name
@@ -149,24 +149,24 @@ def _judge(plan: Plan, run: Run) -> None:
 def _values(run: Run) -> dict[str, float]:
     """{name: value} of what this rank's bundles own, and of what is shared."""
     names, shared = run.partition.game.names, {id(v) for v in (*run.partition.first, *run.partition.derived)}
-    found: dict[str, float] = {}
+    owned: dict[str, float] = {}
     for name, point in run.best.points.items():
         bundle = run.copies[name]
         mine = run.partition.owned(bundle.number) | shared
         pairs = zip(bundle.program.variables, point.tolist(), strict=True)
-        found.update((names[id(v)], value) for v, value in pairs if id(v) in mine and id(v) in names)
-    return found
+        owned.update((names[id(v)], value) for v, value in pairs if id(v) in mine and id(v) in names)
+    return owned
 
 
 def _multipliers(run: Run) -> dict[str, float]:
     """constraint → its dual in this rank's bundles, each with its share: over all bundles they add up to the plan's."""
-    found: dict[str, float] = {}
+    duals: dict[str, float] = {}
     for bundle in run.copies.values():
         names = bundle.piece.names
         for row, dual in zip(bundle.program.rows, bundle.duals.tolist(), strict=True):
             if names[row]:
-                found[names[row]] = found.get(names[row], 0.0) + dual / run.partition.count
-    return found
+                duals[names[row]] = duals.get(names[row], 0.0) + dual / run.partition.count
+    return duals
 
 
 def _followers(run: Run, values: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
@@ -199,8 +199,8 @@ def _indifferent(run: Run) -> set[int]:
         free.difference_update(id(v) for v in variables_in(constraint.expr))
     for follower in game.followers.values() if free else ():
         for part in (follower.objective, *follower.constraints):
-            held = (id(v) for v in variables_in(part.expr)) if part is not None else ()
-            free.difference_update(i for i in held if game.owners.get(i) != follower.name)
+            felt = (id(v) for v in variables_in(part.expr)) if part is not None else ()
+            free.difference_update(i for i in felt if game.owners.get(i) != follower.name)
     return free
 
 

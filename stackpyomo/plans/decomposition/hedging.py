@@ -346,11 +346,11 @@ class Run:
     def _answer(self, shared: Array, exact: bool) -> Answer:
         """Every bundle's best point where what is shared is held there; links and aggregates as they come out."""
         points = {name: copy.settled(shared, exact) for name, copy in self.copies.items()}
-        found = shared.copy()
+        answer = shared.copy()
         for place, value in self._contents(points).items():
-            found[place] = value
-        found = self.team.all(self._finished(found))[0]
-        points = {name: self.copies[name].completed(point, found) for name, point in points.items()}
+            answer[place] = value
+        answer = self.team.all(self._finished(answer))[0]
+        points = {name: self.copies[name].completed(point, answer) for name, point in points.items()}
         seen = [self.copies[name].measured(point) for name, point in points.items()]
         costs, violations, scales = zip(*seen, strict=True)
         cost = self.team.sum(sum(costs)) / self.partition.count
@@ -363,8 +363,8 @@ class Run:
             return shared
         program, free = self._rest
         value = {id(v): x for v, x in zip(self.partition.first, shared.tolist(), strict=True)}
-        held = [np.nan if id(v) in free else value[id(v)] for v in program.variables]
-        lower, upper = (np.where(np.isnan(held), side, held) for side in program.bounds)
+        levels = [np.nan if id(v) in free else value[id(v)] for v in program.variables]
+        lower, upper = (np.where(np.isnan(levels), side, levels) for side in program.bounds)
         start = np.clip([value.get(id(v), 0.0) for v in program.variables], lower, upper)
         solution = solve(program.variant(start, bounds=(lower, upper)), self.solver)
         if solution.x is not None and solution.termination.solved:

@@ -135,9 +135,9 @@ class Partition:
                 yield self._item(constraint.name, None, 1.0, constraint)
 
     def _item(self, name: str, body: Any, factor: float, constraint: Any) -> _Item:
-        held = {id(v) for v in variables_in(body if constraint is None else constraint.body) if not v.fixed}
-        bundles = frozenset(self._homes[i] for i in held if i in self._homes)
-        leaders = tuple(i for i in held if i in self._leaders)
+        ids = {id(v) for v in variables_in(body if constraint is None else constraint.body) if not v.fixed}
+        bundles = frozenset(self._homes[i] for i in ids if i in self._homes)
+        leaders = tuple(i for i in ids if i in self._leaders)
         return _Item(name, body, factor, constraint, self._sets.setdefault(bundles, bundles), leaders)
 
     # --- the split ------------------------------------------------------------------------------------------------

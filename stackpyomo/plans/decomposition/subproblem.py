@@ -183,15 +183,15 @@ class Copy:
 
     def completed(self, point: Array, shared: Array) -> Array:
         """The point with what is shared put in, and the aggregates that follow from it; no weights."""
-        found = point.copy()
-        found[self.columns] = shared
+        whole = point.copy()
+        whole[self.columns] = shared
         for columns in self.forces:
-            found[columns] = 0.0
+            whole[columns] = 0.0
         if len(self.derived):
-            rows, matrix, _ = self._settling(found)
-            missing = self.program.row_bounds[1] - np.asarray(self.program.problem.constraints(found))
-            found[self.derived] += np.linalg.solve(matrix, missing[rows])
-        return found
+            rows, matrix, _ = self._settling(whole)
+            missing = self.program.row_bounds[1] - np.asarray(self.program.problem.constraints(whole))
+            whole[self.derived] += np.linalg.solve(matrix, missing[rows])
+        return whole
 
     def is_convex(self) -> bool:
         """True if F_b is proved convex."""
@@ -208,7 +208,7 @@ class Copy:
         same = rows == columns
         diagonal[rows[same]] = np.asarray(problem.hessian(self.point))[same]
         slopes = np.abs(np.asarray(problem.gradient(self.point)))
-        found, steep = np.abs(diagonal[self.columns]), slopes[self.columns]
+        bends, steep = np.abs(diagonal[self.columns]), slopes[self.columns]
         jacobian = self.program.jacobian(self.point)
         for row, place in self.pins.items():
             entries = slice(jacobian.indptr[row], jacobian.indptr[row + 1])
@@ -217,9 +217,9 @@ class Copy:
             own, rates = own[used], rates[used]
             bent = diagonal[own] > TOLERANCES.noise
             ease = float((rates[bent] ** 2 / diagonal[own[bent]]).sum())
-            found[place] += 1.0 / ease if ease > 0.0 else 0.0
+            bends[place] += 1.0 / ease if ease > 0.0 else 0.0
             steep[place] = max(steep[place], float(np.median(slopes[own] / rates)) if len(own) else 0.0)
         lower, upper = (side[self.columns] for side in self.program.bounds)
         width = np.where(np.isfinite(upper - lower), upper - lower, self.reaches(self.point)[self.columns])
-        flat = found <= TOLERANCES.noise
-        return np.asarray(np.nan_to_num(np.where(flat, steep / np.maximum(width, TOLERANCES.noise), found)))
+        flat = bends <= TOLERANCES.noise
+        return np.asarray(np.nan_to_num(np.where(flat, steep / np.maximum(width, TOLERANCES.noise), bends)))
