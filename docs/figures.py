@@ -57,7 +57,7 @@ def in_one_picture() -> Figure:
     rule = sp.affine_incentive(sp.leader_optimal(build()))
     figure, (ax, other) = _figure(9.6, 4.0, 2)
     sp.plots.best_response(rule, "driver", ax)
-    ax.set(xlabel="flow over the bridge", ylabel="driver's cost", title="what the driver minds")
+    ax.set(xlabel="flow over the bridge", ylabel="driver's cost", title="the driver's cost")
     sp.plots.level_sets(rule, "driver", other)
     other.set(xlabel="flow over the bridge", ylabel="toll", title="what the city announces")
     return figure
@@ -154,7 +154,7 @@ def oligopoly() -> Figure:
 
 
 def cournot() -> Figure:
-    """The leader's profit over his output, the others answering; firms drop out one by one at the kinks."""
+    """The leader's profit over its output, the others answering; firms drop out one by one at the kinks."""
     from models import cournot as co
 
     n = 10
@@ -219,7 +219,7 @@ def storage_contract() -> Figure:
 
 
 def major_minor() -> Figure:
-    """What the leader gets when minors serve him, and when they play their equilibrium."""
+    """What the leader gets when minors serve it, and when they play their equilibrium."""
     from models.major_minor import MINORS, build
 
     rows = []
@@ -274,7 +274,7 @@ def ev_charging() -> Figure:
 
 
 def literature() -> Figure:
-    """A published bilevel problem of one leader variable: his cost along the follower's answers."""
+    """A published bilevel problem of one leader variable: its cost along the follower's answers."""
     from stackpyomo.games import parse_game
     from stackpyomo.games.files import read_games
 

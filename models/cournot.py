@@ -43,7 +43,7 @@ EXPECTED = {"leader_objective": 788.6012603136124, "quantity": 56.16409031805331
 
 
 class Optimum(NamedTuple):
-    """The leader's best point: what he sells, his profit, the price, and how many followers produce."""
+    """The leader's best point: what it sells, its profit, the price, and how many followers produce."""
 
     quantity: float
     profit: float
@@ -97,7 +97,7 @@ def optimum(n: int, low: float = LOW, high: float = HIGH) -> Optimum:
 
 
 def main() -> None:
-    """The leader's plan without an incentive, next to what he would earn at the Cournot output."""
+    """The leader's plan without an incentive, next to what it would earn at the Cournot output."""
     n = 10
     game = build(n)
     plan = sp.stackelberg(game)
@@ -120,7 +120,7 @@ def main() -> None:
     console.print(
         f"{plan.quality} ({plan.solver}). Price {best.price:.4f}. Closed form: the leader earns {best.profit:.6f}; "
         f"difference {abs(plan.leader_objective - best.profit):.1e}.\n"
-        f"At the Cournot output he would earn {cournot.leader_objective:.6f}.\n",
+        f"At the Cournot output it would earn {cournot.leader_objective:.6f}.\n",
         highlight=False,
         soft_wrap=True,
     )

@@ -85,7 +85,7 @@ def build(
 def alone(
     size: float = 10, coupling: float = 1.0, by_leader: float = 0.5, level: float = 4.0, target: float = 5.0
 ) -> sp.Game:
-    """The quadratic game without a major: the minors take over his (u0 + 1)²/2, and the leader has to move them."""
+    """The quadratic game without a major: the minors take over its (u0 + 1)²/2, and the leader has to move them."""
     _require("quadratic", size, coupling)
     m = pyo.ConcreteModel(name="minors_alone")
     m.u0, m.mean, m.minor = pyo.Var(initialize=0.0), pyo.Var(initialize=1.0), pyo.Block()

@@ -1,4 +1,4 @@
-"""Tolls in Sioux Falls: a city wants its roads used well, and everybody drives the way that is shortest for himself.
+"""Tolls in Sioux Falls: a city wants its roads used well, and all drive the way that is shortest for them.
 
 24 nodes, 76 links a of one way each, 528 pairs of an origin and a destination with trips between them. With v_a
 thousand vehicles on a link, one takes, in hundredths of an hour (often read as minutes),

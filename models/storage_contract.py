@@ -8,8 +8,8 @@ costs exp. The owner sells q_t at a flat price and wears the storage down by q²
     owner     min E Σ_t [ q_t²/2 + q_t⁴/4 − price · q_t − b_t ]
               s.t. 0 ≤ level_t = start − q_1 − … − q_t ≤ capacity,  |q_t| ≤ rate,  level_T ≥ last,  along every history
 
-The operator pays b_t at the start of period t = 2 … T + 1, after he has seen the shocks up to t and what the owner did
-before t, never what he does in t or later. By himself he pays nothing. An action in the history h at period s can be
+The operator pays b_t at the start of period t = 2 … T + 1, after it has seen the shocks up to t and what the owner did
+before t, never what it does in t or later. By itself it pays nothing. An action in the history h at period s can be
 answered in T + 1 − s periods; the gain of least energy answers it in each of them alike, in every history that goes on
 from h, and with a_s(h) the owner's marginal cost there,
 

@@ -100,7 +100,7 @@ def _let_go(
     """Leave a problem of the deviator and the minors; the aggregates of what these move, the rest being fixed.
 
     z = z* + what one member of the deviator moves + what the minors move: the last is an aggregate of the new game, in
-    which the deviator leads and no aggregate may hold his action. What binds the leader of the game binds nobody here.
+    which the deviator leads and no aggregate may hold its action. What binds the leader of the game binds nobody here.
     """
     responses, actions, owners = twin.responses(), twin.actions, twin.action_owners
     followers = list(twin.followers)

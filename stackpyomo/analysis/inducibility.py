@@ -236,7 +236,7 @@ def _is_inside(level: float, fence: tuple[float | None, float | None]) -> bool:
 
 
 def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any], str]:
-    """(what the leader may move, his rows about it, what else he could hurt the follower with, in words).
+    """(what the leader may move, its rows about it, what else it could hurt the follower with, in words).
 
     A variable that the follower does not feel is moved too where rows tie it to one that it feels: held at the plan it
     would bar threats, left out with its rows it would allow too many.
@@ -245,7 +245,7 @@ def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any],
     responses = game.responses()
     aggregates = {id(v): i for i, v in enumerate(responses.variables)}
 
-    def his(expression: Any) -> dict[int, Any]:
+    def leaders(expression: Any) -> dict[int, Any]:
         held = {id(v): v for v in variables_in(expression) if not v.fixed}
         return {k: v for k, v in held.items() if k in game.names and k not in game.owners and k not in aggregates}
 
@@ -253,13 +253,13 @@ def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any],
         """His, and what moves the aggregates in it."""
         rows = [aggregates[id(v)] for v in variables_in(expression) if id(v) in aggregates]
         moving = (responses.drivers[i] for i in responses.leads[np.array(rows, dtype=int)].tocoo().col)
-        return his(expression) | {id(v): v for v in moving}
+        return leaders(expression) | {id(v): v for v in moving}
 
     reached = felt(follower.objective.expr)
     barring = [(c.name, felt(c.body)) for c in follower.constraints]
     for _, held in barring:
         reached.update(held)
-    about = [(c, his(c.body)) for c in game.leader.constraints]
+    about = [(c, leaders(c.body)) for c in game.leader.constraints]
     about = [(c, held) for c, held in about if held and len(held) == sum(not v.fixed for v in variables_in(c.body))]
     rows: list[Any] = []
     size = -1

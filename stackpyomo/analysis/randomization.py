@@ -1,4 +1,4 @@
-"""Randomisation: where a leader who flips a coin does better than one who does not, and a refusal where he cannot.
+"""Randomisation: where a leader that flips a coin does better than one that does not, and a refusal where it cannot.
 
 Target: the follower is promised a mixture π of the leader's actions for doing u1*, and punished otherwise,
 

@@ -159,8 +159,8 @@ class _Crowd:
     def _drawn(self, counted: Array) -> tuple[dict[str, float], Any]:
         """(the plan's values as the drawn followers make them, the strategy's slope there).
 
-        Aggregates are theirs, and the leader answers what he sees of them, before a projection. Of his own action each
-        follower shows what the plan asks of him.
+        Aggregates are theirs, and the leader answers what it sees of them, before a projection. Of its own action each
+        follower shows what the plan asks of it.
         """
         values = dict(self.announced.values)
         names = [self.game.names[id(v)] for v in self.game.actions]

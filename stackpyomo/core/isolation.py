@@ -13,7 +13,7 @@ __all__ = ["undisturbed"]
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Build and solve models of our own without a trace in the user's: which of his Vars are stale is kept.
+    """Build and solve models of our own without a trace in the user's: which of the user's Vars are stale is kept.
 
     Staleness is one counter for all of Pyomo's Vars, moved on by any solve and by values set after one. Garbage
     collection pauses as well: many small objects are made here, and none of them is garbage.

@@ -54,7 +54,7 @@ class Tolerances:
     multiplier: float = 1e6
     """A follower's multiplier larger than this is told: there may be no bounded one."""
     early: float = 1e-4
-    """A leader's gain, relative to his objective, below which a large game is near enough for its last polish."""
+    """A leader's gain, relative to its objective, below which a large game is near enough for its last polish."""
     sharp: float = 1e-3
     """A homotopy goes on beyond its last level until min(λ, s) is below this, relative to the median of max(λ, s)."""
     homotopy: float = 1e-2

@@ -256,7 +256,7 @@ def _uses(game: GameStructure) -> set[int]:
 
 
 def _undeclared_aggregates(game: GameStructure) -> Iterator[Finding]:
-    """A leader's equality that ties one of his variables to follower actions reads like an aggregate."""
+    """A leader's equality that ties one of its variables to follower actions reads like an aggregate."""
     declared = {id(c) for c in game.aggregates}
     seen: set[int] = set()
     felt = {

@@ -38,7 +38,7 @@ class Incentive(AffineStrategy):
 
         curvature: least eigenvalue of its composed Hessian. shift: length of its action's shift per unit of error in
         its marginal cost. leader_slope, leader_loss: the leader's loss per unit and per squared unit of error, in the
-        worst direction. relative_error: the largest ε such that he does better than the baseline under (1 ± ε) a_k.
+        worst direction. relative_error: the largest ε such that it does better than the baseline under (1 ± ε) a_k.
 
         baseline: what happens without the incentive (None: ``stackelberg(game)`` is solved; where it has no plan, the
         column relative_error is NaN). followers: names of those to look at (None: all). Raises :class:`InvalidGame`

@@ -57,7 +57,7 @@ def robustness(
     followers: Sequence[str],
     solver: str,
 ) -> pd.DataFrame:
-    """One row per follower. baseline: the leader's objective without the incentive, in his sense (NaN: unknown).
+    """One row per follower. baseline: the leader's objective without the incentive, in its sense (NaN: unknown).
 
     curvature: least eigenvalue of its composed Hessian at the plan. shift: length of the action's shift per unit of
     error in its marginal cost, the worst direction. leader_slope, leader_loss: the leader's loss per unit and per

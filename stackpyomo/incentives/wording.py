@@ -73,7 +73,7 @@ def how_to_compare(rule: AffineStrategy) -> list[Part]:
 
 def _announced(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
     if not rule.leader:
-        yield "The leader has nothing to announce: no follower's problem holds a variable of his."
+        yield "The leader has nothing to announce: no follower's problem holds one of its variables."
         return
     yield "The leader announces:"
     lines = [_formula(rule, index, room.terms) for index in range(min(len(rule.leader), room.rows))]
@@ -88,7 +88,7 @@ def _announced(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
         least = "the least that holds everybody (it came before the energy of the gain)"
         bound = least if math.isnan(rule.payment_limit) else f"at most {rule.payment_limit:.6g} as asked for"
         yield f"The payment on the plan is {shown(rule.payment, 6)}: {bound}."
-    yield "A follower who does its part faces the first numbers; each unit it deviates moves them as shown."
+    yield "On the plan the first number applies; each unit of a deviation changes it as shown."
     if rule.game is not None and any(follower.size > 1 for follower in rule.game.followers.values()):
         yield "A population's action stands for one member's."
 
@@ -246,7 +246,7 @@ def _deviations(rule: AffineStrategy, found: Accounts, room: _Room) -> Iterator[
             yield _temptations(found, tempted, room)
             yield from _more(len(tempted), "deviations", room)
         else:
-            yield "At these numbers nobody watched gains by a small deviation: none has to be charged."
+            yield "At these numbers no observed follower gains by a small deviation: nothing has to be charged."
     if rule.multipliers:
         held = [f"{name} (multiplier {value:.6g})" for name, value in rule.multipliers.items()][: room.terms]
         more = [f"… ({len(rule.multipliers)} in all)"] if len(rule.multipliers) > room.terms else []

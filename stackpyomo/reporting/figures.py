@@ -64,15 +64,15 @@ def pictures(report: Report, rule: Incentive | None) -> Iterator[Picture]:
     if bars:
         yield _picture(
             partial(_bars, report),
-            "What each follower could gain by leaving the plan, in the colour of its evidence; the tick is where it "
-            f"counts as none. {_few(bars, len(report.regret), 'the largest')}",
+            "What each follower could gain by leaving the plan, in the colour of its evidence; the tick is the "
+            f"tolerance. {_few(bars, len(report.regret), 'the largest')}",
             1.1 + 0.26 * bars,
         )
     if rule is None or not rule.leader:
         return
     rows, columns = rule.matrix.shape
     if 0 < rows * columns <= _CELLS:
-        caption = "The gain: by how much what the leader moves answers one unit of what he observes."
+        caption = "The gain: by how much what the leader moves answers one unit of what it observes."
         yield _picture(partial(plots.gains, rule), caption, 1.6 + 0.32 * min(rows, 14))
     yield from _responses(report, rule)
 
@@ -105,7 +105,7 @@ def _response(rule: Incentive, name: str, action: str) -> Picture | None:
         return _picture(
             partial(_curve, rule, name, action),
             f"The objective of {name} against {action}, all else as planned: under the announced strategy, and behind "
-            "it with a leader who announces constants.",
+            "it with a leader that announces constants.",
         )
     except _Unseen:
         return None

@@ -69,7 +69,7 @@ def page(
         ("stakes", "Who gains and who pays", [] if rule is None else stakes(rule, baseline)),
         ("certificates", "Every follower re-solved", _certificates(report)),
         ("plots", "Plots", _plots(report, rule)),
-        ("again", "To do it again", _again(report, plan, baseline, command)),
+        ("again", "To reproduce", _again(report, plan, baseline, command)),
         ("log", "What the solvers did", _log(report, plan, baseline)),
     ]
     parts = [
@@ -149,7 +149,7 @@ def _certificates(report: Report) -> list[Part]:
     _, *rest = report.parts(_SHOWN)  # the verdict stands above
     kinds = [f"{kind}: {_EVIDENCE[kind]}" for kind in _EVIDENCE if (report.certificate == kind).any()]
     how = f"By {report.solver or 'a solver'}, the others at the plan, against what the leader announces. " + (
-        f"A regret counts as none up to {report.tolerance:g} times how fast the follower's objective changes."
+        f"A regret is within tolerance up to {report.tolerance:g} times how fast the follower's objective changes."
     )
     return [how, *rest, *(f"{kind[:1].upper()}{kind[1:]}." for kind in kinds)]
 

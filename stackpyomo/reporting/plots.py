@@ -106,7 +106,7 @@ def scaling(table: pd.DataFrame, ax: Any = None) -> Any:
 
 
 def leaders(table: pd.DataFrame, ax: Any = None, *, over: str = "size") -> Any:
-    """What the leader gets when everybody serves him, and when the minors play their equilibrium.
+    """What the leader gets when everybody serves it, and when the minors play their equilibrium.
 
     table: columns ``leader_optimal``, ``leader_major_optimal`` and ``over``, e.g. "size" (log scale; a size of infinity
     is a dotted line) or the strength of a coupling.
@@ -134,7 +134,7 @@ def leaders(table: pd.DataFrame, ax: Any = None, *, over: str = "size") -> Any:
 
 
 def regret(report: Report, ax: Any = None) -> Any:
-    """A bar for each follower's regret in the colour of its certificate, ticks where it counts as none.
+    """A bar for each follower's regret in the colour of its certificate, ticks at the tolerance.
 
     The axis is linear up to the tolerance and logarithmic beyond. Unknown regrets are crosses at 0. Of more than 40
     followers the worst are shown: unknown ones first, then the largest regrets.
@@ -154,7 +154,7 @@ def regret(report: Report, ax: Any = None) -> Any:
     if unknown.any():
         ax.plot(np.zeros(unknown.sum()), place[unknown], "x", color=_COLOURS["unknown"], clip_on=False)
     allowed = report.tolerance * report.scale[worst].to_numpy(dtype=float)
-    ax.plot(allowed, place, "|", color=_ink(), markersize=12, label="counts as none up to")
+    ax.plot(allowed, place, "|", color=_ink(), markersize=12, label="tolerance")
     ax.set_xscale("symlog", linthresh=report.tolerance)
     ax.set_xlim(0.0, 10.0 * max(np.nanmax(level, initial=0.0), allowed.max(initial=report.tolerance)))
     ax.set_yticks(place, [cut(str(name), _LETTERS) for name in worst], parse_math=False)
@@ -193,7 +193,7 @@ def gains(rule: Incentive, ax: Any = None) -> Any:
                 colour = "white" if abs(value) > 0.6 * most else "black"
                 size = "medium" if columns < 4 else "x-small"
                 ax.text(j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=size)
-    ax.set(xlabel="what the leader observes", ylabel="what he moves")
+    ax.set(xlabel="what the leader observes", ylabel="what it moves")
     return ax
 
 

@@ -205,8 +205,8 @@ def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[
     composer = _Composer(game, replace(announced, values=values, gain=gain, bend=bend, saturate=False))
     follower, columns = next(found for found in _columns(game) if found[0].name == name)
     ruler = Follower(name, objectives=game.leader.objectives)
-    mine, his = (next(composer.compose(player, follower.variables, columns)) for player in (follower, ruler))
-    return level, mine, his
+    own, ruling = (next(composer.compose(player, follower.variables, columns)) for player in (follower, ruler))
+    return level, own, ruling
 
 
 class _Composer:

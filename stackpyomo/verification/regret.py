@@ -58,8 +58,8 @@ def verify(
     starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
     search from several starts and ask a global solver for a bound), "proof" (the same, and "unknown" where nothing is
     proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest
-    regret that counts as none, and the largest duality gap of a proof, relative to ``report.scale``. followers: names
-    of those to re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is "unknown".
+    regret that is as good as none, and the largest duality gap of a proof, relative to ``report.scale``. followers:
+    names of those to re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is "unknown".
 
     The leader cannot leave its bounds: where the announced formula would, its answers are stopped there.
     Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.

@@ -61,7 +61,7 @@ class Report(Document):
     best_response: dict[str, dict[str, float]] = field(repr=False)  #: follower name → variable name → best value.
     objective: pd.Series = field(repr=False)  #: follower name → J_k at the plan, in its own sense.
     leader_objective: float  #: J0 at the plan, in the leader's sense.
-    tolerance: float  #: The largest regret that counts as none, relative to ``scale``.
+    tolerance: float  #: The largest regret that is within rounding, relative to ``scale``.
     note: pd.Series = field(repr=False)  #: follower name → what went wrong or is worth knowing; may be empty.
     scale: pd.Series = field(repr=False)
     """How fast each follower's objective changes near the plan in what its best response moves: what ``tolerance`` is
@@ -187,11 +187,14 @@ class Report(Document):
             return "nothing is said of an ε-Stackelberg equilibrium: ε is unknown."
         leader = "nothing is proved of the leader's optimum (ε₀ unknown)"
         if not math.isnan(self.epsilon0):
-            among = f" in which {listed(self.responding, 3)} respond" if self.responding else ""
+            among = f" with best responses of {listed(self.responding, 3)}" if self.responding else ""
             leader = f"no plan{among} serves the leader better by more than ε₀ = {max(0.0, self.epsilon0):.3g}"
         proved = set(self.certificate) <= {"convex", "global"}
-        kind = "an" if proved else "as far as the search went, an"
-        together = f"{kind} ε-incentive with ε = {self.epsilon:.3g}; {leader}"
+        searched = "" if proved else "as far as the search went, "
+        what = (
+            f"an ε-incentive with ε = {self.epsilon:.3g}" if self.ok else f"a follower gains up to {self.epsilon:.3g}"
+        )
+        together = f"{searched}{what}; {leader}"
         if self.others:
             plural = "s" if self.others > 1 else ""
             return f"{self.others} follower{plural} not looked at; for those who were, {together}."

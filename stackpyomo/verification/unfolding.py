@@ -91,6 +91,6 @@ def _signal(twin: Game, signal: Signal) -> Signal:
     if lost:
         raise InvalidGame(
             f"{signal.name}: the leader answers {lost[0]}, a coefficient, and has no answer to an action of another "
-            "form. Let him answer the policy itself: scenarios.observe(leader, [(block.policy, observation)])."
+            "form. Let it answer the policy itself: scenarios.observe(leader, [(block.policy, observation)])."
         )
     return signal

@@ -81,7 +81,7 @@ def test_sellers_are_paid_price_times_quantity(sense: int, size: int) -> None:
     assert "is paid 2.5" in text
     assert "is paid 18" in text, "one member's"
     assert f"On the plan the followers are paid {2.5 + 18 * size:g} in all; nobody pays." in text
-    assert "nobody watched gains" in text, "free prices need no gain"
+    assert "no observed follower gains" in text, "free prices need no gain"
     table = rule.compare(rule.plan)  # on the plan before the prices are chosen both work for nothing
     worth = [4 - 2 - 1.5, 18 - 9]
     assert table["objective"].to_list()[1:] == pytest.approx([sense * w for w in worth], abs=1e-5)
@@ -196,7 +196,7 @@ def test_a_quadratic_term_is_written_with_its_square() -> None:
 PLAIN = """\
 The leader announces:
   toll = 0 + 1.33333 (driver.flow − 0.6)
-A follower who does its part faces the first numbers; each unit it deviates moves them as shown.
+On the plan the first number applies; each unit of a deviation changes it as shown.
 On the plan, each in the unit of its objective:
   follower  objective  money
   driver         0.16      0

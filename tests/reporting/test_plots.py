@@ -107,8 +107,8 @@ def test_regret_in_the_colour_of_its_certificate() -> None:
     assert {at: bar.get_width() for at, bar in bars.items()} == {0: 0.0, 1: 2.0, 2: 0.5, 3: 0.0}
     assert len({bar.get_facecolor() for bar in bars.values()}) == 4
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["counts as none up to", "convex", "global", "multistart", "unknown"]
-    np.testing.assert_allclose(lines(ax)["counts as none up to"][:, 0], 1e-5)
+    assert labels == ["tolerance", "convex", "global", "multistart", "unknown"]
+    np.testing.assert_allclose(lines(ax)["tolerance"][:, 0], 1e-5)
     cross = next(line for line in ax.get_lines() if line.get_marker() == "x")
     assert cross.get_xydata().tolist() == [[0.0, 0.0]], "a regret that is unknown is no bar of length 0"
     assert ax.get_title().startswith("NOT verified")

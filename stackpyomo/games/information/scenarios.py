@@ -3,7 +3,7 @@
     E[f] = Σ_w p_w f(w)          a player with observation y decides on u[y(w)], one value for each atom of y
 
 An observation is a function of the scenario; its atoms are the sets of scenarios it cannot tell apart. A follower's Var
-is indexed by the atoms of its own observation, so that nobody can know what he does not observe. What the leader may
+is indexed by the atoms of its own observation, so that nobody can know what it does not observe. What the leader may
 answer to in a scenario is made from the same names (:meth:`Scenarios.observe`).
 """
 
@@ -280,12 +280,12 @@ class Scenarios:
 
         leader: a Var indexed by the atoms of ``knows`` (None: by the scenarios, the leader knows all). signals: pairs
         (Var or Expression, observation its index stands for; None: the scenarios). Raises :class:`InvalidGame` for a
-        signal whose place the leader cannot know when he acts, and for an index that is no atom.
+        signal whose place the leader cannot know when it acts, and for an index that is no atom.
         """
         if isinstance(leader, Policy):
             raise InvalidGame(
-                f"{leader.name}: a policy; the leader's answer to an action is a value in each scenario. Give him a "
-                "Var indexed by what he knows."
+                f"{leader.name}: a policy; the leader's answer to an action is a value in each scenario. Give it a "
+                "Var indexed by what it knows."
             )
         found: ComponentMap = ComponentMap()
         pairs = _pairs(signals)
@@ -299,7 +299,7 @@ class Scenarios:
                 raise InvalidGame(
                     f"{answers.name}: one value for all that the leader may know, of whose signals only one is "
                     f"realised ({other.name}, say). Index it by {'the scenarios' if knows is None else knows}; a "
-                    "leader who acts before he knows sees nothing of it."
+                    "leader that acts before it knows sees nothing of it."
                 )
         return found
 
@@ -310,7 +310,7 @@ class Scenarios:
             open_to = listed([str(s) for s in sorted(shown, key=str)], 3)
             raise InvalidGame(
                 f"{component.name}: where {knows} is {atom}, the leader does not know "
-                f"{observation or 'the scenario'} ({open_to}), so he cannot have this signal there."
+                f"{observation or 'the scenario'} ({open_to}), so it cannot have this signal there."
             )
         return self._entry(component, shown.pop(), observation)
 

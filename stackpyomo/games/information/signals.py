@@ -182,7 +182,7 @@ class _Reader:
             raise InvalidGame(f"observe: {var.name} is not a variable of {self.game.name}.")
         if id(var) not in self._actions and id(var) not in self._aggregates:
             raise InvalidGame(
-                f"observe: {name} is the leader's own; he observes followers' actions, aggregates, or expressions "
+                f"observe: {name} is the leader's own; it observes followers' actions, aggregates, or expressions "
                 "of these. If it is an aggregate, pass its constraint as Game(..., aggregates=...)."
             )
         place = self._aggregates.get(id(var))

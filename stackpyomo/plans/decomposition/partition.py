@@ -6,7 +6,7 @@ x are the leader's variables that several bundles feel. Where a row or a term ho
 aggregate, a budget, a price that depends on the total), each bundle's part s_eb of it becomes one new variable z_eb,
 a *link*, that all bundles know and bundle b alone defines. With its own copy of (x, z), bundle b is a problem of its
 own, and the plan is theirs with all copies equal. Leader variables that one bundle alone feels belong to it. The
-user's model is not cloned: the pieces are made of his expressions over his Vars. Nothing here solves anything.
+user's model is not cloned: the pieces are made of its expressions over its Vars. Nothing here solves anything.
 """
 
 from __future__ import annotations
