@@ -59,7 +59,8 @@ def verify(
     search from several starts and ask a global solver for a bound), "proof" (the same, and "unknown" where nothing is
     proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest
     regret that is as good as none, and the largest duality gap of a proof, relative to ``report.scale``. followers:
-    names of those to re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is "unknown".
+    names of those to re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is
+    "unknown".
 
     The leader cannot leave its bounds: where the announced formula would, its answers are stopped there.
     Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
