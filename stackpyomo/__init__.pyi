@@ -25,7 +25,7 @@ from .errors import (
 )
 from .games import Finding, Follower, Game, Population, read_game
 from .games.information import Scenarios, causal
-from .incentives import Incentive, affine_incentive
+from .incentives import Incentive, affine_incentive, optimal_rule
 from .plans import Plan, leader_optimal, nash, pessimistic, stackelberg
 from .plans.decomposition import Hedging
 from .reporting import plots
@@ -69,6 +69,7 @@ __all__ = [
     "inducible",
     "leader_optimal",
     "nash",
+    "optimal_rule",
     "pessimistic",
     "plots",
     "poles",

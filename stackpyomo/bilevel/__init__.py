@@ -5,7 +5,7 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 """
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
-from .conditions import Conditions, responding_followers
+from .conditions import Conditions, derivatives, responding_followers, with_answers
 from .mpcc import Problem
 from .nonconvexity import counterexample
 from .qualification import unqualified
@@ -25,8 +25,10 @@ __all__ = [
     "Scholtes",
     "Treatment",
     "counterexample",
+    "derivatives",
     "interval",
     "named",
     "responding_followers",
     "unqualified",
+    "with_answers",
 ]

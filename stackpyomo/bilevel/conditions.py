@@ -36,7 +36,7 @@ from stackpyomo.core.expressions import Curvature, Substitution, apart, curvatur
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 
-__all__ = ["Conditions", "Pair", "conditions", "multiplier_cut", "responding_followers"]
+__all__ = ["Conditions", "Pair", "conditions", "derivatives", "multiplier_cut", "responding_followers", "with_answers"]
 
 _WIDE = 100
 """Rows and variables of a follower up to which its duality is written: it is for global solvers."""
@@ -92,6 +92,12 @@ class Conditions:
         """All rows but complementarity, as Pyomo relations; multipliers and slacks are bounded by 0 as Vars."""
         return [*(e == 0 for _, e in self.stationarity), *(r for _, r in self.rows), *self.scales]
 
+    def stand_alone(self) -> None:
+        """Hold every multiplier at 0: nobody leans on constraints of its own."""
+        for multiplier in [*(pair.multiplier for pair in self.pairs), *self.equalities.values()]:
+            multiplier.setlb(0.0)
+            multiplier.setub(0.0)
+
     def multiplier(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
         """This multiplier of the follower's KKT conditions at {id(Var): value}: where τ weighs its cost, over τ."""
         tau = self.weights.get(follower)
@@ -139,15 +145,22 @@ def conditions(
     *,
     block: Any = None,
     fritz_john: Container[str] = (),
+    answers: Movers | None = None,
 ) -> Conditions:
     """The conditions of these followers. ``block``: where multipliers go (None: a model of their own).
 
-    ``fritz_john``: names of the followers whose curved rows get Fritz John's conditions.
+    ``fritz_john``: names of the followers whose curved rows get Fritz John's conditions. ``answers``: what moves with
+    an action beside aggregates, the leader's variables by a rule; a rate may be an expression of Vars, the gain.
 
     Raises :class:`InvalidGame` naming an objective or constraint that has no symbolic derivative.
     """
     holder = pyo.ConcreteModel(name="conditions") if block is None else block
-    return _Builder(game, followers, holder, fritz_john).build()
+    return _Builder(followers, holder, fritz_john, with_answers(game.movers(), answers)).build()
+
+
+def with_answers(movers: Movers, answers: Movers | None) -> Movers:
+    """What moves with each action: aggregates by their shares, and what a rule answers."""
+    return {key: [*movers.get(key, ()), *(answers or {}).get(key, ())] for key in {**movers, **(answers or {})}}
 
 
 @dataclass
@@ -166,9 +179,8 @@ class _Row:
 class _Builder:
     """Counts what is needed first, then makes all multipliers and slacks at once: N single Vars would cost more."""
 
-    def __init__(self, game: Game, followers: Sequence[Follower], block: Any, fritz_john: Container[str]) -> None:
-        self.followers, self.fritz_john = followers, fritz_john
-        self.movers = game.movers()
+    def __init__(self, followers: Sequence[Follower], block: Any, fritz_john: Container[str], movers: Movers) -> None:
+        self.followers, self.fritz_john, self.movers = followers, fritz_john, movers
         self.result = Conditions(block)
 
     def build(self) -> Conditions:
@@ -201,7 +213,7 @@ class _Builder:
         moved |= {id(z) for v in follower.variables for z, _ in self.movers.get(id(v), ())}
         if _has_kink(expression, moved):
             raise InvalidGame(_undifferentiable(component.name, follower.name, "abs, min or max of what it decides"))
-        return _derivatives(expression, component.name, follower.name)
+        return derivatives(expression, component.name, follower.name)
 
     def _rows(self, follower: Follower) -> list[_Row]:
         rows = []
@@ -331,7 +343,7 @@ def _scaled(factor: Any, slope: Any) -> Any:
     return factor * slope
 
 
-def _derivatives(expression: Any, component: str, follower: str) -> Mapping[int, Any]:
+def derivatives(expression: Any, component: str, follower: str) -> Mapping[int, Any]:
     """id(Var) → symbolic derivative (Params stay as they are)."""
     if expression.__class__ in native_numeric_types:
         return {}

@@ -24,6 +24,7 @@ from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import apart
+from stackpyomo.games import Movers
 from stackpyomo.solvers import Program, Residuals, Solution, Termination, choose, ray, solve
 
 from .central_path import Pairs, followed
@@ -67,6 +68,10 @@ class Problem:
     held: list[tuple[VarData, float]] = field(default_factory=list)
     leader: list[VarData] = field(default_factory=list)
     """What the leader decides, and those who serve it: the variables that descend in a large game."""
+    answers: Movers = field(default_factory=dict)
+    """id(action) → [(leader's variable, rate)]: how a rule answers; a rate may be an expression of Vars to be found."""
+    leaning: bool = True
+    """False: every multiplier of the followers' constraints is 0; nobody is held by its own constraints."""
 
     @property
     def has_cost(self) -> bool:
@@ -108,6 +113,7 @@ class Equilibrium:
             *conditions.relations,
         ]
         self._first = len(relations)
+        self._plain = len(problem.constraints) + len(problem.held)
         cost = apart(problem.cost) + self._treated.term
         self.program = Program(cost, [*relations, *self._treated.rows], seconds=seconds)
         if sets := self._treated.sets:
@@ -169,6 +175,19 @@ class Equilibrium:
         if self._level >= 0:
             found.outside_bounds[self._level] = 0.0
         return found
+
+    def residuals(self, x: Array) -> dict[str, float]:
+        """Recomputed at x: violation of rows and bounds, of the followers' stationarity, of complementarity."""
+        outside = self.outside(x)
+        rows = np.zeros(int(self.program.rows.max(initial=-1)) + 1)
+        rows[self.program.rows] = outside.outside_rows
+        first, after = self._plain, self._plain + len(self.conditions.stationarity)
+        others = (rows[:first], rows[after : self._first], outside.outside_bounds)
+        return {
+            "feasibility": float(max(part.max(initial=0.0) for part in others)),
+            "stationarity": float(rows[first:after].max(initial=0.0)),
+            "complementarity": self.complementarity(x),
+        }
 
     def audit(self, x: Array) -> list[dict[str, Any]]:
         """What became of the constants of a big-M treatment; empty for the others."""

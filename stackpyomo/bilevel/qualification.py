@@ -24,10 +24,24 @@ from scipy.optimize import linprog
 from stackpyomo.core import TOLERANCES, Array, Scales
 from stackpyomo.core.expressions import Substitution, apart, variables_in
 from stackpyomo.derivatives import Derivatives, FollowerRows
-from stackpyomo.games import Follower, Game
+from stackpyomo.games import Follower, Game, Movers
 from stackpyomo.solvers import BadRow, Program, solve
 
-__all__ = ["interior_point", "unqualified"]
+__all__ = ["interior_point", "interior_points", "unqualified"]
+
+
+def interior_points(game: Game, curved: Mapping[str, set[int]], answers: Movers) -> dict[str, dict[int, float] | None]:
+    """:func:`interior_point` of each of these followers whose rows hold nothing that a rule answers with.
+
+    A rule's formula may leave the bounds that the leader's variables have. ``curved``: as for :func:`unqualified`.
+    """
+    answering = {id(v) for moved in answers.values() for v, _ in moved}
+    found = {}
+    for name, rows in curved.items():
+        follower = game.followers[name]
+        if not any(id(v) in answering for c in follower.constraints for v in variables_in(c.expr)):
+            found[name] = interior_point(follower, rows)
+    return found
 
 
 def interior_point(follower: Follower, curved: set[int]) -> dict[int, float] | None:

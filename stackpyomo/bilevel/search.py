@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,10 +29,10 @@ from stackpyomo.solvers import BadRow, Termination, choose, random_start, regist
 from stackpyomo.verification import Report
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
-from .conditions import Conditions, conditions, multiplier_cut
+from .conditions import Conditions, conditions, multiplier_cut, with_answers
 from .mpcc import Equilibrium, Found, Problem
 from .nonconvexity import is_proved_convex, moves_others
-from .qualification import interior_point
+from .qualification import interior_points
 
 __all__ = ["Candidate", "Ladder"]
 
@@ -87,6 +87,10 @@ class Ladder:
     time_limit: float | None = None
     tee: bool = False
     seed: int = 0
+    points: Sequence[Mapping[int, float]] = ()
+    """{id(Var): value}: where the local rung begins; what is left out keeps the model's value."""
+    halted: Callable[[], bool] = lambda: False
+    """True once it is of no use to go on."""
     seconds: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
     bound: float = -math.inf
@@ -117,23 +121,25 @@ class Ladder:
             held = "no answer" if self.best is None else f"cost {self.best.cost:.8g}"
             logger.info("%s: %s, bound %.8g after %d attempts", self.game.name, held, self.bound, len(self.log))
             settled = self.infeasible or self.unbounded or self._is_proved or self._is_enough
-            if settled or time.monotonic() >= self._until:
+            if settled or self.halted() or time.monotonic() >= self._until:
                 break
 
     def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
         began = time.perf_counter()
-        made = conditions(self.game, self.followers, fritz_john=fritz_john)
+        made = conditions(self.game, self.followers, fritz_john=fritz_john, answers=self.problem.answers)
+        if not self.problem.leaning:
+            made.stand_alone()
         self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
         return made
 
     def _slater_points(self) -> dict[str, dict[int, float]]:
         """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
-        points = {n: interior_point(self.game.followers[n], rows) for n, rows in self.kkt.curved.items()}
+        points = interior_points(self.game, self.kkt.curved, self.problem.answers)
         return {name: point for name, point in points.items() if point is not None}
 
     def _bound_multipliers(self, made: Conditions, slater: dict[str, dict[int, float]]) -> None:
         """Cuts on the multipliers of convex followers with a Slater point."""
-        movers = self.game.movers()
+        movers = with_answers(self.game.movers(), self.problem.answers)
         for name, point in slater.items():
             follower = self.game.followers[name]
             if is_proved_convex(follower, movers) and not moves_others(follower, movers):
@@ -402,13 +408,14 @@ class Ladder:
         waiting: list[Candidate] = []
         named = self.solver != "auto" and choose(self.solver).ipopt_options
         hard = self.treatment is None and not named and len(self.kkt.pairs) <= _SMALL
-        for start in range(starts or (max(self.starts, _STARTS) if hard else self.starts)):
+        count = starts or max(len(self.points), max(self.starts, _STARTS) if hard else self.starts)
+        for start in range(count):
             seed = int(random.integers(2**31))
             for number, treatment in enumerate(treatments):
                 if self.treatment is None and number > 1 and (waiting or self._runs_away):
                     continue  # the third is for those that the first two leave without an answer
                 equilibrium = self._equilibrium(self.kkt, treatment)
-                point = None if start == 0 else random_start(equilibrium.program, np.random.default_rng(seed))
+                point = self._start(equilibrium, start, seed)
                 waiting += self._attempt(equilibrium, solver, point, start)
                 if content and waiting and start == 0 and self._offer(*waiting):
                     return
@@ -418,6 +425,12 @@ class Ladder:
             if self.best is None:
                 self._offer(*self._anywhere(solver))
             self._escapes()
+
+    def _start(self, equilibrium: Equilibrium, number: int, seed: int) -> Array | None:
+        """One of the given points, the model's values (None), or a random point."""
+        if number < len(self.points):
+            return equilibrium.point(dict(self.points[number]))
+        return None if number == 0 else random_start(equilibrium.program, np.random.default_rng(seed))
 
     def _anywhere(self, solver: str) -> list[Candidate]:
         """Equilibria whatever they cost: where there is none, nothing improves without limit."""

@@ -6,6 +6,7 @@ why and what is left. Law: a least-squares gain is never returned silently.
 
 from .design import affine_incentive
 from .incentive import Incentive
+from .second_best import optimal_rule
 from .wording import in_words, stakes, terms
 
-__all__ = ["Incentive", "affine_incentive", "in_words", "stakes", "terms"]
+__all__ = ["Incentive", "affine_incentive", "in_words", "optimal_rule", "stakes", "terms"]

@@ -24,7 +24,7 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, timed, tracked, undisturbed
-from stackpyomo.derivatives import ActiveSide
+from stackpyomo.derivatives import ActiveSide, FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive
 from stackpyomo.games import Game, leader_variables, require
 from stackpyomo.games.information import read_observation
@@ -36,7 +36,7 @@ from .diagnosis import hinted, refuse_undefined
 from .gains.free_prices import Payment, choose_offsets
 from .incentive import Incentive
 
-__all__ = ["affine_incentive"]
+__all__ = ["affine_incentive", "given_incentive", "least_curvature"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def affine_incentive(
             f"affine_incentive({type(plan).__name__}): expected a Plan; make one with leader_optimal(game)."
         )
     game = plan.attached()
-    least = _least_curvature(curvature)
+    least = least_curvature(curvature)
     _one_of("prefer", prefer, ("energy", "sparsest"))
     _one_of("minors", minors, ("frozen", "respond"))
     if not isinstance(multipliers, (Mapping, ComponentMap, list, tuple)):
@@ -122,7 +122,8 @@ def affine_incentive(
                 raise (refused if leader_variables(game, free) else hinted(refused, game)) from None
 
 
-def _least_curvature(given: Any) -> float | None:
+def least_curvature(given: Any) -> float | None:
+    """What curvature= asks for at least; None: whatever comes. Raises :class:`InvalidGame` for anything else."""
     if not isinstance(given, (int, float)) or isinstance(given, bool):
         _one_of("curvature", given, ("auto", "none"))
         return 0.0 if given == "auto" else None
@@ -173,6 +174,19 @@ def _designed(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Paymen
     with timed(seconds, "uniqueness"):
         unique = design.uniqueness(found, values)
     return replace(_incentive(plan, design, found, values, chosen, unique, seconds), **_decided(payment))
+
+
+def given_incentive(plan: Plan, rows: FollowerRows, wishes: Wishes, gain: sparse.csc_array) -> Incentive:
+    """The incentive of a gain that is known, (leader variables × signals) in the user's units, at a plan.
+
+    What it leaves of the followers' slopes is recomputed: ``residual``.
+    """
+    seconds: dict[str, float] = {}
+    with timed(seconds, "incentive"):
+        design = Design(rows.natural(plan.values), wishes)
+        found = design.given(plan.values, gain)
+        unique = design.uniqueness(found, plan.values)
+    return _incentive(plan, design, found, plan.values, (), unique, seconds)
 
 
 def _decided(payment: Payment) -> dict[str, Any]:

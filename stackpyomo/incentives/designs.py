@@ -26,7 +26,7 @@ from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
 from .doubts import Doubts
 from .gains.curvature import Curved, bent_followers, repaired
 from .gains.free_prices import Demand
-from .gains.multipliers import Balance, balanced, given_multipliers, leaning
+from .gains.multipliers import Balance, balanced, given_multipliers, leaning, supporting
 from .gains.reactions import Anticipated, require_still_signals, with_reactions
 from .gains.selection import Limits, bounded, by_instrument, gain_bounds, sparsest
 from .gains.system import System, gain_system, picked
@@ -169,6 +169,28 @@ class Design:
         if self.wishes.prefer == "sparsest":
             gain = sparsest(system, slope, gain, limits, self.wishes.solver)
         return Found(balance, slope, system, gain, rank, limits, self._uncertainty(doubts, system, slope, gain))
+
+    def fitted(self, values: Mapping[str, float]) -> sparse.csc_array:
+        """The least-squares gain at these values, in the user's units: what all followers' slopes ask for together."""
+        here = self.rows.at(values)
+        system = self.equations(here.leader)
+        gain, _ = system.least_energy(np.where(self.watched[self.rows.owners], here.own, 0.0))
+        return system.as_matrix(gain * self.entry_units(system))
+
+    def given(self, values: Mapping[str, float], gain: sparse.csc_array) -> Found:
+        """A gain that is known, in the user's units, with the multipliers that leave least of the slopes."""
+        here = self.rows.at(values)
+        self.sides = active_sides(self.rows, here, values) if self.wishes.multipliers == "free" else []
+        scaled = self.equations(here.leader)
+        known = scaled.as_matrix(scaled.as_entries(gain) / self.entry_units(scaled))
+        moved = sparse.csr_array(known @ self.moves)
+        balance = leaning(here, self.sides, supporting(here, self.sides, self.rows.owners, moved))
+        system = self.equations(balance.leader)
+        slope = np.where(self.watched[self.rows.owners], balance.slope, 0.0)
+        _, rank = system.least_energy(slope)
+        entries = system.as_entries(gain) / self.entry_units(system)
+        low, high = np.full(len(entries), -np.inf), np.full(len(entries), np.inf)
+        return Found(balance, slope, system, entries, rank, Limits(low, high), 0.0)
 
     def _uncertainty(self, doubts: Doubts, system: System, slope: Array, gain: Array) -> float:
         return doubts.of_gain(system, self.moves, self.rows.owners, slope, gain)

@@ -15,6 +15,7 @@ from stackpyomo.plans import Plan, stackelberg
 
 from .payments import accounts, comparison
 from .robustness import robustness
+from .standing import Standing
 from .strategy import AffineStrategy
 from .wording import how_to_compare, in_words
 
@@ -65,6 +66,35 @@ class Incentive(AffineStrategy):
         leader's variables (fixed or integer ones are data); NaN where that is not shown, and for an infinite size.
         """
         return accounts(self).payments
+
+    @property
+    def comparison(self) -> pd.Series:
+        """The leader's objective: leader-optimal, by this rule, by the best constants; of :func:`optimal_rule` alone.
+
+        Raises :class:`InvalidGame` for another incentive, which holds the plan that it was given.
+        """
+        return self._second_best("comparison").as_series()
+
+    @property
+    def value_curve(self) -> pd.DataFrame:
+        """``kappa`` and ``value``: the leader's objective by the best rule found whose gains are within ±kappa.
+
+        Raises :class:`InvalidGame` as :attr:`comparison` does.
+        """
+        return pd.DataFrame(self._second_best("value_curve").curve, columns=["kappa", "value"], dtype=float)
+
+    @property
+    def at_bound(self) -> dict[tuple[str, str], float]:
+        """(leader variable, signal) → d(leader's objective)/d(bound) of each gain that stands at its bound.
+
+        The bound moves outward. Raises :class:`InvalidGame` as :attr:`comparison` does.
+        """
+        return {(a.leader, a.signal): a.slope for a in self._second_best("at_bound").at_bound}
+
+    def _second_best(self, asked: str) -> Standing:
+        if self.standing is None:
+            raise InvalidGame(f"{asked}: of rules that optimal_rule(game) found; this one holds a plan it was given.")
+        return self.standing
 
     def compare(self, baseline: Plan) -> pd.DataFrame:
         """Who gains and who loses against another plan, e.g. ``stackelberg(game)``: the leader first, then followers.

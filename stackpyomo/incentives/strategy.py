@@ -33,6 +33,7 @@ from stackpyomo.games.information import Announcement, Signal, answers, shares
 from stackpyomo.plans import Plan
 
 from .gains.system import System
+from .standing import Standing
 
 __all__ = ["AffineStrategy"]
 
@@ -94,6 +95,8 @@ class AffineStrategy:
     """How much the gain would change, relative to itself, at plans that are as good as this one (first order)."""
     alone: list[str] = field(default_factory=list, repr=False)
     """Followers none of whose actions is observed: the incentive leaves them alone."""
+    standing: Standing | None = field(default=None, repr=False)
+    """Of a second-best rule: where it stands between the leader-optimal plan and the best constants."""
     system: System | None = field(default=None, repr=False)
     """The linear equations of the gain. Not kept in JSON."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
@@ -351,6 +354,7 @@ class AffineStrategy:
             "uncertainty": json_number(self.uncertainty),
             "alone": self.alone,
             "settling": list(self.settling),
+            "standing": None if self.standing is None else self.standing.as_dict(),
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
             "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
         }
@@ -396,6 +400,7 @@ class AffineStrategy:
                 uncertainty=real(data["uncertainty"]),
                 alone=data["alone"],
                 settling=tuple(data["settling"]),
+                standing=None if data.get("standing") is None else Standing.from_dict(data["standing"]),
             )
 
     def _triplets(self, matrix: sparse.sparray) -> list[list[Any]]:

@@ -45,7 +45,7 @@ def in_words(
     """
     room = _FILE if whole else _SCREEN
     meaning = _meaning(rule, room, _standing, _deviations)
-    parts = [*_announced(rule, room), *meaning, *_limits(rule, verified=verified)]
+    parts = [*_announced(rule, room), *_regimes(rule), *meaning, *_limits(rule, verified=verified)]
     if baseline is not None:
         parts += _compared(rule, baseline, room)
     return parts
@@ -53,7 +53,8 @@ def in_words(
 
 def terms(rule: AffineStrategy) -> list[Part]:
     """Of these what a page says beside its report: all that is announced, and for which deviation."""
-    return [*_announced(rule, _FILE), *_meaning(rule, _FILE, _deviations), *_limits(rule, verified=True)]
+    meaning = _meaning(rule, _FILE, _deviations)
+    return [*_announced(rule, _FILE), *_regimes(rule), *meaning, *_limits(rule, verified=True)]
 
 
 def stakes(rule: AffineStrategy, baseline: Plan | None = None) -> list[Part]:
@@ -91,6 +92,30 @@ def _announced(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
     yield "On the plan the first number applies; each unit of a deviation changes it as shown."
     if rule.game is not None and any(follower.size > 1 for follower in rule.game.followers.values()):
         yield "A population's action stands for one member's."
+
+
+def _regimes(rule: AffineStrategy) -> Iterator[Part]:
+    """Of a second-best rule: what the leader gets beside leader-optimal and best constants."""
+    standing = rule.standing
+    if standing is None:
+        return
+    proof = "the best of all affine rules" if standing.free else "the best affine rule with its gain in these bounds"
+    yield "The leader's objective:"
+    yield Table(
+        ["regime", "objective", ""],
+        [
+            ["leader-optimal", shown(standing.leader_optimal, 6), "everybody serves the leader"],
+            ["this rule", shown(standing.rule, 6), f"proved: {proof}" if standing.proved else "the best rule found"],
+            ["best constant", shown(standing.constant, 6), "the leader answers nothing"],
+        ],
+    )
+    for entry in standing.at_bound:
+        yield (
+            f"Beware: the gain of {entry.leader} on {entry.signal} stands at its bound {entry.gain:.6g}: the objective "
+            f"still changes by {entry.slope:.3g} per unit by which that is wider."
+        )
+    if not math.isnan(standing.infimum):
+        yield f"No gain attains the best value: with ever larger gains the objective tends to {standing.infimum:.6g}."
 
 
 def _formula(rule: AffineStrategy, index: int, most: int) -> str:

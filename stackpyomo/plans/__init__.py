@@ -3,7 +3,22 @@
 In: a game. Out: a :class:`Plan`, or the reason why there is none. Law: nothing is called optimal without a bound.
 """
 
+from .options import Options, read_options
 from .plan import Plan, rows_of
+from .problems import leader_cost, leading_problem
+from .responding import respond
 from .solve import leader_optimal, nash, pessimistic, stackelberg
 
-__all__ = ["Plan", "leader_optimal", "nash", "pessimistic", "rows_of", "stackelberg"]
+__all__ = [
+    "Options",
+    "Plan",
+    "leader_cost",
+    "leader_optimal",
+    "leading_problem",
+    "nash",
+    "pessimistic",
+    "read_options",
+    "respond",
+    "rows_of",
+    "stackelberg",
+]

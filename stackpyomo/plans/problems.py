@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -14,7 +14,14 @@ from stackpyomo.core.expressions import variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs, leader_variables
 
-__all__ = ["aggregate_definitions", "all_constraints", "held_problem", "leader_cost", "leader_values"]
+__all__ = [
+    "aggregate_definitions",
+    "all_constraints",
+    "held_problem",
+    "leader_cost",
+    "leader_values",
+    "leading_problem",
+]
 
 
 def leader_cost(game: Game) -> Any:
@@ -22,6 +29,17 @@ def leader_cost(game: Game) -> Any:
     objective = game.leader.objective
     assert objective is not None  # require() saw to it
     return objective.expr if game.leader.sign > 0 else -objective.expr
+
+
+def leading_problem(game: Game, responding: Container[str]) -> Problem:
+    """The leader's cost and rows, and those of the followers who serve it; ``responding`` ones are left out."""
+    aggregates = {id(v) for v in aggregate_definitions(game)[1]}
+    serving = (game.leader, *(f for f in game.followers.values() if f.name not in responding))
+    return Problem(
+        leader_cost(game),
+        [(owner, c) for owner, c in all_constraints(game) if owner not in responding],
+        leader=[v for player in serving for v in player.variables if id(v) not in aggregates],
+    )
 
 
 def held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str, float], cost: Any) -> Problem:

@@ -15,7 +15,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyomo.environ as pyo
 
 from stackpyomo.bilevel import Candidate, Conditions, Ladder, Problem, counterexample, unqualified
@@ -52,7 +51,7 @@ def respond(
     objective: bool = True,
     sign: int = 1,
 ) -> Plan:
-    """Solve ``problem`` over the equilibria of these followers.
+    """Solve ``problem`` over the equilibria of these followers, under constants of the leader.
 
     ``objective``: the problem's cost means something (a bound on it is one); ``sign`` turns it into the leader's
     objective. Raises :class:`InvalidGame` for followers proved nonconvex, :class:`NoPlan` where nothing was found.
@@ -158,25 +157,8 @@ class _Work:
 
     def residuals(self, candidate: Candidate) -> dict[str, float]:
         """Recomputed: violation of rows and bounds, of the followers' stationarity, of complementarity."""
-        equilibrium, x = candidate.equilibrium, candidate.found.x
-        assert x is not None
-        program = equilibrium.program
-        outside = equilibrium.outside(x)
-        rows = np.zeros(int(program.rows.max(initial=-1)) + 1)
-        rows[program.rows] = outside.outside_rows
-        first = len(self.problem.constraints) + len(self.problem.held)
-        after = first + len(equilibrium.conditions.stationarity)
-        last = first + len(equilibrium.conditions.relations)
-        plain = [
-            rows[:first].max(initial=0.0),
-            rows[after:last].max(initial=0.0),
-            outside.outside_bounds.max(initial=0),
-        ]
-        return {
-            "feasibility": float(max(plain)),
-            "stationarity": float(rows[first:after].max(initial=0.0)),
-            "complementarity": equilibrium.complementarity(x),
-        }
+        assert candidate.found.x is not None
+        return candidate.equilibrium.residuals(candidate.found.x)
 
     def plan(self, ladder: Ladder, objective: bool, sign: int) -> Plan:
         """The ladder's best candidate as a Plan."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stackpyomo.bilevel import Problem, responding_followers
+from stackpyomo.bilevel import responding_followers
 from stackpyomo.core import timed, undisturbed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
@@ -17,7 +17,7 @@ from .decomposition.engine import chosen_engine, hedged
 from .indifference import settled
 from .options import Options, read_options, with_options
 from .plan import Plan
-from .problems import aggregate_definitions, all_constraints, held_problem, leader_cost, leader_values
+from .problems import held_problem, leader_cost, leader_values, leading_problem
 from .responding import respond
 
 __all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
@@ -150,15 +150,10 @@ def _require_game(game: Any, function: str) -> None:
 def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Plan:
     """The leader and those who cooperate optimise over the equilibria of ``followers``."""
     names = {f.name for f in followers}
-    aggregates = {id(v) for v in aggregate_definitions(game)[1]}
-    serving = (game.leader, *(f for f in game.followers.values() if f.name not in names))
-    problem = Problem(
-        leader_cost(game),
-        [(owner, c) for owner, c in all_constraints(game) if owner not in names],
-        leader=[v for player in serving for v in player.variables if id(v) not in aggregates],
-    )
+    serving = [f for f in game.followers.values() if f.name not in names]
+    problem = leading_problem(game, names)
     plan = respond(game, followers, problem, options, sign=game.leader.sign)
-    if len(serving) > 1 and plan.quality in ("optimal", "feasible"):
+    if serving and plan.quality in ("optimal", "feasible"):
         with timed(plan.seconds, "indifference"):
             rows = FollowerRows(game)
             plan.values = settled(rows, plan.values, {id(v) for v in variables_in(problem.cost)}, names)

@@ -10,7 +10,7 @@ is linear in these. Of an aggregate that holds the leader's own variables the si
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,12 @@ class Observation:
     signals: list[Signal]
     permitted: dict[str, set[int]] | None = None
     """Leader variable → numbers of its signals; absent: it announces a constant."""
+    listed: dict[str, list[int]] = field(default_factory=dict)
+    """The same in the order in which they were named."""
+
+    def of(self, leader: str) -> list[int]:
+        """Numbers of the signals that a leader variable may use, in the order in which they were named."""
+        return list(range(len(self.signals))) if self.permitted is None else self.listed.get(leader, [])
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,14 @@ def read_observation(game: GameStructure, observe: Any) -> Observation:
         reader.add(observe)
         return Observation(reader.signals)
     permitted: dict[str, set[int]] = {}
+    listing: dict[str, list[int]] = {}
     for (_, seen), variables in zip(pairs, by_component(game, [key for key, _ in pairs]), strict=True):
         used = reader.add(own_actions(game) if isinstance(seen, str) and seen == "actions" else seen)
         for var in variables:
             permitted.setdefault(game.names[id(var)], set()).update(used)
-    return Observation(reader.signals, permitted)
+            order = listing.setdefault(game.names[id(var)], [])
+            order += [place for place in used if place not in order]
+    return Observation(reader.signals, permitted, listing)
 
 
 def causal(leader: Any, signals: Any, *, lag: int = 1) -> ComponentMap:

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from scipy import linalg, sparse
+from scipy import linalg, optimize, sparse
 from scipy.sparse import csgraph
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.derivatives import ActiveSide, Derivatives, FollowerRows, row_entries
+from stackpyomo.derivatives import ActiveSide, Derivatives, FollowerRows, composed_normals, row_entries
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import component_pairs
 from stackpyomo.solvers import BadRow, Program, solve
@@ -31,7 +31,7 @@ from stackpyomo.solvers import BadRow, Program, solve
 from .signed_least_squares import nearest_nonnegative
 from .system import Component, System
 
-__all__ = ["Balance", "balanced", "given_multipliers", "leaning"]
+__all__ = ["Balance", "balanced", "given_multipliers", "leaning", "supporting"]
 
 _LEANED = 10.0
 """Multipliers of constraints with leader variables, in natural units, a start is taken from."""
@@ -94,6 +94,28 @@ def given_multipliers(rows: FollowerRows, here: Derivatives, sides: Sequence[Act
             raise InvalidGame(f"multipliers: {name} is an inequality; its multiplier is ≥ 0, not {value:g}.")
         multipliers[place[name]] = value / sides[place[name]].unit
     return leaning(here, sides, multipliers)
+
+
+def supporting(here: Derivatives, sides: Sequence[ActiveSide], owners: Array, moved: sparse.csr_array) -> Array:
+    """λ of each side for a gain that is known: what leaves least of a + Gᵀλ + (K M)ᵀ(b + G_0ᵀλ), follower by follower.
+
+    moved: K M, (leader variables × actions).
+    """
+    found = np.zeros(len(sides))
+    slope = here.own + np.asarray(sparse.csr_array(here.leader)[owners].multiply(moved.T).sum(axis=1)).ravel()
+    numbers: dict[int, list[int]] = {}
+    for number, side in enumerate(sides):
+        numbers.setdefault(side.follower, []).append(number)
+    for follower, mine in numbers.items():
+        place = np.flatnonzero(owners == follower)
+        own, held = slice(int(place[0]), int(place[-1]) + 1), [sides[i] for i in mine]
+        pinned, limiting = composed_normals(held, {}, own, moved[:, own])
+        firm = np.array([side.equality for side in held], dtype=bool)
+        normals = np.zeros((len(mine), own.stop - own.start))
+        normals[firm], normals[~firm] = pinned, limiting
+        lower = np.where(firm, -np.inf, 0.0)
+        found[mine] = optimize.lsq_linear(normals.T, -slope[own], bounds=(lower, np.inf)).x
+    return found
 
 
 def balanced(

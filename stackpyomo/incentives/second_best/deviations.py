@@ -1,0 +1,190 @@
+"""Deviations: rows in (u0, u, K) that a rule has to keep for its plan to be a best response, not only stationary.
+
+For a deviation v of follower k, z what moves with it (aggregates by its share, the leader's variables by the rule):
+
+    J_k(u0, u) + margin ≤ J_k(u0 + K M (v − u_k), v, …)                          (a cut: every valid rule keeps it)
+    wᵀ T_kᵀ ∇²J_k T_k w ≥ μ,   T_k = [I; R_k]                                    (curvature along w, by the rule)
+
+The cut is the value-function form one deviation at a time (Blankenship, Falk, J. Optim. Theory Appl. 19 (1976)
+261–281); the curvature row is necessary only where no constraint of the follower's own binds. Where the formula would
+leave the leader's bounds for some action, either its projection is what the cut plays, or rows keep it within them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.var import VarData
+
+from stackpyomo.bilevel import derivatives, with_answers
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import Substitution, apart, number_of, variables_in
+from stackpyomo.games import Follower, Movers
+
+from .unknown_gain import UnknownGain
+
+__all__ = ["Deviations"]
+
+
+@dataclass
+class Deviations:
+    """The rows found so far; ``necessary`` is False once one of them may cut off a valid rule."""
+
+    gain: UnknownGain
+    margin: float
+    """How much worse than the plan a deviation has to be, in the follower's unit."""
+    curvature: float
+    """The least curvature of a follower's composed cost."""
+    rows: list[Any] = field(default_factory=list)
+    necessary: bool = True
+
+    def __post_init__(self) -> None:
+        self.game = self.gain.rows.game
+        self.movers: Movers = with_answers(self.game.movers(), self.gain.answers)
+        self._hessians: dict[str, list[list[Any]]] = {}
+        self._inside: set[tuple[str, str]] = set()
+        self._times: dict[str, int] = {}
+
+    def refuted(self, follower: Follower, response: Mapping[str, float] | None, values: dict[int, float]) -> None:
+        """Add what rules out that this follower plays ``response`` (None: without limit) against the point."""
+        self._times[follower.name] = times = self._times.get(follower.name, 0) + 1
+        if response is not None:
+            self._cut(follower, response, values)
+        if response is None or times > 1:
+            self.bend_up(follower, values)
+
+    # --- cuts ---------------------------------------------------------------------------------------------------------
+
+    def _cut(self, follower: Follower, response: Mapping[str, float], values: dict[int, float]) -> None:
+        names, cost = self.game.names, _cost(follower)
+        table: dict[int, Any] = {id(v): response[names[id(v)]] for v in follower.variables}
+        moved: dict[int, tuple[VarData, Any]] = {}
+        for var in follower.variables:
+            step = table[id(var)] - apart(var)
+            for other, rate in self.movers.get(id(var), ()):
+                moved[id(other)] = other, moved.get(id(other), (other, apart(other)))[1] + rate * step
+        for key, (other, answer) in moved.items():
+            table[key] = self._stopped(follower, other, answer, values)
+        mine = {id(v) for v in follower.variables}
+        if any(id(v) not in mine and not v.fixed for c in follower.constraints for v in variables_in(c.expr)):
+            self.necessary = False  # elsewhere this response may break a row that others move
+        self.rows.append(apart(cost) + self.margin <= Substitution(substitute=table).walk_expression(cost))
+
+    def _stopped(self, follower: Follower, var: VarData, answer: Any, values: dict[int, float]) -> Any:
+        """The rule's answer: at the leader's bound where the formula leaves it, by projection or by rows of its own."""
+        if self.game.names[id(var)] not in self.gain.names:
+            return answer
+        level = number_of(Substitution(substitute=values).walk_expression(answer))
+        low, high = (-math.inf if var.lb is None else var.lb), (math.inf if var.ub is None else var.ub)
+        room = TOLERANCES.feasibility * max(1.0, abs(level))
+        if low - room <= level <= high + room:
+            return answer
+        self.necessary = False  # of rules that stay inside there it asks too much
+        if self.gain.saturate:
+            return low if level < low else high
+        self._stay_inside(follower, var)
+        return answer
+
+    def _stay_inside(self, follower: Follower, var: VarData) -> None:
+        """The formula within the leader's bounds for every action in the follower's box."""
+        key = follower.name, self.game.names[id(var)]
+        if key in self._inside:
+            return
+        self._inside.add(key)
+        rates = {id(v): (v, r) for v in follower.variables for z, r in self.movers.get(id(v), ()) if z is var}
+        for limit, sign in ((var.lb, -1.0), (var.ub, 1.0)):
+            if limit is None:
+                continue
+            block = pyo.ConcreteModel(name="reach")
+            block.most = pyo.Var(range(len(rates)), initialize=0.0)
+            for most, (action, rate) in zip(block.most.values(), rates.values(), strict=True):
+                for end, way in ((action.lb, -1.0), (action.ub, 1.0)):
+                    push = sign * rate
+                    self.rows.append(way * push <= 0.0 if end is None else most >= push * (end - action))
+            self.rows.append(sign * apart(var) + pyo.quicksum(block.most.values()) <= sign * limit)
+
+    # --- curvature ----------------------------------------------------------------------------------------------------
+
+    def bend_up(self, follower: Follower, values: dict[int, float], *, everywhere: bool = False) -> bool:
+        """Add the row along the direction in which the composed cost bends down most; True if there was one.
+
+        Directions that a bound of the follower's own closes are left out, unless ``everywhere``.
+        """
+        free = [j for j, v in enumerate(follower.variables) if everywhere or not _is_at_bound(v, values)]
+        if not free:
+            return False
+        entries = self._hessian(follower)
+        here, plain = self._evaluated(entries, values), self._evaluated(entries, {**values, **self._no_gain})
+        part = here[np.ix_(free, free)]
+        if not np.isfinite(part).all():
+            return False
+        level = max(self.curvature, TOLERANCES.noise * float(np.abs(plain[np.isfinite(plain)]).max(initial=0.0)))
+        sizes, directions = np.linalg.eigh(part)
+        if sizes[0] >= level:
+            return False
+        along = directions[:, 0]
+        self._add_curvature(entries, free, along, level)
+        return True
+
+    def require_curvature(self, follower: Follower) -> None:
+        """One row for each action, whatever the point: all there is for a follower of one action."""
+        entries = self._hessian(follower)
+        for j in range(len(entries)):
+            self._add_curvature(entries, [j], np.ones(1), self.curvature)
+
+    def _add_curvature(self, entries: Sequence[Sequence[Any]], free: Sequence[int], along: Array, level: float) -> None:
+        total: Any = 0
+        for i, first in zip(free, along, strict=True):
+            for j, second in zip(free, along, strict=True):
+                total = total + float(first * second) * entries[i][j]
+        if not hasattr(total, "is_expression_type"):
+            return
+        if self.curvature <= 0.0:
+            self.necessary = False  # where a constraint binds, a follower may be held without it
+        self.rows.append(total >= level)
+
+    @property
+    def _no_gain(self) -> dict[int, float]:
+        return {id(v): 0.0 for v in self.gain.holder.gain.values()}
+
+    def _hessian(self, follower: Follower) -> list[list[Any]]:
+        """T_kᵀ ∇²J_k T_k, entry by entry."""
+        if follower.name not in self._hessians:
+            slopes = [self._along(_cost(follower), var, follower) for var in follower.variables]
+            self._hessians[follower.name] = [
+                [self._along(slope, var, follower) for var in follower.variables] for slope in slopes
+            ]
+        return self._hessians[follower.name]
+
+    def _along(self, expression: Any, var: VarData, follower: Follower) -> Any:
+        """Its derivative along an action, with what moves with that."""
+        name = follower.name if follower.objective is None else follower.objective.name
+        gradient = derivatives(expression, name, follower.name)
+        slope = gradient.get(id(var), 0)
+        for moved, rate in self.movers.get(id(var), ()):
+            slope = slope + rate * gradient.get(id(moved), 0)
+        return slope
+
+    def _evaluated(self, entries: Sequence[Sequence[Any]], values: dict[int, float]) -> Array:
+        walk = Substitution(substitute=values).walk_expression
+        return np.array([[_number(walk, entry) for entry in row] for row in entries], dtype=float)
+
+
+def _number(walk: Any, entry: Any) -> float:
+    return number_of(walk(entry)) if hasattr(entry, "is_expression_type") else float(entry)
+
+
+def _cost(follower: Follower) -> Any:
+    assert follower.objective is not None
+    return follower.sign * follower.objective.expr
+
+
+def _is_at_bound(var: VarData, values: Mapping[int, float]) -> bool:
+    level, room = values.get(id(var), 0.0), TOLERANCES.active
+    sides: Iterator[Any] = (bound for bound in (var.lb, var.ub) if bound is not None)
+    return any(abs(level - bound) <= room * max(1.0, abs(bound)) for bound in sides)

@@ -1,0 +1,344 @@
+"""The best affine rule, whether or not one holds the leader-optimal plan: plan and gain chosen together.
+
+    min J0(u0, u)  over plans that some affine rule u0 = c + K s makes every follower's best response
+
+    leader-optimal ≤ best rule ≤ best constant                     (K = 0 is a rule, and a leader cannot do better than
+                                                                    when everybody serves it)
+
+Where an incentive holds the leader-optimal plan, that is the answer. Else the plan is searched for with the gain, from
+the best constant on, so that the answer is never worse than that; :mod:`stackpyomo.incentives.second_best.search`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from pyomo.core.base.var import VarData
+from scipy import sparse
+
+from stackpyomo.bilevel import Problem, Scholtes
+from stackpyomo.core import TOLERANCES, Array, tracked, undisturbed
+from stackpyomo.derivatives import FollowerRows
+from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
+from stackpyomo.games import Game, objective_at, require
+from stackpyomo.games.information import Observation, read_observation
+from stackpyomo.incentives.design import affine_incentive, given_incentive, least_curvature
+from stackpyomo.incentives.designs import Design, Wishes
+from stackpyomo.incentives.gains.selection import gain_bounds as limits_of
+from stackpyomo.incentives.incentive import Incentive
+from stackpyomo.incentives.standing import AtBound, Standing
+from stackpyomo.plans import Options, Plan, leader_optimal, leading_problem, read_options, respond
+from stackpyomo.verification import verify
+
+from .deviations import Deviations
+from .search import Answer, Search
+from .unknown_gain import UnknownGain, read_common
+
+__all__ = ["optimal_rule"]
+
+logger = logging.getLogger(__name__)
+
+_WIDE = 10.0
+"""Where no bounds of the gain are given: how many times the least-squares gain it may be, in natural units."""
+
+_STEPS = 4
+"""Points of the value curve between 0 and the gain found, in parts of it."""
+
+_FEW = 50
+"""Followers up to which the value curve is computed between its ends."""
+
+
+def optimal_rule(
+    game: Game,
+    observe: Any = "actions",
+    *,
+    common: Any = (),
+    gain_bounds: Any = None,
+    curvature: str | float = "auto",
+    margin: float = 0.0,
+    multipliers: str = "free",
+    saturate: bool = False,
+    solver: str = "auto",
+    starts: int = 4,
+    complementarity: Any = "auto",
+    time_limit: float | None = None,
+    tee: bool = False,
+    seed: int = 0,
+) -> Incentive:
+    """min J0 over u0, u, K s.t. a_k + A_kᵀ∇_z L_k + (K M_k)ᵀ b_k = 0 for all k, each at its best response.
+
+    The best rule u0 = c + K s, where :func:`affine_incentive` has to hold a given plan. ``.plan`` is the plan it holds,
+    ``.comparison`` the leader's objective beside leader-optimal and best constants, ``.value_curve`` how it depends on
+    the size of the gain, ``.at_bound`` what wider bounds of the gain would bring.
+
+    observe: "actions", a list of Vars or Expressions linear in follower actions, or leader variable → such a list.
+    common: indexed leader Vars, or lists of Vars, whose entries announce one (c, K), position by position of their
+    signals: one tariff for followers, or types, that the leader cannot tell apart. gain_bounds: (low, high) or leader
+    Var → (low, high) of its entries; None: 10 times the least-squares gain at the leader-optimal plan. curvature: the
+    least curvature of the followers' composed costs, per squared unit of action; "auto": as much as makes the plan
+    their best response; "none": none is asked for beyond what the re-solves show. margin: how much worse each deviation
+    that ties has to be, in the follower's unit, and the least curvature where that is larger; 0: ties go to the leader.
+    multipliers: "free" or "zero" (no follower leans on its own constraints). saturate: announce the projection on the
+    leader's bounds; False: a formula that followers could drive beyond them to their profit has to stay within them.
+    solver, starts, complementarity, time_limit, tee, seed: as in :func:`leader_optimal`; starts: of the local search.
+
+    The plan's ``quality`` is "optimal" only where a global bound is met and every re-solve is a proof. The rule is
+    verified by the same re-solves as :func:`verify` does; where none is, the best constants are announced: K = 0.
+
+    Raises :class:`InvalidGame` for bad arguments, :class:`NoPlan` where neither a rule nor constants have a plan.
+    """
+    options = read_options(solver, starts, complementarity, time_limit, tee, True, seed)
+    least_curvature(curvature)
+    for name, given, known in (("multipliers", multipliers, ("free", "zero")),):
+        if given not in known:
+            raise InvalidGame(f"{name}={given!r}: choose {' or '.join(map(repr, known))}.")
+    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0.0 <= margin < math.inf:
+        raise InvalidGame(f"margin={margin!r}: expected a finite number of 0 or more.")
+    if not isinstance(game, Game):
+        raise InvalidGame(
+            f"optimal_rule({type(game).__name__}): expected a Game; make one with Game(model, followers)."
+        )
+    with undisturbed():
+        require(game)
+        observation = read_observation(game, observe)
+        groups = read_common(game, observation, common)
+    ideal = leader_optimal(game, solver=solver, starts=starts, time_limit=time_limit, tee=tee, seed=seed)
+    wishes = Wishes(
+        observation, None, multipliers, None, bool(saturate), gain_bounds, "energy", False, "frozen", solver
+    )
+    asked = _Asked(game, observe, observation, groups, wishes, float(margin), curvature, options, ideal)
+    with tracked("looking for the best rule", shown=not tee):
+        return asked.answered()
+
+
+@dataclass
+class _Asked:
+    """One call of :func:`optimal_rule`, its arguments read."""
+
+    game: Game
+    observe: Any
+    observation: Observation
+    groups: list[list[VarData]]
+    wishes: Wishes
+    margin: float
+    curvature: str | float
+    options: Options
+    ideal: Plan
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def answered(self) -> Incentive:
+        """The rule: of the leader-optimal plan where one holds it, else what the search finds, else K = 0."""
+        held = None if self.groups else self._held(self.ideal)
+        with undisturbed():
+            self.rows = FollowerRows(self.game)
+            self.gain = UnknownGain(self.rows, self.observation, self.groups, self.wishes.saturate)
+            constant, why = self._constant()
+            if held is not None:
+                return self._standing(held, constant, proved=held.plan.quality == "optimal", free=True)
+            search = self._search() if self.gain.entries else None
+            if search is not None:
+                search.run(self._points(constant))
+            if search is None or search.best is None:
+                if constant is None:
+                    assert why is not None
+                    raise why
+                return self._standing(self._incentive(constant, sparse.csc_array(self.shape)), constant, proved=False)
+            rule = self._curve(search, self._best(search, constant), constant)
+        return self._of_least_energy(rule)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(leader variables, signals)."""
+        return len(self.rows.instruments), len(self.observation.signals)
+
+    @property
+    def least(self) -> float:
+        """The least curvature that every follower's composed cost is to have."""
+        return max(self.margin, self.curvature if isinstance(self.curvature, (int, float)) else 0.0)
+
+    def _held(self, plan: Plan) -> Incentive | None:
+        """The incentive of least energy at a plan, if there is one and the followers' re-solves confirm it."""
+        for multipliers in dict.fromkeys([self.wishes.multipliers, "zero"]):
+            try:
+                rule = affine_incentive(
+                    plan,
+                    self.observe,
+                    multipliers=multipliers,
+                    curvature=self.least or self.curvature,
+                    saturate=self.wishes.saturate,
+                    gain_bounds=self.wishes.gain_bounds,
+                )
+            except NoIncentive as none:
+                logger.info("%s: no rule holds this plan (%s)", self.game.name, none)
+                continue
+            if verify(rule).ok:
+                return rule
+        return None
+
+    # --- the search ---------------------------------------------------------------------------------------------------
+
+    def _problem(self) -> Problem:
+        return leading_problem(self.game, set(self.game.followers))
+
+    def _constant(self) -> tuple[Plan | None, NoPlan | None]:
+        """The best constants, alike where one rule is asked for; or why there are none."""
+        problem, followers = self._problem(), list(self.game.followers.values())
+        problem.constraints += [("leader", row) for row in self.gain.common_rows(constants=True)]
+        try:
+            return respond(self.game, followers, problem, self.options, sign=self.game.leader.sign), None
+        except NoPlan as none:
+            return None, none
+
+    def _search(self) -> Search:
+        problem = self._problem()
+        tied = {id(v) for group in self.groups for v in group}
+        problem.constraints += [("leader", row) for row in self.gain.common_rows()]
+        problem.leader = [*(v for v in problem.leader if id(v) not in tied), *self.gain.variables]
+        problem.answers, problem.leaning = self.gain.answers, self.wishes.multipliers == "free"
+        self.fitted = self._fitted()
+        self.lower, self.upper = self._limits()
+        self.gain.bound(self.lower, self.upper)
+        deviations = Deviations(self.gain, self.margin, self.least)
+        if self.least > 0.0:
+            for follower in self.game.followers.values():
+                if follower.objective is not None and any(id(v) in self.gain.answers for v in follower.variables):
+                    deviations.require_curvature(follower)
+        return Search(self.game, self.gain, problem, deviations, self.options, self.seconds)
+
+    def _fitted(self) -> Array:
+        """The least-squares gain at the leader-optimal plan, entry by entry."""
+        design = Design(self.rows.natural(self.ideal.values), self.wishes)
+        self.units = np.array(
+            [design.rows.instrument_units[tool] / design.spans[s] for tool, s, _ in self.gain.entries]
+        )
+        gain = design.fitted(self.ideal.values).tocsr()
+        return np.array([gain[tool, s] for tool, s, _ in self.gain.entries], dtype=float)
+
+    def _limits(self) -> tuple[Array, Array]:
+        """Bounds of the entries: as given, else a multiple of the least-squares gain."""
+        lower, upper = limits_of(self.rows, self.wishes.gain_bounds)
+        places = [tool for tool, _, _ in self.gain.entries]
+        most = _WIDE * max(1.0, float(np.abs(self.fitted / self.units).max(initial=0.0))) * self.units
+        low, high = lower[places], upper[places]
+        return np.where(np.isfinite(low), low, -most), np.where(np.isfinite(high), high, most)
+
+    def _points(self, constant: Plan | None) -> list[dict[int, float]]:
+        """Where the local search begins: the best constants, the least-squares gain, random gains."""
+        by_name = self.game.variables_by_name
+        plans = [plan for plan in (constant, self.ideal) if plan is not None]
+        at = [{id(v): plan.values[name] for name, v in by_name.items()} for plan in plans]
+        none, size = np.zeros(len(self.fitted)), max(1.0, float(np.abs(self.fitted / self.units).max(initial=0.0)))
+        points = [{**at[0], **self.gain.point(none)}, {**at[-1], **self.gain.point(self.fitted)}]
+        random = np.random.default_rng(self.options.seed)
+        for number in range(self.options.starts - len(points)):
+            drawn = size * self.units * random.standard_normal(len(none))
+            points.append({**at[number % len(at)], **self.gain.point(drawn)})
+        return points[: max(1, self.options.starts)]
+
+    # --- what comes of it ---------------------------------------------------------------------------------------------
+
+    def _best(self, search: Search, constant: Plan | None) -> Incentive:
+        """The rule that the search found, or K = 0 where that is as good."""
+        best, sign = search.best, self.game.leader.sign
+        assert best is not None
+        if constant is not None and self._is_as_good(constant, best, search):
+            plan = replace(constant, bound=math.nan, gap=math.nan, quality="feasible")
+            self._prove(plan, search, proofs=constant.quality == "optimal")
+            rule = self._incentive(plan, sparse.csc_array(self.shape))
+            return self._standing(rule, constant, proved=plan.quality == "optimal")
+        plan = self._plan(best, search)
+        rule = self._standing(self._incentive(plan, best.gain), constant, proved=plan.quality == "optimal")
+        slopes, numbers = search.slopes_at_bounds(), {(tool, s): number for tool, s, number in self.gain.entries}
+        table = best.gain.tocsr()
+        at_bound = tuple(
+            AtBound(rule.leader[tool], rule.signals[s], float(table[tool, s]), sign * slopes[number])
+            for (tool, s), number in numbers.items()
+            if number in slopes
+        )
+        assert rule.standing is not None
+        return replace(rule, standing=replace(rule.standing, at_bound=at_bound))
+
+    def _is_as_good(self, constant: Plan, best: Answer, search: Search) -> bool:
+        cost = self.game.leader.sign * constant.leader_objective
+        told = constant.quality in ("optimal", "feasible") and best.gain.nnz > 0
+        return told and best.cost >= cost - TOLERANCES.solver * search.scale
+
+    def _plan(self, best: Answer, search: Search) -> Plan:
+        found, sign = best.candidate.found, self.game.leader.sign
+        assert found.x is not None
+        for entry in search.log:
+            cost = entry.pop("cost", None)
+            entry["objective"] = None if cost is None else sign * cost
+            entry["bound"] = None if entry["bound"] is None else sign * entry["bound"]
+        plan = Plan(
+            values=best.values,
+            leader_objective=objective_at(self.game, self.game.leader, best.values),
+            follower_objectives={name: float(best.report.objective[name]) for name in self.game.followers},
+            termination=found.termination.value,
+            quality="feasible",
+            residuals=best.candidate.equilibrium.residuals(found.x),
+            seconds=self.seconds,
+            solver=found.solver,
+            log=search.log,
+            game=self.game,
+        )
+        self._prove(plan, search, proofs=bool(best.report.certificate.isin(["convex", "global"]).all()))
+        return plan
+
+    def _prove(self, plan: Plan, search: Search, *, proofs: bool) -> None:
+        """Set bound, gap and quality: the bound of the search, or that of the leader-optimal plan."""
+        sign = self.game.leader.sign
+        cost, limit = sign * plan.leader_objective, sign * self.ideal.bound
+        plan.epsilon0 = max(0.0, cost - limit) if math.isfinite(limit) else math.nan
+        bound = max(search.bound, limit if math.isfinite(limit) else -math.inf)
+        if math.isfinite(bound):
+            plan.bound, plan.gap = sign * bound, max(0.0, cost - bound) / search.scale
+            if proofs and search.is_closed(cost, bound):
+                plan.quality = "optimal"
+
+    def _incentive(self, plan: Plan, gain: sparse.csc_array) -> Incentive:
+        plan = replace(plan, responding=(), report=None, options={**plan.options, "function": "optimal_rule"})
+        return given_incentive(plan, self.rows, self.wishes, gain)
+
+    def _standing(self, rule: Incentive, constant: Plan | None, *, proved: bool, free: bool = False) -> Incentive:
+        without = math.nan if constant is None else constant.leader_objective
+        value = rule.plan.leader_objective
+        most = float(np.abs(rule.matrix.data).max(initial=0.0))
+        curve = ((0.0, without), (most, value)) if most else ((0.0, value),)
+        standing = Standing(self.ideal.leader_objective, value, without, curve, proved=proved, free=free)
+        return replace(rule, standing=standing)
+
+    def _curve(self, search: Search, rule: Incentive, constant: Plan | None) -> Incentive:
+        """The rule with the value curve between its ends, each point from the one before."""
+        most = float(np.abs(rule.matrix.data).max(initial=0.0))
+        if not most or constant is None or len(self.game.followers) > _FEW:
+            return rule
+        assert rule.standing is not None
+        sign, points = self.game.leader.sign, self._points(constant)[:1]
+        curve, reached = [(0.0, constant.leader_objective)], sign * constant.leader_objective
+        for part in range(1, _STEPS):
+            kappa = most * part / _STEPS
+            self.gain.bound(np.maximum(self.lower, -kappa), np.minimum(self.upper, kappa))
+            once = replace(self.options, starts=1, treatment=self.options.treatment or Scholtes())
+            narrow = replace(search, options=once, best=None, log=[], bound=-math.inf, lost=[])
+            narrow.run(points, local=True)
+            if narrow.best is not None:
+                reached, points = min(reached, narrow.best.cost), [narrow.best.candidate.values]
+            curve.append((kappa, sign * max(reached, sign * rule.plan.leader_objective)))
+        self.gain.bound(self.lower, self.upper)
+        curve.append((most, rule.plan.leader_objective))
+        return replace(rule, standing=replace(rule.standing, curve=tuple(curve)))
+
+    def _of_least_energy(self, rule: Incentive) -> Incentive:
+        """Of all gains that hold the same plan the one of least energy, where the plan leaves a choice."""
+        assert rule.standing is not None
+        if self.groups or rule.freedom <= 0 or rule.standing.at_bound or not rule.norm:
+            return rule
+        least = self._held(rule.plan)
+        if least is None or least.energy >= rule.energy:
+            return rule
+        return replace(least, standing=rule.standing)

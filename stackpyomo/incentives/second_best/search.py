@@ -1,0 +1,196 @@
+"""The search for a second-best rule: plan and gain at once, in rounds, until every follower's re-solve confirms them.
+
+    min J0(u0, u)   over u0, u, K, λ    s.t.  a_k + A_kᵀ∇_z L_k + M_kᵀKᵀ b_k = 0,  0 ≤ λ_k ⟂ −g_k ≥ 0,  leader's rows
+
+is a relaxation of the best rule: stationary followers, not best responses. A round solves it by the bilevel search
+(global where small, else from several starts); what a re-solve of the followers refutes adds rows
+(:mod:`stackpyomo.incentives.second_best.deviations`), and the next round begins. A bound of a round whose rows every
+valid rule keeps is a bound on all rules with their gain in its bounds.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from stackpyomo.bilevel import Candidate, Ladder, Problem
+from stackpyomo.core import TOLERANCES, timed
+from stackpyomo.games import Game
+from stackpyomo.plans import Options
+from stackpyomo.solvers import BadRow, choose
+from stackpyomo.verification import Effort, Report, resolved
+
+from .deviations import Deviations
+from .unknown_gain import UnknownGain
+
+__all__ = ["Answer", "Search"]
+
+logger = logging.getLogger(__name__)
+
+_ROUNDS = 12
+"""Rounds of cuts: as a rule one or two suffice."""
+
+_PATIENCE = 10.0
+"""Seconds that a re-solve of the followers may take at least."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A plan and a gain that hold in a re-solve of all followers."""
+
+    cost: float
+    values: dict[str, float]
+    gain: sparse.csc_array
+    candidate: Candidate
+    report: Report
+
+
+@dataclass
+class Search:
+    """Rounds of the bilevel search over (u0, u, K); ``problem`` is the leader's, without conditions."""
+
+    game: Game
+    gain: UnknownGain
+    problem: Problem
+    deviations: Deviations
+    options: Options
+    seconds: dict[str, float] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    bound: float = -math.inf
+    """Proved: no rule with its gain in these bounds costs less."""
+    best: Answer | None = None
+    scale: float = math.nan
+    """What a gap is held against."""
+    lost: list[dict[int, float]] = field(default_factory=list)
+    """Refuted points of the last round: where the next one begins, too."""
+
+    def run(self, points: Sequence[Mapping[int, float]], *, local: bool = False) -> None:
+        """Round after round from these points ({id(Var): value}); ``local``: without a global solver."""
+        limit = self.options.time_limit
+        self._until = math.inf if limit is None else time.monotonic() + limit
+        solver = self._local if local else self.options.solver
+        for number in range(_ROUNDS):
+            self.lost, before = [], len(self.deviations.rows)
+            necessary = self.deviations.necessary
+            ladder = self._ladder(solver, points, before)
+            try:
+                ladder.climb()
+            except BadRow as bad:
+                logger.info("%s: the conditions of a rule cannot be written (%s)", self.game.name, bad.reason)
+                return
+            self._keep(ladder, necessary)
+            logger.info("%s: round %d, bound %.8g, %d rows", self.game.name, number, self.bound, before)
+            if len(self.deviations.rows) == before or time.monotonic() >= self._until or self.is_proved:
+                return
+            if not math.isfinite(ladder.bound):
+                solver = self._local
+            points = [*([] if self.best is None else [self.best.candidate.values]), *self.lost, *points]
+            points = points[: max(2, self.options.starts)]
+
+    def _ladder(self, solver: str, points: Sequence[Mapping[int, float]], rows: int) -> Ladder:
+        left = self._until - time.monotonic()
+        return Ladder(
+            self.game,
+            list(self.game.followers.values()),
+            replace(
+                self.problem,
+                constraints=[*self.problem.constraints, *(("leader", row) for row in self.deviations.rows)],
+            ),
+            self._check,
+            solver=solver,
+            starts=self.options.starts,
+            treatment=self.options.treatment,
+            time_limit=left if math.isfinite(left) else None,
+            tee=self.options.tee,
+            seed=self.options.seed,
+            points=points,
+            halted=lambda: len(self.deviations.rows) > rows,
+            seconds=self.seconds,
+            log=self.log,
+        )
+
+    @property
+    def _local(self) -> str:
+        """The NLP solver that is asked where no bound is to be had."""
+        named = self.options.solver
+        return named if named != "auto" and choose(named).ipopt_options else choose("auto").name
+
+    @property
+    def is_proved(self) -> bool:
+        """True if the best answer meets the bound and every follower's evidence is a proof."""
+        return self.best is not None and self.is_closed(self.best.cost, self.bound)
+
+    def is_closed(self, cost: float, bound: float) -> bool:
+        """True if nothing better than ``cost`` is left by the bound."""
+        return cost - bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
+
+    def _keep(self, ladder: Ladder, necessary: bool) -> None:
+        best = ladder.best
+        if best is not None and best.found.x is not None:
+            self.scale = best.equilibrium.program.units(best.found.x)[2]
+        if necessary and math.isfinite(ladder.bound):
+            self.bound = max(self.bound, ladder.bound)
+
+    def _check(self, candidate: Candidate) -> Report | None:
+        """Re-solve all followers against the rule; a refuted one leaves its rows."""
+        x = candidate.found.x
+        assert x is not None
+        if candidate.equilibrium.residuals(x)["feasibility"] > TOLERANCES.feasibility:
+            return None
+        values = self.game.completed(candidate.values)
+        gain = self.gain.matrix(candidate.values)
+        with timed(self.seconds, "verify"):
+            limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
+            announced = self.gain.announced(values, gain)
+            report = resolved(self.game, announced, set(self.game.followers), Effort(time_limit=limit))
+        if report.ok:
+            if self.best is None or candidate.cost < self.best.cost:
+                self.best = Answer(candidate.cost, values, gain, candidate, report)
+        else:
+            self._refute(candidate, report)
+        return report
+
+    def _refute(self, candidate: Candidate, report: Report) -> None:
+        point = {**candidate.values, **{id(v): candidate.values.get(id(v), 0.0) for v in self.gain.variables}}
+        if self.best is not None and candidate.cost >= self.best.cost:
+            return
+        self.lost.append(point)
+        for name, follower in self.game.followers.items():
+            regret = report.regret[name]
+            if name in report.refuted:
+                self.deviations.refuted(follower, report.best_response[name], point)
+            elif math.isnan(regret):
+                self.deviations.refuted(follower, None, point)
+
+    def slopes_at_bounds(self) -> dict[int, float]:
+        """{number of the Var of the gain: d cost/d bound outward} of the best answer's entries at their bounds."""
+        best = self.best
+        if best is None or best.candidate.found.duals is None or not best.candidate.found.polished:
+            return {}
+        found, program = best.candidate.found, best.candidate.equilibrium.program
+        x = np.asarray(found.x)
+        reduced = np.asarray(program.problem.gradient(x)) - program.jacobian(x).T @ np.asarray(found.duals)
+        place = {id(v): i for i, v in enumerate(program.variables)}
+        slopes = {}
+        for number, var in self.gain.holder.gain.items():
+            at = place.get(id(var))
+            if at is None:
+                continue
+            low, high = (-math.inf if var.lb is None else var.lb), (math.inf if var.ub is None else var.ub)
+            side = _side(float(x[at]), low, high)
+            if side:
+                slopes[int(number)] = side * float(reduced[at])
+        return slopes
+
+
+def _side(level: float, lower: float, upper: float) -> int:
+    """+1 at the upper bound (or where both are one), −1 at the lower one, 0 between."""
+    room = TOLERANCES.active * max(1.0, upper - lower) if math.isfinite(upper - lower) else TOLERANCES.active
+    return 1 if upper - level <= room else -1 if level - lower <= room else 0

@@ -1,0 +1,206 @@
+"""Unknown gains: the gain K of a rule u0 = c + K s as Vars, and what moves with each follower's actions by it.
+
+A deviation du of (one member of) follower k moves signal s by M_sa du_a, the leader's variable l by Σ_s K_ls M_sa du_a,
+and an aggregate that holds it along. That makes the response R_k of the conditions an expression in K
+(:func:`stackpyomo.bilevel.conditions`). The offset is no unknown: c = u0 − K s afterwards; only where several variables
+announce one rule, u0_w = c + K s_w in all of them, are (c, K) shared and a row each says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
+from pyomo.core.base.var import VarData
+from scipy import sparse
+
+from stackpyomo.core import Array, listed
+from stackpyomo.derivatives import FollowerRows
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Game, leader_variables
+from stackpyomo.games.information import Announcement, Observation, Signal, shares
+
+__all__ = ["UnknownGain", "read_common"]
+
+
+def read_common(game: Game, observation: Observation, common: Any) -> list[list[VarData]]:
+    """The groups of leader variables that announce one rule, each with at least two members.
+
+    common: a list whose items are indexed Vars of the leader, their names, slices or lists of Vars. Raises
+    :class:`InvalidGame` where the members of a group do not see as many and like signals.
+    """
+    items = [common] if isinstance(common, str) or hasattr(common, "ctype") else list(common)
+    groups = []
+    for item in items:
+        members = leader_variables(game, list(item) if isinstance(item, IndexedComponent_slice) else item)
+        if len(members) > 1:
+            _require_alike(game, observation, members)
+            groups.append(members)
+    twice = [id(v) for group in groups for v in group]
+    if len(set(twice)) < len(twice):
+        name = next(v.name for group in groups for v in group if twice.count(id(v)) > 1)
+        raise InvalidGame(f"common: {name} stands in two of the groups; it can announce one rule only.")
+    return groups
+
+
+def _require_alike(game: Game, observation: Observation, members: Sequence[VarData]) -> None:
+    first, *rest = members
+    seen = [observation.signals[s] for s in observation.of(game.names[id(first)])]
+    for var in rest:
+        other = [observation.signals[s] for s in observation.of(game.names[id(var)])]
+        if len(seen) != len(other):
+            raise InvalidGame(
+                f"common: {first.name} sees {len(seen)} signals ({listed([s.name for s in seen], 3)}), {var.name} "
+                f"{len(other)} ({listed([s.name for s in other], 3)}): no rule is common to them. Observe alike "
+                "signals for each, and leave out of the index a type of probability 0, which nobody can have."
+            )
+        unlike = [(s, t) for s, t in zip(seen, other, strict=True) if s.own != t.own]
+        if unlike:
+            raise InvalidGame(
+                f"common: {first.name} answers {unlike[0][0].name} where {var.name} answers {unlike[0][1].name}: an "
+                "action of one follower and a sum are unlike signals. Observe alike signals for each, in one order."
+            )
+
+
+class UnknownGain:
+    """K as Vars on a model of their own, with the responses, rows and announcements it stands for.
+
+    lower, upper: (leader variables) bounds of the entries of each.
+    """
+
+    def __init__(
+        self, rows: FollowerRows, observation: Observation, common: Sequence[Sequence[VarData]], saturate: bool
+    ) -> None:
+        self.rows, self.observation, self.saturate = rows, observation, saturate
+        game = rows.game
+        self.names = [game.names[id(v)] for v in rows.instruments]
+        self.signals: list[Signal] = observation.signals
+        self.moves = shares(game, self.signals).moves
+        self.groups = [list(group) for group in common]
+        self.entries = list(self._numbered())
+        """(leader variable, signal, number of the Var) of every entry that moves somebody."""
+        count = 1 + max((number for _, _, number in self.entries), default=-1)
+        self.holder = holder = pyo.ConcreteModel(name="rule")
+        holder.gain = pyo.Var(range(count), initialize=0.0)
+        holder.offset = pyo.Var(range(len(self.groups)), initialize=0.0)
+        holder.common = pyo.ConstraintList()
+        self.table = {(tool, s): holder.gain[number] for tool, s, number in self.entries}
+        self.answers = self._answers()
+        self._tie()
+
+    @property
+    def variables(self) -> list[VarData]:
+        """The entries of K, and the offsets of common rules."""
+        return [*self.holder.gain.values(), *self.holder.offset.values()]
+
+    def bound(self, lower: Array, upper: Array) -> None:
+        """Bounds of the entries, (entries of :attr:`entries`); a shared one gets the narrowest."""
+        for var in self.holder.gain.values():
+            var.setlb(None)
+            var.setub(None)
+        for (_, _, number), low, high in zip(self.entries, lower, upper, strict=True):
+            var = self.holder.gain[number]
+            var.setlb(max(low, -math.inf if var.lb is None else var.lb))
+            var.setub(min(high, math.inf if var.ub is None else var.ub))
+            if var.lb > var.ub:
+                raise InvalidGame("gain_bounds: variables with a common rule have bounds that exclude each other.")
+
+    def point(self, gains: Array) -> dict[int, float]:
+        """{id(Var): value} of a gain given entry by entry (the mean of those that are shared), within its bounds."""
+        sums, counts = np.zeros(len(self.holder.gain)), np.zeros(len(self.holder.gain))
+        for (_, _, number), value in zip(self.entries, gains, strict=True):
+            sums[number], counts[number] = sums[number] + value, counts[number] + 1.0
+        means = sums / np.maximum(counts, 1.0)
+        return {
+            id(var): float(
+                np.clip(mean, -math.inf if var.lb is None else var.lb, math.inf if var.ub is None else var.ub)
+            )
+            for var, mean in zip(self.holder.gain.values(), means, strict=True)
+        }
+
+    def matrix(self, values: Mapping[int, float]) -> sparse.csc_array:
+        """K, (leader variables × signals), at {id(Var): value}."""
+        data = [values.get(id(self.holder.gain[number]), 0.0) for _, _, number in self.entries]
+        at = ([tool for tool, _, _ in self.entries], [s for _, s, _ in self.entries])
+        found = sparse.csc_array((np.array(data, dtype=float), at), shape=(len(self.names), len(self.signals)))
+        found.eliminate_zeros()
+        return found
+
+    def announced(self, values: Mapping[str, float], gain: sparse.csc_array) -> Announcement:
+        """What a re-solve plays: the formula through the point, with this gain."""
+        return Announcement(values, math.nan, self.names, self.signals, gain, None, self.saturate)
+
+    def common_rows(self, constants: bool = False) -> list[Any]:
+        """One row for each leader variable of a group: u0 = c + K s, or u0 = c."""
+        if not constants:
+            return list(self.holder.common.values())
+        block = pyo.ConcreteModel(name="constants")
+        block.offset = pyo.Var(range(len(self.groups)), initialize=0.0)
+        block.common = pyo.ConstraintList()
+        for number, group in enumerate(self.groups):
+            for var in group:
+                block.common.add(var == block.offset[number])
+        return list(block.common.values())
+
+    # --- how it is built ----------------------------------------------------------------------------------------------
+
+    def _numbered(self) -> Iterator[tuple[int, int, int]]:
+        felt = np.unique(self.moves.tocoo().row)
+        alive = set(felt.tolist())
+        place = {id(v): tool for tool, v in enumerate(self.rows.instruments)}
+        group = {id(v): number for number, members in enumerate(self.groups) for v in members}
+        numbers: dict[tuple[Any, ...], int] = {}
+        for var in self.rows.instruments:
+            for position, signal in enumerate(self.observation.of(self.rows.game.names[id(var)])):
+                if signal in alive:
+                    shared = id(var) in group
+                    key = ("common", group[id(var)], position) if shared else ("own", id(var), signal)
+                    yield place[id(var)], signal, numbers.setdefault(key, len(numbers))
+
+    def _answers(self) -> dict[int, list[tuple[VarData, Any]]]:
+        """id(action) → [(leader variable or aggregate that holds one, rate)]."""
+        game, by_signal = self.rows.game, dict[int, list[int]]()
+        for tool, s, _ in self.entries:
+            by_signal.setdefault(s, []).append(tool)
+        found: dict[int, dict[int, Any]] = {}
+        moves = self.moves.tocoo()
+        for s, action, rate in zip(moves.row.tolist(), moves.col.tolist(), moves.data.tolist(), strict=True):
+            rates = found.setdefault(id(game.actions[action]), {})
+            for tool in by_signal.get(s, ()):
+                rates[tool] = rates.get(tool, 0.0) + self.table[tool, s] * rate
+        leads = self.rows.leads.tocsc()
+        aggregates = self.rows.responses.variables
+        return {action: self._carried(rates, leads, aggregates) for action, rates in found.items() if rates}
+
+    def _carried(
+        self, rates: Mapping[int, Any], leads: sparse.csc_array, aggregates: Sequence[VarData]
+    ) -> list[tuple[VarData, Any]]:
+        moved = [(self.rows.instruments[tool], rate) for tool, rate in rates.items()]
+        for tool, rate in rates.items():
+            part = slice(leads.indptr[tool], leads.indptr[tool + 1])
+            moved += [
+                (aggregates[z], float(lead) * rate)
+                for z, lead in zip(leads.indices[part], leads.data[part], strict=True)
+            ]
+        return moved
+
+    def _tie(self) -> None:
+        place = {id(v): tool for tool, v in enumerate(self.rows.instruments)}
+        by_name = self.rows.game.variables_by_name
+        for number, group in enumerate(self.groups):
+            for var in group:
+                tool = place.get(id(var), -1)
+                answer: Any = self.holder.offset[number]
+                for s in self.observation.of(self.rows.game.names[id(var)]):
+                    if (tool, s) in self.table:
+                        answer = answer + self.table[tool, s] * _shown(self.signals[s], by_name)
+                self.holder.common.add(var == answer)
+
+
+def _shown(signal: Signal, variables: Mapping[str, Any]) -> Any:
+    """The signal in the model's Vars."""
+    return signal.constant + sum(weight * variables[name] for name, weight in signal.terms.items())

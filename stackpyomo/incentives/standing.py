@@ -1,0 +1,76 @@
+"""Standing: where a second-best rule stands between the leader-optimal plan and the best constants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from stackpyomo.core import json_number, real
+
+__all__ = ["AtBound", "Standing"]
+
+
+@dataclass(frozen=True)
+class AtBound:
+    """An entry of the gain that stands at its bound, and what a wider bound would bring."""
+
+    leader: str
+    signal: str
+    gain: float
+    slope: float
+    """d(leader's objective)/d(bound), the bound moved outward, in the sense the user wrote; NaN: not known."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The leader's objective under three regimes, in the user's sense, and how it depends on the gain's size."""
+
+    leader_optimal: float
+    rule: float
+    constant: float
+    """NaN: no equilibrium was found under constants."""
+    curve: tuple[tuple[float, float], ...] = ()
+    """(κ, the leader's objective by the best rule found with every |K| ≤ κ), κ rising."""
+    at_bound: tuple[AtBound, ...] = ()
+    infimum: float = math.nan
+    """What the objective tends to as the gain grows without limit, where no gain attains it; NaN: not shown."""
+    proved: bool = False
+    """True if no affine rule with its gain in these bounds is better."""
+    free: bool = False
+    """True if that holds whatever the gain."""
+
+    def as_series(self) -> pd.Series:
+        """The three objectives by regime."""
+        found = {"leader-optimal": self.leader_optimal, "this rule": self.rule, "best constant": self.constant}
+        return pd.Series(found, name="leader's objective")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The standing as JSON-ready Python objects."""
+        return {
+            "leader_optimal": json_number(self.leader_optimal),
+            "rule": json_number(self.rule),
+            "constant": json_number(self.constant),
+            "curve": [[json_number(kappa), json_number(value)] for kappa, value in self.curve],
+            "at_bound": [[a.leader, a.signal, json_number(a.gain), json_number(a.slope)] for a in self.at_bound],
+            "infimum": json_number(self.infimum),
+            "proved": self.proved,
+            "free": self.free,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Standing:
+        """What :meth:`as_dict` wrote."""
+        return cls(
+            real(data["leader_optimal"]),
+            real(data["rule"]),
+            real(data["constant"]),
+            tuple((real(kappa), real(value)) for kappa, value in data["curve"]),
+            tuple(AtBound(name, signal, real(gain), real(slope)) for name, signal, gain, slope in data["at_bound"]),
+            real(data["infimum"]),
+            bool(data["proved"]),
+            bool(data["free"]),
+        )
