@@ -1,9 +1,11 @@
 """The public names and where they live; :mod:`stackpyomo` imports each when it is first asked for."""
 
 from .analysis import (
+    Fit,
     RandomGain,
     RandomTarget,
     anticipated_regret,
+    fit,
     inducible,
     poles,
     randomized_gain,
@@ -41,6 +43,7 @@ __all__ = [
     "Comparison",
     "Finding",
     "FischerBurmeister",
+    "Fit",
     "Follower",
     "Game",
     "GameFileError",
@@ -66,6 +69,7 @@ __all__ = [
     "causal",
     "compare",
     "conditional_regret",
+    "fit",
     "inducible",
     "leader_optimal",
     "nash",

@@ -1,9 +1,12 @@
 """Analysis: questions about a game or a rule that neither design nor verification asks.
 
-In: plans and incentives. Out: tables. Law: nothing here changes a verdict.
+In: plans, incentives, and data of what was announced and done. Out: tables and fits. Law: nothing here changes a
+verdict.
 """
 
+from .estimate import Fit
 from .finite_energy import poles
+from .fit import fit
 from .induced_equilibrium import anticipated_regret, settled
 from .inducibility import inducible
 from .randomization import RandomGain, RandomTarget, randomized_gain, randomized_target
@@ -11,9 +14,11 @@ from .scaling import scaling
 from .simulation import simulate
 
 __all__ = [
+    "Fit",
     "RandomGain",
     "RandomTarget",
     "anticipated_regret",
+    "fit",
     "inducible",
     "poles",
     "randomized_gain",

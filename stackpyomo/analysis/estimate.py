@@ -1,0 +1,340 @@
+"""Estimates: what a fit came to, how well it is known, and which combinations of parameters are open."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stackpyomo.core import (
+    TOLERANCES,
+    Array,
+    Document,
+    Part,
+    Table,
+    as_text,
+    json_number,
+    listed,
+    shown,
+    undisturbed,
+)
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games.information import Scenarios
+from stackpyomo.plans import Plan
+from stackpyomo.verification import Report, verify
+
+from .experiments import Experiments, rules_of, table_of
+from .polytopes import Polytope, records
+from .sensitivities import Local, Slopes, null_directions, open_words
+
+__all__ = ["Fit", "Solution"]
+
+_SHOWN = 6
+"""Remarks on single rows that are written out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The numbers of a fit: where it stands and what its data say around it."""
+
+    experiments: Experiments
+    slopes: Slopes
+    theta: Array
+    limits: tuple[Array, Array]
+    """The bounds within which θ was looked for."""
+    actions: Array
+    """(readings) the model's answers at θ; by residuals, what was done."""
+    local: Local
+    design: Array
+    """(readings × θ) derivative of the answers, or of the residuals."""
+    left: Array
+    """(readings) y − u, or the residual of the slope."""
+
+
+@dataclass(eq=False)
+class Fit(Document):
+    """Followers' parameters told from data: ``print()`` says what they are, how well known, and what is open."""
+
+    solution: Solution = field(repr=False)
+    """The numbers behind everything else."""
+    method: str
+    """"responses" or "residuals"."""
+    quality: str
+    """"optimal" where the squares are proved to be the least within the bounds; "feasible" where they are not."""
+    plan: Plan | None = field(default=None, repr=False)
+    """The plan of the analyst's game at θ, one follower a row; None by residuals."""
+    explained: Polytope | str = field(default="noise= was not given", repr=False)
+    """The parameters that explain every row within the noise, or why that set is not given."""
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters."""
+        return [p.name for p in self.solution.experiments.parameters]
+
+    @property
+    def parameters(self) -> pd.Series:
+        """The estimate θ, by name of the parameter."""
+        return pd.Series(self.solution.theta, index=self.names, name="parameter")
+
+    @property
+    def residuals(self) -> pd.DataFrame:
+        """What is left of each action in each row: y − u, or by residuals the slope that nothing balances; NaN where it
+        was not observed."""
+        seen = [not math.isnan(r.value) for r in self.solution.experiments.readings]
+        return self._by_row(np.where(seen, self.solution.left, math.nan))
+
+    @property
+    def fitted(self) -> pd.DataFrame:
+        """The model's answer in each row, action by action; by residuals, what was done."""
+        return self._by_row(self.solution.actions)
+
+    def _by_row(self, values: Array) -> pd.DataFrame:
+        readings = self.solution.experiments.readings
+        columns = list(dict.fromkeys(r.action for r in readings))
+        table = np.full((len(self.solution.experiments.table), len(columns)), math.nan)
+        for reading, value in zip(readings, values, strict=True):
+            table[reading.row, columns.index(reading.action)] = value
+        return pd.DataFrame(table, index=self.solution.experiments.table.index, columns=columns)
+
+    @property
+    def sum_of_squares(self) -> float:
+        """What least squares left."""
+        return float(self.solution.left @ self.solution.left)
+
+    @property
+    def _bounds(self) -> dict[str, tuple[float, float]]:
+        lower, upper = (map(float, side) for side in self.solution.limits)
+        return dict(zip(self.names, zip(lower, upper, strict=True), strict=True))
+
+    @cached_property
+    def report(self) -> Report | None:
+        """Every copy re-solved at the fit: are the answers really its best? None by residuals."""
+        return None if self.plan is None else verify(self.plan)
+
+    # --- what is known of it ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _units(self) -> Array:
+        """What counts as one of each parameter."""
+        lower, upper = self.solution.limits
+        width = np.where(np.isfinite(upper - lower), upper - lower, 1.0)
+        return np.where(self.solution.theta == 0.0, width, np.abs(self.solution.theta))
+
+    @cached_property
+    def _open(self) -> tuple[int, Array]:
+        return null_directions(self.solution.design, self._units)
+
+    @property
+    def rank(self) -> int:
+        """How many combinations of the parameters the data tell."""
+        return self._open[0]
+
+    @property
+    def null_space(self) -> pd.DataFrame:
+        """Directions in which all parameters fit equally well to first order, one a row; empty where all are told."""
+        return pd.DataFrame(self._open[1].reshape(-1, len(self.names)), columns=self.names)
+
+    @property
+    def informative(self) -> int:
+        """How many readings move with the parameters: one at a strictly active bound does not."""
+        size = np.abs(self.solution.design * self._units).max(axis=1, initial=0.0)
+        return int(np.sum(size > TOLERANCES.noise * size.max(initial=0.0))) if size.any() else 0
+
+    @property
+    def variance(self) -> float:
+        """s² = Σ r² / (informative readings − rank); NaN where no degree of freedom is left."""
+        free = self.informative - self.rank
+        return self.sum_of_squares / free if free > 0 else math.nan
+
+    @property
+    def covariance(self) -> pd.DataFrame:
+        """s² (DᵀD)⁻¹, D the derivative of the answers; NaN for parameters that are not told apart from others.
+
+        Valid for independent errors of one variance, and unreliable where an answer is just leaving its bound.
+        """
+        return self._spread(self.variance * self._inverse)
+
+    @property
+    def sandwich(self) -> pd.DataFrame:
+        """(DᵀD)⁻¹ Dᵀ diag(r²) D (DᵀD)⁻¹: the same for errors whose variance differs from row to row (HC0)."""
+        inner = self.solution.design.T @ (self.solution.left[:, np.newaxis] ** 2 * self.solution.design)
+        return self._spread(self._inverse @ inner @ self._inverse)
+
+    @cached_property
+    def _inverse(self) -> Array:
+        scaled = self.solution.design * self._units
+        inverse = np.linalg.pinv(scaled.T @ scaled, rcond=TOLERANCES.noise**2, hermitian=True)
+        return np.asarray(inverse * np.outer(self._units, self._units))
+
+    def _spread(self, matrix: Array) -> pd.DataFrame:
+        table = pd.DataFrame(matrix, index=self.names, columns=self.names)
+        unknown = [name for name in self.names if len(self.null_space) and self.null_space[name].any()]
+        table.loc[unknown, :] = math.nan
+        table.loc[:, unknown] = math.nan
+        return table
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the numbers do not say by themselves, one sentence each."""
+        readings, found = self.solution.experiments.readings, []
+        weak = {readings[self.solution.slopes.rows.own(int(n)).start].label for n in np.flatnonzero(self._weak)}
+        if weak:
+            rows = listed([str(label) for label in weak], _SHOWN)
+            found.append(f"Beware: in row {rows} a follower is just leaving its bound; covariances do not see that.")
+        for name, level, low, high in zip(self.names, self.solution.theta, *self.solution.limits, strict=True):
+            if min(level - low, high - level) <= TOLERANCES.active * max(1.0, abs(level)):
+                found.append(f"Beware: {name} stands at its bound {level:.6g}; covariances do not see that.")
+        return found
+
+    @property
+    def _weak(self) -> Array:
+        """(copies) True where a side is active and does not push."""
+        local, count = self.solution.local, len(self.solution.slopes.rows.followers)
+        return np.array([len(local.sides.get(n, [])) > len(local.firm.get(n, [])) for n in range(count)])
+
+    @property
+    def consistent(self) -> Polytope:
+        """All parameters that explain every row within ``noise``.
+
+        Raises :class:`InvalidGame` where noise was not given, and where the set is no polytope (with the reason).
+        """
+        if isinstance(self.explained, str):
+            raise InvalidGame(f"consistent: {self.explained}; it is a polytope for one action, convex, affine in θ.")
+        return self.explained
+
+    # --- what to do with it -------------------------------------------------------------------------------------------
+
+    def next(self, candidates: Any, *, rules: Any = None) -> pd.DataFrame:
+        """The candidates, the one that tells most first: gain = log det(I + D M⁻¹ Dᵀ), M = Σ DᵀD of the data.
+
+        candidates: a DataFrame (or {column: values}) of what could be announced, as ``rows`` of :func:`fit`; rules: the
+        rules to be announced instead. Columns added: the answer that is expected, ``gain`` (∞: it tells a combination
+        that is open; 0: the follower would stand at a bound), ``rank`` of data and candidate together, and ``volume``,
+        log det of M + DᵀD in what is told, in units of the parameters, which orders those of equal rank.
+
+        Raises :class:`InvalidGame` as :func:`fit` does for rows, and :class:`NoPlan` where a candidate has no answer.
+        """
+        table = table_of(candidates, "candidates")
+        source = self.solution.experiments._source
+        with undisturbed():
+            rule = rules_of(rules, table, source)
+            trial = Experiments(source, self.solution.experiments.parameters, table, rule, observed=False)
+            slopes = Slopes(trial)
+            plan = trial.answered(self.solution.theta)
+            actions = np.array([plan.values[trial.game.names[id(r.copy)]] for r in trial.readings])
+            design = slopes.responses(slopes.at(self.solution.theta, actions)) * self._units
+        told = self.solution.slopes.responses(self.solution.local) * self._units
+        if self.method == "responses":
+            told = self.solution.design * self._units
+        found = table.copy()
+        for reading, action in zip(trial.readings, actions, strict=True):
+            found.loc[reading.label, reading.action] = action
+        rows = np.array([reading.row for reading in trial.readings])
+        gains = [_gain(told, design[rows == number]) for number in range(len(table))]
+        found[["gain", "rank", "volume"]] = gains
+        return found.astype({"rank": int}).sort_values(["rank", "gain", "volume"], ascending=False, kind="stable")
+
+    def scenarios(self, kind: str = "vertices", *, size: int = 100, seed: int = 0) -> Scenarios:
+        """The parameters that are possible, as scenarios for a robust rule: every parameter is an outcome.
+
+        kind: "vertices" of the consistent set, equally likely; or "sample": ``size`` draws, evenly from the consistent
+        set where noise was given, else from the Gaussian of the covariance, cut to the bounds. Raises
+        :class:`InvalidGame` where there is no such set, or the data leave a combination open.
+        """
+        if kind == "vertices":
+            return Scenarios(self.consistent.vertices)
+        if kind != "sample":
+            raise InvalidGame(f'kind={kind!r}: expected "vertices" or "sample".')
+        if isinstance(self.explained, Polytope):
+            drawn = self.explained.sample(size, seed)
+        else:
+            spread = self.covariance.to_numpy()
+            if not np.isfinite(spread).all():
+                raise InvalidGame(f"scenarios: the covariance is not known ({self._identified}); pass noise= to fit.")
+            points = np.random.default_rng(seed).multivariate_normal(self.solution.theta, spread, size)
+            drawn = pd.DataFrame(np.clip(points, *self.solution.limits), columns=self.names)
+        return Scenarios.from_samples(lambda _, count: drawn.iloc[:count], size, seed=seed)
+
+    # --- words --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _identified(self) -> str:
+        if self.rank == len(self.names):
+            return f"rank {self.rank}: all parameters are told"
+        said = open_words(self.names, self._open[1])
+        return f"rank {self.rank} of {len(self.names)}: {'; '.join(said)}"
+
+    def parts(self) -> list[Part]:
+        """Estimates, evidence, what is open."""
+        solution, count = self.solution, len(self.solution.experiments.table)
+        errors = np.sqrt(np.diag(self.covariance.to_numpy()))
+        cells = [
+            [name, shown(level, 6), "" if math.isnan(error) else shown(error, 3), _span(*ends)]
+            for (name, ends), level, error in zip(self._bounds.items(), solution.theta, errors, strict=True)
+        ]
+        kind = "slopes" if self.method == "residuals" else "responses"
+        head = (
+            f"Fit by {self.method} to {count} row{'s' if count > 1 else ''}: squares of {kind} left "
+            f"{self.sum_of_squares:.6g}; {self._evidence}."
+        )
+        table = Table(["parameter", "estimate", "std. error", "looked for in"], cells)
+        said: list[Part] = [head, table, f"Identified: {self._identified}."]
+        silent = len(solution.left) - self.informative
+        if silent:
+            said.append(f"{silent} of {len(solution.left)} readings say nothing to first order.")
+        if isinstance(self.explained, Polytope):
+            ranges = self.explained.ranges.to_numpy()
+            spans = [f"{name} {_span(*ends)}" for name, ends in zip(self.names, ranges, strict=True)]
+            said.append(f"All that explains every row within its noise: {', '.join(spans)}.")
+        return [*said, *self.warnings]
+
+    @property
+    def _evidence(self) -> str:
+        if self.plan is None:
+            return "a convex problem, solved to its optimum"
+        if self.quality == "optimal":
+            return "proved the least within these bounds"
+        return "not proved the least: local search"
+
+    def __str__(self) -> str:
+        return as_text(self.parts())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fit as JSON-ready Python objects."""
+        return {
+            "method": self.method,
+            "parameters": dict(zip(self.names, map(json_number, map(float, self.solution.theta)), strict=True)),
+            "bounds": {n: list(map(json_number, ends)) for n, ends in self._bounds.items()},
+            "covariance": dict(zip(self.names, records(self.covariance), strict=True)),
+            "rank": self.rank,
+            "null_space": records(self.null_space),
+            "identified": self._identified,
+            "sum_of_squares": json_number(self.sum_of_squares),
+            "quality": self.quality,
+            "residuals": [
+                {"row": str(r.label), "follower": r.follower, "action": r.action, "residual": json_number(float(left))}
+                for r, left in zip(self.solution.experiments.readings, self.solution.left, strict=True)
+            ],
+            "consistent": None if isinstance(self.explained, str) else self.explained.as_dict(),
+            "warnings": self.warnings,
+        }
+
+
+def _span(low: float, high: float) -> str:
+    return f"{'−∞' if math.isinf(low) else f'{low:.4g}'} … {'∞' if math.isinf(high) else f'{high:.4g}'}"
+
+
+def _gain(told: Array, design: Array) -> tuple[float, int, float]:
+    """(log det(I + D M⁻¹ Dᵀ), rank of both, log det of what both tell)."""
+    both = np.vstack([told, design])
+    before, after = (np.linalg.svd(part, compute_uv=False) for part in (told, both))
+    least = TOLERANCES.accuracy * max(after.max(initial=0.0), np.finfo(float).tiny)
+    known, more = before[before > least], after[after > least]
+    volume = 2.0 * float(np.log(more).sum())
+    if len(more) > len(known):
+        return math.inf, len(more), volume
+    return max(0.0, volume - 2.0 * float(np.log(known).sum())), len(more), volume

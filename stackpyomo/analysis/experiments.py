@@ -1,0 +1,448 @@
+"""Experiments: what was announced and what was done, row by row, with a copy of each follower for each row.
+
+    row t of follower k:   J_k(c_t + K_t s(v), v, what the others did in t; θ)
+
+Everything that a follower did not choose is data of its row: the leader's values, or the rule (c, K) that was in force,
+the others' actions, the aggregates but for its own share of them. The parameters θ become variables of the leader of a
+new game, the analyst, and each row's follower one of its followers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyomo.environ as pyo
+from pyomo.common.collections import ComponentMap
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.visitor import identify_mutable_parameters
+
+from stackpyomo.core import listed
+from stackpyomo.core.expressions import Substitution, variables_in
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game, component_pairs
+from stackpyomo.games.information import answers, shares
+from stackpyomo.incentives import Incentive
+from stackpyomo.plans import Plan, nash
+
+__all__ = ["RULE", "Experiments", "Parameter", "Reading", "Rule", "parameters_of", "rules_of", "table_of"]
+
+RULE = "rule"
+"""The column that names the rule in force, where the rows were gathered under several."""
+
+Rule: TypeAlias = "Incentive | dict[str, Any] | None"
+"""What was announced beside constants: a strategy, or leader variable → expression in the followers' actions."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One mutable Param of the followers that is to be told from data."""
+
+    name: str
+    component: Any
+    lower: float
+    """−inf where neither the user nor the Param's domain says more."""
+    upper: float
+    start: float
+
+    @property
+    def is_bounded(self) -> bool:
+        """True if both its bounds are given."""
+        return math.isfinite(self.lower) and math.isfinite(self.upper)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One action of one follower in one row."""
+
+    row: int
+    """Its number, from 0 on."""
+    label: Any
+    """What the data call the row."""
+    follower: str
+    action: str
+    copy: VarData
+    """The action in this row's copy of the follower."""
+    value: float
+    """What was observed; NaN where it was not."""
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return f"row {self.label}, column {self.action}"
+
+
+def table_of(rows: Any, argument: str = "rows") -> pd.DataFrame:
+    """The data as a DataFrame with strings as columns; raises :class:`InvalidGame` for what is none, or is empty."""
+    try:
+        table = pd.DataFrame(rows)
+    except (TypeError, ValueError):
+        raise InvalidGame(f"{argument}: expected a DataFrame, one column for each component by its name.") from None
+    if table.empty:
+        raise InvalidGame(f"{argument}: holds no row; give one for each time something was announced and answered.")
+    return table.set_axis([str(column) for column in table.columns], axis=1)
+
+
+def parameters_of(game: Game, given: Any) -> list[Parameter]:
+    """The Params to be fitted: components or names, or a mapping to (lower, upper). Raises :class:`InvalidGame`."""
+    bounded = isinstance(given, (Mapping, ComponentMap))
+    single = isinstance(given, str) or hasattr(given, "ctype")
+    if not bounded and not single and not isinstance(given, Iterable):
+        raise InvalidGame(f"parameters={given!r}: expected Params, their names, or a mapping to (lower, upper).")
+    pairs = component_pairs(given, "parameters", "(lower, upper)") if bounded else _unbounded(given, single)
+    found: dict[int, Parameter] = {}
+    for item, bounds in pairs:
+        component = game.component(item) if isinstance(item, str) else item
+        if getattr(component, "ctype", None) is not pyo.Param:
+            raise InvalidGame(f"parameters: {item} is no Param; fit what the model declares as Param(mutable=True).")
+        for member in component.values() if component.is_indexed() else [component]:
+            parameter = _parameter(game, component, member, bounds, bounded)
+            found[id(parameter.component)] = parameter
+    if not found:
+        raise InvalidGame("parameters: none given; name at least one mutable Param of a follower.")
+    return list(found.values())
+
+
+def _unbounded(given: Any, single: bool) -> list[tuple[Any, Any]]:
+    """Pairs without bounds, those of a list that are pairs already as they are."""
+    items = [given] if single else list(given)
+    return [item if isinstance(item, tuple) and len(item) == 2 else (item, None) for item in items]
+
+
+def _parameter(game: Game, component: Any, member: Any, bounds: Any, required: bool) -> Parameter:
+    whole = component.parent_component()
+    if not whole.mutable:
+        raise InvalidGame(f"{component.name}: is not mutable, so that its value is gone; declare Param(mutable=True).")
+    name = member.getname(fully_qualified=True, relative_to=game.model)
+    lower, upper = _limits(name, bounds, required)
+    least, most = whole.domain.bounds()
+    lower = max(lower, -math.inf if least is None else float(least))
+    upper = min(upper, math.inf if most is None else float(most))
+    if lower >= upper:
+        raise InvalidGame(f"parameters: {name} lies between {lower:g} and {upper:g}; nothing is left to fit.")
+    start = pyo.value(member, exception=False)
+    usable = start is not None and math.isfinite(start)
+    return Parameter(name, member, lower, upper, float(np.clip(start if usable else 0.0, lower, upper)))
+
+
+def _limits(name: str, bounds: Any, required: bool) -> tuple[float, float]:
+    if bounds is None and not required:
+        return -math.inf, math.inf
+    try:
+        lower, upper = (float(bound) for bound in bounds)
+    except (TypeError, ValueError):
+        lower = upper = math.nan
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        raise InvalidGame(
+            f"parameters: {name} is unbounded ({bounds}); give (lower, upper), two finite numbers, e.g. "
+            "as wide as is believable. Where a curvature vanishes no answer is the follower's best: keep clear of it."
+        )
+    return lower, upper
+
+
+def rules_of(given: Any, table: pd.DataFrame, game: Game) -> list[Rule]:
+    """The rule in force in each row. Raises :class:`InvalidGame` for what is no rule, or rules of another number.
+
+    given: one rule for all rows, one for each row (None: constants), or {what column ``rule`` or the index says: rule}.
+    """
+    count = len(table)
+    if given is None or isinstance(given, Incentive) or _is_rule(given, game):
+        return [_rule(given, game)] * count
+    if isinstance(given, (Mapping, pd.Series)):
+        named, labels = dict(given.items()), table[RULE] if RULE in table.columns else table.index
+        unknown = [key for key in named if key not in set(labels)]
+        unknown += [label for label in labels if RULE in table.columns and not _is_none(label) and label not in named]
+        if unknown:
+            where = f"column {RULE}" if RULE in table.columns else "the index"
+            raise InvalidGame(
+                f"rules: {unknown[0]!r} is no variable of the leader, and stands in one alone of rules= and {where}."
+            )
+        rules = [named.get(label) for label in labels]
+    else:
+        rules = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
+        if len(rules) != count:
+            raise InvalidGame(
+                f"rules: {len(rules)} for {count} rows; give one for all of them, or one each (None: constants)."
+            )
+    return [_rule(rule, game) for rule in rules]
+
+
+def _is_none(label: Any) -> bool:
+    return label is None or label == "" or (isinstance(label, float) and math.isnan(label))
+
+
+def _is_rule(given: Any, game: Game) -> bool:
+    """True of a mapping whose keys are variables of the leader."""
+    if isinstance(given, ComponentMap):
+        return True
+    own = {name for name in game.variables_by_name if name not in table_names(game)}
+    return isinstance(given, Mapping) and bool(given) and all(str(key) in own for key in given)
+
+
+def table_names(game: Game) -> set[str]:
+    """Names of the variables that some follower owns."""
+    return {game.names[key] for key in game.owners}
+
+
+def _rule(given: Any, game: Game) -> Rule:
+    """A rule as it is kept: the strategy, or name of the leader variable → expression; (c, K) of one action is read."""
+    if given is None or (isinstance(given, float) and math.isnan(given)):
+        return None
+    if isinstance(given, Incentive):
+        if given.saturate:
+            raise InvalidGame("rules: one that is cut at the leader's bounds has kinks; rows beyond them say nothing.")
+        return given
+    found: dict[str, Any] = {}
+    for key, answer in component_pairs(given, "rules", "expression"):
+        name = key if isinstance(key, str) else game.names.get(id(key), str(key))
+        if name not in game.variables_by_name or name in table_names(game):
+            raise InvalidGame(f"rules: {name} is not a variable of the leader.")
+        found[name] = _line(answer, game) if isinstance(answer, tuple) else answer
+        if found[name].__class__ not in native_numeric_types and not hasattr(found[name], "is_expression_type"):
+            raise InvalidGame(f"rules: {name} announces {answer!r}; give an expression in the followers' actions.")
+    return found
+
+
+def _line(answer: tuple[Any, ...], game: Game) -> Any:
+    """c + K s from (c, K), K a number where there is one action, or {action: K}."""
+    offset, gain = answer if len(answer) == 2 else (math.nan, {})
+    if gain.__class__ in native_numeric_types:
+        if len(game.actions) != 1:
+            raise InvalidGame("rules: one gain for several actions; give {action: gain}, or an expression.")
+        return offset + gain * game.actions[0]
+    pairs = component_pairs(gain, "rules", "gain")
+    return offset + sum(k * (game.component(key) if isinstance(key, str) else key) for key, k in pairs)
+
+
+class Experiments:
+    """The game of the analyst, who leads with θ, and of one copy a row of every follower that θ says something of.
+
+    Raises :class:`InvalidGame` for a parameter that enters no follower, and for data that are missing (row and column).
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        parameters: Sequence[Parameter],
+        table: pd.DataFrame,
+        rules: Sequence[Rule],
+        *,
+        observed: bool = True,
+    ) -> None:
+        self._source, self.parameters, self.table, self._rules = game, parameters, table, rules
+        self._observed = observed
+        self._columns: dict[str, np.ndarray[Any, Any]] = {}
+        followers = self._followers()
+        self.model = pyo.ConcreteModel(name="experiments")
+        self.model.parameter = pyo.Var(
+            range(len(parameters)), initialize={i: p.start for i, p in enumerate(parameters)}
+        )
+        self.model.row = pyo.Block([(t, f.name) for t in range(len(table)) for f in followers])
+        self.readings: list[Reading] = []
+        for row in range(len(table)):
+            for follower in followers:
+                self._copy(row, follower)
+        misses = (r for r in self.readings if not math.isnan(r.value))
+        self.model.misfit = pyo.Objective(expr=pyo.quicksum((r.copy - r.value) ** 2 for r in misses))
+        self.game = Game(self.model, self.model.row, name="the game of the analyst")
+
+    @property
+    def variables(self) -> list[VarData]:
+        """θ, in the order of the parameters."""
+        return list(self.model.parameter.values())
+
+    def answered(self, theta: Iterable[float]) -> Plan:
+        """Every copy's best answer at θ; raises :class:`NoPlan` where there is none."""
+        for variable, level in zip(self.variables, theta, strict=True):
+            variable.fix(float(level), skip_validation=True)
+        try:
+            plan = nash(self.game)
+        finally:
+            for variable in self.variables:
+                variable.unfix()
+        return plan
+
+    def _followers(self) -> list[Follower]:
+        """Those whose problem holds a parameter."""
+        wanted = {id(p.component): p.name for p in self.parameters}
+        entered: set[int] = set()
+        kept = []
+        for follower in self._source.followers.values():
+            parts = [p for e in _expressions(follower) for p in identify_mutable_parameters(e)]
+            own = {id(p) for p in parts} & wanted.keys()
+            entered |= own
+            kept += [follower] if own else []
+        missing = [name for key, name in wanted.items() if key not in entered]
+        if missing:
+            raise InvalidGame(
+                f"{missing[0]}: enters no follower's objective, constraint or bound, so that no action tells of it. "
+                "Leave it out of parameters=, or check that the model holds the Param itself and not its value."
+            )
+        return kept
+
+    @cached_property
+    def _visible(self) -> dict[str, bool]:
+        """Name of an action → the data have a column for it."""
+        names = table_names(self._source)
+        return {name: name in self.table.columns for name in names}
+
+    def _copy(self, row: int, follower: Follower) -> None:
+        """One follower's problem in one row."""
+        names, block = self._source.names, self.model.row[row, follower.name]
+        block.action = pyo.Var(range(len(follower.variables)))
+        table: dict[int, Any] = {id(p.component): v for p, v in zip(self.parameters, self.variables, strict=True)}
+        own: dict[str, tuple[VarData, float]] = {}
+        if self._observed and not any(self._visible[names[id(v)]] for v in follower.variables):
+            raise InvalidGame(f"{names[id(follower.variables[0])]}: no column of rows; add what {follower.name} did.")
+        for copy, var in zip(block.action.values(), follower.variables, strict=True):
+            name = names[id(var)]
+            level = self._number(row, name) if self._visible[name] and self._observed else math.nan
+            copy.domain = var.domain
+            copy.set_value(level if math.isfinite(level) else var.value, skip_validation=True)
+            table[id(var)], own[name] = copy, (copy, level)
+            self.readings.append(Reading(row, self.table.index[row], follower.name, name, copy, level))
+        for var in {id(v): v for e in _expressions(follower) for v in variables_in(e)}.values():
+            if id(var) not in table:
+                table[id(var)] = self._given(row, follower, var, own)
+        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+        assert follower.objective is not None
+        block.cost = pyo.Objective(expr=follower.sign * walker.walk_expression(follower.objective.expr))
+        block.limits = pyo.Constraint(pyo.Any)
+        for constraint in follower.constraints:
+            body, name = walker.walk_expression(constraint.body), constraint.local_name
+            lower, upper = (None if side is None else walker.walk_expression(side) for side in _sides(constraint))
+            block.limits[name] = body == upper if constraint.equality else _limited(body, lower, upper)
+        for copy, var in zip(block.action.values(), follower.variables, strict=True):
+            self._bound(block, copy, var, walker)
+
+    def _bound(self, block: Any, copy: VarData, var: VarData, walker: Any) -> None:
+        """The bounds of an action; one that holds a parameter is a row."""
+        fitted = {id(p.component) for p in self.parameters}
+        copy.setlb(var.lb)
+        copy.setub(var.ub)
+        for side, kind in ((var.lower, "lower"), (var.upper, "upper")):
+            if any(id(p) in fitted for p in identify_mutable_parameters(side)) if side is not None else False:
+                limit = walker.walk_expression(side)
+                block.limits[f"{kind} bound of {var.local_name}"] = copy >= limit if kind == "lower" else copy <= limit
+                (copy.setlb if kind == "lower" else copy.setub)(None)
+
+    def _given(self, row: int, follower: Follower, var: VarData, own: Mapping[str, tuple[VarData, float]]) -> Any:
+        """What stands in the place of a variable that the follower does not own."""
+        if var.fixed:
+            return float(pyo.value(var))
+        name, rule = self._source.names[id(var)], self._rules[row]
+        if isinstance(rule, dict) and name in rule:
+            return self._announced(row, follower, rule[name], own)
+        if isinstance(rule, Incentive) and name in rule.leader:
+            return self._answered(row, rule, name, own)
+        rates = self._rates.get(name)
+        if rates is None:
+            return self._number(row, name)
+        moved = [(copy, level, rates[action]) for action, (copy, level) in own.items() if action in rates]
+        if any(math.isnan(level) for _, level, _ in moved):
+            raise InvalidGame(f"{name}: an aggregate, told only beside what {follower.name} did; add its column.")
+        return self._aggregate(row, name) + sum(rate * (copy - level) for copy, level, rate in moved)
+
+    def _announced(self, row: int, follower: Follower, answer: Any, own: Mapping[str, tuple[VarData, float]]) -> Any:
+        """An expression in the followers' actions, those of the others as they were."""
+        if answer.__class__ in native_numeric_types:
+            return float(answer)
+        table: dict[int, Any] = {id(self._source.component(action)): copy for action, (copy, _) in own.items()}
+        for var in {id(v): v for v in variables_in(answer)}.values():
+            if id(var) not in table:
+                table[id(var)] = self._given(row, follower, var, own)
+        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+        return walker.walk_expression(answer)
+
+    def _answered(self, row: int, rule: Incentive, name: str, own: Mapping[str, tuple[VarData, float]]) -> Any:
+        """c + K s(v): the answer to what all did, moved along by one member's deviation from it."""
+        game, line = self._source, rule.leader.index(name)
+        reach = answers(rule.matrix, shares(game, rule.observed).moves)[[line]].tocoo()
+        rates = {game.names[id(game.actions[a])]: float(r) for a, r in zip(reach.col, reach.data, strict=True)}
+        felt = set(rule.matrix[[line]].tocoo().col.tolist())
+        levels = {
+            n: own[n][1] if n in own and math.isfinite(own[n][1]) else self._level(row, n, rule, n in own)
+            for s, signal in enumerate(rule.observed) if s in felt for n in signal.terms
+        }  # fmt: skip
+        seen = {s.name: s.value(levels) for i, s in enumerate(rule.observed) if i in felt}
+        answer: Any = rule.offset[name]
+        if rule.bend is not None:
+            raise InvalidGame(f"rules: {name} answers by a squared term; give it as an expression, rule.strategy().")
+        for s, signal in enumerate(rule.observed):
+            if s in felt:
+                gain = float(rule.matrix[line, s]) * rule.members.get(signal.name, 1.0)
+                answer += gain * (seen[signal.name] - rule.targets[signal.name])
+        return answer + sum(r * (own[n][0] - levels.get(n, own[n][1])) for n, r in rates.items() if n in own)
+
+    def _level(self, row: int, name: str, rule: Incentive, own: bool) -> float:
+        """What an action was, or an aggregate; what is about to be observed stands at the rule's plan."""
+        if own:
+            return float(rule.plan.values[name])
+        return self._aggregate(row, name) if name in self._rates else self._number(row, name)
+
+    @cached_property
+    def _rates(self) -> dict[str, dict[str, float]]:
+        """Aggregate → {action: how fast one member moves it}."""
+        game, found = self._source, dict[str, dict[str, float]]()
+        for variable in game.aggregate_variables():
+            found[game.names[id(variable)]] = {}
+        for action, moved in game.movers().items() if found else ():
+            for variable, rate in moved:
+                found[game.names[id(variable)]][game.names[action]] = rate
+        return found
+
+    def _aggregate(self, row: int, name: str) -> float:
+        """What an aggregate was: its column, or what the actions in the row make of it."""
+        if name in self.table.columns:
+            return self._number(row, name)
+        game, responses = self._source, self._source.responses()
+        line = [game.names[id(v)] for v in responses.variables].index(name)
+        level = float(responses.constants[line])
+        for weights, variables in ((responses.shares, game.actions), (responses.leads, responses.drivers)):
+            entries = weights[[line]].tocoo()
+            for column, weight in zip(entries.col, entries.data, strict=True):
+                level += float(weight) * self._number(row, game.names[id(variables[column])])
+        return level
+
+    def _number(self, row: int, name: str) -> float:
+        """A cell of the data; raises :class:`InvalidGame` naming row and column where it holds no finite number."""
+        if name not in self._columns:
+            if name not in self.table.columns:
+                raise InvalidGame(
+                    f"{name}: the followers' problems hold it, and the data have no such column "
+                    f"({listed(list(self.table.columns))}). Add it, or the rule that it was announced by (rules=)."
+                )
+            self._columns[name] = pd.to_numeric(self.table[name], errors="coerce").to_numpy(dtype=float)
+        level = float(self._columns[name][row])
+        if not math.isfinite(level):
+            cell = self.table[name].iloc[row]
+            raise InvalidGame(
+                f"row {self.table.index[row]}, column {name}: {cell!r} is no finite number. Correct it or drop the row."
+            )
+        return level
+
+
+def _expressions(follower: Follower) -> Iterator[Any]:
+    """Everything a follower's problem is written with."""
+    assert follower.objective is not None
+    yield follower.objective.expr
+    for constraint in follower.constraints:
+        yield from (constraint.body, *(side for side in _sides(constraint) if side is not None))
+    for var in follower.variables:
+        yield from (side for side in (var.lower, var.upper) if side is not None)
+
+
+def _sides(constraint: Any) -> tuple[Any, Any]:
+    return constraint.lower, constraint.upper
+
+
+def _limited(body: Any, lower: Any, upper: Any) -> Any:
+    if lower is None or upper is None:
+        return body <= upper if lower is None else body >= lower
+    return pyo.inequality(lower, body, upper)

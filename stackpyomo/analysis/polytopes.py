@@ -1,0 +1,187 @@
+"""Polytopes of parameters: all θ that explain what was seen, where readings are off by no more than ε.
+
+With one action, a composed cost that is convex in it and a slope S(u; θ) affine in θ, the answer lies within ε of what
+was read exactly where
+
+    S(y − ε; θ) ≤ 0 ≤ S(y + ε; θ),        a side beyond a bound of the action left out
+
+so that the set is {θ : A θ ≤ b}. Its vertices come from Qhull, in the space that its equalities leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import linalg, sparse
+from scipy.optimize import linprog
+from scipy.spatial import HalfspaceIntersection
+
+from stackpyomo.core import TOLERANCES, Array, json_number, listed
+from stackpyomo.errors import InvalidGame
+
+__all__ = ["Polytope", "records"]
+
+
+@dataclass(frozen=True, eq=False)
+class Polytope:
+    """{θ : A θ ≤ b}, the parameters that explain every row within its noise."""
+
+    names: list[str]
+    """The parameters, columns of A."""
+    matrix: Array
+    """A, (faces × parameters)."""
+    limits: Array
+    """b, (faces)."""
+    faces: list[str]
+    """What each row of A comes from: a row of the data and its side, or a bound."""
+
+    def contains(self, point: Sequence[float]) -> bool:
+        """True if θ, in the order of ``names``, keeps every row but for rounding."""
+        matrix, limits = self._scaled
+        return bool(np.all(matrix @ (np.asarray(point, dtype=float) / self._units) <= limits + TOLERANCES.noise))
+
+    @cached_property
+    def conflict(self) -> list[str]:
+        """Faces that no θ keeps together; empty where the polytope holds a point."""
+        if self._center is not None:
+            return []
+        matrix, limits = self._scaled
+        ones = np.ones((len(limits), 1))
+        found = linprog([*np.zeros(len(self.names)), 1.0], np.hstack([matrix, -ones]), limits, bounds=(None, None))
+        weights = np.abs(found.ineqlin.marginals)
+        return [self.faces[i] for i in np.flatnonzero(weights > TOLERANCES.blame * weights.max())]
+
+    @cached_property
+    def ranges(self) -> pd.DataFrame:
+        """The least and the largest value of each parameter, ±∞ where nothing limits it."""
+        matrix, limits = self._scaled
+        ends = []
+        for column, unit in enumerate(self._units):
+            sides = []
+            for sign in (1.0, -1.0):
+                cost = np.zeros(len(self.names))
+                cost[column] = sign
+                found = linprog(cost, matrix, limits, bounds=(None, None))
+                sides.append(unit * float(found.x[column]) if found.status == 0 else -sign * np.inf)
+            ends.append(sides)
+        return pd.DataFrame(ends, index=self.names, columns=["low", "high"])
+
+    @cached_property
+    def vertices(self) -> pd.DataFrame:
+        """Its corners, one a row; raises :class:`InvalidGame` where it is empty, or has no end."""
+        if self._center is None:
+            raise InvalidGame(f"no parameters explain {listed(self.conflict, 4)} together; allow for more noise.")
+        endless = [name for name, ends in zip(self.names, self.ranges.to_numpy(), strict=True) if np.isinf(ends).any()]
+        if len(endless):
+            raise InvalidGame(f"{endless[0]}: the data do not limit it; give bounds, parameters={{name: (low, high)}}.")
+        matrix, limits = self._scaled
+        start, directions = self._span
+        corners = start + self._corners(matrix @ directions, limits - matrix @ start) @ directions.T
+        kept = np.unique(np.round(corners / TOLERANCES.noise) * TOLERANCES.noise, axis=0) * self._units
+        return pd.DataFrame(kept, columns=self.names)
+
+    def sample(self, size: int, seed: int) -> pd.DataFrame:
+        """Points drawn evenly from its volume, by random weights of its vertices refused where they are uneven."""
+        corners = self.vertices.to_numpy()
+        random = np.random.default_rng(seed)
+        start, directions = self._span
+        if not directions.shape[1]:
+            return pd.DataFrame(np.repeat(corners[:1], size, axis=0), columns=self.names)
+        inside = (corners / self._units - start) @ directions
+        low, high = inside.min(axis=0), inside.max(axis=0)
+        matrix, limits = self._scaled
+        reduced, room = matrix @ directions, limits - matrix @ start + TOLERANCES.noise
+        point, drawn = inside.mean(axis=0), list[Array]()
+        while len(drawn) < size:  # hit and run, each step along a random line through the point
+            for _ in range(len(low) * 2 + 1):
+                way = random.normal(size=len(low)) * (high - low)
+                rate, left = reduced @ way, room - reduced @ point
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    ratio = left / rate
+                longest = np.min(ratio[rate > 0], initial=np.inf)
+                shortest = np.max(ratio[rate < 0], initial=-np.inf)
+                point = point + random.uniform(shortest, longest) * way
+            drawn.append((start + directions @ point) * self._units)
+        return pd.DataFrame(drawn, columns=self.names)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ranges and, where it has an end everywhere, vertices, as JSON-ready Python objects."""
+        ranges = self.ranges
+        ends = {name: [json_number(low), json_number(high)] for name, (low, high) in ranges.T.to_dict("list").items()}
+        closed = bool(np.isfinite(ranges.to_numpy()).all())
+        return {"ranges": ends, "vertices": records(self.vertices) if closed else None}
+
+    @property
+    def _units(self) -> Array:
+        """The unit of each parameter: what makes the columns of A alike."""
+        steep = np.abs(self.matrix).max(axis=0, initial=0.0)
+        return np.where(steep > 0.0, 1.0 / np.where(steep > 0.0, steep, 1.0), 1.0)
+
+    @cached_property
+    def _scaled(self) -> tuple[Array, Array]:
+        """A and b with rows of length 1, in the units of the parameters."""
+        matrix = self.matrix * self._units
+        sizes = np.linalg.norm(matrix, axis=1)
+        sizes = np.where(sizes > 0.0, sizes, 1.0)
+        return matrix / sizes[:, np.newaxis], self.limits / sizes
+
+    @cached_property
+    def _center(self) -> tuple[Array, float] | None:
+        """The centre of the largest ball inside and its radius (at most 1); None where no point is inside."""
+        matrix, limits = self._scaled
+        return _ball(matrix, limits)
+
+    @cached_property
+    def _span(self) -> tuple[Array, Array]:
+        """(a point of it, an orthonormal basis of the directions it extends in)."""
+        assert self._center is not None
+        center, radius = self._center
+        if radius > TOLERANCES.noise:
+            return center, np.eye(len(center))
+        matrix, limits = self._scaled
+        count, width = matrix.shape
+        # max Σ s, s ≤ 1, A z + s ≤ (b + noise) t: what stays at s = 0 is an equality of the set (Freund et al. 1985).
+        rows = sparse.hstack([matrix, sparse.eye_array(count), -(limits + TOLERANCES.noise)[:, np.newaxis]])
+        cost = np.concatenate([np.zeros(width), -np.ones(count), [0.0]])
+        ends = [(None, None)] * width + [(0.0, 1.0)] * count + [(0.0, 1.0 / TOLERANCES.accuracy)]
+        found = linprog(cost, rows, np.zeros(count), bounds=ends)
+        slack = found.x[width : width + count]
+        directions = linalg.null_space(matrix[slack < 1.0 / 2.0], rcond=TOLERANCES.accuracy)
+        return found.x[:width] / found.x[-1], directions
+
+    def _corners(self, matrix: Array, limits: Array) -> Array:
+        """Vertices of a full-dimensional polytope."""
+        width = matrix.shape[1]
+        if not width:
+            return np.zeros((1, 0))
+        sizes = np.linalg.norm(matrix, axis=1)
+        felt = sizes > TOLERANCES.accuracy
+        matrix, limits = matrix[felt] / sizes[felt, np.newaxis], limits[felt] / sizes[felt]
+        if width == 1:
+            ends = limits / matrix[:, 0]
+            return np.array([[ends[matrix[:, 0] < 0].max()], [ends[matrix[:, 0] > 0].min()]])
+        inside = _ball(matrix, limits)
+        assert inside is not None
+        return np.asarray(HalfspaceIntersection(np.hstack([matrix, -limits[:, np.newaxis]]), inside[0]).intersections)
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table of numbers, as JSON-ready Python objects."""
+    names = [str(name) for name in table.columns]
+    return [dict(zip(names, map(json_number, map(float, row)), strict=True)) for row in table.to_numpy()]
+
+
+def _ball(matrix: Array, limits: Array) -> tuple[Array, float] | None:
+    """The largest ball in {z : A z ≤ b}, the rows of A of length 1: its centre and radius, at most 1."""
+    width = matrix.shape[1]
+    sizes = np.linalg.norm(matrix, axis=1, keepdims=True)
+    ends = [(None, None)] * width + [(-np.inf, 1.0)]
+    found = linprog([*np.zeros(width), -1.0], np.hstack([matrix, sizes]), limits, bounds=ends)
+    if found.status != 0 or found.x[-1] < -TOLERANCES.noise:
+        return None
+    return found.x[:width], max(float(found.x[-1]), 0.0)
