@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from .decomposition.hedging import Hedging
 from .plan import Plan
 
 __all__ = ["Options", "read_options", "with_options"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,10 @@ def read_options(
     return options
 
 
-def with_options(plan: Plan, function: str, options: Options, hedging: Hedging | None = None) -> Plan:
-    """The plan with what it was asked for with."""
+def with_options(plan: Plan, function: str, options: Options, hedging: Hedging | None = None, **more: Any) -> Plan:
+    """The plan with what it was asked for with, its warnings said."""
+    for text in plan.warnings if plan.responding else ():
+        logger.warning("%s: %s", plan.game.name if plan.game is not None else "", text)
     plan.options = {
         "function": function,
         "solver": options.solver,
@@ -58,5 +63,6 @@ def with_options(plan: Plan, function: str, options: Options, hedging: Hedging |
         "time_limit": options.time_limit,
         "allow_nonconvex": options.allow_nonconvex,
         **({} if hedging is None else {"engine": repr(hedging)}),
+        **more,
     }
     return plan

@@ -71,6 +71,12 @@ class Plan(Document):
     """The followers who answer optimally in this plan; everybody else serves the leader."""
     warnings: list[str] = field(default_factory=list)
     """What stands behind the plan less firmly than its quality might suggest."""
+    attained: bool | None = None
+    """Of a plan against ties: True if it reaches the infimum, False if no plan does, None if that is not known."""
+    ties: dict[str, Any] = field(default_factory=dict)
+    """Of a plan against ties: what the leader gets if they are broken in its favour (optimistic), against it
+    (pessimistic), and against it at the optimistic plan's leader (worst); a best answer of the followers (witness), and
+    the rows that describe all of them beside their own (answers)."""
     options: dict[str, Any] = field(default_factory=dict)
     """What it was asked for with: solver, starts, seed, …; to do it again."""
     report: Report | None = field(default=None, repr=False, compare=False)
@@ -198,6 +204,8 @@ class Plan(Document):
             "log": self.log,
             "responding": list(self.responding),
             "warnings": self.warnings,
+            "attained": self.attained,
+            "ties": {key: json_number(v) if isinstance(v, float) else v for key, v in self.ties.items()},
             "options": self.options,
             "stamp": self.stamp,
         }
@@ -263,6 +271,7 @@ class Plan(Document):
         if self.quality == "feasible" and self.options.get("function") != "nash" and self.termination != "given":
             found.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
         found += [f"Responding: {listed(self.responding)}."] if self.responding else []
+        found += self._ties_in_words()
         found += [f"Beware: {text}" for text in self.warnings]
         new = chosen or {}
         moved = [name for name in new if abs(new[name] - self.values[name]) > TOLERANCES.noise]
@@ -271,6 +280,22 @@ class Plan(Document):
             row.append(shown(self.values[row[0]], 8) if row[0] in moved else "")
         rest = [f"… {len(self.values) - most} more in plan.values"] if len(self.values) > most else []
         return [*found, Table(["variable", "value", *(["before the incentive"] if moved else [])], rows), *rest]
+
+    def _ties_in_words(self) -> list[Part]:
+        ties = self.ties
+        if not ties:
+            return []
+        if ties["unique"]:
+            return ["Ties cost nothing: the followers' answer is unique whatever the leader does (proved)."]
+        within = f" (a difference of up to {shown(ties['tolerance'])} is one)" if ties["tolerance"] else ""
+        found: list[Part] = [
+            f"Ties{within}: broken for the leader {shown(ties['optimistic'])}, against it "
+            f"{shown(ties['pessimistic'])}, against it at the optimistic plan {shown(real(ties['worst']))}."
+        ]
+        if self.attained is False:
+            near = shown(abs(self.leader_objective - self.bound))
+            found.append(f"{shown(self.bound)} is approached but not reached: this plan is within {near} of it.")
+        return found
 
     def __str__(self) -> str:
         return as_text(self.parts())

@@ -10,7 +10,6 @@ A plan comes from the fallback ladder and is judged here by what was proved, nev
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ from .options import Options
 from .plan import Plan, untried
 
 __all__ = ["respond"]
-
-logger = logging.getLogger(__name__)
 
 _SAMPLED = 200
 """Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards."""
@@ -81,8 +78,6 @@ def respond(
         _explain(game, problem, ladder)
     plan = work.plan(ladder, objective, sign)
     plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in nonconvex.items()]
-    for text in plan.warnings:
-        logger.warning("%s: %s", game.name, text)
     return plan
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stackpyomo.bilevel import responding_followers
-from stackpyomo.core import timed, undisturbed
+from stackpyomo.core import require_positive, timed, undisturbed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
@@ -19,6 +19,7 @@ from .options import Options, read_options, with_options
 from .plan import Plan
 from .problems import held_problem, leader_cost, leader_values, leading_problem
 from .responding import respond
+from .ties import pessimistic_plan
 
 __all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
 
@@ -69,15 +70,32 @@ def leader_optimal(
         return with_options(plan, "leader_optimal", options, hedging)
 
 
-def stackelberg(game: Game, **options: Any) -> Plan:
+def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 0.0, **options: Any) -> Plan:
     """What the leader gets WITHOUT an incentive: it announces constants, and all followers answer by a Nash point.
 
-    options: those of :func:`leader_optimal` (``responding`` is everybody).
+    ties: who is favoured where a follower is indifferent. "optimistic": the leader; "pessimistic": nobody, so that the
+    leader prepares for the worst, inf_x max {J0(x, y): y a best answer to x}, with the leader's constraints kept
+    whatever answer is chosen. That is exact for followers of linear and convex quadratic cost who feel nobody but the
+    leader (B. Zeng 2020; Mangasarian 1988): the plan says what ties cost (``ties``) and whether the infimum is reached
+    (``attained``). tie_tolerance: a difference in a follower's cost, in its unit, that is a tie as well. options: those
+    of :func:`leader_optimal` (``responding`` is everybody).
 
-    Raises :class:`InvalidGame`, :class:`SolverNotAvailable`, :class:`NoPlan`, as :func:`leader_optimal` does.
+    Raises :class:`InvalidGame`, :class:`SolverNotAvailable`, :class:`NoPlan`, as :func:`leader_optimal` does, and
+    :class:`InvalidGame` for followers whose best answers have no exact description.
     """
     _require_game(game, "stackelberg")
-    return leader_optimal(game, responding=True, **options)
+    if ties not in ("optimistic", "pessimistic"):
+        raise InvalidGame(f'ties={ties!r}: expected "optimistic" or "pessimistic".')
+    require_positive("tie_tolerance", tie_tolerance, zero=True)
+    if tie_tolerance and ties == "optimistic":
+        raise InvalidGame(f"tie_tolerance={tie_tolerance!r}: is for ties='pessimistic', not for ties='optimistic'.")
+    plan = leader_optimal(game, responding=True, **options)
+    if ties == "optimistic":
+        return plan
+    chosen = read_options(**options)
+    with undisturbed():
+        feared = pessimistic_plan(game, list(game.followers.values()), plan, chosen, float(tie_tolerance))
+        return with_options(feared, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
 
 
 def nash(

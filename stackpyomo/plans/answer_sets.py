@@ -1,0 +1,170 @@
+"""Answer sets: all best answers of a follower, described by rows that are affine in its actions.
+
+With ȳ one best answer to the leader's x, and Y(x) what the follower's rows allow,
+
+    linear cost       S(x) = {y ∈ Y(x): f(x, y) ≤ f(x, ȳ)}                              (ȳ ∈ Y(x) is enough, see below)
+    quadratic cost    S(x) = {y ∈ Y(x): H y = H ȳ, c(x)·y = c(x)·ȳ},  f = ½yᵀHy + c(x)·y   (Mangasarian 1988)
+    within ε          S_ε(x) = {y ∈ Y(x): f(x, y) ≤ f(x, ȳ) + ε}                         (any convex cost)
+
+The first and the third contain the answers whatever ȳ ∈ Y(x) is, and are least where ȳ is a best answer: a leader who
+fears the worst of them chooses such a witness without being told. The second needs ȳ's own optimality conditions; in
+its place the level row would have no interior point, and its multipliers would prove nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.calculus.diff_with_pyomo import reverse_sd
+from pyomo.repn import generate_standard_repn
+from scipy.linalg import null_space
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import Curvature, curvature, elementary, is_convex_feasible_set, variables_in
+from stackpyomo.games import Follower, Game
+
+from .replicas import Table, substituted
+
+__all__ = ["AnswerSet", "Kind", "are_unique", "is_independent"]
+
+_FLAT = (Curvature.AFFINE, Curvature.CONSTANT)
+
+
+class Kind(str, enum.Enum):
+    """What a follower's problem is in its own actions, whatever the leader does."""
+
+    LINEAR = "linear"
+    QUADRATIC = "quadratic"
+    CONVEX = "convex"
+    OTHER = "other"
+
+
+class AnswerSet:
+    """The best answers of one follower who feels nobody but the leader."""
+
+    def __init__(self, follower: Follower) -> None:
+        assert follower.objective is not None
+        self.follower = follower
+        self.cost = follower.sign * follower.objective.expr
+        self.kind = self._kind()
+
+    def _kind(self) -> Kind:
+        own = self.follower.variables
+        if self.follower.integers:
+            return Kind.OTHER
+        if any(is_convex_feasible_set(c, own).curvature is not Curvature.CONVEX for c in self.follower.constraints):
+            return Kind.OTHER
+        proof = curvature(self.cost, own)
+        if proof.curvature in _FLAT:
+            return Kind.LINEAR
+        if proof.curvature is not Curvature.CONVEX:
+            return Kind.OTHER
+        self.hessian = second_derivatives(self.cost, own, own)
+        return Kind.CONVEX if self.hessian is None else Kind.QUADRATIC
+
+    def tie_rows(self, answer: Table, witness: Table, slack: float) -> Iterator[tuple[Any, float | None, float | None]]:
+        """(body, lower, upper) of the rows that make ``answer`` as good as ``witness``, or worse by ``slack`` at most;
+        both tables hold the leader's Vars as well."""
+        if self.kind is not Kind.QUADRATIC or slack > 0.0:
+            yield substituted(self.cost, answer) - substituted(self.cost, witness), None, slack
+            return
+        assert self.hessian is not None
+        own = self.follower.variables
+        moved = [substituted(v, answer) - substituted(v, witness) for v in own]
+        for row in independent_rows(self.hessian):
+            yield sum(float(a) * z for a, z in zip(row, moved, strict=True) if a), 0.0, 0.0
+        slopes = self._slopes_at_zero()
+        for direction in null_space(self.hessian, rcond=TOLERANCES.rank).T:
+            direction = np.where(np.abs(direction) > TOLERANCES.noise, direction, 0.0)
+            slope = sum(float(a) * s for a, s in zip(direction, slopes, strict=True) if a)
+            if not is_zero(slope):
+                step = sum(float(a) * z for a, z in zip(direction, moved, strict=True) if a)
+                yield substituted(slope, answer) * step, 0.0, 0.0
+
+    def _slopes_at_zero(self) -> list[Any]:
+        """c(x): the derivatives of the cost where all its actions are 0."""
+        zero = {id(v): 0.0 for v in self.follower.variables}
+        return [substituted(slope, zero) for slope in derivatives(self.cost, self.follower.variables)]
+
+
+def derivatives(expression: Any, variables: Sequence[VarData]) -> list[Any]:
+    """The symbolic derivative by each variable."""
+    found = reverse_sd(elementary(expression))
+    return [found.get(v, 0.0) for v in variables]
+
+
+def second_derivatives(expression: Any, rows: Sequence[VarData], columns: Sequence[VarData]) -> Array | None:
+    """∂²/∂(row) ∂(column); None unless these are numbers whatever anybody does."""
+    place = {id(v): j for j, v in enumerate(columns)}
+    table = np.zeros((len(rows), len(columns)))
+    for i, slope in enumerate(derivatives(expression, rows)):
+        if slope.__class__ in native_numeric_types:
+            continue
+        repn = generate_standard_repn(slope, compute_values=True, quadratic=True)
+        curved = [*repn.nonlinear_vars, *(v for pair in repn.quadratic_vars for v in pair)]
+        if any(id(v) in place for v in curved):
+            return None
+        for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
+            if id(var) in place:
+                table[i, place[id(var)]] = float(coefficient)
+    return table
+
+
+def independent_rows(matrix: Array) -> Array:
+    """As many rows as the rank, spanning the same space."""
+    _, sizes, rows = np.linalg.svd(matrix)
+    kept = rows[: int((sizes > TOLERANCES.rank * sizes.max(initial=0.0)).sum())]
+    return np.asarray(np.where(np.abs(kept) > TOLERANCES.noise, kept, 0.0))
+
+
+def is_zero(expression: Any) -> bool:
+    """True if an expression is 0 identically, as far as its terms can be collected."""
+    if expression.__class__ in native_numeric_types:
+        return bool(abs(expression) <= TOLERANCES.noise)
+    repn = generate_standard_repn(expression, compute_values=True, quadratic=True)
+    sizes = [abs(repn.constant), *map(abs, repn.linear_coefs), *map(abs, repn.quadratic_coefs)]
+    return repn.nonlinear_expr is None and max(sizes) <= TOLERANCES.noise
+
+
+def is_independent(game: Game, follower: Follower) -> bool:
+    """True if neither its cost nor its rows hold what another follower decides or moves."""
+    assert follower.objective is not None
+    moved = {id(v) for v in game.aggregate_variables()}
+    for expression in (follower.objective.expr, *(c.expr for c in follower.constraints)):
+        for var in variables_in(expression):
+            if id(var) in moved or game.owners.get(id(var), follower.name) != follower.name:
+                return False
+    return True
+
+
+def are_unique(game: Game, followers: Sequence[Follower]) -> bool:
+    """True if these have one joint answer to whatever the leader does, proved: their pseudo-gradient is strongly
+    monotone, its Jacobian constant, and everybody's convex rows hold no other follower's actions (Rosen 1965)."""
+    aggregates = {id(v) for v in game.aggregate_variables()}
+    actions = [v for f in followers for v in f.variables]
+    blocks: list[Array] = []
+    for follower in followers:
+        assert follower.objective is not None
+        own = {id(v) for v in follower.variables}
+        inside = {id(v) for c in follower.constraints for v in variables_in(c.expr)}
+        felt = {id(v) for v in variables_in(follower.objective.expr)} | inside
+        if follower.integers or felt & aggregates or any(k in game.owners and k not in own for k in inside):
+            return False
+        if any(
+            is_convex_feasible_set(c, follower.variables).curvature is not Curvature.CONVEX
+            for c in follower.constraints
+        ):
+            return False
+        block = second_derivatives(follower.sign * follower.objective.expr, follower.variables, actions)
+        if block is None:
+            return False
+        blocks.append(block)
+    jacobian = np.vstack(blocks)
+    symmetric = (jacobian + jacobian.T) / 2.0
+    size = float(np.abs(symmetric).max(initial=0.0))
+    return bool(size > 0.0 and np.linalg.eigvalsh(symmetric).min() > TOLERANCES.rank * size)

@@ -1,0 +1,51 @@
+"""Replicas: a game's Vars and rows once more, in a model of its own, so that copies of followers stand side by side.
+
+A replica holds no Var of the user's model that is not fixed: it is an ordinary model, of which a Game can be made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyomo.environ as pyo
+from pyomo.core.base.var import VarData
+
+from stackpyomo.core.expressions import Substitution
+from stackpyomo.solvers import free_row
+
+__all__ = ["Table", "add_rows", "block_of", "copied", "substituted"]
+
+Table = Mapping[int, Any]
+"""id(Var) → what stands in its place."""
+
+
+def copied(holder: Any, variables: Sequence[VarData]) -> dict[int, VarData]:
+    """New Vars on ``holder`` with the bounds, domains and values of these: id(Var) → its copy."""
+    holder.copies = pyo.Var(range(len(variables)))
+    for copy, var in zip(holder.copies.values(), variables, strict=True):
+        copy.domain = var.domain
+        copy.setlb(var.lb)
+        copy.setub(var.ub)
+        copy.set_value(var.value, skip_validation=True)
+    return dict(zip(map(id, variables), holder.copies.values(), strict=True))
+
+
+def substituted(expression: Any, table: Table) -> Any:
+    """The expression with these in the place of its Vars, named Expressions written out."""
+    walk = Substitution(substitute=dict(table), descend_into_named_expressions=True, remove_named_expressions=True)
+    return walk.walk_expression(expression)
+
+
+def add_rows(holder: Any, rows: Iterable[tuple[Any, float | None, float | None]]) -> None:
+    """(body, lower, upper) of each row as a constraint of ``holder``."""
+    holder.rows = pyo.ConstraintList()
+    for body, lower, upper in rows:
+        holder.rows.add(free_row(body, lower, upper).expr)
+
+
+def block_of(model: Any, name: str) -> Any:
+    """A new empty Block of the model."""
+    block = pyo.Block(concrete=True)
+    model.add_component(name, block)
+    return block

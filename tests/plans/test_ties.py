@@ -1,0 +1,312 @@
+"""Plans against ties: published and closed forms, and enumeration of vertices on random games."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from conftest import snapshot
+from scipy.optimize import linprog, lsq_linear
+
+import stackpyomo as sp
+from stackpyomo.solvers import registry
+
+pytestmark = pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+
+
+def linear_game(fixed: Any, moving: Any, rows: Any, limits: Any, leader: Any, slope: float, sense: int = 1) -> sp.Game:
+    """min leader·y + slope·x over x in [0, 1]; the follower: min (fixed + x moving)·y, rows y ≤ limits, 0 ≤ y ≤ 1."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.f = pyo.Block()
+    size = range(len(fixed))
+    m.f.y = pyo.Var(size, bounds=(0, 1))
+    m.f.cost = pyo.Objective(expr=sum((float(fixed[i]) + m.x * float(moving[i])) * m.f.y[i] for i in size))
+    m.f.row = pyo.Constraint(
+        range(len(rows)), rule=lambda b, k: sum(float(rows[k][i]) * b.y[i] for i in size) <= float(limits[k])
+    )
+    goal = sum(float(leader[i]) * m.f.y[i] for i in size) + slope * m.x
+    m.goal = pyo.Objective(expr=sense * goal, sense=pyo.minimize if sense > 0 else pyo.maximize)
+    return sp.Game(m, m.f)
+
+
+def vertices(rows: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Those of {rows y ≤ limits, 0 ≤ y ≤ 1}, by every choice of active rows."""
+    size = rows.shape[1]
+    whole = np.vstack([rows, np.eye(size), -np.eye(size)])
+    right = np.concatenate([limits, np.ones(size), np.zeros(size)])
+    corners = []
+    for chosen in itertools.combinations(range(len(right)), size):
+        part = whole[list(chosen)]
+        if abs(np.linalg.det(part)) > 1e-9:
+            y = np.linalg.solve(part, right[list(chosen)])
+            if (whole @ y <= right + 1e-9).all() and not any(np.abs(y - c).max() < 1e-9 for c in corners):
+                corners.append(y)
+    return np.array(corners)
+
+
+def infimum(corners: np.ndarray, fixed: Any, moving: Any, leader: Any, slope: float) -> tuple[float, bool]:
+    """(inf ψ, whether it is reached): the answers are the corners of least cost, the same between two breakpoints."""
+    start, rate, worth = corners @ fixed, corners @ moving, corners @ leader
+    crossings = [
+        (start[j] - start[i]) / (rate[i] - rate[j])
+        for i, j in itertools.combinations(range(len(corners)), 2)
+        if abs(rate[i] - rate[j]) > 1e-12
+    ]
+    points = np.unique(np.round([0.0, 1.0, *(x for x in crossings if 0.0 < x < 1.0)], 12))
+
+    def worst(x: float) -> float:
+        cost = start + x * rate
+        return float(worth[cost <= cost.min() + 1e-9].max())
+
+    reached = min(worst(x) + slope * x for x in points)
+    open_ends = [worst((a + b) / 2.0) + slope * end for a, b in itertools.pairwise(points) for end in (a, b)]
+    least = min([reached, *open_ends])
+    return float(least), bool(reached <= least + 1e-9)
+
+
+def random_linear(seed: int) -> tuple[Any, ...]:
+    random = np.random.default_rng(seed)
+    size, count = int(random.integers(2, 4)), int(random.integers(1, 3))
+    rows = random.integers(0, 4, (count, size))
+    limits = random.integers(1, 4, count)
+    fixed, moving, leader = (random.integers(-2, 3, size) for _ in range(3))
+    return fixed, moving, rows, limits, leader, float(random.integers(-3, 4))
+
+
+@pytest.mark.parametrize(("seed", "sense"), [(0, 1), (1, -1), (3, 1), (5, -1), (6, 1), (7, -1)])
+def test_linear_followers_by_enumeration(seed: int, sense: int) -> None:
+    fixed, moving, rows, limits, leader, slope = random_linear(seed)
+    game = linear_game(fixed, moving, rows, limits, leader, slope, sense)
+    least, reached = infimum(vertices(rows, limits), fixed, moving, leader, slope)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    check(plan, sense, least, reached)
+
+
+def check(plan: sp.Plan, sense: int, least: float, reached: bool) -> None:
+    """The plan comes to the infimum, or as near as it says; and the order of the three values."""
+    cost = sense * plan.leader_objective
+    assert cost >= least - 1e-6
+    assert abs(sense * plan.bound - least) <= 1e-5 or plan.quality == "feasible"
+    if plan.attained is not None:
+        assert plan.attained is reached
+    assert cost <= least + (1e-5 if reached else 1e-3)
+    order = [sense * plan.ties[key] for key in ("optimistic", "pessimistic", "worst")]
+    assert order[0] <= order[1] + 1e-6
+    assert order[1] <= order[2] + 1e-6
+
+
+def quadratic_game(matrix: Any, target: Any, rate: Any, leader: Any, slope: float) -> sp.Game:
+    """min (x − ½)² slope + leader·y; the follower: min |matrix y − target − x rate|², 0 ≤ y ≤ 1."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(range(matrix.shape[1]), bounds=(0, 1))
+    misses = [
+        sum(float(a) * y for a, y in zip(row, m.f.y.values(), strict=True)) - float(t) - float(r) * m.x
+        for row, t, r in zip(matrix, target, rate, strict=True)
+    ]
+    m.f.cost = pyo.Objective(expr=sum(miss**2 for miss in misses))
+    m.goal = pyo.Objective(
+        expr=slope * (m.x - 0.5) ** 2 + sum(float(c) * y for c, y in zip(leader, m.f.y.values(), strict=True))
+    )
+    return sp.Game(m, m.f)
+
+
+def random_quadratic(seed: int) -> tuple[Any, ...]:
+    random = np.random.default_rng(100 + seed)
+    size = int(random.integers(2, 4))
+    matrix = random.integers(-1, 3, (1, size)).astype(float)
+    return matrix, random.integers(0, 2, 1), random.integers(-1, 2, 1), random.integers(-2, 3, size), 1.0
+
+
+def worst_quadratic(x: float, matrix: Any, target: Any, rate: Any, leader: Any, slope: float) -> float:
+    right = target + x * rate
+    best = lsq_linear(matrix, right, (0.0, 1.0), tol=1e-14)
+    found = linprog(-np.asarray(leader, dtype=float), A_eq=matrix, b_eq=matrix @ best.x, bounds=(0.0, 1.0))
+    return slope * (x - 0.5) ** 2 - float(found.fun) if found.status == 0 else math.inf
+
+
+def least_quadratic(data: tuple[Any, ...]) -> float:
+    """On a grid, then on finer ones around its best point: ψ is continuous (the answer set is a fixed face's)."""
+    low, high = 0.0, 1.0
+    for _ in range(5):
+        points = np.linspace(low, high, 41)
+        levels = [worst_quadratic(x, *data) for x in points]
+        best, step = points[int(np.argmin(levels))], (high - low) / 40.0
+        low, high = max(0.0, best - 2 * step), min(1.0, best + 2 * step)
+    return min(levels)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_quadratic_followers_by_a_grid(seed: int) -> None:
+    data = random_quadratic(seed)
+    plan = sp.stackelberg(quadratic_game(*data), ties="pessimistic")
+    check(plan, 1, least_quadratic(data), True)
+
+
+def zeng() -> sp.Game:
+    """The example of B. Zeng, INFORMS Journal on Computing 2020."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([1, 2], bounds=(0, None))
+    m.f = pyo.Block()
+    m.f.y = y = pyo.Var([1, 2, 3, 4], bounds=(0, None))
+    m.f.cost = pyo.Objective(expr=-10 * sum(y[i] for i in y))
+    m.f.first = pyo.Constraint(expr=sum(y[i] for i in y) <= 10 - m.x[1] - m.x[2])
+    m.f.second = pyo.Constraint(expr=-y[1] + y[4] <= 0.8 * m.x[1] + 0.8 * m.x[2])
+    m.f.third = pyo.Constraint(expr=y[2] + y[4] <= 4 * m.x[2])
+    m.goal = pyo.Objective(expr=-8 * m.x[1] - 6 * m.x[2] - 25 * y[1] - 30 * y[2] + 2 * y[3] + 16 * y[4])
+    m.row = pyo.Constraint(expr=m.x[1] + m.x[2] <= 10)
+    return sp.Game(m, m.f)
+
+
+def test_zeng() -> None:
+    """By hand: ψ = −8x₁ − 6x₂ + 2(10 − x₁ − x₂) + 14 min(.8(x₁ + x₂), 4x₂, 10 − x₁ − x₂) ≥ −80, at (10, 0)."""
+    game = zeng()
+    before = snapshot(game.model)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    assert snapshot(game.model) == before
+    assert plan.leader_objective == pytest.approx(-80, abs=1e-6)
+    assert (plan.value("x[1]"), plan.value("x[2]")) == pytest.approx((10, 0), abs=1e-6)
+    assert plan.quality == "optimal"
+    assert plan.attained is True
+    assert plan.ties["optimistic"] == pytest.approx(-252, abs=1e-6)
+    assert plan.ties["worst"] == pytest.approx(26.4, abs=1e-6)
+    assert sp.verify(plan).ok
+    worst = sp.pessimistic(plan)
+    assert worst.leader_objective == pytest.approx(-80, abs=1e-5)  # the plan is already the worst of its leader
+    assert sp.pessimistic(sp.stackelberg(game)).leader_objective == pytest.approx(26.4, abs=1e-5)
+    again = sp.Plan.from_json(plan.to_json(), game)
+    assert again.attained is True
+    assert again.ties == plan.ties
+    assert "broken for the leader -252, against it -80, against it at the optimistic plan 26.4" in str(plan)
+
+
+def jumping() -> sp.Game:
+    """min x − y; the follower: min −x y over [0, 1]: ψ(x) = x − 1 for x > 0, ψ(0) = 0."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 1))
+    m.f.cost = pyo.Objective(expr=-m.x * m.f.y)
+    m.goal = pyo.Objective(expr=m.x - m.f.y)
+    return sp.Game(m, m.f)
+
+
+def test_an_infimum_that_is_not_reached() -> None:
+    plan = sp.stackelberg(jumping(), ties="pessimistic")
+    assert plan.attained is False
+    assert plan.quality == "feasible"
+    assert plan.bound == pytest.approx(-1, abs=1e-6)
+    assert -1 < plan.leader_objective < -0.999
+    assert "-1 is approached but not reached: this plan is within" in str(plan)
+    assert sp.verify(plan).ok
+
+
+@pytest.mark.parametrize("width", [1e-2, 1e-4])
+def test_ties_of_a_width(width: float) -> None:
+    """P_ε = −1 + 2√ε at x = √ε."""
+    plan = sp.stackelberg(jumping(), ties="pessimistic", tie_tolerance=width)
+    assert plan.leader_objective == pytest.approx(-1 + 2 * math.sqrt(width), abs=1e-6)
+    assert plan.value("x") == pytest.approx(math.sqrt(width), abs=1e-4)
+    assert plan.attained is True
+
+
+def slater() -> sp.Game:
+    """min (x − 1)² + a; the follower: min (a + b − x)²: ψ = (x − 1)² + min(1, x)."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 2))
+    m.f = pyo.Block()
+    m.f.a, m.f.b = pyo.Var(bounds=(0, 1)), pyo.Var(bounds=(0, 1))
+    m.f.cost = pyo.Objective(expr=(m.f.a + m.f.b - m.x) ** 2)
+    m.goal = pyo.Objective(expr=(m.x - 1) ** 2 + m.f.a)
+    return sp.Game(m, m.f)
+
+
+def test_a_quadratic_follower_whose_level_set_has_no_interior() -> None:
+    plan = sp.stackelberg(slater(), ties="pessimistic")
+    assert plan.leader_objective == pytest.approx(0.75, abs=1e-6)
+    assert [plan.value(n) for n in ("x", "f.a", "f.b")] == pytest.approx([0.5, 0.5, 0.0], abs=1e-4)
+    assert plan.quality == "optimal"
+    assert plan.attained is True
+    (row,) = plan.ties["answers"]  # a + b is what all best answers share
+    shares = np.array([row["coefficients"][n] for n in ("f.a", "f.b")])
+    assert shares[0] == pytest.approx(shares[1])
+    assert row["lower"] / shares[0] == pytest.approx(0.5, abs=1e-6) == row["upper"] / shares[0]
+
+
+def test_unique_answers_cost_nothing() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 2))
+    m.f = pyo.Block([0, 1])
+    for i in (0, 1):
+        m.f[i].u = pyo.Var(bounds=(0, 10))
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - m.x) ** 2)
+    for i, other in ((0, 1), (1, 0)):
+        m.f[i].cost.set_value(m.f[i].cost.expr + 0.5 * m.f[i].u * m.f[other].u)
+    m.goal = pyo.Objective(expr=(m.x - 1) ** 2 + m.f[0].u)
+    game = sp.Game(m, m.f)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    assert plan.ties["unique"]
+    assert plan.attained is True
+    assert plan.values == sp.stackelberg(game).values
+    assert "Ties cost nothing: the followers' answer is unique whatever the leader does (proved)." in str(plan)
+
+
+def test_the_leaders_rows_hold_for_every_answer() -> None:
+    """The follower does not care where in [0, x] it is; y ≤ ½ for all of it asks for x ≤ ½."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 1))
+    m.f.row = pyo.Constraint(expr=m.f.y <= m.x)
+    m.f.cost = pyo.Objective(expr=0 * m.f.y)
+    m.goal = pyo.Objective(expr=-m.x)
+    m.room = pyo.Constraint(expr=m.f.y <= 0.5)
+    game = sp.Game(m, m.f)
+    assert sp.stackelberg(game).value("x") == pytest.approx(1)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    assert plan.value("x") == pytest.approx(0.5, abs=1e-6)
+    assert plan.quality == "optimal"
+    m.room.set_value(m.f.y >= 0.5)  # y = 0 is always a best answer
+    with pytest.raises(sp.NoPlan, match="whatever answer its followers choose"):
+        sp.stackelberg(game, ties="pessimistic")
+
+
+def test_what_is_refused() -> None:
+    game = zeng()
+    with pytest.raises(sp.InvalidGame, match='expected "optimistic" or "pessimistic"'):
+        sp.stackelberg(game, ties="worst")
+    with pytest.raises(sp.InvalidGame, match=r"tie_tolerance=0\.1: is for ties='pessimistic'"):
+        sp.stackelberg(game, tie_tolerance=0.1)
+    with pytest.raises(sp.InvalidGame, match="tie_tolerance=-1: expected a finite number from 0 on"):
+        sp.stackelberg(game, ties="pessimistic", tie_tolerance=-1)
+
+
+def test_followers_who_feel_each_other_are_refused_by_name() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.f = pyo.Block([0, 1])
+    for i in (0, 1):
+        m.f[i].u = pyo.Var(bounds=(0, 1))
+    for i in (0, 1):
+        m.f[i].cost = pyo.Objective(expr=(m.f[0].u + m.f[1].u - m.x) ** 2)
+    m.goal = pyo.Objective(expr=m.f[0].u)
+    with pytest.raises(sp.InvalidGame, match=r"f\[0\]: .* feel nobody but the leader"):
+        sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
+
+
+def test_a_cost_without_an_exact_description_asks_for_a_width() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.f = pyo.Block()
+    m.f.a, m.f.b = pyo.Var(bounds=(0, 1)), pyo.Var(bounds=(0, 1))
+    m.f.cost = pyo.Objective(expr=pyo.exp(m.f.a + m.f.b) - (1 + m.x) * (m.f.a + m.f.b))
+    m.goal = pyo.Objective(expr=m.f.a - m.x)
+    game = sp.Game(m, m.f)
+    with pytest.raises(sp.InvalidGame, match=r"f: its cost is neither linear nor quadratic.*tie_tolerance="):
+        sp.stackelberg(game, ties="pessimistic")
