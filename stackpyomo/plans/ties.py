@@ -39,9 +39,6 @@ __all__ = ["pessimistic_plan"]
 _WIDTHS = tuple(10.0 ** (-2 * stage) for stage in (1, 2, 3, 4))
 """Widths of a tie, tried where the infimum is not reached: 1e-2, 1e-4, …"""
 
-_WIDE = 1e-3
-"""Ties from which on the game of adversaries is solved with proof: their multipliers are small enough."""
-
 _PATIENCE = 4.0
 """Seconds for a game of adversaries that proves nothing."""
 
@@ -141,7 +138,7 @@ class _Search:
         try:
             aside = slack != self.slack
             patience = _PATIENCE if aside else math.inf
-            plan = self._answer(game, problem, quick=aside and slack < _WIDE, patience=patience)
+            plan = self._answer(game, problem, quick=aside and slack < _WIDTHS[0], patience=patience)
         except NoPlan as none:
             if none.termination == "infeasible" and slack == self.slack and "proved by" in str(none):
                 self.proved_empty = "The followers' ties, or a follower without a best answer, leave none (proved)."
