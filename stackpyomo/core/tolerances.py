@@ -83,6 +83,8 @@ class Tolerances:
     """The step, in units of its reach, over which slopes are compared where their derivative is not at hand."""
     settled: float = 1e-3
     """A gain of the average that changes by less than this between the last of growing populations has settled."""
+    closed: float = 1e-14
+    """A plan whose proof leaves no more than this of what is at stake is not re-solved: a solver would not see it."""
     flat: float = 1e-2
     """Share of all slopes of a follower's cost that a flat variable's counts as in the scale of its regret."""
     unconfirmed: float = 1e-3

@@ -23,6 +23,7 @@ from .aggregates import assigned
 from .findings import Finding
 from .information.revelations import revelations_in
 from .players import Follower, Player
+from .stamp import stamp
 from .structure import GameStructure
 
 __all__ = ["findings", "require"]
@@ -90,7 +91,7 @@ def _each_error(game: GameStructure) -> Iterator[Finding]:
     for player in (game.leader, *game.followers.values()):
         yield from _unsupported(player)
         yield from _bounds(player)
-    yield from _expression_errors(game)
+    yield from _new_expression_errors(game)
     yield from _aggregate_errors(game)
 
 
@@ -162,6 +163,16 @@ def _expressions(player: Player) -> Iterator[tuple[str, Any]]:
             yield constraint.name, constraint.expr
         except ValueError:
             yield constraint.name, math.nan
+
+
+def _new_expression_errors(game: GameStructure) -> Iterator[Finding]:
+    """Those of :func:`_expression_errors`, of data that have not been gone through already without any."""
+    if game.clean is not None and game.clean == stamp(game):
+        return
+    game.clean, errors = None, list(_expression_errors(game))
+    yield from errors
+    if not errors:
+        game.clean = stamp(game)
 
 
 def _expression_errors(game: GameStructure) -> Iterator[Finding]:

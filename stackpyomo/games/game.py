@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
 
 from stackpyomo.errors import GameFileError, InvalidGame
 
@@ -45,15 +46,18 @@ class Game(GameStructure):
 
     def write(self, path: str | Path) -> None:
         """Write the game as ``stackpyomo-game/1``; raises :class:`InvalidGame` for what the format cannot say."""
-        write_game(self, path)
+        with PauseGC():
+            write_game(self, path)
 
     def expand(self) -> Game:
         """Every member of every population as a follower of its own: :mod:`stackpyomo.games.populations`."""
-        return expanded(self)
+        with PauseGC():
+            return expanded(self)
 
     def collapse(self) -> Game:
         """Exchangeable followers as Populations, in a new model: :mod:`stackpyomo.games.populations`."""
-        return collapsed(self)
+        with PauseGC():
+            return collapsed(self)
 
     def with_sizes(self, sizes: Mapping[str, float]) -> Game:
         """The same model with other population sizes; raises :class:`InvalidGame` for an unknown follower."""
@@ -69,7 +73,8 @@ def read_game(path: str | os.PathLike[str]) -> Game:
     found = load_json(os.fspath(path))
     if isinstance(found, list):
         raise GameFileError("holds a list of games; use read_games().", path=os.fspath(path))
-    return parse_game(found, path=os.fspath(path))
+    with PauseGC():  # none of the many small objects that are made is garbage
+        return parse_game(found, path=os.fspath(path))
 
 
 def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:

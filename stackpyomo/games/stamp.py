@@ -8,6 +8,7 @@ in another process; each part has its own, so that what has changed can be named
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,12 +27,17 @@ _NAMED = (UnaryFunctionExpression, ExternalFunctionExpression)
 
 def stamp(game: GameStructure) -> dict[str, str]:
     """part of the game → a short text that changes with its data."""
-    names, followers = game.names, game.followers.values()
+    return game.once("stamp", lambda: _stamp(game))
+
+
+def _stamp(game: GameStructure) -> dict[str, str]:
+    followers = game.followers.values()
+    place = {id(v): number for number, v in enumerate(game.variables_by_name.values())}
     sizes = [f"{f.name} {f.size!r}" for f in followers]
     limits = (f"{name} {_limits(v)} {v.domain.name}" for name, v in game.variables_by_name.items())
     return {
-        "the leader's problem": _digest(_problem(game.leader, names)),
-        "the followers' problems": _digest([*sizes, *(text for f in followers for text in _problem(f, names))]),
+        "the leader's problem": _problems([game.leader], place, []),
+        "the followers' problems": _problems(followers, place, sizes),
         "bounds, domains and fixed values": _digest(limits),
         "the aggregates": _digest(c.name for c in game.aggregates),
     }
@@ -47,35 +53,76 @@ def _limits(var: Any) -> Any:
     return var.value if var.fixed else [pyo.value(side, exception=False) for side in (var.lower, var.upper)]
 
 
-def _digest(texts: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
+def _digest(texts: Iterable[str], numbers: bytes = b"") -> str:
+    return hashlib.blake2b("\n".join(texts).encode() + b"\0" + numbers, digest_size=8).hexdigest()
 
 
-def _problem(player: Player, names: dict[int, str]) -> list[str]:
-    """The player's active objectives and rows in Polish notation."""
-    texts: list[str] = []
-    for objective in player.active_objectives:
-        texts.append(str(objective.sense))
-        _tell(objective.expr, names, texts)
-    for constraint in player.constraints:
-        texts.append(constraint.name)
-        _tell(constraint.expr, names, texts)
-    return texts
+def _problems(players: Iterable[Player], place: dict[int, int], texts: list[str]) -> str:
+    """The players' active objectives and rows in Polish notation, numbers and places of Vars apart from the rest."""
+    walk = _Walk(place, texts)
+    for player in players:
+        for objective in player.active_objectives:
+            texts.append(str(objective.sense))
+            walk.tell(objective.expr)
+        for constraint in player.constraints:
+            texts.append(constraint.name)
+            walk.tell(constraint.expr)
+    return _digest(texts, walk.numbers.tobytes())
 
 
-def _tell(expression: Any, names: dict[int, str], texts: list[str]) -> None:
-    """Append the nodes of the expression, Params by their value of this moment."""
-    stack = [expression]
-    while stack:
-        node = stack.pop()
-        kind = node.__class__
-        if kind in native_numeric_types:
-            texts.append(repr(node))
-        elif id(node) in names:
-            texts.append(names[id(node)])
-        elif node.is_expression_type():
-            texts.append(node.getname() if kind in _NAMED else kind.__name__)
-            texts.append(str(node.nargs()))
-            stack.extend(node.args)
+class _Walk:
+    """Expressions node by node: a text for each, the numbers apart; what is shared is gone through once."""
+
+    def __init__(self, place: dict[int, int], texts: list[str]) -> None:
+        self.place, self.texts, self.numbers = place, texts, array("d")
+        self._kinds: dict[type, str] = {}
+        self._shared: dict[int, int] = {}
+
+    def tell(self, expression: Any) -> None:
+        """Append its nodes, Params by their value of this moment."""
+        texts, numbers, place, kinds = self.texts, self.numbers, self.place, self._kinds
+        stack = [expression]
+        while stack:
+            node = stack.pop()
+            kind = node.__class__
+            if kind in native_numeric_types:
+                self._number(node)
+            elif (number := place.get(id(node))) is not None:
+                texts.append("v")
+                numbers.append(number)
+            elif (text := kinds.get(kind) or self._kind(node)) == "leaf":
+                self._leaf(node)
+            elif text != "named":
+                args = node.args
+                texts.append(text if kind not in _NAMED else node.getname())
+                numbers.append(len(args))
+                stack.extend(args)
+            elif id(node) in self._shared:
+                texts.append("again")
+                numbers.append(self._shared[id(node)])
+            else:
+                self._shared[id(node)] = len(self._shared)
+                texts.append(text)
+                stack.extend(node.args)
+
+    def _kind(self, node: Any) -> str:
+        """What all nodes of its class are: leaves, named Expressions, or the class itself."""
+        inner = node.is_expression_type()
+        text = "leaf" if not inner else "named" if node.is_named_expression_type() else node.__class__.__name__
+        self._kinds[node.__class__] = text
+        return text
+
+    def _number(self, number: Any) -> None:
+        """By its eight bytes; what has none, by its text."""
+        try:
+            self.numbers.append(number)
+            self.texts.append("#")
+        except (OverflowError, TypeError):
+            self.texts.append(repr(number))
+
+    def _leaf(self, node: Any) -> None:
+        """A Param by its value; a Var that is not this game's by its name, and its value where it is fixed."""
+        if node.is_variable_type():
+            self.texts += ["strange", node.name, repr(node.value) if node.fixed else "free"]
         else:
-            texts.append(node.name if node.is_variable_type() else repr(pyo.value(node, exception=False)))
+            self._number(pyo.value(node, exception=False))

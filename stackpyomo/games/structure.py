@@ -7,10 +7,11 @@ components, values, bounds, Params, ``fixed`` and ``active`` flags.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyomo.environ as pyo
@@ -30,6 +31,8 @@ UNNAMED = "the model"  # What messages call a model without a name.
 
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
 
+Answer = TypeVar("Answer")
+
 
 class GameStructure:
     """Who owns what in the user's model: a leader, followers, aggregates, and everybody's names."""
@@ -47,6 +50,9 @@ class GameStructure:
         self.name = name or (UNNAMED if model.name == "unknown" else model.name)  #: What messages call it.
         self.metadata: dict[str, Any] = {}  #: What a game file says beside the game: citation, notes, ...
         self._populations = list(populations_of(followers))
+        self._answers: dict[str, Any] | None = None
+        self.clean: dict[str, str] | None = None
+        """The stamp of the data whose expressions were last found without an error."""
         if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
         self.rescan()
@@ -66,6 +72,29 @@ class GameStructure:
         collect_components(self.model, self.leader, roots)
         for cached in ("variables_by_name", "names", "owners"):
             self.__dict__.pop(cached, None)
+        if self._answers is not None:
+            self._answers = {}
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Within it nobody changes the model but values: what :meth:`once` is asked twice is worked out once."""
+        outermost = self._answers is None
+        if outermost:
+            self._answers = {}
+        try:
+            yield
+        finally:
+            if outermost:
+                self._answers = None
+
+    def once(self, question: str, answer: Callable[[], Answer]) -> Answer:
+        """What ``answer`` gives, inside :meth:`unchanged` only the first time; :meth:`rescan` asks anew."""
+        if self._answers is None:
+            return answer()
+        if question not in self._answers:
+            self._answers[question] = answer()
+        found: Answer = self._answers[question]
+        return found
 
     def _follower(self, population: Population, roots: set[int]) -> Follower:
         block = population.block
@@ -152,7 +181,7 @@ class GameStructure:
 
     def responses(self) -> Aggregates:
         """How aggregates follow the actions; raises :class:`InvalidGame` if the equalities do not determine them."""
-        return responses(self.definitions, self.actions, self.action_sizes)
+        return self.once("responses", lambda: responses(self.definitions, self.actions, self.action_sizes))
 
     def movers(self) -> Movers:
         """id(action) → [(aggregate, rate)]: what one member's action moves beside itself."""
@@ -206,7 +235,7 @@ class GameStructure:
 
     def __getstate__(self) -> dict[str, Any]:
         cached = ("variables_by_name", "names", "owners")  # by id: another copy of the model has others
-        return {name: part for name, part in self.__dict__.items() if name not in cached}
+        return {name: part for name, part in self.__dict__.items() if name not in cached} | {"_answers": None}
 
     def __repr__(self) -> str:
         counts = f"{len(self.followers)} followers, {len(self.leader.variables)} leader variables"

@@ -92,7 +92,7 @@ def affine_incentive(
     if not isinstance(multipliers, (Mapping, ComponentMap, list, tuple)):
         _one_of("multipliers", multipliers, ("zero", "free"))
     choose(solver)
-    with undisturbed():
+    with undisturbed(), game.unchanged():
         require(game, leader_objective=False)
         plan.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(plan.values)

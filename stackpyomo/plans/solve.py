@@ -57,7 +57,7 @@ def leader_optimal(
     _require_game(game, "leader_optimal")
     options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
     hedging = chosen_engine(engine)
-    with undisturbed():
+    with undisturbed(), game.unchanged():
         require(game)
         followers = responding_followers(game, responding)
         if hedging is not None:
@@ -124,7 +124,7 @@ def nash(
     """
     _require_game(game, "nash")
     options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
-    with undisturbed():
+    with undisturbed(), game.unchanged():
         require(game, leader_objective=False)
         followers = responding_followers(game, responding)
         if not followers:
@@ -151,7 +151,7 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
     if unknown:
         raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")
     chosen = read_options(**options)
-    with undisturbed():
+    with undisturbed(), game.unchanged():
         require(game)
         game.require_fixed_as(plan.values)
         followers = responding_followers(game, plan.responding or True)
@@ -173,7 +173,7 @@ def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Pla
     plan = respond(game, followers, problem, options, sign=game.leader.sign)
     if serving and plan.quality in ("optimal", "feasible"):
         with timed(plan.seconds, "indifference"):
-            rows = FollowerRows(game)
+            plan.rows = rows = FollowerRows(game)
             plan.values = settled(rows, plan.values, {id(v) for v in variables_in(problem.cost)}, names)
             objectives = rows.at(plan.values).objectives
             plan.follower_objectives = dict(zip(game.followers, map(float, objectives), strict=True))

@@ -21,6 +21,9 @@ from .best_response import Composed
 
 __all__ = ["Separable", "Task"]
 
+_FEW = 500
+"""Variables and rows of a program up to which multipliers are worked out to see whether it has to be solved."""
+
 
 @dataclass
 class Task:
@@ -115,6 +118,25 @@ class Separable:
         assert self.program is not None
         owner = {id(v): number for number, own in enumerate(self.owned) for v in own}
         return np.array([owner[id(v)] for v in self.program.variables], dtype=int)
+
+    def closed(self) -> list[int]:
+        """Numbers of the tasks whose proof closes where they start, at the plan: no re-solve could find more.
+
+        A solver would not tell what is left of the gap from 0. Multipliers of many rows are dearer than a solve.
+        """
+        program = self.program
+        able = [n for n, t in enumerate(self.tasks) if t.first and t.problem.certificate == "convex"]
+        able = [n for n in able if self.tasks[n].problem.home is None]
+        if program is None or not able or (program.problem.m and program.problem.n + program.problem.m > _FEW):
+            return []
+        start = np.array([v.value for v in program.variables], dtype=float)
+        if not np.isfinite(program.problem.gradient(start)).all():
+            return []
+        duals = program.recovered_duals(start) if program.problem.m else np.zeros(0)
+        gap = self._gap(
+            program.proved_gaps(start, duals, TOLERANCES.trust), np.array(self._row_owners, dtype=int)[program.rows]
+        )
+        return [number for number in able if gap[number] <= TOLERANCES.closed]
 
     def doubtful(self, solution: Solution, tolerance: float) -> dict[int, str]:
         """Task number → what is wrong with its answer: infeasible, or (if convex) not proved optimal.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -23,8 +23,8 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, component_pairs
 from stackpyomo.games.information import Scenarios
 
-from .best_response import Composed, composed
-from .regret import Effort, best_responses, verify
+from .best_response import Composed
+from .regret import Effort, best_responses, examine
 from .unfolding import unfolded
 
 __all__ = ["conditional_regret"]
@@ -41,17 +41,17 @@ def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solv
     game: Game = subject.attached()
     parts = list(_parts(game, scenarios, actions))
     names = list(dict.fromkeys(part.follower for part in parts))
-    report = verify(subject, solver=solver, followers=names)
+    report, problems = examine(subject, Effort(solver), names)
     rows: list[tuple[Any, ...]] = []
     with undisturbed():
         pieces: dict[str, list[Composed]] = {}
-        for problem in composed(game, replace(subject.announcement, saturate=True), names):
+        for problem in problems:
             pieces.setdefault(problem.follower.name, []).append(problem)
         with tracked("atom by atom", len(pieces)) as step:
-            for name, problems in pieces.items():
+            for name, own_pieces in pieces.items():
                 own = [part for part in parts if part.follower == name]
                 best, regret = report.best_response[name], float(report.regret[name])
-                regrets = _Atoms(problems, own, best, regret, solver).regrets()
+                regrets = _Atoms(own_pieces, own, best, regret, solver).regrets()
                 kind = str(report.certificate[name])
                 rows += [
                     (part.follower, part.atom, part.probability, gain, kind if exact else evidence)

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import getattr_static
 from typing import Any
 
 import numpy as np
@@ -65,30 +66,35 @@ def verify(
     The leader cannot leave its bounds: where the announced formula would, its answers are stopped there.
     Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
     """
-    if certify not in _CERTIFY:
-        raise InvalidGame(f"certify={certify!r}: choose one of {', '.join(map(repr, _CERTIFY))}.")
-    if not hasattr(subject, "announcement"):
+    return examine(subject, Effort(solver, starts, certify, tolerance, time_limit), followers)[0]
+
+
+def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None) -> tuple[Report, list[Composed]]:
+    """(the report of :func:`verify`, the composed problems behind it: every piece of every follower)."""
+    if effort.certify not in _CERTIFY:
+        raise InvalidGame(f"certify={effort.certify!r}: choose one of {', '.join(map(repr, _CERTIFY))}.")
+    if getattr_static(subject, "announcement", None) is None:  # to ask for it would be to work it out
         raise InvalidGame(f"verify({type(subject).__name__}): expected a Plan or an Incentive.")
-    require_whole("starts", starts)
-    require_positive("tolerance", tolerance)
-    if time_limit is not None:
-        require_positive("time_limit", time_limit)
-    choose(solver)
+    require_whole("starts", effort.starts)
+    require_positive("tolerance", effort.tolerance)
+    if effort.time_limit is not None:
+        require_positive("time_limit", effort.time_limit)
+    choose(effort.solver)
     game: Game = subject.attached()
-    with undisturbed():
+    with undisturbed(), game.unchanged():
         require(game, leader_objective=False)
         subject.attached()  # once more: the model may have gained a Var since the plan
-        game.require_fixed_as(subject.announcement.values)
+        announced = subject.announcement
+        game.require_fixed_as(announced.values)
         wanted = _wanted(game, followers)
-        _require_aggregates(game, subject.announcement.values)
-        effort = Effort(solver, starts, certify, tolerance, time_limit)
-        report = resolved(game, subject.announcement, wanted, effort)
+        _require_aggregates(game, announced.values)
+        report, problems = _resolved(game, announced, wanted, effort)
         report.others = len(game.followers) - len(wanted)
-        report.options = {"solver": solver, "starts": starts, "certify": certify}
-        report.options |= {} if time_limit is None else {"time_limit": time_limit}
+        report.options = {"solver": effort.solver, "starts": effort.starts, "certify": effort.certify}
+        report.options |= {} if effort.time_limit is None else {"time_limit": effort.time_limit}
         report.subject = subject
         logger.info("%s: %s", game.name, report.verdict)
-        return report
+        return report, problems
 
 
 def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
@@ -116,11 +122,17 @@ class Effort:
 
 def resolved(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> Report:
     """:func:`verify` for a game that is known to be sound, inside ``undisturbed()``."""
+    return _resolved(game, announced, wanted, effort)[0]
+
+
+def _resolved(
+    game: Game, announced: Announcement, wanted: Container[str], effort: Effort
+) -> tuple[Report, list[Composed]]:
     seconds: dict[str, float] = {}
     with timed(seconds, "compose"):
         problems = list(composed(game, replace(announced, saturate=True), wanted))
-    told = best_responses(problems, effort, seconds)
-    return _report(told, announced, effort.tolerance, seconds, choose(effort.solver).name)
+    answers = best_responses(problems, effort, seconds)
+    return _report(answers, announced, effort.tolerance, seconds, choose(effort.solver).name), problems
 
 
 def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[str, float]) -> list[Composed]:
@@ -134,9 +146,10 @@ def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[s
     limit = math.inf if effort.time_limit is None else effort.time_limit
     search = _Search(effort.solver, effort.tolerance, time.monotonic() + limit)
     with timed(seconds, "resolve"), tracked("re-solving followers", len(tasks)) as step:
-        for first in range(0, len(tasks), _BATCH):
-            search.resolve(tasks[first : first + _BATCH], search.until)
-            step(_BATCH)
+        for group in ([t for t in tasks if t.problem.home is None], [t for t in tasks if t.problem.home is not None]):
+            for first in range(0, len(group), _BATCH):
+                search.resolve(group[first : first + _BATCH], search.until)
+                step(_BATCH)
     if effort.certify in ("auto", "proof", "global"):
         with timed(seconds, "global"), tracked("asking a global solver"):
             _bound_globally(problems, search, required=effort.certify != "auto")
@@ -233,11 +246,19 @@ class _Search:
         Together they have half of the time until then, so that one that takes long leaves some to the others.
         """
         late = time.monotonic() >= until
+        if not tasks:
+            return
         if late or len(self.failed) >= _PATIENCE:
             self._leave(tasks, late)
             return
         together = len(tasks) > 1
         separable = Separable(tasks)
+        closed = set(separable.closed())
+        for number in closed:
+            tasks[number].problem.offer(tasks[number].start, tasks[number].problem.plan_cost)
+        if closed:
+            self.resolve([task for number, task in enumerate(tasks) if number not in closed], until)
+            return
         options = _TOGETHER if together and choose(self.solver).ipopt_options else {}
         limit = self.left(until)
         solution = separable.solve(self.solver, options, limit / 2.0 if limit is not None and together else limit)

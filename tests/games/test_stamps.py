@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 import pickle
 from collections.abc import Callable
 from typing import Any
 
+import pyomo.core.expr.numeric_expr as nx
 import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
+from stackpyomo.games import changes, stamp
+
+stamps = importlib.import_module("stackpyomo.games.stamp")
 
 
 def tolled() -> Any:
@@ -79,6 +84,102 @@ def test_a_row_that_no_longer_holds_makes_the_plan_infeasible() -> None:
     m.d.x.setub(0.5)
     assert plan.now().quality == "infeasible"
     assert plan.now().residuals["feasibility"] == pytest.approx(0.1 / 0.5), "in the unit of its box"
+
+
+def shared(size: int) -> Any:
+    """Followers who all feel one named Expression of everybody's actions."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block(range(size))
+    for i in range(size):
+        m.f[i].x = pyo.Var(bounds=(0, 1), initialize=0.5)
+    m.weight = pyo.Param(initialize=1.0, mutable=True)
+    m.mean = pyo.Expression(expr=m.weight * pyo.quicksum(m.f[i].x for i in range(size)) / size)
+    for i in range(size):
+        m.f[i].cost = pyo.Objective(expr=m.f[i].x ** 2 + m.mean * m.f[i].x)
+    m.goal = pyo.Objective(expr=m.mean**2)
+    return m
+
+
+def test_a_shared_expression_is_gone_through_once_and_seen_by_all() -> None:
+    m = shared(3)
+    game = sp.Game(m, m.f)
+    before = stamp(game)
+    assert stamp(game) == before
+    m.weight.set_value(2.0)
+    both = ["the leader's problem", "the followers' problems"]
+    assert changes(before, stamp(game)) == both, "each part says what it holds"
+    m.weight.set_value(1.0)
+    assert stamp(game) == before
+    m.mean.set_value(m.mean.expr + 0.0 * m.f[0].x)
+    assert changes(before, stamp(game)) == both
+
+
+def other_of(m: Any) -> Any:
+    """The same model but for which of two equal shared Expressions stands in the last cost."""
+    m.twin = pyo.Expression(expr=m.f[0].x)
+    m.f[2].cost.set_value(m.f[2].x ** 2 + m.twin * m.f[2].x)
+    return m
+
+
+def test_which_shared_expression_it_is_shows() -> None:
+    m = shared(3)
+    game = sp.Game(m, m.f)
+    before = stamp(game)
+    other_of(m)
+    assert changes(before, stamp(game)) == ["the followers' problems"]
+
+
+VALUES: dict[str, Callable[[Any], Any]] = {
+    "a number that is none": lambda m: m.d.cost.set_value(float("nan") * m.d.x),
+    "an infinite Param": lambda m: m.wish.set_value(math.inf),
+    "a divisor of 0": lambda m: m.d.cost.set_value(m.d.x / (m.wish - 1.0)),
+    "a Var of another model": lambda m: m.d.cost.set_value(m.d.x * tolled().toll),
+    "an action of another model of the same name": lambda m: m.d.cost.set_value(tolled().d.x ** 2),
+    "what no solver reads": lambda m: m.d.cost.set_value(nx.MaxExpression([m.d.x, 0.5])),
+    "bounds that cross": lambda m: m.d.x.setlb(2.0),
+    "a value that is none": lambda m: m.d.x.set_value(math.nan, skip_validation=True),
+    "a row that crosses": lambda m: m.d.row.set_value((3.0, m.d.x, 1.0 * m.wish)),
+    "two objectives": lambda m: m.d.add_component("more", pyo.Objective(expr=m.d.x)),
+}
+
+
+@pytest.mark.parametrize("change", VALUES)
+def test_what_was_sound_is_looked_at_again_when_it_has_changed(change: str) -> None:
+    """A game that was found sound is gone through no more, until anything in it is another."""
+    m = tolled()
+    game = sp.Game(m, m.d)
+    plan = sp.leader_optimal(game)
+    assert game.clean == stamp(game)
+    VALUES[change](m)
+    for ask in (sp.leader_optimal, lambda _: sp.verify(plan), lambda _: sp.affine_incentive(plan)):
+        with pytest.raises(sp.InvalidGame):
+            ask(game)
+
+
+def test_within_a_call_the_stamp_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = tolled()
+    game = sp.Game(m, m.d)
+    rule = sp.affine_incentive(sp.leader_optimal(game))
+    asked = []
+    whole = stamps._stamp
+    monkeypatch.setattr(stamps, "_stamp", lambda game: asked.append(1) or whole(game))
+    sp.verify(rule)
+    assert len(asked) == 1
+    m.wish.set_value(0.9)
+    assert any("has changed" in text for text in sp.verify(rule).warnings), "and anew in the next"
+
+
+def test_what_is_shared_by_many_costs_what_it_holds() -> None:
+    """No work that grows as the square of the number of followers: counted in nodes, not in seconds."""
+    counts = []
+    for size in (50, 100):
+        m = shared(size)
+        texts: list[str] = []
+        walk = stamps._Walk({}, texts)
+        for i in range(size):
+            walk.tell(m.f[i].cost.expr)
+        counts.append(len(texts))
+    assert counts[1] < 2.1 * counts[0]
 
 
 def test_data_that_nobody_holds_change_nothing() -> None:
