@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ STATE = {("solvers.registry", "registry")}
 Parents = dict[ast.AST, ast.AST]
 
 
+@cache
 def parents(tree: ast.AST) -> Parents:
     return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
 
@@ -91,6 +93,7 @@ def where(node: ast.AST, above: Parents) -> str:
     return ".".join(reversed([n.name for n in chain(node, above) if isinstance(n, kinds)]))
 
 
+@cache
 def imports(name: str) -> set[tuple[str, str, str]]:
     """(module or folder, name taken from it, function around the import or ""), what type checkers import included."""
     tree, package = TREES[name], name.split(".")[:-1]
