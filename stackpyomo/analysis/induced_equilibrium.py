@@ -15,7 +15,7 @@ from pyomo.common.modeling import unique_component_name
 from stackpyomo.core import Array
 from stackpyomo.core.expressions import Substitution, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NoPlan
-from stackpyomo.games import Follower, Game, Population, evaluator, rewritten, twin_of
+from stackpyomo.games import Follower, Game, evaluator, rewritten, twin_of
 from stackpyomo.games.information import Announcement
 from stackpyomo.plans import Plan, nash, stackelberg
 from stackpyomo.verification import oversteps
@@ -64,7 +64,7 @@ def anticipated_regret(
     assert deviator.objective is not None
     at_plan = number_of(deviator.objective.expr)
     aggregates = _let_go(twin, model, deviator, plan.responding, subject.announcement.values)
-    minors = [Population(twin.followers[n].block, twin.followers[n].size) for n in plan.responding]
+    minors = [twin.followers[n].population() for n in plan.responding]
     told: dict[str, Any] = {"regret": math.nan, "objective": at_plan, "best": math.nan, "certificate": "unknown"}
     try:
         best = stackelberg(Game(model, minors, aggregates=aggregates), solver=solver, time_limit=time_limit)

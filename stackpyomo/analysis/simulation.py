@@ -30,6 +30,7 @@ from stackpyomo.solvers import choose
 from stackpyomo.verification import Effort, resolved
 
 from .induced_equilibrium import settled
+from .private_noise import PrivateNoise
 
 __all__ = ["simulate"]
 
@@ -53,6 +54,9 @@ def simulate(
     ``…_high`` their confidence intervals by Student's t (NaN for one draw); ``settled_…`` with settle=True what the
     N-follower game's equilibrium under the announced strategy gives.
 
+    Noise of a population's members (:class:`Population`) is drawn for each of them; a regret is what a member could
+    gain before anybody's noise is known: :mod:`stackpyomo.analysis.private_noise`.
+
     games: size → the game of that many, with the same names, for a model that holds the number of its followers. Noise
     of each member that was averaged away by hand is such a case: its terms in 1/N are 0 in the model of infinitely
     many, and nothing else can tell that they belong there. Without games, the model is taken to hold for every size.
@@ -71,6 +75,9 @@ def simulate(
     require_positive("confidence", confidence)
     if not confidence < 1:
         raise InvalidGame(f"confidence={confidence!r}: expected a probability below 1.")
+    noisy = any(f.noise is not None for f in subject.attached().followers.values())
+    if noisy and (settle or games is not None):
+        raise InvalidGame("simulate: members with noise of their own go neither with settle=True nor with games=.")
     if games is not None and settle:
         raise InvalidGame("simulate: settle=True plays the subject's own model on; it does not go with games=.")
     choose(solver)
@@ -110,6 +117,8 @@ class _Crowd:
         self.drivers = [self.game.names[id(v)] for v in responses.drivers]
         self.seen = shares(self.game, self.announced.signals).sums
         self.weights = self._weights()
+        noisy = any(f.noise is not None for f in self.game.followers.values())
+        self.noise = PrivateNoise(self.game, self.announced, self.names, self.weights) if noisy else None
 
     def _weights(self) -> Array:
         if len(self.names) == 1:
@@ -134,18 +143,29 @@ class _Crowd:
     def row(self, size: int, draw: int, random: np.random.Generator, solver: str) -> dict[str, float]:
         """One draw of ``size`` followers."""
         counts = random.multinomial(size, self.weights)
-        values, gain = self._drawn(counts / size)
-        sized = self._of(size)
-        announced = replace(self.announced, values=values, gain=gain)
-        report = resolved(sized, announced, set(self.names), Effort(solver))
-        regret = report.regret[self.names].to_numpy()
+        if self.noise is None:
+            values, gain = self._drawn(self._excess(counts / size))
+            sized = self._of(size)
+            announced = replace(self.announced, values=values, gain=gain)
+            report = resolved(sized, announced, set(self.names), Effort(solver))
+            regret, objective = report.regret[self.names].to_numpy(), self._leader(sized, values)
+        else:
+            counted = self.noise.drawn(counts, random)
+            values, _ = self._drawn(self.noise.excess(counted, size))
+            regret, objective = self.noise.regret(counts, size, solver), self.noise.leader_objective(counted, values)
         return {
             "size": size,
             "draw": draw,
             "regret": float(np.max(regret[counts > 0])),
             "mean_regret": float(regret[counts > 0] @ counts[counts > 0] / size),
-            "leader_objective": self._leader(sized, values),
+            "leader_objective": objective,
         }
+
+    def _excess(self, counted: Array) -> Array:
+        """(actions) by what factor more of each is done than the plan's average holds, less one."""
+        owners = list(self.game.followers)
+        factor = {n: s / w for n, s, w in zip(self.names, counted, self.weights, strict=True)}
+        return np.array([factor.get(owners[k], 1.0) - 1.0 for k in self.game.action_owners])
 
     def _of(self, size: int) -> Game:
         """The game of so many followers."""
@@ -156,22 +176,14 @@ class _Crowd:
         require(game)
         return game.with_sizes(expected)
 
-    def _drawn(self, counted: Array) -> tuple[dict[str, float], Any]:
+    def _drawn(self, factors: Array) -> tuple[dict[str, float], Any]:
         """(the plan's values as the drawn followers make them, the strategy's slope there).
 
         Aggregates are theirs, and the leader answers what it sees of them, before a projection. Of its own action each
         follower shows what the plan asks of it.
         """
         values = dict(self.announced.values)
-        names = [self.game.names[id(v)] for v in self.game.actions]
-        owners = list(self.game.followers)
-        factor = {n: s / w for n, s, w in zip(self.names, counted, self.weights, strict=True)}
-        excess = np.array(
-            [
-                values[name] * (factor.get(owners[k], 1.0) - 1.0)
-                for name, k in zip(names, self.game.action_owners, strict=True)
-            ]
-        )
+        excess = np.array([values[self.game.names[id(v)]] for v in self.game.actions]) * factors
         for name, step in zip(self.aggregates, self.sums @ excess, strict=True):
             values[name] += float(step)
         gain, bend = self.announced.gain, self.announced.bend

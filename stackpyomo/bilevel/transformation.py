@@ -85,7 +85,7 @@ def _maps_of(model: Any) -> tuple[ComponentMap, ComponentMap]:
 def _moved(value: Any, clone: Any) -> Any:
     """The clone's components in place of the model's."""
     if isinstance(value, Population):
-        return Population(_moved(value.block, clone), value.size)
+        return Population(_moved(value.block, clone), value.size, value.noise)
     if isinstance(value, (str, bool)) or value is None:
         return value
     if hasattr(value, "ctype") or isinstance(value, BlockData):

@@ -15,7 +15,7 @@ from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.core.expr.visitor import identify_mutable_parameters
 from pyomo.dae import DerivativeVar
 
-from stackpyomo.core import listed
+from stackpyomo.core import TOLERANCES, listed
 from stackpyomo.core.expressions import UNREADABLE, Curvature, curvature, is_convex_feasible_set, leaves, variables_in
 from stackpyomo.errors import InvalidGame
 
@@ -40,6 +40,7 @@ def findings(game: GameStructure) -> list[Finding]:
     doubts += _undeclared_aggregates(game)
     doubts += _chosen_aggregates(game)
     doubts += _shared_constraints(game)
+    doubts += _averages(game)
     for follower in game.followers.values():
         doubts += _convexity(follower)
     doubts += _idle_variables(game, uses)
@@ -88,6 +89,7 @@ def _each_error(game: GameStructure) -> Iterator[Finding]:
         yield _leader_objective(game)
     for follower in game.followers.values():
         yield from _follower_errors(follower)
+        yield from _noise_errors(follower)
     for player in (game.leader, *game.followers.values()):
         yield from _unsupported(player)
         yield from _bounds(player)
@@ -123,6 +125,26 @@ def _follower_errors(follower: Follower) -> Iterator[Finding]:
                 "a follower's variable is integer or binary; its optimality conditions do not exist.",
                 "Relax its domain or fix it.",
             )
+
+
+def _noise_errors(follower: Follower) -> Iterator[Finding]:
+    """A model holds averages over the noise of members: those of infinitely many."""
+    if follower.noise is None:
+        return
+    if follower.size != math.inf:
+        yield _error(
+            follower.name,
+            f"its members have noise of their own, and the model holds its averages, which {follower.size:g} members "
+            "do not have.",
+            "Plan for Population(block, math.inf, noise=...); simulate(plan, sizes) plays finite numbers of them.",
+        )
+    missing = set(range(len(follower.noise.labels))).difference(follower.scenarios())
+    if missing:
+        yield _error(
+            follower.name,
+            f"no Var of it says what a member does in scenario {follower.noise.labels[min(missing)]} of its noise.",
+            f"Index its actions by the scenarios (last index: {listed([str(s) for s in follower.noise.labels])}).",
+        )
 
 
 def _unsupported(player: Player) -> Iterator[Finding]:
@@ -306,6 +328,32 @@ def _chosen_aggregates(game: GameStructure) -> Iterator[Finding]:
                 f"it defines {var.name}; {listed(beside)} in it stays the leader's, data to a follower who deviates.",
                 f"If it defines another variable, pass aggregates=[(model.{beside[0]}, model.{row.name})].",
             )
+
+
+def _averages(game: GameStructure) -> Iterator[Finding]:
+    """Aggregates that weigh a member's scenarios by other than their probabilities."""
+    responses = game.responses()
+    for follower in game.followers.values():
+        if follower.noise is None or follower.noise.members:
+            continue
+        weights: dict[tuple[int, Any], dict[int, float]] = {}
+        own = dict(zip(map(id, follower.variables), follower.scenarios(), strict=True))
+        entries = responses.shares.tocoo()
+        for row, column, share in zip(entries.row, entries.col, entries.data, strict=True):
+            var = game.actions[column]
+            place = own.get(id(var))
+            if place is not None:
+                key = var.index()[:-1] if isinstance(var.index(), tuple) else ()
+                weights.setdefault((row, (id(var.parent_component()), key)), {})[place] = float(share)
+        for (row, _), found in weights.items():
+            per_member = [found.get(s, 0.0) / p for s, p in enumerate(follower.noise.probabilities)]
+            if max(per_member) - min(per_member) > TOLERANCES.noise * max(map(abs, per_member)):
+                yield Finding(
+                    "warning",
+                    follower.name,
+                    f"{responses.variables[row].name} weighs its scenarios by other than their probabilities.",
+                    "Write averages as Σ probability · action, unless a scenario's actions count more than another's.",
+                )
 
 
 def _shared_constraints(game: GameStructure) -> Iterator[Finding]:

@@ -64,7 +64,7 @@ class Game(GameStructure):
         unknown = [name for name in sizes if name not in self.followers]
         if unknown:
             raise InvalidGame(f"{unknown[0]}: not a follower of this game ({', '.join(list(self.followers)[:6])}).")
-        populations = [Population(f.block, sizes.get(name, f.size)) for name, f in self.followers.items()]
+        populations = [f.population(size=sizes.get(name)) for name, f in self.followers.items()]
         return Game(self.model, populations, aggregates=self.definitions, name=self.name)
 
 

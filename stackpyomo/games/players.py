@@ -17,6 +17,8 @@ from pyomo.dae import ContinuousSet
 
 from stackpyomo.errors import InvalidGame
 
+from .noise import Noise, noise_of
+
 __all__ = ["Follower", "Leader", "Player", "Population", "collect_components", "populations_of"]
 
 IGNORED = (
@@ -36,13 +38,19 @@ IGNORED = (
 class Population:
     """``block`` stands for ``size`` identical followers; size is an integer from 1 to 10¹⁰⁰ or ``math.inf``.
 
-    Raises :class:`InvalidGame` for any other size.
+    noise: the scenario that each member has of its own, {scenario: probability} or :class:`Scenarios` (by number). Vars
+    of the block whose last index runs over exactly these are what a member does in each; the model holds averages over
+    them, as they are in a population of ``math.inf``, and :func:`simulate` draws them for every member of a finite one.
+
+    Raises :class:`InvalidGame` for any other size, and for probabilities that are not above 0 or do not sum to 1.
     """
 
     block: Any  #: The Block of one of them.
     size: float = 1  #: How many there are.
+    noise: Any = None  #: Scenarios of each member alone, and their probabilities; None: members have none.
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "noise", noise_of(self.noise, getattr(self.block, "name", str(self.block))))
         whole = isinstance(self.size, (int, np.integer)) and not isinstance(self.size, bool)
         if not (whole and 1 <= self.size <= 1e100) and self.size != math.inf:
             size = "more than 1e100, which is math.inf to a computer" if whole and self.size > 1 else repr(self.size)
@@ -104,13 +112,22 @@ class Follower(Player):
 
     block: Any = field(default=None, repr=False)  #: The Block in the user's model.
     size: float = 1  #: How many players it stands for, an integer or ``math.inf``.
+    noise: Noise | None = None  #: The scenarios that each of them has of its own.
+
+    def scenarios(self) -> list[int | None]:
+        """For each of its variables the number of the member's own scenario that it is set in; None: in all of them."""
+        return [None] * len(self.variables) if self.noise is None else self.noise.places(self.block, self.variables)
+
+    def population(self, *, block: Any = None, size: float | None = None) -> Population:
+        """What it was made of, on another block or of another size."""
+        return Population(self.block if block is None else block, self.size if size is None else size, self.noise)
 
 
 def populations_of(followers: Any) -> Iterator[Population]:
     """Blocks, indexed Blocks, Populations and lists of them, flattened."""
     if isinstance(followers, Population):
         for member in populations_of(followers.block):
-            yield Population(member.block, followers.size)
+            yield Population(member.block, followers.size, followers.noise)
     elif not isinstance(followers, IndexedComponent_slice) and getattr(followers, "ctype", None) is pyo.Block:
         if followers.is_indexed():
             yield from (Population(block) for block in followers.values())

@@ -24,7 +24,7 @@ from stackpyomo.core.expressions import Substitution, variables_in
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import assigned
-from .players import Follower, Population
+from .players import Follower
 from .structure import GameStructure
 
 __all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "twin_of"]
@@ -44,6 +44,11 @@ def expanded(game: Structure) -> Structure:
     Raises :class:`InvalidGame` for a population that is infinite or too large to be written out.
     """
     for follower in game.followers.values():
+        if follower.noise is not None:
+            raise InvalidGame(
+                f"{follower.name}: members with noise of their own cannot be written out: the model holds their "
+                "averages, not what a few of them draw. simulate(plan, sizes) plays finite numbers of them."
+            )
         if follower.size > _MEMBERS:
             raise InvalidGame(
                 f"{follower.name}: {follower.size:g} members cannot be written out; ask for at most {_MEMBERS}."
@@ -81,7 +86,7 @@ def twin_of(game: Structure, model: Any, sizes: Mapping[str, float] | None = Non
         assert twin is not None, name
         return twin
 
-    blocks = [Population(found(f.block), (sizes or {}).get(n, f.size)) for n, f in game.followers.items()]
+    blocks = [f.population(block=found(f.block), size=(sizes or {}).get(n)) for n, f in game.followers.items()]
     aggregates = [(None if v is None else found(v), found(c)) for v, c in assigned(game.definitions, game.actions)]
     return type(game)(model, blocks, aggregates=aggregates, name=game.name)
 
@@ -173,7 +178,7 @@ def _signature(follower: Follower) -> tuple[Any, ...]:
     rows = [(c.lb, printed(c.body), c.ub) for c in follower.constraints]
     bounds = tuple((v.lb, v.ub, v.domain.name) for v in follower.variables)
     cost = printed(follower.objective.expr)
-    return bounds, follower.sign, follower.size, cost, tuple(rows)
+    return bounds, follower.sign, follower.size, follower.noise, cost, tuple(rows)
 
 
 class _Judge:
@@ -258,7 +263,7 @@ def collapsed(game: Structure) -> Structure:
             rewritten(component, visitor)
     for name in gone:
         twin.followers[name].block.deactivate()
-    kept = [Population(f.block, _whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
+    kept = [f.population(size=_whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
     return type(game)(model, kept, aggregates=twin.definitions, name=game.name)
 
 

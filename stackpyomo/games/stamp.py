@@ -33,7 +33,7 @@ def stamp(game: GameStructure) -> dict[str, str]:
 def _stamp(game: GameStructure) -> dict[str, str]:
     followers = game.followers.values()
     place = {id(v): number for number, v in enumerate(game.variables_by_name.values())}
-    sizes = [f"{f.name} {f.size!r}" for f in followers]
+    sizes = [f"{f.name} {f.size!r} {f.noise or ''}" for f in followers]
     limits = (f"{name} {_limits(v)} {v.domain.name}" for name, v in game.variables_by_name.items())
     return {
         "the leader's problem": _problems([game.leader], place, []),

@@ -109,7 +109,7 @@ class GameStructure:
             )
         if not block.active:
             raise InvalidGame(f"{block.name}: is deactivated; activate it or leave it out of followers=.")
-        follower = Follower(block.name, block=block, size=population.size)
+        follower = Follower(block.name, block=block, size=population.size, noise=population.noise)
         collect_components(block, follower, roots)
         return follower
 

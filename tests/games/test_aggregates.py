@@ -215,7 +215,7 @@ def test_simulated_crowds_answer_through_it() -> None:
     game = market("alone", sizes=(50, 50))
     rule = sp.affine_incentive(sp.leader_optimal(game), [game.model.Q, 2.0 * game.model.f[0].q], curvature="none")
     crowd = _Crowd(game, rule.announcement, {"f[0]": 0.5, "f[1]": 0.5})
-    values, _ = crowd._drawn(np.array([0.8, 0.2]))
+    values, _ = crowd._drawn(crowd._excess(np.array([0.8, 0.2])))
     assert values["Q"] != pytest.approx(rule.plan.values["Q"])
     shares, leads, constant = (getattr(game.responses(), n) for n in ("shares", "leads", "constants"))
     actions = np.array([rule.plan.values["f[0].q"] * 1.6, rule.plan.values["f[1].q"] * 0.4])

@@ -15,6 +15,7 @@ import pyomo.environ as pyo
 
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games.aggregates import Definition
+from stackpyomo.games.noise import Noise, noise_of
 from stackpyomo.games.players import Population
 
 from .formulas import MODEL_WORDS, SENSES, Formula, legal, nearest, show, unique, usable
@@ -82,13 +83,35 @@ def read_follower(item: Item, name: str, model: Any, variables: dict[str, Any]) 
     """A Block with the follower's variables, and how many followers it stands for."""
     block = pyo.Block(concrete=True)
     model.add_component(unique(legal(name), model.component_map(), MODEL_WORDS), block)
-    declare(item, block, variables, "name", "size")
-    size = item.get("size") or Item(1, "size")
+    declare(item, block, variables, "name", "size", "noise")
+    size, noise = item.get("size") or Item(1, "size"), _read_noise(item, block)
     try:
-        return Population(block, math.inf if size.value == "inf" else size.value)
+        return Population(block, math.inf if size.value == "inf" else size.value, noise)
     except InvalidGame:
         found = f"found {show(size.value)}"
         raise size.fault(f'expected a whole number from 1 on, or "inf", {found}.') from None
+
+
+def _read_noise(follower: Item, block: Any) -> Noise | None:
+    """Scenarios of a member's own: [{"probability": ..., "variables": what it decides in it}, ...]."""
+    scenarios = follower.entries("noise")
+    if not scenarios:
+        return None
+    probabilities, members = [], list[frozenset[str]]()
+    for scenario in scenarios:
+        scenario.only("probability", "variables")
+        probabilities.append(scenario.need("probability", "write a number above 0").number())
+        names = scenario.entries("variables")
+        for name in names:
+            if not isinstance(block.component(name.text()), pyo.Var) or any(name.text() in other for other in members):
+                raise name.fault(f"{show(name.value)} is no variable of this follower, or stands in another scenario.")
+        members.append(frozenset(name.text() for name in names))
+    try:
+        weighed = noise_of(dict(enumerate(probabilities)), follower.label)
+    except InvalidGame as error:
+        raise follower.part("noise", follower.label).fault(str(error).partition(": ")[2]) from None
+    assert weighed is not None
+    return replace(weighed, members=tuple(members))
 
 
 def read_wishes(player: Item, goal: str, block: Any, variables: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import pyomo.environ as pyo
 
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games.aggregates import assigned
-from stackpyomo.games.players import Player
+from stackpyomo.games.players import Follower, Player
 from stackpyomo.games.structure import GameStructure
 
 from .formulas import BLOCK_WORDS, FORMAT, MODEL_WORDS, ROOT, Printer, finite, legal, unique
@@ -54,10 +54,24 @@ def document(game: GameStructure) -> dict[str, Any]:
         short = unique(legal(name), taken, MODEL_WORDS)
         taken.add(short)
         size = "inf" if follower.size == math.inf else int(follower.size)
-        followers.append({"name": short, "size": size, **_player(follower, printer)})
+        noise = {"noise": _noise(follower, printer)} if follower.noise else {}
+        followers.append({"name": short, "size": size, **noise, **_player(follower, printer)})
     head = {"format": FORMAT, "name": str(game.name)}
     kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in ROOT}
     return {**head, **kept, "leader": leader, "followers": followers}
+
+
+def _noise(follower: Follower, printer: Printer) -> list[dict[str, Any]]:
+    """Each scenario of a member's own: its probability, and what the member decides in it."""
+    assert follower.noise is not None
+    scenarios = list(zip(follower.variables, follower.scenarios(), strict=True))
+    return [
+        {
+            "probability": probability,
+            "variables": [printer.names[id(v)] for v, scenario in scenarios if scenario == place],
+        }
+        for place, probability in enumerate(follower.noise.probabilities)
+    ]
 
 
 def _definitions(game: GameStructure, printer: Printer) -> Iterator[Any]:

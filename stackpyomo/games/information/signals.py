@@ -71,6 +71,18 @@ def own_actions(game: GameStructure) -> list[Signal]:
 
 def read_observation(game: GameStructure, observe: Any) -> Observation:
     """``observe`` of :func:`stackpyomo.affine_incentive`, read. Raises :class:`InvalidGame` naming what is wrong."""
+    found = _observation(game, observe)
+    noisy = {game.names[id(v)]: f.name for f in game.followers.values() if f.noise is not None for v in f.variables}
+    for signal in found.signals:
+        if signal.own and signal.name in noisy:
+            raise InvalidGame(
+                f"observe: {signal.name}: what one member of {noisy[signal.name]} does tells a leader who does not "
+                "know its noise nothing of the scenario. Observe aggregates, or the actions of others."
+            )
+    return found
+
+
+def _observation(game: GameStructure, observe: Any) -> Observation:
     if isinstance(observe, str) and observe == "actions":
         return Observation(own_actions(game))
     reader = _Reader(game)
