@@ -9,6 +9,7 @@ from .finite_energy import poles
 from .fit import fit
 from .induced_equilibrium import anticipated_regret, settled
 from .inducibility import inducible
+from .menu import best_menu
 from .randomization import RandomGain, RandomTarget, randomized_gain, randomized_target
 from .scaling import scaling
 from .simulation import simulate
@@ -18,6 +19,7 @@ __all__ = [
     "RandomGain",
     "RandomTarget",
     "anticipated_regret",
+    "best_menu",
     "fit",
     "inducible",
     "poles",

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from stackpyomo.core import listed, writable
-from stackpyomo.errors import NoIncentive, StackpyomoError
+from stackpyomo.errors import InvalidGame, NoIncentive, StackpyomoError
 from stackpyomo.games import Finding, Game
-from stackpyomo.incentives import Incentive, affine_incentive
+from stackpyomo.incentives import Incentive, affine_incentive, optimal_rule
 from stackpyomo.plans import Plan, leader_optimal, stackelberg
 from stackpyomo.reporting import page
 from stackpyomo.studies import tuned
@@ -50,6 +50,9 @@ __all__ = []
 
 _BASELINE = 60.0
 """Seconds for the plan without an incentive, to which a page compares."""
+
+_STARTS = 4
+"""Starting points for a second-best rule at least."""
 
 _ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"
 
@@ -112,7 +115,17 @@ def solve(
         list[str] | None,
         typer.Option(help="Var or linear Expression the leader sees; may be repeated; or actions: all of them."),
     ] = None,
-    multipliers: Annotated[str, typer.Option(help="zero, or free: lean on the followers' own constraints.")] = "zero",
+    multipliers: Annotated[
+        str | None,
+        typer.Option(help="zero, or free: lean on the followers' own constraints; zero, free with --second-best."),
+    ] = None,
+    second_best: Annotated[
+        bool, typer.Option("--second-best", help="The best affine rule, where none holds the plan the leader wants.")
+    ] = False,
+    common: Annotated[
+        list[str] | None,
+        typer.Option(help="Indexed leader Var whose entries announce one rule, with --second-best; may be repeated."),
+    ] = None,
     saturate: Annotated[
         bool, typer.Option("--saturate", help="Announce the strategy cut at the leader's bounds.")
     ] = False,
@@ -137,30 +150,39 @@ def solve(
     """Find the plan the leader wants, the incentive that makes the followers want it, and verify it.
 
     Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
-    is that every follower's answer is its best. Exit code 0: verified. 1: not verified, or there is no incentive.
+    is that every follower's answer is its best. With --second-best plan and rule are chosen together, and the plan
+    shown is the one that the rule holds. Exit code 0: verified. 1: not verified, or there is no incentive.
     """
+    _require_together(second_best, common, {"--free": free, "--payment": payment, "--quadratic": quadratic}, responding)
     require_writable(json_to)
     require_writable(report_to)
     with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, settings = load(game, parameter or [])
-        plan = leader_optimal(
-            loaded,
-            responding=True if "all" in (responding or ()) else responding or (),
-            solver=solver,
-            starts=starts,
-            seed=seed,
-            complementarity=complementarity,
-            time_limit=time_limit,
-        )
-        rule, refused = None, None
-        constant = len(plan.responding) == len(loaded.followers)
-        if not constant:
+        asked: dict[str, Any] = {
+            "solver": solver,
+            "starts": starts,
+            "seed": seed,
+            "complementarity": complementarity,
+        }
+        what = seen(observe) or settings.get("OBSERVE", "actions")
+        rule, refused, constant = None, None, False
+        if second_best:
+            how = {**asked, "starts": max(starts, _STARTS), "multipliers": multipliers or "free", "saturate": saturate}
+            rule = optimal_rule(loaded, what, common=common or (), time_limit=time_limit, **how)
+            plan = rule.plan
+        else:
+            everybody = "all" in (responding or ())
+            plan = leader_optimal(
+                loaded, responding=True if everybody else responding or (), time_limit=time_limit, **asked
+            )
+            constant = len(plan.responding) == len(loaded.followers)
+        if not constant and not second_best:
             wishes = {
-                "observe": seen(observe) or settings.get("OBSERVE", "actions"),
+                "observe": what,
                 "free": free or settings.get("FREE", ()),
                 "payment": None if payment is None else paid(loaded, payment),
                 "payment_limit": payment_limit,
-                "multipliers": multipliers,
+                "multipliers": multipliers or "zero",
                 "saturate": saturate,
                 "quadratic": quadratic,
             }
@@ -170,7 +192,6 @@ def solve(
         if report_to is not None:
             remarks = [] if refused is None else [str(refused)]
             remarks += [_responders(plan, loaded)] if plan.responding else []
-            asked = {"solver": solver, "starts": starts, "seed": seed, "complementarity": complementarity}
             baseline, why = (None, []) if rule is None else _baseline(loaded, asked, time_limit)
             remarks += [*why, *map(str, doubts)]
             writable(
@@ -178,6 +199,19 @@ def solve(
             )
     _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to)
     raise typer.Exit(0 if report.ok and (constant or rule is not None) else 1)
+
+
+def _require_together(
+    second_best: bool, common: list[str] | None, others: Mapping[str, Any], responding: list[str] | None
+) -> None:
+    """Raise :class:`InvalidGame` for options that do not go with each other."""
+    if common and not second_best:
+        raise InvalidGame("--common: one rule for several variables is chosen with its plan; add --second-best.")
+    wrong = next((name for name, value in {**others, "--responding": responding}.items() if value), None)
+    if second_best and wrong:
+        raise InvalidGame(
+            f"{wrong}: does not go with --second-best, which chooses plan and rule together; leave it out."
+        )
 
 
 def _incentive(plan: Plan, solver: str, wishes: dict[str, Any]) -> tuple[Incentive | None, NoIncentive | None]:

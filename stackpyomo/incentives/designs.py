@@ -173,8 +173,9 @@ class Design:
     def fitted(self, values: Mapping[str, float]) -> sparse.csc_array:
         """The least-squares gain at these values, in the user's units: what all followers' slopes ask for together."""
         here = self.rows.at(values)
-        system = self.equations(here.leader)
-        gain, _ = system.least_energy(np.where(self.watched[self.rows.owners], here.own, 0.0))
+        slope = np.where(self.watched[self.rows.owners], here.own, 0.0)
+        system = self._felt(self.equations(here.leader), slope, TOLERANCES.accuracy)
+        gain, _ = system.least_energy(slope)
         return system.as_matrix(gain * self.entry_units(system))
 
     def given(self, values: Mapping[str, float], gain: sparse.csc_array) -> Found:
@@ -201,10 +202,10 @@ class Design:
         deaf = np.bincount(balance.leader.tocoo().row[balance.leader.data != 0.0], minlength=len(self.watched)) == 0
         return np.asarray((felt <= TOLERANCES.noise) | (deaf[self.rows.owners] & (felt <= doubts.slopes)))
 
-    def _felt(self, system: System, slope: Array) -> System:
+    def _felt(self, system: System, slope: Array, least: float = TOLERANCES.gradient) -> System:
         """Without the equations whose grip is rounding beside the slope it would have to balance (a pole)."""
         grip = np.sqrt(np.asarray(system.matrix.power(2).sum(axis=1)).ravel())
-        return replace(system, matrix=rows_scaled(system.matrix, grip > TOLERANCES.gradient * np.abs(slope)))
+        return replace(system, matrix=rows_scaled(system.matrix, grip > least * np.abs(slope)))
 
     def _balance(self, here: Derivatives) -> Balance:
         chosen = self.wishes.multipliers

@@ -667,6 +667,55 @@ def test_solve_says_that_no_incentive_is_designed(run: Run, write: Any) -> None:
     assert "verified: largest regret" in result.out
 
 
+ONE_METER = """
+import pyomo.environ as pyo
+import stackpyomo as sp
+
+OBSERVE = ["mean"]
+
+
+def build():
+    m = pyo.ConcreteModel()
+    m.p, m.a, m.b = pyo.Var(bounds=(-20, 20)), pyo.Block(), pyo.Block()
+    m.a.u, m.b.u = pyo.Var(bounds=(-5, 5)), pyo.Var(bounds=(-5, 5))
+    m.mean = pyo.Expression(expr=(m.a.u + m.b.u) / 2)
+    m.a.cost = pyo.Objective(expr=m.a.u**2 / 2 - 4 * m.a.u + m.p * m.a.u)
+    m.b.cost = pyo.Objective(expr=m.b.u**2 - 3 * m.b.u + m.p * m.b.u)
+    m.goal = pyo.Objective(expr=((m.a.u - 1) ** 2 + (m.b.u - 1) ** 2) / 2 + m.p**2 / 10)
+    return sp.Game(m, followers=[m.a, m.b])
+"""
+
+
+def test_solve_for_the_best_rule(run: Run, tmp_path: Path) -> None:
+    """40-digit value of the case SB01, which no incentive holds."""
+    (tmp_path / "meter.py").write_text(ONE_METER, encoding="utf-8")
+    assert run("solve", "meter.py").code == 1
+    done = run("solve", "meter.py", "--second-best", "--json", "-")
+    assert done.code == 0
+    document = json.loads(done.out)
+    standing = document["incentive"]["standing"]
+    assert standing["rule"] == pytest.approx(0.06357603062574153, abs=1e-6)
+    assert standing["constant"] == pytest.approx(57 / 58, abs=1e-6)
+    assert document["plan"]["quality"] == "optimal"
+    assert "best constant" in run("solve", "meter.py", "--second-best").out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--common", "p"], "add --second-best"),
+        (["--second-best", "--quadratic"], "--quadratic: does not go with --second-best"),
+        (["--second-best", "--responding", "all"], "--responding: does not go with --second-best"),
+        (["--second-best", "--common", "q"], "q: the model has no component of that name"),
+    ],
+)
+def test_options_that_do_not_go_together(options: list[str], words: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "meter.py").write_text(ONE_METER, encoding="utf-8")
+    done = run("solve", "meter.py", *options)
+    assert done.code == 2
+    assert words in done.err
+
+
 def test_solve_with_one_of_two_responding(run: Run, write: Any) -> None:
     """The driver answers at a constant toll (10/13 by hand), the south driver gets the gain 4/3."""
     game = json.loads(TEXT)

@@ -12,7 +12,6 @@ leave the leader's bounds for some action, either its projection is what the cut
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import derivatives, with_answers
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, is_within
 from stackpyomo.core.expressions import Substitution, apart, number_of, variables_in
 from stackpyomo.games import Follower, Movers
 
@@ -68,27 +67,25 @@ class Deviations:
             step = table[id(var)] - apart(var)
             for other, rate in self.movers.get(id(var), ()):
                 moved[id(other)] = other, moved.get(id(other), (other, apart(other)))[1] + rate * step
-        for key, (other, answer) in moved.items():
-            table[key] = self._stopped(follower, other, answer, values)
+        table |= {key: answer for key, (_, answer) in moved.items()}
+        at = Substitution(substitute=values).walk_expression
+        plain = Substitution(substitute=table).walk_expression
+        left = [other for other, answer in moved.values() if self._leaves(other, number_of(at(answer)))]
+        if self.gain.saturate:
+            self.necessary = False  # another rule may be stopped elsewhere
+            table |= {id(v): _nearest(v, number_of(at(table[id(v)]))) for v in left}
+        elif left and number_of(at(plain(cost))) >= number_of(at(apart(cost))):
+            for other in left:  # what pays is that the leader is stopped at its bounds
+                self._stay_inside(follower, other)
+            return
         mine = {id(v) for v in follower.variables}
         if any(id(v) not in mine and not v.fixed for c in follower.constraints for v in variables_in(c.expr)):
             self.necessary = False  # elsewhere this response may break a row that others move
         self.rows.append(apart(cost) + self.margin <= Substitution(substitute=table).walk_expression(cost))
 
-    def _stopped(self, follower: Follower, var: VarData, answer: Any, values: dict[int, float]) -> Any:
-        """The rule's answer: at the leader's bound where the formula leaves it, by projection or by rows of its own."""
-        if self.game.names[id(var)] not in self.gain.names:
-            return answer
-        level = number_of(Substitution(substitute=values).walk_expression(answer))
-        low, high = (-math.inf if var.lb is None else var.lb), (math.inf if var.ub is None else var.ub)
-        room = TOLERANCES.feasibility * max(1.0, abs(level))
-        if low - room <= level <= high + room:
-            return answer
-        self.necessary = False  # of rules that stay inside there it asks too much
-        if self.gain.saturate:
-            return low if level < low else high
-        self._stay_inside(follower, var)
-        return answer
+    def _leaves(self, var: VarData, level: float) -> bool:
+        """True of a leader variable that the formula takes beyond its bounds there."""
+        return self.game.names[id(var)] in self.gain.names and not is_within(level, var.lb, var.ub)
 
     def _stay_inside(self, follower: Follower, var: VarData) -> None:
         """The formula within the leader's bounds for every action in the follower's box."""
@@ -96,6 +93,7 @@ class Deviations:
         if key in self._inside:
             return
         self._inside.add(key)
+        self.necessary = False  # for some other action it may be of no harm
         rates = {id(v): (v, r) for v in follower.variables for z, r in self.movers.get(id(v), ()) if z is var}
         for limit, sign in ((var.lb, -1.0), (var.ub, 1.0)):
             if limit is None:
@@ -182,6 +180,10 @@ def _number(walk: Any, entry: Any) -> float:
 def _cost(follower: Follower) -> Any:
     assert follower.objective is not None
     return follower.sign * follower.objective.expr
+
+
+def _nearest(var: VarData, level: float) -> float:
+    return float(var.lb if var.lb is not None and level < var.lb else var.ub)
 
 
 def _is_at_bound(var: VarData, values: Mapping[int, float]) -> bool:

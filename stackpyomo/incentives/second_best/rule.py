@@ -49,7 +49,7 @@ _STEPS = 4
 """Points of the value curve between 0 and the gain found, in parts of it."""
 
 _FEW = 50
-"""Followers up to which the value curve is computed between its ends."""
+"""Followers up to which there are random starts, and points of the value curve between its ends."""
 
 
 def optimal_rule(
@@ -189,7 +189,8 @@ class _Asked:
         problem, followers = self._problem(), list(self.game.followers.values())
         problem.constraints += [("leader", row) for row in self.gain.common_rows(constants=True)]
         try:
-            return respond(self.game, followers, problem, self.options, sign=self.game.leader.sign), None
+            once = replace(self.options, starts=1)
+            return respond(self.game, followers, problem, once, sign=self.game.leader.sign), None
         except NoPlan as none:
             return None, none
 
@@ -207,7 +208,8 @@ class _Asked:
             for follower in self.game.followers.values():
                 if follower.objective is not None and any(id(v) in self.gain.answers for v in follower.variables):
                     deviations.require_curvature(follower)
-        return Search(self.game, self.gain, problem, deviations, self.options, self.seconds)
+        options = self.options if len(self.game.followers) <= _FEW else replace(self.options, starts=1)
+        return Search(self.game, self.gain, problem, deviations, options, self.seconds)
 
     def _fitted(self) -> Array:
         """The least-squares gain at the leader-optimal plan, entry by entry."""
@@ -237,7 +239,8 @@ class _Asked:
         for number in range(self.options.starts - len(points)):
             drawn = size * self.units * random.standard_normal(len(none))
             points.append({**at[number % len(at)], **self.gain.point(drawn)})
-        return points[: max(1, self.options.starts)]
+        few = min(self.options.starts, len(plans)) if len(self.game.followers) > _FEW else self.options.starts
+        return points[: max(1, few)]
 
     # --- what comes of it ---------------------------------------------------------------------------------------------
 

@@ -51,6 +51,11 @@ class Answer:
     candidate: Candidate
     report: Report
 
+    @property
+    def is_sharp(self) -> bool:
+        """True if what a follower could gain is rounding; else one more cut may take it away."""
+        return bool((self.report.regret <= TOLERANCES.noise * self.report.scale).all())
+
 
 @dataclass
 class Search:
@@ -87,7 +92,9 @@ class Search:
                 return
             self._keep(ladder, necessary)
             logger.info("%s: round %d, bound %.8g, %d rows", self.game.name, number, self.bound, before)
-            if len(self.deviations.rows) == before or time.monotonic() >= self._until or self.is_proved:
+            sharp = self.best is not None and self.best.is_sharp
+            added = len(self.deviations.rows) > before
+            if not added or time.monotonic() >= self._until or (sharp and self.is_proved):
                 return
             if not math.isfinite(ladder.bound):
                 solver = self._local
@@ -150,21 +157,32 @@ class Search:
             limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
             announced = self.gain.announced(values, gain)
             report = resolved(self.game, announced, set(self.game.followers), Effort(time_limit=limit))
-        if report.ok:
-            if self.best is None or candidate.cost < self.best.cost:
-                self.best = Answer(candidate.cost, values, gain, candidate, report)
-        else:
+        if not report.ok:
             self._refute(candidate, report)
+            return report
+        answer = Answer(candidate.cost, values, gain, candidate, report)
+        if self._is_better(answer):
+            self.best = answer
+            if not answer.is_sharp:
+                self._refute(candidate, report)
         return report
+
+    def _is_better(self, answer: Answer) -> bool:
+        """At less cost; or at nearly the same, where the followers of the best one could gain a little."""
+        if self.best is None or self.best.is_sharp == answer.is_sharp:
+            return self.best is None or answer.cost < self.best.cost
+        size = self.scale if math.isfinite(self.scale) else 1.0
+        room = TOLERANCES.agreement * size
+        return answer.cost < self.best.cost + (room if answer.is_sharp else -room)
 
     def _refute(self, candidate: Candidate, report: Report) -> None:
         point = {**candidate.values, **{id(v): candidate.values.get(id(v), 0.0) for v in self.gain.variables}}
-        if self.best is not None and candidate.cost >= self.best.cost:
+        if self.best is not None and candidate.cost > self.best.cost:
             return
         self.lost.append(point)
         for name, follower in self.game.followers.items():
             regret = report.regret[name]
-            if name in report.refuted:
+            if regret > TOLERANCES.noise * report.scale[name]:
                 self.deviations.refuted(follower, report.best_response[name], point)
             elif math.isnan(regret):
                 self.deviations.refuted(follower, None, point)

@@ -1,0 +1,260 @@
+"""Menus: what any announced strategy could reach with followers whose types the leader cannot see.
+
+Whatever a rule answers, a follower of type a ends with some item (u0, u)_a, and could have behaved as type b does. So
+the items of every rule satisfy, for each pair of types that the leader cannot tell apart,
+
+    J_k(item of a; a) ≤ J_k(item of b; a)                                   (self-selection; in expectation over others)
+
+and the best items are a bound on every rule, affine or not. They are reached by a rule if every action off the menu
+has a punishment that all types mind: sup_{u0} min_a [J(u0, v; a) − J(item of a; a)] ≥ 0 (screening; Mussa, Rosen 1978).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations, product
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.core.base.var import VarData
+
+from stackpyomo.core import TOLERANCES, undisturbed
+from stackpyomo.core.expressions import Substitution, apart, number_of, variables_in
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game, component_pairs, require
+from stackpyomo.games.information import Scenarios
+from stackpyomo.plans import Plan, leading_problem, read_options, respond
+
+__all__ = ["best_menu"]
+
+_ACTIONS = 41
+"""Actions off the menu that are looked at for a common punishment, on a grid or at random."""
+
+_CORNERS = 256
+"""Corners of the leader's bounds up to which all are tried as punishments."""
+
+
+def best_menu(
+    game: Game,
+    scenarios: Scenarios,
+    *,
+    types: Any = None,
+    solver: str = "auto",
+    starts: int = 4,
+    time_limit: float | None = None,
+    tee: bool = False,
+    seed: int = 0,
+) -> Plan:
+    """min J0 over an item (u0, u) for each type, subject to J_k(own item) ≤ J_k(another type's item) for all types.
+
+    A bound on every rule where the plan is proved "optimal"; ``plan.options["common_punishment"]`` says whether some
+    rule reaches it: True (at all actions looked at, evidence), False (not shown for some action), None (not looked at:
+    several followers, or integers).
+
+    scenarios: what the types are part of; a follower's Vars are indexed by the atoms of what it observes, its type, and
+    the leader's by the scenarios. types: follower (Block or name) → its observation, where the indices leave it open.
+    Followers' own constraints count as no obstacle to another type's item. Other arguments: :func:`leader_optimal`.
+
+    Raises :class:`InvalidGame` for a follower whose type is not found and for a type of probability 0, and
+    :class:`NoPlan` where no items satisfy all rows.
+    """
+    if not isinstance(game, Game) or not isinstance(scenarios, Scenarios):
+        raise InvalidGame("best_menu: expected a Game and the Scenarios that its Vars are indexed by.")
+    options = read_options(solver, starts, "auto", time_limit, tee, True, seed)
+    with undisturbed():
+        require(game)
+        observed = _observations(game, scenarios, types)
+        screens = [_Screen(game, scenarios, follower, seen) for follower, seen in observed]
+        holder = pyo.ConcreteModel(name="menu")
+        holder.selection = pyo.ConstraintList()
+        for screen in screens:
+            for row in screen.rows():
+                holder.selection.add(row)
+        problem = leading_problem(game, ())
+        problem.constraints += [("menu", row) for row in holder.selection.values()]
+        plan = respond(game, [], problem, options, sign=game.leader.sign)
+        plan.options = {"function": "best_menu", "solver": solver, "starts": starts, "seed": seed}
+        _look_for_punishments(plan, screens)
+    return plan
+
+
+def _look_for_punishments(plan: Plan, screens: Sequence[_Screen]) -> None:
+    """Note whether a rule can reach the menu, and warn where that is not shown."""
+    constrained = [s.follower.name for s in screens if s.follower.constraints]
+    if constrained:
+        plan.warnings.append(f"{constrained[0]}: its own constraints are taken as no obstacle to another type's item")
+    alone = len(screens) == 1 and not screens[0].follower.integers
+    missed = screens[0].unpunished(plan.values) if alone else None
+    plan.options["common_punishment"] = None if not alone else missed is None
+    if not alone:
+        plan.warnings.append("whether a rule reaches the menu was not looked at (for one follower alone it is)")
+    elif missed is not None:
+        plan.warnings.append(
+            f"the menu bounds every rule, and perhaps no rule reaches it: at {missed} nothing was found that all types "
+            "mind more than their own item"
+        )
+
+
+def _observations(game: Game, scenarios: Scenarios, types: Any) -> list[tuple[Follower, str]]:
+    """Each follower with the observation that is its type."""
+    pairs = () if types is None else component_pairs(types, "types", "observation")
+    given = {key if isinstance(key, str) else getattr(key, "name", str(key)): seen for key, seen in pairs}
+    unknown = given.keys() - game.followers.keys()
+    if unknown:
+        raise InvalidGame(f"types: {min(unknown)} is not a follower of this game.")
+    found = []
+    for name, follower in game.followers.items():
+        fits = [o for o in scenarios.observations if _is_indexed_by(follower, scenarios.atoms(o))]
+        seen = given.get(name) or (fits[0] if len(fits) == 1 else None)
+        if seen is None or seen not in fits:
+            among = f"; they fit {' and '.join(fits)}: name one by types={{{name!r}: ...}}" if len(fits) > 1 else ""
+            raise InvalidGame(f"{name}: its Vars are not all indexed by the atoms of one observation{among}.")
+        weights = scenarios.atom_probability(seen)
+        never = weights.index[weights.to_numpy() == 0.0]
+        if len(never):
+            raise InvalidGame(f"{seen}={never[0]}: has probability 0, so that nobody can have this type; leave it out.")
+        found.append((follower, seen))
+    return found
+
+
+def _is_indexed_by(follower: Follower, labels: Sequence[Hashable]) -> bool:
+    return all(_position(v.parent_component(), labels) is not None for v in follower.variables)
+
+
+def _position(component: Any, labels: Any) -> int | None:
+    """Which part of the index these labels are: −1 the whole; None: no part of it."""
+    if not component.is_indexed():
+        return None
+    keys, wanted = list(component), set(labels)
+    if set(keys) == wanted:
+        return -1
+    width = min((len(key) if isinstance(key, tuple) else 0 for key in keys), default=0)
+    return next((place for place in range(width) if {key[place] for key in keys} == wanted), None)
+
+
+def _entry(var: VarData, place: int, label: Hashable) -> VarData:
+    """The entry of the same component with this label in its index."""
+    component, index = var.parent_component(), var.index()
+    return component[label if place < 0 else (*index[:place], label, *index[place + 1 :])]
+
+
+def _label(var: VarData, place: int) -> Hashable:
+    label: Hashable = var.index() if place < 0 else var.index()[place]
+    return label
+
+
+@dataclass
+class _Screen:
+    """One follower's types and the items that each can take for its own."""
+
+    game: Game
+    scenarios: Scenarios
+    follower: Follower
+    observation: str
+    announced: dict[int, tuple[VarData, int]] = field(default_factory=dict)
+    """id(leader's Var that it feels, indexed by the scenarios) → (it, the place of the scenario in its index)."""
+
+    def __post_init__(self) -> None:
+        assert self.follower.objective is not None
+        self.cost = apart(self.follower.sign * self.follower.objective.expr)
+        self.atoms = list(self.scenarios.atoms(self.observation))
+        for var in variables_in(self.cost):
+            if id(var) not in self.game.owners and not var.fixed:
+                place = _position(var.parent_component(), self.scenarios)
+                if place is not None:
+                    self.announced[id(var)] = var, place
+        known = [c for c in map(str, self.scenarios.outcomes.columns) if self.scenarios.knows(self.observation, c)]
+        rest = self.scenarios.outcomes.drop(columns=known)
+        self.rest = [tuple(row) for row in rest.itertuples(index=False)] if len(rest.columns) else [()] * len(rest)
+
+    def rows(self) -> Iterator[Any]:
+        """J_k(own item) ≤ J_k(another type's) for every pair of types."""
+        for own, other in permutations(self.atoms, 2):
+            table = self._as_if(own, other)
+            if table is not None:
+                yield self.cost <= Substitution(substitute=table).walk_expression(self.cost)
+
+    def _as_if(self, own: Hashable, other: Hashable) -> dict[int, Any] | None:
+        """What changes where type ``own`` behaves as ``other`` does; None where the leader would notice."""
+        table: dict[int, Any] = {}
+        for var in self.follower.variables:
+            place = _position(var.parent_component(), self.atoms)
+            if place is not None and _label(var, place) == own:
+                table[id(var)] = _entry(var, place, other)
+        for w in self._members(own):
+            twins = [u for u in self._members(other) if self.rest[u] == self.rest[w]]
+            if len(twins) != 1:
+                return None
+            for var, place in self.announced.values():
+                if _label(var, place) == w:
+                    table[id(var)] = _entry(var, place, twins[0])
+        return table
+
+    def _members(self, atom: Hashable) -> list[int]:
+        return [w for w in self.scenarios.members(self.observation, atom) if self.scenarios.probability[w] > 0.0]
+
+    # --- punishments --------------------------------------------------------------------------------------------------
+
+    def unpunished(self, values: Mapping[str, float]) -> str | None:
+        """An action off the menu at which no announcement was found that all types mind; None: each has one.
+
+        Types with one scenario each are looked at; others are taken at the first of theirs.
+        """
+        at = {id(var): values[name] for name, var in self.game.variables_by_name.items()}
+        plain = number_of(Substitution(substitute=at).walk_expression(self.cost))
+        own = [v for v in self.follower.variables if self._of(v) == self.atoms[0]]
+        threats = list(self._threats(values))
+        room = TOLERANCES.feasibility * max(1.0, abs(plain))
+        for action in self._actions(own):
+            regrets = [[self._change(at, a, own, action, threat) - plain for a in self.atoms] for threat in threats]
+            if not any(min(changes) >= -room for changes in regrets):
+                return ", ".join(f"{v.name}={x:.6g}" for v, x in zip(own, action, strict=True))
+        return None
+
+    def _of(self, var: VarData) -> Hashable:
+        place = _position(var.parent_component(), self.atoms)
+        assert place is not None
+        return _label(var, place)
+
+    def _actions(self, own: Sequence[VarData]) -> Iterator[Sequence[float]]:
+        boxes = [_box(v) for v in own]
+        if len(own) == 1:
+            yield from ([float(x)] for x in np.linspace(*boxes[0], _ACTIONS))
+            return
+        random = np.random.default_rng(0)
+        yield from ([float(random.uniform(*box)) for box in boxes] for _ in range(_ACTIONS))
+
+    def _threats(self, values: Mapping[str, float]) -> Iterator[list[float]]:
+        """Values of the leader's variables of one scenario: the corners of their bounds, and the items' own."""
+        first = self._of_scenario(self._members(self.atoms[0])[0])
+        boxes = [(*_box(v), 0.0) for v in first]
+        if len(boxes) and 2 ** len(boxes) <= _CORNERS:
+            yield from (list(corner) for corner in product(*(box[:2] for box in boxes)))
+        for atom in self.atoms:
+            yield [values[self.game.names[id(v)]] for v in self._of_scenario(self._members(atom)[0])]
+
+    def _of_scenario(self, scenario: int) -> list[VarData]:
+        return [var for var, place in self.announced.values() if _label(var, place) == scenario]
+
+    def _change(
+        self, at: Mapping[int, float], atom: Hashable, own: Sequence[VarData], action: Sequence[float], threat: Any
+    ) -> float:
+        """The cost where type ``atom`` takes the action and is answered by the threat, all else as on the menu."""
+        table = dict(at)
+        for var, level in zip(own, action, strict=True):
+            place = _position(var.parent_component(), self.atoms)
+            assert place is not None
+            table[id(_entry(var, place, atom))] = level
+        for w in self._members(atom):
+            table.update({id(v): level for v, level in zip(self._of_scenario(w), threat, strict=True)})
+        found = number_of(Substitution(substitute=table).walk_expression(self.cost))
+        return found if math.isfinite(found) else -math.inf
+
+
+def _box(var: VarData) -> tuple[float, float]:
+    low, high = var.lb, var.ub
+    far = TOLERANCES.trust if low is None and high is None else TOLERANCES.reach * max(1.0, abs(low or high or 0.0))
+    return (float(-far if low is None else low), float(far if high is None else high))
