@@ -7,6 +7,7 @@ Nothing else in the package raises a bare ``ValueError`` at a user.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 __all__ = [
     "GameFileError",
@@ -68,8 +69,14 @@ class NoIncentive(StackpyomoError):
     reasons: dict[str, str]
     """follower name → why: a zero gradient, a conflict under shared signals, a bound of the leader, curvature."""
     residuals: dict[str, float]
-    """follower name → ‖a + Qᵀb‖ that remains."""
+    """follower name → ‖a + Qᵀb‖ that remains; of a lottery over deviations what it would gain."""
+    deviations: Any
+    """The proof, where followers were looked at deviation by deviation: a DataFrame with a row for each deviation of a
+    lottery that the announcement cannot see on average and that somebody would like (follower, action, weight,
+    temptation, kind, exact); else None."""
 
-    def __init__(self, message: str, *, reasons: Mapping[str, str], residuals: Mapping[str, float]) -> None:
-        self.reasons, self.residuals = dict(reasons), dict(residuals)
+    def __init__(
+        self, message: str, *, reasons: Mapping[str, str], residuals: Mapping[str, float], deviations: Any = None
+    ) -> None:
+        self.reasons, self.residuals, self.deviations = dict(reasons), dict(residuals), deviations
         super().__init__(message)

@@ -101,6 +101,8 @@ class Tolerances:
     """Share of an outcome's variance left open by an observation's neighbouring values: what counts as unknown."""
     apart: float = 1e-6
     """Actions nearer to each other than this, in reaches, are one deviation; so near to the plan they are none."""
+    tempting: float = 1e-7
+    """A gain of a follower by a deviation above this, relative to its scale, makes the deviation a row."""
     empty: float = 1e-7
     """A least distance 1/√(1 + ‖x‖²) below this, in natural units, is 0: rows that exclude every point below 1/this."""
     costless: float = 1e-8

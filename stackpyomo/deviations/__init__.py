@@ -7,7 +7,7 @@ is a bound and its emptiness a proof; only a re-solve says that a row is met.
 
 from .least_distance import Answer, nearest
 from .loop import Master, Outcome, Round, Stop, generate
-from .replies import Reply, best_replies, tempting
+from .replies import Reply, best_replies, better_replies, tempting
 from .rows import Deviation, Deviations
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Round",
     "Stop",
     "best_replies",
+    "better_replies",
     "generate",
     "nearest",
     "tempting",

@@ -6,13 +6,20 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
+from stackpyomo.solvers import BadRow, Program, solve
 from stackpyomo.verification import Composed, Effort, best_responses, composed
 
 from .rows import Deviation
 
-__all__ = ["Reply", "best_replies", "tempting"]
+__all__ = ["Reply", "best_replies", "better_replies", "tempting"]
+
+_SECONDS = 10.0
+"""Of a global solve that proves nothing."""
 
 PROVED = ("convex", "global")
 """Certificates under which nothing better than the reply exists."""
@@ -54,6 +61,48 @@ def best_replies(
     """
     announced = replace(announced, saturate=True) if projected else announced
     return [_reply(problem) for problem in best_responses(list(composed(game, announced, followers)), effort, {})]
+
+
+def better_replies(game: Game, announced: Announcement, followers: Container[str]) -> list[Reply]:
+    """One global solve for each named follower and no proof: what it would do, to be looked at again by who needs one.
+
+    Followers whose actions have no bounds, and those without an answer in time, are left out.
+    """
+    found = []
+    for problem in composed(game, announced, followers):
+        if any(v.lb is None or v.ub is None for v in problem.variables):
+            continue
+        problem.plan_cost = problem.cost_at(problem.target)
+        try:
+            program = Program(problem.cost, problem.rows)
+        except BadRow:
+            continue
+        solution = solve(program, "scip", time_limit=_SECONDS)
+        if solution.x is None or not program.variables:
+            continue
+        place = {id(v): float(x) for v, x in zip(program.variables, _sharpened(program, solution.x), strict=True)}
+        point = [place.get(id(v), t) for v, t in zip(problem.variables, problem.target, strict=True)]
+        problem.offer(point, problem.cost_at(point))
+        if problem.violation() <= TOLERANCES.feasibility:
+            problem.certificate = "multistart"
+            found.append(_reply(problem))
+    return found
+
+
+def _sharpened(program: Program, point: Array) -> Array:
+    """The same answer to more digits where it is curved: whole actions held, the others solved for once more."""
+    whole = np.array([not v.is_continuous() for v in program.variables], dtype=bool)
+    if whole.all() or program.is_linear:
+        return point
+    start = np.where(whole, np.round(point), point)
+    lower, upper = program.bounds
+    fixed = np.where(whole, start, lower), np.where(whole, start, upper)
+    sharp = solve(program.variant(start, bounds=fixed), "auto")
+    if sharp.x is None or not sharp.termination.solved:
+        return point
+    near = np.abs(sharp.x - point) <= TOLERANCES.margin * np.maximum(1.0, np.abs(point))
+    better = float(program.problem.objective(sharp.x)) <= float(program.problem.objective(point)) + TOLERANCES.noise
+    return np.asarray(sharp.x) if near.all() and better else point
 
 
 def tempting(replies: Sequence[Reply], tolerance: float) -> list[Deviation]:

@@ -26,6 +26,8 @@ class Deviation:
     """Variable name → what it does."""
     temptation: float = math.nan
     """What it would gain by that under the announcement it was seen at, in the unit of its cost; NaN: not looked at."""
+    limit: str = ""
+    """Of a row that keeps the leader within its bounds: ">= name" or "<= name"; empty: of the follower's gain."""
 
 
 class Deviations:
@@ -34,7 +36,7 @@ class Deviations:
     def __init__(self, reaches: Mapping[str, float], plan: Mapping[str, float] | None = None) -> None:
         """``reaches``: variable name → its natural unit (1 if absent). ``plan``: what is no deviation (None: any)."""
         self._reaches, self._plan = reaches, plan
-        self._by_follower: dict[str, list[Deviation]] = {}
+        self._by_follower: dict[tuple[str, str], list[Deviation]] = {}
         self._all: list[Deviation] = []
 
     def __iter__(self) -> Iterator[Deviation]:
@@ -43,9 +45,9 @@ class Deviations:
     def __len__(self) -> int:
         return len(self._all)
 
-    def of(self, follower: str) -> list[Deviation]:
+    def of(self, follower: str, limit: str = "") -> list[Deviation]:
         """Those of one follower, in the order they were added."""
-        return self._by_follower.get(follower, [])
+        return self._by_follower.get((follower, limit), [])
 
     def distance(self, one: Mapping[str, float], other: Mapping[str, float]) -> float:
         """The largest difference of two actions of one follower, in reaches."""
@@ -54,11 +56,11 @@ class Deviations:
 
     def add(self, deviation: Deviation) -> bool:
         """True if it is new: away from the plan, and from every other one of this follower."""
-        known = [d.action for d in self.of(deviation.follower)]
+        known = [d.action for d in self.of(deviation.follower, deviation.limit)]
         if self._plan is not None:
             known.append({name: self._plan[name] for name in deviation.action})
         if any(self.distance(deviation.action, action) <= TOLERANCES.apart for action in known):
             return False
-        self._by_follower.setdefault(deviation.follower, []).append(deviation)
+        self._by_follower.setdefault((deviation.follower, deviation.limit), []).append(deviation)
         self._all.append(deviation)
         return True

@@ -17,7 +17,7 @@ from stackpyomo.errors import GameFileError, InvalidGame
 from .checks import findings, require
 from .files.formulas import FORMAT, ROOT, show
 from .files.places import Item, load_json
-from .files.reader import declare, read_aggregates, read_follower, read_wishes
+from .files.reader import declare, read_aggregates, read_follower, read_observe, read_target, read_wishes
 from .files.writer import write_game
 from .findings import Finding
 from .players import Population
@@ -65,7 +65,9 @@ class Game(GameStructure):
         if unknown:
             raise InvalidGame(f"{unknown[0]}: not a follower of this game ({', '.join(list(self.followers)[:6])}).")
         populations = [f.population(size=sizes.get(name)) for name, f in self.followers.items()]
-        return Game(self.model, populations, aggregates=self.definitions, name=self.name)
+        twin = Game(self.model, populations, aggregates=self.definitions, name=self.name)
+        twin.target, twin.observe = self.target, self.observe
+        return twin
 
 
 def read_game(path: str | os.PathLike[str]) -> Game:
@@ -80,8 +82,9 @@ def read_game(path: str | os.PathLike[str]) -> Game:
 def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
     """The game in a ``stackpyomo-game/1`` object; raises :class:`GameFileError`.
 
-    The leader's variables become Vars of a ConcreteModel, each follower a Block of it. Fields the
-    format does not know (source, reference, ...) are kept in ``game.metadata``.
+    The leader's variables become Vars of a ConcreteModel, each follower a Block of it. "target" is a plan to be held:
+    the values of the Vars and ``game.target``; "observe" is what the leader sees: ``game.observe``. Fields the format
+    does not know (source, reference, ...) are kept in ``game.metadata``.
     """
     root = Item(document, "game", path, getattr(document, "places", {}).get(None))
     version = root.need("format", f'write "format": "{FORMAT}"')
@@ -106,9 +109,11 @@ def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
     for follower, population in players.values():
         read_wishes(follower, "cost", population.block, variables)
     populations = [population for _, population in players.values()]
+    observe, target = read_observe(root, variables), read_target(root, variables)
     try:
         game = Game(model, populations, aggregates=aggregates, name=name)
     except InvalidGame as error:
         raise root.fault(str(error)) from error
+    game.observe, game.target = observe, target
     game.metadata = {key: copy.deepcopy(document[key]) for key in document if key not in ROOT}
     return game

@@ -49,6 +49,8 @@ class GameStructure:
         self.model = model  #: The user's model; it is never changed.
         self.name = name or (UNNAMED if model.name == "unknown" else model.name)  #: What messages call it.
         self.metadata: dict[str, Any] = {}  #: What a game file says beside the game: citation, notes, ...
+        self.target: dict[str, float] = {}  #: A plan to be held: Var name → value; the file's "target".
+        self.observe: list[Any] = []  #: What the leader sees, as for ``affine_incentive``; the file's "observe".
         self._populations = list(populations_of(followers))
         self._answers: dict[str, Any] | None = None
         self.clean: dict[str, str] | None = None

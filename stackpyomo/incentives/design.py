@@ -31,10 +31,13 @@ from stackpyomo.games.information import read_observation
 from stackpyomo.plans import Plan, rows_of
 from stackpyomo.solvers import choose
 
+from .by_deviations import How
 from .designs import Design, Found, Wishes, weights_of
 from .diagnosis import hinted, refuse_undefined
 from .gains.free_prices import Payment, choose_offsets
 from .incentive import Incentive
+from .lottery import table
+from .routes import routed
 
 __all__ = ["affine_incentive", "given_incentive", "least_curvature"]
 
@@ -56,6 +59,9 @@ def affine_incentive(
     payment: Any = None,
     payment_limit: float | None = None,
     minors: str = "frozen",
+    design: str = "auto",
+    regret: str = "zero",
+    margin: float = 0.0,
     solver: str = "auto",
 ) -> Incentive:
     """The gain K of least energy Σ w n K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed follower.
@@ -73,13 +79,19 @@ def affine_incentive(
     (low, high) for its entries. prefer: "energy" or "sparsest". quadratic: add ½ R (s − s*)² where no gain bends a
     follower's cost up. saturate: announce the projection on the leader's bounds.
 
+    design: "slopes" (first-order conditions, as above), "deviations" (no follower gains by anything that it can do:
+    for integer and nonconvex followers, within the leader's bounds where a gain is) or "auto": slopes first, deviations
+    where a follower is integer, or not convex and not held by slopes. :attr:`Incentive.deviations` has those that bind.
+    regret: "zero", or "least" for the strategy under which the most that a follower gains is least
+    (:attr:`Incentive.epsilon`). margin: what each deviation that changes an integer action has to cost at least.
+
     minors: whether the plan's responding followers stay at the plan when another one deviates ("frozen") or settle anew
     ("respond"; :func:`stackpyomo.anticipated_regret` then verifies it).
 
     A leader variable that stands at a bound is moved only inward against what tempts a follower.
 
-    Raises :class:`NoIncentive` naming every follower that cannot be induced and why, :class:`InvalidGame` for bad
-    arguments.
+    Raises :class:`NoIncentive` naming every follower that cannot be induced and why, with the lottery over deviations
+    that proves it (:attr:`NoIncentive.deviations`); :class:`InvalidGame` for bad arguments.
     """
     if not isinstance(plan, Plan):
         raise InvalidGame(
@@ -91,13 +103,14 @@ def affine_incentive(
     _one_of("minors", minors, ("frozen", "respond"))
     if not isinstance(multipliers, (Mapping, ComponentMap, list, tuple)):
         _one_of("multipliers", multipliers, ("zero", "free"))
+    how = _how(design, regret, margin)
     choose(solver)
     with undisturbed(), game.unchanged():
         require(game, leader_objective=False)
         plan.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(plan.values)
         plan = plan.now()
-        observation = read_observation(game, observe)
+        observation = read_observation(game, observe, curved=how.design != "slopes")
         if not observation.signals and leader_variables(game, free):
             raise InvalidGame(
                 "observe: names no signal, so that nobody is held, and nothing tells the free variables where to be. "
@@ -117,9 +130,21 @@ def affine_incentive(
         )
         with tracked("designing the incentive"):
             try:
-                return _designed(plan, game, wishes, free, _payment(payment, payment_limit))
+                return routed(plan, game, wishes, free, _payment(payment, payment_limit), how, _designed)
             except NoIncentive as refused:
+                if refused.deviations is None:
+                    refused.deviations = table([])
                 raise (refused if leader_variables(game, free) else hinted(refused, game)) from None
+
+
+def _how(design: str, regret: str, margin: float) -> How:
+    _one_of("design", design, ("auto", "slopes", "deviations"))
+    _one_of("regret", regret, ("zero", "least"))
+    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0.0 <= margin < math.inf:
+        raise InvalidGame(f"margin={margin!r}: what a deviation has to cost at least is a finite number of 0 or more.")
+    if design == "slopes" and (regret == "least" or margin):
+        raise InvalidGame("design='slopes': looks at no deviation; regret= and margin= need design='deviations'.")
+    return How("deviations" if regret == "least" or margin else design, regret, float(margin))
 
 
 def least_curvature(given: Any) -> float | None:

@@ -32,9 +32,9 @@ from .gains.selection import Limits, bounded, by_instrument, gain_bounds, sparse
 from .gains.system import System, gain_system, picked
 from .uniqueness import Meeting, uniqueness
 
-__all__ = ["Design", "Found", "Wishes", "weights_of"]
+__all__ = ["CROWD", "Design", "Found", "Wishes", "weights_of"]
 
-_CROWD = 1e9
+CROWD = 1e9
 """What an infinite population's members together weigh in the energy beside a single follower, to choose a gain."""
 
 _LOOKED_AT = 3000
@@ -118,7 +118,7 @@ class Design:
 
     def equations(self, leader: sparse.csr_array) -> System:
         """The linear system of the gain for b (followers × leader variables)."""
-        weighed = np.where(np.isinf(self.counts), _CROWD, self.counts) / self.spans**2
+        weighed = np.where(np.isinf(self.counts), CROWD, self.counts) / self.spans**2
         felt = rows_scaled(leader, self.watched)
         return gain_system(felt, self.moves, self.rows.owners, self.weights, weighed, self.allowed)
 

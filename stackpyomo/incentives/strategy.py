@@ -35,7 +35,10 @@ from stackpyomo.plans import Plan
 from .gains.system import System
 from .standing import Standing
 
-__all__ = ["AffineStrategy"]
+__all__ = ["DEVIATIONS", "AffineStrategy"]
+
+DEVIATIONS = ["follower", "action", "slack", "weight"]
+"""Columns of :attr:`AffineStrategy.deviations`."""
 
 _LARGEST = 50_000_000
 """Numbers a basis of the null space may have."""
@@ -101,6 +104,11 @@ class AffineStrategy:
     """The linear equations of the gain. Not kept in JSON."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
     """part of the work → seconds."""
+    deviations: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=DEVIATIONS), repr=False)
+    """Of a design by deviations what the followers might do instead: follower, action ({variable: value}), slack (what
+    it would lose by that), weight (its multiplier in the least gain: those that are not 0 make the gain what it is)."""
+    epsilon: float = 0.0
+    """What a follower gains at most by leaving the plan, proved least of all gains (``regret="least"``)."""
 
     @property
     def signals(self) -> list[str]:
@@ -140,7 +148,10 @@ class AffineStrategy:
         Raises :class:`InvalidGame` for an incentive read from JSON, and where the basis would not fit in memory.
         """
         if self.system is None:
-            raise InvalidGame("null_space: not kept in JSON; design the incentive anew from its plan.")
+            raise InvalidGame(
+                "null_space: not kept in JSON, and none of a design by deviations, whose valid gains are no linear "
+                "space (.deviations has their rows). Design the incentive anew from its plan, with design='slopes'."
+            )
         shape = (self.freedom, len(self.leader), len(self.signals))
         if math.prod(shape) > _LARGEST:
             raise InvalidGame(f"null_space: {self.freedom} directions of {shape[1]} × {shape[2]} entries do not fit.")
@@ -355,6 +366,11 @@ class AffineStrategy:
             "alone": self.alone,
             "settling": list(self.settling),
             "standing": None if self.standing is None else self.standing.as_dict(),
+            "deviations": [
+                {**line, "action": json_numbers(line["action"]), "slack": json_number(line["slack"])}
+                for line in self.deviations.to_dict("records")
+            ],
+            "epsilon": json_number(self.epsilon),
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
             "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
         }
@@ -401,6 +417,8 @@ class AffineStrategy:
                 alone=data["alone"],
                 settling=tuple(data["settling"]),
                 standing=None if data.get("standing") is None else Standing.from_dict(data["standing"]),
+                deviations=_deviations(data.get("deviations", [])),
+                epsilon=real(data.get("epsilon", 0.0)),
             )
 
     def _triplets(self, matrix: sparse.sparray) -> list[list[Any]]:
@@ -415,6 +433,13 @@ def _from_triplets(entries: list[list[Any]], leader: list[str], signals: list[st
     return sparse.csc_array(([float(v) for _, _, v in entries], at), shape=(len(leader), len(signals)))
 
 
+def _deviations(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    known = [(line["follower"], floats(line["action"]), real(line["slack"]), real(line["weight"])) for line in lines]
+    return pd.DataFrame(known, columns=DEVIATIONS)
+
+
 def _expression(game: Game, signal: Signal) -> Any:
     """The signal in the model's Vars."""
+    if signal.curve is not None:
+        return signal.curve
     return signal.constant + sum(w * game.variables_by_name[name] for name, w in signal.terms.items())

@@ -30,7 +30,7 @@ from stackpyomo.core.expressions import (
     variables_in,
 )
 from stackpyomo.games import Follower, Game
-from stackpyomo.games.information import Announcement, answers, shares
+from stackpyomo.games.information import Announcement, answers, excursion, shares
 from stackpyomo.solvers import free_row
 
 __all__ = ["Composed", "composed", "oversteps", "plane"]
@@ -351,10 +351,17 @@ class _Moves:
         self.by_id = {id(v): v for v in game.variables_by_name.values()} if announced.saturate else {}
         self.leaders = {id(game.variables_by_name[n]) for n in announced.leader}
         self._bows: list[tuple[int, float, Array]] = []
+        self._game, self._values = game, announced.values
+        self._curves: list[tuple[int, float, Any]] = []
+        """(leader Var, gain, signal) of signals that are not linear."""
         if announced.gain is not None:
             moves = shares(game, announced.signals).moves
             tools = [id(game.variables_by_name[n]) for n in announced.leader]
             self._tables.append((answers(announced.gain, moves).tocsc(), tools))
+            entries = announced.gain.tocoo() if any(s.curve is not None for s in announced.signals) else None
+            for row, column, rate in zip(*entries.coords, entries.data, strict=True) if entries is not None else ():
+                if announced.signals[column].curve is not None and rate != 0.0:
+                    self._curves.append((tools[row], float(rate), announced.signals[column]))
             if announced.bend is not None:
                 bent = announced.bend.tocoo()
                 self._bows = list(zip((tools[r] for r in bent.row), bent.data, bent.col, strict=True))
@@ -394,4 +401,13 @@ class _Moves:
             seen = sum(float(rate) * deviation[column] for column, rate in terms if column in deviation)
             if not isinstance(seen, int):
                 found[mover] = found.get(mover, 0.0) + float(weight) / 2.0 * seen**2
+        for mover, rate, signal in self._curves:
+            step = rate * excursion(self._game, signal, self._values, self._own(deviation))
+            if not isinstance(step, float):
+                found[mover] = found.get(mover, 0.0) + step
         return found
+
+    def _own(self, deviation: Mapping[int, Any]) -> dict[int, Any]:
+        """id(action) → its value in the deviation."""
+        actions, names = self._game.actions, self._game.names
+        return {id(actions[j]): self._values[names[id(actions[j])]] + step for j, step in deviation.items()}

@@ -46,6 +46,8 @@ def certificate(report: Report) -> dict[str, Any]:
     if any(follower.size != 1 for follower in game.followers.values()):
         raise InvalidGame("to_certificate: members of a population are not checked one by one; use game.expand().")
     announced = report.subject.announcement
+    if any(signal.curve is not None for signal in announced.signals):
+        raise InvalidGame("to_certificate: a signal that is not linear has no place in a certificate yet.")
     names = {name: identifiers(game)[id(v)] for name, v in game.variables_by_name.items() if not v.fixed}
     written = document(game)
     claims = dict(_claims(game, report, announced, names, [player["name"] for player in written["followers"]]))

@@ -6,7 +6,7 @@ In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on 
 from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem
 from .interval_hessian import is_convex_on_box
 from .terms import UNREADABLE, apart, elementary, leaves, roots, terms, variables_in
-from .values import UNDEFINED, Substitution, number_of, size_of
+from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of
 
 __all__ = [
     "UNDEFINED",
@@ -16,11 +16,13 @@ __all__ = [
     "apart",
     "curvature",
     "elementary",
+    "folded",
     "is_convex_feasible_set",
     "is_convex_on_box",
     "is_convex_problem",
     "leaves",
     "number_of",
+    "numbers_of",
     "roots",
     "size_of",
     "terms",

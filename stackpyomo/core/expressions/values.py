@@ -8,16 +8,19 @@ what it means. A problem with NaN in it cannot be written: :class:`stackpyomo.so
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.expr import numeric_expr as nodes
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
-__all__ = ["UNDEFINED", "Substitution", "number_of", "size_of"]
+from stackpyomo.core.sparse import Array
+
+__all__ = ["UNDEFINED", "Substitution", "folded", "number_of", "numbers_of", "size_of"]
 
 UNDEFINED = (ArithmeticError, TypeError, ValueError)
 """What evaluating or differentiating raises where there is no value."""
@@ -70,6 +73,60 @@ _CANCELLING = (
     nodes.ProductExpression,
     nodes.DivisionExpression,
 )
+
+
+def folded(node: Any, values: Mapping[int, Any], number: Callable[[float], Any], other: Callable[..., Any]) -> Any:
+    """The expression in another arithmetic: of arrays, say, or of fractions.
+
+    values: id(Var) → what stands for it. number: what a constant is. other: (node, its parts) → what a power or a
+    function comes to; it raises one of ``UNDEFINED`` for what it does not know.
+    """
+    if node.__class__ in native_numeric_types or not node.is_potentially_variable():
+        return number(float(pyo.value(node)))
+    if node.is_variable_type():
+        return values[id(node)] if id(node) in values else number(float(pyo.value(node)))
+    parts = [folded(part, values, number, other) for part in node.args]
+    if isinstance(node, nodes.ProductExpression):
+        return parts[0] * parts[1]
+    if isinstance(node, nodes.DivisionExpression):
+        return parts[0] / parts[1]
+    if isinstance(node, nodes.NegationExpression):
+        return -parts[0]
+    if isinstance(node, nodes.SumExpression):
+        return sum(parts[1:], parts[0]) if parts else number(0.0)
+    return parts[0] if node.is_named_expression_type() else other(node, parts)
+
+
+def numbers_of(expression: Any, values: Mapping[int, Array], count: int) -> Array | None:
+    """The expression's values at many points at once; NaN where it has none; None: it holds what numpy has not.
+
+    values: id(Var) → its value at each of ``count`` points.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(np.asarray(folded(expression, values, float, _in_numpy), dtype=float), count).copy()
+    except (*UNDEFINED, RecursionError, AttributeError):
+        return None
+
+
+def _in_numpy(node: Any, parts: list[Any]) -> Any:
+    if isinstance(node, nodes.PowExpression):
+        return np.power(np.asarray(parts[0], dtype=float), parts[1])
+    if isinstance(node, nodes.AbsExpression):
+        return np.abs(parts[0])
+    if isinstance(node, nodes.UnaryFunctionExpression) and len(parts) == 1:
+        return getattr(np, _NUMPY.get(node.getname(), node.getname()))(parts[0])
+    raise TypeError(f"{node}: unknown to numpy")
+
+
+_NUMPY = {
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "asinh": "arcsinh",
+    "acosh": "arccosh",
+    "atanh": "arctanh",
+}
 
 
 class Substitution(ExpressionReplacementVisitor):

@@ -30,6 +30,7 @@ from stackpyomo.errors import InvalidGame
 __all__ = [
     "BLOCK_WORDS",
     "FORMAT",
+    "MEAN",
     "MODEL_WORDS",
     "NESTING",
     "ROOT",
@@ -45,6 +46,9 @@ __all__ = [
 ]
 
 FORMAT = "stackpyomo-game/1"
+
+MEAN = "mean of "
+"""Begins a signal of a game file that is the mean over a population."""
 
 LENGTH = 1_000_000  # characters of one expression
 
@@ -367,7 +371,7 @@ def unique(name: str, *taken: Container[str]) -> str:
     return next(n for n in numbered if not any(n in names for names in taken))
 
 
-ROOT = ("format", "name", "leader", "followers")
+ROOT = ("format", "name", "leader", "followers", "target", "observe")
 
 SENSES = dict.fromkeys(("minimize", "min"), pyo.minimize)
 

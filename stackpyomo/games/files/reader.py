@@ -18,10 +18,19 @@ from stackpyomo.games.aggregates import Definition
 from stackpyomo.games.noise import Noise, noise_of
 from stackpyomo.games.players import Population
 
-from .formulas import MODEL_WORDS, SENSES, Formula, legal, nearest, show, unique, usable
+from .formulas import MEAN, MODEL_WORDS, SENSES, Formula, legal, nearest, show, unique, usable
 from .places import Item, load_json
 
-__all__ = ["declare", "read_aggregates", "read_entries", "read_follower", "read_games", "read_wishes"]
+__all__ = [
+    "declare",
+    "read_aggregates",
+    "read_entries",
+    "read_follower",
+    "read_games",
+    "read_observe",
+    "read_target",
+    "read_wishes",
+]
 
 _PLAYER = ("variables", "objective", "sense", "constraints")
 
@@ -160,3 +169,38 @@ def read_aggregates(leader: Item, model: Any, variables: Mapping[str, Any]) -> l
 
 def _formula(item: Item, variables: Mapping[str, Any]) -> Formula:
     return Formula(item.text(), variables, lambda message, at: item.fault(message, at + 1))
+
+
+def read_target(root: Item, variables: Mapping[str, Any]) -> dict[str, float]:
+    """Variable → its value in the plan to be held: a number, or a formula of numbers ("85/24"). The Vars are set."""
+    target = root.get("target")
+    if target is None:
+        return {}
+    if not isinstance(target.value, Mapping):
+        raise target.fault(f"expected an object {{variable: value}}, found {show(target.value)}.")
+    found = {}
+    for name in target.value:
+        item = target.part(name, f"target of {show(name)}")
+        if name not in variables:
+            raise item.fault(f"unknown name {show(name)}; {nearest(str(name), variables)}")
+        found[name] = float(_formula(item, {}).value()) if isinstance(item.value, str) else item.number()
+    for name, var in variables.items():
+        if name in found:
+            var.set_value(found[name], skip_validation=True)
+        elif var.value is None:  # to be chosen with the incentive
+            var.set_value(
+                min(max(0.0, -math.inf if var.lb is None else var.lb), math.inf if var.ub is None else var.ub)
+            )
+    return {variables[name].name: level for name, level in found.items()}
+
+
+def read_observe(root: Item, variables: Mapping[str, Any]) -> list[str]:
+    """What the leader sees, as it is written: "actions", or formulas of actions; "mean of v" is a population's mean."""
+    found = []
+    for item in root.entries("observe"):
+        text = item.text()
+        inside = text.removeprefix(MEAN)
+        if text != "actions":
+            _formula(replace(item, value=inside), variables).value()
+        found.append(text)
+    return found

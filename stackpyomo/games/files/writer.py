@@ -58,7 +58,15 @@ def document(game: GameStructure) -> dict[str, Any]:
         followers.append({"name": short, "size": size, **noise, **_player(follower, printer)})
     head = {"format": FORMAT, "name": str(game.name)}
     kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in ROOT}
-    return {**head, **kept, "leader": leader, "followers": followers}
+    return {**head, **kept, "leader": leader, "followers": followers, **_asked(game, printer)}
+
+
+def _asked(game: GameStructure, printer: Printer) -> dict[str, Any]:
+    """The plan to be held and what the leader sees, where the game says so."""
+    names = {name: printer.names[id(var)] for name, var in game.variables_by_name.items() if id(var) in printer.names}
+    target = {names[name]: level for name, level in game.target.items() if name in names}
+    seen = [item if isinstance(item, str) else printer.printed(item, game.leader).text for item in game.observe]
+    return {**({"target": target} if target else {}), **({"observe": seen} if seen else {})}
 
 
 def _noise(follower: Follower, printer: Printer) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ In: signals and scenarios. Out: shares of every follower in every signal, atoms,
 from .announcement import Announcement
 from .policies import Policy, policy_form
 from .scenarios import Scenarios
-from .signals import Observation, Signal, answers, causal, counts, read_observation, shares
+from .signals import Observation, Signal, answers, causal, counts, excursion, read_observation, shares
 
 __all__ = [
     "Announcement",
@@ -17,6 +17,7 @@ __all__ = [
     "answers",
     "causal",
     "counts",
+    "excursion",
     "policy_form",
     "read_observation",
     "shares",

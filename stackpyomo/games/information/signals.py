@@ -4,6 +4,8 @@
 
 A signal is a follower's own action (a population's: each member's own), an aggregate variable, or any expression that
 is linear in these. Of an aggregate that holds the leader's own variables the signal is what the followers make of it.
+Where it is asked for, a signal may be any other function σ of the followers' actions: what a deviation shows of it is
+σ(v, the others as planned) − σ*, of one member of a population 1/size of that.
 ``observe`` says who may use which: all of them for every leader variable, or a mapping.
 """
 
@@ -24,12 +26,24 @@ from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, listed
-from stackpyomo.errors import InvalidGame
+from stackpyomo.core.expressions import Substitution, number_of, variables_in
+from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games.aggregates import from_entries
+from stackpyomo.games.files import MEAN, Formula, identifiers
 from stackpyomo.games.selection import by_component, members
 from stackpyomo.games.structure import GameStructure
 
-__all__ = ["Observation", "Signal", "answers", "causal", "counts", "own_actions", "read_observation", "shares"]
+__all__ = [
+    "Observation",
+    "Signal",
+    "answers",
+    "causal",
+    "counts",
+    "excursion",
+    "own_actions",
+    "read_observation",
+    "shares",
+]
 
 
 @dataclass(frozen=True)
@@ -69,9 +83,12 @@ def own_actions(game: GameStructure) -> list[Signal]:
     return [Signal(names[id(v)], 0.0, {names[id(v)]: 1.0}, own=True) for v in game.actions]
 
 
-def read_observation(game: GameStructure, observe: Any) -> Observation:
-    """``observe`` of :func:`stackpyomo.affine_incentive`, read. Raises :class:`InvalidGame` naming what is wrong."""
-    found = _observation(game, observe)
+def read_observation(game: GameStructure, observe: Any, *, curved: bool = False) -> Observation:
+    """``observe`` of :func:`stackpyomo.affine_incentive`, read. Raises :class:`InvalidGame` naming what is wrong.
+
+    curved: whether signals may be other than linear.
+    """
+    found = _observation(game, observe, curved)
     noisy = {game.names[id(v)]: f.name for f in game.followers.values() if f.noise is not None for v in f.variables}
     for signal in found.signals:
         if signal.own and signal.name in noisy:
@@ -82,10 +99,10 @@ def read_observation(game: GameStructure, observe: Any) -> Observation:
     return found
 
 
-def _observation(game: GameStructure, observe: Any) -> Observation:
-    if isinstance(observe, str) and observe == "actions":
+def _observation(game: GameStructure, observe: Any, curved: bool) -> Observation:
+    if isinstance(observe, (str, list)) and observe in ("actions", ["actions"]):
         return Observation(own_actions(game))
-    reader = _Reader(game)
+    reader = _Reader(game, curved)
     pairs = _mapping(observe)
     if pairs is None:
         reader.add(observe)
@@ -145,8 +162,8 @@ def _mapping(observe: Any) -> list[tuple[Any, Any]] | None:
 class _Reader:
     """Collects signals, each once, in the order they are named."""
 
-    def __init__(self, game: GameStructure) -> None:
-        self.game = game
+    def __init__(self, game: GameStructure, curved: bool) -> None:
+        self.game, self.curved = game, curved
         self.signals: list[Signal] = []
         self._place: dict[str, int] = {}
         self._actions = {id(v) for v in game.actions}
@@ -176,6 +193,9 @@ class _Reader:
                 yield from self._read(part)
             return
         component = self._named(item) if isinstance(item, str) else item
+        if isinstance(component, Signal):
+            yield component
+            return
         kind = getattr(component, "ctype", None)
         if kind is pyo.Var:
             yield from (self._variable(v) for v in members(self.game, component) if not v.fixed)
@@ -192,10 +212,32 @@ class _Reader:
             )
 
     def _named(self, name: str) -> Any:
+        """The component of that name; or what a game file writes: a formula of actions, "mean of" a population's."""
         try:
             return self.game.component(name)
         except InvalidGame as error:
+            inside = name.removeprefix(MEAN)
+            variables = {short: v for v, short in self._identifiers()}
+            try:
+                formula = Formula(inside, variables, lambda message, _: GameFileError(message)).value()
+            except GameFileError:
+                formula = None
+            if getattr(formula, "ctype", None) is pyo.Var or hasattr(formula, "is_expression_type"):
+                return self._mean(name, formula) if inside != name else formula
             raise InvalidGame(f"observe={name!r}: {error} Use 'actions' to observe every action.") from None
+
+    def _identifiers(self) -> Iterator[tuple[VarData, str]]:
+        """(Var, its name in a game file)."""
+        names = identifiers(self.game)
+        by_id = {id(v): v for v in self.game.variables_by_name.values()}
+        return ((by_id[key], short) for key, short in names.items())
+
+    def _mean(self, name: str, formula: Any) -> Signal:
+        """Not each member's own action, but the mean over the population, of which a member moves its share."""
+        if getattr(formula, "ctype", None) is not pyo.Var:
+            return self._expression(formula, name)
+        full = self.game.names[id(formula)]
+        return Signal(f"{MEAN}{full}", 0.0, {full: 1.0}, own=False)
 
     def _variable(self, var: VarData) -> Signal:
         name = self.game.names.get(id(var))
@@ -227,7 +269,7 @@ class _Reader:
         except (ArithmeticError, AttributeError, TypeError, ValueError, PyomoException):
             linear = False
         if not linear:
-            raise InvalidGame(f"observe: {name} is not linear in the followers' actions.")
+            return self._curve(expression, name)
         constant = float(pyo.value(repn.constant))
         for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
             signal = self._variable(var)
@@ -239,6 +281,26 @@ class _Reader:
         if not any(terms.values()):
             raise InvalidGame(f"observe: {name} does not depend on any follower's action.")
         return Signal(name, constant, terms, own=False)
+
+    def _curve(self, expression: Any, name: str) -> Signal:
+        """A signal that is not linear: a function of followers' own actions."""
+        if not self.curved:
+            raise InvalidGame(f"observe: {name} is not linear in the followers' actions.")
+        seen = list(variables_in(expression))
+        for var in seen:
+            if id(var) not in self._actions:
+                raise InvalidGame(
+                    f"observe: {name} is not linear and holds {var.name}, which is no follower's action. "
+                    "Write it in the actions alone."
+                )
+        owners = {self.game.owners[id(v)] for v in seen}
+        crowds = [owner for owner in sorted(owners) if self.game.followers[owner].size != 1]
+        if crowds and len(owners) > 1:
+            raise InvalidGame(
+                f"observe: {name} is not linear and mixes {crowds[0]}, a population, with others; "
+                "give each population signals of its own."
+            )
+        return Signal(name, 0.0, {self.game.names[id(v)]: 0.0 for v in seen}, own=False, curve=expression)
 
 
 def _items(listed: Any) -> Iterable[Any]:
@@ -303,7 +365,26 @@ class Signal:
     constant: float
     terms: Mapping[str, float]
     own: bool
+    curve: Any = field(default=None, compare=False, repr=False)
+    """The Pyomo expression of a signal that is not linear; its terms are 0 then, and name the actions it holds."""
 
     def value(self, values: Mapping[str, float]) -> float:
         """What it shows at {variable name: value}."""
+        if self.curve is not None:
+            table = {id(v): values[name] for v, name in zip(variables_in(self.curve), self.terms, strict=True)}
+            return number_of(Substitution(substitute=table).walk_expression(self.curve))
         return self.constant + sum(weight * values[name] for name, weight in self.terms.items())
+
+
+def excursion(game: GameStructure, signal: Signal, values: Mapping[str, float], table: Mapping[int, Any]) -> Any:
+    """σ(v, the others as planned) − σ* of a signal that is not linear, for one member of the follower that plays v.
+
+    table: id(action) of that follower → what stands for it. 0 if the signal holds none of them.
+    """
+    held = list(variables_in(signal.curve))
+    own = [v for v in held if id(v) in table]
+    if not own:
+        return 0.0
+    planned = {id(v): values[game.names[id(v)]] for v in held}
+    moved = Substitution(substitute={**planned, **{id(v): table[id(v)] for v in own}}).walk_expression(signal.curve)
+    return (moved - signal.value(values)) / float(game.followers[game.owners[id(own[0])]].size)

@@ -1,0 +1,335 @@
+"""Levers: how the leader's answers reach one follower at any deviation, not at the plan alone.
+
+With J_k(u0, v) the cost of follower k over the leader's variables and its own actions, everybody else as planned and
+aggregates moving by its share, and d(v) what its deviation v shows of the signals, a gain K holds it against v iff
+
+    J_k(u0* + K d(v), v)  ≥  J_k*.
+
+Where J_k is affine in u0 (tolls, prices, transfers) that is one linear row, p(v)ᵀ K d(v) ≥ r(v), with p = ∂J_k/∂u0 and
+the temptation r(v) = J_k* − J_k(u0*, v). Where the follower feels one leader variable alone and its cost only rises (or
+only falls) with it, K d(v) ≥ w(v) − u0* is such a row, too, w(v) the level at which it is indifferent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
+from pyomo.core.expr.calculus.derivatives import Modes, differentiate
+from scipy import sparse
+from scipy.optimize import brentq
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import Substitution, number_of, numbers_of, variables_in
+from stackpyomo.games import Game
+from stackpyomo.games.information import Announcement, Signal, excursion, shares
+from stackpyomo.verification import Composed, composed, measure
+
+__all__ = ["Lever", "Row", "levers"]
+
+_FARTHEST = 1e12
+"""How far, in units of the leader's variable, a level of indifference is looked for."""
+
+_LISTED = 4096
+"""Points up to which what a follower of whole actions can do is written down as a list."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """gain · K + offsets · y (+ weights of active sides) ≥ level, or = level; y are free on-path values."""
+
+    gain: Array
+    """(instruments × signals) coefficients."""
+    offsets: Array
+    """(instruments) coefficients of on-path values."""
+    level: float
+    equal: bool = False
+    sides: Mapping[int, float] = field(default_factory=dict)
+    """Number of an active side of the follower → its coefficient."""
+    temptation: float = math.nan
+    """What the follower gains under the constant u0*, per unit of its cost; of a slope: per unit of its action."""
+
+
+@dataclass
+class Lever:
+    """One follower's cost over its own actions and the leader's variables."""
+
+    problem: Composed
+    instruments: Array
+    """Numbers of the leader's variables among ``leader``: the order of ``problem.answers``."""
+    leader: Sequence[str]
+    """Names of the design's leader variables."""
+    signals: Sequence[Signal]
+    shown: Array
+    """(signals × own actions) what one member's action moves of each, where they are linear."""
+    curved: Mapping[int, Any]
+    """Number of a signal that is not linear → what a deviation shows of it, over ``problem.variables``."""
+    coupled: bool
+    """True if its own constraints hold what the leader's answers move: what it can do changes with the gain."""
+
+    def __post_init__(self) -> None:
+        self.variables, self.count = self.problem.variables, len(self.leader)
+        whole = [not v.is_continuous() for v in self.problem.follower.variables]
+        self.whole = np.array(whole, dtype=bool)
+        target = np.array(self.problem.target, dtype=float)
+        self.target = np.where(self.whole, np.round(target), target)
+        self.levels = np.array([v.value for v in self.problem.answers], dtype=float)
+        """(its instruments) u0*."""
+        self.slopes = _symbolic(self.problem.own, self.problem.answers)
+        self.cost = self.cost_at(self.target)
+        """J_k*, in minimise form."""
+
+    @property
+    def name(self) -> str:
+        """The follower's."""
+        return self.problem.follower.name
+
+    @cached_property
+    def is_affine(self) -> bool:
+        """True if its cost is affine in the leader's variables."""
+        mine = {id(v) for v in self.problem.answers}
+        return not any(id(v) in mine for slope in self.slopes for v in variables_in(slope))
+
+    @cached_property
+    def direction(self) -> int:
+        """+1 or −1 if it feels one leader variable and its cost is shown to rise, or to fall, with it; else 0."""
+        if len(self.slopes) != 1:
+            return 0
+        self._set(self.target)
+        low, high = ExpressionBoundsVisitor().walk_expression(self.slopes[0])
+        rises, falls = low is not None and low >= 0.0, high is not None and high <= 0.0
+        return 0 if rises and falls else 1 if rises else -1 if falls else 0
+
+    @property
+    def is_linear(self) -> bool:
+        """True if every deviation is one linear row of the gain."""
+        return self.is_affine or self.direction != 0
+
+    def _set(self, point: Array, levels: Array | None = None) -> None:
+        answers = self.levels if levels is None else levels
+        pairs = [*zip(self.variables, point, strict=True), *zip(self.problem.answers, answers, strict=True)]
+        for var, value in pairs:
+            var.set_value(float(value), skip_validation=True)
+
+    def cost_at(self, point: Array, levels: Array | None = None) -> float:
+        """J_k(u0, v), u0 = u0* if not given."""
+        self._set(point, levels)
+        return number_of(self.problem.own)
+
+    def pulls(self, point: Array) -> Array:
+        """(its instruments) p(v) at u0*."""
+        self._set(point)
+        return np.array([number_of(slope) for slope in self.slopes])
+
+    def signs(self, point: Array) -> Array:
+        """(signals) d(v): what the deviation shows."""
+        moved = self.shown @ (point - self.target)
+        if self.curved:
+            self._set(point)
+            for number, expression in self.curved.items():
+                moved[number] = number_of(expression)
+        return np.asarray(moved)
+
+    def row(self, point: Array, free: Array, margin: float = 0.0) -> Row:
+        """What holds it against this deviation. ``free``: (instruments) whether the on-path value is chosen anew."""
+        temptation = self.cost - self.cost_at(point) + margin
+        seen = self.signs(point)
+        gain, offsets = np.zeros((self.count, len(self.signals))), np.zeros(self.count)
+        if not self.is_affine:
+            gain[self.instruments[0]] = self.direction * seen
+            level = self._indifferent(point, self.cost + margin)
+            return Row(gain, offsets, self.direction * (level - self.levels[0]), temptation=temptation)
+        pulls = self.pulls(point)
+        gain[self.instruments] = pulls[:, np.newaxis] * seen
+        chosen = free[self.instruments]
+        change = np.where(chosen, pulls - self.pulls(self.target), 0.0)
+        offsets[self.instruments] = change
+        return Row(gain, offsets, temptation + float(change @ self.levels), temptation=temptation)
+
+    def _indifferent(self, point: Array, wanted: float) -> float:
+        """The level of its one leader variable at which J_k(u0, v) = wanted; ∓∞ if it costs more (less) at each."""
+
+        def missing(level: float) -> float:
+            cost = self.cost_at(point, np.array([level]))
+            return (math.inf if math.isnan(cost) else cost) - wanted
+
+        start, step = float(self.levels[0]), 1.0
+        before, at = missing(start), start
+        way = -self.direction if before > 0.0 else self.direction
+        while step <= _FARTHEST:
+            beyond = start + way * step
+            after = missing(beyond)
+            if (before > 0.0) != (after > 0.0):
+                if not math.isfinite(after):
+                    return math.nan
+                return float(brentq(missing, min(at, beyond), max(at, beyond), xtol=TOLERANCES.determined))
+            at, step = beyond, step * 2.0
+        return math.copysign(math.inf, -self.direction if before > 0.0 else self.direction)
+
+    def expression(self, point: Array, answers: Mapping[int, Any]) -> Any:
+        """J_k(u0, v) at a deviation, with an expression for each of its instruments (by number)."""
+        table = {id(v): float(x) for v, x in zip(self.variables, point, strict=True)}
+        table |= {id(v): answers[int(i)] for v, i in zip(self.problem.answers, self.instruments, strict=True)}
+        return Substitution(substitute=table).walk_expression(self.problem.own)
+
+    # --- all at once ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def points(self) -> Array | None:
+        """(points × own actions) everything it can do but the plan, where that is a short list of whole numbers."""
+        if self.coupled or not self.whole.all() or any(v.lb is None or v.ub is None for v in self.variables):
+            return None
+        ranges = [np.arange(math.ceil(v.lb), math.floor(v.ub) + 1.0) for v in self.variables]
+        if math.prod(map(len, ranges)) > _LISTED:
+            return None
+        points = np.array(list(product(*ranges))).reshape(-1, len(ranges))
+        inside = np.ones(len(points), dtype=bool)
+        for row in self.problem.rows:
+            body = numbers_of(row.body, self._table(points), len(points))
+            if body is None:
+                return None
+            room = TOLERANCES.feasibility * np.maximum(1.0, np.abs(body))
+            inside &= (row.lb is None or body >= row.lb - room) & (row.ub is None or body <= row.ub + room)
+        return np.asarray(points[inside & (points != self.target).any(axis=1)])
+
+    def _table(self, points: Array) -> dict[int, Array]:
+        return {id(v): points[:, j] for j, v in enumerate(self.variables)}
+
+    @cached_property
+    def listed(self) -> tuple[Array, Array] | None:
+        """(points, what each shows of the signals) where what it can do is a short list."""
+        if self.points is None:
+            return None
+        seen = (self.points - self.target) @ self.shown.T
+        for number, expression in self.curved.items():
+            column = numbers_of(expression, self._table(self.points), len(self.points))
+            if column is None:
+                return None
+            seen[:, number] = column
+        return self.points, seen
+
+    def costs(self, gain: Array, offsets: Array) -> Array | None:
+        """The cost of each listed point under a gain and on-path values, NaN where it has none; None: no list."""
+        if self.listed is None:
+            return None
+        points, seen = self.listed
+        answers = offsets[self.instruments] + seen @ gain[self.instruments].T
+        table = {**self._table(points), **{id(v): answers[:, i] for i, v in enumerate(self.problem.answers)}}
+        return numbers_of(self.problem.own, table, len(points))
+
+    # --- first order ----------------------------------------------------------------------------------------------
+
+    def stationary(self, free: Array) -> Iterator[Row]:
+        """a_j + (Kᵀ p)·∂d/∂v_j + Σ λ G = 0 for its continuous actions, whole ones held: infinitesimal deviations.
+
+        Necessary where the active sides' normals are independent; else, or where its constraints hold what the leader
+        answers, nothing is asked.
+        """
+        moving = np.flatnonzero(~self.whole & [v.lb is None or v.ub is None or v.lb < v.ub for v in self.variables])
+        if self.coupled or not len(moving):
+            return
+        normals = self._active(moving)
+        curved = any(row.body.polynomial_degree() != 1 for row in self.problem.rows)
+        if curved and len(normals) and np.linalg.matrix_rank(normals, tol=TOLERANCES.rank) < len(normals):
+            return
+        own = [self.variables[j] for j in moving]
+        slopes, seen = _symbolic(self.problem.own, own), self._seen(moving)
+        pulls = self.pulls(self.target)
+        chosen = np.flatnonzero(free[self.instruments]) if self.is_affine else np.zeros(0, dtype=int)
+        for place, slope in enumerate(slopes):
+            level = number_of(slope)
+            gain, offsets = np.zeros((self.count, len(self.signals))), np.zeros(self.count)
+            gain[self.instruments] = pulls[:, np.newaxis] * seen[:, place]
+            if len(chosen):
+                mixed = _symbolic(slope, [self.problem.answers[i] for i in chosen])
+                offsets[self.instruments[chosen]] = [number_of(part) for part in mixed]
+            sides = {number: float(normal[place]) for number, normal in enumerate(normals) if normal[place] != 0.0}
+            right = -level + float(offsets[self.instruments] @ self.levels)
+            yield Row(gain, offsets, right, True, sides, temptation=abs(level))
+
+    def _seen(self, moving: Array) -> Array:
+        """(signals × moving) ∂d/∂v at the plan."""
+        slopes = self.shown[:, moving].copy()
+        self._set(self.target)
+        for number, expression in self.curved.items():
+            parts = _symbolic(expression, [self.variables[j] for j in moving])
+            slopes[number] = [number_of(part) for part in parts]
+        return slopes
+
+    def _active(self, moving: Array) -> Array:
+        """(active sides × moving) normals out of what it may do at the plan; of an equality both ways."""
+        self._set(self.target)
+        normals: list[Array] = []
+        for row in self.problem.rows:
+            parts = [number_of(part) for part in _symbolic(row.body, [self.variables[j] for j in moving])]
+            size = max(np.abs(parts).max(initial=0.0), 1.0)
+            normals += [side * np.array(parts) for side in _sides(number_of(row.body), row.lb, row.ub, size)]
+        for place, j in enumerate(moving):
+            var = self.variables[j]
+            for side in _sides(float(self.target[j]), var.lb, var.ub, self.reach(int(j))):
+                normals.append(side * (np.arange(len(moving)) == place))
+        found = [normal for normal in normals if normal.any()]
+        return np.array(found).reshape(-1, len(moving))
+
+    def reach(self, number: int) -> float:
+        """How far an action can go: the width of its box, or its size where it has none."""
+        var = self.variables[number]
+        if var.lb is not None and var.ub is not None and var.lb < var.ub:
+            return float(var.ub - var.lb)
+        return max(1.0, abs(float(self.target[number])))
+
+
+def _sides(level: float, lower: float | None, upper: float | None, unit: float) -> Iterator[float]:
+    """+1 for an active upper side, −1 for an active lower one."""
+    near = TOLERANCES.active * unit
+    if upper is not None and upper - level <= near:
+        yield 1.0
+    if lower is not None and level - lower <= near:
+        yield -1.0
+
+
+def _symbolic(expression: Any, variables: Sequence[Any]) -> list[Any]:
+    if not variables:
+        return []
+    if not getattr(expression, "is_expression_type", bool)() and not hasattr(expression, "is_variable_type"):
+        return [0.0] * len(variables)
+    return list(differentiate(expression, wrt_list=list(variables), mode=Modes.reverse_symbolic))
+
+
+def levers(
+    game: Game, values: Mapping[str, float], leader: Sequence[str], signals: Sequence[Signal], watched: Sequence[str]
+) -> dict[str, Lever]:
+    """Name of each watched follower → its lever; the leader's variables and the signals are those of the design."""
+    moves = shares(game, signals).moves
+    # A strategy that lets every variable answer every signal shows what can reach whom; no two effects cancel in it.
+    pattern = np.random.default_rng(0).uniform(1.0, 2.0, (len(leader), len(signals)))
+    announced = Announcement(values, math.nan, list(leader), list(signals), sparse.csc_array(pattern))
+    place = {name: number for number, name in enumerate(leader)}
+    column, columns = 0, dict[str, slice]()
+    for follower in game.followers.values():
+        columns[follower.name] = slice(column, column + len(follower.variables))
+        column += len(follower.variables)
+    answering = {id(game.variables_by_name[name]) for name in leader}
+    answering |= {id(v) for v in game.aggregate_variables()}
+    found = {}
+    problems = list(composed(game, announced, set(watched)))
+    measure(problems, TOLERANCES.tempting)
+    for problem in problems:
+        name = problem.follower.name
+        numbers = np.array([place[v.index()] for v in problem.answers], dtype=int)
+        coupled = any(id(v) in answering for c in problem.follower.constraints for v in variables_in(c.body))
+        table = {id(v): c for v, c in zip(problem.follower.variables, problem.variables, strict=True)}
+        curved = {
+            number: excursion(game, signal, values, table)
+            for number, signal in enumerate(signals)
+            if signal.curve is not None
+        }
+        shown = moves[:, columns[name]].toarray()
+        found[name] = Lever(problem, numbers, list(leader), signals, shown, curved, coupled)
+    return found

@@ -1,0 +1,185 @@
+"""Lotteries: why no gain holds the followers, as weights on named deviations, in a table, in words, with a repair.
+
+A lottery over deviations that the announcement cannot see on average, Σ μ p(v) d(v)ᵀ = 0, and that somebody would like,
+Σ μ r(v) > 0: whatever the gain, the rows of its deviations cannot all hold. Deviations have weights that add up to 1;
+a slope (a first-order condition of the followers' continuous actions) has the weight that goes with them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from stackpyomo.core import TOLERANCES, Array, listed, shown
+from stackpyomo.errors import NoIncentive
+
+from .gains.deviations import Excluded, Tag
+from .gains.levers import Lever
+from .gains.rationals import exact_weights
+
+__all__ = ["TABLE", "refusal", "table"]
+
+TABLE = ["follower", "action", "weight", "temptation", "kind", "exact"]
+"""Columns of :attr:`stackpyomo.NoIncentive.deviations`."""
+
+_DENOMINATOR = 10**6
+"""Of weights that are shown as fractions: beyond it the data are decimals of what is no such number."""
+
+
+def table(parts: Sequence[tuple[Tag, float]], exact: Sequence[str] | None = None) -> pd.DataFrame:
+    """follower, action ({variable: value}), weight, temptation, kind, exact (the weight as a fraction, or "")."""
+    texts = exact or [""] * len(parts)
+    rows = [
+        (tag.follower, dict(tag.action), weight, tag.temptation, tag.limit or tag.kind, text)
+        for (tag, weight), text in zip(parts, texts, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=TABLE)
+
+
+def refusal(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive:
+    """The error that carries the certificate."""
+    parts = [(tag, weight) for tag, weight in excluded.weights if tag.kind != "side"]
+    if not parts:
+        return _unexplained(excluded, levers)
+    deviations = [i for i, (tag, _) in enumerate(parts) if tag.kind == "deviation"]
+    total = sum(parts[i][1] for i in deviations) or sum(abs(weight) for _, weight in parts)
+    parts = [(tag, weight / total) for tag, weight in parts]
+    texts = _exact(parts, deviations, levers)
+    frame = table(parts, texts)
+    names = list(dict.fromkeys(tag.follower for tag, _ in parts if tag.follower)) or list(levers)
+    sentence = _sentence(parts, texts, levers)
+    gained = math.fsum(w * t.temptation for t, w in parts if t.kind == "deviation")
+    residuals = dict.fromkeys(names, gained)
+    radius = ""
+    if not texts and math.isfinite(excluded.radius):
+        radius = f" (proved for gains up to {excluded.radius:.1e} natural units)"
+    return NoIncentive(
+        f"No affine incentive{radius}: {sentence} {_repair(parts, levers)}",
+        reasons=dict.fromkeys(names, sentence),
+        residuals=residuals,
+        deviations=frame,
+    )
+
+
+def _unexplained(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive:
+    names = list(levers)
+    if excluded.radius > 0.0:
+        sentence = (
+            f"{listed(names, 3)}: no gain up to {excluded.radius:g} natural units keeps every deviation worse than the "
+            "plan (a global solver's word: the costs are not affine in the leader's variables)."
+        )
+    else:
+        sentence = f"{listed(names, 3)}: the search for a gain ended without an answer."
+    return NoIncentive(
+        f"No affine incentive: {sentence} Let the leader see more: observe= other functions of the actions.",
+        reasons=dict.fromkeys(names, sentence),
+        residuals=dict.fromkeys(names, math.inf),
+        deviations=table([]),
+    )
+
+
+def _point(lever: Lever, action: Mapping[str, float]) -> Array:
+    return np.array([action[name] for name in lever.problem.names])
+
+
+def _exact(
+    parts: Sequence[tuple[Tag, float]], deviations: Sequence[int], levers: Mapping[str, Lever]
+) -> list[str] | None:
+    """The weights as fractions, where the whole certificate is one of deviations and its data are rationals."""
+    if len(deviations) < len(parts):
+        return None
+    rows = [(levers[tag.follower], _point(levers[tag.follower], tag.action)) for tag, _ in parts]
+    weights = exact_weights(rows, [weight for _, weight in parts])
+    close = weights is not None and all(
+        abs(float(w) - weight) <= TOLERANCES.margin for w, (_, weight) in zip(weights, parts, strict=True)
+    )
+    short = weights is not None and all(weight.denominator <= _DENOMINATOR for weight in weights)
+    return [str(weight) for weight in weights] if weights is not None and close and short else None
+
+
+def _move(tag: Tag, lever: Lever) -> str:
+    """What changes in a deviation: v = 0."""
+    pairs = zip(lever.problem.names, lever.target, strict=True)
+    changed = [
+        f"{name} = {shown(tag.action[name])}"
+        for (name, planned), reach in zip(pairs, map(lever.reach, range(len(lever.target))), strict=True)
+        if abs(tag.action[name] - planned) > TOLERANCES.apart * reach
+    ]
+    return listed(changed, 4)
+
+
+def _sentence(parts: Sequence[tuple[Tag, float]], texts: Sequence[str] | None, levers: Mapping[str, Lever]) -> str:
+    deviations = [(tag, weight, (texts or [""] * len(parts))[i]) for i, (tag, weight) in enumerate(parts)
+                  if tag.kind == "deviation"]  # fmt: skip
+    others = sorted({_other(tag) for tag, _ in parts if tag.kind != "deviation"})
+    if len(deviations) == 1 and not others:
+        return _alone(deviations[0][0], levers[deviations[0][0].follower])
+    moves = [
+        f"{tag.follower} plays {_move(tag, levers[tag.follower])} (weight {text or format(weight, '.4g')})"
+        for tag, weight, text in deviations
+    ]
+    gained = math.fsum(w * t.temptation for t, w, _ in deviations)
+    if not moves:
+        return f"{listed(others, 3)}: they exclude each other."
+    beside = f" beside {listed(others, 3)}" if others else ""
+    liked = f", and together they gain {shown(gained)}" if not others else ""
+    return f"{listed(moves, 4)}{beside}: what the leader sees cannot tell these apart from the plan on average{liked}."
+
+
+def _alone(tag: Tag, lever: Lever) -> str:
+    """One deviation that no gain reaches."""
+    point = _point(lever, tag.action)
+    what = f"{tag.follower} plays {_move(tag, lever)} and gains {shown(tag.temptation)}"
+    if not lever.signs(point).any():
+        return f"{what}: no signal shows it."
+    if lever.is_affine and not lever.pulls(point).any():
+        return f"{what}: there no leader variable moves its cost (a price times an output of 0 does not)."
+    return f"{what}, whatever the leader's answer."
+
+
+def _other(tag: Tag) -> str:
+    if tag.kind == "slope":
+        return f"the first-order condition of {tag.follower}"
+    if tag.kind == "bound":
+        return f"the leader's bound {tag.limit.split(' ', 1)[1]} {tag.limit.split(' ', 1)[0]}"
+    return {"gain bound": "gain_bounds", "price bound": "the bounds of the free variables"}.get(tag.kind, tag.kind)
+
+
+def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> str:
+    """A signal that would show the lottery: an action that is not seen, else a square."""
+    deviations = [(tag, weight) for tag, weight in parts if tag.kind == "deviation"]
+    if any(tag.kind in ("bound", "price bound") for tag, _ in parts):
+        return "Widen these bounds, or choose a plan further inside them."
+    if any(tag.kind == "gain bound" for tag, _ in parts):
+        return "Widen gain_bounds."
+    dead = [t for t, _ in deviations if levers[t.follower].is_affine]
+    if dead and all(not levers[t.follower].pulls(_point(levers[t.follower], t.action)).any() for t in dead):
+        return (
+            f"Let the cost of {dead[0].follower} hold a leader variable there, too: a payment for being on, beside the "
+            "price; or choose the on-path price anew with free=."
+        )
+    for name, lever in levers.items():
+        mine = [(_point(lever, tag.action), weight) for tag, weight in deviations if tag.follower == name]
+        for number, variable in enumerate(lever.problem.names):
+            if mine and not lever.shown[:, number].any() and _moved(lever, mine, number, 1):
+                return f"Observe {variable}, too: it shows these."
+        for number, variable in enumerate(lever.problem.names):
+            if mine and _moved(lever, mine, number, 2):
+                target = shown(float(lever.target[number]))
+                return (
+                    f"Observe ({variable} - {target})**2, too: observe=[..., (m.{variable} - {target})**2]; "
+                    "or regret='least' for the best strategy all the same."
+                )
+    return "Observe more of what they do, one by one; or regret='least' for the best strategy all the same."
+
+
+def _moved(lever: Lever, mine: Sequence[tuple[Array, float]], number: int, power: int) -> bool:
+    """True if on average the lottery shows in this power of an action's step."""
+    total = np.zeros(len(lever.instruments))
+    for point, weight in mine:
+        pulls = lever.pulls(point) if lever.is_affine else np.ones(len(lever.instruments))
+        total += weight * pulls * (point[number] - lever.target[number]) ** power
+    return bool((np.abs(total) > TOLERANCES.margin * lever.reach(number) ** power).any())

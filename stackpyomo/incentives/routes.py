@@ -1,0 +1,104 @@
+"""Routes: by slopes, or by deviations, or by slopes first and then by deviations where these do not hold.
+
+A follower with whole actions has no first-order conditions, a signal that is not linear bends its answer, a follower
+that is not convex may pass every local test and leave all the same: these are designed deviation by deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from stackpyomo.core.expressions import is_convex_problem
+from stackpyomo.errors import InvalidGame, NoIncentive
+from stackpyomo.games import Game, leader_variables
+from stackpyomo.plans import Plan, rows_of
+from stackpyomo.verification import Effort, composed, resolved
+
+from .by_deviations import How, designed
+from .designs import Design, Wishes
+from .diagnosis import refuse_undefined
+from .gains.free_prices import Payment
+from .incentive import Incentive
+
+__all__ = ["routed"]
+
+BySlopes: TypeAlias = Callable[[Plan, Game, Wishes, Any, Payment], Incentive]
+
+_LOOKED_AT = 100
+"""Actions up to which followers not proved convex are re-solved before a design by slopes is returned."""
+
+
+def routed(
+    plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How, by_slopes: BySlopes
+) -> Incentive:
+    """By slopes where they are enough, else by deviations; raises :class:`NoIncentive` if neither holds everybody."""
+    whole = any(follower.integers for follower in game.followers.values())
+    curved = any(signal.curve is not None for signal in wishes.observation.signals)
+    if how.design == "deviations" or (how.design == "auto" and (whole or curved)):
+        return _by_deviations(plan, game, wishes, free, payment, how)
+    if how.design == "slopes" or not _may_fall_back(wishes, payment):
+        return by_slopes(plan, game, wishes, free, payment)
+    try:
+        rule = by_slopes(plan, game, wishes, free, payment)
+    except NoIncentive as refused:
+        if not (_is_boxed(game) and any(reason.startswith("curvature") for reason in refused.reasons.values())):
+            raise
+        return _bent_by_deviations(refused, plan, game, wishes, free, payment, how)
+    return _by_deviations(plan, game, wishes, free, payment, how) if _is_refuted(rule, wishes.solver) else rule
+
+
+def _bent_by_deviations(
+    refused: NoIncentive, plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How
+) -> Incentive:
+    """What is refused for its curvature, deviation by deviation: held after all, or with the proof that it is not."""
+    try:
+        return _by_deviations(plan, game, wishes, free, payment, how)
+    except NoIncentive as proof:
+        reasons, residuals = {**proof.reasons, **refused.reasons}, {**proof.residuals, **refused.residuals}
+        text = f"{refused} By deviations, too: {str(proof).partition(': ')[2]}"
+        raise NoIncentive(text, reasons=reasons, residuals=residuals, deviations=proof.deviations) from None
+
+
+def _is_boxed(game: Game) -> bool:
+    """Whether a global solver can be asked of every follower: few, and each action between two bounds."""
+    actions = game.actions
+    return len(actions) <= _LOOKED_AT and all(v.lb is not None and v.ub is not None for v in actions)
+
+
+def _may_fall_back(wishes: Wishes, payment: Payment) -> bool:
+    """Whether a design by deviations could do what is asked for."""
+    plain = isinstance(wishes.multipliers, str) and wishes.prefer == "energy" and not wishes.quadratic
+    return plain and payment.expression is None and wishes.minors == "frozen" and wishes.curvature is not None
+
+
+def _is_refuted(rule: Incentive, solver: str) -> bool:
+    """Whether a follower that is not convex under the strategy gains by leaving; large games are left to verify."""
+    game = rule.attached()
+    if not _is_boxed(game):
+        return False
+    doubtful = set(rule.doubtful)
+    if not doubtful:
+        return False
+    problems = composed(game, replace(rule.announcement, saturate=True), doubtful)
+    open_ones = {p.follower.name for p in problems if not is_convex_problem(p.cost, p.rows)}
+    if not open_ones:
+        return False
+    report = resolved(game, rule.announcement, open_ones, Effort(solver))
+    return any(report.regret > report.tolerance * report.scale)
+
+
+def _by_deviations(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How) -> Incentive:
+    for given, what in (
+        (not isinstance(wishes.multipliers, str), "multipliers by name"),
+        (wishes.prefer != "energy", "prefer="),
+        (wishes.quadratic, "quadratic= (observe the square instead)"),
+        (payment.expression is not None, "payment="),
+        (wishes.minors != "frozen", "minors="),
+    ):
+        if given:
+            raise InvalidGame(f"{what}: a design by deviations has none. Leave it out, or pass design='slopes'.")
+    rows = rows_of(plan, game)
+    refuse_undefined(rows, rows.at(plan.values))
+    return designed(plan, game, Design(rows.natural(plan.values), wishes), leader_variables(game, free), how)
