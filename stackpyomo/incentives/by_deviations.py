@@ -12,9 +12,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
@@ -184,6 +186,8 @@ def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:
             return None
         if not lever.problem.rows:
             return np.where(lever.whole, np.round(point), point)
+    if lever.curved and _is_within(lever, rates, slopes, room):
+        return None
     answer = sum(float(a) * (v - t) for a, v, t in zip(slopes, lever.variables, lever.target, strict=True) if a)
     answer = answer + sum(float(rates[number]) * curve for number, curve in lever.curved.items())
     program = Program(answer, lever.problem.rows)
@@ -195,10 +199,32 @@ def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:
     return np.where(lever.whole, np.round(found), found)
 
 
+def _is_within(lever: Lever, rates: Array, slopes: Array, room: float) -> bool:
+    """Whether intervals show that the answer stays within the room."""
+    ends = [slopes * (np.array([_end(v, k) for v in lever.variables]) - lever.target) for k in (0, 1)]
+    low = float(np.nan_to_num(np.minimum(*ends), nan=0.0, neginf=-np.inf).sum())
+    for number, curve in lever.curved.items():
+        bounds = (
+            ExpressionBoundsVisitor().walk_expression(curve) if hasattr(curve, "is_expression_type") else (0.0, 0.0)
+        )
+        reached = [-math.inf if end is None else float(rates[number]) * end for end in bounds if rates[number]]
+        low += min(reached, default=0.0)
+    return low >= -room
+
+
+def _end(var: Any, side: int) -> float:
+    bound = var.bounds[side]
+    return (-math.inf, math.inf)[side] if bound is None else float(bound)
+
+
 def _whole(lever: Lever, action: Mapping[str, float]) -> dict[str, float]:
-    """Integer actions as integers."""
-    pairs = zip(lever.problem.names, lever.whole, strict=True)
-    return {name: float(round(action[name])) if whole else action[name] for name, whole in pairs}
+    """Integer actions as integers; what is next to a bound but for rounding is on it."""
+    snapped = {}
+    for number, (name, var) in enumerate(zip(lever.problem.names, lever.variables, strict=True)):
+        level = float(round(action[name])) if lever.whole[number] else action[name]
+        near = [b for b in var.bounds if b is not None and abs(level - b) <= TOLERANCES.noise * lever.reach(number)]
+        snapped[name] = float(near[0]) if near else level
+    return snapped
 
 
 def _require_bounds(lever: Lever, reply: Reply) -> None:

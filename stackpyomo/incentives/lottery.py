@@ -161,6 +161,11 @@ def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> 
             f"Let the cost of {dead[0].follower} hold a leader variable there, too: a payment for being on, beside the "
             "price; or choose the on-path price anew with free=."
         )
+    several = list(dict.fromkeys(tag.follower for tag, _ in deviations))
+    if len(several) > 1:
+        apart = [n for name in several for n in _mixed(levers[name], [t for t, _ in deviations if t.follower == name])]
+        if apart:
+            return f"Observe {listed(apart, 4)} one by one (observe='actions' sees them all)."
     for name, lever in levers.items():
         mine = [(_point(lever, tag.action), weight) for tag, weight in deviations if tag.follower == name]
         for number, variable in enumerate(lever.problem.names):
@@ -174,6 +179,16 @@ def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> 
                     "or regret='least' for the best strategy all the same."
                 )
     return "Observe more of what they do, one by one; or regret='least' for the best strategy all the same."
+
+
+def _mixed(lever: Lever, tags: Sequence[Tag]) -> list[str]:
+    """Actions that change in these deviations and that no signal shows by itself."""
+    alone = {name for signal in lever.signals if len(signal.terms) == 1 for name in signal.terms}
+    changed = [
+        any(abs(tag.action[name] - planned) > TOLERANCES.apart for tag in tags)
+        for name, planned in zip(lever.problem.names, lever.target, strict=True)
+    ]
+    return [n for n, moved in zip(lever.problem.names, changed, strict=True) if moved and n not in alone]
 
 
 def _moved(lever: Lever, mine: Sequence[tuple[Array, float]], number: int, power: int) -> bool:

@@ -24,7 +24,7 @@ from stackpyomo.core.expressions import Curvature, curvature
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, require
-from stackpyomo.games.information import shares
+from stackpyomo.games.information import slopes_at
 from stackpyomo.plans import Plan, rows_of
 
 from .strategy import AffineStrategy
@@ -78,7 +78,7 @@ def accounts(rule: AffineStrategy) -> Accounts:
         here = rows.at(values)
         place = {name: index for index, name in enumerate(rule.leader)}
         gain = rule.matrix.tocsr()[[place[name] for name in names]]
-        reach = (gain @ shares(game, rule.observed).moves).tocoo()  # d(leader's variable)/d(one member's action)
+        reach = (gain @ slopes_at(game, rule.observed, values)).tocoo()  # d(leader's variable)/d(one member's action)
         answer = np.zeros(len(rows.actions))
         grip = np.asarray(here.leader[rows.owners[reach.col], reach.row]).ravel()
         np.add.at(answer, reach.col, grip * reach.data)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from pyomo.common.collections import ComponentMap
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
 from stackpyomo.core import (
@@ -27,9 +28,10 @@ from stackpyomo.core import (
 )
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import is_jointly_convex
-from stackpyomo.errors import InvalidGame
+from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games import Game, component_pairs
-from stackpyomo.games.information import Announcement, Signal, answers, shares
+from stackpyomo.games.files import Formula, Printer, identifiers
+from stackpyomo.games.information import Announcement, Signal, answers, excursion, shares
 from stackpyomo.plans import Plan
 
 from .gains.system import System
@@ -298,12 +300,29 @@ class AffineStrategy:
             ends.append(np.zeros(len(self.leader)))
             extreme.at(ends[-1], moved.row, moved.data)
         found: dict[str, tuple[float, float]] = {}
+        curves = self._curve_ends(game)
         for index, name in enumerate(self.leader):
-            low, high = (float(self.offset[name] + end[index]) for end in ends)
+            low, high = (float(self.offset[name] + end[index] + c[index]) for end, c in zip(ends, curves, strict=True))
             var = game.variables_by_name[name]
             if not (is_within(low, var.lb, None) and is_within(high, None, var.ub)):
                 found[name] = (low, high)
         return found
+
+    def _curve_ends(self, game: Game) -> tuple[Array, Array]:
+        """(leader) least and largest that signals that are not linear can add, within the followers' bounds."""
+        low, high = np.zeros(len(self.leader)), np.zeros(len(self.leader))
+        for number, signal in enumerate(self.observed):
+            if signal.curve is None:
+                continue
+            expression = excursion(game, signal, self.plan.values, {id(v): v for v in variables_in(signal.curve)})
+            ends = [math.inf if end is None else end for end in ExpressionBoundsVisitor().walk_expression(expression)]
+            ends[0] = -math.inf if ends[0] == math.inf else ends[0]
+            for tool, rate in enumerate(self.matrix[:, [number]].toarray().ravel()):
+                if rate:
+                    least, most = sorted((rate * ends[0], rate * ends[1]))
+                    low[tool] += min(least, 0.0)
+                    high[tool] += max(most, 0.0)
+        return low, high
 
     def _bows(self, game: Game, moves: sparse.csr_array, room: Array) -> tuple[sparse.csr_array, sparse.csr_array]:
         """(leader × followers) least and largest that the quadratic term can add."""
@@ -341,7 +360,12 @@ class AffineStrategy:
             "leader": self.leader,
             "signals": self.signals,
             "observed": {
-                s.name: {"own": s.own, "constant": json_number(s.constant), "terms": json_numbers(s.terms)}
+                s.name: {
+                    "own": s.own,
+                    "constant": json_number(s.constant),
+                    "terms": json_numbers(s.terms),
+                    **({} if s.curve is None else {"formula": self._formula(s)}),
+                }
                 for s in self.observed
             },
             "actions": self.actions_seen,
@@ -386,7 +410,7 @@ class AffineStrategy:
             data = json.loads(text)
             plan = Plan.from_json(json.dumps(data["plan"]), game)
             observed = [
-                Signal(name, real(s["constant"]), floats(s["terms"]), bool(s["own"]))
+                Signal(name, real(s["constant"]), floats(s["terms"]), bool(s["own"]), _curve(s.get("formula"), game))
                 for name, s in data["observed"].items()
             ]
             names = data["leader"], [s.name for s in observed]
@@ -421,6 +445,13 @@ class AffineStrategy:
                 epsilon=real(data.get("epsilon", 0.0)),
             )
 
+    def _formula(self, signal: Signal) -> str:
+        """A signal that is not linear, in the names of a game file."""
+        if isinstance(signal.curve, str):
+            return signal.curve
+        game = self.attached()
+        return str(Printer(identifiers(game)).printed(signal.curve, game.leader).text)
+
     def _triplets(self, matrix: sparse.sparray) -> list[list[Any]]:
         entries = sparse.csr_array(matrix).tocoo()
         rows = zip(entries.row, entries.col, entries.data, strict=True)
@@ -431,6 +462,15 @@ def _from_triplets(entries: list[list[Any]], leader: list[str], signals: list[st
     row, column = ({name: i for i, name in enumerate(names)} for names in (leader, signals))
     at = ([row[r] for r, _, _ in entries], [column[c] for _, c, _ in entries])
     return sparse.csc_array(([float(v) for _, _, v in entries], at), shape=(len(leader), len(signals)))
+
+
+def _curve(formula: str | None, game: Game | None) -> Any:
+    """The expression of a formula in the names of a game file; its text where there is no game."""
+    if formula is None or game is None:
+        return formula
+    by_id = {id(v): v for v in game.variables_by_name.values()}
+    variables = {short: by_id[key] for key, short in identifiers(game).items()}
+    return Formula(formula, variables, lambda message, _: GameFileError(message)).value()
 
 
 def _deviations(lines: list[dict[str, Any]]) -> pd.DataFrame:

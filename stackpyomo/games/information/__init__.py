@@ -6,7 +6,7 @@ In: signals and scenarios. Out: shares of every follower in every signal, atoms,
 from .announcement import Announcement
 from .policies import Policy, policy_form
 from .scenarios import Scenarios
-from .signals import Observation, Signal, answers, causal, counts, excursion, read_observation, shares
+from .signals import Observation, Signal, answers, causal, counts, excursion, read_observation, shares, slopes_at
 
 __all__ = [
     "Announcement",
@@ -21,4 +21,5 @@ __all__ = [
     "policy_form",
     "read_observation",
     "shares",
+    "slopes_at",
 ]

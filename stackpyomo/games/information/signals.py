@@ -22,6 +22,7 @@ from pyomo.common.errors import PyomoException
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.var import VarData
+from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
@@ -43,6 +44,7 @@ __all__ = [
     "own_actions",
     "read_observation",
     "shares",
+    "slopes_at",
 ]
 
 
@@ -303,6 +305,22 @@ class _Reader:
         return Signal(name, 0.0, {self.game.names[id(v)]: 0.0 for v in seen}, own=False, curve=expression)
 
 
+def slopes_at(game: GameStructure, signals: Sequence[Signal], values: Mapping[str, float]) -> sparse.csr_array:
+    """(signals × actions) what one member moves of each at a point: M, and the slopes of what is not linear."""
+    moves = shares(game, signals).moves
+    if all(signal.curve is None for signal in signals):
+        return moves
+    column = {id(v): i for i, v in enumerate(game.actions)}
+    entries: list[tuple[int, int, float]] = []
+    for row, signal in enumerate(signals):
+        for var in variables_in(signal.curve) if signal.curve is not None else ():
+            slope = differentiate(signal.curve, wrt=var, mode=Modes.reverse_symbolic)
+            planned = {id(v): values[game.names[id(v)]] for v in variables_in(signal.curve)}
+            level = number_of(Substitution(substitute=planned).walk_expression(slope))
+            entries.append((row, column[id(var)], level / float(game.followers[game.owners[id(var)]].size)))
+    return sparse.csr_array(moves + from_entries(entries, moves.shape))
+
+
 def _items(listed: Any) -> Iterable[Any]:
     """One component, one name or one expression is a list of one; a slice (m.district[:].use) is its members."""
     if isinstance(listed, IndexedComponent_slice):  # which has whatever attribute it is asked for
@@ -366,11 +384,12 @@ class Signal:
     terms: Mapping[str, float]
     own: bool
     curve: Any = field(default=None, compare=False, repr=False)
-    """The Pyomo expression of a signal that is not linear; its terms are 0 then, and name the actions it holds."""
+    """The Pyomo expression of a signal that is not linear (its text, where it was read without a game); its terms are 0
+    then, and name the actions it holds."""
 
     def value(self, values: Mapping[str, float]) -> float:
         """What it shows at {variable name: value}."""
-        if self.curve is not None:
+        if self.curve is not None and not isinstance(self.curve, str):
             table = {id(v): values[name] for v, name in zip(variables_in(self.curve), self.terms, strict=True)}
             return number_of(Substitution(substitute=table).walk_expression(self.curve))
         return self.constant + sum(weight * values[name] for name, weight in self.terms.items())

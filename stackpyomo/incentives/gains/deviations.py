@@ -112,7 +112,9 @@ class Unknowns:
     def candidate(self, point: Array, shape: tuple[int, int], regret: float = 0.0) -> Candidate:
         """The point as a gain and on-path values in the user's units."""
         gain, offsets = np.zeros(shape), self.levels.copy()
-        gain[self._rows, self._columns] = point[: len(self.entries)] * self.units
+        entries = point[: len(self.entries)]
+        entries = np.where(np.abs(entries) <= TOLERANCES.determined * np.abs(entries).max(initial=1.0), 0.0, entries)
+        gain[self._rows, self._columns] = entries * self.units
         offsets[self.chosen] = point[len(self.entries) : len(self.entries) + len(self.chosen)] * self.spans[self.chosen]
         return Candidate(gain, offsets, regret)
 
