@@ -75,6 +75,10 @@ _CANCELLING = (
 )
 
 
+class _Unknown(ArithmeticError):
+    """A function that the other arithmetic has not."""
+
+
 def folded(node: Any, values: Mapping[int, Any], number: Callable[[float], Any], other: Callable[..., Any]) -> Any:
     """The expression in another arithmetic: of arrays, say, or of fractions.
 
@@ -116,7 +120,7 @@ def _in_numpy(node: Any, parts: list[Any]) -> Any:
         return np.abs(parts[0])
     if isinstance(node, nodes.UnaryFunctionExpression) and len(parts) == 1:
         return getattr(np, _NUMPY.get(node.getname(), node.getname()))(parts[0])
-    raise TypeError(f"{node}: unknown to numpy")
+    raise _Unknown(str(node))
 
 
 _NUMPY = {

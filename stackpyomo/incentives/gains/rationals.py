@@ -6,6 +6,7 @@ arithmetic, and the weights are a vector of the null space of Σ μ p(v) d(v)ᵀ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -35,7 +36,7 @@ def rational(expression: Any, values: Mapping[int, Fraction]) -> Fraction | None
 
 def _power(node: Any, parts: list[Fraction]) -> Fraction:
     if not isinstance(node, nodes.PowExpression) or parts[1].denominator != 1:
-        raise ValueError(f"{node}: no rational number")
+        return Fraction(math.nan)  # raises what stands for no value
     return Fraction(parts[0] ** int(parts[1]))
 
 
