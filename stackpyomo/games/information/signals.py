@@ -102,7 +102,8 @@ def read_observation(game: GameStructure, observe: Any, *, curved: bool = False)
 
 
 def _observation(game: GameStructure, observe: Any, curved: bool) -> Observation:
-    if isinstance(observe, (str, list)) and observe in ("actions", ["actions"]):
+    only = observe[0] if isinstance(observe, list) and len(observe) == 1 else observe
+    if isinstance(only, str) and only == "actions":
         return Observation(own_actions(game))
     reader = _Reader(game, curved)
     pairs = _mapping(observe)
