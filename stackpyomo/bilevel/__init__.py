@@ -6,18 +6,23 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
 from .conditions import Conditions, derivatives, responding_followers, with_answers
-from .mpcc import Problem
+from .mpcc import Equilibrium, Problem
 from .nonconvexity import counterexample
+from .prices import price_ranges
 from .qualification import unqualified
 from .search import Candidate, Ladder
+from .surface import surface
 from .transformation import KKT
+from .variational import Common
 
 __all__ = [
     "KKT",
     "SOS1",
     "BigM",
     "Candidate",
+    "Common",
     "Conditions",
+    "Equilibrium",
     "FischerBurmeister",
     "Ladder",
     "Penalty",
@@ -28,7 +33,9 @@ __all__ = [
     "derivatives",
     "interval",
     "named",
+    "price_ranges",
     "responding_followers",
+    "surface",
     "unqualified",
     "with_answers",
 ]

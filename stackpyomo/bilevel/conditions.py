@@ -9,8 +9,9 @@ R_k = d(other variables)/d(u_k). Its conditions are, sign by sign:
     0 ≤ π⁺ ⟂ upper − body ≥ 0        0 ≤ π⁻ ⟂ body − lower ≥ 0        ν free on equalities
 
 and the same for bounds. Each follower has multipliers of its own, also on a row that others are bound by (generalised
-Nash). Necessary where a constraint qualification holds (always, if the rows are affine), sufficient where the follower
-is convex.
+Nash), but where :class:`Common` rows have one for all. A *price* is s(π⁻ − π⁺), −s ν on an equality, s = +1 for who
+minimises: d(own objective)/d(level of the row). The conditions are necessary where a constraint qualification holds
+(always, if the rows are affine), sufficient where the follower is convex.
 
 *Without a qualification*, ``fritz_john`` puts a multiplier τ on the cost and π ≥ 0 on the rows that are not affine
 in what the follower moves, with τ + Σ π = 1 over these (affine rows keep multipliers of any size). By Motzkin's theorem
@@ -35,6 +36,8 @@ from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import Curvature, Substitution, apart, curvature, elementary, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
+
+from .variational import Common
 
 __all__ = ["Conditions", "Pair", "conditions", "derivatives", "multiplier_cut", "responding_followers", "with_answers"]
 
@@ -84,17 +87,20 @@ class Conditions:
     """Follower → id of its inequalities that are not affine in what it decides and moves."""
     forces: dict[int, Any] = field(default_factory=dict)
     """id(action) → its stationarity without the multipliers of its own bounds: λ⁻ − λ⁺."""
-    equalities: dict[int, VarData] = field(default_factory=dict)
-    """id(equality) → its multiplier ν."""
+    signed: dict[tuple[str, int], list[tuple[VarData, float]]] = field(default_factory=dict)
+    """(follower, id(row)) → the terms of π⁺ − π⁻, or of ν: (multiplier, its coefficient)."""
+    prices: list[tuple[VarData, Any]] = field(default_factory=list)
+    """(price, the relation that makes it its row's multiplier)."""
 
     @property
     def relations(self) -> list[Any]:
         """All rows but complementarity, as Pyomo relations; multipliers and slacks are bounded by 0 as Vars."""
-        return [*(e == 0 for _, e in self.stationarity), *(r for _, r in self.rows), *self.scales]
+        first = [*(e == 0 for _, e in self.stationarity), *(r for _, r in self.rows)]
+        return [*first, *(r for _, r in self.prices), *self.scales]
 
     def stand_alone(self) -> None:
         """Hold every multiplier at 0: nobody leans on constraints of its own."""
-        for multiplier in [*(pair.multiplier for pair in self.pairs), *self.equalities.values()]:
+        for multiplier in [*(p.multiplier for p in self.pairs), *(v for t in self.signed.values() for v, _ in t)]:
             multiplier.setlb(0.0)
             multiplier.setub(0.0)
 
@@ -103,6 +109,11 @@ class Conditions:
         tau = self.weights.get(follower)
         weight = 1.0 if tau is None else values.get(id(tau), 1.0)
         return values.get(id(var), 0.0) / max(weight, TOLERANCES.noise)
+
+    def force(self, follower: str, row: ConstraintData, values: Mapping[int, float]) -> float:
+        """π⁺ − π⁻ of a follower's row, or ν, at {id(Var): value}."""
+        terms = self.signed.get((follower, id(row)), ())
+        return sum(factor * self.multiplier(follower, var, values) for var, factor in terms)
 
 
 def responding_followers(game: Game, responding: Any) -> list[Follower]:
@@ -146,16 +157,19 @@ def conditions(
     block: Any = None,
     fritz_john: Container[str] = (),
     answers: Movers | None = None,
+    common: Common | None = None,
 ) -> Conditions:
     """The conditions of these followers. ``block``: where multipliers go (None: a model of their own).
 
     ``fritz_john``: names of the followers whose curved rows get Fritz John's conditions. ``answers``: what moves with
     an action beside aggregates, the leader's variables by a rule; a rate may be an expression of Vars, the gain.
+    ``common``: rows with one multiplier for all who feel them.
 
     Raises :class:`InvalidGame` naming an objective or constraint that has no symbolic derivative.
     """
     holder = pyo.ConcreteModel(name="conditions") if block is None else block
-    return _Builder(followers, holder, fritz_john, with_answers(game.movers(), answers)).build()
+    movers = with_answers(game.movers(), answers)
+    return _Builder(game, followers, holder, fritz_john, movers, common).build()
 
 
 def with_answers(movers: Movers, answers: Movers | None) -> Movers:
@@ -174,21 +188,49 @@ class _Row:
     upper: Any
     equality: bool
     curved: bool = False
+    flat: bool = False
+    """True if it is affine in everybody's variables: it is looked at once for all who feel it."""
 
 
 class _Builder:
     """Counts what is needed first, then makes all multipliers and slacks at once: N single Vars would cost more."""
 
-    def __init__(self, followers: Sequence[Follower], block: Any, fritz_john: Container[str], movers: Movers) -> None:
+    def __init__(
+        self,
+        game: Game,
+        followers: Sequence[Follower],
+        block: Any,
+        fritz_john: Container[str],
+        movers: Movers,
+        common: Common | None,
+    ) -> None:
         self.followers, self.fritz_john, self.movers = followers, fritz_john, movers
+        self.prices = {(p.follower, id(p.row)): p.var for p in game.prices}
+        self.priced = {p.follower for p in game.prices}
+        self.places = {} if common is None else common.places
+        self.joint: dict[int, VarData] = {}
+        self.written: dict[int, _Row] = {}
+        self.equal: set[int] = set()
         self.result = Conditions(block)
 
     def build(self) -> Conditions:
         found = [(f, self._gradient(f, f.objective), self._rows(f)) for f in self.followers if f.objective is not None]
         self._declare(found)
+        tau, weighed = self._one_weight(found), list[VarData]()
         for follower, gradient, rows in found:
-            self._conditions(follower, gradient, rows)
+            self._conditions(follower, gradient, rows, tau, weighed)
+        if tau is not None:
+            self.result.scales.append(tau + sum(weighed) == 1)
         return self.result
+
+    def _one_weight(self, found: Sequence[tuple[Follower, Any, list[_Row]]]) -> VarData | None:
+        """Fritz John's τ of the joint problem, where rows are shared: it weighs everybody's cost."""
+        doubtful = any(r.curved for f, _, rows in found for r in rows if f.name in self.fritz_john)
+        if not (self.places and doubtful):
+            return None
+        tau: VarData = next(self.taus)
+        self.result.weights.update((f.name, tau) for f, _, _ in found)
+        return tau
 
     def _declare(self, found: Sequence[tuple[Follower, Any, list[_Row]]]) -> None:
         sides = free = bounds = weights = 0
@@ -197,6 +239,12 @@ class _Builder:
             sides += sum((r.lower is not None) + (r.upper is not None) for r in rows if not r.equality)
             bounds += sum((v.lower is not None) + (v.upper is not None) for v in follower.variables)
             weights += follower.name in self.fritz_john and any(r.curved for r in rows)
+        taken: set[int] = set()
+        for number, side in ((n, place[2]) for place, (n, _) in self.places.items()):
+            repeated = number in taken
+            free -= repeated and side == "equal"
+            sides -= repeated and side != "equal"
+            taken.add(number)
         block = self.result.block
         block.pi = pyo.Var(range(sides + bounds), bounds=(0, None), initialize=1.0)
         block.nu = pyo.Var(range(free), initialize=0.0)
@@ -218,24 +266,38 @@ class _Builder:
     def _rows(self, follower: Follower) -> list[_Row]:
         rows = []
         for constraint in follower.constraints:
-            lower, body, upper = constraint.to_bounded_expression()
-            row = _Row(constraint, self._gradient(follower, constraint), body, lower, upper, constraint.equality)
-            row.curved = not row.equality and _is_curved(follower, constraint, self.movers)
+            row = self.written.get(id(constraint))
+            if row is None or not row.flat:
+                lower, body, upper = constraint.to_bounded_expression()
+                row = _Row(constraint, self._gradient(follower, constraint), body, lower, upper, constraint.equality)
+                row.flat = constraint.body.polynomial_degree() in (0, 1)
+                row.curved = not (row.equality or row.flat) and _is_curved(follower, constraint, self.movers)
+                self.written[id(constraint)] = row
             if row.curved:
                 self.result.curved.setdefault(follower.name, set()).add(id(constraint))
             rows.append(row)
         return rows
 
-    def _conditions(self, follower: Follower, gradient: Mapping[int, Any], rows: list[_Row]) -> None:
+    def _conditions(
+        self,
+        follower: Follower,
+        gradient: Mapping[int, Any],
+        rows: list[_Row],
+        joint_tau: VarData | None,
+        joint_weighed: list[VarData],
+    ) -> None:
         terms: list[tuple[Any, Mapping[int, Any]]] = []
         weighed: list[VarData] = []
         for row in rows:
             terms += self._row(follower, row, weighed)
-        sign: Any = follower.sign
-        if weighed:
+        tau, sign = joint_tau, follower.sign
+        if joint_tau is not None:
+            joint_weighed += weighed
+        elif weighed:
             tau = next(self.taus)
             self.result.weights[follower.name] = tau
             self.result.scales.append(tau + sum(weighed) == 1)
+        if tau is not None:
             sign = follower.sign * tau
         levels: Any = 0
         for var in follower.variables:
@@ -247,23 +309,46 @@ class _Builder:
             total, levels = total + force, levels + worth
             if total.__class__ not in native_numeric_types or total != 0:
                 self.result.stationarity.append((var, total))
-        if self._is_linear(follower, rows):
-            self._duality(follower, rows, terms, levels)
+        self._prices(follower, rows, tau)
+        if (degree := self._degree(follower, rows)) and (degree == 1 or follower.name in self.priced):
+            self._duality(follower, rows, terms, levels, gradient if degree > 1 else None)
 
-    def _is_linear(self, follower: Follower, rows: list[_Row]) -> bool:
+    def _prices(self, follower: Follower, rows: list[_Row], tau: VarData | None) -> None:
+        """price · τ + s (π⁺ − π⁻) = 0."""
+        for row in rows:
+            price = self.prices.get((follower.name, id(row.constraint)))
+            if price is not None:
+                signed = self.result.signed[follower.name, id(row.constraint)]
+                force = sum(follower.sign * factor * var for var, factor in signed)
+                self.result.prices.append((price, (price if tau is None else tau * price) + force == 0))
+
+    def _degree(self, follower: Follower, rows: list[_Row]) -> int:
+        """1 for a linear follower, 2 for one of linear rows; 0 where duality is not written."""
         own = follower.variables
         plain = not any(self.movers.get(id(v)) for v in own) and not any(r.curved for r in rows)
-        if not plain or len(rows) + len(own) > _WIDE or follower.objective is None:
-            return False
+        many = max(len(rows) + len(own), len(self.followers)) > _WIDE
+        if not plain or many or follower.objective is None:
+            return 0
         flat = (Curvature.AFFINE, Curvature.CONSTANT)
-        return all(curvature(e, own).curvature in flat for e in [follower.objective.expr, *(r.body for r in rows)])
+        if not all(curvature(row.body, own).curvature in flat for row in rows):
+            return 0
+        return 1 if curvature(follower.objective.expr, own).curvature in flat else 2
 
     def _duality(
-        self, follower: Follower, rows: list[_Row], terms: list[tuple[Any, Mapping[int, Any]]], levels: Any
+        self,
+        follower: Follower,
+        rows: list[_Row],
+        terms: list[tuple[Any, Mapping[int, Any]]],
+        levels: Any,
+        gradient: Mapping[int, Any] | None,
     ) -> None:
+        """gradient: of a cost that is not linear; ∇J·u stands in the place of J(u) − J(0) then."""
         origin = Substitution(substitute={id(v): 0.0 for v in follower.variables}).walk_expression
         assert follower.objective is not None
-        cost = follower.sign * (apart(follower.objective.expr) - origin(follower.objective.expr))
+        if gradient is None:
+            cost = follower.sign * (apart(follower.objective.expr) - origin(follower.objective.expr))
+        else:
+            cost = follower.sign * sum(v * apart(gradient.get(id(v), 0)) for v in follower.variables)
         multipliers = (multiplier for multiplier, _ in terms)
         total = cost + levels
         for row in rows:
@@ -281,23 +366,37 @@ class _Builder:
         return slope
 
     def _row(self, follower: Follower, row: _Row, weighed: list[VarData]) -> Iterator[tuple[Any, Mapping[int, Any]]]:
-        result = self.result
-        if row.equality:
-            multiplier = next(self.free)
-            result.equalities[id(row.constraint)] = multiplier
-            result.rows.append((row.constraint, row.constraint.expr))
-            yield multiplier, row.gradient
-            return
-        for side, level in (("lower", row.lower), ("upper", row.upper)):
+        levels = {"equal": row.upper} if row.equality else {"lower": row.lower, "upper": row.upper}
+        for side, level in levels.items():
             if level is None:
                 continue
-            multiplier, slack = next(self.multipliers), next(self.slacks)
-            gap = apart(row.body) - level if side == "lower" else level - apart(row.body)
-            result.rows.append((row.constraint, gap == slack))
-            result.pairs.append(Pair(follower.name, row.constraint, side, multiplier, slack, gap))
-            if row.curved and follower.name in self.fritz_john:
-                weighed.append(multiplier)
-            yield (-multiplier if side == "lower" else multiplier), row.gradient
+            number, divisor = self.places.get((follower.name, id(row.constraint), side), (-1, 1.0))
+            multiplier = self.joint.get(number)
+            if multiplier is None:
+                multiplier = self._new(follower, row, side, level, weighed)
+                self.joint |= {number: multiplier} if number >= 0 else {}
+            factor = 1.0 / divisor if side == "equal" else (-1.0 if side == "lower" else 1.0) / abs(divisor)
+            self.result.signed.setdefault((follower.name, id(row.constraint)), []).append((multiplier, factor))
+            plain = {1.0: multiplier, -1.0: -multiplier}
+            yield plain.get(factor, factor * multiplier), row.gradient
+
+    def _new(self, follower: Follower, row: _Row, side: str, level: Any, weighed: list[VarData]) -> VarData:
+        """The multiplier of one side of a row, with what the row says."""
+        result = self.result
+        if side == "equal":
+            if id(row.constraint) not in self.equal:
+                self.equal.add(id(row.constraint))
+                result.rows.append((row.constraint, row.constraint.expr))
+            free: VarData = next(self.free)
+            return free
+        multiplier, slack = next(self.multipliers), next(self.slacks)
+        gap = apart(row.body) - level if side == "lower" else level - apart(row.body)
+        result.rows.append((row.constraint, gap == slack))
+        result.pairs.append(Pair(follower.name, row.constraint, side, multiplier, slack, gap))
+        if row.curved and follower.name in self.fritz_john:
+            weighed.append(multiplier)
+        found: VarData = multiplier
+        return found
 
     def _bounds(self, follower: Follower, var: VarData) -> tuple[Any, Any]:
         """(what its bounds' multipliers add to its stationarity, the same times the bounds)."""

@@ -139,6 +139,17 @@ class Equilibrium:
         self._above = np.array([p.side == "upper" and not b for p, b in zip(pairs, bare, strict=True)], dtype=bool)
 
     @property
+    def stationary(self) -> Array:
+        """Numbers of the program's rows that are stationarity."""
+        rows = self.program.rows - self._plain
+        return np.flatnonzero((rows >= 0) & (rows < len(self.conditions.stationarity)))
+
+    @property
+    def owners(self) -> Array:
+        """For every pair the number of the variable whose distance to a limit its slack is, −1 for none."""
+        return self._owner
+
+    @property
     def has_many(self) -> bool:
         """True if a homotopy would cost too much."""
         return len(self._lambda) > _MANY

@@ -9,6 +9,7 @@ the one row alone (for g). Either is a proof of the opposite. Points are sampled
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,10 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 from stackpyomo.solvers import BadRow, Program
 
-__all__ = ["counterexample", "is_proved_convex", "moves_others"]
+from .conditions import Conditions, multiplier_cut, with_answers
+from .variational import Common
+
+__all__ = ["bound_multipliers", "counterexample", "is_proved_convex", "moves_others"]
 
 _PAIRS = 400
 """Pairs of points tried for one follower."""
@@ -53,6 +57,22 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
 def is_proved_convex(follower: Follower, movers: Movers) -> bool:
     """True if cost and rows are proved convex in what the follower decides, whatever the others do."""
     return _proved(follower, movers)[1]
+
+
+def bound_multipliers(
+    made: Conditions,
+    slater: Mapping[str, Mapping[int, float]],
+    game: Game,
+    answers: Movers | None,
+    common: Common | None,
+) -> None:
+    """Cuts on the multipliers of convex followers with a Slater point, where these are their own alone."""
+    movers = with_answers(game.movers(), answers)
+    sharing = {name for name, _, _ in common.places} if common else set()
+    for name, point in slater.items():
+        follower = game.followers[name]
+        if name not in sharing and is_proved_convex(follower, movers) and not moves_others(follower, movers):
+            made.implied.append(multiplier_cut(made, follower, point))
 
 
 def moves_others(follower: Follower, movers: Movers) -> bool:

@@ -29,10 +29,11 @@ from stackpyomo.solvers import BadRow, Termination, choose, random_start, regist
 from stackpyomo.verification import Report
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
-from .conditions import Conditions, conditions, multiplier_cut, with_answers
+from .conditions import Conditions, conditions
 from .mpcc import Equilibrium, Found, Problem
-from .nonconvexity import is_proved_convex, moves_others
+from .nonconvexity import bound_multipliers
 from .qualification import interior_points
+from .variational import Common
 
 __all__ = ["Candidate", "Ladder"]
 
@@ -91,6 +92,8 @@ class Ladder:
     """{id(Var): value}: where the local rung begins; what is left out keeps the model's value."""
     halted: Callable[[], bool] = lambda: False
     """True once it is of no use to go on."""
+    common: Common | None = None
+    """Rows with one multiplier for all who feel them."""
     seconds: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
     bound: float = -math.inf
@@ -114,7 +117,7 @@ class Ladder:
         doubtful = [name for name in self.kkt.curved if name not in slater]
         self._exact = self._conditions(doubtful) if doubtful else self.kkt
         for made in {id(m): m for m in (self.kkt, self._exact)}.values():
-            self._bound_multipliers(made, slater)
+            bound_multipliers(made, slater, self.game, self.problem.answers, self.common)
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
         for rung in self._rungs():
             rung()
@@ -126,7 +129,8 @@ class Ladder:
 
     def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
         began = time.perf_counter()
-        made = conditions(self.game, self.followers, fritz_john=fritz_john, answers=self.problem.answers)
+        answers, common = self.problem.answers, self.common
+        made = conditions(self.game, self.followers, fritz_john=fritz_john, answers=answers, common=common)
         if not self.problem.leaning:
             made.stand_alone()
         self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
@@ -136,14 +140,6 @@ class Ladder:
         """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
         points = interior_points(self.game, self.kkt.curved, self.problem.answers)
         return {name: point for name, point in points.items() if point is not None}
-
-    def _bound_multipliers(self, made: Conditions, slater: dict[str, dict[int, float]]) -> None:
-        """Cuts on the multipliers of convex followers with a Slater point."""
-        movers = with_answers(self.game.movers(), self.problem.answers)
-        for name, point in slater.items():
-            follower = self.game.followers[name]
-            if is_proved_convex(follower, movers) and not moves_others(follower, movers):
-                made.implied.append(multiplier_cut(made, follower, point))
 
     def _rungs(self) -> Iterator[Callable[[], None]]:
         """The rungs that solver and treatment allow, in the order they are tried."""
@@ -165,14 +161,20 @@ class Ladder:
             )
         if not self.kkt.pairs and not integers:
             yield lambda: self._local(solver)
+        if self.common is not None and self._is_square and not integers:  # where nothing else has to be chosen
+            yield self._path
         small = len(self.kkt.pairs) <= _SMALL and registry["scip"].available
         if solver == "auto" and self.treatment is None and small:
             yield lambda: self._discrete(SOS1(), "scip")
-        held = self.kkt.pairs and not self.problem.has_cost
-        if held and solver == "auto" and self.treatment is None and not integers:
+        if self.common is None and self._is_square and not integers:
             yield self._path
         if not integers:
             yield lambda: self._local(self._able(treatment) if treatment else solver)
+
+    @property
+    def _is_square(self) -> bool:
+        """True where Newton's method along the central path may be tried."""
+        return bool(self.kkt.pairs) and not self.problem.has_cost and self.solver == "auto" and self.treatment is None
 
     def _able(self, treatment: Treatment) -> str:
         """The solver asked for, if it takes what the treatment makes; "auto": one that does."""

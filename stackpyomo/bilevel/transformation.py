@@ -163,9 +163,9 @@ def _maps(made: Conditions) -> tuple[ComponentMap, ComponentMap]:
     for pair in made.pairs:
         forward.setdefault(pair.component, {})[pair.side] = pair.multiplier
         back[pair.multiplier] = pair.component
-    for component, _ in made.rows:
-        multiplier = made.equalities.get(id(component))
-        if multiplier is not None:
-            forward.setdefault(component, {})["equal"] = multiplier
-            back[multiplier] = component
+    equal = {id(component): component for component, _ in made.rows if component.equality}
+    for (_, key), terms in made.signed.items():
+        if key in equal:
+            forward.setdefault(equal[key], {})["equal"] = terms[0][0]
+            back[terms[0][0]] = equal[key]
     return forward, back

@@ -35,6 +35,10 @@ class Tolerances:
     """The least eigenvalue a repaired composed Hessian is given, relative to the largest second derivative."""
     noise: float = 1e-9
     """A follower's derivative smaller than this, in natural units, is the solver's rounding: taken as 0."""
+    variational: float = 1e-6
+    """Largest gap of the variational inequality, relative to the largest scale of a follower's regret, that is none."""
+    same_row: float = 1e-12
+    """Two rows whose coefficients and levels, divided by the largest coefficient, differ by less are one row."""
     blame: float = 1e-4
     """A row of an infeasible plan with a larger multiplier than this in its least violation is part of the conflict."""
     regularization: float = 1e-10

@@ -5,6 +5,7 @@ model is never changed.
 """
 
 from .checks import require
+from .couplings import Member, Price, SharedRow
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
 from .game import Game, parse_game, read_game
@@ -20,8 +21,11 @@ __all__ = [
     "Follower",
     "Game",
     "GameStructure",
+    "Member",
     "Movers",
     "Population",
+    "Price",
+    "SharedRow",
     "changes",
     "component_pairs",
     "evaluated_at",

@@ -201,8 +201,12 @@ def _expression_errors(game: GameStructure) -> Iterator[Finding]:
     """Numbers that are not finite, Params without value, Vars of another model: solvers pass over all three."""
     known = {id(v) for v in game.variables_by_name.values()}
     seen: set[int] = set()
+    looked: set[int] = set()
     for player in (game.leader, *game.followers.values()):
         for name, expression in _expressions(player):
+            if id(expression) in looked:  # a shared row, once for all who feel it
+                continue
+            looked.add(id(expression))
             for leaf in leaves(expression, seen):
                 problem = _leaf_problem(leaf, known)
                 if problem:
@@ -357,8 +361,24 @@ def _averages(game: GameStructure) -> Iterator[Finding]:
 
 
 def _shared_constraints(game: GameStructure) -> Iterator[Finding]:
+    """Rows that hold others' actions, and which of them are one row that several followers feel."""
+    declared, told = {id(row) for row in game.shared}, set[int]()
+    for shared in game.shared_rows():
+        fellows = listed([member.follower for member in shared.members], 3)
+        rows = list(dict.fromkeys(m.row.name for m in shared.members if id(m.row) not in told))
+        fresh = [m.row for m in shared.members if id(m.row) not in told]
+        told |= {id(m.row) for m in shared.members}
+        if fresh:
+            what = "shared by" if id(fresh[0]) in declared else f"one row with {listed(rows[1:], 3)}, shared by"
+            yield Finding(
+                "info",
+                rows[0],
+                f"{what} {fellows} (a generalised Nash game): nash() gives it one multiplier, equilibrium='any' each "
+                "follower its own.",
+                "",
+            )
     for follower in game.followers.values():
-        for constraint in follower.constraints:
+        for constraint in (c for c in follower.constraints if id(c) not in told):
             owners = {game.owners.get(id(v)) for v in variables_in(constraint.expr) if not v.fixed}
             others = sorted(owner for owner in owners if owner not in (None, follower.name))
             if others:

@@ -17,7 +17,17 @@ from stackpyomo.errors import GameFileError, InvalidGame
 from .checks import findings, require
 from .files.formulas import FORMAT, ROOT, show
 from .files.places import Item, load_json
-from .files.reader import declare, read_aggregates, read_follower, read_observe, read_target, read_wishes
+from .files.reader import (
+    declare,
+    declare_prices,
+    read_aggregates,
+    read_follower,
+    read_observe,
+    read_prices,
+    read_rows,
+    read_target,
+    read_wishes,
+)
 from .files.writer import write_game
 from .findings import Finding
 from .players import Population
@@ -28,12 +38,15 @@ __all__ = ["Game", "parse_game", "read_game"]
 
 
 class Game(GameStructure):
-    """One leader, many followers: ``Game(model, followers, aggregates=(), name=None)``.
+    """One leader, many followers: ``Game(model, followers, aggregates=(), prices=(), shared=(), name=None)``.
 
     followers: a Block, an indexed Block, or a list of these and of :class:`Population`. aggregates: equalities of the
     leader that define aggregate variables, linear in follower actions and in variables of the leader beside them; which
-    variable an equality defines is read off ``aggregate == ...``, or given as (Var, equality). Raises
-    :class:`InvalidGame` when an argument is not what it should be; what is about the model itself :meth:`check` finds.
+    variable an equality defines is read off ``aggregate == ...``, or given as (Var, equality). prices: (Var, row)
+    pairs: the Var is the multiplier of that row of a follower, in the sign of ``plan.multipliers``; (Var, (row,
+    follower)) where several feel the row. shared: Constraints of the model that every follower feels that moves what is
+    in them. Raises :class:`InvalidGame` when an argument is not what it should be; what is about the model itself
+    :meth:`check` finds.
     """
 
     def check(self) -> list[Finding]:
@@ -65,7 +78,7 @@ class Game(GameStructure):
         if unknown:
             raise InvalidGame(f"{unknown[0]}: not a follower of this game ({', '.join(list(self.followers)[:6])}).")
         populations = [f.population(size=sizes.get(name)) for name, f in self.followers.items()]
-        twin = Game(self.model, populations, aggregates=self.definitions, name=self.name)
+        twin = Game(self.model, populations, name=self.name, **self.couplings)
         twin.target, twin.observe = self.target, self.observe
         return twin
 
@@ -97,6 +110,7 @@ def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
         raise root.fault("has no 'followers'; list at least one.")
     model, variables = pyo.ConcreteModel(name=name), dict[str, Any]()
     declare(leader, model, variables, "aggregates")
+    declare_prices(root, model, variables)
     players: dict[str, tuple[Item, Population]] = {}
     for entry in entries:
         called = entry.need("name", "give it one").text()
@@ -106,12 +120,15 @@ def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
         players[called] = follower, read_follower(follower, called, model, variables)
     aggregates = read_aggregates(leader, model, variables)
     read_wishes(leader, "objective", model, variables)
-    for follower, population in players.values():
-        read_wishes(follower, "cost", population.block, variables)
+    blocks = {called: population.block for called, (_, population) in players.items()}
+    rows = {called: read_wishes(item, "cost", blocks[called], variables) for called, (item, _) in players.items()}
+    shared = read_rows(root, "shared", model, variables)
+    prices = read_prices(root, variables, blocks, rows, shared)
     populations = [population for _, population in players.values()]
     observe, target = read_observe(root, variables), read_target(root, variables)
     try:
-        game = Game(model, populations, aggregates=aggregates, name=name)
+        common = [row for _, row in shared]
+        game = Game(model, populations, aggregates=aggregates, prices=prices, shared=common, name=name)
     except InvalidGame as error:
         raise root.fault(str(error)) from error
     game.observe, game.target = observe, target

@@ -73,7 +73,7 @@ def expanded(game: Structure) -> Structure:
             if block not in members:
                 for component in _parts(block):
                     _share_out(component, follower, members)
-    return type(game)(model, blocks, aggregates=found.definitions, name=game.name)
+    return type(game)(model, blocks, name=game.name, **found.couplings)
 
 
 def twin_of(game: Structure, model: Any, sizes: Mapping[str, float] | None = None) -> Structure:
@@ -88,7 +88,9 @@ def twin_of(game: Structure, model: Any, sizes: Mapping[str, float] | None = Non
 
     blocks = [f.population(block=found(f.block), size=(sizes or {}).get(n)) for n, f in game.followers.items()]
     aggregates = [(None if v is None else found(v), found(c)) for v, c in assigned(game.definitions, game.actions)]
-    return type(game)(model, blocks, aggregates=aggregates, name=game.name)
+    prices = [(found(p.var), (found(p.row), found(game.followers[p.follower].block))) for p in game.prices]
+    shared = [found(row) for row in game.shared]
+    return type(game)(model, blocks, aggregates=aggregates, prices=prices, shared=shared, name=game.name)
 
 
 def _copies(model: Any, follower: Follower) -> Iterator[Any]:
@@ -106,8 +108,9 @@ def _parts(block: Any) -> list[Any]:
 
 
 def _outside(game: GameStructure) -> list[Any]:
-    """Active objectives and constraints of the leader, aggregates among them."""
-    return [*game.leader.active_objectives, *game.leader.constraints]
+    """Active objectives and constraints of the leader and shared rows, aggregates among them."""
+    rows = {id(row): row for row in (*game.leader.constraints, *(row for row in game.shared if row.active))}
+    return [*game.leader.active_objectives, *rows.values()]
 
 
 def _share_out(component: Any, follower: Follower, members: Sequence[Any]) -> None:
@@ -140,8 +143,9 @@ def _averaged(expression: Any, own: set[int], visitors: Sequence[Any]) -> Any:
 def exchangeable(game: GameStructure) -> list[list[str]]:
     """Names of followers that nobody can tell apart, in groups of two or more."""
     groups: dict[tuple[Any, ...], list[str]] = {}
+    priced = {price.follower for price in game.prices}
     for name, follower in game.followers.items():
-        if not _holds_others(game, follower):
+        if name not in priced and not _holds_others(game, follower):
             groups.setdefault(_signature(follower), []).append(name)
     judge = _Judge(game)
     found = []
@@ -264,7 +268,7 @@ def collapsed(game: Structure) -> Structure:
     for name in gone:
         twin.followers[name].block.deactivate()
     kept = [f.population(size=_whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
-    return type(game)(model, kept, aggregates=twin.definitions, name=game.name)
+    return type(game)(model, kept, name=game.name, **twin.couplings)
 
 
 def rewritten(component: Any, visitor: Any) -> None:

@@ -27,6 +27,7 @@ def leader_variables(game: GameStructure, components: Any) -> list[VarData]:
 def by_component(game: GameStructure, components: Iterable[Any]) -> Iterator[list[VarData]]:
     """For each component the leader's VarData it stands for, fixed ones left out."""
     aggregates = {id(v) for v in game.aggregate_variables()}
+    prices = {id(price.var): price for price in game.prices}
     for item in components:
         found = []
         for var in members(game, item):
@@ -34,6 +35,9 @@ def by_component(game: GameStructure, components: Iterable[Any]) -> Iterator[lis
                 raise InvalidGame(f"{var.name}: not a variable of the leader.")
             if id(var) in aggregates:
                 raise InvalidGame(f"{var.name}: an aggregate follows the followers' actions; nobody chooses it.")
+            if id(var) in prices:
+                row = prices[id(var)].row.name
+                raise InvalidGame(f"{var.name}: the price of {row} follows from that row; nobody chooses it.")
             if not var.fixed:
                 found.append(var)
         yield found

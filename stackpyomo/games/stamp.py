@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import pyomo.environ as pyo
@@ -35,12 +35,21 @@ def _stamp(game: GameStructure) -> dict[str, str]:
     place = {id(v): number for number, v in enumerate(game.variables_by_name.values())}
     sizes = [f"{f.name} {f.size!r} {f.noise or ''}" for f in followers]
     limits = (f"{name} {_limits(v)} {v.domain.name}" for name, v in game.variables_by_name.items())
-    return {
+    apart = {id(row) for row in game.shared}
+    parts = {
         "the leader's problem": _problems([game.leader], place, []),
-        "the followers' problems": _problems(followers, place, sizes),
+        "the followers' problems": _problems(followers, place, sizes, apart),
         "bounds, domains and fixed values": _digest(limits),
         "the aggregates": _digest(c.name for c in game.aggregates),
     }
+    if game.prices or game.shared:
+        texts = [f"{price.var.name} {price.follower} {price.row.name}" for price in game.prices]
+        walk = _Walk(place, texts)
+        for row in game.shared:
+            texts += [row.name, str(row.active)]
+            walk.tell(row.expr)
+        parts["prices and shared rows"] = _digest(texts, walk.numbers.tobytes())
+    return parts
 
 
 def changes(then: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -57,14 +66,17 @@ def _digest(texts: Iterable[str], numbers: bytes = b"") -> str:
     return hashlib.blake2b("\n".join(texts).encode() + b"\0" + numbers, digest_size=8).hexdigest()
 
 
-def _problems(players: Iterable[Player], place: dict[int, int], texts: list[str]) -> str:
-    """The players' active objectives and rows in Polish notation, numbers and places of Vars apart from the rest."""
+def _problems(players: Iterable[Player], place: dict[int, int], texts: list[str], apart: Container[int] = ()) -> str:
+    """The players' active objectives and rows in Polish notation, numbers and places of Vars apart from the rest.
+
+    apart: id of rows that are left out.
+    """
     walk = _Walk(place, texts)
     for player in players:
         for objective in player.active_objectives:
             texts.append(str(objective.sense))
             walk.tell(objective.expr)
-        for constraint in player.constraints:
+        for constraint in (c for c in player.constraints if id(c) not in apart):
             texts.append(constraint.name)
             walk.tell(constraint.expr)
     return _digest(texts, walk.numbers.tobytes())

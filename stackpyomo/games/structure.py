@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyomo.environ as pyo
@@ -23,13 +23,12 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
+from .couplings import Movers, Price, SharedRow, dealt, priced_rows, recognised, require_felt, shared_constraints
 from .players import Follower, Leader, Player, Population, collect_components, populations_of
 
 __all__ = ["UNNAMED", "GameStructure", "Movers"]
 
 UNNAMED = "the model"  # What messages call a model without a name.
-
-Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
 
 Answer = TypeVar("Answer")
 
@@ -40,7 +39,16 @@ class GameStructure:
     followers: dict[str, Follower]  #: Name → follower, in the order given.
     leader: Leader  #: The leader: whatever no follower owns.
 
-    def __init__(self, model: Any, followers: Any, *, aggregates: Any = (), name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        followers: Any,
+        *,
+        aggregates: Any = (),
+        prices: Any = (),
+        shared: Any = (),
+        name: str | None = None,
+    ) -> None:
         if not isinstance(model, BlockData) or not model.is_constructed():
             raise InvalidGame(
                 "Game(model, ...): the model must be a constructed pyomo ConcreteModel (or Block); "
@@ -57,9 +65,14 @@ class GameStructure:
         """The stamp of the data whose expressions were last found without an error."""
         if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
+        self.shared: list[ConstraintData] = []  #: Rows of the model that every follower feels that moves what is in it.
         self.rescan()
         self.definitions = definitions(aggregates, self.component, self.leader.rows)
         """(aggregate or None, equality) as they were given: what ``aggregates=`` of the same game is."""
+        self.shared = shared_constraints(shared, self.component, self.leader)
+        require_felt(self._deal())
+        self.prices: list[Price] = priced_rows(prices, self.component, self.followers)
+        """Vars that are multipliers of followers' rows."""
 
     def rescan(self) -> None:
         """Read again which components the model has, as every plan does; raises :class:`InvalidGame` if it cannot."""
@@ -76,6 +89,17 @@ class GameStructure:
             self.__dict__.pop(cached, None)
         if self._answers is not None:
             self._answers = {}
+        self._deal()
+
+    def _deal(self) -> list[ConstraintData]:
+        """Shared rows are the followers'; those that nobody feels."""
+        if not self.shared:
+            return []
+        try:
+            movers = self.movers()
+        except InvalidGame:  # check() names what is wrong with the aggregates
+            return []
+        return dealt(self.shared, self.leader, self.followers, movers)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -193,6 +217,22 @@ class GameStructure:
         for row, column, rate in zip(moves.row, moves.col, moves.data, strict=True):
             found.setdefault(id(actions[column]), []).append((responses.variables[row], float(rate)))
         return found
+
+    def shared_rows(self, followers: Iterable[str] | None = None) -> list[SharedRow]:
+        """The rows that two or more of these followers (None: of all) feel, declared or written once per follower."""
+        chosen = self.followers if followers is None else followers
+        return recognised([self.followers[name] for name in chosen], self.movers())
+
+    @property
+    def price_variables(self) -> list[VarData]:
+        """The Vars that are multipliers of followers' rows: nobody chooses them."""
+        return [price.var for price in self.prices]
+
+    @property
+    def couplings(self) -> dict[str, Any]:
+        """The arguments of a Game that say what couples its players, as they are now."""
+        prices = [(price.var, (price.row, self.followers[price.follower].block)) for price in self.prices]
+        return {"aggregates": self.definitions, "prices": prices, "shared": self.shared}
 
     def current_values(self) -> dict[str, float]:
         """The model's current values, by name; raises :class:`InvalidGame` naming the first Var without one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stackpyomo.bilevel import Treatment, named
@@ -12,6 +12,7 @@ from stackpyomo.solvers import choose
 
 from .decomposition.hedging import Hedging
 from .plan import Plan
+from .selection import Wish
 
 __all__ = ["Options", "read_options", "with_options"]
 
@@ -30,6 +31,8 @@ class Options:
     allow_nonconvex: bool = False
     seed: int = 0
     """Of the random starting points."""
+    wish: Wish = field(default_factory=Wish)
+    """Which equilibrium."""
 
 
 def read_options(
@@ -62,6 +65,7 @@ def with_options(plan: Plan, function: str, options: Options, hedging: Hedging |
         "complementarity": "auto" if options.treatment is None else repr(options.treatment),
         "time_limit": options.time_limit,
         "allow_nonconvex": options.allow_nonconvex,
+        **({} if options.wish.kind == "any" else {"equilibrium": options.wish.kind}),
         **({} if hedging is None else {"engine": repr(hedging)}),
         **more,
     }

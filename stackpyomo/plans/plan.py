@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pandas as pd
+
 from stackpyomo.core import (
     SHOWN,
     TOLERANCES,
@@ -33,6 +35,7 @@ from stackpyomo.games.information import Announcement
 from stackpyomo.verification import Report
 
 from .points import rested, violation
+from .selection import Selection
 
 __all__ = ["Plan", "rows_of", "untried"]
 
@@ -52,9 +55,10 @@ class Plan(Document):
     values: dict[str, float]  #: variable name → value, for everybody's variables.
     leader_objective: float  #: J0 at the plan, in the sense the user wrote.
     follower_objectives: dict[str, float]  #: follower name → J_k at the plan, in its own sense and unit.
-    multipliers: dict[str, float] = field(default_factory=dict)
+    multipliers: dict[Any, float] = field(default_factory=dict)
     """constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote; for a constraint of a
-    follower who responds, d(its own objective)/d(right-hand side)."""
+    follower who responds, d(its own objective)/d(right-hand side); (constraint name, follower's name) → that where
+    several followers feel one constraint."""
     termination: str = "none"  #: Why the solver stopped: "optimal", "converged", "infeasible", "time limit", ...
     quality: str = "none"  #: What is held: "optimal" (proved), "feasible", "infeasible" or "none".
     bound: float = math.nan  #: On J0: proved by convexity, or a global solver's; NaN without.
@@ -77,6 +81,10 @@ class Plan(Document):
     """Of a plan against ties: what the leader gets if they are broken in its favour (optimistic), against it
     (pessimistic), and against it at the optimistic plan's leader (worst); a best answer of the followers (witness), and
     the rows that describe all of them beside their own (answers)."""
+    selection: Selection | None = None
+    """Where several followers feel a row: which equilibrium it is, and how many there are beside it."""
+    price_limits: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """price → (low, high): the multipliers that its market may as well choose at this answer."""
     options: dict[str, Any] = field(default_factory=dict)
     """What it was asked for with: solver, starts, seed, …; to do it again."""
     report: Report | None = field(default=None, repr=False, compare=False)
@@ -170,6 +178,11 @@ class Plan(Document):
         return self.game
 
     @property
+    def price_range(self) -> pd.DataFrame:
+        """price → low, high: the multipliers of its row at this answer, ±inf without an end; one row a price."""
+        return pd.DataFrame.from_dict(self.price_limits, orient="index", columns=["low", "high"], dtype=float)
+
+    @property
     def announcement(self) -> Announcement:
         """Without an incentive the leader announces constants."""
         here = self.now()
@@ -192,7 +205,10 @@ class Plan(Document):
             "values": json_numbers(self.values),
             "leader_objective": json_number(self.leader_objective),
             "follower_objectives": json_numbers(self.follower_objectives),
-            "multipliers": json_numbers(self.multipliers),
+            "multipliers": json_numbers({key: v for key, v in self.multipliers.items() if isinstance(key, str)}),
+            "shared_multipliers": [
+                [*key, json_number(v)] for key, v in self.multipliers.items() if not isinstance(key, str)
+            ],
             "termination": self.termination,
             "quality": self.quality,
             "bound": json_number(self.bound),
@@ -206,6 +222,8 @@ class Plan(Document):
             "warnings": self.warnings,
             "attained": self.attained,
             "ties": {key: json_number(v) if isinstance(v, float) else v for key, v in self.ties.items()},
+            "selection": None if self.selection is None else self.selection.as_dict(),
+            "price_limits": {name: list(map(json_number, pair)) for name, pair in self.price_limits.items()},
             "options": self.options,
             "stamp": self.stamp,
         }
@@ -222,6 +240,12 @@ class Plan(Document):
                 data[key] = floats(data[key])
             for key in ("leader_objective", "bound", "gap", "epsilon0"):
                 data[key] = real(data[key])
+            shared = data.pop("shared_multipliers", ())
+            data["multipliers"] |= {(row, follower): real(number) for row, follower, number in shared}
+            chosen = data.get("selection")
+            data["selection"] = None if chosen is None else Selection.from_dict(chosen)
+            limits = data.get("price_limits", {})
+            data["price_limits"] = {name: (real(low), real(high)) for name, (low, high) in limits.items()}
             data["responding"] = tuple(data.get("responding", ()))
             data.pop("bounds", None)  # what older versions wrote
             plan = cls(**{"stamp": {"its data": "unknown"}, **data}, game=game)
@@ -246,6 +270,8 @@ class Plan(Document):
             leader_objective=objective_at(game, game.leader, self.values),
             follower_objectives={n: objective_at(game, f, self.values) for n, f in game.followers.items()},
             multipliers={},
+            selection=None,
+            price_limits={},
             quality="feasible" if off <= TOLERANCES.feasibility else "infeasible",
             bound=math.nan,
             gap=math.nan,
@@ -272,6 +298,7 @@ class Plan(Document):
             found.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
         found += [f"Responding: {listed(self.responding)}."] if self.responding else []
         found += self._ties_in_words()
+        found += [] if self.selection is None else [f"Equilibrium: {text}." for text in self.selection.sentences()]
         found += [f"Beware: {text}" for text in self.warnings]
         new = chosen or {}
         moved = [name for name in new if abs(new[name] - self.values[name]) > TOLERANCES.noise]

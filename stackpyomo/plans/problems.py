@@ -21,6 +21,7 @@ __all__ = [
     "leader_cost",
     "leader_values",
     "leading_problem",
+    "require_priced",
 ]
 
 
@@ -33,7 +34,7 @@ def leader_cost(game: Game) -> Any:
 
 def leading_problem(game: Game, responding: Container[str]) -> Problem:
     """The leader's cost and rows, and those of the followers who serve it; ``responding`` ones are left out."""
-    aggregates = {id(v) for v in aggregate_definitions(game)[1]}
+    aggregates = {id(v) for v in [*aggregate_definitions(game)[1], *game.price_variables]}
     serving = (game.leader, *(f for f in game.followers.values() if f.name not in responding))
     return Problem(
         leader_cost(game),
@@ -43,9 +44,12 @@ def leading_problem(game: Game, responding: Container[str]) -> Problem:
 
 
 def held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str, float], cost: Any) -> Problem:
-    """Everybody but ``followers`` held at ``values``; what the leader's equalities define goes on following."""
+    """Everybody but ``followers`` held at ``values``; what the leader's equalities define, and the followers' prices,
+    go on following."""
     defining, defined = aggregate_definitions(game)
     loose = {id(v) for v in defined} | {id(v) for f in followers for v in f.variables}
+    names = {f.name for f in followers}
+    loose |= {id(price.var) for price in game.prices if price.follower in names}
     held = [(v, values[n]) for n, v in game.variables_by_name.items() if not v.fixed and id(v) not in loose]
     return Problem(cost, [("leader", c) for c in defining], held)
 
@@ -56,7 +60,7 @@ def aggregate_definitions(game: Game) -> tuple[list[Any], list[VarData]]:
     The aggregates; and variables that no follower feels, where as many equalities hold them as there are of them.
     """
     aggregates = game.aggregate_variables()
-    known, declared = {id(v) for v in aggregates}, {id(c) for c in game.aggregates}
+    known, declared = {id(v) for v in [*aggregates, *game.price_variables]}, {id(c) for c in game.aggregates}
     felt = {
         id(v)
         for f in game.followers.values()
@@ -95,7 +99,7 @@ def leader_values(game: Game, leader: Any) -> dict[str, float]:
             if (low is not None and number < low) or (high is not None and number > high):
                 raise InvalidGame(f"leader: {number:g} is outside the bounds of {var.name}, [{low}, {high}].")
             given[game.names[id(var)]] = float(number)
-    defined = {id(v) for v in aggregate_definitions(game)[1]}
+    defined = {id(v) for v in [*aggregate_definitions(game)[1], *game.price_variables]}
     values = {}
     for name, var in game.variables_by_name.items():
         number = given.get(name, var.value)
@@ -108,4 +112,16 @@ def leader_values(game: Game, leader: Any) -> dict[str, float]:
 def all_constraints(game: Game) -> list[tuple[str, Any]]:
     """(owner's name, constraint) of every active constraint."""
     players = (game.leader, *game.followers.values())
-    return [(player.name, c) for player in players for c in player.constraints]
+    once = {id(c): (player.name, c) for player in reversed(players) for c in player.constraints}  # shared ones, too
+    return list(reversed(once.values()))
+
+
+def require_priced(game: Game, followers: Sequence[Follower]) -> None:
+    """Raise :class:`InvalidGame` where a price is asked of a market that serves the leader: it has none then."""
+    names = {f.name for f in followers}
+    for price in game.prices:
+        if price.follower not in names:
+            raise InvalidGame(
+                f"{price.var.name}: the price of {price.row.name}, and {price.follower} serves the leader in this "
+                f"plan, so that its row has none. Let it answer: responding=[{price.follower!r}], or stackelberg(game)."
+            )

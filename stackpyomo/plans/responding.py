@@ -11,24 +11,35 @@ A plan comes from the fallback ladder and is judged here by what was proved, nev
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import pyomo.environ as pyo
-
-from stackpyomo.bilevel import Candidate, Conditions, Ladder, Problem, counterexample, unqualified
-from stackpyomo.core import TOLERANCES, listed, timed, tracked
+from stackpyomo.bilevel import (
+    Candidate,
+    Conditions,
+    Equilibrium,
+    Ladder,
+    Problem,
+    counterexample,
+    price_ranges,
+    surface,
+    unqualified,
+)
+from stackpyomo.core import TOLERANCES, timed, tracked
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Follower, Game, objective_at
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, Termination
-from stackpyomo.verification import Effort, Report, resolved
+from stackpyomo.verification import Effort, Report, resolved, variational_gap
 
 from .infeasibility import conflict, unbounded
 from .options import Options
 from .plan import Plan, untried
+from .selection import Selection
 
 __all__ = ["respond"]
 
@@ -67,6 +78,7 @@ def respond(
         time_limit=options.time_limit,
         tee=options.tee,
         seed=options.seed,
+        common=options.wish.common,
         seconds=seconds,
     )
     try:
@@ -121,6 +133,7 @@ def _row_name(problem: Problem, made: Conditions, bad: BadRow) -> str:
         *(var.name for var, _ in problem.held),
         *(f"the optimality condition of {var.name}" for var, _ in made.stationarity),
         *(constraint.name for constraint, _ in made.rows),
+        *(f"the price {var.name}" for var, _ in made.prices),
     ]
     return named[bad.row] if bad.row < len(named) else "the optimality conditions"
 
@@ -182,7 +195,9 @@ class _Work:
         )
         self._judge(plan, ladder, best, objective, sign)
         plan.warnings += unqualified(game, ladder.kkt.curved, values, plan.multipliers)
-        plan.warnings += self._one_of_many(best)
+        self._select(plan, best)
+        if game.prices:
+            self._price(plan, best)
         return plan
 
     def _objectives(self, values: Mapping[str, float], report: Report | None) -> dict[str, float]:
@@ -192,52 +207,62 @@ class _Work:
         objectives = FollowerRows(game).at(values).objectives
         return dict(zip(game.followers, map(float, objectives), strict=True))
 
-    def _multipliers(self, best: Candidate) -> dict[str, float]:
+    def _multipliers(self, best: Candidate) -> dict[Any, float]:
         """Leader's and cooperating rows: d(leader's objective)/d(right-hand side); responding followers' rows:
         d(their own objective)/d(right-hand side), both in the sense the user wrote."""
-        found: dict[str, float] = {}
+        found: dict[Any, float] = {}
         duals = best.found.duals
         if duals is not None and best.found.polished:
             by_row = dict(zip(best.equilibrium.program.rows.tolist(), duals, strict=True))
             for row, (_, constraint) in enumerate(self.problem.constraints):
                 found[constraint.name] = self.game.leader.sign * float(by_row.get(row, 0.0))
-        signs = {f.name: f.sign for f in self.followers}
         made = best.equilibrium.conditions
-        for pair in made.pairs:
-            if pair.component.ctype is pyo.Constraint:
-                size = made.multiplier(pair.follower, pair.multiplier, best.values)
-                push = size if pair.side == "lower" else -size
-                name = pair.component.name
-                found[name] = found.get(name, 0.0) + signs[pair.follower] * push + 0.0
+        several = Counter(key for _, key in made.signed)
         for follower in self.followers:
-            for constraint in follower.constraints:
-                nu = made.equalities.get(id(constraint))
-                if nu is not None:
-                    found[constraint.name] = -follower.sign * made.multiplier(follower.name, nu, best.values) + 0.0
+            for row in follower.constraints:
+                if (follower.name, id(row)) in made.signed:
+                    key = row.name if several[id(row)] == 1 else (row.name, follower.name)
+                    found[key] = -follower.sign * made.force(follower.name, row, best.values) + 0.0
         return found
 
-    def _one_of_many(self, best: Candidate) -> list[str]:
-        """Where shared rows of a generalised Nash game bind there are other equilibria, as a rule a continuum."""
-        names, owners = {f.name for f in self.followers}, self.game.owners
-        made = best.equilibrium.conditions
-        equal = [(f.name, c) for f in self.followers for c in f.constraints if c.equality]
-        pressed = [
-            (pair.follower, pair.component)
-            for pair in made.pairs
-            if pair.component.ctype is pyo.Constraint
-            and made.multiplier(pair.follower, pair.multiplier, best.values) > TOLERANCES.active
-        ]
-        shared = {
-            constraint.name: None
-            for name, constraint in [*pressed, *equal]
-            if any(owners.get(id(v), name) in names - {name} for v in variables_in(constraint.expr) if not v.fixed)
-        }
-        if not shared:
-            return []
-        return [
-            f"a generalised Nash game: {listed(list(shared), 3)} binds actions of several followers, each with a "
-            "multiplier of its own, so that this equilibrium is one of many as a rule; nothing says that they play it"
-        ]
+    def _select(self, plan: Plan, best: Candidate) -> None:
+        """Which equilibrium it is where several followers feel a row, and how many there are beside it."""
+        game, names = self.game, [f.name for f in self.followers]
+        wish = self.options.wish
+        rows = list(wish.common.rows) if wish.common else game.shared_rows(names)
+        if not rows or plan.quality not in ("optimal", "feasible"):
+            return
+        chosen = Selection(wish.kind, rows=tuple(dict.fromkeys(row.name for row in rows)))
+        if wish.common is not None:
+            chosen.weights = dict(wish.common.weights)
+            with timed(self.seconds, "variational"):
+                gap = variational_gap(game, Announcement(plan.values, math.nan), names, chosen.weights, rows)
+            chosen.gap = max(gap.value, gap.bound)
+            assert best.report is not None
+            scale = max(chosen.weights.get(name, 1.0) * float(best.report.scale[name]) for name in names)
+            shown = chosen.gap <= TOLERANCES.variational * scale
+            chosen.kind = "any" if not shown and wish.kind == "variational" else wish.kind
+        with timed(self.seconds, "surface"):
+            nearby = surface(game, self.followers, self.problem, best.equilibrium.conditions, best.values)
+        if nearby is not None:
+            chosen.dimension, moving = nearby
+            chosen.moving = tuple(game.names[id(v)] for v in moving)
+        plan.selection = chosen
+
+    def _price(self, plan: Plan, best: Candidate) -> None:
+        """What the market may as well choose, and whether the answer leans on it."""
+        plain = Equilibrium(self.problem, best.equilibrium.conditions, None, {})
+        plan.price_limits = price_ranges(self.game, plain, plain.point(best.values))
+        parts = [self.problem.cost, *(c.expr for _, c in self.problem.constraints)]
+        felt = {id(v) for part in parts if hasattr(part, "is_expression_type") for v in variables_in(part)}
+        for price in self.game.prices:
+            low, high = plan.price_limits.get(price.var.name, (math.nan, math.nan))
+            if id(price.var) in felt and low < high:
+                plan.warnings.append(
+                    f"the answer leans on a price that the market need not choose: {price.var.name} = "
+                    f"{plan.values[price.var.name]:.6g}, and anything in [{low:.6g}, {high:.6g}] is a multiplier of "
+                    f"{price.row.name} there (plan.price_range)"
+                )
 
     def _judge(self, plan: Plan, ladder: Ladder, best: Candidate, objective: bool, sign: int) -> None:
         report = best.report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from stackpyomo.bilevel import responding_followers
@@ -17,8 +18,9 @@ from .decomposition.engine import chosen_engine, hedged
 from .indifference import settled
 from .options import Options, read_options, with_options
 from .plan import Plan
-from .problems import held_problem, leader_cost, leader_values, leading_problem
+from .problems import held_problem, leader_cost, leader_values, leading_problem, require_priced
 from .responding import respond
+from .selection import wish
 from .ties import pessimistic_plan
 
 __all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
@@ -36,6 +38,8 @@ def leader_optimal(
     allow_nonconvex: bool = False,
     seed: int = 0,
     engine: Any = "auto",
+    equilibrium: str = "auto",
+    weights: Any = None,
 ) -> Plan:
     """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
 
@@ -47,6 +51,9 @@ def leader_optimal(
     for the whole ladder otherwise. tee: show the solver's output. allow_nonconvex: followers proved nonconvex may
     respond; the plan then says so. seed: of the starting points. engine: "mpi-sppy" or a :class:`Hedging` for the team
     optimum bundle by bundle, in as many processes as ``mpiexec`` started; "auto": one solve in this process.
+    equilibrium: "variational", the responding followers' equilibrium with one multiplier for all who feel a shared row
+    ("auto" where rows are declared ``shared=``), by ``weights`` (component mapping follower → r > 0: its multiplier is
+    λ/r); "any": each has its own, in the leader's favour ("auto" elsewhere).
 
     The plan's ``quality`` is "optimal" only where the leader's problem is proved convex, or a global solver closed its
     gap and the re-solve of the responding followers is a proof.
@@ -66,6 +73,9 @@ def leader_optimal(
                 raise InvalidGame(f"engine={engine!r}: finds the team optimum alone, from one start: no {what}.")
             plan = hedged(game, hedging, solver, time_limit, tee)
         else:
+            require_priced(game, followers)
+            kind = "any" if equilibrium == "auto" and not game.shared and weights is None else equilibrium
+            options = replace(options, wish=wish(game, followers, kind, weights, among=("auto", "any", "variational")))
             plan = _leading(game, followers, options) if followers else cooperative_plan(game, options)
         return with_options(plan, "leader_optimal", options, hedging)
 
@@ -89,6 +99,9 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     require_positive("tie_tolerance", tie_tolerance, zero=True)
     if tie_tolerance and ties == "optimistic":
         raise InvalidGame(f"tie_tolerance={tie_tolerance!r}: is for ties='pessimistic', not for ties='optimistic'.")
+    if ties == "pessimistic" and (game.prices or game.shared or {"equilibrium", "weights"} & options.keys()):
+        what = "prices, or which equilibrium is played, are no ties of a follower's answer"
+        raise InvalidGame(f"ties='pessimistic': {what}; plan.price_range and plan.selection say what is left open.")
     plan = leader_optimal(game, responding=True, **options)
     if ties == "optimistic":
         return plan
@@ -110,6 +123,8 @@ def nash(
     tee: bool = False,
     allow_nonconvex: bool = False,
     seed: int = 0,
+    equilibrium: str = "auto",
+    weights: Any = None,
 ) -> Plan:
     """The followers' equilibrium at fixed leader values: ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given.
 
@@ -117,8 +132,14 @@ def nash(
     leader's equalities define from the followers' actions, and that no follower feels, follow them. responding: who
     plays (True: all); the other followers keep their current values.
 
+    equilibrium: "any"; "variational", with one multiplier for all who feel a shared row (λ over the follower's weight,
+    ``weights``: component mapping follower → r > 0, 1 for the others); "best", "worst": by the leader's objective,
+    among all of them, or the normalised ones where weights are given. "auto": "variational" where rows are shared,
+    "any" elsewhere. ``plan.selection`` tells which it is and how many there are beside it.
+
     R_k is what moves with follower k's action: its share of an aggregate, 0 in an infinite population. ``quality`` is
-    "feasible" at best: there is nothing to be optimal for. Other arguments are those of :func:`leader_optimal`.
+    "feasible" at best, but for "best" and "worst": there is nothing to be optimal for. Other arguments are those of
+    :func:`leader_optimal`.
 
     Raises :class:`InvalidGame` for a leader variable without a value, and what :func:`leader_optimal` raises.
     """
@@ -130,8 +151,15 @@ def nash(
         if not followers:
             raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
         given = leader_values(game, leader)
-        problem = held_problem(game, followers, given, 0.0)
-        return with_options(respond(game, followers, problem, options, objective=False), "nash", options)
+        options = replace(options, wish=wish(game, followers, equilibrium, weights))
+        if (sense := {"best": 1, "worst": -1}.get(options.wish.kind)) is not None:
+            require(game)
+            problem = held_problem(game, followers, given, sense * leader_cost(game))
+            plan = respond(game, followers, problem, options, sign=sense * game.leader.sign)
+        else:
+            problem = held_problem(game, followers, given, 0.0)
+            plan = respond(game, followers, problem, options, objective=False)
+        return with_options(plan, "nash", options)
 
 
 def pessimistic(plan: Plan, **options: Any) -> Plan:

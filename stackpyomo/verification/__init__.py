@@ -11,10 +11,12 @@ from .measures import measure
 from .regret import Effort, best_responses, resolved, verify
 from .report import Report, regret_shown
 from .samples import Samples
+from .variational import Gap, variational_gap
 
 __all__ = [
     "Composed",
     "Effort",
+    "Gap",
     "Report",
     "Samples",
     "best_responses",
@@ -26,5 +28,6 @@ __all__ = [
     "plane",
     "regret_shown",
     "resolved",
+    "variational_gap",
     "verify",
 ]

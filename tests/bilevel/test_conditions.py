@@ -36,7 +36,7 @@ def lagrangian(made: Conditions, follower: sp.Follower) -> float:
     total = sign * pyo.value(follower.objective.expr)
     for row in follower.constraints:
         if row.equality:
-            total += pyo.value(made.equalities[id(row)]) * (pyo.value(row.body) - row.ub)
+            total += pyo.value(made.signed[follower.name, id(row)][0][0]) * (pyo.value(row.body) - row.ub)
             continue
         sides = {
             p.side: pyo.value(p.multiplier) for p in made.pairs if p.follower == follower.name and p.component is row
@@ -152,7 +152,7 @@ def test_rows_keep_their_sides_and_their_limits() -> None:
             ("b", "b.u", "upper"), ("b", "b.idle", "lower"), ("c", "c.shared", "lower"), ("c", "c.u", "upper"),
         ]
     )  # fmt: skip
-    assert list(made.equalities) == [id(m.a.tie)]
+    assert ("a", id(m.a.tie)) in made.signed
     assert len({id(p.multiplier) for p in made.pairs}) == len(made.pairs), "one multiplier each"
     for seed in SEEDS:
         scatter(game, made, seed)
@@ -434,7 +434,7 @@ def test_the_duality_row_holds_at_optima_of_linear_followers(seed: int, sense: i
         worth |= {(f"f.u[{i}]", "upper"): -v for i, v in enumerate(best.upper.marginals)}
         for pair in made.pairs:
             pair.multiplier.set_value(max(0.0, worth[pair.component.name, pair.side]))
-        made.equalities[id(m.f.tie)].set_value(-best.eqlin.marginals[0])
+        made.signed["f", id(m.f.tie)][0][0].set_value(-best.eqlin.marginals[0])
         for var, slope_here in made.stationarity:
             assert pyo.value(slope_here) == pytest.approx(0, abs=1e-8), var.name
         assert pyo.value(relation.args[0] - relation.args[1]) == pytest.approx(0, abs=1e-8)

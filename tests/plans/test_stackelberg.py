@@ -1100,12 +1100,12 @@ def test_conditions_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch
     """
     from stackpyomo.bilevel import conditions
 
-    right = conditions._derivatives
+    right = conditions.derivatives
 
     def wrong(*args: Any) -> Any:
         return {key: -slope for key, slope in right(*args).items()}
 
-    monkeypatch.setattr(conditions, "_derivatives", wrong)
+    monkeypatch.setattr(conditions, "derivatives", wrong)
     game = one_follower(lambda x, u: (u - x) ** 2, lambda x, u: (u - 0.5) ** 2 + (x - 2) ** 2, x=(0, 3), u=(-1, 1))
     plan = attempt(lambda: sp.stackelberg(game))
     if isinstance(plan, sp.NoPlan):

@@ -6,7 +6,7 @@ In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on 
 from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem
 from .interval_hessian import is_convex_on_box
 from .terms import UNREADABLE, apart, elementary, leaves, roots, terms, variables_in
-from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of
+from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, spelled
 
 __all__ = [
     "UNDEFINED",
@@ -25,6 +25,7 @@ __all__ = [
     "numbers_of",
     "roots",
     "size_of",
+    "spelled",
     "terms",
     "variables_in",
 ]

@@ -20,7 +20,7 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from stackpyomo.core.sparse import Array
 
-__all__ = ["UNDEFINED", "Substitution", "folded", "number_of", "numbers_of", "size_of"]
+__all__ = ["UNDEFINED", "Substitution", "folded", "number_of", "numbers_of", "size_of", "spelled"]
 
 UNDEFINED = (ArithmeticError, TypeError, ValueError)
 """What evaluating or differentiating raises where there is no value."""
@@ -65,6 +65,31 @@ def _size(node: Any, values: Mapping[int, float]) -> float:
 def _value(node: Any, values: Mapping[int, float]) -> float:
     return float(pyo.value(Substitution(substitute=dict(values)).walk_expression(node)))
 
+
+def spelled(expression: Any, names: Mapping[int, str]) -> list[str]:
+    """The expression's nodes in Polish notation, Params by their value of this moment: equal texts, equal functions.
+
+    names: id(Var) → what to call it; others have their own name.
+    """
+    texts: list[str] = []
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        kind = node.__class__
+        if kind in native_numeric_types:
+            texts.append(repr(node))
+        elif id(node) in names:
+            texts.append(names[id(node)])
+        elif node.is_expression_type():
+            texts += [node.getname() if kind in _NAMED else kind.__name__, str(node.nargs())]
+            stack.extend(node.args)
+        else:
+            texts.append(node.name if node.is_variable_type() else repr(pyo.value(node, exception=False)))
+    return texts
+
+
+_NAMED = (nodes.UnaryFunctionExpression, nodes.ExternalFunctionExpression)
+"""Nodes of one class that stand for functions by name."""
 
 _CANCELLING = (
     nodes.SumExpression,

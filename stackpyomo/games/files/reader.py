@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyomo.environ as pyo
 
@@ -23,14 +23,20 @@ from .places import Item, load_json
 
 __all__ = [
     "declare",
+    "declare_prices",
     "read_aggregates",
     "read_entries",
     "read_follower",
     "read_games",
     "read_observe",
+    "read_prices",
+    "read_rows",
     "read_target",
     "read_wishes",
 ]
+
+Rows: TypeAlias = list[tuple[str, Any]]
+"""(text without blanks, row)."""
 
 _PLAYER = ("variables", "objective", "sense", "constraints")
 
@@ -123,8 +129,8 @@ def _read_noise(follower: Item, block: Any) -> Noise | None:
     return replace(weighed, members=tuple(members))
 
 
-def read_wishes(player: Item, goal: str, block: Any, variables: Mapping[str, Any]) -> None:
-    """Objective and constraints, which may hold the variables of every player."""
+def read_wishes(player: Item, goal: str, block: Any, variables: Mapping[str, Any]) -> Rows:
+    """Objective and constraints, which may hold the variables of every player; the constraints, each with its text."""
     wish = player.need("objective", "0 will do for who has no wish")
     sense = player.get("sense")
     if sense and sense.text() not in SENSES:
@@ -132,11 +138,18 @@ def read_wishes(player: Item, goal: str, block: Any, variables: Mapping[str, Any
     direction = SENSES[sense.value if sense else "minimize"]
     objective = pyo.Objective(expr=_formula(wish, variables).value(), sense=direction)
     block.add_component(unique(goal, block.component_map()), objective)
-    read_rows(player, "constraints", block, variables)
+    return read_rows(player, "constraints", block, variables)
 
 
-def read_rows(player: Item, key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
-    return _listed(player.entries(key), key, block, variables)
+def read_rows(player: Item, key: str, block: Any, variables: Mapping[str, Any]) -> Rows:
+    """The rows under ``key``, each with its text."""
+    entries = player.entries(key)
+    rows = _listed(entries, key, block, variables)
+    return [(_bare(entry.text()), row) for entry, row in zip(entries, rows, strict=True)]
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
 
 
 def _listed(entries: Sequence[Item], key: str, block: Any, variables: Mapping[str, Any]) -> list[Any]:
@@ -165,6 +178,46 @@ def read_aggregates(leader: Item, model: Any, variables: Mapping[str, Any]) -> l
         if not row.equality:
             raise entry.fault("is not an equality, which an aggregate needs; write ==.")
     return found
+
+
+def declare_prices(root: Item, model: Any, variables: dict[str, Any]) -> None:
+    """A Var for every price that the leader's variables do not declare."""
+    for item in _prices(root):
+        item.only("follower", "row")
+        name = item.label.removeprefix("price ")
+        if name not in variables:
+            variables[name] = var = pyo.Var()
+            model.add_component(_variable_name(replace(item, value=name), model, {}), var)
+
+
+def read_prices(
+    root: Item, variables: Mapping[str, Any], blocks: Mapping[str, Any], rows: Mapping[str, Rows], shared: Rows
+) -> list[Any]:
+    """(Var, (row, follower)) of every price; a row is found by its text, blanks left out.
+
+    blocks, rows: follower's name → its Block, its rows. shared: the rows that several followers feel.
+    """
+    prices = []
+    for item in _prices(root):
+        whose = item.need("follower", "name whose row it is the multiplier of")
+        if whose.text() not in blocks:
+            raise whose.fault(f"unknown follower {show(whose.value)}; {nearest(whose.value, blocks)}")
+        text = item.need("row", "write the row as it stands among the follower's constraints")
+        known = dict(reversed([*rows[whose.value], *shared]))
+        if _bare(text.text()) not in known:
+            raise text.fault(f"{show(text.value)} is no row of {whose.value}; {nearest(_bare(text.value), known)}")
+        var = variables[item.label.removeprefix("price ")]
+        prices.append((var, (known[_bare(text.value)], blocks[whose.value])))
+    return prices
+
+
+def _prices(root: Item) -> list[Item]:
+    """The entries of "prices", an object by the name of the Var."""
+    prices = root.get("prices")
+    if prices is None:
+        return []
+    prices.get("")  # an object
+    return [prices.part(name, f"price {name}") for name in prices.value]
 
 
 def _formula(item: Item, variables: Mapping[str, Any]) -> Formula:

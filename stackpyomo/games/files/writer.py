@@ -55,10 +55,12 @@ def document(game: GameStructure) -> dict[str, Any]:
         taken.add(short)
         size = "inf" if follower.size == math.inf else int(follower.size)
         noise = {"noise": _noise(follower, printer)} if follower.noise else {}
-        followers.append({"name": short, "size": size, **noise, **_player(follower, printer)})
+        rest = _player(follower, printer, {id(row) for row in game.shared})
+        followers.append({"name": short, "size": size, **noise, **rest})
+    couplings = _couplings(game, [entry["name"] for entry in followers], printer)
     head = {"format": FORMAT, "name": str(game.name)}
     kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in ROOT}
-    return {**head, **kept, "leader": leader, "followers": followers, **_asked(game, printer)}
+    return {**head, **kept, "leader": leader, "followers": followers, **couplings, **_asked(game, printer)}
 
 
 def _asked(game: GameStructure, printer: Printer) -> dict[str, Any]:
@@ -67,6 +69,18 @@ def _asked(game: GameStructure, printer: Printer) -> dict[str, Any]:
     target = {names[name]: level for name, level in game.target.items() if name in names}
     seen = [item if isinstance(item, str) else printer.printed(item, game.leader).text for item in game.observe]
     return {**({"target": target} if target else {}), **({"observe": seen} if seen else {})}
+
+
+def _couplings(game: GameStructure, called: list[str], printer: Printer) -> dict[str, Any]:
+    """Prices and shared rows, where there are any; called: what the followers are called in the file."""
+    fields: dict[str, Any] = {}
+    names = dict(zip(game.followers, called, strict=True))
+    if game.prices:
+        prices = ((printer.names[id(p.var)], names[p.follower], printer.row(p.row)) for p in game.prices)
+        fields["prices"] = {name: {"follower": follower, "row": row} for name, follower, row in prices}
+    if game.shared:
+        fields["shared"] = printer.rows(row for row in game.shared if row.active)
+    return fields
 
 
 def _noise(follower: Follower, printer: Printer) -> list[dict[str, Any]]:

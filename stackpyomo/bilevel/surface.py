@@ -1,0 +1,87 @@
+"""Surfaces of equilibria: how many there are beside one of a generalised Nash game.
+
+With a multiplier of its own for every follower that feels an active row there are more unknowns than equations,
+
+    ∇_{u_k} J_k + Σ_i λ_ki ∇_{u_k} g_i = 0 (all k),    g_i(u) = 0 (active rows),
+
+and near a point where the active multipliers are positive the equilibria are a surface whose dimension is the rank, in
+u, of the null space of that system's derivative. As a rule: (active row, follower) pairs minus different active rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pyomo.core.base.var import VarData
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.games import Follower, Game
+
+from .conditions import Conditions, Pair, conditions
+from .mpcc import Equilibrium, Problem
+
+__all__ = ["surface"]
+
+_LARGE = 600
+"""Unknowns up to which the null space is worked out."""
+
+
+def surface(
+    game: Game, followers: Sequence[Follower], problem: Problem, made: Conditions, values: Mapping[int, float]
+) -> tuple[int, list[VarData]] | None:
+    """(dimension, the actions that move along it) of the set of equilibria near an answer; None where it is too large.
+
+    made: the conditions the answer was found by; values: {id(Var): value}, the user's and their multipliers.
+    """
+    own = conditions(game, followers)
+    if len(own.pairs) + sum(len(f.variables) for f in followers) > _LARGE:
+        return None
+    system = Equilibrium(Problem(0.0, problem.constraints, problem.held), own, None, {})
+    program = system.program
+    x = system.point({**values, **_own_multipliers(own, made, values)})
+    force = system.multipliers(x)
+    active = force > TOLERANCES.active * float(force.max(initial=0.0))
+    reaches, sizes, _ = program.units(x)
+    gone = {id(v) for v in problem.leader}
+    gone |= {id(pair.multiplier) for pair, on in zip(own.pairs, active, strict=True) if not on}
+    gone |= {_settled(pair) for pair, on in zip(own.pairs, active, strict=True) if on}
+    free = np.array([i for i, v in enumerate(program.variables) if id(v) not in gone], dtype=int)
+    jacobian = program.jacobian(x).toarray()[:, free] * reaches[free] / sizes[:, None]
+    directions = _null_space(jacobian)
+    mine = {id(v) for f in followers for v in f.variables}
+    chosen = [i for i, column in enumerate(free) if id(program.variables[column]) in mine]
+    moves = directions[chosen]
+    dimension = int(np.linalg.matrix_rank(moves, tol=TOLERANCES.active)) if moves.size else 0
+    sway = np.abs(moves).max(axis=1, initial=0.0)
+    moving = [program.variables[free[i]] for i, size in zip(chosen, sway, strict=True) if size > TOLERANCES.active]
+    return dimension, moving if dimension else []
+
+
+def _settled(pair: Pair) -> int:
+    """id of the Var that an active pair holds: its slack, or the variable at its bound."""
+    return id(pair.slack if isinstance(pair.slack, VarData) else pair.component)
+
+
+def _own_multipliers(own: Conditions, made: Conditions, values: Mapping[int, float]) -> dict[int, float]:
+    """Everybody's own multipliers from those of the answer, which may be common ones."""
+    bounds = {(id(p.component), p.side): p for p in made.pairs if isinstance(p.component, VarData)}
+    found: dict[int, float] = {}
+    for pair in own.pairs:
+        if isinstance(pair.component, VarData):
+            twin = bounds[id(pair.component), pair.side]
+            found[id(pair.multiplier)] = made.multiplier(twin.follower, twin.multiplier, values)
+    for (follower, row), terms in own.signed.items():
+        made_terms = made.signed[follower, row]
+        for (var, factor), (theirs, rate) in zip(terms, made_terms, strict=True):
+            found[id(var)] = rate * made.multiplier(follower, theirs, values) / factor
+    return found
+
+
+def _null_space(matrix: Array) -> Array:
+    """Orthonormal directions that the matrix does not see, one a column."""
+    if not matrix.shape[0]:
+        return np.eye(matrix.shape[1])
+    _, sizes, rows = np.linalg.svd(matrix)
+    rank = int((sizes > TOLERANCES.rank * sizes.max(initial=0.0)).sum())
+    return np.asarray(rows[rank:].T)

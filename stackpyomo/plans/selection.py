@@ -1,0 +1,119 @@
+"""Selection: which of several equilibria a plan is, by which weights, and how many there are beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+from stackpyomo.bilevel import Common
+from stackpyomo.core import json_number, json_numbers, listed, real
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game, component_pairs
+
+__all__ = ["KINDS", "Selection", "Wish", "wish"]
+
+KINDS = ("auto", "any", "variational", "best", "worst", "all")
+"""What ``equilibrium=`` may be."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What ``equilibrium=`` and ``weights=`` ask for."""
+
+    kind: str = "any"
+    common: Common | None = None
+    """Rows with one multiplier for all who feel them; None: everybody has its own."""
+
+
+def wish(game: Game, followers: Sequence[Follower], kind: str, weights: Any, *, among: Sequence[str] = KINDS) -> Wish:
+    """The arguments, read: "auto" is "variational" where rows are shared, "any" elsewhere.
+
+    Weights make the equilibrium a normalised one, also the best, the worst, or all of them.
+    """
+    if kind not in among:
+        raise InvalidGame(f"equilibrium={kind!r}: choose one of {', '.join(map(repr, among))}.")
+    by_name = _weights(game, followers, weights)
+    if kind == "any" and weights is not None:
+        raise InvalidGame(
+            "weights=: say which equilibrium shares its multipliers; equilibrium='any' has none to share."
+        )
+    if kind == "any" or (kind in ("best", "worst", "all") and weights is None):
+        return Wish(kind)
+    rows = game.shared_rows([f.name for f in followers])
+    if kind == "auto" and not rows:
+        return Wish("any")
+    return Wish("variational" if kind == "auto" else kind, Common(rows, by_name))
+
+
+def _weights(game: Game, followers: Sequence[Follower], weights: Any) -> dict[str, float]:
+    if weights is None:
+        return {}
+    names = {id(f.block): f.name for f in followers}
+    found: dict[str, float] = {}
+    for key, weight in component_pairs(weights, "weights", "weight"):
+        name = key if isinstance(key, str) else names.get(id(key), getattr(key, "name", repr(key)))
+        if name not in {f.name for f in followers}:
+            known = listed([f.name for f in followers], 6)
+            raise InvalidGame(f"weights: {name} is no follower that responds in {game.name}; choose among {known}.")
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0.0 < float(weight) < math.inf:
+            raise InvalidGame(
+                f"weights: {name} has the weight {weight!r}; give a positive number (its multipliers are λ over it)."
+            )
+        found[name] = float(weight)
+    return found
+
+
+@dataclass
+class Selection:
+    """Which equilibrium a plan is among those of followers who feel rows together."""
+
+    kind: str
+    """ "variational": shown to be the one with common multipliers; "any": one of them; "best", "worst": by the
+    leader's objective."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """follower → r: its multiplier of a shared row is λ/r; 1 for those who are not in it."""
+    rows: tuple[str, ...] = ()
+    """The rows that several followers feel."""
+    gap: float = math.nan
+    """max F_r(u)·(u − z) over everybody's rows together, 0 if and only if it is variational; NaN: not looked at."""
+    dimension: int | None = None
+    """Of the set of equilibria near this one; None: not worked out."""
+    moving: tuple[str, ...] = ()
+    """The actions that move along it."""
+
+    def sentences(self) -> list[str]:
+        """What there is to know of it."""
+        texts = []
+        weighed = "" if not self.weights else " by weights"
+        if self.kind == "variational":
+            texts.append(f"variational{weighed}: one multiplier for all who feel {listed(self.rows, 3)}")
+        elif math.isfinite(self.gap):
+            texts.append(f"not shown to be variational{weighed} (gap {self.gap:.3g})")
+        if self.dimension:
+            which = f"; this is the one with equal multipliers{weighed}" if self.kind == "variational" else ""
+            texts.append(
+                f"the equilibria form a surface of dimension {self.dimension} near this one: along it "
+                f"{listed(self.moving, 4)} move{'s' * (len(self.moving) == 1)}{which}"
+            )
+        return texts
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "kind": self.kind,
+            "weights": json_numbers(self.weights),
+            "rows": list(self.rows),
+            "gap": json_number(self.gap),
+            "dimension": self.dimension,
+            "moving": list(self.moving),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Selection:
+        """What :meth:`as_dict` wrote."""
+        weights = {name: real(weight) for name, weight in data["weights"].items()}
+        lists = {key: tuple(data[key]) for key in ("rows", "moving")}
+        return cls(data["kind"], weights, gap=real(data["gap"]), dimension=data["dimension"], **lists)

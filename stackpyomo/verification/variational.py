@@ -1,0 +1,139 @@
+"""Variational equilibria, verified: one convex program over everybody's rows together, without a multiplier.
+
+    gap = max_{z ∈ X} F_r(u)·(u − z) ≥ 0,    F_r = (r_k ∇_{u_k} J_k(u))_k,    X = all rows and bounds together,
+
+is 0 if and only if u is the variational equilibrium of weights r. F_r is the gradient of the followers' composed costs,
+each over actions of its own with aggregates moved by its share. A population counts as many times as it has members,
+and in X an aggregate is moved by all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+
+from stackpyomo.core import TOLERANCES
+from stackpyomo.core.expressions import Substitution, is_convex_problem
+from stackpyomo.games import Game, SharedRow
+from stackpyomo.games.information import Announcement
+from stackpyomo.solvers import BadRow, Program, free_row, solve
+
+from .best_response import composed
+
+__all__ = ["Gap", "variational_gap"]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """max F_r(u)·(u − z) over the joint set."""
+
+    value: float
+    """What a point of the joint set shows of it."""
+    bound: float
+    """Proved: it is no larger; infinite without a proof."""
+
+
+def variational_gap(
+    game: Game, announced: Announcement, names: Collection[str], weights: Mapping[str, float], shared: list[SharedRow]
+) -> Gap:
+    """The gap of these followers' actions, everybody else's as announced; inside ``undisturbed()``.
+
+    shared: rows that are the same for several: they are written once.
+    """
+    joint = _Joint(game, announced, names, weights)
+    try:
+        program = Program(joint.value(), list(joint.rows(shared)))
+    except BadRow:
+        return Gap(math.nan, math.inf)
+    u = np.array([joint.target[id(v)] for v in program.variables])
+    linear = program.is_linear
+    solution = solve(program, "highs" if linear else "auto")
+    if solution.x is None or solution.duals is None or not solution.termination.solved:
+        return Gap(math.nan, math.inf)
+    value = float(program.problem.objective(u) - program.problem.objective(solution.x))
+    convex = linear or is_convex_problem(program.model.objective.expr, program.model.rows.values())
+    bound = program.proved_gap(u, solution.duals, TOLERANCES.trust) if convex else math.inf
+    return Gap(max(value, 0.0), bound)
+
+
+class _Joint:
+    """The joint set of these followers, in copies of their actions and of the aggregates that they move."""
+
+    def __init__(
+        self, game: Game, announced: Announcement, names: Collection[str], weights: Mapping[str, float]
+    ) -> None:
+        self.game, self.values, self.names = game, announced.values, set(names)
+        self.holder = pyo.ConcreteModel(name="joint")
+        actions = [v for f in game.followers.values() if f.name in self.names for v in f.variables]
+        responses = game.responses()
+        self.holder.action = pyo.Var(range(len(actions)))
+        self.holder.aggregate = pyo.Var(range(len(responses.variables)))
+        copies = [*self.holder.action.values(), *self.holder.aggregate.values()]
+        self.copies = dict(zip([id(v) for v in (*actions, *responses.variables)], copies, strict=True))
+        self.target: dict[int, float] = {}
+        for var, copy in zip((*actions, *responses.variables), copies, strict=True):
+            level = announced.values[game.names[id(var)]]
+            copy.set_value(level, skip_validation=True)
+            self.target[id(copy)] = level
+        for var in actions:
+            self.copies[id(var)].setlb(var.lb)
+            self.copies[id(var)].setub(var.ub)
+        self.slopes = dict(self._slopes(announced, weights))
+
+    def _slopes(self, announced: Announcement, weights: Mapping[str, float]) -> Iterator[tuple[int, float]]:
+        """(id(action), r_k · size_k · its slope of J_k)."""
+        problems = list(composed(self.game, announced, self.names))
+        program = Program(sum(p.cost for p in problems))
+        place = {id(v): i for i, v in enumerate(program.variables)}
+        point = np.array([v.value for v in program.variables])
+        for problem in problems:
+            for copy, level in zip(problem.variables, problem.target, strict=True):
+                if id(copy) in place:
+                    point[place[id(copy)]] = level
+        slopes = np.asarray(program.problem.gradient(point))
+        for problem in problems:
+            weight = weights.get(problem.follower.name, 1.0) * problem.follower.size
+            for action, copy in zip(problem.follower.variables, problem.variables, strict=True):
+                yield id(action), weight * float(slopes[place[id(copy)]]) if id(copy) in place else 0.0
+
+    def value(self) -> Any:
+        """F_r(u)·z."""
+        return sum(slope * self.copies[key] for key, slope in self.slopes.items())
+
+    def rows(self, shared: list[SharedRow]) -> Iterator[Any]:
+        """Everybody's rows, each once, and what the aggregates are."""
+        table: dict[int, Any] = {
+            id(v): self.values[name] for name, v in self.game.variables_by_name.items() if not v.fixed
+        }
+        visitor = Substitution(
+            substitute={**table, **self.copies},
+            descend_into_named_expressions=True,
+            remove_named_expressions=True,
+        )
+        seen = {(m.follower, id(m.row), m.side) for row in shared for m in row.members[1:]}
+        done: set[int] = set()
+        for follower in (f for f in self.game.followers.values() if f.name in self.names):
+            for row in follower.constraints:
+                sides = {"equal"} if row.equality else {s for s in ("lower", "upper") if getattr(row, s) is not None}
+                repeated = all((follower.name, id(row), side) in seen for side in sides)
+                if id(row) not in done and not repeated:
+                    done.add(id(row))
+                    yield free_row(visitor.walk_expression(row.body), row.lb, row.ub)
+        yield from self._aggregates()
+
+    def _aggregates(self) -> Iterator[Any]:
+        responses, actions = self.game.responses(), self.game.actions
+        for number, var in enumerate(responses.variables):
+            copy = self.copies[id(var)]
+            moved: Any = copy - self.target[id(copy)]
+            row = responses.shares[[number]].tocoo()
+            for column, share in zip(row.col, row.data, strict=True):
+                mine = self.copies.get(id(actions[column]))
+                if mine is not None:
+                    moved = moved - float(share) * (mine - self.target[id(mine)])
+            yield free_row(moved, 0.0, 0.0)
