@@ -117,6 +117,7 @@ class _Duel:
         copies = pyo.Var(range(len(variables)))
         self.model.add_component(name, copies)
         for var, copy in zip(variables, copies.values(), strict=True):
+            copy.domain = pyo.Reals if var.is_continuous() else var.domain
             copy.setlb(var.lb)
             copy.setub(var.ub)
             copy.set_value(values[id(var)], skip_validation=True)
@@ -180,7 +181,7 @@ class _Duel:
         costs = [self._at(self.tools, threat, self.cost) for threat in threats]
         rows = [*(free_row(cost - height, None, 0.0) for cost in costs)]
         own = [free_row(self._at(self.tools, threats[0], row.body), row.lb, row.ub) for row in self.own_rows]
-        convex = is_convex_problem(height, [*rows, *own])
+        convex = not self.follower.integers and is_convex_problem(height, [*rows, *own])
         return self._optimum(height, [*rows, *own], self.own, convex)
 
     def _threat(self, v: Sequence[float]) -> _Move | None:

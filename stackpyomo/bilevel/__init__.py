@@ -6,6 +6,7 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
 from .conditions import Conditions, derivatives, responding_followers, with_answers
+from .implied_boxes import implied_boxes
 from .mpcc import Equilibrium, Problem
 from .nonconvexity import counterexample
 from .prices import price_ranges
@@ -13,6 +14,7 @@ from .qualification import unqualified
 from .search import Candidate, Ladder
 from .surface import surface
 from .transformation import KKT
+from .value_function import ValueFunction
 from .variational import Common
 
 __all__ = [
@@ -29,8 +31,10 @@ __all__ = [
     "Problem",
     "Scholtes",
     "Treatment",
+    "ValueFunction",
     "counterexample",
     "derivatives",
+    "implied_boxes",
     "interval",
     "named",
     "price_ranges",

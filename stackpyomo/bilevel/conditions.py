@@ -13,6 +13,9 @@ Nash), but where :class:`Common` rows have one for all. A *price* is s(π⁻ −
 minimises: d(own objective)/d(level of the row). The conditions are necessary where a constraint qualification holds
 (always, if the rows are affine), sufficient where the follower is convex.
 
+*Of an integer follower* they are the conditions of its continuous part, the integers as data: necessary, and far from
+sufficient.
+
 *Without a qualification*, ``fritz_john`` puts a multiplier τ on the cost and π ≥ 0 on the rows that are not affine
 in what the follower moves, with τ + Σ π = 1 over these (affine rows keep multipliers of any size). By Motzkin's theorem
 of the alternative every local optimum satisfies that, with or without an interior: a bound from these conditions
@@ -22,7 +25,7 @@ holds for every follower-optimal point.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyomo.core.expr.numeric_expr as nodes
@@ -190,6 +193,8 @@ class _Row:
     curved: bool = False
     flat: bool = False
     """True if it is affine in everybody's variables: it is looked at once for all who feel it."""
+    idle: bool = False
+    """True if an integer follower's continuous part is not in it: it has no multiplier."""
 
 
 class _Builder:
@@ -235,9 +240,10 @@ class _Builder:
     def _declare(self, found: Sequence[tuple[Follower, Any, list[_Row]]]) -> None:
         sides = free = bounds = weights = 0
         for follower, _, rows in found:
-            free += sum(r.equality for r in rows)
-            sides += sum((r.lower is not None) + (r.upper is not None) for r in rows if not r.equality)
-            bounds += sum((v.lower is not None) + (v.upper is not None) for v in follower.variables)
+            felt = [r for r in rows if not r.idle]
+            free += sum(r.equality for r in felt)
+            sides += sum((r.lower is not None) + (r.upper is not None) for r in felt if not r.equality)
+            bounds += sum((v.lower is not None) + (v.upper is not None) for v in _continuous(follower))
             weights += follower.name in self.fritz_john and any(r.curved for r in rows)
         taken: set[int] = set()
         for number, side in ((n, place[2]) for place, (n, _) in self.places.items()):
@@ -257,8 +263,8 @@ class _Builder:
         """id(Var) → derivative of the component's expression; raises naming the component if there is none."""
         body = getattr(component, "body", None)
         expression = component.expr if body is None else body
-        moved = {id(v) for v in follower.variables}
-        moved |= {id(z) for v in follower.variables for z, _ in self.movers.get(id(v), ())}
+        own = _continuous(follower)
+        moved = {id(v) for v in own} | {id(z) for v in own for z, _ in self.movers.get(id(v), ())}
         if _has_kink(expression, moved):
             raise InvalidGame(_undifferentiable(component.name, follower.name, "abs, min or max of what it decides"))
         return derivatives(expression, component.name, follower.name)
@@ -273,10 +279,16 @@ class _Builder:
                 row.flat = constraint.body.polynomial_degree() in (0, 1)
                 row.curved = not (row.equality or row.flat) and _is_curved(follower, constraint, self.movers)
                 self.written[id(constraint)] = row
+            if follower.integers and not self._is_felt(follower, row):
+                row = replace(row, idle=True, curved=False)
             if row.curved:
                 self.result.curved.setdefault(follower.name, set()).add(id(constraint))
             rows.append(row)
         return rows
+
+    def _is_felt(self, follower: Follower, row: _Row) -> bool:
+        slopes = [self._slope(var, row.gradient) for var in _continuous(follower)]
+        return any(slope.__class__ not in native_numeric_types or slope != 0 for slope in slopes)
 
     def _conditions(
         self,
@@ -300,7 +312,7 @@ class _Builder:
         if tau is not None:
             sign = follower.sign * tau
         levels: Any = 0
-        for var in follower.variables:
+        for var in _continuous(follower):
             total = _scaled(sign, self._slope(var, gradient))
             for multiplier, derivative in terms:
                 total = total + _scaled(multiplier, self._slope(var, derivative))
@@ -324,7 +336,7 @@ class _Builder:
 
     def _degree(self, follower: Follower, rows: list[_Row]) -> int:
         """1 for a linear follower, 2 for one of linear rows; 0 where duality is not written."""
-        own = follower.variables
+        own = _continuous(follower)
         plain = not any(self.movers.get(id(v)) for v in own) and not any(r.curved for r in rows)
         many = max(len(rows) + len(own), len(self.followers)) > _WIDE
         if not plain or many or follower.objective is None:
@@ -343,15 +355,15 @@ class _Builder:
         gradient: Mapping[int, Any] | None,
     ) -> None:
         """gradient: of a cost that is not linear; ∇J·u stands in the place of J(u) − J(0) then."""
-        origin = Substitution(substitute={id(v): 0.0 for v in follower.variables}).walk_expression
+        origin = Substitution(substitute={id(v): 0.0 for v in _continuous(follower)}).walk_expression
         assert follower.objective is not None
         if gradient is None:
             cost = follower.sign * (apart(follower.objective.expr) - origin(follower.objective.expr))
         else:
-            cost = follower.sign * sum(v * apart(gradient.get(id(v), 0)) for v in follower.variables)
+            cost = follower.sign * sum(v * apart(gradient.get(id(v), 0)) for v in _continuous(follower))
         multipliers = (multiplier for multiplier, _ in terms)
         total = cost + levels
-        for row in rows:
+        for row in (r for r in rows if not r.idle):
             for level in [row.upper] if row.equality else [e for e in (row.lower, row.upper) if e is not None]:
                 total = total + next(multipliers) * (level - origin(row.body))
         self.result.implied.append(total == 0)
@@ -366,6 +378,9 @@ class _Builder:
         return slope
 
     def _row(self, follower: Follower, row: _Row, weighed: list[VarData]) -> Iterator[tuple[Any, Mapping[int, Any]]]:
+        if row.idle:
+            self.result.rows.append((row.constraint, row.constraint.expr))
+            return
         levels = {"equal": row.upper} if row.equality else {"lower": row.lower, "upper": row.upper}
         for side, level in levels.items():
             if level is None:
@@ -414,11 +429,16 @@ class _Builder:
         return force, worth
 
 
+def _continuous(follower: Follower) -> list[VarData]:
+    """What conditions are about: of an integer follower its continuous part, the integers as data."""
+    return [v for v in follower.variables if v.is_continuous()]
+
+
 def _is_curved(follower: Follower, constraint: ConstraintData, movers: Movers) -> bool:
     """True unless the constraint is affine in what the follower decides and moves, the others' variables given."""
     if constraint.body.polynomial_degree() in (0, 1):
         return False
-    own = follower.variables
+    own = _continuous(follower)
     moved = {id(z): z for v in own for z, _ in movers.get(id(v), ())}
     return curvature(constraint.body, [*own, *moved.values()]).curvature not in (Curvature.AFFINE, Curvature.CONSTANT)
 

@@ -72,6 +72,8 @@ class Problem:
     """id(action) → [(leader's variable, rate)]: how a rule answers; a rate may be an expression of Vars to be found."""
     leaning: bool = True
     """False: every multiplier of the followers' constraints is 0; nobody is held by its own constraints."""
+    sets: list[tuple[Any, Any]] = field(default_factory=list)
+    """Pairs of Vars of which at most one is not 0, for solvers that take such sets."""
 
     @property
     def has_cost(self) -> bool:
@@ -116,7 +118,7 @@ class Equilibrium:
         self._plain = len(problem.constraints) + len(problem.held)
         cost = apart(problem.cost) + self._treated.term
         self.program = Program(cost, [*relations, *self._treated.rows], seconds=seconds)
-        if sets := self._treated.sets:
+        if sets := [*problem.sets, *self._treated.sets]:
             self.program.model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
         self._locate()
 

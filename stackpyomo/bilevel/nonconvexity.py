@@ -56,7 +56,7 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
 
 def is_proved_convex(follower: Follower, movers: Movers) -> bool:
     """True if cost and rows are proved convex in what the follower decides, whatever the others do."""
-    return _proved(follower, movers)[1]
+    return not follower.integers and _proved(follower, movers)[1]
 
 
 def bound_multipliers(

@@ -113,6 +113,12 @@ def _transform(
     game = Game(model, followers, aggregates=aggregates)
     require(game, leader_objective=False)
     chosen = responding_followers(game, responding)
+    for follower in chosen:
+        for var in follower.integers[:1]:
+            raise InvalidGame(
+                f"stackpyomo.kkt: {var.name} is integer, and {follower.name} has no optimality conditions in it. Relax "
+                "its domain or fix it; sp.stackelberg(game) finds plans with integer followers."
+            )
     holder = pyo.Block(concrete=True)
     model.add_component(block, holder)
     try:

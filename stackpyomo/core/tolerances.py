@@ -109,6 +109,9 @@ class Tolerances:
     """A gain of a follower by a deviation above this, relative to its scale, makes the deviation a row."""
     empty: float = 1e-7
     """A least distance 1/√(1 + ‖x‖²) below this, in natural units, is 0: rows that exclude every point below 1/this."""
+    strict: float = 1e-2
+    """How far from feasible, in sizes of its row, a deviation is asked to be where it is to make no row of a plan; the
+    second and third restriction ask for a hundredth and a thousandth of that."""
     costless: float = 1e-8
     """What an unknown without a cost weighs in a least distance, before its binding rows are solved without it."""
     trust: float = 1e3

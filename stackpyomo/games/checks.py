@@ -42,7 +42,7 @@ def findings(game: GameStructure) -> list[Finding]:
     doubts += _shared_constraints(game)
     doubts += _averages(game)
     for follower in game.followers.values():
-        doubts += _convexity(follower)
+        doubts += _integers(follower) if follower.integers else _convexity(follower)
     doubts += _idle_variables(game, uses)
     doubts += _revealing_indices(game)
     return doubts
@@ -118,13 +118,6 @@ def _follower_errors(follower: Follower) -> Iterator[Finding]:
             f"this follower has {len(active)} active objectives ({names}).",
             "Deactivate all but one.",
         )
-    for var in follower.variables:
-        if not var.is_continuous():
-            yield _error(
-                var.name,
-                "a follower's variable is integer or binary; its optimality conditions do not exist.",
-                "Relax its domain or fix it.",
-            )
 
 
 def _noise_errors(follower: Follower) -> Iterator[Finding]:
@@ -157,6 +150,13 @@ def _unsupported(player: Player) -> Iterator[Finding]:
 
 
 def _bounds(player: Player) -> Iterator[Finding]:
+    for var in player.integers:
+        if not (var.is_integer() or var.is_binary()):
+            yield _error(
+                var.name,
+                f"its domain {var.domain} is neither the reals nor whole numbers: solvers do not know it.",
+                "Write it with integer variables.",
+            )
     for var in player.variables:
         try:
             lower, upper = var.bounds
@@ -389,6 +389,26 @@ def _shared_constraints(game: GameStructure) -> Iterator[Finding]:
                     "(a generalised Nash game: each follower has its own multiplier).",
                     "",
                 )
+
+
+def _integers(follower: Follower) -> Iterator[Finding]:
+    """What is said in the place of convexity: an integer follower has none."""
+    whole = follower.integers
+    yield Finding(
+        "info",
+        whole[0].name,
+        f"{follower.name} is an integer follower ({len(whole)} of its {len(follower.variables)} variables): its best "
+        "response is found by enumeration or by branch and bound.",
+        "Plans in which it responds need a global solver (SCIP).",
+    )
+    for var in follower.variables:
+        if None in var.bounds:
+            yield Finding(
+                "warning",
+                var.name,
+                f"it has no two bounds, and {follower.name} is an integer follower: little is proved without a box.",
+                "Give it a lower and an upper bound.",
+            )
 
 
 def _convexity(follower: Follower) -> Iterator[Finding]:

@@ -96,7 +96,9 @@ def _plan(
     log: list[dict[str, Any]],
     seconds: dict[str, float],
 ) -> Plan:
-    x, duals = program.snapped(np.asarray(solution.x), solution.duals)
+    whole = [not v.is_continuous() for v in program.variables]
+    x = np.where(whole, np.round(np.asarray(solution.x)), np.asarray(solution.x))
+    x, duals = program.snapped(x, solution.duals)
     values = game.completed({id(v): float(n) for v, n in zip(program.variables, x, strict=True)})
     with timed(seconds, "rows"):
         rows = FollowerRows(game)

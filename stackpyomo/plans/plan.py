@@ -71,12 +71,13 @@ class Plan(Document):
     solver: str = ""  #: Who found it.
     log: list[dict[str, Any]] = field(default_factory=list)
     """Every attempt: treatment, solver, termination, objective, bound, seconds."""
+    attained: bool | None = None
+    """Of plans by rows of deviations, or against ties: True where the bound is reached; False where plans come as near
+    to it as one likes and none (or none that was found) reaches it; None where neither was shown."""
     responding: tuple[str, ...] = ()
     """The followers who answer optimally in this plan; everybody else serves the leader."""
     warnings: list[str] = field(default_factory=list)
     """What stands behind the plan less firmly than its quality might suggest."""
-    attained: bool | None = None
-    """Of a plan against ties: True if it reaches the infimum, False if no plan does, None if that is not known."""
     ties: dict[str, Any] = field(default_factory=dict)
     """Of a plan against ties: what the leader gets if they are broken in its favour (optimistic), against it
     (pessimistic), and against it at the optimistic plan's leader (worst); a best answer of the followers (witness), and
@@ -276,6 +277,7 @@ class Plan(Document):
             bound=math.nan,
             gap=math.nan,
             epsilon0=math.nan,
+            attained=None,
             residuals={"feasibility": off, "stationarity": math.nan, "complementarity": math.nan},
             warnings=[*self.warnings, f"{_CHANGED}{', '.join(changed)}; nothing is proved of its optimum."],
             report=None,
@@ -294,11 +296,17 @@ class Plan(Document):
         proof = "" if math.isnan(self.epsilon0) else f", within {max(0.0, self.epsilon0):.1e} of the optimum"
         stop = f"{self.solver}: {self.termination}"
         found: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), leader's objective {shown(self.leader_objective)}"]
-        if self.quality == "feasible" and self.options.get("function") != "nash" and self.termination != "given":
+        if (
+            self.quality == "feasible"
+            and self.attained is not False
+            and self.options.get("function") != "nash"
+            and self.termination != "given"
+        ):
             found.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
         found += [f"Responding: {listed(self.responding)}."] if self.responding else []
         found += self._ties_in_words()
         found += [] if self.selection is None else [f"Equilibrium: {text}." for text in self.selection.sentences()]
+        found += self._accuracy()
         found += [f"Beware: {text}" for text in self.warnings]
         new = chosen or {}
         moved = [name for name in new if abs(new[name] - self.values[name]) > TOLERANCES.noise]
@@ -323,6 +331,16 @@ class Plan(Document):
             near = shown(abs(self.leader_objective - self.bound))
             found.append(f"{shown(self.bound)} is approached but not reached: this plan is within {near} of it.")
         return found
+
+    def _accuracy(self) -> list[Part]:
+        """ε_f and ε_F of a plan by rows of deviations."""
+        if "regret" not in self.residuals:
+            return []
+        least = abs(self.leader_objective - self.bound)
+        better = (
+            "nothing is proved of better plans" if math.isnan(least) else f"no plan is better by more than {least:.1e}"
+        )
+        return [f"ε_f = {self.residuals['regret']:.1e} is the most a responding follower gains; ε_F: {better}."]
 
     def __str__(self) -> str:
         return as_text(self.parts())

@@ -34,6 +34,8 @@ def _violation(game: GameStructure, rows: Program | None, values: Mapping[str, f
         return np.inf
     levels, lower, upper = _levels(game, values)
     beyond = float((np.maximum(lower - levels, levels - upper) / _reaches(levels, lower, upper)).max(initial=0.0))
+    whole = [not v.is_continuous() for v in game.variables_by_name.values() if not v.fixed]
+    beyond = max(beyond, float(np.abs(levels - np.round(levels))[whole].max(initial=0.0)))
     outside = rows.residuals(rows.vector(values, game.names), None).feasibility
     return max(0.0, beyond, outside if np.isfinite(outside) else np.inf)
 

@@ -17,23 +17,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from stackpyomo.bilevel import (
+    SOS1,
     Candidate,
     Conditions,
     Equilibrium,
     Ladder,
     Problem,
+    ValueFunction,
     counterexample,
+    implied_boxes,
     price_ranges,
     surface,
     unqualified,
 )
-from stackpyomo.core import TOLERANCES, timed, tracked
+from stackpyomo.core import TOLERANCES, listed, timed, tracked
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Follower, Game, objective_at
 from stackpyomo.games.information import Announcement
-from stackpyomo.solvers import BadRow, Program, Termination
+from stackpyomo.solvers import BadRow, Program, Termination, registry
 from stackpyomo.verification import Effort, Report, resolved, variational_gap
 
 from .infeasibility import conflict, unbounded
@@ -45,6 +48,9 @@ __all__ = ["respond"]
 
 _SAMPLED = 200
 """Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards."""
+
+_LARGEST = 1000
+"""Variables of integer and nonconvex followers up to which plans are looked for by deviation rows."""
 
 _PATIENCE = 10.0
 """Seconds that a re-solve of the followers may take at least: without it nothing is held of any answer."""
@@ -64,10 +70,19 @@ def respond(
     ``objective``: the problem's cost means something (a bound on it is one); ``sign`` turns it into the leader's
     objective. Raises :class:`InvalidGame` for followers proved nonconvex, :class:`NoPlan` where nothing was found.
     """
-    nonconvex = _nonconvex(followers, game, options)
+    able = _by_rows(options) and not problem.answers  # rows know what constants move, and aggregates
+    proved = _nonconvex(followers, game, options, able=able)
     seconds: dict[str, float] = {}
-    work = _Work(game, followers, problem, options, seconds)
-    ladder = Ladder(
+    _require_able(game, followers, proved, options, able=able)
+    by_rows = bool(proved and not options.allow_nonconvex) or any(f.integers for f in followers)
+    if by_rows and options.wish.common is not None:
+        rows = listed([row.name for row in options.wish.common.rows], 3)
+        raise InvalidGame(
+            f"{rows}: shared by followers of whom some are integer or not convex, for whom no equilibrium is variational. "
+            'Pass equilibrium="any".'
+        )
+    work = _Work(game, followers, problem, options, seconds, by_rows)
+    ladder = (ValueFunction if by_rows else Ladder)(
         game,
         followers,
         problem,
@@ -78,7 +93,7 @@ def respond(
         time_limit=options.time_limit,
         tee=options.tee,
         seed=options.seed,
-        common=options.wish.common,
+        common=None if by_rows else options.wish.common,
         seconds=seconds,
     )
     try:
@@ -89,17 +104,18 @@ def respond(
     if ladder.best is None or ladder.infeasible or ladder.unbounded or _is_hopeless(ladder):
         _explain(game, problem, ladder)
     plan = work.plan(ladder, objective, sign)
-    plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in nonconvex.items()]
+    if not by_rows:
+        plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in proved.items()]
     return plan
 
 
-def _nonconvex(followers: Sequence[Follower], game: Game, options: Options) -> dict[str, str]:
+def _nonconvex(followers: Sequence[Follower], game: Game, options: Options, *, able: bool) -> dict[str, str]:
     """Which of the followers (the first of many) are proved not convex: refused by name, or noted where allowed."""
     found: dict[str, str] = {}
     movers = game.movers()
     for follower in followers[:_SAMPLED]:
-        why = counterexample(game, follower, movers)
-        if why and not options.allow_nonconvex:
+        why = "" if follower.integers else counterexample(game, follower, movers)
+        if why and not options.allow_nonconvex and not able:
             raise NonconvexFollower(
                 f"{follower.name}: this follower's problem is proved nonconvex ({why}), so its optimality conditions "
                 "do not say what it answers. Reformulate it, or pass allow_nonconvex=True and read each certificate."
@@ -107,6 +123,43 @@ def _nonconvex(followers: Sequence[Follower], game: Game, options: Options) -> d
         if why:
             found[follower.name] = why
     return found
+
+
+def _require_able(
+    game: Game, followers: Sequence[Follower], proved: Mapping[str, str], options: Options, *, able: bool
+) -> None:
+    """Raise :class:`InvalidGame` for integer followers without SCIP, without a box, or too many of them."""
+    whole = [f for f in followers if f.integers]
+    for follower in whole[: 0 if able else 1]:
+        asked = "is not installed: pip install pyscipopt" if options.solver in ("auto", "scip") else "was not asked for"
+        if _by_rows(options):
+            asked = "knows no rule that answers its actions"
+        elif registry["scip"].available and options.solver in ("auto", "scip"):
+            asked = f"takes no complementarity={options.treatment!r} there: leave it out"
+        raise InvalidGame(
+            f"{follower.integers[0].name}: an integer variable of {follower.name}, who responds. Its best answers come "
+            f"from deviation rows in SCIP, which {asked}. Or relax its domain, or fix it."
+        )
+    boxes = implied_boxes(game) if whole else {}
+    for follower in whole:
+        for var in follower.variables:
+            if not all(map(math.isfinite, boxes[game.names[id(var)]])):
+                raise InvalidGame(
+                    f"{var.name}: {follower.name} is an integer follower who responds, and neither bounds nor rows "
+                    "limit this variable. Give it a lower and an upper bound."
+                )
+    count = sum(len(f.variables) for f in followers if f.integers or f.name in proved)
+    if count > _LARGEST and able and not options.allow_nonconvex:
+        raise InvalidGame(
+            f"{game.name}: {count} variables of integer or nonconvex followers who respond; deviation rows are for up "
+            f"to {_LARGEST}. For large integer bilevel programs MibS (github.com/coin-or/MibS) is the tool."
+        )
+
+
+def _by_rows(options: Options) -> bool:
+    """Whether SCIP may be asked for a plan by deviation rows."""
+    able = options.solver in ("auto", "scip") and registry["scip"].available
+    return able and (options.treatment is None or isinstance(options.treatment, SOS1))
 
 
 def _refusal(game: Game, problem: Problem, made: Conditions, bad: BadRow) -> InvalidGame | NoPlan:
@@ -147,6 +200,8 @@ class _Work:
     problem: Problem
     options: Options
     seconds: dict[str, float]
+    by_rows: bool = False
+    """True if a global solver is asked about every candidate first, and many starts only where it proves nothing."""
 
     def check(self, candidate: Candidate) -> Report | None:
         """Re-solve the responding followers at a candidate that keeps everybody's rows and bounds."""
@@ -156,11 +211,13 @@ class _Work:
             values = self.game.completed(candidate.values)
             announced = Announcement(values, math.nan)
             limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
-            effort = Effort(time_limit=limit)
-            report = resolved(self.game, announced, {f.name for f in self.followers}, effort)
+            wanted = {f.name for f in self.followers}
+            report = resolved(self.game, announced, wanted, Effort(time_limit=limit, starts=1 if self.by_rows else 8))
+            if self.by_rows and report.ok and not report.certificate.isin(["convex", "global"]).all():
+                report = resolved(self.game, announced, wanted, Effort(time_limit=limit))
         if len(self.followers) > _SAMPLED and not self.options.allow_nonconvex:  # not all were looked into before
             doubtful = [f for f in self.followers if report.certificate[f.name] not in ("convex", "global")]
-            _nonconvex(doubtful, self.game, self.options)
+            _nonconvex(doubtful, self.game, self.options, able=self.by_rows)
         return report
 
     def residuals(self, candidate: Candidate) -> dict[str, float]:
@@ -194,11 +251,31 @@ class _Work:
             report=report,
         )
         self._judge(plan, ladder, best, objective, sign)
-        plan.warnings += unqualified(game, ladder.kkt.curved, values, plan.multipliers)
+        if isinstance(ladder, ValueFunction):
+            self._tell_deviations(plan, ladder, sign if objective else 0)
+        else:
+            plan.warnings += unqualified(game, ladder.kkt.curved, values, plan.multipliers)
         self._select(plan, best)
         if game.prices:
             self._price(plan, best)
         return plan
+
+    def _tell_deviations(self, plan: Plan, search: ValueFunction, sign: int) -> None:
+        """What rows of deviations found: rounds, ε_f, and an infimum that is not reached."""
+        plan.log += search.logged(sign)
+        if plan.report is not None and plan.report.ok:
+            plan.residuals["regret"] = float(plan.report.epsilon)
+        plan.attained = search.attained if sign else None
+        if plan.attained is False:
+            plan.warnings.append(
+                f"the leader's infimum is approached, and none was found that reaches it: no plan is better than "
+                f"{plan.bound:.8g}, this one comes within {abs(plan.leader_objective - plan.bound):.2g} of it"
+            )
+        elif plan.quality == "feasible" and sign:
+            plan.warnings.append(
+                f"gap not closed after {len(search.rounds)} rounds of deviations (bound {plan.bound:.8g}); a longer "
+                "time_limit= may; for large integer followers MibS (github.com/coin-or/MibS) is the tool"
+            )
 
     def _objectives(self, values: Mapping[str, float], report: Report | None) -> dict[str, float]:
         game = self.game

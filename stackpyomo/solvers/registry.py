@@ -82,11 +82,11 @@ def solve(
 ) -> Solution:
     """Solve the program; never raises for what the solver reports, only for a solver that cannot be used.
 
-    ``start`` (in the order of the program's variables) takes the place of the Vars' values in NLP solvers.
+    solver "auto": the NLP solver of :func:`choose`; SCIP (or HiGHS where that is all there is) for a program with
+    integers. ``start`` (in the order of the program's variables) takes the place of the Vars' values in NLP solvers.
 
     Raises :class:`SolverNotAvailable`, and :class:`InvalidGame` when a variable is integer and the solver continuous.
     """
-    info = choose(solver)
     integers = [v for v in program.variables if not v.is_continuous()]
     if integers:  # one that is held is none
         integers = [
@@ -94,6 +94,7 @@ def solve(
             for v, low, high in zip(program.variables, *program.bounds, strict=True)
             if not v.is_continuous() and low < high
         ]
+    info = choose(_of_integers() if integers and solver == "auto" else solver)
     if integers and "MIP" not in info.classes:
         raise InvalidGame(
             f"{integers[0].name}: an integer variable, and {info.name} is continuous. "
@@ -114,6 +115,11 @@ def solve(
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
     return solution
+
+
+def _of_integers() -> str:
+    """What "auto" is for a program with integers: SCIP, or HiGHS, which takes linear ones alone."""
+    return next((name for name in ("scip", "highs") if registry[name].available), "auto")
 
 
 def _cost(program: Program, solution: Solution) -> float:

@@ -59,6 +59,7 @@ class Separable:
             again = id(whole) in seen or natural
             seen.add(id(whole))
             unit, reaches = (problem.unit, problem.reaches) if natural else (1.0, [1.0] * len(problem.variables))
+            reaches = [1.0 if not v.is_continuous() else r for v, r in zip(problem.variables, reaches, strict=True)]
             own, cost, constraints = problem.variables, problem.cost, problem.rows
             if again:
                 own, cost, constraints = self._fresh(problem, unit, reaches, natural=natural)
@@ -84,6 +85,8 @@ class Separable:
         own = []
         for var, reach in zip(problem.variables, reaches, strict=True):
             copy = self._copies.own.add()
+            if not var.is_continuous():
+                copy.domain = var.domain
             copy.setlb(None if var.lb is None else var.lb / reach)
             copy.setub(None if var.ub is None else var.ub / reach)
             own.append(copy)

@@ -88,9 +88,14 @@ class Composed:
     endless: bool = False
     """True if its bounds and rows are not shown to end in every direction, so that a search cannot reach everywhere."""
 
+    @property
+    def integers(self) -> list[int]:
+        """Numbers of its variables that take whole numbers only."""
+        return [number for number, v in enumerate(self.variables) if not v.is_continuous()]
+
     def prove(self, certify: str) -> None:
         """ "convex" if cost and rows are proved convex; else "multistart", or "unknown" if this proof is asked for."""
-        convex = certify in ("auto", "convex") and (
+        convex = (certify in ("auto", "convex") and not self.integers) and (
             is_convex_problem(self.cost, self.rows) or self._bends_up() or self._bends_up_where_rows_hold()
         )
         self.certificate = "convex" if convex else "unknown" if certify == "convex" else "multistart"
@@ -127,7 +132,7 @@ class Composed:
         held += [(level, lower, upper, 1.0) for level, lower, upper in self.constants]
         reaches = self.reaches or [1.0] * len(self.variables)
         held += [(var.value, var.lb, var.ub, reach) for var, reach in zip(self.variables, reaches, strict=True)]
-        worst = 0.0
+        worst = max((abs(v.value - round(v.value)) for v in (self.variables[i] for i in self.integers)), default=0.0)
         for level, lower, upper, size in held:
             worst = worst if math.isfinite(level) else math.inf
             if upper is not None:
@@ -233,7 +238,9 @@ class _Composer:
         )
 
     def _stand_in(self, var: Any, copy: Any) -> None:
-        """Give a copy the Var's bounds and its value on the plan."""
+        """Give a copy the Var's domain, its bounds and its value on the plan."""
+        if not var.is_continuous():
+            copy.domain = var.domain
         copy.setlb(var.lb)
         copy.setub(var.ub)
         copy.set_value(pyo.value(self.plan[id(var)]), skip_validation=True)

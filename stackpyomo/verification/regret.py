@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from inspect import getattr_static
 from typing import Any
@@ -30,9 +31,10 @@ from stackpyomo.solvers import Solution, Termination, choose, registry
 from .batch import Separable, Task
 from .best_response import Composed, composed
 from .confirmation import is_confirmed
+from .integers import Resolve, answer
 from .measures import measure, reconsider
 from .report import UNBOUNDED, UNCONFIRMED, Report
-from .samples import Samples
+from .samples import Samples, within_ranges
 
 __all__ = ["Effort", "best_responses", "resolved", "verify"]
 
@@ -142,9 +144,24 @@ def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[s
             problem.prove(effort.certify)
             step()
         measure(problems, effort.tolerance)
+    with ExitStack() as implied:
+        for problem in problems:
+            if problem.certificate == "multistart":
+                implied.enter_context(within_ranges(problem))
+        _resolve(problems, effort, seconds)
+    return _settled(problems, effort)
+
+
+def _resolve(problems: Sequence[Composed], effort: Effort, seconds: dict[str, float]) -> None:
+    with timed(seconds, "certify"):
         tasks = list(_Starts(problems, effort.starts).tasks())
     limit = math.inf if effort.time_limit is None else effort.time_limit
     search = _Search(effort.solver, effort.tolerance, time.monotonic() + limit)
+    whole = [problem for problem in problems if problem.integers]
+    with timed(seconds, "integers"), tracked("re-solving integer followers", len(whole)) as step:
+        for problem in whole:
+            answer(problem, Resolve(effort.solver, effort.certify, effort.tolerance, search.until))
+            step()
     with timed(seconds, "resolve"), tracked("re-solving followers", len(tasks)) as step:
         for group in ([t for t in tasks if t.problem.home is None], [t for t in tasks if t.problem.home is not None]):
             for first in range(0, len(group), _BATCH):
@@ -155,13 +172,19 @@ def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[s
             _bound_globally(problems, search, required=effort.certify != "auto")
     with timed(seconds, "search"):
         for problem in problems:
+            if problem.integers:
+                continue
             if problem.certificate in ("multistart", "global") and Samples(problem).falls_without_end(problem.best):
                 problem.give_up(UNBOUNDED)
+
+
+def _settled(problems: Sequence[Composed], effort: Effort) -> list[Composed]:
+    """One problem a follower; what was found is given up where it has no value."""
     joined = _joined(problems)
     for problem in joined:
         if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
             problem.give_up("its re-solve ended where its objective has no value")
-        elif problem.plan_cost - problem.best_cost > effort.tolerance * problem.scale:
+        elif problem.plan_cost - problem.best_cost > effort.tolerance * problem.scale and not problem.integers:
             reconsider(problem)
     return joined
 
@@ -200,7 +223,7 @@ class _Starts:
         looks = max(_LEAST_LOOKS, min(_MOST_LOOKS, _LOOKS // max(1, searched)))
         random = np.random.default_rng(0)
         for problem in self.problems:
-            if problem.certificate == "unknown" or not self._has_a_plan(problem):
+            if problem.certificate == "unknown" or not self._has_a_plan(problem) or problem.integers:
                 continue
             yield Task(problem, problem.target, True)
             if problem.certificate == "multistart":
@@ -346,6 +369,7 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, *, required: 
     name = solver if "global" in choose(solver).classes else "scip"
     # Where the user named a solver that broke down, no other one is asked.
     searched = [p for p in problems if p.certificate == "multistart" or (p.stuck and solver == "auto")]
+    searched = [p for p in searched if not p.integers]
     for problem in searched:
         if problem.stuck and solver == "auto" and problem.home is None:
             problem.offer(problem.target, problem.plan_cost)
@@ -362,11 +386,15 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, *, required: 
 
 def _ask(problem: Composed, solver: str, search: _Search) -> None:
     """Ask a global solver: "global" if its bound meets the best response; what it says against us stands."""
-    separable = Separable([Task(problem, problem.target, True)])
     limit = min(_GLOBAL_SECONDS, search.left(search.until) or math.inf)
+    within = search.tolerance * min(problem.stakes)
+    separable = Separable([Task(problem, problem.target, True)])
     solution = separable.solve(solver, {}, limit)
     if solution is None:
         return
+    if solution.termination.solved and problem.best_cost - solution.bound * separable.units[0][0] > within:
+        # Rows met to its tolerance may leave that much of the cost.
+        solution = separable.solve(solver, choose(solver).tight, limit) or solution
     if solution.termination is Termination.INFEASIBLE and problem.home is not None:
         # It says so, too, where it does not know whether the cost has no limit: asked once more without the cost.
         room = Separable([Task(replace(problem, cost=0.0), problem.target, True)]).solve(solver, {}, limit)
@@ -381,7 +409,6 @@ def _ask(problem: Composed, solver: str, search: _Search) -> None:
         _give_up_unbounded(problem, point)
     elif solution.termination is not Termination.INFEASIBLE:
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
-        within = search.tolerance * min(problem.stakes)
         if math.isfinite(bound) and problem.best_cost - bound <= within:
             if is_confirmed(problem, problem.best_cost - within):
                 problem.certificate, problem.note = "global", ""

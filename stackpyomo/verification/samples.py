@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from stackpyomo.solvers import BadRow, Program
 
 from .best_response import Composed
 
-__all__ = ["Samples", "ranges"]
+__all__ = ["Samples", "ranges", "within_ranges"]
 
 _DECADES = 10.0 ** np.arange(2, 13)
 """How many sizes away from the plan a direction without an end is looked along."""
@@ -46,6 +47,21 @@ def ranges(problem: Composed) -> tuple[Array, Array]:
         var.setub(upper)
     low = np.array([-math.inf if lower is None else lower for lower, _ in shown], dtype=float)
     return low, np.array([math.inf if upper is None else upper for _, upper in shown], dtype=float)
+
+
+@contextmanager
+def within_ranges(problem: Composed) -> Iterator[None]:
+    """The own variables with the bounds that their rows imply: a global solver's relaxation is then a limited one."""
+    kept = [(v.lb, v.ub) for v in problem.variables]
+    for var, low, high in zip(problem.variables, *ranges(problem), strict=True):
+        var.setlb(float(low) if math.isfinite(low) else None)
+        var.setub(float(high) if math.isfinite(high) else None)
+    try:
+        yield
+    finally:
+        for var, (lower, upper) in zip(problem.variables, kept, strict=True):
+            var.setlb(lower)
+            var.setub(upper)
 
 
 @dataclass

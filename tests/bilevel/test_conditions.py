@@ -589,15 +589,33 @@ def test_an_external_function_is_named(row: bool) -> None:
         sp.stackelberg(game)
 
 
-@pytest.mark.parametrize("solver", ["auto", "scip", "pounce"])
-def test_an_integer_follower_is_refused_before_anything_is_solved(solver: str) -> None:
+@pytest.mark.parametrize("options", [{"solver": "pounce"}, {"complementarity": "scholtes"}])
+def test_an_integer_follower_is_refused_before_anything_is_solved(options: dict[str, Any]) -> None:
     game = kinked(lambda u, x: u)
     game.model.f.n = pyo.Var(domain=pyo.Integers, bounds=(0, 3))
     before = snapshot(game.model)
     for call in (sp.stackelberg, lambda g, **k: sp.nash(g, leader={"x": 0.5}, **k)):
         with pytest.raises(sp.InvalidGame, match=r"f\.n.*integer"):
-            call(game, solver=solver)
+            call(game, **options)
     assert snapshot(game.model) == before
+
+
+def test_of_an_integer_follower_the_continuous_part_has_conditions() -> None:
+    """min 6 z + w²/2 − x w, w ≤ 4 z, z ≤ 1: stationarity of w alone; z's own row has no multiplier."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 10))
+    m.f = pyo.Block()
+    m.f.z = pyo.Var(domain=pyo.Binary)
+    m.f.w = pyo.Var(bounds=(0, None))
+    m.f.limit = pyo.Constraint(expr=m.f.w <= 4 * m.f.z)
+    m.f.few = pyo.Constraint(expr=m.f.z + m.x <= 8)
+    m.f.cost = pyo.Objective(expr=6 * m.f.z + m.f.w**2 / 2 - m.x * m.f.w)
+    m.goal = pyo.Objective(expr=m.x)
+    game = sp.Game(m, m.f)
+    made = conditions(game, list(game.followers.values()))
+    assert [v.name for v, _ in made.stationarity] == ["f.w"]
+    assert [pair.component.name for pair in made.pairs] == ["f.limit", "f.w"]
+    assert [row.name for row, _ in made.rows] == ["f.limit", "f.few"]
 
 
 # --- functions with their own trouble -------------------------------------------------------------------------------

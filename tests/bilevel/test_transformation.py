@@ -128,6 +128,16 @@ def test_mpec_components() -> None:
     assert len(list(new.component_data_objects(pyo.Objective, active=True))) == 1
 
 
+def test_integer_followers_are_refused_by_name() -> None:
+    m = model()
+    var = next(iter(m.firm.values())).component_data_objects(pyo.Var, descend_into=True).__next__()
+    var.domain = pyo.Integers
+    before = snapshot(m)
+    with pytest.raises(sp.InvalidGame, match=r"is integer, and .* has no optimality conditions .*stackelberg"):
+        KKT.create_using(m, followers=m.firm)
+    assert snapshot(m) == before
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

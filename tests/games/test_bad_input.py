@@ -203,8 +203,10 @@ UNSOUND: dict[str, tuple[Edit, tuple[str, ...]]] = {
         ("roads: ", "miss, more", "Keep one"),
     ),
     "owns nothing": (idle_follower, ("idle: ", "owns no variable", "Declare its decisions")),
-    "integer": (lambda m: setattr(m.driver.flow, "domain", pyo.Integers), ("driver.flow: ", "integer", "Relax")),
-    "binary": (lambda m: setattr(m.driver.flow, "domain", pyo.Binary), ("driver.flow: ", "binary", "fix it")),
+    "steps of two": (
+        lambda m: setattr(m.driver.flow, "domain", pyo.RangeSet(0, 6, 2)),
+        ("driver.flow: ", "neither the reals nor whole numbers", "integer variables"),
+    ),
     "fixed at None": (fixed("driver.flow", None), ("driver.flow: ", "fixed at None", "unfix")),
     "fixed at nan": (fixed("toll", NAN), ("toll: ", "fixed at nan", "Fix it at a number")),
     "nan coefficient": (cost(lambda m: NAN * m.driver.flow + m.toll), ("driver.cost: ", "nan", FINITE)),

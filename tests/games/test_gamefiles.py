@@ -320,6 +320,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ('"lb": -2', '"lb": ¦1' + "0" * 400, "expected a finite number"),
         ('"start": 5', '"start": ¦"5"', "expected a finite number, or null, found '5'"),
         ('"start": 5', '"guess": ¦5', "unknown field 'guess'"),
+        ('"start": 5', '"integer": ¦1', "expected true or false, found 1"),
         ('"ub": 2}', '"UB": ¦2}', "there are name, lb, ub, start"),
         ('"name": "driver"', '"name": "driver", "size": ¦0', 'whole number from 1 on, or "inf"'),
         ('"name": "driver"', '"name": "driver", "size": ¦1.5', "found 1.5"),
@@ -584,6 +585,32 @@ def test_populations_and_domains() -> None:
     assert [f.size for f in parse_game(game).followers.values()] == [7, math.inf]
 
 
+def test_integers_go_both_ways() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(within=pyo.Binary)
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(within=pyo.Integers, bounds=(-3, 5), initialize=2)
+    m.f.z = pyo.Var(bounds=(0, 1))
+    m.f.cost = pyo.Objective(expr=(m.f.y - m.x) ** 2 + m.f.z)
+    m.goal = pyo.Objective(expr=m.x)
+    written = document(Game(m, m.f))
+    assert written["leader"]["variables"] == [{"name": "x", "lb": 0.0, "ub": 1.0, "integer": True}]
+    assert written["followers"][0]["variables"][0] == {
+        "name": "y",
+        "lb": -3.0,
+        "ub": 5.0,
+        "start": 2.0,
+        "integer": True,
+    }
+    assert "integer" not in written["followers"][0]["variables"][1]
+    read = parse_game(written)
+    assert [v.is_integer() for v in variables(read)] == [True, True, False]
+    assert document(read) == {**written, "name": read.name}
+    plain = {**written["leader"]["variables"][0], "integer": False}
+    relaxed = {**written, "leader": {**written["leader"], "variables": [plain]}}
+    assert parse_game(relaxed).leader.integers == []
+
+
 def _unowned(m: Any) -> None:
     m.off = pyo.Block()
     m.off.v = pyo.Var()
@@ -625,7 +652,10 @@ def _recursive(m: Any) -> None:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda m: m.add_component("b", pyo.Var(within=pyo.Binary)), "b: .* continuous .* relax"),
+        (
+            lambda m: m.add_component("b", pyo.Var(within=pyo.RangeSet(0, 6, 2))),
+            "b: .* real and integer variables only",
+        ),
         (lambda m: m.add_component("v", pyo.Var(bounds=(2, 1))), r"v: bounds \(2, 1\)"),
         (lambda m: m.x.setlb(math.nan), "'x' .*bound"),
         (lambda m: m.x.set_value(math.nan, skip_validation=True), "x: .* value nan"),

@@ -282,7 +282,7 @@ def test_what_is_proved_nonconvex_is_so_in_every_writing(unit: float, worth: flo
         return (u + 1.15) ** 2 + 0.3 * pyo.sin(5 * u) + 0.1 * x * u
 
     with pytest.raises(sp.NonconvexFollower):
-        sp.stackelberg(one_action(wave, unit, worth, more, -1.9))
+        sp.stackelberg(one_action(wave, unit, worth, more, -1.9), solver="pounce")
 
 
 @pytest.mark.parametrize(("unit", "worth", "more"), WRITINGS)

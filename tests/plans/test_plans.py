@@ -139,7 +139,8 @@ def test_a_discrete_leader_needs_a_solver_for_it() -> None:
     game = sp.Game(m, followers=m.f)
     with pytest.raises(sp.InvalidGame, match=r"open: an integer variable.*scip"):
         sp.leader_optimal(game, solver="pounce")
-    plan = sp.leader_optimal(game, solver="scip")
+    plan = sp.leader_optimal(game)  # "auto" takes a solver that can
+    assert plan.solver == "scip"
     assert plan.value("open") == pytest.approx(1.0)
     assert plan.value("f.u") == pytest.approx(3.0, abs=1e-3)
     assert plan.quality == "optimal"

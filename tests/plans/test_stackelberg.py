@@ -793,7 +793,14 @@ def split_set() -> sp.Game:
     )
 
 
-@pytest.mark.parametrize("call", [sp.stackelberg, lambda g: sp.nash(g, leader={"x": 1.0})], ids=["stackelberg", "nash"])
+REFUSING = [
+    lambda g: sp.stackelberg(g, solver="pounce"),
+    lambda g: sp.stackelberg(g, complementarity="scholtes"),
+    lambda g: sp.nash(g, leader={"x": 1.0}, solver="pounce"),
+]
+
+
+@pytest.mark.parametrize("call", REFUSING, ids=["pounce", "scholtes", "nash"])
 @pytest.mark.parametrize(
     ("build", "words"),
     [
@@ -802,11 +809,30 @@ def split_set() -> sp.Game:
         (split_set, ("f: ", "f.row", "not convex")),
     ],
 )
-def test_nonconvex_followers_are_refused_by_name(build: Any, words: tuple[str, ...], call: Any) -> None:
+def test_nonconvex_followers_are_refused_by_name_where_conditions_are_all_there_is(
+    build: Any, words: tuple[str, ...], call: Any
+) -> None:
     with pytest.raises(sp.InvalidGame) as caught:
         call(build())
     for word in (*words, "allow_nonconvex=True"):
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "build", [concave_cost, lambda: concave_cost((1, -1)), lambda: concave_cost((-1, -1)), split_set]
+)
+@pytest.mark.parametrize("solver", ["auto", "scip"])
+def test_nonconvex_followers_are_played_by_deviation_rows(build: Any, solver: str) -> None:
+    game = build()
+    least = 2.25 if game.model.find_component("f.row") is None else 3.61  # u = 1 for x > 0, at x = 0.2
+    plan = sp.stackelberg(game, solver=solver)
+    assert plan.quality == "optimal"
+    assert plan.attained
+    assert game.leader.sign * plan.leader_objective == pytest.approx(least, abs=1e-5)
+    assert plan.report is not None
+    assert plan.report.certificate.isin(["convex", "global"]).all()
+    assert "ε_f" in str(plan)
+    assert sp.Plan.from_json(plan.to_json(), game).attained
 
 
 @pytest.mark.parametrize("build", [concave_cost, lambda: concave_cost((-1, -1)), split_set])

@@ -132,7 +132,7 @@ def test_a_plan_where_there_is_none() -> None:
 
 
 def test_refused() -> None:
-    row = run_entry(entry(**NONCONVEX), Settings())
+    row = run_entry(entry(**NONCONVEX), Settings(solver="pounce"))
     assert (row.outcome, row.error) == ("refused", "NonconvexFollower")
     assert "driver" in row.message
     assert "nonconvex" in row.message
@@ -149,7 +149,16 @@ def test_refused() -> None:
     ],
 )
 def test_refused_as_the_entry_says(told: bool | None, edits: dict[str, Any], outcome: str) -> None:
-    assert run_entry(entry(**edits) | {"follower_convex": told}, Settings()).outcome == outcome
+    assert run_entry(entry(**edits) | {"follower_convex": told}, Settings(solver="pounce")).outcome == outcome
+
+
+def test_nonconvex_and_integer_followers_are_played() -> None:
+    """Flow 1 wins for toll < 40, by either; the leader then wants no toll: 0.16."""
+    row = run_entry(entry(reference=0.16, **NONCONVEX), Settings())
+    assert (row.outcome, row.certificate) == ("ok", "global")
+    whole = [{"name": "flow", "lb": 0, "ub": 1, "integer": True}]
+    row = run_entry(entry(reference=0.16, followers__variables=whole, **NONCONVEX), Settings())
+    assert (row.outcome, row.certificate) == ("ok", "global")
 
 
 def test_nonconvex_games_can_be_played() -> None:

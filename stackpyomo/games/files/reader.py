@@ -65,13 +65,14 @@ def declare(player: Item, block: Any, variables: dict[str, Any], *more: str) -> 
     player.only(*_PLAYER, *more)
     player.need("variables", "an empty list will do for who decides nothing")
     for entry in player.entries("variables"):
-        entry.only("name", "lb", "ub", "start")
+        entry.only("name", "lb", "ub", "start", "integer")
         name = _variable_name(entry.need("name", "give it one"), block, variables)
         entry = replace(entry, label=f"variable {show(name)} of {player.label}")
         lower, upper = _bound(entry, "lb", -math.inf), _bound(entry, "ub", math.inf)
         if lower is not None and upper is not None and lower > upper:
             raise entry.fault(f"lb {lower} lies above ub {upper}; exchange or correct them.")
-        variables[name] = var = pyo.Var(bounds=(lower, upper))
+        domain = pyo.Integers if _is_whole(entry) else pyo.Reals
+        variables[name] = var = pyo.Var(bounds=(lower, upper), domain=domain)
         block.add_component(name, var)
         if start := entry.get("start"):
             var.set_value(start.number(), skip_validation=True)  # may lie outside the bounds
@@ -87,6 +88,13 @@ def _variable_name(item: Item, block: Any, variables: Mapping[str, Any]) -> str:
     if hasattr(block, name):
         raise item.fault(f"{name!r} is reserved by Pyomo; rename it, for instance {name}_.")
     return name
+
+
+def _is_whole(variable: Item) -> bool:
+    item = variable.get("integer")
+    if item is not None and not isinstance(item.value, bool):
+        raise item.fault(f"expected true or false, found {show(item.value)}.")
+    return item is not None and item.value
 
 
 def _bound(variable: Item, key: str, none: float) -> float | None:

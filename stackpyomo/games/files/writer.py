@@ -136,9 +136,9 @@ def _player(player: Player, printer: Printer, apart: Container[int] = ()) -> dic
 
 
 def _variable(var: Any, name: str) -> dict[str, Any]:
-    if not var.is_continuous():
-        remedy = "relax it (var.domain = pyo.Reals), or keep the game in a Python file"
-        raise InvalidGame(f"{var.name}: {FORMAT} has continuous variables only; {remedy}.")
+    if not (var.is_continuous() or var.is_integer() or var.is_binary()):
+        remedy = "write it with integer variables, or keep the game in a Python file"
+        raise InvalidGame(f"{var.name}: {FORMAT} has real and integer variables only, no {var.domain}; {remedy}.")
     try:
         numbers = {"lb": var.lb, "ub": var.ub, "start": var.value}
     except ValueError as error:  # a bound without a finite value
@@ -146,4 +146,4 @@ def _variable(var: Any, name: str) -> dict[str, Any]:
     entry = {key: finite(value) for key, value in numbers.items() if value is not None}
     if None in entry.values() or (var.has_lb() and var.has_ub() and var.lb > var.ub):
         raise InvalidGame(f"{var.name}: bounds {var.bounds}, value {var.value}; correct them.")
-    return {"name": name, **entry}
+    return {"name": name, **entry, **({} if var.is_continuous() else {"integer": True})}

@@ -1,0 +1,321 @@
+"""Deviation rows written out: what stands in a master for "follower k does not gain by playing v".
+
+    f(x, y) ≤ f(x, v)      or  g_j(x, v) > 0 for a row j of the follower that holds variables of others
+
+v is a point; of the follower's affine equalities that hold others' variables one continuous action each follows them.
+Aggregates move by the follower's share. The open alternative is written g_j ≥ margin: 0 is its closure, for a master
+that relaxes; a positive margin restricts, so that what it finds are plans. Where g_j counts in steps (whole numbers
+with rational coefficients), "> 0" is "≥ the first step", which is exact at any margin.
+
+*Yielding*: where all rows tie an action to a leader's binary by y_i + x_i ≤ 1, and less of y_i never hurts another
+row, v gives way to x: v_i (1 − x_i) is feasible whatever x is, and the row needs no alternative. Source: Fischetti,
+Ljubić, Monaci, Sinnl, INFORMS J. Comput. 31 (2019) 390–410, for interdiction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import pyomo.environ as pyo
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
+from pyomo.repn import generate_standard_repn
+
+from stackpyomo.core import TOLERANCES
+from stackpyomo.core.expressions import Substitution, number_of, variables_in
+from stackpyomo.deviations import Deviation
+from stackpyomo.games import Follower, Game
+
+from .complementarity import interval
+
+__all__ = ["Alternatives", "RowWriter", "Written"]
+
+_DENOMINATOR = 10**6
+"""Coefficients whose fraction has a larger denominator count in no steps."""
+
+
+@dataclass
+class Alternatives:
+    """cost ≤ 0, or one of ``ways`` above 0; nothing at all (``void``) where one of them always is."""
+
+    cost: Any
+    ways: list[tuple[Any, float | None, float]] = field(default_factory=list)
+    """(g, its first step above 0 or None, its size)."""
+    void: bool = False
+
+
+@dataclass
+class Written:
+    """Relations over the user's Vars and auxiliary ones, and pairs of which at most one is not 0."""
+
+    relations: list[Any] = field(default_factory=list)
+    sets: list[tuple[Any, Any]] = field(default_factory=list)
+
+
+class RowWriter:
+    """Turns deviations into rows; what a deviation substitutes is worked out once."""
+
+    def __init__(self, game: Game, followers: Sequence[Follower]) -> None:
+        self.game = game
+        self.followers = {f.name: f for f in followers}
+        self.movers = game.movers()
+        self.holder = pyo.ConcreteModel(name="deviations")
+        self.holder.room = pyo.VarList(domain=pyo.NonNegativeReals)
+        self.holder.choice = pyo.VarList(domain=pyo.Binary)
+        self._known: dict[int, tuple[Deviation, Alternatives]] = {}
+        self._written: dict[tuple[int, float, float], Written] = {}
+        self._yielding = {f.name: _yielding(f) for f in followers}
+        self._bounds = ExpressionBoundsVisitor()
+
+    def written(self, deviations: Sequence[Deviation], margin: float, unit: float = 1.0) -> Written:
+        """The rows of these deviations at a margin; their costs times a unit."""
+        whole = Written()
+        for deviation in deviations:
+            key = id(deviation), margin, unit
+            if key not in self._written:
+                row = self.alternatives(deviation)
+                row = row if unit == 1.0 else replace(row, cost=unit * row.cost)
+                self._written[key] = self._write(row, margin)
+            whole.relations += self._written[key].relations
+            whole.sets += self._written[key].sets
+        return whole
+
+    def settled(self, deviations: Sequence[Deviation], margin: float, values: Mapping[int, float]) -> Iterator[Any]:
+        """Of each row the alternative that holds at {id(Var): value}: for a solver without integers."""
+        for deviation in deviations:
+            row = self.alternatives(deviation)
+            ways = [(g, margin * size if step is None else step) for g, step, size in row.ways]
+            rooms = [_at(g, values) - level for g, level in ways]
+            if row.void:
+                continue
+            if not ways or _at(row.cost, values) <= max(TOLERANCES.feasibility, -max(rooms)):
+                yield row.cost <= 0
+            else:
+                g, level = ways[rooms.index(max(rooms))]
+                yield g >= level
+
+    def alternatives(self, deviation: Deviation) -> Alternatives:
+        """What the deviation's row says, before a margin is chosen."""
+        if id(deviation) not in self._known:
+            self._known[id(deviation)] = (deviation, self._alternatives(deviation))
+        return self._known[id(deviation)][1]
+
+    def binds_others(self, follower: Follower) -> bool:
+        """True if a row of the follower holds what others decide: which deviations there are depends on them."""
+        own = {id(v) for v in follower.variables}
+        moved = {id(z) for v in follower.variables for z, _ in self.movers.get(id(v), ())}
+        return any(
+            id(v) not in own and id(v) not in moved and not v.fixed
+            for c in follower.constraints
+            for v in variables_in(c.expr)
+        )
+
+    # --- substitution -------------------------------------------------------------------------------------------------
+
+    def _alternatives(self, deviation: Deviation) -> Alternatives:
+        follower = self.followers[deviation.follower]
+        names = self.game.names
+        table: dict[int, Any] = {}
+        for var in follower.variables:
+            level = float(deviation.action[names[id(var)]])
+            level = float(round(level)) if not var.is_continuous() else level
+            binary = self._yielding[follower.name].get(id(var))
+            table[id(var)] = level if binary is None or level == 0.0 else level * (1 - binary)
+        table.update(self._moved(follower, table))
+        dependent = self._follow(follower, table)
+        solved = {id(constraint) for _, constraint in dependent}
+        walk = _walker(table)
+        assert follower.objective is not None
+        cost = follower.sign * (follower.objective.expr - walk(follower.objective.expr))
+        row = Alternatives(cost)
+        for constraint in follower.constraints:
+            if id(constraint) not in solved:
+                self._add(row, walk(constraint.body), constraint.lb, constraint.ub, constraint.equality)
+        for var, _ in dependent:
+            self._add(row, table[id(var)], var.lb, var.ub, False)
+        return row
+
+    def _moved(self, follower: Follower, table: Mapping[int, Any]) -> dict[int, Any]:
+        """id(aggregate) → what it becomes by the deviation."""
+        moved: dict[int, Any] = {}
+        for var in follower.variables:
+            for aggregate, rate in self.movers.get(id(var), ()):
+                moved[id(aggregate)] = moved.get(id(aggregate), aggregate) + rate * (table[id(var)] - var)
+        return moved
+
+    def _follow(self, follower: Follower, table: dict[int, Any]) -> list[tuple[Any, Any]]:
+        """(action, equality): one continuous action an affine equality with others' variables follows these.
+
+        It stands in no other such equality, so that each is solved by itself; of several the one farthest from its
+        bounds, which has room to follow.
+        """
+        binding = [c for c in follower.constraints if c.equality and self._holds_others(follower, c)]
+        often = Counter(id(v) for c in binding for v in variables_in(c.expr))
+        dependent: list[tuple[Any, Any]] = []
+        for constraint in binding:
+            repn = generate_standard_repn(constraint.body, quadratic=False)
+            terms = dict(zip(map(id, repn.linear_vars), repn.linear_coefs, strict=True))
+            free = [v for v in follower.variables if v.is_continuous() and often[id(v)] == 1]
+            free = [v for v in free if abs(terms.get(id(v), 0.0)) > TOLERANCES.noise and not self.movers.get(id(v))]
+            if not repn.is_linear() or not free:
+                continue
+            var = max(free, key=lambda v: _room(v, table[id(v)]))
+            rest = _walker({**table, id(var): 0.0})(constraint.body)
+            table[id(var)] = (constraint.ub - rest) / terms[id(var)]
+            dependent.append((var, constraint))
+        return dependent
+
+    def _holds_others(self, follower: Follower, constraint: Any) -> bool:
+        own = {id(v) for v in follower.variables}
+        return any(id(v) not in own and not v.fixed for v in variables_in(constraint.expr))
+
+    def _add(self, row: Alternatives, body: Any, lower: Any, upper: Any, equality: bool) -> None:
+        """The ways in which lower ≤ body ≤ upper can fail."""
+        body = _plain(body)
+        if not any(not v.fixed for v in variables_in(body)):
+            level = number_of(body)
+            room = TOLERANCES.feasibility * max(1.0, abs(level))
+            within = (lower is None or level >= lower - room) and (upper is None or level <= upper + room)
+            row.void |= not within
+            return
+        low, high = interval(body, self._bounds)
+        for side, limit, far in ((1.0, upper, high), (-1.0, lower, -low)):
+            if limit is None or far - side * limit <= TOLERANCES.noise * max(1.0, abs(limit)):
+                continue  # it holds whatever the others do
+            way = side * (body - limit)
+            least, most = interval(way, self._bounds)
+            step = _first_step(way)
+            size = most - max(least, -most) if math.isfinite(most) else 1.0
+            row.ways.append((way, step, max(size, TOLERANCES.noise) if math.isfinite(size) else 1.0))
+            row.void |= (equality and step is None) or least > TOLERANCES.noise
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def _write(self, row: Alternatives, margin: float) -> Written:
+        """One binary an alternative, of which one at least holds; whole-number rows by constants of intervals."""
+        if row.void:
+            return Written()
+        if not row.ways:
+            return Written([row.cost <= 0])
+        most = interval(row.cost, self._bounds)[1]
+        counted = all(step is not None for _, step, _ in row.ways) and math.isfinite(most)
+        first = self.holder.choice.add()
+        choices = [first]
+        written = Written([row.cost <= max(most, 0.0) * (1 - first)] if counted else [])
+        if not counted:
+            self._opens(written, row.cost, first)
+        for way, step, size in row.ways:
+            choice = self.holder.choice.add()
+            choices.append(choice)
+            level = margin * size if step is None else step
+            least = interval(way, self._bounds)[0]
+            if step is not None and math.isfinite(least):
+                written.relations.append(way >= least + (level - least) * choice)
+            else:
+                self._opens(written, level - way, choice)
+        written.relations.append(sum(choices) >= 1)
+        return written
+
+    def _opens(self, written: Written, excess: Any, choice: Any) -> None:
+        """excess ≤ 0 where the choice is 1: excess ≤ s, and one of s and choice is 0."""
+        room = self.holder.room.add()
+        written.relations.append(excess <= room)
+        written.sets.append((room, choice))
+
+
+def _room(var: Any, level: Any) -> float:
+    """How far from its bounds a variable is."""
+    low, high = var.bounds
+    at = number_of(level)
+    return min(math.inf if low is None else at - low, math.inf if high is None else high - at)
+
+
+def _walker(table: Mapping[int, Any]) -> Callable[[Any], Any]:
+    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+    return visitor.walk_expression  # type: ignore[no-any-return]
+
+
+def _plain(body: Any) -> Any:
+    """An affine expression with like terms collected: 1 (1 − x) + x is 1."""
+    repn = generate_standard_repn(body, quadratic=False)
+    if not repn.is_linear():
+        return body
+    terms = zip(repn.linear_coefs, repn.linear_vars, strict=True)
+    return sum((c * v for c, v in terms if abs(c) > TOLERANCES.determined), repn.constant)
+
+
+def _at(expression: Any, values: Mapping[int, float]) -> float:
+    table = {id(v): values.get(id(v), v.value) for v in variables_in(expression) if not v.fixed}
+    return number_of(Substitution(substitute=table).walk_expression(expression))
+
+
+def _first_step(way: Any) -> float | None:
+    """The least value above 0 that an affine expression of whole numbers can have; None where it counts in no steps."""
+    repn = generate_standard_repn(way, quadratic=False)
+    if not repn.is_linear() or not repn.linear_vars or any(v.is_continuous() for v in repn.linear_vars):
+        return None
+    coefficients = [_fraction(c) for c in repn.linear_coefs]
+    constant = _fraction(repn.constant)
+    if constant is None or None in coefficients:
+        return None
+    step = Fraction(0)
+    for c in coefficients:
+        assert c is not None
+        step = Fraction(math.gcd(step.numerator * c.denominator, c.numerator * step.denominator)) / (
+            step.denominator * c.denominator
+        )
+    if step == 0:
+        return None
+    rest = constant - step * math.floor(constant / step)
+    return float(rest if rest > 0 else step)
+
+
+def _fraction(number: float) -> Fraction | None:
+    near = Fraction(float(number)).limit_denominator(_DENOMINATOR)
+    return near if abs(float(near) - number) <= TOLERANCES.determined * max(1.0, abs(number)) else None
+
+
+def _yielding(follower: Follower) -> dict[int, Any]:
+    """id(action) → the foreign binary x it gives way to: y + x ≤ 1 is its only row with others, less never hurts."""
+    own = {id(v): v for v in follower.variables}
+    tied: dict[int, Any] = {}
+    plain: list[Any] = []
+    for constraint in follower.constraints:
+        pair = _tie(constraint, own)
+        if pair is None:
+            plain.append(constraint)
+        elif id(pair[0]) in tied:
+            return {}
+        else:
+            tied[id(pair[0])] = pair[1]
+    if any(id(v) not in own and not v.fixed for c in plain for v in variables_in(c.expr)):
+        return {}
+    for constraint in plain if tied else ():
+        repn = generate_standard_repn(constraint.body, quadratic=False)
+        touched = any(id(v) in tied for v in variables_in(constraint.expr))
+        if touched and (constraint.equality or not repn.is_linear()):
+            return {}
+        for var, coefficient in zip(repn.linear_vars, repn.linear_coefs, strict=True):
+            hurts = (constraint.lb is not None and coefficient > 0) or (constraint.ub is not None and coefficient < 0)
+            if hurts:
+                tied.pop(id(var), None)
+    return tied if len(tied) == sum(_tie(c, own) is not None for c in follower.constraints) else {}
+
+
+def _tie(constraint: Any, own: Mapping[int, Any]) -> tuple[Any, Any] | None:
+    """(own binary y, foreign binary x) of a row a y + b x ≤ u that forbids both and allows each alone."""
+    if constraint.lb is not None or constraint.ub is None:
+        return None
+    repn = generate_standard_repn(constraint.body, quadratic=False)
+    if not repn.is_linear() or len(repn.linear_vars) != 2:
+        return None
+    pairs = sorted(zip(repn.linear_vars, repn.linear_coefs, strict=True), key=lambda pair: id(pair[0]) not in own)
+    (y, a), (x, b) = pairs
+    binary = all(not v.is_continuous() and v.bounds == (0, 1) for v in (x, y))
+    room = constraint.ub - repn.constant
+    forbids = a > 0 and b > 0 and max(a, b) <= room < a + b
+    return (y, x) if id(y) in own and id(x) not in own and binary and forbids else None

@@ -1,0 +1,299 @@
+"""Plans with followers whose optimality conditions are not sufficient: nonconvex and integer ones, with proof.
+
+    min F(x, y)   s.t.  everybody's rows,  first-order conditions of the continuous parts (necessary),
+                        J_k(x, y) ≤ J_k(x, y with k playing v)  or  v is not feasible for k at x,   for the v found
+
+Some rows make a relaxation: SCIP's bound is one on every plan. Its answer is polished on its active set and given to
+verification, which re-solves the followers; who gains has found the next v. Where v's feasibility depends on others,
+"v is not feasible" is an open condition: its closure keeps the relaxation one, and stalls where the infimum is not
+attained. Then a restriction, "not feasible by a margin", finds plans: bound and plans pinch the infimum.
+
+Two kinds of points are added beside the best answer v there: those deepest within the rows among the actions as good
+as the best, and among all better than the candidate's: they stay feasible while the others move. Source: Mitsos,
+Lemonidis, Barton, J. Glob. Optim. 42 (2008) 475–513; Djelassi, Glass, Mitsos (2019); with Fritz John's rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from pyomo.core.base.var import VarData
+
+from stackpyomo.core import TOLERANCES
+from stackpyomo.deviations import Deviation, Deviations, Stop, generate
+from stackpyomo.solvers import Termination
+
+from .complementarity import SOS1, Scholtes
+from .deepest import deepest
+from .deviation_rows import RowWriter
+from .implied_boxes import least_cost
+from .mpcc import Equilibrium, Found
+from .nonconvexity import bound_multipliers, is_proved_convex
+from .search import Candidate, Ladder
+
+__all__ = ["ValueFunction"]
+
+logger = logging.getLogger(__name__)
+
+_ROUNDS = 100
+"""Rounds of one master."""
+
+_PAIRS = 16
+"""Pairs from which on a local search comes first: SCIP may not find in its time what that finds at once."""
+
+_SECONDS = 60.0
+"""For the whole search where no time limit is given."""
+
+_MAGNIFIED = 2.0**10
+"""What the rows' costs are multiplied by where the bound falls short of a verified answer."""
+
+_MARGINS = tuple(TOLERANCES.strict / part for part in (1.0, 100.0, 1000.0))
+"""How far v has to be from feasible in a restriction, in sizes of its row: one master each."""
+
+
+@dataclass
+class ValueFunction(Ladder):
+    """The search for followers of whom some are integer or not convex: :meth:`climb` as the ladder's."""
+
+    attained: bool | None = None
+    """False: plans come as near to the bound as one likes, and none was found that reaches it; True: one does."""
+    margin: float = 0.0
+    """Of the restriction in which the best plan was found."""
+    rounds: list[dict[str, float]] = field(default_factory=list)
+    """Every round: rows, bound, the largest gain of a follower at the candidate, seconds."""
+
+    def climb(self) -> None:
+        """Relaxed masters until no follower gains; restricted ones where that stalls."""
+        limit = _SECONDS if self.time_limit is None else self.time_limit
+        self._until = time.monotonic() + limit
+        self._equilibria = {}
+        self.kkt = self._conditions()
+        doubtful = self._without_qualification()
+        self._exact = self._conditions(doubtful) if doubtful else self.kkt
+        movers = self.game.movers()
+        self._deviating = [f for f in self.followers if f.integers or not is_proved_convex(f, movers)]
+        self._writer = RowWriter(self.game, self._deviating)
+        self._known = Deviations(self._reaches())
+        self.bound = least_cost(self.game, self.problem.cost)
+        if len(self.kkt.pairs) >= _PAIRS and not any(f.integers for f in self.followers):
+            self._local(self._nlp, [Scholtes()], starts=1)
+        if not self._is_proved:
+            self._pinch()
+        self._conclude()
+
+    def _pinch(self) -> None:
+        """Bounds from the relaxation; plans from it, and from restrictions where it stalls."""
+        self._generate(0.0)
+        if self.infeasible:
+            return
+        if not self.stops:
+            self.stops.append(Found(Termination.TIME_LIMIT, "no time left", "scip"))
+        self._sharpen_bound()
+        if any(self._writer.binds_others(f) for f in self._deviating):
+            for margin in _MARGINS:
+                if self._is_proved or self._generate(margin) is Stop.TIME:
+                    break
+
+    def _without_qualification(self) -> list[str]:
+        """Followers with curved rows: for a convex one a Slater point will do, others get Fritz John's conditions."""
+        movers, slater = self.game.movers(), self._slater_points()
+        followers = {f.name: f for f in self.followers}
+        plain = {n for n in slater if not followers[n].integers and is_proved_convex(followers[n], movers)}
+        kept = {name: point for name, point in slater.items() if name in plain}
+        bound_multipliers(self.kkt, kept, self.game, self.problem.answers, None)
+        return [name for name in self.kkt.curved if name not in plain]
+
+    def _reaches(self) -> dict[str, float]:
+        """Units in which two deviations are told apart: the width of the box, 1 where there is none."""
+        units = {}
+        for follower in self._deviating:
+            for var in follower.variables:
+                low, high = var.bounds
+                width = 1.0 if low is None or high is None else high - low
+                units[self.game.names[id(var)]] = width or 1.0
+        return units
+
+    def _generate(self, margin: float) -> Stop:
+        master = _Master(self, margin)
+        words = "looking for an equilibrium by deviations"
+        outcome = generate(master, self._tempted, self._known, most=_ROUNDS, until=self._until, words=words)
+        self.rounds += [{**entry, "margin": margin} for entry in outcome.log()]
+        return outcome.stop
+
+    def _conclude(self) -> None:
+        """Whether the bound is reached, approached, or neither."""
+        if self.best is None or not self._has_plan or not math.isfinite(self.bound):
+            return
+        if self._is_proved:
+            self.attained = True
+        elif self.margin and self.best.cost - self.bound <= 1e2 * self.margin * self.scale:
+            self.attained = False
+
+    def logged(self, sign: int) -> list[dict[str, Any]]:
+        """The rounds for a plan's log; ``sign`` turns costs into the leader's objective, 0: it has none."""
+        return [
+            {
+                "treatment": "deviations",
+                "level": entry["margin"],
+                "solver": "scip",
+                "termination": "round",
+                "message": f"{entry['rows']:.0f} rows, largest gain {entry['regret']:.3g}",
+                "objective": None,
+                "bound": sign * entry["bound"] if sign and math.isfinite(entry["bound"]) else None,
+                "seconds": round(entry["seconds"], 6),
+            }
+            for entry in self.rounds
+        ]
+
+    # --- one master ---------------------------------------------------------------------------------------------------
+
+    def solve_master(self, margin: float) -> Candidate | None:
+        """The exact problem with the rows so far; its candidates are judged, the one to be left is returned."""
+        exact = self._master(margin)
+        found = exact.solve("scip", until=self._until, tee=self.tee)
+        self.stops.append(found)
+        if not margin:
+            self._take_bound(found)
+        if found.x is None:
+            return None
+        left: Candidate | None = None
+        for candidate in self._refined_at(exact, found, margin):
+            candidate.report = self.check(candidate)
+            self._keep(candidate, margin)
+            if left is None and candidate.report is not None and not candidate.report.regret.isna().any():
+                left = candidate
+            if candidate.report is not None and candidate.report.ok:
+                return candidate
+        return left
+
+    def _master(self, margin: float, unit: float = 1.0) -> Equilibrium:
+        """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""
+        rows = self._writer.written(list(self._known), margin, unit)
+        named = [("deviations", relation) for relation in rows.relations]
+        problem = replace(self.problem, constraints=[*self.problem.constraints, *named], sets=rows.sets)
+        exact = Equilibrium(problem, self._exact, SOS1(), self.seconds)
+        exact.log = self.log
+        return exact
+
+    def _take_bound(self, found: Found) -> None:
+        """SCIP's bound on a relaxation is one on every plan, where the cost has one on the variables' own box."""
+        self.prover = found.solver
+        if found.termination is Termination.INFEASIBLE:
+            self.infeasible = not self._has_plan
+        elif math.isfinite(found.bound) and self._is_limited:
+            self.bound = max(self.bound, found.bound)
+
+    @cached_property
+    def _is_limited(self) -> bool:
+        """Whether rows and bounds of everybody limit the leader's cost by interval arithmetic: then a bound is one."""
+        return math.isfinite(least_cost(self.game, self.problem.cost))
+
+    def _sharpen_bound(self) -> None:
+        """Rows met to SCIP's tolerance may leave that much of the cost: once more with the least it can do."""
+        best = self.best
+        if best is None or not self._has_plan or self._is_proved or not self._is_limited:
+            return
+        exact = self._master(0.0, _MAGNIFIED)
+        found = exact.solve("scip", until=self._until, tee=self.tee, tight=True)
+        if found.termination is Termination.OPTIMAL and math.isfinite(found.bound):
+            if not self._is_refuted(found.bound, best.cost):
+                self.bound = max(self.bound, found.bound)
+            for candidate in self._refined_at(exact, found, 0.0) if found.x is not None and not self._is_proved else ():
+                candidate.report = self.check(candidate)
+                self._keep(candidate, 0.0)
+
+    @property
+    def _has_plan(self) -> bool:
+        """True if the best candidate is one that no follower would leave."""
+        return self.best is not None and self.best.report is not None and bool(self.best.report.ok)
+
+    def _keep(self, candidate: Candidate, margin: float) -> None:
+        report = candidate.report
+        if report is None or not report.ok:
+            if self.best is None and report is not None:
+                self.best = candidate
+            return
+        if not self._has_plan or candidate.cost < self.best.cost:  # type: ignore[union-attr]
+            self.best, self.margin = candidate, margin
+
+    def _refined_at(self, exact: Equilibrium, found: Found, margin: float) -> Iterator[Candidate]:
+        """The answer polished on its active set with every row's alternative chosen, and as it came."""
+        assert found.x is not None
+        active = exact.multipliers(found.x) > exact.slacks(found.x)
+        inside = np.clip(found.x, *exact.program.bounds)
+        values = {id(v): float(x) for v, x in zip(exact.program.variables, inside, strict=True)}
+        values.update((key, float(round(x))) for key, x in self._whole(exact, values))
+        values.update(self._rescaled(exact, inside))
+        at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
+        values.update((id(p.component), p.limit) for p in at_bounds if isinstance(p.component, VarData))
+        raw = self._at(replace(found, polished=False), values)
+        rows = [("deviations", row) for row in self._writer.settled(list(self._known), margin, values)]
+        problem = replace(self.problem, constraints=[*self.problem.constraints, *rows])
+        plain = Equilibrium(problem, self.kkt, None, self.seconds)
+        plain.log = self.log
+        polished = plain.polished(plain.point(raw.values), self._nlp, active=active, signed=True, until=self._until)
+        if polished is not None and polished.x is not None:
+            there = {id(v): float(x) for v, x in zip(plain.program.variables, polished.x, strict=True)}
+            yield self._at(replace(polished, polished=False), self._without_rounding({**raw.values, **there}))
+        yield raw
+
+    def _without_rounding(self, values: dict[int, float]) -> dict[int, float]:
+        """The game's variables with 0 for what is nothing beside their boxes: a cost may hang on it being 0."""
+        found = dict(values)
+        for var in self.game.variables_by_name.values():
+            low, high = var.bounds
+            width = 1.0 if low is None or high is None else max(high - low, 1.0)
+            if abs(found.get(id(var), 1.0)) <= TOLERANCES.noise * width and (low or 0.0) <= 0.0 <= (high or 0.0):
+                found[id(var)] = 0.0
+        return found
+
+    @staticmethod
+    def _whole(exact: Equilibrium, values: dict[int, float]) -> Iterator[tuple[int, float]]:
+        return ((id(v), values[id(v)]) for v in exact.program.variables if not v.is_continuous())
+
+    # --- what the candidate leaves open -------------------------------------------------------------------------------
+
+    def _tempted(self, candidate: Candidate) -> Iterator[Deviation]:
+        """The best answer of every follower who gains, and the deepest points near it; none once all is proved."""
+        report = candidate.report
+        if report is None or self._is_proved:
+            return
+        for follower in self._deviating:
+            name = follower.name
+            regret, room = float(report.regret[name]), TOLERANCES.stationarity * float(report.scale[name])
+            if not regret > room:
+                continue
+            yield Deviation(name, dict(report.best_response[name]), regret)
+            if self._writer.binds_others(follower):
+                yield from self._deep(candidate, follower, regret)
+
+    def _deep(self, candidate: Candidate, follower: Any, regret: float) -> Iterator[Deviation]:
+        values = self.game.completed(candidate.values)
+        for share in (TOLERANCES.strict, 1.0 - TOLERANCES.strict):
+            point = deepest(self.game, values, follower, share * regret, until=self._until)
+            if point is not None:
+                yield Deviation(follower.name, point, regret)
+
+
+@dataclass
+class _Master:
+    """The master of :func:`stackpyomo.deviations.generate`: a relaxation at margin 0, else a restriction."""
+
+    search: ValueFunction
+    margin: float
+
+    def solve(self, rows: Deviations) -> Candidate | None:
+        """The search holds the rows."""
+        assert rows is self.search._known
+        return self.search.solve_master(self.margin)
+
+    def bound(self) -> float:
+        """On every plan."""
+        return self.search.bound if not self.margin else math.nan

@@ -1,0 +1,244 @@
+"""Integer followers: the best response by going through all its points, or by branch and bound.
+
+    min cost(v)   s.t.  rows(v),  lower ≤ v ≤ upper,  v_j a whole number for j in I
+
+A box of whole numbers alone that holds few points is enumerated: every one is evaluated, which is a proof whatever the
+cost. Elsewhere HiGHS (linear) or SCIP is asked, and "global" is claimed only where its bound meets the best response; a
+cost that is no polynomial needs the bound to be confirmed on intervals, too. Rows are met to their tolerance, so that a
+point that is all but feasible counts as a deviation: a regret is never understated.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, registry
+
+from .batch import Separable, Task
+from .best_response import Composed
+from .confirmation import is_confirmed
+
+__all__ = ["Resolve", "answer"]
+
+_POINTS = 4096
+"""Points of a box of whole numbers up to which all are evaluated."""
+
+_SECONDS = 30.0
+"""For one branch and bound where no time limit is given."""
+
+_GAPLESS = {"highs": {"mip_rel_gap": 0.0}}
+"""Options with which a solver of integer programs does not stop before its bound meets its answer."""
+
+
+@dataclass(frozen=True)
+class Resolve:
+    """How a best response is looked for; ``until``: a time of ``time.monotonic``."""
+
+    solver: str
+    certify: str
+    tolerance: float
+    until: float
+
+
+def answer(problem: Composed, how: Resolve) -> None:
+    """Set best response and certificate: "global" where it is proved, "unknown" where nothing was found."""
+    if problem.certificate == "unknown":
+        problem.note = "an integer follower is no convex one" if how.certify == "convex" else problem.note
+        return
+    points = _points(problem)
+    if points is not None and _enumerate(problem, points):
+        problem.certificate, problem.note = "global", ""
+    else:
+        _branch(problem, how)
+    if how.certify == "multistart" and problem.certificate == "global":
+        problem.certificate = "multistart"
+    elif how.certify in ("proof", "global") and problem.certificate == "multistart":
+        problem.give_up(problem.note or _UNMET)
+
+
+# --- enumeration ------------------------------------------------------------------------------------------------------
+
+
+def _points(problem: Composed) -> Iterator[tuple[float, ...]] | None:
+    """All points of the box; None where it has a continuous variable, no end, or too many points."""
+    if len(problem.integers) < len(problem.variables):
+        return None
+    limits = [v.bounds for v in problem.variables]
+    if any(None in pair for pair in limits):
+        return None
+    whole = [
+        (math.ceil(low - TOLERANCES.feasibility), math.floor(high + TOLERANCES.feasibility)) for low, high in limits
+    ]
+    if math.prod(max(0, high - low + 1) for low, high in whole) > _POINTS:
+        return None
+    return product(*(map(float, range(low, high + 1)) for low, high in whole))
+
+
+def _enumerate(problem: Composed, points: Iterator[tuple[float, ...]]) -> bool:
+    """Offer the best of the points; False where the problem cannot be evaluated this way."""
+    try:
+        program = Program(problem.cost, problem.rows)
+        place = {id(v): number for number, v in enumerate(program.variables)}
+        evaluated = program.problem
+    except (BadRow, ValueError):
+        return _evaluate(problem, points)
+    columns = [number for number, v in enumerate(problem.variables) if id(v) in place]
+    order = np.array([place[id(problem.variables[number])] for number in columns], dtype=int)
+    sizes = np.array([problem.row_scales[int(row)] for row in program.rows])
+    (floor, ceiling), constants = program.row_bounds, _holds(problem)
+    x = np.zeros(len(program.variables))
+    for point in points if constants else ():
+        x[order] = [point[number] for number in columns]
+        body = np.asarray(evaluated.constraints(x)) if evaluated.m else np.zeros(0)
+        if not _is_inside(body, floor, ceiling, sizes):
+            continue
+        cost = float(evaluated.objective(x))
+        if math.isfinite(cost) and cost < problem.best_cost:
+            problem.offer(point, problem.cost_at(point))
+    return _settle(problem)
+
+
+def _evaluate(problem: Composed, points: Iterator[tuple[float, ...]]) -> bool:
+    """The same by Pyomo, for what has no .nl file: a row that holds or not whatever the point, an undefined datum."""
+    for point in points:
+        cost = problem.cost_at(point)
+        if math.isfinite(cost) and problem.violation() <= TOLERANCES.feasibility:
+            problem.offer(point, cost)
+    return _settle(problem)
+
+
+def _holds(problem: Composed) -> bool:
+    """Whether the rows that its deviations do not move hold."""
+    room = TOLERANCES.feasibility
+    return all(
+        (lower is None or level >= lower - room * max(1.0, abs(lower)))
+        and (upper is None or level <= upper + room * max(1.0, abs(upper)))
+        for level, lower, upper in problem.constants
+    )
+
+
+def _is_inside(body: Array, floor: Array, ceiling: Array, sizes: Array) -> bool:
+    room = TOLERANCES.feasibility
+    low = np.where(np.isfinite(floor), floor - room * np.maximum(sizes, np.abs(floor)), -np.inf)
+    high = np.where(np.isfinite(ceiling), ceiling + room * np.maximum(sizes, np.abs(ceiling)), np.inf)
+    return bool(((body >= low) & (body <= high)).all())
+
+
+def _settle(problem: Composed) -> bool:
+    """True with a best response; a piece the plan is not in may be empty, the plan's own holds it at least."""
+    if not problem.best:
+        problem.empty = problem.home is not None
+        return problem.empty
+    return True
+
+
+# --- branch and bound -------------------------------------------------------------------------------------------------
+
+_UNMET = "no solver's bound meets its best response"
+
+_UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
+
+
+def _branch(problem: Composed, how: Resolve) -> None:
+    """Ask a solver of integer programs, and take its answer with the integers rounded and the rest solved anew."""
+    name = _solver(problem, how.solver)
+    if not name:
+        problem.give_up("an integer follower, and no global solver is installed (pip install pyscipopt)")
+        return
+    left = min(_SECONDS if math.isinf(how.until) else how.until - time.monotonic(), math.inf)
+    if left <= 0.0:
+        problem.give_up("not re-solved, because the time limit was reached")
+        return
+    separable = Separable([Task(problem, problem.target, True)])
+    solution = separable.solve(name, _GAPLESS.get(name, {}), left)
+    if solution is None:
+        problem.give_up(f"its problem cannot be written: {separable.trouble}")
+    elif solution.termination is Termination.INFEASIBLE and problem.home is not None:
+        problem.empty, problem.certificate = True, "global"
+    elif solution.termination is Termination.UNBOUNDED:
+        problem.give_up("its objective improves without limit, by the solver's word")
+    elif solution.x is None:
+        problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
+    else:
+        _take(problem, next(separable.points(solution)))
+        _judge(problem, solution, separable.units[0][0], how.tolerance)
+
+
+def _solver(problem: Composed, wanted: str) -> str:
+    """The solver asked for, if it is able; else HiGHS for what is linear, SCIP for the rest; empty: there is none."""
+    classes = choose(wanted).classes
+    if wanted != "auto" and "global" in classes:
+        return wanted
+    if registry["highs"].available and _is_linear(problem):
+        return "highs"
+    return "scip" if registry["scip"].available else ""
+
+
+def _is_linear(problem: Composed) -> bool:
+    bodies = [problem.cost, *(row.body for row in problem.rows)]
+    return all(getattr(body, "polynomial_degree", int)() in (0, 1) for body in bodies)
+
+
+def _take(problem: Composed, point: list[float]) -> None:
+    """Offer the answer with whole numbers, its continuous part as it came and solved anew; and the plan itself."""
+    whole = problem.integers
+    rounded = [round(x) if number in whole else x for number, x in enumerate(point)]
+    candidates = [list(map(float, rounded)), list(problem.target)]
+    if len(whole) < len(point) and not problem.is_awkward:
+        candidates.insert(0, _polished(problem, candidates[0]))
+    for candidate in candidates:
+        cost = problem.cost_at(candidate)
+        if math.isfinite(cost) and problem.violation() <= TOLERANCES.feasibility:
+            problem.offer(candidate, cost)
+
+
+def _polished(problem: Composed, point: list[float]) -> list[float]:
+    """The best continuous part at these integers, by an NLP solver from there."""
+    held = [problem.variables[number] for number in problem.integers]
+    for var, value in zip(held, (point[number] for number in problem.integers), strict=True):
+        var.fix(value)
+    try:
+        separable = Separable([Task(replace(problem, best=[], best_cost=math.inf), point, True)])
+        solution = separable.solve("auto", {}, None)
+        if solution is None or solution.x is None or not solution.termination.solved:
+            return point
+        assert separable.program is not None
+        snapped = separable.program.snapped(solution.x, solution.duals)[0]
+        found = next(separable.points(replace(solution, x=snapped)))
+        return [min(max(x, low), high) for x, (low, high) in zip(found, map(_limits, problem.variables), strict=True)]
+    finally:
+        for var in held:
+            var.unfix()
+
+
+def _limits(var: Any) -> tuple[float, float]:
+    low, high = var.bounds
+    return (-math.inf if low is None else low), (math.inf if high is None else high)
+
+
+def _judge(problem: Composed, solution: Solution, unit: float, tolerance: float) -> None:
+    bound = solution.bound * unit
+    within = tolerance * min(problem.stakes)
+    if not problem.best:
+        problem.give_up("its re-solve found no point within its rows")
+    elif not (math.isfinite(bound) and problem.best_cost - bound <= within):
+        problem.note = _UNMET
+    elif not (_is_linear(problem) or _has_a_box(problem)):
+        problem.note = f"{_UNMET}: without a box for every variable it is no proof"
+    elif not is_confirmed(problem, problem.best_cost - within):
+        problem.note = _UNSURE
+    else:
+        problem.certificate, problem.note = "global", ""
+
+
+def _has_a_box(problem: Composed) -> bool:
+    """Whether every variable that cost or rows hold has two bounds."""
+    return all(None not in v.bounds for v in problem.variables)

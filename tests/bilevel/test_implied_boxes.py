@@ -1,0 +1,33 @@
+"""Boxes that rows imply: of nobody's Vars but copies."""
+
+from __future__ import annotations
+
+import math
+
+import pyomo.environ as pyo
+import pytest
+from conftest import snapshot
+
+import stackpyomo as sp
+from stackpyomo.bilevel import implied_boxes
+from stackpyomo.bilevel.implied_boxes import least_cost
+
+
+def test_rows_limit_what_bounds_do_not() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 2))
+    m.f = pyo.Block()
+    m.f.y, m.f.z = pyo.Var(), pyo.Var(bounds=(0, None))
+    m.f.ball = pyo.Constraint(expr=m.f.y**2 + m.f.z <= 4 * m.x)
+    m.f.free = pyo.Var()
+    m.f.cost = pyo.Objective(expr=m.f.y + m.f.free**2)
+    m.goal = pyo.Objective(expr=m.f.y - m.x)
+    game = sp.Game(m, m.f)
+    before = snapshot(m)
+    boxes = implied_boxes(game)
+    assert boxes["f.y"] == pytest.approx((-math.sqrt(8), math.sqrt(8)))
+    assert boxes["f.z"] == pytest.approx((0, 8))
+    assert boxes["f.free"] == (-math.inf, math.inf)
+    assert least_cost(game, m.goal.expr) == pytest.approx(-math.sqrt(8) - 2)
+    assert least_cost(game, m.f.free + m.x) == -math.inf
+    assert snapshot(m) == before
