@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import strict, toll_game
-from test_bench import BEST, MAXIMIZED, NONCONVEX, WITHOUT_PLAN, entry, slow
+from test_bench import BEST, KINKED, MAXIMIZED, WITHOUT_PLAN, entry, slow
 
 import stackpyomo as sp
 from stackpyomo.solvers import registry
@@ -34,7 +34,7 @@ def written(path: Path, *entries: dict[str, Any]) -> Path:
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Three games by all solvers."""
-    three = entry("toll"), entry("most", **MAXIMIZED), entry("refused", **NONCONVEX)
+    three = entry("toll"), entry("most", **MAXIMIZED), entry("refused", **KINKED)
     games = written(tmp_path_factory.mktemp("compare") / "games.json", *three)
     return sp.compare(games, "all", time_limit=20.0)
 
