@@ -273,6 +273,31 @@ def ev_charging() -> Figure:
     return figure
 
 
+def metered_tariff() -> Figure:
+    """What explains the readings, and the regret of evenings with and without a probe."""
+    from models import metered_tariff as meter
+
+    fit = meter.fitted(meter.readings())
+    corners = fit.consistent.vertices.to_numpy()
+    around = corners[np.argsort(np.arctan2(*(corners - corners.mean(axis=0)).T[::-1]))]
+    figure, (ax, other) = _figure(9.6, 4.0, 2)
+    ax.fill(*around.T, color=BLUE, alpha=0.25, label="explains every reading")
+    ax.plot(*meter.TRUTH, "o", color=GREEN, label="truth")
+    ax.plot(*fit.parameters, "x", color=RED, label="estimate")
+    ax.set(xlabel="worth of the first kWh", ylabel="slope", title="what the meter allows")
+    ax.legend(frameon=False)
+    ways = {
+        "constant prices, trapped": (RED, meter.learned(1)["regret"].tolist() * 14),
+        "a probe first": (BLUE, meter.learned(4, probe=0.0)["regret"].tolist() + [0.0] * 10),
+        "affine tariffs": (GREEN, meter.learned(4, constant=False)["regret"].tolist() + [0.0] * 10),
+    }
+    for label, (colour, regrets) in ways.items():
+        other.plot(np.arange(1, 15), np.cumsum(regrets), color=colour, label=label)
+    other.set(xlabel="evening", ylabel="regret added up", title="announce, observe, fit anew")
+    other.legend(frameon=False)
+    return figure
+
+
 def literature() -> Figure:
     """A published bilevel problem of one leader variable: its cost along the follower's answers."""
     from stackpyomo.games import parse_game
@@ -308,6 +333,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         major_minor,
         sioux_falls_tolls,
         ev_charging,
+        metered_tariff,
         literature,
     )
 }

@@ -197,11 +197,23 @@ def residual_fit(slopes: Slopes, actions: Array, start: Array, limits: tuple[Arr
 
 
 def _least_squares(matrix: Array, rest: Array, near: Array, limits: tuple[Array, Array]) -> Array:
-    """argmin ‖matrix θ + rest‖ within the limits; of many, the nearest to ``near`` where no limit is met."""
+    """argmin ‖matrix θ + rest‖ within the limits; of many, the nearest to ``near`` where no limit is met.
+
+    What rows tell apart by less than the accuracy of a plan they do not tell apart.
+    """
     units = np.maximum(1.0, np.abs(near))
-    room = tuple((side - near) / units for side in limits)
-    step = lsq_linear(matrix * units, -(rest + matrix @ near), room, method="bvls", tol=TOLERANCES.curvature)
-    return np.asarray(near + units * step.x)
+    wanted = -(rest + matrix @ near)
+    left, singular, right = np.linalg.svd(matrix * units, full_matrices=False)
+    least = TOLERANCES.accuracy * singular.max(initial=0.0)
+    told = singular > least
+    step = right[told].T @ (left[:, told].T @ wanted / singular[told])
+    lower, upper = ((side - near) / units for side in limits)
+    if np.any((step < lower) | (step > upper)):
+        short = least * np.eye(len(near))  # among equals the shortest step
+        rows = np.vstack([(left[:, told] * singular[told]) @ right[told], short])
+        wanted = np.concatenate([wanted, np.zeros(len(near))])
+        step = lsq_linear(rows, wanted, (lower, upper), method="bvls", tol=TOLERANCES.curvature).x
+    return np.asarray(near + units * step)
 
 
 def null_directions(design: Array, units: Array) -> tuple[int, Array]:

@@ -13,7 +13,7 @@ import typer
 from stackpyomo.core import unwinding
 from stackpyomo.verification import checker
 
-from . import bench, doctor, solve
+from . import bench, doctor, fit, solve
 from .app import TERMINATED, app, one_line_errors
 from .compare import compare_command
 from .study import study_command
@@ -21,7 +21,7 @@ from .verify import verify_command
 
 __all__ = ["app", "unwound"]
 
-_REGISTERED = (solve, bench, doctor)
+_REGISTERED = (solve, fit, bench, doctor)
 """Modules whose commands stand in the application once they are imported."""
 
 

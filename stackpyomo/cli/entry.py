@@ -1,4 +1,4 @@
-"""The command line: ``stackpyomo demo | solve | verify | check | compare | study | bench | doctor``.
+"""The command line: ``stackpyomo demo | solve | verify | check | fit | compare | study | bench | doctor``.
 
 Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
 standard error. Version and help are answered at once: the commands are imported when one is to run.
@@ -25,6 +25,7 @@ _SUMMARIES = {
     "solve": "Find the plan the leader wants, the incentive that makes the followers want it, and verify it.",
     "verify": "Re-solve every follower against a plan or an incentive; without one, against the values of the model.",
     "check": "Derive anew, without a solver, what each follower of a certificate could gain by leaving the plan.",
+    "fit": "Tell followers' parameters from what was announced and what they did, and what the data leave open.",
     "compare": "Play every game by every solver and treatment, all followers responding; compare what each proved.",
     "study": "Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.",
     "bench": "Solve every game of a catalogue with all followers responding, and compare with its reference.",

@@ -145,6 +145,7 @@ OFFERED = {
     "demo": {"--solver", "--json", "--report"},
     "solve": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--free", "--payment"},
     "verify": {"--solver", "--option", "--json", "--report", "--log"},
+    "fit": {"--parameter", "--build", "--noise", "--solver", "--time-limit", "--seed", "--json", "--log"},
     "compare": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--jobs"},
     "study": {"--seed", "--json", "--report", "--log", "--store", "--workers", "--dask", "--parquet"},
     "bench": {"--solver", "--option", "--time-limit", "--seed", "--json", "--report", "--log", "--jobs"},

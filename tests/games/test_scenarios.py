@@ -508,3 +508,31 @@ def test_merging_atoms_never_helps_the_leader(drawn: Any) -> None:
         assert merged.leader_objective >= known.leader_objective - 1e-8
     least, less = (sp.leader_optimal(game_of(scenarios, "coarse", knows)[1]) for knows in ("fine", "coarse"))
     assert less.leader_objective >= least.leader_objective - 1e-8
+
+
+def test_the_worst_case_is_an_objective() -> None:
+    """min_x max_w (x − a_w)² − less_w: in the middle of the two that count, moved by what they had."""
+    types = sp.Scenarios({"a": [0.0, 1.0, 4.0]}, [0.5, 0.5, 0.0])
+    for less, middle, level in ((None, 2.0, 4.0), ([0.0, 0.0, 4.0], 1.5, 2.25)):
+        m = pyo.ConcreteModel()
+        m.x = pyo.Var(initialize=0.0)
+        m.f = pyo.Block()
+        m.f.u = pyo.Var(initialize=0.0)
+        m.f.cost = pyo.Objective(expr=(m.f.u - m.x) ** 2)
+        m.goal = pyo.Objective(expr=types.worst(m, lambda w, m=m: (m.x - types["a"][w]) ** 2, less=less))
+        plan = sp.leader_optimal(sp.Game(m, followers=m.f))
+        assert plan.value(m.x) == pytest.approx(middle, abs=1e-6)
+        assert plan.leader_objective == pytest.approx(level, abs=1e-6)
+        assert set(m.worst.cases) == {0, 1, 2}, "a worst case has no weights"
+
+
+def test_what_a_worst_case_cannot_be() -> None:
+    types = sp.Scenarios({"a": [0.0, 1.0]})
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(initialize=0.0)
+    for less in ([1.0], [0.0, float("nan")]):
+        with pytest.raises(sp.InvalidGame, match="less: expected one finite number for each of the 2 scenarios"):
+            types.worst(m, lambda w: m.x, less=less)
+    types.worst(m, lambda w: m.x)
+    with pytest.raises(sp.InvalidGame, match=r"has a component named worst; pass worst\(..., name=\) another"):
+        types.worst(m, lambda w: m.x)

@@ -21,6 +21,7 @@ FIGURES = {
     "nonquadratic": 5,
     "solver_comparison": 4,
     "dask_study": 1,
+    "metered_tariff": 3,
 }
 EVERY = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

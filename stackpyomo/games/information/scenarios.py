@@ -259,6 +259,26 @@ class Scenarios:
         part.tail = pyo.Constraint(possible, rule=lambda b, w: b.excess[w] >= rule(w) - b.threshold)
         return part.threshold + self.expectation(lambda w: part.excess[w]) / (1.0 - level)
 
+    def worst(self, block: Any, rule: Callable[[int], Any], *, less: Any = None, name: str = "worst") -> Any:
+        """min t, t ≥ rule(w) − less[w] in every scenario: the worst case, or with ``less`` the worst regret.
+
+        Adds ``block.<name>`` with t and its rows to the player's block and returns the expression to be minimised (of a
+        loss; hand over minus a gain). Scenarios of probability 0 count: a worst case has no weights. less: one number
+        for each scenario, what could be had if it were known. Under an incentive pass multipliers="free", as for
+        :meth:`cvar`. The multipliers of the rows are the distribution that is worst: the rule is the best against it.
+        Raises :class:`InvalidGame` for a name that the block has, and for numbers that are not one for each scenario.
+        """
+        levels = np.zeros(len(self)) if less is None else np.asarray(less, dtype=float).ravel()
+        if len(levels) != len(self) or not np.isfinite(levels).all():
+            raise InvalidGame(f"less: expected one finite number for each of the {len(self)} scenarios.")
+        if block.component(name) is not None:
+            raise InvalidGame(f"{block.name}: has a component named {name}; pass worst(..., name=) another.")
+        part = pyo.Block()
+        block.add_component(name, part)
+        part.level = pyo.Var(initialize=0.0)
+        part.cases = pyo.Constraint(list(self), rule=lambda b, w: b.level >= rule(w) - float(levels[w]))
+        return part.level
+
     def policy(self, block: Any, observation: str, *, name: str = "policy", features: Any = None) -> Policy:
         """A decision of the block's player that is a function of the observation: u(y) = Σ_f c_f φ_f(y).
 
