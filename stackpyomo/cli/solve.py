@@ -132,6 +132,11 @@ def solve(
     quadratic: Annotated[
         bool, typer.Option("--quadratic", help="Add a squared term where no gain bends a follower's cost up.")
     ] = False,
+    design: Annotated[
+        str, typer.Option(help="slopes, deviations (whatever the followers' problems), or auto: slopes first.")
+    ] = "auto",
+    regret: Annotated[str, typer.Option(help="zero, or least: the best strategy where none holds everybody.")] = "zero",
+    margin: Annotated[float, typer.Option(help="What a deviation in whole actions costs at least.")] = 0.0,
     parameter: ParameterOption = None,
     starts: StartsOption = 1,
     seed: SeedOption = 0,
@@ -149,8 +154,9 @@ def solve(
 ) -> None:
     """Find the plan the leader wants, the incentive that makes the followers want it, and verify it.
 
-    Where all followers respond there is no incentive to design: the leader announces constants, and what is verified
-    is that every follower's answer is its best. With --second-best plan and rule are chosen together, and the plan
+    A game file with a "target" is held to that plan, seen through its "observe". Where all followers respond there is
+    no incentive to design: the leader announces constants, and what is verified is that every follower's answer is its
+    best. With --second-best plan and rule are chosen together, and the plan
     shown is the one that the rule holds. Exit code 0: verified. 1: not verified, or there is no incentive.
     """
     _require_together(second_best, common, {"--free": free, "--payment": payment, "--quadratic": quadratic}, responding)
@@ -164,27 +170,27 @@ def solve(
             "seed": seed,
             "complementarity": complementarity,
         }
-        what = seen(observe) or settings.get("OBSERVE", "actions")
+        what = seen(observe) or settings.get("OBSERVE") or loaded.observe or "actions"
         rule, refused, constant = None, None, False
         if second_best:
             how = {**asked, "starts": max(starts, _STARTS), "multipliers": multipliers or "free", "saturate": saturate}
             rule = optimal_rule(loaded, what, common=common or (), time_limit=time_limit, **how)
             plan = rule.plan
         else:
-            everybody = "all" in (responding or ())
-            plan = leader_optimal(
-                loaded, responding=True if everybody else responding or (), time_limit=time_limit, **asked
-            )
+            plan = _planned(loaded, responding, {**asked, "time_limit": time_limit})
             constant = len(plan.responding) == len(loaded.followers)
         if not constant and not second_best:
             wishes = {
                 "observe": what,
-                "free": free or settings.get("FREE", ()),
+                "free": free or settings.get("FREE") or _open(loaded),
                 "payment": None if payment is None else paid(loaded, payment),
                 "payment_limit": payment_limit,
                 "multipliers": multipliers or "zero",
                 "saturate": saturate,
                 "quadratic": quadratic,
+                "design": design,
+                "regret": regret,
+                "margin": margin,
             }
             rule, refused = _incentive(plan, solver, wishes)
         report = verify(rule if rule is not None else plan, solver=solver)
@@ -212,6 +218,20 @@ def _require_together(
         raise InvalidGame(
             f"{wrong}: does not go with --second-best, which chooses plan and rule together; leave it out."
         )
+
+
+def _planned(game: Game, responding: list[str] | None, asked: dict[str, Any]) -> Plan:
+    """The plan that the file says is to be held; or the leader's optimum."""
+    if game.target and not responding:
+        return Plan.from_values(game)
+    return leader_optimal(game, responding=True if "all" in (responding or ()) else responding or (), **asked)
+
+
+def _open(game: Game) -> list[str]:
+    """Leader variables that a file's target leaves open: their values are chosen with the incentive."""
+    aggregates = {id(v) for v in game.aggregate_variables()}
+    leader = (game.names[id(v)] for v in game.leader.variables if id(v) not in aggregates)
+    return [name for name in leader if name not in game.target] if game.target else []
 
 
 def _incentive(plan: Plan, solver: str, wishes: dict[str, Any]) -> tuple[Incentive | None, NoIncentive | None]:
@@ -249,7 +269,7 @@ def _deliver(
         "findings": [str(finding) for finding in doubts],
         "plan": plan.as_dict(),
         "incentive": None if rule is None else rule.as_dict(),
-        "no_incentive": None if refused is None else {"message": str(refused), "reasons": refused.reasons},
+        "no_incentive": None if refused is None else _refusal(refused),
         "report": report.as_dict(),
         "expected": _plain(settings.get("EXPECTED")),
     }
@@ -259,6 +279,13 @@ def _deliver(
         show(Console(), plan, rule, report)
         for finding in doubts:
             print(f"note: {finding}")
+
+
+def _refusal(refused: NoIncentive) -> dict[str, Any]:
+    """Why there is no incentive, with the deviations that prove it."""
+    table = [] if refused.deviations is None else refused.deviations.to_dict("records")
+    lines = [{key: _plain(value) for key, value in line.items()} for line in table]
+    return {"message": str(refused), "reasons": refused.reasons, "deviations": lines}
 
 
 def _responders(plan: Plan, game: Game) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,30 +63,55 @@ def best_replies(
     return [_reply(problem) for problem in best_responses(list(composed(game, announced, followers)), effort, {})]
 
 
-def better_replies(game: Game, announced: Announcement, followers: Container[str]) -> list[Reply]:
+def better_replies(
+    game: Game, announced: Announcement, followers: Container[str], *, apart: bool = False
+) -> list[Reply]:
     """One global solve for each named follower and no proof: what it would do, to be looked at again by who needs one.
 
     Followers whose actions have no bounds, and those without an answer in time, are left out.
+
+    apart: the best reply that changes a whole action, for each of them and each way; ``regret`` may be below 0 then.
     """
     found = []
     for problem in composed(game, announced, followers):
         if any(v.lb is None or v.ub is None for v in problem.variables):
             continue
         problem.plan_cost = problem.cost_at(problem.target)
-        try:
-            program = Program(problem.cost, problem.rows)
-        except BadRow:
-            continue
-        solution = solve(program, "scip", time_limit=_SECONDS)
-        if solution.x is None or not program.variables:
-            continue
-        place = {id(v): float(x) for v, x in zip(program.variables, _sharpened(program, solution.x), strict=True)}
-        point = [place.get(id(v), t) for v, t in zip(problem.variables, problem.target, strict=True)]
-        problem.offer(point, problem.cost_at(point))
-        if problem.violation() <= TOLERANCES.feasibility:
-            problem.certificate = "multistart"
-            found.append(_reply(problem))
+        for _ in _ways(problem) if apart else (None,):
+            point = _solved(problem)
+            cost = math.inf if point is None else problem.cost_at(point)
+            if point is not None and problem.violation() <= TOLERANCES.feasibility:
+                regret = problem.plan_cost - cost
+                action = dict(zip(problem.names, point, strict=True))
+                found.append(Reply(problem.follower.name, action, regret, problem.scale, "multistart"))
     return found
+
+
+def _ways(problem: Composed) -> Iterator[None]:
+    """One step up and one down of each whole action, as a bound that stands while it is looked at."""
+    for var, target in zip(problem.variables, problem.target, strict=True):
+        low, high = var.bounds
+        if not var.is_continuous():
+            for bounds in ((round(target) + 1, high), (low, round(target) - 1)):
+                if bounds[0] <= bounds[1]:
+                    var.setlb(bounds[0])
+                    var.setub(bounds[1])
+                    yield
+            var.setlb(low)
+            var.setub(high)
+
+
+def _solved(problem: Composed) -> list[float] | None:
+    """The answer of a global solver; None if there is none."""
+    try:
+        program = Program(problem.cost, problem.rows)
+    except BadRow:
+        return None
+    solution = solve(program, "scip", time_limit=_SECONDS)
+    if solution.x is None or not program.variables:
+        return None
+    place = {id(v): float(x) for v, x in zip(program.variables, _sharpened(program, solution.x), strict=True)}
+    return [place.get(id(v), t) for v, t in zip(problem.variables, problem.target, strict=True)]
 
 
 def _sharpened(program: Program, point: Array) -> Array:

@@ -104,6 +104,9 @@ class _Search:
         found += list(self._listed(candidate))
         doubtful = {name for name in self.doubtful if self.levers[name].listed is None}
         found += self._better(candidate, better_replies(self.asked.game, announced, doubtful))
+        if self.asked.margin:
+            apart = better_replies(self.asked.game, announced, doubtful, apart=True)
+            found += self._better(candidate, apart, self.asked.margin)
         if found:
             return found
         others = {name for name, lever in self.levers.items() if lever.listed is None}  # a list leaves nothing open
@@ -129,12 +132,12 @@ class _Search:
                 action = dict(zip(lever.problem.names, lever.points[best].tolist(), strict=True))
                 yield Deviation(name, action, gained)
 
-    def _better(self, candidate: Candidate, replies: Sequence[Reply]) -> list[Deviation]:
+    def _better(self, candidate: Candidate, replies: Sequence[Reply], margin: float = 0.0) -> list[Deviation]:
         """The replies by which a follower gains more than it is allowed to."""
         return [
             replace(reply.deviation, action=_whole(self.levers[reply.follower], reply.action))
             for reply in replies
-            if reply.regret > candidate.regret + TOLERANCES.tempting * self.levers[reply.follower].problem.unit
+            if reply.regret + margin > candidate.regret + TOLERANCES.tempting * self.levers[reply.follower].problem.unit
         ]
 
     @cached_property

@@ -99,6 +99,8 @@ def _by_deviations(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: P
     ):
         if given:
             raise InvalidGame(f"{what}: a design by deviations has none. Leave it out, or pass design='slopes'.")
+    if how.margin and not any(follower.integers for follower in game.followers.values()):
+        raise InvalidGame("margin: asks what a change of a whole action costs, and nobody has one; pass curvature=.")
     rows = rows_of(plan, game)
     refuse_undefined(rows, rows.at(plan.values))
     return designed(plan, game, Design(rows.natural(plan.values), wishes), leader_variables(game, free), how)

@@ -45,7 +45,7 @@ def in_words(
     """
     room = _FILE if whole else _SCREEN
     meaning = _meaning(rule, room, _standing, _deviations)
-    parts = [*_announced(rule, room), *_regimes(rule), *meaning, *_limits(rule, verified=verified)]
+    parts = [*_announced(rule, room), *_regimes(rule), *_held(rule, room), *meaning, *_limits(rule, verified=verified)]
     if baseline is not None:
         parts += _compared(rule, baseline, room)
     return parts
@@ -70,6 +70,21 @@ def how_to_compare(rule: AffineStrategy) -> list[Part]:
 
 
 # --- what is announced --------------------------------------------------------------------------------------------
+
+
+def _held(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
+    """Of a design by deviations what makes the gain as large as it is, and what is left to gain."""
+    columns = [rule.deviations[name].tolist() for name in ("follower", "action", "weight")]
+    binding = [(name, action) for name, action, weight in zip(*columns, strict=True) if weight > 0.0]
+    if binding:
+        yield "The gain is the least under which nobody gains by these deviations; its follower is indifferent to each:"
+        moves = [
+            f"{name}: {', '.join(f'{var} = {shown(level)}' for var, level in action.items())}"
+            for name, action in binding[: room.rows]
+        ]
+        yield moves + _more(len(binding), "in .deviations", room)
+    if rule.epsilon > 0.0:
+        yield f"A follower may still gain {shown(rule.epsilon)} by leaving: no gain leaves less to all of them."
 
 
 def _announced(rule: AffineStrategy, room: _Room) -> Iterator[Part]:

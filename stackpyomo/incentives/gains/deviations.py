@@ -202,7 +202,8 @@ class LeastGain:
         if deviation.limit:
             self._add(*self._within(lever, point, deviation))
             return
-        row = lever.row(point, self.unknowns.free, self.margin)
+        moves = (np.abs(point - lever.target)[lever.whole] > TOLERANCES.apart).any()
+        row = lever.row(point, self.unknowns.free, self.margin if moves else 0.0)
         tag = Tag("deviation", lever.name, deviation.action, row.temptation)
         if math.isnan(row.level) or row.level == -math.inf:
             return
@@ -228,7 +229,7 @@ class LeastGain:
     def matrix(self) -> Array:
         """(rows × unknowns), multipliers of sides last."""
         width = len(self.unknowns.weights) + self._sides
-        return np.array([np.pad(row, (0, width - len(row))) for row in self.rows]).reshape(-1, width)
+        return np.array([np.pad(row, (0, width - len(row))) for row in self.rows]).reshape(len(self.rows), width)
 
     def _solved(self) -> Candidate | None:
         return self._least(0.0)
