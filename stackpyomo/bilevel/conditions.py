@@ -13,8 +13,7 @@ Nash), but where :class:`Common` rows have one for all. A *price* is s(π⁻ −
 minimises: d(own objective)/d(level of the row). The conditions are necessary where a constraint qualification holds
 (always, if the rows are affine), sufficient where the follower is convex.
 
-*Of an integer follower* they are the conditions of its continuous part, the integers as data: necessary, and far from
-sufficient.
+*Of an integer follower* they are those of its continuous part, the integers as data: necessary, far from sufficient.
 
 *Without a qualification*, ``fritz_john`` puts a multiplier τ on the cost and π ≥ 0 on the rows that are not affine
 in what the follower moves, with τ + Σ π = 1 over these (affine rows keep multipliers of any size). By Motzkin's theorem
@@ -193,8 +192,7 @@ class _Row:
     curved: bool = False
     flat: bool = False
     """True if it is affine in everybody's variables: it is looked at once for all who feel it."""
-    idle: bool = False
-    """True if an integer follower's continuous part is not in it: it has no multiplier."""
+    idle: bool = False  # an integer follower's continuous part is not in it: it has no multiplier
 
 
 class _Builder:
@@ -287,7 +285,7 @@ class _Builder:
         return rows
 
     def _is_felt(self, follower: Follower, row: _Row) -> bool:
-        slopes = [self._slope(var, row.gradient) for var in _continuous(follower)]
+        slopes = (self._slope(var, row.gradient) for var in _continuous(follower))
         return any(slope.__class__ not in native_numeric_types or slope != 0 for slope in slopes)
 
     def _conditions(

@@ -78,8 +78,8 @@ def respond(
     if by_rows and options.wish.common is not None:
         rows = listed([row.name for row in options.wish.common.rows], 3)
         raise InvalidGame(
-            f"{rows}: shared by followers of whom some are integer or not convex, for whom no equilibrium is variational. "
-            'Pass equilibrium="any".'
+            f"{rows}: shared by followers of whom some are integer or not convex, for whom no equilibrium is "
+            'variational. Pass equilibrium="any".'
         )
     work = _Work(game, followers, problem, options, seconds, by_rows)
     ladder = (ValueFunction if by_rows else Ladder)(
