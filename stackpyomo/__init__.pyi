@@ -29,7 +29,7 @@ from .errors import (
 from .games import Finding, Follower, Game, Population, read_game
 from .games.information import Scenarios, causal
 from .incentives import Incentive, affine_incentive, optimal_rule
-from .plans import Plan, leader_optimal, nash, pessimistic, stackelberg
+from .plans import Equilibria, Plan, leader_optimal, nash, pessimistic, stackelberg
 from .plans.decomposition import Hedging
 from .reporting import plots
 from .studies import Comparison, compare, read_study, study
@@ -42,6 +42,7 @@ __all__ = [
     "TOLERANCES",
     "BigM",
     "Comparison",
+    "Equilibria",
     "Finding",
     "FischerBurmeister",
     "Fit",

@@ -262,7 +262,7 @@ class Experiments:
         for variable, level in zip(self.variables, theta, strict=True):
             variable.fix(float(level), skip_validation=True)
         try:
-            plan = nash(self.game)
+            plan: Plan = nash(self.game)
         finally:
             for variable in self.variables:
                 variable.unfix()

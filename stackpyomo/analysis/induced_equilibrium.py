@@ -35,7 +35,7 @@ def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: s
     values = subject.announcement.values
     leader = [(v, values[n]) for n, v in twin.variables_by_name.items() if id(v) not in twin.owners and not v.fixed]
     aggregated = {id(v) for v in twin.aggregate_variables()}
-    plan = nash(twin, leader=[(v, x) for v, x in leader if id(v) not in aggregated], solver=solver)
+    plan: Plan = nash(twin, leader=[(v, x) for v, x in leader if id(v) not in aggregated], solver=solver)
     evaluate = evaluator(twin, plan.values)
     faced = {twin.names[key]: evaluate(answer) for key, answer in _answers(twin, subject.announcement, "")}
     return replace(plan, values={**plan.values, **faced})

@@ -5,14 +5,15 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 """
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
-from .conditions import Conditions, derivatives, responding_followers, with_answers
+from .conditions import Conditions, conditions, derivatives, responding_followers, with_answers
 from .implied_boxes import implied_boxes
+from .listing import Listing, extent, pattern
 from .mpcc import Equilibrium, Problem
 from .nonconvexity import counterexample
 from .prices import price_ranges
 from .qualification import unqualified
 from .search import Candidate, Ladder
-from .surface import surface
+from .surface import directions, surface
 from .transformation import KKT
 from .value_function import ValueFunction
 from .variational import Common
@@ -27,16 +28,21 @@ __all__ = [
     "Equilibrium",
     "FischerBurmeister",
     "Ladder",
+    "Listing",
     "Penalty",
     "Problem",
     "Scholtes",
     "Treatment",
     "ValueFunction",
+    "conditions",
     "counterexample",
     "derivatives",
+    "directions",
+    "extent",
     "implied_boxes",
     "interval",
     "named",
+    "pattern",
     "price_ranges",
     "responding_followers",
     "surface",

@@ -391,12 +391,16 @@ class Equilibrium:
             active, kept = self._consistent(active ^ wrong, x), kept | (turns >= _TURNS)
         return None
 
+    def face(self, active: Array) -> tuple[Array, Array]:
+        """Bounds of everything that has this active set, every sign kept."""
+        return self._piece(active, np.ones(len(active), dtype=bool))
+
     def endless(self, x: Array) -> tuple[Array, ...]:
         """Points ever farther out on x's own piece along which the cost falls: :func:`stackpyomo.solvers.ray`."""
         force, room = self.multipliers(x), self.slacks(x)
         for active in (force > room, force >= room):
             active = self._consistent(active, x)
-            bounds = self._piece(active, np.ones(len(active), dtype=bool))
+            bounds = self.face(active)
             points = ray(self.program.variant(bounds=bounds, row_bounds=self._freed()), np.clip(x, *bounds))
             if points:
                 return points

@@ -21,7 +21,7 @@ from stackpyomo.games import Follower, Game
 from .conditions import Conditions, Pair, conditions
 from .mpcc import Equilibrium, Problem
 
-__all__ = ["surface"]
+__all__ = ["directions", "surface"]
 
 _LARGE = 600
 """Unknowns up to which the null space is worked out."""
@@ -35,23 +35,30 @@ def surface(
     made: the conditions the answer was found by; values: {id(Var): value}, the user's and their multipliers.
     """
     own = conditions(game, followers)
-    if len(own.pairs) + sum(len(f.variables) for f in followers) > _LARGE:
+    actions = [v for f in followers for v in f.variables]
+    if len(own.pairs) + len(actions) > _LARGE:
         return None
     system = Equilibrium(Problem(0.0, problem.constraints, problem.held), own, None, {})
-    program = system.program
     x = system.point({**values, **_own_multipliers(own, made, values)})
+    return directions(system, x, actions, problem.leader)
+
+
+def directions(
+    system: Equilibrium, x: Array, actions: Sequence[VarData], leader: Sequence[VarData]
+) -> tuple[int, list[VarData]]:
+    """(dimension, the actions that move) of the solutions with the active set of x, the leader's variables held."""
+    program, pairs = system.program, system.conditions.pairs
     force = system.multipliers(x)
     active = force > TOLERANCES.active * float(force.max(initial=0.0))
     reaches, sizes, _ = program.units(x)
-    gone = {id(v) for v in problem.leader}
-    gone |= {id(pair.multiplier) for pair, on in zip(own.pairs, active, strict=True) if not on}
-    gone |= {_settled(pair) for pair, on in zip(own.pairs, active, strict=True) if on}
+    gone = {id(v) for v in leader}
+    gone |= {id(pair.multiplier) for pair, on in zip(pairs, active, strict=True) if not on}
+    gone |= {_settled(pair) for pair, on in zip(pairs, active, strict=True) if on}
     free = np.array([i for i, v in enumerate(program.variables) if id(v) not in gone], dtype=int)
-    jacobian = program.jacobian(x).toarray()[:, free] * reaches[free] / sizes[:, None]
-    directions = _null_space(jacobian)
-    mine = {id(v) for f in followers for v in f.variables}
+    null = _null_space(program.jacobian(x).toarray()[:, free] * reaches[free] / sizes[:, None])
+    mine = {id(v) for v in actions}
     chosen = [i for i, column in enumerate(free) if id(program.variables[column]) in mine]
-    moves = directions[chosen]
+    moves = null[chosen]
     dimension = int(np.linalg.matrix_rank(moves, tol=TOLERANCES.active)) if moves.size else 0
     sway = np.abs(moves).max(axis=1, initial=0.0)
     moving = [program.variables[free[i]] for i, size in zip(chosen, sway, strict=True) if size > TOLERANCES.active]

@@ -3,6 +3,7 @@
 In: a game. Out: a :class:`Plan`, or the reason why there is none. Law: nothing is called optimal without a bound.
 """
 
+from .equilibria import Equilibria
 from .options import Options, read_options
 from .plan import Plan, rows_of
 from .problems import leader_cost, leading_problem
@@ -10,6 +11,7 @@ from .responding import respond
 from .solve import leader_optimal, nash, pessimistic, stackelberg
 
 __all__ = [
+    "Equilibria",
     "Options",
     "Plan",
     "leader_cost",

@@ -44,7 +44,7 @@ from .options import Options
 from .plan import Plan, untried
 from .selection import Selection
 
-__all__ = ["respond"]
+__all__ = ["Work", "respond"]
 
 _SAMPLED = 200
 """Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards."""
@@ -74,14 +74,15 @@ def respond(
     proved = _nonconvex(followers, game, options, able=able)
     seconds: dict[str, float] = {}
     _require_able(game, followers, proved, options, able=able)
-    by_rows = bool(proved and not options.allow_nonconvex) or any(f.integers for f in followers)
-    if by_rows and options.wish.common is not None:
+    whole = any(f.integers for f in followers)
+    by_rows = bool(proved and not options.allow_nonconvex and options.wish.common is None) or whole
+    if whole and options.wish.common is not None:
         rows = listed([row.name for row in options.wish.common.rows], 3)
         raise InvalidGame(
-            f"{rows}: shared by followers of whom some are integer or not convex, for whom no equilibrium is "
-            'variational. Pass equilibrium="any".'
+            f"{rows}: shared by followers of whom some are integer, for whom no equilibrium is variational. Pass "
+            'equilibrium="any".'
         )
-    work = _Work(game, followers, problem, options, seconds, by_rows)
+    work = Work(game, followers, problem, options, seconds, by_rows)
     ladder = (ValueFunction if by_rows else Ladder)(
         game,
         followers,
@@ -192,7 +193,7 @@ def _row_name(problem: Problem, made: Conditions, bad: BadRow) -> str:
 
 
 @dataclass
-class _Work:
+class Work:
     """One problem's candidates, judged."""
 
     game: Game
@@ -229,36 +230,40 @@ class _Work:
         """The ladder's best candidate as a Plan."""
         best = ladder.best
         assert best is not None
-        game, report = self.game, best.report
-        values = game.completed(best.values)
         for entry in ladder.log:
             cost = entry.pop("cost", None)
             entry["objective"] = sign * cost if objective and cost is not None else None
             if entry["bound"] is not None:
                 entry["bound"] = sign * entry["bound"] if objective else None
-        plan = Plan(
+        plan = self.drawn(best, ladder.log)
+        self._judge(plan, ladder, best, objective, sign)
+        if isinstance(ladder, ValueFunction):
+            self._tell_deviations(plan, ladder, sign if objective else 0)
+        else:
+            plan.warnings += unqualified(self.game, ladder.kkt.curved, plan.values, plan.multipliers)
+        if not self.problem.answers:
+            self._select(plan, best)
+        if self.game.prices:
+            self._price(plan, best)
+        return plan
+
+    def drawn(self, best: Candidate, log: list[dict[str, Any]]) -> Plan:
+        """A candidate as a Plan of which nothing is said yet."""
+        game, values = self.game, self.game.completed(best.values)
+        return Plan(
             values=values,
             leader_objective=objective_at(game, game.leader, values),
-            follower_objectives=self._objectives(values, report),
+            follower_objectives=self._objectives(values, best.report),
             multipliers=self._multipliers(best),
             termination=best.found.termination.value,
             residuals=self.residuals(best),
             seconds=self.seconds,
             solver=best.found.solver,
-            log=ladder.log,
+            log=log,
             game=game,
             responding=tuple(f.name for f in self.followers),
-            report=report,
+            report=best.report,
         )
-        self._judge(plan, ladder, best, objective, sign)
-        if isinstance(ladder, ValueFunction):
-            self._tell_deviations(plan, ladder, sign if objective else 0)
-        else:
-            plan.warnings += unqualified(game, ladder.kkt.curved, values, plan.multipliers)
-        self._select(plan, best)
-        if game.prices:
-            self._price(plan, best)
-        return plan
 
     def _tell_deviations(self, plan: Plan, search: ValueFunction, sign: int) -> None:
         """What rows of deviations found: rounds, ε_f, and an infimum that is not reached."""

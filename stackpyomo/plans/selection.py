@@ -43,7 +43,7 @@ def wish(game: Game, followers: Sequence[Follower], kind: str, weights: Any, *, 
     if kind == "any" or (kind in ("best", "worst", "all") and weights is None):
         return Wish(kind)
     rows = game.shared_rows([f.name for f in followers])
-    if kind == "auto" and not rows:
+    if kind == "auto" and (not rows or any(f.integers for f in followers)):
         return Wish("any")
     return Wish("variational" if kind == "auto" else kind, Common(rows, by_name))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from stackpyomo.bilevel import responding_followers
-from stackpyomo.core import require_positive, timed, undisturbed
+from stackpyomo.core import require_positive, require_whole, timed, undisturbed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
@@ -15,6 +15,7 @@ from stackpyomo.games import Follower, Game, require
 
 from .cooperative import cooperative_plan
 from .decomposition.engine import chosen_engine, hedged
+from .equilibria import all_equilibria
 from .indifference import settled
 from .options import Options, read_options, with_options
 from .plan import Plan
@@ -125,8 +126,12 @@ def nash(
     seed: int = 0,
     equilibrium: str = "auto",
     weights: Any = None,
-) -> Plan:
+    limit: int = 20,
+    distance: float = 1e-3,
+) -> Any:
     """The followers' equilibrium at fixed leader values: ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given.
+
+    A Plan; for equilibrium="all" an :class:`Equilibria`.
 
     leader: component mapping leader variable → value; the others keep their current values. Leader variables that the
     leader's equalities define from the followers' actions, and that no follower feels, follow them. responding: who
@@ -135,7 +140,8 @@ def nash(
     equilibrium: "any"; "variational", with one multiplier for all who feel a shared row (λ over the follower's weight,
     ``weights``: component mapping follower → r > 0, 1 for the others); "best", "worst": by the leader's objective,
     among all of them, or the normalised ones where weights are given. "auto": "variational" where rows are shared,
-    "any" elsewhere. ``plan.selection`` tells which it is and how many there are beside it.
+    "any" elsewhere. ``plan.selection`` tells which it is and how many there are beside it. "all": :class:`Equilibria`,
+    a list of plans, proved complete or "at least these", of up to ``limit`` that are ``distance`` apart in some action.
 
     R_k is what moves with follower k's action: its share of an aggregate, 0 in an infinite population. ``quality`` is
     "feasible" at best, but for "best" and "worst": there is nothing to be optimal for. Other arguments are those of
@@ -152,6 +158,10 @@ def nash(
             raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
         given = leader_values(game, leader)
         options = replace(options, wish=wish(game, followers, equilibrium, weights))
+        if options.wish.kind == "all":
+            require_whole("limit", limit)
+            require_positive("distance", distance)
+            return all_equilibria(game, followers, held_problem(game, followers, given, 0.0), options, limit, distance)
         if (sense := {"best": 1, "worst": -1}.get(options.wish.kind)) is not None:
             require(game)
             problem = held_problem(game, followers, given, sense * leader_cost(game))

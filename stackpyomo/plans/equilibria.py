@@ -1,0 +1,234 @@
+"""Lists of equilibria: all there are, proved; or "at least these"; a continuum is told, never listed.
+
+The exact conditions are asked for one equilibrium after another, those known left out
+(:mod:`stackpyomo.bilevel.listing`), until the solver proves that none is left: then every equilibrium is within
+``distance`` of a listed one, or in a continuum that is told.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from stackpyomo.bilevel import (
+    Candidate,
+    Conditions,
+    Equilibrium,
+    Listing,
+    Problem,
+    conditions,
+    directions,
+    extent,
+    pattern,
+)
+from stackpyomo.core import Array, listed, shown, tracked
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Follower, Game, exchangeable
+from stackpyomo.solvers import Termination
+
+from .options import Options
+from .plan import Plan
+from .responding import Work
+
+__all__ = ["Continuum", "Equilibria", "all_equilibria"]
+
+_PAIRS = 200
+"""Pairs up to which a list is made."""
+
+_SECONDS = 60.0
+"""For all of it where no time limit is given."""
+
+
+@dataclass(frozen=True)
+class Continuum:
+    """Equilibria that are not isolated: which actions move, from where to where."""
+
+    dimension: int
+    moving: dict[str, tuple[float, float]]
+    """Action → (least, most); NaN where that was not worked out."""
+
+    def __str__(self) -> str:
+        parts = [f"{name} in [{shown(low)}, {shown(high)}]" for name, (low, high) in self.moving.items()]
+        return f"a continuum of dimension {self.dimension}: {listed(parts, 4)}"
+
+
+class Equilibria(list[Plan]):
+    """Isolated equilibria, symmetric copies once: a list of Plans with what is proved of it."""
+
+    def __init__(
+        self,
+        plans: Iterable[Plan] = (),
+        *,
+        complete: bool = False,
+        continuum: Sequence[Continuum] = (),
+        copies: Sequence[int] = (),
+        reason: str = "",
+    ) -> None:
+        super().__init__(plans)
+        self.complete = complete  #: Proved: every equilibrium is within ``distance`` of one in the list.
+        self.continuum = tuple(continuum)  #: Those that are not isolated, told piece by piece.
+        self.copies = tuple(copies) or (1,) * len(self)  #: How many symmetric copies each stands for.
+        self.reason = reason  #: Why it is not complete.
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row an equilibrium: the leader's objective, every action, and how many symmetric copies it stands for."""
+        rows = []
+        for plan, copies in zip(self, self.copies, strict=True):
+            own = plan.attached().owners
+            actions = {n: plan.values[n] for n, v in plan.attached().variables_by_name.items() if id(v) in own}
+            rows.append({"leader_objective": plan.leader_objective, **actions, "copies": copies})
+        return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="equilibrium"))
+
+    def __str__(self) -> str:
+        head = "all equilibria, proved" if self.complete else f"at least these ({self.reason})"
+        lines = [f"{len(self)} listed: {head}", *map(str, self.continuum)]
+        return "\n".join([*lines, *([self.table.to_string()] if self else [])])
+
+
+def all_equilibria(
+    game: Game, followers: Sequence[Follower], problem: Problem, options: Options, limit: int, distance: float
+) -> Equilibria:
+    """All equilibria of these followers under ``problem``, by their exact conditions; up to ``limit`` of them.
+
+    Raises :class:`InvalidGame` for a game that is too large to be listed.
+    """
+    made = conditions(game, followers, common=options.wish.common)
+    if len(made.pairs) > _PAIRS:
+        raise InvalidGame(
+            f"equilibrium='all': {len(made.pairs)} pairs of multiplier and slack are too many to be listed (at most "
+            f"{_PAIRS}); ask for equilibrium='best' and 'worst'."
+        )
+    return _List(game, followers, problem, options, made, limit, distance).run()
+
+
+@dataclass
+class _List:
+    game: Game
+    followers: Sequence[Follower]
+    problem: Problem
+    options: Options
+    made: Conditions
+    limit: int
+    distance: float
+    plans: list[Plan] = field(default_factory=list)
+    pieces: list[Continuum] = field(default_factory=list)
+    patterns: list[tuple[bool, ...]] = field(default_factory=list)
+    points: list[Mapping[int, float]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self) -> Equilibria:
+        seconds: dict[str, float] = {}
+        self.work = Work(self.game, self.followers, self.problem, self.options, seconds)
+        self.plain = Equilibrium(self.problem, self.made, None, seconds)
+        self.affine = self.plain.program.is_linear
+        self.actions = tuple(v for f in self.followers for v in f.variables)
+        until = time.monotonic() + (self.options.time_limit or _SECONDS)
+        reason = ""
+        with tracked("listing equilibria", shown=not self.options.tee) as step:
+            while not reason:
+                reason = self._next(until)
+                step()
+        return self._gathered("" if reason == _PROVED else reason)
+
+    def _next(self, until: float) -> str:
+        """Find one more; why there is none, or why it ends."""
+        if len(self.plans) >= self.limit:
+            return f"limit={self.limit} reached"
+        away = () if self.affine else tuple(self.points)
+        listing = Listing(tuple(self.patterns) if self.affine else (), away, self.actions, self.distance)
+        exact = Equilibrium(self.problem, self.made, listing, self.work.seconds)
+        exact.log = self.log
+        found = exact.solve("scip", until=until, tee=self.options.tee, tight=True)
+        if found.termination is Termination.INFEASIBLE:
+            return _PROVED
+        if found.x is None:
+            return f"{found.solver}: {found.termination.value}"
+        values = {id(v): float(x) for v, x in zip(exact.program.variables, found.x, strict=True)}
+        active = pattern(exact, found.x)
+        x = self.plain.point(values)
+        polished = self.plain.polished(x, "auto", active=active, signed=True, until=until)
+        best = found if polished is None else polished
+        if polished is not None and polished.x is not None:
+            x = polished.x
+        self.patterns.append(tuple(map(bool, active)))
+        exactly = {id(v): float(level) for v, level in zip(self.plain.program.variables, x, strict=True)}
+        self.points.append({**values, **exactly})
+        return self._judged(Candidate(replace(best, x=x), self.plain, exactly), x, active)
+
+    def _judged(self, candidate: Candidate, x: Array, active: Array) -> str:
+        """Keep it: a point as a plan, a piece of a continuum as what it is; why the list cannot go on."""
+        if piece := self._continuum(x, active):
+            if not any(piece == known for known in self.pieces):
+                self.pieces.append(piece)
+            return "" if self.affine else "a continuum, which is not listed"
+        if self._is_known(candidate.values):
+            return ""
+        candidate.report = self.work.check(candidate)
+        if candidate.report is None or not candidate.report.ok:
+            return "" if self.affine else f"not confirmed by a re-solve: {self._point(candidate.values)}"
+        plan = self.work.drawn(candidate, self.log)
+        plan.quality = "feasible"
+        self.plans.append(plan)
+        return ""
+
+    def _point(self, values: Mapping[int, float]) -> str:
+        return listed([f"{self.game.names[id(v)]} = {shown(values.get(id(v), math.nan))}" for v in self.actions], 3)
+
+    def _is_known(self, values: Mapping[int, float]) -> bool:
+        names = self.game.names
+        return any(
+            all(abs(values.get(id(v), 0.0) - plan.values[names[id(v)]]) < self.distance for v in self.actions)
+            for plan in self.plans
+        )
+
+    def _continuum(self, x: Array, active: Array) -> Continuum | None:
+        """The piece that x lies in, if it is more than a point."""
+        names = self.game.names
+        if not self.affine:
+            dimension, moving = directions(self.plain, x, self.actions, self.problem.leader)
+            return Continuum(dimension, {names[id(v)]: (math.nan, math.nan) for v in moving}) if dimension else None
+        dimension, ranges = extent(self.plain, x, active, self.actions)
+        wide = {key: pair for key, pair in ranges.items() if not pair[1] - pair[0] <= self.distance}
+        rounded = {names[key]: (round(low, 9) + 0.0, round(high, 9) + 0.0) for key, (low, high) in wide.items()}
+        return Continuum(max(dimension, 1), rounded) if rounded else None
+
+    def _gathered(self, reason: str) -> Equilibria:
+        """Symmetric copies once, each with how many it stands for; isolated points in a told piece left out."""
+        alone = [plan for plan in self.plans if not any(self._inside(plan, piece) for piece in self.pieces)]
+        groups = exchangeable(self.game) if len(alone) > 1 else []
+        kept: dict[tuple[Any, ...], Plan] = {}
+        counts: dict[tuple[Any, ...], int] = {}
+        for plan in alone:
+            key = self._key(plan, groups)
+            kept.setdefault(key, plan)
+            counts[key] = counts.get(key, 0) + 1
+        why = reason or ("the others are a continuum" if self.pieces else "")
+        return Equilibria(
+            kept.values(), complete=not why, continuum=self.pieces, copies=list(counts.values()), reason=why
+        )
+
+    def _inside(self, plan: Plan, piece: Continuum) -> bool:
+        """True if the plan is an end of the piece, where another pattern begins."""
+        near = self.distance
+        ends = [(plan.values[name], low, high) for name, (low, high) in piece.moving.items()]
+        within = all(low - near <= level <= high + near for level, low, high in ends)
+        return within and any(min(abs(level - low), abs(level - high)) <= near for level, low, high in ends)
+
+    def _key(self, plan: Plan, groups: Sequence[Sequence[str]]) -> tuple[Any, ...]:
+        """Its actions, those of exchangeable followers in order."""
+        own = {
+            name: tuple(round(plan.values[self.game.names[id(v)]] / self.distance) for v in f.variables)
+            for name, f in self.game.followers.items()
+        }
+        bags = [tuple(sorted(own.pop(name) for name in group)) for group in groups]
+        return (*bags, *own.items())
+
+
+_PROVED = "proved"
+"""No equilibrium is left."""

@@ -1,0 +1,174 @@
+"""Lists of equilibria: complete by enumeration of active sets, continua told, copies counted once."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+
+Matrix = np.ndarray[Any, Any]
+
+
+def box_game(hessian: Matrix, slope: Matrix) -> tuple[Any, sp.Game]:
+    """Player i has one action in [0, 1] and the cost ½ H_ii u_i² + u_i (Σ_{j≠i} H_ij u_j + c_i)."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block(range(len(slope)))
+    for block in m.p.values():
+        block.u = pyo.Var(bounds=(0, 1))
+    for i, block in m.p.items():
+        others = sum(float(hessian[i, j]) * m.p[j].u for j in m.p if j != i)
+        block.cost = pyo.Objective(expr=0.5 * float(hessian[i, i]) * block.u**2 + block.u * (others + float(slope[i])))
+    m.goal = pyo.Objective(expr=sum(block.u for block in m.p.values()))
+    return m, sp.Game(m, followers=m.p)
+
+
+def by_enumeration(hessian: Matrix, slope: Matrix) -> list[Matrix]:
+    """Every choice of lower bound, inside, upper bound for every player; the sign of its slope must fit."""
+    found: list[Matrix] = []
+    for pattern in itertools.product((0, None, 1), repeat=len(slope)):
+        free = [i for i, side in enumerate(pattern) if side is None]
+        u = np.array([0.0 if side is None else float(side) for side in pattern])
+        if free:
+            block = hessian[np.ix_(free, free)]
+            if abs(np.linalg.det(block)) < 1e-9:
+                continue
+            u[free] = np.linalg.solve(block, -(slope + hessian @ u)[free])
+        force = slope + hessian @ u
+        signs = [f >= -1e-9 if s == 0 else f <= 1e-9 if s == 1 else True for f, s in zip(force, pattern, strict=True)]
+        inside = (u >= -1e-9).all() and (u <= 1 + 1e-9).all()
+        if inside and all(signs) and not any(np.abs(u - v).max() < 1e-6 for v in found):
+            found.append(u)
+    return found
+
+
+def actions(equilibria: Any) -> list[list[float]]:
+    return sorted([round(v, 6) for name, v in plan.values.items() if name.startswith("p")] for plan in equilibria)
+
+
+def random_game(seed: int) -> tuple[Matrix, Matrix]:
+    random = np.random.default_rng(seed)
+    number = int(random.integers(2, 5))
+    hessian = random.normal(size=(number, number))
+    np.fill_diagonal(hessian, np.abs(np.diag(hessian)) + 0.1)
+    return hessian, random.normal(size=number)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_lists_are_complete_by_enumeration_of_active_sets(seed: int) -> None:
+    hessian, slope = random_game(seed)
+    _, game = box_game(hessian, slope)
+    equilibria = sp.nash(game, equilibrium="all", limit=100)
+    assert equilibria.complete
+    assert not equilibria.continuum
+    expected = sorted(np.round(u, 6).tolist() for u in by_enumeration(hessian, slope))
+    np.testing.assert_allclose(actions(equilibria), expected, atol=2e-6)
+    assert list(equilibria.table.index) == list(range(1, len(expected) + 1))
+
+
+def coordination() -> tuple[Any, sp.Game]:
+    """Two who want to do what the other does, steeply: nobody, both, and one point between."""
+    return box_game(np.array([[1.0, -3.0], [-3.0, 1.0]]), np.array([1.0, 1.0]))
+
+
+def test_a_list_that_stops_says_so() -> None:
+    _, game = coordination()
+    equilibria = sp.nash(game, equilibrium="all", limit=2)
+    assert len(equilibria) == 2
+    assert not equilibria.complete
+    assert "at least these (limit=2 reached)" in str(equilibria)
+
+
+def test_best_and_worst_are_the_ends_of_the_list() -> None:
+    _, game = coordination()
+    levels = sorted(plan.leader_objective for plan in sp.nash(game, equilibrium="all"))
+    assert levels == pytest.approx([0.0, 1.0, 2.0], abs=1e-6)
+    best, worst = (sp.nash(game, equilibrium=kind) for kind in ("best", "worst"))
+    assert (best.quality, worst.quality) == ("optimal", "optimal")
+    assert [best.leader_objective, worst.leader_objective] == pytest.approx([0.0, 2.0], abs=1e-6)
+
+
+def harker(level: float = 15.0) -> sp.Game:
+    """P. T. Harker (1991): the point (5, 9), and the segment {(t, 15 − t): 9 ≤ t ≤ 10}."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block([1, 2])
+    for block in m.p.values():
+        block.x = pyo.Var(bounds=(0, 10))
+    x, y = m.p[1].x, m.p[2].x
+    m.p[1].cost = pyo.Objective(expr=x**2 + 8 / 3 * x * y - 34 * x)
+    m.p[2].cost = pyo.Objective(expr=y**2 + 5 / 4 * x * y - 24.25 * y)
+    m.cap = pyo.Constraint(expr=x + y <= level)
+    m.goal = pyo.Objective(expr=x)
+    return sp.Game(m, followers=m.p, shared=[m.cap])
+
+
+def test_a_continuum_is_told_and_not_listed() -> None:
+    equilibria = sp.nash(harker(), equilibrium="all")
+    assert actions(equilibria) == [[5.0, 9.0]]
+    (piece,) = equilibria.continuum
+    assert piece.dimension == 1
+    assert piece.moving == {"p[1].x": pytest.approx((9, 10)), "p[2].x": pytest.approx((5, 6))}
+    assert not equilibria.complete
+    assert "a continuum of dimension 1: p[1].x in [9, 10], p[2].x in [5, 6]" in str(equilibria)
+
+
+def test_weights_list_the_normalised_equilibria() -> None:
+    equilibria = sp.nash(harker(), equilibrium="all", weights={"p[1]": 4, "p[2]": 1})
+    assert equilibria.complete
+    np.testing.assert_allclose(actions(equilibria), [[5, 9], [219 / 23, 126 / 23], [10, 5]], atol=1e-6)
+
+
+def test_curved_conditions_are_listed_to_a_distance() -> None:
+    """x = tanh 2y, y = tanh 2x: three solutions, ±0.9575040240772688 and 0."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block([1, 2])
+    for block in m.p.values():
+        block.x = pyo.Var(bounds=(-2, 2))
+    for i, block in m.p.items():
+        other = m.p[3 - i].x
+        tanh = (pyo.exp(2 * other) - pyo.exp(-2 * other)) / (pyo.exp(2 * other) + pyo.exp(-2 * other))
+        block.cost = pyo.Objective(expr=(block.x - tanh) ** 2 / 2)
+    m.goal = pyo.Objective(expr=m.p[1].x)
+    equilibria = sp.nash(sp.Game(m, followers=m.p), equilibrium="all")
+    z = 0.9575040240772688
+    assert equilibria.complete
+    np.testing.assert_allclose(actions(equilibria), [[-z, -z], [0, 0], [z, z]], atol=1e-6)
+
+
+def test_symmetric_copies_are_counted_once() -> None:
+    """Two firms, each better off alone: either stays out, or both share. One copy of "either" is listed."""
+    m = pyo.ConcreteModel()
+    m.total = pyo.Var()
+    m.p = pyo.Block([1, 2])
+    for block in m.p.values():
+        block.u = pyo.Var(bounds=(0, 1))
+        block.cost = pyo.Objective(expr=-0.5 * block.u**2 + block.u * (m.total * 1.5 - 1.0))
+    m.sum = pyo.Constraint(expr=m.total == m.p[1].u + m.p[2].u)
+    m.goal = pyo.Objective(expr=m.total)
+    equilibria = sp.nash(sp.Game(m, followers=m.p, aggregates=[m.sum]), equilibrium="all")
+    assert equilibria.complete
+    assert sorted(equilibria.copies) == sorted(equilibria.table["copies"])
+    assert sum(equilibria.copies) >= len(equilibria)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"equilibrium": "some"}, r"equilibrium='some': choose one of 'auto', 'any', 'variational', 'best'"),
+        ({"equilibrium": "all", "limit": 0}, "limit"),
+        ({"equilibrium": "all", "distance": 0.0}, "distance"),
+        ({"weights": {"p[1]": -1}}, r"p\[1\] has the weight -1; give a positive number"),
+        ({"weights": {"p[1]": math.inf}}, r"p\[1\] has the weight inf; give a positive number"),
+        ({"weights": {"q": 1}}, "q is no follower that responds"),
+        ({"weights": 3}, "weights=3: expected a ComponentMap"),
+        ({"weights": {"p[1]": 1}, "equilibrium": "any"}, "weights=: say which equilibrium shares its multipliers"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(sp.InvalidGame, match=words):
+        sp.nash(harker(), **wrong)
