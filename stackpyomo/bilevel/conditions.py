@@ -41,7 +41,7 @@ from stackpyomo.games import Follower, Game, Movers
 
 from .variational import Common
 
-__all__ = ["Conditions", "Pair", "conditions", "derivatives", "multiplier_cut", "responding_followers", "with_answers"]
+__all__ = ["Conditions", "Pair", "conditions", "derivatives", "responding_followers", "with_answers"]
 
 _WIDE = 100
 """Rows and variables of a follower up to which its duality is written: it is for global solvers."""
@@ -78,7 +78,7 @@ class Conditions:
     """(constraint of a follower, the relation that stands for it: an equality, or body + slack = limit)."""
     pairs: list[Pair] = field(default_factory=list)
     implied: list[Any] = field(default_factory=list)
-    """Rows that follow from the others, for global solvers alone: bounds on multipliers (:func:`multiplier_cut`),
+    """Rows that follow from the others, for global solvers alone: bounds on multipliers (weak duality),
     and of a linear follower that moves nothing its duality, J_k(u) − J_k(0) + Σ multipliers · (level − row(0)) = 0,
     which relates products of the leader's variables with actions."""
     scales: list[Any] = field(default_factory=list)
@@ -439,17 +439,6 @@ def _is_curved(follower: Follower, constraint: ConstraintData, movers: Movers) -
     own = _continuous(follower)
     moved = {id(z): z for v in own for z, _ in movers.get(id(v), ())}
     return curvature(constraint.body, [*own, *moved.values()]).curvature not in (Curvature.AFFINE, Curvature.CONSTANT)
-
-
-def multiplier_cut(made: Conditions, follower: Follower, point: Mapping[int, float]) -> Any:
-    """Σ λ_i s_i(x, u⁰) ≤ J(x, u⁰) − J(x, u) for a convex follower that may always play u⁰ (and moves nothing).
-
-    Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
-    """
-    there = Substitution(substitute=dict(point)).walk_expression
-    assert follower.objective is not None
-    gain = follower.sign * (there(follower.objective.expr) - follower.objective.expr)
-    return sum(p.multiplier * there(p.gap) for p in made.pairs if p.follower == follower.name) <= gain
 
 
 def _scaled(factor: Any, slope: Any) -> Any:

@@ -22,10 +22,10 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 from stackpyomo.solvers import BadRow, Program
 
-from .conditions import Conditions, multiplier_cut, with_answers
+from .conditions import Conditions, with_answers
 from .variational import Common
 
-__all__ = ["bound_multipliers", "counterexample", "is_proved_convex", "moves_others"]
+__all__ = ["bound_multipliers", "counterexample", "is_proved_convex", "moves_others", "multiplier_cut"]
 
 _PAIRS = 400
 """Pairs of points tried for one follower."""
@@ -73,6 +73,17 @@ def bound_multipliers(
         follower = game.followers[name]
         if name not in sharing and is_proved_convex(follower, movers) and not moves_others(follower, movers):
             made.implied.append(multiplier_cut(made, follower, point))
+
+
+def multiplier_cut(made: Conditions, follower: Follower, point: Mapping[int, float]) -> Any:
+    """Σ λ_i s_i(x, u⁰) ≤ J(x, u⁰) − J(x, u) for a convex follower that may always play u⁰ (and moves nothing).
+
+    Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
+    """
+    there = Substitution(substitute=dict(point)).walk_expression
+    assert follower.objective is not None
+    gain = follower.sign * (there(follower.objective.expr) - follower.objective.expr)
+    return sum(p.multiplier * there(p.gap) for p in made.pairs if p.follower == follower.name) <= gain
 
 
 def moves_others(follower: Follower, movers: Movers) -> bool:

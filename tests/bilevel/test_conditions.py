@@ -15,7 +15,8 @@ from scipy.optimize import brentq, linprog, minimize
 
 import stackpyomo as sp
 from stackpyomo.bilevel import Conditions, responding_followers
-from stackpyomo.bilevel.conditions import conditions, multiplier_cut
+from stackpyomo.bilevel.conditions import conditions
+from stackpyomo.bilevel.nonconvexity import multiplier_cut
 
 SEEDS = range(4)
 

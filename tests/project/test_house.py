@@ -66,6 +66,7 @@ LITERALS = {
     ("bilevel.complementarity", 1e-5): "the same",
     ("bilevel.complementarity", 1e-6): "the same",
     ("bilevel.complementarity", 1e-8): "the same",
+    ("plans.solve", 1e-3): "nash(distance=): the default of an argument of the contract",
     ("verification.regret", 1e-6): "verify(tolerance=): the default of an argument of the contract",
 }
 """Small numbers outside of Tolerances, with the reason."""
