@@ -4,6 +4,7 @@ from .analysis import (
     Fit,
     RandomGain,
     RandomTarget,
+    WorstCase,
     anticipated_regret,
     best_menu,
     fit,
@@ -14,6 +15,7 @@ from .analysis import (
     scaling,
     settled,
     simulate,
+    worst_case,
 )
 from .bilevel import KKT, SOS1, BigM, FischerBurmeister, Penalty, Scholtes
 from .core import TOLERANCES, Tolerances
@@ -66,6 +68,7 @@ __all__ = [
     "SolverNotAvailable",
     "StackpyomoError",
     "Tolerances",
+    "WorstCase",
     "affine_incentive",
     "anticipated_regret",
     "best_menu",
@@ -90,4 +93,5 @@ __all__ = [
     "stackelberg",
     "study",
     "verify",
+    "worst_case",
 ]

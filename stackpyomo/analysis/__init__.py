@@ -13,11 +13,13 @@ from .menu import best_menu
 from .randomization import RandomGain, RandomTarget, randomized_gain, randomized_target
 from .scaling import scaling
 from .simulation import simulate
+from .worst import WorstCase, worst_case
 
 __all__ = [
     "Fit",
     "RandomGain",
     "RandomTarget",
+    "WorstCase",
     "anticipated_regret",
     "best_menu",
     "fit",
@@ -28,4 +30,5 @@ __all__ = [
     "scaling",
     "settled",
     "simulate",
+    "worst_case",
 ]

@@ -194,6 +194,8 @@ def _rule(given: Any, game: Game) -> Rule:
     """A rule as it is kept: the strategy, or name of the leader variable → expression; (c, K) of one action is read."""
     if given is None or (isinstance(given, float) and math.isnan(given)):
         return None
+    if isinstance(given, tuple) and len(game.leader.variables) == 1:
+        given = [(game.leader.variables[0], given)]
     if isinstance(given, Incentive):
         if given.saturate:
             raise InvalidGame("rules: one that is cut at the leader's bounds has kinks; rows beyond them say nothing.")
@@ -234,7 +236,10 @@ class Experiments:
         rules: Sequence[Rule],
         *,
         observed: bool = True,
+        theta: pd.DataFrame | None = None,
     ) -> None:
+        """observed: False for rows that say what is announced alone. theta: the parameters of each row, where known."""
+        self._theta = theta
         self._source, self.parameters, self.table, self._rules = game, parameters, table, rules
         self._observed = observed
         self._columns: dict[str, np.ndarray[Any, Any]] = {}
@@ -296,7 +301,7 @@ class Experiments:
         """One follower's problem in one row."""
         names, block = self._source.names, self.model.row[row, follower.name]
         block.action = pyo.Var(range(len(follower.variables)))
-        table: dict[int, Any] = {id(p.component): v for p, v in zip(self.parameters, self.variables, strict=True)}
+        table = self._substituted(row)
         own: dict[str, tuple[VarData, float]] = {}
         if self._observed and not any(self._visible[names[id(v)]] for v in follower.variables):
             raise InvalidGame(f"{names[id(follower.variables[0])]}: no column of rows; add what {follower.name} did.")
@@ -320,6 +325,26 @@ class Experiments:
             block.limits[name] = body == upper if constraint.equality else _limited(body, lower, upper)
         for copy, var in zip(block.action.values(), follower.variables, strict=True):
             self._bound(block, copy, var, walker)
+
+    def _substituted(self, row: int) -> dict[int, Any]:
+        """id(Param) → its variable, or its value in this row."""
+        if self._theta is None:
+            return {id(p.component): v for p, v in zip(self.parameters, self.variables, strict=True)}
+        return {id(p.component): float(self._theta[p.name].iloc[row]) for p in self.parameters}
+
+    def leader_cost(self, row: int, follower: Follower) -> Any:
+        """What the leader minimises in this row, in the actions of its one follower."""
+        leader, block = self._source.leader, self.model.row[row, follower.name]
+        assert leader.objective is not None
+        table = self._substituted(row)
+        pairs = list(zip(follower.variables, block.action.values(), strict=True))
+        own = {self._source.names[id(var)]: (copy, math.nan) for var, copy in pairs}
+        table.update((id(var), copy) for var, copy in pairs)
+        for var in {id(v): v for v in variables_in(leader.objective.expr)}.values():
+            if id(var) not in table:
+                table[id(var)] = self._given(row, follower, var, own)
+        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+        return leader.sign * walker.walk_expression(leader.objective.expr)
 
     def _bound(self, block: Any, copy: VarData, var: VarData, walker: Any) -> None:
         """The bounds of an action; one that holds a parameter is a row."""

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 from pyomo.common.collections import ComponentMap
-from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 
 from stackpyomo.bilevel import Scholtes
 from stackpyomo.core import TOLERANCES, Array, is_within, undisturbed
-from stackpyomo.core.expressions import UNREADABLE, Curvature, curvature, number_of, variables_in
+from stackpyomo.core.expressions import Curvature, curvature, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Game, component_pairs, require
 from stackpyomo.plans import Plan, stackelberg
@@ -29,7 +28,7 @@ from stackpyomo.plans import Plan, stackelberg
 from .estimate import Fit, Solution
 from .experiments import Experiments, Parameter, Reading, parameters_of, rules_of, table_of
 from .polytopes import Polytope
-from .sensitivities import Slopes, residual_fit
+from .sensitivities import Slopes, is_affine, residual_fit
 
 __all__ = ["fit"]
 
@@ -67,10 +66,10 @@ def fit(
 
     method: "responses" or "residuals", as this module's docstring has them; misfits count alike in every action's unit.
     rules: the rule in force, one for all rows, one for each (None: constants), or {entry of the column "rule", or of
-    the index: rule}; an :class:`Incentive`, or a component mapping leader variable → expression in the actions, or
-    (c, K). noise: how far a reading may be off, one number or a component mapping action → number; then
-    :attr:`Fit.consistent` is the set of all parameters that explain every row. solver, starts, time_limit, seed: those
-    of :func:`stackelberg`.
+    the index: rule}; an :class:`Incentive`, a component mapping leader variable → expression in the actions, or (c, K),
+    or (c, K) alone for the leader's one variable. noise: how far a reading may be off, one number or a component
+    mapping action → number; then :attr:`Fit.consistent` is the set of all parameters that explain every row. solver,
+    starts, time_limit, seed: those of :func:`stackelberg`.
 
     Raises :class:`InvalidGame` for a parameter that enters no follower, is unbounded, or runs to the edge of where it
     was looked for; for missing or infinite data (row and column); for an action that no parameters explain; for costs
@@ -125,7 +124,7 @@ class _Study:
                 own = [
                     copy for copy in block.action.values() if id(copy) in {id(v) for v in variables_in(block.cost.expr)}
                 ]
-                if not _is_affine(block.cost.expr, own):
+                if not is_affine(block.cost.expr, own):
                     return f"the objective of {follower} is not shown to be affine in the parameters"
                 if any(id(v) in theta for c in block.limits.values() for v in variables_in(c.body)):
                     return f"a constraint of {follower} holds a parameter"
@@ -302,17 +301,6 @@ class _Study:
             if curvature(block.cost.expr, list(block.action.values())).curvature not in good:
                 return f"the objective of {follower} is not proved convex within the bounds of the parameters"
         return ""
-
-
-def _is_affine(cost: Any, actions: Sequence[Any]) -> bool:
-    """True if the slope in these (fixed) actions is affine in everything else."""
-    if cost.polynomial_degree() in (0, 1):
-        return True
-    try:
-        slopes = differentiate(cost, wrt_list=list(actions), mode=Modes.reverse_symbolic)
-        return all(getattr(slope, "polynomial_degree", int)() in (0, 1) for slope in slopes)
-    except UNREADABLE:
-        return False
 
 
 def _is_inside(limits: tuple[Array, Array]) -> bool:

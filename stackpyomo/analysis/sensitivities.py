@@ -13,19 +13,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from scipy import linalg, sparse
 from scipy.optimize import lsq_linear
 
 from stackpyomo.core import TOLERANCES, Array, listed
+from stackpyomo.core.expressions import UNREADABLE
 from stackpyomo.derivatives import ActiveSide, FollowerRows, active_sides, by_follower, open_directions
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import least_nonnegative
 
 from .experiments import Experiments
 
-__all__ = ["Local", "Slopes", "null_directions", "open_words", "residual_fit"]
+__all__ = ["Local", "Slopes", "is_affine", "null_directions", "open_words", "residual_fit"]
 
 _ROUNDS = 100
 """Active sets tried before a fit of residuals is given up."""
@@ -214,6 +217,17 @@ def _least_squares(matrix: Array, rest: Array, near: Array, limits: tuple[Array,
         wanted = np.concatenate([wanted, np.zeros(len(near))])
         step = lsq_linear(rows, wanted, (lower, upper), method="bvls", tol=TOLERANCES.curvature).x
     return np.asarray(near + units * step)
+
+
+def is_affine(cost: Any, actions: Sequence[Any]) -> bool:
+    """True if the slope in these (fixed) actions is affine in everything else."""
+    if cost.polynomial_degree() in (0, 1):
+        return True
+    try:
+        slopes = differentiate(cost, wrt_list=list(actions), mode=Modes.reverse_symbolic)
+        return all(getattr(slope, "polynomial_degree", int)() in (0, 1) for slope in slopes)
+    except UNREADABLE:
+        return False
 
 
 def null_directions(design: Array, units: Array) -> tuple[int, Array]:
