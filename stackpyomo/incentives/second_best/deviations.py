@@ -3,10 +3,10 @@
 For a deviation v of follower k, z what moves with it (aggregates by its share, the leader's variables by the rule):
 
     J_k(u0, u) + margin ≤ J_k(u0 + K M (v − u_k), v, …)                          (a cut: every valid rule keeps it)
-    wᵀ T_kᵀ ∇²J_k T_k w ≥ μ,   T_k = [I; R_k]                                    (curvature along w, by the rule)
+    T_kᵀ ∇²J_k T_k − μ I = L Lᵀ,   T_k = [I; R_k]                                (its composed cost bends up)
 
 The cut is the value-function form one deviation at a time (Blankenship, Falk, J. Optim. Theory Appl. 19 (1976)
-261–281); the curvature row is necessary only where no constraint of the follower's own binds. Where the formula would
+261–281); curvature is necessary only where no constraint of the follower's own binds. Where the formula would
 leave the leader's bounds for some action, either its projection is what the cut plays, or rows keep it within them.
 """
 
@@ -48,6 +48,7 @@ class Deviations:
         self._hessians: dict[str, list[list[Any]]] = {}
         self._inside: set[tuple[str, str]] = set()
         self._times: dict[str, int] = {}
+        self._bent: set[str] = set()
 
     def refuted(self, follower: Follower, response: Mapping[str, float] | None, values: dict[int, float]) -> None:
         """Add what rules out that this follower plays ``response`` (None: without limit) against the point."""
@@ -108,43 +109,36 @@ class Deviations:
 
     # --- curvature ----------------------------------------------------------------------------------------------------
 
-    def bend_up(self, follower: Follower, values: dict[int, float], *, everywhere: bool = False) -> bool:
-        """Add the row along the direction in which the composed cost bends down most; True if there was one.
-
-        Directions that a bound of the follower's own closes are left out, unless ``everywhere``.
-        """
-        free = [j for j, v in enumerate(follower.variables) if everywhere or not _is_at_bound(v, values)]
-        if not free:
-            return False
+    def bend_up(self, follower: Follower, values: dict[int, float]) -> None:
+        """Ask for curvature in every direction where the composed cost bends down in one that no bound closes."""
+        free = [j for j, v in enumerate(follower.variables) if not _is_at_bound(v, values)]
+        if not free or follower.name in self._bent:
+            return
         entries = self._hessian(follower)
         here, plain = self._evaluated(entries, values), self._evaluated(entries, {**values, **self._no_gain})
         part = here[np.ix_(free, free)]
-        if not np.isfinite(part).all():
-            return False
-        level = max(self.curvature, TOLERANCES.noise * float(np.abs(plain[np.isfinite(plain)]).max(initial=0.0)))
-        sizes, directions = np.linalg.eigh(part)
-        if sizes[0] >= level:
-            return False
-        along = directions[:, 0]
-        self._add_curvature(entries, free, along, level)
-        return True
+        rounding = TOLERANCES.noise * float(np.abs(plain[np.isfinite(plain)]).max(initial=0.0))
+        if np.isfinite(part).all() and np.linalg.eigvalsh(part)[0] < max(self.curvature, rounding):
+            self._require(follower, max(self.curvature, rounding))
+            self.necessary = self.necessary and self.curvature > 0.0  # where a constraint binds, it need not hold
 
     def require_curvature(self, follower: Follower) -> None:
-        """One row for each action, whatever the point: all there is for a follower of one action."""
-        entries = self._hessian(follower)
-        for j in range(len(entries)):
-            self._add_curvature(entries, [j], np.ones(1), self.curvature)
+        """T_kᵀ ∇²J_k T_k − μ I is positive semidefinite, as the user asks for."""
+        self._require(follower, self.curvature)
 
-    def _add_curvature(self, entries: Sequence[Sequence[Any]], free: Sequence[int], along: Array, level: float) -> None:
-        total: Any = 0
-        for i, first in zip(free, along, strict=True):
-            for j, second in zip(free, along, strict=True):
-                total = total + float(first * second) * entries[i][j]
-        if not hasattr(total, "is_expression_type"):
+    def _require(self, follower: Follower, level: float) -> None:
+        """One row for an action; for several H − level · I = L Lᵀ with L lower triangular."""
+        self._bent.add(follower.name)
+        entries = self._hessian(follower)
+        if len(entries) == 1:
+            self.rows += [entries[0][0] >= level] if hasattr(entries[0][0], "is_expression_type") else []
             return
-        if self.curvature <= 0.0:
-            self.necessary = False  # where a constraint binds, a follower may be held without it
-        self.rows.append(total >= level)
+        block, size = pyo.ConcreteModel(name="root"), range(len(entries))
+        block.root = pyo.Var([(i, j) for i in size for j in range(i + 1)], initialize=lambda _, i, j: float(i == j))
+        for i in size:
+            for j in range(i + 1):
+                product = pyo.quicksum(block.root[i, k] * block.root[j, k] for k in range(j + 1))
+                self.rows.append(apart(entries[i][j]) - (level if i == j else 0.0) == product)
 
     @property
     def _no_gain(self) -> dict[int, float]:

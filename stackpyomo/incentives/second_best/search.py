@@ -96,7 +96,7 @@ class Search:
             added = len(self.deviations.rows) > before
             if not added or time.monotonic() >= self._until or (sharp and self.is_proved):
                 return
-            if not math.isfinite(ladder.bound):
+            if not (math.isfinite(ladder.bound) and self.deviations.necessary):
                 solver = self._local
             points = [*([] if self.best is None else [self.best.candidate.values]), *self.lost, *points]
             points = points[: max(2, self.options.starts)]
