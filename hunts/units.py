@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -86,18 +87,27 @@ def _answer(draft: Draft, units: dict[str, float], call: str) -> Answer:
 
 
 def _compared(first: Answer, second: Answer, kind: str, script: str, ledger: Ledger) -> None:
-    """One claim for each thing that must not change; a difference in what follows a first one says nothing new."""
-    for word in ("quality", "ruled", "ok", "certain"):
+    """One claim for each thing that must not change; a difference in what follows a first one says nothing new.
+
+    The least of several gains is one of units: where two were chosen, each has evidence of its own.
+    """
+    chosen = len({row for row, _ in first.gain}) > 1 and _apart(first.gain, second.gain) > _SAME
+    for word in ("quality", "ruled") if chosen else ("quality", "ruled", "ok", "certain"):
         a, b = getattr(first, word), getattr(second, word)
         if not ledger.claim(f"same {word}: {kind}", a == b, f"{a} is {b} in other units", script):
             return
     # where the leader is indifferent, both may be right: followers' actions and gains are compared where it is not
     if first.quality == "optimal" and first.plan:
-        apart = max(abs(second.plan[n] - v) / max(1.0, abs(v)) for n, v in first.plan.items())
+        apart = _apart(first.plan, second.plan)
         if not ledger.claim(
             f"same plan: {kind}", apart <= _SAME or not math.isfinite(apart), f"off by {apart:.3g}", script
         ):
             return
         if first.gain and len({row for row, _ in first.gain}) == 1:  # with several, the least gain is one of units
-            off = max(abs(second.gain[e] - v) / max(1.0, abs(v)) for e, v in first.gain.items())
+            off = _apart(first.gain, second.gain)
             ledger.claim(f"same gain: {kind}", off <= _SAME, f"off by {off:.3g}", script)
+
+
+def _apart(first: dict[Any, float], second: dict[Any, float]) -> float:
+    """The largest difference, relative to max(1, |·|); ∞ where the second has not all of the first."""
+    return max((abs(second.get(n, math.inf) - v) / max(1.0, abs(v)) for n, v in first.items()), default=0.0)

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyomo.environ as pyo
+
 from stackpyomo.core import TOLERANCES
+from stackpyomo.core.expressions import Substitution
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games.files import Printer
+from stackpyomo.solvers import free_row
 
 from .best_response import Composed
 from .certificate import multipliers_at
@@ -52,18 +56,30 @@ def _is_polynomial(expression: Any) -> bool:
 
 
 def _document(problem: Composed) -> dict[str, Any]:
-    """The composed problem as a certificate's game of one follower, whose plan is its best response."""
+    """The composed problem as a certificate's game of one follower, whose plan is its best response.
+
+    Its actions are written in their natural units: which box is halved next is no matter of the model's.
+    """
     names = [f"v{number}" for number in range(len(problem.variables))]
-    printer = Printer({id(v): name for v, name in zip(problem.variables, names, strict=True)})
+    reaches = problem.reaches or [1.0] * len(names)
+    actions = pyo.Var(range(len(names)))
+    actions.construct()
+    units = {id(v): r * actions[i] for i, (v, r) in enumerate(zip(problem.variables, reaches, strict=True))}
+    in_units = Substitution(substitute=units).walk_expression
+    printer = Printer({id(actions[i]): name for i, name in enumerate(names)})
+    limits = [
+        {"lb": None if v.lb is None else v.lb / r, "ub": None if v.ub is None else v.ub / r}
+        for v, r in zip(problem.variables, reaches, strict=True)
+    ]
     follower = {
         "name": "follower",
-        "variables": [{"name": name, "lb": v.lb, "ub": v.ub} for v, name in zip(problem.variables, names, strict=True)],
-        "objective": printer.printed(problem.cost, problem.follower.objective).text,
-        "constraints": printer.rows(problem.rows),
+        "variables": [{"name": name, **sides} for name, sides in zip(names, limits, strict=True)],
+        "objective": printer.printed(in_units(problem.cost), problem.follower.objective).text,
+        "constraints": printer.rows(free_row(in_units(row.body), row.lb, row.ub) for row in problem.rows),
     }
     return {
         "game": {"leader": {}, "followers": [follower]},
-        "plan": dict(zip(names, map(float, problem.best), strict=True)),
+        "plan": {name: float(x) / r for name, x, r in zip(names, problem.best, reaches, strict=True)},
         "rule": {"leader": [], "signals": [], "gain": [], "bend": [], "saturate": False},
         "followers": {"follower": {}},
     }

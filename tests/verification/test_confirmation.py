@@ -1,0 +1,26 @@
+"""Bounds of a global solver, derived again on intervals: in no unit of the model's."""
+
+from __future__ import annotations
+
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+
+
+@pytest.mark.parametrize(
+    ("wide", "far", "money"), [(1.0, 1.0, 1.0), (1e5, 1e3, 1.0), (1e-4, 1e6, 1e5), (1.0, 1e-5, 1e-6)]
+)
+def test_units_change_no_evidence(wide: float, far: float, money: float) -> None:
+    """A kinked and a bent term of a follower who is not convex in parts, one action without bounds."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-5, 5), initialize=-5.0), pyo.Block()
+    m.f.a, m.f.b = pyo.Var(bounds=(-2 * wide, 3 * wide), initialize=0.0), pyo.Var(initialize=0.0)
+    a, b = m.f.a / wide, m.f.b / far
+    root = pyo.sqrt(1 + (m.t - 1.49 * a) ** 2)
+    cost = 0.9 * (a + 0.55) ** 2 + 1.14 * (b - 0.76) ** 2 + 0.37 * m.t * (b + 3) + root - 1.13 * pyo.tanh(a)
+    m.f.cost = pyo.Objective(expr=money * cost)
+    m.goal = pyo.Objective(expr=(m.t + 5) ** 2)
+    report = sp.verify(sp.nash(sp.Game(m, m.f)))
+    assert report.ok
+    assert report.certificate["f"] == "global"
