@@ -150,15 +150,19 @@ class _Atoms:
 
     def _given(self, cost: Any, piece: Composed, places: Sequence[int], probability: float) -> Any:
         """The terms of a cost that hold these actions, over the probability: what no other term can drown."""
+        table = self._table(cost)
+        chosen = {n: entry for i in places for n, entry in table.get(id(piece.variables[i]), {}).items()}
+        return pyo.quicksum(factor / probability * term for _, (factor, term) in sorted(chosen.items()))
+
+    def _table(self, cost: Any) -> dict[int, dict[int, tuple[float, Any]]]:
+        """id(Var) → the terms of a cost that hold it; asked for first while nothing is fixed: a fixed Var is a number."""
         if id(cost) not in self._tables:
             table: dict[int, dict[int, tuple[float, Any]]] = {}
             for number, (factor, term) in enumerate(terms(cost)):
                 for var in variables_in(term):
                     table.setdefault(id(var), {})[number] = (factor, term)
             self._tables[id(cost)] = table
-        table = self._tables[id(cost)]
-        chosen = {n: entry for i in places for n, entry in table.get(id(piece.variables[i]), {}).items()}
-        return pyo.quicksum(factor / probability * term for _, (factor, term) in sorted(chosen.items()))
+        return self._tables[id(cost)]
 
     def _step(self, piece: Composed, places: Sequence[int]) -> float:
         """By how much the terms that do not hold these actions are more than in the piece of the plan."""
@@ -173,6 +177,8 @@ class _Atoms:
 
     def _alone(self, free: set[int], probability: float) -> tuple[float, bool, str]:
         """A re-solve of the ``free`` variables, the others at the plan: every piece, judged as verify judges it."""
+        for cost in (self.problem.own, *(piece.cost for piece in self.pieces)):
+            self._table(cost)
         for place, (var, target) in enumerate(zip(self.problem.variables, self.problem.target, strict=True)):
             var.set_value(target, skip_validation=True)
             if place not in free:
