@@ -155,7 +155,7 @@ class _Atoms:
         return pyo.quicksum(factor / probability * term for _, (factor, term) in sorted(chosen.items()))
 
     def _table(self, cost: Any) -> dict[int, dict[int, tuple[float, Any]]]:
-        """id(Var) → the terms of a cost that hold it; asked for first while nothing is fixed: a fixed Var is a number."""
+        """id(Var) → the terms of a cost that hold it; first asked for while nothing is fixed: what is, is a number."""
         if id(cost) not in self._tables:
             table: dict[int, dict[int, tuple[float, Any]]] = {}
             for number, (factor, term) in enumerate(terms(cost)):
