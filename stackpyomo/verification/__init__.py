@@ -1,14 +1,15 @@
 """Verification: every follower re-solved against what the leader announces.
 
-In: a game and an announcement. Out: a :class:`Report` with regrets and their evidence. Law: knows core, solvers and
-games alone, so that a wrong derivation cannot certify itself.
+In: a game and an announcement. Out: a :class:`Report` with regrets and their evidence. Law: knows core, solvers,
+games and families alone, so that a wrong derivation cannot certify itself; what is read into arrays is witnessed.
 """
 
 from . import checker
 from .best_response import Composed, composed, oversteps, plane
 from .conditional import conditional_regret
+from .effort import Effort
 from .measures import measure
-from .regret import Effort, best_responses, resolved, verify
+from .regret import best_responses, resolved, verify
 from .report import Report, regret_shown
 from .samples import Samples
 from .variational import Gap, variational_gap

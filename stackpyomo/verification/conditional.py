@@ -41,7 +41,7 @@ def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solv
     game: Game = subject.attached()
     parts = list(_parts(game, scenarios, actions))
     names = list(dict.fromkeys(part.follower for part in parts))
-    report, problems = examine(subject, Effort(solver), names)
+    report, problems = examine(subject, Effort(solver, together=False), names)
     rows: list[tuple[Any, ...]] = []
     with undisturbed():
         pieces: dict[str, list[Composed]] = {}

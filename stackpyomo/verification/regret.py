@@ -31,7 +31,9 @@ from stackpyomo.solvers import Solution, Termination, choose, registry
 from .batch import Separable, Task
 from .best_response import Composed, composed
 from .confirmation import is_confirmed
+from .effort import Effort
 from .integers import Resolve, answer
+from .many import settled
 from .measures import measure, reconsider
 from .report import UNBOUNDED, UNCONFIRMED, Report
 from .samples import Samples, within_ranges
@@ -111,17 +113,6 @@ def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What a re-solve may cost and has to prove: the options of :func:`verify`."""
-
-    solver: str = "auto"
-    starts: int = 8
-    certify: str = "auto"
-    tolerance: float = 1e-6
-    time_limit: float | None = None
-
-
 def resolved(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> Report:
     """:func:`verify` for a game that is known to be sound, inside ``undisturbed()``."""
     return _resolved(game, announced, wanted, effort)[0]
@@ -131,10 +122,15 @@ def _resolved(
     game: Game, announced: Announcement, wanted: Container[str], effort: Effort
 ) -> tuple[Report, list[Composed]]:
     seconds: dict[str, float] = {}
+    with timed(seconds, "arrays"):
+        together = settled(game, announced, wanted, effort)
     with timed(seconds, "compose"):
-        problems = list(composed(game, replace(announced, saturate=True), wanted))
-    answers = best_responses(problems, effort, seconds)
-    return _report(answers, announced, effort.tolerance, seconds, choose(effort.solver).name), problems
+        rest = {name for name in game.followers if name in wanted and name not in together}
+        problems = list(composed(game, replace(announced, saturate=True), rest)) if rest or not together else []
+    answers = together | {p.follower.name: p for p in best_responses(problems, effort, seconds)}
+    ordered = [answers[name] for name in game.followers if name in answers]
+    solvers = [*(["arrays"] if together else []), *([choose(effort.solver).name] if rest else [])]
+    return _report(ordered, announced, effort.tolerance, seconds, ", ".join(solvers)), problems
 
 
 def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[str, float]) -> list[Composed]:

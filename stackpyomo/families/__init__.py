@@ -1,0 +1,11 @@
+"""Families: many Pyomo expressions written by one rule, read once into arrays, evaluated all at once by numpy.
+
+In: expressions, each with a number of its row. Out: families (one tree, constants and Vars as arrays), their values,
+gradients, second derivatives, and ranges of these over boxes. Law: what is not understood is named, never guessed.
+"""
+
+from .ranges import Ranges, least_eigenvalues
+from .reader import Family, gathered
+from .sweep import swept
+
+__all__ = ["Family", "Ranges", "gathered", "least_eigenvalues", "swept"]

@@ -1,0 +1,343 @@
+"""Arrays: the problems of many followers as they are after the announcement, all at once, from families.
+
+    x_c(d) = x_c* + Σ_j T_cj d_j        gradient Tᵀ g        Hessian Tᵀ H T
+
+with d what one follower does otherwise than planned: T is the identity on its own actions, its share on aggregates, and
+the gain on the leader's variables. Nothing is substituted in expressions: what comes out is compared with what
+substitution gives, for followers drawn at random (:mod:`stackpyomo.verification.witness`).
+
+Where answers are stopped at the leader's bounds each follower has pieces, as in :mod:`.best_response`: in a piece a
+leader variable answers, or stands at a bound (its row of T is 0), and a row says where that is so.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.families import Family, Ranges, gathered, swept
+from stackpyomo.games import Follower, Game
+from stackpyomo.games.information import Announcement, answers, shares
+
+__all__ = ["Layout", "Pieces"]
+
+_EPS = sys.float_info.epsilon
+
+_PATTERNS = 9
+"""Pieces of one follower, beyond which it is composed by substitution."""
+
+
+class Layout:
+    """Columns of everybody's Vars, their values on the plan, their bounds, and what each action moves."""
+
+    def __init__(self, game: Game, announced: Announcement) -> None:
+        self.game, self.announced = game, announced
+        variables = list(game.variables_by_name.values())
+        self.column = {id(v): number for number, v in enumerate(variables)}
+        fixed = (v.value if v.fixed else announced.values[name] for name, v in game.variables_by_name.items())
+        self.values = np.fromiter(fixed, float, len(variables))
+        actions = game.actions
+        self.actions = np.array([self.column[id(v)] for v in actions], dtype=np.int64)
+        limits = np.array([v.bounds for v in actions], dtype=float).reshape(-1, 2)
+        self.lower = np.where(np.isnan(limits[:, 0]), -np.inf, limits[:, 0])
+        self.upper = np.where(np.isnan(limits[:, 1]), np.inf, limits[:, 1])
+        self.target = self.values[self.actions]
+        responses = game.responses()
+        self.driven = bool(responses.leads.nnz)
+        """True if aggregates follow the leader's variables: left to substitution."""
+        own = [(self.actions, np.arange(len(actions)), np.ones(len(actions)))]
+        moves = responses.moves.tocoo()
+        place = np.array([self.column[id(v)] for v in responses.variables], dtype=np.int64)
+        own.append((place[moves.row] if moves.nnz else moves.row, moves.col, moves.data))
+        rows, moving, rates = (np.concatenate(entries) for entries in zip(*own, strict=True))
+        self.own = _Rates(rows, moving, rates, len(actions))
+        self.leaders = np.array([self.column[id(game.variables_by_name[n])] for n in announced.leader], dtype=np.int64)
+        self.gain = sparse.coo_array((len(self.leaders), len(actions)))
+        if announced.gain is not None:
+            self.gain = answers(announced.gain, shares(game, announced.signals).moves).tocoo()
+        self.led = _Rates(self.leaders[self.gain.row], self.gain.col, self.gain.data, len(actions))
+        bounds = np.array([variables[c].bounds for c in self.leaders], dtype=float).reshape(-1, 2)
+        self.floor = np.where(np.isnan(bounds[:, 0]), -np.inf, bounds[:, 0])
+        self.ceiling = np.where(np.isnan(bounds[:, 1]), np.inf, bounds[:, 1])
+
+    @property
+    def is_plain(self) -> bool:
+        """True if all that the leader announces is linear, within its bounds on the plan, and moves no aggregate."""
+        level = self.values[self.leaders]
+        inside = bool(((level >= self.floor) & (level <= self.ceiling)).all())
+        return inside and self.announced.bend is None and not self.driven
+
+    def movers(self) -> tuple[Array, Array, Array, Array]:
+        """(leader row, follower, low, high) of every leader variable that some action of a follower moves.
+
+        low, high: between which values it answers, within the bounds of the follower's actions.
+        """
+        owners = self.game.action_owners
+        row, follower = self.gain.row.astype(np.int64), owners[self.gain.col].astype(np.int64)
+        count = max(1, len(self.game.followers))
+        pairs, where = np.unique(row * count + follower, return_inverse=True)
+        down = (self.lower - self.target)[self.gain.col] * self.gain.data
+        up = (self.upper - self.target)[self.gain.col] * self.gain.data
+        level = self.values[self.leaders[pairs // count]]
+        low = level + np.bincount(where, np.minimum(down, up), len(pairs))
+        high = level + np.bincount(where, np.maximum(down, up), len(pairs))
+        return pairs // count, pairs % count, low, high
+
+
+class _Rates:
+    """A sparse matrix (columns × actions) that is asked for many small rows at once."""
+
+    def __init__(self, rows: Array, actions: Array, rates: Array, width: int) -> None:
+        keys = rows.astype(np.int64) * width + actions
+        order = np.argsort(keys, kind="stable")
+        self.keys, self.rates, self.width = keys[order], rates[order], width
+
+    def of(self, columns: Array, first: Array, count: int) -> Array:
+        """(members × count) how the actions from ``first`` on move these columns."""
+        if not len(self.keys):
+            return np.zeros((len(columns), count))
+        wanted = columns[:, None] * self.width + first[:, None] + np.arange(count)
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[place] == wanted, self.rates[place], 0.0)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Members of one family in their pieces: their Var s is base_s + rates_s · d."""
+
+    family: Family
+    pieces: Array
+    """(members)"""
+    rows: Array
+    """(members) 0: the objective, r: the follower's r-th constraint."""
+    base: Array
+    """(Vars × members)"""
+    rates: Array
+    """(Vars × members × actions)"""
+
+    def only(self, members: Array, place: Array) -> _Part:
+        """These members; place: piece → its new number."""
+        pieces, rows = place[self.pieces[members]], self.rows[members]
+        return _Part(self.family.only(members), pieces, rows, self.base[:, members], self.rates[:, members])
+
+
+class Pieces:
+    """Followers of equally many actions: every piece of every one of them (pieces × actions).
+
+    ``unread``: number of a follower → why it is left to substitution. Objectives are in minimise form.
+    """
+
+    def __init__(self, layout: Layout, numbers: Sequence[int], followers: Sequence[Follower], first: Array) -> None:
+        self.layout, self.followers, self.first = layout, followers, first
+        self.count = len(followers[0].variables)
+        self.unread: dict[int, str] = {}
+        items = []
+        owners: list[int] = []
+        rows: list[int] = []
+        for k, follower in enumerate(followers):
+            assert follower.objective is not None
+            bodies = [(follower.objective.expr, follower.sign), *((c.body, 1) for c in follower.constraints)]
+            for r, (body, sign) in enumerate(bodies):
+                items.append((len(owners), body, float(sign)))
+                owners.append(k)
+                rows.append(r)
+        families, unread = gathered(items, layout.column)
+        self.unread = {owners[row]: why for row, why in unread.items()}
+        self.height = 1 + max(rows, default=0)
+        self._split(dict(zip(numbers, range(len(numbers)), strict=True)))
+        whose, which = np.array(owners), np.array(rows)
+        self.parts = [self._placed(family, whose[family.rows], which[family.rows]) for family in families]
+        self._limit()
+
+    def _split(self, place: dict[int, int]) -> None:
+        """The pieces: owner, and for each leader variable that is ever stopped whether and where it is."""
+        layout = self.layout
+        row, follower, low, high = layout.movers()
+        room = TOLERANCES.feasibility
+        floor, ceiling = layout.floor[row], layout.ceiling[row]
+        with np.errstate(invalid="ignore"):
+            below = low < floor - room * np.maximum(1.0, np.abs(floor))
+            above = high > ceiling + room * np.maximum(1.0, np.abs(ceiling))
+        ways: dict[int, list[tuple[int, list[int]]]] = {}
+        for i in np.flatnonzero((below & np.isfinite(floor)) | (above & np.isfinite(ceiling))):
+            if int(follower[i]) in place:
+                sides = [0, *([-1] if below[i] else []), *([1] if above[i] else [])]
+                ways.setdefault(place[int(follower[i])], []).append((int(row[i]), sides))
+        self.stopped = sorted({r for steps in ways.values() for r, _ in steps})
+        spot = {r: i for i, r in enumerate(self.stopped)}
+        self.cut: dict[int, list[int]] = {k: [r for r, _ in steps] for k, steps in ways.items()}
+        owner: list[int] = []
+        states: list[list[tuple[int, int]]] = []
+        for k in range(len(self.followers)):
+            steps = ways.get(k, [])
+            patterns = list(product(*(sides for _, sides in steps)))
+            if len(patterns) > _PATTERNS:
+                self.unread[k] = "its answers are stopped in too many ways"
+                patterns = patterns[:1]
+            for pattern in patterns:
+                owner.append(k)
+                states.append([(spot[r], side) for (r, _), side in zip(steps, pattern, strict=True)])
+        self.owner = np.array(owner)
+        self.home = np.concatenate([[True], self.owner[1:] != self.owner[:-1]])
+        self.state = np.zeros((len(owner), len(self.stopped)), dtype=np.int8)
+        self.is_way = np.zeros(self.state.shape, dtype=bool)
+        for number, state in enumerate(states):
+            for column, side in state:
+                self.state[number, column], self.is_way[number, column] = side, True
+
+    def _placed(self, family: Family, owner: Array, rows: Array) -> _Part:
+        """The family's members, once for each piece of their owner."""
+        start = np.searchsorted(self.owner, owner, "left")
+        times = np.searchsorted(self.owner, owner, "right") - start
+        members = np.repeat(np.arange(len(owner)), times)
+        pieces = start[members] + np.arange(len(members)) - np.repeat(np.cumsum(times) - times, times)
+        family = family.only(members)
+        layout, first = self.layout, self.first[owner[members]]
+        base = layout.values[family.columns]
+        rates = np.zeros((*family.columns.shape, self.count))
+        for slot, columns in enumerate(family.columns):
+            rates[slot] = layout.own.of(columns, first, self.count) + layout.led.of(columns, first, self.count)
+            for spot, row in enumerate(self.stopped):
+                side = np.where(columns == layout.leaders[row], self.state[pieces, spot], 0)
+                stopped = np.where(side < 0, layout.floor[row], layout.ceiling[row])
+                base[slot] = np.where(side != 0, stopped, base[slot])
+                rates[slot] = np.where((side != 0)[:, None], 0.0, rates[slot])
+        return _Part(family, pieces, rows[members], base, rates)
+
+    def _limit(self) -> None:
+        """Rows of every piece, low ≤ normals · d ≤ high: where it is the piece it is, then the follower's own."""
+        layout, size = self.layout, len(self.owner)
+        owns = self.height - 1
+        stops = len(self.stopped)
+        self.normals = np.zeros((size, stops + owns, self.count))
+        self.low, self.high = np.full((size, stops + owns), -np.inf), np.full((size, stops + owns), np.inf)
+        for spot, row in enumerate(self.stopped):
+            columns = np.full(size, layout.leaders[row])
+            self.normals[:, spot] = layout.led.of(columns, self.first[self.owner], self.count)
+            level, side, way = layout.values[layout.leaders[row]], self.state[:, spot], self.is_way[:, spot]
+            floor, ceiling = layout.floor[row] - level, layout.ceiling[row] - level
+            self.low[:, spot] = np.where(way, np.where(side < 0, -np.inf, np.where(side > 0, ceiling, floor)), -np.inf)
+            self.high[:, spot] = np.where(way, np.where(side > 0, np.inf, np.where(side < 0, floor, ceiling)), np.inf)
+        if owns:
+            body, slopes, _ = self.at(np.zeros((size, self.count)), 1)
+            self.normals[:, stops:] = slopes[:, 1:]
+            limits = np.full((2, len(self.followers), owns), np.nan)
+            for k, follower in enumerate(self.followers):
+                for r, constraint in enumerate(follower.constraints):
+                    limits[:, k, r] = constraint.lb, constraint.ub
+            low, high = limits[:, self.owner]
+            self.low[:, stops:] = np.where(np.isnan(low), -np.inf, low - body[:, 1:])
+            self.high[:, stops:] = np.where(np.isnan(high), np.inf, high - body[:, 1:])
+
+    @property
+    def box(self) -> tuple[Array, Array]:
+        """(pieces × actions) least and largest deviations."""
+        layout, mine = self.layout, self.first[self.owner][:, None] + np.arange(self.count)
+        return layout.lower[mine] - layout.target[mine], layout.upper[mine] - layout.target[mine]
+
+    def only(self, pieces: Array) -> Pieces:
+        """Some of the pieces, to be evaluated by themselves."""
+        part = object.__new__(Pieces)
+        part.__dict__.update(self.__dict__)
+        place = np.full(len(self.owner), -1)
+        place[pieces] = np.arange(len(pieces))
+        some = [(p, np.flatnonzero(place[p.pieces] >= 0)) for p in self.parts]
+        part.parts = [p.only(members, place) for p, members in some if len(members)]
+        for name in ("owner", "home", "state", "is_way", "normals", "low", "high"):
+            setattr(part, name, getattr(self, name)[pieces])
+        return part
+
+    def at(self, deviations: Array, order: int = 2) -> tuple[Array, Array, Array]:
+        """(values (pieces × rows), slopes (… × actions), the objectives' bends (pieces × actions × actions))."""
+        size, count = len(self.owner), self.count
+        values, slopes = np.zeros(size * self.height), np.zeros((size * self.height, count))
+        bends = np.zeros((size, count * count))
+        for part in self.parts:
+            family = part.family
+            steps = np.einsum("smj,mj->sm", part.rates, deviations[part.pieces])
+            value, slope, bend = swept(family.tree, family.numbers, part.base + steps, order)
+            sums = self._sums(part, family.factors)
+            values += sums @ np.broadcast_to(value, len(family.factors))
+            steep = sum((_wide(g, 1) * part.rates[s] for s, g in slope.items()), np.zeros((len(part.pieces), count)))
+            slopes += sums @ steep
+            if bend:
+                curved = sum(_wide(h, 2) * self._outer(part, a, b) for (a, b), h in bend.items())
+                bends += self._objectives(part, family.factors) @ curved.reshape(len(part.pieces), count * count)
+        shape = (size, self.height)
+        return values.reshape(shape), slopes.reshape(*shape, count), bends.reshape(size, count, count)
+
+    def bends_over(self, low: Array, high: Array) -> tuple[Array, Array, Array]:
+        """(low, high) of the objectives' second derivatives over a box of deviations; whether all rows are affine."""
+        size, count = len(self.owner), self.count
+        least, most, weight = (np.zeros((size, count * count)) for _ in range(3))
+        affine, terms = np.ones(size, dtype=bool), 1
+        for part in self.parts:
+            family, members = part.family, len(part.pieces)
+            numbers = [Ranges.of(number) for number in family.numbers]
+            _, _, bend = swept(family.tree, numbers, self._boxes(part, low, high))
+            objective = self._objectives(part, np.ones(members))
+            for (a, b), entry in bend.items():
+                fast = family.factors[:, None, None] * self._outer(part, a, b)
+                span = Ranges.of(entry)
+                ends = [_zero(fast, _wide(np.broadcast_to(end, members), 2)) for end in (span.low, span.high)]
+                low_end, high_end = (pick(*ends).reshape(members, count * count) for pick in (np.minimum, np.maximum))
+                size_end = np.maximum(np.abs(low_end), np.abs(high_end))
+                with np.errstate(invalid="ignore"):
+                    least, most = least + objective @ low_end, most + objective @ high_end
+                    weight += objective @ size_end
+                terms += 4
+                bent = (part.rows > 0) & (size_end > sys.float_info.min).any(axis=1)
+                affine[part.pieces[bent]] = False
+        with np.errstate(invalid="ignore"):
+            off = (terms + 4.0 * max(1, max((len(p.pieces) for p in self.parts), default=1) // max(1, size))) * _EPS
+            least, most = least - off * weight, most + off * weight
+        shape = (size, count, count)
+        return least.reshape(shape), most.reshape(shape), affine
+
+    def _boxes(self, part: _Part, low: Array, high: Array) -> list[Ranges]:
+        """The range of each Var of the members over the box."""
+        boxes = []
+        for base, rates in zip(part.base, part.rates, strict=True):
+            ends = [_zero(rates, side[part.pieces]) for side in (low, high)]
+            down, up = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
+            off = (self.count + 2.0) * _EPS * (np.abs(base) + np.maximum(np.abs(ends[0]), np.abs(ends[1])).sum(axis=1))
+            still = (rates == 0.0).all(axis=1)
+            off = np.where(still, 0.0, off)
+            with np.errstate(invalid="ignore"):
+                boxes.append(Ranges(np.where(still, base, base + down - off), np.where(still, base, base + up + off)))
+        return boxes
+
+    def _outer(self, part: _Part, a: int, b: int) -> Array:
+        """(members × actions × actions) T_a T_bᵀ, both orders of two different Vars."""
+        outer = part.rates[a][:, :, None] * part.rates[b][:, None, :]
+        return np.asarray(outer if a == b else outer + outer.transpose(0, 2, 1))
+
+    def _sums(self, part: _Part, factors: Array) -> sparse.csr_array:
+        """(pieces · rows × members) which member counts where."""
+        place = part.pieces * self.height + part.rows
+        entries = (factors, (place, np.arange(len(place))))
+        return sparse.csr_array(entries, shape=(len(self.owner) * self.height, len(place)))
+
+    def _objectives(self, part: _Part, factors: Array) -> sparse.csr_array:
+        """The same of objectives alone, (pieces × members)."""
+        members = np.flatnonzero(part.rows == 0)  # the others' entries may be infinite
+        entries = (factors[members], (part.pieces[members], members))
+        return sparse.csr_array(entries, shape=(len(self.owner), len(part.pieces)))
+
+
+def _wide(numbers: Any, more: int) -> Any:
+    """A number a member, to be multiplied by vectors or matrices of each."""
+    return numbers if np.ndim(numbers) == 0 else np.reshape(numbers, (-1,) + (1,) * more)
+
+
+def _zero(rates: Array, ends: Array) -> Array:
+    """rates · ends, where 0 · ∞ is 0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(rates == 0.0, 0.0, rates * ends)

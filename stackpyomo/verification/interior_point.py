@@ -1,0 +1,110 @@
+"""Many small convex problems at once, by Mehrotra's predictor–corrector method with a step length for each.
+
+    min f(x)  s.t.  G x + s = h, s ≥ 0
+    H dx + Gᵀ dz = −(∇f + Gᵀ z)        G dx + ds = h − G x − s        z ds + s dz = σμ − s z
+
+in natural units, where all that is looked at is of size 1. A limit that there is not is the row 0 · x ≤ 1. What comes
+out is a candidate: its certificate is computed elsewhere, from the problem alone.
+
+Source: S. Mehrotra, On the Implementation of a Primal-Dual Interior Point Method, SIAM J. Optim. 2(4), 1992.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from stackpyomo.core import TOLERANCES, Array
+
+__all__ = ["minimized"]
+
+_SHARPER = 100.0
+"""How much further than a solver it goes: a certificate adds up what is left in all limits."""
+
+_MOST = 60
+"""Iterations; ten are usual."""
+
+_BACK = 0.995
+"""Share of the way to the nearest limit that a step goes."""
+
+_HALVINGS = 30
+"""Of a step that ends where a cost has no value."""
+
+_AIM = 0.1
+"""The least mean product s z aimed at, of the accuracy: beyond that, steps are rounding."""
+
+Costs = Callable[[Array], tuple[Array, Array, Array]]
+
+
+def minimized(costs: Costs, start: Array, matrix: Array, limits: Array) -> tuple[Array, Array]:
+    """(x, z) near the minima of K costs of n variables, M rows G x ≤ h each.
+
+    costs: x (K × n) → values (K), gradients (K × n), Hessians (K × n × n). start: (K × n), within its bounds. matrix:
+    (K × M × n), limits: (K × M), ±inf allowed.
+    """
+    there = np.isfinite(limits)
+    matrix, limits = np.where(there[..., None], matrix, 0.0), np.where(there, limits, 1.0)
+    x = start.copy()
+    slack = np.maximum(limits - np.einsum("kmn,kn->km", matrix, x), TOLERANCES.nearby)
+    force = 1.0 / np.maximum(1.0, slack)
+    accuracy = TOLERANCES.solver / _SHARPER
+    _, slope, bend = costs(x)
+    for _ in range(_MOST):
+        newton = _Newton(matrix, limits, x, slack, force, slope, bend)
+        unsettled = ~(newton.error <= accuracy)
+        if not unsettled.any():
+            break
+        dx, ds, dz = newton.step(np.zeros_like(slack))
+        after = ((slack + _far(slack, ds) * ds) * (force + _far(force, dz) * dz)).mean(axis=1)
+        with np.errstate(all="ignore"):
+            aim = np.where(newton.mean > 0.0, (after / newton.mean) ** 3, 0.0) * newton.mean
+        dx, ds, dz = newton.step(np.maximum(np.maximum(aim, _AIM * accuracy)[:, None] - ds * dz, -slack * force))
+        far = np.minimum(_far(slack, ds), _far(force, dz)) * unsettled[:, None]
+        for _ in range(_HALVINGS):
+            value, slope, bend = costs(x + far * dx)
+            lost = ~(np.isfinite(value) & np.isfinite(slope).all(axis=1) & np.isfinite(bend).all(axis=(1, 2)))
+            if not lost.any():
+                break
+            far = np.where(lost[:, None], far / 2.0, far)
+        x, slack, force = x + far * dx, slack + far * ds, force + far * dz
+    return x, force
+
+
+@dataclass
+class _Newton:
+    """The linearised conditions at one iterate of all problems."""
+
+    matrix: Array
+    limits: Array
+    x: Array
+    slack: Array
+    force: Array
+    slope: Array
+    bend: Array
+
+    def __post_init__(self) -> None:
+        self.dual = self.slope + np.einsum("kmn,km->kn", self.matrix, self.force)
+        self.primal = np.einsum("kmn,kn->km", self.matrix, self.x) + self.slack - self.limits
+        self.mean = (self.slack * self.force).mean(axis=1)
+        self.error = np.max([np.abs(self.dual).max(axis=1), np.abs(self.primal).max(axis=1), self.mean], axis=0)
+        self.weights = self.force / self.slack
+        whole = self.bend + np.einsum("kmi,km,kmj->kij", self.matrix, self.weights, self.matrix)
+        size = TOLERANCES.closed * (1.0 + np.abs(whole).max(axis=(1, 2)))
+        self.whole = whole + size[:, None, None] * np.eye(self.x.shape[1])
+
+    def step(self, target: Array) -> tuple[Array, Array, Array]:
+        """(dx, ds, dz) towards s z = target."""
+        left = (target - self.slack * self.force + self.force * self.primal) / self.slack
+        right = -self.dual - np.einsum("kmn,km->kn", self.matrix, left)
+        dx = np.linalg.solve(self.whole, right[..., None])[..., 0]
+        moved = np.einsum("kmn,kn->km", self.matrix, dx)
+        return dx, -self.primal - moved, left + self.weights * moved
+
+
+def _far(level: Array, change: Array) -> Array:
+    """(K × 1) how far along a change all levels stay above 0, at most 1."""
+    with np.errstate(all="ignore"):
+        ends = np.where(change < 0.0, -level / change, np.inf).min(axis=1, initial=np.inf)
+    return np.asarray(np.minimum(1.0, _BACK * ends)[:, None])

@@ -1,0 +1,283 @@
+"""Many followers at once: who is settled by arrays alone, with a proof, before anybody is composed and re-solved.
+
+For follower k in every piece of its problem, with v within its bounds and rows:
+
+    λ_min(∂²J_k) ≥ 0 over the whole box   and   J_k(v) ≥ J_k(x) + ∇J_k(x)·(v − x) ≥ J_k(x) − gap
+
+taken at the plan first, and where that leaves a gap at the answer of an interior-point method. Who is not settled so,
+for whatever reason, is composed by substitution and re-solved as ever; and of those who are, some drawn at random are
+composed by substitution as well, and compared.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Container, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from stackpyomo.core import TOLERANCES, Array, beside, limited_reaches
+from stackpyomo.families import least_eigenvalues, swept
+from stackpyomo.games import Game
+from stackpyomo.games.information import Announcement
+
+from .arrays import Layout, Pieces
+from .best_response import Composed
+from .effort import Effort
+from .interior_point import minimized
+from .witness import witnessed
+
+__all__ = ["settled"]
+
+_MANY = 100
+"""Followers from which on arrays pay."""
+
+_WIDEST = 24
+"""Actions of one of them at most."""
+
+_ROUNDING = 8.0 * sys.float_info.epsilon
+
+
+def settled(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> dict[str, Composed]:
+    """follower name → its problem with best response and the certificate "convex", for all who are settled by arrays.
+
+    Their problems hold no expressions. Raises :class:`StackpyomoError` where the witness sees a difference.
+    """
+    names = [name for name in game.followers if name in wanted]
+    plain = effort.solver == "auto" and effort.certify in ("auto", "proof", "convex")
+    if not plain or not effort.together or len(names) < _MANY:
+        return {}
+    layout = Layout(game, announced)
+    if not layout.is_plain:
+        return {}
+    answers: dict[str, Composed] = {}
+    sizes = np.array([len(f.variables) for f in game.followers.values()])
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    players = list(game.followers.values())
+    looked = np.array([f.name in wanted and all(v.is_continuous() for v in f.variables) for f in players])
+    for size in np.unique(sizes[(sizes > 0) & (sizes <= _WIDEST) & looked]):
+        numbers = np.flatnonzero((sizes == size) & looked)
+        pieces = Pieces(layout, numbers.tolist(), [players[i] for i in numbers], starts[numbers])
+        proofs = _Proofs(pieces, numbers, effort.tolerance)
+        proofs.settle()
+        group = proofs.problems()
+        witnessed(game, replace(announced, saturate=True), pieces, group)
+        answers |= {problem.follower.name: problem for problem in group.values()}
+    return answers
+
+
+class _Proofs:
+    """The pieces of one group of followers, and what is proved of them."""
+
+    def __init__(self, pieces: Pieces, numbers: Array, tolerance: float) -> None:
+        self.pieces, self.numbers, self.tolerance = pieces, numbers, tolerance
+        size = len(pieces.followers)
+        self.open = np.ones(size, dtype=bool)
+        """(followers) not given up to substitution."""
+        self.open[list(pieces.unread)] = False
+        layout = pieces.layout
+        mine = pieces.first[:, None] + np.arange(pieces.count)
+        self.target, self.lower, self.upper = layout.target[mine], layout.lower[mine], layout.upper[mine]
+        self.reaches = limited_reaches(self.target, self.lower, self.upper)
+        self.open &= (self.reaches > 0.0).all(axis=1) & (self.upper > self.lower).all(axis=1)
+        self.costs = np.full(len(pieces.owner), math.nan)
+        self.best = np.zeros((len(pieces.owner), pieces.count))
+        """(pieces × actions) deviations of least cost."""
+
+    def settle(self) -> None:
+        """Settle whom arrays settle; the rest is no longer open."""
+        pieces = self.pieces
+        with np.errstate(all="ignore"):
+            value, slopes, _ = pieces.at(np.zeros((len(pieces.owner), pieces.count)), 1)
+            self.plan_cost = value[pieces.home, 0]
+            self._measure()
+            self.open &= np.isfinite(self.plan_cost) & np.isfinite(slopes[pieces.home, 0]).all(axis=1)
+            self.open &= self._has_a_plan()
+            low, high, affine = pieces.bends_over(*pieces.box)
+            proved = affine & (least_eigenvalues(low, high) >= 0.0)
+            np.logical_and.at(self.open, pieces.owner, proved)
+            gains = self._gains(slopes[:, 0], np.zeros_like(self.best), np.arange(len(pieces.owner)))
+            closed = pieces.home & ((gains / self.stakes[pieces.owner]).sum(axis=1) <= TOLERANCES.closed)
+            self.costs[closed] = value[closed, 0]
+            self._solve(np.flatnonzero(~closed & self.open[pieces.owner]))
+
+    def _has_a_plan(self) -> Array:
+        """(followers) whether the plan keeps bounds and rows well enough to be taken as it is."""
+        pieces, room = self.pieces, TOLERANCES.feasibility / 2.0
+        inside = (self.target >= self.lower - room * self.reaches) & (self.target <= self.upper + room * self.reaches)
+        low, high, size = pieces.low[pieces.home], pieces.high[pieces.home], self._heights(np.flatnonzero(pieces.home))
+        within = (low <= room * size) & (high >= -room * size) & ~(low == high)
+        return np.asarray(inside.all(axis=1) & within.all(axis=1))
+
+    def _heights(self, chosen: Array) -> Array:
+        """(pieces × rows) how much each row changes over an action's reach."""
+        reaches = self.reaches[self.pieces.owner[chosen]]
+        sizes = (np.abs(self.pieces.normals[chosen]) * reaches[:, None, :]).max(axis=2, initial=0.0)
+        return np.where(sizes > 0.0, sizes, 1.0)
+
+    def _gains(self, slopes: Array, deviations: Array, chosen: Array) -> Array:
+        """(pieces × actions) what each action can still gain within the box, by these slopes of a convex cost."""
+        owner = self.pieces.owner[chosen]
+        far = TOLERANCES.trust * self.reaches[owner]
+        at = self.target[owner] + deviations
+        down = np.where(np.isfinite(self.lower[owner]), at - self.lower[owner], far)
+        up = np.where(np.isfinite(self.upper[owner]), self.upper[owner] - at, far)
+        return np.asarray(np.where(slopes > 0.0, slopes * down, -slopes * up).clip(min=0.0))
+
+    def _solve(self, chosen: Array) -> None:
+        """Re-solve these pieces together; owners of those that are not proved are no longer open."""
+        if not len(chosen):
+            return
+        pieces = self.pieces.only(chosen)
+        reaches, unit = self.reaches[pieces.owner], self.stakes[pieces.owner].max(axis=1)
+        heights, count = self._heights(chosen), pieces.count
+        low, high = (side / reaches for side in pieces.box)
+        normals = pieces.normals * reaches[:, None, :] / heights[..., None]
+        eye = np.broadcast_to(np.eye(count), (len(chosen), count, count))
+        matrix = np.concatenate([eye, -eye, normals, -normals], axis=1)
+        limits = np.concatenate([high, -low, pieces.high / heights, -pieces.low / heights], axis=1)
+
+        def costs(x: Array) -> tuple[Array, Array, Array]:
+            value, slope, bend = pieces.at(x * reaches)
+            scaled = bend * reaches[:, :, None] * reaches[:, None, :]
+            return value[:, 0] / unit, slope[:, 0] * reaches / unit[:, None], scaled / unit[:, None, None]
+
+        room = TOLERANCES.nearby * np.minimum(high - low, 1.0)
+        start = np.clip(np.zeros_like(low), low + room, high - room)
+        try:
+            x, force = minimized(costs, start, matrix, limits)
+        except np.linalg.LinAlgError:
+            self.open[pieces.owner] = False
+            return
+        x = np.clip(x, low, high) * reaches
+        rows = pieces.normals.shape[1]
+        duals = (force[:, 2 * count : 2 * count + rows] - force[:, 2 * count + rows :]) * unit[:, None] / heights
+        self._judge(chosen, pieces, x, duals)
+
+    def _judge(self, chosen: Array, pieces: Pieces, x: Array, duals: Array) -> None:
+        """What the answers prove: f(v) ≥ f(x) + (∇f + Nᵀ π)·(v − x) − lost, for every π that pushes against a limit."""
+        value, slopes, _ = pieces.at(x, 1)
+        cost, owner = value[:, 0], pieces.owner
+        body = np.einsum("kmn,kn->km", pieces.normals, x)
+        duals = np.where(np.isfinite(np.where(duals > 0.0, pieces.high, pieces.low)), duals, 0.0)
+        distance = np.where(duals == 0.0, 0.0, np.where(duals > 0.0, pieces.high - body, body - pieces.low))
+        lost = np.abs(duals) * np.maximum(distance, 0.0)
+        reduced = slopes[:, 0] + np.einsum("kmn,km->kn", pieces.normals, duals)
+        gains, stakes = self._gains(reduced, x, chosen), self.stakes[owner]
+        steep = np.where(pieces.normals != 0.0, stakes[:, None, :], 0.0).max(axis=2, initial=0.0)
+        gap = (gains / stakes).sum(axis=1) + (lost / np.where(steep > 0.0, steep, 1.0)).sum(axis=1)
+        outside = np.maximum(pieces.low - body, body - pieces.high) / self._heights(chosen)
+        fair = np.isfinite(cost) & (outside.max(axis=1, initial=0.0) <= TOLERANCES.noise) & (gap <= TOLERANCES.noise)
+        above = cost - gains.sum(axis=1) - lost.sum(axis=1) >= self.plan_cost[owner]
+        np.logical_and.at(self.open, owner, fair | above)
+        self.costs[chosen] = np.where(fair, cost, math.inf)
+        self.best[chosen] = x
+
+    def _measure(self) -> None:
+        """Stakes as :mod:`.measures` has them: slopes over the reaches, without the announced slope."""
+        layout = self.pieces.layout
+        levels = layout.values[layout.leaders]
+        reach = limited_reaches(levels, layout.floor, layout.ceiling)
+        row, who, _, _ = layout.movers()
+        place = {int(n): i for i, n in enumerate(self.numbers)}
+        mine = np.array([int(n) in place for n in who], dtype=bool)
+        keys = row[mine] * max(1, len(self.numbers)) + np.array([place[int(n)] for n in who[mine]], dtype=np.int64)
+        keys = np.sort(keys)
+        row, who = keys // max(1, len(self.numbers)), keys % max(1, len(self.numbers))
+        self.open[who[~(reach[row] > 0.0)]] = False
+        away = beside(self.target, self.reaches, self.lower, self.upper)
+        back = self.target - TOLERANCES.nearby * self.reaches
+        two = (away > self.target) & (back >= self.lower)
+        led_away = beside(levels, reach, layout.floor, layout.ceiling)
+        led_back = levels - TOLERANCES.nearby * reach
+        led_two = (led_away > levels) & (led_back >= layout.floor)
+        opposite, led_opposite = np.where(two, back, self.target), np.where(led_two, led_back, levels)
+        points = ((self.target, levels), (away, led_away), (opposite, led_opposite))
+        own, led = zip(*(self._bare(at - self.target, level, keys) for at, level in points), strict=True)
+        slopes, answers = _larger(own, two), _larger(led, led_two[row])
+        self.slopes = slopes
+        self.stakes = self._stakes(slopes * self.reaches, answers, row, who, levels)
+
+    def _bare(self, deviations: Array, levels: Array, keys: Array) -> tuple[Array, Array]:
+        """|slopes| by own actions (followers × actions), aggregates moving along, and by leader variables (keys)."""
+        pieces, layout, size = self.pieces, self.pieces.layout, len(self.numbers)
+        leader = np.full(len(layout.values), -1)
+        leader[layout.leaders] = np.arange(len(layout.leaders))
+        own, led = np.zeros((size, pieces.count)), np.zeros(len(keys))
+        for part in pieces.parts:
+            members = np.flatnonzero((part.rows == 0) & pieces.home[part.pieces])
+            family, who = part.family.only(members), pieces.owner[part.pieces[members]]
+            point, rates, spots = [], [], []
+            for columns in family.columns:
+                rate = layout.own.of(columns, pieces.first[who], pieces.count)
+                spot, known = self._spots(leader[columns], who, keys)
+                base = np.where(known, levels[leader[columns]] if len(levels) else 0.0, layout.values[columns])
+                point.append(base + (rate * deviations[who]).sum(axis=1))
+                rates.append(rate)
+                spots.append((spot, known))
+            _, slope, _ = swept(family.tree, family.numbers, point, 1)
+            for slot, entry in slope.items():
+                steep = np.broadcast_to(entry * family.factors, len(members))
+                np.add.at(own, who, steep[:, None] * rates[slot])
+                spot, known = spots[slot]
+                if len(keys):
+                    led += np.bincount(spot[known], steep[known], len(keys))
+        return tuple(np.where(np.isfinite(s), np.abs(s), 0.0) for s in (own, led))  # type: ignore[return-value]
+
+    def _spots(self, leader: Array, who: Array, keys: Array) -> tuple[Array, Array]:
+        """Where among the keys each follower's leader variable stands, and whether it does."""
+        if not len(keys):
+            return np.zeros(len(who), dtype=int), np.zeros(len(who), dtype=bool)
+        wanted = leader * len(self.numbers) + who
+        spot = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return spot, (leader >= 0) & (keys[spot] == wanted)
+
+    def _stakes(self, own: Array, answers: Array, row: Array, who: Array, levels: Array) -> Array:
+        """(followers × actions); nobody is open whose cost is linear, or where nothing is at stake."""
+        size = len(own)
+        weighed = np.bincount(who, answers * np.abs(levels[row]), size)[:, None]
+        own = np.where(own.sum(axis=1)[:, None] <= TOLERANCES.stationarity * weighed, np.maximum(own, weighed), own)
+        self.open &= own.any(axis=1)
+        own = np.maximum(own, TOLERANCES.flat * own.sum(axis=1)[:, None])
+        own = np.where(own > 0.0, own, 1.0)
+        cost = np.where(np.isfinite(self.plan_cost), np.abs(self.plan_cost), 0.0)
+        return np.asarray(np.maximum(own, (_ROUNDING * cost / self.tolerance)[:, None]))
+
+    def problems(self) -> dict[int, Composed]:
+        """Number in the group → the problem of everybody who is settled."""
+        pieces, game, layout = self.pieces, self.pieces.layout.game, self.pieces.layout
+        costs = np.where(np.isnan(self.costs), math.inf, self.costs)
+        starts = np.flatnonzero(pieces.home)
+        least = np.minimum.reduceat(costs, starts)
+        leaders = [layout.announced.leader[i] for i in pieces.stopped]
+        problems = {}
+        for k in np.flatnonzero(self.open):
+            follower = pieces.followers[int(k)]
+            mine = slice(int(starts[k]), int(starts[k + 1]) if k + 1 < len(starts) else len(costs))
+            target, plan = self.target[k].tolist(), float(self.plan_cost[k])
+            names = [game.names[id(v)] for v in follower.variables]
+            problem = Composed(follower, names, target, None, [], [], [], certificate="convex", plan_cost=plan)
+            problem.stakes, problem.reaches = self.stakes[k].tolist(), self.reaches[k].tolist()
+            best = mine.start + int(np.argmin(costs[mine]))
+            better = bool(least[k] < plan)
+            problem.best = (self.target[k] + self.best[best]).tolist() if better else target
+            problem.best_cost = float(least[k]) if better else plan
+            problem.cut = [leaders[pieces.stopped.index(row)] for row in pieces.cut.get(int(k), [])]
+            if plan - problem.best_cost > self.tolerance * problem.scale and self._cancels(int(k)):
+                continue  # its scale is measured by the terms of its slopes
+            problems[int(k)] = problem
+        return problems
+
+    def _cancels(self, k: int) -> bool:
+        """True if one of its slopes is so small beside the others that its terms may have cancelled."""
+        sizes = self.slopes[k] * self.reaches[k]
+        return bool((sizes <= TOLERANCES.accuracy * sizes.max()).any())
+
+
+def _larger(slopes: Sequence[Array], two_sided: Array) -> Array:
+    """The slopes that count, of those (at the plan, near it, on the other side): limited where both have room."""
+    at, near, opposite = slopes
+    limits = np.maximum(at, opposite) * TOLERANCES.steeper * two_sided
+    return np.maximum(np.maximum(at, np.minimum(near, limits)), np.where(limits > 0.0, 0.0, near))

@@ -1,0 +1,128 @@
+"""The witness: followers drawn at random are composed by substitution, too, and both must agree.
+
+What is settled by arrays stands on one reader, one sweep and one composition by the chain rule, the formula that
+incentives are made from. Here Pyomo's own substitution, evaluation and differentiation are asked about the same: costs
+and gradients at random points of the box, piece by piece, and differences of gradients, which must lie within the
+ranges of second derivatives that convexity was proved with. A difference is an error, never a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pyomo.core.expr.calculus.derivatives import Modes, differentiate
+from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
+
+from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import UNDEFINED, elementary, number_of, size_of
+from stackpyomo.errors import StackpyomoError
+from stackpyomo.games import Game
+from stackpyomo.games.information import Announcement
+
+from .arrays import Pieces
+from .best_response import Composed, composed
+
+__all__ = ["witnessed"]
+
+_DRAWN, _POINTS = 100, 3
+"""Followers that are composed by substitution as well, and points at which they are compared."""
+
+
+def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapping[int, Composed]) -> None:
+    """Raise :class:`StackpyomoError` where arrays and substitution differ. settled: number in the group → problem."""
+    if not settled:
+        return
+    random = np.random.default_rng(len(settled))
+    numbers = np.array(sorted(settled))
+    drawn = np.sort(random.choice(numbers, min(_DRAWN, len(numbers)), replace=False))
+    place = {pieces.followers[k].name: int(k) for k in drawn}
+    by_follower: dict[int, list[Composed]] = {k: [] for k in place.values()}
+    for problem in composed(game, announced, place):
+        by_follower[place[problem.follower.name]].append(problem)
+    chosen = np.flatnonzero(np.isin(pieces.owner, drawn))
+    arrays = pieces.only(chosen)
+    other = [problem for k in drawn.tolist() for problem in by_follower[k]]
+    if len(other) != len(chosen):
+        raise _difference(pieces.followers[int(drawn[0])].name, f"{len(chosen)} pieces", f"{len(other)}")
+    low, high = _room(arrays, settled)
+    points = low + (high - low) * random.random((_POINTS, *low.shape))
+    with np.errstate(all="ignore"):
+        answers = [arrays.at(point, 1) for point in points]
+        least, most, _ = arrays.bends_over(low, high)
+    for number, problem in enumerate(other):
+        target = np.array(problem.target)
+        slopes = []
+        for point, (values, steep, _) in zip(points, answers, strict=True):
+            x = (target + point[number]).tolist()
+            slopes.append(_compared(problem, x, float(values[number, 0]), steep[number, 0]))
+            _compare_rows(problem, values[number, 1:])
+        _compare_bends(problem, points[:, number], slopes, (least[number], most[number]))
+
+
+def _room(arrays: Pieces, settled: Mapping[int, Composed]) -> tuple[Array, Array]:
+    """The box, or a reach around the plan where it has no end."""
+    low, high = arrays.box
+    reach = np.array([settled[int(k)].reaches for k in arrays.owner])
+    return np.where(np.isfinite(low), low, -reach), np.where(np.isfinite(high), high, reach)
+
+
+def _compared(problem: Composed, x: Sequence[float], value: float, slope: Array) -> Array | None:
+    """The gradient by Pyomo, None where it has none; raises where value or gradient is another."""
+    there = problem.cost_at(x)
+    name = problem.follower.name
+    if not math.isfinite(there) or not math.isfinite(value):
+        if math.isfinite(there) != math.isfinite(value):
+            raise _difference(name, value, there)
+        return None
+    size = size_of(problem.cost, {id(v): float(v.value) for v in problem.variables})
+    size = max(size if math.isfinite(size) else 0.0, abs(there), abs(value))
+    if abs(there - value) > TOLERANCES.noise * size:
+        raise _difference(name, value, there)
+    try:
+        found = differentiate(elementary(problem.cost), wrt_list=problem.variables, mode=Modes.reverse_numeric)
+    except (*UNDEFINED, DifferentiationException):
+        return None
+    slopes = np.array([float(g) for g in found])
+    unit = max(float(np.abs(slopes).max(initial=0.0)), float(np.abs(slope).max(initial=0.0)))
+    room = TOLERANCES.accuracy * max(unit, size)
+    if not np.abs(slopes - slope).max(initial=0.0) <= room:
+        raise _difference(name, slope.tolist(), slopes.tolist())
+    return slopes
+
+
+def _compare_rows(problem: Composed, values: Array) -> None:
+    """Its own constraints at the current values, in the order they are written; the piece's own stand before them."""
+    if problem.constants:  # which of them they are is not told
+        return
+    own = problem.rows[len(problem.rows) - len(problem.follower.constraints) :]
+    for row, value in zip(own, values.tolist(), strict=False):
+        there = number_of(row.body)
+        size = size_of(row.body, {id(v): float(v.value) for v in problem.variables})
+        if abs(there - value) > TOLERANCES.noise * max(size if math.isfinite(size) else 0.0, abs(there), abs(value)):
+            raise _difference(problem.follower.name, value, there)
+
+
+def _compare_bends(
+    problem: Composed, points: Array, slopes: Sequence[Array | None], bends: tuple[Array, Array]
+) -> None:
+    """∇f(x) − ∇f(y) = H (x − y) for some H within the ranges."""
+    for x, y, g, h in zip(points[:-1], points[1:], slopes[:-1], slopes[1:], strict=True):
+        if g is None or h is None:
+            continue
+        step = x - y
+        ends = [bends[side] * step for side in (0, 1)]
+        low, high = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
+        room = TOLERANCES.accuracy * max(float(np.abs(g).max(initial=0.0)), float(np.abs(h).max(initial=0.0)))
+        if ((g - h < low - room) | (g - h > high + room)).any():
+            raise _difference(problem.follower.name, [low.tolist(), high.tolist()], (g - h).tolist())
+
+
+def _difference(name: str, arrays: Any, substituted: Any) -> StackpyomoError:
+    return StackpyomoError(
+        f"{name}: read into arrays its problem is another than by substitution ({arrays} against {substituted}). "
+        "That is a mistake of this package, and nothing is said of the game: please report it with the model. "
+        'verify(..., certify="global") goes without arrays.'
+    )

@@ -1,0 +1,51 @@
+"""Many small convex problems at once, each against SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from stackpyomo.verification.interior_point import minimized
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_minima_are_scipys(seed: int, count: int) -> None:
+    """Quadratic plus exponential costs on a box with one row, feasible or not at the start."""
+    random = np.random.default_rng(seed)
+    size = 6
+    root = random.normal(size=(size, count, count))
+    bend, slope = root @ root.transpose(0, 2, 1) + 0.1 * np.eye(count), 3.0 * random.normal(size=(size, count))
+    normal, inside = random.normal(size=(size, 1, count)), random.uniform(-0.7, 0.7, size=(size, count))
+    limit = np.einsum("kmn,kn->km", normal, inside) + 0.01
+
+    def costs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        growth = np.exp(x)
+        value = (np.einsum("ki,kij,kj->k", x, bend, x) / 2.0) + (slope * x).sum(axis=1) + growth.sum(axis=1)
+        return value, np.einsum("kij,kj->ki", bend, x) + slope + growth, bend + growth[:, :, None] * np.eye(count)
+
+    eye = np.broadcast_to(np.eye(count), (size, count, count))
+    matrix, limits = np.concatenate([eye, -eye, normal], axis=1), np.concatenate([np.ones((size, 2 * count)), limit], 1)
+    x, force = minimized(costs, np.zeros((size, count)), matrix, limits)
+    assert (np.einsum("kmn,kn->km", matrix, x) <= limits + 1e-9).all()
+    assert (force >= 0.0).all()
+    for k in range(size):
+        answer = minimize(
+            lambda u, k=k: costs(np.tile(u, (size, 1)))[0][k],
+            np.zeros(count),
+            bounds=[(-1, 1)] * count,
+            constraints={"type": "ineq", "fun": lambda u, k=k: limit[k, 0] - normal[k, 0] @ u},
+            method="SLSQP",
+            options={"ftol": 1e-14, "maxiter": 500},
+        )
+        assert costs(x)[0][k] == pytest.approx(answer.fun, abs=1e-7)
+
+
+def test_limits_that_there_are_not_do_not_bind() -> None:
+    def costs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return ((x - 3.0) ** 2).sum(axis=1), 2.0 * (x - 3.0), np.full((len(x), 1, 1), 2.0)
+
+    matrix = np.array([[[1.0], [-1.0]]])
+    x, _ = minimized(costs, np.zeros((1, 1)), matrix, np.array([[np.inf, 0.5]]))
+    assert x[0, 0] == pytest.approx(3.0, abs=1e-9)

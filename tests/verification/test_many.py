@@ -1,0 +1,218 @@
+"""Followers settled by arrays: the same verdicts, regrets, scales as by substitution and a solver, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+from stackpyomo.verification import many, regret, witness
+from stackpyomo.verification.effort import Effort
+
+RULES: dict[str, Callable[..., Any]] = {
+    "quadratic": lambda r, x, y, z, p: r(2) * (x - r(2)) ** 2 + r(2) * (y - 0.3) ** 2 + 0.3 * x * y + p * x + z * x / 3,
+    "exponential": lambda r, x, y, z, p: pyo.exp(r(2) * x - r(1)) + r(2) * y**2 + p * (x + y) + z * y / 4,
+    "logarithm": lambda r, x, y, z, p: -r(2) * pyo.log(1 + x) + r(2) * (y - 0.2) ** 2 - r(1) * pyo.sqrt(y + 1) + p * x,
+    "powers": lambda r, x, y, z, p: (x + 0.1) ** (1 + r(1)) + r(2) * y**4 + p * x + r(2) * x**2 + y * z / 3,
+    "quotients": lambda r, x, y, z, p: r(1) / (1 + x) + r(2) / (1 + y) ** 2 + r(2) * x * p + z * x / 4 + x**2,
+    "profit": lambda r, x, y, z, p: -(x + 1) * (8 - r(2) * x - r(1) * z) + y**2 - y + p * y,
+    "tanh": lambda r, x, y, z, p: r(1) * pyo.tanh(x - r(2)) + 4 * x**2 + y**2 - r(2) * y + p * x,
+    "sines": lambda r, x, y, z, p: r(2) * pyo.sin(3 * x) + r(2) * y**2 + p * x,
+    "kinks": lambda r, x, y, z, p: r(2) * abs(x - r(2)) + y**2 + p * x,
+    "linear": lambda r, x, y, z, p: r(2) * x + r(2) * y - z * x,
+}
+
+
+def game(seed: int, size: int = 12) -> sp.Game:
+    """Followers of two rules, some with a row, in one sense; values of a plan near their best."""
+    random = np.random.default_rng(seed)
+    m = pyo.ConcreteModel()
+    wide = float(random.choice([1.0, 9.0]))
+    m.p = pyo.Var(bounds=(-wide, wide), initialize=float(random.uniform(-0.9, 0.9)))
+    m.z = pyo.Var()
+    m.f = pyo.Block(range(size))
+    rules = random.choice(list(RULES), 2)
+    sign, rowed = float(random.choice([1.0, -1.0])), random.random() < 0.5
+    for i in range(size):
+        f = m.f[i]
+        f.x = pyo.Var(bounds=(0, 2), initialize=float(random.choice([0.0, random.uniform(0.1, 1.9)], p=[0.1, 0.9])))
+        f.y = pyo.Var(bounds=(0, float(random.uniform(1, 3))), initialize=float(random.uniform(0.1, 0.9)))
+        rule = RULES[rules[int(random.random() < 0.5)]]
+        cost = rule(lambda top: float(random.uniform(0.4, 1) * top), f.x, f.y, m.z, m.p)
+        f.cost = pyo.Objective(expr=sign * cost, sense=pyo.minimize if sign > 0 else pyo.maximize)
+        if rowed and random.random() < 0.7:
+            f.row = pyo.Constraint(expr=f.x + float(random.uniform(0.5, 1.5)) * f.y <= 3.5)
+    m.mean = pyo.Constraint(expr=m.z == pyo.quicksum(m.f[i].x for i in range(size)) / size)
+    m.z.set_value(sum(m.f[i].x.value for i in range(size)) / size)
+    m.goal = pyo.Objective(expr=m.p**2 + m.z**2)
+    sizes = [int(n) for n in random.integers(1, 9, size)]
+    blocks = m.f if random.random() < 0.7 else [sp.Population(m.f[i], n) for i, n in enumerate(sizes)]
+    return sp.Game(m, blocks, aggregates=[m.mean])
+
+
+def subject_of(game: sp.Game) -> Any:
+    plan = sp.Plan.from_values(game)
+    try:
+        return sp.affine_incentive(plan)
+    except sp.NoIncentive:
+        return plan
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "_MANY", 1)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 6, 7, 8])
+def test_the_same_as_by_substitution(seed: int) -> None:
+    """Whoever was proved is proved, with the same regret and scale; nobody else unless a scan agrees."""
+    subject = subject_of(game(seed))
+    new, _ = regret.examine(subject, Effort(starts=1, certify="convex"))
+    old, problems = regret.examine(subject, Effort(starts=1, certify="convex", together=False))
+    assert new.cut == old.cut
+    for name in old.regret.index:
+        if old.certificate[name] == "convex":
+            assert new.certificate[name] == "convex"
+            size = max(1.0, abs(old.objective[name]))
+            assert new.regret[name] == pytest.approx(old.regret[name], abs=1e-9 * size)
+            if old.regret[name] > 1e-9:
+                assert new.scale[name] == pytest.approx(old.scale[name], rel=1e-6)
+        elif new.certificate[name] == "convex":
+            scanned([p for p in problems if p.follower.name == name], float(new.regret[name]), seed)
+
+
+def scanned(pieces: Any, claimed: float, seed: int) -> None:
+    """No point of a grid is better, and every piece is convex on random chords."""
+    random = np.random.default_rng(seed)
+    low, high = (np.array([getattr(v, side) for v in pieces[0].variables]) for side in ("lb", "ub"))
+    plan = pieces[0].cost_at(pieces[0].target)
+    for piece in pieces:
+        for share in np.stack(np.meshgrid(*[np.linspace(0, 1, 15)] * 2), axis=-1).reshape(-1, 2):
+            cost = piece.cost_at((low + share * (high - low)).tolist())
+            if piece.violation() <= 1e-9:
+                assert plan - cost <= claimed + 1e-9 * max(1.0, abs(cost))
+        for _ in range(30):
+            a, b = random.uniform(low, high), random.uniform(low, high)
+            ends, middle = [piece.cost_at(x.tolist()) for x in (a, b)], piece.cost_at(((a + b) / 2).tolist())
+            assert middle <= sum(ends) / 2 + 1e-9 * max(1.0, *map(abs, ends))
+
+
+def tracking(size: int = 120) -> Any:
+    """min (x − i/size)² + t x: the best answer to t is clip(i/size − t/2)."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-1, 1), initialize=0.4)
+    m.f = pyo.Block(range(size))
+    for i in range(size):
+        m.f[i].x = pyo.Var(bounds=(0, 1), initialize=0.5)
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].x - i / size) ** 2 + m.t * m.f[i].x)
+    m.goal = pyo.Objective(expr=m.t**2)
+    return m
+
+
+def induced(size: int) -> Any:
+    """The same, at values that an affine incentive holds."""
+    m = tracking(size)
+    m.t.set_value(-0.4)
+    for i in range(size):
+        m.f[i].x.set_value(0.25 + 0.5 * i / size)
+    return m
+
+
+def test_regrets_are_the_closed_form() -> None:
+    m = tracking()
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    best = np.clip(np.arange(120) / 120 - 0.2, 0.0, 1.0)
+    at = [(x - np.arange(120) / 120) ** 2 + 0.4 * x for x in (np.full(120, 0.5), best)]
+    assert report.regret.to_numpy() == pytest.approx(at[0] - at[1], abs=1e-10)
+    assert (report.certificate == "convex").all()
+    assert report.solver == "arrays"
+    assert [report.best_response[f"f[{i}]"][f"f[{i}].x"] for i in range(120)] == pytest.approx(best, abs=1e-6)
+
+
+def test_those_who_are_not_understood_are_resolved_as_ever() -> None:
+    """One kink, one integer-free sine: everybody else by arrays, and all in the game's order."""
+    m = tracking()
+    m.f[7].cost.set_value(abs(m.f[7].x - 0.25) + m.t * m.f[7].x)
+    m.f[9].cost.set_value(pyo.sin(6 * m.f[9].x) + m.t * m.f[9].x)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    report, _ = regret.examine(plan, Effort(certify="convex"))
+    alone, _ = regret.examine(plan, Effort(certify="convex", together=False), ["f[7]", "f[9]"])
+    assert list(report.regret.index) == [f"f[{i}]" for i in range(120)]
+    assert report.solver.startswith("arrays, ")
+    for name in ("f[7]", "f[9]"):
+        assert report.certificate[name] == alone.certificate[name]
+        assert report.regret[name] == pytest.approx(alone.regret[name], nan_ok=True)
+    assert (report.certificate.drop(["f[7]", "f[9]"]) == "convex").all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"certify": "global"}, {"certify": "multistart"}, {"solver": "pounce"}, {"followers": ["f[3]"]}]
+)
+def test_what_else_is_asked_for_is_done_as_ever(options: dict[str, Any]) -> None:
+    m = tracking(101 if "followers" in options else 100)
+    if options.get("certify") == "global":
+        options |= {"followers": ["f[3]", "f[4]"]}
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)), **options, starts=1)
+    assert "arrays" not in report.solver
+
+
+def test_the_model_is_left_alone() -> None:
+    m = induced(120)
+    before = [(v.name, v.value, v.stale, v.lb, v.ub) for v in m.component_data_objects(pyo.Var)]
+    sp.verify(sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f))))
+    assert [(v.name, v.value, v.stale, v.lb, v.ub) for v in m.component_data_objects(pyo.Var)] == before
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_at_the_leaders_bounds(seed: int) -> None:
+    """Answers that are stopped: regrets as by substitution, although each follower has several problems."""
+    m = induced(30)
+    m.t.setlb(-0.45 - seed / 20)
+    m.t.setub(-0.38 + seed / 20)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
+    new = sp.verify(rule)
+    old, _ = regret.examine(rule, Effort(together=False))
+    assert new.cut == old.cut == ("t",)
+    assert new.solver == "arrays"
+    assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
+
+
+MISTAKES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "values": ("stackpyomo.families.sweep._product", lambda f: lambda *a: (f(*a)[0] * 1.0001, *f(*a)[1:])),
+    "gradients": ("stackpyomo.families.sweep._plus", lambda f: lambda i, m, k=1.0: f(i, m, k * 1.01)),
+    "bends": (
+        "stackpyomo.families.sweep._outer",
+        lambda f: lambda *a: (*f(*a)[:2], {key: bend * 0.5 for key, bend in f(*a)[2].items()}),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_an_error_and_no_verdict(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, wrong = MISTAKES[mistake]
+    module, _, name = path.rpartition(".")
+    right = getattr(__import__(module, fromlist=["x"]), name)
+    monkeypatch.setattr(path, wrong(right))
+    m = tracking()
+    with pytest.raises(sp.StackpyomoError, match="mistake of this package"):
+        sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+
+
+def test_the_witness_looks_at_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    whole = witness.composed
+
+    def counted(game: Any, announced: Any, wanted: Any) -> Any:
+        drawn.extend(wanted)
+        return whole(game, announced, wanted)
+
+    monkeypatch.setattr(witness, "composed", counted)
+    m = tracking(150)
+    assert sp.verify(sp.Plan.from_values(sp.Game(m, m.f))).solver == "arrays"
+    assert len(set(drawn)) == 100
