@@ -57,7 +57,7 @@ def game(seed: int, size: int = 12) -> sp.Game:
 def subject_of(game: sp.Game) -> Any:
     plan = sp.Plan.from_values(game)
     try:
-        return sp.affine_incentive(plan)
+        return sp.affine_incentive(plan, design="slopes")
     except sp.NoIncentive:
         return plan
 

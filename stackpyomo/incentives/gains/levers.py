@@ -26,7 +26,7 @@ from scipy import sparse
 from scipy.optimize import brentq
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Substitution, number_of, numbers_of, variables_in
+from stackpyomo.core.expressions import Substitution, elementary, number_of, numbers_of, variables_in
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement, Signal, excursion, shares
 from stackpyomo.verification import Composed, composed, measure
@@ -299,7 +299,7 @@ def _symbolic(expression: Any, variables: Sequence[Any]) -> list[Any]:
         return []
     if not getattr(expression, "is_expression_type", bool)() and not hasattr(expression, "is_variable_type"):
         return [0.0] * len(variables)
-    return list(differentiate(expression, wrt_list=list(variables), mode=Modes.reverse_symbolic))
+    return list(differentiate(elementary(expression), wrt_list=list(variables), mode=Modes.reverse_symbolic))
 
 
 def levers(
