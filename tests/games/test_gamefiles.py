@@ -20,6 +20,7 @@ from stackpyomo.games import Game, Population, parse_game, read_game
 from stackpyomo.games.files import document, read_games
 from stackpyomo.games.files.formulas import FORMAT
 from stackpyomo.games.files.writer import write_game
+from stackpyomo.games.information import read_observation
 from stackpyomo.plans import Plan
 
 GAMES = sorted((Path(__file__).parents[1] / "data" / "games").glob("*.json"))
@@ -947,3 +948,45 @@ def test_any_expression_is_read_or_a_clear_error(text: str, as_constraint: bool)
     if as_constraint:
         game["leader"]["constraints"] = [text]
     only_game_file_errors(lambda: parse_game(game))
+
+
+# --- a plan to be held, and what the leader sees ------------------------------------------------------------------
+
+
+def _asked(**more: Any) -> dict[str, Any]:
+    follower = {"name": "f", "size": 10, "variables": [{"name": "v", "lb": 0, "ub": 2}], "objective": "v**2 + toll"}
+    leader = {"variables": [{"name": "toll", "lb": 1}], "objective": "0"}
+    return {"format": "stackpyomo-game/1", "leader": leader, "followers": [follower], **more}
+
+
+def test_a_target_sets_the_values_and_an_observation_is_kept() -> None:
+    game = parse_game(_asked(target={"v": "3/4"}, observe=["mean of v", "(v - 1)**2"]))
+    assert game.target == {"f.v": 0.75}
+    assert game.current_values() == {"toll": 1.0, "f.v": 0.75}, "what the target leaves open is next to 0"
+    assert game.observe == ["mean of v", "(v - 1)**2"]
+    again = parse_game(document(game))
+    assert (again.target, again.observe) == (game.target, game.observe)
+    assert game.with_sizes({"f": 3}).observe == game.observe
+    mean, square = read_observation(game, game.observe, curved=True).signals
+    assert (mean.name, mean.own, dict(mean.terms)) == ("mean of f.v", False, {"f.v": 1.0})
+    assert square.value({"f.v": 3.0}) == 4.0
+    assert read_observation(game, ["v"]).signals[0].own, "each member's own"
+    assert [s.name for s in read_observation(game, ["actions"]).signals] == ["f.v"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"target": {"w": 1}}, "unknown name 'w'"),
+        ({"target": [1]}, r"expected an object \{variable: value\}"),
+        ({"target": {"v": True}}, "expected a finite number"),
+        ({"target": {"v": "v + 1"}}, "unknown name"),
+        ({"observe": ["w"]}, "unknown name"),
+        ({"observe": ["mean of w"]}, "unknown name"),
+        ({"observe": "v"}, "expected a list"),
+        ({"observe": [1]}, "expected a string"),
+    ],
+)
+def test_what_is_no_target_or_observation_is_refused(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(GameFileError, match=message):
+        parse_game(_asked(**more))

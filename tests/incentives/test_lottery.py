@@ -1,0 +1,153 @@
+"""Published-quality cases of gains by deviations (tests/data/deviation_gains.json): gains, lotteries, repairs."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import number
+
+import stackpyomo as sp
+from stackpyomo.games import parse_game
+
+FILE = Path(__file__).parent.parent / "data" / "deviation_gains.json"
+CASES = {case["id"]: case for case in json.loads(FILE.read_text(encoding="utf-8"))}
+GAINS = {
+    "GD1_interval": "least_norm",
+    "GD4b_well": "gain",
+    "GD5a_switch": "gain",
+    "GD6_two_intervals": "least_norm",
+    "GD7_population_1": "least_norm",
+    "GD7_population_10": "least_norm",
+    "GD7_population_100": "least_norm",
+    "GD9_monotone": "least_norm",
+    "GD12b_tariff_free": "gain",
+    "GD13b_participation_paid": "gain",
+}
+
+
+def read(name: str) -> tuple[sp.Plan, dict[str, Any]]:
+    game = parse_game(CASES[name]["data"])
+    asked: dict[str, Any] = {"observe": game.observe, "free": [] if "u0" in game.target else ["u0"]}
+    return sp.Plan.from_values(game), asked
+
+
+def refused(name: str) -> sp.NoIncentive:
+    plan, asked = read(name)
+    with pytest.raises(sp.NoIncentive) as refusal:
+        sp.affine_incentive(plan, **asked)
+    return refusal.value
+
+
+@pytest.mark.parametrize("name", GAINS)
+def test_the_least_gain(name: str) -> None:
+    plan, asked = read(name)
+    rule = sp.affine_incentive(plan, **asked)
+    expected = CASES[name]["expected"]
+    assert rule.matrix.toarray().ravel() == pytest.approx([number(expected[GAINS[name]])], abs=1e-6)
+    if "u0" in expected:
+        assert rule.offset["u0"] == pytest.approx(number(expected["u0"]), abs=1e-6)
+    report = sp.verify(rule)
+    assert report.ok
+    assert set(report.certificate) <= {"global", "convex"}
+    assert rule.excursions == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "liked"),
+    [
+        ("GD2_impossible", {0.0: "1/2", 2.0: "1/2"}, 1),
+        ("GD12a_tariff_fixed", {1.0: "3/4", 3.0: "1/4"}, 0.75),
+    ],
+)
+def test_lotteries_are_exact_where_the_data_are(name: str, weights: dict[float, str], liked: float) -> None:
+    table = refused(name).deviations
+    found = {action["f.v"]: exact for action, exact in zip(table["action"], table["exact"], strict=True)}
+    assert found == weights
+    np.testing.assert_allclose(table["weight"], [float(Fraction(text)) for text in table["exact"]], atol=1e-9)
+    assert table["weight"] @ table["temptation"] == pytest.approx(liked)
+
+
+def test_a_deviation_that_nothing_shows() -> None:
+    refusal = refused("GD10_hidden")
+    (line,) = refusal.deviations.itertuples()
+    assert line.action == {"f.a": 1.0, "f.b": 1.0}
+    assert (line.follower, line.weight, line.temptation, line.exact) == ("f", 1.0, 1.0, "1")
+    assert "no signal shows it" in refusal.reasons["f"]
+    assert "Observe f.b, too" in str(refusal)
+
+
+def test_a_price_that_reaches_nobody_who_is_off() -> None:
+    refusal = refused("GD13a_participation")
+    (line,) = refusal.deviations.itertuples()
+    assert line.action["f.z"] == 0.0
+    assert line.temptation == pytest.approx(13 / 8)
+    assert "a payment for being on" in str(refusal)
+
+
+def test_a_switch_that_is_not_seen() -> None:
+    """The slope asks for 2, switching off for at most 1/2; what is seen helps."""
+    refusal = refused("GD5b_switch_off")
+    table = refusal.deviations
+    assert {"f.z": 0.0, "f.w": 0.0} in list(table["action"])
+    steps = [action["f.w"] - 2.0 for action in table["action"]]
+    assert table["weight"] @ steps == pytest.approx(0.0, abs=1e-7)
+    assert table["weight"] @ table["temptation"] > 0.0
+    assert "Observe f.z, too" in str(refusal)
+    plan, _ = read("GD5b_switch_off")
+    rule = sp.affine_incentive(plan, observe=CASES["GD5b_switch_off"]["expected"]["observe_both"])
+    np.testing.assert_allclose(rule.matrix.toarray(), [[2.0, -3.0]], atol=1e-6)
+    assert sp.verify(rule).ok
+
+
+def test_what_the_certificate_suggests_helps() -> None:
+    plan, _ = read("GD2_impossible")
+    assert "(f.v - 1)**2" in str(refused("GD2_impossible"))
+    rule = sp.affine_incentive(plan, observe=CASES["GD2_impossible"]["expected"]["with_signals"])
+    np.testing.assert_allclose(rule.matrix.toarray(), [[0.0, 1.0]], atol=1e-9)
+    assert sp.verify(rule).ok
+    least = sp.affine_incentive(plan, observe=["v"], regret="least")
+    assert least.epsilon == pytest.approx(1.0)
+    assert sp.verify(least).epsilon == pytest.approx(1.0)
+    assert "may still gain 1 by leaving" in str(least)
+
+
+def test_two_followers_whom_the_mean_does_not_tell_apart() -> None:
+    """f1 drops out and f2 joins: the mean cannot tell; one by one they are held by −2 and 3."""
+    players = [
+        {"name": f"f{i}", "variables": [{"name": f"v{i}", "lb": 0, "ub": 1, "integer": True}], "objective": cost}
+        for i, cost in ((1, "2*v1 + u"), (2, "-3*v2 + u"))
+    ]
+    document = {
+        "format": "stackpyomo-game/1",
+        "leader": {"variables": [{"name": "u"}], "objective": "u**2"},
+        "followers": players,
+        "target": {"v1": 1, "v2": 0, "u": 0},
+        "observe": ["(v1 + v2)/2"],
+    }
+    game = parse_game(document)
+    plan = sp.Plan.from_values(game)
+    with pytest.raises(sp.NoIncentive, match=r"Observe f1\.v1, f2\.v2 one by one") as refusal:
+        sp.affine_incentive(plan, observe=game.observe)
+    assert list(refusal.value.deviations["follower"]) == ["f1", "f2"]
+    assert list(refusal.value.deviations["exact"]) == ["1/2", "1/2"]
+    assert set(refusal.value.reasons) == {"f1", "f2"}
+    rule = sp.affine_incentive(plan)
+    np.testing.assert_allclose(rule.matrix.toarray(), [[-2.0, 3.0]], atol=1e-9)
+    assert "indifferent to each" in str(rule)
+    firm = sp.affine_incentive(plan, margin=0.5)
+    np.testing.assert_allclose(firm.matrix.toarray(), [[-2.5, 3.5]], atol=1e-9)
+    assert firm.deviations["slack"].min() == pytest.approx(0.5)
+    alone = sp.affine_incentive(plan, observe={"u": ["v1"]})
+    assert alone.alone == ["f2"]
+
+
+def test_bounds_and_gain_bounds_are_part_of_the_proof() -> None:
+    plan, asked = read("GD1_interval")
+    with pytest.raises(sp.NoIncentive, match="Widen gain_bounds") as refusal:
+        sp.affine_incentive(plan, gain_bounds=(-0.5, 0.5), **asked)
+    assert "gain bound" in list(refusal.value.deviations["kind"])
