@@ -61,6 +61,12 @@ def require(game: GameStructure, *, leader_objective: bool = True) -> None:
 
 def _leader_objective(game: GameStructure) -> Finding:
     active = game.leader.active_objectives
+    if game.leaders:
+        return _error(
+            game.name,
+            f"it has {len(game.leaders)} leaders ({listed(list(game.leaders))}), and this is for one.",
+            "Use sp.stackelberg(game), sp.nash(game, leader=...) or sp.verify(plan); or give one leader alone.",
+        )
     if active:
         names = ", ".join(o.name for o in active)
         return _error(
@@ -85,10 +91,12 @@ def _errors(game: GameStructure) -> list[Finding]:
 
 
 def _each_error(game: GameStructure) -> Iterator[Finding]:
-    if len(game.leader.active_objectives) > 1:
+    if game.leaders:
+        yield from _leaders_errors(game)
+    elif len(game.leader.active_objectives) > 1:
         yield _leader_objective(game)
     for follower in game.followers.values():
-        yield from _follower_errors(follower)
+        yield from _player_errors(follower, "follower")
         yield from _noise_errors(follower)
     for player in (game.leader, *game.followers.values()):
         yield from _unsupported(player)
@@ -97,26 +105,40 @@ def _each_error(game: GameStructure) -> Iterator[Finding]:
     yield from _aggregate_errors(game)
 
 
-def _follower_errors(follower: Follower) -> Iterator[Finding]:
-    if not follower.declared:
-        yield _error(
-            follower.name,
-            "this follower owns no variable.",
-            "Declare its decisions as Vars on its Block.",
-        )
-    active = follower.active_objectives
+def _leaders_errors(game: GameStructure) -> Iterator[Finding]:
+    """Several leaders: each a player of its own; outside their Blocks nobody decides and nobody wishes."""
+    for leader in game.leaders.values():
+        yield from _player_errors(leader, "leader")
+    owned = {id(part) for p in game.leaders.values() for part in [*p.declared, *p.objectives]}
+    try:
+        owned |= {id(v) for v in game.aggregate_variables()} | {id(price.var) for price in game.prices}
+    except InvalidGame:
+        return  # told as an error of the aggregates
+    for var in game.leader.variables:
+        if id(var) not in owned:
+            yield _error(
+                var.name,
+                "no leader owns it.",
+                "Declare it on the Block of who decides it, or pass the equality that defines it as aggregates=.",
+            )
+    for objective in game.leader.active_objectives:
+        if id(objective) not in owned:
+            yield _error(
+                objective.name, "it is no leader's objective.", "Put it on a leader's Block, or deactivate it."
+            )
+
+
+def _player_errors(player: Player, kind: str) -> Iterator[Finding]:
+    """A player without a variable, or without its one objective."""
+    if not player.declared:
+        yield _error(player.name, f"this {kind} owns no variable.", "Declare its decisions as Vars on its Block.")
+    active = player.active_objectives
     if not active:
-        yield _error(
-            follower.name,
-            "this follower has no active objective.",
-            "Add exactly one Objective to its Block.",
-        )
+        yield _error(player.name, f"this {kind} has no active objective.", "Add exactly one Objective to its Block.")
     elif len(active) > 1:
         names = ", ".join(o.name for o in active)
         yield _error(
-            follower.name,
-            f"this follower has {len(active)} active objectives ({names}).",
-            "Deactivate all but one.",
+            player.name, f"this {kind} has {len(active)} active objectives ({names}).", "Deactivate all but one."
         )
 
 

@@ -18,10 +18,13 @@ from .checks import findings, require
 from .files.formulas import FORMAT, ROOT, show
 from .files.places import Item, load_json
 from .files.reader import (
+    common_leader,
     declare,
     declare_prices,
+    name_of,
     read_aggregates,
     read_follower,
+    read_leaders,
     read_observe,
     read_prices,
     read_rows,
@@ -38,14 +41,15 @@ __all__ = ["Game", "parse_game", "read_game"]
 
 
 class Game(GameStructure):
-    """One leader, many followers: ``Game(model, followers, aggregates=(), prices=(), shared=(), name=None)``.
+    """A leader and followers: ``Game(model, followers, aggregates=(), prices=(), shared=(), leaders=(), name=None)``.
 
     followers: a Block, an indexed Block, or a list of these and of :class:`Population`. aggregates: equalities of the
     leader that define aggregate variables, linear in follower actions and in variables of the leader beside them; which
     variable an equality defines is read off ``aggregate == ...``, or given as (Var, equality). prices: (Var, row)
     pairs: the Var is the multiplier of that row of a follower, in the sign of ``plan.multipliers``; (Var, (row,
     follower)) where several feel the row. shared: Constraints of the model that every follower feels that moves what is
-    in them. Raises :class:`InvalidGame` when an argument is not what it should be; what is about the model itself
+    in them. leaders: Blocks of several leaders, each with variables, rows and an objective of its own; rows outside
+    them bind all. Raises :class:`InvalidGame` when an argument is not what it should be; what is about the model itself
     :meth:`check` finds.
     """
 
@@ -105,21 +109,29 @@ def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
         raise version.fault(f"{show(version.value)} is not supported; write {FORMAT!r}.")
     named = root.get("name")
     name = named.text() if named else None
-    leader = replace(root.need("leader", "give it variables and an objective"), label="leader")
+    several = root.entries("leaders")
+    leader = common_leader(root) if several else root.need("leader", "give it variables and an objective")
+    leader = replace(leader, label="leader")
     if not (entries := root.entries("followers")):
         raise root.fault("has no 'followers'; list at least one.")
     model, variables = pyo.ConcreteModel(name=name), dict[str, Any]()
     declare(leader, model, variables, "aggregates")
     declare_prices(root, model, variables)
+    leaders = read_leaders(several, model, variables)
     players: dict[str, tuple[Item, Population]] = {}
     for entry in entries:
-        called = entry.need("name", "give it one").text()
-        if called in players:
-            raise entry.fault(f"the name {show(called)} is taken; give every follower its own.")
+        called = name_of(entry)
+        if called in players or called in leaders:
+            raise entry.fault(f"the name {show(called)} is taken; give every player its own.")
         follower = replace(entry, label=f"follower {show(called)}")
         players[called] = follower, read_follower(follower, called, model, variables)
     aggregates = read_aggregates(leader, model, variables)
-    read_wishes(leader, "objective", model, variables)
+    if several:
+        read_rows(leader, "constraints", model, variables)
+    else:
+        read_wishes(leader, "objective", model, variables)
+    for item, block in leaders.values():
+        read_wishes(item, "cost", block, variables)
     blocks = {called: population.block for called, (_, population) in players.items()}
     rows = {called: read_wishes(item, "cost", blocks[called], variables) for called, (item, _) in players.items()}
     shared = read_rows(root, "shared", model, variables)
@@ -127,8 +139,8 @@ def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
     populations = [population for _, population in players.values()]
     observe, target = read_observe(root, variables), read_target(root, variables)
     try:
-        common = [row for _, row in shared]
-        game = Game(model, populations, aggregates=aggregates, prices=prices, shared=common, name=name)
+        named_rows = {"aggregates": aggregates, "prices": prices, "shared": [row for _, row in shared]}
+        game = Game(model, populations, **named_rows, leaders=[block for _, block in leaders.values()], name=name)
     except InvalidGame as error:
         raise root.fault(str(error)) from error
     game.observe, game.target = observe, target

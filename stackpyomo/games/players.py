@@ -19,7 +19,7 @@ from stackpyomo.errors import InvalidGame
 
 from .noise import Noise, noise_of
 
-__all__ = ["Follower", "Leader", "Player", "Population", "collect_components", "populations_of"]
+__all__ = ["Follower", "Leader", "Player", "Population", "blocks_of", "collect_components", "populations_of"]
 
 IGNORED = (
     pyo.Param,
@@ -145,6 +145,14 @@ def populations_of(followers: Any) -> Iterator[Population]:
             f"followers={followers}: expected a pyomo Block, an indexed Block, a Population, or a list of these"
             + (f", not a name: write model.{followers}." if isinstance(followers, str) else ".")
         )
+
+
+def blocks_of(leaders: Any) -> list[Any]:
+    """The Blocks of several leaders: Blocks, indexed Blocks and lists of them, flattened."""
+    try:
+        return [population.block for population in populations_of(leaders)]
+    except InvalidGame:
+        raise InvalidGame(f"leaders={leaders}: expected Blocks of the model, one for each leader.") from None
 
 
 def collect_components(root: Any, player: Player, others: set[int]) -> None:

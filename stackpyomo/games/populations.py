@@ -89,8 +89,8 @@ def twin_of(game: Structure, model: Any, sizes: Mapping[str, float] | None = Non
     blocks = [f.population(block=found(f.block), size=(sizes or {}).get(n)) for n, f in game.followers.items()]
     aggregates = [(None if v is None else found(v), found(c)) for v, c in assigned(game.definitions, game.actions)]
     prices = [(found(p.var), (found(p.row), found(game.followers[p.follower].block))) for p in game.prices]
-    shared = [found(row) for row in game.shared]
-    return type(game)(model, blocks, aggregates=aggregates, prices=prices, shared=shared, name=game.name)
+    named = {"aggregates": aggregates, "prices": prices, "shared": [found(row) for row in game.shared]}
+    return type(game)(model, blocks, **named, leaders=[found(block) for block in game.leader_blocks], name=game.name)
 
 
 def _copies(model: Any, follower: Follower) -> Iterator[Any]:

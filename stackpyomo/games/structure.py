@@ -24,7 +24,7 @@ from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
 from .couplings import Movers, Price, SharedRow, dealt, priced_rows, recognised, require_felt, shared_constraints
-from .players import Follower, Leader, Player, Population, collect_components, populations_of
+from .players import Follower, Leader, Player, Population, blocks_of, collect_components, populations_of
 
 __all__ = ["UNNAMED", "GameStructure", "Movers"]
 
@@ -37,7 +37,8 @@ class GameStructure:
     """Who owns what in the user's model: a leader, followers, aggregates, and everybody's names."""
 
     followers: dict[str, Follower]  #: Name → follower, in the order given.
-    leader: Leader  #: The leader: whatever no follower owns.
+    leader: Leader  #: The leader: whatever no follower owns; of several leaders, all of them.
+    leaders: dict[str, Leader]  #: Name → leader, where there are several; empty otherwise.
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class GameStructure:
         aggregates: Any = (),
         prices: Any = (),
         shared: Any = (),
+        leaders: Any = (),
         name: str | None = None,
     ) -> None:
         if not isinstance(model, BlockData) or not model.is_constructed():
@@ -66,6 +68,8 @@ class GameStructure:
         if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
         self.shared: list[ConstraintData] = []  #: Rows of the model that every follower feels that moves what is in it.
+        self.leader_blocks = blocks_of(leaders)
+        """The Blocks of several leaders, as they were given."""
         self.rescan()
         self.definitions = definitions(aggregates, self.component, self.leader.rows)
         """(aggregate or None, equality) as they were given: what ``aggregates=`` of the same game is."""
@@ -83,6 +87,12 @@ class GameStructure:
             if follower.name in self.followers:
                 raise InvalidGame(f"{follower.name}: this follower is given twice.")
             self.followers[follower.name] = follower
+        self.leaders = {}
+        for block in self.leader_blocks:
+            leader = self._leader(block, roots)
+            if leader.name in self.leaders:
+                raise InvalidGame(f"{leader.name}: this leader is given twice.")
+            self.leaders[leader.name] = leader
         self.leader = Leader("leader")
         collect_components(self.model, self.leader, roots)
         for cached in ("variables_by_name", "names", "owners"):
@@ -122,22 +132,36 @@ class GameStructure:
         found: Answer = self._answers[question]
         return found
 
+    def _leader(self, block: Any, followers: set[int]) -> Leader:
+        """One of several leaders; raises :class:`InvalidGame` for a Block that cannot be one."""
+        if id(block) in followers:
+            raise InvalidGame(f"{block.name}: is given as a leader and as a follower; leave it out of one of them.")
+        others = followers | {id(b) for b in self.leader_blocks if b is not block}
+        self._require_place(block, others, "leaders")
+        leader = Leader(block.name)
+        collect_components(block, leader, others)
+        return leader
+
     def _follower(self, population: Population, roots: set[int]) -> Follower:
         block = population.block
+        self._require_place(block, roots | {id(b) for b in self.leader_blocks}, "followers")
+        follower = Follower(block.name, block=block, size=population.size, noise=population.noise)
+        collect_components(block, follower, roots)
+        return follower
+
+    def _require_place(self, block: Any, roots: set[int], argument: str) -> None:
+        """Raise :class:`InvalidGame` unless the Block is an active one of the model, outside other players'."""
         ancestor = block.parent_block()
         while ancestor is not None and ancestor is not self.model:
             if id(ancestor) in roots:
-                raise InvalidGame(f"{block.name}: lies inside another follower ({ancestor.name}); make them siblings.")
+                raise InvalidGame(f"{block.name}: lies inside another player ({ancestor.name}); make them siblings.")
             ancestor = ancestor.parent_block()
         if ancestor is None:
             raise InvalidGame(
                 f"{block.name}: is not a Block of the model {self.model.name!r}; add it to the model first."
             )
         if not block.active:
-            raise InvalidGame(f"{block.name}: is deactivated; activate it or leave it out of followers=.")
-        follower = Follower(block.name, block=block, size=population.size, noise=population.noise)
-        collect_components(block, follower, roots)
-        return follower
+            raise InvalidGame(f"{block.name}: is deactivated; activate it or leave it out of {argument}=.")
 
     @property
     def aggregates(self) -> list[ConstraintData]:
@@ -232,7 +256,8 @@ class GameStructure:
     def couplings(self) -> dict[str, Any]:
         """The arguments of a Game that say what couples its players, as they are now."""
         prices = [(price.var, (price.row, self.followers[price.follower].block)) for price in self.prices]
-        return {"aggregates": self.definitions, "prices": prices, "shared": self.shared}
+        named = {"aggregates": self.definitions, "prices": prices, "shared": self.shared}
+        return {**named, "leaders": self.leader_blocks}
 
     def current_values(self) -> dict[str, float]:
         """The model's current values, by name; raises :class:`InvalidGame` naming the first Var without one."""

@@ -86,6 +86,12 @@ class Plan(Document):
     """Where several followers feel a row: which equilibrium it is, and how many there are beside it."""
     price_limits: dict[str, tuple[float, float]] = field(default_factory=dict)
     """price → (low, high): the multipliers that its market may as well choose at this answer."""
+    leader_objectives: dict[str, float] = field(default_factory=dict)
+    """leader name → F_l at the plan, in its own sense and unit, where there are several leaders."""
+    shortfall: dict[str, float] = field(default_factory=dict)
+    """leader name → what it could gain at most by another plan of its own: ``epsilon``; NaN where nothing is proved."""
+    least_shortfall: float = 0.0
+    """Proved: whatever the leaders do, one of them gains as much; above 0 they have no equilibrium."""
     options: dict[str, Any] = field(default_factory=dict)
     """What it was asked for with: solver, starts, seed, …; to do it again."""
     report: Report | None = field(default=None, repr=False, compare=False)
@@ -222,6 +228,9 @@ class Plan(Document):
             "responding": list(self.responding),
             "warnings": self.warnings,
             "attained": self.attained,
+            "leader_objectives": json_numbers(self.leader_objectives),
+            "shortfall": json_numbers(self.shortfall),
+            "least_shortfall": json_number(self.least_shortfall),
             "ties": {key: json_number(v) if isinstance(v, float) else v for key, v in self.ties.items()},
             "selection": None if self.selection is None else self.selection.as_dict(),
             "price_limits": {name: list(map(json_number, pair)) for name, pair in self.price_limits.items()},
@@ -247,6 +256,8 @@ class Plan(Document):
             data["selection"] = None if chosen is None else Selection.from_dict(chosen)
             limits = data.get("price_limits", {})
             data["price_limits"] = {name: (real(low), real(high)) for name, (low, high) in limits.items()}
+            for key in ("leader_objectives", "shortfall"):
+                data[key] = floats(data.get(key, {}))
             data["responding"] = tuple(data.get("responding", ()))
             data.pop("bounds", None)  # what older versions wrote
             plan = cls(**{"stamp": {"its data": "unknown"}, **data}, game=game)
@@ -304,7 +315,7 @@ class Plan(Document):
         ):
             found.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
         found += [f"Responding: {listed(self.responding)}."] if self.responding else []
-        found += self._ties_in_words()
+        found += [*self._ties_in_words(), *self._shortfall_in_words()]
         found += [] if self.selection is None else [f"Equilibrium: {text}." for text in self.selection.sentences()]
         found += self._accuracy()
         found += [f"Beware: {text}" for text in self.warnings]
@@ -315,6 +326,12 @@ class Plan(Document):
             row.append(shown(self.values[row[0]], 8) if row[0] in moved else "")
         rest = [f"… {len(self.values) - most} more in plan.values"] if len(self.values) > most else []
         return [*found, Table(["variable", "value", *(["before the incentive"] if moved else [])], rows), *rest]
+
+    def _shortfall_in_words(self) -> list[Part]:
+        if not self.shortfall:
+            return []
+        gains = ", ".join(f"{name} {shown(gain)}" for name, gain in self.shortfall.items())
+        return [f"What each leader could gain by another plan of its own, at most: {gains}."]
 
     def _ties_in_words(self) -> list[Part]:
         ties = self.ties

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from stackpyomo.bilevel import responding_followers
-from stackpyomo.core import require_positive, require_whole, timed, undisturbed
+from stackpyomo.core import listed, require_positive, require_whole, timed, undisturbed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
@@ -17,6 +17,7 @@ from .cooperative import cooperative_plan
 from .decomposition.engine import chosen_engine, hedged
 from .equilibria import all_equilibria
 from .indifference import settled
+from .leaders import leaders_plan
 from .options import Options, read_options, with_options
 from .plan import Plan
 from .problems import held_problem, leader_cost, leader_values, leading_problem, require_priced
@@ -100,6 +101,8 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     require_positive("tie_tolerance", tie_tolerance, zero=True)
     if tie_tolerance and ties == "optimistic":
         raise InvalidGame(f"tie_tolerance={tie_tolerance!r}: is for ties='pessimistic', not for ties='optimistic'.")
+    if game.leaders:
+        return _several(game, ties, options)
     if ties == "pessimistic" and (game.prices or game.shared or {"equilibrium", "weights"} & options.keys()):
         what = "prices, or which equilibrium is played, are no ties of a follower's answer"
         raise InvalidGame(f"ties='pessimistic': {what}; plan.price_range and plan.selection say what is left open.")
@@ -110,6 +113,16 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     with undisturbed():
         feared = pessimistic_plan(game, list(game.followers.values()), plan, chosen, float(tie_tolerance))
         return with_options(feared, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
+
+
+def _several(game: Game, ties: str, options: dict[str, Any]) -> Plan:
+    """The plan of several leaders."""
+    if ties != "optimistic":
+        raise InvalidGame(f"ties={ties!r}: is for one leader, and {game.name} has {listed(list(game.leaders))}.")
+    chosen = read_options(**options)
+    with undisturbed():
+        require(game, leader_objective=False)
+        return with_options(leaders_plan(game, chosen, None), "stackelberg", chosen)
 
 
 def nash(

@@ -371,7 +371,7 @@ def unique(name: str, *taken: Container[str]) -> str:
     return next(n for n in numbered if not any(n in names for names in taken))
 
 
-ROOT = ("format", "name", "leader", "followers", "prices", "shared", "target", "observe")
+ROOT = ("format", "name", "leader", "leaders", "followers", "prices", "shared", "target", "observe")
 
 SENSES = dict.fromkeys(("minimize", "min"), pyo.minimize)
 

@@ -22,12 +22,15 @@ from .formulas import MEAN, MODEL_WORDS, SENSES, Formula, legal, nearest, show, 
 from .places import Item, load_json
 
 __all__ = [
+    "common_leader",
     "declare",
     "declare_prices",
+    "name_of",
     "read_aggregates",
     "read_entries",
     "read_follower",
     "read_games",
+    "read_leaders",
     "read_observe",
     "read_prices",
     "read_rows",
@@ -102,11 +105,45 @@ def _bound(variable: Item, key: str, none: float) -> float | None:
     return None if item is None or item.value in (none, str(none)) else item.number()
 
 
-def read_follower(item: Item, name: str, model: Any, variables: dict[str, Any]) -> Population:
-    """A Block with the follower's variables, and how many followers it stands for."""
+def name_of(player: Item) -> str:
+    """What a leader or follower is called."""
+    return player.need("name", "give it one").text()
+
+
+def read_block(item: Item, name: str, model: Any, variables: dict[str, Any], *more: str) -> Any:
+    """A Block with the player's variables."""
     block = pyo.Block(concrete=True)
     model.add_component(unique(legal(name), model.component_map(), MODEL_WORDS), block)
-    declare(item, block, variables, "name", "size", "noise")
+    declare(item, block, variables, "name", *more)
+    return block
+
+
+def read_leaders(entries: Sequence[Item], model: Any, variables: dict[str, Any]) -> dict[str, tuple[Item, Any]]:
+    """Name → (a leader of several, its Block with its variables)."""
+    leaders: dict[str, tuple[Item, Any]] = {}
+    for entry in entries:
+        name = name_of(entry)
+        if name in leaders:
+            raise entry.fault(f"the name {show(name)} is taken; give every leader its own.")
+        item = replace(entry, label=f"leader {show(name)}")
+        leaders[name] = item, read_block(item, name, model, variables)
+    return leaders
+
+
+def common_leader(root: Item) -> Item:
+    """What binds several leaders together: aggregates and rows, without an objective."""
+    leader = root.get("leader")
+    if leader is None:
+        return Item({"variables": []}, "leader", root.path)
+    for field in ("objective", "sense"):
+        if (found := leader.get(field)) is not None:
+            raise found.fault("each of 'leaders' has its own; move it there.")
+    return leader
+
+
+def read_follower(item: Item, name: str, model: Any, variables: dict[str, Any]) -> Population:
+    """A Block with the follower's variables, and how many followers it stands for."""
+    block = read_block(item, name, model, variables, "size", "noise")
     size, noise = item.get("size") or Item(1, "size"), _read_noise(item, block)
     try:
         return Population(block, math.inf if size.value == "inf" else size.value, noise)

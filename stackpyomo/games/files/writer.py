@@ -46,10 +46,16 @@ def document(game: GameStructure) -> dict[str, Any]:
     out, and so is a constraint that holds whatever the players do.
     """
     printer = Printer(identifiers(game))
-    leader = _player(game.leader, printer, {id(row) for row in game.aggregates})
+    taken = {printer.names[id(var)] for var in game.leader.variables}
+    leaders = []
+    for name, player in game.leaders.items():
+        short = unique(legal(name), taken, MODEL_WORDS)
+        taken.add(short)
+        leaders.append({"name": short, **_player(player, printer)})
+    leader = _common(game, printer) if leaders else _player(game.leader, printer, {id(row) for row in game.aggregates})
     if game.aggregates:
         leader["aggregates"] = list(_definitions(game, printer))
-    followers, taken = [], {printer.names[id(var)] for var in game.leader.variables}
+    followers = []
     for name, follower in game.followers.items():
         short = unique(legal(name), taken, MODEL_WORDS)
         taken.add(short)
@@ -60,7 +66,8 @@ def document(game: GameStructure) -> dict[str, Any]:
     couplings = _couplings(game, [entry["name"] for entry in followers], printer)
     head = {"format": FORMAT, "name": str(game.name)}
     kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in ROOT}
-    return {**head, **kept, "leader": leader, "followers": followers, **couplings, **_asked(game, printer)}
+    several = {"leaders": leaders} if leaders else {}
+    return {**head, **kept, "leader": leader, **several, "followers": followers, **couplings, **_asked(game, printer)}
 
 
 def _asked(game: GameStructure, printer: Printer) -> dict[str, Any]:
@@ -94,6 +101,17 @@ def _noise(follower: Follower, printer: Printer) -> list[dict[str, Any]]:
         }
         for place, probability in enumerate(follower.noise.probabilities)
     ]
+
+
+def _common(game: GameStructure, printer: Printer) -> dict[str, Any]:
+    """What no leader of several owns: aggregates and rows that bind all."""
+    apart = {id(part) for player in game.leaders.values() for part in [*player.variables, *player.rows]}
+    rows = (row for row in game.leader.constraints if id(row) not in apart | {id(row) for row in game.aggregates})
+    variables = [v for v in game.leader.variables if id(v) not in apart]
+    return {
+        "variables": [_variable(var, printer.names[id(var)]) for var in variables],
+        "constraints": printer.rows(rows),
+    }
 
 
 def _definitions(game: GameStructure, printer: Printer) -> Iterator[Any]:

@@ -1,0 +1,343 @@
+"""Several leaders: each plans its own variables, the others' given, over the equilibria of the followers.
+
+    min F_l(x_l, x_others, y)   over x_l and an answer y of the followers to x
+
+A plan comes with ε_l = F_l(plan) − (a proved bound on l's own problem there): what leader l could gain at most. The
+deviating leader may pick the answer it likes best, so that a small ε is a proof whatever the followers do in a tie.
+
+Plans are looked for by diagonalisation: one leader after the other moves to its best reply, by half a step once a plan
+comes again. Where that does not end in an equilibrium, the deviations that paid are rows of
+:mod:`stackpyomo.plans.standoff`, which bounds the least ε of any plan: above 0 there is no equilibrium.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyomo.environ as pyo
+from pyomo.core.base.var import VarData
+
+from stackpyomo.bilevel import Problem, Scholtes
+from stackpyomo.core import TOLERANCES, listed, shown, tracked
+from stackpyomo.core.expressions import apart
+from stackpyomo.derivatives import FollowerRows
+from stackpyomo.errors import NoPlan
+from stackpyomo.games import Game, evaluator
+from stackpyomo.games.information import Announcement
+from stackpyomo.solvers import free_row
+from stackpyomo.verification import Effort, resolved
+
+from .options import Options
+from .plan import Plan
+from .points import violation
+from .problems import held_problem
+from .responding import respond
+from .standoff import Standoff
+
+__all__ = ["leaders_plan", "shortfalls"]
+
+_SWEEPS = 50
+"""Times that every leader moves, at most."""
+
+_HALVED = 10
+"""Of these, with half steps, after a plan has come again."""
+
+_ROUNDS = 40
+"""Games of deviations, at most."""
+
+_BUDGET = 60.0
+"""Seconds for them where no time limit is given."""
+
+
+@dataclass
+class Assessment:
+    """A plan with what each leader could gain there at most, and by which reply."""
+
+    values: dict[str, float]
+    gains: dict[str, float]
+    """Leader → ε, NaN where no bound was proved."""
+    replies: dict[str, Plan]
+
+    @property
+    def largest(self) -> float:
+        """The largest ε; infinite where one is unknown."""
+        return max(math.inf if math.isnan(gain) else gain for gain in self.gains.values())
+
+
+def leaders_plan(game: Game, options: Options, start: Mapping[str, float] | None) -> Plan:
+    """A plan of all leaders with a proved ε for each, or with a proof that there is no equilibrium.
+
+    start: values by name to begin with. Raises :class:`NoPlan` where a leader has no plan whatever it does.
+    """
+    return _Search(game, options).run(start)
+
+
+def shortfalls(game: Game, values: Mapping[str, float], options: Options) -> dict[str, float]:
+    """Leader → ε: what it could gain at most by another plan of its own, the other leaders' given; NaN: not proved."""
+    return _Search(game, options).assessed(values).gains
+
+
+class _Search:
+    """Diagonalisation over the leaders of one game; everybody minimises in it."""
+
+    def __init__(self, game: Game, options: Options) -> None:
+        self.game, self.options = game, options
+        self.followers = list(game.followers.values())
+        private = {id(row) for leader in game.leaders.values() for row in leader.rows}
+        self.common = [row for row in game.leader.constraints if id(row) not in private]
+        self.log: list[dict[str, Any]] = []
+        self.seconds: dict[str, float] = {}
+        self._known: dict[tuple[str, bool, tuple[float, ...]], Plan] = {}
+        self._until = math.inf if options.time_limit is None else time.monotonic() + options.time_limit
+
+    def run(self, start: Mapping[str, float] | None) -> Plan:
+        began = time.monotonic()
+        with tracked("moving leader by leader", shown=not self.options.tee):
+            best = min(self._visited(self._first(start)), key=lambda point: point.largest)
+        least = 0.0
+        if best.largest > self._room(best):
+            best, least = self._standoff(best)
+        plan = self._plan(best, least)
+        plan.seconds["leaders"] = time.monotonic() - began
+        return plan
+
+    # --- one leader's reply -------------------------------------------------------------------------------------------
+
+    def cost(self, name: str, values: Mapping[str, float]) -> float:
+        """F_l there, as a cost."""
+        leader = self.game.leaders[name]
+        assert leader.objective is not None
+        return leader.sign * evaluator(self.game, values)(leader.objective.expr)
+
+    def reply(self, name: str, values: Mapping[str, float], *, proved: bool = True) -> Plan:
+        """The best that this leader can do where the others stay at these values; with a bound where it is ``proved``.
+
+        Without, a local search will do: an equilibrium is proved once the leaders have come to rest.
+        """
+        game, leader = self.game, self.game.leaders[name]
+        own = {id(v) for v in leader.variables}
+        held = [(v, values[game.names[id(v)]]) for v in self._decided() if id(v) not in own]
+        key = name, proved, tuple(level for _, level in held)
+        if key not in self._known:
+            assert leader.objective is not None
+            rows = [("leader", row) for row in [*leader.constraints, *self.common]]
+            problem = Problem(leader.sign * leader.objective.expr, rows, held, leader=leader.variables)
+            try:
+                self._known[key] = self._replied(name, problem, proved, self.cost(name, values))
+            except NoPlan as none:
+                message = f"{name}: no plan of this leader, the others given. {none}"
+                raise NoPlan(message, termination=none.termination) from None
+        return self._known[key]
+
+    def _replied(self, name: str, problem: Problem, proved: bool, cost: float) -> Plan:
+        sign = self.game.leaders[name].sign
+        options = self._options()
+        if not proved and options.treatment is None and options.solver == "auto" and not self.game.leader.integers:
+            options = replace(options, treatment=Scholtes())
+        try:
+            plan = respond(self.game, self.followers, problem, options, sign=sign)
+            lost = plan.quality not in ("optimal", "feasible")
+        except NoPlan:
+            if options.treatment is self.options.treatment:
+                raise
+            lost = True
+        if lost and options.treatment is not self.options.treatment:
+            plan = respond(self.game, self.followers, problem, self._options(), sign=sign)
+        self.log += [{"leader": name, **entry} for entry in plan.log]
+        bound, best = sign * plan.bound, self.cost(name, plan.values)
+        if proved and math.isfinite(bound) and best - bound > self._gap(best):
+            plan.bound = sign * max(bound, self._sharpened(problem, bound, max(best, cost)))
+        return plan
+
+    def _sharpened(self, problem: Problem, low: float, high: float) -> float:
+        """A bound on a cost that is known to lie between these: variables without bounds have made it a loose one."""
+        holder = pyo.ConcreteModel(name="level")
+        holder.level = pyo.Var(bounds=(low, high + self._gap(high)), initialize=high)
+        below = ("leader", free_row(apart(problem.cost) - holder.level, None, 0.0))
+        bounded = replace(problem, cost=holder.level + 0.0, constraints=[*problem.constraints, below])
+        try:
+            bound = respond(self.game, self.followers, bounded, self._options()).bound
+        except NoPlan:
+            return low
+        return bound if math.isfinite(bound) else low
+
+    def _options(self) -> Options:
+        left = self._until - time.monotonic()
+        return replace(self.options, time_limit=None if math.isinf(left) else max(1.0, left / 2.0))
+
+    @staticmethod
+    def _gap(cost: float) -> float:
+        """The largest gap of a bound that is called closed."""
+        return 2.0 * TOLERANCES.global_gap * max(1.0, abs(cost))
+
+    def _decided(self) -> Iterator[VarData]:
+        for leader in self.game.leaders.values():
+            yield from leader.variables
+
+    def assessed(self, values: Mapping[str, float]) -> Assessment:
+        """Every leader's reply to one plan."""
+        replies = {name: self.reply(name, values) for name in self.game.leaders}
+        gains = {}
+        for name, reply in replies.items():
+            bound = self.game.leaders[name].sign * reply.bound
+            gains[name] = max(0.0, self.cost(name, values) - bound) if math.isfinite(bound) else math.nan
+        return Assessment(dict(values), gains, replies)
+
+    # --- diagonalisation ----------------------------------------------------------------------------------------------
+
+    def _first(self, start: Mapping[str, float] | None) -> dict[str, float]:
+        """The values to begin with, the followers at their answer."""
+        values = self.game.completed({}) if start is None else dict(start)
+        return self._answered(values) or values
+
+    def _answered(self, values: Mapping[str, float], favoured: str = "") -> dict[str, float] | None:
+        """An answer of the followers to these leaders, one that keeps the leaders' rows if there is any; None: none."""
+        leader = self.game.leaders.get(favoured)
+        cost = 0.0 if leader is None or leader.objective is None else leader.sign * leader.objective.expr
+        problem = held_problem(self.game, self.followers, values, cost)
+        known = {id(row) for _, row in problem.constraints}
+        rows = [("leader", row) for row in self.game.leader.constraints if id(row) not in known]
+        for constraints in ([*problem.constraints, *rows], problem.constraints):
+            asked = replace(problem, constraints=constraints)
+            try:
+                return respond(self.game, self.followers, asked, self.options, objective=False).values
+            except NoPlan:
+                continue
+        return None
+
+    def _visited(self, values: dict[str, float]) -> Iterator[Assessment]:
+        """Plans where the leaders come to rest, until one is an equilibrium; else the last ones they went through."""
+        names = list(self.game.leaders)
+        trail, seen, quiet, halved = [values], {self._key(values)}, 0, 0
+        for turn in range(_SWEEPS * len(names)):
+            if time.monotonic() >= self._until or halved > _HALVED * len(names):
+                break
+            name = names[turn % len(names)]
+            reply = self.reply(name, values, proved=False)
+            if self._stays(name, values, reply):
+                quiet += 1
+                if quiet < len(names):
+                    continue
+                point = self.assessed(values)
+                yield point
+                if point.largest <= self._room(point):
+                    return
+                name = max(names, key=lambda n: point.gains[n])
+                reply, quiet = point.replies[name], 0
+            values, quiet = self._moved(name, values, reply, halved=halved > 0)
+            trail.append(values)
+            key = self._key(values)
+            halved += halved > 0 or key in seen
+            seen.add(key)
+        for last in {self._key(p): p for p in trail[-2 * len(names) :]}.values():
+            yield self.assessed(last)
+
+    def _stays(self, name: str, values: Mapping[str, float], reply: Plan) -> bool:
+        """True if the reply is where the leader stands, or elsewhere and no better."""
+        own = [(self.game.names[id(v)], v) for v in self.game.leaders[name].variables]
+        step = max((abs(reply.values[n] - values[n]) / max(1.0, abs(values[n])) for n, _ in own), default=0.0)
+        if step <= TOLERANCES.noise:
+            return violation(self.game, values) <= TOLERANCES.feasibility
+        before, after = self.cost(name, values), self.cost(name, reply.values)
+        far = step > TOLERANCES.weak
+        better = before - after > TOLERANCES.noise * max(1.0, abs(before))
+        return far and not better and violation(self.game, values) <= TOLERANCES.feasibility
+
+    def _moved(
+        self, name: str, values: Mapping[str, float], reply: Plan, *, halved: bool
+    ) -> tuple[dict[str, float], int]:
+        """(the plan after this leader's step, how many leaders are known to rest there)."""
+        if halved:
+            middle = dict(values)
+            for var in self.game.leaders[name].variables:
+                own = self.game.names[id(var)]
+                middle[own] = (values[own] + reply.values[own]) / 2.0
+            return self._answered(middle, name) or middle, 0
+        if violation(self.game, reply.values) <= TOLERANCES.feasibility:
+            return dict(reply.values), 1
+        return self._answered(reply.values, name) or dict(reply.values), 0
+
+    def _key(self, values: Mapping[str, float]) -> tuple[float, ...]:
+        """A plan up to the accuracy that tells two plans apart."""
+        levels = (values[self.game.names[id(v)]] for v in self._decided())
+        return tuple(round(level / TOLERANCES.accuracy) for level in levels)
+
+    def _room(self, point: Assessment) -> float:
+        """The largest ε of a plan that is called an equilibrium."""
+        return max(self._gap(self.cost(name, point.values)) for name in self.game.leaders)
+
+    # --- no equilibrium -----------------------------------------------------------------------------------------------
+
+    def _standoff(self, best: Assessment) -> tuple[Assessment, float]:
+        """(the plan of least ε, what no plan's ε is below): deviations that pay become rows, until they meet."""
+        standoff = Standoff(self.game, self.common)
+        for (name, *_), reply in list(self._known.items()):
+            standoff.add(name, reply.values)
+        until = min(self._until, time.monotonic() + _BUDGET)
+        least = 0.0
+        for _ in range(_ROUNDS):
+            if not standoff.is_usable or time.monotonic() >= until:
+                break
+            answer = standoff.solve(replace(self.options, time_limit=max(1.0, until - time.monotonic())))
+            if answer is None:
+                break
+            least = max(least, answer.bound)
+            try:
+                point = self.assessed(answer.values)
+            except NoPlan:
+                break
+            best = min(best, point, key=lambda p: p.largest)
+            fresh = [standoff.add(name, reply.values) for name, reply in point.replies.items()]
+            if best.largest - least <= self._room(best) or not any(fresh):
+                break
+        return best, least
+
+    # --- the plan -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, best: Assessment, least: float) -> Plan:
+        game, values = self.game, best.values
+        names = {f.name for f in self.followers}
+        report = resolved(game, Announcement(values, math.nan), names, Effort(time_limit=self.options.time_limit))
+        objectives = FollowerRows(game).at(values).objectives
+        room = self._room(best)
+        plan = Plan(
+            values=values,
+            leader_objective=math.nan,
+            follower_objectives=dict(zip(game.followers, map(float, objectives), strict=True)),
+            termination="converged",
+            quality="none",
+            residuals={
+                "feasibility": violation(game, values),
+                "stationarity": math.nan,
+                "complementarity": math.nan,
+            },
+            seconds=self.seconds,
+            solver="diagonalisation",
+            log=self.log,
+            game=game,
+            responding=tuple(game.followers),
+            report=report,
+            leader_objectives={n: game.leaders[n].sign * self.cost(n, values) for n in game.leaders},
+            shortfall=best.gains,
+            least_shortfall=least,
+        )
+        if not report.ok or plan.residuals["feasibility"] > TOLERANCES.feasibility:
+            plan.quality = "infeasible" if report.refuted else "none"
+            plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
+        elif best.largest <= room:
+            plan.quality = "feasible"
+        elif least > room:
+            plan.quality = "infeasible"
+            plan.warnings.append(
+                f"there is no equilibrium of the leaders: whatever they do, one gains {shown(least)} or more (proved)"
+            )
+        else:
+            paid = [n for n, gain in best.gains.items() if not gain <= room]
+            plan.warnings.append(
+                f"not shown to be an equilibrium of the leaders: {listed(paid)} may gain up to {shown(best.largest)}"
+            )
+        return plan
