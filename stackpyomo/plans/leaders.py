@@ -22,7 +22,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import Problem, Scholtes
-from stackpyomo.core import TOLERANCES, listed, shown, tracked
+from stackpyomo.core import TOLERANCES, listed, shown, tracked, undisturbed
 from stackpyomo.core.expressions import apart
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import NoPlan
@@ -76,9 +76,10 @@ def leaders_plan(game: Game, options: Options, start: Mapping[str, float] | None
     return _Search(game, options).run(start)
 
 
-def shortfalls(game: Game, values: Mapping[str, float], options: Options) -> dict[str, float]:
+def shortfalls(game: Game, values: Mapping[str, float]) -> dict[str, float]:
     """Leader → ε: what it could gain at most by another plan of its own, the other leaders' given; NaN: not proved."""
-    return _Search(game, options).assessed(values).gains
+    with undisturbed(), game.unchanged():
+        return _Search(game, Options()).assessed(values).gains
 
 
 class _Search:
@@ -149,7 +150,7 @@ class _Search:
             plan = respond(self.game, self.followers, problem, self._options(), sign=sign)
         self.log += [{"leader": name, **entry} for entry in plan.log]
         bound, best = sign * plan.bound, self.cost(name, plan.values)
-        if proved and math.isfinite(bound) and best - bound > self._gap(best):
+        if proved and math.isfinite(bound) and best - bound > TOLERANCES.global_gap:
             plan.bound = sign * max(bound, self._sharpened(problem, bound, max(best, cost)))
         return plan
 
@@ -213,6 +214,7 @@ class _Search:
         """Plans where the leaders come to rest, until one is an equilibrium; else the last ones they went through."""
         names = list(self.game.leaders)
         trail, seen, quiet, halved = [values], {self._key(values)}, 0, 0
+        sweeps: list[dict[str, float]] = []
         for turn in range(_SWEEPS * len(names)):
             if time.monotonic() >= self._until or halved > _HALVED * len(names):
                 break
@@ -229,6 +231,11 @@ class _Search:
                 name = max(names, key=lambda n: point.gains[n])
                 reply, quiet = point.replies[name], 0
             values, quiet = self._moved(name, values, reply, halved=halved > 0)
+            if turn % len(names) == len(names) - 1 and not halved:
+                sweeps = [*sweeps, values][-3:]
+                ahead = self._ahead(sweeps) if len(sweeps) == 3 else None
+                if ahead is not None:
+                    values, quiet, sweeps = ahead, 0, []
             trail.append(values)
             key = self._key(values)
             halved += halved > 0 or key in seen
@@ -240,7 +247,7 @@ class _Search:
         """True if the reply is where the leader stands, or elsewhere and no better."""
         own = [(self.game.names[id(v)], v) for v in self.game.leaders[name].variables]
         step = max((abs(reply.values[n] - values[n]) / max(1.0, abs(values[n])) for n, _ in own), default=0.0)
-        if step <= TOLERANCES.noise:
+        if step <= TOLERANCES.tight:
             return violation(self.game, values) <= TOLERANCES.feasibility
         before, after = self.cost(name, values), self.cost(name, reply.values)
         far = step > TOLERANCES.weak
@@ -260,6 +267,20 @@ class _Search:
         if violation(self.game, reply.values) <= TOLERANCES.feasibility:
             return dict(reply.values), 1
         return self._answered(reply.values, name) or dict(reply.values), 0
+
+    def _ahead(self, sweeps: list[dict[str, float]]) -> dict[str, float] | None:
+        """Where sweeps whose steps shrink by a constant factor go to (Aitken's Δ²): exact where replies are affine."""
+        first, second, third = sweeps
+        limit = dict(third)
+        for var in self._decided():
+            name = self.game.names[id(var)]
+            before, after = second[name] - first[name], third[name] - second[name]
+            if not var.is_continuous() or abs(after) >= abs(before):
+                continue
+            goal = third[name] + after * after / (before - after)
+            low, high = (-math.inf if var.lb is None else var.lb), (math.inf if var.ub is None else var.ub)
+            limit[name] = min(max(goal, low), high)
+        return None if limit == third else self._answered(limit)
 
     def _key(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """A plan up to the accuracy that tells two plans apart."""

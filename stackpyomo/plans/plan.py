@@ -139,6 +139,17 @@ class Plan(Document):
             game=game,
         )
 
+    @property
+    def epsilon(self) -> pd.Series:
+        """leader name → what it could gain at most by another plan of its own, the other leaders' given, where there
+        are several: proved, NaN where nothing is. Of a plan that was given (:meth:`from_values`) it is worked out now.
+        """
+        if not self.shortfall and self.game is not None and self.game.leaders:
+            from .leaders import shortfalls  # which makes plans itself
+
+            self.shortfall = shortfalls(self.game, self.values)
+        return pd.Series(self.shortfall, dtype=float, name="epsilon")
+
     def value(self, var: Any) -> float:
         """The plan's value of a Var (or of a variable's name); raises :class:`InvalidGame` for a stranger."""
         name = var if isinstance(var, str) else var.name

@@ -120,8 +120,9 @@ def _several(game: Game, ties: str, options: dict[str, Any]) -> Plan:
     if ties != "optimistic":
         raise InvalidGame(f"ties={ties!r}: is for one leader, and {game.name} has {listed(list(game.leaders))}.")
     chosen = read_options(**options)
-    with undisturbed():
+    with undisturbed(), game.unchanged():
         require(game, leader_objective=False)
+        require_priced(game, list(game.followers.values()))
         return with_options(leaders_plan(game, chosen, None), "stackelberg", chosen)
 
 

@@ -60,7 +60,8 @@ class Standoff:
     @property
     def is_usable(self) -> bool:
         """True if there are deviations, and nothing but the followers answers the leaders."""
-        alone = not self.common and not self.game.aggregates
+        game = self.game
+        alone = not (self.common or game.aggregates or game.prices or game.shared)
         return (
             alone
             and 0 < len(self.deviations) <= _MOST

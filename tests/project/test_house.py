@@ -48,6 +48,7 @@ LINE = {folder: number for number, line in enumerate(ORDER.strip().splitlines())
 LATE = {
     ("verification.report", "reporting", "Report.to_html"),
     ("verification.report", "verification", "Report.to_certificate"),
+    ("plans.plan", "plans", "Plan.epsilon"),
 }
 """The imports inside functions: (module, folder, function). A page and a certificate show what a report knows."""
 
