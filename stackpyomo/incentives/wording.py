@@ -130,7 +130,8 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
             f"still changes by {entry.slope:.3g} per unit by which that is wider."
         )
     if not math.isnan(standing.infimum):
-        yield f"No gain attains the best value: with ever larger gains the objective tends to {standing.infimum:.6g}."
+        limit = shown(standing.infimum, 6)
+        yield f"No gain attains the best value: with ever larger gains the objective tends to {limit}."
 
 
 def _formula(rule: AffineStrategy, index: int, most: int) -> str:

@@ -104,6 +104,18 @@ def test_gains_that_stand_at_their_bound(kappa: int) -> None:
     assert "stands at its bound" in str(rule)
 
 
+def test_a_value_that_no_gain_attains() -> None:
+    rule = solved("SB04")
+    assert rule.standing is not None
+    assert rule.standing.infimum == pytest.approx(0.0, abs=1e-9)
+    assert rule.plan.attained is False
+    assert rule.plan.quality == "feasible"
+    assert 0.0 < rule.plan.leader_objective < 0.002
+    assert "No gain attains the best value: with ever larger gains the objective tends to 0." in str(rule)
+    value = dict(zip(rule.value_curve["kappa"].round(3), rule.value_curve["value"], strict=True))
+    assert value[10.0] == pytest.approx(0.001111380095344798, abs=1e-6)
+
+
 @pytest.mark.parametrize(("least", "options"), [("1/5", {"curvature": 0.2}), ("1/100", {"margin": 0.01})])
 def test_curvature_that_is_asked_for(least: str, options: dict[str, float]) -> None:
     expected = CASES["SB05"]["expected"]["by_mu"][least]

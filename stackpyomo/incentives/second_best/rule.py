@@ -35,6 +35,7 @@ from stackpyomo.plans import Options, Plan, leader_optimal, leading_problem, rea
 from stackpyomo.verification import verify
 
 from .deviations import Deviations
+from .limit import limit_value
 from .search import Answer, Search
 from .unknown_gain import UnknownGain, read_common
 
@@ -148,6 +149,7 @@ class _Asked:
                     raise why
                 return self._standing(self._incentive(constant, sparse.csc_array(self.shape)), constant, proved=False)
             rule = self._curve(search, self._best(search, constant), constant)
+            rule = self._limit(search, rule)
         return self._of_least_energy(rule)
 
     @property
@@ -328,13 +330,43 @@ class _Asked:
             self.gain.bound(np.maximum(self.lower, -kappa), np.minimum(self.upper, kappa))
             once = replace(self.options, starts=1, treatment=self.options.treatment or Scholtes())
             narrow = replace(search, options=once, best=None, log=[], bound=-math.inf, lost=[])
-            narrow.run(points, local=True)
+            narrow.run([*points, *self._scaled(search, part / _STEPS)], local=True)
             if narrow.best is not None:
                 reached, points = min(reached, narrow.best.cost), [narrow.best.candidate.values]
             curve.append((kappa, sign * max(reached, sign * rule.plan.leader_objective)))
         self.gain.bound(self.lower, self.upper)
         curve.append((most, rule.plan.leader_objective))
         return replace(rule, standing=replace(rule.standing, curve=tuple(curve)))
+
+    def _scaled(self, search: Search, part: float) -> list[dict[int, float]]:
+        """The best answer's point with this part of its gain."""
+        if search.best is None:
+            return []
+        values = search.best.candidate.values
+        return [{**values, **{id(v): part * values.get(id(v), 0.0) for v in self.gain.holder.gain.values()}}]
+
+    def _limit(self, search: Search, rule: Incentive) -> Incentive:
+        """The rule with what larger gains tend to, where it stands at bounds that were not asked for."""
+        standing, best, sign = rule.standing, search.best, self.game.leader.sign
+        assert standing is not None
+        if not standing.at_bound or best is None or self.wishes.gain_bounds is not None or self.groups:
+            return rule
+        base = replace(search.problem, constraints=self._problem().constraints)
+        least = limit_value(self.game, self.gain, base, self.units, best.candidate.values)
+        self.gain.bound(_WIDE * self.lower, _WIDE * self.upper)
+        once = replace(self.options, starts=1, treatment=self.options.treatment or Scholtes())
+        wider = replace(search, options=once, best=None, log=[], bound=-math.inf, lost=[])
+        wider.run([best.candidate.values], local=True)
+        self.gain.bound(self.lower, self.upper)
+        if wider.best is None or not least < wider.best.cost < best.cost:
+            return rule
+        if wider.best.cost - least > TOLERANCES.nearby * (best.cost - least):
+            return rule
+        plan, bound = rule.plan, sign * self.ideal.bound
+        if math.isfinite(bound) and search.is_closed(least, bound):
+            plan = replace(plan, bound=sign * bound, gap=(best.cost - bound) / search.scale, quality="feasible")
+            plan.attained = False
+        return replace(rule, plan=plan, standing=replace(standing, infimum=sign * least))
 
     def _of_least_energy(self, rule: Incentive) -> Incentive:
         """Of all gains that hold the same plan the one of least energy, where the plan leaves a choice."""
