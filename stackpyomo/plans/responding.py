@@ -396,9 +396,21 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
             if ladder.infeasible
             else "No plan was found (nothing is proved): "
         )
-        why = clash or (
-            "all rows can be met, but not while every responding follower answers optimally. "
-            "Relax the leader's constraints that hold follower variables"
+        shared = (
+            ""
+            if ladder.common is None
+            else (
+                "no equilibrium is variational (one multiplier for all who feel a shared row); equilibrium='any' asks "
+                "for those where each has its own"
+            )
+        )
+        why = (
+            clash
+            or shared
+            or (
+                "all rows can be met, but not while every responding follower answers optimally. "
+                "Relax the leader's constraints that hold follower variables"
+            )
         )
         hint = "" if ladder.infeasible else f" Untried: {', '.join(untried(ladder.log))}."
         raise NoPlan(f"{proved}{why.rstrip('.')}.{hint}", termination="infeasible")

@@ -33,7 +33,7 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement, answers, excursion, shares
 from stackpyomo.solvers import free_row
 
-__all__ = ["Composed", "composed", "oversteps", "plane"]
+__all__ = ["Composed", "composed", "oversteps", "plane", "stand_in"]
 
 _PIECES = 81
 """Pieces up to which a projected strategy is split; beyond, one problem with absolute values."""
@@ -177,6 +177,12 @@ def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Ite
     for follower, columns in _columns(game):
         if follower.name in wanted:
             yield from composer.compose(follower, follower.variables, columns)
+
+
+def stand_in(game: Game, announced: Announcement, follower: Follower) -> Composed:
+    """The problem of a player in the place of the game's follower of its name, where the leader announces constants."""
+    columns = next(columns for known, columns in _columns(game) if known.name == follower.name)
+    return next(_Composer(game, announced).compose(follower, follower.variables, columns))
 
 
 def _columns(game: Game) -> Iterator[tuple[Follower, range]]:

@@ -35,6 +35,7 @@ from .effort import Effort
 from .integers import Resolve, answer
 from .many import settled
 from .measures import measure, reconsider
+from .prices import lagrangians, price_checks
 from .report import UNBOUNDED, UNCONFIRMED, Report
 from .samples import Samples, within_ranges
 
@@ -130,7 +131,11 @@ def _resolved(
     answers = together | {p.follower.name: p for p in best_responses(problems, effort, seconds)}
     ordered = [answers[name] for name in game.followers if name in answers]
     solvers = [*(["arrays"] if together else []), *([choose(effort.solver).name] if rest else [])]
-    return _report(ordered, announced, effort.tolerance, seconds, ", ".join(solvers)), problems
+    report = _report(ordered, announced, effort.tolerance, seconds, ", ".join(solvers))
+    if game.prices and announced.gain is None:
+        paid = best_responses(list(lagrangians(game, announced, wanted).values()), effort, seconds)
+        report.price_checks = price_checks(game, announced, {p.follower.name: p for p in paid}, answers)
+    return report, problems
 
 
 def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[str, float]) -> list[Composed]:

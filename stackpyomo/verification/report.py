@@ -28,7 +28,7 @@ from stackpyomo.core import (
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 
-__all__ = ["UNBOUNDED", "UNCONFIRMED", "Report", "regret_shown"]
+__all__ = ["UNBOUNDED", "UNCONFIRMED", "PriceCheck", "Report", "regret_shown"]
 
 UNBOUNDED = "its problem is unbounded: some deviation pays without limit"
 """The note of a follower that no solver can settle."""
@@ -46,6 +46,25 @@ class Subject(Protocol):
 
     def attached(self) -> Game:
         """The game it is about."""
+
+
+@dataclass(frozen=True)
+class PriceCheck:
+    """What a re-solve showed of one price."""
+
+    follower: str
+    gap: float
+    """In the unit of the follower's objective, for all its prices together; NaN: unknown."""
+    scale: float
+    """What the gap is small against."""
+    certificate: str
+    """The evidence, as of a regret."""
+    uplift: bool
+    """True if the market has whole actions: no price need clear it."""
+
+    def is_refuted(self, tolerance: float) -> bool:
+        """True if it is shown to be no multiplier, where there is one."""
+        return not self.uplift and self.gap > tolerance * self.scale
 
 
 @dataclass(eq=False)
@@ -88,8 +107,16 @@ class Report(Document):
     """follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at."""
     endless: tuple[str, ...] = ()
     """Of these, who has a direction without an end: a search reaches only so far, and verifies nobody there."""
+    price_checks: dict[str, PriceCheck] = field(default_factory=dict, repr=False)
+    """price → what a re-solve without its row, which is paid for instead, showed of it."""
     subject: Subject | None = field(default=None, repr=False)
     """What was verified; not part of the data."""
+
+    @property
+    def prices(self) -> pd.Series:
+        """price → by how much its market would do better without the priced rows, paid for at these prices: 0 if they
+        are multipliers; of a market with whole actions its uplift; infinite for a price of the wrong sign."""
+        return pd.Series({name: check.gap for name, check in self.price_checks.items()}, dtype=float, name="prices")
 
     @property
     def unique(self) -> bool | None:
@@ -215,7 +242,12 @@ class Report(Document):
         """
         if (self.certificate == "unknown").any() or self.regret.isna().any() or self.endless:
             return False
-        return not self.refuted
+        return not self.refuted and not self.mispriced
+
+    @property
+    def mispriced(self) -> list[str]:
+        """Prices that are shown to be no multiplier of their row."""
+        return [name for name, check in self.price_checks.items() if check.is_refuted(self.tolerance)]
 
     @property
     def refuted(self) -> list[str]:
@@ -242,6 +274,8 @@ class Report(Document):
             first = f"{doubtful.index[0]}: {doubtful.iloc[0]}"
             return f"{head}: {len(doubtful)} of {len(self.regret)} followers could not be checked ({first})"
         plural = "" if len(self.regret) == 1 else "s"
+        if self.mispriced and not self.refuted:
+            return f"{head}: {listed(self.mispriced, 3)} is no multiplier of its row ({evidence})"
         if self.endless and not self.refuted:
             names = listed(self.endless, 3)
             return f"{head}: {names} searched only so far, and can go on without an end ({evidence})"
@@ -265,6 +299,10 @@ class Report(Document):
             "options": self.options,
             "cut": list(self.cut),
             "endless": list(self.endless),
+            "prices": {
+                name: {**vars(check), "gap": json_number(check.gap), "scale": json_number(check.scale)}
+                for name, check in self.price_checks.items()
+            },
             "forms": self.forms,
             "vocabulary": self.vocabulary,
             "seconds": json_numbers(self.seconds),
@@ -328,6 +366,10 @@ class Report(Document):
                 cut=tuple(data.get("cut", ())),
                 endless=tuple(data.get("endless", ())),
                 forms=dict(data.get("forms", {})),
+                price_checks={
+                    name: PriceCheck(**{**check, "gap": real(check["gap"]), "scale": real(check["scale"])})
+                    for name, check in data.get("prices", {}).items()
+                },
             )
 
     def to_html(self, path: str | Path, *, baseline: Any = None) -> None:
@@ -363,8 +405,11 @@ class Report(Document):
             numbers = [shown(float(self.objective[name]), 8), regret_shown(float(self.regret[name]))]
             rows.append([str(name), *numbers, self.certificate[name], *([self.note[name]] if noted else [])])
         table = Table(["follower", "objective", "regret", "certificate", *noted], rows, words=("certificate", "note"))
+        checks = self.price_checks.items()
+        gaps = [[name, c.follower, shown(c.gap), "uplift" if c.uplift else c.certificate] for name, c in checks]
+        priced: list[Part] = [Table(["price", "market", "gap", "evidence"], gaps, words=("market", "evidence"))]
         rest = [f"… {more} more in report.table, none with a larger regret"] if more > 0 else []
-        return [self.verdict, table, *rest, *self.remarks]
+        return [self.verdict, table, *rest, *(priced if gaps else []), *self.remarks]
 
     def __str__(self) -> str:
         return as_text(self.parts())
