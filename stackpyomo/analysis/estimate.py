@@ -25,7 +25,7 @@ from stackpyomo.core import (
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games.information import Scenarios
 from stackpyomo.plans import Plan
-from stackpyomo.verification import Report, verify
+from stackpyomo.verification import Report
 
 from .experiments import Experiments, rules_of, table_of
 from .polytopes import Polytope, records
@@ -113,7 +113,8 @@ class Fit(Document):
     @cached_property
     def report(self) -> Report | None:
         """Every copy re-solved at the fit: are the answers really its best? None by residuals."""
-        return None if self.plan is None else verify(self.plan)
+        solution = self.solution
+        return None if self.plan is None else solution.experiments.verified(solution.theta, solution.actions)
 
     # --- what is known of it ------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -23,13 +24,14 @@ from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.visitor import identify_mutable_parameters
 
-from stackpyomo.core import listed
+from stackpyomo.core import listed, undisturbed
 from stackpyomo.core.expressions import Substitution, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs
 from stackpyomo.games.information import answers, shares
 from stackpyomo.incentives import Incentive
 from stackpyomo.plans import Plan, nash
+from stackpyomo.verification import Report, verify
 
 __all__ = ["RULE", "Experiments", "Parameter", "Reading", "Rule", "parameters_of", "rules_of", "table_of"]
 
@@ -262,16 +264,28 @@ class Experiments:
         """θ, in the order of the parameters."""
         return list(self.model.parameter.values())
 
-    def answered(self, theta: Iterable[float]) -> Plan:
-        """Every copy's best answer at θ; raises :class:`NoPlan` where there is none."""
+    @contextmanager
+    def _held(self, theta: Iterable[float]) -> Iterator[None]:
         for variable, level in zip(self.variables, theta, strict=True):
             variable.fix(float(level), skip_validation=True)
         try:
-            plan: Plan = nash(self.game)
+            yield
         finally:
             for variable in self.variables:
                 variable.unfix()
-        return plan
+
+    def answered(self, theta: Iterable[float]) -> Plan:
+        """Every copy's best answer at θ; raises :class:`NoPlan` where there is none."""
+        with self._held(theta):
+            plan: Plan = nash(self.game)
+            return plan
+
+    def verified(self, theta: Iterable[float], actions: Iterable[float]) -> Report:
+        """Every copy re-solved at θ: are these actions its best answers?"""
+        with undisturbed(), self._held(theta):
+            for reading, action in zip(self.readings, actions, strict=True):
+                reading.copy.set_value(float(action), skip_validation=True)
+            return verify(Plan.from_values(self.game))
 
     def _followers(self) -> list[Follower]:
         """Those whose problem holds a parameter."""

@@ -153,10 +153,11 @@ class _Study:
         """The game of the analyst. Raises :class:`NonconvexFollower`, and :class:`InvalidGame` for one without end."""
         start = self.start
         if not self.why_not_affine:
-            start = residual_fit(self.slopes, self.within, self.start, self.limits)[0]
-            exact = self._exact(start)
+            guess = residual_fit(self.slopes, self.within, self.start, self.limits)[0]
+            exact = self._exact(guess)
             if exact is not None:
                 return exact
+            start = guess if self._is_curved(guess) else start
         center, found = start, self._within_box(start, options)
         for _ in range(_MOVES):
             if not self._is_far(found, center):
@@ -164,15 +165,20 @@ class _Study:
             center = found.solution.theta
             found = self._within_box(center, options)
         self._require_inside(found)
-        return found if found.rank == len(start) else self._nearest(found, start)
+        return found if found.rank == len(start) else self._nearest(found, self.start)
+
+    def _is_curved(self, theta: Array) -> bool:
+        """True if θ leaves the followers about as curved as the Params' own values do: noise may flatten residuals."""
+        least, own = (self.slopes.at(each, self.within).hessian.diagonal().min() for each in (theta, self.start))
+        return bool(least > TOLERANCES.weak * max(own, 0.0))
 
     def _exact(self, theta: Array) -> Fit | None:
         """The fit at θ if it explains every row: no squares are less than none."""
         try:
             plan = self.experiments.answered(theta)
-        except (NoPlan, NonconvexFollower):
+            found = self._judged(plan, _boxed(self.parameters, theta), "optimal")
+        except (NoPlan, InvalidGame):  # nobody has a best answer there, or no only one
             return None
-        found = self._judged(plan, _boxed(self.parameters, theta), "optimal")
         rounding = (TOLERANCES.noise * self.readings) ** 2
         return found if plan.quality == "feasible" and found.sum_of_squares <= np.nansum(rounding) else None
 
@@ -190,7 +196,8 @@ class _Study:
         free = np.array([not p.is_bounded for p in self.parameters])
         size = np.abs(found.solution.theta)
         moved = (size > _CLEAR * np.abs(center)) | (_CLEAR * size < np.abs(center))
-        return bool(np.any(free & moved & (center != 0.0)))
+        told = found.rank == len(center) or found.informative < np.isfinite(self.readings).sum()
+        return bool(told and np.any(free & moved & (center != 0.0)))
 
     def _judged(self, plan: Plan, limits: tuple[Array, Array], quality: str = "") -> Fit:
         """The fit at the analyst's plan."""
@@ -208,7 +215,7 @@ class _Study:
         return Solution(self.experiments, self.slopes, *numbers)
 
     def _nearest(self, found: Fit, start: Array) -> Fit:
-        """Of those that fit equally well the one next to where the search began, if it does fit as well."""
+        """Of those that fit equally well the one next to what the Params are now, if it does fit as well."""
         directions = found.null_space.to_numpy()
         units = np.maximum(1.0, np.abs(start))
         steps = np.linalg.lstsq((directions / units).T, (start - found.solution.theta) / units)[0]

@@ -67,6 +67,14 @@ def test_residuals_are_fitted_by_linear_least_squares() -> None:
     assert found.report is None
 
 
+def test_bounds_may_admit_followers_who_are_not_convex() -> None:
+    """They are played by deviations then; the least squares are where they were."""
+    found = sp.fit(customer(), ROWS, {"theta": (0.0, 20.0), "h": (-1.0, 10.0)})
+    assert found.parameters.tolist() == pytest.approx([409 / 106, 50 / 53], rel=1e-5)
+    assert found.report is not None
+    assert found.report.ok
+
+
 def test_the_rule_for_what_was_fitted() -> None:
     game = customer()
     found = sp.fit(game, ROWS, BOUNDS)
@@ -98,6 +106,18 @@ def test_a_combination_that_is_open_is_said() -> None:
     assert found.covariance.isna().all(axis=None)
     with pytest.raises(sp.InvalidGame, match=r"not known.*theta, h not told apart"):
         found.scenarios("sample")
+
+
+def test_two_answers_to_one_price_are_met_in_the_middle() -> None:
+    """θ − 3.05 h = 1 whatever residuals make of it (a slope of 0, which leaves none)."""
+    for parameters in (["theta", "h"], BOUNDS):
+        found = sp.fit(customer(7.0, 2.0), {"p": [1.0, 1.0], "f.u": [3.0, 3.1]}, parameters)
+        assert found.parameters["theta"] - 3.05 * found.parameters["h"] == pytest.approx(1.0, abs=1e-5)
+        assert found.parameters["h"] == pytest.approx(2.0, rel=0.05), "next to what is believed"
+        assert (found.rank, found.sum_of_squares) == (1, pytest.approx(0.005, rel=1e-6))
+        assert found.report is not None
+        assert found.report.ok
+        assert found.report.warnings == []
 
 
 def test_which_observation_frees_it() -> None:
@@ -377,7 +397,6 @@ def test_a_cell_without_a_number_is_named(column: str, value: Any) -> None:
         (ROWS, {"theta": (0, np.inf)}, {}, "theta is unbounded"),
         (ROWS, {"theta": 3.0}, {}, "theta is unbounded"),
         (ROWS, {"theta": (3, 3)}, {}, "theta lies between 3 and 3; nothing is left to fit"),
-        (ROWS, {"theta": (0, 20), "h": (-1, 10)}, {}, "row 0: within the bounds of the parameters the"),
         (ROWS, ["theta", "unused"], {}, "unused: enters no follower's objective, constraint or bound"),
         (ROWS, ["theta", "gone"], {}, "gone: is not mutable"),
         (ROWS, ["theta", "p"], {}, "p is no Param; fit what the model declares"),

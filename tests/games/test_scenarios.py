@@ -513,7 +513,7 @@ def test_merging_atoms_never_helps_the_leader(drawn: Any) -> None:
 def test_the_worst_case_is_an_objective() -> None:
     """min_x max_w (x − a_w)² − less_w: in the middle of the two that count, moved by what they had."""
     types = sp.Scenarios({"a": [0.0, 1.0, 4.0]}, [0.5, 0.5, 0.0])
-    for less, middle, level in ((None, 2.0, 4.0), ([0.0, 0.0, 4.0], 1.5, 2.25)):
+    for less, middle, level in ((None, 2.0, 4.0), ({0: 0.0, 1: 0.0, 2: 4.0}, 1.5, 2.25)):
         m = pyo.ConcreteModel()
         m.x = pyo.Var(initialize=0.0)
         m.f = pyo.Block()
@@ -530,7 +530,7 @@ def test_what_a_worst_case_cannot_be() -> None:
     types = sp.Scenarios({"a": [0.0, 1.0]})
     m = pyo.ConcreteModel()
     m.x = pyo.Var(initialize=0.0)
-    for less in ([1.0], [0.0, float("nan")]):
+    for less in ([1.0], [0.0, float("nan")], [0.0, 1.0, 2.0], {0: 1.0}, {0: 1.0, 1: "x"}, 3.0):
         with pytest.raises(sp.InvalidGame, match="less: expected one finite number for each of the 2 scenarios"):
             types.worst(m, lambda w: m.x, less=less)
     types.worst(m, lambda w: m.x)

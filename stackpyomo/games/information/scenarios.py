@@ -268,8 +268,11 @@ class Scenarios:
         :meth:`cvar`. The multipliers of the rows are the distribution that is worst: the rule is the best against it.
         Raises :class:`InvalidGame` for a name that the block has, and for numbers that are not one for each scenario.
         """
-        levels = np.zeros(len(self)) if less is None else np.asarray(less, dtype=float).ravel()
-        if len(levels) != len(self) or not np.isfinite(levels).all():
+        try:
+            levels = np.array([0.0 if less is None else float(less[w]) for w in self])
+        except (LookupError, TypeError, ValueError):
+            levels = np.full(len(self), np.nan)
+        if not np.isfinite(levels).all() or (hasattr(less, "__len__") and len(less) != len(self)):
             raise InvalidGame(f"less: expected one finite number for each of the {len(self)} scenarios.")
         if block.component(name) is not None:
             raise InvalidGame(f"{block.name}: has a component named {name}; pass worst(..., name=) another.")
