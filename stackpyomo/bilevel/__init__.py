@@ -17,6 +17,7 @@ from .surface import directions, surface
 from .transformation import KKT
 from .value_function import ValueFunction
 from .variational import Common
+from .warm_start import WarmLadder
 
 __all__ = [
     "KKT",
@@ -34,6 +35,7 @@ __all__ = [
     "Scholtes",
     "Treatment",
     "ValueFunction",
+    "WarmLadder",
     "conditions",
     "counterexample",
     "derivatives",

@@ -147,6 +147,13 @@ def solve(
         list[str] | None,
         typer.Option(help="Follower who answers optimally and does not serve the leader; may be repeated; or all."),
     ] = None,
+    ties: Annotated[
+        str | None,
+        typer.Option(help="All followers respond: who is indifferent favours the leader (optimistic), or pessimistic."),
+    ] = None,
+    tie_tolerance: Annotated[
+        float, typer.Option(help="A difference in a follower's cost that is a tie, with --ties pessimistic.")
+    ] = 0.0,
     complementarity: TreatmentOption = "auto",
     json_to: JsonOption = None,
     report_to: ReportOption = None,
@@ -177,7 +184,8 @@ def solve(
             rule = optimal_rule(loaded, what, common=common or (), time_limit=time_limit, **how)
             plan = rule.plan
         else:
-            plan = _planned(loaded, responding, {**asked, "time_limit": time_limit})
+            broken = None if ties is None and not tie_tolerance else (ties or "optimistic", tie_tolerance)
+            plan = _planned(loaded, responding, broken, {**asked, "time_limit": time_limit})
             constant = len(plan.responding) == len(loaded.followers)
         if not constant and not second_best:
             wishes = {
@@ -204,7 +212,8 @@ def solve(
                 report_to, page(report, title=titled(loaded, game), baseline=baseline, remarks=remarks, command=typed())
             )
     _deliver(loaded, doubts, plan, rule, refused, report, settings, json_to)
-    raise typer.Exit(0 if report.ok and (constant or rule is not None) else 1)
+    settled = not loaded.leaders or plan.quality == "feasible"
+    raise typer.Exit(0 if report.ok and settled and (constant or rule is not None) else 1)
 
 
 def _require_together(
@@ -220,8 +229,11 @@ def _require_together(
         )
 
 
-def _planned(game: Game, responding: list[str] | None, asked: dict[str, Any]) -> Plan:
-    """The plan that the file says is to be held; or the leader's optimum."""
+def _planned(game: Game, responding: list[str] | None, ties: tuple[str, float] | None, asked: dict[str, Any]) -> Plan:
+    """The plan that the file says is to be held; or the leader's optimum, by ``ties`` where all respond."""
+    if ties is not None or game.leaders:
+        kind, width = ties or ("optimistic", 0.0)
+        return stackelberg(game, ties=kind, tie_tolerance=width, **asked)
     if game.target and not responding:
         return Plan.from_values(game)
     return leader_optimal(game, responding=True if "all" in (responding or ()) else responding or (), **asked)

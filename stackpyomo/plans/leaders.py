@@ -68,12 +68,12 @@ class Assessment:
         return max(math.inf if math.isnan(gain) else gain for gain in self.gains.values())
 
 
-def leaders_plan(game: Game, options: Options, start: Mapping[str, float] | None) -> Plan:
+def leaders_plan(game: Game, options: Options) -> Plan:
     """A plan of all leaders with a proved ε for each, or with a proof that there is no equilibrium.
 
-    start: values by name to begin with. Raises :class:`NoPlan` where a leader has no plan whatever it does.
+    It begins at the model's values. Raises :class:`NoPlan` where a leader has no plan whatever it does.
     """
-    return _Search(game, options).run(start)
+    return _Search(game, options).run()
 
 
 def shortfalls(game: Game, values: Mapping[str, float]) -> dict[str, float]:
@@ -95,10 +95,10 @@ class _Search:
         self._known: dict[tuple[str, bool, tuple[float, ...]], Plan] = {}
         self._until = math.inf if options.time_limit is None else time.monotonic() + options.time_limit
 
-    def run(self, start: Mapping[str, float] | None) -> Plan:
+    def run(self) -> Plan:
         began = time.monotonic()
         with tracked("moving leader by leader", shown=not self.options.tee):
-            best = min(self._visited(self._first(start)), key=lambda point: point.largest)
+            best = min(self._visited(self._first()), key=lambda point: point.largest)
         least = 0.0
         if best.largest > self._room(best):
             best, least = self._standoff(best)
@@ -190,9 +190,9 @@ class _Search:
 
     # --- diagonalisation ----------------------------------------------------------------------------------------------
 
-    def _first(self, start: Mapping[str, float] | None) -> dict[str, float]:
+    def _first(self) -> dict[str, float]:
         """The values to begin with, the followers at their answer."""
-        values = self.game.completed({}) if start is None else dict(start)
+        values = self.game.completed({})
         return self._answered(values) or values
 
     def _answered(self, values: Mapping[str, float], favoured: str = "") -> dict[str, float] | None:

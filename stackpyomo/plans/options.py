@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from stackpyomo.bilevel import Treatment, named
 from stackpyomo.core import require_positive, require_whole
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Game, evaluated_at
 from stackpyomo.solvers import choose
 
 from .decomposition.hedging import Hedging
 from .plan import Plan
 from .selection import Wish
 
-__all__ = ["Options", "read_options", "with_options"]
+__all__ = ["Options", "read_options", "started", "with_options"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,8 @@ class Options:
     allow_nonconvex: bool = False
     seed: int = 0
     """Of the random starting points."""
+    warm: bool = False
+    """True where the values to begin with are those of a plan."""
     wish: Wish = field(default_factory=Wish)
     """Which equilibrium."""
 
@@ -43,14 +49,33 @@ def read_options(
     tee: bool = False,
     allow_nonconvex: bool = False,
     seed: int = 0,
+    start: Plan | None = None,
 ) -> Options:
     """The arguments that all functions here share, checked once."""
     require_whole("starts", starts)
     require_whole("seed", seed, 0)
     require_positive("time_limit", time_limit, none=True)
-    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex, seed)
+    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex, seed, start is not None)
     choose(solver)
     return options
+
+
+@contextmanager
+def started(game: Game, start: Any) -> Iterator[None]:
+    """The model at the values of a plan, of this game or a neighbouring one, given back afterwards; None: as it is.
+
+    Raises :class:`InvalidGame` for what is no plan, or of another game.
+    """
+    if start is None:
+        yield
+        return
+    if not isinstance(start, Plan):
+        raise InvalidGame(f"start={type(start).__name__}: expected a Plan, of this game or of a neighbouring one.")
+    if not start.values.keys() & game.variables_by_name.keys():
+        raise InvalidGame(f"start: a plan of another game: it has no variable of {game.name}.")
+    values = {name: start.values.get(name, var.value) for name, var in game.variables_by_name.items()}
+    with evaluated_at(game, values):
+        yield
 
 
 def with_options(plan: Plan, function: str, options: Options, hedging: Hedging | None = None, **more: Any) -> Plan:

@@ -24,6 +24,7 @@ from stackpyomo.bilevel import (
     Ladder,
     Problem,
     ValueFunction,
+    WarmLadder,
     counterexample,
     implied_boxes,
     price_ranges,
@@ -83,7 +84,7 @@ def respond(
             'equilibrium="any".'
         )
     work = Work(game, followers, problem, options, seconds, by_rows)
-    ladder = (ValueFunction if by_rows else Ladder)(
+    ladder = (ValueFunction if by_rows else WarmLadder if options.warm else Ladder)(
         game,
         followers,
         problem,

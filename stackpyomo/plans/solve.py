@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from .decomposition.engine import chosen_engine, hedged
 from .equilibria import all_equilibria
 from .indifference import settled
 from .leaders import leaders_plan
-from .options import Options, read_options, with_options
+from .options import Options, read_options, started, with_options
 from .plan import Plan
 from .problems import held_problem, leader_cost, leader_values, leading_problem, require_priced
 from .responding import respond
@@ -40,6 +41,7 @@ def leader_optimal(
     allow_nonconvex: bool = False,
     seed: int = 0,
     engine: Any = "auto",
+    start: Plan | None = None,
     equilibrium: str = "auto",
     weights: Any = None,
 ) -> Plan:
@@ -52,7 +54,8 @@ def leader_optimal(
     Penalty(), BigM(), SOS1()) or "auto", the fallback ladder. time_limit: seconds, for each solve of the team optimum,
     for the whole ladder otherwise. tee: show the solver's output. allow_nonconvex: followers proved nonconvex may
     respond; the plan then says so. seed: of the starting points. engine: "mpi-sppy" or a :class:`Hedging` for the team
-    optimum bundle by bundle, in as many processes as ``mpiexec`` started; "auto": one solve in this process.
+    optimum bundle by bundle, in as many processes as ``mpiexec`` started; "auto": one solve in this process. start: a
+    plan of this game or of a neighbouring one, whose values and binding rows are tried first.
     equilibrium: "variational", the responding followers' equilibrium with one multiplier for all who feel a shared row
     ("auto" where rows are declared ``shared=``), by ``weights`` (component mapping follower → r > 0: its multiplier is
     λ/r); "any": each has its own, in the leader's favour ("auto" elsewhere).
@@ -64,9 +67,9 @@ def leader_optimal(
     proved nonconvex, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
     """
     _require_game(game, "leader_optimal")
-    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
+    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start)
     hedging = chosen_engine(engine)
-    with undisturbed(), game.unchanged():
+    with undisturbed(), game.unchanged(), started(game, start):
         require(game)
         followers = responding_followers(game, responding)
         if hedging is not None:
@@ -123,7 +126,8 @@ def _several(game: Game, ties: str, options: dict[str, Any]) -> Plan:
     with undisturbed(), game.unchanged():
         require(game, leader_objective=False)
         require_priced(game, list(game.followers.values()))
-        return with_options(leaders_plan(game, chosen, None), "stackelberg", chosen)
+        with started(game, options.get("start")):
+            return with_options(leaders_plan(game, replace(chosen, warm=False)), "stackelberg", chosen)
 
 
 def nash(
@@ -138,6 +142,7 @@ def nash(
     tee: bool = False,
     allow_nonconvex: bool = False,
     seed: int = 0,
+    start: Plan | None = None,
     equilibrium: str = "auto",
     weights: Any = None,
     limit: int = 20,
@@ -164,13 +169,14 @@ def nash(
     Raises :class:`InvalidGame` for a leader variable without a value, and what :func:`leader_optimal` raises.
     """
     _require_game(game, "nash")
-    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed)
-    with undisturbed(), game.unchanged():
+    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start)
+    with undisturbed(), game.unchanged(), ExitStack() as opened:
         require(game, leader_objective=False)
         followers = responding_followers(game, responding)
         if not followers:
             raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
         given = leader_values(game, leader)
+        opened.enter_context(started(game, start))
         options = replace(options, wish=wish(game, followers, equilibrium, weights))
         if options.wish.kind == "all":
             require_whole("limit", limit)
@@ -199,11 +205,20 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
     if not isinstance(plan, Plan):
         raise InvalidGame(f"pessimistic({type(plan).__name__}): expected a Plan; make one with stackelberg(game).")
     game = plan.attached()
-    unknown = options.keys() - {"solver", "starts", "complementarity", "time_limit", "tee", "allow_nonconvex", "seed"}
+    unknown = options.keys() - {
+        "solver",
+        "starts",
+        "complementarity",
+        "time_limit",
+        "tee",
+        "allow_nonconvex",
+        "seed",
+        "start",
+    }
     if unknown:
         raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")
-    chosen = read_options(**options)
-    with undisturbed(), game.unchanged():
+    chosen, chosen_start = read_options(**options), options.get("start")
+    with undisturbed(), game.unchanged(), started(game, chosen_start):
         require(game)
         game.require_fixed_as(plan.values)
         followers = responding_followers(game, plan.responding or True)

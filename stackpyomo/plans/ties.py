@@ -154,7 +154,9 @@ class _Search:
     def _answer(self, game: Game, problem: Problem, *, quick: bool = False, patience: float = math.inf) -> Plan:
         """The plan of this game; ``quick``: without a proof, which is not what it is asked for."""
         left = min(self._until - time.monotonic(), patience)
-        options = replace(self.options, time_limit=None if math.isinf(left) else max(left, 1.0), allow_nonconvex=False)
+        options = replace(
+            self.options, warm=False, time_limit=None if math.isinf(left) else max(left, 1.0), allow_nonconvex=False
+        )
         if quick and not self.game.leader.integers:
             options = replace(options, solver="auto", treatment=Scholtes())
         return respond(game, list(game.followers.values()), problem, options)
@@ -279,8 +281,8 @@ class _Search:
             attained=reached,
         )
         if math.isfinite(self.bound):
-            plan.bound, plan.epsilon0 = sign * self.bound, max(0.0, cost - self.bound)
-            plan.gap = plan.epsilon0 / max(1.0, abs(cost))
+            plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for
+            plan.gap = max(0.0, cost - self.bound) / max(1.0, abs(cost))
             plan.quality = "optimal" if self._is_closed else "feasible"
         if not self.slack and not report.ok:
             plan.quality = "infeasible" if report.refuted else "none"
