@@ -52,7 +52,7 @@ class WorstCase(Document):
     violations: int
     """How many of them were worse than what vertices or search had shown."""
     confidence: float
-    """1 − β."""
+    """1 − β, how sure the guarantee of the fresh draws is."""
     cases: pd.DataFrame
     """The vertices, with the leader's objective (or regret) at each."""
 
