@@ -32,7 +32,7 @@ from stackpyomo.games import Follower, Game
 
 from .complementarity import interval
 
-__all__ = ["Alternatives", "RowWriter", "Written"]
+__all__ = ["Alternatives", "RowWriter", "Written", "value_at"]
 
 _DENOMINATOR = 10**6
 """Coefficients whose fraction has a larger denominator count in no steps."""
@@ -89,10 +89,10 @@ class RowWriter:
         for deviation in deviations:
             row = self.alternatives(deviation)
             ways = [(g, margin * size if step is None else step) for g, step, size in row.ways]
-            rooms = [_at(g, values) - level for g, level in ways]
+            rooms = [value_at(g, values) - level for g, level in ways]
             if row.void:
                 continue
-            if not ways or _at(row.cost, values) <= max(TOLERANCES.feasibility, -max(rooms)):
+            if not ways or value_at(row.cost, values) <= max(TOLERANCES.feasibility, -max(rooms)):
                 yield row.cost <= 0
             else:
                 g, level = ways[rooms.index(max(rooms))]
@@ -248,7 +248,8 @@ def _plain(body: Any) -> Any:
     return sum((c * v for c, v in terms if abs(c) > TOLERANCES.determined), repn.constant)
 
 
-def _at(expression: Any, values: Mapping[int, float]) -> float:
+def value_at(expression: Any, values: Mapping[int, float]) -> float:
+    """The expression at {id(Var): value}."""
     table = {id(v): values.get(id(v), v.value) for v in variables_in(expression) if not v.fixed}
     return number_of(Substitution(substitute=table).walk_expression(expression))
 

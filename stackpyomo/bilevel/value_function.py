@@ -32,7 +32,7 @@ from stackpyomo.solvers import Termination
 
 from .complementarity import SOS1, Scholtes
 from .deepest import deepest
-from .deviation_rows import RowWriter
+from .deviation_rows import RowWriter, value_at
 from .implied_boxes import least_cost
 from .mpcc import Equilibrium, Found
 from .nonconvexity import bound_multipliers, is_proved_convex
@@ -171,7 +171,26 @@ class ValueFunction(Ladder):
                 left = candidate
             if candidate.report is not None and candidate.report.ok:
                 return candidate
+        answered = None if left is None else self._answered(left)
+        if answered is not None:
+            self._keep(answered, margin)
         return left
+
+    def _answered(self, left: Candidate) -> Candidate | None:
+        """The leader of a candidate that is left, with everybody's best answer to it: often an equilibrium, and a plan
+        long before a master finds one. Multipliers stay what they were; only rows and the re-solve count."""
+        assert left.report is not None
+        by_name = self.game.variables_by_name
+        actions = {n: x for answer in left.report.best_response.values() for n, x in answer.items()}
+        values = {**left.values, **{id(by_name[name]): float(x) for name, x in actions.items()}}
+        for pair in self.kkt.pairs:
+            if isinstance(pair.slack, VarData):
+                values[id(pair.slack)] = max(0.0, value_at(pair.gap, values))
+        found = self._at(replace(left.found, polished=False), values)
+        if self.game.aggregates or (self._has_plan and self.best is not None and found.cost >= self.best.cost):
+            return None
+        found.report = self.check(found)
+        return found
 
     def _master(self, margin: float, unit: float = 1.0) -> Equilibrium:
         """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""
@@ -234,6 +253,9 @@ class ValueFunction(Ladder):
         at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
         values.update((id(p.component), p.limit) for p in at_bounds if isinstance(p.component, VarData))
         raw = self._at(replace(found, polished=False), values)
+        if all(not v.is_continuous() for v in self.game.variables_by_name.values() if not v.fixed):
+            yield raw  # whole numbers: there is nothing to polish
+            return
         rows = [("deviations", row) for row in self._writer.settled(list(self._known), margin, values)]
         problem = replace(self.problem, constraints=[*self.problem.constraints, *rows])
         plain = Equilibrium(problem, self.kkt, None, self.seconds)
