@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 __all__ = ["Effort"]
+
+_PROOF = 10.0
+"""Seconds of a global solver that nobody has asked for."""
 
 
 @dataclass(frozen=True)
@@ -16,5 +20,14 @@ class Effort:
     certify: str = "auto"
     tolerance: float = 1e-6
     time_limit: float | None = None
+    proof_seconds: float | None = None
+    """Seconds of a global solver in all; None: ``_PROOF``, or no end where proof is asked for."""
     together: bool = True
     """Whether many followers may be settled by arrays; their problems then hold no expressions."""
+
+    @property
+    def proof(self) -> float:
+        """Seconds of a global solver, for all followers together."""
+        if self.proof_seconds is not None:
+            return self.proof_seconds
+        return _PROOF if self.certify == "auto" else math.inf

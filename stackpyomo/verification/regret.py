@@ -58,6 +58,7 @@ def verify(
     tolerance: float = 1e-6,
     followers: Sequence[str] | None = None,
     time_limit: float | None = None,
+    proof_seconds: float | None = None,
 ) -> Report:
     """Re-solve every follower of a Plan (constant leader) or an Incentive: regret_k = J_k(plan) − min_v J_k(v).
 
@@ -66,12 +67,12 @@ def verify(
     proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest
     regret that is as good as none, and the largest duality gap of a proof, relative to ``report.scale``. followers:
     names of those to re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is
-    "unknown".
+    "unknown". proof_seconds: of a global solver, for all together (None: 10, or no end where a proof is asked for).
 
     The leader cannot leave its bounds: where the announced formula would, its answers are stopped there.
     Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
     """
-    return examine(subject, Effort(solver, starts, certify, tolerance, time_limit), followers)[0]
+    return examine(subject, Effort(solver, starts, certify, tolerance, time_limit, proof_seconds), followers)[0]
 
 
 def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None) -> tuple[Report, list[Composed]]:
@@ -84,6 +85,8 @@ def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None
     require_positive("tolerance", effort.tolerance)
     if effort.time_limit is not None:
         require_positive("time_limit", effort.time_limit)
+    if effort.proof_seconds is not None:
+        require_positive("proof_seconds", effort.proof_seconds)
     choose(effort.solver)
     game: Game = subject.attached()
     with undisturbed(), game.unchanged():
@@ -97,6 +100,7 @@ def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None
         report.others = len(game.followers) - len(wanted)
         report.options = {"solver": effort.solver, "starts": effort.starts, "certify": effort.certify}
         report.options |= {} if effort.time_limit is None else {"time_limit": effort.time_limit}
+        report.options |= {} if effort.proof_seconds is None else {"proof_seconds": effort.proof_seconds}
         report.subject = subject
         logger.info("%s: %s", game.name, report.verdict)
         return report, problems
@@ -170,7 +174,7 @@ def _resolve(problems: Sequence[Composed], effort: Effort, seconds: dict[str, fl
                 step(_BATCH)
     if effort.certify in ("auto", "proof", "global"):
         with timed(seconds, "global"), tracked("asking a global solver"):
-            _bound_globally(problems, search, required=effort.certify != "auto")
+            _bound_globally(problems, search, effort.proof, required=effort.certify != "auto")
     with timed(seconds, "search"):
         for problem in problems:
             if problem.integers:
@@ -361,10 +365,10 @@ _UNMET = "no global solver's bound meets its best response"
 _UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 
 _GLOBAL_SECONDS = 5.0
-"""Seconds for each of them."""
+"""Seconds for each of them, or its share of those that are given if that is more."""
 
 
-def _bound_globally(problems: Sequence[Composed], search: _Search, *, required: bool) -> None:
+def _bound_globally(problems: Sequence[Composed], search: _Search, seconds: float, *, required: bool) -> None:
     """ "global" for those whose best response a global solver's bound meets; needed is a plan within its rows."""
     solver = search.solver
     name = solver if "global" in choose(solver).classes else "scip"
@@ -374,20 +378,26 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, *, required: 
     for problem in searched:
         if problem.stuck and solver == "auto" and problem.home is None:
             problem.offer(problem.target, problem.plan_cost)
+    until = time.monotonic() + seconds
+    most = _GLOBAL_SECONDS if math.isinf(seconds) else max(_GLOBAL_SECONDS, seconds / max(1, len(searched)))
     for number, problem in enumerate(searched):
         small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
         late = small and time.monotonic() >= search.until
-        if small and not late:
-            _ask(problem, name, search)
+        left = until - time.monotonic()
+        if small and not late and left > 0.0:
+            _ask(problem, name, search, min(most, left))
+            left = until - time.monotonic()
+        if left <= 0.0 and problem.certificate == "multistart" and not problem.note:
+            problem.note = f"not proved: {seconds:g} s of proof spent; proof_seconds={6.0 * seconds:g} may"
         if problem.certificate == "multistart" and required:
             problem.give_up(f"no global solver was asked, because {_LATE}" if late else _UNMET)
         elif problem.certificate == "multistart" and late and not problem.note:
             problem.note = f"no global solver was asked, because {_LATE}"
 
 
-def _ask(problem: Composed, solver: str, search: _Search) -> None:
+def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> None:
     """Ask a global solver: "global" if its bound meets the best response; what it says against us stands."""
-    limit = min(_GLOBAL_SECONDS, search.left(search.until) or math.inf)
+    limit = min(seconds, search.left(search.until) or math.inf)
     within = search.tolerance * min(problem.stakes)
     separable = Separable([Task(problem, problem.target, True)])
     solution = separable.solve(solver, {}, limit)

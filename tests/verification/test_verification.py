@@ -546,3 +546,20 @@ def test_a_global_bound_is_confirmed_on_intervals_or_not_believed() -> None:
     assert not confirmed(needle(1e6), 1.0, 1e-5)
     assert confirmed(lambda u: (u / 1000) ** 2 - pyo.cos(u / 100), 0.0, 1e-9)
     assert not confirmed(lambda u: (u / 1000) ** 2 - 2 * pyo.cos((u - 100) / 100), 0.0, 1e-9)
+
+
+def test_a_budget_of_proof_is_for_all_and_is_told() -> None:
+    """Nobody has asked for the proof: what it may cost has an end, and the report says how to give it more."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block([0, 1])
+    for i in m.f:
+        m.f[i].x = pyo.Var(bounds=(-3, 3), initialize=-1.4)
+        m.f[i].cost = pyo.Objective(expr=pyo.sin(3 * m.f[i].x) + m.f[i].x ** 2 / 9 + 0.1 * m.f[i].x ** 3)
+    m.goal = pyo.Objective(expr=0.0)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    report = sp.verify(plan, starts=2, proof_seconds=1e-6)
+    assert set(report.certificate) == {"multistart"}
+    assert report.note["f[1]"] == "not proved: 1e-06 s of proof spent; proof_seconds=6e-06 may"
+    assert report.options["proof_seconds"] == 1e-6
+    with pytest.raises(sp.InvalidGame, match="proof_seconds"):
+        sp.verify(plan, proof_seconds=0.0)
