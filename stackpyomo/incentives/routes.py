@@ -6,13 +6,15 @@ that is not convex may pass every local test and leave all the same: these are d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import is_convex_problem
+from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import InvalidGame, NoIncentive
-from stackpyomo.games import Game, leader_variables
+from stackpyomo.games import Follower, Game, leader_variables
 from stackpyomo.plans import Plan, rows_of
 from stackpyomo.verification import Effort, composed, resolved
 
@@ -26,7 +28,7 @@ __all__ = ["routed"]
 
 BySlopes: TypeAlias = Callable[[Plan, Game, Wishes, Any, Payment], Incentive]
 
-_LOOKED_AT = 100
+_LOOKED_AT = 50
 """Actions up to which followers not proved convex are re-solved before a design by slopes is returned."""
 
 
@@ -78,15 +80,41 @@ def _is_refuted(rule: Incentive, solver: str) -> bool:
     game = rule.attached()
     if not _is_boxed(game):
         return False
-    doubtful = set(rule.doubtful)
+    others = [*game.aggregate_variables(), *(game.variables_by_name[name] for name in rule.leader)]
+    alone = set(rule.alone)
+    watched = (
+        f
+        for name, f in game.followers.items()
+        if name not in alone and not _bends_alike(f, game.names, rule.plan.values)
+    )
+    doubtful = {f.name for f in watched if not is_jointly_convex(f, others)}
     if not doubtful:
         return False
-    problems = composed(game, replace(rule.announcement, saturate=True), doubtful)
+    announced = rule.announcement
+    problems = composed(game, replace(announced, saturate=True), doubtful)
     open_ones = {p.follower.name for p in problems if not is_convex_problem(p.cost, p.rows)}
     if not open_ones:
         return False
-    report = resolved(game, rule.announcement, open_ones, Effort(solver))
+    report = resolved(game, announced, open_ones, Effort(solver))
     return any(report.regret > report.tolerance * report.scale)
+
+
+def _bends_alike(follower: Follower, names: Mapping[int, str], values: Mapping[str, float]) -> bool:
+    """Whether its curvature at the plan is that everywhere: a quadratic cost, linear equalities, within its bounds.
+
+    Under an affine strategy its cost is quadratic then, and no bound has hidden a direction from the design.
+    """
+    assert follower.objective is not None
+    if follower.objective.expr.polynomial_degree() not in (0, 1, 2):
+        return False
+    if any(not row.equality or row.body.polynomial_degree() not in (0, 1) for row in follower.constraints):
+        return False
+    for var in follower.variables:
+        (low, high), level = var.bounds, values[names[id(var)]]
+        near = TOLERANCES.active * (high - low)
+        if level - low <= near or high - level <= near:
+            return False
+    return True
 
 
 def _by_deviations(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How) -> Incentive:

@@ -1,0 +1,53 @@
+"""Which design is taken: slopes where they are enough, deviations where they are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+
+
+def plan_of(cost: Any, target: float, *, domain: Any = pyo.Reals) -> sp.Plan:
+    m = pyo.ConcreteModel()
+    m.u = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.v = pyo.Var(bounds=(-2, 2), initialize=target, domain=domain)
+    m.f.cost = pyo.Objective(expr=cost(m.f.v, m.u))
+    m.wish = pyo.Objective(expr=m.u**2)
+    return sp.Plan.from_values(sp.Game(m, followers=m.f))
+
+
+def test_convex_followers_are_designed_by_slopes() -> None:
+    for cost in (lambda v, u: (v - 1) ** 2 + u * v, lambda v, u: pyo.exp(v) + (u + v) ** 2):
+        assert "deviations" not in sp.affine_incentive(plan_of(cost, 0.3)).seconds
+
+
+def test_whole_actions_are_designed_by_deviations() -> None:
+    rule = sp.affine_incentive(plan_of(lambda v, u: (v - 1) ** 2 + u, 0.0, domain=pyo.Integers))
+    assert "deviations" in rule.seconds
+    assert rule.gain.loc["u", "f.v"] == pytest.approx(1.0), "v = 1 tempts by 1"
+
+
+def test_a_local_minimum_that_is_left_all_the_same_is_no_incentive() -> None:
+    """At 4/5 the well bends up, and the other one is better under the only gain, −c'(4/5)."""
+    plan = plan_of(lambda v, u: v**4 / 4 - v**2 / 2 + u, 0.8)
+    by_slopes = sp.affine_incentive(plan, design="slopes")
+    assert by_slopes.gain.loc["u", "f.v"] == pytest.approx(0.288)
+    assert not sp.verify(by_slopes).ok
+    with pytest.raises(sp.NoIncentive, match="cannot tell these apart") as refusal:
+        sp.affine_incentive(plan)
+    assert refusal.value.deviations["weight"].sum() == pytest.approx(1.0)
+
+
+def test_a_quadratic_follower_at_its_bound_is_looked_at_whole() -> None:
+    """−v² + u v at v = 2: no slope is left with K = 2 or more, and v = −2 has to be held, too."""
+    rule = sp.affine_incentive(plan_of(lambda v, u: -((v - 0.1) ** 2) + u, 2.0))
+    assert sp.verify(rule).ok
+
+
+def test_a_margin_needs_whole_actions() -> None:
+    with pytest.raises(sp.InvalidGame, match="nobody has one"):
+        sp.affine_incentive(plan_of(lambda v, u: (v - 1) ** 2 + u, 0.0), margin=0.1)
