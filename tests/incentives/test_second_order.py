@@ -226,7 +226,7 @@ def test_curvature_only_counts_where_constraints_let_the_follower_go(seed: int) 
     bend, a, b = random.uniform(0.5, 3.0), random.normal(), random.uniform(0.5, 2.0)
     sign = float(random.choice([-1.0, 1.0]))
 
-    def designed(kind: str) -> sp.Incentive:
+    def designed(kind: str, design: str = "slopes") -> sp.Incentive:
         m = pyo.ConcreteModel()
         m.u0 = pyo.Var(initialize=0.0)
         m.f = pyo.Block()
@@ -241,11 +241,12 @@ def test_curvature_only_counts_where_constraints_let_the_follower_go(seed: int) 
         m.f.cost = pyo.Objective(expr=own - bend / 2 * m.f.u[1] ** 2 + b * m.u0)
         m.goal = pyo.Objective(expr=m.u0**2)
         plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
-        return sp.affine_incentive(plan, multipliers={"f.row": 1.0} if kind == "leaning" else "zero")
+        return sp.affine_incentive(plan, multipliers={"f.row": 1.0} if kind == "leaning" else "zero", design=design)
 
     for kind in ("open", "limited"):
         with pytest.raises(sp.NoIncentive, match="curvature"):
             designed(kind)
+    assert sp.verify(designed("limited", "auto")).ok, "by deviations it is held: a slope against its one open side"
     assert sp.verify(designed("equality")).ok
     rule = designed("leaning")
     # Far along the pinned direction the concave cost may win again: to second order at the plan it does not.
@@ -294,7 +295,10 @@ def test_a_gain_that_is_right_nearby_and_wrong_far_away_is_caught() -> None:
     # composed: u²(u−2)² − u³/4, a minimum at 0 with F'' = 8, and F < 0 around 2
     m.f.cost = pyo.Objective(expr=m.f.u**2 * (m.f.u - 2) ** 2 - m.f.u**3 / 4 + 3 * m.f.u + m.u0)
     m.goal = pyo.Objective(expr=m.u0**2 + m.f.u**2)
-    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    with pytest.raises(sp.NoIncentive):
+        sp.affine_incentive(plan)
+    rule = sp.affine_incentive(plan, design="slopes")
     assert rule.gain.iloc[0, 0] == pytest.approx(-3.0)
     grid = np.linspace(-5, 5, 100_001)
     cost = grid**2 * (grid - 2) ** 2 - grid**3 / 4
