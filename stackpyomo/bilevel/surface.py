@@ -34,10 +34,10 @@ def surface(
 
     made: the conditions the answer was found by; values: {id(Var): value}, the user's and their multipliers.
     """
-    own = conditions(game, followers)
     actions = [v for f in followers for v in f.variables]
-    if len(own.pairs) + len(actions) > _LARGE:
+    if len(actions) + sum(len(f.constraints) for f in followers) > _LARGE:
         return None
+    own = conditions(game, followers)
     system = Equilibrium(Problem(0.0, problem.constraints, problem.held), own, None, {})
     x = system.point({**values, **_own_multipliers(own, made, values)})
     return directions(system, x, actions, problem.leader)

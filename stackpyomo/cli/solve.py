@@ -16,7 +16,7 @@ from stackpyomo.core import listed, writable
 from stackpyomo.errors import InvalidGame, NoIncentive, StackpyomoError
 from stackpyomo.games import Finding, Game
 from stackpyomo.incentives import Incentive, affine_incentive, optimal_rule
-from stackpyomo.plans import Plan, leader_optimal, stackelberg
+from stackpyomo.plans import Plan, leader_optimal, nash, stackelberg
 from stackpyomo.reporting import page
 from stackpyomo.studies import tuned
 from stackpyomo.verification import Report, verify
@@ -154,6 +154,13 @@ def solve(
     tie_tolerance: Annotated[
         float, typer.Option(help="A difference in a follower's cost that is a tie, with --ties pessimistic.")
     ] = 0.0,
+    equilibrium: Annotated[
+        str | None,
+        typer.Option(
+            help="any, variational, best, worst or all: the followers' equilibrium at the leader's start values. With "
+            "--responding any or variational, which the leader anticipates."
+        ),
+    ] = None,
     complementarity: TreatmentOption = "auto",
     json_to: JsonOption = None,
     report_to: ReportOption = None,
@@ -169,6 +176,8 @@ def solve(
     _require_together(second_best, common, {"--free": free, "--payment": payment, "--quadratic": quadratic}, responding)
     require_writable(json_to)
     require_writable(report_to)
+    if equilibrium == "all":
+        _list(load(game, parameter or [])[0], {"solver": solver, "seed": seed, "time_limit": time_limit}, json_to)
     with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, settings = load(game, parameter or [])
         asked: dict[str, Any] = {
@@ -185,7 +194,7 @@ def solve(
             plan = rule.plan
         else:
             broken = None if ties is None and not tie_tolerance else (ties or "optimistic", tie_tolerance)
-            plan = _planned(loaded, responding, broken, {**asked, "time_limit": time_limit})
+            plan = _planned(loaded, responding, broken, {**asked, "time_limit": time_limit}, equilibrium)
             constant = len(plan.responding) == len(loaded.followers)
         if not constant and not second_best:
             wishes = {
@@ -229,8 +238,37 @@ def _require_together(
         )
 
 
-def _planned(game: Game, responding: list[str] | None, ties: tuple[str, float] | None, asked: dict[str, Any]) -> Plan:
-    """The plan that the file says is to be held; or the leader's optimum, by ``ties`` where all respond."""
+def _list(game: Game, asked: dict[str, Any], json_to: str | None) -> None:
+    """All equilibria at the leader's start values; exit code 0 if that is proved."""
+    with results_only():
+        equilibria = nash(game, equilibrium="all", **asked)
+    document = {
+        "game": game.name,
+        "version": __version__,
+        "complete": equilibria.complete,
+        "reason": equilibria.reason,
+        "continuum": [str(piece) for piece in equilibria.continuum],
+        "copies": list(equilibria.copies),
+        "equilibria": [plan.as_dict() for plan in equilibria],
+    }
+    if not deliver(document, json_to):
+        print(equilibria)
+    raise typer.Exit(0 if equilibria.complete else 1)
+
+
+def _planned(
+    game: Game,
+    responding: list[str] | None,
+    ties: tuple[str, float] | None,
+    asked: dict[str, Any],
+    equilibrium: str | None,
+) -> Plan:
+    """The plan that the file says is to be held; the followers' equilibrium; or the leader's optimum, by ``ties`` where
+    all respond."""
+    if equilibrium is not None and not responding and ties is None:
+        plan: Plan = nash(game, equilibrium=equilibrium, **asked)
+        return plan
+    asked = asked if equilibrium is None else {**asked, "equilibrium": equilibrium}
     if ties is not None or game.leaders:
         kind, width = ties or ("optimistic", 0.0)
         return stackelberg(game, ties=kind, tie_tolerance=width, **asked)
