@@ -50,8 +50,6 @@ class Layout:
         self.upper = np.where(np.isnan(limits[:, 1]), np.inf, limits[:, 1])
         self.target = self.values[self.actions]
         responses = game.responses()
-        self.driven = bool(responses.leads.nnz)
-        """True if aggregates follow the leader's variables: left to substitution."""
         own = [(self.actions, np.arange(len(actions)), np.ones(len(actions)))]
         moves = responses.moves.tocoo()
         place = np.array([self.column[id(v)] for v in responses.variables], dtype=np.int64)
@@ -62,6 +60,8 @@ class Layout:
         self.gain = sparse.coo_array((len(self.leaders), len(actions)))
         if announced.gain is not None:
             self.gain = answers(announced.gain, shares(game, announced.signals).moves).tocoo()
+        self.driven = bool(responses.leads.nnz and self.gain.nnz)
+        """True if aggregates follow leader variables that answer: left to substitution."""
         self.led = _Rates(self.leaders[self.gain.row], self.gain.col, self.gain.data, len(actions))
         bounds = np.array([variables[c].bounds for c in self.leaders], dtype=float).reshape(-1, 2)
         self.floor = np.where(np.isnan(bounds[:, 0]), -np.inf, bounds[:, 0])

@@ -183,6 +183,22 @@ def test_pieces_at_the_leaders_bounds(seed: int) -> None:
     assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
 
 
+@pytest.mark.usefixtures("always")
+def test_an_aggregate_that_the_leader_moves_too() -> None:
+    """Cournot followers under a constant output of the leader: only answers that move an aggregate are left out."""
+    m = pyo.ConcreteModel()
+    m.q, m.total, m.f = pyo.Var(bounds=(0, 9), initialize=2.0), pyo.Var(initialize=5.0), pyo.Block(range(3))
+    for i in range(3):
+        m.f[i].q = pyo.Var(bounds=(0, 9), initialize=1.0)
+        m.f[i].profit = pyo.Objective(expr=(10 - m.total) * m.f[i].q - (i + 1) * m.f[i].q, sense=pyo.maximize)
+    m.sum = pyo.Constraint(expr=m.total == m.q + pyo.quicksum(m.f[i].q for i in range(3)))
+    m.goal = pyo.Objective(expr=(10 - m.total) * m.q, sense=pyo.maximize)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f, aggregates=[(m.total, m.sum)])))
+    best = [(10 - 4 - (i + 1)) / 2 for i in range(3)]
+    assert report.solver == "arrays"
+    assert report.regret.to_numpy() == pytest.approx([(q - 1) ** 2 for q in best], abs=1e-9)
+
+
 MISTAKES: dict[str, tuple[str, Callable[..., Any]]] = {
     "values": ("stackpyomo.families.sweep._product", lambda f: lambda *a: (f(*a)[0] * 1.0001, *f(*a)[1:])),
     "gradients": ("stackpyomo.families.sweep._plus", lambda f: lambda i, m, k=1.0: f(i, m, k * 1.01)),
