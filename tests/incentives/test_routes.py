@@ -51,3 +51,15 @@ def test_a_quadratic_follower_at_its_bound_is_looked_at_whole() -> None:
 def test_a_margin_needs_whole_actions() -> None:
     with pytest.raises(sp.InvalidGame, match="nobody has one"):
         sp.affine_incentive(plan_of(lambda v, u: (v - 1) ** 2 + u, 0.0), margin=0.1)
+
+
+def test_what_slopes_refuse_for_its_curvature_may_be_held_against_a_bound() -> None:
+    """−v² + u on [−2, 0] at 0: no slope of 0 is a minimum, but K = −2 outweighs what −2 gains: 4 − 2·2 = 0."""
+    plan = plan_of(lambda v, u: -(v**2) + u, 0.0)
+    plan.attached().model.f.v.setub(0.0)
+    plan = sp.Plan.from_values(plan.attached())
+    with pytest.raises(sp.NoIncentive, match="curvature"):
+        sp.affine_incentive(plan, design="slopes")
+    rule = sp.affine_incentive(plan)
+    assert rule.gain.loc["u", "f.v"] == pytest.approx(-2.0, abs=1e-6)
+    assert sp.verify(rule).ok
