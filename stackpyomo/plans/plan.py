@@ -317,9 +317,12 @@ class Plan(Document):
             return here.parts(chosen, most)
         proof = "" if math.isnan(self.epsilon0) else f", within {max(0.0, self.epsilon0):.1e} of the optimum"
         stop = f"{self.solver}: {self.termination}"
-        found: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), leader's objective {shown(self.leader_objective)}"]
+        each = ", ".join(f"{name} {shown(level)}" for name, level in self.leader_objectives.items())
+        what = f"leaders' objectives {each}" if each else f"leader's objective {shown(self.leader_objective)}"
+        found: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), {what}"]
         if (
             self.quality == "feasible"
+            and not each
             and self.attained is not False
             and self.options.get("function") != "nash"
             and self.termination != "given"
