@@ -24,7 +24,7 @@ from .plan import Plan
 from .problems import held_problem, leader_cost, leader_values, leading_problem, require_priced
 from .responding import respond
 from .selection import wish
-from .ties import pessimistic_plan
+from .ties import enumerated_plan, pessimistic_plan
 
 __all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
 
@@ -91,7 +91,7 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     ties: who is favoured where a follower is indifferent. "optimistic": the leader; "pessimistic": nobody, so that the
     leader prepares for the worst, inf_x max {J0(x, y): y a best answer to x}, with the leader's constraints kept
     whatever answer is chosen. That is exact for followers of linear and convex quadratic cost who feel nobody but the
-    leader (B. Zeng 2020; Mangasarian 1988): the plan says what ties cost (``ties``) and whether the infimum is reached
+    leader (B. Zeng 2020; Mangasarian 1988), and of few whole actions, by enumeration: the plan says what ties cost (``ties``) and whether the infimum is reached
     (``attained``). tie_tolerance: a difference in a follower's cost, in its unit, that is a tie as well. options: those
     of :func:`leader_optimal` (``responding`` is everybody).
 
@@ -109,6 +109,13 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     if ties == "pessimistic" and (game.prices or game.shared or {"equilibrium", "weights"} & options.keys()):
         what = "prices, or which equilibrium is played, are no ties of a follower's answer"
         raise InvalidGame(f"ties='pessimistic': {what}; plan.price_range and plan.selection say what is left open.")
+    if ties == "pessimistic" and not tie_tolerance:
+        chosen = read_options(**options)
+        with undisturbed(), game.unchanged():
+            require(game)
+            enumerated = enumerated_plan(game, list(game.followers.values()), chosen)
+        if enumerated is not None:
+            return with_options(enumerated, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
     plan = leader_optimal(game, responding=True, **options)
     if ties == "optimistic":
         return plan

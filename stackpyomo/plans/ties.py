@@ -29,12 +29,13 @@ from stackpyomo.verification import Effort, resolved
 
 from .adversaries import Fear, WorstAnswer
 from .answer_sets import are_unique
+from .finite_ties import finite_answer, is_finite
 from .options import Options
 from .plan import Plan
 from .points import rested, violation
 from .responding import respond
 
-__all__ = ["pessimistic_plan"]
+__all__ = ["enumerated_plan", "pessimistic_plan"]
 
 _WIDTHS = tuple(10.0 ** (-2 * stage) for stage in (1, 2, 3, 4))
 """Widths of a tie, tried where the infimum is not reached: 1e-2, 1e-4, …"""
@@ -62,6 +63,42 @@ def pessimistic_plan(
     fear = Fear(game, followers)
     fear.require_exact(slack)
     return _Search(game, fear, optimistic, options, slack).run()
+
+
+def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options) -> Plan | None:
+    """The plan against ties of followers of whole actions, by enumeration; None where that is not possible."""
+    answer = finite_answer(game, followers) if is_finite(game, followers) else None
+    if answer is None:
+        return None
+    sign, values = game.leader.sign, answer.values
+    report = resolved(game, Announcement(values, math.nan), set(game.followers), Effort(time_limit=options.time_limit))
+    level = objective_at(game, game.leader, values)
+    plan = Plan(
+        values=values,
+        leader_objective=level,
+        follower_objectives={n: objective_at(game, f, values) for n, f in game.followers.items()},
+        termination="optimal",
+        quality="optimal" if answer.attained else "feasible",
+        bound=sign * answer.infimum,
+        gap=max(0.0, sign * level - answer.infimum) / max(1.0, abs(level)),
+        residuals={"feasibility": violation(game, values), "stationarity": math.nan, "complementarity": math.nan},
+        solver="enumeration",
+        game=game,
+        responding=tuple(game.followers),
+        report=report,
+        attained=answer.attained,
+        ties={
+            "optimistic": sign * answer.optimistic,
+            "pessimistic": sign * answer.infimum,
+            "worst": sign * answer.worst,
+            "unique": False,
+            "tolerance": 0.0,
+        },
+    )
+    if not report.ok:
+        plan.quality = "infeasible" if report.refuted else "none"
+        plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
+    return plan
 
 
 @dataclass
