@@ -91,7 +91,8 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     ties: who is favoured where a follower is indifferent. "optimistic": the leader; "pessimistic": nobody, so that the
     leader prepares for the worst, inf_x max {J0(x, y): y a best answer to x}, with the leader's constraints kept
     whatever answer is chosen. That is exact for followers of linear and convex quadratic cost who feel nobody but the
-    leader (B. Zeng 2020; Mangasarian 1988), and of few whole actions, by enumeration: the plan says what ties cost (``ties``) and whether the infimum is reached
+    leader (B. Zeng 2020; Mangasarian 1988), and of few whole actions, by enumeration:
+    the plan says what ties cost (``ties``) and whether the infimum is reached
     (``attained``). tie_tolerance: a difference in a follower's cost, in its unit, that is a tie as well. options: those
     of :func:`leader_optimal` (``responding`` is everybody).
 
