@@ -28,11 +28,12 @@ from stackpyomo.bilevel import (
 )
 from stackpyomo.core import Array, listed, shown, tracked
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Follower, Game, exchangeable
+from stackpyomo.games import Follower, Game, evaluated_at, exchangeable
 from stackpyomo.solvers import Termination
 
 from .options import Options
 from .plan import Plan
+from .profiles import pure_equilibria
 from .responding import Work
 
 __all__ = ["Continuum", "Equilibria", "all_equilibria"]
@@ -98,6 +99,8 @@ def all_equilibria(
 
     Raises :class:`InvalidGame` for a game that is too large to be listed.
     """
+    if any(f.integers for f in followers):
+        return _profiles(game, followers, problem, limit)
     made = conditions(game, followers, common=options.wish.common)
     if len(made.pairs) > _PAIRS:
         raise InvalidGame(
@@ -105,6 +108,20 @@ def all_equilibria(
             f"{_PAIRS}); ask for equilibrium='best' and 'worst'."
         )
     return _List(game, followers, problem, options, made, limit, distance).run()
+
+
+def _profiles(game: Game, followers: Sequence[Follower], problem: Problem, limit: int) -> Equilibria:
+    """The pure equilibria of followers with whole actions: all of them, by enumeration."""
+    values = game.completed({id(v): level for v, level in problem.held})
+    plans: list[Plan] = []
+    for found in pure_equilibria(game, followers, values):
+        if len(plans) == limit:
+            return Equilibria(plans, reason=f"limit={limit} reached")
+        with evaluated_at(game, found):
+            plan = Plan.from_values(game)
+        plan.responding, plan.solver = tuple(f.name for f in followers), "enumeration"
+        plans.append(plan)
+    return Equilibria(plans, complete=True)
 
 
 @dataclass
