@@ -31,8 +31,8 @@ def pure_equilibria(game: Game, followers: Sequence[Follower], values: dict[str,
     """
     if game.aggregates:
         raise InvalidGame(
-            f"{game.aggregates[0].name}: equilibrium='all' looks at whole actions one by one, without aggregates; write "
-            "the sum out in the objectives."
+            f"{game.aggregates[0].name}: equilibrium='all' looks at whole actions one by one, without aggregates; "
+            "write the sum out in the objectives."
         )
     actions = [v for f in followers for v in f.variables]
     levels = [_levels(v) for v in actions]
@@ -58,8 +58,8 @@ def pure_equilibria(game: Game, followers: Sequence[Follower], values: dict[str,
         with np.errstate(invalid="ignore"):
             room = TOLERANCES.noise * np.maximum(1.0, np.abs(least))
             best &= np.isfinite(costs[k]) & (costs[k] <= least + room)
-    for place in np.argwhere(best):
-        chosen = {game.names[id(v)]: known[n] for v, known, n in zip(actions, levels, place, strict=True)}
+    for found in np.argwhere(best):
+        chosen = {game.names[id(v)]: known[n] for v, known, n in zip(actions, levels, found, strict=True)}
         yield {**values, **chosen}
 
 
