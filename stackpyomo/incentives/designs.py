@@ -6,6 +6,7 @@ follower; then come limits, choice and curvature, and whatever has been changed 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,9 +31,12 @@ from .gains.multipliers import Balance, balanced, given_multipliers, leaning, su
 from .gains.reactions import Anticipated, require_still_signals, with_reactions
 from .gains.selection import Limits, bounded, by_instrument, gain_bounds, sparsest
 from .gains.system import System, gain_system, picked
+from .rare import Rare, rare
 from .uniqueness import Meeting, uniqueness
 
 __all__ = ["CROWD", "Design", "Found", "Wishes", "weights_of"]
+
+logger = logging.getLogger(__name__)
 
 CROWD = 1e9
 """What an infinite population's members together weigh in the energy beside a single follower, to choose a gain."""
@@ -151,10 +155,22 @@ class Design:
             self.sides = active_sides(self.rows, here, values)
         refuse_undefined(self.rows, here, self.sides)
         doubts = Doubts(here, [] if self.settling else list(self.rows.shaken(values, accuracy)))
-        balance = self._balance(doubts.known())
-        tempted = self.watched[self.rows.owners] & ~self._idle(balance, doubts)
-        slope = np.where(tempted, balance.slope, 0.0)
+        seldom = rare(self.rows, values, here, doubts.slopes)
+        if seldom.actions.any():
+            try:
+                return self._balanced(values, doubts, seldom)
+            except NoIncentive as why:  # what hardly ever happens takes nobody's gain away, but its own
+                logger.warning("no gain for what an improbable scenario asks: %s", why)
+        return self._balanced(values, doubts, None)
+
+    def _balanced(self, values: Mapping[str, float], doubts: Doubts, seldom: Rare | None) -> Found:
+        """:meth:`solve` for derivatives of which these are rare, and no rounding."""
+        balance = self._balance(doubts.known(None if seldom is None else seldom.grips))
+        idle = self._idle(balance, doubts) & ~(False if seldom is None else seldom.actions)
+        slope = np.where(self.watched[self.rows.owners] & ~idle, balance.slope, 0.0)
         system = self._felt(self.equations(balance.leader), slope)
+        if seldom is not None:
+            slope = seldom.answered(slope, np.diff(system.matrix.indptr) > 0)
         system = replace(system, doubt=doubts.of_followers()[self.rows.owners])
         gain, rank = system.least_energy(slope)
         limits, at_bounds = self._limits(system, slope, values)

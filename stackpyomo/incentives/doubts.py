@@ -41,10 +41,14 @@ class Doubts:
         held = self.here.leader.data
         return _most([there.leader.data - held for there in self.points], len(held))
 
-    def known(self) -> Derivatives:
-        """The derivatives at the plan, with those of b that are smaller than their error, or rounding, as 0."""
+    def known(self, rare: Array | None = None) -> Derivatives:
+        """The derivatives at the plan, with those of b that are smaller than their error, or rounding, as 0.
+
+        rare: entries of b that are no rounding, however small.
+        """
         leader = self.here.leader.copy()
-        leader.data = np.where(np.abs(leader.data) > np.maximum(self.grips, TOLERANCES.gradient), leader.data, 0.0)
+        least = TOLERANCES.gradient * (1.0 if rare is None else ~rare)
+        leader.data = np.where(np.abs(leader.data) > np.maximum(self.grips, least), leader.data, 0.0)
         return replace(self.here, leader=leader)
 
     def of_followers(self) -> Array:
