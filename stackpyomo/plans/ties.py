@@ -115,6 +115,8 @@ class _Search:
     log: list[dict[str, Any]] = field(default_factory=list)
     proved_empty: str = ""
     """Why no leader's choice is left, if that is proved."""
+    near: dict[int, float] | None = None
+    """The leader of the last game of adversaries with the ties that are asked for."""
     infimum: float = math.nan
     """What the game of adversaries comes to, once it has been solved with proof."""
 
@@ -155,8 +157,21 @@ class _Search:
         yield partial(self._play, self.slack)
         if self.fear.has_linear and not self.slack:
             yield lambda: None if self.is_settled else self._play(self.slack, responding=True)
+        if not self.slack and len(self.fear.leading) <= _FEW:
+            yield self._step_aside
         for width in _WIDTHS if not self.slack else ():
             yield partial(self._play, width)
+
+    def _step_aside(self) -> None:
+        """Leaders a little beside the game's answer, one variable at a time: an infimum is approached from one side."""
+        near = self.near
+        if near is None or self.game.leader.integers:
+            return
+        for var in self.fear.leading:
+            for step in (TOLERANCES.early, -TOLERANCES.early):
+                moved = near[id(var)] + step * max(1.0, abs(near[id(var)]))
+                if (var.lb is None or moved >= var.lb) and (var.ub is None or moved <= var.ub):
+                    self._try({**near, id(var): moved})
 
     def _doubt(self) -> None:
         """A leader found to do better than a bound refutes it: multipliers of a tie without limit mislead a solver."""
@@ -185,6 +200,7 @@ class _Search:
             self.bound = max(self.bound, plan.bound)
             self.infimum = plan.leader_objective if plan.quality == "optimal" else self.infimum
         values = {id(v): plan.values[game.names[id(leading[id(v)])]] for v in self.fear.leading}
+        self.near = values if slack == self.slack else self.near
         for given in (values, self._rested(values)):
             self._try(given)
 
