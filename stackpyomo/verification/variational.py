@@ -110,12 +110,14 @@ class _Joint:
         table: dict[int, Any] = {
             id(v): self.values[name] for name, v in self.game.variables_by_name.items() if not v.fixed
         }
-        visitor = Substitution(
-            substitute={**table, **self.copies},
-            descend_into_named_expressions=True,
-            remove_named_expressions=True,
-        )
         seen = {(m.follower, id(m.row), m.side) for row in shared for m in row.members[1:]}
+        members: dict[tuple[str, int], set[str]] = {}  # who does not feel a row stays where it is in it
+        for shared_row in shared:
+            for member in shared_row.members:
+                members.setdefault((member.follower, id(member.row)), set()).update(
+                    other.follower for other in shared_row.members
+                )
+        owners = self.game.owners
         done: set[int] = set()
         for follower in (f for f in self.game.followers.values() if f.name in self.names):
             for row in follower.constraints:
@@ -123,6 +125,13 @@ class _Joint:
                 repeated = all((follower.name, id(row), side) in seen for side in sides)
                 if id(row) not in done and not repeated:
                     done.add(id(row))
+                    feel = members.get((follower.name, id(row)), {follower.name})
+                    gone = {key: table[key] for key in self.copies if owners.get(key, follower.name) not in feel}
+                    visitor = Substitution(
+                        substitute={**table, **self.copies, **gone},
+                        descend_into_named_expressions=True,
+                        remove_named_expressions=True,
+                    )
                     yield free_row(visitor.walk_expression(row.body), row.lb, row.ub)
         yield from self._aggregates()
 
