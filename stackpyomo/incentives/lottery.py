@@ -53,15 +53,28 @@ def refusal(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive:
     sentence = _sentence(parts, texts, levers)
     gained = math.fsum(w * t.temptation for t, w in parts if t.kind == "deviation")
     residuals = dict.fromkeys(names, gained)
-    radius = ""
-    if not texts and math.isfinite(excluded.radius):
-        radius = f" (proved for gains up to {excluded.radius:.1e} natural units)"
     return NoIncentive(
-        f"No affine incentive{radius}: {sentence} {_repair(parts, levers)}",
+        f"{_headline(excluded, parts, bool(texts), levers)}: {sentence} {_repair(parts, levers)}",
         reasons=dict.fromkeys(names, sentence),
         residuals=residuals,
         deviations=frame,
     )
+
+
+def _headline(
+    excluded: Excluded, parts: Sequence[tuple[Tag, float]], exact: bool, levers: Mapping[str, Lever]
+) -> str:
+    """What is proved: a row of a follower whose constraints hold what the leader answers asks more than it has to."""
+    coupled = sorted({tag.follower for tag, _ in parts if tag.follower in levers and levers[tag.follower].coupled})
+    if coupled:
+        own = "its own constraints hold" if len(coupled) == 1 else "their own constraints hold"
+        return (
+            f"No affine incentive was found, which proves nothing: {listed(coupled, 3)} may not be able to do this "
+            f"under every gain ({own} what the leader answers)"
+        )
+    if not exact and math.isfinite(excluded.radius):
+        return f"No affine incentive (proved for gains up to {excluded.radius:.1e} natural units)"
+    return "No affine incentive"
 
 
 def _unexplained(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive:

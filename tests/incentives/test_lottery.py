@@ -151,3 +151,17 @@ def test_bounds_and_gain_bounds_are_part_of_the_proof() -> None:
     with pytest.raises(sp.NoIncentive, match="Widen gain_bounds") as refusal:
         sp.affine_incentive(plan, gain_bounds=(-0.5, 0.5), **asked)
     assert "gain bound" in list(refusal.value.deviations["kind"])
+
+
+def test_a_row_that_the_gain_may_bar_proves_nothing() -> None:
+    """The follower's constraint holds the price: under some gain the deviation may not be open to it."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(-2, 2), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.v, m.f.w = pyo.Var(domain=pyo.Binary, initialize=0), pyo.Var(domain=pyo.Binary, initialize=1)
+    m.f.cost = pyo.Objective(expr=-3 * m.f.v + m.p * m.f.w - m.f.w)
+    m.f.row = pyo.Constraint(expr=m.f.v + m.p <= 5)
+    m.loss = pyo.Objective(expr=m.f.v + m.p**2 + (m.f.w - 1) ** 2)
+    plan = sp.Plan.from_values(sp.Game(m, [m.f]))
+    with pytest.raises(sp.NoIncentive, match="was found, which proves nothing: f may not be able to do this"):
+        sp.affine_incentive(plan, observe=[m.f.w])
