@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 import os
@@ -1124,8 +1125,7 @@ def test_conditions_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch
 
     (Its bound is one on wrong conditions: no re-solve can see that.)
     """
-    from stackpyomo.bilevel import conditions
-
+    conditions = importlib.import_module("stackpyomo.bilevel.conditions")
     right = conditions.derivatives
 
     def wrong(*args: Any) -> Any:
