@@ -150,10 +150,12 @@ class AffineStrategy:
         Raises :class:`InvalidGame` for an incentive read from JSON, and where the basis would not fit in memory.
         """
         if self.system is None:
-            raise InvalidGame(
-                "null_space: not kept in JSON, and none of a design by deviations, whose valid gains are no linear "
-                "space (.deviations has their rows). Design the incentive anew from its plan, with design='slopes'."
-            )
+            if len(self.deviations):
+                raise InvalidGame(
+                    "null_space: the valid gains of a design by deviations are no linear space; .deviations has their "
+                    "rows, and design='slopes' gives a space where slopes suffice."
+                )
+            raise InvalidGame("null_space: not kept in JSON; design the incentive anew from its plan.")
         shape = (self.freedom, len(self.leader), len(self.signals))
         if math.prod(shape) > _LARGEST:
             raise InvalidGame(f"null_space: {self.freedom} directions of {shape[1]} × {shape[2]} entries do not fit.")

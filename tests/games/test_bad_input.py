@@ -501,7 +501,7 @@ GAME_ARGUMENTS: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     "a dict": (lambda m: sp.Game(m, {"driver": m.driver}), ("followers=", "expected a pyomo Block")),
     "the model": (lambda m: sp.Game(m, m), ("roads", "is not a Block of the model")),
     "another model's block": (lambda m: sp.Game(m, roads().driver), ("driver: ", "is not a Block of the model", "add")),
-    "nested": (lambda m: sp.Game(m, [m.driver, twin(m)]), ("driver.inner", "inside another follower (driver)")),
+    "nested": (lambda m: sp.Game(m, [m.driver, twin(m)]), ("driver.inner", "inside another player (driver)")),
     "deactivated": (lambda m: m.driver.deactivate() or sp.Game(m, m.driver), ("driver: ", "deactivated", "activate")),
     "twice": (lambda m: sp.Game(m, [m.driver, m.driver]), ("driver: ", "twice")),
     "twice as a population": (lambda m: sp.Game(m, [m.driver, sp.Population(m.driver, 3)]), ("driver: ", "twice")),
