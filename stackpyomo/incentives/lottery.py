@@ -61,9 +61,7 @@ def refusal(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive:
     )
 
 
-def _headline(
-    excluded: Excluded, parts: Sequence[tuple[Tag, float]], exact: bool, levers: Mapping[str, Lever]
-) -> str:
+def _headline(excluded: Excluded, parts: Sequence[tuple[Tag, float]], exact: bool, levers: Mapping[str, Lever]) -> str:
     """What is proved: a row of a follower whose constraints hold what the leader answers asks more than it has to."""
     coupled = sorted({tag.follower for tag, _ in parts if tag.follower in levers and levers[tag.follower].coupled})
     if coupled:

@@ -150,8 +150,9 @@ def best_responses(problems: Sequence[Composed], effort: Effort, seconds: dict[s
             step()
         measure(problems, effort.tolerance)
     with ExitStack() as implied:
-        for problem in problems:
-            if problem.certificate == "multistart":
+        torn = {id(problem.home) for problem in problems if problem.home is not None}
+        for problem in problems:  # pieces of one strategy share their variables: the rows of one say nothing of another
+            if problem.certificate == "multistart" and problem.home is None and id(problem) not in torn:
                 implied.enter_context(within_ranges(problem))
         _resolve(problems, effort, seconds)
     return _settled(problems, effort)
@@ -421,7 +422,9 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
     elif solution.termination is not Termination.INFEASIBLE:
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
         if math.isfinite(bound) and problem.best_cost - bound <= within:
-            if is_confirmed(problem, problem.best_cost - within):
+            if Samples(problem).falls_without_end():  # far out, where a solver does not look
+                problem.give_up(UNBOUNDED)
+            elif is_confirmed(problem, problem.best_cost - within):
                 problem.certificate, problem.note = "global", ""
             else:
                 problem.note = _UNSURE

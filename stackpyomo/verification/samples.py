@@ -175,7 +175,7 @@ class Samples:
         fallen = -np.diff(costs)[-3:]
         return bool(
             (fallen > 0.0).all() and (np.diff(fallen) >= -TOLERANCES.stationarity * fallen[:-1]).all()
-        ) and bool(costs[-1] < self.problem.plan_cost)
+        ) and bool(costs[-1] < np.fmin(self.problem.plan_cost, self.problem.best_cost))  # NaN: a piece without the plan
 
     def _directions(self, towards: Sequence[float]) -> Iterator[Array]:
         """Towards a point, and along every variable that has no end."""

@@ -24,3 +24,15 @@ def test_units_change_no_evidence(wide: float, far: float, money: float) -> None
     report = sp.verify(sp.nash(sp.Game(m, m.f)))
     assert report.ok
     assert report.certificate["f"] == "global"
+
+
+def test_a_cost_that_falls_far_out_is_not_proved() -> None:
+    """(u − 3)² + t u − u⁴/10⁶ with t stopped at ±5: it rises up to |u| = 700 and falls from there without an end."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-5, 5), initialize=0.0), pyo.Block()
+    m.f.u = pyo.Var(initialize=0.0)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 3) ** 2 + m.t * m.f.u - 1e-6 * m.f.u**4)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + m.t**2)
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f))))
+    assert not report.ok
+    assert report.certificate["f"] == "unknown"
