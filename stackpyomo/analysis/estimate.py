@@ -181,15 +181,17 @@ class Fit(Document):
     @property
     def warnings(self) -> list[str]:
         """What the numbers do not say by themselves, one sentence each."""
-        readings, found = self.solution.experiments.readings, []
+        readings, sentences = self.solution.experiments.readings, []
         weak = {readings[self.solution.slopes.rows.own(int(n)).start].label for n in np.flatnonzero(self._weak)}
         if weak:
             rows = listed([str(label) for label in weak], _SHOWN)
-            found.append(f"Beware: in row {rows} a follower is just leaving its bound; covariances do not see that.")
+            sentences.append(
+                f"Beware: in row {rows} a follower is just leaving its bound; covariances do not see that."
+            )
         for name, level, low, high in zip(self.names, self.solution.theta, *self.solution.limits, strict=True):
             if min(level - low, high - level) <= TOLERANCES.active * max(1.0, abs(level)):
-                found.append(f"Beware: {name} stands at its bound {level:.6g}; covariances do not see that.")
-        return found
+                sentences.append(f"Beware: {name} stands at its bound {level:.6g}; covariances do not see that.")
+        return sentences
 
     @property
     def _weak(self) -> Array:
@@ -329,10 +331,10 @@ def _span(low: float, high: float) -> str:
     return f"{'−∞' if math.isinf(low) else f'{low:.4g}'} … {'∞' if math.isinf(high) else f'{high:.4g}'}"
 
 
-def _gain(told: Array, design: Array) -> tuple[float, int, float]:
+def _gain(determinant: Array, design: Array) -> tuple[float, int, float]:
     """(log det(I + D M⁻¹ Dᵀ), rank of both, log det of what both tell)."""
-    both = np.vstack([told, design])
-    before, after = (np.linalg.svd(part, compute_uv=False) for part in (told, both))
+    both = np.vstack([determinant, design])
+    before, after = (np.linalg.svd(part, compute_uv=False) for part in (determinant, both))
     least = TOLERANCES.accuracy * max(after.max(initial=0.0), np.finfo(float).tiny)
     known, more = before[before > least], after[after > least]
     volume = 2.0 * float(np.log(more).sum())

@@ -98,17 +98,17 @@ def parameters_of(game: Game, given: Any) -> list[Parameter]:
     if not bounded and not single and not isinstance(given, Iterable):
         raise InvalidGame(f"parameters={given!r}: expected Params, their names, or a mapping to (lower, upper).")
     pairs = component_pairs(given, "parameters", "(lower, upper)") if bounded else _unbounded(given, single)
-    found: dict[int, Parameter] = {}
+    parameters: dict[int, Parameter] = {}
     for item, bounds in pairs:
         component = game.component(item) if isinstance(item, str) else item
         if getattr(component, "ctype", None) is not pyo.Param:
             raise InvalidGame(f"parameters: {item} is no Param; fit what the model declares as Param(mutable=True).")
         for member in component.values() if component.is_indexed() else [component]:
             parameter = _parameter(game, component, member, bounds, bounded)
-            found[id(parameter.component)] = parameter
-    if not found:
+            parameters[id(parameter.component)] = parameter
+    if not parameters:
         raise InvalidGame("parameters: none given; name at least one mutable Param of a follower.")
-    return list(found.values())
+    return list(parameters.values())
 
 
 def _unbounded(given: Any, single: bool) -> list[tuple[Any, Any]]:
@@ -428,13 +428,13 @@ class Experiments:
     @cached_property
     def _rates(self) -> dict[str, dict[str, float]]:
         """Aggregate → {action: how fast one member moves it}."""
-        game, found = self._source, dict[str, dict[str, float]]()
+        game, rates = self._source, dict[str, dict[str, float]]()
         for variable in game.aggregate_variables():
-            found[game.names[id(variable)]] = {}
-        for action, moved in game.movers().items() if found else ():
+            rates[game.names[id(variable)]] = {}
+        for action, moved in game.movers().items() if rates else ():
             for variable, rate in moved:
-                found[game.names[id(variable)]][game.names[action]] = rate
-        return found
+                rates[game.names[id(variable)]][game.names[action]] = rate
+        return rates
 
     def _aggregate(self, row: int, name: str) -> float:
         """What an aggregate was: its column, or what the actions in the row make of it."""

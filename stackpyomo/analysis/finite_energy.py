@@ -33,9 +33,9 @@ def poles(rule: Incentive, scenarios: Scenarios, actions: Any) -> pd.DataFrame:
     """
     if rule.system is None:
         raise InvalidGame("poles: this incentive was read from JSON, without its equations; design it anew.")
-    found = [row for key, observation in component_pairs(actions, "actions", "observation")
+    rows = [row for key, observation in component_pairs(actions, "actions", "observation")
              for row in _crossings(rule, scenarios, key, observation)]  # fmt: skip
-    table = pd.DataFrame(found, columns=["action", "below", "above", "pole", "slope"])
+    table = pd.DataFrame(rows, columns=["action", "below", "above", "pole", "slope"])
     table.attrs["message"] = _told(table)
     return table
 

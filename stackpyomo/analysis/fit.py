@@ -370,8 +370,8 @@ def _broken(experiments: Experiments) -> Iterator[tuple[Any, str, str]]:
     known = {id(r.copy) for r in experiments.readings if not math.isnan(r.value)}
     for (row, follower), block in experiments.model.row.items():
         for name, limit in block.limits.items():
-            held = {id(v) for v in variables_in(limit.body)}
-            if not held & theta and held <= known:
+            levels = {id(v) for v in variables_in(limit.body)}
+            if not levels & theta and levels <= known:
                 level = number_of(limit.body)
                 if not is_within(level, limit.lb, limit.ub):
                     yield experiments.table.index[row], follower, str(name)

@@ -65,15 +65,15 @@ def anticipated_regret(
     at_plan = number_of(deviator.objective.expr)
     aggregates = _let_go(twin, model, deviator, plan.responding, subject.announcement.values)
     minors = [twin.followers[n].population() for n in plan.responding]
-    told: dict[str, Any] = {"regret": math.nan, "objective": at_plan, "best": math.nan, "certificate": "unknown"}
+    cells: dict[str, Any] = {"regret": math.nan, "objective": at_plan, "best": math.nan, "certificate": "unknown"}
     try:
         best = stackelberg(Game(model, minors, aggregates=aggregates), solver=solver, time_limit=time_limit)
     except NoPlan as why:
-        return pd.Series({**told, "note": f"no best deviation was found: {why.termination}"}, name=follower)
+        return pd.Series({**cells, "note": f"no best deviation was found: {why.termination}"}, name=follower)
     gain = max(0.0, deviator.sign * (at_plan - best.leader_objective))
     kind = "global" if best.quality == "optimal" else "multistart"
-    told.update(regret=gain, best=best.leader_objective, certificate=kind, note="")
-    return pd.Series(told, name=follower)
+    cells.update(regret=gain, best=best.leader_objective, certificate=kind, note="")
+    return pd.Series(cells, name=follower)
 
 
 def _require_unseen(
@@ -201,7 +201,7 @@ def _require_within(var: Any, answer: Any) -> None:
 
 
 def _components(game: Game) -> list[Any]:
-    found = [*game.leader.active_objectives, *game.leader.constraints]
+    components = [*game.leader.active_objectives, *game.leader.constraints]
     for follower in game.followers.values():
-        found += [*follower.active_objectives, *follower.constraints]
-    return found
+        components += [*follower.active_objectives, *follower.constraints]
+    return components

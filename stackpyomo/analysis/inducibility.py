@@ -56,13 +56,13 @@ def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
     game = plan.attached()
     with undisturbed():
         require(game, leader_objective=False)
-        found = []
+        rows = []
         with tracked("looking for threats", len(game.followers)) as step:
             for follower in game.followers.values():
-                found.append(_settled(game, plan, follower, solver))
+                rows.append(_settled(game, plan, follower, solver))
                 step()
     columns = ["verdict", "objective", "security", "at_least", "at_most", "evidence"]  # a narrow display cuts the rest
-    return pd.DataFrame(found, index=list(game.followers), columns=columns)
+    return pd.DataFrame(rows, index=list(game.followers), columns=columns)
 
 
 def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> _Verdict:
@@ -193,12 +193,12 @@ class _Duel:
                 return None
             return _Move([float(pyo.value(t)) for t in self.tools], -float(cost), True)
         convex = is_convex_problem(cost, rows)
-        found = self._optimum(cost, rows, self.tools, convex)
-        if found is None:
+        optimum = self._optimum(cost, rows, self.tools, convex)
+        if optimum is None:
             return None
         fenced = any(side is not None for fence in self.fences for side in fence)
-        inside = convex and all(_is_inside(x, fence) for x, fence in zip(found.values, self.fences, strict=True))
-        return _Move(found.values, -found.level, found.proved and (inside or not fenced))
+        inside = convex and all(_is_inside(x, fence) for x, fence in zip(optimum.values, self.fences, strict=True))
+        return _Move(optimum.values, -optimum.level, optimum.proved and (inside or not fenced))
 
     def _optimum(self, cost: Any, rows: list[Any], variables: list[Any], convex: bool) -> _Move | None:
         """The optimum, proved by a duality gap (convex) or by a global solver's bound."""
@@ -210,8 +210,8 @@ class _Duel:
         solution = solve(program, name, time_limit=None if convex else _SECONDS)
         if solution.x is None or not solution.termination.solved:
             return None
-        found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
-        values = [found.get(id(v), float(pyo.value(v))) for v in variables]
+        levels = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+        values = [levels.get(id(v), float(pyo.value(v))) for v in variables]
         level = float(program.problem.objective(solution.x))
         room = TOLERANCES.feasibility * max(1.0, abs(level))
         if convex:
@@ -247,8 +247,8 @@ def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any],
     aggregates = {id(v): i for i, v in enumerate(responses.variables)}
 
     def leaders(expression: Any) -> dict[int, Any]:
-        held = {id(v): v for v in variables_in(expression) if not v.fixed}
-        return {k: v for k, v in held.items() if k in game.names and k not in game.owners and k not in aggregates}
+        variables = {id(v): v for v in variables_in(expression) if not v.fixed}
+        return {k: v for k, v in variables.items() if k in game.names and k not in game.owners and k not in aggregates}
 
     def felt(expression: Any) -> dict[int, Any]:
         """His, and what moves the aggregates in it."""
@@ -258,18 +258,22 @@ def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any],
 
     reached = felt(follower.objective.expr)
     barring = [(c.name, felt(c.body)) for c in follower.constraints]
-    for _, held in barring:
-        reached.update(held)
+    for _, movable in barring:
+        reached.update(movable)
     about = [(c, leaders(c.body)) for c in game.leader.constraints]
-    about = [(c, held) for c, held in about if held and len(held) == sum(not v.fixed for v in variables_in(c.body))]
+    about = [
+        (c, movable)
+        for c, movable in about
+        if movable and len(movable) == sum(not v.fixed for v in variables_in(c.body))
+    ]
     rows: list[Any] = []
     size = -1
     while size < len(reached):
         size = len(reached)
-        touched = [(c, held) for c, held in about if not reached.keys().isdisjoint(held)]
+        touched = [(c, movable) for c, movable in about if not reached.keys().isdisjoint(movable)]
         rows = [c for c, _ in touched]
-        for _, held in touched:
-            reached.update(held)
+        for _, movable in touched:
+            reached.update(movable)
     unseen = [f"{game.names[key]} (integer)" for key, v in reached.items() if not v.is_continuous()]
-    unseen += [f"to forbid this by {name}" for name, held in barring if held]
+    unseen += [f"to forbid this by {name}" for name, movable in barring if movable]
     return {key: v for key, v in reached.items() if v.is_continuous()}, rows, listed(unseen)

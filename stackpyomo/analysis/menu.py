@@ -105,7 +105,7 @@ def _observations(game: Game, scenarios: Scenarios, types: Any) -> list[tuple[Fo
     unknown = given.keys() - game.followers.keys()
     if unknown:
         raise InvalidGame(f"types: {min(unknown)} is not a follower of this game.")
-    found = []
+    observations = []
     for name, follower in game.followers.items():
         fits = [o for o in scenarios.observations if _is_indexed_by(follower, scenarios.atoms(o))]
         seen = given.get(name) or (fits[0] if len(fits) == 1 else None)
@@ -116,8 +116,8 @@ def _observations(game: Game, scenarios: Scenarios, types: Any) -> list[tuple[Fo
         never = weights.index[weights.to_numpy() == 0.0]
         if len(never):
             raise InvalidGame(f"{seen}={never[0]}: has probability 0, so that nobody can have this type; leave it out.")
-        found.append((follower, seen))
-    return found
+        observations.append((follower, seen))
+    return observations
 
 
 def _is_indexed_by(follower: Follower, labels: Sequence[Hashable]) -> bool:

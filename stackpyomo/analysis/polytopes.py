@@ -52,8 +52,8 @@ class Polytope:
             return []
         matrix, limits = self._scaled
         ones = np.ones((len(limits), 1))
-        found = linprog([*np.zeros(len(self.names)), 1.0], np.hstack([matrix, -ones]), limits, bounds=(None, None))
-        weights = np.abs(found.ineqlin.marginals)
+        program = linprog([*np.zeros(len(self.names)), 1.0], np.hstack([matrix, -ones]), limits, bounds=(None, None))
+        weights = np.abs(program.ineqlin.marginals)
         return [self.faces[i] for i in np.flatnonzero(weights > TOLERANCES.blame * weights.max())]
 
     @cached_property
@@ -181,7 +181,7 @@ def _ball(matrix: Array, limits: Array) -> tuple[Array, float] | None:
     width = matrix.shape[1]
     sizes = np.linalg.norm(matrix, axis=1, keepdims=True)
     ends = [(None, None)] * width + [(-np.inf, 1.0)]
-    found = linprog([*np.zeros(width), -1.0], np.hstack([matrix, sizes]), limits, bounds=ends)
-    if found.status != 0 or found.x[-1] < -TOLERANCES.noise:
+    ball = linprog([*np.zeros(width), -1.0], np.hstack([matrix, sizes]), limits, bounds=ends)
+    if ball.status != 0 or ball.x[-1] < -TOLERANCES.noise:
         return None
-    return found.x[:width], max(float(found.x[-1]), 0.0)
+    return ball.x[:width], max(float(ball.x[-1]), 0.0)

@@ -76,12 +76,12 @@ class PrivateNoise:
     def excess(self, counted: Mapping[str, Array], size: int) -> Array:
         """(actions) by what factor more of each is done than the model's average holds, less one."""
         weight = dict(zip(self.names, self.weights, strict=True))
-        found = np.zeros(len(self.keys))
+        factors = np.zeros(len(self.keys))
         for action, (owner, key) in enumerate(zip(self.owners, self.keys, strict=True)):
             if owner in counted:
                 many = counted[owner].sum() if key is None else counted[owner][key[1]] / self._probability(key)
-                found[action] = many / (size * weight[owner]) - 1.0
-        return found
+                factors[action] = many / (size * weight[owner]) - 1.0
+        return factors
 
     def leader_objective(self, counted: Mapping[str, Array], values: Mapping[str, float]) -> float:
         """The leader's objective where that many members are in each scenario."""
@@ -101,8 +101,10 @@ class PrivateNoise:
         if key not in self.regrets:
             members = [self.game.followers[name] for name in self.names]
             asked = [member for member, count in zip(members, counts, strict=True) if count]
-            found = best_responses([self._problem(member, counts, size) for member in asked], Effort(solver), {})
-            gains = {p.follower.name: max(0.0, p.plan_cost - p.best_cost) for p in found if p.certificate != "unknown"}
+            regrets = best_responses([self._problem(member, counts, size) for member in asked], Effort(solver), {})
+            gains = {
+                p.follower.name: max(0.0, p.plan_cost - p.best_cost) for p in regrets if p.certificate != "unknown"
+            }
             self.regrets[key] = np.array([gains.get(name, math.nan) for name in self.names])
         return self.regrets[key]
 
@@ -214,12 +216,12 @@ class PrivateNoise:
                 seen.append(_sum(self.seen.moves, row, {a: many * step for a, step in steps.items()}))
             else:
                 seen.append(float(before[row]) + _sum(self.seen.sums, row, steps))
-        found: dict[int, Any] = {}
+        answers: dict[int, Any] = {}
         leaders = [id(self.game.variables_by_name[name]) for name in self.announced.leader]
         for matrix, shown in ((gain, seen), (bend, [s**2 / 2.0 for s in seen])):
             for row, column, rate in _entries(matrix) if matrix is not None else ():
-                found[leaders[row]] = found.get(leaders[row], 0.0) + rate * shown[column]
-        return found
+                answers[leaders[row]] = answers.get(leaders[row], 0.0) + rate * shown[column]
+        return answers
 
     # --- what belongs to which scenario -------------------------------------------------------------------------------
 

@@ -84,11 +84,11 @@ class RandomTarget:
     """v, what the follower can secure for itself, in its own sense."""
 
     def __str__(self) -> str:
-        told = ", ".join(f"{name} = {value:.6g}" for name, value in self.target.items())
+        target = ", ".join(f"{name} = {value:.6g}" for name, value in self.target.items())
         off = ", ".join(f"{name} = {value:.6g}" for name, value in self.punishment.items())
         off = off if self.punishes else "to each action what is worst for it (.threats); no single answer is enough"
         return (
-            f"on target ({told}) the leader draws\n{self.atoms.to_string(index=False)}\nand gets "
+            f"on target ({target}) the leader draws\n{self.atoms.to_string(index=False)}\nand gets "
             f"{self.leader_objective:.6g} on average; without a coin {self.deterministic:.6g}. Off target: {off}."
         )
 
@@ -164,15 +164,15 @@ class _Grid:
     def _levels(self, program: Program, u0: Array, u1: Array) -> Array:
         """(u0 × u1) costs."""
         order = {id(v): i for i, v in enumerate(program.variables)}
-        found = np.empty((len(u0), len(u1)))
+        costs = np.empty((len(u0), len(u1)))
         point = np.zeros(len(program.variables))
         for i, a in enumerate(u0):
             for j, b in enumerate(u1):
                 for var, value in ((self.tool, a), (self.action, b)):
                     if id(var) in order:
                         point[order[id(var)]] = value
-                found[i, j] = program.problem.objective(point)
-        return found
+                costs[i, j] = program.problem.objective(point)
+        return costs
 
     def best(self, zooms: int) -> RandomTarget:
         """The best mixture and the best point, each from the whole grid and then from finer ones around itself."""
@@ -186,8 +186,8 @@ class _Grid:
         units = [float(np.ptp(level)) or 1.0 for level in (self._levels(self.leader, u0, targets), own)]
         for _ in range(zooms + 1):
             costs, owns = self._levels(self.leader, u0, targets), self._levels(self.own, u0, targets)
-            found = [_mixture(u0, costs[:, j], owns[:, j], promise, float(t)) for j, t in enumerate(targets)]
-            best = min([best, *found], key=lambda mixture: mixture.cost)
+            mixtures = [_mixture(u0, costs[:, j], owns[:, j], promise, float(t)) for j, t in enumerate(targets)]
+            best = min([best, *mixtures], key=lambda mixture: mixture.cost)
             picks += [_plain(u0, costs[:, j], owns[:, j], promise, float(t)) for j, t in enumerate(targets)]
             if not math.isfinite(best.cost):
                 break
@@ -226,9 +226,9 @@ class _Grid:
             x = solve(program.variant(start)).x
             if x is None:
                 continue
-            found = dict(zip(order, x, strict=True))
+            level_of = dict(zip(order, x, strict=True))
             low, high = np.array([self.tool.bounds, self.action.bounds]).T
-            other = np.clip([found[id(self.tool)], found[id(self.action)]], low, high)
+            other = np.clip([level_of[id(self.tool)], level_of[id(self.action)]], low, high)
             levels = [self._levels(p, other[:1], other[1:])[0, 0] for p in (self.leader, self.own)]
             if levels[1] <= promise and levels[0] < best:
                 best, point = float(levels[0]), other
@@ -389,16 +389,16 @@ class _Spread:
         plan = sum(_size(side, side.target) for side in sides)
         pays = np.flatnonzero(gains > _ROUNDING * (plan + np.abs(levels).sum(axis=0)))
         around = np.abs(points - samples[0].plan[0])
-        found = [float(points[place]) for place in pays[np.argsort(around[pays])][:1]]
+        points_that_pay = [float(points[place]) for place in pays[np.argsort(around[pays])][:1]]
         peaks = 1 + np.flatnonzero((gains[1:-1] >= gains[:-2]) & (gains[1:-1] >= gains[2:]))
         for place in sorted(peaks, key=lambda place: -gains[place])[:_PEAKS]:
             near = points[place - 1 : place + 2 : 2].tolist()
             fine = {"xatol": TOLERANCES.noise * (near[1] - near[0])}
-            found.append(float(minimize_scalar(cost, bounds=near, method="bounded", options=fine).x))
-        found += points[pays[np.argsort(-gains[pays])]][:1].tolist()
+            points_that_pay.append(float(minimize_scalar(cost, bounds=near, method="bounded", options=fine).x))
+        points_that_pay += points[pays[np.argsort(-gains[pays])]][:1].tolist()
         if Samples(self.problem(spread)).falls_without_end():
-            found += (samples[0].plan[0] + np.array([-_FAR, _FAR]) * samples[0].size[0]).tolist()
-        return [x for x in found if self._pays(sides, x)]
+            points_that_pay += (samples[0].plan[0] + np.array([-_FAR, _FAR]) * samples[0].size[0]).tolist()
+        return [x for x in points_that_pay if self._pays(sides, x)]
 
     def _pays(self, sides: Sequence[Composed], action: float) -> bool:
         """Whether the follower gains by an action within its bounds, beyond what rounding explains."""

@@ -75,8 +75,8 @@ def scaling(
     rows: list[_Row] = []
     with tracked("scaling", len(wanted)) as step:
         for size in wanted:
-            held = rows[-1].held if rows else {}
-            rows.append(_row(game, chosen, size, observe, responding, solver, options, held))
+            multipliers = rows[-1].held if rows else {}
+            rows.append(_row(game, chosen, size, observe, responding, solver, options, multipliers))
             step()
     table = pd.DataFrame([row.cells for row in rows], columns=COLUMNS)
     exponent, band = _exponent([row for row in rows if not math.isinf(row.size)])
@@ -86,8 +86,8 @@ def scaling(
 
 def _chosen(game: Game, followers: Sequence[str] | None) -> list[str]:
     if followers is None:
-        found = [name for name, f in game.followers.items() if f.size > 1]
-        return found or list(game.followers)
+        crowds = [name for name, f in game.followers.items() if f.size > 1]
+        return crowds or list(game.followers)
     for name in followers:
         if name not in game.followers:
             raise InvalidGame(f"followers={name}: not a follower of this game.")
@@ -125,7 +125,7 @@ def _row(
     responding: Any,
     solver: str,
     options: dict[str, Any],
-    held: Mapping[str, float],
+    multipliers: Mapping[str, float],
 ) -> _Row:
     """``held``: the multipliers at the size before, where there is no incentive at this one."""
     sized = game.with_sizes(dict.fromkeys(chosen, size))
@@ -136,7 +136,7 @@ def _row(
         if not math.isinf(size):
             raise
         nothing = [size, math.inf, math.inf, math.inf, math.nan, plan.leader_objective, sum(plan.seconds.values())]
-        return _Row(nothing, list(chosen), _direct(sized, chosen, plan.values, held), held)
+        return _Row(nothing, list(chosen), _direct(sized, chosen, plan.values, multipliers), multipliers)
     report = verify(rule, solver=solver)
     owner = {name: sized.owners.get(id(var)) for name, var in sized.variables_by_name.items()}
     weight = np.array([size if s.own and owner[s.name] in chosen else 1.0 for s in rule.observed])
@@ -156,21 +156,23 @@ def _norm(matrix: sparse.csc_array) -> float:
 
 
 def _direct(
-    game: Game, chosen: Sequence[str], values: Mapping[str, float], held: Mapping[str, float]
+    game: Game, chosen: Sequence[str], values: Mapping[str, float], multipliers: Mapping[str, float]
 ) -> dict[str, float]:
     """∂J/∂u + Gᵀλ with the aggregates taken as given, for the actions of the populations."""
     rows = FollowerRows(game.with_sizes(dict.fromkeys(chosen, math.inf)))
     natural = rows.natural(values)
-    here, unit = rows.at(values), natural.units.costs[rows.owners] / natural.action_units
-    sides = active_sides(rows, here, values, natural)
+    derivatives, unit = rows.at(values), natural.units.costs[rows.owners] / natural.action_units
+    sides = active_sides(rows, derivatives, values, natural)
     active = {side.name for side in sides}
-    slope = given_multipliers(rows, here, sides, {name: size for name, size in held.items() if name in active}).slope
-    found = {}
+    slope = given_multipliers(
+        rows, derivatives, sides, {name: size for name, size in multipliers.items() if name in active}
+    ).slope
+    slopes = {}
     for action, var in enumerate(rows.actions):
         follower = int(rows.owners[action])
         if rows.followers[follower].name in chosen and abs(slope[action]) > TOLERANCES.residual * unit[action]:
-            found[game.names[id(var)]] = float(slope[action])
-    return found
+            slopes[game.names[id(var)]] = float(slope[action])
+    return slopes
 
 
 def _exponent(rows: Sequence[_Row]) -> tuple[float, float]:
@@ -208,14 +210,14 @@ def _verdict(exponent: float, band: float, rows: Sequence[_Row]) -> str:
     last = rows[-1]
     finite = [row for row in rows if not math.isinf(row.size)]
     power = f"like N^{exponent:.2f}" + (f" (± {band:.1g})" if band >= 0.005 else "")
-    grows, told = exponent > 0.0, power if len(finite) > 2 else "with N"
+    grows, pace = exponent > 0.0, power if len(finite) > 2 else "with N"
     if not last.watched and not exponent > 0.5:
         return "bounded: the leader observes no population, and the gain on all others keeps its size as these grow"
     if not last.watched:
-        return f"growing {told}, though the leader observes no population: its plan for the others does not settle"
+        return f"growing {pace}, though the leader observes no population: its plan for the others does not settle"
     if _vanishes(rows) and grows and len(finite) > 2:
         return (
-            f"not settled: over these sizes the gain of the average grows {told}, by slopes that are nothing at the "
+            f"not settled: over these sizes the gain of the average grows {pace}, by slopes that are nothing at the "
             "plan's accuracy; a sharper plan, or larger sizes, would tell growth from rounding"
         )
     if _vanishes(rows):
@@ -225,7 +227,7 @@ def _verdict(exponent: float, band: float, rows: Sequence[_Row]) -> str:
         )
     worst = sorted(last.direct, key=lambda name: -abs(last.direct[name]))
     terms = listed([f"∂J/∂{name} = {last.direct[name]:.4g}" for name in worst], 3)
-    growth = f"grows {told}" if grows or math.isnan(exponent) else "will grow like N, though not yet at these sizes"
+    growth = f"grows {pace}" if grows or math.isnan(exponent) else "will grow like N, though not yet at these sizes"
     members = (
         f". The gain on a member's own action settles (at size {last.size:g}: {last.cells[1]:.4g}), which is enough "
         "where the leader's variable is each member's own; one that all of them feel is moved by all together"

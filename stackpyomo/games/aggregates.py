@@ -63,7 +63,7 @@ def definitions(given: Any, component: Any, leaders: Iterable[ConstraintData]) -
         given = list(given.items())
     listed = given if isinstance(given, (list, tuple, set)) and not _is_pair(given) else [given]
     own = {id(c) for c in leaders}
-    return [found for item in listed for found in _read(item, component, own)]
+    return [definition for item in listed for definition in _read(item, component, own)]
 
 
 def _is_pair(item: Any) -> bool:
@@ -121,9 +121,9 @@ def responses(pairs: Sequence[Definition], actions: Sequence[VarData], sizes: Se
 
 
 def _without_zeros(matrix: Any) -> sparse.csr_array:
-    found = sparse.csr_array(matrix)
-    found.eliminate_zeros()
-    return found
+    entries = sparse.csr_array(matrix)
+    entries.eliminate_zeros()
+    return entries
 
 
 def _linear(constraint: ConstraintData) -> Any:
@@ -170,25 +170,25 @@ def _named(pairs: Sequence[Definition], rows: Sequence[Any], owned: Container[in
     return [(named[row], constraint) for row, (_, constraint) in enumerate(pairs)]
 
 
-def _said(pair: Definition, held: Mapping[int, VarData]) -> list[VarData]:
+def _said(pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
     var, constraint = pair
     if var is None:
         return []
-    if id(var) not in held:
+    if id(var) not in variables:
         raise InvalidGame(
             f"{constraint.name}: cannot define {var.name}: it is not in it, is an action or fixed, or is defined twice."
         )
     return [var]
 
 
-def _alone(pair: Definition, held: Mapping[int, VarData]) -> list[VarData]:
+def _alone(pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
     """The variables that stand alone on a side, but for a factor or a constant."""
     sides = [list(islice(identify_variables(side, include_fixed=False), 2)) for side in pair[1].expr.args]
-    return [held[id(side[0])] for side in sides if len(side) == 1 and id(side[0]) in held]
+    return [variables[id(side[0])] for side in sides if len(side) == 1 and id(side[0]) in variables]
 
 
-def _left(_pair: Definition, held: Mapping[int, VarData]) -> list[VarData]:
-    return list(held.values())
+def _left(_pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
+    return list(variables.values())
 
 
 def _solved(left: _Entries, right: _Entries, shape: tuple[int, int], names: str) -> sparse.csr_array:

@@ -51,12 +51,12 @@ def findings(game: GameStructure) -> list[Finding]:
 def require(game: GameStructure, *, leader_objective: bool = True) -> None:
     """Raise :class:`InvalidGame` with the first error (and how many more there are), if there is one."""
     game.rescan()
-    found = _errors(game)
+    errors = _errors(game)
     if leader_objective and game.leader.objective is None:
-        found.insert(0, _leader_objective(game))
-    if found:
-        more = f" (and {len(found) - 1} more: see game.check())" if len(found) > 1 else ""
-        raise InvalidGame(f"{found[0]}{more}")
+        errors.insert(0, _leader_objective(game))
+    if errors:
+        more = f" (and {len(errors) - 1} more: see game.check())" if len(errors) > 1 else ""
+        raise InvalidGame(f"{errors[0]}{more}")
 
 
 def _leader_objective(game: GameStructure) -> Finding:
@@ -371,8 +371,8 @@ def _averages(game: GameStructure) -> Iterator[Finding]:
             if place is not None:
                 key = var.index()[:-1] if isinstance(var.index(), tuple) else ()
                 weights.setdefault((row, (id(var.parent_component()), key)), {})[place] = float(share)
-        for (row, _), found in weights.items():
-            per_member = [found.get(s, 0.0) / p for s, p in enumerate(follower.noise.probabilities)]
+        for (row, _), unequal in weights.items():
+            per_member = [unequal.get(s, 0.0) / p for s, p in enumerate(follower.noise.probabilities)]
             if max(per_member) - min(per_member) > TOLERANCES.noise * max(map(abs, per_member)):
                 yield Finding(
                     "warning",

@@ -89,11 +89,11 @@ class Game(GameStructure):
 
 def read_game(path: str | os.PathLike[str]) -> Game:
     """The game in a JSON file; raises :class:`GameFileError` naming line, column and component."""
-    found = load_json(os.fspath(path))
-    if isinstance(found, list):
+    document = load_json(os.fspath(path))
+    if isinstance(document, list):
         raise GameFileError("holds a list of games; use read_games().", path=os.fspath(path))
     with PauseGC():  # none of the many small objects that are made is garbage
-        return parse_game(found, path=os.fspath(path))
+        return parse_game(document, path=os.fspath(path))
 
 
 def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:

@@ -54,18 +54,18 @@ def expanded(game: Structure) -> Structure:
                 f"{follower.name}: {follower.size:g} members cannot be written out; ask for at most {_MEMBERS}."
             )
     model = game.model.clone()
-    found = twin_of(game, model)
-    if all(f.size == 1 for f in found.followers.values()):
-        return found
+    twin = twin_of(game, model)
+    if all(f.size == 1 for f in twin.followers.values()):
+        return twin
     groups: list[tuple[Follower, list[Any]]] = []
     blocks: list[Any] = []
-    for follower in found.followers.values():
+    for follower in twin.followers.values():
         members = [follower.block]
         if follower.size > 1:
             members += list(_copies(model, follower))
             groups.append((follower, members))
         blocks += members
-    for component in _outside(found):
+    for component in _outside(twin):
         for follower, members in groups:
             _share_out(component, follower, members)
     for follower, members in groups:  # other followers take the average member as given
@@ -73,7 +73,7 @@ def expanded(game: Structure) -> Structure:
             if block not in members:
                 for component in _parts(block):
                     _share_out(component, follower, members)
-    return type(game)(model, blocks, name=game.name, **found.couplings)
+    return type(game)(model, blocks, name=game.name, **twin.couplings)
 
 
 def twin_of(game: Structure, model: Any, sizes: Mapping[str, float] | None = None) -> Structure:
@@ -148,21 +148,21 @@ def exchangeable(game: GameStructure) -> list[list[str]]:
         if name not in priced and not _holds_others(game, follower):
             groups.setdefault(_signature(follower), []).append(name)
     judge = _Judge(game)
-    found = []
+    alike_groups = []
     for names in groups.values():
         while len(names) > 1:
             first, *rest = names
             alike = [first, *(name for name in rest if judge.is_same(first, name))]
-            found += [alike] if len(alike) > 1 else []
+            alike_groups += [alike] if len(alike) > 1 else []
             names = [name for name in rest if name not in alike]
-    return found
+    return alike_groups
 
 
 def _holds_others(game: GameStructure, follower: Follower) -> bool:
     """True if its problem holds another follower's action directly, not through an aggregate."""
     assert follower.objective is not None
-    held = (v for e in (follower.objective.expr, *(c.expr for c in follower.constraints)) for v in variables_in(e))
-    return any(game.owners.get(id(v), follower.name) != follower.name for v in held)
+    variables = (v for e in (follower.objective.expr, *(c.expr for c in follower.constraints)) for v in variables_in(e))
+    return any(game.owners.get(id(v), follower.name) != follower.name for v in variables)
 
 
 def _signature(follower: Follower) -> tuple[Any, ...]:
@@ -220,8 +220,8 @@ class _Judge:
         """Values of leader's and followers' expressions, the followers' as a sorted bag: swapped ones change places."""
         for copy, value in zip(self.copies, point, strict=True):
             copy.set_value(float(value), skip_validation=True)
-        found = [pyo.value(part, exception=False) for part in self.parts]
-        numbers = [math.nan if value is None else float(value) for value in found]
+        values = [pyo.value(part, exception=False) for part in self.parts]
+        numbers = [math.nan if value is None else float(value) for value in values]
         own = len(self.parts) - len(self.game.followers)
         return [*numbers[:own], *sorted(numbers[own:])]
 

@@ -21,7 +21,7 @@ def leader_variables(game: GameStructure, components: Any) -> list[VarData]:
     listed = [components] if isinstance(components, str) or hasattr(components, "is_indexed") else components
     if not isinstance(listed, Iterable):
         raise InvalidGame(f"{components}: expected a Var of the leader, its name, or a list of these.")
-    return list({id(var): var for found in by_component(game, listed) for var in found}.values())
+    return list({id(var): var for variables in by_component(game, listed) for var in variables}.values())
 
 
 def by_component(game: GameStructure, components: Iterable[Any]) -> Iterator[list[VarData]]:
@@ -29,7 +29,7 @@ def by_component(game: GameStructure, components: Iterable[Any]) -> Iterator[lis
     aggregates = {id(v) for v in game.aggregate_variables()}
     prices = {id(price.var): price for price in game.prices}
     for item in components:
-        found = []
+        variables = []
         for var in members(game, item):
             if id(var) in game.owners or id(var) not in game.names:
                 raise InvalidGame(f"{var.name}: not a variable of the leader.")
@@ -39,8 +39,8 @@ def by_component(game: GameStructure, components: Iterable[Any]) -> Iterator[lis
                 row = prices[id(var)].row.name
                 raise InvalidGame(f"{var.name}: the price of {row} follows from that row; nobody chooses it.")
             if not var.fixed:
-                found.append(var)
-        yield found
+                variables.append(var)
+        yield variables
 
 
 def members(game: GameStructure, item: Any) -> list[VarData]:

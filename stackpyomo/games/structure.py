@@ -213,17 +213,17 @@ class GameStructure:
 
     def component(self, name: str) -> Any:
         """The model's component of that name; raises :class:`InvalidGame` if there is none."""
-        found = self.variables_by_name.get(name)
-        if found is None:
+        match = self.variables_by_name.get(name)
+        if match is None:
             try:
-                found = self.model.find_component(name)
+                match = self.model.find_component(name)
             except Exception:  # Pyomo's parser of names knows several
-                found = None
-        if found is None:
+                match = None
+        if match is None:
             known = [*self.variables_by_name, *(c.name for c in self.model.component_objects())]
             hint = "".join(f" Did you mean {close}?" for close in get_close_matches(name, known, 1))
             raise InvalidGame(f"{name}: {self.name} has no component of that name.{hint}")
-        return found
+        return match
 
     def aggregate_variables(self) -> list[VarData]:
         """The variables that the aggregate constraints define."""
@@ -237,10 +237,10 @@ class GameStructure:
         """id(action) → [(aggregate, rate)]: what one member's action moves beside itself."""
         responses = self.responses()
         actions, moves = self.actions, responses.moves.tocoo()
-        found: dict[int, list[tuple[VarData, float]]] = {}
+        moved_by: dict[int, list[tuple[VarData, float]]] = {}
         for row, column, rate in zip(moves.row, moves.col, moves.data, strict=True):
-            found.setdefault(id(actions[column]), []).append((responses.variables[row], float(rate)))
-        return found
+            moved_by.setdefault(id(actions[column]), []).append((responses.variables[row], float(rate)))
+        return moved_by
 
     def shared_rows(self, followers: Iterable[str] | None = None) -> list[SharedRow]:
         """The rows that two or more of these followers (None: of all) feel, declared or written once per follower."""

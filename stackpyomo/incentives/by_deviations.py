@@ -100,15 +100,15 @@ class _Search:
     def tempted(self, candidate: Candidate) -> list[Deviation]:
         """Deviations that break a row of the candidate: of one look at each follower, or else of its verification."""
         announced = self.announcement(candidate)
-        found = list(self._oversteps(candidate)) if self.within else []
-        found += list(self._listed(candidate))
+        tempting = list(self._oversteps(candidate)) if self.within else []
+        tempting += list(self._listed(candidate))
         doubtful = {name for name in self.doubtful if self.levers[name].listed is None}
-        found += self._better(candidate, better_replies(self.asked.game, announced, doubtful))
+        tempting += self._better(candidate, better_replies(self.asked.game, announced, doubtful))
         if self.asked.margin:
             apart = better_replies(self.asked.game, announced, doubtful, apart=True)
-            found += self._better(candidate, apart, self.asked.margin)
-        if found:
-            return found
+            tempting += self._better(candidate, apart, self.asked.margin)
+        if tempting:
+            return tempting
         others = {name for name, lever in self.levers.items() if lever.listed is None}  # a list leaves nothing open
         self.replies = best_replies(self.asked.game, announced, others, self.effort, projected=False)
         for reply in self.replies:
@@ -198,8 +198,8 @@ def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:
     if solution.x is None or solution.termination is not Termination.OPTIMAL:
         return None
     place = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
-    found = np.array([place.get(id(v), t) for v, t in zip(lever.variables, lever.target, strict=True)])
-    return np.where(lever.whole, np.round(found), found)
+    farthest = np.array([place.get(id(v), t) for v, t in zip(lever.variables, lever.target, strict=True)])
+    return np.where(lever.whole, np.round(farthest), farthest)
 
 
 def _is_within(lever: Lever, rates: Array, slopes: Array, room: float) -> bool:

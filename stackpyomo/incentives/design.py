@@ -180,8 +180,8 @@ def _designed(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Paymen
         if payment.expression is not None and not chosen:
             raise InvalidGame("payment: there is nothing to choose it by; name the free= variables it is made of.")
         values = dict(plan.values)
-        here = rows.at(values)
-        refuse_undefined(rows, here)
+        derivatives = rows.at(values)
+        refuse_undefined(rows, derivatives)
     settling = plan.responding if wishes.minors == "respond" else ()
     if chosen:
         with timed(seconds, "free"):
@@ -189,16 +189,16 @@ def _designed(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Paymen
             demand = design.demand(values)
             offsets, payment = choose_offsets(design.rows, values, chosen, demand, payment, wishes.solver)
             values.update(offsets)
-            here = rows.at(values)
+            derivatives = rows.at(values)
     with timed(seconds, "incentive"):
-        refuse_undefined(rows, here)
+        refuse_undefined(rows, derivatives)
         design = Design(rows.natural(values), wishes, settling)
-        found = design.solve(values, _accuracy(plan))
+        gains = design.solve(values, _accuracy(plan))
     with timed(seconds, "curvature"):
-        design.bend_up(found, values)
+        design.bend_up(gains, values)
     with timed(seconds, "uniqueness"):
-        unique = design.uniqueness(found, values)
-    return replace(_incentive(plan, design, found, values, chosen, unique, seconds), **_decided(payment))
+        unique = design.uniqueness(gains, values)
+    return replace(_incentive(plan, design, gains, values, chosen, unique, seconds), **_decided(payment))
 
 
 def given_incentive(plan: Plan, rows: FollowerRows, wishes: Wishes, gain: sparse.csc_array) -> Incentive:
@@ -209,9 +209,9 @@ def given_incentive(plan: Plan, rows: FollowerRows, wishes: Wishes, gain: sparse
     seconds: dict[str, float] = {}
     with timed(seconds, "incentive"):
         design = Design(rows.natural(plan.values), wishes)
-        found = design.given(plan.values, gain)
-        unique = design.uniqueness(found, plan.values)
-    return _incentive(plan, design, found, plan.values, (), unique, seconds)
+        gains = design.given(plan.values, gain)
+        unique = design.uniqueness(gains, plan.values)
+    return _incentive(plan, design, gains, plan.values, (), unique, seconds)
 
 
 def _decided(payment: Payment) -> dict[str, Any]:
@@ -227,39 +227,39 @@ def _accuracy(plan: Plan) -> float:
 def _incentive(
     plan: Plan,
     design: Design,
-    found: Found,
+    gains: Found,
     values: Mapping[str, float],
     chosen: Sequence[VarData],
     unique: str,
     seconds: dict[str, float],
 ) -> Incentive:
-    rows, system = design.rows, found.system
+    rows, system = design.rows, gains.system
     names = rows.game.names
     leader = [names[id(v)] for v in rows.instruments]
     offset = {name: values[name] for name in leader}
     offset.update({names[id(v)]: values[names[id(v)]] for v in chosen})
     entries, weights = design.entry_units(system), weights_of(rows, design.wishes.energy)
     slopes = rows.units.costs[rows.owners] / rows.action_units
-    left = np.abs(found.slope + system.matrix @ found.gain) * slopes
+    left = np.abs(gains.slope + system.matrix @ gains.gain) * slopes
     bend = None
-    if found.bend is not None:
+    if gains.bend is not None:
         one = (rows.instrument_units, 1.0 / design.spans**2)
-        bend = sparse.csc_array(sparse.diags_array(one[0]) @ found.bend @ sparse.diags_array(one[1]))
-    logger.info("%s: %d gains, rank %d", rows.game.name, len(found.gain), found.rank)
+        bend = sparse.csc_array(sparse.diags_array(one[0]) @ gains.bend @ sparse.diags_array(one[1]))
+    logger.info("%s: %d gains, rank %d", rows.game.name, len(gains.gain), gains.rank)
     return Incentive(
         plan=plan,
         leader=leader,
         observed=design.signals,
-        matrix=system.as_matrix(found.gain * entries),
+        matrix=system.as_matrix(gains.gain * entries),
         offset=offset,
         targets={s.name: s.value(values) for s in design.signals},
         actions_seen=[names[id(v)] for v in rows.actions],
         residual=float(left.max(initial=0.0)),
-        rank=found.rank,
-        freedom=system.permitted - found.rank,
+        rank=gains.rank,
+        freedom=system.permitted - gains.rank,
         weights={n: float(w) for n, w in zip(leader, weights, strict=True) if w != 1.0},
         members={s.name: float(n) for s, n in zip(design.signals, design.counts, strict=True) if n != 1.0},
-        multipliers=_multipliers(found.balance.held, design.sides),
+        multipliers=_multipliers(gains.balance.held, design.sides),
         bend=bend,
         saturate=design.wishes.saturate,
         settling=tuple(design.settling),
@@ -269,13 +269,13 @@ def _incentive(
             system.in_units(1.0 / slopes, 1.0 / entries),
             weights=weights[system.leader] * design.counts[system.signal],
         ),
-        uncertainty=found.uncertainty,
+        uncertainty=gains.uncertainty,
         alone=[f.name for f, seen in zip(rows.followers, design.watched, strict=True) if not seen],
         seconds=seconds,
     )
 
 
-def _multipliers(held: Mapping[str, float], sides: Sequence[ActiveSide]) -> dict[str, float]:
+def _multipliers(multipliers: Mapping[str, float], sides: Sequence[ActiveSide]) -> dict[str, float]:
     """The same in the user's units."""
     unit = {side.name: side.unit for side in sides}
-    return {name: unit[name] * multiplier for name, multiplier in held.items()}
+    return {name: unit[name] * multiplier for name, multiplier in multipliers.items()}

@@ -132,30 +132,32 @@ class Design:
 
     def demand(self, values: Mapping[str, float]) -> Demand:
         """What :func:`choose_offsets` has to know of the gains."""
-        here = self.rows.at(values)
-        sides = active_sides(self.rows, here, values) if self.wishes.multipliers == "free" else []
+        derivatives = self.rows.at(values)
+        sides = active_sides(self.rows, derivatives, values) if self.wishes.multipliers == "free" else []
         shift = np.zeros(len(self.rows.actions))
         if not isinstance(self.wishes.multipliers, str):
-            self.sides = active_sides(self.rows, here, values)
-            shift = given_multipliers(self.rows, here, self.sides, self.wishes.multipliers).slope - here.own
+            self.sides = active_sides(self.rows, derivatives, values)
+            shift = (
+                given_multipliers(self.rows, derivatives, self.sides, self.wishes.multipliers).slope - derivatives.own
+            )
         lower, upper = gain_bounds(self.rows, self.wishes.gain_bounds)
         system, barred = (
-            self.equations(here.leader),
+            self.equations(derivatives.leader),
             (lower == 0.0) & (upper == 0.0),
         )  # what may not answer holds nobody
-        return Demand(here, system.without(barred[system.leader]), self.moves, self.watched, sides, shift)
+        return Demand(derivatives, system.without(barred[system.leader]), self.moves, self.watched, sides, shift)
 
     def solve(self, values: Mapping[str, float], accuracy: float) -> Found:
         """The gain that balances every watched follower; raises :class:`NoIncentive` if there is none."""
-        here = self.rows.at(values)
-        self.sides = active_sides(self.rows, here, values)
+        derivatives = self.rows.at(values)
+        self.sides = active_sides(self.rows, derivatives, values)
         if self.settling:
             require_still_signals(self.rows, self.signals, self.sums, self.settling)
-            here = with_reactions(self.rows, here, values, self.settling, self.sides)
-            self.sides = active_sides(self.rows, here, values)
-        refuse_undefined(self.rows, here, self.sides)
-        doubts = Doubts(here, [] if self.settling else list(self.rows.shaken(values, accuracy)))
-        seldom = rare(self.rows, values, here, doubts.slopes)
+            derivatives = with_reactions(self.rows, derivatives, values, self.settling, self.sides)
+            self.sides = active_sides(self.rows, derivatives, values)
+        refuse_undefined(self.rows, derivatives, self.sides)
+        doubts = Doubts(derivatives, [] if self.settling else list(self.rows.shaken(values, accuracy)))
+        seldom = rare(self.rows, values, derivatives, doubts.slopes)
         if seldom.actions.any():
             try:
                 return self._balanced(values, doubts, seldom)
@@ -188,20 +190,20 @@ class Design:
 
     def fitted(self, values: Mapping[str, float]) -> sparse.csc_array:
         """The least-squares gain at these values, in the user's units: what all followers' slopes ask for together."""
-        here = self.rows.at(values)
-        slope = np.where(self.watched[self.rows.owners], here.own, 0.0)
-        system = self._felt(self.equations(here.leader), slope, TOLERANCES.accuracy)
+        derivatives = self.rows.at(values)
+        slope = np.where(self.watched[self.rows.owners], derivatives.own, 0.0)
+        system = self._felt(self.equations(derivatives.leader), slope, TOLERANCES.accuracy)
         gain, _ = system.least_energy(slope)
         return system.as_matrix(gain * self.entry_units(system))
 
     def given(self, values: Mapping[str, float], gain: sparse.csc_array) -> Found:
         """A gain that is known, in the user's units, with the multipliers that leave least of the slopes."""
-        here = self.rows.at(values)
-        self.sides = active_sides(self.rows, here, values) if self.wishes.multipliers == "free" else []
-        scaled = self.equations(here.leader)
+        derivatives = self.rows.at(values)
+        self.sides = active_sides(self.rows, derivatives, values) if self.wishes.multipliers == "free" else []
+        scaled = self.equations(derivatives.leader)
         known = scaled.as_matrix(scaled.as_entries(gain) / self.entry_units(scaled))
         moved = sparse.csr_array(known @ self.moves)
-        balance = leaning(here, self.sides, supporting(here, self.sides, self.rows.owners, moved))
+        balance = leaning(derivatives, self.sides, supporting(derivatives, self.sides, self.rows.owners, moved))
         system = self.equations(balance.leader)
         slope = np.where(self.watched[self.rows.owners], balance.slope, 0.0)
         _, rank = system.least_energy(slope)
@@ -223,13 +225,13 @@ class Design:
         grip = np.sqrt(np.asarray(system.matrix.power(2).sum(axis=1)).ravel())
         return replace(system, matrix=rows_scaled(system.matrix, grip > least * np.abs(slope)))
 
-    def _balance(self, here: Derivatives) -> Balance:
+    def _balance(self, derivatives: Derivatives) -> Balance:
         chosen = self.wishes.multipliers
         if isinstance(chosen, str) and chosen == "zero":
-            return leaning(here, (), np.zeros(0))
+            return leaning(derivatives, (), np.zeros(0))
         if isinstance(chosen, str):
-            return balanced(here, self.sides, self.rows.owners, self.equations, self.wishes.solver)
-        return given_multipliers(self.rows, here, self.sides, chosen)
+            return balanced(derivatives, self.sides, self.rows.owners, self.equations, self.wishes.solver)
+        return given_multipliers(self.rows, derivatives, self.sides, chosen)
 
     def _within(self, system: System, slope: Array, gain: Array, limits: Limits) -> Array:
         """The gain of least energy within the limits; an equation by itself only loses the entries that break them."""
@@ -276,37 +278,37 @@ class Design:
 
     # --- second order -------------------------------------------------------------------------------------------------
 
-    def bend_up(self, found: Found, values: Mapping[str, float]) -> None:
+    def bend_up(self, gains: Found, values: Mapping[str, float]) -> None:
         """Use the freedom where the gain leaves a direction of negative curvature; raise where that cannot be.
 
         What leaves has been checked once more, whoever changed it: balance, limits, curvature.
         """
         if self.wishes.curvature is None:
-            self._require_balance(found)
+            self._require_balance(gains)
             return
-        curved = self._curved(found, values)
-        bent = bent_followers(curved, self._suspects(curved, found.gain), found.gain)
+        curved = self._curved(gains, values)
+        bent = bent_followers(curved, self._suspects(curved, gains.gain), gains.gain)
         if not bent:
-            self._require_balance(found)
+            self._require_balance(gains)
             return
-        before, failed = found.gain, {b.follower: "curvature: what it anticipates does not bend up" for b in bent}
+        before, failed = gains.gain, {b.follower: "curvature: what it anticipates does not bend up" for b in bent}
         if not self.settling:
-            found.gain, failed = repaired(curved, before, bent)
-        if not found.limits.are_met(found.gain).all() or self._unbalanced(found):
-            found.gain = before
+            gains.gain, failed = repaired(curved, before, bent)
+        if not gains.limits.are_met(gains.gain).all() or self._unbalanced(gains):
+            gains.gain = before
             failed = {b.follower: "curvature: no gain was found that bends its cost up within the bounds" for b in bent}
         if failed and self.wishes.quadratic:
-            failed = self._bowed(found, curved, failed)
+            failed = self._bowed(gains, curved, failed)
         else:
-            again = bent_followers(curved, self._suspects(curved, found.gain), found.gain)
+            again = bent_followers(curved, self._suspects(curved, gains.gain), gains.gain)
             left = {b.follower: "curvature: what bends others up bends its cost down" for b in again}
             failed, bent = {**left, **failed}, [*bent, *again]
         refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent}, self._wanted)
-        self._require_balance(found)
+        self._require_balance(gains)
 
-    def _curved(self, found: Found, values: Mapping[str, float]) -> Curved:
-        hessians = FollowerHessians(self.rows, values, found.balance.forces)
-        known = (self.rows, hessians, found.system, self.moves, self.sides, found.balance.held, self._wanted)
+    def _curved(self, gains: Found, values: Mapping[str, float]) -> Curved:
+        hessians = FollowerHessians(self.rows, values, gains.balance.forces)
+        known = (self.rows, hessians, gains.system, self.moves, self.sides, gains.balance.held, self._wanted)
         # the minors' answers have second derivatives of their own
         return Anticipated(*known, self.settling, values) if self.settling else Curved(*known)
 
@@ -314,17 +316,17 @@ class Design:
     def _wanted(self) -> float:
         return self.wishes.curvature or 0.0
 
-    def _unbalanced(self, found: Found) -> bool:
-        return bool((self._left(found) > TOLERANCES.residual).any())
+    def _unbalanced(self, gains: Found) -> bool:
+        return bool((self._left(gains) > TOLERANCES.residual).any())
 
-    def _left(self, found: Found) -> Array:
+    def _left(self, gains: Found) -> Array:
         """(actions) |a + Gᵀλ + Qᵀb| of those whom something tempts."""
-        return np.asarray(np.abs(found.slope + found.system.matrix @ found.gain))
+        return np.asarray(np.abs(gains.slope + gains.system.matrix @ gains.gain))
 
-    def _require_balance(self, found: Found) -> None:
+    def _require_balance(self, gains: Found) -> None:
         """Raise :class:`NoIncentive` if the gain, as it is now, leaves somebody a slope."""
-        if self._unbalanced(found):
-            left = self._left(found)
+        if self._unbalanced(gains):
+            left = self._left(gains)
             lost = np.unique(self.rows.owners[left > TOLERANCES.residual])
             names = [self.rows.followers[k].name for k in lost]
             raise NoIncentive(
@@ -347,18 +349,18 @@ class Design:
         doubtful = (int(k) for k in watched if not is_jointly_convex(self.rows.followers[k], others))
         return list(islice(doubtful, _LOOKED_AT))
 
-    def uniqueness(self, found: Found, values: Mapping[str, float]) -> str:
+    def uniqueness(self, gains: Found, values: Mapping[str, float]) -> str:
         """Whether the followers' equilibrium under the strategy is the only one."""
         hessians = FollowerHessians(self.rows, values, {})
-        gain = found.system.as_matrix(found.gain)
+        gain = gains.system.as_matrix(gains.gain)
         own = np.array([signal.own for signal in self.signals], dtype=bool)
         cut = self.wishes.saturate and any(v.lb is not None or v.ub is not None for v in self.rows.instruments)
         meeting = Meeting(
-            self.rows, hessians, gain, self.moves, found.balance.leader, found.bend, own=own, projected=cut
+            self.rows, hessians, gain, self.moves, gains.balance.leader, gains.bend, own=own, projected=cut
         )
         return uniqueness(meeting)
 
-    def _bowed(self, found: Found, curved: Curved, failed: Mapping[int, str]) -> dict[int, str]:
+    def _bowed(self, gains: Found, curved: Curved, failed: Mapping[int, str]) -> dict[int, str]:
         """Add ½ R d² with R = ρ b/‖b‖² on the signals of each follower that no gain bends up; who is left."""
         shape = (len(self.rows.instruments), len(self.signals))
         bend = sparse.lil_array(shape)
@@ -366,8 +368,8 @@ class Design:
         for follower in failed:
             mine = self.rows.own(follower)
             shown = np.unique(self.moves[:, mine].tocoo().row)
-            b = found.balance.leader[[follower]].toarray()[0]
-            radius = curved.bow(follower, found.gain, self.moves[shown].tocsr()[:, mine].toarray())
+            b = gains.balance.leader[[follower]].toarray()[0]
+            radius = curved.bow(follower, gains.gain, self.moves[shown].tocsr()[:, mine].toarray())
             if math.isinf(radius) or not b.any():
                 left[follower] = failed[follower] + ", and no quadratic term in what the leader sees helps"
                 continue
@@ -375,11 +377,11 @@ class Design:
                 may = np.ones(len(b)) if self.allowed is None else self.allowed[:, [signal]].toarray().ravel()
                 for tool in np.flatnonzero(b * may):
                     bend[tool, signal] = radius * b[tool] / float((b * may) @ b)
-        found.bend = sparse.csc_array(bend)
-        bowed = np.flatnonzero(np.asarray(abs(found.bend).sum(axis=0)).ravel() > 0.0)
+        gains.bend = sparse.csc_array(bend)
+        bowed = np.flatnonzero(np.asarray(abs(gains.bend).sum(axis=0)).ravel() > 0.0)
         reached = np.unique(self.rows.owners[np.unique(self.moves.tocsr()[bowed].tocoo().col)])
         again = [int(k) for k in reached if self.watched[k]]  # a square that lifts one follower may bend another down
-        bent = bent_followers(curved, again, found.gain, bow=(found.bend, found.balance.leader))
+        bent = bent_followers(curved, again, gains.gain, bow=(gains.bend, gains.balance.leader))
         left.update({b.follower: "curvature: even a quadratic term leaves its cost bent down" for b in bent})
         return left
 

@@ -117,9 +117,9 @@ class Attempt:
 
 def hinted(refused: NoIncentive, game: Game) -> NoIncentive:
     """Of a refusal for curvature or a conflict: the plan holds values that are nothing to the leader; others may do."""
-    told = any(reason.startswith(("curvature", "conflict")) for reason in refused.reasons.values())
+    fitting = any(reason.startswith(("curvature", "conflict")) for reason in refused.reasons.values())
     objective = game.leader.objective
-    if not told or objective is None:
+    if not fitting or objective is None:
         return refused
     felt = {id(v) for v in [*variables_in(objective.expr), *game.aggregate_variables()]}
     idle = [game.names[id(v)] for v in game.leader.variables if id(v) not in felt]
@@ -129,13 +129,13 @@ def hinted(refused: NoIncentive, game: Game) -> NoIncentive:
     return NoIncentive(f"{refused} {hint}", reasons=refused.reasons, residuals=refused.residuals)
 
 
-def refuse_undefined(rows: FollowerRows, here: Derivatives, sides: Sequence[ActiveSide] = ()) -> None:
+def refuse_undefined(rows: FollowerRows, derivatives: Derivatives, sides: Sequence[ActiveSide] = ()) -> None:
     """Raise :class:`NoIncentive` naming followers whose cost, or an active side, has no derivative at the plan."""
     bad = {s.follower for s in sides if not np.isfinite([*s.normal, *s.grip]).all()}
-    bad |= set(rows.owners[~np.isfinite(here.own)].tolist())
-    entries = here.leader.tocoo()
+    bad |= set(rows.owners[~np.isfinite(derivatives.own)].tolist())
+    entries = derivatives.leader.tocoo()
     bad |= set(entries.row[~np.isfinite(entries.data)].tolist())
-    bad |= set(np.flatnonzero(~np.isfinite(here.objectives)).tolist())
+    bad |= set(np.flatnonzero(~np.isfinite(derivatives.objectives)).tolist())
     if bad:
         names = [rows.followers[k].name for k in sorted(bad)]
         what = "a constraint that holds it" if sides else "its objective"
@@ -266,8 +266,8 @@ def _holds_alone(attempt: Attempt, follower: int) -> bool:
     block = attempt.system.matrix[own]
     columns = np.unique(block.indices)
     matrix = block[:, columns].toarray()
-    found = linalg.lstsq(matrix, -attempt.slope[own], cond=TOLERANCES.rank)[0]
-    return bool((np.abs(matrix @ found + attempt.slope[own]) <= TOLERANCES.residual).all())
+    fit = linalg.lstsq(matrix, -attempt.slope[own], cond=TOLERANCES.rank)[0]
+    return bool((np.abs(matrix @ fit + attempt.slope[own]) <= TOLERANCES.residual).all())
 
 
 def _conflict(attempt: Attempt, follower: int, residual: float) -> tuple[str, str]:

@@ -38,8 +38,8 @@ class Doubts:
     @cached_property
     def grips(self) -> Array:
         """The error of every entry of b."""
-        held = self.here.leader.data
-        return _most([there.leader.data - held for there in self.points], len(held))
+        grips = self.here.leader.data
+        return _most([there.leader.data - grips for there in self.points], len(grips))
 
     def known(self, rare: Array | None = None) -> Derivatives:
         """The derivatives at the plan, with those of b that are smaller than their error, or rounding, as 0.
@@ -76,7 +76,7 @@ class Doubts:
 
 def _most(changes: Sequence[Array], length: int) -> Array:
     """The largest of each; what is not finite says nothing."""
-    found = np.zeros(length)
+    largest = np.zeros(length)
     for change in changes:
-        found = np.fmax(found, np.where(np.isfinite(change), np.abs(change), 0.0))
-    return found
+        largest = np.fmax(largest, np.where(np.isfinite(change), np.abs(change), 0.0))
+    return largest

@@ -75,22 +75,22 @@ def accounts(rule: AffineStrategy) -> Accounts:
         strangers = set(names) ^ set(rule.leader)
         if strangers:
             raise InvalidGame(f"{min(strangers)}: fixed, freed or added since the incentive was designed.")
-        here = rows.at(values)
+        derivatives = rows.at(values)
         place = {name: index for index, name in enumerate(rule.leader)}
         gain = rule.matrix.tocsr()[[place[name] for name in names]]
         reach = (gain @ slopes_at(game, rule.observed, values)).tocoo()  # d(leader's variable)/d(one member's action)
         answer = np.zeros(len(rows.actions))
-        grip = np.asarray(here.leader[rows.owners[reach.col], reach.row]).ravel()
+        grip = np.asarray(derivatives.leader[rows.owners[reach.col], reach.row]).ravel()
         np.add.at(answer, reach.col, grip * reach.data)
-        payment = here.leader @ np.array([values[name] for name in names])
+        payment = derivatives.leader @ np.array([values[name] for name in names])
         natural = rows.natural(values)
         payment[~_is_price(natural, values)] = math.nan
         return Accounts(
             followers=rows.followers,
             actions=[game.names[id(v)] for v in rows.actions],
             owners=rows.owners,
-            objective=here.objectives,
-            temptation=-here.own,
+            objective=derivatives.objectives,
+            temptation=-derivatives.own,
             answer=answer,
             payment=payment,
             noise=TOLERANCES.stationarity * natural.units.costs[rows.owners] / natural.action_units,
@@ -107,10 +107,10 @@ def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
     tool[places.row] = places.col
     first, second = (tool[np.asarray(part)] for part in rows.problem.hessian_structure())
     meet = (first >= 0) & (second >= 0)
-    here = rows.at(values)
-    held = here.leader.tocoo()
+    derivatives = rows.at(values)
+    grips = derivatives.leader.tocoo()
     doubtful = np.zeros(len(rows.followers), dtype=bool)
-    doubtful[held.row[np.isin(held.col, np.concatenate([first[meet], second[meet]]))]] = True
+    doubtful[grips.row[np.isin(grips.col, np.concatenate([first[meet], second[meet]]))]] = True
     affine: Array = ~doubtful
     if affine.all():
         return affine
@@ -118,11 +118,11 @@ def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
     steps = TOLERANCES.nearby * rows.instrument_units
     led = rows.aggregate_units * (rows.leads @ np.full(len(steps), TOLERANCES.nearby))
     moved = {**values, **{n: values[n] + float(d) for n, d in zip(names, [*steps, *led], strict=True)}}
-    change = abs(rows.at(moved).leader - here.leader).max(axis=1).toarray().ravel()
+    change = abs(rows.at(moved).leader - derivatives.leader).max(axis=1).toarray().ravel()
     for number in np.flatnonzero(doubtful & ~(change > TOLERANCES.stationarity)):
         objective = rows.followers[number].objective
         assert objective is not None
-        mine = [rows.instruments[i] for i in held.col[held.row == number]]
+        mine = [rows.instruments[i] for i in grips.col[grips.row == number]]
         mine += [rows.responses.variables[i] for i in np.unique(rows.leads.tocoo().row)]
         affine[number] = curvature(objective.expr, mine).curvature in (Curvature.AFFINE, Curvature.CONSTANT)
     return affine
@@ -135,15 +135,15 @@ def comparison(rule: AffineStrategy, baseline: Plan) -> pd.DataFrame:
     """
     if not isinstance(baseline, Plan):
         raise InvalidGame(f"compare({type(baseline).__name__}): expected a Plan; e.g. stackelberg(game).")
-    found, baseline = accounts(rule), baseline.now()
-    names = [f.name for f in found.followers]
-    signs = [rule.plan.attached().leader.sign, *(f.sign for f in found.followers)]
+    under_rule, baseline = accounts(rule), baseline.now()
+    names = [f.name for f in under_rule.followers]
+    signs = [rule.plan.attached().leader.sign, *(f.sign for f in under_rule.followers)]
     strangers = baseline.follower_objectives.keys() ^ set(names)
     if strangers:
         raise InvalidGame(f"compare(...): {min(strangers)} is a follower in only one of the two plans.")
     table = pd.DataFrame(
         {
-            "objective": [rule.plan.now().leader_objective, *found.objective],
+            "objective": [rule.plan.now().leader_objective, *under_rule.objective],
             "baseline": [baseline.leader_objective, *(baseline.follower_objectives[n] for n in names)],
         },
         index=pd.Index(["leader", *names], name="player"),

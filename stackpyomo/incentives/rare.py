@@ -44,12 +44,12 @@ class Rare:
         return np.where(self.actions & ~equations, 0.0, slope)
 
 
-def rare(rows: FollowerRows, values: Mapping[str, float], here: Derivatives, errors: Array) -> Rare:
+def rare(rows: FollowerRows, values: Mapping[str, float], derivatives: Derivatives, errors: Array) -> Rare:
     """What of the derivatives at these values, in natural units, is rare. errors: (actions) how well they are known."""
-    felt = np.abs(here.own)
+    felt = np.abs(derivatives.own)
     asked = (felt > np.maximum(errors, _ROUNDING)) & (felt <= TOLERANCES.noise)
-    actions, grips = np.zeros(len(felt), dtype=bool), np.zeros(len(here.leader.data), dtype=bool)
-    entries, units = here.leader.tocoo(), rows.units
+    actions, grips = np.zeros(len(felt), dtype=bool), np.zeros(len(derivatives.leader.data), dtype=bool)
+    entries, units = derivatives.leader.tocoo(), rows.units
     for k in np.unique(rows.owners[asked]):
         own, held = np.flatnonzero(asked & (rows.owners == k)), np.flatnonzero(entries.row == k)
         tools = [rows.instruments[entries.col[e]] for e in held]

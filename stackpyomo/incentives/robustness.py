@@ -242,8 +242,8 @@ class _Study:
         """The leader's cost once the follower has answered with this error in its marginal cost."""
         if not error.any():
             return self.leader.cost({})
-        found = [answer for piece in pieces if (answer := self._answer(piece, error)) is not None]
-        level, deviation = min(found, key=lambda answer: answer[0])  # not empty: the plan is in the first piece
+        answers = [answer for piece in pieces if (answer := self._answer(piece, error)) is not None]
+        level, deviation = min(answers, key=lambda answer: answer[0])  # not empty: the plan is in the first piece
         return self.leader.cost(reach.step(deviation)) if math.isfinite(level) else math.inf
 
     def _answer(self, piece: Composed, error: Array) -> tuple[float, Array] | None:
@@ -260,6 +260,6 @@ class _Study:
             return None
         if solution.x is None or not solution.termination.solved:
             return -math.inf, error
-        found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
-        deviation = np.array([found.get(id(v), t) - t for v, t in zip(piece.variables, piece.target, strict=True)])
+        levels = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+        deviation = np.array([levels.get(id(v), t) - t for v, t in zip(piece.variables, piece.target, strict=True)])
         return float(program.problem.objective(solution.x)), deviation

@@ -159,18 +159,18 @@ class AffineStrategy:
         shape = (self.freedom, len(self.leader), len(self.signals))
         if math.prod(shape) > _LARGEST:
             raise InvalidGame(f"null_space: {self.freedom} directions of {shape[1]} × {shape[2]} entries do not fit.")
-        found = np.zeros(shape)
+        directions = np.zeros(shape)
         place = 0
         for columns, basis in self.system.null_space():
             for direction in basis:
-                found[place, self.system.leader[columns], self.system.signal[columns]] = direction
+                directions[place, self.system.leader[columns], self.system.signal[columns]] = direction
                 place += 1
         idle = np.ones(shape[1:], dtype=bool) if self.permitted is None else self.permitted.toarray() != 0
         idle[self.system.leader, self.system.signal] = False  # what is left moves nobody at the plan
         for row, column in np.argwhere(idle):
-            found[place, row, column] = 1.0
+            directions[place, row, column] = 1.0
             place += 1
-        return found
+        return directions
 
     @cached_property
     def doubtful(self) -> list[str]:
@@ -301,14 +301,14 @@ class AffineStrategy:
             moved = (sparse.csr_array((span[:, side], place), shape=shape) + bow).tocoo()  # of one follower alone
             ends.append(np.zeros(len(self.leader)))
             extreme.at(ends[-1], moved.row, moved.data)
-        found: dict[str, tuple[float, float]] = {}
+        beyond: dict[str, tuple[float, float]] = {}
         curves = self._curve_ends(game)
         for index, name in enumerate(self.leader):
             low, high = (float(self.offset[name] + end[index] + c[index]) for end, c in zip(ends, curves, strict=True))
             var = game.variables_by_name[name]
             if not (is_within(low, var.lb, None) and is_within(high, None, var.ub)):
-                found[name] = (low, high)
-        return found
+                beyond[name] = (low, high)
+        return beyond
 
     def _curve_ends(self, game: Game) -> tuple[Array, Array]:
         """(leader) least and largest that signals that are not linear can add, within the followers' bounds."""

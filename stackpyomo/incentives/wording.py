@@ -142,9 +142,9 @@ def _formula(rule: AffineStrategy, index: int, most: int) -> str:
     for matrix, factor, power in ((rule.matrix, 1.0, ""), (rule.bend, 0.5, "²")):
         if matrix is not None:
             row = matrix[[index]].tocoo()
-            told = np.flatnonzero(np.abs(row.data) > TOLERANCES.noise * _largest(matrix))
-            count += len(told)
-            for place in sorted(told, key=row.col.__getitem__)[:most]:
+            entries = np.flatnonzero(np.abs(row.data) > TOLERANCES.noise * _largest(matrix))
+            count += len(entries)
+            for place in sorted(entries, key=row.col.__getitem__)[:most]:
                 signal = rule.observed[row.col[place]].name
                 terms.append((factor * row.data[place], f"{_deviation(signal, rule.targets[signal])}{power}"))
     return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms[:most], count)}{_bounds(rule, name)}"
@@ -162,11 +162,11 @@ def _deviation(signal: str, target: float) -> str:
 
 def _signed(terms: Sequence[tuple[float, str]], count: int) -> str:
     """+ 2 x − y … 3 more"""
-    told = ""
+    text = ""
     for weight, name in terms:
         amount = f"{abs(weight):.6g} "
-        told += f" {'+' if weight >= 0.0 else '−'} {amount if amount != '1 ' else ''}{name}"
-    return told + (f" … {count - len(terms)} more" if count > len(terms) else "")
+        text += f" {'+' if weight >= 0.0 else '−'} {amount if amount != '1 ' else ''}{name}"
+    return text + (f" … {count - len(terms)} more" if count > len(terms) else "")
 
 
 def _constant(value: float) -> str:
@@ -195,8 +195,8 @@ def _is_named_sum(signal: Signal) -> bool:
 
 
 def _sum(signal: Signal) -> str:
-    held = [(weight, name) for name, weight in signal.terms.items() if weight]
-    terms = _signed(held, len(held))
+    weighted = [(weight, name) for name, weight in signal.terms.items() if weight]
+    terms = _signed(weighted, len(weighted))
     return (terms + (_constant(signal.constant) if signal.constant else "")).removeprefix(" + ").strip()
 
 
@@ -213,26 +213,28 @@ def _meaning(
     if rule.game is None:
         return
     try:
-        found = accounts(rule)
+        ledger = accounts(rule)
     except InvalidGame as error:
         yield f"What it means to the followers cannot be told: {error}"
         return
     for teller in tellers:
-        yield from teller(rule, found, room)
+        yield from teller(rule, ledger, room)
 
 
-def _standing(_: AffineStrategy, found: Accounts, room: _Room) -> Iterator[Part]:
+def _standing(_: AffineStrategy, ledger: Accounts, room: _Room) -> Iterator[Part]:
     """Objective and money of one member of each follower, and the budget."""
     yield "On the plan, each in the unit of its objective:"
-    yield _moneys(found, room)
-    yield from _more(len(found.followers), "in .plan.follower_objectives and .payments", room)
-    yield from _budget(found)
+    yield _moneys(ledger, room)
+    yield from _more(len(ledger.followers), "in .plan.follower_objectives and .payments", room)
+    yield from _budget(ledger)
 
 
-def _moneys(found: Accounts, room: _Room) -> Table:
-    crowd = bool((found.sizes > 1).any())
+def _moneys(ledger: Accounts, room: _Room) -> Table:
+    crowd = bool((ledger.sizes > 1).any())
     rows = []
-    for follower, objective, money in zip(found.followers[: room.rows], found.objective, _money(found), strict=False):
+    for follower, objective, money in zip(
+        ledger.followers[: room.rows], ledger.objective, _money(ledger), strict=False
+    ):
         members = [f"{follower.size:.6g}"] if crowd else []
         rows.append([follower.name, *members, shown(float(objective), 6), _paid(money)])
     return Table(["follower", *["members"] * crowd, "each one's objective" if crowd else "objective", "money"], rows)
@@ -244,17 +246,17 @@ def _paid(money: float) -> str:
     return f"{'pays' if money > 0.0 else 'is paid'} {abs(money):.6g}"
 
 
-def _money(found: Accounts) -> Array:
+def _money(ledger: Accounts) -> Array:
     """Payments without the solver's rounding."""
-    idle = np.abs(found.payment) <= TOLERANCES.stationarity * np.maximum(1.0, np.abs(found.objective))
-    return np.where(idle, 0.0, found.payment)
+    idle = np.abs(ledger.payment) <= TOLERANCES.stationarity * np.maximum(1.0, np.abs(ledger.objective))
+    return np.where(idle, 0.0, ledger.payment)
 
 
-def _budget(found: Accounts) -> Iterator[str]:
+def _budget(ledger: Accounts) -> Iterator[str]:
     """Who pays, who is paid, and what is left to the leader, if all objectives are in one unit."""
-    money = _money(found)
-    counted = ~np.isnan(money) & (np.isfinite(found.sizes) | (money == 0.0))
-    total = money[counted] * np.where(money[counted] == 0.0, 1.0, found.sizes[counted])
+    money = _money(ledger)
+    counted = ~np.isnan(money) & (np.isfinite(ledger.sizes) | (money == 0.0))
+    total = money[counted] * np.where(money[counted] == 0.0, 1.0, ledger.sizes[counted])
     pay, paid = float(total[total > 0.0].sum()), -float(total[total < 0.0].sum())
     if pay and paid:
         left = pay - paid
@@ -271,42 +273,44 @@ def _budget(found: Accounts) -> Iterator[str]:
         ("a population of infinite size has no sum", ~counted & ~np.isnan(money)),
     ):
         if missed.any():
-            names = [found.followers[k].name for k in np.flatnonzero(missed)]
+            names = [ledger.followers[k].name for k in np.flatnonzero(missed)]
             yield f"Not counted: {listed(names)} ({reason})."
 
 
-def _deviations(rule: AffineStrategy, found: Accounts, room: _Room) -> Iterator[Part]:
+def _deviations(rule: AffineStrategy, ledger: Accounts, room: _Room) -> Iterator[Part]:
     """What tempts a follower, and what the leader's answer takes back, per unit of each action that is watched."""
     alone = set(rule.alone)
-    watched = np.array([f.name not in alone for f in found.followers], dtype=bool)[found.owners]
+    watched = np.array([f.name not in alone for f in ledger.followers], dtype=bool)[ledger.owners]
     if watched.any():
-        moved = np.maximum(np.abs(found.temptation), np.abs(found.answer)) > found.noise
+        moved = np.maximum(np.abs(ledger.temptation), np.abs(ledger.answer)) > ledger.noise
         tempted = np.flatnonzero(watched & moved)
         if len(tempted):
             yield "One unit of a small deviation from the plan, to the follower:"
-            yield _temptations(found, tempted, room)
+            yield _temptations(ledger, tempted, room)
             yield from _more(len(tempted), "deviations", room)
         else:
             yield "At these numbers no observed follower gains by a small deviation: nothing has to be charged."
     if rule.multipliers:
-        held = [f"{name} (multiplier {value:.6g})" for name, value in rule.multipliers.items()][: room.terms]
+        leaning = [f"{name} (multiplier {value:.6g})" for name, value in rule.multipliers.items()][: room.terms]
         more = [f"… ({len(rule.multipliers)} in all)"] if len(rule.multipliers) > room.terms else []
-        yield f"Held by their own constraints: {', '.join([*held, *more])}."
+        yield f"Held by their own constraints: {', '.join([*leaning, *more])}."
 
 
-def _temptations(found: Accounts, tempted: Array, room: _Room) -> Table:
+def _temptations(ledger: Accounts, tempted: Array, room: _Room) -> Table:
     """Each in the direction that pays by itself; what its own constraints hold is the rest."""
-    rest = np.abs(found.temptation - found.answer) > found.noise
-    held = bool(rest[tempted].any())
+    rest = np.abs(ledger.temptation - ledger.answer) > ledger.noise
+    constrained = bool(rest[tempted].any())
     rows = []
     for j in tempted[: room.rows]:
-        pull = found.temptation[j] if abs(found.temptation[j]) > found.noise[j] else found.answer[j]
+        pull = ledger.temptation[j] if abs(ledger.temptation[j]) > ledger.noise[j] else ledger.answer[j]
         sign = 1.0 if pull > 0.0 else -1.0
-        gain, cost = sign * float(found.temptation[j]), sign * float(found.answer[j])
+        gain, cost = sign * float(ledger.temptation[j]), sign * float(ledger.answer[j])
         word = "more" if sign > 0.0 else "less"
-        row = [f"{word} {found.actions[j]}", _short(gain, found.noise[j]), _short(cost, found.noise[j])]
-        rows.append([*row, *[_short(gain - cost, found.noise[j])] * held])
-    return Table(["deviation", "gains by itself", "the leader's answer takes", *["its constraints hold"] * held], rows)
+        row = [f"{word} {ledger.actions[j]}", _short(gain, ledger.noise[j]), _short(cost, ledger.noise[j])]
+        rows.append([*row, *[_short(gain - cost, ledger.noise[j])] * constrained])
+    return Table(
+        ["deviation", "gains by itself", "the leader's answer takes", *["its constraints hold"] * constrained], rows
+    )
 
 
 def _short(value: float, noise: float) -> str:
@@ -360,8 +364,8 @@ def _compared(rule: AffineStrategy, baseline: Plan, room: _Room) -> Iterator[Par
     yield Table(["player", "with the rule", "baseline", "difference", "verdict"], rows)
     yield from _more(len(table) - 1, "in .compare(baseline)", room)
     counts = table["verdict"].iloc[1:].value_counts()
-    told = ", ".join(f"{counts[verdict]} {words}" for verdict, words in _VERDICTS.items() if verdict in counts)
-    yield f"The leader is {_VERDICTS[table['verdict'].iloc[0]]}. Followers: {told}."
+    followers = ", ".join(f"{counts[verdict]} {words}" for verdict, words in _VERDICTS.items() if verdict in counts)
+    yield f"The leader is {_VERDICTS[table['verdict'].iloc[0]]}. Followers: {followers}."
 
 
 _VERDICTS = {"gains": "better off", "loses": "worse off", "same": "as well off", "unknown": "not comparable"}

@@ -429,11 +429,15 @@ def test_no_incentive_is_exit_1_with_a_document(stranger: Run, write: Any) -> No
 def test_not_verified_is_exit_1(run: Run, write: Any, tmp_path: Path) -> None:
     """A gain that meets the first- and second-order conditions; the driver is better off far away."""
     path = write("backfires.py", BACKFIRES)
-    result = run("solve", path, "--report", tmp_path / "out.html")
+    refused = run("solve", path)
+    assert refused.code == 1
+    assert "No affine incentive: driver plays driver.flow = 0 and gains" in refused.err
+    slopes = ("--design", "slopes")
+    result = run("solve", path, *slopes, "--report", tmp_path / "out.html")
     assert (result.code, result.err) == (1, "")
     assert "NOT verified" in result.out
     assert "NOT verified" in (tmp_path / "out.html").read_text(encoding="utf-8")
-    found = strict(run("solve", path, "--json", "-").out)
+    found = strict(run("solve", path, *slopes, "--json", "-").out)
     assert found["incentive"] is not None
     assert found["no_incentive"] is None
     assert found["report"]["ok"] is False

@@ -87,9 +87,9 @@ class Printer(StreamBasedExpressionVisitor):
 
     def printed(self, expression: Any, component: Any) -> _Text:
         self.component = component
-        found: _Text = self.walk_expression(expression)
-        Formula(found.text, {}, self.fault)  # refuses here what could not be read
-        return found
+        text: _Text = self.walk_expression(expression)
+        Formula(text.text, {}, self.fault)  # refuses here what could not be read
+        return text
 
     def rows(self, constraints: Iterable[Any]) -> list[str]:
         return [row for row in map(self.row, constraints) if row]
@@ -266,10 +266,10 @@ class Formula:
         sides = [self.value(side) for side in (self.tree.left, *self.tree.comparators)]
         if len(sides) > 2:
             return self.ranged(sides if ast.LtE in kinds else sides[::-1], kinds)
-        held = _RELATIONS[kinds.pop()](*sides)
-        if isinstance(held, bool):
-            raise self.fault(f"holds no variable and is always {held}; remove or correct it.")
-        return held
+        constraint = _RELATIONS[kinds.pop()](*sides)
+        if isinstance(constraint, bool):
+            raise self.fault(f"holds no variable and is always {constraint}; remove or correct it.")
+        return constraint
 
     def ranged(self, sides: list[Any], kinds: set[type]) -> Any:
         constant = [isinstance(side, float) for side in sides]

@@ -115,14 +115,14 @@ class Item:
         """The value under ``key``; None if it is missing or null."""
         if not isinstance(self.value, Mapping):
             raise self.fault(f"expected an object {{...}}, found {show(self.value)}.")
-        found = self.value.get(key) is not None
-        return self.part(key, f"{key} of {self.label}") if found else None
+        present = self.value.get(key) is not None
+        return self.part(key, f"{key} of {self.label}") if present else None
 
     def need(self, key: str, remedy: str) -> Item:
-        found = self.get(key)
-        if found is None:
+        part = self.get(key)
+        if part is None:
             raise self.fault(f"has no {key!r}; {remedy}.")
-        return found
+        return part
 
     def only(self, *known: str) -> None:
         """Refuse a key that would otherwise be passed over, such as a misspelt one."""
@@ -134,13 +134,13 @@ class Item:
 
     def entries(self, key: str) -> list[Item]:
         """The entries of the list under ``key``, none if it is missing."""
-        found = self.get(key)
-        if found is None:
+        part = self.get(key)
+        if part is None:
             return []
-        if not isinstance(found.value, (list, tuple)):
-            raise found.fault(f"expected a list [...], found {show(found.value)}.")
+        if not isinstance(part.value, (list, tuple)):
+            raise part.fault(f"expected a list [...], found {show(part.value)}.")
         labels = (f"{key[:-1]} {i} of {self.label}" for i in count(1))
-        return [found.part(i, next(labels)) for i in range(len(found.value))]
+        return [part.part(i, next(labels)) for i in range(len(part.value))]
 
     def text(self) -> str:
         if not isinstance(self.value, str):

@@ -49,18 +49,18 @@ SENSES |= dict.fromkeys(("maximize", "max"), pyo.maximize)
 
 def read_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The objects of a catalogue, or the one of a game file; :func:`parse_game` reads each of them."""
-    found = load_json(os.fspath(path))
-    return [found] if isinstance(found, dict) else read_games(path)
+    document = load_json(os.fspath(path))
+    return [document] if isinstance(document, dict) else read_games(path)
 
 
 def read_games(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The objects in a catalogue, a JSON list of games; :func:`parse_game` reads each of them."""
-    found = load_json(os.fspath(path))
-    if not isinstance(found, list):
+    document = load_json(os.fspath(path))
+    if not isinstance(document, list):
         raise GameFileError("does not hold a list of games; use read_game().", path=os.fspath(path))
-    for entry in Item({"games": found}, "the catalogue", os.fspath(path)).entries("games"):
+    for entry in Item({"games": document}, "the catalogue", os.fspath(path)).entries("games"):
         entry.get("format")
-    return found
+    return document
 
 
 def declare(player: Item, block: Any, variables: dict[str, Any], *more: str) -> None:
@@ -148,8 +148,8 @@ def read_follower(item: Item, name: str, model: Any, variables: dict[str, Any]) 
     try:
         return Population(block, math.inf if size.value == "inf" else size.value, noise)
     except InvalidGame:
-        found = f"found {show(size.value)}"
-        raise size.fault(f'expected a whole number from 1 on, or "inf", {found}.') from None
+        given = f"found {show(size.value)}"
+        raise size.fault(f'expected a whole number from 1 on, or "inf", {given}.') from None
 
 
 def _read_noise(follower: Item, block: Any) -> Noise | None:
@@ -218,11 +218,11 @@ def read_aggregates(leader: Item, model: Any, variables: Mapping[str, Any]) -> l
         if wanted.text() not in variables:
             raise wanted.fault(f"unknown name {show(wanted.value)}; {nearest(wanted.value, variables)}")
         named, rows = [*named, variables[wanted.value]], [*rows, entry.need("row", "write the equality")]
-    found = list(zip(named, _listed(rows, "aggregates", model, variables), strict=True))
-    for entry, (_, row) in zip(rows, found, strict=True):
+    pairs = list(zip(named, _listed(rows, "aggregates", model, variables), strict=True))
+    for entry, (_, row) in zip(rows, pairs, strict=True):
         if not row.equality:
             raise entry.fault("is not an equality, which an aggregate needs; write ==.")
-    return found
+    return pairs
 
 
 def declare_prices(root: Item, model: Any, variables: dict[str, Any]) -> None:
@@ -294,11 +294,11 @@ def read_target(root: Item, variables: Mapping[str, Any]) -> dict[str, float]:
 
 def read_observe(root: Item, variables: Mapping[str, Any]) -> list[str]:
     """What the leader sees, as it is written: "actions", or formulas of actions; "mean of v" is a population's mean."""
-    found = []
+    signals = []
     for item in root.entries("observe"):
         text = item.text()
         inside = text.removeprefix(MEAN)
         if text != "actions":
             _formula(replace(item, value=inside), variables).value()
-        found.append(text)
-    return found
+        signals.append(text)
+    return signals

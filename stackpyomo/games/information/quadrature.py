@@ -283,9 +283,9 @@ def _merged(deviations: Array, mean: float, name: str) -> Array:
 
 def _seen_together(observations: Iterable[Any], names: Sequence[str]) -> list[tuple[int, ...]]:
     """Which of the named are seen together by one observation, all of them left out."""
-    found = {
+    groups = {
         tuple(sorted({names.index(n) for n in what}))
         for what in observations
         if isinstance(what, (list, tuple)) and what and all(isinstance(n, str) and n in names for n in what)
     }
-    return sorted(group for group in found if 1 < len(group) < len(names))
+    return sorted(group for group in groups if 1 < len(group) < len(names))

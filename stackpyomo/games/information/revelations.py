@@ -60,14 +60,14 @@ def revelations_in(component: Any) -> list[Revelation]:
     """Those of the atoms that an indexed component was given as its index."""
     if not component.is_indexed():
         return []
-    found = []
+    revelations = []
     for part in component.index_set().subsets():
         source: Any = part
         for attribute in ("_init_values", "_init", "val", "_ref"):  # where a Set keeps the list it was made from
             source = getattr(source, attribute, None)
         if isinstance(source, Atoms) and source.revelation is not None:
-            found.append(source.revelation)
-    return found
+            revelations.append(source.revelation)
+    return revelations
 
 
 def revealed_outcomes(
@@ -81,7 +81,7 @@ def revealed_outcomes(
     if shown is None or len(atoms) < _FEW[source] or (source == "given" and not (shown % 1.0).any()):
         return None
     power = np.bincount(codes, weights)
-    told: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for name in outcomes.columns:
         values = _numbers(outcomes[name].tolist())
         if values is None or str(name) == observation:
@@ -92,8 +92,8 @@ def revealed_outcomes(
         np.maximum.at(high, codes, level)
         share = float(power[low == high].sum())
         if share >= TOLERANCES.revealed and not _is_shown(shown[codes], level, source) and _is_open(shown, low, power):
-            told[str(name)] = share
-    return Revelation(observation, tuple(told), min(told.values())) if told else None
+            shares[str(name)] = share
+    return Revelation(observation, tuple(shares), min(shares.values())) if shares else None
 
 
 def _numbers(labels: Sequence[Any]) -> Array | None:

@@ -163,12 +163,12 @@ class Scenarios:
         """
         labels = self._known(observation)
         if observation not in self._warned:
-            found = revealed_outcomes(
+            revelation = revealed_outcomes(
                 observation, labels, self._codes[observation], self.outcomes, self.probability, self._source
             )
-            self._warned[observation] = found
-            if found is not None:
-                logger.warning("%s", found.finding("Scenarios"))
+            self._warned[observation] = revelation
+            if revelation is not None:
+                logger.warning("%s", revelation.finding("Scenarios"))
         return Atoms(labels, self._warned[observation])
 
     def atom(self, observation: str, scenario: int) -> Hashable:
@@ -204,9 +204,9 @@ class Scenarios:
         if name in self._labels:
             raise InvalidGame(f"{name}: there is an observation of that name; choose another.")
         merged = [merge(label) for label in self._known(observation)]
-        told = {n: self._shown(n) for n in self.observations if n not in self.outcomes.columns}
-        told[name] = [merged[c] for c in self._codes[observation]]
-        return Scenarios(self.outcomes, self.probability, told)._made(self._source)
+        labels = {n: self._shown(n) for n in self.observations if n not in self.outcomes.columns}
+        labels[name] = [merged[c] for c in self._codes[observation]]
+        return Scenarios(self.outcomes, self.probability, labels)._made(self._source)
 
     def _shown(self, observation: str) -> list[Hashable]:
         """What the observation shows, scenario by scenario."""
@@ -310,13 +310,13 @@ class Scenarios:
                 f"{leader.name}: a policy; the leader's answer to an action is a value in each scenario. Give it a "
                 "Var indexed by what it knows."
             )
-        found: ComponentMap = ComponentMap()
+        signals_of: ComponentMap = ComponentMap()
         pairs = _pairs(signals)
         for atom, scenarios in self._groups(knows):
             answers = self._entry(leader, atom, knows)
             seen = [self._signal(component, observation, atom, scenarios, knows) for component, observation in pairs]
             seen = [signal for signal in seen if not is_idle(signal)]
-            used = found.setdefault(answers, seen)
+            used = signals_of.setdefault(answers, seen)
             other = next((s for s in seen if not any(s is t for t in used)), None)
             if other is not None:
                 raise InvalidGame(
@@ -324,7 +324,7 @@ class Scenarios:
                     f"realised ({other.name}, say). Index it by {'the scenarios' if knows is None else knows}; a "
                     "leader that acts before it knows sees nothing of it."
                 )
-        return found
+        return signals_of
 
     def _signal(self, component: Any, observation: str | None, atom: Hashable, scenarios: Array, knows: Any) -> Any:
         """The component's entry in these scenarios; raises :class:`InvalidGame` if there are several."""
@@ -339,11 +339,11 @@ class Scenarios:
 
     def energy(self, leader: Any, *, knows: str | None = None) -> ComponentMap:
         """``energy=`` weights: the probability of each atom, so that the gain of least E[‖Q‖²] is taken."""
-        found: ComponentMap = ComponentMap()
+        weights: ComponentMap = ComponentMap()
         for atom, scenarios in self._groups(knows):
             entry = self._entry(leader, atom, knows)
-            found[entry] = found.get(entry, 0.0) + float(self.probability[scenarios].sum())
-        return found
+            weights[entry] = weights.get(entry, 0.0) + float(self.probability[scenarios].sum())
+        return weights
 
     def _groups(self, observation: str | None) -> Iterator[tuple[Hashable, Array]]:
         """(atom, its scenarios), those of probability 0 left out."""
@@ -391,12 +391,12 @@ class Scenarios:
         if callable(what):
             rows = self.outcomes.to_dict("records")
             try:
-                told, again = [what(row) for row in rows], [what(row) for row in rows]
+                labels, again = [what(row) for row in rows], [what(row) for row in rows]
             except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 raise InvalidGame(f"{name}: cannot be computed ({type(error).__name__}: {error}).") from None
-            if not all(_same(a, b) for a, b in zip(told, again, strict=True)):
+            if not all(_same(a, b) for a, b in zip(labels, again, strict=True)):
                 raise InvalidGame(f"{name}: not a function of the scenario; two calls gave different answers.")
-            return told
+            return labels
         given = list(what) if isinstance(what, Iterable) and not isinstance(what, Mapping) else []
         if given and all(isinstance(n, str) and n in self.outcomes.columns for n in given):
             return list(zip(*(self[n].tolist() for n in given), strict=True)) if given[1:] else self[given[0]].tolist()
@@ -407,10 +407,10 @@ class Scenarios:
             )
         return given
 
-    def _add(self, name: str, told: Sequence[Any]) -> None:
+    def _add(self, name: str, labels: Sequence[Any]) -> None:
         plain = [
             label.item() if isinstance(label, np.generic) else tuple(label) if isinstance(label, list) else label
-            for label in told
+            for label in labels
         ]
         place: dict[Hashable, int] = {}
         codes = np.empty(len(plain), dtype=int)
@@ -427,8 +427,8 @@ def _table(outcomes: Any) -> pd.DataFrame:
     elif isinstance(outcomes, Mapping) and outcomes:
         lengths = {str(name): len(np.atleast_1d(values)) for name, values in outcomes.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name}: {n}" for name, n in lengths.items())
-            raise InvalidGame(f"outcomes of different lengths ({told}); give one value per scenario each.")
+            counts = ", ".join(f"{name}: {n}" for name, n in lengths.items())
+            raise InvalidGame(f"outcomes of different lengths ({counts}); give one value per scenario each.")
         columns = {str(name): np.atleast_1d(values) for name, values in outcomes.items()}
         deep = next((name for name, values in columns.items() if values.ndim > 1), None)
         if deep is not None:
@@ -464,10 +464,10 @@ def _probabilities(given: Any, count: int) -> Array:
 
 
 def _pairs(signals: Any) -> list[tuple[Any, str | None]]:
-    found = list(signals) if isinstance(signals, (list, tuple)) else []
-    if not found or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in found):
+    pairs = list(signals) if isinstance(signals, (list, tuple)) else []
+    if not pairs or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
         raise InvalidGame("signals: expected a list of pairs (Var or Expression, observation its index stands for).")
-    return found
+    return pairs
 
 
 def _is_count(number: Any) -> bool:

@@ -131,11 +131,11 @@ def causal(leader: Any, signals: Any, *, lag: int = 1) -> ComponentMap:
     if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
         raise InvalidGame(f"lag={lag!r}: expected an integer from 0 on; nobody answers to what has not happened yet.")
     seen = [(*_moment(key, item), entry) for item in _items(signals) for key, entry in _timed(item).items()]
-    found: ComponentMap = ComponentMap()
+    known: ComponentMap = ComponentMap()
     for key, var in _timed(leader).items():
         now, rest = _moment(key, leader)
-        found[var] = [entry for time, of, entry in seen if time <= now - lag and (of == rest or not (of and rest))]
-    return found
+        known[var] = [entry for time, of, entry in seen if time <= now - lag and (of == rest or not (of and rest))]
+    return known
 
 
 def _timed(component: Any) -> Any:
@@ -259,8 +259,10 @@ class _Reader:
     def _followers_part(self, place: int, name: str, drivers: Sequence[VarData]) -> Signal:
         """What the followers make of an aggregate: the leader knows what is its own in it."""
         names = self.game.names
-        made = self._responses.shares[[place]].tocoo()
-        terms = {names[id(self.game.actions[i])]: float(share) for i, share in zip(made.col, made.data, strict=True)}
+        shares = self._responses.shares[[place]].tocoo()
+        terms = {
+            names[id(self.game.actions[i])]: float(share) for i, share in zip(shares.col, shares.data, strict=True)
+        }
         without = f"{name} without {listed([names[id(v)] for v in drivers])}"
         return Signal(without, float(self._responses.constants[place]), terms, own=False)
 

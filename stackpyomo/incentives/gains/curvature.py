@@ -118,7 +118,7 @@ class Curved:
         response = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
         blocks, sizes = self.hessians.composed(response)
         starts, stops = (np.searchsorted(self.rows.owners, followers, side) for side in ("left", "right"))
-        found = np.zeros(len(followers), dtype=bool)
+        negative = np.zeros(len(followers), dtype=bool)
         for width in np.unique(stops - starts):
             same = np.flatnonzero(stops - starts == width)
             at = starts[same][:, np.newaxis] + np.arange(width)
@@ -128,8 +128,8 @@ class Curved:
             if width:
                 floor = -TOLERANCES.bent * size.max(axis=(1, 2))
                 asked = np.array([self.asked(int(k)) for k in followers[same]]) if self.wanted else 0.0
-                found[same] = np.linalg.eigvalsh(dense - asked)[:, 0] < floor
-        return followers[found]
+                negative[same] = np.linalg.eigvalsh(dense - asked)[:, 0] < floor
+        return followers[negative]
 
     def is_pinned_by_gain(self, follower: int) -> bool:
         """True if an active constraint of its holds leader variables: the open directions move with the gain."""
@@ -172,7 +172,7 @@ def bent_followers(
 
     bow: (R, b), a quadratic term of the strategy adds Σ_s (b·R_s) m_sᵀ m_s.
     """
-    found = []
+    bent = []
     for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
         hessian = plain - curved.asked(follower)
         if bow is not None:
@@ -181,8 +181,8 @@ def bent_followers(
         worst, way = _worst(hessian, size, *curved.cone(follower, gain))
         if worst < 0.0:
             moved = curved.rows.action_units[curved.rows.own(follower)] * way
-            found.append(Bent(follower, worst * float(curved.rows.units.costs[follower] / (moved @ moved))))
-    return found
+            bent.append(Bent(follower, worst * float(curved.rows.units.costs[follower] / (moved @ moved))))
+    return bent
 
 
 def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> tuple[float, Array]:
@@ -213,11 +213,11 @@ def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, 
         if not members:
             continue
         done |= set(group.followers)
-        found, why = _bend(curved, whole, group)
-        if found is None:
+        bending, why = _bend(curved, whole, group)
+        if bending is None:
             failed.update(dict.fromkeys(members, why))
         else:
-            whole = found
+            whole = bending
     return whole, failed
 
 
@@ -245,10 +245,10 @@ def _groups(curved: Curved, actions: Array) -> list[_Group]:
             if wider <= followers:
                 break
             followers |= wider
-        found = np.flatnonzero(np.isin(owners, list(followers)))
-        left -= set(found.tolist())
+        members = np.flatnonzero(np.isin(owners, list(followers)))
+        left -= set(members.tolist())
         columns = np.flatnonzero(np.isin(by_column, list(labels)))
-        groups.append(_Group(tuple(sorted(followers)), found, columns))
+        groups.append(_Group(tuple(sorted(followers)), members, columns))
     return groups
 
 
@@ -263,19 +263,19 @@ def _bend(curved: Curved, gain: Array, group: _Group) -> tuple[Array | None, str
     closed = _closed_form(curved, gain, group) if len(group.followers) == 1 else None
     if isinstance(closed, str):
         return None, closed
-    found = closed
-    if found is None:
+    bending = closed
+    if bending is None:
         basis = _basis(curved.system, group)
         if not len(basis):
             only = "its gain is the only one, and along some deviation its cost does not bend"
             return None, f"curvature: {only} {curved.aim}"
         search = _Search(curved, gain, group, basis)
-        found, margin = search.climb()
+        bending, margin = search.climb()
         if margin < 0.0:
             # Not "no gain bends": that would need the program's dual, and the program asks for more than the cone does.
             missing = f"({-margin:.3g} is missing at best)"
             return None, f"curvature: no gain was found that bends its composed cost {curved.aim} {missing}"
-    return _nearest(curved, group, gain, found), ""
+    return _nearest(curved, group, gain, bending), ""
 
 
 def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | None:
@@ -298,14 +298,14 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | No
         return None
     p = r @ away
     size = float(np.abs(hessian.matrix).max(initial=0.0))
-    here = t.T @ hessian.matrix @ t - free.T @ curved.asked(follower) @ free
-    turned = _turned(here, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
+    composed = t.T @ hessian.matrix @ t - free.T @ curved.asked(follower) @ free
+    turned = _turned(composed, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
     if turned is None or isinstance(turned, np.ndarray):
         return None if turned is None else _added(curved, gain, group, tools, away @ turned @ free.T, own)
     return f"curvature: no gain bends its composed cost {curved.aim} ({turned})"
 
 
-def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | None:
+def _turned(composed: Array, cross: Array, s: Array, size: float) -> Array | str | None:
     """W with here + crossᵀW + Wᵀcross + WᵀsW ≻ 0, a proof that there is none, or None if rounding decides."""
     values, vectors = np.linalg.eigh(s) if s.size else (np.zeros(0), s)
     flat = np.abs(values) <= TOLERANCES.noise * size
@@ -314,9 +314,9 @@ def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | N
     values, solid, loose = values[~flat], vectors[:, ~flat], vectors[:, flat].T @ cross
     if np.abs(loose).max(initial=0.0) <= TOLERANCES.accuracy * size:  # what rounding leaves turns nothing
         loose = loose[:0]
-    blind = np.asarray(linalg.null_space(loose, rcond=TOLERANCES.accuracy)) if len(loose) else np.eye(len(here))
+    blind = np.asarray(linalg.null_space(loose, rcond=TOLERANCES.accuracy)) if len(loose) else np.eye(len(composed))
     turn = solid.T @ cross @ blind
-    bends, along = np.linalg.eigh(blind.T @ here @ blind - turn.T @ (turn / values[:, np.newaxis]))
+    bends, along = np.linalg.eigh(blind.T @ composed @ blind - turn.T @ (turn / values[:, np.newaxis]))
     margin = TOLERANCES.margin * size
     bad, rising = np.flatnonzero(bends < margin), np.flatnonzero(values > 0.0)
     impossible = int((bends < -TOLERANCES.bent * size).sum())  # at 0 deviating changes nothing, which is no harm
@@ -331,23 +331,25 @@ def _turned(here: Array, cross: Array, s: Array, size: float) -> Array | str | N
     w = solid @ w @ blind.T
     if not len(loose):
         return np.asarray(w)
-    bent = here + cross.T @ w + w.T @ cross + w.T @ s @ w
+    bent = composed + cross.T @ w + w.T @ cross + w.T @ s @ w
     return np.asarray(w + vectors[:, flat] @ _lifted(bent, loose, margin))
 
 
-def _lifted(here: Array, loose: Array, margin: float) -> Array:
+def _lifted(composed: Array, loose: Array, margin: float) -> Array:
     """W with here + looseᵀW + Wᵀloose ≻ 0, if here ≻ 0 on the null space of ``loose``: lifts the Schur complement."""
     left, sizes, right = np.linalg.svd(loose, full_matrices=False)
     kept = sizes > TOLERANCES.accuracy * sizes.max(initial=0.0)
     left, sizes, seen = left[:, kept], sizes[kept], right[kept].T
     blind = open_directions(seen.T)
-    aside = blind.T @ here @ seen
-    bends, along = np.linalg.eigh(seen.T @ here @ seen - aside.T @ np.linalg.solve(blind.T @ here @ blind, aside))
+    aside = blind.T @ composed @ seen
+    bends, along = np.linalg.eigh(
+        seen.T @ composed @ seen - aside.T @ np.linalg.solve(blind.T @ composed @ blind, aside)
+    )
     w, level = np.zeros_like(loose), margin
     for _ in range(_HALVINGS):
         lift = (along * np.maximum(level - bends, 0.0)) @ along.T
         w = left @ (lift / sizes[:, np.newaxis]) @ seen.T / 2.0
-        if np.linalg.eigvalsh(here + loose.T @ w + w.T @ loose).min(initial=np.inf) >= margin / 2.0:
+        if np.linalg.eigvalsh(composed + loose.T @ w + w.T @ loose).min(initial=np.inf) >= margin / 2.0:
             break
         level *= 2.0
     return w
@@ -357,10 +359,10 @@ def _added(curved: Curved, gain: Array, group: _Group, tools: Array, step: Array
     """The gain with ``step`` (tools × own actions) added to the follower's entries."""
     column_of = {int(s): int(j) for s, j in zip(own.row, own.col, strict=True)}
     place = {int(t): i for i, t in enumerate(tools)}
-    found = gain.copy()
+    whole = gain.copy()
     for entry in group.columns:
-        found[entry] += step[place[int(curved.system.leader[entry])], column_of[int(curved.system.signal[entry])]]
-    return found
+        whole[entry] += step[place[int(curved.system.leader[entry])], column_of[int(curved.system.signal[entry])]]
+    return whole
 
 
 class _Search:
@@ -404,9 +406,9 @@ class _Search:
             afar = [size * self._unit() * random.standard_normal(len(t)) for size in _SIZES for _ in range(_DRAWS)]
             other, value = self._climbed(max(afar, key=self.least))
             t, best = (other, value) if value > best else (t, best)
-        found = self.gain.copy()
-        found[self.group.columns] += t @ self.basis
-        return found, (best + 1.0) * min(self.margins) if best > -np.inf else -np.inf
+        gain = self.gain.copy()
+        gain[self.group.columns] += t @ self.basis
+        return gain, (best + 1.0) * min(self.margins) if best > -np.inf else -np.inf
 
     def _unit(self) -> float:
         return max(1.0, float(np.linalg.norm(self.gain[self.group.columns])))
@@ -438,12 +440,12 @@ class _Search:
             if not free.shape[1]:
                 continue
             response = (base + np.tensordot(t, turns, 1)) @ free
-            here = (response.T @ hessian @ response - asked) / margin
+            composed = (response.T @ hessian @ response - asked) / margin
             sides = [response.T @ hessian @ (turn @ free) / margin for turn in turns]
             slopes = [side + side.T for side in sides]
-            g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(here)))]))
-            h.append(_svec(here - np.eye(len(here))))
-            cones.append(("psd", len(here)))
+            g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(composed)))]))
+            h.append(_svec(composed - np.eye(len(composed))))
+            cones.append(("psd", len(composed)))
         weight = np.zeros((size + 1, size + 1))
         weight[:size, :size] = TOLERANCES.snap / self._unit() ** 2 * np.eye(size)
         cost = np.concatenate([np.zeros(size), [-1.0]])
@@ -452,12 +454,12 @@ class _Search:
         return x[:size] if x.size == size + 1 and np.isfinite(x).all() else None
 
 
-def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
+def _nearest(curved: Curved, group: _Group, gain: Array, bending: Array) -> Array:
     """On the way from the least-energy gain to one that bends, the first that does (halving)."""
     parts = []
     for k in group.followers:
         free = open_directions(curved.cone(k, gain)[0])
-        start, end = (curved.dense_response(k, known) @ free for known in (gain, found))
+        start, end = (curved.dense_response(k, known) @ free for known in (gain, bending))
         parts.append((curved.hessians.of(k).matrix, start, end - start, _seen(curved, k, free), curved.margin(k)))
 
     def least(way: float) -> float:
@@ -467,7 +469,7 @@ def _nearest(curved: Curved, group: _Group, gain: Array, found: Array) -> Array:
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
         low, high = (low, middle) if least(middle) >= wanted else (middle, high)
-    return gain + high * (found - gain)
+    return gain + high * (bending - gain)
 
 
 def _seen(curved: Curved, follower: int, free: Array) -> Array:

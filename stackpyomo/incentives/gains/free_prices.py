@@ -107,8 +107,8 @@ def choose_offsets(
             reasons={},
             residuals={},
         )
-    found = {id(v): float(x) for v, x in zip(first.variables, solution.x, strict=True)}
-    return design.least(found, limit, solver), wish if paid is None else replace(wish, paid=number_of(paid))
+    levels = {id(v): float(x) for v, x in zip(first.variables, solution.x, strict=True)}
+    return design.least(levels, limit, solver), wish if paid is None else replace(wish, paid=number_of(paid))
 
 
 def _limited(wish: Payment, paid: Any, rows: Sequence[Any], names: str, solver: str) -> Payment:
@@ -177,11 +177,11 @@ class _Design:
     @cached_property
     def _carriers(self) -> dict[int, list[tuple[int, float]]]:
         """Action number → [(aggregate, rate)]: what one member's action moves."""
-        found: dict[int, list[tuple[int, float]]] = {}
+        carried: dict[int, list[tuple[int, float]]] = {}
         moves = self.rows.responses.moves.tocoo()
         for aggregate, action, rate in zip(moves.row, moves.col, moves.data, strict=True):
-            found.setdefault(int(action), []).append((int(aggregate), float(rate)))
-        return found
+            carried.setdefault(int(action), []).append((int(aggregate), float(rate)))
+        return carried
 
     def at_plan(self, expression: Any) -> Any:
         """The expression as a function of the free copies alone."""
@@ -222,8 +222,8 @@ class _Design:
         for number, follower in enumerate(self.rows.followers):
             own = list(range(column, column + len(follower.variables)))
             column += len(own)
-            held = follower.objective is not None and self._holds_free(follower.objective.expr)
-            if held and self.demand.watched[number]:
+            free = follower.objective is not None and self._holds_free(follower.objective.expr)
+            if free and self.demand.watched[number]:
                 gradients, grips[number] = self._gradients(follower, own)
                 shifted = (g + float(self.demand.shift[j]) for j, g in zip(own, gradients, strict=True))
                 self.slopes.update(zip(own, shifted, strict=True))
@@ -284,9 +284,9 @@ class _Design:
 
     def _lean(self) -> None:
         """Add Gᵀλ of active constraints that hold no leader variable to the slopes of their followers."""
-        held = [side for side in self.demand.sides if not len(side.tools)]
-        self.model.multiplier = pyo.Var(range(len(held)), initialize=0.0)
-        for number, side in enumerate(held):
+        sides = [side for side in self.demand.sides if not len(side.tools)]
+        self.model.multiplier = pyo.Var(range(len(sides)), initialize=0.0)
+        for number, side in enumerate(sides):
             multiplier = self.model.multiplier[number]
             multiplier.setlb(None if side.equality else 0.0)
             for column, weight in zip(side.columns, side.normal, strict=True):
@@ -300,17 +300,17 @@ class _Design:
                 if self._holds_free(constraint.body):
                     yield free_row(self.at_plan(constraint.body), constraint.lb, constraint.ub)
 
-    def least(self, found: Mapping[int, float], limit: Sequence[Any], solver: str) -> dict[str, float]:
+    def least(self, levels: Mapping[int, float], limit: Sequence[Any], solver: str) -> dict[str, float]:
         """Among free values that leave the same slopes and grips (within noise) and the payment, those of least norm.
 
         Slopes that can be 0 are made exactly 0: what is left of one is multiplied by how far the follower can go.
         """
         names = [self.game.names[id(v)] for v in self.chosen]
         copies = [self.copies[id(v)] for v in self.chosen]
-        values = [found.get(id(c), self.values[n]) for c, n in zip(copies, names, strict=True)]
+        values = [levels.get(id(c), self.values[n]) for c, n in zip(copies, names, strict=True)]
         for var in (*copies, *self.model.multiplier.values()):
-            if id(var) in found:
-                var.set_value(found[id(var)], skip_validation=True)
+            if id(var) in levels:
+                var.set_value(levels[id(var)], skip_validation=True)
         kept = list(self._kept())
         second = _written(pyo.quicksum(c**2 for c in copies), [*kept, *limit, *self.constraints()], self.names)
         solution = solve(second, _able(second, solver))

@@ -274,8 +274,8 @@ class Lever:
             var = self.variables[j]
             for side in _sides(float(self.target[j]), var.lb, var.ub, self.reach(int(j))):
                 normals.append(side * (np.arange(len(moving)) == place))
-        found = [normal for normal in normals if normal.any()]
-        return np.array(found).reshape(-1, len(moving))
+        active = [normal for normal in normals if normal.any()]
+        return np.array(active).reshape(-1, len(moving))
 
     def reach(self, number: int) -> float:
         """How far an action can go: the width of its box, or its size where it has none."""
@@ -317,7 +317,7 @@ def levers(
         column += len(follower.variables)
     answering = {id(game.variables_by_name[name]) for name in leader}
     answering |= {id(v) for v in game.aggregate_variables()}
-    found = {}
+    by_name = {}
     problems = list(composed(game, announced, set(watched)))
     measure(problems, TOLERANCES.tempting)
     for problem in problems:
@@ -331,5 +331,5 @@ def levers(
             if signal.curve is not None
         }
         shown = moves[:, columns[name]].toarray()
-        found[name] = Lever(problem, numbers, list(leader), signals, shown, curved, coupled)
-    return found
+        by_name[name] = Lever(problem, numbers, list(leader), signals, shown, curved, coupled)
+    return by_name

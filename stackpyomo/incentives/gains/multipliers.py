@@ -51,9 +51,9 @@ class Balance:
     """The same with the sign of the side that is active: what multiplies the body in L = J + Σ force · body."""
 
 
-def leaning(here: Derivatives, sides: Sequence[ActiveSide], multipliers: Array) -> Balance:
+def leaning(derivatives: Derivatives, sides: Sequence[ActiveSide], multipliers: Array) -> Balance:
     """a + Gᵀλ and b + G_0ᵀλ."""
-    slope, leader = here.own.copy(), here.leader
+    slope, leader = derivatives.own.copy(), derivatives.leader
     extra: tuple[list[int], list[int], list[float]] = ([], [], [])
     for side, multiplier in zip(sides, multipliers, strict=True):
         slope[side.columns] += multiplier * side.normal
@@ -63,16 +63,18 @@ def leaning(here: Derivatives, sides: Sequence[ActiveSide], multipliers: Array) 
             extra[2].extend((multiplier * side.grip).tolist())
     if extra[0]:
         leader = sparse.csr_array(leader + sparse.csr_array((extra[2], extra[:2]), shape=leader.shape))
-    held: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     forces: dict[str, float] = {}
     for side, multiplier in zip(sides, multipliers, strict=True):
         if abs(multiplier) > TOLERANCES.accuracy:
-            held[side.name] = held.get(side.name, 0.0) + float(multiplier)
+            by_name[side.name] = by_name.get(side.name, 0.0) + float(multiplier)
             forces[side.name] = forces.get(side.name, 0.0) + side.sign * float(multiplier)
-    return Balance(slope, leader, held, forces)
+    return Balance(slope, leader, by_name, forces)
 
 
-def given_multipliers(rows: FollowerRows, here: Derivatives, sides: Sequence[ActiveSide], mapping: Any) -> Balance:
+def given_multipliers(
+    rows: FollowerRows, derivatives: Derivatives, sides: Sequence[ActiveSide], mapping: Any
+) -> Balance:
     """λ as the user gives them, by constraint (or by variable, for a bound).
 
     Raises :class:`InvalidGame` for what is not an active constraint or bound of a follower, or a wrong sign.
@@ -93,16 +95,18 @@ def given_multipliers(rows: FollowerRows, here: Derivatives, sides: Sequence[Act
         if value < 0 and not sides[place[name]].equality:
             raise InvalidGame(f"multipliers: {name} is an inequality; its multiplier is ≥ 0, not {value:g}.")
         multipliers[place[name]] = value / sides[place[name]].unit
-    return leaning(here, sides, multipliers)
+    return leaning(derivatives, sides, multipliers)
 
 
-def supporting(here: Derivatives, sides: Sequence[ActiveSide], owners: Array, moved: sparse.csr_array) -> Array:
+def supporting(derivatives: Derivatives, sides: Sequence[ActiveSide], owners: Array, moved: sparse.csr_array) -> Array:
     """λ of each side for a gain that is known: what leaves least of a + Gᵀλ + (K M)ᵀ(b + G_0ᵀλ), follower by follower.
 
     moved: K M, (leader variables × actions).
     """
     found = np.zeros(len(sides))
-    slope = here.own + np.asarray(sparse.csr_array(here.leader)[owners].multiply(moved.T).sum(axis=1)).ravel()
+    slope = (
+        derivatives.own + np.asarray(sparse.csr_array(derivatives.leader)[owners].multiply(moved.T).sum(axis=1)).ravel()
+    )
     numbers: dict[int, list[int]] = {}
     for number, side in enumerate(sides):
         numbers.setdefault(side.follower, []).append(number)
@@ -119,7 +123,7 @@ def supporting(here: Derivatives, sides: Sequence[ActiveSide], owners: Array, mo
 
 
 def balanced(
-    here: Derivatives,
+    derivatives: Derivatives,
     sides: Sequence[ActiveSide],
     owners: Array,
     system: Callable[[sparse.csr_array], System],
@@ -128,16 +132,16 @@ def balanced(
     """λ of the gain of least energy. ``system`` makes the equations of the gain from b (followers × leader)."""
     multipliers = np.zeros(len(sides))
     if not len(sides):
-        return Balance(here.own.copy(), here.leader)
-    equations = system(here.leader)
+        return Balance(derivatives.own.copy(), derivatives.leader)
+    equations = system(derivatives.leader)
     bilinear = {side.follower for side in sides if len(side.tools)}
     for actions, numbers in _clusters(equations, sides, owners):
-        held = [sides[i] for i in numbers]
-        if bilinear & {side.follower for side in held}:
-            multipliers[numbers] = _bilinear(here, held, actions, system, solver)
+        chosen = [sides[i] for i in numbers]
+        if bilinear & {side.follower for side in chosen}:
+            multipliers[numbers] = _bilinear(derivatives, chosen, actions, system, solver)
         else:
-            multipliers[numbers] = _signed(equations, here.own, held, actions)
-    return leaning(here, sides, multipliers)
+            multipliers[numbers] = _signed(equations, derivatives.own, chosen, actions)
+    return leaning(derivatives, sides, multipliers)
 
 
 def _clusters(system: System, sides: Sequence[ActiveSide], owners: Array) -> Iterator[tuple[Array, Array]]:
@@ -182,13 +186,13 @@ def _signed(system: System, slope: Array, sides: Sequence[ActiveSide], actions: 
     turned = left.T @ np.hstack([normals, -normals[:, both]])
     turned[np.abs(turned) <= TOLERANCES.noise * np.linalg.norm(turned, axis=0)] = 0.0  # rounding pushes nobody
     parts = nearest_nonnegative(turned, -(left.T @ (slope[actions] / sizes)), 1.0 / values[:rank])
-    found = parts[: len(sides)]
-    found[both] -= parts[len(sides) :]
-    return found
+    multipliers = parts[: len(sides)]
+    multipliers[both] -= parts[len(sides) :]
+    return multipliers
 
 
 def _bilinear(
-    here: Derivatives,
+    derivatives: Derivatives,
     sides: Sequence[ActiveSide],
     actions: Array,
     system: Callable[[sparse.csr_array], System],
@@ -197,7 +201,7 @@ def _bilinear(
     """min Σ w K² + a little Σ λ² over constraints with leader variables, s.t. a + Gᵀλ + (b + G_0ᵀλ)·K M = 0, λ ≥ 0."""
     best, least = np.zeros(len(sides)), math.inf
     for start in (0.0, 1.0, _LEANED):
-        program, multipliers = _product(here, sides, actions, system, start)
+        program, multipliers = _product(derivatives, sides, actions, system, start)
         try:
             written = Program(*program)
         except BadRow:
@@ -208,13 +212,13 @@ def _bilinear(
         cost = float(written.problem.objective(solution.x))
         if not cost < least:
             continue
-        found = {id(v): float(x) for v, x in zip(written.variables, solution.x, strict=True)}
-        best, least = np.array([found.get(id(v), 0.0) for v in multipliers]), cost
+        levels = {id(v): float(x) for v, x in zip(written.variables, solution.x, strict=True)}
+        best, least = np.array([levels.get(id(v), 0.0) for v in multipliers]), cost
     return np.where(np.abs(best) > TOLERANCES.snap, best, 0.0)
 
 
 def _product(
-    here: Derivatives,
+    derivatives: Derivatives,
     sides: Sequence[ActiveSide],
     actions: Array,
     system: Callable[[sparse.csr_array], System],
@@ -227,10 +231,10 @@ def _product(
         multiplier = model.multiplier[number]
         multiplier.setlb(None if side.equality else 0.0)
         multiplier.set_value(start if len(side.tools) else 0.0)
-    parts = [system(here.leader)]  # b, then what each multiplier adds to it
+    parts = [system(derivatives.leader)]  # b, then what each multiplier adds to it
     for side in sides:
         at = ([side.follower] * len(side.tools), side.tools)
-        parts.append(system(sparse.csr_array((side.grip, at), shape=here.leader.shape)))
+        parts.append(system(sparse.csr_array((side.grip, at), shape=derivatives.leader.shape)))
     model.gain = gain = pyo.Var(pyo.Any, dense=False)
     weights: dict[tuple[int, int], float] = {}
     rows: list[Any] = []
@@ -238,7 +242,7 @@ def _product(
     pulls: list[dict[tuple[int, int], float]] = []
     for action in actions:
         pull: dict[tuple[int, int], float] = {}
-        terms = [float(here.own[action])]
+        terms = [float(derivatives.own[action])]
         holders: set[int] = set()
         for number, side in enumerate(sides):
             where = np.flatnonzero(side.columns == action)
@@ -286,9 +290,9 @@ def _needed(held_by: Sequence[set[int]]) -> list[int]:
     settled: set[int] = set()
     kept: set[int] = set()
     while True:
-        found = {next(iter(left)): i for i, holders in enumerate(held_by) if len(left := holders - settled) == 1}
-        found.pop(-1, None)
-        if not found:
+        single = {next(iter(left)): i for i, holders in enumerate(held_by) if len(left := holders - settled) == 1}
+        single.pop(-1, None)
+        if not single:
             return [i for i, holders in enumerate(held_by) if i in kept or holders - settled]
-        settled |= found.keys()
-        kept |= set(found.values())
+        settled |= single.keys()
+        kept |= set(single.values())

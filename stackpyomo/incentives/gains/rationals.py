@@ -106,8 +106,8 @@ def _null_vector(columns: Sequence[Sequence[Fraction]]) -> list[Fraction] | None
     free = [column for column in range(count) if column not in pivots]
     if len(free) != 1:
         return None
-    found = [Fraction(0)] * count
-    found[free[0]] = Fraction(1)
+    vector = [Fraction(0)] * count
+    vector[free[0]] = Fraction(1)
     for place, column in enumerate(pivots):
-        found[column] = -rows[place][free[0]]
-    return found
+        vector[column] = -rows[place][free[0]]
+    return vector

@@ -52,7 +52,7 @@ def require_still_signals(
 
 def with_reactions(
     rows: FollowerRows,
-    here: Derivatives,
+    derivatives: Derivatives,
     values: Mapping[str, float],
     minors: Sequence[str],
     sides: Sequence[ActiveSide],
@@ -65,22 +65,22 @@ def with_reactions(
     numbers = _numbers(rows, minors)
     free = np.flatnonzero(np.isin(rows.owners, numbers))
     if not len(free):
-        return here
-    answers, limits = _settled(rows, here, values, minors, sides)
+        return derivatives
+    answers, limits = _settled(rows, derivatives, values, minors, sides)
     carried = (rows.gradients(values) @ rows.block_columns).toarray()[:, free]  # ∂J_k/∂(minors), all members together
-    own, leader = here.own.copy(), here.leader.toarray()
+    own, leader = derivatives.own.copy(), derivatives.leader.toarray()
     for number in range(len(rows.followers)):
         if number not in numbers:
             mine = np.flatnonzero(rows.owners == number)
             own[mine] += carried[number] @ answers[:, mine]
             leader[number] += carried[number] @ answers[:, len(rows.owners) :]
-    own_rows, leader_rows = _limits_moved(rows, here, limits, free, answers)
-    return replace(here, own=own, leader=sparse.csr_array(leader), own_rows=own_rows, leader_rows=leader_rows)
+    own_rows, leader_rows = _limits_moved(rows, derivatives, limits, free, answers)
+    return replace(derivatives, own=own, leader=sparse.csr_array(leader), own_rows=own_rows, leader_rows=leader_rows)
 
 
 def _settled(
     rows: FollowerRows,
-    here: Derivatives,
+    derivatives: Derivatives,
     values: Mapping[str, float],
     minors: Sequence[str],
     sides: Sequence[ActiveSide],
@@ -89,11 +89,11 @@ def _settled(
     derivatives."""
     numbers = _numbers(rows, minors)
     free = np.flatnonzero(np.isin(rows.owners, numbers))
-    held = [side for number in numbers for side in _holding(rows, here, number, sides)]
+    leaning = [side for number in numbers for side in _holding(rows, derivatives, number, sides)]
     bodies = rows.constraint_gradients(values)
     both = [bodies @ rows.block_columns, bodies @ rows.instrument_columns]
     limits = sparse.csr_array(sparse.hstack(both))  # (constraints × actions and tools)
-    answers = _answers(rows, values, free, held, limits)
+    answers = _answers(rows, values, free, leaning, limits)
     answers[:, : len(rows.owners)] /= np.array(rows.game.action_sizes, dtype=float)
     return answers, limits
 
@@ -134,20 +134,20 @@ class Anticipated(Curved):
     def _direction(self, action: int, answer: sparse.csc_array) -> dict[str, float]:
         """Variable → what it moves by per reach of the action: leader, minors, aggregates."""
         rows, names = self.rows, self.rows.game.names
-        here = rows.at(self.values)
-        answers, _ = _settled(rows, here, self.values, self.minors, self.sides)
+        derivatives = rows.at(self.values)
+        answers, _ = _settled(rows, derivatives, self.values, self.minors, self.sides)
         free = np.flatnonzero(np.isin(rows.owners, _numbers(rows, self.minors)))
         led = answer[:, [action]].toarray().ravel()
         minors = answers[:, action] + answers[:, len(rows.owners) :] @ led
         carried = rows.responses.moves[:, [action]].toarray().ravel() + rows.responses.shares[:, free] @ minors
-        found = {names[id(rows.actions[action])]: float(rows.action_units[action])}
+        moved_by = {names[id(rows.actions[action])]: float(rows.action_units[action])}
         for variables, moved in (
             (rows.instruments, led * rows.instrument_units),
             ([rows.actions[j] for j in free], minors * rows.action_units[free]),
             (rows.responses.variables, carried * rows.aggregate_units),
         ):
-            found.update((names[id(var)], float(rate)) for var, rate in zip(variables, moved, strict=True))
-        return found
+            moved_by.update((names[id(var)], float(rate)) for var, rate in zip(variables, moved, strict=True))
+        return moved_by
 
 
 def _numbers(rows: FollowerRows, minors: Sequence[str]) -> list[int]:
@@ -156,7 +156,7 @@ def _numbers(rows: FollowerRows, minors: Sequence[str]) -> list[int]:
 
 
 def _holding(
-    rows: FollowerRows, here: Derivatives, number: int, sides: Sequence[ActiveSide]
+    rows: FollowerRows, derivatives: Derivatives, number: int, sides: Sequence[ActiveSide]
 ) -> Iterator[tuple[ActiveSide, float]]:
     """The active sides that hold one minor, with their multipliers: a + Gᵀλ = 0."""
     own = np.flatnonzero(rows.owners == number)
@@ -167,7 +167,7 @@ def _holding(
     for column, side in enumerate(active):
         normals[np.searchsorted(own, side.columns), column] = side.normal
     both = np.array([side.equality for side in active])
-    parts = least_nonnegative(np.hstack([normals, -normals[:, both]]), -here.own[own])
+    parts = least_nonnegative(np.hstack([normals, -normals[:, both]]), -derivatives.own[own])
     multipliers = parts[: len(active)].copy()
     multipliers[both] -= parts[len(active) :]
     for column, (side, multiplier) in enumerate(zip(active, multipliers, strict=True)):
@@ -184,14 +184,14 @@ def _answers(
     rows: FollowerRows,
     values: Mapping[str, float],
     free: Array,
-    held: Sequence[tuple[ActiveSide, float]],
+    leaning: Sequence[tuple[ActiveSide, float]],
     limits: sparse.csr_array,
 ) -> Array:
     """(minors' actions × actions and leader's variables) how the minors answer."""
     forces: dict[str, float] = {}
     place = {c.name: i for i, c in enumerate(rows.constraints)}
-    normals, moved = np.zeros((len(held), len(free))), np.zeros((len(held), limits.shape[1]))
-    for row, (side, multiplier) in enumerate(held):
+    normals, moved = np.zeros((len(leaning), len(free))), np.zeros((len(leaning), limits.shape[1]))
+    for row, (side, multiplier) in enumerate(leaning):
         normals[row, np.searchsorted(free, side.columns)] = side.normal
         if side.name in place:
             forces[side.name] = forces.get(side.name, 0.0) + side.sign * multiplier
@@ -199,7 +199,7 @@ def _answers(
         else:
             moved[row, side.columns] = side.normal
     conditions = _conditions(rows, values, free, forces)
-    loose = null_space(normals) if len(held) else np.eye(len(free))
+    loose = null_space(normals) if len(leaning) else np.eye(len(free))
     parts = [
         part / np.abs(part[:, free]).max(initial=0.0) for part in (loose.T @ conditions, moved) if part[:, free].any()
     ]
@@ -212,12 +212,12 @@ def _conditions(rows: FollowerRows, values: Mapping[str, float], free: Array, fo
     hessians = FollowerHessians(rows, values, forces)
     member = sparse.csr_array(rows.responses_to(sparse.csr_array((len(rows.instruments), len(rows.owners)))))
     moving = sparse.hstack([rows.block_columns, rows.instrument_columns], format="csr")
-    found = np.zeros((len(free), moving.shape[1]))
+    second = np.zeros((len(free), moving.shape[1]))
     for row, action in enumerate(free):
         hessian = hessians.of(int(rows.owners[action]))
         half = member[hessian.places][:, [action]].toarray().T @ hessian.matrix
-        found[row] = half @ moving[hessian.places].toarray()
-    return found
+        second[row] = half @ moving[hessian.places].toarray()
+    return second
 
 
 def _solved(matrix: Array, wanted: Array, rows: FollowerRows, free: Array) -> Array:
@@ -232,20 +232,20 @@ def _solved(matrix: Array, wanted: Array, rows: FollowerRows, free: Array) -> Ar
 
 
 def _limits_moved(
-    rows: FollowerRows, here: Derivatives, limits: sparse.csr_array, free: Array, answers: Array
+    rows: FollowerRows, derivatives: Derivatives, limits: sparse.csr_array, free: Array, answers: Array
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
     """The constraints of the other followers with the minors' answers carried along."""
     responding = np.unique(rows.owners[free])
-    held = limits[:, free]
-    felt = np.flatnonzero((np.diff(held.indptr) > 0) & ~np.isin(rows.constraint_owners, responding))
+    on_free = limits[:, free]
+    felt = np.flatnonzero((np.diff(on_free.indptr) > 0) & ~np.isin(rows.constraint_owners, responding))
     if not len(felt):
-        return here.own_rows, here.leader_rows
-    carried = held[felt].toarray() @ answers
+        return derivatives.own_rows, derivatives.leader_rows
+    carried = on_free[felt].toarray() @ answers
     carried[:, : len(rows.owners)] *= rows.owners[np.newaxis, :] == rows.constraint_owners[felt][:, np.newaxis]
     entries = sparse.coo_array(carried)
     added = sparse.csr_array((entries.data, (felt[entries.row], entries.col)), shape=limits.shape)
     actions = len(rows.owners)
     return (
-        sparse.csr_array(here.own_rows + added[:, :actions]),
-        sparse.csr_array(here.leader_rows + added[:, actions:]),
+        sparse.csr_array(derivatives.own_rows + added[:, :actions]),
+        sparse.csr_array(derivatives.leader_rows + added[:, actions:]),
     )

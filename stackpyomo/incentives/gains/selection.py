@@ -49,7 +49,7 @@ class Limits:
 
 def bounded(system: System, slope: Array, gain: Array, limits: Limits, solver: str) -> Array:
     """The gain of least energy within the limits; what cannot be met leaves its residual in the equations."""
-    found = gain.copy()
+    within_limits = gain.copy()
     broken = np.flatnonzero(~limits.are_met(gain))
     by_row, by_column = system.labels
     wanted = np.flatnonzero(np.isin(by_row, by_column[broken]))
@@ -58,7 +58,9 @@ def bounded(system: System, slope: Array, gain: Array, limits: Limits, solver: s
         energy = sum(float(system.weights[c]) * entries[c] ** 2 for c in part.columns)
         values = _solved(energy, rows, entries, part, solver)
         if values is None:
-            found[part.columns] = np.clip(gain[part.columns], limits.lower[part.columns], limits.upper[part.columns])
+            within_limits[part.columns] = np.clip(
+                gain[part.columns], limits.lower[part.columns], limits.upper[part.columns]
+            )
             continue
         low, high = limits.lower[part.columns], limits.upper[part.columns]
         near = TOLERANCES.snap * np.maximum(1.0, np.abs(values))
@@ -66,14 +68,14 @@ def bounded(system: System, slope: Array, gain: Array, limits: Limits, solver: s
         fixed = np.where(at_low, low, np.where(at_high, high, np.nan))
         exact = _on_support(system, slope, part, fixed)
         within = exact is not None and limits.are_met(_placed(gain, part, exact)).all()
-        found[part.columns] = exact if within else np.clip(values, low, high)
+        within_limits[part.columns] = exact if within else np.clip(values, low, high)
         del model
-    return found
+    return within_limits
 
 
 def sparsest(system: System, slope: Array, gain: Array, limits: Limits, solver: str) -> Array:
     """A gain with as few entries as possible (a group of many entries: of least Σ|K|)."""
-    found = gain.copy()
+    sparse_gain = gain.copy()
     for part in system.components(np.arange(len(slope))):
         if np.count_nonzero(gain[part.columns]) <= 1:
             continue
@@ -88,9 +90,9 @@ def sparsest(system: System, slope: Array, gain: Array, limits: Limits, solver: 
             small = np.abs(guess) <= TOLERANCES.snap * np.abs(guess).max(initial=0.0)
             exact = _on_support(system, slope, part, np.where(small, 0.0, np.nan))
             if exact is not None and limits.are_met(_placed(gain, part, exact)).all():
-                found[part.columns] = exact
+                sparse_gain[part.columns] = exact
                 break
-    return found
+    return sparse_gain
 
 
 def _placed(gain: Array, part: Component, values: Array) -> Array:
@@ -130,8 +132,8 @@ def _solved(
     solution = solve(program, "highs" if solver == "auto" else solver, options=options)
     if solution.x is None or not solution.termination.solved:
         return None
-    found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
-    return np.array([found.get(id(entries[c]), 0.0) for c in part.columns])
+    levels = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+    return np.array([levels.get(id(entries[c]), 0.0) for c in part.columns])
 
 
 def _least_sum(system: System, slope: Array, part: Component, limits: Limits, solver: str) -> Array | None:

@@ -27,39 +27,39 @@ def nearest_nonnegative(turned: Array, target: Array, power: Array) -> Array:
     rank = len(power)
     tight = _TIGHT * power.max(initial=1.0)
     weights = np.concatenate([power, np.full(len(target) - rank, tight)])
-    wanted, found = target.copy(), np.zeros(turned.shape[1])
+    wanted, parts = target.copy(), np.zeros(turned.shape[1])
     for _ in range(_ROUNDS):
-        found = least_nonnegative(weights[:, np.newaxis] * turned, weights * wanted)
-        left = target[rank:] - turned[rank:] @ found
+        parts = least_nonnegative(weights[:, np.newaxis] * turned, weights * wanted)
+        left = target[rank:] - turned[rank:] @ parts
         if np.abs(left).max(initial=0.0) <= TOLERANCES.noise * np.abs(target).max(initial=0.0):
             break
         wanted[rank:] += left
-    exact = _exact(turned, target, power, _independent(turned, found))
+    exact = _exact(turned, target, power, _independent(turned, parts))
     missed = np.abs(turned[rank:] @ exact - target[rank:]).max(initial=0.0)
     hopeless = missed > TOLERANCES.snap * np.abs(target).max(initial=0.0)
     return np.zeros(len(exact)) if hopeless else exact  # none will do, and what least squares make of them misleads
 
 
-def _independent(turned: Array, found: Array) -> Array:
+def _independent(turned: Array, parts: Array) -> Array:
     """The same sum Σ p_i column_i, p ≥ 0, of columns that are linearly independent (Carathéodory's theorem).
 
     Columns that undo each other may be taken without limit, and least squares then do.
     """
     norms = np.linalg.norm(turned, axis=0)
-    found = np.where(norms > 0.0, found, 0.0)
+    parts = np.where(norms > 0.0, parts, 0.0)
     while True:
-        used = np.flatnonzero(found)
+        used = np.flatnonzero(parts)
         ways = open_directions(turned[:, used] / norms[used])
         if not ways.shape[1]:
-            return found
+            return parts
         while ways.shape[1]:
             turn = ways[:, 0] if ways[:, 0].max() >= -ways[:, 0].min() else -ways[:, 0]
             way = turn / norms[used]
             limits = np.full(len(way), np.inf)
-            np.divide(found[used], way, out=limits, where=turn > TOLERANCES.noise)  # rounding alone limits nothing
+            np.divide(parts[used], way, out=limits, where=turn > TOLERANCES.noise)  # rounding alone limits nothing
             first = int(np.argmin(limits))
-            found[used] = np.maximum(found[used] - limits[first] * way, 0.0)
-            found[used[first]] = 0.0
+            parts[used] = np.maximum(parts[used] - limits[first] * way, 0.0)
+            parts[used[first]] = 0.0
             ways = _without(ways, first)
 
 
@@ -71,15 +71,15 @@ def _without(ways: Array, entry: int) -> Array:
     return ways[:, 1:] - np.outer(ways @ mirror, mirror[1:]) * (2.0 / square) if square else ways[:, 1:]
 
 
-def _exact(turned: Array, target: Array, power: Array, found: Array) -> Array:
+def _exact(turned: Array, target: Array, power: Array, parts: Array) -> Array:
     """The least of all p that are 0 where ``found`` is, the last rows met to the last digit, if it is ≥ 0."""
-    rank, used = len(power), found > 0.0
+    rank, used = len(power), parts > 0.0
     columns = turned[:, used]
     begun = linalg.lstsq(columns[rank:], target[rank:])[0] if rank < len(target) else np.zeros(used.sum())
     open_ways = open_directions(columns[rank:])
     wanted = power * (target[:rank] - columns[:rank] @ begun)
     steps = linalg.lstsq(power[:, np.newaxis] * (columns[:rank] @ open_ways), wanted)[0]
-    exact = np.zeros(len(found))
+    exact = np.zeros(len(parts))
     exact[used] = begun + open_ways @ steps
-    missed, left = (np.abs(turned[rank:] @ p - target[rank:]).max(initial=0.0) for p in (found, exact))
-    return exact if (exact >= 0.0).all() and left <= missed else found
+    missed, left = (np.abs(turned[rank:] @ p - target[rank:]).max(initial=0.0) for p in (parts, exact))
+    return exact if (exact >= 0.0).all() and left <= missed else parts

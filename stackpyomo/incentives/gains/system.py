@@ -117,8 +117,8 @@ class System:
         rank = int(alone.sum())
         for part in self.components():
             block = scaled[part.rows][:, part.columns]
-            found, independent = _least_norm(block, -slope[part.rows], self.cut(part))
-            gain[part.columns] = found
+            part_gain, independent = _least_norm(block, -slope[part.rows], self.cut(part))
+            gain[part.columns] = part_gain
             rank += independent
         return gain / root, rank
 
@@ -130,12 +130,12 @@ class System:
 
     def null_space(self) -> list[tuple[Array, Array]]:
         """(columns, basis of {z : matrix z = 0} over them, one direction a row) for each component that has any."""
-        found = []
+        bases = []
         for part in self.components(np.arange(self.matrix.shape[0])):
             if len(part.columns):
                 basis = linalg.null_space(self.evened(part), rcond=self.cut(part)).T
-                found += [(part.columns, basis)] if len(basis) else []
-        return found
+                bases += [(part.columns, basis)] if len(basis) else []
+        return bases
 
     def in_units(self, equations: Array, entries: Array) -> System:
         """The same system where one of an equation, and of an entry of K, is as large as this in the units now."""
@@ -199,13 +199,13 @@ def gain_system(
 
 def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Array, Array]:
     """(place of each entry in the matrix's data or −1, the columns)."""
-    held = matrix.tocoo()
-    order = np.argsort(held.row.astype(np.int64) * matrix.shape[1] + held.col, kind="stable")
-    keys = (held.row.astype(np.int64) * matrix.shape[1] + held.col)[order]
+    entries = matrix.tocoo()
+    order = np.argsort(entries.row.astype(np.int64) * matrix.shape[1] + entries.col, kind="stable")
+    keys = (entries.row.astype(np.int64) * matrix.shape[1] + entries.col)[order]
     wanted = row.astype(np.int64) * matrix.shape[1] + column
     place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    found = keys[place] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)
-    return np.where(found, order[place] if len(keys) else -1, -1), column
+    present = keys[place] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)
+    return np.where(present, order[place] if len(keys) else -1, -1), column
 
 
 def _least_norm(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
@@ -231,8 +231,8 @@ def _is_met(block: sparse.csr_array, solution: Array, wanted: Array) -> bool:
 def _fitted(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
     """(least-norm least-squares solution, rank)."""
     if block.shape[0] * block.shape[1] > _DENSE:
-        found = lsmr(block, wanted, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
-        return np.asarray(found), int(csgraph.structural_rank(sparse.csr_matrix(block)))
+        fit = lsmr(block, wanted, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
+        return np.asarray(fit), int(csgraph.structural_rank(sparse.csr_matrix(block)))
     driver = "gelsd" if min(block.shape) <= _SVD else "gelsy"
-    found, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=cut, lapack_driver=driver)
-    return np.asarray(found), int(rank)
+    fit, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=cut, lapack_driver=driver)
+    return np.asarray(fit), int(rank)

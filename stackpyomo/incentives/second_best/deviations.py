@@ -115,8 +115,8 @@ class Deviations:
         if not free or follower.name in self._bent:
             return
         entries = self._hessian(follower)
-        here, plain = self._evaluated(entries, values), self._evaluated(entries, {**values, **self._no_gain})
-        part = here[np.ix_(free, free)]
+        response, plain = self._evaluated(entries, values), self._evaluated(entries, {**values, **self._no_gain})
+        part = response[np.ix_(free, free)]
         rounding = TOLERANCES.noise * float(np.abs(plain[np.isfinite(plain)]).max(initial=0.0))
         if np.isfinite(part).all() and np.linalg.eigvalsh(part)[0] < max(self.curvature, rounding):
             self._require(follower, max(self.curvature, rounding))

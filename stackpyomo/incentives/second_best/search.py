@@ -192,9 +192,9 @@ class Search:
         best = self.best
         if best is None or best.candidate.found.duals is None or not best.candidate.found.polished:
             return {}
-        found, program = best.candidate.found, best.candidate.equilibrium.program
-        x = np.asarray(found.x)
-        reduced = np.asarray(program.problem.gradient(x)) - program.jacobian(x).T @ np.asarray(found.duals)
+        answer, program = best.candidate.found, best.candidate.equilibrium.program
+        x = np.asarray(answer.x)
+        reduced = np.asarray(program.problem.gradient(x)) - program.jacobian(x).T @ np.asarray(answer.duals)
         place = {id(v): i for i, v in enumerate(program.variables)}
         slopes = {}
         for number, var in self.gain.holder.gain.items():

@@ -126,9 +126,9 @@ class UnknownGain:
         """K, (leader variables × signals), at {id(Var): value}."""
         data = [values.get(id(self.holder.gain[number]), 0.0) for _, _, number in self.entries]
         at = ([tool for tool, _, _ in self.entries], [s for _, s, _ in self.entries])
-        found = sparse.csc_array((np.array(data, dtype=float), at), shape=(len(self.names), len(self.signals)))
-        found.eliminate_zeros()
-        return found
+        gain = sparse.csc_array((np.array(data, dtype=float), at), shape=(len(self.names), len(self.signals)))
+        gain.eliminate_zeros()
+        return gain
 
     def announced(self, values: Mapping[str, float], gain: sparse.csc_array) -> Announcement:
         """What a re-solve plays: the formula through the point, with this gain."""
