@@ -298,6 +298,32 @@ def metered_tariff() -> Figure:
     return figure
 
 
+def nonlinear_pricing() -> Figure:
+    """What is paid for what under the menu, the line and the constant, and what each type keeps by it."""
+    from models import nonlinear_pricing as pricing
+
+    types = pricing.buyers()
+    rule = pricing.line(types)
+    plans = pricing.computed(types, rule)
+    theta = np.array(types["theta"])
+    looks = {"best menu": (GREEN, "s"), "best affine rule": (BLUE, "o"), "best constants": (GREY, "^")}
+    figure, (ax, other) = _figure(9.6, 4.0, 2)
+    for way, (colour, mark) in looks.items():
+        sold = pricing.sale(plans[way], types)
+        paid = theta * sold.quantity - sold.quantity**2 / 2 - sold.rent
+        ax.plot(sold.quantity, paid, mark, color=colour, label=way)
+        other.plot(theta, sold.rent, mark, ls="-", color=colour, label=way)
+    q = np.linspace(0.0, 8.2, 83)
+    fee, offset, gain = pricing.coefficients(rule)
+    ax.plot(q, fee + offset * q + gain * q**2, color=BLUE)
+    constants = plans["best constants"]
+    ax.plot(q, constants.value("fee") + constants.value("price[0]") * q, color=GREY)
+    ax.set(xlabel="units", ylabel="paid for them", title="what types 6, 7 and 8 buy", xlim=(0, None), ylim=(0, None))
+    other.set(xlabel="type", ylabel="information rent", title="what each type keeps", xticks=theta)
+    ax.legend(frameon=False)
+    return figure
+
+
 def literature() -> Figure:
     """A published bilevel problem of one leader variable: its cost along the follower's answers."""
     from stackpyomo.games import parse_game
@@ -334,6 +360,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         sioux_falls_tolls,
         ev_charging,
         metered_tariff,
+        nonlinear_pricing,
         literature,
     )
 }
