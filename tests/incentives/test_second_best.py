@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import toll_game
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 import stackpyomo as sp
 
 KINDS = ("linear", "quartic", "own", "bounded")
+MOST = 5.0  # of an action in the games of budgets
 
 
 class Drawn:
@@ -105,6 +107,136 @@ def one_meter(scale: float = 1.0, sign: int = 1) -> tuple[sp.Game, list[Any]]:
         expr=sign * (((m.a.u - 1) ** 2 + (m.b.u - 1) ** 2) / 2 + (m.p / scale) ** 2 / 10), sense=sense
     )
     return sp.Game(m, followers=[m.a, m.b]), [(m.a.u + m.b.u) / 2]
+
+
+class Earning:
+    """A leader that earns: followers of two actions each, max tᵀu − ½uᵀHu − g p (u_0 + u_1) within a budget aᵀu ≤ r.
+
+    The leader maximises what the toll brings less what it misses its goals by; the toll answers one weighted sum.
+    """
+
+    def __init__(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        number = int(random.integers(1, 3))
+        self.data = [self._drawn(random) for _ in range(number)]
+        self.goals, self.care = random.uniform(0.2, 1.5, (number, 2)), random.uniform(0.5, 2, (number, 2))
+        self.weights, self.share = random.uniform(0.3, 1, (number, 2)), random.uniform(0, 0.3)
+        m = pyo.ConcreteModel()
+        m.p, m.f = pyo.Var(bounds=(-20, 20), initialize=0), pyo.Block(range(number))
+        for block, data in zip(m.f.values(), self.data, strict=True):
+            u = block.u = pyo.Var([0, 1], bounds=(0, MOST), initialize=0.1)
+            block.gain = pyo.Objective(expr=self.gain(data, u, m.p), sense=pyo.maximize)
+            block.budget = pyo.Constraint(expr=data["a"][0] * u[0] + data["a"][1] * u[1] <= data["r"])
+        actions = [[b.u[0], b.u[1]] for b in m.f.values()]
+        m.earned = pyo.Objective(expr=self.earned(actions, m.p), sense=pyo.maximize)
+        self.game = sp.Game(m, list(m.f.values()))
+        self.observe = [sum(float(w) * u for w, u in zip(self.weights.ravel(), chain(*actions), strict=True))]
+
+    @staticmethod
+    def _drawn(random: np.random.Generator) -> dict[str, Any]:
+        h = random.uniform(0.8, 2.5, 2)
+        return {"h": h, "cross": random.uniform(-0.5, 0.5) * h.min(), "t": random.uniform(1, 5, 2),
+                "g": random.uniform(0.4, 1.5), "a": random.uniform(0.5, 1.5, 2), "r": random.uniform(1, 4)}  # fmt: skip
+
+    @staticmethod
+    def gain(data: dict[str, Any], u: Any, p: Any) -> Any:
+        quadratic = (data["h"][0] * u[0] ** 2 + data["h"][1] * u[1] ** 2) / 2 + data["cross"] * u[0] * u[1]
+        return data["t"][0] * u[0] + data["t"][1] * u[1] - quadratic - data["g"] * p * (u[0] + u[1])
+
+    def earned(self, actions: Any, p: Any) -> Any:
+        missed = sum(
+            self.care[i][j] * (u[j] - self.goals[i][j]) ** 2 / 2 for i, u in enumerate(actions) for j in (0, 1)
+        )
+        return self.share * p * sum(u[0] + u[1] for u in actions) - missed - p**2 / 2
+
+    @staticmethod
+    def response(data: dict[str, Any], toll: tuple[float, float], weights: Any = (0.0, 0.0)) -> np.ndarray | None:
+        """The best actions under the toll c + K wᵀu: the best of all points at which two rows bind, or one, or none.
+
+        None where the composed gain is not strictly concave.
+        """
+        bent = toll[1] * data["g"] * np.add.outer(np.array(weights), np.array(weights))
+        matrix = np.array([[data["h"][0], data["cross"]], [data["cross"], data["h"][1]]]) + bent
+        if np.linalg.eigvalsh(matrix)[0] < 1e-9:
+            return None
+        slope = data["t"] - data["g"] * toll[0]
+        rows, sides = np.array([[1, 0], [0, 1], [-1, 0], [0, -1], data["a"]]), np.array([MOST, MOST, 0, 0, data["r"]])
+        points = []
+        for bind in (list(some) for size in range(3) for some in combinations(range(5), size)):
+            active, n = rows[bind].reshape(-1, 2), len(bind)
+            system = np.block([[matrix, active.T], [active, np.zeros((n, n))]])
+            if abs(np.linalg.det(system)) > 1e-12:
+                points.append(np.linalg.solve(system, [*slope, *sides[bind]])[:2])
+        inside = [u for u in points if (rows @ u <= sides + 1e-9).all()]
+        return max(inside, key=lambda u: float(slope @ u - u @ matrix @ u / 2))
+
+    def at(self, toll: tuple[float, float]) -> float:
+        """What the leader earns with a constant, or of one follower with c + K wᵀu; −∞ where it has no concave gain."""
+        actions = [self.response(data, toll, w) for data, w in zip(self.data, self.weights, strict=True)]
+        if any(u is None for u in actions):
+            return -np.inf
+        return float(self.earned(actions, toll[0] + toll[1] * float(self.weights[0] @ actions[0])))
+
+    def best_constant(self) -> float:
+        grid = np.linspace(-20, 20, 201)
+        best = float(grid[int(np.argmax([self.at((p, 0.0)) for p in grid]))])
+        near = minimize_scalar(lambda p: -self.at((p, 0.0)), bounds=(best - 0.2, best + 0.2), method="bounded",
+                               options={"xatol": 1e-10})  # fmt: skip
+        return float(max(-near.fun, self.at((best, 0.0))))
+
+    def leader_optimal(self) -> float:
+        """At most two numbers a follower and the toll: local searches from some points, within the budgets."""
+        n = len(self.data)
+        budgets = [{"type": "ineq", "fun": lambda x, i=i, d=d: d["r"] - d["a"] @ x[2 * i : 2 * i + 2]}
+                   for i, d in enumerate(self.data)]  # fmt: skip
+        random = np.random.default_rng(0)
+        ends = [minimize(lambda x: -self.earned(x[:-1].reshape(n, 2), x[-1]), random.uniform(0, 1, 2 * n + 1),
+                         bounds=[(0, MOST)] * (2 * n) + [(-20, 20)], constraints=budgets, method="SLSQP",
+                         options={"ftol": 1e-13}) for _ in range(4)]  # fmt: skip
+        return -min(end.fun for end in ends if end.success)
+
+    def regret(self, rule: sp.Incentive) -> float:
+        """The largest that a follower gains by other actions in its budget: a grid, and SLSQP from its best point."""
+        gain, values, most = rule.matrix.toarray()[0, 0], rule.plan.values, 0.0
+        for i, data in enumerate(self.data):
+            own = np.array([values[f"f[{i}].u[{j}]"] for j in (0, 1)])
+
+            def composed(u: Any, data=data, own=own, weights=self.weights[i]) -> Any:  # type: ignore[no-untyped-def]
+                moved = weights[0] * (u[0] - own[0]) + weights[1] * (u[1] - own[1])
+                return self.gain(data, u, np.clip(rule.offset["p"] + gain * moved, -20, 20))
+
+            grid = np.stack(np.meshgrid(*[np.linspace(0, MOST, 301)] * 2, indexing="ij")).reshape(2, -1)
+            grid = grid[:, data["a"] @ grid <= data["r"]]
+            start = grid[:, int(np.argmax(composed(grid)))]
+            row = {"type": "ineq", "fun": lambda u, d=data: d["r"] - d["a"] @ u}
+            near = minimize(lambda u, f=composed: -f(u), start, bounds=[(0, MOST)] * 2, constraints=[row],
+                             method="SLSQP", options={"ftol": 1e-13})  # fmt: skip
+            inside = near.x if data["a"] @ near.x <= data["r"] + 1e-9 else start
+            most = max(most, float(composed(inside) - composed(own)), float(composed(start) - composed(own)))
+        return most
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 5, 6, 9, 10, 11])
+def test_a_leader_that_earns_from_followers_with_budgets(seed: int) -> None:
+    """Between leader-optimal and the best constant, both by SciPy; with one follower no other line is better."""
+    drawn = Earning(seed)
+    rule = sp.optimal_rule(drawn.game, drawn.observe)
+    ideal, value, constant = rule.comparison
+    assert ideal == pytest.approx(drawn.leader_optimal(), abs=1e-6)
+    assert constant == pytest.approx(drawn.best_constant(), abs=1e-6)
+    assert constant - 1e-6 <= value <= ideal + 1e-6
+    assert sp.verify(rule).ok
+    assert drawn.regret(rule) < 1e-6
+    assert rule.plan.quality in ("optimal", "feasible")
+    if len(drawn.data) == 1:
+        gain, signal = float(rule.gain.iloc[0, 0]), rule.targets[rule.signals[0]]
+        own = rule.offset["p"] - gain * signal, gain
+        assert drawn.at(own) == pytest.approx(value, abs=1e-6)
+        random, reach = np.random.default_rng(seed), rule.value_curve["kappa"].max()
+        lines = zip(random.uniform(-10, 10, 1000), random.uniform(-reach, reach, 1000), strict=True)
+        near = zip(random.normal(own[0], 0.05, 300), random.normal(own[1], 0.05, 300), strict=True)
+        within = [line for line in (*lines, *near) if abs(line[0]) + abs(line[1]) * 2 * MOST <= 20]
+        assert max(map(drawn.at, within)) <= value + 1e-6
 
 
 @pytest.mark.parametrize(("scale", "sign"), [(1000.0, 1), (1.0, -1)])
