@@ -324,6 +324,28 @@ def nonlinear_pricing() -> Figure:
     return figure
 
 
+def unit_commitment() -> Figure:
+    """What plants gain by other outputs under the best price that answers the total; the least regret by demand."""
+    from models import unit_commitment as plants
+
+    best = plants.tariff("total seen", regret="least")
+    figure, (ax, other) = _figure(9.6, 4.0, 2)
+    for name, colour in {"high2": ORANGE, "med1": BLUE, "med2": GREEN}.items():
+        gain = plants.gains(best, name)
+        planned = best.plan.value(best.plan.attached().model.plant[name].output)
+        ax.plot(gain.index, gain, "o-", color=colour, ms=4, label=f"{name}, planned: {planned:.0f} MW")
+    ax.axhline(best.epsilon, color=RED, ls=":", label=f"least regret: {best.epsilon:.3f} €")
+    ax.set(xlabel="output, MW", ylabel="gain over the plan, €", ylim=(-1.5, 1.0))
+    ax.set_title(f"{plants.DEMAND} MW, the best price that answers the total")
+    ax.legend(frameon=False, loc="upper center", ncols=2)
+    regrets = plants.regrets(forms=("one price", "total seen"))
+    for shift, form, colour in ((-0.2, "one price", GREY), (0.2, "total seen", RED)):
+        other.bar(regrets.index + shift, regrets[form], 0.4, color=colour, label=form)
+    other.set(xlabel="demand, MW", ylabel="least regret, €", title="what the best tariff of a form cannot avoid")
+    other.legend(frameon=False)
+    return figure
+
+
 def literature() -> Figure:
     """A published bilevel problem of one leader variable: its cost along the follower's answers."""
     from stackpyomo.games import parse_game
@@ -361,6 +383,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         ev_charging,
         metered_tariff,
         nonlinear_pricing,
+        unit_commitment,
         literature,
     )
 }

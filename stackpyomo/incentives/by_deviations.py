@@ -266,7 +266,8 @@ def _settled(asked: Asked, within: bool) -> tuple[Held | None, NoIncentive | Non
     outcome = generate(master, search.tempted, Deviations(reaches, plan))
     if outcome.stop is Stop.EMPTY:
         assert master.excluded is not None
-        return None, refusal(_lottery(asked, within, outcome.rows) or master.excluded, asked.levers)
+        excluded = _lottery(asked, within, outcome.rows) or master.excluded
+        return None, refusal(excluded, asked.levers, asked.unknowns.free)
     if outcome.stop in (Stop.ROUNDS, Stop.TIME) or outcome.candidate is None:
         text = f"{len(outcome.rows)} deviations were looked at, and followers still gain"
         raise NoIncentive(

@@ -39,15 +39,15 @@ def table(parts: Sequence[tuple[Tag, float]], exact: Sequence[str] | None = None
     return pd.DataFrame(rows, columns=TABLE)
 
 
-def refusal(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive:
-    """The error that carries the certificate."""
+def refusal(excluded: Excluded, levers: Mapping[str, Lever], free: Array) -> NoIncentive:
+    """The error that carries the certificate. free: (instruments) whether the on-path value is chosen anew."""
     parts = [(tag, weight) for tag, weight in excluded.weights if tag.kind != "side"]
     if not parts:
         return _unexplained(excluded, levers)
     deviations = [i for i, (tag, _) in enumerate(parts) if tag.kind == "deviation"]
     total = sum(parts[i][1] for i in deviations) or sum(abs(weight) for _, weight in parts)
     parts = [(tag, weight / total) for tag, weight in parts]
-    texts = _exact(parts, deviations, levers)
+    texts = _exact(parts, deviations, levers, free)
     frame = table(parts, texts)
     names = list(dict.fromkeys(tag.follower for tag, _ in parts if tag.follower)) or list(levers)
     sentence = _sentence(parts, texts, levers)
@@ -97,13 +97,13 @@ def _point(lever: Lever, action: Mapping[str, float]) -> Array:
 
 
 def _exact(
-    parts: Sequence[tuple[Tag, float]], deviations: Sequence[int], levers: Mapping[str, Lever]
+    parts: Sequence[tuple[Tag, float]], deviations: Sequence[int], levers: Mapping[str, Lever], free: Array
 ) -> list[str] | None:
     """The weights as fractions, where the whole certificate is one of deviations and its data are rationals."""
     if len(deviations) < len(parts):
         return None
     rows = [(levers[tag.follower], _point(levers[tag.follower], tag.action)) for tag, _ in parts]
-    weights = exact_weights(rows, [weight for _, weight in parts])
+    weights = exact_weights(rows, [weight for _, weight in parts], free)
     close = weights is not None and all(
         abs(float(w) - weight) <= TOLERANCES.margin for w, (_, weight) in zip(weights, parts, strict=True)
     )

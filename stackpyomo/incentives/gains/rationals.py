@@ -40,14 +40,15 @@ def _power(node: Any, parts: list[Fraction]) -> Fraction:
     return Fraction(parts[0] ** int(parts[1]))
 
 
-def exact_weights(rows: Sequence[tuple[Lever, Array]], weights: Sequence[float]) -> list[Fraction] | None:
+def exact_weights(rows: Sequence[tuple[Lever, Array]], weights: Sequence[float], free: Array) -> list[Fraction] | None:
     """μ ≥ 0 of deviations (lever, point) with Σ μ p dᵀ = 0 and Σ μ r > 0 in exact arithmetic, Σ μ = 1; None: not shown.
 
-    weights: what floating point made of them; only those that are not 0 there are used.
+    weights: what floating point made of them; only those that are not 0 there are used. free: (instruments) whether the
+    on-path value is chosen anew; there Σ μ (p(v) − p(u*)) = 0, too.
     """
     columns, temptations = list[list[Fraction]](), list[Fraction]()
     for lever, point in rows:
-        column, temptation = _row(lever, point)
+        column, temptation = _row(lever, point, free)
         if column is None or temptation is None:
             return None
         columns.append(column)
@@ -65,8 +66,8 @@ def exact_weights(rows: Sequence[tuple[Lever, Array]], weights: Sequence[float])
     return found if gained > 0 and len(found) == len(weights) else None
 
 
-def _row(lever: Lever, point: Array) -> tuple[list[Fraction] | None, Fraction | None]:
-    """(p(v) d(v)ᵀ over instruments × signals, r(v))."""
+def _row(lever: Lever, point: Array, free: Array) -> tuple[list[Fraction] | None, Fraction | None]:
+    """(p(v) d(v)ᵀ over instruments × signals, and p(v) − p(u*) of what is free; r(v))."""
     if not lever.is_affine or lever.curved:
         return None, None
     own, answers = lever.variables, lever.problem.answers
@@ -74,17 +75,19 @@ def _row(lever: Lever, point: Array) -> tuple[list[Fraction] | None, Fraction | 
     there = {**level, **{id(v): fraction(x) for v, x in zip(own, point, strict=True)}}
     plan = {**level, **{id(v): fraction(x) for v, x in zip(own, lever.target, strict=True)}}
     costs = [rational(lever.problem.own, values) for values in (plan, there)]
-    pulls = [rational(slope, there) for slope in lever.slopes]
-    if None in costs or None in pulls:
+    pulls, planned = ([rational(slope, values) for slope in lever.slopes] for values in (there, plan))
+    if None in (*costs, *pulls, *planned):
         return None, None
     steps = [there[id(v)] - plan[id(v)] for v in own]
     seen = [sum((fraction(m) * s for m, s in zip(moves, steps, strict=True)), Fraction(0)) for moves in lever.shown]
-    column = [Fraction(0)] * (lever.count * len(seen))
-    for instrument, pull in zip(lever.instruments, pulls, strict=True):
+    column = [Fraction(0)] * (lever.count * (len(seen) + 1))
+    for instrument, pull, before in zip(map(int, lever.instruments), pulls, planned, strict=True):
         for number, sign in enumerate(seen):
-            column[int(instrument) * len(seen) + number] = (pull or Fraction(0)) * sign
-    before, after = costs
-    return column, None if before is None or after is None else before - after
+            column[instrument * len(seen) + number] = (pull or Fraction(0)) * sign
+        if free[instrument]:
+            column[lever.count * len(seen) + instrument] = (pull or Fraction(0)) - (before or Fraction(0))
+    cost, after = costs
+    return column, None if cost is None or after is None else cost - after
 
 
 def _null_vector(columns: Sequence[Sequence[Fraction]]) -> list[Fraction] | None:

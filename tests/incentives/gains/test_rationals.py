@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
 import pyomo.environ as pyo
 
-from stackpyomo.incentives.gains.rationals import fraction, rational
+import stackpyomo as sp
+from stackpyomo.core import undisturbed
+from stackpyomo.games.information import read_observation
+from stackpyomo.incentives.gains.levers import Lever, levers
+from stackpyomo.incentives.gains.rationals import exact_weights, fraction, rational
 
 
 def test_a_number_is_the_decimal_it_is_written_as() -> None:
@@ -31,3 +36,25 @@ def test_what_is_no_rational_is_none() -> None:
     assert rational(pyo.exp(m.x), {}) is None
     assert rational(m.x**0.5, {}) is None
     assert rational(1 / (m.x - 2), {}) is None
+
+
+def priced() -> Lever:
+    """A follower of v ∈ {0 … 2}, planned at 1, that pays u v and is seen by its v."""
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(initialize=1), pyo.Block()
+    m.f.v = pyo.Var(bounds=(0, 2), initialize=1, domain=pyo.Integers)
+    m.f.cost = pyo.Objective(expr=m.u * m.f.v)
+    m.wish = pyo.Objective(expr=(m.f.v - 1) ** 2)
+    game = sp.Game(m, followers=m.f)
+    with undisturbed():
+        signals = read_observation(game, [m.f.v]).signals
+        return levers(game, game.current_values(), ["u"], signals, ["f"])["f"]
+
+
+def test_weights_count_what_a_free_price_does() -> None:
+    """p d is 0 at v = 0 and 2 at v = 2: it takes v = 0 alone to hide from the gain, not from a price that is free."""
+    lever = priced()
+    off, more = np.array([0.0]), np.array([2.0])
+    assert exact_weights([(lever, off)], [1.0], np.array([False])) == [Fraction(1)]
+    assert exact_weights([(lever, off)], [1.0], np.array([True])) is None
+    assert exact_weights([(lever, off), (lever, more)], [0.5, 0.5], np.array([True])) is None, "a gain would see it"
