@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -43,6 +44,9 @@ __all__ = ["How", "designed"]
 _LOTTERIES = 40
 """Rounds in which a lottery of deviations alone is looked for."""
 
+_EXPLAINING = 10.0
+"""Seconds for that: the refusal stands without it."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,6 +64,8 @@ class Asked:
     margin: float = 0.0
     solver: str = "auto"
     saturate: bool = False
+    until: float = math.inf
+    """``time.monotonic()`` at which to stop."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class How:
     design: str = "auto"
     regret: str = "zero"
     margin: float = 0.0
+    seconds: float = math.inf
+    """How long to look; what is only to be explained has a budget."""
 
 
 @dataclass(frozen=True)
@@ -263,13 +271,14 @@ def _settled(asked: Asked, within: bool) -> tuple[Held | None, NoIncentive | Non
     known = asked.levers.values()
     reaches = {n: lever.reach(i) for lever in known for i, n in enumerate(lever.problem.names)}
     plan = {n: float(t) for lever in known for n, t in zip(lever.problem.names, lever.target, strict=True)}
-    outcome = generate(master, search.tempted, Deviations(reaches, plan))
+    outcome = generate(master, search.tempted, Deviations(reaches, plan), until=asked.until)
     if outcome.stop is Stop.EMPTY:
         assert master.excluded is not None
         excluded = _lottery(asked, within, outcome.rows) or master.excluded
         return None, refusal(excluded, asked.levers, asked.unknowns.free)
     if outcome.stop in (Stop.ROUNDS, Stop.TIME) or outcome.candidate is None:
-        text = f"{len(outcome.rows)} deviations were looked at, and followers still gain"
+        late = "the time was up" if outcome.stop is Stop.TIME else "followers still gain"
+        text = f"after {len(outcome.rows)} deviations {late}"
         raise NoIncentive(
             f"No affine incentive was found: {text}.",
             reasons=dict.fromkeys(asked.levers, text),
@@ -288,7 +297,8 @@ def _lottery(asked: Asked, within: bool, rows: Deviations) -> Excluded | None:
     if all(lever.whole.all() for lever in asked.levers.values()):
         return None
     master, search = LeastRegret(asked.levers, asked.unknowns, asked.margin), _Search(asked, within)
-    outcome = generate(master, search.tempted, rows, most=_LOTTERIES)
+    until = min(asked.until, time.monotonic() + _EXPLAINING)
+    outcome = generate(master, search.tempted, rows, most=_LOTTERIES, until=until)
     least = TOLERANCES.tempting * max(lever.problem.unit for lever in asked.levers.values())
     return Excluded(master.lottery) if outcome.stop is Stop.SETTLED and master.least > least else None
 
@@ -318,7 +328,7 @@ def designed(plan: Plan, game: Game, design: Design, chosen: Sequence[VarData], 
     unknowns = _unknowns(plan, design, known, chosen)
     asked = Asked(
         plan, game, names, signals, known, unknowns, how.regret, how.margin, design.wishes.solver,
-        design.wishes.saturate,
+        design.wishes.saturate, time.monotonic() + how.seconds,
     )  # fmt: skip
     with timed(seconds, "deviations"):
         held = held_by_deviations(asked)

@@ -32,6 +32,10 @@ _LOOKED_AT = 50
 """Actions up to which followers not proved convex are re-solved before a design by slopes is returned."""
 
 
+_SECOND_LOOK = 10.0
+"""Seconds for a design by deviations where slopes have none."""
+
+
 def routed(
     plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How, by_slopes: BySlopes
 ) -> Incentive:
@@ -56,7 +60,7 @@ def _bent_by_deviations(
 ) -> Incentive:
     """What is refused for its curvature, deviation by deviation: held after all, or with the proof that it is not."""
     try:
-        return _by_deviations(plan, game, wishes, free, payment, how)
+        return _by_deviations(plan, game, wishes, free, payment, replace(how, seconds=_SECOND_LOOK))
     except NoIncentive as proof:
         reasons, residuals = {**proof.reasons, **refused.reasons}, {**proof.residuals, **refused.residuals}
         text = f"{refused} By deviations, too: {str(proof).partition(': ')[2]}"

@@ -177,9 +177,7 @@ def _resolve(problems: Sequence[Composed], effort: Effort, seconds: dict[str, fl
         with timed(seconds, "global"), tracked("asking a global solver"):
             _bound_globally(problems, search, effort.proof, required=effort.certify != "auto")
     with timed(seconds, "search"):
-        for problem in problems:
-            if problem.integers:
-                continue
+        for problem in (p for p in problems if not p.integers):
             if problem.certificate in ("multistart", "global") and Samples(problem).falls_without_end(problem.best):
                 problem.give_up(UNBOUNDED)
 
