@@ -948,6 +948,37 @@ def test_verify_the_values_of_the_model(run: Run, write: Any) -> None:
     assert run("verify", write("other.py", game())).code == 1
 
 
+SWITCHED = """
+{"format": "stackpyomo-game/1", "name": "switched",
+ "leader": {"variables": [{"name": "price", "lb": 0, "ub": 10}], "objective": "(w - 3)**2"},
+ "followers": [{"name": "plant", "objective": "6.125*on + w**2/2 - price*w", "constraints": ["w <= 4*on"],
+   "variables": [{"name": "on", "lb": 0, "ub": 1, "integer": true}, {"name": "w", "lb": 0, "ub": 4}]}],
+ "target": {"on": 1, "w": 3, "price": 3}, "observe": ["w"]}
+"""
+
+
+def test_a_game_file_with_a_switch(run: Run, write: Any, tmp_path: Path) -> None:
+    """At 3 the plant switches off and gains 1.625; at 10.625/3 it is indifferent, and price + 3 gain − 3 = 0."""
+    path, solved = write("switched.json", SWITCHED), tmp_path / "solved.json"
+    refused = run("solve", path, "--json", "-")
+    assert refused.code == 1
+    assert "No affine incentive: plant plays plant.on = 0, plant.w = 0 and gains 1.625" in refused.err
+    (line,) = strict(refused.out)["no_incentive"]["deviations"]
+    assert (line["follower"], line["action"], line["exact"]) == ("plant", {"plant.on": 0.0, "plant.w": 0.0}, "1")
+    assert run("solve", path, "--free", "price", "--json", solved).code == 0
+    rule = strict(run("verify", path, "--incentive", solved, "--json", "-").out)
+    assert rule["report"]["ok"] is True
+    assert rule["report"]["followers"]["plant"]["certificate"] == "global"
+    assert rule["incentive"]["offset"]["price"] == pytest.approx(10.625 / 3, abs=1e-6)
+    constant = run("verify", path, "--plan", solved, "--json", "-")
+    assert constant.code == 1, "the plan's own price is 3"
+    told = strict(constant.out)["report"]["followers"]["plant"]
+    assert told["regret"] == pytest.approx(1.625, abs=1e-6)
+    assert told["best_response"] == {"plant.on": 0.0, "plant.w": 0.0}
+    alone = strict(run("solve", path, "--responding", "all", "--json", "-").out)
+    assert alone["plan"]["leader_objective"] == pytest.approx(0.25, abs=1e-6), "on from 3.5 on, at 3.5"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

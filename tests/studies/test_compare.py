@@ -93,6 +93,32 @@ def test_documents(everything: Comparison) -> None:
     assert "pounce" in str(everything)
 
 
+PLANT: dict[str, Any] = {
+    "leader__variables": [{"name": "price", "lb": 0, "ub": 10}],
+    "leader__objective": "(6 - price)*w",
+    "leader__sense": "maximize",
+    "followers__name": "plant",
+    "followers__variables": [{"name": "on", "lb": 0, "ub": 1, "integer": True}, {"name": "w", "lb": 0, "ub": 4}],
+    "followers__objective": "6.125*on + w**2/2 - price*w",
+    "followers__constraints": ["w <= 4*on"],
+}
+"""At a price p the plant runs at p if p²/2 ≥ 6.125: at 3.5 the leader has 2.5 · 3.5 = 8.75, and less above."""
+
+
+def test_integer_followers_are_compared(tmp_path: Path) -> None:
+    """SCIP and "auto" solve the game; who asks for another solver is told which variable it is."""
+    table = sp.compare(
+        written(tmp_path / "games.json", entry("plant", 8.75, **PLANT)), ["auto", "scip", "pounce"]
+    ).table
+    rows = table.set_index("solver")
+    for name in ("auto", "scip"):
+        assert (rows.loc[name, "outcome"], rows.loc[name, "certificate"]) == ("ok", "global")
+        assert rows.loc[name, "objective"] == pytest.approx(8.75, abs=1e-5)
+        assert rows.loc[name, "regret"] <= 1e-6
+    assert rows.loc["pounce", "outcome"] == "refused"
+    assert rows.loc["pounce", "message"].startswith("plant.on: an integer variable of plant, who responds.")
+
+
 # --- solvers that crash and hang ----------------------------------------------------------------------------------
 
 
