@@ -166,3 +166,24 @@ def test_a_row_that_the_gain_may_bar_proves_nothing() -> None:
     plan = sp.Plan.from_values(sp.Game(m, [m.f]))
     with pytest.raises(sp.NoIncentive, match="was found, which proves nothing: f may not be able to do this"):
         sp.affine_incentive(plan, observe=[m.f.w])
+
+
+@pytest.mark.parametrize("cost", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_a_proof_keeps_its_bound_whatever_the_units(cost: float, unit: float) -> None:
+    """At 0 the follower saves 7 and pays p: 7 would hold it, and p ends at 5. Weights 1 and 1 add up to nothing.
+
+    The weight of a bound has another unit than that of a deviation: beside it, it may look as small as rounding.
+    """
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(-5 * unit, 5 * unit), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(domain=pyo.Binary, initialize=1)
+    m.f.cost = pyo.Objective(expr=cost * (7 * m.f.y + m.p / unit * (1 - m.f.y)))
+    m.loss = pyo.Objective(expr=(m.f.y - 1) ** 2)
+    with pytest.raises(sp.NoIncentive, match="beside the leader's bound p <=") as refusal:
+        sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
+    proof = refusal.value.deviations.set_index("kind")
+    assert proof.loc["deviation", "weight"] == pytest.approx(1.0)
+    assert proof.loc["<= p", "weight"] == pytest.approx(cost / unit)
+    assert proof.loc["deviation", "temptation"] == pytest.approx(7 * cost)

@@ -252,10 +252,9 @@ class LeastGain:
                 return None
             answer = nearest(matrix[rows][:, columns], levels[rows], weights[columns], equal[rows])
             if answer.point is None:
-                pairs = zip(rows, answer.weights, strict=True)
-                least = TOLERANCES.noise * np.abs(answer.weights).max()
-                weighed = [(self.tags[row], float(weight)) for row, weight in pairs if abs(weight) > least]
-                self.excluded = Excluded(weighed, answer.radius)
+                counts = _counts(answer.weights, matrix[rows], levels[rows])
+                pairs = zip(rows[counts], answer.weights[counts], strict=True)
+                self.excluded = Excluded([(self.tags[row], float(weight)) for row, weight in pairs], answer.radius)
                 return None
             point[columns], self.multipliers[rows] = answer.point, answer.weights
         self._norm = float(weights @ point**2)
@@ -268,9 +267,11 @@ class LeastGain:
 
     def binding(self) -> list[tuple[Tag, float]]:
         """(row, multiplier) of the deviations that hold the gain where it is."""
-        most = np.abs(self.multipliers).max(initial=0.0)
-        pairs = zip(self.tags, self.multipliers, strict=False)  # a global solver gives none
-        return [(tag, float(m)) for tag, m in pairs if abs(m) > TOLERANCES.noise * most and tag.kind != "side"]
+        if len(self.multipliers) != len(self.rows):  # a global solver gives none
+            return []
+        counts = _counts(self.multipliers, self.matrix(), np.array(self.levels))
+        pairs = zip(self.tags, self.multipliers, counts, strict=True)
+        return [(tag, float(m)) for tag, m, count in pairs if count and tag.kind != "side"]
 
 
 class LeastRegret(LeastGain):
@@ -366,6 +367,12 @@ class CurvedGain(LeastGain):
                     answers[instrument] = answers[instrument] + rate * model.x[column]
             cost = lever.expression(lever.target, offsets) if len(unknowns.chosen) else lever.cost
             yield lever.expression(point, answers), cost + self.margin, lever.problem.unit
+
+
+def _counts(weights: Array, rows: Array, levels: Array) -> Array:
+    """(rows) booleans: which weighted rows are more than rounding beside the largest. Each row has a unit of its own."""
+    parts = np.abs(weights) * np.hypot(np.linalg.norm(rows, axis=1), levels)
+    return np.asarray(parts > TOLERANCES.noise * parts.max(initial=0.0))
 
 
 def _groups(matrix: Array) -> Iterator[tuple[Array, Array]]:
