@@ -39,7 +39,8 @@ class Listing(SOS1):
     """{id(Var): value} of known points."""
     actions: tuple[VarData, ...] = ()
     """What tells points apart."""
-    distance: float = 0.0
+    distances: tuple[float, ...] = ()
+    """(actions) how far from a known point one of them is to be."""
 
     def apply(self, given: Given) -> Treated:
         """SOS1's sets, and the rows that leave out what is known."""
@@ -65,9 +66,9 @@ class Listing(SOS1):
         number = 0
         for point in self.points:
             chosen = []
-            for var in self.actions:
+            for var, distance in zip(self.actions, self.distances, strict=True):
                 for sign in (1.0, -1.0):
-                    treated.rows.append(sign * (var - point[id(var)]) + short[number] >= self.distance)
+                    treated.rows.append(sign * (var - point[id(var)]) + short[number] >= distance)
                     treated.sets.append((far[number], short[number]))
                     chosen.append(far[number])
                     number += 1

@@ -124,6 +124,16 @@ def _profiles(game: Game, followers: Sequence[Follower], problem: Problem, limit
     return Equilibria(plans, complete=True)
 
 
+def _unit(action: Any) -> float:
+    """What ``distance`` is measured in: the action's own unit, or the width of its box where that is less."""
+    low, high = action.bounds
+    return 1.0 if low is None or high is None or not low < high else min(1.0, float(high - low))
+
+
+def _names(game: Game, follower: Follower) -> list[str]:
+    return [game.names[id(v)] for v in follower.variables]
+
+
 @dataclass
 class _List:
     game: Game
@@ -138,6 +148,8 @@ class _List:
     patterns: list[tuple[bool, ...]] = field(default_factory=list)
     points: list[Mapping[int, float]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
+    doubt: str = ""
+    """A point that may be one more: nothing confirms it, and nothing refutes it."""
 
     def run(self) -> Equilibria:
         seconds: dict[str, float] = {}
@@ -145,20 +157,22 @@ class _List:
         self.plain = Equilibrium(self.problem, self.made, None, seconds)
         self.affine = self.plain.program.is_linear
         self.actions = tuple(v for f in self.followers for v in f.variables)
+        self.near = tuple(self.distance * _unit(v) for v in self.actions)
+        self.room = dict(zip((self.game.names[id(v)] for v in self.actions), self.near, strict=True))
         until = time.monotonic() + (self.options.time_limit or _SECONDS)
         reason = ""
         with tracked("listing equilibria", shown=not self.options.tee) as step:
             while not reason:
                 reason = self._next(until)
                 step()
-        return self._gathered("" if reason == _PROVED else reason)
+        return self._gathered(self.doubt if reason == _PROVED else reason)
 
     def _next(self, until: float) -> str:
         """Find one more; why there is none, or why it ends."""
         if len(self.plans) >= self.limit:
             return f"limit={self.limit} reached"
         away = () if self.affine else tuple(self.points)
-        listing = Listing(tuple(self.patterns) if self.affine else (), away, self.actions, self.distance)
+        listing = Listing(tuple(self.patterns) if self.affine else (), away, self.actions, self.near)
         exact = Equilibrium(self.problem, self.made, listing, self.work.seconds)
         exact.log = self.log
         found = exact.solve("scip", until=until, tee=self.options.tee, tight=True)
@@ -188,7 +202,10 @@ class _List:
             return ""
         candidate.report = self.work.check(candidate)
         if candidate.report is None or not candidate.report.ok:
-            return "" if self.affine else f"not confirmed by a re-solve: {self._point(candidate.values)}"
+            refuted = candidate.report is not None and bool(candidate.report.refuted)
+            if not (self.affine and refuted):
+                self.doubt = f"not confirmed by a re-solve: {self._point(candidate.values)}"
+            return "" if self.affine else self.doubt
         plan = self.work.drawn(candidate, self.log)
         plan.quality = "feasible"
         self.plans.append(plan)
@@ -200,7 +217,7 @@ class _List:
     def _is_known(self, values: Mapping[int, float]) -> bool:
         names = self.game.names
         return any(
-            all(abs(values.get(id(v), 0.0) - plan.values[names[id(v)]]) < self.distance for v in self.actions)
+            all(abs(values.get(id(v), 0.0) - plan.values[names[id(v)]]) < self.room[names[id(v)]] for v in self.actions)
             for plan in self.plans
         )
 
@@ -211,7 +228,7 @@ class _List:
             dimension, moving = directions(self.plain, x, self.actions, self.problem.leader)
             return Continuum(dimension, {names[id(v)]: (math.nan, math.nan) for v in moving}) if dimension else None
         dimension, ranges = extent(self.plain, x, active, self.actions)
-        wide = {key: pair for key, pair in ranges.items() if not pair[1] - pair[0] <= self.distance}
+        wide = {key: pair for key, pair in ranges.items() if not pair[1] - pair[0] <= self.room[names[key]]}
         rounded = {names[key]: (round(low, 9) + 0.0, round(high, 9) + 0.0) for key, (low, high) in wide.items()}
         return Continuum(max(dimension, 1), rounded) if rounded else None
 
@@ -232,15 +249,14 @@ class _List:
 
     def _inside(self, plan: Plan, piece: Continuum) -> bool:
         """True if the plan is an end of the piece, where another pattern begins."""
-        near = self.distance
-        ends = [(plan.values[name], low, high) for name, (low, high) in piece.moving.items()]
-        within = all(low - near <= level <= high + near for level, low, high in ends)
-        return within and any(min(abs(level - low), abs(level - high)) <= near for level, low, high in ends)
+        ends = [(plan.values[name], low, high, self.room[name]) for name, (low, high) in piece.moving.items()]
+        within = all(low - near <= level <= high + near for level, low, high, near in ends)
+        return within and any(min(abs(level - low), abs(level - high)) <= near for level, low, high, near in ends)
 
     def _key(self, plan: Plan, groups: Sequence[Sequence[str]]) -> tuple[Any, ...]:
         """Its actions, those of exchangeable followers in order."""
         own = {
-            name: tuple(round(plan.values[self.game.names[id(v)]] / self.distance) for v in f.variables)
+            name: tuple(round(plan.values[n] / self.room.get(n, self.distance)) for n in _names(self.game, f))
             for name, f in self.game.followers.items()
         }
         bags = [tuple(sorted(own.pop(name) for name in group)) for group in groups]

@@ -140,6 +140,32 @@ def test_curved_conditions_are_listed_to_a_distance() -> None:
     np.testing.assert_allclose(actions(equilibria), [[-z, -z], [0, 0], [z, z]], atol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_equilibria_of_small_boxes_are_told_apart(unit: float) -> None:
+    """Each would do as the other does: nothing, everything, or 5/9. In kilometres, too, these are three."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block([1, 2])
+    for block in m.p.values():
+        block.x = pyo.Var(bounds=(0, unit))
+    x = {i: m.p[i].x / unit for i in m.p}
+    for i, block in m.p.items():
+        block.cost = pyo.Objective(expr=x[i] ** 2 / 20 - x[i] * (x[3 - i] - 0.5))
+    m.goal = pyo.Objective(expr=x[1])
+    equilibria = sp.nash(sp.Game(m, followers=m.p), equilibrium="all")
+    assert equilibria.complete
+    levels = sorted([plan.value(block.x) / unit for block in m.p.values()] for plan in equilibria)
+    np.testing.assert_allclose(levels, [[0, 0], [5 / 9, 5 / 9], [1, 1]], atol=1e-5)
+
+
+def test_a_point_that_nothing_confirms_leaves_the_list_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the re-solve of a point says nothing, it may be an equilibrium: the list is not complete without it."""
+    monkeypatch.setattr("stackpyomo.plans.equilibria.Work.check", lambda *_: None)
+    equilibria = sp.nash(harker(), equilibrium="all", weights={"p[1]": 4, "p[2]": 1})
+    assert not equilibria
+    assert not equilibria.complete
+    assert equilibria.reason.startswith("not confirmed by a re-solve: ")
+
+
 def test_symmetric_copies_are_counted_once() -> None:
     """Two firms, each better off alone: either stays out, or both share. One copy of "either" is listed."""
     m = pyo.ConcreteModel()

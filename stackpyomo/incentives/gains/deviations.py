@@ -370,7 +370,7 @@ class CurvedGain(LeastGain):
 
 
 def _counts(weights: Array, rows: Array, levels: Array) -> Array:
-    """(rows) booleans: which weighted rows are more than rounding beside the largest. Each row has a unit of its own."""
+    """(rows) booleans: which rows, each in its own unit, add more than rounding beside the largest."""
     parts = np.abs(weights) * np.hypot(np.linalg.norm(rows, axis=1), levels)
     return np.asarray(parts > TOLERANCES.noise * parts.max(initial=0.0))
 
