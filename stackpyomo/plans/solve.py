@@ -168,8 +168,8 @@ def nash(
     ``weights``: component mapping follower → r > 0, 1 for the others); "best", "worst": by the leader's objective,
     among all of them, or the normalised ones where weights are given. "auto": "variational" where rows are shared,
     "any" elsewhere. ``plan.selection`` tells which it is and how many there are beside it. "all": :class:`Equilibria`,
-    a list of plans, proved complete or "at least these", of up to ``limit`` that are ``distance`` apart in some action (in its unit; in widths
-    of its box where that is smaller than 1).
+    a list of plans, proved complete or "at least these", of up to ``limit`` that are ``distance`` apart in some action
+    (in its unit, or in widths of its box where that is smaller than 1).
 
     R_k is what moves with follower k's action: its share of an aggregate, 0 in an infinite population. ``quality`` is
     "feasible" at best, but for "best" and "worst": there is nothing to be optimal for. Other arguments are those of
