@@ -121,7 +121,7 @@ class RowWriter:
         names = self.game.names
         table: dict[int, Any] = {}
         for var in follower.variables:
-            level = float(deviation.action[names[id(var)]])
+            level = _within_bounds(float(deviation.action[names[id(var)]]), var)
             level = float(round(level)) if not var.is_continuous() else level
             binary = self._yielding[follower.name].get(id(var))
             table[id(var)] = level if binary is None or level == 0.0 else level * (1 - binary)
@@ -225,6 +225,12 @@ class RowWriter:
         room = self.holder.room.add()
         written.relations.append(excess <= room)
         written.sets.append((room, choice))
+
+
+def _within_bounds(level: float, var: Any) -> float:
+    """A solver's answer may be beyond a bound by its tolerance: the row of that would bar plans that nobody leaves."""
+    low, high = var.bounds
+    return min(max(level, -math.inf if low is None else low), math.inf if high is None else high)
 
 
 def _room(var: Any, level: Any) -> float:

@@ -131,7 +131,9 @@ class ValueFunction(Ladder):
         """Whether the bound is reached, approached, or neither."""
         if self.best is None or not self._has_plan or not math.isfinite(self.bound):
             return
-        if self._is_proved:
+        if self._is_refuted(self.bound, self.best.cost):  # a row by rounding too strong: what it bounds is not all
+            self.bound = -math.inf
+        elif self._is_proved:
             self.attained = True
         elif self.margin and self.best.cost - self.bound <= 1e2 * self.margin * self.scale:
             self.attained = False

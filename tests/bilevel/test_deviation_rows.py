@@ -37,6 +37,15 @@ def test_a_row_compares_costs() -> None:
     assert not writer.binds_others(writer.followers["f"])
 
 
+@pytest.mark.parametrize(("beyond", "bound"), [(4.00000003, 4.0), (-3e-8, 0.0)])
+def test_an_answer_that_is_a_little_beyond_a_bound_is_one_on_it(beyond: float, bound: float) -> None:
+    """Nobody can play it: a row of it would bar the plan on the bound, and what a master says be no bound."""
+    m = follower()
+    made = row(m, y=beyond)[1]
+    m.x.value, m.f.y.value = 2.0, bound
+    assert pyo.value(made.cost) == 0.0
+
+
 def test_what_is_never_feasible_is_no_row_and_what_always_is_no_alternative() -> None:
     m = follower()
     m.f.own = pyo.Constraint(expr=m.f.y <= 2)

@@ -151,6 +151,28 @@ def test_a_switch_is_paid_the_price_at_which_it_goes_on(sense: int) -> None:
     assert plan.value("unit.on") == 1.0
 
 
+def test_a_bound_holds_where_a_best_answer_is_at_its_own_bound() -> None:
+    """On from 5 + w²/4 = p w on; the leader's p/4 is most at p = 10, where w = 4: cost 3·4 + 3 (4 − t)² − 2 − 10/4.
+
+    A solver's answer of 4.00000003 is a deviation that nobody has, and as a row it would bar w = 4 in this unit.
+    """
+    t, cost = 2.3664107757732116, 1e5
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(0, 10))
+    m.f = pyo.Block()
+    m.f.on, m.f.w = pyo.Var(domain=pyo.Binary), pyo.Var(bounds=(0, 4))
+    m.f.most = pyo.Constraint(expr=m.f.w <= 4 * m.f.on)
+    m.f.least = pyo.Constraint(expr=m.f.on <= m.f.w)
+    m.f.cost = pyo.Objective(expr=cost * (5 * m.f.on + m.f.w**2 / 4 - m.p * m.f.w))
+    loss = 3 * m.f.w + 3 * (m.f.w - t) ** 2 - 2 * m.f.on - m.p / 4
+    m.goal = pyo.Objective(expr=-cost * loss, sense=pyo.maximize)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    best = -cost * (12 + 3 * (4 - t) ** 2 - 2 - 2.5)
+    assert plan.leader_objective == pytest.approx(best, rel=1e-6)
+    assert plan.bound >= best * (1 + 1e-6)
+    assert (plan.quality, plan.attained) == ("optimal", True)
+
+
 def test_nash_of_a_switch_at_given_prices() -> None:
     game = unit()
     for price, level in [(3.0, 0.0), (3.75, 3.75), (9.0, 4.0)]:
