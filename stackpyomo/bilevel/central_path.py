@@ -9,8 +9,8 @@ What is found still has to be verified: a square system may have other solutions
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -93,14 +93,14 @@ class _System:
     def _step(self, x: Array, residual: Array, force: Array, room: Array) -> Array | None:
         mean = float((force * room).mean())
         try:
-            factors = splu(self._matrix(x, force, room))
+            solved = _solver(self._matrix(x, force, room))
         except RuntimeError:  # singular
             return None
-        trial = factors.solve(-np.concatenate([residual, force * room]))
+        trial = solved(-np.concatenate([residual, force * room]))
         left = self._mean(x + self._longest(trial, force, room) * trial)
         centre = min(1.0, max(left, 0.0) / mean) ** 3
         dforce, droom = self.pairs.moved(trial)
-        step = factors.solve(-np.concatenate([residual, force * room - centre * mean + dforce * droom]))
+        step = solved(-np.concatenate([residual, force * room - centre * mean + dforce * droom]))
         length = 0.99 * self._longest(step, force, room)
         while length >= _SHORTEST:
             moved = np.asarray(x + length * step)
@@ -109,12 +109,12 @@ class _System:
             length *= 0.7
         return None
 
-    def _matrix(self, x: Array, force: Array, room: Array) -> Any:
+    def _matrix(self, x: Array, force: Array, room: Array) -> sparse.csr_array:
         each = np.arange(self.count)
         rows, columns = np.concatenate([each, each]), np.concatenate([self.pairs.multiplier, self.pairs.owner])
         entries = np.concatenate([room, force * self.pairs.way])
         products = sparse.csr_array((entries, (rows, columns)), shape=(self.count, len(x)))
-        return sparse.vstack([self.program.jacobian(x), products]).tocsc()
+        return sparse.csr_array(sparse.vstack([self.program.jacobian(x), products]))
 
     def _longest(self, step: Array, force: Array, room: Array) -> float:
         """The part of a step, at most 1, that keeps every λ and s positive."""
@@ -130,3 +130,15 @@ class _System:
         force, room = self.pairs.at(x)
         balanced = (force * room).min() >= TOLERANCES.balanced * (force * room).mean()
         return bool(balanced and np.linalg.norm(self._residual(x)) <= max(most, TOLERANCES.solver))
+
+
+def _solver(matrix: sparse.csr_array) -> Callable[[Array], Array]:
+    """right → matrix⁻¹ right; raises RuntimeError where the matrix is singular.
+
+    Rows are divided by the sum of their entries: a pivot is then not taken from an aggregate's long row, which would
+    fill everything below it.
+    """
+    sums = np.asarray(abs(matrix).sum(axis=1)).ravel()
+    weights = 1.0 / np.where(sums > 0.0, sums, 1.0)
+    factors = splu(sparse.csc_array(sparse.diags_array(weights) @ matrix))
+    return lambda right: np.asarray(factors.solve(weights * right))

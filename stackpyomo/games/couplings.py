@@ -218,7 +218,7 @@ def recognised(followers: Iterable[Follower], movers: Movers) -> list[SharedRow]
 
 def _grouped(rows: Sequence[tuple[str, ConstraintData]]) -> Iterator[SharedRow]:
     """Rows of the same variables, sorted into those that say the same."""
-    groups: list[tuple[_Side, list[Member]]] = []
+    groups: list[tuple[_Side, dict[str, Member]]] = []
     written: dict[int, list[_Side]] = {}
     for follower, row in rows:
         if id(row) not in written:
@@ -226,12 +226,11 @@ def _grouped(rows: Sequence[tuple[str, ConstraintData]]) -> Iterator[SharedRow]:
         for side in written[id(row)]:
             for first, members in groups:
                 if side.is_same(first):
-                    if all(member.follower != follower for member in members):
-                        members.append(Member(follower, row, side.side, side.factor / first.factor))
+                    members.setdefault(follower, Member(follower, row, side.side, side.factor / first.factor))
                     break
             else:
-                groups.append((side, [Member(follower, row, side.side)]))
-    yield from (SharedRow(tuple(members)) for _, members in groups if len(members) > 1)
+                groups.append((side, {follower: Member(follower, row, side.side)}))
+    yield from (SharedRow(tuple(members.values())) for _, members in groups if len(members) > 1)
 
 
 @dataclass(frozen=True)

@@ -61,13 +61,8 @@ def aggregate_definitions(game: Game) -> tuple[list[Any], list[VarData]]:
     """
     aggregates = game.aggregate_variables()
     known, declared = {id(v) for v in [*aggregates, *game.price_variables]}, {id(c) for c in game.aggregates}
-    felt = {
-        id(v)
-        for f in game.followers.values()
-        for e in [f.objective, *f.constraints]
-        if e is not None
-        for v in variables_in(e.expr)
-    }
+    felt_by = (e for f in game.followers.values() for e in [f.objective, *f.constraints] if e is not None)
+    felt = {id(v) for e in {id(e): e for e in felt_by}.values() for v in variables_in(e.expr)}
     rows: dict[int, Any] = {}
     found: dict[int, VarData] = {}
     while True:  # a definition may stand on another

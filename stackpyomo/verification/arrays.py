@@ -13,7 +13,7 @@ leader variable answers, or stands at a bound (its row of T is 0), and a row say
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -26,9 +26,12 @@ from stackpyomo.families import Family, Ranges, gathered, swept
 from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement, answers, shares
 
-__all__ = ["Layout", "Pieces"]
+__all__ = ["Layout", "Pieces", "grouped"]
 
 _EPS = sys.float_info.epsilon
+
+_WIDEST = 24
+"""Actions of one follower, beyond which it is composed by substitution."""
 
 _PATTERNS = 9
 """Pieces of one follower, beyond which it is composed by substitution."""
@@ -89,6 +92,17 @@ class Layout:
         low = level + np.bincount(where, np.minimum(down, up), len(pairs))
         high = level + np.bincount(where, np.maximum(down, up), len(pairs))
         return pairs // count, pairs % count, low, high
+
+
+def grouped(layout: Layout, wanted: Container[str]) -> Iterator[tuple[Array, Pieces]]:
+    """(numbers of the followers, their pieces) for each number of actions: those wanted who are continuous."""
+    players = list(layout.game.followers.values())
+    sizes = np.array([len(f.variables) for f in players])
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    looked = np.array([f.name in wanted and all(v.is_continuous() for v in f.variables) for f in players])
+    for size in np.unique(sizes[(sizes > 0) & (sizes <= _WIDEST) & looked]):
+        numbers = np.flatnonzero((sizes == size) & looked)
+        yield numbers, Pieces(layout, numbers.tolist(), [players[i] for i in numbers], starts[numbers])
 
 
 class _Rates:

@@ -23,19 +23,16 @@ from stackpyomo.families import least_eigenvalues, swept
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 
-from .arrays import Layout, Pieces
+from .arrays import Layout, Pieces, grouped
 from .best_response import Composed
 from .effort import Effort
 from .interior_point import minimized
 from .witness import witnessed
 
-__all__ = ["settled"]
+__all__ = ["MANY", "settled"]
 
-_MANY = 100
+MANY = 100
 """Followers from which on arrays pay."""
-
-_WIDEST = 24
-"""Actions of one of them at most."""
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
@@ -47,19 +44,13 @@ def settled(game: Game, announced: Announcement, wanted: Container[str], effort:
     """
     names = [name for name in game.followers if name in wanted]
     plain = effort.solver == "auto" and effort.certify in ("auto", "proof", "convex")
-    if not plain or not effort.together or len(names) < _MANY:
+    if not plain or not effort.together or len(names) < MANY:
         return {}
     layout = Layout(game, announced)
     if not layout.is_plain:
         return {}
     answers: dict[str, Composed] = {}
-    sizes = np.array([len(f.variables) for f in game.followers.values()])
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    players = list(game.followers.values())
-    looked = np.array([f.name in wanted and all(v.is_continuous() for v in f.variables) for f in players])
-    for size in np.unique(sizes[(sizes > 0) & (sizes <= _WIDEST) & looked]):
-        numbers = np.flatnonzero((sizes == size) & looked)
-        pieces = Pieces(layout, numbers.tolist(), [players[i] for i in numbers], starts[numbers])
+    for numbers, pieces in grouped(layout, wanted):
         proofs = _Proofs(pieces, numbers, effort.tolerance)
         proofs.settle()
         group = proofs.problems()
@@ -81,7 +72,7 @@ class _Proofs:
         mine = pieces.first[:, None] + np.arange(pieces.count)
         self.target, self.lower, self.upper = layout.target[mine], layout.lower[mine], layout.upper[mine]
         self.reaches = limited_reaches(self.target, self.lower, self.upper)
-        self.open &= (self.reaches > 0.0).all(axis=1) & (self.upper > self.lower).all(axis=1)
+        self.open &= (self.upper > self.lower).all(axis=1)
         self.costs = np.full(len(pieces.owner), math.nan)
         self.best = np.zeros((len(pieces.owner), pieces.count))
         """(pieces × actions) deviations of least cost."""
@@ -90,8 +81,9 @@ class _Proofs:
         """Settle whom arrays settle; the rest is no longer open."""
         pieces = self.pieces
         with np.errstate(all="ignore"):
-            value, slopes, _ = pieces.at(np.zeros((len(pieces.owner), pieces.count)), 1)
+            value, slopes, bends = pieces.at(np.zeros((len(pieces.owner), pieces.count)))
             self.plan_cost = value[pieces.home, 0]
+            self._reach(slopes[pieces.home], bends[pieces.home])
             self._measure()
             self.open &= np.isfinite(self.plan_cost) & np.isfinite(slopes[pieces.home, 0]).all(axis=1)
             self.open &= self._has_a_plan()
@@ -102,6 +94,17 @@ class _Proofs:
             closed = pieces.home & ((gains / self.stakes[pieces.owner]).sum(axis=1) <= TOLERANCES.closed)
             self.costs[closed] = value[closed, 0]
             self._solve(np.flatnonzero(~closed & self.open[pieces.owner]))
+
+    def _reach(self, slopes: Array, bends: Array) -> None:
+        """Reaches that bounds and level do not tell, as :mod:`.measures` has them: slope over curvature.
+
+        Nobody is open to whom neither tells one, or to whom a leader variable answers.
+        """
+        answered = np.isin(self.numbers, self.pieces.layout.movers()[1])
+        step = np.abs(slopes).max(axis=1) / np.abs(np.einsum("kii->ki", bends))
+        told = np.isfinite(step) & ~answered[:, None]
+        self.reaches = np.where((self.reaches == 0.0) & told, step, self.reaches)
+        self.open &= (self.reaches > 0.0).all(axis=1)
 
     def _has_a_plan(self) -> Array:
         """(followers) whether the plan keeps bounds and rows well enough to be taken as it is."""

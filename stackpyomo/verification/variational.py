@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.core.base.constraint import ConstraintData
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution, is_convex_problem
+from stackpyomo.core.expressions import Substitution, is_convex_problem, variables_in
 from stackpyomo.games import Game, SharedRow
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, free_row, solve
 
+from .arrays import Layout, grouped
 from .best_response import composed
+from .many import MANY
 
 __all__ = ["Gap", "variational_gap"]
 
@@ -87,19 +90,12 @@ class _Joint:
 
     def _slopes(self, announced: Announcement, weights: Mapping[str, float]) -> Iterator[tuple[int, float]]:
         """(id(action), r_k · size_k · its slope of J_k)."""
-        problems = list(composed(self.game, announced, self.names))
-        program = Program(sum(p.cost for p in problems))
-        place = {id(v): i for i, v in enumerate(program.variables)}
-        point = np.array([v.value for v in program.variables])
-        for problem in problems:
-            for copy, level in zip(problem.variables, problem.target, strict=True):
-                if id(copy) in place:
-                    point[place[id(copy)]] = level
-        slopes = np.asarray(program.problem.gradient(point))
-        for problem in problems:
-            weight = weights.get(problem.follower.name, 1.0) * problem.follower.size
-            for action, copy in zip(problem.follower.variables, problem.variables, strict=True):
-                yield id(action), weight * float(slopes[place[id(copy)]]) if id(copy) in place else 0.0
+        known = _read_slopes(self.game, announced, self.names)
+        known |= _composed_slopes(self.game, announced, self.names - known.keys())
+        for name, slopes in known.items():
+            follower = self.game.followers[name]
+            for action, slope in zip(follower.variables, slopes, strict=True):
+                yield id(action), weights.get(name, 1.0) * follower.size * slope
 
     def value(self) -> Any:
         """F_r(u)·z."""
@@ -111,29 +107,39 @@ class _Joint:
             id(v): self.values[name] for name, v in self.game.variables_by_name.items() if not v.fixed
         }
         seen = {(m.follower, id(m.row), m.side) for row in shared for m in row.members[1:]}
-        members: dict[tuple[str, int], set[str]] = {}  # who does not feel a row stays where it is in it
-        for shared_row in shared:
-            for member in shared_row.members:
-                members.setdefault((member.follower, id(member.row)), set()).update(
-                    other.follower for other in shared_row.members
-                )
-        owners = self.game.owners
+        feeling = self._feeling(shared)
+        standing = {**table, **self.copies}
+        visitor = Substitution(substitute=standing, descend_into_named_expressions=True, remove_named_expressions=True)
         done: set[int] = set()
         for follower in (f for f in self.game.followers.values() if f.name in self.names):
             for row in follower.constraints:
                 sides = {"equal"} if row.equality else {s for s in ("lower", "upper") if getattr(row, s) is not None}
                 repeated = all((follower.name, id(row), side) in seen for side in sides)
-                if id(row) not in done and not repeated:
-                    done.add(id(row))
-                    feel = members.get((follower.name, id(row)), {follower.name})
-                    gone = {key: table[key] for key in self.copies if owners.get(key, follower.name) not in feel}
-                    visitor = Substitution(
-                        substitute={**table, **self.copies, **gone},
-                        descend_into_named_expressions=True,
-                        remove_named_expressions=True,
-                    )
-                    yield free_row(visitor.walk_expression(row.body), row.lb, row.ub)
+                if id(row) in done or repeated:
+                    continue
+                done.add(id(row))
+                still = self._still(row, feeling.get((follower.name, id(row)), {follower.name}))
+                standing.update((key, table[key]) for key in still)
+                yield free_row(visitor.walk_expression(row.body), row.lb, row.ub)
+                standing.update((key, self.copies[key]) for key in still)
         yield from self._aggregates()
+
+    @staticmethod
+    def _feeling(shared: list[SharedRow]) -> dict[tuple[str, int], set[str]]:
+        """(follower, id(row)) → who feels that row, if it is a shared one: the others stay where they are in it."""
+        feeling: dict[tuple[str, int], set[str]] = {}
+        for row in shared:
+            names = {member.follower for member in row.members}
+            for member in row.members:
+                key = member.follower, id(member.row)
+                feeling[key] = names if feeling.get(key, names) <= names else feeling[key] | names
+        return feeling
+
+    def _still(self, row: ConstraintData, feel: Collection[str]) -> set[int]:
+        """id of the actions in a row that are of followers who do not feel it."""
+        owners = self.game.owners
+        keys = {id(v) for v in variables_in(row.body)} & self.copies.keys()
+        return {key for key in keys if key in owners and owners[key] not in feel}
 
     def _aggregates(self) -> Iterator[Any]:
         responses, actions = self.game.responses(), self.game.actions
@@ -146,3 +152,36 @@ class _Joint:
                 if mine is not None:
                     moved = moved - float(share) * (mine - self.target[id(mine)])
             yield free_row(moved, 0.0, 0.0)
+
+
+def _read_slopes(game: Game, announced: Announcement, names: Collection[str]) -> dict[str, list[float]]:
+    """follower → ∇J_k at the plan, of many whom arrays read; :func:`.settled` has them witnessed."""
+    layout = Layout(game, announced) if len(names) >= MANY else None
+    if layout is None or not layout.is_plain:
+        return {}
+    slopes: dict[str, list[float]] = {}
+    for _, pieces in grouped(layout, names):
+        with np.errstate(all="ignore"):
+            steep = pieces.at(np.zeros((len(pieces.owner), pieces.count)), 1)[1][pieces.home, 0]
+        for number, (follower, own) in enumerate(zip(pieces.followers, steep.tolist(), strict=True)):
+            if number not in pieces.unread and np.isfinite(own).all():
+                slopes[follower.name] = own
+    return slopes
+
+
+def _composed_slopes(game: Game, announced: Announcement, names: Collection[str]) -> dict[str, list[float]]:
+    """The same of those who are composed by substitution."""
+    problems = list(composed(game, announced, names))
+    if not problems:
+        return {}
+    program = Program(sum(p.cost for p in problems))
+    place = {id(v): i for i, v in enumerate(program.variables)}
+    point = np.array([v.value for v in program.variables])
+    for problem in problems:
+        for copy, level in zip(problem.variables, problem.target, strict=True):
+            if id(copy) in place:
+                point[place[id(copy)]] = level
+    slopes = np.asarray(program.problem.gradient(point))
+    return {
+        p.follower.name: [float(slopes[place[id(v)]]) if id(v) in place else 0.0 for v in p.variables] for p in problems
+    }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from scipy import sparse
 from scipy.optimize import nnls
+from scipy.sparse.linalg import splu
 
 import stackpyomo as sp
-from stackpyomo.bilevel.central_path import Pairs, followed
+from stackpyomo.bilevel.central_path import Pairs, _solver, followed
 from stackpyomo.solvers import Program
 
 
@@ -45,6 +49,21 @@ def test_least_squares_with_signs(seed: int, unit: float) -> None:
     a, b = random.normal(size=(12, 8)), random.normal(size=12)
     program, pairs = complementary(a.T @ a, -a.T @ b * unit)
     np.testing.assert_allclose(solution(program, pairs), nnls(a, b)[0] * unit, atol=max(1e-6, 1e-4 * unit))
+
+
+def test_a_long_row_is_no_pivot_that_fills_the_factors() -> None:
+    """Firms whose products are small beside an aggregate's row of ones: entries in proportion to the firms."""
+    entries = []
+    for n in (200, 400):
+        firms, ones = sparse.diags_array(np.linspace(1e-3, 1e-2, n)), np.ones((n, 1))
+        matrix = sparse.csr_array(sparse.block_array([[firms, ones], [ones.T, -sparse.eye_array(1)]]))
+        right = np.arange(n + 1.0)
+        with patch("stackpyomo.bilevel.central_path.splu", wraps=splu) as spy:
+            answer = _solver(matrix)(right)
+        np.testing.assert_allclose(matrix @ answer, right, atol=1e-6 * n)
+        factors = splu(spy.call_args.args[0])
+        entries.append(factors.L.nnz + factors.U.nnz)
+    assert entries[1] < 2.1 * entries[0]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -64,7 +64,7 @@ def subject_of(game: sp.Game) -> Any:
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_MANY", 1)
+    monkeypatch.setattr(many, "MANY", 1)
 
 
 @pytest.mark.usefixtures("always")
@@ -197,6 +197,49 @@ def test_an_aggregate_that_the_leader_moves_too() -> None:
     best = [(10 - 4 - (i + 1)) / 2 for i in range(3)]
     assert report.solver == "arrays"
     assert report.regret.to_numpy() == pytest.approx([(q - 1) ** 2 for q in best], abs=1e-9)
+
+
+def at_rest(size: int, seed: int) -> Any:
+    """(x − a)² + t x + e y² − b y, x, y ≥ 0 without an upper bound, x + y ≤ 2: many of the plan's actions are 0."""
+    random = np.random.default_rng(seed)
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=float(random.uniform(-0.5, 0.5))), pyo.Block(range(size))
+    for f in m.f.values():
+        f.x = pyo.Var(bounds=(0, None), initialize=float(random.choice([0.0, random.uniform(0.1, 0.9)])))
+        f.y = pyo.Var(bounds=(0, None), initialize=float(random.choice([0.0, random.uniform(0.1, 0.9)])))
+        a, b, e = (float(random.uniform(low, 1)) for low in (-1, -1, 0.2))
+        f.cost = pyo.Objective(expr=(f.x - a) ** 2 + m.t * f.x + e * f.y**2 - b * f.y)
+        f.row = pyo.Constraint(expr=f.x + 3 * f.y <= 4)
+    m.goal = pyo.Objective(expr=m.t**2)
+    return m
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("seed", range(4))
+def test_actions_at_0_with_one_bound(seed: int) -> None:
+    """Their reach is slope over curvature, as by substitution: the same regrets, scales and certificates."""
+    m = at_rest(40, seed)
+    plan = sp.Plan.from_values(game := sp.Game(m, m.f))
+    new = sp.verify(plan)
+    old, _ = regret.examine(plan, Effort(together=False))
+    assert len(many.settled(game, plan.announcement, game.followers, Effort())) >= 38  # the others' slopes may cancel
+    assert list(new.certificate) == list(old.certificate) == ["convex"] * 40
+    assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
+    assert new.scale.to_numpy() == pytest.approx(old.scale.to_numpy(), rel=1e-6)
+
+
+@pytest.mark.usefixtures("always")
+def test_an_action_at_0_whose_reach_nothing_tells_is_composed() -> None:
+    """A cost that is linear in it has no curvature to tell one, nor has one that a leader variable answers."""
+    m = at_rest(12, 0)
+    m.f[3].x.set_value(0.0)
+    m.f[3].cost.set_value(m.f[3].x + m.f[3].y ** 2)
+    plan = sp.Plan.from_values(game := sp.Game(m, m.f))
+    report = sp.verify(plan)
+    settled = many.settled(game, plan.announcement, game.followers, Effort())
+    assert "f[3]" not in settled
+    assert len(settled) > 6
+    assert (report.certificate == "convex").all()
 
 
 MISTAKES: dict[str, tuple[str, Callable[..., Any]]] = {

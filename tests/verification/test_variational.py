@@ -126,3 +126,48 @@ def test_where_none_is_variational_there_is_no_plan() -> None:
     m.goal = pyo.Objective(expr=a)
     with pytest.raises(sp.NoPlan, match=r"No plan exists .*variational"):
         sp.nash(sp.Game(m, followers=m.p))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_gap_of_many_is_that_of_everybody_composed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slopes read into arrays, and by substitution: one gap."""
+    _, game, *_ = shared_game(seed)
+    random = np.random.default_rng(seed)
+    announced = Announcement({name: float(random.uniform(0, 0.3)) for name in game.variables_by_name}, math.nan)
+    gaps = []
+    for least in (1, 100):
+        monkeypatch.setattr("stackpyomo.verification.variational.MANY", least)
+        gaps.append(variational_gap(game, announced, list(game.followers), {"p[0]": 2.0}, game.shared_rows()))
+    assert gaps[0].value == pytest.approx(gaps[1].value, rel=1e-9)
+    assert gaps[0].bound == pytest.approx(gaps[1].bound, rel=1e-9)
+
+
+def cournot(size: int) -> tuple[Any, sp.Game]:
+    """Cost (1 + k/(2N)) q + N q²/200, price 10 − Q, one cap Q ≤ 4 on all."""
+    m = pyo.ConcreteModel()
+    m.total, m.firm = pyo.Var(initialize=1.0), pyo.Block(range(size))
+    for k, firm in m.firm.items():
+        firm.q = pyo.Var(bounds=(0, None), initialize=0.1)
+        cost = (1 + 0.5 * k / size) * firm.q + 0.005 * size * firm.q**2
+        firm.cost = pyo.Objective(expr=cost - (10 - m.total) * firm.q)
+    m.sum = pyo.Constraint(expr=m.total == pyo.quicksum(firm.q for firm in m.firm.values()))
+    m.cap = pyo.Constraint(expr=m.total <= 4)
+    m.goal = pyo.Objective(expr=m.total)
+    return m, sp.Game(m, followers=m.firm, aggregates=[m.sum], shared=[m.cap])
+
+
+def test_one_cap_on_many_firms_has_the_closed_form() -> None:
+    """q_k = (a − k/(2N))⁺ / (1 + N/100), where a, what is left of the price, makes the sum 4: no one is composed."""
+    size = 150
+    m, game = cournot(size)
+    plan = sp.nash(game)
+    slopes = 0.5 * np.arange(size) / size
+    low, high = 0.0, 50.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (middle - slopes).clip(0).sum() < 4 * (1 + size / 100) else (low, middle)
+    assert plan.selection.kind == "variational"
+    assert plan.report.solver == "arrays"
+    assert [plan.value(firm.q) for firm in m.firm.values()] == pytest.approx(
+        (high - slopes).clip(0) / (1 + size / 100), abs=1e-7
+    )
