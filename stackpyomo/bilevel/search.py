@@ -30,6 +30,7 @@ from stackpyomo.verification import Report
 
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
 from .conditions import Conditions, conditions
+from .endless_prices import endless_prices
 from .mpcc import Equilibrium, Found, Problem
 from .nonconvexity import bound_multipliers
 from .qualification import interior_points
@@ -300,12 +301,13 @@ class Ladder:
         return plain.program.units(plain.point(best.values))[2]
 
     def _escapes(self) -> bool:
-        """True if a ray of equilibria leads from the best one ever lower: those far out hold in a re-solve, too."""
+        """True if a ray of equilibria, or a price, leads from the best one ever lower: far out they hold, re-solved."""
         best = self.best
         if best is None or not _is_good(best):
             return False
         plain = self._equilibrium(self.kkt, None)
-        points = plain.endless(plain.point(best.values))
+        at = plain.point(best.values)
+        points = plain.endless(at) or endless_prices(plain, at, self.game.price_variables)
         beyond = (self._at(best.found, {**best.values, **_values(plain, x)}) for x in points)
         held = [_is_good(c) for c in map(self._checked, beyond) if c.report is None or c.report.regret.notna().all()]
         self.unbounded = bool(held) and all(held)  # so far out not every re-solve is a proof

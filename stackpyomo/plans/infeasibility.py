@@ -22,9 +22,9 @@ def unbounded(game: Game, program: Program, x: Array | None) -> str:
     free = np.flatnonzero(~(np.isfinite(lower) & np.isfinite(upper)))
     if x is not None and len(free):
         free = free[np.argsort(-np.abs(x[free]), kind="stable")]
-    shown = [
-        f"{game.names[id(v)]} ({game.owners.get(id(v), 'leader')})" for v in (program.variables[i] for i in free[:4])
-    ]
+    priced = {id(price.var): f"multiplier of {price.row.name}" for price in game.prices}
+    whose = {**priced, **game.owners}
+    shown = [f"{game.names[id(v)]} ({whose.get(id(v), 'leader')})" for v in (program.variables[i] for i in free[:4])]
     return (
         "The leader's objective improves without limit. Variables without a bound: "
         f"{', '.join(shown) or 'none'}. Bound them or add the missing cost."
