@@ -26,8 +26,9 @@ __all__ = ["endless_prices"]
 _LARGE = 300
 """Variables up to which curves are followed."""
 
-_BACK = (1e-3, 1e-2, 0.1, 1.0)
-"""Parts of the price at the best answer at which the curve may begin: close to its end nothing can be re-solved."""
+_BACK = (1e3, 100.0, 10.0, 1.0)
+"""How many times smaller than at the best answer the price may be where the curve begins: close to its end nothing
+can be re-solved."""
 
 _STEPS = (1.0, 30.0, 1e3)
 """How many times as large the price is at the points that are offered, as far as a ray is followed."""
@@ -52,8 +53,8 @@ def endless_prices(equilibrium: Equilibrium, x: Array, prices: Sequence[VarData]
     for number, var in enumerate(program.variables):
         if id(var) in wanted and slopes[number] and x[number]:
             curve = _Curve(equilibrium, x, number)
-            for part in _BACK:
-                if points := curve.points(x, part):
+            for smaller in _BACK:
+                if points := curve.points(x, float(x[number]) / smaller):
                     return points
     return ()
 
@@ -71,9 +72,8 @@ class _Curve:
         self.equal = np.flatnonzero(self.floor == self.ceiling)
         self.reaches = self.program.units(x)[0]
 
-    def points(self, x: Array, part: float) -> tuple[Array, ...]:
-        """Those of ``_STEPS``, from ``part`` of the price at x on; () where the curve ends before ``_FARTHEST``."""
-        level = part * float(x[self.price])
+    def points(self, x: Array, level: float) -> tuple[Array, ...]:
+        """Those of ``_STEPS``, from this price on; () where the curve ends before ``_FARTHEST``."""
         begin = self._reached(np.clip(x, *self.bounds), level)
         if begin is None:
             return ()

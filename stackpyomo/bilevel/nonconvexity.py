@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.common.numeric_types import native_numeric_types
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import Curvature, Substitution, apart, curvature, variables_in
@@ -38,7 +39,7 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
     """
     if follower.objective is None:
         return ""
-    bent, convex = _proved(follower, movers)
+    bent, convex = _proved(follower, movers, game.once("affine rows", dict))
     if convex or bent or moves_others(follower, movers):  # an aggregate cannot be sampled by itself
         return bent
     rows = [c for c in follower.constraints if c.body is not None]
@@ -56,7 +57,7 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
 
 def is_proved_convex(follower: Follower, movers: Movers) -> bool:
     """True if cost and rows are proved convex in what the follower decides, whatever the others do."""
-    return not follower.integers and _proved(follower, movers)[1]
+    return not follower.integers and _proved(follower, movers, {})[1]
 
 
 def bound_multipliers(
@@ -183,14 +184,17 @@ class _Search:
         return (bodies[here] >= low - room) & (bodies[here] <= high + room)
 
 
-def _proved(follower: Follower, movers: Movers) -> tuple[str, bool]:
+def _proved(follower: Follower, movers: Movers, affine: dict[int, bool]) -> tuple[str, bool]:
     """(what a constant Hessian proves not convex, whether all is proved convex), what the follower moves moving along.
 
     An indefinite Hessian is a proof on every set with an interior: where no equality narrows it.
+    affine: id(row) → whether it is affine in everybody's variables; rows that many feel are looked at once.
     """
     shifts: dict[int, Any] = {}
+    constant = True
     for var in follower.variables:
         for moved, rate in movers.get(id(var), ()):
+            constant = constant and rate.__class__ in native_numeric_types
             shifts[id(moved)] = shifts.get(id(moved), moved) + rate * var
     visitor = Substitution(substitute=shifts) if shifts else None
     walk = visitor.walk_expression if visitor else lambda expression: expression
@@ -202,6 +206,10 @@ def _proved(follower: Follower, movers: Movers) -> tuple[str, bool]:
         bent = wide and proof.method == "constant Hessian"
         return (_bent(follower) if bent else ""), False
     for constraint in follower.constraints:
+        if constant and id(constraint) not in affine:
+            affine[id(constraint)] = constraint.body.polynomial_degree() in (0, 1)
+        if constant and affine[id(constraint)]:
+            continue
         good = set(flat)
         good |= {Curvature.CONVEX} if constraint.lb is None else set()
         good |= {Curvature.CONCAVE} if constraint.ub is None else set()

@@ -13,15 +13,19 @@ leader variable answers, or stands at a bound (its row of T is 0), and a row say
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
+from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import number_of
 from stackpyomo.families import Family, Ranges, gathered, swept
 from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement, answers, shares
@@ -70,6 +74,11 @@ class Layout:
         self.floor = np.where(np.isnan(bounds[:, 0]), -np.inf, bounds[:, 0])
         self.ceiling = np.where(np.isnan(bounds[:, 1]), np.inf, bounds[:, 1])
 
+    @cached_property
+    def lines(self) -> _Lines:
+        """The rows that are read once for all who feel them."""
+        return _Lines(self)
+
     @property
     def is_plain(self) -> bool:
         """True if all that the leader announces is linear, within its bounds on the plan, and moves no aggregate."""
@@ -103,6 +112,52 @@ def grouped(layout: Layout, wanted: Container[str]) -> Iterator[tuple[Array, Pie
     for size in np.unique(sizes[(sizes > 0) & (sizes <= _WIDEST) & looked]):
         numbers = np.flatnonzero((sizes == size) & looked)
         yield numbers, Pieces(layout, numbers.tolist(), [players[i] for i in numbers], starts[numbers])
+
+
+class _Lines:
+    """Affine rows that several followers feel and in which no leader variable answers: read once, not once for each."""
+
+    def __init__(self, layout: Layout) -> None:
+        felt = Counter(id(c) for f in layout.game.followers.values() for c in f.constraints)
+        rows = {id(c): c for f in layout.game.followers.values() for c in f.constraints if felt[id(c)] > 1}
+        answering = set(layout.leaders[layout.gain.row].tolist())
+        self.number: dict[int, int] = {}
+        """id(row) → its number."""
+        constants, entries = list[float](), list[tuple[int, int, float]]()
+        for key, row in rows.items():
+            repn = generate_standard_repn(row.body, quadratic=False)
+            columns = [layout.column.get(id(v), -1) for v in repn.linear_vars]
+            if repn.is_linear() and min(columns, default=-1) >= 0 and answering.isdisjoint(columns):
+                number = self.number[key] = len(constants)
+                constants.append(number_of(repn.constant))
+                entries += [(number, c, number_of(k)) for c, k in zip(columns, repn.linear_coefs, strict=True)]
+        where, column, rate = np.array(entries, dtype=float).reshape(-1, 3).T
+        size, width = len(layout.values), len(layout.actions)
+        places = (where.astype(np.int64), column.astype(np.int64))
+        matrix = sparse.csr_array((rate, places), shape=(len(constants), size))
+        moves = (layout.own.rates, (layout.own.keys // max(1, width), layout.own.keys % max(1, width)))
+        moved = (matrix @ sparse.csr_array(moves, shape=(size, width))).tocoo()
+        self.bodies = matrix @ layout.values + np.array(constants)
+        """(rows) on the plan."""
+        self.rates = _Rates(moved.row, moved.col, moved.data, width)
+        self.longest = int(np.diff(matrix.indptr).max(initial=0))
+        """Terms of the longest."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Shared rows in the pieces of their followers: body + normal · d."""
+
+    pieces: Array
+    rows: Array
+    bodies: Array
+    normals: Array
+    """(members × actions)"""
+
+    def only(self, place: Array) -> _Line:
+        """Those in these pieces; place: piece → its new number, −1 for those left out."""
+        some = np.flatnonzero(place[self.pieces] >= 0)
+        return _Line(place[self.pieces[some]], self.rows[some], self.bodies[some], self.normals[some])
 
 
 class _Rates:
@@ -155,17 +210,23 @@ class Pieces:
         items = []
         owners: list[int] = []
         rows: list[int] = []
+        known = layout.lines.number
+        shared: list[tuple[int, int, int]] = []
         for k, follower in enumerate(followers):
             assert follower.objective is not None
             bodies = [(follower.objective.expr, follower.sign), *((c.body, 1) for c in follower.constraints)]
+            read_once = {r: known[id(c)] for r, c in enumerate(follower.constraints, 1) if id(c) in known}
+            shared += [(k, r, number) for r, number in read_once.items()]
             for r, (body, sign) in enumerate(bodies):
-                items.append((len(owners), body, float(sign)))
-                owners.append(k)
-                rows.append(r)
+                if r not in read_once:
+                    items.append((len(owners), body, float(sign)))
+                    owners.append(k)
+                    rows.append(r)
         families, unread = gathered(items, layout.column)
         self.unread = {owners[row]: why for row, why in unread.items()}
-        self.height = 1 + max(rows, default=0)
+        self.height = 1 + max((len(f.constraints) for f in followers), default=0)
         self._split(dict(zip(numbers, range(len(numbers)), strict=True)))
+        self.line = self._lined(np.array(shared, dtype=np.int64).reshape(-1, 3))
         whose, which = np.array(owners), np.array(rows)
         self.parts = [self._placed(family, whose[family.rows], which[family.rows]) for family in families]
         self._limit()
@@ -206,12 +267,24 @@ class Pieces:
             for column, side in state:
                 self.state[number, column], self.is_way[number, column] = side, True
 
-    def _placed(self, family: Family, owner: Array, rows: Array) -> _Part:
-        """The family's members, once for each piece of their owner."""
+    def _in_pieces(self, owner: Array) -> tuple[Array, Array]:
+        """(member, piece): every member once for each piece of its owner."""
         start = np.searchsorted(self.owner, owner, "left")
         times = np.searchsorted(self.owner, owner, "right") - start
         members = np.repeat(np.arange(len(owner)), times)
-        pieces = start[members] + np.arange(len(members)) - np.repeat(np.cumsum(times) - times, times)
+        return members, start[members] + np.arange(len(members)) - np.repeat(np.cumsum(times) - times, times)
+
+    def _lined(self, shared: Array) -> _Line:
+        """Shared rows; shared: (owner, its row, the shared row's number)."""
+        owner, rows, numbers = shared.T
+        members, pieces = self._in_pieces(owner)
+        lines, numbers = self.layout.lines, numbers[members]
+        normals = lines.rates.of(numbers, self.first[owner[members]], self.count)
+        return _Line(pieces, rows[members], lines.bodies[numbers], normals)
+
+    def _placed(self, family: Family, owner: Array, rows: Array) -> _Part:
+        """The family's members, once for each piece of their owner."""
+        members, pieces = self._in_pieces(owner)
         family = family.only(members)
         layout, first = self.layout, self.first[owner[members]]
         base = layout.values[family.columns]
@@ -264,6 +337,7 @@ class Pieces:
         place[pieces] = np.arange(len(pieces))
         some = [(p, np.flatnonzero(place[p.pieces] >= 0)) for p in self.parts]
         part.parts = [p.only(members, place) for p, members in some if len(members)]
+        part.line = self.line.only(place)
         for name in ("owner", "home", "state", "is_way", "normals", "low", "high"):
             setattr(part, name, getattr(self, name)[pieces])
         return part
@@ -273,6 +347,9 @@ class Pieces:
         size, count = len(self.owner), self.count
         values, slopes = np.zeros(size * self.height), np.zeros((size * self.height, count))
         bends = np.zeros((size, count * count))
+        place = self.line.pieces * self.height + self.line.rows
+        values[place] = self.line.bodies + (self.line.normals * deviations[self.line.pieces]).sum(axis=1)
+        slopes[place] = self.line.normals
         for part in self.parts:
             family = part.family
             steps = np.einsum("smj,mj->sm", part.rates, deviations[part.pieces])

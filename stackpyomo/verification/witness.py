@@ -30,6 +30,9 @@ __all__ = ["witnessed"]
 _DRAWN, _POINTS = 100, 3
 """Followers that are composed by substitution as well, and points at which they are compared."""
 
+_FEWEST, _TERMS = 10, 100_000
+"""Fewer followers where shared rows are long, so that these hold no more terms in all; but so many."""
+
 
 def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapping[int, Composed]) -> None:
     """Raise :class:`StackpyomoError` where arrays and substitution differ. settled: number in the group → problem."""
@@ -37,7 +40,8 @@ def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapp
         return
     random = np.random.default_rng(len(settled))
     numbers = np.array(sorted(settled))
-    drawn = np.sort(random.choice(numbers, min(_DRAWN, len(numbers)), replace=False))
+    limit = max(_FEWEST, min(_DRAWN, _TERMS // max(1, pieces.layout.lines.longest)))
+    drawn = np.sort(random.choice(numbers, min(limit, len(numbers)), replace=False))
     place = {pieces.followers[k].name: int(k) for k in drawn}
     by_follower: dict[int, list[Composed]] = {k: [] for k in place.values()}
     for problem in composed(game, announced, place):

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from scipy import sparse
 
 import stackpyomo as sp
 from stackpyomo.verification import many, regret, witness
+from stackpyomo.verification.arrays import Layout
 from stackpyomo.verification.effort import Effort
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -240,6 +242,45 @@ def test_an_action_at_0_whose_reach_nothing_tells_is_composed() -> None:
     assert "f[3]" not in settled
     assert len(settled) > 6
     assert (report.certificate == "convex").all()
+
+
+def crowded(seed: int, size: int = 30) -> Any:
+    """A cap on all that is used, t among it, and one on the mean: two rows that everybody feels."""
+    random = np.random.default_rng(seed)
+    m = pyo.ConcreteModel()
+    m.t, m.mean, m.f = pyo.Var(bounds=(-1, 1), initialize=0.3), pyo.Var(), pyo.Block(range(size))
+    for f in m.f.values():
+        f.x = pyo.Var(bounds=(0, 2), initialize=float(random.uniform(0.2, 0.8)))
+        a = float(random.uniform(0, 1.5))
+        f.cost = pyo.Objective(expr=(f.x - a) ** 2 + m.t * f.x + m.mean * f.x / 4)
+    total = sum(f.x.value for f in m.f.values())
+    m.mean.set_value(total / size)
+    m.sum = pyo.Constraint(expr=m.mean == pyo.quicksum(f.x for f in m.f.values()) / size)
+    used = pyo.quicksum((1 + k % 3) * f.x for k, f in m.f.items()) + m.t
+    m.cap = pyo.Constraint(expr=used <= pyo.value(used) + 0.3)
+    m.level = pyo.Constraint(expr=(0.1, m.mean + m.f[0].x / 9, total / size + 0.1))
+    m.goal = pyo.Objective(expr=m.t**2)
+    return m
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_many_feel_are_read_once(seed: int) -> None:
+    """Regrets, scales and certificates as by substitution; where the leader answers in a row it is read for each."""
+    m = crowded(seed)
+    game = sp.Game(m, m.f, aggregates=[m.sum], shared=[m.cap, m.level])
+    plan = sp.Plan.from_values(game)
+    new = sp.verify(plan)
+    old, _ = regret.examine(plan, Effort(together=False))
+    assert set(Layout(game, plan.announcement).lines.number) == {id(m.cap), id(m.level)}
+    assert len(many.settled(game, plan.announcement, game.followers, Effort())) >= 28
+    assert list(new.certificate) == list(old.certificate)
+    assert new.regret.max() > 1e-3
+    assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-8)
+    assert new.scale.to_numpy() == pytest.approx(old.scale.to_numpy(), rel=1e-6)
+    answering = Layout(game, plan.announcement)
+    answering.leaders, answering.gain = np.array([answering.column[id(m.t)]]), sparse.coo_array(np.ones((1, 30)))
+    assert set(answering.lines.number) == {id(m.level)}
 
 
 MISTAKES: dict[str, tuple[str, Callable[..., Any]]] = {
