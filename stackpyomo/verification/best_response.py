@@ -153,7 +153,8 @@ class Composed:
             return self.unit
         moves = zip(self.best, self.target, self.reaches, strict=True)
         moved = [abs(x - t) / reach for x, t, reach in moves]
-        return math.fsum(s * d for s, d in zip(self.stakes, moved, strict=True)) / (math.fsum(moved) or 1.0)
+        total = math.fsum(moved)  # 0: rounding of the cost alone says that it is better
+        return math.fsum(s * d for s, d in zip(self.stakes, moved, strict=True)) / total if total else self.unit
 
     @property
     def is_awkward(self) -> bool:
