@@ -172,10 +172,10 @@ class Samples:
         costs = costs[: int(np.argmax(~np.isfinite(costs)))] if not np.isfinite(costs).all() else costs
         if len(costs) < 4:
             return False
-        fallen = -np.diff(costs)[-3:]
+        fallen, plan = -np.diff(costs)[-3:], self.problem.plan_cost  # NaN: of a piece without the plan
         return bool(
             (fallen > 0.0).all() and (np.diff(fallen) >= -TOLERANCES.stationarity * fallen[:-1]).all()
-        ) and bool(costs[-1] < np.fmin(self.problem.plan_cost, self.problem.best_cost))  # NaN: a piece without the plan
+        ) and bool(costs[-1] < (self.problem.best_cost if np.isnan(plan) else plan))
 
     def _directions(self, towards: Sequence[float]) -> Iterator[Array]:
         """Towards a point, and along every variable that has no end."""
