@@ -210,7 +210,7 @@ class _Duel:
         solution = solve(program, name, time_limit=None if convex else _SECONDS)
         if solution.x is None or not solution.termination.solved:
             return None
-        levels = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+        levels = program.levels(solution.x)
         values = [levels.get(id(v), float(pyo.value(v))) for v in variables]
         level = float(program.problem.objective(solution.x))
         room = TOLERANCES.feasibility * max(1.0, abs(level))

@@ -53,7 +53,7 @@ def deepest(
     solution = solve(program, "scip", time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
     if solution.x is None:
         return None
-    found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+    found = program.levels(solution.x)
     if found.get(id(holder.depth), 0.0) <= TOLERANCES.feasibility:
         return None
     copies = zip(follower.variables, holder.own.values(), strict=True)

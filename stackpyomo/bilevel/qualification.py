@@ -88,7 +88,7 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
     solution = solve(program)
     if solution.x is None or not solution.termination.solved:
         return None
-    found = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+    found = program.levels(solution.x)
     return {key: found.get(key, v.value or 0.0) for key, v in own.items()}
 
 

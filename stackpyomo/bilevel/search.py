@@ -497,4 +497,4 @@ def _is_good(candidate: Candidate) -> bool:
 
 
 def _values(equilibrium: Equilibrium, x: Array) -> dict[int, float]:
-    return {id(v): float(value) for v, value in zip(equilibrium.program.variables, x, strict=True)}
+    return equilibrium.program.levels(x)

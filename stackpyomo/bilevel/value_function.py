@@ -249,7 +249,7 @@ class ValueFunction(Ladder):
         assert found.x is not None
         active = exact.multipliers(found.x) > exact.slacks(found.x)
         inside = np.clip(found.x, *exact.program.bounds)
-        values = {id(v): float(x) for v, x in zip(exact.program.variables, inside, strict=True)}
+        values = exact.program.levels(inside)
         values.update((key, float(round(x))) for key, x in self._whole(exact, values))
         values.update(self._rescaled(exact, inside))
         at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
@@ -264,7 +264,7 @@ class ValueFunction(Ladder):
         plain.log = self.log
         polished = plain.polished(plain.point(raw.values), self._nlp, active=active, signed=True, until=self._until)
         if polished is not None and polished.x is not None:
-            there = {id(v): float(x) for v, x in zip(plain.program.variables, polished.x, strict=True)}
+            there = plain.program.levels(polished.x)
             yield self._at(replace(polished, polished=False), self._without_rounding({**raw.values, **there}))
         yield raw
 

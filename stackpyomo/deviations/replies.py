@@ -110,7 +110,7 @@ def _solved(problem: Composed) -> list[float] | None:
     solution = solve(program, "scip", time_limit=_SECONDS)
     if solution.x is None or not program.variables:
         return None
-    place = {id(v): float(x) for v, x in zip(program.variables, _sharpened(program, solution.x), strict=True)}
+    place = program.levels(_sharpened(program, solution.x))
     return [place.get(id(v), t) for v, t in zip(problem.variables, problem.target, strict=True)]
 
 

@@ -205,7 +205,7 @@ def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:
     solution = solve(program, "scip")
     if solution.x is None or solution.termination is not Termination.OPTIMAL:
         return None
-    place = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+    place = program.levels(solution.x)
     farthest = np.array([place.get(id(v), t) for v, t in zip(lever.variables, lever.target, strict=True)])
     return np.where(lever.whole, np.round(farthest), farthest)
 

@@ -260,6 +260,6 @@ class _Study:
             return None
         if solution.x is None or not solution.termination.solved:
             return -math.inf, error
-        levels = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+        levels = program.levels(solution.x)
         deviation = np.array([levels.get(id(v), t) - t for v, t in zip(piece.variables, piece.target, strict=True)])
         return float(program.problem.objective(solution.x)), deviation

@@ -257,7 +257,7 @@ def _solved(cost: Any, rows: Sequence[Any]) -> dict[int, float] | None:
     if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
         return None
     x = program.snapped(solution.x, solution.duals)[0]  # an interior-point method stops beside a bound it means
-    return {id(v): float(level) for v, level in zip(program.variables, x, strict=True)}
+    return program.levels(x)
 
 
 def _resting(var: Any) -> float:

@@ -99,7 +99,7 @@ def _plan(
     whole = [not v.is_continuous() for v in program.variables]
     x = np.where(whole, np.round(np.asarray(solution.x)), np.asarray(solution.x))
     x, duals = program.snapped(x, solution.duals)
-    values = game.completed({id(v): float(n) for v, n in zip(program.variables, x, strict=True)})
+    values = game.completed(program.levels(x))
     with timed(seconds, "rows"):
         rows = FollowerRows(game)
     with timed(seconds, "indifference"):
@@ -174,7 +174,7 @@ def _runs_without_limit(game: Game, program: Program, solver: str) -> bool:
     solution = solve(start, solver)
     if solution.x is None or not solution.termination.solved:
         return False
-    known = {id(v): value for v, value in zip(start.variables, solution.x.tolist(), strict=True)}
+    known = start.levels(solution.x)
     x = np.clip(np.asarray(program.problem.x0, dtype=float), *program.bounds)
     return bool(ray(program, np.array([known.get(id(v), x[i]) for i, v in enumerate(program.variables)])))
 

@@ -180,7 +180,7 @@ class _List:
             return _PROVED
         if found.x is None:
             return f"{found.solver}: {found.termination.value}"
-        values = {id(v): float(x) for v, x in zip(exact.program.variables, found.x, strict=True)}
+        values = exact.program.levels(found.x)
         active = pattern(exact, found.x)
         x = self.plain.point(values)
         polished = self.plain.polished(x, "auto", active=active, signed=True, until=until)
@@ -188,7 +188,7 @@ class _List:
         if polished is not None and polished.x is not None:
             x = polished.x
         self.patterns.append(tuple(map(bool, active)))
-        exactly = {id(v): float(level) for v, level in zip(self.plain.program.variables, x, strict=True)}
+        exactly = self.plain.program.levels(x)
         self.points.append({**values, **exactly})
         return self._judged(Candidate(replace(best, x=x), self.plain, exactly), x, active)
 

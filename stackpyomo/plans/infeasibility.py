@@ -48,7 +48,7 @@ def conflict(constraints: Sequence[tuple[str, Any]], solver: str) -> str:
     solution = solve(relaxed, solver)
     if solution.x is None or not solution.termination.solved:
         return ""
-    blamed = _violated(constraints, {id(v): x for v, x in zip(relaxed.variables, solution.x.tolist(), strict=True)})
+    blamed = _violated(constraints, relaxed.levels(solution.x))
     if not blamed:
         return ""
     if solution.duals is not None:

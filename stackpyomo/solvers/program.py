@@ -214,6 +214,10 @@ class Program:
         other.__dict__["problem"] = self.problem  # the same functions; the first file stays where it is
         return other
 
+    def levels(self, x: Array) -> dict[int, float]:
+        """id(Var) → its level at a point of the program, (variables)."""
+        return {id(v): float(level) for v, level in zip(self.variables, x, strict=True)}
+
     def vector(self, values: Mapping[str, float], names: Mapping[int, str]) -> Array:
         """The point {name: value} in the order of this program's variables."""
         return np.array([values[names[id(v)]] for v in self.variables], dtype=float)

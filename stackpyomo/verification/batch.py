@@ -109,7 +109,7 @@ class Separable:
         """Each task's answer; variables that no term holds stay at the start."""
         assert self.program is not None
         assert solution.x is not None
-        found = {id(v): float(x) for v, x in zip(self.program.variables, solution.x, strict=True)}
+        found = self.program.levels(solution.x)
         for task, own, (_, reaches) in zip(self.tasks, self.owned, self.units, strict=True):
             yield [
                 s if id(v) not in found else found[id(v)] * reach

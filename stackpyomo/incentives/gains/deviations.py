@@ -340,7 +340,7 @@ class CurvedGain(LeastGain):
             and np.abs(sharp.x - point).max() <= TOLERANCES.margin * (1.0 + np.abs(point).max())
         ):
             point = sharp.x
-        place = {id(v): value for v, value in zip(program.variables, point, strict=True)}
+        place = program.levels(point)
         whole = np.array([place.get(id(model.x[j]), 0.0) for j in range(count)])
         return self.unknowns.candidate(whole, self.shape)
 

@@ -107,7 +107,7 @@ def choose_offsets(
             reasons={},
             residuals={},
         )
-    levels = {id(v): float(x) for v, x in zip(first.variables, solution.x, strict=True)}
+    levels = first.levels(solution.x)
     return design.least(levels, limit, solver), wish if paid is None else replace(wish, paid=number_of(paid))
 
 
@@ -316,7 +316,7 @@ class _Design:
         solution = solve(second, _able(second, solver))
         if solution.x is not None and solution.termination.solved:
             point = second.snapped(np.asarray(solution.x), solution.duals)[0]
-            better = {id(v): float(x) for v, x in zip(second.variables, point, strict=True)}
+            better = second.levels(point)
             values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
         for copy, value in zip(copies, values, strict=True):
             copy.set_value(value, skip_validation=True)

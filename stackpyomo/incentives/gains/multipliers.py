@@ -212,7 +212,7 @@ def _bilinear(
         cost = float(written.problem.objective(solution.x))
         if not cost < least:
             continue
-        levels = {id(v): float(x) for v, x in zip(written.variables, solution.x, strict=True)}
+        levels = written.levels(solution.x)
         best, least = np.array([levels.get(id(v), 0.0) for v in multipliers]), cost
     return np.where(np.abs(best) > TOLERANCES.snap, best, 0.0)
 

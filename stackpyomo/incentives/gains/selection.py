@@ -132,7 +132,7 @@ def _solved(
     solution = solve(program, "highs" if solver == "auto" else solver, options=options)
     if solution.x is None or not solution.termination.solved:
         return None
-    levels = {id(v): float(x) for v, x in zip(program.variables, solution.x, strict=True)}
+    levels = program.levels(solution.x)
     return np.array([levels.get(id(entries[c]), 0.0) for c in part.columns])
 
 
