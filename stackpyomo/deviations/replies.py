@@ -12,7 +12,7 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, solve
-from stackpyomo.verification import Composed, Effort, best_responses, composed
+from stackpyomo.verification import PROVED, Composed, Effort, best_responses, composed
 
 from .rows import Deviation
 
@@ -20,9 +20,6 @@ __all__ = ["Reply", "best_replies", "better_replies", "tempting"]
 
 _SECONDS = 10.0
 """Of a global solve that proves nothing."""
-
-PROVED = ("convex", "global")
-"""Certificates under which nothing better than the reply exists."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Follower, Game, objective_at
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, Termination, registry
-from stackpyomo.verification import Effort, Report, resolved, variational_gap
+from stackpyomo.verification import PROVED, Effort, Report, resolved, variational_gap
 
 from .infeasibility import conflict, unbounded
 from .options import Options
@@ -215,10 +215,10 @@ class Work:
             limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
             wanted = {f.name for f in self.followers}
             report = resolved(self.game, announced, wanted, Effort(time_limit=limit, starts=1 if self.by_rows else 8))
-            if self.by_rows and report.ok and not report.certificate.isin(["convex", "global"]).all():
+            if self.by_rows and report.ok and not report.certificate.isin(PROVED).all():
                 report = resolved(self.game, announced, wanted, Effort(time_limit=limit))
         if len(self.followers) > _SAMPLED and not self.options.allow_nonconvex:  # not all were looked into before
-            doubtful = [f for f in self.followers if report.certificate[f.name] not in ("convex", "global")]
+            doubtful = [f for f in self.followers if report.certificate[f.name] not in PROVED]
             _nonconvex(doubtful, self.game, self.options, able=self.by_rows)
         return report
 
@@ -362,7 +362,7 @@ class Work:
         if not report.ok:
             plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
             return
-        proved = report.certificate.isin(["convex", "global"]).all()
+        proved = report.certificate.isin(PROVED).all()
         if not proved:
             plan.warnings.append("best responses are evidence of several starts, not proved, for some followers")
         if proved and math.isfinite(plan.gap):

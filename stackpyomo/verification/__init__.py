@@ -7,7 +7,7 @@ games and families alone, so that a wrong derivation cannot certify itself; what
 from . import checker
 from .best_response import Composed, composed, oversteps, plane
 from .conditional import conditional_regret
-from .effort import Effort
+from .effort import PROVED, Effort
 from .measures import measure
 from .regret import best_responses, resolved, verify
 from .report import Report, regret_shown
@@ -15,6 +15,7 @@ from .samples import Samples
 from .variational import Gap, variational_gap
 
 __all__ = [
+    "PROVED",
     "Composed",
     "Effort",
     "Gap",

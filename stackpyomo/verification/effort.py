@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Effort"]
+__all__ = ["PROVED", "Effort"]
+
+PROVED = ("convex", "global")
+"""Certificates under which nothing better than the best response exists."""
 
 _PROOF = 10.0
 """Seconds of a global solver that nobody has asked for."""

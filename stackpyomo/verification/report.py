@@ -28,6 +28,8 @@ from stackpyomo.core import (
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 
+from .effort import PROVED
+
 __all__ = ["UNBOUNDED", "UNCONFIRMED", "PriceCheck", "Report", "regret_shown"]
 
 UNBOUNDED = "its problem is unbounded: some deviation pays without limit"
@@ -216,7 +218,7 @@ class Report(Document):
         if not math.isnan(self.epsilon0):
             among = f" with best responses of {listed(self.responding, 3)}" if self.responding else ""
             leader = f"no plan{among} serves the leader better by more than ε₀ = {max(0.0, self.epsilon0):.3g}"
-        proved = set(self.certificate) <= {"convex", "global"}
+        proved = set(self.certificate) <= set(PROVED)
         searched = "" if proved else "as far as the search went, "
         what = (
             f"an ε-incentive with ε = {self.epsilon:.3g}" if self.ok else f"a follower gains up to {self.epsilon:.3g}"

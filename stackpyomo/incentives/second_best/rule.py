@@ -32,7 +32,7 @@ from stackpyomo.incentives.gains.selection import gain_bounds as limits_of
 from stackpyomo.incentives.incentive import Incentive
 from stackpyomo.incentives.standing import AtBound, Standing
 from stackpyomo.plans import Options, Plan, leader_optimal, leading_problem, read_options, respond
-from stackpyomo.verification import verify
+from stackpyomo.verification import PROVED, verify
 
 from .deviations import Deviations
 from .limit import limit_value
@@ -291,7 +291,7 @@ class _Asked:
             log=search.log,
             game=self.game,
         )
-        self._prove(plan, search, proofs=bool(best.report.certificate.isin(["convex", "global"]).all()))
+        self._prove(plan, search, proofs=bool(best.report.certificate.isin(PROVED).all()))
         return plan
 
     def _prove(self, plan: Plan, search: Search, *, proofs: bool) -> None:
