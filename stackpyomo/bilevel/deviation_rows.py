@@ -25,7 +25,7 @@ import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.core import TOLERANCES
+from stackpyomo.core import TOLERANCES, bounds_of, clipped
 from stackpyomo.core.expressions import Substitution, number_of, variables_in
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, Game
@@ -229,15 +229,13 @@ class RowWriter:
 
 def _within_bounds(level: float, var: Any) -> float:
     """A solver's answer may be beyond a bound by its tolerance: the row of that would bar plans that nobody leaves."""
-    low, high = var.bounds
-    return min(max(level, -math.inf if low is None else low), math.inf if high is None else high)
+    return clipped(level, var)
 
 
 def _room(var: Any, level: Any) -> float:
     """How far from its bounds a variable is."""
-    low, high = var.bounds
-    at = number_of(level)
-    return min(math.inf if low is None else at - low, math.inf if high is None else high - at)
+    (low, high), at = bounds_of(var), number_of(level)
+    return min(at - low, high - at)
 
 
 def _walker(table: Mapping[int, Any]) -> Callable[[Any], Any]:

@@ -8,7 +8,6 @@ the one row alone (for g). Either is a proof of the opposite. Points are sampled
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.core.expressions import Curvature, Substitution, apart, curvature, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
@@ -177,8 +176,7 @@ class _Search:
 
     def _within(self, bodies: Array, rows: list[Any], first: int, slack: Any = None) -> Array:
         """Whether these rows hold, which begin at ``first``: exactly, or within a slack and rounding."""
-        low = np.array([-math.inf if c.lb is None else c.lb for c in rows], dtype=float)
-        high = np.array([math.inf if c.ub is None else c.ub for c in rows], dtype=float)
+        low, high = np.array([bounds_of(c) for c in rows]).reshape(-1, 2).T
         here = slice(first, first + len(rows))
         room = np.zeros(len(rows)) if slack is None else slack[here] + TOLERANCES.noise * np.abs(bodies[here])
         return (bodies[here] >= low - room) & (bodies[here] <= high + room)

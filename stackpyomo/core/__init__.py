@@ -6,6 +6,7 @@ Law: imports only :mod:`stackpyomo.errors`.
 
 from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markdown, as_text, cut, head, listed, shown
 from .isolation import undisturbed
+from .limits import bounds_of, clipped
 from .progress import timed, tracked
 from .scales import Scales, beside, limited_reaches, scales
 from .serialization import floats, json_number, json_numbers, readable, real, said, writable
@@ -29,6 +30,8 @@ __all__ = [
     "as_markdown",
     "as_text",
     "beside",
+    "bounds_of",
+    "clipped",
     "cut",
     "end",
     "floats",

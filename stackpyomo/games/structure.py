@@ -19,7 +19,7 @@ from pyomo.core.base.block import BlockData
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, clipped
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
@@ -277,7 +277,7 @@ class GameStructure:
         values: dict[str, float] = {}
         for name, var in self.variables_by_name.items():
             number = solved.get(id(var), var.value)
-            values[name] = _nearest_to_zero(var) if number is None else float(number)
+            values[name] = clipped(0.0, var) if number is None else float(number)
         return values
 
     def require_fixed_as(self, values: Mapping[str, float]) -> None:
@@ -307,12 +307,6 @@ class GameStructure:
     def __repr__(self) -> str:
         counts = f"{len(self.followers)} followers, {len(self.leader.variables)} leader variables"
         return f"{type(self).__name__}({self.name!r}, {counts})"
-
-
-def _nearest_to_zero(var: VarData) -> float:
-    lower = -math.inf if var.lb is None else var.lb
-    upper = math.inf if var.ub is None else var.ub
-    return float(min(max(0.0, lower), upper))
 
 
 def _named(variables: Iterable[VarData]) -> Iterator[tuple[str, VarData]]:

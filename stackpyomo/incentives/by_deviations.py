@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, timed
+from stackpyomo.core import TOLERANCES, Array, bounds_of, timed
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.deviations import Deviation, Deviations, Outcome, Reply, Stop, best_replies, better_replies, generate
 from stackpyomo.errors import InvalidGame, NoIncentive
@@ -187,8 +186,7 @@ def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:
     slopes = rates @ lever.shown
     if not slopes.any() and not lever.curved:
         return None
-    low = np.array([-math.inf if v.lb is None else v.lb for v in lever.variables])
-    high = np.array([math.inf if v.ub is None else v.ub for v in lever.variables])
+    low, high = np.array([bounds_of(v) for v in lever.variables]).reshape(-1, 2).T
     point = np.where(slopes > 0.0, low, np.where(slopes < 0.0, high, lever.target))
     if not lever.curved:
         if not np.isfinite(point).all():
@@ -212,7 +210,7 @@ def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:
 
 def _is_within(lever: Lever, rates: Array, slopes: Array, room: float) -> bool:
     """Whether intervals show that the answer stays within the room."""
-    ends = [slopes * (np.array([_end(v, k) for v in lever.variables]) - lever.target) for k in (0, 1)]
+    ends = [slopes * (np.array([bounds_of(v)[k] for v in lever.variables]) - lever.target) for k in (0, 1)]
     low = float(np.nan_to_num(np.minimum(*ends), nan=0.0, neginf=-np.inf).sum())
     for number, curve in lever.curved.items():
         bounds = (
@@ -221,11 +219,6 @@ def _is_within(lever: Lever, rates: Array, slopes: Array, room: float) -> bool:
         reached = [-math.inf if end is None else float(rates[number]) * end for end in bounds if rates[number]]
         low += min(reached, default=0.0)
     return low >= -room
-
-
-def _end(var: Any, side: int) -> float:
-    bound = var.bounds[side]
-    return (-math.inf, math.inf)[side] if bound is None else float(bound)
 
 
 def _whole(lever: Lever, action: Mapping[str, float]) -> dict[str, float]:
@@ -356,7 +349,7 @@ def _unknowns(plan: Plan, design: Design, known: Mapping[str, Lever], chosen: Se
         levels=np.array([plan.values[rows.game.names[id(v)]] for v in rows.instruments]),
         free=np.array([id(v) in free for v in rows.instruments], dtype=bool),
         spans=rows.instrument_units,
-        bounds=[(-math.inf if v.lb is None else v.lb, math.inf if v.ub is None else v.ub) for v in rows.instruments],
+        bounds=[bounds_of(v) for v in rows.instruments],
     )
 
 

@@ -18,6 +18,8 @@ from scipy import sparse
 from stackpyomo.core import (
     SHOWN,
     Array,
+    bounds_of,
+    clipped,
     floats,
     is_within,
     json_number,
@@ -250,7 +252,7 @@ class AffineStrategy:
         var = game.variables_by_name[name]
         if not self.saturate:
             return value
-        return min(max(value, -math.inf if var.lb is None else var.lb), math.inf if var.ub is None else var.ub)
+        return clipped(value, var)
 
     def strategy(self) -> ComponentMap:
         """The strategy as Pyomo expressions in the followers' Vars: leader Var → expression.
@@ -290,7 +292,7 @@ class AffineStrategy:
         reach = answers(self.matrix, moves)
         actions = game.actions
         at = [self.plan.values[game.names[id(v)]] for v in actions]
-        limits = [(-math.inf if v.lb is None else v.lb, math.inf if v.ub is None else v.ub) for v in actions]
+        limits = [bounds_of(v) for v in actions]
         room = np.array(limits).reshape(-1, 2) - np.array(at)[:, np.newaxis]
         entries = reach.tocoo()
         span = np.sort(entries.data[:, np.newaxis] * room[entries.col], axis=1)

@@ -10,7 +10,6 @@ each of its rows G(x, y) ≤ 0 that hold actions, answer by
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ import pyomo.environ as pyo
 from pyomo.repn import generate_standard_repn
 
 from stackpyomo.bilevel import Problem
-from stackpyomo.core import TOLERANCES, is_within
+from stackpyomo.core import TOLERANCES, clipped, is_within
 from stackpyomo.core.expressions import Curvature, apart, curvature, number_of, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
@@ -192,14 +191,14 @@ class Fear:
             best = _solved(substituted(answers.cost, given), rows)
             if best is None:
                 return None
-            witness.update((id(v), best.get(id(v), _resting(v))) for v in follower.variables)
+            witness.update((id(v), best.get(id(v), clipped(0.0, v))) for v in follower.variables)
         rows = [free_row(body, lower, upper) for body, lower, upper in self._tied(given, witness, slack, rounded)]
         worst, broken = None, []
         for goal in self.goals():
             answer = _solved(-substituted(goal.body, given), rows)
             if answer is None:
                 return None
-            values = {**given, **{id(v): answer.get(id(v), witness.get(id(v), _resting(v))) for v in self.actions}}
+            values = {**given, **{id(v): answer.get(id(v), witness.get(id(v), clipped(0.0, v))) for v in self.actions}}
             level = number_of(substituted(goal.body, values))
             if goal.limit is None:
                 worst = WorstAnswer(level, values, witness)
@@ -258,9 +257,3 @@ def _solved(cost: Any, rows: Sequence[Any]) -> dict[int, float] | None:
         return None
     x = program.snapped(solution.x, solution.duals)[0]  # an interior-point method stops beside a bound it means
     return program.levels(x)
-
-
-def _resting(var: Any) -> float:
-    """A value of a variable that nothing holds: the one next to 0 within its bounds."""
-    low, high = (-math.inf if var.lb is None else var.lb), (math.inf if var.ub is None else var.ub)
-    return float(min(max(0.0, low), high))

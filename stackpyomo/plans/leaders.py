@@ -22,7 +22,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import Problem, Scholtes
-from stackpyomo.core import TOLERANCES, listed, shown, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, clipped, listed, shown, tracked, undisturbed
 from stackpyomo.core.expressions import apart
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import NoPlan
@@ -278,8 +278,7 @@ class _Search:
             if not var.is_continuous() or abs(after) >= abs(before):
                 continue
             goal = third[name] + after * after / (before - after)
-            low, high = (-math.inf if var.lb is None else var.lb), (math.inf if var.ub is None else var.ub)
-            limit[name] = min(max(goal, low), high)
+            limit[name] = clipped(goal, var)
         return None if limit == third else self._answered(limit)
 
     def _key(self, values: Mapping[str, float]) -> tuple[float, ...]:

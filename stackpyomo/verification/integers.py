@@ -15,11 +15,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, clipped
 from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, registry
 
 from .batch import Separable, Task
@@ -213,15 +212,10 @@ def _polished(problem: Composed, point: list[float]) -> list[float]:
         assert separable.program is not None
         snapped = separable.program.snapped(solution.x, solution.duals)[0]
         found = next(separable.points(replace(solution, x=snapped)))
-        return [min(max(x, low), high) for x, (low, high) in zip(found, map(_limits, problem.variables), strict=True)]
+        return list(map(clipped, found, problem.variables))
     finally:
         for var in held:
             var.unfix()
-
-
-def _limits(var: Any) -> tuple[float, float]:
-    low, high = var.bounds
-    return (-math.inf if low is None else low), (math.inf if high is None else high)
 
 
 def _judge(problem: Composed, solution: Solution, unit: float, tolerance: float) -> None:

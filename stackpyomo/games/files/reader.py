@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import pyomo.environ as pyo
 
+from stackpyomo.core import clipped
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games.aggregates import Definition
 from stackpyomo.games.noise import Noise, noise_of
@@ -286,9 +287,7 @@ def read_target(root: Item, variables: Mapping[str, Any]) -> dict[str, float]:
         if name in found:
             var.set_value(found[name], skip_validation=True)
         elif var.value is None:  # to be chosen with the incentive
-            var.set_value(
-                min(max(0.0, -math.inf if var.lb is None else var.lb), math.inf if var.ub is None else var.ub)
-            )
+            var.set_value(clipped(0.0, var))
     return {variables[name].name: level for name, level in found.items()}
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from stackpyomo.bilevel import Candidate, Ladder, Problem
-from stackpyomo.core import TOLERANCES, timed
+from stackpyomo.core import TOLERANCES, bounds_of, timed
 from stackpyomo.games import Game
 from stackpyomo.plans import Options
 from stackpyomo.solvers import BadRow, choose
@@ -201,8 +201,7 @@ class Search:
             at = place.get(id(var))
             if at is None:
                 continue
-            low, high = (-math.inf if var.lb is None else var.lb), (math.inf if var.ub is None else var.ub)
-            side = _side(float(x[at]), low, high)
+            side = _side(float(x[at]), *bounds_of(var))
             if side:
                 slopes[int(number)] = side * float(reduced[at])
         return slopes

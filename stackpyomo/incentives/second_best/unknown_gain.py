@@ -18,7 +18,7 @@ from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import Array, listed
+from stackpyomo.core import Array, bounds_of, clipped, listed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, leader_variables
@@ -104,8 +104,9 @@ class UnknownGain:
             var.setub(None)
         for (_, _, number), low, high in zip(self.entries, lower, upper, strict=True):
             var = self.holder.gain[number]
-            var.setlb(max(low, -math.inf if var.lb is None else var.lb))
-            var.setub(min(high, math.inf if var.ub is None else var.ub))
+            lowest, highest = bounds_of(var)
+            var.setlb(max(low, lowest))
+            var.setub(min(high, highest))
             if var.lb > var.ub:
                 raise InvalidGame("gain_bounds: variables with a common rule have bounds that exclude each other.")
 
@@ -115,12 +116,7 @@ class UnknownGain:
         for (_, _, number), value in zip(self.entries, gains, strict=True):
             sums[number], counts[number] = sums[number] + value, counts[number] + 1.0
         means = sums / np.maximum(counts, 1.0)
-        return {
-            id(var): float(
-                np.clip(mean, -math.inf if var.lb is None else var.lb, math.inf if var.ub is None else var.ub)
-            )
-            for var, mean in zip(self.holder.gain.values(), means, strict=True)
-        }
+        return {id(var): clipped(float(mean), var) for var, mean in zip(self.holder.gain.values(), means, strict=True)}
 
     def matrix(self, values: Mapping[int, float]) -> sparse.csc_array:
         """K, (leader variables × signals), at {id(Var): value}."""

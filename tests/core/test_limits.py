@@ -1,0 +1,25 @@
+"""Bounds as numbers: of Vars and rows, with none, one and both."""
+
+from __future__ import annotations
+
+import math
+
+import pyomo.environ as pyo
+import pytest
+
+from stackpyomo.core import bounds_of, clipped
+
+
+@pytest.mark.parametrize("low", [None, -2.0])
+@pytest.mark.parametrize("high", [None, 3])
+def test_bounds_of(low: float | None, high: float | None) -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(low, high))
+    limits = (-math.inf if low is None else low), (math.inf if high is None else high)
+    assert bounds_of(m.x) == limits
+    if (low, high) != (None, None):
+        m.row = pyo.Constraint(expr=(low, m.x, high))
+        assert bounds_of(m.row) == limits
+    assert clipped(0.5, m.x) == 0.5
+    assert clipped(-9.0, m.x) == (-9.0 if low is None else -2.0)
+    assert clipped(9.0, m.x) == (9.0 if high is None else 3.0)
