@@ -25,7 +25,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.visitor import identify_mutable_parameters
 
 from stackpyomo.core import listed, undisturbed
-from stackpyomo.core.expressions import Substitution, variables_in
+from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs
 from stackpyomo.games.information import answers, shares
@@ -329,16 +329,16 @@ class Experiments:
         for var in {id(v): v for e in _expressions(follower) for v in variables_in(e)}.values():
             if id(var) not in table:
                 table[id(var)] = self._given(row, follower, var, own)
-        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+        walk = substituting(table)
         assert follower.objective is not None
-        block.cost = pyo.Objective(expr=follower.sign * walker.walk_expression(follower.objective.expr))
+        block.cost = pyo.Objective(expr=follower.sign * walk(follower.objective.expr))
         block.limits = pyo.Constraint(pyo.Any)
         for constraint in follower.constraints:
-            body, name = walker.walk_expression(constraint.body), constraint.local_name
-            lower, upper = (None if side is None else walker.walk_expression(side) for side in _sides(constraint))
+            body, name = walk(constraint.body), constraint.local_name
+            lower, upper = (None if side is None else walk(side) for side in _sides(constraint))
             block.limits[name] = body == upper if constraint.equality else _limited(body, lower, upper)
         for copy, var in zip(block.action.values(), follower.variables, strict=True):
-            self._bound(block, copy, var, walker)
+            self._bound(block, copy, var, walk)
 
     def _substituted(self, row: int) -> dict[int, Any]:
         """id(Param) → its variable, or its value in this row."""
@@ -357,17 +357,17 @@ class Experiments:
         for var in {id(v): v for v in variables_in(leader.objective.expr)}.values():
             if id(var) not in table:
                 table[id(var)] = self._given(row, follower, var, own)
-        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
-        return leader.sign * walker.walk_expression(leader.objective.expr)
+        walk = substituting(table)
+        return leader.sign * walk(leader.objective.expr)
 
-    def _bound(self, block: Any, copy: VarData, var: VarData, walker: Any) -> None:
+    def _bound(self, block: Any, copy: VarData, var: VarData, walk: Any) -> None:
         """The bounds of an action; one that holds a parameter is a row."""
         fitted = {id(p.component) for p in self.parameters}
         copy.setlb(var.lb)
         copy.setub(var.ub)
         for side, kind in ((var.lower, "lower"), (var.upper, "upper")):
             if any(id(p) in fitted for p in identify_mutable_parameters(side)) if side is not None else False:
-                limit = walker.walk_expression(side)
+                limit = walk(side)
                 block.limits[f"{kind} bound of {var.local_name}"] = copy >= limit if kind == "lower" else copy <= limit
                 (copy.setlb if kind == "lower" else copy.setub)(None)
 
@@ -396,8 +396,8 @@ class Experiments:
         for var in {id(v): v for v in variables_in(answer)}.values():
             if id(var) not in table:
                 table[id(var)] = self._given(row, follower, var, own)
-        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
-        return walker.walk_expression(answer)
+        walk = substituting(table)
+        return walk(answer)
 
     def _answered(self, row: int, rule: Incentive, name: str, own: Mapping[str, tuple[VarData, float]]) -> Any:
         """c + K s(v): the answer to what all did, moved along by one member's deviation from it."""

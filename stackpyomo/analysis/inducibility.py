@@ -24,7 +24,7 @@ import pandas as pd
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES, listed, tracked, undisturbed
-from stackpyomo.core.expressions import Substitution, is_convex_problem, number_of, variables_in
+from stackpyomo.core.expressions import Substitution, is_convex_problem, number_of, substituting, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, require
 from stackpyomo.plans import Plan
@@ -103,12 +103,12 @@ class _Duel:
         for var, copy in zip(follower.variables, self.own, strict=True):
             for moved, rate in game.movers().get(id(var), ()):
                 table[id(moved)] = table[id(moved)] + rate * (copy - values[id(var)])
-        walker = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
-        self.cost = follower.sign * walker.walk_expression(follower.objective.expr)
+        walk = substituting(table)
+        self.cost = follower.sign * walk(follower.objective.expr)
         mine = {id(v) for v in self.own}
-        own = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in follower.constraints]
+        own = [free_row(walk(c.body), c.lb, c.ub) for c in follower.constraints]
         self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
-        self.tool_rows = [free_row(walker.walk_expression(c.body), c.lb, c.ub) for c in rows]
+        self.tool_rows = [free_row(walk(c.body), c.lb, c.ub) for c in rows]
         self.plan_cost = number_of(self.cost)
         self.low, self.high = -math.inf, math.inf
         """What is proved of the follower's security level, as a cost."""

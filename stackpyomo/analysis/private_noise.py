@@ -23,7 +23,7 @@ from pyomo.core.expr.numeric_expr import ProductExpression
 from scipy.special import gammaln
 
 from stackpyomo.core import Array
-from stackpyomo.core.expressions import Substitution, terms, variables_in
+from stackpyomo.core.expressions import substituting, terms, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, evaluator
 from stackpyomo.games.information import Announcement, shares
@@ -122,7 +122,8 @@ class PrivateNoise:
             copy.set_value(level, skip_validation=True)
         own = dict(zip(map(id, member.variables), copies.own.values(), strict=True))
         plan = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed} | own
-        rows = [free_row(_put(row.body, plan), row.lb, row.ub) for row in self._rows(member)]
+        put = substituting(plan)
+        rows = [free_row(put(row.body), row.lb, row.ub) for row in self._rows(member)]
         costs: dict[bool, list[Any]] = {True: [], False: []}  # with the leader's answers, and without
         parts = self._parts(member.objective.expr, member.objective.name)
         states = list(self._states(member, counts))
@@ -131,7 +132,7 @@ class PrivateNoise:
             for weight, others in states:
                 for answered, terms_of in costs.items():
                     faced = plan | self._faced(member, place, others, size, own, answered)
-                    terms_of.append(weight * _put(mine + chance * whole, faced))
+                    terms_of.append(weight * substituting(faced)(mine + chance * whole))
         cost, bare = (member.sign * pyo.quicksum(costs[answered]) for answered in (True, False))
         return Composed(member, names, target, cost, rows, [], list(copies.own.values()), own=bare, planned=plan)
 
@@ -251,11 +252,6 @@ class PrivateNoise:
 
     def _held(self, term: Any) -> set[_Key]:
         return {self.places[id(v)] for v in variables_in(term) if id(v) in self.places}
-
-
-def _put(expression: Any, table: Mapping[int, Any]) -> Any:
-    visitor = Substitution(substitute=dict(table), descend_into_named_expressions=True, remove_named_expressions=True)
-    return visitor.walk_expression(expression)
 
 
 def _sum(matrix: Any, row: int, steps: Mapping[int, Any]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution, number_of, variables_in
+from stackpyomo.core.expressions import number_of, substituting, variables_in
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, free_row, solve
 
@@ -81,11 +81,9 @@ def _copies(game: Game, values: Mapping[str, float], follower: Follower) -> tupl
         table[id(var)] = copy
         for aggregate, rate in movers.get(id(var), ()):
             table[id(aggregate)] = table[id(aggregate)] + rate * (copy - level)
-    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
-    return holder, visitor.walk_expression
+    return holder, substituting(table)
 
 
 def _at(expression: Any, game: Game, values: Mapping[str, float]) -> Any:
     table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
-    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
-    return visitor.walk_expression(expression)
+    return substituting(table)(expression)

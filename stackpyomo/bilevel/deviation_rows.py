@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -26,7 +26,7 @@ from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, bounds_of, clipped
-from stackpyomo.core.expressions import Substitution, number_of, variables_in
+from stackpyomo.core.expressions import Substitution, number_of, substituting, variables_in
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, Game
 
@@ -128,7 +128,7 @@ class RowWriter:
         table.update(self._moved(follower, table))
         dependent = self._follow(follower, table)
         solved = {id(constraint) for _, constraint in dependent}
-        walk = _walker(table)
+        walk = substituting(table)
         assert follower.objective is not None
         cost = follower.sign * (follower.objective.expr - walk(follower.objective.expr))
         row = Alternatives(cost)
@@ -164,7 +164,7 @@ class RowWriter:
             if not repn.is_linear() or not free:
                 continue
             var = max(free, key=lambda v: _room(v, table[id(v)]))
-            rest = _walker({**table, id(var): 0.0})(constraint.body)
+            rest = substituting({**table, id(var): 0.0})(constraint.body)
             table[id(var)] = (constraint.ub - rest) / terms[id(var)]
             dependent.append((var, constraint))
         return dependent
@@ -236,11 +236,6 @@ def _room(var: Any, level: Any) -> float:
     """How far from its bounds a variable is."""
     (low, high), at = bounds_of(var), number_of(level)
     return min(at - low, high - at)
-
-
-def _walker(table: Mapping[int, Any]) -> Callable[[Any], Any]:
-    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
-    return visitor.walk_expression  # type: ignore[no-any-return]
 
 
 def _plain(body: Any) -> Any:

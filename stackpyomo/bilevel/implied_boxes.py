@@ -8,7 +8,7 @@ import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.contrib.fbbt.fbbt import fbbt
 
-from stackpyomo.core.expressions import Substitution
+from stackpyomo.core.expressions import substituting
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import free_row
 
@@ -55,5 +55,4 @@ def _tightened(game: GameStructure) -> dict[str, Any]:
 
 def _walker(game: GameStructure, copies: dict[str, Any]) -> Any:
     table = {id(v): copies[name] for name, v in game.variables_by_name.items() if not v.fixed}
-    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
-    return visitor.walk_expression
+    return substituting(table)

@@ -241,7 +241,7 @@ class ValueFunction(Ladder):
             if self.best is None and report is not None:
                 self.best = candidate
             return
-        if not self._has_plan or candidate.cost < self.best.cost:  # type: ignore[union-attr]
+        if self.best is None or not self._has_plan or candidate.cost < self.best.cost:
             self.best, self.margin = candidate, margin
 
     def _refined_at(self, exact: Equilibrium, found: Found, margin: float) -> Iterator[Candidate]:

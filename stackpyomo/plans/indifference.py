@@ -18,7 +18,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution, variables_in
+from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.solvers import BadRow, Program, free_row, solve
 
@@ -57,9 +57,7 @@ def _private(rows: FollowerRows, leading: Container[int], responding: Container[
 def _own_problem(rows: FollowerRows, private: set[int], values: Mapping[str, float]) -> Program | None:
     """The followers' problem over what is theirs alone, everything else at its value; None if it cannot be written."""
     held = {id(v): values[name] for name, v in rows.game.variables_by_name.items() if id(v) not in private}
-    walk = Substitution(
-        substitute=held, descend_into_named_expressions=True, remove_named_expressions=True
-    ).walk_expression
+    walk = substituting(held)
     costs: list[Any] = []
     kept: list[Any] = []
     try:

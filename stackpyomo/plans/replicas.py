@@ -11,7 +11,7 @@ from typing import Any
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
-from stackpyomo.core.expressions import Substitution
+from stackpyomo.core.expressions import substituting
 from stackpyomo.solvers import free_row
 
 __all__ = ["Table", "add_rows", "block_of", "copied", "substituted"]
@@ -33,8 +33,7 @@ def copied(holder: Any, variables: Sequence[VarData]) -> dict[int, VarData]:
 
 def substituted(expression: Any, table: Table) -> Any:
     """The expression with these in the place of its Vars, named Expressions written out."""
-    walk = Substitution(substitute=dict(table), descend_into_named_expressions=True, remove_named_expressions=True)
-    return walk.walk_expression(expression)
+    return substituting(table)(expression)
 
 
 def add_rows(holder: Any, rows: Iterable[tuple[Any, float | None, float | None]]) -> None:

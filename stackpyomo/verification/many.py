@@ -227,7 +227,7 @@ class _Proofs:
                 spot, known = spots[slot]
                 if len(keys):
                     led += np.bincount(spot[known], steep[known], len(keys))
-        return tuple(np.where(np.isfinite(s), np.abs(s), 0.0) for s in (own, led))  # type: ignore[return-value]
+        return np.where(np.isfinite(own), np.abs(own), 0.0), np.where(np.isfinite(led), np.abs(led), 0.0)
 
     def _spots(self, leader: Array, who: Array, keys: Array) -> tuple[Array, Array]:
         """Where among the keys each follower's leader variable stands, and whether it does."""

@@ -19,7 +19,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.constraint import ConstraintData
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution, is_convex_problem, variables_in
+from stackpyomo.core.expressions import is_convex_problem, substituting, variables_in
 from stackpyomo.games import Game, SharedRow
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, free_row, solve
@@ -109,7 +109,7 @@ class _Joint:
         seen = {(m.follower, id(m.row), m.side) for row in shared for m in row.members[1:]}
         feeling = self._feeling(shared)
         standing = {**table, **self.copies}
-        visitor = Substitution(substitute=standing, descend_into_named_expressions=True, remove_named_expressions=True)
+        walk = substituting(standing)
         done: set[int] = set()
         for follower in (f for f in self.game.followers.values() if f.name in self.names):
             for row in follower.constraints:
@@ -120,7 +120,7 @@ class _Joint:
                 done.add(id(row))
                 still = self._still(row, feeling.get((follower.name, id(row)), {follower.name}))
                 standing.update((key, table[key]) for key in still)
-                yield free_row(visitor.walk_expression(row.body), row.lb, row.ub)
+                yield free_row(walk(row.body), row.lb, row.ub)
                 standing.update((key, self.copies[key]) for key in still)
         yield from self._aggregates()
 

@@ -20,7 +20,7 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from stackpyomo.core.sparse import Array
 
-__all__ = ["UNDEFINED", "Substitution", "folded", "number_of", "numbers_of", "size_of", "spelled"]
+__all__ = ["UNDEFINED", "Substitution", "folded", "number_of", "numbers_of", "size_of", "spelled", "substituting"]
 
 UNDEFINED = (ArithmeticError, TypeError, ValueError)
 """What evaluating or differentiating raises where there is no value."""
@@ -168,3 +168,10 @@ class Substitution(ExpressionReplacementVisitor):
         except UNDEFINED:
             return math.nan
         return math.nan if level.__class__ is complex else level
+
+
+def substituting(table: Mapping[int, Any]) -> Callable[[Any], Any]:
+    """Expression → the same with ``table[id(Var)]`` in the place of its Vars, named Expressions written out."""
+    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+    walk: Callable[[Any], Any] = visitor.walk_expression
+    return walk
