@@ -24,13 +24,11 @@ from pyomo.core.base.var import VarData
 from stackpyomo.bilevel import Problem, Scholtes
 from stackpyomo.core import TOLERANCES, clipped, listed, shown, tracked, undisturbed
 from stackpyomo.core.expressions import apart
-from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game, evaluator
-from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import free_row
-from stackpyomo.verification import Effort, resolved
 
+from .answered import answered_plan, not_held
 from .options import Options
 from .plan import Plan
 from .points import violation
@@ -320,34 +318,23 @@ class _Search:
 
     def _plan(self, best: Assessment, least: float) -> Plan:
         game, values = self.game, best.values
-        names = {f.name for f in self.followers}
-        report = resolved(game, Announcement(values, math.nan), names, Effort(time_limit=self.options.time_limit))
-        objectives = FollowerRows(game).at(values).objectives
         room = self._room(best)
-        plan = Plan(
-            values=values,
+        plan = answered_plan(
+            game,
+            values,
+            list(game.followers),
+            self.options,
             leader_objective=math.nan,
-            follower_objectives=dict(zip(game.followers, map(float, objectives), strict=True)),
             termination="converged",
-            quality="none",
-            residuals={
-                "feasibility": violation(game, values),
-                "stationarity": math.nan,
-                "complementarity": math.nan,
-            },
             seconds=self.seconds,
             solver="diagonalisation",
             log=self.log,
-            game=game,
-            responding=tuple(game.followers),
-            report=report,
             leader_objectives={n: game.leaders[n].sign * self.cost(n, values) for n in game.leaders},
             shortfall=best.gains,
             least_shortfall=least,
         )
-        if not report.ok or plan.residuals["feasibility"] > TOLERANCES.feasibility:
-            plan.quality = "infeasible" if report.refuted else "none"
-            plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
+        if plan.report is None or not plan.report.ok or plan.residuals["feasibility"] > TOLERANCES.feasibility:
+            not_held(plan)
         elif best.largest <= room:
             plan.quality = "feasible"
         elif least > room:

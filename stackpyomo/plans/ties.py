@@ -20,19 +20,17 @@ from typing import Any
 
 from stackpyomo.bilevel import Problem, Scholtes
 from stackpyomo.core import TOLERANCES
-from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Follower, Game, objective_at
-from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import free_row
-from stackpyomo.verification import Effort, resolved
 
 from .adversaries import Fear, WorstAnswer
 from .answer_sets import are_unique
+from .answered import answered_plan, not_held
 from .finite_ties import finite_answer, is_finite
 from .options import Options
 from .plan import Plan
-from .points import rested, violation
+from .points import rested
 from .responding import respond
 
 __all__ = ["enumerated_plan", "pessimistic_plan"]
@@ -70,22 +68,18 @@ def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options)
     answer = finite_answer(game, followers) if is_finite(game, followers) else None
     if answer is None:
         return None
-    sign, values = game.leader.sign, answer.values
-    report = resolved(game, Announcement(values, math.nan), set(game.followers), Effort(time_limit=options.time_limit))
-    level = objective_at(game, game.leader, values)
-    plan = Plan(
-        values=values,
+    sign, level = game.leader.sign, objective_at(game, game.leader, answer.values)
+    plan = answered_plan(
+        game,
+        answer.values,
+        list(game.followers),
+        options,
         leader_objective=level,
-        follower_objectives={n: objective_at(game, f, values) for n, f in game.followers.items()},
         termination="optimal",
         quality="optimal" if answer.attained else "feasible",
         bound=sign * answer.infimum,
         gap=max(0.0, sign * level - answer.infimum) / max(1.0, abs(level)),
-        residuals={"feasibility": violation(game, values), "stationarity": math.nan, "complementarity": math.nan},
         solver="enumeration",
-        game=game,
-        responding=tuple(game.followers),
-        report=report,
         attained=answer.attained,
         ties={
             "optimistic": sign * answer.optimistic,
@@ -95,9 +89,8 @@ def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options)
             "tolerance": 0.0,
         },
     )
-    if not report.ok:
-        plan.quality = "infeasible" if report.refuted else "none"
-        plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
+    if plan.report is not None and not plan.report.ok:
+        not_held(plan)
     return plan
 
 
@@ -309,37 +302,27 @@ class _Search:
     def _plan(self, worst: WorstAnswer, reached: bool | None) -> Plan:
         game, sign = self.game, self.game.leader.sign
         values = rested(game, game.completed(worst.values))
-        names = {f.name for f in self.fear.followers}
-        report = resolved(game, Announcement(values, math.nan), names, Effort(time_limit=self.options.time_limit))
         level = objective_at(game, game.leader, values)
         cost = sign * level
-        objectives = FollowerRows(game).at(values).objectives
-        plan = Plan(
-            values=values,
+        plan = answered_plan(
+            game,
+            values,
+            [f.name for f in self.fear.followers],
+            self.options,
             leader_objective=level,
-            follower_objectives=dict(zip(game.followers, map(float, objectives), strict=True)),
             termination="converged",
             quality="feasible",
-            residuals={
-                "feasibility": violation(game, values),
-                "stationarity": math.nan,
-                "complementarity": math.nan,
-            },
             seconds=dict(self.optimistic.seconds),
             solver=self.log[-1]["solver"] if self.log else self.optimistic.solver,
             log=[*self.optimistic.log, *self.log],
-            game=game,
-            responding=tuple(f.name for f in self.fear.followers),
-            report=report,
             attained=reached,
         )
         if math.isfinite(self.bound):
             plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for
             plan.gap = max(0.0, cost - self.bound) / max(1.0, abs(cost))
             plan.quality = "optimal" if self._is_closed else "feasible"
-        if not self.slack and not report.ok:
-            plan.quality = "infeasible" if report.refuted else "none"
-            plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
+        if not self.slack and plan.report is not None and not plan.report.ok:
+            not_held(plan)
         return plan
 
     def _named(self, values: Mapping[int, float], followers: Sequence[Follower]) -> dict[str, float]:
