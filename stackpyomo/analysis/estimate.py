@@ -230,16 +230,16 @@ class Fit(Document):
             plan = trial.answered(self.solution.theta)
             actions = np.array([plan.values[trial.game.names[id(r.copy)]] for r in trial.readings])
             design = slopes.responses(slopes.at(self.solution.theta, actions)) * self._units
-        told = self.solution.slopes.responses(self.solution.local) * self._units
+        shown = self.solution.slopes.responses(self.solution.local) * self._units
         if self.method == "responses":
-            told = self.solution.design * self._units
-        found = table.copy()
+            shown = self.solution.design * self._units
+        ranked = table.copy()
         for reading, action in zip(trial.readings, actions, strict=True):
-            found.loc[reading.label, reading.action] = action
+            ranked.loc[reading.label, reading.action] = action
         rows = np.array([reading.row for reading in trial.readings])
-        gains = [_gain(told, design[rows == number]) for number in range(len(table))]
-        found[["gain", "rank", "volume"]] = gains
-        return found.astype({"rank": int}).sort_values(["rank", "gain", "volume"], ascending=False, kind="stable")
+        gains = [_gain(shown, design[rows == number]) for number in range(len(table))]
+        ranked[["gain", "rank", "volume"]] = gains
+        return ranked.astype({"rank": int}).sort_values(["rank", "gain", "volume"], ascending=False, kind="stable")
 
     def scenarios(self, kind: str = "vertices", *, size: int = 100, seed: int = 0) -> Scenarios:
         """The parameters that are possible, as scenarios for a robust rule: every parameter is an outcome.

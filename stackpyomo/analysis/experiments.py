@@ -202,15 +202,15 @@ def _rule(given: Any, game: Game) -> Rule:
         if given.saturate:
             raise InvalidGame("rules: one that is cut at the leader's bounds has kinks; rows beyond them say nothing.")
         return given
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for key, answer in component_pairs(given, "rules", "expression"):
         name = key if isinstance(key, str) else game.names.get(id(key), str(key))
         if name not in game.variables_by_name or name in table_names(game):
             raise InvalidGame(f"rules: {name} is not a variable of the leader.")
-        found[name] = _line(answer, game) if isinstance(answer, tuple) else answer
-        if found[name].__class__ not in native_numeric_types and not hasattr(found[name], "is_expression_type"):
+        answers[name] = _line(answer, game) if isinstance(answer, tuple) else answer
+        if answers[name].__class__ not in native_numeric_types and not hasattr(answers[name], "is_expression_type"):
             raise InvalidGame(f"rules: {name} announces {answer!r}; give an expression in the followers' actions.")
-    return found
+    return answers
 
 
 def _line(answer: tuple[Any, ...], game: Game) -> Any:

@@ -89,10 +89,10 @@ def fit(
         slopes = Slopes(experiments)
         study = _Study(experiments, slopes, room)
         options = {"solver": solver, "starts": starts, "time_limit": time_limit, "seed": seed}
-        found = study.by_residuals() if method == "residuals" else study.by_responses(options)
+        estimate = study.by_residuals() if method == "residuals" else study.by_responses(options)
         if noise is not None:
-            found.explained = study.consistent(found)
-        return found
+            estimate.explained = study.consistent(estimate)
+        return estimate
 
 
 class _Study:
@@ -157,14 +157,14 @@ class _Study:
             if exact is not None:
                 return exact
             start = guess if self._is_curved(guess) else start
-        center, found = start, self._within_box(start, options)
+        center, estimate = start, self._within_box(start, options)
         for _ in range(_MOVES):
-            if not self._is_far(found, center):
+            if not self._is_far(estimate, center):
                 break
-            center = found.solution.theta
-            found = self._within_box(center, options)
-        self._require_inside(found)
-        return found if found.rank == len(start) else self._nearest(found, self.start)
+            center = estimate.solution.theta
+            estimate = self._within_box(center, options)
+        self._require_inside(estimate)
+        return estimate if estimate.rank == len(start) else self._nearest(estimate, self.start)
 
     def _is_curved(self, theta: Array) -> bool:
         """True if θ leaves the followers about as curved as the Params' own values do: noise may flatten residuals."""
@@ -175,11 +175,11 @@ class _Study:
         """The fit at θ if it explains every row: no squares are less than none."""
         try:
             plan = self.experiments.answered(theta)
-            found = self._judged(plan, _boxed(self.parameters, theta), "optimal")
+            estimate = self._judged(plan, _boxed(self.parameters, theta), "optimal")
         except (NoPlan, InvalidGame):  # nobody has a best answer there, or no only one
             return None
         rounding = (TOLERANCES.noise * self.readings) ** 2
-        return found if plan.quality == "feasible" and found.sum_of_squares <= np.nansum(rounding) else None
+        return estimate if plan.quality == "feasible" and estimate.sum_of_squares <= np.nansum(rounding) else None
 
     def _within_box(self, center: Array, options: Mapping[str, Any]) -> Fit:
         """The best within the bounds, those not given around the center."""
@@ -190,13 +190,13 @@ class _Study:
             variable.set_value(float(np.clip(level, low, high)))
         return self._judged(self._played(options), limits)
 
-    def _is_far(self, found: Fit, center: Array) -> bool:
+    def _is_far(self, estimate: Fit, center: Array) -> bool:
         """True if an estimate without bounds has gone so far that a box around it would show more."""
         free = np.array([not p.is_bounded for p in self.parameters])
-        size = np.abs(found.solution.theta)
+        size = np.abs(estimate.solution.theta)
         moved = (size > _CLEAR * np.abs(center)) | (_CLEAR * size < np.abs(center))
-        told = found.rank == len(center) or found.informative < np.isfinite(self.readings).sum()
-        return bool(told and np.any(free & moved & (center != 0.0)))
+        informed = estimate.rank == len(center) or estimate.informative < np.isfinite(self.readings).sum()
+        return bool(informed and np.any(free & moved & (center != 0.0)))
 
     def _judged(self, plan: Plan, limits: tuple[Array, Array], quality: str = "") -> Fit:
         """The fit at the analyst's plan."""
@@ -213,16 +213,16 @@ class _Study:
     def _solution(self, *numbers: Any) -> Solution:
         return Solution(self.experiments, self.slopes, *numbers)
 
-    def _nearest(self, found: Fit, start: Array) -> Fit:
+    def _nearest(self, estimate: Fit, start: Array) -> Fit:
         """Of those that fit equally well the one next to what the Params are now, if it does fit as well."""
-        directions = found.null_space.to_numpy()
+        directions = estimate.null_space.to_numpy()
         units = np.maximum(1.0, np.abs(start))
-        steps = np.linalg.lstsq((directions / units).T, (start - found.solution.theta) / units)[0]
-        theta = np.clip(found.solution.theta + steps @ directions, *found.solution.limits)
+        steps = np.linalg.lstsq((directions / units).T, (start - estimate.solution.theta) / units)[0]
+        theta = np.clip(estimate.solution.theta + steps @ directions, *estimate.solution.limits)
         plan = self.experiments.answered(theta)
-        other = self._judged(plan, found.solution.limits, found.quality)
-        room = TOLERANCES.accuracy * max(float(np.nanmax(np.abs(self.readings))) ** 2, found.sum_of_squares)
-        return other if other.sum_of_squares <= found.sum_of_squares + TOLERANCES.accuracy * room else found
+        other = self._judged(plan, estimate.solution.limits, estimate.quality)
+        room = TOLERANCES.accuracy * max(float(np.nanmax(np.abs(self.readings))) ** 2, estimate.sum_of_squares)
+        return other if other.sum_of_squares <= estimate.sum_of_squares + TOLERANCES.accuracy * room else estimate
 
     def _played(self, options: Mapping[str, Any]) -> Plan:
         many = len(self.experiments.readings) > _MANY
@@ -240,11 +240,13 @@ class _Study:
                 "convex: parameters={name: (lower, upper)}."
             ) from None
 
-    def _require_inside(self, found: Fit) -> None:
+    def _require_inside(self, estimate: Fit) -> None:
         """Raise :class:`InvalidGame` where an estimate stands at an end that nobody gave."""
-        open_ones = set() if not len(found.null_space) else set(found.null_space.columns[found.null_space.any()])
+        open_ones = (
+            set() if not len(estimate.null_space) else set(estimate.null_space.columns[estimate.null_space.any()])
+        )
         for parameter, level, low, high in zip(
-            self.parameters, found.solution.theta, *found.solution.limits, strict=True
+            self.parameters, estimate.solution.theta, *estimate.solution.limits, strict=True
         ):
             room = TOLERANCES.weak * (high - low)
             ends = [(low, parameter.lower), (high, parameter.upper)]

@@ -250,8 +250,8 @@ class _Screen:
             table[id(_entry(var, place, atom))] = level
         for w in self._members(atom):
             table.update({id(v): level for v, level in zip(self._of_scenario(w), threat, strict=True)})
-        found = number_of(Substitution(substitute=table).walk_expression(self.cost))
-        return found if math.isfinite(found) else -math.inf
+        cost = number_of(Substitution(substitute=table).walk_expression(self.cost))
+        return cost if math.isfinite(cost) else -math.inf
 
 
 def _box(var: VarData) -> tuple[float, float]:

@@ -66,8 +66,8 @@ class Polytope:
             for sign in (1.0, -1.0):
                 cost = np.zeros(len(self.names))
                 cost[column] = sign
-                found = linprog(cost, matrix, limits, bounds=(None, None))
-                sides.append(unit * float(found.x[column]) if found.status == 0 else -sign * np.inf)
+                solution = linprog(cost, matrix, limits, bounds=(None, None))
+                sides.append(unit * float(solution.x[column]) if solution.status == 0 else -sign * np.inf)
             ends.append(sides)
         return pd.DataFrame(ends, index=self.names, columns=["low", "high"])
 
@@ -149,10 +149,10 @@ class Polytope:
         rows = sparse.hstack([matrix, sparse.eye_array(count), -(limits + TOLERANCES.noise)[:, np.newaxis]])
         cost = np.concatenate([np.zeros(width), -np.ones(count), [0.0]])
         ends = [(None, None)] * width + [(0.0, 1.0)] * count + [(0.0, 1.0 / TOLERANCES.accuracy)]
-        found = linprog(cost, rows, np.zeros(count), bounds=ends)
-        slack = found.x[width : width + count]
+        solution = linprog(cost, rows, np.zeros(count), bounds=ends)
+        slack = solution.x[width : width + count]
         directions = linalg.null_space(matrix[slack < 1.0 / 2.0], rcond=TOLERANCES.accuracy)
-        return found.x[:width] / found.x[-1], directions
+        return solution.x[:width] / solution.x[-1], directions
 
     def _corners(self, matrix: Array, limits: Array) -> Array:
         """Vertices of a full-dimensional polytope."""

@@ -231,13 +231,13 @@ class PrivateNoise:
 
     def _parts(self, expression: Any, name: str) -> dict[_Key | None, list[Any]]:
         """The terms of an objective by the scenario whose actions they hold; None: no scenario's."""
-        found: dict[_Key | None, list[Any]] = {}
+        by_scenario: dict[_Key | None, list[Any]] = {}
         stack = list(terms(expression))
         while stack:
             factor, term = stack.pop()
             keys = self._held(term)
             if len(keys) < 2:
-                found.setdefault(next(iter(keys), None), []).append(factor * term)
+                by_scenario.setdefault(next(iter(keys), None), []).append(factor * term)
                 continue
             sides = term.args if isinstance(term, ProductExpression) else []
             common = next((a for a in sides if not self._held(a)), None)
@@ -248,7 +248,7 @@ class PrivateNoise:
                 )
             other = sides[1] if common is sides[0] else sides[0]
             stack.extend((factor * f, common * t) for f, t in terms(other))
-        return found
+        return by_scenario
 
     def _held(self, term: Any) -> set[_Key]:
         return {self.places[id(v)] for v in variables_in(term) if id(v) in self.places}

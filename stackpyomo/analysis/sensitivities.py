@@ -67,9 +67,9 @@ class Slopes:
     def values(self, theta: Array, actions: Array) -> dict[str, float]:
         """{name: value} of the analyst's game."""
         names = self.experiments.game.names
-        found = dict(zip(self.names, map(float, theta), strict=True))
-        found.update(zip((names[id(v)] for v in self.rows.actions), map(float, actions), strict=True))
-        return found
+        levels = dict(zip(self.names, map(float, theta), strict=True))
+        levels.update(zip((names[id(v)] for v in self.rows.actions), map(float, actions), strict=True))
+        return levels
 
     def at(self, theta: Array, actions: Array) -> Local:
         """Slopes, second derivatives and active sides there, the multipliers those of least squares."""
@@ -99,9 +99,9 @@ class Slopes:
         steep = natural.units.costs[self.rows.owners] / natural.action_units
         return float(np.median(steep)) if len(steep) else 1.0
 
-    def _second(self, values: Mapping[str, float], held: Mapping[str, float]) -> tuple[sparse.csr_array, Array]:
+    def _second(self, values: Mapping[str, float], multipliers: Mapping[str, float]) -> tuple[sparse.csr_array, Array]:
         rows = self.rows
-        weights = np.asarray(rows.lagrangian(held).sum(axis=0)).ravel()
+        weights = np.asarray(rows.lagrangian(multipliers).sum(axis=0)).ravel()
         structure = tuple(np.asarray(part) for part in rows.problem.hessian_structure())
         data = np.asarray(rows.problem.hessian(rows.point(values), weights, 0.0))
         count = len(rows.variables)
@@ -118,12 +118,12 @@ class Slopes:
 
     def _drift(self, sides: Sequence[ActiveSide]) -> Array:
         """∂g/∂θ of these sides, (sides × θ)."""
-        found = np.zeros((len(sides), len(self.names)))
+        drift = np.zeros((len(sides), len(self.names)))
         of = {self._instrument[id(v)]: i for i, v in enumerate(self.experiments.variables) if id(v) in self._instrument}
         for row, side in enumerate(sides):
             for tool, grip in zip(side.tools, side.grip, strict=True):
-                found[row, of[int(tool)]] = grip
-        return found
+                drift[row, of[int(tool)]] = grip
+        return drift
 
     def lines(self, theta: Array, actions: Array) -> tuple[Array, Array]:
         """(a, ∂a/∂θ) at these actions, constraints left out."""
@@ -141,14 +141,14 @@ class Slopes:
         """(actions × θ) ∂u/∂θ, at an optimum; 0 too where a bound is just met, from which it moves to one side alone.
 
         Raises :class:`InvalidGame` naming the row of a follower who has no unique answer."""
-        found = np.zeros_like(local.mixed)
+        response = np.zeros_like(local.mixed)
         for number in range(len(self.rows.followers)):
             part = self.rows.own(number)
             own = local.sides.get(number, [])
             normals, curved = self._normals(own, part), local.hessian[part, part].toarray()
             free = open_directions(normals)
             pinned = -np.linalg.pinv(normals) @ self._drift(own) if len(own) else np.zeros((part.stop - part.start, 1))
-            found[part] = pinned
+            response[part] = pinned
             if not free.shape[1]:
                 continue
             bent = free.T @ curved @ free
@@ -159,9 +159,9 @@ class Slopes:
                     f"row {reading.label}: the answer of {reading.follower} has no curvature at the fit, so that it is "
                     "not unique and says nothing of parameters. Keep their bounds clear of that."
                 )
-            force = free.T @ (local.mixed[part] + curved @ found[part])
-            found[part] -= free @ linalg.solve(bent, force, assume_a="pos")
-        return found
+            force = free.T @ (local.mixed[part] + curved @ response[part])
+            response[part] -= free @ linalg.solve(bent, force, assume_a="pos")
+        return response
 
     def equations(self, local: Local) -> tuple[Array, Array]:
         """(matrix, rest) of what is left of the slopes once active sides have pushed back: matrix · θ + rest.
@@ -208,12 +208,12 @@ def _least_squares(matrix: Array, rest: Array, near: Array, limits: tuple[Array,
     wanted = -(rest + matrix @ near)
     left, singular, right = np.linalg.svd(matrix * units, full_matrices=False)
     least = TOLERANCES.accuracy * singular.max(initial=0.0)
-    told = singular > least
-    step = right[told].T @ (left[:, told].T @ wanted / singular[told])
+    known = singular > least
+    step = right[known].T @ (left[:, known].T @ wanted / singular[known])
     lower, upper = ((side - near) / units for side in limits)
     if np.any((step < lower) | (step > upper)):
         short = least * np.eye(len(near))  # among equals the shortest step
-        rows = np.vstack([(left[:, told] * singular[told]) @ right[told], short])
+        rows = np.vstack([(left[:, known] * singular[known]) @ right[known], short])
         wanted = np.concatenate([wanted, np.zeros(len(near))])
         step = lsq_linear(rows, wanted, (lower, upper), method="bvls", tol=TOLERANCES.curvature).x
     return np.asarray(near + units * step)
@@ -261,11 +261,11 @@ def open_words(names: Sequence[str], directions: Array) -> list[str]:
     """Each open combination in words: (θ, h) + t (3, 1) fits equally well."""
     said = []
     for direction in directions:
-        held = direction != 0.0
-        parts = [name for name, inside in zip(names, held, strict=True) if inside]
+        involved = direction != 0.0
+        parts = [name for name, inside in zip(names, involved, strict=True) if inside]
         if len(parts) == 1:
             said.append(f"{parts[0]}: the data say nothing of it")
             continue
-        numbers = ", ".join(f"{level:.4g}" for level in direction[held])
+        numbers = ", ".join(f"{level:.4g}" for level in direction[involved])
         said.append(f"({', '.join(parts)}) + t ({numbers}): every t fits equally well ({listed(parts)} not told apart)")
     return said

@@ -118,8 +118,8 @@ class _System:
 
     def _longest(self, step: Array, force: Array, room: Array) -> float:
         """The part of a step, at most 1, that keeps every λ and s positive."""
-        here, there = np.concatenate([force, room]), np.concatenate(self.pairs.moved(step))
-        return float(np.where(there < 0.0, -here / there, 1.0).min(initial=1.0))
+        positive, there = np.concatenate([force, room]), np.concatenate(self.pairs.moved(step))
+        return float(np.where(there < 0.0, -positive / there, 1.0).min(initial=1.0))
 
     def _mean(self, x: Array) -> float:
         force, room = self.pairs.at(x)

@@ -197,9 +197,9 @@ class BigM(Treatment):
         for pair, choice in zip(conditions.pairs, block.choice.values(), strict=True):
             force = _multiplier_bound(conditions, pair, bounds)
             room = interval(pair.gap, bounds)[1]
-            for quantity, found, assumed in (("multiplier", force, self.multiplier), ("slack", room, self.slack)):
-                proved = math.isfinite(found)
-                treated.bounds.append(Limit(pair, quantity, max(found, 0.0) if proved else assumed, proved))
+            for quantity, limit, assumed in (("multiplier", force, self.multiplier), ("slack", room, self.slack)):
+                proved = math.isfinite(limit)
+                treated.bounds.append(Limit(pair, quantity, max(limit, 0.0) if proved else assumed, proved))
             large, wide = treated.bounds[-2].size, treated.bounds[-1].size
             treated.rows += [pair.multiplier <= large * choice, pair.slack <= wide * (1 - choice)]
         return treated
@@ -258,13 +258,13 @@ def named(complementarity: Any) -> Treatment | None:
         return complementarity
     if isinstance(complementarity, str) and complementarity.lower() == "auto":
         return None
-    found = _NAMES.get(complementarity.lower()) if isinstance(complementarity, str) else None
-    if found is None:
+    treatment = _NAMES.get(complementarity.lower()) if isinstance(complementarity, str) else None
+    if treatment is None:
         raise InvalidGame(
             f"complementarity={complementarity!r}: expected 'auto', {', '.join(map(repr, _NAMES))}, or "
             "Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1()."
         )
-    return found()
+    return treatment()
 
 
 def _ordered(name: str, levels: Any) -> None:

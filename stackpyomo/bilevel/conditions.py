@@ -126,15 +126,15 @@ def responding_followers(game: Game, responding: Any) -> list[Follower]:
     if responding is True:
         return list(game.followers.values())
     by_block = {id(f.block): f for f in game.followers.values()}
-    found: dict[str, Follower] = {}
+    chosen: dict[str, Follower] = {}
     for item in _listed(responding):
         follower = game.followers.get(item) if isinstance(item, str) else by_block.get(id(getattr(item, "block", item)))
         if follower is None:
             name = item if isinstance(item, str) else getattr(item, "name", repr(item))
             known = ", ".join(list(game.followers)[:6])
             raise InvalidGame(f"responding={name}: not a follower of this game; choose among {known}.")
-        found[follower.name] = follower
-    return list(found.values())
+        chosen[follower.name] = follower
+    return list(chosen.values())
 
 
 def _listed(responding: Any) -> Iterator[Any]:
@@ -217,27 +217,27 @@ class _Builder:
         self.result = Conditions(block)
 
     def build(self) -> Conditions:
-        found = [(f, self._gradient(f, f.objective), self._rows(f)) for f in self.followers if f.objective is not None]
-        self._declare(found)
-        tau, weighed = self._one_weight(found), list[VarData]()
-        for follower, gradient, rows in found:
+        parts = [(f, self._gradient(f, f.objective), self._rows(f)) for f in self.followers if f.objective is not None]
+        self._declare(parts)
+        tau, weighed = self._one_weight(parts), list[VarData]()
+        for follower, gradient, rows in parts:
             self._conditions(follower, gradient, rows, tau, weighed)
         if tau is not None:
             self.result.scales.append(tau + sum(weighed) == 1)
         return self.result
 
-    def _one_weight(self, found: Sequence[tuple[Follower, Any, list[_Row]]]) -> VarData | None:
+    def _one_weight(self, parts: Sequence[tuple[Follower, Any, list[_Row]]]) -> VarData | None:
         """Fritz John's τ of the joint problem, where rows are shared: it weighs everybody's cost."""
-        doubtful = any(r.curved for f, _, rows in found for r in rows if f.name in self.fritz_john)
+        doubtful = any(r.curved for f, _, rows in parts for r in rows if f.name in self.fritz_john)
         if not (self.places and doubtful):
             return None
         tau: VarData = next(self.taus)
-        self.result.weights.update((f.name, tau) for f, _, _ in found)
+        self.result.weights.update((f.name, tau) for f, _, _ in parts)
         return tau
 
-    def _declare(self, found: Sequence[tuple[Follower, Any, list[_Row]]]) -> None:
+    def _declare(self, parts: Sequence[tuple[Follower, Any, list[_Row]]]) -> None:
         sides = free = bounds = weights = 0
-        for follower, _, rows in found:
+        for follower, _, rows in parts:
             felt = [r for r in rows if not r.idle]
             free += sum(r.equality for r in felt)
             sides += sum((r.lower is not None) + (r.upper is not None) for r in felt if not r.equality)
@@ -454,7 +454,7 @@ def derivatives(expression: Any, component: str, follower: str) -> Mapping[int, 
     if expression.__class__ in native_numeric_types:
         return {}
     try:
-        found = reverse_sd(elementary(expression))
+        slopes = reverse_sd(elementary(expression))
     except (
         DifferentiationException,
         ArithmeticError,
@@ -464,7 +464,7 @@ def derivatives(expression: Any, component: str, follower: str) -> Mapping[int, 
         ValueError,
     ) as error:
         raise InvalidGame(_undifferentiable(component, follower, str(error).strip())) from None
-    return {id(node): slope for node, slope in found.items() if node.__class__ not in native_numeric_types}
+    return {id(node): slope for node, slope in slopes.items() if node.__class__ not in native_numeric_types}
 
 
 def _undifferentiable(component: str, follower: str, why: str) -> str:

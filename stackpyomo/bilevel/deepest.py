@@ -53,11 +53,11 @@ def deepest(
     solution = solve(program, "scip", time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
     if solution.x is None:
         return None
-    found = program.levels(solution.x)
-    if found.get(id(holder.depth), 0.0) <= TOLERANCES.feasibility:
+    levels = program.levels(solution.x)
+    if levels.get(id(holder.depth), 0.0) <= TOLERANCES.feasibility:
         return None
     copies = zip(follower.variables, holder.own.values(), strict=True)
-    point = {game.names[id(v)]: found.get(id(copy), values[game.names[id(v)]]) for v, copy in copies}
+    point = {game.names[id(v)]: levels.get(id(copy), values[game.names[id(v)]]) for v, copy in copies}
     return {name: float(round(x)) if _is_whole(game, name) else x for name, x in point.items()}
 
 

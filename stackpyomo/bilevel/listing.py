@@ -93,9 +93,9 @@ def extent(
     """(dimension, id(action) → (least, most)) of a pattern, a polyhedron that holds x: conditions that are affine."""
     program = plain.program
     lower, upper = plain.face(active)
-    matrix, here = program.jacobian(x), np.asarray(program.problem.constraints(x))
+    matrix, level = program.jacobian(x), np.asarray(program.problem.constraints(x))
     floor, ceiling = program.row_bounds
-    shift = matrix @ x - here
+    shift = matrix @ x - level
     place = {id(v): i for i, v in enumerate(program.variables)}
     equal = floor == ceiling
     rows = {
@@ -113,10 +113,10 @@ def extent(
         for sign in (1.0, -1.0):
             goal = np.zeros(len(x))
             goal[number] = sign
-            found = linprog(goal, **rows, bounds=box, method="highs")
-            known = {0: sign * float(found.fun or 0.0), _UNBOUNDED: -sign * math.inf}
-            ends.append(known.get(found.status, float(x[number])))
-            corners += [found.x[own]] if found.status == 0 else []
+            end = linprog(goal, **rows, bounds=box, method="highs")
+            known = {0: sign * float(end.fun or 0.0), _UNBOUNDED: -sign * math.inf}
+            ends.append(known.get(end.status, float(x[number])))
+            corners += [end.x[own]] if end.status == 0 else []
         ranges[id(program.variables[number])] = (ends[0], ends[1])
     spread = np.array(corners) - x[own] if corners else np.zeros((1, 1))
     dimension = int(np.linalg.matrix_rank(spread, tol=TOLERANCES.feasibility)) if corners else 1

@@ -164,8 +164,8 @@ class Equilibrium:
         """s of every pair at x."""
         if not len(self._owner):
             return np.zeros(0)
-        here = np.where(self._owner >= 0, x[self._owner], self._limit)
-        return np.where(self._above, self._limit - here, here - self._limit)
+        level = np.where(self._owner >= 0, x[self._owner], self._limit)
+        return np.where(self._above, self._limit - level, level - self._limit)
 
     def complementarity(self, x: Array) -> float:
         """max min(λ, s), each in its natural unit: 0 where every pair is complementary."""
@@ -184,10 +184,10 @@ class Equilibrium:
 
     def outside(self, x: Array) -> Residuals:
         """Violations at x, the treatment's own parameter left out."""
-        found = self.program.residuals(x, None)
+        residuals = self.program.residuals(x, None)
         if self._level >= 0:
-            found.outside_bounds[self._level] = 0.0
-        return found
+            residuals.outside_bounds[self._level] = 0.0
+        return residuals
 
     def residuals(self, x: Array) -> dict[str, float]:
         """Recomputed at x: violation of rows and bounds, of the followers' stationarity, of complementarity."""
@@ -209,8 +209,8 @@ class Equilibrium:
     def point(self, values: dict[int, float]) -> Array:
         """{id(Var): value} in the order of the program's variables; Vars not among them keep their start."""
         start = np.asarray(self.program.problem.x0, dtype=float)
-        found = [values.get(id(v), start[i]) for i, v in enumerate(self.program.variables)]
-        return np.array(found, dtype=float)
+        levels = [values.get(id(v), start[i]) for i, v in enumerate(self.program.variables)]
+        return np.array(levels, dtype=float)
 
     # --- solving ------------------------------------------------------------------------------------------------------
 
@@ -237,14 +237,14 @@ class Equilibrium:
             last = step >= len(self.treatment.levels) - 1
             program = self.program.variant(start, bounds=self._at(level))
             options = self._options(solver, level, last=last)
-            found = self._found(self._run(program, solver, options, level, until, tee), solver)
-            if found.x is None or found.termination is Termination.TIME_LIMIT:
-                return found
-            start, blur = found.x, self._blur(found.x)
+            answer = self._found(self._run(program, solver, options, level, until, tee), solver)
+            if answer.x is None or answer.termination is Termination.TIME_LIMIT:
+                return answer
+            start, blur = answer.x, self._blur(answer.x)
             step += 1
             if last and (blur <= TOLERANCES.sharp or step >= len(self.treatment.levels) + _FURTHER):
-                return found
-            level = self._next(level, step, found.x)
+                return answer
+            level = self._next(level, step, answer.x)
 
     def followed(self, until: float) -> Found | None:
         """Newton's method along the central path, where conditions and unknowns are as many; None if that is lost."""
@@ -322,7 +322,7 @@ class Equilibrium:
 
     def _noted(self, solution: Solution, name: str, level: float | None, spent: float) -> Solution:
         """Put an attempt on the log."""
-        held = solution.x is not None and np.isfinite(solution.x).all()
+        usable = solution.x is not None and np.isfinite(solution.x).all()
         logger.debug("%s at level %s: %s in %.3f s", name, level, solution.termination.value, spent)
         self.log.append(
             {
@@ -331,7 +331,7 @@ class Equilibrium:
                 "solver": solution.solver,
                 "termination": solution.termination.value,
                 "message": solution.message,
-                "cost": self.cost(solution.x) if held and solution.x is not None else None,
+                "cost": self.cost(solution.x) if usable and solution.x is not None else None,
                 "bound": solution.bound if math.isfinite(solution.bound) else None,
                 "seconds": round(spent, 6),
             }
@@ -453,9 +453,9 @@ class Equilibrium:
     def _polished(self, piece: Program, x: Array, solution: Solution) -> Found:
         """Rounding below a bound, and what an interior-point method leaves just above one, is put on it."""
         snapped = piece.snapped(x, solution.duals)[0] if solution.duals is not None else x
-        found = self._found(replace(solution, x=np.clip(snapped, *self.program.bounds)), solution.solver)
-        found.polished = True
-        return found
+        answer = self._found(replace(solution, x=np.clip(snapped, *self.program.bounds)), solution.solver)
+        answer.polished = True
+        return answer
 
     def _consistent(self, active: Array, x: Array) -> Array:
         """Of two bounds of one variable the one with the larger multiplier is active (both, if they coincide)."""
@@ -475,8 +475,8 @@ class Equilibrium:
         lower, upper = (side.copy() for side in self.program.bounds)
 
         def put(side: Array, places: Array, chosen: Array, value: Any) -> None:
-            here = chosen & (places >= 0)
-            side[places[here]] = np.broadcast_to(value, places.shape)[here]
+            owned = chosen & (places >= 0)
+            side[places[owned]] = np.broadcast_to(value, places.shape)[owned]
 
         put(lower, self._owner, ~active & ~kept & ~self._above, -math.inf)
         put(upper, self._owner, ~active & ~kept & self._above, math.inf)

@@ -60,7 +60,7 @@ def is_proved_convex(follower: Follower, movers: Movers) -> bool:
 
 
 def bound_multipliers(
-    made: Conditions,
+    kkt: Conditions,
     slater: Mapping[str, Mapping[int, float]],
     game: Game,
     answers: Movers | None,
@@ -72,10 +72,10 @@ def bound_multipliers(
     for name, point in slater.items():
         follower = game.followers[name]
         if name not in sharing and is_proved_convex(follower, movers) and not moves_others(follower, movers):
-            made.implied.append(multiplier_cut(made, follower, point))
+            kkt.implied.append(multiplier_cut(kkt, follower, point))
 
 
-def multiplier_cut(made: Conditions, follower: Follower, point: Mapping[int, float]) -> Any:
+def multiplier_cut(kkt: Conditions, follower: Follower, point: Mapping[int, float]) -> Any:
     """Σ λ_i s_i(x, u⁰) ≤ J(x, u⁰) − J(x, u) for a convex follower that may always play u⁰ (and moves nothing).
 
     Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
@@ -83,7 +83,7 @@ def multiplier_cut(made: Conditions, follower: Follower, point: Mapping[int, flo
     there = Substitution(substitute=dict(point)).walk_expression
     assert follower.objective is not None
     gain = follower.sign * (there(follower.objective.expr) - follower.objective.expr)
-    return sum(p.multiplier * there(p.gap) for p in made.pairs if p.follower == follower.name) <= gain
+    return sum(p.multiplier * there(p.gap) for p in kkt.pairs if p.follower == follower.name) <= gain
 
 
 def moves_others(follower: Follower, movers: Movers) -> bool:
@@ -97,13 +97,13 @@ def _outer(game: Game, follower: Follower) -> list[Any]:
     expressions = [follower.objective.expr] if follower.objective is not None else []
     expressions += [c.expr for c in follower.constraints]
     foreign = {id(v) for e in expressions for v in variables_in(e) if id(v) not in mine}
-    found = []
+    outer = []
     for player in (game.leader, *game.followers.values()):
         for constraint in player.constraints if player is not follower else ():
             inside = {id(v) for v in variables_in(constraint.expr)}
             if inside & foreign and not inside & mine:
-                found.append(constraint)
-    return found
+                outer.append(constraint)
+    return outer
 
 
 @dataclass
@@ -177,9 +177,9 @@ class _Search:
     def _within(self, bodies: Array, rows: list[Any], first: int, slack: Any = None) -> Array:
         """Whether these rows hold, which begin at ``first``: exactly, or within a slack and rounding."""
         low, high = np.array([bounds_of(c) for c in rows]).reshape(-1, 2).T
-        here = slice(first, first + len(rows))
-        room = np.zeros(len(rows)) if slack is None else slack[here] + TOLERANCES.noise * np.abs(bodies[here])
-        return (bodies[here] >= low - room) & (bodies[here] <= high + room)
+        block = slice(first, first + len(rows))
+        room = np.zeros(len(rows)) if slack is None else slack[block] + TOLERANCES.noise * np.abs(bodies[block])
+        return (bodies[block] >= low - room) & (bodies[block] <= high + room)
 
 
 def _proved(follower: Follower, movers: Movers, affine: dict[int, bool]) -> tuple[str, bool]:

@@ -84,14 +84,14 @@ class _Multipliers:
         """min goal·m over slopes (m − m*) = 0 and the bounds of m; −inf without an end."""
         slopes = self.slopes[:, tied]
         slopes = slopes[np.flatnonzero(np.diff(slopes.indptr))]
-        found = linprog(
+        solution = linprog(
             goal[tied],
             A_eq=slopes,
             b_eq=slopes @ self.values[tied],
             bounds=np.column_stack([self.lower[tied], self.upper[tied]]),
             method="highs",
         )
-        return -math.inf if found.status == _UNBOUNDED else float(found.fun) if found.status == 0 else math.nan
+        return -math.inf if solution.status == _UNBOUNDED else float(solution.fun) if solution.status == 0 else math.nan
 
 
 _UNBOUNDED = 3

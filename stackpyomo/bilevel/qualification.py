@@ -36,12 +36,12 @@ def interior_points(game: Game, curved: Mapping[str, set[int]], answers: Movers)
     A rule's formula may leave the bounds that the leader's variables have. ``curved``: as for :func:`unqualified`.
     """
     answering = {id(v) for moved in answers.values() for v, _ in moved}
-    found = {}
+    points = {}
     for name, rows in curved.items():
         follower = game.followers[name]
         if not any(id(v) in answering for c in follower.constraints for v in variables_in(c.expr)):
-            found[name] = interior_point(follower, rows)
-    return found
+            points[name] = interior_point(follower, rows)
+    return points
 
 
 def interior_point(follower: Follower, curved: set[int]) -> dict[int, float] | None:
@@ -88,8 +88,8 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
     solution = solve(program)
     if solution.x is None or not solution.termination.solved:
         return None
-    found = program.levels(solution.x)
-    return {key: found.get(key, v.value or 0.0) for key, v in own.items()}
+    levels = program.levels(solution.x)
+    return {key: levels.get(key, v.value or 0.0) for key, v in own.items()}
 
 
 def _holds(constraint: Any, point: Mapping[int, float], *, strictly: bool) -> bool:
@@ -108,11 +108,11 @@ def unqualified(
     if not curved:
         return []
     rows = FollowerRows(game)
-    here, units = rows.at(values), rows.natural_units(values)
+    derivatives, units = rows.at(values), rows.natural_units(values)
     warnings = []
     for name, bent in curved.items():
         follower = game.followers[name]
-        if not _interior(rows, here, units, values, follower, bent) > TOLERANCES.active:
+        if not _interior(rows, derivatives, units, values, follower, bent) > TOLERANCES.active:
             warnings.append(
                 f"{follower.name}: no constraint qualification confirmed at the answer (its feasible set has no "
                 "interior point there), so its multipliers may not exist or not be bounded"
@@ -128,7 +128,7 @@ def unqualified(
 
 def _interior(
     rows: FollowerRows,
-    here: Derivatives,
+    derivatives: Derivatives,
     units: Scales,
     values: Mapping[str, float],
     follower: Follower,
@@ -137,7 +137,7 @@ def _interior(
     """t of the linear program in natural units."""
     number = rows.followers.index(follower)
     columns = np.flatnonzero(rows.owners == number)
-    matrix = here.own_rows.tocsr()
+    matrix = derivatives.own_rows.tocsr()
     place = {id(v): float(reach) for v, reach in zip(rows.variables, units.reaches, strict=True)}
     reaches = np.array([place.get(id(rows.actions[c]), 1.0) for c in columns])  # 1 for one that no row holds
     sizes = units.of_rows()[len(rows.followers) :]
@@ -152,7 +152,7 @@ def _interior(
             equal.append(normal)
             continue
         group = strict if id(constraint) in curved else weak
-        level = float(here.bodies[index])
+        level = float(derivatives.bodies[index])
         group += [s * normal for s in _active(level, constraint.lb, constraint.ub, sizes[index])]
     for axis, column, reach in zip(np.eye(len(columns)), columns, reaches, strict=True):
         var = rows.actions[column]

@@ -117,13 +117,13 @@ class Ladder:
         slater = self._slater_points()
         doubtful = [name for name in self.kkt.curved if name not in slater]
         self._exact = self._conditions(doubtful) if doubtful else self.kkt
-        for made in {id(m): m for m in (self.kkt, self._exact)}.values():
-            bound_multipliers(made, slater, self.game, self.problem.answers, self.common)
+        for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
+            bound_multipliers(kkt, slater, self.game, self.problem.answers, self.common)
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
         for rung in self._rungs():
             rung()
-            held = "no answer" if self.best is None else f"cost {self.best.cost:.8g}"
-            logger.info("%s: %s, bound %.8g after %d attempts", self.game.name, held, self.bound, len(self.log))
+            best = "no answer" if self.best is None else f"cost {self.best.cost:.8g}"
+            logger.info("%s: %s, bound %.8g after %d attempts", self.game.name, best, self.bound, len(self.log))
             settled = self.infeasible or self.unbounded or self._is_proved or self._is_enough
             if settled or self.halted() or time.monotonic() >= self._until:
                 break
@@ -131,11 +131,11 @@ class Ladder:
     def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
         began = time.perf_counter()
         answers, common = self.problem.answers, self.common
-        made = conditions(self.game, self.followers, fritz_john=fritz_john, answers=answers, common=common)
+        kkt = conditions(self.game, self.followers, fritz_john=fritz_john, answers=answers, common=common)
         if not self.problem.leaning:
-            made.stand_alone()
+            kkt.stand_alone()
         self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
-        return made
+        return kkt
 
     def _slater_points(self) -> dict[str, dict[int, float]]:
         """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
@@ -203,10 +203,10 @@ class Ladder:
         """True if nothing better than ``cost`` is left by the bound."""
         return cost - self.bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
 
-    def _equilibrium(self, made: Conditions, treatment: Treatment | None) -> Equilibrium:
-        key = id(made), repr(treatment)
+    def _equilibrium(self, kkt: Conditions, treatment: Treatment | None) -> Equilibrium:
+        key = id(kkt), repr(treatment)
         if key not in self._equilibria:
-            self._equilibria[key] = Equilibrium(self.problem, made, treatment, self.seconds)
+            self._equilibria[key] = Equilibrium(self.problem, kkt, treatment, self.seconds)
             self._equilibria[key].log = self.log
         return self._equilibria[key]
 
@@ -214,38 +214,38 @@ class Ladder:
 
     def _discrete(self, treatment: Treatment, solver: str) -> None:
         """Exact conditions in a solver with integers: its bound counts where it is global and nothing was assumed."""
-        for made in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
-            exact = self._equilibrium(made, treatment)
-            found = exact.solve(solver, until=self._deadline(), tee=self.tee)
-            self.stops.append(found)
+        for kkt in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
+            exact = self._equilibrium(kkt, treatment)
+            answer = exact.solve(solver, until=self._deadline(), tee=self.tee)
+            self.stops.append(answer)
             proves = "global" in choose(solver).classes or self._is_linear(exact, solver)
-            if found.x is not None and (told := exact.audit(found.x)):
-                self.log[-1]["audit"] = told
-                proves = proves and all(row["verdict"] == "proved" for row in told)
+            if answer.x is not None and (audits := exact.audit(answer.x)):
+                self.log[-1]["audit"] = audits
+                proves = proves and all(row["verdict"] == "proved" for row in audits)
             elif isinstance(treatment, BigM):
                 proves = False
-            proves = proves and made is self._exact
-            closed = self._is_bounded(found.termination)
+            proves = proves and kkt is self._exact
+            closed = self._is_bounded(answer.termination)
             if proves:
-                self.infeasible = closed and found.termination is Termination.INFEASIBLE
-                self.prover = found.solver
-                self.bound = max(self.bound, found.bound if closed and math.isfinite(found.bound) else -math.inf)
-            for candidate in self._refined(exact, found):
+                self.infeasible = closed and answer.termination is Termination.INFEASIBLE
+                self.prover = answer.solver
+                self.bound = max(self.bound, answer.bound if closed and math.isfinite(answer.bound) else -math.inf)
+            for candidate in self._refined(exact, answer):
                 if self._offer(candidate):
                     break
             if proves and not closed:
-                self._ask(made, treatment, solver)
+                self._ask(kkt, treatment, solver)
             if self.infeasible:
                 self._doubt()
-            elif proves and found.termination is Termination.INFEASIBLE:
+            elif proves and answer.termination is Termination.INFEASIBLE:
                 self.stops[-1] = replace(
-                    found, termination=Termination.FAILED, message="called infeasible, and not confirmed"
+                    answer, termination=Termination.FAILED, message="called infeasible, and not confirmed"
                 )
-            if found.x is None and (closed or self.infeasible or not proves):
+            if answer.x is None and (closed or self.infeasible or not proves):
                 return
             if self.best is not None and _is_good(self.best):
                 if proves and closed and isinstance(treatment, SOS1):
-                    self._sharpen(exact, found)
+                    self._sharpen(exact, answer)
                 return
 
     def _is_bounded(self, termination: Termination) -> bool:
@@ -255,7 +255,7 @@ class Ladder:
             return termination is not Termination.UNBOUNDED
         return math.isfinite(interval(self.problem.cost)[0])
 
-    def _ask(self, made: Conditions, treatment: Treatment, solver: str) -> None:
+    def _ask(self, kkt: Conditions, treatment: Treatment, solver: str) -> None:
         """Is there an equilibrium that costs less, much less? Asked without an objective, which nothing can leave open.
 
         None that costs less than the best by more than the gap: a bound. Ever better ones: they may lie on a ray.
@@ -264,32 +264,32 @@ class Ladder:
             level = math.inf
             if self.best is not None and _is_good(self.best):
                 level = self.best.cost - max(TOLERANCES.global_gap, far) * self.scale
-            found, asked = self._asked(level, made, treatment, solver)
-            if found.termination is Termination.INFEASIBLE and "unbounded" not in found.message:
+            answer, asked = self._asked(level, kkt, treatment, solver)
+            if answer.termination is Termination.INFEASIBLE and "unbounded" not in answer.message:
                 self.infeasible = math.isinf(level)
                 self.bound = max(self.bound, -math.inf if self.infeasible else level)
                 if self.infeasible or not far:
                     return
                 continue
             before = math.inf if self.best is None else self.best.cost
-            for candidate in self._refined(asked, found):
+            for candidate in self._refined(asked, answer):
                 if self._offer(candidate):
                     break
             if self.best is None or not self.best.cost < before or self._escapes():
                 return
 
-    def _asked(self, level: float, made: Conditions, treatment: Treatment, solver: str) -> tuple[Found, Equilibrium]:
+    def _asked(self, level: float, kkt: Conditions, treatment: Treatment, solver: str) -> tuple[Found, Equilibrium]:
         """An equilibrium that costs at most ``level``, its rows met as tightly as the solver can."""
         below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
         wanted = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
         try:
-            asked = Equilibrium(wanted, made, treatment, self.seconds)
+            asked = Equilibrium(wanted, kkt, treatment, self.seconds)
         except BadRow:  # the cost is a constant
             return Found(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
         asked.log = self.log
-        found = asked.solve(solver, until=self._deadline(), tee=self.tee, tight=True)
+        answer = asked.solve(solver, until=self._deadline(), tee=self.tee, tight=True)
         self.log[-1]["treatment"] += ", asked for less"
-        return found, asked
+        return answer, asked
 
     @property
     def scale(self) -> float:
@@ -309,16 +309,16 @@ class Ladder:
         at = plain.point(best.values)
         points = plain.endless(at) or endless_prices(plain, at, self.game.price_variables)
         beyond = (self._at(best.found, {**best.values, **_values(plain, x)}) for x in points)
-        held = [_is_good(c) for c in map(self._checked, beyond) if c.report is None or c.report.regret.notna().all()]
-        self.unbounded = bool(held) and all(held)  # so far out not every re-solve is a proof
+        good = [_is_good(c) for c in map(self._checked, beyond) if c.report is None or c.report.regret.notna().all()]
+        self.unbounded = bool(good) and all(good)  # so far out not every re-solve is a proof
         return self.unbounded
 
-    def _at(self, found: Found, values: dict[int, float]) -> Candidate:
+    def _at(self, answer: Found, values: dict[int, float]) -> Candidate:
         """The answer of another treatment, or another objective, at its values."""
         plain = self._equilibrium(self.kkt, None)
         x = plain.point(values)
-        duals = found.duals if found.polished else None  # of another program otherwise
-        return Candidate(replace(found, x=x, cost=plain.cost(x), duals=duals), plain, {**values, **_values(plain, x)})
+        duals = answer.duals if answer.polished else None  # of another program otherwise
+        return Candidate(replace(answer, x=x, cost=plain.cost(x), duals=duals), plain, {**values, **_values(plain, x)})
 
     def _checked(self, candidate: Candidate) -> Candidate:
         candidate.report = self.check(candidate)
@@ -327,18 +327,18 @@ class Ladder:
     def _path(self) -> None:
         """With the leader held the conditions are as many as the unknowns: along the central path, then polished."""
         plain = self._equilibrium(self.kkt, None)
-        found = plain.followed(self._until)
-        if found is not None and found.x is not None:
-            self._offer(self._finished(plain, found, self._nlp))
+        answer = plain.followed(self._until)
+        if answer is not None and answer.x is not None:
+            self._offer(self._finished(plain, answer, self._nlp))
 
-    def _sharpen(self, exact: Equilibrium, found: Found) -> None:
+    def _sharpen(self, exact: Equilibrium, answer: Found) -> None:
         """A solver that closed its own gap did so for rows met to its tolerance: a tighter one gives a better bound."""
         best = self.best
         assert best is not None
-        if self._is_proved or not math.isfinite(self.bound) or found.termination is not Termination.OPTIMAL:
+        if self._is_proved or not math.isfinite(self.bound) or answer.termination is not Termination.OPTIMAL:
             return
-        if choose(found.solver).tight:
-            again = exact.solve(found.solver, until=self._deadline(), tee=self.tee, tight=True)
+        if choose(answer.solver).tight:
+            again = exact.solve(answer.solver, until=self._deadline(), tee=self.tee, tight=True)
             if self.bound < again.bound and not self._is_refuted(again.bound, best.cost):
                 self.bound = again.bound
 
@@ -366,16 +366,16 @@ class Ladder:
         """A MIP solver without the word "global" proves as much where it takes the problem at all: linear rows."""
         return "MIP" in choose(solver).classes and exact.program.is_linear
 
-    def _refined(self, exact: Equilibrium, found: Found) -> Iterator[Candidate] | tuple[Candidate, ...]:
+    def _refined(self, exact: Equilibrium, answer: Found) -> Iterator[Candidate] | tuple[Candidate, ...]:
         """The polished answer, or where there is none (integers) the answer as it came."""
-        if found.x is None:
+        if answer.x is None:
             return ()
         plain = self._equilibrium(self.kkt, None)
-        active = exact.multipliers(found.x) > exact.slacks(found.x)
-        values = {**_values(exact, found.x), **self._rescaled(exact, found.x)}
+        active = exact.multipliers(answer.x) > exact.slacks(answer.x)
+        values = {**_values(exact, answer.x), **self._rescaled(exact, answer.x)}
         at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
         values.update((id(p.component), p.limit) for p in at_bounds if isinstance(p.component, VarData))
-        raw = self._at(found, values)
+        raw = self._at(answer, values)
         polished = plain.polished(plain.point(values), self._nlp, active=active, signed=True, until=self._until)
         if polished is None or polished.x is None:
             return (raw,)
@@ -385,11 +385,11 @@ class Ladder:
         """Multipliers of the KKT conditions from Fritz John's: divided by τ."""
         if exact.conditions is self.kkt:
             return {}
-        held = _values(exact, x)
+        levels = _values(exact, x)
         scaled = {}
         for theirs, ours in zip(self._exact.pairs, self.kkt.pairs, strict=True):
-            scaled[id(ours.multiplier)] = self._exact.multiplier(theirs.follower, theirs.multiplier, held)
-            scaled[id(ours.slack)] = held.get(id(theirs.slack), 0.0)
+            scaled[id(ours.multiplier)] = self._exact.multiplier(theirs.follower, theirs.multiplier, levels)
+            scaled[id(ours.slack)] = levels.get(id(theirs.slack), 0.0)
         return scaled
 
     @property
@@ -446,7 +446,7 @@ class Ladder:
 
     @property
     def _runs_away(self) -> bool:
-        return any(found.termination is Termination.UNBOUNDED for found in self.stops)
+        return any(answer.termination is Termination.UNBOUNDED for answer in self.stops)
 
     def _prove_convex(self) -> None:
         """Without a pair the equilibrium is an ordinary program: where that is convex, its duality gap is a bound."""
@@ -460,18 +460,18 @@ class Ladder:
 
     def _attempt(self, equilibrium: Equilibrium, solver: str, point: Array | None, start: int) -> list[Candidate]:
         first = len(self.log)
-        found = equilibrium.solve(solver, start=point, until=self._until, tee=self.tee)
-        self.stops.append(found)
-        made = [] if found.x is None else [self._finished(equilibrium, found, solver)]
+        answer = equilibrium.solve(solver, start=point, until=self._until, tee=self.tee)
+        self.stops.append(answer)
+        candidates = [] if answer.x is None else [self._finished(equilibrium, answer, solver)]
         for entry in self.log[first:]:
             entry["start"] = start
-        return made
+        return candidates
 
-    def _finished(self, equilibrium: Equilibrium, found: Found, solver: str) -> Candidate:
+    def _finished(self, equilibrium: Equilibrium, answer: Found, solver: str) -> Candidate:
         """Polished, if that holds."""
-        assert found.x is not None
-        polished = found if found.polished else equilibrium.polished(found.x, solver, until=self._until)
-        kept = polished if polished is not None and polished.x is not None else found
+        assert answer.x is not None
+        polished = answer if answer.polished else equilibrium.polished(answer.x, solver, until=self._until)
+        kept = polished if polished is not None and polished.x is not None else answer
         assert kept.x is not None
         return Candidate(kept, equilibrium, _values(equilibrium, kept.x))
 

@@ -28,7 +28,7 @@ _LARGE = 600
 
 
 def surface(
-    game: Game, followers: Sequence[Follower], problem: Problem, made: Conditions, values: Mapping[int, float]
+    game: Game, followers: Sequence[Follower], problem: Problem, kkt: Conditions, values: Mapping[int, float]
 ) -> tuple[int, list[VarData]] | None:
     """(dimension, the actions that move along it) of the set of equilibria near an answer; None where it is too large.
 
@@ -39,7 +39,7 @@ def surface(
         return None
     own = conditions(game, followers)
     system = Equilibrium(Problem(0.0, problem.constraints, problem.held), own, None, {})
-    x = system.point({**values, **_own_multipliers(own, made, values)})
+    x = system.point({**values, **_own_multipliers(own, kkt, values)})
     return directions(system, x, actions, problem.leader)
 
 
@@ -70,19 +70,19 @@ def _settled(pair: Pair) -> int:
     return id(pair.slack if isinstance(pair.slack, VarData) else pair.component)
 
 
-def _own_multipliers(own: Conditions, made: Conditions, values: Mapping[int, float]) -> dict[int, float]:
+def _own_multipliers(own: Conditions, kkt: Conditions, values: Mapping[int, float]) -> dict[int, float]:
     """Everybody's own multipliers from those of the answer, which may be common ones."""
-    bounds = {(id(p.component), p.side): p for p in made.pairs if isinstance(p.component, VarData)}
-    found: dict[int, float] = {}
+    bounds = {(id(p.component), p.side): p for p in kkt.pairs if isinstance(p.component, VarData)}
+    multipliers: dict[int, float] = {}
     for pair in own.pairs:
         if isinstance(pair.component, VarData):
             twin = bounds[id(pair.component), pair.side]
-            found[id(pair.multiplier)] = made.multiplier(twin.follower, twin.multiplier, values)
+            multipliers[id(pair.multiplier)] = kkt.multiplier(twin.follower, twin.multiplier, values)
     for (follower, row), terms in own.signed.items():
-        made_terms = made.signed[follower, row]
+        made_terms = kkt.signed[follower, row]
         for (var, factor), (theirs, rate) in zip(terms, made_terms, strict=True):
-            found[id(var)] = rate * made.multiplier(follower, theirs, values) / factor
-    return found
+            multipliers[id(var)] = rate * kkt.multiplier(follower, theirs, values) / factor
+    return multipliers
 
 
 def _null_space(matrix: Array) -> Array:

@@ -43,20 +43,20 @@ class KKT(Transformation):
 
         ``component`` may belong to the model the clone was made of. Raises :class:`InvalidGame` if it has none.
         """
-        found = _maps_of(model)[0].get(component)
-        if found is None:
+        multipliers = _maps_of(model)[0].get(component)
+        if multipliers is None:
             twin = model.find_component(component.name)
-            found = None if twin is None else _maps_of(model)[0].get(twin)
-        if found is None:
+            multipliers = None if twin is None else _maps_of(model)[0].get(twin)
+        if multipliers is None:
             raise InvalidGame(f"{component.name}: has no multiplier in {model.name}; no replaced follower has it.")
-        return found["equal"] if "equal" in found else (found.get("lower"), found.get("upper"))
+        return multipliers["equal"] if "equal" in multipliers else (multipliers.get("lower"), multipliers.get("upper"))
 
     def get_object_from_multiplier(self, model: Any, multiplier: Any) -> Any:
         """The constraint, or the variable (for a bound), that a multiplier belongs to; raises :class:`InvalidGame`."""
-        found = _maps_of(model)[1].get(multiplier)
-        if found is None:
+        component = _maps_of(model)[1].get(multiplier)
+        if component is None:
             raise InvalidGame(f"{multiplier.name}: is not a multiplier of {model.name}.")
-        return found
+        return component
 
     def _apply_to(self, model: Any, **options: Any) -> None:
         _transform(model, **options)
@@ -122,25 +122,25 @@ def _transform(
     holder = pyo.Block(concrete=True)
     model.add_component(block, holder)
     try:
-        made = conditions(game, chosen, block=holder)
-        _add_rows(holder, made)
-        _add_complementarity(holder, made, treatment, game)
+        kkt = conditions(game, chosen, block=holder)
+        _add_rows(holder, kkt)
+        _add_complementarity(holder, kkt, treatment, game)
     except InvalidGame:
         model.del_component(holder)
         raise
-    holder.multipliers_of, holder.component_of = _maps(made)
+    holder.multipliers_of, holder.component_of = _maps(kkt)
     for follower in chosen:
         for component in (*follower.active_objectives, *follower.constraints):
             component.deactivate()
 
 
-def _add_rows(block: Any, made: Conditions) -> None:
-    block.stationarity = pyo.Constraint(range(len(made.stationarity)), rule=lambda _, i: made.stationarity[i][1] == 0)
-    block.rows = pyo.Constraint(range(len(made.rows)), rule=lambda _, i: made.rows[i][1])
+def _add_rows(block: Any, kkt: Conditions) -> None:
+    block.stationarity = pyo.Constraint(range(len(kkt.stationarity)), rule=lambda _, i: kkt.stationarity[i][1] == 0)
+    block.rows = pyo.Constraint(range(len(kkt.rows)), rule=lambda _, i: kkt.rows[i][1])
 
 
-def _add_complementarity(block: Any, made: Conditions, treatment: Treatment | str | None, game: Game) -> None:
-    pairs = made.pairs
+def _add_complementarity(block: Any, kkt: Conditions, treatment: Treatment | str | None, game: Game) -> None:
+    pairs = kkt.pairs
     if treatment == "mpec":
         block.complementarity = ComplementarityList()
         for pair in pairs:
@@ -151,7 +151,7 @@ def _add_complementarity(block: Any, made: Conditions, treatment: Treatment | st
             range(len(pairs)), rule=lambda _, i: pairs[i].multiplier * pairs[i].slack <= 0
         )
         return
-    treated = treatment.apply(Given(made, block, treatment.levels[-1]))
+    treated = treatment.apply(Given(kkt, block, treatment.levels[-1]))
     block.complementarity = pyo.Constraint(range(len(treated.rows)), rule=lambda _, i: treated.rows[i])
     if treated.sets:
         sets: Sequence[Any] = treated.sets
@@ -164,13 +164,13 @@ def _add_complementarity(block: Any, made: Conditions, treatment: Treatment | st
         objective.deactivate()
 
 
-def _maps(made: Conditions) -> tuple[ComponentMap, ComponentMap]:
+def _maps(kkt: Conditions) -> tuple[ComponentMap, ComponentMap]:
     forward, back = ComponentMap(), ComponentMap()
-    for pair in made.pairs:
+    for pair in kkt.pairs:
         forward.setdefault(pair.component, {})[pair.side] = pair.multiplier
         back[pair.multiplier] = pair.component
-    equal = {id(component): component for component, _ in made.rows if component.equality}
-    for (_, key), terms in made.signed.items():
+    equal = {id(component): component for component, _ in kkt.rows if component.equality}
+    for (_, key), terms in kkt.signed.items():
         if key in equal:
             forward.setdefault(equal[key], {})["equal"] = terms[0][0]
             back[terms[0][0]] = equal[key]

@@ -159,14 +159,14 @@ class ValueFunction(Ladder):
     def solve_master(self, margin: float) -> Candidate | None:
         """The exact problem with the rows so far; its candidates are judged, the one to be left is returned."""
         exact = self._master(margin)
-        found = exact.solve("scip", until=self._until, tee=self.tee)
-        self.stops.append(found)
+        answer = exact.solve("scip", until=self._until, tee=self.tee)
+        self.stops.append(answer)
         if not margin:
-            self._take_bound(found)
-        if found.x is None:
+            self._take_bound(answer)
+        if answer.x is None:
             return None
         left: Candidate | None = None
-        for candidate in self._refined_at(exact, found, margin):
+        for candidate in self._refined_at(exact, answer, margin):
             candidate.report = self.check(candidate)
             self._keep(candidate, margin)
             if left is None and candidate.report is not None and not candidate.report.regret.isna().any():
@@ -188,11 +188,11 @@ class ValueFunction(Ladder):
         for pair in self.kkt.pairs:
             if isinstance(pair.slack, VarData):
                 values[id(pair.slack)] = max(0.0, value_at(pair.gap, values))
-        found = self._at(replace(left.found, polished=False), values)
-        if self.game.aggregates or (self._has_plan and self.best is not None and found.cost >= self.best.cost):
+        candidate = self._at(replace(left.found, polished=False), values)
+        if self.game.aggregates or (self._has_plan and self.best is not None and candidate.cost >= self.best.cost):
             return None
-        found.report = self.check(found)
-        return found
+        candidate.report = self.check(candidate)
+        return candidate
 
     def _master(self, margin: float, unit: float = 1.0) -> Equilibrium:
         """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""
@@ -203,13 +203,13 @@ class ValueFunction(Ladder):
         exact.log = self.log
         return exact
 
-    def _take_bound(self, found: Found) -> None:
+    def _take_bound(self, answer: Found) -> None:
         """SCIP's bound on a relaxation is one on every plan, where the cost has one on the variables' own box."""
-        self.prover = found.solver
-        if found.termination is Termination.INFEASIBLE:
+        self.prover = answer.solver
+        if answer.termination is Termination.INFEASIBLE:
             self.infeasible = not self._has_plan
-        elif math.isfinite(found.bound) and self._is_limited:
-            self.bound = max(self.bound, found.bound)
+        elif math.isfinite(answer.bound) and self._is_limited:
+            self.bound = max(self.bound, answer.bound)
 
     @cached_property
     def _is_limited(self) -> bool:
@@ -222,11 +222,13 @@ class ValueFunction(Ladder):
         if best is None or not self._has_plan or self._is_proved or not self._is_limited:
             return
         exact = self._master(0.0, _MAGNIFIED)
-        found = exact.solve("scip", until=self._until, tee=self.tee, tight=True)
-        if found.termination is Termination.OPTIMAL and math.isfinite(found.bound):
-            if not self._is_refuted(found.bound, best.cost):
-                self.bound = max(self.bound, found.bound)
-            for candidate in self._refined_at(exact, found, 0.0) if found.x is not None and not self._is_proved else ():
+        answer = exact.solve("scip", until=self._until, tee=self.tee, tight=True)
+        if answer.termination is Termination.OPTIMAL and math.isfinite(answer.bound):
+            if not self._is_refuted(answer.bound, best.cost):
+                self.bound = max(self.bound, answer.bound)
+            for candidate in (
+                self._refined_at(exact, answer, 0.0) if answer.x is not None and not self._is_proved else ()
+            ):
                 candidate.report = self.check(candidate)
                 self._keep(candidate, 0.0)
 
@@ -244,17 +246,17 @@ class ValueFunction(Ladder):
         if self.best is None or not self._has_plan or candidate.cost < self.best.cost:
             self.best, self.margin = candidate, margin
 
-    def _refined_at(self, exact: Equilibrium, found: Found, margin: float) -> Iterator[Candidate]:
+    def _refined_at(self, exact: Equilibrium, answer: Found, margin: float) -> Iterator[Candidate]:
         """The answer polished on its active set with every row's alternative chosen, and as it came."""
-        assert found.x is not None
-        active = exact.multipliers(found.x) > exact.slacks(found.x)
-        inside = np.clip(found.x, *exact.program.bounds)
+        assert answer.x is not None
+        active = exact.multipliers(answer.x) > exact.slacks(answer.x)
+        inside = np.clip(answer.x, *exact.program.bounds)
         values = exact.program.levels(inside)
         values.update((key, float(round(x))) for key, x in self._whole(exact, values))
         values.update(self._rescaled(exact, inside))
         at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
         values.update((id(p.component), p.limit) for p in at_bounds if isinstance(p.component, VarData))
-        raw = self._at(replace(found, polished=False), values)
+        raw = self._at(replace(answer, polished=False), values)
         if all(not v.is_continuous() for v in self.game.variables_by_name.values() if not v.fixed):
             yield raw  # whole numbers: there is nothing to polish
             return
@@ -270,13 +272,13 @@ class ValueFunction(Ladder):
 
     def _without_rounding(self, values: dict[int, float]) -> dict[int, float]:
         """The game's variables with 0 for what is nothing beside their boxes: a cost may hang on it being 0."""
-        found = dict(values)
+        levels = dict(values)
         for var in self.game.variables_by_name.values():
             low, high = var.bounds
             width = 1.0 if low is None or high is None else max(high - low, 1.0)
-            if abs(found.get(id(var), 1.0)) <= TOLERANCES.noise * width and (low or 0.0) <= 0.0 <= (high or 0.0):
-                found[id(var)] = 0.0
-        return found
+            if abs(levels.get(id(var), 1.0)) <= TOLERANCES.noise * width and (low or 0.0) <= 0.0 <= (high or 0.0):
+                levels[id(var)] = 0.0
+        return levels
 
     @staticmethod
     def _whole(exact: Equilibrium, values: dict[int, float]) -> Iterator[tuple[int, float]]:

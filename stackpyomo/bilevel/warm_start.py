@@ -32,6 +32,6 @@ class WarmLadder(Ladder):
         plain = self._equilibrium(self.kkt, None)
         x = np.clip(np.asarray(plain.program.problem.x0, dtype=float), *plain.program.bounds)
         active = plain.slacks(x) <= TOLERANCES.snap * np.maximum(1.0, np.abs(plain.slacks(x)))
-        found = plain.polished(x, self._nlp, active=active, until=self._until)
-        if found is not None and found.x is not None and found.termination is not Termination.FAILED:
-            self._offer(self._finished(plain, found, self._nlp))
+        answer = plain.polished(x, self._nlp, active=active, until=self._until)
+        if answer is not None and answer.x is not None and answer.termination is not Termination.FAILED:
+            self._offer(self._finished(plain, answer, self._nlp))

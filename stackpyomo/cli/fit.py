@@ -78,7 +78,7 @@ def fit(
     with results_only(), logged(log_to), tuned(solver, settings_of(option)):
         loaded, _ = load(game, build or [])
         rules = _rules(rule or [], loaded)
-        found = fitted(
+        estimate = fitted(
             loaded,
             _table(data),
             _parameters(parameter or []),
@@ -90,17 +90,17 @@ def fit(
             time_limit=time_limit,
             seed=seed,
         )
-        ranked = None if candidates is None else found.next(_table(candidates), rules=rules or None)
-    _deliver(loaded, found, ranked, json_to)
-    raise typer.Exit(0 if found.rank == len(found.names) else 1)
+        ranked = None if candidates is None else estimate.next(_table(candidates), rules=rules or None)
+    _deliver(loaded, estimate, ranked, json_to)
+    raise typer.Exit(0 if estimate.rank == len(estimate.names) else 1)
 
 
-def _deliver(game: Game, found: Fit, ranked: pd.DataFrame | None, json_to: str | None) -> None:
-    document: dict[str, Any] = {"game": game.name, "version": __version__, "fit": found.as_dict()}
+def _deliver(game: Game, estimate: Fit, ranked: pd.DataFrame | None, json_to: str | None) -> None:
+    document: dict[str, Any] = {"game": game.name, "version": __version__, "fit": estimate.as_dict()}
     if ranked is not None:
         document["next"] = json.loads(ranked.astype({"gain": str}).to_json(orient="records"))
     if not deliver(document, json_to):
-        print(found)
+        print(estimate)
         if ranked is not None:
             print(f"What tells most comes first:\n{ranked.to_string()}")
 
@@ -133,14 +133,14 @@ def _numbers(name: str, ends: str) -> list[float]:
 
 def _rules(given: list[str], game: Game) -> Mapping[str, Incentive]:
     """Label → rule, from what ``solve --json`` wrote; raises :class:`InvalidGame` for what holds none."""
-    found = {}
+    rules = {}
     for text in given:
         label, _, path = text.partition("=")
         try:
             document = json.loads(read(Path(path)))
             whole = {**document["incentive"], "plan": document["plan"]}
-            found[label] = Incentive.from_json(json.dumps(whole), game)
+            rules[label] = Incentive.from_json(json.dumps(whole), game)
         except (ValueError, TypeError, KeyError) as error:
             reason = error if isinstance(error, InvalidGame) else "is not what solve --json writes"
             raise InvalidGame(f"--rule {text}: {reason}") from None
-    return found
+    return rules

@@ -83,11 +83,11 @@ def demo(
         if report_to is not None:
             baseline, why = _baseline(game, {"solver": solver}, None)
             writable(report_to, page(report, baseline=baseline, remarks=why, command=typed()))
-    told = json_to != "-"
-    if told:
+    shown = json_to != "-"
+    if shown:
         print(f"{STORY}\n")
     _deliver(game, [], plan, rule, None, report, {}, json_to)
-    if told:
+    if shown:
         print(
             _ONWARD if write_to is None else f"{write_to} holds the game; change it, then: stackpyomo solve {write_to}"
         )

@@ -45,7 +45,7 @@ def by_follower(sides: Sequence[ActiveSide]) -> dict[int, list[ActiveSide]]:
 
 
 def composed_normals(
-    sides: Sequence[ActiveSide], held: Mapping[str, float], mine: slice, moved: sparse.csr_array
+    sides: Sequence[ActiveSide], multipliers: Mapping[str, float], mine: slice, moved: sparse.csr_array
 ) -> tuple[Array, Array]:
     """(normals that pin directions, normals that limit them) of one follower: rows G_k + G_0 K M over its own actions.
 
@@ -59,7 +59,7 @@ def composed_normals(
         normal[side.columns - mine.start] = side.normal
         if len(side.tools):
             normal += side.grip @ moved[side.tools].toarray()
-        firm = side.equality or held.get(side.name, 0.0) > 0.0
+        firm = side.equality or multipliers.get(side.name, 0.0) > 0.0
         (pinned if firm else limiting).append(normal)
     return np.array(pinned).reshape(-1, width), np.array(limiting).reshape(-1, width)
 

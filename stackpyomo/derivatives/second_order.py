@@ -54,11 +54,11 @@ class Hessian:
 class FollowerHessians:
     """∇²L_k of every follower at one point; Lagrange terms by name of constraint."""
 
-    def __init__(self, rows: FollowerRows, values: Mapping[str, float], held: Mapping[str, float]) -> None:
+    def __init__(self, rows: FollowerRows, values: Mapping[str, float], multipliers: Mapping[str, float]) -> None:
         self.rows = rows
         self._point = rows.point(values)
         self._structure = tuple(np.asarray(part) for part in rows.problem.hessian_structure())
-        self._weights = rows.lagrangian(held)
+        self._weights = rows.lagrangian(multipliers)
         self._alone: dict[int, Hessian] = {}
 
     def of(self, number: int) -> Hessian:

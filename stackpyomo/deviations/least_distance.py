@@ -76,8 +76,8 @@ def _sharpened(rows: Array, levels: Array, equal: Array, priced: Array, point: A
     binding = equal | (multipliers > TOLERANCES.noise * largest)
     if not binding.any():
         return point
-    count, held = rows.shape[1], rows[binding]
-    system = np.block([[np.diag(priced.astype(float)), -held.T], [held, np.zeros((len(held), len(held)))]])
+    count, tight = rows.shape[1], rows[binding]
+    system = np.block([[np.diag(priced.astype(float)), -tight.T], [tight, np.zeros((len(tight), len(tight)))]])
     goal = np.concatenate([np.zeros(count), levels[binding]])
     sharp = linalg.lstsq(system, goal, cond=TOLERANCES.rank)[0][:count]
     room = TOLERANCES.residual * (1.0 + np.abs(sharp).max(initial=0.0))

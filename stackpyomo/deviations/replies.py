@@ -69,7 +69,7 @@ def better_replies(
 
     apart: the best reply that changes a whole action, for each of them and each way; ``regret`` may be below 0 then.
     """
-    found = []
+    replies = []
     for problem in composed(game, announced, followers):
         if any(v.lb is None or v.ub is None for v in problem.variables):
             continue
@@ -80,8 +80,8 @@ def better_replies(
             if point is not None and problem.violation() <= TOLERANCES.feasibility:
                 regret = problem.plan_cost - cost
                 action = dict(zip(problem.names, point, strict=True))
-                found.append(Reply(problem.follower.name, action, regret, problem.scale, "multistart"))
-    return found
+                replies.append(Reply(problem.follower.name, action, regret, problem.scale, "multistart"))
+    return replies
 
 
 def _ways(problem: Composed) -> Iterator[None]:

@@ -384,12 +384,12 @@ def _averages(game: GameStructure) -> Iterator[Finding]:
 
 def _shared_constraints(game: GameStructure) -> Iterator[Finding]:
     """Rows that hold others' actions, and which of them are one row that several followers feel."""
-    declared, told = {id(row) for row in game.shared}, set[int]()
+    declared, named = {id(row) for row in game.shared}, set[int]()
     for shared in game.shared_rows():
         fellows = listed([member.follower for member in shared.members], 3)
-        rows = list(dict.fromkeys(m.row.name for m in shared.members if id(m.row) not in told))
-        fresh = [m.row for m in shared.members if id(m.row) not in told]
-        told |= {id(m.row) for m in shared.members}
+        rows = list(dict.fromkeys(m.row.name for m in shared.members if id(m.row) not in named))
+        fresh = [m.row for m in shared.members if id(m.row) not in named]
+        named |= {id(m.row) for m in shared.members}
         if fresh:
             what = "shared by" if id(fresh[0]) in declared else f"one row with {listed(rows[1:], 3)}, shared by"
             yield Finding(
@@ -400,7 +400,7 @@ def _shared_constraints(game: GameStructure) -> Iterator[Finding]:
                 "",
             )
     for follower in game.followers.values():
-        for constraint in (c for c in follower.constraints if id(c) not in told):
+        for constraint in (c for c in follower.constraints if id(c) not in named):
             owners = {game.owners.get(id(v)) for v in variables_in(constraint.expr) if not v.fixed}
             others = sorted(owner for owner in owners if owner not in (None, follower.name))
             if others:

@@ -266,8 +266,8 @@ def _sides(row: ConstraintData) -> Iterator[_Side]:
     factor, constant, text = 1.0, 0.0, ""
     coefficients: dict[int, float] = {}
     if repn.is_linear():
-        held = zip(repn.linear_vars, repn.linear_coefs, strict=True)
-        terms = sorted((id(v), number_of(c)) for v, c in held)  # the order of what is equally large must not matter
+        weighted = zip(repn.linear_vars, repn.linear_coefs, strict=True)
+        terms = sorted((id(v), number_of(c)) for v, c in weighted)  # the order of what is equally large must not matter
         most = max((abs(c) for _, c in terms), default=0.0)
         near = (1.0 - TOLERANCES.same_row) * most
         factor = next((c for _, c in terms if abs(c) >= near and c), 1.0)

@@ -244,16 +244,16 @@ def _require_bounds(lever: Lever, reply: Reply) -> None:
 def held_by_deviations(asked: Asked) -> Held:
     """The least gain that holds every follower; raises :class:`NoIncentive` with the certificate if there is none."""
     bounded = any(math.isfinite(b) for pair in asked.unknowns.bounds for b in pair) and not asked.saturate
-    held, refused = _settled(asked, bounded)
-    if held is None and bounded:
+    answer, refused = _settled(asked, bounded)
+    if answer is None and bounded:
         logger.info("%s: no gain within the leader's bounds", asked.game.name)
         outside, _ = _settled(asked, False)
         if outside is not None and _survives_projection(asked, outside):
             return outside
-    if held is None:
+    if answer is None:
         assert refused is not None
         raise refused
-    return held
+    return answer
 
 
 def _settled(asked: Asked, within: bool) -> tuple[Held | None, NoIncentive | None]:
@@ -296,11 +296,11 @@ def _lottery(asked: Asked, within: bool, rows: Deviations) -> Excluded | None:
     return Excluded(master.lottery) if outcome.stop is Stop.SETTLED and master.least > least else None
 
 
-def _survives_projection(asked: Asked, held: Held) -> bool:
+def _survives_projection(asked: Asked, answer: Held) -> bool:
     """Whether nobody gains where the answers are stopped at the leader's bounds."""
-    announced = _Search(asked, within=False).announcement(held.candidate)
+    announced = _Search(asked, within=False).announcement(answer.candidate)
     replies = best_replies(asked.game, announced, set(asked.levers), Effort(asked.solver))
-    return all(r.regret <= held.candidate.regret + TOLERANCES.feasibility * r.scale for r in replies)
+    return all(r.regret <= answer.candidate.regret + TOLERANCES.feasibility * r.scale for r in replies)
 
 
 def designed(plan: Plan, game: Game, design: Design, chosen: Sequence[VarData], how: How) -> Incentive:
@@ -324,8 +324,8 @@ def designed(plan: Plan, game: Game, design: Design, chosen: Sequence[VarData], 
         design.wishes.saturate, time.monotonic() + how.seconds,
     )  # fmt: skip
     with timed(seconds, "deviations"):
-        held = held_by_deviations(asked)
-    return _incentive(plan, design, asked, held, seconds)
+        answer = held_by_deviations(asked)
+    return _incentive(plan, design, asked, answer, seconds)
 
 
 def _unknowns(plan: Plan, design: Design, known: Mapping[str, Lever], chosen: Sequence[VarData]) -> Unknowns:
@@ -353,11 +353,11 @@ def _unknowns(plan: Plan, design: Design, known: Mapping[str, Lever], chosen: Se
     )
 
 
-def _incentive(plan: Plan, design: Design, asked: Asked, held: Held, seconds: dict[str, float]) -> Incentive:
-    rows, signals, candidate = design.rows, design.signals, held.candidate
-    binding = {id(tag): weight for tag, weight in held.master.binding()}
+def _incentive(plan: Plan, design: Design, asked: Asked, answer: Held, seconds: dict[str, float]) -> Incentive:
+    rows, signals, candidate = design.rows, design.signals, answer.candidate
+    binding = {id(tag): weight for tag, weight in answer.master.binding()}
     count = len(asked.unknowns.entries)
-    tight = [row[:count] for row, tag in zip(held.master.rows, held.master.tags, strict=True) if id(tag) in binding]
+    tight = [row[:count] for row, tag in zip(answer.master.rows, answer.master.tags, strict=True) if id(tag) in binding]
     rank = int(np.linalg.matrix_rank(np.array(tight), tol=TOLERANCES.rank)) if tight and count else 0
     permitted = len(asked.leader) * len(signals) if design.allowed is None else int(design.allowed.nnz)
     weights = weights_of(rows, design.wishes.energy)
@@ -377,24 +377,24 @@ def _incentive(plan: Plan, design: Design, asked: Asked, held: Held, seconds: di
         saturate=design.wishes.saturate,
         permitted=design.allowed,
         alone=[f.name for f in rows.followers if f.name not in asked.levers],
-        deviations=_looked_at(asked, held, binding),
+        deviations=_looked_at(asked, answer, binding),
         epsilon=candidate.regret,
         seconds=seconds,
     )
 
 
-def _looked_at(asked: Asked, held: Held, binding: Mapping[int, float]) -> pd.DataFrame:
+def _looked_at(asked: Asked, answer: Held, binding: Mapping[int, float]) -> pd.DataFrame:
     """Every deviation that was a row: what the follower would lose by it (slack), and its weight in the gain."""
     lines = []
-    weights = {(t.follower, tuple(t.action.items())): binding.get(id(t), 0.0) for t in held.master.tags
+    weights = {(t.follower, tuple(t.action.items())): binding.get(id(t), 0.0) for t in answer.master.tags
                if t.kind == "deviation"}  # fmt: skip
-    for deviation in held.outcome.rows:
+    for deviation in answer.outcome.rows:
         if deviation.limit:
             continue
         lever = asked.levers[deviation.follower]
         point = np.array([deviation.action[name] for name in lever.problem.names])
-        answers = (held.candidate.offsets + held.candidate.gain @ lever.signs(point))[lever.instruments]
-        planned = lever.cost_at(lever.target, held.candidate.offsets[lever.instruments])
+        answers = (answer.candidate.offsets + answer.candidate.gain @ lever.signs(point))[lever.instruments]
+        planned = lever.cost_at(lever.target, answer.candidate.offsets[lever.instruments])
         slack = lever.cost_at(point, answers) - planned
         key = (deviation.follower, tuple(deviation.action.items()))
         lines.append((deviation.follower, dict(deviation.action), slack, weights.get(key, 0.0)))

@@ -51,13 +51,13 @@ def rare(rows: FollowerRows, values: Mapping[str, float], derivatives: Derivativ
     actions, grips = np.zeros(len(felt), dtype=bool), np.zeros(len(derivatives.leader.data), dtype=bool)
     entries, units = derivatives.leader.tocoo(), rows.units
     for k in np.unique(rows.owners[asked]):
-        own, held = np.flatnonzero(asked & (rows.owners == k)), np.flatnonzero(entries.row == k)
-        tools = [rows.instruments[entries.col[e]] for e in held]
+        own, places = np.flatnonzero(asked & (rows.owners == k)), np.flatnonzero(entries.row == k)
+        tools = [rows.instruments[entries.col[e]] for e in places]
         sizes = _sizes(rows, int(k), [*(rows.actions[j] for j in own), *tools], values) / units.costs[k]
         of_actions = sizes[: len(own)] * rows.action_units[own]
-        of_tools = sizes[len(own) :] * rows.instrument_units[entries.col[held]]
+        of_tools = sizes[len(own) :] * rows.instrument_units[entries.col[places]]
         actions[own] = (of_actions > 0.0) & (felt[own] > TOLERANCES.noise * of_actions)
-        grips[held] = (of_tools > 0.0) & (np.abs(entries.data[held]) > TOLERANCES.gradient * of_tools)
+        grips[places] = (of_tools > 0.0) & (np.abs(entries.data[places]) > TOLERANCES.gradient * of_tools)
     return Rare(actions, grips if actions.any() else np.zeros_like(grips))
 
 

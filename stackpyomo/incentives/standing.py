@@ -45,8 +45,8 @@ class Standing:
 
     def as_series(self) -> pd.Series:
         """The three objectives by regime."""
-        found = {"leader-optimal": self.leader_optimal, "this rule": self.rule, "best constant": self.constant}
-        return pd.Series(found, name="leader's objective")
+        objectives = {"leader-optimal": self.leader_optimal, "this rule": self.rule, "best constant": self.constant}
+        return pd.Series(objectives, name="leader's objective")
 
     def as_dict(self) -> dict[str, Any]:
         """The standing as JSON-ready Python objects."""

@@ -101,23 +101,23 @@ def all_equilibria(
     """
     if any(f.integers for f in followers):
         return _profiles(game, followers, problem, limit)
-    made = conditions(game, followers, common=options.wish.common)
-    if len(made.pairs) > _PAIRS:
+    kkt = conditions(game, followers, common=options.wish.common)
+    if len(kkt.pairs) > _PAIRS:
         raise InvalidGame(
-            f"equilibrium='all': {len(made.pairs)} pairs of multiplier and slack are too many to be listed (at most "
+            f"equilibrium='all': {len(kkt.pairs)} pairs of multiplier and slack are too many to be listed (at most "
             f"{_PAIRS}); ask for equilibrium='best' and 'worst'."
         )
-    return _List(game, followers, problem, options, made, limit, distance).run()
+    return _List(game, followers, problem, options, kkt, limit, distance).run()
 
 
 def _profiles(game: Game, followers: Sequence[Follower], problem: Problem, limit: int) -> Equilibria:
     """The pure equilibria of followers with whole actions: all of them, by enumeration."""
     values = game.completed({id(v): level for v, level in problem.held})
     plans: list[Plan] = []
-    for found in pure_equilibria(game, followers, values):
+    for profile in pure_equilibria(game, followers, values):
         if len(plans) == limit:
             return Equilibria(plans, reason=f"limit={limit} reached")
-        with evaluated_at(game, found):
+        with evaluated_at(game, profile):
             plan = Plan.from_values(game)
         plan.responding, plan.solver = tuple(f.name for f in followers), "enumeration"
         plans.append(plan)
@@ -175,16 +175,16 @@ class _List:
         listing = Listing(tuple(self.patterns) if self.affine else (), away, self.actions, self.near)
         exact = Equilibrium(self.problem, self.made, listing, self.work.seconds)
         exact.log = self.log
-        found = exact.solve("scip", until=until, tee=self.options.tee, tight=True)
-        if found.termination is Termination.INFEASIBLE:
+        answer = exact.solve("scip", until=until, tee=self.options.tee, tight=True)
+        if answer.termination is Termination.INFEASIBLE:
             return _PROVED
-        if found.x is None:
-            return f"{found.solver}: {found.termination.value}"
-        values = exact.program.levels(found.x)
-        active = pattern(exact, found.x)
+        if answer.x is None:
+            return f"{answer.solver}: {answer.termination.value}"
+        values = exact.program.levels(answer.x)
+        active = pattern(exact, answer.x)
         x = self.plain.point(values)
         polished = self.plain.polished(x, "auto", active=active, signed=True, until=until)
-        best = found if polished is None else polished
+        best = answer if polished is None else polished
         if polished is not None and polished.x is not None:
             x = polished.x
         self.patterns.append(tuple(map(bool, active)))

@@ -32,7 +32,7 @@ def settled(
 
     leading: ids of the Vars in the leader's objective. responding: followers who have settled theirs.
     """
-    found, names = dict(values), rows.game.names
+    levels, names = dict(values), rows.game.names
     private = _private(rows, leading, responding)
     program = _own_problem(rows, private, values) if private else None
     if program is not None:
@@ -40,24 +40,24 @@ def settled(
         if solution.x is not None and solution.termination.solved:
             x = program.snapped(np.asarray(solution.x), solution.duals)[0]
             if program.residuals(x, None).feasibility <= TOLERANCES.feasibility:
-                found.update({names[id(v)]: float(a) for v, a in zip(program.variables, x, strict=True)})
-    return found
+                levels.update({names[id(v)]: float(a) for v, a in zip(program.variables, x, strict=True)})
+    return levels
 
 
 def _private(rows: FollowerRows, leading: Container[int], responding: Container[str]) -> set[int]:
     """The actions (ids) that only their owner's problem holds."""
     shared = {id(rows.variables[c]) for c in rows.shared}
     free = (v for f in rows.followers if f.name not in responding for v in f.variables)
-    found = {id(v) for v in free if id(v) not in leading} - shared
-    for constraint in rows.game.leader.constraints if found else ():
-        found.difference_update(id(v) for v in variables_in(constraint.expr))
-    return found
+    private = {id(v) for v in free if id(v) not in leading} - shared
+    for constraint in rows.game.leader.constraints if private else ():
+        private.difference_update(id(v) for v in variables_in(constraint.expr))
+    return private
 
 
 def _own_problem(rows: FollowerRows, private: set[int], values: Mapping[str, float]) -> Program | None:
     """The followers' problem over what is theirs alone, everything else at its value; None if it cannot be written."""
-    held = {id(v): values[name] for name, v in rows.game.variables_by_name.items() if id(v) not in private}
-    walk = substituting(held)
+    levels = {id(v): values[name] for name, v in rows.game.variables_by_name.items() if id(v) not in private}
+    walk = substituting(levels)
     costs: list[Any] = []
     kept: list[Any] = []
     try:

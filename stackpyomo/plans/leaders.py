@@ -119,12 +119,12 @@ class _Search:
         """
         game, leader = self.game, self.game.leaders[name]
         own = {id(v) for v in leader.variables}
-        held = [(v, values[game.names[id(v)]]) for v in self._decided() if id(v) not in own]
-        key = name, proved, tuple(level for _, level in held)
+        others = [(v, values[game.names[id(v)]]) for v in self._decided() if id(v) not in own]
+        key = name, proved, tuple(level for _, level in others)
         if key not in self._known:
             assert leader.objective is not None
             rows = [("leader", row) for row in [*leader.constraints, *self.common]]
-            problem = Problem(leader.sign * leader.objective.expr, rows, held, leader=leader.variables)
+            problem = Problem(leader.sign * leader.objective.expr, rows, others, leader=leader.variables)
             try:
                 self._known[key] = self._replied(name, problem, proved, self.cost(name, values))
             except NoPlan as none:

@@ -203,14 +203,14 @@ class Plan(Document):
     @property
     def announcement(self) -> Announcement:
         """Without an incentive the leader announces constants."""
-        here = self.now()
-        stale = [f"Beware: {text}" for text in here.warnings if text.startswith(_CHANGED)]
+        current = self.now()
+        stale = [f"Beware: {text}" for text in current.warnings if text.startswith(_CHANGED)]
         return Announcement(
-            here.values,
-            here.leader_objective,
-            epsilon0=here.epsilon0,
+            current.values,
+            current.leader_objective,
+            epsilon0=current.epsilon0,
             warnings=stale,
-            responding=here.responding,
+            responding=current.responding,
         )
 
     def to_json(self) -> str:
@@ -283,8 +283,8 @@ class Plan(Document):
         game = self.game
         if game is None or self.values.keys() != game.variables_by_name.keys():
             return self  # attached() tells who is a stranger
-        here = stamp(game)
-        changed = changes(self.stamp, here)
+        data = stamp(game)
+        changed = changes(self.stamp, data)
         if not changed:
             return self
         off = violation(game, self.values)
@@ -304,7 +304,7 @@ class Plan(Document):
             warnings=[*self.warnings, f"{_CHANGED}{', '.join(changed)}; nothing is proved of its optimum."],
             report=None,
             rows=None,
-            stamp=here,
+            stamp=data,
         )
 
     def parts(self, chosen: Mapping[str, float] | None = None, most: int = SHOWN) -> list[Part]:
@@ -312,9 +312,9 @@ class Plan(Document):
 
         chosen: values chosen anew with an incentive, told beside the plan's own where they differ.
         """
-        here = self.now()
-        if here is not self:
-            return here.parts(chosen, most)
+        current = self.now()
+        if current is not self:
+            return current.parts(chosen, most)
         proof = "" if math.isnan(self.epsilon0) else f", within {max(0.0, self.epsilon0):.1e} of the optimum"
         stop = f"{self.solver}: {self.termination}"
         each = ", ".join(f"{name} {shown(level)}" for name, level in self.leader_objectives.items())

@@ -46,12 +46,12 @@ def rested(game: GameStructure, values: Mapping[str, float]) -> dict[str, float]
     room = TOLERANCES.active * _reaches(levels, lower, upper)
     moved = np.where(np.abs(levels - lower) <= room, lower, np.where(np.abs(upper - levels) <= room, upper, levels))
     names = [name for name, v in game.variables_by_name.items() if not v.fixed]
-    found = {**values, **dict(zip(names, moved.tolist(), strict=True))}
-    if found == values:
+    moved_values = {**values, **dict(zip(names, moved.tolist(), strict=True))}
+    if moved_values == values:
         return dict(values)
     rows = _rows(game)
-    worse = _violation(game, rows, found) > max(TOLERANCES.feasibility, _violation(game, rows, values))
-    return dict(values) if worse else found
+    worse = _violation(game, rows, moved_values) > max(TOLERANCES.feasibility, _violation(game, rows, values))
+    return dict(values) if worse else moved_values
 
 
 def _levels(game: GameStructure, values: Mapping[str, float]) -> tuple[Array, Array, Array]:
@@ -62,5 +62,5 @@ def _levels(game: GameStructure, values: Mapping[str, float]) -> tuple[Array, Ar
 
 
 def _reaches(levels: Array, lower: Array, upper: Array) -> Array:
-    found = limited_reaches(levels, lower, upper)
-    return np.where(found > 0.0, found, 1.0)
+    reaches = limited_reaches(levels, lower, upper)
+    return np.where(reaches > 0.0, reaches, 1.0)

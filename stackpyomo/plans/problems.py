@@ -50,8 +50,8 @@ def held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str,
     loose = {id(v) for v in defined} | {id(v) for f in followers for v in f.variables}
     names = {f.name for f in followers}
     loose |= {id(price.var) for price in game.prices if price.follower in names}
-    held = [(v, values[n]) for n, v in game.variables_by_name.items() if not v.fixed and id(v) not in loose]
-    return Problem(cost, [("leader", c) for c in defining], held)
+    fixed = [(v, values[n]) for n, v in game.variables_by_name.items() if not v.fixed and id(v) not in loose]
+    return Problem(cost, [("leader", c) for c in defining], fixed)
 
 
 def aggregate_definitions(game: Game) -> tuple[list[Any], list[VarData]]:
@@ -64,7 +64,7 @@ def aggregate_definitions(game: Game) -> tuple[list[Any], list[VarData]]:
     felt_by = (e for f in game.followers.values() for e in [f.objective, *f.constraints] if e is not None)
     felt = {id(v) for e in {id(e): e for e in felt_by}.values() for v in variables_in(e.expr)}
     rows: dict[int, Any] = {}
-    found: dict[int, VarData] = {}
+    defined: dict[int, VarData] = {}
     while True:  # a definition may stand on another
         before = len(rows)
         for constraint in game.leader.constraints:
@@ -72,14 +72,14 @@ def aggregate_definitions(game: Game) -> tuple[list[Any], list[VarData]]:
                 continue
             inside = {id(v): v for v in variables_in(constraint.expr) if not v.fixed}
             free = {k: v for k, v in inside.items() if k not in game.owners and k not in felt and k not in known}
-            if free and any(k in game.owners or k in known or k in found for k in inside):
+            if free and any(k in game.owners or k in known or k in defined for k in inside):
                 rows[id(constraint)] = constraint
-                found.update(free)
+                defined.update(free)
         if len(rows) == before:
             break
-    if len(rows) != len(found):
-        rows, found = {}, {}
-    return [*game.aggregates, *rows.values()], [*aggregates, *found.values()]
+    if len(rows) != len(defined):
+        rows, defined = {}, {}
+    return [*game.aggregates, *rows.values()], [*aggregates, *defined.values()]
 
 
 def leader_values(game: Game, leader: Any) -> dict[str, float]:

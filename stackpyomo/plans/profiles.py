@@ -58,8 +58,8 @@ def pure_equilibria(game: Game, followers: Sequence[Follower], values: dict[str,
         with np.errstate(invalid="ignore"):
             room = TOLERANCES.noise * np.maximum(1.0, np.abs(least))
             best &= np.isfinite(costs[k]) & (costs[k] <= least + room)
-    for found in np.argwhere(best):
-        chosen = {game.names[id(v)]: known[n] for v, known, n in zip(actions, levels, found, strict=True)}
+    for profile in np.argwhere(best):
+        chosen = {game.names[id(v)]: known[n] for v, known, n in zip(actions, levels, profile, strict=True)}
         yield {**values, **chosen}
 
 

@@ -113,7 +113,7 @@ def respond(
 
 def _nonconvex(followers: Sequence[Follower], game: Game, options: Options, *, able: bool) -> dict[str, str]:
     """Which of the followers (the first of many) are proved not convex: refused by name, or noted where allowed."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     movers = game.movers()
     for follower in followers[:_SAMPLED]:
         why = "" if follower.integers else counterexample(game, follower, movers)
@@ -123,8 +123,8 @@ def _nonconvex(followers: Sequence[Follower], game: Game, options: Options, *, a
                 "do not say what it answers. Reformulate it, or pass allow_nonconvex=True and read each certificate."
             )
         if why:
-            found[follower.name] = why
-    return found
+            reasons[follower.name] = why
+    return reasons
 
 
 def _require_able(
@@ -164,31 +164,31 @@ def _by_rows(options: Options) -> bool:
     return able and (options.treatment is None or isinstance(options.treatment, SOS1))
 
 
-def _refusal(game: Game, problem: Problem, made: Conditions, bad: BadRow) -> InvalidGame | NoPlan:
+def _refusal(game: Game, problem: Problem, kkt: Conditions, bad: BadRow) -> InvalidGame | NoPlan:
     """What a row that cannot be written says: a follower without a best answer, rows in conflict, bad data."""
     place = -1 if bad.row is None else bad.row - len(problem.constraints) - len(problem.held)
-    if bad.contradiction and 0 <= place < len(made.stationarity):
-        action = made.stationarity[place][0]
+    if bad.contradiction and 0 <= place < len(kkt.stationarity):
+        action = kkt.stationarity[place][0]
         owner = game.owners[id(action)]
         return NoPlan(
             f"No plan exists: {game.names[id(action)]} ({owner}) has no bound on the side where {owner}'s objective "
             "goes on improving, whatever the others do. Bound it or add the missing cost.",
             termination="infeasible",
         )
-    message = f"{_row_name(problem, made, bad)}: {bad.reason}"
+    message = f"{_row_name(problem, kkt, bad)}: {bad.reason}"
     return NoPlan(message, termination="infeasible") if bad.contradiction else InvalidGame(message)
 
 
-def _row_name(problem: Problem, made: Conditions, bad: BadRow) -> str:
+def _row_name(problem: Problem, kkt: Conditions, bad: BadRow) -> str:
     """Whose row it is, in the order in which an :class:`Equilibrium` writes them."""
     if bad.row is None:
         return "the leader's objective"
     named = [
         *(f"{constraint.name} ({owner})" for owner, constraint in problem.constraints),
         *(var.name for var, _ in problem.held),
-        *(f"the optimality condition of {var.name}" for var, _ in made.stationarity),
-        *(constraint.name for constraint, _ in made.rows),
-        *(f"the price {var.name}" for var, _ in made.prices),
+        *(f"the optimality condition of {var.name}" for var, _ in kkt.stationarity),
+        *(constraint.name for constraint, _ in kkt.rows),
+        *(f"the price {var.name}" for var, _ in kkt.prices),
     ]
     return named[bad.row] if bad.row < len(named) else "the optimality conditions"
 
@@ -293,20 +293,20 @@ class Work:
     def _multipliers(self, best: Candidate) -> dict[Any, float]:
         """Leader's and cooperating rows: d(leader's objective)/d(right-hand side); responding followers' rows:
         d(their own objective)/d(right-hand side), both in the sense the user wrote."""
-        found: dict[Any, float] = {}
+        multipliers: dict[Any, float] = {}
         duals = best.found.duals
         if duals is not None and best.found.polished:
             by_row = dict(zip(best.equilibrium.program.rows.tolist(), duals, strict=True))
             for row, (_, constraint) in enumerate(self.problem.constraints):
-                found[constraint.name] = self.game.leader.sign * float(by_row.get(row, 0.0))
-        made = best.equilibrium.conditions
-        several = Counter(key for _, key in made.signed)
+                multipliers[constraint.name] = self.game.leader.sign * float(by_row.get(row, 0.0))
+        kkt = best.equilibrium.conditions
+        several = Counter(key for _, key in kkt.signed)
         for follower in self.followers:
             for row in follower.constraints:
-                if (follower.name, id(row)) in made.signed:
+                if (follower.name, id(row)) in kkt.signed:
                     key = row.name if several[id(row)] == 1 else (row.name, follower.name)
-                    found[key] = -follower.sign * made.force(follower.name, row, best.values) + 0.0
-        return found
+                    multipliers[key] = -follower.sign * kkt.force(follower.name, row, best.values) + 0.0
+        return multipliers
 
     def _select(self, plan: Plan, best: Candidate) -> None:
         """Which equilibrium it is where several followers feel a row, and how many there are beside it."""
@@ -375,13 +375,13 @@ def _is_hopeless(ladder: Ladder) -> bool:
     """True if the best answer is refuted, and most attempts found nothing that is feasible."""
     report = None if ladder.best is None else ladder.best.report
     refuted = report is not None and bool(report.refuted) and not report.regret.isna().any()
-    empty = sum(found.termination is Termination.INFEASIBLE for found in ladder.stops)
+    empty = sum(stop.termination is Termination.INFEASIBLE for stop in ladder.stops)
     return refuted and 2 * empty > len(ladder.stops)
 
 
 def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
     """Raise :class:`NoPlan`: proved infeasible, unbounded, or nothing found."""
-    kinds = {found.termination for found in ladder.stops}
+    kinds = {stop.termination for stop in ladder.stops}
     last = ladder.stops[-1] if ladder.stops else None
     stopped = last.termination if last is not None else Termination.FAILED
     if ladder.unbounded:

@@ -109,10 +109,10 @@ class Separable:
         """Each task's answer; variables that no term holds stay at the start."""
         assert self.program is not None
         assert solution.x is not None
-        found = self.program.levels(solution.x)
+        levels = self.program.levels(solution.x)
         for task, own, (_, reaches) in zip(self.tasks, self.owned, self.units, strict=True):
             yield [
-                s if id(v) not in found else found[id(v)] * reach
+                s if id(v) not in levels else levels[id(v)] * reach
                 for v, s, reach in zip(own, task.start, reaches, strict=True)
             ]
 

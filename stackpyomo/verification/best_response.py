@@ -128,12 +128,12 @@ class Composed:
     def violation(self) -> float:
         """Largest violation of rows and bounds at the variables' current values, relative to their natural units."""
         rows, sizes = self.rows, self.row_scales or [1.0] * len(self.rows)
-        held = [(number_of(row.body), row.lb, row.ub, size) for row, size in zip(rows, sizes, strict=True)]
-        held += [(level, lower, upper, 1.0) for level, lower, upper in self.constants]
+        limits = [(number_of(row.body), row.lb, row.ub, size) for row, size in zip(rows, sizes, strict=True)]
+        limits += [(level, lower, upper, 1.0) for level, lower, upper in self.constants]
         reaches = self.reaches or [1.0] * len(self.variables)
-        held += [(var.value, var.lb, var.ub, reach) for var, reach in zip(self.variables, reaches, strict=True)]
+        limits += [(var.value, var.lb, var.ub, reach) for var, reach in zip(self.variables, reaches, strict=True)]
         worst = max((abs(v.value - round(v.value)) for v in (self.variables[i] for i in self.integers)), default=0.0)
-        for level, lower, upper, size in held:
+        for level, lower, upper, size in limits:
             worst = worst if math.isfinite(level) else math.inf
             if upper is not None:
                 worst = max(worst, (level - upper) / max(size, abs(upper)))
@@ -215,7 +215,7 @@ def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[
     gain, bend = (None if m is None else sparse.csc_array(kept @ m) for m in (announced.gain, announced.bend))
     values = {**announced.values, leader: level, **{n: announced.values[n] + step for n, step in carried.items()}}
     composer = _Composer(game, replace(announced, values=values, gain=gain, bend=bend, saturate=False))
-    follower, columns = next(found for found in _columns(game) if found[0].name == name)
+    follower, columns = next(column for column in _columns(game) if column[0].name == name)
     ruler = Follower(name, objectives=game.leader.objectives)
     own, ruling = (next(composer.compose(player, follower.variables, columns)) for player in (follower, ruler))
     return level, own, ruling
@@ -305,14 +305,14 @@ class _Composer:
     def _substituted(self, expression: Any, changed: dict[int, Any]) -> Any:
         """The expression with these in the place of Vars, and the plan for all the rest."""
         self.table.update(changed)
-        found = self.visitor.walk_expression(expression)
+        composed = self.visitor.walk_expression(expression)
         self.table.update((key, self.plan[key]) for key in changed)
-        return found
+        return composed
 
     def _pieces(self, moved: dict[int, Any]) -> Iterator[tuple[dict[int, Any], list[Any]]]:
         """(what projected leader variables are, rows that say where this holds), the plan's piece first."""
         ways = [self._ways(mover, expression) for mover, expression in moved.items()] if self.moves.saturate else []
-        ways = [found for found in ways if len(found) > 1]
+        ways = [way for way in ways if len(way) > 1]
         if math.prod(map(len, ways)) > _PIECES:
             yield {mover: _clipped(body, low, high) for (mover, _, body, low, high), *_ in ways}, []
             return
@@ -383,43 +383,43 @@ class _Moves:
 
     def projected(self, values: Mapping[int, float]) -> dict[int, float]:
         """id(leader Var) → its value on its bounds, where the announcement is projected."""
-        found = {}
+        levels = {}
         for tool in self.leaders.intersection(self.by_id, values):
             low, high = self.by_id[tool].bounds
             floor = values[tool] if low is None else max(values[tool], low)
-            found[tool] = floor if high is None else min(floor, high)
-        return found
+            levels[tool] = floor if high is None else min(floor, high)
+        return levels
 
     def carried(self, raw: Mapping[int, Any], plan: Mapping[int, Any], changed: Mapping[int, Any]) -> dict[int, Any]:
         """id(aggregate) → its value with what the leader's variables, announced or projected, move of it."""
-        found: dict[int, Any] = {}
+        levels: dict[int, Any] = {}
         for aggregate, driver, rate in self._leads:
             now = changed.get(driver, plan[driver])
             if now is not raw[driver]:
-                before = found.get(aggregate, changed.get(aggregate, raw[aggregate]))
-                found[aggregate] = before + rate * (now - raw[driver])
-        return found
+                before = levels.get(aggregate, changed.get(aggregate, raw[aggregate]))
+                levels[aggregate] = before + rate * (now - raw[driver])
+        return levels
 
     def of(self, columns: range, deviation: dict[int, Any]) -> dict[int, Any]:
         """id(Var) → by how much the deviations {action number: deviation} of one follower move it."""
-        found: dict[int, Any] = {}
+        moved: dict[int, Any] = {}
         for matrix, movers in self._tables:
             for column in columns:
                 entries = slice(matrix.indptr[column], matrix.indptr[column + 1])
                 for row, rate in zip(matrix.indices[entries], matrix.data[entries], strict=True):
                     if rate != 0.0:
-                        found[movers[row]] = found.get(movers[row], 0.0) + float(rate) * deviation[column]
+                        moved[movers[row]] = moved.get(movers[row], 0.0) + float(rate) * deviation[column]
         for mover, weight, signal in self._bows:
             row = self._shown[[signal]]
             terms = zip(row.indices, row.data, strict=True)
             seen = sum(float(rate) * deviation[column] for column, rate in terms if column in deviation)
             if not isinstance(seen, int):
-                found[mover] = found.get(mover, 0.0) + float(weight) / 2.0 * seen**2
+                moved[mover] = moved.get(mover, 0.0) + float(weight) / 2.0 * seen**2
         for mover, rate, signal in self._curves:
             step = rate * excursion(self._game, signal, self._values, self._own(deviation))
             if not isinstance(step, float):
-                found[mover] = found.get(mover, 0.0) + step
-        return found
+                moved[mover] = moved.get(mover, 0.0) + step
+        return moved
 
     def _own(self, deviation: Mapping[int, Any]) -> dict[int, Any]:
         """id(action) → its value in the deviation."""

@@ -159,14 +159,14 @@ def multipliers_at(player: Player, point: list[float]) -> list[float]:
             if near:
                 columns.append(sign * np.eye(size)[i])
                 owners.append((-1, sign))
-    found = [0.0] * len(rows)
+    multipliers = [0.0] * len(rows)
     normals = np.array(columns).reshape(-1, size).T
     wanted = -_gradient(cost, size)
     if np.isfinite(normals).all() and np.isfinite(wanted).all():
         for (number, sign), part in zip(owners, least_nonnegative(normals, wanted), strict=True):
             if number >= 0:
-                found[number] += sign * float(part)
-    return found
+                multipliers[number] += sign * float(part)
+    return multipliers
 
 
 def _gradient(f: Value, size: int) -> Array:

@@ -581,11 +581,11 @@ _Limits = tuple[float | None, float | None]
 
 def _declared(player: Mapping[str, Any]) -> dict[str, _Limits]:
     """Name → (lower, upper) of a player's variables."""
-    found: dict[str, _Limits] = {}
+    limits: dict[str, _Limits] = {}
     for variable in player.get("variables", ()):
         lower, upper = (None if variable.get(key) is None else float(variable[key]) for key in ("lb", "ub"))
-        found[str(variable["name"])] = lower, upper
-    return found
+        limits[str(variable["name"])] = lower, upper
+    return limits
 
 
 def problems(document: Mapping[str, Any]) -> Iterator[Player]:

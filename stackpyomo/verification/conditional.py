@@ -72,7 +72,7 @@ class _Part:
 
 
 def _parts(game: Game, scenarios: Scenarios, actions: Any) -> Iterator[_Part]:
-    found: dict[tuple[str, Hashable], _Part] = {}
+    parts: dict[tuple[str, Hashable], _Part] = {}
     for key, observation in component_pairs(actions, "actions", "observation"):
         component = game.component(key) if isinstance(key, str) else key
         weights = scenarios.atom_probability(observation).to_numpy()
@@ -86,9 +86,9 @@ def _parts(game: Game, scenarios: Scenarios, actions: Any) -> Iterator[_Part]:
                 raise InvalidGame(f"{var.name}: no follower decides on it.")
             if not var.fixed and probability > 0.0:
                 place = (owner, (observation, atom))
-                part = found.setdefault(place, _Part(owner, atom, float(probability), []))
+                part = parts.setdefault(place, _Part(owner, atom, float(probability), []))
                 part.names.append(game.names[id(var)])
-    yield from found.values()
+    yield from parts.values()
 
 
 class _Atoms:
@@ -184,13 +184,13 @@ class _Atoms:
             if place not in free:
                 var.fix()
         try:
-            (found,) = best_responses(list(self._held(sorted(free), probability)), Effort(self.solver), {})
+            (problem,) = best_responses(list(self._held(sorted(free), probability)), Effort(self.solver), {})
         finally:
             for var in self.problem.variables:
                 var.unfix()
-        if found.certificate == "unknown":
+        if problem.certificate == "unknown":
             return math.nan, False, "unknown"
-        return max(0.0, found.plan_cost - found.best_cost), False, found.certificate
+        return max(0.0, problem.plan_cost - problem.best_cost), False, problem.certificate
 
     def _held(self, free: Sequence[int], probability: float) -> Iterator[Composed]:
         """The pieces with the other variables fixed, without those in which these variables cannot be."""
@@ -208,8 +208,8 @@ class _Atoms:
                 self._given(expression, piece, free, probability) for expression in (piece.cost, self.problem.own)
             )
             cost += 0.0 if piece is self.problem else self._step(piece, free) / probability
-            held = Composed(piece.follower, names, target, cost, moved, still, variables, home=home)
-            held.own, held.answers = own, self.problem.answers
+            restricted = Composed(piece.follower, names, target, cost, moved, still, variables, home=home)
+            restricted.own, restricted.answers = own, self.problem.answers
             if home is None or all(is_within(*row) for row in still):  # else the piece holds no point
-                home = home or held
-                yield held
+                home = home or restricted
+                yield restricted

@@ -201,8 +201,8 @@ def _take(problem: Composed, point: list[float]) -> None:
 
 def _polished(problem: Composed, point: list[float]) -> list[float]:
     """The best continuous part at these integers, by an NLP solver from there."""
-    held = [problem.variables[number] for number in problem.integers]
-    for var, value in zip(held, (point[number] for number in problem.integers), strict=True):
+    whole = [problem.variables[number] for number in problem.integers]
+    for var, value in zip(whole, (point[number] for number in problem.integers), strict=True):
         var.fix(value)
     try:
         separable = Separable([Task(replace(problem, best=[], best_cost=math.inf), point, True)])
@@ -211,10 +211,10 @@ def _polished(problem: Composed, point: list[float]) -> list[float]:
             return point
         assert separable.program is not None
         snapped = separable.program.snapped(solution.x, solution.duals)[0]
-        found = next(separable.points(replace(solution, x=snapped)))
-        return list(map(clipped, found, problem.variables))
+        polished = next(separable.points(replace(solution, x=snapped)))
+        return list(map(clipped, polished, problem.variables))
     finally:
-        for var in held:
+        for var in whole:
             var.unfix()
 
 

@@ -102,8 +102,8 @@ class _Proofs:
         """
         answered = np.isin(self.numbers, self.pieces.layout.movers()[1])
         step = np.abs(slopes).max(axis=1) / np.abs(np.einsum("kii->ki", bends))
-        told = np.isfinite(step) & ~answered[:, None]
-        self.reaches = np.where((self.reaches == 0.0) & told, step, self.reaches)
+        known = np.isfinite(step) & ~answered[:, None]
+        self.reaches = np.where((self.reaches == 0.0) & known, step, self.reaches)
         self.open &= (self.reaches > 0.0).all(axis=1)
 
     def _has_a_plan(self) -> Array:

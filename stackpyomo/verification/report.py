@@ -153,27 +153,27 @@ class Report(Document):
         """What those who are not held would rather do, and what may help; empty where all is verified."""
         unknown = self.regret.isna() | (self.certificate == "unknown")
         endless = unknown & self.note.str.contains(UNBOUNDED, regex=False)
-        found = []
+        sentences = []
         if endless.any():
             without = list(endless.index[endless])
             settling = self.subject is not None and self.subject.announcement.settling
             more = f" {self._remedy(without[0])}" if settling else ""
-            found.append(f"Bound the variables of {listed(without, 3)}, or add the missing cost.{more}")
+            sentences.append(f"Bound the variables of {listed(without, 3)}, or add the missing cost.{more}")
         unknown &= ~endless
         if unknown.any():
             names, notes = listed(list(unknown.index[unknown]), 3), self.note[unknown]
             stopped = notes.str.startswith(("its re-solve", "not re-solved", "no global solver")).any()
-            found.append(f"Not settled for {names}: {self._untried() if stopped else notes.iloc[0]}.")
+            sentences.append(f"Not settled for {names}: {self._untried() if stopped else notes.iloc[0]}.")
         searched = [name for name in self.endless if name not in self.refuted]
         if searched:
-            found.append(
+            sentences.append(
                 f"Bound the variables of {listed(searched, 3)}: a search proves nothing where they have no end."
             )
         if self.refuted:
             name = str(self.regret[self.refuted].idxmax())
             moves = [f"{key} = {shown(value, 4)}" for key, value in self._moves(name).items()]
-            found.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy(name)}".rstrip())
-        return found
+            sentences.append(f"{name} would rather choose {listed(moves, 3)}. {self._remedy(name)}".rstrip())
+        return sentences
 
     def _untried(self) -> str:
         """What has not been asked for yet and may settle it."""

@@ -86,10 +86,10 @@ def _compared(problem: Composed, x: Sequence[float], value: float, slope: Array)
     if abs(there - value) > TOLERANCES.noise * size:
         raise _difference(name, value, there)
     try:
-        found = differentiate(elementary(problem.cost), wrt_list=problem.variables, mode=Modes.reverse_numeric)
+        gradient = differentiate(elementary(problem.cost), wrt_list=problem.variables, mode=Modes.reverse_numeric)
     except (*UNDEFINED, DifferentiationException):
         return None
-    slopes = np.array([float(g) for g in found])
+    slopes = np.array([float(g) for g in gradient])
     unit = max(float(np.abs(slopes).max(initial=0.0)), float(np.abs(slope).max(initial=0.0)))
     room = TOLERANCES.accuracy * max(unit, size)
     if not np.abs(slopes - slope).max(initial=0.0) <= room:

@@ -137,8 +137,8 @@ def common_leader(root: Item) -> Item:
     if leader is None:
         return Item({"variables": []}, "leader", root.path)
     for field in ("objective", "sense"):
-        if (found := leader.get(field)) is not None:
-            raise found.fault("each of 'leaders' has its own; move it there.")
+        if (part := leader.get(field)) is not None:
+            raise part.fault("each of 'leaders' has its own; move it there.")
     return leader
 
 
@@ -277,18 +277,18 @@ def read_target(root: Item, variables: Mapping[str, Any]) -> dict[str, float]:
         return {}
     if not isinstance(target.value, Mapping):
         raise target.fault(f"expected an object {{variable: value}}, found {show(target.value)}.")
-    found = {}
+    levels = {}
     for name in target.value:
         item = target.part(name, f"target of {show(name)}")
         if name not in variables:
             raise item.fault(f"unknown name {show(name)}; {nearest(str(name), variables)}")
-        found[name] = float(_formula(item, {}).value()) if isinstance(item.value, str) else item.number()
+        levels[name] = float(_formula(item, {}).value()) if isinstance(item.value, str) else item.number()
     for name, var in variables.items():
-        if name in found:
-            var.set_value(found[name], skip_validation=True)
+        if name in levels:
+            var.set_value(levels[name], skip_validation=True)
         elif var.value is None:  # to be chosen with the incentive
             var.set_value(clipped(0.0, var))
-    return {variables[name].name: level for name, level in found.items()}
+    return {variables[name].name: level for name, level in levels.items()}
 
 
 def read_observe(root: Item, variables: Mapping[str, Any]) -> list[str]:

@@ -90,15 +90,15 @@ def read_observation(game: GameStructure, observe: Any, *, curved: bool = False)
 
     curved: whether signals may be other than linear.
     """
-    found = _observation(game, observe, curved)
+    observation = _observation(game, observe, curved)
     noisy = {game.names[id(v)]: f.name for f in game.followers.values() if f.noise is not None for v in f.variables}
-    for signal in found.signals:
+    for signal in observation.signals:
         if signal.own and signal.name in noisy:
             raise InvalidGame(
                 f"observe: {signal.name}: what one member of {noisy[signal.name]} does tells a leader who does not "
                 "know its noise nothing of the scenario. Observe aggregates, or the actions of others."
             )
-    return found
+    return observation
 
 
 def _observation(game: GameStructure, observe: Any, curved: bool) -> Observation:
@@ -403,10 +403,10 @@ def excursion(game: GameStructure, signal: Signal, values: Mapping[str, float], 
 
     table: id(action) of that follower → what stands for it. 0 if the signal holds none of them.
     """
-    held = list(variables_in(signal.curve))
-    own = [v for v in held if id(v) in table]
+    variables = list(variables_in(signal.curve))
+    own = [v for v in variables if id(v) in table]
     if not own:
         return 0.0
-    planned = {id(v): values[game.names[id(v)]] for v in held}
+    planned = {id(v): values[game.names[id(v)]] for v in variables}
     moved = Substitution(substitute={**planned, **{id(v): table[id(v)] for v in own}}).walk_expression(signal.curve)
     return (moved - signal.value(values)) / float(game.followers[game.owners[id(own[0])]].size)

@@ -305,8 +305,8 @@ class LeastRegret(LeastGain):
             self.lottery = [(t, -float(m)) for t, m in zip(self.tags, answer.ineqlin.marginals, strict=True) if m < 0.0]
         unit = max(lever.problem.unit for lever in self.levers.values())
         allowed = self.least * (1.0 + TOLERANCES.noise) + TOLERANCES.noise * unit if self.least > 0.0 else 0.0
-        found = self._least(allowed)
-        return None if found is None else Candidate(found.gain, found.offsets, self.least)
+        least = self._least(allowed)
+        return None if least is None else Candidate(least.gain, least.offsets, self.least)
 
 
 class CurvedGain(LeastGain):

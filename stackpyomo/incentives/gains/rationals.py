@@ -53,17 +53,17 @@ def exact_weights(rows: Sequence[tuple[Lever, Array]], weights: Sequence[float],
             return None
         columns.append(column)
         temptations.append(temptation)
-    found = _null_vector(columns)
-    if found is None:
+    vector = _null_vector(columns)
+    if vector is None:
         return None
-    if sum(found) < 0:
-        found = [-weight for weight in found]
-    total = sum(found)
-    if total <= 0 or any(weight < 0 for weight in found):
+    if sum(vector) < 0:
+        vector = [-weight for weight in vector]
+    total = sum(vector)
+    if total <= 0 or any(weight < 0 for weight in vector):
         return None
-    found = [weight / total for weight in found]
-    gained = sum((w * r for w, r in zip(found, temptations, strict=True)), Fraction(0))
-    return found if gained > 0 and len(found) == len(weights) else None
+    vector = [weight / total for weight in vector]
+    gained = sum((w * r for w, r in zip(vector, temptations, strict=True)), Fraction(0))
+    return vector if gained > 0 and len(vector) == len(weights) else None
 
 
 def _row(lever: Lever, point: Array, free: Array) -> tuple[list[Fraction] | None, Fraction | None]:

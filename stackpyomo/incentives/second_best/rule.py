@@ -133,13 +133,13 @@ class _Asked:
 
     def answered(self) -> Incentive:
         """The rule: of the leader-optimal plan where one holds it, else what the search finds, else K = 0."""
-        held = None if self.groups else self._held(self.ideal)
+        ideal_rule = None if self.groups else self._held(self.ideal)
         with undisturbed():
             self.rows = FollowerRows(self.game)
             self.gain = UnknownGain(self.rows, self.observation, self.groups, self.wishes.saturate)
             constant, why = self._constant()
-            if held is not None:
-                return self._standing(held, constant, proved=held.plan.quality == "optimal", free=True)
+            if ideal_rule is not None:
+                return self._standing(ideal_rule, constant, proved=ideal_rule.plan.quality == "optimal", free=True)
             search = self._search() if self.gain.entries else None
             if search is not None:
                 search.run(self._points(constant))
@@ -269,12 +269,12 @@ class _Asked:
 
     def _is_as_good(self, constant: Plan, best: Answer, search: Search) -> bool:
         cost = self.game.leader.sign * constant.leader_objective
-        told = constant.quality in ("optimal", "feasible") and best.gain.nnz > 0
-        return told and best.cost >= cost - TOLERANCES.solver * search.scale
+        reached = constant.quality in ("optimal", "feasible") and best.gain.nnz > 0
+        return reached and best.cost >= cost - TOLERANCES.solver * search.scale
 
     def _plan(self, best: Answer, search: Search) -> Plan:
-        found, sign = best.candidate.found, self.game.leader.sign
-        assert found.x is not None
+        answer, sign = best.candidate.found, self.game.leader.sign
+        assert answer.x is not None
         for entry in search.log:
             cost = entry.pop("cost", None)
             entry["objective"] = None if cost is None else sign * cost
@@ -283,11 +283,11 @@ class _Asked:
             values=best.values,
             leader_objective=objective_at(self.game, self.game.leader, best.values),
             follower_objectives={name: float(best.report.objective[name]) for name in self.game.followers},
-            termination=found.termination.value,
+            termination=answer.termination.value,
             quality="feasible",
-            residuals=best.candidate.equilibrium.residuals(found.x),
+            residuals=best.candidate.equilibrium.residuals(answer.x),
             seconds=self.seconds,
-            solver=found.solver,
+            solver=answer.solver,
             log=search.log,
             game=self.game,
         )

@@ -162,15 +162,15 @@ class UnknownGain:
         game, by_signal = self.rows.game, dict[int, list[int]]()
         for tool, s, _ in self.entries:
             by_signal.setdefault(s, []).append(tool)
-        found: dict[int, dict[int, Any]] = {}
+        rates_of: dict[int, dict[int, Any]] = {}
         moves = self.moves.tocoo()
         for s, action, rate in zip(moves.row.tolist(), moves.col.tolist(), moves.data.tolist(), strict=True):
-            rates = found.setdefault(id(game.actions[action]), {})
+            rates = rates_of.setdefault(id(game.actions[action]), {})
             for tool in by_signal.get(s, ()):
                 rates[tool] = rates.get(tool, 0.0) + self.table[tool, s] * rate
         leads = self.rows.leads.tocsc()
         aggregates = self.rows.responses.variables
-        return {action: self._carried(rates, leads, aggregates) for action, rates in found.items() if rates}
+        return {action: self._carried(rates, leads, aggregates) for action, rates in rates_of.items() if rates}
 
     def _carried(
         self, rates: Mapping[int, Any], leads: sparse.csc_array, aggregates: Sequence[VarData]
