@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.calculus.diff_with_pyomo import reverse_sd
 from pyomo.repn import generate_standard_repn
 from scipy.linalg import null_space
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Curvature, curvature, elementary, is_convex_feasible_set, variables_in
+from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, partials, variables_in
 from stackpyomo.games import Follower, Game
 
 from .replicas import Table, substituted
@@ -89,20 +88,14 @@ class AnswerSet:
     def _slopes_at_zero(self) -> list[Any]:
         """c(x): the derivatives of the cost where all its actions are 0."""
         zero = {id(v): 0.0 for v in self.follower.variables}
-        return [substituted(slope, zero) for slope in derivatives(self.cost, self.follower.variables)]
-
-
-def derivatives(expression: Any, variables: Sequence[VarData]) -> list[Any]:
-    """The symbolic derivative by each variable."""
-    found = reverse_sd(elementary(expression))
-    return [found.get(v, 0.0) for v in variables]
+        return [substituted(slope, zero) for slope in partials(self.cost, self.follower.variables)]
 
 
 def second_derivatives(expression: Any, rows: Sequence[VarData], columns: Sequence[VarData]) -> Array | None:
     """∂²/∂(row) ∂(column); None unless these are numbers whatever anybody does."""
     place = {id(v): j for j, v in enumerate(columns)}
     table = np.zeros((len(rows), len(columns)))
-    for i, slope in enumerate(derivatives(expression, rows)):
+    for i, slope in enumerate(partials(expression, rows)):
         if slope.__class__ in native_numeric_types:
             continue
         repn = generate_standard_repn(slope, compute_values=True, quadratic=True)

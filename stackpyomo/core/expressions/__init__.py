@@ -5,7 +5,7 @@ In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on 
 
 from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem
 from .interval_hessian import is_convex_on_box
-from .terms import UNREADABLE, apart, elementary, leaves, roots, terms, variables_in
+from .terms import UNREADABLE, apart, elementary, leaves, partials, roots, terms, variables_in
 from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, spelled, substituting
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "leaves",
     "number_of",
     "numbers_of",
+    "partials",
     "roots",
     "size_of",
     "spelled",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
+from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.numeric_expr import (
     DivisionExpression,
     LinearExpression,
@@ -24,7 +25,7 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_varia
 
 from .values import number_of
 
-__all__ = ["UNREADABLE", "apart", "elementary", "leaves", "roots", "terms", "variables_in"]
+__all__ = ["UNREADABLE", "apart", "elementary", "leaves", "partials", "roots", "terms", "variables_in"]
 
 
 def terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
@@ -128,6 +129,13 @@ _HYPERBOLIC = {
 def elementary(expression: Any) -> Any:
     """The expression with exp in the place of hyperbolic functions."""
     return _Elementary().walk_expression(expression) if _has_hyperbolic(expression) else expression
+
+
+def partials(expression: Any, variables: Sequence[Any]) -> list[Any]:
+    """The symbolic derivative by each variable; 0 of a number."""
+    if not variables or not getattr(expression, "is_potentially_variable", bool)():
+        return [0.0] * len(variables)
+    return list(differentiate(elementary(expression), wrt_list=list(variables), mode=Modes.reverse_symbolic))
 
 
 def _has_hyperbolic(expression: Any) -> bool:

@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
-from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from scipy import sparse
 from scipy.optimize import brentq
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Substitution, elementary, number_of, numbers_of, variables_in
+from stackpyomo.core.expressions import Substitution, number_of, numbers_of, partials, variables_in
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement, Signal, excursion, shares
 from stackpyomo.verification import Composed, composed, measure
@@ -81,7 +80,7 @@ class Lever:
         self.target = np.where(self.whole, np.round(target), target)
         self.levels = np.array([v.value for v in self.problem.answers], dtype=float)
         """(its instruments) u0*."""
-        self.slopes = _symbolic(self.problem.own, self.problem.answers)
+        self.slopes = partials(self.problem.own, self.problem.answers)
         self.cost = self.cost_at(self.target)
         """J_k*, in minimise form."""
 
@@ -239,7 +238,7 @@ class Lever:
         if curved and len(normals) and np.linalg.matrix_rank(normals, tol=TOLERANCES.rank) < len(normals):
             return
         own = [self.variables[j] for j in moving]
-        slopes, seen = _symbolic(self.problem.own, own), self._seen(moving)
+        slopes, seen = partials(self.problem.own, own), self._seen(moving)
         pulls = self.pulls(self.target)
         chosen = np.flatnonzero(free[self.instruments]) if self.is_affine else np.zeros(0, dtype=int)
         for place, slope in enumerate(slopes):
@@ -247,7 +246,7 @@ class Lever:
             gain, offsets = np.zeros((self.count, len(self.signals))), np.zeros(self.count)
             gain[self.instruments] = pulls[:, np.newaxis] * seen[:, place]
             if len(chosen):
-                mixed = _symbolic(slope, [self.problem.answers[i] for i in chosen])
+                mixed = partials(slope, [self.problem.answers[i] for i in chosen])
                 offsets[self.instruments[chosen]] = [number_of(part) for part in mixed]
             sides = {number: float(normal[place]) for number, normal in enumerate(normals) if normal[place] != 0.0}
             right = -level + float(offsets[self.instruments] @ self.levels)
@@ -258,7 +257,7 @@ class Lever:
         slopes = self.shown[:, moving].copy()
         self._set(self.target)
         for number, expression in self.curved.items():
-            parts = _symbolic(expression, [self.variables[j] for j in moving])
+            parts = partials(expression, [self.variables[j] for j in moving])
             slopes[number] = [number_of(part) for part in parts]
         return slopes
 
@@ -267,7 +266,7 @@ class Lever:
         self._set(self.target)
         normals: list[Array] = []
         for row in self.problem.rows:
-            parts = [number_of(part) for part in _symbolic(row.body, [self.variables[j] for j in moving])]
+            parts = [number_of(part) for part in partials(row.body, [self.variables[j] for j in moving])]
             size = max(np.abs(parts).max(initial=0.0), 1.0)
             normals += [side * np.array(parts) for side in _sides(number_of(row.body), row.lb, row.ub, size)]
         for place, j in enumerate(moving):
@@ -292,14 +291,6 @@ def _sides(level: float, lower: float | None, upper: float | None, unit: float) 
         yield 1.0
     if lower is not None and level - lower <= near:
         yield -1.0
-
-
-def _symbolic(expression: Any, variables: Sequence[Any]) -> list[Any]:
-    if not variables:
-        return []
-    if not getattr(expression, "is_expression_type", bool)() and not hasattr(expression, "is_variable_type"):
-        return [0.0] * len(variables)
-    return list(differentiate(elementary(expression), wrt_list=list(variables), mode=Modes.reverse_symbolic))
 
 
 def levers(
