@@ -163,7 +163,7 @@ def _teams() -> Table:
         try:
             team = f"{sp.affine_incentive(plan, AVERAGE).gain.loc['pay[1]', 'quality']:.3f}"
         except sp.NoIncentive as refused:
-            team = refused.reasons["worker[1]"].partition(":")[0]
+            team = refused.causes["worker[1]"].value
         table.add_row(f"{size:g}", f"{own:.3f}", team)
     return table
 

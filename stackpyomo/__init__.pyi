@@ -25,6 +25,7 @@ from .errors import (
     NoIncentive,
     NonconvexFollower,
     NoPlan,
+    RefusalCause,
     SolverNotAvailable,
     StackpyomoError,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "Population",
     "RandomGain",
     "RandomTarget",
+    "RefusalCause",
     "Report",
     "Scenarios",
     "Scholtes",

@@ -7,6 +7,7 @@ Nothing else in the package raises a bare ``ValueError`` at a user.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NoIncentive",
     "NoPlan",
     "NonconvexFollower",
+    "RefusalCause",
     "SolverNotAvailable",
     "StackpyomoError",
 ]
@@ -22,6 +24,16 @@ __all__ = [
 
 class StackpyomoError(Exception):
     """Base of every error raised on purpose by stackpyomo."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[StackpyomoError], args: tuple[Any, ...], state: dict[str, Any]) -> StackpyomoError:
+    """An error that comes out of another process: what it was told by name is in its state."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidGame(StackpyomoError, ValueError):
@@ -63,11 +75,31 @@ class NoPlan(StackpyomoError):
         super().__init__(message)
 
 
+class RefusalCause(str, Enum):
+    """Why a follower cannot be induced."""
+
+    UNDEFINED = "undefined"  #: Its objective, or an active constraint, has no derivative at the plan.
+    ZERO_GRADIENT = "zero gradient"  #: No leader variable moves its objective at the plan.
+    NO_WEIGHT = "no weight"  #: One member of an infinite population moves no signal.
+    OUT_OF_SIGHT = "out of sight"  #: No signal shows an action that it would change.
+    LEADER_BOUND = "leader bound"  #: The leader would have to go beyond a bound that it stands at.
+    GAIN_BOUNDS = "gain bounds"  #: The entries of the gain would have to leave their bounds.
+    NO_INSTRUMENT = "no instrument"  #: No leader variable that may use what shows its action moves its objective.
+    INDISTINCT = "indistinct"  #: The signals cannot tell its own actions apart.
+    CONFLICT = "conflict"  #: Another follower asks something else of the same signals.
+    CURVATURE = "curvature"  #: The plan is a stationary point of its composed cost, and no minimum.
+    ROUNDING = "rounding"  #: The gain that solves the equations leaves it a slope all the same.
+    DEVIATIONS = "deviations"  #: A lottery over deviations that the announcement cannot see, and that somebody likes.
+    RANDOMISATION = "randomisation"  #: A randomised strategy is not needed, or does not help.
+
+
 class NoIncentive(StackpyomoError):
     """No valid gain exists; the message names each follower that cannot be induced, and why."""
 
     reasons: dict[str, str]
-    """follower name → why: a zero gradient, a conflict under shared signals, a bound of the leader, curvature."""
+    """follower name → why, in words."""
+    causes: dict[str, RefusalCause]
+    """follower name → why."""
     residuals: dict[str, float]
     """follower name → ‖a + Qᵀb‖ that remains; of a lottery over deviations what it would gain."""
     deviations: Any
@@ -76,7 +108,14 @@ class NoIncentive(StackpyomoError):
     temptation, kind, exact); else None."""
 
     def __init__(
-        self, message: str, *, reasons: Mapping[str, str], residuals: Mapping[str, float], deviations: Any = None
+        self,
+        message: str,
+        *,
+        reasons: Mapping[str, str],
+        residuals: Mapping[str, float],
+        causes: Mapping[str, RefusalCause] | None = None,
+        deviations: Any = None,
     ) -> None:
-        self.reasons, self.residuals, self.deviations = dict(reasons), dict(residuals), deviations
+        self.reasons, self.residuals, self.causes = dict(reasons), dict(residuals), dict(causes or {})
+        self.deviations = deviations
         super().__init__(message)

@@ -28,7 +28,7 @@ from scipy.optimize import minimize_scalar
 
 from stackpyomo.core import TOLERANCES, Array, json_number, require_positive, require_whole, tracked, undisturbed
 from stackpyomo.core.expressions import Curvature, Substitution, curvature, terms
-from stackpyomo.errors import InvalidGame, NoIncentive
+from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
 from stackpyomo.games import Game, require
 from stackpyomo.incentives import Incentive, affine_incentive
 from stackpyomo.plans import Plan
@@ -159,7 +159,7 @@ class _Grid:
                 f"both costs are convex in {self.tool.name}, so that announcing the mean of a mixture serves leader "
                 "and follower at least as well as drawing from it"
             )
-            raise NoIncentive(f"Randomising cannot help: {why}.", reasons={self.follower.name: why}, residuals={})
+            raise _refusal("Randomising cannot help", self.follower.name, why)
 
     def _levels(self, program: Program, u0: Array, u1: Array) -> Array:
         """(u0 × u1) costs."""
@@ -346,9 +346,7 @@ class _Spread:
         self.direction = np.zeros(rule.matrix.shape)
         self.direction[own != 0.0, column] = 1.0
         if not self.direction.any():
-            raise NoIncentive(
-                f"Randomising cannot help: {name}: no gain acts on it.", reasons={name: "no gain"}, residuals={}
-            )
+            raise _refusal("Randomising cannot help", name, f"no gain acts on {name}")
 
     def _sides(self, spread: float) -> tuple[Composed, Composed]:
         """The composed problems of the two outcomes, in the same variables."""
@@ -430,7 +428,7 @@ class _Spread:
                     f"no spread up to {most:g} holds {self.name}: its cost is not convex enough in the leader's "
                     "variables for a spread to bend it up"
                 )
-                raise NoIncentive(f"Randomising cannot help: {why}.", reasons={self.name: why}, residuals={})
+                raise _refusal("Randomising cannot help", self.name, why)
         while high - low > TOLERANCES.noise * high:
             middle = (low + high) / 2.0
             low, high = (low, middle) if holds(middle) else (middle, high)
@@ -462,12 +460,16 @@ class _Spread:
         if not _is_held(problem):
             raise self._unsettled(problem)
         why = f"the gain holds {self.name} without a coin ({problem.certificate})"
-        raise NoIncentive(f"Randomising is not needed: {why}.", reasons={self.name: why}, residuals={})
+        raise _refusal("Randomising is not needed", self.name, why)
 
     def _unsettled(self, problem: Composed) -> NoIncentive:
         gain = problem.plan_cost - problem.best_cost
         why = f"not settled whether the gain holds {self.name}: {problem.note or f'it may gain {gain:.3g} by leaving'}"
-        return NoIncentive(f"Randomising: {why}.", reasons={self.name: why}, residuals={})
+        return _refusal("Randomising", self.name, why)
+
+
+def _refusal(what: str, name: str, why: str) -> NoIncentive:
+    return NoIncentive(f"{what}: {why}.", reasons={name: why}, residuals={}, causes={name: RefusalCause.RANDOMISATION})
 
 
 def _size(side: Composed, actions: Sequence[float]) -> float:

@@ -23,7 +23,7 @@ from scipy import sparse
 from stackpyomo.core import TOLERANCES, Array, bounds_of, timed
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.deviations import Deviation, Deviations, Outcome, Reply, Stop, best_replies, better_replies, generate
-from stackpyomo.errors import InvalidGame, NoIncentive
+from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement, Signal
 from stackpyomo.plans import Plan
@@ -276,6 +276,7 @@ def _settled(asked: Asked, within: bool) -> tuple[Held | None, NoIncentive | Non
             f"No affine incentive was found: {text}.",
             reasons=dict.fromkeys(asked.levers, text),
             residuals={reply.follower: reply.regret for reply in search.replies},
+            causes=dict.fromkeys(asked.levers, RefusalCause.DEVIATIONS),
         )
     return Held(outcome.candidate, master, outcome, search.replies, within), None
 

@@ -27,7 +27,7 @@ from stackpyomo.core import TOLERANCES, timed, tracked, undisturbed
 from stackpyomo.derivatives import ActiveSide, FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive
 from stackpyomo.games import Game, leader_variables, require
-from stackpyomo.games.information import read_observation
+from stackpyomo.games.information import Equilibrium, read_observation
 from stackpyomo.plans import Plan, rows_of
 from stackpyomo.solvers import choose
 
@@ -197,8 +197,8 @@ def _designed(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Paymen
     with timed(seconds, "curvature"):
         design.bend_up(gains, values)
     with timed(seconds, "uniqueness"):
-        unique = design.uniqueness(gains, values)
-    return replace(_incentive(plan, design, gains, values, chosen, unique, seconds), **_decided(payment))
+        equilibrium = design.equilibrium(gains, values)
+    return replace(_incentive(plan, design, gains, values, chosen, equilibrium, seconds), **_decided(payment))
 
 
 def given_incentive(plan: Plan, rows: FollowerRows, wishes: Wishes, gain: sparse.csc_array) -> Incentive:
@@ -210,8 +210,8 @@ def given_incentive(plan: Plan, rows: FollowerRows, wishes: Wishes, gain: sparse
     with timed(seconds, "incentive"):
         design = Design(rows.natural(plan.values), wishes)
         gains = design.given(plan.values, gain)
-        unique = design.uniqueness(gains, plan.values)
-    return _incentive(plan, design, gains, plan.values, (), unique, seconds)
+        equilibrium = design.equilibrium(gains, plan.values)
+    return _incentive(plan, design, gains, plan.values, (), equilibrium, seconds)
 
 
 def _decided(payment: Payment) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def _incentive(
     gains: Found,
     values: Mapping[str, float],
     chosen: Sequence[VarData],
-    unique: str,
+    equilibrium: Equilibrium,
     seconds: dict[str, float],
 ) -> Incentive:
     rows, system = design.rows, gains.system
@@ -263,7 +263,7 @@ def _incentive(
         bend=bend,
         saturate=design.wishes.saturate,
         settling=tuple(design.settling),
-        uniqueness=unique,
+        equilibrium=equilibrium,
         permitted=design.allowed,
         system=replace(
             system.in_units(1.0 / slopes, 1.0 / entries),

@@ -19,9 +19,9 @@ from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, require_positive, rows_scaled
 from stackpyomo.derivatives import Derivatives, FollowerHessians, FollowerRows, active_sides, is_jointly_convex
-from stackpyomo.errors import NoIncentive
+from stackpyomo.errors import NoIncentive, RefusalCause
 from stackpyomo.games import component_pairs
-from stackpyomo.games.information import Observation, counts, shares
+from stackpyomo.games.information import Equilibrium, Observation, counts, shares
 
 from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
 from .doubts import Doubts
@@ -31,8 +31,10 @@ from .gains.multipliers import Balance, balanced, given_multipliers, leaning, su
 from .gains.reactions import Anticipated, require_still_signals, with_reactions
 from .gains.selection import Limits, bounded, by_instrument, gain_bounds, sparsest
 from .gains.system import System, gain_system, picked
+from .gains.turning import Fault, Unrepaired
 from .rare import Rare, rare
-from .uniqueness import Meeting, uniqueness
+from .refusals import Finding, refusal
+from .uniqueness import Meeting, equilibrium
 
 __all__ = ["CROWD", "Design", "Found", "Wishes", "weights_of"]
 
@@ -291,17 +293,17 @@ class Design:
         if not bent:
             self._require_balance(gains)
             return
-        before, failed = gains.gain, {b.follower: "curvature: what it anticipates does not bend up" for b in bent}
+        before, failed = gains.gain, {b.follower: Unrepaired(Fault.ANTICIPATED) for b in bent}
         if not self.settling:
             gains.gain, failed = repaired(curved, before, bent)
         if not gains.limits.are_met(gains.gain).all() or self._unbalanced(gains):
             gains.gain = before
-            failed = {b.follower: "curvature: no gain was found that bends its cost up within the bounds" for b in bent}
+            failed = {b.follower: Unrepaired(Fault.BOUNDS) for b in bent}
         if failed and self.wishes.quadratic:
             failed = self._bowed(gains, curved, failed)
         else:
             again = bent_followers(curved, self._suspects(curved, gains.gain), gains.gain)
-            left = {b.follower: "curvature: what bends others up bends its cost down" for b in again}
+            left = {b.follower: Unrepaired(Fault.OTHERS) for b in again}
             failed, bent = {**left, **failed}, [*bent, *again]
         refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent}, self._wanted)
         self._require_balance(gains)
@@ -329,11 +331,11 @@ class Design:
             left = self._left(gains)
             lost = np.unique(self.rows.owners[left > TOLERANCES.residual])
             names = [self.rows.followers[k].name for k in lost]
-            raise NoIncentive(
-                f"No affine incentive: {names[0]}: rounding: the gain that was found leaves it a slope. "
-                "Rescale the model or choose another plan.",
-                reasons=dict.fromkeys(names, "rounding: the gain that was found leaves it a slope"),
-                residuals={n: float(left[self.rows.own(k)].max()) for n, k in zip(names, lost, strict=True)},
+            raise refusal(
+                {
+                    name: Finding(RefusalCause.ROUNDING, float(left[self.rows.own(k)].max()))
+                    for name, k in zip(names, lost, strict=True)
+                }
             )
 
     def _suspects(self, curved: Curved, gain: Array) -> list[int]:
@@ -349,7 +351,7 @@ class Design:
         doubtful = (int(k) for k in watched if not is_jointly_convex(self.rows.followers[k], others))
         return list(islice(doubtful, _LOOKED_AT))
 
-    def uniqueness(self, gains: Found, values: Mapping[str, float]) -> str:
+    def equilibrium(self, gains: Found, values: Mapping[str, float]) -> Equilibrium:
         """Whether the followers' equilibrium under the strategy is the only one."""
         hessians = FollowerHessians(self.rows, values, {})
         gain = gains.system.as_matrix(gains.gain)
@@ -358,20 +360,20 @@ class Design:
         meeting = Meeting(
             self.rows, hessians, gain, self.moves, gains.balance.leader, gains.bend, own=own, projected=cut
         )
-        return uniqueness(meeting)
+        return equilibrium(meeting)
 
-    def _bowed(self, gains: Found, curved: Curved, failed: Mapping[int, str]) -> dict[int, str]:
+    def _bowed(self, gains: Found, curved: Curved, failed: Mapping[int, Unrepaired]) -> dict[int, Unrepaired]:
         """Add ½ R d² with R = ρ b/‖b‖² on the signals of each follower that no gain bends up; who is left."""
         shape = (len(self.rows.instruments), len(self.signals))
         bend = sparse.lil_array(shape)
-        left = dict[int, str]()
+        left = dict[int, Unrepaired]()
         for follower in failed:
             mine = self.rows.own(follower)
             shown = np.unique(self.moves[:, mine].tocoo().row)
             b = gains.balance.leader[[follower]].toarray()[0]
             radius = curved.bow(follower, gains.gain, self.moves[shown].tocsr()[:, mine].toarray())
             if math.isinf(radius) or not b.any():
-                left[follower] = failed[follower] + ", and no quadratic term in what the leader sees helps"
+                left[follower] = replace(failed[follower], squared=True)
                 continue
             for signal in shown:
                 may = np.ones(len(b)) if self.allowed is None else self.allowed[:, [signal]].toarray().ravel()
@@ -382,7 +384,7 @@ class Design:
         reached = np.unique(self.rows.owners[np.unique(self.moves.tocsr()[bowed].tocoo().col)])
         again = [int(k) for k in reached if self.watched[k]]  # a square that lifts one follower may bend another down
         bent = bent_followers(curved, again, gains.gain, bow=(gains.bend, gains.balance.leader))
-        left.update({b.follower: "curvature: even a quadratic term leaves its cost bent down" for b in bent})
+        left.update({b.follower: Unrepaired(Fault.QUADRATIC) for b in bent})
         return left
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from stackpyomo.core import TOLERANCES, Array, listed, shown
-from stackpyomo.errors import NoIncentive
+from stackpyomo.errors import NoIncentive, RefusalCause
 
 from .gains.deviations import Excluded, Tag
 from .gains.levers import Lever
@@ -57,6 +57,7 @@ def refusal(excluded: Excluded, levers: Mapping[str, Lever], free: Array) -> NoI
         f"{_headline(excluded, parts, bool(texts), levers)}: {sentence} {_repair(parts, levers)}",
         reasons=dict.fromkeys(names, sentence),
         residuals=residuals,
+        causes=dict.fromkeys(names, RefusalCause.DEVIATIONS),
         deviations=frame,
     )
 
@@ -88,6 +89,7 @@ def _unexplained(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive
         f"No affine incentive: {sentence} Let the leader see more: observe= other functions of the actions.",
         reasons=dict.fromkeys(names, sentence),
         residuals=dict.fromkeys(names, math.inf),
+        causes=dict.fromkeys(names, RefusalCause.DEVIATIONS),
         deviations=table([]),
     )
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.derivatives import is_jointly_convex
-from stackpyomo.errors import InvalidGame, NoIncentive
+from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
 from stackpyomo.games import Follower, Game, leader_variables
 from stackpyomo.plans import Plan, rows_of
 from stackpyomo.verification import Effort, composed, resolved
@@ -49,7 +49,7 @@ def routed(
     try:
         rule = by_slopes(plan, game, wishes, free, payment)
     except NoIncentive as refused:
-        if not (_is_boxed(game) and any(reason.startswith("curvature") for reason in refused.reasons.values())):
+        if not (_is_boxed(game) and RefusalCause.CURVATURE in refused.causes.values()):
             raise
         return _bent_by_deviations(refused, plan, game, wishes, free, payment, how)
     return _by_deviations(plan, game, wishes, free, payment, how) if _is_refuted(rule, wishes.solver) else rule
@@ -63,8 +63,11 @@ def _bent_by_deviations(
         return _by_deviations(plan, game, wishes, free, payment, replace(how, seconds=_SECOND_LOOK))
     except NoIncentive as proof:
         reasons, residuals = {**proof.reasons, **refused.reasons}, {**proof.residuals, **refused.residuals}
-        text = f"{refused} By deviations, too: {str(proof).partition(': ')[2]}"
-        raise NoIncentive(text, reasons=reasons, residuals=residuals, deviations=proof.deviations) from None
+        causes = {**proof.causes, **refused.causes}
+        text = f"{refused} A design by deviations: {proof}"
+        raise NoIncentive(
+            text, reasons=reasons, residuals=residuals, causes=causes, deviations=proof.deviations
+        ) from None
 
 
 def _is_boxed(game: Game) -> bool:

@@ -33,7 +33,7 @@ from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games import Game, component_pairs
 from stackpyomo.games.files import Formula, Printer, identifiers
-from stackpyomo.games.information import Announcement, Signal, answers, excursion, shares
+from stackpyomo.games.information import Announcement, Equilibrium, Signal, answers, excursion, shares
 from stackpyomo.plans import Plan
 
 from .gains.system import System
@@ -92,7 +92,7 @@ class AffineStrategy:
     """Followers who settle anew when another one deviates (minors='respond'); the gain is designed for that."""
     permitted: sparse.csr_array | None = field(default=None, repr=False)
     """(leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere."""
-    uniqueness: str = ""
+    equilibrium: Equilibrium = field(default_factory=Equilibrium)
     """Whether the followers' equilibrium under the strategy is the only one, and why (without a projection)."""
     payment: float = math.nan
     """What payment= comes to on the plan; NaN: not asked for."""
@@ -183,6 +183,11 @@ class AffineStrategy:
         return [f.name for f in seen if not is_jointly_convex(f, others)]
 
     @property
+    def uniqueness(self) -> str:
+        """:attr:`equilibrium` in words; empty: not looked at."""
+        return str(self.equilibrium)
+
+    @property
     def announcement(self) -> Announcement:
         """What :func:`stackpyomo.verify` plays."""
         plan = self.plan.now().announcement
@@ -195,7 +200,7 @@ class AffineStrategy:
             self.matrix,
             self.bend,
             self.saturate,
-            self.uniqueness,
+            self.equilibrium,
             plan.epsilon0,
             [*plan.warnings, *beyond],
             plan.responding,
@@ -438,7 +443,7 @@ class AffineStrategy:
                 bend=bend,
                 saturate=data["saturate"],
                 permitted=permitted,
-                uniqueness=data["uniqueness"],
+                equilibrium=Equilibrium.read(data["uniqueness"]),
                 payment=real(data.get("payment")),
                 payment_limit=real(data.get("payment_limit")),
                 uncertainty=real(data["uncertainty"]),

@@ -21,8 +21,9 @@ from scipy import sparse
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import Curvature, is_convex_feasible_set, variables_in
 from stackpyomo.derivatives import FollowerHessians, FollowerRows
+from stackpyomo.games.information import Equilibrium, Uniqueness
 
-__all__ = ["Meeting", "uniqueness"]
+__all__ = ["Meeting", "equilibrium"]
 
 _ACTIONS = 200
 """Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader."""
@@ -91,39 +92,50 @@ class Meeting:
         )
 
 
-def uniqueness(meeting: Meeting) -> str:
-    """ "unique: …", "locally unique: …", "not unique: …", "not shown unique: …" or "not checked: …", each with why."""
+def equilibrium(meeting: Meeting) -> Equilibrium:
+    """Whether the plan is the followers' only equilibrium, as far as it can be shown, and why."""
     rows = meeting.rows
-    sizes = rows.game.action_sizes
-    if len(sizes) > _ACTIONS:
-        return f"not checked: {len(sizes)} actions"
-    if np.isinf(sizes).any():
-        answered = abs(meeting.gain @ meeting.moves).sum(axis=0)[np.isinf(sizes)].any()
-        limit = ", whose members the leader answers one by one: no strategy of finite energy is left"
-        return "not checked: a population is infinite" + (limit if answered else "")
-    if meeting.projected:
-        return "not checked: what is announced is cut to the leader's bounds"
+    unchecked = _unchecked(meeting)
+    if unchecked:
+        return Equilibrium(Uniqueness.NOT_CHECKED, unchecked)
     whole, apart, alone = meeting.jacobian()
     names = [rows.game.names[id(v)] for v in rows.actions]
     least, along = _least(whole)
     for block in apart:
         least = min(least, _least(block)[0])
     room = TOLERANCES.bent * max(1.0, float(np.abs(whole).max(initial=0.0)))
-    constant = _is_quadratic(rows)
+    constant = _is_quadratic(rows) and meeting.bend is None
     if least > room:
-        if constant and meeting.bend is None and _are_private(rows):
-            return f"unique: the pseudo-gradient is strongly monotone ({_shown(rows, whole, least)}), everywhere"
-        return f"locally unique: the pseudo-gradient is strongly monotone at the plan ({_shown(rows, whole, least)})"
+        size = _shown(rows, whole, least)
+        if constant and _are_private(rows):
+            return Equilibrium(Uniqueness.UNIQUE, f"the pseudo-gradient is strongly monotone ({size}), everywhere")
+        return Equilibrium(Uniqueness.LOCALLY_UNIQUE, f"the pseudo-gradient is strongly monotone at the plan ({size})")
     drift = _along(along, names)
-    if constant and meeting.bend is None and _is_unconstrained(rows):  # equilibria solve one linear system
-        smallest, null = min((_smallest(block) for block in (whole, *apart)), key=lambda found: found[0])
-        if smallest > room:
-            return f"unique: its conditions are one regular linear system (least singular value {smallest:.3g})"
-        drift = _along(null if len(null) == len(names) else np.zeros(0), names)
-        if min((_least(block)[0] for block in alone), default=0.0) < -room:
-            return f"not shown unique: the followers can drift together along {drift}, but do not all minimise there"
-        return f"not unique: the followers can drift together along {drift}, all at a best response"
-    return f"not shown unique: the pseudo-gradient is not strongly monotone along {drift} (eigenvalue {least:.3g})"
+    if not (constant and _is_unconstrained(rows)):
+        text = f"the pseudo-gradient is not strongly monotone along {drift} (eigenvalue {least:.3g})"
+        return Equilibrium(Uniqueness.NOT_SHOWN, text)
+    # Equilibria solve one linear system.
+    smallest, null = min((_smallest(block) for block in (whole, *apart)), key=lambda pair: pair[0])
+    if smallest > room:
+        text = f"its conditions are one regular linear system (least singular value {smallest:.3g})"
+        return Equilibrium(Uniqueness.UNIQUE, text)
+    drift = _along(null if len(null) == len(names) else np.zeros(0), names)
+    if min((_least(block)[0] for block in alone), default=0.0) < -room:
+        text = f"the followers can drift together along {drift}, but do not all minimise there"
+        return Equilibrium(Uniqueness.NOT_SHOWN, text)
+    return Equilibrium(Uniqueness.NOT_UNIQUE, f"the followers can drift together along {drift}, all at a best response")
+
+
+def _unchecked(meeting: Meeting) -> str:
+    """Why nothing is looked at; empty if it is."""
+    sizes = meeting.rows.game.action_sizes
+    if len(sizes) > _ACTIONS:
+        return f"{len(sizes)} actions"
+    if np.isinf(sizes).any():
+        answered = abs(meeting.gain @ meeting.moves).sum(axis=0)[np.isinf(sizes)].any()
+        limit = ", whose members the leader answers one by one: no strategy of finite energy is left"
+        return "a population is infinite" + (limit if answered else "")
+    return "what is announced is cut to the leader's bounds" if meeting.projected else ""
 
 
 def _shown(rows: FollowerRows, whole: Array, least: float) -> str:

@@ -41,8 +41,6 @@ __all__ = ["Plan", "rows_of", "untried"]
 
 _GLOBAL = ("scip", "gurobi")
 
-_CHANGED = "the game has changed since the plan was made: "
-
 
 @dataclass
 class Plan(Document):
@@ -78,6 +76,8 @@ class Plan(Document):
     """The followers who answer optimally in this plan; everybody else serves the leader."""
     warnings: list[str] = field(default_factory=list)
     """What stands behind the plan less firmly than its quality might suggest."""
+    changed: tuple[str, ...] = ()
+    """Data of the game that are no longer what they were when the plan was made."""
     ties: dict[str, Any] = field(default_factory=dict)
     """Of a plan against ties: what the leader gets if they are broken in its favour (optimistic), against it
     (pessimistic), and against it at the optimistic plan's leader (worst); a best answer of the followers (witness), and
@@ -204,7 +204,7 @@ class Plan(Document):
     def announcement(self) -> Announcement:
         """Without an incentive the leader announces constants."""
         current = self.now()
-        stale = [f"Beware: {text}" for text in current.warnings if text.startswith(_CHANGED)]
+        stale = [f"Beware: {_staleness(current.changed)}"] if current.changed else []
         return Announcement(
             current.values,
             current.leader_objective,
@@ -238,6 +238,7 @@ class Plan(Document):
             "log": self.log,
             "responding": list(self.responding),
             "warnings": self.warnings,
+            "changed": list(self.changed),
             "attained": self.attained,
             "leader_objectives": json_numbers(self.leader_objectives),
             "shortfall": json_numbers(self.shortfall),
@@ -269,7 +270,8 @@ class Plan(Document):
             data["price_limits"] = {name: (real(low), real(high)) for name, (low, high) in limits.items()}
             for key in ("leader_objectives", "shortfall"):
                 data[key] = floats(data.get(key, {}))
-            data["responding"] = tuple(data.get("responding", ()))
+            for key in ("responding", "changed"):
+                data[key] = tuple(data.get(key, ()))
             data.pop("bounds", None)  # what older versions wrote
             plan = cls(**{"stamp": {"its data": "unknown"}, **data}, game=game)
         return plan if game is None else plan.now()
@@ -301,7 +303,8 @@ class Plan(Document):
             epsilon0=math.nan,
             attained=None,
             residuals={"feasibility": off, "stationarity": math.nan, "complementarity": math.nan},
-            warnings=[*self.warnings, f"{_CHANGED}{', '.join(changed)}; nothing is proved of its optimum."],
+            warnings=[*self.warnings, _staleness(changed)],
+            changed=tuple(dict.fromkeys([*self.changed, *changed])),
             report=None,
             rows=None,
             stamp=data,
@@ -390,3 +393,7 @@ def rows_of(plan: Plan, game: Game) -> FollowerRows:
     """The followers' rows that the plan has kept, if they are still those of the game; else written anew."""
     kept = plan.rows
     return kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)
+
+
+def _staleness(changed: Sequence[str]) -> str:
+    return f"the game has changed since the plan was made: {', '.join(changed)}; nothing is proved of its optimum."

@@ -25,7 +25,7 @@ import pandas as pd
 from stackpyomo.core import TOLERANCES, listed, require_positive, require_whole, timed, tracked, undisturbed
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, evaluator, require
-from stackpyomo.games.information import Announcement, policy_form
+from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness, policy_form
 from stackpyomo.solvers import Solution, Termination, choose, registry
 
 from .batch import Separable, Task
@@ -184,8 +184,7 @@ def _resolve(problems: Sequence[Composed], effort: Effort, seconds: dict[str, fl
 
 def _settled(problems: Sequence[Composed], effort: Effort) -> list[Composed]:
     """One problem a follower; what was found is given up where it has no value."""
-    joined = _joined(problems)
-    for problem in joined:
+    for problem in (joined := _joined(problems)):
         if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
             problem.give_up("its re-solve ended where its objective has no value")
         elif problem.plan_cost - problem.best_cost > effort.tolerance * problem.scale and not problem.integers:
@@ -478,7 +477,7 @@ def _report(
         objective=pd.Series(costs, index=names, dtype=float, name="objective"),
         scale=pd.Series([c.scale for c in problems], index=names, dtype=float, name="scale"),
         leader_objective=announced.leader_objective,
-        uniqueness=_of_the_projection(announced.uniqueness, cut),
+        equilibrium=_of_the_projection(announced.equilibrium, cut),
         epsilon0=announced.epsilon0,
         warnings=list(announced.warnings),
         responding=tuple(announced.responding),
@@ -493,8 +492,9 @@ def _report(
     )
 
 
-def _of_the_projection(uniqueness: str, cut: Sequence[str]) -> str:
+def _of_the_projection(shown: Equilibrium, cut: Sequence[str]) -> Equilibrium:
     """What was shown of the formula says nothing of where its answers are stopped at the leader's bounds."""
-    if not cut or not uniqueness.startswith(("unique", "locally unique", "not unique")):
-        return uniqueness
-    return f"not shown unique: {listed(cut, 2)} stopped at the leader's bounds, which the formula alone is not"
+    if not cut or shown.uniqueness in (Uniqueness.NOT_SHOWN, Uniqueness.NOT_CHECKED, Uniqueness.UNKNOWN):
+        return shown
+    why = f"{listed(cut, 2)} stopped at the leader's bounds, which the formula alone is not"
+    return Equilibrium(Uniqueness.NOT_SHOWN, why)

@@ -26,7 +26,7 @@ from stackpyomo.core import (
     writable,
 )
 from stackpyomo.games import Game
-from stackpyomo.games.information import Announcement
+from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness
 
 from .effort import PROVED
 
@@ -89,8 +89,8 @@ class Report(Document):
     relative to."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)  #: part of the work → seconds.
     solver: str = ""  #: Who re-solved the followers.
-    uniqueness: str = ""
-    """Whether the followers' equilibrium under the strategy is the only one, and why; empty: not looked at."""
+    equilibrium: Equilibrium = field(default_factory=Equilibrium)
+    """Whether the followers' equilibrium under the strategy is the only one, and why."""
     epsilon0: float = math.nan
     """Proved gap of the plan to the leader's optimum; NaN: none was proved."""
     warnings: list[str] = field(default_factory=list)
@@ -123,7 +123,12 @@ class Report(Document):
     @property
     def unique(self) -> bool | None:
         """True: proved to be the only equilibrium under the strategy; False: proved not to be; None: neither."""
-        return {"unique": True, "not unique": False}.get(self.uniqueness.split(":")[0])
+        return {Uniqueness.UNIQUE: True, Uniqueness.NOT_UNIQUE: False}.get(self.equilibrium.uniqueness)
+
+    @property
+    def uniqueness(self) -> str:
+        """:attr:`equilibrium` in words; empty: not looked at."""
+        return str(self.equilibrium)
 
     @property
     def remarks(self) -> list[str]:
@@ -132,7 +137,7 @@ class Report(Document):
         said = f"{said} {self._limited()}".rstrip()
         if not self.ok:
             return [said, *self.advice, *self.warnings]
-        doubtful = self.uniqueness.startswith(("not unique", "not shown"))
+        doubtful = self.equilibrium.uniqueness in (Uniqueness.NOT_UNIQUE, Uniqueness.NOT_SHOWN)
         settled = (
             [f"{'Beware: equilibrium' if doubtful else 'Equilibrium'} {self.uniqueness}."] if self.uniqueness else []
         )
@@ -354,7 +359,7 @@ class Report(Document):
                 scale=series["scale"],
                 seconds=floats(data["seconds"]),
                 solver=data["solver"],
-                uniqueness=data["uniqueness"],
+                equilibrium=Equilibrium.read(data["uniqueness"]),
                 epsilon0=real(data["epsilon0"]),
                 warnings=list(data.get("warnings", ())),
                 responding=tuple(data.get("responding", ())),

@@ -3,17 +3,19 @@
 In: signals and scenarios. Out: shares of every follower in every signal, atoms, announcements. Law: plain data.
 """
 
-from .announcement import Announcement
+from .announcement import Announcement, Equilibrium, Uniqueness
 from .policies import Policy, policy_form
 from .scenarios import Scenarios
 from .signals import Observation, Signal, answers, causal, counts, excursion, read_observation, shares, slopes_at
 
 __all__ = [
     "Announcement",
+    "Equilibrium",
     "Observation",
     "Policy",
     "Scenarios",
     "Signal",
+    "Uniqueness",
     "answers",
     "causal",
     "counts",

@@ -5,12 +5,41 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from scipy import sparse
 
 from .signals import Signal
 
-__all__ = ["Announcement"]
+__all__ = ["Announcement", "Equilibrium", "Uniqueness"]
+
+
+class Uniqueness(str, Enum):
+    """What is known of the number of the followers' equilibria under a strategy."""
+
+    UNIQUE = "unique"  #: Proved to be the only one.
+    LOCALLY_UNIQUE = "locally unique"  #: Proved to be the only one near the plan.
+    NOT_UNIQUE = "not unique"  #: Proved to be one of several.
+    NOT_SHOWN = "not shown unique"  #: Neither is proved.
+    NOT_CHECKED = "not checked"  #: Not looked at, for the reason that is told.
+    UNKNOWN = ""  #: Not looked at.
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """Whether the followers' equilibrium under a strategy is the only one, and why."""
+
+    uniqueness: Uniqueness = Uniqueness.UNKNOWN
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.uniqueness.value}: {self.why}" if self.why else self.uniqueness.value
+
+    @classmethod
+    def read(cls, text: str) -> Equilibrium:
+        """What was written as "verdict: why"."""
+        verdict, _, why = text.partition(": ")
+        return cls(Uniqueness(verdict), why)
 
 
 @dataclass(frozen=True)
@@ -28,8 +57,7 @@ class Announcement:
     gain: sparse.csc_array | None = None
     bend: sparse.csc_array | None = None
     saturate: bool = False
-    uniqueness: str = ""
-    """Whether the followers' equilibrium under it is the only one, and why; empty: not looked at."""
+    equilibrium: Equilibrium = Equilibrium()
     epsilon0: float = math.nan
     """Proved gap of the plan to the leader's optimum."""
     warnings: Sequence[str] = ()

@@ -8,11 +8,9 @@ and it has to be positive semidefinite on the directions its constraints leave o
 linearly (tariffs), H_k is affine in t: a semidefinite program decides. With full observation no program is needed:
 with P the null space of b, S = PᵀH₀₀P, B = Pᵀ(H₀₁ + H₀₀Q) and C = H_k(0), the freedom K₀ + P W gives
 
-    H_k = C + BᵀW + WᵀB + WᵀSW.
+    H_k = C + BᵀW + WᵀB + WᵀSW,
 
-Directions that B carries into the null space of S are bent up at will (Finsler). On the others, with C₂ = C − BᵀS⁻¹B,
-some gain makes H ≻ 0 iff C₂ has no more non-positive eigenvalues than S has positive ones (the project's theory notes;
-tested on random games), and the proof builds it.
+which :mod:`stackpyomo.incentives.gains.turning` bends up or proves impossible.
 """
 
 from __future__ import annotations
@@ -39,6 +37,7 @@ from stackpyomo.derivatives import (
 )
 
 from .system import Component, System
+from .turning import HALVINGS, Fault, Unrepaired, turned
 
 __all__ = ["Bent", "Curved", "bent_followers", "repaired"]
 
@@ -47,8 +46,6 @@ _STEPS = 40
 
 _SIZES, _DRAWS = (1.0, 3.0, 10.0, 30.0), 100
 """How far from the least gain, in its own units, a second search begins: the best of so many random points."""
-
-_HALVINGS = 30
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,6 @@ class Curved:
     held: dict[str, float]
     wanted: float = 0.0
     """The least curvature asked for, in the user's units: H_k − wanted·I stands in for H_k throughout."""
-
-    @property
-    def aim(self) -> str:
-        """In words, for a refusal."""
-        return f"up by {self.wanted:g}" if self.wanted else "up"
 
     @cached_property
     def _by_follower(self) -> dict[int, list[ActiveSide]]:
@@ -153,7 +145,7 @@ class Curved:
         free = open_directions(self.cone(follower, gain)[0])
         bowl = shown.T @ shown
         rho = float(np.abs(hessian).max(initial=0.0)) or 1.0
-        for _ in range(_HALVINGS):
+        for _ in range(HALVINGS):
             if not free.shape[1] or np.linalg.eigvalsh(free.T @ (hessian + rho * bowl) @ free)[0] >= margin:
                 return rho
             rho *= 2.0
@@ -203,9 +195,9 @@ def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> tuple
     return worst
 
 
-def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, dict[int, str]]:
-    """(gains that bend every follower up where that was found, follower → why none was)."""
-    whole, failed = gain.copy(), dict[int, str]()
+def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, dict[int, Unrepaired]]:
+    """(gains that bend every follower up where there is one, follower → why there is none)."""
+    whole, failed = gain.copy(), dict[int, Unrepaired]()
     actions = np.flatnonzero(np.isin(curved.rows.owners, [b.follower for b in bent]))
     done: set[int] = set()
     for group in _groups(curved, actions):
@@ -213,9 +205,9 @@ def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, 
         if not members:
             continue
         done |= set(group.followers)
-        bending, why = _bend(curved, whole, group)
-        if bending is None:
-            failed.update(dict.fromkeys(members, why))
+        bending = _bend(curved, whole, group)
+        if isinstance(bending, Unrepaired):
+            failed.update(dict.fromkeys(members, bending))
         else:
             whole = bending
     return whole, failed
@@ -259,26 +251,20 @@ def _basis(system: System, group: _Group) -> Array:
     return np.asarray(linalg.null_space(scaled, rcond=TOLERANCES.rank).T / root[group.columns])
 
 
-def _bend(curved: Curved, gain: Array, group: _Group) -> tuple[Array | None, str]:
-    closed = _closed_form(curved, gain, group) if len(group.followers) == 1 else None
-    if isinstance(closed, str):
-        return None, closed
-    bending = closed
+def _bend(curved: Curved, gain: Array, group: _Group) -> Array | Unrepaired:
+    bending = _closed_form(curved, gain, group) if len(group.followers) == 1 else None
     if bending is None:
         basis = _basis(curved.system, group)
         if not len(basis):
-            only = "its gain is the only one, and along some deviation its cost does not bend"
-            return None, f"curvature: {only} {curved.aim}"
-        search = _Search(curved, gain, group, basis)
-        bending, margin = search.climb()
+            return Unrepaired(Fault.ONLY_GAIN)
+        bending, margin = _Search(curved, gain, group, basis).climb()
         if margin < 0.0:
             # Not "no gain bends": that would need the program's dual, and the program asks for more than the cone does.
-            missing = f"({-margin:.3g} is missing at best)"
-            return None, f"curvature: no gain was found that bends its composed cost {curved.aim} {missing}"
-    return _nearest(curved, group, gain, bending), ""
+            return Unrepaired(Fault.NOT_FOUND, missing=-margin)
+    return bending if isinstance(bending, Unrepaired) else _nearest(curved, group, gain, bending)
 
 
-def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | None:
+def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | Unrepaired | None:
     """The construction of the theory, a proof that there is none, or None where it does not apply."""
     follower, system = group.followers[0], curved.system
     mine = curved.rows.own(follower)
@@ -299,60 +285,10 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | str | No
     p = r @ away
     size = float(np.abs(hessian.matrix).max(initial=0.0))
     composed = t.T @ hessian.matrix @ t - free.T @ curved.asked(follower) @ free
-    turned = _turned(composed, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
-    if turned is None or isinstance(turned, np.ndarray):
-        return None if turned is None else _added(curved, gain, group, tools, away @ turned @ free.T, own)
-    return f"curvature: no gain bends its composed cost {curved.aim} ({turned})"
-
-
-def _turned(composed: Array, cross: Array, s: Array, size: float) -> Array | str | None:
-    """W with here + crossᵀW + Wᵀcross + WᵀsW ≻ 0, a proof that there is none, or None if rounding decides."""
-    values, vectors = np.linalg.eigh(s) if s.size else (np.zeros(0), s)
-    flat = np.abs(values) <= TOLERANCES.noise * size
-    if (np.abs(values[~flat]) <= TOLERANCES.bent * size).any():
-        return None
-    values, solid, loose = values[~flat], vectors[:, ~flat], vectors[:, flat].T @ cross
-    if np.abs(loose).max(initial=0.0) <= TOLERANCES.accuracy * size:  # what rounding leaves turns nothing
-        loose = loose[:0]
-    blind = np.asarray(linalg.null_space(loose, rcond=TOLERANCES.accuracy)) if len(loose) else np.eye(len(composed))
-    turn = solid.T @ cross @ blind
-    bends, along = np.linalg.eigh(blind.T @ composed @ blind - turn.T @ (turn / values[:, np.newaxis]))
-    margin = TOLERANCES.margin * size
-    bad, rising = np.flatnonzero(bends < margin), np.flatnonzero(values > 0.0)
-    impossible = int((bends < -TOLERANCES.bent * size).sum())  # at 0 deviating changes nothing, which is no harm
-    if impossible > len(rising):
-        few = "1 direction does" if impossible == 1 else f"{impossible} directions do"
-        return f"{few} not whatever the gain, and {len(rising)} can be turned"
-    if len(bad) > len(rising) and len(loose):
-        return None
-    w = -turn / values[:, np.newaxis]
-    for i, j in zip(bad, rising[::-1], strict=False):  # the most negative first; what is left over is flat
-        w[j] += np.sqrt((2 * margin - bends[i]) / values[j]) * along[:, i]
-    w = solid @ w @ blind.T
-    if not len(loose):
-        return np.asarray(w)
-    bent = composed + cross.T @ w + w.T @ cross + w.T @ s @ w
-    return np.asarray(w + vectors[:, flat] @ _lifted(bent, loose, margin))
-
-
-def _lifted(composed: Array, loose: Array, margin: float) -> Array:
-    """W with here + looseᵀW + Wᵀloose ≻ 0, if here ≻ 0 on the null space of ``loose``: lifts the Schur complement."""
-    left, sizes, right = np.linalg.svd(loose, full_matrices=False)
-    kept = sizes > TOLERANCES.accuracy * sizes.max(initial=0.0)
-    left, sizes, seen = left[:, kept], sizes[kept], right[kept].T
-    blind = open_directions(seen.T)
-    aside = blind.T @ composed @ seen
-    bends, along = np.linalg.eigh(
-        seen.T @ composed @ seen - aside.T @ np.linalg.solve(blind.T @ composed @ blind, aside)
-    )
-    w, level = np.zeros_like(loose), margin
-    for _ in range(_HALVINGS):
-        lift = (along * np.maximum(level - bends, 0.0)) @ along.T
-        w = left @ (lift / sizes[:, np.newaxis]) @ seen.T / 2.0
-        if np.linalg.eigvalsh(composed + loose.T @ w + w.T @ loose).min(initial=np.inf) >= margin / 2.0:
-            break
-        level *= 2.0
-    return w
+    turn = turned(composed, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
+    if turn is None or isinstance(turn, Unrepaired):
+        return turn
+    return _added(curved, gain, group, tools, away @ turn @ free.T, own)
 
 
 def _added(curved: Curved, gain: Array, group: _Group, tools: Array, step: Array, own: Any) -> Array:
@@ -466,7 +402,7 @@ def _nearest(curved: Curved, group: _Group, gain: Array, bending: Array) -> Arra
         return min((_shortfall(h, t + way * turn, asked, margin) for h, t, turn, asked, margin in parts), default=0.0)
 
     low, high, wanted = 0.0, 1.0, min(0.0, least(1.0))
-    for _ in range(_HALVINGS):
+    for _ in range(HALVINGS):
         middle = (low + high) / 2.0
         low, high = (low, middle) if least(middle) >= wanted else (middle, high)
     return gain + high * (bending - gain)

@@ -1,0 +1,100 @@
+"""Refusals: a cause for each way to fail, whatever the words for it are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+from stackpyomo.errors import RefusalCause
+from stackpyomo.incentives import refusals
+
+
+def game(cost: str, *, followers: int = 1, size: float = 1, **values: float) -> Any:
+    """Followers f[k] with actions u, v; prices p (at most 1) and q; the mean of f[1].u. cost: of p, q, u, v, k."""
+    m = pyo.ConcreteModel()
+    m.p, m.q = pyo.Var(bounds=(None, 1), initialize=values.get("p", 0.0)), pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(1, followers + 1))
+    for k, b in m.f.items():
+        b.u, b.v = pyo.Var(initialize=values.get("u", 0.5)), pyo.Var(initialize=values.get("v", 0.5))
+        names = {"p": m.p, "q": m.q, "u": b.u, "v": b.v, "k": k, "sqrt": pyo.sqrt}
+        b.cost = pyo.Objective(expr=eval(cost, {}, names))
+    m.mean = pyo.Var(initialize=values.get("u", 0.5))
+    m.average = pyo.Constraint(expr=m.mean == m.f[1].u)
+    m.miss = pyo.Objective(expr=(m.p - 0.1) ** 2 + m.q**2 + sum(b.u**2 + b.v**2 for b in m.f.values()))
+    return sp.Game(m, [sp.Population(m.f[1], size), *(m.f[k] for k in m.f if k > 1)], aggregates=[m.average])
+
+
+SQUARES = "(u - 1)**2 + (v - 1)**2"
+
+CASES = {
+    RefusalCause.UNDEFINED: (f"{SQUARES} + sqrt(u) + p*u", {"u": 0.0}, {}),
+    RefusalCause.ZERO_GRADIENT: (SQUARES, {}, {}),
+    RefusalCause.NO_WEIGHT: ("(u - 1)**2 + (v - 0.5)**2 + p*u", {"size": math.inf}, {"observe": ["mean"]}),
+    RefusalCause.OUT_OF_SIGHT: (f"{SQUARES} + p*(u + v)", {}, {"observe": ["f[1].u"]}),
+    RefusalCause.LEADER_BOUND: ("(u - 1)**2 + (v - 0.5)**2 + p*u", {"p": 1.0, "u": 1.5}, {}),
+    RefusalCause.GAIN_BOUNDS: (f"{SQUARES} + p*(u + v)", {}, {"gain_bounds": (-0.1, 0.1)}),
+    RefusalCause.NO_INSTRUMENT: (f"{SQUARES} + p*u", {}, {"observe": {"p": ["f[1].u"], "q": ["f[1].v"]}}),
+    RefusalCause.INDISTINCT: ("(u - 1)**2 + (v - 2)**2 + p*(u + v)", {}, {"observe": ["sum"]}),
+    RefusalCause.CONFLICT: ("(u - k)**2 + (v - 0.5)**2 + p*u", {"followers": 2}, {"observe": ["sum"]}),
+    RefusalCause.CURVATURE: ("-(u - 1)**2 + (v - 0.5)**2 + p*u", {}, {"observe": ["f[1].u"]}),
+}
+
+
+def refused(cause: RefusalCause, **changes: Any) -> sp.NoIncentive:
+    cost, values, asked = CASES[cause]
+    one = game(cost, **{**values, **changes})
+    names = {
+        **one.variables_by_name,
+        "sum": sum(b.u + (b.v if cause is RefusalCause.INDISTINCT else 0.0) for b in one.model.f.values()),
+    }
+    observe = asked.get("observe", "actions")
+    if isinstance(observe, list):
+        observe = [names[name] for name in observe]
+    if isinstance(observe, dict):
+        observe = pyo.ComponentMap((names[k], [names[s] for s in v]) for k, v in observe.items())
+    with pytest.raises(sp.NoIncentive) as caught:
+        sp.affine_incentive(sp.Plan.from_values(one), observe, gain_bounds=asked.get("gain_bounds"), design="slopes")
+    return caught.value
+
+
+@pytest.mark.parametrize("cause", CASES, ids=lambda cause: cause.value)
+def test_every_cause_is_data_and_has_its_words(cause: RefusalCause) -> None:
+    refusal = refused(cause)
+    assert set(refusal.causes.values()) == {cause}
+    assert refusal.causes.keys() == refusal.reasons.keys() == refusal.residuals.keys()
+    first = next(iter(refusal.reasons))
+    assert str(refusal).startswith(f"No affine incentive: {first}: {refusal.reasons[first]}")
+
+
+def test_a_follower_of_whole_actions_is_refused_for_its_deviations() -> None:
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(-9, 9), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.on = pyo.Var(domain=pyo.Binary, initialize=0)
+    m.f.cost = pyo.Objective(expr=m.p * (1 - m.f.on) - m.f.on)  # on: no price is felt
+    m.miss = pyo.Objective(expr=m.f.on + m.p**2)
+    with pytest.raises(sp.NoIncentive) as caught:
+        sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert caught.value.causes == {"f": RefusalCause.DEVIATIONS}
+
+
+def test_nothing_depends_on_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other sentences, the same behaviour: the hint at values that may be chosen anew, and the second look."""
+    monkeypatch.setattr(refusals, "_WORDS", {cause: lambda _: ("pourquoi", "quoi") for cause in refusals._WORDS})
+    m = pyo.ConcreteModel()
+    m.p, m.fee = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(initialize=0.5)
+    m.f.cost = pyo.Objective(expr=-((m.f.u - 1) ** 2) + m.p * m.f.u)
+    m.miss = pyo.Objective(expr=m.f.u**2 + m.p**2)
+    with pytest.raises(sp.NoIncentive, match=r"pourquoi.*free= chooses"):
+        sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)), [m.f.u])
+    m.f.u.bounds = (-2, 2)  # deviation by deviation, too: there is the proof
+    with pytest.raises(sp.NoIncentive, match="pourquoi") as caught:
+        sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)), [m.f.u])
+    assert caught.value.causes == {"f": RefusalCause.CURVATURE}
+    assert len(caught.value.deviations) > 0
