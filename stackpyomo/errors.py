@@ -59,6 +59,13 @@ class GameFileError(InvalidGame):
 class NonconvexFollower(InvalidGame):
     """A follower who is to respond is proved not convex: its optimality conditions do not say what it answers."""
 
+    follower: str
+    """Its name."""
+
+    def __init__(self, message: str, *, follower: str) -> None:
+        self.follower = follower
+        super().__init__(message)
+
 
 class SolverNotAvailable(StackpyomoError):
     """The solver asked for is unknown, or known and not installed; the message says what to install."""

@@ -232,12 +232,12 @@ class _Study:
                     return stackelberg(self.experiments.game, complementarity=Scholtes(), **options)
             return stackelberg(self.experiments.game, **options)
         except NonconvexFollower as error:
-            place = str(error).partition(":")[0]
-            row, _, follower = place.removeprefix("row[").removesuffix("]").partition(",")
+            row, _, follower = error.follower.removeprefix("row[").removesuffix("]").partition(",")
             raise NonconvexFollower(
                 f"row {self.experiments.table.index[int(row)]}: within the bounds of the parameters the problem of "
                 f"{follower} may be nonconvex, and has no best answer to compare with. Give bounds that keep it "
-                "convex: parameters={name: (lower, upper)}."
+                "convex: parameters={name: (lower, upper)}.",
+                follower=follower,
             ) from None
 
     def _require_inside(self, estimate: Fit) -> None:

@@ -120,7 +120,8 @@ def _nonconvex(followers: Sequence[Follower], game: Game, options: Options, *, a
         if why and not options.allow_nonconvex and not able:
             raise NonconvexFollower(
                 f"{follower.name}: this follower's problem is proved nonconvex ({why}), so its optimality conditions "
-                "do not say what it answers. Reformulate it, or pass allow_nonconvex=True and read each certificate."
+                "do not say what it answers. Reformulate it, or pass allow_nonconvex=True and read each certificate.",
+                follower=follower.name,
             )
         if why:
             reasons[follower.name] = why

@@ -13,6 +13,7 @@ import stackpyomo as sp
 ERRORS = [
     sp.InvalidGame("f.cost: no"),
     sp.GameFileError("no", path="game.json", line=3, column=7),
+    sp.NonconvexFollower("f: no", follower="f"),
     sp.NoPlan("unbounded", termination="unbounded"),
     sp.NoIncentive(
         "no",
