@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 import typer
 
 import stackpyomo as sp
+from models import two_roads
 from stackpyomo.cli import commands, entry
 
 SURFACE = Path(__file__).with_name("surface.txt")
@@ -50,8 +53,23 @@ def shown(function: Any) -> str:
     return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
+def written() -> Iterator[str]:
+    """A line for each key of what is written as JSON: a game file, a plan, an incentive, a report."""
+    game = two_roads.build()
+    plan = sp.leader_optimal(game)
+    rule = sp.affine_incentive(plan)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "game.json"
+        game.write(path)
+        texts = {"game": path.read_text(encoding="utf-8"), "Plan": plan.to_json(), "Incentive": rule.to_json()}
+    texts["Report"] = sp.verify(rule).to_json()
+    for kind, text in texts.items():
+        for key in sorted(json.loads(text)):
+            yield f"JSON {kind}: {key}"
+
+
 def surface() -> list[str]:
-    return [line for name in sorted(sp.__all__) for line in described(name, getattr(sp, name))]
+    return [*(line for name in sorted(sp.__all__) for line in described(name, getattr(sp, name))), *written()]
 
 
 def test_what_users_call_is_what_it_was() -> None:
