@@ -30,7 +30,7 @@ from stackpyomo.plans import Plan
 from stackpyomo.solvers import Program, Termination, solve
 from stackpyomo.verification import Effort
 
-from .designs import CROWD, Design, weights_of
+from .by_slopes import CROWD, Design, weights_of
 from .gains.deviations import Candidate, CurvedGain, Excluded, LeastGain, LeastRegret, Unknowns
 from .gains.levers import Lever, levers
 from .gains.selection import gain_bounds

@@ -32,7 +32,7 @@ from stackpyomo.plans import Plan, rows_of
 from stackpyomo.solvers import choose
 
 from .by_deviations import How
-from .designs import Design, Found, Wishes, weights_of
+from .by_slopes import Design, Found, Wishes, weights_of
 from .diagnosis import hinted, refuse_undefined
 from .gains.free_prices import Payment, choose_offsets
 from .incentive import Incentive

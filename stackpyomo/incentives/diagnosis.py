@@ -22,7 +22,7 @@ from stackpyomo.derivatives import ActiveSide, Derivatives, FollowerRows
 from stackpyomo.errors import NoIncentive, RefusalCause
 from stackpyomo.games import Game
 
-from .doubts import Doubts
+from .accuracy import Doubts
 from .gains.system import System
 from .gains.turning import Unrepaired
 from .refusals import NAMED, Finding, refusal

@@ -19,7 +19,7 @@ from stackpyomo.plans import Plan, rows_of
 from stackpyomo.verification import Effort, composed, resolved
 
 from .by_deviations import How, designed
-from .designs import Design, Wishes
+from .by_slopes import Design, Wishes
 from .diagnosis import refuse_undefined
 from .gains.free_prices import Payment
 from .incentive import Incentive

@@ -26,8 +26,8 @@ from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
 from stackpyomo.games import Game, objective_at, require
 from stackpyomo.games.information import Observation, read_observation
+from stackpyomo.incentives.by_slopes import Design, Wishes
 from stackpyomo.incentives.design import affine_incentive, given_incentive, least_curvature
-from stackpyomo.incentives.designs import Design, Wishes
 from stackpyomo.incentives.gains.selection import gain_bounds as limits_of
 from stackpyomo.incentives.incentive import Incentive
 from stackpyomo.incentives.standing import AtBound, Standing

@@ -23,8 +23,8 @@ from stackpyomo.errors import NoIncentive, RefusalCause
 from stackpyomo.games import component_pairs
 from stackpyomo.games.information import Equilibrium, Observation, counts, shares
 
+from .accuracy import Doubts
 from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
-from .doubts import Doubts
 from .gains.curvature import Curved, bent_followers, repaired
 from .gains.free_prices import Demand
 from .gains.multipliers import Balance, balanced, given_multipliers, leaning, supporting
@@ -32,7 +32,7 @@ from .gains.reactions import Anticipated, require_still_signals, with_reactions
 from .gains.selection import Limits, bounded, by_instrument, gain_bounds, sparsest
 from .gains.system import System, gain_system, picked
 from .gains.turning import Fault, Unrepaired
-from .rare import Rare, rare
+from .improbable import Rare, rare
 from .refusals import Finding, refusal
 from .uniqueness import Meeting, equilibrium
 
