@@ -8,8 +8,10 @@ in another process; each part has its own, so that what has changed can be named
 from __future__ import annotations
 
 import hashlib
+import operator
 from array import array
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pyomo.environ as pyo
@@ -24,6 +26,9 @@ __all__ = ["changes", "stamp"]
 _NAMED = (UnaryFunctionExpression, ExternalFunctionExpression)
 """Nodes of one class that stand for functions by name."""
 
+_COMPARED = (int, float, tuple)
+"""What leaves are compared by value."""
+
 
 def stamp(game: GameStructure) -> dict[str, str]:
     """part of the game → a short text that changes with its data."""
@@ -31,16 +36,68 @@ def stamp(game: GameStructure) -> dict[str, str]:
 
 
 def _stamp(game: GameStructure) -> dict[str, str]:
+    domains: dict[int, str] = {}
+    limits = (f"{name} {_limits(v)} {_domain(v, domains)}" for name, v in game.variables_by_name.items())
+    outline = _outline(game)
+    if game.traced is None or not game.traced.is_of(outline):
+        game.traced = _traced(game, outline)
+    return {
+        **game.traced.parts,
+        "bounds, domains and fixed values": _digest(limits),
+        "the aggregates": _digest(c.name for c in game.aggregates),
+    }
+
+
+@dataclass
+class Traced:
+    """Digests of expressions that have been walked, and what must be as it was for them to be the same expressions."""
+
+    outline: tuple[list[Any], list[str]]
+    parts: dict[str, str]
+    leaves: list[Any]
+    """Params, named Expressions and Vars of other models: what changes within an expression."""
+    states: list[Any]
+
+    def is_of(self, outline: tuple[list[Any], list[str]]) -> bool:
+        """True if these are the same expressions, of the same Vars in the same places, with the same data in them.
+
+        Pyomo's expressions are immutable: the same object is the same expression, but for the leaves.
+        """
+        (known, texts), (parts, more) = self.outline, outline
+        same = len(known) == len(parts) and all(map(operator.is_, known, parts)) and texts == more
+        return same and all(map(_is_same, map(_state, self.leaves), self.states))
+
+
+def _outline(game: GameStructure) -> tuple[list[Any], list[str]]:
+    """(objects that must be the same ones, texts that must be equal ones) for equal expressions."""
+    parts: list[Any] = list(game.variables_by_name.values())
+    texts = [f"{f.size!r} {f.noise or ''}" for f in game.followers.values()]
+    for player in (game.leader, *game.followers.values()):
+        texts.append(player.name)
+        for objective in player.active_objectives:
+            parts.append(objective.expr)
+            texts.append(str(objective.sense))
+        for constraint in player.constraints:
+            parts += constraint, constraint.expr
+            texts.append(constraint.local_name)
+    for row in game.shared:
+        parts += row, row.expr
+        texts += row.local_name, str(row.active)
+    for price in game.prices:
+        parts += price.var, price.row
+        texts.append(price.follower)
+    return parts, texts
+
+
+def _traced(game: GameStructure, outline: tuple[list[Any], list[str]]) -> Traced:
     followers = game.followers.values()
     place = {id(v): number for number, v in enumerate(game.variables_by_name.values())}
     sizes = [f"{f.name} {f.size!r} {f.noise or ''}" for f in followers]
-    limits = (f"{name} {_limits(v)} {v.domain.name}" for name, v in game.variables_by_name.items())
     apart = {id(row) for row in game.shared}
+    walks = [_Walk(place, []), _Walk(place, sizes)]
     parts = {
-        "the leader's problem": _problems([game.leader], place, []),
-        "the followers' problems": _problems(followers, place, sizes, apart),
-        "bounds, domains and fixed values": _digest(limits),
-        "the aggregates": _digest(c.name for c in game.aggregates),
+        "the leader's problem": _problems(walks[0], [game.leader]),
+        "the followers' problems": _problems(walks[1], followers, apart),
     }
     if game.prices or game.shared:
         texts = [f"{price.var.name} {price.follower} {price.row.name}" for price in game.prices]
@@ -49,7 +106,23 @@ def _stamp(game: GameStructure) -> dict[str, str]:
             texts += [row.name, str(row.active)]
             walk.tell(row.expr)
         parts["prices and shared rows"] = _digest(texts, walk.numbers.tobytes())
-    return parts
+        walks.append(walk)
+    leaves = [leaf for walk in walks for leaf in walk.leaves.values()]
+    return Traced(outline, parts, leaves, list(map(_state, leaves)))
+
+
+def _state(leaf: Any) -> Any:
+    """What an expression may see of a leaf."""
+    if leaf.is_expression_type():
+        return leaf.args[0]
+    if leaf.is_variable_type():
+        return leaf.name, leaf.fixed, leaf.value if leaf.fixed else None
+    return pyo.value(leaf, exception=False)
+
+
+def _is_same(now: Any, then: Any) -> bool:
+    """The same object, or an equal number or tuple; expressions are not compared by what they say."""
+    return now is then or (now.__class__ is then.__class__ and now.__class__ in _COMPARED and bool(now == then))
 
 
 def changes(then: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -59,27 +132,37 @@ def changes(then: dict[str, str], now: dict[str, str]) -> list[str]:
 
 def _limits(var: Any) -> Any:
     """Its value if it is fixed, else its bounds; None for what is no number."""
-    return var.value if var.fixed else [pyo.value(side, exception=False) for side in (var.lower, var.upper)]
+    if var.fixed:
+        return var.value
+    sides = (var.lower, var.upper)
+    return [side if side.__class__ in native_numeric_types else pyo.value(side, exception=False) for side in sides]
+
+
+def _domain(var: Any, known: dict[int, str]) -> str:
+    """The name of its domain; the known ones by id."""
+    domain = var.domain
+    if id(domain) not in known:
+        known[id(domain)] = str(domain.name)
+    return known[id(domain)]
 
 
 def _digest(texts: Iterable[str], numbers: bytes = b"") -> str:
     return hashlib.blake2b("\n".join(texts).encode() + b"\0" + numbers, digest_size=8).hexdigest()
 
 
-def _problems(players: Iterable[Player], place: dict[int, int], texts: list[str], apart: Container[int] = ()) -> str:
+def _problems(walk: _Walk, players: Iterable[Player], apart: Container[int] = ()) -> str:
     """The players' active objectives and rows in Polish notation, numbers and places of Vars apart from the rest.
 
     apart: id of rows that are left out.
     """
-    walk = _Walk(place, texts)
     for player in players:
         for objective in player.active_objectives:
-            texts.append(str(objective.sense))
+            walk.texts.append(str(objective.sense))
             walk.tell(objective.expr)
         for constraint in (c for c in player.constraints if id(c) not in apart):
-            texts.append(constraint.name)
+            walk.texts.append(constraint.name)
             walk.tell(constraint.expr)
-    return _digest(texts, walk.numbers.tobytes())
+    return _digest(walk.texts, walk.numbers.tobytes())
 
 
 class _Walk:
@@ -87,6 +170,8 @@ class _Walk:
 
     def __init__(self, place: dict[int, int], texts: list[str]) -> None:
         self.place, self.texts, self.numbers = place, texts, array("d")
+        self.leaves: dict[int, Any] = {}
+        """What may change within the expressions, by id."""
         self._kinds: dict[type, str] = {}
         self._shared: dict[int, int] = {}
 
@@ -114,6 +199,7 @@ class _Walk:
                 numbers.append(self._shared[id(node)])
             else:
                 self._shared[id(node)] = len(self._shared)
+                self.leaves[id(node)] = node
                 texts.append(text)
                 stack.extend(node.args)
 
@@ -134,6 +220,7 @@ class _Walk:
 
     def _leaf(self, node: Any) -> None:
         """A Param by its value; a Var that is not this game's by its name, and its value where it is fixed."""
+        self.leaves[id(node)] = node
         if node.is_variable_type():
             self.texts += ["strange", node.name, repr(node.value) if node.fixed else "free"]
         else:

@@ -65,6 +65,8 @@ class GameStructure:
         self._answers: dict[str, Any] | None = None
         self.clean: dict[str, str] | None = None
         """The stamp of the data whose expressions were last found without an error."""
+        self.traced: Any = None
+        """What the last stamp has walked (:mod:`.stamp`)."""
         if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
         self.shared: list[ConstraintData] = []  #: Rows of the model that every follower feels that moves what is in it.
@@ -81,8 +83,10 @@ class GameStructure:
     def rescan(self) -> None:
         """Read again which components the model has, as every plan does; raises :class:`InvalidGame` if it cannot."""
         roots = {id(p.block) for p in self._populations}
+        players = roots | {id(b) for b in self.leader_blocks}
         self.followers = {}
         for population in self._populations:
+            self._require_place(population.block, players, "followers")
             follower = self._follower(population, roots)
             if follower.name in self.followers:
                 raise InvalidGame(f"{follower.name}: this follower is given twice.")
@@ -144,7 +148,6 @@ class GameStructure:
 
     def _follower(self, population: Population, roots: set[int]) -> Follower:
         block = population.block
-        self._require_place(block, roots | {id(b) for b in self.leader_blocks}, "followers")
         follower = Follower(block.name, block=block, size=population.size, noise=population.noise)
         collect_components(block, follower, roots)
         return follower
@@ -199,7 +202,8 @@ class GameStructure:
     def variables_by_name(self) -> dict[str, VarData]:
         """Every Var of leader and followers, fixed ones included."""
         players = (self.leader, *self.followers.values())
-        return dict(_named(v for player in players for v in player.declared))
+        prefixes = {id(f.block): f"{f.name}." for f in self.followers.values()}
+        return dict(_named((v for player in players for v in player.declared), prefixes))
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -302,16 +306,17 @@ class GameStructure:
 
     def __getstate__(self) -> dict[str, Any]:
         cached = ("variables_by_name", "names", "owners")  # by id: another copy of the model has others
-        return {name: part for name, part in self.__dict__.items() if name not in cached} | {"_answers": None}
+        return {name: part for name, part in self.__dict__.items() if name not in cached} | dict.fromkeys(
+            ("_answers", "traced")
+        )
 
     def __repr__(self) -> str:
         counts = f"{len(self.followers)} followers, {len(self.leader.variables)} leader variables"
         return f"{type(self).__name__}({self.name!r}, {counts})"
 
 
-def _named(variables: Iterable[VarData]) -> Iterator[tuple[str, VarData]]:
+def _named(variables: Iterable[VarData], prefixes: dict[int, str]) -> Iterator[tuple[str, VarData]]:
     """(name, Var), asking each block for its own name once: ``Var.name`` walks to the root every time."""
-    prefixes: dict[int, str] = {}
     for var in variables:
         block = var.parent_block()
         prefix = prefixes.get(id(block))

@@ -240,3 +240,36 @@ def test_a_deep_copy_is_about_the_same_game() -> None:
     assert rule.game is game
     twin.values["toll"] = 9.0
     assert plan.values["toll"] != 9.0
+
+
+def test_expressions_are_walked_again_only_where_one_may_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = tolled()
+    game = sp.Game(m, m.d)
+    walked = []
+    whole = stamps._traced
+    monkeypatch.setattr(stamps, "_traced", lambda *known: walked.append(1) or whole(*known))
+    before = stamp(game)
+    m.toll.set_value(1.0)
+    m.d.x.setub(0.7)
+    assert changes(before, stamp(game)) == ["bounds, domains and fixed values"]
+    assert len(walked) == 1, "values and bounds stand in no expression"
+    m.d.cost.set_value(m.d.cost.expr)
+    assert stamp(game)["the followers' problems"] == before["the followers' problems"]
+    assert len(walked) == 1
+    for part, change in CHANGES.values():
+        texts = stamp(game)
+        change(m)
+        assert any(part in changed for changed in changes(texts, stamp(game)))
+
+
+def test_the_walk_is_not_copied_with_its_game() -> None:
+    m = tolled()
+    game = sp.Game(m, m.d)
+    before = stamp(game)
+    twin = copy.deepcopy(game)
+    twin.rescan()
+    assert twin.traced is None
+    assert stamp(twin) == before
+    twin.model.wish.set_value(0.9)
+    assert changes(before, stamp(twin)) == ["the followers' problems"]
+    assert stamp(game) == before
