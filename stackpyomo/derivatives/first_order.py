@@ -23,9 +23,10 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import Array, Scales, limited_reaches, matches, rows_scaled, scales, timed
+from stackpyomo.core import Array, Scales, bounds_of, limited_reaches, matches, rows_scaled, scales, timed
 from stackpyomo.core.expressions import apart, roots
 from stackpyomo.errors import InvalidGame
+from stackpyomo.families import MANY, Functions, functions_of
 from stackpyomo.games import Game, evaluator, stamp
 from stackpyomo.solvers import BadRow, Program
 
@@ -67,6 +68,21 @@ class Units:
     """(leader's variables)"""
 
 
+class _Read:
+    """Rows that arrays hold, with the names of a :class:`Program`."""
+
+    def __init__(self, functions: Functions) -> None:
+        self.problem, self.variables, self.takes_roots = functions, functions.variables, functions.takes_roots
+        self.rows = np.arange(functions.m)
+        self.row_bounds = (np.zeros(functions.m), np.zeros(functions.m))
+        self.bounds = tuple(np.array([bounds_of(v) for v in self.variables]).reshape(-1, 2).T)
+
+    def jacobian(self, x: Array) -> sparse.csr_array:
+        """d(rows)/d(variables) at x."""
+        shape = (self.problem.m, self.problem.n)
+        return sparse.csr_array((self.problem.jacobian(x), self.problem.jacobian_structure()), shape=shape)
+
+
 class FollowerRows:
     """The rows of all followers, written once; :meth:`at` evaluates them at any point.
 
@@ -82,20 +98,27 @@ class FollowerRows:
         self.constraints: list[ConstraintData] = [c for f in self.followers for c in f.constraints]
         self.constraint_owners = np.repeat(np.arange(len(self.followers)), [len(f.constraints) for f in self.followers])
         expressions = self._expressions()
+        self._count = len(expressions)
+        with timed(self.seconds, "write"):
+            functions = functions_of(expressions) if self._count >= MANY else None
+        self._program = self._written(expressions) if functions is None else _Read(functions)
+        self.stamp = stamp(game)
+        self._split()
+        self._senses = np.array([f.sign for f in self.followers], dtype=float)
+        ones = (np.ones(len(part)) for part in (self.variables, self.followers, self.constraints, self.instruments))
+        self.units = Units(*ones)
+
+    def _written(self, expressions: Sequence[Any]) -> Program:
+        """The rows as a program; raises :class:`InvalidGame` for data that are not finite."""
         # A slack stands in every row, so that the writer drops none (a Param that is 0 may leave nothing else).
         # expr − slack = 0 puts minus the constant part of expr on the right: expr = row − right-hand side at slack 0.
         self._holder = pyo.ConcreteModel(name="slack")
         self._holder.slack = slack = pyo.Var()
         try:
             # Not e == slack: of a member of an indexed Var and a Var, Python asks the Var first, which turns it round.
-            self._program = Program(0.0, [apart(e) - slack == 0.0 for e in expressions], seconds=self.seconds)
+            return Program(0.0, [apart(e) - slack == 0.0 for e in expressions], seconds=self.seconds)
         except BadRow as bad:
             raise InvalidGame(f"{self._component(bad.row or 0)}: {bad.reason}") from None
-        self._count = len(expressions)
-        self.stamp = stamp(game)
-        self._split()
-        ones = (np.ones(len(part)) for part in (self.variables, self.followers, self.constraints, self.instruments))
-        self.units = Units(*ones)
 
     def _component(self, row: int) -> str:
         """The name of the objective or constraint behind a row."""
@@ -144,8 +167,12 @@ class FollowerRows:
 
     def point(self, values: Mapping[str, float]) -> Array:
         """{variable name: value} in the order of the rows' Vars."""
-        names = self.game.names
-        return np.array([values[names[id(v)]] if id(v) in names else 0.0 for v in self._program.variables])
+        return np.array([values[name] if name is not None else 0.0 for name in self._names])
+
+    @cached_property
+    def _names(self) -> list[str | None]:
+        """The names of the rows' Vars, None for the slack."""
+        return [self.game.names.get(id(v)) for v in self.variables]
 
     @cached_property
     def column_owners(self) -> Array:
@@ -194,7 +221,7 @@ class FollowerRows:
     @property
     def _signs(self) -> Array:
         """(followers) what makes a cost of each objective, in the units of costs."""
-        return np.array([f.sign for f in self.followers], dtype=float) / self.units.costs
+        return self._senses / self.units.costs
 
     @property
     def action_units(self) -> Array:
@@ -308,7 +335,7 @@ class FollowerRows:
     @cached_property
     def _held(self) -> Array:
         """Numbers of the Vars that are the game's: all but the slack."""
-        return np.array([i for i, v in enumerate(self.variables) if id(v) in self.game.names], dtype=int)
+        return np.array([i for i, name in enumerate(self._names) if name is not None], dtype=int)
 
     def shaken(self, values: Mapping[str, float], accuracy: float) -> Iterator[Derivatives]:
         """The derivatives at points that are as good as this one where it is known up to ``accuracy`` reaches.
@@ -317,7 +344,7 @@ class FollowerRows:
         would leave their differences as they are.
         """
         columns = self._held
-        names = [self.game.names[id(self.variables[i])] for i in columns]
+        names = [str(self._names[i]) for i in columns]
         x, step = self.point(values)[columns], accuracy * self.units.reaches[columns]
         lower, upper = (side[columns] for side in self._program.bounds)
         signs = 2.0 * np.random.default_rng(0).integers(0, 2, (_DRAWS, len(x))) - 1.0

@@ -62,13 +62,17 @@ class FollowerHessians:
         self._alone: dict[int, Hessian] = {}
 
     def of(self, number: int) -> Hessian:
-        """∇²L_k of one follower: one evaluation."""
+        """∇²L_k of one follower: one evaluation, of all followers where nobody's second derivatives are another's."""
         if number not in self._alone:
-            lagrange = np.zeros(self._weights.shape[1])
-            part = slice(self._weights.indptr[number], self._weights.indptr[number + 1])
-            lagrange[self._weights.indices[part]] = self._weights.data[part]
-            data, (row, column) = self._evaluated(lagrange), self._structure
-            chosen = np.flatnonzero(data)
+            row, column = self._structure
+            if self._private is None:
+                lagrange = np.zeros(self._weights.shape[1])
+                part = slice(self._weights.indptr[number], self._weights.indptr[number + 1])
+                lagrange[self._weights.indices[part]] = self._weights.data[part]
+                data = self._evaluated(lagrange)
+                chosen = np.flatnonzero(data)
+            else:
+                data, chosen = self._private[1], self._entries[number]
             places, local = np.unique(np.concatenate([row[chosen], column[chosen]]), return_inverse=True)
             first, second = local[: len(chosen)], local[len(chosen) :]
             matrix = np.zeros((len(places), len(places)))
@@ -76,6 +80,15 @@ class FollowerHessians:
             matrix[second, first] = data[chosen]
             self._alone[number] = Hessian(places, matrix)
         return self._alone[number]
+
+    @cached_property
+    def _entries(self) -> list[Array]:
+        """Numbers of the entries that are each follower's and not 0."""
+        assert self._private is not None
+        whose, data = self._private
+        chosen = np.flatnonzero(data)
+        order = chosen[np.argsort(whose[chosen], kind="stable")]
+        return np.split(order, np.searchsorted(whose[order], np.arange(1, len(self.rows.followers))))
 
     def _evaluated(self, lagrange: Array) -> Array:
         row, column = self._structure

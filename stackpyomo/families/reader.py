@@ -9,7 +9,7 @@ appearance, so that equal trees have equal Vars in equal places.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -84,13 +84,17 @@ class _Members:
         return Family(tree, numbers.copy(), columns.copy(), np.array(self.rows), np.array(self.factors, dtype=float))
 
 
-def gathered(items: Iterable[tuple[int, Any, float]], column: Mapping[int, int]) -> tuple[list[Family], dict[int, str]]:
+def gathered(
+    items: Iterable[tuple[int, Any, float]], column: dict[int, int], variables: list[Any] | None = None
+) -> tuple[list[Family], dict[int, str]]:
     """(families, row → why it is in none) of (row, expression, factor); column: id(Var) → its column.
+
+    variables: where given, Vars without a column get the next one, and are added to these.
 
     Where almost every expression has a tree of its own (zeros in data drop terms), their terms are read, not they.
     """
     items = list(items)
-    reader = _Reader(column)
+    reader = _Reader(column, variables)
     families, unread = reader.gathered(items)
     if len(families) > max(_FEW, _SHARE * len(items)):
         parts = [(row, term, k) for row, expression, factor in items for k, term in terms(expression, factor)]
@@ -104,8 +108,8 @@ def gathered(items: Iterable[tuple[int, Any, float]], column: Mapping[int, int])
 class _Reader:
     """One expression after another."""
 
-    def __init__(self, column: Mapping[int, int]) -> None:
-        self.column = column
+    def __init__(self, column: dict[int, int], variables: list[Any] | None) -> None:
+        self.column, self.variables = column, variables
         self._kinds: dict[type, str] = {}
         self.numbers: list[float] = []
         self.slots: dict[int, int] = {}
@@ -180,7 +184,10 @@ class _Reader:
     def _variable(self, var: Any) -> Tree:
         key = id(var)
         if key not in self.column:
-            raise _Unread(f"{var.name} is not of this game")
+            if self.variables is None:
+                raise _Unread(f"{var.name} is not of this game")
+            self.column[key] = len(self.variables)
+            self.variables.append(var)
         self._count()
         return ("v", self.slots.setdefault(key, len(self.slots)))
 

@@ -15,7 +15,7 @@ import numpy as np
 from .ranges import Ranges
 from .reader import Tree
 
-__all__ = ["swept"]
+__all__ = ["Sweep", "swept", "takes_roots"]
 
 Sweep: TypeAlias = tuple[Any, dict[int, Any], dict[tuple[int, int], Any]]
 
@@ -49,6 +49,13 @@ def swept(tree: Tree, numbers: Any, point: Any, order: int = 2) -> Sweep:
     if kind == "/":
         parts[1] = _outer(parts[1], _powers(parts[1][0], -1.0), order)
     return _product(parts[0], parts[1], order)
+
+
+def takes_roots(tree: Tree) -> bool:
+    """True if a square root, or a power that is no whole number, may stand in it."""
+    if tree[0] == "f" and tree[1] == "sqrt":
+        return True
+    return tree[0] == "^^" or any(takes_roots(part) for part in tree[1:] if isinstance(part, tuple))
 
 
 def _sum(parts: list[Sweep]) -> Sweep:
@@ -112,7 +119,15 @@ def _powers(x: Any, p: Any) -> tuple[Any, Any, Any]:
     """x^p, p x^(p−1), p (p−1) x^(p−2)."""
     if p.__class__ is float and p == 2.0:
         return _power(x, 2.0), _times(x, 2.0), 2.0
-    return _power(x, p), _power(x, p - 1.0) * p, _power(x, p - 2.0) * (p * (p - 1.0))
+    return _power(x, p), _scaled(_power(x, p - 1.0), p), _scaled(_power(x, p - 2.0), p * (p - 1.0))
+
+
+def _scaled(power: Any, factor: Any) -> Any:
+    """power · factor, 0 where the factor is: of x the second derivative is 0 at x = 0, too, and not 0 · ∞."""
+    if isinstance(power, Ranges) or (np.ndim(factor) == 0 and factor != 0.0):
+        return power * factor
+    with np.errstate(all="ignore"):
+        return np.where(np.equal(factor, 0.0), 0.0, power * factor)
 
 
 def _exp(x: Any) -> tuple[Any, Any, Any]:

@@ -24,7 +24,7 @@ import numpy as np
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.core.expressions import number_of
 from stackpyomo.families import Family, Ranges, gathered, swept
 from stackpyomo.games import Follower, Game
@@ -52,9 +52,7 @@ class Layout:
         self.values = np.fromiter(fixed, float, len(variables))
         actions = game.actions
         self.actions = np.array([self.column[id(v)] for v in actions], dtype=np.int64)
-        limits = np.array([v.bounds for v in actions], dtype=float).reshape(-1, 2)
-        self.lower = np.where(np.isnan(limits[:, 0]), -np.inf, limits[:, 0])
-        self.upper = np.where(np.isnan(limits[:, 1]), np.inf, limits[:, 1])
+        self.lower, self.upper = np.array([bounds_of(v) for v in actions]).reshape(-1, 2).T
         self.target = self.values[self.actions]
         responses = game.responses()
         own = [(self.actions, np.arange(len(actions)), np.ones(len(actions)))]
@@ -70,9 +68,7 @@ class Layout:
         self.driven = bool(responses.leads.nnz and self.gain.nnz)
         """True if aggregates follow leader variables that answer: left to substitution."""
         self.led = _Rates(self.leaders[self.gain.row], self.gain.col, self.gain.data, len(actions))
-        bounds = np.array([variables[c].bounds for c in self.leaders], dtype=float).reshape(-1, 2)
-        self.floor = np.where(np.isnan(bounds[:, 0]), -np.inf, bounds[:, 0])
-        self.ceiling = np.where(np.isnan(bounds[:, 1]), np.inf, bounds[:, 1])
+        self.floor, self.ceiling = np.array([bounds_of(variables[c]) for c in self.leaders]).reshape(-1, 2).T
 
     @cached_property
     def lines(self) -> _Lines:

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array, beside, limited_reaches
-from stackpyomo.families import least_eigenvalues, swept
+from stackpyomo.families import MANY, least_eigenvalues, swept
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 
@@ -30,9 +30,6 @@ from .interior_point import minimized
 from .witness import witnessed
 
 __all__ = ["MANY", "settled"]
-
-MANY = 100
-"""Followers from which on arrays pay."""
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 

@@ -1,0 +1,115 @@
+"""Functions: rows of expressions read into families, evaluated at one point: values, Jacobian, second derivatives.
+
+    f_r(x) = Σ factor · tree(x) over the members of row r        ∇²(Σ_r w_r f_r) = Σ w_r factor · ∂²tree
+
+with the names that solver libraries give these evaluations, so that one stands where the other does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pyomo.core.base.var import VarData
+from pyomo.core.expr.numeric_expr import LinearExpression, SumExpression
+
+from stackpyomo.core import Array
+from stackpyomo.core.expressions import terms
+
+from .reader import Family, gathered
+from .sweep import Sweep, swept, takes_roots
+
+__all__ = ["MANY", "Functions", "functions_of"]
+
+MANY = 100
+"""Rows, or followers, from which on arrays pay."""
+
+_LONG = 100
+"""Terms of a sum from which on they are read one by one."""
+
+
+def functions_of(expressions: Sequence[Any]) -> Functions | None:
+    """The expressions as functions of all their Vars that are not fixed; None where arrays cannot hold one of them."""
+    items = [(row, term, k) for row, e in enumerate(expressions) for k, term in _parts(e)]
+    column: dict[int, int] = {}
+    variables: list[VarData] = []
+    families, unread = gathered(items, column, variables)
+    return None if unread else Functions(families, len(expressions), variables)
+
+
+def _parts(expression: Any) -> list[tuple[float, Any]]:
+    """(factor, term): a long sum term by term."""
+    if isinstance(expression, (SumExpression, LinearExpression)) and expression.nargs() > _LONG:
+        return list(terms(expression))
+    return [(1.0, expression)]
+
+
+class Functions:
+    """``count`` functions of ``variables``; points are arrays in the order of these."""
+
+    def __init__(self, families: Sequence[Family], count: int, variables: list[VarData]) -> None:
+        self.families, self.m, self.variables = list(families), count, variables
+        self.n = len(variables)
+        self.takes_roots = any(takes_roots(family.tree) for family in families)
+        self._last: tuple[bytes, list[Sweep]] = (b"", [])
+        self._place()
+
+    def _place(self) -> None:
+        """Number the entries of Jacobian and second derivatives: one for each (row, Var) and each pair of Vars."""
+        middle = np.ones(self.n)
+        known = [(family, self._swept(family, middle, 2)) for family in self.families]
+        slopes = [f.rows * self.n + f.columns[slot] for f, (_, slope, _) in known for slot in slope]
+        pairs = [(f.columns[a], f.columns[b]) for f, (_, _, bend) in known for a, b in bend]
+        bends = [np.maximum(a, b) * self.n + np.minimum(a, b) for a, b in pairs]
+        nothing, width = np.zeros(0, dtype=np.int64), max(1, self.n)
+        keys, self._slopes = np.unique(np.concatenate([nothing, *slopes]), return_inverse=True)
+        twice, self._bends = np.unique(np.concatenate([nothing, *bends]), return_inverse=True)
+        self._jacobian, self._hessian = (keys // width, keys % width), (twice // width, twice % width)
+
+    def _swept(self, family: Family, point: Array, order: int) -> Sweep:
+        with np.errstate(all="ignore"):
+            return swept(family.tree, family.numbers, point[family.columns], order)
+
+    def _sweeps(self, point: Array) -> list[Sweep]:
+        """Values and slopes of all families; those of the last point are kept."""
+        key = np.asarray(point, dtype=float).tobytes()
+        if self._last[0] != key:
+            self._last = (key, [self._swept(family, np.asarray(point), 1) for family in self.families])
+        return self._last[1]
+
+    def constraints(self, point: Array) -> Array:
+        """(rows) values."""
+        values = np.zeros(self.m)
+        for family, (value, _, _) in zip(self.families, self._sweeps(point), strict=True):
+            values += np.bincount(family.rows, family.factors * value, self.m)
+        return values
+
+    def jacobian_structure(self) -> tuple[Array, Array]:
+        """(rows, columns) of its entries."""
+        return self._jacobian
+
+    def jacobian(self, point: Array) -> Array:
+        """(entries) ∂f/∂x."""
+        sweeps = zip(self.families, self._sweeps(point), strict=True)
+        parts = [family.factors * entry for family, (_, slope, _) in sweeps for entry in slope.values()]
+        return _summed(self._slopes, parts, len(self._jacobian[0]))
+
+    def hessian_structure(self) -> tuple[Array, Array]:
+        """(rows, columns) of the entries of its lower triangle."""
+        return self._hessian
+
+    def hessian(self, point: Array, weights: Array, _factor: float = 0.0) -> Array:
+        """(entries) second derivatives of Σ weight · function."""
+        parts = []
+        for family in self.families:
+            weight = family.factors * np.asarray(weights)[family.rows]
+            bend = self._swept(family, np.asarray(point), 2)[2]
+            with np.errstate(invalid="ignore"):
+                parts += [np.where(weight == 0.0, 0.0, weight * entry) for entry in bend.values()]
+        return _summed(self._bends, parts, len(self._hessian[0]))
+
+
+def _summed(places: Array, parts: Sequence[Array], count: int) -> Array:
+    """(count) the sums of what has the same place."""
+    return np.bincount(places, np.concatenate([np.zeros(0), *parts]), count)

@@ -1,0 +1,96 @@
+"""Functions: what families say of values, slopes and second derivatives is what the .nl reader of POUNCE says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from scipy import sparse
+
+from stackpyomo.families import functions_of
+from stackpyomo.solvers import Program
+
+
+@pytest.fixture
+def model() -> Any:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(range(120), initialize=lambda _, i: 0.5 + i / 100)
+    m.t = pyo.Var(initialize=0.3)
+    m.p = pyo.Param(range(120), initialize=lambda _, i: 1.0 + i, mutable=True)
+    return m
+
+
+RULES: dict[str, Callable[[Any], list[Any]]] = {
+    "quadratic": lambda m: [m.p[i] * (m.x[i] - 1) ** 2 + m.t * m.x[i] * m.x[0] for i in range(120)],
+    "curved": lambda m: [pyo.exp(m.x[i] * m.t) / (1 + m.x[i]) - m.x[i] ** 1.5 for i in range(120)],
+    "one long sum": lambda m: [pyo.quicksum((m.x[i] - m.p[i]) ** 2 * m.t + m.x[i] for i in range(120)) / 7 - m.t],
+    "a mean and its squares": lambda m: [m.t - pyo.quicksum(m.x.values()) / 120, m.t**3, *(v**2 for v in m.x.values())],
+    "constants beside": lambda m: [m.x[i] + 3.0 * m.p[i] for i in range(120)],
+}
+
+
+def hessian(problem: Any, point: Any, weights: Any) -> Any:
+    row, column = problem.hessian_structure()
+    low = np.maximum(row, column), np.minimum(row, column)
+    return sparse.coo_array((problem.hessian(point, weights, 0.0), low), shape=(problem.n,) * 2).toarray()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_they_are_what_a_solver_library_reads(model: Any, rule: str) -> None:
+    expressions = RULES[rule](model)
+    functions = functions_of(expressions)
+    assert functions is not None
+    model.slack = pyo.Var()
+    program = Program(0.0, [e - model.slack == 0.0 for e in expressions])
+    random = np.random.default_rng(5)
+    place = {id(v): number for number, v in enumerate(program.variables)}
+    order = [place[id(v)] for v in functions.variables]
+    assert len(order) == len(program.variables) - 1
+    for _ in range(3):
+        point, weights = random.uniform(0.5, 1.5, functions.n), random.normal(size=functions.m)
+        x = np.zeros(len(program.variables))
+        x[order] = point
+        rows = program.rows
+        values = np.asarray(program.problem.constraints(x)) - program.row_bounds[1]
+        assert functions.constraints(point)[rows] == pytest.approx(values, rel=1e-12, abs=1e-12)
+        slopes = sparse.coo_array((functions.jacobian(point), functions.jacobian_structure())).toarray()[rows]
+        assert slopes == pytest.approx(program.jacobian(x).toarray()[:, order], rel=1e-12, abs=1e-12)
+        twice = hessian(program.problem, x, weights[rows])
+        twice = (twice + np.tril(twice, -1).T)[np.ix_(order, order)]
+        assert hessian(functions, point, weights) == pytest.approx(np.tril(twice), rel=1e-11, abs=1e-11)
+
+
+def test_fixed_vars_are_numbers_and_others_in_the_order_they_are_met(model: Any) -> None:
+    model.t.fix()
+    functions = functions_of([model.t * model.x[3] + model.x[1]])
+    assert functions is not None
+    assert [v.name for v in functions.variables] == ["x[3]", "x[1]"]
+    assert functions.constraints(np.array([2.0, 5.0])).tolist() == [pytest.approx(5.6)]
+
+
+def test_what_arrays_cannot_hold_is_left_to_others(model: Any) -> None:
+    assert functions_of([abs(model.x[0])]) is None
+    assert functions_of([model.x[0] ** model.x[1]]) is None
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 1.5])
+def test_powers_that_data_give_have_no_rounding_at_zero(model: Any, power: float) -> None:
+    """x¹ and x² have second derivatives 0 and 2 at 0, whatever the formula p (p − 1) x^(p − 2) says there."""
+    model.q = pyo.Param(initialize=power, mutable=True)
+    functions = functions_of([model.x[0] ** model.q])
+    assert functions is not None
+    assert functions.takes_roots
+    zero = np.zeros(1)
+    assert functions.jacobian(zero).tolist() == [1.0 if power == 1.0 else 0.0]
+    known = {1.0: 0.0, 2.0: 2.0, 1.5: np.inf}
+    assert functions.hessian(zero, np.ones(1)).tolist() == [known[power]]
+
+
+def test_no_work_grows_as_the_square(model: Any) -> None:
+    functions = functions_of([m * model.t for m in model.x.values()])
+    assert functions is not None
+    assert len(functions.jacobian_structure()[0]) == 240
+    assert len(functions.hessian_structure()[0]) == 120
