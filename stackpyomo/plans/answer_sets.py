@@ -50,6 +50,8 @@ class AnswerSet:
         assert follower.objective is not None
         self.follower = follower
         self.cost = follower.sign * follower.objective.expr
+        self.hessian: Array = np.zeros((0, 0))
+        """Of a quadratic cost."""
         self.kind = self._kind()
 
     def _kind(self) -> Kind:
@@ -63,8 +65,11 @@ class AnswerSet:
             return Kind.LINEAR
         if proof.curvature is not Curvature.CONVEX:
             return Kind.OTHER
-        self.hessian = second_derivatives(self.cost, own, own)
-        return Kind.CONVEX if self.hessian is None else Kind.QUADRATIC
+        hessian = second_derivatives(self.cost, own, own)
+        if hessian is None:
+            return Kind.CONVEX
+        self.hessian = hessian
+        return Kind.QUADRATIC
 
     def tie_rows(self, answer: Table, witness: Table, slack: float) -> Iterator[tuple[Any, float | None, float | None]]:
         """(body, lower, upper) of the rows that make ``answer`` as good as ``witness``, or worse by ``slack`` at most;
@@ -72,7 +77,6 @@ class AnswerSet:
         if self.kind is not Kind.QUADRATIC or slack > 0.0:
             yield substituted(self.cost, answer) - substituted(self.cost, witness), None, slack
             return
-        assert self.hessian is not None
         own = self.follower.variables
         moved = [substituted(v, answer) - substituted(v, witness) for v in own]
         for row in independent_rows(self.hessian):

@@ -79,8 +79,7 @@ def leader_optimal(
             plan = hedged(game, hedging, solver, time_limit, tee)
         else:
             require_priced(game, followers)
-            kind = "any" if equilibrium == "auto" and not game.shared and weights is None else equilibrium
-            options = replace(options, wish=wish(game, followers, kind, weights, among=("auto", "any", "variational")))
+            options = _wishing(game, followers, options, equilibrium, weights)
             plan = _leading(game, followers, options) if followers else cooperative_plan(game, options)
         return with_options(plan, "leader_optimal", options, hedging)
 
@@ -90,14 +89,14 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
 
     ties: who is favoured where a follower is indifferent. "optimistic": the leader; "pessimistic": nobody, so that the
     leader prepares for the worst, inf_x max {J0(x, y): y a best answer to x}, with the leader's constraints kept
-    whatever answer is chosen. That is exact for followers of linear and convex quadratic cost who feel nobody but the
-    leader (B. Zeng 2020; Mangasarian 1988), and of few whole actions, by enumeration:
-    the plan says what ties cost (``ties``) and whether the infimum is reached
-    (``attained``). tie_tolerance: a difference in a follower's cost, in its unit, that is a tie as well. options: those
-    of :func:`leader_optimal` (``responding`` is everybody).
+    whatever answer is chosen. The infimum is exact for followers of linear and convex quadratic cost with affine rows
+    who feel nobody but the leader (Mangasarian 1988), and of few whole actions, by enumeration; elsewhere the plan is
+    worth what it says against every answer, and ``bound`` may be the optimistic one. The plan says what ties cost
+    (``ties``) and whether the infimum is reached (``attained``). tie_tolerance: a difference in a follower's cost, in
+    its unit, that is a tie as well. options: those of :func:`leader_optimal` (``responding`` is everybody).
 
     Raises :class:`InvalidGame`, :class:`SolverNotAvailable`, :class:`NoPlan`, as :func:`leader_optimal` does, and
-    :class:`InvalidGame` for followers whose best answers have no exact description.
+    :class:`InvalidGame` for followers whose best answers have no exact description, where ``tie_tolerance`` is 0.
     """
     _require_game(game, "stackelberg")
     if ties not in ("optimistic", "pessimistic"):
@@ -107,23 +106,27 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
         raise InvalidGame(f"tie_tolerance={tie_tolerance!r}: is for ties='pessimistic', not for ties='optimistic'.")
     if game.leaders:
         return _several(game, ties, options)
-    if ties == "pessimistic" and (game.prices or game.shared or {"equilibrium", "weights"} & options.keys()):
-        what = "prices, or which equilibrium is played, are no ties of a follower's answer"
-        raise InvalidGame(f"ties='pessimistic': {what}; plan.price_range and plan.selection say what is left open.")
-    if ties == "pessimistic" and not tie_tolerance:
-        chosen = read_options(**options)
-        with undisturbed(), game.unchanged():
-            require(game)
-            enumerated = enumerated_plan(game, list(game.followers.values()), chosen)
-        if enumerated is not None:
-            return with_options(enumerated, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
-    plan = leader_optimal(game, responding=True, **options)
     if ties == "optimistic":
-        return plan
-    chosen = read_options(**options)
-    with undisturbed():
-        feared = pessimistic_plan(game, list(game.followers.values()), plan, chosen, float(tie_tolerance))
-        return with_options(feared, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
+        return leader_optimal(game, responding=True, **options)
+    followers = list(game.followers.values())
+    rest = {name: value for name, value in options.items() if name not in ("equilibrium", "weights")}
+    chosen, plan = read_options(**rest), None
+    with undisturbed(), game.unchanged():
+        require(game)
+        chosen = _wishing(game, followers, chosen, options.get("equilibrium", "auto"), options.get("weights"))
+        if not tie_tolerance:
+            plan = enumerated_plan(game, followers, chosen)
+    if plan is None:
+        optimistic = leader_optimal(game, responding=True, **options)
+        with undisturbed(), game.unchanged():
+            plan = pessimistic_plan(game, followers, optimistic, chosen, float(tie_tolerance))
+    return with_options(plan, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
+
+
+def _wishing(game: Game, followers: Sequence[Follower], options: Options, equilibrium: str, weights: Any) -> Options:
+    """The options with the equilibrium that a leader plans for: any, where no row is declared shared."""
+    kind = "any" if equilibrium == "auto" and not game.shared and weights is None else equilibrium
+    return replace(options, wish=wish(game, followers, kind, weights, among=("auto", "any", "variational")))
 
 
 def _several(game: Game, ties: str, options: dict[str, Any]) -> Plan:

@@ -2,11 +2,15 @@
 
     inf_x ψ(x),   ψ(x) = max {F(x, y): y ∈ S(x)},   the leader's own rows met by every y ∈ S(x)
 
-The game of :mod:`stackpyomo.plans.adversaries` has this infimum as its optimum, so that a bound on it is a bound here.
-Its answer is never taken: at its x the followers are solved anew, and ψ(x) from their answer set, in which a tie is
-what rounding cannot tell. S jumps, so that the infimum need not be reached: where ψ(x) stays away from the bound, games
-in which a tie is a difference of up to ε lead to leaders who come as near as one likes, and the minimisers of the bound
-say whether there is an x that could reach it.
+ψ is known at every x, :mod:`stackpyomo.plans.worst_answers`, and what it is not below comes from
+
+    optimal faces   the infimum as one program: linear and convex quadratic followers with affine rows
+    adversaries     a game: convex followers, ties of a width
+    a sandwich      two widths of a tie around the plan: followers that are integer or not convex
+    the optimistic plan, for all others: ties broken for the leader are no worse for it than any
+
+S jumps, so that the infimum need not be reached: where ψ stays away from the bound at the only x that could reach it,
+leaders beside that x come as near as one likes.
 """
 
 from __future__ import annotations
@@ -15,34 +19,44 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
-from stackpyomo.bilevel import Problem, Scholtes
-from stackpyomo.core import TOLERANCES
+from stackpyomo.bilevel import Problem
+from stackpyomo.core import TOLERANCES, bounds_of, clipped
+from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Follower, Game, objective_at
-from stackpyomo.solvers import free_row
+from stackpyomo.solvers import Termination, free_row
 
-from .adversaries import Fear, WorstAnswer
+from .adversaries import adversaries
 from .answer_sets import are_unique
 from .answered import answered_plan, not_held
 from .finite_ties import finite_answer, is_finite
+from .optimal_faces import OptimalFaces
 from .options import Options
 from .plan import Plan
 from .points import rested
+from .problems import leading_problem
 from .responding import respond
+from .sandwich import Sandwich
+from .worst_answers import WorstAnswer, WorstAnswers, WorstEquilibria, worst_answers
 
 __all__ = ["enumerated_plan", "pessimistic_plan"]
 
-_WIDTHS = tuple(10.0 ** (-2 * stage) for stage in (1, 2, 3, 4))
-"""Widths of a tie, tried where the infimum is not reached: 1e-2, 1e-4, …"""
+_ASIDE = (TOLERANCES.nearby, TOLERANCES.strict, TOLERANCES.weak)
+"""Lengths of the steps to leaders beside one, in sizes of its variables or 1."""
 
-_PATIENCE = 4.0
-"""Seconds for a game of adversaries that proves nothing."""
+_SWEEPS = 12
+"""Times that all leader variables are moved by one length, as long as that is better."""
 
 _FEW = 20
-"""Leader variables up to which the minimisers of the bound are looked at, one by one."""
+"""Leader variables up to which these are looked at, and the minimisers of the bound, one by one."""
+
+_FEW_PAIRS = 80
+"""Pairs, times leader variables, up to which the minimisers are looked for: two programs each."""
+
+_WIDTHS = (TOLERANCES.strict, TOLERANCES.early)
+"""Widths of a tie, in sizes of the followers' costs, of the sandwiches around a tie of no width."""
 
 
 def pessimistic_plan(
@@ -50,17 +64,17 @@ def pessimistic_plan(
 ) -> Plan:
     """The plan of the leader who expects the worst answer; ``optimistic`` is the one for the best.
 
-    slack: the difference in a follower's cost that is a tie. Raises :class:`InvalidGame` for followers without an exact
-    description, :class:`NoPlan` where no leader's choice keeps the leader's rows whatever the ties.
+    slack: the difference in a follower's cost that is a tie. Raises :class:`InvalidGame` for ties of a width where
+    there is none, :class:`NoPlan` where no leader's choice keeps the leader's rows whatever the ties.
     """
-    if not slack and are_unique(game, followers):
+    if not slack and not game.prices and are_unique(game, followers):
         reached = True if optimistic.quality == "optimal" else None
         level = optimistic.leader_objective
         ties = {"optimistic": level, "pessimistic": level, "worst": level, "unique": True, "tolerance": 0.0}
         return replace(optimistic, attained=reached, ties=ties)
-    fear = Fear(game, followers)
-    fear.require_exact(slack)
-    return _Search(game, fear, optimistic, options, slack).run()
+    worst = worst_answers(game, followers, options)
+    worst.require_exact(slack)
+    return _Search(game, worst, optimistic, options, slack).run()
 
 
 def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options) -> Plan | None:
@@ -96,157 +110,207 @@ def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options)
 
 @dataclass
 class _Search:
-    """The best leader found against the worst answers, and what is proved of the best there is; costs are minimised."""
+    """The best leader against the worst answers so far, and what is proved of all; costs are minimised."""
 
     game: Game
-    fear: Fear
+    worst: WorstAnswers | WorstEquilibria
     optimistic: Plan
     options: Options
     slack: float
     bound: float = -math.inf
     best: WorstAnswer | None = None
     log: list[dict[str, Any]] = field(default_factory=list)
-    proved_empty: str = ""
-    """Why no leader's choice is left, if that is proved."""
-    near: dict[int, float] | None = None
-    """The leader of the last game of adversaries with the ties that are asked for."""
-    infimum: float = math.nan
-    """What the game of adversaries comes to, once it has been solved with proof."""
+    proved_empty: bool = False
+    """Proved: no leader's choice is left."""
+    near: dict[int, float] = field(default_factory=dict)
+    """The leader at which the bound lies."""
+    aside: bool = False
+    """Whether the best leader is one beside the leader at which the bound lies."""
+    faces: OptimalFaces | None = None
 
     def run(self) -> Plan:
         sign = self.game.leader.sign
         began = time.monotonic()
         self._until = math.inf if self.options.time_limit is None else began + self.options.time_limit
-        if not math.isnan(self.optimistic.bound):
-            self.bound = sign * self.optimistic.bound
-        worst = self._try(self._leader_of(self.optimistic))
+        self.bound = self._hoped
+        self.near = {id(v): self.optimistic.values[self.game.names[id(v)]] for v in self.worst.leading}
+        worst = self._try(self.near)
         for stage in self._stages():
-            if self._is_closed or time.monotonic() >= self._until:
+            if self._is_closed or self.proved_empty or time.monotonic() >= self._until:
                 break
             stage()
         if self.best is None:
-            why = self.proved_empty or "Nothing is proved; try time_limit= or other bounds."
+            why = (
+                "The followers' ties, or a follower without a best answer, leave none (proved)."
+                if self.proved_empty
+                else "Nothing is proved; try time_limit= or other bounds."
+            )
             raise NoPlan(
                 f"No plan was found that keeps the leader's constraints whatever answer its followers choose. {why}",
                 termination="infeasible" if self.proved_empty else "failed",
             )
         self._doubt()
         reached = self._reached()
-        plan = self._plan(self.fear.worst(self._leader_of_answer(), self.slack, rounded=False) or self.best, reached)
+        plan = self._plan(reached)
         plan.seconds["ties"] = time.monotonic() - began
+        followers = self.worst.followers
         plan.ties = {
             "optimistic": self.optimistic.leader_objective,
-            "pessimistic": plan.leader_objective if math.isinf(self.bound) or self._is_closed else plan.bound,
+            "pessimistic": plan.bound if self.aside and self._is_near else plan.leader_objective,
             "worst": math.nan if worst is None or worst.broken else sign * worst.cost,
             "unique": False,
             "tolerance": self.slack,
-            "witness": self._named(self.best.witness, self.fear.followers),
-            "answers": self.fear.described(self.best, self.slack),
+            "witness": {self.game.names[id(v)]: self.best.witness[id(v)] for f in followers for v in f.variables},
+            "answers": self.worst.described(self.best, self.slack) if isinstance(self.worst, WorstAnswers) else [],
         }
         return plan
 
     def _stages(self) -> Iterator[Any]:
-        """Games of adversaries: with witnesses who serve the leader, with witnesses who respond, with wider ties."""
-        yield partial(self._play, self.slack)
-        if self.fear.has_linear and not self.slack:
-            yield lambda: None if self.is_settled else self._play(self.slack, responding=True)
-        if not self.slack and len(self.fear.leading) <= _FEW:
+        """What bounds ψ and finds leaders, by what is known of the answers; then the leaders beside."""
+        worst = self.worst
+        if isinstance(worst, WorstAnswers) and worst.is_convex:
+            self.faces = None if self.slack else OptimalFaces.of(worst)
+            yield self._play if self.faces is None else self._least
+            if self.faces is not None:
+                if not self.aside and self._is_near:
+                    yield lambda: self._least(tight=True)
+                return
+        elif isinstance(worst, WorstAnswers) and Sandwich.is_usable(worst):
+            yield self._sandwich
+        if not self.slack and len(worst.leading) <= _FEW:
             yield self._step_aside
-        for width in _WIDTHS if not self.slack else ():
-            yield partial(self._play, width)
+
+    def _least(self, *, tight: bool = False) -> None:
+        """The infimum by the program of optimal faces, and the leaders that it is approached by."""
+        assert self.faces is not None
+        high = math.inf if self.best is None else self.best.cost + self._gap
+        answer = self.faces.least(self.bound - self._gap, high, until=self._until, tight=tight)
+        self._log("optimal faces", answer.solution, answer.bound)
+        self.proved_empty = answer.solution.termination is Termination.INFEASIBLE and math.isinf(high)
+        if math.isfinite(answer.bound):
+            self.bound = max(self.bound, answer.bound)
+        for number, leader in enumerate(answer.leaders):
+            resting = self._rested(leader)
+            self.near = self.near if number else resting
+            self._try(leader, aside=number > 0)
+            self._try(resting, aside=number > 0)
+            if self._is_closed and not number:
+                break
+
+    def _play(self) -> None:
+        """The game of adversaries, with the ties that are asked for."""
+        assert isinstance(self.worst, WorstAnswers)
+        game, problem, leading = adversaries(self.worst, self.slack)
+        try:
+            plan = self._answer(game, problem)
+        except NoPlan as none:
+            self.proved_empty = none.termination == "infeasible" and "proved by" in str(none)
+            return
+        self.log += [{**entry, "ties": self.slack} for entry in plan.log]
+        if not math.isnan(plan.bound):
+            self.bound = max(self.bound, plan.bound)
+        self.near = {id(v): plan.values[game.names[id(leading[id(v)])]] for v in self.worst.leading}
+        for given in (self.near, self._rested(self.near)):
+            self._try(given)
+
+    def _sandwich(self) -> None:
+        """Masters with ties of a width: the one asked for bounds it, the next wider ones have plans."""
+        assert isinstance(self.worst, WorstAnswers)
+        values = {id(v): self.optimistic.values[name] for name, v in self.game.variables_by_name.items()}
+        size = max(size_of(answers.cost, values) for answers in self.worst.answers) or 1.0
+        for width in (self.slack, 2.0 * self.slack) if self.slack else (size * width for width in _WIDTHS):
+            if self._is_closed or time.monotonic() >= self._until:
+                return
+            low = self.bound - self._gap
+            sandwich = Sandwich(self.worst, width, low, self._until)
+            sandwich.run()
+            if width == self.slack:
+                self.bound = max(self.bound, sandwich.least)
+            for leader in reversed(sandwich.chosen):
+                self._try(self._rested(leader), aside=True)
 
     def _step_aside(self) -> None:
-        """Leaders a little beside the game's answer, one variable at a time: an infimum is approached from one side."""
-        near = self.near
-        if near is None or self.game.leader.integers:
-            return
-        for var in self.fear.leading:
-            for step in (TOLERANCES.early, -TOLERANCES.early):
-                moved = near[id(var)] + step * max(1.0, abs(near[id(var)]))
-                if (var.lb is None or moved >= var.lb) and (var.ub is None or moved <= var.ub):
-                    self._try({**near, id(var): moved})
+        """Leaders very near the one at which the bound lies; if they are far from it, by ever shorter steps."""
+        self._look_around(self.near, TOLERANCES.snap)
+        for step in _ASIDE if not self._is_near else ():
+            for _ in range(_SWEEPS):
+                before = self.best
+                self._look_around(self._leader_of_best(), step)
+                if self.best is before:
+                    break
+
+    def _look_around(self, start: Mapping[int, float], step: float) -> None:
+        for var in (v for v in self.worst.leading if v.is_continuous()):
+            reach = step * max(1.0, abs(start[id(var)]))
+            for moved in (start[id(var)] + reach, start[id(var)] - reach):
+                if clipped(moved, var) == moved and time.monotonic() < self._until:
+                    self._try({**start, id(var): moved}, aside=True)
+
+    @property
+    def _hoped(self) -> float:
+        """What ties broken for the leader come to at best: no less than that is left of any others."""
+        sign, plan = self.game.leader.sign, self.optimistic
+        if plan.quality == "optimal":
+            return sign * plan.leader_objective
+        return -math.inf if math.isnan(plan.bound) else sign * plan.bound
 
     def _doubt(self) -> None:
         """A leader found to do better than a bound refutes it: multipliers of a tie without limit mislead a solver."""
-        if self.best is not None and self.best.cost < self._floor - self._gap:
-            sign = self.game.leader.sign
-            self.bound = -math.inf if math.isnan(self.optimistic.bound) else sign * self.optimistic.bound
-            self.infimum = math.nan
+        if self.best is not None and self.best.cost < self.bound - self._gap:
+            self.bound = self._hoped
 
-    # --- one game -----------------------------------------------------------------------------------------------------
+    # --- one leader ---------------------------------------------------------------------------------------------------
 
-    def _play(self, slack: float, *, responding: bool = False) -> None:
-        """Play the game of adversaries with ties as wide as ``slack``; its bound counts where that is what is asked."""
-        known = self.best is not None and math.isfinite(self.bound) and slack == self.slack
-        within = (self.bound - self._gap, self.best.cost + self._gap) if known and self.best is not None else None
-        game, problem, leading = self.fear.against(slack, responding=responding, within=within)
-        try:
-            aside = slack != self.slack
-            patience = _PATIENCE if aside else math.inf
-            plan = self._answer(game, problem, quick=aside and slack < _WIDTHS[0], patience=patience)
-        except NoPlan as none:
-            if none.termination == "infeasible" and slack == self.slack and "proved by" in str(none):
-                self.proved_empty = "The followers' ties, or a follower without a best answer, leave none (proved)."
-            return
-        self.log += [{**entry, "ties": slack} for entry in plan.log]
-        if slack == self.slack and not math.isnan(plan.bound):
-            self.bound = max(self.bound, plan.bound)
-            self.infimum = plan.leader_objective if plan.quality == "optimal" else self.infimum
-        values = {id(v): plan.values[game.names[id(leading[id(v)])]] for v in self.fear.leading}
-        self.near = values if slack == self.slack else self.near
-        for given in (values, self._rested(values)):
-            self._try(given)
-
-    def _answer(self, game: Game, problem: Problem, *, quick: bool = False, patience: float = math.inf) -> Plan:
-        """The plan of this game; ``quick``: without a proof, which is not what it is asked for."""
-        left = min(self._until - time.monotonic(), patience)
-        options = replace(
-            self.options, warm=False, time_limit=None if math.isinf(left) else max(left, 1.0), allow_nonconvex=False
-        )
-        if quick and not self.game.leader.integers:
-            options = replace(options, solver="auto", treatment=Scholtes())
-        return respond(game, list(game.followers.values()), problem, options)
-
-    def _try(self, given: Mapping[int, float]) -> WorstAnswer | None:
+    def _try(self, given: Mapping[int, float], *, aside: bool = False) -> WorstAnswer | None:
         """The worst answer at these leader values, kept if it is the best for the leader so far."""
-        if not self.fear.keeps(given):
+        if not self.worst.keeps(given):
             return None
-        worst = self.fear.worst(given, self.slack)
+        worst = self.worst.worst(given, self.slack)
         if worst is not None and not worst.broken and (self.best is None or worst.cost < self.best.cost):
-            self.best = worst
+            self.best, self.aside = worst, aside
         return worst
 
-    def _leader_of_answer(self) -> dict[int, float]:
-        assert self.best is not None
-        return {id(v): self.best.values[id(v)] for v in self.fear.leading}
+    def _answer(self, game: Game, problem: Problem) -> Plan:
+        left = self._until - time.monotonic()
+        limit = None if math.isinf(left) else max(left, 1.0)
+        options = replace(self.options, warm=False, time_limit=limit, allow_nonconvex=False)
+        return respond(game, list(game.followers.values()), problem, options)
 
-    def _leader_of(self, plan: Plan) -> dict[int, float]:
-        names = self.game.names
-        return {id(v): plan.values[names[id(v)]] for v in self.fear.leading}
+    def _leader_of_best(self) -> dict[int, float]:
+        return self.near if self.best is None else {id(v): self.best.values[id(v)] for v in self.worst.leading}
 
     def _rested(self, given: Mapping[int, float]) -> dict[int, float]:
         """The leader's values with those next to a bound on it."""
         resting = dict(given)
-        for var in self.fear.leading:
-            for limit in (var.lb, var.ub):
-                if limit is not None and abs(given[id(var)] - limit) <= TOLERANCES.snap * max(1.0, abs(limit)):
-                    resting[id(var)] = float(limit)
+        for var in self.worst.leading:
+            for limit in bounds_of(var):
+                if math.isfinite(limit) and abs(given[id(var)] - limit) <= TOLERANCES.snap * max(1.0, abs(limit)):
+                    resting[id(var)] = limit
         return resting
 
-    @property
-    def is_settled(self) -> bool:
-        """True once the game of adversaries has been solved with proof."""
-        return not math.isnan(self.infimum)
-
-    @property
-    def _floor(self) -> float:
-        """What no leader gets below, but for the gap that is called closed."""
-        return max(self.bound, self.infimum) if self.is_settled else self.bound
+    def _log(self, treatment: str, solution: Any, bound: float) -> None:
+        entry = {"treatment": treatment, "level": None, "solver": solution.solver, "ties": self.slack}
+        sign = self.game.leader.sign
+        self.log.append(
+            {
+                **entry,
+                "termination": solution.termination.value,
+                "message": solution.message,
+                "objective": None,
+                "bound": sign * bound if math.isfinite(bound) else None,
+                "seconds": round(solution.seconds, 6),
+            }
+        )
 
     @property
     def _is_closed(self) -> bool:
         best = self.best
-        return best is not None and best.cost - self._floor <= self._gap
+        return best is not None and best.cost - self.bound <= self._gap
+
+    @property
+    def _is_near(self) -> bool:
+        best = self.best
+        return best is not None and best.cost - self.bound <= TOLERANCES.loss * max(1.0, abs(best.cost))
 
     @property
     def _gap(self) -> float:
@@ -258,65 +322,62 @@ class _Search:
 
     def _reached(self) -> bool | None:
         """True: by the plan. False: the x whose bound is the infimum are one point, and it is worth more there."""
-        if self._is_closed:
+        if self._is_closed and not self.aside:
             return True
-        best = self.best
-        near = best is not None and best.cost - self._floor <= TOLERANCES.loss * max(1.0, abs(best.cost))
-        if self.slack or not near or len(self.fear.leading) > _FEW:
+        if self.slack or not self._is_near or len(self.worst.leading) > _FEW or not self._is_only_minimiser():
             return None
-        centre = self._only_minimiser()
-        if centre is None:
-            return None
-        worst = self.fear.worst(centre, 0.0)
-        return False if worst is not None and (worst.broken or worst.cost - self._floor > self._gap) else None
+        worst = self.worst.worst(self.near, 0.0)
+        return False if worst is not None and (worst.broken or worst.cost - self.bound > self._gap) else None
 
-    def _only_minimiser(self) -> dict[int, float] | None:
-        """The one x at which the infimum may be reached, None if there is more than one or nothing is proved."""
-        centre: dict[int, float] = {}
-        for var in self.fear.leading:
-            ends = [sign * self._end(var, sign) for sign in (1.0, -1.0)]
-            if math.isnan(sum(ends)) or ends[1] - ends[0] > TOLERANCES.weak * max(1.0, abs(ends[0])):
-                return None
-            centre[id(var)] = (ends[0] + ends[1]) / 2.0
-        return self._rested(centre)
+    def _is_only_minimiser(self) -> bool:
+        """Whether the bound is what it is at one x alone, the one known."""
+        for var in self.worst.leading:
+            low, high = (sign * self._end(var, sign) for sign in (1.0, -1.0))
+            level = self.near[id(var)]
+            room = TOLERANCES.weak * max(1.0, abs(level))
+            if math.isnan(low + high) or not level - room <= low <= high <= level + room:
+                return False
+        return True
 
     def _end(self, var: Any, sign: float) -> float:
         """A proved bound on sign · x where the infimum may be reached: among the minimisers of the optimistic game, as
-        far as that comes to the same, else among those of the game of adversaries."""
-        if self.game.leader.sign * self.optimistic.leader_objective >= self._floor - self._gap:
-            game, place = self.game, var
-            rows = [("leader", c) for c in game.leader.constraints]
-            problem = Problem(self.fear.cost, rows, leader=self.fear.leading)
-        else:
-            game, problem, leading = self.fear.against(0.0)
-            place = leading[id(var)]
-        near = ("leader", free_row(problem.cost, None, self._floor + self._gap))
-        try:
-            problem = replace(problem, cost=sign * place, constraints=[*problem.constraints, near])
-            return self._answer(game, problem).bound
-        except NoPlan:
+        far as that comes to the same, else among those of the program of optimal faces."""
+        level = self.bound + self._gap
+        if self.game.leader.sign * self.optimistic.leader_objective >= self.bound - self._gap:
+            followers = self.worst.followers
+            problem = leading_problem(self.game, {f.name for f in followers})
+            below = ("leader", free_row(problem.cost, None, level))
+            asked = replace(problem, cost=sign * var, constraints=[*problem.constraints, below])
+            try:
+                return respond(self.game, followers, asked, replace(self.options, warm=False)).bound
+            except NoPlan:
+                return math.nan
+        if self.faces is None or self.faces.size * len(self.worst.leading) > _FEW_PAIRS:
             return math.nan
+        return self.faces.end(var, sign, level, until=self._until)
 
     # --- the plan -----------------------------------------------------------------------------------------------------
 
-    def _plan(self, worst: WorstAnswer, reached: bool | None) -> Plan:
+    def _plan(self, reached: bool | None) -> Plan:
+        assert self.best is not None
         game, sign = self.game, self.game.leader.sign
-        values = rested(game, game.completed(worst.values))
-        level = objective_at(game, game.leader, values)
-        cost = sign * level
-        plan = answered_plan(
-            game,
-            values,
-            [f.name for f in self.fear.followers],
-            self.options,
-            leader_objective=level,
-            termination="converged",
-            quality="feasible",
-            seconds=dict(self.optimistic.seconds),
-            solver=self.log[-1]["solver"] if self.log else self.optimistic.solver,
-            log=[*self.optimistic.log, *self.log],
-            attained=reached,
-        )
+        worst = self.worst.worst(self._leader_of_best(), self.slack, rounded=False) or self.best
+        fields: dict[str, Any] = {
+            "termination": "converged",
+            "quality": "feasible",
+            "seconds": dict(self.optimistic.seconds),
+            "solver": self.log[-1]["solver"] if self.log else self.optimistic.solver,
+            "log": [*self.optimistic.log, *self.log],
+            "attained": reached,
+        }
+        if worst.plan is not None:
+            plan = replace(worst.plan, **fields, bound=math.nan, gap=math.nan, epsilon0=math.nan)
+        else:
+            values = rested(game, game.completed(worst.values))
+            level = objective_at(game, game.leader, values)
+            names = [f.name for f in self.worst.followers]
+            plan = answered_plan(game, values, names, self.options, leader_objective=level, **fields)
+        cost = sign * plan.leader_objective
         if math.isfinite(self.bound):
             plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for
             plan.gap = max(0.0, cost - self.bound) / max(1.0, abs(cost))
@@ -324,6 +385,3 @@ class _Search:
         if not self.slack and plan.report is not None and not plan.report.ok:
             not_held(plan)
         return plan
-
-    def _named(self, values: Mapping[int, float], followers: Sequence[Follower]) -> dict[str, float]:
-        return {self.game.names[id(v)]: values[id(v)] for f in followers for v in f.variables}

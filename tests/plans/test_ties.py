@@ -287,7 +287,8 @@ def test_what_is_refused() -> None:
         sp.stackelberg(game, ties="pessimistic", tie_tolerance=-1)
 
 
-def test_followers_who_feel_each_other_are_refused_by_name() -> None:
+def test_the_worst_equilibrium_of_followers_who_feel_each_other() -> None:
+    """u₀ + u₁ = x whatever each does, so that ψ = (x − 1)² + x: ¾ at ½; all that is proved is the optimistic bound."""
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(0, 1))
     m.f = pyo.Block([0, 1])
@@ -295,9 +296,153 @@ def test_followers_who_feel_each_other_are_refused_by_name() -> None:
         m.f[i].u = pyo.Var(bounds=(0, 1))
     for i in (0, 1):
         m.f[i].cost = pyo.Objective(expr=(m.f[0].u + m.f[1].u - m.x) ** 2)
-    m.goal = pyo.Objective(expr=m.f[0].u)
-    with pytest.raises(sp.InvalidGame, match=r"f\[0\]: .* feel nobody but the leader"):
-        sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
+    m.goal = pyo.Objective(expr=m.f[0].u + (m.x - 1) ** 2)
+    game = sp.Game(m, m.f)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    assert plan.leader_objective == pytest.approx(0.75, abs=1e-4)
+    assert plan.value("f[0].u") == pytest.approx(plan.value("x"), abs=1e-6)
+    assert plan.bound == pytest.approx(0, abs=1e-5)
+    assert (plan.quality, plan.attained) == ("feasible", None)
+    with pytest.raises(sp.InvalidGame, match=r"tie_tolerance=0\.1: is for followers who feel nobody but the leader"):
+        sp.stackelberg(game, ties="pessimistic", tie_tolerance=0.1)
+
+
+def test_ties_of_one_chosen_equilibrium() -> None:
+    """With a cap u₀ + u₁ ≤ 1 + x of both, uₖ near 1: of the variational equilibria (1 + x)/2 each there is one."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.f = pyo.Block([0, 1])
+    for i in (0, 1):
+        m.f[i].u = pyo.Var(bounds=(0, 1))
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 1) ** 2)
+    m.cap = pyo.Constraint(expr=m.f[0].u + m.f[1].u <= 1 + m.x)
+    m.goal = pyo.Objective(expr=m.f[0].u + (m.x - 1) ** 2)
+    game = sp.Game(m, m.f, shared=[m.cap])
+    plan = sp.stackelberg(game, ties="pessimistic")
+    assert plan.leader_objective == pytest.approx(0.9375, abs=1e-6)  # (1 + x)/2 + (x − 1)² at ¾
+    assert plan.quality == "optimal"
+    assert plan.attained is True
+    loose = sp.stackelberg(game, ties="pessimistic", equilibrium="any")  # u₀ anywhere in [x, 1]: 1 + (x − 1)²
+    assert loose.ties["optimistic"] == pytest.approx(0.75, abs=1e-6)
+    assert loose.leader_objective == pytest.approx(1, abs=1e-4)
+
+
+def two_valued_price() -> sp.Game:
+    """y₁ ≤ x costs 1 a unit, y₂ 3, and 5 are needed: the price is 3 below x = 5, 1 above, anything between at 5."""
+    m = pyo.ConcreteModel()
+    m.x, m.price = pyo.Var(bounds=(0, 10)), pyo.Var()
+    m.f = pyo.Block()
+    m.f.y = pyo.Var([1, 2], bounds=(0, None))
+    m.f.cost = pyo.Objective(expr=m.f.y[1] + 3 * m.f.y[2])
+    m.f.demand = pyo.Constraint(expr=m.f.y[1] + m.f.y[2] == 5)
+    m.f.room = pyo.Constraint(expr=m.f.y[1] <= m.x)
+    m.goal = pyo.Objective(expr=5 * m.price + 0.2 * m.x)
+    return sp.Game(m, m.f, prices=[(m.price, m.f.demand)])
+
+
+def test_a_price_that_the_market_need_not_choose() -> None:
+    game = two_valued_price()
+    before = snapshot(game.model)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    assert snapshot(game.model) == before
+    assert plan.bound == pytest.approx(6, abs=1e-6)
+    assert plan.attained is False
+    assert 6 < plan.leader_objective < 6.001
+    assert 5 < plan.value("x") < 5.001
+    assert plan.ties["worst"] == pytest.approx(16, abs=1e-6)
+    assert plan.value("price") == pytest.approx(1, abs=1e-6)
+    assert sp.verify(plan).ok
+
+
+def two_roads() -> sp.Game:
+    """A driver takes a road at 2 + t₁, one at 3 + t₂, or none at 5: revenue up to 3, which is not reached."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var([1, 2], bounds=(0, 10))
+    m.f = pyo.Block()
+    m.f.a = pyo.Var([1, 2, 3], domain=pyo.Binary)
+    m.f.one = pyo.Constraint(expr=sum(m.f.a.values()) == 1)
+    m.f.cost = pyo.Objective(expr=(2 + m.t[1]) * m.f.a[1] + (3 + m.t[2]) * m.f.a[2] + 5 * m.f.a[3])
+    m.revenue = pyo.Objective(expr=m.t[1] * m.f.a[1] + m.t[2] * m.f.a[2], sense=pyo.maximize)
+    return sp.Game(m, m.f)
+
+
+def test_an_integer_follower_and_two_tolls() -> None:
+    plan = sp.stackelberg(two_roads(), ties="pessimistic")
+    assert plan.bound == pytest.approx(3, abs=1e-6)
+    assert 2.99 < plan.leader_objective < 3
+    assert plan.attained is not True
+    assert plan.ties["worst"] < 2.01  # at the optimistic tolls it takes no road, or the other one
+
+
+def test_a_nonconvex_follower_and_ties_of_a_width() -> None:
+    """min (x − ½)² + y; the follower is at the end of [0, 1] that is farther from x: inf ψ = 0 as x comes to ½.
+
+    Within ε = 0.01 answers y up to x − √(x² − ε) count, and 1 up to x = ½ + ε/2: P_ε = ε²/4 + x − √(x² − ε) there."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 1))
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 1))
+    m.f.cost = pyo.Objective(expr=-((m.f.y - m.x) ** 2))
+    m.goal = pyo.Objective(expr=(m.x - 0.5) ** 2 + m.f.y)
+    game = sp.Game(m, m.f)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    assert 0 < plan.leader_objective < 1e-5
+    assert plan.bound == pytest.approx(0, abs=1e-6)
+    assert plan.attained is not True
+    assert plan.ties["worst"] == pytest.approx(1, abs=1e-6)
+    width = 1e-2
+    grid = 0.5 + width / 2 + np.linspace(1e-9, 0.1, 2001)
+    least = float(((grid - 0.5) ** 2 + grid - np.sqrt(grid**2 - width)).min())
+    wide = sp.stackelberg(game, ties="pessimistic", tie_tolerance=width)
+    assert wide.bound <= least + 1e-6
+    assert least - 1e-6 <= wide.leader_objective <= least + 1e-3
+
+
+def fifty_pairs(seed: int, moving: float) -> tuple[sp.Game, Any]:
+    """Twenty actions in [0, 1], ten rows, four leader variables; ``moving``: the share of prices that they move."""
+    random = np.random.default_rng(seed)
+    size, count, lead = 20, 10, 4
+    rows, rates = random.integers(0, 4, (count, size)), random.integers(-2, 3, (count, lead))
+    cost, worth = random.integers(-3, 2, size), random.integers(-3, 4, size)
+    slope = random.integers(-3, 4, lead)
+    tilt = random.integers(-1, 2, (size, lead)) * (random.random((size, lead)) < moving)
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(range(lead), bounds=(0, 1))
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(range(size), bounds=(0, 1))
+    prices = [int(cost[i]) + sum(int(tilt[i, j]) * m.x[j] for j in range(lead) if tilt[i, j]) for i in range(size)]
+    m.f.cost = pyo.Objective(expr=sum(price * m.f.y[i] for i, price in enumerate(prices)))
+    m.f.row = pyo.Constraint(
+        range(count),
+        rule=lambda b, k: (
+            sum(int(rows[k, i]) * b.y[i] for i in range(size))
+            <= size / 2 + sum(int(rates[k, j]) * m.x[j] for j in range(lead))
+        ),
+    )
+    m.goal = pyo.Objective(
+        expr=sum(int(worth[i]) * m.f.y[i] for i in range(size)) + sum(int(slope[j]) * m.x[j] for j in range(lead))
+    )
+
+    def worst(x: np.ndarray) -> float:
+        """ψ(x) by two linear programs."""
+        price, limits = cost + tilt @ x, size / 2 + rates @ x
+        best = linprog(price, A_ub=rows, b_ub=limits, bounds=(0, 1)).fun
+        tied = linprog(-worth, np.vstack([rows, price]), np.append(limits, best + 1e-9), bounds=(0, 1))
+        return float(slope @ x - tied.fun)
+
+    return sp.Game(m, m.f), worst
+
+
+@pytest.mark.parametrize(("seed", "moving", "reached"), [(0, 0.0, True), (6, 0.2, None)])
+def test_fifty_pairs(seed: int, moving: float, reached: bool | None) -> None:
+    game, worst = fifty_pairs(seed, moving)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    x = np.array([plan.value(f"x[{j}]") for j in range(4)])
+    assert plan.leader_objective == pytest.approx(worst(x), abs=1e-4)
+    assert plan.attained is reached
+    assert plan.bound == pytest.approx(plan.leader_objective, abs=2e-3)
+    random = np.random.default_rng(1)
+    assert plan.bound <= min(worst(point) for point in random.random((200, 4))) + 1e-6
 
 
 def test_a_cost_without_an_exact_description_asks_for_a_width() -> None:

@@ -1,0 +1,287 @@
+"""Optimal faces: what a leader who expects the worst answers comes to, as one program without a loop.
+
+For followers of linear or convex quadratic cost whose rows and slopes are affine,
+
+    f = ½ yᵀH y + c(x)·y,    Y(x) = {y: g_i(x, y) ≥ 0},    S(x) = {y ∈ Y(x): H y = H ȳ, g_i(x, y) = 0 for i ∈ N},
+
+ȳ any best answer and N the rows that have a multiplier π_i > 0 (Mangasarian 1988). The worst y ∈ S(x) has multipliers
+∇F + Σ (α_i − β_i) ∇g_i + H ω = 0 with α, β ≥ 0, α_i g_i = 0 and β on N alone, where it may be as large as one likes:
+τ times the follower's multipliers at a leader x°, ξ = τ x°, who has an answer y° on the same face, υ = τ y°,
+
+    inf ψ = min F(x, y)  s.t.  H y + c(x) = Σ π_i ∇g_i,         0 = π_i g_i(x, y) = α_i g_i(x, y) = β_i g_i(x, y),
+                               H υ + τ c(ξ/τ) = Σ β_i ∇g_i,     0 = π_i τ g_i(ξ/τ, υ/τ) = β_i τ g_i(ξ/τ, υ/τ),
+
+with nothing that is not affine but these products. On the way from x to x° the face stays the optimal one and its worst
+answer moves continuously, so that ψ comes to F(x, y) there; and x° = x gives every ψ(x). The infimum is exact, reached
+or not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.repn import generate_standard_repn
+
+from stackpyomo.core import TOLERANCES, Array, bounds_of
+from stackpyomo.core.expressions import partials
+from stackpyomo.solvers import Program, Solution, choose, free_row, solve
+
+from .answer_sets import Kind
+from .replicas import block_of, copied, substituted
+from .worst_answers import Goal, WorstAnswers
+
+__all__ = ["FaceAnswer", "OptimalFaces"]
+
+_STEPS = (0.0, 1e-1, 1e-2, TOLERANCES.weak, TOLERANCES.early, TOLERANCES.snap)
+"""Parts of the way from x to x° at which a leader is looked at."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """constant + Σ slope · Var."""
+
+    constant: float
+    slopes: Mapping[int, float]
+
+    @classmethod
+    def of(cls, expression: Any) -> Affine | None:
+        """The expression as one; None if it is not affine."""
+        repn = generate_standard_repn(expression, compute_values=True, quadratic=False)
+        if not repn.is_linear():
+            return None
+        slopes = zip(map(id, repn.linear_vars), map(float, repn.linear_coefs), strict=True)
+        return cls(float(repn.constant), dict(slopes))
+
+    def at(self, table: Mapping[int, Any], scale: Any = 1.0) -> Any:
+        """scale · value(table/scale), which is affine in scale and table."""
+        return self.constant * scale + sum(slope * table[key] for key, slope in self.slopes.items())
+
+
+@dataclass(frozen=True)
+class Side:
+    """g ≥ 0 or g = 0: one side of a row or of a variable's bounds; ``owned`` by a follower, or a definition."""
+
+    gap: Affine
+    equality: bool
+    owned: bool = True
+
+
+@dataclass(frozen=True)
+class FaceAnswer:
+    """How the program ended: a bound on the infimum, and leaders who come to it, or nearer and nearer."""
+
+    solution: Solution
+    bound: float
+    leaders: tuple[dict[int, float], ...] = ()
+    """{id(leader's Var): value}; the first is the x of the infimum."""
+
+
+class OptimalFaces:
+    """The program of one game; :meth:`of` writes down its data where everything is affine that has to be."""
+
+    def __init__(self, worst: WorstAnswers, sides: list[Side], slopes: dict[int, Affine]) -> None:
+        self.worst, self.sides, self.slopes = worst, sides, slopes
+        self.quadratic = [a for a in worst.answers if a.kind is Kind.QUADRATIC]
+        leading = {id(v) for v in worst.leading}
+        rows_move = any(leading & side.gap.slopes.keys() for side in sides if side.owned)
+        self.shifts = bool(self.quadratic) or any(leading & slope.slopes.keys() for slope in slopes.values())
+        """Whether x° may have to be another leader than x."""
+        self.answers = self.shifts and (rows_move or bool(self.quadratic))
+        """Whether y° has to be asked for: while no row moves there is one."""
+
+    @classmethod
+    def of(cls, worst: WorstAnswers) -> OptimalFaces | None:
+        """The program; None where a follower's cost is neither linear nor quadratic, or its rows are not affine."""
+        slopes: dict[int, Affine | None] = {}
+        for answers in worst.answers:
+            if answers.kind not in (Kind.LINEAR, Kind.QUADRATIC):
+                return None
+            own = answers.follower.variables
+            slopes.update((id(v), Affine.of(slope)) for v, slope in zip(own, partials(answers.cost, own), strict=True))
+        sides = [(Affine.of(gap), equality, owned) for gap, equality, owned in _gaps(worst)]
+        if any(gap is None for gap, *_ in sides) or None in slopes.values():
+            return None
+        affine = {key: slope for key, slope in slopes.items() if slope is not None}
+        return cls(worst, [Side(gap, equality, owned) for gap, equality, owned in sides if gap is not None], affine)
+
+    @property
+    def size(self) -> int:
+        """Pairs of multiplier and slack."""
+        return sum(not side.equality for side in self.sides)
+
+    def least(self, low: float, high: float, *, until: float = math.inf, tight: bool = False) -> FaceAnswer:
+        """The infimum, which is known to lie between these; ``tight``: rows met as closely as the solver can."""
+        written = _Written(self, low, high)
+        program = written.program(written.model.level + 0.0)
+        solution = _solved(program, until, tight=tight)
+        if solution.x is None:
+            return FaceAnswer(solution, solution.bound)
+        x = solution.x if program.is_linear else written.polished(program, solution.x)
+        return FaceAnswer(solution, solution.bound, tuple(written.leaders(program.levels(x))))
+
+    def end(self, var: Any, sign: float, high: float, *, until: float = math.inf) -> float:
+        """A bound on sign · x where the program comes to ``high`` at most; NaN: none was proved."""
+        written = _Written(self, -math.inf, high)
+        return _solved(written.program(sign * written.leader[id(var)]), until).bound
+
+
+def _solved(program: Program, until: float, *, tight: bool = False) -> Solution:
+    left = until - time.monotonic()
+    options = choose("scip").tight if tight else {}
+    return solve(program, "scip", options=options, time_limit=max(left, 1.0) if math.isfinite(left) else None)
+
+
+def _gaps(worst: WorstAnswers) -> Iterator[tuple[Any, bool, bool]]:
+    """(g, whether it is 0, whether a follower owns it) of all rows and bounds."""
+    for answers in worst.answers:
+        for part in (*answers.follower.constraints, *answers.follower.variables):
+            yield from ((gap, equality, True) for gap, equality in _sides(getattr(part, "body", part), part))
+    for row in worst.defining:
+        yield from ((gap, equality, False) for gap, equality in _sides(row.body, row))
+
+
+def _sides(body: Any, part: Any) -> Iterator[tuple[Any, bool]]:
+    low, high = bounds_of(part)
+    if low == high:
+        yield body - low, True
+        return
+    if math.isfinite(low):
+        yield body - low, False
+    if math.isfinite(high):
+        yield high - body, False
+
+
+class _Written:
+    """The program's variables, rows, and pairs of which one has to be 0."""
+
+    def __init__(self, faces: OptimalFaces, low: float, high: float) -> None:
+        self.faces, self.worst = faces, faces.worst
+        self.model = model = pyo.ConcreteModel(name="optimal faces")
+        self.rows: list[Any] = []
+        self.pairs: list[tuple[Any, Any]] = []
+        self.first: dict[int, Any] = {}
+        model.level = pyo.Var(bounds=[limit if math.isfinite(limit) else None for limit in (low, high)])
+        model.scale = pyo.Var(bounds=(0.0, None))
+        self.leader = copied(block_of(model, "leader"), self.worst.leading)
+        self.rows += [free_row(substituted(c.body, self.leader), c.lb, c.ub) for c in self.worst.plain]
+        self.prices, self.steep = self._multipliers("prices"), self._multipliers("steep")
+        self._write_shifted()
+        for number, goal in enumerate(self.worst.goals()):
+            self._write_worst(f"answer{number}", goal)
+
+    def program(self, cost: Any) -> Program:
+        """The program with this cost."""
+        program = Program(cost, self.rows)
+        program.model.one_of = pyo.SOSConstraint(range(len(self.pairs)), rule=lambda _, i: list(self.pairs[i]), sos=1)
+        return program
+
+    def polished(self, program: Program, x: Array) -> Array:
+        """The same point to more digits where it is curved: the smaller of each pair at 0, whole numbers held."""
+        place = {id(v): number for number, v in enumerate(program.variables)}
+        lower, upper = (side.copy() for side in program.bounds)
+        for pair in self.pairs:
+            number = min((place[id(var)] for var in pair if id(var) in place), key=lambda i: abs(x[i]))
+            lower[number] = upper[number] = 0.0
+        whole = [number for number, v in enumerate(program.variables) if not v.is_continuous()]
+        lower[whole] = upper[whole] = np.round(x[whole])
+        solution = solve(program.variant(np.clip(x, lower, upper), bounds=(lower, upper)), "auto")
+        return solution.x if solution.x is not None and solution.termination.solved else x
+
+    def leaders(self, levels: Mapping[int, float]) -> Iterator[dict[int, float]]:
+        """Leaders on the way from x to x°, as far as there is one."""
+        start = {key: levels.get(id(var), 0.0) for key, var in self.leader.items()}
+        scale = levels.get(id(self.model.scale), 0.0)
+        if not self.faces.shifts or scale <= TOLERANCES.noise:
+            yield start
+            return
+        end = {key: levels.get(id(var), 0.0) / scale for key, var in self.shifted.items()}
+        for step in _STEPS:
+            yield {key: level + step * (end[key] - level) for key, level in start.items()}
+
+    def _free(self, name: str, keys: Sequence[int]) -> dict[int, Any]:
+        """A new Var without bounds for each of these."""
+        block = block_of(self.model, name)
+        block.of = pyo.Var(range(len(keys)))
+        return dict(zip(keys, block.of.values(), strict=True))
+
+    def _multipliers(self, name: str, *, owned: bool = True) -> dict[int, Any]:
+        """number of a side → its multiplier, ≥ 0 but of equalities; ``owned``: of the followers' own sides alone."""
+        chosen = [number for number, side in enumerate(self.faces.sides) if side.owned or not owned]
+        multipliers = self._free(name, chosen)
+        for number, var in multipliers.items():
+            var.setlb(None if self.faces.sides[number].equality else 0.0)
+        return multipliers
+
+    def _write_shifted(self) -> None:
+        """ξ and υ: a leader with the multipliers ``steep``, and an answer to it on the face that is described."""
+        faces, scale, leading = self.faces, self.model.scale, self.worst.leading
+        table: dict[int, Any] = {}
+        if faces.shifts:
+            self.shifted = self._free("shifted", list(map(id, leading)))
+            table.update(self.shifted)
+            for part in (*self.worst.plain, *leading):
+                for gap, equality in _sides(getattr(part, "body", part), part):
+                    if (affine := Affine.of(gap)) is not None and affine.slopes:  # a curved row asks nothing of x°
+                        self.rows.append(_signed(affine.at(table, scale), equality))
+            self.rows += [table[id(v)] == scale * self.leader[id(v)] for v in leading if not v.is_continuous()]
+        if faces.answers:
+            table.update(self._free("shifted_answer", list(map(id, self.worst.actions))))
+            self._write_slacks("shifted_slack", table, scale, [self.steep, self.prices])
+        self._write_stationary(self.steep, table, scale)
+
+    def _write_worst(self, name: str, goal: Goal) -> None:
+        """The answer on the face that is worst for one goal; the first of them has the followers' own multipliers."""
+        table = {**self.leader, **copied(block_of(self.model, name), self.worst.actions)}
+        spare = self._multipliers(f"{name}_spare", owned=False)
+        self._write_slacks(f"{name}_slack", table, 1.0, [spare, self.steep, self.prices])
+        slopes = partials(goal.body, self.worst.actions)
+        pulls = {id(v): substituted(slope, table) for v, slope in zip(self.worst.actions, slopes, strict=True)}
+        for number, alpha in spare.items():
+            for key, slope in self.faces.sides[number].gap.slopes.items():
+                if key in pulls:
+                    pulls[key] += slope * (alpha - self.steep.get(number, 0.0))
+        for number, answers in enumerate(self.faces.quadratic):
+            own = list(map(id, answers.follower.variables))
+            along = self._free(f"{name}_along{number}", own)
+            for key, row in zip(own, answers.hessian, strict=True):
+                pulls[key] += sum(float(h) * along[other] for h, other in zip(row, own, strict=True) if h)
+                if self.first:
+                    moved = ((h, table[other] - self.first[other]) for h, other in zip(row, own, strict=True))
+                    self.rows.append(_signed(sum(float(h) * step for h, step in moved), True))
+        self.rows += [_signed(pull, True) for pull in pulls.values()]
+        body = substituted(goal.body, table)
+        if not self.first:
+            self.first = table
+            self._write_stationary(self.prices, table, 1.0)
+        self.rows.append(free_row(body - (self.model.level if goal.limit is None else goal.limit), None, 0.0))
+
+    def _write_slacks(self, name: str, table: Mapping[int, Any], scale: Any, multipliers: Sequence[Any]) -> None:
+        """The sides hold at a point, and where one has room its multipliers are 0."""
+        slacks = self._free(name, [n for n, side in enumerate(self.faces.sides) if not side.equality])
+        for number, side in enumerate(self.faces.sides):
+            level = side.gap.at(table, scale)
+            if number in slacks:
+                slacks[number].setlb(0.0)
+                self.pairs += [(slacks[number], group[number]) for group in multipliers if number in group]
+                level = level - slacks[number]
+            self.rows.append(_signed(level, True))
+
+    def _write_stationary(self, multipliers: Mapping[int, Any], table: Mapping[int, Any], scale: Any) -> None:
+        """Slopes of the followers' costs = Σ multiplier · slope of its side."""
+        rows = {key: slope.at(table, scale) for key, slope in self.faces.slopes.items()}
+        for number, multiplier in multipliers.items():
+            for key, slope in self.faces.sides[number].gap.slopes.items():
+                if key in rows:
+                    rows[key] -= slope * multiplier
+        self.rows += [_signed(row, True) for row in rows.values()]
+
+
+def _signed(level: Any, equality: bool) -> Any:
+    """level = 0, or level ≥ 0."""
+    return free_row(level, 0.0, 0.0 if equality else None)

@@ -1,0 +1,132 @@
+"""Sandwiches: plans against ties of integer and nonconvex followers, between two widths of a tie.
+
+With S_ε(x) = {y ∈ Y: f(x, y) ≤ φ(x) + ε}, Y fixed, every answer v is a row of a master over x, a witness ȳ ∈ Y and η,
+
+    f(x, v) ≥ f(x, ȳ) + ε   or   F(x, v) ≤ η and G(x, v) ≤ 0.
+
+Some rows make a relaxation of P_ε = inf_x max {F(x, y): y ∈ S_ε(x)}; the answers of the next are looked for in S_{ε/2}.
+Once none of these is worse than η, P_{ε/2} ≤ η ≤ P_ε. At ε = 0 the first alternative would always be open: a tie is
+what the rows are about, so that a width is needed. Source: P_ε decreases to P_0; Mitsos, Lemonidis, Barton (2008).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyomo.environ as pyo
+
+from stackpyomo.core import TOLERANCES
+from stackpyomo.core.expressions import variables_in
+from stackpyomo.deviations import Deviation, Deviations, generate
+from stackpyomo.solvers import Program, free_row, solve
+
+from .replicas import block_of, copied, substituted
+from .worst_answers import WorstAnswers
+
+__all__ = ["Sandwich"]
+
+_ROUNDS = 60
+"""Answers that become rows, at most."""
+
+_EVERYBODY = "everybody"
+
+
+@dataclass
+class Choice:
+    """A leader, and what the rows so far let it hope for at best."""
+
+    leader: dict[int, float]
+    hoped: float
+
+
+@dataclass
+class Sandwich:
+    """One master; ``low``: what no leader gets below."""
+
+    worst: WorstAnswers
+    width: float
+    low: float
+    until: float = math.inf
+    least: float = field(default=-math.inf, init=False)
+    """Proved: P_width is not below."""
+    chosen: list[dict[int, float]] = field(default_factory=list, init=False)
+    """The leaders of all rounds."""
+
+    @staticmethod
+    def is_usable(worst: WorstAnswers) -> bool:
+        """True if no follower's rows hold what the leader does: then every answer is one to every leader."""
+        own = {id(v) for f in worst.followers for v in f.variables}
+        rows = [c for f in worst.followers for c in f.constraints]
+        return not worst.defining and all(id(v) in own or v.fixed for c in rows for v in variables_in(c.expr))
+
+    def run(self) -> None:
+        """Master, worst answer, row, again."""
+        rows = Deviations({}, None)
+        generate(self, self._tempted, rows, most=_ROUNDS, until=self.until, words="answers against the leader")
+
+    def bound(self) -> float:
+        """On P_width."""
+        return self.least
+
+    def solve(self, rows: Deviations) -> Choice | None:
+        """The best leader against these answers; None if every leader is refuted."""
+        model = pyo.ConcreteModel(name="ties of a width")
+        leader = copied(block_of(model, "leader"), self.worst.leading)
+        table = {**leader, **copied(block_of(model, "witness"), self.worst.actions)}
+        model.level = pyo.Var(bounds=(self.low, None) if math.isfinite(self.low) else None)
+        written = [free_row(substituted(c.body, leader), c.lb, c.ub) for c in self.worst.plain]
+        followers = self.worst.followers
+        written += [free_row(substituted(c.body, table), c.lb, c.ub) for f in followers for c in f.constraints]
+        written += self._goals(model, table, 0.0)
+        pairs: list[tuple[Any, Any]] = []
+        for number, deviation in enumerate(rows):
+            written += self._alternatives(model, number, deviation, leader, table, pairs)
+        program = Program(model.level + 0.0, written)
+        if pairs:
+            program.model.one_of = pyo.SOSConstraint(range(len(pairs)), rule=lambda _, i: list(pairs[i]), sos=1)
+        left = None if math.isinf(self.until) else max(1.0, self.until - time.monotonic())
+        solution = solve(program, "scip", time_limit=left)
+        if solution.bound > self.least:
+            self.least = solution.bound
+        if solution.x is None:
+            return None
+        levels = program.levels(solution.x)
+        choice = {key: levels.get(id(var), 0.0) for key, var in leader.items()}
+        whole = {id(v) for v in self.worst.leading if not v.is_continuous()}
+        choice = {key: float(round(level)) if key in whole else level for key, level in choice.items()}
+        self.chosen.append(choice)
+        return Choice(choice, levels[id(model.level)])
+
+    def _goals(self, model: Any, table: Any, spare: Any) -> Iterator[Any]:
+        """η is no less than the cost there, and the leader's rows hold, all but for ``spare``."""
+        for goal in self.worst.goals():
+            limit = model.level if goal.limit is None else goal.limit
+            yield free_row(substituted(goal.body, table) - limit - spare, None, 0.0)
+
+    def _alternatives(
+        self, model: Any, number: int, deviation: Deviation, leader: Any, table: Any, pairs: list[Any]
+    ) -> Iterator[Any]:
+        """One answer's row: some follower has a better one by the width, or the leader can bear it."""
+        names = self.worst.game.names
+        there = {**leader, **{id(v): deviation.action[names[id(v)]] for v in self.worst.actions}}
+        block = block_of(model, f"answer{number}")
+        block.spare = pyo.Var(range(len(self.worst.answers) + 1), bounds=(0.0, None))
+        block.holds = pyo.Var(range(len(self.worst.answers) + 1), domain=pyo.Binary)
+        pairs += zip(block.spare.values(), block.holds.values(), strict=True)
+        yield free_row(sum(block.holds.values()), 1.0, None)
+        yield from self._goals(model, there, block.spare[0])
+        for place, answers in enumerate(self.worst.answers, 1):
+            gain = substituted(answers.cost, table) - substituted(answers.cost, there)
+            yield free_row(gain + self.width - block.spare[place], None, 0.0)
+
+    def _tempted(self, choice: Choice) -> Iterator[Deviation]:
+        """The worst answer within half the width, where it is worse than was hoped."""
+        worst = self.worst.worst(choice.leader, self.width / 2.0)
+        room = TOLERANCES.global_gap * max(1.0, abs(choice.hoped))
+        if worst is not None and (worst.broken or worst.cost > choice.hoped + room):
+            action = {self.worst.game.names[id(v)]: worst.values[id(v)] for v in self.worst.actions}
+            yield Deviation(_EVERYBODY, action, max(worst.cost - choice.hoped, 0.0))

@@ -1,0 +1,236 @@
+"""Worst answers: what followers do at one leader's choice if they break ties against the leader.
+
+    ψ(x) = max F(x, y)  over the best answers y ∈ S(x),  and the most of each row G(x, y) ≤ 0 of the leader that has y
+
+Followers who feel nobody but the leader have answer sets, :mod:`stackpyomo.plans.answer_sets`, in which a tie is what
+rounding cannot tell. Of all others, and where prices are answers as well, it is the worst of their equilibria.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyomo.repn import generate_standard_repn
+
+from stackpyomo.core import TOLERANCES, clipped, is_within
+from stackpyomo.core.expressions import Curvature, curvature, number_of, size_of, variables_in
+from stackpyomo.errors import InvalidGame, NoPlan
+from stackpyomo.games import Follower, Game
+from stackpyomo.solvers import BadRow, Program, free_row, registry, solve
+
+from .answer_sets import AnswerSet, Kind, is_independent
+from .options import Options
+from .plan import Plan
+from .problems import aggregate_definitions, held_problem, leader_cost
+from .replicas import substituted
+from .responding import respond
+
+__all__ = ["Goal", "WorstAnswer", "WorstAnswers", "WorstEquilibria", "worst_answers"]
+
+_BENT = (Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What those who break ties maximise, and the most that the leader can bear of it (None: it is its cost)."""
+
+    body: Any
+    limit: float | None
+    name: str
+
+
+@dataclass
+class WorstAnswer:
+    """What followers who break ties against the leader do at one x."""
+
+    cost: float
+    values: dict[int, float]
+    """id(Var) → value, of the leader, the followers and what follows their actions."""
+    witness: dict[int, float]
+    """A best answer, not the worst of them."""
+    broken: tuple[str, ...] = ()
+    """Rows of the leader that some best answer breaks."""
+    plan: Plan | None = None
+    """The equilibrium, where it is one of several followers or of a market's prices."""
+
+
+class _Leader:
+    """What a leader who fears the worst looks at: its variables, what answers them, its own rows and those of both."""
+
+    def __init__(self, game: Game, followers: Sequence[Follower]) -> None:
+        self.game, self.followers = game, followers
+        self.defining, self.defined = aggregate_definitions(game)
+        self.cost = leader_cost(game)
+        follows = {id(v) for v in [*self.defined, *game.price_variables]}
+        self.leading = [v for v in game.leader.variables if id(v) not in follows]
+        self.actions = [*(v for f in followers for v in f.variables), *self.defined]
+        answered = follows | {id(v) for v in self.actions}
+        kept = {id(c) for c in self.defining}
+        rows = [c for c in game.leader.constraints if id(c) not in kept]
+        self.coupled = [c for c in rows if any(id(v) in answered for v in variables_in(c.expr))]
+        self.plain = [c for c in rows if not any(id(v) in answered for v in variables_in(c.expr))]
+
+    def goals(self) -> Iterator[Goal]:
+        """The leader's cost, and each side of its rows that hold answers."""
+        objective = self.game.leader.objective
+        assert objective is not None
+        yield Goal(self.cost, None, objective.name)
+        for row in self.coupled:
+            if row.ub is not None:
+                yield Goal(row.body, row.ub, row.name)
+            if row.lb is not None:
+                yield Goal(-row.body, -row.lb, row.name)
+
+    def keeps(self, given: Mapping[int, float]) -> bool:
+        """True if the leader's own rows hold there, those that no answer enters."""
+        levels = ((c, number_of(substituted(c.body, given))) for c in self.plain)
+        return all(is_within(level, c.lb, c.ub) for c, level in levels)
+
+
+class WorstAnswers(_Leader):
+    """Of followers who feel nobody but the leader, by their answer sets."""
+
+    def __init__(self, game: Game, followers: Sequence[Follower]) -> None:
+        super().__init__(game, followers)
+        self.answers = [AnswerSet(f) for f in followers]
+        known = all(answers.kind is not Kind.OTHER for answers in self.answers)
+        self.is_convex = known and all(curvature(-g.body, self.actions).curvature in _BENT for g in self.goals())
+        """Whether every problem solved here is convex; others go to a global solver."""
+
+    def require_exact(self, slack: float) -> None:
+        """Raise :class:`InvalidGame` where a tie needs a width, or a solver that is not here."""
+        for answers in self.answers:
+            if answers.kind is Kind.CONVEX and not slack:
+                raise InvalidGame(
+                    f"{answers.follower.name}: its cost is neither linear nor quadratic, so that its best answers have "
+                    "no exact description. Pass tie_tolerance=, the difference in its cost that is a tie, for instance "
+                    "1e-3."
+                )
+        if not self.is_convex and not registry["scip"].available:
+            raise InvalidGame(
+                f"{self.game.name}: ties='pessimistic' asks SCIP for the worst answers where a follower is not proved "
+                "convex, or the leader's cost not concave in the actions, and it is not installed: pip install "
+                "pyscipopt."
+            )
+
+    def worst(self, given: Mapping[int, float], slack: float, *, rounded: bool = True) -> WorstAnswer | None:
+        """The worst that the answer sets hold at {id(leader's Var): value}; None if there is no answer.
+
+        ``rounded``: a difference in cost that rounding may make is a tie."""
+        witness: dict[int, float] = dict(given)
+        for follower, answers in zip(self.followers, self.answers, strict=True):
+            rows = [free_row(substituted(c.body, given), c.lb, c.ub) for c in follower.constraints]
+            best = _solved(substituted(answers.cost, given), rows, answers.kind is not Kind.OTHER)
+            if best is None:
+                return None
+            witness.update((id(v), best.get(id(v), clipped(0.0, v))) for v in follower.variables)
+        rows = [free_row(body, lower, upper) for body, lower, upper in self._tied(given, witness, slack, rounded)]
+        worst, broken = None, []
+        for goal in self.goals():
+            answer = _solved(-substituted(goal.body, given), rows, self.is_convex)
+            if answer is None:
+                return None
+            values = {**given, **{id(v): answer.get(id(v), witness.get(id(v), clipped(0.0, v))) for v in self.actions}}
+            level = number_of(substituted(goal.body, values))
+            if goal.limit is None:
+                worst = WorstAnswer(level, values, witness)
+            elif not is_within(level, None, goal.limit):
+                broken.append(goal.name)
+        assert worst is not None
+        worst.broken = tuple(dict.fromkeys(broken))
+        return worst
+
+    def described(self, worst: WorstAnswer, slack: float) -> list[dict[str, Any]]:
+        """The rows that make an answer a best one at this leader's choice, beside the followers' own: coefficients by
+        name, lower and upper limit; those alone that are affine."""
+        given = {id(v): worst.values[id(v)] for v in self.leading}
+        rows = []
+        for answers in self.answers:
+            for body, lower, upper in answers.tie_rows(given, worst.witness, slack):
+                repn = generate_standard_repn(body, compute_values=True, quadratic=False)
+                if not repn.is_linear():
+                    continue
+                names = [self.game.names[id(v)] for v in repn.linear_vars]
+                rows.append(
+                    {
+                        "coefficients": dict(zip(names, map(float, repn.linear_coefs), strict=True)),
+                        "lower": None if lower is None else lower - float(repn.constant),
+                        "upper": None if upper is None else upper - float(repn.constant),
+                    }
+                )
+        return rows
+
+    def _tied(
+        self, given: Mapping[int, float], witness: Mapping[int, float], slack: float, rounded: bool
+    ) -> Iterator[Any]:
+        """(body, lower, upper) of what makes an answer a best one, ties as wide as rounding."""
+        for answers in self.answers:
+            yield from ((substituted(c.body, given), c.lb, c.ub) for c in answers.follower.constraints)
+            room = TOLERANCES.noise * max(1.0, size_of(answers.cost, witness)) if rounded else 0.0
+            for body, lower, upper in answers.tie_rows(given, witness, slack):
+                yield body, None if lower is None else lower - room, None if upper is None else upper + room
+        yield from ((substituted(c.body, given), c.lb, c.ub) for c in self.defining)
+
+
+class WorstEquilibria(_Leader):
+    """Of followers who feel each other, and of prices: the worst equilibrium of the kind that is asked for."""
+
+    def __init__(self, game: Game, followers: Sequence[Follower], options: Options) -> None:
+        super().__init__(game, followers)
+        self.options = options
+
+    def require_exact(self, slack: float) -> None:
+        """Raise :class:`InvalidGame` for ties of a width: of one equilibrium there is none."""
+        if slack:
+            raise InvalidGame(
+                f"tie_tolerance={slack:g}: is for followers who feel nobody but the leader, and {self.game.name} has "
+                "equilibria, or prices, to choose among. Leave it out."
+            )
+
+    def worst(self, given: Mapping[int, float], _slack: float, **_: bool) -> WorstAnswer | None:
+        """The worst equilibrium at {id(leader's Var): value}; None where none is, or none is proved the worst."""
+        game, sign = self.game, self.game.leader.sign
+        values = {game.names[key]: level for key, level in given.items()}
+        worst, broken = None, []
+        for goal in self.goals():
+            problem = held_problem(game, self.followers, values, -goal.body)
+            try:
+                plan = respond(game, self.followers, problem, replace(self.options, warm=False), sign=-sign)
+            except NoPlan:
+                return None
+            if plan.quality != "optimal":
+                return None
+            levels = {id(v): plan.values[name] for name, v in game.variables_by_name.items()}
+            if goal.limit is None:
+                worst = WorstAnswer(sign * plan.leader_objective, levels, levels, plan=plan)
+            elif not is_within(number_of(substituted(goal.body, levels)), None, goal.limit):
+                broken.append(goal.name)
+        assert worst is not None
+        worst.broken = tuple(dict.fromkeys(broken))
+        return worst
+
+
+def worst_answers(game: Game, followers: Sequence[Follower], options: Options) -> WorstAnswers | WorstEquilibria:
+    """Whichever describes these followers."""
+    alone = not (game.prices or game.shared or options.wish.common) and all(is_independent(game, f) for f in followers)
+    return WorstAnswers(game, followers) if alone else WorstEquilibria(game, followers, options)
+
+
+def _solved(cost: Any, rows: Sequence[Any], convex: bool) -> dict[int, float] | None:
+    """{id(Var): value} at the least cost; None where there is none, or none is proved."""
+    try:
+        program = Program(cost, rows)
+    except BadRow:
+        return None
+    exact = convex and program.is_linear and registry["highs"].available
+    solution = solve(program, "highs" if exact else "auto" if convex else "scip")
+    if solution.x is None or not solution.termination.solved:
+        return None
+    if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
+        return None
+    if not convex:
+        return program.levels(solution.x)
+    x = program.snapped(solution.x, solution.duals)[0]  # an interior-point method stops beside a bound it means
+    return program.levels(x)
