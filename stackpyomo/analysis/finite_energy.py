@@ -53,11 +53,11 @@ def _crossings(rule: Incentive, scenarios: Scenarios, key: Any, observation: str
         raise InvalidGame(
             f"{component.name}: no action of a follower with one value per atom of {observation}."
         ) from None
-    grip, slope = _balanced(rule, np.array(rows))
+    effect, slope = _balanced(rule, np.array(rows))
     power = weights.loc[atoms].to_numpy()
     for (low, high), (i, j) in zip(pairwise(atoms), pairwise(range(len(atoms))), strict=True):
-        if grip[i] * grip[j] < 0.0 < slope[i] * slope[j]:
-            before, after = abs(grip[i]) / power[i], abs(grip[j]) / power[j]
+        if effect[i] * effect[j] < 0.0 < slope[i] * slope[j]:
+            before, after = abs(effect[i]) / power[i], abs(effect[j]) / power[j]
             zero = low + (high - low) * before / (before + after)
             yield component.name, low, high, zero, (slope[i] / power[i] + slope[j] / power[j]) / 2
 
@@ -66,8 +66,8 @@ def _balanced(rule: Incentive, rows: Array) -> tuple[Array, Array]:
     """(grip, slope) of the equations slope + grip · K = 0; the grip is 0 where several entries of K share the work."""
     assert rule.system is not None
     matrix = rule.system.matrix[rows]
-    grip = np.where(np.diff(matrix.indptr) == 1, np.asarray(matrix.sum(axis=1)).ravel(), 0.0)
-    return grip, -np.asarray(matrix @ rule.system.as_entries(rule.matrix))
+    effect = np.where(np.diff(matrix.indptr) == 1, np.asarray(matrix.sum(axis=1)).ravel(), 0.0)
+    return effect, -np.asarray(matrix @ rule.system.as_entries(rule.matrix))
 
 
 def _number(observation: str, atom: Any) -> float:

@@ -11,7 +11,7 @@ from .progress import timed, tracked
 from .scales import Scales, beside, limited_reaches, scales
 from .serialization import floats, json_number, json_numbers, readable, real, said, writable
 from .shutdown import Terminated, end, kill, prefix, unbroken, unwinding
-from .sparse import Array, matches, ranges, rows_scaled
+from .sparse import Array, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
 from .tolerances import TOLERANCES, Tolerances, is_within
 from .validation import require_positive, require_whole
 
@@ -40,6 +40,7 @@ __all__ = [
     "json_number",
     "json_numbers",
     "kill",
+    "largest_by_row",
     "limited_reaches",
     "listed",
     "matches",
@@ -49,6 +50,7 @@ __all__ = [
     "real",
     "require_positive",
     "require_whole",
+    "row_of",
     "rows_scaled",
     "said",
     "scales",
@@ -58,5 +60,6 @@ __all__ = [
     "unbroken",
     "undisturbed",
     "unwinding",
+    "with_data",
     "writable",
 ]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from .sparse import Array
+from .sparse import Array, largest_by_row, row_of, with_data
 from .tolerances import TOLERANCES
 
 __all__ = ["Scales", "beside", "limited_reaches", "scales"]
@@ -96,8 +96,10 @@ def beside(point: Array, reaches: Array, lower: Array, upper: Array) -> Array:
 
 
 def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:
-    whole = triangle + triangle.T - sparse.diags_array(triangle.diagonal())
-    return _sizes(whole)
+    part = triangle.tocoo()
+    off = part.row != part.col
+    at = np.concatenate([part.row, part.col[off]]), np.concatenate([part.col, part.row[off]])
+    return _sizes(sparse.csr_array((np.concatenate([part.data, part.data[off]]), at), shape=triangle.shape))
 
 
 def _sizes(matrix: sparse.sparray) -> sparse.csr_array:
@@ -116,20 +118,16 @@ def _without_rounding(
     """
     bent = bends.diagonal()
     steps = np.where(bent > 0.0, 1.0 / np.sqrt(np.where(bent > 0.0, bent, 1.0)), np.inf)
-    first, second = rows.tocoo(), bends.tocoo()
     with np.errstate(invalid="ignore"):  # 0 · ∞: a 0 stays one
-        felt = first.data / units[first.row] * steps[first.col] > TOLERANCES.noise
-        mixed = second.data * steps[second.row] * steps[second.col] > TOLERANCES.noise
-    rows = sparse.csr_array((first.data * felt, (first.row, first.col)), shape=rows.shape)
-    bends = sparse.csr_array((second.data * mixed, (second.row, second.col)), shape=bends.shape)
+        felt = rows.data / units[row_of(rows)] * steps[rows.indices] > TOLERANCES.noise
+        mixed = bends.data * steps[row_of(bends)] * steps[bends.indices] > TOLERANCES.noise
+    rows, bends = with_data(rows, rows.data * felt), with_data(bends, bends.data * mixed)
     return rows, bends, np.asarray(rows.T @ (1.0 / units)).ravel()
 
 
 def _largest(slopes: sparse.csr_array, steps: Array) -> Array:
     """(rows) max_j slope_ij · step_j."""
-    if not slopes.shape[1]:
-        return np.zeros(slopes.shape[0])
-    return np.asarray((slopes @ sparse.diags_array(steps)).max(axis=1).todense()).ravel()
+    return largest_by_row(slopes.data * steps[slopes.indices], slopes.indptr)
 
 
 def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse.csr_array, slopes: Array) -> Array:
@@ -150,10 +148,9 @@ def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse
 
 def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> tuple[Array, Array]:
     """Per variable the lower median and the least over its rows of (the row's change otherwise) / (its coefficient)."""
-    most = np.maximum(_largest(balances, reaches), floor)
-    entries = balances.tocoo()
-    use = (entries.data > 0.0) & (most[entries.row] > 0.0)
-    column, step = entries.col[use], most[entries.row[use]] / entries.data[use]
+    most = np.maximum(_largest(balances, reaches), floor)[row_of(balances)]
+    use = (balances.data > 0.0) & (most > 0.0)
+    column, step = balances.indices[use], most[use] / balances.data[use]
     order = np.lexsort((step, column))
     column, step = column[order], step[order]
     counts = np.bincount(column, minlength=len(reaches))

@@ -1,4 +1,4 @@
-"""Joins: many questions to a sorted table at once, without a loop in Python."""
+"""Sparse: questions to sorted tables and to the rows of sparse matrices, all at once, without a loop in Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Array", "matches", "ranges", "rows_scaled"]
+__all__ = ["Array", "largest_by_row", "matches", "ranges", "row_of", "rows_scaled", "with_data"]
 
 
 def ranges(start: Array, stop: Array) -> tuple[Array, Array]:
@@ -28,6 +28,23 @@ Array: TypeAlias = NDArray[Any]
 
 def rows_scaled(matrix: sparse.csr_array, factors: Array) -> sparse.csr_array:
     """diag(factors) · matrix with its pattern as it is: a derivative that is 0 at the plan may curve."""
-    scaled = matrix.copy()
-    scaled.data = scaled.data * np.repeat(factors, np.diff(scaled.indptr))
-    return scaled
+    return with_data(matrix, matrix.data * factors[row_of(matrix)])
+
+
+def with_data(matrix: sparse.csr_array, data: Array) -> sparse.csr_array:
+    """Other numbers in the same pattern."""
+    return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def row_of(matrix: sparse.csr_array) -> Array:
+    """(entries) the row of each."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def largest_by_row(sizes: Array, starts: Array) -> Array:
+    """(rows) the largest of the sizes ≥ 0 between one start and the next; 0 for an empty row."""
+    largest = np.zeros(len(starts) - 1)
+    filled = starts[:-1] < starts[1:]
+    if filled.any():
+        largest[filled] = np.maximum.reduceat(sizes, starts[:-1][filled])
+    return largest

@@ -30,7 +30,7 @@ class ActiveSide:
     """∂g/∂u_k over ``columns``."""
     tools: Array
     """Numbers of the leader's variables it holds."""
-    grip: Array
+    effect: Array
     """∂g/∂u_0 over ``tools``."""
     unit: float
     """A multiplier of 1 is one of this size in the user's units."""
@@ -58,7 +58,7 @@ def composed_normals(
         normal = np.zeros(width)
         normal[side.columns - mine.start] = side.normal
         if len(side.tools):
-            normal += side.grip @ moved[side.tools].toarray()
+            normal += side.effect @ moved[side.tools].toarray()
         firm = side.equality or multipliers.get(side.name, 0.0) > 0.0
         (pinned if firm else limiting).append(normal)
     return np.array(pinned).reshape(-1, width), np.array(limiting).reshape(-1, width)

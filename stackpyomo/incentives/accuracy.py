@@ -1,4 +1,4 @@
-"""Doubts: how well the derivatives that a gain is made of are known.
+"""Accuracy: how well the derivatives that a gain is made of are known.
 
 A plan is known to some accuracy alone. At points that are as good (``FollowerRows.shaken``) the derivatives differ;
 what differs by as much as it is large is zero, and a gain that would rest on it is none:
@@ -20,42 +20,42 @@ from stackpyomo.derivatives import Derivatives
 
 from .gains.system import System
 
-__all__ = ["Doubts"]
+__all__ = ["Accuracy"]
 
 
 @dataclass(frozen=True)
-class Doubts:
+class Accuracy:
     """The derivatives at a plan and at points as good, all in natural units."""
 
-    here: Derivatives
+    derivatives: Derivatives
     points: Sequence[Derivatives]
 
     @cached_property
     def slopes(self) -> Array:
         """(actions) the error of a."""
-        return _most([there.own - self.here.own for there in self.points], len(self.here.own))
+        return _most([shaken.own - self.derivatives.own for shaken in self.points], len(self.derivatives.own))
 
     @cached_property
-    def grips(self) -> Array:
+    def effects(self) -> Array:
         """The error of every entry of b."""
-        grips = self.here.leader.data
-        return _most([there.leader.data - grips for there in self.points], len(grips))
+        effects = self.derivatives.leader.data
+        return _most([shaken.leader.data - effects for shaken in self.points], len(effects))
 
     def known(self, rare: Array | None = None) -> Derivatives:
         """The derivatives at the plan, with those of b that are smaller than their error, or rounding, as 0.
 
         rare: entries of b that are no rounding, however small.
         """
-        leader = self.here.leader.copy()
+        leader = self.derivatives.leader.copy()
         least = TOLERANCES.gradient * (1.0 if rare is None else ~rare)
-        leader.data = np.where(np.abs(leader.data) > np.maximum(self.grips, least), leader.data, 0.0)
-        return replace(self.here, leader=leader)
+        leader.data = np.where(np.abs(leader.data) > np.maximum(self.effects, least), leader.data, 0.0)
+        return replace(self.derivatives, leader=leader)
 
     def of_followers(self) -> Array:
         """‖error of b_k‖ / ‖b_k‖ over what counts, at most ``TOLERANCES.margin``: more is told, not left out."""
         known = self.known().leader
         error = known.copy()
-        error.data = np.where(known.data != 0.0, self.grips, 0.0)
+        error.data = np.where(known.data != 0.0, self.effects, 0.0)
         sizes, errors = (np.sqrt(np.asarray(m.power(2).sum(axis=1)).ravel()) for m in (known, error))
         return np.asarray(np.minimum(errors / np.where(sizes > 0.0, sizes, 1.0), TOLERANCES.margin))
 
@@ -64,10 +64,10 @@ class Doubts:
         size = float(np.linalg.norm(gain))
         answers = sparse.csr_array((system.as_matrix(gain) @ moves).T)
         worst = 0.0
-        for there in self.points if size > 0.0 else ():
-            change = self.here.leader.copy()
-            change.data = np.nan_to_num(there.leader.data - self.here.leader.data, posinf=0.0, neginf=0.0)
-            left = np.nan_to_num(there.own - self.here.own, posinf=0.0, neginf=0.0)
+        for shaken in self.points if size > 0.0 else ():
+            change = self.derivatives.leader.copy()
+            change.data = np.nan_to_num(shaken.leader.data - self.derivatives.leader.data, posinf=0.0, neginf=0.0)
+            left = np.nan_to_num(shaken.own - self.derivatives.own, posinf=0.0, neginf=0.0)
             left += np.asarray(sparse.csr_array(change[owners]).multiply(answers).sum(axis=1)).ravel()
             moved, _ = system.least_energy(np.where(slope != 0.0, left, 0.0))
             worst = max(worst, float(np.linalg.norm(moved)) / size)

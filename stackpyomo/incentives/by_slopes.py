@@ -23,20 +23,20 @@ from stackpyomo.errors import NoIncentive, RefusalCause
 from stackpyomo.games import component_pairs
 from stackpyomo.games.information import Equilibrium, Observation, counts, shares
 
-from .accuracy import Doubts
+from .accuracy import Accuracy
 from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
-from .gains.curvature import Curved, bent_followers, repaired
+from .gains.curvature import Curved, convexified, negatively_curved
 from .gains.free_prices import Demand
 from .gains.multipliers import Balance, balanced, given_multipliers, leaning, supporting
 from .gains.reactions import Anticipated, require_still_signals, with_reactions
 from .gains.selection import Limits, bounded, by_instrument, gain_bounds, sparsest
 from .gains.system import System, gain_system, picked
 from .gains.turning import Fault, Unrepaired
-from .improbable import Rare, rare
+from .improbable import Improbable, improbable
 from .refusals import Finding, refusal
-from .uniqueness import Meeting, equilibrium
+from .uniqueness import SharedLeader, equilibrium
 
-__all__ = ["CROWD", "Design", "Found", "Wishes", "weights_of"]
+__all__ = ["CROWD", "Design", "Draft", "Wishes", "weights_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,8 @@ class Wishes:
 
 
 @dataclass
-class Found:
-    """A design on its way: what the gain balances, the equations, the gain's entries."""
+class Draft:
+    """A gain on its way: what it balances, the equations, its entries."""
 
     balance: Balance
     slope: Array
@@ -149,7 +149,7 @@ class Design:
         )  # what may not answer holds nobody
         return Demand(derivatives, system.without(barred[system.leader]), self.moves, self.watched, sides, shift)
 
-    def solve(self, values: Mapping[str, float], accuracy: float) -> Found:
+    def solve(self, values: Mapping[str, float], error: float) -> Draft:
         """The gain that balances every watched follower; raises :class:`NoIncentive` if there is none."""
         derivatives = self.rows.at(values)
         self.sides = active_sides(self.rows, derivatives, values)
@@ -158,24 +158,24 @@ class Design:
             derivatives = with_reactions(self.rows, derivatives, values, self.settling, self.sides)
             self.sides = active_sides(self.rows, derivatives, values)
         refuse_undefined(self.rows, derivatives, self.sides)
-        doubts = Doubts(derivatives, [] if self.settling else list(self.rows.shaken(values, accuracy)))
-        seldom = rare(self.rows, values, derivatives, doubts.slopes)
-        if seldom.actions.any():
+        accuracy = Accuracy(derivatives, [] if self.settling else list(self.rows.shaken(values, error)))
+        unlikely = improbable(self.rows, values, derivatives, accuracy.slopes)
+        if unlikely.actions.any():
             try:
-                return self._balanced(values, doubts, seldom)
+                return self._balanced(values, accuracy, unlikely)
             except NoIncentive as why:  # what hardly ever happens takes nobody's gain away, but its own
                 logger.warning("no gain for what an improbable scenario asks: %s", why)
-        return self._balanced(values, doubts, None)
+        return self._balanced(values, accuracy, None)
 
-    def _balanced(self, values: Mapping[str, float], doubts: Doubts, seldom: Rare | None) -> Found:
+    def _balanced(self, values: Mapping[str, float], accuracy: Accuracy, unlikely: Improbable | None) -> Draft:
         """:meth:`solve` for derivatives of which these are rare, and no rounding."""
-        balance = self._balance(doubts.known(None if seldom is None else seldom.grips))
-        idle = self._idle(balance, doubts) & ~(False if seldom is None else seldom.actions)
+        balance = self._balance(accuracy.known(None if unlikely is None else unlikely.effects))
+        idle = self._idle(balance, accuracy) & ~(False if unlikely is None else unlikely.actions)
         slope = np.where(self.watched[self.rows.owners] & ~idle, balance.slope, 0.0)
         system = self._felt(self.equations(balance.leader), slope)
-        if seldom is not None:
-            slope = seldom.answered(slope, np.diff(system.matrix.indptr) > 0)
-        system = replace(system, doubt=doubts.of_followers()[self.rows.owners])
+        if unlikely is not None:
+            slope = unlikely.answered(slope, np.diff(system.matrix.indptr) > 0)
+        system = replace(system, doubt=accuracy.of_followers()[self.rows.owners])
         gain, rank = system.least_energy(slope)
         limits, at_bounds = self._limits(system, slope, values)
         unlimited = slope + system.matrix @ gain
@@ -183,12 +183,12 @@ class Design:
         attempt = Attempt(
             self.rows, balance.leader, self.moves, self.reach, self.sums, system, slope,
             slope + system.matrix @ gain, unlimited, at_bounds, self.wishes.multipliers == "free",
-            frozenset(side.follower for side in self.sides), doubts,
+            frozenset(side.follower for side in self.sides), accuracy,
         )  # fmt: skip
         refuse(attempt)
         if self.wishes.prefer == "sparsest":
             gain = sparsest(system, slope, gain, limits, self.wishes.solver)
-        return Found(balance, slope, system, gain, rank, limits, self._uncertainty(doubts, system, slope, gain))
+        return Draft(balance, slope, system, gain, rank, limits, self._uncertainty(accuracy, system, slope, gain))
 
     def fitted(self, values: Mapping[str, float]) -> sparse.csc_array:
         """The least-squares gain at these values, in the user's units: what all followers' slopes ask for together."""
@@ -198,7 +198,7 @@ class Design:
         gain, _ = system.least_energy(slope)
         return system.as_matrix(gain * self.entry_units(system))
 
-    def given(self, values: Mapping[str, float], gain: sparse.csc_array) -> Found:
+    def given(self, values: Mapping[str, float], gain: sparse.csc_array) -> Draft:
         """A gain that is known, in the user's units, with the multipliers that leave least of the slopes."""
         derivatives = self.rows.at(values)
         self.sides = active_sides(self.rows, derivatives, values) if self.wishes.multipliers == "free" else []
@@ -211,21 +211,21 @@ class Design:
         _, rank = system.least_energy(slope)
         entries = system.as_entries(gain) / self.entry_units(system)
         low, high = np.full(len(entries), -np.inf), np.full(len(entries), np.inf)
-        return Found(balance, slope, system, entries, rank, Limits(low, high), 0.0)
+        return Draft(balance, slope, system, entries, rank, Limits(low, high), 0.0)
 
-    def _uncertainty(self, doubts: Doubts, system: System, slope: Array, gain: Array) -> float:
-        return doubts.of_gain(system, self.moves, self.rows.owners, slope, gain)
+    def _uncertainty(self, accuracy: Accuracy, system: System, slope: Array, gain: Array) -> float:
+        return accuracy.of_gain(system, self.moves, self.rows.owners, slope, gain)
 
-    def _idle(self, balance: Balance, doubts: Doubts) -> Array:
+    def _idle(self, balance: Balance, accuracy: Accuracy) -> Array:
         """(actions) whose slope is rounding; or within its error, where no leader variable could answer it."""
         felt = np.abs(balance.slope)
         deaf = np.bincount(balance.leader.tocoo().row[balance.leader.data != 0.0], minlength=len(self.watched)) == 0
-        return np.asarray((felt <= TOLERANCES.noise) | (deaf[self.rows.owners] & (felt <= doubts.slopes)))
+        return np.asarray((felt <= TOLERANCES.noise) | (deaf[self.rows.owners] & (felt <= accuracy.slopes)))
 
     def _felt(self, system: System, slope: Array, least: float = TOLERANCES.gradient) -> System:
         """Without the equations whose grip is rounding beside the slope it would have to balance (a pole)."""
-        grip = np.sqrt(np.asarray(system.matrix.power(2).sum(axis=1)).ravel())
-        return replace(system, matrix=rows_scaled(system.matrix, grip > least * np.abs(slope)))
+        effect = np.sqrt(np.asarray(system.matrix.power(2).sum(axis=1)).ravel())
+        return replace(system, matrix=rows_scaled(system.matrix, effect > least * np.abs(slope)))
 
     def _balance(self, derivatives: Derivatives) -> Balance:
         chosen = self.wishes.multipliers
@@ -280,7 +280,7 @@ class Design:
 
     # --- second order -------------------------------------------------------------------------------------------------
 
-    def bend_up(self, gains: Found, values: Mapping[str, float]) -> None:
+    def convexify(self, gains: Draft, values: Mapping[str, float]) -> None:
         """Use the freedom where the gain leaves a direction of negative curvature; raise where that cannot be.
 
         What leaves has been checked once more, whoever changed it: balance, limits, curvature.
@@ -289,26 +289,26 @@ class Design:
             self._require_balance(gains)
             return
         curved = self._curved(gains, values)
-        bent = bent_followers(curved, self._suspects(curved, gains.gain), gains.gain)
+        bent = negatively_curved(curved, self._suspects(curved, gains.gain), gains.gain)
         if not bent:
             self._require_balance(gains)
             return
         before, failed = gains.gain, {b.follower: Unrepaired(Fault.ANTICIPATED) for b in bent}
         if not self.settling:
-            gains.gain, failed = repaired(curved, before, bent)
+            gains.gain, failed = convexified(curved, before, bent)
         if not gains.limits.are_met(gains.gain).all() or self._unbalanced(gains):
             gains.gain = before
             failed = {b.follower: Unrepaired(Fault.BOUNDS) for b in bent}
         if failed and self.wishes.quadratic:
-            failed = self._bowed(gains, curved, failed)
+            failed = self._with_quadratic_terms(gains, curved, failed)
         else:
-            again = bent_followers(curved, self._suspects(curved, gains.gain), gains.gain)
+            again = negatively_curved(curved, self._suspects(curved, gains.gain), gains.gain)
             left = {b.follower: Unrepaired(Fault.OTHERS) for b in again}
             failed, bent = {**left, **failed}, [*bent, *again]
         refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent}, self._wanted)
         self._require_balance(gains)
 
-    def _curved(self, gains: Found, values: Mapping[str, float]) -> Curved:
+    def _curved(self, gains: Draft, values: Mapping[str, float]) -> Curved:
         hessians = FollowerHessians(self.rows, values, gains.balance.forces)
         known = (self.rows, hessians, gains.system, self.moves, self.sides, gains.balance.held, self._wanted)
         # the minors' answers have second derivatives of their own
@@ -318,14 +318,14 @@ class Design:
     def _wanted(self) -> float:
         return self.wishes.curvature or 0.0
 
-    def _unbalanced(self, gains: Found) -> bool:
+    def _unbalanced(self, gains: Draft) -> bool:
         return bool((self._left(gains) > TOLERANCES.residual).any())
 
-    def _left(self, gains: Found) -> Array:
+    def _left(self, gains: Draft) -> Array:
         """(actions) |a + Gᵀλ + Qᵀb| of those whom something tempts."""
         return np.asarray(np.abs(gains.slope + gains.system.matrix @ gains.gain))
 
-    def _require_balance(self, gains: Found) -> None:
+    def _require_balance(self, gains: Draft) -> None:
         """Raise :class:`NoIncentive` if the gain, as it is now, leaves somebody a slope."""
         if self._unbalanced(gains):
             left = self._left(gains)
@@ -351,18 +351,20 @@ class Design:
         doubtful = (int(k) for k in watched if not is_jointly_convex(self.rows.followers[k], others))
         return list(islice(doubtful, _LOOKED_AT))
 
-    def equilibrium(self, gains: Found, values: Mapping[str, float]) -> Equilibrium:
+    def equilibrium(self, gains: Draft, values: Mapping[str, float]) -> Equilibrium:
         """Whether the followers' equilibrium under the strategy is the only one."""
         hessians = FollowerHessians(self.rows, values, {})
         gain = gains.system.as_matrix(gains.gain)
         own = np.array([signal.own for signal in self.signals], dtype=bool)
         cut = self.wishes.saturate and any(v.lb is not None or v.ub is not None for v in self.rows.instruments)
-        meeting = Meeting(
+        shared = SharedLeader(
             self.rows, hessians, gain, self.moves, gains.balance.leader, gains.bend, own=own, projected=cut
         )
-        return equilibrium(meeting)
+        return equilibrium(shared)
 
-    def _bowed(self, gains: Found, curved: Curved, failed: Mapping[int, Unrepaired]) -> dict[int, Unrepaired]:
+    def _with_quadratic_terms(
+        self, gains: Draft, curved: Curved, failed: Mapping[int, Unrepaired]
+    ) -> dict[int, Unrepaired]:
         """Add ½ R d² with R = ρ b/‖b‖² on the signals of each follower that no gain bends up; who is left."""
         shape = (len(self.rows.instruments), len(self.signals))
         bend = sparse.lil_array(shape)
@@ -371,7 +373,7 @@ class Design:
             mine = self.rows.own(follower)
             shown = np.unique(self.moves[:, mine].tocoo().row)
             b = gains.balance.leader[[follower]].toarray()[0]
-            radius = curved.bow(follower, gains.gain, self.moves[shown].tocsr()[:, mine].toarray())
+            radius = curved.quadratic(follower, gains.gain, self.moves[shown].tocsr()[:, mine].toarray())
             if math.isinf(radius) or not b.any():
                 left[follower] = replace(failed[follower], squared=True)
                 continue
@@ -380,10 +382,10 @@ class Design:
                 for tool in np.flatnonzero(b * may):
                     bend[tool, signal] = radius * b[tool] / float((b * may) @ b)
         gains.bend = sparse.csc_array(bend)
-        bowed = np.flatnonzero(np.asarray(abs(gains.bend).sum(axis=0)).ravel() > 0.0)
-        reached = np.unique(self.rows.owners[np.unique(self.moves.tocsr()[bowed].tocoo().col)])
+        squared = np.flatnonzero(np.asarray(abs(gains.bend).sum(axis=0)).ravel() > 0.0)
+        reached = np.unique(self.rows.owners[np.unique(self.moves.tocsr()[squared].tocoo().col)])
         again = [int(k) for k in reached if self.watched[k]]  # a square that lifts one follower may bend another down
-        bent = bent_followers(curved, again, gains.gain, bow=(gains.bend, gains.balance.leader))
+        bent = negatively_curved(curved, again, gains.gain, quadratic=(gains.bend, gains.balance.leader))
         left.update({b.follower: Unrepaired(Fault.QUADRATIC) for b in bent})
         return left
 

@@ -32,7 +32,7 @@ from stackpyomo.plans import Plan, rows_of
 from stackpyomo.solvers import choose
 
 from .by_deviations import How
-from .by_slopes import Design, Found, Wishes, weights_of
+from .by_slopes import Design, Draft, Wishes, weights_of
 from .diagnosis import hinted, refuse_undefined
 from .gains.free_prices import Payment, choose_offsets
 from .incentive import Incentive
@@ -195,7 +195,7 @@ def _designed(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Paymen
         design = Design(rows.natural(values), wishes, settling)
         gains = design.solve(values, _accuracy(plan))
     with timed(seconds, "curvature"):
-        design.bend_up(gains, values)
+        design.convexify(gains, values)
     with timed(seconds, "uniqueness"):
         equilibrium = design.equilibrium(gains, values)
     return replace(_incentive(plan, design, gains, values, chosen, equilibrium, seconds), **_decided(payment))
@@ -227,7 +227,7 @@ def _accuracy(plan: Plan) -> float:
 def _incentive(
     plan: Plan,
     design: Design,
-    gains: Found,
+    gains: Draft,
     values: Mapping[str, float],
     chosen: Sequence[VarData],
     equilibrium: Equilibrium,

@@ -22,7 +22,7 @@ from stackpyomo.derivatives import ActiveSide, Derivatives, FollowerRows
 from stackpyomo.errors import NoIncentive, RefusalCause
 from stackpyomo.games import Game
 
-from .accuracy import Doubts
+from .accuracy import Accuracy
 from .gains.system import System
 from .gains.turning import Unrepaired
 from .refusals import NAMED, Finding, refusal
@@ -51,11 +51,11 @@ class Attempt:
     """The same without bounds on gains and leader."""
     reaches_bounds: Mapping[int, str]
     """Number of a leader variable → which bound it stands at, where that forbids the gain to move it."""
-    held: bool
+    supported: bool
     """True if followers' constraints were allowed to carry them (multipliers='free')."""
     leaning: frozenset[int]
     """Numbers of the followers whom a constraint or bound of their own could carry."""
-    doubts: Doubts
+    accuracy: Accuracy
     """How well the derivatives are known."""
 
     @cached_property
@@ -66,7 +66,7 @@ class Attempt:
     # What follows is asked for each lost follower, and there may be thousands: none may look at all actions anew.
 
     @cached_property
-    def grips(self) -> Array:
+    def effects(self) -> Array:
         """‖b_k‖ of each follower, as far as it is known not to be 0."""
         return np.asarray(np.sqrt(self.leader.power(2).sum(axis=1))).ravel()
 
@@ -75,12 +75,12 @@ class Attempt:
         """(actions) what a slope of 1 is in the user's units."""
         return np.asarray(self.rows.units.costs[self.rows.owners] / self.rows.action_units)
 
-    def grip(self, follower: int) -> tuple[float, float]:
+    def effect(self, follower: int) -> tuple[float, float]:
         """(‖b_k‖, how well it is known), in the user's units."""
-        at = self.doubts.here.leader
+        at = self.accuracy.derivatives.leader
         part = slice(at.indptr[follower], at.indptr[follower + 1])
         units = self.rows.units.costs[follower] / self.rows.instrument_units[at.indices[part]]
-        return float(np.linalg.norm(at.data[part] * units)), float(np.linalg.norm(self.doubts.grips[part] * units))
+        return float(np.linalg.norm(at.data[part] * units)), float(np.linalg.norm(self.accuracy.effects[part] * units))
 
     @cached_property
     def shown(self) -> Array:
@@ -141,7 +141,7 @@ def hinted(refused: NoIncentive, game: Game) -> NoIncentive:
 
 def refuse_undefined(rows: FollowerRows, derivatives: Derivatives, sides: Sequence[ActiveSide] = ()) -> None:
     """Raise :class:`NoIncentive` naming followers whose cost, or an active side, has no derivative at the plan."""
-    bad = {s.follower for s in sides if not np.isfinite([*s.normal, *s.grip]).all()}
+    bad = {s.follower for s in sides if not np.isfinite([*s.normal, *s.effect]).all()}
     bad |= set(rows.owners[~np.isfinite(derivatives.own)].tolist())
     entries = derivatives.leader.tocoo()
     bad |= set(entries.row[~np.isfinite(entries.data)].tolist())
@@ -159,9 +159,9 @@ def refuse(attempt: Attempt) -> None:
         own = attempt.own(follower)
         bad = own[np.abs(attempt.left[own]) > TOLERANCES.residual]
         finding = _finding(attempt, int(follower), bad, float(per_signal[bad].max()))
-        may_lean = follower in attempt.leaning and not attempt.held
+        may_lean = follower in attempt.leaning and not attempt.supported
         name = attempt.rows.followers[follower].name
-        findings[name] = replace(finding, is_supported=attempt.held, may_lean=may_lean)
+        findings[name] = replace(finding, is_supported=attempt.supported, may_lean=may_lean)
     if findings:
         raise refusal(findings)
 
@@ -184,8 +184,8 @@ def refuse_curvature(
 def _finding(attempt: Attempt, follower: int, bad: Array, residual: float) -> Finding:
     """Why one follower's actions ``bad`` are not held."""
     slope = float((attempt.slopes * np.abs(attempt.slope))[bad].max())
-    if not attempt.grips[follower] > 0.0:
-        size, error = attempt.grip(follower)
+    if not attempt.effects[follower] > 0.0:
+        size, error = attempt.effect(follower)
         return Finding(RefusalCause.ZERO_GRADIENT, residual, slope=slope, effect=size, accuracy=error)
     blind = [j for j in bad if not attempt.shown[j]]
     if blind and attempt.summed[blind].any():

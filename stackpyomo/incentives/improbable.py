@@ -1,4 +1,4 @@
-"""Rare actions: what a follower does in a scenario that it hardly ever sees.
+"""Improbable scenarios: what a follower does where it hardly ever is.
 
 Of an atom of probability p the slope a_j is p times what the atom says, nothing beside the follower's expected cost for
 p small enough, and still no rounding: rounding is small beside the terms of ∂J_k/∂u_j itself,
@@ -24,19 +24,19 @@ from stackpyomo.core.expressions import UNDEFINED, size_of
 from stackpyomo.derivatives import Derivatives, FollowerRows
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["Rare", "rare"]
+__all__ = ["Improbable", "improbable"]
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 """Slopes below this are rounding of the follower's cost as a whole, and nobody asks what they are made of."""
 
 
 @dataclass(frozen=True)
-class Rare:
+class Improbable:
     """Derivatives that are small beside their follower's cost, and large beside their own terms."""
 
     actions: Array
     """(actions) slopes that are no rounding."""
-    grips: Array
+    effects: Array
     """(entries of b) the same of ∂J_k/∂u0, of followers with such actions."""
 
     def answered(self, slope: Array, equations: Array) -> Array:
@@ -44,21 +44,21 @@ class Rare:
         return np.where(self.actions & ~equations, 0.0, slope)
 
 
-def rare(rows: FollowerRows, values: Mapping[str, float], derivatives: Derivatives, errors: Array) -> Rare:
+def improbable(rows: FollowerRows, values: Mapping[str, float], derivatives: Derivatives, errors: Array) -> Improbable:
     """What of the derivatives at these values, in natural units, is rare. errors: (actions) how well they are known."""
     felt = np.abs(derivatives.own)
     asked = (felt > np.maximum(errors, _ROUNDING)) & (felt <= TOLERANCES.noise)
-    actions, grips = np.zeros(len(felt), dtype=bool), np.zeros(len(derivatives.leader.data), dtype=bool)
+    actions, effects = np.zeros(len(felt), dtype=bool), np.zeros(len(derivatives.leader.data), dtype=bool)
     entries, units = derivatives.leader.tocoo(), rows.units
     for k in np.unique(rows.owners[asked]):
         own, places = np.flatnonzero(asked & (rows.owners == k)), np.flatnonzero(entries.row == k)
-        tools = [rows.instruments[entries.col[e]] for e in places]
-        sizes = _sizes(rows, int(k), [*(rows.actions[j] for j in own), *tools], values) / units.costs[k]
+        instruments = [rows.instruments[entries.col[e]] for e in places]
+        sizes = _sizes(rows, int(k), [*(rows.actions[j] for j in own), *instruments], values) / units.costs[k]
         of_actions = sizes[: len(own)] * rows.action_units[own]
-        of_tools = sizes[len(own) :] * rows.instrument_units[entries.col[places]]
+        of_instruments = sizes[len(own) :] * rows.instrument_units[entries.col[places]]
         actions[own] = (of_actions > 0.0) & (felt[own] > TOLERANCES.noise * of_actions)
-        grips[places] = (of_tools > 0.0) & (np.abs(entries.data[places]) > TOLERANCES.gradient * of_tools)
-    return Rare(actions, grips if actions.any() else np.zeros_like(grips))
+        effects[places] = (of_instruments > 0.0) & (np.abs(entries.data[places]) > TOLERANCES.gradient * of_instruments)
+    return Improbable(actions, effects if actions.any() else np.zeros_like(effects))
 
 
 def _sizes(rows: FollowerRows, number: int, variables: Sequence[Any], values: Mapping[str, float]) -> Array:

@@ -80,8 +80,8 @@ def accounts(rule: AffineStrategy) -> Accounts:
         gain = rule.matrix.tocsr()[[place[name] for name in names]]
         reach = (gain @ slopes_at(game, rule.observed, values)).tocoo()  # d(leader's variable)/d(one member's action)
         answer = np.zeros(len(rows.actions))
-        grip = np.asarray(derivatives.leader[rows.owners[reach.col], reach.row]).ravel()
-        np.add.at(answer, reach.col, grip * reach.data)
+        effect = np.asarray(derivatives.leader[rows.owners[reach.col], reach.row]).ravel()
+        np.add.at(answer, reach.col, effect * reach.data)
         payment = derivatives.leader @ np.array([values[name] for name in names])
         natural = rows.natural(values)
         payment[~_is_price(natural, values)] = math.nan
@@ -108,9 +108,9 @@ def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
     first, second = (tool[np.asarray(part)] for part in rows.problem.hessian_structure())
     meet = (first >= 0) & (second >= 0)
     derivatives = rows.at(values)
-    grips = derivatives.leader.tocoo()
+    effects = derivatives.leader.tocoo()
     doubtful = np.zeros(len(rows.followers), dtype=bool)
-    doubtful[grips.row[np.isin(grips.col, np.concatenate([first[meet], second[meet]]))]] = True
+    doubtful[effects.row[np.isin(effects.col, np.concatenate([first[meet], second[meet]]))]] = True
     affine: Array = ~doubtful
     if affine.all():
         return affine
@@ -122,7 +122,7 @@ def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
     for number in np.flatnonzero(doubtful & ~(change > TOLERANCES.stationarity)):
         objective = rows.followers[number].objective
         assert objective is not None
-        mine = [rows.instruments[i] for i in grips.col[grips.row == number]]
+        mine = [rows.instruments[i] for i in effects.col[effects.row == number]]
         mine += [rows.responses.variables[i] for i in np.unique(rows.leads.tocoo().row)]
         affine[number] = curvature(objective.expr, mine).curvature in (Curvature.AFFINE, Curvature.CONSTANT)
     return affine

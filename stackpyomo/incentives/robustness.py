@@ -122,7 +122,7 @@ class _Reach:
         cut = np.clip(moved, self.room[:, 0], self.room[:, 1])
         return dict(zip(self.names, (cut + self.carried @ (cut - moved)).tolist(), strict=True))
 
-    def bow(self, weights: Mapping[str, float]) -> Array:
+    def quadratic(self, weights: Mapping[str, float]) -> Array:
         """Σ_s (w·R_s) m_s m_sᵀ, w a weight of each Var."""
         pull = np.array([weights.get(name, 0.0) for name in self.names]) @ self.bend
         return np.asarray(self.shown.T @ (pull[:, np.newaxis] * self.shown))
@@ -176,7 +176,7 @@ class _Study:
         reach = self._reach(mine)
         felt = [self.game.names[id(v)] for v in self.rows.instruments]
         pulls = dict(zip(felt, self.pulls[[number]].toarray()[0], strict=True))
-        hessian = composed_hessian(self.hessians.of(number), self.response[:, mine]) + reach.bow(pulls)
+        hessian = composed_hessian(self.hessians.of(number), self.response[:, mine]) + reach.quadratic(pulls)
         pinned, _ = composed_normals(self.sides.get(number, ()), self.held, mine, self.answer[:, mine])
         basis = open_directions(pinned)
         if not basis.shape[1]:
@@ -208,8 +208,8 @@ class _Study:
         place = {name: i for i, name in enumerate(reach.names)}
         rows = [place.get(name, -1) for name in self.leader.names]
         moved = np.array([reach.matrix[i] if i >= 0 else np.zeros(len(inverse)) for i in rows]) @ inverse
-        bow = inverse.T @ reach.bow(dict(zip(self.leader.names, gradient, strict=True))) @ inverse
-        values = np.linalg.eigvalsh(moved.T @ hessian @ moved + bow) / 2.0
+        quadratic = inverse.T @ reach.quadratic(dict(zip(self.leader.names, gradient, strict=True))) @ inverse
+        values = np.linalg.eigvalsh(moved.T @ hessian @ moved + quadratic) / 2.0
         return [float(np.linalg.norm(moved.T @ gradient)), float(max(values[-1], 0.0))]
 
     def _relative(self, name: str, mine: slice, reach: _Reach, baseline: float) -> float:

@@ -304,8 +304,9 @@ class AffineStrategy:
         place = (entries.row, game.action_owners[entries.col])
         shape = (len(self.leader), len(game.followers))
         ends = []
-        for side, bow, extreme in zip((0, 1), self._bows(game, moves, room), (np.minimum, np.maximum), strict=True):
-            moved = (sparse.csr_array((span[:, side], place), shape=shape) + bow).tocoo()  # of one follower alone
+        quadratics, extremes = self._quadratics(game, moves, room), (np.minimum, np.maximum)
+        for side, quadratic, extreme in zip((0, 1), quadratics, extremes, strict=True):
+            moved = (sparse.csr_array((span[:, side], place), shape=shape) + quadratic).tocoo()  # of one follower alone
             ends.append(np.zeros(len(self.leader)))
             extreme.at(ends[-1], moved.row, moved.data)
         beyond: dict[str, tuple[float, float]] = {}
@@ -333,7 +334,9 @@ class AffineStrategy:
                     high[tool] += max(most, 0.0)
         return low, high
 
-    def _bows(self, game: Game, moves: sparse.csr_array, room: Array) -> tuple[sparse.csr_array, sparse.csr_array]:
+    def _quadratics(
+        self, game: Game, moves: sparse.csr_array, room: Array
+    ) -> tuple[sparse.csr_array, sparse.csr_array]:
         """(leader × followers) least and largest that the quadratic term can add."""
         owners = game.action_owners
         far = np.abs(room).max(axis=1, initial=0.0)

@@ -23,14 +23,14 @@ from stackpyomo.core.expressions import Curvature, is_convex_feasible_set, varia
 from stackpyomo.derivatives import FollowerHessians, FollowerRows
 from stackpyomo.games.information import Equilibrium, Uniqueness
 
-__all__ = ["Meeting", "equilibrium"]
+__all__ = ["SharedLeader", "equilibrium"]
 
 _ACTIONS = 200
 """Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader."""
 
 
 @dataclass(frozen=True)
-class Meeting:
+class SharedLeader:
     """How followers meet under the announced strategy."""
 
     rows: FollowerRows
@@ -66,10 +66,10 @@ class Meeting:
             at = hessian.places
             reached = response[at][:, mine].toarray()
             half = reached.T @ hessian.matrix
-            bow, shared = self._bow(number, mine)
-            block = half @ seen[at].toarray() + bow
+            quadratic, shared = self._quadratic(number, mine)
+            block = half @ seen[at].toarray() + quadratic
             other = half @ others[at][:, mine].toarray() + shared
-            self_ = half @ reached + bow[:, mine]
+            self_ = half @ reached + quadratic[:, mine]
             alone.append(self_)
             size = float(sizes[mine.start])
             whole[mine] = block * np.sqrt(size * sizes)[np.newaxis, :]
@@ -77,7 +77,7 @@ class Meeting:
             apart += [self_ - other] if size > 1 else []
         return whole, apart, alone
 
-    def _bow(self, number: int, mine: slice) -> tuple[Array, Array]:
+    def _quadratic(self, number: int, mine: slice) -> tuple[Array, Array]:
         """What the quadratic term of the strategy adds, Σ_s (b·R_s) m_s ⊗ m_s; and of it what another member's move of
         the same block does: nothing by its own signals."""
         width = self.moves.shape[1]
@@ -92,19 +92,19 @@ class Meeting:
         )
 
 
-def equilibrium(meeting: Meeting) -> Equilibrium:
+def equilibrium(shared: SharedLeader) -> Equilibrium:
     """Whether the plan is the followers' only equilibrium, as far as it can be shown, and why."""
-    rows = meeting.rows
-    unchecked = _unchecked(meeting)
+    rows = shared.rows
+    unchecked = _unchecked(shared)
     if unchecked:
         return Equilibrium(Uniqueness.NOT_CHECKED, unchecked)
-    whole, apart, alone = meeting.jacobian()
+    whole, apart, alone = shared.jacobian()
     names = [rows.game.names[id(v)] for v in rows.actions]
     least, along = _least(whole)
     for block in apart:
         least = min(least, _least(block)[0])
     room = TOLERANCES.bent * max(1.0, float(np.abs(whole).max(initial=0.0)))
-    constant = _is_quadratic(rows) and meeting.bend is None
+    constant = _is_quadratic(rows) and shared.bend is None
     if least > room:
         size = _shown(rows, whole, least)
         if constant and _are_private(rows):
@@ -126,16 +126,16 @@ def equilibrium(meeting: Meeting) -> Equilibrium:
     return Equilibrium(Uniqueness.NOT_UNIQUE, f"the followers can drift together along {drift}, all at a best response")
 
 
-def _unchecked(meeting: Meeting) -> str:
+def _unchecked(shared: SharedLeader) -> str:
     """Why nothing is looked at; empty if it is."""
-    sizes = meeting.rows.game.action_sizes
+    sizes = shared.rows.game.action_sizes
     if len(sizes) > _ACTIONS:
         return f"{len(sizes)} actions"
     if np.isinf(sizes).any():
-        answered = abs(meeting.gain @ meeting.moves).sum(axis=0)[np.isinf(sizes)].any()
+        answered = abs(shared.gain @ shared.moves).sum(axis=0)[np.isinf(sizes)].any()
         limit = ", whose members the leader answers one by one: no strategy of finite energy is left"
         return "a population is infinite" + (limit if answered else "")
-    return "what is announced is cut to the leader's bounds" if meeting.projected else ""
+    return "what is announced is cut to the leader's bounds" if shared.projected else ""
 
 
 def _shown(rows: FollowerRows, whole: Array, least: float) -> str:

@@ -225,7 +225,8 @@ class Program:
     def units(self, x: Array) -> tuple[Array, Array, float]:
         """Natural units at x (:mod:`stackpyomo.core.scales`), never 0: of the variables, the rows, the objective."""
         natural = scales_of(self, x)
-        sizes = np.where(natural.of_rows() > 0.0, natural.of_rows(), 1.0)
+        changes = natural.of_rows()
+        sizes = np.where(changes > 0.0, changes, 1.0)
         return natural.reaches, sizes[1:], float(sizes[0])
 
     def residuals(self, x: Array, duals: Array | None, units: tuple[Array, Array, float] | None = None) -> Residuals:

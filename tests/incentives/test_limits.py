@@ -261,8 +261,8 @@ def _at_a_bound(case: str) -> sp.Plan:
     m.x = pyo.Var(bounds=(0, None), initialize=0.0)
     m.f = pyo.Block()
     m.f.y = pyo.Var(bounds=(-5, 5), initialize=1.0)
-    grip = 2 * pyo.log(pyo.exp(m.x) + 1) if case == "NQ11" else (m.x - 1) ** 2 / 2
-    m.f.cost = pyo.Objective(expr=(m.f.y + 1) ** 2 / 2 + grip)
+    effect = 2 * pyo.log(pyo.exp(m.x) + 1) if case == "NQ11" else (m.x - 1) ** 2 / 2
+    m.f.cost = pyo.Objective(expr=(m.f.y + 1) ** 2 / 2 + effect)
     m.goal = pyo.Objective(expr=m.x * m.f.y / 10 + (m.x + 1) ** 2 + (m.f.y - 1) ** 2)
     return sp.Plan.from_values(sp.Game(m, followers=m.f))
 

@@ -39,7 +39,7 @@ from stackpyomo.derivatives import (
 from .system import Component, System
 from .turning import HALVINGS, Fault, Unrepaired, turned
 
-__all__ = ["Bent", "Curved", "bent_followers", "repaired"]
+__all__ = ["Curved", "NegativeCurvature", "convexified", "negatively_curved"]
 
 _STEPS = 40
 """Semidefinite programs solved for one group of followers before giving up."""
@@ -49,7 +49,7 @@ _SIZES, _DRAWS = (1.0, 3.0, 10.0, 30.0), 100
 
 
 @dataclass(frozen=True)
-class Bent:
+class NegativeCurvature:
     """A follower with a direction along which deviating pays to second order."""
 
     follower: int
@@ -136,28 +136,28 @@ class Curved:
             moved = sparse.csr_array((self.system.shape[0], mine.stop - mine.start))
         return composed_normals(sides, self.held, mine, moved)
 
-    def bow(self, follower: int, gain: Array, shown: Array) -> float:
+    def quadratic(self, follower: int, gain: Array, shown: Array) -> float:
         """The ρ with H + ρ Σ_s m_sᵀ m_s ⪰ the margin on the open directions (found by doubling); infinite if none is.
 
         shown: the rows m_s, d(signal)/d(own actions).
         """
         hessian, margin = self.hessian(follower, gain), self.margin(follower)
         free = open_directions(self.cone(follower, gain)[0])
-        bowl = shown.T @ shown
+        squares = shown.T @ shown
         rho = float(np.abs(hessian).max(initial=0.0)) or 1.0
         for _ in range(HALVINGS):
-            if not free.shape[1] or np.linalg.eigvalsh(free.T @ (hessian + rho * bowl) @ free)[0] >= margin:
+            if not free.shape[1] or np.linalg.eigvalsh(free.T @ (hessian + rho * squares) @ free)[0] >= margin:
                 return rho
             rho *= 2.0
         return float("inf")
 
 
-def bent_followers(
+def negatively_curved(
     curved: Curved,
     followers: Sequence[int],
     gain: Array,
-    bow: tuple[sparse.csc_array, sparse.csr_array] | None = None,
-) -> list[Bent]:
+    quadratic: tuple[sparse.csc_array, sparse.csr_array] | None = None,
+) -> list[NegativeCurvature]:
     """Those for whom some feasible direction has negative curvature: the plan is then not even a local best response.
 
     Less than what is wanted, if anything is.
@@ -167,13 +167,14 @@ def bent_followers(
     bent = []
     for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
         hessian = plain - curved.asked(follower)
-        if bow is not None:
+        if quadratic is not None:
             moved = curved.moves.tocsc()[:, curved.rows.own(follower)].toarray()
-            hessian = hessian + moved.T @ ((bow[1][[follower]] @ bow[0]).toarray().ravel()[:, np.newaxis] * moved)
+            weights = (quadratic[1][[follower]] @ quadratic[0]).toarray().ravel()
+            hessian = hessian + moved.T @ (weights[:, np.newaxis] * moved)
         worst, way = _worst(hessian, size, *curved.cone(follower, gain))
         if worst < 0.0:
             moved = curved.rows.action_units[curved.rows.own(follower)] * way
-            bent.append(Bent(follower, worst * float(curved.rows.units.costs[follower] / (moved @ moved))))
+            bent.append(NegativeCurvature(follower, worst * float(curved.rows.units.costs[follower] / (moved @ moved))))
     return bent
 
 
@@ -195,7 +196,7 @@ def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> tuple
     return worst
 
 
-def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, dict[int, Unrepaired]]:
+def convexified(curved: Curved, gain: Array, bent: Sequence[NegativeCurvature]) -> tuple[Array, dict[int, Unrepaired]]:
     """(gains that bend every follower up where there is one, follower → why there is none)."""
     whole, failed = gain.copy(), dict[int, Unrepaired]()
     actions = np.flatnonzero(np.isin(curved.rows.owners, [b.follower for b in bent]))
@@ -205,7 +206,7 @@ def repaired(curved: Curved, gain: Array, bent: Sequence[Bent]) -> tuple[Array, 
         if not members:
             continue
         done |= set(group.followers)
-        bending = _bend(curved, whole, group)
+        bending = _convex(curved, whole, group)
         if isinstance(bending, Unrepaired):
             failed.update(dict.fromkeys(members, bending))
         else:
@@ -251,7 +252,7 @@ def _basis(system: System, group: _Group) -> Array:
     return np.asarray(linalg.null_space(scaled, rcond=TOLERANCES.rank).T / root[group.columns])
 
 
-def _bend(curved: Curved, gain: Array, group: _Group) -> Array | Unrepaired:
+def _convex(curved: Curved, gain: Array, group: _Group) -> Array | Unrepaired:
     bending = _closed_form(curved, gain, group) if len(group.followers) == 1 else None
     if bending is None:
         basis = _basis(curved.system, group)

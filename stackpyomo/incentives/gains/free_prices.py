@@ -155,7 +155,7 @@ class _Design:
     ) -> None:
         self.slopes: dict[int, Any] = {}
         """Action number → what is left of its slope, for actions that free values reach."""
-        self.grips: dict[int, dict[int, Any]] = {}
+        self.effects: dict[int, dict[int, Any]] = {}
         """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}."""
         self._reaches = rows.instrument_units
         self._tools = {id(v): k for k, v in enumerate(rows.instruments)}
@@ -193,7 +193,7 @@ class _Design:
 
     def balance(self) -> tuple[Any, list[Any]]:
         """(energy of the gain, the equations it has to meet) as functions of the free values."""
-        grips = self.grips = self._reached()
+        effects = self.effects = self._reached()
         self._lean()
         single, (by_row, _) = self.demand.system.single(), self.demand.system.labels
         shared = {int(by_row[j]) for j in self.slopes if not single[j]}
@@ -205,51 +205,52 @@ class _Design:
         for j in self.slopes:
             if not single[j]:
                 continue
-            power = self._power(grips, j)
+            power = self._power(effects, j)
             if not number_of(power) <= TOLERANCES.gradient**2:  # what overflows is large
                 cost += residual[j] ** 2 / power
             elif _moves(self.slopes[j]):
                 residual[j].fix(0.0)
         for number in np.flatnonzero(np.isin(by_row, list(shared))):
-            rows += self._shared(grips, int(number))
+            rows += self._shared(effects, int(number))
         weights = self.demand.system.weights
         return cost + sum(float(weights[e]) * model.gain[e] ** 2 for e in model.gain), rows
 
     def _reached(self) -> dict[int, dict[int, Any]]:
         """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}; fills the slopes."""
-        grips: dict[int, dict[int, Any]] = {}
+        effects: dict[int, dict[int, Any]] = {}
         column = 0
         for number, follower in enumerate(self.rows.followers):
             own = list(range(column, column + len(follower.variables)))
             column += len(own)
             free = follower.objective is not None and self._holds_free(follower.objective.expr)
             if free and self.demand.watched[number]:
-                gradients, grips[number] = self._gradients(follower, own)
+                gradients, effects[number] = self._gradients(follower, own)
                 shifted = (g + float(self.demand.shift[j]) for j, g in zip(own, gradients, strict=True))
                 self.slopes.update(zip(own, shifted, strict=True))
-        return grips
+        return effects
 
-    def _terms(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> Iterator[tuple[int, Any, float]]:
+    def _terms(self, effects: Mapping[int, Mapping[int, Any]], action: int) -> Iterator[tuple[int, Any, float]]:
         """(entry of the gain, ∂J/∂u0, M) for the entries that an action's equation holds."""
         system, follower = self.demand.system, int(self.rows.owners[action])
         for entry in system.matrix.indices[system.matrix.indptr[action] : system.matrix.indptr[action + 1]]:
             tool = int(system.leader[entry])
-            grip = grips[follower].get(tool, 0.0) if follower in grips else float(self.here.leader[follower, tool])
-            yield int(entry), grip, float(self.demand.moves[int(system.signal[entry]), action])
+            known = follower in effects
+            effect = effects[follower].get(tool, 0.0) if known else float(self.here.leader[follower, tool])
+            yield int(entry), effect, float(self.demand.moves[int(system.signal[entry]), action])
 
-    def _power(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> Any:
+    def _power(self, effects: Mapping[int, Mapping[int, Any]], action: int) -> Any:
         """Σ b² M²/w over the entries of one action's own equation."""
         weights = self.demand.system.weights
-        return sum((grip * move) ** 2 / float(weights[e]) for e, grip, move in self._terms(grips, action))
+        return sum((effect * move) ** 2 / float(weights[e]) for e, effect, move in self._terms(effects, action))
 
-    def _shared(self, grips: Mapping[int, Mapping[int, Any]], action: int) -> list[Any]:
+    def _shared(self, effects: Mapping[int, Mapping[int, Any]], action: int) -> list[Any]:
         """The equation of an action whose entries of the gain others use too."""
         slope = self.slopes.get(action, float(self.here.own[action] + self.demand.shift[action]))
         body = slope
-        for entry, grip, move in self._terms(grips, action):
+        for entry, effect, move in self._terms(effects, action):
             if entry not in self.model.gain:
                 self.model.gain[entry].set_value(0.0)
-            body = body + grip * move * self.model.gain[entry]
+            body = body + effect * move * self.model.gain[entry]
         return [body == 0.0] if hasattr(body, "is_expression_type") else []
 
     def _gradients(self, follower: Any, own: Sequence[int]) -> tuple[list[Any], dict[int, Any]]:
@@ -277,10 +278,10 @@ class _Design:
             direct[i] + sum(rate * carried[g] for g, rate in self._carriers.get(j, ()) if g in carried)
             for i, j in enumerate(own)
         ]
-        grips = dict(zip(numbers, direct[split:], strict=True))
+        effects = dict(zip(numbers, direct[split:], strict=True))
         for place, tool, rate in zip(leads.row, leads.col, leads.data, strict=True):
-            grips[tool] = grips[tool] + float(rate) * carried[aggregates[place][0]]
-        return slopes, grips
+            effects[tool] = effects[tool] + float(rate) * carried[aggregates[place][0]]
+        return slopes, effects
 
     def _lean(self) -> None:
         """Add Gᵀλ of active constraints that hold no leader variable to the slopes of their followers."""
@@ -332,9 +333,9 @@ class _Design:
             if _moves(slope):
                 yield slope == 0.0 if small else _near(slope, level)
         for follower in sorted(pulled):
-            for grip in self.grips[follower].values():
-                if _moves(grip):
-                    yield _near(grip, number_of(grip))
+            for effect in self.effects[follower].values():
+                if _moves(effect):
+                    yield _near(effect, number_of(effect))
 
     def paid(self, payment: Any) -> Any:
         """The payment at the plan, as a function of the free values; raises :class:`InvalidGame` if it is none."""

@@ -60,7 +60,7 @@ def leaning(derivatives: Derivatives, sides: Sequence[ActiveSide], multipliers: 
         if multiplier and len(side.tools):
             extra[0].extend([side.follower] * len(side.tools))
             extra[1].extend(side.tools.tolist())
-            extra[2].extend((multiplier * side.grip).tolist())
+            extra[2].extend((multiplier * side.effect).tolist())
     if extra[0]:
         leader = sparse.csr_array(leader + sparse.csr_array((extra[2], extra[:2]), shape=leader.shape))
     by_name: dict[str, float] = {}
@@ -234,7 +234,7 @@ def _product(
     parts = [system(derivatives.leader)]  # b, then what each multiplier adds to it
     for side in sides:
         at = ([side.follower] * len(side.tools), side.tools)
-        parts.append(system(sparse.csr_array((side.grip, at), shape=derivatives.leader.shape)))
+        parts.append(system(sparse.csr_array((side.effect, at), shape=derivatives.leader.shape)))
     model.gain = gain = pyo.Var(pyo.Any, dense=False)
     weights: dict[tuple[int, int], float] = {}
     rows: list[Any] = []

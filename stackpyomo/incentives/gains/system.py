@@ -175,13 +175,13 @@ def gain_system(
     if allowed is None:  # every leader variable that the follower feels, for every signal of the action
         rows = leader.indptr[owners[shown.col]], leader.indptr[owners[shown.col] + 1]
         pair, place = ranges(*rows)
-        tool, grip = leader.indices[place], leader.data[place]
+        tool, effect = leader.indices[place], leader.data[place]
     else:  # every leader variable that may use the signal, where the follower feels it
         columns = allowed.tocsc()
         pair, place = ranges(columns.indptr[shown.row], columns.indptr[shown.row + 1])
         felt, tool = _looked_up(leader, owners[shown.col[pair]], columns.indices[place])
-        pair, tool, grip = pair[felt >= 0], tool[felt >= 0], leader.data[felt[felt >= 0]]
-    row, signal, data = shown.col[pair], shown.row[pair], shown.data[pair] * grip
+        pair, tool, effect = pair[felt >= 0], tool[felt >= 0], leader.data[felt[felt >= 0]]
+    row, signal, data = shown.col[pair], shown.row[pair], shown.data[pair] * effect
     signals, tools = moves.shape[0], leader.shape[1]
     keys, column = np.unique(tool.astype(np.int64) * max(signals, 1) + signal, return_inverse=True)
     matrix = sparse.csr_array((data, (row, column)), shape=(len(owners), len(keys)))

@@ -22,7 +22,7 @@ def follower_game(seed: int, kind: str, pinned: bool) -> tuple[sp.Game, np.ndarr
     signs = {"tariff": np.zeros(m0), "mixed": random.choice([-1, 0, 0, 1], m0), "curved": random.choice([-1, 1], m0)}
     turn = np.linalg.qr(random.normal(size=(m0, m0)))[0]
     bowl = turn @ np.diag(signs[kind] * random.uniform(0.5, 2, m0)) @ turn.T
-    slope, grip = random.normal(size=m1), random.normal(size=m0)
+    slope, effect = random.normal(size=m1), random.normal(size=m0)
     m = pyo.ConcreteModel()
     m.u0 = pyo.Var(range(m0), initialize=0.0)
     m.f = pyo.Block()
@@ -30,10 +30,10 @@ def follower_game(seed: int, kind: str, pinned: bool) -> tuple[sp.Game, np.ndarr
     u0, v = np.array(list(m.u0.values())), np.array(list(m.f.v.values()))
     if pinned:
         m.f.day = pyo.Constraint(expr=pyo.quicksum(v) == m1)
-    m.f.cost = pyo.Objective(expr=v @ own @ v / 2 + slope @ v + u0 @ cross @ v + u0 @ bowl @ u0 / 2 + grip @ u0)
+    m.f.cost = pyo.Objective(expr=v @ own @ v / 2 + slope @ v + u0 @ cross @ v + u0 @ bowl @ u0 / 2 + effect @ u0)
     m.goal = pyo.Objective(expr=pyo.quicksum((v - 1) ** 2) + pyo.quicksum(u0**2))
     at = np.ones(m1)
-    return sp.Game(m, followers=m.f), own @ at + slope, cross @ at + grip, cross, own, bowl
+    return sp.Game(m, followers=m.f), own @ at + slope, cross @ at + effect, cross, own, bowl
 
 
 def composed(gain: np.ndarray, own: np.ndarray, cross: np.ndarray, bowl: np.ndarray) -> np.ndarray:
