@@ -16,7 +16,6 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -135,7 +134,6 @@ def _cost(program: Program, solution: Solution) -> float:
 
 
 def _package(name: str) -> Callable[[], str | None]:
-    @cache  # what is installed is not looked up on disk at every solve
     def version() -> str | None:
         try:
             return importlib.metadata.version(name)
