@@ -18,9 +18,9 @@ def ranges(start: Array, stop: Array) -> tuple[Array, Array]:
     return which, np.repeat(start - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
-def matches(keys: Array, wanted: Array) -> tuple[Array, Array]:
+def matches(keys: Array, questions: Array) -> tuple[Array, Array]:
     """(which question, place in the sorted keys) for every key that is one of the wanted."""
-    return ranges(np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right"))
+    return ranges(np.searchsorted(keys, questions, "left"), np.searchsorted(keys, questions, "right"))
 
 
 Array: TypeAlias = NDArray[Any]

@@ -439,19 +439,19 @@ def _convexity(follower: Follower) -> Iterator[Finding]:
         return
     variables = follower.variables
     proof = curvature(follower.sign * objective.expr, variables)
-    wanted = "concave (it is maximised)" if follower.sign < 0 else "convex"
+    shape = "concave (it is maximised)" if follower.sign < 0 else "convex"
     if proof.curvature is Curvature.NONCONVEX or proof.curvature is Curvature.CONCAVE:
         yield Finding(
             "warning",
             objective.name,
-            f"proved not {wanted} in the follower's own variables ({proof.method}).",
+            f"proved not {shape} in the follower's own variables ({proof.method}).",
             "A first-order condition is not enough for it; read its certificate in the report.",
         )
     elif proof.curvature is Curvature.UNKNOWN:
         yield Finding(
             "warning",
             objective.name,
-            f"convexity not certified: not proved {wanted} in the follower's own variables.",
+            f"convexity not certified: not proved {shape} in the follower's own variables.",
             "Its best response is searched from several starts unless the announced strategy makes it convex.",
         )
     for constraint in follower.constraints:

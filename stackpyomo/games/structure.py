@@ -133,8 +133,8 @@ class GameStructure:
             return answer()
         if question not in self._answers:
             self._answers[question] = answer()
-        found: Answer = self._answers[question]
-        return found
+        value: Answer = self._answers[question]
+        return value
 
     def _leader(self, block: Any, followers: set[int]) -> Leader:
         """One of several leaders; raises :class:`InvalidGame` for a Block that cannot be one."""

@@ -261,9 +261,9 @@ class _Design:
         leads = self.rows.leads[np.array([g for g, _ in aggregates], dtype=int)].tocoo()
         numbers = sorted({self._tools[i] for i in felt & self._tools.keys()} | set(leads.col.tolist()))
         tools = [self.rows.instruments[k] for k in numbers]
-        wanted = [*follower.variables, *(v for _, v in aggregates), *tools]
+        variables = [*follower.variables, *(v for _, v in aggregates), *tools]
         try:
-            partials = differentiate(expression, wrt_list=wanted, mode=Modes.reverse_symbolic)
+            partials = differentiate(expression, wrt_list=variables, mode=Modes.reverse_symbolic)
         except (*UNDEFINED, DifferentiationException) as error:
             raise InvalidGame(
                 f"{follower.objective.name}: free= needs its symbolic derivative, which does not exist ({error})."
@@ -312,8 +312,8 @@ class _Design:
         for var in (*copies, *self.model.multiplier.values()):
             if id(var) in levels:
                 var.set_value(levels[id(var)], skip_validation=True)
-        kept = list(self._kept())
-        second = _written(pyo.quicksum(c**2 for c in copies), [*kept, *limit, *self.constraints()], self.names)
+        rows = list(self._kept())
+        second = _written(pyo.quicksum(c**2 for c in copies), [*rows, *limit, *self.constraints()], self.names)
         solution = solve(second, _able(second, solver))
         if solution.x is not None and solution.termination.solved:
             point = second.snapped(np.asarray(solution.x), solution.duals)[0]

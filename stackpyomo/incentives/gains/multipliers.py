@@ -79,15 +79,15 @@ def given_multipliers(
 
     Raises :class:`InvalidGame` for what is not an active constraint or bound of a follower, or a wrong sign.
     """
-    wanted: dict[str, float] = {}
+    given: dict[str, float] = {}
     for key, value in component_pairs(mapping, "multipliers", "multiplier"):
         component = rows.game.component(key) if isinstance(key, str) else key
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             raise InvalidGame(f"multipliers: the multiplier of {key} is {value!r}; expected a finite number.")
-        wanted[component.name] = float(value)
+        given[component.name] = float(value)
     place = {side.name: i for i, side in enumerate(sides)}
     multipliers = np.zeros(len(sides))
-    for name, value in wanted.items():
+    for name, value in given.items():
         if name not in place:
             raise InvalidGame(
                 f"multipliers: {name} is no constraint or bound of a follower that is active at the plan."
@@ -103,7 +103,7 @@ def supporting(derivatives: Derivatives, sides: Sequence[ActiveSide], owners: Ar
 
     moved: K M, (leader variables × actions).
     """
-    found = np.zeros(len(sides))
+    multipliers = np.zeros(len(sides))
     slope = (
         derivatives.own + np.asarray(sparse.csr_array(derivatives.leader)[owners].multiply(moved.T).sum(axis=1)).ravel()
     )
@@ -112,14 +112,14 @@ def supporting(derivatives: Derivatives, sides: Sequence[ActiveSide], owners: Ar
         numbers.setdefault(side.follower, []).append(number)
     for follower, mine in numbers.items():
         place = np.flatnonzero(owners == follower)
-        own, held = slice(int(place[0]), int(place[-1]) + 1), [sides[i] for i in mine]
-        pinned, limiting = composed_normals(held, {}, own, moved[:, own])
-        firm = np.array([side.equality for side in held], dtype=bool)
+        own, active = slice(int(place[0]), int(place[-1]) + 1), [sides[i] for i in mine]
+        pinned, limiting = composed_normals(active, {}, own, moved[:, own])
+        firm = np.array([side.equality for side in active], dtype=bool)
         normals = np.zeros((len(mine), own.stop - own.start))
         normals[firm], normals[~firm] = pinned, limiting
         lower = np.where(firm, -np.inf, 0.0)
-        found[mine] = optimize.lsq_linear(normals.T, -slope[own], bounds=(lower, np.inf)).x
-    return found
+        multipliers[mine] = optimize.lsq_linear(normals.T, -slope[own], bounds=(lower, np.inf)).x
+    return multipliers
 
 
 def balanced(
@@ -288,11 +288,11 @@ def _needed(held_by: Sequence[set[int]]) -> list[int]:
     equation more than there are variables, and an NLP solver refuses it.
     """
     settled: set[int] = set()
-    kept: set[int] = set()
+    needed: set[int] = set()
     while True:
         single = {next(iter(left)): i for i, holders in enumerate(held_by) if len(left := holders - settled) == 1}
         single.pop(-1, None)
         if not single:
-            return [i for i, holders in enumerate(held_by) if i in kept or holders - settled]
+            return [i for i, holders in enumerate(held_by) if i in needed or holders - settled]
         settled |= single.keys()
-        kept |= set(single.values())
+        needed |= set(single.values())

@@ -126,9 +126,9 @@ class Anticipated(Curved):
         ends = []
         for way in (step, -step):
             values = {name: level + way * direction.get(name, 0.0) for name, level in self.values.items()}
-            there = with_reactions(self.rows, self.rows.at(values), values, self.minors, self.sides)
-            led = answer[:, mine].T @ there.leader[[follower]].toarray().ravel()
-            ends.append((there.own[mine], np.asarray(led)))
+            moved = with_reactions(self.rows, self.rows.at(values), values, self.minors, self.sides)
+            led = answer[:, mine].T @ moved.leader[[follower]].toarray().ravel()
+            ends.append((moved.own[mine], np.asarray(led)))
         return (ends[0][0] - ends[1][0]) / (2.0 * step), (ends[0][1] - ends[1][1]) / (2.0 * step)
 
     def _direction(self, action: int, answer: sparse.csc_array) -> dict[str, float]:

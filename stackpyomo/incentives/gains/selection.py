@@ -52,8 +52,8 @@ def bounded(system: System, slope: Array, gain: Array, limits: Limits, solver: s
     within_limits = gain.copy()
     broken = np.flatnonzero(~limits.are_met(gain))
     by_row, by_column = system.labels
-    wanted = np.flatnonzero(np.isin(by_row, by_column[broken]))
-    for part in system.components(wanted):
+    rows = np.flatnonzero(np.isin(by_row, by_column[broken]))
+    for part in system.components(rows):
         model, entries, rows = _equations(system, slope, part, limits)
         energy = sum(float(system.weights[c]) * entries[c] ** 2 for c in part.columns)
         values = _solved(energy, rows, entries, part, solver)
@@ -160,11 +160,11 @@ def _on_support(system: System, slope: Array, part: Component, fixed: Array) -> 
     """Least energy over the entries that are not fixed (NaN); None if the equations then do not hold."""
     free = np.isnan(fixed)
     block, slope = system.evened(part), slope[part.rows] / system.row_sizes[part.rows]
-    wanted = -slope - block[:, ~free] @ fixed[~free]
+    right = -slope - block[:, ~free] @ fixed[~free]
     root = np.sqrt(system.weights[part.columns][free])
     values = np.where(free, 0.0, fixed)
     if free.any():
-        values[free] = linalg.lstsq(block[:, free] / root, wanted, cond=system.cut(part))[0] / root
+        values[free] = linalg.lstsq(block[:, free] / root, right, cond=system.cut(part))[0] / root
     left = np.abs(block @ values + slope).max(initial=0.0)
     return values if left <= TOLERANCES.residual * max(1.0, np.abs(slope).max(initial=0.0)) else None
 

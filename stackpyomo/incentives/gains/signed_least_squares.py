@@ -27,13 +27,13 @@ def nearest_nonnegative(turned: Array, target: Array, power: Array) -> Array:
     rank = len(power)
     tight = _TIGHT * power.max(initial=1.0)
     weights = np.concatenate([power, np.full(len(target) - rank, tight)])
-    wanted, parts = target.copy(), np.zeros(turned.shape[1])
+    shifted, parts = target.copy(), np.zeros(turned.shape[1])
     for _ in range(_ROUNDS):
-        parts = least_nonnegative(weights[:, np.newaxis] * turned, weights * wanted)
+        parts = least_nonnegative(weights[:, np.newaxis] * turned, weights * shifted)
         left = target[rank:] - turned[rank:] @ parts
         if np.abs(left).max(initial=0.0) <= TOLERANCES.noise * np.abs(target).max(initial=0.0):
             break
-        wanted[rank:] += left
+        shifted[rank:] += left
     exact = _exact(turned, target, power, _independent(turned, parts))
     missed = np.abs(turned[rank:] @ exact - target[rank:]).max(initial=0.0)
     hopeless = missed > TOLERANCES.snap * np.abs(target).max(initial=0.0)
@@ -72,13 +72,13 @@ def _without(ways: Array, entry: int) -> Array:
 
 
 def _exact(turned: Array, target: Array, power: Array, parts: Array) -> Array:
-    """The least of all p that are 0 where ``found`` is, the last rows met to the last digit, if it is ≥ 0."""
+    """The least of all p that are 0 where ``parts`` is, the last rows met to the last digit, if it is ≥ 0."""
     rank, used = len(power), parts > 0.0
     columns = turned[:, used]
     begun = linalg.lstsq(columns[rank:], target[rank:])[0] if rank < len(target) else np.zeros(used.sum())
     open_ways = open_directions(columns[rank:])
-    wanted = power * (target[:rank] - columns[:rank] @ begun)
-    steps = linalg.lstsq(power[:, np.newaxis] * (columns[:rank] @ open_ways), wanted)[0]
+    right = power * (target[:rank] - columns[:rank] @ begun)
+    steps = linalg.lstsq(power[:, np.newaxis] * (columns[:rank] @ open_ways), right)[0]
     exact = np.zeros(len(parts))
     exact[used] = begun + open_ways @ steps
     missed, left = (np.abs(turned[rank:] @ p - target[rank:]).max(initial=0.0) for p in (parts, exact))

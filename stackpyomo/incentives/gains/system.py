@@ -87,20 +87,20 @@ class System:
         if len(part.rows) * len(part.columns) > _DENSE:
             return False
         block = sparse.csr_array(self.matrix[part.rows][:, part.columns] / np.sqrt(self.weights[part.columns]))
-        sizes, wanted = _norms(block), -slope[part.rows]
-        solution, _ = _fitted(sparse.csr_array(rows_scaled(block, 1.0 / sizes)), wanted / sizes, TOLERANCES.rank)
-        return _is_met(block, solution, wanted)
+        sizes, right = _norms(block), -slope[part.rows]
+        solution, _ = _fitted(sparse.csr_array(rows_scaled(block, 1.0 / sizes)), right / sizes, TOLERANCES.rank)
+        return _is_met(block, solution, right)
 
     def single(self) -> Array:
         """True for equations that share no unknown with another."""
         by_row, _ = self.labels
         return np.asarray(np.bincount(by_row)[by_row] == 1)
 
-    def components(self, wanted: Array | None = None) -> Iterator[Component]:
-        """Components of more than one equation; or all that hold one of the ``wanted`` equations."""
+    def components(self, equations: Array | None = None) -> Iterator[Component]:
+        """Components of more than one equation; or all that hold one of these equations."""
         by_row, by_column = self.labels
         counts = np.bincount(by_row, minlength=1)
-        chosen = np.unique(by_row[wanted]) if wanted is not None else np.flatnonzero(counts > 1)
+        chosen = np.unique(by_row[equations]) if equations is not None else np.flatnonzero(counts > 1)
         order, along = np.argsort(by_row, kind="stable"), np.argsort(by_column, kind="stable")
         starts, stops = (np.searchsorted(by_row[order], chosen, side) for side in ("left", "right"))
         begins, ends = (np.searchsorted(by_column[along], chosen, side) for side in ("left", "right"))
@@ -124,9 +124,9 @@ class System:
 
     def without(self, lost: Array) -> System:
         """The same system with some entries of K held at 0."""
-        kept = sparse.csr_array(self.matrix.multiply(~lost[np.newaxis, :]))
-        kept.eliminate_zeros()
-        return replace(self, matrix=kept)
+        matrix = sparse.csr_array(self.matrix.multiply(~lost[np.newaxis, :]))
+        matrix.eliminate_zeros()
+        return replace(self, matrix=matrix)
 
     def null_space(self) -> list[tuple[Array, Array]]:
         """(columns, basis of {z : matrix z = 0} over them, one direction a row) for each component that has any."""
@@ -202,19 +202,19 @@ def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Arr
     entries = matrix.tocoo()
     order = np.argsort(entries.row.astype(np.int64) * matrix.shape[1] + entries.col, kind="stable")
     keys = (entries.row.astype(np.int64) * matrix.shape[1] + entries.col)[order]
-    wanted = row.astype(np.int64) * matrix.shape[1] + column
-    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    present = keys[place] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)
+    places = row.astype(np.int64) * matrix.shape[1] + column
+    place = np.minimum(np.searchsorted(keys, places), max(len(keys) - 1, 0))
+    present = keys[place] == places if len(keys) else np.zeros(len(places), dtype=bool)
     return np.where(present, order[place] if len(keys) else -1, -1), column
 
 
-def _least_norm(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
+def _least_norm(block: sparse.csr_array, right: Array, cut: float) -> tuple[Array, int]:
     """(least-norm solution, rank) of the equations scaled to norm 1; where not all can be met, the fit as they are."""
     sizes = _norms(block)
-    solution, rank = _fitted(sparse.csr_array(rows_scaled(block, 1.0 / sizes)), wanted / sizes, cut)
-    if _is_met(block, solution, wanted):
+    solution, rank = _fitted(sparse.csr_array(rows_scaled(block, 1.0 / sizes)), right / sizes, cut)
+    if _is_met(block, solution, right):
         return solution, rank
-    return _fitted(block, wanted, cut)[0], rank
+    return _fitted(block, right, cut)[0], rank
 
 
 def _norms(block: sparse.csr_array) -> Array:
@@ -223,16 +223,16 @@ def _norms(block: sparse.csr_array) -> Array:
     return np.where(sizes > 0.0, sizes, 1.0)
 
 
-def _is_met(block: sparse.csr_array, solution: Array, wanted: Array) -> bool:
-    noise = TOLERANCES.residual * (abs(block) @ np.abs(solution) + np.abs(wanted))
-    return bool((np.abs(block @ solution - wanted) <= noise).all())
+def _is_met(block: sparse.csr_array, solution: Array, right: Array) -> bool:
+    noise = TOLERANCES.residual * (abs(block) @ np.abs(solution) + np.abs(right))
+    return bool((np.abs(block @ solution - right) <= noise).all())
 
 
-def _fitted(block: sparse.csr_array, wanted: Array, cut: float) -> tuple[Array, int]:
+def _fitted(block: sparse.csr_array, right: Array, cut: float) -> tuple[Array, int]:
     """(least-norm least-squares solution, rank)."""
     if block.shape[0] * block.shape[1] > _DENSE:
-        fit = lsmr(block, wanted, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
+        fit = lsmr(block, right, atol=TOLERANCES.rank, btol=TOLERANCES.rank, maxiter=10 * min(block.shape))[0]
         return np.asarray(fit), int(csgraph.structural_rank(sparse.csr_matrix(block)))
     driver = "gelsd" if min(block.shape) <= _SVD else "gelsy"
-    fit, _, rank, _ = linalg.lstsq(block.toarray(), wanted, cond=cut, lapack_driver=driver)
+    fit, _, rank, _ = linalg.lstsq(block.toarray(), right, cond=cut, lapack_driver=driver)
     return np.asarray(fit), int(rank)

@@ -88,8 +88,8 @@ def _lifted(composed: Array, loose: Array, margin: float) -> Array:
     It is there if composed ≻ 0 on the null space of ``loose``.
     """
     left, sizes, right = np.linalg.svd(loose, full_matrices=False)
-    kept = sizes > TOLERANCES.accuracy * sizes.max(initial=0.0)
-    left, sizes, seen = left[:, kept], sizes[kept], right[kept].T
+    reached = sizes > TOLERANCES.accuracy * sizes.max(initial=0.0)
+    left, sizes, seen = left[:, reached], sizes[reached], right[reached].T
     blind = open_directions(seen.T)
     aside = blind.T @ composed @ seen
     bends, along = np.linalg.eigh(
