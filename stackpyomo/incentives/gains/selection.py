@@ -52,8 +52,8 @@ def bounded(system: System, slope: Array, gain: Array, limits: Limits, solver: s
     within_limits = gain.copy()
     broken = np.flatnonzero(~limits.are_met(gain))
     by_row, by_column = system.labels
-    rows = np.flatnonzero(np.isin(by_row, by_column[broken]))
-    for part in system.components(rows):
+    touched = np.flatnonzero(np.isin(by_row, by_column[broken]))
+    for part in system.components(touched):
         model, entries, rows = _equations(system, slope, part, limits)
         energy = sum(float(system.weights[c]) * entries[c] ** 2 for c in part.columns)
         values = _solved(energy, rows, entries, part, solver)
