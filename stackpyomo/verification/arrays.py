@@ -76,6 +76,11 @@ class Layout:
         return _Lines(self)
 
     @property
+    def longest(self) -> int:
+        """Terms that substitution puts into the problem of one follower: of the longest row, of answers on average."""
+        return max(self.lines.longest, self.gain.nnz // max(1, len(self.game.followers)))
+
+    @property
     def is_plain(self) -> bool:
         """True if all that the leader announces is linear, within its bounds on the plan, and moves no aggregate."""
         level = self.values[self.leaders]
@@ -318,6 +323,11 @@ class Pieces:
             low, high = limits[:, self.owner]
             self.low[:, stops:] = np.where(np.isnan(low), -np.inf, low - body[:, 1:])
             self.high[:, stops:] = np.where(np.isnan(high), np.inf, high - body[:, 1:])
+
+    @property
+    def equal(self) -> Array:
+        """(pieces × rows) which rows are equalities."""
+        return np.asarray((self.low == self.high) & np.isfinite(self.low))
 
     @property
     def box(self) -> tuple[Array, Array]:

@@ -33,6 +33,9 @@ __all__ = ["MANY", "settled"]
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
+_WEIGHTS = (1.0, 100.0)
+"""Of squared equalities, beside the curvature of the cost, tried to prove it convex where they hold."""
+
 
 def settled(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> dict[str, Composed]:
     """follower name → its problem with best response and the certificate "convex", for all who are settled by arrays.
@@ -85,12 +88,33 @@ class _Proofs:
             self.open &= np.isfinite(self.plan_cost) & np.isfinite(slopes[pieces.home, 0]).all(axis=1)
             self.open &= self._has_a_plan()
             low, high, affine = pieces.bends_over(*pieces.box)
-            proved = affine & (least_eigenvalues(low, high) >= 0.0)
+            proved = affine & ((least_eigenvalues(low, high) >= 0.0) | self._bends_up_where_rows_hold(low, high))
             np.logical_and.at(self.open, pieces.owner, proved)
             gains = self._gains(slopes[:, 0], np.zeros_like(self.best), np.arange(len(pieces.owner)))
             closed = pieces.home & ((gains / self.stakes[pieces.owner]).sum(axis=1) <= TOLERANCES.closed)
             self.costs[closed] = value[closed, 0]
             self._solve(np.flatnonzero(~closed & self.open[pieces.owner]))
+
+    def _bends_up_where_rows_hold(self, low: Array, high: Array) -> Array:
+        """(pieces) whether H + w Nᵀ N is positive semidefinite over the box, N the equalities (Finsler).
+
+        A gap at a point that misses them by ``TOLERANCES.noise`` is then wrong by the square of that.
+        """
+        pieces = self.pieces
+        equal = np.where(pieces.equal[..., None], pieces.normals, 0.0)
+        proved = np.zeros(len(pieces.owner), dtype=bool)
+        asked = np.flatnonzero(pieces.equal.any(axis=1) & self.open[pieces.owner])
+        if not len(asked):
+            return proved
+        reaches = self.reaches[pieces.owner[asked]]
+        squares = np.einsum("kmi,kmj->kij", equal[asked], equal[asked])
+        ends = [np.abs(side[asked]) * reaches[:, :, None] * reaches[:, None, :] for side in (low, high)]
+        steep = (np.abs(squares) * reaches[:, :, None] * reaches[:, None, :]).max(axis=(1, 2))
+        unit = np.maximum(*ends).max(axis=(1, 2)) / np.where(steep > 0.0, steep, 1.0)
+        for weight in _WEIGHTS:
+            added = weight * unit[:, None, None] * squares
+            proved[asked] |= least_eigenvalues(low[asked] + added, high[asked] + added) >= 0.0
+        return proved
 
     def _reach(self, slopes: Array, bends: Array) -> None:
         """Reaches that bounds and level do not tell, as :mod:`.measures` has them: slope over curvature.
@@ -108,7 +132,7 @@ class _Proofs:
         pieces, room = self.pieces, TOLERANCES.feasibility / 2.0
         inside = (self.target >= self.lower - room * self.reaches) & (self.target <= self.upper + room * self.reaches)
         low, high, size = pieces.low[pieces.home], pieces.high[pieces.home], self._heights(np.flatnonzero(pieces.home))
-        within = (low <= room * size) & (high >= -room * size) & ~(low == high)
+        within = (low <= room * size) & (high >= -room * size)
         return np.asarray(inside.all(axis=1) & within.all(axis=1))
 
     def _heights(self, chosen: Array) -> Array:
@@ -137,7 +161,10 @@ class _Proofs:
         normals = pieces.normals * reaches[:, None, :] / heights[..., None]
         eye = np.broadcast_to(np.eye(count), (len(chosen), count, count))
         matrix = np.concatenate([eye, -eye, normals, -normals], axis=1)
-        limits = np.concatenate([high, -low, pieces.high / heights, -pieces.low / heights], axis=1)
+        above, below = (np.where(pieces.equal, np.inf, side / heights) for side in (pieces.high, -pieces.low))
+        limits = np.concatenate([high, -low, above, below], axis=1)
+        equal = np.where(pieces.equal[..., None], normals, 0.0)
+        levels = np.where(pieces.equal, pieces.low / heights, 0.0)
 
         def costs(x: Array) -> tuple[Array, Array, Array]:
             value, slope, bend = pieces.at(x * reaches)
@@ -147,13 +174,14 @@ class _Proofs:
         room = TOLERANCES.nearby * np.minimum(high - low, 1.0)
         start = np.clip(np.zeros_like(low), low + room, high - room)
         try:
-            x, force = minimized(costs, start, matrix, limits)
+            x, force, pull = minimized(costs, start, matrix, limits, equal, levels)
         except np.linalg.LinAlgError:
             self.open[pieces.owner] = False
             return
         x = np.clip(x, low, high) * reaches
         rows = pieces.normals.shape[1]
-        duals = (force[:, 2 * count : 2 * count + rows] - force[:, 2 * count + rows :]) * unit[:, None] / heights
+        pushes = force[:, 2 * count : 2 * count + rows] - force[:, 2 * count + rows :]
+        duals = np.where(pieces.equal, pull, pushes) * unit[:, None] / heights
         self._judge(chosen, pieces, x, duals)
 
     def _judge(self, chosen: Array, pieces: Pieces, x: Array, duals: Array) -> None:
@@ -171,7 +199,8 @@ class _Proofs:
         outside = np.maximum(pieces.low - body, body - pieces.high) / self._heights(chosen)
         fair = np.isfinite(cost) & (outside.max(axis=1, initial=0.0) <= TOLERANCES.noise) & (gap <= TOLERANCES.noise)
         above = cost - gains.sum(axis=1) - lost.sum(axis=1) >= self.plan_cost[owner]
-        np.logical_and.at(self.open, owner, fair | above)
+        above &= ~(pieces.equal & (outside > TOLERANCES.noise)).any(axis=1)  # it may bend down where they do not hold
+        np.logical_and.at(self.open, owner, fair | above | _empty(pieces, duals))
         self.costs[chosen] = np.where(fair, cost, math.inf)
         self.best[chosen] = x
 
@@ -274,6 +303,18 @@ class _Proofs:
         """True if one of its slopes is so small beside the others that its terms may have cancelled."""
         sizes = self.slopes[k] * self.reaches[k]
         return bool((sizes <= TOLERANCES.accuracy * sizes.max()).any())
+
+
+def _empty(pieces: Pieces, duals: Array) -> Array:
+    """(pieces) whether none is in one: over its box π·N d exceeds what the limits of its rows allow (Farkas)."""
+    with np.errstate(invalid="ignore"):
+        forces = duals / np.abs(duals).max(axis=1, initial=0.0)[:, None]
+        slopes = np.einsum("kmn,km->kn", pieces.normals, forces)
+        low, high = pieces.box
+        least = np.where(slopes == 0.0, 0.0, slopes * np.where(slopes > 0.0, low, high))
+        most = np.where(forces == 0.0, 0.0, forces * np.where(forces > 0.0, pieces.high, pieces.low))
+        room = TOLERANCES.noise * (np.abs(least).sum(axis=1) + np.abs(most).sum(axis=1))
+        return np.asarray(least.sum(axis=1) - most.sum(axis=1) > room)
 
 
 def _larger(slopes: Sequence[Array], two_sided: Array) -> Array:

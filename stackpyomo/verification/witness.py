@@ -30,8 +30,8 @@ __all__ = ["witnessed"]
 _DRAWN, _POINTS = 100, 3
 """Followers that are composed by substitution as well, and points at which they are compared."""
 
-_FEWEST, _TERMS = 10, 100_000
-"""Fewer followers where shared rows are long, so that these hold no more terms in all; but so many."""
+_FEWEST, _TERMS = 10, 5_000
+"""Fewer followers where shared rows or answers are long, so that these hold no more terms in all; but so many."""
 
 
 def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapping[int, Composed]) -> None:
@@ -40,7 +40,7 @@ def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapp
         return
     random = np.random.default_rng(len(settled))
     numbers = np.array(sorted(settled))
-    limit = max(_FEWEST, min(_DRAWN, _TERMS // max(1, pieces.layout.lines.longest)))
+    limit = max(_FEWEST, min(_DRAWN, _TERMS // max(1, pieces.layout.longest)))
     drawn = np.sort(random.choice(numbers, min(limit, len(numbers)), replace=False))
     place = {pieces.followers[k].name: int(k) for k in drawn}
     by_follower: dict[int, list[Composed]] = {k: [] for k in place.values()}

@@ -27,7 +27,7 @@ def test_minima_are_scipys(seed: int, count: int) -> None:
 
     eye = np.broadcast_to(np.eye(count), (size, count, count))
     matrix, limits = np.concatenate([eye, -eye, normal], axis=1), np.concatenate([np.ones((size, 2 * count)), limit], 1)
-    x, force = minimized(costs, np.zeros((size, count)), matrix, limits)
+    x, force, _ = minimized(costs, np.zeros((size, count)), matrix, limits)
     assert (np.einsum("kmn,kn->km", matrix, x) <= limits + 1e-9).all()
     assert (force >= 0.0).all()
     for k in range(size):
@@ -47,5 +47,22 @@ def test_limits_that_there_are_not_do_not_bind() -> None:
         return ((x - 3.0) ** 2).sum(axis=1), 2.0 * (x - 3.0), np.full((len(x), 1, 1), 2.0)
 
     matrix = np.array([[[1.0], [-1.0]]])
-    x, _ = minimized(costs, np.zeros((1, 1)), matrix, np.array([[np.inf, 0.5]]))
+    x, _, _ = minimized(costs, np.zeros((1, 1)), matrix, np.array([[np.inf, 0.5]]))
     assert x[0, 0] == pytest.approx(3.0, abs=1e-9)
+
+
+def test_equalities_are_kept() -> None:
+    """min Σ (x − a)² with Σ x = b: x = a + (b − Σ a)/n, y = −2 (b − Σ a)/n; a row of zeros asks nothing."""
+    wish = np.array([[0.1, 0.5, 0.3], [0.2, 0.2, 0.9]])
+
+    def costs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return ((x - wish) ** 2).sum(axis=1), 2.0 * (x - wish), np.tile(2.0 * np.eye(3), (2, 1, 1))
+
+    eye = np.broadcast_to(np.eye(3), (2, 3, 3))
+    matrix, limits = np.concatenate([eye, -eye], axis=1), np.concatenate([np.full((2, 3), 2.0), np.zeros((2, 3))], 1)
+    equal, levels = np.zeros((2, 2, 3)), np.zeros((2, 2))
+    equal[0, 0], levels[0, 0] = 1.0, 1.5
+    x, _, pull = minimized(costs, np.full((2, 3), 0.5), matrix, limits, equal, levels)
+    assert x[0] == pytest.approx(wish[0] + 0.2, abs=1e-9)
+    assert pull[0, 0] == pytest.approx(-0.4, abs=1e-8)
+    assert x[1] == pytest.approx(wish[1], abs=1e-9)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 import pytest
 from scipy import sparse
+from scipy.optimize import minimize
 
 import stackpyomo as sp
-from stackpyomo.verification import many, regret, witness
+from stackpyomo.core.expressions import Substitution
+from stackpyomo.verification import arrays, best_response, many, regret, witness
 from stackpyomo.verification.arrays import Layout
 from stackpyomo.verification.effort import Effort
 
@@ -228,6 +231,95 @@ def test_actions_at_0_with_one_bound(seed: int) -> None:
     assert list(new.certificate) == list(old.certificate) == ["convex"] * 40
     assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
     assert new.scale.to_numpy() == pytest.approx(old.scale.to_numpy(), rel=1e-6)
+
+
+def budgeted(seed: int, size: int = 30, hours: int = 4) -> Any:
+    """Σ_t c (x_t − w_t)² + p_t x_t with Σ x_t = Σ w_t: the total is to be used, when is the follower's own choice."""
+    random = np.random.default_rng(seed)
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(range(hours), bounds=(-2, 2), initialize=lambda _, t: 0.1 * t)
+    m.f = pyo.Block(range(size))
+    for f in m.f.values():
+        wish, steep = random.uniform(0.5, 1.5, hours), random.uniform(0.5, 2, hours)
+        f.x = pyo.Var(range(hours), bounds=(0, 3), initialize=dict(enumerate(wish.tolist())))
+        f.day = pyo.Constraint(expr=pyo.quicksum(f.x.values()) == float(wish.sum()))
+        f.cost = pyo.Objective(
+            expr=pyo.quicksum(float(steep[t]) * (f.x[t] - float(wish[t])) ** 2 + m.p[t] * f.x[t] for t in range(hours))
+        )
+    m.goal = pyo.Objective(expr=pyo.quicksum(p**2 for p in m.p.values()))
+    return m
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("seed", range(3))
+def test_equalities_against_scipy(seed: int) -> None:
+    """Regrets are those of SLSQP's re-solves, and all are proved convex by arrays."""
+    m = budgeted(seed)
+    plan = sp.Plan.from_values(game := sp.Game(m, m.f))
+    report = sp.verify(plan)
+    assert len(many.settled(game, plan.announcement, game.followers, Effort())) == 30
+    assert set(report.certificate) == {"convex"}
+    for name, follower in game.followers.items():
+        own, at = follower.variables, np.array([v.value for v in follower.variables])
+
+        def cost(x: Any, own: Any = own, follower: Any = follower) -> float:
+            table = {id(v): float(level) for v, level in zip(own, x, strict=True)}
+            return float(pyo.value(Substitution(substitute=table).walk_expression(follower.objective.expr)))
+
+        total = {"type": "eq", "fun": lambda x, at=at: x.sum() - at.sum()}
+        answer = minimize(cost, at, bounds=[(0, 3)] * 4, constraints=total, method="SLSQP", options={"ftol": 1e-13})
+        assert report.regret[name] == pytest.approx(cost(at) - answer.fun, abs=1e-7)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("seed", range(3))
+def test_costs_that_bend_up_only_where_equalities_hold(seed: int) -> None:
+    """A gain that makes the cost fall along Σ x, which nobody can move along: convex as by substitution."""
+    m = budgeted(seed)
+    for price in m.p.values():
+        price.setlb(-50)
+        price.setub(50)
+    rule = sp.affine_incentive(sp.leader_optimal(game := sp.Game(m, m.f)))
+    bowed = replace(rule.announcement, gain=sparse.csc_array(rule.announcement.gain.toarray() - 2.0))
+    settled = many.settled(game, bowed, game.followers, Effort())
+    problems = {p.follower.name: p for p in best_response.composed(game, bowed, game.followers) if p.home is None}
+    assert len(settled) >= 25
+    for name, problem in settled.items():
+        problems[name].prove("convex")
+        assert problems[name].certificate == "convex"
+        assert np.linalg.eigvalsh(_hessian(problems[name]))[0] < 0.0, "without the equality it bends down"
+        assert sum(problem.best) == pytest.approx(sum(problem.target), abs=1e-9)
+
+
+def _hessian(problem: Any) -> Any:
+    """By differences of the cost at the plan: exact for a quadratic but for rounding."""
+    at, step = np.array(problem.target), np.eye(len(problem.target))
+    return np.array(
+        [
+            [
+                problem.cost_at(at + a + b) - problem.cost_at(at + a) - problem.cost_at(at + b) + problem.cost_at(at)
+                for b in step
+            ]
+            for a in step
+        ]
+    )
+
+
+@pytest.mark.usefixtures("always")
+def test_a_piece_that_the_rows_leave_empty_is_none() -> None:
+    """The box reaches the leader's bound, the equality does not: the piece beyond it is empty, and shown to be."""
+    m = budgeted(0)
+    rule = sp.affine_incentive(sp.leader_optimal(game := sp.Game(m, m.f)))
+    gain = np.zeros(rule.announcement.gain.shape)
+    gain[0] = 0.25  # the first price answers to everybody's total, which nobody can move
+    tight = replace(rule.announcement, gain=sparse.csc_array(gain))
+    layout = arrays.Layout(game, tight)
+    numbers, pieces = next(arrays.grouped(layout, game.followers))
+    assert (pieces.owner == 0).sum() > 1
+    proofs = many._Proofs(pieces, numbers, 1e-6)
+    proofs.settle()
+    assert proofs.open.all()
+    assert np.isinf(proofs.costs[~pieces.home]).all()
 
 
 @pytest.mark.usefixtures("always")

@@ -100,24 +100,36 @@ class Curved:
 
     def all_hessians(self, followers: Sequence[int], gain: Array) -> Iterator[tuple[Array, float]]:
         """(composed Hessian, its largest entry before terms cancel) of many followers, the responses made once."""
+        if self.hessians.are_private:
+            numbers = np.asarray(followers, dtype=int)
+            blocks = {}
+            for same, dense, size in self._blocks(numbers, gain):
+                blocks.update(zip(numbers[same].tolist(), zip(dense, size, strict=True), strict=True))
+            yield from ((dense, float(size.max(initial=0.0))) for dense, size in (blocks[k] for k in followers))
+            return
         whole = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
         for follower in followers:
             hessian, response = self.hessians.of(follower), self._columns(whole, follower)
             yield composed_hessian(hessian, response), composed_size(hessian, response)
 
-    def suspects(self, followers: Array, gain: Array) -> Array:
-        """Followers whose composed Hessian is not positive semidefinite, all from one evaluation."""
+    def _blocks(self, followers: Array, gain: Array) -> Iterator[tuple[Array, Array, Array]]:
+        """(places among these followers, their composed Hessians, the sums of sizes) for each number of actions."""
         response = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
-        blocks, sizes = self.hessians.composed(response)
+        whole = self.hessians.composed(response)
         starts, stops = (np.searchsorted(self.rows.owners, followers, side) for side in ("left", "right"))
-        negative = np.zeros(len(followers), dtype=bool)
         for width in np.unique(stops - starts):
             same = np.flatnonzero(stops - starts == width)
             at = starts[same][:, np.newaxis] + np.arange(width)
             pick = np.broadcast_to(at[:, :, np.newaxis], (len(same), width, width))
             other = np.broadcast_to(at[:, np.newaxis, :], (len(same), width, width))
-            dense, size = (np.asarray(m[pick.ravel(), other.ravel()]).reshape(pick.shape) for m in (blocks, sizes))
-            if width:
+            dense, size = (np.asarray(m[pick.ravel(), other.ravel()]).reshape(pick.shape) for m in whole)
+            yield same, dense, size
+
+    def suspects(self, followers: Array, gain: Array) -> Array:
+        """Followers whose composed Hessian is not positive semidefinite, all from one evaluation."""
+        negative = np.zeros(len(followers), dtype=bool)
+        for same, dense, size in self._blocks(followers, gain):
+            if dense.shape[1]:
                 floor = -TOLERANCES.bent * size.max(axis=(1, 2))
                 asked = np.array([self.asked(int(k)) for k in followers[same]]) if self.wanted else 0.0
                 negative[same] = np.linalg.eigvalsh(dense - asked)[:, 0] < floor
