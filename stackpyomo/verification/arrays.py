@@ -78,7 +78,7 @@ class Layout:
     @property
     def longest(self) -> int:
         """Terms that substitution puts into the problem of one follower: of the longest row, of answers on average."""
-        return max(self.lines.longest, self.gain.nnz // max(1, len(self.game.followers)))
+        return max(self.lines.longest, int(self.gain.nnz) // max(1, len(self.game.followers)))
 
     @property
     def is_plain(self) -> bool:

@@ -102,7 +102,7 @@ class Curved:
         """(composed Hessian, its largest entry before terms cancel) of many followers, the responses made once."""
         if self.hessians.are_private:
             numbers = np.asarray(followers, dtype=int)
-            blocks = {}
+            blocks = dict[int, tuple[Array, Array]]()
             for same, dense, size in self._blocks(numbers, gain):
                 blocks.update(zip(numbers[same].tolist(), zip(dense, size, strict=True), strict=True))
             yield from ((dense, float(size.max(initial=0.0))) for dense, size in (blocks[k] for k in followers))
