@@ -87,14 +87,14 @@ class _Duel:
         self.follower, self.solver = follower, solver
         self.model = pyo.ConcreteModel(name="duel")
         assert follower.objective is not None
-        tools, rows, self.unseen = _threats(game, follower)
+        instruments, rows, self.unseen = _threats(game, follower)
         values = {id(v): plan.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.own = self._copies("own", follower.variables, values)
-        self.tools = self._copies("tool", list(tools.values()), values)
-        self.fences = [_fence(copy, reach) for copy in self.tools]
+        self.instruments = self._copies("instrument", list(instruments.values()), values)
+        self.fences = [_fence(copy, reach) for copy in self.instruments]
         table = dict(values)
         table.update(zip(map(id, follower.variables), self.own, strict=True))
-        table.update(zip(tools, self.tools, strict=True))
+        table.update(zip(instruments, self.instruments, strict=True))
         responses = game.responses()
         leads = responses.leads.tocoo()
         for row, col, rate in zip(leads.row, leads.col, leads.data, strict=True):
@@ -128,7 +128,7 @@ class _Duel:
         if not math.isfinite(self.plan_cost):
             return self._told("undecided", math.nan, "its objective has no finite value at the plan")
         room = TOLERANCES.feasibility * max(1.0, abs(self.plan_cost))
-        threats = [[float(pyo.value(v)) for v in self.tools]]
+        threats = [[float(pyo.value(v)) for v in self.instruments]]
         security = math.nan
         for _ in range(_THREATS):
             escape = self._escape(threats)
@@ -178,9 +178,9 @@ class _Duel:
         """min_v max over the threats of J(u0, v)."""
         height = pyo.Var(initialize=self.plan_cost)
         height.construct()
-        costs = [self._at(self.tools, threat, self.cost) for threat in threats]
+        costs = [self._at(self.instruments, threat, self.cost) for threat in threats]
         rows = [*(free_row(cost - height, None, 0.0) for cost in costs)]
-        own = [free_row(self._at(self.tools, threats[0], row.body), row.lb, row.ub) for row in self.own_rows]
+        own = [free_row(self._at(self.instruments, threats[0], row.body), row.lb, row.ub) for row in self.own_rows]
         convex = not self.follower.integers and is_convex_problem(height, [*rows, *own])
         return self._optimum(height, [*rows, *own], self.own, convex)
 
@@ -191,9 +191,9 @@ class _Duel:
         if not hasattr(cost, "is_expression_type"):
             if not math.isfinite(cost):
                 return None
-            return _Move([float(pyo.value(t)) for t in self.tools], -float(cost), True)
+            return _Move([float(pyo.value(t)) for t in self.instruments], -float(cost), True)
         convex = is_convex_problem(cost, rows)
-        optimum = self._optimum(cost, rows, self.tools, convex)
+        optimum = self._optimum(cost, rows, self.instruments, convex)
         if optimum is None:
             return None
         fenced = any(side is not None for fence in self.fences for side in fence)

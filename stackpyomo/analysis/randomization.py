@@ -135,15 +135,15 @@ class _Grid:
             raise InvalidGame(
                 "randomized_target: one leader variable and one follower action are expected; fix the others."
             )
-        self.tool, self.action = free[0], self.follower.variables[0]
-        for var in (self.tool, self.action):
+        self.instrument, self.action = free[0], self.follower.variables[0]
+        for var in (self.instrument, self.action):
             if var.lb is None or var.ub is None:
                 raise InvalidGame(f"{var.name}: randomized_target needs its bounds, to lay a grid on it.")
         if self.follower.constraints or game.leader.constraints:
             raise InvalidGame("randomized_target: constraints are not supported; write them as bounds.")
         self._refuse_jensen()
         self.leader, self.own = (Program(cost) for cost in self._costs())
-        self.u0 = np.linspace(self.tool.lb, self.tool.ub, leader_points)
+        self.u0 = np.linspace(self.instrument.lb, self.instrument.ub, leader_points)
         self.points = follower_points
 
     def _costs(self) -> list[Any]:
@@ -153,10 +153,10 @@ class _Grid:
 
     def _refuse_jensen(self) -> None:
         """Both costs convex in u0: the mean of any mixture costs either less."""
-        proofs = [curvature(cost, [self.tool]) for cost in self._costs()]
+        proofs = [curvature(cost, [self.instrument]) for cost in self._costs()]
         if all(proof.curvature in _CONVEX for proof in proofs):
             why = (
-                f"both costs are convex in {self.tool.name}, so that announcing the mean of a mixture serves leader "
+                f"both costs are convex in {self.instrument.name}, so that announcing the mean of a mixture serves leader "
                 "and follower at least as well as drawing from it"
             )
             raise _refusal("Randomising cannot help", self.follower.name, why)
@@ -168,7 +168,7 @@ class _Grid:
         point = np.zeros(len(program.variables))
         for i, a in enumerate(u0):
             for j, b in enumerate(u1):
-                for var, value in ((self.tool, a), (self.action, b)):
+                for var, value in ((self.instrument, a), (self.action, b)):
                     if id(var) in order:
                         point[order[id(var)]] = value
                 costs[i, j] = program.problem.objective(point)
@@ -192,7 +192,7 @@ class _Grid:
             if not math.isfinite(best.cost):
                 break
             targets = _around(best.target, targets, low, high)
-            u0 = np.union1d(self.u0, np.concatenate([_around(a, self.u0, *self.tool.bounds) for a in best.atoms]))
+            u0 = np.union1d(self.u0, np.concatenate([_around(a, self.u0, *self.instrument.bounds) for a in best.atoms]))
         cost, point = self._without_coin(picks, promise, units)
         if not math.isfinite(cost):
             raise InvalidGame("randomized_target: no action on these grids leaves the follower what it can secure.")
@@ -222,13 +222,13 @@ class _Grid:
         for cost, a, b in picks:
             if not math.isfinite(cost) or len(order) < 2:
                 continue
-            start = np.array([a if key == id(self.tool) else b for key in order])
+            start = np.array([a if key == id(self.instrument) else b for key in order])
             x = solve(program.variant(start)).x
             if x is None:
                 continue
             level_of = dict(zip(order, x, strict=True))
-            low, high = np.array([self.tool.bounds, self.action.bounds]).T
-            other = np.clip([level_of[id(self.tool)], level_of[id(self.action)]], low, high)
+            low, high = np.array([self.instrument.bounds, self.action.bounds]).T
+            other = np.clip([level_of[id(self.instrument)], level_of[id(self.action)]], low, high)
             levels = [self._levels(p, other[:1], other[1:])[0, 0] for p in (self.leader, self.own)]
             if levels[1] <= promise and levels[0] < best:
                 best, point = float(levels[0]), other
@@ -238,21 +238,21 @@ class _Grid:
         self, best: _Mixture, plain: float, point: Array, promise: float, own: Array, whole: Array
     ) -> RandomTarget:
         sign, names = self.game.leader.sign, self.game.names
-        tool, action = names[id(self.tool)], names[id(self.action)]
+        instrument, action = names[id(self.instrument)], names[id(self.action)]
         answers = self.u0[own.argmax(axis=0)]
-        threats = pd.DataFrame({action: whole, tool: answers, "objective": self.follower.sign * own.max(axis=0)})
+        threats = pd.DataFrame({action: whole, instrument: answers, "objective": self.follower.sign * own.max(axis=0)})
         hardest = int(own.min(axis=1).argmax())
         enough = own[hardest].min() >= promise - TOLERANCES.settled * float(own.max() - own.min())
         order = np.argsort(best.atoms)
         return RandomTarget(
             target={action: float(best.target)},
-            atoms=pd.DataFrame({tool: np.array(best.atoms)[order], "probability": np.array(best.weights)[order]}),
-            punishment={tool: float(self.u0[hardest])},
+            atoms=pd.DataFrame({instrument: np.array(best.atoms)[order], "probability": np.array(best.weights)[order]}),
+            punishment={instrument: float(self.u0[hardest])},
             punishes=bool(enough),
             threats=threats,
             leader_objective=sign * best.cost,
             deterministic=sign * plain,
-            deterministic_plan={action: float(point[1]), tool: float(point[0])},
+            deterministic_plan={action: float(point[1]), instrument: float(point[0])},
             security=self.follower.sign * promise,
         )
 

@@ -121,8 +121,8 @@ class Slopes:
         drift = np.zeros((len(sides), len(self.names)))
         of = {self._instrument[id(v)]: i for i, v in enumerate(self.experiments.variables) if id(v) in self._instrument}
         for row, side in enumerate(sides):
-            for tool, effect in zip(side.tools, side.effect, strict=True):
-                drift[row, of[int(tool)]] = effect
+            for instrument, effect in zip(side.instruments, side.effect, strict=True):
+                drift[row, of[int(instrument)]] = effect
         return drift
 
     def lines(self, theta: Array, actions: Array) -> tuple[Array, Array]:

@@ -28,10 +28,10 @@ class ActiveSide:
     """Numbers of the follower's actions it holds."""
     normal: Array
     """∂g/∂u_k over ``columns``."""
-    tools: Array
+    instruments: Array
     """Numbers of the leader's variables it holds."""
     effect: Array
-    """∂g/∂u_0 over ``tools``."""
+    """∂g/∂u_0 over ``instruments``."""
     unit: float
     """A multiplier of 1 is one of this size in the user's units."""
 
@@ -57,8 +57,8 @@ def composed_normals(
     for side in sides:
         normal = np.zeros(width)
         normal[side.columns - mine.start] = side.normal
-        if len(side.tools):
-            normal += side.effect @ moved[side.tools].toarray()
+        if len(side.instruments):
+            normal += side.effect @ moved[side.instruments].toarray()
         firm = side.equality or multipliers.get(side.name, 0.0) > 0.0
         (pinned if firm else limiting).append(normal)
     return np.array(pinned).reshape(-1, width), np.array(limiting).reshape(-1, width)
@@ -83,13 +83,15 @@ def active_sides(
         room = TOLERANCES.active * near.units.rows[index]
         sides = list(_sides(derivatives.bodies[index], constraint.lb, constraint.ub, room))
         if sides:
-            own, tools = row_entries(derivatives.own_rows, index), row_entries(derivatives.leader_rows, index)
+            own, instruments = row_entries(derivatives.own_rows, index), row_entries(derivatives.leader_rows, index)
             follower = int(rows.constraint_owners[index])
             name, unit = constraint.name, float(costs[follower] / rows.units.rows[index])
             active += [
-                ActiveSide(follower, name, side, equality, own[0], side * own[1], tools[0], side * tools[1], unit)
+                ActiveSide(
+                    follower, name, side, equality, own[0], side * own[1], instruments[0], side * instruments[1], unit
+                )
                 for side, equality in sides
-                if len(own[0]) or len(tools[0])
+                if len(own[0]) or len(instruments[0])
             ]
     reaches, units = near.action_units, rows.action_units
     for column, var in enumerate(rows.actions):

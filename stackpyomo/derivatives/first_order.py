@@ -148,7 +148,7 @@ class FollowerRows:
             order = _selector(self.responses.drivers, instrument)
             self.leads = sparse.csr_array(self.responses.leads @ order)
             """(aggregates × instruments) how the leader moves what followers make together."""
-            self._tools = _joined_patterns(self._selectors[2], self._selectors[1] @ self.leads)
+            self._instruments = _joined_patterns(self._selectors[2], self._selectors[1] @ self.leads)
 
     def own(self, number: int) -> slice:
         """Where the actions of one follower stand among all actions."""
@@ -216,7 +216,7 @@ class FollowerRows:
     @property
     def instrument_columns(self) -> sparse.csr_array:
         """(Vars of the rows × leader's variables) what each of these moves: itself, and aggregates."""
-        return self._tools
+        return self._instruments
 
     @property
     def _signs(self) -> Array:
@@ -245,7 +245,7 @@ class FollowerRows:
     def responses_to(self, gain: sparse.sparray) -> sparse.csc_array:
         """T = d(Vars of the rows)/d(actions), what one member moves: itself, aggregates, the leader by Q = K·M."""
         action, aggregate, _ = self._selectors
-        return sparse.csc_array(action + aggregate @ self.responses.moves + self._tools @ gain)
+        return sparse.csc_array(action + aggregate @ self.responses.moves + self._instruments @ gain)
 
     def at(self, values: Mapping[str, float]) -> Derivatives:
         """Evaluate at {variable name: value}: one Jacobian, whatever the number of followers."""
@@ -377,9 +377,9 @@ class FollowerRows:
             for m in (self.responses.moves, self.responses.shares)
         )
         other.responses = replace(self.responses, moves=moves, shares=shares)
-        tools = sparse.diags_array(other.units.leader)
-        other.leads = sparse.csr_array(sparse.diags_array(1.0 / other.aggregate_units) @ self.leads @ tools)
-        other._tools = _joined_patterns(self._selectors[2], self._selectors[1] @ other.leads)
+        instruments = sparse.diags_array(other.units.leader)
+        other.leads = sparse.csr_array(sparse.diags_array(1.0 / other.aggregate_units) @ self.leads @ instruments)
+        other._instruments = _joined_patterns(self._selectors[2], self._selectors[1] @ other.leads)
         by_action, by_aggregate, by_tool = (_selected(slopes, s) for s in self._selectors)
         own = self._own(by_action.tocoo(), by_aggregate.tocoo(), abs(moves))
         own = own.max(axis=1).toarray().ravel() if own.shape[1] else np.zeros(split)

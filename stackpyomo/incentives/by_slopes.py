@@ -253,12 +253,14 @@ class Design:
         lower, upper = gain_bounds(self.rows, self.wishes.gain_bounds)
         units = self.entry_units(system)
         low, high = lower[system.leader] / units, upper[system.leader] / units
-        tools = zip(self.rows.instruments, self.rows.instrument_units, strict=True)
-        stands = {i: side for i, (v, unit) in enumerate(tools) if (side := _bound(v, values[self._name(v)], unit))}
+        instruments = zip(self.rows.instruments, self.rows.instrument_units, strict=True)
+        stands = {
+            i: side for i, (v, unit) in enumerate(instruments) if (side := _bound(v, values[self._name(v)], unit))
+        }
         at_bounds = {i: f"{self._name(self.rows.instruments[i])} stands at its {side}" for i, side in stands.items()}
         if stands:
             rising, falling = self._temptations(system, slope)
-            kind = np.array([stands.get(int(tool), "") for tool in system.leader], dtype=object)
+            kind = np.array([stands.get(int(instrument), "") for instrument in system.leader], dtype=object)
             floor, ceiling = (kind == "lower bound") | (kind == "bounds"), (kind == "upper bound") | (kind == "bounds")
             no_drop = (floor & rising) | (ceiling & falling)  # K ≥ 0: what tempts must not push beyond the bound
             no_rise = (floor & falling) | (ceiling & rising)
@@ -379,8 +381,8 @@ class Design:
                 continue
             for signal in shown:
                 may = np.ones(len(b)) if self.allowed is None else self.allowed[:, [signal]].toarray().ravel()
-                for tool in np.flatnonzero(b * may):
-                    bend[tool, signal] = radius * b[tool] / float((b * may) @ b)
+                for instrument in np.flatnonzero(b * may):
+                    bend[instrument, signal] = radius * b[instrument] / float((b * may) @ b)
         gains.bend = sparse.csc_array(bend)
         squared = np.flatnonzero(np.asarray(abs(gains.bend).sum(axis=0)).ravel() > 0.0)
         reached = np.unique(self.rows.owners[np.unique(self.moves.tocsr()[squared].tocoo().col)])

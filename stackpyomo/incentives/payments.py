@@ -102,10 +102,10 @@ def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
 
     Yes where no two of these meet in any second derivative; no where b_k moves with them; else proved by structure.
     """
-    tool = np.full(rows.instrument_columns.shape[0], -1)
+    instrument = np.full(rows.instrument_columns.shape[0], -1)
     places = rows.instrument_columns.tocoo()
-    tool[places.row] = places.col
-    first, second = (tool[np.asarray(part)] for part in rows.problem.hessian_structure())
+    instrument[places.row] = places.col
+    first, second = (instrument[np.asarray(part)] for part in rows.problem.hessian_structure())
     meet = (first >= 0) & (second >= 0)
     derivatives = rows.at(values)
     effects = derivatives.leader.tocoo()

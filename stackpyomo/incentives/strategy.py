@@ -327,11 +327,11 @@ class AffineStrategy:
             expression = excursion(game, signal, self.plan.values, {id(v): v for v in variables_in(signal.curve)})
             ends = [math.inf if end is None else end for end in ExpressionBoundsVisitor().walk_expression(expression)]
             ends[0] = -math.inf if ends[0] == math.inf else ends[0]
-            for tool, rate in enumerate(self.matrix[:, [number]].toarray().ravel()):
+            for instrument, rate in enumerate(self.matrix[:, [number]].toarray().ravel()):
                 if rate:
                     least, most = sorted((rate * ends[0], rate * ends[1]))
-                    low[tool] += min(least, 0.0)
-                    high[tool] += max(most, 0.0)
+                    low[instrument] += min(least, 0.0)
+                    high[instrument] += max(most, 0.0)
         return low, high
 
     def _quadratics(

@@ -271,10 +271,10 @@ def level_sets(
     var = game.followers[follower].variables[number]
     name, target = game.names[id(var)], rule.plan.values[game.names[id(var)]]
     gain, bend = _answer(rule, game, name)
-    tool = _felt_most(rule, game, follower, gain) if leader is None else rule.leader.index(leader)
-    leader = rule.leader[tool]
+    instrument = _felt_most(rule, game, follower, gain) if leader is None else rule.leader.index(leader)
+    leader = rule.leader[instrument]
     across = np.linspace(*(_span("level_sets", within) or _around(target, var.lb, var.ub)), points)
-    line = rule.offset[leader] + gain[tool] * (across - target) + bend[tool] * (across - target) ** 2 / 2.0
+    line = rule.offset[leader] + gain[instrument] * (across - target) + bend[instrument] * (across - target) ** 2 / 2.0
     free = game.variables_by_name[leader]
     line = np.clip(line, free.lb, free.ub) if rule.saturate and free.bounds != (None, None) else line
     up = np.linspace(*_beside(line, rule.offset[leader]), points)
@@ -319,7 +319,7 @@ def _felt_most(rule: Incentive, game: Game, follower: str, gain: Array) -> int:
     objective = game.followers[follower].objective
     assert objective is not None
     felt = {game.names.get(id(v)) for v in variables_in(objective.expr)}
-    return max(range(len(gain)), key=lambda tool: (rule.leader[tool] in felt, abs(gain[tool])))
+    return max(range(len(gain)), key=lambda instrument: (rule.leader[instrument] in felt, abs(gain[instrument])))
 
 
 def _beside(line: Array, at: float) -> tuple[float, float]:

@@ -370,24 +370,24 @@ class _Moves:
         """(leader Var, gain, signal) of signals that are not linear."""
         if announced.gain is not None:
             moves = shares(game, announced.signals).moves
-            tools = [id(game.variables_by_name[n]) for n in announced.leader]
-            self._tables.append((answers(announced.gain, moves).tocsc(), tools))
+            instruments = [id(game.variables_by_name[n]) for n in announced.leader]
+            self._tables.append((answers(announced.gain, moves).tocsc(), instruments))
             entries = announced.gain.tocoo() if any(s.curve is not None for s in announced.signals) else None
             for row, column, rate in zip(*entries.coords, entries.data, strict=True) if entries is not None else ():
                 if announced.signals[column].curve is not None and rate != 0.0:
-                    self._curves.append((tools[row], float(rate), announced.signals[column]))
+                    self._curves.append((instruments[row], float(rate), announced.signals[column]))
             if announced.bend is not None:
                 bent = announced.bend.tocoo()
-                self._bows = list(zip((tools[r] for r in bent.row), bent.data, bent.col, strict=True))
+                self._bows = list(zip((instruments[r] for r in bent.row), bent.data, bent.col, strict=True))
                 self._shown = moves.tocsr()
 
     def projected(self, values: Mapping[int, float]) -> dict[int, float]:
         """id(leader Var) → its value on its bounds, where the announcement is projected."""
         levels = {}
-        for tool in self.leaders.intersection(self.by_id, values):
-            low, high = self.by_id[tool].bounds
-            floor = values[tool] if low is None else max(values[tool], low)
-            levels[tool] = floor if high is None else min(floor, high)
+        for instrument in self.leaders.intersection(self.by_id, values):
+            low, high = self.by_id[instrument].bounds
+            floor = values[instrument] if low is None else max(values[instrument], low)
+            levels[instrument] = floor if high is None else min(floor, high)
         return levels
 
     def carried(self, raw: Mapping[int, Any], plan: Mapping[int, Any], changed: Mapping[int, Any]) -> dict[int, Any]:

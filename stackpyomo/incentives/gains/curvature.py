@@ -137,7 +137,7 @@ class Curved:
 
     def is_pinned_by_gain(self, follower: int) -> bool:
         """True if an active constraint of its holds leader variables: the open directions move with the gain."""
-        return any(len(side.tools) for side in self._by_follower.get(follower, ()))
+        return any(len(side.instruments) for side in self._by_follower.get(follower, ()))
 
     def cone(self, follower: int, gain: Array) -> tuple[Array, Array]:
         """(normals that pin directions, normals that limit them): rows over the follower's own actions."""
@@ -281,13 +281,13 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | Unrepair
     """The construction of the theory, a proof that there is none, or None where it does not apply."""
     follower, system = group.followers[0], curved.system
     mine = curved.rows.own(follower)
-    tools, width = np.unique(system.leader[group.columns]), mine.stop - mine.start
+    instruments, width = np.unique(system.leader[group.columns]), mine.stop - mine.start
     own = curved.moves[:, mine].tocoo()
-    full = len(group.columns) == len(tools) * width and own.nnz == width and (own.data == 1.0).all()
+    full = len(group.columns) == len(instruments) * width and own.nnz == width and (own.data == 1.0).all()
     pinned, limiting = curved.cone(follower, gain)
     if not full or len(limiting) or curved.is_pinned_by_gain(follower):
         return None
-    reach = curved.rows.instrument_columns.tocsc()[:, tools]
+    reach = curved.rows.instrument_columns.tocsc()[:, instruments]
     hessian, free = curved.hessians.of(follower), open_directions(pinned)
     t, r = curved.dense_response(follower, gain) @ free, reach.tocsr()[hessian.places].toarray()
     first = group.columns[system.signal[group.columns] == own.row[own.col == 0][0]]
@@ -301,13 +301,13 @@ def _closed_form(curved: Curved, gain: Array, group: _Group) -> Array | Unrepair
     turn = turned(composed, p.T @ hessian.matrix @ t, p.T @ hessian.matrix @ p, size)
     if turn is None or isinstance(turn, Unrepaired):
         return turn
-    return _added(curved, gain, group, tools, away @ turn @ free.T, own)
+    return _added(curved, gain, group, instruments, away @ turn @ free.T, own)
 
 
-def _added(curved: Curved, gain: Array, group: _Group, tools: Array, step: Array, own: Any) -> Array:
-    """The gain with ``step`` (tools × own actions) added to the follower's entries."""
+def _added(curved: Curved, gain: Array, group: _Group, instruments: Array, step: Array, own: Any) -> Array:
+    """The gain with ``step`` (instruments × own actions) added to the follower's entries."""
     column_of = {int(s): int(j) for s, j in zip(own.row, own.col, strict=True)}
-    place = {int(t): i for i, t in enumerate(tools)}
+    place = {int(t): i for i, t in enumerate(instruments)}
     whole = gain.copy()
     for entry in group.columns:
         whole[entry] += step[place[int(curved.system.leader[entry])], column_of[int(curved.system.signal[entry])]]

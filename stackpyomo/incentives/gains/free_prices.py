@@ -158,7 +158,7 @@ class _Design:
         self.effects: dict[int, dict[int, Any]] = {}
         """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}."""
         self._reaches = rows.instrument_units
-        self._tools = {id(v): k for k, v in enumerate(rows.instruments)}
+        self._instruments = {id(v): k for k, v in enumerate(rows.instruments)}
         self.rows, self.here, self.game, self.values, self.chosen = rows, demand.here, rows.game, values, chosen
         self.demand = demand
         self.names = ", ".join(self.game.names[id(v)] for v in chosen[:4])
@@ -233,9 +233,9 @@ class _Design:
         """(entry of the gain, ∂J/∂u0, M) for the entries that an action's equation holds."""
         system, follower = self.demand.system, int(self.rows.owners[action])
         for entry in system.matrix.indices[system.matrix.indptr[action] : system.matrix.indptr[action + 1]]:
-            tool = int(system.leader[entry])
+            instrument = int(system.leader[entry])
             known = follower in effects
-            effect = effects[follower].get(tool, 0.0) if known else float(self.here.leader[follower, tool])
+            effect = effects[follower].get(instrument, 0.0) if known else float(self.here.leader[follower, instrument])
             yield int(entry), effect, float(self.demand.moves[int(system.signal[entry]), action])
 
     def _power(self, effects: Mapping[int, Mapping[int, Any]], action: int) -> Any:
@@ -259,9 +259,9 @@ class _Design:
         felt = {id(v) for v in identify_variables(expression, include_fixed=False)}
         aggregates = [(g, v) for g, v in enumerate(self.rows.responses.variables) if id(v) in felt]
         leads = self.rows.leads[np.array([g for g, _ in aggregates], dtype=int)].tocoo()
-        numbers = sorted({self._tools[i] for i in felt & self._tools.keys()} | set(leads.col.tolist()))
-        tools = [self.rows.instruments[k] for k in numbers]
-        variables = [*follower.variables, *(v for _, v in aggregates), *tools]
+        numbers = sorted({self._instruments[i] for i in felt & self._instruments.keys()} | set(leads.col.tolist()))
+        instruments = [self.rows.instruments[k] for k in numbers]
+        variables = [*follower.variables, *(v for _, v in aggregates), *instruments]
         try:
             partials = differentiate(expression, wrt_list=variables, mode=Modes.reverse_symbolic)
         except (*UNDEFINED, DifferentiationException) as error:
@@ -279,13 +279,13 @@ class _Design:
             for i, j in enumerate(own)
         ]
         effects = dict(zip(numbers, direct[split:], strict=True))
-        for place, tool, rate in zip(leads.row, leads.col, leads.data, strict=True):
-            effects[tool] = effects[tool] + float(rate) * carried[aggregates[place][0]]
+        for place, instrument, rate in zip(leads.row, leads.col, leads.data, strict=True):
+            effects[instrument] = effects[instrument] + float(rate) * carried[aggregates[place][0]]
         return slopes, effects
 
     def _lean(self) -> None:
         """Add Gᵀλ of active constraints that hold no leader variable to the slopes of their followers."""
-        sides = [side for side in self.demand.sides if not len(side.tools)]
+        sides = [side for side in self.demand.sides if not len(side.instruments)]
         self.model.multiplier = pyo.Var(range(len(sides)), initialize=0.0)
         for number, side in enumerate(sides):
             multiplier = self.model.multiplier[number]

@@ -57,9 +57,9 @@ def leaning(derivatives: Derivatives, sides: Sequence[ActiveSide], multipliers: 
     extra: tuple[list[int], list[int], list[float]] = ([], [], [])
     for side, multiplier in zip(sides, multipliers, strict=True):
         slope[side.columns] += multiplier * side.normal
-        if multiplier and len(side.tools):
-            extra[0].extend([side.follower] * len(side.tools))
-            extra[1].extend(side.tools.tolist())
+        if multiplier and len(side.instruments):
+            extra[0].extend([side.follower] * len(side.instruments))
+            extra[1].extend(side.instruments.tolist())
             extra[2].extend((multiplier * side.effect).tolist())
     if extra[0]:
         leader = sparse.csr_array(leader + sparse.csr_array((extra[2], extra[:2]), shape=leader.shape))
@@ -134,7 +134,7 @@ def balanced(
     if not len(sides):
         return Balance(derivatives.own.copy(), derivatives.leader)
     equations = system(derivatives.leader)
-    bilinear = {side.follower for side in sides if len(side.tools)}
+    bilinear = {side.follower for side in sides if len(side.instruments)}
     for actions, numbers in _clusters(equations, sides, owners):
         chosen = [sides[i] for i in numbers]
         if bilinear & {side.follower for side in chosen}:
@@ -151,7 +151,7 @@ def _clusters(system: System, sides: Sequence[ActiveSide], owners: Array) -> Ite
     # A side links what it holds; one with leader variables is felt in every action of its follower.
     starts, stops = (np.searchsorted(owners, [side.follower for side in sides], end) for end in ("left", "right"))
     holders = [
-        by_row[start:stop] if len(side.tools) else by_row[side.columns]
+        by_row[start:stop] if len(side.instruments) else by_row[side.columns]
         for side, start, stop in zip(sides, starts, stops, strict=True)
     ]
     row = np.repeat(np.arange(len(sides)), [len(h) for h in holders])
@@ -230,10 +230,10 @@ def _product(
     for number, side in enumerate(sides):
         multiplier = model.multiplier[number]
         multiplier.setlb(None if side.equality else 0.0)
-        multiplier.set_value(start if len(side.tools) else 0.0)
+        multiplier.set_value(start if len(side.instruments) else 0.0)
     parts = [system(derivatives.leader)]  # b, then what each multiplier adds to it
     for side in sides:
-        at = ([side.follower] * len(side.tools), side.tools)
+        at = ([side.follower] * len(side.instruments), side.instruments)
         parts.append(system(sparse.csr_array((side.effect, at), shape=derivatives.leader.shape)))
     model.gain = gain = pyo.Var(pyo.Any, dense=False)
     weights: dict[tuple[int, int], float] = {}
@@ -267,7 +267,7 @@ def _product(
     _begin(gain, rows, pulls)
     rows = [rows[i] for i in _needed(held_by)]
     energy = sum(w * gain[key] ** 2 for key, w in weights.items())
-    leant = TOLERANCES.flat * sum(model.multiplier[i] ** 2 for i, side in enumerate(sides) if len(side.tools))
+    leant = TOLERANCES.flat * sum(model.multiplier[i] ** 2 for i, side in enumerate(sides) if len(side.instruments))
     return (energy + leant, rows), list(model.multiplier.values())
 
 

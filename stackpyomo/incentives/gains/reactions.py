@@ -92,7 +92,7 @@ def _settled(
     leaning = [side for number in numbers for side in _holding(rows, derivatives, number, sides)]
     bodies = rows.constraint_gradients(values)
     both = [bodies @ rows.block_columns, bodies @ rows.instrument_columns]
-    limits = sparse.csr_array(sparse.hstack(both))  # (constraints × actions and tools)
+    limits = sparse.csr_array(sparse.hstack(both))  # (constraints × actions and instruments)
     answers = _answers(rows, values, free, leaning, limits)
     answers[:, : len(rows.owners)] /= np.array(rows.game.action_sizes, dtype=float)
     return answers, limits

@@ -175,23 +175,23 @@ def gain_system(
     if allowed is None:  # every leader variable that the follower feels, for every signal of the action
         rows = leader.indptr[owners[shown.col]], leader.indptr[owners[shown.col] + 1]
         pair, place = ranges(*rows)
-        tool, effect = leader.indices[place], leader.data[place]
+        instrument, effect = leader.indices[place], leader.data[place]
     else:  # every leader variable that may use the signal, where the follower feels it
         columns = allowed.tocsc()
         pair, place = ranges(columns.indptr[shown.row], columns.indptr[shown.row + 1])
-        felt, tool = _looked_up(leader, owners[shown.col[pair]], columns.indices[place])
-        pair, tool, effect = pair[felt >= 0], tool[felt >= 0], leader.data[felt[felt >= 0]]
+        felt, instrument = _looked_up(leader, owners[shown.col[pair]], columns.indices[place])
+        pair, instrument, effect = pair[felt >= 0], instrument[felt >= 0], leader.data[felt[felt >= 0]]
     row, signal, data = shown.col[pair], shown.row[pair], shown.data[pair] * effect
-    signals, tools = moves.shape[0], leader.shape[1]
-    keys, column = np.unique(tool.astype(np.int64) * max(signals, 1) + signal, return_inverse=True)
+    signals, instruments = moves.shape[0], leader.shape[1]
+    keys, column = np.unique(instrument.astype(np.int64) * max(signals, 1) + signal, return_inverse=True)
     matrix = sparse.csr_array((data, (row, column)), shape=(len(owners), len(keys)))
     by_entry, by_signal = (keys // max(signals, 1)).astype(int), (keys % max(signals, 1)).astype(int)
     return System(
         matrix=matrix,
         leader=by_entry,
         signal=by_signal,
-        shape=(tools, signals),
-        permitted=tools * signals if allowed is None else int(allowed.nnz),
+        shape=(instruments, signals),
+        permitted=instruments * signals if allowed is None else int(allowed.nnz),
         weights=weights[by_entry] * counts[by_signal],
         doubt=np.zeros(len(owners)),
     )

@@ -217,15 +217,15 @@ class _Asked:
         """The least-squares gain at the leader-optimal plan, entry by entry."""
         design = Design(self.rows.natural(self.ideal.values), self.wishes)
         self.units = np.array(
-            [design.rows.instrument_units[tool] / design.spans[s] for tool, s, _ in self.gain.entries]
+            [design.rows.instrument_units[instrument] / design.spans[s] for instrument, s, _ in self.gain.entries]
         )
         gain = design.fitted(self.ideal.values).tocsr()
-        return np.array([gain[tool, s] for tool, s, _ in self.gain.entries], dtype=float)
+        return np.array([gain[instrument, s] for instrument, s, _ in self.gain.entries], dtype=float)
 
     def _limits(self) -> tuple[Array, Array]:
         """Bounds of the entries: as given, else a multiple of the least-squares gain."""
         lower, upper = limits_of(self.rows, self.wishes.gain_bounds)
-        places = [tool for tool, _, _ in self.gain.entries]
+        places = [instrument for instrument, _, _ in self.gain.entries]
         most = _WIDE * max(1.0, float(np.abs(self.fitted / self.units).max(initial=0.0))) * self.units
         low, high = lower[places], upper[places]
         return np.where(np.isfinite(low), low, -most), np.where(np.isfinite(high), high, most)
@@ -257,11 +257,14 @@ class _Asked:
             return self._standing(rule, constant, proved=plan.quality == "optimal")
         plan = self._plan(best, search)
         rule = self._standing(self._incentive(plan, best.gain), constant, proved=plan.quality == "optimal")
-        slopes, numbers = search.slopes_at_bounds(), {(tool, s): number for tool, s, number in self.gain.entries}
+        slopes, numbers = (
+            search.slopes_at_bounds(),
+            {(instrument, s): number for instrument, s, number in self.gain.entries},
+        )
         table = best.gain.tocsr()
         at_bound = tuple(
-            AtBound(rule.leader[tool], rule.signals[s], float(table[tool, s]), sign * slopes[number])
-            for (tool, s), number in numbers.items()
+            AtBound(rule.leader[instrument], rule.signals[s], float(table[instrument, s]), sign * slopes[number])
+            for (instrument, s), number in numbers.items()
             if number in slopes
         )
         assert rule.standing is not None

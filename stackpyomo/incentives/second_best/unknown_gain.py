@@ -88,7 +88,7 @@ class UnknownGain:
         holder.gain = pyo.Var(range(count), initialize=0.0)
         holder.offset = pyo.Var(range(len(self.groups)), initialize=0.0)
         holder.common = pyo.ConstraintList()
-        self.table = {(tool, s): holder.gain[number] for tool, s, number in self.entries}
+        self.table = {(instrument, s): holder.gain[number] for instrument, s, number in self.entries}
         self.answers = self._answers()
         self._tie()
 
@@ -121,7 +121,7 @@ class UnknownGain:
     def matrix(self, values: Mapping[int, float]) -> sparse.csc_array:
         """K, (leader variables × signals), at {id(Var): value}."""
         data = [values.get(id(self.holder.gain[number]), 0.0) for _, _, number in self.entries]
-        at = ([tool for tool, _, _ in self.entries], [s for _, s, _ in self.entries])
+        at = ([instrument for instrument, _, _ in self.entries], [s for _, s, _ in self.entries])
         gain = sparse.csc_array((np.array(data, dtype=float), at), shape=(len(self.names), len(self.signals)))
         gain.eliminate_zeros()
         return gain
@@ -147,7 +147,7 @@ class UnknownGain:
     def _numbered(self) -> Iterator[tuple[int, int, int]]:
         felt = np.unique(self.moves.tocoo().row)
         alive = set(felt.tolist())
-        place = {id(v): tool for tool, v in enumerate(self.rows.instruments)}
+        place = {id(v): instrument for instrument, v in enumerate(self.rows.instruments)}
         group = {id(v): number for number, members in enumerate(self.groups) for v in members}
         numbers: dict[tuple[Any, ...], int] = {}
         for var in self.rows.instruments:
@@ -160,14 +160,14 @@ class UnknownGain:
     def _answers(self) -> dict[int, list[tuple[VarData, Any]]]:
         """id(action) → [(leader variable or aggregate that holds one, rate)]."""
         game, by_signal = self.rows.game, dict[int, list[int]]()
-        for tool, s, _ in self.entries:
-            by_signal.setdefault(s, []).append(tool)
+        for instrument, s, _ in self.entries:
+            by_signal.setdefault(s, []).append(instrument)
         rates_of: dict[int, dict[int, Any]] = {}
         moves = self.moves.tocoo()
         for s, action, rate in zip(moves.row.tolist(), moves.col.tolist(), moves.data.tolist(), strict=True):
             rates = rates_of.setdefault(id(game.actions[action]), {})
-            for tool in by_signal.get(s, ()):
-                rates[tool] = rates.get(tool, 0.0) + self.table[tool, s] * rate
+            for instrument in by_signal.get(s, ()):
+                rates[instrument] = rates.get(instrument, 0.0) + self.table[instrument, s] * rate
         leads = self.rows.leads.tocsc()
         aggregates = self.rows.responses.variables
         return {action: self._carried(rates, leads, aggregates) for action, rates in rates_of.items() if rates}
@@ -175,9 +175,9 @@ class UnknownGain:
     def _carried(
         self, rates: Mapping[int, Any], leads: sparse.csc_array, aggregates: Sequence[VarData]
     ) -> list[tuple[VarData, Any]]:
-        moved = [(self.rows.instruments[tool], rate) for tool, rate in rates.items()]
-        for tool, rate in rates.items():
-            part = slice(leads.indptr[tool], leads.indptr[tool + 1])
+        moved = [(self.rows.instruments[instrument], rate) for instrument, rate in rates.items()]
+        for instrument, rate in rates.items():
+            part = slice(leads.indptr[instrument], leads.indptr[instrument + 1])
             moved += [
                 (aggregates[z], float(lead) * rate)
                 for z, lead in zip(leads.indices[part], leads.data[part], strict=True)
@@ -185,15 +185,15 @@ class UnknownGain:
         return moved
 
     def _tie(self) -> None:
-        place = {id(v): tool for tool, v in enumerate(self.rows.instruments)}
+        place = {id(v): instrument for instrument, v in enumerate(self.rows.instruments)}
         by_name = self.rows.game.variables_by_name
         for number, group in enumerate(self.groups):
             for var in group:
-                tool = place.get(id(var), -1)
+                instrument = place.get(id(var), -1)
                 answer: Any = self.holder.offset[number]
                 for s in self.observation.of(self.rows.game.names[id(var)]):
-                    if (tool, s) in self.table:
-                        answer = answer + self.table[tool, s] * _shown(self.signals[s], by_name)
+                    if (instrument, s) in self.table:
+                        answer = answer + self.table[instrument, s] * _shown(self.signals[s], by_name)
                 self.holder.common.add(var == answer)
 
 
