@@ -156,8 +156,8 @@ class _Grid:
         proofs = [curvature(cost, [self.instrument]) for cost in self._costs()]
         if all(proof.curvature in _CONVEX for proof in proofs):
             why = (
-                f"both costs are convex in {self.instrument.name}, so that announcing the mean of a mixture serves leader "
-                "and follower at least as well as drawing from it"
+                f"both costs are convex in {self.instrument.name}, so that announcing the mean of a mixture serves "
+                "leader and follower at least as well as drawing from it"
             )
             raise _refusal("Randomising cannot help", self.follower.name, why)
 
