@@ -11,7 +11,7 @@ EXTRAS := test,dask,docs,grid,load,mpi,notebooks,parquet,plot,traffic$(shell pkg
 help:
 	@echo "make demo    set up the core and run models/grid_prices.py: plan, prices, report"
 	@echo "make test    set up everything and run the whole test suite"
-	@echo "make explore the same with other random games in the property tests"
+	@echo "make explore the same with four times as many random games, and others"
 	@echo "make hunt    random games against independent oracles: make hunt SEED=7 COUNT=500 HUNT=affine"
 	@echo "make docs    build the documentation into build/docs"
 	@echo "make lint    check style and formatting with ruff"

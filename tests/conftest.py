@@ -24,11 +24,17 @@ from stackpyomo.solvers import registry
 # Property tests draw the same games every time: a failure has its cause in the change. `make explore` draws others.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("other", derandomize=False, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "same")
+settings.load_profile(PROFILE)
 
 DATA = Path(__file__).parent / "data"
 CASES = {c["id"]: c for c in json.loads((DATA / "incentive_cases.json").read_text())["cases"]}
 NLP = [name for name, info in registry.items() if info.ipopt_options and info.available]
+
+
+def drawn(number: int) -> int:
+    """How many random games a property is tried on: a quarter of them, at least five; by `make explore` all."""
+    return number if PROFILE == "other" else min(number, max(5, number // 4))
 
 
 def number(text: str | float) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import snapshot
+from conftest import drawn, snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,7 +115,7 @@ class Integers:
         return best
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=drawn(12), deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_integer_games_as_enumeration_says(seed: int) -> None:
     drawn = Integers(seed)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -39,7 +40,7 @@ def random_covariance(generator: np.random.Generator, size: int) -> np.ndarray:
     return root @ root.T
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=drawn(25), deadline=None)
 @given(st.integers(0, 10_000), st.integers(3, 5))
 def test_moments_given_each_observation_are_the_gaussians(seed: int, nodes: int) -> None:
     """E[z | y_i] is linear of slope Cov(z, y_i)/Var(y_i) at every node, for any z; all second moments are right."""

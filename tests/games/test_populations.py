@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 import pytest
-from conftest import work
+from conftest import drawn, work
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import stackpyomo as sp
 from stackpyomo.games import exchangeable
 
-SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=drawn(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 DT01 = {1: -111 / 223, 2: -187 / 223, 5: -415 / 223, 10: -795 / 223, 100: -7635 / 223}
 """Exact gains of the average (this project's case DT01)."""

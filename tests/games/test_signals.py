@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import CASES, number
+from conftest import CASES, drawn, number
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import stackpyomo as sp
 
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=drawn(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class World:
@@ -437,7 +437,7 @@ def _scenarios(seed: int) -> sp.Game:
 
 @pytest.mark.parametrize("saturate", [False, True])
 @given(seed=st.integers(0, 10**6), data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=drawn(15), deadline=None)
 def test_the_strategy_as_numbers_as_expressions_and_from_json(saturate: bool, seed: int, data: Any) -> None:
     game = _scenarios(seed)
     m = game.model

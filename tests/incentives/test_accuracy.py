@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stackpyomo as sp
 
-SOME = settings(max_examples=25, deadline=None)
+SOME = settings(max_examples=drawn(25), deadline=None)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import toll_game
+from conftest import drawn, toll_game
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize, nnls
@@ -17,7 +17,7 @@ import stackpyomo as sp
 from stackpyomo.incentives.gains import free_prices as offsets
 from stackpyomo.solvers import Solution, Termination
 
-SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=drawn(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Quadratic:

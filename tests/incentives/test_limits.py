@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import CASES, number
+from conftest import CASES, drawn, number
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse as sp_sparse
@@ -19,7 +19,7 @@ from scipy.optimize import linprog, minimize
 
 import stackpyomo as sp
 
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=drawn(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Meters:

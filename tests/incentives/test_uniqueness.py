@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import toll_game
+from conftest import drawn, toll_game
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
 
 import stackpyomo as sp
 
-SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=drawn(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def sharers(count: int, pull: float, bend: float, *, population: bool = False, bounds: Any = (None, None)) -> sp.Game:

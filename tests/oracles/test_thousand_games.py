@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import drawn
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
 import stackpyomo as sp
 
-GAMES = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+GAMES = settings(max_examples=drawn(250), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SHAPES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Callable[[Any], Any]]] = {
     "exp": (pyo.exp, np.exp, np.exp),

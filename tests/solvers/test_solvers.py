@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import toll_game, work
+from conftest import drawn, toll_game, work
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -378,7 +378,9 @@ def test_units_do_not_matter(name: str, unit: float, ready: Callable[[str], str]
 # --- residuals and proved gaps, recomputed by hand ------------------------------------------------------------------
 
 quick = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=drawn(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 figure = st.floats(-4, 4).map(lambda v: round(v, 3))
 N, M = 3, 2

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ def knapsack(weights: Any, prices: Any, limit: float, toll: float = 0.0, *, sens
     return sp.Game(m, m.f)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=drawn(20), deadline=None)
 @given(seed=st.integers(0, 10**6), sense=st.sampled_from([pyo.maximize, pyo.minimize]))
 def test_a_knapsack_is_played_as_enumeration_says(seed: int, sense: int) -> None:
     random = np.random.default_rng(seed)

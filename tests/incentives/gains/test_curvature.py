@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import drawn
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.linalg import null_space
@@ -14,7 +15,7 @@ from scipy.optimize import minimize
 
 import stackpyomo as sp
 
-SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=drawn(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def _quadratic(matrix: np.ndarray, linear: np.ndarray, z: list[Any]) -> Any:
@@ -219,7 +220,7 @@ def test_shared_signals_of_a_tariff(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=drawn(40), deadline=None)
 def test_curvature_only_counts_where_constraints_let_the_follower_go(seed: int) -> None:
     """An equality, or an inequality it leans on, pins a direction; a bound without a multiplier limits a half-space."""
     random = np.random.default_rng(seed)
@@ -254,7 +255,7 @@ def test_curvature_only_counts_where_constraints_let_the_follower_go(seed: int) 
 
 @given(seed=st.integers(0, 10**6))
 @example(seed=6896)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=drawn(40), deadline=None)
 def test_a_quadratic_term_bends_up_what_no_gain_can(seed: int) -> None:
     """u0 enters linearly: H = H11 + b·R + what the gain adds; with R along b every follower is held."""
     random = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import CASES, number
+from conftest import CASES, drawn, number
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
@@ -18,7 +18,7 @@ from stackpyomo.games import parse_game
 from stackpyomo.incentives.gains import signed_least_squares
 from stackpyomo.solvers import least_nonnegative
 
-SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=drawn(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Leaning:
