@@ -15,7 +15,7 @@ import numpy as np
 
 import stackpyomo as sp
 
-from . import bilevel, incentives, populations, proofs, scenarios, uniqueness, units
+from . import bilevel, equilibria, incentives, populations, proofs, scenarios, uniqueness, units
 from .ledger import Ledger
 
 HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
@@ -24,6 +24,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "populations": populations.hunt,
     "affine": bilevel.affine,
     "curved": bilevel.curved,
+    "equilibria": equilibria.hunt,
     "proofs": proofs.hunt,
     "units": units.hunt,
     "unique": uniqueness.hunt,
