@@ -19,6 +19,7 @@ from stackpyomo.errors import NoIncentive, StackpyomoError
 
 __all__ = [
     "TERMINATED",
+    "EquilibriumOption",
     "GameArgument",
     "JobsOption",
     "JsonOption",
@@ -30,6 +31,7 @@ __all__ = [
     "SettingOption",
     "SolverOption",
     "StartsOption",
+    "TiesOption",
     "TreatmentOption",
     "app",
     "complain",
@@ -86,6 +88,10 @@ GameArgument = Annotated[Path, typer.Argument(help="A JSON game file, or a Pytho
 
 SolverOption = Annotated[str, typer.Option("--solver", help="auto, pounce, ipopt, cyipopt, highs, scip, …")]
 
+TiesOption = Annotated[
+    str, typer.Option(help="Who is favoured where a follower is indifferent: optimistic (the leader) or pessimistic.")
+]
+EquilibriumOption = Annotated[str, typer.Option(help="Which equilibrium the followers play: auto, any or variational.")]
 TreatmentOption = Annotated[
     str,
     typer.Option(

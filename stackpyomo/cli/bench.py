@@ -21,6 +21,7 @@ from stackpyomo.studies import RIGHT, Row, Runner, Settings, following, machine,
 from stackpyomo.version import __version__
 
 from .app import (
+    EquilibriumOption,
     JobsOption,
     JsonOption,
     LimitOption,
@@ -30,6 +31,7 @@ from .app import (
     SettingOption,
     SolverOption,
     StartsOption,
+    TiesOption,
     TreatmentOption,
     app,
     deliver,
@@ -56,6 +58,8 @@ def bench(
     time_limit: LimitOption = Settings.time_limit,
     option: SettingOption = None,
     starts: StartsOption = 1,
+    ties: TiesOption = Settings.ties,
+    equilibrium: EquilibriumOption = Settings.equilibrium,
     seed: SeedOption = 0,
     allow_nonconvex: Annotated[
         bool, typer.Option("--allow-nonconvex", help="Play games with followers proved nonconvex, too.")
@@ -75,7 +79,16 @@ def bench(
     for a nonconvex follower, as its entry says.
     """
     settings = Settings(
-        solver, complementarity, time_limit, starts, allow_nonconvex, tolerance, seed=seed, options=settings_of(option)
+        solver,
+        complementarity,
+        time_limit,
+        starts,
+        allow_nonconvex,
+        tolerance,
+        seed=seed,
+        options=settings_of(option),
+        ties=ties,
+        equilibrium=equilibrium,
     )
     entries = [entry for entry in read_games(catalogue) if only in str(entry.get("name", ""))]
     if not entries:

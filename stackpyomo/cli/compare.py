@@ -15,6 +15,7 @@ from stackpyomo.studies import Comparison, Settings, compare, entries_of, machin
 from stackpyomo.version import __version__
 
 from .app import (
+    EquilibriumOption,
     JobsOption,
     JsonOption,
     LimitOption,
@@ -23,6 +24,7 @@ from .app import (
     ReportOption,
     SeedOption,
     StartsOption,
+    TiesOption,
     deliver,
     logged,
     one_line_errors,
@@ -45,6 +47,8 @@ def compare_command(
     ] = "auto",
     time_limit: LimitOption = Settings.time_limit,
     starts: StartsOption = 1,
+    ties: TiesOption = Settings.ties,
+    equilibrium: EquilibriumOption = Settings.equilibrium,
     seed: SeedOption = 0,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="solver:name=value for one of the solvers; may be repeated.")
@@ -75,6 +79,8 @@ def compare_command(
             starts=starts,
             seed=seed,
             options=_by_solver(option),
+            ties=ties,
+            equilibrium=equilibrium,
         )
     if plot_to is not None:
         _draw(comparison, plot_to)

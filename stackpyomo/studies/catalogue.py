@@ -73,6 +73,16 @@ class Settings:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     """For the solver, before those of ours."""
+    ties: str = "optimistic"
+    """Or "pessimistic": for whom followers break ties, and which equilibrium they play; an entry that says "ties",
+    "tie_tolerance" or "equilibrium" itself is played so."""
+    tie_tolerance: float = 0.0
+    equilibrium: str = "auto"
+
+    def asked(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """How this entry's followers answer, as arguments of :func:`stackpyomo.stackelberg`."""
+        chosen = {key: entry.get(key, getattr(self, key)) for key in ("ties", "tie_tolerance", "equilibrium")}
+        return chosen if not entry.get("leaders") else {"ties": chosen["ties"]}
 
     def require(self) -> None:
         """Raise :class:`InvalidGame` or :class:`SolverNotAvailable` for what no game could be played with."""
@@ -162,8 +172,11 @@ def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
                 time_limit=settings.time_limit,
                 allow_nonconvex=settings.allow_nonconvex,
                 seed=settings.seed,
+                **settings.asked(entry),
             )
         row = _judged(row, plan, game.leader.sign, wanted, settings.tolerance)
+        if plan.shortfall:
+            row = _judged_of_leaders(row, plan, entry if settings.judged else {}, settings.tolerance)
     except NoPlan as error:
         expected = error.termination == "infeasible" and (wanted is None or not settings.judged)
         row = _unlucky(row, error, "infeasible" if expected else "failed")
@@ -216,6 +229,8 @@ def _reference(entry: Mapping[str, Any], path: str = "") -> float | None:
         return None
     if not isinstance(reference, Mapping):
         raise fault(f"reference: expected an object {{...}} or null, found {show(reference)}.", "reference")
+    if entry.get("leaders") and isinstance(reference.get("leader_costs"), Mapping):
+        return math.nan  # of each leader: looked at once there is a plan
     if "leader_cost" not in reference:
         raise fault("reference: has no 'leader_cost'; write a number, or null: there is no plan.", "reference")
     cost = reference["leader_cost"]
@@ -256,6 +271,20 @@ def _judged(row: Row, plan: Plan, sign: int, wanted: float | None, tolerance: fl
     if math.isnan(gap) or abs(gap) <= tolerance:  # nothing to compare with, or as good as that
         return replace(row, outcome="ok")
     return replace(row, outcome="better" if gap < 0 else "worse")
+
+
+def _judged_of_leaders(row: Row, plan: Plan, entry: Mapping[str, Any], tolerance: float) -> Row:
+    """The row of a plan of several leaders: an equilibrium, which is as good as any; that there is none; or neither."""
+    message = "; ".join(plan.warnings)
+    if plan.quality == "infeasible" and plan.least_shortfall > 0.0:
+        expected = entry.get("reference") is None
+        return replace(row, outcome="infeasible" if expected else "failed", message=message)
+    if plan.quality != "feasible":
+        return replace(row, outcome="unverified", message=message)
+    costs = (entry.get("reference") or {}).get("leader_costs", {})
+    gaps = [abs(plan.leader_objectives[name] - cost) / max(1.0, abs(cost)) for name, cost in costs.items()]
+    gap = max(gaps, default=math.nan)
+    return replace(row, gap=gap, outcome="worse" if gap > tolerance else "ok")
 
 
 def _doubt(report: Report) -> str:

@@ -170,12 +170,16 @@ def compare(
     starts: int = 1,
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    ties: str = Settings.ties,
+    tie_tolerance: float = Settings.tie_tolerance,
+    equilibrium: str = Settings.equilibrium,
     progress: bool = True,
 ) -> Comparison:
     """Every game by every solver and treatment, all followers responding, ``jobs`` side by side.
 
     games: a Game, a list of Games, or the path of a game file or catalogue. solvers: names, or "all" that are known. A
     solver that is missing or cannot take a treatment is a row with its reason. options: solver → its own, by name.
+    ties, tie_tolerance, equilibrium: those of :func:`stackelberg`, for games whose entries do not say so themselves.
     Raises :class:`InvalidGame` for a game that the file format cannot say, an unknown solver or treatment.
     """
     entries, solvers = entries_of(games), ways(solvers)
@@ -190,7 +194,18 @@ def compare(
     with tracked("comparing", total, shown=progress) as step:
         for solver, treatment in product(solvers, complementarities):
             own = (options or {}).get(solver, {})
-            settings = Settings(solver, treatment, time_limit, starts, judged=False, seed=seed, options=own)
+            settings = Settings(
+                solver,
+                treatment,
+                time_limit,
+                starts,
+                judged=False,
+                seed=seed,
+                options=own,
+                ties=ties,
+                tie_tolerance=tie_tolerance,
+                equilibrium=equilibrium,
+            )
             for entry, row in zip(entries, _played(entries, settings, jobs), strict=True):
                 cells = row.as_dict() | {"game": row.name, "solver": solver, "complementarity": treatment}
                 rows.append(_numbers(cells, row) | {"sign": _sign(entry)})

@@ -21,6 +21,7 @@ SLICE = {
     "populations": 10,
     "affine": 25,
     "curved": 8,
+    "equilibria": 4,
     "proofs": 6,
     "units": 8,
     "unique": 20,

@@ -112,6 +112,63 @@ def test_the_gap_is_relative() -> None:
     assert row.gap == pytest.approx((10 + BEST) / 1000, abs=1e-6)
 
 
+TIED: dict[str, Any] = {
+    "leader__objective": "toll - flow",
+    "leader__variables": [{"name": "toll", "lb": 0, "ub": 1}],
+    "followers__objective": "0*flow",
+}
+"""The driver does not care: −1 if it favours the leader, 0 if not."""
+
+
+def test_ties_are_those_of_the_settings_or_of_the_entry() -> None:
+    pessimistic = run_entry(entry(reference=0.0, **TIED), Settings(ties="pessimistic"))
+    assert (pessimistic.outcome, pessimistic.objective) == ("ok", pytest.approx(0, abs=1e-6))
+    assert run_entry(entry(reference=-1.0, **TIED), Settings()).outcome == "ok"
+    own = entry(reference=0.0, **TIED) | {"ties": "pessimistic"}
+    assert run_entry(own, Settings()).outcome == "ok"
+    comparison = sp.compare([own], ["auto"], ties="optimistic", progress=False)
+    assert comparison.table["objective"].tolist() == pytest.approx([0], abs=1e-6)
+    (refused,) = sp.compare([entry(**TIED)], ["auto"], equilibrium="best", progress=False).rows
+    assert (refused["outcome"], refused["error"]) == ("refused", "InvalidGame")
+
+
+def leaders(**reference: Any) -> dict[str, Any]:
+    """H. D. Sherali 1984: two leaders, five followers, a price of 100 − total, cost 10: q = 30, y = 5, profits 150."""
+    total = "(100-(q1+q2+y1+y2+y3+y4+y5)-10)"
+    leading = [("L1", "q1"), ("L2", "q2")]
+    return {
+        "format": "stackpyomo-game/1",
+        "name": "sherali",
+        "leader": {"variables": []},
+        "leaders": [
+            {
+                "name": n,
+                "variables": [{"name": q, "lb": 0, "ub": 100}],
+                "objective": f"{total}*{q}",
+                "sense": "maximize",
+            }
+            for n, q in leading
+        ],
+        "followers": [
+            {
+                "name": f"f{k}",
+                "variables": [{"name": f"y{k}", "lb": 0}],
+                "objective": f"{total}*y{k}",
+                "sense": "maximize",
+            }
+            for k in range(1, 6)
+        ],
+        "reference": reference or None,
+    }
+
+
+def test_several_leaders_by_what_each_of_them_gets() -> None:
+    row = run_entry(leaders(leader_costs={"L1": 150.0, "L2": 150.0}), Settings())
+    assert (row.outcome, row.message) == ("ok", "")
+    assert row.gap <= 1e-4
+    assert run_entry(leaders(leader_costs={"L1": 150.0, "L2": 160.0}), Settings()).outcome == "worse"
+
+
 @pytest.mark.parametrize("reference", [None, {"leader_cost": None}, {"leader_cost": None, "leader": None}])
 def test_no_plan_as_known(reference: Any) -> None:
     row = run_entry(entry(**WITHOUT_PLAN) | {"reference": reference}, Settings())
@@ -511,6 +568,9 @@ def test_a_document_and_nothing_else(bench: Bench) -> None:
         "starts": 1,
         "seed": 0,
         "options": {},
+        "ties": "optimistic",
+        "tie_tolerance": 0.0,
+        "equilibrium": "auto",
         "allow_nonconvex": False,
         "tolerance": 1e-4,
         "jobs": 2,
