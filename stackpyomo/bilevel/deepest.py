@@ -17,7 +17,7 @@ import pyomo.environ as pyo
 from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import number_of, substituting, variables_in
 from stackpyomo.games import Follower, Game
-from stackpyomo.solvers import BadRow, Program, free_row, solve
+from stackpyomo.solvers import BadRow, Program, free_row, prover, solve
 
 __all__ = ["deepest"]
 
@@ -30,9 +30,8 @@ def deepest(
 ) -> dict[str, float] | None:
     """Variable name → value; None if there is none with depth above 0. gain: what it has to be worth at least."""
     holder, walk = _copies(game, values, follower)
-    assert follower.objective is not None
-    plan = number_of(_at(follower.sign * follower.objective.expr, game, values))
-    cost = walk(follower.sign * follower.objective.expr)
+    plan = number_of(_at(follower.cost, game, values))
+    cost = walk(follower.cost)
     rows = [free_row(cost, None, plan - gain)]
     own = {id(v) for v in follower.variables}
     for constraint in follower.constraints:
@@ -50,7 +49,7 @@ def deepest(
         program = Program(-holder.depth, rows)
     except BadRow:
         return None
-    solution = solve(program, "scip", time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
+    solution = solve(program, prover(program), time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
     if solution.x is None:
         return None
     levels = program.levels(solution.x)

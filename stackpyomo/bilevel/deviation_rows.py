@@ -7,9 +7,7 @@ Aggregates move by the follower's share. The open alternative is written g_j ≥
 that relaxes; a positive margin restricts, so that what it finds are plans. Where g_j counts in steps (whole numbers
 with rational coefficients), "> 0" is "≥ the first step", which is exact at any margin.
 
-*Yielding*: where all rows tie an action to a leader's binary by y_i + x_i ≤ 1, and less of y_i never hurts another
-row, v gives way to x: v_i (1 − x_i) is feasible whatever x is, and the row needs no alternative. Source: Fischetti,
-Ljubić, Monaci, Sinnl, INFORMS J. Comput. 31 (2019) 390–410, for interdiction.
+Where others only block actions (:mod:`.interdiction`), v gives way to them, and the row needs no alternative.
 """
 
 from __future__ import annotations
@@ -31,6 +29,7 @@ from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, Game
 
 from .complementarity import interval
+from .interdiction import blocks
 
 __all__ = ["Alternatives", "RowWriter", "Written", "value_at"]
 
@@ -59,8 +58,9 @@ class Written:
 class RowWriter:
     """Turns deviations into rows; what a deviation substitutes is worked out once."""
 
-    def __init__(self, game: Game, followers: Sequence[Follower]) -> None:
-        self.game = game
+    def __init__(self, game: Game, followers: Sequence[Follower], worths: Mapping[str, Any] | None = None) -> None:
+        """``worths``: follower → what stands for its cost in its rows; its cost where it is not named."""
+        self.game, self._worths = game, worths or {}
         self.followers = {f.name: f for f in followers}
         self.movers = game.movers()
         self.holder = pyo.ConcreteModel(name="deviations")
@@ -68,7 +68,7 @@ class RowWriter:
         self.holder.choice = pyo.VarList(domain=pyo.Binary)
         self._known: dict[int, tuple[Deviation, Alternatives]] = {}
         self._written: dict[tuple[int, float, float], Written] = {}
-        self._yielding = {f.name: _yielding(f) for f in followers}
+        self.blocks = {f.name: blocks(f) for f in followers}
         self._bounds = ExpressionBoundsVisitor()
 
     def written(self, deviations: Sequence[Deviation], margin: float, unit: float = 1.0) -> Written:
@@ -123,15 +123,14 @@ class RowWriter:
         for var in follower.variables:
             level = _within_bounds(float(deviation.action[names[id(var)]]), var)
             level = float(round(level)) if not var.is_continuous() else level
-            binary = self._yielding[follower.name].get(id(var))
-            table[id(var)] = level if binary is None or level == 0.0 else level * (1 - binary)
+            block = self.blocks[follower.name].get(id(var))
+            table[id(var)] = level if block is None else block.yielding(level)
         table.update(self._moved(follower, table))
         dependent = self._follow(follower, table)
         solved = {id(constraint) for _, constraint in dependent}
         walk = substituting(table)
-        assert follower.objective is not None
-        cost = follower.sign * (follower.objective.expr - walk(follower.objective.expr))
-        row = Alternatives(cost)
+        own = follower.cost
+        row = Alternatives(self._worths.get(follower.name, own) - walk(own))
         for constraint in follower.constraints:
             if id(constraint) not in solved:
                 self._add(row, walk(constraint.body), constraint.lb, constraint.ub, constraint.equality)
@@ -277,45 +276,3 @@ def _first_step(way: Any) -> float | None:
 def _fraction(number: float) -> Fraction | None:
     near = Fraction(float(number)).limit_denominator(_DENOMINATOR)
     return near if abs(float(near) - number) <= TOLERANCES.determined * max(1.0, abs(number)) else None
-
-
-def _yielding(follower: Follower) -> dict[int, Any]:
-    """id(action) → the foreign binary x it gives way to: y + x ≤ 1 is its only row with others, less never hurts."""
-    own = {id(v): v for v in follower.variables}
-    tied: dict[int, Any] = {}
-    plain: list[Any] = []
-    for constraint in follower.constraints:
-        pair = _tie(constraint, own)
-        if pair is None:
-            plain.append(constraint)
-        elif id(pair[0]) in tied:
-            return {}
-        else:
-            tied[id(pair[0])] = pair[1]
-    if any(id(v) not in own and not v.fixed for c in plain for v in variables_in(c.expr)):
-        return {}
-    for constraint in plain if tied else ():
-        repn = generate_standard_repn(constraint.body, quadratic=False)
-        touched = any(id(v) in tied for v in variables_in(constraint.expr))
-        if touched and (constraint.equality or not repn.is_linear()):
-            return {}
-        for var, coefficient in zip(repn.linear_vars, repn.linear_coefs, strict=True):
-            hurts = (constraint.lb is not None and coefficient > 0) or (constraint.ub is not None and coefficient < 0)
-            if hurts:
-                tied.pop(id(var), None)
-    return tied if len(tied) == sum(_tie(c, own) is not None for c in follower.constraints) else {}
-
-
-def _tie(constraint: Any, own: Mapping[int, Any]) -> tuple[Any, Any] | None:
-    """(own binary y, foreign binary x) of a row a y + b x ≤ u that forbids both and allows each alone."""
-    if constraint.lb is not None or constraint.ub is None:
-        return None
-    repn = generate_standard_repn(constraint.body, quadratic=False)
-    if not repn.is_linear() or len(repn.linear_vars) != 2:
-        return None
-    pairs = sorted(zip(repn.linear_vars, repn.linear_coefs, strict=True), key=lambda pair: id(pair[0]) not in own)
-    (y, a), (x, b) = pairs
-    binary = all(not v.is_continuous() and v.bounds == (0, 1) for v in (x, y))
-    room = constraint.ub - repn.constant
-    forbids = a > 0 and b > 0 and max(a, b) <= room < a + b
-    return (y, x) if id(y) in own and id(x) not in own and binary and forbids else None

@@ -117,9 +117,8 @@ class Equilibrium:
         self._first = len(relations)
         self._plain = len(problem.constraints) + len(problem.held)
         cost = apart(problem.cost) + self._treated.term
-        self.program = Program(cost, [*relations, *self._treated.rows], seconds=seconds)
-        if sets := [*problem.sets, *self._treated.sets]:
-            self.program.model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
+        sets = [*problem.sets, *self._treated.sets]
+        self.program = Program(cost, [*relations, *self._treated.rows], sets=sets, seconds=seconds)
         self._locate()
 
     def _locate(self) -> None:

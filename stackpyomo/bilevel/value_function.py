@@ -28,12 +28,14 @@ from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES
 from stackpyomo.deviations import Deviation, Deviations, Stop, generate
-from stackpyomo.solvers import Termination
+from stackpyomo.solvers import Solution, Termination, prover
 
 from .complementarity import SOS1, Scholtes
 from .deepest import deepest
 from .deviation_rows import RowWriter, value_at
 from .implied_boxes import least_cost
+from .interdiction import gives_way, widened
+from .min_max import MinMax, opposition
 from .mpcc import Equilibrium, Found
 from .nonconvexity import bound_multipliers, is_proved_convex
 from .search import Candidate, Ladder
@@ -44,6 +46,11 @@ logger = logging.getLogger(__name__)
 
 _ROUNDS = 100
 """Rounds of one master."""
+
+_MANY = 2_000
+"""Rounds of a master without actions, which are short."""
+
+_WORDS = "looking for an equilibrium by deviations"
 
 _PAIRS = 16
 """Pairs from which on a local search comes first: SCIP may not find in its time what that finds at once."""
@@ -90,8 +97,10 @@ class ValueFunction(Ladder):
 
     def _pinch(self) -> None:
         """Bounds from the relaxation; plans from it, and from restrictions where it stalls."""
-        self._generate(0.0)
-        if self.infeasible:
+        self._oppose()
+        if not self.infeasible and not self._is_proved:
+            self._generate(0.0)
+        if self.infeasible or self._is_proved:
             return
         if not self.stops:
             self.stops.append(Found(Termination.TIME_LIMIT, "no time left", "scip"))
@@ -100,6 +109,23 @@ class ValueFunction(Ladder):
             for margin in _MARGINS:
                 if self._is_proved or self._generate(margin) is Stop.TIME:
                     break
+
+    def _oppose(self) -> None:
+        """The master without actions, where followers want the opposite of what the leader wants."""
+        opposed = (
+            None if self.kkt.pairs or self.problem.answers else opposition(self.game, self.followers, self.problem)
+        )
+        if opposed is None:
+            return
+        for relaxed in (True, False) if all(map(gives_way, self.followers)) else (False,):
+            master = MinMax(self.game, self.followers, self.problem, opposed, self._until, relaxed=relaxed)
+            outcome = generate(master, master.tempted, self._known, most=_MANY, until=self._until, words=_WORDS)
+            self.rounds += outcome.log(margin=0.0)
+        self._take_bound(master.solution)
+        if master.best:
+            found = Found(master.solution.termination, master.solution.message, master.solution.solver)
+            candidate = self._checked(self._at(found, master.best))
+            self._keep(candidate, 0.0)
 
     def _without_qualification(self) -> list[str]:
         """Followers with curved rows: for a convex one a Slater point will do, others get Fritz John's conditions."""
@@ -122,9 +148,8 @@ class ValueFunction(Ladder):
 
     def _generate(self, margin: float) -> Stop:
         master = _Master(self, margin)
-        words = "looking for an equilibrium by deviations"
-        outcome = generate(master, self._tempted, self._known, most=_ROUNDS, until=self._until, words=words)
-        self.rounds += [{**entry, "margin": margin} for entry in outcome.log()]
+        outcome = generate(master, self._tempted, self._known, most=_ROUNDS, until=self._until, words=_WORDS)
+        self.rounds += outcome.log(margin=margin)
         return outcome.stop
 
     def _conclude(self) -> None:
@@ -159,7 +184,7 @@ class ValueFunction(Ladder):
     def solve_master(self, margin: float) -> Candidate | None:
         """The exact problem with the rows so far; its candidates are judged, the one to be left is returned."""
         exact = self._master(margin)
-        answer = exact.solve("scip", until=self._until, tee=self.tee)
+        answer = exact.solve(prover(exact.program), until=self._until, tee=self.tee)
         self.stops.append(answer)
         if not margin:
             self._take_bound(answer)
@@ -203,7 +228,7 @@ class ValueFunction(Ladder):
         exact.log = self.log
         return exact
 
-    def _take_bound(self, answer: Found) -> None:
+    def _take_bound(self, answer: Found | Solution) -> None:
         """SCIP's bound on a relaxation is one on every plan, where the cost has one on the variables' own box."""
         self.prover = answer.solver
         if answer.termination is Termination.INFEASIBLE:
@@ -296,9 +321,15 @@ class ValueFunction(Ladder):
             regret, room = float(report.regret[name]), TOLERANCES.stationarity * float(report.scale[name])
             if not regret > room:
                 continue
-            yield Deviation(name, dict(report.best_response[name]), regret)
+            reply = Deviation(name, dict(report.best_response[name]), regret)
+            yield widened(self.game, follower, reply, self._levels(candidate))
             if self._writer.binds_others(follower):
                 yield from self._deep(candidate, follower, regret)
+
+    def _levels(self, candidate: Candidate) -> dict[int, float]:
+        """id(Var) → its value at a candidate, what follows from others included."""
+        completed = self.game.completed(candidate.values)
+        return {id(var): completed[name] for name, var in self.game.variables_by_name.items()}
 
     def _deep(self, candidate: Candidate, follower: Any, regret: float) -> Iterator[Deviation]:
         values = self.game.completed(candidate.values)

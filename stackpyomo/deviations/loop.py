@@ -74,9 +74,9 @@ class Outcome(Generic[Candidate]):
     rows: Deviations
     rounds: list[Round] = field(default_factory=list)
 
-    def log(self) -> list[dict[str, float]]:
-        """The rounds as plain data, for a plan's log."""
-        return [{"round": number, **vars(entry)} for number, entry in enumerate(self.rounds, 1)]
+    def log(self, **more: float) -> list[dict[str, float]]:
+        """The rounds as plain data, for a plan's log; ``more``: what is said of each."""
+        return [{"round": number, **vars(entry), **more} for number, entry in enumerate(self.rounds, 1)]
 
 
 def generate(

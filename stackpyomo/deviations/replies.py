@@ -11,7 +11,7 @@ import numpy as np
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
-from stackpyomo.solvers import BadRow, Program, solve
+from stackpyomo.solvers import BadRow, Program, prover, solve
 from stackpyomo.verification import PROVED, Composed, Effort, best_responses, composed
 
 from .rows import Deviation
@@ -104,7 +104,7 @@ def _solved(problem: Composed) -> list[float] | None:
         program = Program(problem.cost, problem.rows)
     except BadRow:
         return None
-    solution = solve(program, "scip", time_limit=_SECONDS)
+    solution = solve(program, prover(program), time_limit=_SECONDS)
     if solution.x is None or not program.variables:
         return None
     place = program.levels(_sharpened(program, solution.x))

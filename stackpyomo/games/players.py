@@ -100,6 +100,12 @@ class Player:
         objective = self.objective
         return -1 if objective is not None and objective.sense == pyo.maximize else 1
 
+    @property
+    def cost(self) -> Any:
+        """What it minimises, sign · objective; ask :meth:`require` of a game first that there is one."""
+        assert self.objective is not None
+        return self.sign * self.objective.expr
+
 
 @dataclass(eq=False)
 class Leader(Player):

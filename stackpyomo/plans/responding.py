@@ -279,9 +279,11 @@ class Work:
                 f"{plan.bound:.8g}, this one comes within {abs(plan.leader_objective - plan.bound):.2g} of it"
             )
         elif plan.quality == "feasible" and sign:
+            count = sum(len(f.integers) for f in self.followers)
             plan.warnings.append(
-                f"gap not closed after {len(search.rounds)} rounds of deviations (bound {plan.bound:.8g}); a longer "
-                "time_limit= may; for large integer followers MibS (github.com/coin-or/MibS) is the tool"
+                f"gap not closed after {len(search.rounds)} rounds of deviations (bound {plan.bound:.8g}) with {count} "
+                "integer variables of followers; a longer time_limit= may; for large integer followers MibS "
+                "(github.com/coin-or/MibS) is the tool"
             )
 
     def _objectives(self, values: Mapping[str, float], report: Report | None) -> dict[str, float]:

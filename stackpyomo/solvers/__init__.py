@@ -7,7 +7,7 @@ is not evidence; why it stopped is kept apart from what it holds.
 from .certificates import Residuals, least_nonnegative
 from .program import BadRow, Program, free_row, random_start, scales_of
 from .rays import ray
-from .registry import SolverInfo, choose, registry, solve
+from .registry import SolverInfo, choose, prover, registry, solve
 from .solution import Solution, Termination
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "choose",
     "free_row",
     "least_nonnegative",
+    "prover",
     "random_start",
     "ray",
     "registry",

@@ -57,6 +57,8 @@ class BadRow(Exception):
 class Program:
     """min ``objective`` subject to ``constraints`` (Pyomo relations or ConstraintData); negate what is maximised.
 
+    ``sets``: pairs of Vars of which at most one is not 0, for solvers that take such sets.
+
     ``variables`` and ``rows`` (numbers of the given constraints) are in the order of the .nl file. Raises
     :class:`BadRow` for a constraint that holds no variable and is violated, and for data that are not finite.
     """
@@ -66,6 +68,7 @@ class Program:
         objective: Any,
         constraints: Sequence[Any] = (),
         *,
+        sets: Sequence[tuple[Any, Any]] = (),
         seconds: dict[str, float] | None = None,
     ) -> None:
         self.seconds = seconds if seconds is not None else {}
@@ -79,6 +82,8 @@ class Program:
                         raise BadRow(row, contradiction=True)
                     given[row] = pyo.Constraint.Feasible
             self.model.rows = pyo.Constraint(range(len(given)), rule=lambda _, i: given[i])
+            if sets:
+                self.model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
         with timed(self.seconds, "write"):
             self._write()
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.errors import InvalidGame, SolverNotAvailable
@@ -29,7 +30,7 @@ from .program import Program
 from .solution import Solution, Termination
 from .twins import twin
 
-__all__ = ["SolverInfo", "choose", "registry", "solve"]
+__all__ = ["SolverInfo", "choose", "prover", "registry", "solve"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,15 @@ def choose(solver: str = "auto") -> SolverInfo:
     if not info.available:
         raise SolverNotAvailable(f"solver={solver!r}: not installed. {info.install}")
     return info
+
+
+def prover(program: Program) -> str:
+    """The name of a solver whose bound proves: HiGHS for what is linear and holds no sets, else SCIP."""
+    model = program.model
+    bodies = [model.objective.expr, *(row.body for row in model.rows.values())]
+    linear = all(getattr(body, "polynomial_degree", int)() in (0, 1) for body in bodies)
+    plain = linear and not any(model.component_objects(pyo.SOSConstraint))
+    return "highs" if plain and registry["highs"].available else "scip"
 
 
 def solve(
@@ -187,6 +197,12 @@ def _info(
     return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options, options)
 
 
+_HIGHS = {
+    "qp_regularization_value": TOLERANCES.regularization,
+    "mip_rel_gap": 0.0,  # its own, 1e-4, closes no gap
+    "parallel": "off",  # threads that wait for each other cost more than small programs do
+}
+
 _GUROBI = {
     "NonConvex": 2,
     "MIPGap": TOLERANCES.solver,  # its own, 1e-4, closes no gap
@@ -228,7 +244,7 @@ registry: dict[str, SolverInfo] = {
             "LP QP MIP",
             'Install it with: pip install "highspy".',
             _package("highspy"),
-            run_pyomo(from_factory("highs"), {"qp_regularization_value": TOLERANCES.regularization}, True),
+            run_pyomo(from_factory("highs"), _HIGHS, True),
         ),
         _info(
             "scip",

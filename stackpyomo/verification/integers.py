@@ -33,9 +33,6 @@ _POINTS = 4096
 _SECONDS = 30.0
 """For one branch and bound where no time limit is given."""
 
-_GAPLESS = {"highs": {"mip_rel_gap": 0.0}}
-"""Options with which a solver of integer programs does not stop before its bound meets its answer."""
-
 
 @dataclass(frozen=True)
 class Resolve:
@@ -157,7 +154,7 @@ def _branch(problem: Composed, how: Resolve) -> None:
         problem.give_up("not re-solved, because the time limit was reached")
         return
     separable = Separable([Task(problem, problem.target, True)])
-    solution = separable.solve(name, _GAPLESS.get(name, {}), left)
+    solution = separable.solve(name, {}, left)
     if solution is None:
         problem.give_up(f"its problem cannot be written: {separable.trouble}")
     elif solution.termination is Termination.INFEASIBLE and problem.home is not None:

@@ -1,0 +1,135 @@
+"""Interdiction: others who take no part in a follower's problem but to block its actions.
+
+    a y_i + b x_i ≤ c,  y_i ≥ 0,  x_i a binary of somebody else's:   y_i ≤ l_i = (c − b)/a where x_i is 1  (b > 0)
+
+Where others' variables stand in such rows alone, one an action, and less of y_i never hurts another row, any v that
+the follower may play somewhere can be played everywhere once it gives way, v_i − max(0, v_i − l_i) x_i. Its row needs
+no alternative, and no constant. Among the v that are as good where some are blocked, the row of one that is best where
+nothing is blocked excludes most. Source: Fischetti, Ljubić, Monaci, Sinnl, INFORMS J. Comput. 31 (2019) 390–410.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyomo.repn import generate_standard_repn
+
+from stackpyomo.core import TOLERANCES
+from stackpyomo.core.expressions import substituting, variables_in
+from stackpyomo.deviations import Deviation
+from stackpyomo.games import Follower, GameStructure
+from stackpyomo.solvers import BadRow, Program, free_row, prover, solve
+
+__all__ = ["Block", "answer", "blocks", "gives_way", "widened"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """An action that is at most ``limit`` where the binary is ``closed``."""
+
+    action: Any
+    binary: Any
+    closed: int
+    limit: float
+
+    def yielding(self, level: Any) -> Any:
+        """The level, less what it gives way by where the binary is as it has to be; a Var where the limit is 0."""
+        lost = level if self.limit == 0.0 else max(0.0, level - self.limit)
+        blocked = self.binary if self.closed else 1 - self.binary
+        return level - lost * blocked
+
+
+def blocks(follower: Follower) -> dict[int, Block]:
+    """id(action) → how it is blocked; empty where another row holds others' variables, or less of it may hurt."""
+    own = {id(v) for v in follower.variables}
+    blocked: dict[int, Block] = {}
+    plain: list[Any] = []
+    for constraint in follower.constraints:
+        block = _block(constraint, own)
+        if block is None:
+            plain.append(constraint)
+        elif id(block.action) in blocked:
+            return {}
+        else:
+            blocked[id(block.action)] = block
+    if any(id(v) not in own and not v.fixed for c in plain for v in variables_in(c.expr)):
+        return {}
+    return blocked if all(_takes_less(constraint, blocked) for constraint in plain) else {}
+
+
+def _takes_less(constraint: Any, blocked: Mapping[int, Block]) -> bool:
+    """Whether a point of the row stays one where blocked actions become smaller."""
+    if not any(id(v) in blocked for v in variables_in(constraint.expr)):
+        return True
+    repn = generate_standard_repn(constraint.body, quadratic=False)
+    signs = [c for v, c in zip(repn.linear_vars, repn.linear_coefs, strict=True) if id(v) in blocked]
+    hurts = (constraint.lb is not None and max(signs) > 0) or (constraint.ub is not None and min(signs) < 0)
+    return bool(repn.is_linear()) and not hurts
+
+
+def _block(constraint: Any, own: set[int]) -> Block | None:
+    """How the row blocks an action; None where it does something else."""
+    repn = generate_standard_repn(constraint.body, quadratic=False)
+    if not repn.is_linear() or len(repn.linear_vars) != 2 or (constraint.lb is None) == (constraint.ub is None):
+        return None
+    side, level = (1.0, constraint.ub) if constraint.lb is None else (-1.0, constraint.lb)
+    terms = [(v, side * c) for v, c in zip(repn.linear_vars, repn.linear_coefs, strict=True)]
+    (y, a), (x, b) = sorted(terms, key=lambda term: id(term[0]) not in own)
+    binary = not x.is_continuous() and x.bounds == (0, 1)
+    if id(y) not in own or id(x) in own or not binary or y.lb != 0 or a <= 0.0:
+        return None
+    limit = (side * (level - repn.constant) - max(0.0, b)) / a
+    limit = limit if y.is_continuous() else math.floor(limit + TOLERANCES.feasibility)
+    return Block(y, x, int(b > 0.0), max(0.0, limit)) if limit >= -TOLERANCES.determined else None
+
+
+def widened(game: GameStructure, follower: Follower, deviation: Deviation, values: Mapping[int, float]) -> Deviation:
+    """The same at {id(Var): value}, and what is at its limit there as it would be best if nothing were blocked."""
+    levels = {id(v): deviation.action[game.names[id(v)]] for v in follower.variables}
+    ties = blocks(follower)
+    away = {
+        key
+        for key, block in ties.items()
+        if round(values[id(block.binary)]) == block.closed and levels[key] >= block.limit - TOLERANCES.feasibility
+    }
+    if not away:
+        return deviation
+    table = {**values, **levels, **{id(block.binary): float(not block.closed) for block in ties.values()}}
+    walk = substituting({key: level for key, level in table.items() if key not in away})
+    bodies = [(walk(c.body), c.lb, c.ub) for c in follower.constraints]
+    bodies += [(v, levels[id(v)], None) for v in follower.variables if id(v) in away]
+    action = {**levels, **_least(walk(follower.cost), bodies)}
+    return replace(deviation, action={game.names[key]: level for key, level in action.items()})
+
+
+def gives_way(follower: Follower) -> bool:
+    """Whether its actions give way entirely, or others are in none of its rows: then every v can always be played."""
+    own = {id(v) for v in follower.variables}
+    ties = blocks(follower)
+    free = not any(id(v) not in own and not v.fixed for c in follower.constraints for v in variables_in(c.expr))
+    return free or (bool(ties) and all(block.limit == 0.0 for block in ties.values()))
+
+
+def answer(follower: Follower, values: Mapping[int, float]) -> dict[int, float]:
+    """{id(action): level} of the v that is best once it has given way, others at {id(Var): value}, whole or not."""
+    own = {id(v) for v in follower.variables}
+    others = {key: level for key, level in values.items() if key not in own}
+    ties = blocks(follower)
+    walk = substituting({**others, **{key: block.yielding(block.action) for key, block in ties.items()}})
+    cost = substituting(others)(walk(follower.cost))
+    rows = [c for c in follower.constraints if all(id(v) in own or v.fixed for v in variables_in(c.expr))]
+    return _least(cost, [(c.body, c.lb, c.ub) for c in rows])
+
+
+def _least(cost: Any, bodies: list[tuple[Any, Any, Any]]) -> dict[int, float]:
+    """{id(Var): value} where the cost is least, of Vars that cost or rows (body, lower, upper) hold; else empty."""
+    rows = [free_row(*body) for body in bodies if any(not v.fixed for v in variables_in(body[0]))]
+    try:
+        program = Program(cost, rows)
+    except BadRow:
+        return {}
+    solution = solve(program, prover(program))
+    return {} if solution.x is None else program.levels(solution.x)
