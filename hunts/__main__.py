@@ -15,7 +15,7 @@ import numpy as np
 
 import stackpyomo as sp
 
-from . import bilevel, equilibria, incentives, populations, proofs, scenarios, uniqueness, units
+from . import bilevel, certificates, equilibria, incentives, populations, proofs, scenarios, uniqueness, units
 from .ledger import Ledger
 
 HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
@@ -26,6 +26,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "curved": bilevel.curved,
     "equilibria": equilibria.hunt,
     "proofs": proofs.hunt,
+    "certificates": certificates.hunt,
     "units": units.hunt,
     "unique": uniqueness.hunt,
 }

@@ -13,7 +13,7 @@ import pyomo.environ as pyo
 
 import stackpyomo as sp
 
-__all__ = ["Draft", "Side", "number"]
+__all__ = ["Draft", "Side", "evaluated", "number", "read"]
 
 _FUNCTIONS = ["exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "atan"]
 _PYOMO = {name: getattr(pyo, name) for name in _FUNCTIONS} | {"abs": abs}

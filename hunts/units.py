@@ -63,7 +63,7 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
 def _answer(draft: Draft, units: dict[str, float], call: str) -> Answer:
     game = draft.game()
     try:
-        plan = sp.leader_optimal(game) if call == "leader_optimal" else sp.stackelberg(game, time_limit=20)
+        plan = sp.leader_optimal(game) if call == "leader_optimal" else sp.stackelberg(game, time_limit=120)
     except sp.NoPlan as refusal:
         return Answer(refusal.termination, {}, "", {}, "", ())
     except sp.StackpyomoError as refusal:

@@ -101,6 +101,10 @@ _CONDITIONS = {
 }
 
 
+_HUGE = 1e15
+"""SCIP's own: activities with numbers beyond are not trusted, and from 1e20 on a number is infinite."""
+
+
 class _Released:
     """A SCIP model that solves without Python's lock: else it and Pyomo's reader of its output wait for each other."""
 
@@ -162,6 +166,8 @@ def run_pyomo(
         for extra in ({}, *again):
             left = None if time_limit is None else max(time_limit - (time.monotonic() - began), 0.1)
             solution = attempt(program, {**options, **extra}, left, tee)
+            if solution.termination is Termination.INFEASIBLE and _holds_huge_numbers(program):
+                return Solution(Termination.FAILED, "called infeasible; numbers of 1e15 and more are no end to it")
             if solution.termination is Termination.INFEASIBLE and not doubted and not program.is_linear:
                 doubted = True
             elif solution.termination is not Termination.FAILED:
@@ -196,6 +202,14 @@ def run_pyomo(
         return solution
 
     return run
+
+
+def _holds_huge_numbers(program: Program) -> bool:
+    """True if a limit, or a row at the start, is so large that a solver may lose what stands beside it."""
+    sides = [side for part in (*program.variables, *program.model.rows.values()) for side in (part.lb, part.ub)]
+    with np.errstate(all="ignore"):
+        bodies = program.problem.constraints(np.asarray(program.problem.x0, dtype=float)) if len(program.rows) else ()
+    return any(not abs(size) < _HUGE for size in (*(side for side in sides if side is not None), *bodies))
 
 
 def _in_words(name: str) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.core.expr.numeric_expr import SumExpression
 
 from stackpyomo.core import Array
 from stackpyomo.core.expressions import Substitution
@@ -139,10 +141,10 @@ def _written(program: Program, steps: Array, units: Array, unit: float, level: f
     rows = [program.model.rows[int(number)] for number in program.rows]
     limits = ((row, size, row.lb, row.ub) for row, size in zip(rows, units.tolist(), strict=True))
     given = [
-        free_row(walk(row.body) / size, None if low is None else low / size, None if high is None else high / size)
-        for row, size, low, high in limits
+        free_row(_divided(walk(row.body), size), *(None if side is None else side / size for side in sides))
+        for row, size, *sides in limits
     ]
-    twin = Program((walk(program.model.objective.expr) - level) / unit, given)
+    twin = Program(_divided(walk(program.model.objective.expr) - level, unit), given)
     sets = program.model.component("one_of")
     if sets is not None:
         own = {id(v): y for v, y in zip(program.variables, mine, strict=True)}
@@ -153,3 +155,11 @@ def _written(program: Program, steps: Array, units: Array, unit: float, level: f
     rest = np.asarray(program.problem.x0, dtype=float)
     columns = np.array([place[id(v)] for v in twin.variables], dtype=int)
     return Twin(twin, columns, twin.rows, steps, units, unit, level, rest)
+
+
+def _divided(expression: Any, unit: float) -> Any:
+    """The expression over its unit, term by term: a sum of small numbers that is divided as a whole stays one of small
+    numbers to SCIP, which takes them for nothing."""
+    if isinstance(expression, SumExpression):
+        return sum(_divided(term, unit) for term in expression.args)
+    return expression / unit

@@ -1,0 +1,38 @@
+"""Natural units: what a global solver closes in one unit it closes in all."""
+
+from __future__ import annotations
+
+import pyomo.environ as pyo
+import pytest
+from pyomo.repn import generate_standard_repn
+
+import stackpyomo as sp
+from stackpyomo.solvers import Program, free_row
+from stackpyomo.solvers.twins import twin
+
+
+@pytest.mark.parametrize("money", [1e-8, 1e-7, 1.0, 1e8])
+def test_a_bound_is_closed_whatever_a_follower_counts_in(money: float) -> None:
+    """The driver's slope is a sum of small numbers, which SCIP takes for nothing where they are divided together."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var([0, 1], bounds=(0, None), initialize=1.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-2, 3), initialize=1.0)
+    u = m.f.u
+    cost = 1.79 * (u + 1.65) ** 2 + (m.t[0] + 1.88 * u + 0.22) ** 2 + pyo.exp(1.69 * m.t[1] + 0.41 * u) + 1.84 * u**2
+    m.f.cost = pyo.Objective(expr=money * cost)
+    m.goal = pyo.Objective(expr=0.56 * (u - 0.18) ** 2 + 0.125 * (m.t[0] - 0.06) ** 2 + 0.159 * (m.t[1] - 0.875) ** 2)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(0.29743133, abs=1e-6)
+
+
+def test_every_term_of_a_sum_is_in_natural_units() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([0, 1], bounds=(0, 2), initialize=1.0)
+    natural = twin(Program(m.x[0] ** 2, [free_row(3e-9 * m.x[0] + 5e-9 * m.x[1], None, 4e-9)]), exact=True)
+    assert natural is not None
+    (row,) = natural.program.model.rows.values()
+    sizes = generate_standard_repn(row.body).linear_coefs
+    assert all(0.1 < size < 10.0 for size in sizes)
+    assert sizes[1] / sizes[0] == pytest.approx(5.0 / 3.0)
