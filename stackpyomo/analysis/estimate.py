@@ -27,6 +27,7 @@ from stackpyomo.games.information import Scenarios
 from stackpyomo.plans import Plan
 from stackpyomo.verification import Report
 
+from .boxes import box_around
 from .experiments import Experiments, rules_of, table_of
 from .polytopes import Polytope, records
 from .sensitivities import Local, Slopes, null_directions, open_words
@@ -68,7 +69,9 @@ class Fit(Document):
     plan: Plan | None = field(default=None, repr=False)
     """The plan of the analyst's game at θ, one follower a row; None by residuals."""
     explained: Polytope | str = field(default="noise= was not given", repr=False)
-    """The parameters that explain every row within the noise, or why that set is not given."""
+    """The parameters that explain every row within the noise, or why they are no polytope."""
+    noise: Array | None = field(default=None, repr=False)
+    """(readings) how far each may be off."""
 
     @property
     def names(self) -> list[str]:
@@ -201,12 +204,16 @@ class Fit(Document):
 
     @property
     def consistent(self) -> Polytope:
-        """All parameters that explain every row within ``noise``.
+        """All parameters that explain every row within ``noise``, or the box around them (:attr:`Polytope.around`).
 
-        Raises :class:`InvalidGame` where noise was not given, and where the set is no polytope (with the reason).
+        They are a polytope for one action, convex, affine in θ; else each side of the box is a game of the analyst.
+        Raises :class:`InvalidGame` where noise was not given, a parameter has no bounds, or no parameters explain them.
         """
         if isinstance(self.explained, str):
-            raise InvalidGame(f"consistent: {self.explained}; it is a polytope for one action, convex, affine in θ.")
+            if self.noise is None:
+                raise InvalidGame(f"consistent: {self.explained}; pass noise= to fit.")
+            with undisturbed():
+                self.explained = box_around(self.solution.experiments, self.noise, self.explained)
         return self.explained
 
     # --- what to do with it -------------------------------------------------------------------------------------------
@@ -292,7 +299,8 @@ class Fit(Document):
         if isinstance(self.explained, Polytope):
             ranges = self.explained.ranges.to_numpy()
             spans = [f"{name} {_span(*ends)}" for name, ends in zip(self.names, ranges, strict=True)]
-            said.append(f"All that explains every row within its noise: {', '.join(spans)}.")
+            some = "A box around all" if self.explained.around else "All"
+            said.append(f"{some} that explains every row within its noise: {', '.join(spans)}.")
         return [*said, *self.warnings]
 
     @property
@@ -322,7 +330,7 @@ class Fit(Document):
                 {"row": str(r.label), "follower": r.follower, "action": r.action, "residual": json_number(float(left))}
                 for r, left in zip(self.solution.experiments.readings, self.solution.left, strict=True)
             ],
-            "consistent": None if isinstance(self.explained, str) else self.explained.as_dict(),
+            "consistent": self.explained.as_dict() if isinstance(self.explained, Polytope) else None,
             "warnings": self.warnings,
         }
 

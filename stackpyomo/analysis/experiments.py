@@ -10,7 +10,7 @@ new game, the analyst, and each row's follower one of its followers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,6 @@ from stackpyomo.core import listed, undisturbed
 from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs
-from stackpyomo.games.information import answers, shares
 from stackpyomo.incentives import Incentive
 from stackpyomo.plans import Plan, nash
 from stackpyomo.verification import Report, verify
@@ -38,8 +37,12 @@ __all__ = ["RULE", "Experiments", "Parameter", "Reading", "Rule", "parameters_of
 RULE = "rule"
 """The column that names the rule in force, where the rows were gathered under several."""
 
-Rule: TypeAlias = "Incentive | dict[str, Any] | None"
-"""What was announced beside constants: a strategy, or leader variable → expression in the followers' actions."""
+Rule: TypeAlias = "dict[str, Any] | None"
+"""What was announced beside constants: leader variable → expression in the followers' actions."""
+
+
+_Actions: TypeAlias = "Mapping[str, tuple[VarData, float]]"
+"""Action → its copy in a row, and what was observed of it (NaN: nothing)."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ def table_names(game: Game) -> set[str]:
 
 
 def _rule(given: Any, game: Game) -> Rule:
-    """A rule as it is kept: the strategy, or name of the leader variable → expression; (c, K) of one action is read."""
+    """Name of the leader variable → expression, of a mapping, a strategy, or (c, K) of one action."""
     if given is None or (isinstance(given, float) and math.isnan(given)):
         return None
     if isinstance(given, tuple) and len(game.leader.variables) == 1:
@@ -201,7 +204,7 @@ def _rule(given: Any, game: Game) -> Rule:
     if isinstance(given, Incentive):
         if given.saturate:
             raise InvalidGame("rules: one that is cut at the leader's bounds has kinks; rows beyond them say nothing.")
-        return given
+        return {name: _formula(given, line, game) for line, name in enumerate(given.leader)}
     answers: dict[str, Any] = {}
     for key, answer in component_pairs(given, "rules", "expression"):
         name = key if isinstance(key, str) else game.names.get(id(key), str(key))
@@ -211,6 +214,20 @@ def _rule(given: Any, game: Game) -> Rule:
         if answers[name].__class__ not in native_numeric_types and not hasattr(answers[name], "is_expression_type"):
             raise InvalidGame(f"rules: {name} announces {answer!r}; give an expression in the followers' actions.")
     return answers
+
+
+def _formula(rule: Incentive, line: int, game: Game) -> Any:
+    """c + K (s − s*) in the actions of a game whose components are named as the strategy's are."""
+    name, answer, gains = rule.leader[line], rule.offset[rule.leader[line]], rule.matrix.tocsr()[[line]].tocoo()
+    if rule.bend is not None:
+        raise InvalidGame(f"rules: {name} answers by a squared term; give it as an expression, rule.strategy().")
+    for s, gain in zip(gains.col.tolist(), gains.data.tolist(), strict=True):
+        signal = rule.observed[s]
+        if signal.name in rule.members:
+            raise InvalidGame(f"rules: {signal.name} is each member's own of a population; expand() the game.")
+        shown = sum(w * game.component(n) for n, w in signal.terms.items())
+        answer += gain * (signal.constant + shown - rule.targets[signal.name])
+    return answer
 
 
 def _line(answer: tuple[Any, ...], game: Game) -> Any:
@@ -239,22 +256,30 @@ class Experiments:
         *,
         observed: bool = True,
         theta: pd.DataFrame | None = None,
+        together: bool = False,
     ) -> None:
-        """observed: False for rows that say what is announced alone. theta: the parameters of each row, where known."""
+        """observed: False for rows that say what is announced alone. theta: the parameters of each row, where known.
+
+        together: what the others do in a row is decided in it, too, and no data of it.
+        """
         self._theta = theta
         self._source, self.parameters, self.table, self._rules = game, parameters, table, rules
-        self._observed = observed
+        self._observed, self._together = observed, together
         self._columns: dict[str, np.ndarray[Any, Any]] = {}
-        followers = self._followers()
+        told = self._followers()
+        followers = list(game.followers.values()) if together else told
         self.model = pyo.ConcreteModel(name="experiments")
         self.model.parameter = pyo.Var(
             range(len(parameters)), initialize={i: p.start for i, p in enumerate(parameters)}
         )
         self.model.row = pyo.Block([(t, f.name) for t in range(len(table)) for f in followers])
         self.readings: list[Reading] = []
-        for row in range(len(table)):
-            for follower in followers:
-                self._copy(row, follower)
+        self._actions: dict[int, dict[str, tuple[VarData, float]]] = {}
+        pairs = [(row, follower) for row in range(len(table)) for follower in followers]
+        for row, follower in pairs:
+            self._declare(row, follower)
+        for row, follower in pairs:
+            self._write(row, follower)
         misses = (r for r in self.readings if not math.isnan(r.value))
         self.model.misfit = pyo.Objective(expr=pyo.quicksum((r.copy - r.value) ** 2 for r in misses))
         self.game = Game(self.model, self.model.row, name="the game of the analyst")
@@ -305,38 +330,42 @@ class Experiments:
             )
         return kept
 
-    @cached_property
-    def _visible(self) -> dict[str, bool]:
-        """Name of an action → the data have a column for it."""
-        names = table_names(self._source)
-        return {name: name in self.table.columns for name in names}
-
-    def _copy(self, row: int, follower: Follower) -> None:
-        """One follower's problem in one row."""
-        names, block = self._source.names, self.model.row[row, follower.name]
-        block.action = pyo.Var(range(len(follower.variables)))
-        table = self._substituted(row)
-        own: dict[str, tuple[VarData, float]] = {}
-        if self._observed and not any(self._visible[names[id(v)]] for v in follower.variables):
-            raise InvalidGame(f"{names[id(follower.variables[0])]}: no column of rows; add what {follower.name} did.")
-        for copy, var in zip(block.action.values(), follower.variables, strict=True):
-            name = names[id(var)]
-            level = self._number(row, name) if self._visible[name] and self._observed else math.nan
+    def _declare(self, row: int, follower: Follower) -> None:
+        """One follower's actions in one row, and what was observed of them."""
+        block, names = self.model.row[row, follower.name], [self._source.names[id(v)] for v in follower.variables]
+        block.action = pyo.Var(range(len(names)))
+        seen = [name for name in names if name in self.table.columns and self._observed]
+        if self._observed and not seen:
+            raise InvalidGame(f"{names[0]}: no column of rows; add what {follower.name} did.")
+        for name, copy, var in zip(names, block.action.values(), follower.variables, strict=True):
+            level = self._number(row, name) if name in seen else math.nan
             copy.domain = var.domain
             copy.set_value(level if math.isfinite(level) else var.value, skip_validation=True)
-            table[id(var)], own[name] = copy, (copy, level)
+            self._actions.setdefault(row, {})[name] = copy, level
             self.readings.append(Reading(row, self.table.index[row], follower.name, name, copy, level))
-        for var in {id(v): v for e in _expressions(follower) for v in variables_in(e)}.values():
+
+    def _walk(self, row: int, follower: Follower | None, expressions: Iterable[Any]) -> Callable[[Any], Any]:
+        """What writes these expressions of the game as they are in a row (None: the leader's)."""
+        names = [self._source.names[id(v)] for v in follower.variables] if follower and not self._together else None
+        actions = self._actions[row]
+        own = actions if names is None else {name: actions[name] for name in names}
+        table = self._substituted(row) | {id(self._source.variables_by_name[n]): copy for n, (copy, _) in own.items()}
+        for var in {id(v): v for e in expressions for v in variables_in(e)}.values():
             if id(var) not in table:
-                table[id(var)] = self._given(row, follower, var, own)
-        walk = substituting(table)
+                table[id(var)] = self._given(row, own, var)
+        return substituting(table)
+
+    def _write(self, row: int, follower: Follower) -> None:
+        """One follower's problem in one row."""
+        block = self.model.row[row, follower.name]
+        walk = self._walk(row, follower, _expressions(follower))
         assert follower.objective is not None
         block.cost = pyo.Objective(expr=follower.sign * walk(follower.objective.expr))
         block.limits = pyo.Constraint(pyo.Any)
         for constraint in follower.constraints:
             body, name = walk(constraint.body), constraint.local_name
-            lower, upper = (None if side is None else walk(side) for side in _sides(constraint))
-            block.limits[name] = body == upper if constraint.equality else _limited(body, lower, upper)
+            lower, upper = (None if side is None else walk(side) for side in (constraint.lower, constraint.upper))
+            block.limits[name] = body == upper if constraint.equality else pyo.inequality(lower, body, upper)
         for copy, var in zip(block.action.values(), follower.variables, strict=True):
             self._bound(block, copy, var, walk)
 
@@ -346,84 +375,54 @@ class Experiments:
             return {id(p.component): v for p, v in zip(self.parameters, self.variables, strict=True)}
         return {id(p.component): float(self._theta[p.name].iloc[row]) for p in self.parameters}
 
-    def leader_cost(self, row: int, follower: Follower) -> Any:
-        """What the leader minimises in this row, in the actions of its one follower."""
-        leader, block = self._source.leader, self.model.row[row, follower.name]
+    def written(self, row: int, expression: Any) -> Any:
+        """An expression of the leader's, in the actions of this row."""
+        return self._walk(row, None, [expression])(expression)
+
+    def leader_cost(self, row: int) -> Any:
+        """What the leader minimises in this row."""
+        leader = self._source.leader
         assert leader.objective is not None
-        table = self._substituted(row)
-        pairs = list(zip(follower.variables, block.action.values(), strict=True))
-        own = {self._source.names[id(var)]: (copy, math.nan) for var, copy in pairs}
-        table.update((id(var), copy) for var, copy in pairs)
-        for var in {id(v): v for v in variables_in(leader.objective.expr)}.values():
-            if id(var) not in table:
-                table[id(var)] = self._given(row, follower, var, own)
-        walk = substituting(table)
-        return leader.sign * walk(leader.objective.expr)
+        return leader.sign * self.written(row, leader.objective.expr)
 
     def _bound(self, block: Any, copy: VarData, var: VarData, walk: Any) -> None:
         """The bounds of an action; one that holds a parameter is a row."""
         fitted = {id(p.component) for p in self.parameters}
         copy.setlb(var.lb)
         copy.setub(var.ub)
-        for side, kind in ((var.lower, "lower"), (var.upper, "upper")):
-            if any(id(p) in fitted for p in identify_mutable_parameters(side)) if side is not None else False:
+        for side, kind, free in ((var.lower, "lower", copy.setlb), (var.upper, "upper", copy.setub)):
+            if side is not None and any(id(p) in fitted for p in identify_mutable_parameters(side)):
                 limit = walk(side)
                 block.limits[f"{kind} bound of {var.local_name}"] = copy >= limit if kind == "lower" else copy <= limit
-                (copy.setlb if kind == "lower" else copy.setub)(None)
+                free(None)
 
-    def _given(self, row: int, follower: Follower, var: VarData, own: Mapping[str, tuple[VarData, float]]) -> Any:
-        """What stands in the place of a variable that the follower does not own."""
+    def _given(self, row: int, own: _Actions, var: VarData) -> Any:
+        """What stands in the place of a variable that nobody decides in this row."""
         if var.fixed:
             return float(pyo.value(var))
         name, rule = self._source.names[id(var)], self._rules[row]
-        if isinstance(rule, dict) and name in rule:
-            return self._announced(row, follower, rule[name], own)
-        if isinstance(rule, Incentive) and name in rule.leader:
-            return self._answered(row, rule, name, own)
+        if rule is not None and name in rule:
+            return self._announced(row, own, rule[name])
         rates = self._rates.get(name)
         if rates is None:
             return self._number(row, name)
+        if self._together:
+            return self._aggregate(row, name, own)
         moved = [(copy, level, rates[action]) for action, (copy, level) in own.items() if action in rates]
         if any(math.isnan(level) for _, level, _ in moved):
-            raise InvalidGame(f"{name}: an aggregate, told only beside what {follower.name} did; add its column.")
+            raise InvalidGame(f"{name}: an aggregate, told only beside what its followers did; add its column.")
         return self._aggregate(row, name) + sum(rate * (copy - level) for copy, level, rate in moved)
 
-    def _announced(self, row: int, follower: Follower, answer: Any, own: Mapping[str, tuple[VarData, float]]) -> Any:
+    def _announced(self, row: int, own: _Actions, answer: Any) -> Any:
         """An expression in the followers' actions, those of the others as they were."""
         if answer.__class__ in native_numeric_types:
             return float(answer)
         table: dict[int, Any] = {id(self._source.component(action)): copy for action, (copy, _) in own.items()}
         for var in {id(v): v for v in variables_in(answer)}.values():
-            if id(var) not in table:
-                table[id(var)] = self._given(row, follower, var, own)
+            if id(var) not in table and id(var) in self._source.names:
+                table[id(var)] = self._given(row, own, var)
         walk = substituting(table)
         return walk(answer)
-
-    def _answered(self, row: int, rule: Incentive, name: str, own: Mapping[str, tuple[VarData, float]]) -> Any:
-        """c + K s(v): the answer to what all did, moved along by one member's deviation from it."""
-        game, line = self._source, rule.leader.index(name)
-        reach = answers(rule.matrix, shares(game, rule.observed).moves)[[line]].tocoo()
-        rates = {game.names[id(game.actions[a])]: float(r) for a, r in zip(reach.col, reach.data, strict=True)}
-        felt = set(rule.matrix[[line]].tocoo().col.tolist())
-        levels = {
-            n: own[n][1] if n in own and math.isfinite(own[n][1]) else self._level(row, n, rule, n in own)
-            for s, signal in enumerate(rule.observed) if s in felt for n in signal.terms
-        }  # fmt: skip
-        seen = {s.name: s.value(levels) for i, s in enumerate(rule.observed) if i in felt}
-        answer: Any = rule.offset[name]
-        if rule.bend is not None:
-            raise InvalidGame(f"rules: {name} answers by a squared term; give it as an expression, rule.strategy().")
-        for s, signal in enumerate(rule.observed):
-            if s in felt:
-                gain = float(rule.matrix[line, s]) * rule.members.get(signal.name, 1.0)
-                answer += gain * (seen[signal.name] - rule.targets[signal.name])
-        return answer + sum(r * (own[n][0] - levels.get(n, own[n][1])) for n, r in rates.items() if n in own)
-
-    def _level(self, row: int, name: str, rule: Incentive, own: bool) -> float:
-        """What an action was, or an aggregate; what is about to be observed stands at the rule's plan."""
-        if own:
-            return float(rule.plan.values[name])
-        return self._aggregate(row, name) if name in self._rates else self._number(row, name)
 
     @cached_property
     def _rates(self) -> dict[str, dict[str, float]]:
@@ -436,17 +435,21 @@ class Experiments:
                 rates[game.names[id(variable)]][game.names[action]] = rate
         return rates
 
-    def _aggregate(self, row: int, name: str) -> float:
-        """What an aggregate was: its column, or what the actions in the row make of it."""
+    def _aggregate(self, row: int, name: str, own: _Actions | None = None) -> Any:
+        """What an aggregate was: its column, or what the actions in the row make of it (``own``: as decided)."""
         if name in self.table.columns:
             return self._number(row, name)
         game, responses = self._source, self._source.responses()
         line = [game.names[id(v)] for v in responses.variables].index(name)
-        level = float(responses.constants[line])
+        level: Any = float(responses.constants[line])
         for weights, variables in ((responses.shares, game.actions), (responses.leads, responses.drivers)):
             entries = weights[[line]].tocoo()
             for column, weight in zip(entries.col, entries.data, strict=True):
-                level += float(weight) * self._number(row, game.names[id(variables[column])])
+                part = game.names[id(variables[column])]
+                if own is None:
+                    level += float(weight) * self._number(row, part)
+                else:
+                    level += float(weight) * (own[part][0] if part in own else self._given(row, own, variables[column]))
         return level
 
     def _number(self, row: int, name: str) -> float:
@@ -472,16 +475,6 @@ def _expressions(follower: Follower) -> Iterator[Any]:
     assert follower.objective is not None
     yield follower.objective.expr
     for constraint in follower.constraints:
-        yield from (constraint.body, *(side for side in _sides(constraint) if side is not None))
+        yield from (part for part in (constraint.lower, constraint.body, constraint.upper) if part is not None)
     for var in follower.variables:
         yield from (side for side in (var.lower, var.upper) if side is not None)
-
-
-def _sides(constraint: Any) -> tuple[Any, Any]:
-    return constraint.lower, constraint.upper
-
-
-def _limited(body: Any, lower: Any, upper: Any) -> Any:
-    if lower is None or upper is None:
-        return body <= upper if lower is None else body >= lower
-    return pyo.inequality(lower, body, upper)

@@ -68,7 +68,7 @@ def fit(
     rules: the rule in force, one for all rows, one for each (None: constants), or {entry of the column "rule", or of
     the index: rule}; an :class:`Incentive`, a component mapping leader variable → expression in the actions, or (c, K),
     or (c, K) alone for the leader's one variable. noise: how far a reading may be off, one number or a component
-    mapping action → number; then :attr:`Fit.consistent` is the set of all parameters that explain every row. solver,
+    mapping action → number; then :attr:`Fit.consistent` holds all parameters that explain every row. solver,
     starts, time_limit, seed: those of :func:`stackelberg`.
 
     Raises :class:`InvalidGame` for a parameter that enters no follower, is unbounded, or runs to the edge of where it
@@ -91,7 +91,7 @@ def fit(
         options = {"solver": solver, "starts": starts, "time_limit": time_limit, "seed": seed}
         estimate = study.by_residuals() if method == "residuals" else study.by_responses(options)
         if noise is not None:
-            estimate.explained = study.consistent(estimate)
+            estimate.explained, estimate.noise = study.consistent(estimate), room
         return estimate
 
 

@@ -39,6 +39,16 @@ class Polytope:
     """b, (faces)."""
     faces: list[str]
     """What each row of A comes from: a row of the data and its side, or a bound."""
+    around: str = ""
+    """Where it is a box that holds all of them, and others besides: why they are no polytope themselves."""
+
+    @classmethod
+    def box(cls, names: list[str], lower: Sequence[float], upper: Sequence[float]) -> Polytope:
+        """All θ between these limits."""
+        unit, ends = np.eye(len(names)), np.concatenate([upper, np.negative(lower)])
+        faces = [f"{name} at most {end:.6g}" for name, end in zip(names, upper, strict=True)]
+        faces += [f"{name} at least {end:.6g}" for name, end in zip(names, lower, strict=True)]
+        return cls(names, np.vstack([unit, -unit]), ends, faces)
 
     def contains(self, point: Sequence[float]) -> bool:
         """True if θ, in the order of ``names``, keeps every row but for rounding."""

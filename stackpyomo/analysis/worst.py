@@ -1,12 +1,10 @@
 """Worst cases: how bad a rule is for the leader over all parameters that are possible.
 
-    max_{θ ∈ Θ}  J0(c + K s(u), u) [− less(θ)],     u the follower's best answer at θ
+    max_{θ ∈ Θ}  J0(c + K s(u), u; θ) [− less(θ)],     u the followers' equilibrium at θ under the rule
 
-With one action, a slope S of the composed cost that is affine in θ and a composed cost convex in u, {θ : u(θ) ≥ v} is
-the half-space S(v; θ) ≤ 0 for every v within the bounds. So u is quasi-affine in θ where it is unique, and what is
-convex in u alone is largest at a vertex of Θ: then the vertices prove the worst case. Elsewhere the worst is searched
-for, and M fresh draws, none of them worse, say that with confidence 1 − β at most a share ln(1/β)/M of Θ is worse,
-whatever the rule came from.
+Where :mod:`stackpyomo.analysis.vertices` shows it, the vertices of Θ prove the worst case. Elsewhere the worst is
+searched for, and M fresh draws, none of them worse, say that with confidence 1 − β at most a share ln(1/β)/M of Θ is
+worse, whatever the rule came from.
 """
 
 from __future__ import annotations
@@ -18,16 +16,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyomo.environ as pyo
+from pyomo.core.base.var import VarData
 
-from stackpyomo.core import TOLERANCES, Array, Document, Part, require_whole, shown, undisturbed
-from stackpyomo.core.expressions import Curvature, curvature, number_of, variables_in
-from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Follower, Game, require
+from stackpyomo.core import TOLERANCES, Array, Document, Part, listed, require_whole, shown, undisturbed
+from stackpyomo.core.expressions import number_of, substituting
+from stackpyomo.errors import InvalidGame, NoPlan
+from stackpyomo.games import Game, require
 from stackpyomo.games.information import Scenarios
+from stackpyomo.solvers import Program, solve
+from stackpyomo.verification import oversteps
 
-from .experiments import Experiments, Parameter, parameters_of, rules_of
+from .experiments import Experiments, Parameter, Rule, parameters_of, rules_of
 from .polytopes import Polytope
-from .sensitivities import is_affine
+from .vertices import LinearQuadratic, why_not_one_action
 
 __all__ = ["WorstCase", "worst_case"]
 
@@ -55,6 +57,8 @@ class WorstCase(Document):
     """1 − β, how sure the guarantee of the fresh draws is."""
     cases: pd.DataFrame
     """The vertices, with the leader's objective (or regret) at each."""
+    loose: tuple[str, ...] = ()
+    """Leader variables that the formula may drive beyond their bounds, where :func:`verify` stops them."""
 
     @property
     def share(self) -> float:
@@ -78,6 +82,11 @@ class WorstCase(Document):
                 f"None of {self.fresh} fresh draws was worse: with confidence {self.confidence:g} at most "
                 f"{self.share:.3g} of the set is."
             )
+        if self.loose:
+            said.append(
+                f"Beware: judged by the formula alone; for some actions {listed(list(self.loose))} would leave "
+                "its bounds, where the leader would stop."
+            )
         return said
 
     def __str__(self) -> str:
@@ -93,29 +102,34 @@ def worst_case(
     rule: Any,
     within: Any,
     *,
-    less: Callable[[pd.Series], float] | None = None,
+    less: Callable[[pd.Series], float] | str | None = None,
     fresh: int = 0,
     confidence: float = 0.99,
     seed: int = 0,
 ) -> WorstCase:
     """max over θ of what the leader loses by a rule, proved by the vertices of the set where theory allows it.
 
-    game: one leader, one follower, θ its mutable Params. rule: what is announced, as in ``rules`` of :func:`fit`: an
-    :class:`Incentive`, leader variable → expression, or (c, K). within: the set of θ, a :class:`Polytope`
-    (:attr:`Fit.consistent`) or a mapping Param → (lower, upper), a box. less: θ → what could be had if it were known:
-    then the worst regret is looked for. fresh, confidence, seed: draws judged beside, and what they are to say. An
-    exchange adds ``.added(scenarios)`` and designs anew until the worst case is that of the design.
+    game: θ its followers' mutable Params, and perhaps the leader's; several followers play an equilibrium. rule: what
+    is announced, as in ``rules`` of :func:`fit`: an :class:`Incentive`, leader variable → expression, or (c, K).
+    within: the set of θ, a :class:`Polytope` (:attr:`Fit.consistent`) or a mapping Param → (lower, upper), a box. less:
+    θ → what could be had if it were known, or "leader-optimal", that value: then the worst regret is looked for. fresh,
+    confidence, seed: draws judged beside, and what they are to say. An exchange adds ``.added(scenarios)`` and designs
+    anew until the worst case is that of the design. The rule is judged as a formula: :attr:`WorstCase.loose` says which
+    leader variables it may drive beyond their bounds.
 
-    Raises :class:`InvalidGame` for several followers, a set without an end, and bad arguments; :class:`NoPlan` and
+    Raises :class:`InvalidGame` for populations, a set without an end, and bad arguments; :class:`NoPlan` and
     :class:`NonconvexFollower` where a follower has no best answer.
     """
     require_whole("fresh", fresh, 0)
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0.0 < confidence < 1.0:
         raise InvalidGame(f"confidence={confidence!r}: expected a number between 0 and 1.")
+    if not (less is None or less == "leader-optimal" or callable(less)):
+        raise InvalidGame(f"less={less!r}: expected a function of the parameters, or 'leader-optimal'.")
     with undisturbed():
         require(game)
-        if len(game.followers) != 1:
-            raise InvalidGame(f"worst_case: {len(game.followers)} followers; the answer of one at a time is looked at.")
+        crowd = next((f for f in game.followers.values() if f.size > 1), None)
+        if crowd is not None:
+            raise InvalidGame(f"{crowd.name}: a population of {crowd.size:g}; expand() the game to judge its members.")
         judge = _Judge(game, rule, *_set_of(game, within), less)
         corners = judge.set.vertices
         levels = judge.levels(corners)
@@ -131,8 +145,8 @@ def worst_case(
             point, level = drawn.iloc[int(np.argmax(others))], float(others.max())
         sign = game.leader.sign if less is None else 1.0
         cases = corners.assign(**{"regret" if less else "objective": sign * levels})
-        evidence = "search" if why else "vertices"
-        return WorstCase(sign * level, point, evidence, why, fresh, int(worse.sum()), float(confidence), cases)
+        evidence, loose = "search" if why else "vertices", tuple(judge.loose)
+        return WorstCase(sign * level, point, evidence, why, fresh, int(worse.sum()), float(confidence), cases, loose)
 
 
 def _set_of(game: Game, within: Any) -> tuple[list[Parameter], Polytope]:
@@ -143,10 +157,8 @@ def _set_of(game: Game, within: Any) -> tuple[list[Parameter], Polytope]:
     loose = next((p for p in parameters if not p.is_bounded), None)
     if loose is not None:
         raise InvalidGame(f"within: {loose.name} is unbounded; give {{name: (lower, upper)}}, or a fit's polytope.")
-    names, unit = [p.name for p in parameters], np.eye(len(parameters))
-    ends = np.concatenate([[p.upper for p in parameters], [-p.lower for p in parameters]])
-    faces = [f"{name} {side}" for side in ("at most", "at least") for name in names]
-    return parameters, Polytope(names, np.vstack([unit, -unit]), ends, faces)
+    names = [p.name for p in parameters]
+    return parameters, Polytope.box(names, [p.lower for p in parameters], [p.upper for p in parameters])
 
 
 class _Judge:
@@ -158,14 +170,27 @@ class _Judge:
         rule: Any,
         parameters: Sequence[Parameter],
         within: Polytope,
-        less: Callable[[pd.Series], float] | None,
+        less: Callable[[pd.Series], float] | str | None,
     ) -> None:
-        self.game, self.rule, self.parameters, self.set, self.less = game, rule, parameters, within, less
-        self.follower: Follower = next(iter(game.followers.values()))
+        self.game, self.parameters, self.set, self.less = game, parameters, within, less
+        (read,) = rules_of([rule], within.vertices[:1], game)
+        self.rule: dict[str, Any] = read or {}
 
-    def _experiments(self, points: pd.DataFrame, *, free: bool = False) -> Experiments:
-        rules = rules_of([self.rule] * len(points), points, self.game)
-        return Experiments(self.game, self.parameters, points, rules, observed=False, theta=None if free else points)
+    @property
+    def loose(self) -> list[str]:
+        """Leader variables whose formula may leave their bounds."""
+        names, row = self.game.variables_by_name, self._experiments(self.set.vertices[:1])
+        formulas = {name: row.written(0, answer) for name, answer in self.rule.items()}
+        return [
+            name
+            for name, answer in formulas.items()
+            if hasattr(answer, "is_expression_type") and any(oversteps(answer, names[name]))
+        ]
+
+    def _experiments(self, points: pd.DataFrame, *, free: bool = False, rules: Any = None) -> Experiments:
+        announced: list[Rule] = [self.rule] * len(points) if rules is None else rules
+        theta = None if free else points
+        return Experiments(self.game, self.parameters, points, announced, observed=False, theta=theta, together=True)
 
     def levels(self, points: pd.DataFrame) -> Array:
         """The leader's cost, or regret, at each of the points."""
@@ -173,36 +198,79 @@ class _Judge:
         plan = experiments.answered(np.zeros(len(self.parameters)))
         for reading in experiments.readings:
             reading.copy.set_value(plan.values[experiments.game.names[id(reading.copy)]], skip_validation=True)
-        costs = [number_of(experiments.leader_cost(row, self.follower)) for row in range(len(points))]
+        costs = np.array([number_of(experiments.leader_cost(row)) for row in range(len(points))])
         if self.less is None:
-            return np.array(costs)
-        best = [self.game.leader.sign * float(self.less(point)) for _, point in points.iterrows()]
-        return np.asarray(np.array(costs) - np.array(best))
+            return costs
+        if callable(self.less):
+            known = [self.less(point) for _, point in points.iterrows()]
+            return np.asarray(costs - self.game.leader.sign * np.array(known, dtype=float))
+        return np.asarray(costs - self._leader_optimal(points))
+
+    def _free(self, points: pd.DataFrame, *, free: bool = False) -> tuple[Experiments, list[VarData]]:
+        """The points with the leader's variables free, too, those that are no aggregates; and these, row by row."""
+        holder = pyo.ConcreteModel(name="known")
+        aggregates = {id(v) for v in self.game.aggregate_variables()}
+        variables = [v for v in self.game.leader.variables if id(v) not in aggregates and not v.fixed]
+        holder.level = pyo.Var(range(len(points)), range(len(variables)), initialize=0.0)
+        for (_, column), var in holder.level.items():
+            var.setlb(variables[column].lb)
+            var.setub(variables[column].ub)
+        names = [self.game.names[id(v)] for v in variables]
+        rules = [{n: holder.level[row, i] for i, n in enumerate(names)} for row in range(len(points))]
+        return self._experiments(points, free=free, rules=rules), list(holder.level.values())
+
+    def _leader_optimal(self, points: pd.DataFrame) -> Array:
+        """What the leader would pay at each of the points if everybody served it, by one program of all."""
+        experiments, _ = self._free(points)
+        costs = [experiments.leader_cost(row) for row in range(len(points))]
+        rows = [limit for block in experiments.model.row.values() for limit in block.limits.values()]
+        for constraint in self._leader_rows:
+            rows += [experiments.written(row, constraint.expr) for row in range(len(points))]
+        program = Program(pyo.quicksum(costs), rows)
+        solution = solve(program)
+        if solution.x is None or not solution.termination.solved:
+            raise NoPlan(
+                "less='leader-optimal': no leader-optimal plan was found for some parameters.",
+                termination=solution.termination.value,
+            )
+        for var, level in zip(program.variables, solution.x, strict=True):
+            var.set_value(float(level), skip_validation=True)
+        return np.array([number_of(cost) for cost in costs])
+
+    @property
+    def _leader_rows(self) -> list[Any]:
+        defined = {id(row) for row in self.game.aggregates}
+        return [row for row in self.game.leader.constraints if id(row) not in defined]
 
     @property
     def why_not_vertices(self) -> str:
         """Why the worst case need not stand at a vertex; empty where it is proved to."""
-        if self.less is not None:
+        if callable(self.less):
             return "what could be had depends on the parameters, too"
-        experiments = self._experiments(self.set.vertices[:1], free=True)
-        (reading, *others), block = experiments.readings, next(iter(experiments.model.row.values()))
-        if others:
-            return f"{self.follower.name} has several actions"
-        if len(block.limits):
-            return f"{self.follower.name} has constraints beside the bounds of its action"
-        for variable, (low, high) in zip(experiments.variables, self.set.ranges.to_numpy(), strict=True):
-            variable.setlb(float(low))
-            variable.setub(float(high))
-        good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
-        if curvature(block.cost.expr, [reading.copy]).curvature not in good:
-            return f"the objective of {self.follower.name} is not proved convex under the rule for all parameters"
-        cost = experiments.leader_cost(0, self.follower)
-        if any(id(v) in {id(x) for x in experiments.variables} for v in variables_in(cost)):
-            return "the leader's objective holds a parameter"
-        if curvature(cost, [reading.copy]).curvature not in good:
-            return "the leader's objective is not proved convex in the answer"
-        reading.copy.fix(0.0 if reading.copy.value is None else reading.copy.value, skip_validation=True)
-        return "" if is_affine(block.cost.expr, [reading.copy]) else "the slope is not shown affine in the parameters"
+        first = self.set.vertices[:1]
+        why = ""
+        if self.less is None and len(self.game.actions) == 1:
+            why = why_not_one_action(self._experiments(first, free=True), self.set.ranges.to_numpy())
+            if not why:
+                return ""
+        experiments = self._experiments(first, free=True)
+        quadratic = LinearQuadratic(experiments, self.set.vertices.to_numpy())
+        other = quadratic.why_not
+        if not other and self.less is None:
+            other = quadratic.why_not_convex(experiments.leader_cost(0))
+        elif not other:
+            other = self._why_not_regret(quadratic, first)
+        return (why or other) if other else ""
+
+    def _why_not_regret(self, quadratic: LinearQuadratic, first: pd.DataFrame) -> str:
+        """The same of the regret against the leader-optimal value."""
+        if self._leader_rows:
+            return "the leader has constraints beside the bounds of its variables"
+        known, leader = self._free(first, free=True)
+        own = [*known.variables, *(reading.copy for reading in known.readings)]
+        mine = [*quadratic.experiments.variables, *quadratic.actions]
+        walk = substituting({id(a): b for a, b in zip(own, mine, strict=True)})
+        return quadratic.why_not_convex(quadratic.experiments.leader_cost(0), leader, walk(known.leader_cost(0)))
 
     def searched(self, point: pd.Series, level: float, seed: int) -> tuple[pd.Series, float]:
         """A worse point, if draws closer and closer to the worst one know any; all stay in the (convex) set."""

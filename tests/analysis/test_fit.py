@@ -198,6 +198,10 @@ def test_an_incentive_is_a_rule() -> None:
     rows = {"f.u": [u, 4.0], "p": [np.nan, 0.0]}
     found = sp.fit(truth, rows, BOUNDS, rules=[rule, None])
     assert found.parameters.tolist() == pytest.approx([4.0, 1.0], rel=1e-6)
+    many = sp.Game(belief.model, followers=sp.Population(belief.model.f, 10))
+    crowd = sp.affine_incentive(sp.leader_optimal(many))
+    with pytest.raises(sp.InvalidGame, match=r"rules: f\.u is each member's own of a population"):
+        sp.fit(truth, rows, BOUNDS, rules=[crowd, None])
 
 
 # --- other followers, aggregates, populations, several actions ----------------------------------------------------
@@ -350,10 +354,7 @@ def test_exact_rows_leave_a_segment_or_a_point() -> None:
     assert two.scenarios("sample", size=3)["h"].tolist() == pytest.approx([1.0] * 3, abs=1e-6)
 
 
-def test_the_set_is_refused_where_it_is_no_polytope() -> None:
-    rows = pd.DataFrame({"p[1]": [3.0], "p[2]": [2.0], "home.u[1]": [1.0], "home.u[2]": [1.0]})
-    with pytest.raises(sp.InvalidGame, match="home has constraints beside the bounds of its actions"):
-        _ = sp.fit(household(), rows, {"want": (0, 20)}, noise=0.1).consistent
+def test_the_set_is_refused_where_nothing_limits_it() -> None:
     with pytest.raises(sp.InvalidGame, match="noise= was not given"):
         _ = sp.fit(customer(), ROWS, BOUNDS).consistent
     lone = sp.fit(customer(7, 2), {"p": [1.0], "f.u": [3.0]}, ["theta", "h"], noise=0.0)

@@ -172,11 +172,10 @@ def test_wrong_input_is_named(within: Any, options: dict[str, Any], message: str
         sp.worst_case(customer(), (0.0, 0.0), within, **options)
 
 
-def test_several_followers_are_refused() -> None:
+def test_a_population_is_refused() -> None:
     game = customer()
-    m = game.model
-    m.g = pyo.Block()
-    m.g.u = pyo.Var(initialize=0)
-    m.g.cost = pyo.Objective(expr=(m.g.u - m.p) ** 2)
-    with pytest.raises(sp.InvalidGame, match="worst_case: 2 followers"):
-        sp.worst_case(sp.Game(m, followers=[m.f, m.g]), (0.0, 0.0), BOX)
+    crowd = sp.Game(game.model, followers=sp.Population(game.model.f, 10))
+    with pytest.raises(sp.InvalidGame, match="f: a population of 10; expand\\(\\) the game"):
+        sp.worst_case(crowd, (0.0, 0.0), BOX)
+    with pytest.raises(sp.InvalidGame, match="less='best'"):
+        sp.worst_case(game, (0.0, 0.0), BOX, less="best")
