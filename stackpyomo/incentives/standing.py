@@ -38,6 +38,8 @@ class Standing:
     at_bound: tuple[AtBound, ...] = ()
     infimum: float = math.nan
     """What the objective tends to as the gain grows without limit, where no gain attains it; NaN: not shown."""
+    nearest: bool = False
+    """True if it is proved that no rule does better than that, whatever its gain."""
     proved: bool = False
     """True if no affine rule with its gain in these bounds is better."""
     free: bool = False
@@ -57,6 +59,7 @@ class Standing:
             "curve": [[json_number(kappa), json_number(value)] for kappa, value in self.curve],
             "at_bound": [[a.leader, a.signal, json_number(a.gain), json_number(a.slope)] for a in self.at_bound],
             "infimum": json_number(self.infimum),
+            "nearest": self.nearest,
             "proved": self.proved,
             "free": self.free,
         }
@@ -71,6 +74,7 @@ class Standing:
             tuple((real(kappa), real(value)) for kappa, value in data["curve"]),
             tuple(AtBound(name, signal, real(gain), real(slope)) for name, signal, gain, slope in data["at_bound"]),
             real(data["infimum"]),
+            bool(data.get("nearest", False)),
             bool(data["proved"]),
             bool(data["free"]),
         )

@@ -131,7 +131,8 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
         )
     if not math.isnan(standing.infimum):
         limit = shown(standing.infimum, 6)
-        yield f"No gain attains the best value: with ever larger gains the objective tends to {limit}."
+        most = ", and no rule does better (proved)" if standing.nearest else ""
+        yield f"No gain attains the best value: with ever larger gains the objective tends to {limit}{most}."
 
 
 def _formula(rule: AffineStrategy, index: int, most: int) -> str:

@@ -21,7 +21,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import derivatives, with_answers
-from stackpyomo.core import TOLERANCES, Array, is_within
+from stackpyomo.core import TOLERANCES, Array, clipped, is_within
 from stackpyomo.core.expressions import Substitution, apart, number_of, variables_in
 from stackpyomo.games import Follower, Movers
 
@@ -74,7 +74,7 @@ class Deviations:
         left = [other for other, answer in moved.values() if self._leaves(other, number_of(at(answer)))]
         if self.gain.saturate:
             self.necessary = False  # another rule may be stopped elsewhere
-            table |= {id(v): _nearest(v, number_of(at(table[id(v)]))) for v in left}
+            table |= {id(v): clipped(number_of(at(table[id(v)])), v) for v in left}
         elif left and number_of(at(plain(cost))) >= number_of(at(apart(cost))):
             for other in left:  # what pays is that the leader is stopped at its bounds
                 self._stay_inside(follower, other)
@@ -174,10 +174,6 @@ def _number(walk: Any, entry: Any) -> float:
 def _cost(follower: Follower) -> Any:
     assert follower.objective is not None
     return follower.sign * follower.objective.expr
-
-
-def _nearest(var: VarData, level: float) -> float:
-    return float(var.lb if var.lb is not None and level < var.lb else var.ub)
 
 
 def _is_at_bound(var: VarData, values: Mapping[int, float]) -> bool:

@@ -1,73 +1,127 @@
-"""Limits: what the leader's objective tends to where no gain attains the best value.
+"""Gains of any size: the homogenised form, whose bound holds for every gain, and what larger and larger ones tend to.
 
-With K = K̂/σ, ‖K̂‖ = 1, the conditions σ a_k + M_kᵀK̂ᵀ b_k = 0 stay bounded as the gain grows, and σ = 0 leaves
+With K = K̂/σ and multipliers λ̂ = σ λ the conditions of a rule are
 
-    min J0(u0, u)   s.t.  M_kᵀ K̂ᵀ b_k = 0 for all k,  ‖K̂‖ = 1,  everybody's rows
+    σ a_k + A_kᵀ σ ∇_z J_k + M_kᵀ K̂ᵀ b_k + G_kᵀ λ̂_k = 0,      0 ≤ λ̂_k ⟂ −g_k ≥ 0,      σ² + ‖K̂‖² = 1,  σ ≥ 0
 
-whose value is a limit of rules where its equations are independent. It is called one here only where rules of ten times
-the gain, verified, have come that near to it.
+Every rule is a point of it, so that its minimum is a bound on all rules, whatever their gain. Points with σ = 0 belong
+to no rule: their value is what rules tend to as the gain grows, where the conditions have full rank there. It is called
+a limit only where rules of ten times the gain, verified, have come that near to it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.core.expr.relational_expr import EqualityExpression
 
-from stackpyomo.bilevel import Problem, derivatives
+from stackpyomo.bilevel import SOS1, Equilibrium, Problem, Scholtes, conditions, interval
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.games import Follower, Game
-from stackpyomo.solvers import BadRow, Program, solve
+from stackpyomo.core.expressions import Substitution, apart, variables_in
+from stackpyomo.errors import InvalidGame
+from stackpyomo.games import Game
+from stackpyomo.solvers import Termination, choose
 
 from .unknown_gain import UnknownGain
 
-__all__ = ["limit_value"]
+__all__ = ["AnyGain"]
+
+_MOST = 40
+"""Actions and entries of the gain up to which a global solver is asked."""
+
+_PATIENCE = 10.0
+"""Seconds that it may take where no time limit was given."""
 
 
-def limit_value(game: Game, gain: UnknownGain, problem: Problem, units: Array, values: Mapping[int, float]) -> float:
-    """The leader's cost at σ = 0, from the direction of the gain at ``values`` ({id(Var): value}); NaN: none found.
+class AnyGain:
+    """The homogenised form of one search; ``problem`` is the leader's, with the gain's responses.
 
-    units: one of each entry of the gain. Bounds of the entries are changed.
+    units: one of each entry of :attr:`UnknownGain.entries`; necessary: relations that every rule keeps. While it is
+    asked, the gain's Vars stand for K̂.
+
+    Raises :class:`InvalidGame` where a constraint of a follower is curved, or moves with the gain: conditions that may
+    not hold, or are not linear in gain and multipliers together.
     """
-    gain.bound(-units, units)
-    variables = list(gain.holder.gain.values())
-    sizes = {number: unit for (_, _, number), unit in zip(gain.entries, units.tolist(), strict=True)}
-    scaled = np.array([values.get(id(v), 0.0) / sizes[n] for n, v in enumerate(variables)])
-    norm = float(np.linalg.norm(scaled))
-    if norm == 0.0:
-        return math.nan
-    start = {**values, **{id(v): x * sizes[n] / norm for n, (v, x) in enumerate(zip(variables, scaled, strict=True))}}
-    rows = [constraint for _, constraint in problem.constraints]
-    rows += [constraint for follower in game.followers.values() for constraint in follower.constraints]
-    rows += [row for follower in game.followers.values() for row in _grips(game, gain, follower)]
-    rows.append(pyo.quicksum((v / sizes[n]) ** 2 for n, v in enumerate(variables)) == 1.0)
-    try:
-        program = Program(problem.cost, rows)
-    except BadRow:
-        return math.nan
-    first = np.array([start.get(id(v), v.value or 0.0) for v in program.variables], dtype=float)
-    solution = solve(program, "auto", start=np.clip(first, *program.bounds))
-    if solution.x is None or not solution.termination.solved:
-        return math.nan
-    if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
-        return math.nan
-    return float(program.problem.objective(solution.x))
 
+    def __init__(
+        self, game: Game, gain: UnknownGain, problem: Problem, units: Array, necessary: Sequence[Any] = ()
+    ) -> None:
+        self.gain, self.units = gain, units
+        self.holder = holder = pyo.ConcreteModel(name="any gain")
+        holder.share = pyo.Var(bounds=(0, 1), initialize=0.0)
+        plain = conditions(game, list(game.followers.values()), answers=gain.answers)
+        if plain.curved:
+            raise InvalidGame("a curved constraint of a follower: its conditions need not hold")
+        if not problem.leaning:
+            plain.stand_alone()
+        lines = {id(v) for v in (*gain.variables, *plain.block.pi.values(), *plain.block.nu.values())}
+        stationarity = [(var, self._homogeneous(slope, lines)) for var, slope in plain.stationarity]
+        felt = {id(v): v for _, slope in stationarity for v in variables_in(slope)}
+        self.entries = [v for v in gain.holder.gain.values() if id(v) in felt]
+        """What somebody feels of K̂: along the others nothing is a rule."""
+        self.sizes = {number: unit for (_, _, number), unit in zip(gain.entries, units.tolist(), strict=True)}
+        norm = pyo.quicksum((v / self.sizes[v.index()]) ** 2 for v in self.entries)
+        own = {id(row) for row in gain.common_rows()}
+        rows = [(who, row) for who, row in problem.constraints if id(row) not in own]
+        holder.row = pyo.ConstraintList()
+        holder.row.add(holder.share**2 + norm == 1.0)
+        for row in gain.common_rows():
+            holder.row.add(self._homogeneous(row.body - row.upper, lines) == 0.0)
+        for relation in necessary:
+            with suppress(InvalidGame):  # without it the bound is still one
+                left, right = relation.args
+                inside = self._homogeneous(left - right, lines)
+                holder.row.add(inside == 0.0 if isinstance(relation, EqualityExpression) else inside <= 0.0)
+        rows += [("leader", row) for row in holder.row.values()]
+        self.exact = replace(plain, stationarity=stationarity, implied=[])
+        self.problem = replace(problem, constraints=rows)
 
-def _grips(game: Game, gain: UnknownGain, follower: Follower) -> list[Any]:
-    """M_kᵀ K̂ᵀ b_k = 0, and a_k = 0 for actions that the rule does not answer."""
-    assert follower.objective is not None
-    cost, movers = follower.sign * follower.objective.expr, game.movers()
-    gradient = derivatives(cost, follower.objective.name, follower.name)
-    rows = []
-    for var in follower.variables:
-        answered = gain.answers.get(id(var))
-        slope: Any = 0 if answered else gradient.get(id(var), 0)
-        for moved, rate in answered or movers.get(id(var), ()):
-            slope = slope + rate * gradient.get(id(moved), 0)
-        if hasattr(slope, "is_expression_type"):
-            rows.append(slope == 0)
-    return rows
+    def _homogeneous(self, expression: Any, lines: set[int]) -> Any:
+        """σ E(x/σ) of what is affine in these Vars: E(x) − (1 − σ) E(0)."""
+        if not hasattr(expression, "is_expression_type"):
+            return self.holder.share * expression
+        present = [v for v in variables_in(expression) if id(v) in lines]
+        others = [v for v in variables_in(expression) if id(v) not in lines and not v.fixed]
+        for var in others:
+            var.fix(1.0 if var.value is None else var.value, skip_validation=True)
+        degree = expression.polynomial_degree()
+        for var in others:
+            var.unfix()
+        if degree not in (0, 1):
+            raise InvalidGame("conditions that are not linear in gain and multipliers")
+        none = Substitution(substitute=dict.fromkeys(map(id, present), 0.0)).walk_expression(expression)
+        return apart(expression) - (1.0 - self.holder.share) * none
+
+    def bound(self, time_limit: float | None) -> float:
+        """What no rule costs less than, whatever its gain, by a global solver; −∞ where that does not tell."""
+        few = len(self.exact.stationarity) + len(self.entries) <= _MOST
+        if not few or not choose("scip").available or not math.isfinite(interval(self.problem.cost)[0]):
+            return -math.inf
+        self.gain.bound(-self.units, self.units)
+        until = time.monotonic() + (_PATIENCE if time_limit is None else time_limit)
+        answer = Equilibrium(self.problem, self.exact, SOS1(), {}).solve("scip", until=until, tight=True)
+        ended = answer.termination in (Termination.OPTIMAL, Termination.TIME_LIMIT)
+        return answer.bound if ended and math.isfinite(answer.bound) else -math.inf
+
+    def limit(self, values: Mapping[int, float]) -> float:
+        """The leader's cost at σ = 0, from the direction of the gain at ``values`` ({id(Var): value}); NaN: none."""
+        scaled = np.array([values.get(id(v), 0.0) / self.sizes[v.index()] for v in self.entries])
+        norm = float(np.linalg.norm(scaled))
+        if norm == 0.0:
+            return math.nan
+        self.gain.bound(-self.units, self.units)
+        direction = zip(self.entries, (scaled / norm).tolist(), strict=True)
+        start = {**values, **{id(v): x * self.sizes[v.index()] for v, x in direction}}
+        ends = Equilibrium(replace(self.problem, held=[(self.holder.share, 0.0)]), self.exact, Scholtes(), {})
+        answer = ends.solve(choose("auto").name, start=ends.point(start))
+        if answer.x is None or not answer.termination.solved:
+            return math.nan
+        reached = ends.residuals(answer.x)["feasibility"] <= TOLERANCES.feasibility
+        return ends.cost(answer.x) if reached else math.nan

@@ -32,10 +32,11 @@ from stackpyomo.incentives.gains.selection import gain_bounds as limits_of
 from stackpyomo.incentives.incentive import Incentive
 from stackpyomo.incentives.standing import AtBound, Standing
 from stackpyomo.plans import Options, Plan, leader_optimal, leading_problem, read_options, respond
-from stackpyomo.verification import PROVED, verify
+from stackpyomo.solvers import BadRow
+from stackpyomo.verification import verify
 
 from .deviations import Deviations
-from .limit import limit_value
+from .limit import AnyGain
 from .search import Answer, Search
 from .unknown_gain import UnknownGain, read_common
 
@@ -94,9 +95,8 @@ def optimal_rule(
     """
     options = read_options(solver, starts, complementarity, time_limit, tee, True, seed)
     least_curvature(curvature)
-    for name, given, known in (("multipliers", multipliers, ("free", "zero")),):
-        if given not in known:
-            raise InvalidGame(f"{name}={given!r}: choose {' or '.join(map(repr, known))}.")
+    if multipliers not in ("free", "zero"):
+        raise InvalidGame(f"multipliers={multipliers!r}: choose 'free' or 'zero'.")
     if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0.0 <= margin < math.inf:
         raise InvalidGame(f"margin={margin!r}: expected a finite number of 0 or more.")
     if not isinstance(game, Game):
@@ -149,7 +149,7 @@ class _Asked:
                     raise why
                 return self._standing(self._incentive(constant, sparse.csc_array(self.shape)), constant, proved=False)
             rule = self._curve(search, self._best(search, constant), constant)
-            rule = self._limit(search, rule)
+            rule = self._of_any_gain(search, rule)
         return self._of_least_energy(rule)
 
     @property
@@ -294,7 +294,7 @@ class _Asked:
             log=search.log,
             game=self.game,
         )
-        self._prove(plan, search, proofs=bool(best.report.certificate.isin(PROVED).all()))
+        self._prove(plan, search, proofs=search.is_certain)
         return plan
 
     def _prove(self, plan: Plan, search: Search, *, proofs: bool) -> None:
@@ -315,14 +315,17 @@ class _Asked:
     def _standing(self, rule: Incentive, constant: Plan | None, *, proved: bool, free: bool = False) -> Incentive:
         without = math.nan if constant is None else constant.leader_objective
         value = rule.plan.leader_objective
-        most = float(np.abs(rule.matrix.data).max(initial=0.0))
+        most = _largest(rule)
         curve = ((0.0, without), (most, value)) if most else ((0.0, value),)
         standing = Standing(self.ideal.leader_objective, value, without, curve, proved=proved, free=free)
         return replace(rule, standing=standing)
 
     def _curve(self, search: Search, rule: Incentive, constant: Plan | None) -> Incentive:
-        """The rule with the value curve between its ends, each point from the one before."""
-        most = float(np.abs(rule.matrix.data).max(initial=0.0))
+        """The rule with the value curve between its ends, each point from the one before; its last point may be better.
+
+        This is a homotopy in κ: where nothing is proved, the bounds of the gain follow it as one more start.
+        """
+        most = _largest(rule)
         if not most or constant is None or len(self.game.followers) > _FEW:
             return rule
         assert rule.standing is not None
@@ -331,15 +334,24 @@ class _Asked:
         for part in range(1, _STEPS):
             kappa = most * part / _STEPS
             self.gain.bound(np.maximum(self.lower, -kappa), np.minimum(self.upper, kappa))
-            once = replace(self.options, starts=1, treatment=self.options.treatment or Scholtes())
-            narrow = replace(search, options=once, best=None, log=[], bound=-math.inf, lost=[])
-            narrow.run([*points, *self._scaled(search, part / _STEPS)], local=True)
+            narrow = self._local(search, [*points, *self._scaled(search, part / _STEPS)])
             if narrow.best is not None:
                 reached, points = min(reached, narrow.best.cost), [narrow.best.candidate.values]
             curve.append((kappa, sign * max(reached, sign * rule.plan.leader_objective)))
         self.gain.bound(self.lower, self.upper)
-        curve.append((most, rule.plan.leader_objective))
+        if not rule.standing.proved and search.takes(self._local(search, points).best):
+            rule = self._best(search, constant)
+        assert rule.standing is not None
+        curve = [point for point in curve if point[0] < _largest(rule)]
+        curve.append((_largest(rule), rule.plan.leader_objective))
         return replace(rule, standing=replace(rule.standing, curve=tuple(curve)))
+
+    def _local(self, search: Search, points: list[dict[int, float]]) -> Search:
+        """A search from these points within the gain's bounds as they are now, without a global solver."""
+        once = replace(self.options, starts=1, treatment=self.options.treatment or Scholtes())
+        other = replace(search, options=once, best=None, log=[], bound=-math.inf, lost=[])
+        other.run(points, local=True)
+        return other
 
     def _scaled(self, search: Search, part: float) -> list[dict[int, float]]:
         """The best answer's point with this part of its gain."""
@@ -348,28 +360,42 @@ class _Asked:
         values = search.best.candidate.values
         return [{**values, **{id(v): part * values.get(id(v), 0.0) for v in self.gain.holder.gain.values()}}]
 
-    def _limit(self, search: Search, rule: Incentive) -> Incentive:
-        """The rule with what larger gains tend to, where it stands at bounds that were not asked for."""
+    def _of_any_gain(self, search: Search, rule: Incentive) -> Incentive:
+        """The rule with what is known of gains beyond the bounds that were not asked for: a bound, or a limit."""
         standing, best, sign = rule.standing, search.best, self.game.leader.sign
         assert standing is not None
-        if not standing.at_bound or best is None or self.wishes.gain_bounds is not None or self.groups:
+        assert best is not None
+        if self.wishes.gain_bounds is not None or not (standing.proved or standing.at_bound):
+            return rule  # what is not told within bounds is not told without
+        try:
+            necessary = search.deviations.rows if search.deviations.necessary else ()
+            form = AnyGain(self.game, self.gain, search.problem, self.units, necessary)
+        except (BadRow, InvalidGame) as why:
+            logger.info("%s: nothing is said of gains of any size (%s)", self.game.name, why)
             return rule
-        base = replace(search.problem, constraints=self._problem().constraints)
-        least = limit_value(self.game, self.gain, base, self.units, best.candidate.values)
-        self.gain.bound(_WIDE * self.lower, _WIDE * self.upper)
-        once = replace(self.options, starts=1, treatment=self.options.treatment or Scholtes())
-        wider = replace(search, options=once, best=None, log=[], bound=-math.inf, lost=[])
-        wider.run([best.candidate.values], local=True)
-        self.gain.bound(self.lower, self.upper)
-        if wider.best is None or not least < wider.best.cost < best.cost:
+        plan, cost = replace(rule.plan), sign * rule.plan.leader_objective
+        least = form.bound(self.options.time_limit)
+        if search.is_closed(cost, least) and search.is_certain:
+            plan.bound, plan.gap, plan.quality = sign * least, max(0.0, cost - least) / search.scale, "optimal"
+            return replace(rule, plan=plan, standing=replace(standing, proved=True, free=True))
+        limit = form.limit(best.candidate.values) if standing.at_bound else math.nan
+        wider = self._wider(search) if limit < cost else None
+        if wider is None or not limit < wider.cost < cost or wider.cost - limit > TOLERANCES.nearby * (cost - limit):
             return rule
-        if wider.best.cost - least > TOLERANCES.nearby * (best.cost - least):
-            return rule
-        plan, bound = rule.plan, sign * self.ideal.bound
-        if math.isfinite(bound) and search.is_closed(least, bound):
-            plan = replace(plan, bound=sign * bound, gap=(best.cost - bound) / search.scale, quality="feasible")
+        least = max(least, sign * self.ideal.bound) if math.isfinite(self.ideal.bound) else least
+        nearest = search.is_closed(limit, least)
+        if nearest:
+            plan.bound, plan.gap, plan.quality = sign * least, (cost - least) / search.scale, "feasible"
             plan.attained = False
-        return replace(rule, plan=plan, standing=replace(standing, infimum=sign * least))
+        return replace(rule, plan=plan, standing=replace(standing, infimum=sign * limit, nearest=nearest))
+
+    def _wider(self, search: Search) -> Answer | None:
+        """The best answer with ten times the gain, from the best one on."""
+        assert search.best is not None
+        self.gain.bound(_WIDE * self.lower, _WIDE * self.upper)
+        wider = self._local(search, [search.best.candidate.values])
+        self.gain.bound(self.lower, self.upper)
+        return wider.best
 
     def _of_least_energy(self, rule: Incentive) -> Incentive:
         """Of all gains that hold the same plan the one of least energy, where the plan leaves a choice."""
@@ -380,3 +406,8 @@ class _Asked:
         if least is None or least.energy >= rule.energy:
             return rule
         return replace(least, standing=rule.standing)
+
+
+def _largest(rule: Incentive) -> float:
+    """The largest |K| of its entries."""
+    return float(np.abs(rule.matrix.data).max(initial=0.0))

@@ -25,7 +25,7 @@ from stackpyomo.core import TOLERANCES, bounds_of, timed
 from stackpyomo.games import Game
 from stackpyomo.plans import Options
 from stackpyomo.solvers import BadRow, choose
-from stackpyomo.verification import Effort, Report, resolved
+from stackpyomo.verification import PROVED, Effort, Report, resolved
 
 from .deviations import Deviations
 from .unknown_gain import UnknownGain
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 _ROUNDS = 12
 """Rounds of cuts: as a rule one or two suffice."""
+
+_NO_PROOF = 0.0
+"""Seconds of a global solver while the search goes on: only the best answer of a round without cuts is worth more."""
 
 _PATIENCE = 10.0
 """Seconds that a re-solve of the followers may take at least."""
@@ -92,6 +95,8 @@ class Search:
                 return
             self._keep(ladder, necessary)
             logger.info("%s: round %d, bound %.8g, %d rows", self.game.name, number, self.bound, before)
+            if not local and len(self.deviations.rows) == before:
+                self._settle()
             sharp = self.best is not None and self.best.is_sharp
             added = len(self.deviations.rows) > before
             if not added or time.monotonic() >= self._until or (sharp and self.is_proved):
@@ -134,6 +139,11 @@ class Search:
         """True if the best answer meets the bound and every follower's evidence is a proof."""
         return self.best is not None and self.is_closed(self.best.cost, self.bound)
 
+    @property
+    def is_certain(self) -> bool:
+        """True if a proof says of every follower that the best answer is its best response."""
+        return self.best is not None and bool(self.best.report.certificate.isin(PROVED).all())
+
     def is_closed(self, cost: float, bound: float) -> bool:
         """True if nothing better than ``cost`` is left by the bound."""
         return cost - bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
@@ -153,10 +163,7 @@ class Search:
             return None
         values = self.game.completed(candidate.values)
         gain = self.gain.matrix(candidate.values)
-        with timed(self.seconds, "verify"):
-            limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
-            announced = self.gain.announced(values, gain)
-            report = resolved(self.game, announced, set(self.game.followers), Effort(time_limit=limit))
+        report = self._resolved(values, gain, _NO_PROOF)
         if not report.ok:
             self._refute(candidate, report)
             return report
@@ -166,6 +173,33 @@ class Search:
             if not answer.is_sharp:
                 self._refute(candidate, report)
         return report
+
+    def _resolved(self, values: Mapping[str, float], gain: sparse.csc_array, proof_seconds: float | None) -> Report:
+        limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
+        with timed(self.seconds, "verify"):
+            announced = self.gain.announced(values, gain)
+            effort = Effort(time_limit=limit, proof_seconds=proof_seconds)
+            return resolved(self.game, announced, set(self.game.followers), effort)
+
+    def _settle(self) -> None:
+        """Re-solve the best answer's followers once more, global solvers among them: it stays, or leaves its rows."""
+        best = self.best
+        if best is None or self.is_certain:
+            return
+        report = self._resolved(best.values, best.gain, None)
+        self.best = replace(best, report=report) if report.ok else None
+        if not report.ok:
+            self._refute(best.candidate, report)
+
+    def takes(self, other: Answer | None) -> bool:
+        """Keep another answer if it costs clearly less and a thorough re-solve of its followers confirms it."""
+        before = self.best
+        if other is None or before is None or other.cost >= before.cost - TOLERANCES.global_gap * self.scale:
+            return False
+        self.best = other
+        self._settle()
+        self.best = before if self.best is None else self.best
+        return self.best is not before
 
     def _is_better(self, answer: Answer) -> bool:
         """At less cost; or at nearly the same, where the followers of the best one could gain a little."""
