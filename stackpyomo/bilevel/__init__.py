@@ -12,12 +12,12 @@ from .mpcc import Equilibrium, Problem
 from .nonconvexity import counterexample
 from .prices import price_ranges
 from .qualification import unqualified
-from .search import Candidate, Ladder
+from .search import Candidate, PlanSearch
 from .surface import directions, surface
 from .transformation import KKT
 from .value_function import ValueFunction
 from .variational import Common
-from .warm_start import WarmLadder
+from .warm_start import WarmSearch
 
 __all__ = [
     "KKT",
@@ -28,14 +28,14 @@ __all__ = [
     "Conditions",
     "Equilibrium",
     "FischerBurmeister",
-    "Ladder",
     "Listing",
     "Penalty",
+    "PlanSearch",
     "Problem",
     "Scholtes",
     "Treatment",
     "ValueFunction",
-    "WarmLadder",
+    "WarmSearch",
     "conditions",
     "counterexample",
     "derivatives",

@@ -1,4 +1,4 @@
-"""The fallback ladder: from the rung that proves most to the one that always gives something.
+"""The search for a plan: from the stage that proves most to the one that always gives something.
 
 1. *Global*: the exact conditions with SOS1 in SCIP (Fritz John's where a follower's rows are not affine, so that the
    bound holds without a constraint qualification), where the game is small enough.
@@ -36,18 +36,18 @@ from .nonconvexity import bound_multipliers
 from .qualification import interior_points
 from .variational import Common
 
-__all__ = ["Candidate", "Ladder"]
+__all__ = ["Candidate", "PlanSearch"]
 
 logger = logging.getLogger(__name__)
 
 _SMALL = 150
-"""Pairs up to which the global rung is tried by itself."""
+"""Pairs up to which the global stage is tried by itself."""
 
 _MANY = 2000
 """Pairs from which on the first verified local answer is taken."""
 
 _STARTS = 5
-"""Least number of starts of the local rung in a small game: it gets there only if the global one did not close."""
+"""Least number of starts of the local stage in a small game: it gets there only if the global one did not close."""
 
 _FAR = 1e4
 """How much less is asked for, in units of the objective's scale, where it may improve without limit."""
@@ -56,7 +56,7 @@ _SHARE = 0.8
 """Part of the time that a global solver gets where it was asked for by name: local searches may find better."""
 
 _PATIENCE = 10.0
-"""Seconds of the global rung where no time limit is given."""
+"""Seconds of the global stage where no time limit is given."""
 
 
 @dataclass
@@ -76,8 +76,8 @@ class Candidate:
 
 
 @dataclass
-class Ladder:
-    """One climb; ``check`` re-solves the followers at a candidate (None: it is not feasible as it stands)."""
+class PlanSearch:
+    """One search; ``check`` re-solves the followers at a candidate (None: it is not feasible as it stands)."""
 
     game: Game
     followers: Sequence[Follower]
@@ -90,7 +90,7 @@ class Ladder:
     tee: bool = False
     seed: int = 0
     points: Sequence[Mapping[int, float]] = ()
-    """{id(Var): value}: where the local rung begins; what is left out keeps the model's value."""
+    """{id(Var): value}: where the local stage begins; what is left out keeps the model's value."""
     halted: Callable[[], bool] = lambda: False
     """True once it is of no use to go on."""
     common: Common | None = None
@@ -110,8 +110,8 @@ class Ladder:
     stops: list[Found] = field(default_factory=list)
     """How every attempt ended."""
 
-    def climb(self) -> None:
-        """Try rung after rung until something is proved, or no rung is left."""
+    def run(self) -> None:
+        """Try stage after stage until something is proved, or none is left."""
         self._until = math.inf if self.time_limit is None else time.monotonic() + self.time_limit
         self.kkt = self._conditions()
         slater = self._slater_points()
@@ -120,8 +120,8 @@ class Ladder:
         for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
             bound_multipliers(kkt, slater, self.game, self.problem.answers, self.common)
         self._equilibria: dict[tuple[int, str], Equilibrium] = {}
-        for rung in self._rungs():
-            rung()
+        for stage in self._stages():
+            stage()
             best = "no answer" if self.best is None else f"cost {self.best.cost:.8g}"
             logger.info("%s: %s, bound %.8g after %d attempts", self.game.name, best, self.bound, len(self.log))
             settled = self.infeasible or self.unbounded or self._is_proved or self._is_enough
@@ -142,8 +142,8 @@ class Ladder:
         points = interior_points(self.game, self.kkt.curved, self.problem.answers)
         return {name: point for name, point in points.items() if point is not None}
 
-    def _rungs(self) -> Iterator[Callable[[], None]]:
-        """The rungs that solver and treatment allow, in the order they are tried."""
+    def _stages(self) -> Iterator[Callable[[], None]]:
+        """The stages that solver and treatment allow, in the order they are tried."""
         solver, treatment = self.solver, self.treatment
         if treatment is None and solver != "auto":
             classes = choose(solver).classes
@@ -210,7 +210,7 @@ class Ladder:
             self._equilibria[key].log = self.log
         return self._equilibria[key]
 
-    # --- rungs --------------------------------------------------------------------------------------------------------
+    # --- stages -------------------------------------------------------------------------------------------------------
 
     def _discrete(self, treatment: Treatment, solver: str) -> None:
         """Exact conditions in a solver with integers: its bound counts where it is global and nothing was assumed."""
@@ -354,7 +354,7 @@ class Ladder:
             self.infeasible, self.bound = False, -math.inf
 
     def _deadline(self) -> float:
-        """Half of what is left, where local rungs follow; a default where no limit is given."""
+        """Half of what is left, where local stages follow; a default where no limit is given."""
         now, alone = time.monotonic(), self.solver != "auto"
         if self.treatment is not None:
             return self._until

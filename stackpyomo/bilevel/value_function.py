@@ -38,7 +38,7 @@ from .interdiction import gives_way, widened
 from .min_max import MinMax, opposition
 from .mpcc import Equilibrium, Found
 from .nonconvexity import bound_multipliers, is_proved_convex
-from .search import Candidate, Ladder
+from .search import Candidate, PlanSearch
 
 __all__ = ["ValueFunction"]
 
@@ -66,8 +66,8 @@ _MARGINS = tuple(TOLERANCES.strict / part for part in (1.0, 100.0, 1000.0))
 
 
 @dataclass
-class ValueFunction(Ladder):
-    """The search for followers of whom some are integer or not convex: :meth:`climb` as the ladder's."""
+class ValueFunction(PlanSearch):
+    """The search for followers of whom some are integer or not convex: :meth:`run` as of any other."""
 
     attained: bool | None = None
     """False: plans come as near to the bound as one likes, and none was found that reaches it; True: one does."""
@@ -76,7 +76,7 @@ class ValueFunction(Ladder):
     rounds: list[dict[str, float]] = field(default_factory=list)
     """Every round: rows, bound, the largest gain of a follower at the candidate, seconds."""
 
-    def climb(self) -> None:
+    def run(self) -> None:
         """Relaxed masters until no follower gains; restricted ones where that stalls."""
         limit = _SECONDS if self.time_limit is None else self.time_limit
         self._until = time.monotonic() + limit

@@ -15,18 +15,18 @@ import numpy as np
 from stackpyomo.core import TOLERANCES
 from stackpyomo.solvers import Termination
 
-from .search import Ladder
+from .search import PlanSearch
 
-__all__ = ["WarmLadder"]
+__all__ = ["WarmSearch"]
 
 
-class WarmLadder(Ladder):
-    """A climb that begins on the active set of the Vars' values."""
+class WarmSearch(PlanSearch):
+    """A search that begins on the active set of the Vars' values."""
 
-    def _rungs(self) -> Iterator[Callable[[], None]]:
+    def _stages(self) -> Iterator[Callable[[], None]]:
         if not self.game.leader.integers:
             yield self._resume
-        yield from super()._rungs()
+        yield from super()._stages()
 
     def _resume(self) -> None:
         plain = self._equilibrium(self.kkt, None)

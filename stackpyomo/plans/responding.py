@@ -1,6 +1,6 @@
 """Bilevel plans: what is best for the leader when some followers answer optimally.
 
-A plan comes from the fallback ladder and is judged here by what was proved, never by a solver's word:
+A plan comes from the search of bilevel and is judged here by what was proved, never by a solver's word:
 
     optimal     the re-solve of every responding follower held, its evidence a proof, and a global bound is met
     feasible    the re-solve held
@@ -21,10 +21,10 @@ from stackpyomo.bilevel import (
     Candidate,
     Conditions,
     Equilibrium,
-    Ladder,
+    PlanSearch,
     Problem,
     ValueFunction,
-    WarmLadder,
+    WarmSearch,
     counterexample,
     implied_boxes,
     price_ranges,
@@ -84,7 +84,7 @@ def respond(
             'equilibrium="any".'
         )
     work = Work(game, followers, problem, options, seconds, by_rows)
-    ladder = (ValueFunction if by_rows else WarmLadder if options.warm else Ladder)(
+    search = (ValueFunction if by_rows else WarmSearch if options.warm else PlanSearch)(
         game,
         followers,
         problem,
@@ -100,12 +100,12 @@ def respond(
     )
     try:
         with tracked("looking for an equilibrium", shown=not options.tee):
-            ladder.climb()
+            search.run()
     except BadRow as bad:
-        raise _refusal(game, problem, ladder.kkt, bad) from None
-    if ladder.best is None or ladder.infeasible or ladder.unbounded or _is_hopeless(ladder):
-        _explain(game, problem, ladder)
-    plan = work.plan(ladder, objective, sign)
+        raise _refusal(game, problem, search.kkt, bad) from None
+    if search.best is None or search.infeasible or search.unbounded or _is_hopeless(search):
+        _explain(game, problem, search)
+    plan = work.plan(search, objective, sign)
     if not by_rows:
         plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in proved.items()]
     return plan
@@ -228,21 +228,21 @@ class Work:
         assert candidate.found.x is not None
         return candidate.equilibrium.residuals(candidate.found.x)
 
-    def plan(self, ladder: Ladder, objective: bool, sign: int) -> Plan:
-        """The ladder's best candidate as a Plan."""
-        best = ladder.best
+    def plan(self, search: PlanSearch, objective: bool, sign: int) -> Plan:
+        """The search's best candidate as a Plan."""
+        best = search.best
         assert best is not None
-        for entry in ladder.log:
+        for entry in search.log:
             cost = entry.pop("cost", None)
             entry["objective"] = sign * cost if objective and cost is not None else None
             if entry["bound"] is not None:
                 entry["bound"] = sign * entry["bound"] if objective else None
-        plan = self.drawn(best, ladder.log)
-        self._judge(plan, ladder, best, objective, sign)
-        if isinstance(ladder, ValueFunction):
-            self._tell_deviations(plan, ladder, sign if objective else 0)
+        plan = self.drawn(best, search.log)
+        self._judge(plan, search, best, objective, sign)
+        if isinstance(search, ValueFunction):
+            self._tell_deviations(plan, search, sign if objective else 0)
         else:
-            plan.warnings += unqualified(self.game, ladder.kkt.curved, plan.values, plan.multipliers)
+            plan.warnings += unqualified(self.game, search.kkt.curved, plan.values, plan.multipliers)
         if not self.problem.answers:
             self._select(plan, best)
         if self.game.prices:
@@ -350,12 +350,12 @@ class Work:
                     f"{price.row.name} there (plan.price_range)"
                 )
 
-    def _judge(self, plan: Plan, ladder: Ladder, best: Candidate, objective: bool, sign: int) -> None:
+    def _judge(self, plan: Plan, search: PlanSearch, best: Candidate, objective: bool, sign: int) -> None:
         report = best.report
-        if objective and math.isfinite(ladder.bound):
-            plan.bound = sign * ladder.bound
-            gap = max(0.0, best.cost - ladder.bound)
-            plan.gap = gap / ladder.scale
+        if objective and math.isfinite(search.bound):
+            plan.bound = sign * search.bound
+            gap = max(0.0, best.cost - search.bound)
+            plan.gap = gap / search.scale
         if report is None:
             plan.quality = "infeasible"
             plan.warnings.append("the best point found violates rows or bounds")
@@ -369,40 +369,40 @@ class Work:
         if not proved:
             plan.warnings.append("best responses are evidence of several starts, not proved, for some followers")
         if proved and math.isfinite(plan.gap):
-            plan.epsilon0 = max(0.0, best.cost - ladder.bound)
-            if ladder.is_closed(best.cost):
+            plan.epsilon0 = max(0.0, best.cost - search.bound)
+            if search.is_closed(best.cost):
                 plan.quality = "optimal"
 
 
-def _is_hopeless(ladder: Ladder) -> bool:
+def _is_hopeless(search: PlanSearch) -> bool:
     """True if the best answer is refuted, and most attempts found nothing that is feasible."""
-    report = None if ladder.best is None else ladder.best.report
+    report = None if search.best is None else search.best.report
     refuted = report is not None and bool(report.refuted) and not report.regret.isna().any()
-    empty = sum(stop.termination is Termination.INFEASIBLE for stop in ladder.stops)
-    return refuted and 2 * empty > len(ladder.stops)
+    empty = sum(stop.termination is Termination.INFEASIBLE for stop in search.stops)
+    return refuted and 2 * empty > len(search.stops)
 
 
-def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
+def _explain(game: Game, problem: Problem, search: PlanSearch) -> None:
     """Raise :class:`NoPlan`: proved infeasible, unbounded, or nothing found."""
-    kinds = {stop.termination for stop in ladder.stops}
-    last = ladder.stops[-1] if ladder.stops else None
+    kinds = {stop.termination for stop in search.stops}
+    last = search.stops[-1] if search.stops else None
     stopped = last.termination if last is not None else Termination.FAILED
-    if ladder.unbounded:
+    if search.unbounded:
         program = Program(problem.cost, [c for _, c in problem.constraints])
         raise NoPlan(unbounded(game, program, None), termination="unbounded")
-    if ladder.infeasible or Termination.INFEASIBLE in kinds:
+    if search.infeasible or Termination.INFEASIBLE in kinds:
         own = [(name, row) for name, follower in game.followers.items() for row in follower.constraints]
         known = {id(row) for _, row in problem.constraints}
         rows = [*problem.constraints, *((name, row) for name, row in own if id(row) not in known)]
         clash = conflict(rows, "scip" if game.leader.integers else "auto")
         proved = (
-            f"No plan exists (proved by {ladder.prover}): "
-            if ladder.infeasible
+            f"No plan exists (proved by {search.prover}): "
+            if search.infeasible
             else "No plan was found (nothing is proved): "
         )
         shared = (
             ""
-            if ladder.common is None
+            if search.common is None
             else (
                 "no equilibrium is variational (one multiplier for all who feel a shared row); equilibrium='any' asks "
                 "for those where each has its own"
@@ -416,14 +416,14 @@ def _explain(game: Game, problem: Problem, ladder: Ladder) -> None:
                 "Relax the leader's constraints that hold follower variables"
             )
         )
-        hint = "" if ladder.infeasible else f" Untried: {', '.join(untried(ladder.log))}."
+        hint = "" if search.infeasible else f" Untried: {', '.join(untried(search.log))}."
         raise NoPlan(f"{proved}{why.rstrip('.')}.{hint}", termination="infeasible")
     message = last.message if last is not None else "no solver fits"
     if stopped is Termination.UNBOUNDED:
         stopped, message = Termination.FAILED, f"its steps run away, which proves nothing: {message}"
     raise NoPlan(
         f"No plan was found: {stopped.value} ({message}). "
-        f"Try another solver= or start: {', '.join(untried(ladder.log))}. Or another complementarity=; tee=True "
+        f"Try another solver= or start: {', '.join(untried(search.log))}. Or another complementarity=; tee=True "
         "shows a solver's log.",
         termination=stopped.value,
     )

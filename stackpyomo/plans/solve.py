@@ -51,8 +51,8 @@ def leader_optimal(
     where they are indifferent; everybody else serves the leader. (): the team optimum (arXiv 2207.10611, Definition 2).
     solver: a name of :mod:`stackpyomo.solvers`, or "auto". starts: more than 1 tries further starting points within the
     bounds (random, by ``seed``) and keeps the best. complementarity: a treatment (Scholtes(), FischerBurmeister(),
-    Penalty(), BigM(), SOS1()) or "auto", the fallback ladder. time_limit: seconds, for each solve of the team optimum,
-    for the whole ladder otherwise. tee: show the solver's output. allow_nonconvex: followers proved nonconvex may
+    Penalty(), BigM(), SOS1()) or "auto", several in turn. time_limit: seconds, for each solve of the team optimum,
+    for the whole search otherwise. tee: show the solver's output. allow_nonconvex: followers proved nonconvex may
     respond; the plan then says so. seed: of the starting points. engine: "mpi-sppy" or a :class:`Hedging` for the team
     optimum bundle by bundle, in as many processes as ``mpiexec`` started; "auto": one solve in this process. start: a
     plan of this game or of a neighbouring one, whose values and binding rows are tried first.

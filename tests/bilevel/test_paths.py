@@ -1,4 +1,4 @@
-"""Central paths: square systems with known solutions, and the path's place in the ladder."""
+"""Central paths: square systems with known solutions, and the path's place in the search."""
 
 from __future__ import annotations
 

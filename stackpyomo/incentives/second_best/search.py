@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from stackpyomo.bilevel import Candidate, Ladder, Problem
+from stackpyomo.bilevel import Candidate, PlanSearch, Problem
 from stackpyomo.core import TOLERANCES, bounds_of, timed
 from stackpyomo.games import Game
 from stackpyomo.plans import Options
@@ -87,13 +87,13 @@ class Search:
         for number in range(_ROUNDS):
             self.lost, before = [], len(self.deviations.rows)
             necessary = self.deviations.necessary
-            ladder = self._ladder(solver, points, before)
+            search = self._plan_search(solver, points, before)
             try:
-                ladder.climb()
+                search.run()
             except BadRow as bad:
                 logger.info("%s: the conditions of a rule cannot be written (%s)", self.game.name, bad.reason)
                 return
-            self._keep(ladder, necessary)
+            self._keep(search, necessary)
             logger.info("%s: round %d, bound %.8g, %d rows", self.game.name, number, self.bound, before)
             if not local and len(self.deviations.rows) == before:
                 self._settle()
@@ -101,14 +101,14 @@ class Search:
             added = len(self.deviations.rows) > before
             if not added or time.monotonic() >= self._until or (sharp and self.is_proved):
                 return
-            if not (math.isfinite(ladder.bound) and self.deviations.necessary):
+            if not (math.isfinite(search.bound) and self.deviations.necessary):
                 solver = self._local
             points = [*([] if self.best is None else [self.best.candidate.values]), *self.lost, *points]
             points = points[: max(2, self.options.starts)]
 
-    def _ladder(self, solver: str, points: Sequence[Mapping[int, float]], rows: int) -> Ladder:
+    def _plan_search(self, solver: str, points: Sequence[Mapping[int, float]], rows: int) -> PlanSearch:
         left = self._until - time.monotonic()
-        return Ladder(
+        return PlanSearch(
             self.game,
             list(self.game.followers.values()),
             replace(
@@ -148,12 +148,12 @@ class Search:
         """True if nothing better than ``cost`` is left by the bound."""
         return cost - bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
 
-    def _keep(self, ladder: Ladder, necessary: bool) -> None:
-        best = ladder.best
+    def _keep(self, search: PlanSearch, necessary: bool) -> None:
+        best = search.best
         if best is not None and best.found.x is not None:
             self.scale = best.equilibrium.program.units(best.found.x)[2]
-        if necessary and math.isfinite(ladder.bound):
-            self.bound = max(self.bound, ladder.bound)
+        if necessary and math.isfinite(search.bound):
+            self.bound = max(self.bound, search.bound)
 
     def _check(self, candidate: Candidate) -> Report | None:
         """Re-solve all followers against the rule; a refuted one leaves its rows."""
