@@ -52,7 +52,7 @@ class Tolerances:
     nearby: float = 0.1
     """How far from the plan, in reaches of the variables, slopes are taken once more for the scale of a function."""
     steeper: float = 10.0
-    """How much steeper a cost may count there than at the plan and on the other side of it."""
+    """How much steeper a cost may count there than at the plan, or than the slope nearer to it lets a parabola be."""
     nothing: float = 1e-7
     """A variable smaller than this beside its box is 0 there: its size tells nothing of its reach."""
     multiplier: float = 1e6

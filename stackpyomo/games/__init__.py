@@ -4,7 +4,7 @@ In: the user's model or a file. Out: :class:`Game`, findings, populations writte
 model is never changed.
 """
 
-from .checks import require
+from .checks import require, revealing_indices
 from .couplings import Member, Price, SharedRow
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
@@ -37,6 +37,7 @@ __all__ = [
     "parse_game",
     "read_game",
     "require",
+    "revealing_indices",
     "rewritten",
     "stamp",
     "twin_of",

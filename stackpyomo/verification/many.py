@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, beside, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, limited_reaches
 from stackpyomo.families import MANY, least_eigenvalues, swept
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
@@ -27,6 +27,7 @@ from .arrays import Layout, Pieces, grouped
 from .best_response import Composed
 from .effort import Effort
 from .interior_point import minimized
+from .measures import probes
 from .witness import witnessed
 
 __all__ = ["MANY", "settled"]
@@ -216,16 +217,10 @@ class _Proofs:
         keys = np.sort(keys)
         row, who = keys // max(1, len(self.numbers)), keys % max(1, len(self.numbers))
         self.open[who[~(reach[row] > 0.0)]] = False
-        away = beside(self.target, self.reaches, self.lower, self.upper)
-        back = self.target - TOLERANCES.nearby * self.reaches
-        two = (away > self.target) & (back >= self.lower)
-        led_away = beside(levels, reach, layout.floor, layout.ceiling)
-        led_back = levels - TOLERANCES.nearby * reach
-        led_two = (led_away > levels) & (led_back >= layout.floor)
-        opposite, led_opposite = np.where(two, back, self.target), np.where(led_two, led_back, levels)
-        points = ((self.target, levels), (away, led_away), (opposite, led_opposite))
-        own, led = zip(*(self._bare(at - self.target, level, keys) for at, level in points), strict=True)
-        slopes, answers = _larger(own, two), _larger(led, led_two[row])
+        own = (self.target, *probes(self.target, self.reaches, self.lower, self.upper))
+        led = (levels, *probes(levels, reach, layout.floor, layout.ceiling))
+        bare = [self._bare(at - self.target, level, keys) for at, level in zip(own, led, strict=True)]
+        slopes, answers = (_larger(part) for part in zip(*bare, strict=True))
         self.slopes = slopes
         self.stakes = self._stakes(slopes * self.reaches, answers, row, who, levels)
 
@@ -317,8 +312,8 @@ def _empty(pieces: Pieces, duals: Array) -> Array:
         return np.asarray(least.sum(axis=1) - most.sum(axis=1) > room)
 
 
-def _larger(slopes: Sequence[Array], two_sided: Array) -> Array:
-    """The slopes that count, of those (at the plan, near it, on the other side): limited where both have room."""
-    at, near, opposite = slopes
-    limits = np.maximum(at, opposite) * TOLERANCES.steeper * two_sided
+def _larger(slopes: Sequence[Array]) -> Array:
+    """The slopes that count, of those at the plan and at its :func:`~stackpyomo.verification.measures.probes`."""
+    at, near, calm = slopes
+    limits = np.maximum(at, calm / TOLERANCES.nearby) * TOLERANCES.steeper
     return np.maximum(np.maximum(at, np.minimum(near, limits)), np.where(limits > 0.0, 0.0, near))

@@ -31,7 +31,7 @@ from stackpyomo.solvers import BadRow, Program, free_row, scales_of
 
 from .best_response import Composed
 
-__all__ = ["measure", "reconsider"]
+__all__ = ["measure", "probes", "reconsider"]
 
 _ANYTHING = 1e30
 """The upper limit of a row that is evaluated only."""
@@ -107,16 +107,21 @@ def _units(program: Program) -> tuple[Array, sparse.csr_array]:
 def _slopes(program: Program, plan: Array, reaches: Array) -> sparse.csr_array:
     """The larger of the slopes at the plan and a tenth of a reach away.
 
-    Where a cost runs away on one side, as exp(1000 v) does, that says nothing of what is at stake at the plan: where
-    there is room on both sides, it counts up to ``TOLERANCES.steeper`` times what the plan and the other side have.
+    Where a cost runs away, as exp(1000 v) does, that says nothing of what is at stake at the plan: it counts up to
+    ``TOLERANCES.steeper`` times what the plan has, and what a parabola would have by the slope a hundredth of a reach
+    away, on the other side where there is room for one.
     """
-    lower, upper = program.bounds
-    away, back = beside(plan, reaches, lower, upper), plan - TOLERANCES.nearby * reaches
-    two_sided = (away > plan) & (back >= lower)
-    at, near, opposite = (_finite(program.jacobian(x)) for x in (plan, away, np.where(two_sided, back, plan)))
-    limits = at.maximum(opposite) @ sparse.diags_array(TOLERANCES.steeper * two_sided)
-    unlimited = near - near.multiply(limits > 0.0)  # there is but one side, or nothing to compare with
+    at, near, calm = (_finite(program.jacobian(x)) for x in (plan, *probes(plan, reaches, *program.bounds)))
+    limits = at.maximum(calm / TOLERANCES.nearby) * TOLERANCES.steeper
+    unlimited = near - near.multiply(limits > 0.0)  # there is nothing to compare with
     return sparse.csr_array(at.maximum(near.minimum(limits)).maximum(unlimited))
+
+
+def probes(plan: Array, reaches: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """(a tenth of every reach away; a hundredth, on the other side where there is room for a tenth)."""
+    away = beside(plan, reaches, lower, upper)
+    back = 2.0 * plan - away
+    return away, plan + TOLERANCES.nearby * (np.where((back >= lower) & (back <= upper), back, away) - plan)
 
 
 def _finite(slopes: sparse.csr_array) -> sparse.csr_array:

@@ -94,7 +94,8 @@ class Report(Document):
     epsilon0: float = math.nan
     """Proved gap of the plan to the leader's optimum; NaN: none was proved."""
     warnings: list[str] = field(default_factory=list)
-    """Which leader variables the announced formula takes beyond their bounds, and how far."""
+    """Which leader variables the announced formula takes beyond their bounds, and how far; what else is doubtful of the
+    game itself, as decisions that know more than their observation tells."""
     cut: tuple[str, ...] = ()
     """Of these, who was stopped at its bounds in the re-solves, although no projection was announced."""
     responding: tuple[str, ...] = ()

@@ -157,13 +157,17 @@ def noisy(kind: str, show: Any) -> sp.Scenarios:
     return sp.Scenarios.from_samples(draw, 60, seed=3, observations={"y": show})
 
 
-def findings_of(scenarios: sp.Scenarios, observation: str) -> list[Any]:
+def decided_by(scenarios: sp.Scenarios, observation: str) -> sp.Game:
     m = pyo.ConcreteModel()
     m.f = pyo.Block()
     m.f.u = pyo.Var(scenarios.atoms(observation), initialize=0.0)
     m.f.cost = pyo.Objective(expr=sum(u**2 for u in m.f.u.values()))
     m.goal = pyo.Objective(expr=sum((u - 1) ** 2 for u in m.f.u.values()))
-    return sp.Game(m, m.f).check()
+    return sp.Game(m, m.f)
+
+
+def findings_of(scenarios: sp.Scenarios, observation: str) -> list[Any]:
+    return decided_by(scenarios, observation).check()
 
 
 @pytest.mark.parametrize("kind", ["grid", "samples"])
@@ -202,6 +206,15 @@ STATE = ["x", lambda r: 2.0 * r["x"] - 1.0, lambda r: math.exp(r["x"]), lambda r
 def test_what_is_meant_is_not_named(kind: str, show: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert findings_of(noisy(kind, show), "y") == []
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("show", "named"), [(lambda r: r["x"] + r["w"], True), (STATE[1], False)])
+def test_who_knows_more_than_it_observes_is_told_beside_the_verdict(show: Any, named: bool) -> None:
+    """The plan holds in the game as it is written; that this is one of full information stands under the verdict."""
+    report = sp.verify(sp.Plan.from_values(decided_by(noisy("grid", show), "y")))
+    assert report.ok
+    assert any("decided with full information" in line for line in report.warnings) == named
+    assert ("full information" in str(report)) == named
 
 
 def test_a_sample_of_the_state_tells_the_noise_and_not_more() -> None:

@@ -40,6 +40,23 @@ def test_a_cost_that_runs_away_beside_another_does_not_hide_it() -> None:
     assert not sp.verify(sp.Plan.from_values(sp.Game(m, [m.f]))).ok
 
 
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0.0, 1.0), (None, None)])
+@pytest.mark.parametrize("followers", [1, 120])
+def test_walls_on_both_sides_excuse_nothing(bounds: tuple[float | None, float | None], followers: int) -> None:
+    """(x − 1)² between walls of 10⁻³⁰ e^{1000 |x|}: from 0 to 0.06 there is 0.11 to gain, and no wall yet."""
+    m = pyo.ConcreteModel()
+    m.u = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(followers))
+    for k in m.f:
+        m.f[k].x = pyo.Var(bounds=bounds, initialize=0.0)
+        x = m.f[k].x
+        m.f[k].cost = pyo.Objective(expr=(x - 1) ** 2 + 1e-30 * (pyo.exp(1000 * x) + pyo.exp(-1000 * x)))
+    m.loss = pyo.Objective(expr=m.u**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
+    assert not report.ok
+    assert report.scale.max() < 1e4
+
+
 def test_a_flat_side_is_no_measure() -> None:
     """max(0, x)² as a smooth sum: at the kink the plan and one side have no slope, and a rounding is still nothing."""
     smooth = _report(lambda x, y: (x + (x**2 + 1e-12) ** 0.5) ** 2 + y**2, (-1.0, 1.0), 1e-9)
