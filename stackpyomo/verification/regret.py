@@ -83,10 +83,10 @@ def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None
         raise InvalidGame(f"verify({type(subject).__name__}): expected a Plan or an Incentive.")
     require_whole("starts", effort.starts)
     require_positive("tolerance", effort.tolerance)
-    if effort.time_limit is not None:
-        require_positive("time_limit", effort.time_limit)
-    if effort.proof_seconds is not None:
-        require_positive("proof_seconds", effort.proof_seconds)
+    limits = {"time_limit": effort.time_limit, "proof_seconds": effort.proof_seconds}
+    limits = {name: seconds for name, seconds in limits.items() if seconds is not None}
+    for name, seconds in limits.items():
+        require_positive(name, seconds)
     choose(effort.solver)
     game: Game = subject.attached()
     with undisturbed(), game.unchanged():
@@ -99,9 +99,7 @@ def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None
         report, problems = _resolved(game, announced, wanted, effort)
         report.warnings += [f"Beware: {finding}" for finding in revealing_indices(game)]
         report.others = len(game.followers) - len(wanted)
-        report.options = {"solver": effort.solver, "starts": effort.starts, "certify": effort.certify}
-        report.options |= {} if effort.time_limit is None else {"time_limit": effort.time_limit}
-        report.options |= {} if effort.proof_seconds is None else {"proof_seconds": effort.proof_seconds}
+        report.options = {"solver": effort.solver, "starts": effort.starts, "certify": effort.certify, **limits}
         report.subject = subject
         logger.info("%s: %s", game.name, report.verdict)
         return report, problems
