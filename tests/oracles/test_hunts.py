@@ -23,6 +23,7 @@ SLICE = {
     "curved": 8,
     "equilibria": 4,
     "proofs": 6,
+    "certificates": 3,
     "units": 8,
     "unique": 20,
 }
