@@ -120,13 +120,13 @@ def _limit(game: sp.Game, of_mean: bool, data: tuple[float, ...], ledger: Ledger
     except sp.NoIncentive:
         return
     exponent = table.attrs["exponent"]
-    truth = 1.0 if abs(own) > 1e-3 else 0.0
+    limit = 1.0 if abs(own) > 1e-3 else 0.0
     at_end = [abs(n * own + d * u) for n in sizes[-2:]]
-    if min(at_end) > 0:  # what a tail of these sizes shows
-        truth = math.log10(at_end[1] / at_end[0])
+    tail = math.log10(at_end[1] / at_end[0]) if min(at_end) > 0.0 else limit  # what a tail of these sizes shows
+    low, high = sorted((limit, tail))
     ledger.claim(
         "exponent",
-        abs(exponent - truth) < 0.05,
-        f"{exponent}, by hand {truth}",
+        low - 0.05 < exponent < high + 0.05,
+        f"{exponent}, by hand {tail} at the end, {limit} in the limit",
         script + f"print(sp.scaling(game, {sizes}).attrs)",
     )

@@ -4,7 +4,7 @@ In: the user's model or a file. Out: :class:`Game`, findings, populations writte
 model is never changed.
 """
 
-from .checks import require, revealing_indices
+from .checks import doubtful_indices, require
 from .couplings import Member, Price, SharedRow
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
@@ -28,6 +28,7 @@ __all__ = [
     "SharedRow",
     "changes",
     "component_pairs",
+    "doubtful_indices",
     "evaluated_at",
     "evaluator",
     "exchangeable",
@@ -37,7 +38,6 @@ __all__ = [
     "parse_game",
     "read_game",
     "require",
-    "revealing_indices",
     "rewritten",
     "stamp",
     "twin_of",

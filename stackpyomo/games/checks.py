@@ -21,12 +21,12 @@ from stackpyomo.errors import InvalidGame
 
 from .aggregates import assigned
 from .findings import Finding
-from .information.revelations import revelations_in
+from .information.revelations import doubts_in
 from .players import Follower, Player
 from .stamp import stamp
 from .structure import GameStructure
 
-__all__ = ["findings", "require", "revealing_indices"]
+__all__ = ["doubtful_indices", "findings", "require"]
 
 
 def findings(game: GameStructure) -> list[Finding]:
@@ -44,7 +44,7 @@ def findings(game: GameStructure) -> list[Finding]:
     for follower in game.followers.values():
         doubts += _integers(follower) if follower.integers else _convexity(follower)
     doubts += _idle_variables(game, uses)
-    doubts += revealing_indices(game)
+    doubts += doubtful_indices(game)
     return doubts
 
 
@@ -477,7 +477,7 @@ def _idle_variables(game: GameStructure, uses: set[int]) -> Iterator[Finding]:
             )
 
 
-def revealing_indices(game: GameStructure) -> Iterator[Finding]:
-    """Decisions indexed by the atoms of an observation that tells more than it stands for."""
+def doubtful_indices(game: GameStructure) -> Iterator[Finding]:
+    """Decisions indexed by the atoms of an observation that tells more than it stands for, or happens too seldom."""
     for component in {id(c): c for c in (v.parent_component() for v in game.variables_by_name.values())}.values():
-        yield from (revelation.finding(component.name) for revelation in revelations_in(component))
+        yield from (doubt.finding(component.name) for doubt in doubts_in(component))

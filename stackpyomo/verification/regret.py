@@ -24,7 +24,7 @@ import pandas as pd
 
 from stackpyomo.core import TOLERANCES, listed, require_positive, require_whole, timed, tracked, undisturbed
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Game, evaluator, require, revealing_indices
+from stackpyomo.games import Game, doubtful_indices, evaluator, require
 from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness, policy_form
 from stackpyomo.solvers import Solution, Termination, choose, registry
 
@@ -97,7 +97,7 @@ def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None
         wanted = _wanted(game, followers)
         _require_aggregates(game, announced.values)
         report, problems = _resolved(game, announced, wanted, effort)
-        report.warnings += [f"Beware: {finding}" for finding in revealing_indices(game)]
+        report.warnings += [f"Beware: {finding}" for finding in doubtful_indices(game)]
         report.others = len(game.followers) - len(wanted)
         report.options = {"solver": effort.solver, "starts": effort.starts, "certify": effort.certify, **limits}
         report.subject = subject

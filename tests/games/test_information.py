@@ -217,6 +217,16 @@ def test_who_knows_more_than_it_observes_is_told_beside_the_verdict(show: Any, n
     assert ("full information" in str(report)) == named
 
 
+@pytest.mark.parametrize(("probability", "named"), [(1e-20, True), (1e-300, True), (1e-12, False), (0.0, False)])
+def test_what_is_too_seldom_to_count_is_named(probability: float, named: bool) -> None:
+    """1e-20 beside 1 is nothing to a sum of floats: whatever is decided there, the expected cost is the same."""
+    scenarios = sp.Scenarios({"y": ["often", "never"]}, [1.0 - probability, probability])
+    (text,) = [str(f) for f in findings_of(scenarios, "y")] or [""]
+    assert ("y = never is so improbable" in text) == named
+    report = sp.verify(sp.Plan.from_values(decided_by(scenarios, "y")))
+    assert any("y = never" in line for line in report.warnings) == named
+
+
 def test_a_sample_of_the_state_tells_the_noise_and_not_more() -> None:
     """Each drawn x comes with one w: who decides by it knows w, too; that 2x or exp(x) tells x is meant."""
     for show in STATE[:3]:

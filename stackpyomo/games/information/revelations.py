@@ -11,6 +11,7 @@ observation of a grid is named that shows a function of x alone, nor any of few 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,13 @@ from scipy.spatial import KDTree
 from stackpyomo.core import TOLERANCES, Array, listed
 from stackpyomo.games.findings import Finding
 
-__all__ = ["Atoms", "Revelation", "revealed_outcomes", "revelations_in"]
+__all__ = ["Atoms", "Revelation", "Vanishing", "doubts_in", "revealed_outcomes", "vanishing_atoms"]
 
 _FEW = {"grid": 2, "samples": 8, "given": 20}
 """Atoms below which nothing can be said, by where the scenarios come from."""
+
+
+_HIDDEN = 8.0 * sys.float_info.epsilon
 
 
 @dataclass(frozen=True)
@@ -48,26 +52,50 @@ class Revelation:
         )
 
 
+@dataclass(frozen=True)
+class Vanishing:
+    """Values that an observation shows so seldom that an expected cost is the same without them."""
+
+    observation: str
+    labels: tuple[Hashable, ...]
+
+    def finding(self, component: str) -> Finding:
+        """What ``game.check()`` says of a component indexed by the observation."""
+        return Finding(
+            "warning",
+            component,
+            f"what is decided at {self.observation} = {listed([str(label) for label in self.labels], 3)} is so "
+            "improbable that it adds nothing to an expected cost: no gain answers it, and no verdict speaks of it.",
+            "Give it probability 0, or a larger one; conditional_regret looks at it by itself.",
+        )
+
+
 class Atoms(list[Hashable]):
-    """What an observation can show, and what that reveals."""
+    """What an observation can show, and what is doubtful about deciding by it."""
 
-    def __init__(self, labels: Sequence[Hashable], revelation: Revelation | None = None) -> None:
+    def __init__(self, labels: Sequence[Hashable], doubts: Sequence[Revelation | Vanishing] = ()) -> None:
         super().__init__(labels)
-        self.revelation = revelation
+        self.doubts = doubts
 
 
-def revelations_in(component: Any) -> list[Revelation]:
+def doubts_in(component: Any) -> list[Revelation | Vanishing]:
     """Those of the atoms that an indexed component was given as its index."""
     if not component.is_indexed():
         return []
-    revelations = []
+    doubts: list[Revelation | Vanishing] = []
     for part in component.index_set().subsets():
         source: Any = part
         for attribute in ("_init_values", "_init", "val", "_ref"):  # where a Set keeps the list it was made from
             source = getattr(source, attribute, None)
-        if isinstance(source, Atoms) and source.revelation is not None:
-            revelations.append(source.revelation)
-    return revelations
+        doubts += source.doubts if isinstance(source, Atoms) else ()
+    return doubts
+
+
+def vanishing_atoms(observation: str, labels: Sequence[Hashable], codes: Array, probability: Array) -> Vanishing | None:
+    """Atoms that can happen, and whose probability rounding of 1 hides; None if there are none."""
+    shares = np.bincount(codes, probability, len(labels))
+    lost = np.flatnonzero((shares > 0.0) & (shares < _HIDDEN))
+    return Vanishing(observation, tuple(labels[int(a)] for a in lost)) if len(lost) else None
 
 
 def revealed_outcomes(

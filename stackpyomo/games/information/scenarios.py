@@ -23,7 +23,7 @@ from stackpyomo.errors import InvalidGame
 
 from .policies import Policy, is_idle, policy
 from .quadrature import gaussian
-from .revelations import Atoms, Revelation, revealed_outcomes
+from .revelations import Atoms, Revelation, Vanishing, revealed_outcomes, vanishing_atoms
 
 __all__ = ["Scenarios"]
 
@@ -45,7 +45,7 @@ class Scenarios:
         self._labels: dict[str, list[Hashable]] = {}
         self._codes: dict[str, Array] = {}
         self._source = "given"
-        self._warned: dict[str, Revelation | None] = {}
+        self._warned: dict[str, list[Revelation | Vanishing]] = {}
         for name in self.outcomes.columns:
             self._add(str(name), self.outcomes[name].tolist())
         if not isinstance(observations or {}, Mapping):
@@ -158,17 +158,19 @@ class Scenarios:
     def atoms(self, observation: str) -> Atoms:
         """What an observation can show: the index of the Var of a player who has it.
 
-        Warns where that tells more than the observation does, as ``game.check()`` does:
+        Warns where that tells more than the observation does, or happens too seldom to count, as ``game.check()`` does:
         :mod:`stackpyomo.games.information.revelations`.
         """
         labels = self._known(observation)
         if observation not in self._warned:
-            revelation = revealed_outcomes(
-                observation, labels, self._codes[observation], self.outcomes, self.probability, self._source
+            codes, probability = self._codes[observation], self.probability
+            doubts = (
+                revealed_outcomes(observation, labels, codes, self.outcomes, probability, self._source),
+                vanishing_atoms(observation, labels, codes, probability) if self._source == "given" else None,
             )
-            self._warned[observation] = revelation
-            if revelation is not None:
-                logger.warning("%s", revelation.finding("Scenarios"))
+            self._warned[observation] = [doubt for doubt in doubts if doubt is not None]
+            for doubt in self._warned[observation]:
+                logger.warning("%s", doubt.finding("Scenarios"))
         return Atoms(labels, self._warned[observation])
 
     def atom(self, observation: str, scenario: int) -> Hashable:
