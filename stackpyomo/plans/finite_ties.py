@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, is_within
+from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import variables_in
-from stackpyomo.games import Follower, Game, evaluator
+from stackpyomo.games import Follower, Game
+
+from .profiles import Profiles, count, whole_levels
 
 __all__ = ["FiniteAnswer", "finite_answer", "is_finite"]
 
@@ -39,17 +40,6 @@ class FiniteAnswer:
     """What its plan for that comes to if they are broken against it."""
 
 
-def _range(var: Any) -> range:
-    return range(math.ceil(var.lb), math.floor(var.ub) + 1)
-
-
-def _count(variables: Sequence[Any]) -> float:
-    """How many values these have together; infinite unless all are whole and bounded."""
-    if any(v.is_continuous() or v.lb is None or v.ub is None for v in variables):
-        return math.inf
-    return math.prod(len(_range(v)) for v in variables)
-
-
 def is_finite(game: Game, followers: Sequence[Follower]) -> bool:
     """True if every profile of the followers, and every leader that matters, can be looked at."""
     own = {id(v) for f in followers for v in f.variables}
@@ -60,102 +50,90 @@ def is_finite(game: Game, followers: Sequence[Follower]) -> bool:
     return (
         alone
         and private
-        and _count([v for f in followers for v in f.variables]) <= _MOST
-        and (one or _count(leading) <= _MOST)
+        and count([v for f in followers for v in f.variables]) <= _MOST
+        and (one or count(leading) <= _MOST)
     )
 
 
-class _Table:
-    """Everybody's costs at every profile."""
+@dataclass(frozen=True)
+class _Level:
+    """The leader's cost at the worst of the equilibria and at the best; infinite where there is none."""
 
-    def __init__(self, game: Game, followers: Sequence[Follower]) -> None:
-        self.game, self.followers = game, followers
-        self.actions = [v for f in followers for v in f.variables]
-        names = [game.names[id(v)] for v in self.actions]
-        whole = (dict(zip(names, map(float, p), strict=True)) for p in itertools.product(*map(_range, self.actions)))
-        fixed = {n: float(v.value) for n, v in game.variables_by_name.items() if v.fixed}
-        self.profiles = [{**fixed, **p} for p in whole if self._is_feasible({**fixed, **p})]
-        place = {tuple(p[n] for n in names): i for i, p in enumerate(self.profiles)}
-        self.moves: list[list[list[int]]] = []
-        for follower in followers:
-            mine = {game.names[id(v)] for v in follower.variables}
-            groups: dict[tuple[float, ...], list[int]] = {}
-            for key, i in place.items():
-                groups.setdefault(tuple(x for n, x in zip(names, key, strict=True) if n not in mine), []).append(i)
-            self.moves.append(list(groups.values()))
+    cost: float
+    profile: int
+    hoped: float
 
-    def _is_feasible(self, values: Mapping[str, float]) -> bool:
-        at = evaluator(self.game, values)
-        return all(is_within(at(c.body), c.lb, c.ub) for f in self.followers for c in f.constraints)
 
-    def costs(self, leader: Mapping[str, float]) -> Array:
-        """(players × profiles): the leader first."""
-        rows = []
-        for player in (self.game.leader, *self.followers):
-            assert player.objective is not None
-            cost = [evaluator(self.game, {**p, **leader})(player.objective.expr) for p in self.profiles]
-            rows.append(player.sign * np.array(cost))
-        return np.array(rows)
-
-    def worst(self, costs: Array) -> tuple[float, int, float]:
-        """(the leader's cost at the worst equilibrium, its profile, the cost at the best); infinite where none is."""
-        stable = np.ones(len(self.profiles), dtype=bool)
-        for row, groups in zip(costs[1:], self.moves, strict=True):
-            for group in groups:
-                least = row[group].min()
-                stable[group] &= row[group] <= least + TOLERANCES.noise * max(1.0, abs(least))
-        if not stable.any():
-            return math.inf, -1, math.inf
-        worst = int(np.argmax(np.where(stable, costs[0], -math.inf)))
-        return float(costs[0, worst]), worst, float(costs[0, stable].min())
+def _level(profiles: Profiles, costs: Array) -> _Level:
+    """By everybody's costs at every profile, the leader's first."""
+    stable = profiles.stable(costs[1:]).ravel()
+    if not stable.any():
+        return _Level(math.inf, -1, math.inf)
+    leading = costs[0].ravel()
+    worst = int(np.argmax(np.where(stable, leading, -math.inf)))
+    return _Level(float(leading[worst]), worst, float(leading[stable].min()))
 
 
 def finite_answer(game: Game, followers: Sequence[Follower]) -> FiniteAnswer | None:
     """The pessimistic optimum by looking at everything; None where that is not all there is, or there is no answer."""
-    table = _Table(game, followers)
+    profiles, players = Profiles(game, followers), (game.leader, *followers)
     leading = game.leader.variables
     names = [game.names[id(v)] for v in leading]
-    if not table.profiles:
+    if count(leading) > _MOST:
+        return _on_a_line(profiles, names[0], float(leading[0].lb), float(leading[0].ub))
+    points = [dict(zip(names, point, strict=True)) for point in itertools.product(*map(whole_levels, leading))]
+    levels = [(_level(profiles, profiles.costs(point, players)), point) for point in points]
+    level, point = min(levels, key=lambda pair: pair[0].cost)
+    hoped, _ = min(levels, key=lambda pair: pair[0].hoped)
+    if math.isinf(level.cost):
         return None
-    if _count(leading) <= _MOST:
-        points = [dict(zip(names, map(float, p), strict=True)) for p in itertools.product(*map(_range, leading))]
-        levels = [(*table.worst(table.costs(point)), point) for point in points]
-        cost, worst, _, point = min(levels, key=lambda level: level[0])
-        hoped = min(levels, key=lambda level: level[2])
-        values = {**table.profiles[worst], **point}
-        return None if math.isinf(cost) else FiniteAnswer(cost, True, values, hoped[2], hoped[0])
-    return _on_a_line(table, names[0], float(leading[0].lb), float(leading[0].ub))
+    return FiniteAnswer(level.cost, True, {**_chosen(profiles, level.profile), **point}, hoped.hoped, hoped.cost)
 
 
-def _on_a_line(table: _Table, name: str, low: float, high: float) -> FiniteAnswer | None:
+def _chosen(profiles: Profiles, profile: int) -> dict[str, float]:
+    fixed = {name: float(v.value) for name, v in profiles.game.variables_by_name.items() if v.fixed}
+    return {**fixed, **profiles.values(np.unravel_index(profile, profiles.shape))}
+
+
+def _on_a_line(profiles: Profiles, name: str, low: float, high: float) -> FiniteAnswer | None:
     """One continuous variable between these; None unless all costs are affine in it."""
-    first, middle, last = (table.costs({name: t}) for t in (low, (low + high) / 2.0, high))
+    players = (profiles.game.leader, *profiles.followers)
+    first, middle, last = (profiles.costs({name: t}, players) for t in (low, (low + high) / 2.0, high))
     if not np.allclose(middle, (first + last) / 2.0, rtol=TOLERANCES.noise, atol=TOLERANCES.noise):
         return None
+    with np.errstate(invalid="ignore"):
+        step = np.where(np.isfinite(first), last - first, 0.0)  # what is infinite stays so
 
     def at(t: float) -> Array:
-        return np.asarray(first + (last - first) * (t - low) / (high - low))
+        return np.asarray(first + step * (t - low) / (high - low))
 
-    groups = [(0, [*range(len(table.profiles))]), *((k, g) for k, m in enumerate(table.moves, 1) for g in m)]
-    points = {low, high}
-    for player, group in groups:
-        for i, j in itertools.combinations(group, 2):
-            before, after = first[player, i] - first[player, j], last[player, i] - last[player, j]
-            if before * after < 0.0:
-                points.add(low + (high - low) * before / (before - after))
-    ordered = sorted(points)
-    levels = [(*table.worst(at(t)), t) for t in ordered]
-    cost, place, _, where = min(levels)
-    hoped = min(levels, key=lambda level: level[2])
-    best = (cost, True, place, where)
+    shares = np.concatenate([[0.0, 1.0], *_crossings(profiles, first, last)])
+    ordered = (low + (high - low) * np.unique(shares)).tolist()
+    levels = [(_level(profiles, at(t)), t) for t in ordered]
+    level, where = min(levels, key=lambda pair: pair[0].cost)
+    hoped, _ = min(levels, key=lambda pair: pair[0].hoped)
+    best = (level.cost, True, level.profile, where)
     for left, right in itertools.pairwise(ordered):
         if right - left <= TOLERANCES.accuracy * (high - low):
             continue
-        _, worst, _ = table.worst(at((left + right) / 2.0))
+        worst = _level(profiles, at((left + right) / 2.0)).profile
         for end, other in ((left, right), (right, left)) if worst >= 0 else ():
-            limit = float(at(end)[0, worst])
+            limit = float(at(end)[0].ravel()[worst])
             if limit < best[0] - TOLERANCES.noise * max(1.0, abs(limit)):
                 best = (limit, False, worst, end + TOLERANCES.early * (other - end))
-    limit, attained, worst, t = best
-    values = {**table.profiles[worst], name: float(t)}
-    return None if math.isinf(limit) else FiniteAnswer(limit, attained, values, hoped[2], hoped[0])
+    limit, attained, profile, t = best
+    values = {**_chosen(profiles, profile), name: float(t)} if profile >= 0 else {}
+    return None if math.isinf(limit) else FiniteAnswer(limit, attained, values, hoped.hoped, hoped.cost)
+
+
+def _crossings(profiles: Profiles, first: Array, last: Array) -> Iterator[Array]:
+    """Parts of the way at which two costs of one player cross: the leader's anywhere, a follower's by its own moves."""
+    axes = [tuple(range(len(profiles.shape))), *profiles.axes]
+    for before, after, own in zip(first, last, axes, strict=True):
+        ends = [np.moveaxis(c, own, range(len(own))) for c in (before, after)]
+        start, end = (c.reshape(math.prod(c.shape[: len(own)]), -1) for c in ends)
+        for one in range(len(start)):
+            with np.errstate(invalid="ignore"):
+                here, there = start[one] - start[one + 1 :], end[one] - end[one + 1 :]
+                cross = here * there < 0.0
+            yield here[cross] / (here[cross] - there[cross])

@@ -14,6 +14,9 @@ For followers of linear or convex quadratic cost whose rows and slopes are affin
 with nothing that is not affine but these products. On the way from x to x° the face stays the optimal one and its worst
 answer moves continuously, so that ψ comes to F(x, y) there; and x° = x gives every ψ(x). The infimum is exact, reached
 or not.
+
+Ties of a width ε are no face: S_ε(x) = {y ∈ Y(x): f(x, y) ≤ f(x, ȳ) + ε} has an interior, a multiplier τ of its level,
+∇F + Σ α_i ∇g_i − τ ∇f = 0, and is least where ȳ ∈ Y(x) is a best answer, as a leader who fears it chooses ȳ to be.
 """
 
 from __future__ import annotations
@@ -85,19 +88,21 @@ class FaceAnswer:
 class OptimalFaces:
     """The program of one game; :meth:`of` writes down its data where everything is affine that has to be."""
 
-    def __init__(self, worst: WorstAnswers, sides: list[Side], slopes: dict[int, Affine]) -> None:
-        self.worst, self.sides, self.slopes = worst, sides, slopes
+    def __init__(self, worst: WorstAnswers, sides: list[Side], slopes: dict[int, Affine], width: float) -> None:
+        self.worst, self.sides, self.slopes, self.width = worst, sides, slopes, width
         self.quadratic = [a for a in worst.answers if a.kind is Kind.QUADRATIC]
         leading = {id(v) for v in worst.leading}
         rows_move = any(leading & side.gap.slopes.keys() for side in sides if side.owned)
-        self.shifts = bool(self.quadratic) or any(leading & slope.slopes.keys() for slope in slopes.values())
+        moving = bool(self.quadratic) or any(leading & slope.slopes.keys() for slope in slopes.values())
+        self.shifts = moving and not width
         """Whether x° may have to be another leader than x."""
         self.answers = self.shifts and (rows_move or bool(self.quadratic))
         """Whether y° has to be asked for: while no row moves there is one."""
 
     @classmethod
-    def of(cls, worst: WorstAnswers) -> OptimalFaces | None:
-        """The program; None where a follower's cost is neither linear nor quadratic, or its rows are not affine."""
+    def of(cls, worst: WorstAnswers, width: float) -> OptimalFaces | None:
+        """The program of ties of this width; None where a follower's cost is neither linear nor quadratic, or its
+        rows are not affine."""
         slopes: dict[int, Affine | None] = {}
         for answers in worst.answers:
             if answers.kind not in (Kind.LINEAR, Kind.QUADRATIC):
@@ -108,7 +113,8 @@ class OptimalFaces:
         if any(gap is None for gap, *_ in sides) or None in slopes.values():
             return None
         affine = {key: slope for key, slope in slopes.items() if slope is not None}
-        return cls(worst, [Side(gap, equality, owned) for gap, equality, owned in sides if gap is not None], affine)
+        kept = [Side(gap, equality, owned) for gap, equality, owned in sides if gap is not None]
+        return cls(worst, kept, affine, width)
 
     @property
     def size(self) -> int:
@@ -170,8 +176,14 @@ class _Written:
         model.scale = pyo.Var(bounds=(0.0, None))
         self.leader = copied(block_of(model, "leader"), self.worst.leading)
         self.rows += [free_row(substituted(c.body, self.leader), c.lb, c.ub) for c in self.worst.plain]
-        self.prices, self.steep = self._multipliers("prices"), self._multipliers("steep")
-        self._write_shifted()
+        self.prices: dict[int, Any] = {}
+        self.steep: dict[int, Any] = {}
+        if faces.width:
+            self.witness = {**self.leader, **copied(block_of(model, "witness"), self.worst.actions)}
+            self._write_slacks("witness_slack", self.witness, 1.0, [])
+        else:
+            self.prices, self.steep = self._multipliers("prices"), self._multipliers("steep")
+            self._write_shifted()
         for number, goal in enumerate(self.worst.goals()):
             self._write_worst(f"answer{number}", goal)
 
@@ -204,7 +216,7 @@ class _Written:
         for step in _STEPS:
             yield {key: level + step * (end[key] - level) for key, level in start.items()}
 
-    def _free(self, name: str, keys: Sequence[int]) -> dict[int, Any]:
+    def _free(self, name: str, keys: Sequence[Any]) -> dict[Any, Any]:
         """A new Var without bounds for each of these."""
         block = block_of(self.model, name)
         block.of = pyo.Var(range(len(keys)))
@@ -246,6 +258,19 @@ class _Written:
             for key, slope in self.faces.sides[number].gap.slopes.items():
                 if key in pulls:
                     pulls[key] += slope * (alpha - self.steep.get(number, 0.0))
+        if self.faces.width:
+            self._write_levels(name, table, pulls)
+        else:
+            self._write_along(name, table, pulls)
+        self.rows += [_signed(pull, True) for pull in pulls.values()]
+        body = substituted(goal.body, table)
+        if not (self.first or self.faces.width):
+            self.first = table
+            self._write_stationary(self.prices, table, 1.0)
+        self.rows.append(free_row(body - (self.model.level if goal.limit is None else goal.limit), None, 0.0))
+
+    def _write_along(self, name: str, table: Mapping[int, Any], pulls: dict[int, Any]) -> None:
+        """H y = H ȳ of quadratic followers: multipliers ω, and the rows of all answers but the first."""
         for number, answers in enumerate(self.faces.quadratic):
             own = list(map(id, answers.follower.variables))
             along = self._free(f"{name}_along{number}", own)
@@ -254,12 +279,18 @@ class _Written:
                 if self.first:
                     moved = ((h, table[other] - self.first[other]) for h, other in zip(row, own, strict=True))
                     self.rows.append(_signed(sum(float(h) * step for h, step in moved), True))
-        self.rows += [_signed(pull, True) for pull in pulls.values()]
-        body = substituted(goal.body, table)
-        if not self.first:
-            self.first = table
-            self._write_stationary(self.prices, table, 1.0)
-        self.rows.append(free_row(body - (self.model.level if goal.limit is None else goal.limit), None, 0.0))
+
+    def _write_levels(self, name: str, table: Mapping[int, Any], pulls: dict[int, Any]) -> None:
+        """f(x, y) ≤ f(x, ȳ) + ε of each follower, with its multiplier τ."""
+        for number, answers in enumerate(self.worst.answers):
+            level = self._free(f"{name}_level{number}", ["weight", "room"])
+            for var in level.values():
+                var.setlb(0.0)
+            self.pairs.append((level["weight"], level["room"]))
+            more = substituted(answers.cost, table) - substituted(answers.cost, self.witness)
+            self.rows.append(_signed(self.faces.width - more - level["room"], True))
+            for var in answers.follower.variables:
+                pulls[id(var)] -= level["weight"] * self.faces.slopes[id(var)].at(table)
 
     def _write_slacks(self, name: str, table: Mapping[int, Any], scale: Any, multipliers: Sequence[Any]) -> None:
         """The sides hold at a point, and where one has room its multipliers are 0."""

@@ -5,8 +5,7 @@
 ψ is known at every x, :mod:`stackpyomo.plans.worst_answers`, and what it is not below comes from
 
     optimal faces   the infimum as one program: linear and convex quadratic followers with affine rows
-    adversaries     a game: convex followers, ties of a width
-    a sandwich      two widths of a tie around the plan: followers that are integer or not convex
+    a sandwich      two widths of a tie around the plan: other followers whose rows hold nobody else's variables
     the optimistic plan, for all others: ties broken for the leader are no worse for it than any
 
 S jumps, so that the infimum need not be reached: where ψ stays away from the bound at the only x that could reach it,
@@ -21,14 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stackpyomo.bilevel import Problem
 from stackpyomo.core import TOLERANCES, bounds_of, clipped
 from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Follower, Game, objective_at
 from stackpyomo.solvers import Termination, free_row
 
-from .adversaries import adversaries
 from .answer_sets import are_unique
 from .answered import answered_plan, not_held
 from .finite_ties import finite_answer, is_finite
@@ -168,15 +165,15 @@ class _Search:
     def _stages(self) -> Iterator[Any]:
         """What bounds ψ and finds leaders, by what is known of the answers; then the leaders beside."""
         worst = self.worst
-        if isinstance(worst, WorstAnswers) and worst.is_convex:
-            self.faces = None if self.slack else OptimalFaces.of(worst)
-            yield self._play if self.faces is None else self._least
+        if isinstance(worst, WorstAnswers):
+            self.faces = OptimalFaces.of(worst, self.slack) if worst.is_convex else None
             if self.faces is not None:
+                yield self._least
                 if not self.aside and self._is_near:
                     yield lambda: self._least(tight=True)
                 return
-        elif isinstance(worst, WorstAnswers) and Sandwich.is_usable(worst):
-            yield self._sandwich
+            if Sandwich.is_usable(worst):
+                yield self._sandwich
         if not self.slack and len(worst.leading) <= _FEW:
             yield self._step_aside
 
@@ -196,22 +193,6 @@ class _Search:
             self._try(resting, aside=number > 0)
             if self._is_closed and not number:
                 break
-
-    def _play(self) -> None:
-        """The game of adversaries, with the ties that are asked for."""
-        assert isinstance(self.worst, WorstAnswers)
-        game, problem, leading = adversaries(self.worst, self.slack)
-        try:
-            plan = self._answer(game, problem)
-        except NoPlan as none:
-            self.proved_empty = none.termination == "infeasible" and "proved by" in str(none)
-            return
-        self.log += [{**entry, "ties": self.slack} for entry in plan.log]
-        if not math.isnan(plan.bound):
-            self.bound = max(self.bound, plan.bound)
-        self.near = {id(v): plan.values[game.names[id(leading[id(v)])]] for v in self.worst.leading}
-        for given in (self.near, self._rested(self.near)):
-            self._try(given)
 
     def _sandwich(self) -> None:
         """Masters with ties of a width: the one asked for bounds it, the next wider ones have plans."""
@@ -269,12 +250,6 @@ class _Search:
         if worst is not None and not worst.broken and (self.best is None or worst.cost < self.best.cost):
             self.best, self.aside = worst, aside
         return worst
-
-    def _answer(self, game: Game, problem: Problem) -> Plan:
-        left = self._until - time.monotonic()
-        limit = None if math.isinf(left) else max(left, 1.0)
-        options = replace(self.options, warm=False, time_limit=limit, allow_nonconvex=False)
-        return respond(game, list(game.followers.values()), problem, options)
 
     def _leader_of_best(self) -> dict[int, float]:
         return self.near if self.best is None else {id(v): self.best.values[id(v)] for v in self.worst.leading}
