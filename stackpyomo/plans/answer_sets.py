@@ -27,7 +27,7 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, partials, variables_in
 from stackpyomo.games import Follower, Game
 
-from .replicas import Table, substituted
+from .copies import Table, substituted
 
 __all__ = ["AnswerSet", "Kind", "are_unique", "is_independent"]
 

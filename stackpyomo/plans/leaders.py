@@ -7,7 +7,7 @@ deviating leader may pick the answer it likes best, so that a small ε is a proo
 
 Plans are looked for by diagonalisation: one leader after the other moves to its best reply, by half a step once a plan
 comes again. Where that does not end in an equilibrium, the deviations that paid are rows of
-:mod:`stackpyomo.plans.standoff`, which bounds the least ε of any plan: above 0 there is no equilibrium.
+:mod:`stackpyomo.plans.least_gains`, which bounds the least ε of any plan: above 0 there is no equilibrium.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game, evaluator
 from stackpyomo.solvers import free_row
 
-from .answered import answered_plan, not_held
+from .feasibility import violation
+from .least_gains import LeastGains
 from .options import Options
 from .plan import Plan
-from .points import violation
 from .problems import held_problem
+from .resolved_plans import answered_plan, not_held
 from .responding import respond
-from .standoff import Standoff
 
 __all__ = ["leaders_plan", "shortfalls"]
 
@@ -99,7 +99,7 @@ class _Search:
             best = min(self._visited(self._first()), key=lambda point: point.largest)
         least = 0.0
         if best.largest > self._room(best):
-            best, least = self._standoff(best)
+            best, least = self._least_gain(best)
         plan = self._plan(best, least)
         plan.seconds["leaders"] = time.monotonic() - began
         return plan
@@ -290,17 +290,17 @@ class _Search:
 
     # --- no equilibrium -----------------------------------------------------------------------------------------------
 
-    def _standoff(self, best: Assessment) -> tuple[Assessment, float]:
+    def _least_gain(self, best: Assessment) -> tuple[Assessment, float]:
         """(the plan of least ε, what no plan's ε is below): deviations that pay become rows, until they meet."""
-        standoff = Standoff(self.game, self.common)
+        least_gains = LeastGains(self.game, self.common)
         for (name, *_), reply in list(self._known.items()):
-            standoff.add(name, reply.values)
+            least_gains.add(name, reply.values)
         until = min(self._until, time.monotonic() + _BUDGET)
         least = 0.0
         for _ in range(_ROUNDS):
-            if not standoff.is_usable or time.monotonic() >= until:
+            if not least_gains.is_usable or time.monotonic() >= until:
                 break
-            answer = standoff.solve(replace(self.options, time_limit=max(1.0, until - time.monotonic())))
+            answer = least_gains.solve(replace(self.options, time_limit=max(1.0, until - time.monotonic())))
             if answer is None:
                 break
             least = max(least, answer.bound)
@@ -309,7 +309,7 @@ class _Search:
             except NoPlan:
                 break
             best = min(best, point, key=lambda p: p.largest)
-            fresh = [standoff.add(name, reply.values) for name, reply in point.replies.items()]
+            fresh = [least_gains.add(name, reply.values) for name, reply in point.replies.items()]
             if best.largest - least <= self._room(best) or not any(fresh):
                 break
         return best, least

@@ -36,7 +36,7 @@ from stackpyomo.core.expressions import partials
 from stackpyomo.solvers import Program, Solution, choose, free_row, solve
 
 from .answer_sets import Kind
-from .replicas import block_of, copied, substituted
+from .copies import block_of, copied, substituted
 from .worst_answers import Goal, WorstAnswers
 
 __all__ = ["FaceAnswer", "OptimalFaces"]

@@ -34,7 +34,7 @@ from stackpyomo.games import Game, changes, evaluated_at, exchangeable, objectiv
 from stackpyomo.games.information import Announcement
 from stackpyomo.verification import Report
 
-from .points import rested, violation
+from .feasibility import rested, violation
 from .selection import Selection
 
 __all__ = ["Plan", "rows_of", "untried"]

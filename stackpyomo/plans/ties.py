@@ -5,7 +5,7 @@
 ψ is known at every x, :mod:`stackpyomo.plans.worst_answers`, and what it is not below comes from
 
     optimal faces   the infimum as one program: linear and convex quadratic followers with affine rows
-    a sandwich      two widths of a tie around the plan: other followers whose rows hold nobody else's variables
+    masters         two widths of a tie around the plan: other followers whose rows hold nobody else's variables
     the optimistic plan, for all others: ties broken for the leader are no worse for it than any
 
 S jumps, so that the infimum need not be reached: where ψ stays away from the bound at the only x that could reach it,
@@ -27,15 +27,15 @@ from stackpyomo.games import Follower, Game, objective_at
 from stackpyomo.solvers import Termination, free_row
 
 from .answer_sets import are_unique
-from .answered import answered_plan, not_held
+from .feasibility import rested
 from .finite_ties import finite_answer, is_finite
 from .optimal_faces import OptimalFaces
 from .options import Options
 from .plan import Plan
-from .points import rested
 from .problems import leading_problem
+from .resolved_plans import answered_plan, not_held
 from .responding import respond
-from .sandwich import Sandwich
+from .tie_masters import TieMaster
 from .worst_answers import WorstAnswer, WorstAnswers, WorstEquilibria, worst_answers
 
 __all__ = ["enumerated_plan", "pessimistic_plan"]
@@ -172,8 +172,8 @@ class _Search:
                 if not self.aside and self._is_near:
                     yield lambda: self._least(tight=True)
                 return
-            if Sandwich.is_usable(worst):
-                yield self._sandwich
+            if TieMaster.is_usable(worst):
+                yield self._bracket
         if not self.slack and len(worst.leading) <= _FEW:
             yield self._step_aside
 
@@ -194,7 +194,7 @@ class _Search:
             if self._is_closed and not number:
                 break
 
-    def _sandwich(self) -> None:
+    def _bracket(self) -> None:
         """Masters with ties of a width: the one asked for bounds it, the next wider ones have plans."""
         assert isinstance(self.worst, WorstAnswers)
         values = {id(v): self.optimistic.values[name] for name, v in self.game.variables_by_name.items()}
@@ -203,11 +203,11 @@ class _Search:
             if self._is_closed or time.monotonic() >= self._until:
                 return
             low = self.bound - self._gap
-            sandwich = Sandwich(self.worst, width, low, self._until)
-            sandwich.run()
+            master = TieMaster(self.worst, width, low, self._until)
+            master.run()
             if width == self.slack:
-                self.bound = max(self.bound, sandwich.least)
-            for leader in reversed(sandwich.chosen):
+                self.bound = max(self.bound, master.least)
+            for leader in reversed(master.chosen):
                 self._try(self._rested(leader), aside=True)
 
     def _step_aside(self) -> None:

@@ -21,10 +21,10 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, free_row, registry, solve
 
 from .answer_sets import AnswerSet, Kind, is_independent
+from .copies import substituted
 from .options import Options
 from .plan import Plan
 from .problems import aggregate_definitions, held_problem, leader_cost
-from .replicas import substituted
 from .responding import respond
 
 __all__ = ["Goal", "WorstAnswer", "WorstAnswers", "WorstEquilibria", "worst_answers"]

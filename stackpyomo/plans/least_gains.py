@@ -1,4 +1,4 @@
-"""Standoffs: the least that some leader gains by deviating, whatever all of them do.
+"""Least gains: the least that some leader gains by deviating, whatever all of them do.
 
     min ε   s.t.   F_l(x, y) − F_l(v, x_others, y′) ≤ ε   for every listed deviation (l, v),
                    everybody's rows at x,   y and y′ answers of the followers to x and to (v, x_others)
@@ -23,25 +23,25 @@ from stackpyomo.core.expressions import variables_in
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game, Population
 
+from .copies import add_rows, block_of, copied, substituted
 from .options import Options
-from .replicas import add_rows, block_of, copied, substituted
 from .responding import respond
 
-__all__ = ["Standoff", "StandoffAnswer"]
+__all__ = ["LeastGain", "LeastGains"]
 
 _MOST = 60
 """Deviations that are listed at most."""
 
 
 @dataclass(frozen=True)
-class StandoffAnswer:
+class LeastGain:
     """A plan at which no listed deviation pays more than ``bound``, up to the solver's gap."""
 
     values: dict[str, float]
     bound: float
 
 
-class Standoff:
+class LeastGains:
     """The deviations listed so far, and the game that they make."""
 
     def __init__(self, game: Game, common: Sequence[Any]) -> None:
@@ -81,7 +81,7 @@ class Standoff:
         self.deviations.append((name, deviation))
         return True
 
-    def solve(self, options: Options) -> StandoffAnswer | None:
+    def solve(self, options: Options) -> LeastGain | None:
         """The plan of least ε against the listed deviations; None where no plan was found."""
         game, problem, table = self._written()
         try:
@@ -91,7 +91,7 @@ class Standoff:
         names = self.game.names
         values = {names[key]: plan.values[game.names[id(copy)]] for key, copy in table.items()}
         fixed = {n: float(v.value) for n, v in self.game.variables_by_name.items() if v.fixed}
-        return StandoffAnswer({**fixed, **values}, plan.bound if math.isfinite(plan.bound) else 0.0)
+        return LeastGain({**fixed, **values}, plan.bound if math.isfinite(plan.bound) else 0.0)
 
     def _written(self) -> tuple[Game, Problem, dict[int, Any]]:
         model = pyo.ConcreteModel(name=f"{self.game.name}, deviations of its leaders")

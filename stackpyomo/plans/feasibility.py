@@ -1,4 +1,4 @@
-"""Points: values of a game's variables by name, put on the bounds they are meant for, and measured against all rows.
+"""Feasibility: values of a game's variables by name, put on the bounds they are meant for, measured against all rows.
 
 A value is known only to its accuracy: one that is within ``TOLERANCES.active`` of its reach from a bound stands on it.
 """

@@ -1,4 +1,4 @@
-"""Answered plans: the followers' best answers are known, and no program holds the plan; all re-solved and measured."""
+"""Re-solved plans: the followers' best answers are known, and no program holds the plan; all re-solved and measured."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 from stackpyomo.verification import Effort, resolved
 
+from .feasibility import violation
 from .options import Options
 from .plan import Plan
-from .points import violation
 
 __all__ = ["answered_plan", "not_held"]
 

@@ -1,6 +1,6 @@
-"""Replicas: a game's Vars and rows once more, in a model of its own, so that copies of followers stand side by side.
+"""Copies: a game's Vars and rows once more, in a model of its own, so that copies of followers stand side by side.
 
-A replica holds no Var of the user's model that is not fixed: it is an ordinary model, of which a Game can be made.
+A copy holds no Var of the user's model that is not fixed: it is an ordinary model, of which a Game can be made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sandwiches: plans against ties of integer and nonconvex followers, between two widths of a tie.
+"""Masters of ties: plans against ties of integer and nonconvex followers, between two widths of a tie.
 
 With S_ε(x) = {y ∈ Y: f(x, y) ≤ φ(x) + ε}, Y fixed, every answer v is a row of a master over x, a witness ȳ ∈ Y and η,
 
@@ -24,10 +24,10 @@ from stackpyomo.core.expressions import variables_in
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.solvers import Program, free_row, solve
 
-from .replicas import block_of, copied, substituted
+from .copies import block_of, copied, substituted
 from .worst_answers import WorstAnswers
 
-__all__ = ["Sandwich"]
+__all__ = ["TieMaster"]
 
 _ROUNDS = 60
 """Answers that become rows, at most."""
@@ -44,7 +44,7 @@ class Choice:
 
 
 @dataclass
-class Sandwich:
+class TieMaster:
     """One master; ``low``: what no leader gets below."""
 
     worst: WorstAnswers
