@@ -24,6 +24,7 @@ from pyomo.core.base.var import VarData
 from stackpyomo.bilevel import Problem, Scholtes
 from stackpyomo.core import TOLERANCES, clipped, listed, shown, tracked, undisturbed
 from stackpyomo.core.expressions import apart
+from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game, evaluator
 from stackpyomo.solvers import free_row
@@ -292,27 +293,25 @@ class _Search:
 
     def _least_gain(self, best: Assessment) -> tuple[Assessment, float]:
         """(the plan of least ε, what no plan's ε is below): deviations that pay become rows, until they meet."""
-        least_gains = LeastGains(self.game, self.common)
-        for (name, *_), reply in list(self._known.items()):
-            least_gains.add(name, reply.values)
         until = min(self._until, time.monotonic() + _BUDGET)
-        least = 0.0
-        for _ in range(_ROUNDS):
-            if not least_gains.is_usable or time.monotonic() >= until:
-                break
-            answer = least_gains.solve(replace(self.options, time_limit=max(1.0, until - time.monotonic())))
-            if answer is None:
-                break
-            least = max(least, answer.bound)
+        master, rows, points = LeastGains(self.game, self.common, self.options, until), Deviations({}), [best]
+        for (name, *_), reply in self._known.items():
+            for deviation in master.deviation(name, reply.values):
+                rows.add(deviation)
+
+        def tempted(values: Mapping[str, float]) -> Iterator[Deviation]:
             try:
-                point = self.assessed(answer.values)
+                point = self.assessed(values)
             except NoPlan:
-                break
-            best = min(best, point, key=lambda p: p.largest)
-            fresh = [least_gains.add(name, reply.values) for name, reply in point.replies.items()]
-            if best.largest - least <= self._room(best) or not any(fresh):
-                break
-        return best, least
+                return
+            points.append(point)
+            nearest = min(points, key=lambda p: p.largest)
+            if nearest.largest - master.least > self._room(nearest):
+                for name, reply in point.replies.items():
+                    yield from master.deviation(name, reply.values, point.gains[name])
+
+        generate(master, tempted, rows, most=_ROUNDS, until=until, words="deviations of the leaders")
+        return min(points, key=lambda p: p.largest), master.least
 
     # --- the plan -----------------------------------------------------------------------------------------------------
 

@@ -11,15 +11,16 @@ is on the safe side where the followers are indifferent.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyomo.environ as pyo
 
 from stackpyomo.bilevel import Problem
-from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import variables_in
+from stackpyomo.deviations import Deviation, Deviations
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game, Population
 
@@ -27,28 +28,20 @@ from .copies import add_rows, block_of, copied, substituted
 from .options import Options
 from .responding import respond
 
-__all__ = ["LeastGain", "LeastGains"]
+__all__ = ["LeastGains"]
 
 _MOST = 60
 """Deviations that are listed at most."""
 
 
-@dataclass(frozen=True)
-class LeastGain:
-    """A plan at which no listed deviation pays more than ``bound``, up to the solver's gap."""
-
-    values: dict[str, float]
-    bound: float
-
-
 class LeastGains:
-    """The deviations listed so far, and the game that they make."""
+    """The master of :func:`stackpyomo.deviations.generate` over plans of all leaders."""
 
-    def __init__(self, game: Game, common: Sequence[Any]) -> None:
-        self.game, self.common = game, common
+    def __init__(self, game: Game, common: Sequence[Any], options: Options, until: float = math.inf) -> None:
+        self.game, self.options, self.until = game, options, until
+        self.least = 0.0
+        """Proved: whatever the leaders do, one of them gains as much by a listed deviation."""
         self.decided = [v for leader in game.leaders.values() for v in leader.variables]
-        self.actions = [v for f in game.followers.values() for v in f.variables]
-        self.deviations: list[tuple[str, dict[int, float]]] = []
         private = {n: {id(v) for v in leader.variables} for n, leader in game.leaders.items()}
         self._free = {
             name
@@ -56,44 +49,38 @@ class LeastGains:
             if all(id(v) in private[name] for row in leader.constraints for v in variables_in(row.expr) if not v.fixed)
         }
         """Leaders whose deviations are feasible whatever the others do."""
+        several = any(math.isinf(f.size) for f in game.followers.values())
+        self.is_usable = not (common or game.aggregates or game.prices or game.shared or several)
+        """Whether nothing but the followers answers the leaders."""
 
-    @property
-    def is_usable(self) -> bool:
-        """True if there are deviations, and nothing but the followers answers the leaders."""
-        game = self.game
-        alone = not (self.common or game.aggregates or game.prices or game.shared)
-        return (
-            alone
-            and 0 < len(self.deviations) <= _MOST
-            and not any(math.isinf(f.size) for f in self.game.followers.values())
-        )
+    def deviation(self, name: str, values: Mapping[str, float], gain: float = math.nan) -> Iterator[Deviation]:
+        """A leader's own values as a deviation; none where they need not be feasible whatever others do."""
+        if name in self._free:
+            own = (self.game.names[id(v)] for v in self.game.leaders[name].variables)
+            yield Deviation(name, {variable: values[variable] for variable in own}, gain)
 
-    def add(self, name: str, values: Mapping[str, float]) -> bool:
-        """List a leader's own values as a deviation; False if they are there, or not feasible whatever others do."""
-        if name not in self._free:
-            return False
-        deviation = {id(v): values[self.game.names[id(v)]] for v in self.game.leaders[name].variables}
-        for other, known in self.deviations:
-            if other == name and all(
-                abs(known[k] - x) <= TOLERANCES.accuracy * max(1.0, abs(x)) for k, x in deviation.items()
-            ):
-                return False
-        self.deviations.append((name, deviation))
-        return True
+    def bound(self) -> float:
+        """On the largest ε of every plan."""
+        return self.least
 
-    def solve(self, options: Options) -> LeastGain | None:
-        """The plan of least ε against the listed deviations; None where no plan was found."""
-        game, problem, table = self._written()
+    def solve(self, rows: Deviations) -> dict[str, float] | None:
+        """The plan of least ε against these deviations; None where no plan was found."""
+        if not self.is_usable or not 0 < len(rows) <= _MOST:
+            return None
+        game, problem, table = self._written(rows)
+        left = self.until - time.monotonic()
+        options = self.options if math.isinf(left) else replace(self.options, time_limit=max(1.0, left))
         try:
             plan = respond(game, list(game.followers.values()), problem, options)
         except NoPlan:
             return None
+        self.least = max(self.least, plan.bound if math.isfinite(plan.bound) else 0.0)
         names = self.game.names
         values = {names[key]: plan.values[game.names[id(copy)]] for key, copy in table.items()}
         fixed = {n: float(v.value) for n, v in self.game.variables_by_name.items() if v.fixed}
-        return LeastGain({**fixed, **values}, plan.bound if math.isfinite(plan.bound) else 0.0)
+        return {**fixed, **values}
 
-    def _written(self) -> tuple[Game, Problem, dict[int, Any]]:
+    def _written(self, listed: Deviations) -> tuple[Game, Problem, dict[int, Any]]:
         model = pyo.ConcreteModel(name=f"{self.game.name}, deviations of its leaders")
         table = dict(copied(model, self.decided))
         model.epsilon = pyo.Var(bounds=(0, None))
@@ -104,10 +91,10 @@ class LeastGains:
             for leader in self.game.leaders.values()
             for c in leader.constraints
         ]
-        for number, (name, deviation) in enumerate(self.deviations):
-            moved = {**table, **deviation}
+        for number, deviation in enumerate(listed):
+            leader = self.game.leaders[deviation.follower]
+            moved = {**table, **{id(v): deviation.action[self.game.names[id(v)]] for v in leader.variables}}
             self._answer(model, f"deviation{number}", moved, players)
-            leader = self.game.leaders[name]
             assert leader.objective is not None
             cost = leader.sign * leader.objective.expr
             rows.append((substituted(cost, table) - substituted(cost, moved) - model.epsilon, None, 0.0))

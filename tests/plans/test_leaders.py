@@ -11,6 +11,7 @@ import pytest
 from conftest import snapshot
 
 import stackpyomo as sp
+from stackpyomo.deviations import Deviations
 from stackpyomo.plans.leaders import shortfalls
 from stackpyomo.plans.least_gains import LeastGains
 from stackpyomo.solvers import registry
@@ -67,15 +68,15 @@ def pang_fukushima() -> sp.Game:
 def test_five_deviations_prove_that_there_is_no_equilibrium() -> None:
     """By hand: with v₁ in {0, ½, 1} and v₂ in {0, 1} no plan leaves everybody less than 1/12."""
     game = pang_fukushima()
-    least_gains = LeastGains(game, [])
-    assert not least_gains.is_usable
+    master, rows = LeastGains(game, [], sp.plans.options.Options()), Deviations({})
+    assert master.solve(rows) is None
     point = {"A.x": 0.0, "B.x": 0.0, "f.y": 1.0}
-    for name, level in (("A", 0.0), ("A", 0.5), ("A", 1.0), ("B", 0.0), ("B", 1.0)):
-        assert least_gains.add(name, {**point, f"{name}.x": level})
-    assert not least_gains.add("B", {**point, "B.x": 1.0})
-    answer = least_gains.solve(sp.plans.options.Options())
-    assert answer is not None
-    assert answer.bound == pytest.approx(1 / 12, abs=1e-5)
+    for name, level in (("A", 0.0), ("A", 0.5), ("A", 1.0), ("B", 0.0), ("B", 1.0), ("B", 1.0)):
+        for deviation in master.deviation(name, {**point, f"{name}.x": level}):
+            rows.add(deviation)
+    assert len(rows) == 5
+    assert master.solve(rows) is not None
+    assert master.bound() == pytest.approx(1 / 12, abs=1e-5)
     gains = shortfalls(game, {"A.x": 0.5, "B.x": 0.25, "f.y": 0.25})
     assert gains == pytest.approx({"A": 0.125, "B": 0.125}, abs=1e-5)
 
