@@ -408,8 +408,8 @@ class _Builder:
         result.pairs.append(Pair(follower.name, row.constraint, side, multiplier, slack, gap))
         if row.curved and follower.name in self.fritz_john:
             weighed.append(multiplier)
-        found: VarData = multiplier
-        return found
+        variable: VarData = multiplier
+        return variable
 
     def _bounds(self, follower: Follower, var: VarData) -> tuple[Any, Any]:
         """(what its bounds' multipliers add to its stationarity, the same times the bounds)."""

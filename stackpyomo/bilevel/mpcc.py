@@ -31,7 +31,7 @@ from .central_path import Pairs, followed
 from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
 from .conditions import Conditions
 
-__all__ = ["Equilibrium", "Found", "Problem"]
+__all__ = ["Answer", "Equilibrium", "Problem"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Problem:
 
 
 @dataclass
-class Found:
+class Answer:
     """A point of an :class:`Equilibrium`, and how it was come by; x is in the order of its program's variables."""
 
     termination: Termination
@@ -221,14 +221,14 @@ class Equilibrium:
         until: float = math.inf,
         tee: bool = False,
         tight: bool = False,
-    ) -> Found:
+    ) -> Answer:
         """Run the treatment to its end, from ``start``; ``until`` is a time of ``time.monotonic``.
 
         ``tight``: with the least tolerance for rows that a global solver is asked for.
         """
         if self.treatment is None or self.treatment.needs != "NLP":
             options = dict(choose(solver).tight) if tight else {}
-            return self._found(self._run(self.program, solver, options, None, until, tee), solver)
+            return self._answer(self._run(self.program, solver, options, None, until, tee), solver)
         if self.has_many and start is None and (descended := self._descended(solver, until)) is not None:
             return descended
         level, step = self.treatment.levels[0], 0
@@ -236,7 +236,7 @@ class Equilibrium:
             last = step >= len(self.treatment.levels) - 1
             program = self.program.variant(start, bounds=self._at(level))
             options = self._options(solver, level, last=last)
-            answer = self._found(self._run(program, solver, options, level, until, tee), solver)
+            answer = self._answer(self._run(program, solver, options, level, until, tee), solver)
             if answer.x is None or answer.termination is Termination.TIME_LIMIT:
                 return answer
             start, blur = answer.x, self._blur(answer.x)
@@ -245,7 +245,7 @@ class Equilibrium:
                 return answer
             level = self._next(level, step, answer.x)
 
-    def followed(self, until: float) -> Found | None:
+    def followed(self, until: float) -> Answer | None:
         """Newton's method along the central path, where conditions and unknowns are as many; None if that is lost."""
         if time.monotonic() >= until:
             return None
@@ -257,7 +257,7 @@ class Equilibrium:
         end = Termination.FAILED if x is None else Termination.CONVERGED
         solution = Solution(end, "the path was lost" if x is None else "followed to its end", x, solver="newton")
         self._noted(solution, "central path", None, spent)
-        return None if x is None else self._found(solution, solution.solver)
+        return None if x is None else self._answer(solution, solution.solver)
 
     def _next(self, level: float, step: int, x: Array) -> float:
         """The treatment's own next level, or beyond its last one a hundredth; λ s ≤ t is made to bite."""
@@ -337,10 +337,10 @@ class Equilibrium:
         )
         return solution
 
-    def _found(self, solution: Solution, solver: str) -> Found:
+    def _answer(self, solution: Solution, solver: str) -> Answer:
         usable = solution.x is not None and (solution.termination.solved or solution.termination.limited)
         x = solution.x if usable and np.isfinite(np.asarray(solution.x)).all() else None
-        return Found(
+        return Answer(
             solution.termination,
             solution.message,
             solution.solver or solver,
@@ -361,7 +361,7 @@ class Equilibrium:
         signed: bool = False,
         leading: bool = True,
         until: float = math.inf,
-    ) -> Found | None:
+    ) -> Answer | None:
         """The best point with the active set of x (or ``active``), zeros exact; None if there is none.
 
         ``signed``: keep every λ, s ≥ 0, and with them the active set. ``leading``: False holds the leader where it is.
@@ -405,7 +405,7 @@ class Equilibrium:
                 return points
         return ()
 
-    def _descended(self, solver: str, until: float) -> Found | None:
+    def _descended(self, solver: str, until: float) -> Answer | None:
         """Implicit programming, for many pairs: the leader goes to the optimum of its smooth piece, followers settle
         on a new equilibrium there (half the step while that is no better); near the end one polish does the rest.
 
@@ -427,7 +427,7 @@ class Equilibrium:
                 return last
         return best
 
-    def _moved(self, best: Found, solver: str, until: float) -> Found | None:
+    def _moved(self, best: Answer, solver: str, until: float) -> Answer | None:
         """A better equilibrium on the way to where the leader would go if the active set held everywhere."""
         assert best.x is not None
         active = self._consistent(self._active(best.x), best.x)
@@ -449,10 +449,10 @@ class Equilibrium:
         """Pairs whose λ is the larger of the two at x."""
         return np.asarray(self.multipliers(x) > self.slacks(x))
 
-    def _polished(self, piece: Program, x: Array, solution: Solution) -> Found:
+    def _polished(self, piece: Program, x: Array, solution: Solution) -> Answer:
         """Rounding below a bound, and what an interior-point method leaves just above one, is put on it."""
         snapped = piece.snapped(x, solution.duals)[0] if solution.duals is not None else x
-        answer = self._found(replace(solution, x=np.clip(snapped, *self.program.bounds)), solution.solver)
+        answer = self._answer(replace(solution, x=np.clip(snapped, *self.program.bounds)), solution.solver)
         answer.polished = True
         return answer
 

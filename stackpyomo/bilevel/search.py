@@ -31,7 +31,7 @@ from stackpyomo.verification import Report
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
 from .conditions import Conditions, conditions
 from .endless_prices import endless_prices
-from .mpcc import Equilibrium, Found, Problem
+from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import bound_multipliers
 from .qualification import interior_points
 from .variational import Common
@@ -63,7 +63,7 @@ _PATIENCE = 10.0
 class Candidate:
     """An answer with zeros exact where the polish held, and what a re-solve of the followers said of it."""
 
-    found: Found
+    answer: Answer
     equilibrium: Equilibrium
     values: dict[int, float]
     """id(Var) → value, the user's and the multipliers."""
@@ -72,7 +72,7 @@ class Candidate:
     @property
     def cost(self) -> float:
         """The leader's cost (minimised)."""
-        return self.found.cost
+        return self.answer.cost
 
 
 @dataclass
@@ -107,7 +107,7 @@ class PlanSearch:
     """The verified candidate of least cost; else the best of the others."""
     unbounded: bool = False
     """Proved, or found by every local attempt: the leader's objective improves without limit."""
-    stops: list[Found] = field(default_factory=list)
+    stops: list[Answer] = field(default_factory=list)
     """How every attempt ended."""
 
     def run(self) -> None:
@@ -278,14 +278,14 @@ class PlanSearch:
             if self.best is None or not self.best.cost < before or self._escapes():
                 return
 
-    def _asked(self, level: float, kkt: Conditions, treatment: Treatment, solver: str) -> tuple[Found, Equilibrium]:
+    def _asked(self, level: float, kkt: Conditions, treatment: Treatment, solver: str) -> tuple[Answer, Equilibrium]:
         """An equilibrium that costs at most ``level``, its rows met as tightly as the solver can."""
         below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
         wanted = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
         try:
             asked = Equilibrium(wanted, kkt, treatment, self.seconds)
         except BadRow:  # the cost is a constant
-            return Found(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
+            return Answer(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
         asked.log = self.log
         answer = asked.solve(solver, until=self._deadline(), tee=self.tee, tight=True)
         self.log[-1]["treatment"] += ", asked for less"
@@ -308,12 +308,12 @@ class PlanSearch:
         plain = self._equilibrium(self.kkt, None)
         at = plain.point(best.values)
         points = plain.endless(at) or endless_prices(plain, at, self.game.price_variables)
-        beyond = (self._at(best.found, {**best.values, **_values(plain, x)}) for x in points)
+        beyond = (self._at(best.answer, {**best.values, **_values(plain, x)}) for x in points)
         good = [_is_good(c) for c in map(self._checked, beyond) if c.report is None or c.report.regret.notna().all()]
         self.unbounded = bool(good) and all(good)  # so far out not every re-solve is a proof
         return self.unbounded
 
-    def _at(self, answer: Found, values: dict[int, float]) -> Candidate:
+    def _at(self, answer: Answer, values: dict[int, float]) -> Candidate:
         """The answer of another treatment, or another objective, at its values."""
         plain = self._equilibrium(self.kkt, None)
         x = plain.point(values)
@@ -331,7 +331,7 @@ class PlanSearch:
         if answer is not None and answer.x is not None:
             self._offer(self._finished(plain, answer, self._nlp))
 
-    def _sharpen(self, exact: Equilibrium, answer: Found) -> None:
+    def _sharpen(self, exact: Equilibrium, answer: Answer) -> None:
         """A solver that closed its own gap did so for rows met to its tolerance: a tighter one gives a better bound."""
         best = self.best
         assert best is not None
@@ -366,7 +366,7 @@ class PlanSearch:
         """A MIP solver without the word "global" proves as much where it takes the problem at all: linear rows."""
         return "MIP" in choose(solver).classes and exact.program.is_linear
 
-    def _refined(self, exact: Equilibrium, answer: Found) -> Iterator[Candidate] | tuple[Candidate, ...]:
+    def _refined(self, exact: Equilibrium, answer: Answer) -> Iterator[Candidate] | tuple[Candidate, ...]:
         """The polished answer, or where there is none (integers) the answer as it came."""
         if answer.x is None:
             return ()
@@ -442,7 +442,7 @@ class PlanSearch:
         free = Equilibrium(replace(self.problem, cost=0.0), self.kkt, treatment, self.seconds)
         free.log = self.log
         reached = self._attempt(free, solver, None, 0)
-        return [self._at(replace(c.found, polished=False), c.values) for c in reached]
+        return [self._at(replace(c.answer, polished=False), c.values) for c in reached]
 
     @property
     def _runs_away(self) -> bool:
@@ -451,11 +451,11 @@ class PlanSearch:
     def _prove_convex(self) -> None:
         """Without a pair the equilibrium is an ordinary program: where that is convex, its duality gap is a bound."""
         best = self.best
-        if self.kkt.pairs or best is None or best.found.x is None or best.found.duals is None:
+        if self.kkt.pairs or best is None or best.answer.x is None or best.answer.duals is None:
             return
         program = best.equilibrium.program
         if is_convex_problem(program.model.objective.expr, program.model.rows.values()):
-            gap = program.proved_gap(best.found.x, best.found.duals, TOLERANCES.trust)
+            gap = program.proved_gap(best.answer.x, best.answer.duals, TOLERANCES.trust)
             self.bound = max(self.bound, best.cost - gap)
 
     def _attempt(self, equilibrium: Equilibrium, solver: str, point: Array | None, start: int) -> list[Candidate]:
@@ -467,7 +467,7 @@ class PlanSearch:
             entry["start"] = start
         return candidates
 
-    def _finished(self, equilibrium: Equilibrium, answer: Found, solver: str) -> Candidate:
+    def _finished(self, equilibrium: Equilibrium, answer: Answer, solver: str) -> Candidate:
         """Polished, if that holds."""
         assert answer.x is not None
         polished = answer if answer.polished else equilibrium.polished(answer.x, solver, until=self._until)

@@ -36,7 +36,7 @@ from .deviation_rows import RowWriter, value_at
 from .implied_boxes import least_cost
 from .interdiction import gives_way, widened
 from .min_max import MinMax, opposition
-from .mpcc import Equilibrium, Found
+from .mpcc import Answer, Equilibrium
 from .nonconvexity import bound_multipliers, is_proved_convex
 from .search import Candidate, PlanSearch
 
@@ -103,7 +103,7 @@ class ValueFunction(PlanSearch):
         if self.infeasible or self._is_proved:
             return
         if not self.stops:
-            self.stops.append(Found(Termination.TIME_LIMIT, "no time left", "scip"))
+            self.stops.append(Answer(Termination.TIME_LIMIT, "no time left", "scip"))
         self._sharpen_bound()
         if any(self._writer.binds_others(f) for f in self._deviating):
             for margin in _MARGINS:
@@ -123,8 +123,8 @@ class ValueFunction(PlanSearch):
             self.rounds += outcome.log(margin=0.0)
         self._take_bound(master.solution)
         if master.best:
-            found = Found(master.solution.termination, master.solution.message, master.solution.solver)
-            candidate = self._checked(self._at(found, master.best))
+            answer = Answer(master.solution.termination, master.solution.message, master.solution.solver)
+            candidate = self._checked(self._at(answer, master.best))
             self._keep(candidate, 0.0)
 
     def _without_qualification(self) -> list[str]:
@@ -213,7 +213,7 @@ class ValueFunction(PlanSearch):
         for pair in self.kkt.pairs:
             if isinstance(pair.slack, VarData):
                 values[id(pair.slack)] = max(0.0, value_at(pair.gap, values))
-        candidate = self._at(replace(left.found, polished=False), values)
+        candidate = self._at(replace(left.answer, polished=False), values)
         if self.game.aggregates or (self._has_plan and self.best is not None and candidate.cost >= self.best.cost):
             return None
         candidate.report = self.check(candidate)
@@ -228,7 +228,7 @@ class ValueFunction(PlanSearch):
         exact.log = self.log
         return exact
 
-    def _take_bound(self, answer: Found | Solution) -> None:
+    def _take_bound(self, answer: Answer | Solution) -> None:
         """SCIP's bound on a relaxation is one on every plan, where the cost has one on the variables' own box."""
         self.prover = answer.solver
         if answer.termination is Termination.INFEASIBLE:
@@ -271,7 +271,7 @@ class ValueFunction(PlanSearch):
         if self.best is None or not self._has_plan or candidate.cost < self.best.cost:
             self.best, self.margin = candidate, margin
 
-    def _refined_at(self, exact: Equilibrium, answer: Found, margin: float) -> Iterator[Candidate]:
+    def _refined_at(self, exact: Equilibrium, answer: Answer, margin: float) -> Iterator[Candidate]:
         """The answer polished on its active set with every row's alternative chosen, and as it came."""
         assert answer.x is not None
         active = exact.multipliers(answer.x) > exact.slacks(answer.x)

@@ -79,18 +79,18 @@ def expanded(game: Structure) -> Structure:
 def twin_of(game: Structure, model: Any, sizes: Mapping[str, float] | None = None) -> Structure:
     """The same game on a clone of its model, its aggregates named: a row that is rewritten tells them no more."""
 
-    def found(component: Any) -> Any:
+    def copied(component: Any) -> Any:
         # The model may be a Block of a larger one; its clone is the root of its own names.
         name = component.getname(fully_qualified=True, relative_to=game.model)
         twin = model.find_component(name)
         assert twin is not None, name
         return twin
 
-    blocks = [f.population(block=found(f.block), size=(sizes or {}).get(n)) for n, f in game.followers.items()]
-    aggregates = [(None if v is None else found(v), found(c)) for v, c in assigned(game.definitions, game.actions)]
-    prices = [(found(p.var), (found(p.row), found(game.followers[p.follower].block))) for p in game.prices]
-    named = {"aggregates": aggregates, "prices": prices, "shared": [found(row) for row in game.shared]}
-    return type(game)(model, blocks, **named, leaders=[found(block) for block in game.leader_blocks], name=game.name)
+    blocks = [f.population(block=copied(f.block), size=(sizes or {}).get(n)) for n, f in game.followers.items()]
+    aggregates = [(None if v is None else copied(v), copied(c)) for v, c in assigned(game.definitions, game.actions)]
+    prices = [(copied(p.var), (copied(p.row), copied(game.followers[p.follower].block))) for p in game.prices]
+    named = {"aggregates": aggregates, "prices": prices, "shared": [copied(row) for row in game.shared]}
+    return type(game)(model, blocks, **named, leaders=[copied(block) for block in game.leader_blocks], name=game.name)
 
 
 def _copies(model: Any, follower: Follower) -> Iterator[Any]:

@@ -167,12 +167,12 @@ class Plan(Document):
     def symmetrized(self) -> Plan:
         """The plan averaged over exchangeable followers: never worse where the leader's problem is convex (Jensen)."""
         game, self = self.attached(), self.now()
-        found = dict(self.values)
+        averaged = dict(self.values)
         for group in exchangeable(game):
             for same in zip(*(game.followers[name].variables for name in group), strict=True):
                 names = [game.names[id(v)] for v in same]
-                found.update(dict.fromkeys(names, sum(self.values[name] for name in names) / len(names)))
-        with undisturbed(), evaluated_at(game, found):
+                averaged.update(dict.fromkeys(names, sum(self.values[name] for name in names) / len(names)))
+        with undisturbed(), evaluated_at(game, averaged):
             made = Plan.from_values(game)
         better = game.leader.sign * (made.leader_objective - self.leader_objective)
         return replace(
@@ -322,7 +322,7 @@ class Plan(Document):
         stop = f"{self.solver}: {self.termination}"
         each = ", ".join(f"{name} {shown(level)}" for name, level in self.leader_objectives.items())
         what = f"leaders' objectives {each}" if each else f"leader's objective {shown(self.leader_objective)}"
-        found: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), {what}"]
+        said: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), {what}"]
         if (
             self.quality == "feasible"
             and not each
@@ -330,19 +330,19 @@ class Plan(Document):
             and self.options.get("function") != "nash"
             and self.termination != "given"
         ):
-            found.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
-        found += [f"Responding: {listed(self.responding)}."] if self.responding else []
-        found += [*self._ties_in_words(), *self._shortfall_in_words()]
-        found += [] if self.selection is None else [f"Equilibrium: {text}." for text in self.selection.sentences()]
-        found += self._accuracy()
-        found += [f"Beware: {text}" for text in self.warnings]
+            said.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
+        said += [f"Responding: {listed(self.responding)}."] if self.responding else []
+        said += [*self._ties_in_words(), *self._shortfall_in_words()]
+        said += [] if self.selection is None else [f"Equilibrium: {text}." for text in self.selection.sentences()]
+        said += self._accuracy()
+        said += [f"Beware: {text}" for text in self.warnings]
         new = chosen or {}
         moved = [name for name in new if abs(new[name] - self.values[name]) > TOLERANCES.noise]
         rows = [[name, shown(new.get(name, value), 8)] for name, value in head(self.values, most)]
         for row in rows if moved else ():
             row.append(shown(self.values[row[0]], 8) if row[0] in moved else "")
         rest = [f"… {len(self.values) - most} more in plan.values"] if len(self.values) > most else []
-        return [*found, Table(["variable", "value", *(["before the incentive"] if moved else [])], rows), *rest]
+        return [*said, Table(["variable", "value", *(["before the incentive"] if moved else [])], rows), *rest]
 
     def _shortfall_in_words(self) -> list[Part]:
         if not self.shortfall:
@@ -357,14 +357,14 @@ class Plan(Document):
         if ties["unique"]:
             return ["Ties cost nothing: the followers' answer is unique whatever the leader does (proved)."]
         within = f" (a difference of up to {shown(ties['tolerance'])} is one)" if ties["tolerance"] else ""
-        found: list[Part] = [
+        said: list[Part] = [
             f"Ties{within}: broken for the leader {shown(ties['optimistic'])}, against it "
             f"{shown(ties['pessimistic'])}, against it at the optimistic plan {shown(real(ties['worst']))}."
         ]
         if self.attained is False:
             near = shown(abs(self.leader_objective - self.bound))
-            found.append(f"{shown(self.bound)} is approached but not reached: this plan is within {near} of it.")
-        return found
+            said.append(f"{shown(self.bound)} is approached but not reached: this plan is within {near} of it.")
+        return said
 
     def _accuracy(self) -> list[Part]:
         """ε_f and ε_F of a plan by rows of deviations."""

@@ -225,8 +225,8 @@ class Work:
 
     def residuals(self, candidate: Candidate) -> dict[str, float]:
         """Recomputed: violation of rows and bounds, of the followers' stationarity, of complementarity."""
-        assert candidate.found.x is not None
-        return candidate.equilibrium.residuals(candidate.found.x)
+        assert candidate.answer.x is not None
+        return candidate.equilibrium.residuals(candidate.answer.x)
 
     def plan(self, search: PlanSearch, objective: bool, sign: int) -> Plan:
         """The search's best candidate as a Plan."""
@@ -257,10 +257,10 @@ class Work:
             leader_objective=objective_at(game, game.leader, values),
             follower_objectives=self._objectives(values, best.report),
             multipliers=self._multipliers(best),
-            termination=best.found.termination.value,
+            termination=best.answer.termination.value,
             residuals=self.residuals(best),
             seconds=self.seconds,
-            solver=best.found.solver,
+            solver=best.answer.solver,
             log=log,
             game=game,
             responding=tuple(f.name for f in self.followers),
@@ -297,8 +297,8 @@ class Work:
         """Leader's and cooperating rows: d(leader's objective)/d(right-hand side); responding followers' rows:
         d(their own objective)/d(right-hand side), both in the sense the user wrote."""
         multipliers: dict[Any, float] = {}
-        duals = best.found.duals
-        if duals is not None and best.found.polished:
+        duals = best.answer.duals
+        if duals is not None and best.answer.polished:
             by_row = dict(zip(best.equilibrium.program.rows.tolist(), duals, strict=True))
             for row, (_, constraint) in enumerate(self.problem.constraints):
                 multipliers[constraint.name] = self.game.leader.sign * float(by_row.get(row, 0.0))

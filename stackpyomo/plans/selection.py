@@ -52,7 +52,7 @@ def _weights(game: Game, followers: Sequence[Follower], weights: Any) -> dict[st
     if weights is None:
         return {}
     names = {id(f.block): f.name for f in followers}
-    found: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     for key, weight in component_pairs(weights, "weights", "weight"):
         name = key if isinstance(key, str) else names.get(id(key), getattr(key, "name", repr(key)))
         if name not in {f.name for f in followers}:
@@ -62,8 +62,8 @@ def _weights(game: Game, followers: Sequence[Follower], weights: Any) -> dict[st
             raise InvalidGame(
                 f"weights: {name} has the weight {weight!r}; give a positive number (its multipliers are λ over it)."
             )
-        found[name] = float(weight)
-    return found
+        by_name[name] = float(weight)
+    return by_name
 
 
 @dataclass

@@ -276,7 +276,7 @@ class _Asked:
         return reached and best.cost >= cost - TOLERANCES.solver * search.scale
 
     def _plan(self, best: Answer, search: Search) -> Plan:
-        answer, sign = best.candidate.found, self.game.leader.sign
+        answer, sign = best.candidate.answer, self.game.leader.sign
         assert answer.x is not None
         for entry in search.log:
             cost = entry.pop("cost", None)

@@ -150,14 +150,14 @@ class Search:
 
     def _keep(self, search: PlanSearch, necessary: bool) -> None:
         best = search.best
-        if best is not None and best.found.x is not None:
-            self.scale = best.equilibrium.program.units(best.found.x)[2]
+        if best is not None and best.answer.x is not None:
+            self.scale = best.equilibrium.program.units(best.answer.x)[2]
         if necessary and math.isfinite(search.bound):
             self.bound = max(self.bound, search.bound)
 
     def _check(self, candidate: Candidate) -> Report | None:
         """Re-solve all followers against the rule; a refuted one leaves its rows."""
-        x = candidate.found.x
+        x = candidate.answer.x
         assert x is not None
         if candidate.equilibrium.residuals(x)["feasibility"] > TOLERANCES.feasibility:
             return None
@@ -224,9 +224,9 @@ class Search:
     def slopes_at_bounds(self) -> dict[int, float]:
         """{number of the Var of the gain: d cost/d bound outward} of the best answer's entries at their bounds."""
         best = self.best
-        if best is None or best.candidate.found.duals is None or not best.candidate.found.polished:
+        if best is None or best.candidate.answer.duals is None or not best.candidate.answer.polished:
             return {}
-        answer, program = best.candidate.found, best.candidate.equilibrium.program
+        answer, program = best.candidate.answer, best.candidate.equilibrium.program
         x = np.asarray(answer.x)
         reduced = np.asarray(program.problem.gradient(x)) - program.jacobian(x).T @ np.asarray(answer.duals)
         place = {id(v): i for i, v in enumerate(program.variables)}
