@@ -15,7 +15,7 @@ import numpy as np
 
 import stackpyomo as sp
 
-from . import bilevel, certificates, equilibria, incentives, populations, proofs, scenarios, uniqueness, units
+from . import bilevel, incentives, populations, proofs, scenarios, second_best, uniqueness, units
 from .ledger import Ledger
 
 HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
@@ -24,11 +24,10 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "populations": populations.hunt,
     "affine": bilevel.affine,
     "curved": bilevel.curved,
-    "equilibria": equilibria.hunt,
     "proofs": proofs.hunt,
-    "certificates": certificates.hunt,
     "units": units.hunt,
     "unique": uniqueness.hunt,
+    "secondbest": second_best.hunt,
 }
 """name → what plays one random game and enters what was claimed."""
 

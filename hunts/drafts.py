@@ -116,20 +116,22 @@ class Draft:
         scales = factors or [1.0] * (1 + len(self.followers))
         shifts = constants or [0.0] * (1 + len(self.followers))
 
-        def rewritten(text: str) -> str:
-            for name, unit in units.items():
-                text = re.sub(rf"\b{name}\b", f"({name}/{unit!r})", text)
-            return text
-
         def moved(side: Side, scale: float, shift: float) -> Side:
             boxes = {n: (b[0] * units.get(n, 1.0), b[1] * units.get(n, 1.0)) for n, b in side.boxes.items()}
-            cost = rewritten(side.cost)
+            cost = self.rewritten(side.cost, units)
             cost = cost if scale == 1.0 else f"{scale!r}*({cost})"
             cost = cost if shift == 0.0 else f"{cost} + {shift!r}"
-            return replace(side, boxes=boxes, cost=cost, rows=[rewritten(row) for row in side.rows])
+            return replace(side, boxes=boxes, cost=cost, rows=[self.rewritten(row, units) for row in side.rows])
 
         sides = [moved(*each) for each in zip([self.leader, *self.followers], scales, shifts, strict=True)]
         return Draft(sides[0], sides[1:], {n: v * units.get(n, 1.0) for n, v in self.start.items()})
+
+    @staticmethod
+    def rewritten(text: str, units: Mapping[str, float]) -> str:
+        """The text where variable x is written as unit · x."""
+        for name, unit in units.items():
+            text = re.sub(rf"\b{name}\b", f"({name}/{unit!r})", text)
+        return text
 
     def script(self, tail: str = "") -> str:
         """Python that builds ``game``, and does what ``tail`` says."""

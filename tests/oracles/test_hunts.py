@@ -26,6 +26,7 @@ SLICE = {
     "certificates": 3,
     "units": 8,
     "unique": 20,
+    "secondbest": 2,
 }
 """Games of each hunt: a minute in all."""
 DRIVER = Side({"flow": (0.0, 1.0)}, "(flow - 1)**2 + toll*flow")
