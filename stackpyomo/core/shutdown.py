@@ -27,7 +27,7 @@ PATIENCE = 5.0
 _GLANCE = 0.1
 """Seconds between two times that the main thread is woken."""
 
-_BORN = time.time_ns()
+_STARTED = time.time_ns()
 """Tells this process from an earlier one of the same number, whose folders name solvers that are others by now."""
 
 
@@ -83,11 +83,11 @@ def end(folder: str = "") -> None:
 
 
 @contextmanager
-def unwinding(farewell: str = "", patience: float = PATIENCE, folder: str = "") -> Iterator[None]:
+def unwinding(last_message: str = "", patience: float = PATIENCE, folder: str = "") -> Iterator[None]:
     """The main thread is told by :class:`Terminated`; not on Windows, which has no such signals.
 
-    A process that does not unwind within ``patience`` seconds says ``farewell`` on standard error and is gone, and the
-    temporary files of its solvers and that ``folder``.
+    A process that does not unwind within ``patience`` seconds says ``last_message`` on standard error and is gone, and
+    the temporary files of its solvers and that ``folder``.
     """
     if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
         yield
@@ -112,13 +112,13 @@ def unwinding(farewell: str = "", patience: float = PATIENCE, folder: str = "") 
     signal.signal(signal.SIGURG, lambda *_: None)
     others = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # heard also while a library keeps the main thread
     late = threading.Event()
-    hurry = threading.Thread(target=_hurry, args=(heard, late, farewell, patience, folder), daemon=True)
-    hurry.start()
+    watcher = threading.Thread(target=_watch, args=(heard, late, last_message, patience, folder), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         if late.is_set():  # the end of its solver has woken this thread, after its time was up
-            hurry.join()
+            watcher.join()
         with suppress(OSError):  # the outer one may be over, where this one is collected late
             signal.set_wakeup_fd(others)
         _restore(before)
@@ -132,7 +132,7 @@ def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
             signal.signal(number, handler)
 
 
-def _hurry(heard: int, late: threading.Event, farewell: str, patience: float, folder: str) -> None:
+def _watch(heard: int, late: threading.Event, last_message: str, patience: float, folder: str) -> None:
     """Have the main thread act on what was heard; end the process some seconds after it was told to, and be ``late``.
 
     The system may hand a signal to another thread, and the main one, which waits for a solver, does not wake up for
@@ -150,7 +150,7 @@ def _hurry(heard: int, late: threading.Event, farewell: str, patience: float, fo
         if ending and time.monotonic() >= until:
             late.set()
             sweep(folder)
-            os.write(stream, f"{farewell}\n".encode() if farewell else b"")
+            os.write(stream, f"{last_message}\n".encode() if last_message else b"")
             os._exit(128 + ending)
         if byte[0] != signal.SIGURG:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
@@ -160,7 +160,7 @@ def _hurry(heard: int, late: threading.Event, farewell: str, patience: float, fo
 
 def prefix() -> str:
     """Of the folders of this process's programs."""
-    return f"stackpyomo-{os.getpid()}-{_BORN:x}-"
+    return f"stackpyomo-{os.getpid()}-{_STARTED:x}-"
 
 
 def sweep(folder: str = "") -> None:

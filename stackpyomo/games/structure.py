@@ -186,10 +186,10 @@ class GameStructure:
         """For each action of the game its place among ``signals``; raises :class:`InvalidGame` if these are others."""
         place = {name: i for i, name in enumerate(signals)}
         names = [self.names[id(v)] for v in self.actions]
-        strangers = place.keys() ^ set(names)
-        if strangers:
+        unshared = place.keys() ^ set(names)
+        if unshared:
             raise InvalidGame(
-                f"{min(strangers)}: fixed, freed or added since the incentive was designed. Design it anew."
+                f"{min(unshared)}: fixed, freed or added since the incentive was designed. Design it anew."
             )
         return [place[name] for name in names]
 

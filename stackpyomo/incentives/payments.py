@@ -72,9 +72,9 @@ def accounts(rule: AffineStrategy) -> Accounts:
         game.require_fixed_as(values)
         rows = rows_of(rule.plan, game)
         names = [game.names[id(v)] for v in rows.instruments]
-        strangers = set(names) ^ set(rule.leader)
-        if strangers:
-            raise InvalidGame(f"{min(strangers)}: fixed, freed or added since the incentive was designed.")
+        unshared = set(names) ^ set(rule.leader)
+        if unshared:
+            raise InvalidGame(f"{min(unshared)}: fixed, freed or added since the incentive was designed.")
         derivatives = rows.at(values)
         place = {name: index for index, name in enumerate(rule.leader)}
         gain = rule.matrix.tocsr()[[place[name] for name in names]]
@@ -138,9 +138,9 @@ def comparison(rule: AffineStrategy, baseline: Plan) -> pd.DataFrame:
     under_rule, baseline = accounts(rule), baseline.now()
     names = [f.name for f in under_rule.followers]
     signs = [rule.plan.attached().leader.sign, *(f.sign for f in under_rule.followers)]
-    strangers = baseline.follower_objectives.keys() ^ set(names)
-    if strangers:
-        raise InvalidGame(f"compare(...): {min(strangers)} is a follower in only one of the two plans.")
+    unshared = baseline.follower_objectives.keys() ^ set(names)
+    if unshared:
+        raise InvalidGame(f"compare(...): {min(unshared)} is a follower in only one of the two plans.")
     table = pd.DataFrame(
         {
             "objective": [rule.plan.now().leader_objective, *under_rule.objective],

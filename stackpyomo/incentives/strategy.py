@@ -231,7 +231,7 @@ class AffineStrategy:
         """The leader's answer to what it observes: offset + K d (+ ½ R d²); missing signals are on target.
 
         signals: a ComponentMap, (component, value) pairs, or a dict keyed by name. A population's own action stands for
-        every member's: all of them deviate. Raises :class:`InvalidGame` for a stranger, and for what is no number.
+        every member's: all of them deviate. Raises :class:`InvalidGame` for an unknown name and for what is no number.
         """
         game = self.attached()
         pairs = component_pairs(signals, "actions")

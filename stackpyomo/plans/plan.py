@@ -151,7 +151,7 @@ class Plan(Document):
         return pd.Series(self.shortfall, dtype=float, name="epsilon")
 
     def value(self, var: Any) -> float:
-        """The plan's value of a Var (or of a variable's name); raises :class:`InvalidGame` for a stranger."""
+        """The plan's value of a Var (or of a variable's name); raises :class:`InvalidGame` for an unknown name."""
         name = var if isinstance(var, str) else var.name
         try:
             return self.values[name]
@@ -187,10 +187,10 @@ class Plan(Document):
         """The game this plan belongs to; raises :class:`InvalidGame` if it was read without one."""
         if self.game is None:
             raise InvalidGame("This plan has no game. Read it, or its incentive, with from_json(text, game).")
-        strangers = self.values.keys() ^ self.game.variables_by_name.keys()
-        if strangers:
+        unshared = self.values.keys() ^ self.game.variables_by_name.keys()
+        if unshared:
             raise InvalidGame(
-                f"{min(strangers)}: only one of the plan and the game {self.game.name!r} has this variable; "
+                f"{min(unshared)}: only one of the plan and the game {self.game.name!r} has this variable; "
                 "give the plan the game it was made for."
             )
         return self.game
@@ -284,7 +284,7 @@ class Plan(Document):
         """
         game = self.game
         if game is None or self.values.keys() != game.variables_by_name.keys():
-            return self  # attached() tells who is a stranger
+            return self  # attached() tells what it does not know
         data = stamp(game)
         changed = changes(self.stamp, data)
         if not changed:
