@@ -16,15 +16,15 @@ from hunts.ledger import Ledger
 from hunts.oracles import Rule, best_deviation, is_bent_down, natural_scale
 
 SLICE = {
-    "incentives": 8,
+    "incentives": 4,
     "scenarios": 6,
-    "populations": 10,
-    "affine": 25,
-    "curved": 8,
+    "populations": 5,
+    "affine": 16,
+    "curved": 5,
     "equilibria": 4,
     "proofs": 6,
     "certificates": 3,
-    "units": 8,
+    "units": 4,
     "unique": 20,
     "secondbest": 2,
 }
