@@ -4,19 +4,19 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 :mod:`stackpyomo.bilevel.conditions`.
 """
 
+from .common_multipliers import Common
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
 from .conditions import Conditions, conditions, derivatives, responding_followers, with_answers
+from .equilibrium_surfaces import directions, surface
 from .implied_boxes import implied_boxes
 from .listing import Listing, extent, pattern
 from .mpcc import Equilibrium, Problem
 from .nonconvexity import counterexample
-from .prices import price_ranges
+from .price_ranges import price_ranges
 from .qualification import unqualified
 from .search import Candidate, PlanSearch
-from .surface import directions, surface
 from .transformation import KKT
 from .value_function import ValueFunction
-from .variational import Common
 from .warm_start import WarmSearch
 
 __all__ = [

@@ -39,7 +39,7 @@ from stackpyomo.core.expressions import Curvature, Substitution, apart, curvatur
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 
-from .variational import Common
+from .common_multipliers import Common
 
 __all__ = ["Conditions", "Pair", "conditions", "derivatives", "responding_followers", "with_answers"]
 

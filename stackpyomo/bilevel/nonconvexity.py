@@ -22,8 +22,8 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 from stackpyomo.solvers import BadRow, Program
 
+from .common_multipliers import Common
 from .conditions import Conditions, with_answers
-from .variational import Common
 
 __all__ = ["bound_multipliers", "counterexample", "is_proved_convex", "moves_others", "multiplier_cut"]
 

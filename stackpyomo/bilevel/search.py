@@ -28,13 +28,13 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Termination, choose, random_start, registry
 from stackpyomo.verification import Report
 
+from .common_multipliers import Common
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
 from .conditions import Conditions, conditions
 from .endless_prices import endless_prices
 from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import bound_multipliers
 from .qualification import interior_points
-from .variational import Common
 
 __all__ = ["Candidate", "PlanSearch"]
 

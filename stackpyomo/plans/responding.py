@@ -325,8 +325,9 @@ class Work:
                 gap = variational_gap(game, Announcement(plan.values, math.nan), names, chosen.weights, rows)
             chosen.gap = max(gap.value, gap.bound)
             assert best.report is not None
-            scale = max(chosen.weights.get(name, 1.0) * float(best.report.scale[name]) for name in names)
-            shown = chosen.gap <= TOLERANCES.variational * scale
+            scales = [chosen.weights.get(name, 1.0) * float(best.report.scale[name]) for name in names]
+            rounding = TOLERANCES.noise * sum(scales)  # of many, what is left of each adds up
+            shown = chosen.gap <= max(TOLERANCES.variational * max(scales), rounding)
             chosen.kind = "any" if not shown and wish.kind == "variational" else wish.kind
         with timed(self.seconds, "surface"):
             nearby = surface(game, self.followers, self.problem, best.equilibrium.conditions, best.values)

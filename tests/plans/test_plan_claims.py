@@ -235,34 +235,6 @@ def test_advice_names_what_has_not_been_tried() -> None:
     assert untried([{"solver": "scip", "termination": "optimal"}]) == ["starts=5 can find better"]
 
 
-def test_values_next_to_a_bound_stand_on_it() -> None:
-    """In the unit of the box, whatever that is."""
-    for unit in (1e-6, 1.0, 1e6):
-        m = pyo.ConcreteModel()
-        m.t = pyo.Var(bounds=(0, 10 * unit), initialize=10 * unit * (1 - 1e-9))
-        m.f = pyo.Block()
-        m.f.u, m.f.w = pyo.Var([0, 1], bounds=(0, 2 * unit)), pyo.Var(bounds=(0, unit), initialize=1e-4 * unit)
-        m.f.u[0].set_value(1e-8 * unit)
-        m.f.u[1].set_value(unit)
-        m.f.cost = pyo.Objective(expr=m.f.u[0] ** 2 + (m.f.u[1] - m.t) ** 2 + m.f.w**2)
-        m.goal = pyo.Objective(expr=m.t)
-        values = sp.Plan.from_values(sp.Game(m, m.f)).values
-        assert (values["t"], values["f.u[0]"], values["f.w"]) == (10 * unit, 0.0, 1e-4 * unit)
-
-
-@pytest.mark.parametrize("who", [True, ["a"]])
-def test_what_those_who_respond_and_those_who_serve_leave_at_a_bound_is_exactly_there(who: Any) -> None:
-    m = pyo.ConcreteModel()
-    m.t = pyo.Var(bounds=(0, 4), initialize=1)
-    m.a, m.b = pyo.Block(), pyo.Block()
-    for block in (m.a, m.b):
-        block.u = pyo.Var(bounds=(0, 3), initialize=1)
-        block.cost = pyo.Objective(expr=(block.u + 1 + m.t) ** 2)
-    m.goal = pyo.Objective(expr=(m.t - 5) ** 2 + m.b.u + m.a.u)
-    plan = sp.leader_optimal(sp.Game(m, [m.a, m.b]), responding=who)
-    assert (plan.value("t"), plan.value("a.u"), plan.value("b.u")) == (4.0, 0.0, 0.0)
-
-
 def one_action(cost: Any, unit: float, worth: float, more: float, start: float) -> sp.Game:
     """One follower with an action, in another unit, whose cost is multiplied and has a constant added."""
     m = pyo.ConcreteModel()
@@ -295,19 +267,3 @@ def test_rounding_proves_nothing_nonconvex(unit: float, worth: float, more: floa
 
     game = one_action(flat, unit, worth, more, start)
     assert not counterexample(game, game.followers["f"], game.movers())
-
-
-@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e8])
-@pytest.mark.parametrize("find", [sp.leader_optimal, sp.stackelberg])
-def test_rows_in_conflict_are_named_in_every_unit(find: Any, unit: float) -> None:
-    m = pyo.ConcreteModel()
-    m.x, m.f = pyo.Var(bounds=(0, 9 * unit)), pyo.Block()
-    m.f.u = pyo.Var(bounds=(0, 9 * unit))
-    m.f.cost = pyo.Objective(expr=(m.f.u / unit - 1) ** 2)
-    m.high = pyo.Constraint(expr=m.x + m.f.u >= 3 * unit)
-    m.low = pyo.Constraint(expr=m.x + m.f.u <= unit)
-    m.other = pyo.Constraint(expr=m.x <= 8 * unit)
-    m.goal = pyo.Objective(expr=(m.x / unit) ** 2 + m.f.u / unit)
-    with pytest.raises(sp.NoPlan, match=r"low \(leader\), high \(leader\)\. Relax") as refusal:
-        find(sp.Game(m, m.f))
-    assert refusal.value.termination == "infeasible"

@@ -1,0 +1,36 @@
+"""Surfaces of equilibria: their dimension by counting, and what moves along them."""
+
+from __future__ import annotations
+
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+
+
+def capped(wishes: list[float], cap: float) -> sp.Game:
+    """Each would like its own wish; together they may have ``cap``."""
+    m = pyo.ConcreteModel()
+    m.goal = pyo.Objective(expr=0)
+    m.f = pyo.Block(range(len(wishes)))
+    for k, wish in enumerate(wishes):
+        m.f[k].u = pyo.Var(bounds=(0, None))
+        m.f[k].cost = pyo.Objective(expr=(m.f[k].u - wish) ** 2)
+    m.cap = pyo.Constraint(expr=sum(m.f[k].u for k in m.f) <= cap)
+    return sp.Game(m, m.f, shared=[m.cap])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_pairs_minus_rows(count: int) -> None:
+    """One active row felt by n followers: n − 1 directions, in which all of them move."""
+    plan = sp.nash(capped([2.0] * count, 1.0))
+    assert plan.selection is not None
+    assert plan.selection.dimension == count - 1
+    assert set(plan.selection.moving) == {f"f[{k}].u" for k in range(count)}
+
+
+def test_a_row_with_room_makes_no_surface() -> None:
+    plan = sp.nash(capped([1.0, 1.0], 3.0))
+    assert plan.selection is not None
+    assert plan.selection.dimension == 0
+    assert plan.selection.moving == ()

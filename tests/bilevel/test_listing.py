@@ -1,0 +1,70 @@
+"""Listing: what is left out is what is known, by patterns where conditions are affine and by distances where not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+from stackpyomo.bilevel import Equilibrium, Listing, Problem, conditions, extent, pattern
+from stackpyomo.solvers import Termination, registry
+
+pytestmark = pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+
+
+def coordination() -> tuple[sp.Game, list[Any]]:
+    """u₀ = u₁ is best for both: equilibria (0, 0), (½, ½) and (1, 1)."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block([0, 1])
+    for k in (0, 1):
+        m.f[k].u = pyo.Var(bounds=(0, 1))
+    u = [m.f[k].u for k in (0, 1)]
+    for k in (0, 1):
+        m.f[k].cost = pyo.Objective(expr=0.5 * u[k] ** 2 - u[k] * (2 * u[1 - k] - 0.5))
+    m.goal = pyo.Objective(expr=0)
+    return sp.Game(m, m.f), u
+
+
+@pytest.mark.parametrize("by_distance", [False, True])
+def test_three_equilibria_and_then_none(by_distance: bool) -> None:
+    game, u = coordination()
+    kkt = conditions(game, list(game.followers.values()))
+    patterns: list[tuple[bool, ...]] = []
+    points: list[dict[int, float]] = []
+    for _ in range(3):
+        listing = Listing(
+            () if by_distance else tuple(patterns), tuple(points) if by_distance else (), tuple(u), (0.1, 0.1)
+        )
+        exact = Equilibrium(Problem(0.0), kkt, listing, {})
+        answer = exact.solve("scip", tight=True)
+        assert answer.x is not None
+        patterns.append(tuple(map(bool, pattern(exact, answer.x))))
+        points.append(exact.program.levels(answer.x))
+    seen = sorted([point[id(v)] for v in u] for point in points)
+    np.testing.assert_allclose(seen, [[0, 0], [0.5, 0.5], [1, 1]], atol=1e-5)
+    listing = Listing(
+        () if by_distance else tuple(patterns), tuple(points) if by_distance else (), tuple(u), (0.1, 0.1)
+    )
+    assert Equilibrium(Problem(0.0), kkt, listing, {}).solve("scip", tight=True).termination is Termination.INFEASIBLE
+
+
+def test_the_extent_of_a_pattern() -> None:
+    """min (u₀ + u₁ − 1)² for both: u₀ + u₁ = 1, a segment of which each action sees [0, 1]."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block([0, 1])
+    for k in (0, 1):
+        m.f[k].u = pyo.Var(bounds=(0, 1))
+    for k in (0, 1):
+        m.f[k].cost = pyo.Objective(expr=(m.f[0].u + m.f[1].u - 1) ** 2)
+    m.goal = pyo.Objective(expr=0)
+    game = sp.Game(m, m.f)
+    kkt = conditions(game, list(game.followers.values()))
+    plain = Equilibrium(Problem(0.0), kkt, None, {})
+    inside = plain.point({id(m.f[0].u): 0.5, id(m.f[1].u): 0.5})
+    u = [m.f[k].u for k in (0, 1)]
+    dimension, ranges = extent(plain, inside, np.zeros(len(kkt.pairs), dtype=bool), u)
+    assert dimension == 1
+    assert ranges == {id(v): pytest.approx((0.0, 1.0), abs=1e-6) for v in u}
