@@ -58,6 +58,8 @@ FEASIBLE = 2.0**-19
 
 BOXES = 2000
 
+_SWEEPS = 3
+
 ACTIONS = 6
 
 PIECES = 81
@@ -460,14 +462,35 @@ class Player:
         return [self.game.plan[name] for name in self.own]
 
     def box(self) -> tuple[list[Span], bool]:
-        """Its bounds, within reach where there are none; whether there were all."""
+        """What bounds and linear rows leave of the actions, within reach where there is no end; whether all have one."""
+        ends = [(-_INF if lower is None else lower, _INF if upper is None else upper) for lower, upper in self.bounds]
+        if any(map(math.isinf, sum(ends, ()))):
+            for _ in range(_SWEEPS):
+                self._tighten(ends)
         spans = []
-        for (lower, upper), at in zip(self.bounds, self.plan, strict=True):
+        for (lower, upper), at in zip(ends, self.plan, strict=True):
             room = REACH * max(1.0, abs(at))
-            spans.append(
-                (at - room if lower is None else min(lower, at), at + room if upper is None else max(upper, at))
-            )
-        return spans, all(None not in pair for pair in self.bounds)
+            spans.append((max(min(lower, at), at - room), min(max(upper, at), at + room)))
+        return spans, not any(map(math.isinf, sum(ends, ())))
+
+    def _tighten(self, ends: list[Span]) -> None:
+        """One sweep: g + Σ s_j (v_j − v_j*) ≤ 0 leaves v_i so much, whatever the other actions are."""
+        _, rows = self.values([(t, t) for t in self.plan])
+        for row, relation in zip(rows, self.rows, strict=True):
+            if row.bend != {} or not row.slope:
+                continue
+            for sign in ((1.0, 1.0), (-1.0, -1.0))[: 1 + relation.equal]:
+                slopes = {i: _mul(sign, s) for i, s in row.slope.items()}
+                rooms = {i: _add(ends[i], (-self.plan[i], -self.plan[i])) for i in slopes}
+                for i, slope in slopes.items():
+                    rest = _mul(sign, row.span)
+                    for j in slopes.keys() - {i}:
+                        rest = _add(rest, _mul(slopes[j], rooms[j]))
+                    if slope[0] <= 0.0 <= slope[1] or math.isinf(rest[0]):
+                        continue
+                    step = _add(_mul((-rest[0], -rest[0]), _inverse(slope)), (self.plan[i], self.plan[i]))
+                    low, high = ends[i]
+                    ends[i] = (low, min(high, step[1])) if slope[0] > 0.0 else (max(low, step[0]), high)
 
 
 class Rules:
@@ -863,8 +886,9 @@ def check(document: Any) -> list[Checked]:
         for player in problems(document):
             claimed = float(player.claims["epsilon"])
             faults = list(_faults(player))
-            if not float(player.claims["regret"]) >= 0.0 or claimed > float(player.claims["within"]):
-                faults.append("it claims less than its own tolerance")
+            within = float(player.claims["within"])
+            if not float(player.claims["regret"]) >= 0.0 or claimed > within:
+                faults.append(f"what it could show, {claimed:.3g}, is more than the {within:.3g} of its report")
             epsilon = _INF if faults else derived(player)
             checked.append(Checked(player.name, epsilon, claimed * (1.0 + SAME), faults, player.box()[1]))
         if not checked:
