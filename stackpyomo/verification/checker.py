@@ -462,7 +462,7 @@ class Player:
         return [self.game.plan[name] for name in self.own]
 
     def box(self) -> tuple[list[Span], bool]:
-        """What bounds and linear rows leave of the actions, within reach where there is no end; whether all have one."""
+        """What bounds and linear rows leave of the actions, within reach where that has no end; if all have one."""
         ends = [(-_INF if lower is None else lower, _INF if upper is None else upper) for lower, upper in self.bounds]
         if any(map(math.isinf, sum(ends, ()))):
             for _ in range(_SWEEPS):
