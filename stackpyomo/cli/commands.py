@@ -13,15 +13,15 @@ import typer
 from stackpyomo.core import unwinding
 from stackpyomo.verification import checker
 
-from . import bench, doctor, fit, solve
+from . import bench_command, doctor_command, fit_command, solve_command
 from .app import TERMINATED, app, one_line_errors
-from .compare import compare_command
-from .study import study_command
-from .verify import verify_command
+from .compare_command import compare_command
+from .study_command import study_command
+from .verify_command import verify_command
 
 __all__ = ["app", "unwound"]
 
-_REGISTERED = (solve, fit, bench, doctor)
+_REGISTERED = (solve_command, fit_command, bench_command, doctor_command)
 """Modules whose commands stand in the application once they are imported."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from stackpyomo.cli.app import app
-from stackpyomo.cli.solve import solve
+from stackpyomo.cli.solve_command import solve
 
 HARKER = {
     "format": "stackpyomo-game/1",
