@@ -63,6 +63,38 @@ def in_one_picture() -> Figure:
     return figure
 
 
+def responses() -> Figure:
+    """Level sets of (u − 2)²/2 + z u, and the lines along which two followers deviate, where each line touches one."""
+    figure, ax = _figure(5.6, 3.6)
+    action, average = np.meshgrid(np.linspace(0, 2.4, 121), np.linspace(0, 1.6, 121))
+    cost = (action - 2) ** 2 / 2 + average * action
+    for slope, colour, label in ((0.0, GREY, "moves nothing: slope 0"), (0.5, RED, "moves the average by half")):
+        rest = (2 - 0.8) / (1 + slope)  # u − 2 + z + R u = 0 at z = 0.8
+        line = 0.8 + slope * (action[0] - rest)
+        ax.contour(action, average, cost, [(rest - 2) ** 2 / 2 + 0.8 * rest], colors=colour, linewidths=1)
+        ax.plot(action[0], line, color=colour, lw=2, label=label)
+        ax.plot([rest], [0.8], "o", color=colour)
+    ax.set(xlabel="the follower's action u", ylabel="the average z", ylim=(0, 1.6))
+    ax.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def deviation_rows() -> Figure:
+    """What a plant gains by running v units in place of 3, against the gain K: 2 + v²/2 − (2.25 + K (v − 3)) v."""
+    figure, ax = _figure(5.6, 3.6)
+    gain = np.linspace(-0.1, 0.5, 61)
+    for units, colour in ((1, GREEN), (2, RED), (4, BLUE)):
+        other = 2 + units**2 / 2 - (2.25 + gain * (units - 3)) * units
+        ax.plot(gain, -0.25 - other, color=colour, label=f"{units} unit{'s' if units > 1 else ''}")
+    ax.axhline(-0.25, color=GREY, label="off")
+    ax.axhline(0.0, color="black", lw=0.8)
+    ax.axvspan(0.125, 0.3125, color=GREEN, alpha=0.12)
+    ax.plot([0.125], [0.0], "o", color=RED)
+    ax.set(xlabel="gain of the price on the output", ylabel="what the plant gains by it", ylim=(-1.2, 0.8))
+    ax.legend(frameon=False)
+    return figure
+
+
 def grid_prices() -> Figure:
     """What each generator runs at: as planned, and as it would at 4 $/MWh and nothing else."""
     from models.grid_prices import build
@@ -371,6 +403,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     for figure in (
         two_roads,
         in_one_picture,
+        responses,
+        deviation_rows,
         grid_prices,
         demand_response,
         crowdsourcing,

@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ import pytest
 from hypothesis import settings
 
 import stackpyomo as sp
+from stackpyomo.cli import entry
 from stackpyomo.solvers import registry
 
 # Property tests draw the same games every time: a failure has its cause in the change. `make explore` draws others.
@@ -130,3 +133,157 @@ def ranks_environment(folder: Path) -> dict[str, str]:
     clean = {k: v for k, v in environment(folder).items() if not k.startswith(("OMPI_", "PMI", "MPI_"))}
     allowed = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe")
     return clean | dict.fromkeys(allowed, "1")
+
+
+# --- the command line ---------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+
+
+MODELS = ROOT / "models"
+
+
+INSTALLED = [name for name, info in registry.items() if info.available]
+
+
+Run = Callable[..., Result]
+
+
+def checked(result: Result) -> Result:
+    assert "Traceback" not in result.err
+    assert "Traceback" not in result.out
+    return result
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """The command in this process, from another folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def call(*arguments: Any) -> Result:
+        monkeypatch.setattr(sys, "argv", ["stackpyomo", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        code = ended.value.code
+        return checked(Result(0 if code is None else int(code), *capfd.readouterr()))
+
+    return call
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Run:
+    """``python -m stackpyomo`` in a process of its own, from an empty folder, with an empty TMPDIR."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+
+    def call(*arguments: Any, **more: str) -> Result:
+        done = subprocess.run(
+            [sys.executable, "-m", "stackpyomo", *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(folder) | {"COLUMNS": "200"} | more,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=120,
+            check=False,
+        )
+        assert list(folder.glob("stackpyomo-*")) == [], "no temporary folder stays behind"
+        return checked(Result(done.returncode, done.stdout, done.stderr))
+
+    return call
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    def file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return file
+
+
+GAME = """
+import pyomo.environ as pyo
+import stackpyomo as sp
+
+
+def build(aim=0.6, size=1):
+    m = pyo.ConcreteModel(name="toll")
+    m.toll = pyo.Var(bounds=(-2, 2), initialize=0.5)
+    m.price = pyo.Var(bounds=(0, 9), initialize=0.125)
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1), initialize=0.5)
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)
+    m.miss = pyo.Objective(expr=(m.driver.flow - aim) ** 2 + 0.01 * m.toll**2)
+    {edit}
+    return sp.Game(m, sp.Population(m.driver, size))
+"""
+
+
+def game(edit: str = "pass") -> str:
+    return GAME.replace("{edit}", edit)
+
+
+TOLL = {
+    "format": "stackpyomo-game/1",
+    "name": "toll",
+    "leader": {"variables": [{"name": "toll", "lb": -2, "ub": 2}], "objective": "(flow - 0.6)**2 + 0.01*toll**2"},
+    "followers": [
+        {
+            "name": "driver",
+            "variables": [{"name": "flow", "lb": 0, "ub": 1}],
+            "objective": "(flow - 1)**2 + toll*flow",
+            "constraints": ["flow <= 0.9"],
+        }
+    ],
+}
+
+
+TEXT = json.dumps(TOLL, indent=1)
+
+
+PYTHON_FILES: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "missing": (None, ("model.py", "no such file")),
+    "no build": ("x = 1\n", ("model.py", "no function build()", "define build(")),
+    "build is no function": ("build = 3\n", ("model.py", "no function build()")),
+    "syntax": ("def build(:\n    pass\n", ("model.py:1:", "syntax")),
+    "indentation": ("def build():\nreturn 3\n", ("model.py:2:", "indent")),
+    "null bytes": ("x = 1\0\n", ("model.py", "null bytes")),
+    "import fails": ("import no_such_module_of_mine\n", ("model.py", "no_such_module_of_mine")),
+    "import raises": ("1 / 0\n", ("model.py", "importing it raised ZeroDivisionError", "(line 1: 1 / 0)")),
+    "import exits": ("raise SystemExit(0)\n", ("model.py", "SystemExit")),
+    "build raises": (
+        "def build():\n    raise KeyError('north')\n",
+        ("model.py", "build() raised KeyError: 'north' (line 2: raise"),
+    ),
+    "build exits": ("def build():\n    raise SystemExit(0)\n", ("model.py", "build()", "SystemExit")),
+    "build returns None": ("def build():\n    pass\n", ("model.py", "build() returned None", "stackpyomo Game")),
+    "build needs more": ("def build(n):\n    pass\n", ("model.py", "build() raised TypeError", "'n'")),
+    "not a game": (game("return m"), ("model.py", "returned ConcreteModel", "Game")),
+    "a bad game": (game("m.driver.cost.deactivate()"), ("driver: ", "no active objective", "Add exactly one")),
+    "infeasible": (
+        game("m.driver.need = pyo.Constraint(expr=m.driver.flow >= 2)"),
+        ("driver.need (driver)", "Relax one"),
+    ),
+    "unbounded": (game("m.miss.set_value(-m.price); m.price.setub(None)"), ("price (leader)", "Bound them")),
+    "nan": (game("m.miss.set_value(float('nan') * m.toll)"), ("miss: ", "nan", "finite")),
+    "no value for a Param": (
+        game("m.p = pyo.Param(mutable=True); m.driver.row = pyo.Constraint(expr=m.driver.flow <= m.p)"),
+        ("driver.row: ", "parameter p", "Give it"),
+    ),
+    "unknown OBSERVE": (game() + "\nOBSERVE = 'weather'\n", ("--observe weather",)),
+    "unknown FREE": (game() + "\nFREE = ['fee']\n", ("fee: ", "no component of that name")),
+    "misspelt FREE": (game() + "\nFREE = ['tol']\n", ("tol: ", "Did you mean toll?")),
+}
+
+
+def one_message(result: Result, words: tuple[str, ...]) -> None:
+    assert (result.code, result.out) == (2, "")
+    for word in words:
+        assert word in result.err
+    assert result.err.startswith("stackpyomo: ")
+    assert result.err.count("\n") == 1, "one line"

@@ -80,7 +80,7 @@ def _number(observation: str, atom: Any) -> float:
 
 def _told(table: pd.DataFrame) -> str:
     if table.empty:
-        return "No pole seen: nowhere between neighbouring atoms does the grip change sign while the slope stays."
+        return "No pole seen: between no neighbouring atoms does ∂J/∂u0 change its sign while the slope does not."
     places = [f"{row.action} at about {row.pole:.6g}" for row in table.itertuples()]
     return (
         f"No gain of finite energy: {listed(places)}. There what the follower feels of the leader's answer changes "

@@ -89,7 +89,7 @@ class RandomTarget:
         off = off if self.punishes else "to each action what is worst for it (.threats); no single answer is enough"
         return (
             f"on target ({target}) the leader draws\n{self.atoms.to_string(index=False)}\nand gets "
-            f"{self.leader_objective:.6g} on average; without a coin {self.deterministic:.6g}. Off target: {off}."
+            f"{self.leader_objective:.6g} on average; without randomising {self.deterministic:.6g}. Off target: {off}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -459,7 +459,7 @@ class _Spread:
         problem = self.confirmed(0.0)
         if not _is_held(problem):
             raise self._unsettled(problem)
-        why = f"the gain holds {self.name} without a coin ({problem.certificate})"
+        why = f"the gain holds {self.name} without randomising ({problem.certificate})"
         raise _refusal("Randomising is not needed", self.name, why)
 
     def _unsettled(self, problem: Composed) -> NoIncentive:

@@ -33,9 +33,10 @@ __all__ = ["KKT"]
 class KKT(Transformation):
     """min J0 s.t. ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0, 0 ≤ π ⟂ slack ≥ 0 for the responding followers.
 
-    followers, aggregates: as for :class:`Game`; responding: those to replace (True: all). complementarity: "product"
-    (π · slack ≤ 0, exact, taken by every writer), "mpec" (Pyomo's Complementarity components), or a treatment
-    (Scholtes at its last level, SOS1, BigM, ...). block: the name of the new Block. Raises :class:`InvalidGame`.
+    followers, aggregates, prices, shared: as for :class:`Game`; responding: those to replace (True: all).
+    complementarity: "product" (π · slack ≤ 0, exact, taken by every writer), "mpec" (Pyomo's Complementarity
+    components), or a treatment (Scholtes at its last level, SOS1, BigM, ...). block: the name of the new Block.
+    Raises :class:`InvalidGame`.
     """
 
     def get_multiplier_from_object(self, model: Any, component: Any) -> Any:
@@ -68,7 +69,7 @@ class KKT(Transformation):
         return clone
 
 
-_REFERENCES = ("followers", "aggregates", "responding")
+_REFERENCES = ("followers", "aggregates", "prices", "shared", "responding")
 """Options that hold components of the model."""
 
 
@@ -98,6 +99,8 @@ def _transform(
     *,
     followers: Any = None,
     aggregates: Any = (),
+    prices: Any = (),
+    shared: Any = (),
     responding: Any = True,
     complementarity: Any = "product",
     block: str = "kkt",
@@ -110,7 +113,7 @@ def _transform(
     if model.component(block) is not None:
         raise InvalidGame(f"stackpyomo.kkt: the model has a component {block!r} already; choose another name, block=.")
     treatment = complementarity if complementarity in ("product", "mpec") else named(complementarity)
-    game = Game(model, followers, aggregates=aggregates)
+    game = Game(model, followers, aggregates=aggregates, prices=prices, shared=shared)
     require(game, leader_objective=False)
     chosen = responding_followers(game, responding)
     for follower in chosen:

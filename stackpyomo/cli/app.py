@@ -1,51 +1,145 @@
-"""The terminal: the application, the options that commands share, and how games, tasks and errors cross it."""
+"""The frame of every command: its options, its outputs, its errors and its exit code.
+
+A command is a function that returns an :class:`Answer`. :func:`command` gives it the options for outputs, tries their
+paths before the work, sends what models and Pyomo print to standard error, and delivers document, page and text.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import re
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, get_type_hints
 
 import typer
 from pyomo.common.log import pyomo_handler
 
 from stackpyomo.core import Terminated, said, writable
 from stackpyomo.errors import NoIncentive, StackpyomoError
+from stackpyomo.studies import tuned
 
-__all__ = [
-    "TERMINATED",
-    "EquilibriumOption",
-    "GameArgument",
-    "JobsOption",
-    "JsonOption",
-    "LimitOption",
-    "LogOption",
-    "ParameterOption",
-    "ReportOption",
-    "SeedOption",
-    "SettingOption",
-    "SolverOption",
-    "StartsOption",
-    "TiesOption",
-    "TreatmentOption",
-    "app",
-    "complain",
-    "deliver",
-    "logged",
-    "one_line_errors",
-    "require_writable",
-    "results_only",
-    "typed",
-]
+from .console import in_options
+from .inputs import settings_of
+from .options import JsonOption, LogOption, ReportOption, SettingOption
+
+__all__ = ["TERMINATED", "Answer", "app", "command", "one_line_errors", "require_writable", "typed"]
 
 
 app = typer.Typer(pretty_exceptions_enable=False)
 """Where commands register; :mod:`.entry` is the application that a terminal meets."""
+
+TERMINATED = "stackpyomo: terminated"
+"""The last message of a command that another signal than Ctrl-C's ends."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say, for programs and for people."""
+
+    document: dict[str, Any]
+    show: Callable[[], None]
+    """Prints it."""
+    code: int = 0
+    """Exit code."""
+    page: Callable[[], str] | None = None
+    """Makes the HTML page, where one is asked for."""
+    interrupted: KeyboardInterrupt | None = None
+    """What ended the work before its time; raised once the rest is delivered."""
+    complaints: list[Exception] = field(default_factory=list)
+    """What is wrong, for standard error."""
+
+
+_OFFERS: dict[str, tuple[str, Any]] = {
+    "option": ("option", SettingOption),
+    "json": ("json_to", JsonOption),
+    "report": ("report_to", ReportOption),
+    "log": ("log_to", LogOption),
+}
+
+
+def command(
+    example: str, *, name: str = "", offers: str = "option json report log"
+) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+    """Register a function as a command, with the options that it shares with others.
+
+    A parameter that is a dataclass becomes an option for each of its fields. example: arguments for the end of the
+    help. offers: ``option`` (settings of the solver), ``json``, ``report``, ``log``. Parameters named ``..._to`` are
+    paths that are tried before the work.
+    """
+
+    def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
+        title = name or function.__name__
+        groups, options = _parameters(function, [_OFFERS[each] for each in offers.split()])
+
+        @wraps(function)
+        def run(**given: Any) -> None:
+            with one_line_errors():
+                raise typer.Exit(_run(function, groups, given, "option" in offers))
+
+        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        run.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(function.__doc__ or ""))
+        run.__annotations__ = {option.name: option.annotation for option in options}
+        app.command(title, epilog=f"Example: stackpyomo {title} {example}".rstrip())(run)
+        return function
+
+    return register
+
+
+def _parameters(
+    function: Callable[..., Answer], offered: list[tuple[str, Any]]
+) -> tuple[dict[str, Any], list[inspect.Parameter]]:
+    """The dataclasses among a function's parameters, and all options of its command."""
+    kinds = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {}
+    options = []
+    for parameter in inspect.signature(function).parameters.values():
+        kind = kinds[parameter.name]
+        if is_dataclass(kind):
+            groups[parameter.name] = kind
+            hints = get_type_hints(kind, include_extras=True)
+            options += [_option(each.name, hints[each.name], each.default) for each in fields(kind)]
+        else:
+            options.append(_option(parameter.name, kind, parameter.default))
+    return groups, options + [_option(each, kind, None) for each, kind in offered]
+
+
+def _option(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+
+
+def _run(function: Callable[..., Answer], groups: dict[str, Any], given: dict[str, Any], tunes: bool) -> int:
+    """Run a command and deliver its answer; returns the exit code. tunes: --option is for the command's solver."""
+    for path in (path for name, path in given.items() if name.endswith("_to")):
+        require_writable(path)
+    json_to, report_to, log_to = (given.pop(name, None) for name in ("json_to", "report_to", "log_to"))
+    settings = settings_of(given.pop("option")) if tunes else {}
+    solver = given.get("solver", "auto")
+    for name, kind in groups.items():
+        given[name] = kind(**{each.name: given.pop(each.name) for each in fields(kind)})
+        solver = getattr(given[name], "solver", solver)
+    with results_only(), logged(log_to), tuned(solver, settings) if settings else nullcontext():
+        answer = function(**given)
+        page = None if report_to is None or answer.page is None else answer.page()
+    if page is not None:
+        writable(report_to, page)
+    for error in answer.complaints:
+        _complain(error)
+    if not _is_document_only(answer.document, json_to):
+        answer.show()
+    if answer.interrupted is not None:
+        raise answer.interrupted
+    return answer.code
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -54,20 +148,18 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except StackpyomoError as error:
-        complain(error)
+        _complain(error)
         raise typer.Exit(1 if isinstance(error, NoIncentive) else 2) from None
-    except KeyboardInterrupt as told:
-        print(TERMINATED if isinstance(told, Terminated) else "stackpyomo: interrupted", file=sys.stderr)
-        raise typer.Exit(told.code if isinstance(told, Terminated) else 130) from None
+    except KeyboardInterrupt as interrupt:
+        print(TERMINATED if isinstance(interrupt, Terminated) else "stackpyomo: interrupted", file=sys.stderr)
+        raise typer.Exit(interrupt.code if isinstance(interrupt, Terminated) else 130) from None
 
 
-def complain(error: Exception) -> None:
-    """Say on standard error what is wrong."""
-    print(f"stackpyomo: {error}", file=sys.stderr)
+def _complain(error: Exception) -> None:
+    print(f"stackpyomo: {in_options(str(error))}", file=sys.stderr)
 
 
-TERMINATED = "stackpyomo: terminated"
-"""Said of an end by another signal than Ctrl-C's."""
+# --- outputs ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -80,79 +172,6 @@ def results_only() -> Iterator[None]:
             yield
     finally:
         pyomo_handler.setStream(stream)
-
-
-# --- options that commands share ----------------------------------------------------------------------------------
-
-GameArgument = Annotated[Path, typer.Argument(help="A JSON game file, or a Python file with build().")]
-
-SolverOption = Annotated[str, typer.Option("--solver", help="auto, pounce, ipopt, cyipopt, highs, scip, …")]
-
-TiesOption = Annotated[
-    str, typer.Option(help="Who is favoured where a follower is indifferent: optimistic (the leader) or pessimistic.")
-]
-EquilibriumOption = Annotated[str, typer.Option(help="Which equilibrium the followers play: auto, any or variational.")]
-TreatmentOption = Annotated[
-    str,
-    typer.Option(
-        "--complementarity",
-        help="auto, scholtes, fischer-burmeister, penalty, big-m, sos1: how responding followers are written.",
-    ),
-]
-
-ParameterOption = Annotated[
-    list[str] | None, typer.Option("--parameter", help="name=value handed to build(); JSON or plain text.")
-]
-
-SettingOption = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="name=value for the solver of --solver, before its own; may be repeated."),
-]
-
-StartsOption = Annotated[int, typer.Option("--starts", help="Starting points for each plan.", min=1)]
-
-SeedOption = Annotated[int, typer.Option("--seed", help="Of what is random: the same seed, the same results.", min=0)]
-
-JobsOption = Annotated[int, typer.Option("--jobs", help="Games side by side.", min=1)]
-
-LimitOption = Annotated[float, typer.Option("--time-limit", help="Seconds for each game.")]
-
-JsonOption = Annotated[
-    str | None, typer.Option("--json", help="Write one JSON document to this file; '-': standard output.")
-]
-
-ReportOption = Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")]
-
-LogOption = Annotated[
-    str | None, typer.Option("--log", help="Write what is logged on the way to this file; '-': standard error.")
-]
-
-
-def typed() -> str:
-    """The command as it was typed."""
-    return shlex.join(["stackpyomo", *sys.argv[1:]])
-
-
-def deliver(document: dict[str, Any], json_to: str | None) -> bool:
-    """Write the document where it is wanted; True: standard output has it, and is to have nothing else."""
-    if json_to is None:
-        return False
-    text = json.dumps(document, indent=2, allow_nan=False)
-    if json_to == "-":
-        print(text)
-        return True
-    writable(Path(json_to), text)
-    return False
-
-
-def require_writable(path: str | Path | None) -> None:
-    """Better said now than after an hour; "-" is standard output. What is in the file stays until it is written."""
-    if path is not None and path != "-":
-        new = not Path(path).exists()
-        with said(Path(path)), Path(path).open("a", encoding="utf-8"):
-            pass
-        if new:
-            Path(path).unlink()
 
 
 @contextmanager
@@ -174,3 +193,30 @@ def logged(log_to: str | None) -> Iterator[None]:
         ours.setLevel(level)
         ours.removeHandler(handler)
         handler.close()
+
+
+def require_writable(path: str | Path | None) -> None:
+    """An error now and not after an hour; "-" is standard output. What the file holds stays until it is written."""
+    if path is not None and str(path) != "-":
+        new = not Path(path).exists()
+        with said(Path(path)), Path(path).open("a", encoding="utf-8"):
+            pass
+        if new:
+            Path(path).unlink()
+
+
+def _is_document_only(document: dict[str, Any], json_to: str | None) -> bool:
+    """Write the document where one is asked for; True: standard output has it, and is to have nothing else."""
+    if json_to is None:
+        return False
+    text = json.dumps(document, indent=2, allow_nan=False)
+    if json_to == "-":
+        print(text)
+        return True
+    writable(Path(json_to), text)
+    return False
+
+
+def typed() -> str:
+    """The command as it was typed."""
+    return shlex.join(["stackpyomo", *sys.argv[1:]])

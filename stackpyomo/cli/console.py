@@ -1,40 +1,83 @@
-"""Reports: how a solved game looks on a terminal, and the rows of a catalogue."""
+"""What commands print: plan, contract and report, tables of games, in the words of the command line."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stackpyomo.core import Part, as_text, cut, shown
 from stackpyomo.core import Table as Cells
+from stackpyomo.games import Finding
 from stackpyomo.incentives import Incentive, in_words
 from stackpyomo.plans import Plan
-from stackpyomo.studies import RIGHT, Row
+from stackpyomo.studies import RIGHT, Comparison, Row
 from stackpyomo.verification import Report
 
-__all__ = ["show", "show_rows"]
+__all__ = [
+    "in_options",
+    "show",
+    "show_comparison",
+    "show_findings",
+    "show_rows",
+    "show_solvers",
+    "show_study",
+    "show_table",
+]
 
 _SHOWN = 30
+"""Rows of a table that are printed."""
 
 _NAME = 19
-"""Letters of a game's name in the table of a catalogue: with the other columns, 100."""
+"""Letters of a game's name in the table of a catalogue, which so fits 80 columns."""
+
+_OPTIONS = (
+    "allow_nonconvex|certify|common|complementarity|curvature|design|equilibrium|free|gain_bounds|jobs|margin|method|"
+    "multipliers|noise|observe|payment|payment_limit|prefer|proof_seconds|quadratic|regret|responding|saturate|seed|"
+    "solver|starts|tie_tolerance|ties|time_limit|tolerance"
+)
+"""Arguments of the library that are options of a command."""
+
+_ARGUMENT = re.compile(rf"\b({_OPTIONS})=(True\b|'[^']*'|\"[^\"]*\"|[-+\w.]+)?(?![=\[({{'\"])")
+
+_PHRASES = {
+    "game.check()": "stackpyomo check-game",
+    "inducible(plan)": "stackpyomo inducible",
+    "stackelberg(game)": "--responding all",
+    'verify(..., certify="global")': "--certify global",
+}
 
 
-def show(console: Console, plan: Plan, rule: Incentive | None, report: Report) -> None:
+def in_options(text: str) -> str:
+    """A message of the library as the command line says it: ``saturate=True`` is ``--saturate``."""
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        words = "" if value in (None, "True") else " " + value.strip("'\"")
+        return f"--{name.replace('_', '-')}{words}"
+
+    for phrase, words in _PHRASES.items():
+        text = text.replace(phrase, words)
+    return _ARGUMENT.sub(option, text)
+
+
+def show(plan: Plan, rule: Incentive | None, report: Report) -> None:
     """Print plan, contract and report."""
+    console = Console()
     _print(console, plan.parts({} if rule is None else rule.offset, _SHOWN))
     if rule is not None:
         terms = [part for part in in_words(rule, verified=True) if part not in report.warnings]
         console.print(Text(f"{as_text(terms)}\n"))
     console.print(Text(f"Every follower re-solved ({report.solver}):"))
     verdict, *rest = report.parts(_SHOWN)
-    tables = [part for part in rest if part not in report.remarks]
-    _print(console, tables)
-    console.print(Text(str(verdict), style="bold green" if report.ok else "bold red"))
+    _print(console, [part for part in rest if part not in report.remarks])
+    console.print(Text(in_options(str(verdict)), style="bold green" if report.ok else "bold red"))
     _print(console, report.remarks)
 
 
@@ -49,38 +92,116 @@ def _print(console: Console, parts: Iterable[Part]) -> None:
                 table.add_row(*map(Text, row))
             console.print(table)
         else:
-            text = as_text([part])
+            text = in_options(as_text([part]))
             console.print(Text(text, style="yellow" if text.startswith("Beware") else ""))
 
 
-def show_rows(console: Console, rows: Sequence[Row]) -> None:
-    """Print the rows of a catalogue, and what is to be said of those that are not right."""
-    headings = ("game", "class", "objective", "reference", "gap", "regret", "evidence", "quality", "s", "outcome")
-    table = Table(*headings, box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in table.columns:
-        column.no_wrap = True
-        if column.header in ("objective", "reference", "gap", "regret", "s"):
-            column.justify = "right"
+def show_findings(findings: Sequence[Finding], otherwise: str = "") -> None:
+    """Print findings, the errors first; where there are none ``otherwise``."""
+    for finding in findings:
+        kind = {"info": "note", "warning": "note"}.get(finding.severity, finding.severity)
+        print(f"{kind}: {in_options(str(finding))}")
+    if otherwise and not findings:
+        print(otherwise)
+
+
+# --- rows of many games -----------------------------------------------------------------------------------------------
+
+_Column = tuple[str, Callable[[Any], str | Text]]
+"""A heading and what stands under it."""
+
+
+def _show_rows(rows: Sequence[Any], columns: Sequence[_Column], left: str) -> None:
+    """Rows of games in 80 columns or what the terminal has; numbers stand to the right."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading, _ in columns:
+        table.add_column(heading, justify="left" if heading in left.split() else "right", no_wrap=True)
     for row in rows:
-        table.add_row(
-            Text(cut(row.name, _NAME)),
-            Text(row.kind[:7]),
-            "" if math.isnan(row.objective) else shown(row.objective, 5),
-            "" if math.isnan(row.reference) else shown(row.reference, 5),
-            _digits(row.gap, "+.0e"),
-            _digits(row.regret, ".0e"),
-            row.certificate,
-            row.quality,
-            _digits(row.seconds, ".2f" if row.seconds < 10 else ".0f"),
-            Text(row.outcome, style="" if row.outcome in RIGHT else "bold red"),
-        )
-    console.print(table)
-    for row in rows:
-        if row.outcome not in RIGHT:
-            reason = row.message or f"worse than the reference by {row.gap:.2g}"
-            line = f"{row.name}: {row.outcome}: {' '.join(reason.split())}"
-            console.print(Text(line), no_wrap=True, overflow="ellipsis")
+        table.add_row(*(cell(row) for _, cell in columns))
+    Console().print(table)
 
 
 def _digits(value: float, form: str) -> str:
     return "" if math.isnan(value) else "0" if value == 0 else format(value, form)
+
+
+def _seconds(value: float) -> str:
+    return _digits(value, ".2f" if value < 10 else ".0f")
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else shown(value, 5)
+
+
+def _outcome(text: str) -> Text:
+    return Text(text, style="" if text in RIGHT else "bold red")
+
+
+def show_rows(rows: Sequence[Row]) -> None:
+    """Print the rows of a catalogue, and the reason for those that are not right."""
+    columns: list[_Column] = [
+        ("game", lambda row: Text(cut(row.name, _NAME))),
+        ("objective", lambda row: _number(row.objective)),
+        ("reference", lambda row: _number(row.reference)),
+        ("gap", lambda row: _digits(row.gap, "+.0e")),
+        ("regret", lambda row: _digits(row.regret, ".0e")),
+        ("evidence", lambda row: row.certificate),
+        ("s", lambda row: _seconds(row.seconds)),
+        ("outcome", lambda row: _outcome(row.outcome)),
+    ]
+    _show_rows(rows, columns, "game evidence outcome")
+    for row in rows:
+        if row.outcome not in RIGHT:
+            reason = row.message or f"worse than the reference by {row.gap:.2g}"
+            print(f"{row.name}: {row.outcome}: {in_options(' '.join(reason.split()))}")
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print a row for each game and way of solving it, the profiles, and what is not as good as the best."""
+    ways = comparison.table["complementarity"].nunique() > 1
+    columns: list[_Column] = [
+        ("game", lambda row: Text(cut(row["game"], _NAME))),
+        ("solver", lambda row: str(row["solver"])),
+        *([("treatment", lambda row: cut(row["complementarity"], 9))] if ways else []),
+        ("objective", lambda row: _number(row["objective"])),
+        ("loss", lambda row: _digits(row["loss"], ".0e")),
+        ("regret", lambda row: _digits(row["regret"], ".0e")),
+        ("evidence", lambda row: str(row["certificate"])),
+        ("s", lambda row: _seconds(row["seconds"])),
+        ("outcome", lambda row: _outcome(row["outcome"])),
+    ]
+    _show_rows(comparison.rows, columns, "game solver treatment evidence outcome")
+    print(f"\n{comparison.summary()}\n")
+    if comparison.table["game"].nunique() > 1:
+        shares = comparison.profile(points=[1, 2, 5, 10, 100])
+        print(f"Share of games so answered within a factor τ of the fastest:\n{shares}\n")
+    for (solver, treatment, message), rows in comparison.disagreements().groupby(
+        ["solver", "complementarity", "message"], sort=False
+    ):
+        who = rows["game"].iloc[0] if len(rows) == 1 else f"{len(rows)} games"
+        print(f"{solver}, {treatment}, {who}: {in_options(' '.join(str(message).split()))}")
+
+
+def show_study(table: pd.DataFrame, summary: str) -> None:
+    """Print the first and last rows of a study, in as many blocks of columns as the terminal needs."""
+    print(table.to_string(max_rows=_SHOWN + 10, line_width=Console().width))
+    print(summary)
+
+
+def show_table(table: pd.DataFrame) -> None:
+    """Print a table of followers."""
+    print(table.to_string(line_width=Console().width, float_format=lambda value: shown(value, 6)))
+
+
+def show_solvers(rows: Sequence[dict[str, Any]]) -> None:
+    """Print what is known of every solver."""
+    table = Table("solver", "version", "tiny problem", "seconds", "solves")
+    for row in rows:
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
+        table.add_row(row["solver"], row["version"] or "–", row["answer"], seconds, " ".join(row["classes"]))
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row["remedy"]:
+            missing = "" if row["version"] else "not installed. "
+            console.print(f"{row['solver']}: {missing}{row['remedy']}", markup=False)

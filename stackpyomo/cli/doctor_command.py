@@ -4,51 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import pyomo.environ as pyo
-import typer
-from rich.console import Console
-from rich.table import Table
 
 from stackpyomo.solvers import Program, SolverInfo, registry
 from stackpyomo.solvers import solve as run_solver
 from stackpyomo.version import __version__
 
-from .app import JsonOption, app, deliver, one_line_errors
+from .app import Answer, command
+from .console import show_solvers
 
-__all__ = []
+__all__ = ["doctor"]
 
 
-@app.command(epilog="Example: stackpyomo doctor --json -")
-@one_line_errors()
-def doctor(
-    json_to: JsonOption = None,
-) -> None:
+@command("--json -", offers="json")
+def doctor() -> Answer:
     """List every solver known, which are installed, and solve one tiny problem with each.
 
     Exit code 0: at least one solver for nonlinear problems works.
     """
     rows = [_examine(info) for info in registry.values()]
-    deliver({"version": __version__, "python": sys.version.split()[0], "solvers": rows}, json_to)
-    if json_to is None:
-        _show_solvers(rows)
     usable = any(row["answer"] == "correct" and "NLP" in row["classes"] for row in rows)
-    raise typer.Exit(0 if usable else 2)
-
-
-def _show_solvers(rows: list[dict[str, Any]]) -> None:
-    table = Table("solver", "version", "tiny problem", "seconds", "solves")
-    for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
-        table.add_row(row["solver"], row["version"] or "–", row["answer"], seconds, " ".join(row["classes"]))
-    console = Console()
-    console.print(table)
-    for row in rows:
-        if row["remedy"]:
-            console.print(
-                f"{row['solver']}: {'not installed. ' if not row['version'] else ''}{row['remedy']}", markup=False
-            )
+    document = {"version": __version__, "python": sys.version.split()[0], "solvers": rows}
+    return Answer(document, partial(show_solvers, rows), 0 if usable else 2)
 
 
 def _examine(info: SolverInfo) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line: ``stackpyomo demo | solve | verify | check | fit | compare | study | bench | doctor``.
+"""The command line: ``stackpyomo demo | solve | verify | …``.
 
 Exit code 0: verified. 1: not verified, or no incentive exists. 2: bad input or no solver, said in one line on
 standard error. Version and help are answered at once: the commands are imported when one is to run.
@@ -21,12 +21,15 @@ from stackpyomo.version import __version__
 __all__ = ["app", "main"]
 
 _SUMMARIES = {
-    "demo": "Play a small game that comes along: its plan, the contract, and the report. Needs no file.",
+    "demo": "Solve a small game that comes along: its plan, the contract, and the report. Needs no file.",
     "solve": "Find the plan the leader wants, the incentive that makes the followers want it, and verify it.",
     "verify": "Re-solve every follower against a plan or an incentive; without one, against the values of the model.",
     "check": "Derive anew, without a solver, what each follower of a certificate could gain by leaving the plan.",
-    "fit": "Tell followers' parameters from what was announced and what they did, and what the data leave open.",
-    "compare": "Play every game by every solver and treatment, all followers responding; compare what each proved.",
+    "check-game": "Look at a game before it is solved: what would be refused, what is doubtful, what to do.",
+    "inducible": "Decide for each follower whether any announcement, affine or not, can make the plan its best choice.",
+    "export": "Write the game with its followers replaced by their optimality conditions, as a file for other solvers.",
+    "fit": "Estimate followers' parameters from what was announced and what they did; say what the data leave open.",
+    "compare": "Solve every game by every solver and treatment, all followers responding; compare what each proved.",
     "study": "Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.",
     "bench": "Solve every game of a catalogue with all followers responding, and compare with its reference.",
     "doctor": "List every solver known, which are installed, and solve one tiny problem with each.",
@@ -74,7 +77,7 @@ def main() -> None:
     """Entry point of the ``stackpyomo`` command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without our letters
+            stream.reconfigure(errors="replace")  # a terminal that lacks some letters
     try:
         try:
             app()

@@ -3,106 +3,78 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import typer
+from typer import Argument, Option
 
-from stackpyomo.analysis import Fit
-from stackpyomo.analysis import fit as fitted
+from stackpyomo.analysis import fit
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Game
-from stackpyomo.incentives import Incentive
-from stackpyomo.studies import tuned
 from stackpyomo.version import __version__
 
-from .app import (
-    GameArgument,
-    JsonOption,
-    LogOption,
-    SeedOption,
-    SettingOption,
-    SolverOption,
-    StartsOption,
-    app,
-    deliver,
-    logged,
-    one_line_errors,
-    require_writable,
-    results_only,
-)
-from .inputs import load, read, settings_of
+from .app import Answer, command
+from .inputs import incentive_from, load
+from .options import GameArgument, SeedOption, SolverOption, StartsOption
 
-__all__ = []
-
+__all__ = ["fit_command"]
 
 _EXAMPLE = "models/metered_tariff.py models/data/evenings.csv --parameter worth --parameter slope"
 
 
-@app.command(epilog=f"Example: stackpyomo fit {_EXAMPLE}")
-@one_line_errors()
-def fit(
+@command(_EXAMPLE, name="fit", offers="option json log")
+def fit_command(
     game: GameArgument,
-    data: Annotated[Path, typer.Argument(help="A CSV file, a row for each time, columns by component name.")],
+    data: Annotated[Path, Argument(help="A CSV file: a row for each time, columns by component name.")],
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", help="Mutable Param to be fitted: name or name=lower,upper; may be repeated."),
+        Option("--parameter", help="A mutable Param to be fitted, name or name=lower,upper; repeatable."),
     ] = None,
-    build: Annotated[list[str] | None, typer.Option("--build", help="name=value handed to build().")] = None,
-    method: Annotated[str, typer.Option(help="responses, or residuals: of the optimality conditions.")] = "responses",
+    build: Annotated[list[str] | None, Option("--build", help="name=value for build(); repeatable.")] = None,
+    method: Annotated[str, Option(help="responses, or residuals: of the optimality conditions.")] = "responses",
     noise: Annotated[
-        float | None, typer.Option(help="How far a reading may be off: what explains every row is told, too.")
+        float | None, Option(help="How far a reading may be off; also says which values explain every row.")
     ] = None,
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="label=FILE: the rule of the rows labelled so in column rule, as solve --json wrote it."),
+        Option(help="label=FILE: the rule of the rows with that label in column rule, as solve --json wrote it."),
     ] = None,
     candidates: Annotated[
-        Path | None, typer.Option(help="A CSV file of what could be announced next, ranked by what it would tell.")
+        Path | None, Option(help="A CSV file of what could be announced next, ranked by what it would reveal.")
     ] = None,
     solver: SolverOption = "auto",
-    option: SettingOption = None,
     starts: StartsOption = 1,
     seed: SeedOption = 0,
-    time_limit: Annotated[float | None, typer.Option(help="Seconds for the search.")] = None,
-    json_to: JsonOption = None,
-    log_to: LogOption = None,
-) -> None:
-    """Tell followers' parameters from what was announced and what they did, and what the data leave open.
+    time_limit: Annotated[float | None, Option(help="Seconds for the search.")] = None,
+) -> Answer:
+    """Estimate followers' parameters from what was announced and what they did; say what the data leave open.
 
-    Exit code 0: every parameter is told. 1: the data leave a combination open.
+    Exit code 0: the data determine every parameter. 1: they leave a combination open.
     """
-    require_writable(json_to)
-    with results_only(), logged(log_to), tuned(solver, settings_of(option)):
-        loaded, _ = load(game, build or [])
-        rules = _rules(rule or [], loaded)
-        estimate = fitted(
-            loaded,
-            _table(data),
-            _parameters(parameter or []),
-            method=method,
-            rules=rules or None,
-            noise=noise,
-            solver=solver,
-            starts=starts,
-            time_limit=time_limit,
-            seed=seed,
-        )
-        ranked = None if candidates is None else estimate.next(_table(candidates), rules=rules or None)
-    _deliver(loaded, estimate, ranked, json_to)
-    raise typer.Exit(0 if estimate.rank == len(estimate.names) else 1)
-
-
-def _deliver(game: Game, estimate: Fit, ranked: pd.DataFrame | None, json_to: str | None) -> None:
-    document: dict[str, Any] = {"game": game.name, "version": __version__, "fit": estimate.as_dict()}
+    loaded, _ = load(game, build or [])
+    rules = {}
+    for text in rule or []:
+        label, _, path = text.partition("=")
+        rules[label] = incentive_from(Path(path), loaded)
+    search: dict[str, Any] = {
+        "method": method,
+        "solver": solver,
+        "starts": starts,
+        "time_limit": time_limit,
+        "seed": seed,
+    }
+    estimate = fit(loaded, _table(data), _parameters(parameter or []), rules=rules or None, noise=noise, **search)
+    ranked = None if candidates is None else estimate.next(_table(candidates), rules=rules or None)
+    document: dict[str, Any] = {"game": loaded.name, "version": __version__, "fit": estimate.as_dict()}
     if ranked is not None:
         document["next"] = json.loads(ranked.astype({"gain": str}).to_json(orient="records"))
-    if not deliver(document, json_to):
+
+    def tell() -> None:
         print(estimate)
         if ranked is not None:
-            print(f"What tells most comes first:\n{ranked.to_string()}")
+            print(f"The most informative comes first:\n{ranked.to_string()}")
+
+    return Answer(document, tell, 0 if estimate.rank == len(estimate.names) else 1)
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -129,18 +101,3 @@ def _numbers(name: str, ends: str) -> list[float]:
         return [float(end) for end in ends.split(",")]
     except ValueError:
         raise InvalidGame(f"--parameter {name}={ends}: expected lower,upper, two numbers.") from None
-
-
-def _rules(given: list[str], game: Game) -> Mapping[str, Incentive]:
-    """Label → rule, from what ``solve --json`` wrote; raises :class:`InvalidGame` for what holds none."""
-    rules = {}
-    for text in given:
-        label, _, path = text.partition("=")
-        try:
-            document = json.loads(read(Path(path)))
-            whole = {**document["incentive"], "plan": document["plan"]}
-            rules[label] = Incentive.from_json(json.dumps(whole), game)
-        except (ValueError, TypeError, KeyError) as error:
-            reason = error if isinstance(error, InvalidGame) else "is not what solve --json writes"
-            raise InvalidGame(f"--rule {text}: {reason}") from None
-    return rules

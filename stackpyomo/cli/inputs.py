@@ -15,12 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pyomo.environ as pyo
-
 from stackpyomo.errors import InvalidGame, StackpyomoError
 from stackpyomo.games import UNNAMED, Game, read_game
+from stackpyomo.incentives import Incentive
+from stackpyomo.plans import Plan
 
-__all__ = ["FileTask", "assigned", "load", "paid", "read", "seen", "settings_of", "titled"]
+__all__ = ["FileTask", "assigned", "incentive_from", "load", "plan_from", "read", "settings_of", "titled"]
 
 
 def read(path: Path) -> str:
@@ -37,11 +37,12 @@ def settings_of(options: list[str] | None) -> dict[str, Any]:
 
 
 def load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
-    """The game of a JSON or Python file, and the OBSERVE (or a function of the game), FREE, EXPECTED it may set."""
+    """The game of a JSON or Python file, and its OBSERVE (or a function of the game), FREE and EXPECTED."""
     if path.suffix != ".py":
         if parameters:
             raise InvalidGame(f"{path}: --parameter is for Python files with build(**parameters).")
-        return read_game(path), {}
+        game = read_game(path)
+        return game, {"OBSERVE": game.observe or "actions"}
     module = _module(path)
     build = getattr(module, "build", None)
     if not callable(build):
@@ -56,20 +57,37 @@ def load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
     if callable(settings.get("OBSERVE")):
         with _importing(module), _theirs(path, "OBSERVE(game)"):
             settings["OBSERVE"] = settings["OBSERVE"](game)
-    return game, settings
+    return game, {"OBSERVE": game.observe or "actions", **settings}
 
 
-def seen(observe: list[str] | None) -> Any:
-    """What --observe names, as :func:`stackpyomo.affine_incentive` takes it."""
-    return "actions" if observe == ["actions"] else observe
+def plan_from(path: Path, game: Game) -> Plan:
+    """The plan of that file, a plan's own or what ``solve --json`` wrote; raises :class:`InvalidGame`."""
+    with _written(path):
+        document = json.loads(read(path))
+        return Plan.from_json(json.dumps(document.get("plan", document)), game)
 
 
-def paid(game: Game, name: str) -> Any:
-    """What --payment names; the sum of what is indexed."""
-    component = game.component(name)
-    if getattr(component, "ctype", None) not in (pyo.Var, pyo.Expression):
-        raise InvalidGame(f"--payment {name}: expected a named Expression or a Var.")
-    return pyo.quicksum(component.values()) if component.is_indexed() else component
+def incentive_from(path: Path, game: Game) -> Incentive:
+    """The incentive of that file, its own or what ``solve --json`` wrote; raises :class:`InvalidGame`."""
+    with _written(path):
+        document = json.loads(read(path))
+        if "incentive" in document:
+            if document["incentive"] is None:
+                raise InvalidGame("holds no incentive; there was none.")
+            document = {**document["incentive"], "plan": document["plan"]}
+        return Incentive.from_json(json.dumps(document), game)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """What a file of results does not hold is bad input."""
+    try:
+        yield
+    except InvalidGame as error:
+        known = str(error).startswith(f"{path}: ")
+        raise error if known else InvalidGame(f"{path}: {error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InvalidGame(f"{path}: is not what solve --json writes.") from None
 
 
 def titled(game: Game, path: Path) -> str:
@@ -85,10 +103,10 @@ def _theirs(path: Path, call: str) -> Iterator[None]:
     except StackpyomoError:
         raise
     except (Exception, SystemExit) as error:
-        raise InvalidGame(f"{path}: {call} raised {_told(error, path)}") from None
+        raise InvalidGame(f"{path}: {call} raised {_raised(error, path)}") from None
 
 
-def _told(error: BaseException, path: Path) -> str:
+def _raised(error: BaseException, path: Path) -> str:
     """What was raised, and in which line of the file, where it is one of its lines."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
     return f"{type(error).__name__}: {error}" + (f" (line {frames[-1].lineno}: {frames[-1].line})" if frames else "")
@@ -113,7 +131,7 @@ def _module(path: Path, name: str = "") -> ModuleType:
     except StackpyomoError:
         raise
     except (Exception, SystemExit) as error:
-        raise InvalidGame(f"{path}: importing it raised {_told(error, path)}") from None
+        raise InvalidGame(f"{path}: importing it raised {_raised(error, path)}") from None
     finally:
         sys.path[:] = before
     return module

@@ -1,4 +1,4 @@
-"""The commands ``stackpyomo verify``, ``stackpyomo compare`` and ``stackpyomo study``."""
+"""``stackpyomo study``: a function over a grid of parameters."""
 
 from __future__ import annotations
 
@@ -8,73 +8,57 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from stackpyomo.core import writable
 from stackpyomo.errors import InvalidGame
 from stackpyomo.reporting import table_page
 from stackpyomo.studies import cluster, machine, plain, require_parquet, study, write_parquet
 from stackpyomo.version import __version__
 
-from .app import (
-    JsonOption,
-    LogOption,
-    ReportOption,
-    SeedOption,
-    deliver,
-    logged,
-    one_line_errors,
-    require_writable,
-    results_only,
-)
+from .app import Answer, command
+from .console import show_study
 from .inputs import FileTask
+from .options import SeedOption
 
 __all__ = ["study_command"]
 
-_SHOWN = 40
-"""Rows of a study that are printed."""
 
-
-# --- study ------------------------------------------------------------------------------------------------------------
-
-
-@one_line_errors()
+@command(
+    "TASK.py:regret --grid size=10,100 --grid noise=0,0.5 --store regret.jsonl", name="study", offers="json report log"
+)
 def study_command(
-    task: Annotated[str, typer.Argument(help="FILE.py:function; it returns a number or a dict of results.")],
+    task: Annotated[str, Argument(help="FILE.py:function; it returns a number or a dict of results.")],
     grid: Annotated[
-        list[str], typer.Option(help="name=value,value,…: JSON or plain text; repeated, all combinations are run.")
+        list[str], Option(help="name=value,value,…: JSON or plain text; repeated, all combinations are run.")
     ],
     store: Annotated[
-        Path | None, typer.Option(help="Append finished rows to this file; the same command again goes on there.")
+        Path | None, Option(help="Append finished rows to this file; the same command again goes on there.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; left out: this one alone.", min=1)] = None,
+    workers: Annotated[int | None, Option(help="Processes; left out: this one alone.", min=1)] = None,
     dask: Annotated[
-        str | None, typer.Option(help="A scheduler, tcp://host:port, or local[:n]: n workers on this machine.")
+        str | None, Option(help="A scheduler, tcp://host:port, or local[:n]: n workers on this machine.")
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run rows that failed again.")] = False,
+    retry_failed: Annotated[bool, Option("--retry-failed", help="Run rows that failed again.")] = False,
     seed: SeedOption = 0,
-    parquet_to: Annotated[Path | None, typer.Option("--parquet", help="Write the table as Parquet.")] = None,
-    json_to: JsonOption = None,
-    report_to: ReportOption = None,
-    log_to: LogOption = None,
-) -> None:
+    parquet_to: Annotated[Path | None, Option("--parquet", help="Write the table as Parquet.")] = None,
+) -> Answer:
     """Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.
 
     The function is given the parameters by name, and, if it takes one, a seed that depends on nothing but --seed and
     the row. Exit code 0: every row is finished, none with an error.
     """
-    require_writable(json_to)
-    require_writable(report_to)
     if parquet_to is not None:
         require_parquet()
     began = time.perf_counter()
-    with results_only(), logged(log_to), _executor(dask, workers) as executor:
+    axes = dict(_axis(text) for text in grid)
+    with _executor(dask, workers) as executor:
         table = study(
             FileTask.named(task),
-            dict(_axis(text) for text in grid),
+            axes,
             store=store,
             executor=executor,
             workers=workers,
@@ -95,12 +79,8 @@ def study_command(
         "summary": {"rows": len(table), "failed": failed, "seconds": time.perf_counter() - began},
     }
     summary = f"{len(table)} rows, {failed} with an error{'; --retry-failed runs those again' if failed else ''}"
-    if report_to is not None:
-        writable(report_to, table_page(task, summary, table))
-    if not deliver(document, json_to):
-        print(table.to_string(max_rows=_SHOWN))
-        print(summary)
-    raise typer.Exit(1 if failed else 0)
+    make_page = partial(table_page, task, summary, table)
+    return Answer(document, partial(show_study, table, summary), 1 if failed else 0, make_page)
 
 
 @contextmanager

@@ -2,110 +2,79 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
-from rich.console import Console
+from typer import Option
 
-from stackpyomo.core import writable
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game
 from stackpyomo.incentives import Incentive
 from stackpyomo.plans import Plan
 from stackpyomo.reporting import page
-from stackpyomo.studies import tuned
 from stackpyomo.verification import verify
 from stackpyomo.version import __version__
 
-from .app import (
-    GameArgument,
-    JsonOption,
-    LogOption,
-    ParameterOption,
-    ReportOption,
-    SettingOption,
-    SolverOption,
-    deliver,
-    logged,
-    one_line_errors,
-    require_writable,
-    results_only,
-    typed,
-)
+from .app import Answer, command, typed
 from .console import show
-from .inputs import load, read, settings_of, titled
+from .inputs import incentive_from, load, plan_from, titled
+from .options import CertificateOption, GameArgument, ParameterOption, PlanOption, SolverOption
 
 __all__ = ["verify_command"]
 
-# --- verify -----------------------------------------------------------------------------------------------------------
 
-
-@one_line_errors()
+@command("models/two_roads.py --incentive solved.json", name="verify")
 def verify_command(
     game: GameArgument,
-    plan_from: Annotated[
-        Path | None, typer.Option("--plan", help="JSON of a plan, or what solve --json wrote: the leader is constant.")
-    ] = None,
-    incentive_from: Annotated[
-        Path | None, typer.Option("--incentive", help="JSON of an incentive, or what solve --json wrote.")
-    ] = None,
+    plan: PlanOption = None,
+    incentive: Annotated[Path | None, Option(help="An incentive as JSON, or what solve --json wrote.")] = None,
     solver: SolverOption = "auto",
-    option: SettingOption = None,
-    starts: Annotated[int, typer.Option(help="Starting points for followers not proved convex.", min=1)] = 8,
-    time_limit: Annotated[
-        float | None, typer.Option(help="Seconds for the re-solves; who is not settled by then is unknown.")
+    starts: Annotated[int, Option(help="Starting points for followers not proved convex.", min=1)] = 8,
+    certify: Annotated[
+        str, Option(help="auto, proof, or one kind of evidence alone: convex, global, multistart.")
+    ] = "auto",
+    tolerance: Annotated[
+        float | None, Option(help="A regret, relative to its scale, that is as good as none. (default: 1e-6)")
     ] = None,
+    time_limit: Annotated[float | None, Option(help="Seconds for all re-solves; the rest is unknown.")] = None,
+    proof_seconds: Annotated[float | None, Option(help="Seconds for all proofs by a global solver.")] = None,
     parameter: ParameterOption = None,
-    json_to: JsonOption = None,
-    report_to: ReportOption = None,
-    log_to: LogOption = None,
-) -> None:
+    certificate_to: CertificateOption = None,
+) -> Answer:
     """Re-solve every follower against a plan or an incentive; without one, against the values of the model.
 
-    Exit code 0: nobody gains by leaving. solve --json FILE writes what --plan and --incentive read.
+    Against a plan the leader is constant. Exit code 0: nobody gains by leaving. solve --json FILE writes what --plan
+    and --incentive read.
     """
-    require_writable(json_to)
-    require_writable(report_to)
-    with results_only(), logged(log_to), tuned(solver, settings_of(option)):
-        loaded, _ = load(game, parameter or [])
-        plan, rule = _subject(loaded, plan_from, incentive_from)
-        report = verify(plan if rule is None else rule, solver=solver, starts=starts, time_limit=time_limit)
+    loaded, _ = load(game, parameter or [])
+    subject = _subject(loaded, plan, incentive)
+    effort: dict[str, Any] = {"solver": solver, "starts": starts, "certify": certify}
+    effort |= {} if tolerance is None else {"tolerance": tolerance}
+    report = verify(subject, time_limit=time_limit, proof_seconds=proof_seconds, **effort)
+    rule = subject if isinstance(subject, Incentive) else None
+    held = subject if isinstance(subject, Plan) else subject.plan
+    if certificate_to is not None:
+        report.to_certificate(certificate_to)
     document = {
         "game": loaded.name,
         "version": __version__,
-        "plan": plan.as_dict(),
+        "plan": held.as_dict(),
         "incentive": None if rule is None else rule.as_dict(),
         "report": report.as_dict(),
     }
-    if report_to is not None:
-        writable(report_to, page(report, title=titled(loaded, game), command=typed()))
-    if not deliver(document, json_to):
-        show(Console(), plan, rule, report)
-    raise typer.Exit(0 if report.ok else 1)
+    make_page = partial(page, report, title=titled(loaded, game), command=typed())
+    return Answer(document, partial(show, held, rule, report), 0 if report.ok else 1, make_page)
 
 
-def _subject(game: Game, plan_from: Path | None, incentive_from: Path | None) -> tuple[Plan, Incentive | None]:
-    if plan_from is not None and incentive_from is not None:
+def _subject(game: Game, plan: Path | None, incentive: Path | None) -> Plan | Incentive:
+    if plan is not None and incentive is not None:
         raise InvalidGame("--plan, --incentive: give one of them; an incentive has its plan inside.")
-    path = plan_from or incentive_from
-    if path is None:
-        try:
-            return Plan.from_values(game), None
-        except InvalidGame as error:
-            raise InvalidGame(f"{error} Or pass --incentive or --plan FILE, as solve --json FILE writes it.") from None
-    written = read(path)
+    if plan is not None:
+        return plan_from(plan, game)
+    if incentive is not None:
+        return incentive_from(incentive, game)
     try:
-        document = json.loads(written)
-        if plan_from is not None:
-            return Plan.from_json(json.dumps(document.get("plan", document)), game), None
-        if "incentive" in document:
-            if document["incentive"] is None:
-                raise InvalidGame("holds no incentive; none was found.")
-            document = {**document["incentive"], "plan": document["plan"]}
-        rule = Incentive.from_json(json.dumps(document), game)
-    except (InvalidGame, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = error if isinstance(error, InvalidGame) else "is not what solve --json writes."
-        raise InvalidGame(f"{path}: {reason}") from None
-    return rule.plan, rule
+        return Plan.from_values(game)
+    except InvalidGame as error:
+        raise InvalidGame(f"{error} Or pass --incentive or --plan FILE, as solve --json FILE writes it.") from None

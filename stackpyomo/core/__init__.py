@@ -10,7 +10,7 @@ from .limits import bounds_of, clipped
 from .progress import timed, tracked
 from .scales import Scales, beside, limited_reaches, scales
 from .serialization import floats, json_number, json_numbers, readable, real, said, writable
-from .shutdown import Terminated, end, kill, prefix, unbroken, unwinding
+from .shutdown import Terminated, end, kill, prefix, sweep, unbroken, unwinding
 from .sparse import Array, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
 from .tolerances import TOLERANCES, Tolerances, is_within
 from .validation import require_positive, require_whole
@@ -55,6 +55,7 @@ __all__ = [
     "said",
     "scales",
     "shown",
+    "sweep",
     "timed",
     "tracked",
     "unbroken",

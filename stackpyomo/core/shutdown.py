@@ -75,15 +75,15 @@ def unbroken() -> Iterator[None]:
             signal.raise_signal(numbers[0])
 
 
-def end(folder: str = "") -> None:
-    """Tell this process to end, from any of its threads; ``folder``: what it must not leave behind."""
+def end() -> None:
+    """Tell this process to end, from any of its threads."""
     if not hasattr(signal, "SIGHUP"):  # Windows ends it at once
-        sweep(folder)
+        sweep(prefix())
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
-def unwinding(last_message: str = "", patience: float = PATIENCE, folder: str = "") -> Iterator[None]:
+def unwinding(last_message: str = "", patience: float = PATIENCE) -> Iterator[None]:
     """The main thread is told by :class:`Terminated`; not on Windows, which has no such signals.
 
     A process that does not unwind within ``patience`` seconds says ``last_message`` on standard error and is gone, and
@@ -112,7 +112,7 @@ def unwinding(last_message: str = "", patience: float = PATIENCE, folder: str = 
     signal.signal(signal.SIGURG, lambda *_: None)
     others = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # heard also while a library keeps the main thread
     late = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(heard, late, last_message, patience, folder), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(heard, late, last_message, patience), daemon=True)
     watcher.start()
     try:
         yield
@@ -132,7 +132,7 @@ def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
             signal.signal(number, handler)
 
 
-def _watch(heard: int, late: threading.Event, last_message: str, patience: float, folder: str) -> None:
+def _watch(heard: int, late: threading.Event, last_message: str, patience: float) -> None:
     """Have the main thread act on what was heard; end the process some seconds after it was told to, and be ``late``.
 
     The system may hand a signal to another thread, and the main one, which waits for a solver, does not wake up for
@@ -149,7 +149,7 @@ def _watch(heard: int, late: threading.Event, last_message: str, patience: float
             until = time.monotonic() + patience
         if ending and time.monotonic() >= until:
             late.set()
-            sweep(folder)
+            sweep(prefix())
             os.write(stream, f"{last_message}\n".encode() if last_message else b"")
             os._exit(128 + ending)
         if byte[0] != signal.SIGURG:
@@ -163,15 +163,14 @@ def prefix() -> str:
     return f"stackpyomo-{os.getpid()}-{_STARTED:x}-"
 
 
-def sweep(folder: str = "") -> None:
-    """Where a process ends without unwinding: kill the solvers at work on its programs, remove these and the folder."""
-    for home in Path(tempfile.gettempdir()).glob(f"{prefix()}*"):
+def sweep(folders: str) -> None:
+    """After a process that ended without unwinding: kill the solvers at work in its folders (:func:`prefix`) and remove
+    these."""
+    for home in Path(tempfile.gettempdir()).glob(f"{folders}*"):
         for mark in home.glob("*.pid"):
             with suppress(OSError, ValueError):
                 kill(int(mark.stem))
         shutil.rmtree(home, ignore_errors=True)
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def kill(pid: int) -> None:

@@ -168,7 +168,7 @@ def _unsupported(player: Player) -> Iterator[Finding]:
         remedy = "Transform it into constraints first (TransformationFactory) or deactivate it."
         if component.ctype is DerivativeVar:
             remedy = "Discretise it first: TransformationFactory('dae.collocation').apply_to(model)."
-        yield _error(component.name, f"a {kind} is not handled: solvers drop it without a word.", remedy)
+        yield _error(component.name, f"a {kind} is not handled: solvers would ignore it.", remedy)
 
 
 def _bounds(player: Player) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from .payments import accounts, comparison
 from .robustness import robustness
 from .standing import Standing
 from .strategy import AffineStrategy
-from .wording import how_to_compare, in_words
+from .wording import how_to_compare, in_words, term_table
 
 __all__ = ["Incentive"]
 
@@ -114,6 +114,14 @@ class Incentive(AffineStrategy):
     def to_latex(self, baseline: Plan | None = None) -> str:
         """The same as a LaTeX fragment that needs no packages."""
         return as_latex(in_words(self, baseline, whole=True))
+
+    def to_csv(self) -> str:
+        """All terms of the contract as CSV, in the model's order: what each unit of a signal adds to which variable.
+
+        Columns: variable, unit, on_plan; signal, signal_unit, followers (who show it), target; per_unit and, with
+        ``quadratic=True``, per_squared_unit. Units are those of ``pyo.units``, empty where the model has none.
+        """
+        return term_table(self).to_csv(index=False)
 
     def _repr_html_(self) -> str:
         return as_html(in_words(self))

@@ -81,7 +81,7 @@ def _unexplained(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive
     if excluded.radius > 0.0:
         sentence = (
             f"{listed(names, 3)}: no gain up to {excluded.radius:g} natural units keeps every deviation worse than the "
-            "plan (a global solver's word: the costs are not affine in the leader's variables)."
+            "plan (by a global solver: the costs are not affine in the leader's variables)."
         )
     else:
         sentence = f"{listed(names, 3)}: the search for a gain ended without an answer."

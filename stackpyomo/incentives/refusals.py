@@ -167,19 +167,20 @@ def _curvature(finding: Finding) -> tuple[str, str]:
 
 
 def _unbent(finding: Finding) -> str:
-    unrepaired, up = finding.unrepaired, f"up by {finding.wanted:g}" if finding.wanted else "up"
+    unrepaired, wanted = finding.unrepaired, finding.wanted
     assert unrepaired is not None
-    few = "1 direction does" if unrepaired.directions == 1 else f"{unrepaired.directions} directions do"
+    convex = f"of a curvature of {wanted:g} or more" if wanted else "convex"
+    few = "1 direction" if unrepaired.directions == 1 else f"{unrepaired.directions} directions"
     why = {
-        Fault.ONLY_GAIN: f"its gain is the only one, and along some deviation its cost does not bend {up}",
-        Fault.PROVED: f"no gain bends its composed cost {up} "
-        f"({few} not whatever the gain, and {unrepaired.turnable} can be turned)",
-        Fault.NOT_FOUND: f"no gain was found that bends its composed cost {up} "
+        Fault.ONLY_GAIN: f"its gain is the only one, and under it its cost is not {convex} along some deviation",
+        Fault.PROVED: f"no gain makes its composed cost {convex} "
+        f"(along {few} the leader's answer cannot do it, and in {unrepaired.turnable} it can)",
+        Fault.NOT_FOUND: f"no gain was found that makes its composed cost {convex} "
         f"({unrepaired.missing:.3g} is missing at best)",
-        Fault.ANTICIPATED: "what it anticipates does not bend up",
-        Fault.BOUNDS: "no gain was found that bends its cost up within the bounds",
-        Fault.OTHERS: "what bends others up bends its cost down",
-        Fault.QUADRATIC: "even a quadratic term leaves its cost bent down",
+        Fault.ANTICIPATED: f"the cost that it anticipates is not {convex}",
+        Fault.BOUNDS: f"no gain within the bounds was found that makes its cost {convex}",
+        Fault.OTHERS: f"the gains that make others' costs {convex} do not make its own so",
+        Fault.QUADRATIC: f"even with a quadratic term its cost is not {convex}",
     }[unrepaired.fault]
     return f"{why}, and no quadratic term in what the leader sees helps" if unrepaired.squared else why
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from stackpyomo.core import SHOWN, TOLERANCES, Array, Part, Table, listed, shown
@@ -21,7 +22,7 @@ from stackpyomo.plans import Plan
 from .payments import Accounts, accounts, comparison
 from .strategy import AffineStrategy
 
-__all__ = ["how_to_compare", "in_words", "stakes", "terms"]
+__all__ = ["how_to_compare", "in_words", "stakes", "term_table", "terms"]
 
 
 class _Room(NamedTuple):
@@ -67,6 +68,53 @@ def how_to_compare(rule: AffineStrategy) -> list[Part]:
     if rule.game is None:
         return ["(Read with from_json(text, game) it also tells objectives and payments.)"]
     return ["(rule.compare(sp.stackelberg(game)) tells who gains and who loses against announcing constants.)"]
+
+
+def term_table(rule: AffineStrategy) -> pd.DataFrame:
+    """A line for each variable and each signal that moves it, in the model's order; at least one for each variable."""
+    lines = []
+    for index, name in enumerate(rule.leader):
+        rates = _entries(rule.matrix, index)
+        bends = {} if rule.bend is None else _entries(rule.bend, index)
+        start = {"variable": name, "unit": _unit(rule, [name]), "on_plan": rule.offset[name]}
+        terms = [
+            {
+                "signal": signal.name,
+                "signal_unit": _unit(rule, signal.terms),
+                "followers": " ".join(_owners(rule, signal)),
+                "target": rule.targets[signal.name],
+                "per_unit": rates.get(place, 0.0),
+                "per_squared_unit": bends.get(place, 0.0) / 2.0,
+            }
+            for place in sorted({*rates, *bends})
+            for signal in [rule.observed[place]]
+        ]
+        lines += [{**start, **term} for term in terms or [{}]]
+    columns = ["variable", "unit", "on_plan", "signal", "signal_unit", "followers", "target", "per_unit"]
+    return pd.DataFrame(lines, columns=[*columns, *([] if rule.bend is None else ["per_squared_unit"])])
+
+
+def _entries(matrix: sparse.csc_array, index: int) -> dict[int, float]:
+    """Column → entry of a row, without zeros."""
+    row = matrix[[index]].tocoo()
+    return {int(column): float(value) for column, value in zip(row.col, row.data, strict=True) if value}
+
+
+def _owners(rule: AffineStrategy, signal: Signal) -> list[str]:
+    """Followers whose actions a signal shows."""
+    if rule.game is None:
+        return []
+    owners = (rule.game.owners.get(id(rule.game.variables_by_name.get(name))) for name in signal.terms)
+    return list(dict.fromkeys(owner for owner in owners if owner))
+
+
+def _unit(rule: AffineStrategy, names: Iterable[str]) -> str:
+    """The unit that these variables have in common, empty where they have none."""
+    game = rule.game
+    if game is None:
+        return ""
+    units = {str(game.variables_by_name[name].get_units() or "") for name in names if name in game.variables_by_name}
+    return units.pop() if len(units) == 1 else ""
 
 
 # --- what is announced --------------------------------------------------------------------------------------------

@@ -1,9 +1,13 @@
-"""Pictures: the plots of a report as SVG that lies in a page, takes the colours of its theme and needs nothing else."""
+"""Pictures: the plots of a report as SVG that stands in a page, takes the colours of its theme and needs nothing else.
+
+A best response also has its curve as data, for a slider: with a script, a reader leaves the plan and sees the cost.
+"""
 
 from __future__ import annotations
 
 import html
 import io
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,7 +23,7 @@ from stackpyomo.verification import Report
 
 from . import plots
 
-__all__ = ["COLOURS", "Picture", "pictures"]
+__all__ = ["COLOURS", "SLIDER", "Picture", "pictures"]
 
 COLOURS = {
     "ink": ("#1b1f24", "#e6edf3"),
@@ -33,6 +37,37 @@ COLOURS = {
     "unknown": ("#b03030", "#ff8a80"),
 }
 """Name of a CSS variable → the colour that plots use, which is the one on light paper, and the one on dark."""
+
+SLIDER = """
+for (const box of document.querySelectorAll("[data-curve]")) {
+  const curve = JSON.parse(box.dataset.curve), svg = box.parentNode.querySelector("svg"), view = svg.viewBox.baseVal;
+  const bar = document.createElement("input"), words = document.createElement("output");
+  const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+  const says = (value) => Number(value.toPrecision(5)).toString();
+  const show = () => {
+    const i = Number(bar.value), cost = curve.announced[i], constant = curve.constant[i];
+    dot.style.display = cost === null ? "none" : "";
+    if (cost !== null) {
+      dot.setAttribute("cx", curve.x[i] * view.width);
+      dot.setAttribute("cy", curve.y[i] * view.height);
+    }
+    const loss = cost === null ? null : curve.better * (cost - curve.plan[1]);
+    const noise = 1e-6 * Math.max(1, Math.abs(curve.plan[1]));
+    words.textContent = `${curve.action} = ${says(curve.at[i])}: ` + (cost === null ? "not possible" :
+      `objective ${says(cost)} under the rule, ` + (Math.abs(loss) <= noise ? "as good as the plan" :
+      `${says(Math.abs(loss))} ${loss > 0 ? "worse" : "better"} than the plan`)) +
+      (constant === null ? "" : `; ${says(constant)} with a constant leader`);
+  };
+  Object.assign(bar, { type: "range", min: 0, max: curve.at.length - 1, step: 1 });
+  const start = curve.at.map((value) => Math.abs(value - curve.plan[0]));
+  bar.value = start.indexOf(Math.min(...start));
+  bar.setAttribute("aria-label", `${curve.action}: leave the plan`);
+  dot.setAttribute("r", 5); dot.setAttribute("fill", "var(--second)");
+  svg.append(dot); box.append(bar, words);
+  bar.addEventListener("input", show); show();
+}
+"""
+"""A bar under each best response, with which a reader leaves the plan; the page is complete without it."""
 
 _DRAWN = 3
 """Followers whose best responses are drawn."""
@@ -53,6 +88,8 @@ class Picture:
 
     svg: str
     caption: str
+    curve: str = ""
+    """Of a best response: JSON of its points and costs, for :data:`SLIDER`."""
 
 
 def pictures(report: Report, rule: Incentive | None) -> Iterator[Picture]:
@@ -77,6 +114,10 @@ def pictures(report: Report, rule: Incentive | None) -> Iterator[Picture]:
     yield from _responses(report, rule)
 
 
+_POINTS = 121
+"""Positions of a slider."""
+
+
 def _responses(report: Report, rule: Incentive) -> Iterator[Picture]:
     """Best responses of the first few followers, those with the largest regrets first, and one with its level sets."""
     game = rule.attached()
@@ -93,7 +134,7 @@ def _responses(report: Report, rule: Incentive) -> Iterator[Picture]:
         yield drawn
         if count == 1:
             yield _picture(
-                partial(_level_sets, rule, name, action),
+                partial(plots.level_sets, rule, name, action=action),
                 f"Level sets of {name} and of the leader. The announced strategy touches what {name} likes better than "
                 "the plan, and does not enter it where its regret is 0.",
             )
@@ -106,9 +147,33 @@ def _response(rule: Incentive, name: str, action: str) -> Picture | None:
             partial(_curve, rule, name, action),
             f"The objective of {name} against {action}, all else as planned: under the announced strategy, and behind "
             "it with a leader that announces constants.",
+            told=partial(_points, name, action),
         )
     except _Unseen:
         return None
+
+
+def _points(name: str, action: str, ax: Any) -> dict[str, Any]:
+    """The curves of a best response in their own units, and where they stand in the picture, from 0 to 1."""
+    constant, announced, plan = (line.get_xydata() for line in ax.get_lines()[:3])
+    chosen = np.linspace(0, len(announced) - 1, _POINTS).round().astype(int)
+    chosen = np.unique([*chosen, int(np.abs(announced[:, 0] - plan[0, 0]).argmin())])
+    places = ax.transData.transform(announced[chosen]) / ax.figure.bbox.size
+
+    def numbers(values: Any) -> list[float | None]:
+        return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
+
+    return {
+        "follower": name,
+        "action": action,
+        "at": numbers(announced[chosen, 0]),
+        "announced": numbers(announced[chosen, 1]),
+        "constant": numbers(np.interp(announced[chosen, 0], *constant.T)),
+        "plan": numbers(plan[0]),
+        "better": -1 if "larger" in ax.get_ylabel() else 1,
+        "x": numbers(places[:, 0]),
+        "y": numbers(1.0 - places[:, 1]),
+    }
 
 
 class _Unseen(Exception):
@@ -119,10 +184,6 @@ def _curve(rule: Incentive, name: str, action: str, ax: Any) -> None:
     plots.best_response(rule, name, ax, action=action)
     if all(np.isfinite(line.get_ydata()).sum() <= 1 for line in ax.get_lines()[:2]):
         raise _Unseen
-
-
-def _level_sets(rule: Incentive, name: str, action: str, ax: Any) -> None:
-    plots.level_sets(rule, name, ax, action=action)
 
 
 def _bars(report: Report, ax: Any) -> None:
@@ -136,7 +197,9 @@ def _few(shown: int, total: int, which: str) -> str:
     return "" if shown == total else f"Drawn: {which} {shown} of {total}."
 
 
-def _picture(draw: Callable[[Any], Any], caption: str, height: float = 3.6) -> Picture:
+def _picture(
+    draw: Callable[[Any], Any], caption: str, height: float = 3.6, told: Callable[[Any], Any] | None = None
+) -> Picture:
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -149,10 +212,12 @@ def _picture(draw: Callable[[Any], Any], caption: str, height: float = 3.6) -> P
         mpl.rcParams.update({"xtick.color": ink, "ytick.color": ink, "legend.facecolor": paper})
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": caption, "font.sans-serif": ["DejaVu Sans"]})
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        draw(figure.add_subplot())
+        ax = figure.add_subplot()
+        draw(ax)
         with io.StringIO() as stream:
             figure.savefig(stream, format="svg", transparent=True, dpi=150, metadata={"Date": None})
-            return Picture(_inline(stream.getvalue(), caption), caption.strip())
+            curve = "" if told is None else json.dumps(told(ax))
+            return Picture(_inline(stream.getvalue(), caption), caption.strip(), curve)
 
 
 def _inline(text: str, caption: str) -> str:

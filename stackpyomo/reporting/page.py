@@ -1,4 +1,4 @@
-"""Pages: a report and all that is known with it as one HTML file, without scripts, that needs nothing from a network.
+"""Pages: a report and all that is known with it as one HTML file that needs nothing from a network, and no script.
 
 Plan, contract in plain words, who gains and who pays, certificates, plots, the solvers' log, and what is needed to do
 it again. It follows the reader's theme, fits a telephone, and prints.
@@ -25,7 +25,7 @@ from stackpyomo.solvers import registry
 from stackpyomo.verification import Report, regret_shown
 from stackpyomo.version import __version__
 
-from .figures import COLOURS, pictures
+from .figures import COLOURS, SLIDER, Picture, pictures
 
 __all__ = ["page", "table_page"]
 
@@ -159,8 +159,16 @@ def _plots(report: Report, rule: Incentive | None) -> str:
         drawn = list(pictures(report, rule))
     except StackpyomoError as error:
         return as_html([f"No plots are shown. {error}"])
-    figures = [f"<figure>{each.svg}<figcaption>{html.escape(each.caption)}</figcaption></figure>" for each in drawn]
-    return f'<div class="plots">{"".join(figures)}</div>' if figures else ""
+    figures = [
+        f"<figure>{each.svg}{_slider(each)}<figcaption>{html.escape(each.caption)}</figcaption></figure>"
+        for each in drawn
+    ]
+    script = f"<script>{SLIDER}</script>" if any(each.curve for each in drawn) else ""
+    return f'<div class="plots">{"".join(figures)}</div>{script}' if figures else ""
+
+
+def _slider(picture: Picture) -> str:
+    return f'<div class="slider" data-curve="{html.escape(picture.curve)}"></div>' if picture.curve else ""
 
 
 # --- to do it again -----------------------------------------------------------------------------------------------
@@ -279,12 +287,15 @@ th:first-child,td:first-child,.words{text-align:left}th{color:var(--soft);font-w
 
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.5rem;align-items:start}
 figure{margin:0;min-width:0}figcaption{color:var(--soft);font-size:.9rem}
+.slider input{width:100%;margin:.4rem 0 0}.slider output{display:block;font-size:.9rem;min-height:3em}
 svg{display:block;width:100%;height:auto}svg *{stroke-linejoin:round;stroke-linecap:butt}
+@media screen and (max-width:34rem){table{font-size:.78rem;width:100%}th,td{padding:.2rem .3rem}
+ td,td.words{white-space:normal;min-width:0;overflow-wrap:anywhere}th{overflow-wrap:anywhere}}
 details{margin:.3rem 0}summary{cursor:pointer}
 footer{color:var(--soft);font-size:.85rem;margin-top:2rem}
 @media print{body{font-size:10pt;max-width:none;padding:0}nav{display:none}
  .wide{overflow:visible!important}table{font-size:8pt}th,td{padding:.1rem .4rem}
  .plots{grid-template-columns:1fr 1fr}
- figure,tr,.verdict,dl div{break-inside:avoid}h2{break-after:avoid}
+ figure,tr,.verdict,dl div{break-inside:avoid}.slider{display:none}h2{break-after:avoid}
  details::details-content{content-visibility:visible;block-size:auto}}
 """.replace("\n", "")

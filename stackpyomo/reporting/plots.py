@@ -22,7 +22,7 @@ from stackpyomo.games import Game
 from stackpyomo.games.information import shares
 from stackpyomo.incentives import Incentive
 from stackpyomo.solvers import BadRow, Program
-from stackpyomo.verification import Composed, Report, composed, plane
+from stackpyomo.verification import Composed, Report, composed, plane, regret_shown
 
 __all__ = ["best_response", "formats", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
 
@@ -134,33 +134,43 @@ def leaders(table: pd.DataFrame, ax: Any = None, *, over: str = "size") -> Any:
 
 
 def regret(report: Report, ax: Any = None) -> Any:
-    """A bar for each follower's regret in the colour of its certificate, ticks at the tolerance.
+    """A bar for each follower's regret in the colour of its certificate, in the model's order, its number beside it.
 
-    The axis is linear up to the tolerance and logarithmic beyond. Unknown regrets are crosses at 0. Of more than 40
-    followers the worst are shown: unknown ones first, then the largest regrets.
+    Where every regret is within its tolerance, bars are shares of that tolerance; otherwise regrets, linear up to the
+    tolerance and logarithmic beyond, with a tick at each tolerance. Unknown regrets are crosses at 0. Of more than 40
+    followers the worst are shown: unknown ones, then the largest regrets.
 
     Raises :class:`StackpyomoError` without matplotlib.
     """
-    worst = report.worst(MOST)
-    ax = _axes(ax, (8.0, 1.8 + 0.28 * len(worst)))
-    place = np.arange(len(worst))
-    level = report.regret[worst].to_numpy(dtype=float)
-    kinds = report.certificate[worst].to_numpy()
+    worst = set(report.worst(MOST))
+    names = [name for name in report.regret.index if name in worst]
+    ax = _axes(ax, (8.0, 1.8 + 0.28 * len(names)))
+    place = np.arange(len(names))
+    level = report.regret[names].to_numpy(dtype=float)
+    allowed = report.tolerance * report.scale[names].to_numpy(dtype=float)
+    within = bool(len(names)) and bool((level <= allowed).all())
+    unit = allowed if within else np.ones(len(names))
+    kinds = report.certificate[names].to_numpy()
     for kind, colour in _COLOURS.items():
         mine = kinds == kind
         if mine.any():
-            ax.barh(place[mine], np.nan_to_num(level[mine]), color=colour, label=kind)
+            ax.barh(place[mine], np.nan_to_num(level[mine]) / unit[mine], color=colour, label=kind)
     unknown = np.isnan(level)
     if unknown.any():
         ax.plot(np.zeros(unknown.sum()), place[unknown], "x", color=_COLOURS["unknown"], clip_on=False)
-    allowed = report.tolerance * report.scale[worst].to_numpy(dtype=float)
-    ax.plot(allowed, place, "|", color=_ink(), markersize=12, label="tolerance")
-    ax.set_xscale("symlog", linthresh=report.tolerance)
-    ax.set_xlim(0.0, 10.0 * max(np.nanmax(level, initial=0.0), allowed.max(initial=report.tolerance)))
-    ax.set_yticks(place, [cut(str(name), _LETTERS) for name in worst], parse_math=False)
-    ax.set_ylim(len(worst) - 0.4, -0.6)
-    shown = "" if len(worst) == len(report.regret) else f" (the worst {len(worst)} of {len(report.regret)})"
-    ax.set(xlabel=f"regret{shown}")
+    ax.plot(allowed / unit, place, "|", color=_ink(), markersize=12, label="tolerance")
+    if within:
+        ax.set_xlim(0.0, 1.25)
+    else:
+        ax.set_xscale("symlog", linthresh=report.tolerance)
+        ax.set_xlim(0.0, 100.0 * max(np.nanmax(level, initial=0.0), allowed.max(initial=report.tolerance)))
+    for row, value in enumerate(level):
+        words = regret_shown(value) if math.isfinite(value) else "unknown"
+        ax.annotate(words, (np.nan_to_num(value) / unit[row], row), (6, 0), textcoords="offset points", va="center")
+    ax.set_yticks(place, [cut(str(name), _LETTERS) for name in names], parse_math=False)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    shown = "" if len(names) == len(report.regret) else f" (the worst {len(names)} of {len(report.regret)})"
+    ax.set(xlabel=f"regret{' as a share of its tolerance' if within else ''}{shown}")
     ax.set_title(textwrap.fill(report.verdict, _WIDTH), fontsize="medium", parse_math=False)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the bars: they may be long
     return ax

@@ -3,28 +3,25 @@
 In: tasks and grids. Out: tables on disk. Law: the same results on any number of workers.
 """
 
-from .catalogue import RIGHT, Row, Runner, Settings, machine, serve, summarize, summary_line, tuned
+from .catalogue import RIGHT, Row, Settings, machine, solved, summarize, summary_line, tuned
 from .comparison import Comparison, compare, entries_of, ways
 from .dask_cluster import cluster
 from .runner import study
 from .store import plain, read_study, require_parquet, write_parquet
-from .workers import following
 
 __all__ = [
     "RIGHT",
     "Comparison",
     "Row",
-    "Runner",
     "Settings",
     "cluster",
     "compare",
     "entries_of",
-    "following",
     "machine",
     "plain",
     "read_study",
     "require_parquet",
-    "serve",
+    "solved",
     "study",
     "summarize",
     "summary_line",

@@ -1,8 +1,7 @@
 """Catalogues: every game of a JSON list played with all followers responding, and compared with what is known of it.
 
-Games are played by workers, processes that live for many games. One that crashes, or is not back some seconds after
-the time limit, is ended and replaced, and its game is a row "failed". What goes there and comes back are lines of
-JSON. A row's outcome:
+Games are solved in processes of a pool. One that crashes, or has no answer some seconds after the time limit, is ended
+and replaced, and its game is a row "failed". A row's outcome:
 
     ok          verified, and as good as the reference
     better      verified, and better than the reference
@@ -16,7 +15,6 @@ JSON. A row's outcome:
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -24,11 +22,10 @@ import platform
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from queue import LifoQueue
+from functools import partial
 from typing import Any
 
 from stackpyomo.bilevel import named
@@ -40,9 +37,9 @@ from stackpyomo.plans import Plan, stackelberg
 from stackpyomo.solvers import choose, registry
 from stackpyomo.verification import Report
 
-from .workers import PATIENCE, Lost, Worker
+from .pool import Lost, Pool
 
-__all__ = ["RIGHT", "Row", "Runner", "Settings", "machine", "run_entry", "serve", "summarize", "summary_line", "tuned"]
+__all__ = ["RIGHT", "Row", "Settings", "machine", "run_entry", "solved", "summarize", "summary_line", "tuned"]
 
 logger = logging.getLogger(__name__)
 
@@ -149,20 +146,14 @@ class Row:
         cells = {"class" if key == "kind" else key: value for key, value in asdict(self).items()}
         return cells | {key: json_number(cells[key]) for key in _NUMBERS}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Row:
-        """The row that :meth:`as_dict` wrote."""
-        cells = {"kind" if key == "class" else key: value for key, value in data.items()}
-        return cls(**cells | {key: real(cells[key]) for key in _NUMBERS})
 
-
-def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
+def run_entry(entry: Mapping[str, Any], settings: Settings, path: str = "") -> Row:
     """Play one entry of a catalogue in this process; whatever goes wrong is told in the row."""
     row, began = _named(entry), time.perf_counter()
     try:
-        wanted = _reference(entry) if settings.judged else math.nan
+        wanted = _reference(entry, path) if settings.judged else math.nan
         row = replace(row, reference=math.nan if wanted is None else wanted)
-        game = parse_game(entry)
+        game = parse_game(entry, path=path)
         with tuned(settings.solver, settings.options):
             plan = stackelberg(
                 game,
@@ -177,18 +168,10 @@ def run_entry(entry: Mapping[str, Any], settings: Settings) -> Row:
         row = _judged(row, plan, game.leader.sign, wanted, settings.tolerance)
         if plan.shortfall:
             row = _judged_of_leaders(row, plan, entry if settings.judged else {}, settings.tolerance)
-    except NoPlan as error:
-        expected = error.termination == "infeasible" and (wanted is None or not settings.judged)
-        row = _unlucky(row, error, "infeasible" if expected else "failed")
-    except GameFileError as error:
-        row = _unlucky(row, error, "failed")
-    except InvalidGame as error:
-        known = isinstance(error, NonconvexFollower) and entry.get("follower_convex") is False
-        row = _unlucky(row, error, "nonconvex" if known else "refused")
-    except StackpyomoError as error:
-        row = _unlucky(row, error, "failed")
-    except Exception as error:  # a fault of ours or of a solver's, for the row and not for the run
-        row = replace(_unlucky(row, error, "failed"), message=f"{type(error).__name__}: {error}")
+    except Exception as error:  # a fault of ours or of a solver's is for the row, too, and not for the run
+        ours = isinstance(error, StackpyomoError)
+        message = str(error) if ours else f"{type(error).__name__}: {error}"
+        row = replace(row, outcome=_outcome(error, entry, settings), message=message, error=type(error).__name__)
     return replace(row, seconds=time.perf_counter() - began)
 
 
@@ -197,17 +180,14 @@ def _named(entry: Mapping[str, Any]) -> Row:
     return Row(name if isinstance(name, str) and name else "(no name)", kind if isinstance(kind, str) else "")
 
 
-def _known(entry: Mapping[str, Any]) -> Row:
-    """The row of a game that nobody could play."""
-    try:
-        wanted = _reference(entry)
-    except GameFileError:
-        wanted = None
-    return replace(_named(entry), reference=math.nan if wanted is None else wanted)
-
-
-def _unlucky(row: Row, error: Exception, outcome: str) -> Row:
-    return replace(row, outcome=outcome, message=str(error), error=type(error).__name__)
+def _outcome(error: Exception, entry: Mapping[str, Any], settings: Settings) -> str:
+    """What an error means for an entry: as it says, refused, or failed."""
+    if isinstance(error, NoPlan):
+        expected = not settings.judged or _reference(entry) is None
+        return "infeasible" if error.termination == "infeasible" and expected else "failed"
+    if isinstance(error, NonconvexFollower) and entry.get("follower_convex") is False:
+        return "nonconvex"
+    return "refused" if isinstance(error, InvalidGame) and not isinstance(error, GameFileError) else "failed"
 
 
 def _reference(entry: Mapping[str, Any], path: str = "") -> float | None:
@@ -297,89 +277,37 @@ def _doubt(report: Report) -> str:
 # --- a run --------------------------------------------------------------------------------------------------------
 
 
-def serve(requests: Iterable[str], answer: Callable[[str], None]) -> None:
-    """What a worker does: a line of JSON comes in, {"entry": ..., "settings": ...}; its row goes out as one."""
-    for line in requests:
-        request = json.loads(line)
-        row = run_entry(request["entry"], Settings(**request["settings"]))
-        answer(json.dumps(row.as_dict()))
-
-
-@dataclass
-class Runner:
-    """The games of a catalogue, ``jobs`` at a time, each in a worker that is ended ``grace`` seconds after its limit.
+def solved(
+    entries: Sequence[Mapping[str, Any]], settings: Settings, path: str = "", jobs: int = 1, grace: float = 10.0
+) -> Generator[tuple[int, Row], None, None]:
+    """The number of each game with its row, as they come, ``jobs`` at a time, each in a process that is ended ``grace``
+    seconds after its limit; the processes end with the iteration, however that ends.
 
     ``entries`` are those of :func:`stackpyomo.games.files.read_games`, ``path`` their file, for messages.
     """
+    settings.require()
+    require_whole("jobs", jobs)
+    play = partial(_played, settings=settings, path=path)
+    pool = Pool(play, min(jobs, len(entries)), settings.time_limit + grace, attempts=1, fresh=True)
+    with closing(pool.rows(enumerate(entries), _lost)) as played:
+        for (number, _), row in played:
+            words = (row.name, settings.solver, settings.complementarity, row.outcome, row.message)
+            logger.info("%s, %s, %s: %s %s", *words)
+            yield number, row
 
-    entries: Sequence[Mapping[str, Any]]
-    settings: Settings = Settings()
-    path: str = ""
-    jobs: int = 1
-    grace: float = 10.0
-    workers: list[Worker] = field(default_factory=list, init=False)
-    _done: dict[int, Row] = field(default_factory=dict, init=False)
 
-    def rows(self) -> Iterator[Row]:
-        """One row a game, in the order of the catalogue; the workers end with the iteration, however that ends."""
-        self.settings.require()
-        require_whole("jobs", self.jobs)
-        self._done.clear()
-        free: LifoQueue[Worker] = LifoQueue()
-        self.workers = [Worker("bench-worker") for _ in range(min(self.jobs, len(self.entries)))]
-        for worker in reversed(self.workers):
-            free.put(worker)
-        pool = ThreadPoolExecutor(max(1, len(self.workers)))
-        try:
-            for future in [pool.submit(self._play, number, free) for number in range(len(self.entries))]:
-                yield future.result()
-        finally:
-            for worker in self.workers:
-                worker.close()
-            until = time.monotonic() + PATIENCE
-            for worker in self.workers:
-                worker.end(max(0.0, until - time.monotonic()))
-            pool.shutdown(cancel_futures=True)
+def _played(job: tuple[int, Mapping[str, Any]], settings: Settings, path: str) -> Row:
+    return run_entry(job[1], settings, path)
 
-    @property
-    def finished(self) -> list[Row]:
-        """The rows that are there, in the order of the catalogue."""
-        return [self._done[number] for number in sorted(self._done)]
 
-    def _play(self, number: int, free: LifoQueue[Worker]) -> Row:
-        entry, settings = self.entries[number], self.settings
-        worker = free.get()
-        began = time.perf_counter()
-        try:
-            answer = worker.ask(
-                json.dumps({"entry": entry, "settings": asdict(settings)}), settings.time_limit + self.grace
-            )
-            row = self._placed(Row.from_dict(json.loads(answer)), entry)
-        except Lost as lost:
-            row = replace(
-                _known(entry),
-                seconds=time.perf_counter() - began,
-                message=f"{lost}.",
-                error="TimeLimit" if lost.late else "WorkerLost",
-            )
-        finally:
-            free.put(worker)
-        if not worker.closed:
-            self._done[number] = row
-            logger.info(
-                "%s, %s, %s: %s %s", row.name, settings.solver, settings.complementarity, row.outcome, row.message
-            )
-        return row
-
-    def _placed(self, row: Row, entry: Mapping[str, Any]) -> Row:
-        """A message on a malformed entry, with line and column: the worker knows the entry and not the file."""
-        if row.error == GameFileError.__name__:
-            try:
-                _reference(entry, self.path)
-                parse_game(entry, path=self.path)
-            except GameFileError as error:
-                return replace(row, message=str(error))
-        return row
+def _lost(job: tuple[int, Mapping[str, Any]], loss: Lost) -> Row:
+    """The row of a game that no process could play."""
+    try:
+        wanted = _reference(job[1])
+    except GameFileError:
+        wanted = None
+    row = replace(_named(job[1]), reference=math.nan if wanted is None else wanted, seconds=loss.seconds)
+    return replace(row, message=f"{loss}.", error="TimeLimit" if loss.late else "WorkerLost")
 
 
 # --- what it comes to ---------------------------------------------------------------------------------------------

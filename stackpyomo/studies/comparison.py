@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from stackpyomo.games.files import document, read_entries
 from stackpyomo.reporting import profiles
 from stackpyomo.solvers import registry
 
-from .catalogue import Row, Runner, Settings
+from .catalogue import Row, Settings, solved
 from .store import plain
 
 __all__ = ["Comparison", "compare", "entries_of", "ways"]
@@ -94,6 +95,11 @@ class Comparison(Document):
         """The profiles as steps over log τ (:func:`stackpyomo.plots.profiles`); returns the Axes."""
         return profiles(self.profile(), ax)
 
+    def summary(self) -> str:
+        """How many answers are verified and as good as the best, in one sentence."""
+        good = len(self.rows) - len(self.disagreements())
+        return f"{good} of {len(self.rows)} verified and as good as the best of their game"
+
     def as_dict(self) -> dict[str, Any]:
         """Rows, agreement and profiles as JSON-ready Python objects."""
         profile, agreement = self.profile(), self.agreement
@@ -116,7 +122,7 @@ class Comparison(Document):
             Table(
                 _COLUMNS, rows, words=("solver", "complementarity", "certificate", "quality", "termination", "outcome")
             ),
-            f"{len(rows) - len(bad)} of {len(rows)} verified and as good as the best of their game",
+            self.summary(),
             *([[" ".join(reason.split()) for reason in reasons]] if reasons else []),
         ]
 
@@ -140,6 +146,10 @@ _COLUMNS = (
     "termination",
     "outcome",
 )
+
+
+_DETAILS = ("stages", "message", "error")
+"""Columns that are too long to be printed."""
 
 
 def _cell(value: Any) -> str:
@@ -189,29 +199,17 @@ def compare(
         named(treatment)
     if strangers := sorted(set(options or ()) - set(solvers)):
         raise InvalidGame(f"options: {strangers[0]!r} is not among the solvers; give those of {', '.join(solvers)}.")
-    rows: list[dict[str, Any]] = []
+    played: list[tuple[int, str, str, int, Row]] = []
+    asked: dict[str, Any] = {"seed": seed, "ties": ties, "tie_tolerance": tie_tolerance, "equilibrium": equilibrium}
     total = len(entries) * len(solvers) * len(complementarities)
     with tracked("comparing", total, shown=progress) as step:
         for solver, treatment in product(solvers, complementarities):
             own = (options or {}).get(solver, {})
-            settings = Settings(
-                solver,
-                treatment,
-                time_limit,
-                starts,
-                judged=False,
-                seed=seed,
-                options=own,
-                ties=ties,
-                tie_tolerance=tie_tolerance,
-                equilibrium=equilibrium,
-            )
-            for entry, row in zip(entries, _played(entries, settings, jobs), strict=True):
-                cells = row.as_dict() | {"game": row.name, "solver": solver, "complementarity": treatment}
-                rows.append(_numbers(cells, row) | {"sign": _sign(entry)})
+            settings = Settings(solver, treatment, time_limit, starts, judged=False, options=own, **asked)
+            for number, row in _played(entries, settings, jobs):
+                played.append((number, solver, treatment, _sign(entries[number]), row))
                 step()
-    place = {entry["name"]: number for number, entry in enumerate(entries)}
-    return Comparison(list(_judged(sorted(rows, key=lambda row: place[row["game"]]))))
+    return Comparison(_judged(played))
 
 
 def ways(solvers: str | Sequence[str]) -> list[str]:
@@ -245,32 +243,14 @@ def _entry(game: Any) -> dict[str, Any]:
     return document(game)
 
 
-def _played(entries: Sequence[dict[str, Any]], settings: Settings, jobs: int) -> Iterable[Row]:
+def _played(entries: Sequence[dict[str, Any]], settings: Settings, jobs: int) -> Iterable[tuple[int, Row]]:
     """The rows of one way of solving; where it cannot be used at all, each says why."""
     try:
         settings.require()
     except SolverNotAvailable as error:
         blank = Row("", outcome="failed", message=str(error), error=type(error).__name__)
-        return [replace(blank, name=str(entry.get("name", ""))) for entry in entries]
-    return Runner(entries, settings, jobs=jobs).rows()
-
-
-def _numbers(cells: dict[str, Any], row: Row) -> dict[str, Any]:
-    """The row's fields in the order people read them, numbers as numbers."""
-    order = (
-        "game",
-        "solver",
-        "complementarity",
-        "objective",
-        "regret",
-        "certificate",
-        "quality",
-        "residual",
-        "iterations",
-    )
-    rest = ("seconds", "termination", "outcome", "stages", "message", "error")
-    numbers = {key: getattr(row, key, cells.get(key)) for key in (*order, *rest)}
-    return numbers | {"game": cells["game"], "solver": cells["solver"], "complementarity": cells["complementarity"]}
+        return [(number, replace(blank, name=str(entry["name"]))) for number, entry in enumerate(entries)]
+    return solved(entries, settings, jobs=jobs)
 
 
 def _sign(entry: dict[str, Any]) -> int:
@@ -278,17 +258,16 @@ def _sign(entry: dict[str, Any]) -> int:
     return -1 if isinstance(leader, dict) and str(leader.get("sense", "")).startswith("max") else 1
 
 
-def _judged(rows: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """Each row with the best verified objective of its game and how far behind it is."""
-    best: dict[str, float] = {}
-    for row in rows:
-        if row["outcome"] in _VERIFIED:
-            cost = row["sign"] * row["objective"]
-            best[row["game"]] = min(best.get(row["game"], math.inf), cost)
-    for row in rows:
-        sign = row.pop("sign")
-        least = best.get(row["game"], math.nan)
-        loss = (sign * row["objective"] - least) / max(1.0, abs(least))
-        place = {"best": sign * least, "loss": loss}
-        head = {k: row[k] for k in ("game", "solver", "complementarity", "objective")}
-        yield head | place | {k: v for k, v in row.items() if k not in head}
+def _judged(played: Sequence[tuple[int, str, str, int, Row]]) -> list[dict[str, Any]]:
+    """Each row with the best verified objective of its game and how far behind it is; game by game, way by way."""
+    best: dict[int, float] = {}
+    for game, _, _, sign, row in played:
+        if row.outcome in _VERIFIED:
+            best[game] = min(best.get(game, math.inf), sign * row.objective)
+    rows = []
+    for game, solver, treatment, sign, row in sorted(played, key=itemgetter(0)):
+        least = best.get(game, math.nan)
+        loss = (sign * row.objective - least) / max(1.0, abs(least))
+        own = {"game": row.name, "solver": solver, "complementarity": treatment, "best": sign * least, "loss": loss}
+        rows.append({key: own[key] if key in own else getattr(row, key) for key in (*_COLUMNS, *_DETAILS)})
+    return rows

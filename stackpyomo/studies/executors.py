@@ -12,7 +12,7 @@ from typing import Any
 from stackpyomo.errors import InvalidGame
 
 from .jobs import Job
-from .processes import Crew
+from .pool import Lost, Pool
 
 __all__ = ["played"]
 
@@ -39,9 +39,13 @@ def played(
     if executor is not None:
         yield from _on(executor, play, jobs)
     elif workers is not None:
-        yield from Crew(play, min(workers, max(1, len(jobs)))).rows(jobs, _lost)
+        yield from (row for _, row in Pool(play, min(workers, max(1, len(jobs)))).rows(jobs, _crashed))
     else:
         yield from map(play, jobs)
+
+
+def _crashed(job: Job, loss: Lost) -> dict[str, Any]:
+    return _lost(job, loss.how)
 
 
 def _lost(job: Job, how: str) -> dict[str, Any]:

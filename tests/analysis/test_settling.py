@@ -181,7 +181,7 @@ def test_what_a_major_anticipates_has_to_bend_up(seed: int, size: float) -> None
         report = sp.verify(rule)  # against minors who stay, for whom it was not designed
         assert report.ok or "anticipated_regret(rule, 'M') looks at that" in " ".join(report.advice)
         return
-    with pytest.raises(sp.NoIncentive, match="M: curvature: what it anticipates does not bend up"):
+    with pytest.raises(sp.NoIncentive, match="M: curvature: the cost that it anticipates is not convex"):
         sp.affine_incentive(plan, observe=[m.M.v], minors="respond")
     assert sp.anticipated_regret(any_gain, "M")["certificate"] == "unknown", "it falls without end"
     bowed = sp.affine_incentive(plan, observe=[m.M.v], minors="respond", quadratic=True)

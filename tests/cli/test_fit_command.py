@@ -43,7 +43,7 @@ def test_a_table_is_fitted(run: Run, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert "Identified: rank 2: all parameters are told." in done.out
     assert "All that explains every row within its noise: worth 3.233 … 4.232" in done.out
-    assert "What tells most comes first:\n   price" in done.out
+    assert "The most informative comes first:\n   price" in done.out
 
 
 def test_one_document(run: Run, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_rows_under_a_rule(run: Run, tmp_path: Path) -> None:
         (("--parameter", "worth=0,20", "--parameter", "slope"), "all with bounds (name=lower,upper) or none"),
         (("--parameter", "worth=low,high"), "--parameter worth=low,high: expected lower,upper, two numbers"),
         (("--parameter", "worht"), "Did you mean worth?"),
-        ((*BOUNDS, "--rule", "bill=gone.json"), "--rule bill=gone.json: gone.json: cannot be read"),
+        ((*BOUNDS, "--rule", "bill=gone.json"), "gone.json: cannot be read"),
         ((*BOUNDS, "--rule", f"bill={DATA}"), "is not what solve --json writes"),
         ((*BOUNDS, "--candidates", "gone.csv"), "gone.csv: cannot be read as CSV"),
     ],

@@ -485,7 +485,7 @@ def test_a_coin_helps_where_the_leader_is_concave() -> None:
     assert found.atoms["u0"].tolist() == [0.0, 1.0]
     np.testing.assert_allclose(found.atoms["probability"], [5 / 9, 4 / 9], atol=1e-5)
     assert found.punishment == {"u0": 0.0}
-    assert "without a coin" in str(found)
+    assert "without randomising" in str(found)
 
 
 def test_a_coin_is_not_offered_where_it_cannot_help() -> None:

@@ -60,7 +60,7 @@ class Read(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" in self.open:
+        if {"style", "script"} & set(self.open):
             return
         self.words.append(data)
         if self.open and self.open[-1] in ("td", "th"):
@@ -202,7 +202,9 @@ def test_names_are_words(told_of: str) -> None:
     else:
         text = report._repr_html_() + rule.plan._repr_html_() + rule._repr_html_()
     read = Read(text)
-    assert not {"b", "script", "i"} & {tag for tag, _ in read.tags}
+    tags = [tag for tag, _ in read.tags]
+    assert not {"b", "i"} & set(tags)
+    assert tags.count("script") == (told_of == "the page"), "the slider's, and none of a name's"
     assert set(rule.attached().followers) <= set(read.table("follower", "objective"))
     if told_of == "the page":
         assert rule.attached().name in read.words
@@ -272,7 +274,8 @@ def test_of_many_followers_the_worst_are_shown() -> None:
 def test_it_needs_nobody(told: str) -> None:
     read = Read(told)
     for tag, attributes in read.tags:
-        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form")
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form")
+        assert tag != "script" or attributes == {}, "the slider's, which stands in the page"
         for key, value in attributes.items():
             assert not key.startswith("on"), "no event handler"
             if key in ("src", "href", "xlink:href", "srcset", "action", "data"):
@@ -444,7 +447,7 @@ def test_solve_says_why_there_is_no_baseline(solve: Any, monkeypatch: pytest.Mon
     def none(*_: Any, **__: Any) -> None:
         raise sp.NoPlan("No plan exists.", termination="infeasible")
 
-    monkeypatch.setattr("stackpyomo.cli.solve.stackelberg", none)
+    monkeypatch.setattr("stackpyomo.cli.solve_command.stackelberg", none)
     code, text = solve("solve")
     assert code == 0
     assert "for want of a plan without an incentive: No plan exists." in Read(text).text
@@ -477,6 +480,7 @@ frame.addEventListener("load", () => {
   document.querySelector("pre").textContent = "FOUND" + JSON.stringify({
     wide: root.scrollWidth, seen: root.clientWidth, high: root.scrollHeight, cut: cut,
     asked: asked.filter(name => !name.startsWith("data:")),
+    said: [...page.querySelectorAll("output")].map(each => each.textContent),
     drawn: [...page.querySelectorAll("svg")].map(each => each.getBoundingClientRect().height),
   }) + "END";
 });
@@ -528,6 +532,37 @@ def test_the_look_sees_what_is_wrong(look: Callable[[str], Seen]) -> None:
     assert seen.found["cut"]
     assert seen.console
     assert seen.found["asked"]
+
+
+def test_a_slider_has_the_curve_of_the_plot(told: str) -> None:
+    """cost (flow − 1)² + 4/3 (flow − 0.6) flow; with a constant toll of 0 (flow − 1)²."""
+    (curve,) = (json.loads(str(a["data-curve"])) for _, a in Read(told).tags if "data-curve" in a)
+    at = np.array(curve["at"])
+    assert (at[0], at[-1]) == (0.0, 1.0)
+    assert pytest.approx(at[np.abs(at - 0.6).argmin()], abs=1e-6) == 0.6, "the plan is one of its points"
+    np.testing.assert_allclose(curve["announced"], (at - 1) ** 2 + 4 / 3 * (at - 0.6) * at, atol=1e-5)
+    np.testing.assert_allclose(curve["constant"], (at - 1) ** 2, atol=1e-4)
+    assert curve["plan"] == pytest.approx([0.6, 0.16], abs=1e-5)
+    assert min(curve["x"] + curve["y"]) > 0
+    assert max(curve["x"] + curve["y"]) < 1
+
+
+MOVED = """<script>
+const bar = document.querySelector(".slider input");
+bar.value = 0;
+bar.dispatchEvent(new Event("input"));
+</script>"""
+
+
+@browser
+def test_a_reader_leaves_the_plan(told: str, look: Callable[[str], Seen]) -> None:
+    """At flow 0 the driver has the cost 1, 0.84 more than on the plan."""
+    told = told.replace("</body>", f"{MOVED}</body>")
+    seen = look(told)
+    assert seen.console == []
+    assert seen.found["said"] == [
+        "driver.flow = 0: objective 1 under the rule, 0.84 worse than the plan; 1 with a constant leader"
+    ]
 
 
 @browser

@@ -102,22 +102,32 @@ def report(regret: list[float], certificate: list[str]) -> sp.Report:
 
 def test_regret_in_the_colour_of_its_certificate() -> None:
     ax = plots.regret(report([0.5, math.nan, 2.0, 0.0], ["convex", "unknown", "multistart", "global"]))
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["f1", "f2", "f0", "f3"], "the worst first"
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["f0", "f1", "f2", "f3"], "as in the model"
     bars = {round(bar.get_y() + bar.get_height() / 2): bar for bar in ax.patches}
-    assert {at: bar.get_width() for at, bar in bars.items()} == {0: 0.0, 1: 2.0, 2: 0.5, 3: 0.0}
+    assert {at: bar.get_width() for at, bar in bars.items()} == {0: 0.5, 1: 0.0, 2: 2.0, 3: 0.0}
     assert len({bar.get_facecolor() for bar in bars.values()}) == 4
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["tolerance", "convex", "global", "multistart", "unknown"]
     np.testing.assert_allclose(lines(ax)["tolerance"][:, 0], 1e-5)
     cross = next(line for line in ax.get_lines() if line.get_marker() == "x")
-    assert cross.get_xydata().tolist() == [[0.0, 0.0]], "a regret that is unknown is no bar of length 0"
+    assert cross.get_xydata().tolist() == [[0.0, 1.0]], "a regret that is unknown is no bar of length 0"
     assert ax.get_title().startswith("NOT verified")
+    assert [text.get_text() for text in ax.texts] == ["0.5", "unknown", "2", "0"]
+
+
+def test_regrets_that_are_all_rounding_are_shares_of_their_tolerance() -> None:
+    """1e-5 is allowed: 2e-6 is a fifth of it."""
+    ax = plots.regret(report([2e-6, 0.0, 9e-6], ["convex"] * 3))
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([0.2, 0.0, 0.9])
+    np.testing.assert_allclose(lines(ax)["tolerance"][:, 0], 1.0)
+    assert ax.get_xlabel() == "regret as a share of its tolerance"
+    assert ax.get_xscale() == "linear"
 
 
 def test_regret_of_many_shows_the_worst() -> None:
     ax = plots.regret(report([i / 100 for i in range(100)], ["convex"] * 100))
     assert len(ax.patches) == 40
-    assert ax.get_yticklabels()[0].get_text() == "f99"
+    assert [ax.get_yticklabels()[row].get_text() for row in (0, -1)] == ["f60", "f99"]
     assert "the worst 40 of 100" in ax.get_xlabel()
 
 

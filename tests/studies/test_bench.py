@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,17 +14,17 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from conftest import Result, environment, strict, toll_game
-from rich.console import Console
 
 import stackpyomo as sp
 from stackpyomo.cli.console import show_rows
-from stackpyomo.studies import Row, Runner, Settings, serve, summarize, summary_line
+from stackpyomo.studies import Row, Settings, solved, summarize, summary_line
 from stackpyomo.studies import catalogue as catalogues
 from stackpyomo.studies.catalogue import run_entry
 
@@ -325,36 +326,30 @@ def test_malformed_entries(document: dict[str, Any], words: str) -> None:
 
 def test_rows_survive_json() -> None:
     row = Row("a", "LP-LP", 1.5, gap=-math.inf, outcome="worse", seconds=0.25)
-    again = Row.from_dict(json.loads(json.dumps(row.as_dict(), allow_nan=False)))
-    assert again.as_dict() == row.as_dict()
-    assert math.isnan(again.regret)
-    assert again.gap == -math.inf
-
-
-def test_a_worker_answers_line_by_line() -> None:
-    settings = dataclasses.asdict(Settings())
-    requests = [json.dumps({"entry": document, "settings": settings}) for document in (entry(), without("format"))]
-    answers: list[str] = []
-    serve(requests, answers.append)
-    assert [json.loads(line)["outcome"] for line in answers] == ["ok", "failed"]
+    again = json.loads(json.dumps(row.as_dict(), allow_nan=False))
+    assert again == row.as_dict()
+    assert (again["class"], again["regret"], again["gap"]) == ("LP-LP", None, "-inf")
 
 
 # --- workers ------------------------------------------------------------------------------------------------------
 
 
-def is_running(process: Any) -> bool:
-    return process is not None and process.poll() is None
+def in_order(entries: list[dict[str, Any]], settings: Settings | None = None, **more: Any) -> list[Row]:
+    return [row for _, row in sorted(solved(entries, settings or Settings(), **more), key=itemgetter(0))]
+
+
+def workers() -> list[Any]:
+    """Processes that play games."""
+    return [process for process in multiprocessing.active_children() if process.name.startswith("SpawnProcess")]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_rows_are_in_the_order_of_the_catalogue(jobs: int) -> None:
     entries = [slow("first", 400), entry("b"), entry("c", 1.0), entry("d", **KINKED), entry("e", 0.0)]
-    runner = Runner(entries, jobs=jobs)
-    rows = list(runner.rows())
+    rows = in_order(entries, jobs=jobs)
     assert [row.name for row in rows] == ["first", "b", "c", "d", "e"]
     assert [row.outcome for row in rows] == ["ok", "ok", "better", "refused", "worse"]
-    assert runner.finished == rows
-    assert len(runner.workers) == jobs
+    assert workers() == []
     here = [run_entry(document, Settings()) for document in entries]
     assert [timeless(row) for row in rows] == [timeless(row) for row in here], "as in this process"
 
@@ -373,32 +368,27 @@ def timeless(row: Row) -> dict[str, Any]:
     ],
 )
 def test_a_lost_worker_is_a_row(blow: signal.Signals, error: str, words: str) -> None:
-    runner = Runner([entry("before"), slow(size=12000), entry("after")], Settings(time_limit=3.0), grace=1.0)
-    found: list[Row] = []
-    thread = threading.Thread(target=lambda: found.extend(runner.rows()))
+    games, rows = [entry("before"), slow(size=12000), entry("after")], list[Row]()
+    played = solved(games, Settings(time_limit=3.0), grace=1.0)
+    thread = threading.Thread(target=lambda: rows.extend(row for _, row in played))
     thread.start()
-    end = time.monotonic() + 60
-    while not (len(runner.finished) == 1 and runner.workers[0].busy):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-    time.sleep(0.3)
-    process = runner.workers[0].process
-    assert process is not None
+    wait_until(lambda: len(rows) == 1, 60)
+    time.sleep(0.5)
+    (process,) = workers()
     os.kill(process.pid, blow)
     thread.join(60)
-    assert [row.name for row in found] == ["before", "slow", "after"]
-    assert [row.outcome for row in found] == ["ok", "failed", "ok"], "another worker goes on"
-    assert found[1].error == error
-    assert words in found[1].message
-    assert (found[1].kind, found[1].reference) == ("QP-QP", 0.0)
-    assert found[1].seconds >= 0.3
-    assert not is_running(process)
+    assert [row.name for row in rows] == ["before", "slow", "after"]
+    assert [row.outcome for row in rows] == ["ok", "failed", "ok"], "another worker goes on"
+    assert rows[1].error == error
+    assert words in rows[1].message
+    assert (rows[1].kind, rows[1].reference) == ("QP-QP", 0.0)
+    assert rows[1].seconds >= 0.3
+    assert not process.is_alive()
 
 
 def test_a_game_that_takes_too_long(tmp_path: Path) -> None:
     """Its reading alone does, which no solver's time limit ends."""
-    runner = Runner([slow(size=20000), entry("after")], Settings(time_limit=1.0), grace=0.5)
-    late, after = runner.rows()
+    late, after = in_order([slow(size=20000), entry("after")], Settings(time_limit=1.0), grace=0.5)
     assert (late.outcome, late.error) == ("failed", "TimeLimit")
     assert late.seconds >= 1.5
     assert "killed" in late.message
@@ -408,25 +398,20 @@ def test_a_game_that_takes_too_long(tmp_path: Path) -> None:
     assert after.seconds < time.monotonic() - began, "the start of another worker is not in it"
 
 
-def test_workers_end_with_the_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", os.fspath(tmp_path))
-    runner = Runner([entry("a"), slow(size=12000), slow(size=12000)], jobs=1)
-    rows = runner.rows()
-    assert next(rows).name == "a"
-    (worker,) = runner.workers
-    assert list(tmp_path.iterdir()), "where workers put their files"
+def test_workers_end_with_the_iteration() -> None:
+    rows = solved([entry("a"), slow(size=12000), slow(size=12000)], Settings())
+    number, row = next(rows)
+    assert (number, row.name) == (0, "a")
+    (worker,) = workers()
     rows.close()
-    assert worker.process is None
-    assert worker.closed
-    assert [row.name for row in runner.finished] == ["a"]
-    assert list(tmp_path.iterdir()) == []
+    assert not worker.is_alive()
 
 
 def test_a_worker_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/no/such/python")
-    (row,) = Runner([entry()]).rows()
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/no/such/python")
+    (row,) = in_order([entry()])
     assert (row.outcome, row.error) == ("failed", "WorkerLost")
-    assert "no worker could be started" in row.message
+    assert "did not start" in row.message
 
 
 def test_settings_that_make_no_sense() -> None:
@@ -439,9 +424,9 @@ def test_settings_that_make_no_sense() -> None:
         (Settings(tolerance=math.nan), "tolerance"),
     ):
         with pytest.raises(sp.StackpyomoError, match=words):
-            list(Runner([entry()], settings).rows())
+            in_order([entry()], settings)
     with pytest.raises(sp.InvalidGame, match="jobs"):
-        list(Runner([entry()], jobs=0).rows())
+        in_order([entry()], jobs=0)
 
 
 # --- what it comes to ---------------------------------------------------------------------------------------------
@@ -474,7 +459,8 @@ def test_summary() -> None:
     json.dumps(summarize([], 0.0), allow_nan=False)
 
 
-def test_the_table_fits() -> None:
+def test_the_table_fits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     long = Row(
         "a_name_of_more_letters_than_fit_2",
         "NLP-NLP",
@@ -488,27 +474,14 @@ def test_the_table_fits() -> None:
         "unverified",
         "a long story " * 20,
     )
-    console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    with console.file:
-        show_rows(console, [long, *ROWS])
-    lines = console.export_text().splitlines()
-    assert max(map(len, lines)) <= 100
-    for cell in (
-        "a_name_of…",
-        "_fit_2",
-        "NLP-NLP",
-        "-12346",
-        "-1e-10",
-        "3e-12",
-        "multistart",
-        "feasible",
-        "unverified",
-    ):
+    show_rows([long, *ROWS])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[: 2 + len(ROWS)])) <= 80
+    for cell in ("a_name_of…", "_fit_2", "-12346", "-1e-10", "3e-12", "multistart", "unverified"):
         assert cell in lines[1]
-    told = lines[1 + 1 + len(ROWS) :]
-    assert [line.split(":")[0] for line in told] == [long.name, "c", "d", "f", "g"]
-    assert told[0].endswith("…")
-    assert told[3].rstrip() == "f: refused: no good"
+    reasons = lines[1 + 1 + len(ROWS) :]
+    assert [line.split(":")[0] for line in reasons] == [long.name, "c", "d", "f", "g"]
+    assert reasons[3].rstrip() == "f: refused: no good"
 
 
 # --- the command --------------------------------------------------------------------------------------------------
@@ -548,7 +521,7 @@ def test_all_right_is_exit_0(bench: Bench) -> None:
     lines = result.out.splitlines()
     assert [line.split()[-1] for line in lines[:-1]] == ["outcome", "ok", "infeasible", "better", "ok"]
     assert lines[-1].startswith("4 of 4 as expected (2 ok, 1 better, 1 infeasible), 3 verified, ")
-    assert max(map(len, lines[:-1])) <= 100
+    assert max(map(len, lines[:-1])) <= 80
 
 
 def test_a_document_and_nothing_else(bench: Bench) -> None:
@@ -612,8 +585,8 @@ def test_a_filter(bench: Bench) -> None:
         ("[", [], "is not JSON"),
         (json.dumps([entry()]), ["--filter", "north"], "holds no game whose name contains 'north'"),
         (json.dumps([entry()]), ["--solver", "clpex"], "unknown solver"),
-        (json.dumps([entry()]), ["--complementarity", "no"], "complementarity='no'"),
-        (json.dumps([entry()]), ["--time-limit", "-1"], "time_limit"),
+        (json.dumps([entry()]), ["--complementarity", "no"], "--complementarity no"),
+        (json.dumps([entry()]), ["--time-limit", "-1"], "--time-limit"),
         (json.dumps([entry()]), ["--tolerance", "nan"], "tolerance"),
     ],
 )
@@ -631,7 +604,7 @@ def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "tmp"
     folder.mkdir()
     child = subprocess.Popen(
-        [sys.executable, "-m", "stackpyomo", "bench", "games.json", "--json", "-"],
+        [sys.executable, "-m", "stackpyomo", "bench", "games.json", "--json", "-", "--log", "log.txt"],
         cwd=tmp_path,
         env=environment(folder),
         stdout=subprocess.PIPE,
@@ -640,11 +613,8 @@ def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
     )
     try:
-        end = time.monotonic() + 60
-        while not list(folder.glob("stackpyomo-*")):
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.05)
-        time.sleep(4.0)  # into the second game
+        log = tmp_path / "log.txt"
+        wait_until(lambda: log.exists() and "quick" in log.read_text(), 120)
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=120)
     finally:
@@ -653,17 +623,17 @@ def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
     assert (child.returncode, err) == (130, "stackpyomo: interrupted\n")
     found = strict(out)
     assert found["interrupted"] is True
-    assert [row["name"] for row in found["rows"]] in (["quick"], []), "a slow machine is still at the first"
+    assert [row["name"] for row in found["rows"]] == ["quick"]
     assert list(folder.iterdir()) == []
 
 
 SOLVER = """#!/bin/sh
 [ "$1" = --version ] && echo 3.14.0 && exit
 sleep 300 &
-echo $$ $! > "$TMPDIR/solving"
+echo $$ $! > "${1%.nl}.solving"
 wait
 """
-"""Called ipopt: it never comes back, and leaves its number and that of a child in the worker's folder."""
+"""Called ipopt: it never comes back, and leaves its number and that of a child beside its program."""
 
 
 def runs(number: str) -> bool:
@@ -690,9 +660,9 @@ def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path) -> N
         preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)],
     )
     try:
-        wait_until(lambda: len(list(folder.glob("stackpyomo-*/solving"))) == 2, 60)
+        wait_until(lambda: len(list(folder.glob("stackpyomo-*/*.solving"))) == 2, 60)
         time.sleep(0.2)
-        solving = [number for path in folder.glob("stackpyomo-*/solving") for number in path.read_text().split()]
+        solving = [number for path in folder.glob("stackpyomo-*/*.solving") for number in path.read_text().split()]
         assert len(solving) == 4
         assert all(map(runs, solving))
         child.send_signal(blow)
@@ -701,40 +671,6 @@ def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path) -> N
     finally:
         child.kill()
         child.wait()
-
-
-DEAF = """
-import signal, sys, time
-from stackpyomo.studies import following
-with following(sys.stdin) as (folder, lines):
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGURG])
-    print(folder, next(lines), flush=True)
-    time.sleep(60)
-"""
-"""A worker whose main thread is where no signal is heard, as in a solver's library."""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_worker_that_does_not_listen_ends_all_the_same(tmp_path: Path) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", DEAF],
-        env=environment(tmp_path),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write("go\n")
-    child.stdin.flush()
-    folder, word = child.stdout.readline().split()
-    assert word == "go"
-    assert list(tmp_path.iterdir()) == [Path(folder)]
-    time.sleep(1.0)  # between two steps of Python it would hear
-    child.stdin.close()
-    assert child.wait(10) == 128 + signal.SIGTERM
-    child.stdout.close()
-    assert list(tmp_path.iterdir()) == []
 
 
 def wait_until(reached: Callable[[], bool], seconds: float) -> None:

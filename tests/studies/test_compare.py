@@ -17,7 +17,7 @@ from test_bench import BEST, KINKED, MAXIMIZED, WITHOUT_PLAN, entry, slow
 
 import stackpyomo as sp
 from stackpyomo.solvers import registry
-from stackpyomo.studies import Comparison, Runner, entries_of, ways
+from stackpyomo.studies import Comparison, entries_of, solved, ways
 from stackpyomo.studies import comparison as comparisons
 
 INSTALLED = [name for name, info in registry.items() if info.available]
@@ -144,7 +144,7 @@ def test_a_solver_that_breaks_is_a_row(
     text: str, error: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(tmp_path / "bin", text, monkeypatch)
-    monkeypatch.setattr(comparisons, "Runner", partial(Runner, grace=1.0))
+    monkeypatch.setattr(comparisons, "solved", partial(solved, grace=1.0))
     found = sp.compare(toll_game(), ["ipopt"], ["scholtes"], time_limit=3.0)
     (broken,) = found.rows
     assert (broken["outcome"], broken["error"]) == ("failed", error)
@@ -154,7 +154,7 @@ def test_a_solver_that_breaks_is_a_row(
 
 
 def test_a_game_that_takes_too_long_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(comparisons, "Runner", partial(Runner, grace=0.5))
+    monkeypatch.setattr(comparisons, "solved", partial(solved, grace=0.5))
     found = sp.compare(written(tmp_path / "g.json", slow(size=20000), entry()), ["pounce"], time_limit=1.0)
     assert [row["error"] for row in found.rows] == ["TimeLimit", ""]
 

@@ -67,7 +67,7 @@ def read_games(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def declare(player: Item, block: Any, variables: dict[str, Any], *more: str) -> None:
     """Add the player's variables to its block, and to those known by name."""
     player.only(*_PLAYER, *more)
-    player.need("variables", "an empty list will do for who decides nothing")
+    player.need("variables", "an empty list for a player that decides nothing")
     for entry in player.entries("variables"):
         entry.only("name", "lb", "ub", "start", "integer")
         name = _variable_name(entry.need("name", "give it one"), block, variables)
@@ -177,7 +177,7 @@ def _read_noise(follower: Item, block: Any) -> Noise | None:
 
 def read_wishes(player: Item, goal: str, block: Any, variables: Mapping[str, Any]) -> Rows:
     """Objective and constraints, which may hold the variables of every player; the constraints, each with its text."""
-    wish = player.need("objective", "0 will do for who has no wish")
+    wish = player.need("objective", "0 for a player without one")
     sense = player.get("sense")
     if sense and sense.text() not in SENSES:
         raise sense.fault(f"{show(sense.value)} is unknown; write minimize or maximize.")

@@ -144,7 +144,7 @@ def _player(player: Player, printer: Printer, apart: Container[int] = ()) -> dic
         raise InvalidGame(f"{component.name}: {FORMAT} has no {kind}; rewrite it as constraints.")
     objective = player.objective
     if objective is None:
-        raise InvalidGame(f"{player.name}: needs one active objective; 0 will do for no wish.")
+        raise InvalidGame(f"{player.name}: needs one active objective; write 0 for a player without one.")
     return {
         "variables": [_variable(var, printer.names[id(var)]) for var in player.variables],
         "objective": printer.printed(objective.expr, objective).text,

@@ -133,7 +133,7 @@ def test_the_case_that_no_gain_bends_up(low: float, achievable: bool) -> None:
         assert np.linalg.eigvalsh(Parts(matrix, slope, 2, np.zeros(4)).hessian(gain))[0] > 0.0
         assert gain[0] == pytest.approx([-1.0, -1.0])
         return
-    with pytest.raises(sp.NoIncentive, match="curvature: no gain bends its composed cost up") as caught:
+    with pytest.raises(sp.NoIncentive, match="curvature: no gain makes its composed cost convex") as caught:
         sp.affine_incentive(plan)
     assert caught.value.residuals["f[0]"] == pytest.approx(2.0), "how far down it bends at the least gain"
     rule = sp.affine_incentive(plan, curvature="none")

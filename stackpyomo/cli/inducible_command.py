@@ -1,0 +1,34 @@
+"""``stackpyomo inducible``: whether any announcement, affine or not, can hold a plan."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+from stackpyomo.analysis import inducible
+from stackpyomo.version import __version__
+
+from .app import Answer, command
+from .console import show_table
+from .inputs import load, plan_from
+from .options import GameArgument, ParameterOption, PlanOption
+from .planning import PlanOptions
+
+__all__ = ["inducible_command"]
+
+
+@command("models/two_roads.py", name="inducible", offers="option json log")
+def inducible_command(
+    game: GameArgument, search: PlanOptions, plan: PlanOption = None, parameter: ParameterOption = None
+) -> Answer:
+    """Decide for each follower whether any announcement, affine or not, can make the plan its best choice.
+
+    The plan is that of --plan, or the one that solve would hold. A follower's security level is what it can secure
+    whatever the leader answers. Exit code 0: possible for all. 1: impossible or undecided for somebody.
+    """
+    loaded, _ = load(game, parameter or [])
+    held = search.plan(loaded) if plan is None else plan_from(plan, loaded)
+    table = inducible(held, solver=search.solver)
+    rows = json.loads(table.reset_index(names="follower").to_json(orient="records", double_precision=15))
+    document = {"game": loaded.name, "version": __version__, "plan": held.as_dict(), "followers": rows}
+    return Answer(document, partial(show_table, table), 0 if (table["verdict"] == "possible").all() else 1)
