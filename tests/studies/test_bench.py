@@ -297,6 +297,9 @@ def test_options_reach_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
         "starts": 3,
         "allow_nonconvex": True,
         "seed": 5,
+        "ties": "optimistic",
+        "tie_tolerance": 0.0,
+        "equilibrium": "auto",
     }
 
 

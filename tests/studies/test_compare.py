@@ -17,7 +17,7 @@ from test_bench import BEST, KINKED, MAXIMIZED, WITHOUT_PLAN, entry, slow
 
 import stackpyomo as sp
 from stackpyomo.solvers import registry
-from stackpyomo.studies import Comparison, entries_of, solved, ways
+from stackpyomo.studies import Comparison, Row, entries_of, solved, ways
 from stackpyomo.studies import comparison as comparisons
 
 INSTALLED = [name for name, info in registry.items() if info.available]
@@ -162,9 +162,16 @@ def test_a_game_that_takes_too_long_is_a_row(monkeypatch: pytest.MonkeyPatch, tm
 # --- agreement ----------------------------------------------------------------------------------------------------
 
 
-def row(game: str, solver: str, objective: float, seconds: float, outcome: str = "ok", **more: Any) -> dict[str, Any]:
-    told = {"game": game, "solver": solver, "complementarity": "auto", "objective": objective, "seconds": seconds}
-    return told | {"outcome": outcome, "sign": 1, "quality": "optimal", "message": "", "stages": {}, "error": ""} | more
+Played = tuple[int, str, str, int, Row]
+
+
+def row(
+    game: str, solver: str, objective: float, seconds: float, outcome: str = "ok", message: str = "", sign: int = 1
+) -> Played:
+    """What a way of solving made of a game: its number, the way, the leader's sign, the row."""
+    quality = "optimal"
+    told = Row(game, objective=objective, seconds=seconds, outcome=outcome, quality=quality, message=message)
+    return int(game[1:] or 0), solver, "auto", sign, told
 
 
 def by_hand() -> Comparison:
@@ -179,7 +186,7 @@ def by_hand() -> Comparison:
         row("g4", "a", math.nan, 1.0, "failed", message="no plan"),
         row("g4", "b", 0.0, 1.0, "unverified", message="evidence, not proof"),
     ]
-    return Comparison(list(comparisons._judged(rows)))
+    return Comparison(comparisons._judged(rows))
 
 
 def test_best_and_loss() -> None:
@@ -207,9 +214,9 @@ def test_disagreements_are_explained() -> None:
 def test_no_plan_is_an_answer_unless_there_is_one() -> None:
     nan = math.nan
     none = [row("g", "a", nan, 1.0, "infeasible", message="No plan"), row("g", "b", nan, 1.0, "infeasible")]
-    assert Comparison(list(comparisons._judged(none))).disagreements().empty
+    assert Comparison(comparisons._judged(none)).disagreements().empty
     mixed = [row("g", "a", nan, 1.0, "infeasible", message="No plan"), row("g", "b", 2.0, 1.0)]
-    found = Comparison(list(comparisons._judged(mixed))).disagreements()
+    found = Comparison(comparisons._judged(mixed)).disagreements()
     assert list(found["message"]) == ["says that there is no plan, where another has a verified one"]
 
 
