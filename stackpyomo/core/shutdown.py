@@ -87,7 +87,7 @@ def unwinding(last_message: str = "", patience: float = PATIENCE) -> Iterator[No
     """The main thread is told by :class:`Terminated`; not on Windows, which has no such signals.
 
     A process that does not unwind within ``patience`` seconds says ``last_message`` on standard error and is gone, and
-    the temporary files of its solvers and that ``folder``.
+    the temporary files of its solvers.
     """
     if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
         yield
