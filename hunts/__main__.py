@@ -15,7 +15,19 @@ import numpy as np
 
 import stackpyomo as sp
 
-from . import bilevel, incentives, populations, proofs, scenarios, second_best, uniqueness, units
+from . import (
+    bilevel,
+    certificates,
+    equilibria,
+    incentives,
+    integers,
+    populations,
+    proofs,
+    scenarios,
+    second_best,
+    uniqueness,
+    units,
+)
 from .ledger import Ledger
 
 HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
@@ -24,7 +36,10 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "populations": populations.hunt,
     "affine": bilevel.affine,
     "curved": bilevel.curved,
+    "equilibria": equilibria.hunt,
+    "integers": integers.hunt,
     "proofs": proofs.hunt,
+    "certificates": certificates.hunt,
     "units": units.hunt,
     "unique": uniqueness.hunt,
     "secondbest": second_best.hunt,

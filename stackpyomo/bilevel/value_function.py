@@ -24,6 +24,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES
@@ -33,6 +34,7 @@ from stackpyomo.solvers import Solution, Termination, prover
 from .complementarity import SOS1, Scholtes
 from .deepest import deepest
 from .deviation_rows import RowWriter, value_at
+from .envelope import envelope, swept
 from .implied_boxes import least_cost
 from .interdiction import gives_way, widened
 from .min_max import MinMax, opposition
@@ -88,6 +90,10 @@ class ValueFunction(PlanSearch):
         self._deviating = [f for f in self.followers if f.integers or not is_proved_convex(f, movers)]
         self._writer = RowWriter(self.game, self._deviating)
         self._known = Deviations(self._reaches())
+        self._envelopes = (
+            [] if self.problem.answers else [e for f in self._deviating if (e := envelope(f, movers)) is not None]
+        )
+        self._pieces = self._piecewise()
         self.bound = least_cost(self.game, self.problem.cost)
         if len(self.kkt.pairs) >= _PAIRS and not any(f.integers for f in self.followers):
             self._local(self._nlp, [Scholtes()], starts=1)
@@ -97,7 +103,9 @@ class ValueFunction(PlanSearch):
 
     def _pinch(self) -> None:
         """Bounds from the relaxation; plans from it, and from restrictions where it stalls."""
-        self._oppose()
+        self._sweep()
+        if not self.infeasible and not self._is_proved:
+            self._oppose()
         if not self.infeasible and not self._is_proved:
             self._generate(0.0)
         if self.infeasible or self._is_proved:
@@ -135,6 +143,26 @@ class ValueFunction(PlanSearch):
         kept = {name: point for name, point in slater.items() if name in plain}
         bound_multipliers(self.kkt, kept, self.game, self.problem.answers, None)
         return [name for name in self.kkt.curved if name not in plain]
+
+    def _piecewise(self) -> list[tuple[str, Any]]:
+        """(follower, row) of those whose best answers are known for every level of the one variable that they feel."""
+        binaries = pyo.VarList(domain=pyo.Binary)
+        binaries.construct()
+        return [(e.follower.name, row) for e in self._envelopes for row in e.rows(binaries)]
+
+    def _sweep(self) -> None:
+        """Every level of the one variable that is left to decide, where all who respond feel nothing else."""
+        if len(self._envelopes) < len(self.followers) or not self.problem.has_cost or self.problem.held:
+            return
+        values = swept(self._envelopes, self.problem.cost, [c for _, c in self.problem.constraints])
+        if values is None:
+            return
+        self.prover, self.infeasible = "enumeration", not values
+        if values:
+            answer = Answer(Termination.OPTIMAL, "every level was looked at", self.prover)
+            candidate = self._checked(self._at(answer, values))
+            self._keep(candidate, 0.0)
+            self.bound = max(self.bound, candidate.cost)
 
     def _reaches(self) -> dict[str, float]:
         """Units in which two deviations are told apart: the width of the box, 1 where there is none."""
@@ -223,7 +251,8 @@ class ValueFunction(PlanSearch):
         """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""
         rows = self._writer.written(list(self._known), margin, unit)
         named = [("deviations", relation) for relation in rows.relations]
-        problem = replace(self.problem, constraints=[*self.problem.constraints, *named], sets=rows.sets)
+        constraints = [*self.problem.constraints, *self._pieces, *named]
+        problem = replace(self.problem, constraints=constraints, sets=rows.sets)
         exact = Equilibrium(problem, self._exact, SOS1(), self.seconds)
         exact.log = self.log
         return exact
