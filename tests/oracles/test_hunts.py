@@ -22,6 +22,7 @@ SLICE = {
     "affine": 16,
     "curved": 5,
     "equilibria": 4,
+    "integers": 4,
     "proofs": 6,
     "certificates": 3,
     "units": 4,
