@@ -9,7 +9,17 @@ from .isolation import undisturbed
 from .limits import bounds_of, clipped
 from .progress import timed, tracked
 from .scales import Scales, beside, limited_reaches, scales
-from .serialization import floats, json_number, json_numbers, readable, real, said, writable
+from .serialization import (
+    fields_from_json,
+    fields_to_json,
+    floats,
+    json_number,
+    json_numbers,
+    readable,
+    real,
+    said,
+    writable,
+)
 from .shutdown import Terminated, end, kill, prefix, sweep, unbroken, unwinding
 from .sparse import Array, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
 from .tolerances import TOLERANCES, Tolerances, is_within
@@ -34,6 +44,8 @@ __all__ = [
     "clipped",
     "cut",
     "end",
+    "fields_from_json",
+    "fields_to_json",
     "floats",
     "head",
     "is_within",

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["floats", "json_number", "json_numbers", "readable", "real", "said", "writable"]
+__all__ = [
+    "fields_from_json",
+    "fields_to_json",
+    "floats",
+    "json_number",
+    "json_numbers",
+    "readable",
+    "real",
+    "said",
+    "writable",
+]
 
 
 def json_number(value: float | None) -> float | str | None:
@@ -59,3 +70,36 @@ def json_numbers(values: Mapping[str, float]) -> dict[str, Any]:
 def floats(values: Mapping[str, Any]) -> dict[str, float]:
     """:func:`real` of every value."""
     return {name: real(value) for name, value in values.items()}
+
+
+def _limits(pairs: Mapping[str, tuple[float, float]]) -> dict[str, list[Any]]:
+    return {name: [json_number(low), json_number(high)] for name, (low, high) in pairs.items()}
+
+
+def _from_limits(pairs: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {name: (real(low), real(high)) for name, (low, high) in pairs.items()}
+
+
+_FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "float": (json_number, real),
+    "dict[str, float]": (json_numbers, floats),
+    "dict[str, tuple[float, float]]": (_limits, _from_limits),
+    "tuple[str, ...]": (list, tuple),
+}
+"""How a field of a dataclass is written in JSON and read back, by its annotation; any other is written as it is."""
+
+
+def fields_to_json(thing: Any, leave: Collection[str] = ()) -> dict[str, Any]:
+    """The fields of a dataclass but for some, as JSON has them."""
+    chosen = [f for f in fields(thing) if f.name not in leave]
+    return {f.name: _FORMS.get(str(f.type), (_same, _same))[0](getattr(thing, f.name)) for f in chosen}
+
+
+def fields_from_json(kind: Any, data: Mapping[str, Any], leave: Collection[str] = ()) -> dict[str, Any]:
+    """Of a document the fields of a dataclass but for some; what it does not have is left to the field's default."""
+    chosen = [f for f in fields(kind) if f.name in data and f.name not in leave]
+    return {f.name: _FORMS.get(str(f.type), (_same, _same))[1](data[f.name]) for f in chosen}
+
+
+def _same(value: Any) -> Any:
+    return value

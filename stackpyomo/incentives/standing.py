@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from stackpyomo.core import json_number, real
+from stackpyomo.core import fields_from_json, fields_to_json, json_number, real
 
 __all__ = ["AtBound", "Standing"]
 
@@ -53,28 +53,18 @@ class Standing:
     def as_dict(self) -> dict[str, Any]:
         """The standing as JSON-ready Python objects."""
         return {
-            "leader_optimal": json_number(self.leader_optimal),
-            "rule": json_number(self.rule),
-            "constant": json_number(self.constant),
+            **fields_to_json(self, ("curve", "at_bound")),
             "curve": [[json_number(kappa), json_number(value)] for kappa, value in self.curve],
             "at_bound": [[a.leader, a.signal, json_number(a.gain), json_number(a.slope)] for a in self.at_bound],
-            "infimum": json_number(self.infimum),
-            "nearest": self.nearest,
-            "proved": self.proved,
-            "free": self.free,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Standing:
         """What :meth:`as_dict` wrote."""
         return cls(
-            real(data["leader_optimal"]),
-            real(data["rule"]),
-            real(data["constant"]),
-            tuple((real(kappa), real(value)) for kappa, value in data["curve"]),
-            tuple(AtBound(name, signal, real(gain), real(slope)) for name, signal, gain, slope in data["at_bound"]),
-            real(data["infimum"]),
-            bool(data.get("nearest", False)),
-            bool(data["proved"]),
-            bool(data["free"]),
+            curve=tuple((real(kappa), real(value)) for kappa, value in data["curve"]),
+            at_bound=tuple(
+                AtBound(name, signal, real(gain), real(slope)) for name, signal, gain, slope in data["at_bound"]
+            ),
+            **fields_from_json(cls, data, ("curve", "at_bound")),
         )

@@ -20,6 +20,8 @@ from stackpyomo.core import (
     Array,
     bounds_of,
     clipped,
+    fields_from_json,
+    fields_to_json,
     floats,
     is_within,
     json_number,
@@ -46,6 +48,12 @@ DEVIATIONS = ["follower", "action", "slack", "weight"]
 
 _LARGEST = 50_000_000
 """Numbers a basis of the null space may have."""
+
+_WRITTEN_APART = (
+    *("plan", "observed", "matrix", "actions_seen", "bend", "permitted"),
+    *("equilibrium", "standing", "system", "seconds", "deviations"),
+)
+"""Fields that JSON has in another form, or not at all."""
 
 Strategy = TypeVar("Strategy", bound="AffineStrategy")
 
@@ -369,7 +377,7 @@ class AffineStrategy:
         """The incentive as JSON-ready Python objects; the gain as (leader, signal, value) triplets."""
         beyond = {} if self.plan.game is None else self.excursions
         return {
-            "leader": self.leader,
+            **fields_to_json(self, _WRITTEN_APART),
             "signals": self.signals,
             "observed": {
                 s.name: {
@@ -383,30 +391,15 @@ class AffineStrategy:
             "actions": self.actions_seen,
             "gain": self._triplets(self.matrix),
             "bend": None if self.bend is None else self._triplets(self.bend),
-            "saturate": self.saturate,
             "permitted": None if self.permitted is None else self._triplets(self.permitted),
-            "offset": json_numbers(self.offset),
-            "targets": json_numbers(self.targets),
-            "residual": json_number(self.residual),
-            "rank": self.rank,
-            "freedom": self.freedom,
             "norm": json_number(self.norm),
             "energy": json_number(self.energy),
-            "weights": json_numbers(self.weights),
-            "members": json_numbers(self.members),
-            "multipliers": json_numbers(self.multipliers),
             "uniqueness": self.uniqueness,
-            "payment": json_number(self.payment),
-            "payment_limit": json_number(self.payment_limit),
-            "uncertainty": json_number(self.uncertainty),
-            "alone": self.alone,
-            "settling": list(self.settling),
             "standing": None if self.standing is None else self.standing.as_dict(),
             "deviations": [
                 {**line, "action": json_numbers(line["action"]), "slack": json_number(line["slack"])}
                 for line in self.deviations.to_dict("records")
             ],
-            "epsilon": json_number(self.epsilon),
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
             "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
         }
@@ -431,30 +424,15 @@ class AffineStrategy:
             )
             return cls(
                 plan=plan,
-                leader=data["leader"],
                 observed=observed,
                 matrix=_from_triplets(data["gain"], *names),
-                offset=floats(data["offset"]),
-                targets=floats(data["targets"]),
-                residual=real(data["residual"]),
-                rank=data["rank"],
-                freedom=data["freedom"],
                 actions_seen=data["actions"],
-                weights=floats(data["weights"]),
-                members=floats(data.get("members", {})),
-                multipliers=floats(data["multipliers"]),
                 bend=bend,
-                saturate=data["saturate"],
                 permitted=permitted,
                 equilibrium=Equilibrium.read(data["uniqueness"]),
-                payment=real(data.get("payment")),
-                payment_limit=real(data.get("payment_limit")),
-                uncertainty=real(data["uncertainty"]),
-                alone=data["alone"],
-                settling=tuple(data["settling"]),
                 standing=None if data.get("standing") is None else Standing.from_dict(data["standing"]),
                 deviations=_deviations(data.get("deviations", [])),
-                epsilon=real(data.get("epsilon", 0.0)),
+                **fields_from_json(cls, data, _WRITTEN_APART),
             )
 
     def _formula(self, signal: Signal) -> str:

@@ -18,6 +18,8 @@ from stackpyomo.core import (
     Part,
     Table,
     as_text,
+    fields_from_json,
+    fields_to_json,
     floats,
     head,
     json_number,
@@ -219,35 +221,14 @@ class Plan(Document):
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready Python objects."""
+        named = {key: number for key, number in self.multipliers.items() if isinstance(key, str)}
+        shared = [(key, number) for key, number in self.multipliers.items() if not isinstance(key, str)]
         return {
-            "values": json_numbers(self.values),
-            "leader_objective": json_number(self.leader_objective),
-            "follower_objectives": json_numbers(self.follower_objectives),
-            "multipliers": json_numbers({key: v for key, v in self.multipliers.items() if isinstance(key, str)}),
-            "shared_multipliers": [
-                [*key, json_number(v)] for key, v in self.multipliers.items() if not isinstance(key, str)
-            ],
-            "termination": self.termination,
-            "quality": self.quality,
-            "bound": json_number(self.bound),
-            "gap": json_number(self.gap),
-            "epsilon0": json_number(self.epsilon0),
-            "residuals": json_numbers(self.residuals),
-            "seconds": json_numbers(self.seconds),
-            "solver": self.solver,
-            "log": self.log,
-            "responding": list(self.responding),
-            "warnings": self.warnings,
-            "changed": list(self.changed),
-            "attained": self.attained,
-            "leader_objectives": json_numbers(self.leader_objectives),
-            "shortfall": json_numbers(self.shortfall),
-            "least_shortfall": json_number(self.least_shortfall),
+            **fields_to_json(self, ("multipliers", "ties", "selection", "report", "game", "rows")),
+            "multipliers": json_numbers(named),
+            "shared_multipliers": [[*key, json_number(number)] for key, number in shared],
             "ties": {key: json_number(v) if isinstance(v, float) else v for key, v in self.ties.items()},
-            "selection": None if self.selection is None else self.selection.as_dict(),
-            "price_limits": {name: list(map(json_number, pair)) for name, pair in self.price_limits.items()},
-            "options": self.options,
-            "stamp": self.stamp,
+            "selection": None if self.selection is None else fields_to_json(self.selection),
         }
 
     @classmethod
@@ -258,22 +239,14 @@ class Plan(Document):
         """
         with readable("plan"):
             data = json.loads(text)
-            for key in ("values", "follower_objectives", "multipliers", "residuals", "seconds"):
-                data[key] = floats(data[key])
-            for key in ("leader_objective", "bound", "gap", "epsilon0"):
-                data[key] = real(data[key])
-            shared = data.pop("shared_multipliers", ())
-            data["multipliers"] |= {(row, follower): real(number) for row, follower, number in shared}
-            chosen = data.get("selection")
-            data["selection"] = None if chosen is None else Selection.from_dict(chosen)
-            limits = data.get("price_limits", {})
-            data["price_limits"] = {name: (real(low), real(high)) for name, (low, high) in limits.items()}
-            for key in ("leader_objectives", "shortfall"):
-                data[key] = floats(data.get(key, {}))
-            for key in ("responding", "changed"):
-                data[key] = tuple(data.get(key, ()))
-            data.pop("bounds", None)  # what older versions wrote
-            plan = cls(**{"stamp": {"its data": "unknown"}, **data}, game=game)
+            chosen, shared = data.get("selection"), data.get("shared_multipliers", ())
+            special = {
+                "multipliers": floats(data["multipliers"])
+                | {(row, follower): real(number) for row, follower, number in shared},
+                "selection": None if chosen is None else Selection(**fields_from_json(Selection, chosen)),
+            }
+            plain = fields_from_json(cls, data, ("multipliers", "selection", "report", "game", "rows"))
+            plan = cls(**{"stamp": {"its data": "unknown"}, **plain, **special}, game=game)
         return plan if game is None else plan.now()
 
     def now(self) -> Plan:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
 from stackpyomo.bilevel import Common
-from stackpyomo.core import json_number, json_numbers, listed, real
+from stackpyomo.core import listed
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs
 
@@ -99,21 +99,3 @@ class Selection:
                 f"{listed(self.moving, 4)} move{'s' * (len(self.moving) == 1)}{which}"
             )
         return texts
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "kind": self.kind,
-            "weights": json_numbers(self.weights),
-            "rows": list(self.rows),
-            "gap": json_number(self.gap),
-            "dimension": self.dimension,
-            "moving": list(self.moving),
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Selection:
-        """What :meth:`as_dict` wrote."""
-        weights = {name: real(weight) for name, weight in data["weights"].items()}
-        lists = {key: tuple(data[key]) for key in ("rows", "moving")}
-        return cls(data["kind"], weights, gap=real(data["gap"]), dimension=data["dimension"], **lists)

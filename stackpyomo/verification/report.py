@@ -16,6 +16,8 @@ from stackpyomo.core import (
     Part,
     Table,
     as_text,
+    fields_from_json,
+    fields_to_json,
     floats,
     json_number,
     json_numbers,
@@ -67,6 +69,13 @@ class PriceCheck:
     def is_refuted(self, tolerance: float) -> bool:
         """True if it is shown to be no multiplier, where there is one."""
         return not self.uplift and self.gap > tolerance * self.scale
+
+
+_WRITTEN_APART = (
+    *("regret", "certificate", "best_response", "objective", "note", "scale", "reach"),
+    *("equilibrium", "price_checks", "subject"),
+)
+"""Fields that JSON has in another form, or not at all."""
 
 
 @dataclass(eq=False)
@@ -293,27 +302,16 @@ class Report(Document):
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-ready Python objects."""
         return {
+            **fields_to_json(self, _WRITTEN_APART),
             "ok": self.ok,
             "epsilon": json_number(self.epsilon),
             "verdict": self.verdict,
-            "leader_objective": json_number(self.leader_objective),
-            "tolerance": self.tolerance,
-            "solver": self.solver,
             "uniqueness": self.uniqueness,
-            "epsilon0": json_number(self.epsilon0),
-            "warnings": self.warnings,
-            "responding": list(self.responding),
-            "others": self.others,
-            "options": self.options,
-            "cut": list(self.cut),
-            "endless": list(self.endless),
             "prices": {
                 name: {**vars(check), "gap": json_number(check.gap), "scale": json_number(check.scale)}
                 for name, check in self.price_checks.items()
             },
-            "forms": self.forms,
             "vocabulary": self.vocabulary,
-            "seconds": json_numbers(self.seconds),
             "followers": {
                 str(name): {
                     "objective": json_number(float(self.objective[name])),
@@ -322,10 +320,7 @@ class Report(Document):
                     "note": self.note[name],
                     "scale": json_number(float(self.scale[name])),
                     "best_response": json_numbers(self.best_response.get(str(name), {})),
-                    "reach": {
-                        key: [json_number(low), json_number(high)]
-                        for key, (low, high) in self.reach.get(str(name), {}).items()
-                    },
+                    "reach": {key: [*map(json_number, ends)] for key, ends in self.reach.get(str(name), {}).items()},
                 }
                 for name in self.regret.index
             },
@@ -341,43 +336,29 @@ class Report(Document):
         with readable("report"):
             data = json.loads(text)
             rows = data["followers"]
-            series = {
+            series: dict[str, Any] = {
                 key: pd.Series([real(row[key]) for row in rows.values()], index=list(rows), dtype=float, name=key)
                 for key in ("regret", "objective", "scale")
             }
-            words = {
+            words: dict[str, Any] = {
                 key: pd.Series([row[key] for row in rows.values()], index=list(rows), dtype=object, name=key)
                 for key in ("certificate", "note")
             }
             return cls(
-                regret=series["regret"],
-                certificate=words["certificate"],
+                **series,
+                **words,
                 best_response={name: floats(row["best_response"]) for name, row in rows.items()},
-                objective=series["objective"],
-                leader_objective=real(data["leader_objective"]),
-                tolerance=data["tolerance"],
-                note=words["note"],
-                scale=series["scale"],
-                seconds=floats(data["seconds"]),
-                solver=data["solver"],
                 equilibrium=Equilibrium.read(data["uniqueness"]),
-                epsilon0=real(data["epsilon0"]),
-                warnings=list(data.get("warnings", ())),
-                responding=tuple(data.get("responding", ())),
-                others=int(data.get("others", 0)),
-                options=dict(data.get("options", {})),
                 reach={
                     name: {key: (real(low), real(high)) for key, (low, high) in row["reach"].items()}
                     for name, row in rows.items()
                     if row.get("reach")
                 },
-                cut=tuple(data.get("cut", ())),
-                endless=tuple(data.get("endless", ())),
-                forms=dict(data.get("forms", {})),
                 price_checks={
                     name: PriceCheck(**{**check, "gap": real(check["gap"]), "scale": real(check["scale"])})
                     for name, check in data.get("prices", {}).items()
                 },
+                **fields_from_json(cls, data, _WRITTEN_APART),
             )
 
     def to_html(self, path: str | Path, *, baseline: Any = None) -> None:
