@@ -19,6 +19,7 @@ from stackpyomo.core import (
     as_text,
     json_number,
     listed,
+    require_whole,
     shown,
     undisturbed,
 )
@@ -167,6 +168,21 @@ class Fit(Document):
         """(DᵀD)⁻¹ Dᵀ diag(r²) D (DᵀD)⁻¹: the same for errors whose variance differs from row to row (HC0)."""
         inner = self.solution.design.T @ (self.solution.left[:, np.newaxis] ** 2 * self.solution.design)
         return self._spread(self._inverse @ inner @ self._inverse)
+
+    def bootstrap(self, draws: int = 1000, *, seed: int = 0) -> pd.DataFrame:
+        """The covariance of the estimate over rows drawn anew with replacement, each draw fitted to first order.
+
+        draws: how many; seed: of the draws. It asks nothing of the errors but that rows are independent, and like the
+        others it does not see bounds that are just leaving. Raises :class:`InvalidGame` for fewer than two draws.
+        """
+        require_whole("draws", draws, 2)
+        solution, count = self.solution, len(self.solution.experiments.table)
+        random = np.random.default_rng(seed)
+        times = random.multinomial(count, np.full(count, 1.0 / count), size=draws)
+        rows = [reading.row for reading in solution.experiments.readings]
+        scaled, weights = solution.design * self._units, np.sqrt(times[:, rows])
+        steps = [np.linalg.lstsq(scaled * w[:, np.newaxis], solution.left * w)[0] for w in weights]
+        return self._spread(np.atleast_2d(np.cov(np.array(steps) * self._units, rowvar=False)))
 
     @cached_property
     def _inverse(self) -> Array:

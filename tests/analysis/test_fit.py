@@ -322,6 +322,21 @@ def test_a_thousand_rows() -> None:
 # --- everything that explains the data ----------------------------------------------------------------------------
 
 
+def test_rows_drawn_anew() -> None:
+    """Of many rows the bootstrap is the sandwich; (θ, h) of u = (θ − p)/h with noise that grows with the price."""
+    random = np.random.default_rng(0)
+    p = random.uniform(0.0, 3.0, 400)
+    u = (4.0 - p) / 1.2 + random.normal(size=400) * (0.05 + 0.05 * p)
+    fit = sp.fit(customer(), pd.DataFrame({"p": p, "f.u": u}), BOUNDS)
+    drawn = fit.bootstrap(3000, seed=1).to_numpy()
+    assert drawn == pytest.approx(fit.sandwich.to_numpy(), rel=0.12)
+    assert fit.bootstrap(50, seed=2).equals(fit.bootstrap(50, seed=2))
+    one = sp.fit(customer(7, 2), {"p": [1.0], "f.u": [3.0]}, BOUNDS)
+    assert one.bootstrap(10).isna().to_numpy().all(), "what is open has no covariance"
+    with pytest.raises(sp.InvalidGame, match="draws=1"):
+        fit.bootstrap(1)
+
+
 def test_the_consistent_set_is_what_the_inequalities_say() -> None:
     found = sp.fit(customer(), ROWS, BOUNDS, noise=0.3)
     corners = found.consistent.vertices
