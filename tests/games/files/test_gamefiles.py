@@ -23,7 +23,7 @@ from stackpyomo.games.files.writer import write_game
 from stackpyomo.games.information import read_observation
 from stackpyomo.plans import Plan
 
-GAMES = sorted((Path(__file__).parents[1] / "data" / "games").glob("*.json"))
+GAMES = sorted((Path(__file__).parents[2] / "data" / "games").glob("*.json"))
 MATHS = {name: getattr(math, name) for name in ["exp", "log", "sin", "cos", "tan", "sqrt", "sinh", "cosh", "tanh"]}
 MATHS["abs"] = abs
 

@@ -1,0 +1,80 @@
+"""Values of expressions: NaN where there is none, arrays as one by one, sizes without cancelling."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+from stackpyomo.core.expressions import number_of, numbers_of, size_of, spelled, substituting
+
+WRITTEN = {
+    "log": (lambda x, y: pyo.log(x), lambda x, y: np.log(x)),
+    "quotient": (lambda x, y: y / (x - 1), lambda x, y: y / (x - 1)),
+    "root": (lambda x, y: (x - 1) ** 0.5 * y, lambda x, y: (x - 1) ** 0.5 * y),
+    "overflow": (lambda x, y: pyo.exp(1000 * x) + y, lambda x, y: np.exp(1000 * x) + y),
+    "mixed": (
+        lambda x, y: abs(x) * pyo.atan(y) - pyo.sinh(x) / 3 + (x + y) ** 3,
+        lambda x, y: np.abs(x) * np.arctan(y) - np.sinh(x) / 3 + (x + y) ** 3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_one_by_one_and_all_at_once(name: str) -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(), pyo.Var()
+    ours, numpy = WRITTEN[name]
+    expression = ours(m.x, m.y)
+    points = np.random.default_rng(0).uniform(-2, 2, (2, 60))
+    points[:, 0] = 1.0
+    with np.errstate(all="ignore"):
+        expected = numpy(*points)
+    together = numbers_of(expression, {id(m.x): points[0], id(m.y): points[1]}, 60)
+    assert together is not None
+    for k, (x, y) in enumerate(points.T.tolist()):
+        m.x.set_value(x)
+        m.y.set_value(y)
+        alone = number_of(expression)
+        if math.isfinite(expected[k]):
+            assert alone == pytest.approx(expected[k], rel=1e-12)
+            assert together[k] == pytest.approx(expected[k], rel=1e-12)
+        else:
+            assert not math.isfinite(alone)
+            assert not math.isfinite(together[k])
+    m.x.set_value(None)
+    assert math.isnan(number_of(expression))
+
+
+def test_sizes_do_not_cancel() -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(), pyo.Var()
+    values = {id(m.x): 3.0, id(m.y): 4.0}
+    assert size_of((m.x - m.y) * (m.y - 4), values) == 7.0 * 8.0
+    assert size_of((m.x - 3) ** 2, values) == 36.0
+    assert size_of(-m.x / (m.y - 6), values) == 1.5
+    assert math.isnan(size_of(m.x / (m.y - 4), values))
+
+
+def test_equal_texts_are_equal_functions() -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(), pyo.Var()
+    m.p = pyo.Param(initialize=2.0, mutable=True)
+    names = {id(m.x): "u", id(m.y): "u"}
+    assert spelled(m.p * pyo.exp(m.x), names) == spelled(m.p * pyo.exp(m.y), names)
+    assert spelled(pyo.exp(m.x), names) != spelled(pyo.sin(m.x), names)
+    before = spelled(m.p * m.x, names)
+    m.p.set_value(3.0)
+    assert spelled(m.p * m.x, names) != before
+
+
+def test_other_things_in_the_place_of_variables() -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(initialize=5.0), pyo.Var(initialize=7.0)
+    m.named = pyo.Expression(expr=m.x**2)
+    written = substituting({id(m.x): 2 * m.y})(m.named + m.x)
+    assert number_of(written) == 14.0**2 + 14.0
+    assert number_of(m.named + m.x) == 30.0, "the user's expression stays as it is"
+    assert math.isnan(substituting({id(m.x): 0.0})(1 / m.x))
