@@ -20,6 +20,9 @@ __all__ = ["hunt"]
 _SAME = 1e-5
 """Objectives within this share of what separates the best constants from the leader-optimal plan are the same."""
 
+_SECONDS = 20.0
+"""For one search."""
+
 _WIDE = 20.0
 """Bounds of the leader's variables."""
 
@@ -35,7 +38,7 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     game = draft.game()
     script = draft.script(_TAIL.format(observe=f"[{', '.join(signals)}]"))
     observe = [draft.expression(game, s) for s in signals]
-    rule = sp.optimal_rule(game, observe)
+    rule = sp.optimal_rule(game, observe, time_limit=_SECONDS)
     sign = -1.0 if draft.leader.maximize else 1.0
     ideal, value, constant = (sign * rule.comparison).tolist()
     size = max(constant - ideal, 1e-3 * abs(constant), 1e-12) if math.isfinite(constant) else max(1e-12, abs(value))
@@ -161,7 +164,7 @@ def _in_units(
     texts = [other.rewritten(s, units) for s in signals]
     script += "\n# the same game in other units\n" + other.script(_TAIL.format(observe=f"[{', '.join(texts)}]"))
     game = other.game()
-    again = sp.optimal_rule(game, [other.expression(game, s) for s in texts])
+    again = sp.optimal_rule(game, [other.expression(game, s) for s in texts], time_limit=_SECONDS)
     first, second = rule.comparison, again.comparison / factors[0]
     off = float(np.nanmax(np.abs(first - second)))
     ledger.claim("same values in other units", off <= 10 * room, f"{first.tolist()}, {second.tolist()}", script)

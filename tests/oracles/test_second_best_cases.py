@@ -128,6 +128,7 @@ def test_curvature_that_is_asked_for(least: str, options: dict[str, float]) -> N
 def test_a_maximum_of_the_follower_is_no_answer() -> None:
     rule = solved("SB05")
     compared(rule, 0.0, 72 / 125, 36 / 25)
+    assert rule.plan.quality == "optimal"
     assert rule.gain.iloc[0, 0] == pytest.approx(0.5, abs=1e-6)
 
 

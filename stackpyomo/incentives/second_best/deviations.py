@@ -12,6 +12,7 @@ leave the leader's bounds for some action, either its projection is what the cut
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,9 +119,29 @@ class Deviations:
         response, plain = self._evaluated(entries, values), self._evaluated(entries, {**values, **self._no_gain})
         part = response[np.ix_(free, free)]
         rounding = TOLERANCES.noise * float(np.abs(plain[np.isfinite(plain)]).max(initial=0.0))
-        if np.isfinite(part).all() and np.linalg.eigvalsh(part)[0] < max(self.curvature, rounding):
-            self._require(follower, max(self.curvature, rounding))
+        least = max(self.curvature, rounding)
+        if np.isfinite(part).all() and np.linalg.eigvalsh(part)[0] < least:
+            if self.curvature == 0.0 and self._is_plain(follower):
+                self._require_inside(follower, least)
+                return
+            self._require(follower, least)
             self.necessary = self.necessary and self.curvature > 0.0  # where a constraint binds, it need not hold
+
+    def _is_plain(self, follower: Follower) -> bool:
+        """True of one action without rows whose answers are one leader's variable: it is not stopped on both sides."""
+        moved = [id(z) for v in follower.variables for z, _ in self.gain.answers.get(id(v), ())]
+        answering = {id(v) for v in self.gain.rows.instruments}
+        return len(follower.variables) == 1 and not follower.constraints and len(answering.intersection(moved)) == 1
+
+    def _require_inside(self, follower: Follower, level: float) -> None:
+        """H + n ≥ level, n ≥ 0 and n (u − lower) (upper − u) = 0: what every rule keeps, wherever its plan is."""
+        self._bent.add(follower.name)
+        (var,), block = follower.variables, pyo.ConcreteModel(name="bend")
+        block.down = pyo.Var(bounds=(0, None), initialize=0.0)
+        sides = ((var.lb, 1.0), (var.ub, -1.0))
+        rooms = [side * (apart(var) - bound) for bound, side in sides if bound is not None]
+        self.rows.append(apart(self._hessian(follower)[0][0]) + block.down >= level)
+        self.rows.append(block.down * math.prod(rooms) == 0.0)
 
     def require_curvature(self, follower: Follower) -> None:
         """T_kᵀ ∇²J_k T_k − μ I is positive semidefinite, as the user asks for."""
