@@ -275,8 +275,8 @@ class Work:
         plan.attained = search.attained if sign else None
         if plan.attained is False:
             plan.warnings.append(
-                f"the leader's infimum is approached, and none was found that reaches it: no plan is better than "
-                f"{plan.bound:.8g}, this one comes within {abs(plan.leader_objective - plan.bound):.2g} of it"
+                "the leader's infimum is approached, and none was found that reaches it (evidence): no plan is better "
+                f"than {plan.bound:.8g}, this one comes within {abs(plan.leader_objective - plan.bound):.2g} of it"
             )
         elif plan.quality == "feasible" and sign:
             count = sum(len(f.integers) for f in self.followers)

@@ -13,11 +13,11 @@ compositions, and an interval Hessian without a negative pivot), by its tangent 
 
     F(v) ≥ F(c) + ∇F(c)ᵀ(v − c) + ½ Σ m_i (v_i − c_i)²
 
-else by its range; boxes that are not settled are halved, where there are at most ``ACTIONS`` actions. ε_k is what the
-cost at the plan is above the least bound. Where a variable has no bound, the box ends ``REACH`` · max(1, |plan|) away
-from the plan, and the claim says so. All arithmetic is on intervals: sums and products of floats rounded outward,
-functions by mpmath. Where a cost has no value, nothing is gained. Numbers are compared with what the file says to
-``SAME``, relative.
+else by its range; boxes that are not settled are halved, where there are at most ``ACTIONS`` actions. Whole actions, up
+to ``WHOLE`` of them, are halved between whole numbers first, down to their points. ε_k is what the cost at the plan is
+above the least bound. Where a variable has no bound, the box ends ``REACH`` · max(1, |plan|) away from the plan, and
+the claim says so. All arithmetic is on intervals: sums and products of floats rounded outward, functions by mpmath.
+Where a cost has no value, nothing is gained. Numbers are compared with what the file says to ``SAME``, relative.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ BOXES = 2000
 _SWEEPS = 3
 
 ACTIONS = 6
+
+WHOLE = 12  # whole actions up to which a box is taken apart into its points
 
 PIECES = 81
 
@@ -450,6 +452,8 @@ class Player:
     rows: list[Relation]
     game: Rules
     claims: dict[str, Any]
+    whole: list[bool]
+    """Which of its actions are whole numbers."""
 
     def values(self, box: Sequence[Span], choice: Mapping[str, str] | None = None) -> tuple[Value, list[Value]]:
         """(cost, to be minimised; rows ≤ 0 or = 0) on a box of its actions."""
@@ -471,6 +475,10 @@ class Player:
         for (lower, upper), at in zip(ends, self.plan, strict=True):
             room = REACH * max(1.0, abs(at))
             spans.append((max(min(lower, at), at - room), min(max(upper, at), at + room)))
+        spans = [
+            (math.ceil(lo), math.floor(hi)) if whole else (lo, hi)
+            for (lo, hi), whole in zip(spans, self.whole, strict=True)
+        ]
         return spans, not any(map(math.isinf, sum(ends, ())))
 
     def _tighten(self, ends: list[Span]) -> None:
@@ -629,6 +637,7 @@ def problems(document: Mapping[str, Any]) -> Iterator[Player]:
             [row for text in player.get("constraints", ()) for row in relations(text)],
             rules,
             claims,
+            [bool(variable.get("integer")) for variable in player.get("variables", ())],
         )
 
 
@@ -750,7 +759,9 @@ class Bound:
     def least(self, box: list[Span], point: Sequence[float], enough: float, boxes: int) -> float:
         """A lower bound over the box; pieces whose bound is not ``enough`` are halved, up to so many boxes."""
         waiting, seen, least = [box], 0, _INF
-        most = boxes if len(box) <= ACTIONS else 1
+        count = sum(self.player.whole)
+        most = max(boxes, 2 ** (count + 1)) if boxes > 1 and count else boxes
+        most = most if len(box) - count <= ACTIONS and count <= WHOLE else 1
         while waiting:
             piece = waiting.pop()
             seen += 1
@@ -760,14 +771,23 @@ class Bound:
                 if bound < enough:
                     return least if seen == 1 else -_INF
                 continue
-            widths = [(hi - lo) / max(1.0, abs(lo), abs(hi)) if seen % 2 else hi - lo for lo, hi in piece]
-            i = widths.index(max(widths))
-            lo, hi = piece[i]
-            middle = lo / 2.0 + hi / 2.0
-            if not lo < middle < hi:
+            halves = self._halves(piece, seen)
+            if not halves:
                 return -_INF
-            waiting += [[*piece[:i], half, *piece[i + 1 :]] for half in ((lo, middle), (middle, hi))]
+            waiting += halves
         return least
+
+    def _halves(self, piece: list[Span], seen: int) -> list[list[Span]]:
+        """The piece halved along its widest whole action, or along the widest other; empty where it is a point."""
+        widths = [(hi - lo) / max(1.0, abs(lo), abs(hi)) if seen % 2 else hi - lo for lo, hi in piece]
+        wide = [w and (self.player.whole[k], w) for k, w in enumerate(widths)]
+        i = max(range(len(piece)), key=lambda k: wide[k] or (False, 0.0))
+        lo, hi = piece[i]
+        middle = lo / 2.0 + hi / 2.0
+        parts = ((lo, middle), (middle, hi)) if lo < middle < hi else ()
+        if self.player.whole[i] and lo < hi:
+            parts = ((lo, math.floor(middle)), (math.floor(middle) + 1.0, hi))
+        return [[*piece[:i], part, *piece[i + 1 :]] for part in parts]
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
@@ -842,6 +862,8 @@ def _faults(player: Player) -> Iterator[str]:
         room = FEASIBLE * max(1.0, abs(t))
         if (lower is not None and t < lower - room) or (upper is not None and t > upper + room):
             yield "the plan is outside of its bounds"
+    if any(whole and t != round(t) for t, whole in zip(player.plan, player.whole, strict=True)):
+        yield "the plan has a part of a whole action"
     if stated["cost"] is not None:
         yield from _composition(player, parsed(stated["cost"]), [r for text in stated["rows"] for r in relations(text)])
 

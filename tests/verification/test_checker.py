@@ -1,0 +1,88 @@
+"""The checker on whole actions: their points are looked at one by one, and nothing between them."""
+
+from __future__ import annotations
+
+import copy
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+import stackpyomo as sp
+from stackpyomo.verification import checker
+from stackpyomo.verification.certificate import certificate
+
+
+def packer(count: int = 10, *, spare: bool = False) -> tuple[sp.Game, Any]:
+    """Packs what is worth most under a price of 1; where ``spare``, it also runs w with a fixed cost for being on."""
+    random = np.random.default_rng(count)
+    worth, size = random.integers(2, 30, count), random.integers(2, 9, count)
+    m = pyo.ConcreteModel()
+    m.price = pyo.Var(bounds=(0, 5), initialize=1.0)
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(range(count), domain=pyo.Binary)
+    used = sum(int(s) * y for s, y in zip(size, m.f.y.values(), strict=True))
+    m.f.room = pyo.Constraint(expr=used <= int(size.sum()) // 2)
+    cost = m.price * used - sum(int(w) * y for w, y in zip(worth, m.f.y.values(), strict=True))
+    points = [p for p in product((0, 1), repeat=count) if np.dot(p, size) <= int(size.sum()) // 2]
+    best = min(points, key=lambda p: float(np.dot(p, size - worth)))
+    for y, level in zip(m.f.y.values(), best, strict=True):
+        y.value = level
+    if spare:
+        m.f.w, m.f.on = (
+            pyo.Var(bounds=(0, 4), initialize=1.0),
+            pyo.Var(domain=pyo.Integers, bounds=(0, 2), initialize=1),
+        )
+        m.f.run = pyo.Constraint(expr=m.f.w <= 2 * m.f.on)
+        cost = cost + 0.4 * m.f.on - m.f.w + m.f.w**2 / 2
+    m.f.cost = pyo.Objective(expr=cost)
+    m.goal = pyo.Objective(expr=m.price)
+    return sp.Game(m, m.f), best
+
+
+def written(game: sp.Game) -> dict[str, Any]:
+    return certificate(sp.verify(sp.Plan.from_values(game)))
+
+
+@pytest.mark.parametrize(("count", "spare"), [(3, False), (10, False), (5, True)])
+def test_whole_actions_are_confirmed_point_by_point(count: int, spare: bool) -> None:
+    document = written(packer(count, spare=spare)[0])
+    (checked,) = checker.check(document)
+    assert checked.ok
+    assert checked.epsilon <= 1e-6
+
+
+def test_between_whole_numbers_it_would_gain() -> None:
+    """The same file with actions of which parts may be taken: half an item is better than none."""
+    document = copy.deepcopy(written(packer()[0]))
+    for variable in document["game"]["followers"][0]["variables"]:
+        del variable["integer"]
+    (checked,) = checker.check({**document, "digest": checker.digest(document)})
+    assert not checked.ok
+
+
+def test_a_plan_that_it_would_leave_is_not_confirmed() -> None:
+    game, best = packer()
+    document = written(game)
+    taken = best.index(1)
+    document["plan"][f"y_{taken}"] = 0.0
+    document["followers"]["f"]["cost"] = 0.0
+    (checked,) = checker.check({**document, "digest": checker.digest(document)})
+    assert not checked.ok
+
+
+def test_a_part_of_a_whole_action_is_a_fault() -> None:
+    document = written(packer(3)[0])
+    symbol = document["game"]["followers"][0]["variables"][0]["name"]
+    document["plan"][symbol] = 0.5
+    (checked,) = checker.check({**document, "digest": checker.digest(document)})
+    assert any("part of a whole action" in fault for fault in checked.faults)
+
+
+def test_more_than_the_limit_are_left_to_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = written(packer()[0])
+    monkeypatch.setattr(checker, "WHOLE", 9)
+    (checked,) = checker.check(document)
+    assert not checked.ok
