@@ -4,12 +4,13 @@ A strategy may answer a deviation v with the worst the leader can do, so followe
 
     J_k(plan) ≤ min_v max_{u0 ∈ U0} J_k(u0, v),      v feasible for it, U0 the leader's bounds and own constraints
 
-(compact sets, others at the plan; threats are looked for within ``TOLERANCES.reach``, then ``trust``, of the plan where
-the leader has no bounds). The right-hand side is its security level. One v whose worst case is proved to be better than
-the plan shows that nothing can hold it; a finite set of threats under which no v is better shows the opposite.
+(compact sets, others at the plan; punishments are looked for within ``TOLERANCES.reach``, then ``trust``, of the plan
+where the leader has no bounds). The right-hand side is its security level. One v whose worst case is proved to be
+better than the plan shows that nothing can hold it; a finite set of punishments under which no v is better shows the
+opposite.
 
-Two kinds of threats are not looked for: other values of the leader's integer variables, and those that forbid v by a
-row of the follower that holds a leader variable. Where there are such, nothing is called impossible.
+Two kinds of punishments are not looked for: other values of the leader's integer variables, and those that forbid v by
+a row of the follower that holds a leader variable. Where there are such, nothing is called impossible.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from stackpyomo.solvers import BadRow, Program, free_row, registry, solve
 
 __all__ = ["inducible"]
 
-_THREATS = 30
-"""Threats tried for one follower before it stays undecided."""
+_PUNISHMENTS = 30
+"""Punishments tried for one follower before it stays undecided."""
 
 _SECONDS = 5.0
-"""For a global solver's bound on one threat."""
+"""For a global solver's bound on one punishment."""
 
 _Verdict: TypeAlias = tuple[str, float, float, float, float, str]
 """A row of the table."""
@@ -57,7 +58,7 @@ def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
     with undisturbed():
         require(game, leader_objective=False)
         rows = []
-        with tracked("looking for threats", len(game.followers)) as step:
+        with tracked("looking for punishments", len(game.followers)) as step:
             for follower in game.followers.values():
                 rows.append(_settled(game, plan, follower, solver))
                 step()
@@ -66,9 +67,9 @@ def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
 
 
 def _settled(game: Game, plan: Plan, follower: Follower, solver: str) -> _Verdict:
-    """Threats near the plan first: far away many functions have no finite value."""
-    near = _Duel(game, plan, follower, solver, TOLERANCES.reach).fight()
-    return near if near[0] != "undecided" else _Duel(game, plan, follower, solver, TOLERANCES.trust).fight()
+    """Punishments near the plan first: far away many functions have no finite value."""
+    near = _MinMaxTest(game, plan, follower, solver, TOLERANCES.reach).run()
+    return near if near[0] != "undecided" else _MinMaxTest(game, plan, follower, solver, TOLERANCES.trust).run()
 
 
 @dataclass
@@ -80,18 +81,18 @@ class _Move:
     proved: bool
 
 
-class _Duel:
+class _MinMaxTest:
     """One follower against the leader: the follower picks v, then the leader u0."""
 
     def __init__(self, game: Game, plan: Plan, follower: Follower, solver: str, reach: float) -> None:
         self.follower, self.solver = follower, solver
-        self.model = pyo.ConcreteModel(name="duel")
+        self.model = pyo.ConcreteModel(name="min_max")
         assert follower.objective is not None
-        instruments, rows, self.unseen = _threats(game, follower)
+        instruments, rows, self.unseen = _punishments(game, follower)
         values = {id(v): plan.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.own = self._copies("own", follower.variables, values)
         self.instruments = self._copies("instrument", list(instruments.values()), values)
-        self.fences = [_fence(copy, reach) for copy in self.instruments]
+        self.far_bounds = [_far_bounds(copy, reach) for copy in self.instruments]
         table = dict(values)
         table.update(zip(map(id, follower.variables), self.own, strict=True))
         table.update(zip(instruments, self.instruments, strict=True))
@@ -108,7 +109,7 @@ class _Duel:
         mine = {id(v) for v in self.own}
         own = [free_row(walk(c.body), c.lb, c.ub) for c in follower.constraints]
         self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
-        self.tool_rows = [free_row(walk(c.body), c.lb, c.ub) for c in rows]
+        self.leader_rows = [free_row(walk(c.body), c.lb, c.ub) for c in rows]
         self.plan_cost = number_of(self.cost)
         self.low, self.high = -math.inf, math.inf
         """What is proved of the follower's security level, as a cost."""
@@ -123,46 +124,46 @@ class _Duel:
             copy.set_value(values[id(var)], skip_validation=True)
         return list(copies.values())
 
-    def fight(self) -> _Verdict:
+    def run(self) -> _Verdict:
         """Follower and leader in turn, until one of them has proved its case."""
         if not math.isfinite(self.plan_cost):
-            return self._told("undecided", math.nan, "its objective has no finite value at the plan")
+            return self._row("undecided", math.nan, "its objective has no finite value at the plan")
         room = TOLERANCES.feasibility * max(1.0, abs(self.plan_cost))
-        threats = [[float(pyo.value(v)) for v in self.instruments]]
+        punishments = [[float(pyo.value(v)) for v in self.instruments]]
         security = math.nan
-        for _ in range(_THREATS):
-            escape = self._escape(threats)
-            if escape is None:
+        for _ in range(_PUNISHMENTS):
+            deviation = self._deviation(punishments)
+            if deviation is None:
                 break
-            if escape.proved and not self.unseen:  # against some of the leader's threats: no less against all
-                self.low = max(self.low, escape.level)
-            if escape.proved and escape.level >= self.plan_cost - room:
-                many = f"{len(threats)} threat{'s' if len(threats) > 1 else ''}"
-                return self._told("possible", escape.level, f"no deviation is better against {many}")
-            threat = self._threat(escape.values)
-            if threat is None:
+            if deviation.proved and not self.unseen:  # against some of the leader's punishments: no less against all
+                self.low = max(self.low, deviation.level)
+            if deviation.proved and deviation.level >= self.plan_cost - room:
+                many = f"{len(punishments)} punishment{'s' if len(punishments) > 1 else ''}"
+                return self._row("possible", deviation.level, f"no deviation is better against {many}")
+            punishment = self._punishment(deviation.values)
+            if punishment is None:
                 break
-            security = threat.level if math.isnan(security) else min(security, threat.level)
-            if threat.proved and not self.unseen:  # the worst at one deviation: the best deviation is no worse
-                self.high = min(self.high, threat.level)
-            if threat.proved and threat.level < self.plan_cost - room:
-                return self._escaped(escape, threat)
-            if threat.values in threats:
+            security = punishment.level if math.isnan(security) else min(security, punishment.level)
+            if punishment.proved and not self.unseen:  # the worst at one deviation: the best deviation is no worse
+                self.high = min(self.high, punishment.level)
+            if punishment.proved and punishment.level < self.plan_cost - room:
+                return self._refuted(deviation, punishment)
+            if punishment.values in punishments:
                 break
-            threats.append(threat.values)
-        return self._told("undecided", security, f"nothing proved with {len(threats)} threats")
+            punishments.append(punishment.values)
+        return self._row("undecided", security, f"nothing proved with {len(punishments)} punishments")
 
-    def _escaped(self, escape: _Move, threat: _Move) -> _Verdict:
+    def _refuted(self, deviation: _Move, punishment: _Move) -> _Verdict:
         at = ", ".join(
-            f"{v.name.split('.')[-1]} = {x:.6g}" for v, x in zip(self.follower.variables, escape.values, strict=True)
+            f"{v.name.split('.')[-1]} = {x:.6g}" for v, x in zip(self.follower.variables, deviation.values, strict=True)
         )
-        why = f"at {at} the worst the leader can do costs it {threat.level:.6g} < {self.plan_cost:.6g}"
+        why = f"at {at} the worst the leader can do costs it {punishment.level:.6g} < {self.plan_cost:.6g}"
         if self.unseen:
-            why = f"{why}, but {self.unseen} may be a threat that is not looked at"
-            return self._told("undecided", math.nan, why)
-        return self._told("impossible", threat.level, why)
+            why = f"{why}, but {self.unseen} may be a punishment that is not looked at"
+            return self._row("undecided", math.nan, why)
+        return self._row("impossible", punishment.level, why)
 
-    def _told(self, verdict: str, security: float, why: str) -> _Verdict:
+    def _row(self, verdict: str, security: float, why: str) -> _Verdict:
         """The row of the table, in the sense and unit of the follower's objective."""
         sign = self.follower.sign
         low, high = min(self.low, self.high), self.high  # which rounding may have crossed
@@ -174,20 +175,20 @@ class _Duel:
         table = dict(zip(map(id, variables), values, strict=True))
         return Substitution(substitute=table).walk_expression(expression)
 
-    def _escape(self, threats: Sequence[Sequence[float]]) -> _Move | None:
-        """min_v max over the threats of J(u0, v)."""
+    def _deviation(self, punishments: Sequence[Sequence[float]]) -> _Move | None:
+        """min_v max over the punishments of J(u0, v)."""
         height = pyo.Var(initialize=self.plan_cost)
         height.construct()
-        costs = [self._at(self.instruments, threat, self.cost) for threat in threats]
+        costs = [self._at(self.instruments, punishment, self.cost) for punishment in punishments]
         rows = [*(free_row(cost - height, None, 0.0) for cost in costs)]
-        own = [free_row(self._at(self.instruments, threats[0], row.body), row.lb, row.ub) for row in self.own_rows]
+        own = [free_row(self._at(self.instruments, punishments[0], row.body), row.lb, row.ub) for row in self.own_rows]
         convex = not self.follower.integers and is_convex_problem(height, [*rows, *own])
         return self._optimum(height, [*rows, *own], self.own, convex)
 
-    def _threat(self, v: Sequence[float]) -> _Move | None:
+    def _punishment(self, v: Sequence[float]) -> _Move | None:
         """max_{u0} J(u0, v)."""
         cost = -self._at(self.own, v, self.cost)
-        rows = self.tool_rows
+        rows = self.leader_rows
         if not hasattr(cost, "is_expression_type"):
             if not math.isfinite(cost):
                 return None
@@ -196,9 +197,9 @@ class _Duel:
         optimum = self._optimum(cost, rows, self.instruments, convex)
         if optimum is None:
             return None
-        fenced = any(side is not None for fence in self.fences for side in fence)
-        inside = convex and all(_is_inside(x, fence) for x, fence in zip(optimum.values, self.fences, strict=True))
-        return _Move(optimum.values, -optimum.level, optimum.proved and (inside or not fenced))
+        bounded = any(side is not None for ends in self.far_bounds for side in ends)
+        inside = convex and all(_is_inside(x, ends) for x, ends in zip(optimum.values, self.far_bounds, strict=True))
+        return _Move(optimum.values, -optimum.level, optimum.proved and (inside or not bounded))
 
     def _optimum(self, cost: Any, rows: list[Any], variables: list[Any], convex: bool) -> _Move | None:
         """The optimum, proved by a duality gap (convex) or by a global solver's bound."""
@@ -221,7 +222,7 @@ class _Duel:
         return _Move(values, level, bool(np.isfinite(solution.bound) and level - solution.bound <= room))
 
 
-def _fence(copy: Any, reach: float) -> tuple[float | None, float | None]:
+def _far_bounds(copy: Any, reach: float) -> tuple[float | None, float | None]:
     """Give a variable without bounds some, far away; which of them are ours."""
     step = reach * max(1.0, abs(copy.value))
     low = None if copy.lb is not None else copy.value - step
@@ -231,16 +232,16 @@ def _fence(copy: Any, reach: float) -> tuple[float | None, float | None]:
     return low, high
 
 
-def _is_inside(level: float, fence: tuple[float | None, float | None]) -> bool:
+def _is_inside(level: float, ends: tuple[float | None, float | None]) -> bool:
     """True unless the level is at a bound of ours."""
-    return not any(side is not None and abs(level - side) <= TOLERANCES.snap * abs(side) for side in fence)
+    return not any(side is not None and abs(level - side) <= TOLERANCES.snap * abs(side) for side in ends)
 
 
-def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any], str]:
+def _punishments(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any], str]:
     """(what the leader may move, its rows about it, what else it could hurt the follower with, in words).
 
     A variable that the follower does not feel is moved too where rows tie it to one that it feels: held at the plan it
-    would bar threats, left out with its rows it would allow too many.
+    would bar punishments, left out with its rows it would allow too many.
     """
     assert follower.objective is not None
     responses = game.responses()
@@ -251,7 +252,7 @@ def _threats(game: Game, follower: Follower) -> tuple[dict[int, Any], list[Any],
         return {k: v for k, v in variables.items() if k in game.names and k not in game.owners and k not in aggregates}
 
     def felt(expression: Any) -> dict[int, Any]:
-        """His, and what moves the aggregates in it."""
+        """Its own, and what moves the aggregates in it."""
         rows = [aggregates[id(v)] for v in variables_in(expression) if id(v) in aggregates]
         moving = (responses.drivers[i] for i in responses.leads[np.array(rows, dtype=int)].tocoo().col)
         return leaders(expression) | {id(v): v for v in moving}
