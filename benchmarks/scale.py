@@ -4,11 +4,12 @@ N heterogeneous followers, two actions each, coupled through one aggregate (the 
 
     J_i = c_i (u_i − 1)² + d_i (v_i − t_i)² + u_i v_i / 2 + toll · u_i + average · u_i / 4.
 
-Run ``python benchmarks/scale.py`` for N = 100, 1,000, 10,000, 100,000, or name sizes. Each size runs in a process of
-its own, so that peak memory is that size's. "leader" is the whole of leader_optimal but the followers' rows, which
-"derivatives" holds (write, read, one Jacobian) wherever they were made; "affine_incentive" is the whole call,
-"curvature" its look at second derivatives and, up to 200 actions, at uniqueness; "model" is plain Pyomo building the
-game.
+Run ``python benchmarks/scale.py`` for N = 100, 1,000, 10,000, 100,000, or name sizes; ``--beside FOLDER``: another
+checkout of the project, measured in turn with this one, and its table beside. Seconds are processor seconds of the
+process and its solvers. Each size runs in a process of its own, so that peak memory is that size's. "model" is Pyomo
+building the game, "solver" the solver's own time (by the clock), "path" the sum of leader_optimal, affine_incentive and
+verify; the stages below are by the clock: "write" (reading into arrays, or the text), "derivatives" (read and one
+Jacobian, wherever they were made), "curvature" (second derivatives and, up to 200 actions, uniqueness).
 """
 
 from __future__ import annotations
@@ -21,14 +22,11 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
-
-STAGES = ["model", "build", "write", "solve", "leader", "derivatives", "incentive", "curvature", "verify"]
 
 
 def build(size: int, seed: int = 0) -> Any:
@@ -55,54 +53,63 @@ def build(size: int, seed: int = 0) -> Any:
     return sp.Game(m, followers=m.follower, aggregates=[m.mean])
 
 
+def processor() -> float:
+    """Processor seconds of this process and of those it has started."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
 def measure(size: int) -> dict[str, float]:
     """Seconds per stage and peak memory of one run."""
     import stackpyomo as sp
 
-    clock = time.perf_counter
-    start = clock()
+    sp.verify(sp.affine_incentive(sp.leader_optimal(build(3))))  # imports are not the path's
+
+    times = [processor()]
     game = build(size)
-    model = clock() - start
-    start = clock()
+    times.append(processor())
     plan = sp.leader_optimal(game)
-    planned = clock() - start
-    start = clock()
+    times.append(processor())
     rule = sp.affine_incentive(plan)
-    designed = clock() - start
-    start = clock()
+    times.append(processor())
     report = sp.verify(rule)
-    verified = clock() - start
-    rows = plan.seconds["rows"]
-    row = {
+    times.append(processor())
+    model, planned, designed, verified = np.diff(times).tolist()
+    solver = plan.seconds["solve"]
+    return {
         "N": size,
         "model": model,
-        **{stage: plan.seconds[stage] for stage in ("build", "write", "solve")},
-        "leader": planned - rows,
-        "derivatives": rows + rule.seconds["derivatives"],
-        "incentive": rule.seconds["incentive"],
-        "curvature": rule.seconds["curvature"] + rule.seconds["uniqueness"],
+        "solver": solver,
+        "leader_optimal": planned,
         "affine_incentive": designed,
         "verify": verified,
+        "path": planned + designed + verified,
+        "path/(model+solver)": (planned + designed + verified) / (model + solver),
+        "verify/model": verified / model,
         "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "solver GB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20,
+        "write": plan.seconds["write"],
+        "derivatives": plan.seconds["rows"] + rule.seconds["derivatives"],
+        "incentive": rule.seconds["incentive"],
+        "curvature": rule.seconds.get("curvature", 0.0) + rule.seconds.get("uniqueness", 0.0),
+        **{f"verify {stage}": seconds for stage, seconds in report.seconds.items()},
         "regret": report.epsilon,
         "ok": report.ok,
         "convex": int((report.certificate == "convex").sum()),
-        **{f"verify {stage}": seconds for stage, seconds in report.seconds.items()},
     }
-    row["(der+inc+curv)/leader"] = (row["derivatives"] + row["incentive"] + row["curvature"]) / row["leader"]
-    row["affine_incentive/leader_optimal"] = designed / planned
-    row["verify/leader"] = row["verify"] / row["leader"]
-    return row
 
 
-def run(size: int, repeats: int) -> dict[str, float]:
-    """Medians over ``repeats`` processes."""
+def run(size: int, repeats: int, folders: list[str]) -> list[dict[str, float]]:
+    """Medians over ``repeats`` processes for each checkout, in turn."""
     command = [sys.executable, os.path.abspath(__file__), "--child", str(size)]
-    rows = [
-        json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(repeats)
-    ]
-    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    rows: list[list[dict[str, float]]] = [[] for _ in folders]
+    for _ in range(repeats):
+        for folder, known in zip(folders, rows, strict=True):
+            home = {**os.environ, "PYTHONPATH": folder}
+            known.append(
+                json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=home).stdout)
+            )
+    return [{key: statistics.median(row[key] for row in known) for key in known[0]} for known in rows]
 
 
 def main() -> None:
@@ -110,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("sizes", nargs="*", type=int, default=[100, 1_000, 10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--beside", help="the folder of another checkout")
     parser.add_argument("--child", type=int)
     arguments = parser.parse_args()
     if arguments.child:
@@ -119,14 +127,17 @@ def main() -> None:
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, "
         f"medians of {arguments.repeats}"
     )
-    table = pd.DataFrame([run(size, arguments.repeats) for size in arguments.sizes]).set_index("N")
-    total = table[["leader", "derivatives", "incentive", "verify"]].sum(axis=1)
-    table["total"] = total
-    table["exponent"] = np.log(total / total.shift()) / np.log(
-        table.index.to_series() / table.index.to_series().shift()
-    )
-    with pd.option_context("display.width", 200, "display.max_columns", None, "display.float_format", "{:.3g}".format):
-        print(table.T)
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    names = {"here": here, **({"beside": os.path.abspath(arguments.beside)} if arguments.beside else {})}
+    rows = [run(size, arguments.repeats, list(names.values())) for size in sorted(arguments.sizes)]
+    tables = {name: pd.DataFrame([known[i] for known in rows]).set_index("N") for i, name in enumerate(names)}
+    for table in tables.values():
+        steps = table.index.to_series() / table.index.to_series().shift()
+        table["exponent"] = np.log(table["path"] / table["path"].shift()) / np.log(steps)
+    if arguments.beside:
+        tables["ratio"] = tables["beside"].loc[:, :"path"] / tables["here"].loc[:, :"path"]
+    with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_rows", None):
+        print(pd.concat(tables, axis=1).T.unstack(0).map(lambda x: "" if pd.isna(x) else f"{x:.3g}").to_string())
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.numeric_expr import LinearExpression, SumExpression
 
 from stackpyomo.core import Array
-from stackpyomo.core.expressions import terms
 
 from .reader import Family, gathered
 from .sweep import Sweep, swept, takes_roots
@@ -25,24 +23,12 @@ __all__ = ["MANY", "Functions", "functions_of"]
 MANY = 100
 """Rows, or followers, from which on arrays pay."""
 
-_LONG = 100
-"""Terms of a sum from which on they are read one by one."""
-
 
 def functions_of(expressions: Sequence[Any]) -> Functions | None:
     """The expressions as functions of all their Vars that are not fixed; None where arrays cannot hold one of them."""
-    items = [(row, term, k) for row, e in enumerate(expressions) for k, term in _parts(e)]
-    column: dict[int, int] = {}
     variables: list[VarData] = []
-    families, unread = gathered(items, column, variables)
+    families, unread = gathered([(row, e, 1.0) for row, e in enumerate(expressions)], {}, variables)
     return None if unread else Functions(families, len(expressions), variables)
-
-
-def _parts(expression: Any) -> list[tuple[float, Any]]:
-    """(factor, term): a long sum term by term."""
-    if isinstance(expression, (SumExpression, LinearExpression)) and expression.nargs() > _LONG:
-        return list(terms(expression))
-    return [(1.0, expression)]
 
 
 class Functions:

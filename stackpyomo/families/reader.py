@@ -27,8 +27,8 @@ Tree: TypeAlias = tuple[Any, ...]
 FUNCTIONS = ("exp", "log", "sqrt", "sin", "cos", "tanh")
 """Functions that are understood, by Pyomo's name."""
 
-_LONGEST = 2_000
-"""Numbers and Vars of one expression, beyond which it is no member of a family."""
+_LONGEST = 500
+"""Numbers and Vars of one expression, beyond which its terms are read, and none of these is a member of a family."""
 
 _FEW, _SHARE = 30, 0.05
 """Families that are worth their arrays: so many, or this share of the expressions; beyond, terms are read instead."""
@@ -46,6 +46,10 @@ _RULES = (
 
 class _Unread(Exception):
     """An expression that is not understood."""
+
+
+class _TooLong(_Unread):
+    """One that no family is to hold."""
 
 
 @dataclass(frozen=True)
@@ -119,20 +123,27 @@ class _Reader:
         families: dict[Tree, _Members] = {}
         unread: dict[int, str] = {}
         for row, expression, factor in items:
-            if row in unread:
-                continue
-            self.numbers, self.slots, self.leaves = [], {}, 0
-            try:
-                tree = self._tree(expression)
-            except (_Unread, RecursionError) as why:
-                unread[row] = str(why) or "it is too deep"
-                continue
-            members = families.setdefault(tree, _Members())
-            members.numbers.append(self.numbers)
-            members.columns.append([self.column[key] for key in self.slots])
-            members.rows.append(row)
-            members.factors.append(factor)
+            if row not in unread and (why := self._added(families, row, expression, factor)):
+                unread[row] = why
         return families, unread
+
+    def _added(self, families: dict[Tree, _Members], row: int, expression: Any, factor: float) -> str:
+        """Put an expression into its family, of a long one each term; why not, where that cannot be."""
+        self.numbers, self.slots, self.leaves = [], {}, 0
+        try:
+            tree = self._tree(expression)
+        except _TooLong as why:
+            parts = list(terms(expression, factor))
+            wrong = (self._added(families, row, term, k) for k, term in parts)
+            return next(filter(None, wrong), "") if len(parts) > 1 else str(why)
+        except (_Unread, RecursionError) as why:
+            return str(why) or "it is too deep"
+        members = families.setdefault(tree, _Members())
+        members.numbers.append(self.numbers)
+        members.columns.append([self.column[key] for key in self.slots])
+        members.rows.append(row)
+        members.factors.append(factor)
+        return ""
 
     def _tree(self, node: Any) -> Tree:
         cls = node.__class__
@@ -194,4 +205,4 @@ class _Reader:
     def _count(self) -> None:
         self.leaves += 1
         if self.leaves > _LONGEST:
-            raise _Unread("it is too long")
+            raise _TooLong("it is too long")

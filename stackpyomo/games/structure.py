@@ -174,7 +174,7 @@ class GameStructure:
     @property
     def actions(self) -> list[VarData]:
         """Every follower's variables that are not fixed, follower by follower: the columns of gains and shares."""
-        return [v for f in self.followers.values() for v in f.variables]
+        return self.once("actions", lambda: [v for f in self.followers.values() for v in f.variables])
 
     @property
     def action_owners(self) -> Array:

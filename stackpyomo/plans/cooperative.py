@@ -16,7 +16,17 @@ from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game
-from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, random_start, ray, solve
+from stackpyomo.solvers import (
+    BadRow,
+    Program,
+    Solution,
+    Termination,
+    choose,
+    random_start,
+    ray,
+    read_program,
+    solve,
+)
 
 from .indifference import settled
 from .infeasibility import conflict, unbounded
@@ -28,6 +38,9 @@ __all__ = ["cooperative_plan"]
 
 logger = logging.getLogger(__name__)
 
+_MANY = 1_000
+"""Actions from which on arrays go to the solver, in this process, rather than a text."""
+
 
 def cooperative_plan(game: Game, options: Options) -> Plan:
     """The plan in which everybody serves the leader; raises :class:`NoPlan` with the reason."""
@@ -35,15 +48,23 @@ def cooperative_plan(game: Game, options: Options) -> Plan:
     constraints = all_constraints(game)
     objective = game.leader.objective
     assert objective is not None
+    rows = [c for _, c in constraints]
+    in_process = choose(options.solver).name == "pounce" and options.time_limit is None and not options.tee
     try:
-        program = Program(leader_cost(game), [c for _, c in constraints], seconds=seconds)
+        program: Program | None = None
+        if in_process and len(game.actions) >= _MANY:
+            program = read_program(leader_cost(game), rows, seconds)
+        if program is not None:
+            log, solution = _best(program, game, options, seconds)
+        if program is None or not solution.termination.solved:  # why not is looked at in the text
+            program = Program(leader_cost(game), rows, seconds=seconds)
+            log, solution = _best(program, game, options, seconds)
     except BadRow as bad:
         owner, component = ("leader", objective) if bad.row is None else constraints[bad.row]
         message = f"{component.name} ({owner}): {bad.reason}"
         if bad.contradiction:
             raise NoPlan(message, termination="infeasible") from None
         raise InvalidGame(message) from None
-    log, solution = _best(program, game, options, seconds)
     logger.info("%s: %s (%s)", game.name, solution.termination.value, solution.message)
     if solution.x is None or not (solution.termination.solved or math.isfinite(_cost_of(program, solution))):
         _explain(game, program, solution, log)
@@ -165,7 +186,7 @@ def _is_bound(game: Game, level: float, solver: str) -> bool:
 
 def _is_convex(game: Game, program: Program) -> bool:
     continuous = all(v.is_continuous() for v in program.variables)
-    return continuous and is_convex_problem(program.model.objective.expr, (c for _, c in all_constraints(game)))
+    return continuous and is_convex_problem(leader_cost(game), (c for _, c in all_constraints(game)))
 
 
 def _runs_without_limit(game: Game, program: Program, solver: str) -> bool:

@@ -4,6 +4,7 @@ In: an objective and rows over Pyomo Vars. Out: a :class:`Solution` and the resi
 is not evidence; why it stopped is kept apart from what it holds.
 """
 
+from .array_programs import read_program
 from .certificates import Residuals, least_nonnegative
 from .program import BadRow, Program, free_row, random_start, scales_of
 from .rays import ray
@@ -23,6 +24,7 @@ __all__ = [
     "prover",
     "random_start",
     "ray",
+    "read_program",
     "registry",
     "scales_of",
     "solve",

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import pounce
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
 from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
@@ -25,11 +26,11 @@ from .executables import ipopt_options
 from .program import Program
 from .solution import Solution, Termination
 
-__all__ = ["Scip", "from_factory", "run_cyipopt", "run_pyomo"]
+__all__ = ["Scip", "from_factory", "run_cyipopt", "run_pounce", "run_pyomo"]
 
-# --- Ipopt through cyipopt ----------------------------------------------------------------------------------------
+# --- Ipopt and POUNCE as libraries ------------------------------------------------------------------------------
 
-_CYIPOPT_STATUS = {
+_LIBRARY_STATUS = {
     0: Termination.CONVERGED,
     1: Termination.CONVERGED,
     2: Termination.INFEASIBLE,
@@ -42,22 +43,38 @@ _CYIPOPT_STATUS = {
 
 
 class _Callbacks:
-    """POUNCE's evaluators under the names cyipopt calls."""
+    """A program's functions under the names that cyipopt calls; ``interrupt``: what ended the process meanwhile.
+
+    A library takes whatever is raised in a function for a point without a value: Ctrl-C is kept, and raised afterwards.
+    """
 
     def __init__(self, program: Program) -> None:
         problem = program.problem
-        self.objective = problem.objective
-        self.gradient = problem.gradient
-        self.constraints = problem.constraints
-        self.jacobian = problem.jacobian
+        self.interrupt: BaseException | None = None
+        self.objective = self._kept(problem.objective)
+        self.gradient = self._kept(problem.gradient)
+        self.constraints = self._kept(problem.constraints)
+        self.jacobian = self._kept(problem.jacobian)
         self.jacobianstructure = problem.jacobian_structure
-        self.hessian = problem.hessian
+        self.hessian = self._kept(problem.hessian)
         self.hessianstructure = problem.hessian_structure
         self.iterations = 0
 
+    def _kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def evaluated(*arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            except Exception:
+                raise
+            except BaseException as interrupt:
+                self.interrupt = interrupt
+                raise
+
+        return evaluated
+
     def intermediate(self, *state: Any) -> bool:
         self.iterations = int(state[1])
-        return True
+        return self.interrupt is None
 
 
 def run_cyipopt(
@@ -66,21 +83,33 @@ def run_cyipopt(
     """Ipopt's library through cyipopt, on the program's own functions."""
     import cyipopt
 
+    limit = {} if time_limit is None else {"max_cpu_time": float(time_limit)}
+    return _run_library(cyipopt.Problem, program, {"sb": "yes", **limit, **options}, tee, start)
+
+
+def run_pounce(
+    program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
+) -> Solution:
+    """POUNCE's library, on the program's own functions."""
+    limit = {} if time_limit is None else {"max_wall_time": float(time_limit)}
+    return _run_library(pounce.Problem, program, {**limit, **options}, tee, start)
+
+
+def _run_library(
+    kind: Callable[..., Any], program: Program, options: Mapping[str, Any], tee: bool, start: Array | None
+) -> Solution:
     problem, callbacks = program.problem, _Callbacks(program)
     (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
-    nlp = cyipopt.Problem(n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling)
-    settings = ipopt_options(options)
-    settings.setdefault("print_level", 5 if tee else 0)
-    settings.setdefault("sb", "yes")
-    if time_limit is not None:
-        settings["max_cpu_time"] = float(time_limit)
-    for key, value in settings.items():
+    nlp = kind(n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling)
+    for key, value in {"print_level": 5 if tee else 0, **ipopt_options(options)}.items():
         nlp.add_option(key, value)
     first = next(point for point in (start, program.start, problem.x0) if point is not None)
     x, info = nlp.solve(np.clip(np.asarray(first), lower, upper))
+    if callbacks.interrupt is not None:
+        raise callbacks.interrupt
     message = info["status_msg"]
     return Solution(
-        _CYIPOPT_STATUS.get(info["status"], Termination.FAILED),
+        _LIBRARY_STATUS.get(info["status"], Termination.FAILED),
         message.decode() if isinstance(message, bytes) else str(message),
         np.asarray(x),
         -np.asarray(info["mult_g"]),

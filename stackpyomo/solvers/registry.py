@@ -24,8 +24,9 @@ import pyomo.environ as pyo
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.errors import InvalidGame, SolverNotAvailable
 
+from .array_programs import ArrayProgram
 from .executables import run_executable
-from .interfaces import Scip, from_factory, run_cyipopt, run_pyomo
+from .interfaces import Scip, from_factory, run_cyipopt, run_pounce, run_pyomo
 from .program import Program
 from .solution import Solution, Termination
 from .twins import twin
@@ -114,7 +115,9 @@ def solve(
     if not program.variables:
         return Solution(Termination.OPTIMAL, "nothing to decide", np.zeros(0), np.zeros(0), solver="none")
     other = twin(program, "MIP" in info.classes)
-    if other is None:
+    if other is None and isinstance(program, ArrayProgram):
+        solution = run_pounce(program, {**_RETRY, **(options or {})}, time_limit, tee, start)
+    elif other is None:
         solution = info.run(program, dict(options or {}), time_limit, tee, start)
     else:
         solution = other.back(info.run(other.of(program, start), dict(options or {}), time_limit, tee, None))
@@ -168,12 +171,10 @@ def _program_version(name: str) -> Callable[[], str | None]:
     return version
 
 
-_POUNCE = {
-    "solver_selection": "nlp",
-    "print_level": 3,
-    # What it calls infeasible it solves again with other settings; with this one sometimes without an end.
-    "feral_infeasibility_scaling_retry": "no",
-}
+# What it calls infeasible it solves again with other settings; with this one sometimes without an end.
+_RETRY = {"feral_infeasibility_scaling_retry": "no"}
+
+_POUNCE = {"solver_selection": "nlp", "print_level": 3, **_RETRY}
 
 _SCIP = {
     "display/verblevel": 0,

@@ -37,7 +37,7 @@ _HALVINGS = 30
 _AIM = 0.1
 """The least mean product s z aimed at, of the accuracy: beyond that, steps are rounding."""
 
-Costs = Callable[[Array], tuple[Array, Array, Array]]
+Costs = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 
 def minimized(
@@ -45,8 +45,9 @@ def minimized(
 ) -> tuple[Array, Array, Array]:
     """(x, z, y) near the minima of K costs of n variables, M rows G x ≤ h and E rows A x = b each.
 
-    costs: x (K × n) → values (K), gradients (K × n), Hessians (K × n × n). start: (K × n), within its bounds. matrix:
-    (K × M × n), limits: (K × M), ±inf allowed. equal: (K × E × n), levels: (K × E); None: no equality.
+    costs: (x, numbers of the problems it is for) → values (K), gradients (K × n), Hessians (K × n × n). start: (K × n),
+    within its bounds. matrix: (K × M × n), limits: (K × M), ±inf allowed. equal: (K × E × n), levels: (K × E); None: no
+    equality. Once half of them are settled, the others go on alone.
     """
     there = np.isfinite(limits)
     matrix, limits = np.where(there[..., None], matrix, 0.0), np.where(there, limits, 1.0)
@@ -56,12 +57,18 @@ def minimized(
     slack = np.maximum(limits - np.einsum("kmn,kn->km", matrix, x), TOLERANCES.nearby)
     force = 1.0 / np.maximum(1.0, slack)
     accuracy = TOLERANCES.solver / _SHARPER
-    _, slope, bend = costs(x)
+    members, answers = np.arange(len(x)), (x.copy(), force.copy(), pull.copy())
+    _, slope, bend = costs(x, members)
     for _ in range(_MOST):
         newton = _Newton(matrix, limits, equal, levels, x, slack, force, pull, slope, bend)
         unsettled = ~(newton.error <= accuracy)
-        if not unsettled.any():
-            break
+        if 2 * np.count_nonzero(unsettled) <= len(members):
+            _store(answers, members, x, force, pull)
+            data = (members, matrix, limits, equal, levels, x, slack, force, pull, slope, bend)
+            members, matrix, limits, equal, levels, x, slack, force, pull, slope, bend = (d[unsettled] for d in data)
+            if not len(members):
+                break
+            continue
         dx, ds, dz, dy = newton.step(np.zeros_like(slack))
         after = ((slack + _far(slack, ds) * ds) * (force + _far(force, dz) * dz)).mean(axis=1)
         with np.errstate(all="ignore"):
@@ -69,13 +76,19 @@ def minimized(
         dx, ds, dz, dy = newton.step(np.maximum(np.maximum(aim, _AIM * accuracy)[:, None] - ds * dz, -slack * force))
         far = np.minimum(_far(slack, ds), _far(force, dz)) * unsettled[:, None]
         for _ in range(_HALVINGS):
-            value, slope, bend = costs(x + far * dx)
+            value, slope, bend = costs(x + far * dx, members)
             lost = ~(np.isfinite(value) & np.isfinite(slope).all(axis=1) & np.isfinite(bend).all(axis=(1, 2)))
             if not lost.any():
                 break
             far = np.where(lost[:, None], far / 2.0, far)
         x, slack, force, pull = x + far * dx, slack + far * ds, force + far * dz, pull + far * dy
-    return x, force, pull
+    _store(answers, members, x, force, pull)
+    return answers
+
+
+def _store(answers: tuple[Array, Array, Array], members: Array, *parts: Array) -> None:
+    for answer, part in zip(answers, parts, strict=True):
+        answer[members] = part
 
 
 @dataclass

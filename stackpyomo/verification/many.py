@@ -167,10 +167,15 @@ class _Proofs:
         equal = np.where(pieces.equal[..., None], normals, 0.0)
         levels = np.where(pieces.equal, pieces.low / heights, 0.0)
 
-        def costs(x: Array) -> tuple[Array, Array, Array]:
-            value, slope, bend = pieces.at(x * reaches)
-            scaled = bend * reaches[:, :, None] * reaches[:, None, :]
-            return value[:, 0] / unit, slope[:, 0] * reaches / unit[:, None], scaled / unit[:, None, None]
+        some = [(np.arange(len(chosen)), pieces)]
+
+        def costs(x: Array, members: Array) -> tuple[Array, Array, Array]:
+            if len(members) < len(some[-1][0]):
+                some.append((members, pieces.only(members)))
+            far, size = reaches[members], unit[members]
+            value, slope, bend = some[-1][1].at(x * far)
+            scaled = bend * far[:, :, None] * far[:, None, :]
+            return value[:, 0] / size, slope[:, 0] * far / size[:, None], scaled / size[:, None, None]
 
         room = TOLERANCES.nearby * np.minimum(high - low, 1.0)
         start = np.clip(np.zeros_like(low), low + room, high - room)

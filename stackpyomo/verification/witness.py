@@ -81,9 +81,7 @@ def _compared(problem: Composed, x: Sequence[float], value: float, slope: Array)
         if math.isfinite(there) != math.isfinite(value):
             raise _difference(name, value, there)
         return None
-    size = size_of(problem.cost, {id(v): float(v.value) for v in problem.variables})
-    size = max(size if math.isfinite(size) else 0.0, abs(there), abs(value))
-    if abs(there - value) > TOLERANCES.noise * size:
+    if _differ(problem, problem.cost, there, value):
         raise _difference(name, value, there)
     try:
         gradient = differentiate(elementary(problem.cost), wrt_list=problem.variables, mode=Modes.reverse_numeric)
@@ -91,10 +89,10 @@ def _compared(problem: Composed, x: Sequence[float], value: float, slope: Array)
         return None
     slopes = np.array([float(g) for g in gradient])
     unit = max(float(np.abs(slopes).max(initial=0.0)), float(np.abs(slope).max(initial=0.0)))
-    room = TOLERANCES.accuracy * max(unit, size)
-    if not np.abs(slopes - slope).max(initial=0.0) <= room:
-        raise _difference(name, slope.tolist(), slopes.tolist())
-    return slopes
+    left = np.abs(slopes - slope).max(initial=0.0)
+    if left <= TOLERANCES.accuracy * unit or left <= TOLERANCES.accuracy * max(unit, _size(problem, problem.cost)):
+        return slopes
+    raise _difference(name, slope.tolist(), slopes.tolist())
 
 
 def _compare_rows(problem: Composed, values: Array) -> None:
@@ -104,9 +102,22 @@ def _compare_rows(problem: Composed, values: Array) -> None:
     own = problem.rows[len(problem.rows) - len(problem.follower.constraints) :]
     for row, value in zip(own, values.tolist(), strict=False):
         there = number_of(row.body)
-        size = size_of(row.body, {id(v): float(v.value) for v in problem.variables})
-        if abs(there - value) > TOLERANCES.noise * max(size if math.isfinite(size) else 0.0, abs(there), abs(value)):
+        if _differ(problem, row.body, there, value):
             raise _difference(problem.follower.name, value, there)
+
+
+def _differ(problem: Composed, expression: Any, there: float, value: float) -> bool:
+    """True if two values of an expression are not the same one, the largest of its parts the measure of rounding."""
+    near = max(abs(there), abs(value))
+    if abs(there - value) <= TOLERANCES.noise * near:
+        return False
+    return abs(there - value) > TOLERANCES.noise * max(_size(problem, expression), near)
+
+
+def _size(problem: Composed, expression: Any) -> float:
+    """The largest part of an expression at the current values, 0 where that is not finite."""
+    size = size_of(expression, {id(v): float(v.value) for v in problem.variables})
+    return size if math.isfinite(size) else 0.0
 
 
 def _compare_bends(

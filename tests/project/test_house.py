@@ -30,8 +30,8 @@ FOLDERS = {
 ORDER = """
 errors version
 core
-solvers games
 families
+solvers games
 verification derivatives
 deviations
 bilevel

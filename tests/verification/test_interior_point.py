@@ -20,10 +20,12 @@ def test_minima_are_scipys(seed: int, count: int) -> None:
     normal, inside = random.normal(size=(size, 1, count)), random.uniform(-0.7, 0.7, size=(size, count))
     limit = np.einsum("kmn,kn->km", normal, inside) + 0.01
 
-    def costs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        growth = np.exp(x)
-        value = (np.einsum("ki,kij,kj->k", x, bend, x) / 2.0) + (slope * x).sum(axis=1) + growth.sum(axis=1)
-        return value, np.einsum("kij,kj->ki", bend, x) + slope + growth, bend + growth[:, :, None] * np.eye(count)
+    everybody = np.arange(size)
+
+    def costs(x: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        growth, h, g = np.exp(x), bend[members], slope[members]
+        value = (np.einsum("ki,kij,kj->k", x, h, x) / 2.0) + (g * x).sum(axis=1) + growth.sum(axis=1)
+        return value, np.einsum("kij,kj->ki", h, x) + g + growth, h + growth[:, :, None] * np.eye(count)
 
     eye = np.broadcast_to(np.eye(count), (size, count, count))
     matrix, limits = np.concatenate([eye, -eye, normal], axis=1), np.concatenate([np.ones((size, 2 * count)), limit], 1)
@@ -32,18 +34,18 @@ def test_minima_are_scipys(seed: int, count: int) -> None:
     assert (force >= 0.0).all()
     for k in range(size):
         answer = minimize(
-            lambda u, k=k: costs(np.tile(u, (size, 1)))[0][k],
+            lambda u, k=k: costs(np.tile(u, (size, 1)), everybody)[0][k],
             np.zeros(count),
             bounds=[(-1, 1)] * count,
             constraints={"type": "ineq", "fun": lambda u, k=k: limit[k, 0] - normal[k, 0] @ u},
             method="SLSQP",
             options={"ftol": 1e-14, "maxiter": 500},
         )
-        assert costs(x)[0][k] == pytest.approx(answer.fun, abs=1e-7)
+        assert costs(x, everybody)[0][k] == pytest.approx(answer.fun, abs=1e-7)
 
 
 def test_limits_that_there_are_not_do_not_bind() -> None:
-    def costs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def costs(x: np.ndarray, _members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return ((x - 3.0) ** 2).sum(axis=1), 2.0 * (x - 3.0), np.full((len(x), 1, 1), 2.0)
 
     matrix = np.array([[[1.0], [-1.0]]])
@@ -55,8 +57,9 @@ def test_equalities_are_kept() -> None:
     """min Σ (x − a)² with Σ x = b: x = a + (b − Σ a)/n, y = −2 (b − Σ a)/n; a row of zeros asks nothing."""
     wish = np.array([[0.1, 0.5, 0.3], [0.2, 0.2, 0.9]])
 
-    def costs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return ((x - wish) ** 2).sum(axis=1), 2.0 * (x - wish), np.tile(2.0 * np.eye(3), (2, 1, 1))
+    def costs(x: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        away = x - wish[members]
+        return (away**2).sum(axis=1), 2.0 * away, np.tile(2.0 * np.eye(3), (len(members), 1, 1))
 
     eye = np.broadcast_to(np.eye(3), (2, 3, 3))
     matrix, limits = np.concatenate([eye, -eye], axis=1), np.concatenate([np.full((2, 3), 2.0), np.zeros((2, 3))], 1)
