@@ -55,8 +55,8 @@ _FAR = 1e4
 _SHARE = 0.8
 """Part of the time that a global solver gets where it was asked for by name: local searches may find better."""
 
-_PATIENCE = 10.0
-"""Seconds of the global stage where no time limit is given."""
+_PATIENCE, _LEAST = 10.0, 0.1
+"""Seconds of a solve of the global stage where no time limit is given; the least where they are all spent."""
 
 
 @dataclass
@@ -89,6 +89,8 @@ class PlanSearch:
     time_limit: float | None = None
     tee: bool = False
     seed: int = 0
+    proof_seconds: float | None = None
+    """Of the global stage in all, where it was not asked for by name; None: ``_PATIENCE`` for each of its solves."""
     points: Sequence[Mapping[int, float]] = ()
     """{id(Var): value}: where the local stage begins; what is left out keeps the model's value."""
     halted: Callable[[], bool] = lambda: False
@@ -360,6 +362,9 @@ class PlanSearch:
             return self._until
         if alone:
             return now + _SHARE * (self._until - now)
+        if self.proof_seconds is not None:
+            spent = sum(entry.get("seconds", 0.0) for entry in self.log if entry.get("solver") == "scip")
+            return min(self._until, now + max(_LEAST, self.proof_seconds - spent))
         return now + (_PATIENCE if math.isinf(self._until) else (self._until - now) / 2.0)
 
     def _is_linear(self, exact: Equilibrium, solver: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stackpyomo.bilevel import Treatment, named
@@ -39,6 +39,8 @@ class Options:
     """True where the values to begin with are those of a plan."""
     wish: Wish = field(default_factory=Wish)
     """Which equilibrium."""
+    proof_seconds: float | None = None
+    """Of a global solver that was not asked for by name, in all; None: 10 for each of its solves."""
 
 
 def read_options(
@@ -50,12 +52,15 @@ def read_options(
     allow_nonconvex: bool = False,
     seed: int = 0,
     start: Plan | None = None,
+    proof_seconds: float | None = None,
 ) -> Options:
     """The arguments that all functions here share, checked once."""
     require_whole("starts", starts)
     require_whole("seed", seed, 0)
     require_positive("time_limit", time_limit, none=True)
+    require_positive("proof_seconds", proof_seconds, none=True)
     options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex, seed, start is not None)
+    options = replace(options, proof_seconds=proof_seconds)
     choose(solver)
     return options
 
@@ -90,6 +95,7 @@ def with_options(plan: Plan, function: str, options: Options, hedging: Hedging |
         "complementarity": "auto" if options.treatment is None else repr(options.treatment),
         "time_limit": options.time_limit,
         "allow_nonconvex": options.allow_nonconvex,
+        **({} if options.proof_seconds is None else {"proof_seconds": options.proof_seconds}),
         **({} if options.wish.kind == "any" else {"equilibrium": options.wish.kind}),
         **({} if hedging is None else {"engine": repr(hedging)}),
         **more,

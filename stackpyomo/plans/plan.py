@@ -358,7 +358,10 @@ def untried(log: Sequence[Mapping[str, Any]]) -> list[str]:
     stops = [entry.get("termination") for entry in log if entry.get("solver") in _GLOBAL]
     starts = 1 + max((entry.get("start") or 0 for entry in log), default=0)
     known = [] if stops else ["solver='scip' can prove more"]
-    known += ["a longer time_limit= gives it more time to prove"] if "time limit" in stops else []
+    if "time limit" in stops:
+        spent = sum(entry.get("seconds") or 0.0 for entry in log if entry.get("solver") in _GLOBAL)
+        more = max(60.0, 6.0 * spent)
+        known.append(f"{spent:.2g} s of proof spent; proof_seconds={more:.2g} or a longer time_limit= may prove it")
     return [*known, f"starts={max(5, 4 * starts)} can find better"]
 
 

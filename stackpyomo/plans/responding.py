@@ -95,6 +95,7 @@ def respond(
         time_limit=options.time_limit,
         tee=options.tee,
         seed=options.seed,
+        proof_seconds=options.proof_seconds,
         common=None if by_rows else options.wish.common,
         seconds=seconds,
     )

@@ -44,6 +44,7 @@ def leader_optimal(
     start: Plan | None = None,
     equilibrium: str = "auto",
     weights: Any = None,
+    proof_seconds: float | None = None,
 ) -> Plan:
     """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
 
@@ -52,10 +53,12 @@ def leader_optimal(
     solver: a name of :mod:`stackpyomo.solvers`, or "auto". starts: more than 1 tries further starting points within the
     bounds (random, by ``seed``) and keeps the best. complementarity: a treatment (Scholtes(), FischerBurmeister(),
     Penalty(), BigM(), SOS1()) or "auto", several in turn. time_limit: seconds, for each solve of the team optimum,
-    for the whole search otherwise. tee: show the solver's output. allow_nonconvex: followers proved nonconvex may
-    respond; the plan then says so. seed: of the starting points. engine: "mpi-sppy" or a :class:`Hedging` for the team
-    optimum bundle by bundle, in as many processes as ``mpiexec`` started; "auto": one solve in this process. start: a
-    plan of this game or of a neighbouring one, whose values and binding rows are tried first.
+    for the whole search otherwise. proof_seconds: of the global solver that "auto" asks of small games where followers
+    respond, in all (None: 10 for each of its solves); the plan says where they were spent. tee: show the solver's
+    output. allow_nonconvex: followers proved nonconvex may respond; the plan then says so. seed: of the starting
+    points. engine: "mpi-sppy" or a :class:`Hedging` for the team optimum bundle by bundle, in as many processes as
+    ``mpiexec`` started; "auto": one solve in this process. start: a plan of this game or of a neighbouring one, whose
+    values and binding rows are tried first.
     equilibrium: "variational", the responding followers' equilibrium with one multiplier for all who feel a shared row
     ("auto" where rows are declared ``shared=``), by ``weights`` (component mapping follower → r > 0: its multiplier is
     λ/r); "any": each has its own, in the leader's favour ("auto" elsewhere).
@@ -67,7 +70,9 @@ def leader_optimal(
     proved nonconvex, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
     """
     _require_game(game, "leader_optimal")
-    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start)
+    options = read_options(
+        solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start, proof_seconds
+    )
     hedging = chosen_engine(engine)
     with undisturbed(), game.unchanged(), started(game, start):
         require(game)
@@ -158,6 +163,7 @@ def nash(
     weights: Any = None,
     limit: int = 20,
     distance: float = 1e-3,
+    proof_seconds: float | None = None,
 ) -> Any:
     """The followers' equilibrium at fixed leader values: ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given.
 
@@ -181,7 +187,9 @@ def nash(
     Raises :class:`InvalidGame` for a leader variable without a value, and what :func:`leader_optimal` raises.
     """
     _require_game(game, "nash")
-    options = read_options(solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start)
+    options = read_options(
+        solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start, proof_seconds
+    )
     with undisturbed(), game.unchanged(), ExitStack() as opened:
         require(game, leader_objective=False)
         followers = responding_followers(game, responding)
@@ -226,6 +234,7 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
         "allow_nonconvex",
         "seed",
         "start",
+        "proof_seconds",
     }
     if unknown:
         raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")

@@ -227,9 +227,9 @@ def test_a_solver_gets_natural_units(solver: str, unit: float) -> None:
 def test_advice_names_what_has_not_been_tried() -> None:
     local = [{"solver": "pounce", "termination": "converged", "start": k} for k in range(5)]
     assert untried(local) == ["solver='scip' can prove more", "starts=20 can find better"]
-    stopped = {"solver": "scip", "termination": "time limit"}
+    stopped = {"solver": "scip", "termination": "time limit", "seconds": 2.0}
     assert untried([stopped, *local]) == [
-        "a longer time_limit= gives it more time to prove",
+        "2 s of proof spent; proof_seconds=60 or a longer time_limit= may prove it",
         "starts=20 can find better",
     ]
     assert untried([{"solver": "scip", "termination": "optimal"}]) == ["starts=5 can find better"]
@@ -267,3 +267,24 @@ def test_rounding_proves_nothing_nonconvex(unit: float, worth: float, more: floa
 
     game = one_action(flat, unit, worth, more, start)
     assert not counterexample(game, game.followers["f"], game.movers())
+
+
+def test_the_global_stage_has_a_budget_that_the_plan_tells() -> None:
+    """Five unlike Cournot firms with fractional powers in their costs: Newton answers at once, SCIP takes its time."""
+    m = pyo.ConcreteModel()
+    m.q, m.f = pyo.Var(bounds=(0, 50), initialize=5.0), pyo.Block(range(5))
+    for i in range(5):
+        m.f[i].q = pyo.Var(bounds=(0, 50), initialize=5.0)
+    total = m.q + pyo.quicksum(f.q for f in m.f.values())
+    for i, f in m.f.items():
+        f.profit = pyo.Objective(expr=(60 - total) * f.q - (2 + i) * f.q - f.q**1.5, sense=pyo.maximize)
+    m.profit = pyo.Objective(expr=(60 - total) * m.q - m.q**1.5, sense=pyo.maximize)
+    plan = sp.stackelberg(sp.Game(m, m.f), proof_seconds=0.05)
+    assert plan.report is not None
+    assert plan.report.ok
+    assert plan.options["proof_seconds"] == 0.05
+    assert any(entry["solver"] == "scip" and entry["termination"] == "time limit" for entry in plan.log)
+    assert plan.quality == "feasible"
+    assert "s of proof spent; proof_seconds=60 or a longer time_limit= may prove it" in str(plan)
+    with pytest.raises(sp.InvalidGame, match="proof_seconds"):
+        sp.nash(sp.Game(m, m.f), proof_seconds=0.0)
