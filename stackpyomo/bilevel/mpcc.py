@@ -42,8 +42,8 @@ _TURNS = 4
 """Times a pair may change sides in one polish: a primal-dual active set method, made to end."""
 
 _MANY = 2000
-"""Pairs from which on the leader descends from equilibrium to equilibrium: the last steps of a homotopy are degenerate,
-and factorising them costs most."""
+"""Pairs from which on the followers' equilibrium is asked first: where none of them, or all, are active, the leader
+descends from there, for the last steps of a homotopy are degenerate then; else the homotopy starts there."""
 
 _STEPS = (1.0, 0.5, 0.25, 0.125)
 """Parts of a step of the leader that are tried."""
@@ -152,7 +152,7 @@ class Equilibrium:
 
     @property
     def has_many(self) -> bool:
-        """True if a homotopy would cost too much."""
+        """True if the followers' equilibrium is asked first where the leader starts."""
         return len(self._lambda) > _MANY
 
     def multipliers(self, x: Array) -> Array:
@@ -229,9 +229,14 @@ class Equilibrium:
         if self.treatment is None or self.treatment.needs != "NLP":
             options = dict(choose(solver).tight) if tight else {}
             return self._answer(self._run(self.program, solver, options, None, until, tee), solver)
-        if self.has_many and start is None and (descended := self._descended(solver, until)) is not None:
-            return descended
-        level, step = self.treatment.levels[0], 0
+        step = 0
+        if self.has_many and start is None and (settled := self._settled(solver, until)) is not None:
+            assert settled.x is not None
+            active = self._active(settled.x)
+            if active.all() or not active.any():  # few kinks lie on the leader's way
+                return self._descended(settled, solver, until)
+            start, step = settled.x, 1
+        level = self.treatment.levels[step]
         while True:
             last = step >= len(self.treatment.levels) - 1
             program = self.program.variant(start, bounds=self._at(level))
@@ -405,22 +410,23 @@ class Equilibrium:
                 return points
         return ()
 
-    def _descended(self, solver: str, until: float) -> Answer | None:
+    def _settled(self, solver: str, until: float) -> Answer | None:
+        """The followers' equilibrium where the leader starts, of many pairs; None where that cannot be solved."""
+        x = np.clip(np.asarray(self.program.problem.x0, dtype=float), *self.program.bounds)
+        settled = self.polished(x, solver, active=np.zeros(len(self._lambda), dtype=bool), leading=False, until=until)
+        return settled if settled is not None and settled.x is not None else None
+
+    def _descended(self, best: Answer, solver: str, until: float) -> Answer:
         """Implicit programming, for many pairs: the leader goes to the optimum of its smooth piece, followers settle
         on a new equilibrium there (half the step while that is no better); near the end one polish does the rest.
-
-        None where a piece cannot be solved.
         """
-        x = np.clip(np.asarray(self.program.problem.x0, dtype=float), *self.program.bounds)
-        best = self.polished(x, solver, active=np.zeros(len(self._lambda), dtype=bool), leading=False, until=until)
         for _ in range(_ROUNDS):
-            if best is None or (better := self._moved(best, solver, until)) is None:
+            if (better := self._moved(best, solver, until)) is None:
                 break
             gain, best = best.cost - better.cost, better
             if gain <= TOLERANCES.early * abs(best.cost):
                 break
-        if best is None or best.x is None:
-            return None
+        assert best.x is not None
         for signed in (False, True):
             last = self.polished(best.x, solver, signed=signed, until=until)
             if last is not None and last.cost <= best.cost:

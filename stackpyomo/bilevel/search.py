@@ -363,7 +363,7 @@ class PlanSearch:
         if alone:
             return now + _SHARE * (self._until - now)
         if self.proof_seconds is not None:
-            spent = sum(entry.get("seconds", 0.0) for entry in self.log if entry.get("solver") == "scip")
+            spent = sum(float(entry.get("seconds", 0.0)) for entry in self.log if entry.get("solver") == "scip")
             return min(self._until, now + max(_LEAST, self.proof_seconds - spent))
         return now + (_PATIENCE if math.isinf(self._until) else (self._until - now) / 2.0)
 
