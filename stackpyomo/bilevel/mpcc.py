@@ -150,11 +150,6 @@ class Equilibrium:
         """For every pair the number of the variable whose distance to a limit its slack is, −1 for none."""
         return self._owner
 
-    @property
-    def has_many(self) -> bool:
-        """True if the followers' equilibrium is asked first where the leader starts."""
-        return len(self._lambda) > _MANY
-
     def multipliers(self, x: Array) -> Array:
         """λ of every pair at x."""
         return np.where(self._lambda >= 0, x[self._lambda], 0.0) if len(self._lambda) else np.zeros(0)
@@ -230,7 +225,7 @@ class Equilibrium:
             options = dict(choose(solver).tight) if tight else {}
             return self._answer(self._run(self.program, solver, options, None, until, tee), solver)
         step = 0
-        if self.has_many and start is None and (settled := self._settled(solver, until)) is not None:
+        if len(self._lambda) > _MANY and start is None and (settled := self._settled(solver, until)) is not None:
             assert settled.x is not None
             active = self._active(settled.x)
             if active.all() or not active.any():  # few kinks lie on the leader's way

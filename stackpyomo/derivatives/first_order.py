@@ -23,12 +23,12 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import Array, Scales, bounds_of, limited_reaches, matches, rows_scaled, scales, timed
+from stackpyomo.core import Array, Scales, limited_reaches, matches, rows_scaled, scales, timed
 from stackpyomo.core.expressions import apart, roots
 from stackpyomo.errors import InvalidGame
-from stackpyomo.families import MANY, Functions, functions_of
+from stackpyomo.families import MANY, functions_of
 from stackpyomo.games import Game, evaluator, stamp
-from stackpyomo.solvers import BadRow, Program
+from stackpyomo.solvers import ArrayProgram, BadRow, Program
 
 __all__ = ["Derivatives", "FollowerRows", "Units"]
 
@@ -68,21 +68,6 @@ class Units:
     """(leader's variables)"""
 
 
-class _Read:
-    """Rows that arrays hold, with the names of a :class:`Program`."""
-
-    def __init__(self, functions: Functions) -> None:
-        self.problem, self.variables, self.takes_roots = functions, functions.variables, functions.takes_roots
-        self.rows = np.arange(functions.m)
-        self.row_bounds = (np.zeros(functions.m), np.zeros(functions.m))
-        self.bounds = tuple(np.array([bounds_of(v) for v in self.variables]).reshape(-1, 2).T)
-
-    def jacobian(self, x: Array) -> sparse.csr_array:
-        """d(rows)/d(variables) at x."""
-        shape = (self.problem.m, self.problem.n)
-        return sparse.csr_array((self.problem.jacobian(x), self.problem.jacobian_structure()), shape=shape)
-
-
 class FollowerRows:
     """The rows of all followers, written once; :meth:`at` evaluates them at any point.
 
@@ -100,8 +85,9 @@ class FollowerRows:
         expressions = self._expressions()
         self._count = len(expressions)
         with timed(self.seconds, "write"):
-            functions = functions_of(expressions) if self._count >= MANY else None
-        self._program = self._written(expressions) if functions is None else _Read(functions)
+            functions = functions_of([0.0, *expressions]) if self._count >= MANY else None
+        nothing = np.zeros(self._count)
+        self._program = self._written(expressions) if functions is None else ArrayProgram(functions, (nothing, nothing))
         self.stamp = stamp(game)
         self._split()
         self._senses = np.array([f.sign for f in self.followers], dtype=float)

@@ -4,7 +4,7 @@ In: an objective and rows over Pyomo Vars. Out: a :class:`Solution` and the resi
 is not evidence; why it stopped is kept apart from what it holds.
 """
 
-from .array_programs import read_program
+from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
 from .program import BadRow, Program, free_row, random_start, scales_of
 from .rays import ray
@@ -12,6 +12,7 @@ from .registry import SolverInfo, choose, prover, registry, solve
 from .solution import Solution, Termination
 
 __all__ = [
+    "ArrayProgram",
     "BadRow",
     "Program",
     "Residuals",

@@ -26,16 +26,16 @@ def read_program(objective: Any, constraints: Sequence[Any], seconds: dict[str, 
     if functions is None or not all(v.is_continuous() for v in functions.variables):
         return None
     held = np.isin(np.arange(1, functions.m), functions.jacobian_structure()[0]).all()
-    return ArrayProgram(functions, constraints) if held and functions.n else None
+    return ArrayProgram(functions, _limits(constraints)) if held and functions.n else None
 
 
 class ArrayProgram(Program):
-    """A program that has no .nl text; ``functions``: its objective, then the bodies of its constraints."""
+    """A program that has no .nl text; ``functions``: its objective, then the bodies of its rows, within ``limits``."""
 
-    def __init__(self, functions: Functions, constraints: Sequence[Any]) -> None:
+    def __init__(self, functions: Functions, limits: tuple[Array, Array]) -> None:
         self.seconds, self.start, self.kept, self.libraries = {}, None, {}, []
-        self.variables, self.rows = functions.variables, np.arange(len(constraints))
-        self._problem = _Problem(functions, constraints)
+        self.variables, self.rows = functions.variables, np.arange(functions.m - 1)
+        self._problem = _Problem(functions, limits)
 
     @property
     def problem(self) -> _Problem:
@@ -57,10 +57,10 @@ class ArrayProgram(Program):
 class _Problem:
     """Objective and rows apart, with the names of a solver library's problem."""
 
-    def __init__(self, functions: Functions, constraints: Sequence[Any]) -> None:
+    def __init__(self, functions: Functions, limits: tuple[Array, Array]) -> None:
         self.functions, self.n, self.m = functions, functions.n, functions.m - 1
         self.x_l, self.x_u = _limits(functions.variables)
-        self.g_l, self.g_u = _limits(constraints)
+        self.g_l, self.g_u = limits
         self.x0 = np.array([0.0 if v.value is None else v.value for v in functions.variables], dtype=float)
         self._rows = functions.jacobian_structure()[0]
 
