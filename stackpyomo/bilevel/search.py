@@ -220,7 +220,8 @@ class PlanSearch:
             exact = self._equilibrium(kkt, treatment)
             answer = exact.solve(solver, until=self._deadline(), tee=self.tee)
             self.stops.append(answer)
-            proves = "global" in choose(solver).classes or self._is_linear(exact, solver)
+            classes = choose(solver).classes  # of linear rows a MIP solver proves as much
+            proves = "global" in classes or ("MIP" in classes and exact.program.is_linear)
             if answer.x is not None and (audits := exact.audit(answer.x)):
                 self.log[-1]["audit"] = audits
                 proves = proves and all(row["verdict"] == "proved" for row in audits)
@@ -357,19 +358,13 @@ class PlanSearch:
 
     def _deadline(self) -> float:
         """Half of what is left, where local stages follow; a default where no limit is given."""
-        now, alone = time.monotonic(), self.solver != "auto"
-        if self.treatment is not None:
-            return self._until
-        if alone:
-            return now + _SHARE * (self._until - now)
+        now = time.monotonic()
+        if self.treatment is not None or self.solver != "auto":
+            return self._until if self.treatment is not None else now + _SHARE * (self._until - now)
         if self.proof_seconds is not None:
             spent = sum(float(entry.get("seconds", 0.0)) for entry in self.log if entry.get("solver") == "scip")
             return min(self._until, now + max(_LEAST, self.proof_seconds - spent))
         return now + (_PATIENCE if math.isinf(self._until) else (self._until - now) / 2.0)
-
-    def _is_linear(self, exact: Equilibrium, solver: str) -> bool:
-        """A MIP solver without the word "global" proves as much where it takes the problem at all: linear rows."""
-        return "MIP" in choose(solver).classes and exact.program.is_linear
 
     def _refined(self, exact: Equilibrium, answer: Answer) -> Iterator[Candidate] | tuple[Candidate, ...]:
         """The polished answer, or where there is none (integers) the answer as it came."""
