@@ -266,8 +266,8 @@ class Experiments:
         self._source, self.parameters, self.table, self._rules = game, parameters, table, rules
         self._observed, self._together = observed, together
         self._columns: dict[str, np.ndarray[Any, Any]] = {}
-        told = self._followers()
-        followers = list(game.followers.values()) if together else told
+        informed = self._followers()
+        followers = list(game.followers.values()) if together else informed
         self.model = pyo.ConcreteModel(name="experiments")
         self.model.parameter = pyo.Var(
             range(len(parameters)), initialize={i: p.start for i, p in enumerate(parameters)}
@@ -314,15 +314,15 @@ class Experiments:
 
     def _followers(self) -> list[Follower]:
         """Those whose problem holds a parameter."""
-        wanted = {id(p.component): p.name for p in self.parameters}
+        names = {id(p.component): p.name for p in self.parameters}
         entered: set[int] = set()
         kept = []
         for follower in self._source.followers.values():
             parts = [p for e in _expressions(follower) for p in identify_mutable_parameters(e)]
-            own = {id(p) for p in parts} & wanted.keys()
+            own = {id(p) for p in parts} & names.keys()
             entered |= own
             kept += [follower] if own else []
-        missing = [name for key, name in wanted.items() if key not in entered]
+        missing = [name for key, name in names.items() if key not in entered]
         if missing:
             raise InvalidGame(
                 f"{missing[0]}: enters no follower's objective, constraint or bound, so that no action tells of it. "

@@ -82,8 +82,8 @@ def fit(
         raise InvalidGame(f"method={method!r}: expected one of {', '.join(_METHODS)}.")
     with undisturbed():
         require(game, leader_objective=False)
-        table, wanted = table_of(rows), parameters_of(game, parameters)
-        experiments = Experiments(game, wanted, table, rules_of(rules, table, game))
+        table, chosen = table_of(rows), parameters_of(game, parameters)
+        experiments = Experiments(game, chosen, table, rules_of(rules, table, game))
         room = _noise(game, noise, experiments.readings)
         _require_explicable(experiments, room)
         slopes = Slopes(experiments)
@@ -258,10 +258,10 @@ class _Study:
                     f"was looked for. Give bounds: parameters={{{parameter.name!r}: (lower, upper), ...}}."
                 )
 
-    def consistent(self, found: Fit) -> Polytope | str:
+    def consistent(self, estimate: Fit) -> Polytope | str:
         """The parameters that explain every row, or why that set is not given. Raises where no parameters do."""
         assert self.noise is not None
-        box = _boxed(self.parameters, found.solution.theta)
+        box = _boxed(self.parameters, estimate.solution.theta)
         why = self._why_no_polytope(box)
         if why:
             return why
@@ -269,11 +269,11 @@ class _Study:
         matrix, ends, faces = [], [], list[str]()
         sides = ((-1.0, self.readings - self.noise, "at least"), (1.0, self.readings + self.noise, "at most"))
         for sign, edge, words in sides:
-            slope, mixed = self.slopes.lines(found.solution.theta, np.clip(edge, lower, upper))
+            slope, mixed = self.slopes.lines(estimate.solution.theta, np.clip(edge, lower, upper))
             for number in np.flatnonzero((edge > lower) if sign < 0 else (edge < upper)):
                 reading = self.experiments.readings[number]
                 matrix.append(-sign * mixed[number])
-                ends.append(float(sign * (slope[number] - mixed[number] @ found.solution.theta)))
+                ends.append(float(sign * (slope[number] - mixed[number] @ estimate.solution.theta)))
                 faces.append(f"row {reading.label}, {reading.action} {words} {edge[number]:.6g}")
         for column, parameter in enumerate(self.parameters):
             for sign, end in ((-1.0, parameter.lower), (1.0, parameter.upper)):

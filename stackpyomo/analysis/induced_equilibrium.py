@@ -130,12 +130,12 @@ def _let_go(
     return list(holder.rows.values())
 
 
-def _steps(game: Game, matrix: Any, row: int, wanted: Array, values: Mapping[str, float]) -> Any:
-    """Σ rate · (action − its plan) over the wanted actions."""
+def _steps(game: Game, matrix: Any, row: int, chosen: Array, values: Mapping[str, float]) -> Any:
+    """Σ rate · (action − its plan) over the chosen actions."""
     rates = matrix[[row]].toarray().ravel()
     return pyo.quicksum(
         float(rates[j]) * (game.actions[j] - values[game.names[id(game.actions[j])]])
-        for j in np.flatnonzero(wanted & (rates != 0.0))
+        for j in np.flatnonzero(chosen & (rates != 0.0))
     )
 
 

@@ -128,11 +128,11 @@ def _position(component: Any, labels: Any) -> int | None:
     """Which part of the index these labels are: −1 the whole; None: no part of it."""
     if not component.is_indexed():
         return None
-    keys, wanted = list(component), set(labels)
-    if set(keys) == wanted:
+    keys, names = list(component), set(labels)
+    if set(keys) == names:
         return -1
     width = min((len(key) if isinstance(key, tuple) else 0 for key in keys), default=0)
-    return next((place for place in range(width) if {key[place] for key in keys} == wanted), None)
+    return next((place for place in range(width) if {key[place] for key in keys} == names), None)
 
 
 def _entry(var: VarData, place: int, label: Hashable) -> VarData:

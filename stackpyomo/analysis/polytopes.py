@@ -92,8 +92,8 @@ class Polytope:
         matrix, limits = self._scaled
         start, directions = self._span
         corners = start + self._corners(matrix @ directions, limits - matrix @ start) @ directions.T
-        kept = np.unique(np.round(corners / TOLERANCES.noise) * TOLERANCES.noise, axis=0) * self._units
-        return pd.DataFrame(kept, columns=self.names)
+        points = np.unique(np.round(corners / TOLERANCES.noise) * TOLERANCES.noise, axis=0) * self._units
+        return pd.DataFrame(points, columns=self.names)
 
     def sample(self, size: int, seed: int) -> pd.DataFrame:
         """Points drawn evenly from its volume, by random weights of its vertices refused where they are uneven."""

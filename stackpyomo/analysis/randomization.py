@@ -275,8 +275,8 @@ def _around(center: float, points: Array, low: float, high: float) -> Array:
 
 def _plain(u0: Array, cost: Array, own: Array, promise: float, target: float) -> tuple[float, float, float]:
     """(leader's cost, u0, target) of the best action that keeps the promise; infinite where none does."""
-    kept = np.where(own <= promise, cost, math.inf)
-    return float(kept.min()), float(u0[kept.argmin()]), target
+    keeping = np.where(own <= promise, cost, math.inf)
+    return float(keeping.min()), float(u0[keeping.argmin()]), target
 
 
 def _mixture(u0: Array, cost: Array, own: Array, promise: float, target: float) -> _Mixture:
@@ -284,16 +284,16 @@ def _mixture(u0: Array, cost: Array, own: Array, promise: float, target: float) 
     plain, best, _ = _plain(u0, cost, own, promise, target)
     if math.isinf(plain):
         return _Mixture(math.inf, target)
-    kept, broken = np.flatnonzero(own <= promise), np.flatnonzero((own > promise) & (cost < plain))
-    if not len(broken):
+    keeping, breaking = np.flatnonzero(own <= promise), np.flatnonzero((own > promise) & (cost < plain))
+    if not len(breaking):
         return _Mixture(plain, target, (best,), (1.0,))
-    weight = (promise - own[kept])[:, np.newaxis] / (own[broken][np.newaxis, :] - own[kept][:, np.newaxis])
-    mixed = cost[kept][:, np.newaxis] * (1.0 - weight) + cost[broken][np.newaxis, :] * weight
+    weight = (promise - own[keeping])[:, np.newaxis] / (own[breaking][np.newaxis, :] - own[keeping][:, np.newaxis])
+    mixed = cost[keeping][:, np.newaxis] * (1.0 - weight) + cost[breaking][np.newaxis, :] * weight
     i, j = np.unravel_index(int(mixed.argmin()), mixed.shape)
     share = float(weight[i, j])
     if mixed[i, j] >= plain or not share > 0.0:
         return _Mixture(plain, target, (best,), (1.0,))
-    atoms = (float(u0[kept[i]]), float(u0[broken[j]]))
+    atoms = (float(u0[keeping[i]]), float(u0[breaking[j]]))
     return _Mixture(float(mixed[i, j]), target, atoms, (1.0 - share, share))
 
 

@@ -67,15 +67,15 @@ def scaling(
     where there is none.
     """
     chosen = _chosen(game, followers)
-    wanted = [float(n) if math.isinf(n) else n for n in sizes]
-    if not wanted or any(b <= a for a, b in pairwise(wanted)):
+    numbers = [float(n) if math.isinf(n) else n for n in sizes]
+    if not numbers or any(b <= a for a, b in pairwise(numbers)):
         raise InvalidGame(f"sizes={list(sizes)!r}: expected at least one, increasing.")
-    for size in wanted:
+    for size in numbers:
         require_positive("sizes", 1 if math.isinf(size) else size)
     rows: list[_Row] = []
-    with tracked("scaling", len(wanted)) as step:
-        for size in wanted:
-            multipliers = rows[-1].held if rows else {}
+    with tracked("scaling", len(numbers)) as step:
+        for size in numbers:
+            multipliers = rows[-1].multipliers if rows else {}
             rows.append(_row(game, chosen, size, observe, responding, solver, options, multipliers))
             step()
     table = pd.DataFrame([row.cells for row in rows], columns=COLUMNS)
@@ -101,7 +101,7 @@ class _Row:
     """Populations the leader observes."""
     direct: dict[str, float]
     """Per action of theirs the owner's slope with the aggregates taken as given."""
-    held: Mapping[str, float]
+    multipliers: Mapping[str, float]
     """The multipliers of their own constraints that the gain leans on."""
     average: sparse.csc_array = field(default_factory=lambda: sparse.csc_array((0, 0)))
     """K in units of the average."""
@@ -127,7 +127,7 @@ def _row(
     options: dict[str, Any],
     multipliers: Mapping[str, float],
 ) -> _Row:
-    """``held``: the multipliers at the size before, where there is no incentive at this one."""
+    """``multipliers``: the multipliers at the size before, where there is no incentive at this one."""
     sized = game.with_sizes(dict.fromkeys(chosen, size))
     plan = leader_optimal(sized, responding=responding, solver=solver)
     try:

@@ -74,24 +74,24 @@ class Slopes:
     def at(self, theta: Array, actions: Array) -> Local:
         """Slopes, second derivatives and active sides there, the multipliers those of least squares."""
         values = self.values(theta, actions)
-        here = self.rows.at(values)
-        sides = by_follower(active_sides(self.rows, here, values, self.rows.natural(values)))
+        derivatives = self.rows.at(values)
+        sides = by_follower(active_sides(self.rows, derivatives, values, self.rows.natural(values)))
         unit = self._units(values)
-        firm, held = dict[int, list[ActiveSide]](), dict[str, float]()
+        firm, multipliers = dict[int, list[ActiveSide]](), dict[str, float]()
         for number, own in sides.items():
             part = self.rows.own(number)
             normals = self._normals(own, part)
             free = [i for i, side in enumerate(own) if side.equality]
             columns = np.vstack([normals, -normals[free]]).T
-            parts = least_nonnegative(columns, -here.own[part])
+            parts = least_nonnegative(columns, -derivatives.own[part])
             pushes = parts[: len(own)].copy()
             pushes[free] -= parts[len(own) :]
             firm[number] = [
                 side for side, push in zip(own, pushes, strict=True) if side.equality or push > TOLERANCES.noise * unit
             ]
-            held.update({side.name: side.sign * float(p) for side, p in zip(own, pushes, strict=True)})
-        hessian, mixed = self._second(values, held)
-        return Local(here.own, mixed, hessian, sides, firm)
+            multipliers.update({side.name: side.sign * float(p) for side, p in zip(own, pushes, strict=True)})
+        hessian, mixed = self._second(values, multipliers)
+        return Local(derivatives.own, mixed, hessian, sides, firm)
 
     def _units(self, values: Mapping[str, float]) -> float:
         """What a slope is small against: the median of the largest changes."""
@@ -190,12 +190,12 @@ def residual_fit(slopes: Slopes, actions: Array, start: Array, limits: tuple[Arr
         local = slopes.at(theta, actions)
         pushing = frozenset((number, side.name) for number, own in local.firm.items() for side in own)
         matrix, rest = slopes.equations(local)
-        wanted = theta + step * (_least_squares(matrix, rest - matrix @ theta, theta, limits) - theta)
-        if np.all(np.abs(wanted - theta) <= TOLERANCES.noise * np.maximum(1.0, np.abs(theta))):
-            return wanted, local
+        fitted = theta + step * (_least_squares(matrix, rest - matrix @ theta, theta, limits) - theta)
+        if np.all(np.abs(fitted - theta) <= TOLERANCES.noise * np.maximum(1.0, np.abs(theta))):
+            return fitted, local
         step = step / 2.0 if pushing in seen else 1.0
         seen.add(pushing)
-        theta = wanted
+        theta = fitted
     raise InvalidGame('method="residuals": its active bounds do not settle; use method="responses".')
 
 
@@ -205,17 +205,17 @@ def _least_squares(matrix: Array, rest: Array, near: Array, limits: tuple[Array,
     What rows tell apart by less than the accuracy of a plan they do not tell apart.
     """
     units = np.maximum(1.0, np.abs(near))
-    wanted = -(rest + matrix @ near)
+    target = -(rest + matrix @ near)
     left, singular, right = np.linalg.svd(matrix * units, full_matrices=False)
     least = TOLERANCES.accuracy * singular.max(initial=0.0)
     known = singular > least
-    step = right[known].T @ (left[:, known].T @ wanted / singular[known])
+    step = right[known].T @ (left[:, known].T @ target / singular[known])
     lower, upper = ((side - near) / units for side in limits)
     if np.any((step < lower) | (step > upper)):
         short = least * np.eye(len(near))  # among equals the shortest step
         rows = np.vstack([(left[:, known] * singular[known]) @ right[known], short])
-        wanted = np.concatenate([wanted, np.zeros(len(near))])
-        step = lsq_linear(rows, wanted, (lower, upper), method="bvls", tol=TOLERANCES.curvature).x
+        target = np.concatenate([target, np.zeros(len(near))])
+        step = lsq_linear(rows, target, (lower, upper), method="bvls", tol=TOLERANCES.curvature).x
     return np.asarray(near + units * step)
 
 
@@ -250,10 +250,10 @@ def null_directions(design: Array, units: Array) -> tuple[int, Array]:
     cleaned = []
     for direction in directions:
         size = np.abs(direction / units)
-        kept = np.where(size > TOLERANCES.active * size.max(), direction, 0.0)
-        least = np.abs(kept[kept != 0.0]).min()
-        lead = kept[np.flatnonzero(kept)[0]]
-        cleaned.append(kept / (least * np.sign(lead)))
+        entries = np.where(size > TOLERANCES.active * size.max(), direction, 0.0)
+        least = np.abs(entries[entries != 0.0]).min()
+        lead = entries[np.flatnonzero(entries)[0]]
+        cleaned.append(entries / (least * np.sign(lead)))
     return rank, np.array(cleaned)
 
 

@@ -46,8 +46,8 @@ class AnyGain:
     units: one of each entry of :attr:`UnknownGain.entries`; necessary: relations that every rule keeps. While it is
     asked, the gain's Vars stand for K̂.
 
-    Raises :class:`InvalidGame` where a constraint of a follower is curved, or moves with the gain: conditions that may
-    not hold, or are not linear in gain and multipliers together.
+    Raises :class:`InvalidGame` where a constraint of a follower is curved, has a price or moves with the gain: the
+    conditions may not hold, or are not linear in gain and multipliers together.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class AnyGain:
         self.holder = holder = pyo.ConcreteModel(name="any gain")
         holder.share = pyo.Var(bounds=(0, 1), initialize=0.0)
         plain = conditions(game, list(game.followers.values()), answers=gain.answers)
-        if plain.curved:
-            raise InvalidGame("a curved constraint of a follower: its conditions need not hold")
+        if plain.curved or plain.prices:
+            raise InvalidGame("a curved constraint of a follower, or a price that is the multiplier of one")
         if not problem.leaning:
             plain.stand_alone()
         lines = {id(v) for v in (*gain.variables, *plain.block.pi.values(), *plain.block.nu.values())}
