@@ -2,34 +2,30 @@
 
 With ȳ one best answer to the leader's x, and Y(x) what the follower's rows allow,
 
-    linear cost       S(x) = {y ∈ Y(x): f(x, y) ≤ f(x, ȳ)}                              (ȳ ∈ Y(x) is enough, see below)
+    linear cost       S(x) = {y ∈ Y(x): f(x, y) ≤ f(x, ȳ)}
     quadratic cost    S(x) = {y ∈ Y(x): H y = H ȳ, c(x)·y = c(x)·ȳ},  f = ½yᵀHy + c(x)·y   (Mangasarian 1988)
-    within ε          S_ε(x) = {y ∈ Y(x): f(x, y) ≤ f(x, ȳ) + ε}                         (any convex cost)
-
-The first and the third contain the answers whatever ȳ ∈ Y(x) is, and are least where ȳ is a best answer: a leader who
-fears the worst of them chooses such a witness without being told. The second needs ȳ's own optimality conditions; in
-its place the level row would have no interior point, and its multipliers would prove nothing.
+    within ε          S_ε(x) = {y ∈ Y(x): f(x, y) ≤ f(x, ȳ) + ε}                         (any cost)
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
-from scipy.linalg import null_space
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, partials, variables_in
+from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, number_of, partials, variables_in
 from stackpyomo.games import Follower, Game
 
 from .copies import Table, substituted
 
-__all__ = ["AnswerSet", "Kind", "are_unique", "is_independent"]
+__all__ = ["Affine", "AnswerSet", "Kind", "are_unique", "is_independent"]
 
 _FLAT = (Curvature.AFFINE, Curvature.CONSTANT)
 
@@ -41,6 +37,27 @@ class Kind(str, enum.Enum):
     QUADRATIC = "quadratic"
     CONVEX = "convex"
     OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Affine:
+    """constant + Σ slope · Var."""
+
+    constant: float
+    slopes: Mapping[int, float]
+
+    @classmethod
+    def of(cls, expression: Any) -> Affine | None:
+        """The expression as one; None if it is not affine."""
+        repn = generate_standard_repn(expression, compute_values=True, quadratic=False)
+        if not repn.is_linear():
+            return None
+        slopes = zip(map(id, repn.linear_vars), map(float, repn.linear_coefs), strict=True)
+        return cls(float(repn.constant), dict(slopes))
+
+    def at(self, table: Mapping[int, Any], scale: Any = 1.0) -> Any:
+        """scale · value(table/scale), which is affine in scale and table."""
+        return self.constant * scale + sum(slope * table[key] for key, slope in self.slopes.items())
 
 
 class AnswerSet:
@@ -71,28 +88,20 @@ class AnswerSet:
         self.hessian = hessian
         return Kind.QUADRATIC
 
-    def tie_rows(self, answer: Table, witness: Table, slack: float) -> Iterator[tuple[Any, float | None, float | None]]:
-        """(body, lower, upper) of the rows that make ``answer`` as good as ``witness``, or worse by ``slack`` at most;
-        both tables hold the leader's Vars as well."""
+    def tie_rows(
+        self, given: Table, witness: Mapping[int, float], slack: float
+    ) -> Iterator[tuple[Any, float | None, float | None]]:
+        """(body, lower, upper) of the rows that make an answer to a given leader as good as ``witness``, or worse by
+        ``slack`` at most."""
+        cost = substituted(self.cost, given)
         if self.kind is not Kind.QUADRATIC or slack > 0.0:
-            yield substituted(self.cost, answer) - substituted(self.cost, witness), None, slack
+            yield cost - number_of(substituted(cost, witness)), None, slack
             return
         own = self.follower.variables
-        moved = [substituted(v, answer) - substituted(v, witness) for v in own]
-        for row in independent_rows(self.hessian):
-            yield sum(float(a) * z for a, z in zip(row, moved, strict=True) if a), 0.0, 0.0
-        slopes = self._slopes_at_zero()
-        for direction in null_space(self.hessian, rcond=TOLERANCES.rank).T:
-            direction = np.where(np.abs(direction) > TOLERANCES.noise, direction, 0.0)
-            slope = sum(float(a) * s for a, s in zip(direction, slopes, strict=True) if a)
-            if not is_zero(slope):
-                step = sum(float(a) * z for a, z in zip(direction, moved, strict=True) if a)
-                yield substituted(slope, answer) * step, 0.0, 0.0
-
-    def _slopes_at_zero(self) -> list[Any]:
-        """c(x): the derivatives of the cost where all its actions are 0."""
-        zero = {id(v): 0.0 for v in self.follower.variables}
-        return [substituted(slope, zero) for slope in partials(self.cost, self.follower.variables)]
+        zero = {id(v): 0.0 for v in own}
+        slopes = [number_of(substituted(slope, zero)) for slope in partials(cost, own)]
+        for row in independent_rows(np.vstack([self.hessian, slopes])):
+            yield sum(float(a) * (v - witness[id(v)]) for a, v in zip(row, own, strict=True) if a), 0.0, 0.0
 
 
 def second_derivatives(expression: Any, rows: Sequence[VarData], columns: Sequence[VarData]) -> Array | None:
@@ -117,15 +126,6 @@ def independent_rows(matrix: Array) -> Array:
     _, sizes, rows = np.linalg.svd(matrix)
     kept = rows[: int((sizes > TOLERANCES.rank * sizes.max(initial=0.0)).sum())]
     return np.asarray(np.where(np.abs(kept) > TOLERANCES.noise, kept, 0.0))
-
-
-def is_zero(expression: Any) -> bool:
-    """True if an expression is 0 identically, as far as its terms can be collected."""
-    if expression.__class__ in native_numeric_types:
-        return bool(abs(expression) <= TOLERANCES.noise)
-    repn = generate_standard_repn(expression, compute_values=True, quadratic=True)
-    sizes = [abs(repn.constant), *map(abs, repn.linear_coefs), *map(abs, repn.quadratic_coefs)]
-    return repn.nonlinear_expr is None and max(sizes) <= TOLERANCES.noise
 
 
 def is_independent(game: Game, follower: Follower) -> bool:

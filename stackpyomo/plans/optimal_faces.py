@@ -29,13 +29,12 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.core.expressions import partials
 from stackpyomo.solvers import Program, Solution, choose, free_row, solve
 
-from .answer_sets import Kind
+from .answer_sets import Affine, Kind
 from .copies import block_of, copied, substituted
 from .worst_answers import Goal, WorstAnswers
 
@@ -43,27 +42,6 @@ __all__ = ["FaceAnswer", "OptimalFaces"]
 
 _STEPS = (0.0, 1e-1, 1e-2, TOLERANCES.weak, TOLERANCES.early, TOLERANCES.snap)
 """Parts of the way from x to x° at which a leader is looked at."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """constant + Σ slope · Var."""
-
-    constant: float
-    slopes: Mapping[int, float]
-
-    @classmethod
-    def of(cls, expression: Any) -> Affine | None:
-        """The expression as one; None if it is not affine."""
-        repn = generate_standard_repn(expression, compute_values=True, quadratic=False)
-        if not repn.is_linear():
-            return None
-        slopes = zip(map(id, repn.linear_vars), map(float, repn.linear_coefs), strict=True)
-        return cls(float(repn.constant), dict(slopes))
-
-    def at(self, table: Mapping[int, Any], scale: Any = 1.0) -> Any:
-        """scale · value(table/scale), which is affine in scale and table."""
-        return self.constant * scale + sum(slope * table[key] for key, slope in self.slopes.items())
 
 
 @dataclass(frozen=True)

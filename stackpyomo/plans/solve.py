@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -225,17 +226,7 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
     if not isinstance(plan, Plan):
         raise InvalidGame(f"pessimistic({type(plan).__name__}): expected a Plan; make one with stackelberg(game).")
     game = plan.attached()
-    unknown = options.keys() - {
-        "solver",
-        "starts",
-        "complementarity",
-        "time_limit",
-        "tee",
-        "allow_nonconvex",
-        "seed",
-        "start",
-        "proof_seconds",
-    }
+    unknown = options.keys() - inspect.signature(read_options).parameters.keys()
     if unknown:
         raise InvalidGame(f"pessimistic({min(unknown)}=...): unknown option.")
     chosen, chosen_start = read_options(**options), options.get("start")

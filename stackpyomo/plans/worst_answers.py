@@ -12,15 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyomo.repn import generate_standard_repn
-
 from stackpyomo.core import TOLERANCES, clipped, is_within
 from stackpyomo.core.expressions import Curvature, curvature, number_of, size_of, variables_in
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, free_row, registry, solve
 
-from .answer_sets import AnswerSet, Kind, is_independent
+from .answer_sets import Affine, AnswerSet, Kind, is_independent
 from .copies import substituted
 from .options import Options
 from .plan import Plan
@@ -146,20 +144,14 @@ class WorstAnswers(_Leader):
         """The rows that make an answer a best one at this leader's choice, beside the followers' own: coefficients by
         name, lower and upper limit; those alone that are affine."""
         given = {id(v): worst.values[id(v)] for v in self.leading}
-        rows = []
+        names = self.game.names
+        rows: list[dict[str, Any]] = []
         for answers in self.answers:
             for body, lower, upper in answers.tie_rows(given, worst.witness, slack):
-                repn = generate_standard_repn(body, compute_values=True, quadratic=False)
-                if not repn.is_linear():
-                    continue
-                names = [self.game.names[id(v)] for v in repn.linear_vars]
-                rows.append(
-                    {
-                        "coefficients": dict(zip(names, map(float, repn.linear_coefs), strict=True)),
-                        "lower": None if lower is None else lower - float(repn.constant),
-                        "upper": None if upper is None else upper - float(repn.constant),
-                    }
-                )
+                if (affine := Affine.of(body)) is not None:
+                    sides = {"lower": lower, "upper": upper}
+                    limits = {key: None if side is None else side - affine.constant for key, side in sides.items()}
+                    rows.append({"coefficients": {names[key]: c for key, c in affine.slopes.items()}, **limits})
         return rows
 
     def _tied(
