@@ -55,6 +55,14 @@ class Affine:
         slopes = zip(map(id, repn.linear_vars), map(float, repn.linear_coefs), strict=True)
         return cls(float(repn.constant), dict(slopes))
 
+    def size(self, reaches: Mapping[int, float]) -> float:
+        """Its largest term, each Var at its reach, 1 if it has none."""
+        return max([abs(self.constant), *(abs(slope) * reaches.get(key, 1.0) for key, slope in self.slopes.items())])
+
+    def over(self, unit: float) -> Affine:
+        """The function divided by a number."""
+        return Affine(self.constant / unit, {key: slope / unit for key, slope in self.slopes.items()})
+
     def at(self, table: Mapping[int, Any], scale: Any = 1.0) -> Any:
         """scale · value(table/scale), which is affine in scale and table."""
         return self.constant * scale + sum(slope * table[key] for key, slope in self.slopes.items())

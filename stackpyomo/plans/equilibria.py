@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
+from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import (
     Candidate,
@@ -26,7 +27,7 @@ from stackpyomo.bilevel import (
     extent,
     pattern,
 )
-from stackpyomo.core import Array, listed, shown, tracked
+from stackpyomo.core import Array, bounds_of, listed, shown, tracked
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, evaluated_at, exchangeable
 from stackpyomo.solvers import Termination
@@ -188,13 +189,15 @@ class _List:
         if polished is not None and polished.x is not None:
             x = polished.x
         self.patterns.append(tuple(map(bool, active)))
-        exactly = self.plain.program.levels(x)
+        held = zip(self.made.pairs, active, strict=True)
+        bound = {id(pair.component): pair.limit for pair, on in held if on and isinstance(pair.component, VarData)}
+        exactly = {**bound, **self.plain.program.levels(x)}  # what no row holds is nowhere else
         self.points.append({**values, **exactly})
         return self._judged(Candidate(replace(best, x=x), self.plain, exactly), x, active)
 
     def _judged(self, candidate: Candidate, x: Array, active: Array) -> str:
         """Keep it: a point as a plan, a piece of a continuum as what it is; why the list cannot go on."""
-        if piece := self._continuum(x, active):
+        if piece := self._continuum(x, active, candidate.values):
             if not any(piece == known for known in self.pieces):
                 self.pieces.append(piece)
             return "" if self.affine else "a continuum, which is not listed"
@@ -221,13 +224,16 @@ class _List:
             for plan in self.plans
         )
 
-    def _continuum(self, x: Array, active: Array) -> Continuum | None:
+    def _continuum(self, x: Array, active: Array, values: Mapping[int, float]) -> Continuum | None:
         """The piece that x lies in, if it is more than a point."""
         names = self.game.names
         if not self.affine:
             dimension, moving = directions(self.plain, x, self.actions, self.problem.leader)
             return Continuum(dimension, {names[id(v)]: (math.nan, math.nan) for v in moving}) if dimension else None
         dimension, ranges = extent(self.plain, x, active, self.actions)
+        loose = [v for v in self.actions if id(v) not in values]  # in no row, and at no bound: its owner does not care
+        ranges |= {id(v): bounds_of(v) for v in loose}
+        dimension += len(loose)
         wide = {key: pair for key, pair in ranges.items() if not pair[1] - pair[0] <= self.room[names[key]]}
         rounded = {names[key]: (round(low, 9) + 0.0, round(high, 9) + 0.0) for key, (low, high) in wide.items()}
         return Continuum(max(dimension, 1), rounded) if rounded else None

@@ -81,18 +81,21 @@ class OptimalFaces:
     def of(cls, worst: WorstAnswers, width: float) -> OptimalFaces | None:
         """The program of ties of this width; None where a follower's cost is neither linear nor quadratic, or its
         rows are not affine."""
+        reaches = {id(v): high - low for v in worst.leading for low, high in [bounds_of(v)] if high - low < math.inf}
         slopes: dict[int, Affine | None] = {}
         for answers in worst.answers:
             if answers.kind not in (Kind.LINEAR, Kind.QUADRATIC):
                 return None
             own = answers.follower.variables
-            slopes.update((id(v), Affine.of(slope)) for v, slope in zip(own, partials(answers.cost, own), strict=True))
+            affine = [Affine.of(slope) for slope in partials(answers.cost, own)]
+            unit = max((slope.size(reaches) for slope in affine if slope is not None), default=0.0) or 1.0
+            slopes.update((id(v), slope and slope.over(unit)) for v, slope in zip(own, affine, strict=True))
         sides = [(Affine.of(gap), equality, owned) for gap, equality, owned in _gaps(worst)]
         if any(gap is None for gap, *_ in sides) or None in slopes.values():
             return None
-        affine = {key: slope for key, slope in slopes.items() if slope is not None}
+        known = {key: slope for key, slope in slopes.items() if slope is not None}
         kept = [Side(gap, equality, owned) for gap, equality, owned in sides if gap is not None]
-        return cls(worst, kept, affine, width)
+        return cls(worst, kept, known, width)
 
     @property
     def size(self) -> int:

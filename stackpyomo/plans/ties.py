@@ -169,10 +169,11 @@ class _Search:
             self.faces = OptimalFaces.of(worst, self.slack) if worst.is_convex else None
             if self.faces is not None:
                 yield self._least
-                if not self.aside and self._is_near:
+                if not self.aside:
                     yield lambda: self._least(tight=True)
-                return
-            if TieMaster.is_usable(worst):
+                if self._is_near:
+                    return
+            elif TieMaster.is_usable(worst):
                 yield self._bracket
         if not self.slack and len(worst.leading) <= _FEW:
             yield self._step_aside
@@ -222,7 +223,7 @@ class _Search:
 
     def _look_around(self, start: Mapping[int, float], step: float) -> None:
         for var in (v for v in self.worst.leading if v.is_continuous()):
-            reach = step * max(1.0, abs(start[id(var)]))
+            reach = step * _reach(var, start[id(var)])
             for moved in (start[id(var)] + reach, start[id(var)] - reach):
                 if clipped(moved, var) == moved and time.monotonic() < self._until:
                     self._try({**start, id(var): moved}, aside=True)
@@ -309,7 +310,7 @@ class _Search:
         for var in self.worst.leading:
             low, high = (sign * self._end(var, sign) for sign in (1.0, -1.0))
             level = self.near[id(var)]
-            room = TOLERANCES.weak * max(1.0, abs(level))
+            room = TOLERANCES.weak * _reach(var, level)
             if math.isnan(low + high) or not level - room <= low <= high <= level + room:
                 return False
         return True
@@ -360,3 +361,9 @@ class _Search:
         if not self.slack and plan.report is not None and not plan.report.ok:
             not_held(plan)
         return plan
+
+
+def _reach(var: Any, level: float) -> float:
+    """How far a variable is moved as a whole: its size or 1, or the width of its box where that is less."""
+    low, high = bounds_of(var)
+    return min(max(1.0, abs(level)), high - low)

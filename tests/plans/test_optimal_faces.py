@@ -211,7 +211,7 @@ def test_fifty_pairs(seed: int, moving: float, reached: bool | None) -> None:
     game, worst = fifty_pairs(seed, moving)
     plan = sp.stackelberg(game, ties="pessimistic")
     x = np.array([plan.value(f"x[{j}]") for j in range(4)])
-    assert plan.leader_objective == pytest.approx(worst(x), abs=1e-4)
+    assert plan.leader_objective == pytest.approx(worst(x), abs=1e-3)
     assert plan.attained is reached
     assert plan.bound == pytest.approx(plan.leader_objective, abs=2e-3)
     random = np.random.default_rng(1)
