@@ -198,3 +198,25 @@ def test_symmetric_copies_are_counted_once() -> None:
 def test_what_cannot_be_asked_for_is_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(sp.InvalidGame, match=words):
         sp.nash(harker(), **wrong)
+
+
+def test_an_action_that_no_condition_holds_is_at_its_bound_or_anywhere() -> None:
+    """u₀ (2 u₁ − 3) asks for u₀ = 1 whatever u₁ in [0, 1]: no row of the conditions holds u₀; 0·u₂ asks for nothing."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block([0, 1, 2])
+    for k in m.f:
+        m.f[k].u = pyo.Var(bounds=(0, 1))
+    m.f[0].cost = pyo.Objective(expr=m.f[0].u * (2 * m.f[1].u - 3))
+    m.f[1].cost = pyo.Objective(expr=3 * m.f[1].u)
+    m.f[2].cost = pyo.Objective(expr=(m.f[2].u - 0.25) ** 2)
+    m.goal = pyo.Objective(expr=0)
+    game = sp.Game(m, m.f)
+    equilibria = sp.nash(game, equilibrium="all")
+    assert equilibria.complete
+    (plan,) = equilibria
+    assert [plan.value(f"f[{k}].u") for k in (0, 1, 2)] == pytest.approx([1.0, 0.0, 0.25], abs=1e-6)
+    m.f[2].cost.set_value(0 * m.f[2].u)
+    loose = sp.nash(sp.Game(m, m.f), equilibrium="all")
+    (piece,) = loose.continuum
+    assert (piece.dimension, piece.moving) == (1, {"f[2].u": (0.0, 1.0)})
+    assert not loose.complete
