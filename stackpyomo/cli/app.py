@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 from pyomo.common.log import pyomo_handler
@@ -28,7 +28,7 @@ from stackpyomo.studies import tuned
 
 from .console import in_options
 from .inputs import settings_of
-from .options import JsonOption, LogOption, ReportOption, SettingOption
+from .options import HELP, LEAST
 
 __all__ = ["TERMINATED", "Answer", "app", "command", "one_line_errors", "require_writable", "typed"]
 
@@ -58,26 +58,26 @@ class Answer:
 
 
 _OFFERS: dict[str, tuple[str, Any]] = {
-    "option": ("option", SettingOption),
-    "json": ("json_to", JsonOption),
-    "report": ("report_to", ReportOption),
-    "log": ("log_to", LogOption),
+    "option": ("option", list[str] | None),
+    "json": ("json_to", str | None),
+    "report": ("report_to", Path | None),
+    "log": ("log_to", str | None),
 }
 
 
 def command(
-    example: str, *, name: str = "", offers: str = "option json report log"
+    example: str, *, name: str = "", offers: str = "option json report log", **words: str
 ) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
     """Register a function as a command, with the options that it shares with others.
 
     A parameter that is a dataclass becomes an option for each of its fields. example: arguments for the end of the
-    help. offers: ``option`` (settings of the solver), ``json``, ``report``, ``log``. Parameters named ``..._to`` are
-    paths that are tried before the work.
+    help. offers: ``option`` (settings of the solver), ``json``, ``report``, ``log``. words: parameter → its help, where
+    it is not that of :data:`.options.HELP`. Parameters named ``..._to`` are paths that are tried before the work.
     """
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         title = name or function.__name__
-        groups, options = _parameters(function, [_OFFERS[each] for each in offers.split()])
+        groups, options = _parameters(function, [_OFFERS[each] for each in offers.split()], words)
 
         @wraps(function)
         def run(**given: Any) -> None:
@@ -94,24 +94,30 @@ def command(
 
 
 def _parameters(
-    function: Callable[..., Answer], offered: list[tuple[str, Any]]
+    function: Callable[..., Answer], offered: list[tuple[str, Any]], words: dict[str, str]
 ) -> tuple[dict[str, Any], list[inspect.Parameter]]:
     """The dataclasses among a function's parameters, and all options of its command."""
     kinds = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {}
-    options = []
+    options: list[tuple[str, Any, Any]] = []
     for parameter in inspect.signature(function).parameters.values():
         kind = kinds[parameter.name]
         if is_dataclass(kind):
             groups[parameter.name] = kind
             hints = get_type_hints(kind, include_extras=True)
-            options += [_option(each.name, hints[each.name], each.default) for each in fields(kind)]
+            options += [(each.name, hints[each.name], each.default) for each in fields(kind)]
         else:
-            options.append(_option(parameter.name, kind, parameter.default))
-    return groups, options + [_option(each, kind, None) for each, kind in offered]
+            options.append((parameter.name, kind, parameter.default))
+    options += [(name, kind, None) for name, kind in offered]
+    return groups, [_option(*each, {**HELP, **words}) for each in options]
 
 
-def _option(name: str, kind: Any, default: Any) -> inspect.Parameter:
+def _option(name: str, kind: Any, default: Any, words: dict[str, str]) -> inspect.Parameter:
+    if get_origin(kind) is not Annotated and default is inspect.Parameter.empty:
+        kind = Annotated[kind, typer.Argument(help=words[name])]
+    elif get_origin(kind) is not Annotated:
+        flag = f"--{name.removesuffix('_to').replace('_', '-')}"
+        kind = Annotated[kind, typer.Option(flag, help=words[name], min=LEAST.get(name))]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 

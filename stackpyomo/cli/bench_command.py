@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from typer import Argument, Option
+from typer import Option
 
 from stackpyomo.core import tracked
 from stackpyomo.errors import InvalidGame
@@ -23,40 +23,25 @@ from stackpyomo.version import __version__
 from .app import Answer, command
 from .console import show_rows
 from .inputs import settings_of
-from .options import (
-    EquilibriumOption,
-    JobsOption,
-    LimitOption,
-    SeedOption,
-    SettingOption,
-    SolverOption,
-    StartsOption,
-    TiesOption,
-    TreatmentOption,
-)
 
 __all__ = ["bench"]
 
 
 @command("models/literature/bilevel.json --jobs 2", offers="json report log")
 def bench(
-    catalogue: Annotated[Path, Argument(help="A JSON list of games, each with its reference.")],
-    solver: SolverOption = "auto",
-    complementarity: TreatmentOption = "auto",
-    time_limit: LimitOption = Settings.time_limit,
-    option: SettingOption = None,
-    starts: StartsOption = 1,
-    ties: TiesOption = Settings.ties,
-    equilibrium: EquilibriumOption = Settings.equilibrium,
-    seed: SeedOption = 0,
-    allow_nonconvex: Annotated[
-        bool, Option("--allow-nonconvex", help="Solve games with followers proved nonconvex, too.")
-    ] = False,
-    tolerance: Annotated[
-        float, Option(help="Relative distance to the reference that is as good as it.")
-    ] = Settings.tolerance,
+    catalogue: Path,
+    solver: str = "auto",
+    complementarity: str = "auto",
+    time_limit: float = Settings.time_limit,
+    option: list[str] | None = None,
+    starts: int = 1,
+    ties: str = Settings.ties,
+    equilibrium: str = Settings.equilibrium,
+    seed: int = 0,
+    allow_nonconvex: bool = False,
+    tolerance: float = Settings.tolerance,
     only: Annotated[str, Option("--filter", help="Games whose name contains this.")] = "",
-    jobs: JobsOption = 1,
+    jobs: int = 1,
 ) -> Answer:
     """Solve every game of a catalogue with all followers responding, and compare with its reference.
 

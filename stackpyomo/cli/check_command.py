@@ -15,7 +15,6 @@ from stackpyomo.version import __version__
 from .app import Answer, app, command, one_line_errors
 from .console import show_findings
 from .inputs import load
-from .options import GameArgument, ParameterOption
 
 __all__ = ["check", "check_game"]
 
@@ -31,7 +30,7 @@ def check(certificate: Annotated[Path, Argument(help="What solve --certificate w
 
 
 @command("models/two_roads.py", name="check-game", offers="json log")
-def check_game(game: GameArgument, parameter: ParameterOption = None) -> Answer:
+def check_game(game: Path, parameter: list[str] | None = None) -> Answer:
     """Look at a game before it is solved: what would be refused, what is doubtful, what to do.
 
     Exit code 0: nothing but remarks. 1: something is doubtful. 2: the game cannot be used.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-from typer import Argument, Option
+from typing import Any
 
 from stackpyomo.core import said
 from stackpyomo.errors import InvalidGame
@@ -18,37 +16,31 @@ from stackpyomo.version import __version__
 from .app import Answer, command
 from .console import show_comparison
 from .inputs import load, settings_of
-from .options import (
-    EquilibriumOption,
-    JobsOption,
-    LimitOption,
-    ParameterOption,
-    SeedOption,
-    StartsOption,
-    TiesOption,
-)
 
 __all__ = ["compare_command"]
 
 
 @command(
-    "models/literature/bilevel.json --solver auto,scip --plot profiles.png", name="compare", offers="json report log"
+    "models/literature/bilevel.json --solver auto,scip --plot profiles.png",
+    name="compare",
+    offers="json report log",
+    solver="Solvers, separated by commas; all: every one that is known.",
+    complementarity="Treatments (scholtes, penalty, …), separated by commas.",
+    option="solver:name=value for one of the solvers; repeatable.",
 )
 def compare_command(
-    games: Annotated[Path, Argument(help="A JSON game or list of games, or a Python file with build().")],
-    solver: Annotated[str, Option(help="Solvers, separated by commas; all: every one that is known.")] = "auto",
-    complementarity: Annotated[str, Option(help="Treatments (scholtes, penalty, …), separated by commas.")] = "auto",
-    time_limit: LimitOption = Settings.time_limit,
-    starts: StartsOption = 1,
-    ties: TiesOption = Settings.ties,
-    equilibrium: EquilibriumOption = Settings.equilibrium,
-    seed: SeedOption = 0,
-    option: Annotated[
-        list[str] | None, Option("--option", help="solver:name=value for one of the solvers; repeatable.")
-    ] = None,
-    jobs: JobsOption = 1,
-    parameter: ParameterOption = None,
-    plot_to: Annotated[Path | None, Option("--plot", help="Draw performance profiles into this file.")] = None,
+    games: Path,
+    solver: str = "auto",
+    complementarity: str = "auto",
+    time_limit: float = Settings.time_limit,
+    starts: int = 1,
+    ties: str = Settings.ties,
+    equilibrium: str = Settings.equilibrium,
+    seed: int = 0,
+    option: list[str] | None = None,
+    jobs: int = 1,
+    parameter: list[str] | None = None,
+    plot_to: Path | None = None,
 ) -> Answer:
     """Solve every game by every solver and treatment, all followers responding; compare what each proved.
 

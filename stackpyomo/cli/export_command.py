@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyomo.environ as pyo
-from typer import Argument, Option
+from typer import Argument
 
 from stackpyomo.core import said
 from stackpyomo.errors import InvalidGame
@@ -16,24 +16,24 @@ from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .inputs import load
-from .options import GameArgument, ParameterOption
 
 __all__ = ["export"]
 
 _FORMATS = (".nl", ".lp", ".mps", ".gms")
 
 
-@command("models/two_roads.py two_roads.nl", offers="json log")
+@command(
+    "models/two_roads.py two_roads.nl",
+    offers="json log",
+    responding="A follower to be replaced; repeatable. (default: all)",
+    complementarity="product (multiplier · slack ≤ 0), sos1, big-m, scholtes, fischer-burmeister or penalty.",
+)
 def export(
-    game: GameArgument,
+    game: Path,
     file_to: Annotated[Path, Argument(metavar="FILE", help="What to write: .nl, .lp, .mps or .gms.")],
-    responding: Annotated[
-        list[str] | None, Option(help="A follower to be replaced; repeatable. (default: all)")
-    ] = None,
-    complementarity: Annotated[
-        str, Option(help="product (multiplier · slack ≤ 0), sos1, big-m, scholtes, fischer-burmeister or penalty.")
-    ] = "product",
-    parameter: ParameterOption = None,
+    responding: list[str] | None = None,
+    complementarity: str = "product",
+    parameter: list[str] | None = None,
 ) -> Answer:
     """Write the game with its followers replaced by their optimality conditions, as a file for other solvers.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-from typer import Argument, Option
 
 from stackpyomo.analysis import fit
 from stackpyomo.errors import InvalidGame
@@ -15,37 +14,32 @@ from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .inputs import incentive_from, load
-from .options import GameArgument, SeedOption, SolverOption, StartsOption
 
 __all__ = ["fit_command"]
 
 _EXAMPLE = "models/metered_tariff.py models/data/evenings.csv --parameter worth --parameter slope"
 
 
-@command(_EXAMPLE, name="fit", offers="option json log")
+@command(
+    _EXAMPLE,
+    name="fit",
+    offers="option json log",
+    parameter="A mutable Param to be fitted, name or name=lower,upper; repeatable.",
+    time_limit="Seconds for the search.",
+)
 def fit_command(
-    game: GameArgument,
-    data: Annotated[Path, Argument(help="A CSV file: a row for each time, columns by component name.")],
-    parameter: Annotated[
-        list[str] | None,
-        Option("--parameter", help="A mutable Param to be fitted, name or name=lower,upper; repeatable."),
-    ] = None,
-    build: Annotated[list[str] | None, Option("--build", help="name=value for build(); repeatable.")] = None,
-    method: Annotated[str, Option(help="responses, or residuals: of the optimality conditions.")] = "responses",
-    noise: Annotated[
-        float | None, Option(help="How far a reading may be off; also says which values explain every row.")
-    ] = None,
-    rule: Annotated[
-        list[str] | None,
-        Option(help="label=FILE: the rule of the rows with that label in column rule, as solve --json wrote it."),
-    ] = None,
-    candidates: Annotated[
-        Path | None, Option(help="A CSV file of what could be announced next, ranked by what it would reveal.")
-    ] = None,
-    solver: SolverOption = "auto",
-    starts: StartsOption = 1,
-    seed: SeedOption = 0,
-    time_limit: Annotated[float | None, Option(help="Seconds for the search.")] = None,
+    game: Path,
+    data: Path,
+    parameter: list[str] | None = None,
+    build: list[str] | None = None,
+    method: str = "responses",
+    noise: float | None = None,
+    rule: list[str] | None = None,
+    candidates: Path | None = None,
+    solver: str = "auto",
+    starts: int = 1,
+    seed: int = 0,
+    time_limit: float | None = None,
 ) -> Answer:
     """Estimate followers' parameters from what was announced and what they did; say what the data leave open.
 

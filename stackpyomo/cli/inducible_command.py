@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 
 from stackpyomo.analysis import inducible
 from stackpyomo.version import __version__
@@ -11,15 +12,14 @@ from stackpyomo.version import __version__
 from .app import Answer, command
 from .console import show_table
 from .inputs import load, plan_from
-from .options import GameArgument, ParameterOption, PlanOption
-from .planning import PlanOptions
+from .planning import WORDS, PlanOptions
 
 __all__ = ["inducible_command"]
 
 
-@command("models/two_roads.py", name="inducible", offers="option json log")
+@command("models/two_roads.py", name="inducible", offers="option json log", **WORDS)
 def inducible_command(
-    game: GameArgument, search: PlanOptions, plan: PlanOption = None, parameter: ParameterOption = None
+    game: Path, search: PlanOptions, plan: Path | None = None, parameter: list[str] | None = None
 ) -> Answer:
     """Decide for each follower whether any announcement, affine or not, can make the plan its best choice.
 

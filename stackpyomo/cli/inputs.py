@@ -20,7 +20,7 @@ from stackpyomo.games import UNNAMED, Game, read_game
 from stackpyomo.incentives import Incentive
 from stackpyomo.plans import Plan
 
-__all__ = ["FileTask", "assigned", "incentive_from", "load", "plan_from", "read", "settings_of", "titled"]
+__all__ = ["FileTask", "assigned", "incentive_from", "load", "parsed", "plan_from", "read", "settings_of", "titled"]
 
 
 def read(path: Path) -> str:
@@ -155,12 +155,15 @@ def assigned(flag: str, text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise InvalidGame(f"{flag} {text}: expected name=value.")
-    if value == "inf":
-        return name, math.inf
+    return name, math.inf if value == "inf" else parsed(value)
+
+
+def parsed(text: str) -> Any:
+    """A value that is written as JSON, or else as plain text."""
     try:
-        return name, json.loads(value)
+        return json.loads(text)
     except json.JSONDecodeError:
-        return name, value
+        return text
 
 
 def _call(given: dict[str, Any]) -> str:

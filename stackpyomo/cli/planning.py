@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Any
 
 import pyomo.environ as pyo
-from typer import Option
 
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game
 from stackpyomo.incentives import Incentive, affine_incentive, optimal_rule
 from stackpyomo.plans import Plan, leader_optimal, nash, stackelberg
 
-from .options import SeedOption, SolverOption, StartsOption, TreatmentOption
+__all__ = ["WORDS", "PlanOptions", "RuleOptions"]
 
-__all__ = ["PlanOptions", "RuleOptions"]
+WORDS = {
+    "time_limit": "Seconds for each solve of the plan; with --responding, for all of them.",
+    "ties": "All followers respond; an indifferent one favours the leader (optimistic) or not (pessimistic).",
+    "equilibrium": "The followers' equilibrium at the leader's start values: any, variational, best, worst or all. "
+    "With --responding, which one the leader anticipates: any or variational.",
+}
+"""What the help says of options that mean something else in other commands."""
 
 _STARTS = 4
 """Starting points for a second-best rule at least."""
@@ -25,34 +30,16 @@ _STARTS = 4
 class PlanOptions:
     """Which plan, and how it is looked for."""
 
-    solver: SolverOption = "auto"
-    starts: StartsOption = 1
-    seed: SeedOption = 0
-    time_limit: Annotated[
-        float | None, Option(help="Seconds for each solve of the plan; with --responding, for all of them.")
-    ] = None
-    responding: Annotated[
-        list[str] | None,
-        Option(help="A follower who answers optimally and does not serve the leader; repeatable; or all."),
-    ] = None
-    ties: Annotated[
-        str | None,
-        Option(help="All followers respond; an indifferent one favours the leader (optimistic) or not (pessimistic)."),
-    ] = None
-    tie_tolerance: Annotated[
-        float, Option(help="With --ties pessimistic: a difference in a follower's cost that is a tie.")
-    ] = 0.0
-    equilibrium: Annotated[
-        str | None,
-        Option(
-            help="The followers' equilibrium at the leader's start values: any, variational, best, worst or all. "
-            "With --responding, which one the leader anticipates: any or variational."
-        ),
-    ] = None
-    complementarity: TreatmentOption = "auto"
-    allow_nonconvex: Annotated[
-        bool, Option("--allow-nonconvex", help="Let followers respond who are proved nonconvex.")
-    ] = False
+    solver: str = "auto"
+    starts: int = 1
+    seed: int = 0
+    time_limit: float | None = None
+    responding: list[str] | None = None
+    ties: str | None = None
+    tie_tolerance: float = 0.0
+    equilibrium: str | None = None
+    complementarity: str = "auto"
+    allow_nonconvex: bool = False
 
     @property
     def search(self) -> dict[str, Any]:
@@ -88,42 +75,21 @@ class PlanOptions:
 class RuleOptions:
     """Which rule: what the leader sees, and which gain is chosen."""
 
-    observe: Annotated[
-        list[str] | None, Option(help="A Var or Expression that the leader sees; repeatable; or actions: every action.")
-    ] = None
-    free: Annotated[
-        list[str] | None, Option(help="A leader variable whose value on the plan may be chosen anew; repeatable.")
-    ] = None
-    payment: Annotated[
-        str | None, Option(help="A named Expression or Var of --free variables to be made least; indexed: its sum.")
-    ] = None
-    payment_limit: Annotated[float | None, Option(help="Keep --payment within this, and then make the gain least.")] = (
-        None
-    )
-    multipliers: Annotated[
-        str | None, Option(help="zero, or free: followers' own constraints may carry them. (default: zero)")
-    ] = None
-    curvature: Annotated[
-        str, Option(help="auto, none, or the least curvature of each follower's cost under the rule.")
-    ] = "auto"
-    gain_bounds: Annotated[
-        list[str] | None, Option(help="low,high for every gain, or VARIABLE=low,high; repeatable; a side may be empty.")
-    ] = None
-    prefer: Annotated[str, Option(help="Among the gains that hold: energy (the least one) or sparsest.")] = "energy"
-    saturate: Annotated[bool, Option("--saturate", help="Announce the rule cut at the leader's bounds.")] = False
-    quadratic: Annotated[bool, Option("--quadratic", help="Add a squared term where no gain is steep enough.")] = False
-    design: Annotated[
-        str, Option(help="slopes (first-order conditions), deviations (whatever the problems), or auto: slopes first.")
-    ] = "auto"
-    regret: Annotated[str, Option(help="zero, or least: the best rule where none holds every follower.")] = "zero"
-    margin: Annotated[float, Option(help="What a deviation in whole actions costs at least.")] = 0.0
-    second_best: Annotated[
-        bool, Option("--second-best", help="Choose plan and rule together, where no rule holds the leader's optimum.")
-    ] = False
-    common: Annotated[
-        list[str] | None,
-        Option(help="With --second-best: an indexed leader Var whose entries announce one rule; repeatable."),
-    ] = None
+    observe: list[str] | None = None
+    free: list[str] | None = None
+    payment: str | None = None
+    payment_limit: float | None = None
+    multipliers: str | None = None
+    curvature: str = "auto"
+    gain_bounds: list[str] | None = None
+    prefer: str = "energy"
+    saturate: bool = False
+    quadratic: bool = False
+    design: str = "auto"
+    regret: str = "zero"
+    margin: float = 0.0
+    second_best: bool = False
+    common: list[str] | None = None
 
     def require_together(self, plan: PlanOptions) -> None:
         """Raise :class:`InvalidGame` for options that do not go with each other."""

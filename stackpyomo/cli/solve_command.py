@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-from typer import Option
+from typing import Any
 
 from stackpyomo.core import listed, writable
 from stackpyomo.errors import InvalidGame, NoIncentive, StackpyomoError
@@ -23,8 +21,7 @@ from .app import Answer, command, typed
 from .console import show, show_findings
 from .example import STORY, two_roads
 from .inputs import load, titled
-from .options import CertificateOption, ContractOption, GameArgument, ParameterOption, SolverOption
-from .planning import PlanOptions, RuleOptions
+from .planning import WORDS, PlanOptions, RuleOptions
 
 __all__ = ["demo", "solve"]
 
@@ -36,10 +33,8 @@ _ONWARD = "For a game of your own, start from this one: stackpyomo demo --write 
 
 @command("--write toll.json", offers="json report")
 def demo(
-    solver: SolverOption = "auto",
-    write_to: Annotated[
-        Path | None, Option("--write", help="Write the game to this JSON file, to be changed and solved.")
-    ] = None,
+    solver: str = "auto",
+    write_to: Path | None = None,
 ) -> Answer:
     """Solve a small game that comes along: its plan, the contract, and the report. Needs no file.
 
@@ -67,14 +62,14 @@ def demo(
     )
 
 
-@command("models/grid_prices.py --parameter posted_price=4 --json -")
+@command("models/grid_prices.py --parameter posted_price=4 --json -", **WORDS)
 def solve(
-    game: GameArgument,
+    game: Path,
     plan: PlanOptions,
     rule: RuleOptions,
-    parameter: ParameterOption = None,
-    certificate_to: CertificateOption = None,
-    contract_to: ContractOption = None,
+    parameter: list[str] | None = None,
+    certificate_to: Path | None = None,
+    contract_to: Path | None = None,
 ) -> Answer:
     """Find the plan the leader wants, the incentive that makes the followers want it, and verify it.
 

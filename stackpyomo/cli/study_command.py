@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
 from stackpyomo.errors import InvalidGame
 from stackpyomo.reporting import table_page
@@ -21,8 +21,7 @@ from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .console import show_study
-from .inputs import FileTask
-from .options import SeedOption
+from .inputs import FileTask, parsed
 
 __all__ = ["study_command"]
 
@@ -31,20 +30,16 @@ __all__ = ["study_command"]
     "TASK.py:regret --grid size=10,100 --grid noise=0,0.5 --store regret.jsonl", name="study", offers="json report log"
 )
 def study_command(
-    task: Annotated[str, Argument(help="FILE.py:function; it returns a number or a dict of results.")],
+    task: str,
     grid: Annotated[
         list[str], Option(help="name=value,value,…: JSON or plain text; repeated, all combinations are run.")
     ],
-    store: Annotated[
-        Path | None, Option(help="Append finished rows to this file; the same command again goes on there.")
-    ] = None,
-    workers: Annotated[int | None, Option(help="Processes; left out: this one alone.", min=1)] = None,
-    dask: Annotated[
-        str | None, Option(help="A scheduler, tcp://host:port, or local[:n]: n workers on this machine.")
-    ] = None,
-    retry_failed: Annotated[bool, Option("--retry-failed", help="Run rows that failed again.")] = False,
-    seed: SeedOption = 0,
-    parquet_to: Annotated[Path | None, Option("--parquet", help="Write the table as Parquet.")] = None,
+    store: Path | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    retry_failed: bool = False,
+    seed: int = 0,
+    parquet_to: Path | None = None,
 ) -> Answer:
     """Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.
 
@@ -102,11 +97,4 @@ def _axis(text: str) -> tuple[str, list[Any]]:
     try:
         return name, list(json.loads(f"[{values}]"))
     except ValueError:
-        return name, [_word(value.strip()) for value in values.split(",")]
-
-
-def _word(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        return name, [parsed(value.strip()) for value in values.split(",")]

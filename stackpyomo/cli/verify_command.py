@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-from typer import Option
+from typing import Any
 
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game
@@ -19,28 +17,29 @@ from stackpyomo.version import __version__
 from .app import Answer, command, typed
 from .console import show
 from .inputs import incentive_from, load, plan_from, titled
-from .options import CertificateOption, GameArgument, ParameterOption, PlanOption, SolverOption
 
 __all__ = ["verify_command"]
 
 
-@command("models/two_roads.py --incentive solved.json", name="verify")
+@command(
+    "models/two_roads.py --incentive solved.json",
+    name="verify",
+    starts="Starting points for followers not proved convex.",
+    time_limit="Seconds for all re-solves; the rest is unknown.",
+    tolerance="A regret, relative to its scale, that is as good as none. (default: 1e-6)",
+)
 def verify_command(
-    game: GameArgument,
-    plan: PlanOption = None,
-    incentive: Annotated[Path | None, Option(help="An incentive as JSON, or what solve --json wrote.")] = None,
-    solver: SolverOption = "auto",
-    starts: Annotated[int, Option(help="Starting points for followers not proved convex.", min=1)] = 8,
-    certify: Annotated[
-        str, Option(help="auto, proof, or one kind of evidence alone: convex, global, multistart.")
-    ] = "auto",
-    tolerance: Annotated[
-        float | None, Option(help="A regret, relative to its scale, that is as good as none. (default: 1e-6)")
-    ] = None,
-    time_limit: Annotated[float | None, Option(help="Seconds for all re-solves; the rest is unknown.")] = None,
-    proof_seconds: Annotated[float | None, Option(help="Seconds for all proofs by a global solver.")] = None,
-    parameter: ParameterOption = None,
-    certificate_to: CertificateOption = None,
+    game: Path,
+    plan: Path | None = None,
+    incentive: Path | None = None,
+    solver: str = "auto",
+    starts: int = 8,
+    certify: str = "auto",
+    tolerance: float | None = None,
+    time_limit: float | None = None,
+    proof_seconds: float | None = None,
+    parameter: list[str] | None = None,
+    certificate_to: Path | None = None,
 ) -> Answer:
     """Re-solve every follower against a plan or an incentive; without one, against the values of the model.
 

@@ -184,7 +184,7 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
 
 
 def _formula(rule: AffineStrategy, index: int, most: int) -> str:
-    """toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]"""
+    """toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]; with its unit behind the name, where it has one"""
     name = rule.leader[index]
     terms: list[tuple[float, str]] = []
     count = 0
@@ -196,7 +196,9 @@ def _formula(rule: AffineStrategy, index: int, most: int) -> str:
             for place in sorted(entries, key=row.col.__getitem__)[:most]:
                 signal = rule.observed[row.col[place]].name
                 terms.append((factor * row.data[place], f"{_deviation(signal, rule.targets[signal])}{power}"))
-    return f"{name} = {shown(rule.offset[name], 6)}{_signed(terms[:most], count)}{_bounds(rule, name)}"
+    unit = _unit(rule, [name])
+    amount = f"{shown(rule.offset[name], 6)}{_signed(terms[:most], count)}{_bounds(rule, name)}"
+    return f"{name} [{unit}] = {amount}" if unit else f"{name} = {amount}"
 
 
 def _largest(matrix: sparse.csc_array) -> float:

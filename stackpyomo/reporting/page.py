@@ -13,6 +13,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from typing import Any
 
 import pandas as pd
@@ -265,37 +266,4 @@ _THEME = {
     "link": ("#0b57a4", "#7db3e8"),
 }
 
-_SHEET = """
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:72rem;padding:1rem;background:var(--paper);color:var(--ink);
- font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}
-p{margin:.5rem 0;max-width:46rem}a{color:var(--link)}
-.verdict{font-weight:600;padding:.6rem .8rem;border-left:.35rem solid;background:var(--shade)}
-.good{border-color:var(--convex)}.bad{border-color:var(--unknown)}
-.remark{padding-left:.8rem;border-left:.35rem solid var(--multistart)}
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.5rem;margin:1rem 0}
-dl div{background:var(--shade);padding:.5rem .8rem}dt{color:var(--soft);font-size:.85rem}
-dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums}
-nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.9rem}nav a{padding:.2rem 0}
-ul{padding-left:1.2rem;margin:.5rem 0}code{font:.9em ui-monospace,monospace}
-.wide{margin:.5rem 0;max-width:100%}table{border-collapse:collapse;font-size:.9rem}
-th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:right;
- font-variant-numeric:tabular-nums;overflow-wrap:normal}
-td{white-space:nowrap}td.words{white-space:normal;min-width:8rem}
-th:first-child,td:first-child,.words{text-align:left}th{color:var(--soft);font-weight:600}
-
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.5rem;align-items:start}
-figure{margin:0;min-width:0}figcaption{color:var(--soft);font-size:.9rem}
-.slider input{width:100%;margin:.4rem 0 0}.slider output{display:block;font-size:.9rem;min-height:3em}
-svg{display:block;width:100%;height:auto}svg *{stroke-linejoin:round;stroke-linecap:butt}
-@media screen and (max-width:34rem){table{font-size:.78rem;width:100%}th,td{padding:.2rem .3rem}
- td,td.words{white-space:normal;min-width:0;overflow-wrap:anywhere}th{overflow-wrap:anywhere}}
-details{margin:.3rem 0}summary{cursor:pointer}
-footer{color:var(--soft);font-size:.85rem;margin-top:2rem}
-@media print{body{font-size:10pt;max-width:none;padding:0}nav{display:none}
- .wide{overflow:visible!important}table{font-size:8pt}th,td{padding:.1rem .4rem}
- .plots{grid-template-columns:1fr 1fr}
- figure,tr,.verdict,dl div{break-inside:avoid}.slider{display:none}h2{break-after:avoid}
- details::details-content{content-visibility:visible;block-size:auto}}
-""".replace("\n", "")
+_SHEET = files(__package__).joinpath("page.css").read_text(encoding="utf-8").replace("\n", "")

@@ -48,6 +48,8 @@ def _serve(play: Callable[[Any], Any], pipe: Connection, quiet: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    if highs := sys.modules.get("highspy"):
+        highs.Highs.resetGlobalScheduler(False)  # a fork has none of its threads
     if quiet:
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):  # what a solver's library prints, and what it would read

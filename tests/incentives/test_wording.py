@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from typing import Any
@@ -362,3 +363,37 @@ def test_html_and_text() -> None:
 
 def test_a_notebook_shows_it(toll: sp.Incentive) -> None:
     assert "<td>more driver.flow</td><td>0.8</td><td>0.8</td>" in toll._repr_html_()
+
+
+def two_tolls(**units: Any) -> sp.Incentive:
+    """Two drivers, each with a toll of its own, declared backwards: Q = 4/3 for both, as for the toll game."""
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var([2, 1], bounds=(-2, 2), units=units.get("toll"))
+    m.driver = pyo.Block([2, 1])
+    for i in (2, 1):
+        m.driver[i].flow = pyo.Var(bounds=(0, 1), units=units.get("flow"))
+        m.driver[i].cost = pyo.Objective(expr=(m.driver[i].flow - 1) ** 2 + m.toll[i] * m.driver[i].flow)
+    m.miss = pyo.Objective(expr=sum((m.driver[i].flow - 0.6) ** 2 + 0.01 * m.toll[i] ** 2 for i in (2, 1)))
+    plan = sp.leader_optimal(sp.Game(m, m.driver))
+    return sp.affine_incentive(plan, [(m.toll[i], [m.driver[i].flow]) for i in (2, 1)])
+
+
+def test_terms_as_csv_in_the_order_of_the_model() -> None:
+    rule = two_tolls()
+    table = pd.read_csv(io.StringIO(rule.to_csv()))
+    assert table["variable"].tolist() == ["toll[2]", "toll[1]"]
+    assert table["signal"].tolist() == ["driver[2].flow", "driver[1].flow"]
+    assert table["followers"].tolist() == ["driver[2]", "driver[1]"]
+    assert table["unit"].isna().all()
+    assert table["per_unit"].tolist() == pytest.approx([4 / 3, 4 / 3], abs=1e-5)
+    assert table[["on_plan", "target"]].to_numpy().ravel().tolist() == pytest.approx([0, 0.6] * 2, abs=1e-5)
+    read = sp.Incentive.from_json(rule.to_json())
+    assert pd.read_csv(io.StringIO(read.to_csv()))["per_unit"].tolist() == table["per_unit"].tolist()
+
+
+def test_terms_with_the_units_of_the_model() -> None:
+    pytest.importorskip("pint", reason="units of Pyomo need pint")
+    rule = two_tolls(toll=pyo.units.kg, flow=pyo.units.m)
+    table = pd.read_csv(io.StringIO(rule.to_csv()))
+    assert (set(table["unit"]), set(table["signal_unit"])) == ({"kg"}, {"m"})
+    assert "toll[2] [kg] = 0 + 1.33333 (driver[2].flow − 0.6)" in str(rule)

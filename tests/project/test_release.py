@@ -157,6 +157,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     about = f"{NAME}.dist-info"
     wanted = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     wanted |= {"stackpyomo/py.typed", "stackpyomo/__init__.pyi"}
+    wanted |= {f"stackpyomo/reporting/{name}" for name in ("page.css", "slider.js")}
     wanted |= {f"{about}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     assert built.files.keys() == wanted
     assert built.wheel.name == f"{NAME}-py3-none-any.whl"
