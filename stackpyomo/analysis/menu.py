@@ -158,8 +158,7 @@ class _Screen:
     """id(leader's Var that it feels, indexed by the scenarios) → (it, the place of the scenario in its index)."""
 
     def __post_init__(self) -> None:
-        assert self.follower.objective is not None
-        self.cost = apart(self.follower.sign * self.follower.objective.expr)
+        self.cost = apart(self.follower.cost)
         self.atoms = list(self.scenarios.atoms(self.observation))
         for var in variables_in(self.cost):
             if id(var) not in self.game.owners and not var.fixed:

@@ -149,7 +149,7 @@ class _Grid:
     def _costs(self) -> list[Any]:
         """Leader's and follower's, minimised."""
         players = (self.game.leader, self.follower)
-        return [p.sign * p.objective.expr for p in players if p.objective is not None]
+        return [p.cost for p in players if p.objective is not None]
 
     def _refuse_jensen(self) -> None:
         """Both costs convex in u0: the mean of any mixture costs either less."""

@@ -45,7 +45,7 @@ def counterexample(game: Game, follower: Follower, movers: Movers) -> str:
     outer = _outer(game, follower)
     holder = pyo.ConcreteModel(name="slack")
     holder.slack = slack = pyo.Var()
-    bodies = [follower.sign * follower.objective.expr, *(c.body for c in rows), *(c.body for c in outer)]
+    bodies = [follower.cost, *(c.body for c in rows), *(c.body for c in outer)]
     try:
         program = Program(0.0, [apart(body) == slack for body in bodies])
         program.problem  # noqa: B018 (an external function shows here)
@@ -197,8 +197,7 @@ def _proved(follower: Follower, movers: Movers, affine: dict[int, bool]) -> tupl
     visitor = Substitution(substitute=shifts) if shifts else None
     walk = visitor.walk_expression if visitor else lambda expression: expression
     own, flat = follower.variables, {Curvature.CONSTANT, Curvature.AFFINE}
-    assert follower.objective is not None
-    proof = curvature(walk(follower.sign * follower.objective.expr), own)
+    proof = curvature(walk(follower.cost), own)
     if proof.curvature not in flat | {Curvature.CONVEX}:
         wide = not any(c.equality for c in follower.constraints)
         bent = wide and proof.method == "constant Hessian"

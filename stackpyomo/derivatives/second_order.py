@@ -34,9 +34,8 @@ def is_jointly_convex(follower: Follower, others: Sequence[Any]) -> bool:
 
     Then it stays convex under every affine strategy, whatever the gain.
     """
-    assert follower.objective is not None
     moving = [*follower.variables, *others]
-    if curvature(follower.sign * follower.objective.expr, moving).curvature not in _GOOD:
+    if curvature(follower.cost, moving).curvature not in _GOOD:
         return False
     return all(is_convex_feasible_set(c, moving).curvature is Curvature.CONVEX for c in follower.constraints)
 

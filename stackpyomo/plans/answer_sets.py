@@ -72,9 +72,8 @@ class AnswerSet:
     """The best answers of one follower who feels nobody but the leader."""
 
     def __init__(self, follower: Follower) -> None:
-        assert follower.objective is not None
         self.follower = follower
-        self.cost = follower.sign * follower.objective.expr
+        self.cost = follower.cost
         self.hessian: Array = np.zeros((0, 0))
         """Of a quadratic cost."""
         self.kind = self._kind()
@@ -165,7 +164,7 @@ def are_unique(game: Game, followers: Sequence[Follower]) -> bool:
             for c in follower.constraints
         ):
             return False
-        block = second_derivatives(follower.sign * follower.objective.expr, follower.variables, actions)
+        block = second_derivatives(follower.cost, follower.variables, actions)
         if block is None:
             return False
         blocks.append(block)

@@ -123,9 +123,8 @@ class _Search:
         others = [(v, values[game.names[id(v)]]) for v in self._decided() if id(v) not in own]
         key = name, proved, tuple(level for _, level in others)
         if key not in self._known:
-            assert leader.objective is not None
             rows = [("leader", row) for row in [*leader.constraints, *self.common]]
-            problem = Problem(leader.sign * leader.objective.expr, rows, others, leader=leader.variables)
+            problem = Problem(leader.cost, rows, others, leader=leader.variables)
             try:
                 self._known[key] = self._replied(name, problem, proved, self.cost(name, values))
             except NoPlan as none:
@@ -197,7 +196,7 @@ class _Search:
     def _answered(self, values: Mapping[str, float], favoured: str = "") -> dict[str, float] | None:
         """An answer of the followers to these leaders, one that keeps the leaders' rows if there is any; None: none."""
         leader = self.game.leaders.get(favoured)
-        cost = 0.0 if leader is None or leader.objective is None else leader.sign * leader.objective.expr
+        cost = 0.0 if leader is None or leader.objective is None else leader.cost
         problem = held_problem(self.game, self.followers, values, cost)
         known = {id(row) for _, row in problem.constraints}
         rows = [("leader", row) for row in self.game.leader.constraints if id(row) not in known]

@@ -95,8 +95,7 @@ class LeastGains:
             leader = self.game.leaders[deviation.follower]
             moved = {**table, **{id(v): deviation.action[self.game.names[id(v)]] for v in leader.variables}}
             self._answer(model, f"deviation{number}", moved, players)
-            assert leader.objective is not None
-            cost = leader.sign * leader.objective.expr
+            cost = leader.cost
             rows.append((substituted(cost, table) - substituted(cost, moved) - model.epsilon, None, 0.0))
         add_rows(model, rows)
         model.cost = pyo.Objective(expr=model.epsilon)

@@ -62,7 +62,7 @@ class Deviations:
     # --- cuts ---------------------------------------------------------------------------------------------------------
 
     def _cut(self, follower: Follower, response: Mapping[str, float], values: dict[int, float]) -> None:
-        names, cost = self.game.names, _cost(follower)
+        names, cost = self.game.names, follower.cost
         table: dict[int, Any] = {id(v): response[names[id(v)]] for v in follower.variables}
         moved: dict[int, tuple[VarData, Any]] = {}
         for var in follower.variables:
@@ -168,7 +168,7 @@ class Deviations:
     def _hessian(self, follower: Follower) -> list[list[Any]]:
         """T_kᵀ ∇²J_k T_k, entry by entry."""
         if follower.name not in self._hessians:
-            slopes = [self._along(_cost(follower), var, follower) for var in follower.variables]
+            slopes = [self._along(follower.cost, var, follower) for var in follower.variables]
             self._hessians[follower.name] = [
                 [self._along(slope, var, follower) for var in follower.variables] for slope in slopes
             ]
@@ -190,11 +190,6 @@ class Deviations:
 
 def _number(walk: Any, entry: Any) -> float:
     return number_of(walk(entry)) if hasattr(entry, "is_expression_type") else float(entry)
-
-
-def _cost(follower: Follower) -> Any:
-    assert follower.objective is not None
-    return follower.sign * follower.objective.expr
 
 
 def _is_at_bound(var: VarData, values: Mapping[int, float]) -> bool:
