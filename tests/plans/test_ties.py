@@ -72,6 +72,20 @@ def test_an_infimum_that_is_not_reached() -> None:
     assert sp.verify(plan).ok
 
 
+@pytest.mark.parametrize(("money", "unit"), [(1e-8, 1.0), (1e8, 1.0), (1.0, 1e-6), (1.0, 1e6)])
+def test_what_is_reached_does_not_depend_on_the_leaders_units(money: float, unit: float) -> None:
+    """x² + ½ (y − 1)² where y ∈ [0, 1] minimises x y: at x = 0 anything may be played, and 0 is only approached."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(-unit, unit), initialize=0.0), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 1), initialize=0.0)
+    m.f.cost = pyo.Objective(expr=m.x / unit * m.f.y)
+    m.goal = pyo.Objective(expr=money * ((m.x / unit) ** 2 + 0.5 * (m.f.y - 1) ** 2))
+    plan = sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
+    assert plan.attained is False
+    assert plan.leader_objective <= 1e-4 * money
+    assert plan.value(m.f.y) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("width", [1e-2, 1e-4])
 def test_ties_of_a_width(width: float) -> None:
     """P_ε = −1 + 2√ε at x = √ε."""
