@@ -18,13 +18,14 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from stackpyomo.core import TOLERANCES, bounds_of, clipped
 from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Follower, Game, objective_at
-from stackpyomo.solvers import Termination, free_row
+from stackpyomo.solvers import Program, Termination, free_row
 
 from .answer_sets import are_unique
 from .feasibility import rested
@@ -286,13 +287,19 @@ class _Search:
     @property
     def _is_near(self) -> bool:
         best = self.best
-        return best is not None and best.cost - self.bound <= TOLERANCES.loss * max(1.0, abs(best.cost))
+        return best is not None and best.cost - self.bound <= TOLERANCES.loss * self._scale
 
     @property
     def _gap(self) -> float:
         """The largest gap that is called closed."""
-        size = 1.0 if self.best is None else max(1.0, abs(self.best.cost))
-        return 2.0 * TOLERANCES.global_gap * size
+        return 2.0 * TOLERANCES.global_gap * self._scale
+
+    @cached_property
+    def _scale(self) -> float:
+        """How much the leader's cost changes over the reach of one variable, at the plan for the best answer."""
+        problem = leading_problem(self.game, {f.name for f in self.worst.followers})
+        program = Program(problem.cost, [constraint for _, constraint in problem.constraints])
+        return program.units(program.vector(self.optimistic.values, self.game.names))[2]
 
     # --- whether the infimum is reached -------------------------------------------------------------------------------
 
@@ -356,7 +363,7 @@ class _Search:
         cost = sign * plan.leader_objective
         if math.isfinite(self.bound):
             plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for
-            plan.gap = max(0.0, cost - self.bound) / max(1.0, abs(cost))
+            plan.gap = max(0.0, cost - self.bound) / self._scale
             plan.quality = "optimal" if self._is_closed else "feasible"
         if not self.slack and plan.report is not None and not plan.report.ok:
             not_held(plan)
