@@ -45,6 +45,9 @@ class Standing:
     free: bool = False
     """True if that holds whatever the gain."""
 
+    common: tuple[tuple[str, ...], ...] = ()
+    """Leader variables that announce one rule, group by group."""
+
     def as_series(self) -> pd.Series:
         """The three objectives by regime."""
         objectives = {"leader-optimal": self.leader_optimal, "this rule": self.rule, "best constant": self.constant}

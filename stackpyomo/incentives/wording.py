@@ -162,6 +162,14 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
     standing = rule.standing
     if standing is None:
         return
+    for group in standing.common:
+        line = rule.leader.index(group[0])
+        row = rule.matrix.tocsr()[[line]].tocoo()
+        intercept = rule.offset[group[0]] - sum(
+            gain * rule.targets[rule.signals[s]] for s, gain in zip(row.col, row.data, strict=True)
+        )
+        gains = ", ".join(f"{gain:.6g}" for gain in row.data) or "0"
+        yield f"{listed(list(group), 4)} announce one rule: {intercept:.6g} plus {gains} times what each sees."
     proof = "the best of all affine rules" if standing.free else "the best affine rule with its gain in these bounds"
     yield "The leader's objective:"
     yield Table(

@@ -193,6 +193,10 @@ def test_one_toll_for_types_that_nobody_can_tell_apart() -> None:
     rule = sp.optimal_rule(game, types.observe(m.toll, [(m.user.q, "theta")]), common=[m.toll])
     compared(rule, 0.0, number(expected["value"]), 7 / 16)
     assert rule.plan.quality == "optimal"
+    words = "toll[0], toll[1], toll[2] announce one rule: -0.637595 plus 0.634007 times what each sees."
+    assert words in str(rule)
+    again = sp.Incentive.from_json(rule.to_json(), game)
+    assert words in str(again)
     for w in types:
         seen = f"user.q[{types.atom('theta', w)}]"
         gain = rule.gain.loc[f"toll[{w}]", seen]

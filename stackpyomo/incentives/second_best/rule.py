@@ -317,7 +317,8 @@ class _Asked:
         value = rule.plan.leader_objective
         most = _largest(rule)
         curve = ((0.0, without), (most, value)) if most else ((0.0, value),)
-        standing = Standing(self.ideal.leader_objective, value, without, curve, proved=proved, free=free)
+        common = tuple(tuple(self.game.names[id(v)] for v in group) for group in self.groups)
+        standing = Standing(self.ideal.leader_objective, value, without, curve, proved=proved, free=free, common=common)
         return replace(rule, standing=standing)
 
     def _curve(self, search: Search, rule: Incentive, constant: Plan | None) -> Incentive:
