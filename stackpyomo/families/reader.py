@@ -146,13 +146,12 @@ class _Reader:
         return ""
 
     def _tree(self, node: Any) -> Tree:
-        cls = node.__class__
-        if cls in native_numeric_types:
+        kind = self._kinds.get(node.__class__) or self._kind(node)
+        if kind == "#":
             return self._number(node)
-        kind = self._kinds.get(cls) or self._kind(node)
         if kind == "v":
             return self._number(node.value) if node.fixed else self._variable(node)
-        if kind == "c" or not node.is_potentially_variable():
+        if kind == "c":
             return self._number(number_of(node))
         if kind == "named":
             return self._tree(node.args[0])
@@ -172,15 +171,21 @@ class _Reader:
 
     def _kind(self, node: Any) -> str:
         """What all nodes of its class are."""
-        if node.is_variable_type():
+        if node.__class__ in native_numeric_types:
+            kind = "#"
+        elif node.is_variable_type():
             kind = "v"
         elif not node.is_expression_type():
             kind = "c"
         elif node.is_named_expression_type():
             kind = "named"
+        elif isinstance(node, nodes.NPV_Mixin):  # formulas of Params have classes of their own
+            kind = "c"
+        elif isinstance(node, (nodes.AbsExpression, nodes.ExternalFunctionExpression)):
+            kind = ""
         else:
             kind = next((rule for base, rule in _RULES if isinstance(node, base)), "")
-        if not kind or isinstance(node, (nodes.AbsExpression, nodes.ExternalFunctionExpression)):
+        if not kind:
             raise _Unread(f"{node.__class__.__name__} is not known here")
         self._kinds[node.__class__] = kind
         return kind

@@ -171,12 +171,18 @@ def collect_components(root: Any, player: Player, others: set[int]) -> None:
                 continue
             kind = component.ctype
             if kind is pyo.Var:
-                player.declared.extend(component.values())
+                player.declared.extend(_members(component))
             elif kind is pyo.Constraint:
-                player.rows.extend(component.values())
+                player.rows.extend(_members(component))
             elif kind is pyo.Objective:
-                player.objectives.extend(component.values())
+                player.objectives.extend(_members(component))
             elif kind is pyo.Block:
                 stack.extend(b for b in component.values() if b.active and id(b) not in others)
             elif kind not in IGNORED and getattr(component, "active", False):
                 player.unsupported.append(component)
+
+
+def _members(component: Any) -> Iterable[Any]:
+    """The data of a component; of many that stand alone Pyomo's own way to them costs most of the time."""
+    alone = not component.is_indexed() and len(component) == 1
+    return (component,) if alone else component.values()

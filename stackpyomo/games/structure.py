@@ -179,6 +179,9 @@ class GameStructure:
     @property
     def action_owners(self) -> Array:
         """For each action the number of the follower that owns it."""
+        return self.once("action_owners", self._owners_of_actions)
+
+    def _owners_of_actions(self) -> Array:
         counts = [len(f.variables) for f in self.followers.values()]
         return np.repeat(np.arange(len(counts)), counts)
 
