@@ -119,7 +119,7 @@ class Search:
             solver=solver,
             starts=self.options.starts,
             treatment=self.options.treatment,
-            time_limit=left if math.isfinite(left) else None,
+            time_limit=left / 2.0 if math.isfinite(left) else None,  # what this round refutes takes another one
             tee=self.options.tee,
             seed=self.options.seed,
             points=points,
