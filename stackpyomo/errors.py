@@ -60,7 +60,7 @@ class NonconvexFollower(InvalidGame):
     """A follower who is to respond is proved not convex: its optimality conditions do not say what it answers."""
 
     follower: str
-    """Its name."""
+    """The name of this follower."""
 
     def __init__(self, message: str, *, follower: str) -> None:
         self.follower = follower
