@@ -47,6 +47,7 @@ _OPTIONS = (
 _ARGUMENT = re.compile(rf"\b({_OPTIONS})=(True\b|'[^']*'|\"[^\"]*\"|[-+\w.]+)?(?![=\[({{'\"])")
 
 _PHRASES = {
+    "; affine_incentive(plan) designs one where there is one": "",
     "game.check()": "stackpyomo check-game",
     "inducible(plan)": "stackpyomo inducible",
     "stackelberg(game)": "--responding all",

@@ -99,8 +99,11 @@ def solve(
     doubts = [finding for finding in loaded.check() if finding.severity != "info"]
     if certificate_to is not None:
         report.to_certificate(certificate_to)
+    complaints: list[Exception] = [] if refused is None else [refused]
     if contract_to is not None and incentive is not None:
         writable(contract_to, incentive.to_csv())
+    elif contract_to is not None:
+        complaints.append(InvalidGame(f"{contract_to}: not written, for there is no contract."))
     settled = not loaded.leaders or held.quality == "feasible"
     remarks = [*([] if refused is None else [str(refused)]), *([_responders(held, loaded)] if held.responding else [])]
     remarks += map(str, doubts)
@@ -116,7 +119,7 @@ def solve(
         tell,
         0 if report.ok and settled and (everybody or incentive is not None) else 1,
         partial(_page, loaded, report, plan.search, plan.time_limit, remarks, titled(loaded, game)),
-        complaints=[] if refused is None else [refused],
+        complaints=complaints,
     )
 
 

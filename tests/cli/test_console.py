@@ -20,6 +20,7 @@ from stackpyomo.cli.console import in_options
         ("a longer time_limit= gives it time; starts=20 can find better", None),
         ("(and 2 more: see game.check())", "(and 2 more: see stackpyomo check-game)"),
         ("observe=[..., (m.x - 1)**2]", "observe=[..., (m.x - 1)**2]"),
+        ("announced that holds it; affine_incentive(plan) designs one where there is one.", "announced that holds it."),
         ("margin==3 and weights=: unknown", "margin==3 and weights=: unknown"),
         ("toll = 0 + 4/3 (flow − 0.6)", "toll = 0 + 4/3 (flow − 0.6)"),
     ],

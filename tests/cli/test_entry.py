@@ -167,7 +167,7 @@ def test_told_to_end(moment: str, number: str, code: int, word: str, write: Any,
         preexec_fn=lambda: signal.signal(signal.Signals[number], signal.SIG_DFL),  # in the background: ignored
     )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not (list(folder.glob("stackpyomo-*/program.nl")) or (tmp_path / "started").exists()):
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.05)
@@ -200,7 +200,7 @@ def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--solver", "scip"]
     child = subprocess.Popen(command, cwd=tmp_path, env=environment(folder), stderr=subprocess.PIPE)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not list(folder.glob("stackpyomo-*/program.nl")):
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.05)
