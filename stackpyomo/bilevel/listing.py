@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
+from scipy import sparse
 from scipy.optimize import linprog
 
 from stackpyomo.core import TOLERANCES, Array
@@ -93,9 +94,12 @@ def extent(
     """(dimension, id(action) → (least, most)) of a pattern, a polyhedron that holds x: conditions that are affine."""
     program = plain.program
     lower, upper = plain.face(active)
-    matrix, level = program.jacobian(x), np.asarray(program.problem.constraints(x))
-    floor, ceiling = program.row_bounds
-    shift = matrix @ x - level
+    # In natural units: HiGHS drops coefficients below 1e-9.
+    reaches, sizes, _ = program.units(x)
+    matrix = sparse.csr_array(sparse.diags_array(1.0 / sizes) @ program.jacobian(x) @ sparse.diags_array(reaches))
+    floor, ceiling = (side / sizes for side in program.row_bounds)
+    at = x / reaches
+    shift = matrix @ at - np.asarray(program.problem.constraints(x)) / sizes
     place = {id(v): i for i, v in enumerate(program.variables)}
     equal = floor == ceiling
     rows = {
@@ -104,7 +108,7 @@ def extent(
         **dict(_inequalities(matrix, floor + shift, ceiling + shift, equal)),
     }
 
-    box = np.column_stack([lower, upper])
+    box = np.column_stack([lower / reaches, upper / reaches])
     own = [place[id(v)] for v in actions if id(v) in place]
     ranges: dict[int, tuple[float, float]] = {}
     corners = []
@@ -115,10 +119,10 @@ def extent(
             goal[number] = sign
             end = linprog(goal, **rows, bounds=box, method="highs")
             known = {0: sign * float(end.fun or 0.0), _UNBOUNDED: -sign * math.inf}
-            ends.append(known.get(end.status, float(x[number])))
+            ends.append(known.get(end.status, float(at[number])))
             corners += [end.x[own]] if end.status == 0 else []
-        ranges[id(program.variables[number])] = (ends[0], ends[1])
-    spread = np.array(corners) - x[own] if corners else np.zeros((1, 1))
+        ranges[id(program.variables[number])] = (ends[0] * float(reaches[number]), ends[1] * float(reaches[number]))
+    spread = np.array(corners) - at[own] if corners else np.zeros((1, 1))
     dimension = int(np.linalg.matrix_rank(spread, tol=TOLERANCES.feasibility)) if corners else 1
     return dimension, ranges
 

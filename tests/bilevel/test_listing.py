@@ -68,3 +68,19 @@ def test_the_extent_of_a_pattern() -> None:
     dimension, ranges = extent(plain, inside, np.zeros(len(kkt.pairs), dtype=bool), u)
     assert dimension == 1
     assert ranges == {id(v): pytest.approx((0.0, 1.0), abs=1e-6) for v in u}
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+def test_points_are_no_continuum_in_any_unit(unit: float) -> None:
+    """½ u_i − u_1 u_2 on [0, 1]²: (0, 0), (½, ½) and (1, 1); in large units a slope is below what HiGHS keeps."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1), initialize=0.0), pyo.Block([1, 2])
+    for i in m.f:
+        m.f[i].u = pyo.Var(bounds=(0, unit), initialize=0.3 * unit)
+    for i in m.f:
+        m.f[i].cost = pyo.Objective(expr=0.5 * m.f[i].u / unit - m.f[1].u * m.f[2].u / unit**2)
+    m.goal = pyo.Objective(expr=m.x**2)
+    known = sp.nash(sp.Game(m, m.f), leader={"x": 0.0}, equilibrium="all")
+    assert known.complete
+    assert not known.continuum
+    assert sorted(round(plan.value(m.f[1].u) / unit, 6) for plan in known) == [0.0, 0.5, 1.0]

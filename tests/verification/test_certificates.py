@@ -211,6 +211,28 @@ def test_what_is_not_convex_is_bounded_box_by_box(
     assert one.epsilon >= best - 1e-12
 
 
+def test_what_is_played_is_certified_where_linear_rows_are_the_only_end() -> None:
+    """The formula leaves the leader's bounds, where the report stops it; the follower's action ends by its row alone.
+
+    Without these ends there is −u³ to gain: the file shows what the report says, and not more.
+    """
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(0, None), initialize=0.3), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, None), initialize=0.7)
+    m.f.row = pyo.Constraint(expr=0.5 * m.f.u <= 1.25)
+    m.f.cost = pyo.Objective(expr=(m.f.u + 0.6) ** 2 + 2 * m.t * m.f.u**2 - 4 * m.t + pyo.exp(m.f.u))
+    m.goal = pyo.Objective(expr=(m.f.u - 0.7) ** 2 + 0.1 * (m.t - 0.3) ** 2)
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f))))
+    assert report.cut == ("t",)
+    assert set(report.certificate) <= {"convex", "global"}
+    document = certificate(report)
+    assert document["rule"]["saturate"]
+    (one,) = checker.check(document)
+    assert one.ok
+    assert one.bounded
+    assert one.epsilon == pytest.approx(report.epsilon, abs=1e-5)
+
+
 def test_nothing_is_claimed_of_what_is_unknown() -> None:
     report = next(verified(iter(range(1000)), 1))
     report.certificate.iloc[0] = "unknown"
