@@ -111,17 +111,14 @@ def _bends_alike(follower: Follower, names: Mapping[int, str], values: Mapping[s
 
     Under an affine strategy its cost is quadratic then, and no bound has hidden a direction from the design.
     """
-    assert follower.objective is not None
-    if follower.objective.expr.polynomial_degree() not in (0, 1, 2):
-        return False
-    if any(not row.equality or row.body.polynomial_degree() not in (0, 1) for row in follower.constraints):
-        return False
-    for var in follower.variables:
+    for var in follower.variables:  # what costs least to see comes first
         (low, high), level = var.bounds, values[names[id(var)]]
         near = TOLERANCES.active * (high - low)
         if level - low <= near or high - level <= near:
             return False
-    return True
+    if any(not row.equality or row.body.polynomial_degree() not in (0, 1) for row in follower.constraints):
+        return False
+    return follower.cost.polynomial_degree() in (0, 1, 2)
 
 
 def _by_deviations(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How) -> Incentive:
