@@ -309,7 +309,7 @@ class _Search:
             return True
         if self.slack or not self._is_near or len(self.worst.leading) > _FEW or not self._is_only_minimiser():
             return None
-        worst = self.worst.worst(self.near, 0.0)
+        worst = self.worst.worst(self.near, 0.0, rounded=False)  # a tie by rounding alone refutes nothing
         return False if worst is not None and (worst.broken or worst.cost - self.bound > self._gap) else None
 
     def _is_only_minimiser(self) -> bool:

@@ -160,7 +160,9 @@ class WorstAnswers(_Leader):
         """(body, lower, upper) of what makes an answer a best one, ties as wide as rounding."""
         for answers in self.answers:
             yield from ((substituted(c.body, given), c.lb, c.ub) for c in answers.follower.constraints)
-            room = TOLERANCES.noise * max(1.0, size_of(answers.cost, witness)) if rounded else 0.0
+            ones = {**witness, **{id(v): clipped(1.0, v) for v in answers.follower.variables}}
+            size = size_of(answers.cost, witness) or size_of(answers.cost, ones) or 1.0
+            room = TOLERANCES.noise * size if rounded else 0.0
             for body, lower, upper in answers.tie_rows(given, witness, slack):
                 yield body, None if lower is None else lower - room, None if upper is None else upper + room
         yield from ((substituted(c.body, given), c.lb, c.ub) for c in self.defining)

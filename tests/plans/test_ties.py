@@ -123,3 +123,18 @@ def test_what_is_refused() -> None:
         sp.stackelberg(game, tie_tolerance=0.1)
     with pytest.raises(sp.InvalidGame, match="tie_tolerance=-1: expected a finite number from 0 on"):
         sp.stackelberg(game, ties="pessimistic", tie_tolerance=-1)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_no_unit_changes_whether_an_infimum_is_reached(unit: float) -> None:
+    """min y − x with x in units, its cost (1 − x) y: at x = 1 alone y is anything, 1 at worst; reached at no x."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, unit))
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 1))
+    m.f.cost = pyo.Objective(expr=unit * (1 - m.x / unit) * m.f.y)
+    m.goal = pyo.Objective(expr=m.f.y - m.x / unit)
+    plan = sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
+    assert plan.bound == pytest.approx(-1, abs=1e-5)
+    assert -1 < plan.leader_objective < -0.99
+    assert plan.attained is not True
