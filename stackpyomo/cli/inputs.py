@@ -48,7 +48,8 @@ def load(path: Path, parameters: list[str]) -> tuple[Game, dict[str, Any]]:
     if not callable(build):
         raise InvalidGame(f"{path}: has no function build(); define build(**parameters) returning sp.Game.")
     given = dict(assigned("--parameter", text) for text in parameters)
-    with _importing(module), _theirs(path, f"build({_call(given)})"):
+    call = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    with _importing(module), _theirs(path, f"build({call})"):
         game = build(**given)
     if not isinstance(game, Game):
         raise InvalidGame(f"{path}: build() returned {type(game).__name__}; return a stackpyomo Game.")
@@ -164,10 +165,6 @@ def parsed(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _call(given: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from stackpyomo.errors import InvalidGame
 
 from .jobs import Job
-from .pool import Lost, Pool
+from .pool import Pool
 
 __all__ = ["played"]
 
@@ -39,13 +39,10 @@ def played(
     if executor is not None:
         yield from _on(executor, play, jobs)
     elif workers is not None:
-        yield from (row for _, row in Pool(play, min(workers, max(1, len(jobs)))).rows(jobs, _crashed))
+        pool = Pool(play, min(workers, max(1, len(jobs))))
+        yield from (row for _, row in pool.rows(jobs, lambda job, loss: _lost(job, loss.how)))
     else:
         yield from map(play, jobs)
-
-
-def _crashed(job: Job, loss: Lost) -> dict[str, Any]:
-    return _lost(job, loss.how)
 
 
 def _lost(job: Job, how: str) -> dict[str, Any]:
