@@ -102,7 +102,7 @@ class Player:
 
     @property
     def cost(self) -> Any:
-        """What it minimises, sign · objective; ask :meth:`require` of a game first that there is one."""
+        """What it minimises, sign · objective; ask ``require`` of a game first that there is one."""
         assert self.objective is not None
         return self.sign * self.objective.expr
 
