@@ -364,7 +364,7 @@ class _Search:
         if math.isfinite(self.bound):
             plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for
             plan.gap = max(0.0, cost - self.bound) / self._scale
-            plan.quality = "optimal" if self._is_closed else "feasible"
+            plan.quality = "optimal" if cost - self.bound <= self._gap else "feasible"
         if not self.slack and plan.report is not None and not plan.report.ok:
             not_held(plan)
         return plan
