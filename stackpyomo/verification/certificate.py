@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,8 +50,6 @@ def certificate(report: Report) -> dict[str, Any]:
         raise InvalidGame("to_certificate: a signal that is not linear has no place in a certificate yet.")
     names = {name: identifiers(game)[id(v)] for name, v in game.variables_by_name.items() if not v.fixed}
     written = document(game)
-    # What was verified is what the leader can play: the formula stopped at the leader's bounds.
-    announced = replace(announced, saturate=announced.saturate or bool(report.cut))
     claims = dict(_claims(game, report, announced, names, [player["name"] for player in written["followers"]]))
     whole = {
         "format": FORMAT,
