@@ -209,15 +209,15 @@ class _MinMaxTest:
             return None
         name = self.solver if convex or not registry["scip"].available else "scip"
         solution = solve(program, name, time_limit=None if convex else _SECONDS)
-        if solution.x is None or not solution.termination.solved:
+        if solution.answer is None:
             return None
-        levels = program.levels(solution.x)
+        levels = program.levels(solution.answer)
         values = [levels.get(id(v), float(pyo.value(v))) for v in variables]
         level = float(program.problem.objective(solution.x))
         room = TOLERANCES.feasibility * max(1.0, abs(level))
         if convex:
-            duals = program.recovered_duals(solution.x) if solution.duals is None else solution.duals
-            gap = program.proved_gap(solution.x, duals, TOLERANCES.trust)
+            duals = program.recovered_duals(solution.answer) if solution.duals is None else solution.duals
+            gap = program.proved_gap(solution.answer, duals, TOLERANCES.trust)
             return _Move(values, level, bool(gap <= room))
         return _Move(values, level, bool(np.isfinite(solution.bound) and level - solution.bound <= room))
 

@@ -228,12 +228,12 @@ class _Judge:
             rows += [experiments.written(row, constraint.expr) for row in range(len(points))]
         program = Program(pyo.quicksum(costs), rows)
         solution = solve(program)
-        if solution.x is None or not solution.termination.solved:
+        if solution.answer is None:
             raise NoPlan(
                 "less='leader-optimal': no leader-optimal plan was found for some parameters.",
                 termination=solution.termination.value,
             )
-        for var, level in zip(program.variables, solution.x, strict=True):
+        for var, level in zip(program.variables, solution.answer, strict=True):
             var.set_value(float(level), skip_validation=True)
         return np.array([number_of(cost) for cost in costs])
 

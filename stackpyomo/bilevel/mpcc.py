@@ -375,12 +375,12 @@ class Equilibrium:
             lower[self._whole] = upper[self._whole] = np.round(x[self._whole])
             program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
             solution = self._run(program, solver, {}, None, until, False, "polish")
-            if solution.x is None or not solution.termination.solved:
+            if solution.answer is None:
                 if kept.all() or solution.termination.limited:
                     return None
                 kept[:] = True
                 continue
-            x = solution.x
+            x = solution.answer
             reaches = np.append(TOLERANCES.noise * self.program.units(x)[0], 0.0)
             force, room = reaches[self._lambda], reaches[self._owner]
             wrong = np.where(active, self.multipliers(x) < -force, self.slacks(x) < -room) & ~kept
@@ -436,11 +436,11 @@ class Equilibrium:
         start = np.clip(best.x, lower, upper)
         program = self.program.variant(start, bounds=(lower, upper), row_bounds=self._freed())
         goal = self._run(program, solver, {}, None, until, False, "piece")
-        if goal.x is None or not goal.termination.solved:
+        if goal.answer is None:
             return None
         for step in _STEPS:
             x = best.x.copy()
-            x[self._led] += step * (goal.x[self._led] - x[self._led])
+            x[self._led] += step * (goal.answer[self._led] - x[self._led])
             tried = self.polished(x, solver, active=active, leading=False, until=until)
             if tried is not None and tried.cost < best.cost:
                 return tried

@@ -86,9 +86,9 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
     except BadRow:
         return None
     solution = solve(program)
-    if solution.x is None or not solution.termination.solved:
+    if solution.answer is None:
         return None
-    levels = program.levels(solution.x)
+    levels = program.levels(solution.answer)
     return {key: levels.get(key, v.value or 0.0) for key, v in own.items()}
 
 

@@ -120,7 +120,7 @@ def _sharpened(program: Program, point: Array) -> Array:
     lower, upper = program.bounds
     fixed = np.where(whole, start, lower), np.where(whole, start, upper)
     sharp = solve(program.variant(start, bounds=fixed), "auto")
-    if sharp.x is None or not sharp.termination.solved:
+    if sharp.answer is None:
         return point
     near = np.abs(sharp.x - point) <= TOLERANCES.margin * np.maximum(1.0, np.abs(point))
     better = float(program.problem.objective(sharp.x)) <= float(program.problem.objective(point)) + TOLERANCES.noise

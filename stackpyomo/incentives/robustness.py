@@ -258,8 +258,8 @@ class _Study:
         solution = solve(program, self.solver)
         if piece.home is not None and solution.termination is Termination.INFEASIBLE:
             return None
-        if solution.x is None or not solution.termination.solved:
+        if solution.answer is None:
             return -math.inf, error
-        levels = program.levels(solution.x)
+        levels = program.levels(solution.answer)
         deviation = np.array([levels.get(id(v), t) - t for v, t in zip(piece.variables, piece.target, strict=True)])
         return float(program.problem.objective(solution.x)), deviation

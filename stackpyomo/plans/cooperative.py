@@ -193,9 +193,9 @@ def _runs_without_limit(game: Game, program: Program, solver: str) -> bool:
     """True if a ray of plans shows it: that a solver's steps run away is no proof."""
     start = Program(0.0, [c for _, c in all_constraints(game)])
     solution = solve(start, solver)
-    if solution.x is None or not solution.termination.solved:
+    if solution.answer is None:
         return False
-    known = start.levels(solution.x)
+    known = start.levels(solution.answer)
     x = np.clip(np.asarray(program.problem.x0, dtype=float), *program.bounds)
     return bool(ray(program, np.array([known.get(id(v), x[i]) for i, v in enumerate(program.variables)])))
 

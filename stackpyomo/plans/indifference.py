@@ -37,7 +37,7 @@ def settled(
     program = _own_problem(rows, private, values) if private else None
     if program is not None:
         solution = solve(program, start=program.vector(values, names))
-        if solution.x is not None and solution.termination.solved:
+        if solution.answer is not None:
             x = program.snapped(np.asarray(solution.x), solution.duals)[0]
             if program.residuals(x, None).feasibility <= TOLERANCES.feasibility:
                 levels.update({names[id(v)]: float(a) for v, a in zip(program.variables, x, strict=True)})

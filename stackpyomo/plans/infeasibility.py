@@ -46,9 +46,9 @@ def conflict(constraints: Sequence[tuple[str, Any]], solver: str) -> str:
             rows[index] = side * apart(c.body) - elastic.slack[index] <= side * bound
     relaxed = Program(pyo.quicksum(elastic.slack[i] for i in rows), list(rows.values()))
     solution = solve(relaxed, solver)
-    if solution.x is None or not solution.termination.solved:
+    if solution.answer is None:
         return ""
-    blamed = _violated(constraints, relaxed.levels(solution.x))
+    blamed = _violated(constraints, relaxed.levels(solution.answer))
     if not blamed:
         return ""
     if solution.duals is not None:

@@ -184,7 +184,7 @@ class _Written:
         whole = [number for number, v in enumerate(program.variables) if not v.is_continuous()]
         lower[whole] = upper[whole] = np.round(x[whole])
         solution = solve(program.variant(np.clip(x, lower, upper), bounds=(lower, upper)), "auto")
-        return solution.x if solution.x is not None and solution.termination.solved else x
+        return solution.answer if solution.answer is not None else x
 
     def leaders(self, levels: Mapping[int, float]) -> Iterator[dict[int, float]]:
         """Leaders on the way from x to x°, as far as there is one."""

@@ -220,11 +220,11 @@ def _solved(cost: Any, rows: Sequence[Any], convex: bool) -> dict[int, float] | 
         return None
     exact = convex and program.is_linear and registry["highs"].available
     solution = solve(program, "highs" if exact else "auto" if convex else "scip")
-    if solution.x is None or not solution.termination.solved:
+    if solution.answer is None:
         return None
-    if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
+    if program.residuals(solution.answer, None).feasibility > TOLERANCES.feasibility:
         return None
     if not convex:
-        return program.levels(solution.x)
-    x = program.snapped(solution.x, solution.duals)[0]  # an interior-point method stops beside a bound it means
+        return program.levels(solution.answer)
+    x = program.snapped(solution.answer, solution.duals)[0]  # an interior-point method stops beside a bound it means
     return program.levels(x)

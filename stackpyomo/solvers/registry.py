@@ -136,9 +136,9 @@ def _of_integers() -> str:
 
 
 def _cost(program: Program, solution: Solution) -> float:
-    if solution.x is None or not solution.termination.solved:
+    if solution.answer is None:
         return math.inf
-    if program.residuals(solution.x, None).feasibility > TOLERANCES.feasibility:
+    if program.residuals(solution.answer, None).feasibility > TOLERANCES.feasibility:
         return math.inf
     return float(program.problem.objective(solution.x))
 

@@ -54,3 +54,8 @@ class Solution:
     iterations: int | None = None
     seconds: float = 0.0
     solver: str = ""
+
+    @property
+    def answer(self) -> Array | None:
+        """x where the solver claims that it is one; None where it stopped early, or holds nothing."""
+        return self.x if self.termination.solved else None

@@ -204,10 +204,10 @@ def _polished(problem: Composed, point: list[float]) -> list[float]:
     try:
         separable = Separable([Task(replace(problem, best=[], best_cost=math.inf), point, True)])
         solution = separable.solve("auto", {}, None)
-        if solution is None or solution.x is None or not solution.termination.solved:
+        if solution is None or solution.answer is None:
             return point
         assert separable.program is not None
-        snapped = separable.program.snapped(solution.x, solution.duals)[0]
+        snapped = separable.program.snapped(solution.answer, solution.duals)[0]
         polished = next(separable.points(replace(solution, x=snapped)))
         return list(map(clipped, polished, problem.variables))
     finally:

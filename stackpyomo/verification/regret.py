@@ -290,7 +290,7 @@ class _Search:
         if not together and solution is not None and solution.termination is Termination.FAILED:
             separable = Separable(tasks, scaled=True)
             solution = separable.solve(self.solver, options, self.left(until))
-        if solution is None or solution.x is None or not solution.termination.solved:
+        if solution is None or solution.answer is None:
             if together:
                 middle = len(tasks) // 2
                 self.resolve(tasks[:middle], (max(until, time.monotonic()) + time.monotonic()) / 2.0)
@@ -303,7 +303,7 @@ class _Search:
         if doubtful and not together and not separable.scaled:  # too steep or too flat for the solver's own scale
             again = Separable(tasks, scaled=True)
             sharper = again.solve(self.solver, options, self.left(until))
-            if sharper is not None and sharper.x is not None and sharper.termination.solved:
+            if sharper is not None and sharper.answer is not None:
                 separable, solution, doubtful = again, sharper, again.doubtful(sharper, self.tolerance)
         for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
             if number not in doubtful:

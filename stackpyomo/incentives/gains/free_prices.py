@@ -96,7 +96,7 @@ def choose_offsets(
     limit = [] if paid is None else [free_row(paid, None, most)]
     first = _written(cost, [*equations, *limit], names)
     solution = solve(first, _able(first, solver))
-    if solution.x is None or not solution.termination.solved:
+    if solution.answer is None:
         within = f" within payment_limit={wish.limit:g}" if wish.given else ""
         advice = "Allow more (without payment_limit= the least is found), free" if wish.given else "Free"
         raise NoIncentive(
@@ -107,7 +107,7 @@ def choose_offsets(
             reasons={},
             residuals={},
         )
-    levels = first.levels(solution.x)
+    levels = first.levels(solution.answer)
     return design.least(levels, limit, solver), wish if paid is None else replace(wish, paid=number_of(paid))
 
 
@@ -119,7 +119,7 @@ def _limited(wish: Payment, paid: Any, rows: Sequence[Any], names: str, solver: 
     solution = solve(program, _able(program, solver))
     if solution.termination is Termination.UNBOUNDED:
         raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
-    if solution.x is None or not solution.termination.solved:
+    if solution.answer is None:
         raise NoIncentive(f"payment: no least one was found ({solution.message}).", reasons={}, residuals={})
     return replace(wish, limit=float(program.problem.objective(solution.x)))
 
@@ -315,7 +315,7 @@ class _Design:
         rows = list(self._kept())
         second = _written(pyo.quicksum(c**2 for c in copies), [*rows, *limit, *self.constraints()], self.names)
         solution = solve(second, _able(second, solver))
-        if solution.x is not None and solution.termination.solved:
+        if solution.answer is not None:
             point = second.snapped(np.asarray(solution.x), solution.duals)[0]
             better = second.levels(point)
             values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]

@@ -207,12 +207,12 @@ def _bilinear(
         except BadRow:
             continue
         solution = solve(written, solver)
-        if solution.x is None or not solution.termination.solved:
+        if solution.answer is None:
             continue
         cost = float(written.problem.objective(solution.x))
         if not cost < least:
             continue
-        levels = written.levels(solution.x)
+        levels = written.levels(solution.answer)
         best, least = np.array([levels.get(id(v), 0.0) for v in multipliers]), cost
     return np.where(np.abs(best) > TOLERANCES.snap, best, 0.0)
 

@@ -130,9 +130,9 @@ def _solved(
     # HiGHS where nobody else is asked for: alike followers give the same equation many times, which interior-point
     # methods for nonlinear programs do not like.
     solution = solve(program, "highs" if solver == "auto" else solver, options=options)
-    if solution.x is None or not solution.termination.solved:
+    if solution.answer is None:
         return None
-    levels = program.levels(solution.x)
+    levels = program.levels(solution.answer)
     return np.array([levels.get(id(entries[c]), 0.0) for c in part.columns])
 
 

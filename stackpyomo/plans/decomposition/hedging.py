@@ -367,8 +367,8 @@ class Run:
         lower, upper = (np.where(np.isnan(levels), side, levels) for side in program.bounds)
         start = np.clip([value.get(id(v), 0.0) for v in program.variables], lower, upper)
         solution = solve(program.variant(start, bounds=(lower, upper)), self.solver)
-        if solution.x is not None and solution.termination.solved:
-            value.update((id(v), x) for v, x in zip(program.variables, solution.x.tolist(), strict=True))
+        if solution.answer is not None:
+            value.update((id(v), x) for v, x in zip(program.variables, solution.answer.tolist(), strict=True))
         return np.array([value[id(v)] for v in self.partition.first])
 
     def _bound(self, ph: Any, answer: Answer) -> float:

@@ -108,7 +108,7 @@ class Copy:
         if solution.termination is Termination.FAILED:
             self.point = self._origin
             solution = self._solved(self.asked(w - rho * center, rho), limit)
-        if solution.x is None or not solution.termination.solved:
+        if solution.answer is None:
             self.trouble = self.trouble or solution
             return
         self.point = np.asarray(solution.x)
@@ -140,7 +140,7 @@ class Copy:
         zero = np.zeros(len(shared))
         program = self.asked(zero, zero, held=shared, loose=None if exact else np.abs(self.x - shared))
         solution = self._solved(program)
-        if solution.x is None or not solution.termination.solved:
+        if solution.answer is None:
             return np.array(self.point)
         point: Array = program.snapped(np.asarray(solution.x), solution.duals)[0]
         return point
