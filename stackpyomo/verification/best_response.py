@@ -33,6 +33,8 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement, answers, excursion, shares
 from stackpyomo.solvers import free_row
 
+from .effort import Unsettled
+
 __all__ = ["Composed", "composed", "oversteps", "plane", "stand_in"]
 
 _PIECES = 81
@@ -59,6 +61,7 @@ class Composed:
     variables: list[Any]
     certificate: str = "unknown"
     note: str = ""
+    unsettled: Unsettled | None = None
     stuck: bool = False
     """True if its re-solve broke down, which says nothing of the plan: another solver may know."""
     best: list[float] = field(default_factory=list)
@@ -167,9 +170,9 @@ class Composed:
         if cost < self.best_cost:
             self.best, self.best_cost = list(point), cost
 
-    def give_up(self, why: str) -> None:
+    def give_up(self, why: str, unsettled: Unsettled = Unsettled.OTHER) -> None:
         """The re-solve showed nothing: never call that a regret of 0."""
-        self.certificate, self.note = "unknown", why
+        self.certificate, self.note, self.unsettled = "unknown", why, unsettled
 
 
 def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Iterator[Composed]:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 
-__all__ = ["PROVED", "Effort"]
+__all__ = ["PROVED", "Effort", "Unsettled"]
 
 PROVED = ("convex", "global")
 """Certificates under which nothing better than the best response exists."""
 
 _PROOF = 10.0
 """Seconds of a global solver that nobody has asked for."""
+
+
+class Unsettled(str, Enum):
+    """Why the re-solve of a follower showed nothing."""
+
+    UNBOUNDED = "unbounded"  #: Some deviation pays without limit.
+    UNCONFIRMED = "unconfirmed"  #: A solver says so, and its cost far out does not confirm it.
+    STOPPED = "stopped"  #: A solver, or a limit of time, ended it before.
+    OTHER = "other"  #: No solver would settle it as it stands.
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, r
 from .batch import Separable, Task
 from .best_response import Composed
 from .confirmation import is_confirmed
+from .effort import Unsettled
 
 __all__ = ["Resolve", "answer"]
 
@@ -151,7 +152,7 @@ def _branch(problem: Composed, how: Resolve) -> None:
         return
     left = min(_SECONDS if math.isinf(how.until) else how.until - time.monotonic(), math.inf)
     if left <= 0.0:
-        problem.give_up("not re-solved, because the time limit was reached")
+        problem.give_up("not re-solved, because the time limit was reached", Unsettled.STOPPED)
         return
     separable = Separable([Task(problem, problem.target, True)])
     solution = separable.solve(name, {}, left)
@@ -162,7 +163,7 @@ def _branch(problem: Composed, how: Resolve) -> None:
     elif solution.termination is Termination.UNBOUNDED:
         problem.give_up("its objective improves without limit, by the solver's word")
     elif solution.x is None:
-        problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
+        problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})", Unsettled.STOPPED)
     else:
         _take(problem, next(separable.points(solution)))
         _judge(problem, solution, separable.units[0][0], how.tolerance)
@@ -219,7 +220,7 @@ def _judge(problem: Composed, solution: Solution, unit: float, tolerance: float)
     bound = solution.bound * unit
     within = tolerance * min(problem.stakes)
     if not problem.best:
-        problem.give_up("its re-solve found no point within its rows")
+        problem.give_up("its re-solve found no point within its rows", Unsettled.STOPPED)
     elif not (math.isfinite(bound) and problem.best_cost - bound <= within):
         problem.note = _UNMET
     elif not (_is_linear(problem) or _has_a_box(problem)):

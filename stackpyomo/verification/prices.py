@@ -21,7 +21,8 @@ from stackpyomo.games import Follower, Game, Price
 from stackpyomo.games.information import Announcement
 
 from .best_response import Composed, stand_in
-from .report import UNBOUNDED, UNCONFIRMED, PriceCheck
+from .effort import Unsettled
+from .report import PriceCheck
 
 __all__ = ["lagrangians", "price_checks"]
 
@@ -73,7 +74,7 @@ def price_checks(
         follower, paid, own = game.followers[price.follower], resolved[price.follower], plain[price.follower]
         name = game.names[id(price.var)]
         number = announced.values[name]
-        unbounded = paid.note in (UNBOUNDED, UNCONFIRMED)
+        unbounded = paid.unsettled in (Unsettled.UNBOUNDED, Unsettled.UNCONFIRMED)
         known = paid.certificate != "unknown" and math.isfinite(own.plan_cost)
         gap = max(0.0, own.plan_cost - paid.best_cost) if known else math.inf if unbounded else math.nan
         if _level(price, follower, number) is None and abs(number) > TOLERANCES.accuracy * max(1.0, own.scale):

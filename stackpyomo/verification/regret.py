@@ -20,24 +20,24 @@ from inspect import getattr_static
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from stackpyomo.core import TOLERANCES, listed, require_positive, require_whole, timed, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, require_positive, require_whole, timed, tracked, undisturbed
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, doubtful_indices, evaluator, require
-from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness, policy_form
+from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import Solution, Termination, choose, registry
 
 from .batch import Separable, Task
 from .best_response import Composed, composed
 from .confirmation import is_confirmed
-from .effort import Effort
+from .effort import Effort, Unsettled
 from .integers import Resolve, answer
 from .many import settled
 from .measures import measure, reconsider
 from .prices import lagrangians, price_checks
 from .report import UNBOUNDED, UNCONFIRMED, Report
 from .samples import Samples, within_ranges
+from .summary import report_of
 
 __all__ = ["Effort", "best_responses", "resolved", "verify"]
 
@@ -134,7 +134,7 @@ def _resolved(
     answers = together | {p.follower.name: p for p in best_responses(problems, effort, seconds)}
     ordered = [answers[name] for name in game.followers if name in answers]
     solvers = [*(["arrays"] if together else []), *([choose(effort.solver).name] if rest else [])]
-    report = _report(ordered, announced, effort.tolerance, seconds, ", ".join(solvers))
+    report = report_of(ordered, announced, effort.tolerance, seconds, ", ".join(solvers))
     if game.prices and announced.gain is None:
         paid = best_responses(list(lagrangians(game, announced, wanted).values()), effort, seconds)
         report.price_checks = price_checks(game, announced, {p.follower.name: p for p in paid}, answers)
@@ -178,14 +178,14 @@ def _resolve(problems: Sequence[Composed], effort: Effort, seconds: dict[str, fl
     with timed(seconds, "search"):
         for problem in (p for p in problems if not p.integers):
             if problem.certificate in ("multistart", "global") and Samples(problem).falls_without_end(problem.best):
-                problem.give_up(UNBOUNDED)
+                problem.give_up(UNBOUNDED, Unsettled.UNBOUNDED)
 
 
 def _settled(problems: Sequence[Composed], effort: Effort) -> list[Composed]:
     """One problem a follower; what was found is given up where it has no value."""
     for problem in (joined := _joined(problems)):
         if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
-            problem.give_up("its re-solve ended where its objective has no value")
+            problem.give_up("its re-solve ended where its objective has no value", Unsettled.STOPPED)
         elif problem.plan_cost - problem.best_cost > effort.tolerance * problem.scale and not problem.integers:
             reconsider(problem)
     return joined
@@ -311,14 +311,14 @@ class _Search:
             elif together:
                 self.resolve([task], until)
             elif task.first:
-                task.problem.give_up(f"its re-solve is not proved: {doubtful[number]}")
+                task.problem.give_up(f"its re-solve is not proved: {doubtful[number]}", Unsettled.STOPPED)
 
     def _leave(self, tasks: Sequence[Task], late: bool) -> None:
         """Nothing more is done for these."""
         why = _LATE if late else f"{len(self.failed)} re-solves before it failed"
         for task in tasks:
             if task.first:
-                task.problem.give_up(f"not re-solved, because {why}")
+                task.problem.give_up(f"not re-solved, because {why}", Unsettled.STOPPED)
             elif task.problem.certificate != "unknown":
                 task.problem.note = f"searched from fewer starts, because {why}"
 
@@ -341,7 +341,8 @@ def _fail(task: Task, solution: Solution | None, separable: Separable) -> None:
     elif task.first and solution is None:
         task.problem.give_up(f"its problem cannot be written: {separable.trouble}")
     elif task.first and solution is not None:
-        task.problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})")
+        why = f"its re-solve stopped: {solution.termination.value} ({solution.message})"
+        task.problem.give_up(why, Unsettled.STOPPED)
         task.problem.stuck = solution.termination is Termination.FAILED
     elif not task.first and solution is not None and solution.termination is Termination.TIME_LIMIT:
         task.problem.note = task.problem.note or f"searched from fewer starts, because {_LATE}"
@@ -349,7 +350,8 @@ def _fail(task: Task, solution: Solution | None, separable: Separable) -> None:
 
 def _give_up_unbounded(problem: Composed, towards: Sequence[float]) -> None:
     """A solver said so: nobody is verified then, but the reason is its word alone where evaluation does not show it."""
-    problem.give_up(UNBOUNDED if Samples(problem).falls_without_end(towards) else UNCONFIRMED)
+    ends = not Samples(problem).falls_without_end(towards)
+    problem.give_up(*((UNCONFIRMED, Unsettled.UNCONFIRMED) if ends else (UNBOUNDED, Unsettled.UNBOUNDED)))
 
 
 _LATE = "the time limit was reached"
@@ -387,7 +389,7 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, seconds: floa
         if left <= 0.0 and problem.certificate == "multistart" and not problem.note:
             problem.note = f"not proved: {seconds:g} s of proof spent; proof_seconds={6.0 * seconds:g} may"
         if problem.certificate == "multistart" and required:
-            problem.give_up(f"no global solver was asked, because {_LATE}" if late else _UNMET)
+            problem.give_up(f"no global solver was asked, because {_LATE}" if late else _UNMET, Unsettled.STOPPED)
         elif problem.certificate == "multistart" and late and not problem.note:
             problem.note = f"no global solver was asked, because {_LATE}"
 
@@ -419,7 +421,7 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
         if math.isfinite(bound) and problem.best_cost - bound <= within:
             if Samples(problem).falls_without_end():  # far out, where a solver does not look
-                problem.give_up(UNBOUNDED)
+                problem.give_up(UNBOUNDED, Unsettled.UNBOUNDED)
             elif is_confirmed(problem, problem.best_cost - within):
                 problem.certificate, problem.note = "global", ""
             else:
@@ -437,7 +439,7 @@ def _joined(problems: Sequence[Composed]) -> list[Composed]:
         if problem is whole or problem.empty:
             continue
         if _EVIDENCE.index(problem.certificate) < _EVIDENCE.index(whole.certificate):
-            whole.certificate, whole.note = problem.certificate, problem.note
+            whole.certificate, whole.note, whole.unsettled = problem.certificate, problem.note, problem.unsettled
         if problem.best:
             whole.offer(problem.best, problem.best_cost)
         if problem.certificate == "multistart":
@@ -450,50 +452,3 @@ def _joined(problems: Sequence[Composed]) -> list[Composed]:
                 for name, (low, high) in problem.reach.items()
             }
     return list(joined.values())
-
-
-def _report(
-    problems: Sequence[Composed],
-    announced: Announcement,
-    tolerance: float,
-    seconds: dict[str, float],
-    solver: str,
-) -> Report:
-    names = [c.follower.name for c in problems]
-    cut = () if announced.saturate else tuple(dict.fromkeys(name for c in problems for name in c.cut))
-    costs = [c.follower.sign * c.plan_cost for c in problems]
-    regrets, responses = [], {}
-    for problem in problems:
-        known = problem.certificate != "unknown"
-        regrets.append(max(0.0, problem.plan_cost - problem.best_cost) if known else math.nan)
-        better = problem.best_cost < problem.plan_cost
-        best = problem.best if better else problem.target
-        responses[problem.follower.name] = dict(zip(problem.names, best, strict=True)) if known else {}
-    return Report(
-        regret=pd.Series(regrets, index=names, dtype=float, name="regret"),
-        certificate=pd.Series([c.certificate for c in problems], index=names, dtype=object, name="certificate"),
-        best_response=responses,
-        objective=pd.Series(costs, index=names, dtype=float, name="objective"),
-        scale=pd.Series([c.scale for c in problems], index=names, dtype=float, name="scale"),
-        leader_objective=announced.leader_objective,
-        equilibrium=_of_the_projection(announced.equilibrium, cut),
-        epsilon0=announced.epsilon0,
-        warnings=list(announced.warnings),
-        responding=tuple(announced.responding),
-        tolerance=tolerance,
-        note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
-        seconds=seconds,
-        solver=solver,
-        forms={c.follower.name: form for c in problems if (form := policy_form(c.follower.variables))},
-        cut=cut,
-        reach={c.follower.name: c.reach for c in problems if c.certificate == "multistart"},
-        endless=tuple(c.follower.name for c in problems if c.certificate == "multistart" and c.endless),
-    )
-
-
-def _of_the_projection(shown: Equilibrium, cut: Sequence[str]) -> Equilibrium:
-    """What was shown of the formula says nothing of where its answers are stopped at the leader's bounds."""
-    if not cut or shown.uniqueness in (Uniqueness.NOT_SHOWN, Uniqueness.NOT_CHECKED, Uniqueness.UNKNOWN):
-        return shown
-    why = f"{listed(cut, 2)} stopped at the leader's bounds, which the formula alone is not"
-    return Equilibrium(Uniqueness.NOT_SHOWN, why)

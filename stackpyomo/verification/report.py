@@ -30,7 +30,7 @@ from stackpyomo.core import (
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness
 
-from .effort import PROVED
+from .effort import PROVED, Unsettled
 
 __all__ = ["UNBOUNDED", "UNCONFIRMED", "PriceCheck", "Report", "regret_shown"]
 
@@ -119,6 +119,8 @@ class Report(Document):
     """follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at."""
     endless: tuple[str, ...] = ()
     """Of these, who has a direction without an end: a search reaches only so far, and verifies nobody there."""
+    unsettled: dict[str, str] = field(default_factory=dict)
+    """follower whose re-solve showed nothing → why, in a word: "unbounded", "unconfirmed", "stopped", "other"."""
     price_checks: dict[str, PriceCheck] = field(default_factory=dict, repr=False)
     """price → what a re-solve without its row, which is paid for instead, showed of it."""
     subject: Subject | None = field(default=None, repr=False)
@@ -167,7 +169,8 @@ class Report(Document):
     def advice(self) -> list[str]:
         """What those who are not held would rather do, and what may help; empty where all is verified."""
         unknown = self.regret.isna() | (self.certificate == "unknown")
-        endless = unknown & self.note.str.contains(UNBOUNDED, regex=False)
+        causes = pd.Series([self.unsettled.get(str(name), "") for name in self.regret.index], index=self.regret.index)
+        endless = unknown & (causes == Unsettled.UNBOUNDED)
         sentences = []
         if endless.any():
             without = list(endless.index[endless])
@@ -177,7 +180,7 @@ class Report(Document):
         unknown &= ~endless
         if unknown.any():
             names, notes = listed(list(unknown.index[unknown]), 3), self.note[unknown]
-            stopped = notes.str.startswith(("its re-solve", "not re-solved", "no global solver")).any()
+            stopped = (causes[unknown] == Unsettled.STOPPED).any()
             sentences.append(f"Not settled for {names}: {self._untried() if stopped else notes.iloc[0]}.")
         searched = [name for name in self.endless if name not in self.refuted]
         if searched:
