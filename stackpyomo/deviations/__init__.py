@@ -8,12 +8,13 @@ is a bound and its emptiness a proof; only a re-solve says that a row is met.
 from .least_distance import Answer, nearest
 from .loop import Master, Outcome, Round, Stop, generate
 from .replies import Reply, best_replies, better_replies, tempting
-from .rows import Deviation, Deviations
+from .rows import Deviation, Deviations, LeaderBound
 
 __all__ = [
     "Answer",
     "Deviation",
     "Deviations",
+    "LeaderBound",
     "Master",
     "Outcome",
     "Reply",

@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 
 from stackpyomo.core import TOLERANCES
 
-__all__ = ["Deviation", "Deviations"]
+__all__ = ["Deviation", "Deviations", "LeaderBound"]
+
+
+@dataclass(frozen=True)
+class LeaderBound:
+    """One bound of one leader variable."""
+
+    variable: str
+    lower: bool
+
+    def __str__(self) -> str:
+        return f"{'>=' if self.lower else '<='} {self.variable}"
 
 
 @dataclass(frozen=True)
@@ -26,8 +37,8 @@ class Deviation:
     """Variable name → what it does."""
     temptation: float = math.nan
     """What it would gain by that under the announcement it was seen at, in the unit of its cost; NaN: not looked at."""
-    limit: str = ""
-    """Of a row that keeps the leader within its bounds: ">= name" or "<= name"; empty: of the follower's gain."""
+    limit: LeaderBound | None = None
+    """Of a row that keeps the leader within its bounds the bound; None: of the follower's gain."""
 
 
 class Deviations:
@@ -36,7 +47,7 @@ class Deviations:
     def __init__(self, reaches: Mapping[str, float], plan: Mapping[str, float] | None = None) -> None:
         """``reaches``: variable name → its natural unit (1 if absent). ``plan``: what is no deviation (None: any)."""
         self._reaches, self._plan = reaches, plan
-        self._by_follower: dict[tuple[str, str], list[Deviation]] = {}
+        self._by_follower: dict[tuple[str, LeaderBound | None], list[Deviation]] = {}
         self._all: list[Deviation] = []
 
     def __iter__(self) -> Iterator[Deviation]:
@@ -45,7 +56,7 @@ class Deviations:
     def __len__(self) -> int:
         return len(self._all)
 
-    def of(self, follower: str, limit: str = "") -> list[Deviation]:
+    def of(self, follower: str, limit: LeaderBound | None = None) -> list[Deviation]:
         """Those of one follower, in the order they were added."""
         return self._by_follower.get((follower, limit), [])
 

@@ -22,7 +22,17 @@ from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, timed
 from stackpyomo.derivatives import is_jointly_convex
-from stackpyomo.deviations import Deviation, Deviations, Outcome, Reply, Stop, best_replies, better_replies, generate
+from stackpyomo.deviations import (
+    Deviation,
+    Deviations,
+    LeaderBound,
+    Outcome,
+    Reply,
+    Stop,
+    best_replies,
+    better_replies,
+    generate,
+)
 from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement, Signal
@@ -157,7 +167,7 @@ class _Search:
 
     def _oversteps(self, candidate: Candidate) -> Iterator[Deviation]:
         """Deviations of one follower after which a leader variable would pass its bound."""
-        for name, lever in self.levers.items():
+        for lever in self.levers.values():
             for number, (low, high) in enumerate(self.asked.unknowns.bounds):
                 rates = candidate.gain[number]
                 if not rates.any():
@@ -165,11 +175,10 @@ class _Search:
                 for sign, bound in ((1.0, low), (-1.0, high)):
                     room = sign * (candidate.offsets[number] - bound)
                     if math.isfinite(bound):
-                        yield from self._beyond(lever, number, sign * rates, room, (">=" if sign > 0 else "<="), name)
+                        side = LeaderBound(self.asked.leader[number], lower=sign > 0)
+                        yield from self._beyond(lever, number, sign * rates, room, side)
 
-    def _beyond(
-        self, lever: Lever, number: int, rates: Array, room: float, side: str, name: str
-    ) -> Iterator[Deviation]:
+    def _beyond(self, lever: Lever, number: int, rates: Array, room: float, side: LeaderBound) -> Iterator[Deviation]:
         """The deviation that moves the answer most against its bound, if it passes it."""
         unit = float(self.asked.unknowns.spans[number])
         point = _farthest(lever, rates, room + TOLERANCES.tempting * unit)
@@ -178,7 +187,7 @@ class _Search:
         moved = float(rates @ lever.signs(point))
         if moved < -room - TOLERANCES.tempting * unit:
             action = dict(zip(lever.problem.names, point.tolist(), strict=True))
-            yield Deviation(name, action, -moved - room, f"{side} {self.asked.leader[number]}")
+            yield Deviation(lever.name, action, -moved - room, side)
 
 
 def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:

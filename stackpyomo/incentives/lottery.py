@@ -33,7 +33,7 @@ def table(parts: Sequence[tuple[Tag, float]], exact: Sequence[str] | None = None
     """follower, action ({variable: value}), weight, temptation, kind, exact (the weight as a fraction, or "")."""
     texts = exact or [""] * len(parts)
     rows = [
-        (tag.follower, dict(tag.action), weight, tag.temptation, tag.limit or tag.kind, text)
+        (tag.follower, dict(tag.action), weight, tag.temptation, str(tag.limit or tag.kind), text)
         for (tag, weight), text in zip(parts, texts, strict=True)
     ]
     return pd.DataFrame(rows, columns=TABLE)
@@ -157,7 +157,8 @@ def _other(tag: Tag) -> str:
     if tag.kind == "slope":
         return f"the first-order condition of {tag.follower}"
     if tag.kind == "bound":
-        return f"the leader's bound {tag.limit.split(' ', 1)[1]} {tag.limit.split(' ', 1)[0]}"
+        assert tag.limit is not None
+        return f"the leader's {'lower' if tag.limit.lower else 'upper'} bound of {tag.limit.variable}"
     return {"gain bound": "gain_bounds", "price bound": "the bounds of the free variables"}.get(tag.kind, tag.kind)
 
 

@@ -181,7 +181,7 @@ def test_a_proof_keeps_its_bound_whatever_the_units(cost: float, unit: float) ->
     m.f.y = pyo.Var(domain=pyo.Binary, initialize=1)
     m.f.cost = pyo.Objective(expr=cost * (7 * m.f.y + m.p / unit * (1 - m.f.y)))
     m.loss = pyo.Objective(expr=(m.f.y - 1) ** 2)
-    with pytest.raises(sp.NoIncentive, match="beside the leader's bound p <=") as refusal:
+    with pytest.raises(sp.NoIncentive, match="beside the leader's upper bound of p") as refusal:
         sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
     proof = refusal.value.deviations.set_index("kind")
     assert proof.loc["deviation", "weight"] == pytest.approx(1.0)

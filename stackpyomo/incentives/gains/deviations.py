@@ -26,7 +26,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csgraph
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.deviations import Deviation, Deviations, nearest
+from stackpyomo.deviations import Deviation, Deviations, LeaderBound, nearest
 from stackpyomo.solvers import BadRow, Program, Termination, free_row, solve
 
 from .levers import Lever, Row
@@ -46,7 +46,7 @@ class Tag:
     follower: str = ""
     action: Mapping[str, float] = field(default_factory=dict)
     temptation: float = math.nan
-    limit: str = ""
+    limit: LeaderBound | None = None
 
 
 @dataclass(frozen=True)
@@ -213,17 +213,18 @@ class LeastGain:
 
     def _within(self, lever: Lever, point: Array, deviation: Deviation) -> tuple[Array, float, Tag]:
         """The leader's answer to a deviation stays within a bound."""
-        side, name = deviation.limit.split(" ", 1)
-        number = lever.leader.index(name)
+        limit = deviation.limit
+        assert limit is not None
+        number = lever.leader.index(limit.variable)
         low, high = self.unknowns.bounds[number]
-        sign, bound = (1.0, low) if side == ">=" else (-1.0, -high)
+        sign, bound = (1.0, low) if limit.lower else (-1.0, -high)
         gain, offsets = np.zeros(self.shape), np.zeros(self.shape[0])
         gain[number] = sign * lever.signs(point)
         level = bound - sign * self.unknowns.levels[number]
         if self.unknowns.free[number]:
             offsets[number] = sign
             level = bound
-        tag = Tag("bound", lever.name, deviation.action, limit=deviation.limit)
+        tag = Tag("bound", lever.name, deviation.action, limit=limit)
         return self.unknowns.vector(Row(gain, offsets, level)), level, tag
 
     def matrix(self) -> Array:
