@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scripts", type=Path, default=Path("build/hunts"), help="where refutations are written")
     asked = parser.parse_args(arguments)
     ledger = Ledger(asked.scripts)
-    for name in asked.hunts or HUNTS:
-        before = time.monotonic()
-        play(name, asked.seed, range(asked.first, asked.first + asked.count), ledger)
-        print(f"{name}: {asked.count} games in {time.monotonic() - before:.0f} s", file=sys.stderr, flush=True)
+    with suppress(KeyboardInterrupt):  # what was played until then counts
+        for name in asked.hunts or HUNTS:
+            before = time.monotonic()
+            play(name, asked.seed, range(asked.first, asked.first + asked.count), ledger)
+            print(f"{name}: {asked.count} games in {time.monotonic() - before:.0f} s", file=sys.stderr, flush=True)
     print(ledger.table())
     for reason in ledger.reasons:
         print(reason)
@@ -86,4 +89,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the table is printed
     sys.exit(main())
