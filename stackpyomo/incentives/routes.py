@@ -32,7 +32,7 @@ _LOOKED_AT = 50
 """Actions up to which followers not proved convex are re-solved before a design by slopes is returned."""
 
 
-_SECOND_LOOK = 10.0
+_SECOND_LOOK = 5.0
 """Seconds for a design by deviations where slopes have none."""
 
 

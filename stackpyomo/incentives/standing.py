@@ -69,5 +69,6 @@ class Standing:
             at_bound=tuple(
                 AtBound(name, signal, real(gain), real(slope)) for name, signal, gain, slope in data["at_bound"]
             ),
-            **fields_from_json(cls, data, ("curve", "at_bound")),
+            common=tuple(map(tuple, data.get("common", ()))),
+            **fields_from_json(cls, data, ("curve", "at_bound", "common")),
         )

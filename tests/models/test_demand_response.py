@@ -195,7 +195,7 @@ def test_without_a_charge_no_gain_bends_a_hybrid_up() -> None:
     """x*ᵀ H x* is the same for every valid gain, and negative."""
     found = sp.leader_optimal(build(N, flat=True, charge=False))
     found.load()
-    with pytest.raises(sp.NoIncentive, match="no gain was found that bends") as refused:
+    with pytest.raises(sp.NoIncentive, match="no gain was found that makes its composed cost convex") as refused:
         sp.affine_incentive(found)
     bent = set()
     for i, c in enumerate(portfolio(N), start=1):
@@ -234,7 +234,9 @@ def test_no_gain_behind_a_coarse_meter_bends_a_hybrid_up(seed: int) -> None:
     """Kᵀb_i = −a_i for all i gives Kᵀv = −Σ c_i a_i for v = Σ c_i x_i with Σ c_i = 0: there vᵀHv is what it is."""
     found = sp.leader_optimal(build(N, hours=8, seed=seed, flat=True, regions=1))
     found.load()
-    with pytest.raises(sp.NoIncentive, match="curvature: no gain was found that bends") as refused:
+    with pytest.raises(
+        sp.NoIncentive, match="curvature: no gain was found that makes its composed cost convex"
+    ) as refused:
         sp.affine_incentive(found, demand_response.COARSE)
     people = portfolio(N, 8, seed)
     x = np.array([planned(found, i) for i in range(1, N + 1)])

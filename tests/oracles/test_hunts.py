@@ -24,10 +24,10 @@ SLICE = {
     "equilibria": 4,
     "integers": 4,
     "proofs": 6,
-    "certificates": 3,
+    "certificates": 2,
     "units": 4,
     "unique": 20,
-    "secondbest": 2,
+    "secondbest": 1,
 }
 """Games of each hunt: a minute in all."""
 DRIVER = Side({"flow": (0.0, 1.0)}, "(flow - 1)**2 + toll*flow")

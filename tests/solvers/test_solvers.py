@@ -783,7 +783,7 @@ def test_the_marks_of_another_process_are_left_alone(tmp_path: Path, monkeypatch
             (tmp_path / folder).mkdir()
         (tmp_path / f"stackpyomo-{os.getpid()}-abc" / f"{stranger.pid}.pid").touch()
         (tmp_path / f"{prefix()}abc" / "none.pid").touch()
-        sweep()
+        sweep(prefix())
         assert [path.name for path in tmp_path.iterdir()] == [f"stackpyomo-{os.getpid()}-abc"]
         assert stranger.poll() is None
     finally:

@@ -62,7 +62,8 @@ def verified(seeds: Iterator[int], count: int) -> Iterator[sp.Report]:
     """Reports of games whose rule is verified with a proof."""
     while count:
         try:
-            rule = sp.affine_incentive(sp.leader_optimal(follower_game(next(seeds))), saturate=count % 5 == 0)
+            plan = sp.leader_optimal(follower_game(next(seeds)))
+            rule = sp.affine_incentive(plan, design="slopes", saturate=count % 5 == 0)
         except sp.NoIncentive:
             continue
         report = sp.verify(rule)
