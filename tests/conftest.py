@@ -56,6 +56,32 @@ def toll_game(low: float = -2, high: float = 2) -> sp.Game:
     return sp.Game(m, followers=m.driver)
 
 
+def at_a_bound(case: str) -> sp.Plan:
+    """NQ11 (good orientation) and SAT01 (bad): u0 ≥ 0 active, J1 = (y+1)²/2 ± …, the follower tempted down."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, None), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(-5, 5), initialize=1.0)
+    effect = 2 * pyo.log(pyo.exp(m.x) + 1) if case == "NQ11" else (m.x - 1) ** 2 / 2
+    m.f.cost = pyo.Objective(expr=(m.f.y + 1) ** 2 / 2 + effect)
+    m.goal = pyo.Objective(expr=m.x * m.f.y / 10 + (m.x + 1) ** 2 + (m.f.y - 1) ** 2)
+    return sp.Plan.from_values(sp.Game(m, followers=m.f))
+
+
+def household(want: float = 1.0) -> sp.Game:
+    """Two loads that share a fuse: u1 + u2 ≤ 3."""
+    m = pyo.ConcreteModel()
+    m.want = pyo.Param([1, 2], initialize=want, mutable=True)
+    m.p = pyo.Var([1, 2], initialize=0)
+    m.home = pyo.Block()
+    m.home.u = pyo.Var([1, 2], bounds=(0, None), initialize=1)
+    u = m.home.u
+    m.home.cost = pyo.Objective(expr=sum((u[i] - m.want[i]) ** 2 / 2 + m.p[i] * u[i] for i in (1, 2)))
+    m.home.fuse = pyo.Constraint(expr=u[1] + u[2] <= 3)
+    m.goal = pyo.Objective(expr=m.p[1] ** 2 + m.p[2] ** 2)
+    return sp.Game(m, followers=m.home)
+
+
 def work() -> float:
     """Processor seconds of this process and of those it waited for: beside other load, a clock on the wall runs on."""
     try:

@@ -174,6 +174,14 @@ class Composed:
         """The re-solve showed nothing: never call that a regret of 0."""
         self.certificate, self.note, self.unsettled = "unknown", why, unsettled
 
+    def give_up_endless(self, *, confirmed: bool = True) -> None:
+        """Some deviation pays without limit; not ``confirmed``: by a solver's word alone."""
+        if confirmed:
+            self.give_up("its problem is unbounded: some deviation pays without limit", Unsettled.UNBOUNDED)
+        else:
+            why = "a solver says that its problem is unbounded, which its cost far out does not confirm"
+            self.give_up(why, Unsettled.UNCONFIRMED)
+
 
 def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Iterator[Composed]:
     """Every wanted follower's composed problem, in fresh copies of its own variables."""

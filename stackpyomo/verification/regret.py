@@ -35,7 +35,7 @@ from .integers import Resolve, answer
 from .many import settled
 from .measures import measure, reconsider
 from .prices import lagrangians, price_checks
-from .report import UNBOUNDED, UNCONFIRMED, Report
+from .report import Report
 from .samples import Samples, within_ranges
 from .summary import report_of
 
@@ -178,7 +178,7 @@ def _resolve(problems: Sequence[Composed], effort: Effort, seconds: dict[str, fl
     with timed(seconds, "search"):
         for problem in (p for p in problems if not p.integers):
             if problem.certificate in ("multistart", "global") and Samples(problem).falls_without_end(problem.best):
-                problem.give_up(UNBOUNDED, Unsettled.UNBOUNDED)
+                problem.give_up_endless()
 
 
 def _settled(problems: Sequence[Composed], effort: Effort) -> list[Composed]:
@@ -350,8 +350,7 @@ def _fail(task: Task, solution: Solution | None, separable: Separable) -> None:
 
 def _give_up_unbounded(problem: Composed, towards: Sequence[float]) -> None:
     """A solver said so: nobody is verified then, but the reason is its word alone where evaluation does not show it."""
-    ends = not Samples(problem).falls_without_end(towards)
-    problem.give_up(*((UNCONFIRMED, Unsettled.UNCONFIRMED) if ends else (UNBOUNDED, Unsettled.UNBOUNDED)))
+    problem.give_up_endless(confirmed=Samples(problem).falls_without_end(towards))
 
 
 _LATE = "the time limit was reached"
@@ -421,7 +420,7 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
         if math.isfinite(bound) and problem.best_cost - bound <= within:
             if Samples(problem).falls_without_end():  # far out, where a solver does not look
-                problem.give_up(UNBOUNDED, Unsettled.UNBOUNDED)
+                problem.give_up_endless()
             elif is_confirmed(problem, problem.best_cost - within):
                 problem.certificate, problem.note = "global", ""
             else:

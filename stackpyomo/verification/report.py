@@ -32,13 +32,7 @@ from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness
 
 from .effort import PROVED, Unsettled
 
-__all__ = ["UNBOUNDED", "UNCONFIRMED", "PriceCheck", "Report", "regret_shown"]
-
-UNBOUNDED = "its problem is unbounded: some deviation pays without limit"
-"""The note of a follower that no solver can settle."""
-
-UNCONFIRMED = "a solver says that its problem is unbounded, which its cost far out does not confirm"
-"""The note where that is a solver's word alone."""
+__all__ = ["PriceCheck", "Report", "regret_shown"]
 
 
 class Subject(Protocol):

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pyomo.environ as pyo
 import pytest
+from conftest import household
 
 import stackpyomo as sp
-
-
-def household(want: float = 1.0) -> sp.Game:
-    """Two loads that share a fuse: u1 + u2 ≤ 3."""
-    m = pyo.ConcreteModel()
-    m.want = pyo.Param([1, 2], initialize=want, mutable=True)
-    m.p = pyo.Var([1, 2], initialize=0)
-    m.home = pyo.Block()
-    m.home.u = pyo.Var([1, 2], bounds=(0, None), initialize=1)
-    u = m.home.u
-    m.home.cost = pyo.Objective(expr=sum((u[i] - m.want[i]) ** 2 / 2 + m.p[i] * u[i] for i in (1, 2)))
-    m.home.fuse = pyo.Constraint(expr=u[1] + u[2] <= 3)
-    m.goal = pyo.Objective(expr=m.p[1] ** 2 + m.p[2] ** 2)
-    return sp.Game(m, followers=m.home)
 
 
 def test_a_box_around_what_is_no_polytope() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 import pytest
+from conftest import household
 from scipy.optimize import least_squares
 
 import stackpyomo as sp
@@ -236,20 +237,6 @@ def test_each_member_moves_the_aggregate_by_its_share(size: int, method: str) ->
     assert found.parameters.tolist() == pytest.approx([2.0, 3.0, 1.5], rel=1e-5)
     told = sp.fit(cournot(size), rows.assign(Q=outputs.sum(axis=1)), ["c", "d"], method=method)
     assert told.parameters.tolist() == pytest.approx([2.0, 3.0, 1.5], rel=1e-5)
-
-
-def household(want: float = 1.0) -> sp.Game:
-    """Two loads that share a fuse: u1 + u2 ≤ 3."""
-    m = pyo.ConcreteModel()
-    m.want = pyo.Param([1, 2], initialize=want, mutable=True)
-    m.p = pyo.Var([1, 2], initialize=0)
-    m.home = pyo.Block()
-    m.home.u = pyo.Var([1, 2], bounds=(0, None), initialize=1)
-    u = m.home.u
-    m.home.cost = pyo.Objective(expr=sum((u[i] - m.want[i]) ** 2 / 2 + m.p[i] * u[i] for i in (1, 2)))
-    m.home.fuse = pyo.Constraint(expr=u[1] + u[2] <= 3)
-    m.goal = pyo.Objective(expr=m.p[1] ** 2 + m.p[2] ** 2)
-    return sp.Game(m, followers=m.home)
 
 
 def test_a_binding_constraint_tells_differences_alone() -> None:

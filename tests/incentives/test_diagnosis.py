@@ -6,26 +6,15 @@ import time
 
 import pyomo.environ as pyo
 import pytest
+from conftest import at_a_bound
 
 import stackpyomo as sp
-
-
-def _at_a_bound(case: str) -> sp.Plan:
-    """NQ11 (good orientation) and SAT01 (bad): u0 ≥ 0 active, J1 = (y+1)²/2 ± …, the follower tempted down."""
-    m = pyo.ConcreteModel()
-    m.x = pyo.Var(bounds=(0, None), initialize=0.0)
-    m.f = pyo.Block()
-    m.f.y = pyo.Var(bounds=(-5, 5), initialize=1.0)
-    effect = 2 * pyo.log(pyo.exp(m.x) + 1) if case == "NQ11" else (m.x - 1) ** 2 / 2
-    m.f.cost = pyo.Objective(expr=(m.f.y + 1) ** 2 / 2 + effect)
-    m.goal = pyo.Objective(expr=m.x * m.f.y / 10 + (m.x + 1) ** 2 + (m.f.y - 1) ** 2)
-    return sp.Plan.from_values(sp.Game(m, followers=m.f))
 
 
 @pytest.mark.parametrize("row", [False, True])
 def test_a_bound_in_the_way_of_a_follower_whom_its_own_row_may_carry(row: bool) -> None:
     """SAT01: x would have to fall below 0. With a row y ≥ 1 of its own that presses, no gain is needed at all."""
-    plan = _at_a_bound("SAT01")
+    plan = at_a_bound("SAT01")
     if row:
         block = plan.attached().followers["f"].block
         block.row = pyo.Constraint(expr=block.y >= 1)

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import CASES, drawn, number
+from conftest import CASES, at_a_bound, drawn, number
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse as sp_sparse
@@ -22,22 +22,10 @@ SLOW = settings(max_examples=drawn(40), deadline=None, suppress_health_check=[He
 # --- the leader's bounds ----------------------------------------------------------------------------------------------
 
 
-def _at_a_bound(case: str) -> sp.Plan:
-    """NQ11 (good orientation) and SAT01 (bad): u0 ≥ 0 active, J1 = (y+1)²/2 ± …, the follower tempted down."""
-    m = pyo.ConcreteModel()
-    m.x = pyo.Var(bounds=(0, None), initialize=0.0)
-    m.f = pyo.Block()
-    m.f.y = pyo.Var(bounds=(-5, 5), initialize=1.0)
-    effect = 2 * pyo.log(pyo.exp(m.x) + 1) if case == "NQ11" else (m.x - 1) ** 2 / 2
-    m.f.cost = pyo.Objective(expr=(m.f.y + 1) ** 2 / 2 + effect)
-    m.goal = pyo.Objective(expr=m.x * m.f.y / 10 + (m.x + 1) ** 2 + (m.f.y - 1) ** 2)
-    return sp.Plan.from_values(sp.Game(m, followers=m.f))
-
-
 @pytest.mark.parametrize("saturate", [False, True])
 def test_a_bound_of_good_orientation(saturate: bool) -> None:
     wanted = CASES["NQ11_leader_bound_active_good_orientation"]["expected"]["followers"][0]
-    rule = sp.affine_incentive(_at_a_bound("NQ11"), saturate=saturate)
+    rule = sp.affine_incentive(at_a_bound("NQ11"), saturate=saturate)
     assert rule.gain.iloc[0, 0] == pytest.approx(number(wanted["Q_min_norm_lambda0"][0][0]), rel=1e-7)
     assert rule.excursions["x"] == pytest.approx((-8.0, 12.0))
     assert rule.actions({"f.y": 5.0})["x"] == pytest.approx(0.0 if saturate else -8.0)
@@ -50,7 +38,7 @@ def test_a_bound_of_good_orientation(saturate: bool) -> None:
 def test_a_bound_of_bad_orientation(saturate: bool) -> None:
     """b = −1: to punish, the leader would have to go below 0."""
     with pytest.raises(sp.NoIncentive, match="leader bound: x stands at its lower bound") as caught:
-        sp.affine_incentive(_at_a_bound("SAT01"), saturate=saturate)
+        sp.affine_incentive(at_a_bound("SAT01"), saturate=saturate)
     assert caught.value.residuals["f"] == pytest.approx(2.0)
 
 
