@@ -13,7 +13,7 @@ import stackpyomo as sp
 from .drafts import number
 from .ledger import Ledger
 
-__all__ = ["hunt", "lists", "markets", "ties", "variational"]
+__all__ = ["hunt", "infimum", "lists", "markets", "ties", "variational", "vertices"]
 
 _SAME = 1e-4
 """Numbers within this share of each other are the same."""
@@ -247,7 +247,7 @@ def ties(random: np.random.Generator, ledger: Ledger) -> None:
             "game = sp.Game(m, m.f)",
         ]
     )
-    least, reached = _infimum(_vertices(rows, limits), fixed, moving, worth, slope)
+    least, reached = infimum(vertices(rows, limits), fixed, moving, worth, slope)
     plan = sp.stackelberg(built(script), ties="pessimistic")
     script += "\nplan = sp.stackelberg(game, ties='pessimistic')\nprint(plan)\n"
     cost, bound, room = sense * plan.leader_objective, sense * plan.bound, _SAME * max(1.0, abs(least))
@@ -262,7 +262,7 @@ def ties(random: np.random.Generator, ledger: Ledger) -> None:
     ledger.claim("against ties: order", bool(holds), f"{order}", script)
 
 
-def _vertices(rows: Any, limits: Any) -> Any:
+def vertices(rows: Any, limits: Any) -> Any:
     """Those of {rows y ≤ limits, 0 ≤ y ≤ 1}, by every choice of active rows."""
     size = rows.shape[1]
     whole = np.vstack([rows, np.eye(size), -np.eye(size)])
@@ -277,8 +277,8 @@ def _vertices(rows: Any, limits: Any) -> Any:
     return np.array(corners)
 
 
-def _infimum(corners: Any, fixed: Any, moving: Any, worth: Any, slope: float) -> tuple[float, bool]:
-    """(inf ψ, whether it is reached)."""
+def infimum(corners: Any, fixed: Any, moving: Any, worth: Any, slope: float) -> tuple[float, bool]:
+    """(inf ψ, whether it is reached): answers are corners of least cost, the same between two breakpoints."""
     start, rate, value = corners @ fixed, corners @ moving, corners @ worth
     pairs = itertools.combinations(range(len(corners)), 2)
     crossings = [(start[j] - start[i]) / (rate[i] - rate[j]) for i, j in pairs if abs(rate[i] - rate[j]) > 1e-12]

@@ -19,9 +19,6 @@ import stackpyomo as sp
 SLOW = settings(max_examples=drawn(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-# --- the leader's bounds ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("saturate", [False, True])
 def test_a_bound_of_good_orientation(saturate: bool) -> None:
     wanted = CASES["NQ11_leader_bound_active_good_orientation"]["expected"]["followers"][0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from scipy.optimize import linprog, lsq_linear
 
 import stackpyomo as sp
+from hunts.equilibria import infimum, vertices
 from stackpyomo.solvers import registry
 
 pytestmark = pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
@@ -31,41 +31,6 @@ def linear_game(fixed: Any, moving: Any, rows: Any, limits: Any, leader: Any, sl
     goal = sum(float(leader[i]) * m.f.y[i] for i in size) + slope * m.x
     m.goal = pyo.Objective(expr=sense * goal, sense=pyo.minimize if sense > 0 else pyo.maximize)
     return sp.Game(m, m.f)
-
-
-def vertices(rows: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Those of {rows y ≤ limits, 0 ≤ y ≤ 1}, by every choice of active rows."""
-    size = rows.shape[1]
-    whole = np.vstack([rows, np.eye(size), -np.eye(size)])
-    right = np.concatenate([limits, np.ones(size), np.zeros(size)])
-    corners = []
-    for chosen in itertools.combinations(range(len(right)), size):
-        part = whole[list(chosen)]
-        if abs(np.linalg.det(part)) > 1e-9:
-            y = np.linalg.solve(part, right[list(chosen)])
-            if (whole @ y <= right + 1e-9).all() and not any(np.abs(y - c).max() < 1e-9 for c in corners):
-                corners.append(y)
-    return np.array(corners)
-
-
-def infimum(corners: np.ndarray, fixed: Any, moving: Any, leader: Any, slope: float) -> tuple[float, bool]:
-    """(inf ψ, whether it is reached): the answers are the corners of least cost, the same between two breakpoints."""
-    start, rate, worth = corners @ fixed, corners @ moving, corners @ leader
-    crossings = [
-        (start[j] - start[i]) / (rate[i] - rate[j])
-        for i, j in itertools.combinations(range(len(corners)), 2)
-        if abs(rate[i] - rate[j]) > 1e-12
-    ]
-    points = np.unique(np.round([0.0, 1.0, *(x for x in crossings if 0.0 < x < 1.0)], 12))
-
-    def worst(x: float) -> float:
-        cost = start + x * rate
-        return float(worth[cost <= cost.min() + 1e-9].max())
-
-    reached = min(worst(x) + slope * x for x in points)
-    open_ends = [worst((a + b) / 2.0) + slope * end for a, b in itertools.pairwise(points) for end in (a, b)]
-    least = min([reached, *open_ends])
-    return float(least), bool(reached <= least + 1e-9)
 
 
 def random_linear(seed: int) -> tuple[Any, ...]:
