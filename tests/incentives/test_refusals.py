@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import pyomo.environ as pyo
 import pytest
@@ -12,35 +13,63 @@ import stackpyomo as sp
 from stackpyomo.errors import RefusalCause
 from stackpyomo.incentives import refusals
 
+Cost: TypeAlias = Callable[[Any, Any, Any, int], Any]
+"""Of the price, the two actions and the follower's number."""
 
-def game(cost: str, *, followers: int = 1, size: float = 1, **values: float) -> Any:
-    """Followers f[k] with actions u, v; prices p (at most 1) and q; the mean of f[1].u. cost: of p, q, u, v, k."""
+
+def game(cost: Cost, *, followers: int = 1, size: float = 1, **values: float) -> Any:
+    """Followers f[k] with actions u, v; prices p (at most 1) and q; the mean of f[1].u."""
     m = pyo.ConcreteModel()
     m.p, m.q = pyo.Var(bounds=(None, 1), initialize=values.get("p", 0.0)), pyo.Var(initialize=0.0)
     m.f = pyo.Block(range(1, followers + 1))
     for k, b in m.f.items():
         b.u, b.v = pyo.Var(initialize=values.get("u", 0.5)), pyo.Var(initialize=values.get("v", 0.5))
-        names = {"p": m.p, "q": m.q, "u": b.u, "v": b.v, "k": k, "sqrt": pyo.sqrt}
-        b.cost = pyo.Objective(expr=eval(cost, {}, names))
+        b.cost = pyo.Objective(expr=cost(m.p, b.u, b.v, k))
     m.mean = pyo.Var(initialize=values.get("u", 0.5))
     m.average = pyo.Constraint(expr=m.mean == m.f[1].u)
     m.miss = pyo.Objective(expr=(m.p - 0.1) ** 2 + m.q**2 + sum(b.u**2 + b.v**2 for b in m.f.values()))
     return sp.Game(m, [sp.Population(m.f[1], size), *(m.f[k] for k in m.f if k > 1)], aggregates=[m.average])
 
 
-SQUARES = "(u - 1)**2 + (v - 1)**2"
+def squares(u: Any, v: Any) -> Any:
+    return (u - 1) ** 2 + (v - 1) ** 2
 
-CASES = {
-    RefusalCause.UNDEFINED: (f"{SQUARES} + sqrt(u) + p*u", {"u": 0.0}, {}),
-    RefusalCause.ZERO_GRADIENT: (SQUARES, {}, {}),
-    RefusalCause.NO_WEIGHT: ("(u - 1)**2 + (v - 0.5)**2 + p*u", {"size": math.inf}, {"observe": ["mean"]}),
-    RefusalCause.OUT_OF_SIGHT: (f"{SQUARES} + p*(u + v)", {}, {"observe": ["f[1].u"]}),
-    RefusalCause.LEADER_BOUND: ("(u - 1)**2 + (v - 0.5)**2 + p*u", {"p": 1.0, "u": 1.5}, {}),
-    RefusalCause.GAIN_BOUNDS: (f"{SQUARES} + p*(u + v)", {}, {"gain_bounds": (-0.1, 0.1)}),
-    RefusalCause.NO_INSTRUMENT: (f"{SQUARES} + p*u", {}, {"observe": {"p": ["f[1].u"], "q": ["f[1].v"]}}),
-    RefusalCause.INDISTINCT: ("(u - 1)**2 + (v - 2)**2 + p*(u + v)", {}, {"observe": ["sum"]}),
-    RefusalCause.CONFLICT: ("(u - k)**2 + (v - 0.5)**2 + p*u", {"followers": 2}, {"observe": ["sum"]}),
-    RefusalCause.CURVATURE: ("-(u - 1)**2 + (v - 0.5)**2 + p*u", {}, {"observe": ["f[1].u"]}),
+
+CASES: dict[RefusalCause, tuple[Cost, dict[str, Any], dict[str, Any]]] = {
+    RefusalCause.UNDEFINED: (lambda p, u, v, k: squares(u, v) + pyo.sqrt(u) + p * u, {"u": 0.0}, {}),
+    RefusalCause.ZERO_GRADIENT: (lambda p, u, v, k: squares(u, v), {}, {}),
+    RefusalCause.NO_WEIGHT: (
+        lambda p, u, v, k: (u - 1) ** 2 + (v - 0.5) ** 2 + p * u,
+        {"size": math.inf},
+        {"observe": ["mean"]},
+    ),
+    RefusalCause.OUT_OF_SIGHT: (lambda p, u, v, k: squares(u, v) + p * (u + v), {}, {"observe": ["f[1].u"]}),
+    RefusalCause.LEADER_BOUND: (
+        lambda p, u, v, k: (u - 1) ** 2 + (v - 0.5) ** 2 + p * u,
+        {"p": 1.0, "u": 1.5},
+        {},
+    ),
+    RefusalCause.GAIN_BOUNDS: (lambda p, u, v, k: squares(u, v) + p * (u + v), {}, {"gain_bounds": (-0.1, 0.1)}),
+    RefusalCause.NO_INSTRUMENT: (
+        lambda p, u, v, k: squares(u, v) + p * u,
+        {},
+        {"observe": {"p": ["f[1].u"], "q": ["f[1].v"]}},
+    ),
+    RefusalCause.INDISTINCT: (
+        lambda p, u, v, k: (u - 1) ** 2 + (v - 2) ** 2 + p * (u + v),
+        {},
+        {"observe": ["sum"]},
+    ),
+    RefusalCause.CONFLICT: (
+        lambda p, u, v, k: (u - k) ** 2 + (v - 0.5) ** 2 + p * u,
+        {"followers": 2},
+        {"observe": ["sum"]},
+    ),
+    RefusalCause.CURVATURE: (
+        lambda p, u, v, k: -((u - 1) ** 2) + (v - 0.5) ** 2 + p * u,
+        {},
+        {"observe": ["f[1].u"]},
+    ),
 }
 
 
