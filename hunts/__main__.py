@@ -29,6 +29,7 @@ from . import (
     second_best,
     uniqueness,
     units,
+    writings,
 )
 from .ledger import Ledger
 
@@ -45,6 +46,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "units": units.hunt,
     "unique": uniqueness.hunt,
     "secondbest": second_best.hunt,
+    "writings": writings.hunt,
 }
 """name → what plays one random game and enters what was claimed."""
 

@@ -170,9 +170,7 @@ class _Written:
 
     def program(self, cost: Any) -> Program:
         """The program with this cost."""
-        program = Program(cost, self.rows)
-        program.model.one_of = pyo.SOSConstraint(range(len(self.pairs)), rule=lambda _, i: list(self.pairs[i]), sos=1)
-        return program
+        return Program(cost, self.rows, sets=self.pairs)
 
     def polished(self, program: Program, x: Array) -> Array:
         """The same point to more digits where it is curved: the smaller of each pair at 0, whole numbers held."""

@@ -85,9 +85,7 @@ class TieMaster:
         pairs: list[tuple[Any, Any]] = []
         for number, deviation in enumerate(rows):
             written += self._alternatives(model, number, deviation, leader, table, pairs)
-        program = Program(model.level + 0.0, written)
-        if pairs:
-            program.model.one_of = pyo.SOSConstraint(range(len(pairs)), rule=lambda _, i: list(pairs[i]), sos=1)
+        program = Program(model.level + 0.0, written, sets=pairs)
         left = None if math.isinf(self.until) else max(1.0, self.until - time.monotonic())
         solution = solve(program, "scip", time_limit=left)
         if solution.bound > self.least:

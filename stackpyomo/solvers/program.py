@@ -82,10 +82,13 @@ class Program:
                         raise BadRow(row, contradiction=True)
                     given[row] = pyo.Constraint.Feasible
             self.model.rows = pyo.Constraint(range(len(given)), rule=lambda _, i: given[i])
-            if sets:
-                self.model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
         with timed(self.seconds, "write"):
             self._write()
+        # What neither cost nor rows hold may as well be 0 and leaves the other free; Pyomo's writers fail at it.
+        written = {id(v) for v in self.variables}
+        pairs = [pair for pair in sets if all(id(v) in written for v in pair)]
+        if pairs:
+            self.model.one_of = pyo.SOSConstraint(range(len(pairs)), rule=lambda _, i: list(pairs[i]), sos=1)
 
     def _write(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix=prefix()))

@@ -144,13 +144,10 @@ def _written(program: Program, steps: Array, units: Array, unit: float, level: f
         free_row(_divided(walk(row.body), size), *(None if side is None else side / size for side in sides))
         for row, size, *sides in limits
     ]
-    twin = Program(_divided(walk(program.model.objective.expr) - level, unit), given)
-    sets = program.model.component("one_of")
-    if sets is not None:
-        own = {id(v): y for v, y in zip(program.variables, mine, strict=True)}
-        # One that neither cost nor rows hold may as well be 0: it is in nobody's way.
-        members = [[own[id(v)] for v in part.variables if id(v) in own] for part in sets.values()]
-        twin.model.one_of = pyo.SOSConstraint(range(len(members)), rule=lambda _, i: members[i], sos=1)
+    copies = {id(v): y for v, y in zip(program.variables, mine, strict=True)}
+    pairs = program.model.component("one_of")
+    sets = [] if pairs is None else [tuple(copies[id(v)] for v in pair.variables) for pair in pairs.values()]
+    twin = Program(_divided(walk(program.model.objective.expr) - level, unit), given, sets=sets)
     place = {id(y): i for i, y in enumerate(mine)}
     rest = np.asarray(program.problem.x0, dtype=float)
     columns = np.array([place[id(v)] for v in twin.variables], dtype=int)

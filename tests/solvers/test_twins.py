@@ -7,7 +7,7 @@ import pytest
 from pyomo.repn import generate_standard_repn
 
 import stackpyomo as sp
-from stackpyomo.solvers import Program, free_row
+from stackpyomo.solvers import Program, free_row, solve
 from stackpyomo.solvers.twins import twin
 
 
@@ -36,3 +36,16 @@ def test_every_term_of_a_sum_is_in_natural_units() -> None:
     sizes = generate_standard_repn(row.body).linear_coefs
     assert all(0.1 < size < 10.0 for size in sizes)
     assert sizes[1] / sizes[0] == pytest.approx(5.0 / 3.0)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-7])
+def test_a_multiplier_that_no_row_holds_leaves_its_slack_free(unit: float) -> None:
+    """One of (x, y), one of (x, z), z in no row: y = 0 and x = 2, though what z is nobody writes."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(["x", "y", "z"], bounds=(0, 5 * unit), initialize=unit)
+    rows = [free_row(m.x["x"] + m.x["y"], 2 * unit, None)]
+    program = Program(
+        m.x["x"] + 3.0 * m.x["y"], rows, sets=[(m.x["x"], m.x["y"]), (m.x["x"], m.x["z"])]
+    )  # fmt: skip
+    solution = solve(program, "scip")
+    assert solution.x == pytest.approx([2 * unit, 0.0], abs=1e-9 * unit)
