@@ -14,7 +14,7 @@ help:
 	@echo "make explore the same with four times as many random games, and others"
 	@echo "make hunt    random games against independent oracles: make hunt SEED=7 COUNT=500 HUNT=affine"
 	@echo "make docs    build the documentation into build/docs"
-	@echo "make lint    check style and formatting with ruff, spelling with codespell"
+	@echo "make lint    check style with ruff, docstrings with numpydoc, spelling with codespell"
 	@echo "make types   check types with mypy"
 	@echo "make clean   remove .venv, caches and build results"
 	@echo "Another Python: make demo PYTHON=python3.12"
@@ -42,6 +42,7 @@ docs: $(VENV)/.full
 lint: $(VENV)/.full
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) numpydoc.hooks.validate_docstrings $$(git ls-files 'stackpyomo/*.py' 2>/dev/null)
 	$(RUN) codespell_lib $$(git ls-files '*.py' '*.pyi' '*.md' '*.ipynb' '*.toml' Makefile 2>/dev/null)
 
 types: $(VENV)/.full

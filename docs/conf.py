@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import importlib.util
-import inspect
-import itertools
 import re
 import sys
 from pathlib import Path
@@ -29,7 +27,7 @@ copyright = author
 version = release = stackpyomo.__version__
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton"]
 nitpicky = True
 # Names of Python, NumPy, pandas and Pyomo in signatures; what is ours has to be found.
 nitpick_ignore_regex = [(r"py:(class|obj|data)", r"(?!stackpyomo).*")]
@@ -51,6 +49,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
+numpydoc_show_class_members = False  # autodoc lists them
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
@@ -82,40 +81,16 @@ def _plain(line: str) -> str:
     return "".join(_ROLE.sub(_linked, part) if i % 2 else _SPECIAL.sub(r"\\\1", part) for i, part in enumerate(parts))
 
 
-def _arguments(thing: Any) -> list[str]:
-    try:
-        return list(inspect.signature(thing).parameters)
-    except (TypeError, ValueError):
-        return []
-
-
-def _listed(paragraph: str, arguments: list[str]) -> list[str]:
-    """A paragraph that explains arguments one after the other ("observe: ... free: ...") as a list of them."""
-    names = "|".join(arguments)
-    start = rf"(?:^|(?<=[.;)] ))((?:``)?(?:{names})(?:``)?(?:, (?:``)?(?:{names})(?:``)?)*): "
-    found = re.split(start, paragraph) if names else [""]
-    if len(found) < 3:
-        return [paragraph]
-    head = [found[0].strip(), ""] if found[0].strip() else []
-    words = zip(found[1::2], found[2::2], strict=True)
-    return head + [f"- ``{name.replace('`', '')}``: {text.strip().rstrip(';')}" for name, text in words]
-
-
-def _render(_app: Any, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
-    """Docstrings are written to be read in a terminal: indented blocks are shown as they stand, arguments listed."""
-    arguments = _arguments(thing) if what in ("function", "method", "class", "exception") else []
-    found: list[str] = []
-    for inside, group in itertools.groupby("\n".join(lines).split("\n\n"), lambda text: text.startswith("    ")):
-        for text in group:
-            block = text.strip("\n").split("\n")
-            if inside:
-                found += [".. code-block:: text", "", *block, ""]
-            elif block[0].lstrip().startswith(("- ", ".. ")):
-                found += [*map(_plain, block), ""]
-            else:
-                told, raises, errors = " ".join(block).partition("Raises ")
-                found += [*map(_plain, _listed(told, arguments)), "", _plain(raises + errors), ""]
-    lines[:] = found
+def _render(_app: Any, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Docstrings are written to be read in a terminal: indented blocks are shown as they stand."""
+    shown: list[str] = []
+    for text in "\n".join(lines).split("\n\n"):
+        block = text.strip("\n").split("\n")
+        if text.startswith("    "):
+            shown += [".. code-block:: text", "", *block, ""]
+        else:
+            shown += [*(block if ">>> " in text else map(_plain, block)), ""]
+    lines[:] = shown
 
 
 def _short(_app: Any, what: str, name: str, _thing: Any, _options: Any, _signature: Any, returns: Any) -> Any:
@@ -213,6 +188,6 @@ def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", inline, block)
     app.connect("builder-inited", _figures)
     app.connect("doctree-read", _trimmed)
-    app.connect("autodoc-process-docstring", _render)
+    app.connect("autodoc-process-docstring", _render, priority=400)  # before numpydoc
     app.connect("autodoc-process-signature", _short)
     app.connect("missing-reference", _found)

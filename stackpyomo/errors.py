@@ -23,7 +23,7 @@ __all__ = [
 
 
 class StackpyomoError(Exception):
-    """Base of every error raised on purpose by stackpyomo."""
+    """Base of every error that stackpyomo raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _as_it_was, (type(self), self.args, self.__dict__)

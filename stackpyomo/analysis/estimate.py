@@ -86,14 +86,16 @@ class Fit(Document):
 
     @property
     def residuals(self) -> pd.DataFrame:
-        """What is left of each action in each row: y − u, or by residuals the slope that nothing balances; NaN where it
-        was not observed."""
+        """What is left of each action in each row, y − u; NaN where it was not observed.
+
+        By residuals it is the slope of the follower's cost that nothing balances.
+        """
         seen = [not math.isnan(r.value) for r in self.solution.experiments.readings]
         return self._by_row(np.where(seen, self.solution.left, math.nan))
 
     @property
     def fitted(self) -> pd.DataFrame:
-        """The model's answer in each row, action by action; by residuals, what was done."""
+        """The model's answer in each row, action by action; with method "residuals" what was done."""
         return self._by_row(self.solution.actions)
 
     def _by_row(self, values: Array) -> pd.DataFrame:
@@ -116,7 +118,7 @@ class Fit(Document):
 
     @cached_property
     def report(self) -> Report | None:
-        """Every copy re-solved at the fit: are the answers really its best? None by residuals."""
+        """Every copy re-solved at the fit: are the answers really its best? None with method "residuals"."""
         solution = self.solution
         return None if self.plan is None else solution.experiments.verified(solution.theta, solution.actions)
 
@@ -151,13 +153,13 @@ class Fit(Document):
 
     @property
     def variance(self) -> float:
-        """s² = Σ r² / (informative readings − rank); NaN where no degree of freedom is left."""
+        """Variance of a reading, s² = Σ r² / (informative readings − rank); NaN where no degree of freedom is left."""
         free = self.informative - self.rank
         return self.sum_of_squares / free if free > 0 else math.nan
 
     @property
     def covariance(self) -> pd.DataFrame:
-        """s² (DᵀD)⁻¹, D the derivative of the answers; NaN for parameters that are not told apart from others.
+        """Covariance of the estimate, s² (DᵀD)⁻¹, D the derivative of the answers; NaN for parameters not told apart.
 
         Valid for independent errors of one variance, and unreliable where an answer is just leaving its bound.
         """
@@ -165,15 +167,32 @@ class Fit(Document):
 
     @property
     def sandwich(self) -> pd.DataFrame:
-        """(DᵀD)⁻¹ Dᵀ diag(r²) D (DᵀD)⁻¹: the same for errors whose variance differs from row to row (HC0)."""
+        """Covariance for errors whose variance differs from row to row (HC0): (DᵀD)⁻¹ Dᵀ diag(r²) D (DᵀD)⁻¹."""
         inner = self.solution.design.T @ (self.solution.left[:, np.newaxis] ** 2 * self.solution.design)
         return self._spread(self._inverse @ inner @ self._inverse)
 
     def bootstrap(self, draws: int = 1000, *, seed: int = 0) -> pd.DataFrame:
-        """The covariance of the estimate over rows drawn anew with replacement, each draw fitted to first order.
+        """Covariance of the estimate over rows drawn anew with replacement, each draw fitted to first order.
 
-        draws: how many; seed: of the draws. It asks nothing of the errors but that rows are independent, and like the
-        others it does not see bounds that are just leaving. Raises :class:`InvalidGame` for fewer than two draws.
+        It asks nothing of the errors but that rows are independent, and like the others it does not see bounds that are
+        just leaving.
+
+        Parameters
+        ----------
+        draws : int, default 1000
+            How many, at least two.
+        seed : int, default 0
+            The same seed gives the same draws.
+
+        Returns
+        -------
+        DataFrame
+            Parameters by parameters.
+
+        Raises
+        ------
+        InvalidGame
+            There are fewer than two draws.
         """
         require_whole("draws", draws, 2)
         solution, count = self.solution, len(self.solution.experiments.table)
@@ -235,14 +254,30 @@ class Fit(Document):
     # --- what to do with it -------------------------------------------------------------------------------------------
 
     def next(self, candidates: Any, *, rules: Any = None) -> pd.DataFrame:
-        """The candidates, the one that tells most first: gain = log det(I + D M⁻¹ Dᵀ), M = Σ DᵀD of the data.
+        """What to announce next: candidates in the order of how much they would tell.
 
-        candidates: a DataFrame (or {column: values}) of what could be announced, as ``rows`` of :func:`fit`; rules: the
-        rules to be announced instead. Columns added: the answer that is expected, ``gain`` (∞: it tells a combination
-        that is open; 0: the follower would stand at a bound), ``rank`` of data and candidate together, and ``volume``,
-        log det of M + DᵀD in what is told, in units of the parameters, which orders those of equal rank.
+        A candidate of derivative D tells log det(I + D M⁻¹ Dᵀ), M = Σ DᵀD of the data.
 
-        Raises :class:`InvalidGame` as :func:`fit` does for rows, and :class:`NoPlan` where a candidate has no answer.
+        Parameters
+        ----------
+        candidates : DataFrame or mapping of str to sequence
+            What could be announced, as ``rows`` of :func:`fit`.
+        rules : optional
+            The rules to be announced instead, as ``rules`` of :func:`fit`.
+
+        Returns
+        -------
+        DataFrame
+            The candidates, best first, with the expected answer, ``gain`` (∞: it tells a combination that is open; 0:
+            the follower would stand at a bound), ``rank`` of data and candidate together, and ``volume``, log det of M
+            + DᵀD in what is told, in units of the parameters, which orders those of equal rank.
+
+        Raises
+        ------
+        InvalidGame
+            Rows are not as :func:`fit` takes them.
+        NoPlan
+            A candidate has no answer.
         """
         table = table_of(candidates, "candidates")
         source = self.solution.experiments._source
@@ -267,9 +302,25 @@ class Fit(Document):
     def scenarios(self, kind: str = "vertices", *, size: int = 100, seed: int = 0) -> Scenarios:
         """The parameters that are possible, as scenarios for a robust rule: every parameter is an outcome.
 
-        kind: "vertices" of the consistent set, equally likely; or "sample": ``size`` draws, evenly from the consistent
-        set where noise was given, else from the Gaussian of the covariance, cut to the bounds. Raises
-        :class:`InvalidGame` where there is no such set, or the data leave a combination open.
+        Parameters
+        ----------
+        kind : {"vertices", "sample"}
+            Vertices of the consistent set, equally likely; or draws, evenly from the consistent set where noise was
+            given, else from the Gaussian of the covariance, cut to the bounds.
+        size : int, default 100
+            How many draws.
+        seed : int, default 0
+            The same seed gives the same draws.
+
+        Returns
+        -------
+        Scenarios
+            One for each vertex or draw.
+
+        Raises
+        ------
+        InvalidGame
+            There is no such set, or the data leave a combination of parameters open.
         """
         if kind == "vertices":
             return Scenarios(self.consistent.vertices)

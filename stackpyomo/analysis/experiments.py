@@ -306,7 +306,7 @@ class Experiments:
             return plan
 
     def verified(self, theta: Iterable[float], actions: Iterable[float]) -> Report:
-        """Every copy re-solved at θ: are these actions its best answers?"""
+        """A re-solve of every copy at θ, which tells whether these actions are its best answers."""
         with undisturbed(), self._held(theta):
             for reading, action in zip(self.readings, actions, strict=True):
                 reading.copy.set_value(float(action), skip_validation=True)

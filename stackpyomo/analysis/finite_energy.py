@@ -25,11 +25,30 @@ __all__ = ["poles"]
 
 
 def poles(rule: Incentive, scenarios: Scenarios, actions: Any) -> pd.DataFrame:
-    """One row per pole between neighbouring atoms: ``action``, ``below``, ``above``, ``pole`` (about), ``slope``.
+    """Poles of a rule between neighbouring atoms, where its gain would have to be infinite.
 
-    actions: follower Var → the observation its index stands for, which shows numbers. ``.attrs["message"]`` says it in
-    words. A zero of the grip b̄ that neighbours do not show, or at which the slope ā vanishes as well, is none. Raises
-    :class:`InvalidGame` for atoms that are no numbers, and for an incentive read from JSON.
+    A zero of b̄, the slope of the follower's cost in the leader's variable, that neighbours do not show, or at which
+    the slope ā in its own action vanishes as well, is none.
+
+    Parameters
+    ----------
+    rule : Incentive
+        Made in this process, not read from JSON.
+    scenarios : Scenarios
+        What the followers' Vars are indexed by.
+    actions : ComponentMap or list of (Var, str)
+        Follower Var → the observation its index stands for, which shows numbers.
+
+    Returns
+    -------
+    DataFrame
+        A row for each pole: ``action``, ``below``, ``above``, ``pole`` (about), ``slope``; ``attrs["message"]`` says it
+        in words.
+
+    Raises
+    ------
+    InvalidGame
+        Atoms are no numbers, or the incentive was read from JSON.
     """
     if rule.system is None:
         raise InvalidGame("poles: this incentive was read from JSON, without its equations; design it anew.")

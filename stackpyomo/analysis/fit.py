@@ -57,24 +57,45 @@ def fit(
     time_limit: float | None = None,
     seed: int = 0,
 ) -> Fit:
-    """The followers' mutable Params θ from what was announced and what they did.
+    """The followers' parameters θ from what was announced and what they did.
 
-    rows: a DataFrame, one row for each time, columns by component name: everything that the followers' problems hold
-    and that they did not choose, and what they did. An action without a column was not observed; an aggregate without
-    one is taken from the actions. parameters: Params or their names, or a mapping to (lower, upper); without bounds,
-    and without a domain that has them, each is looked for from a tenth to ten times its estimate by residuals.
+    Parameters
+    ----------
+    game : Game
+        Its followers hold mutable Params.
+    rows : DataFrame
+        One row for each time, columns by component name: everything that the followers' problems hold and that they did
+        not choose, and what they did. An action without a column was not observed; an aggregate without one is taken
+        from the actions.
+    parameters : list of Param or str, or mapping of these to (float, float)
+        What is looked for, with bounds; without, and without a domain that has them, from a tenth to ten times its
+        estimate by residuals.
+    method : {"responses", "residuals"}
+        As this module's docstring has them; misfits count alike in every action's unit.
+    rules : optional
+        The rule in force: one for all rows, one for each (None: constants), or {entry of the column "rule", or of the
+        index: rule}. A rule is an :class:`Incentive`, a component mapping leader variable → expression in the actions
+        or (c, K), or (c, K) alone for the leader's one variable.
+    noise : float or ComponentMap, optional
+        How far a reading may be off, in the action's unit, for all or by action; then :attr:`Fit.consistent` holds all
+        parameters that explain every row.
+    solver, starts, time_limit, seed : optional
+        As for :func:`leader_optimal`.
 
-    method: "responses" or "residuals", as this module's docstring has them; misfits count alike in every action's unit.
-    rules: the rule in force, one for all rows, one for each (None: constants), or {entry of the column "rule", or of
-    the index: rule}; an :class:`Incentive`, a component mapping leader variable → expression in the actions, or (c, K),
-    or (c, K) alone for the leader's one variable. noise: how far a reading may be off, one number or a component
-    mapping action → number; then :attr:`Fit.consistent` holds all parameters that explain every row. solver,
-    starts, time_limit, seed: those of :func:`stackelberg`.
+    Returns
+    -------
+    Fit
+        Estimate, covariance, what is open.
 
-    Raises :class:`InvalidGame` for a parameter that enters no follower, is unbounded, or runs to the edge of where it
-    was looked for; for missing or infinite data (row and column); for an action that no parameters explain; for costs
-    that "residuals" cannot fit. Raises :class:`NonconvexFollower` where the bounds admit a follower that is proved not
-    convex, and what :func:`stackelberg` raises.
+    Raises
+    ------
+    InvalidGame
+        A parameter enters no follower, is unbounded, or runs to the edge of where it was looked for; data are missing
+        or infinite (row and column); no parameters explain an action; "residuals" cannot fit a cost.
+    NonconvexFollower
+        The bounds admit a follower that is proved not convex.
+    NoPlan
+        The followers have no answer.
     """
     if not isinstance(game, Game):
         raise InvalidGame(f"fit({type(game).__name__}): expected a Game; make one with Game(model, followers).")

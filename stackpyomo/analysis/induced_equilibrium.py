@@ -24,12 +24,30 @@ __all__ = ["anticipated_regret", "settled"]
 
 
 def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: str = "auto") -> Plan:
-    """The followers' equilibrium under the announced strategy, in a game of other sizes (None: as they are).
+    """The followers' equilibrium under the announced strategy, perhaps in a game of other sizes.
 
     The strategy is written into a new model, so that a deviation moves the leader; the leader's variables in the plan
-    are what it answers there. Raises :class:`InvalidGame` where a
-    gain acts on each member's own action of a population larger than 1 (one expression cannot say that), and where a
-    projection of the strategy (saturate=True) can come into play.
+    are what it answers there.
+
+    Parameters
+    ----------
+    subject : Plan or Incentive
+        What is announced.
+    sizes : mapping of str to int or math.inf, optional
+        Population → number of members, by default as they are.
+    solver : str, default "auto"
+        As for :func:`leader_optimal`.
+
+    Returns
+    -------
+    Plan
+        The equilibrium.
+
+    Raises
+    ------
+    InvalidGame
+        A gain acts on each member's own action of a population larger than 1 (one expression cannot say that), or a
+        projection of the strategy (saturate=True) can come into play.
     """
     twin, _ = _written_in(subject, sizes or {})
     values = subject.announcement.values
@@ -46,10 +64,28 @@ def anticipated_regret(
 ) -> pd.Series:
     """What a follower gains by deviating if the plan's responding followers settle anew after it (minors="respond").
 
-    Its problem is a Stackelberg game with itself as the leader: J(plan) − J(stackelberg). ``regret``, ``objective`` (at
-    the plan), ``best``, ``certificate`` ("global" where that plan is proved optimal, else "multistart"; "unknown" with
-    a regret of NaN and a ``note`` where none was found, as where its problem is unbounded). The leader's own
-    constraints do not bind it. Raises :class:`InvalidGame` where a projection of the strategy can come into play.
+    Its problem is a Stackelberg game with itself as the leader: J(plan) − J(stackelberg). The leader's own constraints
+    do not bind it.
+
+    Parameters
+    ----------
+    subject : Plan or Incentive
+        What is announced.
+    follower : str
+        Who deviates.
+    solver, time_limit : optional
+        As for :func:`leader_optimal`.
+
+    Returns
+    -------
+    Series
+        ``regret``, ``objective`` (at the plan), ``best``, and ``certificate``: "global" where that plan is proved
+        optimal, else "multistart"; "unknown" with a regret of NaN and a ``note`` where no plan was found.
+
+    Raises
+    ------
+    InvalidGame
+        A projection of the strategy can come into play.
     """
     plan = subject.plan if hasattr(subject, "plan") else subject
     if not plan.responding or follower in plan.responding or follower not in subject.attached().followers:

@@ -44,13 +44,28 @@ _Verdict: TypeAlias = tuple[str, float, float, float, float, str]
 
 
 def inducible(plan: Plan, *, solver: str = "auto") -> pd.DataFrame:
-    """One row per follower: "possible", "impossible" or "undecided", its objective at the plan, its security level.
+    """Whether some strategy, of whatever form, makes each follower want the plan.
 
-    Columns ``verdict``; ``objective`` at the plan; ``security``: what the search came to for the security level
-    min_v max_{u0} J_k; ``at_least`` and ``at_most``: what is proved of that level, NaN where nothing is (all in J_k's
-    sense and unit); ``evidence``: what was proved. solver: a name of :mod:`stackpyomo.solvers.registry`, or "auto".
+    A follower can be punished down to its security level min_v max_{u0} J_k, and no further.
 
-    Raises :class:`InvalidGame` for what is no plan, or a plan without its game.
+    Parameters
+    ----------
+    plan : Plan
+        With its game.
+    solver : str, default "auto"
+        A name of :mod:`stackpyomo.solvers.registry`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each follower: ``verdict`` ("possible", "impossible" or "undecided"); ``objective`` at the plan;
+        ``security``, what the search came to for the security level; ``at_least`` and ``at_most``, what is proved of
+        that level (NaN: nothing); ``evidence``, what was proved. Numbers are in the sense and unit of its objective.
+
+    Raises
+    ------
+    InvalidGame
+        What is given is no plan, or a plan without its game.
     """
     if not isinstance(plan, Plan):
         raise InvalidGame(f"inducible({type(plan).__name__}): expected a Plan.")

@@ -48,18 +48,34 @@ def best_menu(
     tee: bool = False,
     seed: int = 0,
 ) -> Plan:
-    """min J0 over an item (u0, u) for each type, subject to J_k(own item) ≤ J_k(another type's item) for all types.
+    """The leader's best menu: an item (u0, u) for each type, such that no type prefers another type's item.
 
-    A bound on every rule where the plan is proved "optimal"; ``plan.options["common_punishment"]`` says whether some
-    rule reaches it: True (at all actions looked at, evidence), False (not shown for some action), None (not looked at:
-    several followers, or integers).
+    min J0 over the items, subject to J_k(own item) ≤ J_k(another type's item). Where the plan is proved "optimal", it
+    is a bound on every rule. Followers' own constraints count as no obstacle to another type's item.
 
-    scenarios: what the types are part of; a follower's Vars are indexed by the atoms of what it observes, its type, and
-    the leader's by the scenarios. types: follower (Block or name) → its observation, where the indices leave it open.
-    Followers' own constraints count as no obstacle to another type's item. Other arguments: :func:`leader_optimal`.
+    Parameters
+    ----------
+    game : Game
+        A follower's Vars are indexed by the atoms of what it observes, its type, and the leader's by the scenarios.
+    scenarios : Scenarios
+        What the types are part of.
+    types : mapping of Block or str to str, optional
+        Follower → its observation, where the indices leave it open.
+    solver, starts, time_limit, tee, seed : optional
+        As for :func:`leader_optimal`; ``starts`` is 4.
 
-    Raises :class:`InvalidGame` for a follower whose type is not found and for a type of probability 0, and
-    :class:`NoPlan` where no items satisfy all rows.
+    Returns
+    -------
+    Plan
+        The items. ``options["common_punishment"]`` says whether some rule reaches them: True (at all actions looked at,
+        evidence), False (not shown for some action), None (not looked at: several followers, or integers).
+
+    Raises
+    ------
+    InvalidGame
+        A follower's type is not found, or a type has probability 0.
+    NoPlan
+        No items satisfy all rows.
     """
     if not isinstance(game, Game) or not isinstance(scenarios, Scenarios):
         raise InvalidGame("best_menu: expected a Game and the Scenarios that its Vars are indexed by.")

@@ -29,7 +29,7 @@ __all__ = ["Polytope", "records"]
 
 @dataclass(frozen=True, eq=False)
 class Polytope:
-    """{θ : A θ ≤ b}, the parameters that explain every row within its noise."""
+    """The parameters θ that explain every row within its noise, {θ : A θ ≤ b}."""
 
     names: list[str]
     """The parameters, columns of A."""
@@ -44,14 +44,38 @@ class Polytope:
 
     @classmethod
     def box(cls, names: list[str], lower: Sequence[float], upper: Sequence[float]) -> Polytope:
-        """All θ between these limits."""
+        """The polytope of all θ between limits.
+
+        Parameters
+        ----------
+        names : list of str
+            The n parameters.
+        lower, upper : sequence of float, length n
+            The limits, in the parameters' units.
+
+        Returns
+        -------
+        Polytope
+            With 2 n faces.
+        """
         unit, ends = np.eye(len(names)), np.concatenate([upper, np.negative(lower)])
         faces = [f"{name} at most {end:.6g}" for name, end in zip(names, upper, strict=True)]
         faces += [f"{name} at least {end:.6g}" for name, end in zip(names, lower, strict=True)]
         return cls(names, np.vstack([unit, -unit]), ends, faces)
 
     def contains(self, point: Sequence[float]) -> bool:
-        """True if θ, in the order of ``names``, keeps every row but for rounding."""
+        """Whether θ keeps every row, but for rounding.
+
+        Parameters
+        ----------
+        point : sequence of float
+            The parameters, in the order of ``names``.
+
+        Returns
+        -------
+        bool
+            False where some row is broken.
+        """
         matrix, limits = self._scaled
         return bool(np.all(matrix @ (np.asarray(point, dtype=float) / self._units) <= limits + TOLERANCES.noise))
 
@@ -96,7 +120,25 @@ class Polytope:
         return pd.DataFrame(points, columns=self.names)
 
     def sample(self, size: int, seed: int) -> pd.DataFrame:
-        """Points drawn evenly from its volume, by random weights of its vertices refused where they are uneven."""
+        """Points drawn evenly from its volume, by hit and run.
+
+        Parameters
+        ----------
+        size : int
+            How many.
+        seed : int
+            The same seed gives the same points.
+
+        Returns
+        -------
+        DataFrame
+            A row for each point, a column for each parameter.
+
+        Raises
+        ------
+        InvalidGame
+            It is empty, or has no end.
+        """
         corners = self.vertices.to_numpy()
         random = np.random.default_rng(seed)
         start, directions = self._span

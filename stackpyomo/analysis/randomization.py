@@ -109,11 +109,30 @@ class RandomTarget:
 def randomized_target(
     game: Game, *, leader_points: int = 401, follower_points: int = 301, zooms: int = 8
 ) -> RandomTarget:
-    """The best mixture over grids of the leader's one variable and the follower's one action, both with bounds.
+    """The leader's best mixture of actions for a target of the follower, over grids that are narrowed around it.
 
-    Both grids are narrowed around the best mixture ``zooms`` times; the best point without a coin is polished. Raises
-    :class:`InvalidGame` for a game of another shape, :class:`NoIncentive` where both costs are convex in the leader's
-    variable: mixing cannot help.
+    The best point without a lottery is polished, for comparison.
+
+    Parameters
+    ----------
+    game : Game
+        One leader variable and one follower of one action, both with bounds.
+    leader_points, follower_points : int, default 401 and 301
+        Points of the two grids.
+    zooms : int, default 8
+        How often the grids are narrowed.
+
+    Returns
+    -------
+    RandomTarget
+        Mixture, target and punishment.
+
+    Raises
+    ------
+    InvalidGame
+        The game has another shape.
+    NoIncentive
+        Both costs are convex in the leader's variable: mixing cannot help.
     """
     require_whole("leader_points", leader_points)
     require_whole("follower_points", follower_points)
@@ -318,11 +337,33 @@ class RandomGain:
 
 
 def randomized_gain(plan: Plan, *, follower: str | None = None, solver: str = "auto", most: float = 1e3) -> RandomGain:
-    """The least mean-preserving spread τ of the gain that makes the plan a best response of one follower of one action.
+    """The gain with the least mean-preserving spread τ that makes the plan a best response of one follower.
 
-    The leader's cost at the plan does not change: there the deviation is 0. Raises :class:`NoIncentive` where the gain
-    serves without a coin, or where the follower's cost is not convex in the leader's variables (a spread then bends it
-    down), :class:`InvalidGame` for a game of another shape.
+    The leader's cost at the plan does not change: there the deviation is 0.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is to be held.
+    follower : str, optional
+        Who has one action, by default the only follower.
+    solver : str, default "auto"
+        As for :func:`leader_optimal`.
+    most : float, default 1000
+        The largest spread that is tried, in the gain's unit.
+
+    Returns
+    -------
+    RandomGain
+        The incentive and its spread.
+
+    Raises
+    ------
+    NoIncentive
+        The gain serves without a lottery, or the follower's cost is not convex in the leader's variables: a spread then
+        makes it more concave.
+    InvalidGame
+        The game has another shape.
     """
     require_positive("most", most)
     game = plan.attached()

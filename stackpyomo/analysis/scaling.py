@@ -56,15 +56,39 @@ def scaling(
     solver: str = "auto",
     **options: Any,
 ) -> pd.DataFrame:
-    """One row per size N of the populations named (None: all that are larger than 1): plan, incentive, verification.
+    """How plan, incentive and verification grow with the number of followers, one row for each size N.
 
-    gain: ‖K‖. average_gain: ‖K‖ in units of the average, N times that of a member's own action: the strategy's slope
-    in the norm (N⁻¹ Σ‖δ_i‖²)^½ of what all members do. energy: Σ w n K² (:attr:`Incentive.energy`). epsilon: the
-    largest regret. ``attrs["exponent"]``: the power of N that average_gain grows with, by the tail rule of this module
-    (0 where it settles; of two finite sizes the slope between them; NaN of one); ``attrs["band"]``: by how much the
-    sizes before the last give another one; ``attrs["verdict"]``: what that means, and the term that does it. options go
-    to :func:`affine_incentive`. Raises :class:`InvalidGame` for sizes that are not increasing, :class:`NoIncentive`
-    where there is none.
+    Parameters
+    ----------
+    game : Game
+        With populations.
+    sizes : sequence of int or math.inf
+        Increasing numbers of members.
+    observe : default "actions"
+        As for :func:`affine_incentive`.
+    followers : sequence of str, optional
+        Populations that grow, by default all that are larger than 1.
+    responding, solver : optional
+        As for :func:`leader_optimal`.
+    **options
+        Those of :func:`affine_incentive`.
+
+    Returns
+    -------
+    DataFrame
+        ``gain``: ‖K‖. ``average_gain``: ‖K‖ in units of the average, N times that of a member's own action: the
+        strategy's slope in the norm (N⁻¹ Σ‖δ_i‖²)^½ of what all members do. ``energy``: Σ w n K²
+        (:attr:`Incentive.energy`). ``epsilon``: the largest regret. ``attrs["exponent"]``: the power of N that
+        average_gain grows with, by the tail rule of this module (0 where it settles; of two finite sizes the slope
+        between them; NaN of one); ``attrs["band"]``: by how much the sizes before the last give another one;
+        ``attrs["verdict"]``: what that means, and the term that does it.
+
+    Raises
+    ------
+    InvalidGame
+        Sizes are not increasing.
+    NoIncentive
+        There is no incentive at some size.
     """
     chosen = _chosen(game, followers)
     numbers = [float(n) if math.isinf(n) else n for n in sizes]

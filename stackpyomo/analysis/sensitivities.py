@@ -138,9 +138,10 @@ class Slopes:
         return not np.any((row != column) & (owners[row] >= 0) & (owners[column] >= 0))
 
     def responses(self, local: Local) -> Array:
-        """(actions × θ) ∂u/∂θ, at an optimum; 0 too where a bound is just met, from which it moves to one side alone.
+        """Derivatives ∂u/∂θ at an optimum, (actions × θ); 0 too where a bound is just met and left to one side alone.
 
-        Raises :class:`InvalidGame` naming the row of a follower who has no unique answer."""
+        Raises :class:`InvalidGame` naming the row of a follower who has no unique answer.
+        """
         response = np.zeros_like(local.mixed)
         for number in range(len(self.rows.followers)):
             part = self.rows.own(number)

@@ -47,23 +47,48 @@ def simulate(
     confidence: float = 0.95,
     solver: str = "auto",
 ) -> pd.DataFrame:
-    """One row per size: means over the draws of ``regret`` (largest and average) and ``leader_objective``.
-
-    subject: a Plan or an Incentive. types: population → probability of a follower being one of it (None: their weights
-    in the aggregates; one population needs none). Columns ``…_se`` are standard errors of the means, ``…_low`` and
-    ``…_high`` their confidence intervals by Student's t (NaN for one draw); ``settled_…`` with settle=True what the
-    N-follower game's equilibrium under the announced strategy gives.
+    """Play a plan or an incentive with finite numbers of followers, drawn at random, and measure regrets.
 
     Noise of a population's members (:class:`Population`) is drawn for each of them; a regret is what a member could
     gain before anybody's noise is known: :mod:`stackpyomo.analysis.private_noise`.
 
-    games: size → the game of that many, with the same names, for a model that holds the number of its followers. Noise
-    of each member that was averaged away by hand is such a case: its terms in 1/N are 0 in the model of infinitely
-    many, and nothing else can tell that they belong there. Without games, the model is taken to hold for every size.
+    Parameters
+    ----------
+    subject : Plan or Incentive
+        What is announced.
+    sizes : sequence of int
+        Numbers of followers.
+    draws : int, default 1
+        For each size.
+    seed : int, default 0
+        The same seed gives the same draws.
+    types : mapping of str to float, optional
+        Population → probability of a follower being one of it, by default their weights in the aggregates; one
+        population needs none.
+    settle : bool, default False
+        Also find the equilibrium of the N-follower game under the announced strategy.
+    games : callable, optional
+        Size → the game of that many, with the same names, for a model that holds the number of its followers; without,
+        the model is taken to hold for every size. Noise of each member that was averaged away by hand is such a case:
+        its terms in 1/N are 0 in the model of infinitely many, and nothing else can tell that they belong there.
+    confidence : float, default 0.95
+        Of the intervals.
+    solver : str, default "auto"
+        As for :func:`leader_optimal`.
 
-    ``attrs["rates"]``: fitted exponents in N, of the
-    leader's columns those of their distance to the plan's value (no optimality gap: see above); ``attrs["draws"]``:
-    every draw. Raises :class:`InvalidGame`.
+    Returns
+    -------
+    DataFrame
+        A row for each size: means over the draws of ``regret`` (largest and average) and ``leader_objective``. Columns
+        ``…_se`` are standard errors of the means, ``…_low`` and ``…_high`` their confidence intervals by Student's t
+        (NaN for one draw), ``settled_…`` the same at the equilibrium. ``attrs["rates"]``: fitted exponents in N, of the
+        leader's columns those of their distance to the plan's value (no optimality gap); ``attrs["draws"]``: every
+        draw.
+
+    Raises
+    ------
+    InvalidGame
+        An argument is not what it should be, or the plan has no game.
     """
     if not hasattr(subject, "announcement"):
         raise InvalidGame(f"simulate({type(subject).__name__}): expected a Plan or an Incentive.")

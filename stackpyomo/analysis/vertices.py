@@ -88,8 +88,9 @@ class LinearQuadratic:
         return "" if _are_within(levels, self.actions) else "an action reaches its bounds"
 
     def why_not_convex(self, cost: Any, leader: Sequence[VarData] = (), best: Any = None) -> str:
-        """Why the leader's cost (less ``best``, the cost in free ``leader`` Vars and the actions) is not shown convex
-        along the answers; empty where it is.
+        """Why the leader's cost is not shown convex along the answers; empty where it is.
+
+        It is taken less ``best``, the cost in free ``leader`` Vars and the actions.
         """
         theta = self.experiments.variables
         along = _quadratic(cost, [*self.actions, *theta])

@@ -93,7 +93,18 @@ class WorstCase(Document):
         return "\n".join(map(str, self.parts()))
 
     def added(self, scenarios: Scenarios) -> Scenarios:
-        """The scenarios and the worst parameters as one more, all equally likely: for another round of design."""
+        """The scenarios and the worst parameters as one more, all equally likely: for another round of design.
+
+        Parameters
+        ----------
+        scenarios : Scenarios
+            Those of the last design.
+
+        Returns
+        -------
+        Scenarios
+            One more than before.
+        """
         return Scenarios(pd.concat([scenarios.outcomes, self.at.to_frame().T], ignore_index=True))
 
 
@@ -107,18 +118,40 @@ def worst_case(
     confidence: float = 0.99,
     seed: int = 0,
 ) -> WorstCase:
-    """max over θ of what the leader loses by a rule, proved by the vertices of the set where theory allows it.
+    """The most that the leader loses by a rule over a set of parameters θ, proved where theory allows it.
 
-    game: θ its followers' mutable Params, and perhaps the leader's; several followers play an equilibrium. rule: what
-    is announced, as in ``rules`` of :func:`fit`: an :class:`Incentive`, leader variable → expression, or (c, K).
-    within: the set of θ, a :class:`Polytope` (:attr:`Fit.consistent`) or a mapping Param → (lower, upper), a box. less:
-    θ → what could be had if it were known, or "leader-optimal", that value: then the worst regret is looked for. fresh,
-    confidence, seed: draws judged beside, and what they are to say. An exchange adds ``.added(scenarios)`` and designs
-    anew until the worst case is that of the design. The rule is judged as a formula: :attr:`WorstCase.loose` says which
-    leader variables it may drive beyond their bounds.
+    An exchange adds ``.added(scenarios)`` and designs anew until the worst case is that of the design. The rule is
+    judged as a formula: :attr:`WorstCase.loose` says which leader variables it may drive beyond their bounds.
 
-    Raises :class:`InvalidGame` for populations, a set without an end, and bad arguments; :class:`NoPlan` and
-    :class:`NonconvexFollower` where a follower has no best answer.
+    Parameters
+    ----------
+    game : Game
+        The parameters are its followers' mutable Params, and perhaps the leader's; several followers play an
+        equilibrium.
+    rule : Incentive, ComponentMap or (float, float)
+        What is announced, as in ``rules`` of :func:`fit`.
+    within : Polytope or mapping of Param to (float, float)
+        The set of θ: :attr:`Fit.consistent`, or a box.
+    less : callable or "leader-optimal", optional
+        Parameters (a Series) → what could be had if they were known: then the worst regret is looked for.
+    fresh : int, default 0
+        Draws judged beside.
+    confidence : float, default 0.99
+        Of what the draws say.
+    seed : int, default 0
+        Of the draws.
+
+    Returns
+    -------
+    WorstCase
+        Value, place, evidence.
+
+    Raises
+    ------
+    InvalidGame
+        The game has populations, the set has no end, or an argument is not what it should be.
+    NoPlan, NonconvexFollower
+        A follower has no best answer.
     """
     require_whole("fresh", fresh, 0)
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0.0 < confidence < 1.0:

@@ -412,8 +412,10 @@ class Equilibrium:
         return settled if settled is not None and settled.x is not None else None
 
     def _descended(self, best: Answer, solver: str, until: float) -> Answer:
-        """Implicit programming, for many pairs: the leader goes to the optimum of its smooth piece, followers settle
-        on a new equilibrium there (half the step while that is no better); near the end one polish does the rest.
+        """Implicit programming, for many pairs: the leader goes to the optimum of its smooth piece.
+
+        Followers settle on a new equilibrium there (half the step while that is no better); near the end one polish
+        does the rest.
         """
         for _ in range(_ROUNDS):
             if (better := self._moved(best, solver, until)) is None:

@@ -75,7 +75,7 @@ class _Multipliers:
         return (level, level) if high - low <= TOLERANCES.accuracy * size else (low, high)
 
     def _tied(self, chosen: Array) -> Array:
-        """The multipliers that stand in rows with these, and in rows with those, …"""
+        """The multipliers that stand in rows with these, and in rows with those, and so on."""
         links = sparse.csr_array(abs(self.slopes))
         _, parts = connected_components(links.T @ links, directed=False)
         return np.flatnonzero(np.isin(parts, parts[chosen]))

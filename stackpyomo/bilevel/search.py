@@ -252,8 +252,11 @@ class PlanSearch:
                 return
 
     def _is_bounded(self, termination: Termination) -> bool:
-        """True if the cost is bounded on the variables' own box. Elsewhere a global solver's bound is no proof: it may
-        drop what a relaxation without a limit leaves open, and call the problem infeasible for it."""
+        """True if the cost is bounded on the variables' own box.
+
+        Elsewhere a global solver's bound is no proof: it may drop what a relaxation without a limit leaves open, and
+        call the problem infeasible for it.
+        """
         if termination is Termination.TIME_LIMIT or not self.problem.has_cost:
             return termination is not Termination.UNBOUNDED
         return math.isfinite(interval(self.problem.cost)[0])
@@ -296,8 +299,7 @@ class PlanSearch:
 
     @property
     def scale(self) -> float:
-        """How much the leader's cost changes over the reach of one variable, at the best answer: what gaps are held
-        against."""
+        """The change of the leader's cost over the reach of one variable, at the best answer: the scale of gaps."""
         best = self.best
         assert best is not None
         plain = self._equilibrium(self.kkt, None)

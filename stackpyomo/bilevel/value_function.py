@@ -232,8 +232,11 @@ class ValueFunction(PlanSearch):
         return left
 
     def _answered(self, left: Candidate) -> Candidate | None:
-        """The leader of a candidate that is left, with everybody's best answer to it: often an equilibrium, and a plan
-        long before a master finds one. Multipliers stay what they were; only rows and the re-solve count."""
+        """The leader of a candidate that is left, with everybody's best answer to it.
+
+        This is often an equilibrium, and a plan long before a master finds one. Multipliers stay what they were; only
+        rows and the re-solve count.
+        """
         assert left.report is not None
         by_name = self.game.variables_by_name
         actions = {n: x for answer in left.report.best_response.values() for n, x in answer.items()}

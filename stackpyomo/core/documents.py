@@ -42,7 +42,7 @@ class Table:
 
     @property
     def left(self) -> list[bool]:
-        """For each column: does it stand to the left?"""
+        """For each column whether it stands to the left."""
         return [number == 0 or heading in self.words for number, heading in enumerate(self.headings)]
 
 

@@ -164,8 +164,7 @@ def prefix() -> str:
 
 
 def sweep(folders: str) -> None:
-    """After a process that ended without unwinding: kill the solvers at work in its folders (:func:`prefix`) and remove
-    these."""
+    """End the solvers in the folders of a process that ended without unwinding (:func:`prefix`), and remove these."""
     for home in Path(tempfile.gettempdir()).glob(f"{folders}*"):
         for mark in home.glob("*.pid"):
             with suppress(OSError, ValueError):

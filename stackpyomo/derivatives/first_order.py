@@ -347,8 +347,11 @@ class FollowerRows:
         return sparse.csr_array(action + aggregate @ self.responses.shares)
 
     def natural(self, values: Mapping[str, float]) -> FollowerRows:
-        """The same rows in natural units at a point: actions and leader's variables in their reaches, each cost in what
-        its own actions change it by (the leader's variables where they do nothing), each constraint in its change."""
+        """The same rows in natural units at a point.
+
+        Actions and leader's variables are in their reaches, each cost in what its own actions change it by (the
+        leader's variables where they do nothing), each constraint in its change.
+        """
         units, split = self.natural_units(values), len(self.followers)
         reaches = np.where(units.reaches > 0.0, units.reaches, 1.0)
         of_rows = units.of_rows()

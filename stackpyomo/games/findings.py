@@ -9,7 +9,7 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of ``game.check()``: severity "error", "warning" or "info", component, what, what to do."""
+    """One finding of ``game.check()``: how serious it is, what it is about, what was found and what to do."""
 
     severity: str  #: "error" (the game cannot be used), "warning" or "info".
     component: str  #: Name of the component it is about.

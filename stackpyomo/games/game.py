@@ -40,44 +40,94 @@ from .structure import GameStructure
 __all__ = ["Game", "parse_game", "read_game"]
 
 
-class Game(GameStructure):
-    """A leader and followers: ``Game(model, followers, aggregates=(), prices=(), shared=(), leaders=(), name=None)``.
+class Game(GameStructure):  # numpydoc ignore=PR02
+    """A leader and its followers in one Pyomo model, which is only pointed into and never changed.
 
-    followers: a Block, an indexed Block, or a list of these and of :class:`Population`. aggregates: equalities of the
-    leader that define aggregate variables, linear in follower actions and in variables of the leader beside them; which
-    variable an equality defines is read off ``aggregate == ...``, or given as (Var, equality). prices: (Var, row)
-    pairs: the Var is the multiplier of that row of a follower, in the sign of ``plan.multipliers``; (Var, (row,
-    follower)) where several feel the row. shared: Constraints of the model that every follower feels that moves what is
-    in them. leaders: Blocks of several leaders, each with variables, rows and an objective of its own; rows outside
-    them bind all. Raises :class:`InvalidGame` when an argument is not what it should be; what is about the model itself
-    :meth:`check` finds.
+    Whatever no follower owns is the leader's. What is wrong with the model itself, :meth:`check` finds.
+
+    Parameters
+    ----------
+    model : ConcreteModel or Block
+        The constructed model that holds everybody's components.
+    followers : Block, indexed Block, Population or list of these
+        Each follower's Vars, Constraints and its one Objective live on its Block.
+    aggregates : list of Constraints or of (Var, Constraint), optional
+        Equalities of the leader that define aggregate variables, linear in follower actions and in variables of the
+        leader; which variable is defined is read off ``aggregate == ...`` where no Var is given.
+    prices : list of (Var, row) or (Var, (row, follower)), optional
+        The Var is the multiplier of that row of a follower, in the sign of ``plan.multipliers``; the second form where
+        several followers feel the row.
+    shared : list of Constraints, optional
+        Rows of the model that every follower feels that moves what is in them.
+    leaders : list of Blocks, optional
+        Several leaders, each with variables, rows and an objective of its own; rows outside their Blocks bind all.
+    name : str, optional
+        What messages call the game, by default the model's name.
+
+    Raises
+    ------
+    InvalidGame
+        An argument is not what it should be.
     """
 
     def check(self) -> list[Finding]:
-        """Everything worth knowing before solving, each by component: see :mod:`stackpyomo.games.checks`."""
+        """What is worth knowing before solving, by component; nothing is solved: :mod:`stackpyomo.games.checks`."""
         return findings(self)
 
     def require_sound(self, *, leader_objective: bool = True) -> None:
-        """Raise one :class:`InvalidGame` if :meth:`check` would find an error (convexity is not looked at)."""
+        """Raise one :class:`InvalidGame` if :meth:`check` would find an error; convexity is not looked at.
+
+        Parameters
+        ----------
+        leader_objective : bool, default True
+            Whether the leader needs an objective.
+        """
         require(self, leader_objective=leader_objective)
 
     def write(self, path: str | Path) -> None:
-        """Write the game as ``stackpyomo-game/1``; raises :class:`InvalidGame` for what the format cannot say."""
+        """Write the game as a JSON file of the format ``stackpyomo-game/1``.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; one that is there is replaced.
+
+        Raises
+        ------
+        InvalidGame
+            The format cannot say something of the game, such as integer variables.
+        """
         with PauseGC():
             write_game(self, path)
 
     def expand(self) -> Game:
-        """Every member of every population as a follower of its own: :mod:`stackpyomo.games.populations`."""
+        """The game with every member of a population as a follower of its own: :mod:`stackpyomo.games.populations`."""
         with PauseGC():
             return expanded(self)
 
     def collapse(self) -> Game:
-        """Exchangeable followers as Populations, in a new model: :mod:`stackpyomo.games.populations`."""
+        """The game with exchangeable followers as populations, in a new model: :mod:`stackpyomo.games.populations`."""
         with PauseGC():
             return collapsed(self)
 
     def with_sizes(self, sizes: Mapping[str, float]) -> Game:
-        """The same model with other population sizes; raises :class:`InvalidGame` for an unknown follower."""
+        """The same model with other population sizes.
+
+        Parameters
+        ----------
+        sizes : mapping of str to int or math.inf
+            Follower → number of members; who is not named keeps its size.
+
+        Returns
+        -------
+        Game
+            A game on the same model.
+
+        Raises
+        ------
+        InvalidGame
+            A name is not a follower's, or a size is none.
+        """
         unknown = [name for name in sizes if name not in self.followers]
         if unknown:
             raise InvalidGame(f"{unknown[0]}: not a follower of this game ({', '.join(list(self.followers)[:6])}).")
@@ -88,7 +138,23 @@ class Game(GameStructure):
 
 
 def read_game(path: str | os.PathLike[str]) -> Game:
-    """The game in a JSON file; raises :class:`GameFileError` naming line, column and component."""
+    """The game in a JSON file of the format ``stackpyomo-game/1``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; it holds one game.
+
+    Returns
+    -------
+    Game
+        A game on a new model; ``target``, ``observe`` and ``metadata`` hold what else the file says.
+
+    Raises
+    ------
+    GameFileError
+        The file cannot be read; the message names line, column and component.
+    """
     document = load_json(os.fspath(path))
     if isinstance(document, list):
         raise GameFileError("holds a list of games; use read_games().", path=os.fspath(path))

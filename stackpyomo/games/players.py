@@ -36,13 +36,16 @@ IGNORED = (
 
 @dataclass(frozen=True)
 class Population:
-    """``block`` stands for ``size`` identical followers; size is an integer from 1 to 10¹⁰⁰ or ``math.inf``.
+    """A Block that stands for a number of identical followers.
 
-    noise: the scenario that each member has of its own, {scenario: probability} or :class:`Scenarios` (by number). Vars
-    of the block whose last index runs over exactly these are what a member does in each; the model holds averages over
-    them, as they are in a population of ``math.inf``, and :func:`simulate` draws them for every member of a finite one.
+    With ``noise``, Vars of the Block whose last index runs over exactly its scenarios are what a member does in each;
+    the model holds averages over them, as in a population of ``math.inf``, and :func:`simulate` draws them for every
+    member of a finite one.
 
-    Raises :class:`InvalidGame` for any other size, and for probabilities that are not above 0 or do not sum to 1.
+    Raises
+    ------
+    InvalidGame
+        The size is not an integer from 1 to 10¹⁰⁰ or ``math.inf``, or probabilities are not above 0 or do not sum to 1.
     """
 
     block: Any  #: The Block of one of them.
@@ -114,7 +117,7 @@ class Leader(Player):
 
 @dataclass(eq=False)
 class Follower(Player):
-    """A follower: its Vars, Constraints and one Objective live on ``block``; it stands for ``size`` players."""
+    """A follower as the game holds it: its Vars, Constraints and one Objective live on ``block``."""
 
     block: Any = field(default=None, repr=False)  #: The Block in the user's model.
     size: float = 1  #: How many players it stands for, an integer or ``math.inf``.
@@ -125,7 +128,20 @@ class Follower(Player):
         return [None] * len(self.variables) if self.noise is None else self.noise.places(self.block, self.variables)
 
     def population(self, *, block: Any = None, size: float | None = None) -> Population:
-        """What it was made of, on another block or of another size."""
+        """The population that it was made of, or the same on another Block or of another size.
+
+        Parameters
+        ----------
+        block : Block, optional
+            By default the follower's own.
+        size : int or math.inf, optional
+            By default the follower's own.
+
+        Returns
+        -------
+        Population
+            Noise is kept.
+        """
         return Population(self.block if block is None else block, self.size if size is None else size, self.noise)
 
 

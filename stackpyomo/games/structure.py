@@ -117,7 +117,13 @@ class GameStructure:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Within it nobody changes the model but values: what :meth:`once` is asked twice is worked out once."""
+        """Promise that nobody changes the model but its values: :meth:`once` then works out each answer once.
+
+        Yields
+        ------
+        None
+            Leaving the block ends the promise.
+        """
         outermost = self._answers is None
         if outermost:
             self._answers = {}
@@ -128,7 +134,20 @@ class GameStructure:
                 self._answers = None
 
     def once(self, question: str, answer: Callable[[], Answer]) -> Answer:
-        """What ``answer`` gives, inside :meth:`unchanged` only the first time; :meth:`rescan` asks anew."""
+        """The answer to a question about the model, worked out once inside :meth:`unchanged`; :meth:`rescan` asks anew.
+
+        Parameters
+        ----------
+        question : str
+            A name for the question.
+        answer : callable
+            Works the answer out.
+
+        Returns
+        -------
+        Any
+            What ``answer()`` returned the first time.
+        """
         if self._answers is None:
             return answer()
         if question not in self._answers:
@@ -186,7 +205,23 @@ class GameStructure:
         return np.repeat(np.arange(len(counts)), counts)
 
     def positions(self, signals: Sequence[str]) -> list[int]:
-        """For each action of the game its place among ``signals``; raises :class:`InvalidGame` if these are others."""
+        """The place of each action of the game among signals.
+
+        Parameters
+        ----------
+        signals : sequence of str
+            Names of all actions, in any order.
+
+        Returns
+        -------
+        list of int
+            One for each action.
+
+        Raises
+        ------
+        InvalidGame
+            The signals are other actions than those of the game as it is now.
+        """
         place = {name: i for i, name in enumerate(signals)}
         names = [self.names[id(v)] for v in self.actions]
         unshared = place.keys() ^ set(names)
@@ -203,23 +238,39 @@ class GameStructure:
 
     @cached_property
     def variables_by_name(self) -> dict[str, VarData]:
-        """Every Var of leader and followers, fixed ones included."""
+        """Every Var of leader and followers by its name, fixed ones included."""
         players = (self.leader, *self.followers.values())
         prefixes = {id(f.block): f"{f.name}." for f in self.followers.values()}
         return dict(_named((v for player in players for v in player.declared), prefixes))
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """id(Var) → its name."""
+        """The name of each Var, by ``id(Var)``."""
         return {id(var): name for name, var in self.variables_by_name.items()}
 
     @cached_property
     def owners(self) -> dict[int, str]:
-        """id(Var) → the name of the follower that owns it (the leader's are absent)."""
+        """The name of the follower that owns a Var, by ``id(Var)``; the leader's Vars are absent."""
         return {id(v): f.name for f in self.followers.values() for v in f.declared}
 
     def component(self, name: str) -> Any:
-        """The model's component of that name; raises :class:`InvalidGame` if there is none."""
+        """The model's component of that name.
+
+        Parameters
+        ----------
+        name : str
+            A name as messages and tables have it.
+
+        Returns
+        -------
+        component
+            A Var, a Constraint, a Block, ...
+
+        Raises
+        ------
+        InvalidGame
+            There is none; the message has the closest name.
+        """
         match = self.variables_by_name.get(name)
         if match is None:
             try:
@@ -241,7 +292,7 @@ class GameStructure:
         return self.once("responses", lambda: responses(self.definitions, self.actions, self.action_sizes))
 
     def movers(self) -> Movers:
-        """id(action) → [(aggregate, rate)]: what one member's action moves beside itself."""
+        """What one member's action moves beside itself: id(action) → [(aggregate, rate)]."""
         responses = self.responses()
         actions, moves = self.actions, responses.moves.tocoo()
         moved_by: dict[int, list[tuple[VarData, float]]] = {}
@@ -250,7 +301,18 @@ class GameStructure:
         return moved_by
 
     def shared_rows(self, followers: Iterable[str] | None = None) -> list[SharedRow]:
-        """The rows that two or more of these followers (None: of all) feel, declared or written once per follower."""
+        """The rows that two or more followers feel, declared as shared or written once for each follower.
+
+        Parameters
+        ----------
+        followers : iterable of str, optional
+            Names of those to look at, by default all.
+
+        Returns
+        -------
+        list of SharedRow
+            Each with the followers that feel it.
+        """
         chosen = self.followers if followers is None else followers
         return recognised([self.followers[name] for name in chosen], self.movers())
 
@@ -280,7 +342,18 @@ class GameStructure:
         return values
 
     def completed(self, solved: Mapping[int, float]) -> dict[str, float]:
-        """{id(Var): value} for all Vars, by name: those not solved for keep theirs, or take the point next to 0."""
+        """Values for all Vars, by name: those not solved for keep theirs, or take the feasible value next to 0.
+
+        Parameters
+        ----------
+        solved : mapping of int to float
+            The values, by ``id(Var)``.
+
+        Returns
+        -------
+        dict of str to float
+            Var name → value.
+        """
         values: dict[str, float] = {}
         for name, var in self.variables_by_name.items():
             number = solved.get(id(var), var.value)
@@ -288,7 +361,13 @@ class GameStructure:
         return values
 
     def require_fixed_as(self, values: Mapping[str, float]) -> None:
-        """Raise :class:`InvalidGame` if a Var is fixed elsewhere than in the plan, of which nothing then holds."""
+        """Raise :class:`InvalidGame` if a Var is fixed at another value than the plan has: it then holds no more.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            The plan's values: Var name → value.
+        """
         for name, var in self.variables_by_name.items():
             if var.fixed and abs(var.value - values[name]) > TOLERANCES.active * max(1.0, abs(var.value)):
                 raise InvalidGame(
@@ -296,7 +375,23 @@ class GameStructure:
                 )
 
     def objective_value(self, player: Player) -> float:
-        """The player's objective at the model's current values, in the user's sense; raises :class:`InvalidGame`."""
+        """The player's objective at the model's current values, in the sense it is written in.
+
+        Parameters
+        ----------
+        player : Player
+            The leader or a follower of the game.
+
+        Returns
+        -------
+        float
+            In the objective's unit; NaN where there is no objective.
+
+        Raises
+        ------
+        InvalidGame
+            The objective has no value there.
+        """
         if player.objective is None:
             return math.nan
         try:

@@ -271,7 +271,7 @@ class Design:
         return self.rows.game.names[id(var)]
 
     def _temptations(self, system: System, slope: Array) -> tuple[Array, Array]:
-        """For each entry: does its signal rise, does it fall, when somebody does what tempts them?"""
+        """For each entry whether its signal rises, and whether it falls, when somebody does what tempts them."""
         entries = system.matrix.tocoo()
         moved = picked(self.moves, system.signal[entries.col], entries.row)
         rising, falling = np.zeros(len(system.leader), dtype=bool), np.zeros(len(system.leader), dtype=bool)

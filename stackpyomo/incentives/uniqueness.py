@@ -48,8 +48,11 @@ class SharedLeader:
     """True if what is announced is cut to the leader's bounds."""
 
     def jacobian(self) -> tuple[Array, list[Array], list[Array]]:
-        """(F′ between blocks, each population moving together, in orthonormal coordinates; F′ within each population
-        of two or more, one member against another; each member's own second derivatives)."""
+        """F′ between blocks, F′ within each population, and each member's own second derivatives.
+
+        The first has each population moving together, in orthonormal coordinates; the second, for populations of two or
+        more, one member against another.
+        """
         rows = self.rows
         sizes = np.array(rows.game.action_sizes)
         own = rows.own_columns
@@ -78,8 +81,10 @@ class SharedLeader:
         return whole, apart, alone
 
     def _quadratic(self, number: int, mine: slice) -> tuple[Array, Array]:
-        """What the quadratic term of the strategy adds, Σ_s (b·R_s) m_s ⊗ m_s; and of it what another member's move of
-        the same block does: nothing by its own signals."""
+        """What the quadratic term of the strategy adds, Σ_s (b·R_s) m_s ⊗ m_s.
+
+        Also what another member's move of the same block does of it: nothing by its own signals.
+        """
         width = self.moves.shape[1]
         if self.bend is None:
             return np.zeros((mine.stop - mine.start, width)), np.zeros((mine.stop - mine.start,) * 2)

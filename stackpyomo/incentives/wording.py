@@ -192,7 +192,7 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
 
 
 def _formula(rule: AffineStrategy, index: int, most: int) -> str:
-    """toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]; with its unit behind the name, where it has one"""
+    """One line, as ``toll = 0 + 1.33333 (driver.flow − 0.6), never beyond [-2, 2]``; a unit stands behind the name."""
     name = rule.leader[index]
     terms: list[tuple[float, str]] = []
     count = 0
@@ -214,13 +214,13 @@ def _largest(matrix: sparse.csc_array) -> float:
 
 
 def _deviation(signal: str, target: float) -> str:
-    """(x − 2), and x where the target is 0"""
+    """A signal less its target, as ``(x − 2)``, or ``x`` where the target is 0."""
     plain = shown(abs(target), 6) == "0"
     return (f"({signal})" if " " in signal else signal) if plain else f"({signal}{_constant(-target)})"
 
 
 def _signed(terms: Sequence[tuple[float, str]], count: int) -> str:
-    """+ 2 x − y … 3 more"""
+    """A sum with the sign before each term, as ``+ 2 x − y … 3 more``."""
     text = ""
     for weight, name in terms:
         amount = f"{abs(weight):.6g} "
@@ -229,7 +229,7 @@ def _signed(terms: Sequence[tuple[float, str]], count: int) -> str:
 
 
 def _constant(value: float) -> str:
-    """+ 2 or − 2, and − 0"""
+    """A signed constant, as ``+ 2`` or ``− 2``, and ``− 0``."""
     return f" {'+' if value > TOLERANCES.noise else '−'} {shown(abs(value), 6)}"
 
 
@@ -243,7 +243,7 @@ def _bounds(rule: AffineStrategy, name: str) -> str:
 
 
 def _used(rule: AffineStrategy) -> Array:
-    """For each signal: does anything announced answer it?"""
+    """For each signal whether anything announced answers it."""
     used = np.asarray(abs(rule.matrix).sum(axis=0)).ravel()
     return used if rule.bend is None else used + np.asarray(abs(rule.bend).sum(axis=0)).ravel()
 

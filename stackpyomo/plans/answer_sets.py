@@ -98,8 +98,7 @@ class AnswerSet:
     def tie_rows(
         self, given: Table, witness: Mapping[int, float], slack: float
     ) -> Iterator[tuple[Any, float | None, float | None]]:
-        """(body, lower, upper) of the rows that make an answer to a given leader as good as ``witness``, or worse by
-        ``slack`` at most."""
+        """Rows (body, lower, upper) of answers to a given leader, worse than ``witness`` by at most ``slack``."""
         cost = substituted(self.cost, given)
         if self.kind is not Kind.QUADRATIC or slack > 0.0:
             yield cost - number_of(substituted(cost, witness)), None, slack
@@ -147,8 +146,11 @@ def is_independent(game: Game, follower: Follower) -> bool:
 
 
 def are_unique(game: Game, followers: Sequence[Follower]) -> bool:
-    """True if these have one joint answer to whatever the leader does, proved: their pseudo-gradient is strongly
-    monotone, its Jacobian constant, and everybody's convex rows hold no other follower's actions (Rosen 1965)."""
+    """True if these have one joint answer to whatever the leader does, proved.
+
+    Their pseudo-gradient is strongly monotone, its Jacobian constant, and everybody's convex rows hold no other
+    follower's actions (Rosen 1965).
+    """
     aggregates = {id(v) for v in game.aggregate_variables()}
     actions = [v for f in followers for v in f.variables]
     blocks: list[Array] = []

@@ -174,8 +174,10 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
 
 
 def _is_bound(game: Game, level: float, solver: str) -> bool:
-    """True if no point costs less than ``level``, asked without an objective: a relaxation without a limit proves
-    nothing."""
+    """True if no point costs less than ``level``.
+
+    It is asked without an objective: a relaxation without a limit proves nothing.
+    """
     rows = [c for _, c in all_constraints(game)]
     try:
         asked = Program(0.0, [*rows, leader_cost(game) <= level])

@@ -79,8 +79,7 @@ class OptimalFaces:
 
     @classmethod
     def of(cls, worst: WorstAnswers, width: float) -> OptimalFaces | None:
-        """The program of ties of this width; None where a follower's cost is neither linear nor quadratic, or its
-        rows are not affine."""
+        """The program of ties of this width; None where a cost is not linear or quadratic, or rows are not affine."""
         reaches = {id(v): high - low for v in worst.leading for low, high in [bounds_of(v)] if high - low < math.inf}
         slopes: dict[int, Affine | None] = {}
         for answers in worst.answers:

@@ -143,8 +143,9 @@ class Plan(Document):
 
     @property
     def epsilon(self) -> pd.Series:
-        """leader name → what it could gain at most by another plan of its own, the other leaders' given, where there
-        are several: proved, NaN where nothing is. Of a plan that was given (:meth:`from_values`) it is worked out now.
+        """What each of several leaders could gain at most by a plan of its own, the others' given; NaN: not proved.
+
+        Of a plan that was given (:meth:`from_values`) it is worked out now.
         """
         if not self.shortfall and self.game is not None and self.game.leaders:
             from .leaders import shortfalls  # which makes plans itself

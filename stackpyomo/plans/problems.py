@@ -44,8 +44,7 @@ def leading_problem(game: Game, responding: Container[str]) -> Problem:
 
 
 def held_problem(game: Game, followers: Sequence[Follower], values: Mapping[str, float], cost: Any) -> Problem:
-    """Everybody but ``followers`` held at ``values``; what the leader's equalities define, and the followers' prices,
-    go on following."""
+    """All but ``followers`` stay at ``values``; what the leader's equalities define, and prices, still follow."""
     defining, defined = aggregate_definitions(game)
     loose = {id(v) for v in defined} | {id(v) for f in followers for v in f.variables}
     names = {f.name for f in followers}

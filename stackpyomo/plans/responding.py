@@ -295,8 +295,11 @@ class Work:
         return dict(zip(game.followers, map(float, objectives), strict=True))
 
     def _multipliers(self, best: Candidate) -> dict[Any, float]:
-        """Leader's and cooperating rows: d(leader's objective)/d(right-hand side); responding followers' rows:
-        d(their own objective)/d(right-hand side), both in the sense the user wrote."""
+        """Derivatives by the right-hand sides of rows, in the sense the user wrote.
+
+        Of the leader's objective for its own and cooperating rows, of their own objective for responding followers'
+        rows.
+        """
         multipliers: dict[Any, float] = {}
         duals = best.answer.duals
         if duals is not None and best.answer.polished:

@@ -323,8 +323,11 @@ class _Search:
         return True
 
     def _end(self, var: Any, sign: float) -> float:
-        """A proved bound on sign · x where the infimum may be reached: among the minimisers of the optimistic game, as
-        far as that comes to the same, else among those of the program of optimal faces."""
+        """A proved bound on sign · x where the infimum may be reached.
+
+        Among the minimisers of the optimistic game, as far as that comes to the same, else among those of the program
+        of optimal faces.
+        """
         level = self.bound + self._gap
         if self.game.leader.sign * self.optimistic.leader_objective >= self.bound - self._gap:
             followers = self.worst.followers

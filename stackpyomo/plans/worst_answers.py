@@ -116,7 +116,8 @@ class WorstAnswers(_Leader):
     def worst(self, given: Mapping[int, float], slack: float, *, rounded: bool = True) -> WorstAnswer | None:
         """The worst that the answer sets hold at {id(leader's Var): value}; None if there is no answer.
 
-        ``rounded``: a difference in cost that rounding may make is a tie."""
+        ``rounded``: a difference in cost that rounding may make is a tie.
+        """
         witness: dict[int, float] = dict(given)
         for follower, answers in zip(self.followers, self.answers, strict=True):
             rows = [free_row(substituted(c.body, given), c.lb, c.ub) for c in follower.constraints]
@@ -141,8 +142,10 @@ class WorstAnswers(_Leader):
         return worst
 
     def described(self, worst: WorstAnswer, slack: float) -> list[dict[str, Any]]:
-        """The rows that make an answer a best one at this leader's choice, beside the followers' own: coefficients by
-        name, lower and upper limit; those alone that are affine."""
+        """The affine rows that make an answer a best one at this leader's choice, beside the followers' own.
+
+        Each has coefficients by name, a lower and an upper limit.
+        """
         given = {id(v): worst.values[id(v)] for v in self.leading}
         names = self.game.names
         rows: list[dict[str, Any]] = []

@@ -69,11 +69,26 @@ def _ink() -> str:
 
 
 def scaling(table: pd.DataFrame, ax: Any = None) -> Any:
-    """Gain of the average against the number of followers, log-log, with its fitted power of N and the verdict.
+    """Draw the gain of the average against the number of followers N, log-log, with its power of N and the verdict.
 
-    table: what :func:`stackpyomo.scaling` returned. A size of infinity is a dotted line where its gain is finite.
+    A size of infinity is a dotted line where its gain is finite.
 
-    Raises :class:`InvalidGame` for another table, :class:`StackpyomoError` without matplotlib.
+    Parameters
+    ----------
+    table : DataFrame
+        What :func:`stackpyomo.scaling` returned.
+    ax : Axes, optional
+        Where to draw, by default a new figure.
+
+    Returns
+    -------
+    Axes
+        What was drawn on.
+
+    Raises
+    ------
+    InvalidGame, StackpyomoError
+        The table is another one; matplotlib is not installed.
     """
     _require_columns(table, ["size", "average_gain"])
     ax = _axes(ax)
@@ -106,12 +121,26 @@ def scaling(table: pd.DataFrame, ax: Any = None) -> Any:
 
 
 def leaders(table: pd.DataFrame, ax: Any = None, *, over: str = "size") -> Any:
-    """What the leader gets when everybody serves it, and when the minors play their equilibrium.
+    """Draw what the leader gets when everybody serves it, and when the minors play their equilibrium.
 
-    table: columns ``leader_optimal``, ``leader_major_optimal`` and ``over``, e.g. "size" (log scale; a size of infinity
-    is a dotted line) or the strength of a coupling.
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``leader_optimal``, ``leader_major_optimal`` and ``over``.
+    ax : Axes, optional
+        Where to draw, by default a new figure.
+    over : str, default "size"
+        The column of the axis: sizes (log scale; infinity is a dotted line), or the strength of a coupling.
 
-    Raises :class:`InvalidGame` for another table, :class:`StackpyomoError` without matplotlib.
+    Returns
+    -------
+    Axes
+        What was drawn on.
+
+    Raises
+    ------
+    InvalidGame, StackpyomoError
+        The table is another one; matplotlib is not installed.
     """
     _require_columns(table, [over, "leader_optimal", "leader_major_optimal"])
     ax = _axes(ax)
@@ -134,13 +163,28 @@ def leaders(table: pd.DataFrame, ax: Any = None, *, over: str = "size") -> Any:
 
 
 def regret(report: Report, ax: Any = None) -> Any:
-    """A bar for each follower's regret in the colour of its certificate, in the model's order, its number beside it.
+    """Draw a bar for each follower's regret in the colour of its certificate, in the model's order, with its number.
 
     Where every regret is within its tolerance, bars are shares of that tolerance; otherwise regrets, linear up to the
     tolerance and logarithmic beyond, with a tick at each tolerance. Unknown regrets are crosses at 0. Of more than 40
     followers the worst are shown: unknown ones, then the largest regrets.
 
-    Raises :class:`StackpyomoError` without matplotlib.
+    Parameters
+    ----------
+    report : Report
+        What :func:`stackpyomo.verify` returned.
+    ax : Axes, optional
+        Where to draw, by default a new figure.
+
+    Returns
+    -------
+    Axes
+        What was drawn on.
+
+    Raises
+    ------
+    StackpyomoError
+        Matplotlib is not installed.
     """
     worst = set(report.worst(MOST))
     names = [name for name in report.regret.index if name in worst]
@@ -177,9 +221,24 @@ def regret(report: Report, ax: Any = None) -> Any:
 
 
 def gains(rule: Incentive, ax: Any = None) -> Any:
-    """The gain K as a heat map, leader's variables by signals; hatched where the leader may not use the signal.
+    """Draw the gain K as a heat map, leader's variables by signals; hatched where the leader may not use the signal.
 
-    Raises :class:`StackpyomoError` without matplotlib.
+    Parameters
+    ----------
+    rule : Incentive
+        What :func:`stackpyomo.affine_incentive` returned.
+    ax : Axes, optional
+        Where to draw, by default a new figure.
+
+    Returns
+    -------
+    Axes
+        What was drawn on.
+
+    Raises
+    ------
+    StackpyomoError
+        Matplotlib is not installed.
     """
     table = rule.gain
     values = table.to_numpy(dtype=float)
@@ -216,14 +275,34 @@ def best_response(
     within: tuple[float, float] | None = None,
     points: int = 401,
 ) -> Any:
-    """The cost J_k(v, u0(v)) of a follower against one of its actions v: announced, and behind it a constant leader.
+    """Draw a follower's cost J_k(v, u0(v)) against one of its actions v, under the rule and under a constant leader.
 
-    action: its name; the follower's other actions stay as planned (None: its only one). within: (lowest, highest) that
-    is drawn (None: around the plan, inside its bounds), but for what violates its own constraints. points: how many
-    are computed. Objectives are drawn in the sense they are written in.
+    What violates the follower's own constraints is left out. Objectives are drawn in the sense they are written in.
 
-    Raises :class:`InvalidGame` for who is no follower, what is none of its actions, and for numbers that make no sense;
-    :class:`StackpyomoError` without matplotlib.
+    Parameters
+    ----------
+    rule : Incentive
+        What :func:`stackpyomo.affine_incentive` returned.
+    follower : str
+        Its name.
+    ax : Axes, optional
+        Where to draw, by default a new figure.
+    action : str, optional
+        The action's name, by default the only one; the follower's others stay as planned.
+    within : (float, float), optional
+        Lowest and highest action, by default around the plan, inside its bounds.
+    points : int, default 401
+        How many are computed.
+
+    Returns
+    -------
+    Axes
+        What was drawn on.
+
+    Raises
+    ------
+    InvalidGame, StackpyomoError
+        A name is no follower's or none of its actions, or numbers make no sense; matplotlib is not installed.
     """
     game = rule.attached()
     require_whole("points", points)
@@ -260,16 +339,37 @@ def level_sets(
     within: tuple[float, float] | None = None,
     points: int = 81,
 ) -> Any:
-    """Level sets of J_k(v, w) and J_0(v, w), v an action of the follower, w a leader's variable, with w = u0(v).
+    """Draw level sets of the costs of follower and leader over an action v and a leader variable w, with the rule w(v).
 
-    The strategy supports what the follower likes better than the plan, {J_k < J_k*}: it touches J_k = J_k* at the plan
-    and never enters where its regret is 0. Whatever else the leader announces answers v; all others stay as planned.
+    The rule touches J_k = J_k* at the plan; where its regret is 0, it never enters what the follower likes better, {J_k
+    < J_k*}. Whatever else the leader announces answers v; all others stay as planned.
 
-    action: None for a follower's only one. leader: None for the variable that answers it most. within: (lowest,
-    highest) action drawn; points: in either direction.
+    Parameters
+    ----------
+    rule : Incentive
+        What :func:`stackpyomo.affine_incentive` returned.
+    follower : str
+        Its name.
+    ax : Axes, optional
+        Where to draw, by default a new figure.
+    action : str, optional
+        The action's name, by default the only one.
+    leader : str, optional
+        The leader variable's name, by default the one that answers the action most.
+    within : (float, float), optional
+        Lowest and highest action.
+    points : int, default 81
+        In either direction.
 
-    Raises :class:`InvalidGame` for what the rule does not hold and for numbers that make no sense,
-    :class:`StackpyomoError` without matplotlib.
+    Returns
+    -------
+    Axes
+        What was drawn on.
+
+    Raises
+    ------
+    InvalidGame, StackpyomoError
+        The rule does not hold a name, or numbers make no sense; matplotlib is not installed.
     """
     game = rule.attached()
     require_whole("points", points, 2)
@@ -373,10 +473,28 @@ def _contours(ax: Any, across: Array, up: Array, costs: Sequence[Array], stars: 
 
 
 def profiles(table: pd.DataFrame, ax: Any = None) -> Any:
-    """Performance profiles after Dolan and Moré: the share of games solved within τ times the fastest, as steps.
+    """Draw performance profiles: the share of games solved within τ times the fastest, as steps.
 
-    table: what :meth:`stackpyomo.Comparison.profile` returns, one column for each way of solving, indexed by τ ≥ 1.
-    Raises :class:`InvalidGame` for anything else, :class:`StackpyomoError` without matplotlib.
+    Parameters
+    ----------
+    table : DataFrame
+        What :meth:`stackpyomo.Comparison.profile` returned: a column for each way of solving, indexed by τ ≥ 1.
+    ax : Axes, optional
+        Where to draw, by default a new figure.
+
+    Returns
+    -------
+    Axes
+        What was drawn on.
+
+    Raises
+    ------
+    InvalidGame, StackpyomoError
+        The table is another one; matplotlib is not installed.
+
+    References
+    ----------
+    E. D. Dolan, J. J. Moré, Math. Program. 91 (2002) 201–213.
     """
     if not isinstance(table, pd.DataFrame) or table.index.name != "tau":
         raise InvalidGame("profiles: expected the table that Comparison.profile() returns.")

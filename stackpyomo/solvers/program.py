@@ -146,8 +146,7 @@ class Program:
             ) from None
 
     def _constant(self) -> float:
-        """The objective of a program without variables, as it is written: a Var that a weight of 0 has removed from it
-        needs no value."""
+        """The objective of a program without variables, as written: a Var with a weight of 0 needs no value."""
         segment = re.search(rb"^O0 0\nn(\S+)", self.path.read_bytes(), re.M)
         return math.nan if segment is None else float(segment[1])
 

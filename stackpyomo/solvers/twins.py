@@ -155,8 +155,10 @@ def _written(program: Program, steps: Array, units: Array, unit: float, level: f
 
 
 def _divided(expression: Any, unit: float) -> Any:
-    """The expression over its unit, term by term: a sum of small numbers that is divided as a whole stays one of small
-    numbers to SCIP, which takes them for nothing."""
+    """The expression over its unit, term by term.
+
+    A sum of small numbers that is divided as a whole stays one of small numbers to SCIP, which takes them for nothing.
+    """
     if isinstance(expression, SumExpression):
         return sum(_divided(term, unit) for term in expression.args)
     return expression / unit

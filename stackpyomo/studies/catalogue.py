@@ -280,10 +280,10 @@ def _doubt(report: Report) -> str:
 def solved(
     entries: Sequence[Mapping[str, Any]], settings: Settings, path: str = "", jobs: int = 1, grace: float = 10.0
 ) -> Generator[tuple[int, Row], None, None]:
-    """The number of each game with its row, as they come, ``jobs`` at a time, each in a process that is ended ``grace``
-    seconds after its limit; the processes end with the iteration, however that ends.
+    """The number of each game with its row, as they come, ``jobs`` at a time, each in a process of its own.
 
-    ``entries`` are those of :func:`stackpyomo.games.files.read_games`, ``path`` their file, for messages.
+    A process is ended ``grace`` seconds after its limit, and with the iteration, however that ends. ``entries`` are
+    those of :func:`stackpyomo.games.files.read_games`, ``path`` their file, for messages.
     """
     settings.require()
     require_whole("jobs", jobs)
@@ -314,8 +314,7 @@ def _lost(job: tuple[int, Mapping[str, Any]], loss: Lost) -> Row:
 
 
 def summarize(rows: Sequence[Row], wall: float) -> dict[str, Any]:
-    """Counts and seconds of a run that took ``wall`` seconds; ``worse`` counts whoever is clearly worse, verified or
-    not."""
+    """Counts and seconds of a run of ``wall`` seconds; ``worse`` counts whoever is clearly worse, verified or not."""
     seconds = [row.seconds for row in rows if math.isfinite(row.seconds)]
     counts = Counter(row.outcome for row in rows)
     return {

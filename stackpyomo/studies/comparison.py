@@ -54,7 +54,7 @@ class Comparison(Document):
 
     @property
     def agreement(self) -> pd.DataFrame:
-        """Games in rows, ways of solving in columns: the loss against the best answer, NaN: no verified one."""
+        """How much worse each answer is than the best, NaN without a verified one: games by ways of solving."""
         table = self.table
         table["way"] = _way(table)
         table["told"] = np.where(table["outcome"].isin(_VERIFIED), table["loss"], math.nan)
@@ -64,6 +64,16 @@ class Comparison(Document):
         """Rows whose answer is worse than the best verified one, or missing, each with its reason.
 
         That there is no plan is an answer, unless somebody has a verified one.
+
+        Parameters
+        ----------
+        tolerance : float, default 1e-4
+            The loss, over max(1, |best|), up to which answers agree.
+
+        Returns
+        -------
+        DataFrame
+            Columns of :attr:`table`, and the reason.
         """
         table = self.table
         good = table["outcome"].isin(_VERIFIED) & (table["loss"] <= tolerance)
@@ -76,7 +86,17 @@ class Comparison(Document):
     ) -> pd.DataFrame:
         """Share of games with a verified answer as good as the best, within τ times the fastest way's seconds.
 
-        One column per way of solving, indexed by τ ≥ 1. Games that nobody solved are left out.
+        Parameters
+        ----------
+        tolerance : float, default 1e-4
+            As for :meth:`disagreements`.
+        points : sequence of float, optional
+            Values of τ, from 1 on; by default those at which a share changes.
+
+        Returns
+        -------
+        DataFrame
+            A column for each way of solving, indexed by τ; games that nobody solved are left out.
         """
         table = self.table
         table["way"] = _way(table)
@@ -92,7 +112,18 @@ class Comparison(Document):
         return pd.DataFrame(shares, index=pd.Index(taus, name="tau"))
 
     def plot(self, ax: Any = None) -> Any:
-        """The profiles as steps over log τ (:func:`stackpyomo.plots.profiles`); returns the Axes."""
+        """Draw the profiles as steps over log τ: :func:`stackpyomo.plots.profiles`.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw, by default a new figure.
+
+        Returns
+        -------
+        Axes
+            What was drawn on.
+        """
         return profiles(self.profile(), ax)
 
     def summary(self) -> str:
@@ -185,12 +216,39 @@ def compare(
     equilibrium: str = Settings.equilibrium,
     progress: bool = True,
 ) -> Comparison:
-    """Every game by every solver and treatment, all followers responding, ``jobs`` side by side.
+    """Solve every game by every solver and every treatment of complementarity, all followers responding.
 
-    games: a Game, a list of Games, or the path of a game file or catalogue. solvers: names, or "all" that are known. A
-    solver that is missing or cannot take a treatment is a row with its reason. options: solver → its own, by name.
-    ties, tie_tolerance, equilibrium: those of :func:`stackelberg`, for games whose entries do not say so themselves.
-    Raises :class:`InvalidGame` for a game that the file format cannot say, an unknown solver or treatment.
+    Parameters
+    ----------
+    games : Game, list of Games or path
+        A path is that of a game file or a catalogue.
+    solvers : str or sequence of str, default "all"
+        Names of :mod:`stackpyomo.solvers.registry`. A solver that is missing or cannot take a treatment is a row with
+        its reason.
+    complementarities : sequence of str, default ("auto",)
+        Names of treatments.
+    time_limit : float, default 60
+        Seconds for each.
+    jobs : int, default 1
+        How many run side by side.
+    starts, seed : int, default 1 and 0
+        As for :func:`leader_optimal`.
+    options : mapping of str to mapping, optional
+        Solver → its own options, by name.
+    ties, tie_tolerance, equilibrium : optional
+        As for :func:`stackelberg`, for games whose entries do not say so themselves.
+    progress : bool, default True
+        Show a bar on a terminal.
+
+    Returns
+    -------
+    Comparison
+        Tables, profiles, disagreements.
+
+    Raises
+    ------
+    InvalidGame
+        The file format cannot say a game, or a solver or treatment is unknown.
     """
     entries, solvers = entries_of(games), ways(solvers)
     if not entries or not solvers or not complementarities:

@@ -45,14 +45,37 @@ def study(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """``task(**parameters)`` for every row of the grid; a table of parameters, results, ``error`` and ``seconds``.
+    """Run a task for every row of a grid and return one table; an interrupted study goes on where it stopped.
 
-    task: returns a number, a dict, a Series or an object with ``as_dict``; if it takes ``seed``, it is given the row's
-    own. grid: {name: values} (all combinations), or a list of dicts, or a DataFrame. store: a file of JSON lines that
-    rows are appended to; a second call goes on where the first one stopped. executor: any of ``concurrent.futures``
-    (Dask: ``client.get_executor()``, MPI: ``mpi4py.futures.MPIPoolExecutor()``); workers: processes of one's own.
-    progress: a bar, where a terminal is. A task that raises is a row with its error; retry_failed runs such rows again.
-    Raises :class:`InvalidGame` for a store of another study, a task that cannot be sent to a worker, a lost executor.
+    Parameters
+    ----------
+    task : callable
+        Called as ``task(**parameters)``, with ``seed``, the row's own, if it takes that; returns a number, a dict, a
+        Series or an object with ``as_dict``. Where it raises, the row has the error.
+    grid : mapping of str to sequence, list of mappings or DataFrame
+        A mapping stands for all combinations.
+    store : path, optional
+        A file of JSON lines that rows are appended to; a second call goes on from there.
+    executor : Executor, optional
+        Any of ``concurrent.futures`` (Dask: ``client.get_executor()``, MPI: ``mpi4py.futures.MPIPoolExecutor()``).
+    workers : int, optional
+        Number of own processes, instead of an executor; by default rows run in this process.
+    seed : int, default 0
+        Each row's seed is made from it.
+    retry_failed : bool, default False
+        Run rows with an error again.
+    progress : bool, default True
+        Show a bar on a terminal.
+
+    Returns
+    -------
+    DataFrame
+        Parameters, results, ``error`` and ``seconds``.
+
+    Raises
+    ------
+    InvalidGame
+        The store is of another study, the task cannot be sent to a worker, or an executor was lost.
     """
     rows = _rows(grid)
     _require(task, executor, workers, seed)

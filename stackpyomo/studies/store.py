@@ -269,9 +269,22 @@ def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def read_study(path: str | Path) -> pd.DataFrame:
-    """The table that :func:`study` returns, of what its store holds so far; also while the study runs.
+    """The table of a study as far as it is stored, also while it runs.
 
-    Raises :class:`InvalidGame` for a file that is no store.
+    Parameters
+    ----------
+    path : path
+        The store of :func:`study`.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`study` returns it.
+
+    Raises
+    ------
+    InvalidGame
+        The file is no store.
     """
     try:
         text = Path(path).read_bytes()

@@ -34,8 +34,20 @@ _WEIGHTS = (0.0, 1.0, 100.0, 10_000.0)
 def certificate(report: Report) -> dict[str, Any]:
     """The certificate of a report as JSON-ready Python objects.
 
-    Raises :class:`InvalidGame` where nothing can be claimed (a follower that is unknown), for populations, and for a
-    game that has no game file.
+    Parameters
+    ----------
+    report : Report
+        What :func:`stackpyomo.verify` returned.
+
+    Returns
+    -------
+    dict
+        What :func:`stackpyomo.verification.checker.check` takes.
+
+    Raises
+    ------
+    InvalidGame
+        Nothing can be claimed (a follower that is unknown), or there are populations, or the game has no game file.
     """
     if report.subject is None:
         raise InvalidGame("to_certificate: this report was read without its game; verify again.")

@@ -898,7 +898,23 @@ def digest(document: Mapping[str, Any]) -> str:
 
 
 def check(document: Any) -> list[Checked]:
-    """Every follower, derived again; raises :class:`BadCertificate` for what is no certificate."""
+    """Derive the claim about every follower again from a certificate alone.
+
+    Parameters
+    ----------
+    document : dict
+        What a certificate's JSON holds.
+
+    Returns
+    -------
+    list of Checked
+        One for each follower.
+
+    Raises
+    ------
+    BadCertificate
+        It is no certificate, or was changed since it was written.
+    """
     try:
         if document["format"] != FORMAT:
             raise BadCertificate(f"its format is {document['format']!r}, not {FORMAT!r}.")

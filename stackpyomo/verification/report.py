@@ -122,8 +122,10 @@ class Report(Document):
 
     @property
     def prices(self) -> pd.Series:
-        """price → by how much its market would do better without the priced rows, paid for at these prices: 0 if they
-        are multipliers; of a market with whole actions its uplift; infinite for a price of the wrong sign."""
+        """How much better each price's market would do without its priced rows, paid for at these prices.
+
+        0 where they are multipliers; of a market with whole actions its uplift; infinite for a price of the wrong sign.
+        """
         return pd.Series({name: check.gap for name, check in self.price_checks.items()}, dtype=float, name="prices")
 
     @property

@@ -425,9 +425,18 @@ def test_nobody_raises_a_bare_error_at_a_user(name: str) -> None:
     assert {error for error in raised & BARE if (name, error) not in INSIDE} == set()
 
 
+def sections(text: str) -> int:
+    """Lines of numpydoc sections in a docstring: from the first one on."""
+    lines = text.splitlines()
+    ruled = [i for i, line in enumerate(lines) if line and not line.strip("-")]
+    return len(lines) - ruled[0] + 1 if ruled else 0
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_modules_stay_short(name: str) -> None:
-    lines = SOURCES[name].count("\n")
+    """What a docstring says of parameters, results and errors is not counted: it is read in the reference."""
+    documented = (n for n in ast.walk(TREES[name]) if isinstance(n, (ast.ClassDef, ast.FunctionDef)))
+    lines = SOURCES[name].count("\n") - sum(sections(ast.get_docstring(n) or "") for n in documented)
     assert lines <= 500 or name in LONG, f"{name} has {lines} lines: split it, or list it in LONG with the reason"
     assert lines > 500 or name not in LONG, f"{name} is short enough now: remove it from LONG"
 

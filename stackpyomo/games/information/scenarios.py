@@ -31,12 +31,22 @@ logger = logging.getLogger(__name__)
 
 
 class Scenarios:
-    """``Scenarios(outcomes, probabilities=None, observations=None)``: one row of ``outcomes`` per scenario.
+    """Joint outcomes with probabilities, and who can tell which of them apart.
 
-    outcomes: a DataFrame or {name: values}. probabilities: one per scenario (None: equal). observations: {name: what},
-    what being an outcome's name, a list of them, one label per scenario, or a function of the scenario's row; every
-    outcome's name is an observation by itself. Raises :class:`InvalidGame` for probabilities that are negative or do
-    not sum to one, and for an observation that is not a function of the scenario.
+    Parameters
+    ----------
+    outcomes : DataFrame or mapping of str to sequence
+        One row for each scenario, one column for each outcome; every outcome can be observed by its name.
+    probabilities : sequence of float, optional
+        One for each scenario, by default equal ones.
+    observations : mapping of str to str, list or callable, optional
+        Further observations by name: an outcome, a list of outcomes, one label for each scenario, or a function of a
+        scenario's row.
+
+    Raises
+    ------
+    InvalidGame
+        Probabilities are negative or do not sum to 1, or an observation is not a function of the scenario.
     """
 
     def __init__(self, outcomes: Any, probabilities: Any = None, observations: Mapping[str, Any] | None = None) -> None:
@@ -66,9 +76,28 @@ class Scenarios:
         seed: int,
         observations: Mapping[str, Any] | None = None,
     ) -> Scenarios:
-        """``size`` equally likely outcomes from draw(generator, size), a DataFrame or {name: values}.
+        """Equally likely outcomes, drawn at random.
 
-        The same seed gives the same draw. Raises :class:`InvalidGame` if it gives fewer or more than asked for.
+        Parameters
+        ----------
+        draw : callable
+            Called as draw(generator, size), gives a DataFrame or {name: values} of ``size`` outcomes.
+        size : int
+            How many.
+        seed : int
+            The same seed gives the same draw.
+        observations : mapping, optional
+            As for :class:`Scenarios`.
+
+        Returns
+        -------
+        Scenarios
+            One for each outcome drawn.
+
+        Raises
+        ------
+        InvalidGame
+            There are fewer or more outcomes than asked for.
         """
         if not _is_count(size):
             raise InvalidGame(f"size={size!r}: expected an integer from 1 on.")
@@ -88,21 +117,42 @@ class Scenarios:
         observed: Any = (),
         observations: Mapping[str, Any] | None = None,
     ) -> Scenarios:
-        """Gauss–Hermite quadrature of a Gaussian vector, built from what is ``observed`` inwards.
+        """Gauss–Hermite quadrature of a Gaussian vector, exact as seen by each player who decides by a signal.
 
-        observed: the signals that players decide by, each for itself: names, or {signal: {name: coefficient}} for
-        signals that are sums, as y_i = x + w_i is. Each signal takes ``nodes`` values with its own Gauss–Hermite
-        weights; given all of them the rest has a grid of its own. Means and covariances, of all and given any one
-        signal, are the Gaussian's: exact for a linear quadratic game of two nodes or more, convergent for any other. A
-        list of signals among the ``observations`` is kept as exact as a single one.
+        Each signal of ``observed`` takes its nodes with its own Gauss–Hermite weights; given all of them the rest has a
+        grid of its own. Means and covariances, of all and given any one signal, are the Gaussian's: exact for a linear
+        quadratic game from two nodes on, convergent for any other. A list of signals among the ``observations`` is kept
+        as exact as one.
 
         Without ``observed`` the grid stands along a Cholesky factor of the covariance, in the order of the names, exact
         for polynomials of degree 2·nodes − 1: the first name takes ``nodes`` values, the second as many for each of
         these, and so on. Who sees another name, or a sum of them, knows more than its Gaussian would tell.
 
-        covariance: a matrix (or a variance). mean: n names; one number, or n of them. nodes: one number, or one for
-        each name (each signal and, last, what these leave open). Raises :class:`InvalidGame` for other shapes, and
-        where so few nodes cannot have this covariance.
+        Parameters
+        ----------
+        names : str or sequence of str
+            The n components of the vector: the outcomes.
+        nodes : int or sequence of int
+            How many values each name takes; with ``observed`` each signal and, last, what the signals leave open.
+        mean : float or array of shape (n,), default 0
+            The mean.
+        covariance : float or array of shape (n, n), default 1
+            The covariance matrix, or one variance.
+        observed : list of str or mapping of str to mapping, optional
+            The signals that players decide by, each for itself: names, or {signal: {name: coefficient}} for signals
+            that are sums, as y_i = x + w_i is.
+        observations : mapping, optional
+            As for :class:`Scenarios`.
+
+        Returns
+        -------
+        Scenarios
+            One for each node of the grid.
+
+        Raises
+        ------
+        InvalidGame
+            Shapes do not fit, or so few nodes cannot have this covariance.
         """
         table, weights = gaussian(names, nodes, mean, covariance, observed, (observations or {}).values())
         return cls(table, weights, observations)._made("grid")
@@ -111,7 +161,22 @@ class Scenarios:
     def product(cls, *factors: Scenarios, observations: Mapping[str, Any] | None = None) -> Scenarios:
         """All combinations of independent factors; their own observations are kept.
 
-        Raises :class:`InvalidGame` for an outcome that two factors have.
+        Parameters
+        ----------
+        *factors : Scenarios
+            At least one.
+        observations : mapping, optional
+            Further ones, as for :class:`Scenarios`.
+
+        Returns
+        -------
+        Scenarios
+            Probabilities are products.
+
+        Raises
+        ------
+        InvalidGame
+            Two factors have an outcome of the same name.
         """
         if not factors:
             raise InvalidGame("product(): give at least one Scenarios.")
@@ -160,6 +225,16 @@ class Scenarios:
 
         Warns where that tells more than the observation does, or happens too seldom to count, as ``game.check()`` does:
         :mod:`stackpyomo.games.information.revelations`.
+
+        Parameters
+        ----------
+        observation : str
+            Its name.
+
+        Returns
+        -------
+        Atoms
+            A list of labels.
         """
         labels = self._known(observation)
         if observation not in self._warned:
@@ -174,7 +249,25 @@ class Scenarios:
         return Atoms(labels, self._warned[observation])
 
     def atom(self, observation: str, scenario: int) -> Hashable:
-        """What the observation shows in a scenario; raises :class:`InvalidGame` for one there is not."""
+        """What an observation shows in a scenario.
+
+        Parameters
+        ----------
+        observation : str
+            Its name.
+        scenario : int
+            Counted from 0.
+
+        Returns
+        -------
+        Hashable
+            The label.
+
+        Raises
+        ------
+        InvalidGame
+            There is no such observation or scenario.
+        """
         labels = self._known(observation)
         if not 0 <= scenario < len(self):
             raise InvalidGame(f"scenario {scenario}: there are {len(self)}, from 0 on.")
@@ -182,26 +275,83 @@ class Scenarios:
         return label
 
     def members(self, observation: str, atom: Any) -> list[int]:
-        """The scenarios in which the observation shows ``atom``; raises :class:`InvalidGame` if it never does."""
+        """The scenarios in which an observation shows an atom.
+
+        Parameters
+        ----------
+        observation : str
+            Its name.
+        atom : Hashable
+            What it shows.
+
+        Returns
+        -------
+        list of int
+            Numbers of scenarios, counted from 0.
+
+        Raises
+        ------
+        InvalidGame
+            It never shows that.
+        """
         labels = self._known(observation)
         if atom not in labels:
             raise InvalidGame(f"{observation}: never shows {atom!r} ({listed([str(label) for label in labels])}).")
         return [int(w) for w in np.flatnonzero(self._codes[observation] == labels.index(atom))]
 
     def atom_probability(self, observation: str) -> pd.Series:
-        """The probability of each atom."""
+        """The probability of each atom of an observation.
+
+        Parameters
+        ----------
+        observation : str
+            Its name.
+
+        Returns
+        -------
+        Series
+            Indexed by the atoms; they sum to 1.
+        """
         labels = self._known(observation)
         weights = np.bincount(self._codes[observation], self.probability, minlength=len(labels))
         return pd.Series(weights, index=pd.Index(labels, name=observation, tupleize_cols=False), name="probability")
 
     def knows(self, first: str, second: str) -> bool:
-        """True if who observes the first also knows the second: each atom lies in one of the second's (a.s.)."""
+        """Whether who has the first observation also knows the second, with probability 1.
+
+        Parameters
+        ----------
+        first, second : str
+            Names of observations.
+
+        Returns
+        -------
+        bool
+            True where each atom of the first lies in one of the second's.
+        """
         return self._stranger(first, second) is None
 
     def coarsened(self, observation: str, merge: Callable[[Any], Hashable], *, name: str) -> Scenarios:
-        """The same scenarios with one more observation, ``name``: what ``merge`` leaves of another one's atoms.
+        """The same scenarios with one more observation, which shows less than another one.
 
-        Raises :class:`InvalidGame` for a name that is taken.
+        Parameters
+        ----------
+        observation : str
+            The other one.
+        merge : callable
+            Atom → what is left of it.
+        name : str
+            What the new observation is called.
+
+        Returns
+        -------
+        Scenarios
+            Outcomes and probabilities are the same.
+
+        Raises
+        ------
+        InvalidGame
+            The name is taken.
         """
         if name in self._labels:
             raise InvalidGame(f"{name}: there is an observation of that name; choose another.")
@@ -225,9 +375,24 @@ class Scenarios:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, observations: Mapping[str, Any] | None = None) -> Scenarios:
-        """A DataFrame with a column ``probability``; every other column is an outcome.
+        """Scenarios from a table that has their probabilities.
 
-        Raises :class:`InvalidGame` without such a column.
+        Parameters
+        ----------
+        frame : DataFrame
+            A column ``probability``; every other column is an outcome.
+        observations : mapping, optional
+            As for :class:`Scenarios`.
+
+        Returns
+        -------
+        Scenarios
+            One for each row.
+
+        Raises
+        ------
+        InvalidGame
+            There is no such column.
         """
         if not isinstance(frame, pd.DataFrame) or "probability" not in frame.columns:
             raise InvalidGame("from_frame: expected a DataFrame with a column named probability.")
@@ -239,15 +404,51 @@ class Scenarios:
     # --- expressions --------------------------------------------------------------------------------------------------
 
     def expectation(self, rule: Callable[[int], Any]) -> Any:
-        """Σ_w p_w rule(w): one term a scenario."""
+        """The expected value Σ_w p_w rule(w), one term for each scenario.
+
+        Parameters
+        ----------
+        rule : callable
+            Scenario (int) → Pyomo expression or number.
+
+        Returns
+        -------
+        expression
+            In the unit of the rule.
+        """
         return pyo.quicksum(float(p) * rule(w) for w, p in zip(self, self.probability, strict=True) if p > 0.0)
 
     def cvar(self, block: Any, rule: Callable[[int], Any], *, level: float, name: str = "cvar") -> Any:
-        """min_t t + E[max(0, rule − t)]/(1 − level), the mean of the worst 1 − level (Rockafellar–Uryasev 2000).
+        """The conditional value at risk: the mean of the worst share 1 − level of a loss.
 
-        Adds ``block.<name>`` with t, the excesses and their rows to the player's block and returns the expression to be
-        minimised (of a loss; hand over minus a gain). Under an incentive pass multipliers="free": the rows carry it.
-        Raises :class:`InvalidGame` for a level outside [0, 1) and for a name that the block has.
+        CVaR = min_t t + E[max(0, rule − t)]/(1 − level).
+
+        Under an incentive pass multipliers="free": the rows carry it.
+
+        Parameters
+        ----------
+        block : Block
+            The player's; ``block.<name>`` is added, with t, the excesses and their rows.
+        rule : callable
+            Scenario (int) → loss; hand over minus a gain.
+        level : float
+            From 0, the mean, to below 1.
+        name : str, default "cvar"
+            What the new Block is called.
+
+        Returns
+        -------
+        expression
+            What the player is to minimise.
+
+        Raises
+        ------
+        InvalidGame
+            The level is outside [0, 1), or the block has a component of that name.
+
+        References
+        ----------
+        R. T. Rockafellar, S. Uryasev, J. Risk 2 (2000) 21–41.
         """
         if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0.0 <= level < 1.0:
             raise InvalidGame(f"level={level!r}: expected a number from 0 to below 1.")
@@ -262,13 +463,31 @@ class Scenarios:
         return part.threshold + self.expectation(lambda w: part.excess[w]) / (1.0 - level)
 
     def worst(self, block: Any, rule: Callable[[int], Any], *, less: Any = None, name: str = "worst") -> Any:
-        """min t, t ≥ rule(w) − less[w] in every scenario: the worst case, or with ``less`` the worst regret.
+        """The worst case of a loss over all scenarios, or its worst regret: max_w rule(w) − less[w].
 
-        Adds ``block.<name>`` with t and its rows to the player's block and returns the expression to be minimised (of a
-        loss; hand over minus a gain). Scenarios of probability 0 count: a worst case has no weights. less: one number
-        for each scenario, what could be had if it were known. Under an incentive pass multipliers="free", as for
-        :meth:`cvar`. The multipliers of the rows are the distribution that is worst: the rule is the best against it.
-        Raises :class:`InvalidGame` for a name that the block has, and for numbers that are not one for each scenario.
+        Scenarios of probability 0 count: a worst case has no weights. Under an incentive pass multipliers="free", as
+        for :meth:`cvar`. The multipliers of the rows are the worst distribution: the rule is the best against it.
+
+        Parameters
+        ----------
+        block : Block
+            The player's; ``block.<name>`` is added, with t and its rows.
+        rule : callable
+            Scenario (int) → loss; hand over minus a gain.
+        less : sequence or mapping of float, optional
+            For each scenario what could be had if it were known, in the unit of the rule: then it is the worst regret.
+        name : str, default "worst"
+            What the new Block is called.
+
+        Returns
+        -------
+        expression
+            What the player is to minimise.
+
+        Raises
+        ------
+        InvalidGame
+            The block has a component of that name, or numbers are not one for each scenario.
         """
         try:
             levels = np.array([0.0 if less is None else float(less[w]) for w in self])
@@ -285,12 +504,29 @@ class Scenarios:
         return part.level
 
     def policy(self, block: Any, observation: str, *, name: str = "policy", features: Any = None) -> Policy:
-        """A decision of the block's player that is a function of the observation: u(y) = Σ_f c_f φ_f(y).
+        """A decision that is a function of the observation, u(y) = Σ_f c_f φ_f(y); the player chooses the c_f.
 
-        Adds ``block.<name>``, an Expression indexed by the atoms, to be used as a Var with this index would be, and
-        ``block.<name>_coefficients``, the Var of the c_f. features: {name: function of what the observation shows};
-        None: 1 and y (each number, where it shows several), so that the policy is affine in the signal. Raises
-        :class:`InvalidGame` for a name that the block has, and for features that the atoms cannot tell apart.
+        Parameters
+        ----------
+        block : Block
+            The player's; ``block.<name>`` and ``block.<name>_coefficients``, the Var of the c_f, are added.
+        observation : str
+            What the player sees, y.
+        name : str, default "policy"
+            What the new components are called.
+        features : mapping of str to callable, optional
+            The functions φ_f of what the observation shows; by default 1 and y (each number, where it shows several):
+            the policy is affine in the signal.
+
+        Returns
+        -------
+        Policy
+            An Expression indexed by the atoms, to be used as a Var with this index would be.
+
+        Raises
+        ------
+        InvalidGame
+            The block has a component of that name, or the atoms cannot tell the features apart.
         """
         labels = self._known(observation)
         likely = np.bincount(self._codes[observation], self.probability, minlength=len(labels)) > 0.0
@@ -301,11 +537,26 @@ class Scenarios:
     def observe(
         self, leader: Any, signals: Sequence[tuple[Any, str | None]], *, knows: str | None = None
     ) -> ComponentMap:
-        """For ``affine_incentive(observe=)``: the leader's Var at each of its atoms → the signals of that atom.
+        """What the leader answers to in each situation that it can tell apart, for ``affine_incentive(observe=)``.
 
-        leader: a Var indexed by the atoms of ``knows`` (None: by the scenarios, the leader knows all). signals: pairs
-        (Var or Expression, observation its index stands for; None: the scenarios). Raises :class:`InvalidGame` for a
-        signal whose place the leader cannot know when it acts, and for an index that is no atom.
+        Parameters
+        ----------
+        leader : Var
+            Indexed by the atoms of ``knows``.
+        signals : sequence of (Var or Expression, str or None)
+            Each with the observation that its index stands for; None: the scenarios.
+        knows : str, optional
+            The leader's observation; by default it knows the scenario.
+
+        Returns
+        -------
+        ComponentMap
+            The leader's Var at each atom → the signals of that atom.
+
+        Raises
+        ------
+        InvalidGame
+            The leader cannot know the place of a signal when it acts, or an index is no atom.
         """
         if isinstance(leader, Policy):
             raise InvalidGame(
@@ -340,7 +591,18 @@ class Scenarios:
         return self._entry(component, shown.pop(), observation)
 
     def energy(self, leader: Any, *, knows: str | None = None) -> ComponentMap:
-        """``energy=`` weights: the probability of each atom, so that the gain of least E[‖Q‖²] is taken."""
+        """The probability of each atom, as ``energy=`` weights under which the gain of least E[‖Q‖²] is taken.
+
+        Parameters
+        ----------
+        leader, knows : Var, str
+            As for :meth:`observe`.
+
+        Returns
+        -------
+        ComponentMap
+            The leader's Var at each atom → probability.
+        """
         weights: ComponentMap = ComponentMap()
         for atom, scenarios in self._groups(knows):
             entry = self._entry(leader, atom, knows)

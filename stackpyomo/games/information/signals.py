@@ -122,11 +122,30 @@ def _observation(game: GameStructure, observe: Any, curved: bool) -> Observation
 
 
 def causal(leader: Any, signals: Any, *, lag: int = 1) -> ComponentMap:
-    """For ``observe``: leader[t, …] → every signal[s, …] with s ≤ t − lag. The first index is the time, a number.
+    """Signals of a leader that acts in time: in each period it sees what followers did up to ``lag`` periods before.
 
-    leader: a Var; signals: Vars or Expressions, or one. Where both have further indices, only a signal that shares them
-    is seen. What the leader does before the first signal is a constant. Raises :class:`InvalidGame` for a component
-    without time, and for a lag that looks into the future.
+    For ``observe``: leader[t, …] → every signal[s, …] with s ≤ t − lag. The first index is the time, a number. Where
+    leader and signal both have further indices, only a signal that shares them is seen. What the leader does before the
+    first signal is a constant.
+
+    Parameters
+    ----------
+    leader : indexed Var
+        What the leader decides.
+    signals : Var, Expression or list of these
+        What it sees, indexed by time.
+    lag : int, default 1
+        Periods between an action and the first answer to it, from 0 on.
+
+    Returns
+    -------
+    ComponentMap
+        Leader Var → its signals.
+
+    Raises
+    ------
+    InvalidGame
+        A component has no time, or the lag looks into the future.
     """
     if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
         raise InvalidGame(f"lag={lag!r}: expected an integer from 0 on; nobody answers to what has not happened yet.")

@@ -85,8 +85,7 @@ def _settled(
     minors: Sequence[str],
     sides: Sequence[ActiveSide],
 ) -> tuple[Array, sparse.csr_array]:
-    """(minors' actions × one member's actions and leader's variables) how the minors answer, and the constraints'
-    derivatives."""
+    """How the minors answer, (minors' actions × one member's actions and leader's variables), and rows' derivatives."""
     numbers = _numbers(rows, minors)
     free = np.flatnonzero(np.isin(rows.owners, numbers))
     leaning = [side for number in numbers for side in _holding(rows, derivatives, number, sides)]

@@ -289,8 +289,11 @@ class Partition:
         return float(self.count) * _summed(self.costs[bundle]) + _summed(self.shared_costs)
 
     def piece(self, bundle: int) -> Piece:
-        """One bundle's problem; :class:`InvalidGame` names a row that cannot be written, :class:`NoPlan` one that is
-        violated whatever is decided."""
+        """The problem of one bundle.
+
+        :class:`InvalidGame` names a row that cannot be written, :class:`NoPlan` one that is violated whatever is
+        decided.
+        """
         leaders, first = len(self.first) - len(self.links), len(self.rows[bundle])
         pins = [(place, link) for place, link in enumerate(self.links, leaders) if link.bundle == bundle]
         rows = [*self.rows[bundle], *(("", link.pin) for _, link in pins), *self.shared_rows]
