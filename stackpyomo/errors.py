@@ -43,12 +43,9 @@ class InvalidGame(StackpyomoError, ValueError):
 class GameFileError(InvalidGame):
     """A game file cannot be read; the message begins ``path:line:column:`` where these are known."""
 
-    path: str
-    """The file; empty if unknown."""
-    line: int | None
-    """Counted from 1; None if unknown."""
-    column: int | None
-    """Counted from 1; None if unknown."""
+    path: str  #: The file; empty if unknown.
+    line: int | None  #: Counted from 1; None if unknown.
+    column: int | None  #: Counted from 1; None if unknown.
 
     def __init__(self, message: str, *, path: str = "", line: int | None = None, column: int | None = None) -> None:
         self.path, self.line, self.column = path, line, column
@@ -59,8 +56,7 @@ class GameFileError(InvalidGame):
 class NonconvexFollower(InvalidGame):
     """A follower who is to respond is proved not convex: its optimality conditions do not say what it answers."""
 
-    follower: str
-    """The name of this follower."""
+    follower: str  #: The name of this follower.
 
     def __init__(self, message: str, *, follower: str) -> None:
         self.follower = follower
@@ -74,8 +70,7 @@ class SolverNotAvailable(StackpyomoError):
 class NoPlan(StackpyomoError):
     """No plan was found; the message says whose constraints are in conflict, or what is unbounded."""
 
-    termination: str
-    """Why the solver stopped: "infeasible", "unbounded", "failed", ..."""
+    termination: str  #: Why the solver stopped: "infeasible", "unbounded", "failed", ...
 
     def __init__(self, message: str, *, termination: str) -> None:
         self.termination = termination
@@ -103,16 +98,14 @@ class RefusalCause(str, Enum):
 class NoIncentive(StackpyomoError):
     """No valid gain exists; the message names each follower that cannot be induced, and why."""
 
-    reasons: dict[str, str]
-    """follower name → why, in words."""
-    causes: dict[str, RefusalCause]
-    """follower name → why."""
+    reasons: dict[str, str]  #: follower name → why, in words.
+    causes: dict[str, RefusalCause]  #: follower name → why.
+    #: follower name → ‖a + Qᵀb‖ that remains; of a lottery over deviations what it would gain.
     residuals: dict[str, float]
-    """follower name → ‖a + Qᵀb‖ that remains; of a lottery over deviations what it would gain."""
+    #: The proof, where followers were looked at deviation by deviation: a DataFrame with a row for each deviation of a
+    #: lottery that the announcement cannot see on average and that somebody would like (follower, action, weight,
+    #: temptation, kind, exact); else None.
     deviations: Any
-    """The proof, where followers were looked at deviation by deviation: a DataFrame with a row for each deviation of a
-    lottery that the announcement cannot see on average and that somebody would like (follower, action, weight,
-    temptation, kind, exact); else None."""
 
     def __init__(
         self,

@@ -46,33 +46,26 @@ class Solution:
     experiments: Experiments
     slopes: Slopes
     theta: Array
-    limits: tuple[Array, Array]
-    """The bounds within which θ was looked for."""
-    actions: Array
-    """(readings) the model's answers at θ; by residuals, what was done."""
+    limits: tuple[Array, Array]  #: The bounds within which θ was looked for.
+    actions: Array  #: (readings) the model's answers at θ; by residuals, what was done.
     local: Local
-    design: Array
-    """(readings × θ) derivative of the answers, or of the residuals."""
-    left: Array
-    """(readings) y − u, or the residual of the slope."""
+    design: Array  #: (readings × θ) derivative of the answers, or of the residuals.
+    left: Array  #: (readings) y − u, or the residual of the slope.
 
 
 @dataclass(eq=False)
 class Fit(Document):
     """Followers' parameters told from data: ``print()`` says what they are, how well known, and what is open."""
 
-    solution: Solution = field(repr=False)
-    """The numbers behind everything else."""
-    method: str
-    """"responses" or "residuals"."""
+    solution: Solution = field(repr=False)  #: The numbers behind everything else.
+    method: str  #: "responses" or "residuals".
+    #: "optimal" where the squares are proved to be the least within the bounds; "feasible" where they are not.
     quality: str
-    """"optimal" where the squares are proved to be the least within the bounds; "feasible" where they are not."""
+    #: The plan of the analyst's game at θ, one follower a row; None by residuals.
     plan: Plan | None = field(default=None, repr=False)
-    """The plan of the analyst's game at θ, one follower a row; None by residuals."""
+    #: The parameters that explain every row within the noise, or why they are no polytope.
     explained: Polytope | str = field(default="noise= was not given", repr=False)
-    """The parameters that explain every row within the noise, or why they are no polytope."""
-    noise: Array | None = field(default=None, repr=False)
-    """(readings) how far each may be off."""
+    noise: Array | None = field(default=None, repr=False)  #: (readings) how far each may be off.
 
     @property
     def names(self) -> list[str]:

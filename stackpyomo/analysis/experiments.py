@@ -51,8 +51,7 @@ class Parameter:
 
     name: str
     component: Any
-    lower: float
-    """−inf where neither the user nor the Param's domain says more."""
+    lower: float  #: −inf where neither the user nor the Param's domain says more.
     upper: float
     start: float
 
@@ -66,16 +65,12 @@ class Parameter:
 class Reading:
     """One action of one follower in one row."""
 
-    row: int
-    """Its number, from 0 on."""
-    label: Any
-    """What the data call the row."""
+    row: int  #: Its number, from 0 on.
+    label: Any  #: What the data call the row.
     follower: str
     action: str
-    copy: VarData
-    """The action in this row's copy of the follower."""
-    value: float
-    """What was observed; NaN where it was not."""
+    copy: VarData  #: The action in this row's copy of the follower.
+    value: float  #: What was observed; NaN where it was not.
 
     @property
     def place(self) -> str:

@@ -126,8 +126,7 @@ class _MinMaxTest:
         self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
         self.leader_rows = [free_row(walk(c.body), c.lb, c.ub) for c in rows]
         self.plan_cost = number_of(self.cost)
-        self.low, self.high = -math.inf, math.inf
-        """What is proved of the follower's security level, as a cost."""
+        self.low, self.high = -math.inf, math.inf  #: What is proved of the follower's security level, as a cost.
 
     def _copies(self, name: str, variables: Sequence[Any], values: dict[int, float]) -> list[Any]:
         copies = pyo.Var(range(len(variables)))

@@ -170,8 +170,8 @@ class _Screen:
     scenarios: Scenarios
     follower: Follower
     observation: str
+    #: id(leader's Var that it feels, indexed by the scenarios) → (it, the place of the scenario in its index).
     announced: dict[int, tuple[VarData, int]] = field(default_factory=dict)
-    """id(leader's Var that it feels, indexed by the scenarios) → (it, the place of the scenario in its index)."""
 
     def __post_init__(self) -> None:
         self.cost = apart(self.follower.cost)

@@ -31,16 +31,12 @@ __all__ = ["Polytope", "records"]
 class Polytope:
     """The parameters θ that explain every row within its noise, {θ : A θ ≤ b}."""
 
-    names: list[str]
-    """The parameters, columns of A."""
-    matrix: Array
-    """A, (faces × parameters)."""
-    limits: Array
-    """b, (faces)."""
-    faces: list[str]
-    """What each row of A comes from: a row of the data and its side, or a bound."""
+    names: list[str]  #: The parameters, columns of A.
+    matrix: Array  #: A, (faces × parameters).
+    limits: Array  #: b, (faces).
+    faces: list[str]  #: What each row of A comes from: a row of the data and its side, or a bound.
+    #: Where it is a box that holds all of them, and others besides: why they are no polytope themselves.
     around: str = ""
-    """Where it is a box that holds all of them, and others besides: why they are no polytope themselves."""
 
     @classmethod
     def box(cls, names: list[str], lower: Sequence[float], upper: Sequence[float]) -> Polytope:

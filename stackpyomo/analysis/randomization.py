@@ -64,24 +64,17 @@ _SCANNED = 2001
 class RandomTarget:
     """A mixture of leader actions for a target of the follower, and the punishment off the target."""
 
-    target: dict[str, float]
-    """The follower's action that is rewarded."""
-    atoms: pd.DataFrame
-    """One row per atom: the leader's variables and ``probability``."""
-    punishment: dict[str, float]
-    """The one action that punishes hardest wherever the follower is not on target."""
+    target: dict[str, float]  #: The follower's action that is rewarded.
+    atoms: pd.DataFrame  #: One row per atom: the leader's variables and ``probability``.
+    punishment: dict[str, float]  #: The one action that punishes hardest wherever the follower is not on target.
+    #: False where that is not enough: then every action off target needs its own answer, see ``threats``.
     punishes: bool
-    """False where that is not enough: then every action off target needs its own answer, see ``threats``."""
+    #: One row per action of the follower's grid: the leader's worst answer to it, and what is left to the follower.
     threats: pd.DataFrame
-    """One row per action of the follower's grid: the leader's worst answer to it, and what is left to the follower."""
-    leader_objective: float
-    """E J0 of the mixture on target, in the leader's sense."""
-    deterministic: float
-    """The best that was found for strategies without a coin."""
-    deterministic_plan: dict[str, float] = field(repr=False)
-    """The point at which it is reached."""
-    security: float = math.nan
-    """v, what the follower can secure for itself, in its own sense."""
+    leader_objective: float  #: E J0 of the mixture on target, in the leader's sense.
+    deterministic: float  #: The best that was found for strategies without a coin.
+    deterministic_plan: dict[str, float] = field(repr=False)  #: The point at which it is reached.
+    security: float = math.nan  #: v, what the follower can secure for itself, in its own sense.
 
     def __str__(self) -> str:
         target = ", ".join(f"{name} = {value:.6g}" for name, value in self.target.items())
@@ -320,14 +313,11 @@ def _mixture(u0: Array, cost: Array, own: Array, promise: float, target: float) 
 class RandomGain:
     """The incentive with gain Q ± τ, each with probability ½."""
 
-    incentive: Incentive = field(repr=False)
-    """The gain's mean."""
+    incentive: Incentive = field(repr=False)  #: The gain's mean.
+    #: The least τ under which the plan is a best response, where the cost is convex in the leader's variables.
     spread: float
-    """The least τ under which the plan is a best response, where the cost is convex in the leader's variables."""
-    follower: str
-    """Name of the follower it holds."""
-    evidence: str
-    """ "convex" or "global": proved to hold the follower; "multistart": as far as the search went."""
+    follower: str  #: Name of the follower it holds.
+    evidence: str  #: "convex" or "global": proved to hold the follower; "multistart": as far as the search went.
 
     @property
     def gains(self) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -121,16 +121,11 @@ def _chosen(game: Game, followers: Sequence[str] | None) -> list[str]:
 @dataclass(frozen=True)
 class _Row:
     cells: list[float]
-    watched: list[str]
-    """Populations the leader observes."""
-    direct: dict[str, float]
-    """Per action of theirs the owner's slope with the aggregates taken as given."""
-    multipliers: Mapping[str, float]
-    """The multipliers of their own constraints that the gain leans on."""
-    average: sparse.csc_array = field(default_factory=lambda: sparse.csc_array((0, 0)))
-    """K in units of the average."""
-    own: bool = False
-    """True if members are answered one by one."""
+    watched: list[str]  #: Populations the leader observes.
+    direct: dict[str, float]  #: Per action of theirs the owner's slope with the aggregates taken as given.
+    multipliers: Mapping[str, float]  #: The multipliers of their own constraints that the gain leans on.
+    average: sparse.csc_array = field(default_factory=lambda: sparse.csc_array((0, 0)))  #: K in units of the average.
+    own: bool = False  #: True if members are answered one by one.
 
     @property
     def size(self) -> float:

@@ -38,16 +38,11 @@ _ROUNDS = 100
 class Local:
     """The followers' problems at one point: what they mind, and how θ changes it."""
 
-    slope: Array
-    """(actions) a = ∂J/∂u."""
-    mixed: Array
-    """(actions × θ) ∂²L/∂u∂θ."""
-    hessian: sparse.csr_array
-    """(actions × actions) ∂²L/∂u², block by block."""
-    sides: dict[int, list[ActiveSide]]
-    """Number of a copy → its active sides."""
-    firm: dict[int, list[ActiveSide]]
-    """Number of a copy → its active sides that push back."""
+    slope: Array  #: (actions) a = ∂J/∂u.
+    mixed: Array  #: (actions × θ) ∂²L/∂u∂θ.
+    hessian: sparse.csr_array  #: (actions × actions) ∂²L/∂u², block by block.
+    sides: dict[int, list[ActiveSide]]  #: Number of a copy → its active sides.
+    firm: dict[int, list[ActiveSide]]  #: Number of a copy → its active sides that push back.
 
 
 class Slopes:

@@ -62,8 +62,7 @@ class LinearQuadratic:
     def __init__(self, experiments: Experiments, vertices: Array) -> None:
         self.experiments, self.vertices = experiments, vertices
         self.actions = [reading.copy for reading in experiments.readings]
-        self.answer = np.zeros((0, 0))
-        """(actions × θ) ∂u/∂θ, once :meth:`why_not` has nothing against it."""
+        self.answer = np.zeros((0, 0))  #: (actions × θ) ∂u/∂θ, once :meth:`why_not` has nothing against it.
 
     @property
     def why_not(self) -> str:

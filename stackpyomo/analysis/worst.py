@@ -41,24 +41,16 @@ _DRAWS, _ROUNDS = 64, 4
 class WorstCase(Document):
     """The worst that a rule does to the leader, where, and what says so."""
 
-    value: float
-    """The leader's objective there (its regret, where ``less`` was given), in the sense the user wrote."""
-    at: pd.Series
-    """The parameters there."""
-    evidence: str
-    """"vertices" where they are proved to suffice; "search" elsewhere."""
-    why: str
-    """Why the vertices do not prove it; empty where they do."""
-    fresh: int
-    """How many fresh draws were judged."""
-    violations: int
-    """How many of them were worse than what vertices or search had shown."""
-    confidence: float
-    """1 − β, how sure the guarantee of the fresh draws is."""
-    cases: pd.DataFrame
-    """The vertices, with the leader's objective (or regret) at each."""
+    value: float  #: The leader's objective there (its regret, where ``less`` was given), in the sense the user wrote.
+    at: pd.Series  #: The parameters there.
+    evidence: str  #: "vertices" where they are proved to suffice; "search" elsewhere.
+    why: str  #: Why the vertices do not prove it; empty where they do.
+    fresh: int  #: How many fresh draws were judged.
+    violations: int  #: How many of them were worse than what vertices or search had shown.
+    confidence: float  #: 1 − β, how sure the guarantee of the fresh draws is.
+    cases: pd.DataFrame  #: The vertices, with the leader's objective (or regret) at each.
+    #: Leader variables that the formula may drive beyond their bounds, where :func:`verify` stops them.
     loose: tuple[str, ...] = ()
-    """Leader variables that the formula may drive beyond their bounds, where :func:`verify` stops them."""
 
     @property
     def share(self) -> float:

@@ -35,8 +35,7 @@ class Pairs:
     multiplier: Array
     owner: Array
     limit: Array
-    way: Array
-    """(pairs) +1: a lower limit; −1: an upper one."""
+    way: Array  #: (pairs) +1: a lower limit; −1: an upper one.
 
     def at(self, x: Array) -> tuple[Array, Array]:
         """(λ, s)."""

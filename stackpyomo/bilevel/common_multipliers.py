@@ -27,8 +27,7 @@ class Common:
     """Rows whose multiplier is one for all who feel them, over each follower's weight."""
 
     rows: Sequence[SharedRow]
-    weights: Mapping[str, float] = field(default_factory=dict)
-    """Follower → r_k; 1 for those who are not in it."""
+    weights: Mapping[str, float] = field(default_factory=dict)  #: Follower → r_k; 1 for those who are not in it.
 
     @cached_property
     def places(self) -> dict[tuple[str, int, str], tuple[int, float]]:

@@ -71,10 +71,8 @@ class Given:
 class Treatment:
     """One way to write complementarity; the parameter t runs through ``levels`` from solve to solve."""
 
-    needs: ClassVar[str] = "NLP"
-    """The class of problems a solver must take (``SolverInfo.classes``)."""
-    levels: tuple[float, ...] = (0.0,)
-    """The values of t, one solve each."""
+    needs: ClassVar[str] = "NLP"  #: The class of problems a solver must take (``SolverInfo.classes``).
+    levels: tuple[float, ...] = (0.0,)  #: The values of t, one solve each.
 
     def apply(self, _given: Given) -> Treated:
         """Rows (and more) for all pairs. The base class adds nothing: what is left has no complementarity."""
@@ -93,8 +91,7 @@ class Scholtes(Treatment):
     Raises :class:`InvalidGame` for levels that do not fall. Source: S. Scholtes, SIAM J. Optim. 11 (2001) 918–936.
     """
 
-    levels: tuple[float, ...] = (1e-1, 1e-3, 1e-5, 1e-8)
-    """The values of t, falling."""
+    levels: tuple[float, ...] = (1e-1, 1e-3, 1e-5, 1e-8)  #: The values of t, falling.
 
     def __post_init__(self) -> None:
         _ordered(self.name, self.levels)
@@ -112,8 +109,7 @@ class FischerBurmeister(Treatment):
     851–868; Facchinei, Jiang, Qi, Math. Program. 85 (1999) 107–134.
     """
 
-    levels: tuple[float, ...] = (1e-1, 1e-2, 1e-4, 1e-6)
-    """The values of t, falling."""
+    levels: tuple[float, ...] = (1e-1, 1e-2, 1e-4, 1e-6)  #: The values of t, falling.
 
     def __post_init__(self) -> None:
         _ordered(self.name, self.levels)
@@ -136,8 +132,7 @@ class Penalty(Treatment):
     (2004) 527–556.
     """
 
-    levels: tuple[float, ...] = (1.0, 1e2, 1e4)
-    """The values of t, rising."""
+    levels: tuple[float, ...] = (1.0, 1e2, 1e4)  #: The values of t, rising.
 
     def __post_init__(self) -> None:
         _ordered(self.name, self.levels)
@@ -178,10 +173,8 @@ class BigM(Treatment):
     B. McCarl, J. Oper. Res. Soc. 32 (1981) 783–792.
     """
 
-    multiplier: float = 1e4
-    """M where nothing is proved, in the unit of the multiplier."""
-    slack: float = 1e4
-    """M' where nothing is proved, in the unit of the row."""
+    multiplier: float = 1e4  #: M where nothing is proved, in the unit of the multiplier.
+    slack: float = 1e4  #: M' where nothing is proved, in the unit of the row.
     needs: ClassVar[str] = "MIP"
 
     def __post_init__(self) -> None:

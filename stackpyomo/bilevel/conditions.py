@@ -53,13 +53,10 @@ class Pair:
 
     follower: str
     component: ConstraintData | VarData
-    side: str
-    """ "lower" or "upper"."""
+    side: str  #: "lower" or "upper".
     multiplier: VarData
-    slack: Any
-    """A Var, or the affine expression var − lower or upper − var."""
-    gap: Any
-    """What the slack stands for, in the user's own variables."""
+    slack: Any  #: A Var, or the affine expression var − lower or upper − var.
+    gap: Any  #: What the slack stands for, in the user's own variables.
 
     @property
     def limit(self) -> float:
@@ -72,27 +69,25 @@ class Conditions:
     """The conditions of all responding followers, on a Block that holds multipliers and slacks (the rows are data)."""
 
     block: Any
-    stationarity: list[tuple[VarData, Any]] = field(default_factory=list)
-    """(action, its derivative of L, to be 0)."""
+    stationarity: list[tuple[VarData, Any]] = field(default_factory=list)  #: (action, its derivative of L, to be 0).
+    #: (constraint of a follower, the relation that stands for it: an equality, or body + slack = limit).
     rows: list[tuple[ConstraintData, Any]] = field(default_factory=list)
-    """(constraint of a follower, the relation that stands for it: an equality, or body + slack = limit)."""
     pairs: list[Pair] = field(default_factory=list)
+    #: Rows that follow from the others, for global solvers alone: bounds on multipliers (weak duality), and of a linear
+    #: follower that moves nothing its duality, J_k(u) − J_k(0) + Σ multipliers · (level − row(0)) = 0, which relates
+    #: products of the leader's variables with actions.
     implied: list[Any] = field(default_factory=list)
-    """Rows that follow from the others, for global solvers alone: bounds on multipliers (weak duality),
-    and of a linear follower that moves nothing its duality, J_k(u) − J_k(0) + Σ multipliers · (level − row(0)) = 0,
-    which relates products of the leader's variables with actions."""
+    #: τ + Σ π = 1, a row for each follower with rows that are not affine; by ``fritz_john``.
     scales: list[Any] = field(default_factory=list)
-    """τ + Σ π = 1, a row for each follower with rows that are not affine; by ``fritz_john``."""
-    weights: dict[str, VarData] = field(default_factory=dict)
-    """Follower → τ, of these followers."""
+    weights: dict[str, VarData] = field(default_factory=dict)  #: Follower → τ, of these followers.
+    #: Follower → id of its inequalities that are not affine in what it decides and moves.
     curved: dict[str, set[int]] = field(default_factory=dict)
-    """Follower → id of its inequalities that are not affine in what it decides and moves."""
+    #: id(action) → its stationarity without the multipliers of its own bounds: λ⁻ − λ⁺.
     forces: dict[int, Any] = field(default_factory=dict)
-    """id(action) → its stationarity without the multipliers of its own bounds: λ⁻ − λ⁺."""
+    #: (follower, id(row)) → the terms of π⁺ − π⁻, or of ν: (multiplier, its coefficient).
     signed: dict[tuple[str, int], list[tuple[VarData, float]]] = field(default_factory=dict)
-    """(follower, id(row)) → the terms of π⁺ − π⁻, or of ν: (multiplier, its coefficient)."""
+    #: (price, the relation that makes it its row's multiplier).
     prices: list[tuple[VarData, Any]] = field(default_factory=list)
-    """(price, the relation that makes it its row's multiplier)."""
 
     @property
     def relations(self) -> list[Any]:
@@ -190,8 +185,7 @@ class _Row:
     upper: Any
     equality: bool
     curved: bool = False
-    flat: bool = False
-    """True if it is affine in everybody's variables: it is looked at once for all who feel it."""
+    flat: bool = False  #: True if it is affine in everybody's variables: it is looked at once for all who feel it.
     idle: bool = False  # an integer follower's continuous part is not in it: it has no multiplier
 
 

@@ -42,8 +42,8 @@ class Alternatives:
     """cost ≤ 0, or one of ``ways`` above 0; nothing at all (``void``) where one of them always is."""
 
     cost: Any
+    #: (g, its first step above 0 or None, its size).
     ways: list[tuple[Any, float | None, float]] = field(default_factory=list)
-    """(g, its first step above 0 or None, its size)."""
     void: bool = False
 
 

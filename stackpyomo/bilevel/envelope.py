@@ -40,14 +40,10 @@ class Envelope:
     """The answers of a follower that are best for some level of the one variable that it feels."""
 
     follower: Follower
-    price: Any
-    """The Var of somebody else's."""
-    points: Array
-    """(answers × actions)."""
-    starts: Array
-    """(answers) from which level on each is best."""
-    ends: Array
-    """(answers) up to which level."""
+    price: Any  #: The Var of somebody else's.
+    points: Array  #: (answers × actions).
+    starts: Array  #: (answers) from which level on each is best.
+    ends: Array  #: (answers) up to which level.
 
     def rows(self, pieces: Any) -> list[Any]:
         """Relations that say what the follower answers; ``pieces``: a VarList of binaries that takes one an answer."""

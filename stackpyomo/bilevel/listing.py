@@ -34,14 +34,10 @@ __all__ = ["Listing", "extent", "pattern"]
 class Listing(SOS1):
     """SOS1, and what is known left out."""
 
-    patterns: tuple[tuple[bool, ...], ...] = ()
-    """For every pair True where λ may be positive."""
-    points: tuple[Mapping[int, float], ...] = ()
-    """{id(Var): value} of known points."""
-    actions: tuple[VarData, ...] = ()
-    """What tells points apart."""
-    distances: tuple[float, ...] = ()
-    """(actions) how far from a known point one of them is to be."""
+    patterns: tuple[tuple[bool, ...], ...] = ()  #: For every pair True where λ may be positive.
+    points: tuple[Mapping[int, float], ...] = ()  #: {id(Var): value} of known points.
+    actions: tuple[VarData, ...] = ()  #: What tells points apart.
+    distances: tuple[float, ...] = ()  #: (actions) how far from a known point one of them is to be.
 
     def apply(self, given: Given) -> Treated:
         """SOS1's sets, and the rows that leave out what is known."""

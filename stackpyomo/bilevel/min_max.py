@@ -42,10 +42,8 @@ Point = dict[int, float]
 class Opposition:
     """The leader's cost is a(x) − Σ s_k J_k."""
 
-    rest: Any
-    """a(x)."""
-    shares: Mapping[str, float]
-    """Follower → s_k > 0."""
+    rest: Any  #: a(x).
+    shares: Mapping[str, float]  #: Follower → s_k > 0.
 
 
 def opposition(game: Game, followers: Sequence[Follower], problem: Problem) -> Opposition | None:
@@ -109,16 +107,14 @@ class MinMax:
     followers: Sequence[Follower]
     problem: Problem
     opposition: Opposition
-    until: float
-    """A time of ``time.monotonic``."""
+    until: float  #: A time of ``time.monotonic``.
+    #: Of the last master: its bound is one on every plan, and where it is infeasible there is none.
     solution: Solution = field(default_factory=lambda: Solution(Termination.TIME_LIMIT, "no time left"))
-    """Of the last master: its bound is one on every plan, and where it is infeasible there is none."""
+    #: Whether the leader's whole numbers need not be whole: rows are found at once that many masters would ask for.
     relaxed: bool = False
-    """Whether the leader's whole numbers need not be whole: rows are found at once that many masters would ask for."""
+    #: The candidate of least cost with everybody's best answer, to be re-solved by verification.
     best: Point = field(default_factory=dict)
-    """The candidate of least cost with everybody's best answer, to be re-solved by verification."""
-    cost: float = math.inf
-    """What it costs the leader."""
+    cost: float = math.inf  #: What it costs the leader.
 
     def __post_init__(self) -> None:
         self._holder = pyo.ConcreteModel(name="values")

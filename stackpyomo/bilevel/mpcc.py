@@ -63,17 +63,16 @@ class Problem:
     """What binds beside the conditions of those who respond: min cost s.t. constraints, some variables held."""
 
     cost: Any
-    constraints: list[tuple[str, ConstraintData]] = field(default_factory=list)
-    """(owner's name, constraint)."""
+    constraints: list[tuple[str, ConstraintData]] = field(default_factory=list)  #: (owner's name, constraint).
     held: list[tuple[VarData, float]] = field(default_factory=list)
+    #: What the leader decides, and those who serve it: the variables that descend in a large game.
     leader: list[VarData] = field(default_factory=list)
-    """What the leader decides, and those who serve it: the variables that descend in a large game."""
+    #: id(action) → [(leader's variable, rate)]: how a rule answers; a rate may be an expression of Vars to be found.
     answers: Movers = field(default_factory=dict)
-    """id(action) → [(leader's variable, rate)]: how a rule answers; a rate may be an expression of Vars to be found."""
+    #: False: every multiplier of the followers' constraints is 0; nobody is held by its own constraints.
     leaning: bool = True
-    """False: every multiplier of the followers' constraints is 0; nobody is held by its own constraints."""
+    #: Pairs of Vars of which at most one is not 0, for solvers that take such sets.
     sets: list[tuple[Any, Any]] = field(default_factory=list)
-    """Pairs of Vars of which at most one is not 0, for solvers that take such sets."""
 
     @property
     def has_cost(self) -> bool:

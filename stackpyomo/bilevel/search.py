@@ -65,8 +65,7 @@ class Candidate:
 
     answer: Answer
     equilibrium: Equilibrium
-    values: dict[int, float]
-    """id(Var) → value, the user's and the multipliers."""
+    values: dict[int, float]  #: id(Var) → value, the user's and the multipliers.
     report: Report | None = None
 
     @property
@@ -89,28 +88,20 @@ class PlanSearch:
     time_limit: float | None = None
     tee: bool = False
     seed: int = 0
+    #: Of the global stage in all, where it was not asked for by name; None: ``_PATIENCE`` for each of its solves.
     proof_seconds: float | None = None
-    """Of the global stage in all, where it was not asked for by name; None: ``_PATIENCE`` for each of its solves."""
+    #: {id(Var): value}: where the local stage begins; what is left out keeps the model's value.
     points: Sequence[Mapping[int, float]] = ()
-    """{id(Var): value}: where the local stage begins; what is left out keeps the model's value."""
-    halted: Callable[[], bool] = lambda: False
-    """True once it is of no use to go on."""
-    common: Common | None = None
-    """Rows with one multiplier for all who feel them."""
+    halted: Callable[[], bool] = lambda: False  #: True once it is of no use to go on.
+    common: Common | None = None  #: Rows with one multiplier for all who feel them.
     seconds: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
-    bound: float = -math.inf
-    """Proved: no plan costs less."""
-    prover: str = ""
-    """The solver behind bound and infeasibility."""
-    infeasible: bool = False
-    """Proved: there is no plan."""
-    best: Candidate | None = None
-    """The verified candidate of least cost; else the best of the others."""
-    unbounded: bool = False
-    """Proved, or found by every local attempt: the leader's objective improves without limit."""
-    stops: list[Answer] = field(default_factory=list)
-    """How every attempt ended."""
+    bound: float = -math.inf  #: Proved: no plan costs less.
+    prover: str = ""  #: The solver behind bound and infeasibility.
+    infeasible: bool = False  #: Proved: there is no plan.
+    best: Candidate | None = None  #: The verified candidate of least cost; else the best of the others.
+    unbounded: bool = False  #: Proved, or found by every local attempt: the leader's objective improves without limit.
+    stops: list[Answer] = field(default_factory=list)  #: How every attempt ended.
 
     def run(self) -> None:
         """Try stage after stage until something is proved, or none is left."""

@@ -71,12 +71,11 @@ _MARGINS = tuple(TOLERANCES.strict / part for part in (1.0, 100.0, 1000.0))
 class ValueFunction(PlanSearch):
     """The search for followers of whom some are integer or not convex: :meth:`run` as of any other."""
 
+    #: False: plans come as near to the bound as one likes, and none was found that reaches it; True: one does.
     attained: bool | None = None
-    """False: plans come as near to the bound as one likes, and none was found that reaches it; True: one does."""
-    margin: float = 0.0
-    """Of the restriction in which the best plan was found."""
+    margin: float = 0.0  #: Of the restriction in which the best plan was found.
+    #: Every round: rows, bound, the largest gain of a follower at the candidate, seconds.
     rounds: list[dict[str, float]] = field(default_factory=list)
-    """Every round: rows, bound, the largest gain of a follower at the candidate, seconds."""
 
     def run(self) -> None:
         """Relaxed masters until no follower gains; restricted ones where that stalls."""

@@ -45,16 +45,12 @@ class Answer:
     """What a command has to say, for programs and for people."""
 
     document: dict[str, Any]
-    show: Callable[[], None]
-    """Prints it."""
-    code: int = 0
-    """Exit code."""
-    page: Callable[[], str] | None = None
-    """Makes the HTML page, where one is asked for."""
+    show: Callable[[], None]  #: Prints it.
+    code: int = 0  #: Exit code.
+    page: Callable[[], str] | None = None  #: Makes the HTML page, where one is asked for.
+    #: What ended the work before its time; raised once the rest is delivered.
     interrupted: KeyboardInterrupt | None = None
-    """What ended the work before its time; raised once the rest is delivered."""
-    complaints: list[Exception] = field(default_factory=list)
-    """What is wrong, for standard error."""
+    complaints: list[Exception] = field(default_factory=list)  #: What is wrong, for standard error.
 
 
 _OFFERS: dict[str, tuple[str, Any]] = {

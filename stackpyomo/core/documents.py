@@ -37,8 +37,7 @@ class Table:
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-    words: Collection[str] = ()
-    """Headings of further columns of words."""
+    words: Collection[str] = ()  #: Headings of further columns of words.
 
     @property
     def left(self) -> list[bool]:

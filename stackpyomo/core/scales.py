@@ -37,10 +37,8 @@ _SWEEPS = 3
 class Scales:
     """Natural units at one point of functions f (rows) of variables x (columns)."""
 
-    reaches: Array
-    """(variables) the natural unit of each; never 0."""
-    slopes: sparse.csr_array
-    """(rows × variables) |∂f/∂x|, the larger of those at the point and a little away from it."""
+    reaches: Array  #: (variables) the natural unit of each; never 0.
+    slopes: sparse.csr_array  #: (rows × variables) |∂f/∂x|, the larger of those at the point and a little away from it.
 
     def of_rows(self, columns: sparse.sparray | None = None) -> Array:
         """(rows) S, the largest change of each over one variable's reach; 0 for a row that does not change.

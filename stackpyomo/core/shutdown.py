@@ -35,8 +35,7 @@ class Terminated(KeyboardInterrupt):
     """The process was told to end by the signal of that ``number``."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
-        self.code = 128 + number
-        """The exit code that says so."""
+        self.code = 128 + number  #: The exit code that says so.
         super().__init__(number)
 
 

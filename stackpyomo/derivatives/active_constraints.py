@@ -21,19 +21,13 @@ class ActiveSide:
 
     follower: int
     name: str
-    sign: float
-    """+1: its upper side, or an equality; −1: its lower side."""
+    sign: float  #: +1: its upper side, or an equality; −1: its lower side.
     equality: bool
-    columns: Array
-    """Numbers of the follower's actions it holds."""
-    normal: Array
-    """∂g/∂u_k over ``columns``."""
-    instruments: Array
-    """Numbers of the leader's variables it holds."""
-    effect: Array
-    """∂g/∂u_0 over ``instruments``."""
-    unit: float
-    """A multiplier of 1 is one of this size in the user's units."""
+    columns: Array  #: Numbers of the follower's actions it holds.
+    normal: Array  #: ∂g/∂u_k over ``columns``.
+    instruments: Array  #: Numbers of the leader's variables it holds.
+    effect: Array  #: ∂g/∂u_0 over ``instruments``.
+    unit: float  #: A multiplier of 1 is one of this size in the user's units.
 
 
 def by_follower(sides: Sequence[ActiveSide]) -> dict[int, list[ActiveSide]]:

@@ -40,32 +40,24 @@ _DRAWS = 8
 class Derivatives:
     """Values and derivatives of the followers' rows at one point (F followers, A actions, C constraints, L leader)."""
 
-    objectives: Array
-    """(F) every follower's objective, in the sense its user wrote."""
-    own: Array
-    """(A) a: derivative of its owner's cost with respect to each action, aggregates moving along."""
-    leader: sparse.csr_array
-    """(F × L) b: derivative of each follower's cost with respect to the leader's instruments."""
-    bodies: Array
-    """(C) every follower constraint's body."""
+    objectives: Array  #: (F) every follower's objective, in the sense its user wrote.
+    own: Array  #: (A) a: derivative of its owner's cost with respect to each action, aggregates moving along.
+    leader: sparse.csr_array  #: (F × L) b: derivative of each follower's cost with respect to the leader's instruments.
+    bodies: Array  #: (C) every follower constraint's body.
+    #: (C × A) derivative of each constraint's body with respect to its owner's actions, aggregates moving along.
     own_rows: sparse.csr_array
-    """(C × A) derivative of each constraint's body with respect to its owner's actions, aggregates moving along."""
+    #: (C × L) derivative of each constraint's body with respect to the leader's instruments.
     leader_rows: sparse.csr_array
-    """(C × L) derivative of each constraint's body with respect to the leader's instruments."""
 
 
 @dataclass(frozen=True)
 class Units:
     """What counts as one of each Var of the rows, each follower's cost, each constraint: what derivatives are in."""
 
-    reaches: Array
-    """(Vars of the rows)"""
-    costs: Array
-    """(followers)"""
-    rows: Array
-    """(constraints)"""
-    leader: Array
-    """(leader's variables)"""
+    reaches: Array  #: (Vars of the rows)
+    costs: Array  #: (followers)
+    rows: Array  #: (constraints)
+    leader: Array  #: (leader's variables)
 
 
 class FollowerRows:

@@ -44,10 +44,8 @@ def is_jointly_convex(follower: Follower, others: Sequence[Any]) -> bool:
 class Hessian:
     """∇²L_k at the plan, over the Vars it is curved in."""
 
-    places: Array
-    """Numbers of these Vars among :attr:`FollowerRows.variables`."""
-    matrix: Array
-    """Dense, symmetric."""
+    places: Array  #: Numbers of these Vars among :attr:`FollowerRows.variables`.
+    matrix: Array  #: Dense, symmetric.
 
 
 class FollowerHessians:

@@ -27,12 +27,11 @@ _SWEEPS = 10_000
 class Answer:
     """The point of least norm, or the proof that there is none."""
 
-    point: Array | None
-    """None: the rows exclude each other."""
+    point: Array | None  #: None: the rows exclude each other.
+    #: (rows) ≥ 0, free on equalities: multipliers of the point; or Σ weight · row = 0 with Σ weight · r > 0.
     weights: Array
-    """(rows) ≥ 0, free on equalities: multipliers of the point; or Σ weight · row = 0 with Σ weight · r > 0."""
+    #: Where rows exclude each other but for rounding: no point whose norm is below this meets them.
     radius: float = np.inf
-    """Where rows exclude each other but for rounding: no point whose norm is below this meets them."""
 
 
 def nearest(rows: Array, levels: Array, weights: Array, equal: Array) -> Answer:

@@ -31,16 +31,11 @@ Choice = TypeVar("Choice", covariant=True)
 class Stop(str, enum.Enum):
     """Why the loop ended."""
 
-    SETTLED = "settled"
-    "At the candidate no follower gains more than was asked: every row holds."
-    EMPTY = "empty"
-    "No candidate meets the rows: none meets all of them."
-    REPEATED = "repeated"
-    "Followers gain only by deviations that are rows already: the master's accuracy ends here."
-    ROUNDS = "rounds"
-    "The limit of rounds was reached."
-    TIME = "time limit"
-    "The time limit was reached."
+    SETTLED = "settled"  #: At the candidate no follower gains more than was asked: every row holds.
+    EMPTY = "empty"  #: No candidate meets the rows: none meets all of them.
+    REPEATED = "repeated"  #: Followers gain only by deviations that are rows already: the master's accuracy ends here.
+    ROUNDS = "rounds"  #: The limit of rounds was reached.
+    TIME = "time limit"  #: The time limit was reached.
 
 
 class Master(Protocol[Choice]):

@@ -27,16 +27,11 @@ class Reply:
     """One follower's best response to an announcement."""
 
     follower: str
-    action: Mapping[str, float]
-    """Variable name → what it does; its part of the plan where nothing is better."""
-    regret: float
-    """J_k(plan) − J_k(reply) ≥ 0, in the unit of its cost; NaN: not known."""
-    scale: float
-    """What that is small against."""
-    certificate: str
-    """"convex", "global", "multistart" or "unknown"."""
-    note: str = ""
-    """Why nothing was proved."""
+    action: Mapping[str, float]  #: Variable name → what it does; its part of the plan where nothing is better.
+    regret: float  #: J_k(plan) − J_k(reply) ≥ 0, in the unit of its cost; NaN: not known.
+    scale: float  #: What that is small against.
+    certificate: str  #: "convex", "global", "multistart" or "unknown".
+    note: str = ""  #: Why nothing was proved.
 
     @property
     def proved(self) -> bool:

@@ -33,12 +33,11 @@ class Deviation:
     """Follower k plays v instead of its part of the plan, everybody else as planned."""
 
     follower: str
-    action: Mapping[str, float] = field(hash=False)
-    """Variable name → what it does."""
+    action: Mapping[str, float] = field(hash=False)  #: Variable name → what it does.
+    #: What it would gain by that under the announcement it was seen at, in the unit of its cost; NaN: not looked at.
     temptation: float = math.nan
-    """What it would gain by that under the announcement it was seen at, in the unit of its cost; NaN: not looked at."""
+    #: Of a row that keeps the leader within its bounds the bound; None: of the follower's gain.
     limit: LeaderBound | None = None
-    """Of a row that keeps the leader within its bounds the bound; None: of the follower's gain."""
 
 
 class Deviations:

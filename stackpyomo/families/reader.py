@@ -57,14 +57,10 @@ class Family:
     """Expressions of one tree: the value of row r is the sum of factor · tree over its members."""
 
     tree: Tree
-    numbers: Array
-    """(numbers × members)"""
-    columns: Array
-    """(Vars × members) the column of each Var."""
-    rows: Array
-    """(members)"""
-    factors: Array
-    """(members)"""
+    numbers: Array  #: (numbers × members)
+    columns: Array  #: (Vars × members) the column of each Var.
+    rows: Array  #: (members)
+    factors: Array  #: (members)
 
     def only(self, members: Array) -> Family:
         """These of its members, in this order."""

@@ -46,12 +46,9 @@ class Aggregates:
     variables: list[VarData]
     shares: sparse.csr_array
     moves: sparse.csr_array
-    drivers: list[VarData]
-    """The leader's variables that move aggregates, too."""
-    leads: sparse.csr_array
-    """d(aggregate)/d(driver), (aggregates × drivers)."""
-    constants: Array
-    """A⁻¹ c."""
+    drivers: list[VarData]  #: The leader's variables that move aggregates, too.
+    leads: sparse.csr_array  #: d(aggregate)/d(driver), (aggregates × drivers).
+    constants: Array  #: A⁻¹ c.
 
 
 def definitions(given: Any, component: Any, leaders: Iterable[ConstraintData]) -> list[Definition]:

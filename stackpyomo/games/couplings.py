@@ -50,8 +50,7 @@ class Price:
     var: VarData
     follower: str
     row: ConstraintData
-    said: bool = False
-    """True if the follower was named: several may feel the row."""
+    said: bool = False  #: True if the follower was named: several may feel the row.
 
 
 def priced_rows(given: Any, component: Callable[[str], Any], followers: Mapping[str, Follower]) -> list[Price]:
@@ -184,8 +183,7 @@ class Member:
 
     follower: str
     row: ConstraintData
-    side: str
-    """ "lower", "upper" or "equal"."""
+    side: str  #: "lower", "upper" or "equal".
     factor: float = 1.0
 
 
@@ -239,8 +237,7 @@ class _Side:
 
     row: ConstraintData
     side: str
-    way: str
-    """The side once divided by ``factor``."""
+    way: str  #: The side once divided by ``factor``.
     factor: float
     coefficients: Mapping[int, float]
     level: float

@@ -25,8 +25,8 @@ class Noise:
 
     labels: tuple[Hashable, ...]
     probabilities: tuple[float, ...]
+    #: Per scenario the names within the block of the Vars, where no index tells (a game file has none).
     members: tuple[frozenset[str], ...] = ()
-    """Per scenario the names within the block of the Vars, where no index tells (a game file has none)."""
 
     def places(self, block: Any, variables: Sequence[Any]) -> list[int | None]:
         """For each Var the number of the scenario in which a member sets it; None for what it sets in all of them."""

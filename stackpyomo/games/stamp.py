@@ -54,8 +54,7 @@ class Traced:
 
     outline: tuple[list[Any], list[str]]
     parts: dict[str, str]
-    leaves: list[Any]
-    """Params, named Expressions and Vars of other models: what changes within an expression."""
+    leaves: list[Any]  #: Params, named Expressions and Vars of other models: what changes within an expression.
     states: list[Any]
 
     def is_of(self, outline: tuple[list[Any], list[str]]) -> bool:
@@ -170,8 +169,7 @@ class _Walk:
 
     def __init__(self, place: dict[int, int], texts: list[str]) -> None:
         self.place, self.texts, self.numbers = place, texts, array("d")
-        self.leaves: dict[int, Any] = {}
-        """What may change within the expressions, by id."""
+        self.leaves: dict[int, Any] = {}  #: What may change within the expressions, by id.
         self._kinds: dict[type, str] = {}
         self._shared: dict[int, int] = {}
 

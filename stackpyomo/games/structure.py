@@ -63,22 +63,20 @@ class GameStructure:
         self.observe: list[Any] = []  #: What the leader sees, as for ``affine_incentive``; the file's "observe".
         self._populations = list(populations_of(followers))
         self._answers: dict[str, Any] | None = None
+        #: The stamp of the data whose expressions were last found without an error.
         self.clean: dict[str, str] | None = None
-        """The stamp of the data whose expressions were last found without an error."""
-        self.traced: Any = None
-        """What the last stamp has walked (:mod:`.stamp`)."""
+        self.traced: Any = None  #: What the last stamp has walked (:mod:`.stamp`).
         if not self._populations:
             raise InvalidGame("Game(model, followers): no follower given; pass at least one Block.")
         self.shared: list[ConstraintData] = []  #: Rows of the model that every follower feels that moves what is in it.
-        self.leader_blocks = blocks_of(leaders)
-        """The Blocks of several leaders, as they were given."""
+        self.leader_blocks = blocks_of(leaders)  #: The Blocks of several leaders, as they were given.
         self.rescan()
+        #: (aggregate or None, equality) as they were given: what ``aggregates=`` of the same game is.
         self.definitions = definitions(aggregates, self.component, self.leader.rows)
-        """(aggregate or None, equality) as they were given: what ``aggregates=`` of the same game is."""
         self.shared = shared_constraints(shared, self.component, self.leader)
         require_felt(self._deal())
+        #: Vars that are multipliers of followers' rows.
         self.prices: list[Price] = priced_rows(prices, self.component, self.followers)
-        """Vars that are multipliers of followers' rows."""
 
     def rescan(self) -> None:
         """Read again which components the model has, as every plan does; raises :class:`InvalidGame` if it cannot."""

@@ -73,8 +73,7 @@ class Asked:
     margin: float = 0.0
     solver: str = "auto"
     saturate: bool = False
-    until: float = math.inf
-    """``time.monotonic()`` at which to stop."""
+    until: float = math.inf  #: ``time.monotonic()`` at which to stop.
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,7 @@ class How:
     design: str = "auto"
     regret: str = "zero"
     margin: float = 0.0
-    seconds: float = math.inf
-    """How long to look; what is only to be explained has a budget."""
+    seconds: float = math.inf  #: How long to look; what is only to be explained has a budget.
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,7 @@ class Held:
     master: LeastGain
     outcome: Outcome[Candidate]
     replies: list[Reply]
-    within: bool
-    """True if the leader stays within its bounds whatever one follower does."""
+    within: bool  #: True if the leader stays within its bounds whatever one follower does.
 
 
 class _Search:

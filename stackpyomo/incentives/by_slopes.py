@@ -54,8 +54,7 @@ class Wishes:
     observation: Observation
     energy: Any
     multipliers: Any
-    curvature: float | None
-    """The least curvature of the followers' composed costs; None: whatever comes."""
+    curvature: float | None  #: The least curvature of the followers' composed costs; None: whatever comes.
     saturate: bool
     gain_bounds: Any
     prefer: str
@@ -69,8 +68,7 @@ class Draft:
     """A gain on its way: what it balances, the equations, its entries."""
 
     balance: Balance
-    slope: Array
-    """(actions) what is left of it for the gain: 0 for those whom nothing tempts."""
+    slope: Array  #: (actions) what is left of it for the gain: 0 for those whom nothing tempts.
     system: System
     gain: Array
     rank: int
@@ -92,17 +90,16 @@ class Design:
         raw = shares(rows.game, self.signals)
         moves = sparse.csr_array(raw.moves @ sparse.diags_array(rows.action_units))
         spans = abs(moves).max(axis=1).toarray().ravel() if len(self.signals) else np.zeros(0)
-        self.spans = np.where(spans > 0.0, spans, 1.0)
-        """(signals) the unit of each."""
+        self.spans = np.where(spans > 0.0, spans, 1.0)  #: (signals) the unit of each.
         self.moves = sparse.csr_array(rows_scaled(moves, 1.0 / self.spans))
         self.sums = raw.sums
         most = abs(raw.moves).max(axis=0).toarray() if len(self.signals) else np.zeros(raw.moves.shape[1])
+        #: (actions) the most that one of each moves a signal, both in the user's units.
         self.reach = np.asarray(most).ravel()
-        """(actions) the most that one of each moves a signal, both in the user's units."""
         weights = weights_of(rows, wishes.energy) * rows.instrument_units**2
         typical = np.median(self.spans) / np.sqrt(np.median(weights)) if len(weights) and len(self.spans) else 1.0
+        #: (leader's variables) energy of a unit of gain; whatever the units, that of a typical one is about 1.
         self.weights = weights * typical**2
-        """(leader's variables) energy of a unit of gain; whatever the units, that of a typical one is about 1."""
         self.counts = counts(rows.game, self.signals)
         self.allowed = self._allowed()
         seen = self.sums

@@ -40,23 +40,17 @@ class Attempt:
     rows: FollowerRows
     leader: sparse.csr_array
     moves: sparse.csr_array
-    reach: Array
-    """(actions) the most that one of each moves a signal, both in the user's units."""
+    reach: Array  #: (actions) the most that one of each moves a signal, both in the user's units.
     sums: sparse.csr_array
     system: System
     slope: Array
-    left: Array
-    """(actions) what the gain leaves of each slope."""
-    left_unlimited: Array
-    """The same without bounds on gains and leader."""
+    left: Array  #: (actions) what the gain leaves of each slope.
+    left_unlimited: Array  #: The same without bounds on gains and leader.
+    #: Number of a leader variable → which bound it stands at, where that forbids the gain to move it.
     reaches_bounds: Mapping[int, str]
-    """Number of a leader variable → which bound it stands at, where that forbids the gain to move it."""
-    supported: bool
-    """True if followers' constraints were allowed to carry them (multipliers='free')."""
-    leaning: frozenset[int]
-    """Numbers of the followers whom a constraint or bound of their own could carry."""
-    accuracy: Accuracy
-    """How well the derivatives are known."""
+    supported: bool  #: True if followers' constraints were allowed to carry them (multipliers='free').
+    leaning: frozenset[int]  #: Numbers of the followers whom a constraint or bound of their own could carry.
+    accuracy: Accuracy  #: How well the derivatives are known.
 
     @cached_property
     def lost(self) -> Array:

@@ -34,10 +34,8 @@ _ROUNDING = 8.0 * sys.float_info.epsilon
 class Improbable:
     """Derivatives that are small beside their follower's cost, and large beside their own terms."""
 
-    actions: Array
-    """(actions) slopes that are no rounding."""
-    effects: Array
-    """(entries of b) the same of ∂J_k/∂u0, of followers with such actions."""
+    actions: Array  #: (actions) slopes that are no rounding.
+    effects: Array  #: (entries of b) the same of ∂J_k/∂u0, of followers with such actions.
 
     def answered(self, slope: Array, equations: Array) -> Array:
         """The slopes without those of rare actions that no entry of the gain could answer."""

@@ -38,16 +38,12 @@ class Accounts:
 
     followers: list[Follower]
     actions: list[str]
-    owners: Array
-    """For each action the number of its follower."""
-    objective: Array
-    """In the sense its user wrote."""
+    owners: Array  #: For each action the number of its follower.
+    objective: Array  #: In the sense its user wrote.
     temptation: Array
     answer: Array
-    payment: Array
-    """NaN where the objective is not shown to be affine in the leader's variables."""
-    noise: Array
-    """For each action what counts as nothing."""
+    payment: Array  #: NaN where the objective is not shown to be affine in the leader's variables.
+    noise: Array  #: For each action what counts as nothing.
 
     @property
     def sizes(self) -> Array:

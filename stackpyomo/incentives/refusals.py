@@ -25,29 +25,18 @@ class Finding:
     """Why one follower is not held, in the user's units."""
 
     cause: RefusalCause
-    residual: float
-    """What is left of its slope per unit of signal; of curvature what its cost lacks."""
-    names: tuple[str, ...] = ()
-    """The actions, bounds or other followers that are concerned."""
-    slope: float = math.nan
-    """The largest slope of its cost among the actions that are not held."""
-    effect: float = 0.0
-    """‖∂J/∂u0‖."""
-    accuracy: float = 0.0
-    """How well that is known."""
-    others: int = 0
-    """With how many followers it is in conflict, those without a name included."""
-    in_doubt: bool = False
-    """True if the equations could be met, were the plan known better."""
-    of_constraint: bool = False
-    """True if a constraint, not the objective, has no derivative."""
-    is_supported: bool = False
-    """True if its own constraints were allowed to carry it."""
-    may_lean: bool = False
-    """True if one of its own constraints could carry it, and was not allowed to."""
+    residual: float  #: What is left of its slope per unit of signal; of curvature what its cost lacks.
+    names: tuple[str, ...] = ()  #: The actions, bounds or other followers that are concerned.
+    slope: float = math.nan  #: The largest slope of its cost among the actions that are not held.
+    effect: float = 0.0  #: ‖∂J/∂u0‖.
+    accuracy: float = 0.0  #: How well that is known.
+    others: int = 0  #: With how many followers it is in conflict, those without a name included.
+    in_doubt: bool = False  #: True if the equations could be met, were the plan known better.
+    of_constraint: bool = False  #: True if a constraint, not the objective, has no derivative.
+    is_supported: bool = False  #: True if its own constraints were allowed to carry it.
+    may_lean: bool = False  #: True if one of its own constraints could carry it, and was not allowed to.
     unrepaired: Unrepaired | None = None
-    wanted: float = 0.0
-    """The curvature that was asked for."""
+    wanted: float = 0.0  #: The curvature that was asked for.
 
 
 def refusal(findings: Mapping[str, Finding]) -> NoIncentive:

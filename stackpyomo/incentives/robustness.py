@@ -108,14 +108,10 @@ class _Reach:
 
     names: list[str]
     matrix: Array
-    bend: Array
-    """(Vars × signals that it shows) R, 0 for actions."""
-    shown: Array
-    """(signals that it shows × own actions) m."""
-    room: Array
-    """(Vars × 2) the least and the largest step that a projection leaves; infinite without one."""
-    carried: Array
-    """(Vars × Vars) what the leader's variables move of aggregates."""
+    bend: Array  #: (Vars × signals that it shows) R, 0 for actions.
+    shown: Array  #: (signals that it shows × own actions) m.
+    room: Array  #: (Vars × 2) the least and the largest step that a projection leaves; infinite without one.
+    carried: Array  #: (Vars × Vars) what the leader's variables move of aggregates.
 
     def step(self, deviation: Array) -> dict[str, float]:
         moved = self.matrix @ deviation + self.bend @ (self.shown @ deviation) ** 2 / 2.0

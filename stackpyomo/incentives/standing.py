@@ -21,8 +21,8 @@ class AtBound:
     leader: str
     signal: str
     gain: float
+    #: d(leader's objective)/d(bound), the bound moved outward, in the sense the user wrote; NaN: not known.
     slope: float
-    """d(leader's objective)/d(bound), the bound moved outward, in the sense the user wrote; NaN: not known."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,17 @@ class Standing:
 
     leader_optimal: float
     rule: float
-    constant: float
-    """NaN: no equilibrium was found under constants."""
+    constant: float  #: NaN: no equilibrium was found under constants.
+    #: (κ, the leader's objective by the best rule found with every |K| ≤ κ), κ rising.
     curve: tuple[tuple[float, float], ...] = ()
-    """(κ, the leader's objective by the best rule found with every |K| ≤ κ), κ rising."""
     at_bound: tuple[AtBound, ...] = ()
+    #: What the objective tends to as the gain grows without limit, where no gain attains it; NaN: not shown.
     infimum: float = math.nan
-    """What the objective tends to as the gain grows without limit, where no gain attains it; NaN: not shown."""
-    nearest: bool = False
-    """True if it is proved that no rule does better than that, whatever its gain."""
-    proved: bool = False
-    """True if no affine rule with its gain in these bounds is better."""
-    free: bool = False
-    """True if that holds whatever the gain."""
+    nearest: bool = False  #: True if it is proved that no rule does better than that, whatever its gain.
+    proved: bool = False  #: True if no affine rule with its gain in these bounds is better.
+    free: bool = False  #: True if that holds whatever the gain.
 
-    common: tuple[tuple[str, ...], ...] = ()
-    """Leader variables that announce one rule, group by group."""
+    common: tuple[tuple[str, ...], ...] = ()  #: Leader variables that announce one rule, group by group.
 
     def as_series(self) -> pd.Series:
         """The three objectives by regime."""

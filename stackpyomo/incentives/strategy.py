@@ -66,61 +66,47 @@ class AffineStrategy:
     (arXiv 2207.10611, Definition 3), affine in what the leader observes.
     """
 
-    plan: Plan = field(repr=False)
-    """What it was designed for."""
-    leader: list[str]
-    """Names of the leader's variables that answer: the rows of K."""
-    observed: list[Signal] = field(repr=False)
-    """What is observed: the columns of K."""
-    matrix: sparse.csc_array = field(repr=False)
-    """K, (leader variables × signals), sparse."""
-    offset: dict[str, float]
-    """leader variable name → what is announced on the plan."""
-    targets: dict[str, float] = field(repr=False)
-    """signal name → its value on the plan."""
-    residual: float
-    """The largest |a + Gᵀλ + Qᵀb| left over."""
-    rank: int
-    """The number of independent conditions met."""
-    freedom: int
-    """The dimension of the set of all valid gains."""
-    actions_seen: list[str] = field(default_factory=list, repr=False)
-    """The followers' actions when it was designed."""
+    plan: Plan = field(repr=False)  #: What it was designed for.
+    leader: list[str]  #: Names of the leader's variables that answer: the rows of K.
+    observed: list[Signal] = field(repr=False)  #: What is observed: the columns of K.
+    matrix: sparse.csc_array = field(repr=False)  #: K, (leader variables × signals), sparse.
+    offset: dict[str, float]  #: leader variable name → what is announced on the plan.
+    targets: dict[str, float] = field(repr=False)  #: signal name → its value on the plan.
+    residual: float  #: The largest |a + Gᵀλ + Qᵀb| left over.
+    rank: int  #: The number of independent conditions met.
+    freedom: int  #: The dimension of the set of all valid gains.
+    actions_seen: list[str] = field(default_factory=list, repr=False)  #: The followers' actions when it was designed.
+    #: leader variable name → w, the weight of its gains in the energy; 1 where none is given.
     weights: dict[str, float] = field(default_factory=dict, repr=False)
-    """leader variable name → w, the weight of its gains in the energy; 1 where none is given."""
+    #: signal name → n, how many members of a population show one each; 1 where none is given.
     members: dict[str, float] = field(default_factory=dict, repr=False)
-    """signal name → n, how many members of a population show one each; 1 where none is given."""
+    #: follower constraint name → λ in the composed problem, where the gain leans on it.
     multipliers: dict[str, float] = field(default_factory=dict)
-    """follower constraint name → λ in the composed problem, where the gain leans on it."""
+    #: R, (leader variables × signals): what each squared deviation of a signal adds, twice.
     bend: sparse.csc_array | None = field(default=None, repr=False)
-    """R, (leader variables × signals): what each squared deviation of a signal adds, twice."""
-    saturate: bool = False
-    """True if the projection on the leader's bounds is announced."""
+    saturate: bool = False  #: True if the projection on the leader's bounds is announced.
+    #: Followers who settle anew when another one deviates (minors='respond'); the gain is designed for that.
     settling: tuple[str, ...] = ()
-    """Followers who settle anew when another one deviates (minors='respond'); the gain is designed for that."""
+    #: (leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere.
     permitted: sparse.csr_array | None = field(default=None, repr=False)
-    """(leader variables × signals) ≠ 0 where the leader may use the signal; None: everywhere."""
+    #: Whether the followers' equilibrium under the strategy is the only one, and why (without a projection).
     equilibrium: Equilibrium = field(default_factory=Equilibrium)
-    """Whether the followers' equilibrium under the strategy is the only one, and why (without a projection)."""
-    payment: float = math.nan
-    """What payment= comes to on the plan; NaN: not asked for."""
+    payment: float = math.nan  #: What payment= comes to on the plan; NaN: not asked for.
+    #: The limit it was held within; NaN: none was given, and the least payment came before the least energy.
     payment_limit: float = math.nan
-    """The limit it was held within; NaN: none was given, and the least payment came before the least energy."""
+    #: How much the gain would change, relative to itself, at plans that are as good as this one (first order).
     uncertainty: float = 0.0
-    """How much the gain would change, relative to itself, at plans that are as good as this one (first order)."""
+    #: Followers none of whose actions is observed: the incentive leaves them alone.
     alone: list[str] = field(default_factory=list, repr=False)
-    """Followers none of whose actions is observed: the incentive leaves them alone."""
+    #: Of a second-best rule: where it stands between the leader-optimal plan and the best constants.
     standing: Standing | None = field(default=None, repr=False)
-    """Of a second-best rule: where it stands between the leader-optimal plan and the best constants."""
-    system: System | None = field(default=None, repr=False)
-    """The linear equations of the gain. Not kept in JSON."""
-    seconds: dict[str, float] = field(default_factory=dict, repr=False)
-    """part of the work → seconds."""
+    system: System | None = field(default=None, repr=False)  #: The linear equations of the gain. Not kept in JSON.
+    seconds: dict[str, float] = field(default_factory=dict, repr=False)  #: part of the work → seconds.
+    #: Of a design by deviations what the followers might do instead: follower, action ({variable: value}), slack (what
+    #: it would lose by that), weight (its multiplier in the least gain: those that are not 0 make the gain what it is).
     deviations: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=DEVIATIONS), repr=False)
-    """Of a design by deviations what the followers might do instead: follower, action ({variable: value}), slack (what
-    it would lose by that), weight (its multiplier in the least gain: those that are not 0 make the gain what it is)."""
+    #: What a follower gains at most by leaving the plan, proved least of all gains (``regret="least"``).
     epsilon: float = 0.0
-    """What a follower gains at most by leaving the plan, proved least of all gains (``regret="least"``)."""
 
     @property
     def signals(self) -> list[str]:

@@ -35,17 +35,12 @@ class SharedLeader:
 
     rows: FollowerRows
     hessians: FollowerHessians
-    gain: sparse.csc_array
-    """K, (leader variables × signals)."""
-    moves: sparse.csr_array
-    """M, (signals × actions)."""
-    leader: sparse.csr_array
-    """b, (followers × leader variables)."""
+    gain: sparse.csc_array  #: K, (leader variables × signals).
+    moves: sparse.csr_array  #: M, (signals × actions).
+    leader: sparse.csr_array  #: b, (followers × leader variables).
     bend: sparse.csc_array | None = None
-    own: Array | None = None
-    """(signals) True for a member's own action, which no other member moves."""
-    projected: bool = False
-    """True if what is announced is cut to the leader's bounds."""
+    own: Array | None = None  #: (signals) True for a member's own action, which no other member moves.
+    projected: bool = False  #: True if what is announced is cut to the leader's bounds.
 
     def jacobian(self) -> tuple[Array, list[Array], list[Array]]:
         """F′ between blocks, F′ within each population, and each member's own second derivatives.

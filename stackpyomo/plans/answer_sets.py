@@ -74,8 +74,7 @@ class AnswerSet:
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
         self.cost = follower.cost
-        self.hessian: Array = np.zeros((0, 0))
-        """Of a quadratic cost."""
+        self.hessian: Array = np.zeros((0, 0))  #: Of a quadratic cost.
         self.kind = self._kind()
 
     def _kind(self) -> Kind:

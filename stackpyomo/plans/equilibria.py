@@ -51,8 +51,7 @@ class Continuum:
     """Equilibria that are not isolated: which actions move, from where to where."""
 
     dimension: int
-    moving: dict[str, tuple[float, float]]
-    """Action → (least, most); NaN where that was not worked out."""
+    moving: dict[str, tuple[float, float]]  #: Action → (least, most); NaN where that was not worked out.
 
     def __str__(self) -> str:
         parts = [f"{name} in [{shown(low)}, {shown(high)}]" for name, (low, high) in self.moving.items()]
@@ -149,8 +148,7 @@ class _List:
     patterns: list[tuple[bool, ...]] = field(default_factory=list)
     points: list[Mapping[int, float]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
-    doubt: str = ""
-    """A point that may be one more: nothing confirms it, and nothing refutes it."""
+    doubt: str = ""  #: A point that may be one more: nothing confirms it, and nothing refutes it.
 
     def run(self) -> Equilibria:
         seconds: dict[str, float] = {}

@@ -34,10 +34,8 @@ class FiniteAnswer:
     infimum: float
     attained: bool
     values: dict[str, float]
-    optimistic: float
-    """What the leader gets if ties are broken in its favour."""
-    worst: float
-    """What its plan for that comes to if they are broken against it."""
+    optimistic: float  #: What the leader gets if ties are broken in its favour.
+    worst: float  #: What its plan for that comes to if they are broken against it.
 
 
 def is_finite(game: Game, followers: Sequence[Follower]) -> bool:

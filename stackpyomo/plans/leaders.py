@@ -57,8 +57,7 @@ class Assessment:
     """A plan with what each leader could gain there at most, and by which reply."""
 
     values: dict[str, float]
-    gains: dict[str, float]
-    """Leader → ε, NaN where no bound was proved."""
+    gains: dict[str, float]  #: Leader → ε, NaN where no bound was proved.
     replies: dict[str, Plan]
 
     @property

@@ -39,19 +39,17 @@ class LeastGains:
 
     def __init__(self, game: Game, common: Sequence[Any], options: Options, until: float = math.inf) -> None:
         self.game, self.options, self.until = game, options, until
-        self.least = 0.0
-        """Proved: whatever the leaders do, one of them gains as much by a listed deviation."""
+        self.least = 0.0  #: Proved: whatever the leaders do, one of them gains as much by a listed deviation.
         self.decided = [v for leader in game.leaders.values() for v in leader.variables]
         private = {n: {id(v) for v in leader.variables} for n, leader in game.leaders.items()}
         self._free = {
             name
             for name, leader in game.leaders.items()
             if all(id(v) in private[name] for row in leader.constraints for v in variables_in(row.expr) if not v.fixed)
-        }
-        """Leaders whose deviations are feasible whatever the others do."""
+        }  #: Leaders whose deviations are feasible whatever the others do.
         several = any(math.isinf(f.size) for f in game.followers.values())
+        #: Whether nothing but the followers answers the leaders.
         self.is_usable = not (common or game.aggregates or game.prices or game.shared or several)
-        """Whether nothing but the followers answers the leaders."""
 
     def deviation(self, name: str, values: Mapping[str, float], gain: float = math.nan) -> Iterator[Deviation]:
         """A leader's own values as a deviation; none where they need not be feasible whatever others do."""

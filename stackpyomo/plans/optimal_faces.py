@@ -59,8 +59,7 @@ class FaceAnswer:
 
     solution: Solution
     bound: float
-    leaders: tuple[dict[int, float], ...] = ()
-    """{id(leader's Var): value}; the first is the x of the infimum."""
+    leaders: tuple[dict[int, float], ...] = ()  #: {id(leader's Var): value}; the first is the x of the infimum.
 
 
 class OptimalFaces:
@@ -72,10 +71,9 @@ class OptimalFaces:
         leading = {id(v) for v in worst.leading}
         rows_move = any(leading & side.gap.slopes.keys() for side in sides if side.owned)
         moving = bool(self.quadratic) or any(leading & slope.slopes.keys() for slope in slopes.values())
-        self.shifts = moving and not width
-        """Whether x° may have to be another leader than x."""
+        self.shifts = moving and not width  #: Whether x° may have to be another leader than x.
+        #: Whether y° has to be asked for: while no row moves there is one.
         self.answers = self.shifts and (rows_move or bool(self.quadratic))
-        """Whether y° has to be asked for: while no row moves there is one."""
 
     @classmethod
     def of(cls, worst: WorstAnswers, width: float) -> OptimalFaces | None:

@@ -33,14 +33,11 @@ class Options:
     time_limit: float | None = None
     tee: bool = False
     allow_nonconvex: bool = False
-    seed: int = 0
-    """Of the random starting points."""
-    warm: bool = False
-    """True where the values to begin with are those of a plan."""
-    wish: Wish = field(default_factory=Wish)
-    """Which equilibrium."""
+    seed: int = 0  #: Of the random starting points.
+    warm: bool = False  #: True where the values to begin with are those of a plan.
+    wish: Wish = field(default_factory=Wish)  #: Which equilibrium.
+    #: Of a global solver that was not asked for by name, in all; None: 10 for each of its solves.
     proof_seconds: float | None = None
-    """Of a global solver that was not asked for by name, in all; None: 10 for each of its solves."""
 
 
 def read_options(

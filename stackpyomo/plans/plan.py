@@ -55,54 +55,53 @@ class Plan(Document):
     values: dict[str, float]  #: variable name → value, for everybody's variables.
     leader_objective: float  #: J0 at the plan, in the sense the user wrote.
     follower_objectives: dict[str, float]  #: follower name → J_k at the plan, in its own sense and unit.
+    #: constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote; for a constraint of a
+    #: follower who responds, d(its own objective)/d(right-hand side); (constraint name, follower's name) → that where
+    #: several followers feel one constraint.
     multipliers: dict[Any, float] = field(default_factory=dict)
-    """constraint name → d(leader's objective)/d(right-hand side), in the sense the user wrote; for a constraint of a
-    follower who responds, d(its own objective)/d(right-hand side); (constraint name, follower's name) → that where
-    several followers feel one constraint."""
     termination: str = "none"  #: Why the solver stopped: "optimal", "converged", "infeasible", "time limit", ...
     quality: str = "none"  #: What is held: "optimal" (proved), "feasible", "infeasible" or "none".
     bound: float = math.nan  #: On J0: proved by convexity, or a global solver's; NaN without.
     gap: float = math.nan  #: From J0 to the bound, relative to the scale of J0; NaN without a bound.
+    #: Proved gap to the leader's optimum (the paper's ε0); NaN when nothing was proved. Where a variable has no bounds
+    #: the proof reaches ``TOLERANCES.trust`` of its reaches around the plan.
     epsilon0: float = math.nan
-    """Proved gap to the leader's optimum (the paper's ε0); NaN when nothing was proved. Where a variable has no bounds
-    the proof reaches ``TOLERANCES.trust`` of its reaches around the plan."""
     residuals: dict[str, float] = field(default_factory=dict)  #: Recomputed: feasibility, stationarity, ...
     seconds: dict[str, float] = field(default_factory=dict)  #: part of the work → seconds.
     solver: str = ""  #: Who found it.
+    #: Every attempt: treatment, solver, termination, objective, bound, seconds.
     log: list[dict[str, Any]] = field(default_factory=list)
-    """Every attempt: treatment, solver, termination, objective, bound, seconds."""
+    #: Of plans by rows of deviations, or against ties: True where the bound is reached; False where plans come as near
+    #: to it as one likes and none (or none that was found) reaches it; None where neither was shown.
     attained: bool | None = None
-    """Of plans by rows of deviations, or against ties: True where the bound is reached; False where plans come as near
-    to it as one likes and none (or none that was found) reaches it; None where neither was shown."""
+    #: The followers who answer optimally in this plan; everybody else serves the leader.
     responding: tuple[str, ...] = ()
-    """The followers who answer optimally in this plan; everybody else serves the leader."""
+    #: What stands behind the plan less firmly than its quality might suggest.
     warnings: list[str] = field(default_factory=list)
-    """What stands behind the plan less firmly than its quality might suggest."""
-    changed: tuple[str, ...] = ()
-    """Data of the game that are no longer what they were when the plan was made."""
+    changed: tuple[str, ...] = ()  #: Data of the game that are no longer what they were when the plan was made.
+    #: Of a plan against ties: what the leader gets if they are broken in its favour (optimistic), against it
+    #: (pessimistic), and against it at the optimistic plan's leader (worst); a best answer of the followers (witness),
+    #: and the rows that describe all of them beside their own (answers).
     ties: dict[str, Any] = field(default_factory=dict)
-    """Of a plan against ties: what the leader gets if they are broken in its favour (optimistic), against it
-    (pessimistic), and against it at the optimistic plan's leader (worst); a best answer of the followers (witness), and
-    the rows that describe all of them beside their own (answers)."""
+    #: Where several followers feel a row: which equilibrium it is, and how many there are beside it.
     selection: Selection | None = None
-    """Where several followers feel a row: which equilibrium it is, and how many there are beside it."""
+    #: price → (low, high): the multipliers that its market may as well choose at this answer.
     price_limits: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """price → (low, high): the multipliers that its market may as well choose at this answer."""
+    #: leader name → F_l at the plan, in its own sense and unit, where there are several leaders.
     leader_objectives: dict[str, float] = field(default_factory=dict)
-    """leader name → F_l at the plan, in its own sense and unit, where there are several leaders."""
+    #: leader name → what it could gain at most by another plan of its own: ``epsilon``; NaN where nothing is proved.
     shortfall: dict[str, float] = field(default_factory=dict)
-    """leader name → what it could gain at most by another plan of its own: ``epsilon``; NaN where nothing is proved."""
+    #: Proved: whatever the leaders do, one of them gains as much; above 0 they have no equilibrium.
     least_shortfall: float = 0.0
-    """Proved: whatever the leaders do, one of them gains as much; above 0 they have no equilibrium."""
+    #: What it was asked for with: solver, starts, seed, …; to do it again.
     options: dict[str, Any] = field(default_factory=dict)
-    """What it was asked for with: solver, starts, seed, …; to do it again."""
+    #: The re-solve of the responding followers that the plan was judged by; not part of the data.
     report: Report | None = field(default=None, repr=False, compare=False)
-    """The re-solve of the responding followers that the plan was judged by; not part of the data."""
     game: Game | None = field(default=None, repr=False, compare=False)  #: None if it was read without one.
+    #: The followers' rows already written at this plan (derivatives reuse them); not part of the data.
     rows: Any = field(default=None, repr=False, compare=False)
-    """The followers' rows already written at this plan (derivatives reuse them); not part of the data."""
+    #: The game's data of the moment it was made: :mod:`stackpyomo.games.stamp`.
     stamp: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """The game's data of the moment it was made: :mod:`stackpyomo.games.stamp`."""
 
     def __post_init__(self) -> None:
         if self.game is not None and not self.stamp:

@@ -46,8 +46,8 @@ class Profiles:
         self.levels = [whole_levels(v) for v in self.actions]
         self.shape = tuple(map(len, self.levels))
         ends = np.cumsum([0, *(len(f.variables) for f in followers)]).tolist()
+        #: Of each follower's own actions.
         self.axes = [tuple(range(first, last)) for first, last in itertools.pairwise(ends)]
-        """Of each follower's own actions."""
 
     def costs(self, values: Mapping[str, float], players: Sequence[Any]) -> Array:
         """(players, *profiles): infinite where a row of the player does not hold; everybody else as in ``values``."""

@@ -204,8 +204,8 @@ class Work:
     problem: Problem
     options: Options
     seconds: dict[str, float]
+    #: True if a global solver is asked about every candidate first, and many starts only where it proves nothing.
     by_rows: bool = False
-    """True if a global solver is asked about every candidate first, and many starts only where it proves nothing."""
 
     def check(self, candidate: Candidate) -> Report | None:
         """Re-solve the responding followers at a candidate that keeps everybody's rows and bounds."""

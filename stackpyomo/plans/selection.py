@@ -24,8 +24,7 @@ class Wish:
     """What ``equilibrium=`` and ``weights=`` ask for."""
 
     kind: str = "any"
-    common: Common | None = None
-    """Rows with one multiplier for all who feel them; None: everybody has its own."""
+    common: Common | None = None  #: Rows with one multiplier for all who feel them; None: everybody has its own.
 
 
 def wish(game: Game, followers: Sequence[Follower], kind: str, weights: Any, *, among: Sequence[str] = KINDS) -> Wish:
@@ -70,19 +69,16 @@ def _weights(game: Game, followers: Sequence[Follower], weights: Any) -> dict[st
 class Selection:
     """Which equilibrium a plan is among those of followers who feel rows together."""
 
+    #: "variational": shown to be the one with common multipliers; "any": one of them; "best", "worst": by the leader's
+    #: objective.
     kind: str
-    """ "variational": shown to be the one with common multipliers; "any": one of them; "best", "worst": by the
-    leader's objective."""
+    #: follower → r: its multiplier of a shared row is λ/r; 1 for those who are not in it.
     weights: dict[str, float] = field(default_factory=dict)
-    """follower → r: its multiplier of a shared row is λ/r; 1 for those who are not in it."""
-    rows: tuple[str, ...] = ()
-    """The rows that several followers feel."""
+    rows: tuple[str, ...] = ()  #: The rows that several followers feel.
+    #: max F_r(u)·(u − z) over everybody's rows together, 0 if and only if it is variational; NaN: not looked at.
     gap: float = math.nan
-    """max F_r(u)·(u − z) over everybody's rows together, 0 if and only if it is variational; NaN: not looked at."""
-    dimension: int | None = None
-    """Of the set of equilibria near this one; None: not worked out."""
-    moving: tuple[str, ...] = ()
-    """The actions that move along it."""
+    dimension: int | None = None  #: Of the set of equilibria near this one; None: not worked out.
+    moving: tuple[str, ...] = ()  #: The actions that move along it.
 
     def sentences(self) -> list[str]:
         """What there is to know of it."""

@@ -51,10 +51,8 @@ class TieMaster:
     width: float
     low: float
     until: float = math.inf
-    least: float = field(default=-math.inf, init=False)
-    """Proved: P_width is not below."""
-    chosen: list[dict[int, float]] = field(default_factory=list, init=False)
-    """The leaders of all rounds."""
+    least: float = field(default=-math.inf, init=False)  #: Proved: P_width is not below.
+    chosen: list[dict[int, float]] = field(default_factory=list, init=False)  #: The leaders of all rounds.
 
     @staticmethod
     def is_usable(worst: WorstAnswers) -> bool:

@@ -118,12 +118,9 @@ class _Search:
     bound: float = -math.inf
     best: WorstAnswer | None = None
     log: list[dict[str, Any]] = field(default_factory=list)
-    proved_empty: bool = False
-    """Proved: no leader's choice is left."""
-    near: dict[int, float] = field(default_factory=dict)
-    """The leader at which the bound lies."""
-    aside: bool = False
-    """Whether the best leader is one beside the leader at which the bound lies."""
+    proved_empty: bool = False  #: Proved: no leader's choice is left.
+    near: dict[int, float] = field(default_factory=dict)  #: The leader at which the bound lies.
+    aside: bool = False  #: Whether the best leader is one beside the leader at which the bound lies.
     faces: OptimalFaces | None = None
 
     def run(self) -> Plan:

@@ -44,14 +44,10 @@ class WorstAnswer:
     """What followers who break ties against the leader do at one x."""
 
     cost: float
-    values: dict[int, float]
-    """id(Var) → value, of the leader, the followers and what follows their actions."""
-    witness: dict[int, float]
-    """A best answer, not the worst of them."""
-    broken: tuple[str, ...] = ()
-    """Rows of the leader that some best answer breaks."""
-    plan: Plan | None = None
-    """The equilibrium, where it is one of several followers or of a market's prices."""
+    values: dict[int, float]  #: id(Var) → value, of the leader, the followers and what follows their actions.
+    witness: dict[int, float]  #: A best answer, not the worst of them.
+    broken: tuple[str, ...] = ()  #: Rows of the leader that some best answer breaks.
+    plan: Plan | None = None  #: The equilibrium, where it is one of several followers or of a market's prices.
 
 
 class _Leader:
@@ -94,8 +90,8 @@ class WorstAnswers(_Leader):
         super().__init__(game, followers)
         self.answers = [AnswerSet(f) for f in followers]
         known = all(answers.kind is not Kind.OTHER for answers in self.answers)
+        #: Whether every problem solved here is convex; others go to a global solver.
         self.is_convex = known and all(curvature(-g.body, self.actions).curvature in _BENT for g in self.goals())
-        """Whether every problem solved here is convex; others go to a global solver."""
 
     def require_exact(self, slack: float) -> None:
         """Raise :class:`InvalidGame` where a tie needs a width, or a solver that is not here."""

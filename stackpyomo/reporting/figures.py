@@ -61,8 +61,7 @@ class Picture:
 
     svg: str
     caption: str
-    curve: str = ""
-    """Of a best response: JSON of its points and costs, for :data:`SLIDER`."""
+    curve: str = ""  #: Of a best response: JSON of its points and costs, for :data:`SLIDER`.
 
 
 def pictures(report: Report, rule: Incentive | None) -> Iterator[Picture]:

@@ -41,16 +41,13 @@ class SolverInfo:
     """What a solver can do, how it is driven, and how a user gets it."""
 
     name: str
-    classes: frozenset[str]
-    """Of "LP", "QP", "NLP", "MIP", "SOS1", "global"."""
+    classes: frozenset[str]  #: Of "LP", "QP", "NLP", "MIP", "SOS1", "global".
     install: str
-    version: Callable[[], str | None] = field(repr=False)
-    """The installed version, None if the solver is not here."""
+    version: Callable[[], str | None] = field(repr=False)  #: The installed version, None if the solver is not here.
     run: Callable[..., Solution] = field(repr=False)
-    ipopt_options: bool = False
-    """True if it takes Ipopt's options."""
+    ipopt_options: bool = False  #: True if it takes Ipopt's options.
+    #: Options with which rows are met to ``TOLERANCES.tight``, and its bound holds for little else.
     tight: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Options with which rows are met to ``TOLERANCES.tight``, and its bound holds for little else."""
 
     @property
     def available(self) -> bool:

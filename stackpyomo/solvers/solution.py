@@ -14,22 +14,14 @@ __all__ = ["Solution", "Termination"]
 class Termination(str, enum.Enum):
     """Why a solver stopped."""
 
-    CONVERGED = "converged"
-    "Its own convergence test was met (a local optimum for an NLP solver)."
-    OPTIMAL = "optimal"
-    "It claims a global optimum of the class of problems it solves."
-    INFEASIBLE = "infeasible"
-    "It found no feasible point (proved only by a global or convex solver)."
-    UNBOUNDED = "unbounded"
-    "The objective improves without limit."
-    TIME_LIMIT = "time limit"
-    "It stopped at the time limit."
-    ITERATION_LIMIT = "iteration limit"
-    "It stopped at its iteration limit."
-    FAILED = "failed"
-    "It gave up; the message says why."
-    KILLED = "killed"
-    "Its process was ended from outside."
+    CONVERGED = "converged"  #: Its own convergence test was met (a local optimum for an NLP solver).
+    OPTIMAL = "optimal"  #: It claims a global optimum of the class of problems it solves.
+    INFEASIBLE = "infeasible"  #: It found no feasible point (proved only by a global or convex solver).
+    UNBOUNDED = "unbounded"  #: The objective improves without limit.
+    TIME_LIMIT = "time limit"  #: It stopped at the time limit.
+    ITERATION_LIMIT = "iteration limit"  #: It stopped at its iteration limit.
+    FAILED = "failed"  #: It gave up; the message says why.
+    KILLED = "killed"  #: Its process was ended from outside.
 
     @property
     def solved(self) -> bool:

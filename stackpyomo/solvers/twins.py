@@ -36,20 +36,13 @@ class Twin:
     """A program in natural units, and the way there and back."""
 
     program: Program
-    columns: Array
-    """For each variable of the twin its number in the program it stands for."""
-    rows: Array
-    """For each row of the twin the same."""
-    steps: Array
-    """(variables of the program) x = step · y."""
-    units: Array
-    """(rows of the program) what each is divided by."""
-    unit: float
-    """What the objective is divided by."""
-    level: float
-    """What is taken from it first."""
-    rest: Array
-    """Where variables stand that the twin does not hold."""
+    columns: Array  #: For each variable of the twin its number in the program it stands for.
+    rows: Array  #: For each row of the twin the same.
+    steps: Array  #: (variables of the program) x = step · y.
+    units: Array  #: (rows of the program) what each is divided by.
+    unit: float  #: What the objective is divided by.
+    level: float  #: What is taken from it first.
+    rest: Array  #: Where variables stand that the twin does not hold.
 
     @property
     def is_stretched(self) -> bool:

@@ -63,16 +63,15 @@ class Settings:
     time_limit: float = 60.0
     starts: int = 1
     allow_nonconvex: bool = False
+    #: How far from the reference, relative to max(1, |reference|), is as good as the reference.
     tolerance: float = TOLERANCES.agreement
-    """How far from the reference, relative to max(1, |reference|), is as good as the reference."""
+    #: False: entries need no reference; a verified plan is "ok" whatever it is worth, "infeasible" none at all.
     judged: bool = True
-    """False: entries need no reference; a verified plan is "ok" whatever it is worth, "infeasible" none at all."""
     seed: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """For the solver, before those of ours."""
+    options: Mapping[str, Any] = field(default_factory=dict)  #: For the solver, before those of ours.
+    #: Or "pessimistic": for whom followers break ties, and which equilibrium they play; an entry that says "ties",
+    #: "tie_tolerance" or "equilibrium" itself is played so.
     ties: str = "optimistic"
-    """Or "pessimistic": for whom followers break ties, and which equilibrium they play; an entry that says "ties",
-    "tie_tolerance" or "equilibrium" itself is played so."""
     tie_tolerance: float = 0.0
     equilibrium: str = "auto"
 
@@ -115,31 +114,23 @@ class Row:
     """What became of one game; numbers that nobody knows are NaN."""
 
     name: str
-    kind: str = ""
-    """The entry's "class"."""
-    objective: float = math.nan
-    """The leader's, in the sense of the game; so is ``reference``."""
+    kind: str = ""  #: The entry's "class".
+    objective: float = math.nan  #: The leader's, in the sense of the game; so is ``reference``.
     reference: float = math.nan
+    #: How much worse than the reference the leader fares, relative to max(1, |reference|); negative: better.
     gap: float = math.nan
-    """How much worse than the reference the leader fares, relative to max(1, |reference|); negative: better."""
-    regret: float = math.nan
-    """The largest of the responding followers."""
-    certificate: str = ""
-    """The weakest evidence behind their best responses."""
+    regret: float = math.nan  #: The largest of the responding followers.
+    certificate: str = ""  #: The weakest evidence behind their best responses.
     quality: str = ""
     seconds: float = math.nan
     outcome: str = "failed"
     message: str = ""
+    #: The type of the error behind the message; "TimeLimit" or "WorkerLost" where there was no answer at all.
     error: str = ""
-    """The type of the error behind the message; "TimeLimit" or "WorkerLost" where there was no answer at all."""
-    termination: str = ""
-    """Why the solver behind the plan stopped."""
-    residual: float = math.nan
-    """The largest residual of the plan, recomputed."""
-    iterations: float = math.nan
-    """All attempts together, where the solvers tell."""
-    stages: dict[str, float] = field(default_factory=dict)
-    """Seconds of each stage of the plan."""
+    termination: str = ""  #: Why the solver behind the plan stopped.
+    residual: float = math.nan  #: The largest residual of the plan, recomputed.
+    iterations: float = math.nan  #: All attempts together, where the solvers tell.
+    stages: dict[str, float] = field(default_factory=dict)  #: Seconds of each stage of the plan.
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON-ready Python objects."""

@@ -40,8 +40,7 @@ _VERIFIED = ("ok", "better", "worse")
 class Comparison(Document):
     """What every way of solving made of every game."""
 
-    rows: list[dict[str, Any]] = field(repr=False)
-    """One for each game, solver and treatment: what ``table`` shows."""
+    rows: list[dict[str, Any]] = field(repr=False)  #: One for each game, solver and treatment: what ``table`` shows.
 
     @property
     def table(self) -> pd.DataFrame:

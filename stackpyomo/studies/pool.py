@@ -118,8 +118,7 @@ class _Worker:
     job: Any = None
     began: float = 0.0
     until: float = math.inf
-    prefix: str = ""
-    """Of its solvers' folders; empty until it is ready."""
+    prefix: str = ""  #: Of its solvers' folders; empty until it is ready.
 
     def give(self, job: Any, limit: float) -> None:
         self.job, self.began = job, time.monotonic()
@@ -163,13 +162,11 @@ class Pool:
 
     play: Callable[[Any], Any]
     size: int
-    limit: float = math.inf
-    """Seconds that a job may take."""
-    attempts: int = 2
-    """Processes that a job may cost: one may be killed for a reason that is not the job's."""
+    limit: float = math.inf  #: Seconds that a job may take.
+    attempts: int = 2  #: Processes that a job may cost: one may be killed for a reason that is not the job's.
+    #: New interpreters, which are silent and know nothing of this one (threads of solvers' libraries do not survive a
+    #: fork); False: processes as they usually are here, for what is defined in a notebook.
     fresh: bool = False
-    """New interpreters, which are silent and know nothing of this one (threads of solvers' libraries do not survive a
-    fork); False: processes as they usually are here, for what is defined in a notebook."""
     workers: list[_Worker] = field(default_factory=list)
 
     def rows(self, jobs: Iterable[Any], lost: Callable[[Any, Lost], Any]) -> Generator[tuple[Any, Any], None, None]:

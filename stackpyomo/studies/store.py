@@ -55,8 +55,7 @@ class Store:
     header: Mapping[str, Any]
     path: Path | None = None
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
-    recovered: str = ""
-    """What was amiss at opening, empty if nothing."""
+    recovered: str = ""  #: What was amiss at opening, empty if nothing.
     _file: int | None = None
 
     def open(self) -> None:

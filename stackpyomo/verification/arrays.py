@@ -65,8 +65,8 @@ class Layout:
         self.gain = sparse.coo_array((len(self.leaders), len(actions)))
         if announced.gain is not None:
             self.gain = answers(announced.gain, shares(game, announced.signals).moves).tocoo()
+        #: True if aggregates follow leader variables that answer: left to substitution.
         self.driven = bool(responses.leads.nnz and self.gain.nnz)
-        """True if aggregates follow leader variables that answer: left to substitution."""
         self.led = _Rates(self.leaders[self.gain.row], self.gain.col, self.gain.data, len(actions))
         self.floor, self.ceiling = np.array([bounds_of(variables[c]) for c in self.leaders]).reshape(-1, 2).T
 
@@ -122,8 +122,7 @@ class _Lines:
         felt = Counter(id(c) for f in layout.game.followers.values() for c in f.constraints)
         rows = {id(c): c for f in layout.game.followers.values() for c in f.constraints if felt[id(c)] > 1}
         answering = set(layout.leaders[layout.gain.row].tolist())
-        self.number: dict[int, int] = {}
-        """id(row) → its number."""
+        self.number: dict[int, int] = {}  #: id(row) → its number.
         constants, entries = list[float](), list[tuple[int, int, float]]()
         for key, row in rows.items():
             repn = generate_standard_repn(row.body, quadratic=False)
@@ -138,11 +137,9 @@ class _Lines:
         matrix = sparse.csr_array((rate, places), shape=(len(constants), size))
         moves = (layout.own.rates, (layout.own.keys // max(1, width), layout.own.keys % max(1, width)))
         moved = (matrix @ sparse.csr_array(moves, shape=(size, width))).tocoo()
-        self.bodies = matrix @ layout.values + np.array(constants)
-        """(rows) on the plan."""
+        self.bodies = matrix @ layout.values + np.array(constants)  #: (rows) on the plan.
         self.rates = _Rates(moved.row, moved.col, moved.data, width)
-        self.longest = int(np.diff(matrix.indptr).max(initial=0))
-        """Terms of the longest."""
+        self.longest = int(np.diff(matrix.indptr).max(initial=0))  #: Terms of the longest.
 
 
 @dataclass(frozen=True)
@@ -152,8 +149,7 @@ class _Line:
     pieces: Array
     rows: Array
     bodies: Array
-    normals: Array
-    """(members × actions)"""
+    normals: Array  #: (members × actions)
 
     def only(self, place: Array) -> _Line:
         """Those in these pieces; place: piece → its new number, −1 for those left out."""
@@ -183,14 +179,10 @@ class _Part:
     """Members of one family in their pieces: their Var s is base_s + rates_s · d."""
 
     family: Family
-    pieces: Array
-    """(members)"""
-    rows: Array
-    """(members) 0: the objective, r: the follower's r-th constraint."""
-    base: Array
-    """(Vars × members)"""
-    rates: Array
-    """(Vars × members × actions)"""
+    pieces: Array  #: (members)
+    rows: Array  #: (members) 0: the objective, r: the follower's r-th constraint.
+    base: Array  #: (Vars × members)
+    rates: Array  #: (Vars × members × actions)
 
     def only(self, members: Array, place: Array) -> _Part:
         """These members; place: piece → its new number."""

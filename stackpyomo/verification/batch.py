@@ -31,8 +31,7 @@ class Task:
 
     problem: Composed
     start: list[float]
-    first: bool
-    """The start at the plan; the others are random."""
+    first: bool  #: The start at the plan; the others are random.
 
 
 class Separable:
@@ -50,8 +49,8 @@ class Separable:
         self.owned: list[list[Any]] = []
         costs, rows = [], []
         self._row_owners: list[int] = []
+        #: Each task's unit of cost and of its variables in the program.
         self.units: list[tuple[float, list[float]]] = []
-        """Each task's unit of cost and of its variables in the program."""
         for number, task in enumerate(tasks):
             problem = task.problem
             whole = problem.home or problem  # pieces of one projected strategy are written in the same variables

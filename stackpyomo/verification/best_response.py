@@ -56,40 +56,36 @@ class Composed:
     target: list[float]
     cost: Any
     rows: list[Any]
+    #: Rows that its deviations do not move: (level, lower, upper).
     constants: list[tuple[float, float | None, float | None]]
-    """Rows that its deviations do not move: (level, lower, upper)."""
     variables: list[Any]
     certificate: str = "unknown"
     note: str = ""
     unsettled: Unsettled | None = None
-    stuck: bool = False
-    """True if its re-solve broke down, which says nothing of the plan: another solver may know."""
+    stuck: bool = False  #: True if its re-solve broke down, which says nothing of the plan: another solver may know.
     best: list[float] = field(default_factory=list)
     best_cost: float = math.inf
     plan_cost: float = math.nan
+    #: The cost over its own actions and the leader's variables ``answers``, without the announced slope; of a piece the
+    #: plan is not in: None.
     own: Any = None
-    """The cost over its own actions and the leader's variables ``answers``, without the announced slope; of a piece the
-    plan is not in: None."""
+    #: Stand-ins for the leader's variables that answer it, at their values on the plan.
     answers: list[Any] = field(default_factory=list)
-    """Stand-ins for the leader's variables that answer it, at their values on the plan."""
+    #: id(Var of the game) → its value on the plan.
     planned: Mapping[int, float] = field(default_factory=dict, repr=False)
-    """id(Var of the game) → its value on the plan."""
+    #: How much the cost can change by each own variable over its reach, without the announced slope.
     stakes: list[float] = field(default_factory=list)
-    """How much the cost can change by each own variable over its reach, without the announced slope."""
-    reaches: list[float] = field(default_factory=list)
-    """The natural unit of each own variable."""
+    reaches: list[float] = field(default_factory=list)  #: The natural unit of each own variable.
+    #: How much each row changes over one of its variables' reach.
     row_scales: list[float] = field(default_factory=list)
-    """How much each row changes over one of its variables' reach."""
+    #: Leader variables that the formula takes beyond their bounds for some deviation; they are stopped there.
     cut: list[str] = field(default_factory=list)
-    """Leader variables that the formula takes beyond their bounds for some deviation; they are stopped there."""
-    home: Composed | None = None
-    """Of a piece that the plan is not in: the piece it is in."""
-    empty: bool = False
-    """True if the piece is shown to hold no point."""
+    home: Composed | None = None  #: Of a piece that the plan is not in: the piece it is in.
+    empty: bool = False  #: True if the piece is shown to hold no point.
+    #: Of a follower that is searched: own variable → (lowest, highest) value that starts were drawn from.
     reach: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Of a follower that is searched: own variable → (lowest, highest) value that starts were drawn from."""
+    #: True if its bounds and rows are not shown to end in every direction, so that a search cannot reach everywhere.
     endless: bool = False
-    """True if its bounds and rows are not shown to end in every direction, so that a search cannot reach everywhere."""
 
     @property
     def integers(self) -> list[int]:
@@ -377,8 +373,7 @@ class _Moves:
         self.leaders = {id(game.variables_by_name[n]) for n in announced.leader}
         self._bows: list[tuple[int, float, Array]] = []
         self._game, self._values = game, announced.values
-        self._curves: list[tuple[int, float, Any]] = []
-        """(leader Var, gain, signal) of signals that are not linear."""
+        self._curves: list[tuple[int, float, Any]] = []  #: (leader Var, gain, signal) of signals that are not linear.
         if announced.gain is not None:
             moves = shares(game, announced.signals).moves
             instruments = [id(game.variables_by_name[n]) for n in announced.leader]

@@ -452,8 +452,7 @@ class Player:
     rows: list[Relation]
     game: Rules
     claims: dict[str, Any]
-    whole: list[bool]
-    """Which of its actions are whole numbers."""
+    whole: list[bool]  #: Which of its actions are whole numbers.
 
     def values(self, box: Sequence[Span], choice: Mapping[str, str] | None = None) -> tuple[Value, list[Value]]:
         """(cost, to be minimised; rows ≤ 0 or = 0) on a box of its actions."""
@@ -798,12 +797,10 @@ class Checked:
     """What was derived of one follower."""
 
     name: str
-    epsilon: float
-    """What it can gain at most; ∞ where nothing was shown."""
+    epsilon: float  #: What it can gain at most; ∞ where nothing was shown.
     claimed: float
     faults: list[str]
-    bounded: bool
-    """False: shown within ``REACH`` of the plan alone."""
+    bounded: bool  #: False: shown within ``REACH`` of the plan alone.
 
     @property
     def ok(self) -> bool:

@@ -33,10 +33,9 @@ class Effort:
     certify: str = "auto"
     tolerance: float = 1e-6
     time_limit: float | None = None
+    #: Seconds of a global solver in all; None: ``_PROOF``, or no end where proof is asked for.
     proof_seconds: float | None = None
-    """Seconds of a global solver in all; None: ``_PROOF``, or no end where proof is asked for."""
-    together: bool = True
-    """Whether many followers may be settled by arrays; their problems then hold no expressions."""
+    together: bool = True  #: Whether many followers may be settled by arrays; their problems then hold no expressions.
 
     @property
     def proof(self) -> float:

@@ -66,8 +66,7 @@ class _Proofs:
     def __init__(self, pieces: Pieces, numbers: Array, tolerance: float) -> None:
         self.pieces, self.numbers, self.tolerance = pieces, numbers, tolerance
         size = len(pieces.followers)
-        self.open = np.ones(size, dtype=bool)
-        """(followers) not given up to substitution."""
+        self.open = np.ones(size, dtype=bool)  #: (followers) not given up to substitution.
         self.open[list(pieces.unread)] = False
         layout = pieces.layout
         mine = pieces.first[:, None] + np.arange(pieces.count)
@@ -75,8 +74,7 @@ class _Proofs:
         self.reaches = limited_reaches(self.target, self.lower, self.upper)
         self.open &= (self.upper > self.lower).all(axis=1)
         self.costs = np.full(len(pieces.owner), math.nan)
-        self.best = np.zeros((len(pieces.owner), pieces.count))
-        """(pieces × actions) deviations of least cost."""
+        self.best = np.zeros((len(pieces.owner), pieces.count))  #: (pieces × actions) deviations of least cost.
 
     def settle(self) -> None:
         """Settle whom arrays settle; the rest is no longer open."""

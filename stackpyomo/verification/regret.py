@@ -256,8 +256,7 @@ class _Search:
 
     solver: str
     tolerance: float
-    until: float
-    """``time.monotonic()`` at which to stop."""
+    until: float  #: ``time.monotonic()`` at which to stop.
     failed: list[Task] = field(default_factory=list)
 
     @staticmethod

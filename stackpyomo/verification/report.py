@@ -51,14 +51,10 @@ class PriceCheck:
     """What a re-solve showed of one price."""
 
     follower: str
-    gap: float
-    """In the unit of the follower's objective, for all its prices together; NaN: unknown."""
-    scale: float
-    """What the gap is small against."""
-    certificate: str
-    """The evidence, as of a regret."""
-    uplift: bool
-    """True if the market has whole actions: no price need clear it."""
+    gap: float  #: In the unit of the follower's objective, for all its prices together; NaN: unknown.
+    scale: float  #: What the gap is small against.
+    certificate: str  #: The evidence, as of a regret.
+    uplift: bool  #: True if the market has whole actions: no price need clear it.
 
     def is_refuted(self, tolerance: float) -> bool:
         """True if it is shown to be no multiplier, where there is one."""
@@ -87,38 +83,34 @@ class Report(Document):
     leader_objective: float  #: J0 at the plan, in the leader's sense.
     tolerance: float  #: The largest regret that is within rounding, relative to ``scale``.
     note: pd.Series = field(repr=False)  #: follower name → what went wrong or is worth knowing; may be empty.
+    #: How fast each follower's objective changes near the plan in what its best response moves: what ``tolerance`` is
+    #: relative to.
     scale: pd.Series = field(repr=False)
-    """How fast each follower's objective changes near the plan in what its best response moves: what ``tolerance`` is
-    relative to."""
     seconds: dict[str, float] = field(default_factory=dict, repr=False)  #: part of the work → seconds.
     solver: str = ""  #: Who re-solved the followers.
+    #: Whether the followers' equilibrium under the strategy is the only one, and why.
     equilibrium: Equilibrium = field(default_factory=Equilibrium)
-    """Whether the followers' equilibrium under the strategy is the only one, and why."""
-    epsilon0: float = math.nan
-    """Proved gap of the plan to the leader's optimum; NaN: none was proved."""
+    epsilon0: float = math.nan  #: Proved gap of the plan to the leader's optimum; NaN: none was proved.
+    #: Which leader variables the announced formula takes beyond their bounds, and how far; what else is doubtful of the
+    #: game itself, as decisions that know more than their observation tells.
     warnings: list[str] = field(default_factory=list)
-    """Which leader variables the announced formula takes beyond their bounds, and how far; what else is doubtful of the
-    game itself, as decisions that know more than their observation tells."""
+    #: Of these, who was stopped at its bounds in the re-solves, although no projection was announced.
     cut: tuple[str, ...] = ()
-    """Of these, who was stopped at its bounds in the re-solves, although no projection was announced."""
-    responding: tuple[str, ...] = ()
-    """Followers who respond in the plan."""
-    others: int = 0
-    """How many followers were not looked at."""
+    responding: tuple[str, ...] = ()  #: Followers who respond in the plan.
+    others: int = 0  #: How many followers were not looked at.
+    #: What the re-solve was asked for with: solver, starts, certify; to do it again.
     options: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What the re-solve was asked for with: solver, starts, certify; to do it again."""
+    #: follower that decides by policies → the functions among which its deviations were looked for.
     forms: dict[str, str] = field(default_factory=dict)
-    """follower that decides by policies → the functions among which its deviations were looked for."""
+    #: follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at.
     reach: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict, repr=False)
-    """follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at."""
+    #: Of these, who has a direction without an end: a search reaches only so far, and verifies nobody there.
     endless: tuple[str, ...] = ()
-    """Of these, who has a direction without an end: a search reaches only so far, and verifies nobody there."""
+    #: follower whose re-solve showed nothing → why, in a word: "unbounded", "unconfirmed", "stopped", "other".
     unsettled: dict[str, str] = field(default_factory=dict)
-    """follower whose re-solve showed nothing → why, in a word: "unbounded", "unconfirmed", "stopped", "other"."""
+    #: price → what a re-solve without its row, which is paid for instead, showed of it.
     price_checks: dict[str, PriceCheck] = field(default_factory=dict, repr=False)
-    """price → what a re-solve without its row, which is paid for instead, showed of it."""
-    subject: Subject | None = field(default=None, repr=False)
-    """What was verified; not part of the data."""
+    subject: Subject | None = field(default=None, repr=False)  #: What was verified; not part of the data.
 
     @property
     def prices(self) -> pd.Series:

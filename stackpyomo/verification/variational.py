@@ -35,10 +35,8 @@ __all__ = ["Gap", "variational_gap"]
 class Gap:
     """max F_r(u)·(u − z) over the joint set."""
 
-    value: float
-    """What a point of the joint set shows of it."""
-    bound: float
-    """Proved: it is no larger; infinite without a proof."""
+    value: float  #: What a point of the joint set shows of it.
+    bound: float  #: Proved: it is no larger; infinite without a proof.
 
 
 def variational_gap(

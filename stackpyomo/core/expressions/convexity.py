@@ -48,18 +48,12 @@ _NOISE = 1e-12  # negative curvature below this share of the largest coefficient
 class Curvature(str, Enum):
     """What is proved of x ↦ f(x) on the box; the members are strings."""
 
-    CONSTANT = "constant"
-    """f does not depend on the variables."""
-    AFFINE = "affine"
-    """f(x) = aᵀx + b."""
-    CONVEX = "convex"
-    """f(tx + (1−t)y) ≤ t f(x) + (1−t) f(y)."""
-    CONCAVE = "concave"
-    """−f is convex."""
-    NONCONVEX = "nonconvex"
-    """Proof of the opposite: f is neither convex nor concave."""
-    UNKNOWN = "unknown"
-    """Nothing is proved."""
+    CONSTANT = "constant"  #: f does not depend on the variables.
+    AFFINE = "affine"  #: f(x) = aᵀx + b.
+    CONVEX = "convex"  #: f(tx + (1−t)y) ≤ t f(x) + (1−t) f(y).
+    CONCAVE = "concave"  #: −f is convex.
+    NONCONVEX = "nonconvex"  #: Proof of the opposite: f is neither convex nor concave.
+    UNKNOWN = "unknown"  #: Nothing is proved.
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,8 @@ class Announcement:
     bend: sparse.csc_array | None = None
     saturate: bool = False
     equilibrium: Equilibrium = Equilibrium()
-    epsilon0: float = math.nan
-    """Proved gap of the plan to the leader's optimum."""
-    warnings: Sequence[str] = ()
-    """What a re-solve of the followers does not look at."""
-    responding: Sequence[str] = ()
-    """Followers who respond in the plan: no better plan means none in which they do."""
+    epsilon0: float = math.nan  #: Proved gap of the plan to the leader's optimum.
+    warnings: Sequence[str] = ()  #: What a re-solve of the followers does not look at.
+    responding: Sequence[str] = ()  #: Followers who respond in the plan: no better plan means none in which they do.
+    #: Followers who settle anew when another one deviates; a re-solve holds them at the plan.
     settling: Sequence[str] = ()
-    """Followers who settle anew when another one deviates; a re-solve holds them at the plan."""

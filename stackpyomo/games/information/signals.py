@@ -53,10 +53,9 @@ class Observation:
     """The signals, and which of them each leader variable may use (None: every one may use them all)."""
 
     signals: list[Signal]
+    #: Leader variable → numbers of its signals; absent: it announces a constant.
     permitted: dict[str, set[int]] | None = None
-    """Leader variable → numbers of its signals; absent: it announces a constant."""
-    listed: dict[str, list[int]] = field(default_factory=dict)
-    """The same in the order in which they were named."""
+    listed: dict[str, list[int]] = field(default_factory=dict)  #: The same in the order in which they were named.
 
     def of(self, leader: str) -> list[int]:
         """Numbers of the signals that a leader variable may use, in the order in which they were named."""
@@ -67,10 +66,9 @@ class Observation:
 class Shares:
     """How signals follow actions: ``sums`` when a whole block moves, ``moves`` when one member does."""
 
+    #: (signals × actions) what all members of the action's block move together (infinite for own signals of ∞).
     sums: sparse.csr_array
-    """(signals × actions) what all members of the action's block move together (infinite for own signals of ∞)."""
-    moves: sparse.csr_array
-    """(signals × actions) what one member's deviation moves."""
+    moves: sparse.csr_array  #: (signals × actions) what one member's deviation moves.
 
 
 def counts(game: GameStructure, signals: Sequence[Signal]) -> Array:
@@ -405,9 +403,9 @@ class Signal:
     constant: float
     terms: Mapping[str, float]
     own: bool
+    #: The Pyomo expression of a signal that is not linear (its text, where it was read without a game); its terms are 0
+    #: then, and name the actions it holds.
     curve: Any = field(default=None, compare=False, repr=False)
-    """The Pyomo expression of a signal that is not linear (its text, where it was read without a game); its terms are 0
-    then, and name the actions it holds."""
 
     def value(self, values: Mapping[str, float]) -> float:
         """What it shows at {variable name: value}."""

@@ -53,8 +53,7 @@ class NegativeCurvature:
     """A follower with a direction along which deviating pays to second order."""
 
     follower: int
-    curvature: float
-    """dᵀHd for the direction d of norm 1, in the user's units; negative."""
+    curvature: float  #: dᵀHd for the direction d of norm 1, in the user's units; negative.
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class Curved:
     moves: sparse.csr_array
     sides: Sequence[ActiveSide]
     held: dict[str, float]
+    #: The least curvature asked for, in the user's units: H_k − wanted·I stands in for H_k throughout.
     wanted: float = 0.0
-    """The least curvature asked for, in the user's units: H_k − wanted·I stands in for H_k throughout."""
 
     @cached_property
     def _by_follower(self) -> dict[int, list[ActiveSide]]:

@@ -41,8 +41,8 @@ _FAR = 1e3
 class Tag:
     """What a row of a master says, for whoever has to put it into words."""
 
+    #: "deviation", "slope", "bound" (of the leader), "gain bound", "price bound", "side" (a multiplier's sign).
     kind: str
-    """"deviation", "slope", "bound" (of the leader), "gain bound", "price bound", "side" (a multiplier's sign)."""
     follower: str = ""
     action: Mapping[str, float] = field(default_factory=dict)
     temptation: float = math.nan
@@ -54,43 +54,31 @@ class Excluded:
     """Rows that exclude every gain, with the weights that show it; empty where a global solver said so."""
 
     weights: list[tuple[Tag, float]]
-    radius: float = math.inf
-    """No gain whose norm, in natural units, is below this meets the rows."""
+    radius: float = math.inf  #: No gain whose norm, in natural units, is below this meets the rows.
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A gain that meets the rows so far."""
 
-    gain: Array
-    """(instruments × signals)"""
-    offsets: Array
-    """(instruments) on-path values."""
-    regret: float = 0.0
-    """What every follower is allowed to gain, in the unit of its cost."""
+    gain: Array  #: (instruments × signals)
+    offsets: Array  #: (instruments) on-path values.
+    regret: float = 0.0  #: What every follower is allowed to gain, in the unit of its cost.
 
 
 @dataclass
 class Unknowns:
     """Entries of the gain, free on-path values, multipliers of the followers' active sides: the columns of a master."""
 
-    entries: list[tuple[int, int]]
-    """(instrument, signal) of every entry that may be used and reaches somebody."""
-    units: Array
-    """(entries) one of each in the user's units."""
-    energy: Array
-    """(entries) Σ energy · K² is made least, in the user's units."""
-    lower: Array
-    """(entries) the least each may be, −∞ for no limit."""
+    entries: list[tuple[int, int]]  #: (instrument, signal) of every entry that may be used and reaches somebody.
+    units: Array  #: (entries) one of each in the user's units.
+    energy: Array  #: (entries) Σ energy · K² is made least, in the user's units.
+    lower: Array  #: (entries) the least each may be, −∞ for no limit.
     upper: Array
-    levels: Array
-    """(instruments) u0*."""
-    free: Array
-    """(instruments) whether the on-path value is chosen anew."""
-    spans: Array
-    """(instruments) one of each in the user's units."""
-    bounds: list[tuple[float, float]]
-    """(instruments) the leader's own bounds."""
+    levels: Array  #: (instruments) u0*.
+    free: Array  #: (instruments) whether the on-path value is chosen anew.
+    spans: Array  #: (instruments) one of each in the user's units.
+    bounds: list[tuple[float, float]]  #: (instruments) the leader's own bounds.
 
     def __post_init__(self) -> None:
         self.chosen = np.flatnonzero(self.free)
@@ -143,11 +131,9 @@ class LeastGain:
         self.levels: list[float] = []
         self.equal: list[bool] = []
         self.tags: list[Tag] = []
-        self.multipliers = np.zeros(0)
-        """(rows) of the last solve: which of them bind."""
+        self.multipliers = np.zeros(0)  #: (rows) of the last solve: which of them bind.
         self.excluded: Excluded | None = None
-        self.points: list[tuple[Lever, Array]] = []
-        """Deviations whose rows are not linear."""
+        self.points: list[tuple[Lever, Array]] = []  #: Deviations whose rows are not linear.
         self._sides = 0
         self._seen = 0
         self._norm = 0.0
@@ -168,8 +154,7 @@ class LeastGain:
                 self._add(np.zeros(len(self.unknowns.weights)), 0.0, Tag("side"), False, {self._sides + side: 1.0})
             self._sides += number
 
-    _slopes = True
-    """Whether first-order conditions are asked for."""
+    _slopes = True  #: Whether first-order conditions are asked for.
 
     def _add(
         self, row: Array, level: float, tag: Tag, equal: bool = False, sides: Mapping[int, float] | None = None
@@ -283,8 +268,7 @@ class LeastRegret(LeastGain):
     def __init__(self, levers: Mapping[str, Lever], unknowns: Unknowns, margin: float = 0.0) -> None:
         super().__init__(levers, unknowns, margin)
         self.least = 0.0
-        self.lottery: list[tuple[Tag, float]] = []
-        """The deviations and weights that show that no gain does better."""
+        self.lottery: list[tuple[Tag, float]] = []  #: The deviations and weights that show that no gain does better.
 
     def bound(self) -> float:
         """The regret that no gain is below."""

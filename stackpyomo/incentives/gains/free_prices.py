@@ -42,32 +42,22 @@ __all__ = ["Demand", "Payment", "choose_offsets"]
 class Payment:
     """What the free values are to pay, and what was decided."""
 
-    expression: Any = None
-    """Of free variables; None: no payment is looked at."""
-    limit: float = math.nan
-    """The most that may be paid: as given, or the least that is possible."""
-    given: bool = False
-    """True if the limit is the user's; else the least payment comes first."""
-    paid: float = math.nan
-    """What is paid on the plan."""
+    expression: Any = None  #: Of free variables; None: no payment is looked at.
+    limit: float = math.nan  #: The most that may be paid: as given, or the least that is possible.
+    given: bool = False  #: True if the limit is the user's; else the least payment comes first.
+    paid: float = math.nan  #: What is paid on the plan.
 
 
 @dataclass(frozen=True)
 class Demand:
     """What the gains will have to do at the plan."""
 
-    here: Derivatives
-    """At the plan's values, in natural units."""
-    system: System
-    """Its equations there."""
-    moves: sparse.csr_array
-    """(signals × actions) M."""
-    watched: Array
-    """(followers) whom the incentive has to hold."""
-    sides: Sequence[ActiveSide]
-    """Active constraints that may carry a follower (none with multipliers='zero')."""
-    shift: Array
-    """(actions) what multipliers given by the user add to the slopes."""
+    here: Derivatives  #: At the plan's values, in natural units.
+    system: System  #: Its equations there.
+    moves: sparse.csr_array  #: (signals × actions) M.
+    watched: Array  #: (followers) whom the incentive has to hold.
+    sides: Sequence[ActiveSide]  #: Active constraints that may carry a follower (none with multipliers='zero').
+    shift: Array  #: (actions) what multipliers given by the user add to the slopes.
 
 
 def choose_offsets(
@@ -153,10 +143,10 @@ class _Design:
         chosen: Sequence[VarData],
         demand: Demand,
     ) -> None:
+        #: Action number → what is left of its slope, for actions that free values reach.
         self.slopes: dict[int, Any] = {}
-        """Action number → what is left of its slope, for actions that free values reach."""
+        #: Follower number → {leader variable → ∂J/∂u0 as a function of the free values}.
         self.effects: dict[int, dict[int, Any]] = {}
-        """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}."""
         self._reaches = rows.instrument_units
         self._instruments = {id(v): k for k, v in enumerate(rows.instruments)}
         self.rows, self.here, self.game, self.values, self.chosen = rows, demand.here, rows.game, values, chosen

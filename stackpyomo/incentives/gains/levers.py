@@ -43,16 +43,14 @@ _LISTED = 4096
 class Row:
     """gain · K + offsets · y (+ weights of active sides) ≥ level, or = level; y are free on-path values."""
 
-    gain: Array
-    """(instruments × signals) coefficients."""
-    offsets: Array
-    """(instruments) coefficients of on-path values."""
+    gain: Array  #: (instruments × signals) coefficients.
+    offsets: Array  #: (instruments) coefficients of on-path values.
     level: float
     equal: bool = False
+    #: Number of an active side of the follower → its coefficient.
     sides: Mapping[int, float] = field(default_factory=dict)
-    """Number of an active side of the follower → its coefficient."""
+    #: What the follower gains under the constant u0*, per unit of its cost; of a slope: per unit of its action.
     temptation: float = math.nan
-    """What the follower gains under the constant u0*, per unit of its cost; of a slope: per unit of its action."""
 
 
 @dataclass
@@ -60,17 +58,14 @@ class Lever:
     """One follower's cost over its own actions and the leader's variables."""
 
     problem: Composed
-    instruments: Array
-    """Numbers of the leader's variables among ``leader``: the order of ``problem.answers``."""
-    leader: Sequence[str]
-    """Names of the design's leader variables."""
+    instruments: Array  #: Numbers of the leader's variables among ``leader``: the order of ``problem.answers``.
+    leader: Sequence[str]  #: Names of the design's leader variables.
     signals: Sequence[Signal]
-    shown: Array
-    """(signals × own actions) what one member's action moves of each, where they are linear."""
+    shown: Array  #: (signals × own actions) what one member's action moves of each, where they are linear.
+    #: Number of a signal that is not linear → what a deviation shows of it, over ``problem.variables``.
     curved: Mapping[int, Any]
-    """Number of a signal that is not linear → what a deviation shows of it, over ``problem.variables``."""
+    #: True if its own constraints hold what the leader's answers move: what it can do changes with the gain.
     coupled: bool
-    """True if its own constraints hold what the leader's answers move: what it can do changes with the gain."""
 
     def __post_init__(self) -> None:
         self.variables, self.count = self.problem.variables, len(self.leader)

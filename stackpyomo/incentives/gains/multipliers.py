@@ -41,14 +41,11 @@ _LEANED = 10.0
 class Balance:
     """What the gain has to balance once the followers' multipliers are chosen."""
 
-    slope: Array
-    """(actions) a + Gᵀλ."""
-    leader: sparse.csr_array
-    """(followers × leader variables) b + G_0ᵀλ."""
-    held: dict[str, float] = field(default_factory=dict)
-    """Constraint or bound → multiplier ≠ 0."""
+    slope: Array  #: (actions) a + Gᵀλ.
+    leader: sparse.csr_array  #: (followers × leader variables) b + G_0ᵀλ.
+    held: dict[str, float] = field(default_factory=dict)  #: Constraint or bound → multiplier ≠ 0.
+    #: The same with the sign of the side that is active: what multiplies the body in L = J + Σ force · body.
     forces: dict[str, float] = field(default_factory=dict)
-    """The same with the sign of the side that is active: what multiplies the body in L = J + Σ force · body."""
 
 
 def leaning(derivatives: Derivatives, sides: Sequence[ActiveSide], multipliers: Array) -> Balance:

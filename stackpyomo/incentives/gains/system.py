@@ -43,20 +43,16 @@ class Component:
 class System:
     """matrix · K = −slope, one row per action (empty where nothing can be balanced), one column per entry of K."""
 
+    #: (actions × entries), with its zeros: an entry that balances nothing at the plan may still bend a cost.
     matrix: sparse.csr_array
-    """(actions × entries), with its zeros: an entry that balances nothing at the plan may still bend a cost."""
-    leader: Array
-    """For each entry the number of the leader's variable."""
-    signal: Array
-    """For each entry the number of the signal."""
-    shape: tuple[int, int]
-    """(leader variables, signals)."""
+    leader: Array  #: For each entry the number of the leader's variable.
+    signal: Array  #: For each entry the number of the signal.
+    shape: tuple[int, int]  #: (leader variables, signals).
+    #: How many entries of K the leader may use at all; those that move nobody are not among the columns.
     permitted: int
-    """How many entries of K the leader may use at all; those that move nobody are not among the columns."""
-    weights: Array
-    """Energy of a unit of each entry."""
+    weights: Array  #: Energy of a unit of each entry.
+    #: How well each equation is known, relative to its norm: what is less in a combination of them counts as zero.
     doubt: Array
-    """How well each equation is known, relative to its norm: what is less in a combination of them counts as zero."""
 
     @cached_property
     def labels(self) -> tuple[Array, Array]:

@@ -43,14 +43,10 @@ class Unrepaired:
     """One follower's, with what was proved or measured."""
 
     fault: Fault
-    directions: int = 0
-    """Of a proof: how many bend down whatever the gain."""
-    turnable: int = 0
-    """Of a proof: how many directions a gain can turn."""
-    missing: float = 0.0
-    """Of a search: the curvature that the best gain lacks."""
-    squared: bool = False
-    """True if no quadratic term of the strategy helps either."""
+    directions: int = 0  #: Of a proof: how many bend down whatever the gain.
+    turnable: int = 0  #: Of a proof: how many directions a gain can turn.
+    missing: float = 0.0  #: Of a search: the curvature that the best gain lacks.
+    squared: bool = False  #: True if no quadratic term of the strategy helps either.
 
 
 def turned(composed: Array, cross: Array, s: Array, size: float) -> Array | Unrepaired | None:

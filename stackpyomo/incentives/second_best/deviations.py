@@ -36,10 +36,8 @@ class Deviations:
     """The rows found so far; ``necessary`` is False once one of them may cut off a valid rule."""
 
     gain: UnknownGain
-    margin: float
-    """How much worse than the plan a deviation has to be, in the follower's unit."""
-    curvature: float
-    """The least curvature of a follower's composed cost."""
+    margin: float  #: How much worse than the plan a deviation has to be, in the follower's unit.
+    curvature: float  #: The least curvature of a follower's composed cost.
     rows: list[Any] = field(default_factory=list)
     necessary: bool = True
 

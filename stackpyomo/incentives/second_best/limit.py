@@ -64,8 +64,8 @@ class AnyGain:
         lines = {id(v) for v in (*gain.variables, *plain.block.pi.values(), *plain.block.nu.values())}
         stationarity = [(var, self._homogeneous(slope, lines)) for var, slope in plain.stationarity]
         felt = {id(v): v for _, slope in stationarity for v in variables_in(slope)}
+        #: What somebody feels of K̂: along the others nothing is a rule.
         self.entries = [v for v in gain.holder.gain.values() if id(v) in felt]
-        """What somebody feels of K̂: along the others nothing is a rule."""
         self.sizes = {number: unit for (_, _, number), unit in zip(gain.entries, units.tolist(), strict=True)}
         norm = pyo.quicksum((v / self.sizes[v.index()]) ** 2 for v in self.entries)
         own = {id(row) for row in gain.common_rows()}

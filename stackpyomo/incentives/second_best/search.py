@@ -71,13 +71,11 @@ class Search:
     options: Options
     seconds: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
-    bound: float = -math.inf
-    """Proved: no rule with its gain in these bounds costs less."""
+    bound: float = -math.inf  #: Proved: no rule with its gain in these bounds costs less.
     best: Answer | None = None
-    scale: float = math.nan
-    """What a gap is held against."""
+    scale: float = math.nan  #: What a gap is held against.
+    #: Refuted points of the last round: where the next one begins, too.
     lost: list[dict[int, float]] = field(default_factory=list)
-    """Refuted points of the last round: where the next one begins, too."""
 
     def run(self, points: Sequence[Mapping[int, float]], *, local: bool = False) -> None:
         """Round after round from these points ({id(Var): value}); ``local``: without a global solver."""

@@ -81,8 +81,8 @@ class UnknownGain:
         self.signals: list[Signal] = observation.signals
         self.moves = shares(game, self.signals).moves
         self.groups = [list(group) for group in common]
+        #: (leader variable, signal, number of the Var) of every entry that moves somebody.
         self.entries = list(self._numbered())
-        """(leader variable, signal, number of the Var) of every entry that moves somebody."""
         count = 1 + max((number for _, _, number in self.entries), default=-1)
         self.holder = holder = pyo.ConcreteModel(name="rule")
         holder.gain = pyo.Var(range(count), initialize=0.0)

@@ -67,12 +67,10 @@ class Hedging:
     the problems of its own bundles only. Raises :class:`InvalidGame` for numbers that make no sense.
     """
 
-    bundles: int | None = None
-    """Into how many bundles the followers are cut; None: the number of ranks, at least 2."""
-    iterations: int = 200
-    """After how many iterations it stops at the latest."""
+    bundles: int | None = None  #: Into how many bundles the followers are cut; None: the number of ranks, at least 2.
+    iterations: int = 200  #: After how many iterations it stops at the latest.
+    #: The gap between plan and bound at which it stops, relative to what one variable changes J0 by over its reach.
     tolerance: float = TOLERANCES.stationarity
-    """The gap between plan and bound at which it stops, relative to what one variable changes J0 by over its reach."""
 
     def __post_init__(self) -> None:
         if self.bundles is not None:
@@ -131,8 +129,7 @@ class Answer:
     cost: float = math.inf
     feasibility: float = math.inf
     points: dict[str, Array] = field(default_factory=dict)
-    scale: float = 1.0
-    """How much the cost changes over the reach of one variable."""
+    scale: float = 1.0  #: How much the cost changes over the reach of one variable.
 
     @property
     def is_feasible(self) -> bool:

@@ -39,12 +39,9 @@ class Link:
 
     variable: VarData
     bundle: int
-    content: Any
-    """What it is equal to, an expression of the bundle's own variables."""
-    pin: Any
-    """The row that says so; an inequality where the shared row pushes one way only and the content is curved."""
-    component: str
-    """The name of the shared component."""
+    content: Any  #: What it is equal to, an expression of the bundle's own variables.
+    pin: Any  #: The row that says so; an inequality where the shared row pushes one way only and the content is curved.
+    component: str  #: The name of the shared component.
 
 
 @dataclass
@@ -52,10 +49,8 @@ class Piece:
     """One bundle's problem, written: min count · f_b + g + Σ (w_i x_i + ρ_i x_i²/2) over its own copy of everything."""
 
     program: Program
-    names: list[str]
-    """Of each given row the user's constraint; "" for a pin."""
-    pins: dict[int, int]
-    """Number of a given row → place in ``Partition.first`` of the link that it pins."""
+    names: list[str]  #: Of each given row the user's constraint; "" for a pin.
+    pins: dict[int, int]  #: Number of a given row → place in ``Partition.first`` of the link that it pins.
 
 
 @dataclass(slots=True)

@@ -39,8 +39,7 @@ class Copy:
         self.point: Array = np.clip(np.asarray(program.problem.x0), *program.bounds)
         self._origin = self.point
         self.duals = np.zeros(len(program.rows))
-        self.trouble: Solution | None = None
-        """The first solve that failed."""
+        self.trouble: Solution | None = None  #: The first solve that failed.
 
     @property
     def x(self) -> Array:
