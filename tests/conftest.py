@@ -40,6 +40,11 @@ def drawn(number: int) -> int:
     return number if PROFILE == "other" else min(number, max(5, number // 4))
 
 
+def seeds(number: int) -> range:
+    """Of so many random games: of those that are :func:`drawn`."""
+    return range(drawn(number))
+
+
 def number(text: str | float) -> float:
     """A figure of the case files: '17/38' is an exact rational."""
     return float(Fraction(text)) if isinstance(text, str) and "/" in text else float(text)

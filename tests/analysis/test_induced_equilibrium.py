@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import seeds
 from scipy import sparse
 
 import stackpyomo as sp
@@ -166,7 +167,7 @@ def major_and_minors(seed: int, size: float, bounds: Any = (None, None)) -> tupl
 
 
 @pytest.mark.parametrize("size", [2, 10**6, np.inf])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12))
 def test_what_a_major_anticipates_has_to_bend_up(seed: int, size: float) -> None:
     """F(d) = J_M(v + d, R(v + d, p + K d), p + K d) by its three values: refused iff it bends down."""
     m, game, anticipated = major_and_minors(seed, size)

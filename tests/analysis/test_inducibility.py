@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import seeds
 
 import stackpyomo as sp
 
@@ -35,7 +36,7 @@ def test_a_plant_that_may_switch_off() -> None:
     assert sp.inducible(plant(3.55)).loc["plant", "verdict"] == "possible"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8))
 def test_whole_actions_by_enumeration(seed: int) -> None:
     """J = c(v) + u (a · v + b) with u ∈ [−2, 2]: possible iff max_u J(u, v) ≥ J* at every v."""
     rng = np.random.default_rng(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import seeds
 from scipy import sparse
 
 from stackpyomo.core import largest_by_row, matches, ranges, row_of, rows_scaled, with_data
@@ -18,7 +19,7 @@ def drawn_matrix(seed: int) -> sparse.csr_array:
     return matrix
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(30))
 def test_rows_against_dense_ones(seed: int) -> None:
     matrix, random = drawn_matrix(seed), np.random.default_rng(seed)
     dense = matrix.toarray()
@@ -35,7 +36,7 @@ def test_rows_against_dense_ones(seed: int) -> None:
     assert np.array_equal(matrix.toarray(), dense), "the matrix that was given keeps its numbers"
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_joins_against_loops(seed: int) -> None:
     random = np.random.default_rng(seed)
     keys, wanted = np.sort(random.integers(0, 8, 12)), random.integers(0, 10, 5)

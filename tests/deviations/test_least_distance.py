@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import seeds
 from scipy.optimize import linprog, minimize
 
 from stackpyomo.deviations import nearest
@@ -13,7 +14,7 @@ def no_equalities(rows: np.ndarray) -> np.ndarray:
     return np.zeros(len(rows), dtype=bool)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(40))
 def test_against_another_solver(seed: int) -> None:
     random = np.random.default_rng(seed)
     count, unknowns = int(random.integers(1, 7)), int(random.integers(1, 5))

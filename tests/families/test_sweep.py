@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import seeds
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 
 from stackpyomo.core.expressions import elementary
@@ -35,7 +36,7 @@ def drawn(random: np.random.Generator, m: Any, depth: int) -> Any:
     ][kind]()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(60))
 def test_derivatives_are_pyomos(seed: int) -> None:
     """At a point, and within their ranges over a box around it; a function that is not bounded says nothing."""
     random = np.random.default_rng(seed)

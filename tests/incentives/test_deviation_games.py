@@ -13,12 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import seeds
 from scipy.optimize import linprog
 
 import stackpyomo as sp
-
-ENOUGH = 24
-"""Games of the slice that every run plays."""
 
 
 @dataclass
@@ -162,7 +160,7 @@ def by_default(plan: sp.Plan, signals: list[object]) -> sp.Incentive:
     return sp.affine_incentive(plan, observe=signals)
 
 
-@pytest.mark.parametrize("seed", range(ENOUGH))
+@pytest.mark.parametrize("seed", seeds(24))
 def test_integer_followers_against_enumeration(seed: int) -> None:
     judge(drawn(seed), by_default)
 

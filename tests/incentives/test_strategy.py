@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import CASES, at_a_bound, drawn, number
+from conftest import CASES, at_a_bound, drawn, number, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse as sp_sparse
@@ -157,7 +157,7 @@ def test_excursions_of_many_quadratic_terms(top: float | None) -> None:
         assert found[f"t[{i}]"] == pytest.approx((low, high) if i % 2 else (-high, -low))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12))
 def test_projections_of_many_followers_and_signals(seed: int) -> None:
     """Populations, two actions, a mean: every follower's regret against the projection, on a grid of its actions."""
     random = np.random.default_rng(seed)

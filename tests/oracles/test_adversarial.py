@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import toll_game
+from conftest import seeds, toll_game
 from pyomo.core.base.var import VarData
 
 import stackpyomo as sp
@@ -214,7 +214,7 @@ def test_a_strategy_that_leaves_the_leaders_bounds_says_so() -> None:
     assert rule.as_dict()["excursions"]["toll"] == [low, high]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(40))
 def test_many_active_constraints_carry_a_follower_exactly(seed: int) -> None:
     """The plan is the follower's own optimum: multipliers exist that leave nothing, and none is refused."""
     random = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import seeds
 
 import stackpyomo as sp
 
@@ -59,7 +60,7 @@ def random_game(seed: int) -> tuple[Matrix, Matrix]:
     return hessian, random.normal(size=number)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_lists_are_complete_by_enumeration_of_active_sets(seed: int) -> None:
     hessian, slope = random_game(seed)
     _, game = box_game(hessian, slope)

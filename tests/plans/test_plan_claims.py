@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import seeds
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 import stackpyomo as sp
@@ -80,7 +81,7 @@ class Drawn:
 
 
 @needs_scip
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", seeds(24))
 def test_affine_games_against_all_active_sets(seed: int) -> None:
     """Boxes are missing, equilibria may not exist, the leader may gain without limit: no claim is false."""
     drawn = Drawn(seed)

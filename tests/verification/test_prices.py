@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import seeds
 from scipy.optimize import minimize
 
 import stackpyomo as sp
@@ -57,7 +58,7 @@ def _slope(value: Any, demand: float, step: float = 1e-3) -> float:
     return (value(demand + step) - value(demand - step)) / (2 * step)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8))
 def test_a_price_is_the_marginal_cost_by_finite_differences(seed: int) -> None:
     m, game, slope = market(seed)
     plan = sp.nash(game)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import seeds
 from scipy.optimize import linprog
 
 import stackpyomo as sp
@@ -46,7 +47,7 @@ def shared_game(seed: int) -> tuple[Any, sp.Game, Matrix, Matrix, Matrix, Matrix
     return m, sp.Game(m, followers=m.p), hessian, slope, matrix, level
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12))
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_variational_inequality_holds_by_an_independent_linear_program(seed: int, weighted: bool) -> None:
     m, game, hessian, slope, matrix, level = shared_game(seed)

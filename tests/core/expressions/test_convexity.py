@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from conftest import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyomo.core.expr import numeric_expr as nodes
@@ -289,7 +290,7 @@ def grow(tree: Any, m: World) -> Any:
     return grown
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=drawn(1500), deadline=None, derandomize=True)
 @given(tree=TREES, seed=st.integers(0, 10**6))
 def test_no_random_expression_refutes_its_proof(tree: Any, seed: int) -> None:
     try:
@@ -307,7 +308,7 @@ def second_differences(f: Callable[[np.ndarray], float], size: int, rng: np.rand
     )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=drawn(300), deadline=None, derandomize=True)
 @given(size=st.integers(1, 6), squares=st.lists(st.booleans(), min_size=4, max_size=4), seed=st.integers(0, 10**6))
 def test_quadratics_agree_with_their_eigenvalues(size: int, squares: list[bool], seed: int) -> None:
     """Sums of c·(affine)² and c·affine·affine; the last two variables are parameters, c is a mutable Param."""
@@ -334,7 +335,7 @@ def test_quadratics_agree_with_their_eigenvalues(size: int, squares: list[bool],
         assert found is NONCONVEX
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=drawn(60), deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), size=st.integers(2, 8), margin=st.sampled_from([-0.1, 0.0, 0.1]))
 def test_scaling_the_variables_does_not_change_the_verdict(seed: int, size: int, margin: float) -> None:
     rng = np.random.default_rng(seed)

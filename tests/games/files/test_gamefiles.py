@@ -12,6 +12,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
+from conftest import drawn
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -785,7 +786,7 @@ def _near(a: Any, b: Any, tolerance: float) -> bool:
     return a == b or math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=drawn(200), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(TREES, TREES, st.lists(st.tuples(NUMBERS, NUMBERS), min_size=4, max_size=4))
 def test_what_is_written_reads_back_to_the_same_values(tree: Any, row: Any, points: Any) -> None:
     def build(m: Any) -> None:
@@ -825,7 +826,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("games") / "game.json"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=drawn(50), deadline=None)
 @given(
     value=st.lists(st.dictionaries(st.text(), JSONS)),
     indent=st.none() | st.just(2),
@@ -849,14 +850,14 @@ def only_game_file_errors(read: Any) -> None:
         assert document(parse_game(again)) == again
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=drawn(150), deadline=None)
 @given(text=st.text() | st.binary() | JSONS.map(json.dumps))
 def test_any_file_is_a_game_or_a_clear_error(path: Path, text: str | bytes) -> None:
     path.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
     only_game_file_errors(lambda: read_game(path))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=drawn(300), deadline=None)
 @given(
     at=st.integers(0, len(TOLL)),
     length=st.integers(0, 12),
@@ -874,7 +875,7 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
     return [(value, k) for k in keys] + [place for k in keys for place in _places(value[k])]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=drawn(300), deadline=None)
 @given(data=st.data(), new=JSONS)
 def test_a_game_with_an_odd_part_is_a_game_or_a_clear_error(data: Any, new: Any) -> None:
     game = toll()
@@ -941,7 +942,7 @@ TOKENS = [
 ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=drawn(500), deadline=None)
 @given(st.lists(st.sampled_from(TOKENS), max_size=14).map(" ".join) | st.text(), st.booleans())
 def test_any_expression_is_read_or_a_clear_error(text: str, as_constraint: bool) -> None:
     game = with_objective("0" if as_constraint else text)

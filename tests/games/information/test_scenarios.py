@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 import pytest
+from conftest import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
@@ -482,7 +483,7 @@ def world(drawn: Any) -> sp.Scenarios:
     return fine.coarsened("fine", lambda atom: merge[atom], name="coarse")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=drawn(15), deadline=None)
 @given(worlds)
 def test_what_cannot_be_told_apart_is_treated_alike(drawn: Any) -> None:
     """Plan and best response under the incentive are functions of the observation, the leader's answer of the rest."""
@@ -498,7 +499,7 @@ def test_what_cannot_be_told_apart_is_treated_alike(drawn: Any) -> None:
             assert plan.value(m.u0[int(w)]) == pytest.approx((x[w] - mean / 2) / 2, abs=1e-7)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=drawn(15), deadline=None)
 @given(worlds)
 def test_merging_atoms_never_helps_the_leader(drawn: Any) -> None:
     scenarios = world(drawn)
