@@ -10,7 +10,7 @@ from typing import Any
 import mpmath
 import pyomo.environ as pyo
 import pytest
-from random_expressions import hunt
+from helpers.random_expressions import hunt
 
 from stackpyomo.core.expressions import Curvature, curvature, intervals, is_convex_on_box
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyomo.environ as pyo
 import pytest
 from conftest import drawn
-from game_texts import GAMES, JSONS, TOLL, only_game_file_errors, refused, toll
+from helpers.game_texts import GAMES, JSONS, TOLL, only_game_file_errors, refused, toll
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyomo.environ as pyo
 import pytest
 from conftest import drawn
-from game_texts import TOLL, model_of, only_game_file_errors, refused, toll, values, written
+from helpers.game_texts import TOLL, model_of, only_game_file_errors, refused, toll, values, written
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 

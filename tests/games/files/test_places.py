@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import drawn
-from game_texts import JSONS, TOLL, refused, toll
+from helpers.game_texts import JSONS, TOLL, refused, toll
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
-from game_texts import GAMES, model_of, toll, values, variables
+from helpers.game_texts import GAMES, model_of, toll, values, variables
 
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, Population, parse_game, read_game

@@ -1,0 +1,51 @@
+"""Polytopes: all parameters that explain what was seen, against the inequalities written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.customers import BOUNDS, ROWS, customer
+
+import stackpyomo as sp
+
+
+def test_the_consistent_set_is_what_the_inequalities_say() -> None:
+    found = sp.fit(customer(), ROWS, BOUNDS, noise=0.3)
+    corners = found.consistent.vertices
+    y, p = ROWS["f.u"].to_numpy(), ROWS["p"].to_numpy()
+
+    def explains(theta: float, h: float, slack: float = 0.0) -> bool:
+        return bool(np.all(np.abs(np.clip((theta - p) / h, 0, 20) - y) <= 0.3 + slack))
+
+    assert all(explains(theta, h, 1e-7) for theta, h in corners.to_numpy())
+    random = np.random.default_rng(0)
+    for theta, h in random.uniform([3, 0.5], [5, 1.5], (500, 2)):
+        assert found.consistent.contains([theta, h]) == explains(theta, h)
+    drawn = found.scenarios("sample", size=50, seed=1)
+    assert all(explains(theta, h, 1e-7) for theta, h in zip(drawn["theta"], drawn["h"], strict=True))
+    at_corners = found.scenarios("vertices")
+    assert len(at_corners) == len(corners)
+    assert at_corners["theta"].tolist() == corners["theta"].tolist()
+    assert "All that explains every row within its noise: theta 3.52 … 4.222" in str(found)
+    assert found.as_dict()["consistent"]["vertices"][0]["theta"] == pytest.approx(3.52)
+
+
+def test_exact_rows_leave_a_segment_or_a_point() -> None:
+    one = sp.fit(customer(7, 2), {"p": [1.0], "f.u": [3.0]}, BOUNDS, noise=0.0)
+    ends = one.consistent.vertices.to_numpy()
+    assert ends.tolist() == [pytest.approx([1.15, 0.05], abs=1e-6), pytest.approx([20.0, 19 / 3], abs=1e-6)]
+    middle = one.scenarios("sample", size=20, seed=0)
+    assert middle["theta"] == pytest.approx(1 + 3 * middle["h"], abs=1e-6)
+    two = sp.fit(customer(7, 2), {"p": [1.0, 0.0], "f.u": [3.0, 4.0]}, BOUNDS, noise=0.0)
+    assert two.consistent.vertices.to_numpy().ravel().tolist() == pytest.approx([4.0, 1.0], abs=1e-6)
+    assert two.scenarios("sample", size=3)["h"].tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+
+
+def test_the_set_is_refused_where_nothing_limits_it() -> None:
+    with pytest.raises(sp.InvalidGame, match="noise= was not given"):
+        _ = sp.fit(customer(), ROWS, BOUNDS).consistent
+    lone = sp.fit(customer(7, 2), {"p": [1.0], "f.u": [3.0]}, ["theta", "h"], noise=0.0)
+    with pytest.raises(sp.InvalidGame, match="without bounds of the parameters it goes beyond"):
+        _ = lone.consistent
+    with pytest.raises(sp.InvalidGame, match='kind=\'corners\': expected "vertices" or "sample"'):
+        lone.scenarios("corners")
