@@ -22,12 +22,12 @@ help:
 demo: $(VENV)/.core
 	@$(RUN) models.grid_prices
 
-# Two side by side, whole files each: many tests wait for processes of their own.
+# Two side by side, who is done takes from the other: many tests wait for processes of their own.
 test: $(VENV)/.full
-	@$(RUN) pytest -n 2 --dist loadfile
+	@$(RUN) pytest -n 2 --dist worksteal
 
 explore: $(VENV)/.full
-	@HYPOTHESIS_PROFILE=other $(RUN) pytest -n 2 --dist loadfile
+	@HYPOTHESIS_PROFILE=other $(RUN) pytest -n 2 --dist worksteal
 
 SEED ?= 0
 COUNT ?= 50

@@ -7,18 +7,18 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyomo.environ as pyo
 import pytest
 from hypothesis import settings
+from processes import CONTEXT, Command, Result, environment
 
 import stackpyomo as sp
 from stackpyomo.cli import entry
@@ -112,6 +112,36 @@ def snapshot(model: Any) -> list[tuple[Any, ...]]:
     return rows
 
 
+def state(model: Any) -> list[Any]:
+    """The snapshot, or as much of it as can be read when a bound is no number."""
+    try:
+        return snapshot(model)
+    except ValueError:
+        variables = model.component_data_objects(pyo.Var, active=None)
+        return [(v.name, v.value, v.fixed, str(v.lower), str(v.upper), v.stale, v.domain.name) for v in variables]
+
+
+@pytest.fixture
+def refused(caplog: pytest.LogCaptureFixture) -> Callable[..., Any]:
+    """Call, and expect exactly this error, these words in its one line, no noise in the log, an unchanged model."""
+
+    def check(model: Any, call: Callable[[], Any], error: type[Exception], *words: str) -> Any:
+        before = state(model)
+        caplog.clear()
+        with pytest.raises(sp.StackpyomoError) as caught:
+            call()
+        noise = [r.getMessage() for r in caplog.records if r.levelname in ("ERROR", "CRITICAL", "WARNING")]
+        assert state(model) == before
+        assert type(caught.value) is error
+        for word in words:
+            assert word in str(caught.value)
+        assert str(caught.value).count("\n") == 0, "one line"
+        assert noise == [], "one message, not two"
+        return caught.value
+
+    return check
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _heard() -> Iterator[None]:
     """Ctrl-C is heard as from a terminal: a job in the background, or under nohup, inherits that it is ignored."""
@@ -126,21 +156,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """CI sets STACKPYOMO_REQUIRE_CYIPOPT where Ipopt's library is installed: then cyipopt must be here."""
     if items and os.environ.get("STACKPYOMO_REQUIRE_CYIPOPT") and not registry["cyipopt"].available:
         raise pytest.UsageError("STACKPYOMO_REQUIRE_CYIPOPT is set, and cyipopt is not installed")
-
-
-class Result(NamedTuple):
-    """What a command came to."""
-
-    code: int
-    out: str
-    err: str
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Of a process of its own that finds this package and puts its temporary files into the folder."""
-    home = os.fspath(Path(__file__).parent.parent)
-    paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": os.fspath(folder), "PYTHONUTF8": "1"}
 
 
 def strict(text: str) -> Any:
@@ -211,20 +226,46 @@ def stranger(tmp_path: Path) -> Run:
     folder.mkdir()
 
     def call(*arguments: Any, **more: str) -> Result:
-        done = subprocess.run(
-            [sys.executable, "-m", "stackpyomo", *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment(folder) | {"COLUMNS": "200"} | more,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=120,
-            check=False,
-        )
+        with Command(["stackpyomo", *map(str, arguments)], tmp_path, folder, COLUMNS="200", **more) as command:
+            result = command.ended()
         assert list(folder.glob("stackpyomo-*")) == [], "no temporary folder stays behind"
-        return checked(Result(done.returncode, done.stdout, done.stderr))
+        return checked(result)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def quick_workers() -> Iterator[None]:
+    """Workers of pools are forked from a process that has imported the package; else each is a new interpreter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stackpyomo.studies.pool.get_context", lambda _: CONTEXT)
+        yield
+
+
+SOLVER = """#!/bin/sh
+[ "$1" = --version ] && echo 3.14.0 && exit
+sleep 300 &
+echo $$ $! > "${1%.nl}.solving"
+wait
+"""
+"""Called ipopt: it never comes back, and leaves its number and that of a child beside its program."""
+
+
+@pytest.fixture
+def endless_ipopt(tmp_path: Path) -> str:
+    """The PATH with that solver on it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ipopt").write_text(SOLVER)
+    (folder / "ipopt").chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def wait_until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 @pytest.fixture

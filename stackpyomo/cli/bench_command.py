@@ -53,11 +53,12 @@ def bench(
     entries = [entry for entry in read_games(catalogue) if only in str(entry.get("name", ""))]
     if not entries:
         raise InvalidGame(f"{catalogue}: holds no game" + (f" whose name contains {only!r}." if only else "."))
+    settings.require()
     rows_by_number: dict[int, Row] = {}
     began, interrupted = time.perf_counter(), None
     try:
         with tracked("solving", len(entries)) as step:
-            for number, row in solved(entries, settings, os.fspath(catalogue), jobs):
+            for number, row in solved([(entry, settings) for entry in entries], os.fspath(catalogue), jobs):
                 rows_by_number[number] = row
                 step()
     except KeyboardInterrupt as error:

@@ -269,29 +269,29 @@ def _doubt(report: Report) -> str:
 
 
 def solved(
-    entries: Sequence[Mapping[str, Any]], settings: Settings, path: str = "", jobs: int = 1, grace: float = 10.0
+    plays: Sequence[tuple[Mapping[str, Any], Settings]], path: str = "", jobs: int = 1, grace: float = 10.0
 ) -> Generator[tuple[int, Row], None, None]:
-    """The number of each game with its row, as they come, ``jobs`` at a time, each in a process of its own.
+    """The number of each play with its row, as they come, ``jobs`` at a time, each in a process of its own.
 
-    A process is ended ``grace`` seconds after its limit, and with the iteration, however that ends. ``entries`` are
-    those of :func:`stackpyomo.games.files.read_games`, ``path`` their file, for messages.
+    A play is one of the games of :func:`stackpyomo.games.files.read_games`, and how it is solved. A process is ended
+    ``grace`` seconds after the longest limit, and with the iteration, however that ends. ``path``: the games' file, for
+    messages.
     """
-    settings.require()
     require_whole("jobs", jobs)
-    play = partial(_played, settings=settings, path=path)
-    pool = Pool(play, min(jobs, len(entries)), settings.time_limit + grace, attempts=1, fresh=True)
-    with closing(pool.rows(enumerate(entries), _lost)) as played:
-        for (number, _), row in played:
+    limit = max(settings.time_limit for _, settings in plays) + grace
+    pool = Pool(partial(_played, path=path), min(jobs, len(plays)), limit, attempts=1, fresh=True)
+    with closing(pool.rows([(number, *play) for number, play in enumerate(plays)], _lost)) as played:
+        for (number, _, settings), row in played:
             words = (row.name, settings.solver, settings.complementarity, row.outcome, row.message)
             logger.info("%s, %s, %s: %s %s", *words)
             yield number, row
 
 
-def _played(job: tuple[int, Mapping[str, Any]], settings: Settings, path: str) -> Row:
-    return run_entry(job[1], settings, path)
+def _played(job: tuple[int, Mapping[str, Any], Settings], path: str) -> Row:
+    return run_entry(job[1], job[2], path)
 
 
-def _lost(job: tuple[int, Mapping[str, Any]], loss: Lost) -> Row:
+def _lost(job: tuple[int, Mapping[str, Any], Settings], loss: Lost) -> Row:
     """The row of a game that no process could play."""
     try:
         wanted = _reference(job[1])

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from operator import itemgetter
 from pathlib import Path
@@ -256,17 +256,21 @@ def compare(
         named(treatment)
     if strangers := sorted(set(options or ()) - set(solvers)):
         raise InvalidGame(f"options: {strangers[0]!r} is not among the solvers; give those of {', '.join(solvers)}.")
-    played: list[tuple[int, str, str, int, Row]] = []
     asked: dict[str, Any] = {"seed": seed, "ties": ties, "tie_tolerance": tie_tolerance, "equilibrium": equilibrium}
-    total = len(entries) * len(solvers) * len(complementarities)
-    with tracked("comparing", total, shown=progress) as step:
-        for solver, treatment in product(solvers, complementarities):
-            own = (options or {}).get(solver, {})
-            settings = Settings(solver, treatment, time_limit, starts, judged=False, options=own, **asked)
-            for number, row in _played(entries, settings, jobs):
-                played.append((number, solver, treatment, _sign(entries[number]), row))
-                step()
-    return Comparison(_judged(played))
+    plays, rows = [], list[Row]()
+    for solver, treatment in product(solvers, complementarities):
+        own = (options or {}).get(solver, {})
+        settings = Settings(solver, treatment, time_limit, starts, judged=False, options=own, **asked)
+        plays += [(entry, settings) for entry in entries]
+        rows += _blank(settings, entries)
+    there = [number for number, row in enumerate(rows) if not row.error]
+    with tracked("comparing", len(plays), done=len(plays) - len(there), shown=progress) as step:
+        for number, row in solved([plays[number] for number in there], jobs=jobs) if there else ():
+            rows[there[number]] = row
+            step()
+    games = [*range(len(entries))] * (len(plays) // len(entries))
+    played = zip(games, plays, rows, strict=True)
+    return Comparison(_judged([(g, s.solver, s.complementarity, _sign(entry), row) for g, (entry, s), row in played]))
 
 
 def ways(solvers: str | Sequence[str]) -> list[str]:
@@ -300,14 +304,13 @@ def _entry(game: Any) -> dict[str, Any]:
     return document(game)
 
 
-def _played(entries: Sequence[dict[str, Any]], settings: Settings, jobs: int) -> Iterable[tuple[int, Row]]:
-    """The rows of one way of solving; where it cannot be used at all, each says why."""
+def _blank(settings: Settings, entries: Sequence[dict[str, Any]]) -> list[Row]:
+    """A row for each game before it is played; where that way of solving cannot be used at all, each says why."""
     try:
         settings.require()
     except SolverNotAvailable as error:
-        blank = Row("", outcome="failed", message=str(error), error=type(error).__name__)
-        return [(number, replace(blank, name=str(entry["name"]))) for number, entry in enumerate(entries)]
-    return solved(entries, settings, jobs=jobs)
+        return [Row(str(e["name"]), message=str(error), error=type(error).__name__) for e in entries]
+    return [Row(str(entry["name"])) for entry in entries]
 
 
 def _sign(entry: dict[str, Any]) -> int:

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import TOLL, Run, one_message, strict
+
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 def test_bench_with_everything_that_can_be_said(run: Run, write: Any, tmp_path: Path) -> None:

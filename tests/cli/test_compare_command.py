@@ -11,6 +11,8 @@ from conftest import TEXT, Run, one_message, strict
 
 from stackpyomo.solvers import registry
 
+pytestmark = pytest.mark.usefixtures("quick_workers")
+
 
 def test_compare(stranger: Run, write: Any, tmp_path: Path) -> None:
     path = write("games.json", f"[{TEXT}]")

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from conftest import MODELS, TOLL, Run
+from conftest import TOLL, Run, game
 
 from stackpyomo.cli.console import in_options
+
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,9 @@ def test_comparisons_fit_80_columns(options: list[str], run: Run, write: Any, mo
 
 
 @pytest.mark.parametrize("command", ["solve", "inducible", "doctor"])
-def test_tables_fit_80_columns(command: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_fit_80_columns(command: str, run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    result = run(command, *([] if command == "doctor" else [MODELS / "grid_prices.py"]))
+    wide = game().replace("driver", "a_driver_of_a_long_name")
+    result = run(command, *([] if command == "doctor" else [write("wide.py", wide)]))
+    assert result.code == 0
     assert max(map(len, result.out.splitlines())) <= 80

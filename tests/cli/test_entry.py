@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import MODELS, PYTHON_FILES, Run, environment, game, one_message
+from conftest import MODELS, PYTHON_FILES, Run, game, one_message, wait_until
+from processes import Command
 
 import stackpyomo as sp
 from stackpyomo.cli import commands as registered
@@ -80,7 +82,7 @@ def test_what_every_command_offers(command: str, run: Run) -> None:
         ("fish", "stackpyomo do", "doctor"),
     ],
 )
-def test_completion(shell: str, typed: str, offered: str, tmp_path: Path) -> None:
+def test_completion(shell: str, typed: str, offered: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the script that --install-completion writes asks for, under the name that it is installed by."""
     asked = {
         "_STACKPYOMO_COMPLETE": f"complete_{shell}",
@@ -89,13 +91,13 @@ def test_completion(shell: str, typed: str, offered: str, tmp_path: Path) -> Non
         "COMP_WORDS": typed,
         "COMP_CWORD": str(typed.count(" ")),
     }
-    program = "import sys; sys.argv = ['stackpyomo']; from stackpyomo.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment(tmp_path) | asked, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert offered in done.stdout
-    assert "bench" not in done.stdout
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # as a script, not as python -m pytest
+    result = run()
+    assert (result.code, result.err) == (0, "")
+    assert offered in result.out
+    assert "bench" not in result.out
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -118,13 +120,6 @@ def test_a_stranger_sees_one_line(stranger: Run, write: Any) -> None:
     text, words = PYTHON_FILES["no value for a Param"]
     assert text is not None
     one_message(stranger("solve", write("model.py", text)), words)
-
-
-SLOW = game(
-    "m.x = pyo.Var(range(6000), initialize=-1.2)\n"
-    "    valley = (100 * (m.x[i + 1] - m.x[i] ** 2) ** 2 + (1 - m.x[i]) ** 2 for i in range(5999))\n"
-    "    m.miss.set_value(m.miss.expr + sum(valley))"
-)
 
 
 HARD = """
@@ -152,37 +147,23 @@ ENDINGS = [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated"), ("SIG
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize(("number", "code", "word"), ENDINGS)
 @pytest.mark.parametrize("moment", ["solving", "importing"])
-def test_told_to_end(moment: str, number: str, code: int, word: str, write: Any, tmp_path: Path) -> None:
+def test_told_to_end(
+    moment: str, number: str, code: int, word: str, write: Any, tmp_path: Path, endless_ipopt: str
+) -> None:
     """The solver is a process in a session of its own: it ends with the command all the same."""
-    text = SLOW if moment == "solving" else "import time\nopen('started', 'w').close()\ntime.sleep(60)\n"
-    path, folder = write("slow.py", text), tmp_path / "tmp"
+    text = game() if moment == "solving" else "import time\nopen('started', 'w').close()\ntime.sleep(60)\n"
+    words = ["stackpyomo", "solve", os.fspath(write("slow.py", text)), "--solver", "ipopt", "--json", "-"]
+    folder = tmp_path / "tmp"
     folder.mkdir()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--json", "-"],
-        cwd=tmp_path,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.Signals[number], signal.SIG_DFL),  # in the background: ignored
-    )
-    try:
-        end = time.monotonic() + 240
-        while not (list(folder.glob("stackpyomo-*/program.nl")) or (tmp_path / "started").exists()):
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.05)
-        time.sleep(2.0)  # past the writing of the file, into the solve
-        child.send_signal(signal.Signals[number])
-        out, err = child.communicate(timeout=120)
-    finally:
-        child.kill()
-        child.wait()
-    assert (child.returncode, out) == (code, "")
-    assert err == f"stackpyomo: {word}\n"
+    with Command(words, tmp_path, folder, PATH=endless_ipopt) as command:
+        wait_until(lambda: bool(list(folder.glob("stackpyomo-*/*.solving"))) or (tmp_path / "started").exists())
+        time.sleep(0.2)
+        os.kill(command.pid, signal.Signals[number])
+        assert command.ended() == (code, "", f"stackpyomo: {word}\n")
     assert list(folder.glob("stackpyomo-*")) == []
     if Path("/proc/self").exists():
         running = map(command_of, Path("/proc").glob("[0-9]*/cmdline"))
-        assert [command for command in running if os.fspath(folder) in command] == []
+        assert [line for line in running if os.fspath(folder) in line] == []
 
 
 def command_of(path: Path) -> str:
@@ -197,20 +178,12 @@ def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
     """SCIP keeps the main thread to itself: the command ends some seconds later, and leaves no file."""
     path, folder = write("hard.py", HARD), tmp_path / "tmp"
     folder.mkdir()
-    command = [sys.executable, "-m", "stackpyomo", "solve", os.fspath(path), "--solver", "scip"]
-    child = subprocess.Popen(command, cwd=tmp_path, env=environment(folder), stderr=subprocess.PIPE)
-    try:
-        end = time.monotonic() + 240
-        while not list(folder.glob("stackpyomo-*/program.nl")):
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.05)
-        time.sleep(2.0)
-        child.terminate()
-        _, err = child.communicate(timeout=120)
-        assert (child.returncode, err) == (143, b"stackpyomo: terminated\n")
-    finally:
-        child.kill()
-        child.wait()
+    with Command(["stackpyomo", "solve", os.fspath(path), "--solver", "scip"], tmp_path, folder) as command:
+        wait_until(lambda: bool(list(folder.glob("stackpyomo-*/program.nl"))))
+        time.sleep(1.0)  # past the writing of the file, into the solve
+        os.kill(command.pid, signal.SIGTERM)
+        result = command.ended()
+    assert (result.code, result.err) == (143, "stackpyomo: terminated\n")
     assert list(folder.glob("stackpyomo-*")) == []
 
 

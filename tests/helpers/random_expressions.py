@@ -1,6 +1,6 @@
 """Random expressions with poles, kinks, ends of domains and overflow, for Pyomo and mpmath, and what refutes a claim.
 
-    python tests/helpers/random_expressions.py 100000        # the whole hunt: claims by interval Hessians and by structure
+    python tests/helpers/random_expressions.py 100000        # all of it: claims by Hessians and by structure
     python tests/helpers/random_expressions.py 100000 7      # with another seed
 
 The oracle is a chord in fifty digits: it knows nothing of derivatives, intervals or rules. What is multiplied by 0 is

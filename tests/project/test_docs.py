@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from conftest import environment
+from processes import Command
 
 import stackpyomo as sp
 from stackpyomo.reporting import plots
@@ -212,18 +213,10 @@ def test_commands_run(name: str, tmp_path: Path) -> None:
             continue
         assert line.startswith(OURS), f"{line}: neither run nor in NOT_RUN"
         words = shlex.split(line, comments=True)
-        words = [*words[1:]] if words[0] == "python" else ["-m", *words]
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        with Command(words[2:] if words[0] == "python" else words, tmp_path, tmp_path) as command:
+            done = command.ended(300)
         wanted = int(told[1]) if (told := re.search(r"#\s*exit (\d+)\s*$", line)) else 0
-        assert done.returncode == wanted, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done.code == wanted, f"{line}\n{done.out}\n{done.err}"
 
 
 # --- the checks themselves ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,25 @@ def read(path: Path) -> Any:
     return notebook
 
 
-def execute(notebook: Any) -> Any:
-    nbclient = pytest.importorskip("nbclient", reason="needs the extra notebooks")
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Any]:
+    """One kernel for all, which has imported everything once; each notebook finds it without any names."""
     pytest.importorskip("ipykernel", reason="needs the extra notebooks")
-    return nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    client = pytest.importorskip("jupyter_client", reason="needs the extra notebooks")
+    manager = client.AsyncKernelManager(kernel_name="python3")
+    yield manager
+    if manager.has_kernel:
+        client.utils.run_sync(manager.shutdown_kernel)(now=True)
+
+
+def execute(notebook: Any, kernel: Any = None) -> Any:
+    """The notebook with its outputs; without a kernel in one of its own."""
+    nbclient = pytest.importorskip("nbclient", reason="needs the extra notebooks")
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra notebooks")
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("get_ipython().reset()"))
+    return nbclient.NotebookClient(
+        notebook, km=kernel, timeout=240, resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
 
 
 def outputs(notebook: Any) -> list[Any]:
@@ -71,12 +87,12 @@ def test_notebook_links_to_files_that_are_there(path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of the client, not the notebook
 @EVERY
-def test_notebook_runs(path: Path) -> None:
+def test_notebook_runs(path: Path, kernel: Any) -> None:
     """No error, nothing on standard error (where warnings go), and as many figures as it should have."""
     module, extra = NEEDS.get(path.stem, ("", ""))
     if module and find_spec(module) is None:
         pytest.skip(f"{path.name} needs {module}: pip install 'stackpyomo[{extra}]'")
-    found = outputs(execute(read(path)))
+    found = outputs(execute(read(path), kernel))
     assert [output for output in found if output.output_type == "error"] == []
     assert [output.text for output in found if output.output_type == "stream" and output.name == "stderr"] == []
     assert sum("image/png" in output.get("data", {}) for output in found) == FIGURES[path.stem]
@@ -84,9 +100,11 @@ def test_notebook_runs(path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_the_study_runs_without_dask() -> None:
-    """Dask hidden: on worker processes, the same."""
+    """Dask hidden: on worker processes, the same; the rest of the notebook does not ask for it."""
     nbformat = pytest.importorskip("nbformat", reason="needs the extra notebooks")
     notebook = read(FOLDER / "dask_study.ipynb")
+    (last,) = (number for number, cell in enumerate(notebook.cells) if 'find_spec("distributed"):' in cell.source)
+    del notebook.cells[last + 1 :]
     notebook.cells.insert(0, nbformat.v4.new_code_cell('import sys\nsys.modules["distributed"] = None'))
     found = outputs(execute(notebook))
     assert [output for output in found if output.output_type == "error"] == []

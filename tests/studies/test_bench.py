@@ -14,19 +14,24 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Result, environment, strict, toll_game
+from conftest import Result, checked, environment, strict, toll_game, wait_until
+from processes import Command
 
 import stackpyomo as sp
 from stackpyomo.cli.console import show_rows
+from stackpyomo.games import parse_game
 from stackpyomo.studies import Row, Settings, solved, summarize, summary_line
 from stackpyomo.studies import catalogue as catalogues
 from stackpyomo.studies.catalogue import run_entry
+
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 def entry(name: str = "toll", reference: Any = 2.0 / 325, **edits: Any) -> dict[str, Any]:
@@ -163,7 +168,9 @@ def leaders(**reference: Any) -> dict[str, Any]:
     }
 
 
-def test_several_leaders_by_what_each_of_them_gets() -> None:
+def test_several_leaders_by_what_each_of_them_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = sp.stackelberg(parse_game(leaders()))
+    monkeypatch.setattr(catalogues, "stackelberg", lambda game, **options: plan)
     row = run_entry(leaders(leader_costs={"L1": 150.0, "L2": 150.0}), Settings())
     assert (row.outcome, row.message) == ("ok", "")
     assert row.gap <= 1e-4
@@ -338,12 +345,16 @@ def test_rows_survive_json() -> None:
 
 
 def in_order(entries: list[dict[str, Any]], settings: Settings | None = None, **more: Any) -> list[Row]:
-    return [row for _, row in sorted(solved(entries, settings or Settings(), **more), key=itemgetter(0))]
+    return [row for _, row in sorted(solved(plays(*entries, settings=settings), **more), key=itemgetter(0))]
+
+
+def plays(*entries: dict[str, Any], settings: Settings | None = None) -> list[tuple[dict[str, Any], Settings]]:
+    return [(entry, settings or Settings()) for entry in entries]
 
 
 def workers() -> list[Any]:
     """Processes that play games."""
-    return [process for process in multiprocessing.active_children() if process.name.startswith("SpawnProcess")]
+    return [process for process in multiprocessing.active_children() if "Process-" in process.name]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -372,10 +383,10 @@ def timeless(row: Row) -> dict[str, Any]:
 )
 def test_a_lost_worker_is_a_row(blow: signal.Signals, error: str, words: str) -> None:
     games, rows = [entry("before"), slow(size=12000), entry("after")], list[Row]()
-    played = solved(games, Settings(time_limit=3.0), grace=1.0)
+    played = solved(plays(*games, settings=Settings(time_limit=3.0)), grace=1.0)
     thread = threading.Thread(target=lambda: rows.extend(row for _, row in played))
     thread.start()
-    wait_until(lambda: len(rows) == 1, 240)
+    wait_until(lambda: len(rows) == 1)
     time.sleep(0.5)
     (process,) = workers()
     os.kill(process.pid, blow)
@@ -389,8 +400,9 @@ def test_a_lost_worker_is_a_row(blow: signal.Signals, error: str, words: str) ->
     assert not process.is_alive()
 
 
-def test_a_game_that_takes_too_long(tmp_path: Path) -> None:
+def test_a_game_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reading alone does, which no solver's time limit ends."""
+    monkeypatch.setattr("stackpyomo.studies.pool.get_context", get_context)  # new interpreters, as for everybody
     late, after = in_order([slow(size=20000), entry("after")], Settings(time_limit=1.0), grace=0.5)
     assert (late.outcome, late.error) == ("failed", "TimeLimit")
     assert late.seconds >= 1.5
@@ -402,7 +414,7 @@ def test_a_game_that_takes_too_long(tmp_path: Path) -> None:
 
 
 def test_workers_end_with_the_iteration() -> None:
-    rows = solved([entry("a"), slow(size=12000), slow(size=12000)], Settings())
+    rows = solved(plays(entry("a"), slow(size=12000), slow(size=12000)))
     number, row = next(rows)
     assert (number, row.name) == (0, "a")
     (worker,) = workers()
@@ -411,6 +423,7 @@ def test_workers_end_with_the_iteration() -> None:
 
 
 def test_a_worker_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stackpyomo.studies.pool.get_context", get_context)
     monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/no/such/python")
     (row,) = in_order([entry()])
     assert (row.outcome, row.error) == ("failed", "WorkerLost")
@@ -427,7 +440,7 @@ def test_settings_that_make_no_sense() -> None:
         (Settings(tolerance=math.nan), "tolerance"),
     ):
         with pytest.raises(sp.StackpyomoError, match=words):
-            in_order([entry()], settings)
+            settings.require()
     with pytest.raises(sp.InvalidGame, match="jobs"):
         in_order([entry()], jobs=0)
 
@@ -501,18 +514,11 @@ def bench(tmp_path: Path) -> Bench:
         path = tmp_path / "games.json"
         path.write_text(entries if isinstance(entries, str) else json.dumps(entries, indent=1), encoding="utf-8")
         (tmp_path / "tmp").mkdir(exist_ok=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "stackpyomo", "bench", "games.json", *map(str, options)],
-            cwd=tmp_path,
-            env=environment(tmp_path / "tmp"),
-            capture_output=True,
-            encoding="utf-8",
-            timeout=120,
-            check=False,
-        )
-        assert "Traceback" not in done.stdout + done.stderr
+        words = ["stackpyomo", "bench", "games.json", *map(str, options)]
+        with Command(words, tmp_path, tmp_path / "tmp") as command:
+            result = checked(command.ended())
         assert list((tmp_path / "tmp").iterdir()) == [], "nothing stays behind"
-        return Result(done.returncode, done.stdout, done.stderr)
+        return result
 
     return call
 
@@ -606,37 +612,16 @@ def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "games.json").write_text(json.dumps([entry("quick"), slow(size=20000)]), encoding="utf-8")
     folder = tmp_path / "tmp"
     folder.mkdir()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "stackpyomo", "bench", "games.json", "--json", "-", "--log", "log.txt"],
-        cwd=tmp_path,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
-    )
-    try:
-        log = tmp_path / "log.txt"
-        wait_until(lambda: log.exists() and "quick" in log.read_text(), 120)
-        child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=120)
-    finally:
-        child.kill()
-        child.wait()
-    assert (child.returncode, err) == (130, "stackpyomo: interrupted\n")
-    found = strict(out)
+    words, log = ["stackpyomo", "bench", "games.json", "--json", "-", "--log", "log.txt"], tmp_path / "log.txt"
+    with Command(words, tmp_path, folder) as command:
+        wait_until(lambda: log.exists() and "stackpyomo.studies.catalogue: quick" in log.read_text())
+        os.kill(command.pid, signal.SIGINT)
+        result = command.ended()
+    assert (result.code, result.err) == (130, "stackpyomo: interrupted\n")
+    found = strict(result.out)
     assert found["interrupted"] is True
     assert [row["name"] for row in found["rows"]] == ["quick"]
     assert list(folder.iterdir()) == []
-
-
-SOLVER = """#!/bin/sh
-[ "$1" = --version ] && echo 3.14.0 && exit
-sleep 300 &
-echo $$ $! > "${1%.nl}.solving"
-wait
-"""
-"""Called ipopt: it never comes back, and leaves its number and that of a child beside its program."""
 
 
 def runs(number: str) -> bool:
@@ -646,38 +631,19 @@ def runs(number: str) -> bool:
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path) -> None:
+def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path, endless_ipopt: str) -> None:
     """Neither workers nor their solvers nor the files of both, also where the command can do nothing about it."""
     (tmp_path / "games.json").write_text(json.dumps([entry(), entry()]), encoding="utf-8")
-    folder, programs = tmp_path / "tmp", tmp_path / "bin"
+    folder = tmp_path / "tmp"
     folder.mkdir()
-    programs.mkdir()
-    (programs / "ipopt").write_text(SOLVER)
-    (programs / "ipopt").chmod(0o755)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "stackpyomo", "bench", "games.json", "--solver", "ipopt", "--jobs", "2"],
-        cwd=tmp_path,
-        env=environment(folder) | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)],
-    )
-    try:
-        wait_until(lambda: len(list(folder.glob("stackpyomo-*/*.solving"))) == 2, 240)
+    words = ["stackpyomo", "bench", "games.json", "--solver", "ipopt", "--jobs", "2"]
+    fresh = blow in (signal.SIGTERM, signal.SIGKILL)
+    with Command(words, tmp_path, folder, forked_workers=not fresh, PATH=endless_ipopt) as command:
+        wait_until(lambda: len(list(folder.glob("stackpyomo-*/*.solving"))) == 2)
         time.sleep(0.2)
         solving = [number for path in folder.glob("stackpyomo-*/*.solving") for number in path.read_text().split()]
         assert len(solving) == 4
         assert all(map(runs, solving))
-        child.send_signal(blow)
-        assert child.wait(10) == (-blow if blow is signal.SIGKILL else 128 + blow)
+        os.kill(command.pid, blow)
+        assert command.ended(10).code == (-blow if blow is signal.SIGKILL else 128 + blow)
         wait_until(lambda: not any(map(runs, solving)) and not list(folder.iterdir()), 10)
-    finally:
-        child.kill()
-        child.wait()
-
-
-def wait_until(reached: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from stackpyomo.solvers import registry
 from stackpyomo.studies import Comparison, Row, entries_of, solved, ways
 from stackpyomo.studies import comparison as comparisons
 
+pytestmark = pytest.mark.usefixtures("quick_workers")
 INSTALLED = [name for name, info in registry.items() if info.available]
 
 
@@ -32,7 +34,7 @@ def written(path: Path, *entries: dict[str, Any]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def everything(tmp_path_factory: pytest.TempPathFactory, quick_workers: None) -> Comparison:
     """Three games by all solvers."""
     three = entry("toll"), entry("most", **MAXIMIZED), entry("refused", **KINKED)
     games = written(tmp_path_factory.mktemp("compare") / "games.json", *three)
@@ -123,7 +125,8 @@ def test_integer_followers_are_compared(tmp_path: Path) -> None:
 
 
 def program(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An "ipopt" of that behaviour."""
+    """An "ipopt" of that behaviour, which workers find that are new interpreters."""
+    monkeypatch.setattr("stackpyomo.studies.pool.get_context", get_context)
     folder.mkdir()
     (folder / "ipopt").write_text(f'#!/bin/sh\ncase "$1" in -v|--version) echo "Ipopt 3.14.0"; exit;; esac\n{text}\n')
     (folder / "ipopt").chmod(0o755)

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import environment, launcher, ranks_environment, strict, toll_game
+from conftest import launcher, ranks_environment, strict, toll_game, wait_until
+from processes import Command
 
 import stackpyomo as sp
 from benchmarks.kills import storm
@@ -731,19 +732,6 @@ def task_file(tmp_path: Path) -> Path:
     return path
 
 
-def command(folder: Path, *arguments: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "stackpyomo", "study", *map(str, arguments)],
-        cwd=folder,
-        env=environment(folder) | {"COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) if os.name != "nt" else None,
-        start_new_session=True,
-    )
-
-
 def is_there(group: int) -> bool:
     try:
         os.killpg(group, 0)
@@ -762,29 +750,21 @@ def finished(path: Path) -> int:
 def test_told_to_end(more: list[Any], word: str, task_file: Path, tmp_path: Path) -> None:
     """Ctrl-C, which a terminal sends to everybody, or SIGTERM: one line, finished rows kept, nobody left behind."""
     store = tmp_path / "s.jsonl"
-    child = command(tmp_path, f"{task_file}:long_nap", "--grid", "x=0,1,2,3,4,5,6,7", "--store", store, *more)
-    try:
-        end = time.monotonic() + 90
-        while finished(store) < 4:
-            assert time.monotonic() < end
-            assert child.poll() is None
-            time.sleep(0.05)
+    grid = ["--grid", "x=0,1,2,3,4,5,6,7", "--store", store]
+    words = ["stackpyomo", "study", f"{task_file}:long_nap", *grid, *more]
+    with Command([*map(str, words)], tmp_path, tmp_path, COLUMNS="200") as command:
+        wait_until(lambda: finished(store) >= 4 or command.is_over(), 90)
+        assert not command.is_over()
         if word == "interrupted":
-            os.killpg(child.pid, signal.SIGINT)
+            os.killpg(command.pid, signal.SIGINT)
         else:
-            child.terminate()
-        out, err = child.communicate(timeout=120)
-    finally:
-        child.kill()
-        child.wait()
-    assert (child.returncode, out) == (130 if word == "interrupted" else 143, "")
-    assert err.startswith(f"stackpyomo: {word}\n")
-    assert err.count("\n") == 1 or (more[:1] == ["--dask"] and "Traceback" not in err), "but for Dask's semaphores"
-    assert sorted(sp.read_study(store)["x"]) == [0, 1, 2, 3]
-    end = time.monotonic() + 20
-    while is_there(child.pid):
-        assert time.monotonic() < end, "somebody is left behind"
-        time.sleep(0.1)
+            os.kill(command.pid, signal.SIGTERM)
+        code, out, err = command.ended()
+        assert (code, out) == (130 if word == "interrupted" else 143, "")
+        assert err.startswith(f"stackpyomo: {word}\n")
+        assert err.count("\n") == 1 or (more[:1] == ["--dask"] and "Traceback" not in err), "but for Dask's semaphores"
+        assert sorted(sp.read_study(store)["x"]) == [0, 1, 2, 3]
+        wait_until(lambda: not is_there(command.pid), 20)
 
 
 @POSIX
