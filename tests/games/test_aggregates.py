@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from helpers.roads import NAN, roads
 
 import stackpyomo as sp
 from stackpyomo.games import parse_game
@@ -221,3 +223,60 @@ def test_simulated_crowds_answer_through_it() -> None:
     actions = np.array([rule.plan.values["f[0].q"] * 1.6, rule.plan.values["f[1].q"] * 0.4])
     expected = shares.toarray()[0] @ actions + leads.toarray()[0, 0] * values["q0"] + constant[0]
     assert values["Q"] == pytest.approx(expected)
+
+
+def mean(expression: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def add(m: Any) -> Any:
+        m.mean = pyo.Var(initialize=0.0)
+        m.defines = pyo.Constraint(expr=expression(m))
+        return m.defines
+
+    return add
+
+
+def singular(m: Any) -> Any:
+    m.mean, m.half = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+    m.first = pyo.Constraint(expr=m.mean + m.half == m.driver.flow)
+    m.second = pyo.Constraint(expr=2 * m.mean + 2 * m.half == m.driver.flow)
+    return [m.first, m.second]
+
+
+def followers_row(m: Any) -> Any:
+    m.mean = pyo.Var(initialize=0.0)
+    m.driver.defines = pyo.Constraint(expr=m.mean == m.driver.flow)
+    return m.driver.defines
+
+
+def switched_off(m: Any) -> Any:
+    constraint = mean(lambda m: m.mean == m.driver.flow)(m)
+    constraint.deactivate()
+    return constraint
+
+
+AGGREGATES: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
+    "a Var": (lambda m: m.toll, ("aggregates=toll", "expected an equality Constraint")),
+    "a name": (lambda m: "miss", ("aggregates=miss", "expected an equality Constraint")),
+    "an Objective": (lambda m: [m.miss], ("aggregates=miss", "expected an equality Constraint")),
+    "an inequality": (mean(lambda m: m.mean <= m.driver.flow), ("defines: ", "equality")),
+    "a follower's": (followers_row, ("driver.defines: ", "outside every follower")),
+    "nonlinear in actions": (mean(lambda m: m.mean == m.driver.flow**2), ("defines: ", "linear", "objectives")),
+    "nonlinear in itself": (mean(lambda m: m.mean**2 == m.driver.flow), ("defines: ", "linear")),
+    "two variables": (mean(lambda m: m.mean + m.toll == m.driver.flow), ("defines: ", "mean, toll", "Fix the others")),
+    "no variable": (mean(lambda m: m.driver.flow == 0.5), ("defines: ", "none")),
+    "twice the same": (lambda m: [mean(lambda m: m.mean == m.driver.flow)(m)] * 2, ("defines", "mean")),
+    "singular": (singular, ("first, second: ", "do not determine")),
+    "deactivated": (switched_off, ("defines: ", "deactivated")),
+    "nan": (mean(lambda m: m.mean == NAN * m.driver.flow), ("defines: ", "nan")),
+}
+
+
+@pytest.mark.parametrize("case", AGGREGATES)
+def test_aggregates_that_are_none(case: str, refused: Any) -> None:
+    add, words = AGGREGATES[case]
+    m = roads()
+    found = add(m)
+
+    def play() -> None:
+        sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.driver, aggregates=found)))
+
+    refused(m, play, sp.InvalidGame, *words)
