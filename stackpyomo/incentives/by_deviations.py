@@ -276,7 +276,8 @@ def _settled(asked: Asked, within: bool) -> tuple[Held | None, NoIncentive | Non
         excluded = _lottery(asked, within, outcome.rows) or master.excluded
         return None, refusal(excluded, asked.levers, asked.unknowns.free)
     if outcome.stop in (Stop.ROUNDS, Stop.TIME) or outcome.candidate is None:
-        late = "the time was up" if outcome.stop is Stop.TIME else "followers still gain"
+        too_long = "the time for it was up (design='deviations' takes what it needs)"
+        late = too_long if outcome.stop is Stop.TIME else "followers still gain"
         text = f"after {len(outcome.rows)} deviations {late}"
         raise NoIncentive(
             f"No affine incentive was found: {text}.",

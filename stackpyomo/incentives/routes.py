@@ -35,6 +35,9 @@ _LOOKED_AT = 50
 _SECOND_LOOK = 5.0
 """Seconds for a design by deviations where slopes have none."""
 
+_REPAIR = 20.0
+"""Seconds for one where what slopes came to is refuted: each of its rounds asks a global solver."""
+
 
 def routed(
     plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How, by_slopes: BySlopes
@@ -52,7 +55,9 @@ def routed(
         if not (_is_boxed(game) and RefusalCause.CURVATURE in refused.causes.values()):
             raise
         return _bent_by_deviations(refused, plan, game, wishes, free, payment, how)
-    return _by_deviations(plan, game, wishes, free, payment, how) if _is_refuted(rule, wishes.solver) else rule
+    if not _is_refuted(rule, wishes.solver):
+        return rule
+    return _by_deviations(plan, game, wishes, free, payment, replace(how, seconds=_REPAIR))
 
 
 def _bent_by_deviations(

@@ -42,6 +42,17 @@ def test_a_local_minimum_that_is_left_all_the_same_is_no_incentive() -> None:
     assert refusal.value.deviations["weight"].sum() == pytest.approx(1.0)
 
 
+def test_a_repair_that_takes_too_long_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(lambda v, u: v**4 / 4 - v**2 / 2 + u, 0.8)
+    monkeypatch.setattr("stackpyomo.incentives.routes._REPAIR", 0.0)
+    with pytest.raises(sp.NoIncentive, match="the time for it was up") as late:
+        sp.affine_incentive(plan)
+    assert "design='deviations' takes what it needs" in str(late.value)
+    assert late.value.deviations.empty, "nothing is proved"
+    with pytest.raises(sp.NoIncentive, match="cannot tell these apart"):
+        sp.affine_incentive(plan, design="deviations")
+
+
 def test_a_quadratic_follower_at_its_bound_is_looked_at_whole() -> None:
     """−v² + u v at v = 2: no slope is left with K = 2 or more, and v = −2 has to be held, too."""
     rule = sp.affine_incentive(plan_of(lambda v, u: -((v - 0.1) ** 2) + u, 2.0))
