@@ -210,13 +210,29 @@ def _expressions(player: Player) -> Iterator[tuple[str, Any]]:
 
 
 def _new_expression_errors(game: GameStructure) -> Iterator[Finding]:
-    """Those of :func:`_expression_errors`, of data that have not been gone through already without any."""
+    """Those of :func:`_expression_errors`, looked for only where something may be wrong."""
     if game.clean is not None and game.clean == stamp(game):
         return
-    game.clean, errors = None, list(_expression_errors(game))
+    errors = [] if _is_clean(game) else list(_expression_errors(game))
     yield from errors
-    if not errors:
-        game.clean = stamp(game)
+    game.clean = None if errors else stamp(game)
+
+
+def _is_clean(game: GameStructure) -> bool:
+    """True if what :func:`~stackpyomo.games.stamp.stamp` has walked through holds nothing that could be an error."""
+    try:
+        stamp(game)
+    except ValueError:  # a limit that is no number
+        return False
+    known = {id(v) for v in game.variables_by_name.values()}
+    trace = game.traced
+    suspects = [*trace.leaves, *trace.doubtful]
+    rows = (row for player in (game.leader, *game.followers.values()) for row in player.constraints)
+    return (
+        trace.is_finite
+        and not any(_leaf_problem(n, known) for n in suspects)
+        and not any(map(_row_bound_problem, rows))
+    )
 
 
 def _expression_errors(game: GameStructure) -> Iterator[Finding]:

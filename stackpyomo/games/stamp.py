@@ -14,9 +14,12 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
-from pyomo.core.expr.numeric_expr import ExternalFunctionExpression, UnaryFunctionExpression
+from pyomo.core.expr.numeric_expr import DivisionExpression, ExternalFunctionExpression, UnaryFunctionExpression
+
+from stackpyomo.core.expressions import UNREADABLE
 
 from .players import Player
 from .structure import GameStructure
@@ -56,6 +59,8 @@ class Traced:
     parts: dict[str, str]
     leaves: list[Any]  #: Params, named Expressions and Vars of other models: what changes within an expression.
     states: list[Any]
+    doubtful: list[Any]  #: Divisions, formulas of Params, functions that nobody reads: what may be an error.
+    is_finite: bool  #: True if every number in them is one.
 
     def is_of(self, outline: tuple[list[Any], list[str]]) -> bool:
         """True if these are the same expressions, of the same Vars in the same places, with the same data in them.
@@ -107,7 +112,8 @@ def _traced(game: GameStructure, outline: tuple[list[Any], list[str]]) -> Traced
         parts["prices and shared rows"] = _digest(texts, walk.numbers.tobytes())
         walks.append(walk)
     leaves = [leaf for walk in walks for leaf in walk.leaves.values()]
-    return Traced(outline, parts, leaves, list(map(_state, leaves)))
+    doubtful = [node for walk in walks for node in walk.doubtful]
+    return Traced(outline, parts, leaves, list(map(_state, leaves)), doubtful, all(walk.is_finite for walk in walks))
 
 
 def _state(leaf: Any) -> Any:
@@ -170,8 +176,16 @@ class _Walk:
     def __init__(self, place: dict[int, int], texts: list[str]) -> None:
         self.place, self.texts, self.numbers = place, texts, array("d")
         self.leaves: dict[int, Any] = {}  #: What may change within the expressions, by id.
+        self.doubtful: list[Any] = []
+        self._odd = False
         self._kinds: dict[type, str] = {}
+        self._doubted: set[type] = set()
         self._shared: dict[int, int] = {}
+
+    @property
+    def is_finite(self) -> bool:
+        """True if every number that it has met is one."""
+        return not self._odd and bool(np.isfinite(np.frombuffer(self.numbers)).all())
 
     def tell(self, expression: Any) -> None:
         """Append its nodes, Params by their value of this moment."""
@@ -188,6 +202,8 @@ class _Walk:
             elif (text := kinds.get(kind) or self._kind(node)) == "leaf":
                 self._leaf(node)
             elif text != "named":
+                if kind in self._doubted:
+                    self.doubtful.append(node)
                 args = node.args
                 texts.append(text if kind not in _NAMED else node.getname())
                 numbers.append(len(args))
@@ -205,6 +221,8 @@ class _Walk:
         """What all nodes of its class are: leaves, named Expressions, or the class itself."""
         inner = node.is_expression_type()
         text = "leaf" if not inner else "named" if node.is_named_expression_type() else node.__class__.__name__
+        if inner and (isinstance(node, (DivisionExpression, *UNREADABLE)) or not node.is_potentially_variable()):
+            self._doubted.add(node.__class__)
         self._kinds[node.__class__] = text
         return text
 
@@ -214,6 +232,7 @@ class _Walk:
             self.numbers.append(number)
             self.texts.append("#")
         except (OverflowError, TypeError):
+            self._odd = True
             self.texts.append(repr(number))
 
     def _leaf(self, node: Any) -> None:
