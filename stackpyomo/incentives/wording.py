@@ -113,7 +113,8 @@ def _unit(rule: AffineStrategy, names: Iterable[str]) -> str:
     game = rule.game
     if game is None:
         return ""
-    units = {str(game.variables_by_name[name].get_units() or "") for name in names if name in game.variables_by_name}
+    variables = [game.variables_by_name[name] for name in names if name in game.variables_by_name]
+    units = {"" if v.get_units() is None else str(v.get_units()) for v in variables}
     return units.pop() if len(units) == 1 else ""
 
 

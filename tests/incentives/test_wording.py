@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -392,8 +393,29 @@ def test_terms_as_csv_in_the_order_of_the_model() -> None:
 
 
 def test_terms_with_the_units_of_the_model() -> None:
-    pytest.importorskip("pint", reason="units of Pyomo need pint")
     rule = two_tolls(toll=pyo.units.kg, flow=pyo.units.m)
     table = pd.read_csv(io.StringIO(rule.to_csv()))
     assert (set(table["unit"]), set(table["signal_unit"])) == ({"kg"}, {"m"})
     assert "toll[2] [kg] = 0 + 1.33333 (driver[2].flow − 0.6)" in str(rule)
+
+
+def test_units_within_expressions_count_as_1(tmp_path: Path) -> None:
+    """2 (u − 1)² + t u − 0.2 u at u = 0.6: K = −(4·(−0.4) − 0.2)/0.6 = 3."""
+    units, m = pyo.units, pyo.ConcreteModel()
+    m.price = pyo.Param(initialize=0.2, units=units.kg / units.m, mutable=True)
+    m.toll = pyo.Var(bounds=(-2, 2), units=units.kg / units.m)
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1), units=units.m)
+    left = m.driver.flow - 1 * units.m
+    m.driver.cost = pyo.Objective(expr=2 * units.kg / units.m**2 * left**2 + (m.toll - m.price) * m.driver.flow)
+    m.driver.cap = pyo.Constraint(expr=m.driver.flow <= 0.9 * units.m)
+    toll = m.toll * units.m / units.kg
+    m.miss = pyo.Objective(expr=(m.driver.flow - 0.6 * units.m) ** 2 / units.m**2 + 0.01 * toll**2)
+    game = sp.Game(m, m.driver)
+    assert game.check() == []
+    rule = sp.affine_incentive(sp.leader_optimal(game))
+    assert rule.gain.loc["toll", "driver.flow"] == pytest.approx(3.0)
+    assert "toll [kg/m] = 0 + 3 (driver.flow − 0.6)" in str(rule)
+    assert sp.verify(rule).ok
+    game.write(tmp_path / "game.json")
+    assert sp.verify(sp.affine_incentive(sp.leader_optimal(sp.read_game(tmp_path / "game.json")))).ok
