@@ -75,7 +75,18 @@ class Treatment:
     levels: tuple[float, ...] = (0.0,)  #: The values of t, one solve each.
 
     def apply(self, _given: Given) -> Treated:
-        """Rows (and more) for all pairs. The base class adds nothing: what is left has no complementarity."""
+        """Write all pairs of multiplier and slack; the base class writes nothing.
+
+        Parameters
+        ----------
+        _given : Given
+            Conditions, a Block for new Vars, and what stands for t.
+
+        Returns
+        -------
+        Treated
+            Rows, a term of the objective, special ordered sets.
+        """
         return Treated()
 
     @property
@@ -86,9 +97,18 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Scholtes(Treatment):
-    """λ s ≤ t, t → 0: a regular problem for every t > 0, whose solutions tend to C-stationary points or better.
+    """One inequality for each pair, relaxed and tightened: λ s ≤ t, t → 0.
 
-    Raises :class:`InvalidGame` for levels that do not fall. Source: S. Scholtes, SIAM J. Optim. 11 (2001) 918–936.
+    A regular problem for every t > 0, whose solutions tend to C-stationary points or better.
+
+    Raises
+    ------
+    InvalidGame
+        Levels do not fall.
+
+    References
+    ----------
+    S. Scholtes, SIAM J. Optim. 11 (2001) 918–936.
     """
 
     levels: tuple[float, ...] = (1e-1, 1e-3, 1e-5, 1e-8)  #: The values of t, falling.
@@ -97,16 +117,24 @@ class Scholtes(Treatment):
         _ordered(self.name, self.levels)
 
     def apply(self, given: Given) -> Treated:
-        """One inequality a pair."""
         return Treated([pair.multiplier * pair.slack <= given.level for pair in given.conditions.pairs])
 
 
 @dataclass(frozen=True)
 class FischerBurmeister(Treatment):
-    """λ + s − √(λ² + s² + 2t²) = 0, t → 0: λ, s > 0 with λ s = t², smooth for every t > 0.
+    """One smooth equality for each pair: λ + s − √(λ² + s² + 2t²) = 0, t → 0.
 
-    Raises :class:`InvalidGame` for levels that do not fall. Source: C. Kanzow, SIAM J. Matrix Anal. Appl. 17 (1996)
-    851–868; Facchinei, Jiang, Qi, Math. Program. 85 (1999) 107–134.
+    It means λ, s > 0 with λ s = t², and is smooth for every t > 0.
+
+    Raises
+    ------
+    InvalidGame
+        Levels do not fall.
+
+    References
+    ----------
+    C. Kanzow, SIAM J. Matrix Anal. Appl. 17 (1996) 851–868; F. Facchinei, H. Jiang, L. Qi, Math. Program. 85 (1999)
+    107–134.
     """
 
     levels: tuple[float, ...] = (1e-1, 1e-2, 1e-4, 1e-6)  #: The values of t, falling.
@@ -115,7 +143,6 @@ class FischerBurmeister(Treatment):
         _ordered(self.name, self.levels)
 
     def apply(self, given: Given) -> Treated:
-        """One equality a pair."""
         return Treated(
             [
                 p.multiplier + p.slack - pyo.sqrt(p.multiplier**2 + p.slack**2 + 2 * given.level**2) == 0
@@ -126,10 +153,18 @@ class FischerBurmeister(Treatment):
 
 @dataclass(frozen=True)
 class Penalty(Treatment):
-    """min J0 + t Σ λ s: exact for some finite t at strongly stationary points; t grows from solve to solve.
+    """No row, but a product for each pair in the objective: min J0 + t Σ λ s, with t growing from solve to solve.
 
-    Raises :class:`InvalidGame` for levels that do not rise. Source: D. Ralph, S. J. Wright, Optim. Methods Softw. 19
-    (2004) 527–556.
+    Exact for some finite t at strongly stationary points.
+
+    Raises
+    ------
+    InvalidGame
+        Levels do not rise.
+
+    References
+    ----------
+    D. Ralph, S. J. Wright, Optim. Methods Softw. 19 (2004) 527–556.
     """
 
     levels: tuple[float, ...] = (1.0, 1e2, 1e4)  #: The values of t, rising.
@@ -138,21 +173,23 @@ class Penalty(Treatment):
         _ordered(self.name, self.levels)
 
     def apply(self, given: Given) -> Treated:
-        """No row; one product a pair in the objective."""
         return Treated(term=given.level * pyo.quicksum(p.multiplier * p.slack for p in given.conditions.pairs))
 
 
 @dataclass(frozen=True)
 class SOS1(Treatment):
-    """{λ, s} is a special ordered set of type 1: at most one of the two is not 0. Exact, no constant to choose.
+    """A special ordered set of type 1 for each pair {λ, s}: at most one of the two is not 0.
 
-    Source: E. M. L. Beale, J. A. Tomlin (1970); for bilevel problems J. Fortuny-Amat's big-M without the M.
+    Exact, without a constant to choose; a slack that is no Var gets one.
+
+    References
+    ----------
+    E. M. L. Beale, J. A. Tomlin, Proc. 5th IFORS Conference (1970) 447–454.
     """
 
     needs: ClassVar[str] = "SOS1"
 
     def apply(self, given: Given) -> Treated:
-        """One set a pair; a slack that is no Var gets one."""
         treated, conditions, block = Treated(), given.conditions, given.block
         shifted = [p for p in conditions.pairs if not isinstance(p.slack, VarData)]
         block.gap = pyo.Var(range(len(shifted)), bounds=(0, None))
@@ -164,13 +201,21 @@ class SOS1(Treatment):
 
 @dataclass(frozen=True)
 class BigM(Treatment):
-    """λ ≤ M z, s ≤ M' (1 − z), z ∈ {0, 1}: exact if M and M' are large enough, wrong without a word if not.
+    """Two rows and a binary for each pair: λ ≤ M z, s ≤ M' (1 − z), z ∈ {0, 1}.
 
-    M' comes from interval arithmetic on the slack over the variables' bounds; M on a bound's multiplier from the
-    stationarity row it stands in (there λ⁻ − λ⁺ equals the rest, and only one of the two is positive). Where that
-    proves nothing, ``multiplier`` and ``slack`` are assumed; the plan's warnings say which limits were hit, proved, or
-    cannot be verified. Raises :class:`InvalidGame` unless both are finite and above 0. Source: J. Fortuny-Amat,
-    B. McCarl, J. Oper. Res. Soc. 32 (1981) 783–792.
+    Exact if M and M' are large enough, wrong without a word if not. M' comes from interval arithmetic on the slack over
+    the variables' bounds; M on a bound's multiplier from the stationarity row it stands in (there λ⁻ − λ⁺ equals the
+    rest, and only one of the two is positive). Where that proves nothing, ``multiplier`` and ``slack`` are assumed; the
+    plan's warnings say which limits were hit, proved, or cannot be verified.
+
+    Raises
+    ------
+    InvalidGame
+        ``multiplier`` or ``slack`` is not finite and above 0.
+
+    References
+    ----------
+    J. Fortuny-Amat, B. McCarl, J. Oper. Res. Soc. 32 (1981) 783–792.
     """
 
     multiplier: float = 1e4  #: M where nothing is proved, in the unit of the multiplier.
@@ -183,7 +228,6 @@ class BigM(Treatment):
                 raise InvalidGame(f"BigM({name}={getattr(self, name)!r}): expected a finite number above 0.")
 
     def apply(self, given: Given) -> Treated:
-        """Two rows and one binary a pair."""
         treated, conditions, block = Treated(), given.conditions, given.block
         block.choice = pyo.Var(range(len(conditions.pairs)), domain=pyo.Binary)
         bounds = ExpressionBoundsVisitor()

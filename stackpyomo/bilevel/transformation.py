@@ -31,18 +31,34 @@ __all__ = ["KKT"]
 
 @TransformationFactory.register("stackpyomo.kkt", doc="Replace followers by their KKT conditions, with responses.")
 class KKT(Transformation):
-    """min J0 s.t. ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0, 0 ≤ π ⟂ slack ≥ 0 for the responding followers.
+    """The transformation that replaces responding followers by their optimality conditions in the leader's problem.
 
-    followers, aggregates, prices, shared: as for :class:`Game`; responding: those to replace (True: all).
-    complementarity: "product" (π · slack ≤ 0, exact, taken by every writer), "mpec" (Pyomo's Complementarity
-    components), or a treatment (Scholtes at its last level, SOS1, BigM, ...). block: the name of the new Block.
-    Raises :class:`InvalidGame`.
+    min J0 s.t. ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0, 0 ≤ π ⟂ slack ≥ 0. Options of ``create_using`` and ``apply_to``:
+    followers, aggregates, prices, shared as for :class:`Game`; responding, those to replace (True: all);
+    complementarity, "product" (π · slack ≤ 0, exact, taken by every writer), "mpec" (Pyomo's Complementarity
+    components) or a treatment (Scholtes at its last level, SOS1, BigM, ...); block, the name of the new Block. Raises
+    :class:`InvalidGame`.
     """
 
     def get_multiplier_from_object(self, model: Any, component: Any) -> Any:
-        """The multiplier of an equality; (lower, upper) of any other row or a variable, None where there is no side.
+        """The multiplier of a constraint or of a variable's bounds in a reformulated model.
 
-        ``component`` may belong to the model the clone was made of. Raises :class:`InvalidGame` if it has none.
+        Parameters
+        ----------
+        model : Model
+            The reformulated one.
+        component : Constraint or Var
+            It may belong to the model that the clone was made of.
+
+        Returns
+        -------
+        Var or (Var or None, Var or None)
+            Of an equality its multiplier; of any other row or a variable (lower, upper), None where there is no side.
+
+        Raises
+        ------
+        InvalidGame
+            No replaced follower has it.
         """
         multipliers = _maps_of(model)[0].get(component)
         if multipliers is None:
@@ -53,7 +69,25 @@ class KKT(Transformation):
         return multipliers["equal"] if "equal" in multipliers else (multipliers.get("lower"), multipliers.get("upper"))
 
     def get_object_from_multiplier(self, model: Any, multiplier: Any) -> Any:
-        """The constraint, or the variable (for a bound), that a multiplier belongs to; raises :class:`InvalidGame`."""
+        """The constraint, or the variable (for a bound), that a multiplier belongs to.
+
+        Parameters
+        ----------
+        model : Model
+            The reformulated one.
+        multiplier : Var
+            One of its multipliers.
+
+        Returns
+        -------
+        Constraint or Var
+            The component.
+
+        Raises
+        ------
+        InvalidGame
+            It is no multiplier of the model.
+        """
         component = _maps_of(model)[1].get(multiplier)
         if component is None:
             raise InvalidGame(f"{multiplier.name}: is not a multiplier of {model.name}.")

@@ -60,14 +60,14 @@ class Document(ABC):
 
     @abstractmethod
     def parts(self) -> list[Part]:
-        """Its paragraphs, lists and tables."""
+        """What is printed, as sentences and tables."""
 
     def to_markdown(self) -> str:
         """Text and tables as Markdown."""
         return as_markdown(self.parts())
 
     def to_latex(self) -> str:
-        """The same as a LaTeX fragment that needs no packages."""
+        """Text and tables as a LaTeX fragment that needs no packages."""
         return as_latex(self.parts())
 
     def _repr_html_(self) -> str:

@@ -59,7 +59,21 @@ class Continuum:
 
 
 class Equilibria(list[Plan]):
-    """Isolated equilibria, symmetric copies once: a list of Plans with what is proved of it."""
+    """A list of equilibria as plans, symmetric copies once, with what is proved of it.
+
+    Parameters
+    ----------
+    plans : iterable of Plan
+        Those that are isolated.
+    complete : bool, default False
+        Proved: every equilibrium is near one of the list.
+    continuum : sequence of Continuum, optional
+        Those that are not isolated.
+    copies : sequence of int, optional
+        How many symmetric copies each stands for.
+    reason : str, optional
+        Why it is not complete.
+    """
 
     def __init__(
         self,
@@ -78,7 +92,7 @@ class Equilibria(list[Plan]):
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row an equilibrium: the leader's objective, every action, and how many symmetric copies it stands for."""
+        """A row for each equilibrium: the leader's objective, every action, and how many symmetric copies there are."""
         rows = []
         for plan, copies in zip(self, self.copies, strict=True):
             own = plan.attached().owners

@@ -46,10 +46,10 @@ _GLOBAL = ("scip", "gurobi")
 
 @dataclass
 class Plan(Document):
-    """A joint plan u* of leader and followers (the paper's ε0-leader-optimal point where ``epsilon0`` is a number).
+    """What leader and followers are to do, with what is proved of it: the joint plan u*.
 
-    ``termination`` is why the solver stopped; ``quality`` is what is held: "optimal" (proved), "feasible",
-    "infeasible" or "none". ``residuals`` are recomputed from the written problem, never taken from the solver.
+    ``termination`` is why the solver stopped, ``quality`` what is held. ``residuals`` are recomputed from the written
+    problem, never taken from the solver. Where ``epsilon0`` is a number it is the paper's ε0-leader-optimal point.
     """
 
     values: dict[str, float]  #: variable name → value, for everybody's variables.
@@ -121,7 +121,20 @@ class Plan(Document):
     def from_values(cls, game: Game) -> Plan:
         """The model's current values as a plan; what is next to a bound, but for rounding, is put on it.
 
-        Raises :class:`InvalidGame` naming the first variable without a value.
+        Parameters
+        ----------
+        game : Game
+            Its model holds the values.
+
+        Returns
+        -------
+        Plan
+            Of termination "given", "feasible" or "infeasible".
+
+        Raises
+        ------
+        InvalidGame
+            A variable has no value; the message names the first.
         """
         game.require_sound(leader_objective=False)
         given = game.current_values()
@@ -153,7 +166,23 @@ class Plan(Document):
         return pd.Series(self.shortfall, dtype=float, name="epsilon")
 
     def value(self, var: Any) -> float:
-        """The plan's value of a Var (or of a variable's name); raises :class:`InvalidGame` for an unknown name."""
+        """The plan's value of a variable.
+
+        Parameters
+        ----------
+        var : Var or str
+            The variable or its name.
+
+        Returns
+        -------
+        float
+            In the variable's unit.
+
+        Raises
+        ------
+        InvalidGame
+            The game of the plan has no such variable.
+        """
         name = var if isinstance(var, str) else var.name
         try:
             return self.values[name]
@@ -199,12 +228,12 @@ class Plan(Document):
 
     @property
     def price_range(self) -> pd.DataFrame:
-        """price → low, high: the multipliers of its row at this answer, ±inf without an end; one row a price."""
+        """The multipliers that each price may be at this answer, a row for each: low and high, ±inf without an end."""
         return pd.DataFrame.from_dict(self.price_limits, orient="index", columns=["low", "high"], dtype=float)
 
     @property
     def announcement(self) -> Announcement:
-        """Without an incentive the leader announces constants."""
+        """What :func:`verify` plays: without an incentive the leader announces constants."""
         current = self.now()
         stale = [f"Beware: {_staleness(current.changed)}"] if current.changed else []
         return Announcement(
@@ -233,9 +262,26 @@ class Plan(Document):
 
     @classmethod
     def from_json(cls, text: str, game: Game | None = None) -> Plan:
-        """The plan that :meth:`to_json` wrote (else :class:`InvalidGame`); give the game to go on working with it.
+        """The plan that :meth:`to_json` wrote.
 
         Where the game's data have changed since, what was proved is dropped and a warning says so (:meth:`now`).
+
+        Parameters
+        ----------
+        text : str
+            The JSON document.
+        game : Game, optional
+            To go on working with the plan.
+
+        Returns
+        -------
+        Plan
+            With or without a game.
+
+        Raises
+        ------
+        InvalidGame
+            The text is something else.
         """
         with readable("plan"):
             data = json.loads(text)
@@ -252,7 +298,7 @@ class Plan(Document):
     def now(self) -> Plan:
         """The plan with what is true of it now: itself, or a copy without what was proved of data that have changed.
 
-        The copy has the objectives and the feasibility of its values as the game is now, no bound, no ε₀ and no
+        The copy has the objectives and the feasibility of its values as the game is now, no bound, no ε0 and no
         multipliers, and a warning that names what has changed: Params, bounds, senses, fixed values, expressions.
         """
         game = self.game
@@ -284,9 +330,19 @@ class Plan(Document):
         )
 
     def parts(self, chosen: Mapping[str, float] | None = None, most: int = SHOWN) -> list[Part]:
-        """Quality, warnings and a row for each variable, of which ``most`` are shown.
+        """What is printed of it: quality, warnings and a row for each variable.
 
-        chosen: values chosen anew with an incentive, told beside the plan's own where they differ.
+        Parameters
+        ----------
+        chosen : mapping of str to float, optional
+            Values chosen anew with an incentive, shown beside the plan's own where they differ.
+        most : int, default 40
+            Rows shown.
+
+        Returns
+        -------
+        list of Part
+            Sentences and tables.
         """
         current = self.now()
         if current is not self:

@@ -47,28 +47,65 @@ def leader_optimal(
     weights: Any = None,
     proof_seconds: float | None = None,
 ) -> Plan:
-    """min J0 over all variables, subject to everybody's constraints; ``responding`` followers answer optimally.
+    """The plan that is best for the leader: min J0 over all variables, subject to everybody's constraints.
 
-    responding: followers (Blocks, names, True for all) who play Nash by their KKT conditions, in the leader's favour
-    where they are indifferent; everybody else serves the leader. (): the team optimum (arXiv 2207.10611, Definition 2).
-    solver: a name of :mod:`stackpyomo.solvers`, or "auto". starts: more than 1 tries further starting points within the
-    bounds (random, by ``seed``) and keeps the best. complementarity: a treatment (Scholtes(), FischerBurmeister(),
-    Penalty(), BigM(), SOS1()) or "auto", several in turn. time_limit: seconds, for each solve of the team optimum,
-    for the whole search otherwise. proof_seconds: of the global solver that "auto" asks of small games where followers
-    respond, in all (None: 10 for each of its solves); the plan says where they were spent. tee: show the solver's
-    output. allow_nonconvex: followers proved nonconvex may respond; the plan then says so. seed: of the starting
-    points. engine: "mpi-sppy" or a :class:`Hedging` for the team optimum bundle by bundle, in as many processes as
-    ``mpiexec`` started; "auto": one solve in this process. start: a plan of this game or of a neighbouring one, whose
-    values and binding rows are tried first.
-    equilibrium: "variational", the responding followers' equilibrium with one multiplier for all who feel a shared row
-    ("auto" where rows are declared ``shared=``), by ``weights`` (component mapping follower → r > 0: its multiplier is
-    λ/r); "any": each has its own, in the leader's favour ("auto" elsewhere).
+    Followers who respond answer optimally, as a Nash game, in the leader's favour where they are indifferent; everybody
+    else serves the leader. ``quality`` is "optimal" only where the leader's problem is proved convex, or a global
+    solver closed its gap and the re-solve of the responding followers is a proof.
 
-    The plan's ``quality`` is "optimal" only where the leader's problem is proved convex, or a global solver closed its
-    gap and the re-solve of the responding followers is a proof.
+    Parameters
+    ----------
+    game : Game
+        Leader and followers.
+    responding : followers, optional
+        Blocks, names, or True for all; by default nobody: the team optimum.
+    solver : str, default "auto"
+        A name of :mod:`stackpyomo.solvers.registry`.
+    starts : int, default 1
+        Starting points: further ones are random, within the bounds.
+    complementarity : Treatment or str, default "auto"
+        :class:`Scholtes`, :class:`FischerBurmeister`, :class:`Penalty`, :class:`BigM`, :class:`SOS1`, or several in
+        turn.
+    time_limit : float, optional
+        Seconds, for each solve of the team optimum, for the whole search where followers respond.
+    tee : bool, default False
+        Show the solver's output.
+    allow_nonconvex : bool, default False
+        Followers that are proved nonconvex may respond; the plan then says so.
+    seed : int, default 0
+        Of the starting points.
+    engine : "auto", "mpi-sppy" or Hedging
+        One solve in this process; or the team optimum bundle by bundle, in as many processes as ``mpiexec`` started.
+    start : Plan, optional
+        Of this game or of a neighbouring one: its values and binding rows are tried first.
+    equilibrium : {"auto", "any", "variational"}
+        Which equilibrium of the responding followers: "any", each with multipliers of its own, in the leader's favour;
+        or "variational", one multiplier λ for all who feel a shared row, "auto" where rows are declared ``shared=``.
+    weights : ComponentMap, optional
+        Follower → r > 0: its multiplier is λ/r in a variational equilibrium.
+    proof_seconds : float, optional
+        In all for the global solver that "auto" asks of small games where followers respond, by default 10 for each of
+        its solves; the plan says where they were spent.
 
-    Raises :class:`InvalidGame` for a game that cannot be used, :class:`NonconvexFollower` for a responding follower
-    proved nonconvex, :class:`SolverNotAvailable`, and :class:`NoPlan` (naming whose constraints) when there is none.
+    Returns
+    -------
+    Plan
+        Values, quality, bound and residuals.
+
+    Raises
+    ------
+    InvalidGame
+        The game or an argument cannot be used.
+    NonconvexFollower
+        A responding follower is proved nonconvex.
+    SolverNotAvailable
+        The solver is not installed, or none is that takes the problem.
+    NoPlan
+        There is none; the message says whose constraints are in conflict.
+
+    References
+    ----------
+    arXiv 2207.10611, Definition 2.
     """
     _require_game(game, "leader_optimal")
     options = read_options(
@@ -93,16 +130,37 @@ def leader_optimal(
 def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 0.0, **options: Any) -> Plan:
     """What the leader gets WITHOUT an incentive: it announces constants, and all followers answer by a Nash point.
 
-    ties: who is favoured where a follower is indifferent. "optimistic": the leader; "pessimistic": nobody, so that the
-    leader prepares for the worst, inf_x max {J0(x, y): y a best answer to x}, with the leader's constraints kept
-    whatever answer is chosen. The infimum is exact for followers of linear and convex quadratic cost with affine rows
-    who feel nobody but the leader (Mangasarian 1988), and of few whole actions, by enumeration; elsewhere the plan is
-    worth what it says against every answer, and ``bound`` may be the optimistic one. The plan says what ties cost
-    (``ties``) and whether the infimum is reached (``attained``). tie_tolerance: a difference in a follower's cost, in
-    its unit, that is a tie as well. options: those of :func:`leader_optimal` (``responding`` is everybody).
+    Against ties the leader prepares for the worst, inf_x max {J0(x, y): y a best answer to x}, with its constraints
+    kept whatever answer is chosen. The infimum is exact for followers of linear and convex quadratic cost with affine
+    rows who feel nobody but the leader, and of few whole actions, by enumeration; elsewhere the plan is worth what it
+    says against every answer, and ``bound`` may be the optimistic one. The plan says what ties cost (``ties``) and
+    whether the infimum is reached (``attained``).
 
-    Raises :class:`InvalidGame`, :class:`SolverNotAvailable`, :class:`NoPlan`, as :func:`leader_optimal` does, and
-    :class:`InvalidGame` for followers whose best answers have no exact description, where ``tie_tolerance`` is 0.
+    Parameters
+    ----------
+    game : Game
+        Leader and followers.
+    ties : {"optimistic", "pessimistic"}
+        Who is favoured where a follower is indifferent: the leader, or nobody.
+    tie_tolerance : float, default 0
+        A difference in a follower's cost, in its unit, that is a tie as well; for "pessimistic".
+    **options
+        Those of :func:`leader_optimal` but ``responding`` and ``engine``.
+
+    Returns
+    -------
+    Plan
+        As :func:`leader_optimal` returns it.
+
+    Raises
+    ------
+    InvalidGame, SolverNotAvailable, NoPlan
+        As :func:`leader_optimal`; InvalidGame also where best answers have no exact description and ``tie_tolerance``
+        is 0.
+
+    References
+    ----------
+    O. L. Mangasarian, Oper. Res. Lett. 7 (1988) 21–26.
     """
     _require_game(game, "stackelberg")
     if ties not in ("optimistic", "pessimistic"):
@@ -166,26 +224,48 @@ def nash(
     distance: float = 1e-3,
     proof_seconds: float | None = None,
 ) -> Any:
-    """The followers' equilibrium at fixed leader values: ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given.
+    """The followers' equilibrium at fixed leader values.
 
-    A Plan; for equilibrium="all" an :class:`Equilibria`.
+    ∇_{u_k} L_k + R_kᵀ ∇ L_k = 0 for all k at u0 given, R_k what moves with follower k's action: its share of an
+    aggregate, 0 in an infinite population. ``quality`` is "feasible" at best, but for "best" and "worst": there is
+    nothing to be optimal for.
 
-    leader: component mapping leader variable → value; the others keep their current values. Leader variables that the
-    leader's equalities define from the followers' actions, and that no follower feels, follow them. responding: who
-    plays (True: all); the other followers keep their current values.
+    Parameters
+    ----------
+    game : Game
+        Leader and followers.
+    leader : ComponentMap, optional
+        Leader variable → value; the others keep their current values. Leader variables that the leader's equalities
+        define from the followers' actions, and that no follower feels, follow them.
+    responding : followers, default True
+        Who plays: Blocks, names, True for all; the other followers keep their current values.
+    solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start : optional
+        As for :func:`leader_optimal`.
+    equilibrium : {"auto", "any", "variational", "best", "worst", "all"}
+        "best" and "worst" are by the leader's objective, among all equilibria, or among the variational ones where
+        weights are given; "all" lists them; otherwise as for :func:`leader_optimal`. ``plan.selection`` tells which it
+        is and how many there are beside it.
+    weights : ComponentMap, optional
+        As for :func:`leader_optimal`; 1 for followers that are left out.
+    limit : int, default 20
+        The most that "all" lists.
+    distance : float, default 1e-3
+        By how much two of the list differ in some action, in its unit (in widths of its box where that is smaller than
+        1).
+    proof_seconds : float, optional
+        As for :func:`leader_optimal`.
 
-    equilibrium: "any"; "variational", with one multiplier for all who feel a shared row (λ over the follower's weight,
-    ``weights``: component mapping follower → r > 0, 1 for the others); "best", "worst": by the leader's objective,
-    among all of them, or the normalised ones where weights are given. "auto": "variational" where rows are shared,
-    "any" elsewhere. ``plan.selection`` tells which it is and how many there are beside it. "all": :class:`Equilibria`,
-    a list of plans, proved complete or "at least these", of up to ``limit`` that are ``distance`` apart in some action
-    (in its unit, or in widths of its box where that is smaller than 1).
+    Returns
+    -------
+    Plan or Equilibria
+        For "all" a list of plans, proved complete or "at least these".
 
-    R_k is what moves with follower k's action: its share of an aggregate, 0 in an infinite population. ``quality`` is
-    "feasible" at best, but for "best" and "worst": there is nothing to be optimal for. Other arguments are those of
-    :func:`leader_optimal`.
-
-    Raises :class:`InvalidGame` for a leader variable without a value, and what :func:`leader_optimal` raises.
+    Raises
+    ------
+    InvalidGame
+        A leader variable has no value, or as :func:`leader_optimal`.
+    NonconvexFollower, SolverNotAvailable, NoPlan
+        As :func:`leader_optimal`.
     """
     _require_game(game, "nash")
     options = read_options(
@@ -214,14 +294,29 @@ def nash(
 
 
 def pessimistic(plan: Plan, **options: Any) -> Plan:
-    """max J0 over the followers' optimal answers to the plan's leader: what it gets if they break ties against it.
+    """What the leader gets if followers break ties against it: max J0 over their optimal answers to the plan's leader.
 
-    The followers are those who respond in ``plan`` (all, if none do); the leader and everybody else keep the plan's
-    values. ``plan.leader_objective`` and the answer's differ by the price of optimism; "optimal" means that no answer
-    is worse for the leader. options: those of :func:`leader_optimal` but ``responding``.
+    The leader and everybody who does not respond keep the plan's values. ``plan.leader_objective`` and the answer's
+    differ by the price of optimism; "optimal" means that no answer is worse for the leader.
 
-    Raises :class:`InvalidGame` for an option that is none, :class:`NoPlan` with ``termination="unbounded"`` where the
-    leader can lose without limit, and what :func:`leader_optimal` raises.
+    Parameters
+    ----------
+    plan : Plan
+        Followers who respond in it answer (all, if none do).
+    **options
+        Those of :func:`leader_optimal` but ``responding``, ``engine``, ``equilibrium`` and ``weights``.
+
+    Returns
+    -------
+    Plan
+        The worst answer.
+
+    Raises
+    ------
+    InvalidGame
+        An option is unknown, or as :func:`leader_optimal`.
+    NoPlan
+        The leader can lose without limit (``termination="unbounded"``), or as :func:`leader_optimal`.
     """
     if not isinstance(plan, Plan):
         raise InvalidGame(f"pessimistic({type(plan).__name__}): expected a Plan; make one with stackelberg(game).")

@@ -58,13 +58,17 @@ _CHECKED = 5
 
 @dataclass(frozen=True)
 class Hedging:
-    """``engine=Hedging(...)``: progressive hedging on mpi-sppy; ``engine="mpi-sppy"`` is ``Hedging()``.
+    """Progressive hedging on mpi-sppy, for ``engine=`` of :func:`leader_optimal`; "mpi-sppy" is ``Hedging()``.
 
-    ``bundles``: into how many the followers are cut (default: the number of MPI ranks, at least 2); more need less
-    memory in the solver, and more iterations. It stops after ``iterations``, or where plan and bound are within
-    ``tolerance`` times what one variable changes J0 by over its reach (where nothing is proved convex: where the copies
-    are that close to each other, and their average stands that still). Every rank builds the user's whole model, and
-    the problems of its own bundles only. Raises :class:`InvalidGame` for numbers that make no sense.
+    More bundles need less memory in the solver, and more iterations. It stops after ``iterations``, or where plan and
+    bound are within ``tolerance`` (where nothing is proved convex: where the copies are that close to each other, and
+    their average stands that still). Every rank builds the user's whole model, and the problems of its own bundles
+    only.
+
+    Raises
+    ------
+    InvalidGame
+        Numbers make no sense.
     """
 
     bundles: int | None = None  #: Into how many bundles the followers are cut; None: the number of ranks, at least 2.
