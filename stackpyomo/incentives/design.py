@@ -64,34 +64,68 @@ def affine_incentive(
     margin: float = 0.0,
     solver: str = "auto",
 ) -> Incentive:
-    """The gain K of least energy Σ w n K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed follower.
+    """The affine rule u0 = u0* + K (s − s*) that makes the plan every observed follower's best response.
 
-    a_k = ∂J_k/∂u_k and b_k = ∂J_k/∂u0 at the plan; K is (leader variables × signals), n the number of followers who
-    show a signal (:attr:`Incentive.energy`). Source: Zheng, Başar, Cruz 1984; arXiv 2207.10611.
+    By slopes K is the gain of least energy Σ w n K² with a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for all k: a_k = ∂J_k/∂u_k and
+    b_k = ∂J_k/∂u0 at the plan, n the number of followers who show a signal (:attr:`Incentive.energy`). By deviations no
+    follower gains by anything that it can do; :attr:`Incentive.deviations` has those that bind. A leader variable that
+    stands at a bound is moved only inward against what tempts a follower.
 
-    observe: "actions", a list of Vars or Expressions linear in follower actions, or leader variable → such a list.
-    free: leader Vars whose on-path value may be chosen anew because the leader's objective does not depend on them;
-    payment: an expression of theirs that is made least before the energy is, or is held within payment_limit; None:
-    their norm is least among equals (:attr:`Incentive.payment` says what was decided). energy: leader Var → weight w
-    (1). multipliers: "zero", "free", or follower constraint → λ. curvature: "auto" (use the freedom where the gain of
-    least energy leaves a follower a direction of negative curvature), a number (or of less curvature than this, per
-    squared unit of its actions: it may fall away from the plan) or "none". gain_bounds: (low, high) or leader Var →
-    (low, high) for its entries. prefer: "energy" or "sparsest". quadratic: add ½ R (s − s*)² where no gain bends a
-    follower's cost up. saturate: announce the projection on the leader's bounds.
+    Parameters
+    ----------
+    plan : Plan
+        What is to be held.
+    observe : "actions", list, or mapping of leader Var to list
+        What the leader sees, or what each of its variables may answer: Vars or Expressions linear in follower actions.
+    free : list of Var, optional
+        Leader variables whose on-path value may be chosen anew because the leader's objective does not depend on them.
+    energy : mapping of leader Var to float, optional
+        The weights w, by default 1.
+    multipliers : "zero", "free" or mapping of Constraint to float
+        The multipliers λ of followers' own constraints in the composed problem.
+    curvature : "auto", "none" or float
+        "auto": use the freedom where the gain of least energy leaves a follower a direction of negative curvature; a
+        number, per squared unit of its actions: of less curvature than this.
+    saturate : bool, default False
+        Announce the projection on the leader's bounds.
+    gain_bounds : (float, float) or mapping of leader Var to (float, float), optional
+        Limits of the entries of K, in units of the leader's variable per unit of the signal.
+    prefer : {"energy", "sparsest"}
+        Which of several gains is taken.
+    quadratic : bool, default False
+        Add ½ R (s − s*)² where no gain makes a follower's cost convex.
+    payment : expression, optional
+        Of ``free`` variables: made least before the energy is; by default their norm is least among equals.
+    payment_limit : float, optional
+        ``payment`` is held within it instead, in its unit.
+    minors : {"frozen", "respond"}
+        Whether the plan's responding followers stay at the plan when another one deviates, or settle anew (then
+        :func:`anticipated_regret` verifies it).
+    design : {"auto", "slopes", "deviations"}
+        "auto": by slopes first, by deviations where a follower is integer, or not convex and not held by slopes.
+    regret : {"zero", "least"}
+        "least": the rule under which the most that a follower gains is least (:attr:`Incentive.epsilon`).
+    margin : float, default 0
+        What each deviation that changes an integer action has to cost at least, in the follower's unit.
+    solver : str, default "auto"
+        A name of :mod:`stackpyomo.solvers.registry`.
 
-    design: "slopes" (first-order conditions, as above), "deviations" (no follower gains by anything that it can do:
-    for integer and nonconvex followers, within the leader's bounds where a gain is) or "auto": slopes first, deviations
-    where a follower is integer, or not convex and not held by slopes. :attr:`Incentive.deviations` has those that bind.
-    regret: "zero", or "least" for the strategy under which the most that a follower gains is least
-    (:attr:`Incentive.epsilon`). margin: what each deviation that changes an integer action has to cost at least.
+    Returns
+    -------
+    Incentive
+        The rule; :func:`verify` has still to prove it.
 
-    minors: whether the plan's responding followers stay at the plan when another one deviates ("frozen") or settle anew
-    ("respond"; :func:`stackpyomo.anticipated_regret` then verifies it).
+    Raises
+    ------
+    NoIncentive
+        There is none; the message names every follower that cannot be induced and why, and
+        :attr:`NoIncentive.deviations` has the lottery over deviations that proves it.
+    InvalidGame
+        An argument cannot be used.
 
-    A leader variable that stands at a bound is moved only inward against what tempts a follower.
-
-    Raises :class:`NoIncentive` naming every follower that cannot be induced and why, with the lottery over deviations
-    that proves it (:attr:`NoIncentive.deviations`); :class:`InvalidGame` for bad arguments.
+    References
+    ----------
+    Y.-P. Zheng, T. Başar, J. B. Cruz, IEEE Trans. Syst. Man Cybern. 14 (1984) 10–24; arXiv 2207.10611.
     """
     if not isinstance(plan, Plan):
         raise InvalidGame(

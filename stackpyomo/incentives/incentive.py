@@ -26,24 +26,39 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False)
 class Incentive(AffineStrategy):
-    """The strategy u0 = offset + K d (+ ½ R d²), d = signal − target, that makes the plan everybody's best response.
+    """The rule that the leader announces: u0 = offset + K d (+ ½ R d²), d = signal − target.
 
-    An entry of K is in units of the leader's variable per unit of the signal. The paper's ε-incentive strategy
-    (arXiv 2207.10611, Definition 3), affine in what the leader observes.
+    An entry of K is in units of the leader's variable per unit of the signal. The paper's ε-incentive strategy (arXiv
+    2207.10611, Definition 3), affine in what the leader observes.
     """
 
     def robustness(
         self, baseline: Plan | None = None, *, followers: Sequence[str] | None = None, solver: str = "auto"
     ) -> pd.DataFrame:
-        """How wrong the leader may be about each follower: a row for each, see :mod:`stackpyomo.incentives.robustness`.
+        """How wrong the leader may be about each follower: :mod:`stackpyomo.incentives.robustness`.
 
-        curvature: least eigenvalue of its composed Hessian. shift: length of its action's shift per unit of error in
-        its marginal cost. leader_slope, leader_loss: the leader's loss per unit and per squared unit of error, in the
-        worst direction. relative_error: the largest ε such that it does better than the baseline under (1 ± ε) a_k.
+        Parameters
+        ----------
+        baseline : Plan, optional
+            What happens without the incentive, by default ``stackelberg(game)``; where that has no plan, relative_error
+            is NaN.
+        followers : sequence of str, optional
+            Names of those to look at, by default all.
+        solver : str, default "auto"
+            As for :func:`leader_optimal`.
 
-        baseline: what happens without the incentive (None: ``stackelberg(game)`` is solved; where it has no plan, the
-        column relative_error is NaN). followers: names of those to look at (None: all). Raises :class:`InvalidGame`
-        for a follower that is none.
+        Returns
+        -------
+        DataFrame
+            A row for each follower. curvature: least eigenvalue of its composed Hessian. shift: length of its action's
+            shift per unit of error in its marginal cost. leader_slope, leader_loss: the leader's loss per unit and per
+            squared unit of error, in the worst direction. relative_error: the largest ε such that it does better than
+            the baseline under (1 ± ε) a_k.
+
+        Raises
+        ------
+        InvalidGame
+            A name is no follower's, actions are whole, or a signal is not linear.
         """
         game = self.attached()
         whole = [f.name for f in game.followers.values() if f.integers]
@@ -73,7 +88,7 @@ class Incentive(AffineStrategy):
 
     @property
     def comparison(self) -> pd.Series:
-        """The leader's objective: leader-optimal, by this rule, by the best constants; of :func:`optimal_rule` alone.
+        """The leader's objective leader-optimal, by this rule, by the best constants, for :func:`optimal_rule`.
 
         Raises :class:`InvalidGame` for another incentive, which holds the plan that it was given.
         """
@@ -81,7 +96,7 @@ class Incentive(AffineStrategy):
 
     @property
     def value_curve(self) -> pd.DataFrame:
-        """``kappa`` and ``value``: the leader's objective by the best rule found whose gains are within ±kappa.
+        """The leader's objective ``value`` by the best rule whose gains are within ±``kappa``, as far as was found.
 
         Raises :class:`InvalidGame` as :attr:`comparison` does.
         """
@@ -89,9 +104,10 @@ class Incentive(AffineStrategy):
 
     @property
     def at_bound(self) -> dict[tuple[str, str], float]:
-        """(leader variable, signal) → d(leader's objective)/d(bound) of each gain that stands at its bound.
+        """What the leader's objective changes by per unit by which the bound of a gain that stands at it moves outward.
 
-        The bound moves outward. Raises :class:`InvalidGame` as :attr:`comparison` does.
+        (leader variable, signal) → d(leader's objective)/d(bound). Raises :class:`InvalidGame` as :attr:`comparison`
+        does.
         """
         return {(a.leader, a.signal): a.slope for a in self._second_best("at_bound").at_bound}
 
@@ -101,18 +117,49 @@ class Incentive(AffineStrategy):
         return self.standing
 
     def compare(self, baseline: Plan) -> pd.DataFrame:
-        """Who gains and who loses against another plan, e.g. ``stackelberg(game)``: the leader first, then followers.
+        """Who gains and who loses against another plan: the leader first, then followers.
 
-        objective, baseline and difference in the sense each objective is written in; verdict: "gains", "loses", "same".
+        Parameters
+        ----------
+        baseline : Plan
+            For instance ``stackelberg(game)``.
+
+        Returns
+        -------
+        DataFrame
+            Columns objective, baseline and difference, in the sense each objective is written in; verdict: "gains",
+            "loses", "same".
         """
         return comparison(self, baseline)
 
     def to_markdown(self, baseline: Plan | None = None) -> str:
-        """The contract in plain words, as Markdown; with a baseline also who gains and loses against it."""
+        """The contract in plain words, as Markdown.
+
+        Parameters
+        ----------
+        baseline : Plan, optional
+            Say also who gains and who loses against it.
+
+        Returns
+        -------
+        str
+            A document.
+        """
         return as_markdown(in_words(self, baseline, whole=True))
 
     def to_latex(self, baseline: Plan | None = None) -> str:
-        """The same as a LaTeX fragment that needs no packages."""
+        """The contract in plain words, as a LaTeX fragment that needs no packages.
+
+        Parameters
+        ----------
+        baseline : Plan, optional
+            Say also who gains and who loses against it.
+
+        Returns
+        -------
+        str
+            A fragment.
+        """
         return as_latex(in_words(self, baseline, whole=True))
 
     def to_csv(self) -> str:

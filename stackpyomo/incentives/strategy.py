@@ -60,11 +60,7 @@ Strategy = TypeVar("Strategy", bound="AffineStrategy")
 
 @dataclass(eq=False)
 class AffineStrategy:
-    """The strategy u0 = offset + K d (+ ½ R d²), d = signal − target, that makes the plan everybody's best response.
-
-    An entry of K is in units of the leader's variable per unit of the signal. The paper's ε-incentive strategy
-    (arXiv 2207.10611, Definition 3), affine in what the leader observes.
-    """
+    """The rule that the leader announces, as data: u0 = offset + K d (+ ½ R d²), d = signal − target."""
 
     plan: Plan = field(repr=False)  #: What it was designed for.
     leader: list[str]  #: Names of the leader's variables that answer: the rows of K.
@@ -128,7 +124,7 @@ class AffineStrategy:
 
     @property
     def energy(self) -> float:
-        """Σ w_l n_s K_ls² over leader variables l and signals s.
+        """The energy Σ w_l n_s K_ls² of the gain over leader variables l and signals s.
 
         w are the weights the design was asked for (1 by default), n_s the number of followers who show the signal: each
         member of a population its own action, so that the game with all of them written out (``expand()``) has the same
@@ -222,10 +218,24 @@ class AffineStrategy:
         return self.plan.game
 
     def actions(self, signals: Any) -> dict[str, float]:
-        """The leader's answer to what it observes: offset + K d (+ ½ R d²); missing signals are on target.
+        """The leader's answer to what it observes: offset + K d (+ ½ R d²).
 
-        signals: a ComponentMap, (component, value) pairs, or a dict keyed by name. A population's own action stands for
-        every member's: all of them deviate. Raises :class:`InvalidGame` for an unknown name and for what is no number.
+        A population's own action stands for every member's: all of them deviate.
+
+        Parameters
+        ----------
+        signals : ComponentMap, list of pairs, or mapping of str to float
+            Signal → what is observed, in its unit; those left out are on target.
+
+        Returns
+        -------
+        dict of str to float
+            Leader variable name → value, in its unit.
+
+        Raises
+        ------
+        InvalidGame
+            A name is unknown or a value is no number.
         """
         game = self.attached()
         pairs = component_pairs(signals, "actions")
@@ -281,10 +291,10 @@ class AffineStrategy:
 
     @property
     def excursions(self) -> dict[str, tuple[float, float]]:
-        """Leader variables the strategy takes beyond their bounds for some deviation of one follower within its box.
+        """Leader variables that the strategy takes beyond their bounds: name → (lowest, highest) announced.
 
-        {name: (lowest, highest) announced}, before a projection (saturate=True). The followers' own constraints are not
-        considered, so that this is an outer estimate.
+        It looks at deviations of one follower at a time within its box, before a projection (saturate=True). Followers'
+        own constraints are not considered, so that this is an outer estimate.
         """
         game = self.attached()
         moves = shares(game, self.observed).moves
@@ -396,7 +406,20 @@ class AffineStrategy:
 
     @classmethod
     def from_json(cls: type[Strategy], text: str, game: Game | None = None) -> Strategy:
-        """The incentive written by :meth:`to_json` (the basis of the null space is not kept)."""
+        """The incentive that :meth:`to_json` wrote; the basis of the null space is not kept.
+
+        Parameters
+        ----------
+        text : str
+            The JSON document.
+        game : Game, optional
+            To go on working with the incentive.
+
+        Returns
+        -------
+        Incentive
+            With or without a game.
+        """
         with readable("incentive"):
             data = json.loads(text)
             plan = Plan.from_json(json.dumps(data["plan"]), game)

@@ -59,21 +59,7 @@ class Continuum:
 
 
 class Equilibria(list[Plan]):
-    """A list of equilibria as plans, symmetric copies once, with what is proved of it.
-
-    Parameters
-    ----------
-    plans : iterable of Plan
-        Those that are isolated.
-    complete : bool, default False
-        Proved: every equilibrium is near one of the list.
-    continuum : sequence of Continuum, optional
-        Those that are not isolated.
-    copies : sequence of int, optional
-        How many symmetric copies each stands for.
-    reason : str, optional
-        Why it is not complete.
-    """
+    """A list of equilibria as plans, symmetric copies once, with what is proved of it."""
 
     def __init__(
         self,

@@ -31,11 +31,31 @@ __all__ = ["conditional_regret"]
 
 
 def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solver: str = "auto") -> pd.DataFrame:
-    """One row per follower and atom: ``probability``, ``regret`` (its own units, given the atom), ``certificate``.
+    """What each follower could gain in each situation that it can tell apart, given what it observes there.
 
-    subject: a Plan or an Incentive. actions: follower Var, or policy, → the observation its index stands for. Of a
-    policy all actions count as deviations, not only functions of its form. Raises :class:`InvalidGame` for a Var that
-    no follower owns or whose index is not the observation's atoms.
+    Of a policy all actions count as deviations, not only functions of its form.
+
+    Parameters
+    ----------
+    subject : Plan or Incentive
+        What is announced.
+    scenarios : Scenarios
+        What the followers' Vars are indexed by.
+    actions : ComponentMap or list of pairs
+        Follower Var, or policy → the observation its index stands for.
+    solver : str, default "auto"
+        As for :func:`verify`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each follower and atom: ``probability``, ``regret`` (given the atom, in the follower's unit),
+        ``certificate``.
+
+    Raises
+    ------
+    InvalidGame
+        No follower owns a Var, or its index is not the observation's atoms.
     """
     subject, actions = unfolded(subject, component_pairs(actions, "actions", "observation"))
     game: Game = subject.attached()

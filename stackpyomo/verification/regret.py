@@ -60,17 +60,44 @@ def verify(
     time_limit: float | None = None,
     proof_seconds: float | None = None,
 ) -> Report:
-    """Re-solve every follower of a Plan (constant leader) or an Incentive: regret_k = J_k(plan) − min_v J_k(v).
+    """Re-solve every follower against what is announced, and say what each could gain by leaving the plan.
 
-    starts: starting points for followers not proved convex. certify: "auto" (prove convexity where possible, else
-    search from several starts and ask a global solver for a bound), "proof" (the same, and "unknown" where nothing is
-    proved), "convex" or "global" (this proof or "unknown"), "multistart" (no proof). tolerance: the largest
-    regret that is as good as none, and the largest duality gap of a proof, relative to ``report.scale``. followers:
-    names of those to re-solve (None: all). time_limit: seconds for the re-solves; who is not settled by then is
-    "unknown". proof_seconds: of a global solver, for all together (None: 10, or no end where a proof is asked for).
+    regret_k = J_k(plan) − min_v J_k(v). The leader cannot leave its bounds: where the announced formula would, its
+    answers are stopped there.
 
-    The leader cannot leave its bounds: where the announced formula would, its answers are stopped there.
-    Raises :class:`InvalidGame`, :class:`SolverNotAvailable`.
+    Parameters
+    ----------
+    subject : Plan or Incentive
+        What is announced: constants, or a rule.
+    solver : str, default "auto"
+        A name of :mod:`stackpyomo.solvers.registry`.
+    starts : int, default 8
+        Starting points for followers not proved convex.
+    certify : {"auto", "proof", "convex", "global", "multistart"}
+        "auto": prove convexity where possible, else search from several starts and ask a global solver for a bound.
+        "proof": the same, and "unknown" where nothing is proved. "convex", "global": this proof or "unknown".
+        "multistart": no proof.
+    tolerance : float, default 1e-6
+        The largest regret that is as good as none, and the largest duality gap of a proof, relative to
+        ``report.scale``.
+    followers : sequence of str, optional
+        Names of those to re-solve, by default all.
+    time_limit : float, optional
+        Seconds for the re-solves; who is not settled by then is "unknown".
+    proof_seconds : float, optional
+        For a global solver, all followers together; by default 10, or no end where a proof is asked for.
+
+    Returns
+    -------
+    Report
+        Regrets, certificates, best responses, warnings.
+
+    Raises
+    ------
+    InvalidGame
+        An argument cannot be used, or the subject has no game.
+    SolverNotAvailable
+        The solver is not installed.
     """
     return examine(subject, Effort(solver, starts, certify, tolerance, time_limit, proof_seconds), followers)[0]
 

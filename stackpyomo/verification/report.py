@@ -72,8 +72,8 @@ _WRITTEN_APART = (
 class Report(Document):
     """What every follower could gain by leaving the plan, from one re-solve each.
 
-    ``regret`` ≥ 0 in the follower's own units (NaN: unknown); ``certificate`` says which evidence stands behind it:
-    "convex" (proof), "global" (a global solver's bound), "multistart" (evidence only), "unknown" (the re-solve failed).
+    ``certificate`` says which evidence stands behind a regret: "convex" (proof), "global" (a global solver's bound),
+    "multistart" (a search, no proof), "unknown" (the re-solve failed, its regret is NaN).
     """
 
     regret: pd.Series  #: follower name → max(0, J_k(plan) − best), as a cost, in J_k's unit.
@@ -244,7 +244,7 @@ class Report(Document):
 
     @property
     def ok(self) -> bool:
-        """None gains more than tolerance · its scale, by a proof, or by a search of all that a follower can do.
+        """Whether no follower gains more than tolerance · its scale, by a proof, or by a search of all that it can do.
 
         False where a follower is unknown, or was only searched although it can go on without an end.
         """
@@ -323,7 +323,23 @@ class Report(Document):
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """The report that :meth:`to_json` wrote; raises :class:`InvalidGame` for anything else."""
+        """The report that :meth:`to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            The JSON document.
+
+        Returns
+        -------
+        Report
+            Without its game.
+
+        Raises
+        ------
+        InvalidGame
+            The text is something else.
+        """
         with readable("report"):
             data = json.loads(text)
             rows = data["followers"]
@@ -355,8 +371,17 @@ class Report(Document):
     def to_html(self, path: str | Path, *, baseline: Any = None) -> None:
         """Write one self-contained page with all that is known: plan, contract, certificates, plots, log, versions.
 
-        baseline: a plan to tell who gains and who loses against, e.g. ``stackelberg(game)``. Raises
-        :class:`InvalidGame` for a file that cannot be written.
+        Parameters
+        ----------
+        path : str or Path
+            The file; one that is there is replaced.
+        baseline : Plan, optional
+            Say also who gains and who loses against it, e.g. ``stackelberg(game)``.
+
+        Raises
+        ------
+        InvalidGame
+            The file cannot be written.
         """
         from stackpyomo.reporting import page
 
@@ -365,19 +390,50 @@ class Report(Document):
     def to_certificate(self, path: str | Path) -> None:
         """Write one JSON file from which others derive anew what each follower could gain: ``stackpyomo check FILE``.
 
-        See :mod:`stackpyomo.verification.checker`, which runs alone. Raises :class:`InvalidGame` where nothing can be
-        claimed: a follower that is unknown, a population, a game that cannot be written as a game file.
+        :mod:`stackpyomo.verification.checker` checks it and runs alone.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; one that is there is replaced.
+
+        Raises
+        ------
+        InvalidGame
+            Nothing can be claimed: a follower is unknown, there is a population, or the game has no game file.
         """
         from .certificate import certificate
 
         Path(path).write_text(json.dumps(certificate(self), indent=1), encoding="utf-8")
 
     def worst(self, most: int) -> list[str]:
-        """Names of the followers with the largest regrets, unknown ones first."""
+        """The followers with the largest regrets, unknown ones first.
+
+        Parameters
+        ----------
+        most : int
+            How many.
+
+        Returns
+        -------
+        list of str
+            Their names.
+        """
         return list(self.regret.sort_values(ascending=False, na_position="first", kind="stable").index[:most])
 
     def parts(self, most: int = SHOWN) -> list[Part]:
-        """The verdict, a row for each follower (of more than ``most`` the worst), and what else there is to say."""
+        """What is printed of it: the verdict, a row for each follower, and what else there is to say.
+
+        Parameters
+        ----------
+        most : int, default 40
+            Followers shown, the worst of more.
+
+        Returns
+        -------
+        list of Part
+            Sentences and tables.
+        """
         more = len(self.regret) - most
         noted = ["note"] if self.note.any() else []
         rows = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import pydoc
 import re
 import shlex
 import shutil
@@ -12,12 +13,17 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import is_dataclass
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyomo.environ as pyo
 import pytest
 from conftest import environment
+from numpydoc.hooks.validate_docstrings import parse_config
+from numpydoc.validate import validate
 from processes import Command
 
 import stackpyomo as sp
@@ -107,6 +113,35 @@ def test_every_public_name_has_a_docstring() -> None:
     names = dict(public())
     assert {"stackpyomo.Game.followers", "stackpyomo.Follower.variables", "stackpyomo.NoPlan.termination"} < set(names)
     assert [name for name, text in names.items() if len(text.strip()) < 10] == []
+
+
+GIVEN = (Exception, Enum, list, pyo.Expression, sp.KKT)
+"""Classes that nobody makes by calling them; dataclasses say of each field what it is."""
+
+
+def rendered() -> dict[str, Any]:
+    """What the reference shows, by name: public names, what pages take from the sub-packages, and their methods."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    shown = {*re.findall(r"auto\w+:: (\S+)", pages), *(f"stackpyomo.{name}" for name in sp.__all__)}
+    things = {name: pydoc.locate(name) for name in sorted(shown)}
+    for name, kind in [(name, thing) for name, thing in things.items() if inspect.isclass(thing)]:
+        ours = [base for base in kind.__mro__ if base.__module__.startswith("stackpyomo")]
+        things |= {f"{name}.{part}": getattr(kind, part) for base in ours for part in vars(base) if part[0] != "_"}
+    return {name: plain(thing) for name, thing in things.items()}
+
+
+def test_public_docstrings_are_numpydoc() -> None:
+    """What takes nothing may say what it gives in one line, and classes that are given have no parameters."""
+    checks, faults = parse_config(HOME)["checks"], {}
+    for name, thing in rendered().items():
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)) or not thing.__doc__:
+            continue  # a module, a constant, what a class extends
+        idle = inspect.isfunction(thing) and inspect.signature(thing).parameters.keys() <= {"self", "cls"}
+        given = inspect.isclass(thing) and (is_dataclass(thing) or issubclass(thing, GIVEN))
+        spared = {"RT01"} if idle else {"PR01"} if given else set()
+        faults |= {f"{name} {code}": text for code, text in validate(name)["errors"] if code in checks - spared}
+    assert faults == {}
+    assert {"stackpyomo.plots.regret", "stackpyomo.Scenarios.atoms", "stackpyomo.Plan.to_latex"} < set(rendered())
 
 
 @HAS_SPHINX

@@ -35,7 +35,7 @@ class Coefficients(IndexedVar):
 
 
 class Policy(IndexedExpression):
-    """u(y) = Σ c φ(y), an Expression indexed by the atoms of ``observation``."""
+    """A decision u(y) = Σ c φ(y), an Expression indexed by the atoms of ``observation``."""
 
     observation: str = ""  #: What it is a function of.
     coefficients: Any = None  #: The Var of its coefficients, indexed by the names of its features.

@@ -71,27 +71,50 @@ def optimal_rule(
     tee: bool = False,
     seed: int = 0,
 ) -> Incentive:
-    """min J0 over u0, u, K s.t. a_k + A_kᵀ∇_z L_k + (K M_k)ᵀ b_k = 0 for all k, each at its best response.
+    """The best affine rule u0 = c + K s, where :func:`affine_incentive` has to hold a given plan.
 
-    The best rule u0 = c + K s, where :func:`affine_incentive` has to hold a given plan. ``.plan`` is the plan it holds,
-    ``.comparison`` the leader's objective beside leader-optimal and best constants, ``.value_curve`` how it depends on
-    the size of the gain, ``.at_bound`` what wider bounds of the gain would bring.
+    min J0 over u0, u, K s.t. a_k + A_kᵀ∇_z L_k + (K M_k)ᵀ b_k = 0 for all k, each at its best response.
+    ``plan.quality`` is "optimal" only where a global bound is met and every re-solve is a proof. The rule is verified
+    by the same re-solves as :func:`verify` does; where none is, the best constants are announced: K = 0.
 
-    observe: "actions", a list of Vars or Expressions linear in follower actions, or leader variable → such a list.
-    common: indexed leader Vars, or lists of Vars, whose entries announce one (c, K), position by position of their
-    signals: one tariff for followers, or types, that the leader cannot tell apart. gain_bounds: (low, high) or leader
-    Var → (low, high) of its entries; None: 10 times the least-squares gain at the leader-optimal plan. curvature: the
-    least curvature of the followers' composed costs, per squared unit of action; "auto": as much as makes the plan
-    their best response; "none": none is asked for beyond what the re-solves show. margin: how much worse each deviation
-    that ties has to be, in the follower's unit, and the least curvature where that is larger; 0: ties go to the leader.
-    multipliers: "free" or "zero" (no follower leans on its own constraints). saturate: announce the projection on the
-    leader's bounds; False: a formula that followers could drive beyond them to their profit has to stay within them.
-    solver, starts, complementarity, time_limit, tee, seed: as in :func:`leader_optimal`; starts: of the local search.
+    Parameters
+    ----------
+    game : Game
+        Leader and followers.
+    observe : "actions", list, or mapping of leader Var to list
+        As for :func:`affine_incentive`.
+    common : indexed Var, or list of lists of Var, optional
+        Leader variables whose entries announce one (c, K), position by position of their signals: one tariff for
+        followers, or types, that the leader cannot tell apart.
+    gain_bounds : (float, float) or mapping of leader Var to (float, float), optional
+        As for :func:`affine_incentive`; by default 10 times the least-squares gain at the leader-optimal plan.
+    curvature : "auto", "none" or float
+        The least curvature of the followers' composed costs, per squared unit of action; "auto": as much as makes the
+        plan their best response; "none": none beyond what the re-solves show.
+    margin : float, default 0
+        How much worse each deviation that ties has to be, in the follower's unit, and the least curvature where that is
+        larger; 0: ties go to the leader.
+    multipliers : {"free", "zero"}
+        "zero": no follower leans on its own constraints.
+    saturate : bool, default False
+        Announce the projection on the leader's bounds; otherwise a formula that followers could drive beyond them to
+        their profit has to stay within them.
+    solver, starts, complementarity, time_limit, tee, seed : optional
+        As for :func:`leader_optimal`; ``starts``, 4, are those of the local search.
 
-    The plan's ``quality`` is "optimal" only where a global bound is met and every re-solve is a proof. The rule is
-    verified by the same re-solves as :func:`verify` does; where none is, the best constants are announced: K = 0.
+    Returns
+    -------
+    Incentive
+        ``plan`` is the plan it holds, ``comparison`` the leader's objective beside leader-optimal and best constants,
+        ``value_curve`` how that depends on the size of the gain, ``at_bound`` what wider bounds of the gain would
+        bring.
 
-    Raises :class:`InvalidGame` for bad arguments, :class:`NoPlan` where neither a rule nor constants have a plan.
+    Raises
+    ------
+    InvalidGame
+        An argument cannot be used.
+    NoPlan
+        Neither a rule nor constants have a plan.
     """
     options = read_options(solver, starts, complementarity, time_limit, tee, True, seed)
     least_curvature(curvature)
