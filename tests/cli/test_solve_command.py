@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import MODELS, TEXT, Run, game, one_message, strict
+from helpers.page_reader import Read
+
+import stackpyomo as sp
+from stackpyomo.cli import entry as cli
 
 
 def test_the_example_of_solve_runs(stranger: Run) -> None:
@@ -150,3 +155,71 @@ def test_a_game_file_with_a_switch(run: Run, write: Any, tmp_path: Path) -> None
     assert told["best_response"] == {"plant.on": 0.0, "plant.w": 0.0}
     alone = strict(run("solve", path, "--responding", "all", "--json", "-").out)
     assert alone["plan"]["leader_objective"] == pytest.approx(0.25, abs=1e-6), "on from 3.5 on, at 3.5"
+
+
+GAME = """
+import pyomo.environ as pyo
+import stackpyomo as sp
+
+
+def build(weight=1.0):
+    m = pyo.ConcreteModel(name="toll")
+    m.toll = pyo.Var(bounds=(-2, 2), initialize=0.0)
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1), initialize=0.6)
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + weight * m.toll * m.driver.flow)
+    m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + 0.01 * m.toll**2)
+    return sp.Game(m, m.driver)
+"""
+
+
+@pytest.fixture
+def solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    (tmp_path / "toll.py").write_text(GAME, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    def call(command: str, *arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["stackpyomo", command, "toll.py", *arguments, "--report", "page.html"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), (tmp_path / "page.html").read_text(encoding="utf-8")
+
+    return call
+
+
+def test_solve_compares_with_constants(solve: Any) -> None:
+    code, text = solve("solve", "--starts", "2", "--seed", "3")
+    read = Read(text)
+    assert code == 0
+    t = 0.4 / 0.52
+    assert float(read.table("player", "with the rule")["driver"][1]) == pytest.approx(t - t**2 / 4, abs=1e-5)
+    assert "stackpyomo solve toll.py --starts 2 --seed 3 --report page.html" in read.text
+    assert "starts = 2, seed = 3" in read.text
+    assert "Baseline:" in read.text
+
+
+def test_solve_says_why_there_is_no_incentive(solve: Any) -> None:
+    code, text = solve("solve", "--parameter", "weight=0")
+    assert code == 1
+    assert "No affine incentive: driver: zero gradient" in Read(text).text
+    assert "✗  NOT verified" in Read(text).text
+
+
+def test_solve_says_why_there_is_no_baseline(solve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> None:
+        raise sp.NoPlan("No plan exists.", termination="infeasible")
+
+    monkeypatch.setattr("stackpyomo.cli.solve_command.stackelberg", none)
+    code, text = solve("solve")
+    assert code == 0
+    assert "for want of a plan without an incentive: No plan exists." in Read(text).text
+
+
+def test_solve_with_all_responding_and_verify(solve: Any) -> None:
+    code, text = solve("solve", "--responding", "all")
+    assert code == 0
+    assert "All followers respond: the leader announces constants" in Read(text).text
+    assert "The contract in plain words" not in text
+    code, text = solve("verify", "--starts", "3")
+    assert code == 1, "at the values that the model holds the driver has a regret"
+    assert "starts = 3" in Read(text).text

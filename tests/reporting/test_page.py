@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import html
 import json
 import math
@@ -10,7 +9,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,67 +16,13 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import snapshot, toll_game
+from helpers.page_reader import Read, firms, verified
 
 import stackpyomo as sp
-from stackpyomo.cli import entry as cli
 from stackpyomo.reporting import page
-from stackpyomo.reporting.figures import COLOURS
 from stackpyomo.reporting.page import _THEME
 
-VOID = {"meta", "br", "img", "hr", "link", "input"}
 AWKWARD = "<b>&\"'$x_1$"
-
-
-class Read(HTMLParser):
-    """A page as a reader finds it: elements, ids, tables, words. Fails where a tag is not closed in its turn."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if {"style", "script"} & set(self.open):
-            return
-        self.words.append(data)
-        if self.open and self.open[-1] in ("td", "th"):
-            self.tables[-1][-1][-1] += data
-
-    def table(self, *headings: str) -> dict[str, list[str]]:
-        """First cell of a row → the others, of the tables that begin so; what is folded is joined to them."""
-        found = [rows for first, *rows in self.tables if first[: len(headings)] == list(headings)]
-        assert found
-        return {row[0]: row[1:] for rows in found for row in rows}
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words)
-
-
-def verified(game: sp.Game) -> sp.Report:
-    return sp.verify(sp.affine_incentive(sp.leader_optimal(game)))
 
 
 @pytest.fixture(scope="module")
@@ -90,22 +34,6 @@ def toll() -> sp.Report:
 def told(toll: sp.Report) -> str:
     assert isinstance(toll.subject, sp.Incentive)
     return page(toll, baseline=sp.stackelberg(toll.subject.attached()), command="stackpyomo solve toll.py")
-
-
-def firms(count: int, name: str = "f", title: str = "firms") -> sp.Game:
-    """Costs (u − 2 − i/N)² + p_i u: the leader wants 1 of everybody at no price, and charges 2 + 2 i/N."""
-    m = pyo.ConcreteModel(name=title)
-    m.p = pyo.Var(range(count), initialize=0.0)
-    m.add_component(name, pyo.Block(range(count)))
-    block = m.component(name)
-    for i in range(count):
-        block[i].u = pyo.Var(bounds=(0, 5))
-        block[i].cost = pyo.Objective(expr=(block[i].u - 2 - i / count) ** 2 + m.p[i] * block[i].u)
-    m.goal = pyo.Objective(expr=sum(m.p[i] ** 2 + (block[i].u - 1) ** 2 for i in range(count)))
-    return sp.Game(m, followers=block)
-
-
-# --- what it says -------------------------------------------------------------------------------------------------
 
 
 def test_every_number_is_the_reports(toll: sp.Report, told: str) -> None:
@@ -213,64 +141,6 @@ def test_names_are_words(told_of: str) -> None:
         assert all(label is not None and label.strip() in read.words for label in labels), "the caption, whole"
 
 
-# --- tables elsewhere ---------------------------------------------------------------------------------------------
-
-
-def test_plan_report_and_comparison_in_every_format(toll: sp.Report) -> None:
-    assert isinstance(toll.subject, sp.Incentive)
-    found = sp.Comparison(
-        [
-            dict.fromkeys(("complementarity", "certificate", "quality", "termination", "message"), "x_y")
-            | {"game": "g", "solver": "s", "objective": 1.5, "best": 1.5, "loss": 0.0, "regret": math.nan}
-            | {"residual": 0.0, "iterations": 3, "seconds": 0.25, "outcome": outcome}
-            for outcome in ("ok", "failed")
-        ]
-    )
-    for thing, cell in (
-        (toll, "convex"),
-        (toll.subject.plan, "driver.flow"),
-        (toll.subject, "more driver.flow"),
-        (found, "g"),
-    ):
-        assert cell in [c for rows in Read(thing._repr_html_()).tables for row in rows for c in row]
-        assert f"| {cell} |" in thing.to_markdown()
-        assert re.search(rf"(^|& )\s*{cell} (&|\\\\)", thing.to_latex(), re.MULTILINE)
-    assert "1 of 2 verified and as good as the best of their game" in found.to_markdown()
-    assert "- `g, s, x_y: x_y`" in found.to_markdown()
-    assert str(found).splitlines()[1].split() == [
-        "g",
-        "s",
-        "x_y",
-        "1.5",
-        "1.5",
-        "0",
-        "x_y",
-        "x_y",
-        "0",
-        "3",
-        "0.25",
-        "x_y",
-        "ok",
-    ]
-
-
-def test_words_stand_to_the_left_and_numbers_to_the_right(toll: sp.Report) -> None:
-    assert "| --- | ---: | ---: | --- |" in toll.to_markdown()
-    assert r"\begin{tabular}{lrrl}" in toll.to_latex()
-    assert toll.to_latex().isascii()
-    assert '<td class="words">convex</td>' in toll._repr_html_()
-
-
-def test_of_many_followers_the_worst_are_shown() -> None:
-    report = sp.verify(sp.leader_optimal(firms(60)))
-    cells = [line.split()[0] for line in str(report).splitlines()[2:42]]
-    assert cells == [f"f[{i}]" for i in range(59, 19, -1)], "regrets are (1 + i/60)²"
-    assert "… 20 more in report.table, none with a larger regret" in str(report)
-
-
-# --- how it is made -----------------------------------------------------------------------------------------------
-
-
 def test_it_needs_nobody(told: str) -> None:
     read = Read(told)
     for tag, attributes in read.tags:
@@ -332,14 +202,6 @@ def test_it_can_be_read_in_either_theme(side: int) -> None:
         assert contrast(line, "paper") >= 3.0
 
 
-def test_plots_take_the_colours_of_the_theme(told: str) -> None:
-    """A colour that plots use is a variable in the page; but for the sheet, none of them is left as it was."""
-    drawings = "".join(re.findall(r"<svg.*?</svg>", told, re.DOTALL))
-    for name in ("ink", "first", "second", "pale", "convex"):
-        assert f"var(--{name})" in drawings or name == "convex"
-        assert f": {COLOURS[name][0]}" not in drawings
-
-
 def test_many_followers_fit(tmp_path: Path) -> None:
     report = verified(firms(1000))
     rule = report.subject
@@ -350,21 +212,6 @@ def test_many_followers_fit(tmp_path: Path) -> None:
     for words in ("… 1800 more in plan.values", "… 800 more in report.table", "Drawn: the largest 40 of 1000"):
         assert words in read.text
     assert len(read.table("follower", "objective", "regret")) == 200
-
-
-def test_without_matplotlib_there_is_a_page_all_the_same(toll: sp.Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *rest: Any, **more: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    read = Read(page(toll))
-    assert 'No plots are shown. pictures: matplotlib is missing; pip install "stackpyomo[plot]".' in read.text
-    assert "svg" not in [tag for tag, _ in read.tags]
-    assert toll.verdict in read.text
 
 
 def test_it_leaves_everything_alone() -> None:
@@ -380,93 +227,11 @@ def test_it_leaves_everything_alone() -> None:
     assert plt.get_fignums() == []
 
 
-def test_who_cannot_deviate_alone_is_not_drawn() -> None:
-    """x + y = 1: nothing is left of a curve along x with y as planned."""
-    m = pyo.ConcreteModel()
-    m.t = pyo.Var(initialize=0.0)
-    m.f = pyo.Block()
-    m.f.x, m.f.y = pyo.Var(bounds=(0, 2)), pyo.Var(bounds=(0, 2))
-    m.f.sum = pyo.Constraint(expr=m.f.x + m.f.y == 1)
-    m.f.cost = pyo.Objective(expr=m.f.x**2 + 3 * m.f.y**2 + m.t * m.f.x)
-    m.goal = pyo.Objective(expr=(m.f.x - 0.5) ** 2 + m.t**2)
-    report = sp.verify(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f)), multipliers="free"))
-    assert "The objective of f against" not in page(report)
-
-
-# --- the command line ---------------------------------------------------------------------------------------------
-
-GAME = """
-import pyomo.environ as pyo
-import stackpyomo as sp
-
-
-def build(weight=1.0):
-    m = pyo.ConcreteModel(name="toll")
-    m.toll = pyo.Var(bounds=(-2, 2), initialize=0.0)
-    m.driver = pyo.Block()
-    m.driver.flow = pyo.Var(bounds=(0, 1), initialize=0.6)
-    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + weight * m.toll * m.driver.flow)
-    m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + 0.01 * m.toll**2)
-    return sp.Game(m, m.driver)
-"""
-
-
-@pytest.fixture
-def solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    (tmp_path / "toll.py").write_text(GAME, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-
-    def call(command: str, *arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["stackpyomo", command, "toll.py", *arguments, "--report", "page.html"])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), (tmp_path / "page.html").read_text(encoding="utf-8")
-
-    return call
-
-
-def test_solve_compares_with_constants(solve: Any) -> None:
-    code, text = solve("solve", "--starts", "2", "--seed", "3")
-    read = Read(text)
-    assert code == 0
-    t = 0.4 / 0.52
-    assert float(read.table("player", "with the rule")["driver"][1]) == pytest.approx(t - t**2 / 4, abs=1e-5)
-    assert "stackpyomo solve toll.py --starts 2 --seed 3 --report page.html" in read.text
-    assert "starts = 2, seed = 3" in read.text
-    assert "Baseline:" in read.text
-
-
-def test_solve_says_why_there_is_no_incentive(solve: Any) -> None:
-    code, text = solve("solve", "--parameter", "weight=0")
-    assert code == 1
-    assert "No affine incentive: driver: zero gradient" in Read(text).text
-    assert "✗  NOT verified" in Read(text).text
-
-
-def test_solve_says_why_there_is_no_baseline(solve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: Any, **__: Any) -> None:
-        raise sp.NoPlan("No plan exists.", termination="infeasible")
-
-    monkeypatch.setattr("stackpyomo.cli.solve_command.stackelberg", none)
-    code, text = solve("solve")
-    assert code == 0
-    assert "for want of a plan without an incentive: No plan exists." in Read(text).text
-
-
-def test_solve_with_all_responding_and_verify(solve: Any) -> None:
-    code, text = solve("solve", "--responding", "all")
-    assert code == 0
-    assert "All followers respond: the leader announces constants" in Read(text).text
-    assert "The contract in plain words" not in text
-    code, text = solve("verify", "--starts", "3")
-    assert code == 1, "at the values that the model holds the driver has a regret"
-    assert "starts = 3" in Read(text).text
-
-
-# --- a browser ----------------------------------------------------------------------------------------------------
-
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+
 
 FRAME = """<!doctype html><meta charset="utf-8"><iframe style="width:400px;height:900px;border:0"></iframe>
 <pre></pre><script>
@@ -532,19 +297,6 @@ def test_the_look_sees_what_is_wrong(look: Callable[[str], Seen]) -> None:
     assert seen.found["cut"]
     assert seen.console
     assert seen.found["asked"]
-
-
-def test_a_slider_has_the_curve_of_the_plot(told: str) -> None:
-    """cost (flow − 1)² + 4/3 (flow − 0.6) flow; with a constant toll of 0 (flow − 1)²."""
-    (curve,) = (json.loads(str(a["data-curve"])) for _, a in Read(told).tags if "data-curve" in a)
-    at = np.array(curve["at"])
-    assert (at[0], at[-1]) == (0.0, 1.0)
-    assert pytest.approx(at[np.abs(at - 0.6).argmin()], abs=1e-6) == 0.6, "the plan is one of its points"
-    np.testing.assert_allclose(curve["announced"], (at - 1) ** 2 + 4 / 3 * (at - 0.6) * at, atol=1e-5)
-    np.testing.assert_allclose(curve["constant"], (at - 1) ** 2, atol=1e-4)
-    assert curve["plan"] == pytest.approx([0.6, 0.16], abs=1e-5)
-    assert min(curve["x"] + curve["y"]) > 0
-    assert max(curve["x"] + curve["y"]) < 1
 
 
 MOVED = """<script>
