@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from conftest import TOLL, Run, game
+from helpers.entries import ROWS
 
-from stackpyomo.cli.console import in_options
+from stackpyomo.cli.console import in_options, show_rows
+from stackpyomo.studies import Row
 
 pytestmark = pytest.mark.usefixtures("quick_workers")
 
@@ -49,3 +51,28 @@ def test_tables_fit_80_columns(command: str, run: Run, write: Any, monkeypatch: 
     result = run(command, *([] if command == "doctor" else [write("wide.py", wide)]))
     assert result.code == 0
     assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_the_table_fits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = Row(
+        "a_name_of_more_letters_than_fit_2",
+        "NLP-NLP",
+        -12345.678,
+        -12345.678,
+        -1.2e-10,
+        3.4e-12,
+        "multistart",
+        "feasible",
+        12.3,
+        "unverified",
+        "a long story " * 20,
+    )
+    show_rows([long, *ROWS])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[: 2 + len(ROWS)])) <= 80
+    for cell in ("a_name_of…", "_fit_2", "-12346", "-1e-10", "3e-12", "multistart", "unverified"):
+        assert cell in lines[1]
+    reasons = lines[1 + 1 + len(ROWS) :]
+    assert [line.split(":")[0] for line in reasons] == [long.name, "c", "d", "f", "g"]
+    assert reasons[3].rstrip() == "f: refused: no good"

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, one_message, strict
+from conftest import Run, one_message, strict, wait_until
+from helpers.study_tasks import DASK, POSIX, finished
+from processes import Command
+
+import stackpyomo as sp
 
 TASKS = """
 from dataclasses import dataclass
@@ -77,3 +84,63 @@ def test_study_refuses(arguments: list[str], words: tuple[str, ...], run: Run, w
     write("tasks.py", TASKS)
     write("broken.py", "def f(:\n")
     one_message(run("study", *arguments), words)
+
+
+TASK = """
+import time
+import numpy as np
+
+
+def nap(x, seed=0):
+    time.sleep(0.05)
+    return {"draw": float(np.random.default_rng(seed).normal())}
+
+
+def long_nap(x):
+    time.sleep(0.05 if x < 4 else 60)
+    return x
+
+
+def ill(x):
+    if x == 1:
+        raise ValueError("ill")
+    return x
+"""
+
+
+@pytest.fixture
+def task_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tasks.py"
+    path.write_text(textwrap.dedent(TASK))
+    return path
+
+
+def is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@POSIX
+@pytest.mark.parametrize("word", ["interrupted", "terminated"])
+@pytest.mark.parametrize("more", [[], ["--workers", 2], pytest.param(["--dask", "local:2"], marks=DASK)], ids=str)
+def test_told_to_end(more: list[Any], word: str, task_file: Path, tmp_path: Path) -> None:
+    """Ctrl-C, which a terminal sends to everybody, or SIGTERM: one line, finished rows kept, nobody left behind."""
+    store = tmp_path / "s.jsonl"
+    grid = ["--grid", "x=0,1,2,3,4,5,6,7", "--store", store]
+    words = ["stackpyomo", "study", f"{task_file}:long_nap", *grid, *more]
+    with Command([*map(str, words)], tmp_path, tmp_path, COLUMNS="200") as command:
+        wait_until(lambda: finished(store) >= 4 or command.is_over(), 90)
+        assert not command.is_over()
+        if word == "interrupted":
+            os.killpg(command.pid, signal.SIGINT)
+        else:
+            os.kill(command.pid, signal.SIGTERM)
+        code, out, err = command.ended()
+        assert (code, out) == (130 if word == "interrupted" else 143, "")
+        assert err.startswith(f"stackpyomo: {word}\n")
+        assert err.count("\n") == 1 or (more[:1] == ["--dask"] and "Traceback" not in err), "but for Dask's semaphores"
+        assert sorted(sp.read_study(store)["x"]) == [0, 1, 2, 3]
+        wait_until(lambda: not is_there(command.pid), 20)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import strict, toll_game
-from test_bench import BEST, KINKED, MAXIMIZED, WITHOUT_PLAN, entry, slow
+from helpers.entries import BEST, KINKED, MAXIMIZED, WITHOUT_PLAN, entry, slow
 
 import stackpyomo as sp
 from stackpyomo.solvers import registry

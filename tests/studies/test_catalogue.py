@@ -1,4 +1,4 @@
-"""``stackpyomo bench``: every outcome, lost workers, and documents that hold nothing else."""
+"""Catalogues: every outcome of a game, lost workers, and what a run comes to."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from itertools import pairwise
 from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
@@ -21,72 +19,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Result, checked, environment, strict, toll_game, wait_until
-from processes import Command
+from conftest import environment, toll_game, wait_until
+from helpers.entries import BEST, KINKED, MAXIMIZED, NONCONVEX, ROWS, WITHOUT_PLAN, entry, slow, without
 
 import stackpyomo as sp
-from stackpyomo.cli.console import show_rows
 from stackpyomo.games import parse_game
 from stackpyomo.studies import Row, Settings, solved, summarize, summary_line
 from stackpyomo.studies import catalogue as catalogues
 from stackpyomo.studies.catalogue import run_entry
 
 pytestmark = pytest.mark.usefixtures("quick_workers")
-
-
-def entry(name: str = "toll", reference: Any = 2.0 / 325, **edits: Any) -> dict[str, Any]:
-    """A driver whose flow is 1 − toll/2. The leader's (toll/2 − 0.4)² + toll²/100 is least at toll = 10/13: 2/325."""
-    game: dict[str, Any] = {
-        "format": "stackpyomo-game/1",
-        "name": name,
-        "class": "QP-QP",
-        "leader": {
-            "variables": [{"name": "toll", "lb": -2, "ub": 2}],
-            "objective": "(flow - 0.6)**2 + 0.01*toll**2",
-            "sense": "minimize",
-        },
-        "followers": [
-            {
-                "name": "driver",
-                "variables": [{"name": "flow", "lb": 0, "ub": 1}],
-                "objective": "(flow - 1)**2 + toll*flow",
-            }
-        ],
-        "reference": {"leader_cost": reference},
-    }
-    for path, value in edits.items():
-        *holders, last = path.split("__")
-        held: Any = game
-        for key in holders:
-            held = held[0][key] if isinstance(held, list) else held[key]
-        if isinstance(held, list):
-            held = held[0]
-        held[last] = value
-    return game
-
-
-MAXIMIZED: dict[str, Any] = {"leader__objective": "-(flow - 0.6)**2 - 0.01*toll**2", "leader__sense": "maximize"}
-WITHOUT_PLAN: dict[str, Any] = {"leader__constraints": ["flow <= 0.2", "toll <= 1"]}  # flow = 1 − toll/2 ≥ 1/2
-NONCONVEX: dict[str, Any] = {"followers__objective": "-(flow - 0.3)**2 + toll*flow/100"}
-KINKED: dict[str, Any] = {"followers__objective": "abs(flow - 0.5) + toll*flow"}
-BEST = 2.0 / 325
-
-
-def slow(name: str = "slow", size: int = 6000) -> dict[str, Any]:
-    """A game whose reading alone takes seconds."""
-    names = [f"y{i}" for i in range(size)]
-    hundreds = [" + ".join(f"({n} - toll)**2" for n in names[i : i + 100]) for i in range(0, size, 100)]
-    return entry(
-        name,
-        0,
-        leader__objective="(toll - 0.3)**2",
-        followers__variables=[{"name": n, "lb": 0, "ub": 1} for n in names],
-        followers__objective=" + ".join(f"({part})" for part in hundreds),
-        followers__constraints=[f"{a} + {b} <= 1.5" for a, b in pairwise(names)],
-    )
-
-
-# --- one game -----------------------------------------------------------------------------------------------------
 
 
 def test_as_good_as_the_reference() -> None:
@@ -310,10 +252,6 @@ def test_options_reach_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def without(key: str) -> dict[str, Any]:
-    return {k: v for k, v in entry().items() if k != key}
-
-
 MALFORMED = [
     (without("reference"), "has no 'reference'"),
     (entry() | {"reference": 3.0}, "reference: expected an object"),
@@ -339,9 +277,6 @@ def test_rows_survive_json() -> None:
     again = json.loads(json.dumps(row.as_dict(), allow_nan=False))
     assert again == row.as_dict()
     assert (again["class"], again["regret"], again["gap"]) == ("LP-LP", None, "-inf")
-
-
-# --- workers ------------------------------------------------------------------------------------------------------
 
 
 def in_order(entries: list[dict[str, Any]], settings: Settings | None = None, **more: Any) -> list[Row]:
@@ -445,20 +380,6 @@ def test_settings_that_make_no_sense() -> None:
         in_order([entry()], jobs=0)
 
 
-# --- what it comes to ---------------------------------------------------------------------------------------------
-
-ROWS = [
-    Row("a", gap=0.0, quality="optimal", outcome="ok", seconds=0.1),
-    Row("b", gap=-0.5, quality="feasible", outcome="better", seconds=0.2),
-    Row("c", gap=0.0005, quality="feasible", outcome="worse", seconds=0.3),
-    Row("d", gap=0.5, quality="feasible", outcome="unverified", seconds=0.4),
-    Row("e", outcome="infeasible", seconds=0.5),
-    Row("f", outcome="refused", message="no\ngood", seconds=0.0),
-    Row("g", outcome="failed", seconds=9.0),
-    Row("h", outcome="nonconvex", message="so it is", seconds=0.3),
-]
-
-
 def test_summary() -> None:
     summary = summarize(ROWS, 12.34)
     assert summary["outcomes"] == dict.fromkeys(sorted(row.outcome for row in ROWS), 1)
@@ -473,177 +394,3 @@ def test_summary() -> None:
         "0 worse than their reference by more than 1e-3, median 0.1 s, total 1.0 s"
     )
     json.dumps(summarize([], 0.0), allow_nan=False)
-
-
-def test_the_table_fits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    long = Row(
-        "a_name_of_more_letters_than_fit_2",
-        "NLP-NLP",
-        -12345.678,
-        -12345.678,
-        -1.2e-10,
-        3.4e-12,
-        "multistart",
-        "feasible",
-        12.3,
-        "unverified",
-        "a long story " * 20,
-    )
-    show_rows([long, *ROWS])
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines[: 2 + len(ROWS)])) <= 80
-    for cell in ("a_name_of…", "_fit_2", "-12346", "-1e-10", "3e-12", "multistart", "unverified"):
-        assert cell in lines[1]
-    reasons = lines[1 + 1 + len(ROWS) :]
-    assert [line.split(":")[0] for line in reasons] == [long.name, "c", "d", "f", "g"]
-    assert reasons[3].rstrip() == "f: refused: no good"
-
-
-# --- the command --------------------------------------------------------------------------------------------------
-
-
-Bench = Callable[..., Result]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """``stackpyomo bench`` on these entries, in a process of its own."""
-
-    def call(entries: Any, *options: Any) -> Result:
-        path = tmp_path / "games.json"
-        path.write_text(entries if isinstance(entries, str) else json.dumps(entries, indent=1), encoding="utf-8")
-        (tmp_path / "tmp").mkdir(exist_ok=True)
-        words = ["stackpyomo", "bench", "games.json", *map(str, options)]
-        with Command(words, tmp_path, tmp_path / "tmp") as command:
-            result = checked(command.ended())
-        assert list((tmp_path / "tmp").iterdir()) == [], "nothing stays behind"
-        return result
-
-    return call
-
-
-def test_all_right_is_exit_0(bench: Bench) -> None:
-    bent = entry("bent", 0.16, **NONCONVEX) | {"follower_convex": False}
-    result = bench([entry(), entry("no plan", None, **WITHOUT_PLAN), entry("better", 1.0), bent])
-    assert (result.code, result.err) == (0, "")
-    lines = result.out.splitlines()
-    assert [line.split()[-1] for line in lines[:-1]] == ["outcome", "ok", "infeasible", "better", "ok"]
-    assert lines[-1].startswith("4 of 4 as expected (2 ok, 1 better, 1 infeasible), 3 verified, ")
-    assert max(map(len, lines[:-1])) <= 80
-
-
-def test_a_document_and_nothing_else(bench: Bench) -> None:
-    entries = [entry(), entry("wrong", 0.0), entry("kinked", **KINKED), without("format")]
-    result = bench(entries, "--json", "-", "--time-limit", "30", "--jobs", "2")
-    assert (result.code, result.err) == (1, "")
-    found = strict(result.out)
-    assert list(found) == ["version", "machine", "catalogue", "settings", "interrupted", "rows", "summary"]
-    assert (found["version"], found["catalogue"], found["interrupted"]) == (sp.__version__, "games.json", False)
-    assert found["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["machine"]["cores"] == os.cpu_count()
-    assert set(found["machine"]) == {"python", "platform", "processor", "cores"}
-    assert found["settings"] == {
-        "solver": "auto",
-        "complementarity": "auto",
-        "time_limit": 30.0,
-        "starts": 1,
-        "seed": 0,
-        "options": {},
-        "ties": "optimistic",
-        "tie_tolerance": 0.0,
-        "equilibrium": "auto",
-        "allow_nonconvex": False,
-        "tolerance": 1e-4,
-        "jobs": 2,
-    }
-    fields = "name class objective reference gap regret certificate quality seconds outcome message error "
-    fields += "termination residual iterations stages"
-    assert all(" ".join(row) == fields for row in found["rows"])
-    assert [row["outcome"] for row in found["rows"]] == ["ok", "worse", "refused", "failed"]
-    assert found["rows"][2]["objective"] is None
-    assert found["rows"][3]["message"].startswith("games.json:"), "with line and column"
-    assert found["summary"]["outcomes"] == {"failed": 1, "ok": 1, "refused": 1, "worse": 1}
-
-
-def test_a_document_in_a_file(bench: Bench, tmp_path: Path) -> None:
-    result = bench([entry("wrong", 0.0)], "--json", "out.json")
-    assert (result.code, result.err) == (1, "")
-    assert "wrong: worse: worse than the reference by 0.0062" in result.out
-    assert strict((tmp_path / "out.json").read_text())["rows"][0]["outcome"] == "worse"
-
-
-def test_a_document_that_cannot_be_written_is_told_first(bench: Bench) -> None:
-    result = bench([slow()], "--json", "no/such/folder/x.json")
-    assert (result.code, result.out) == (2, "")
-    assert result.err == "stackpyomo: no/such/folder/x.json: cannot be written (No such file or directory).\n"
-
-
-def test_a_filter(bench: Bench) -> None:
-    result = bench([entry("north"), entry("south"), entry("southwest")], "--filter", "south", "--json", "-")
-    assert [row["name"] for row in strict(result.out)["rows"]] == ["south", "southwest"]
-    assert result.code == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "words"),
-    [
-        ("{}", [], "games.json: does not hold a list of games"),
-        ("[3]", [], "expected an object"),
-        ("[]", [], "holds no game."),
-        ("[", [], "is not JSON"),
-        (json.dumps([entry()]), ["--filter", "north"], "holds no game whose name contains 'north'"),
-        (json.dumps([entry()]), ["--solver", "clpex"], "unknown solver"),
-        (json.dumps([entry()]), ["--complementarity", "no"], "--complementarity no"),
-        (json.dumps([entry()]), ["--time-limit", "-1"], "--time-limit"),
-        (json.dumps([entry()]), ["--tolerance", "nan"], "tolerance"),
-    ],
-)
-def test_bad_input_is_exit_2(text: str, options: list[str], words: str, bench: Bench) -> None:
-    result = bench(text, *options)
-    assert (result.code, result.out) == (2, "")
-    assert words in result.err
-    assert result.err.startswith("stackpyomo: ")
-    assert result.err.count("\n") == 1
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
-    (tmp_path / "games.json").write_text(json.dumps([entry("quick"), slow(size=20000)]), encoding="utf-8")
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    words, log = ["stackpyomo", "bench", "games.json", "--json", "-", "--log", "log.txt"], tmp_path / "log.txt"
-    with Command(words, tmp_path, folder) as command:
-        wait_until(lambda: log.exists() and "stackpyomo.studies.catalogue: quick" in log.read_text())
-        os.kill(command.pid, signal.SIGINT)
-        result = command.ended()
-    assert (result.code, result.err) == (130, "stackpyomo: interrupted\n")
-    found = strict(result.out)
-    assert found["interrupted"] is True
-    assert [row["name"] for row in found["rows"]] == ["quick"]
-    assert list(folder.iterdir()) == []
-
-
-def runs(number: str) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path, endless_ipopt: str) -> None:
-    """Neither workers nor their solvers nor the files of both, also where the command can do nothing about it."""
-    (tmp_path / "games.json").write_text(json.dumps([entry(), entry()]), encoding="utf-8")
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    words = ["stackpyomo", "bench", "games.json", "--solver", "ipopt", "--jobs", "2"]
-    fresh = blow in (signal.SIGTERM, signal.SIGKILL)
-    with Command(words, tmp_path, folder, forked_workers=not fresh, PATH=endless_ipopt) as command:
-        wait_until(lambda: len(list(folder.glob("stackpyomo-*/*.solving"))) == 2)
-        time.sleep(0.2)
-        solving = [number for path in folder.glob("stackpyomo-*/*.solving") for number in path.read_text().split()]
-        assert len(solving) == 4
-        assert all(map(runs, solving))
-        os.kill(command.pid, blow)
-        assert command.ended(10).code == (-blow if blow is signal.SIGKILL else 128 + blow)
-        wait_until(lambda: not any(map(runs, solving)) and not list(folder.iterdir()), 10)

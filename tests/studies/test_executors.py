@@ -1,0 +1,170 @@
+"""Executors: the same rows on any of them, and a worker that dies takes no other row along."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import launcher, ranks_environment
+from helpers.study_tasks import DASK, GRID, POSIX, WAYS, drawn, lines, picky, same, slow, study, timeless
+
+import stackpyomo as sp
+
+
+def deadly(x: int) -> int:
+    if x == 2:
+        os._exit(3)
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def leaving(x: int) -> int:
+    if x == 2:
+        sys.exit("enough")
+    return x
+
+
+SOMEWHERE = [pytest.param(way, marks=DASK if way == "Dask" else ()) for way in WAYS]
+
+
+@pytest.mark.parametrize("way", SOMEWHERE)
+def test_the_same_rows_bit_for_bit(way: str, tmp_path: Path) -> None:
+    expected = study(drawn, GRID, seed=5)
+    with WAYS[way]() as options:
+        table = study(drawn, GRID, seed=5, store=tmp_path / "s.jsonl", **options)
+    assert timeless(table) == timeless(expected)
+    assert sorted(row["row"] for row in lines(tmp_path / "s.jsonl")[1:]) == list(range(6))
+
+
+@pytest.mark.parametrize("way", SOMEWHERE)
+def test_a_task_that_raises_is_a_row(way: str) -> None:
+    with WAYS[way]() as options:
+        table = study(picky, {"x": [1, 2, 4]}, **options)
+    assert table["error"].tolist() == [None, "ValueError: two is\nnot a number of mine", None]
+    assert table["result"].tolist()[::2] == [1.0, 0.25]
+    assert math.isnan(table["result"][1])
+
+
+@pytest.mark.parametrize("way", ["serial", "3 workers", "threads", "processes"])
+def test_a_task_that_exits_is_a_row(way: str) -> None:
+    with WAYS[way]() as options:
+        table = study(leaving, {"x": [1, 2, 3]}, **options)
+    assert table["error"].tolist() == [None, "SystemExit: enough", None]
+
+
+@POSIX
+@pytest.mark.parametrize("way", ["1 worker", "3 workers", pytest.param("Dask", marks=DASK)])
+def test_a_worker_that_dies_takes_its_own_row_along(way: str) -> None:
+    with WAYS[way]() as options:
+        table = study(deadly, {"x": [1, 2, 3, 4, 5, 6]}, **options)
+    assert table["error"].isna().tolist() == [True, False, False, True, True, True]
+    assert table["error"].str.startswith("WorkerDied: the process that ran it ended").sum() == 2
+    if way != "Dask":
+        assert "(exit code 3)" in table.loc[1, "error"]
+        assert "(SIGKILL)" in table.loc[2, "error"]
+    assert table["result"].tolist()[3:] == [4, 5, 6]
+
+
+def once(x: int, folder: str) -> int:
+    """The first process that comes to it dies, the second does not."""
+    mark = Path(folder) / str(x)
+    if not mark.exists():
+        mark.touch()
+        os._exit(1)
+    return x
+
+
+def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path) -> None:
+    table = study(once, {"x": [1, 2, 3], "folder": [str(tmp_path)]}, workers=2)
+    assert table["error"].isna().all()
+    assert table["result"].tolist() == [1, 2, 3]
+
+
+def dismissed(x: int, folder: str) -> int:
+    """The first process that comes to it is told to end, as an administrator does."""
+    mark = Path(folder) / str(x)
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    return x
+
+
+@POSIX
+def test_a_worker_that_is_told_to_end_once_costs_nothing(tmp_path: Path) -> None:
+    table = study(dismissed, {"x": [1, 2, 3], "folder": [str(tmp_path)]}, workers=2)
+    assert table["error"].isna().all()
+    assert table["result"].tolist() == [1, 2, 3]
+
+
+def test_a_pool_that_breaks_keeps_what_is_finished(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    with ProcessPoolExecutor(2) as executor, pytest.raises(sp.InvalidGame, match="executor: it broke down"):
+        study(slow, {"x": [0, 1, 2]}, store=path, executor=executor)
+    assert [row["row"] for row in lines(path)[1:]] == [1, 2]
+    assert study(slow, {"x": [0, 1, 2]}, store=path, workers=1)["error"].notna().tolist() == [True, False, False]
+
+
+def test_an_executor_that_was_shut_down(tmp_path: Path) -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(sp.InvalidGame, match="does not take the task"):
+        study(same, {"x": [1]}, executor=executor)
+
+
+MPI_SCRIPT = """
+import os
+import sys
+from functools import partial
+from threading import Lock
+
+import numpy as np
+from mpi4py.futures import MPIPoolExecutor
+
+import stackpyomo as sp
+
+
+def drawn(x, seed, lock=None):
+    if x == 2:
+        raise ValueError("two")
+    return {"square": x * x, "draw": float(np.random.default_rng(seed).normal()), "process": os.getpid()}
+
+
+if __name__ == "__main__":
+    with MPIPoolExecutor() as executor:
+        table = sp.study(drawn, {"x": range(6)}, executor=executor, store="s.jsonl")
+        assert os.getpid() not in set(table["process"])
+        try:
+            sp.study(partial(drawn, lock=Lock()), {"x": [1]}, executor=executor)
+        except sp.InvalidGame as error:
+            assert "cannot be sent to a worker" in str(error)
+        else:
+            raise SystemExit("a lock was sent")
+    wanted = sp.study(drawn, {"x": range(6)}).drop(columns=["seconds", "process"])
+    assert repr(table.drop(columns=["seconds", "process"])) == repr(wanted)
+    print("the same rows")
+"""
+
+
+@pytest.mark.skipif(launcher() is None, reason="needs mpi4py and mpiexec")
+def test_mpi(tmp_path: Path) -> None:
+    """One process that asks, one that works, as ``mpiexec -n 2 python -m mpi4py.futures script.py``."""
+    (tmp_path / "script.py").write_text(MPI_SCRIPT)
+    done = subprocess.run(
+        [str(launcher()), "-n", "2", sys.executable, "-m", "mpi4py.futures", "script.py"],
+        cwd=tmp_path,
+        env=ranks_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "the same rows\n"), done.stderr
+    assert len(lines(tmp_path / "s.jsonl")) == 7
