@@ -1,4 +1,4 @@
-"""``stackpyomo bench`` with every option; the rest is in tests/studies."""
+"""``stackpyomo bench``: documents, exit codes, every option, and nothing that outlives it."""
 
 from __future__ import annotations
 

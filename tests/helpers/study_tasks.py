@@ -18,7 +18,6 @@ import pytest
 from conftest import strict
 
 import stackpyomo as sp
-from stackpyomo.studies import cluster
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
@@ -81,19 +80,12 @@ def pool(kind: Callable[[int], Executor], number: int) -> Iterator[dict[str, Any
         yield {"executor": executor}
 
 
-@contextmanager
-def dask(number: int) -> Iterator[dict[str, Any]]:
-    with cluster(f"local:{number}") as executor:
-        yield {"executor": executor}
-
-
 WAYS = {
     "serial": serial,
     "1 worker": partial(own, 1),
     "3 workers": partial(own, 3),
     "threads": partial(pool, ThreadPoolExecutor, 3),
     "processes": partial(pool, ProcessPoolExecutor, 2),
-    "Dask": partial(dask, 2),
 }
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.study_tasks import DASK, curable, dask, finished, lines, slow, study
+from helpers.study_tasks import DASK, curable, finished, lines, slow, study
 
 import stackpyomo as sp
 from stackpyomo.studies import cluster
@@ -58,10 +58,10 @@ def test_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
 @DASK
 def test_a_task_that_dask_cannot_send(tmp_path: Path) -> None:
     """In the words of what it could not take; what Dask can send (a lambda) is run."""
-    with dask(1) as options:
+    with cluster("local:1") as executor:
         with pytest.raises(sp.InvalidGame, match=r"does not take the task \(TypeError: cannot pickle '_thread.lock'"):
-            study(partial(curable, folder=threading.Lock()), {"x": [1]}, store=tmp_path / "s.jsonl", **options)
-        assert study(lambda x: x + 1, {"x": [1]}, **options)["result"].tolist() == [2]
+            study(partial(curable, folder=threading.Lock()), {"x": [1]}, store=tmp_path / "s.jsonl", executor=executor)
+        assert study(lambda x: x + 1, {"x": [1]}, executor=executor)["result"].tolist() == [2]
     assert sp.read_study(tmp_path / "s.jsonl").empty
 
 

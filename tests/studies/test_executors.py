@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import launcher, ranks_environment
 from helpers.study_tasks import DASK, GRID, POSIX, WAYS, drawn, lines, picky, same, slow, study, timeless
 
 import stackpyomo as sp
+from stackpyomo.studies import cluster
 
 
 def deadly(x: int) -> int:
@@ -32,21 +36,33 @@ def leaving(x: int) -> int:
     return x
 
 
-SOMEWHERE = [pytest.param(way, marks=DASK if way == "Dask" else ()) for way in WAYS]
+@pytest.fixture(scope="module")
+def dask_workers() -> Iterator[Executor]:
+    """Two, for every test here: a worker that dies is started anew."""
+    with cluster("local:2") as executor:
+        yield executor
+
+
+def opened(way: str, request: pytest.FixtureRequest) -> AbstractContextManager[dict[str, Any]]:
+    """What runs the rows, as arguments of a study."""
+    return nullcontext({"executor": request.getfixturevalue("dask_workers")}) if way == "Dask" else WAYS[way]()
+
+
+SOMEWHERE = [*WAYS, pytest.param("Dask", marks=DASK)]
 
 
 @pytest.mark.parametrize("way", SOMEWHERE)
-def test_the_same_rows_bit_for_bit(way: str, tmp_path: Path) -> None:
+def test_the_same_rows_bit_for_bit(way: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     expected = study(drawn, GRID, seed=5)
-    with WAYS[way]() as options:
+    with opened(way, request) as options:
         table = study(drawn, GRID, seed=5, store=tmp_path / "s.jsonl", **options)
     assert timeless(table) == timeless(expected)
     assert sorted(row["row"] for row in lines(tmp_path / "s.jsonl")[1:]) == list(range(6))
 
 
 @pytest.mark.parametrize("way", SOMEWHERE)
-def test_a_task_that_raises_is_a_row(way: str) -> None:
-    with WAYS[way]() as options:
+def test_a_task_that_raises_is_a_row(way: str, request: pytest.FixtureRequest) -> None:
+    with opened(way, request) as options:
         table = study(picky, {"x": [1, 2, 4]}, **options)
     assert table["error"].tolist() == [None, "ValueError: two is\nnot a number of mine", None]
     assert table["result"].tolist()[::2] == [1.0, 0.25]
@@ -62,8 +78,8 @@ def test_a_task_that_exits_is_a_row(way: str) -> None:
 
 @POSIX
 @pytest.mark.parametrize("way", ["1 worker", "3 workers", pytest.param("Dask", marks=DASK)])
-def test_a_worker_that_dies_takes_its_own_row_along(way: str) -> None:
-    with WAYS[way]() as options:
+def test_a_worker_that_dies_takes_its_own_row_along(way: str, request: pytest.FixtureRequest) -> None:
+    with opened(way, request) as options:
         table = study(deadly, {"x": [1, 2, 3, 4, 5, 6]}, **options)
     assert table["error"].isna().tolist() == [True, False, False, True, True, True]
     assert table["error"].str.startswith("WorkerDied: the process that ran it ended").sum() == 2
