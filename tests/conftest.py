@@ -17,8 +17,8 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
+from helpers.processes import CONTEXT, Command, Result, environment
 from hypothesis import settings
-from processes import CONTEXT, Command, Result, environment
 
 import stackpyomo as sp
 from stackpyomo.cli import entry
@@ -187,6 +187,11 @@ ROOT = Path(__file__).parents[1]
 
 
 MODELS = ROOT / "models"
+
+
+def text_of(name: str) -> str:
+    """A file of the project, by its path."""
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 INSTALLED = [name for name, info in registry.items() if info.available]

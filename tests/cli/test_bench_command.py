@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import TOLL, Result, Run, checked, one_message, strict, wait_until
 from helpers.entries import KINKED, NONCONVEX, WITHOUT_PLAN, entry, slow, without
-from processes import Command
+from helpers.processes import Command
 
 import stackpyomo as sp
 

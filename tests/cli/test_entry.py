@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,14 +13,9 @@ from typing import Any
 
 import pytest
 from conftest import MODELS, PYTHON_FILES, Run, game, one_message, wait_until
-from processes import Command
+from helpers.processes import Command
 
-import stackpyomo as sp
 from stackpyomo.cli import commands as registered
-
-
-def test_version(stranger: Run) -> None:
-    assert stranger("--version") == (0, f"stackpyomo {sp.__version__}\n", "")
 
 
 def test_no_arguments_show_the_help(run: Run) -> None:
@@ -46,7 +39,11 @@ def test_every_command_shows_an_example(command: str, run: Run) -> None:
 
 
 OUTPUTS = {"--json", "--log"}
+
+
 SOLVING = {"--solver", "--option", "--seed", "--starts", "--time-limit", "--complementarity", "--parameter", *OUTPUTS}
+
+
 OFFERED = {
     "demo": {"--solver", "--json", "--report", "--write"},
     "solve": {
@@ -185,11 +182,3 @@ def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
         result = command.ended()
     assert (result.code, result.err) == (143, "stackpyomo: terminated\n")
     assert list(folder.glob("stackpyomo-*")) == []
-
-
-@pytest.mark.skipif(shutil.which("stackpyomo", path=os.path.dirname(sys.executable)) is None, reason="not installed")
-def test_the_script_is_the_module(tmp_path: Path) -> None:
-    script = shutil.which("stackpyomo", path=os.path.dirname(sys.executable))
-    assert script is not None
-    done = subprocess.run([script, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("stackpyomo ")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from conftest import Run, one_message, strict, wait_until
+from helpers.processes import Command
 from helpers.study_tasks import DASK, POSIX, finished
-from processes import Command
 
 import stackpyomo as sp
 

@@ -22,9 +22,9 @@ from typing import Any
 import pyomo.environ as pyo
 import pytest
 from conftest import environment
+from helpers.processes import Command
 from numpydoc.hooks.validate_docstrings import parse_config
 from numpydoc.validate import validate
-from processes import Command
 
 import stackpyomo as sp
 from stackpyomo.reporting import plots

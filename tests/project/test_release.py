@@ -16,23 +16,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import environment, strict
+from conftest import ROOT, environment, strict, text_of
 from packaging.requirements import Requirement
 
 import stackpyomo as sp
-from models import two_roads as model
-from stackpyomo.cli.example import two_roads
-from stackpyomo.games.files import document
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stackpyomo"
+
+
 NAME = f"stackpyomo-{sp.__version__}"
+
+
 DEVELOPERS = {"test", "docs"}
 """Extras that "all" leaves out."""
-
-
-def text_of(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
 
 
 class Built(NamedTuple):
@@ -66,37 +62,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     files = content(wheel)
     metadata = email.message_from_bytes(files[f"{NAME}.dist-info/METADATA"])
     return Built(wheel, files, build("sdist", ROOT, folder), metadata)
-
-
-# --- one version --------------------------------------------------------------------------------------------------
-
-
-def test_the_version_is_in_one_place() -> None:
-    assert text_of("stackpyomo/version.py").count(f'"{sp.__version__}"') == 1
-    project = text_of("pyproject.toml")
-    assert 'dynamic = ["version"]' in project
-    assert not re.search(r"^version\s*=", project, re.MULTILINE)
-    for path in PACKAGE.rglob("*.py"):
-        if path.name != "version.py":
-            assert sp.__version__ not in path.read_text(encoding="utf-8"), path.name
-
-
-def test_the_citation() -> None:
-    """In the format of citation-file-format.github.io, with what the software says of itself, and the paper."""
-    yaml = pytest.importorskip("yaml")
-    told = yaml.safe_load(text_of("CITATION.cff"))
-    assert {"cff-version", "message", "title", "authors", "type"} <= told.keys(), "what the format requires, and more"
-    assert (told["title"], told["version"], told["license"]) == ("stackpyomo", sp.__version__, "BSD-3-Clause")
-    project = text_of("pyproject.toml")
-    assert f'description = "{told["abstract"]}"' in project
-    assert f'authors = [{{ name = "{told["authors"][0]["name"]}" }}]' in project
-    assert all(f'"{word}"' in project for word in told["keywords"])
-    paper = told["preferred-citation"]
-    assert [author["family-names"] for author in paper["authors"]] == ["Sanjari", "Bose", "Başar"]
-    assert (paper["year"], paper["volume"], paper["issue"]) == (2025, "15", "1")
-    assert (paper["start"], paper["end"]) == ("238", "278")
-    assert [name["value"] for name in paper["identifiers"]] == ["arXiv:2207.10611"]
-    assert paper["title"] in " ".join(text_of("README.md").split())
 
 
 def sections(text: str) -> Iterable[tuple[str, list[str]]]:
@@ -148,9 +113,6 @@ def quoted(text: str, key: str) -> list[str]:
     assert start is not None
     rest = text[start.end() :]
     return re.findall(r'"([^"]*)"', rest[: rest.index("]" if rest.startswith("[") else "\n")])
-
-
-# --- the wheel ----------------------------------------------------------------------------------------------------
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
@@ -215,13 +177,6 @@ def test_the_demo_with_the_wheel_alone(built: Built, tmp_path: Path) -> None:
     for words in ("A driver sends", "toll = 0 + 1.33333 (driver.flow − 0.6)", "verified: largest regret", "toll.json"):
         assert words in out
     assert strict(python("-m", "stackpyomo", "solve", "toll.json", "--json", "-"))["report"]["ok"] is True
-
-
-def test_the_demo_is_the_model() -> None:
-    assert document(two_roads()) == document(model.build())
-
-
-# --- the source archive -------------------------------------------------------------------------------------------
 
 
 def test_the_source_archive_makes_the_same_wheel(built: Built, tmp_path: Path) -> None:

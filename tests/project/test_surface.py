@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 import stackpyomo as sp
 from models import two_roads
-from stackpyomo.cli import commands, entry
 
 SURFACE = Path(__file__).with_name("surface.txt")
 
@@ -119,11 +117,3 @@ def test_the_first_word_needs_no_heavy_module(option: str) -> None:
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "stackpyomo.cli.entry" in loaded
     assert not loaded & {"numpy", "scipy", "pandas", "pounce", "matplotlib", "pyomo.environ", "stackpyomo.core"}
-
-
-def test_the_list_of_commands_says_what_their_docstrings_say() -> None:
-    whole = typer.main.get_command(commands.app)
-    documented = {n: c.help.split("\n\n")[0].replace("\n", " ") for n, c in whole.commands.items() if not c.hidden}
-    listed = typer.main.get_command(entry.app)
-    names = listed.list_commands(None)
-    assert {n: listed.get_command(None, n).help for n in names} == documented

@@ -37,7 +37,7 @@ class Result(NamedTuple):
 
 def environment(folder: Path) -> dict[str, str]:
     """Of a process of its own that finds this package and puts its temporary files into the folder."""
-    home = os.fspath(Path(__file__).parent.parent)
+    home = os.fspath(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": paths, "TMPDIR": os.fspath(folder), "PYTHONUTF8": "1"}
 
