@@ -9,22 +9,11 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 import pytest
+from helpers.customers import customer
 
 import stackpyomo as sp
 
 BOX = {"theta": (3.0, 5.0), "h": (0.5, 1.5)}
-
-
-def customer() -> sp.Game:
-    m = pyo.ConcreteModel()
-    m.theta = pyo.Param(initialize=4.0, mutable=True)
-    m.h = pyo.Param(initialize=1.0, mutable=True)
-    m.p = pyo.Var(bounds=(-20, 20), initialize=0)
-    m.f = pyo.Block()
-    m.f.u = pyo.Var(bounds=(0, 20), initialize=1)
-    m.f.cost = pyo.Objective(expr=m.h * m.f.u**2 / 2 - m.theta * m.f.u + m.p * m.f.u)
-    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 / 2 + m.p**2 / 2)
-    return sp.Game(m, followers=m.f)
 
 
 def lost(line: tuple[float, float], theta: float, h: float) -> float:
@@ -38,7 +27,7 @@ def grid() -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("line", [(-3.0, 3.0), (1.5, 0.0), (-1.0, 0.25), (6.0, 1.0)])
 def test_the_vertices_prove_it(line: tuple[float, float]) -> None:
-    found = sp.worst_case(customer(), line, BOX)
+    found = sp.worst_case(customer(4.0), line, BOX)
     assert found.evidence == "vertices"
     assert found.share == 0.0
     assert found.value == pytest.approx(max(lost(line, *point) for point in grid()), abs=1e-7)
@@ -47,7 +36,7 @@ def test_the_vertices_prove_it(line: tuple[float, float]) -> None:
 
 
 def test_a_leader_who_maximises() -> None:
-    game = customer()
+    game = customer(4.0)
     game.model.goal.set_value(-game.model.goal.expr)
     game.model.goal.sense = pyo.maximize
     found = sp.worst_case(game, {"p": (-3.0, 3.0)}, BOX)
@@ -56,7 +45,7 @@ def test_a_leader_who_maximises() -> None:
 
 
 def test_an_incentive_over_a_fitted_set() -> None:
-    game = customer()
+    game = customer(4.0)
     rule = sp.affine_incentive(sp.leader_optimal(game))
     rows = pd.DataFrame({"p": [0.0, 1.0, 2.0, 3.0], "f.u": [4.1, 2.9, 2.2, 0.8]})
     within = sp.fit(game, rows, {"theta": (0, 20), "h": (0.05, 10)}, noise=0.3).consistent
@@ -137,7 +126,7 @@ def test_least_worst_regret_by_exchange() -> None:
 
 def test_a_worst_case_inside_is_searched_for() -> None:
     """Loss −(u − 1)²: worst where u = 1, at no vertex."""
-    game = customer()
+    game = customer(4.0)
     game.model.goal.set_value(-((game.model.f.u - 1) ** 2))
     found = sp.worst_case(game, (3.0, 0.0), BOX, fresh=100)
     assert found.evidence == "search"
@@ -149,10 +138,10 @@ def test_why_the_vertices_do_not_suffice() -> None:
     found = sp.worst_case(rate(), (1.0, 1.0), {"theta": (2.0, 5.0)})
     assert found.why == "the leader's objective holds a parameter"
     assert np.isnan(found.share)
-    bent = customer()
+    bent = customer(4.0)
     bent.model.f.cost.set_value(bent.model.theta**2 * bent.model.f.u**2 / 2 - bent.model.f.u)
     assert "slope is not shown affine" in sp.worst_case(bent, (0.0, 0.0), {"theta": (1.0, 2.0)}).why
-    tied = customer()
+    tied = customer(4.0)
     tied.model.f.limit = pyo.Constraint(expr=tied.model.f.u <= 5)
     assert "f has constraints beside the bounds" in sp.worst_case(tied, (0.0, 0.0), BOX).why
 
@@ -169,11 +158,11 @@ def test_why_the_vertices_do_not_suffice() -> None:
 )
 def test_wrong_input_is_named(within: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(sp.InvalidGame, match=message):
-        sp.worst_case(customer(), (0.0, 0.0), within, **options)
+        sp.worst_case(customer(4.0), (0.0, 0.0), within, **options)
 
 
 def test_a_population_is_refused() -> None:
-    game = customer()
+    game = customer(4.0)
     crowd = sp.Game(game.model, followers=sp.Population(game.model.f, 10))
     with pytest.raises(sp.InvalidGame, match="f: a population of 10; expand\\(\\) the game"):
         sp.worst_case(crowd, (0.0, 0.0), BOX)

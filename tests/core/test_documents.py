@@ -38,21 +38,8 @@ def test_plan_report_and_comparison_in_every_format(toll: sp.Report) -> None:
         assert re.search(rf"(^|& )\s*{cell} (&|\\\\)", thing.to_latex(), re.MULTILINE)
     assert "1 of 2 verified and as good as the best of their game" in found.to_markdown()
     assert "- `g, s, x_y: x_y`" in found.to_markdown()
-    assert str(found).splitlines()[1].split() == [
-        "g",
-        "s",
-        "x_y",
-        "1.5",
-        "1.5",
-        "0",
-        "x_y",
-        "x_y",
-        "0",
-        "3",
-        "0.25",
-        "x_y",
-        "ok",
-    ]
+    cells = ["g", "s", "x_y", "1.5", "1.5", "0", "x_y", "x_y", "0", "3", "0.25", "x_y", "ok"]
+    assert str(found).splitlines()[1].split() == cells
 
 
 def test_words_stand_to_the_left_and_numbers_to_the_right(toll: sp.Report) -> None:

@@ -112,27 +112,17 @@ def test_linear_quadratic_cases(name: str, solver: str) -> None:
     assert (report.certificate == "convex").all()
 
 
+def document(case: dict[str, Any]) -> dict[str, Any]:
+    """A leader with u0 and a follower with u1, as a game file has them."""
+    leader = {"variables": [{"name": "u0"}], "objective": case["data"]["J0"]}
+    follower = {"name": "f", "variables": [{"name": "u1"}], "objective": case["data"]["J1"]}
+    return {"format": "stackpyomo-game/1", "name": case["id"], "leader": leader, "followers": [follower]}
+
+
 @pytest.mark.parametrize("solver", NLP)
 def test_textbook_inverse_stackelberg(solver: str) -> None:
     case, wanted = CASES["LIT01_olsder_recalled"], CASES["LIT01_olsder_recalled"]["expected"]
-    document = {
-        "format": "stackpyomo-game/1",
-        "name": "LIT01",
-        "leader": {
-            "variables": [{"name": "u0"}],
-            "objective": case["data"]["J0"],
-            "constraints": [],
-        },
-        "followers": [
-            {
-                "name": "f",
-                "variables": [{"name": "u1"}],
-                "objective": case["data"]["J1"],
-                "constraints": [],
-            }
-        ],
-    }
-    plan = sp.leader_optimal(parse_game(document), solver=solver)
+    plan = sp.leader_optimal(parse_game(document(case)), solver=solver)
     assert plan.value("u0") == pytest.approx(number(wanted["u0"]), abs=1e-7)
     assert plan.value("f.u1") == pytest.approx(number(wanted["u1"]), abs=1e-7)
     rule = sp.affine_incentive(plan, solver=solver)
@@ -144,24 +134,7 @@ def test_textbook_inverse_stackelberg(solver: str) -> None:
 
 def test_zero_gradient_has_no_incentive() -> None:
     case = CASES["ZG01_zero_gradient"]
-    document = {
-        "format": "stackpyomo-game/1",
-        "name": "ZG01",
-        "leader": {
-            "variables": [{"name": "u0"}],
-            "objective": case["data"]["J0"],
-            "constraints": [],
-        },
-        "followers": [
-            {
-                "name": "f",
-                "variables": [{"name": "u1"}],
-                "objective": case["data"]["J1"],
-                "constraints": [],
-            }
-        ],
-    }
-    plan = sp.leader_optimal(parse_game(document))
+    plan = sp.leader_optimal(parse_game(document(case)))
     with pytest.raises(sp.NoIncentive, match="f: zero gradient") as caught:
         sp.affine_incentive(plan)
     assert caught.value.residuals["f"] == pytest.approx(number(case["expected"]["residual"]), abs=1e-6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -374,14 +373,6 @@ def test_bad_questions() -> None:
         plots.leaders(pd.DataFrame({"size": [1]}))
 
 
-def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *rest: Any, **more: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+def test_without_matplotlib_the_extra_is_named(no_matplotlib: None) -> None:
     with pytest.raises(sp.StackpyomoError, match=r'pip install "stackpyomo\[plot\]"'):
         plots.scaling(grown("bounded", [1.0, 1.0, 1.0, 1.0], 0.0))
