@@ -40,6 +40,7 @@ html_math_renderer = "mathml"  # see below: nothing is fetched, neither now nor 
 html_theme = "furo"
 html_title = f"stackpyomo {release}"
 html_theme_options = {"light_css_variables": {"code-font-size": "81%"}}
+html_static_path, html_css_files = ["site.css"], ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

@@ -90,7 +90,7 @@ class RefusalCause(str, Enum):
     INDISTINCT = "indistinct"  #: The signals cannot tell its own actions apart.
     CONFLICT = "conflict"  #: Another follower asks something else of the same signals.
     CURVATURE = "curvature"  #: The plan is a stationary point of its composed cost, and no minimum.
-    ROUNDING = "rounding"  #: The gain that solves the equations leaves it a slope all the same.
+    ROUNDING = "rounding"  #: The gain that solves the equations still leaves it a slope.
     DEVIATIONS = "deviations"  #: A lottery over deviations that the announcement cannot see, and that somebody likes.
     RANDOMISATION = "randomisation"  #: A randomised strategy is not needed, or does not help.
 

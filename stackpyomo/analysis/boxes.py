@@ -69,7 +69,5 @@ def _end(game: Game, cost: Any, name: str) -> float:
             "Correct the rows, widen the bounds of the parameters, or allow for more noise."
         ) from None
     if not math.isfinite(plan.bound):
-        raise InvalidGame(
-            f"consistent: an end of {name} is not proved; a global solver tells it (SCIP), of fewer rows at a time."
-        )
+        raise InvalidGame(f"consistent: an end of {name} is not proved; use a global solver (SCIP), or fewer rows.")
     return float(plan.bound)

@@ -55,7 +55,7 @@ class Solution:
 
 @dataclass(eq=False)
 class Fit(Document):
-    """Followers' parameters told from data: ``print()`` says what they are, how well known, and what is open."""
+    """Followers' parameters, estimated from data: ``print()`` says what they are, how well known, and what is open."""
 
     solution: Solution = field(repr=False)  #: The numbers behind everything else.
     method: str  #: "responses" or "residuals".
@@ -135,7 +135,7 @@ class Fit(Document):
 
     @property
     def null_space(self) -> pd.DataFrame:
-        """Directions in which all parameters fit equally well to first order, one a row; empty where all are told."""
+        """Directions in which all parameters fit equally well to first order, one a row; empty where none is open."""
         return pd.DataFrame(self._open[1].reshape(-1, len(self.names)), columns=self.names)
 
     @property
@@ -334,7 +334,7 @@ class Fit(Document):
     @property
     def _identified(self) -> str:
         if self.rank == len(self.names):
-            return f"rank {self.rank}: all parameters are told"
+            return f"rank {self.rank}: all parameters"
         said = open_words(self.names, self._open[1])
         return f"rank {self.rank} of {len(self.names)}: {'; '.join(said)}"
 

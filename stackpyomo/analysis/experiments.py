@@ -320,7 +320,7 @@ class Experiments:
         missing = [name for key, name in names.items() if key not in entered]
         if missing:
             raise InvalidGame(
-                f"{missing[0]}: enters no follower's objective, constraint or bound, so that no action tells of it. "
+                f"{missing[0]}: enters no follower's objective, constraint or bound, so that no action depends on it. "
                 "Leave it out of parameters=, or check that the model holds the Param itself and not its value."
             )
         return kept
@@ -405,7 +405,7 @@ class Experiments:
             return self._aggregate(row, name, own)
         moved = [(copy, level, rates[action]) for action, (copy, level) in own.items() if action in rates]
         if any(math.isnan(level) for _, level, _ in moved):
-            raise InvalidGame(f"{name}: an aggregate, told only beside what its followers did; add its column.")
+            raise InvalidGame(f"{name}: an aggregate of actions that were not all observed; add its column.")
         return self._aggregate(row, name) + sum(rate * (copy - level) for copy, level, rate in moved)
 
     def _announced(self, row: int, own: _Actions, answer: Any) -> Any:

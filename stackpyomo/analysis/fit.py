@@ -1,4 +1,4 @@
-"""Fit: what followers mind, told from what was announced to them and what they did.
+"""Fit: followers' parameters, estimated from what was announced to them and what they did.
 
     responses   min_θ Σ_t (y_t − u_t)²          u_t a best answer of row t's follower at θ
     residuals   min_θ,λ Σ_t ‖a_t(y_t; θ) + G_tᵀ λ_t‖²,   λ ≥ 0, only where y_t is at its bound

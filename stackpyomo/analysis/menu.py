@@ -6,7 +6,7 @@ the items of every rule satisfy, for each pair of types that the leader cannot t
     J_k(item of a; a) ≤ J_k(item of b; a)                                   (self-selection; in expectation over others)
 
 and the best items are a bound on every rule, affine or not. They are reached by a rule if every action off the menu
-has a punishment that all types mind: sup_{u0} min_a [J(u0, v; a) − J(item of a; a)] ≥ 0 (screening; Mussa, Rosen 1978).
+has a punishment for all types: sup_{u0} min_a [J(u0, v; a) − J(item of a; a)] ≥ 0 (screening; Mussa, Rosen 1978).
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def _look_for_punishments(plan: Plan, screens: Sequence[_Screen]) -> None:
         plan.warnings.append("whether a rule reaches the menu was not looked at (for one follower alone it is)")
     elif missed is not None:
         plan.warnings.append(
-            f"the menu bounds every rule, and perhaps no rule reaches it: at {missed} nothing was found that all types "
-            "mind more than their own item"
+            f"the menu bounds every rule, and perhaps no rule reaches it: at {missed} no punishment was found that "
+            "every type likes less than its own item"
         )
 
 

@@ -457,7 +457,7 @@ class _Spread:
             if low > most:
                 why = (
                     f"no spread up to {most:g} holds {self.name}: its cost is not convex enough in the leader's "
-                    "variables for a spread to bend it up"
+                    "variables for a spread to make it convex"
                 )
                 raise _refusal("Randomising cannot help", self.name, why)
         while high - low > TOLERANCES.noise * high:

@@ -12,8 +12,8 @@ The tail rule: from the last three finite sizes, K = β + α N^p with
 
     (N₃^p − N₂^p) / (N₂^p − N₁^p) = ‖K₃ − K₂‖ / ‖K₂ − K₁‖
 
-so that what stays of the gain (β) and its sign do not bend the exponent, as they bend a line through log ‖K‖. A gain
-whose last change is nothing beside it, or whose p is not above 0, settles.
+so that what stays of the gain (β) and its sign do not distort the exponent, as they distort a line through log ‖K‖. A
+gain whose last change is nothing beside it, or whose p is not above 0, settles.
 """
 
 from __future__ import annotations

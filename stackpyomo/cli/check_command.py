@@ -40,4 +40,4 @@ def check_game(game: Path, parameter: list[str] | None = None) -> Answer:
     document = {"game": loaded.name, "version": __version__, "findings": [asdict(finding) for finding in findings]}
     severities = {finding.severity for finding in findings}
     code = 2 if "error" in severities else 1 if "warning" in severities else 0
-    return Answer(document, partial(show_findings, findings, f"{loaded.name}: nothing to remark."), code)
+    return Answer(document, partial(show_findings, findings, f"{loaded.name}: no findings."), code)

@@ -21,7 +21,7 @@ from stackpyomo.version import __version__
 __all__ = ["app", "main"]
 
 _SUMMARIES = {
-    "demo": "Solve a small game that comes along: its plan, the contract, and the report. Needs no file.",
+    "demo": "Solve a small built-in game: its plan, the contract, and the report. Needs no file.",
     "solve": "Find the plan the leader wants, the incentive that makes the followers want it, and verify it.",
     "verify": "Re-solve every follower against a plan or an incentive; without one, against the values of the model.",
     "check": "Derive anew, without a solver, what each follower of a certificate could gain by leaving the plan.",

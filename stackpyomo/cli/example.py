@@ -1,4 +1,4 @@
-"""Examples: a game that comes along with the package, so that ``stackpyomo demo`` needs no file."""
+"""Examples: a game inside the package, so that ``stackpyomo demo`` needs no file."""
 
 from __future__ import annotations
 

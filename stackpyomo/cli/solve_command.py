@@ -36,7 +36,7 @@ def demo(
     solver: str = "auto",
     write_to: Path | None = None,
 ) -> Answer:
-    """Solve a small game that comes along: its plan, the contract, and the report. Needs no file.
+    """Solve a small built-in game: its plan, the contract, and the report. Needs no file.
 
     Exit code 0: the contract was verified, and the installation works.
     """

@@ -160,7 +160,7 @@ def _named(pairs: Sequence[Definition], rows: Sequence[Any], owned: Container[in
     for row, (_, constraint) in enumerate(pairs):
         if row not in named:
             raise InvalidGame(
-                f"{constraint.name}: which aggregate it defines cannot be told (variables in it that no follower "
+                f"{constraint.name}: which aggregate it defines is not clear (variables in it that no follower "
                 f"owns: {listed([v.name for v in terms[row].values()]) or 'none'}). Fix the others, write it as "
                 f"aggregate == ..., or name both, aggregates=[(model.aggregate, model.{constraint.name})]."
             )

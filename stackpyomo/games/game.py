@@ -1,4 +1,4 @@
-"""Games: a structure with the doors that a user opens from it: checks, files, populations written out or collapsed."""
+"""Games: leader and followers in one model, with checks, files, and populations written out or collapsed."""
 
 from __future__ import annotations
 
@@ -68,6 +68,16 @@ class Game(GameStructure):  # numpydoc ignore=PR02
     ------
     InvalidGame
         An argument is not what it should be.
+
+    Examples
+    --------
+    >>> m = pyo.ConcreteModel()
+    >>> m.toll, m.driver = pyo.Var(bounds=(-2, 2)), pyo.Block()
+    >>> m.driver.flow = pyo.Var(bounds=(0, 1))
+    >>> m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1)**2 + m.toll*m.driver.flow)
+    >>> m.miss = pyo.Objective(expr=(m.driver.flow - 0.6)**2 + 0.01*m.toll**2)
+    >>> sp.Game(m, followers=m.driver)
+    Game('the model', 1 followers, 1 leader variables)
     """
 
     def check(self) -> list[Finding]:

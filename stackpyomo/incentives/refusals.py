@@ -141,14 +141,14 @@ def _conflict(finding: Finding) -> tuple[str, str]:
 
 def _rounding(_: Finding) -> tuple[str, str]:
     return (
-        "rounding: the gain that solves the equations leaves it a slope all the same",
+        "rounding: the gain that solves the equations still leaves it a slope",
         "Rescale the model or choose another plan.",
     )
 
 
 def _curvature(finding: Finding) -> tuple[str, str]:
     flat = "" if finding.wanted else "Under every such strategy its plan is a stationary point, no minimum. "
-    less = "ask for less curvature" if finding.wanted else "curvature='none' to have the gain all the same"
+    less = "ask for less curvature" if finding.wanted else "curvature='none' to take the gain as it is"
     return (
         f"curvature: {_unbent(finding)}",
         f"{flat}Let the leader see or act on more, pass quadratic=True, or {less}.",

@@ -10,7 +10,7 @@ where a quadratic term ½ R d² of the strategy, m_s what δ moves of signal s, 
 These are of the strategy without its projection on the leader's bounds.
 
 How far its own marginal cost a_k may be off, as (1 + ε) a_k, before the leader is better off without the incentive is
-found by playing: the follower is re-solved with the error in its cost, the others as planned, on every piece of a
+found by re-solves: the follower is re-solved with the error in its cost, the others as planned, on every piece of a
 projected strategy.
 """
 

@@ -275,7 +275,7 @@ def _meaning(
     try:
         ledger = accounts(rule)
     except InvalidGame as error:
-        yield f"What it means to the followers cannot be told: {error}"
+        yield f"What it means to the followers is not known: {error}"
         return
     for teller in tellers:
         yield from teller(rule, ledger, room)
@@ -349,7 +349,7 @@ def _deviations(rule: AffineStrategy, ledger: Accounts, room: _Room) -> Iterator
             yield _temptations(ledger, tempted, room)
             yield from _more(len(tempted), "deviations", room)
         else:
-            yield "At these numbers no observed follower gains by a small deviation: nothing has to be charged."
+            yield "At the plan no observed follower gains by a small deviation: nothing has to be charged."
     if rule.multipliers:
         leaning = [f"{name} (multiplier {value:.6g})" for name, value in rule.multipliers.items()][: room.terms]
         more = [f"… ({len(rule.multipliers)} in all)"] if len(rule.multipliers) > room.terms else []
@@ -369,7 +369,7 @@ def _temptations(ledger: Accounts, tempted: Array, room: _Room) -> Table:
         row = [f"{word} {ledger.actions[j]}", _short(gain, ledger.noise[j]), _short(cost, ledger.noise[j])]
         rows.append([*row, *[_short(gain - cost, ledger.noise[j])] * constrained])
     return Table(
-        ["deviation", "gains by itself", "the leader's answer takes", *["its constraints hold"] * constrained], rows
+        ["deviation", "gains without the rule", "the rule takes", *["its constraints hold"] * constrained], rows
     )
 
 
@@ -398,8 +398,8 @@ def _limits(rule: AffineStrategy, *, verified: bool = False) -> Iterator[str]:
         return
     if doubtful and not verified:
         yield (
-            f"verify(rule) has still to show that following the plan is the best answer of {listed(doubtful)}: "
-            "no proof yet that the gain leaves their costs convex."
+            f"Run verify(rule): the costs of {listed(doubtful)} are not proved convex under this gain, so that "
+            "following the plan may not be the best answer."
         )
     if math.isinf(rule.energy):
         yield (

@@ -1,8 +1,8 @@
-"""Lists of equilibria: all there are, proved; or "at least these"; a continuum is told, never listed.
+"""Lists of equilibria: all there are, proved; or "at least these"; a continuum is described, not listed.
 
 The exact conditions are asked for one equilibrium after another, those known left out
 (:mod:`stackpyomo.bilevel.listing`), until the solver proves that none is left: then every equilibrium is within
-``distance`` of a listed one, or in a continuum that is told.
+``distance`` of a listed one, or in a continuum that is described.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Plan(Document):
     epsilon0: float = math.nan
     residuals: dict[str, float] = field(default_factory=dict)  #: Recomputed: feasibility, stationarity, ...
     seconds: dict[str, float] = field(default_factory=dict)  #: part of the work → seconds.
-    solver: str = ""  #: Who found it.
+    solver: str = ""  #: The solver that found it.
     #: Every attempt: treatment, solver, termination, objective, bound, seconds.
     log: list[dict[str, Any]] = field(default_factory=list)
     #: Of plans by rows of deviations, or against ties: True where the bound is reached; False where plans come as near
@@ -93,7 +93,7 @@ class Plan(Document):
     shortfall: dict[str, float] = field(default_factory=dict)
     #: Proved: whatever the leaders do, one of them gains as much; above 0 they have no equilibrium.
     least_shortfall: float = 0.0
-    #: What it was asked for with: solver, starts, seed, …; to do it again.
+    #: The options it was made with: solver, starts, seed, …
     options: dict[str, Any] = field(default_factory=dict)
     #: The re-solve of the responding followers that the plan was judged by; not part of the data.
     report: Report | None = field(default=None, repr=False, compare=False)
@@ -348,7 +348,7 @@ class Plan(Document):
         if current is not self:
             return current.parts(chosen, most)
         proof = "" if math.isnan(self.epsilon0) else f", within {max(0.0, self.epsilon0):.1e} of the optimum"
-        stop = f"{self.solver}: {self.termination}"
+        stop = self.termination if self.solver == "none" else f"{self.solver}: {self.termination}"
         each = ", ".join(f"{name} {shown(level)}" for name, level in self.leader_objectives.items())
         what = f"leaders' objectives {each}" if each else f"leader's objective {shown(self.leader_objective)}"
         said: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), {what}"]

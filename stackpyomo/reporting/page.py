@@ -60,7 +60,7 @@ def page(
     """The page as HTML text.
 
     title: None: the game's name. baseline: a plan to tell who gains and who loses against. remarks: what else is to be
-    said at the top, e.g. why there is no incentive or no baseline. command: what was typed, to do it again.
+    said at the top, e.g. why there is no incentive or no baseline. command: what was typed.
     """
     plan, rule = _subjects(report)
     name = title or ("stackpyomo report" if plan is None or plan.game is None else plan.game.name)
@@ -172,7 +172,7 @@ def _slider(picture: Picture) -> str:
     return f'<div class="slider" data-curve="{html.escape(picture.curve)}"></div>' if picture.curve else ""
 
 
-# --- to do it again -----------------------------------------------------------------------------------------------
+# --- how it was made -----------------------------------------------------------------------------------------------
 
 
 def _again(report: Report, plan: Plan | None, baseline: Plan | None, command: str) -> list[Part]:

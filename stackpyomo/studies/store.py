@@ -4,7 +4,7 @@
     {"row": 17, "parameters": {…}, "seed": …, "result": {…}, "error": null, "seconds": 0.8}
 
 Only the process that runs the study writes, under a lock. A last line that the process before did not finish is cut
-off, and that is told. Numbers that are not finite are null, "inf" or "-inf", so that every line is JSON.
+off, and a warning says so. Numbers that are not finite are null, "inf" or "-inf", so that every line is JSON.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Report(Document):
     #: relative to.
     scale: pd.Series = field(repr=False)
     seconds: dict[str, float] = field(default_factory=dict, repr=False)  #: part of the work → seconds.
-    solver: str = ""  #: Who re-solved the followers.
+    solver: str = ""  #: The solver of the re-solves.
     #: Whether the followers' equilibrium under the strategy is the only one, and why.
     equilibrium: Equilibrium = field(default_factory=Equilibrium)
     epsilon0: float = math.nan  #: Proved gap of the plan to the leader's optimum; NaN: none was proved.
@@ -98,7 +98,7 @@ class Report(Document):
     cut: tuple[str, ...] = ()
     responding: tuple[str, ...] = ()  #: Followers who respond in the plan.
     others: int = 0  #: How many followers were not looked at.
-    #: What the re-solve was asked for with: solver, starts, certify; to do it again.
+    #: The options of the re-solve: solver, starts, certify.
     options: dict[str, Any] = field(default_factory=dict, repr=False)
     #: follower that decides by policies → the functions among which its deviations were looked for.
     forms: dict[str, str] = field(default_factory=dict)
@@ -212,8 +212,10 @@ class Report(Document):
             return f"The rule is meant for minors who settle anew: anticipated_regret(rule, {name!r}) looks at that."
         if announced.saturate or self.cut:
             return "The answer stops at the leader's bounds: wider ones, or another plan, may hold it."
-        more = "" if announced.bend is not None else "a gain of more curvature may (curvature=, quadratic=True); "
-        return f"To hold it, {more}inducible(plan) looks at every announcement."
+        more = (
+            "" if announced.bend is not None else "A gain of more curvature may hold it (curvature=, quadratic=True). "
+        )
+        return f"{more}inducible(plan) says whether any announcement can."
 
     @property
     def vocabulary(self) -> str:

@@ -39,7 +39,7 @@ def test_a_certificate_by_the_command_line_alone(run: Run, tmp_path: Path) -> No
 def test_check_game(run: Run, write: Any) -> None:
     """0: nothing but remarks. 1: doubtful. 2: of no use."""
     sound = run("check-game", MODELS / "two_roads.py")
-    assert (sound.code, sound.out, sound.err) == (0, "two roads: nothing to remark.\n", "")
+    assert (sound.code, sound.out, sound.err) == (0, "two roads: no findings.\n", "")
     curved = write("curved.py", game("m.driver.cost.set_value(pyo.sin(9 * m.driver.flow) + m.toll * m.driver.flow)"))
     doubtful = run("check-game", curved, "--json", "-")
     assert doubtful.code == 1

@@ -41,7 +41,7 @@ def test_a_table_is_fitted(run: Run, tmp_path: Path) -> None:
     (tmp_path / "next.csv").write_text("price\n0\n1\n")
     done = run(GAME, DATA, *BOUNDS, "--noise", "0.2", "--candidates", "next.csv")
     assert (done.code, done.err) == (0, "")
-    assert "Identified: rank 2: all parameters are told." in done.out
+    assert "Identified: rank 2: all parameters." in done.out
     assert "All that explains every row within its noise: worth 3.233 … 4.232" in done.out
     assert "The most informative comes first:\n   price" in done.out
 

@@ -175,7 +175,7 @@ def test_who_is_left_alone_held_by_constraints_or_doubtful_is_named() -> None:
     assert "p = 0 + 2 (f[2].u − 1), never beyond [-9, 9]" in text
     assert "Left alone, because nothing they do is observed: f[0]." in text
     assert "Held by their own constraints: f[1].cap (multiplier 2)." in text
-    assert "verify(rule) has still to show that following the plan is the best answer of f[2]: no proof yet" in text
+    assert "Run verify(rule): the costs of f[2] are not proved convex under this gain" in text
     assert re.search(r"more f\[1\]\.u +2 +0 +2\n", text)
     assert re.search(r"more f\[2\]\.u +2 +2 +0\n", text)
     assert "f[0].u" not in text
@@ -204,10 +204,10 @@ On the plan, each in the unit of its objective:
   driver         0.16      0
 On the plan no money changes hands.
 One unit of a small deviation from the plan, to the follower:
-  deviation         gains by itself  the leader's answer takes
-  more driver.flow              0.8                        0.8
-verify(rule) has still to show that following the plan is the best answer of driver: no proof yet that the gain leaves \
-their costs convex.
+  deviation         gains without the rule  the rule takes
+  more driver.flow                     0.8             0.8
+Run verify(rule): the costs of driver are not proved convex under this gain, so that following the plan may not be the \
+best answer.
 (rule.compare(sp.stackelberg(game)) tells who gains and who loses against announcing constants.)"""
 
 COMPARED = """\
@@ -247,7 +247,7 @@ def test_a_game_that_has_changed_is_told_not_raised() -> None:
     game = toll_game()
     rule = sp.affine_incentive(sp.leader_optimal(game))
     game.model.driver.flow.fix(0.1)
-    assert "What it means to the followers cannot be told: " in str(rule)
+    assert "What it means to the followers is not known: " in str(rule)
     assert "toll = 0 + 1.33333" in str(rule)
     with pytest.raises(sp.InvalidGame, match=r"driver\.flow"):
         _ = rule.payments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import inspect
 import os
 import pydoc
@@ -142,6 +143,14 @@ def test_public_docstrings_are_numpydoc() -> None:
         faults |= {f"{name} {code}": text for code, text in validate(name)["errors"] if code in checks - spared}
     assert faults == {}
     assert {"stackpyomo.plots.regret", "stackpyomo.Scenarios.atoms", "stackpyomo.Plan.to_latex"} < set(rendered())
+
+
+def test_examples_in_docstrings_run() -> None:
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for name, thing in rendered().items():
+        for example in finder.find(thing, name, globs={"sp": sp, "pyo": pyo}) if thing.__doc__ else ():
+            runner.run(example)
+    assert (runner.failures, runner.tries > 5) == (0, True)
 
 
 @HAS_SPHINX

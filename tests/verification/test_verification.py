@@ -256,7 +256,7 @@ def test_what_is_not_held_is_told_what_may_help() -> None:
     rule = sp.affine_incentive(sp.leader_optimal(game))
     assert sp.verify(rule).advice == []
     rule.matrix = 0.0 * rule.matrix
-    assert "To hold it, a gain of more curvature may (curvature=" in sp.verify(rule).advice[0]
+    assert "A gain of more curvature may hold it (curvature=" in sp.verify(rule).advice[0]
 
 
 def test_followers_of_very_different_scale_are_each_solved() -> None:

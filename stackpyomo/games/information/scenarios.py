@@ -47,6 +47,12 @@ class Scenarios:
     ------
     InvalidGame
         Probabilities are negative or do not sum to 1, or an observation is not a function of the scenario.
+
+    Examples
+    --------
+    >>> days = sp.Scenarios({"sun": [1.0, 0.2]}, [0.6, 0.4], {"forecast": ["fine", "grey"]})
+    >>> days.atoms("forecast")
+    ['fine', 'grey']
     """
 
     def __init__(self, outcomes: Any, probabilities: Any = None, observations: Mapping[str, Any] | None = None) -> None:

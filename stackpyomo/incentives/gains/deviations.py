@@ -9,7 +9,7 @@ computation gives the weights of a lottery over deviations that the announcement
     Σ μ p(v) d(v)ᵀ = 0,   Σ μ r(v) > 0,   μ ≥ 0        (Farkas),
 
 which is the proof. Otherwise the gain alone is chosen by a global solver. First-order conditions of the continuous
-actions, whole ones held, are rows from the start (infinitesimal deviations): without them the loop creeps.
+actions, whole ones held, are rows from the start (infinitesimal deviations): without them the loop is slow.
 """
 
 from __future__ import annotations
