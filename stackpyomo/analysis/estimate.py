@@ -35,8 +35,7 @@ from .sensitivities import Local, Slopes, null_directions, open_words
 
 __all__ = ["Fit", "Solution"]
 
-_SHOWN = 6
-"""Remarks on single rows that are written out."""
+_SHOWN = 6  # Remarks on single rows that are written out.
 
 
 @dataclass(frozen=True, eq=False)

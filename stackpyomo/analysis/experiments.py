@@ -34,15 +34,14 @@ from stackpyomo.verification import Report, verify
 
 __all__ = ["RULE", "Experiments", "Parameter", "Reading", "Rule", "parameters_of", "rules_of", "table_of"]
 
-RULE = "rule"
-"""The column that names the rule in force, where the rows were gathered under several."""
+RULE = "rule"  #: The column that names the rule in force, where the rows were gathered under several.
 
+#: What was announced beside constants: leader variable → expression in the followers' actions.
 Rule: TypeAlias = "dict[str, Any] | None"
-"""What was announced beside constants: leader variable → expression in the followers' actions."""
 
 
+# Action → its copy in a row, and what was observed of it (NaN: nothing).
 _Actions: TypeAlias = "Mapping[str, tuple[VarData, float]]"
-"""Action → its copy in a row, and what was observed of it (NaN: nothing)."""
 
 
 @dataclass(frozen=True)

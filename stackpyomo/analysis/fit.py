@@ -34,14 +34,12 @@ __all__ = ["fit"]
 
 _METHODS = ("responses", "residuals")
 
-_MANY = 200
-"""Rows from which one treatment of complementarity is tried before all others."""
+_MANY = 200  # Rows from which one treatment of complementarity is tried before all others.
 
+# An estimate more than 3 times away from where the box was laid out has a box laid out around itself, 3 times.
 _CLEAR, _MOVES = 3.0, 3
-"""An estimate more than 3 times away from where the box was laid out has a box laid out around itself, 3 times."""
 
-_NEAR, _FAR = 0.9, 9.0
-"""Without bounds a parameter is looked for from a tenth to ten times its estimate by residuals."""
+_NEAR, _FAR = 0.9, 9.0  # Without bounds a parameter is looked for from a tenth to ten times its estimate by residuals.
 
 
 def fit(

@@ -30,11 +30,9 @@ from stackpyomo.plans import Plan, leading_problem, read_options, respond
 
 __all__ = ["best_menu"]
 
-_ACTIONS = 41
-"""Actions off the menu that are looked at for a common punishment, on a grid or at random."""
+_ACTIONS = 41  # Actions off the menu that are looked at for a common punishment, on a grid or at random.
 
-_CORNERS = 256
-"""Corners of the leader's bounds up to which all are tried as punishments."""
+_CORNERS = 256  # Corners of the leader's bounds up to which all are tried as punishments.
 
 
 def best_menu(

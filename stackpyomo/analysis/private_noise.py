@@ -32,11 +32,9 @@ from stackpyomo.verification import Composed, Effort, best_responses, oversteps
 
 __all__ = ["PrivateNoise"]
 
-_STATES = 200
-"""Draws of the others that a member's expected cost is summed over one by one."""
+_STATES = 200  # Draws of the others that a member's expected cost is summed over one by one.
 
-_Key = tuple[str, int]
-"""(follower, number of its scenario)."""
+_Key = tuple[str, int]  # (follower, number of its scenario).
 
 
 @dataclass

@@ -39,25 +39,19 @@ __all__ = ["RandomGain", "RandomTarget", "randomized_gain", "randomized_target"]
 
 _CONVEX = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
 
-_FINER = 41
-"""Points of a finer grid."""
+_FINER = 41  # Points of a finer grid.
 
-_POLISHED = 5
-"""Points of the grids that the best plan without a coin is looked for from."""
+_POLISHED = 5  # Points of the grids that the best plan without a coin is looked for from.
 
-_ROUNDING = 64.0 * float(np.finfo(float).eps)
-"""What a sum of two costs may be off by, relative to their sizes."""
+_ROUNDING = 64.0 * float(np.finfo(float).eps)  # What a sum of two costs may be off by, relative to their sizes.
 
-_PEAKS = 8
-"""Best deviations among those evaluated that are looked at more closely."""
+_PEAKS = 8  # Best deviations among those evaluated that are looked at more closely.
 
-_FAR = 1e9
-"""How many sizes away a deviation is watched where the cost falls without end."""
+_FAR = 1e9  # How many sizes away a deviation is watched where the cost falls without end.
 
 _ROUNDS = 50
 
-_SCANNED = 2001
-"""Deviations that the expected cost under a random gain is evaluated at."""
+_SCANNED = 2001  # Deviations that the expected cost under a random gain is evaluated at.
 
 
 @dataclass(eq=False)

@@ -42,8 +42,7 @@ __all__ = ["scaling"]
 
 COLUMNS = ["size", "gain", "average_gain", "energy", "epsilon", "leader_objective", "seconds"]
 
-_STEEPEST = 8.0
-"""Powers of N between which the tail's exponent is looked for."""
+_STEEPEST = 8.0  # Powers of N between which the tail's exponent is looked for.
 
 
 def scaling(

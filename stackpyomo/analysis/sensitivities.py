@@ -30,8 +30,7 @@ from .experiments import Experiments
 
 __all__ = ["Local", "Slopes", "is_affine", "null_directions", "open_words", "residual_fit"]
 
-_ROUNDS = 100
-"""Active sets tried before a fit of residuals is given up."""
+_ROUNDS = 100  # Active sets tried before a fit of residuals is given up.
 
 
 @dataclass(frozen=True)

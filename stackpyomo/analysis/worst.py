@@ -33,8 +33,8 @@ from .vertices import LinearQuadratic, why_not_one_action
 
 __all__ = ["WorstCase", "worst_case"]
 
+# Points and rounds of a search: each round draws points halfway between the worst one and the whole set.
 _DRAWS, _ROUNDS = 64, 4
-"""Points and rounds of a search: each round draws points halfway between the worst one and the whole set."""
 
 
 @dataclass(eq=False)

@@ -43,8 +43,7 @@ from .common_multipliers import Common
 
 __all__ = ["Conditions", "Pair", "conditions", "derivatives", "responding_followers", "with_answers"]
 
-_WIDE = 100
-"""Rows and variables of a follower up to which its duality is written: it is for global solvers."""
+_WIDE = 100  # Rows and variables of a follower up to which its duality is written: it is for global solvers.
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from stackpyomo.solvers import BadRow, Program, free_row, prover, solve
 
 __all__ = ["deepest"]
 
-_SECONDS = 5.0
-"""For one of them."""
+_SECONDS = 5.0  # For one of them.
 
 
 def deepest(

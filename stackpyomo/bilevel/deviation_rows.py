@@ -33,8 +33,7 @@ from .interdiction import blocks
 
 __all__ = ["Alternatives", "RowWriter", "Written", "value_at"]
 
-_DENOMINATOR = 10**6
-"""Coefficients whose fraction has a larger denominator count in no steps."""
+_DENOMINATOR = 10**6  # Coefficients whose fraction has a larger denominator count in no steps.
 
 
 @dataclass

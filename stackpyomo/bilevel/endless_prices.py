@@ -23,21 +23,18 @@ from .mpcc import Equilibrium
 
 __all__ = ["endless_prices"]
 
-_LARGE = 300
-"""Variables up to which curves are followed."""
+_LARGE = 300  # Variables up to which curves are followed.
 
+# How many times smaller than at the best answer the price may be where the curve begins: close to its end nothing can
+# be re-solved.
 _BACK = (1e3, 100.0, 10.0, 1.0)
-"""How many times smaller than at the best answer the price may be where the curve begins: close to its end nothing
-can be re-solved."""
 
+# How many times as large the price is at the points that are offered, as far as a ray is followed.
 _STEPS = (1.0, 30.0, 1e3)
-"""How many times as large the price is at the points that are offered, as far as a ray is followed."""
 
-_FARTHEST = 1e7
-"""How many times as large the price has to become on the curve: so far no bound and no row may end it."""
+_FARTHEST = 1e7  # How many times as large the price has to become on the curve: so far no bound and no row may end it.
 
-_ITERATIONS = 20
-"""Newton steps for one point."""
+_ITERATIONS = 20  # Newton steps for one point.
 
 
 def endless_prices(equilibrium: Equilibrium, x: Array, prices: Sequence[VarData]) -> tuple[Array, ...]:

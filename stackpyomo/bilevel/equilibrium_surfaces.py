@@ -23,8 +23,7 @@ from .mpcc import Equilibrium, Problem
 
 __all__ = ["directions", "surface"]
 
-_LARGE = 600
-"""Unknowns up to which the null space is worked out."""
+_LARGE = 600  # Unknowns up to which the null space is worked out.
 
 
 def surface(

@@ -16,8 +16,7 @@ from .complementarity import interval
 
 __all__ = ["implied_boxes", "least_cost"]
 
-_SWEEPS = 3
-"""Times that the rows are gone through."""
+_SWEEPS = 3  # Times that the rows are gone through.
 
 
 def implied_boxes(game: GameStructure) -> dict[str, tuple[float, float]]:

@@ -80,8 +80,7 @@ def pattern(exact: Equilibrium, x: Array) -> Array:
     return np.array([chosen.get(i, 0.0) > _HALF for i in range(len(exact.conditions.pairs))], dtype=bool)
 
 
-_HALF = 0.5
-"""A binary above it is 1."""
+_HALF = 0.5  # A binary above it is 1.
 
 
 def extent(
@@ -132,5 +131,4 @@ def _inequalities(matrix: Any, floor: Array, ceiling: Array, equal: Array) -> It
         yield "b_ub", np.concatenate([ceiling[above], -floor[below]])
 
 
-_UNBOUNDED = 3
-"""SciPy's status of a linear program without an end."""
+_UNBOUNDED = 3  # SciPy's status of a linear program without an end.

@@ -31,11 +31,9 @@ from .mpcc import Problem
 
 __all__ = ["MinMax", "Opposition", "opposition"]
 
-Terms = dict[tuple[int, ...], float]
-"""(id(Var), …) → coefficient of their product."""
+Terms = dict[tuple[int, ...], float]  #: (id(Var), …) → coefficient of their product.
 
-Point = dict[int, float]
-"""id(Var) → its value."""
+Point = dict[int, float]  #: id(Var) → its value.
 
 
 @dataclass(frozen=True)

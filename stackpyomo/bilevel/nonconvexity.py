@@ -27,8 +27,7 @@ from .conditions import Conditions, with_answers
 
 __all__ = ["bound_multipliers", "counterexample", "is_proved_convex", "moves_others", "multiplier_cut"]
 
-_PAIRS = 400
-"""Pairs of points tried for one follower."""
+_PAIRS = 400  # Pairs of points tried for one follower.
 
 
 def counterexample(game: Game, follower: Follower, movers: Movers) -> str:

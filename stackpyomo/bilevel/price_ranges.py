@@ -94,5 +94,4 @@ class _Multipliers:
         return -math.inf if solution.status == _UNBOUNDED else float(solution.fun) if solution.status == 0 else math.nan
 
 
-_UNBOUNDED = 3
-"""SciPy's status of a linear program without an end."""
+_UNBOUNDED = 3  # SciPy's status of a linear program without an end.

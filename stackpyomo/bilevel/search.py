@@ -40,23 +40,20 @@ __all__ = ["Candidate", "PlanSearch"]
 
 logger = logging.getLogger(__name__)
 
-_SMALL = 150
-"""Pairs up to which the global stage is tried by itself."""
+_SMALL = 150  # Pairs up to which the global stage is tried by itself.
 
-_MANY = 2000
-"""Pairs from which on the first verified local answer is taken."""
+_MANY = 2000  # Pairs from which on the first verified local answer is taken.
 
+# Least number of starts of the local stage in a small game: it gets there only if the global one did not close.
 _STARTS = 5
-"""Least number of starts of the local stage in a small game: it gets there only if the global one did not close."""
 
-_FAR = 1e4
-"""How much less is asked for, in units of the objective's scale, where it may improve without limit."""
+_FAR = 1e4  # How much less is asked for, in units of the objective's scale, where it may improve without limit.
 
+# Part of the time that a global solver gets where it was asked for by name: local searches may find better.
 _SHARE = 0.8
-"""Part of the time that a global solver gets where it was asked for by name: local searches may find better."""
 
+# Seconds of a solve of the global stage where no time limit is given; the least where they are all spent.
 _PATIENCE, _LEAST = 10.0, 0.1
-"""Seconds of a solve of the global stage where no time limit is given; the least where they are all spent."""
 
 
 @dataclass

@@ -103,8 +103,8 @@ class KKT(Transformation):
         return clone
 
 
+# Options that hold components of the model.
 _REFERENCES = ("followers", "aggregates", "prices", "shared", "responding")
-"""Options that hold components of the model."""
 
 
 def _maps_of(model: Any) -> tuple[ComponentMap, ComponentMap]:

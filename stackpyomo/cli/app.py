@@ -33,11 +33,10 @@ from .options import HELP, LEAST
 __all__ = ["TERMINATED", "Answer", "app", "command", "one_line_errors", "require_writable", "typed"]
 
 
+#: Where commands register; :mod:`.entry` is the application that a terminal meets.
 app = typer.Typer(pretty_exceptions_enable=False)
-"""Where commands register; :mod:`.entry` is the application that a terminal meets."""
 
-TERMINATED = "stackpyomo: terminated"
-"""The last message of a command that another signal than Ctrl-C's ends."""
+TERMINATED = "stackpyomo: terminated"  #: The last message of a command that another signal than Ctrl-C's ends.
 
 
 @dataclass(frozen=True)

@@ -31,18 +31,15 @@ __all__ = [
     "show_table",
 ]
 
-_SHOWN = 30
-"""Rows of a table that are printed."""
+_SHOWN = 30  # Rows of a table that are printed.
 
-_NAME = 19
-"""Letters of a game's name in the table of a catalogue, which so fits 80 columns."""
+_NAME = 19  # Letters of a game's name in the table of a catalogue, which so fits 80 columns.
 
 _OPTIONS = (
     "allow_nonconvex|certify|common|complementarity|curvature|design|equilibrium|free|gain_bounds|jobs|margin|method|"
     "multipliers|noise|observe|payment|payment_limit|prefer|proof_seconds|quadratic|regret|responding|saturate|seed|"
     "solver|starts|tie_tolerance|ties|time_limit|tolerance"
-)
-"""Arguments of the library that are options of a command."""
+)  # Arguments of the library that are options of a command.
 
 _ARGUMENT = re.compile(rf"\b({_OPTIONS})=(True\b|'[^']*'|\"[^\"]*\"|[-+\w.]+)?(?![=\[({{'\"])")
 
@@ -108,8 +105,7 @@ def show_findings(findings: Sequence[Finding], otherwise: str = "") -> None:
 
 # --- rows of many games -----------------------------------------------------------------------------------------------
 
-_Column = tuple[str, Callable[[Any], str | Text]]
-"""A heading and what stands under it."""
+_Column = tuple[str, Callable[[Any], str | Text]]  # A heading and what stands under it.
 
 
 def _show_rows(rows: Sequence[Any], columns: Sequence[_Column], left: str) -> None:

@@ -33,8 +33,7 @@ _SUMMARIES = {
     "study": "Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.",
     "bench": "Solve every game of a catalogue with all followers responding, and compare with its reference.",
     "doctor": "List every solver known, which are installed, and solve one tiny problem with each.",
-}
-"""What the list of commands says of each; the docstring of each begins with it."""
+}  # What the list of commands says of each; the docstring of each begins with it.
 
 
 class _Commands(TyperGroup):

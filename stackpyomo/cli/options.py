@@ -66,5 +66,4 @@ HELP = {
     "write_to": "Write the game to this JSON file, to be changed and solved.",
 }
 
-LEAST = {"jobs": 1, "seed": 0, "starts": 1, "workers": 1}
-"""Smallest values."""
+LEAST = {"jobs": 1, "seed": 0, "starts": 1, "workers": 1}  #: Smallest values.

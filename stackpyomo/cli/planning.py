@@ -19,11 +19,9 @@ WORDS = {
     "ties": "All followers respond; an indifferent one favours the leader (optimistic) or not (pessimistic).",
     "equilibrium": "The followers' equilibrium at the leader's start values: any, variational, best, worst or all. "
     "With --responding, which one the leader anticipates: any or variational.",
-}
-"""What the help says of options that mean something else in other commands."""
+}  #: What the help says of options that mean something else in other commands.
 
-_STARTS = 4
-"""Starting points for a second-best rule at least."""
+_STARTS = 4  # Starting points for a second-best rule at least.
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from .planning import WORDS, PlanOptions, RuleOptions
 
 __all__ = ["demo", "solve"]
 
-_BASELINE = 60.0
-"""Seconds for the plan without an incentive, to which a page compares."""
+_BASELINE = 60.0  # Seconds for the plan without an incentive, to which a page compares.
 
 _ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"
 

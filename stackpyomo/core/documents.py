@@ -45,8 +45,7 @@ class Table:
         return [number == 0 or heading in self.words for number, heading in enumerate(self.headings)]
 
 
-Part: TypeAlias = str | list[str] | Table
-"""A paragraph, a list of formulas, or a table."""
+Part: TypeAlias = str | list[str] | Table  #: A paragraph, a list of formulas, or a table.
 
 
 def cut(name: str, most: int) -> str:
@@ -178,8 +177,7 @@ def _html_row(tag: str, row: Sequence[str], left: Sequence[bool]) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-SHOWN = 40
-"""Rows or names that are printed."""
+SHOWN = 40  #: Rows or names that are printed.
 
 
 def shown(value: float, digits: int = 10) -> str:

@@ -20,8 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 __all__ = ["timed", "tracked"]
 
-_PATIENCE = 2.0
-"""Seconds after which a bar is shown."""
+_PATIENCE = 2.0  # Seconds after which a bar is shown.
 
 _within: ContextVar[bool] = ContextVar("within another bar", default=False)
 

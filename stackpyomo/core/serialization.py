@@ -85,8 +85,7 @@ _FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "dict[str, float]": (json_numbers, floats),
     "dict[str, tuple[float, float]]": (_limits, _from_limits),
     "tuple[str, ...]": (list, tuple),
-}
-"""How a field of a dataclass is written in JSON and read back, by its annotation; any other is written as it is."""
+}  # How a field of a dataclass is written in JSON and read back, by its annotation; any other is written as it is.
 
 
 def fields_to_json(thing: Any, leave: Collection[str] = ()) -> dict[str, Any]:

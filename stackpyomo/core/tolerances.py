@@ -50,7 +50,7 @@ class Tolerances:
     steeper: float = 10.0
     #: A variable smaller than this beside its box is 0 there: its size tells nothing of its reach.
     nothing: float = 1e-7
-    multiplier: float = 1e6  #: A follower's multiplier larger than this is told: there may be no bounded one.
+    multiplier: float = 1e6  #: A follower's multiplier larger than this is named: perhaps none is bounded.
     #: A leader's gain, relative to its objective, below which a large game is near enough for its last polish.
     early: float = 1e-4
     #: A homotopy goes on beyond its last level until min(λ, s) is below this, relative to the median of max(λ, s).

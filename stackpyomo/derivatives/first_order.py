@@ -32,8 +32,7 @@ from stackpyomo.solvers import ArrayProgram, BadRow, Program
 
 __all__ = ["Derivatives", "FollowerRows", "Units"]
 
-_DRAWS = 8
-"""Points at which derivatives are taken to see how well they are known."""
+_DRAWS = 8  # Points at which derivatives are taken to see how well they are known.
 
 
 @dataclass(frozen=True)

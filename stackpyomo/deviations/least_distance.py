@@ -19,8 +19,7 @@ from stackpyomo.core import TOLERANCES, Array
 
 __all__ = ["Answer", "nearest"]
 
-_SWEEPS = 10_000
-"""Iterations of nonnegative least squares."""
+_SWEEPS = 10_000  # Iterations of nonnegative least squares.
 
 
 @dataclass(frozen=True)

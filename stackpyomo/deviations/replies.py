@@ -18,8 +18,7 @@ from .rows import Deviation
 
 __all__ = ["Reply", "best_replies", "better_replies", "tempting"]
 
-_SECONDS = 10.0
-"""Of a global solve that proves nothing."""
+_SECONDS = 10.0  # Of a global solve that proves nothing.
 
 
 @dataclass(frozen=True)

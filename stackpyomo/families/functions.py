@@ -20,8 +20,7 @@ from .sweep import Sweep, swept, takes_roots
 
 __all__ = ["MANY", "Functions", "functions_of"]
 
-MANY = 100
-"""Rows, or followers, from which on arrays pay."""
+MANY = 100  #: Rows, or followers, from which on arrays pay.
 
 
 def functions_of(expressions: Sequence[Any]) -> Functions | None:

@@ -17,8 +17,7 @@ from stackpyomo.core import TOLERANCES, Array
 
 __all__ = ["Ranges", "least_eigenvalues"]
 
-_LOOSE = 8.0 * sys.float_info.epsilon
-"""What numpy's functions may be off, relative to their values."""
+_LOOSE = 8.0 * sys.float_info.epsilon  # What numpy's functions may be off, relative to their values.
 
 
 class Ranges:

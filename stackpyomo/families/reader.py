@@ -29,23 +29,19 @@ Tree: TypeAlias = tuple[Any, ...]
 
 Item: TypeAlias = tuple[int, Any, float]
 
-Token: TypeAlias = tuple[str, Any, int]
-"""What stands at a node: (kind, what else it says, number of arguments)."""
+Token: TypeAlias = tuple[str, Any, int]  #: What stands at a node: (kind, what else it says, number of arguments).
 
-FUNCTIONS = ("exp", "log", "sqrt", "sin", "cos", "tanh")
-"""Functions that are understood, by Pyomo's name."""
+FUNCTIONS = ("exp", "log", "sqrt", "sin", "cos", "tanh")  #: Functions that are understood, by Pyomo's name.
 
+# Numbers and Vars of one expression, beyond which its terms are read, and none of these is a member of a family.
 _LONGEST = 500
-"""Numbers and Vars of one expression, beyond which its terms are read, and none of these is a member of a family."""
 
-_DEEPEST = 200
-"""Levels of a tree, beyond which going through it would end Python's stack."""
+_DEEPEST = 200  # Levels of a tree, beyond which going through it would end Python's stack.
 
+# Families that are worth their arrays: so many, or this share of the expressions; beyond, terms are read instead.
 _FEW, _SHARE = 30, 0.05
-"""Families that are worth their arrays: so many, or this share of the expressions; beyond, terms are read instead."""
 
-_TOGETHER = 10_000
-"""Expressions that are read at a time: what they hold stays near the processor."""
+_TOGETHER = 10_000  # Expressions that are read at a time: what they hold stays near the processor.
 
 _RULES = (
     (nodes.SumExpression, "+"),
@@ -68,11 +64,9 @@ _DETAILS: dict[str, Callable[[Any], Any]] = {
     "v": attrgetter("fixed"),
     "f": methodcaller("getname"),
     "^": _whole,
-}
-"""What nodes of one kind differ by, beside the number of their arguments."""
+}  # What nodes of one kind differ by, beside the number of their arguments.
 
-_INNER = ("named", *"+*/-^f")
-"""Kinds of nodes that have arguments."""
+_INNER = ("named", *"+*/-^f")  # Kinds of nodes that have arguments.
 
 _VALUES: dict[str, Callable[[Any], Any]] = {"#": float, "c": number_of, "v": attrgetter("value")}
 

@@ -30,8 +30,8 @@ from stackpyomo.errors import InvalidGame
 
 __all__ = ["Aggregates", "Definition", "assigned", "definitions", "from_entries", "responses"]
 
+#: (the aggregate that the user says it defines, None where that is left to be read off; the equality).
 Definition: TypeAlias = tuple["VarData | None", ConstraintData]
-"""(the aggregate that the user says it defines, None where that is left to be read off; the equality)."""
 
 _Entries: TypeAlias = list[tuple[int, int, float]]
 

@@ -39,8 +39,8 @@ __all__ = [
     "shared_constraints",
 ]
 
+#: id(action) → [(aggregate, rate)]: what one member's action moves beside itself.
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
-"""id(action) → [(aggregate, rate)]: what one member's action moves beside itself."""
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,9 @@ from .structure import GameStructure
 
 __all__ = ["changes", "stamp"]
 
-_NAMED = (UnaryFunctionExpression, ExternalFunctionExpression)
-"""Nodes of one class that stand for functions by name."""
+_NAMED = (UnaryFunctionExpression, ExternalFunctionExpression)  # Nodes of one class that stand for functions by name.
 
-_COMPARED = (int, float, tuple)
-"""What leaves are compared by value."""
+_COMPARED = (int, float, tuple)  # What leaves are compared by value.
 
 
 def stamp(game: GameStructure) -> dict[str, str]:

@@ -40,11 +40,11 @@ __all__ = ["CROWD", "Design", "Draft", "Wishes", "weights_of"]
 
 logger = logging.getLogger(__name__)
 
+#: What an infinite population's members together weigh in the energy beside a single follower, to choose a gain.
 CROWD = 1e9
-"""What an infinite population's members together weigh in the energy beside a single follower, to choose a gain."""
 
+# Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all.
 _LOOKED_AT = 3000
-"""Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,7 @@ from .refusals import NAMED, Finding, refusal
 
 __all__ = ["Attempt", "hinted", "refuse", "refuse_curvature", "refuse_undefined"]
 
-_CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}
-"""What another on-path value of a price may mend."""
+_CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}  # What another on-path value of a price may mend.
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from .gains.rationals import exact_weights
 
 __all__ = ["TABLE", "refusal", "table"]
 
+#: Columns of :attr:`stackpyomo.NoIncentive.deviations`.
 TABLE = ["follower", "action", "weight", "temptation", "kind", "exact"]
-"""Columns of :attr:`stackpyomo.NoIncentive.deviations`."""
 
+# Of weights that are shown as fractions: beyond it the data are decimals of what is no such number.
 _DENOMINATOR = 10**6
-"""Of weights that are shown as fractions: beyond it the data are decimals of what is no such number."""
 
 
 def table(parts: Sequence[tuple[Tag, float]], exact: Sequence[str] | None = None) -> pd.DataFrame:

@@ -16,8 +16,7 @@ from .gains.turning import Fault, Unrepaired
 
 __all__ = ["NAMED", "Finding", "refusal"]
 
-NAMED = 6
-"""Other followers named in a conflict."""
+NAMED = 6  #: Other followers named in a conflict.
 
 
 @dataclass(frozen=True)
@@ -186,5 +185,4 @@ _WORDS: Mapping[RefusalCause, Callable[[Finding], tuple[str, str]]] = {
     RefusalCause.CONFLICT: _conflict,
     RefusalCause.ROUNDING: _rounding,
     RefusalCause.CURVATURE: _curvature,
-}
-"""Cause → (why, what to do)."""
+}  # Cause → (why, what to do).

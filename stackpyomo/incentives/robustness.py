@@ -43,8 +43,7 @@ __all__ = ["COLUMNS", "robustness"]
 
 COLUMNS = ["curvature", "shift", "leader_slope", "leader_loss", "relative_error"]
 
-_LARGEST = 1e3
-"""Relative errors beyond this are reported as infinite."""
+_LARGEST = 1e3  # Relative errors beyond this are reported as infinite.
 
 _BISECTIONS = 20
 

@@ -28,15 +28,12 @@ __all__ = ["routed"]
 
 BySlopes: TypeAlias = Callable[[Plan, Game, Wishes, Any, Payment], Incentive]
 
-_LOOKED_AT = 50
-"""Actions up to which followers not proved convex are re-solved before a design by slopes is returned."""
+_LOOKED_AT = 50  # Actions up to which followers not proved convex are re-solved before a design by slopes is returned.
 
 
-_SECOND_LOOK = 5.0
-"""Seconds for a design by deviations where slopes have none."""
+_SECOND_LOOK = 5.0  # Seconds for a design by deviations where slopes have none.
 
-_REPAIR = 20.0
-"""Seconds for one where what slopes came to is refuted: each of its rounds asks a global solver."""
+_REPAIR = 20.0  # Seconds for one where what slopes came to is refuted: each of its rounds asks a global solver.
 
 
 def routed(

@@ -43,17 +43,14 @@ from .standing import Standing
 
 __all__ = ["DEVIATIONS", "AffineStrategy"]
 
-DEVIATIONS = ["follower", "action", "slack", "weight"]
-"""Columns of :attr:`AffineStrategy.deviations`."""
+DEVIATIONS = ["follower", "action", "slack", "weight"]  #: Columns of :attr:`AffineStrategy.deviations`.
 
-_LARGEST = 50_000_000
-"""Numbers a basis of the null space may have."""
+_LARGEST = 50_000_000  # Numbers a basis of the null space may have.
 
 _WRITTEN_APART = (
     *("plan", "observed", "matrix", "actions_seen", "bend", "permitted"),
     *("equilibrium", "standing", "system", "seconds", "deviations"),
-)
-"""Fields that JSON has in another form, or not at all."""
+)  # Fields that JSON has in another form, or not at all.
 
 Strategy = TypeVar("Strategy", bound="AffineStrategy")
 

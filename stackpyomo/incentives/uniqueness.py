@@ -25,8 +25,8 @@ from stackpyomo.games.information import Equilibrium, Uniqueness
 
 __all__ = ["SharedLeader", "equilibrium"]
 
+# Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader.
 _ACTIONS = 200
-"""Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader."""
 
 
 @dataclass(frozen=True)

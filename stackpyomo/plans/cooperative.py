@@ -38,8 +38,7 @@ __all__ = ["cooperative_plan"]
 
 logger = logging.getLogger(__name__)
 
-_MANY = 1_000
-"""Actions from which on arrays go to the solver, in this process, rather than a text."""
+_MANY = 1_000  # Actions from which on arrays go to the solver, in this process, rather than a text.
 
 
 def cooperative_plan(game: Game, options: Options) -> Plan:

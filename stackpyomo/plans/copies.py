@@ -16,8 +16,7 @@ from stackpyomo.solvers import free_row
 
 __all__ = ["Table", "add_rows", "block_of", "copied", "substituted"]
 
-Table = Mapping[int, Any]
-"""id(Var) → what stands in its place."""
+Table = Mapping[int, Any]  #: id(Var) → what stands in its place.
 
 
 def copied(holder: Any, variables: Sequence[VarData]) -> dict[int, VarData]:

@@ -39,11 +39,9 @@ from .responding import Work
 
 __all__ = ["Continuum", "Equilibria", "all_equilibria"]
 
-_PAIRS = 200
-"""Pairs up to which a list is made."""
+_PAIRS = 200  # Pairs up to which a list is made.
 
-_SECONDS = 60.0
-"""For all of it where no time limit is given."""
+_SECONDS = 60.0  # For all of it where no time limit is given.
 
 
 @dataclass(frozen=True)
@@ -267,5 +265,4 @@ class _List:
         return (*bags, *own.items())
 
 
-_PROVED = "proved"
-"""No equilibrium is left."""
+_PROVED = "proved"  # No equilibrium is left.

@@ -23,8 +23,7 @@ from .profiles import Profiles, count, whole_levels
 
 __all__ = ["FiniteAnswer", "finite_answer", "is_finite"]
 
-_MOST = 4096
-"""Profiles of actions, and values of a leader of whole variables, at most."""
+_MOST = 4096  # Profiles of actions, and values of a leader of whole variables, at most.
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ from .responding import respond
 
 __all__ = ["LeastGains"]
 
-_MOST = 60
-"""Deviations that are listed at most."""
+_MOST = 60  # Deviations that are listed at most.
 
 
 class LeastGains:

@@ -40,8 +40,8 @@ from .worst_answers import Goal, WorstAnswers
 
 __all__ = ["FaceAnswer", "OptimalFaces"]
 
+# Parts of the way from x to x° at which a leader is looked at.
 _STEPS = (0.0, 1e-1, 1e-2, TOLERANCES.weak, TOLERANCES.early, TOLERANCES.snap)
-"""Parts of the way from x to x° at which a leader is looked at."""
 
 
 @dataclass(frozen=True)

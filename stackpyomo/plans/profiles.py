@@ -21,8 +21,7 @@ from stackpyomo.games import Follower, Game, evaluated_at
 
 __all__ = ["Profiles", "count", "pure_equilibria", "whole_levels"]
 
-_MOST = 100_000
-"""Profiles up to which all are looked at."""
+_MOST = 100_000  # Profiles up to which all are looked at.
 
 
 def count(variables: Sequence[VarData]) -> float:

@@ -15,8 +15,7 @@ from stackpyomo.games import Follower, Game, component_pairs
 
 __all__ = ["KINDS", "Selection", "Wish", "wish"]
 
-KINDS = ("auto", "any", "variational", "best", "worst", "all")
-"""What ``equilibrium=`` may be."""
+KINDS = ("auto", "any", "variational", "best", "worst", "all")  #: What ``equilibrium=`` may be.
 
 
 @dataclass(frozen=True)

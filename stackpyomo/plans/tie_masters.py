@@ -29,8 +29,7 @@ from .worst_answers import WorstAnswers
 
 __all__ = ["TieMaster"]
 
-_ROUNDS = 60
-"""Answers that become rows, at most."""
+_ROUNDS = 60  # Answers that become rows, at most.
 
 _EVERYBODY = "everybody"
 

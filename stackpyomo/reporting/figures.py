@@ -36,23 +36,18 @@ COLOURS = {
     "global": ("#3b6fb6", "#82aef0"),
     "multistart": ("#d98c1f", "#e6b15c"),
     "unknown": ("#b03030", "#ff8a80"),
-}
-"""Name of a CSS variable → the colour that plots use, which is the one on light paper, and the one on dark."""
+}  #: Name of a CSS variable → the colour that plots use, which is the one on light paper, and the one on dark.
 
+#: A bar under each best response, with which a reader leaves the plan; the page is complete without it.
 SLIDER = files(__package__).joinpath("slider.js").read_text(encoding="utf-8")
-"""A bar under each best response, with which a reader leaves the plan; the page is complete without it."""
 
-_DRAWN = 3
-"""Followers whose best responses are drawn."""
+_DRAWN = 3  # Followers whose best responses are drawn.
 
-_TRIED = 12
-"""Followers among whom these are looked for."""
+_TRIED = 12  # Followers among whom these are looked for.
 
-_CELLS = 250_000
-"""Entries of a gain that is drawn."""
+_CELLS = 250_000  # Entries of a gain that is drawn.
 
-_WIDTH = 5.2
-"""Inches: 10 points stay readable on a telephone."""
+_WIDTH = 5.2  # Inches: 10 points stay readable on a telephone.
 
 
 @dataclass(frozen=True)
@@ -86,8 +81,7 @@ def pictures(report: Report, rule: Incentive | None) -> Iterator[Picture]:
     yield from _responses(report, rule)
 
 
-_POINTS = 121
-"""Positions of a slider."""
+_POINTS = 121  # Positions of a slider.
 
 
 def _responses(report: Report, rule: Incentive) -> Iterator[Picture]:

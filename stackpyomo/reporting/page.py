@@ -30,14 +30,11 @@ from .figures import COLOURS, SLIDER, Picture, pictures
 
 __all__ = ["page", "table_page"]
 
-_SHOWN = 200
-"""Rows of a table."""
+_SHOWN = 200  # Rows of a table.
 
-_OPEN = 24
-"""Of these those that are not folded."""
+_OPEN = 24  # Of these those that are not folded.
 
-_LINES = 6
-"""Formulas that are not folded."""
+_LINES = 6  # Formulas that are not folded.
 
 _EVIDENCE = {
     "convex": "a proof: the follower's problem under the announced strategy is convex, and its duality gap is small",

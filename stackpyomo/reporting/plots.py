@@ -26,19 +26,16 @@ from stackpyomo.verification import Composed, Report, composed, plane, regret_sh
 
 __all__ = ["best_response", "formats", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
 
+# By certificate: proofs are green and blue, evidence is orange, nothing is red.
 _COLOURS = {"convex": "#2a7f4f", "global": "#3b6fb6", "multistart": "#d98c1f", "unknown": "#b03030"}
-"""By certificate: proofs are green and blue, evidence is orange, nothing is red."""
 
 _FIRST, _SECOND, _PALE = "#20507a", "#c0504d", "#9a9a9a"
 
-MOST = 40
-"""Bars, or gains with numbers, that can still be read."""
+MOST = 40  #: Bars, or gains with numbers, that can still be read.
 
-_NAMED = 24
-"""Rows or columns of a heat map that can be named; of more every second, third, … is."""
+_NAMED = 24  # Rows or columns of a heat map that can be named; of more every second, third, … is.
 
-_WIDTH, _LETTERS = 68, 24
-"""Letters that have room above a picture, and in a name beside or under it."""
+_WIDTH, _LETTERS = 68, 24  # Letters that have room above a picture, and in a name beside or under it.
 
 
 def _axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:

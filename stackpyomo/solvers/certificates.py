@@ -13,8 +13,7 @@ from stackpyomo.core import Array
 
 __all__ = ["Residuals", "least_nonnegative", "split_force", "violations"]
 
-DENSE = 500
-"""Columns up to which nonnegative least squares is solved exactly, by an active-set method."""
+DENSE = 500  #: Columns up to which nonnegative least squares is solved exactly, by an active-set method.
 
 
 class Residuals:

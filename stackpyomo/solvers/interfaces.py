@@ -130,8 +130,7 @@ _CONDITIONS = {
 }
 
 
-_HUGE = 1e15
-"""SCIP's own: activities with numbers beyond are not trusted, and from 1e20 on a number is infinite."""
+_HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and from 1e20 on a number is infinite.
 
 
 class _Released:

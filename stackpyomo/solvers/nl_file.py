@@ -19,8 +19,7 @@ from stackpyomo.core import Array
 
 __all__ = ["UndefinedValue", "bounds_line", "replaced_segment", "without_limits", "write_nl"]
 
-_UNLIMITED = 1e19
-"""POUNCE and Ipopt read bounds beyond this as none."""
+_UNLIMITED = 1e19  # POUNCE and Ipopt read bounds beyond this as none.
 
 
 class UndefinedValue(Exception):

@@ -23,8 +23,7 @@ from .program import Program, scales_of
 
 __all__ = ["ray"]
 
-_STEPS = (1.0, 30.0, 1e3)
-"""How far a direction is followed, in reaches."""
+_STEPS = (1.0, 30.0, 1e3)  # How far a direction is followed, in reaches.
 
 
 def ray(program: Program, x: Array) -> tuple[Array, ...]:

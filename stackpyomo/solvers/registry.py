@@ -270,5 +270,4 @@ registry: dict[str, SolverInfo] = {
             tight="FeasibilityTol",
         ),
     )
-}
-"""Name → what the solver can do. One entry a solver; tests run all of them that are installed."""
+}  #: Name → what the solver can do. One entry a solver; tests run all of them that are installed.

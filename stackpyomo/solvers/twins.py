@@ -24,9 +24,9 @@ from .solution import Solution
 
 __all__ = ["Twin", "twin"]
 
+# Powers of 2 within which a unit is as good as 1: for global solvers, whose bounds are no better than what they take
+# for nothing, and for those that scale problems themselves, whom large numbers only make more accurate.
 _PLAIN = {True: (-4, 10), False: (-10, 20)}
-"""Powers of 2 within which a unit is as good as 1: for global solvers, whose bounds are no better than what they take
-for nothing, and for those that scale problems themselves, whom large numbers only make more accurate."""
 
 _STRETCHED = 2.0**30
 

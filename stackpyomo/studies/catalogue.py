@@ -43,13 +43,13 @@ __all__ = ["RIGHT", "Row", "Settings", "machine", "run_entry", "solved", "summar
 
 logger = logging.getLogger(__name__)
 
+#: Outcomes that are as the entry says, and how the summary calls them.
 RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex": "refused as nonconvex"}
-"""Outcomes that are as the entry says, and how the summary calls them."""
 
 _VERIFIED = ("ok", "better", "worse")
 
+# Certificates, the strongest first; the first two are proofs.
 _EVIDENCE = ("convex", "global", "multistart", "unknown")
-"""Certificates, the strongest first; the first two are proofs."""
 
 _NUMBERS = ("objective", "reference", "gap", "regret", "residual", "iterations", "seconds")
 

@@ -178,8 +178,7 @@ _COLUMNS = (
 )
 
 
-_DETAILS = ("stages", "message", "error")
-"""Columns that are too long to be printed."""
+_DETAILS = ("stages", "message", "error")  # Columns that are too long to be printed.
 
 
 def _cell(value: Any) -> str:

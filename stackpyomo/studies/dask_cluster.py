@@ -16,8 +16,7 @@ __all__ = ["cluster"]
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 10
-"""Seconds to wait for a scheduler to answer."""
+_PATIENCE = 10  # Seconds to wait for a scheduler to answer.
 
 
 @contextmanager

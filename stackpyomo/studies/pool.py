@@ -31,14 +31,12 @@ __all__ = ["PATIENCE", "Lost", "Pool"]
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 2.0
-"""Seconds that a process has to end by itself."""
+PATIENCE = 2.0  #: Seconds that a process has to end by itself.
 
+# Seconds after which it ends itself without unwinding: before it is killed, which would leave its solver behind.
 _HASTE = 0.75 * PATIENCE
-"""Seconds after which it ends itself without unwinding: before it is killed, which would leave its solver behind."""
 
-_START = 120.0
-"""Seconds that a process may take to import everything."""
+_START = 120.0  # Seconds that a process may take to import everything.
 
 # --- inside of a process ----------------------------------------------------------------------------------------------
 

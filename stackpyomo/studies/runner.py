@@ -30,8 +30,7 @@ __all__ = ["study"]
 
 logger = logging.getLogger(__name__)
 
-_COLUMNS = ("error", "seconds")
-"""Columns of every study's table."""
+_COLUMNS = ("error", "seconds")  # Columns of every study's table.
 
 
 def study(

@@ -21,8 +21,7 @@ from .best_response import Composed
 
 __all__ = ["Separable", "Task"]
 
-_FEW = 500
-"""Variables and rows of a program up to which multipliers are worked out to see whether it has to be solved."""
+_FEW = 500  # Variables and rows of a program up to which multipliers are worked out to see whether it has to be solved.
 
 
 @dataclass

@@ -27,8 +27,8 @@ from .report import Report
 
 __all__ = ["certificate", "multipliers_at"]
 
+# Of squared equalities: where they hold, a cost may be convex that is not so elsewhere (Finsler).
 _WEIGHTS = (0.0, 1.0, 100.0, 10_000.0)
-"""Of squared equalities: where they hold, a cost may be convex that is not so elsewhere (Finsler)."""
 
 
 def certificate(report: Report) -> dict[str, Any]:

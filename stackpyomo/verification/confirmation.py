@@ -24,14 +24,11 @@ from .checker import ACTIONS, BadCertificate, Bound, problems
 
 __all__ = ["is_confirmed"]
 
-_BOXES = 1000
-"""Pieces that are looked at before a bound is left unconfirmed."""
+_BOXES = 1000  # Pieces that are looked at before a bound is left unconfirmed.
 
-_FEW = 2
-"""Actions up to which so many pieces show the whole of a bound, where there are no rows."""
+_FEW = 2  # Actions up to which so many pieces show the whole of a bound, where there are no rows.
 
-_WEIGHTS = (0.0, 1.0, 100.0)
-"""Of squared equalities."""
+_WEIGHTS = (0.0, 1.0, 100.0)  # Of squared equalities.
 
 
 def is_confirmed(problem: Composed, enough: float) -> bool:

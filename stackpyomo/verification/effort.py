@@ -8,11 +8,9 @@ from enum import Enum
 
 __all__ = ["PROVED", "Effort", "Unsettled"]
 
-PROVED = ("convex", "global")
-"""Certificates under which nothing better than the best response exists."""
+PROVED = ("convex", "global")  #: Certificates under which nothing better than the best response exists.
 
-_PROOF = 10.0
-"""Seconds of a global solver that nobody has asked for."""
+_PROOF = 10.0  # Seconds of a global solver that nobody has asked for.
 
 
 class Unsettled(str, Enum):

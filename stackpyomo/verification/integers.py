@@ -28,11 +28,9 @@ from .effort import Unsettled
 
 __all__ = ["Resolve", "answer"]
 
-_POINTS = 4096
-"""Points of a box of whole numbers up to which all are evaluated."""
+_POINTS = 4096  # Points of a box of whole numbers up to which all are evaluated.
 
-_SECONDS = 30.0
-"""For one branch and bound where no time limit is given."""
+_SECONDS = 30.0  # For one branch and bound where no time limit is given.
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ __all__ = ["MANY", "settled"]
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
+# Of squared equalities, beside the curvature of the cost, tried to prove it convex where they hold.
 _WEIGHTS = (1.0, 100.0)
-"""Of squared equalities, beside the curvature of the cost, tried to prove it convex where they hold."""
 
 
 def settled(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> dict[str, Composed]:

@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 
 _CERTIFY = ("auto", "proof", "convex", "global", "multistart")
 
+# Followers per separable problem: beyond this one factorisation grows faster than the number of followers.
 _BATCH = 10_000
-"""Followers per separable problem: beyond this one factorisation grows faster than the number of followers."""
 
 
 def verify(
@@ -229,14 +229,14 @@ def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
     return set(followers)
 
 
+# Failed re-solves after which the rest is left unknown: a model in which every follower fails must come to an end.
 _PATIENCE = 200
-"""Failed re-solves after which the rest is left unknown: a model in which every follower fails must come to an end."""
 
+# For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it.
 _TOGETHER = {"mu_strategy": "adaptive"}
-"""For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it."""
 
+# Points at which the costs of all followers without a proof are evaluated; of one of them at most, and at least.
 _LOOKS, _MOST_LOOKS, _LEAST_LOOKS = 1_000_000, 20_000, 500
-"""Points at which the costs of all followers without a proof are evaluated; of one of them at most, and at least."""
 
 
 @dataclass
@@ -381,15 +381,13 @@ def _give_up_unbounded(problem: Composed, towards: Sequence[float]) -> None:
 
 _LATE = "the time limit was reached"
 
-_BOUNDED = 50
-"""Followers that a global solver is asked about, and the most variables one of them may have."""
+_BOUNDED = 50  # Followers that a global solver is asked about, and the most variables one of them may have.
 
 _UNMET = "no global solver's bound meets its best response"
 
 _UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 
-_GLOBAL_SECONDS = 5.0
-"""Seconds for each of them, or its share of those that are given if that is more."""
+_GLOBAL_SECONDS = 5.0  # Seconds for each of them, or its share of those that are given if that is more.
 
 
 def _bound_globally(problems: Sequence[Composed], search: _Search, seconds: float, *, required: bool) -> None:

@@ -64,8 +64,7 @@ class PriceCheck:
 _WRITTEN_APART = (
     *("regret", "certificate", "best_response", "objective", "note", "scale", "reach"),
     *("equilibrium", "price_checks", "subject"),
-)
-"""Fields that JSON has in another form, or not at all."""
+)  # Fields that JSON has in another form, or not at all.
 
 
 @dataclass(eq=False)

@@ -27,11 +27,10 @@ from .best_response import Composed, composed
 
 __all__ = ["witnessed"]
 
-_DRAWN, _POINTS = 100, 3
-"""Followers that are composed by substitution as well, and points at which they are compared."""
+_DRAWN, _POINTS = 100, 3  # Followers that are composed by substitution as well, and points at which they are compared.
 
+# Fewer followers where shared rows or answers are long, so that these hold no more terms in all; but so many.
 _FEWEST, _TERMS = 10, 5_000
-"""Fewer followers where shared rows or answers are long, so that these hold no more terms in all; but so many."""
 
 
 def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapping[int, Composed]) -> None:

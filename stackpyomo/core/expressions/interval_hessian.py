@@ -27,8 +27,7 @@ from .terms import terms
 
 __all__ = ["is_convex_on_box"]
 
-_PIECES = 400
-"""Pieces looked at before giving up."""
+_PIECES = 400  # Pieces looked at before giving up.
 
 _QUARTER = math.pi / 2.0, math.nextafter(math.pi / 2.0, 2.0)
 

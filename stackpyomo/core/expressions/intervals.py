@@ -22,15 +22,13 @@ _INF = math.inf
 
 _LINE = (-_INF, _INF)
 
-_LARGEST, _LEAST = 2.0**990, 2.0**-900
-"""Between these, the error of a product is a float."""
+_LARGEST, _LEAST = 2.0**990, 2.0**-900  # Between these, the error of a product is a float.
 
 _SPLIT = 2.0**27 + 1.0
 
 _PRECISION = 53
 
-_EXPONENT = 2.0**20
-"""Larger integer powers are taken by logarithms."""
+_EXPONENT = 2.0**20  # Larger integer powers are taken by logarithms.
 
 
 def negative(f: Span) -> Span:
@@ -214,5 +212,4 @@ FUNCTIONS: dict[str, Callable[[Span], Span]] = {
     "tanh": _near(libmp.mpf_tanh),
     "asin": _within(_near(libmp.mpf_asin), -1.0, 1.0),
     "atan": _near(libmp.mpf_atan),
-}
-"""By Pyomo's name."""
+}  #: By Pyomo's name.

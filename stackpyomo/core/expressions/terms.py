@@ -67,8 +67,7 @@ def apart(expression: Any) -> Any:
     return SumExpression([expression]) if isinstance(expression, SumExpression) else expression
 
 
-UNREADABLE = (MaxExpression, MinExpression)
-"""What Pyomo can write for no solver."""
+UNREADABLE = (MaxExpression, MinExpression)  #: What Pyomo can write for no solver.
 
 
 def leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
@@ -122,8 +121,7 @@ _HYPERBOLIC = {
     "sinh": lambda f: (pyo.exp(f) - pyo.exp(-f)) / 2,
     "cosh": lambda f: (pyo.exp(f) + pyo.exp(-f)) / 2,
     "tanh": lambda f: 1 - 2 / (pyo.exp(2 * f) + 1),
-}
-"""Functions that Pyomo cannot differentiate symbolically, and that SCIP does not know, by those they can."""
+}  # Functions that Pyomo cannot differentiate symbolically, and that SCIP does not know, by those they can.
 
 
 def elementary(expression: Any) -> Any:

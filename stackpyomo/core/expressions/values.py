@@ -22,8 +22,8 @@ from stackpyomo.core.sparse import Array
 
 __all__ = ["UNDEFINED", "Substitution", "folded", "number_of", "numbers_of", "size_of", "spelled", "substituting"]
 
+#: What evaluating or differentiating raises where there is no value.
 UNDEFINED = (ArithmeticError, TypeError, ValueError)
-"""What evaluating or differentiating raises where there is no value."""
 
 
 def number_of(expression: Any) -> float:
@@ -88,8 +88,8 @@ def spelled(expression: Any, names: Mapping[int, str]) -> list[str]:
     return texts
 
 
+# Nodes of one class that stand for functions by name.
 _NAMED = (nodes.UnaryFunctionExpression, nodes.ExternalFunctionExpression)
-"""Nodes of one class that stand for functions by name."""
 
 _CANCELLING = (
     nodes.SumExpression,

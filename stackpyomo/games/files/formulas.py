@@ -47,8 +47,7 @@ __all__ = [
 
 FORMAT = "stackpyomo-game/1"
 
-MEAN = "mean of "
-"""Begins a signal of a game file that is the mean over a population."""
+MEAN = "mean of "  #: Begins a signal of a game file that is the mean over a population.
 
 LENGTH = 1_000_000  # characters of one expression
 

@@ -39,8 +39,7 @@ __all__ = [
     "read_wishes",
 ]
 
-Rows: TypeAlias = list[tuple[str, Any]]
-"""(text without blanks, row)."""
+Rows: TypeAlias = list[tuple[str, Any]]  #: (text without blanks, row).
 
 _PLAYER = ("variables", "objective", "sense", "constraints")
 

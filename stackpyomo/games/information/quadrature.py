@@ -24,17 +24,14 @@ from stackpyomo.errors import InvalidGame
 
 __all__ = ["gaussian"]
 
-_NODES = 350
-"""Nodes of a Gauss–Hermite rule; beyond, numpy's weights overflow."""
+_NODES = 350  # Nodes of a Gauss–Hermite rule; beyond, numpy's weights overflow.
 
-_POINTS = 1_000_000
-"""Points up to which a grid of observations is built."""
+_POINTS = 1_000_000  # Points up to which a grid of observations is built.
 
+# Shares of independence mixed in, in turn, where the density is too concentrated for Newton's method to start from.
 _MIXED = (0.0, 0.5**20, 0.5**7, 1.0)
-"""Shares of independence mixed in, in turn, where the density is too concentrated for Newton's method to start from."""
 
-_STEPS, _HALVINGS = 200, 40
-"""Newton steps for the joint weights, and halvings of one."""
+_STEPS, _HALVINGS = 200, 40  # Newton steps for the joint weights, and halvings of one.
 
 _EPSILON = float(np.finfo(float).eps)
 

@@ -24,8 +24,8 @@ from stackpyomo.games.findings import Finding
 
 __all__ = ["Atoms", "Revelation", "Vanishing", "doubts_in", "revealed_outcomes", "vanishing_atoms"]
 
+# Atoms below which nothing can be said, by where the scenarios come from.
 _FEW = {"grid": 2, "samples": 8, "given": 20}
-"""Atoms below which nothing can be said, by where the scenarios come from."""
 
 
 _HIDDEN = 8.0 * sys.float_info.epsilon

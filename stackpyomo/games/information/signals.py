@@ -148,9 +148,9 @@ def causal(leader: Any, signals: Any, *, lag: int = 1) -> ComponentMap:
     Examples
     --------
     >>> m = pyo.ConcreteModel()
-    >>> m.price, m.load = pyo.Var([1, 2, 3]), pyo.Var([1, 2, 3])
-    >>> {price.name: [load.name for load in seen] for price, seen in sp.causal(m.price, m.load).items()}
-    {'price[1]': [], 'price[2]': ['load[1]'], 'price[3]': ['load[1]', 'load[2]']}
+    >>> m.price, m.use = pyo.Var([1, 2, 3]), pyo.Var([1, 2, 3])
+    >>> {price.name: [use.name for use in seen] for price, seen in sp.causal(m.price, m.use).items()}
+    {'price[1]': [], 'price[2]': ['use[1]'], 'price[3]': ['use[1]', 'use[2]']}
     """
     if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
         raise InvalidGame(f"lag={lag!r}: expected an integer from 0 on; nobody answers to what has not happened yet.")

@@ -41,11 +41,10 @@ from .turning import HALVINGS, Fault, Unrepaired, turned
 
 __all__ = ["Curved", "NegativeCurvature", "convexified", "negatively_curved"]
 
-_STEPS = 40
-"""Semidefinite programs solved for one group of followers before giving up."""
+_STEPS = 40  # Semidefinite programs solved for one group of followers before giving up.
 
+# How far from the least gain, in its own units, a second search begins: the best of so many random points.
 _SIZES, _DRAWS = (1.0, 3.0, 10.0, 30.0), 100
-"""How far from the least gain, in its own units, a second search begins: the best of so many random points."""
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,7 @@ from .levers import Lever, Row
 
 __all__ = ["Candidate", "CurvedGain", "Excluded", "LeastGain", "LeastRegret", "Tag", "Unknowns"]
 
-_FAR = 1e3
-"""How far, in natural units, a gain is looked for where its rows are not linear."""
+_FAR = 1e3  # How far, in natural units, a gain is looked for where its rows are not linear.
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,7 @@ from .system import Component, System
 
 __all__ = ["Balance", "balanced", "given_multipliers", "leaning", "supporting"]
 
-_LEANED = 10.0
-"""Multipliers of constraints with leader variables, in natural units, a start is taken from."""
+_LEANED = 10.0  # Multipliers of constraints with leader variables, in natural units, a start is taken from.
 
 
 @dataclass

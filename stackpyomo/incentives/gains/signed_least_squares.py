@@ -13,8 +13,8 @@ from stackpyomo.solvers import least_nonnegative
 
 __all__ = ["nearest_nonnegative"]
 
+# How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers.
 _TIGHT = 1e4
-"""How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers."""
 
 _ROUNDS = 30
 

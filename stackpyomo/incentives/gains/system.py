@@ -24,11 +24,10 @@ from stackpyomo.core import TOLERANCES, Array, ranges, rows_scaled
 
 __all__ = ["Component", "System", "gain_system", "picked"]
 
+# Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern.
 _DENSE = 40_000_000
-"""Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern."""
 
-_SVD = 300
-"""Equations or entries up to which singular values are computed; beyond, a pivoted QR finds the rank."""
+_SVD = 300  # Equations or entries up to which singular values are computed; beyond, a pivoted QR finds the rank.
 
 
 @dataclass(frozen=True)

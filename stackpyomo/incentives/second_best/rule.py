@@ -44,14 +44,12 @@ __all__ = ["optimal_rule"]
 
 logger = logging.getLogger(__name__)
 
+# Where no bounds of the gain are given: how many times the least-squares gain it may be, in natural units.
 _WIDE = 10.0
-"""Where no bounds of the gain are given: how many times the least-squares gain it may be, in natural units."""
 
-_STEPS = 4
-"""Points of the value curve between 0 and the gain found, in parts of it."""
+_STEPS = 4  # Points of the value curve between 0 and the gain found, in parts of it.
 
-_FEW = 50
-"""Followers up to which there are random starts, and points of the value curve between its ends."""
+_FEW = 50  # Followers up to which there are random starts, and points of the value curve between its ends.
 
 
 def optimal_rule(

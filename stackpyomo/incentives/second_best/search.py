@@ -34,14 +34,12 @@ __all__ = ["Answer", "Search"]
 
 logger = logging.getLogger(__name__)
 
-_ROUNDS = 12
-"""Rounds of cuts: as a rule one or two suffice."""
+_ROUNDS = 12  # Rounds of cuts: as a rule one or two suffice.
 
+# Seconds of a global solver while the search goes on: only the best answer of a round without cuts is worth more.
 _NO_PROOF = 0.0
-"""Seconds of a global solver while the search goes on: only the best answer of a round without cuts is worth more."""
 
-_PATIENCE = 10.0
-"""Seconds that a re-solve of the followers may take at least."""
+_PATIENCE = 10.0  # Seconds that a re-solve of the followers may take at least.
 
 
 @dataclass(frozen=True)

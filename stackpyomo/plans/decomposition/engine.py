@@ -24,8 +24,8 @@ from .partition import Partition
 
 __all__ = ["chosen_engine", "hedged"]
 
+# Followers whose own problems are written at once: all of a bundle's would take more memory than its plan.
 _TOGETHER = 200
-"""Followers whose own problems are written at once: all of a bundle's would take more memory than its plan."""
 
 
 def chosen_engine(engine: Any) -> Hedging | None:
