@@ -135,7 +135,7 @@ def _inducible(random: np.random.Generator) -> Callable[[Units], Said]:
         m = game.model(units)
         table = sp.inducible(sp.leader_optimal(sp.Game(m, m.f)))
         security = [(float(x) - units.constant) / units.cost for x in table["security"]]
-        return {"a verdict": table["verdict"].tolist(), "security": security if units.constant == 0.0 else None}
+        return {"a verdict": table["verdict"].tolist(), "security": security}
 
     return ask
 

@@ -29,7 +29,7 @@ from stackpyomo.core.expressions import Substitution, is_convex_problem, number_
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, require
 from stackpyomo.plans import Plan
-from stackpyomo.solvers import BadRow, Program, free_row, registry, solve
+from stackpyomo.solvers import BadRow, Program, free_row, natural_size, registry, solve
 
 __all__ = ["inducible"]
 
@@ -104,7 +104,6 @@ class _MinMaxTest:
         values = {id(v): plan.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.own = self._copies("own", follower.variables, values)
         self.instruments = self._copies("instrument", list(instruments.values()), values)
-        self.far_bounds = [_far_bounds(copy, reach) for copy in self.instruments]
         table = dict(values)
         table.update(zip(map(id, follower.variables), self.own, strict=True))
         table.update(zip(instruments, self.instruments, strict=True))
@@ -117,13 +116,17 @@ class _MinMaxTest:
             for moved, rate in game.movers().get(id(var), ()):
                 table[id(moved)] = table[id(moved)] + rate * (copy - values[id(var)])
         walk = substituting(table)
-        self.cost = follower.sign * walk(follower.objective.expr)
+        cost = walk(follower.cost)
+        self.plan_cost = number_of(cost)
+        here = {id(v): float(v.value) for v in (*self.own, *self.instruments)}
+        self.cost = cost - self.plan_cost  #: What it loses beside the plan: a constant is in nobody's way.
+        self.room = TOLERANCES.feasibility * natural_size(self.cost, here) + TOLERANCES.rounding * abs(self.plan_cost)
+        self.far_bounds = [_far_bounds(copy, reach) for copy in self.instruments]
         mine = {id(v) for v in self.own}
         own = [free_row(walk(c.body), c.lb, c.ub) for c in follower.constraints]
         self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
         self.leader_rows = [free_row(walk(c.body), c.lb, c.ub) for c in rows]
-        self.plan_cost = number_of(self.cost)
-        self.low, self.high = -math.inf, math.inf  #: What is proved of the follower's security level, as a cost.
+        self.low, self.high = -math.inf, math.inf  #: What is proved of its security level, beside the plan.
 
     def _copies(self, name: str, variables: Sequence[Any], values: dict[int, float]) -> list[Any]:
         copies = pyo.Var(range(len(variables)))
@@ -139,7 +142,6 @@ class _MinMaxTest:
         """Follower and leader in turn, until one of them has proved its case."""
         if not math.isfinite(self.plan_cost):
             return self._row("undecided", math.nan, "its objective has no finite value at the plan")
-        room = TOLERANCES.feasibility * max(1.0, abs(self.plan_cost))
         punishments = [[float(pyo.value(v)) for v in self.instruments]]
         security = math.nan
         for _ in range(_PUNISHMENTS):
@@ -148,7 +150,7 @@ class _MinMaxTest:
                 break
             if deviation.proved and not self.unseen:  # against some of the leader's punishments: no less against all
                 self.low = max(self.low, deviation.level)
-            if deviation.proved and deviation.level >= self.plan_cost - room:
+            if deviation.proved and deviation.level >= -self.room:
                 many = f"{len(punishments)} punishment{'s' if len(punishments) > 1 else ''}"
                 return self._row("possible", deviation.level, f"no deviation is better against {many}")
             punishment = self._punishment(deviation.values)
@@ -157,7 +159,7 @@ class _MinMaxTest:
             security = punishment.level if math.isnan(security) else min(security, punishment.level)
             if punishment.proved and not self.unseen:  # the worst at one deviation: the best deviation is no worse
                 self.high = min(self.high, punishment.level)
-            if punishment.proved and punishment.level < self.plan_cost - room:
+            if punishment.proved and punishment.level < -self.room:
                 return self._refuted(deviation, punishment)
             if punishment.values in punishments:
                 break
@@ -168,7 +170,8 @@ class _MinMaxTest:
         at = ", ".join(
             f"{v.name.split('.')[-1]} = {x:.6g}" for v, x in zip(self.follower.variables, deviation.values, strict=True)
         )
-        why = f"at {at} the worst the leader can do costs it {punishment.level:.6g} < {self.plan_cost:.6g}"
+        worst = self.plan_cost + punishment.level
+        why = f"at {at} the worst the leader can do costs it {worst:.6g} < {self.plan_cost:.6g}"
         if self.unseen:
             why = f"{why}, but {self.unseen} may be a punishment that is not looked at"
             return self._row("undecided", math.nan, why)
@@ -176,8 +179,10 @@ class _MinMaxTest:
 
     def _row(self, verdict: str, security: float, why: str) -> _Verdict:
         """The row of the table, in the sense and unit of the follower's objective."""
-        sign = self.follower.sign
-        low, high = min(self.low, self.high), self.high  # which rounding may have crossed
+        sign, security = self.follower.sign, self.plan_cost + security
+        low, high = (
+            self.plan_cost + level for level in (min(self.low, self.high), self.high)
+        )  # rounding may cross them
         least, most = (low, high) if sign > 0 else (-high, -low)
         least, most = (level if math.isfinite(level) else math.nan for level in (least, most))
         return verdict, sign * self.plan_cost, sign * security, least, most, why
@@ -188,7 +193,7 @@ class _MinMaxTest:
 
     def _deviation(self, punishments: Sequence[Sequence[float]]) -> _Move | None:
         """min_v max over the punishments of J(u0, v)."""
-        height = pyo.Var(initialize=self.plan_cost)
+        height = pyo.Var(initialize=0.0)
         height.construct()
         costs = [self._at(self.instruments, punishment, self.cost) for punishment in punishments]
         rows = [*(free_row(cost - height, None, 0.0) for cost in costs)]
@@ -225,12 +230,11 @@ class _MinMaxTest:
         levels = program.levels(solution.answer)
         values = [levels.get(id(v), float(pyo.value(v))) for v in variables]
         level = float(program.problem.objective(solution.x))
-        room = TOLERANCES.feasibility * max(1.0, abs(level))
         if convex:
             duals = program.recovered_duals(solution.answer) if solution.duals is None else solution.duals
             gap = program.proved_gap(solution.answer, duals, TOLERANCES.trust)
-            return _Move(values, level, bool(gap <= room))
-        return _Move(values, level, bool(np.isfinite(solution.bound) and level - solution.bound <= room))
+            return _Move(values, level, bool(gap <= self.room))
+        return _Move(values, level, bool(np.isfinite(solution.bound) and level - solution.bound <= self.room))
 
 
 def _far_bounds(copy: Any, reach: float) -> tuple[float | None, float | None]:

@@ -27,6 +27,7 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs, require
 from stackpyomo.games.information import Scenarios
 from stackpyomo.plans import Plan, leading_problem, read_options, respond
+from stackpyomo.solvers import natural_size
 
 __all__ = ["best_menu"]
 
@@ -220,7 +221,7 @@ class _Screen:
         plain = number_of(Substitution(substitute=at).walk_expression(self.cost))
         own = [v for v in self.follower.variables if self._of(v) == self.atoms[0]]
         threats = list(self._threats(values))
-        room = TOLERANCES.feasibility * max(1.0, abs(plain))
+        room = TOLERANCES.feasibility * natural_size(self.cost, at) + TOLERANCES.rounding * abs(plain)
         for action in self._actions(own):
             regrets = [[self._change(at, a, own, action, threat) - plain for a in self.atoms] for threat in threats]
             if not any(min(changes) >= -room for changes in regrets):

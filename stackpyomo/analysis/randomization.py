@@ -43,8 +43,6 @@ _FINER = 41  # Points of a finer grid.
 
 _POLISHED = 5  # Points of the grids that the best plan without a coin is looked for from.
 
-_ROUNDING = 64.0 * float(np.finfo(float).eps)  # What a sum of two costs may be off by, relative to their sizes.
-
 _PEAKS = 8  # Best deviations among those evaluated that are looked at more closely.
 
 _FAR = 1e9  # How many sizes away a deviation is watched where the cost falls without end.
@@ -410,7 +408,7 @@ class _Spread:
         levels = np.array([side.costs(points[:, np.newaxis]) for side in samples])
         gains = sum(side.cost_at(side.target) for side in sides) - levels.sum(axis=0)
         plan = sum(_size(side, side.target) for side in sides)
-        pays = np.flatnonzero(gains > _ROUNDING * (plan + np.abs(levels).sum(axis=0)))
+        pays = np.flatnonzero(gains > TOLERANCES.rounding * (plan + np.abs(levels).sum(axis=0)))
         around = np.abs(points - samples[0].plan[0])
         points_that_pay = [float(points[place]) for place in pays[np.argsort(around[pays])][:1]]
         peaks = 1 + np.flatnonzero((gains[1:-1] >= gains[:-2]) & (gains[1:-1] >= gains[2:]))
@@ -429,7 +427,7 @@ class _Spread:
         if not (-math.inf if low is None else low) <= action <= (math.inf if high is None else high):
             return False
         gain = sum(side.cost_at(side.target) - side.cost_at([action]) for side in sides)
-        return gain > _ROUNDING * sum(_size(side, x) for side in sides for x in (side.target, [action]))
+        return gain > TOLERANCES.rounding * sum(_size(side, x) for side in sides for x in (side.target, [action]))
 
     def _points(self, samples: Samples) -> Array:
         """Actions over all that is allowed, evenly and by decades around the plan."""

@@ -26,7 +26,7 @@ from stackpyomo.core import TOLERANCES, Array, require_positive, require_whole, 
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, evaluator, require
 from stackpyomo.games.information import Announcement, shares
-from stackpyomo.solvers import choose
+from stackpyomo.solvers import choose, natural_size
 from stackpyomo.verification import Effort, resolved
 
 from .induced_equilibrium import settled
@@ -121,7 +121,7 @@ def simulate(
             for row in rows:
                 row.update(_settled_cells(subject, crowd, int(row["size"]), solver))
                 step()
-    return _summary(pd.DataFrame(rows), confidence, float(subject.announcement.leader_objective))
+    return _summary(pd.DataFrame(rows), confidence, crowd)
 
 
 @dataclass
@@ -164,6 +164,14 @@ class _Crowd:
                 "together 1."
             )
         return given
+
+    @property
+    def leader_size(self) -> float:
+        """How much the leader's objective can change around the plan; NaN where it has none."""
+        if self.game.leader.objective is None:
+            return math.nan
+        levels = {id(v): self.announced.values[n] for n, v in self.game.variables_by_name.items() if not v.fixed}
+        return natural_size(self.game.leader.cost, levels)
 
     def row(self, size: int, draw: int, random: np.random.Generator, solver: str) -> dict[str, float]:
         """One draw of ``size`` followers."""
@@ -251,7 +259,7 @@ def _settled_cells(subject: Any, crowd: _Crowd, size: int, solver: str) -> dict[
     return {"settled_leader_objective": plan.leader_objective, "settled_distance": far}
 
 
-def _summary(every: pd.DataFrame, confidence: float, planned: float) -> pd.DataFrame:
+def _summary(every: pd.DataFrame, confidence: float, crowd: _Crowd) -> pd.DataFrame:
     """Means by size with their standard errors and intervals; exponents of what shrinks with N."""
     measured = [c for c in every.columns if c not in ("size", "draw")]
     grouped = every.groupby("size", sort=False)[measured]
@@ -265,7 +273,8 @@ def _summary(every: pd.DataFrame, confidence: float, planned: float) -> pd.DataF
     for column in measured:
         level, least = table[column].abs(), 0.0
         if column.endswith("leader_objective"):
-            level, least = (table[column] - planned).abs(), TOLERANCES.noise * max(1.0, abs(planned))
+            level = (table[column] - float(crowd.announced.leader_objective)).abs()
+            least = TOLERANCES.noise * crowd.leader_size
         if len(table) > 1 and (level > least).all():
             slope, _ = np.polyfit(np.log(table["size"].astype(float)), np.log(level.astype(float)), 1)
             table.attrs["rates"][column] = float(slope)

@@ -165,7 +165,8 @@ def worst_case(
             point, level = judge.searched(point, level, seed)
         drawn = judge.set.sample(fresh, seed + 1) if fresh else corners[:0]
         others = judge.levels(drawn) if fresh else np.zeros(0)
-        worse = others > level + TOLERANCES.accuracy * max(1.0, abs(level))
+        spread = float(np.ptp(np.concatenate([levels, others])))
+        worse = others > level + TOLERANCES.accuracy * spread + TOLERANCES.rounding * abs(level)
         if worse.any():
             point, level = drawn.iloc[int(np.argmax(others))], float(others.max())
         sign = game.leader.sign if less is None else 1.0

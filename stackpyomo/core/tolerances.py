@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 __all__ = ["TOLERANCES", "Tolerances", "is_within"]
@@ -103,6 +104,7 @@ class Tolerances:
     strict: float = 1e-2
     #: What an unknown without a cost weighs in a least distance, before its binding rows are solved without it.
     costless: float = 1e-8
+    rounding: float = 64.0 * sys.float_info.epsilon  #: What a difference of two costs may be off by, relative to them.
     #: A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds.
     trust: float = 1e3
 

@@ -6,7 +6,7 @@ is not evidence; why it stopped is kept apart from what it holds.
 
 from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
-from .program import BadRow, Program, free_row, random_start, scales_of
+from .program import BadRow, Program, free_row, natural_size, random_start, scales_of
 from .rays import ray
 from .registry import SolverInfo, choose, prover, registry, solve
 from .solution import Solution, Termination
@@ -22,6 +22,7 @@ __all__ = [
     "choose",
     "free_row",
     "least_nonnegative",
+    "natural_size",
     "prover",
     "random_start",
     "ray",

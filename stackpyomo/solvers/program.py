@@ -365,6 +365,15 @@ def scales_of(program: Program, x: Array) -> Scales:
     return scales(x, *program.bounds, jacobian, curvature)
 
 
+def natural_size(cost: Any, levels: Mapping[int, float]) -> float:
+    """How much a cost can change over the natural reaches of its variables, id(Var) → level; 1 without a value."""
+    try:
+        program = Program(cost)
+        return program.units(np.array([levels[id(v)] for v in program.variables]))[2]
+    except (BadRow, InvalidGame):
+        return 1.0
+
+
 def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
     """A free-standing constraint lower ≤ body ≤ upper."""
     body = body if hasattr(body, "is_expression_type") else SumExpression([body])  # a number that makes no relation

@@ -144,7 +144,7 @@ class _Atoms:
             return None
         regrets = self._contributions(own)
         total = math.fsum(part.probability * regret for part, regret in zip(self.parts, regrets, strict=True))
-        scale = max(1.0, abs(self.problem.cost_at(self.problem.target)))
+        scale = max(self.problem.unit, abs(self.problem.cost_at(self.problem.target)))
         return regrets if abs(total - self.regret) <= TOLERANCES.noise * scale else None
 
     def _falls_apart(self, own: Sequence[Sequence[int]]) -> bool:

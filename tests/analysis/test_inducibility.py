@@ -14,7 +14,7 @@ from conftest import seeds
 import stackpyomo as sp
 
 
-def plant(price: float) -> sp.Plan:
+def plant(price: float, money: float = 1.0, constant: float = 0.0) -> sp.Plan:
     """A plant that should run at 3: switched off it costs 0, whatever the price."""
     m = pyo.ConcreteModel()
     m.price = pyo.Var(bounds=(0, 10), initialize=price)
@@ -22,7 +22,8 @@ def plant(price: float) -> sp.Plan:
     m.plant.on = pyo.Var(domain=pyo.Binary, initialize=1)
     m.plant.w = pyo.Var(bounds=(0, 4), initialize=3)
     m.plant.limit = pyo.Constraint(expr=m.plant.w <= 4 * m.plant.on)
-    m.plant.cost = pyo.Objective(expr=6.125 * m.plant.on + m.plant.w**2 / 2 - m.price * m.plant.w)
+    cost = 6.125 * m.plant.on + m.plant.w**2 / 2 - m.price * m.plant.w
+    m.plant.cost = pyo.Objective(expr=money * cost + constant)
     m.goal = pyo.Objective(expr=(m.plant.w - 3) ** 2)
     return sp.Plan.from_values(sp.Game(m, followers=m.plant))
 
@@ -34,6 +35,14 @@ def test_a_plant_that_may_switch_off() -> None:
     assert refused["objective"] == pytest.approx(1.625)
     assert "at on = 0" in refused["evidence"]
     assert sp.inducible(plant(3.55)).loc["plant", "verdict"] == "possible"
+
+
+@pytest.mark.parametrize(("money", "constant"), [(1e-8, 0.0), (1e8, 0.0), (1.0, 1e6), (1.0, -1e6), (1e-3, 1e3)])
+def test_what_a_follower_counts_in_and_from_where_says_nothing(money: float, constant: float) -> None:
+    refused = sp.inducible(plant(3.0, money, constant)).loc["plant"]
+    assert refused["verdict"] == "impossible"
+    assert (refused["security"] - constant) / money == pytest.approx(0.0, abs=1e-5)
+    assert sp.inducible(plant(3.55, money, constant)).loc["plant", "verdict"] == "possible"
 
 
 @pytest.mark.parametrize("seed", seeds(8))
