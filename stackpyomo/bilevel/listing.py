@@ -11,21 +11,19 @@ a side.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 from scipy import sparse
-from scipy.optimize import linprog
 
 from stackpyomo.core import TOLERANCES, Array
 
 from .complementarity import SOS1, Given, Treated
 from .mpcc import Equilibrium
+from .polyhedra import Polyhedron
 
 __all__ = ["Listing", "extent", "pattern"]
 
@@ -86,49 +84,26 @@ _HALF = 0.5  # A binary above it is 1.
 def extent(
     plain: Equilibrium, x: Array, active: Array, actions: Sequence[VarData]
 ) -> tuple[int, dict[int, tuple[float, float]]]:
-    """(dimension, id(action) → (least, most)) of a pattern, a polyhedron that holds x: conditions that are affine."""
+    """(dimension, id(action) → (least, most)) of a pattern, a polyhedron that holds x: conditions that are affine.
+
+    ∓inf without an end, NaN for an end that nobody gives.
+    """
     program = plain.program
     lower, upper = plain.face(active)
     # In natural units: HiGHS drops coefficients below 1e-9.
     reaches, sizes, _ = program.units(x)
     matrix = sparse.csr_array(sparse.diags_array(1.0 / sizes) @ program.jacobian(x) @ sparse.diags_array(reaches))
-    floor, ceiling = (side / sizes for side in program.row_bounds)
     at = x / reaches
     shift = matrix @ at - np.asarray(program.problem.constraints(x)) / sizes
+    floor, ceiling = (side / sizes + shift for side in program.row_bounds)
+    piece = Polyhedron(matrix, floor, ceiling, lower / reaches, upper / reaches)
     place = {id(v): i for i, v in enumerate(program.variables)}
-    equal = floor == ceiling
-    rows = {
-        "A_eq": matrix[np.flatnonzero(equal)],
-        "b_eq": (floor + shift)[equal],
-        **dict(_inequalities(matrix, floor + shift, ceiling + shift, equal)),
-    }
-
-    box = np.column_stack([lower / reaches, upper / reaches])
     own = [place[id(v)] for v in actions if id(v) in place]
     ranges: dict[int, tuple[float, float]] = {}
-    corners = []
+    spread = [np.zeros(len(own))]
     for number in own:
-        ends = []
-        for sign in (1.0, -1.0):
-            goal = np.zeros(len(x))
-            goal[number] = sign
-            end = linprog(goal, **rows, bounds=box, method="highs")
-            known = {0: sign * float(end.fun or 0.0), _UNBOUNDED: -sign * math.inf}
-            ends.append(known.get(end.status, float(at[number])))
-            corners += [end.x[own]] if end.status == 0 else []
-        ranges[id(program.variables[number])] = (ends[0] * float(reaches[number]), ends[1] * float(reaches[number]))
-    spread = np.array(corners) - at[own] if corners else np.zeros((1, 1))
-    dimension = int(np.linalg.matrix_rank(spread, tol=TOLERANCES.feasibility)) if corners else 1
-    return dimension, ranges
-
-
-def _inequalities(matrix: Any, floor: Array, ceiling: Array, equal: Array) -> Iterator[tuple[str, Any]]:
-    """A_ub and b_ub of the rows that are none."""
-    above, below = ~equal & np.isfinite(ceiling), ~equal & np.isfinite(floor)
-    if above.any() or below.any():
-        parts = [matrix[np.flatnonzero(above)].toarray(), -matrix[np.flatnonzero(below)].toarray()]
-        yield "A_ub", np.vstack(parts)
-        yield "b_ub", np.concatenate([ceiling[above], -floor[below]])
-
-
-_UNBOUNDED = 3  # SciPy's status of a linear program without an end.
+        low, high, corners = piece.ends((np.arange(len(x)) == number).astype(float))
+        ranges[id(program.variables[number])] = (low * float(reaches[number]), high * float(reaches[number]))
+        spread += [corner[own] - at[own] for corner in corners]
+    dimension = int(np.linalg.matrix_rank(np.array(spread), tol=TOLERANCES.feasibility))
+    return (dimension if len(spread) > 1 else 1), ranges

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from stackpyomo.core import undisturbed
 from stackpyomo.core.expressions import Substitution, number_of, variables_in
 
 from .players import Player
@@ -37,12 +38,13 @@ def objective_at(game: GameStructure, player: Player, values: Mapping[str, float
 def evaluated_at(game: GameStructure, values: Mapping[str, float]) -> Iterator[None]:
     """The model with other values, given back afterwards."""
     variables = [(v, values[name]) for name, v in game.variables_by_name.items() if not v.fixed]
-    before = [(v, v.value, v.stale) for v, _ in variables]
-    try:
-        for var, value in variables:
-            var.set_value(value, skip_validation=True)
-        yield
-    finally:
-        for var, value, stale in before:
-            var.set_value(value, skip_validation=True)
-            var.stale = stale
+    before = [(v, v.value, v._stale) for v, _ in variables]  # as Pyomo counts it: a value set may move the counter on
+    with undisturbed():
+        try:
+            for var, value in variables:
+                var.set_value(value, skip_validation=True)
+            yield
+        finally:
+            for var, value, stale in before:
+                var.set_value(value, skip_validation=True)
+                var._stale = stale

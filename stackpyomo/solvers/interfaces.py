@@ -126,7 +126,7 @@ _CONDITIONS = {
     TerminationCondition.unbounded: Termination.UNBOUNDED,
     TerminationCondition.provenInfeasible: Termination.INFEASIBLE,
     TerminationCondition.locallyInfeasible: Termination.INFEASIBLE,
-    TerminationCondition.infeasibleOrUnbounded: Termination.INFEASIBLE,
+    TerminationCondition.infeasibleOrUnbounded: Termination.INFEASIBLE_OR_UNBOUNDED,
 }
 
 
@@ -198,7 +198,7 @@ def run_pyomo(
                 return Solution(Termination.FAILED, "called infeasible; numbers of 1e15 and more are no end to it")
             if solution.termination is Termination.INFEASIBLE and not doubted and not program.is_linear:
                 doubted = True
-            elif solution.termination is not Termination.FAILED:
+            elif solution.termination not in (Termination.FAILED, Termination.INFEASIBLE_OR_UNBOUNDED):
                 break
         return solution
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from stackpyomo.core import Array
 
@@ -18,6 +19,7 @@ class Termination(str, enum.Enum):
     OPTIMAL = "optimal"  #: It claims a global optimum of the class of problems it solves.
     INFEASIBLE = "infeasible"  #: It found no feasible point (proved only by a global or convex solver).
     UNBOUNDED = "unbounded"  #: The objective improves without limit.
+    INFEASIBLE_OR_UNBOUNDED = "infeasible or unbounded"  #: One of the two, it does not say which: neither is a claim.
     TIME_LIMIT = "time limit"  #: It stopped at the time limit.
     ITERATION_LIMIT = "iteration limit"  #: It stopped at its iteration limit.
     FAILED = "failed"  #: It gave up; the message says why.
@@ -27,6 +29,11 @@ class Termination(str, enum.Enum):
     def solved(self) -> bool:
         """True if the solver claims to hold an answer."""
         return self in (Termination.CONVERGED, Termination.OPTIMAL)
+
+    @property
+    def maybe_infeasible(self) -> bool:
+        """True if the solver says that there is no feasible point, or that there may be none."""
+        return self in (Termination.INFEASIBLE, Termination.INFEASIBLE_OR_UNBOUNDED)
 
     @property
     def limited(self) -> bool:
@@ -51,3 +58,13 @@ class Solution:
     def answer(self) -> Array | None:
         """x where the solver claims that it is one; None where it stopped early, or holds nothing."""
         return self.x if self.termination.solved else None
+
+    def entry(self, **more: Any) -> dict[str, Any]:
+        """The attempt for a log; ``more``: what else there is to know of it, or is known better."""
+        return {
+            "solver": self.solver,
+            "termination": self.termination.value,
+            "message": self.message,
+            "seconds": round(self.seconds, 6),
+            **more,
+        }

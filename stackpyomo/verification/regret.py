@@ -357,11 +357,9 @@ def _fail(task: Task, solution: Solution | None, separable: Separable) -> None:
         cost = task.problem.cost_at(point)
         if task.problem.violation() <= TOLERANCES.feasibility:
             task.problem.offer(point, cost)
-    infeasible = solution is not None and solution.termination is Termination.INFEASIBLE
-    if infeasible and task.problem.home is not None and task.problem.certificate == "convex":
-        task.problem.empty = True
-    elif infeasible and task.problem.home is not None:
-        task.problem.stuck = True  # a global solver may know
+    if solution is not None and solution.termination.maybe_infeasible and task.problem.home is not None:
+        sure = solution.termination is Termination.INFEASIBLE and task.problem.certificate == "convex"
+        task.problem.empty, task.problem.stuck = sure, not sure  # a global solver may know
     elif solution is not None and solution.termination is Termination.UNBOUNDED:
         _give_up_unbounded(task.problem, point)
     elif task.first and solution is None:
@@ -428,7 +426,7 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
     if solution.termination.solved and problem.best_cost - solution.bound * separable.units[0][0] > within:
         # Rows met to its tolerance may leave that much of the cost.
         solution = separable.solve(solver, choose(solver).tight, limit) or solution
-    if solution.termination is Termination.INFEASIBLE and problem.home is not None:
+    if solution.termination.maybe_infeasible and problem.home is not None:
         # It says so, too, where it does not know whether the cost has no limit: asked once more without the cost.
         room = Separable([Task(replace(problem, cost=0.0), problem.target, True)]).solve(solver, {}, limit)
         problem.empty = room is not None and room.termination is Termination.INFEASIBLE
@@ -440,7 +438,7 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
         problem.offer(point, cost)
     if solution.termination is Termination.UNBOUNDED:
         _give_up_unbounded(problem, point)
-    elif solution.termination is not Termination.INFEASIBLE:
+    elif not solution.termination.maybe_infeasible:
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
         if math.isfinite(bound) and problem.best_cost - bound <= within:
             if Samples(problem).falls_without_end():  # far out, where a solver does not look

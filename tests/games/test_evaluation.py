@@ -7,7 +7,9 @@ import math
 import pyomo.environ as pyo
 import pytest
 from conftest import snapshot, toll_game
+from pyomo.core.staleflag import StaleFlagManager
 
+from stackpyomo.core import undisturbed
 from stackpyomo.games import evaluated_at, evaluator, objective_at
 
 AT = {"toll": 0.5, "driver.flow": 0.25}
@@ -50,4 +52,20 @@ def test_the_model_has_its_own_values_again() -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
+    assert snapshot(game.model) == before
+
+
+@pytest.mark.parametrize("enclosed", [False, True])
+def test_what_is_stale_stays_so_after_a_solve_of_something_else(enclosed: bool) -> None:
+    """After a solve Pyomo's next set_value makes every Var stale: ours must not be that one."""
+    game = toll_game()
+    for var in game.variables_by_name.values():
+        var.set_value(0.5, skip_validation=True)
+    before = snapshot(game.model)
+    with undisturbed():
+        StaleFlagManager.mark_all_as_stale(delayed=True)
+        with evaluated_at(game, dict.fromkeys(game.variables_by_name, 0.25)):
+            assert {var.value for var in game.variables_by_name.values()} == {0.25}
+            if enclosed:
+                StaleFlagManager.mark_all_as_stale()
     assert snapshot(game.model) == before

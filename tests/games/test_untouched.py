@@ -221,6 +221,7 @@ ENDS = {
     "iteration limit": Solution(Termination.ITERATION_LIMIT, "3000 iterations"),
     "time limit": Solution(Termination.TIME_LIMIT, "stopped after 1 s"),
     "infeasible": Solution(Termination.INFEASIBLE, "so it says"),
+    "one of the two": Solution(Termination.INFEASIBLE_OR_UNBOUNDED, "so it says"),
     "unbounded": Solution(Termination.UNBOUNDED, "so it says"),
 }
 

@@ -44,10 +44,10 @@ MATRIX: dict[str, tuple[Any, ...]] = {
     "ipopt": (LOCAL, LOCAL, LOCAL, REFUSED, GONE, ENDLESS),
     "cyipopt": (LOCAL, LOCAL, LOCAL, REFUSED, GONE, ENDLESS),
     "highs": (GLOBAL, GLOBAL, FAILS, GLOBAL, GONE, ENDLESS),
-    "scip": (GLOBAL, GLOBAL, GLOBAL, GLOBAL, GONE, (T.UNBOUNDED, T.INFEASIBLE)),
-    "gurobi": (GLOBAL, GLOBAL, FAILS, GLOBAL, GONE, (T.UNBOUNDED, T.INFEASIBLE)),
+    "scip": (GLOBAL, GLOBAL, GLOBAL, GLOBAL, GONE, (T.UNBOUNDED, T.INFEASIBLE_OR_UNBOUNDED)),
+    "gurobi": (GLOBAL, GLOBAL, FAILS, GLOBAL, GONE, (T.UNBOUNDED, T.INFEASIBLE_OR_UNBOUNDED)),
 }
-"""What each solver makes of each class. A solver that says "infeasible or unbounded" may not know which."""
+"""What each solver makes of each class. A solver may say that it does not know which of the two it is."""
 
 
 def test_every_registered_solver_is_in_the_matrix() -> None:

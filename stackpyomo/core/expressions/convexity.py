@@ -254,7 +254,7 @@ class _Prover:
             return number_of(shape.lo / 2.0 + shape.hi / 2.0)  # one number but for rounding
         if shape.convex or shape.concave or not rule:
             return shape
-        if rule is operator.mul and (bend := self.entropy(*node.args)):
+        if rule is operator.mul and (bend := self.bend(*node.args)):
             return replace(shape, convex=bend > 0.0, concave=bend < 0.0)
         self.known[id(node)] = node, shape  # the answer if the node is its only term
         hessian: _Hessian = {}
@@ -262,15 +262,29 @@ class _Prover:
         convex, concave = self.definiteness(hessian)
         return replace(shape, convex=rest.convex and convex is True, concave=rest.concave and concave is True)
 
-    def entropy(self, *factors: Any) -> float:
-        """k if f = t·log(kt + c) with t affine, c ≥ 0: convex for k > 0, concave for k < 0; else 0."""
-        for t, log in permutations(factors):
-            if isinstance(log, nodes.UnaryFunctionExpression) and log.getname() in ("log", "log10"):
-                s, t = (self.visitor.walk_expression(affine) for affine in (log.args[0], t))
-                pure = all(r.nonlinear is None and not r.quadratic for r in (s, t))
-                ratios = {s.linear.get(i, 0.0) / t.linear[i] for i in t.linear}
-                if pure and s.linear.keys() == t.linear.keys() and len(ratios) == 1:
-                    return next((k for k in ratios if s.constant >= k * t.constant), 0.0)
+    def bend(self, *factors: Any) -> float:
+        """Above 0 if f = t·h(kt + c) with t affine is convex, below 0 if it is concave; 0: neither is shown.
+
+        With s = kt + c it is (s·h(s) − c·h(s))/k: of a logarithm both terms are convex where c ≥ 0, and of a power of
+        s ≥ 0 each bends like s^q by the sign of q(q − 1), e.g. both down where −1 ≤ power ≤ 0 and c ≥ 0.
+        """
+        for t, outer in permutations(factors):
+            power = self.shape(outer.args[1]) if isinstance(outer, nodes.PowExpression) else None
+            log = isinstance(outer, nodes.UnaryFunctionExpression) and outer.getname() in ("log", "log10")
+            if not log and (power is None or not power.constant or power.lo < power.hi):
+                continue
+            s, t = (self.visitor.walk_expression(affine) for affine in (outer.args[0], t))
+            pure = all(r.nonlinear is None and not r.quadratic for r in (s, t))
+            ratios = {s.linear.get(i, 0.0) / t.linear[i] for i in t.linear}
+            if not pure or s.linear.keys() != t.linear.keys() or len(ratios) != 1:
+                continue
+            k = ratios.pop()
+            c = s.constant - k * t.constant
+            if power is None:
+                return k if c >= 0.0 else 0.0
+            bends = {np.sign(power.lo * (power.lo + 1.0)), -np.sign(c * power.lo * (power.lo - 1.0))} - {0.0}
+            if len(bends) == 1 and self.shape(outer.args[0]).lo >= 0.0:
+                return float(k * bends.pop())
         return 0.0
 
     def split(self, node: Any, c: float, hessian: _Hessian) -> Shape:

@@ -1,0 +1,45 @@
+"""Polyhedra: how far a linear function goes over one, and where it ends.
+
+    min and max of  goal·z   s.t.   floor ≤ A z ≤ ceiling,   lower ≤ z ≤ upper
+
+Both are linear programs of SciPy's. An end that it does not give, for whatever reason, is NaN: no statement may lean on
+what stands in its place.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from stackpyomo.core import Array
+
+__all__ = ["Polyhedron"]
+
+_OPTIMAL, _UNBOUNDED = 0, 3
+"""SciPy's status of a linear program that was solved, and of one without an end."""
+
+
+@dataclass(frozen=True)
+class Polyhedron:
+    """floor ≤ A z ≤ ceiling, lower ≤ z ≤ upper."""
+
+    matrix: Any  #: (rows × unknowns) A, sparse.
+    floor: Array
+    ceiling: Array
+    lower: Array
+    upper: Array
+
+    def ends(self, goal: Array) -> tuple[float, float, list[Array]]:
+        """(least, most, the corners where they are) of goal·z; ∓inf without an end, NaN where none is known."""
+        levels, corners = [], []
+        rows = LinearConstraint(self.matrix, self.floor, self.ceiling) if self.matrix.shape[0] else ()
+        for sign in (1.0, -1.0):
+            end = milp(sign * goal, constraints=rows, bounds=Bounds(self.lower, self.upper))
+            corners += [end.x] if end.status == _OPTIMAL else []
+            known = {_OPTIMAL: float(end.fun or 0.0), _UNBOUNDED: -math.inf}
+            levels.append(sign * known.get(end.status, math.nan))
+        return levels[0], levels[1], [np.asarray(corner) for corner in corners]
