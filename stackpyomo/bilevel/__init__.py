@@ -4,9 +4,11 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 :mod:`stackpyomo.bilevel.conditions`.
 """
 
+from .candidates import Candidate, Options
 from .common_multipliers import Common
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
 from .conditions import Conditions, conditions, derivatives, responding_followers, with_answers
+from .copies import Table, add_rows, block_of, copied, substituted
 from .equilibrium_surfaces import directions, surface
 from .implied_boxes import implied_boxes
 from .listing import Listing, extent, pattern
@@ -14,10 +16,9 @@ from .mpcc import Equilibrium, Problem
 from .nonconvexity import counterexample
 from .price_ranges import price_ranges
 from .qualification import unqualified
-from .search import Candidate, PlanSearch
+from .search import PlanSearch
 from .transformation import KKT
 from .value_function import ValueFunction
-from .warm_start import WarmSearch
 
 __all__ = [
     "KKT",
@@ -29,14 +30,18 @@ __all__ = [
     "Equilibrium",
     "FischerBurmeister",
     "Listing",
+    "Options",
     "Penalty",
     "PlanSearch",
     "Problem",
     "Scholtes",
+    "Table",
     "Treatment",
     "ValueFunction",
-    "WarmSearch",
+    "add_rows",
+    "block_of",
     "conditions",
+    "copied",
     "counterexample",
     "derivatives",
     "directions",
@@ -47,6 +52,7 @@ __all__ = [
     "pattern",
     "price_ranges",
     "responding_followers",
+    "substituted",
     "surface",
     "unqualified",
     "with_answers",

@@ -13,7 +13,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -32,10 +32,11 @@ class Common:
     @cached_property
     def places(self) -> dict[tuple[str, int, str], tuple[int, float]]:
         """(follower, id(row), side) → (number of the shared row, what its multiplier is divided by in that row)."""
-        return dict(self._places())
-
-    def _places(self) -> Iterator[tuple[tuple[str, int, str], tuple[int, float]]]:
-        for number, row in enumerate(self.rows):
-            for member in row.members:
-                divisor = self.weights.get(member.follower, 1.0) * member.factor
-                yield (member.follower, id(member.row), member.side), (number, divisor)
+        return {
+            (member.follower, id(member.row), member.side): (
+                number,
+                self.weights.get(member.follower, 1.0) * member.factor,
+            )
+            for number, row in enumerate(self.rows)
+            for member in row.members
+        }

@@ -74,6 +74,14 @@ class Treatment:
     needs: ClassVar[str] = "NLP"  #: The class of problems a solver must take (``SolverInfo.classes``).
     levels: tuple[float, ...] = (0.0,)  #: The values of t, one solve each.
 
+    def __post_init__(self) -> None:
+        rising = isinstance(self, Penalty)
+        numbers = isinstance(self.levels, tuple) and all(isinstance(t, (int, float)) for t in self.levels)
+        good = numbers and self.levels and (min(self.levels) > 0 or self.needs != "NLP")
+        if not good or any((b <= a if rising else b >= a) for a, b in pairwise(self.levels)):
+            order = "rising" if rising else "falling"
+            raise InvalidGame(f"{self.name}(levels={self.levels!r}): expected a tuple of {order} numbers above 0.")
+
     def apply(self, _given: Given) -> Treated:
         """Write all pairs of multiplier and slack; the base class writes nothing.
 
@@ -113,9 +121,6 @@ class Scholtes(Treatment):
 
     levels: tuple[float, ...] = (1e-1, 1e-3, 1e-5, 1e-8)  #: The values of t, falling.
 
-    def __post_init__(self) -> None:
-        _ordered(self.name, self.levels)
-
     def apply(self, given: Given) -> Treated:
         return Treated([pair.multiplier * pair.slack <= given.level for pair in given.conditions.pairs])
 
@@ -138,9 +143,6 @@ class FischerBurmeister(Treatment):
     """
 
     levels: tuple[float, ...] = (1e-1, 1e-2, 1e-4, 1e-6)  #: The values of t, falling.
-
-    def __post_init__(self) -> None:
-        _ordered(self.name, self.levels)
 
     def apply(self, given: Given) -> Treated:
         return Treated(
@@ -168,9 +170,6 @@ class Penalty(Treatment):
     """
 
     levels: tuple[float, ...] = (1.0, 1e2, 1e4)  #: The values of t, rising.
-
-    def __post_init__(self) -> None:
-        _ordered(self.name, self.levels)
 
     def apply(self, given: Given) -> Treated:
         return Treated(term=given.level * pyo.quicksum(p.multiplier * p.slack for p in given.conditions.pairs))
@@ -302,11 +301,3 @@ def named(complementarity: Any) -> Treatment | None:
             "Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1()."
         )
     return treatment()
-
-
-def _ordered(name: str, levels: Any) -> None:
-    rising = name == "Penalty"
-    good = isinstance(levels, tuple) and levels and all(isinstance(t, (int, float)) and t > 0 for t in levels)
-    if not good or any((b <= a if rising else b >= a) for a, b in pairwise(levels)):
-        order = "rising" if rising else "falling"
-        raise InvalidGame(f"{name}(levels={levels!r}): expected a tuple of {order} numbers above 0.")

@@ -23,7 +23,7 @@ holds for every follower-optimal point.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,6 +99,11 @@ class Conditions:
         for multiplier in [*(p.multiplier for p in self.pairs), *(v for t in self.signed.values() for v, _ in t)]:
             multiplier.setlb(0.0)
             multiplier.setub(0.0)
+
+    def at_bounds(self, active: Iterable[Any]) -> dict[int, float]:
+        """id(Var) → the bound that an active pair holds it at; active: for every pair whether it is."""
+        held = (pair for pair, on in zip(self.pairs, active, strict=True) if on)
+        return {id(pair.component): pair.limit for pair in held if isinstance(pair.component, VarData)}
 
     def multiplier(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
         """This multiplier of the follower's KKT conditions at {id(Var): value}: where τ weighs its cost, over τ."""
@@ -189,7 +194,7 @@ class _Row:
 
 
 class _Builder:
-    """Counts what is needed first, then makes all multipliers and slacks at once: N single Vars would cost more."""
+    """Writes follower by follower; multipliers and slacks are made where they are needed."""
 
     def __init__(
         self,
@@ -208,47 +213,27 @@ class _Builder:
         self.written: dict[int, _Row] = {}
         self.equal: set[int] = set()
         self.result = Conditions(block)
+        box = (0, None)
+        for kind, bounds, initial in (("pi", box, 1.0), ("nu", None, 0.0), ("slack", box, 1.0), ("tau", (0, 1), 1.0)):
+            block.add_component(kind, pyo.Var(pyo.Any, dense=False, bounds=bounds, initialize=initial))
 
     def build(self) -> Conditions:
         parts = [(f, self._gradient(f, f.objective), self._rows(f)) for f in self.followers if f.objective is not None]
-        self._declare(parts)
-        tau, weighed = self._one_weight(parts), list[VarData]()
+        # Where rows are shared Fritz John's τ is one of the joint problem, and weighs everybody's cost.
+        doubtful = any(r.curved for f, _, rows in parts for r in rows if f.name in self.fritz_john)
+        tau, weighed = self._more("tau") if self.places and doubtful else None, list[VarData]()
         for follower, gradient, rows in parts:
             self._conditions(follower, gradient, rows, tau, weighed)
         if tau is not None:
+            self.result.weights.update((f.name, tau) for f, _, _ in parts)
             self.result.scales.append(tau + sum(weighed) == 1)
         return self.result
 
-    def _one_weight(self, parts: Sequence[tuple[Follower, Any, list[_Row]]]) -> VarData | None:
-        """Fritz John's τ of the joint problem, where rows are shared: it weighs everybody's cost."""
-        doubtful = any(r.curved for f, _, rows in parts for r in rows if f.name in self.fritz_john)
-        if not (self.places and doubtful):
-            return None
-        tau: VarData = next(self.taus)
-        self.result.weights.update((f.name, tau) for f, _, _ in parts)
-        return tau
-
-    def _declare(self, parts: Sequence[tuple[Follower, Any, list[_Row]]]) -> None:
-        sides = free = bounds = weights = 0
-        for follower, _, rows in parts:
-            felt = [r for r in rows if not r.idle]
-            free += sum(r.equality for r in felt)
-            sides += sum((r.lower is not None) + (r.upper is not None) for r in felt if not r.equality)
-            bounds += sum((v.lower is not None) + (v.upper is not None) for v in _continuous(follower))
-            weights += follower.name in self.fritz_john and any(r.curved for r in rows)
-        taken: set[int] = set()
-        for number, side in ((n, place[2]) for place, (n, _) in self.places.items()):
-            repeated = number in taken
-            free -= repeated and side == "equal"
-            sides -= repeated and side != "equal"
-            taken.add(number)
-        block = self.result.block
-        block.pi = pyo.Var(range(sides + bounds), bounds=(0, None), initialize=1.0)
-        block.nu = pyo.Var(range(free), initialize=0.0)
-        block.slack = pyo.Var(range(sides), bounds=(0, None), initialize=1.0)
-        block.tau = pyo.Var(range(weights), bounds=(0, 1), initialize=1.0)
-        self.multipliers, self.free = iter(block.pi.values()), iter(block.nu.values())
-        self.slacks, self.taus = iter(block.slack.values()), iter(block.tau.values())
+    def _more(self, kind: str) -> VarData:
+        """One more of these Vars of the Block."""
+        family = self.result.block.component(kind)
+        var: VarData = family.add(len(family))
+        return var
 
     def _gradient(self, follower: Follower, component: Any) -> Mapping[int, Any]:
         """id(Var) → derivative of the component's expression; raises naming the component if there is none."""
@@ -261,7 +246,7 @@ class _Builder:
         return derivatives(expression, component.name, follower.name)
 
     def _rows(self, follower: Follower) -> list[_Row]:
-        rows = []
+        rows, own = [], _continuous(follower)
         for constraint in follower.constraints:
             row = self.written.get(id(constraint))
             if row is None or not row.flat:
@@ -270,16 +255,13 @@ class _Builder:
                 row.flat = constraint.body.polynomial_degree() in (0, 1)
                 row.curved = not (row.equality or row.flat) and _is_curved(follower, constraint, self.movers)
                 self.written[id(constraint)] = row
-            if follower.integers and not self._is_felt(follower, row):
+            slopes = (self._slope(var, row.gradient) for var in own if follower.integers)
+            if follower.integers and not any(slope.__class__ not in native_numeric_types or slope for slope in slopes):
                 row = replace(row, idle=True, curved=False)
             if row.curved:
                 self.result.curved.setdefault(follower.name, set()).add(id(constraint))
             rows.append(row)
         return rows
-
-    def _is_felt(self, follower: Follower, row: _Row) -> bool:
-        slopes = (self._slope(var, row.gradient) for var in _continuous(follower))
-        return any(slope.__class__ not in native_numeric_types or slope != 0 for slope in slopes)
 
     def _conditions(
         self,
@@ -297,7 +279,7 @@ class _Builder:
         if joint_tau is not None:
             joint_weighed += weighed
         elif weighed:
-            tau = next(self.taus)
+            tau = self._more("tau")
             self.result.weights[follower.name] = tau
             self.result.scales.append(tau + sum(weighed) == 1)
         if tau is not None:
@@ -393,16 +375,14 @@ class _Builder:
             if id(row.constraint) not in self.equal:
                 self.equal.add(id(row.constraint))
                 result.rows.append((row.constraint, row.constraint.expr))
-            free: VarData = next(self.free)
-            return free
-        multiplier, slack = next(self.multipliers), next(self.slacks)
+            return self._more("nu")
+        multiplier, slack = self._more("pi"), self._more("slack")
         gap = apart(row.body) - level if side == "lower" else level - apart(row.body)
         result.rows.append((row.constraint, gap == slack))
         result.pairs.append(Pair(follower.name, row.constraint, side, multiplier, slack, gap))
         if row.curved and follower.name in self.fritz_john:
             weighed.append(multiplier)
-        variable: VarData = multiplier
-        return variable
+        return multiplier
 
     def _bounds(self, follower: Follower, var: VarData) -> tuple[Any, Any]:
         """(what its bounds' multipliers add to its stationarity, the same times the bounds)."""
@@ -411,7 +391,7 @@ class _Builder:
         for side, level in (("lower", var.lower), ("upper", var.upper)):
             if level is None:
                 continue
-            multiplier = next(self.multipliers)
+            multiplier = self._more("pi")
             zero = level.__class__ in native_numeric_types and level == 0
             slack = (var if zero else var - level) if side == "lower" else level - var
             self.result.pairs.append(Pair(follower.name, var, side, multiplier, slack, slack))

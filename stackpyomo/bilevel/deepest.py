@@ -15,9 +15,11 @@ from typing import Any
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import number_of, substituting, variables_in
-from stackpyomo.games import Follower, Game
+from stackpyomo.core.expressions import substituting, variables_in
+from stackpyomo.games import Follower, Game, evaluator, foreign
 from stackpyomo.solvers import BadRow, Program, free_row, prover, solve
+
+from .copies import copied
 
 __all__ = ["deepest"]
 
@@ -28,17 +30,20 @@ def deepest(
     game: Game, values: Mapping[str, float], follower: Follower, gain: float, *, until: float
 ) -> dict[str, float] | None:
     """Variable name → value; None if there is none with depth above 0. gain: what it has to be worth at least."""
-    holder, walk = _copies(game, values, follower)
-    plan = number_of(_at(follower.cost, game, values))
-    cost = walk(follower.cost)
-    rows = [free_row(cost, None, plan - gain)]
-    own = {id(v) for v in follower.variables}
+    holder = pyo.ConcreteModel(name="depth")
+    holder.depth = pyo.Var(bounds=(0.0, 1.0), initialize=0.0)
+    own = copied(holder, follower.variables)
+    table: dict[int, Any] = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
+    for key, copy in own.items():
+        for aggregate, rate in game.movers().get(key, ()):
+            table[id(aggregate)] += rate * (copy - table[key])
+    walk = substituting({**table, **own})
+    rows = [free_row(walk(follower.cost), None, evaluator(game, values)(follower.cost) - gain)]
     for constraint in follower.constraints:
         body = walk(constraint.body)
         if all(v.fixed for v in variables_in(body)):
             continue
-        moved = any(id(v) not in own and not v.fixed for v in variables_in(constraint.expr))
-        if not moved or constraint.equality:
+        if constraint.equality or not foreign(follower, constraint):
             rows.append(free_row(body, constraint.lb, constraint.ub))
             continue
         for side, limit in ((1.0, constraint.ub), (-1.0, constraint.lb)):
@@ -49,39 +54,9 @@ def deepest(
     except BadRow:
         return None
     solution = solve(program, prover(program), time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
-    if solution.x is None:
-        return None
-    levels = program.levels(solution.x)
+    levels = {} if solution.x is None else program.levels(solution.x)
     if levels.get(id(holder.depth), 0.0) <= TOLERANCES.feasibility:
         return None
-    copies = zip(follower.variables, holder.own.values(), strict=True)
-    point = {game.names[id(v)]: levels.get(id(copy), values[game.names[id(v)]]) for v, copy in copies}
-    return {name: float(round(x)) if _is_whole(game, name) else x for name, x in point.items()}
-
-
-def _is_whole(game: Game, name: str) -> bool:
-    return not game.variables_by_name[name].is_continuous()
-
-
-def _copies(game: Game, values: Mapping[str, float], follower: Follower) -> tuple[Any, Any]:
-    """Copies of its actions and the depth; and what puts them, and what they move, into an expression."""
-    holder = pyo.ConcreteModel(name="depth")
-    holder.depth = pyo.Var(bounds=(0.0, 1.0), initialize=0.0)
-    holder.own = pyo.Var(range(len(follower.variables)))
-    table: dict[int, Any] = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
-    movers = game.movers()
-    for var, copy in zip(follower.variables, holder.own.values(), strict=True):
-        copy.domain = pyo.Reals if var.is_continuous() else var.domain
-        copy.setlb(var.lb)
-        copy.setub(var.ub)
-        level = table[id(var)]
-        copy.set_value(level, skip_validation=True)
-        table[id(var)] = copy
-        for aggregate, rate in movers.get(id(var), ()):
-            table[id(aggregate)] = table[id(aggregate)] + rate * (copy - level)
-    return holder, substituting(table)
-
-
-def _at(expression: Any, game: Game, values: Mapping[str, float]) -> Any:
-    table = {id(v): values[name] for name, v in game.variables_by_name.items() if not v.fixed}
-    return substituting(table)(expression)
+    point = {game.names[id(v)]: levels.get(id(own[id(v)]), values[game.names[id(v)]]) for v in follower.variables}
+    whole = {game.names[id(v)] for v in follower.integers}
+    return {name: float(round(x)) if name in whole else x for name, x in point.items()}

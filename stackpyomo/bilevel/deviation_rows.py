@@ -26,7 +26,7 @@ from pyomo.repn import generate_standard_repn
 from stackpyomo.core import TOLERANCES, bounds_of, clipped
 from stackpyomo.core.expressions import Substitution, number_of, substituting, variables_in
 from stackpyomo.deviations import Deviation
-from stackpyomo.games import Follower, Game
+from stackpyomo.games import Follower, Game, foreign
 
 from .complementarity import interval
 from .interdiction import blocks
@@ -105,13 +105,8 @@ class RowWriter:
 
     def binds_others(self, follower: Follower) -> bool:
         """True if a row of the follower holds what others decide: which deviations there are depends on them."""
-        own = {id(v) for v in follower.variables}
         moved = {id(z) for v in follower.variables for z, _ in self.movers.get(id(v), ())}
-        return any(
-            id(v) not in own and id(v) not in moved and not v.fixed
-            for c in follower.constraints
-            for v in variables_in(c.expr)
-        )
+        return bool(foreign(follower, *follower.constraints).keys() - moved)
 
     # --- substitution -------------------------------------------------------------------------------------------------
 
@@ -120,7 +115,8 @@ class RowWriter:
         names = self.game.names
         table: dict[int, Any] = {}
         for var in follower.variables:
-            level = _within_bounds(float(deviation.action[names[id(var)]]), var)
+            # A solver's answer beyond a bound by its tolerance would make a row that bars plans that nobody leaves.
+            level = clipped(float(deviation.action[names[id(var)]]), var)
             level = float(round(level)) if not var.is_continuous() else level
             block = self.blocks[follower.name].get(id(var))
             table[id(var)] = level if block is None else block.yielding(level)
@@ -151,7 +147,7 @@ class RowWriter:
         It stands in no other such equality, so that each is solved by itself; of several the one farthest from its
         bounds, which has room to follow.
         """
-        binding = [c for c in follower.constraints if c.equality and self._holds_others(follower, c)]
+        binding = [c for c in follower.constraints if c.equality and foreign(follower, c)]
         often = Counter(id(v) for c in binding for v in variables_in(c.expr))
         dependent: list[tuple[Any, Any]] = []
         for constraint in binding:
@@ -166,10 +162,6 @@ class RowWriter:
             table[id(var)] = (constraint.ub - rest) / terms[id(var)]
             dependent.append((var, constraint))
         return dependent
-
-    def _holds_others(self, follower: Follower, constraint: Any) -> bool:
-        own = {id(v) for v in follower.variables}
-        return any(id(v) not in own and not v.fixed for v in variables_in(constraint.expr))
 
     def _add(self, row: Alternatives, body: Any, lower: Any, upper: Any, equality: bool) -> None:
         """The ways in which lower ≤ body ≤ upper can fail."""
@@ -225,11 +217,6 @@ class RowWriter:
         written.sets.append((room, choice))
 
 
-def _within_bounds(level: float, var: Any) -> float:
-    """A solver's answer may be beyond a bound by its tolerance: the row of that would bar plans that nobody leaves."""
-    return clipped(level, var)
-
-
 def _room(var: Any, level: Any) -> float:
     """How far from its bounds a variable is."""
     (low, high), at = bounds_of(var), number_of(level)
@@ -256,22 +243,12 @@ def _first_step(way: Any) -> float | None:
     repn = generate_standard_repn(way, quadratic=False)
     if not repn.is_linear() or not repn.linear_vars or any(v.is_continuous() for v in repn.linear_vars):
         return None
-    coefficients = [_fraction(c) for c in repn.linear_coefs]
-    constant = _fraction(repn.constant)
-    if constant is None or None in coefficients:
+    numbers = [float(repn.constant), *map(float, repn.linear_coefs)]
+    constant, *coefficients = (Fraction(number).limit_denominator(_DENOMINATOR) for number in numbers)
+    near = zip((constant, *coefficients), numbers, strict=True)
+    if any(abs(float(part) - number) > TOLERANCES.determined * max(1.0, abs(number)) for part, number in near):
         return None
-    step = Fraction(0)
-    for c in coefficients:
-        assert c is not None
-        step = Fraction(math.gcd(step.numerator * c.denominator, c.numerator * step.denominator)) / (
-            step.denominator * c.denominator
-        )
-    if step == 0:
-        return None
-    rest = constant - step * math.floor(constant / step)
-    return float(rest if rest > 0 else step)
-
-
-def _fraction(number: float) -> Fraction | None:
-    near = Fraction(float(number)).limit_denominator(_DENOMINATOR)
-    return near if abs(float(near) - number) <= TOLERANCES.determined * max(1.0, abs(number)) else None
+    unit = math.lcm(*(c.denominator for c in coefficients))
+    step = Fraction(math.gcd(*(int(c * unit) for c in coefficients)), unit)
+    rest = constant % step if step else None
+    return None if rest is None else float(rest or step)

@@ -24,7 +24,7 @@ from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import numbers_of, variables_in
-from stackpyomo.games import Follower, Movers
+from stackpyomo.games import Follower, Movers, foreign
 
 __all__ = ["Envelope", "envelope", "swept"]
 
@@ -56,14 +56,10 @@ class Envelope:
 
 def envelope(follower: Follower, movers: Movers) -> Envelope | None:
     """None for a follower with too many answers, who moves an aggregate, or who meets others in another way."""
-    own = {id(v) for v in follower.variables}
-    if own.intersection(movers):
+    if any(id(v) in movers for v in follower.variables):
         return None
-    rows = follower.constraints
-    price = _felt(follower, own)
-    if price is None or any(id(v) not in own and not v.fixed for c in rows for v in variables_in(c.expr)):
-        return None
-    points = _points(follower)
+    price = _felt(follower)
+    points = None if price is None or foreign(follower, *follower.constraints) else _points(follower)
     if points is None or not len(points):
         return None
     values = {id(v): column for v, column in zip(follower.variables, points.T, strict=True)}
@@ -76,9 +72,9 @@ def envelope(follower: Follower, movers: Movers) -> Envelope | None:
     return Envelope(follower, price, points[best], *(low + (high - low) * share for share in (starts, ends)))
 
 
-def _felt(follower: Follower, own: set[int]) -> Any:
+def _felt(follower: Follower) -> Any:
     """The one Var of others in its cost, which is linear in it, between two bounds; None where it is otherwise."""
-    others = {id(v): v for v in variables_in(follower.cost) if id(v) not in own and not v.fixed}
+    others = foreign(follower, follower.cost)
     repn = generate_standard_repn(follower.cost, quadratic=True)
     squared = any(id(v) in others and id(w) in others for v, w in repn.quadratic_vars)
     price = next(iter(others.values()), None)

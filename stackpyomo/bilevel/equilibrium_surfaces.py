@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pyomo.core.base.var import VarData
+from scipy.linalg import null_space
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.games import Follower, Game
 
-from .conditions import Conditions, Pair, conditions
+from .conditions import Conditions, conditions
 from .mpcc import Equilibrium, Problem
 
 __all__ = ["directions", "surface"]
@@ -52,9 +53,11 @@ def directions(
     reaches, sizes, _ = program.units(x)
     gone = {id(v) for v in leader}
     gone |= {id(pair.multiplier) for pair, on in zip(pairs, active, strict=True) if not on}
-    gone |= {_settled(pair) for pair, on in zip(pairs, active, strict=True) if on}
+    held = (pair for pair, on in zip(pairs, active, strict=True) if on)  # its slack is, or the variable at its bound
+    gone |= {id(pair.slack if isinstance(pair.slack, VarData) else pair.component) for pair in held}
     free = np.array([i for i, v in enumerate(program.variables) if id(v) not in gone], dtype=int)
-    null = _null_space(program.jacobian(x).toarray()[:, free] * reaches[free] / sizes[:, None])
+    slopes = program.jacobian(x).toarray()[:, free] * reaches[free] / sizes[:, None]
+    null = null_space(slopes, rcond=TOLERANCES.rank) if len(slopes) else np.eye(len(free))
     mine = {id(v) for v in actions}
     chosen = [i for i, column in enumerate(free) if id(program.variables[column]) in mine]
     moves = null[chosen]
@@ -62,11 +65,6 @@ def directions(
     sway = np.abs(moves).max(axis=1, initial=0.0)
     moving = [program.variables[free[i]] for i, size in zip(chosen, sway, strict=True) if size > TOLERANCES.active]
     return dimension, moving if dimension else []
-
-
-def _settled(pair: Pair) -> int:
-    """id of the Var that an active pair holds: its slack, or the variable at its bound."""
-    return id(pair.slack if isinstance(pair.slack, VarData) else pair.component)
 
 
 def _own_multipliers(own: Conditions, kkt: Conditions, values: Mapping[int, float]) -> dict[int, float]:
@@ -82,12 +80,3 @@ def _own_multipliers(own: Conditions, kkt: Conditions, values: Mapping[int, floa
         for (var, factor), (theirs, rate) in zip(terms, made_terms, strict=True):
             multipliers[id(var)] = rate * kkt.multiplier(follower, theirs, values) / factor
     return multipliers
-
-
-def _null_space(matrix: Array) -> Array:
-    """Orthonormal directions that the matrix does not see, one a column."""
-    if not matrix.shape[0]:
-        return np.eye(matrix.shape[1])
-    _, sizes, rows = np.linalg.svd(matrix)
-    rank = int((sizes > TOLERANCES.rank * sizes.max(initial=0.0)).sum())
-    return np.asarray(rows[rank:].T)

@@ -20,7 +20,7 @@ from pyomo.repn import generate_standard_repn
 from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.deviations import Deviation
-from stackpyomo.games import Follower, GameStructure
+from stackpyomo.games import Follower, GameStructure, foreign
 from stackpyomo.solvers import BadRow, Program, free_row, prover, solve
 
 __all__ = ["Block", "answer", "blocks", "gives_way", "widened"]
@@ -55,7 +55,7 @@ def blocks(follower: Follower) -> dict[int, Block]:
             return {}
         else:
             blocked[id(block.action)] = block
-    if any(id(v) not in own and not v.fixed for c in plain for v in variables_in(c.expr)):
+    if foreign(follower, *plain):
         return {}
     return blocked if all(_takes_less(constraint, blocked) for constraint in plain) else {}
 
@@ -107,10 +107,9 @@ def widened(game: GameStructure, follower: Follower, deviation: Deviation, value
 
 def gives_way(follower: Follower) -> bool:
     """Whether its actions give way entirely, or others are in none of its rows: then every v can always be played."""
-    own = {id(v) for v in follower.variables}
     ties = blocks(follower)
-    free = not any(id(v) not in own and not v.fixed for c in follower.constraints for v in variables_in(c.expr))
-    return free or (bool(ties) and all(block.limit == 0.0 for block in ties.values()))
+    alone = not foreign(follower, *follower.constraints)
+    return alone or (bool(ties) and all(block.limit == 0.0 for block in ties.values()))
 
 
 def answer(follower: Follower, values: Mapping[int, float]) -> dict[int, float]:
@@ -120,7 +119,7 @@ def answer(follower: Follower, values: Mapping[int, float]) -> dict[int, float]:
     ties = blocks(follower)
     walk = substituting({**others, **{key: block.yielding(block.action) for key, block in ties.items()}})
     cost = substituting(others)(walk(follower.cost))
-    rows = [c for c in follower.constraints if all(id(v) in own or v.fixed for v in variables_in(c.expr))]
+    rows = [c for c in follower.constraints if not foreign(follower, c)]
     return _least(cost, [(c.body, c.lb, c.ub) for c in rows])
 
 

@@ -25,6 +25,7 @@ from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import Program, Solution, Termination, prover, solve
 
 from .complementarity import interval
+from .copies import copied
 from .deviation_rows import RowWriter, value_at
 from .interdiction import answer, widened
 from .mpcc import Problem
@@ -117,7 +118,6 @@ class MinMax:
     def __post_init__(self) -> None:
         self._holder = pyo.ConcreteModel(name="values")
         self._holder.worth = pyo.VarList()
-        self._holder.whole = pyo.VarList()
         self._names = {f.name for f in self.followers}
         self._worths = {f.name: self._holder.worth.add() for f in self.followers}
         for follower in self.followers:
@@ -127,14 +127,10 @@ class MinMax:
         self._writer = RowWriter(self.game, self.followers, self._worths)
         own = {id(v) for f in self.followers for v in f.variables}
         ours = [v for v in self.game.variables_by_name.values() if id(v) not in own and not v.fixed]
-        self._stand_ins = {id(v): self._stand_in(v) for v in ours if self.relaxed and not v.is_continuous()}
+        self._stand_ins = copied(self._holder, [v for v in ours if self.relaxed and not v.is_continuous()])
+        for copy in self._stand_ins.values():
+            copy.domain = pyo.Reals
         self._standing_for = {id(copy): key for key, copy in self._stand_ins.items()}
-
-    def _stand_in(self, var: Any) -> Any:
-        copy = self._holder.whole.add()
-        copy.setlb(var.lb)
-        copy.setub(var.ub)
-        return copy
 
     def bound(self) -> float:
         """What no plan costs less than."""

@@ -93,10 +93,15 @@ class Equilibrium:
     """The problem under one treatment (None: the rows alone, to polish on). May raise :class:`BadRow`."""
 
     def __init__(
-        self, problem: Problem, conditions: Conditions, treatment: Treatment | None, seconds: dict[str, float]
+        self,
+        problem: Problem,
+        conditions: Conditions,
+        treatment: Treatment | None,
+        seconds: dict[str, float],
+        log: list[dict[str, Any]] | None = None,
     ) -> None:
         self.conditions, self.treatment = conditions, treatment
-        self.log: list[dict[str, Any]] = []
+        self.log = [] if log is None else log
         self._seconds = seconds
         self._leader = problem.leader
         self._holder = holder = pyo.ConcreteModel(name="treatment")
@@ -164,11 +169,8 @@ class Equilibrium:
     def cost(self, x: Array) -> float:
         """The leader's cost at x, the treatment's term left out."""
         cost = float(self.program.problem.objective(x))
-        return cost - float(x[self._level] * self.multipliers(x) @ self.slacks(x)) if self._has_term else cost
-
-    @property
-    def _has_term(self) -> bool:
-        return isinstance(self.treatment, Penalty) and self._level >= 0
+        has_term = isinstance(self.treatment, Penalty) and self._level >= 0
+        return cost - float(x[self._level] * self.multipliers(x) @ self.slacks(x)) if has_term else cost
 
     def outside(self, x: Array) -> Residuals:
         """Violations at x, the treatment's own parameter left out."""
@@ -246,11 +248,10 @@ class Equilibrium:
         began = time.perf_counter()
         pairs = Pairs(self._lambda, self._owner, self._limit, np.where(self._above, -1.0, 1.0))
         x = followed(self.program, pairs, np.asarray(self.program.problem.x0, dtype=float))
-        spent = time.perf_counter() - began
-        self._seconds["solve"] = self._seconds.get("solve", 0.0) + spent
         end = Termination.FAILED if x is None else Termination.CONVERGED
-        solution = Solution(end, "the path was lost" if x is None else "followed to its end", x, solver="newton")
-        self._noted(solution, "central path", None, spent)
+        message = "the path was lost" if x is None else "followed to its end"
+        solution = Solution(end, message, x, seconds=time.perf_counter() - began, solver="newton")
+        self._noted(solution, "central path", None)
         return None if x is None else self._answer(solution, solution.solver)
 
     def _next(self, level: float, step: int, x: Array) -> float:
@@ -303,32 +304,21 @@ class Equilibrium:
         name = name or (self.treatment.name if self.treatment else "rows")
         left = until - time.monotonic()
         if left <= 0:
-            return self._noted(Solution(Termination.TIME_LIMIT, "no time left", solver=solver), name, level, 0.0)
+            return self._noted(Solution(Termination.TIME_LIMIT, "no time left", solver=solver), name, level)
         if choose(solver).ipopt_options:
             options = {"max_iter": _ITERATIONS, **options}
             left = min(left, _PATIENCE + len(program.variables) / _PACE)
-        began = time.perf_counter()
-        solution = solve(program, solver, options=options, time_limit=left if math.isfinite(left) else None, tee=tee)
-        spent = time.perf_counter() - began
-        self._seconds["solve"] = self._seconds.get("solve", 0.0) + spent
-        return self._noted(solution, name, level, spent)
+        limit = left if math.isfinite(left) else None
+        return self._noted(solve(program, solver, options=options, time_limit=limit, tee=tee), name, level)
 
-    def _noted(self, solution: Solution, name: str, level: float | None, spent: float) -> Solution:
+    def _noted(self, solution: Solution, name: str, level: float | None) -> Solution:
         """Put an attempt on the log."""
         usable = solution.x is not None and np.isfinite(solution.x).all()
-        logger.debug("%s at level %s: %s in %.3f s", name, level, solution.termination.value, spent)
-        self.log.append(
-            {
-                "treatment": name,
-                "level": level,
-                "solver": solution.solver,
-                "termination": solution.termination.value,
-                "message": solution.message,
-                "cost": self.cost(solution.x) if usable and solution.x is not None else None,
-                "bound": solution.bound if math.isfinite(solution.bound) else None,
-                "seconds": round(spent, 6),
-            }
-        )
+        logger.debug("%s at level %s: %s in %.3f s", name, level, solution.termination.value, solution.seconds)
+        cost = self.cost(solution.x) if usable and solution.x is not None else None
+        bound = solution.bound if math.isfinite(solution.bound) else None
+        self.log.append(solution.entry(treatment=name, level=level, cost=cost, bound=bound))
+        self._seconds["solve"] = self._seconds.get("solve", 0.0) + solution.seconds
         return solution
 
     def _answer(self, solution: Solution, solver: str) -> Answer:

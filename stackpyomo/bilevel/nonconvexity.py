@@ -19,7 +19,7 @@ from pyomo.common.numeric_types import native_numeric_types
 from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.core.expressions import Curvature, Substitution, apart, curvature, variables_in
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Follower, Game, Movers
+from stackpyomo.games import Follower, Game, Movers, foreign
 from stackpyomo.solvers import BadRow, Program
 
 from .common_multipliers import Common
@@ -93,14 +93,12 @@ def moves_others(follower: Follower, movers: Movers) -> bool:
 def _outer(game: Game, follower: Follower) -> list[Any]:
     """Rows of the others that its deviations do not enter, and that say where the others' variables can be."""
     mine = {id(v) for v in follower.variables}
-    expressions = [follower.objective.expr] if follower.objective is not None else []
-    expressions += [c.expr for c in follower.constraints]
-    foreign = {id(v) for e in expressions for v in variables_in(e) if id(v) not in mine}
+    others = foreign(follower, follower.cost, *follower.constraints)
     outer = []
     for player in (game.leader, *game.followers.values()):
         for constraint in player.constraints if player is not follower else ():
             inside = {id(v) for v in variables_in(constraint.expr)}
-            if inside & foreign and not inside & mine:
+            if inside & others.keys() and not inside & mine:
                 outer.append(constraint)
     return outer
 

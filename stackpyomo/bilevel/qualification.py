@@ -24,7 +24,7 @@ from scipy.optimize import linprog
 from stackpyomo.core import TOLERANCES, Array, Scales
 from stackpyomo.core.expressions import Substitution, apart, variables_in
 from stackpyomo.derivatives import Derivatives, FollowerRows
-from stackpyomo.games import Follower, Game, Movers
+from stackpyomo.games import Follower, Game, Movers, foreign
 from stackpyomo.solvers import BadRow, Program, solve
 
 __all__ = ["interior_point", "interior_points", "unqualified"]
@@ -49,9 +49,7 @@ def interior_point(follower: Follower, curved: set[int]) -> dict[int, float] | N
 
     ``curved``: id of the follower's rows that are not affine.
     """
-    mine = {id(v) for v in follower.variables}
-    equalities = [c for c in follower.constraints if c.equality]
-    if any(id(v) not in mine and not v.fixed for c in equalities for v in variables_in(c.expr)):
+    if foreign(follower, *(c for c in follower.constraints if c.equality)):
         return None
     point = _deepest(follower, curved)
     if point is None or not all(_holds(c, point, strictly=id(c) in curved) for c in follower.constraints):
@@ -63,14 +61,8 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
     """argmax t: curved rows hold with t to spare, the others' variables where they stand."""
     holder = pyo.ConcreteModel(name="depth")
     holder.depth = pyo.Var(bounds=(None, 1.0), initialize=0.0)
-    own = {id(v): v for v in follower.variables}
-    table = {
-        id(v): v.value if v.value is not None else 0.0
-        for c in follower.constraints
-        for v in variables_in(c.expr)
-        if id(v) not in own and not v.fixed
-    }
-    visitor = Substitution(substitute=table)
+    others = foreign(follower, *follower.constraints)
+    visitor = Substitution(substitute={key: v.value or 0.0 for key, v in others.items()})
     rows: list[Any] = []
     for constraint in follower.constraints:
         body = visitor.walk_expression(constraint.body)
@@ -89,7 +81,7 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
     if solution.answer is None:
         return None
     levels = program.levels(solution.answer)
-    return {key: levels.get(key, v.value or 0.0) for key, v in own.items()}
+    return {id(v): levels.get(id(v), v.value or 0.0) for v in follower.variables}
 
 
 def _holds(constraint: Any, point: Mapping[int, float], *, strictly: bool) -> bool:

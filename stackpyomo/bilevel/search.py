@@ -1,5 +1,7 @@
 """The search for a plan: from the stage that proves most to the one that always gives something.
 
+0. *Resume*, where the model holds the plan of a neighbouring game: the pairs without room there are active, as in every
+   polish those whose sign comes out wrong change sides, and with these one solve may do.
 1. *Global*: the exact conditions with SOS1 in SCIP (Fritz John's where a follower's rows are not affine, so that the
    bound holds without a constraint qualification), where the game is small enough.
 2. *Path*: with the leader held, Newton's method along the central path; one equilibrium that holds is enough.
@@ -14,29 +16,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
-from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Termination, choose, random_start, registry
-from stackpyomo.verification import Report
 
-from .common_multipliers import Common
+from .candidates import Candidate, Candidates
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
-from .conditions import Conditions, conditions
+from .conditions import Conditions
 from .endless_prices import endless_prices
-from .mpcc import Answer, Equilibrium, Problem
-from .nonconvexity import bound_multipliers
-from .qualification import interior_points
+from .mpcc import Answer, Equilibrium
 
-__all__ = ["Candidate", "PlanSearch"]
+__all__ = ["PlanSearch"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,92 +52,34 @@ _SHARE = 0.8
 _PATIENCE, _LEAST = 10.0, 0.1
 
 
-@dataclass
-class Candidate:
-    """An answer with zeros exact where the polish held, and what a re-solve of the followers said of it."""
-
-    answer: Answer
-    equilibrium: Equilibrium
-    values: dict[int, float]  #: id(Var) → value, the user's and the multipliers.
-    report: Report | None = None
-
-    @property
-    def cost(self) -> float:
-        """The leader's cost (minimised)."""
-        return self.answer.cost
-
-
-@dataclass
-class PlanSearch:
-    """One search; ``check`` re-solves the followers at a candidate (None: it is not feasible as it stands)."""
-
-    game: Game
-    followers: Sequence[Follower]
-    problem: Problem
-    check: Callable[[Candidate], Report | None]
-    solver: str = "auto"
-    starts: int = 1
-    treatment: Treatment | None = None
-    time_limit: float | None = None
-    tee: bool = False
-    seed: int = 0
-    #: Of the global stage in all, where it was not asked for by name; None: ``_PATIENCE`` for each of its solves.
-    proof_seconds: float | None = None
-    #: {id(Var): value}: where the local stage begins; what is left out keeps the model's value.
-    points: Sequence[Mapping[int, float]] = ()
-    halted: Callable[[], bool] = lambda: False  #: True once it is of no use to go on.
-    common: Common | None = None  #: Rows with one multiplier for all who feel them.
-    seconds: dict[str, float] = field(default_factory=dict)
-    log: list[dict[str, Any]] = field(default_factory=list)
-    bound: float = -math.inf  #: Proved: no plan costs less.
-    prover: str = ""  #: The solver behind bound and infeasibility.
-    infeasible: bool = False  #: Proved: there is no plan.
-    best: Candidate | None = None  #: The verified candidate of least cost; else the best of the others.
-    unbounded: bool = False  #: Proved, or found by every local attempt: the leader's objective improves without limit.
-    stops: list[Answer] = field(default_factory=list)  #: How every attempt ended.
+class PlanSearch(Candidates):
+    """One search, stage after stage."""
 
     def run(self) -> None:
         """Try stage after stage until something is proved, or none is left."""
-        self._until = math.inf if self.time_limit is None else time.monotonic() + self.time_limit
-        self.kkt = self._conditions()
-        slater = self._slater_points()
-        doubtful = [name for name in self.kkt.curved if name not in slater]
-        self._exact = self._conditions(doubtful) if doubtful else self.kkt
-        for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
-            bound_multipliers(kkt, slater, self.game, self.problem.answers, self.common)
-        self._equilibria: dict[tuple[int, str], Equilibrium] = {}
+        self._until = math.inf if self.options.time_limit is None else time.monotonic() + self.options.time_limit
+        self._write()
         for stage in self._stages():
             stage()
             best = "no answer" if self.best is None else f"cost {self.best.cost:.8g}"
             logger.info("%s: %s, bound %.8g after %d attempts", self.game.name, best, self.bound, len(self.log))
-            settled = self.infeasible or self.unbounded or self._is_proved or self._is_enough
-            if settled or self.halted() or time.monotonic() >= self._until:
+            # Where there is no cost by which another could be better one equilibrium is enough.
+            enough = self._is_proved or (self._has_plan and not self.problem.has_cost)
+            if self.infeasible or self.unbounded or enough or self.halted() or time.monotonic() >= self._until:
                 break
-
-    def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
-        began = time.perf_counter()
-        answers, common = self.problem.answers, self.common
-        kkt = conditions(self.game, self.followers, fritz_john=fritz_john, answers=answers, common=common)
-        if not self.problem.leaning:
-            kkt.stand_alone()
-        self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
-        return kkt
-
-    def _slater_points(self) -> dict[str, dict[int, float]]:
-        """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
-        points = interior_points(self.game, self.kkt.curved, self.problem.answers)
-        return {name: point for name, point in points.items() if point is not None}
 
     def _stages(self) -> Iterator[Callable[[], None]]:
         """The stages that solver and treatment allow, in the order they are tried."""
-        solver, treatment = self.solver, self.treatment
+        solver, treatment = self.options.solver, self.options.treatment
+        if self.options.warm and not self.game.leader.integers:
+            yield self._resume
         if treatment is None and solver != "auto":
             classes = choose(solver).classes
             treatment = SOS1() if "SOS1" in classes else None if "NLP" in classes else BigM()
         if treatment is not None and treatment.needs != "NLP":
             chosen = self._able(treatment)
             yield lambda: self._discrete(treatment, chosen)
-            if self.treatment is None and not self.game.leader.integers:  # what it finds by itself may be worse
+            if self.options.treatment is None and not self.game.leader.integers:  # what it finds by itself may be worse
                 yield lambda: self._local(self._nlp)
             return
         integers = self.game.leader.integers
@@ -152,12 +90,12 @@ class PlanSearch:
             )
         if not self.kkt.pairs and not integers:
             yield lambda: self._local(solver)
-        if self.common is not None and self._is_square and not integers:  # where nothing else has to be chosen
+        if self.options.common is not None and self._is_square and not integers:  # where nothing else has to be chosen
             yield self._path
         small = len(self.kkt.pairs) <= _SMALL and registry["scip"].available
-        if solver == "auto" and self.treatment is None and small:
+        if solver == "auto" and self.options.treatment is None and small:
             yield lambda: self._discrete(SOS1(), "scip")
-        if self.common is None and self._is_square and not integers:
+        if self.options.common is None and self._is_square and not integers:
             yield self._path
         if not integers:
             yield lambda: self._local(self._able(treatment) if treatment else solver)
@@ -165,40 +103,21 @@ class PlanSearch:
     @property
     def _is_square(self) -> bool:
         """True where Newton's method along the central path may be tried."""
-        return bool(self.kkt.pairs) and not self.problem.has_cost and self.solver == "auto" and self.treatment is None
+        plain = self.options.solver == "auto" and self.options.treatment is None
+        return bool(self.kkt.pairs) and not self.problem.has_cost and plain
 
     def _able(self, treatment: Treatment) -> str:
         """The solver asked for, if it takes what the treatment makes; "auto": one that does."""
-        if self.solver == "auto":
+        solver = self.options.solver
+        if solver == "auto":
             return "auto" if treatment.needs == "NLP" else "scip"
-        if treatment.needs not in choose(self.solver).classes:
+        if treatment.needs not in choose(solver).classes:
             able = ", ".join(n for n, i in registry.items() if treatment.needs in i.classes)
             raise InvalidGame(
                 f"complementarity={treatment.name}: needs a solver for {treatment.needs} ({able}), "
-                f"and solver={self.solver!r} is none."
+                f"and solver={solver!r} is none."
             )
-        return self.solver
-
-    @property
-    def _is_enough(self) -> bool:
-        """True once an equilibrium holds, where there is no cost by which another could be better."""
-        return not self.problem.has_cost and self.best is not None and _is_good(self.best)
-
-    @property
-    def _is_proved(self) -> bool:
-        best = self.best
-        return best is not None and _is_good(best) and self.is_closed(best.cost)
-
-    def is_closed(self, cost: float) -> bool:
-        """True if nothing better than ``cost`` is left by the bound."""
-        return cost - self.bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
-
-    def _equilibrium(self, kkt: Conditions, treatment: Treatment | None) -> Equilibrium:
-        key = id(kkt), repr(treatment)
-        if key not in self._equilibria:
-            self._equilibria[key] = Equilibrium(self.problem, kkt, treatment, self.seconds)
-            self._equilibria[key].log = self.log
-        return self._equilibria[key]
+        return solver
 
     # --- stages -------------------------------------------------------------------------------------------------------
 
@@ -206,7 +125,7 @@ class PlanSearch:
         """Exact conditions in a solver with integers: its bound counts where it is global and nothing was assumed."""
         for kkt in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
             exact = self._equilibrium(kkt, treatment)
-            answer = exact.solve(solver, until=self._deadline(), tee=self.tee)
+            answer = exact.solve(solver, until=self._deadline(), tee=self.options.tee)
             self.stops.append(answer)
             classes = choose(solver).classes  # of linear rows a MIP solver proves as much
             proves = "global" in classes or ("MIP" in classes and exact.program.is_linear)
@@ -221,20 +140,18 @@ class PlanSearch:
                 self.infeasible = closed and answer.termination is Termination.INFEASIBLE
                 self.prover = answer.solver
                 self.bound = max(self.bound, answer.bound if closed and math.isfinite(answer.bound) else -math.inf)
-            for candidate in self._refined(exact, answer):
-                if self._offer(candidate):
-                    break
+            any(map(self._offer, self._refined(exact, answer)))
             if proves and not closed:
                 self._ask(kkt, treatment, solver)
             if self.infeasible:
                 self._doubt()
-            elif proves and answer.termination is Termination.INFEASIBLE:
+            elif proves and answer.termination.maybe_infeasible:
                 self.stops[-1] = replace(
                     answer, termination=Termination.FAILED, message="called infeasible, and not confirmed"
                 )
             if answer.x is None and (closed or self.infeasible or not proves):
                 return
-            if self.best is not None and _is_good(self.best):
+            if self._has_plan:
                 if proves and closed and isinstance(treatment, SOS1):
                     self._sharpen(exact, answer)
                 return
@@ -256,19 +173,17 @@ class PlanSearch:
         """
         for far in (0.0, _FAR, 0.0):
             level = math.inf
-            if self.best is not None and _is_good(self.best):
+            if self.best is not None and self._has_plan:
                 level = self.best.cost - max(TOLERANCES.global_gap, far) * self.scale
             answer, asked = self._asked(level, kkt, treatment, solver)
-            if answer.termination is Termination.INFEASIBLE and "unbounded" not in answer.message:
+            if answer.termination is Termination.INFEASIBLE:
                 self.infeasible = math.isinf(level)
                 self.bound = max(self.bound, -math.inf if self.infeasible else level)
                 if self.infeasible or not far:
                     return
                 continue
             before = math.inf if self.best is None else self.best.cost
-            for candidate in self._refined(asked, answer):
-                if self._offer(candidate):
-                    break
+            any(map(self._offer, self._refined(asked, answer)))
             if self.best is None or not self.best.cost < before or self._escapes():
                 return
 
@@ -277,45 +192,34 @@ class PlanSearch:
         below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
         wanted = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
         try:
-            asked = Equilibrium(wanted, kkt, treatment, self.seconds)
+            asked = self._posed(wanted, kkt, treatment)
         except BadRow:  # the cost is a constant
             return Answer(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
-        asked.log = self.log
-        answer = asked.solve(solver, until=self._deadline(), tee=self.tee, tight=True)
+        answer = asked.solve(solver, until=self._deadline(), tee=self.options.tee, tight=True)
         self.log[-1]["treatment"] += ", asked for less"
         return answer, asked
-
-    @property
-    def scale(self) -> float:
-        """The change of the leader's cost over the reach of one variable, at the best answer: the scale of gaps."""
-        best = self.best
-        assert best is not None
-        plain = self._equilibrium(self.kkt, None)
-        return plain.program.units(plain.point(best.values))[2]
 
     def _escapes(self) -> bool:
         """True if a ray of equilibria, or a price, leads from the best one ever lower: far out they hold, re-solved."""
         best = self.best
-        if best is None or not _is_good(best):
+        if best is None or not self._has_plan:
             return False
         plain = self._equilibrium(self.kkt, None)
         at = plain.point(best.values)
         points = plain.endless(at) or endless_prices(plain, at, self.game.price_variables)
-        beyond = (self._at(best.answer, {**best.values, **_values(plain, x)}) for x in points)
-        good = [_is_good(c) for c in map(self._checked, beyond) if c.report is None or c.report.regret.notna().all()]
+        beyond = (self._at(best.answer, {**best.values, **plain.program.levels(x)}) for x in points)
+        good = [c.is_plan for c in map(self._checked, beyond) if c.report is None or c.report.regret.notna().all()]
         self.unbounded = bool(good) and all(good)  # so far out not every re-solve is a proof
         return self.unbounded
 
-    def _at(self, answer: Answer, values: dict[int, float]) -> Candidate:
-        """The answer of another treatment, or another objective, at its values."""
+    def _resume(self) -> None:
+        """On the active set of the Vars' values: those of a neighbouring game's plan say which rows and bounds bind."""
         plain = self._equilibrium(self.kkt, None)
-        x = plain.point(values)
-        duals = answer.duals if answer.polished else None  # of another program otherwise
-        return Candidate(replace(answer, x=x, cost=plain.cost(x), duals=duals), plain, {**values, **_values(plain, x)})
-
-    def _checked(self, candidate: Candidate) -> Candidate:
-        candidate.report = self.check(candidate)
-        return candidate
+        x = np.clip(np.asarray(plain.program.problem.x0, dtype=float), *plain.program.bounds)
+        active = plain.slacks(x) <= TOLERANCES.snap * np.maximum(1.0, np.abs(plain.slacks(x)))
+        answer = plain.polished(x, self._nlp, active=active, until=self._until)
+        if answer is not None and answer.x is not None and answer.termination is not Termination.FAILED:
+            self._offer(self._finished(plain, answer, self._nlp))
 
     def _path(self) -> None:
         """With the leader held the conditions are as many as the unknowns: along the central path, then polished."""
@@ -331,85 +235,52 @@ class PlanSearch:
         if self._is_proved or not math.isfinite(self.bound) or answer.termination is not Termination.OPTIMAL:
             return
         if choose(answer.solver).tight:
-            again = exact.solve(answer.solver, until=self._deadline(), tee=self.tee, tight=True)
+            again = exact.solve(answer.solver, until=self._deadline(), tee=self.options.tee, tight=True)
             if self.bound < again.bound and not self._is_refuted(again.bound, best.cost):
                 self.bound = again.bound
-
-    def _is_refuted(self, bound: float, cost: float) -> bool:
-        """True of a bound that a verified answer undercuts."""
-        return bound - cost > TOLERANCES.global_gap * self.scale
 
     def _doubt(self) -> None:
         """A floating-point solver may call a curved system infeasible that is not: a verified answer refutes it."""
         if not self.game.leader.integers:
             self._local(self._nlp, [Scholtes(), FischerBurmeister()], starts=1)
-        if self.best is not None and _is_good(self.best):
+        if self._has_plan:
             self.infeasible, self.bound = False, -math.inf
 
     def _deadline(self) -> float:
         """Half of what is left, where local stages follow; a default where no limit is given."""
-        now = time.monotonic()
-        if self.treatment is not None or self.solver != "auto":
-            return self._until if self.treatment is not None else now + _SHARE * (self._until - now)
-        if self.proof_seconds is not None:
+        now, options = time.monotonic(), self.options
+        if options.treatment is not None or options.solver != "auto":
+            return self._until if options.treatment is not None else now + _SHARE * (self._until - now)
+        if options.proof_seconds is not None:
             spent = sum(float(entry.get("seconds", 0.0)) for entry in self.log if entry.get("solver") == "scip")
-            return min(self._until, now + max(_LEAST, self.proof_seconds - spent))
+            return min(self._until, now + max(_LEAST, options.proof_seconds - spent))
         return now + (_PATIENCE if math.isinf(self._until) else (self._until - now) / 2.0)
 
-    def _refined(self, exact: Equilibrium, answer: Answer) -> Iterator[Candidate] | tuple[Candidate, ...]:
-        """The polished answer, or where there is none (integers) the answer as it came."""
-        if answer.x is None:
-            return ()
-        plain = self._equilibrium(self.kkt, None)
-        active = exact.multipliers(answer.x) > exact.slacks(answer.x)
-        values = {**_values(exact, answer.x), **self._rescaled(exact, answer.x)}
-        at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
-        values.update((id(p.component), p.limit) for p in at_bounds if isinstance(p.component, VarData))
-        raw = self._at(answer, values)
-        polished = plain.polished(plain.point(values), self._nlp, active=active, signed=True, until=self._until)
-        if polished is None or polished.x is None:
-            return (raw,)
-        return (self._at(polished, {**raw.values, **_values(plain, polished.x)}), raw)
-
-    def _rescaled(self, exact: Equilibrium, x: Array) -> dict[int, float]:
-        """Multipliers of the KKT conditions from Fritz John's: divided by τ."""
-        if exact.conditions is self.kkt:
-            return {}
-        levels = _values(exact, x)
-        scaled = {}
-        for theirs, ours in zip(self._exact.pairs, self.kkt.pairs, strict=True):
-            scaled[id(ours.multiplier)] = self._exact.multiplier(theirs.follower, theirs.multiplier, levels)
-            scaled[id(ours.slack)] = levels.get(id(theirs.slack), 0.0)
-        return scaled
-
-    @property
-    def _nlp(self) -> str:
-        """The NLP solver for polishes."""
-        return self.solver if self.solver != "auto" and choose(self.solver).ipopt_options else "auto"
-
     def _local(self, solver: str, treatments: Sequence[Treatment] = (), starts: int = 0) -> None:
-        """NLP treatments from the model's values, then from random points.
+        """NLP treatments from the points given, else the model's values, then from random points.
 
         One verified answer will do in a large game, and where there is no cost by which another could be better.
 
         ``starts``: how many of these, 0 for what suits the game.
         """
-        treatments = treatments or (
-            [self.treatment] if self.treatment else [Scholtes(), FischerBurmeister(), Penalty()]
-        )
+        wanted = self.options.treatment
+        treatments = treatments or ([wanted] if wanted else [Scholtes(), FischerBurmeister(), Penalty()])
         content = len(self.kkt.pairs) > _MANY or not self.problem.has_cost
-        random = np.random.default_rng(self.seed)
+        random = np.random.default_rng(self.options.seed)
         waiting: list[Candidate] = []
-        named = self.solver != "auto" and choose(self.solver).ipopt_options
-        hard = self.treatment is None and not named and len(self.kkt.pairs) <= _SMALL
-        count = starts or max(len(self.points), max(self.starts, _STARTS) if hard else self.starts)
+        hard = wanted is None and not self._names_nlp and len(self.kkt.pairs) <= _SMALL
+        count = starts or max(len(self.points), self.options.starts, _STARTS if hard else 1)
         for start in range(count):
             seed = int(random.integers(2**31))
             for number, treatment in enumerate(treatments):
-                if self.treatment is None and number > 1 and (waiting or self._runs_away):
+                if wanted is None and number > 1 and (waiting or self._runs_away):
                     continue  # the third is for those that the first two leave without an answer
                 equilibrium = self._equilibrium(self.kkt, treatment)
-                point = self._start(equilibrium, start, seed)
+                point = None
+                if start < len(self.points):
+                    point = equilibrium.point(dict(self.points[start]))
+                elif start:
+                    point = random_start(equilibrium.program, np.random.default_rng(seed))
                 waiting += self._attempt(equilibrium, solver, point, start)
                 if content and waiting and start == 0 and self._offer(*waiting):
                     return
@@ -420,18 +291,11 @@ class PlanSearch:
                 self._offer(*self._anywhere(solver))
             self._escapes()
 
-    def _start(self, equilibrium: Equilibrium, number: int, seed: int) -> Array | None:
-        """One of the given points, the model's values (None), or a random point."""
-        if number < len(self.points):
-            return equilibrium.point(dict(self.points[number]))
-        return None if number == 0 else random_start(equilibrium.program, np.random.default_rng(seed))
-
     def _anywhere(self, solver: str) -> list[Candidate]:
         """Equilibria whatever they cost: where there is none, nothing improves without limit."""
-        treatment = self.treatment if self.treatment and self.treatment.needs == "NLP" else Scholtes()
-        free = Equilibrium(replace(self.problem, cost=0.0), self.kkt, treatment, self.seconds)
-        free.log = self.log
-        reached = self._attempt(free, solver, None, 0)
+        wanted = self.options.treatment
+        treatment = wanted if wanted and wanted.needs == "NLP" else Scholtes()
+        reached = self._attempt(self._posed(replace(self.problem, cost=0.0), self.kkt, treatment), solver, None, 0)
         return [self._at(replace(c.answer, polished=False), c.values) for c in reached]
 
     @property
@@ -450,41 +314,9 @@ class PlanSearch:
 
     def _attempt(self, equilibrium: Equilibrium, solver: str, point: Array | None, start: int) -> list[Candidate]:
         first = len(self.log)
-        answer = equilibrium.solve(solver, start=point, until=self._until, tee=self.tee)
+        answer = equilibrium.solve(solver, start=point, until=self._until, tee=self.options.tee)
         self.stops.append(answer)
         candidates = [] if answer.x is None else [self._finished(equilibrium, answer, solver)]
         for entry in self.log[first:]:
             entry["start"] = start
         return candidates
-
-    def _finished(self, equilibrium: Equilibrium, answer: Answer, solver: str) -> Candidate:
-        """Polished, if that holds."""
-        assert answer.x is not None
-        polished = answer if answer.polished else equilibrium.polished(answer.x, solver, until=self._until)
-        kept = polished if polished is not None and polished.x is not None else answer
-        assert kept.x is not None
-        return Candidate(kept, equilibrium, _values(equilibrium, kept.x))
-
-    def _offer(self, *candidates: Candidate) -> bool:
-        """Verify in order of cost until one holds; True if one does."""
-        known = self.best.cost if self.best is not None and _is_good(self.best) else math.inf
-        for candidate in sorted(candidates, key=lambda c: c.cost):
-            if candidate.cost >= known:
-                break
-            candidate.report = self.check(candidate)
-            if _is_good(candidate):
-                self.best = candidate
-                if self._is_refuted(self.bound, candidate.cost):
-                    self.bound = -math.inf
-                return True
-            if self.best is None and candidate.report is not None:
-                self.best = candidate
-        return self.best is not None and _is_good(self.best)
-
-
-def _is_good(candidate: Candidate) -> bool:
-    return candidate.report is not None and candidate.report.ok
-
-
-def _values(equilibrium: Equilibrium, x: Array) -> dict[int, float]:
-    return equilibrium.program.levels(x)

@@ -18,19 +18,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
-from stackpyomo.core import TOLERANCES
+from stackpyomo.core import TOLERANCES, bounds_of
 from stackpyomo.deviations import Deviation, Deviations, Stop, generate
 from stackpyomo.solvers import Solution, Termination, prover
 
+from .candidates import Candidate
 from .complementarity import SOS1, Scholtes
 from .deepest import deepest
 from .deviation_rows import RowWriter, value_at
@@ -39,8 +39,8 @@ from .implied_boxes import least_cost
 from .interdiction import gives_way, widened
 from .min_max import MinMax, opposition
 from .mpcc import Answer, Equilibrium
-from .nonconvexity import bound_multipliers, is_proved_convex
-from .search import Candidate, PlanSearch
+from .nonconvexity import is_proved_convex
+from .search import PlanSearch
 
 __all__ = ["ValueFunction"]
 
@@ -74,20 +74,21 @@ class ValueFunction(PlanSearch):
 
     def run(self) -> None:
         """Relaxed masters until no follower gains; restricted ones where that stalls."""
-        limit = _SECONDS if self.time_limit is None else self.time_limit
-        self._until = time.monotonic() + limit
-        self._equilibria = {}
-        self.kkt = self._conditions()
-        doubtful = self._without_qualification()
-        self._exact = self._conditions(doubtful) if doubtful else self.kkt
+        limit = self.options.time_limit
+        self._until = time.monotonic() + (_SECONDS if limit is None else limit)
+        self._write()
         movers = self.game.movers()
         self._deviating = [f for f in self.followers if f.integers or not is_proved_convex(f, movers)]
         self._writer = RowWriter(self.game, self._deviating)
-        self._known = Deviations(self._reaches())
+        boxes = ((self.game.names[id(v)], bounds_of(v)) for f in self._deviating for v in f.variables)
+        widths = {name: high - low if 0.0 < high - low < math.inf else 1.0 for name, (low, high) in boxes}
+        self._known, self._row_margin = Deviations(widths), 0.0
         self._envelopes = (
             [] if self.problem.answers else [e for f in self._deviating if (e := envelope(f, movers)) is not None]
         )
-        self._pieces = self._piecewise()
+        binaries = pyo.VarList(domain=pyo.Binary)
+        binaries.construct()
+        self._pieces = [(e.follower.name, row) for e in self._envelopes for row in e.rows(binaries)]
         self.bound = least_cost(self.game, self.problem.cost)
         if len(self.kkt.pairs) >= _PAIRS and not any(f.integers for f in self.followers):
             self._local(self._nlp, [Scholtes()], starts=1)
@@ -97,11 +98,9 @@ class ValueFunction(PlanSearch):
 
     def _pinch(self) -> None:
         """Bounds from the relaxation; plans from it, and from restrictions where it stalls."""
-        self._sweep()
-        if not self.infeasible and not self._is_proved:
-            self._oppose()
-        if not self.infeasible and not self._is_proved:
-            self._generate(0.0)
+        for stage in (self._sweep, self._oppose, lambda: self._generate(0.0)):
+            if not (self.infeasible or self._is_proved):
+                stage()
         if self.infeasible or self._is_proved:
             return
         if not self.stops:
@@ -114,9 +113,8 @@ class ValueFunction(PlanSearch):
 
     def _oppose(self) -> None:
         """The master without actions, where followers want the opposite of what the leader wants."""
-        opposed = (
-            None if self.kkt.pairs or self.problem.answers else opposition(self.game, self.followers, self.problem)
-        )
+        able = not (self.kkt.pairs or self.problem.answers)
+        opposed = opposition(self.game, self.followers, self.problem) if able else None
         if opposed is None:
             return
         for relaxed in (True, False) if all(map(gives_way, self.followers)) else (False,):
@@ -126,23 +124,13 @@ class ValueFunction(PlanSearch):
         self._take_bound(master.solution)
         if master.best:
             answer = Answer(master.solution.termination, master.solution.message, master.solution.solver)
-            candidate = self._checked(self._at(answer, master.best))
-            self._keep(candidate, 0.0)
+            self._keep(self._checked(self._at(answer, master.best)))
 
-    def _without_qualification(self) -> list[str]:
-        """Followers with curved rows: for a convex one a Slater point will do, others get Fritz John's conditions."""
-        movers, slater = self.game.movers(), self._slater_points()
-        followers = {f.name: f for f in self.followers}
-        plain = {n for n in slater if not followers[n].integers and is_proved_convex(followers[n], movers)}
-        kept = {name: point for name, point in slater.items() if name in plain}
-        bound_multipliers(self.kkt, kept, self.game, self.problem.answers, None)
-        return [name for name in self.kkt.curved if name not in plain]
-
-    def _piecewise(self) -> list[tuple[str, Any]]:
-        """(follower, row) of those whose best answers are known for every level of the one variable that they feel."""
-        binaries = pyo.VarList(domain=pyo.Binary)
-        binaries.construct()
-        return [(e.follower.name, row) for e in self._envelopes for row in e.rows(binaries)]
+    def _slater_points(self) -> dict[str, dict[int, float]]:
+        """Those of convex followers: the others need Fritz John's conditions all the same."""
+        movers, followers = self.game.movers(), self.game.followers
+        points = super()._slater_points()
+        return {name: point for name, point in points.items() if is_proved_convex(followers[name], movers)}
 
     def _sweep(self) -> None:
         """Every level of the one variable that is left to decide, where all who respond feel nothing else."""
@@ -155,23 +143,15 @@ class ValueFunction(PlanSearch):
         if values:
             answer = Answer(Termination.OPTIMAL, "every level was looked at", self.prover)
             candidate = self._checked(self._at(answer, values))
-            self._keep(candidate, 0.0)
+            self._keep(candidate)
             self.bound = max(self.bound, candidate.cost)
 
-    def _reaches(self) -> dict[str, float]:
-        """Units in which two deviations are told apart: the width of the box, 1 where there is none."""
-        units = {}
-        for follower in self._deviating:
-            for var in follower.variables:
-                low, high = var.bounds
-                width = 1.0 if low is None or high is None else high - low
-                units[self.game.names[id(var)]] = width or 1.0
-        return units
-
     def _generate(self, margin: float) -> Stop:
+        before = self.best
         master = _Master(self, margin)
         outcome = generate(master, self._tempted, self._known, most=_ROUNDS, until=self._until, words=_WORDS)
         self.rounds += outcome.log(margin=margin)
+        self.margin = self.margin if self.best is before else margin
         return outcome.stop
 
     def _conclude(self) -> None:
@@ -203,26 +183,23 @@ class ValueFunction(PlanSearch):
 
     # --- one master ---------------------------------------------------------------------------------------------------
 
-    def solve_master(self, margin: float) -> Candidate | None:
+    def candidate(self, margin: float) -> Candidate | None:
         """The exact problem with the rows so far; its candidates are judged, the one to be left is returned."""
+        self._row_margin = margin
         exact = self._master(margin)
-        answer = exact.solve(prover(exact.program), until=self._until, tee=self.tee)
+        answer = exact.solve(prover(exact.program), until=self._until, tee=self.options.tee)
         self.stops.append(answer)
         if not margin:
             self._take_bound(answer)
-        if answer.x is None:
-            return None
         left: Candidate | None = None
-        for candidate in self._refined_at(exact, answer, margin):
-            candidate.report = self.check(candidate)
-            self._keep(candidate, margin)
+        for candidate in map(self._checked, self._refined(exact, answer)):
+            self._keep(candidate)
             if left is None and candidate.report is not None and not candidate.report.regret.isna().any():
                 left = candidate
             if candidate.report is not None and candidate.report.ok:
                 return candidate
-        answered = None if left is None else self._answered(left)
-        if answered is not None:
-            self._keep(answered, margin)
+        if left is not None and (answered := self._answered(left)) is not None:
+            self._keep(self._checked(answered))
         return left
 
     def _answered(self, left: Candidate) -> Candidate | None:
@@ -239,10 +216,8 @@ class ValueFunction(PlanSearch):
             if isinstance(pair.slack, VarData):
                 values[id(pair.slack)] = max(0.0, value_at(pair.gap, values))
         candidate = self._at(replace(left.answer, polished=False), values)
-        if self.game.aggregates or (self._has_plan and self.best is not None and candidate.cost >= self.best.cost):
-            return None
-        candidate.report = self.check(candidate)
-        return candidate
+        worse = self.best is not None and self._has_plan and candidate.cost >= self.best.cost
+        return None if self.game.aggregates or worse else candidate
 
     def _master(self, margin: float, unit: float = 1.0) -> Equilibrium:
         """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""
@@ -250,9 +225,7 @@ class ValueFunction(PlanSearch):
         named = [("deviations", relation) for relation in rows.relations]
         constraints = [*self.problem.constraints, *self._pieces, *named]
         problem = replace(self.problem, constraints=constraints, sets=rows.sets)
-        exact = Equilibrium(problem, self._exact, SOS1(), self.seconds)
-        exact.log = self.log
-        return exact
+        return self._posed(problem, self._exact, SOS1())
 
     def _take_bound(self, answer: Answer | Solution) -> None:
         """SCIP's bound on a relaxation is one on every plan, where the cost has one on the variables' own box."""
@@ -273,67 +246,17 @@ class ValueFunction(PlanSearch):
         if best is None or not self._has_plan or self._is_proved or not self._is_limited:
             return
         exact = self._master(0.0, _MAGNIFIED)
-        answer = exact.solve("scip", until=self._until, tee=self.tee, tight=True)
+        answer = exact.solve("scip", until=self._until, tee=self.options.tee, tight=True)
         if answer.termination is Termination.OPTIMAL and math.isfinite(answer.bound):
             if not self._is_refuted(answer.bound, best.cost):
                 self.bound = max(self.bound, answer.bound)
-            for candidate in (
-                self._refined_at(exact, answer, 0.0) if answer.x is not None and not self._is_proved else ()
-            ):
-                candidate.report = self.check(candidate)
-                self._keep(candidate, 0.0)
+            for candidate in () if self._is_proved else self._refined(exact, answer):
+                self._keep(self._checked(candidate))
 
-    @property
-    def _has_plan(self) -> bool:
-        """True if the best candidate is one that no follower would leave."""
-        return self.best is not None and self.best.report is not None and bool(self.best.report.ok)
-
-    def _keep(self, candidate: Candidate, margin: float) -> None:
-        report = candidate.report
-        if report is None or not report.ok:
-            if self.best is None and report is not None:
-                self.best = candidate
-            return
-        if self.best is None or not self._has_plan or candidate.cost < self.best.cost:
-            self.best, self.margin = candidate, margin
-
-    def _refined_at(self, exact: Equilibrium, answer: Answer, margin: float) -> Iterator[Candidate]:
-        """The answer polished on its active set with every row's alternative chosen, and as it came."""
-        assert answer.x is not None
-        active = exact.multipliers(answer.x) > exact.slacks(answer.x)
-        inside = np.clip(answer.x, *exact.program.bounds)
-        values = exact.program.levels(inside)
-        values.update((key, float(round(x))) for key, x in self._whole(exact, values))
-        values.update(self._rescaled(exact, inside))
-        at_bounds = (pair for pair, on in zip(exact.conditions.pairs, active, strict=True) if on)
-        values.update((id(p.component), p.limit) for p in at_bounds if isinstance(p.component, VarData))
-        raw = self._at(replace(answer, polished=False), values)
-        if all(not v.is_continuous() for v in self.game.variables_by_name.values() if not v.fixed):
-            yield raw  # whole numbers: there is nothing to polish
-            return
-        rows = [("deviations", row) for row in self._writer.settled(list(self._known), margin, values)]
-        problem = replace(self.problem, constraints=[*self.problem.constraints, *rows])
-        plain = Equilibrium(problem, self.kkt, None, self.seconds)
-        plain.log = self.log
-        polished = plain.polished(plain.point(raw.values), self._nlp, active=active, signed=True, until=self._until)
-        if polished is not None and polished.x is not None:
-            there = plain.program.levels(polished.x)
-            yield self._at(replace(polished, polished=False), self._without_rounding({**raw.values, **there}))
-        yield raw
-
-    def _without_rounding(self, values: dict[int, float]) -> dict[int, float]:
-        """The game's variables with 0 for what is nothing beside their boxes: a cost may hang on it being 0."""
-        levels = dict(values)
-        for var in self.game.variables_by_name.values():
-            low, high = var.bounds
-            width = 1.0 if low is None or high is None else max(high - low, 1.0)
-            if abs(levels.get(id(var), 1.0)) <= TOLERANCES.noise * width and (low or 0.0) <= 0.0 <= (high or 0.0):
-                levels[id(var)] = 0.0
-        return levels
-
-    @staticmethod
-    def _whole(exact: Equilibrium, values: dict[int, float]) -> Iterator[tuple[int, float]]:
-        return ((id(v), values[id(v)]) for v in exact.program.variables if not v.is_continuous())
+    def _piece(self, values: Mapping[int, float]) -> Equilibrium:
+        """Of every row of the last master one alternative."""
+        rows = [("deviations", row) for row in self._writer.settled(list(self._known), self._row_margin, values)]
+        return self._posed(replace(self.problem, constraints=[*self.problem.constraints, *rows]), self.kkt, None)
 
     # --- what the candidate leaves open -------------------------------------------------------------------------------
 
@@ -342,27 +265,19 @@ class ValueFunction(PlanSearch):
         report = candidate.report
         if report is None or self._is_proved:
             return
+        values = self.game.completed(candidate.values)
+        levels = {id(var): values[name] for name, var in self.game.variables_by_name.items()}
         for follower in self._deviating:
             name = follower.name
             regret, room = float(report.regret[name]), TOLERANCES.stationarity * float(report.scale[name])
             if not regret > room:
                 continue
             reply = Deviation(name, dict(report.best_response[name]), regret)
-            yield widened(self.game, follower, reply, self._levels(candidate))
-            if self._writer.binds_others(follower):
-                yield from self._deep(candidate, follower, regret)
-
-    def _levels(self, candidate: Candidate) -> dict[int, float]:
-        """id(Var) → its value at a candidate, what follows from others included."""
-        completed = self.game.completed(candidate.values)
-        return {id(var): completed[name] for name, var in self.game.variables_by_name.items()}
-
-    def _deep(self, candidate: Candidate, follower: Any, regret: float) -> Iterator[Deviation]:
-        values = self.game.completed(candidate.values)
-        for share in (TOLERANCES.strict, 1.0 - TOLERANCES.strict):
-            point = deepest(self.game, values, follower, share * regret, until=self._until)
-            if point is not None:
-                yield Deviation(follower.name, point, regret)
+            yield widened(self.game, follower, reply, levels)
+            for share in (TOLERANCES.strict, 1.0 - TOLERANCES.strict) if self._writer.binds_others(follower) else ():
+                point = deepest(self.game, values, follower, share * regret, until=self._until)
+                if point is not None:
+                    yield Deviation(name, point, regret)
 
 
 @dataclass
@@ -372,11 +287,10 @@ class _Master:
     search: ValueFunction
     margin: float
 
-    def solve(self, rows: Deviations) -> Candidate | None:
+    def solve(self, _rows: Deviations) -> Candidate | None:
         """The search holds the rows."""
-        assert rows is self.search._known
-        return self.search.solve_master(self.margin)
+        return self.search.candidate(self.margin)
 
     def bound(self) -> float:
         """On every plan."""
-        return self.search.bound if not self.margin else math.nan
+        return math.nan if self.margin else self.search.bound

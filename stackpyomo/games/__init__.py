@@ -9,7 +9,7 @@ from .couplings import Member, Price, SharedRow
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
 from .game import Game, parse_game, read_game
-from .players import Follower, Population
+from .players import Follower, Population, foreign
 from .populations import exchangeable, rewritten, twin_of
 from .selection import component_pairs, leader_variables, members
 from .stamp import changes, stamp
@@ -32,6 +32,7 @@ __all__ = [
     "evaluated_at",
     "evaluator",
     "exchangeable",
+    "foreign",
     "leader_variables",
     "members",
     "objective_at",

@@ -15,11 +15,12 @@ from pyomo.core.base.objective import ObjectiveData
 from pyomo.core.base.var import VarData
 from pyomo.dae import ContinuousSet
 
+from stackpyomo.core.expressions import variables_in
 from stackpyomo.errors import InvalidGame
 
 from .noise import Noise, noise_of
 
-__all__ = ["Follower", "Leader", "Player", "Population", "blocks_of", "collect_components", "populations_of"]
+__all__ = ["Follower", "Leader", "Player", "Population", "blocks_of", "collect_components", "foreign", "populations_of"]
 
 IGNORED = (
     pyo.Param,
@@ -143,6 +144,13 @@ class Follower(Player):
             Noise is kept.
         """
         return Population(self.block if block is None else block, self.size if size is None else size, self.noise)
+
+
+def foreign(player: Player, *parts: Any) -> dict[int, VarData]:
+    """id(Var) → what these expressions or rows hold that somebody else decides, fixed ones left out."""
+    own = {id(v) for v in player.variables}
+    held = (v for part in parts for v in variables_in(getattr(part, "expr", part)))
+    return {id(v): v for v in held if id(v) not in own and not v.fixed}
 
 
 def populations_of(followers: Any) -> Iterator[Population]:

@@ -3,8 +3,10 @@
 In: a game. Out: a :class:`Plan`, or the reason why there is none. Law: nothing is called optimal without a bound.
 """
 
+from stackpyomo.bilevel import Options
+
 from .equilibria import Equilibria
-from .options import Options, read_options
+from .options import read_options
 from .plan import Plan, rows_of
 from .problems import leader_cost, leading_problem
 from .responding import respond

@@ -18,12 +18,12 @@ import numpy as np
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
+from scipy.linalg import orth
 
+from stackpyomo.bilevel import Table, substituted
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, number_of, partials, variables_in
-from stackpyomo.games import Follower, Game
-
-from .copies import Table, substituted
+from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, number_of, partials
+from stackpyomo.games import Follower, Game, foreign
 
 __all__ = ["Affine", "AnswerSet", "Kind", "are_unique", "is_independent"]
 
@@ -79,9 +79,7 @@ class AnswerSet:
 
     def _kind(self) -> Kind:
         own = self.follower.variables
-        if self.follower.integers:
-            return Kind.OTHER
-        if any(is_convex_feasible_set(c, own).curvature is not Curvature.CONVEX for c in self.follower.constraints):
+        if self.follower.integers or not _has_convex_rows(self.follower):
             return Kind.OTHER
         proof = curvature(self.cost, own)
         if proof.curvature in _FLAT:
@@ -109,6 +107,11 @@ class AnswerSet:
             yield sum(float(a) * (v - witness[id(v)]) for a, v in zip(row, own, strict=True) if a), 0.0, 0.0
 
 
+def _has_convex_rows(follower: Follower) -> bool:
+    own = follower.variables
+    return all(is_convex_feasible_set(c, own).curvature is Curvature.CONVEX for c in follower.constraints)
+
+
 def second_derivatives(expression: Any, rows: Sequence[VarData], columns: Sequence[VarData]) -> Array | None:
     """∂²/∂(row) ∂(column); None unless these are numbers whatever anybody does."""
     place = {id(v): j for j, v in enumerate(columns)}
@@ -128,20 +131,15 @@ def second_derivatives(expression: Any, rows: Sequence[VarData], columns: Sequen
 
 def independent_rows(matrix: Array) -> Array:
     """As many rows as the rank, spanning the same space."""
-    _, sizes, rows = np.linalg.svd(matrix)
-    kept = rows[: int((sizes > TOLERANCES.rank * sizes.max(initial=0.0)).sum())]
-    return np.asarray(np.where(np.abs(kept) > TOLERANCES.noise, kept, 0.0))
+    rows = orth(matrix.T, rcond=TOLERANCES.rank).T
+    return np.asarray(np.where(np.abs(rows) > TOLERANCES.noise, rows, 0.0))
 
 
 def is_independent(game: Game, follower: Follower) -> bool:
     """True if neither its cost nor its rows hold what another follower decides or moves."""
-    assert follower.objective is not None
     moved = {id(v) for v in game.aggregate_variables()}
-    for expression in (follower.objective.expr, *(c.expr for c in follower.constraints)):
-        for var in variables_in(expression):
-            if id(var) in moved or game.owners.get(id(var), follower.name) != follower.name:
-                return False
-    return True
+    others = foreign(follower, follower.cost, *follower.constraints)
+    return not any(key in moved or key in game.owners for key in others)
 
 
 def are_unique(game: Game, followers: Sequence[Follower]) -> bool:
@@ -154,16 +152,11 @@ def are_unique(game: Game, followers: Sequence[Follower]) -> bool:
     actions = [v for f in followers for v in f.variables]
     blocks: list[Array] = []
     for follower in followers:
-        assert follower.objective is not None
-        own = {id(v) for v in follower.variables}
-        inside = {id(v) for c in follower.constraints for v in variables_in(c.expr)}
-        felt = {id(v) for v in variables_in(follower.objective.expr)} | inside
-        if follower.integers or felt & aggregates or any(k in game.owners and k not in own for k in inside):
+        rows = follower.constraints
+        felt = foreign(follower, follower.cost, *rows).keys() & aggregates
+        if follower.integers or felt or any(key in game.owners for key in foreign(follower, *rows)):
             return False
-        if any(
-            is_convex_feasible_set(c, follower.variables).curvature is not Curvature.CONVEX
-            for c in follower.constraints
-        ):
+        if not _has_convex_rows(follower):
             return False
         block = second_derivatives(follower.cost, follower.variables, actions)
         if block is None:

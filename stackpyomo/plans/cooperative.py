@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stackpyomo.bilevel import interval
+from stackpyomo.bilevel import Options, interval
 from stackpyomo.core import TOLERANCES, Array, timed, tracked
 from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.derivatives import FollowerRows
@@ -30,8 +30,7 @@ from stackpyomo.solvers import (
 
 from .indifference import settled
 from .infeasibility import conflict, unbounded
-from .options import Options
-from .plan import Plan, untried
+from .plan import Plan, proved_within, untried
 from .problems import all_constraints, leader_cost
 
 __all__ = ["cooperative_plan"]
@@ -84,16 +83,8 @@ def _best(
         with timed(seconds, "solve"), tracked("solving for the plan", shown=not options.tee):
             solution = solve(program, options.solver, time_limit=options.time_limit, tee=options.tee, start=point)
         cost = _cost_of(program, solution)
-        log.append(
-            {
-                "start": start,
-                "solver": solution.solver,
-                "termination": solution.termination.value,
-                "message": solution.message,
-                "objective": game.leader.sign * cost if math.isfinite(cost) else None,
-                "seconds": round(solution.seconds, 6),
-            }
-        )
+        objective = game.leader.sign * cost if math.isfinite(cost) else None
+        log.append(solution.entry(start=start, objective=objective))
         if best is None or cost < best_cost:
             best, best_cost = solution, cost
     assert best is not None
@@ -154,7 +145,7 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
         plan.quality = "infeasible"
         return
     plan.quality = "feasible"
-    sign, cost = game.leader.sign, float(program.problem.objective(x))
+    cost = float(program.problem.objective(x))
     scale = program.units(x)[2]
     if math.isfinite(solution.bound) and "global" in choose(solution.solver).classes:
         gap = max(0.0, cost - solution.bound)
@@ -166,10 +157,7 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
         gap = program.proved_gap(x, duals, TOLERANCES.trust)
     else:
         return
-    plan.epsilon0 = gap
-    plan.bound, plan.gap = sign * (cost - gap), gap / scale
-    if gap <= TOLERANCES.stationarity * scale:
-        plan.quality = "optimal"
+    proved_within(plan, gap, scale)
 
 
 def _is_bound(game: Game, level: float, solver: str) -> bool:
@@ -207,7 +195,7 @@ def _explain(game: Game, program: Program, solution: Solution, log: Sequence[Map
         if _runs_without_limit(game, program, solution.solver):
             raise NoPlan(unbounded(game, program, solution.x), termination="unbounded")
         solution = replace(solution, termination=Termination.FAILED, message="its steps run away, which proves nothing")
-    if solution.termination in (Termination.INFEASIBLE, Termination.FAILED):
+    if solution.termination.maybe_infeasible or solution.termination is Termination.FAILED:
         discrete = any(not v.is_continuous() for v in program.variables)
         clash = conflict(all_constraints(game), solution.solver if discrete else "auto")
         proved = "global" in choose(solution.solver).classes or _is_convex(game, program)

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
-from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import (
     Candidate,
     Conditions,
     Equilibrium,
     Listing,
+    Options,
     Problem,
     conditions,
     directions,
@@ -32,7 +32,6 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, evaluated_at, exchangeable
 from stackpyomo.solvers import Termination
 
-from .options import Options
 from .plan import Plan
 from .profiles import pure_equilibria
 from .responding import Work
@@ -99,7 +98,7 @@ def all_equilibria(
     """
     if any(f.integers for f in followers):
         return _profiles(game, followers, problem, limit)
-    kkt = conditions(game, followers, common=options.wish.common)
+    kkt = conditions(game, followers, common=options.common)
     if len(kkt.pairs) > _PAIRS:
         raise InvalidGame(
             f"equilibrium='all': {len(kkt.pairs)} pairs of multiplier and slack are too many to be listed (at most "
@@ -122,16 +121,6 @@ def _profiles(game: Game, followers: Sequence[Follower], problem: Problem, limit
     return Equilibria(plans, complete=True)
 
 
-def _unit(action: Any) -> float:
-    """What ``distance`` is measured in: the action's own unit, or the width of its box where that is less."""
-    low, high = action.bounds
-    return 1.0 if low is None or high is None or not low < high else min(1.0, float(high - low))
-
-
-def _names(game: Game, follower: Follower) -> list[str]:
-    return [game.names[id(v)] for v in follower.variables]
-
-
 @dataclass
 class _List:
     game: Game
@@ -146,7 +135,8 @@ class _List:
     patterns: list[tuple[bool, ...]] = field(default_factory=list)
     points: list[Mapping[int, float]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
-    doubt: str = ""  #: A point that may be one more: nothing confirms it, and nothing refutes it.
+    #: What may be missing: a point that nothing confirms and nothing refutes, or the end of a piece.
+    doubt: str = ""
 
     def run(self) -> Equilibria:
         seconds: dict[str, float] = {}
@@ -154,7 +144,8 @@ class _List:
         self.plain = Equilibrium(self.problem, self.made, None, seconds)
         self.affine = self.plain.program.is_linear
         self.actions = tuple(v for f in self.followers for v in f.variables)
-        self.near = tuple(self.distance * _unit(v) for v in self.actions)
+        # In the action's own unit, or the width of its box where that is less.
+        self.near = tuple(self.distance * (min(1.0, high - low) or 1.0) for low, high in map(bounds_of, self.actions))
         self.room = dict(zip((self.game.names[id(v)] for v in self.actions), self.near, strict=True))
         until = time.monotonic() + (self.options.time_limit or _SECONDS)
         reason = ""
@@ -170,8 +161,7 @@ class _List:
             return f"limit={self.limit} reached"
         away = () if self.affine else tuple(self.points)
         listing = Listing(tuple(self.patterns) if self.affine else (), away, self.actions, self.near)
-        exact = Equilibrium(self.problem, self.made, listing, self.work.seconds)
-        exact.log = self.log
+        exact = Equilibrium(self.problem, self.made, listing, self.work.seconds, self.log)
         answer = exact.solve("scip", until=until, tee=self.options.tee, tight=True)
         if answer.termination is Termination.INFEASIBLE:
             return _PROVED
@@ -185,9 +175,7 @@ class _List:
         if polished is not None and polished.x is not None:
             x = polished.x
         self.patterns.append(tuple(map(bool, active)))
-        held = zip(self.made.pairs, active, strict=True)
-        bound = {id(pair.component): pair.limit for pair, on in held if on and isinstance(pair.component, VarData)}
-        exactly = {**bound, **self.plain.program.levels(x)}  # what no row holds is nowhere else
+        exactly = {**self.made.at_bounds(active), **self.plain.program.levels(x)}  # what no row holds is nowhere else
         self.points.append({**values, **exactly})
         return self._judged(Candidate(replace(best, x=x), self.plain, exactly), x, active)
 
@@ -227,6 +215,11 @@ class _List:
             dimension, moving = directions(self.plain, x, self.actions, self.problem.leader)
             return Continuum(dimension, {names[id(v)]: (math.nan, math.nan) for v in moving}) if dimension else None
         dimension, ranges = extent(self.plain, x, active, self.actions)
+        for key, ends in ranges.items():
+            if any(map(math.isnan, ends)):  # its own level stands for an end that nobody gives: it may go farther
+                self.doubt = f"how far {names[key]} goes is not known: {self._point(values)}"
+                low, high = (values[key] if math.isnan(end) else end for end in ends)
+                ranges[key] = low, high
         loose = [v for v in self.actions if id(v) not in values]  # in no row, and at no bound: its owner does not care
         ranges |= {id(v): bounds_of(v) for v in loose}
         dimension += len(loose)
@@ -257,10 +250,12 @@ class _List:
 
     def _key(self, plan: Plan, groups: Sequence[Sequence[str]]) -> tuple[Any, ...]:
         """Its actions, those of exchangeable followers in order."""
-        own = {
-            name: tuple(round(plan.values[n] / self.room.get(n, self.distance)) for n in _names(self.game, f))
-            for name, f in self.game.followers.items()
-        }
+        names, near = self.game.names, self.room
+
+        def level(var: Any) -> int:
+            return round(plan.values[names[id(var)]] / near.get(names[id(var)], self.distance))
+
+        own = {name: tuple(map(level, f.variables)) for name, f in self.game.followers.items()}
         bags = [tuple(sorted(own.pop(name) for name in group)) for group in groups]
         return (*bags, *own.items())
 

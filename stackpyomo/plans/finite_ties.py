@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import variables_in
-from stackpyomo.games import Follower, Game
+from stackpyomo.games import Follower, Game, foreign
 
 from .profiles import Profiles, count, whole_levels
 
@@ -41,7 +40,7 @@ def is_finite(game: Game, followers: Sequence[Follower]) -> bool:
     """True if every profile of the followers, and every leader that matters, can be looked at."""
     own = {id(v) for f in followers for v in f.variables}
     alone = not (game.leader.constraints or game.aggregates or game.prices or game.shared)
-    private = all(id(v) in own or v.fixed for f in followers for c in f.constraints for v in variables_in(c.expr))
+    private = all(foreign(f, *f.constraints).keys() <= own for f in followers)
     leading = game.leader.variables
     one = len(leading) == 1 and leading[0].lb is not None and leading[0].ub is not None
     return (

@@ -21,7 +21,7 @@ from typing import Any
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
-from stackpyomo.bilevel import Problem, Scholtes
+from stackpyomo.bilevel import Options, Problem, Scholtes
 from stackpyomo.core import TOLERANCES, clipped, listed, shown, tracked, undisturbed
 from stackpyomo.core.expressions import apart
 from stackpyomo.deviations import Deviation, Deviations, generate
@@ -31,11 +31,10 @@ from stackpyomo.solvers import free_row
 
 from .feasibility import violation
 from .least_gains import LeastGains
-from .options import Options
 from .plan import Plan
 from .problems import held_problem
 from .resolved_plans import answered_plan, not_held
-from .responding import respond
+from .responding import plan_if_any, respond
 
 __all__ = ["leaders_plan", "shortfalls"]
 
@@ -91,8 +90,9 @@ class _Search:
 
     def run(self) -> Plan:
         began = time.monotonic()
+        values = self.game.completed({})
         with tracked("moving leader by leader", shown=not self.options.tee):
-            best = min(self._visited(self._first()), key=lambda point: point.largest)
+            best = min(self._visited(self._answered(values) or values), key=lambda point: point.largest)
         least = 0.0
         if best.largest > self._room(best):
             best, least = self._least_gain(best)
@@ -129,17 +129,12 @@ class _Search:
 
     def _replied(self, name: str, problem: Problem, proved: bool, cost: float) -> Plan:
         sign = self.game.leaders[name].sign
-        options = self._options()
-        if not proved and options.treatment is None and options.solver == "auto" and not self.game.leader.integers:
-            options = replace(options, treatment=Scholtes())
-        try:
-            plan = respond(self.game, self.followers, problem, options, sign=sign)
-            lost = plan.quality not in ("optimal", "feasible")
-        except NoPlan:
-            if options.treatment is self.options.treatment:
-                raise
-            lost = True
-        if lost and options.treatment is not self.options.treatment:
+        free = self.options.treatment is None and self.options.solver == "auto" and not self.game.leader.integers
+        plan = None
+        if free and not proved:
+            local = replace(self._options(), treatment=Scholtes())
+            plan = plan_if_any(self.game, self.followers, problem, local, sign=sign)
+        if plan is None or plan.quality not in ("optimal", "feasible"):
             plan = respond(self.game, self.followers, problem, self._options(), sign=sign)
         self.log += [{"leader": name, **entry} for entry in plan.log]
         bound, best = sign * plan.bound, self.cost(name, plan.values)
@@ -153,11 +148,8 @@ class _Search:
         holder.level = pyo.Var(bounds=(low, high + self._gap(high)), initialize=high)
         below = ("leader", free_row(apart(problem.cost) - holder.level, None, 0.0))
         bounded = replace(problem, cost=holder.level + 0.0, constraints=[*problem.constraints, below])
-        try:
-            bound = respond(self.game, self.followers, bounded, self._options()).bound
-        except NoPlan:
-            return low
-        return bound if math.isfinite(bound) else low
+        plan = plan_if_any(self.game, self.followers, bounded, self._options())
+        return low if plan is None or math.isnan(plan.bound) else plan.bound
 
     def _options(self) -> Options:
         left = self._until - time.monotonic()
@@ -183,11 +175,6 @@ class _Search:
 
     # --- diagonalisation ----------------------------------------------------------------------------------------------
 
-    def _first(self) -> dict[str, float]:
-        """The values to begin with, the followers at their answer."""
-        values = self.game.completed({})
-        return self._answered(values) or values
-
     def _answered(self, values: Mapping[str, float], favoured: str = "") -> dict[str, float] | None:
         """An answer of the followers to these leaders, one that keeps the leaders' rows if there is any; None: none."""
         leader = self.game.leaders.get(favoured)
@@ -197,10 +184,9 @@ class _Search:
         rows = [("leader", row) for row in self.game.leader.constraints if id(row) not in known]
         for constraints in ([*problem.constraints, *rows], problem.constraints):
             asked = replace(problem, constraints=constraints)
-            try:
-                return respond(self.game, self.followers, asked, self.options, objective=False).values
-            except NoPlan:
-                continue
+            plan = plan_if_any(self.game, self.followers, asked, self.options, objective=False)
+            if plan is not None:
+                return plan.values
         return None
 
     def _visited(self, values: dict[str, float]) -> Iterator[Assessment]:

@@ -18,15 +18,12 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from stackpyomo.bilevel import Problem
+from stackpyomo.bilevel import Options, Problem, add_rows, block_of, copied, substituted
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.deviations import Deviation, Deviations
-from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game, Population
 
-from .copies import add_rows, block_of, copied, substituted
-from .options import Options
-from .responding import respond
+from .responding import plan_if_any
 
 __all__ = ["LeastGains"]
 
@@ -67,9 +64,8 @@ class LeastGains:
         game, problem, table = self._written(rows)
         left = self.until - time.monotonic()
         options = self.options if math.isinf(left) else replace(self.options, time_limit=max(1.0, left))
-        try:
-            plan = respond(game, list(game.followers.values()), problem, options)
-        except NoPlan:
+        plan = plan_if_any(game, list(game.followers.values()), problem, options)
+        if plan is None:
             return None
         self.least = max(self.least, plan.bound if math.isfinite(plan.bound) else 0.0)
         names = self.game.names

@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
+from stackpyomo.bilevel import block_of, copied, substituted
 from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.core.expressions import partials
 from stackpyomo.solvers import Program, Solution, choose, free_row, solve
 
 from .answer_sets import Affine, Kind
-from .copies import block_of, copied, substituted
 from .worst_answers import Goal, WorstAnswers
 
 __all__ = ["FaceAnswer", "OptimalFaces"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stackpyomo.bilevel import Treatment, named
+from stackpyomo.bilevel import Options, named
 from stackpyomo.core import require_positive, require_whole
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, evaluated_at
@@ -16,28 +15,10 @@ from stackpyomo.solvers import choose
 
 from .decomposition.hedging import Hedging
 from .plan import Plan
-from .selection import Wish
 
-__all__ = ["Options", "read_options", "started", "with_options"]
+__all__ = ["read_options", "started", "with_options"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What every function that lets followers respond takes."""
-
-    solver: str = "auto"
-    starts: int = 1
-    treatment: Treatment | None = None
-    time_limit: float | None = None
-    tee: bool = False
-    allow_nonconvex: bool = False
-    seed: int = 0  #: Of the random starting points.
-    warm: bool = False  #: True where the values to begin with are those of a plan.
-    wish: Wish = field(default_factory=Wish)  #: Which equilibrium.
-    #: Of a global solver that was not asked for by name, in all; None: 10 for each of its solves.
-    proof_seconds: float | None = None
 
 
 def read_options(
@@ -56,10 +37,18 @@ def read_options(
     require_whole("seed", seed, 0)
     require_positive("time_limit", time_limit, none=True)
     require_positive("proof_seconds", proof_seconds, none=True)
-    options = Options(solver, starts, named(complementarity), time_limit, tee, allow_nonconvex, seed, start is not None)
-    options = replace(options, proof_seconds=proof_seconds)
     choose(solver)
-    return options
+    return Options(
+        solver,
+        starts,
+        named(complementarity),
+        time_limit,
+        tee,
+        allow_nonconvex,
+        seed,
+        warm=start is not None,
+        proof_seconds=proof_seconds,
+    )
 
 
 @contextmanager
@@ -93,7 +82,7 @@ def with_options(plan: Plan, function: str, options: Options, hedging: Hedging |
         "time_limit": options.time_limit,
         "allow_nonconvex": options.allow_nonconvex,
         **({} if options.proof_seconds is None else {"proof_seconds": options.proof_seconds}),
-        **({} if options.wish.kind == "any" else {"equilibrium": options.wish.kind}),
+        **({} if options.equilibrium == "any" else {"equilibrium": options.equilibrium}),
         **({} if hedging is None else {"engine": repr(hedging)}),
         **more,
     }

@@ -39,7 +39,7 @@ from stackpyomo.verification import Report
 from .feasibility import rested, violation
 from .selection import Selection
 
-__all__ = ["Plan", "rows_of", "untried"]
+__all__ = ["Plan", "measured", "proved_within", "rows_of", "untried"]
 
 _GLOBAL = ("scip", "gurobi")
 
@@ -148,7 +148,7 @@ class Plan(Document):
             follower_objectives={n: objective_at(game, f, values) for n, f in game.followers.items()},
             termination="given",
             quality="feasible" if off <= TOLERANCES.feasibility else "infeasible",
-            residuals={"feasibility": off, "stationarity": math.nan, "complementarity": math.nan},
+            residuals=measured(off),
             solver="none",
             game=game,
         )
@@ -321,7 +321,7 @@ class Plan(Document):
             gap=math.nan,
             epsilon0=math.nan,
             attained=None,
-            residuals={"feasibility": off, "stationarity": math.nan, "complementarity": math.nan},
+            residuals=measured(off),
             warnings=[*self.warnings, _staleness(changed)],
             changed=tuple(dict.fromkeys([*self.changed, *changed])),
             report=None,
@@ -419,6 +419,19 @@ def untried(log: Sequence[Mapping[str, Any]]) -> list[str]:
         more = max(60.0, 6.0 * spent)
         known.append(f"{spent:.2g} s of proof spent; proof_seconds={more:.2g} or a longer time_limit= may prove it")
     return [*known, f"starts={max(5, 4 * starts)} can find better"]
+
+
+def proved_within(plan: Plan, gap: float, scale: float) -> None:
+    """Say that nothing is better by more than ``gap``, proved; scale: what one variable changes the cost by."""
+    plan.epsilon0, plan.gap = gap, gap / scale
+    plan.bound = plan.leader_objective - plan.attached().leader.sign * gap
+    if gap <= TOLERANCES.stationarity * scale:
+        plan.quality = "optimal"
+
+
+def measured(off: float) -> dict[str, float]:
+    """The residuals of values that no program holds: how far they violate a row or a bound."""
+    return {"feasibility": off, "stationarity": math.nan, "complementarity": math.nan}
 
 
 def rows_of(plan: Plan, game: Game) -> FollowerRows:

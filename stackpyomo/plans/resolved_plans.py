@@ -1,4 +1,4 @@
-"""Re-solved plans: the followers' best answers are known, and no program holds the plan; all re-solved and measured."""
+"""Re-solved plans: the followers' best answers at some values, re-solved and measured; nothing is proved yet."""
 
 from __future__ import annotations
 
@@ -6,28 +6,41 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stackpyomo.bilevel import Options
 from stackpyomo.derivatives import FollowerRows
-from stackpyomo.games import Game
+from stackpyomo.games import Game, objective_at
 from stackpyomo.games.information import Announcement
-from stackpyomo.verification import Effort, resolved
+from stackpyomo.verification import Effort, Report, resolved
 
 from .feasibility import violation
-from .options import Options
-from .plan import Plan
+from .plan import Plan, measured
 
 __all__ = ["answered_plan", "not_held"]
 
 
 def answered_plan(
-    game: Game, values: Mapping[str, float], responding: Sequence[str], options: Options, **fields: Any
+    game: Game,
+    values: Mapping[str, float],
+    responding: Sequence[str],
+    options: Options,
+    report: Report | None = None,
+    **fields: Any,
 ) -> Plan:
-    """The plan at these values, name → level, with the report of those who respond; ``fields``: of the Plan besides."""
-    report = resolved(game, Announcement(values, math.nan), set(responding), Effort(time_limit=options.time_limit))
-    objectives = FollowerRows(game).at(values).objectives
+    """The plan at these values, name → level, with the report of those who respond (None: they are re-solved now).
+
+    ``fields``: of the Plan, beside or in the place of what is measured here.
+    """
+    if report is None:
+        report = resolved(game, Announcement(values, math.nan), set(responding), Effort(time_limit=options.time_limit))
+    known: Sequence[float] = report.objective.tolist()
+    if len(known) < len(game.followers) or any(map(math.isnan, known)):
+        known = FollowerRows(game).at(values).objectives.tolist()
+    fields.setdefault("leader_objective", objective_at(game, game.leader, values))
+    if "residuals" not in fields:
+        fields["residuals"] = measured(violation(game, values))
     return Plan(
         values=dict(values),
-        follower_objectives=dict(zip(game.followers, map(float, objectives), strict=True)),
-        residuals={"feasibility": violation(game, values), "stationarity": math.nan, "complementarity": math.nan},
+        follower_objectives=dict(zip(game.followers, map(float, known), strict=True)),
         game=game,
         responding=tuple(responding),
         report=report,
@@ -37,6 +50,8 @@ def answered_plan(
 
 def not_held(plan: Plan) -> None:
     """Say of a plan that its followers' re-solve does not bear it out."""
-    assert plan.report is not None
-    plan.quality = "infeasible" if plan.report.refuted else "none"
-    plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({plan.report.verdict})")
+    report = plan.report
+    assert report is not None
+    known = not report.regret.isna().any() and not (report.certificate == "unknown").any()
+    plan.quality = "infeasible" if known and report.refuted else "none"
+    plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")

@@ -21,10 +21,10 @@ from stackpyomo.bilevel import (
     Candidate,
     Conditions,
     Equilibrium,
+    Options,
     PlanSearch,
     Problem,
     ValueFunction,
-    WarmSearch,
     counterexample,
     implied_boxes,
     price_ranges,
@@ -33,19 +33,18 @@ from stackpyomo.bilevel import (
 )
 from stackpyomo.core import TOLERANCES, listed, timed, tracked
 from stackpyomo.core.expressions import variables_in
-from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
-from stackpyomo.games import Follower, Game, objective_at
+from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, Termination, registry
 from stackpyomo.verification import PROVED, Effort, Report, resolved, variational_gap
 
 from .infeasibility import conflict, unbounded
-from .options import Options
 from .plan import Plan, untried
+from .resolved_plans import answered_plan, not_held
 from .selection import Selection
 
-__all__ = ["Work", "respond"]
+__all__ = ["Work", "plan_if_any", "respond"]
 
 _SAMPLED = 200  # Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards.
 
@@ -74,27 +73,20 @@ def respond(
     seconds: dict[str, float] = {}
     _require_able(game, followers, proved, options, able=able)
     whole = any(f.integers for f in followers)
-    by_rows = bool(proved and not options.allow_nonconvex and options.wish.common is None) or whole
-    if whole and options.wish.common is not None:
-        rows = listed([row.name for row in options.wish.common.rows], 3)
+    by_rows = bool(proved and not options.allow_nonconvex and options.common is None) or whole
+    if whole and options.common is not None:
+        rows = listed([row.name for row in options.common.rows], 3)
         raise InvalidGame(
             f"{rows}: shared by followers of whom some are integer, for whom no equilibrium is variational. Pass "
             'equilibrium="any".'
         )
     work = Work(game, followers, problem, options, seconds, by_rows)
-    search = (ValueFunction if by_rows else WarmSearch if options.warm else PlanSearch)(
+    search = (ValueFunction if by_rows else PlanSearch)(
         game,
         followers,
         problem,
         work.check,
-        solver=options.solver,
-        starts=options.starts,
-        treatment=options.treatment,
-        time_limit=options.time_limit,
-        tee=options.tee,
-        seed=options.seed,
-        proof_seconds=options.proof_seconds,
-        common=None if by_rows else options.wish.common,
+        options,
         seconds=seconds,
     )
     try:
@@ -108,6 +100,14 @@ def respond(
     if not by_rows:
         plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in proved.items()]
     return plan
+
+
+def plan_if_any(*arguments: Any, **options: Any) -> Plan | None:
+    """:func:`respond`; None where it finds no plan."""
+    try:
+        return respond(*arguments, **options)
+    except NoPlan:
+        return None
 
 
 def _nonconvex(followers: Sequence[Follower], game: Game, options: Options, *, able: bool) -> dict[str, str]:
@@ -207,7 +207,7 @@ class Work:
 
     def check(self, candidate: Candidate) -> Report | None:
         """Re-solve the responding followers at a candidate that keeps everybody's rows and bounds."""
-        if self.residuals(candidate)["feasibility"] > TOLERANCES.feasibility:
+        if candidate.residuals["feasibility"] > TOLERANCES.feasibility:
             return None
         with timed(self.seconds, "verify"):
             values = self.game.completed(candidate.values)
@@ -221,11 +221,6 @@ class Work:
             doubtful = [f for f in self.followers if report.certificate[f.name] not in PROVED]
             _nonconvex(doubtful, self.game, self.options, able=self.by_rows)
         return report
-
-    def residuals(self, candidate: Candidate) -> dict[str, float]:
-        """Recomputed: violation of rows and bounds, of the followers' stationarity, of complementarity."""
-        assert candidate.answer.x is not None
-        return candidate.equilibrium.residuals(candidate.answer.x)
 
     def plan(self, search: PlanSearch, objective: bool, sign: int) -> Plan:
         """The search's best candidate as a Plan."""
@@ -250,20 +245,18 @@ class Work:
 
     def drawn(self, best: Candidate, log: list[dict[str, Any]]) -> Plan:
         """A candidate as a Plan of which nothing is said yet."""
-        game, values = self.game, self.game.completed(best.values)
-        return Plan(
-            values=values,
-            leader_objective=objective_at(game, game.leader, values),
-            follower_objectives=self._objectives(values, best.report),
+        return answered_plan(
+            self.game,
+            self.game.completed(best.values),
+            [f.name for f in self.followers],
+            self.options,
+            best.report,
             multipliers=self._multipliers(best),
             termination=best.answer.termination.value,
-            residuals=self.residuals(best),
+            residuals=best.residuals,
             seconds=self.seconds,
             solver=best.answer.solver,
             log=log,
-            game=game,
-            responding=tuple(f.name for f in self.followers),
-            report=best.report,
         )
 
     def _tell_deviations(self, plan: Plan, search: ValueFunction, sign: int) -> None:
@@ -284,13 +277,6 @@ class Work:
                 "integer variables of followers; a longer time_limit= may; for large integer followers MibS "
                 "(github.com/coin-or/MibS) is the tool"
             )
-
-    def _objectives(self, values: Mapping[str, float], report: Report | None) -> dict[str, float]:
-        game = self.game
-        if report is not None and len(report.objective) == len(game.followers) and not report.objective.isna().any():
-            return {name: float(report.objective[name]) for name in game.followers}
-        objectives = FollowerRows(game).at(values).objectives
-        return dict(zip(game.followers, map(float, objectives), strict=True))
 
     def _multipliers(self, best: Candidate) -> dict[Any, float]:
         """Derivatives by the right-hand sides of rows, in the sense the user wrote.
@@ -316,13 +302,13 @@ class Work:
     def _select(self, plan: Plan, best: Candidate) -> None:
         """Which equilibrium it is where several followers feel a row, and how many there are beside it."""
         game, names = self.game, [f.name for f in self.followers]
-        wish = self.options.wish
-        rows = list(wish.common.rows) if wish.common else game.shared_rows(names)
+        kind, common = self.options.equilibrium, self.options.common
+        rows = list(common.rows) if common else game.shared_rows(names)
         if not rows or plan.quality not in ("optimal", "feasible"):
             return
-        chosen = Selection(wish.kind, rows=tuple(dict.fromkeys(row.name for row in rows)))
-        if wish.common is not None:
-            chosen.weights = dict(wish.common.weights)
+        chosen = Selection(kind, rows=tuple(dict.fromkeys(row.name for row in rows)))
+        if common is not None:
+            chosen.weights = dict(common.weights)
             with timed(self.seconds, "variational"):
                 gap = variational_gap(game, Announcement(plan.values, math.nan), names, chosen.weights, rows)
             chosen.gap = max(gap.value, gap.bound)
@@ -330,7 +316,7 @@ class Work:
             scales = [chosen.weights.get(name, 1.0) * float(best.report.scale[name]) for name in names]
             rounding = TOLERANCES.noise * sum(scales)  # of many, what is left of each adds up
             shown = chosen.gap <= max(TOLERANCES.variational * max(scales), rounding)
-            chosen.kind = "any" if not shown and wish.kind == "variational" else wish.kind
+            chosen.kind = "any" if not shown and kind == "variational" else kind
         with timed(self.seconds, "surface"):
             nearby = surface(game, self.followers, self.problem, best.equilibrium.conditions, best.values)
         if nearby is not None:
@@ -354,46 +340,38 @@ class Work:
                 )
 
     def _judge(self, plan: Plan, search: PlanSearch, best: Candidate, objective: bool, sign: int) -> None:
-        report = best.report
+        report = plan.report
+        assert report is not None
         if objective and math.isfinite(search.bound):
-            plan.bound = sign * search.bound
-            gap = max(0.0, best.cost - search.bound)
-            plan.gap = gap / search.scale
-        if report is None:
-            plan.quality = "infeasible"
-            plan.warnings.append("the best point found violates rows or bounds")
-            return
-        unknown = report.regret.isna().any() or (report.certificate == "unknown").any() or not report.refuted
-        plan.quality = "feasible" if report.ok else "none" if unknown else "infeasible"
+            plan.bound, plan.gap = sign * search.bound, max(0.0, best.cost - search.bound) / search.scale
+        plan.quality = "feasible"
         if not report.ok:
-            plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")
+            not_held(plan)
             return
         proved = report.certificate.isin(PROVED).all()
         if not proved:
             plan.warnings.append("best responses are evidence of several starts, not proved, for some followers")
         if proved and math.isfinite(plan.gap):
             plan.epsilon0 = max(0.0, best.cost - search.bound)
-            if search.is_closed(best.cost):
-                plan.quality = "optimal"
+            plan.quality = "optimal" if search.is_closed(best.cost) else "feasible"
 
 
 def _is_hopeless(search: PlanSearch) -> bool:
     """True if the best answer is refuted, and most attempts found nothing that is feasible."""
     report = None if search.best is None else search.best.report
     refuted = report is not None and bool(report.refuted) and not report.regret.isna().any()
-    empty = sum(stop.termination is Termination.INFEASIBLE for stop in search.stops)
+    empty = sum(stop.termination.maybe_infeasible for stop in search.stops)
     return refuted and 2 * empty > len(search.stops)
 
 
 def _explain(game: Game, problem: Problem, search: PlanSearch) -> None:
     """Raise :class:`NoPlan`: proved infeasible, unbounded, or nothing found."""
-    kinds = {stop.termination for stop in search.stops}
     last = search.stops[-1] if search.stops else None
     stopped = last.termination if last is not None else Termination.FAILED
     if search.unbounded:
         program = Program(problem.cost, [c for _, c in problem.constraints])
         raise NoPlan(unbounded(game, program, None), termination="unbounded")
-    if search.infeasible or Termination.INFEASIBLE in kinds:
+    if search.infeasible or any(stop.termination.maybe_infeasible for stop in search.stops):
         own = [(name, row) for name, follower in game.followers.items() for row in follower.constraints]
         known = {id(row) for _, row in problem.constraints}
         rows = [*problem.constraints, *((name, row) for name, row in own if id(row) not in known)]
@@ -405,7 +383,7 @@ def _explain(game: Game, problem: Problem, search: PlanSearch) -> None:
         )
         shared = (
             ""
-            if search.common is None
+            if search.options.common is None
             else (
                 "no equilibrium is variational (one multiplier for all who feel a shared row); equilibrium='any' asks "
                 "for those where each has its own"

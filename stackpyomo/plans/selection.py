@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
-from stackpyomo.bilevel import Common
+from stackpyomo.bilevel import Common, Options
 from stackpyomo.core import listed
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs
 
-__all__ = ["KINDS", "Selection", "Wish", "wish"]
+__all__ = ["KINDS", "Selection", "wishing"]
 
 KINDS = ("auto", "any", "variational", "best", "worst", "all")  #: What ``equilibrium=`` may be.
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What ``equilibrium=`` and ``weights=`` ask for."""
-
-    kind: str = "any"
-    common: Common | None = None  #: Rows with one multiplier for all who feel them; None: everybody has its own.
-
-
-def wish(game: Game, followers: Sequence[Follower], kind: str, weights: Any, *, among: Sequence[str] = KINDS) -> Wish:
-    """The arguments, read: "auto" is "variational" where rows are shared, "any" elsewhere.
+def wishing(
+    game: Game,
+    followers: Sequence[Follower],
+    options: Options,
+    kind: str,
+    weights: Any,
+    *,
+    among: Sequence[str] = KINDS,
+) -> Options:
+    """The options with the equilibrium asked for: "auto" is "variational" where rows are shared, "any" elsewhere.
 
     Weights make the equilibrium a normalised one, also the best, the worst, or all of them.
     """
@@ -39,11 +39,11 @@ def wish(game: Game, followers: Sequence[Follower], kind: str, weights: Any, *, 
             "weights=: say which equilibrium shares its multipliers; equilibrium='any' has none to share."
         )
     if kind == "any" or (kind in ("best", "worst", "all") and weights is None):
-        return Wish(kind)
+        return replace(options, equilibrium=kind)
     rows = game.shared_rows([f.name for f in followers])
     if kind == "auto" and (not rows or any(f.integers for f in followers)):
-        return Wish("any")
-    return Wish("variational" if kind == "auto" else kind, Common(rows, by_name))
+        return options
+    return replace(options, equilibrium="variational" if kind == "auto" else kind, common=Common(rows, by_name))
 
 
 def _weights(game: Game, followers: Sequence[Follower], weights: Any) -> dict[str, float]:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from stackpyomo.bilevel import responding_followers
+from stackpyomo.bilevel import Options, responding_followers
 from stackpyomo.core import listed, require_positive, require_whole, timed, undisturbed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
@@ -20,11 +20,11 @@ from .decomposition.engine import chosen_engine, hedged
 from .equilibria import all_equilibria
 from .indifference import settled
 from .leaders import leaders_plan
-from .options import Options, read_options, started, with_options
+from .options import read_options, started, with_options
 from .plan import Plan
 from .problems import held_problem, leader_cost, leader_values, leading_problem, require_priced
 from .responding import respond
-from .selection import wish
+from .selection import wishing
 from .ties import enumerated_plan, pessimistic_plan
 
 __all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
@@ -122,7 +122,7 @@ def leader_optimal(
             plan = hedged(game, hedging, solver, time_limit, tee)
         else:
             require_priced(game, followers)
-            options = _wishing(game, followers, options, equilibrium, weights)
+            options = _leading_wish(game, followers, options, equilibrium, weights)
             plan = _leading(game, followers, options) if followers else cooperative_plan(game, options)
         return with_options(plan, "leader_optimal", options, hedging)
 
@@ -177,7 +177,7 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     chosen, plan = read_options(**rest), None
     with undisturbed(), game.unchanged():
         require(game)
-        chosen = _wishing(game, followers, chosen, options.get("equilibrium", "auto"), options.get("weights"))
+        chosen = _leading_wish(game, followers, chosen, options.get("equilibrium", "auto"), options.get("weights"))
         if not tie_tolerance:
             plan = enumerated_plan(game, followers, chosen)
     if plan is None:
@@ -187,10 +187,12 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     return with_options(plan, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
 
 
-def _wishing(game: Game, followers: Sequence[Follower], options: Options, equilibrium: str, weights: Any) -> Options:
+def _leading_wish(
+    game: Game, followers: Sequence[Follower], options: Options, equilibrium: str, weights: Any
+) -> Options:
     """The options with the equilibrium that a leader plans for: any, where no row is declared shared."""
     kind = "any" if equilibrium == "auto" and not game.shared and weights is None else equilibrium
-    return replace(options, wish=wish(game, followers, kind, weights, among=("auto", "any", "variational")))
+    return wishing(game, followers, options, kind, weights, among=("auto", "any", "variational"))
 
 
 def _several(game: Game, ties: str, options: dict[str, Any]) -> Plan:
@@ -278,12 +280,12 @@ def nash(
             raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
         given = leader_values(game, leader)
         opened.enter_context(started(game, start))
-        options = replace(options, wish=wish(game, followers, equilibrium, weights))
-        if options.wish.kind == "all":
+        options = wishing(game, followers, options, equilibrium, weights)
+        if options.equilibrium == "all":
             require_whole("limit", limit)
             require_positive("distance", distance)
             return all_equilibria(game, followers, held_problem(game, followers, given, 0.0), options, limit, distance)
-        if (sense := {"best": 1, "worst": -1}.get(options.wish.kind)) is not None:
+        if (sense := {"best": 1, "worst": -1}.get(options.equilibrium)) is not None:
             require(game)
             problem = held_problem(game, followers, given, sense * leader_cost(game))
             plan = respond(game, followers, problem, options, sign=sense * game.leader.sign)

@@ -19,12 +19,12 @@ from typing import Any
 
 import pyomo.environ as pyo
 
+from stackpyomo.bilevel import block_of, copied, substituted
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import variables_in
 from stackpyomo.deviations import Deviation, Deviations, generate
+from stackpyomo.games import foreign
 from stackpyomo.solvers import Program, free_row, solve
 
-from .copies import block_of, copied, substituted
 from .worst_answers import WorstAnswers
 
 __all__ = ["TieMaster"]
@@ -57,8 +57,7 @@ class TieMaster:
     def is_usable(worst: WorstAnswers) -> bool:
         """True if no follower's rows hold what the leader does: then every answer is one to every leader."""
         own = {id(v) for f in worst.followers for v in f.variables}
-        rows = [c for f in worst.followers for c in f.constraints]
-        return not worst.defining and all(id(v) in own or v.fixed for c in rows for v in variables_in(c.expr))
+        return not worst.defining and all(foreign(f, *f.constraints).keys() <= own for f in worst.followers)
 
     def run(self) -> None:
         """Master, worst answer, row, again."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from stackpyomo.bilevel import Options
 from stackpyomo.core import TOLERANCES, bounds_of, clipped
 from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import NoPlan
@@ -31,11 +32,10 @@ from .answer_sets import are_unique
 from .feasibility import rested
 from .finite_ties import finite_answer, is_finite
 from .optimal_faces import OptimalFaces
-from .options import Options
 from .plan import Plan
 from .problems import leading_problem
 from .resolved_plans import answered_plan, not_held
-from .responding import respond
+from .responding import plan_if_any
 from .tie_masters import TieMaster
 from .worst_answers import WorstAnswer, WorstAnswers, WorstEquilibria, worst_answers
 
@@ -65,8 +65,7 @@ def pessimistic_plan(
     if not slack and not game.prices and are_unique(game, followers):
         reached = True if optimistic.quality == "optimal" else None
         level = optimistic.leader_objective
-        ties = {"optimistic": level, "pessimistic": level, "worst": level, "unique": True, "tolerance": 0.0}
-        return replace(optimistic, attained=reached, ties=ties)
+        return replace(optimistic, attained=reached, ties=_costs(level, level, level, unique=True))
     worst = worst_answers(game, followers, options)
     worst.require_exact(slack)
     return _Search(game, worst, optimistic, options, slack).run()
@@ -90,13 +89,7 @@ def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options)
         gap=max(0.0, sign * level - answer.infimum) / max(1.0, abs(level)),
         solver="enumeration",
         attained=answer.attained,
-        ties={
-            "optimistic": sign * answer.optimistic,
-            "pessimistic": sign * answer.infimum,
-            "worst": sign * answer.worst,
-            "unique": False,
-            "tolerance": 0.0,
-        },
+        ties=_costs(sign * answer.optimistic, sign * answer.infimum, sign * answer.worst),
     )
     if plan.report is not None and not plan.report.ok:
         not_held(plan)
@@ -141,20 +134,19 @@ class _Search:
                 f"No plan was found that keeps the leader's constraints whatever answer its followers choose. {why}",
                 termination="infeasible" if self.proved_empty else "failed",
             )
-        self._doubt()
-        reached = self._reached()
-        plan = self._plan(reached)
+        if self.best.cost < self.bound - self._gap:  # refuted: multipliers of a tie without limit mislead a solver
+            self.bound = self._hoped
+        plan = self._plan(self._reached())
         plan.seconds["ties"] = time.monotonic() - began
         followers = self.worst.followers
-        plan.ties = {
-            "optimistic": self.optimistic.leader_objective,
-            "pessimistic": plan.bound if self.aside and self._is_near else plan.leader_objective,
-            "worst": math.nan if worst is None or worst.broken else sign * worst.cost,
-            "unique": False,
-            "tolerance": self.slack,
-            "witness": {self.game.names[id(v)]: self.best.witness[id(v)] for f in followers for v in f.variables},
-            "answers": self.worst.described(self.best, self.slack) if isinstance(self.worst, WorstAnswers) else [],
-        }
+        plan.ties = _costs(
+            self.optimistic.leader_objective,
+            plan.bound if self.aside and self._is_near else plan.leader_objective,
+            math.nan if worst is None or worst.broken else sign * worst.cost,
+            tolerance=self.slack,
+            witness={self.game.names[id(v)]: self.best.witness[id(v)] for f in followers for v in f.variables},
+            answers=self.worst.described(self.best, self.slack) if isinstance(self.worst, WorstAnswers) else [],
+        )
         return plan
 
     def _stages(self) -> Iterator[Any]:
@@ -178,7 +170,9 @@ class _Search:
         assert self.faces is not None
         high = math.inf if self.best is None else self.best.cost + self._gap
         answer = self.faces.least(self.bound - self._gap, high, until=self._until, tight=tight)
-        self._log("optimal faces", answer.solution, answer.bound)
+        bound = self.game.leader.sign * answer.bound if math.isfinite(answer.bound) else None
+        more = {"treatment": "optimal faces", "level": None, "ties": self.slack, "objective": None, "bound": bound}
+        self.log.append(answer.solution.entry(**more))
         self.proved_empty = answer.solution.termination is Termination.INFEASIBLE and math.isinf(high)
         if math.isfinite(answer.bound):
             self.bound = max(self.bound, answer.bound)
@@ -231,11 +225,6 @@ class _Search:
             return sign * plan.leader_objective
         return -math.inf if math.isnan(plan.bound) else sign * plan.bound
 
-    def _doubt(self) -> None:
-        """A leader found to do better than a bound refutes it: multipliers of a tie without limit mislead a solver."""
-        if self.best is not None and self.best.cost < self.bound - self._gap:
-            self.bound = self._hoped
-
     # --- one leader ---------------------------------------------------------------------------------------------------
 
     def _try(self, given: Mapping[int, float], *, aside: bool = False) -> WorstAnswer | None:
@@ -258,20 +247,6 @@ class _Search:
                 if math.isfinite(limit) and abs(given[id(var)] - limit) <= TOLERANCES.snap * max(1.0, abs(limit)):
                     resting[id(var)] = limit
         return resting
-
-    def _log(self, treatment: str, solution: Any, bound: float) -> None:
-        entry = {"treatment": treatment, "level": None, "solver": solution.solver, "ties": self.slack}
-        sign = self.game.leader.sign
-        self.log.append(
-            {
-                **entry,
-                "termination": solution.termination.value,
-                "message": solution.message,
-                "objective": None,
-                "bound": sign * bound if math.isfinite(bound) else None,
-                "seconds": round(solution.seconds, 6),
-            }
-        )
 
     @property
     def _is_closed(self) -> bool:
@@ -328,10 +303,8 @@ class _Search:
             problem = leading_problem(self.game, {f.name for f in followers})
             below = ("leader", free_row(problem.cost, None, level))
             asked = replace(problem, cost=sign * var, constraints=[*problem.constraints, below])
-            try:
-                return respond(self.game, followers, asked, replace(self.options, warm=False)).bound
-            except NoPlan:
-                return math.nan
+            plan = plan_if_any(self.game, followers, asked, replace(self.options, warm=False))
+            return math.nan if plan is None else plan.bound
         if self.faces is None or self.faces.size * len(self.worst.leading) > _FEW_PAIRS:
             return math.nan
         return self.faces.end(var, sign, level, until=self._until)
@@ -371,3 +344,9 @@ def _reach(var: Any, level: float) -> float:
     """How far a variable is moved as a whole: its size or 1, or the width of its box where that is less."""
     low, high = bounds_of(var)
     return min(max(1.0, abs(level)), high - low)
+
+
+def _costs(optimistic: float, pessimistic: float, worst: float, **more: Any) -> dict[str, Any]:
+    """``Plan.ties``: what the leader gets if ties are broken for it, against it, and against the optimistic plan."""
+    costs = {"optimistic": optimistic, "pessimistic": pessimistic, "worst": worst}
+    return {**costs, "unique": False, "tolerance": 0.0, **more}

@@ -8,22 +8,23 @@ rounding cannot tell. Of all others, and where prices are answers as well, it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import abc
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stackpyomo.bilevel import Options, substituted
 from stackpyomo.core import TOLERANCES, clipped, is_within
 from stackpyomo.core.expressions import Curvature, curvature, number_of, size_of, variables_in
-from stackpyomo.errors import InvalidGame, NoPlan
+from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, free_row, registry, solve
 
 from .answer_sets import Affine, AnswerSet, Kind, is_independent
-from .copies import substituted
-from .options import Options
 from .plan import Plan
 from .problems import aggregate_definitions, held_problem, leader_cost
-from .responding import respond
+from .responding import plan_if_any
 
 __all__ = ["Goal", "WorstAnswer", "WorstAnswers", "WorstEquilibria", "worst_answers"]
 
@@ -43,14 +44,14 @@ class Goal:
 class WorstAnswer:
     """What followers who break ties against the leader do at one x."""
 
-    cost: float
     values: dict[int, float]  #: id(Var) → value, of the leader, the followers and what follows their actions.
     witness: dict[int, float]  #: A best answer, not the worst of them.
     broken: tuple[str, ...] = ()  #: Rows of the leader that some best answer breaks.
     plan: Plan | None = None  #: The equilibrium, where it is one of several followers or of a market's prices.
+    cost: float = math.nan  #: The leader's.
 
 
-class _Leader:
+class _Leader(abc.ABC):
     """What a leader who fears the worst looks at: its variables, what answers them, its own rows and those of both."""
 
     def __init__(self, game: Game, followers: Sequence[Follower]) -> None:
@@ -76,6 +77,28 @@ class _Leader:
                 yield Goal(row.body, row.ub, row.name)
             if row.lb is not None:
                 yield Goal(-row.body, -row.lb, row.name)
+
+    def worst(self, given: Mapping[int, float], slack: float, *, rounded: bool = True) -> WorstAnswer | None:
+        """The worst answer at {id(leader's Var): value}; None if there is none, or none is proved to be it.
+
+        ``slack``: the difference in a follower's cost that is a tie. ``rounded``: one that rounding may make is one."""
+        worst, broken, most = None, [], self.asked(given, slack, rounded)
+        for goal in self.goals():
+            answer = most(goal.body)
+            if answer is None:
+                return None
+            answer.cost = number_of(substituted(goal.body, answer.values))
+            if goal.limit is None:
+                worst = answer
+            elif not is_within(answer.cost, None, goal.limit):
+                broken.append(goal.name)
+        assert worst is not None
+        worst.broken = tuple(dict.fromkeys(broken))
+        return worst
+
+    @abc.abstractmethod
+    def asked(self, given: Mapping[int, float], slack: float, rounded: bool) -> Callable[[Any], WorstAnswer | None]:
+        """What takes an expression to the answer that makes the most of it."""
 
     def keeps(self, given: Mapping[int, float]) -> bool:
         """True if the leader's own rows hold there, those that no answer enters."""
@@ -109,11 +132,24 @@ class WorstAnswers(_Leader):
                 "pyscipopt."
             )
 
-    def worst(self, given: Mapping[int, float], slack: float, *, rounded: bool = True) -> WorstAnswer | None:
-        """The worst that the answer sets hold at {id(leader's Var): value}; None if there is no answer.
+    def asked(self, given: Mapping[int, float], slack: float, rounded: bool) -> Callable[[Any], WorstAnswer | None]:
+        """The most of a goal over the answer sets."""
+        witness = self._witness(given)
+        if witness is None:
+            return lambda _: None
+        rows = [free_row(*row) for row in self._tied(given, witness, slack, rounded)]
 
-        ``rounded``: a difference in cost that rounding may make is a tie.
-        """
+        def most(goal: Any) -> WorstAnswer | None:
+            answer = _solved(-substituted(goal, given), rows, self.is_convex)
+            if answer is None:
+                return None
+            levels = {id(v): answer.get(id(v), witness.get(id(v), clipped(0.0, v))) for v in self.actions}
+            return WorstAnswer({**given, **levels}, witness)
+
+        return most
+
+    def _witness(self, given: Mapping[int, float]) -> dict[int, float] | None:
+        """A best answer, with the leader's values; None where there is none."""
         witness: dict[int, float] = dict(given)
         for follower, answers in zip(self.followers, self.answers, strict=True):
             rows = [free_row(substituted(c.body, given), c.lb, c.ub) for c in follower.constraints]
@@ -121,21 +157,7 @@ class WorstAnswers(_Leader):
             if best is None:
                 return None
             witness.update((id(v), best.get(id(v), clipped(0.0, v))) for v in follower.variables)
-        rows = [free_row(body, lower, upper) for body, lower, upper in self._tied(given, witness, slack, rounded)]
-        worst, broken = None, []
-        for goal in self.goals():
-            answer = _solved(-substituted(goal.body, given), rows, self.is_convex)
-            if answer is None:
-                return None
-            values = {**given, **{id(v): answer.get(id(v), witness.get(id(v), clipped(0.0, v))) for v in self.actions}}
-            level = number_of(substituted(goal.body, values))
-            if goal.limit is None:
-                worst = WorstAnswer(level, values, witness)
-            elif not is_within(level, None, goal.limit):
-                broken.append(goal.name)
-        assert worst is not None
-        worst.broken = tuple(dict.fromkeys(broken))
-        return worst
+        return witness
 
     def described(self, worst: WorstAnswer, slack: float) -> list[dict[str, Any]]:
         """The affine rows that make an answer a best one at this leader's choice, beside the followers' own.
@@ -182,32 +204,25 @@ class WorstEquilibria(_Leader):
                 "equilibria, or prices, to choose among. Leave it out."
             )
 
-    def worst(self, given: Mapping[int, float], _slack: float, **_: bool) -> WorstAnswer | None:
-        """The worst equilibrium at {id(leader's Var): value}; None where none is, or none is proved the worst."""
+    def asked(self, given: Mapping[int, float], _slack: float, _rounded: bool) -> Callable[[Any], WorstAnswer | None]:
+        """The most of a goal over the equilibria; None where none is proved to be it."""
         game, sign = self.game, self.game.leader.sign
         values = {game.names[key]: level for key, level in given.items()}
-        worst, broken = None, []
-        for goal in self.goals():
-            problem = held_problem(game, self.followers, values, -goal.body)
-            try:
-                plan = respond(game, self.followers, problem, replace(self.options, warm=False), sign=-sign)
-            except NoPlan:
-                return None
-            if plan.quality != "optimal":
+
+        def most(goal: Any) -> WorstAnswer | None:
+            problem = held_problem(game, self.followers, values, -goal)
+            plan = plan_if_any(game, self.followers, problem, replace(self.options, warm=False), sign=-sign)
+            if plan is None or plan.quality != "optimal":
                 return None
             levels = {id(v): plan.values[name] for name, v in game.variables_by_name.items()}
-            if goal.limit is None:
-                worst = WorstAnswer(sign * plan.leader_objective, levels, levels, plan=plan)
-            elif not is_within(number_of(substituted(goal.body, levels)), None, goal.limit):
-                broken.append(goal.name)
-        assert worst is not None
-        worst.broken = tuple(dict.fromkeys(broken))
-        return worst
+            return WorstAnswer(levels, levels, plan=plan)
+
+        return most
 
 
 def worst_answers(game: Game, followers: Sequence[Follower], options: Options) -> WorstAnswers | WorstEquilibria:
     """Whichever describes these followers."""
-    alone = not (game.prices or game.shared or options.wish.common) and all(is_independent(game, f) for f in followers)
+    alone = not (game.prices or game.shared or options.common) and all(is_independent(game, f) for f in followers)
     return WorstAnswers(game, followers) if alone else WorstEquilibria(game, followers, options)
 
 

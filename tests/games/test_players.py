@@ -7,10 +7,11 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
-from conftest import state
+from conftest import state, toll_game
 from helpers.roads import INF, NAN, game_of, roads
 
 import stackpyomo as sp
+from stackpyomo.games import foreign
 from stackpyomo.games.players import blocks_of, populations_of
 
 
@@ -105,3 +106,14 @@ def test_followers_in_every_form() -> None:
     assert [b.name for b in blocks_of([m.f])] == ["f[1]", "f[2]"]
     with pytest.raises(sp.InvalidGame, match="leaders=7: expected Blocks of the model"):
         blocks_of(7)
+
+
+def test_what_others_decide_is_told_from_what_is_its_own_or_fixed() -> None:
+    game = toll_game()
+    model, driver = game.model, game.followers["driver"]
+    model.driver.row = pyo.Constraint(expr=model.driver.flow + model.toll <= 3)
+    assert foreign(driver, driver.cost) == {id(model.toll): model.toll}
+    assert foreign(driver, model.driver.row, 2.0) == {id(model.toll): model.toll}
+    assert foreign(game.leader, model.miss) == {id(model.driver.flow): model.driver.flow}
+    model.toll.fix(1.0)
+    assert not foreign(driver, driver.cost, model.driver.row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 from conftest import seeds
 
 import stackpyomo as sp
+from stackpyomo.bilevel import polyhedra
+from stackpyomo.solvers import registry
 
 Matrix = np.ndarray[Any, Any]
 
@@ -221,3 +224,26 @@ def test_an_action_that_no_condition_holds_is_at_its_bound_or_anywhere() -> None
     (piece,) = loose.continuum
     assert (piece.dimension, piece.moving) == (1, {"f[2].u": (0.0, 1.0)})
     assert not loose.complete
+
+
+@pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+def test_a_list_with_an_end_that_nobody_gives_is_not_called_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """min (u₀ + u₁ − 1)² for both is a segment; where its ends stay unknown, nothing says that all is told."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block([0, 1])
+    for k in (0, 1):
+        m.f[k].u = pyo.Var(bounds=(0, 1))
+    for k in (0, 1):
+        m.f[k].cost = pyo.Objective(expr=(m.f[0].u + m.f[1].u - 1) ** 2)
+    m.goal = pyo.Objective(expr=0)
+    known = sp.nash(sp.Game(m, m.f), equilibrium="all")
+    assert [piece.dimension for piece in known.continuum] == [1]
+
+    def fails(*_: Any, **__: Any) -> Any:
+        return SimpleNamespace(status=4, fun=None, x=None)
+
+    monkeypatch.setattr(polyhedra, "milp", fails)
+    unknown = sp.nash(sp.Game(m, m.f), equilibrium="all")
+    assert not unknown.complete
+    assert "is not known" in unknown.reason
+    assert "at least these" in str(unknown)

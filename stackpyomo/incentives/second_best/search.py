@@ -112,12 +112,8 @@ class Search:
                 constraints=[*self.problem.constraints, *(("leader", row) for row in self.deviations.rows)],
             ),
             self._check,
-            solver=solver,
-            starts=self.options.starts,
-            treatment=self.options.treatment,
-            time_limit=left / 2.0 if math.isfinite(left) else None,  # what this round refutes takes another one
-            tee=self.options.tee,
-            seed=self.options.seed,
+            # What this round refutes takes another one.
+            replace(self.options, solver=solver, time_limit=left / 2.0 if math.isfinite(left) else None),
             points=points,
             halted=lambda: len(self.deviations.rows) > rows,
             seconds=self.seconds,

@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from stackpyomo.core import TOLERANCES, timed
+from stackpyomo.core import timed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoPlan
-from stackpyomo.games import Game
+from stackpyomo.games import Game, foreign
 from stackpyomo.plans.indifference import settled
-from stackpyomo.plans.plan import Plan
+from stackpyomo.plans.plan import Plan, measured, proved_within
 from stackpyomo.solvers import Termination, choose
 
 from .hedging import Hedging, Run, team
@@ -120,30 +120,20 @@ def _plan(run: Run, termination: str, seconds: dict[str, float]) -> Plan:
         objectives.update(own)
     plan = Plan(
         values=values,
+        quality="feasible",
         leader_objective=game.leader.sign * run.best.cost,
         follower_objectives={name: objectives[name] for name in game.followers},
         multipliers=multipliers,
         termination=termination,
-        residuals={"feasibility": run.best.feasibility, "stationarity": math.nan, "complementarity": math.nan},
+        residuals=measured(run.best.feasibility),
         seconds=seconds,
         solver=f"mpi-sppy ({run.solver}, {_counted(ranks.size, 'rank')}, {_counted(partition.count, 'bundle')})",
         log=run.log,
         game=game,
     )
-    _judge(plan, run)
+    if run.convex and math.isfinite(run.bound):  # every bundle is, and so the bound is one
+        proved_within(plan, max(0.0, run.best.cost - run.bound), run.best.scale)
     return plan
-
-
-def _judge(plan: Plan, run: Run) -> None:
-    """ "optimal" only where every bundle is proved convex, and so the bound is one, and it is close."""
-    plan.quality = "feasible"
-    if not (run.convex and math.isfinite(run.bound)):
-        return
-    gap, scale = max(0.0, run.best.cost - run.bound), run.best.scale
-    plan.epsilon0, plan.gap = gap, gap / scale
-    plan.bound = run.partition.game.leader.sign * (run.best.cost - gap)
-    if gap <= TOLERANCES.stationarity * scale:
-        plan.quality = "optimal"
 
 
 def _values(run: Run) -> dict[str, float]:
@@ -182,7 +172,8 @@ def _followers(run: Run, values: Mapping[str, float]) -> tuple[dict[str, float],
             part.followers = {f.name: f for f in members[start : start + _TOGETHER]}
             part.definitions = []
             rows = FollowerRows(part)
-            own = settled(rows, values, _AllBut(free)) if free else values
+            others = {id(v) for f in part.followers.values() for v in f.variables} - free
+            own = settled(rows, values, others) if free else values
             changed.update((name, value) for name, value in own.items() if value != values[name])
             objectives.update(zip(part.followers, map(float, rows.at(own).objectives), strict=True))
     return changed, objectives
@@ -198,20 +189,8 @@ def _indifferent(run: Run) -> set[int]:
     for constraint in game.leader.constraints if free else ():
         free.difference_update(id(v) for v in variables_in(constraint.expr))
     for follower in game.followers.values() if free else ():
-        for part in (follower.objective, *follower.constraints):
-            felt = (id(v) for v in variables_in(part.expr)) if part is not None else ()
-            free.difference_update(i for i in felt if game.owners.get(i) != follower.name)
+        free.difference_update(foreign(follower, follower.cost, *follower.constraints))
     return free
-
-
-class _AllBut:
-    """The container of everything but these."""
-
-    def __init__(self, these: set[int]) -> None:
-        self._these = these
-
-    def __contains__(self, item: object) -> bool:
-        return item not in self._these
 
 
 def _counted(number: int, noun: str) -> str:

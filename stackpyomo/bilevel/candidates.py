@@ -1,0 +1,249 @@
+"""Candidates: answers of an equilibrium problem, polished, held against the best so far and against the bound.
+
+An answer is polished on its active set, so that its zeros are exact, and judged by a re-solve of the followers alone:
+the best that no follower would leave is the plan, and no bound is believed that a plan undercuts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from stackpyomo.core import TOLERANCES, Array, bounds_of, clipped
+from stackpyomo.games import Follower, Game
+from stackpyomo.solvers import choose
+from stackpyomo.verification import Report
+
+from .common_multipliers import Common
+from .complementarity import Treatment
+from .conditions import Conditions, conditions
+from .mpcc import Answer, Equilibrium, Problem
+from .nonconvexity import bound_multipliers
+from .qualification import interior_points
+
+__all__ = ["Candidate", "Candidates", "Options"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every function that lets followers respond takes."""
+
+    solver: str = "auto"
+    starts: int = 1
+    treatment: Treatment | None = None
+    time_limit: float | None = None
+    tee: bool = False
+    allow_nonconvex: bool = False
+    seed: int = 0  #: Of the random starting points.
+    warm: bool = False  #: True where the values to begin with are those of a plan.
+    equilibrium: str = "any"  #: Which one: "any", "variational", "best", "worst" or "all".
+    common: Common | None = None  #: Rows with one multiplier for all who feel them; None: everybody has its own.
+    #: Of a global solver that was not asked for by name, in all; None: 10 for each of its solves.
+    proof_seconds: float | None = None
+
+
+@dataclass
+class Candidate:
+    """An answer with zeros exact where the polish held, and what a re-solve of the followers said of it."""
+
+    answer: Answer
+    equilibrium: Equilibrium
+    values: dict[int, float]  #: id(Var) → value, the user's and the multipliers.
+    report: Report | None = None
+
+    @property
+    def cost(self) -> float:
+        """The leader's cost (minimised)."""
+        return self.answer.cost
+
+    @property
+    def residuals(self) -> dict[str, float]:
+        """Recomputed: violation of rows and bounds, of the followers' stationarity, of complementarity."""
+        assert self.answer.x is not None
+        return self.equilibrium.residuals(self.answer.x)
+
+    @property
+    def is_plan(self) -> bool:
+        """True if no follower would leave it."""
+        return self.report is not None and bool(self.report.ok)
+
+
+@dataclass
+class Candidates:
+    """What a search knows; ``check`` re-solves the followers at a candidate (None: it is not feasible as it stands)."""
+
+    game: Game
+    followers: Sequence[Follower]
+    problem: Problem
+    check: Callable[[Candidate], Report | None]
+    options: Options = field(default_factory=Options)
+    #: {id(Var): value}: where the local stage begins; what is left out keeps the model's value.
+    points: Sequence[Mapping[int, float]] = ()
+    halted: Callable[[], bool] = lambda: False  #: True once it is of no use to go on.
+    seconds: dict[str, float] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    bound: float = -math.inf  #: Proved: no plan costs less.
+    prover: str = ""  #: The solver behind bound and infeasibility.
+    infeasible: bool = False  #: Proved: there is no plan.
+    best: Candidate | None = None  #: The verified candidate of least cost; else the best of the others.
+    unbounded: bool = False  #: Proved, or found by every local attempt: the leader's objective improves without limit.
+    stops: list[Answer] = field(default_factory=list)  #: How every attempt ended.
+    _until: float = field(default=math.inf, init=False)
+
+    def _write(self) -> None:
+        """The conditions: KKT's, and exact ones, which are Fritz John's where no Slater point is known."""
+        self._equilibria: dict[tuple[int, str], Equilibrium] = {}
+        self.kkt = self._conditions()
+        slater = self._slater_points()
+        doubtful = [name for name in self.kkt.curved if name not in slater]
+        self._exact = self._conditions(doubtful) if doubtful else self.kkt
+        for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
+            bound_multipliers(kkt, slater, self.game, self.problem.answers, self.options.common)
+
+    def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
+        began = time.perf_counter()
+        answers, common = self.problem.answers, self.options.common
+        kkt = conditions(self.game, self.followers, fritz_john=fritz_john, answers=answers, common=common)
+        if not self.problem.leaning:
+            kkt.stand_alone()
+        self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
+        return kkt
+
+    def _slater_points(self) -> dict[str, dict[int, float]]:
+        """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
+        points = interior_points(self.game, self.kkt.curved, self.problem.answers)
+        return {name: point for name, point in points.items() if point is not None}
+
+    @property
+    def _is_proved(self) -> bool:
+        return self.best is not None and self._has_plan and self.is_closed(self.best.cost)
+
+    @property
+    def _has_plan(self) -> bool:
+        """True if the best candidate is one that no follower would leave."""
+        return self.best is not None and self.best.is_plan
+
+    def is_closed(self, cost: float) -> bool:
+        """True if nothing better than ``cost`` is left by the bound."""
+        return cost - self.bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
+
+    def _equilibrium(self, kkt: Conditions, treatment: Treatment | None) -> Equilibrium:
+        key = id(kkt), repr(treatment)
+        if key not in self._equilibria:
+            self._equilibria[key] = self._posed(self.problem, kkt, treatment)
+        return self._equilibria[key]
+
+    def _posed(self, problem: Problem, kkt: Conditions, treatment: Treatment | None) -> Equilibrium:
+        return Equilibrium(problem, kkt, treatment, self.seconds, self.log)
+
+    # --- what an answer is worth --------------------------------------------------------------------------------------
+
+    @property
+    def scale(self) -> float:
+        """The change of the leader's cost over the reach of one variable, at the best answer: the scale of gaps."""
+        best = self.best
+        assert best is not None
+        plain = self._equilibrium(self.kkt, None)
+        return plain.program.units(plain.point(best.values))[2]
+
+    def _is_refuted(self, bound: float, cost: float) -> bool:
+        """True of a bound that a verified answer undercuts."""
+        return bound - cost > TOLERANCES.global_gap * self.scale
+
+    def _at(self, answer: Answer, values: dict[int, float]) -> Candidate:
+        """The answer of another treatment, or another objective, at its values."""
+        plain = self._equilibrium(self.kkt, None)
+        x = plain.point(values)
+        duals = answer.duals if answer.polished else None  # of another program otherwise
+        return Candidate(
+            replace(answer, x=x, cost=plain.cost(x), duals=duals), plain, {**values, **plain.program.levels(x)}
+        )
+
+    def _checked(self, candidate: Candidate) -> Candidate:
+        candidate.report = self.check(candidate)
+        return candidate
+
+    def _refined(self, exact: Equilibrium, answer: Answer) -> Iterator[Candidate]:
+        """The polished answer, and the answer as it came: where there are integers, it may be all there is."""
+        if answer.x is None:
+            return
+        active = exact.multipliers(answer.x) > exact.slacks(answer.x)
+        x = np.clip(answer.x, *exact.program.bounds)
+        values = {**exact.program.levels(x), **self._rescaled(exact, x)}
+        values.update((id(v), float(round(values[id(v)]))) for v in exact.program.variables if not v.is_continuous())
+        raw = self._at(answer, values | exact.conditions.at_bounds(active))
+        if any(v.is_continuous() for v in self.game.variables_by_name.values() if not v.fixed):
+            piece = self._piece(raw.values)
+            start = piece.point(raw.values)
+            polished = piece.polished(start, self._nlp, active=active, signed=True, until=self._until)
+            if polished is not None and polished.x is not None:
+                polished.polished = piece is self._equilibrium(self.kkt, None)  # else its duals are of other rows
+                yield self._at(polished, self._without_rounding({**raw.values, **piece.program.levels(polished.x)}))
+        yield raw
+
+    def _piece(self, _: Mapping[int, float]) -> Equilibrium:
+        """The rows that an answer with these values is polished on."""
+        return self._equilibrium(self.kkt, None)
+
+    def _without_rounding(self, values: dict[int, float]) -> dict[int, float]:
+        """The game's variables with 0 for what is nothing beside their boxes: a cost may hang on it being 0."""
+        for var in self.game.variables_by_name.values():
+            low, high = bounds_of(var)
+            room = TOLERANCES.noise * (max(high - low, 1.0) if math.isfinite(high - low) else 1.0)
+            if abs(values.get(id(var), 1.0)) <= room and clipped(0.0, var) == 0.0:
+                values[id(var)] = 0.0
+        return values
+
+    def _rescaled(self, exact: Equilibrium, x: Array) -> dict[int, float]:
+        """Multipliers of the KKT conditions from Fritz John's: divided by τ."""
+        if exact.conditions is self.kkt:
+            return {}
+        levels = exact.program.levels(x)
+        scaled = {}
+        for theirs, ours in zip(self._exact.pairs, self.kkt.pairs, strict=True):
+            scaled[id(ours.multiplier)] = self._exact.multiplier(theirs.follower, theirs.multiplier, levels)
+            scaled[id(ours.slack)] = levels.get(id(theirs.slack), 0.0)
+        return scaled
+
+    @property
+    def _nlp(self) -> str:
+        """The NLP solver for polishes."""
+        return self.options.solver if self._names_nlp else "auto"
+
+    @property
+    def _names_nlp(self) -> bool:
+        """True if an NLP solver was asked for by name."""
+        return self.options.solver != "auto" and choose(self.options.solver).ipopt_options
+
+    def _finished(self, equilibrium: Equilibrium, answer: Answer, solver: str) -> Candidate:
+        """Polished, if that holds."""
+        assert answer.x is not None
+        polished = answer if answer.polished else equilibrium.polished(answer.x, solver, until=self._until)
+        kept = polished if polished is not None and polished.x is not None else answer
+        assert kept.x is not None
+        return Candidate(kept, equilibrium, equilibrium.program.levels(kept.x))
+
+    def _offer(self, *candidates: Candidate) -> bool:
+        """Verify in order of cost until one holds; True if one does."""
+        known = self.best.cost if self.best is not None and self._has_plan else math.inf
+        for candidate in sorted(candidates, key=lambda c: c.cost):
+            if candidate.cost >= known:
+                break
+            if self._keep(self._checked(candidate)):
+                if self._is_refuted(self.bound, candidate.cost):
+                    self.bound = -math.inf
+                return True
+        return self._has_plan
+
+    def _keep(self, candidate: Candidate) -> bool:
+        """Whether a candidate that was checked is the best so far; of those that are no plan the first is kept."""
+        good = candidate.is_plan
+        better = self.best is None or not self._has_plan or candidate.cost < self.best.cost
+        if (good and better) or (self.best is None and candidate.report is not None):
+            self.best = candidate
+        return good and better
