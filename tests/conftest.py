@@ -378,3 +378,22 @@ def one_message(result: Result, words: tuple[str, ...]) -> None:
         assert word in result.err
     assert result.err.startswith("stackpyomo: ")
     assert result.err.count("\n") == 1, "one line"
+
+
+@pytest.fixture
+def unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model of a test is, after each function that makes plans and each failure, what it was before."""
+
+    def guarded(call: Any) -> Any:
+        def run(subject: Any, *args: Any, **options: Any) -> Any:
+            game = getattr(subject, "game", None) if isinstance(subject, sp.Plan) else subject
+            before = snapshot(game.model) if isinstance(game, sp.Game) else None
+            try:
+                return call(subject, *args, **options)
+            finally:
+                assert before is None or snapshot(game.model) == before
+
+        return run
+
+    for name in ("stackelberg", "nash", "leader_optimal", "pessimistic"):
+        monkeypatch.setattr(sp, name, guarded(getattr(sp, name)))

@@ -13,10 +13,7 @@ from conftest import seeds
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 import stackpyomo as sp
-from stackpyomo.bilevel import counterexample
-from stackpyomo.plans.plan import untried
-from stackpyomo.solvers import Program, ray, registry, solve
-from stackpyomo.solvers.twins import twin
+from stackpyomo.solvers import registry
 
 needs_scip = pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
 BOUNDS = [(0, None), (None, None), (0, 3), (-2, 1), (-1, None), (None, 2)]
@@ -191,101 +188,3 @@ def test_no_equilibrium_is_not_called_unbounded() -> None:
     with pytest.raises(sp.NoPlan, match="No plan exists") as refusal:
         sp.stackelberg(sp.Game(m, m.f))
     assert refusal.value.termination == "infeasible"
-
-
-def program(objective: Any, *rows: Any) -> tuple[Program, np.ndarray[Any, Any]]:
-    made = Program(objective, rows)
-    return made, np.asarray(made.problem.x0, dtype=float)
-
-
-def test_a_ray_is_followed_only_where_nothing_stops_it() -> None:
-    m = pyo.ConcreteModel()
-    m.x, m.y = pyo.Var(initialize=1.0), pyo.Var(initialize=0.0)
-    assert ray(*program(-m.x, m.x - m.y <= 5)), "y goes along"
-    assert not ray(*program(-m.x, m.x - m.y <= 5, m.y <= 1e6)), "y stops, far out"
-    assert not ray(*program((m.x - 3) ** 2 - m.y, m.y <= m.x)), "the bend stops it"
-    assert ray(*program((m.x - m.y) ** 2 - m.y, m.y <= m.x)), "along the valley"
-    assert not ray(*program(pyo.exp(-m.x))), "falls, but not without limit"
-
-
-@pytest.mark.parametrize("unit", [1e-8, 1e-3, 1.0, 1e5, 1e8])
-@pytest.mark.parametrize("solver", ["pounce", "highs", "scip"])
-def test_a_solver_gets_natural_units(solver: str, unit: float) -> None:
-    """min (x − 3)² + y under x + y ≥ 1, 0 ≤ x, y ≤ 10: x = 3, y = 0; x in one unit, y and the row in others."""
-    if not registry[solver].available:
-        pytest.skip(f"needs {solver}")
-    m = pyo.ConcreteModel()
-    m.x, m.y = pyo.Var(bounds=(0, 10 * unit), initialize=unit), pyo.Var(bounds=(0, 10 / unit), initialize=1 / unit)
-    x, y = m.x / unit, m.y * unit
-    made = Program(unit * ((x - 3) ** 2 + y), [unit**2 * (x + y) >= unit**2, (x + 2 * y) / unit <= 9 / unit])
-    solution = solve(made, solver)
-    found = dict(zip([v.name for v in made.variables], solution.x, strict=True))
-    assert found["x"] / unit == pytest.approx(3.0, abs=1e-4)
-    assert found["y"] * unit == pytest.approx(0.0, abs=1e-4)
-    assert (twin(made, exact=False) is None) == (unit == 1.0), "numbers near 1 stay as they are"
-
-
-def test_advice_names_what_has_not_been_tried() -> None:
-    local = [{"solver": "pounce", "termination": "converged", "start": k} for k in range(5)]
-    assert untried(local) == ["solver='scip' can prove more", "starts=20 can find better"]
-    stopped = {"solver": "scip", "termination": "time limit", "seconds": 2.0}
-    assert untried([stopped, *local]) == [
-        "2 s of proof spent; proof_seconds=60 or a longer time_limit= may prove it",
-        "starts=20 can find better",
-    ]
-    assert untried([{"solver": "scip", "termination": "optimal"}]) == ["starts=5 can find better"]
-
-
-def one_action(cost: Any, unit: float, worth: float, more: float, start: float) -> sp.Game:
-    """One follower with an action, in another unit, whose cost is multiplied and has a constant added."""
-    m = pyo.ConcreteModel()
-    m.x, m.f = pyo.Var(bounds=(0, 5), initialize=1.0), pyo.Block()
-    m.f.u = pyo.Var(initialize=start * unit)
-    m.f.cost = pyo.Objective(expr=worth * cost(m.x, m.f.u / unit) + more)
-    m.goal = pyo.Objective(expr=(m.f.u / unit - 1) ** 2 + m.x**2)
-    return sp.Game(m, m.f)
-
-
-WRITINGS = [(1.0, 1.0, 0.0), (1e7, 1.0, 0.0), (1e-6, 1.0, 0.0), (1.0, 1e-8, 0.0), (1.0, 1e6, 0.0), (1.0, 1.0, 1e6)]
-
-
-@pytest.mark.parametrize(("unit", "worth", "more"), WRITINGS)
-def test_what_is_proved_nonconvex_is_so_in_every_writing(unit: float, worth: float, more: float) -> None:
-    def wave(x: Any, u: Any) -> Any:
-        return (u + 1.15) ** 2 + 0.3 * pyo.sin(5 * u) + 0.1 * x * u
-
-    with pytest.raises(sp.NonconvexFollower):
-        sp.stackelberg(one_action(wave, unit, worth, more, -1.9), solver="pounce")
-
-
-@pytest.mark.parametrize(("unit", "worth", "more"), WRITINGS)
-@pytest.mark.parametrize("start", [-30.0, 0.0, 1e6])
-def test_rounding_proves_nothing_nonconvex(unit: float, worth: float, more: float, start: float) -> None:
-    """√(1 + u²) − u is 5e-7 at 1e6, a difference of two numbers of that size."""
-
-    def flat(x: Any, u: Any) -> Any:
-        return (1 + (u - x) ** 2) ** 0.5 - u
-
-    game = one_action(flat, unit, worth, more, start)
-    assert not counterexample(game, game.followers["f"], game.movers())
-
-
-def test_the_global_stage_has_a_budget_that_the_plan_tells() -> None:
-    """Five unlike Cournot firms with fractional powers in their costs: Newton answers at once, SCIP takes its time."""
-    m = pyo.ConcreteModel()
-    m.q, m.f = pyo.Var(bounds=(0, 50), initialize=5.0), pyo.Block(range(5))
-    for i in range(5):
-        m.f[i].q = pyo.Var(bounds=(0, 50), initialize=5.0)
-    total = m.q + pyo.quicksum(f.q for f in m.f.values())
-    for i, f in m.f.items():
-        f.profit = pyo.Objective(expr=(60 - total) * f.q - (2 + i) * f.q - f.q**1.5, sense=pyo.maximize)
-    m.profit = pyo.Objective(expr=(60 - total) * m.q - m.q**1.5, sense=pyo.maximize)
-    plan = sp.stackelberg(sp.Game(m, m.f), proof_seconds=0.05)
-    assert plan.report is not None
-    assert plan.report.ok
-    assert plan.options["proof_seconds"] == 0.05
-    assert any(entry["solver"] == "scip" and entry["termination"] == "time limit" for entry in plan.log)
-    assert plan.quality == "feasible"
-    assert "s of proof spent; proof_seconds=60 or a longer time_limit= may prove it" in str(plan)
-    with pytest.raises(sp.InvalidGame, match="proof_seconds"):
-        sp.nash(sp.Game(m, m.f), proof_seconds=0.0)

@@ -436,16 +436,13 @@ def test_what_lies_around_the_package_imports_what_there_is() -> None:
 
 TESTS = Path(__file__).parents[1]
 UNTESTED = {
-    *("bilevel.central_path", "bilevel.nonconvexity", "bilevel.qualification", "bilevel.search"),
     *("core.shutdown", "core.tolerances", "core.expressions.curvature_rules", "core.expressions.terms"),
     *("derivatives.active_constraints", "derivatives.first_order", "derivatives.second_order"),
     *("incentives.by_slopes", "incentives.incentive", "incentives.payments", "incentives.standing"),
     *("incentives.gains.deviations", "incentives.gains.reactions", "incentives.gains.signed_least_squares"),
     *("incentives.gains.system", "incentives.second_best.deviations", "incentives.second_best.search"),
-    *("incentives.second_best.unknown_gain", "plans.copies", "plans.options", "plans.plan", "plans.problems"),
-    *("plans.resolved_plans", "plans.selection", "plans.solve", "plans.decomposition.engine"),
-    *("plans.decomposition.hedging", "plans.decomposition.partition", "plans.decomposition.subproblem"),
-    *("solvers.certificates", "solvers.executables", "solvers.nl_file", "solvers.program", "solvers.rays"),
+    "incentives.second_best.unknown_gain",
+    *("solvers.certificates", "solvers.executables", "solvers.nl_file", "solvers.program"),
     *("solvers.registry", "solvers.solution", "verification.arrays", "verification.batch"),
     *("verification.best_response", "verification.certificate", "verification.regret", "verification.report"),
     *("verification.samples", "verification.summary", "verification.unfolding", "verification.witness"),

@@ -7,7 +7,7 @@ import pytest
 from pyomo.repn import generate_standard_repn
 
 import stackpyomo as sp
-from stackpyomo.solvers import Program, free_row, solve
+from stackpyomo.solvers import Program, free_row, registry, solve
 from stackpyomo.solvers.twins import twin
 
 
@@ -49,3 +49,20 @@ def test_a_multiplier_that_no_row_holds_leaves_its_slack_free(unit: float) -> No
     )  # fmt: skip
     solution = solve(program, "scip")
     assert solution.x == pytest.approx([2 * unit, 0.0], abs=1e-9 * unit)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e-3, 1.0, 1e5, 1e8])
+@pytest.mark.parametrize("solver", ["pounce", "highs", "scip"])
+def test_a_solver_gets_natural_units(solver: str, unit: float) -> None:
+    """min (x − 3)² + y under x + y ≥ 1, 0 ≤ x, y ≤ 10: x = 3, y = 0; x in one unit, y and the row in others."""
+    if not registry[solver].available:
+        pytest.skip(f"needs {solver}")
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 10 * unit), initialize=unit), pyo.Var(bounds=(0, 10 / unit), initialize=1 / unit)
+    x, y = m.x / unit, m.y * unit
+    made = Program(unit * ((x - 3) ** 2 + y), [unit**2 * (x + y) >= unit**2, (x + 2 * y) / unit <= 9 / unit])
+    solution = solve(made, solver)
+    found = dict(zip([v.name for v in made.variables], solution.x, strict=True))
+    assert found["x"] / unit == pytest.approx(3.0, abs=1e-4)
+    assert found["y"] * unit == pytest.approx(0.0, abs=1e-4)
+    assert (twin(made, exact=False) is None) == (unit == 1.0), "numbers near 1 stay as they are"
