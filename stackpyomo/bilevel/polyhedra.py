@@ -19,8 +19,7 @@ from stackpyomo.core import Array
 
 __all__ = ["Polyhedron"]
 
-_OPTIMAL, _UNBOUNDED = 0, 3
-"""SciPy's status of a linear program that was solved, and of one without an end."""
+_OPTIMAL, _UNBOUNDED = 0, 3  # SciPy's status of a linear program that was solved, and of one without an end.
 
 
 @dataclass(frozen=True)

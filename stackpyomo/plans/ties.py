@@ -179,8 +179,8 @@ class _Search:
         for number, leader in enumerate(answer.leaders):
             resting = self._rested(leader)
             self.near = self.near if number else resting
-            self._try(leader, aside=number > 0)
-            self._try(resting, aside=number > 0)
+            for given in (leader,) if resting == leader else (leader, resting):
+                self._try(given, aside=number > 0)
             if self._is_closed and not number:
                 break
 
