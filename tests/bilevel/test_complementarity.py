@@ -240,7 +240,7 @@ def test_every_treatment_says_its_mathematics_and_source(treatment: Any) -> None
     assert "λ" in text
     formula = {"Scholtes": "λ s ≤ t", "FischerBurmeister": "√(λ² + s² + 2t²)", "Penalty": "Σ λ s", "SOS1": "{λ, s}"}
     assert formula.get(treatment.name, "λ ≤ M z, s ≤ M' (1 − z)") in text
-    assert "Source:" in text
+    assert "References" in text
     assert "exact" in text.lower() or "→ 0" in text, "in which sense it stands for complementarity"
 
 
