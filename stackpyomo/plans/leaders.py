@@ -18,16 +18,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import Options, Problem, Scholtes
-from stackpyomo.core import TOLERANCES, clipped, listed, shown, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, bounds_of, clipped, limited_reaches, listed, shown, tracked, undisturbed
 from stackpyomo.core.expressions import apart
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game, evaluator
-from stackpyomo.solvers import free_row
+from stackpyomo.solvers import free_row, natural_size
 
 from .feasibility import violation
 from .least_gains import LeastGains
@@ -72,7 +73,9 @@ def leaders_plan(game: Game, options: Options) -> Plan:
 def shortfalls(game: Game, values: Mapping[str, float]) -> dict[str, float]:
     """Leader → ε: what it could gain at most by another plan of its own, the other leaders' given; NaN: not proved."""
     with undisturbed(), game.unchanged():
-        return _Search(game, Options()).assessed(values).gains
+        search = _Search(game, Options())
+        search._measure(values)
+        return search.assessed(values).gains
 
 
 class _Search:
@@ -86,19 +89,33 @@ class _Search:
         self.log: list[dict[str, Any]] = []
         self.seconds: dict[str, float] = {}
         self._known: dict[tuple[str, bool, tuple[float, ...]], Plan] = {}
+        self.sizes: dict[str, float] = {}  #: Leader → how much its objective can change: what its ε is small against.
+        self.reaches: dict[str, float] = {}  #: Leader variable → its natural unit.
         self._until = math.inf if options.time_limit is None else time.monotonic() + options.time_limit
 
     def run(self) -> Plan:
         began = time.monotonic()
         values = self.game.completed({})
         with tracked("moving leader by leader", shown=not self.options.tee):
-            best = min(self._visited(self._answered(values) or values), key=lambda point: point.largest)
+            values = self._answered(values) or values
+            self._measure(values)
+            best = min(self._visited(values), key=self._relative)
         least = 0.0
-        if best.largest > self._room(best):
+        if not self._is_equilibrium(best):
             best, least = self._least_gain(best)
         plan = self._plan(best, least)
         plan.seconds["leaders"] = time.monotonic() - began
         return plan
+
+    def _measure(self, values: Mapping[str, float]) -> None:
+        """Set the natural units of every leader's objective and variables."""
+        names = self.game.names
+        levels = {id(v): values[names[id(v)]] for v in self.game.variables_by_name.values() if not v.fixed}
+        self.sizes = {name: natural_size(leader.cost, levels) for name, leader in self.game.leaders.items()}
+        decided = list(self._decided())
+        bounds = np.array([bounds_of(v) for v in decided]).reshape(-1, 2)
+        reaches = limited_reaches(np.array([values[names[id(v)]] for v in decided]), *bounds.T)
+        self.reaches = {names[id(v)]: float(reach) or 1.0 for v, reach in zip(decided, reaches, strict=True)}
 
     # --- one leader's reply -------------------------------------------------------------------------------------------
 
@@ -138,14 +155,15 @@ class _Search:
             plan = respond(self.game, self.followers, problem, self._options(), sign=sign)
         self.log += [{"leader": name, **entry} for entry in plan.log]
         bound, best = sign * plan.bound, self.cost(name, plan.values)
-        if proved and math.isfinite(bound) and best - bound > TOLERANCES.global_gap:
-            plan.bound = sign * max(bound, self._sharpened(problem, bound, max(best, cost)))
+        if proved and math.isfinite(bound) and best - bound > self._gap(name, best) / 2.0:
+            high = max(best, cost)
+            plan.bound = sign * max(bound, self._sharpened(problem, bound, high, self._gap(name, high)))
         return plan
 
-    def _sharpened(self, problem: Problem, low: float, high: float) -> float:
+    def _sharpened(self, problem: Problem, low: float, high: float, room: float) -> float:
         """A bound on a cost that is known to lie between these: variables without bounds have made it a loose one."""
         holder = pyo.ConcreteModel(name="level")
-        holder.level = pyo.Var(bounds=(low, high + self._gap(high)), initialize=high)
+        holder.level = pyo.Var(bounds=(low, high + room), initialize=high)
         below = ("leader", free_row(apart(problem.cost) - holder.level, None, 0.0))
         bounded = replace(problem, cost=holder.level + 0.0, constraints=[*problem.constraints, below])
         plan = plan_if_any(self.game, self.followers, bounded, self._options())
@@ -155,10 +173,9 @@ class _Search:
         left = self._until - time.monotonic()
         return replace(self.options, time_limit=None if math.isinf(left) else max(1.0, left / 2.0))
 
-    @staticmethod
-    def _gap(cost: float) -> float:
-        """The largest gap of a bound that is called closed."""
-        return 2.0 * TOLERANCES.global_gap * max(1.0, abs(cost))
+    def _gap(self, name: str, cost: float) -> float:
+        """The largest gap of a bound on this leader's cost that is called closed, and the largest ε that is none."""
+        return 2.0 * TOLERANCES.global_gap * max(self.sizes[name], abs(cost))
 
     def _decided(self) -> Iterator[VarData]:
         for leader in self.game.leaders.values():
@@ -205,9 +222,9 @@ class _Search:
                     continue
                 point = self.assessed(values)
                 yield point
-                if point.largest <= self._room(point):
+                if self._is_equilibrium(point):
                     return
-                name = max(names, key=lambda n: point.gains[n])
+                name = max(names, key=lambda n: point.gains[n] / self.sizes[n])
                 reply, quiet = point.replies[name], 0
             values, quiet = self._moved(name, values, reply, halved=halved > 0)
             if turn % len(names) == len(names) - 1 and not halved:
@@ -224,13 +241,13 @@ class _Search:
 
     def _stays(self, name: str, values: Mapping[str, float], reply: Plan) -> bool:
         """True if the reply is where the leader stands, or elsewhere and no better."""
-        own = [(self.game.names[id(v)], v) for v in self.game.leaders[name].variables]
-        step = max((abs(reply.values[n] - values[n]) / max(1.0, abs(values[n])) for n, _ in own), default=0.0)
+        own = [self.game.names[id(v)] for v in self.game.leaders[name].variables]
+        step = max((abs(reply.values[n] - values[n]) / self.reaches[n] for n in own), default=0.0)
         if step <= TOLERANCES.tight:
             return violation(self.game, values) <= TOLERANCES.feasibility
         before, after = self.cost(name, values), self.cost(name, reply.values)
         far = step > TOLERANCES.weak
-        better = before - after > TOLERANCES.noise * max(1.0, abs(before))
+        better = before - after > TOLERANCES.noise * max(self.sizes[name], abs(before))
         return far and not better and violation(self.game, values) <= TOLERANCES.feasibility
 
     def _moved(
@@ -262,12 +279,18 @@ class _Search:
 
     def _key(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """A plan up to the accuracy that tells two plans apart."""
-        levels = (values[self.game.names[id(v)]] for v in self._decided())
-        return tuple(round(level / TOLERANCES.accuracy) for level in levels)
+        return tuple(round(values[n] / (TOLERANCES.accuracy * reach)) for n, reach in self.reaches.items())
 
-    def _room(self, point: Assessment) -> float:
-        """The largest ε of a plan that is called an equilibrium."""
-        return max(self._gap(self.cost(name, point.values)) for name in self.game.leaders)
+    def _relative(self, point: Assessment) -> float:
+        """The largest ε, each in the natural size of its leader's objective; infinite where one is unknown."""
+        return max(math.inf if math.isnan(gain) else gain / self.sizes[name] for name, gain in point.gains.items())
+
+    def _rooms(self, point: Assessment) -> dict[str, float]:
+        """Leader → the largest ε of a plan that is called an equilibrium."""
+        return {name: self._gap(name, self.cost(name, point.values)) for name in self.game.leaders}
+
+    def _is_equilibrium(self, point: Assessment) -> bool:
+        return all(point.gains[name] <= room for name, room in self._rooms(point).items())
 
     # --- no equilibrium -----------------------------------------------------------------------------------------------
 
@@ -286,7 +309,7 @@ class _Search:
                 return
             points.append(point)
             nearest = min(points, key=lambda p: p.largest)
-            if nearest.largest - master.least > self._room(nearest):
+            if nearest.largest - master.least > max(self._rooms(nearest).values()):
                 for name, reply in point.replies.items():
                     yield from master.deviation(name, reply.values, point.gains[name])
 
@@ -296,8 +319,7 @@ class _Search:
     # --- the plan -----------------------------------------------------------------------------------------------------
 
     def _plan(self, best: Assessment, least: float) -> Plan:
-        game, values = self.game, best.values
-        room = self._room(best)
+        game, values, rooms = self.game, best.values, self._rooms(best)
         plan = answered_plan(
             game,
             values,
@@ -314,15 +336,15 @@ class _Search:
         )
         if plan.report is None or not plan.report.ok or plan.residuals["feasibility"] > TOLERANCES.feasibility:
             not_held(plan)
-        elif best.largest <= room:
+        elif self._is_equilibrium(best):
             plan.quality = "feasible"
-        elif least > room:
+        elif least > max(rooms.values()):
             plan.quality = "infeasible"
             plan.warnings.append(
                 f"there is no equilibrium of the leaders: whatever they do, one gains {shown(least)} or more (proved)"
             )
         else:
-            paid = [n for n, gain in best.gains.items() if not gain <= room]
+            paid = [n for n, gain in best.gains.items() if not gain <= rooms[n]]
             plan.warnings.append(
                 f"not shown to be an equilibrium of the leaders: {listed(paid)} may gain up to {shown(best.largest)}"
             )

@@ -141,3 +141,20 @@ def test_leaders_who_own_nothing_or_want_nothing() -> None:
         sp.stackelberg(changed(lambda m: m.add_component("z", pyo.Var(bounds=(0, 1)))))
     with pytest.raises(sp.InvalidGame, match=r"goal: it is no leader's objective\. Put it on a leader's Block"):
         sp.stackelberg(changed(lambda m: m.add_component("goal", pyo.Objective(expr=m.L[1].q))))
+
+
+@pytest.mark.parametrize(("money", "amount"), [(1e-8, 1.0), (1.0, 1e-7), (1e8, 1e7)])
+def test_what_leaders_count_in_says_nothing(money: float, amount: float) -> None:
+    """Sherali's leaders where every profit is in units of 1/money and every quantity in units of 1/amount."""
+    m = pyo.ConcreteModel()
+    m.L, m.f = pyo.Block([1, 2]), pyo.Block()
+    blocks = [*m.L.values(), m.f]
+    for block in blocks:
+        block.q = pyo.Var(bounds=(0, 40 * amount), initialize=amount)
+    total = sum(block.q / amount for block in blocks)
+    for block in blocks:
+        block.profit = pyo.Objective(expr=money * (30.0 - total) * block.q / amount, sense=pyo.maximize)
+    plan = sp.stackelberg(sp.Game(m, m.f, leaders=m.L))
+    assert plan.quality == "feasible"
+    assert [plan.value(f"L[{k}].q") / amount for k in (1, 2)] == pytest.approx([10, 10], abs=1e-5)
+    assert plan.epsilon.max() <= 1e-4 * money
