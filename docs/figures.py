@@ -6,8 +6,10 @@ whose optional package is missing is a picture that says so.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import pyomo.environ as pyo
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 HOME = Path(__file__).resolve().parent.parent
@@ -31,7 +35,11 @@ STYLE = {
     "axes.spines.right": False,
     "figure.facecolor": "white",
 }
-NEEDS = {"sioux_falls_tolls": ("aequilibrae", "traffic"), "ev_charging": ("demandlib", "load")}
+NEEDS = {
+    "sioux_falls_tolls": ("aequilibrae", "traffic"),
+    "ev_charging": ("demandlib", "load"),
+    "country_grid": ("pandapower", "grid"),
+}
 """Figure → the package it needs, and the extra that brings it."""
 
 
@@ -118,6 +126,35 @@ def grid_prices() -> Figure:
     other.set(ylabel="gained by leaving the plan, $/h", xlabel="generator at bus", title="at the posted price alone")
     for each in (ax, other):
         each.set_xticks(at, [str(m.site[g]) for g in m.G])
+    return figure
+
+
+def country_grid() -> Figure:
+    """Poland, summer 2008: nodal prices by colour, full lines in red, placed as pandapower places them."""
+    from models import grid_prices
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandapower's own
+        net, grid = grid_prices.read_net("case3120sp"), grid_prices.read_pandapower("case3120sp")
+        game = grid_prices.build("case3120sp")
+    m, plan = game.model, sp.leader_optimal(game)
+    plan.load()
+    at = np.array([json.loads(point)["coordinates"] for point in net.bus.geo])
+    place = dict(zip(net.bus.index, at, strict=True))
+    ends = np.array([[place[line.start], place[line.end]] for line in grid.branches])
+    limit = np.array([line.limit for line in grid.branches])
+    full = np.array([abs(pyo.value(flow)) for flow in m.flow.values()]) > (1 - sp.TOLERANCES.accuracy) * limit
+    price = np.array([plan.multipliers[m.balance[bus].name] for bus in net.bus.index])
+    low, high = np.quantile(price, [0.01, 0.99])
+    figure, ax = _figure(9.0, 6.4)
+    ax.add_collection(LineCollection(ends[~full], colors=GREY, linewidths=0.3, alpha=0.6, rasterized=True))
+    dots = ax.scatter(*at.T, c=price, s=6, vmin=low, vmax=high, zorder=2, rasterized=True)
+    ax.add_collection(
+        LineCollection(ends[full], colors=RED, linewidths=2.5, zorder=3, label=f"{full.sum()} full lines")
+    )
+    figure.colorbar(dots, ax=ax, label="nodal price, $/MWh", extend="both", shrink=0.8)
+    ax.legend(frameon=False)
+    ax.set_axis_off()
     return figure
 
 
@@ -406,6 +443,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         responses,
         deviation_rows,
         grid_prices,
+        country_grid,
         demand_response,
         crowdsourcing,
         oligopoly,

@@ -27,6 +27,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +43,7 @@ FREE = ["price"]
 POSTED = 4.0  # $/MWh: above every marginal cost of the plan, so that each generator would like to run more
 COLUMNS = ("bus", "MW", "marginal cost", "price", "nodal price", "gain", "regret $/h", "proof")
 UNLIMITED = 1e6  # MW: pandapower writes "no limit" on a line as 99 999 kA
+PLACEHOLDER = 99.999  # MVA: and on a transformer of the cases of PEGASE and RTE as 99 999 kVA
 
 
 class Bus(NamedTuple):
@@ -96,10 +99,13 @@ def read_ieee30() -> Grid:
     )
 
 
-def read_pandapower(case: str) -> Grid:
-    """A test case of pandapower by name, numbered as pandapower numbers it (from 0)."""
+def read_net(case: str) -> Any:
+    """A test case of pandapower by name, as :mod:`pandapower` holds it.
+
+    Its cases of PEGASE and RTE have transformers without a limit as 99.999 MVA: at that limit their demand cannot be
+    met. These are unlimited here.
+    """
     try:
-        from pandapower.converter.pypower.to_ppc import to_ppc
         from pandapower.networks import power_system_test_cases as library
     except ImportError as error:
         raise InvalidGame(
@@ -110,13 +116,23 @@ def read_pandapower(case: str) -> Grid:
     if case not in known:
         raise InvalidGame(f"unknown grid case {case!r}; there are ieee30, {', '.join(known)}")
     net = getattr(library, case)()
-    for found, what in (
+    for refused, what in (
         (len(net.pwl_cost), "has piecewise linear generation costs"),
         (net.poly_cost.empty, "gives no generation costs"),
         (len(net.dcline), "has DC lines"),
     ):
-        if found:
+        if refused:
             raise InvalidGame(f"grid case {case!r} {what}: not supported, choose another case")
+    if len(net.trafo):
+        net.trafo.loc[net.trafo.sn_mva.sub(PLACEHOLDER).abs() < 1e-9, "max_loading_percent"] = 1e8
+    return net
+
+
+def read_pandapower(case: str) -> Grid:
+    """A test case of pandapower by name, numbered as pandapower numbers it (from 0)."""
+    net = read_net(case)
+    from pandapower.converter.pypower.to_ppc import to_ppc
+
     return _from_matpower(to_ppc(net, init="flat", mode="opf"))
 
 
@@ -150,7 +166,7 @@ def _quadratic(cost: Any) -> list[float]:
 
 
 def build(case: str = "ieee30", posted_price: float | None = None) -> sp.Game:
-    """The game on ``case``: "ieee30" or a test case of pandapower ("case9", "case118", ...).
+    """The game on ``case``: "ieee30" or a test case of pandapower ("case9", "case118", "case3120sp", ...).
 
     ``posted_price`` in $/MWh, when given, is what every generator is paid on path.
     """
@@ -206,8 +222,64 @@ def _add_power_flow(m: Any, grid: Grid) -> None:
     m.balance = pyo.Constraint(m.B, rule=lambda m, b: pyo.quicksum(supply[b]) == use[b])
 
 
+def at_nodal_prices(plan: sp.Plan) -> sp.Plan:
+    """The same dispatch, each generator paid the nodal price of its bus: constants, without a gain."""
+    return _at_prices(plan, lambda m, g: plan.multipliers[m.balance[m.site[g]].name])
+
+
+def at_falling_prices(plan: sp.Plan, fall: float) -> sp.Plan:
+    """The same dispatch, each generator paid its marginal cost and ``fall`` times its output, in $/MWh.
+
+    Then :func:`stackpyomo.affine_incentive` has each price fall by ``fall`` per MW: no output pays as much as the plan,
+    also where the cost is linear.
+    """
+    return _at_prices(plan, lambda m, g: pyo.value(m.generator[g].marginal_cost + fall * m.generator[g].output))
+
+
+def _at_prices(plan: sp.Plan, price: Callable[[Any, int], float]) -> sp.Plan:
+    plan.load()
+    m = plan.attached().model
+    for g in m.G:
+        m.price[g].set_value(price(m, g))
+    return sp.Plan.from_values(plan.attached())
+
+
+def ties(plan: sp.Plan) -> dict[int, float]:
+    """Generator → the MW between its limits, where its price is its marginal cost at every output.
+
+    There the price leaves the output open: nobody gains by leaving the plan, and nobody loses.
+    """
+    m, room = plan.attached().model, sp.TOLERANCES.accuracy
+    plan.load()
+    widths = {}
+    for g in m.G:
+        price, cost, output = m.price[g].value, m.generator[g].marginal_cost, m.generator[g].output
+        tied = cost.polynomial_degree() == 0 and math.isclose(price, pyo.value(cost), rel_tol=room)
+        if tied and output.ub > output.lb:
+            widths[g] = output.ub - output.lb
+    return widths
+
+
+def survey(case: str) -> bool:
+    """Dispatch a case of pandapower, verify its nodal prices, and print what they leave open."""
+    game = build(case)
+    m, plan = game.model, sp.leader_optimal(game)
+    report = sp.verify(nodal := at_nodal_prices(plan))
+    prices, widths = [m.price[g].value for g in m.G], ties(nodal)
+    print(f"{game.name}: {len(m.B)} buses, {len(m.L)} lines and transformers, {len(m.G)} generators")
+    print(f"least production cost {plan.leader_objective:,.2f} $/h ({plan.quality})")
+    print(f"at nodal prices, {min(prices):.2f} to {max(prices):.2f} $/MWh: {report.verdict}")
+    print(f"paid just their linear cost: {len(widths)}, whose price leaves {sum(widths.values()):,.0f} MW open")
+    return report.ok
+
+
 def main() -> None:
-    """The demo: prices the operator may choose, then one posted price with charges on deviations."""
+    """The demo: prices the operator may choose, then one posted price with charges on deviations.
+
+    With the name of a case of pandapower (``python -m models.grid_prices case3120sp``) its nodal prices.
+    """
+    if cases := sys.argv[1:]:
+        raise SystemExit(0 if all(survey(case) for case in cases) else 1)
     game = build()
     plan = sp.leader_optimal(game)
     print(f"{game.name}: least production cost {plan.leader_objective:.4f} $/h ({plan.quality})\n")

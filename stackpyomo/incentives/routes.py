@@ -81,7 +81,9 @@ def _is_boxed(game: Game) -> bool:
 def _may_fall_back(wishes: Wishes, payment: Payment) -> bool:
     """Whether a design by deviations could do what is asked for."""
     plain = isinstance(wishes.multipliers, str) and wishes.prefer == "energy" and not wishes.quadratic
-    return plain and payment.expression is None and wishes.minors == "frozen" and wishes.curvature is not None
+    plain = plain and payment.expression is None and wishes.minors == "frozen"
+    # what a deviation costs says nothing of a curvature that is asked for
+    return plain and wishes.curvature is not None and wishes.curvature <= 0.0
 
 
 def _is_refuted(rule: Incentive, solver: str) -> bool:
@@ -130,6 +132,7 @@ def _by_deviations(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: P
         (wishes.quadratic, "quadratic= (observe the square instead)"),
         (payment.expression is not None, "payment="),
         (wishes.minors != "frozen", "minors="),
+        ((wishes.curvature or 0.0) > 0.0, f"curvature={wishes.curvature}"),
     ):
         if given:
             raise InvalidGame(f"{what}: a design by deviations has none. Leave it out, or pass design='slopes'.")

@@ -47,7 +47,12 @@ class Twin:
     @property
     def is_stretched(self) -> bool:
         """Whether its variables' units lie too far apart for one tolerance."""
-        return float(self.steps.max(initial=1.0) / self.steps.min(initial=1.0)) > _STRETCHED
+        return _spread(self.steps) > _STRETCHED
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether an entry of its rows may be so small that a solver takes it for nothing, and a row for broken."""
+        return _spread(self.steps) * _spread(self.units) > _STRETCHED
 
     def of(self, program: Program, start: Array | None) -> Program:
         """The twin of this variant of the program."""
@@ -100,6 +105,10 @@ def _made(program: Program, plain: tuple[int, int]) -> Twin | None:
         return _written(program, steps, sizes[1:], float(sizes[0]), level)
     except BadRow:
         return None
+
+
+def _spread(units: Array) -> float:
+    return float(units.max(initial=1.0) / units.min(initial=1.0))
 
 
 def _middle(program: Program) -> Array:

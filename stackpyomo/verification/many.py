@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -224,11 +225,14 @@ class _Proofs:
         led = (levels, *probes(levels, reach, layout.floor, layout.ceiling))
         bare = [self._bare(at - self.target, level, keys) for at, level in zip(own, led, strict=True)]
         slopes, answers = (_larger(part) for part in zip(*bare, strict=True))
-        self.slopes = slopes
+        self.slopes, self.keys = slopes, keys
         self.stakes = self._stakes(slopes * self.reaches, answers, row, who, levels)
 
-    def _bare(self, deviations: Array, levels: Array, keys: Array) -> tuple[Array, Array]:
-        """|slopes| by own actions (followers × actions), aggregates moving along, and by leader variables (keys)."""
+    def _bare(self, deviations: Array, levels: Array, keys: Array, growth: float = 1.0) -> tuple[Array, Array]:
+        """|slopes| by own actions (followers × actions), aggregates moving along, and by leader variables (keys).
+
+        growth: by what everything is multiplied that the follower does not move.
+        """
         pieces, layout, size = self.pieces, self.pieces.layout, len(self.numbers)
         leader = np.full(len(layout.values), -1)
         leader[layout.leaders] = np.arange(len(layout.leaders))
@@ -240,7 +244,8 @@ class _Proofs:
             for columns in family.columns:
                 rate = layout.own.of(columns, pieces.first[who], pieces.count)
                 spot, known = self._spots(leader[columns], who, keys)
-                base = np.where(known, levels[leader[columns]] if len(levels) else 0.0, layout.values[columns])
+                others = np.where(rate.any(axis=1), 1.0, growth) * layout.values[columns]
+                base = np.where(known, levels[leader[columns]] if len(levels) else 0.0, others)
                 point.append(base + (rate * deviations[who]).sum(axis=1))
                 rates.append(rate)
                 spots.append((spot, known))
@@ -298,9 +303,18 @@ class _Proofs:
         return problems
 
     def _cancels(self, k: int) -> bool:
-        """True if one of its slopes is so small beside the others that its terms may have cancelled."""
-        sizes = self.slopes[k] * self.reaches[k]
-        return bool((sizes <= TOLERANCES.accuracy * sizes.max()).any())
+        """True if one of its slopes is so small beside the others, or its own terms, that these may have cancelled."""
+        sizes, terms = self.slopes[k] * self.reaches[k], self._terms[k] * self.reaches[k]
+        return bool((sizes <= TOLERANCES.accuracy * max(sizes.max(), terms.max())).any())
+
+    @cached_property
+    def _terms(self) -> Array:
+        """(followers × actions) what the slopes at the plan change by if all grow that the follower does not move, as
+        a price that just pays a cost does: the size of their terms."""
+        levels, still = self.pieces.layout.values[self.pieces.layout.leaders], np.zeros_like(self.target)
+        growth = 1.0 + TOLERANCES.nearby
+        at, grown = (self._bare(still, by * levels, self.keys, by)[0] for by in (1.0, growth))
+        return np.asarray(np.abs(grown - at) / TOLERANCES.nearby)
 
 
 def _empty(pieces: Pieces, duals: Array) -> Array:

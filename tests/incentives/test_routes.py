@@ -74,3 +74,19 @@ def test_what_slopes_refuse_for_its_curvature_may_be_held_against_a_bound() -> N
     rule = sp.affine_incentive(plan)
     assert rule.gain.loc["u", "f.v"] == pytest.approx(-2.0, abs=1e-6)
     assert sp.verify(rule).ok
+
+
+def test_a_least_curvature_is_no_matter_of_deviations() -> None:
+    """max (p − 3) q at p = 3: nobody gains, and the profit is flat. A curvature that was asked for is not forgotten."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(0, 100))
+    m.f = pyo.Block()
+    m.f.q = pyo.Var(bounds=(0, 10))
+    m.f.profit = pyo.Objective(expr=m.p * m.f.q - 3 * m.f.q, sense=pyo.maximize)
+    m.miss = pyo.Objective(expr=(m.f.q - 4) ** 2)
+    plan = sp.leader_optimal(sp.Game(m, m.f))
+    with pytest.raises(sp.NoIncentive, match=r"curvature of 0\.02 or more"):
+        sp.affine_incentive(plan, free=[m.p], curvature=0.02)
+    with pytest.raises(sp.InvalidGame, match=r"curvature=0\.02: a design by deviations has none"):
+        sp.affine_incentive(plan, free=[m.p], curvature=0.02, design="deviations")
+    assert sp.affine_incentive(plan, free=[m.p]).offset["p"] == pytest.approx(3.0)

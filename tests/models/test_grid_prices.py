@@ -212,6 +212,63 @@ def test_cost_equals_pandapower_when_a_line_is_full(pandapower):
     assert dispatch_cost(grid_prices.build("case5")) == pytest.approx(net.res_cost, rel=1e-8)
 
 
+def test_prices_of_linear_costs_equal_pandapower_and_say_what_they_leave_open(pandapower):
+    """case5: linear costs, one full line, two generators between their limits that are paid just what they cost."""
+    net = pandapower.networks.case5()
+    pandapower.rundcopp(net)
+    game = grid_prices.build("case5")
+    m = game.model
+    nodal = grid_prices.at_nodal_prices(sp.leader_optimal(game))
+    expected = [net.res_bus.lam_p[m.site[g]] for g in m.G]
+    assert [nodal.value(m.price[g]) for g in m.G] == pytest.approx(expected, rel=1e-6)
+    report = sp.verify(nodal)
+    assert report.ok
+    assert (report.certificate == "convex").all()
+    assert grid_prices.ties(nodal) == pytest.approx({3: 520.0, 4: 600.0})  # at the costs of 30 and 10 $/MWh
+    assert grid_prices.ties(sp.leader_optimal(grid_prices.build())) == {}  # quadratic costs: no tie
+
+
+def test_a_falling_price_leaves_nothing_open(pandapower):
+    """c + r q* at the plan and −r per MW: the profit r q (2q* − q) is largest at q*, and there alone."""
+    game = grid_prices.build("case5")
+    m = game.model
+    falling = grid_prices.at_falling_prices(sp.leader_optimal(game), 0.01)
+    rule = sp.affine_incentive(falling)
+    assert sp.verify(rule).ok
+    for g in m.G:
+        output, price = m.generator[g].output, m.price[g].name
+        at = falling.value(output)
+        assert rule.offset[price] == pytest.approx(pyo.value(m.generator[g].marginal_cost) + 0.01 * at)
+        if at > 0.0:  # one that stands still is paid nothing, whatever its price does
+            assert rule.gain.loc[price, output.name] == pytest.approx(-0.01)
+            assert g not in grid_prices.ties(falling)
+
+
+def test_a_transformer_of_99999_kva_has_no_limit(pandapower):
+    """case89pegase cannot be served with 32 limits of 99.999 MVA; without them it can, at any prices of 1 $/MWh."""
+    raw = pandapower.networks.case89pegase()
+    assert (raw.trafo.sn_mva.round(3) == 99.999).sum() == 32
+    with pytest.raises(pandapower.OPFNotConverged):
+        pandapower.rundcopp(raw)
+    net = grid_prices.read_net("case89pegase")
+    pandapower.rundcopp(net)
+    plan = sp.leader_optimal(grid_prices.build("case89pegase"))
+    assert plan.leader_objective == pytest.approx(net.res_cost, rel=1e-8)
+    m = plan.attached().model
+    assert [plan.multipliers[m.balance[bus].name] for bus in m.B] == pytest.approx([1.0] * 89, rel=1e-6)
+
+
+def test_the_survey_prints_what_is_verified_and_what_is_left_open(pandapower, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["grid_prices", "case5"])
+    with pytest.raises(SystemExit) as end:
+        grid_prices.main()
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "17,479.90 $/h (optimal)" in shown
+    assert "10.00 to 39.94 $/MWh: verified" in shown
+    assert "2, whose price leaves 1,120 MW open" in shown
+
+
 def test_ieee30_is_case30_of_pandapower(pandapower):
     ours, theirs = grid_prices.read_ieee30(), grid_prices.read_pandapower("case30")
     assert theirs.base == ours.base

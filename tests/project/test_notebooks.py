@@ -12,12 +12,13 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-NEEDS = {"sioux_falls": ("aequilibrae", "traffic")}
+NEEDS = {"sioux_falls": ("aequilibrae", "traffic"), "country_grid": ("pandapower", "grid")}
 """Notebook → (module, extra) without which it cannot run. Dask is not needed: dask_study does without."""
 FIGURES = {
     "quickstart": 2,
     "paper": 6,
     "grid_prices": 3,
+    "country_grid": 2,
     "sioux_falls": 3,
     "nonquadratic": 5,
     "solver_comparison": 4,
@@ -87,8 +88,9 @@ def test_notebook_links_to_files_that_are_there(path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of the client, not the notebook
 @EVERY
-def test_notebook_runs(path: Path, kernel: Any) -> None:
+def test_notebook_runs(path: Path, kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No error, nothing on standard error (where warnings go), and as many figures as it should have."""
+    monkeypatch.setenv("GRID_CASE", "case5")
     module, extra = NEEDS.get(path.stem, ("", ""))
     if module and find_spec(module) is None:
         pytest.skip(f"{path.name} needs {module}: pip install 'stackpyomo[{extra}]'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
 from pyomo.repn import generate_standard_repn
@@ -66,3 +67,23 @@ def test_a_solver_gets_natural_units(solver: str, unit: float) -> None:
     assert found["x"] / unit == pytest.approx(3.0, abs=1e-4)
     assert found["y"] * unit == pytest.approx(0.0, abs=1e-4)
     assert (twin(made, exact=False) is None) == (unit == 1.0), "numbers near 1 stay as they are"
+
+
+@pytest.mark.parametrize(("seed", "most"), [(12, 9.0), (3, 11.0)])
+def test_an_answer_that_is_lost_in_natural_units_is_looked_for_as_written(seed: int, most: float) -> None:
+    """A chain of lines with susceptances of 1 to 1e11, fed at both ends: in natural units HiGHS takes the small entries
+    for nothing, and the rest has no point. All is fed at the cheaper end, so that it costs the demand."""
+    random = np.random.default_rng(seed)
+    m = pyo.ConcreteModel()
+    m.q = pyo.Var(range(2), bounds=(0, 100), initialize=1.0)
+    m.t = pyo.Var(range(10))
+    flow = [s * (m.t[i] - m.t[i + 1]) for i, s in enumerate(10.0 ** random.uniform(0, most, 9))]
+    demand = random.uniform(1, 5, 10)
+    fed = [m.q[0], *[0.0] * 8, m.q[1]]
+    rows = [m.t[0] == 0.0]
+    for i, use in enumerate(demand):
+        rows.append(fed[i] + (flow[i - 1] if i else 0.0) - (flow[i] if i < 9 else 0.0) == use)
+    program = Program(m.q[0] + 2 * m.q[1], rows)
+    solution = solve(program, "highs")
+    assert solution.termination.solved, solution.message
+    assert program.problem.objective(solution.x) == pytest.approx(demand.sum(), rel=1e-6)

@@ -139,6 +139,26 @@ def test_regrets_are_the_closed_form() -> None:
     assert [report.best_response[f"f[{i}]"][f"f[{i}].x"] for i in range(120)] == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.parametrize("money", [1e-8, 1.0, 1e8])
+def test_a_price_that_just_pays_a_linear_cost_leaves_rounding(money: float) -> None:
+    """max (p − c) x, p is c but for rounding: nothing is gained. One that is paid 1e-3 more gains 1e-3 c (1 − x)."""
+    random = np.random.default_rng(5)
+    size, off = 120, 7
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block(range(size))
+    cost = money * random.uniform(1.0, 100.0, size)
+    price = cost * (1.0 + 1e-14 * random.uniform(-1, 1, size))
+    price[off] = 1.001 * cost[off]
+    m.p = pyo.Var(range(size), initialize=dict(enumerate(price)))
+    for i in range(size):
+        m.f[i].x = pyo.Var(bounds=(0, 1), initialize=float(random.uniform(0.1, 0.9)))
+        m.f[i].profit = pyo.Objective(expr=m.p[i] * m.f[i].x - cost[i] * m.f[i].x, sense=pyo.maximize)
+    m.goal = pyo.Objective(expr=sum(m.f[i].x for i in range(size)))
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert report.refuted == [f"f[{off}]"]
+    assert report.regret[f"f[{off}]"] == pytest.approx(1e-3 * cost[off] * (1 - m.f[off].x.value), rel=1e-9)
+
+
 def test_those_who_are_not_understood_are_resolved_as_ever() -> None:
     """One kink, one integer-free sine: everybody else by arrays, and all in the game's order."""
     m = tracking()
