@@ -51,9 +51,12 @@ def execute(notebook: Any, kernel: Any = None) -> Any:
     nbclient = pytest.importorskip("nbclient", reason="needs the extra notebooks")
     nbformat = pytest.importorskip("nbformat", reason="needs the extra notebooks")
     notebook.cells.insert(0, nbformat.v4.new_code_cell("get_ipython().reset()"))
-    return nbclient.NotebookClient(
-        notebook, km=kernel, timeout=240, resources={"metadata": {"path": str(FOLDER)}}
-    ).execute()
+    client = nbclient.NotebookClient(notebook, km=kernel, timeout=240, resources={"metadata": {"path": str(FOLDER)}})
+    try:
+        return client.execute()
+    finally:
+        if kernel is not None and client.kc is not None:  # a kernel that goes on is not the client's to close
+            client.kc.stop_channels()
 
 
 def outputs(notebook: Any) -> list[Any]:
