@@ -330,7 +330,10 @@ class Experiments:
         block.action = pyo.Var(range(len(names)))
         seen = [name for name in names if name in self.table.columns and self._observed]
         if self._observed and not seen:
-            raise InvalidGame(f"{names[0]}: no column of rows; add what {follower.name} did.")
+            raise InvalidGame(
+                f"{names[0]}: no column of rows ({listed(list(self.table.columns))}); add what {follower.name} did, "
+                "under the name of its Var."
+            )
         for name, copy, var in zip(names, block.action.values(), follower.variables, strict=True):
             level = self._number(row, name) if name in seen else math.nan
             copy.domain = var.domain
@@ -459,7 +462,7 @@ class Experiments:
         if not math.isfinite(level):
             cell = self.table[name].iloc[row]
             raise InvalidGame(
-                f"row {self.table.index[row]}, column {name}: {cell!r} is no finite number. Correct it or drop the row."
+                f"row {self.table.index[row]}, column {name}: {cell} is no finite number. Correct it or drop the row."
             )
         return level
 

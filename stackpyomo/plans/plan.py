@@ -30,6 +30,7 @@ from stackpyomo.core import (
     shown,
     undisturbed,
 )
+from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, changes, evaluated_at, exchangeable, objective_at, stamp
@@ -359,7 +360,7 @@ class Plan(Document):
             and self.options.get("function") != "nash"
             and self.termination != "given"
         ):
-            said.append(f"Not proved optimal: {', '.join(untried(self.log))}.")
+            said.append(f"Not proved optimal: {', '.join([*untried(self.log), *self._unbounded()])}.")
         said += [f"Responding: {listed(self.responding)}."] if self.responding else []
         said += [*self._ties_in_words(), *self._shortfall_in_words()]
         said += [] if self.selection is None else [f"Equilibrium: {text}." for text in self.selection.sentences()]
@@ -395,6 +396,15 @@ class Plan(Document):
             said.append(f"{shown(self.bound)} is approached but not reached: this plan is within {near} of it.")
         return said
 
+    def _unbounded(self) -> list[str]:
+        """What may prove a curved objective convex: the proof goes over all that its variables can be."""
+        objective = None if self.game is None or self.responding else self.game.leader.objective
+        if objective is None or objective.expr.polynomial_degree() in (0, 1, 2):
+            return []
+        names = {v.name: v for v in variables_in(objective.expr)}
+        wide = [name for name, v in names.items() if v.lb is None and v.ub is None and not v.fixed]
+        return [f"bounds for {listed(wide, 3)} may prove it convex"] if wide else []
+
     def _accuracy(self) -> list[Part]:
         """ε_f and ε_F of a plan by rows of deviations."""
         if "regret" not in self.residuals:
@@ -416,7 +426,7 @@ def untried(log: Sequence[Mapping[str, Any]]) -> list[str]:
     known = [] if stops else ["solver='scip' can prove more"]
     if "time limit" in stops:
         spent = sum(entry.get("seconds") or 0.0 for entry in log if entry.get("solver") in _GLOBAL)
-        more = max(60.0, 6.0 * spent)
+        more = max(60.0, 10.0 * round(0.6 * spent))
         known.append(f"{spent:.2g} s of proof spent; proof_seconds={more:.2g} or a longer time_limit= may prove it")
     return [*known, f"starts={max(5, 4 * starts)} can find better"]
 

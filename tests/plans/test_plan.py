@@ -40,6 +40,23 @@ def test_advice_names_what_has_not_been_tried() -> None:
     assert untried([{"solver": "scip", "termination": "optimal"}]) == ["starts=5 can find better"]
 
 
+def test_advice_asks_for_the_bounds_that_a_proof_stands_on() -> None:
+    """v**5 is convex where v ≥ 0 alone: without a bound nothing is proved, with one the plan is optimal."""
+    m = pyo.ConcreteModel()
+    m.flow = pyo.Var(initialize=1.0)
+    m.f = pyo.Block()
+    m.f.v = pyo.Var(bounds=(0, 3), initialize=1.0)
+    m.f.cost = pyo.Objective(expr=(m.f.v - 2) ** 2 + m.flow * m.f.v)
+    m.same = pyo.Constraint(expr=m.flow == m.f.v + 1)
+    m.total = pyo.Objective(expr=m.flow**5 - 9 * m.flow)
+    game = sp.Game(m, m.f, aggregates=[m.same])
+    assert "bounds for flow may prove it convex" in str(sp.leader_optimal(game))
+    m.flow.setlb(0)
+    plan = sp.leader_optimal(game)
+    assert plan.quality == "optimal"
+    assert plan.value(m.flow) == pytest.approx(1.8**0.25, rel=1e-6)
+
+
 @pytest.mark.parametrize("sense", [1, -1])
 def test_a_gap_that_is_proved_bounds_the_objective_on_its_own_side(sense: int) -> None:
     game = toll_game()

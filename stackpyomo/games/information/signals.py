@@ -233,9 +233,12 @@ class _Reader:
         elif kind is None and hasattr(component, "is_expression_type"):
             yield self._expression(component, str(component))  # its .name would be "sum", whatever it adds up
         else:
+            rows = list(component.values()) if kind is pyo.Constraint else []
+            meant = rows and all(any(row is known for known in self.game.aggregates) for row in rows)
+            hint = " Observe the Var that this equality defines." if meant else ""
             raise InvalidGame(
                 f"observe: {item} is no signal. Name Vars or Expressions that are linear in the followers' actions, "
-                "or a mapping leader variable → list of these."
+                f"or a mapping leader variable → list of these.{hint}"
             )
 
     def _named(self, name: str) -> Any:
