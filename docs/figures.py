@@ -474,7 +474,7 @@ def _missing(name: str) -> Figure | None:
 def draw_all(folder: Path, names: tuple[str, ...] = ()) -> None:
     """Draw those of the figures that are not there or older than what they are drawn from."""
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [Path(__file__), *HOME.glob("models/*.py"), *HOME.glob("stackpyomo/*.py")]
+    sources = [Path(__file__), *HOME.glob("models/*.py"), *HOME.glob("stackpyomo/**/*.py")]
     changed = max(path.stat().st_mtime for path in sources)
     for name, figure in FIGURES.items():
         path = folder / f"{name}.svg"
