@@ -167,7 +167,7 @@ def main() -> None:
         ("60 customers behind coarse meters", build(60, flat=True), COARSE),
     ):
         try:
-            sp.affine_incentive(sp.leader_optimal(game), observe=observe)
+            sp.affine_incentive(sp.leader_optimal(game), observe=observe, design="slopes")
         except sp.NoIncentive as refused:
             console.print(f"{title}: {refused}", highlight=False, soft_wrap=True)
     raise SystemExit(0 if good else 1)

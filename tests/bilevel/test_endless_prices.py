@@ -29,7 +29,7 @@ def root(least: float = 0.0, most: float = 1.0, goal: Callable[[Any], Any] = lam
 def test_a_price_without_an_end_makes_the_leader_unbounded(goal: Callable[[Any], Any]) -> None:
     """Own closed form: the value function −√x has the slope −1/(2√x)."""
     with pytest.raises(sp.NoPlan, match=r"price \(multiplier of f\.row\)") as caught:
-        sp.stackelberg(root(goal=goal))
+        sp.stackelberg(root(goal=goal), proof_seconds=1.0)
     assert caught.value.termination == "unbounded"
 
 

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import Result
+from conftest import MODELS, Run
 
 import stackpyomo as sp
 from models import metered_tariff
-from stackpyomo.cli import entry as cli
 
-MODELS = Path(__file__).parents[2] / "models"
 GAME, DATA = MODELS / "metered_tariff.py", MODELS / "data" / "evenings.csv"
 BOUNDS = ("--parameter", "worth=0,20", "--parameter", "slope=0.2,5")
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def call(*arguments: Any) -> Result:
-        monkeypatch.setattr(sys, "argv", ["stackpyomo", "fit", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Result(int(ended.value.code or 0), *capfd.readouterr())
-
-    return call
 
 
 def test_a_table_is_fitted(run: Run, tmp_path: Path) -> None:
     (tmp_path / "next.csv").write_text("price\n0\n1\n")
-    done = run(GAME, DATA, *BOUNDS, "--noise", "0.2", "--candidates", "next.csv")
+    done = run("fit", GAME, DATA, *BOUNDS, "--noise", "0.2", "--candidates", "next.csv")
     assert (done.code, done.err) == (0, "")
     assert "Identified: rank 2: all parameters." in done.out
     assert "All that explains every row within its noise: worth 3.233 … 4.232" in done.out
@@ -49,7 +27,7 @@ def test_a_table_is_fitted(run: Run, tmp_path: Path) -> None:
 def test_one_document(run: Run, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("price,household.use\n1,3\n")
     (tmp_path / "next.csv").write_text("price\n0\n")
-    done = run(GAME, "one.csv", *BOUNDS, "--build", "worth=7", "--json", "-", "--candidates", "next.csv")
+    done = run("fit", GAME, "one.csv", *BOUNDS, "--build", "worth=7", "--json", "-", "--candidates", "next.csv")
     document = json.loads(done.out)
     assert done.code == 1, "a combination is open"
     direction = document["fit"]["null_space"][0]
@@ -64,7 +42,7 @@ def test_rows_under_a_rule(run: Run, tmp_path: Path) -> None:
     document = {"plan": rule.plan.as_dict(), "incentive": rule.as_dict()}
     (tmp_path / "rule.json").write_text(json.dumps(document))
     (tmp_path / "rows.csv").write_text(f"price,household.use,rule\n,{9 / 11!r},bill\n0,4,\n")
-    done = run(GAME, "rows.csv", *BOUNDS, "--rule", "bill=rule.json", "--json", "-")
+    done = run("fit", GAME, "rows.csv", *BOUNDS, "--rule", "bill=rule.json", "--json", "-")
     found = json.loads(done.out)["fit"]["parameters"]
     assert found == pytest.approx({"worth": 4.0, "slope": 1.0}, rel=1e-5)
 
@@ -82,7 +60,7 @@ def test_rows_under_a_rule(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: tuple[str, ...], message: str, run: Run) -> None:
-    done = run(GAME, DATA, *arguments)
+    done = run("fit", GAME, DATA, *arguments)
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert len(done.err.splitlines()) == 1

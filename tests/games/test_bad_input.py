@@ -12,7 +12,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import snapshot, toll_game, work
-from helpers.roads import HOME, INF, INSTALLED, NAN, Edit, everything, game_of, model_of, priced, roads, row
+from conftest import INSTALLED, snapshot, toll_game, work
+from helpers.roads import HOME, INF, NAN, Edit, everything, game_of, model_of, priced, roads, row
 from pyomo.core.expr.numeric_expr import MaxExpression
 
 import stackpyomo as sp
@@ -368,18 +367,14 @@ def test_ctrl_c_ends_everything(solver: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_solver_that_is_killed(long_game: sp.Game, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    popen = subprocess.Popen
-
-    def doomed(*arguments: Any, **options: Any) -> Any:
-        process = popen(*arguments, **options)
-        threading.Timer(0.5, lambda: os.kill(process.pid, signal.SIGKILL)).start()
-        return process
-
-    monkeypatch.setattr(subprocess, "Popen", doomed)
-    words = ("pounce", "killed", "signal 9")
-    call = lambda: sp.leader_optimal(long_game, solver="pounce")  # noqa: E731
-    error = refused(long_game.model, call, sp.NoPlan, *words)
+def test_a_solver_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
+    script = tmp_path / "ipopt"
+    script.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 3.14.0 && exit\nkill -9 $$\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", os.fspath(tmp_path), prepend=os.pathsep)
+    m = roads()
+    call = lambda: sp.leader_optimal(game_of(m), solver="ipopt")  # noqa: E731
+    error = refused(m, call, sp.NoPlan, "ipopt", "killed", "signal 9")
     assert error.termination == "killed"
 
 

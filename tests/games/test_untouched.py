@@ -12,8 +12,8 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
-from conftest import snapshot
-from helpers.roads import HOME, INSTALLED, Edit, everything, game_of, model_of, priced, roads
+from conftest import INSTALLED, snapshot
+from helpers.roads import HOME, Edit, everything, game_of, model_of, priced, roads
 from pyomo.core.staleflag import StaleFlagManager
 
 import stackpyomo as sp

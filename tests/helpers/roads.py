@@ -11,12 +11,8 @@ from typing import Any
 import pyomo.environ as pyo
 
 import stackpyomo as sp
-from stackpyomo.solvers import registry
 
 NAN, INF = math.nan, math.inf
-
-
-INSTALLED = [name for name, info in registry.items() if info.available]
 
 
 Edit = Callable[[Any], Any]

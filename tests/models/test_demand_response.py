@@ -196,7 +196,7 @@ def test_without_a_charge_no_gain_bends_a_hybrid_up() -> None:
     found = sp.leader_optimal(build(N, flat=True, charge=False))
     found.load()
     with pytest.raises(sp.NoIncentive, match="no gain was found that makes its composed cost convex") as refused:
-        sp.affine_incentive(found)
+        sp.affine_incentive(found, design="slopes")
     bent = set()
     for i, c in enumerate(portfolio(N), start=1):
         x = planned(found, i)
@@ -237,7 +237,7 @@ def test_no_gain_behind_a_coarse_meter_bends_a_hybrid_up(seed: int) -> None:
     with pytest.raises(
         sp.NoIncentive, match="curvature: no gain was found that makes its composed cost convex"
     ) as refused:
-        sp.affine_incentive(found, demand_response.COARSE)
+        sp.affine_incentive(found, demand_response.COARSE, design="slopes")
     people = portfolio(N, 8, seed)
     x = np.array([planned(found, i) for i in range(1, N + 1)])
     a = np.array([TARIFF + slope(c, loads) for c, loads in zip(people, x, strict=True)])
@@ -264,7 +264,9 @@ def test_bad_parameters_are_refused() -> None:
             build(**bad)
 
 
-def test_demo_tells_the_story(capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_tells_the_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With as few customers as there are kinds, and as many as no coarse meter holds."""
+    monkeypatch.setattr(demand_response, "build", lambda customers=N, **options: build(min(customers, 52), **options))
     with pytest.raises(SystemExit) as left:
         demand_response.main()
     assert left.value.code == 0

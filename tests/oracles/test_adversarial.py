@@ -80,7 +80,7 @@ def test_almost_convex_on_a_huge_box_is_not_convex() -> None:
     u, v = m.f.u[0], m.f.u[1]
     m.f.cost = pyo.Objective(expr=(u - v) ** 2 - 1e-10 * (u + v) ** 2 + m.u0)
     m.goal = pyo.Objective(expr=m.u0**2)
-    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)), proof_seconds=1.0)
     assert report.certificate["f"] != "convex"
 
 
@@ -121,7 +121,7 @@ def test_random_starts_fail_quietly() -> None:
         m.f[i].u = pyo.Var(initialize=1.0)
         m.f[i].cost = pyo.Objective(expr=-pyo.log(m.f[i].u) + m.f[i].u + 0.01 * pyo.sin(m.f[i].u) ** 2 + m.u0)
     m.goal = pyo.Objective(expr=m.u0**2)
-    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)), tolerance=1e-3)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)), tolerance=1e-3, proof_seconds=1.0)
     assert report.certificate.isin(["multistart", "global"]).all()
 
 

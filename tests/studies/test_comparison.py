@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import strict, toll_game
+from conftest import INSTALLED, strict, toll_game
 from helpers.entries import BEST, KINKED, MAXIMIZED, WITHOUT_PLAN, entry, slow
 
 import stackpyomo as sp
@@ -22,7 +22,6 @@ from stackpyomo.studies import Comparison, Row, entries_of, solved, ways
 from stackpyomo.studies import comparison as comparisons
 
 pytestmark = pytest.mark.usefixtures("quick_workers")
-INSTALLED = [name for name, info in registry.items() if info.available]
 
 
 def written(path: Path, *entries: dict[str, Any]) -> Path:

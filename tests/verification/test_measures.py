@@ -17,7 +17,7 @@ def _report(cost: object, bounds: tuple[float | None, float | None], level: floa
     m.f.x, m.f.y = pyo.Var(bounds=bounds, initialize=level), pyo.Var(bounds=(-1, 1), initialize=0.0)
     m.f.cost = pyo.Objective(expr=cost(m.f.x, m.f.y))  # type: ignore[operator]
     m.loss = pyo.Objective(expr=m.u**2)
-    return sp.verify(sp.Plan.from_values(sp.Game(m, [m.f])))
+    return sp.verify(sp.Plan.from_values(sp.Game(m, [m.f])), proof_seconds=1.0)
 
 
 @pytest.mark.parametrize("steepness", [1.0, 50.0, 1000.0])
@@ -41,7 +41,7 @@ def test_a_cost_that_runs_away_beside_another_does_not_hide_it() -> None:
 
 
 @pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0.0, 1.0), (None, None)])
-@pytest.mark.parametrize("followers", [1, 120])
+@pytest.mark.parametrize("followers", [1, 30])
 def test_walls_on_both_sides_excuse_nothing(bounds: tuple[float | None, float | None], followers: int) -> None:
     """(x − 1)² between walls of 10⁻³⁰ e^{1000 |x|}: from 0 to 0.06 there is 0.11 to gain, and no wall yet."""
     m = pyo.ConcreteModel()
@@ -52,7 +52,7 @@ def test_walls_on_both_sides_excuse_nothing(bounds: tuple[float | None, float | 
         x = m.f[k].x
         m.f[k].cost = pyo.Objective(expr=(x - 1) ** 2 + 1e-30 * (pyo.exp(1000 * x) + pyo.exp(-1000 * x)))
     m.loss = pyo.Objective(expr=m.u**2)
-    report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))), proof_seconds=1.0)
     assert not report.ok
     assert report.scale.max() < 1e4
 
