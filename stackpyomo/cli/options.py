@@ -53,7 +53,7 @@ HELP = {
     "rule": "label=FILE: the rule of the rows with that label in column rule, as solve --json wrote it.",
     "saturate": "Announce the rule cut at the leader's bounds.",
     "second_best": "Choose plan and rule together, where no rule holds the leader's optimum.",
-    "seed": "Seed of whatever is random: the same seed, the same results.",
+    "seed": "Random seed: the same seed gives the same results.",
     "solver": "auto, pounce, ipopt, cyipopt, highs, scip, …",
     "starts": "Starting points for each plan.",
     "store": "Append finished rows to this file; the same command again goes on there.",

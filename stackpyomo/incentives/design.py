@@ -84,8 +84,9 @@ def affine_incentive(
     multipliers : "zero", "free" or mapping of Constraint to float
         The multipliers λ of followers' own constraints in the composed problem.
     curvature : "auto", "none" or float
-        "auto": use the freedom where the gain of least energy leaves a follower a direction of negative curvature; a
-        number, per squared unit of its actions: of less curvature than this.
+        Where the freedom among gains is used: "auto", where the gain of least energy makes a follower's cost concave
+        along some deviation; a number, where its least curvature is below that, per squared unit of its actions;
+        "none", nowhere.
     saturate : bool, default False
         Announce the projection on the leader's bounds.
     gain_bounds : (float, float) or mapping of leader Var to (float, float), optional
