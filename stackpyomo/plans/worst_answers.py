@@ -81,7 +81,8 @@ class _Leader(abc.ABC):
     def worst(self, given: Mapping[int, float], slack: float, *, rounded: bool = True) -> WorstAnswer | None:
         """The worst answer at {id(leader's Var): value}; None if there is none, or none is proved to be it.
 
-        ``slack``: the difference in a follower's cost that is a tie. ``rounded``: one that rounding may make is one."""
+        ``slack``: the difference in a follower's cost that is a tie. ``rounded``: one that rounding may make is one.
+        """
         worst, broken, most = None, [], self.asked(given, slack, rounded)
         for goal in self.goals():
             answer = most(goal.body)
