@@ -309,8 +309,10 @@ class _Proofs:
 
     @cached_property
     def _terms(self) -> Array:
-        """(followers × actions) what the slopes at the plan change by if all grow that the follower does not move, as
-        a price that just pays a cost does: the size of their terms."""
+        """The size of the terms of the slopes at the plan, (followers × actions).
+
+        It is what they change by if all that the follower does not move grows, as a price that just pays a cost does.
+        """
         levels, still = self.pieces.layout.values[self.pieces.layout.leaders], np.zeros_like(self.target)
         growth = 1.0 + TOLERANCES.nearby
         at, grown = (self._bare(still, by * levels, self.keys, by)[0] for by in (1.0, growth))
