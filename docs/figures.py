@@ -307,11 +307,15 @@ def sioux_falls_tolls() -> Figure:
 
     best = sp.leader_optimal(roads.build())
     figure, ax = _figure(8.0, 3.8)
-    order = None
-    for pricing, colour, width in (("marginal", GREY, 0.9), ("least", BLUE, 0.55)):
-        toll = np.array(list(roads.tolls(best, pricing).offset.values()))
-        order = np.argsort(-toll, kind="stable") if order is None else order
-        label = {"marginal": "at marginal cost", "least": "of least money"}[pricing]
+    flow = np.array([best.value(f"flow[{a}]") for a in best.attached().model.link])
+    capacity, free, factor, power = np.array([link[2:] for link in roads.read_network().links]).T
+    marginal = free * factor * power * (flow / capacity) ** power  # v t'(v)
+    least = np.array(list(roads.tolls(best, "least").offset.values()))
+    order = np.argsort(-marginal, kind="stable")
+    for toll, label, colour, width in (
+        (marginal, "at marginal cost", GREY, 0.9),
+        (least, "of least money", BLUE, 0.55),
+    ):
         ax.bar(np.arange(len(toll)), toll[order], width, color=colour, label=label)
     ax.set(xlabel="links, by their toll at marginal cost", ylabel="toll, hundredths of an hour")
     ax.legend(frameon=False)
