@@ -34,9 +34,7 @@ from stackpyomo.solvers import BadRow, Program, free_row, natural_size, registry
 __all__ = ["inducible"]
 
 _PUNISHMENTS = 30  # Punishments tried for one follower before it stays undecided.
-
 _SECONDS = 5.0  # For a global solver's bound on one punishment.
-
 _Verdict: TypeAlias = tuple[str, float, float, float, float, str]  # A row of the table.
 
 

@@ -33,7 +33,6 @@ from stackpyomo.verification import Composed, Effort, best_responses, oversteps
 __all__ = ["PrivateNoise"]
 
 _STATES = 200  # Draws of the others that a member's expected cost is summed over one by one.
-
 _Key = tuple[str, int]  # (follower, number of its scenario).
 
 

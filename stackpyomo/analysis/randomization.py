@@ -40,11 +40,8 @@ __all__ = ["RandomGain", "RandomTarget", "randomized_gain", "randomized_target"]
 _CONVEX = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
 
 _FINER = 41  # Points of a finer grid.
-
 _POLISHED = 5  # Points of the grids that the best plan without a coin is looked for from.
-
 _PEAKS = 8  # Best deviations among those evaluated that are looked at more closely.
-
 _FAR = 1e9  # How many sizes away a deviation is watched where the cost falls without end.
 
 _ROUNDS = 50

@@ -22,7 +22,6 @@ from stackpyomo.solvers import Program
 __all__ = ["Pairs", "followed"]
 
 _STEPS = 100  # Newton steps at most: a path that can be followed takes twenty or thirty.
-
 _SHORTEST = 0.01  # Part of a step below which the path is lost.
 
 

@@ -33,7 +33,6 @@ _BACK = (1e3, 100.0, 10.0, 1.0)
 _STEPS = (1.0, 30.0, 1e3)
 
 _FARTHEST = 1e7  # How many times as large the price has to become on the curve: so far no bound and no row may end it.
-
 _ITERATIONS = 20  # Newton steps for one point.
 
 

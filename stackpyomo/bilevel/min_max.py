@@ -33,7 +33,6 @@ from .mpcc import Problem
 __all__ = ["MinMax", "Opposition", "opposition"]
 
 Terms = dict[tuple[int, ...], float]  #: (id(Var), …) → coefficient of their product.
-
 Point = dict[int, float]  #: id(Var) → its value.
 
 

@@ -36,7 +36,6 @@ __all__ = ["Answer", "Equilibrium", "Problem"]
 logger = logging.getLogger(__name__)
 
 _ROUNDS = 25  # Active sets that one polish tries.
-
 _TURNS = 4  # Times a pair may change sides in one polish: a primal-dual active set method, made to end.
 
 # Pairs from which on the followers' equilibrium is asked first: where none of them, or all, are active, the leader
@@ -44,7 +43,6 @@ _TURNS = 4  # Times a pair may change sides in one polish: a primal-dual active 
 _MANY = 2000
 
 _STEPS = (1.0, 0.5, 0.25, 0.125)  # Parts of a step of the leader that are tried.
-
 _PATIENCE, _PACE = 10.0, 100.0  # Seconds of one local solve, and variables for which it gets another second.
 
 # Iterations of one local solve: those that converge need fewer, and a restoration phase may go on for ever.

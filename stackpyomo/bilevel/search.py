@@ -37,7 +37,6 @@ __all__ = ["PlanSearch"]
 logger = logging.getLogger(__name__)
 
 _SMALL = 150  # Pairs up to which the global stage is tried by itself.
-
 _MANY = 2000  # Pairs from which on the first verified local answer is taken.
 
 # Least number of starts of the local stage in a small game: it gets there only if the global one did not close.

@@ -47,15 +47,12 @@ __all__ = ["ValueFunction"]
 logger = logging.getLogger(__name__)
 
 _ROUNDS = 100  # Rounds of one master.
-
 _MANY = 2_000  # Rounds of a master without actions, which are short.
 
 _WORDS = "looking for an equilibrium by deviations"
 
 _PAIRS = 16  # Pairs from which on a local search comes first: SCIP may not find in its time what that finds at once.
-
 _SECONDS = 60.0  # For the whole search where no time limit is given.
-
 _MAGNIFIED = 2.0**10  # What the rows' costs are multiplied by where the bound falls short of a verified answer.
 
 # How far v has to be from feasible in a restriction, in sizes of its row: one master each.

@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 _SHOWN = 30  # Rows of a table that are printed.
-
 _NAME = 19  # Letters of a game's name in the table of a catalogue, which so fits 80 columns.
 
 _OPTIONS = (

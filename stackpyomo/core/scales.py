@@ -27,7 +27,6 @@ __all__ = ["Scales", "beside", "limited_reaches", "scales"]
 
 _TINY = float(np.sqrt(np.finfo(float).tiny))
 _LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound says otherwise.
-
 _SWEEPS = 3  # Rounds in which variables without a size of their own take one from those that have.
 
 

@@ -22,7 +22,6 @@ from typing import Any
 __all__ = ["PATIENCE", "Terminated", "end", "kill", "leave", "prefix", "sweep", "unbroken", "unwinding"]
 
 PATIENCE = 5.0  #: Seconds that a command has to unwind.
-
 _GLANCE = 0.1  # Seconds between two times that the main thread is woken.
 
 # Tells this process from an earlier one of the same number, whose folders name solvers that are others by now.

@@ -30,7 +30,6 @@ Tree: TypeAlias = tuple[Any, ...]
 Item: TypeAlias = tuple[int, Any, float]
 
 Token: TypeAlias = tuple[str, Any, int]  #: What stands at a node: (kind, what else it says, number of arguments).
-
 FUNCTIONS = ("exp", "log", "sqrt", "sin", "cos", "tanh")  #: Functions that are understood, by Pyomo's name.
 
 # Numbers and Vars of one expression, beyond which its terms are read, and none of these is a member of a family.

@@ -32,7 +32,6 @@ __all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "twin_of"]
 Structure = TypeVar("Structure", bound=GameStructure)
 
 _POINTS = 3  # Random points at which a swap has to change nothing.
-
 _MEMBERS = 10_000  # Members a population may be written out to.
 
 

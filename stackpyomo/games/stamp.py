@@ -27,7 +27,6 @@ from .structure import GameStructure
 __all__ = ["changes", "stamp"]
 
 _NAMED = (UnaryFunctionExpression, ExternalFunctionExpression)  # Nodes of one class that stand for functions by name.
-
 _COMPARED = (int, float, tuple)  # What leaves are compared by value.
 
 

@@ -51,7 +51,6 @@ from .strategy import DEVIATIONS
 __all__ = ["How", "designed"]
 
 _LOTTERIES = 40  # Rounds in which a lottery of deviations alone is looked for.
-
 _EXPLAINING = 10.0  # Seconds for that: the refusal stands without it.
 
 logger = logging.getLogger(__name__)

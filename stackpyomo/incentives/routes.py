@@ -32,7 +32,6 @@ _LOOKED_AT = 50  # Actions up to which followers not proved convex are re-solved
 
 
 _SECOND_LOOK = 5.0  # Seconds for a design by deviations where slopes have none.
-
 _REPAIR = 20.0  # Seconds for one where what slopes came to is refuted: each of its rounds asks a global solver.
 
 

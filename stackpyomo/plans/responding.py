@@ -47,7 +47,6 @@ from .selection import Selection
 __all__ = ["Work", "plan_if_any", "respond"]
 
 _SAMPLED = 200  # Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards.
-
 _LARGEST = 1000  # Variables of integer and nonconvex followers up to which plans are looked for by deviation rows.
 
 # Seconds that a re-solve of the followers may take at least: without it nothing is held of any answer.

@@ -45,9 +45,7 @@ __all__ = ["enumerated_plan", "pessimistic_plan"]
 _ASIDE = (TOLERANCES.nearby, TOLERANCES.strict, TOLERANCES.weak)
 
 _SWEEPS = 12  # Times that all leader variables are moved by one length, as long as that is better.
-
 _FEW = 20  # Leader variables up to which these are looked at, and the minimisers of the bound, one by one.
-
 _FEW_PAIRS = 80  # Pairs, times leader variables, up to which the minimisers are looked for: two programs each.
 
 # Widths of a tie, in sizes of the followers' costs, of the sandwiches around a tie of no width.

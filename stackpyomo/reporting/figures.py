@@ -42,11 +42,8 @@ COLOURS = {
 SLIDER = files(__package__).joinpath("slider.js").read_text(encoding="utf-8")
 
 _DRAWN = 3  # Followers whose best responses are drawn.
-
 _TRIED = 12  # Followers among whom these are looked for.
-
 _CELLS = 250_000  # Entries of a gain that is drawn.
-
 _WIDTH = 5.2  # Inches: 10 points stay readable on a telephone.
 
 

@@ -31,9 +31,7 @@ from .figures import COLOURS, SLIDER, Picture, pictures
 __all__ = ["page", "table_page"]
 
 _SHOWN = 200  # Rows of a table.
-
 _OPEN = 24  # Of these those that are not folded.
-
 _LINES = 6  # Formulas that are not folded.
 
 _EVIDENCE = {

@@ -32,9 +32,7 @@ _COLOURS = {"convex": "#2a7f4f", "global": "#3b6fb6", "multistart": "#d98c1f", "
 _FIRST, _SECOND, _PALE = "#20507a", "#c0504d", "#9a9a9a"
 
 MOST = 40  #: Bars, or gains with numbers, that can still be read.
-
 _NAMED = 24  # Rows or columns of a heat map that can be named; of more every second, third, … is.
-
 _WIDTH, _LETTERS = 68, 24  # Letters that have room above a picture, and in a name beside or under it.
 
 

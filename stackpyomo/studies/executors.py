@@ -17,9 +17,7 @@ from .pool import Pool
 __all__ = ["played"]
 
 _AHEAD = 2  # Rows per worker that an executor is given at once.
-
 _GLANCE = 2.0  # Seconds after which one looks whether there are workers.
-
 _DESERTED = 30.0  # Seconds without a worker that are too many.
 
 

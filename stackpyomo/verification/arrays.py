@@ -35,7 +35,6 @@ __all__ = ["Layout", "Pieces", "grouped"]
 _EPS = sys.float_info.epsilon
 
 _WIDEST = 24  # Actions of one follower, beyond which it is composed by substitution.
-
 _PATTERNS = 9  # Pieces of one follower, beyond which it is composed by substitution.
 
 

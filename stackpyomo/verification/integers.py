@@ -29,7 +29,6 @@ from .effort import Unsettled
 __all__ = ["Resolve", "answer"]
 
 _POINTS = 4096  # Points of a box of whole numbers up to which all are evaluated.
-
 _SECONDS = 30.0  # For one branch and bound where no time limit is given.
 
 

@@ -23,13 +23,9 @@ from stackpyomo.core import TOLERANCES, Array
 __all__ = ["minimized"]
 
 _SHARPER = 100.0  # How much further than a solver it goes: a certificate adds up what is left in all limits.
-
 _MOST = 60  # Iterations; ten are usual.
-
 _BACK = 0.995  # Share of the way to the nearest limit that a step goes.
-
 _HALVINGS = 30  # Of a step that ends where a cost has no value.
-
 _AIM = 0.1  # The least mean product s z aimed at, of the accuracy: beyond that, steps are rounding.
 
 Costs = Callable[[Array, Array], tuple[Array, Array, Array]]

@@ -34,7 +34,6 @@ from .best_response import Composed
 __all__ = ["measure", "probes", "reconsider"]
 
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
-
 _FARTHEST = 1e3  # The largest reach of a variable whose size and bounds tell none.
 
 _ROUNDING = 8.0 * sys.float_info.epsilon

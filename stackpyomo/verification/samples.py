@@ -26,7 +26,6 @@ from .best_response import Composed
 __all__ = ["Samples", "ranges", "within_ranges"]
 
 _DECADES = 10.0 ** np.arange(2, 13)  # How many sizes away from the plan a direction without an end is looked along.
-
 _SWEEPS = 3  # Times that the rows are gone through for what they leave of the ranges.
 
 

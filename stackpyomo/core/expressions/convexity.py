@@ -41,7 +41,6 @@ from .curvature_rules import INF, RULES, UNARY, UNREADABLE, Shape, number_of
 __all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_convex_problem"]
 
 _DENSE = 2000  # the largest coupled block whose eigenvalues are computed
-
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
 
 

@@ -24,7 +24,6 @@ UNREADABLE = (ArithmeticError, AttributeError, TypeError, ValueError, RecursionE
 # --- shapes: what is known of a subexpression, and how operations carry it --------------------------------------------
 
 _Piece = tuple[int, int]  # a function of one real: bend +1 convex, −1 concave; slope ±1; 0 unknown
-
 _CUP, _CAP = (1, 1), (-1, 1)  # rising: convex, concave
 
 

@@ -48,11 +48,8 @@ __all__ = [
 FORMAT = "stackpyomo-game/1"
 
 MEAN = "mean of "  #: Begins a signal of a game file that is the mean over a population.
-
 LENGTH = 1_000_000  # characters of one expression
-
 NESTING = 100  # brackets within brackets, in the JSON and in an expression
-
 _GROUP = 100  # terms written side by side before a sum is split into groups
 
 _brief = reprlib.Repr()

@@ -25,7 +25,6 @@ from stackpyomo.errors import InvalidGame
 __all__ = ["gaussian"]
 
 _NODES = 350  # Nodes of a Gauss–Hermite rule; beyond, numpy's weights overflow.
-
 _POINTS = 1_000_000  # Points up to which a grid of observations is built.
 
 # Shares of independence mixed in, in turn, where the density is too concentrated for Newton's method to start from.

@@ -28,7 +28,6 @@ from .system import Component, System
 __all__ = ["Limits", "bounded", "by_instrument", "gain_bounds", "sparsest"]
 
 _COUNTED = 120  # Entries of a group up to which the fewest are found by integers; beyond, the least Σ|K| is kept.
-
 _REACH = 100.0  # How far an entry of the sparsest gain may lie, in units of the largest of the gain of least Σ|K|.
 
 

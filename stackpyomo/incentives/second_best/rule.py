@@ -48,7 +48,6 @@ logger = logging.getLogger(__name__)
 _WIDE = 10.0
 
 _STEPS = 4  # Points of the value curve between 0 and the gain found, in parts of it.
-
 _FEW = 50  # Followers up to which there are random starts, and points of the value curve between its ends.
 
 

@@ -38,15 +38,10 @@ from .subproblem import Copy
 __all__ = ["Hedging", "Run", "Team", "team"]
 
 _ROOT = "ROOT"  # mpi-sppy's name of the stage that holds what is shared.
-
 _ADAPTED = 100  # Iterations in which ρ is adapted; from then on it is fixed, as the proof of convergence wants it.
-
 _UNEVEN = 10.0  # How many times as much one residual may be as the other before ρ changes.
-
 _STEP = 4.0  # The most by which one adaptation changes ρ, as a factor.
-
 _REACH = 1000.0  # The most by which all of them change it.
-
 _CHECKED = 5  # Every so many iterations plan and bound are looked at, and ρ.
 
 
