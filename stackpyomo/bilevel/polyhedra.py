@@ -26,7 +26,7 @@ _OPTIMAL, _UNBOUNDED = 0, 3  # SciPy's status of a linear program that was solve
 class Polyhedron:
     """floor ≤ A z ≤ ceiling, lower ≤ z ≤ upper."""
 
-    matrix: Any  #: (rows × unknowns) A, sparse.
+    matrix: Any  #: (rows × unknowns) A, sparse or dense.
     floor: Array
     ceiling: Array
     lower: Array

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
-from scipy.optimize import linprog
 
 from stackpyomo.core import TOLERANCES, Array, Scales
 from stackpyomo.core.expressions import Substitution, apart, variables_in
 from stackpyomo.derivatives import Derivatives, FollowerRows
 from stackpyomo.games import Follower, Game, Movers, foreign
 from stackpyomo.solvers import BadRow, Program, solve
+
+from .polyhedra import Polyhedron
 
 __all__ = ["interior_point", "interior_points", "unqualified"]
 
@@ -162,13 +163,9 @@ def _active(level: float, lower: float | None, upper: float | None, unit: float)
 def _largest(strict: list[Array], weak: list[Array], equal: list[Array], size: int) -> float:
     if not strict:
         return 1.0
-    rows = [np.append(normal, 1.0) for normal in strict] + [np.append(normal, 0.0) for normal in weak]
-    answer = linprog(
-        np.append(np.zeros(size), -1.0),
-        A_ub=np.array(rows),
-        b_ub=np.zeros(len(rows)),
-        A_eq=np.array([np.append(normal, 0.0) for normal in equal]) if equal else None,
-        b_eq=np.zeros(len(equal)) if equal else None,
-        bounds=[(-1.0, 1.0)] * size + [(0.0, 1.0)],
-    )
-    return float(-answer.fun) if answer.status == 0 else 0.0
+    counts = len(strict), len(weak), len(equal)
+    matrix = np.column_stack([np.array([*strict, *weak, *equal]), np.repeat([1.0, 0.0, 0.0], counts)])
+    floor = np.repeat([-np.inf, -np.inf, 0.0], counts)
+    lower, upper = np.append(np.full(size, -1.0), 0.0), np.ones(size + 1)
+    most = Polyhedron(matrix, floor, np.zeros(len(floor)), lower, upper).ends(np.eye(size + 1)[-1])[1]
+    return 0.0 if np.isnan(most) else most

@@ -14,7 +14,7 @@ from stackpyomo.bilevel import Options, interval
 from stackpyomo.core import TOLERANCES, Array, timed, tracked
 from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.derivatives import FollowerRows
-from stackpyomo.errors import InvalidGame, NoPlan
+from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game
 from stackpyomo.solvers import (
     BadRow,
@@ -29,7 +29,7 @@ from stackpyomo.solvers import (
 )
 
 from .indifference import settled
-from .infeasibility import conflict, unbounded
+from .infeasibility import conflict, refusal, unbounded
 from .plan import Plan, proved_within, untried
 from .problems import all_constraints, leader_cost
 
@@ -59,10 +59,7 @@ def cooperative_plan(game: Game, options: Options) -> Plan:
             log, solution = _best(program, game, options, seconds)
     except BadRow as bad:
         owner, component = ("leader", objective) if bad.row is None else constraints[bad.row]
-        message = f"{component.name} ({owner}): {bad.reason}"
-        if bad.contradiction:
-            raise NoPlan(message, termination="infeasible") from None
-        raise InvalidGame(message) from None
+        raise refusal(bad, f"{component.name} ({owner})") from None
     logger.info("%s: %s (%s)", game.name, solution.termination.value, solution.message)
     if solution.x is None or not (solution.termination.solved or math.isfinite(_cost_of(program, solution))):
         _explain(game, program, solution, log)

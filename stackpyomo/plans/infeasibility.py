@@ -10,10 +10,11 @@ import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import apart
+from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game
 from stackpyomo.solvers import BadRow, Program, solve
 
-__all__ = ["conflict", "unbounded"]
+__all__ = ["conflict", "refusal", "unbounded"]
 
 
 def unbounded(game: Game, program: Program, x: Array | None) -> str:
@@ -29,6 +30,12 @@ def unbounded(game: Game, program: Program, x: Array | None) -> str:
         "The leader's objective improves without limit. Variables without a bound: "
         f"{', '.join(shown) or 'none'}. Bound them or add the missing cost."
     )
+
+
+def refusal(bad: BadRow, component: str) -> InvalidGame | NoPlan:
+    """The error of a row that cannot be written: no plan meets it, or its data are bad."""
+    message = f"{component}: {bad.reason}"
+    return NoPlan(message, termination="infeasible") if bad.contradiction else InvalidGame(message)
 
 
 def conflict(constraints: Sequence[tuple[str, Any]], solver: str) -> str:

@@ -39,7 +39,7 @@ from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, Termination, registry
 from stackpyomo.verification import PROVED, Effort, Report, resolved, variational_gap
 
-from .infeasibility import conflict, unbounded
+from .infeasibility import conflict, refusal, unbounded
 from .plan import Plan, untried
 from .resolved_plans import answered_plan, not_held
 from .selection import Selection
@@ -174,8 +174,7 @@ def _refusal(game: Game, problem: Problem, kkt: Conditions, bad: BadRow) -> Inva
             "goes on improving, whatever the others do. Bound it or add the missing cost.",
             termination="infeasible",
         )
-    message = f"{_row_name(problem, kkt, bad)}: {bad.reason}"
-    return NoPlan(message, termination="infeasible") if bad.contradiction else InvalidGame(message)
+    return refusal(bad, _row_name(problem, kkt, bad))
 
 
 def _row_name(problem: Problem, kkt: Conditions, bad: BadRow) -> str:

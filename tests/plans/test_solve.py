@@ -328,3 +328,23 @@ def test_pessimistic_takes_a_plan_and_its_own_options_alone() -> None:
     with pytest.raises(sp.InvalidGame, match="no game"):
         sp.pessimistic(sp.Plan.from_json(plan.to_json()))
     assert sp.pessimistic(sp.Plan.from_json(plan.to_json(), plan.game)).leader_objective == pytest.approx(0.2, abs=1e-5)
+
+
+def test_cournot_firms_with_fractional_powers_are_verified() -> None:
+    """F. Facchinei and C. Kanzow's A.16 without a cap, each firm's cost proved convex though its action has no end."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block(range(5))
+    for firm in m.f.values():
+        firm.x = pyo.Var(bounds=(0, None))
+    total = sum(firm.x for firm in m.f.values())
+    for k, firm in m.f.items():
+        beta = 1.2 - 0.1 * k
+        own = (10 - 2 * k) * firm.x + beta / (1 + beta) * 5 ** (-1 / beta) * firm.x ** ((1 + beta) / beta)
+        firm.loss = pyo.Objective(expr=own - 5000 ** (1 / 1.1) * firm.x * total ** (-1 / 1.1))
+    m.goal = pyo.Objective(expr=0)
+    plan = sp.nash(sp.Game(m, m.f))
+    published = (36.93251081573577, 41.81814166043763, 43.70657852227421, 42.65923974330512, 39.17895251662502)
+    assert [plan.value(firm.x) for firm in m.f.values()] == pytest.approx(published, abs=1e-8)
+    assert plan.quality == "feasible"
+    assert plan.report is not None
+    assert set(plan.report.certificate) == {"convex"}

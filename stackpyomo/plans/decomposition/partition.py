@@ -11,6 +11,7 @@ user's model is not cloned: the pieces are made of its expressions over its Vars
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +20,16 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.errors import PyomoException
-from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.numeric_expr import LinearExpression
 from pyomo.repn import generate_standard_repn
 
+from stackpyomo.bilevel import interval
 from stackpyomo.core import Array
 from stackpyomo.core.expressions import apart, terms, variables_in
-from stackpyomo.errors import InvalidGame, NoPlan
+from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
+from stackpyomo.plans.infeasibility import refusal
 from stackpyomo.solvers import BadRow, Program, free_row
 
 __all__ = ["Link", "Partition", "Piece"]
@@ -242,15 +244,13 @@ class Partition:
     def _link(self, bundle: int, content: Any, item: _Item, lower: float | None, upper: float | None) -> VarData:
         """A new link; ``lower``/``upper``: the limits of the row it goes to, where the content is curved."""
         var = self._holder.link.add()
-        low, high = _interval(content)
-        var.setlb(low)
-        var.setub(high)
-        difference = apart(content) - var
-        one_sided = (lower is None) != (upper is None)
-        if not one_sided:
-            pin = free_row(difference, 0.0, 0.0)
-        else:  # Σ z ≤ limit and s_b ≤ z_b say what Σ s_b ≤ limit says, and are convex where the s_b are
-            pin = free_row(difference, None, 0.0) if lower is None else free_row(difference, 0.0, None)
+        with contextlib.suppress(ArithmeticError, ValueError, PyomoException):
+            low, high = interval(content)
+            var.setlb(low)
+            var.setub(high)
+        # Σ z ≤ limit and s_b ≤ z_b say what Σ s_b ≤ limit says, and are convex where the s_b are.
+        above, below = lower is None and upper is not None, upper is None and lower is not None
+        pin = free_row(apart(content) - var, None if above else 0.0, None if below else 0.0)
         self.links.append(Link(var, bundle, content, pin, item.name))
         return var
 
@@ -296,10 +296,7 @@ class Partition:
         try:
             program = Program(self.cost(bundle) + pyo.quicksum(added), [row for _, row in rows])
         except BadRow as bad:
-            message = f"{rows[bad.row][0] if bad.row is not None else 'the objective of the leader'}: {bad.reason}"
-            if bad.contradiction:
-                raise NoPlan(message, termination="infeasible") from None
-            raise InvalidGame(message) from None
+            raise refusal(bad, "the objective of the leader" if bad.row is None else rows[bad.row][0]) from None
         return Piece(program, [n for n, _ in rows], {first + i: place for i, (place, _) in enumerate(pins)})
 
     def rest(self) -> tuple[Program, set[int]] | None:
@@ -351,14 +348,3 @@ def _settle(items: Sequence[_Item], promoted: set[int]) -> dict[int, int]:
 def _summed(costs: Mapping[float, list[Any]]) -> Any:
     """Σ factor · Σ terms."""
     return pyo.quicksum(factor * pyo.quicksum(terms) for factor, terms in costs.items())
-
-
-def _interval(expression: Any) -> tuple[float | None, float | None]:
-    """Bounds of an expression from those of its variables, None where there is none."""
-    try:
-        low, high = ExpressionBoundsVisitor().walk_expression(expression)
-    except (ArithmeticError, ValueError, PyomoException):
-        return None, None
-    return (float(low) if low is not None and np.isfinite(low) else None), (
-        float(high) if high is not None and np.isfinite(high) else None
-    )
