@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ class OptimalFaces:
 
     def __init__(self, worst: WorstAnswers, sides: list[Side], slopes: dict[int, Affine], width: float) -> None:
         self.worst, self.sides, self.slopes, self.width = worst, sides, slopes, width
+        self.reaches = _reaches(worst)
         self.quadratic = [a for a in worst.answers if a.kind is Kind.QUADRATIC]
         leading = {id(v) for v in worst.leading}
         rows_move = any(leading & side.gap.slopes.keys() for side in sides if side.owned)
@@ -78,14 +79,14 @@ class OptimalFaces:
     @classmethod
     def of(cls, worst: WorstAnswers, width: float) -> OptimalFaces | None:
         """The program of ties of this width; None where a cost is not linear or quadratic, or rows are not affine."""
-        reaches = {id(v): high - low for v in worst.leading for low, high in [bounds_of(v)] if high - low < math.inf}
+        reaches = _reaches(worst)
         slopes: dict[int, Affine | None] = {}
         for answers in worst.answers:
             if answers.kind not in (Kind.LINEAR, Kind.QUADRATIC):
                 return None
             own = answers.follower.variables
             affine = [Affine.of(slope) for slope in partials(answers.cost, own)]
-            unit = max((slope.size(reaches) for slope in affine if slope is not None), default=0.0) or 1.0
+            unit = _steepest(affine, reaches)
             slopes.update((id(v), slope and slope.over(unit)) for v, slope in zip(own, affine, strict=True))
         sides = [(Affine.of(gap), equality, owned) for gap, equality, owned in _gaps(worst)]
         if any(gap is None for gap, *_ in sides) or None in slopes.values():
@@ -128,6 +129,16 @@ def _gaps(worst: WorstAnswers) -> Iterator[tuple[Any, bool, bool]]:
             yield from ((gap, equality, True) for gap, equality in _sides(getattr(part, "body", part), part))
     for row in worst.defining:
         yield from ((gap, equality, False) for gap, equality in _sides(row.body, row))
+
+
+def _reaches(worst: WorstAnswers) -> dict[int, float]:
+    """Leader variables with two bounds, and how far these are apart."""
+    return {id(v): high - low for v in worst.leading for low, high in [bounds_of(v)] if high - low < math.inf}
+
+
+def _steepest(slopes: Iterable[Affine | None], reaches: Mapping[int, float]) -> float:
+    """The size of the largest slope, 1 where none has any."""
+    return max((slope.size(reaches) for slope in slopes if slope is not None), default=0.0) or 1.0
 
 
 def _sides(body: Any, part: Any) -> Iterator[tuple[Any, bool]]:
@@ -229,7 +240,9 @@ class _Written:
         spare = self._multipliers(f"{name}_spare", owned=False)
         self._write_slacks(f"{name}_slack", table, 1.0, [spare, self.steep, self.prices])
         slopes = partials(goal.body, self.worst.actions)
-        pulls = {id(v): substituted(slope, table) for v, slope in zip(self.worst.actions, slopes, strict=True)}
+        # Multipliers have no size that a solver could read off: they are in units of the goal's steepest slope.
+        unit = _steepest(map(Affine.of, slopes), self.faces.reaches)
+        pulls = {id(v): substituted(slope, table) / unit for v, slope in zip(self.worst.actions, slopes, strict=True)}
         for number, alpha in spare.items():
             for key, slope in self.faces.sides[number].gap.slopes.items():
                 if key in pulls:
