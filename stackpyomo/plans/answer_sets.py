@@ -68,12 +68,19 @@ class Affine:
         return self.constant * scale + sum(slope * table[key] for key, slope in self.slopes.items())
 
 
+def _without_constant(cost: Any) -> Any:
+    """The cost less what no variable moves, beside which everything else may look like nothing."""
+    repn = generate_standard_repn(cost, compute_values=True)
+    repn.constant = 0.0
+    return repn.to_expression()
+
+
 class AnswerSet:
     """The best answers of one follower who feels nobody but the leader."""
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
-        self.cost = follower.cost
+        self.cost = _without_constant(follower.cost)
         self.hessian: Array = np.zeros((0, 0))  #: Of a quadratic cost.
         self.kind = self._kind()
 

@@ -115,7 +115,7 @@ def _on_a_line(profiles: Profiles, name: str, low: float, high: float) -> Finite
         worst = _level(profiles, at((left + right) / 2.0)).profile
         for end, other in ((left, right), (right, left)) if worst >= 0 else ():
             limit = float(at(end)[0].ravel()[worst])
-            if limit < best[0] - TOLERANCES.noise * max(1.0, abs(limit)):
+            if limit < best[0] - TOLERANCES.noise * abs(limit):
                 best = (limit, False, worst, end + TOLERANCES.early * (other - end))
     limit, attained, profile, t = best
     values = {**_chosen(profiles, profile), name: float(t)} if profile >= 0 else {}

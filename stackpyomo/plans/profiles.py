@@ -64,8 +64,10 @@ class Profiles:
         best = np.ones(self.shape, dtype=bool)
         for cost, axes in zip(costs, self.axes, strict=True):
             least = cost.min(axis=axes, keepdims=True)
+            known = cost[np.isfinite(cost)]
+            room = TOLERANCES.noise * np.ptp(known) + TOLERANCES.rounding * np.abs(known).max() if known.size else 0.0
             with np.errstate(invalid="ignore"):
-                best &= np.isfinite(cost) & (cost <= least + TOLERANCES.noise * np.maximum(1.0, np.abs(least)))
+                best &= np.isfinite(cost) & (cost <= least + room)
         return best
 
     def values(self, place: Iterable[Any]) -> dict[str, float]:

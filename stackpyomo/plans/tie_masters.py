@@ -23,7 +23,7 @@ from stackpyomo.bilevel import block_of, copied, substituted
 from stackpyomo.core import TOLERANCES
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.games import foreign
-from stackpyomo.solvers import Program, free_row, solve
+from stackpyomo.solvers import Program, free_row, natural_size, solve
 
 from .worst_answers import WorstAnswers
 
@@ -120,7 +120,9 @@ class TieMaster:
     def _tempted(self, choice: Choice) -> Iterator[Deviation]:
         """The worst answer within half the width, where it is worse than was hoped."""
         worst = self.worst.worst(choice.leader, self.width / 2.0)
-        room = TOLERANCES.global_gap * max(1.0, abs(choice.hoped))
-        if worst is not None and (worst.broken or worst.cost > choice.hoped + room):
+        if worst is None:
+            return
+        room = TOLERANCES.global_gap * natural_size(self.worst.cost, worst.values)
+        if worst.broken or worst.cost > choice.hoped + room:
             action = {self.worst.game.names[id(v)]: worst.values[id(v)] for v in self.worst.actions}
             yield Deviation(_EVERYBODY, action, max(worst.cost - choice.hoped, 0.0))

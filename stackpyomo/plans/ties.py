@@ -242,7 +242,7 @@ class _Search:
         resting = dict(given)
         for var in self.worst.leading:
             for limit in bounds_of(var):
-                if math.isfinite(limit) and abs(given[id(var)] - limit) <= TOLERANCES.snap * max(1.0, abs(limit)):
+                if math.isfinite(limit) and abs(given[id(var)] - limit) <= TOLERANCES.snap * _reach(var, limit):
                     resting[id(var)] = limit
         return resting
 

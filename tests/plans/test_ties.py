@@ -138,3 +138,34 @@ def test_no_unit_changes_whether_an_infimum_is_reached(unit: float) -> None:
     assert plan.bound == pytest.approx(-1, abs=1e-5)
     assert -1 < plan.leader_objective < -0.99
     assert plan.attained is not True
+
+
+UNITS = [
+    ("goal", 1e8),
+    ("goal", 1e-8),
+    ("cost", 1e8),
+    ("cost", 1e-8),
+    ("constant", 1e6),
+    ("amount", 1e-7),
+    ("amount", 1e7),
+]
+
+
+@pytest.mark.parametrize(("kind", "size"), UNITS)
+def test_an_infimum_that_is_not_reached_is_the_same_in_every_unit(kind: str, size: float) -> None:
+    """c(x) = (2 − x, x, 2x − 2) under y₁ + y₂ + y₃ ≤ 2: on x < 1 only y₃ pays and the leader has 3x − 2, above −2; at
+    x = 0 the follower may add y₂ for nothing, which costs the leader 2."""
+    unit = {"goal": 1.0, "cost": 1.0, "constant": 0.0, "amount": 1.0, kind: size}
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, unit["amount"])), pyo.Block()
+    m.f.y = pyo.Var(range(3), bounds=(0, unit["amount"]))
+    x, y = m.x / unit["amount"], [v / unit["amount"] for v in m.f.y.values()]
+    cost = (2 - x) * y[0] + x * y[1] + (2 * x - 2) * y[2]
+    m.f.cost = pyo.Objective(expr=unit["cost"] * cost + unit["constant"])
+    m.f.row = pyo.Constraint(expr=sum(m.f.y.values()) <= 2 * unit["amount"])
+    m.goal = pyo.Objective(expr=unit["goal"] * (y[0] + 2 * y[1] - 2 * y[2] + 3 * x))
+    plan = sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
+    assert plan.quality == "feasible"
+    assert plan.bound / unit["goal"] == pytest.approx(-2.0, abs=1e-5)
+    assert -2.0 - 1e-9 <= plan.leader_objective / unit["goal"] <= -1.99
+    assert plan.attained is not True
