@@ -47,19 +47,25 @@ def nearest(rows: Array, levels: Array, weights: Array, equal: Array) -> Answer:
     sizes = np.where(empty, np.maximum(np.abs(levels), 1.0), sizes)
     scaled, wanted = rows / roots / sizes[:, np.newaxis], levels / sizes
     scaled[empty] = 0.0
-    sides = np.concatenate([scaled, -scaled[equal]]), np.concatenate([wanted, -wanted[equal]])
-    matrix = np.vstack([sides[0].T, sides[1][np.newaxis, :]])
+    left, signed = _dual(scaled, wanted, equal)
+    if np.linalg.norm(left) <= TOLERANCES.empty:
+        return Answer(None, signed / sizes, _radius(scaled, wanted, signed))
+    far = max(1.0, float(np.linalg.norm(left[:-1] / left[-1])))  # of a point far off rounding leaves little of ρ_{n+1}
+    left, signed = _dual(scaled, wanted / far, equal) if far > 1.0 else (left, signed)
+    point, multipliers = -far * left[:-1] / left[-1], -far * signed / left[-1]
+    point = _sharpened(scaled, wanted, equal, weights > 0.0, point, multipliers)
+    return Answer(point / roots, multipliers / sizes)
+
+
+def _dual(rows: Array, levels: Array, equal: Array) -> tuple[Array, Array]:
+    """(ρ, u), those of an equality both ways taken together."""
+    matrix = np.vstack([np.vstack([rows, -rows[equal]]).T, np.concatenate([levels, -levels[equal]])])
     goal = np.zeros(len(matrix))
     goal[-1] = 1.0
     parts, _ = nnls(matrix, goal, maxiter=_SWEEPS)
-    left = matrix @ parts - goal
     signed = parts[: len(rows)].copy()
     signed[equal] -= parts[len(rows) :]
-    if np.linalg.norm(left) <= TOLERANCES.empty:
-        return Answer(None, signed / sizes, _radius(scaled, wanted, signed))
-    point, multipliers = -left[:-1] / left[-1], signed / -left[-1]
-    point = _sharpened(scaled, wanted, equal, weights > 0.0, point, multipliers)
-    return Answer(point / roots, multipliers / sizes)
+    return matrix @ parts - goal, signed
 
 
 def _radius(rows: Array, levels: Array, weights: Array) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,11 +12,11 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, prover, solve
-from stackpyomo.verification import PROVED, Composed, Effort, best_responses, composed
+from stackpyomo.verification import Composed, Effort, best_responses, composed
 
 from .rows import Deviation
 
-__all__ = ["Reply", "best_replies", "better_replies", "tempting"]
+__all__ = ["Reply", "best_replies", "better_replies"]
 
 _SECONDS = 10.0  # Of a global solve that proves nothing.
 
@@ -31,11 +31,6 @@ class Reply:
     scale: float  #: What that is small against.
     certificate: str  #: "convex", "global", "multistart" or "unknown".
     note: str = ""  #: Why nothing was proved.
-
-    @property
-    def proved(self) -> bool:
-        """True if it is proved that nothing is better."""
-        return self.certificate in PROVED
 
     @property
     def deviation(self) -> Deviation:
@@ -119,11 +114,6 @@ def _sharpened(program: Program, point: Array) -> Array:
     near = np.abs(sharp.x - point) <= TOLERANCES.margin * np.maximum(1.0, np.abs(point))
     better = float(program.problem.objective(sharp.x)) <= float(program.problem.objective(point)) + TOLERANCES.noise
     return np.asarray(sharp.x) if near.all() and better else point
-
-
-def tempting(replies: Sequence[Reply], tolerance: float) -> list[Deviation]:
-    """The replies by which a follower gains more than the tolerance, relative to its scale."""
-    return [reply.deviation for reply in replies if reply.regret > tolerance * reply.scale]
 
 
 def _reply(problem: Composed) -> Reply:

@@ -1,4 +1,4 @@
-"""Designs: the gain of one plan on its way to an incentive, in natural units.
+"""By slopes: the gain of one plan by first-order conditions, on its way to an incentive, in natural units.
 
 With a_k, b_k the derivatives of follower k's cost, the gain K solves a_k + G_kᵀλ_k + (K M)ᵀ b_k = 0 for every observed
 follower; then come limits, choice and curvature, and whatever has been changed is checked once more.
@@ -11,56 +11,41 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
-from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, require_positive, rows_scaled
+from stackpyomo.core import TOLERANCES, Array, bounds_of, rows_scaled, timed
 from stackpyomo.derivatives import Derivatives, FollowerHessians, FollowerRows, active_sides, is_jointly_convex
-from stackpyomo.errors import NoIncentive, RefusalCause
-from stackpyomo.games import component_pairs
-from stackpyomo.games.information import Equilibrium, Observation, counts, shares
+from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
+from stackpyomo.games import Game
+from stackpyomo.games.information import Equilibrium
+from stackpyomo.plans import Plan, rows_of
 
 from .accuracy import Accuracy
 from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
 from .gains.curvature import Curved, convexified, negatively_curved
-from .gains.free_prices import Demand
+from .gains.entries import Entries, Wishes
+from .gains.free_prices import Demand, choose_offsets
 from .gains.multipliers import Balance, balanced, given_multipliers, leaning, supporting
 from .gains.reactions import Anticipated, require_still_signals, with_reactions
-from .gains.selection import Limits, bounded, by_instrument, gain_bounds, sparsest
-from .gains.system import System, gain_system, picked
+from .gains.selection import Limits, bounded, sparsest
+from .gains.system import System, picked
 from .gains.turning import Fault, Unrepaired
 from .improbable import Improbable, improbable
+from .incentive import Incentive, assembled
 from .refusals import Finding, refusal
 from .uniqueness import SharedLeader, equilibrium
 
-__all__ = ["CROWD", "Design", "Draft", "Wishes", "weights_of"]
+__all__ = ["Design", "designed", "given_incentive"]
 
 logger = logging.getLogger(__name__)
 
-#: What an infinite population's members together weigh in the energy beside a single follower, to choose a gain.
-CROWD = 1e9
-
-# Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all.
+#: Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all.
 _LOOKED_AT = 3000
 
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user asked for, beside the plan."""
-
-    observation: Observation
-    energy: Any
-    multipliers: Any
-    curvature: float | None  #: The least curvature of the followers' composed costs; None: whatever comes.
-    saturate: bool
-    gain_bounds: Any
-    prefer: str
-    quadratic: bool
-    minors: str
-    solver: str
+#: (at the lower one, at the upper one) → which.
+_BOUNDS = {(True, False): "lower bound", (False, True): "upper bound", (True, True): "bounds"}
 
 
 @dataclass
@@ -76,82 +61,38 @@ class Draft:
     uncertainty: float
     bend: sparse.csc_array | None = None
 
+    @property
+    def left(self) -> Array:
+        """(actions) |a + Gᵀλ + Qᵀb| of those whom something tempts."""
+        return np.asarray(np.abs(self.slope + self.system.matrix @ self.gain))
 
-class Design:
-    """The gain of one plan: signals and equations, limits, choice, curvature; all in natural units.
 
-    ``rows`` are in natural units at the plan. One of a signal is the most that one action moves it over its reach, so
-    that one of an entry K_ls is (reach of the leader's variable) / (one of the signal).
-    """
+class Design(Entries):
+    """The gain of one plan by its slopes: equations, limits, choice, curvature."""
 
     def __init__(self, rows: FollowerRows, wishes: Wishes, settling: Sequence[str] = ()) -> None:
-        self.rows, self.wishes, self.settling = rows, wishes, settling
-        self.signals = wishes.observation.signals
-        raw = shares(rows.game, self.signals)
-        moves = sparse.csr_array(raw.moves @ sparse.diags_array(rows.action_units))
-        spans = abs(moves).max(axis=1).toarray().ravel() if len(self.signals) else np.zeros(0)
-        self.spans = np.where(spans > 0.0, spans, 1.0)  #: (signals) the unit of each.
-        self.moves = sparse.csr_array(rows_scaled(moves, 1.0 / self.spans))
-        self.sums = raw.sums
-        most = abs(raw.moves).max(axis=0).toarray() if len(self.signals) else np.zeros(raw.moves.shape[1])
-        #: (actions) the most that one of each moves a signal, both in the user's units.
-        self.reach = np.asarray(most).ravel()
-        weights = weights_of(rows, wishes.energy) * rows.instrument_units**2
-        typical = np.median(self.spans) / np.sqrt(np.median(weights)) if len(weights) and len(self.spans) else 1.0
-        #: (leader's variables) energy of a unit of gain; whatever the units, that of a typical one is about 1.
-        self.weights = weights * typical**2
-        self.counts = counts(rows.game, self.signals)
-        self.allowed = self._allowed()
-        seen = self.sums
-        if self.allowed is not None:
-            used = np.asarray(self.allowed.sum(axis=0)).ravel() > 0
-            seen = sparse.csr_array(seen.multiply(used[:, np.newaxis]))
-        self.watched = np.zeros(len(rows.followers), dtype=bool)
-        self.watched[rows.owners[np.unique(seen.tocoo().col)]] = True
-        self.watched &= np.array([f.name not in set(settling) for f in rows.followers])
-
-    def _allowed(self) -> sparse.csr_array | None:
-        permitted = self.wishes.observation.permitted
-        if permitted is None:
-            return None
-        names = self.rows.game.names
-        pairs = [(i, s) for i, v in enumerate(self.rows.instruments) for s in sorted(permitted.get(names[id(v)], ()))]
-        at = tuple(np.array(pairs, dtype=int).reshape(-1, 2).T)
-        return sparse.csr_array((np.ones(len(pairs)), at), shape=(len(self.rows.instruments), len(self.signals)))
-
-    def equations(self, leader: sparse.csr_array) -> System:
-        """The linear system of the gain for b (followers × leader variables)."""
-        weighed = np.where(np.isinf(self.counts), CROWD, self.counts) / self.spans**2
-        felt = rows_scaled(leader, self.watched)
-        return gain_system(felt, self.moves, self.rows.owners, self.weights, weighed, self.allowed)
-
-    def entry_units(self, system: System) -> Array:
-        """One of each entry of K in the user's units."""
-        return np.asarray(self.rows.instrument_units[system.leader] / self.spans[system.signal])
+        super().__init__(rows, wishes)
+        self.settling = settling
+        self.watched &= np.array([f.name not in settling for f in rows.followers], dtype=bool)
 
     def demand(self, values: Mapping[str, float]) -> Demand:
         """What :func:`choose_offsets` has to know of the gains."""
         derivatives = self.rows.at(values)
-        sides = active_sides(self.rows, derivatives, values) if self.wishes.multipliers == "free" else []
+        sides = active_sides(self.rows, derivatives, values) if self.wishes.multipliers != "zero" else []
         shift = np.zeros(len(self.rows.actions))
         if not isinstance(self.wishes.multipliers, str):
-            self.sides = active_sides(self.rows, derivatives, values)
-            shift = (
-                given_multipliers(self.rows, derivatives, self.sides, self.wishes.multipliers).slope - derivatives.own
-            )
-        lower, upper = gain_bounds(self.rows, self.wishes.gain_bounds)
-        system, barred = (
-            self.equations(derivatives.leader),
-            (lower == 0.0) & (upper == 0.0),
-        )  # what may not answer holds nobody
-        return Demand(derivatives, system.without(barred[system.leader]), self.moves, self.watched, sides, shift)
+            shift = given_multipliers(self.rows, derivatives, sides, self.wishes.multipliers).slope - derivatives.own
+            sides = []
+        system = self.system(derivatives.leader)
+        barred = (self.lower == 0.0) & (self.upper == 0.0)  # what may not answer holds nobody
+        return Demand(self, derivatives, system.without(barred[system.leader]), sides, shift)
 
     def solve(self, values: Mapping[str, float], error: float) -> Draft:
         """The gain that balances every watched follower; raises :class:`NoIncentive` if there is none."""
         derivatives = self.rows.at(values)
         self.sides = active_sides(self.rows, derivatives, values)
         if self.settling:
-            require_still_signals(self.rows, self.signals, self.sums, self.settling)
+            require_still_signals(self.rows, self.signals, self.shares.sums, self.settling)
             derivatives = with_reactions(self.rows, derivatives, values, self.settling, self.sides)
             self.sides = active_sides(self.rows, derivatives, values)
         refuse_undefined(self.rows, derivatives, self.sides)
@@ -169,49 +110,41 @@ class Design:
         balance = self._balance(accuracy.known(None if unlikely is None else unlikely.effects))
         idle = self._idle(balance, accuracy) & ~(False if unlikely is None else unlikely.actions)
         slope = np.where(self.watched[self.rows.owners] & ~idle, balance.slope, 0.0)
-        system = self._felt(self.equations(balance.leader), slope)
+        system = self._felt(self.system(balance.leader), slope)
         if unlikely is not None:
             slope = unlikely.answered(slope, np.diff(system.matrix.indptr) > 0)
         system = replace(system, doubt=accuracy.of_followers()[self.rows.owners])
         gain, rank = system.least_energy(slope)
         limits, at_bounds = self._limits(system, slope, values)
-        unlimited = slope + system.matrix @ gain
-        gain = self._within(system, slope, gain, limits)
-        attempt = Attempt(
-            self.rows, balance.leader, self.moves, self.reach, self.sums, system, slope,
-            slope + system.matrix @ gain, unlimited, at_bounds, self.wishes.multipliers == "free",
-            frozenset(side.follower for side in self.sides), accuracy,
-        )  # fmt: skip
-        refuse(attempt)
+        within, leaning_ones = self._within(system, slope, gain, limits), {side.follower for side in self.sides}
+        refuse(Attempt(self, balance.leader, system, slope, within, gain, at_bounds, leaning_ones, accuracy))
         if self.wishes.prefer == "sparsest":
-            gain = sparsest(system, slope, gain, limits, self.wishes.solver)
-        return Draft(balance, slope, system, gain, rank, limits, self._uncertainty(accuracy, system, slope, gain))
+            within = sparsest(system, slope, within, limits)
+        uncertainty = accuracy.of_gain(system, self.moves, self.rows.owners, slope, within)
+        return Draft(balance, slope, system, within, rank, limits, uncertainty)
 
     def fitted(self, values: Mapping[str, float]) -> sparse.csc_array:
         """The least-squares gain at these values, in the user's units: what all followers' slopes ask for together."""
         derivatives = self.rows.at(values)
         slope = np.where(self.watched[self.rows.owners], derivatives.own, 0.0)
-        system = self._felt(self.equations(derivatives.leader), slope, TOLERANCES.accuracy)
+        system = self._felt(self.system(derivatives.leader), slope, TOLERANCES.accuracy)
         gain, _ = system.least_energy(slope)
-        return system.as_matrix(gain * self.entry_units(system))
+        return system.as_matrix(gain * self.units(system.leader, system.signal))
 
     def given(self, values: Mapping[str, float], gain: sparse.csc_array) -> Draft:
         """A gain that is known, in the user's units, with the multipliers that leave least of the slopes."""
         derivatives = self.rows.at(values)
         self.sides = active_sides(self.rows, derivatives, values) if self.wishes.multipliers == "free" else []
-        scaled = self.equations(derivatives.leader)
-        known = scaled.as_matrix(scaled.as_entries(gain) / self.entry_units(scaled))
+        scaled = self.system(derivatives.leader)
+        known = scaled.as_matrix(scaled.as_entries(gain) / self.units(scaled.leader, scaled.signal))
         moved = sparse.csr_array(known @ self.moves)
         balance = leaning(derivatives, self.sides, supporting(derivatives, self.sides, self.rows.owners, moved))
-        system = self.equations(balance.leader)
+        system = self.system(balance.leader)
         slope = np.where(self.watched[self.rows.owners], balance.slope, 0.0)
         _, rank = system.least_energy(slope)
-        entries = system.as_entries(gain) / self.entry_units(system)
+        entries = system.as_entries(gain) / self.units(system.leader, system.signal)
         low, high = np.full(len(entries), -np.inf), np.full(len(entries), np.inf)
         return Draft(balance, slope, system, entries, rank, Limits(low, high), 0.0)
-
-    def _uncertainty(self, accuracy: Accuracy, system: System, slope: Array, gain: Array) -> float:
-        return accuracy.of_gain(system, self.moves, self.rows.owners, slope, gain)
 
     def _idle(self, balance: Balance, accuracy: Accuracy) -> Array:
         """(actions) whose slope is rounding; or within its error, where no leader variable could answer it."""
@@ -229,7 +162,7 @@ class Design:
         if isinstance(chosen, str) and chosen == "zero":
             return leaning(derivatives, (), np.zeros(0))
         if isinstance(chosen, str):
-            return balanced(derivatives, self.sides, self.rows.owners, self.equations, self.wishes.solver)
+            return balanced(derivatives, self.sides, self.rows.owners, self.system, self.wishes.solver)
         return given_multipliers(self.rows, derivatives, self.sides, chosen)
 
     def _within(self, system: System, slope: Array, gain: Array, limits: Limits) -> Array:
@@ -243,38 +176,32 @@ class Design:
         lost = broken & alone & at_zero
         if lost.any():
             gain, _ = system.without(lost).least_energy(slope)
-        return bounded(system, slope, gain, limits, self.wishes.solver)
+        return bounded(system, slope, gain, limits)
 
     def _limits(self, system: System, slope: Array, values: Mapping[str, float]) -> tuple[Limits, dict[int, str]]:
         """Bounds of the gain's entries, and the leader variables that stand at a bound."""
-        lower, upper = gain_bounds(self.rows, self.wishes.gain_bounds)
-        units = self.entry_units(system)
-        low, high = lower[system.leader] / units, upper[system.leader] / units
-        instruments = zip(self.rows.instruments, self.rows.instrument_units, strict=True)
-        stands = {
-            i: side for i, (v, unit) in enumerate(instruments) if (side := _bound(v, values[self._name(v)], unit))
+        units, near = self.units(system.leader, system.signal), TOLERANCES.active * self.rows.instrument_units
+        low, high = self.lower[system.leader] / units, self.upper[system.leader] / units
+        levels = np.array([values[name] for name in self.leader])
+        lowest, highest = np.array([bounds_of(v) for v in self.rows.instruments]).reshape(-1, 2).T
+        at_low, at_high = levels - lowest <= near, highest - levels <= near
+        at_bounds = {
+            int(i): f"{self.leader[i]} stands at its {_BOUNDS[at_low[i], at_high[i]]}"
+            for i in np.flatnonzero(at_low | at_high)
         }
-        at_bounds = {i: f"{self._name(self.rows.instruments[i])} stands at its {side}" for i, side in stands.items()}
-        if stands:
-            rising, falling = self._temptations(system, slope)
-            kind = np.array([stands.get(int(instrument), "") for instrument in system.leader], dtype=object)
-            floor, ceiling = (kind == "lower bound") | (kind == "bounds"), (kind == "upper bound") | (kind == "bounds")
-            no_drop = (floor & rising) | (ceiling & falling)  # K ≥ 0: what tempts must not push beyond the bound
-            no_rise = (floor & falling) | (ceiling & rising)
-            low, high = np.where(no_drop, np.maximum(low, 0.0), low), np.where(no_rise, np.minimum(high, 0.0), high)
+        rising, falling = self._temptations(system, slope)
+        floor, ceiling = at_low[system.leader], at_high[system.leader]
+        no_drop = (floor & rising) | (ceiling & falling)  # K ≥ 0: what tempts must not push beyond the bound
+        no_rise = (floor & falling) | (ceiling & rising)
+        low, high = np.where(no_drop, np.maximum(low, 0.0), low), np.where(no_rise, np.minimum(high, 0.0), high)
         return Limits(low, high), at_bounds
-
-    def _name(self, var: VarData) -> str:
-        return self.rows.game.names[id(var)]
 
     def _temptations(self, system: System, slope: Array) -> tuple[Array, Array]:
         """For each entry whether its signal rises, and whether it falls, when somebody does what tempts them."""
-        entries = system.matrix.tocoo()
+        entries, count = system.matrix.tocoo(), len(system.leader)
         moved = picked(self.moves, system.signal[entries.col], entries.row)
-        rising, falling = np.zeros(len(system.leader), dtype=bool), np.zeros(len(system.leader), dtype=bool)
         way = -np.sign(slope[entries.row]) * np.sign(moved)
-        np.logical_or.at(rising, entries.col, way > 0.0)
-        np.logical_or.at(falling, entries.col, way < 0.0)
+        rising, falling = (np.bincount(entries.col, one, minlength=count) > 0 for one in (way > 0.0, way < 0.0))
         return rising, falling
 
     # --- second order -------------------------------------------------------------------------------------------------
@@ -295,7 +222,7 @@ class Design:
         before, failed = gains.gain, {b.follower: Unrepaired(Fault.ANTICIPATED) for b in bent}
         if not self.settling:
             gains.gain, failed = convexified(curved, before, bent)
-        if not gains.limits.are_met(gains.gain).all() or self._unbalanced(gains):
+        if not gains.limits.are_met(gains.gain).all() or (gains.left > TOLERANCES.residual).any():
             gains.gain = before
             failed = {b.follower: Unrepaired(Fault.BOUNDS) for b in bent}
         if failed and self.wishes.quadratic:
@@ -317,25 +244,16 @@ class Design:
     def _wanted(self) -> float:
         return self.wishes.curvature or 0.0
 
-    def _unbalanced(self, gains: Draft) -> bool:
-        return bool((self._left(gains) > TOLERANCES.residual).any())
-
-    def _left(self, gains: Draft) -> Array:
-        """(actions) |a + Gᵀλ + Qᵀb| of those whom something tempts."""
-        return np.asarray(np.abs(gains.slope + gains.system.matrix @ gains.gain))
-
     def _require_balance(self, gains: Draft) -> None:
         """Raise :class:`NoIncentive` if the gain, as it is now, leaves somebody a slope."""
-        if self._unbalanced(gains):
-            left = self._left(gains)
-            lost = np.unique(self.rows.owners[left > TOLERANCES.residual])
-            names = [self.rows.followers[k].name for k in lost]
-            raise refusal(
-                {
-                    name: Finding(RefusalCause.ROUNDING, float(left[self.rows.own(k)].max()))
-                    for name, k in zip(names, lost, strict=True)
-                }
-            )
+        left = gains.left
+        lost = np.unique(self.rows.owners[left > TOLERANCES.residual])
+        findings = {
+            self.rows.followers[k].name: Finding(RefusalCause.ROUNDING, float(left[self.rows.own(k)].max()))
+            for k in lost
+        }
+        if findings:
+            raise refusal(findings)
 
     def _suspects(self, curved: Curved, gain: Array) -> list[int]:
         """Followers who may have a direction of negative curvature."""
@@ -389,21 +307,77 @@ class Design:
         return left
 
 
-def _bound(var: VarData, level: float, reach: float) -> str:
-    """Which bound the leader's variable stands at."""
-    low = var.lb is not None and level - var.lb <= TOLERANCES.active * reach
-    high = var.ub is not None and var.ub - level <= TOLERANCES.active * reach
-    return "bounds" if low and high else "lower bound" if low else "upper bound" if high else ""
+def designed(plan: Plan, game: Game, wishes: Wishes) -> Incentive:
+    """The incentive of first-order conditions; raises :class:`NoIncentive` if there is none."""
+    seconds: dict[str, float] = {}
+    values, payment = dict(plan.values), wishes.payment
+    with timed(seconds, "derivatives"):
+        rows = rows_of(plan, game)
+        if payment.expression is not None and not wishes.free:
+            raise InvalidGame("payment: there is nothing to choose it by; name the free= variables it is made of.")
+        refuse_undefined(rows, rows.at(values))
+    settling = plan.responding if wishes.minors == "respond" else ()
+    if wishes.free:
+        with timed(seconds, "free"):
+            demand = Design(rows.natural(values), wishes, settling).demand(values)
+            offsets, payment = choose_offsets(demand, values)
+            values.update(offsets)
+            refuse_undefined(rows, rows.at(values))
+    with timed(seconds, "incentive"):
+        design = Design(rows.natural(values), wishes, settling)
+        gains = design.solve(values, _accuracy(plan))
+    with timed(seconds, "curvature"):
+        design.convexify(gains, values)
+    limit = payment.limit if payment.given else math.nan
+    return replace(_incentive(plan, design, gains, values, seconds), payment=payment.paid, payment_limit=limit)
 
 
-def weights_of(rows: FollowerRows, energy: Any) -> Array:
-    """Weight per instrument from a ComponentMap, (component, value) pairs, or a dict keyed by name."""
-    weights = np.ones(len(rows.instruments))
-    if energy is None:
-        return weights
-    pairs = component_pairs(energy, "energy", "weight")
-    for key, weight in pairs:
-        require_positive(f"energy: the weight of {key}", weight)
-    for place, weight in by_instrument(rows, pairs):
-        weights[place] = weight
-    return weights
+def given_incentive(plan: Plan, rows: FollowerRows, wishes: Wishes, gain: sparse.csc_array) -> Incentive:
+    """The incentive of a gain that is known, (leader variables × signals) in the user's units, at a plan.
+
+    What it leaves of the followers' slopes is recomputed: ``residual``.
+    """
+    seconds: dict[str, float] = {}
+    with timed(seconds, "incentive"):
+        design = Design(rows.natural(plan.values), wishes)
+        gains = design.given(plan.values, gain)
+    return _incentive(plan, design, gains, plan.values, seconds)
+
+
+def _accuracy(plan: Plan) -> float:
+    """How well the plan is known, in reaches of its variables: no better than ``TOLERANCES.accuracy``."""
+    known = [x for x in plan.residuals.values() if math.isfinite(x)]
+    return min(max([TOLERANCES.accuracy, *known]), TOLERANCES.margin)
+
+
+def _incentive(
+    plan: Plan, design: Design, gains: Draft, values: Mapping[str, float], seconds: dict[str, float]
+) -> Incentive:
+    rows, system = design.rows, gains.system
+    with timed(seconds, "uniqueness"):
+        equilibrium = design.equilibrium(gains, values)
+    units = design.units(system.leader, system.signal)
+    slopes = rows.units.costs[rows.owners] / rows.action_units
+    bend = gains.bend
+    if bend is not None:
+        squares = sparse.diags_array(1.0 / design.spans**2)
+        bend = sparse.csc_array(sparse.diags_array(rows.instrument_units) @ bend @ squares)
+    side_units = {side.name: side.unit for side in design.sides}
+    energies = design.weights[system.leader] * design.counts[system.signal]
+    logger.info("%s: %d gains, rank %d", rows.game.name, len(gains.gain), gains.rank)
+    return assembled(
+        design,
+        plan,
+        values,
+        matrix=system.as_matrix(gains.gain * units),
+        residual=float((gains.left * slopes).max(initial=0.0)),
+        rank=gains.rank,
+        freedom=system.permitted - gains.rank,
+        multipliers={name: side_units[name] * multiplier for name, multiplier in gains.balance.held.items()},
+        bend=bend,
+        settling=tuple(design.settling),
+        equilibrium=equilibrium,
+        system=replace(system.in_units(1.0 / slopes, 1.0 / units), weights=energies),
+        uncertainty=gains.uncertainty,
+        seconds=seconds,
+    )

@@ -12,36 +12,26 @@ Observing every action and observing an average are two cases of the same linear
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from pyomo.common.collections import ComponentMap
-from pyomo.core.base.var import VarData
-from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, timed, tracked, undisturbed
-from stackpyomo.derivatives import ActiveSide, FollowerRows
+from stackpyomo.core import tracked, undisturbed
 from stackpyomo.errors import InvalidGame, NoIncentive
-from stackpyomo.games import Game, leader_variables, require
-from stackpyomo.games.information import Equilibrium, read_observation
-from stackpyomo.plans import Plan, rows_of
+from stackpyomo.games import leader_variables, require
+from stackpyomo.games.information import read_observation
+from stackpyomo.plans import Plan
 from stackpyomo.solvers import choose
 
-from .by_deviations import How
-from .by_slopes import Design, Draft, Wishes, weights_of
-from .diagnosis import hinted, refuse_undefined
-from .gains.free_prices import Payment, choose_offsets
+from .diagnosis import hinted
+from .gains.entries import Payment, Wishes
 from .incentive import Incentive
 from .lottery import table
 from .routes import routed
 
-__all__ = ["affine_incentive", "given_incentive", "least_curvature"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["affine_incentive", "least_curvature"]
 
 
 def affine_incentive(
@@ -138,48 +128,42 @@ def affine_incentive(
     _one_of("minors", minors, ("frozen", "respond"))
     if not isinstance(multipliers, (Mapping, ComponentMap, list, tuple)):
         _one_of("multipliers", multipliers, ("zero", "free"))
-    how = _how(design, regret, margin)
+    by = _way(design, regret, margin)
     choose(solver)
     with undisturbed(), game.unchanged():
         require(game, leader_objective=False)
         plan.attached()  # once more: the model may have gained a Var since the plan
         game.require_fixed_as(plan.values)
         plan = plan.now()
-        observation = read_observation(game, observe, curved=how.design != "slopes")
-        if not observation.signals and leader_variables(game, free):
+        observation = read_observation(game, observe, curved=by != "slopes")
+        chosen = leader_variables(game, free)
+        if not observation.signals and chosen:
             raise InvalidGame(
                 "observe: names no signal, so that nobody is held, and nothing tells the free variables where to be. "
                 "For prices without charges on deviations, observe the actions with gain_bounds=(0, 0)."
             )
         wishes = Wishes(
-            observation,
-            energy,
-            multipliers,
-            least,
-            bool(saturate),
-            gain_bounds,
-            prefer,
-            bool(quadratic),
-            minors,
-            solver,
-        )
+            observation, energy, multipliers, least, bool(saturate), gain_bounds, prefer, bool(quadratic), minors,
+            solver, chosen, _payment(payment, payment_limit), by, regret, float(margin),
+        )  # fmt: skip
         with tracked("designing the incentive"):
             try:
-                return routed(plan, game, wishes, free, _payment(payment, payment_limit), how, _designed)
+                return routed(plan, game, wishes)
             except NoIncentive as refused:
                 if refused.deviations is None:
                     refused.deviations = table([])
-                raise (refused if leader_variables(game, free) else hinted(refused, game)) from None
+                raise (refused if chosen else hinted(refused, game)) from None
 
 
-def _how(design: str, regret: str, margin: float) -> How:
+def _way(design: str, regret: str, margin: float) -> str:
+    """design=, and "deviations" where what is asked for needs them."""
     _one_of("design", design, ("auto", "slopes", "deviations"))
     _one_of("regret", regret, ("zero", "least"))
     if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0.0 <= margin < math.inf:
         raise InvalidGame(f"margin={margin!r}: what a deviation has to cost at least is a finite number of 0 or more.")
     if design == "slopes" and (regret == "least" or margin):
         raise InvalidGame("design='slopes': looks at no deviation; regret= and margin= need design='deviations'.")
-    return How("deviations" if regret == "least" or margin else design, regret, float(margin))
+    return "deviations" if regret == "least" or margin else design
 
 
 def least_curvature(given: Any) -> float | None:
@@ -205,112 +189,3 @@ def _payment(expression: Any, limit: float | None) -> Payment:
 def _one_of(name: str, given: Any, known: Sequence[str]) -> None:
     if not isinstance(given, str) or given not in known:
         raise InvalidGame(f"{name}={given!r}: choose {' or '.join(repr(k) for k in known)}.")
-
-
-def _designed(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment) -> Incentive:
-    seconds: dict[str, float] = {}
-    with timed(seconds, "derivatives"):
-        rows = rows_of(plan, game)
-        chosen = leader_variables(game, free)
-        if payment.expression is not None and not chosen:
-            raise InvalidGame("payment: there is nothing to choose it by; name the free= variables it is made of.")
-        values = dict(plan.values)
-        derivatives = rows.at(values)
-        refuse_undefined(rows, derivatives)
-    settling = plan.responding if wishes.minors == "respond" else ()
-    if chosen:
-        with timed(seconds, "free"):
-            design = Design(rows.natural(values), wishes, settling)
-            demand = design.demand(values)
-            offsets, payment = choose_offsets(design.rows, values, chosen, demand, payment, wishes.solver)
-            values.update(offsets)
-            derivatives = rows.at(values)
-    with timed(seconds, "incentive"):
-        refuse_undefined(rows, derivatives)
-        design = Design(rows.natural(values), wishes, settling)
-        gains = design.solve(values, _accuracy(plan))
-    with timed(seconds, "curvature"):
-        design.convexify(gains, values)
-    with timed(seconds, "uniqueness"):
-        equilibrium = design.equilibrium(gains, values)
-    return replace(_incentive(plan, design, gains, values, chosen, equilibrium, seconds), **_decided(payment))
-
-
-def given_incentive(plan: Plan, rows: FollowerRows, wishes: Wishes, gain: sparse.csc_array) -> Incentive:
-    """The incentive of a gain that is known, (leader variables × signals) in the user's units, at a plan.
-
-    What it leaves of the followers' slopes is recomputed: ``residual``.
-    """
-    seconds: dict[str, float] = {}
-    with timed(seconds, "incentive"):
-        design = Design(rows.natural(plan.values), wishes)
-        gains = design.given(plan.values, gain)
-        equilibrium = design.equilibrium(gains, plan.values)
-    return _incentive(plan, design, gains, plan.values, (), equilibrium, seconds)
-
-
-def _decided(payment: Payment) -> dict[str, Any]:
-    return {"payment": payment.paid, "payment_limit": payment.limit if payment.given else math.nan}
-
-
-def _accuracy(plan: Plan) -> float:
-    """How well the plan is known, in reaches of its variables: no better than ``TOLERANCES.accuracy``."""
-    known = [x for x in plan.residuals.values() if math.isfinite(x)]
-    return min(max([TOLERANCES.accuracy, *known]), TOLERANCES.margin)
-
-
-def _incentive(
-    plan: Plan,
-    design: Design,
-    gains: Draft,
-    values: Mapping[str, float],
-    chosen: Sequence[VarData],
-    equilibrium: Equilibrium,
-    seconds: dict[str, float],
-) -> Incentive:
-    rows, system = design.rows, gains.system
-    names = rows.game.names
-    leader = [names[id(v)] for v in rows.instruments]
-    offset = {name: values[name] for name in leader}
-    offset.update({names[id(v)]: values[names[id(v)]] for v in chosen})
-    entries, weights = design.entry_units(system), weights_of(rows, design.wishes.energy)
-    slopes = rows.units.costs[rows.owners] / rows.action_units
-    left = np.abs(gains.slope + system.matrix @ gains.gain) * slopes
-    bend = None
-    if gains.bend is not None:
-        one = (rows.instrument_units, 1.0 / design.spans**2)
-        bend = sparse.csc_array(sparse.diags_array(one[0]) @ gains.bend @ sparse.diags_array(one[1]))
-    logger.info("%s: %d gains, rank %d", rows.game.name, len(gains.gain), gains.rank)
-    return Incentive(
-        plan=plan,
-        leader=leader,
-        observed=design.signals,
-        matrix=system.as_matrix(gains.gain * entries),
-        offset=offset,
-        targets={s.name: s.value(values) for s in design.signals},
-        actions_seen=[names[id(v)] for v in rows.actions],
-        residual=float(left.max(initial=0.0)),
-        rank=gains.rank,
-        freedom=system.permitted - gains.rank,
-        weights={n: float(w) for n, w in zip(leader, weights, strict=True) if w != 1.0},
-        members={s.name: float(n) for s, n in zip(design.signals, design.counts, strict=True) if n != 1.0},
-        multipliers=_multipliers(gains.balance.held, design.sides),
-        bend=bend,
-        saturate=design.wishes.saturate,
-        settling=tuple(design.settling),
-        equilibrium=equilibrium,
-        permitted=design.allowed,
-        system=replace(
-            system.in_units(1.0 / slopes, 1.0 / entries),
-            weights=weights[system.leader] * design.counts[system.signal],
-        ),
-        uncertainty=gains.uncertainty,
-        alone=[f.name for f, seen in zip(rows.followers, design.watched, strict=True) if not seen],
-        seconds=seconds,
-    )
-
-
-def _multipliers(multipliers: Mapping[str, float], sides: Sequence[ActiveSide]) -> dict[str, float]:
-    """The same in the user's units."""
-    unit = {side.name: side.unit for side in sides}
-    return {name: unit[name] * multiplier for name, multiplier in multipliers.items()}

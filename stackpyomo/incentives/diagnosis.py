@@ -9,7 +9,7 @@ of the same signals, curvature.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from stackpyomo.errors import NoIncentive, RefusalCause
 from stackpyomo.games import Game
 
 from .accuracy import Accuracy
+from .gains.entries import Entries
 from .gains.system import System
 from .gains.turning import Unrepaired
 from .refusals import NAMED, Finding, refusal
@@ -36,20 +37,31 @@ _CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}  # What anot
 class Attempt:
     """A gain and all that is needed to say why it does not do, in natural units."""
 
-    rows: FollowerRows
-    leader: sparse.csr_array
-    moves: sparse.csr_array
-    reach: Array  #: (actions) the most that one of each moves a signal, both in the user's units.
-    sums: sparse.csr_array
+    design: Entries
+    leader: sparse.csr_array  #: b (followers × leader variables), as far as it is known.
     system: System
     slope: Array
-    left: Array  #: (actions) what the gain leaves of each slope.
-    left_unlimited: Array  #: The same without bounds on gains and leader.
+    gain: Array
+    unlimited: Array  #: The gain without bounds on gains and leader.
     #: Number of a leader variable → which bound it stands at, where that forbids the gain to move it.
     reaches_bounds: Mapping[int, str]
-    supported: bool  #: True if followers' constraints were allowed to carry them (multipliers='free').
-    leaning: frozenset[int]  #: Numbers of the followers whom a constraint or bound of their own could carry.
+    leaning: Container[int]  #: Numbers of the followers whom a constraint or bound of their own could carry.
     accuracy: Accuracy  #: How well the derivatives are known.
+
+    @property
+    def rows(self) -> FollowerRows:
+        """In natural units."""
+        return self.design.rows
+
+    @property
+    def supported(self) -> bool:
+        """True if followers' constraints were allowed to carry them."""
+        return bool(self.design.wishes.multipliers == "free")
+
+    @cached_property
+    def left(self) -> Array:
+        """(actions) what the gain leaves of each slope."""
+        return np.asarray(self.slope + self.system.matrix @ self.gain)
 
     @cached_property
     def lost(self) -> Array:
@@ -78,12 +90,12 @@ class Attempt:
     @cached_property
     def shown(self) -> Array:
         """(actions) whether it moves a signal."""
-        return np.bincount(self.moves.tocoo().col, minlength=len(self.left)) > 0
+        return np.bincount(self.design.moves.tocoo().col, minlength=len(self.left)) > 0
 
     @cached_property
     def summed(self) -> Array:
         """(actions) whether all members of its block together move a signal."""
-        return np.bincount(self.sums.tocoo().col, minlength=len(self.left)) > 0
+        return np.bincount(self.design.shares.sums.tocoo().col, minlength=len(self.left)) > 0
 
     @cached_property
     def balanced(self) -> Array:
@@ -107,10 +119,6 @@ class Attempt:
     def names(self, actions: Iterable[int]) -> tuple[str, ...]:
         """Of actions by number."""
         return tuple(self.rows.game.names[id(self.rows.actions[j])] for j in actions)
-
-    def own(self, follower: int) -> Array:
-        """Numbers of its actions."""
-        return np.arange(len(self.rows.owners))[self.rows.own(follower)]
 
 
 def hinted(refused: NoIncentive, game: Game) -> NoIncentive:
@@ -146,11 +154,12 @@ def refuse_undefined(rows: FollowerRows, derivatives: Derivatives, sides: Sequen
 
 def refuse(attempt: Attempt) -> None:
     """Raise :class:`NoIncentive` with a reason for every follower the gain does not hold, if there is one."""
-    per_signal = attempt.slopes * np.abs(attempt.left) / np.where(attempt.reach > 0.0, attempt.reach, 1.0)
+    reach = attempt.design.reach
+    per_signal = attempt.slopes * np.abs(attempt.left) / np.where(reach > 0.0, reach, 1.0)
     findings = {}
     for follower in attempt.lost:
-        own = attempt.own(follower)
-        bad = own[np.abs(attempt.left[own]) > TOLERANCES.residual]
+        own = attempt.rows.own(follower)
+        bad = own.start + np.flatnonzero(np.abs(attempt.left[own]) > TOLERANCES.residual)
         finding = _finding(attempt, int(follower), bad, float(per_signal[bad].max()))
         may_lean = follower in attempt.leaning and not attempt.supported
         name = attempt.rows.followers[follower].name
@@ -186,7 +195,8 @@ def _finding(attempt: Attempt, follower: int, bad: Array, residual: float) -> Fi
     if blind:
         pull = float((attempt.slopes * np.abs(attempt.slope))[blind].max())
         return Finding(RefusalCause.OUT_OF_SIGHT, residual, attempt.names(blind), pull)
-    if (np.abs(attempt.left_unlimited[bad]) <= TOLERANCES.residual).all():
+    unlimited = attempt.slope[bad] + attempt.system.matrix[bad] @ attempt.unlimited
+    if (np.abs(unlimited) <= TOLERANCES.residual).all():
         felt = set(attempt.leader[[follower]].indices.tolist())
         bounds = [text for number, text in attempt.reaches_bounds.items() if number in felt]
         bounds = bounds or list(attempt.reaches_bounds.values())
@@ -204,8 +214,8 @@ def _finding(attempt: Attempt, follower: int, bad: Array, residual: float) -> Fi
 
 def _holds_alone(attempt: Attempt, follower: int) -> bool:
     """True if the follower's equations have a solution when nobody else's are asked for."""
-    own = attempt.own(follower)
-    if len(own) == 1:  # one equation, which is known not to be empty
+    own = attempt.rows.own(follower)
+    if own.stop - own.start == 1:  # one equation, which is known not to be empty
         return True
     block = attempt.system.matrix[own]
     columns = np.unique(block.indices)
@@ -217,7 +227,7 @@ def _holds_alone(attempt: Attempt, follower: int) -> bool:
 def _rivals(attempt: Attempt, follower: int) -> tuple[Array, bool]:
     """(numbers of the followers that share its signals, whether all could be met were the plan known better)."""
     by_row, _ = attempt.system.labels
-    labels = np.unique(by_row[attempt.own(follower)]).tolist()
+    labels = np.unique(by_row[attempt.rows.own(follower)]).tolist()
     groups = [attempt.together[label] for label in labels]
     together = groups[0] if len(groups) == 1 else np.unique(np.concatenate(groups))
     return together[together != follower], all(attempt.solvable[label] for label in labels)

@@ -26,7 +26,7 @@ from stackpyomo.errors import InvalidGame
 
 __all__ = ["Improbable", "improbable"]
 
-# Slopes below this are rounding of the follower's cost as a whole, and nobody asks what they are made of.
+#: Slopes below this are rounding of the follower's cost as a whole, and nobody asks what they are made of.
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
 

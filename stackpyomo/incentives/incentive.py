@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -13,13 +14,14 @@ from stackpyomo.core import as_html, as_latex, as_markdown, as_text
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.plans import Plan, stackelberg
 
+from .gains.entries import Entries
 from .payments import accounts, comparison
 from .robustness import robustness
 from .standing import Standing
 from .strategy import AffineStrategy
 from .wording import how_to_compare, in_words, term_table
 
-__all__ = ["Incentive"]
+__all__ = ["Incentive", "assembled"]
 
 logger = logging.getLogger(__name__)
 
@@ -175,3 +177,27 @@ class Incentive(AffineStrategy):
 
     def __str__(self) -> str:
         return as_text([*in_words(self), *how_to_compare(self)])
+
+
+def assembled(entries: Entries, plan: Plan, values: Mapping[str, float], **known: Any) -> Incentive:
+    """The incentive of a gain at a plan: ``known`` is what its design says beside what every design says.
+
+    values: those of the plan, with the free ones as they were chosen.
+    """
+    rows, wishes = entries.rows, entries.wishes
+    names = rows.game.names
+    announced = [*entries.leader, *(names[id(v)] for v in wishes.free)]
+    return Incentive(
+        plan=plan,
+        leader=list(entries.leader),
+        observed=list(entries.signals),
+        offset={name: values[name] for name in announced},
+        targets={s.name: s.value(values) for s in entries.signals},
+        actions_seen=[names[id(v)] for v in rows.actions],
+        weights={n: float(w) for n, w in zip(entries.leader, entries.weights, strict=True) if w != 1.0},
+        members={s.name: float(n) for s, n in zip(entries.signals, entries.counts, strict=True) if n != 1.0},
+        saturate=wishes.saturate,
+        permitted=entries.allowed,
+        alone=[f.name for f, seen in zip(rows.followers, entries.watched, strict=True) if not seen],
+        **known,
+    )

@@ -16,8 +16,8 @@ import pandas as pd
 from stackpyomo.core import TOLERANCES, Array, listed, shown
 from stackpyomo.errors import NoIncentive, RefusalCause
 
-from .gains.deviations import Excluded, Tag
 from .gains.levers import Lever
+from .gains.masters import Excluded, Tag
 from .gains.rationals import exact_weights
 
 __all__ = ["TABLE", "refusal", "table"]
@@ -25,7 +25,7 @@ __all__ = ["TABLE", "refusal", "table"]
 #: Columns of :attr:`stackpyomo.NoIncentive.deviations`.
 TABLE = ["follower", "action", "weight", "temptation", "kind", "exact"]
 
-# Of weights that are shown as fractions: beyond it the data are decimals of what is no such number.
+#: Of weights that are shown as fractions: beyond it the data are decimals of what is no such number.
 _DENOMINATOR = 10**6
 
 
@@ -94,17 +94,13 @@ def _unexplained(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive
     )
 
 
-def _point(lever: Lever, action: Mapping[str, float]) -> Array:
-    return np.array([action[name] for name in lever.problem.names])
-
-
 def _exact(
     parts: Sequence[tuple[Tag, float]], deviations: Sequence[int], levers: Mapping[str, Lever], free: Array
 ) -> list[str] | None:
     """The weights as fractions, where the whole certificate is one of deviations and its data are rationals."""
     if len(deviations) < len(parts):
         return None
-    rows = [(levers[tag.follower], _point(levers[tag.follower], tag.action)) for tag, _ in parts]
+    rows = [(levers[tag.follower], levers[tag.follower].point(tag.action)) for tag, _ in parts]
     weights = exact_weights(rows, [weight for _, weight in parts], free)
     close = weights is not None and all(
         abs(float(w) - weight) <= TOLERANCES.margin for w, (_, weight) in zip(weights, parts, strict=True)
@@ -144,7 +140,7 @@ def _sentence(parts: Sequence[tuple[Tag, float]], texts: Sequence[str] | None, l
 
 def _alone(tag: Tag, lever: Lever) -> str:
     """One deviation that no gain reaches."""
-    point = _point(lever, tag.action)
+    point = lever.point(tag.action)
     what = f"{tag.follower} plays {_move(tag, lever)} and gains {shown(tag.temptation)}"
     if not lever.signs(point).any():
         return f"{what}: no signal shows it."
@@ -170,7 +166,7 @@ def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> 
     if any(tag.kind == "gain bound" for tag, _ in parts):
         return "Widen gain_bounds."
     dead = [t for t, _ in deviations if levers[t.follower].is_affine]
-    if dead and all(not levers[t.follower].pulls(_point(levers[t.follower], t.action)).any() for t in dead):
+    if dead and all(not levers[t.follower].pulls(levers[t.follower].point(t.action)).any() for t in dead):
         return (
             f"Let the cost of {dead[0].follower} hold a leader variable there, too: a payment for being on, beside the "
             "price; or choose the on-path price anew with free=."
@@ -181,7 +177,7 @@ def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> 
         if apart:
             return f"Observe {listed(apart, 4)} one by one (observe='actions' sees them all)."
     for name, lever in levers.items():
-        mine = [(_point(lever, tag.action), weight) for tag, weight in deviations if tag.follower == name]
+        mine = [(lever.point(tag.action), weight) for tag, weight in deviations if tag.follower == name]
         for number, variable in enumerate(lever.problem.names):
             if mine and not lever.shown[:, number].any() and _moved(lever, mine, number, 1):
                 return f"Observe {variable}, too: it shows these."
@@ -197,7 +193,7 @@ def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> 
 
 def _mixed(lever: Lever, tags: Sequence[Tag]) -> list[str]:
     """Actions that change in these deviations and that no signal shows by itself."""
-    alone = {name for signal in lever.signals if len(signal.terms) == 1 for name in signal.terms}
+    alone = {name for signal in lever.design.signals if len(signal.terms) == 1 for name in signal.terms}
     changed = [
         any(abs(tag.action[name] - planned) > TOLERANCES.apart for tag in tags)
         for name, planned in zip(lever.problem.names, lever.target, strict=True)

@@ -16,7 +16,7 @@ from .gains.turning import Fault, Unrepaired
 
 __all__ = ["NAMED", "Finding", "refusal"]
 
-NAMED = 6  #: Other followers named in a conflict.
+NAMED = 6  # Other followers named in a conflict.
 
 
 @dataclass(frozen=True)

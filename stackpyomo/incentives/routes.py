@@ -6,68 +6,57 @@ that is not convex may pass every local test and leave all the same: these are d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
 
 from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
-from stackpyomo.games import Follower, Game, leader_variables
-from stackpyomo.plans import Plan, rows_of
+from stackpyomo.games import Follower, Game
+from stackpyomo.plans import Plan
 from stackpyomo.verification import Effort, composed, resolved
 
-from .by_deviations import How, designed
-from .by_slopes import Design, Wishes
-from .diagnosis import refuse_undefined
-from .gains.free_prices import Payment
+from . import by_deviations, by_slopes
+from .gains.entries import Wishes
 from .incentive import Incentive
 
 __all__ = ["routed"]
 
-BySlopes: TypeAlias = Callable[[Plan, Game, Wishes, Any, Payment], Incentive]
-
 _LOOKED_AT = 50  # Actions up to which followers not proved convex are re-solved before a design by slopes is returned.
-
-
 _SECOND_LOOK = 5.0  # Seconds for a design by deviations where slopes have none.
 _REPAIR = 20.0  # Seconds for one where what slopes came to is refuted: each of its rounds asks a global solver.
 
 
-def routed(
-    plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How, by_slopes: BySlopes
-) -> Incentive:
+def routed(plan: Plan, game: Game, wishes: Wishes) -> Incentive:
     """By slopes where they are enough, else by deviations; raises :class:`NoIncentive` if neither holds everybody."""
     whole = any(follower.integers for follower in game.followers.values())
     curved = any(signal.curve is not None for signal in wishes.observation.signals)
-    if how.design == "deviations" or (how.design == "auto" and (whole or curved)):
-        return _by_deviations(plan, game, wishes, free, payment, how)
-    if how.design == "slopes" or not _may_fall_back(wishes, payment):
-        return by_slopes(plan, game, wishes, free, payment)
+    if wishes.design == "deviations" or (wishes.design == "auto" and (whole or curved)):
+        return _by_deviations(plan, game, wishes)
+    if wishes.design == "slopes" or not _may_fall_back(wishes):
+        return by_slopes.designed(plan, game, wishes)
     try:
-        rule = by_slopes(plan, game, wishes, free, payment)
+        rule = by_slopes.designed(plan, game, wishes)
     except NoIncentive as refused:
         if not (_is_boxed(game) and RefusalCause.CURVATURE in refused.causes.values()):
             raise
-        return _bent_by_deviations(refused, plan, game, wishes, free, payment, how)
-    if not _is_refuted(rule, wishes.solver):
-        return rule
-    return _by_deviations(plan, game, wishes, free, payment, replace(how, seconds=_REPAIR))
+        return _bent_by_deviations(refused, plan, game, wishes)
+    return _by_deviations(plan, game, wishes, _REPAIR) if _is_refuted(rule, wishes.solver) else rule
 
 
-def _bent_by_deviations(
-    refused: NoIncentive, plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How
-) -> Incentive:
+def _bent_by_deviations(refused: NoIncentive, plan: Plan, game: Game, wishes: Wishes) -> Incentive:
     """What is refused for its curvature, deviation by deviation: held after all, or with the proof that it is not."""
     try:
-        return _by_deviations(plan, game, wishes, free, payment, replace(how, seconds=_SECOND_LOOK))
+        return _by_deviations(plan, game, wishes, _SECOND_LOOK)
     except NoIncentive as proof:
-        reasons, residuals = {**proof.reasons, **refused.reasons}, {**proof.residuals, **refused.residuals}
-        causes = {**proof.causes, **refused.causes}
-        text = f"{refused} A design by deviations: {proof}"
         raise NoIncentive(
-            text, reasons=reasons, residuals=residuals, causes=causes, deviations=proof.deviations
+            f"{refused} A design by deviations: {proof}",
+            reasons={**proof.reasons, **refused.reasons},
+            residuals={**proof.residuals, **refused.residuals},
+            causes={**proof.causes, **refused.causes},
+            deviations=proof.deviations,
         ) from None
 
 
@@ -77,10 +66,10 @@ def _is_boxed(game: Game) -> bool:
     return len(actions) <= _LOOKED_AT and all(v.lb is not None and v.ub is not None for v in actions)
 
 
-def _may_fall_back(wishes: Wishes, payment: Payment) -> bool:
+def _may_fall_back(wishes: Wishes) -> bool:
     """Whether a design by deviations could do what is asked for."""
     plain = isinstance(wishes.multipliers, str) and wishes.prefer == "energy" and not wishes.quadratic
-    plain = plain and payment.expression is None and wishes.minors == "frozen"
+    plain = plain and wishes.payment.expression is None and wishes.minors == "frozen"
     # what a deviation costs says nothing of a curvature that is asked for
     return plain and wishes.curvature is not None and wishes.curvature <= 0.0
 
@@ -124,19 +113,17 @@ def _bends_alike(follower: Follower, names: Mapping[int, str], values: Mapping[s
     return follower.cost.polynomial_degree() in (0, 1, 2)
 
 
-def _by_deviations(plan: Plan, game: Game, wishes: Wishes, free: Any, payment: Payment, how: How) -> Incentive:
+def _by_deviations(plan: Plan, game: Game, wishes: Wishes, seconds: float = math.inf) -> Incentive:
     for given, what in (
         (not isinstance(wishes.multipliers, str), "multipliers by name"),
         (wishes.prefer != "energy", "prefer="),
         (wishes.quadratic, "quadratic= (observe the square instead)"),
-        (payment.expression is not None, "payment="),
+        (wishes.payment.expression is not None, "payment="),
         (wishes.minors != "frozen", "minors="),
         ((wishes.curvature or 0.0) > 0.0, f"curvature={wishes.curvature}"),
     ):
         if given:
             raise InvalidGame(f"{what}: a design by deviations has none. Leave it out, or pass design='slopes'.")
-    if how.margin and not any(follower.integers for follower in game.followers.values()):
+    if wishes.margin and not any(follower.integers for follower in game.followers.values()):
         raise InvalidGame("margin: asks what a change of a whole action costs, and nobody has one; pass curvature=.")
-    rows = rows_of(plan, game)
-    refuse_undefined(rows, rows.at(plan.values))
-    return designed(plan, game, Design(rows.natural(plan.values), wishes), leader_variables(game, free), how)
+    return by_deviations.designed(plan, game, wishes, seconds)

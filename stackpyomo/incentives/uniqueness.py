@@ -25,7 +25,7 @@ from stackpyomo.games.information import Equilibrium, Uniqueness
 
 __all__ = ["SharedLeader", "equilibrium"]
 
-# Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader.
+#: Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader.
 _ACTIONS = 200
 
 

@@ -113,9 +113,9 @@ def _unit(rule: AffineStrategy, names: Iterable[str]) -> str:
     game = rule.game
     if game is None:
         return ""
-    variables = [game.variables_by_name[name] for name in names if name in game.variables_by_name]
-    units = {"" if v.get_units() is None else str(v.get_units()) for v in variables}
-    return units.pop() if len(units) == 1 else ""
+    units = [game.variables_by_name[name].get_units() for name in names if name in game.variables_by_name]
+    texts = {"" if unit is None else str(unit) for unit in units}
+    return texts.pop() if len(texts) == 1 else ""
 
 
 # --- what is announced --------------------------------------------------------------------------------------------

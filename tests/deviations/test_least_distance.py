@@ -66,3 +66,22 @@ def test_a_row_that_no_unknown_moves() -> None:
     assert answer.point is None
     assert answer.weights[0] > 0.0
     assert answer.weights[1] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
+def test_a_point_far_off_meets_its_rows(size: float) -> None:
+    """Of a point of norm s the last entry of ρ is 1/(1 + s²): what rounding left of it once missed rows by percents."""
+    random = np.random.default_rng(3)
+    for _ in range(50):
+        count = int(random.integers(1, 7))
+        rows = random.normal(size=(count, count + int(random.integers(0, 3))))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        far = np.clip(size * random.normal(size=rows.shape[1]), -size, size)
+        box = np.vstack([np.eye(len(far)), -np.eye(len(far))])
+        levels = np.concatenate([rows @ far, np.full(len(box), -size)])
+        equal = np.arange(len(levels)) < count
+        point = nearest(np.vstack([rows, box]), levels, np.ones(len(far)), equal).point
+        assert point is not None
+        np.testing.assert_allclose(rows @ point, rows @ far, atol=1e-9 * size)
+        assert np.abs(point).max() <= size * (1.0 + 1e-9)
+        assert np.linalg.norm(point) <= np.linalg.norm(far) * (1.0 + 1e-9)

@@ -9,6 +9,7 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
+from stackpyomo.incentives.gains import masters
 
 
 def scalar(cost: Any, target: float, bounds: tuple[float, float], level: float = 0.0) -> sp.Plan:
@@ -180,3 +181,30 @@ def test_a_search_needs_bounds() -> None:
     plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
     with pytest.raises(sp.InvalidGame, match=r"f\.v: has no upper bound"):
         sp.affine_incentive(plan, design="deviations")
+
+
+def squared(scale: float) -> sp.Plan:
+    """v ∈ {0, 1, 2} costs (2, 1, 0)·scale and u²v; planned at 1 and u = 0: K² ≥ scale/2 holds it against v = 2."""
+    m = pyo.ConcreteModel()
+    most = 30.0 * float(np.sqrt(scale))
+    m.u, m.f = pyo.Var(bounds=(-most, most), initialize=0.0), pyo.Block()
+    m.f.v = pyo.Var(bounds=(0, 2), domain=pyo.Integers, initialize=1)
+    m.f.cost = pyo.Objective(expr=scale * (2 - m.f.v) + m.u**2 * m.f.v)
+    m.wish = pyo.Objective(expr=scale * (m.f.v - 1) ** 2 + m.u**2)
+    return sp.leader_optimal(sp.Game(m, followers=m.f))
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e2, 1e4])
+def test_a_gain_of_costs_that_bend_with_the_answer_holds(scale: float) -> None:
+    """A global solver measures rows by what they may come to in its box, and once called K = 0 the least of ±1000."""
+    rule = sp.affine_incentive(squared(scale))
+    assert abs(rule.gain.loc["u", "f.v"]) == pytest.approx(np.sqrt(scale / 2.0), rel=1e-5)
+    assert sp.verify(rule).ok
+
+
+def test_a_master_that_is_not_accurate_enough_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where followers gain by deviations that are rows already, nothing is returned as an incentive."""
+    monkeypatch.setattr(masters, "_BOXES", (1e3,))
+    monkeypatch.setattr(masters, "_sharpened", lambda _, point: 0.0 * point)
+    with pytest.raises(sp.NoIncentive, match="after 1 deviations followers still gain"):
+        sp.affine_incentive(squared(1.0))

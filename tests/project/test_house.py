@@ -438,10 +438,6 @@ TESTS = Path(__file__).parents[1]
 UNTESTED = {
     *("core.shutdown", "core.tolerances", "core.expressions.curvature_rules", "core.expressions.terms"),
     *("derivatives.active_constraints", "derivatives.first_order", "derivatives.second_order"),
-    *("incentives.by_slopes", "incentives.incentive", "incentives.payments", "incentives.standing"),
-    *("incentives.gains.deviations", "incentives.gains.reactions", "incentives.gains.signed_least_squares"),
-    *("incentives.gains.system", "incentives.second_best.deviations", "incentives.second_best.search"),
-    "incentives.second_best.unknown_gain",
     *("solvers.certificates", "solvers.executables", "solvers.nl_file", "solvers.program"),
     *("solvers.registry", "solvers.solution", "verification.arrays", "verification.batch"),
     *("verification.best_response", "verification.certificate", "verification.regret", "verification.report"),

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pounce
 from scipy import linalg, sparse
+from scipy.sparse import csgraph
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.derivatives import (
@@ -43,7 +44,7 @@ __all__ = ["Curved", "NegativeCurvature", "convexified", "negatively_curved"]
 
 _STEPS = 40  # Semidefinite programs solved for one group of followers before giving up.
 
-# How far from the least gain, in its own units, a second search begins: the best of so many random points.
+#: How far from the least gain, in its own units, a second search begins: the best of so many random points.
 _SIZES, _DRAWS = (1.0, 3.0, 10.0, 30.0), 100
 
 
@@ -233,26 +234,16 @@ class _Group:
     columns: Array
 
 
-def _groups(curved: Curved, actions: Array) -> list[_Group]:
+def _groups(curved: Curved, actions: Array) -> Iterator[_Group]:
     """Groups that hold one of the actions: a follower joins all the components of its own actions."""
-    by_row, by_column = curved.system.labels
-    owners = curved.rows.owners
-    groups = []
-    left = set(actions.tolist())
-    while left:
-        followers, labels = {int(owners[left.pop()])}, set[int]()
-        while True:
-            rows = np.isin(owners, list(followers))
-            labels = set(by_row[rows].tolist())
-            wider = set(owners[np.isin(by_row, list(labels))].tolist())
-            if wider <= followers:
-                break
-            followers |= wider
-        members = np.flatnonzero(np.isin(owners, list(followers)))
-        left -= set(members.tolist())
-        columns = np.flatnonzero(np.isin(by_column, list(labels)))
-        groups.append(_Group(tuple(sorted(followers)), members, columns))
-    return groups
+    (by_row, by_column), owners, count = curved.system.labels, curved.rows.owners, len(curved.rows.followers)
+    size = count + 1 + int(max(by_row.max(initial=0), by_column.max(initial=0)))
+    graph = sparse.csr_array((np.ones(len(owners)), (owners, count + by_row)), shape=(size, size))
+    _, labels = csgraph.connected_components(graph, directed=False)
+    for label in np.unique(labels[owners[actions]]):
+        rows = np.flatnonzero(labels[owners] == label)
+        followers = tuple(int(k) for k in np.unique(owners[rows]))
+        yield _Group(followers, rows, np.flatnonzero(labels[count + by_column] == label))
 
 
 def _basis(system: System, group: _Group) -> Array:
@@ -312,38 +303,61 @@ def _added(curved: Curved, gain: Array, group: _Group, instruments: Array, step:
     return whole
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One follower's composed Hessian along free directions t, on what its constraints leave open."""
+
+    hessian: Array  #: ∇²L over the Vars the follower is curved in.
+    base: Array  #: T at K₀.
+    turns: Array  #: dT/dt.
+    asked: Array
+    margin: float
+
+    def response(self, t: Array) -> Array:
+        """T at K₀ + N t."""
+        return np.asarray(self.base + np.tensordot(t, self.turns, 1))
+
+    def shortfall(self, t: Array) -> float:
+        """(λ_min − margin) / margin; ≥ −1 is enough, ≥ 0 with the margin."""
+        response = self.response(t)
+        least = np.linalg.eigvalsh(response.T @ self.hessian @ response - self.asked).min(initial=np.inf)
+        return float((least - self.margin) / self.margin)
+
+    @property
+    def is_flat(self) -> bool:
+        """True if the leader's variables, moved along the free directions, have no second derivatives."""
+        moved = self.turns.swapaxes(0, 1).reshape(len(self.hessian), -1)
+        ways, sizes, _ = np.linalg.svd(moved, full_matrices=False)
+        reached = ways[:, sizes > TOLERANCES.noise * sizes.max(initial=0.0)]  # there are too many pairs of turns
+        bent = np.abs(reached.T @ self.hessian @ reached).max(initial=0.0)
+        return bool(bent <= TOLERANCES.noise * max(1.0, float(np.abs(self.hessian).max(initial=0.0))))
+
+
 class _Search:
     """max_t min_k λ_min(H_k(t)) by semidefinite programs in linearised Hessians (exact where these are affine)."""
 
     def __init__(self, curved: Curved, gain: Array, group: _Group, basis: Array) -> None:
         self.curved, self.gain, self.group, self.basis = curved, gain, group, basis
-        self.margins = [curved.margin(k) for k in group.followers]
-        self.open = [open_directions(curved.cone(k, gain)[0]) for k in group.followers]
-        self.asked = [_seen(curved, k, free) for k, free in zip(group.followers, self.open, strict=True)]
         start = curved.rows.responses_to(sparse.csc_array(curved.system.shape) @ curved.moves)
-        self.turns = []
+        turns = []
         for direction in basis:
             step = np.zeros(len(gain))
             step[group.columns] = direction
-            self.turns.append(curved.rows.responses_to(curved.system.as_matrix(step) @ curved.moves) - start)
-        self._parts = [self._follower(k) for k in group.followers]
-        self.is_affine = all(_is_flat(hessian, turns) for hessian, _, turns in self._parts)
+            turns.append(curved.rows.responses_to(curved.system.as_matrix(step) @ curved.moves) - start)
+        self.parts = [self._part(follower, turns) for follower in group.followers]
+        self.is_affine = all(part.is_flat for part in self.parts)
 
-    def _follower(self, follower: int) -> tuple[Array, Array, Array]:
-        """(∇²L, T at K₀, dT/dt) over the Vars the follower is curved in."""
-        hessian = self.curved.hessians.of(follower)
-        mine = self.curved.rows.own(follower)
-        base = self.curved.dense_response(follower, self.gain)
-        turns = [turn.tocsr()[hessian.places][:, mine].toarray() for turn in self.turns]
-        return hessian.matrix, base, np.array(turns).reshape(len(turns), *base.shape)
+    def _part(self, follower: int, turns: Sequence[sparse.csc_array]) -> _Part:
+        curved, mine = self.curved, self.curved.rows.own(follower)
+        hessian, free = curved.hessians.of(follower), open_directions(curved.cone(follower, self.gain)[0])
+        base = curved.dense_response(follower, self.gain) @ free
+        steps = [turn.tocsr()[hessian.places][:, mine].toarray() @ free for turn in turns]
+        asked = np.asarray(free.T @ curved.asked(follower) @ free)
+        return _Part(hessian.matrix, base, np.array(steps).reshape(-1, *base.shape), asked, curved.margin(follower))
 
     def least(self, t: Array) -> float:
-        """The worst follower's :func:`_shortfall` at K₀ + N t."""
-        parts = zip(self._parts, self.asked, self.margins, self.open, strict=True)
-        return min(
-            _shortfall(h, (base + np.tensordot(t, turns, 1)) @ free, asked, m)
-            for (h, base, turns), asked, m, free in parts
-        )
+        """The worst follower's shortfall at K₀ + N t."""
+        return min(part.shortfall(t) for part in self.parts)
 
     def climb(self) -> tuple[Array, float]:
         """(gain, its least eigenvalue): the first from which no follower's Hessian bends down, else the best."""
@@ -355,7 +369,7 @@ class _Search:
             t, best = (other, value) if value > best else (t, best)
         gain = self.gain.copy()
         gain[self.group.columns] += t @ self.basis
-        return gain, (best + 1.0) * min(self.margins) if best > -np.inf else -np.inf
+        return gain, (best + 1.0) * min(part.margin for part in self.parts) if best > -np.inf else -np.inf
 
     def _unit(self) -> float:
         return max(1.0, float(np.linalg.norm(self.gain[self.group.columns])))
@@ -382,13 +396,12 @@ class _Search:
         if np.isfinite(radius):
             box = np.hstack([np.vstack([np.eye(size), -np.eye(size)]), np.zeros((2 * size, 1))])
             g, h, cones = [*g, box], [*h, np.full(2 * size, radius)], [("nonneg", 1 + 2 * size)]
-        every = zip(self._parts, self.asked, self.margins, self.open, strict=True)
-        for (hessian, base, turns), asked, margin, free in every:
-            if not free.shape[1]:
+        for part in self.parts:
+            if not part.base.shape[1]:
                 continue
-            response = (base + np.tensordot(t, turns, 1)) @ free
-            composed = (response.T @ hessian @ response - asked) / margin
-            sides = [response.T @ hessian @ (turn @ free) / margin for turn in turns]
+            response = part.response(t)
+            composed = (response.T @ part.hessian @ response - part.asked) / part.margin
+            sides = [response.T @ part.hessian @ turn / part.margin for turn in part.turns]
             slopes = [side + side.T for side in sides]
             g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(composed)))]))
             h.append(_svec(composed - np.eye(len(composed))))
@@ -403,40 +416,13 @@ class _Search:
 
 def _nearest(curved: Curved, group: _Group, gain: Array, bending: Array) -> Array:
     """On the way from the least-energy gain to one that bends, the first that does (halving)."""
-    parts = []
-    for k in group.followers:
-        free = open_directions(curved.cone(k, gain)[0])
-        start, end = (curved.dense_response(k, known) @ free for known in (gain, bending))
-        parts.append((curved.hessians.of(k).matrix, start, end - start, _seen(curved, k, free), curved.margin(k)))
-
-    def least(way: float) -> float:
-        return min((_shortfall(h, t + way * turn, asked, margin) for h, t, turn, asked, margin in parts), default=0.0)
-
-    low, high, wanted = 0.0, 1.0, min(0.0, least(1.0))
+    step = bending - gain
+    way = _Search(curved, gain, group, step[np.newaxis, group.columns])
+    low, high, wanted = 0.0, 1.0, min(0.0, way.least(np.ones(1)))
     for _ in range(HALVINGS):
         middle = (low + high) / 2.0
-        low, high = (low, middle) if least(middle) >= wanted else (middle, high)
-    return gain + high * (bending - gain)
-
-
-def _seen(curved: Curved, follower: int, free: Array) -> Array:
-    """What is asked for, on the open directions."""
-    return np.asarray(free.T @ curved.asked(follower) @ free)
-
-
-def _shortfall(hessian: Array, response: Array, asked: Array, margin: float) -> float:
-    """(λ_min − margin) / margin of a composed Hessian above what is asked; ≥ −1 is enough, ≥ 0 with the margin."""
-    least = np.linalg.eigvalsh(response.T @ hessian @ response - asked).min(initial=np.inf)
-    return float((least - margin) / margin)
-
-
-def _is_flat(hessian: Array, turns: Array) -> bool:
-    """True if the leader's variables, moved along the free directions, have no second derivatives."""
-    moved = turns.swapaxes(0, 1).reshape(len(hessian), turns.shape[0] * turns.shape[2])
-    ways, sizes, _ = np.linalg.svd(moved, full_matrices=False)
-    reached = ways[:, sizes > TOLERANCES.noise * sizes.max(initial=0.0)]  # there are too many pairs of turns
-    bent = np.abs(reached.T @ hessian @ reached).max(initial=0.0)
-    return bool(bent <= TOLERANCES.noise * max(1.0, float(np.abs(hessian).max(initial=0.0))))
+        low, high = (low, middle) if way.least(np.array([middle])) >= wanted else (middle, high)
+    return gain + high * step
 
 
 def _svec(matrix: Array) -> Array:

@@ -12,10 +12,8 @@ constraints, and then the least energy among the p that pay no more; or the leas
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,54 +26,37 @@ from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import UNDEFINED, Substitution, number_of
-from stackpyomo.derivatives import ActiveSide, Derivatives, FollowerRows
+from stackpyomo.derivatives import ActiveSide, Derivatives
 from stackpyomo.errors import InvalidGame, NoIncentive
-from stackpyomo.games import Game
+from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, Termination, free_row, solve
 
+from .entries import Entries, Payment
 from .system import System
 
-__all__ = ["Demand", "Payment", "choose_offsets"]
-
-
-@dataclass(frozen=True)
-class Payment:
-    """What the free values are to pay, and what was decided."""
-
-    expression: Any = None  #: Of free variables; None: no payment is looked at.
-    limit: float = math.nan  #: The most that may be paid: as given, or the least that is possible.
-    given: bool = False  #: True if the limit is the user's; else the least payment comes first.
-    paid: float = math.nan  #: What is paid on the plan.
+__all__ = ["Demand", "choose_offsets"]
 
 
 @dataclass(frozen=True)
 class Demand:
     """What the gains will have to do at the plan."""
 
+    entries: Entries
     here: Derivatives  #: At the plan's values, in natural units.
     system: System  #: Its equations there.
-    moves: sparse.csr_array  #: (signals × actions) M.
-    watched: Array  #: (followers) whom the incentive has to hold.
     sides: Sequence[ActiveSide]  #: Active constraints that may carry a follower (none with multipliers='zero').
     shift: Array  #: (actions) what multipliers given by the user add to the slopes.
 
 
-def choose_offsets(
-    rows: FollowerRows,
-    values: Mapping[str, float],
-    chosen: Sequence[VarData],
-    demand: Demand,
-    wish: Payment,
-    solver: str,
-) -> tuple[dict[str, float], Payment]:
-    """({name: value} of the chosen leader variables, what they pay). rows: in natural units.
+def choose_offsets(demand: Demand, values: Mapping[str, float]) -> tuple[dict[str, float], Payment]:
+    """({name: value} of the free leader variables, what they pay).
 
     Raises :class:`InvalidGame` if the leader's objective holds one of them, :class:`NoIncentive` if no values of
     theirs hold the followers within the leader's bounds and constraints.
     """
-    game = rows.game
-    _refuse_valued(game, chosen)
-    design = _Design(rows, values, chosen, demand)
+    wish, solver = demand.entries.wishes.payment, demand.entries.wishes.solver
+    _refuse_valued(demand.entries.rows.game, demand.entries.wishes.free)
+    design = _Design(demand, values)
     cost, balance = design.balance()
     names = design.names
     equations: list[Any] = [*balance, *design.constraints()]
@@ -136,26 +117,18 @@ def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
 class _Design:
     """The small problem in copies of the free variables, everything else at its value at the plan."""
 
-    def __init__(
-        self,
-        rows: FollowerRows,
-        values: Mapping[str, float],
-        chosen: Sequence[VarData],
-        demand: Demand,
-    ) -> None:
-        #: Action number → what is left of its slope, for actions that free values reach.
+    def __init__(self, demand: Demand, values: Mapping[str, float]) -> None:
         self.slopes: dict[int, Any] = {}
         #: Follower number → {leader variable → ∂J/∂u0 as a function of the free values}.
+        #: Follower number → {leader variable → ∂J/∂u0 as a function of the free values}.
         self.effects: dict[int, dict[int, Any]] = {}
-        self._reaches = rows.instrument_units
-        self._instruments = {id(v): k for k, v in enumerate(rows.instruments)}
-        self.rows, self.here, self.game, self.values, self.chosen = rows, demand.here, rows.game, values, chosen
-        self.demand = demand
-        self.names = ", ".join(self.game.names[id(v)] for v in chosen[:4])
+        self.demand, self.rows, self.here, self.values = demand, demand.entries.rows, demand.here, values
+        self.game, self.chosen = self.rows.game, demand.entries.wishes.free
+        self.names = ", ".join(self.game.names[id(v)] for v in self.chosen[:4])
         self.model = pyo.ConcreteModel(name="offsets")
-        self.model.free = pyo.Var(range(len(chosen)))
+        self.model.free = pyo.Var(range(len(self.chosen)))
         self.copies: dict[int, Any] = {}
-        for index, var in enumerate(chosen):
+        for index, var in enumerate(self.chosen):
             copy = self.model.free[index]
             copy.setlb(var.lb)
             copy.setub(var.ub)
@@ -163,15 +136,6 @@ class _Design:
             self.copies[id(var)] = copy
         self._map = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed}
         self._map.update(self.copies)
-
-    @cached_property
-    def _carriers(self) -> dict[int, list[tuple[int, float]]]:
-        """Action number → [(aggregate, rate)]: what one member's action moves."""
-        carried: dict[int, list[tuple[int, float]]] = {}
-        moves = self.rows.responses.moves.tocoo()
-        for aggregate, action, rate in zip(moves.row, moves.col, moves.data, strict=True):
-            carried.setdefault(int(action), []).append((int(aggregate), float(rate)))
-        return carried
 
     def at_plan(self, expression: Any) -> Any:
         """The expression as a function of the free copies alone."""
@@ -208,15 +172,11 @@ class _Design:
     def _reached(self) -> dict[int, dict[int, Any]]:
         """Follower number → {leader variable → ∂J/∂u0 as a function of the free values}; fills the slopes."""
         effects: dict[int, dict[int, Any]] = {}
-        column = 0
         for number, follower in enumerate(self.rows.followers):
-            own = list(range(column, column + len(follower.variables)))
-            column += len(own)
-            free = follower.objective is not None and self._holds_free(follower.objective.expr)
-            if free and self.demand.watched[number]:
-                gradients, effects[number] = self._gradients(follower, own)
-                shifted = (g + float(self.demand.shift[j]) for j, g in zip(own, gradients, strict=True))
-                self.slopes.update(zip(own, shifted, strict=True))
+            if self.demand.entries.watched[number] and self._holds_free(follower.cost):
+                slopes, effects[number] = self._gradients(follower, number)
+                for j, slope in enumerate(slopes, self.rows.own(number).start):
+                    self.slopes[j] = slope + float(self.demand.shift[j])
         return effects
 
     def _terms(self, effects: Mapping[int, Mapping[int, Any]], action: int) -> Iterator[tuple[int, Any, float]]:
@@ -226,7 +186,7 @@ class _Design:
             instrument = int(system.leader[entry])
             known = follower in effects
             effect = effects[follower].get(instrument, 0.0) if known else float(self.here.leader[follower, instrument])
-            yield int(entry), effect, float(self.demand.moves[int(system.signal[entry]), action])
+            yield int(entry), effect, float(self.demand.entries.moves[int(system.signal[entry]), action])
 
     def _power(self, effects: Mapping[int, Mapping[int, Any]], action: int) -> Any:
         """Σ b² M²/w over the entries of one action's own equation."""
@@ -243,35 +203,39 @@ class _Design:
             body = body + effect * move * self.model.gain[entry]
         return [body == 0.0] if hasattr(body, "is_expression_type") else []
 
-    def _gradients(self, follower: Any, own: Sequence[int]) -> tuple[list[Any], dict[int, Any]]:
+    def _gradients(self, follower: Follower, number: int) -> tuple[list[Any], dict[int, Any]]:
         """(a_j(p) for own actions, {leader variable: b(p)}), both in minimise form."""
-        expression = follower.objective.expr
-        felt = {id(v) for v in identify_variables(expression, include_fixed=False)}
-        aggregates = [(g, v) for g, v in enumerate(self.rows.responses.variables) if id(v) in felt]
-        leads = self.rows.leads[np.array([g for g, _ in aggregates], dtype=int)].tocoo()
-        numbers = sorted({self._instruments[i] for i in felt & self._instruments.keys()} | set(leads.col.tolist()))
-        instruments = [self.rows.instruments[k] for k in numbers]
-        variables = [*follower.variables, *(v for _, v in aggregates), *instruments]
-        try:
-            partials = differentiate(expression, wrt_list=variables, mode=Modes.reverse_symbolic)
-        except (*UNDEFINED, DifferentiationException) as error:
-            raise InvalidGame(
-                f"{follower.objective.name}: free= needs its symbolic derivative, which does not exist ({error})."
-            ) from None
-        number = int(self.rows.owners[own[0]]) if own else 0
-        cost, others = float(self.rows.units.costs[number]), self.rows.aggregate_units
-        units = [*self.rows.action_units[own], *(others[g] for g, _ in aggregates), *self._reaches[numbers]]
-        direct = [follower.sign * float(unit) / cost * self.at_plan(p) for unit, p in zip(units, partials, strict=True)]
-        split = len(own) + len(aggregates)
-        carried = {g: direct[len(own) + k] for k, (g, _) in enumerate(aggregates)}
-        slopes = [
-            direct[i] + sum(rate * carried[g] for g, rate in self._carriers.get(j, ()) if g in carried)
-            for i, j in enumerate(own)
+        rows, own = self.rows, np.arange(len(self.rows.actions))[self.rows.own(number)]
+        felt = {id(v) for v in identify_variables(follower.cost, include_fixed=False)}
+        aggregates = np.array([g for g, v in enumerate(rows.responses.variables) if id(v) in felt], dtype=int)
+        leads = rows.leads[aggregates].tocsc()
+        led = np.diff(leads.indptr) > 0
+        instruments = np.flatnonzero(
+            [id(v) in felt or through for v, through in zip(rows.instruments, led, strict=True)]
+        )
+        variables = [
+            *follower.variables,
+            *(rows.responses.variables[g] for g in aggregates),
+            *(rows.instruments[i] for i in instruments),
         ]
-        effects = dict(zip(numbers, direct[split:], strict=True))
-        for place, instrument, rate in zip(leads.row, leads.col, leads.data, strict=True):
-            effects[instrument] = effects[instrument] + float(rate) * carried[aggregates[place][0]]
-        return slopes, effects
+        try:
+            partials = differentiate(follower.cost, wrt_list=variables, mode=Modes.reverse_symbolic)
+        except (*UNDEFINED, DifferentiationException) as error:
+            name = getattr(follower.objective, "name", follower.name)
+            raise InvalidGame(f"{name}: free= needs its symbolic derivative, which does not exist ({error}).") from None
+        units = [*rows.action_units[own], *rows.aggregate_units[aggregates], *rows.instrument_units[instruments]]
+        cost = float(rows.units.costs[number])
+        direct = [float(unit) / cost * self.at_plan(p) for unit, p in zip(units, partials, strict=True)]
+        carried = direct[len(own) : len(own) + len(aggregates)]
+
+        def along(matrix: sparse.csc_array, column: int) -> Any:
+            """What moves of the aggregates adds."""
+            part = slice(matrix.indptr[column], matrix.indptr[column + 1])
+            return sum(float(r) * carried[g] for g, r in zip(matrix.indices[part], matrix.data[part], strict=True))
+
+        moves, effects = rows.responses.moves[aggregates].tocsc(), direct[len(own) + len(aggregates) :]
+        slopes = [slope + along(moves, int(j)) for j, slope in zip(own, direct, strict=False)]
+        return slopes, {int(i): b + along(leads, int(i)) for i, b in zip(instruments, effects, strict=True)}
 
     def _lean(self) -> None:
         """Add Gᵀλ of active constraints that hold no leader variable to the slopes of their followers."""

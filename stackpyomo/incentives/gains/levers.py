@@ -26,9 +26,11 @@ from scipy.optimize import brentq
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import Substitution, number_of, numbers_of, partials, variables_in
-from stackpyomo.games import Game
-from stackpyomo.games.information import Announcement, Signal, excursion, shares
+from stackpyomo.derivatives import ActiveSide, active_sides, by_follower
+from stackpyomo.games.information import Announcement, excursion
 from stackpyomo.verification import Composed, composed, measure
+
+from .entries import Entries
 
 __all__ = ["Lever", "Row", "levers"]
 
@@ -43,7 +45,6 @@ class Row:
     gain: Array  #: (instruments × signals) coefficients.
     offsets: Array  #: (instruments) coefficients of on-path values.
     level: float
-    equal: bool = False
     #: Number of an active side of the follower → its coefficient.
     sides: Mapping[int, float] = field(default_factory=dict)
     #: What the follower gains under the constant u0*, per unit of its cost; of a slope: per unit of its action.
@@ -55,26 +56,25 @@ class Lever:
     """One follower's cost over its own actions and the leader's variables."""
 
     problem: Composed
-    instruments: Array  #: Numbers of the leader's variables among ``leader``: the order of ``problem.answers``.
-    leader: Sequence[str]  #: Names of the design's leader variables.
-    signals: Sequence[Signal]
+    design: Entries
+    instruments: Array  #: Numbers of the leader's variables that it feels: the order of ``problem.answers``.
     shown: Array  #: (signals × own actions) what one member's action moves of each, where they are linear.
-    #: Number of a signal that is not linear → what a deviation shows of it, over ``problem.variables``.
     curved: Mapping[int, Any]
     #: True if its own constraints hold what the leader's answers move: what it can do changes with the gain.
+    #: True if its own constraints hold what the leader's answers move: what it can do changes with the gain.
     coupled: bool
+    columns: slice  #: Where its actions stand among all.
+    sides: Sequence[ActiveSide]  #: Those of its constraints and bounds that are active at the plan.
 
     def __post_init__(self) -> None:
-        self.variables, self.count = self.problem.variables, len(self.leader)
+        self.variables, self.count = self.problem.variables, len(self.design.leader)
         whole = [not v.is_continuous() for v in self.problem.follower.variables]
         self.whole = np.array(whole, dtype=bool)
         target = np.array(self.problem.target, dtype=float)
         self.target = np.where(self.whole, np.round(target), target)
-        self.levels = np.array([v.value for v in self.problem.answers], dtype=float)
-        """(its instruments) u0*."""
+        self.levels = np.array([v.value for v in self.problem.answers], dtype=float)  #: (its instruments) u0*.
         self.slopes = partials(self.problem.own, self.problem.answers)
-        self.cost = self.cost_at(self.target)
-        """J_k*, in minimise form."""
+        self.cost = self.cost_at(self.target)  #: J_k*, in minimise form.
 
     @property
     def name(self) -> str:
@@ -113,6 +113,10 @@ class Lever:
         self._set(point, levels)
         return number_of(self.problem.own)
 
+    def point(self, action: Mapping[str, float]) -> Array:
+        """(own actions) of {variable name: value}."""
+        return np.array([action[name] for name in self.problem.names])
+
     def pulls(self, point: Array) -> Array:
         """(its instruments) p(v) at u0*."""
         self._set(point)
@@ -131,7 +135,7 @@ class Lever:
         """What holds it against this deviation. ``free``: (instruments) whether the on-path value is chosen anew."""
         temptation = self.cost - self.cost_at(point) + margin
         seen = self.signs(point)
-        gain, offsets = np.zeros((self.count, len(self.signals))), np.zeros(self.count)
+        gain, offsets = np.zeros((self.count, len(self.design.signals))), np.zeros(self.count)
         if not self.is_affine:
             gain[self.instruments[0]] = self.direction * seen
             level = self._indifferent(point, self.cost + margin)
@@ -172,38 +176,32 @@ class Lever:
     # --- all at once ---------------------------------------------------------------------------------------------
 
     @cached_property
-    def points(self) -> Array | None:
-        """(points × own actions) everything it can do but the plan, where that is a short list of whole numbers."""
+    def listed(self) -> tuple[Array, Array] | None:
+        """(points, what each shows of the signals): all it can do but the plan, if a short list of whole numbers."""
         if self.coupled or not self.whole.all() or any(v.lb is None or v.ub is None for v in self.variables):
             return None
         ranges = [np.arange(math.ceil(v.lb), math.floor(v.ub) + 1.0) for v in self.variables]
         if math.prod(map(len, ranges)) > _LISTED:
             return None
         points = np.array(list(product(*ranges))).reshape(-1, len(ranges))
-        inside = np.ones(len(points), dtype=bool)
+        inside = (points != self.target).any(axis=1)
         for row in self.problem.rows:
             body = numbers_of(row.body, self._table(points), len(points))
             if body is None:
                 return None
             room = TOLERANCES.feasibility * np.maximum(1.0, np.abs(body))
             inside &= (row.lb is None or body >= row.lb - room) & (row.ub is None or body <= row.ub + room)
-        return np.asarray(points[inside & (points != self.target).any(axis=1)])
-
-    def _table(self, points: Array) -> dict[int, Array]:
-        return {id(v): points[:, j] for j, v in enumerate(self.variables)}
-
-    @cached_property
-    def listed(self) -> tuple[Array, Array] | None:
-        """(points, what each shows of the signals) where what it can do is a short list."""
-        if self.points is None:
-            return None
-        seen = (self.points - self.target) @ self.shown.T
+        points = points[inside]
+        seen = (points - self.target) @ self.shown.T
         for number, expression in self.curved.items():
-            column = numbers_of(expression, self._table(self.points), len(self.points))
+            column = numbers_of(expression, self._table(points), len(points))
             if column is None:
                 return None
             seen[:, number] = column
-        return self.points, seen
+        return points, seen
+
+    def _table(self, points: Array) -> dict[int, Array]:
+        return {id(v): points[:, j] for j, v in enumerate(self.variables)}
 
     def costs(self, gain: Array, offsets: Array) -> Array | None:
         """The cost of each listed point under a gain and on-path values, NaN where it has none; None: no list."""
@@ -235,14 +233,14 @@ class Lever:
         chosen = np.flatnonzero(free[self.instruments]) if self.is_affine else np.zeros(0, dtype=int)
         for place, slope in enumerate(slopes):
             level = number_of(slope)
-            gain, offsets = np.zeros((self.count, len(self.signals))), np.zeros(self.count)
+            gain, offsets = np.zeros((self.count, len(self.design.signals))), np.zeros(self.count)
             gain[self.instruments] = pulls[:, np.newaxis] * seen[:, place]
             if len(chosen):
                 mixed = partials(slope, [self.problem.answers[i] for i in chosen])
                 offsets[self.instruments[chosen]] = [number_of(part) for part in mixed]
             sides = {number: float(normal[place]) for number, normal in enumerate(normals) if normal[place] != 0.0}
             right = -level + float(offsets[self.instruments] @ self.levels)
-            yield Row(gain, offsets, right, True, sides, temptation=abs(level))
+            yield Row(gain, offsets, right, sides, abs(level))
 
     def _seen(self, moving: Array) -> Array:
         """(signals × moving) ∂d/∂v at the plan."""
@@ -255,18 +253,12 @@ class Lever:
 
     def _active(self, moving: Array) -> Array:
         """(active sides × moving) normals out of what it may do at the plan; of an equality both ways."""
-        self._set(self.target)
         normals: list[Array] = []
-        for row in self.problem.rows:
-            parts = [number_of(part) for part in partials(row.body, [self.variables[j] for j in moving])]
-            size = max(np.abs(parts).max(initial=0.0), 1.0)
-            normals += [side * np.array(parts) for side in _sides(number_of(row.body), row.lb, row.ub, size)]
-        for place, j in enumerate(moving):
-            var = self.variables[j]
-            for side in _sides(float(self.target[j]), var.lb, var.ub, self.reach(int(j))):
-                normals.append(side * (np.arange(len(moving)) == place))
-        active = [normal for normal in normals if normal.any()]
-        return np.array(active).reshape(-1, len(moving))
+        for side in self.sides:
+            normal = np.zeros(len(self.variables))
+            normal[side.columns - self.columns.start] = side.normal / self.design.rows.action_units[side.columns]
+            normals += [normal[moving], -normal[moving]] if side.equality else [normal[moving]]
+        return np.array([normal for normal in normals if normal.any()]).reshape(-1, len(moving))
 
     def reach(self, number: int) -> float:
         """How far an action can go: the width of its box, or its size where it has none."""
@@ -276,43 +268,39 @@ class Lever:
         return max(1.0, abs(float(self.target[number])))
 
 
-def _sides(level: float, lower: float | None, upper: float | None, unit: float) -> Iterator[float]:
-    """+1 for an active upper side, −1 for an active lower one."""
-    near = TOLERANCES.active * unit
-    if upper is not None and upper - level <= near:
-        yield 1.0
-    if lower is not None and level - lower <= near:
-        yield -1.0
-
-
-def levers(
-    game: Game, values: Mapping[str, float], leader: Sequence[str], signals: Sequence[Signal], watched: Sequence[str]
-) -> dict[str, Lever]:
-    """Name of each watched follower → its lever; the leader's variables and the signals are those of the design."""
-    moves = shares(game, signals).moves
+def levers(design: Entries, values: Mapping[str, float]) -> dict[str, Lever]:
+    """Name of each watched follower → its lever at the plan."""
+    rows, signals = design.rows, design.signals
+    game = rows.game
     # A strategy that lets every variable answer every signal shows what can reach whom; no two effects cancel in it.
-    pattern = np.random.default_rng(0).uniform(1.0, 2.0, (len(leader), len(signals)))
-    announced = Announcement(values, math.nan, list(leader), list(signals), sparse.csc_array(pattern))
-    place = {name: number for number, name in enumerate(leader)}
-    column, columns = 0, dict[str, slice]()
-    for follower in game.followers.values():
-        columns[follower.name] = slice(column, column + len(follower.variables))
-        column += len(follower.variables)
-    answering = {id(game.variables_by_name[name]) for name in leader}
-    answering |= {id(v) for v in game.aggregate_variables()}
-    by_name = {}
-    problems = list(composed(game, announced, set(watched)))
+    pattern = np.random.default_rng(0).uniform(1.0, 2.0, (len(design.leader), len(signals)))
+    announced = Announcement(values, math.nan, design.leader, signals, sparse.csc_array(pattern))
+    place = {name: number for number, name in enumerate(design.leader)}
+    numbers = {f.name: number for number, f in enumerate(rows.followers)}
+    answering = {id(v) for v in (*rows.instruments, *game.aggregate_variables())}
+    sides = by_follower(active_sides(rows, rows.at(values), values))
+    watched = {follower.name for follower, seen in zip(rows.followers, design.watched, strict=True) if seen}
+    problems = list(composed(game, announced, watched))
     measure(problems, TOLERANCES.tempting)
+    by_name = {}
     for problem in problems:
-        name = problem.follower.name
-        numbers = np.array([place[v.index()] for v in problem.answers], dtype=int)
-        coupled = any(id(v) in answering for c in problem.follower.constraints for v in variables_in(c.body))
-        table = {id(v): c for v, c in zip(problem.follower.variables, problem.variables, strict=True)}
-        curved = {
-            number: excursion(game, signal, values, table)
-            for number, signal in enumerate(signals)
-            if signal.curve is not None
-        }
-        shown = moves[:, columns[name]].toarray()
-        by_name[name] = Lever(problem, numbers, list(leader), signals, shown, curved, coupled)
+        follower = problem.follower
+        number = numbers[follower.name]
+        by_name[follower.name] = Lever(
+            problem,
+            design,
+            instruments=np.array([place[v.index()] for v in problem.answers], dtype=int),
+            shown=design.shares.moves[:, rows.own(number)].toarray(),
+            columns=rows.own(number),
+            curved=_curved(design, values, problem),
+            coupled=any(id(v) in answering for c in follower.constraints for v in variables_in(c.body)),
+            sides=sides.get(number, ()),
+        )
     return by_name
+
+
+def _curved(design: Entries, values: Mapping[str, float], problem: Composed) -> dict[int, Any]:
+    """Number of a signal that is not linear → what a deviation shows of it."""
+    copies = {id(v): copy for v, copy in zip(problem.follower.variables, problem.variables, strict=True)}
+    signals = [(number, signal) for number, signal in enumerate(design.signals) if signal.curve is not None]
+    return {number: excursion(design.rows.game, signal, values, copies) for number, signal in signals}

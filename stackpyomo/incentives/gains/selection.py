@@ -1,9 +1,9 @@
 """Choices among valid gains: within bounds, or with as few entries as possible.
 
-    min_K Σ w K²        s.t.  E K = −s,  lower ≤ K ≤ upper        (quadratic program)
+    min_K Σ w K²        s.t.  E K = −s,  lower ≤ K ≤ upper        (a point of least distance)
     min_K #{K ≠ 0}      s.t.  the same                            (least Σ|K| first, then integers)
 
-one group of equations at a time; what is found is then made exact on its support by linear algebra.
+one group of equations at a time; the sparsest is then made exact on its support by linear algebra.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from scipy import linalg
+from scipy.optimize import linprog
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.derivatives import FollowerRows
+from stackpyomo.deviations import nearest
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import component_pairs, leader_variables, members
-from stackpyomo.solvers import BadRow, Program, solve
+from stackpyomo.solvers import Program, solve
 
 from .system import Component, System
 
@@ -44,39 +46,29 @@ class Limits:
         return np.asarray((gain >= self.lower - room) & (gain <= self.upper + room))
 
 
-def bounded(system: System, slope: Array, gain: Array, limits: Limits, solver: str) -> Array:
+def bounded(system: System, slope: Array, gain: Array, limits: Limits) -> Array:
     """The gain of least energy within the limits; what cannot be met leaves its residual in the equations."""
-    within_limits = gain.copy()
-    broken = np.flatnonzero(~limits.are_met(gain))
+    within = gain.copy()
     by_row, by_column = system.labels
-    touched = np.flatnonzero(np.isin(by_row, by_column[broken]))
+    touched = np.flatnonzero(np.isin(by_row, by_column[~limits.are_met(gain)]))
     for part in system.components(touched):
-        model, entries, rows = _equations(system, slope, part, limits)
-        energy = sum(float(system.weights[c]) * entries[c] ** 2 for c in part.columns)
-        values = _solved(energy, rows, entries, part, solver)
-        if values is None:
-            within_limits[part.columns] = np.clip(
-                gain[part.columns], limits.lower[part.columns], limits.upper[part.columns]
-            )
-            continue
-        low, high = limits.lower[part.columns], limits.upper[part.columns]
-        near = TOLERANCES.snap * np.maximum(1.0, np.abs(values))
-        at_low, at_high = values - low <= near, high - values <= near
-        fixed = np.where(at_low, low, np.where(at_high, high, np.nan))
-        exact = _on_support(system, slope, part, fixed)
-        within = exact is not None and limits.are_met(_placed(gain, part, exact)).all()
-        within_limits[part.columns] = exact if within else np.clip(values, low, high)
-        del model
-    return within_limits
+        block, right = _equations(system, slope, part)
+        low, high, each = limits.lower[part.columns], limits.upper[part.columns], np.eye(len(part.columns))
+        floors, ceilings = np.isfinite(low), np.isfinite(high)
+        rows = np.vstack([block, each[floors], -each[ceilings]])
+        levels = np.concatenate([right, low[floors], -high[ceilings]])
+        answer = nearest(rows, levels, system.weights[part.columns], np.arange(len(rows)) < len(block))
+        within[part.columns] = np.clip(gain[part.columns] if answer.point is None else answer.point, low, high)
+    return within
 
 
-def sparsest(system: System, slope: Array, gain: Array, limits: Limits, solver: str) -> Array:
+def sparsest(system: System, slope: Array, gain: Array, limits: Limits) -> Array:
     """A gain with as few entries as possible (a group of many entries: of least Σ|K|)."""
     sparse_gain = gain.copy()
     for part in system.components(np.arange(len(slope))):
         if np.count_nonzero(gain[part.columns]) <= 1:
             continue
-        values = _least_sum(system, slope, part, limits, solver)
+        values = _least_sum(system, slope, part, limits)
         if values is None:
             continue
         guesses = [values]
@@ -84,86 +76,61 @@ def sparsest(system: System, slope: Array, gain: Array, limits: Limits, solver: 
             fewer = _fewest(system, slope, part, limits, float(np.abs(values).max(initial=0.0)))
             guesses = guesses if fewer is None else [fewer, values]
         for guess in guesses:  # what HiGHS counts as integer may hide an entry that is small and needed
-            small = np.abs(guess) <= TOLERANCES.snap * np.abs(guess).max(initial=0.0)
-            exact = _on_support(system, slope, part, np.where(small, 0.0, np.nan))
-            if exact is not None and limits.are_met(_placed(gain, part, exact)).all():
+            used = np.abs(guess) > TOLERANCES.snap * np.abs(guess).max(initial=0.0)
+            exact, whole = _on_support(system, slope, part, used), gain.copy()
+            if exact is None:
+                continue
+            whole[part.columns] = exact
+            if limits.are_met(whole).all():
                 sparse_gain[part.columns] = exact
                 break
     return sparse_gain
 
 
-def _placed(gain: Array, part: Component, values: Array) -> Array:
-    whole = gain.copy()
-    whole[part.columns] = values
-    return whole
+def _equations(system: System, slope: Array, part: Component) -> tuple[Array, Array]:
+    """(the component's equations, each of norm 1; what each is to be)."""
+    return system.evened(part), -slope[part.rows] / system.row_sizes[part.rows]
 
 
-def _equations(system: System, slope: Array, part: Component, limits: Limits) -> tuple[Any, Any, list[Any]]:
-    """(the model that owns them, entry number → Var, the component's equations)."""
-    model = pyo.ConcreteModel(name="gain")
-    model.entry = pyo.Var(part.columns.tolist(), initialize=0.0)
-    for column in part.columns:
-        low, high = limits.lower[column], limits.upper[column]
-        model.entry[column].setlb(None if np.isinf(low) else float(low))
-        model.entry[column].setub(None if np.isinf(high) else float(high))
-    rows = []
-    for action in part.rows:
-        inside = slice(system.matrix.indptr[action], system.matrix.indptr[action + 1])
-        pairs = zip(system.matrix.indices[inside], system.matrix.data[inside], strict=True)
-        size = system.row_sizes[action]
-        body = sum(float(value / size) * model.entry[column] for column, value in pairs)
-        if hasattr(body, "is_expression_type"):
-            rows.append(body == -float(slope[action] / size))
-    return model, model.entry, rows
-
-
-def _solved(
-    cost: Any, rows: list[Any], entries: Any, part: Component, solver: str, options: dict[str, Any] | None = None
-) -> Array | None:
-    try:
-        program = Program(cost, rows)
-    except BadRow:
-        return None
-    # HiGHS where nobody else is asked for: alike followers give the same equation many times, which interior-point
-    # methods for nonlinear programs do not like.
-    solution = solve(program, "highs" if solver == "auto" else solver, options=options)
-    if solution.answer is None:
-        return None
-    levels = program.levels(solution.answer)
-    return np.array([levels.get(id(entries[c]), 0.0) for c in part.columns])
-
-
-def _least_sum(system: System, slope: Array, part: Component, limits: Limits, solver: str) -> Array | None:
-    model, entries, rows = _equations(system, slope, part, limits)
-    model.size = pyo.Var(part.columns.tolist(), bounds=(0.0, None), initialize=0.0)
-    for column in part.columns:
-        rows += [entries[column] <= model.size[column], -entries[column] <= model.size[column]]
-    cost = sum(float(np.sqrt(system.weights[c])) * model.size[c] for c in part.columns)
-    return _solved(cost, rows, entries, part, solver)
+def _least_sum(system: System, slope: Array, part: Component, limits: Limits) -> Array | None:
+    """min Σ √w |K|, K = K⁺ − K⁻."""
+    block, right = _equations(system, slope, part)
+    low, high, cost = limits.lower[part.columns], limits.upper[part.columns], np.sqrt(system.weights[part.columns])
+    sides = [np.maximum([low, high], 0.0), np.maximum([-high, -low], 0.0)]
+    answer = linprog(np.tile(cost, 2), A_eq=np.hstack([block, -block]), b_eq=right, bounds=np.hstack(sides).T)
+    return None if answer.x is None else answer.x[: len(cost)] - answer.x[len(cost) :]
 
 
 def _fewest(system: System, slope: Array, part: Component, limits: Limits, largest: float) -> Array | None:
     """Fewest entries not 0, each within ``_REACH`` times the largest of the gain of least sum."""
-    model, entries, rows = _equations(system, slope, part, limits)
-    model.used = pyo.Var(part.columns.tolist(), within=pyo.Binary, initialize=1)
+    block, right = _equations(system, slope, part)
     reach = _REACH * max(largest, TOLERANCES.noise)
-    for column in part.columns:
-        rows += [entries[column] <= reach * model.used[column], -entries[column] <= reach * model.used[column]]
-    strict = {"mip_feasibility_tolerance": TOLERANCES.solver}
-    return _solved(sum(model.used.values()), rows, entries, part, "highs", strict)
+    low, high = np.maximum(limits.lower[part.columns], -reach), np.minimum(limits.upper[part.columns], reach)
+    model = pyo.ConcreteModel(name="gain")
+    model.entry = pyo.Var(range(len(low)), bounds=lambda _, j: (float(low[j]), float(high[j])), initialize=0.0)
+    model.used = pyo.Var(range(len(low)), within=pyo.Binary, initialize=1)
+    equations = zip(block, right, strict=True)
+    rows = [
+        sum(float(a) * model.entry[j] for j, a in enumerate(row) if a) == float(r) for row, r in equations if row.any()
+    ]
+    for j in model.used:
+        rows += [model.entry[j] <= reach * model.used[j], -model.entry[j] <= reach * model.used[j]]
+    program = Program(sum(model.used.values()), rows)
+    solution = solve(program, "highs", options={"mip_feasibility_tolerance": TOLERANCES.solver})
+    if solution.answer is None:
+        return None
+    levels = program.levels(solution.answer)
+    return np.array([levels.get(id(entry), 0.0) for entry in model.entry.values()])
 
 
-def _on_support(system: System, slope: Array, part: Component, fixed: Array) -> Array | None:
-    """Least energy over the entries that are not fixed (NaN); None if the equations then do not hold."""
-    free = np.isnan(fixed)
-    block, slope = system.evened(part), slope[part.rows] / system.row_sizes[part.rows]
-    right = -slope - block[:, ~free] @ fixed[~free]
-    root = np.sqrt(system.weights[part.columns][free])
-    values = np.where(free, 0.0, fixed)
-    if free.any():
-        values[free] = linalg.lstsq(block[:, free] / root, right, cond=system.cut(part))[0] / root
-    left = np.abs(block @ values + slope).max(initial=0.0)
-    return values if left <= TOLERANCES.residual * max(1.0, np.abs(slope).max(initial=0.0)) else None
+def _on_support(system: System, slope: Array, part: Component, used: Array) -> Array | None:
+    """Least energy over these entries alone; None if the equations then do not hold."""
+    block, right = _equations(system, slope, part)
+    root = np.sqrt(system.weights[part.columns][used])
+    values = np.zeros(len(used))
+    values[used] = linalg.lstsq(block[:, used] / root, right, cond=system.cut(part))[0] / root
+    left = np.abs(block @ values - right).max(initial=0.0)
+    return values if left <= TOLERANCES.residual * max(1.0, np.abs(right).max(initial=0.0)) else None
 
 
 def by_instrument(rows: FollowerRows, pairs: Sequence[tuple[Any, Any]]) -> list[tuple[int, Any]]:

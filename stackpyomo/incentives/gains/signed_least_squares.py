@@ -13,7 +13,7 @@ from stackpyomo.solvers import least_nonnegative
 
 __all__ = ["nearest_nonnegative"]
 
-# How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers.
+#: How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers.
 _TIGHT = 1e4
 
 _ROUNDS = 30

@@ -24,7 +24,7 @@ from stackpyomo.core import TOLERANCES, Array, ranges, rows_scaled
 
 __all__ = ["Component", "System", "gain_system", "picked"]
 
-# Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern.
+#: Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern.
 _DENSE = 40_000_000
 
 _SVD = 300  # Equations or entries up to which singular values are computed; beyond, a pivoted QR finds the rank.
@@ -174,7 +174,8 @@ def gain_system(
     else:  # every leader variable that may use the signal, where the follower feels it
         columns = allowed.tocsc()
         pair, place = ranges(columns.indptr[shown.row], columns.indptr[shown.row + 1])
-        felt, instrument = _looked_up(leader, owners[shown.col[pair]], columns.indices[place])
+        instrument = columns.indices[place]
+        felt = _looked_up(leader, owners[shown.col[pair]], instrument)
         pair, instrument, effect = pair[felt >= 0], instrument[felt >= 0], leader.data[felt[felt >= 0]]
     row, signal, data = shown.col[pair], shown.row[pair], shown.data[pair] * effect
     signals, instruments = moves.shape[0], leader.shape[1]
@@ -192,15 +193,15 @@ def gain_system(
     )
 
 
-def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> tuple[Array, Array]:
-    """(place of each entry in the matrix's data or −1, the columns)."""
+def _looked_up(matrix: sparse.csr_array, row: Array, column: Array) -> Array:
+    """Place of each entry in the matrix's data, −1 where it has none."""
     entries = matrix.tocoo()
     order = np.argsort(entries.row.astype(np.int64) * matrix.shape[1] + entries.col, kind="stable")
     keys = (entries.row.astype(np.int64) * matrix.shape[1] + entries.col)[order]
     places = row.astype(np.int64) * matrix.shape[1] + column
     place = np.minimum(np.searchsorted(keys, places), max(len(keys) - 1, 0))
     present = keys[place] == places if len(keys) else np.zeros(len(places), dtype=bool)
-    return np.where(present, order[place] if len(keys) else -1, -1), column
+    return np.where(present, order[place] if len(keys) else -1, -1)
 
 
 def _least_norm(block: sparse.csr_array, right: Array, cut: float) -> tuple[Array, int]:

@@ -22,7 +22,7 @@ from stackpyomo.derivatives import open_directions
 
 __all__ = ["HALVINGS", "Fault", "Unrepaired", "turned"]
 
-HALVINGS = 30  #: Of a step, or doublings of a level, before giving up.
+HALVINGS = 30  # Of a step, or doublings of a level, before giving up.
 
 
 class Fault(Enum):

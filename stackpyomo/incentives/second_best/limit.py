@@ -23,7 +23,7 @@ import pyomo.environ as pyo
 from pyomo.core.expr.relational_expr import EqualityExpression
 
 from stackpyomo.bilevel import SOS1, Equilibrium, Problem, Scholtes, conditions, interval
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import Substitution, apart, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game
@@ -40,17 +40,14 @@ _PATIENCE = 10.0  # Seconds that it may take where no time limit was given.
 class AnyGain:
     """The homogenised form of one search; ``problem`` is the leader's, with the gain's responses.
 
-    units: one of each entry of :attr:`UnknownGain.entries`; necessary: relations that every rule keeps. While it is
-    asked, the gain's Vars stand for K̂.
+    necessary: relations that every rule keeps. While it is asked, the gain's Vars stand for K̂.
 
     Raises :class:`InvalidGame` where a constraint of a follower is curved, has a price or moves with the gain: the
     conditions may not hold, or are not linear in gain and multipliers together.
     """
 
-    def __init__(
-        self, game: Game, gain: UnknownGain, problem: Problem, units: Array, necessary: Sequence[Any] = ()
-    ) -> None:
-        self.gain, self.units = gain, units
+    def __init__(self, game: Game, gain: UnknownGain, problem: Problem, necessary: Sequence[Any] = ()) -> None:
+        self.gain = gain
         self.holder = holder = pyo.ConcreteModel(name="any gain")
         holder.share = pyo.Var(bounds=(0, 1), initialize=0.0)
         plain = conditions(game, list(game.followers.values()), answers=gain.answers)
@@ -62,8 +59,9 @@ class AnyGain:
         stationarity = [(var, self._homogeneous(slope, lines)) for var, slope in plain.stationarity]
         felt = {id(v): v for _, slope in stationarity for v in variables_in(slope)}
         #: What somebody feels of K̂: along the others nothing is a rule.
+        #: What somebody feels of K̂: along the others nothing is a rule.
         self.entries = [v for v in gain.holder.gain.values() if id(v) in felt]
-        self.sizes = {number: unit for (_, _, number), unit in zip(gain.entries, units.tolist(), strict=True)}
+        self.sizes = dict(zip(gain.numbers.tolist(), gain.units.tolist(), strict=True))
         norm = pyo.quicksum((v / self.sizes[v.index()]) ** 2 for v in self.entries)
         own = {id(row) for row in gain.common_rows()}
         rows = [(who, row) for who, row in problem.constraints if id(row) not in own]
@@ -101,7 +99,7 @@ class AnyGain:
         few = len(self.exact.stationarity) + len(self.entries) <= _MOST
         if not few or not choose("scip").available or not math.isfinite(interval(self.problem.cost)[0]):
             return -math.inf
-        self.gain.bound(-self.units, self.units)
+        self.gain.bound(-self.gain.units, self.gain.units)
         until = time.monotonic() + (_PATIENCE if time_limit is None else time_limit)
         answer = Equilibrium(self.problem, self.exact, SOS1(), {}).solve("scip", until=until, tight=True)
         ended = answer.termination in (Termination.OPTIMAL, Termination.TIME_LIMIT)
@@ -113,7 +111,7 @@ class AnyGain:
         norm = float(np.linalg.norm(scaled))
         if norm == 0.0:
             return math.nan
-        self.gain.bound(-self.units, self.units)
+        self.gain.bound(-self.gain.units, self.gain.units)
         direction = zip(self.entries, (scaled / norm).tolist(), strict=True)
         start = {**values, **{id(v): x * self.sizes[v.index()] for v, x in direction}}
         ends = Equilibrium(replace(self.problem, held=[(self.holder.share, 0.0)]), self.exact, Scholtes(), {})

@@ -6,13 +6,15 @@
                                                                     when everybody serves it)
 
 Where an incentive holds the leader-optimal plan, that is the answer. Else the plan is searched for with the gain, from
-the best constant on, so that the answer is never worse than that; :mod:`stackpyomo.incentives.second_best.search`.
+the best constant on, so that the answer is never worse than that; :mod:`stackpyomo.incentives.second_best.rounds`.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,29 +27,30 @@ from stackpyomo.core import TOLERANCES, Array, tracked, undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
 from stackpyomo.games import Game, objective_at, require
-from stackpyomo.games.information import Observation, read_observation
-from stackpyomo.incentives.by_slopes import Design, Wishes
-from stackpyomo.incentives.design import affine_incentive, given_incentive, least_curvature
-from stackpyomo.incentives.gains.selection import gain_bounds as limits_of
+from stackpyomo.games.information import read_observation
+from stackpyomo.incentives.by_slopes import Design, given_incentive
+from stackpyomo.incentives.design import affine_incentive, least_curvature
+from stackpyomo.incentives.gains.entries import Wishes
 from stackpyomo.incentives.incentive import Incentive
 from stackpyomo.incentives.standing import AtBound, Standing
 from stackpyomo.plans import Options, Plan, leader_optimal, leading_problem, read_options, respond
-from stackpyomo.solvers import BadRow
+from stackpyomo.solvers import BadRow, Termination
 from stackpyomo.verification import verify
 
-from .deviations import Deviations
+from .cuts import Cuts
 from .limit import AnyGain
-from .search import Answer, Search
+from .rounds import Answer, Search
 from .unknown_gain import UnknownGain, read_common
 
 __all__ = ["optimal_rule"]
 
 logger = logging.getLogger(__name__)
 
-# Where no bounds of the gain are given: how many times the least-squares gain it may be, in natural units.
+#: Where no bounds of the gain are given: how many times the least-squares gain it may be, in natural units.
 _WIDE = 10.0
 
 _STEPS = 4  # Points of the value curve between 0 and the gain found, in parts of it.
+_BUDGET = 60.0  # Processor seconds of a search that was given no time limit, after which it ends and says so.
 _FEW = 50  # Followers up to which there are random starts, and points of the value curve between its ends.
 
 
@@ -97,14 +100,8 @@ def optimal_rule(
         Announce the projection on the leader's bounds; otherwise a formula that followers could drive beyond them to
         their profit has to stay within them.
     solver, starts, complementarity, time_limit, tee, seed : optional
-        As for :func:`leader_optimal`; ``starts``, 4, are those of the local search.
-
-    Returns
-    -------
-    Incentive
-        ``plan`` is the plan it holds, ``comparison`` the leader's objective beside leader-optimal and best constants,
-        ``value_curve`` how that depends on the size of the gain, ``at_bound`` what wider bounds of the gain would
-        bring.
+        As for :func:`leader_optimal`; ``starts``, 4, are those of the local search. Without time_limit= the search ends
+        after a minute of processor time: ``plan.termination`` is then "time limit".
 
     Raises
     ------
@@ -129,9 +126,9 @@ def optimal_rule(
         groups = read_common(game, observation, common)
     ideal = leader_optimal(game, solver=solver, starts=starts, time_limit=time_limit, tee=tee, seed=seed)
     wishes = Wishes(
-        observation, None, multipliers, None, bool(saturate), gain_bounds, "energy", False, "frozen", solver
+        observation, None, multipliers, None, bool(saturate), gain_bounds, solver=solver, margin=float(margin)
     )
-    asked = _Asked(game, observe, observation, groups, wishes, float(margin), curvature, options, ideal)
+    asked = _Asked(game, observe, groups, wishes, curvature, options, ideal)
     with tracked("looking for the best rule", shown=not tee):
         return asked.answered()
 
@@ -142,10 +139,8 @@ class _Asked:
 
     game: Game
     observe: Any
-    observation: Observation
     groups: list[list[VarData]]
     wishes: Wishes
-    margin: float
     curvature: str | float
     options: Options
     ideal: Plan
@@ -156,13 +151,17 @@ class _Asked:
         ideal_rule = None if self.groups else self._held(self.ideal)
         with undisturbed():
             self.rows = FollowerRows(self.game)
-            self.gain = UnknownGain(self.rows, self.observation, self.groups, self.wishes.saturate)
+            self.design = Design(self.rows.natural(self.ideal.values), self.wishes)
+            self.gain = UnknownGain(self.rows, self.design, self.groups)
             constant, why = self._constant()
             if ideal_rule is not None:
                 return self._standing(ideal_rule, constant, proved=ideal_rule.plan.quality == "optimal", free=True)
             search = self._search() if self.gain.entries else None
             if search is not None:
                 search.run(self._points(constant))
+                if search.is_late:
+                    text = "%s: the search was ended after %g s of processor time; time_limit= looks longer"
+                    logger.warning(text, self.game.name, _BUDGET)
             if search is None or search.best is None:
                 if constant is None:
                     assert why is not None
@@ -170,17 +169,19 @@ class _Asked:
                 return self._standing(self._incentive(constant, sparse.csc_array(self.shape)), constant, proved=False)
             rule = self._curve(search, self._best(search, constant), constant)
             rule = self._of_any_gain(search, rule)
+        if search.is_late and rule.plan.quality != "optimal":
+            rule = replace(rule, plan=replace(rule.plan, termination=Termination.TIME_LIMIT.value))
         return self._of_least_energy(rule)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(leader variables, signals)."""
-        return len(self.rows.instruments), len(self.observation.signals)
+        return len(self.design.leader), len(self.design.signals)
 
     @property
     def least(self) -> float:
         """The least curvature that every follower's composed cost is to have."""
-        return max(self.margin, self.curvature if isinstance(self.curvature, (int, float)) else 0.0)
+        return max(self.wishes.margin, self.curvature if isinstance(self.curvature, (int, float)) else 0.0)
 
     def _held(self, plan: Plan) -> Incentive | None:
         """The incentive of least energy at a plan, if there is one and the followers' re-solves confirm it."""
@@ -225,29 +226,30 @@ class _Asked:
         self.fitted = self._fitted()
         self.lower, self.upper = self._limits()
         self.gain.bound(self.lower, self.upper)
-        deviations = Deviations(self.gain, self.margin, self.least)
+        cuts = Cuts(self.gain, self.wishes.margin, self.least)
         if self.least > 0.0:
             for follower in self.game.followers.values():
                 if follower.objective is not None and any(id(v) in self.gain.answers for v in follower.variables):
-                    deviations.require_curvature(follower)
+                    cuts.require_curvature(follower)
         options = self.options if len(self.game.followers) <= _FEW else replace(self.options, starts=1)
-        return Search(self.game, self.gain, problem, deviations, options, self.seconds)
+        budget = time.process_time() + _BUDGET if options.time_limit is None else math.inf
+        return Search(self.game, self.gain, problem, cuts, options, self.seconds, budget=budget)
 
     def _fitted(self) -> Array:
         """The least-squares gain at the leader-optimal plan, entry by entry."""
-        design = Design(self.rows.natural(self.ideal.values), self.wishes)
-        self.units = np.array(
-            [design.rows.instrument_units[instrument] / design.spans[s] for instrument, s, _ in self.gain.entries]
-        )
-        gain = design.fitted(self.ideal.values).tocsr()
+        gain = self.design.fitted(self.ideal.values).tocsr()
         return np.array([gain[instrument, s] for instrument, s, _ in self.gain.entries], dtype=float)
+
+    @property
+    def _size(self) -> Array:
+        """(entries) the size of the largest least-squares gain, or a natural unit where it is less."""
+        units = self.gain.units
+        return units * max(1.0, float(np.abs(self.fitted / units).max(initial=0.0)))
 
     def _limits(self) -> tuple[Array, Array]:
         """Bounds of the entries: as given, else a multiple of the least-squares gain."""
-        lower, upper = limits_of(self.rows, self.wishes.gain_bounds)
         places = [instrument for instrument, _, _ in self.gain.entries]
-        most = _WIDE * max(1.0, float(np.abs(self.fitted / self.units).max(initial=0.0))) * self.units
-        low, high = lower[places], upper[places]
+        low, high, most = self.design.lower[places], self.design.upper[places], _WIDE * self._size
         return np.where(np.isfinite(low), low, -most), np.where(np.isfinite(high), high, most)
 
     def _points(self, constant: Plan | None) -> list[dict[int, float]]:
@@ -255,11 +257,11 @@ class _Asked:
         by_name = self.game.variables_by_name
         plans = [plan for plan in (constant, self.ideal) if plan is not None]
         at = [{id(v): plan.values[name] for name, v in by_name.items()} for plan in plans]
-        none, size = np.zeros(len(self.fitted)), max(1.0, float(np.abs(self.fitted / self.units).max(initial=0.0)))
+        none = np.zeros(len(self.fitted))
         points = [{**at[0], **self.gain.point(none)}, {**at[-1], **self.gain.point(self.fitted)}]
         random = np.random.default_rng(self.options.seed)
         for number in range(self.options.starts - len(points)):
-            drawn = size * self.units * random.standard_normal(len(none))
+            drawn = self._size * random.standard_normal(len(none))
             points.append({**at[number % len(at)], **self.gain.point(drawn)})
         few = min(self.options.starts, len(plans)) if len(self.game.followers) > _FEW else self.options.starts
         return points[: max(1, few)]
@@ -277,14 +279,10 @@ class _Asked:
             return self._standing(rule, constant, proved=plan.quality == "optimal")
         plan = self._plan(best, search)
         rule = self._standing(self._incentive(plan, best.gain), constant, proved=plan.quality == "optimal")
-        slopes, numbers = (
-            search.slopes_at_bounds(),
-            {(instrument, s): number for instrument, s, number in self.gain.entries},
-        )
-        table = best.gain.tocsr()
+        slopes, table = search.slopes_at_bounds(), best.gain.tocsr()
         at_bound = tuple(
             AtBound(rule.leader[instrument], rule.signals[s], float(table[instrument, s]), sign * slopes[number])
-            for (instrument, s), number in numbers.items()
+            for instrument, s, number in self.gain.entries
             if number in slopes
         )
         assert rule.standing is not None
@@ -346,51 +344,48 @@ class _Asked:
 
         This is a homotopy in κ: where nothing is proved, the bounds of the gain follow it as one more start.
         """
-        most = _largest(rule)
-        if not most or constant is None or len(self.game.followers) > _FEW:
+        most, best = _largest(rule), search.best
+        if not most or constant is None or best is None or len(self.game.followers) > _FEW or search.is_late:
             return rule
         assert rule.standing is not None
         sign, points = self.game.leader.sign, self._points(constant)[:1]
         curve, reached = [(0.0, constant.leader_objective)], sign * constant.leader_objective
         for part in range(1, _STEPS):
-            kappa = most * part / _STEPS
-            self.gain.bound(np.maximum(self.lower, -kappa), np.minimum(self.upper, kappa))
-            narrow = self._local(search, [*points, *self._scaled(search, part / _STEPS)])
-            if narrow.best is not None:
-                reached, points = min(reached, narrow.best.cost), [narrow.best.candidate.values]
+            kappa, values = most * part / _STEPS, best.candidate.values
+            scaled = {id(v): part / _STEPS * values.get(id(v), 0.0) for v in self.gain.holder.gain.values()}
+            bounds = np.maximum(self.lower, -kappa), np.minimum(self.upper, kappa)
+            narrow = self._local(search, [*points, {**values, **scaled}], *bounds)
+            if narrow is not None:
+                reached, points = min(reached, narrow.cost), [narrow.candidate.values]
             curve.append((kappa, sign * max(reached, sign * rule.plan.leader_objective)))
-        self.gain.bound(self.lower, self.upper)
-        if not rule.standing.proved and search.takes(self._local(search, points).best):
+        if not rule.standing.proved and search.takes(self._local(search, points, self.lower, self.upper)):
             rule = self._best(search, constant)
         assert rule.standing is not None
         curve = [point for point in curve if point[0] < _largest(rule)]
         curve.append((_largest(rule), rule.plan.leader_objective))
         return replace(rule, standing=replace(rule.standing, curve=tuple(curve)))
 
-    def _local(self, search: Search, points: list[dict[int, float]]) -> Search:
-        """A search from these points within the gain's bounds as they are now, without a global solver."""
+    def _local(
+        self, search: Search, points: Sequence[Mapping[int, float]], lower: Array, upper: Array
+    ) -> Answer | None:
+        """The best answer from these points on, the gain within these bounds, without a global solver."""
         once = replace(self.options, starts=1, treatment=self.options.treatment or Scholtes())
         other = replace(search, options=once, best=None, log=[], bound=-math.inf, lost=[])
+        self.gain.bound(lower, upper)
         other.run(points, local=True)
-        return other
-
-    def _scaled(self, search: Search, part: float) -> list[dict[int, float]]:
-        """The best answer's point with this part of its gain."""
-        if search.best is None:
-            return []
-        values = search.best.candidate.values
-        return [{**values, **{id(v): part * values.get(id(v), 0.0) for v in self.gain.holder.gain.values()}}]
+        self.gain.bound(self.lower, self.upper)
+        return other.best
 
     def _of_any_gain(self, search: Search, rule: Incentive) -> Incentive:
         """The rule with what is known of gains beyond the bounds that were not asked for: a bound, or a limit."""
         standing, best, sign = rule.standing, search.best, self.game.leader.sign
         assert standing is not None
         assert best is not None
-        if self.wishes.gain_bounds is not None or not (standing.proved or standing.at_bound):
+        if self.wishes.gain_bounds is not None or search.is_late or not (standing.proved or standing.at_bound):
             return rule  # what is not told within bounds is not told without
         try:
-            necessary = search.deviations.rows if search.deviations.necessary else ()
-            form = AnyGain(self.game, self.gain, search.problem, self.units, necessary)
+            necessary = search.cuts.rows if search.cuts.necessary else ()
+            form = AnyGain(self.game, self.gain, search.problem, necessary)
         except (BadRow, InvalidGame) as why:
             logger.info("%s: nothing is said of gains of any size (%s)", self.game.name, why)
             return rule
@@ -400,7 +395,9 @@ class _Asked:
             plan.bound, plan.gap, plan.quality = sign * least, max(0.0, cost - least) / search.scale, "optimal"
             return replace(rule, plan=plan, standing=replace(standing, proved=True, free=True))
         limit = form.limit(best.candidate.values) if standing.at_bound else math.nan
-        wider = self._wider(search) if limit < cost else None
+        wider = None
+        if limit < cost:  # the best answer with ten times the gain
+            wider = self._local(search, [best.candidate.values], _WIDE * self.lower, _WIDE * self.upper)
         if wider is None or not limit < wider.cost < cost or wider.cost - limit > TOLERANCES.nearby * (cost - limit):
             return rule
         least = max(least, sign * self.ideal.bound) if math.isfinite(self.ideal.bound) else least
@@ -409,14 +406,6 @@ class _Asked:
             plan.bound, plan.gap, plan.quality = sign * least, (cost - least) / search.scale, "feasible"
             plan.attained = False
         return replace(rule, plan=plan, standing=replace(standing, infimum=sign * limit, nearest=nearest))
-
-    def _wider(self, search: Search) -> Answer | None:
-        """The best answer with ten times the gain, from the best one on."""
-        assert search.best is not None
-        self.gain.bound(_WIDE * self.lower, _WIDE * self.upper)
-        wider = self._local(search, [search.best.candidate.values])
-        self.gain.bound(self.lower, self.upper)
-        return wider.best
 
     def _of_least_energy(self, rule: Incentive) -> Incentive:
         """Of all gains that hold the same plan the one of least energy, where the plan leaves a choice."""

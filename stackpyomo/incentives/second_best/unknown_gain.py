@@ -8,7 +8,6 @@ announce one rule, u0_w = c + K s_w in all of them, are (c, K) shared and a row 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,11 +17,12 @@ from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import Array, bounds_of, clipped, listed
+from stackpyomo.core import Array, clipped, listed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, leader_variables
-from stackpyomo.games.information import Announcement, Observation, Signal, shares
+from stackpyomo.games.information import Observation, Signal
+from stackpyomo.incentives.gains.entries import Entries
 
 __all__ = ["UnknownGain", "read_common"]
 
@@ -67,25 +67,21 @@ def _require_alike(game: Game, observation: Observation, members: Sequence[VarDa
 
 
 class UnknownGain:
-    """K as Vars on a model of their own, with the responses, rows and announcements it stands for.
+    """K as Vars on a model of their own, with the responses and rows it stands for.
 
-    lower, upper: (leader variables) bounds of the entries of each.
+    rows: in the user's units; ``design`` has them in natural ones.
     """
 
-    def __init__(
-        self, rows: FollowerRows, observation: Observation, common: Sequence[Sequence[VarData]], saturate: bool
-    ) -> None:
-        self.rows, self.observation, self.saturate = rows, observation, saturate
-        game = rows.game
-        self.names = [game.names[id(v)] for v in rows.instruments]
-        self.signals: list[Signal] = observation.signals
-        self.moves = shares(game, self.signals).moves
+    def __init__(self, rows: FollowerRows, design: Entries, common: Sequence[Sequence[VarData]]) -> None:
+        self.rows, self.design, self.observation = rows, design, design.wishes.observation
         self.groups = [list(group) for group in common]
         #: (leader variable, signal, number of the Var) of every entry that moves somebody.
+        #: (leader variable, signal, number of the Var) of every entry that moves somebody.
         self.entries = list(self._numbered())
-        count = 1 + max((number for _, _, number in self.entries), default=-1)
+        instruments, signals, self.numbers = np.array(self.entries, dtype=int).reshape(-1, 3).T
+        self.units = design.units(instruments, signals)  #: (entries) one of each in the user's units.
         self.holder = holder = pyo.ConcreteModel(name="rule")
-        holder.gain = pyo.Var(range(count), initialize=0.0)
+        holder.gain = pyo.Var(range(1 + max(self.numbers, default=-1)), initialize=0.0)
         holder.offset = pyo.Var(range(len(self.groups)), initialize=0.0)
         holder.common = pyo.ConstraintList()
         self.table = {(instrument, s): holder.gain[number] for instrument, s, number in self.entries}
@@ -100,35 +96,23 @@ class UnknownGain:
     def bound(self, lower: Array, upper: Array) -> None:
         """Bounds of the entries, (entries of :attr:`entries`); a shared one gets the narrowest."""
         for var in self.holder.gain.values():
-            var.setlb(None)
-            var.setub(None)
-        for (_, _, number), low, high in zip(self.entries, lower, upper, strict=True):
-            var = self.holder.gain[number]
-            lowest, highest = bounds_of(var)
-            var.setlb(max(low, lowest))
-            var.setub(min(high, highest))
+            mine = self.numbers == var.index()
+            var.setlb(float(lower[mine].max()))
+            var.setub(float(upper[mine].min()))
             if var.lb > var.ub:
                 raise InvalidGame("gain_bounds: variables with a common rule have bounds that exclude each other.")
 
     def point(self, gains: Array) -> dict[int, float]:
         """{id(Var): value} of a gain given entry by entry (the mean of those that are shared), within its bounds."""
-        sums, counts = np.zeros(len(self.holder.gain)), np.zeros(len(self.holder.gain))
-        for (_, _, number), value in zip(self.entries, gains, strict=True):
-            sums[number], counts[number] = sums[number] + value, counts[number] + 1.0
-        means = sums / np.maximum(counts, 1.0)
+        means = np.bincount(self.numbers, gains) / np.bincount(self.numbers)
         return {id(var): clipped(float(mean), var) for var, mean in zip(self.holder.gain.values(), means, strict=True)}
 
     def matrix(self, values: Mapping[int, float]) -> sparse.csc_array:
         """K, (leader variables × signals), at {id(Var): value}."""
-        data = [values.get(id(self.holder.gain[number]), 0.0) for _, _, number in self.entries]
-        at = ([instrument for instrument, _, _ in self.entries], [s for _, s, _ in self.entries])
-        gain = sparse.csc_array((np.array(data, dtype=float), at), shape=(len(self.names), len(self.signals)))
-        gain.eliminate_zeros()
-        return gain
-
-    def announced(self, values: Mapping[str, float], gain: sparse.csc_array) -> Announcement:
-        """What a re-solve plays: the formula through the point, with this gain."""
-        return Announcement(values, math.nan, self.names, self.signals, gain, None, self.saturate)
+        gain = sparse.lil_array((len(self.design.leader), len(self.design.signals)))
+        for place, var in self.table.items():
+            gain[place] = values.get(id(var), 0.0)
+        return sparse.csc_array(gain)
 
     def common_rows(self, constants: bool = False) -> list[Any]:
         """One row for each leader variable of a group: u0 = c + K s, or u0 = c."""
@@ -145,8 +129,7 @@ class UnknownGain:
     # --- how it is built ----------------------------------------------------------------------------------------------
 
     def _numbered(self) -> Iterator[tuple[int, int, int]]:
-        felt = np.unique(self.moves.tocoo().row)
-        alive = set(felt.tolist())
+        alive = set(self.design.shares.moves.tocoo().row.tolist())
         place = {id(v): instrument for instrument, v in enumerate(self.rows.instruments)}
         group = {id(v): number for number, members in enumerate(self.groups) for v in members}
         numbers: dict[tuple[Any, ...], int] = {}
@@ -163,7 +146,7 @@ class UnknownGain:
         for instrument, s, _ in self.entries:
             by_signal.setdefault(s, []).append(instrument)
         rates_of: dict[int, dict[int, Any]] = {}
-        moves = self.moves.tocoo()
+        moves = self.design.shares.moves.tocoo()
         for s, action, rate in zip(moves.row.tolist(), moves.col.tolist(), moves.data.tolist(), strict=True):
             rates = rates_of.setdefault(id(game.actions[action]), {})
             for instrument in by_signal.get(s, ()):
@@ -193,7 +176,7 @@ class UnknownGain:
                 answer: Any = self.holder.offset[number]
                 for s in self.observation.of(self.rows.game.names[id(var)]):
                     if (instrument, s) in self.table:
-                        answer = answer + self.table[instrument, s] * _shown(self.signals[s], by_name)
+                        answer = answer + self.table[instrument, s] * _shown(self.design.signals[s], by_name)
                 self.holder.common.add(var == answer)
 
 

@@ -11,7 +11,9 @@ import pytest
 
 import stackpyomo as sp
 from stackpyomo.core import undisturbed
+from stackpyomo.derivatives import FollowerRows
 from stackpyomo.games.information import read_observation
+from stackpyomo.incentives.gains.entries import Entries, Wishes
 from stackpyomo.incentives.gains.levers import Lever, levers
 
 
@@ -28,8 +30,8 @@ def lever(cost: Any, start: dict[str, float], *, whole: bool = True, row: Any = 
     m.wish = pyo.Objective(expr=m.u**2)
     game = sp.Game(m, followers=m.f)
     with undisturbed():
-        signals = read_observation(game, "actions").signals
-        return levers(game, game.current_values(), ["u"], signals, ["f"])["f"]
+        design = Entries(FollowerRows(game), Wishes(read_observation(game, "actions")))
+        return levers(design, game.current_values())["f"]
 
 
 START = {"u": 0.5, "a": 1.0, "b": 2.0}

@@ -15,7 +15,6 @@ from scipy.optimize import linprog
 import stackpyomo as sp
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.games import parse_game
-from stackpyomo.incentives.gains import signed_least_squares
 from stackpyomo.solvers import least_nonnegative
 
 SLOW = settings(max_examples=drawn(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -334,23 +333,6 @@ def test_a_maximiser_leans_on_its_cap_too() -> None:
         assert rule.gain.iloc[0, 0] == pytest.approx(gain, abs=1e-9)
         assert rule.multipliers.get("f.cap", 0.0) == pytest.approx(2.0 + gain, abs=1e-9)
         assert sp.verify(rule).ok
-
-
-@pytest.mark.parametrize("number", [1, 5, 60])
-def test_columns_that_undo_each_other_are_dropped_in_one_go(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    random, asked = np.random.default_rng(number), []
-    bases = signed_least_squares.open_directions
-    monkeypatch.setattr(signed_least_squares, "open_directions", lambda normals: asked.append(1) or bases(normals))
-    half = random.normal(size=(number, number))
-    columns = np.hstack([half, -3.0 * half, random.normal(size=(number, 2)), np.zeros((number, 1))])
-    before = random.uniform(1.0, 2.0, size=columns.shape[1])
-    after = signed_least_squares._independent(columns, before)
-    used = columns[:, after > 0.0]
-    assert (after >= 0.0).all()
-    assert after[-1] == 0.0
-    assert columns @ after == pytest.approx(columns @ before, abs=1e-9 * np.abs(columns).sum())
-    assert np.linalg.matrix_rank(used) == used.shape[1]
-    assert len(asked) <= 20, "a decomposition finds all directions, and others what rounding left: not one a column"
 
 
 def test_nothing_to_lean_on_gives_no_multipliers() -> None:

@@ -9,7 +9,9 @@ import pyomo.environ as pyo
 
 import stackpyomo as sp
 from stackpyomo.core import undisturbed
+from stackpyomo.derivatives import FollowerRows
 from stackpyomo.games.information import read_observation
+from stackpyomo.incentives.gains.entries import Entries, Wishes
 from stackpyomo.incentives.gains.levers import Lever, levers
 from stackpyomo.incentives.gains.rationals import exact_weights, fraction, rational
 
@@ -47,8 +49,8 @@ def priced() -> Lever:
     m.wish = pyo.Objective(expr=(m.f.v - 1) ** 2)
     game = sp.Game(m, followers=m.f)
     with undisturbed():
-        signals = read_observation(game, [m.f.v]).signals
-        return levers(game, game.current_values(), ["u"], signals, ["f"])["f"]
+        design = Entries(FollowerRows(game), Wishes(read_observation(game, [m.f.v])))
+        return levers(design, game.current_values())["f"]
 
 
 def test_weights_count_what_a_free_price_does() -> None:

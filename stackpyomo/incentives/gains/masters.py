@@ -1,4 +1,4 @@
-"""Gains by deviations: the least gain under which no follower gains by anything it can do, whatever its problem.
+"""Masters: the least gain under which no follower gains by anything it can do, whatever its problem.
 
     min ½ Σ w K²   s.t.   J_k(u0* + K d_k(v), v) ≥ J_k*   for every follower k and everything v it can do
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,16 @@ from scipy import sparse
 from scipy.optimize import linprog
 from scipy.sparse import csgraph
 
-from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.deviations import Deviation, Deviations, LeaderBound, nearest
+from stackpyomo.core import TOLERANCES, Array, bounds_of
+from stackpyomo.deviations import Answer, Deviation, Deviations, LeaderBound, nearest
 from stackpyomo.solvers import BadRow, Program, Termination, free_row, solve
 
+from .entries import Entries
 from .levers import Lever, Row
 
 __all__ = ["Candidate", "CurvedGain", "Excluded", "LeastGain", "LeastRegret", "Tag", "Unknowns"]
 
-_FAR = 1e3  # How far, in natural units, a gain is looked for where its rows are not linear.
+_BOXES = (1.0, 30.0, 1e3)  # How far, in natural units, a gain is looked for where its rows are not linear.
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,17 @@ class Tag:
     action: Mapping[str, float] = field(default_factory=dict)
     temptation: float = math.nan
     limit: LeaderBound | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """row · unknowns (+ multipliers of active sides) ≥ level, or = level."""
+
+    row: Array
+    level: float
+    tag: Tag
+    equal: bool = False
+    sides: Mapping[int, float] = field(default_factory=dict)  #: Number of a multiplier → its coefficient.
 
 
 @dataclass(frozen=True)
@@ -65,25 +78,30 @@ class Candidate:
     regret: float = 0.0  #: What every follower is allowed to gain, in the unit of its cost.
 
 
-@dataclass
 class Unknowns:
-    """Entries of the gain, free on-path values, multipliers of the followers' active sides: the columns of a master."""
+    """Entries of the gain that may be used and reach somebody, and free on-path values: the columns of a master."""
 
-    entries: list[tuple[int, int]]  #: (instrument, signal) of every entry that may be used and reaches somebody.
-    units: Array  #: (entries) one of each in the user's units.
-    energy: Array  #: (entries) Σ energy · K² is made least, in the user's units.
-    lower: Array  #: (entries) the least each may be, −∞ for no limit.
-    upper: Array
-    levels: Array  #: (instruments) u0*.
-    free: Array  #: (instruments) whether the on-path value is chosen anew.
-    spans: Array  #: (instruments) one of each in the user's units.
-    bounds: list[tuple[float, float]]  #: (instruments) the leader's own bounds.
-
-    def __post_init__(self) -> None:
+    def __init__(self, design: Entries, levers: Mapping[str, Lever], values: Mapping[str, float]) -> None:
+        rows = design.rows
+        reached = set[tuple[int, int]]()
+        for lever in levers.values():
+            seen = [s for s in range(len(design.signals)) if s in lever.curved or lever.shown[s].any()]
+            reached |= {(int(i), s) for i in lever.instruments for s in seen}
+        allowed = None if design.allowed is None else design.allowed.toarray() != 0.0
+        #: (instrument, signal) of each.
+        self.entries = sorted(pair for pair in reached if allowed is None or allowed[pair])
+        self._rows, self._columns = np.array(self.entries, dtype=int).reshape(-1, 2).T
+        self.units = design.units(self._rows, self._columns)  #: (entries) one of each in the user's units.
+        #: (entries) Σ energy · K² is made least, in the user's units.
+        self.energy = design.weights[self._rows] * design.crowds[self._columns]
+        self.lower, self.upper = design.lower[self._rows], design.upper[self._rows]
+        self.levels = np.array([values[name] for name in design.leader])  #: (instruments) u0*.
+        free = {id(v) for v in design.wishes.free}
+        #: (instruments) whether the on-path value is chosen anew.
+        self.free = np.array([id(v) in free for v in rows.instruments], dtype=bool)
         self.chosen = np.flatnonzero(self.free)
-        places = np.array(self.entries, dtype=int).reshape(-1, 2)
-        self._rows: Array = places[:, 0]
-        self._columns: Array = places[:, 1]
+        self.spans = rows.instrument_units  #: (instruments) one of each in the user's units.
+        self.bounds = [bounds_of(v) for v in rows.instruments]  #: (instruments) the leader's own bounds.
 
     def vector(self, row: Row) -> Array:
         """The row over entries and free values, in natural units."""
@@ -105,19 +123,16 @@ class Unknowns:
         offsets[self.chosen] = point[len(self.entries) : len(self.entries) + len(self.chosen)] * self.spans[self.chosen]
         return Candidate(gain, offsets, regret)
 
-    def limits(self) -> Iterator[tuple[Array, float, Tag]]:
-        """(row, level, tag): bounds of entries and of free values as rows ≥."""
-        count = len(self.entries) + len(self.chosen)
-        pairs = [(place, "gain bound", self.lower[place], self.upper[place], unit)
-                 for place, unit in enumerate(self.units)]  # fmt: skip
-        pairs += [(len(self.entries) + place, "price bound", *self.bounds[i], self.spans[i])
-                  for place, i in enumerate(self.chosen)]  # fmt: skip
-        for column, kind, low, high, unit in pairs:
+    def limits(self) -> Iterator[Line]:
+        """Bounds of entries and of free values as rows ≥."""
+        entries = zip(repeat("gain bound"), self.lower, self.upper, self.units)
+        values = [("price bound", *self.bounds[i], self.spans[i]) for i in self.chosen]
+        for column, (kind, low, high, unit) in enumerate([*entries, *values]):
             for sign, bound in ((1.0, low), (-1.0, high)):
                 if math.isfinite(bound):
-                    row = np.zeros(count)
+                    row = np.zeros(len(self.entries) + len(values))
                     row[column] = sign
-                    yield row, sign * float(bound) / float(unit), Tag(kind)
+                    yield Line(row, sign * float(bound) / float(unit), Tag(kind))
 
 
 class LeastGain:
@@ -125,48 +140,31 @@ class LeastGain:
 
     def __init__(self, levers: Mapping[str, Lever], unknowns: Unknowns, margin: float = 0.0) -> None:
         self.levers, self.unknowns, self.margin = levers, unknowns, margin
-        self.shape = next(iter(levers.values())).count, len(next(iter(levers.values())).signals)
-        self.rows: list[Array] = []
-        self.levels: list[float] = []
-        self.equal: list[bool] = []
-        self.tags: list[Tag] = []
-        self.multipliers = np.zeros(0)  #: (rows) of the last solve: which of them bind.
+        design = next(iter(levers.values())).design
+        self.shape = len(design.leader), len(design.signals)
+        self.lines = list(unknowns.limits())
+        self.multipliers = np.zeros(0)  #: (lines) of the last solve: which of them bind.
         self.excluded: Excluded | None = None
         self.points: list[tuple[Lever, Array]] = []  #: Deviations whose rows are not linear.
         self._sides = 0
         self._seen = 0
         self._norm = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
-        for limit, level, tag in self.unknowns.limits():
-            self._add(limit, level, tag)
-        for lever in self.levers.values() if self._slopes else ():
-            stationary = list(lever.stationary(self.unknowns.free))
-            number = 1 + max((side for row in stationary for side in row.sides), default=-1)
-            for row in stationary:
-                if np.isfinite(row.level):
-                    sides = {self._sides + side: value for side, value in row.sides.items()}
-                    tag = Tag("slope", lever.name, temptation=row.temptation)
-                    self._add(self.unknowns.vector(row), row.level, tag, True, sides)
-            for side in range(number):
-                self._add(np.zeros(len(self.unknowns.weights)), 0.0, Tag("side"), False, {self._sides + side: 1.0})
-            self._sides += number
+        for lever in levers.values() if self._slopes else ():
+            self._add_slopes(lever)
 
     _slopes = True  #: Whether first-order conditions are asked for.
 
-    def _add(
-        self, row: Array, level: float, tag: Tag, equal: bool = False, sides: Mapping[int, float] | None = None
-    ) -> None:
-        count = len(self.unknowns.weights)
-        wide = np.zeros(count + (max(sides) + 1 if sides else 0))
-        wide[:count] = row
-        for side, value in (sides or {}).items():
-            wide[count + side] = value
-        self.rows.append(wide)
-        self.levels.append(level)
-        self.equal.append(equal)
-        self.tags.append(tag)
+    def _add_slopes(self, lever: Lever) -> None:
+        stationary = list(lever.stationary(self.unknowns.free))
+        number = 1 + max((side for row in stationary for side in row.sides), default=-1)
+        for row in stationary:
+            if np.isfinite(row.level):
+                sides = {self._sides + side: value for side, value in row.sides.items()}
+                tag = Tag("slope", lever.name, temptation=row.temptation)
+                self.lines.append(Line(self.unknowns.vector(row), row.level, tag, True, sides))
+        nothing = np.zeros(len(self.unknowns.weights))
+        self.lines += [Line(nothing, 0.0, Tag("side"), sides={self._sides + side: 1.0}) for side in range(number)]
+        self._sides += number
 
     def bound(self) -> float:
         """The energy, in natural units, that no valid gain is below."""
@@ -182,81 +180,93 @@ class LeastGain:
     def take(self, deviation: Deviation) -> None:
         """Add what a deviation asks for."""
         lever = self.levers[deviation.follower]
-        point = np.array([deviation.action[name] for name in lever.problem.names])
+        point = lever.point(deviation.action)
         if deviation.limit:
-            self._add(*self._within(lever, point, deviation))
+            self.lines.append(self._within(lever, point, deviation, deviation.limit))
             return
         moves = (np.abs(point - lever.target)[lever.whole] > TOLERANCES.apart).any()
         row = lever.row(point, self.unknowns.free, self.margin if moves else 0.0)
         tag = Tag("deviation", lever.name, deviation.action, row.temptation)
-        if math.isnan(row.level) or row.level == -math.inf:
-            return
         if row.level == math.inf:  # no level of the leader's variable holds it
             row = Row(np.zeros(self.shape), np.zeros(self.shape[0]), 1.0)
-        self._add(self.unknowns.vector(row), row.level, tag)
+        if math.isfinite(row.level):
+            self.lines.append(Line(self.unknowns.vector(row), row.level, tag))
 
-    def _within(self, lever: Lever, point: Array, deviation: Deviation) -> tuple[Array, float, Tag]:
+    def _within(self, lever: Lever, point: Array, deviation: Deviation, limit: LeaderBound) -> Line:
         """The leader's answer to a deviation stays within a bound."""
-        limit = deviation.limit
-        assert limit is not None
-        number = lever.leader.index(limit.variable)
+        number = lever.design.leader.index(limit.variable)
         low, high = self.unknowns.bounds[number]
-        sign, bound = (1.0, low) if limit.lower else (-1.0, -high)
+        sign, level = (1.0, low) if limit.lower else (-1.0, -high)
         gain, offsets = np.zeros(self.shape), np.zeros(self.shape[0])
         gain[number] = sign * lever.signs(point)
-        level = bound - sign * self.unknowns.levels[number]
         if self.unknowns.free[number]:
             offsets[number] = sign
-            level = bound
+        else:
+            level -= sign * self.unknowns.levels[number]
         tag = Tag("bound", lever.name, deviation.action, limit=limit)
-        return self.unknowns.vector(Row(gain, offsets, level)), level, tag
+        return Line(self.unknowns.vector(Row(gain, offsets, level)), level, tag)
 
     def matrix(self) -> Array:
-        """(rows × unknowns), multipliers of sides last."""
-        width = len(self.unknowns.weights) + self._sides
-        return np.array([np.pad(row, (0, width - len(row))) for row in self.rows]).reshape(len(self.rows), width)
+        """(lines × unknowns), multipliers of sides last."""
+        count = len(self.unknowns.weights)
+        matrix = np.zeros((len(self.lines), count + self._sides))
+        for row, line in zip(matrix, self.lines, strict=True):
+            row[:count] = line.row
+            for side, value in line.sides.items():
+                row[count + side] = value
+        return matrix
+
+    @property
+    def levels(self) -> Array:
+        """(lines) what each is to reach."""
+        return np.array([line.level for line in self.lines])
+
+    @property
+    def equal(self) -> Array:
+        """(lines) True for equations."""
+        return np.array([line.equal for line in self.lines], dtype=bool)
+
+    @property
+    def eased(self) -> Array:
+        """(lines) True for those of deviations, which a regret that is allowed eases."""
+        return np.array([line.tag.kind == "deviation" for line in self.lines], dtype=bool)
 
     def _solved(self) -> Candidate | None:
         return self._least(0.0)
 
     def _least(self, shift: float) -> Candidate | None:
         """The point of least distance, every deviation's row eased by ``shift``."""
-        matrix, levels, equal = self.matrix(), np.array(self.levels), np.array(self.equal, dtype=bool)
-        eased = np.array([tag.kind == "deviation" for tag in self.tags], dtype=bool)
-        levels = levels - shift * eased
+        matrix, levels, equal = self.matrix(), self.levels - shift * self.eased, self.equal
         weights = np.concatenate([self.unknowns.weights, np.zeros(self._sides)])
         point, self.multipliers = np.zeros(len(weights)), np.zeros(len(matrix))
         for rows, columns in _groups(matrix):
-            if not len(columns) and (levels[rows] <= self._nothing(rows)).all() and not equal[rows].any():
-                continue
-            if not len(columns):
-                worst = rows[np.argmax(np.where(equal[rows], np.abs(levels[rows]), levels[rows]))]
-                if abs(levels[worst]) <= self._nothing(np.array([worst]))[0]:
-                    continue
-                self.excluded = Excluded([(self.tags[worst], math.copysign(1.0, levels[worst]))])
-                return None
-            answer = nearest(matrix[rows][:, columns], levels[rows], weights[columns], equal[rows])
+            if len(columns):
+                answer = nearest(matrix[rows][:, columns], levels[rows], weights[columns], equal[rows])
+            else:  # rows without unknowns come one by one
+                missing = float(np.where(equal[rows], np.abs(levels[rows]), levels[rows])[0])
+                is_met = missing <= self._nothing(int(rows[0]))
+                answer = Answer(np.zeros(0) if is_met else None, np.sign(levels[rows]) * (not is_met))
             if answer.point is None:
                 counts = _counts(answer.weights, matrix[rows], levels[rows])
                 pairs = zip(rows[counts], answer.weights[counts], strict=True)
-                self.excluded = Excluded([(self.tags[row], float(weight)) for row, weight in pairs], answer.radius)
+                self.excluded = Excluded([(self.lines[row].tag, float(w)) for row, w in pairs], answer.radius)
                 return None
             point[columns], self.multipliers[rows] = answer.point, answer.weights
         self._norm = float(weights @ point**2)
         return self.unknowns.candidate(point, self.shape)
 
-    def _nothing(self, rows: Array) -> Array:
-        """(rows) a level that counts as 0 where no unknown stands in the row."""
-        unit = {name: lever.problem.unit for name, lever in self.levers.items()}
-        return np.array([TOLERANCES.tempting * unit.get(self.tags[row].follower, 1.0) for row in rows])
+    def _nothing(self, row: int) -> float:
+        """What counts as 0 where no unknown stands in the row."""
+        lever = self.levers.get(self.lines[row].tag.follower)
+        return TOLERANCES.tempting * (1.0 if lever is None else lever.problem.unit)
 
-    def binding(self) -> list[tuple[Tag, float]]:
-        """(row, multiplier) of the deviations that hold the gain where it is."""
-        if len(self.multipliers) != len(self.rows):  # a global solver gives none
+    def binding(self) -> list[tuple[Line, float]]:
+        """(line, multiplier) of the rows that hold the gain where it is."""
+        if len(self.multipliers) != len(self.lines):  # a global solver gives none
             return []
-        counts = _counts(self.multipliers, self.matrix(), np.array(self.levels))
-        pairs = zip(self.tags, self.multipliers, counts, strict=True)
-        return [(tag, float(m)) for tag, m, count in pairs if count and tag.kind != "side"]
+        counts = _counts(self.multipliers, self.matrix(), self.levels)
+        pairs = zip(self.lines, self.multipliers, counts, strict=True)
+        return [(line, float(m)) for line, m, count in pairs if count and line.tag.kind != "side"]
 
 
 class LeastRegret(LeastGain):
@@ -274,19 +284,19 @@ class LeastRegret(LeastGain):
         return self.least
 
     def _solved(self) -> Candidate | None:
-        matrix, levels = self.matrix(), np.array(self.levels)
-        eased = np.array([tag.kind == "deviation" for tag in self.tags], dtype=float)
+        matrix = self.matrix()
         if len(matrix):
-            wide = np.hstack([matrix, eased[:, np.newaxis]])
+            wide = np.column_stack([matrix, self.eased])
             cost = np.zeros(wide.shape[1])
             cost[-1] = 1.0
             bounds = [(None, None)] * matrix.shape[1] + [(0.0, None)]
-            answer = linprog(cost, -wide, -levels, bounds=bounds, method="highs")
+            answer = linprog(cost, -wide, -self.levels, bounds=bounds, method="highs")
             if answer.status != 0:
                 self.excluded = Excluded([])
                 return None
             self.least = max(0.0, float(answer.x[-1]))
-            self.lottery = [(t, -float(m)) for t, m in zip(self.tags, answer.ineqlin.marginals, strict=True) if m < 0.0]
+            marginals = zip(self.lines, answer.ineqlin.marginals, strict=True)
+            self.lottery = [(line.tag, -float(m)) for line, m in marginals if m < 0.0]
         unit = max(lever.problem.unit for lever in self.levers.values())
         allowed = self.least * (1.0 + TOLERANCES.noise) + TOLERANCES.noise * unit if self.least > 0.0 else 0.0
         least = self._least(allowed)
@@ -294,38 +304,45 @@ class LeastRegret(LeastGain):
 
 
 class CurvedGain(LeastGain):
-    """The same where rows are not linear in the gain: chosen by a global solver, then made exact on what binds."""
+    """The same where rows are not linear in the gain: chosen by a global solver, then made exact on what binds.
+
+    A global solver measures rows against what they may come to in its box: it looks in the small ones first, and what
+    it answers has to meet the rows as they are.
+    """
 
     def _solved(self) -> Candidate | None:
         model = pyo.ConcreteModel(name="gain")
         count = len(self.unknowns.weights)
-        model.x = pyo.Var(range(count + self._sides), bounds=(-_FAR, _FAR), initialize=0.0)
+        model.x = pyo.Var(range(count + self._sides), initialize=0.0)
         rows = [
-            free_row(sum(float(a) * model.x[j] for j, a in enumerate(row) if a), level, level if equal else None)
-            for row, level, equal in zip(self.rows, self.levels, self.equal, strict=True)
+            free_row(pyo.quicksum(float(row[j]) * model.x[int(j)] for j in np.flatnonzero(row)), level, most)
+            for row, level, most in zip(
+                self.matrix(), self.levels, np.where(self.equal, self.levels, np.inf), strict=True
+            )
             if row.any()
         ]
         rows += [free_row((body - cost) / unit, 0.0, None) for body, cost, unit in self._curved(model)]
         energy = sum(float(w) * model.x[j] ** 2 for j, w in enumerate(self.unknowns.weights))
-        try:
-            program = Program(energy, rows)
-        except BadRow:
-            self.excluded = Excluded([])
+        best, empty = None, 0.0
+        for reach in _BOXES:
+            for var in model.x.values():
+                var.setlb(-reach)
+                var.setub(reach)
+            try:
+                program = Program(energy, rows)
+            except BadRow:
+                break
+            solution = solve(program, "scip")
+            empty = reach if solution.termination is Termination.INFEASIBLE else empty
+            point = _sharpened(program, solution.x) if solution.termination is Termination.OPTIMAL else None
+            if point is not None:
+                best, self._norm = program.levels(point), solution.bound
+                if solution.bound <= self.unknowns.weights.min() * reach**2:  # beyond the box all cost more
+                    break
+        if best is None:
+            self.excluded = Excluded([], empty)
             return None
-        solution = solve(program, "scip")
-        if solution.x is None or solution.termination is not Termination.OPTIMAL:
-            self.excluded = Excluded([], _FAR if solution.termination is Termination.INFEASIBLE else 0.0)
-            return None
-        self._norm, point = solution.bound, solution.x
-        sharp = solve(program.variant(start=point), "auto")
-        if (
-            sharp.x is not None
-            and sharp.termination.solved
-            and np.abs(sharp.x - point).max() <= TOLERANCES.margin * (1.0 + np.abs(point).max())
-        ):
-            point = sharp.x
-        place = program.levels(point)
-        whole = np.array([place.get(id(model.x[j]), 0.0) for j in range(count)])
+        whole = np.array([best.get(id(model.x[j]), 0.0) for j in range(count)])
         return self.unknowns.candidate(whole, self.shape)
 
     def take(self, deviation: Deviation) -> None:
@@ -334,8 +351,7 @@ class CurvedGain(LeastGain):
         if deviation.limit or lever.is_linear:
             super().take(deviation)
             return
-        point = np.array([deviation.action[name] for name in lever.problem.names])
-        self.points.append((lever, point))
+        self.points.append((lever, lever.point(deviation.action)))
 
     def _curved(self, model: pyo.ConcreteModel) -> Iterator[tuple[Any, Any, float]]:
         """(cost of the deviation, cost of the plan, unit)."""
@@ -351,6 +367,22 @@ class CurvedGain(LeastGain):
                     answers[instrument] = answers[instrument] + rate * model.x[column]
             cost = lever.expression(lever.target, offsets) if len(unknowns.chosen) else lever.cost
             yield lever.expression(point, answers), cost + self.margin, lever.problem.unit
+
+
+def _sharpened(program: Program, point: Array | None) -> Array | None:
+    """A global solver's answer, made exact by an NLP solver from there on; None if neither meets the rows."""
+    if point is None:
+        return None
+    cost, (floor, ceiling) = program.problem.objective, program.row_bounds
+
+    def met(answer: Array) -> bool:
+        body, room = np.asarray(program.problem.constraints(answer)), 1.0 + np.abs(answer).max()
+        return bool((np.maximum(floor - body, body - ceiling) <= TOLERANCES.feasibility * room).all())
+
+    sharp, holds = solve(program.variant(start=point), "auto").answer, met(point)
+    if sharp is not None and met(sharp) and (not holds or cost(sharp) <= (1.0 + TOLERANCES.margin) * cost(point)):
+        return np.asarray(sharp)
+    return point if holds else None
 
 
 def _counts(weights: Array, rows: Array, levels: Array) -> Array:

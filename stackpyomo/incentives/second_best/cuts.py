@@ -1,4 +1,4 @@
-"""Deviations: rows in (u0, u, K) that a rule has to keep for its plan to be a best response, not only stationary.
+"""Cuts: rows in (u0, u, K) that a rule has to keep for its plan to be a best response, not only stationary.
 
 For a deviation v of follower k, z what moves with it (aggregates by its share, the leader's variables by the rule):
 
@@ -28,11 +28,11 @@ from stackpyomo.games import Follower, Movers
 
 from .unknown_gain import UnknownGain
 
-__all__ = ["Deviations"]
+__all__ = ["Cuts"]
 
 
 @dataclass
-class Deviations:
+class Cuts:
     """The rows found so far; ``necessary`` is False once one of them may cut off a valid rule."""
 
     gain: UnknownGain
@@ -71,7 +71,7 @@ class Deviations:
         at = Substitution(substitute=values).walk_expression
         plain = Substitution(substitute=table).walk_expression
         left = [other for other, answer in moved.values() if self._leaves(other, number_of(at(answer)))]
-        if self.gain.saturate:
+        if self.gain.design.wishes.saturate:
             self.necessary = False  # another rule may be stopped elsewhere
             table |= {id(v): clipped(number_of(at(table[id(v)])), v) for v in left}
         elif left and number_of(at(plain(cost))) >= number_of(at(apart(cost))):
@@ -85,7 +85,7 @@ class Deviations:
 
     def _leaves(self, var: VarData, level: float) -> bool:
         """True of a leader variable that the formula takes beyond its bounds there."""
-        return self.game.names[id(var)] in self.gain.names and not is_within(level, var.lb, var.ub)
+        return self.game.names[id(var)] in self.gain.design.leader and not is_within(level, var.lb, var.ub)
 
     def _stay_inside(self, follower: Follower, var: VarData) -> None:
         """The formula within the leader's bounds for every action in the follower's box."""

@@ -1,10 +1,10 @@
-"""The search for a second-best rule: plan and gain at once, in rounds, until every follower's re-solve confirms them.
+"""Rounds: plan and gain of a second-best rule at once, until every follower's re-solve confirms them.
 
     min J0(u0, u)   over u0, u, K, λ    s.t.  a_k + A_kᵀ∇_z L_k + M_kᵀKᵀ b_k = 0,  0 ≤ λ_k ⟂ −g_k ≥ 0,  leader's rows
 
 is a relaxation of the best rule: stationary followers, not best responses. A round solves it by the bilevel search
 (global where small, else from several starts); what a re-solve of the followers refutes adds rows
-(:mod:`stackpyomo.incentives.second_best.deviations`), and the next round begins. A bound of a round whose rows every
+(:mod:`stackpyomo.incentives.second_best.cuts`), and the next round begins. A bound of a round whose rows every
 valid rule keeps is a bound on all rules with their gain in its bounds.
 """
 
@@ -27,7 +27,7 @@ from stackpyomo.plans import Options
 from stackpyomo.solvers import BadRow, choose
 from stackpyomo.verification import PROVED, Effort, Report, resolved
 
-from .deviations import Deviations
+from .cuts import Cuts
 from .unknown_gain import UnknownGain
 
 __all__ = ["Answer", "Search"]
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 _ROUNDS = 12  # Rounds of cuts: as a rule one or two suffice.
 
-# Seconds of a global solver while the search goes on: only the best answer of a round without cuts is worth more.
+#: Seconds of a global solver while the search goes on: only the best answer of a round without cuts is worth more.
 _NO_PROOF = 0.0
 
 _PATIENCE = 10.0  # Seconds that a re-solve of the followers may take at least.
@@ -65,7 +65,7 @@ class Search:
     game: Game
     gain: UnknownGain
     problem: Problem
-    deviations: Deviations
+    cuts: Cuts
     options: Options
     seconds: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
@@ -73,6 +73,7 @@ class Search:
     best: Answer | None = None
     scale: float = math.nan  #: What a gap is held against.
     #: Refuted points of the last round: where the next one begins, too.
+    budget: float = math.inf  #: ``time.process_time()`` from which on no further stage or round begins.
     lost: list[dict[int, float]] = field(default_factory=list)
 
     def run(self, points: Sequence[Mapping[int, float]], *, local: bool = False) -> None:
@@ -81,8 +82,8 @@ class Search:
         self._until = math.inf if limit is None else time.monotonic() + limit
         solver = self._local if local else self.options.solver
         for number in range(_ROUNDS):
-            self.lost, before = [], len(self.deviations.rows)
-            necessary = self.deviations.necessary
+            self.lost, before = [], len(self.cuts.rows)
+            necessary = self.cuts.necessary
             search = self._plan_search(solver, points, before)
             try:
                 search.run()
@@ -91,13 +92,13 @@ class Search:
                 return
             self._keep(search, necessary)
             logger.info("%s: round %d, bound %.8g, %d rows", self.game.name, number, self.bound, before)
-            if not local and len(self.deviations.rows) == before:
+            if not local and len(self.cuts.rows) == before:
                 self._settle()
             sharp = self.best is not None and self.best.is_sharp
-            added = len(self.deviations.rows) > before
-            if not added or time.monotonic() >= self._until or (sharp and self.is_proved):
+            added = len(self.cuts.rows) > before
+            if not added or time.monotonic() >= self._until or self.is_late or (sharp and self.is_proved):
                 return
-            if not (math.isfinite(search.bound) and self.deviations.necessary):
+            if not (math.isfinite(search.bound) and self.cuts.necessary):
                 solver = self._local
             points = [*([] if self.best is None else [self.best.candidate.values]), *self.lost, *points]
             points = points[: max(2, self.options.starts)]
@@ -109,13 +110,13 @@ class Search:
             list(self.game.followers.values()),
             replace(
                 self.problem,
-                constraints=[*self.problem.constraints, *(("leader", row) for row in self.deviations.rows)],
+                constraints=[*self.problem.constraints, *(("leader", row) for row in self.cuts.rows)],
             ),
             self._check,
             # What this round refutes takes another one.
             replace(self.options, solver=solver, time_limit=left / 2.0 if math.isfinite(left) else None),
             points=points,
-            halted=lambda: len(self.deviations.rows) > rows,
+            halted=lambda: len(self.cuts.rows) > rows or self.is_late,
             seconds=self.seconds,
             log=self.log,
         )
@@ -125,6 +126,11 @@ class Search:
         """The NLP solver that is asked where no bound is to be had."""
         named = self.options.solver
         return named if named != "auto" and choose(named).ipopt_options else choose("auto").name
+
+    @property
+    def is_late(self) -> bool:
+        """True if the budget is used up."""
+        return time.process_time() >= self.budget
 
     @property
     def is_proved(self) -> bool:
@@ -169,7 +175,7 @@ class Search:
     def _resolved(self, values: Mapping[str, float], gain: sparse.csc_array, proof_seconds: float | None) -> Report:
         limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
         with timed(self.seconds, "verify"):
-            announced = self.gain.announced(values, gain)
+            announced = self.gain.design.announced(values, gain, math.nan)
             effort = Effort(time_limit=limit, proof_seconds=proof_seconds)
             return resolved(self.game, announced, set(self.game.followers), effort)
 
@@ -209,9 +215,9 @@ class Search:
         for name, follower in self.game.followers.items():
             regret = report.regret[name]
             if regret > TOLERANCES.noise * report.scale[name]:
-                self.deviations.refuted(follower, report.best_response[name], point)
+                self.cuts.refuted(follower, report.best_response[name], point)
             elif math.isnan(regret):
-                self.deviations.refuted(follower, None, point)
+                self.cuts.refuted(follower, None, point)
 
     def slopes_at_bounds(self) -> dict[int, float]:
         """{number of the Var of the gain: d cost/d bound outward} of the best answer's entries at their bounds."""
