@@ -103,6 +103,13 @@ def optimal_rule(
         As for :func:`leader_optimal`; ``starts``, 4, are those of the local search. Without time_limit= the search ends
         after a minute of processor time: ``plan.termination`` is then "time limit".
 
+    Returns
+    -------
+    Incentive
+        ``plan`` is the plan it holds, ``comparison`` the leader's objective beside leader-optimal and best constants,
+        ``value_curve`` how that depends on the size of the gain, ``at_bound`` what wider bounds of the gain would
+        bring.
+
     Raises
     ------
     InvalidGame
