@@ -194,8 +194,8 @@ class Candidates:
         """The game's variables with 0 for what is nothing beside their boxes: a cost may hang on it being 0."""
         for var in self.game.variables_by_name.values():
             low, high = bounds_of(var)
-            room = TOLERANCES.noise * (max(high - low, 1.0) if math.isfinite(high - low) else 1.0)
-            if abs(values.get(id(var), 1.0)) <= room and clipped(0.0, var) == 0.0:
+            boxed = math.isfinite(high - low) and clipped(0.0, var) == 0.0
+            if boxed and abs(values.get(id(var), math.inf)) <= TOLERANCES.noise * (high - low):
                 values[id(var)] = 0.0
         return values
 

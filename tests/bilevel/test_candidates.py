@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import pyomo.environ as pyo
 import pytest
 from helpers.responders import (
     attempt,
@@ -12,6 +13,7 @@ from helpers.responders import (
 )
 
 import stackpyomo as sp
+from stackpyomo.bilevel import PlanSearch, Problem
 from stackpyomo.bilevel import mpcc as equilibria
 
 pytestmark = pytest.mark.usefixtures("unchanged")
@@ -46,3 +48,18 @@ def test_conditions_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch
         return
     if plan.quality in ("feasible", "optimal"):
         assert plan.value("f.u") == pytest.approx(min(1, plan.value("x")), abs=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_what_is_nothing_beside_its_box_is_nothing_in_any_unit(unit: float) -> None:
+    """A rounding of 1e-12 of the box is 0; 1e-3 of a small box, and anything without a box, is what it is."""
+    m = pyo.ConcreteModel()
+    m.x, m.y, m.free = pyo.Var(bounds=(0, unit)), pyo.Var(bounds=(-unit, unit)), pyo.Var(bounds=(0, None))
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0.5 * unit, unit))
+    m.f.cost = pyo.Objective(expr=(m.f.u - m.x) ** 2)
+    m.goal = pyo.Objective(expr=m.x + m.y + m.free)
+    game = sp.Game(m, m.f)
+    search = PlanSearch(game, list(game.followers.values()), Problem(0.0), lambda _: None)
+    levels = {id(m.x): 1e-12 * unit, id(m.y): 1e-3 * unit, id(m.free): 1e-12, id(m.f.u): 1e-12 * unit}
+    assert search._without_rounding(dict(levels)) == {**levels, id(m.x): 0.0}
