@@ -346,3 +346,31 @@ def test_bad_arguments(change: dict[str, Any], words: str) -> None:
     with pytest.raises(sp.StackpyomoError) as refused:
         sp.optimal_rule(game, observe, **change)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "share", "money", "sign"), [(5, 7, 0.5, 1.0, 1), (2, 3, 0.8, 1e3, -1), (1, 4, 0.5, 1.0, 1)]
+)
+def test_a_line_for_two_types_in_closed_form(low: float, high: float, share: float, money: float, sign: int) -> None:
+    """Mussa and Rosen (1978): q_L = θ_L − rΔ/2, q_H = θ_H − Δ/2 with r = π_H/π_L, or the high type alone."""
+    types = sp.Scenarios({"theta": [float(low), float(high)]}, [share, 1.0 - share])
+    m, most, sense = pyo.ConcreteModel(), 40.0 * money, pyo.maximize if sign > 0 else pyo.minimize
+    m.p, m.fee = pyo.Var(list(types), bounds=(-most, most), initialize=0), pyo.Var(bounds=(-most, most), initialize=0)
+    m.user = pyo.Block()
+    m.user.q = pyo.Var(types.atoms("theta"), bounds=(0, 20), initialize=1)
+
+    def cost(w: int) -> Any:
+        q = m.user.q[types.atom("theta", w)]
+        return money * (q**2 / 2 - types["theta"][w] * q) + m.p[w] * q + m.fee
+
+    m.user.cost = pyo.Objective(expr=types.expectation(cost))
+    m.participation = pyo.Constraint(list(types), rule=lambda _, w: cost(w) <= 0)
+    paid = types.expectation(lambda w: m.fee + m.p[w] * m.user.q[types.atom("theta", w)])
+    m.profit = pyo.Objective(expr=sign * paid, sense=sense)
+    rule = sp.optimal_rule(sp.Game(m, m.user), types.observe(m.p, [(m.user.q, "theta")]), common=[m.p])
+    step = high - low
+    served = low - (1.0 - share) / share * step / 2, high - step / 2
+    both = (share * served[0] ** 2 + (1.0 - share) * served[1] ** 2) / 2 if served[0] > 0 else 0.0
+    best = max(both, (1.0 - share) * high**2 / 2)
+    assert sign * rule.plan.leader_objective == pytest.approx(money * best, rel=1e-6)
+    assert sp.verify(rule).ok
