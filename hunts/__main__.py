@@ -20,6 +20,7 @@ import stackpyomo as sp
 from . import (
     bilevel,
     certificates,
+    claims,
     equilibria,
     incentives,
     integers,
@@ -47,6 +48,8 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "unique": uniqueness.hunt,
     "secondbest": second_best.hunt,
     "writings": writings.hunt,
+    "fits": claims.fits,
+    "leaders": claims.leaders,
 }
 """name → what plays one random game and enters what was claimed."""
 

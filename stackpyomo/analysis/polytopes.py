@@ -26,6 +26,9 @@ from stackpyomo.errors import InvalidGame
 
 __all__ = ["Polytope", "records"]
 
+_LOOKS, _SHORTEST = 2, 1e-3
+"""How often the set is measured in units of what was measured last, and the most that a unit shrinks at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class Polytope:
@@ -89,16 +92,7 @@ class Polytope:
     @cached_property
     def ranges(self) -> pd.DataFrame:
         """The least and the largest value of each parameter, ±∞ where nothing limits it."""
-        matrix, limits = self._scaled
-        ends = []
-        for column, unit in enumerate(self._units):
-            sides = []
-            for sign in (1.0, -1.0):
-                cost = np.zeros(len(self.names))
-                cost[column] = sign
-                solution = linprog(cost, matrix, limits, bounds=(None, None))
-                sides.append(unit * float(solution.x[column]) if solution.status == 0 else -sign * np.inf)
-            ends.append(sides)
+        ends = _ends(*self._scaled) * self._units[:, np.newaxis]
         return pd.DataFrame(ends, index=self.names, columns=["low", "high"])
 
     @cached_property
@@ -164,19 +158,34 @@ class Polytope:
         closed = bool(np.isfinite(ranges.to_numpy()).all())
         return {"ranges": ends, "vertices": records(self.vertices) if closed else None}
 
-    @property
+    @cached_property
     def _units(self) -> Array:
-        """The unit of each parameter: what makes the columns of A alike."""
+        """The unit of each parameter: how far the set reaches in it.
+
+        Where its own bounds do not tell, or a face of it is missing, what makes the columns of A alike stands for that.
+        """
         steep = np.abs(self.matrix).max(axis=0, initial=0.0)
-        return np.where(steep > 0.0, 1.0 / np.where(steep > 0.0, steep, 1.0), 1.0)
+        alike = np.where(steep > 0.0, 1.0 / np.where(steep > 0.0, steep, 1.0), 1.0)
+        widths = self._widths()
+        units = np.where((widths > 0.0) & np.isfinite(widths), widths, alike)
+        for _ in range(_LOOKS):
+            lengths = np.diff(_ends(*_even(self.matrix * units, self.limits)))[:, 0]
+            # What is shorter may be rounding: the next look tells, in units nearer to it.
+            units = np.where(np.isfinite(lengths), np.maximum(lengths, _SHORTEST), 1.0) * units
+        return np.asarray(10.0 ** np.round(np.log10(units)))  # corners are rounded in these: 5 stays 5
+
+    def _widths(self) -> Array:
+        """How far each parameter's own bounds, the faces that hold no other, lie apart; ∞ where one is missing."""
+        rows, columns = np.nonzero(self.matrix * (np.count_nonzero(self.matrix, axis=1) == 1)[:, np.newaxis])
+        rates, low, high = self.matrix[rows, columns], *np.full((2, len(self.names)), np.inf)
+        np.minimum.at(high, columns[rates > 0.0], (self.limits[rows] / rates)[rates > 0.0])
+        np.minimum.at(low, columns[rates < 0.0], -(self.limits[rows] / rates)[rates < 0.0])
+        return np.asarray(low + high)
 
     @cached_property
     def _scaled(self) -> tuple[Array, Array]:
         """A and b with rows of length 1, in the units of the parameters."""
-        matrix = self.matrix * self._units
-        sizes = np.linalg.norm(matrix, axis=1)
-        sizes = np.where(sizes > 0.0, sizes, 1.0)
-        return matrix / sizes[:, np.newaxis], self.limits / sizes
+        return _even(self.matrix * self._units, self.limits)
 
     @cached_property
     def _center(self) -> tuple[Array, float] | None:
@@ -222,6 +231,24 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a table of numbers, as JSON-ready Python objects."""
     names = [str(name) for name in table.columns]
     return [dict(zip(names, map(json_number, map(float, row)), strict=True)) for row in table.to_numpy()]
+
+
+def _even(matrix: Array, limits: Array) -> tuple[Array, Array]:
+    """A and b with rows of length 1."""
+    sizes = np.linalg.norm(matrix, axis=1)
+    sizes = np.where(sizes > 0.0, sizes, 1.0)
+    return matrix / sizes[:, np.newaxis], limits / sizes
+
+
+def _ends(matrix: Array, limits: Array) -> Array:
+    """(columns × 2) the least and the largest of each in {z : A z ≤ b}, ±∞ where there is none."""
+    ends = np.empty((matrix.shape[1], 2))
+    for column, side in np.ndindex(*ends.shape):
+        cost = np.zeros(len(ends))
+        cost[column] = 1.0 - 2.0 * side
+        solution = linprog(cost, matrix, limits, bounds=(None, None))
+        ends[column, side] = solution.x[column] if solution.status == 0 else -cost[column] * np.inf
+    return ends
 
 
 def _ball(matrix: Array, limits: Array) -> tuple[Array, float] | None:

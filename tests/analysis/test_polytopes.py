@@ -7,6 +7,7 @@ import pytest
 from helpers.customers import BOUNDS, ROWS, customer
 
 import stackpyomo as sp
+from stackpyomo.analysis.polytopes import Polytope
 
 
 def test_the_consistent_set_is_what_the_inequalities_say() -> None:
@@ -39,6 +40,24 @@ def test_exact_rows_leave_a_segment_or_a_point() -> None:
     two = sp.fit(customer(7, 2), {"p": [1.0, 0.0], "f.u": [3.0, 4.0]}, BOUNDS, noise=0.0)
     assert two.consistent.vertices.to_numpy().ravel().tolist() == pytest.approx([4.0, 1.0], abs=1e-6)
     assert two.scenarios("sample", size=3)["h"].tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("units", [(1e-11, 1e-17), (1e15, 1e-8), (1e-8, 1e-8), (1e8, 1e22)])
+@pytest.mark.parametrize("wide", [1.0, 1e5])
+def test_the_corners_are_the_same_in_any_unit(units: tuple[float, float], wide: float) -> None:
+    """x, y ≥ 0, x + y ≤ 3, x − y ≤ 1 within a box that may be far wider: (0, 0), (1, 0), (2, 1), (0, 3)."""
+    rows = [([-1, 0], 0), ([0, -1], 0), ([1, 0], 9 * wide), ([0, 1], 9 * wide), ([1, 1], 3), ([1, -1], 1)]
+    matrix, limits = np.array([row for row, _ in rows]) / np.array(units), np.array([float(end) for _, end in rows])
+    found = Polytope(["x", "y"], matrix, limits, [f"row {i}" for i in range(6)])
+    corners = found.vertices.to_numpy() / units
+    assert sorted(map(tuple, np.round(corners, 6).tolist())) == [(0, 0), (0, 3), (1, 0), (2, 1)]
+    assert (found.ranges.to_numpy() / np.array(units)[:, None]).ravel().tolist() == pytest.approx(
+        [0, 2, 0, 3], abs=1e-9
+    )
+    assert found.contains([1.999 * units[0], units[1]])
+    assert not found.contains([2.001 * units[0], units[1]])
+    empty = Polytope(["x", "y"], matrix, np.where(np.arange(6) == 4, -1.0, limits), found.faces)
+    assert empty.conflict == ["row 0", "row 1", "row 4"]
 
 
 def test_the_set_is_refused_where_nothing_limits_it() -> None:

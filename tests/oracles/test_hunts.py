@@ -30,6 +30,9 @@ SLICE = {
     "units": 4,
     "unique": 20,
     "secondbest": 1,
+    "writings": 2,
+    "fits": 1,
+    "leaders": 4,
 }
 """Games of each hunt, by `make explore`; half of them by `make test`."""
 DRIVER = Side({"flow": (0.0, 1.0)}, "(flow - 1)**2 + toll*flow")
