@@ -368,7 +368,8 @@ class Fit(Document):
             return "a convex problem, solved to its optimum"
         if self.quality == "optimal":
             return "proved the least within these bounds"
-        return "not proved the least: local search"
+        missing = self.plan.epsilon0
+        return f"not proved the least: {'local search' if math.isnan(missing) else f'{missing:.3g} more at most'}"
 
     def __str__(self) -> str:
         return as_text(self.parts())

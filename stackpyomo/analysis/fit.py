@@ -207,7 +207,13 @@ class _Study:
             variable.setlb(float(low))
             variable.setub(float(high))
             variable.set_value(float(np.clip(level, low, high)))
-        return self._judged(self._played(options), limits)
+        plan = self._played(options)
+        if not np.isfinite(list(plan.values.values())).all():
+            raise InvalidGame(
+                f"parameters: no fit was found between bounds of up to {np.abs(limits).max():.1g} "
+                f"({plan.solver}: {plan.termination}). Give narrower ones, or larger units of what was done."
+            )
+        return self._judged(plan, limits)
 
     def _is_far(self, estimate: Fit, center: Array) -> bool:
         """True if an estimate without bounds has gone so far that a box around it would show more."""
@@ -227,7 +233,16 @@ class _Study:
         design = np.where(seen[:, np.newaxis], self.slopes.responses(local), 0.0)
         left = np.where(seen, self.readings - actions, 0.0)
         solution = self._solution(theta, limits, actions, local, design, left)
-        return Fit(solution, "responses", quality or str(plan.quality), plan)
+        return Fit(solution, "responses", quality or self._claim(plan), plan)
+
+    def _claim(self, plan: Plan) -> str:
+        """The plan's quality; "optimal" where what may be missing is nothing beside the readings.
+
+        A plan is measured by all that its variables can be, and bounds of an action may be far wider than the data.
+        """
+        missing = plan.leader_objective - plan.bound
+        proved = missing <= TOLERANCES.accuracy * float(np.nansum(self.readings**2))
+        return "feasible" if plan.quality == "optimal" and not proved else str(plan.quality)
 
     def _solution(self, *numbers: Any) -> Solution:
         return Solution(self.experiments, self.slopes, *numbers)

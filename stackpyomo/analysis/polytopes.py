@@ -26,7 +26,7 @@ from stackpyomo.errors import InvalidGame
 
 __all__ = ["Polytope", "records"]
 
-_LOOKS, _SHORTEST = 2, 1e-3
+_LOOKS, _SHORTEST = 2, TOLERANCES.accuracy**0.5
 """How often the set is measured in units of what was measured last, and the most that a unit shrinks at once."""
 
 

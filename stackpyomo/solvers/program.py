@@ -38,6 +38,10 @@ from .nl_file import UndefinedValue, bounds_line, replaced_segment, without_limi
 __all__ = ["BadRow", "Program", "free_row", "random_start", "scales_of"]
 
 
+_FARTHEST = 1e100
+"""No random start lies farther out: the width of a box has to be a number."""
+
+
 class BadRow(Exception):
     """A row that cannot be written: ``row`` is its number among the rows given, None the objective.
 
@@ -412,6 +416,7 @@ def random_start(program: Program, random: np.random.Generator) -> Array:
     """A point of the program's box; without a bound within ``TOLERANCES.reach`` reaches of the other one or of 0."""
     lower, upper = program.bounds
     reach = TOLERANCES.reach * program.units(np.clip(np.asarray(program.problem.x0, dtype=float), lower, upper))[0]
+    reach = np.minimum(reach, _FARTHEST)
     low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
     high = np.where(np.isfinite(upper), upper, low + 2 * reach)
     return random.uniform(low, high)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -81,3 +84,30 @@ def test_a_fit_that_runs_away_asks_for_bounds() -> None:
     rows = {"p": [0.0, 5.0], "f.u": [3.0, 3.0]}
     with pytest.raises(sp.InvalidGame, match=r"is unbounded, and the fit runs to .*Give bounds: parameters="):
         sp.fit(customer(6.0, 1.0), rows, ["theta", "h"])
+
+
+def test_bounds_far_wider_than_the_data_prove_less() -> None:
+    """Uses of 0.6 within 0 … 50: a gap that is nothing beside 50² is more than all that the least squares leave."""
+    price = [7.028833533683638, 8.837447333733866, 8.837447333733866, 6.54474977073399]
+    price += [7.028833533683638, 6.54474977073399, 3.3211176338939783, 4.722309217455457]
+    use = [0.0013744189441433497, 0.0, 0.0, 0.0, 0.0, 0.005551160541117915, 0.581727533760646, 0.016648814936783662]
+    game = customer(1.0, 1.0)
+    game.model.f.u.setub(50)
+    fit = sp.fit(game, {"p": price, "f.u": use}, {"theta": (0, 12), "h": (0.1, 8)})
+    least = min(
+        least_squares(
+            lambda x: np.clip((x[0] - np.array(price)) / x[1], 0, 50) - use, at, bounds=([0, 0.1], [12, 8])
+        ).cost
+        for at in ([4.76, 2.48], [3.7, 0.7], [6.0, 2.0])
+    )
+    assert 2 * least == pytest.approx(3.27e-5, rel=1e-2)
+    assert fit.quality != "optimal" or fit.sum_of_squares <= 2 * least + 1e-6
+    assert fit.quality == "optimal" or "not proved the least" in str(fit)
+
+
+def test_a_plan_without_numbers_is_no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds of 1e20 are infinite to a solver: what it comes back with need not be numbers."""
+    lost = SimpleNamespace(values={"theta": math.nan}, solver="scip", termination="time limit")
+    monkeypatch.setattr(sys.modules["stackpyomo.analysis.fit"], "stackelberg", lambda *_, **__: lost)
+    with pytest.raises(sp.InvalidGame, match=r"no fit was found between bounds of up to 2e\+01 \(scip: time limit\)"):
+        sp.fit(customer(), ROWS, BOUNDS)
