@@ -551,6 +551,18 @@ class Rules:
                 ways.append([(leader, kind) for kind in kinds])
         yield from map(dict, product(*ways)) if math.prod(map(len, ways)) <= PIECES else iter([{}])
 
+    def edges(self, own: Sequence[str], box: Sequence[Span], choice: Mapping[str, str]) -> list[Value]:
+        """Rows ≤ 0 on a box that say where a choice is what a projected rule does."""
+        _, deviations = self._moved(own, box)
+        rows: list[Value] = []
+        for leader, kind in choice.items():
+            answer, (lower, upper) = self._answer(leader, deviations), self.limits[leader]
+            for limit, side, beyond in ((lower, -1.0, "lower"), (upper, 1.0, "upper")):
+                if limit is not None and kind in ("free", beyond):
+                    sign = side if kind == "free" else -side
+                    rows.append(scaled((sign, sign), plus(answer, number(-limit))))
+        return rows
+
     def _moved(self, own: Sequence[str], box: Sequence[Span]) -> tuple[dict[str, Value], list[Value]]:
         """(the plan with the actions on the box, what that moves of the signals)."""
         names = {name: number(t) for name, t in self.plan.items()}
@@ -710,6 +722,32 @@ def _least_along(slope: Span, room: Span, bend: float) -> float:
     return worst
 
 
+def _least_near(tangent: Value, rooms: Sequence[Span], bends: Sequence[float] | None) -> float:
+    """A lower bound of a tangent and what is above it, over a box that ends in these rooms around the point."""
+    total = tangent.span
+    for i, room in enumerate(rooms):
+        step = _least_along((tangent.slope or {}).get(i, _NIL), room, bends[i] if bends is not None else 0.0)
+        total = _add(total, (step, step))
+    return total[0]
+
+
+def _pushed(tangent: Value, edges: Sequence[Value], rooms: Sequence[Span], bends: Sequence[float] | None) -> float:
+    """The best of :func:`_least_near` with multipliers ≥ 0 of affine rows ≤ 0: each makes one slope 0, or is 0.
+
+    Every such bound holds where the rows do; which is best is tried, so that nobody has to be believed.
+    """
+    best = _least_near(tangent, rooms, bends)
+    for edge in edges:
+        slopes, steep = tangent.slope or {}, edge.slope or {}
+        sizes = [-sum(slopes.get(i, _NIL)) / sum(s) for i, s in steep.items() if sum(s)]
+        pushed = [plus(tangent, scaled((p, p), edge)) for p in sizes if 0.0 < p < _INF]
+        bounds = [_least_near(one, rooms, bends) for one in pushed]
+        if bounds and max(bounds) > best:
+            best = max(bounds)
+            tangent = pushed[bounds.index(best)]
+    return best
+
+
 @dataclass
 class Bound:
     """F = f + pᵀg + qᵀh + w ‖h‖² of one follower, and how it is bounded."""
@@ -729,12 +767,14 @@ class Bound:
     def on(self, box: Sequence[Span], point: Sequence[float]) -> float:
         """A lower bound of the cost on the part of the box where the rows hold; ∞ where that is empty.
 
-        A projected rule is taken piece by piece: each formula on the whole box, which its piece is a part of.
+        A projected rule is taken piece by piece: where its formula holds is a row more, which pushes as the plan asks.
         """
         return min(self._on(box, point, choice) for choice in self.player.game.choices(self.player.own, box))
 
     def _on(self, box: Sequence[Span], point: Sequence[float], choice: Mapping[str, str]) -> float:
         whole, rows = self.lagrangian(box, choice)
+        if any(edge.span[0] > 0.0 for edge in self.player.game.edges(self.player.own, box, choice)):
+            return _INF
         for row, relation in zip(rows, self.player.rows, strict=True):
             if row.span[0] > 0.0 or (relation.equal and row.span[1] < 0.0):
                 return _INF
@@ -748,12 +788,10 @@ class Bound:
         if at.slope is None:
             return best
         slopes = at.slope if bends is not None or whole.slope is None else whole.slope
-        total = (at.span[0], at.span[0])
-        for i, (t, (lo, hi)) in enumerate(zip(centre, box, strict=True)):
-            room = (_down(lo - t), -_down(t - hi))
-            step = _least_along(slopes.get(i, _NIL), room, bends[i] if bends is not None else 0.0)
-            total = _add(total, (step, step))
-        return max(best, total[0])
+        rooms = [(_down(lo - t), -_down(t - hi)) for t, (lo, hi) in zip(centre, box, strict=True)]
+        base = Value((at.span[0], at.span[0]), dict(slopes))
+        edges = self.player.game.edges(self.player.own, [(t, t) for t in centre], choice) if choice else []
+        return max(best, _pushed(base, [edge for edge in edges if edge.bend == {}], rooms, bends))
 
     def least(self, box: list[Span], point: Sequence[float], enough: float, boxes: int) -> float:
         """A lower bound over the box; pieces whose bound is not ``enough`` are halved, up to so many boxes."""

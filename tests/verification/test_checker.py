@@ -1,4 +1,4 @@
-"""The checker on whole actions: their points are looked at one by one, and nothing between them."""
+"""The checker: whole actions are looked at point by point, a rule that stops at a bound piece by piece."""
 
 from __future__ import annotations
 
@@ -86,3 +86,42 @@ def test_more_than_the_limit_are_left_to_one_bound(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(checker, "WHOLE", 9)
     (checked,) = checker.check(document)
     assert not checked.ok
+
+
+def stopped(sign: float) -> dict[str, Any]:
+    """A toll that is 0 on the plan, at its bound: for other flows it rises on one side, and stays on the other."""
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var(bounds=(0, 2) if sign > 0 else (-2, 0))
+    m.driver = pyo.Block()
+    m.driver.flow, m.driver.detour = pyo.Var(bounds=(0, 1)), pyo.Var(bounds=(0, 1))
+    own = (m.driver.flow - 1) ** 2 + (m.driver.detour - m.driver.flow / 2) ** 2
+    m.driver.cost = pyo.Objective(expr=own + sign * m.toll * m.driver.flow)
+    miss = (m.driver.flow - 0.6) ** 2 + (m.driver.detour - 0.3) ** 2
+    m.miss = pyo.Objective(expr=miss + 0.01 * m.toll**2)
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.driver)), saturate=True))
+    assert report.ok
+    return certificate(report)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_rule_that_stops_at_its_bound_on_the_plan_is_confirmed_piece_by_piece(sign: float) -> None:
+    """The formula alone would pay for flows below the plan, where the rule does not."""
+    document = stopped(sign)
+    (checked,) = checker.check(document)
+    assert checked.ok
+    assert checked.epsilon <= 1e-9
+
+
+@pytest.mark.parametrize(("factor", "held"), [(0.5, False), (0.95, False), (1.0, True), (1.5, True)])
+def test_what_a_stopped_rule_does_not_hold_is_not_confirmed(factor: float, held: bool) -> None:
+    """Against a dense scan of what is announced: above the plan the toll must rise by 4/3 at least, below it is 0."""
+    document = stopped(1.0)
+    document["rule"]["gain"] = [[r, c, factor * t] for r, c, t in document["rule"]["gain"]]
+    flow = np.linspace(0, 1, 100_001)
+    cost = (flow - 1) ** 2 + np.clip(
+        factor * 4 / 3 * (flow - 0.6), 0, 2
+    ) * flow  # the detour that is best costs nothing
+    assert (0.16 - cost.min() <= 1e-6) == held
+    (checked,) = checker.check({**document, "digest": checker.digest(document)})
+    assert held or not checked.ok
+    assert checked.ok or factor != 1.0
