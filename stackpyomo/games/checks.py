@@ -87,10 +87,19 @@ def _error(component: str, message: str, remedy: str) -> Finding:
 
 def _errors(game: GameStructure) -> list[Finding]:
     with LoggingIntercept(module="pyomo"):  # what Pyomo logs of data without value is the finding's business
-        return list(_each_error(game))
+        errors = list(_each_error(game))
+        game.clean = None if errors else stamp(game)
+        return errors
 
 
 def _each_error(game: GameStructure) -> Iterator[Finding]:
+    players = (game.leader, *game.followers.values())
+    if not game.leaders and game.clean is not None and game.clean == stamp(game):  # all else is as it was without any
+        for player in players:
+            yield from _unsupported(player)
+            yield from _values(player)
+        yield from _aggregate_errors(game)
+        return
     if game.leaders:
         yield from _leaders_errors(game)
     elif len(game.leader.active_objectives) > 1:
@@ -98,10 +107,12 @@ def _each_error(game: GameStructure) -> Iterator[Finding]:
     for follower in game.followers.values():
         yield from _player_errors(follower, "follower")
         yield from _noise_errors(follower)
-    for player in (game.leader, *game.followers.values()):
+    for player in players:
         yield from _unsupported(player)
         yield from _bounds(player)
-    yield from _new_expression_errors(game)
+        yield from _values(player)
+    if not _is_clean(game):
+        yield from _expression_errors(game)
     yield from _aggregate_errors(game)
 
 
@@ -191,8 +202,13 @@ def _bounds(player: Player) -> Iterator[Finding]:
                 f"its lower bound {lower:g} is above its upper bound {upper:g}.",
                 "Correct the bounds.",
             )
+
+
+def _values(player: Player) -> Iterator[Finding]:
     for var in player.declared:
         number = var.value
+        if number.__class__ is float and math.isfinite(number):
+            continue
         if var.fixed and not _is_finite(number):
             yield _error(var.name, f"it is fixed at {number}.", "Fix it at a number or unfix it.")
         elif number is not None and not _is_finite(number):
@@ -209,17 +225,8 @@ def _expressions(player: Player) -> Iterator[tuple[str, Any]]:
             yield constraint.name, math.nan
 
 
-def _new_expression_errors(game: GameStructure) -> Iterator[Finding]:
-    """Those of :func:`_expression_errors`, looked for only where something may be wrong."""
-    if game.clean is not None and game.clean == stamp(game):
-        return
-    errors = [] if _is_clean(game) else list(_expression_errors(game))
-    yield from errors
-    game.clean = None if errors else stamp(game)
-
-
 def _is_clean(game: GameStructure) -> bool:
-    """True if what :func:`~stackpyomo.games.stamp.stamp` has walked through holds nothing that could be an error."""
+    """True if the expressions that :func:`~stackpyomo.games.stamp.stamp` has walked through hold no error."""
     try:
         stamp(game)
     except ValueError:  # a limit that is no number

@@ -19,7 +19,7 @@ from pyomo.core.base.block import BlockData
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
-from stackpyomo.core import TOLERANCES, Array, clipped
+from stackpyomo.core import TOLERANCES, Array, bounds_of, clipped
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
@@ -63,7 +63,7 @@ class GameStructure:
         self.observe: list[Any] = []  #: What the leader sees, as for ``affine_incentive``; the file's "observe".
         self._populations = list(populations_of(followers))
         self._answers: dict[str, Any] | None = None
-        #: The stamp of the data whose expressions were last found without an error.
+        #: The stamp of the data that were last found without an error.
         self.clean: dict[str, str] | None = None
         self.traced: Any = None  #: What the last stamp has walked (:mod:`.stamp`).
         if not self._populations:
@@ -192,6 +192,15 @@ class GameStructure:
     def actions(self) -> list[VarData]:
         """Every follower's variables that are not fixed, follower by follower: the columns of gains and shares."""
         return self.once("actions", lambda: [v for f in self.followers.values() for v in f.variables])
+
+    @property
+    def action_bounds(self) -> tuple[Array, Array]:
+        """(lower, upper) of all actions, ±∞ where there is none."""
+        return self.once("action_bounds", self._bounds_of_actions)
+
+    def _bounds_of_actions(self) -> tuple[Array, Array]:
+        low, high = np.array([bounds_of(v) for v in self.actions]).reshape(-1, 2).T
+        return low, high
 
     @property
     def action_owners(self) -> Array:

@@ -18,7 +18,6 @@ from scipy import sparse
 from stackpyomo.core import (
     SHOWN,
     Array,
-    bounds_of,
     clipped,
     fields_from_json,
     fields_to_json,
@@ -298,8 +297,7 @@ class AffineStrategy:
         reach = answers(self.matrix, moves)
         actions = game.actions
         at = [self.plan.values[game.names[id(v)]] for v in actions]
-        limits = [bounds_of(v) for v in actions]
-        room = np.array(limits).reshape(-1, 2) - np.array(at)[:, np.newaxis]
+        room = np.stack(game.action_bounds, axis=1) - np.array(at)[:, np.newaxis]
         entries = reach.tocoo()
         span = np.sort(entries.data[:, np.newaxis] * room[entries.col], axis=1)
         place = (entries.row, game.action_owners[entries.col])

@@ -49,7 +49,7 @@ class Layout:
         self.values = np.fromiter(fixed, float, len(variables))
         actions = game.actions
         self.actions = np.array([self.column[id(v)] for v in actions], dtype=np.int64)
-        self.lower, self.upper = np.array([bounds_of(v) for v in actions]).reshape(-1, 2).T
+        self.lower, self.upper = game.action_bounds
         self.target = self.values[self.actions]
         responses = game.responses()
         own = [(self.actions, np.arange(len(actions)), np.ones(len(actions)))]

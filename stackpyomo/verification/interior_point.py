@@ -31,14 +31,24 @@ _AIM = 0.1  # The least mean product s z aimed at, of the accuracy: beyond that,
 Costs = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 
+Enough = Callable[[Array, Array, Array, Array], Array]
+
+
 def minimized(
-    costs: Costs, start: Array, matrix: Array, limits: Array, equal: Array | None = None, levels: Array | None = None
+    costs: Costs,
+    start: Array,
+    matrix: Array,
+    limits: Array,
+    equal: Array | None = None,
+    levels: Array | None = None,
+    enough: Enough | None = None,
 ) -> tuple[Array, Array, Array]:
     """(x, z, y) near the minima of K costs of n variables, M rows G x ≤ h and E rows A x = b each.
 
     costs: (x, numbers of the problems it is for) → values (K), gradients (K × n), Hessians (K × n × n). start: (K × n),
     within its bounds. matrix: (K × M × n), limits: (K × M), ±inf allowed. equal: (K × E × n), levels: (K × E); None: no
-    equality. Once half of them are settled, the others go on alone.
+    equality. enough: (x, z, y, numbers of the problems) → which of them need not go on, asked after every other step.
+    Once half of them are settled, the others go on alone.
     """
     there = np.isfinite(limits)
     matrix, limits = np.where(there[..., None], matrix, 0.0), np.where(there, limits, 1.0)
@@ -48,15 +58,20 @@ def minimized(
     slack = np.maximum(limits - np.einsum("kmn,kn->km", matrix, x), TOLERANCES.nearby)
     force = 1.0 / np.maximum(1.0, slack)
     accuracy = TOLERANCES.solver / _SHARPER
-    members, answers = np.arange(len(x)), (x.copy(), force.copy(), pull.copy())
+    members: Array = np.arange(len(x))
+    answers = x.copy(), force.copy(), pull.copy()
     _, slope, bend = costs(x, members)
-    for _ in range(_MOST):
+    unsettled: Array = np.ones(len(x), dtype=bool)
+    for number in range(_MOST):
         newton = _Newton(matrix, limits, equal, levels, x, slack, force, pull, slope, bend)
-        unsettled = ~(newton.error <= accuracy)
+        unsettled &= ~(newton.error <= accuracy)
+        if enough is not None and number % 2:
+            unsettled &= ~enough(x, force, pull, members)
         if 2 * np.count_nonzero(unsettled) <= len(members):
             _store(answers, members, x, force, pull)
             data = (members, matrix, limits, equal, levels, x, slack, force, pull, slope, bend)
             members, matrix, limits, equal, levels, x, slack, force, pull, slope, bend = (d[unsettled] for d in data)
+            unsettled = np.ones(len(members), dtype=bool)
             if not len(members):
                 break
             continue

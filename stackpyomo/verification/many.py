@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Container, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +59,16 @@ def settled(game: Game, announced: Announcement, wanted: Container[str], effort:
         witnessed(game, replace(announced, saturate=True), pieces, group)
         answers |= {problem.follower.name: problem for problem in group.values()}
     return answers
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What is proved of pieces by points in them and multipliers."""
+
+    x: Array
+    cost: Array
+    fair: Array  #: Whether nothing there costs less than the point.
+    nothing_below: Array  #: Whether nothing there costs less than the plan.
 
 
 class _Proofs:
@@ -176,20 +186,28 @@ class _Proofs:
             scaled = bend * far[:, :, None] * far[:, None, :]
             return value[:, 0] / size, slope[:, 0] * far / size[:, None], scaled / size[:, None, None]
 
+        rows = pieces.normals.shape[1]
+
+        def judged(x: Array, force: Array, pull: Array, members: Array) -> _Shown:
+            """What an iterate shows."""
+            pushes = force[:, 2 * count : 2 * count + rows] - force[:, 2 * count + rows :]
+            duals = np.where(pieces.equal[members], pull, pushes) * unit[members, None] / heights[members]
+            at = np.clip(x, low[members], high[members]) * reaches[members]
+            return self._shown(chosen[members], pieces.only(members), at, duals)
+
         room = TOLERANCES.nearby * np.minimum(high - low, 1.0)
         start = np.clip(np.zeros_like(low), low + room, high - room)
         try:
-            x, force, pull = minimized(costs, start, matrix, limits, equal, levels)
+            answer = minimized(costs, start, matrix, limits, equal, levels, lambda *at: judged(*at).nothing_below)
         except np.linalg.LinAlgError:
             self.open[pieces.owner] = False
             return
-        x = np.clip(x, low, high) * reaches
-        rows = pieces.normals.shape[1]
-        pushes = force[:, 2 * count : 2 * count + rows] - force[:, 2 * count + rows :]
-        duals = np.where(pieces.equal, pull, pushes) * unit[:, None] / heights
-        self._judge(chosen, pieces, x, duals)
+        shown = judged(*answer, np.arange(len(chosen)))
+        np.logical_and.at(self.open, pieces.owner, shown.fair | shown.nothing_below)
+        self.costs[chosen] = np.where(shown.fair, shown.cost, math.inf)
+        self.best[chosen] = shown.x
 
-    def _judge(self, chosen: Array, pieces: Pieces, x: Array, duals: Array) -> None:
+    def _shown(self, chosen: Array, pieces: Pieces, x: Array, duals: Array) -> _Shown:
         """What the answers prove: f(v) ≥ f(x) + (∇f + Nᵀ π)·(v − x) − lost, for every π that pushes against a limit."""
         value, slopes, _ = pieces.at(x, 1)
         cost, owner = value[:, 0], pieces.owner
@@ -205,9 +223,7 @@ class _Proofs:
         fair = np.isfinite(cost) & (outside.max(axis=1, initial=0.0) <= TOLERANCES.noise) & (gap <= TOLERANCES.noise)
         above = cost - gains.sum(axis=1) - lost.sum(axis=1) >= self.plan_cost[owner]
         above &= ~(pieces.equal & (outside > TOLERANCES.noise)).any(axis=1)  # it may bend down where they do not hold
-        np.logical_and.at(self.open, owner, fair | above | _empty(pieces, duals))
-        self.costs[chosen] = np.where(fair, cost, math.inf)
-        self.best[chosen] = x
+        return _Shown(x, cost, fair, above | _empty(pieces, duals))
 
     def _measure(self) -> None:
         """Stakes as :mod:`.measures` has them: slopes over the reaches, without the announced slope."""

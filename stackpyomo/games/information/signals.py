@@ -363,6 +363,13 @@ def _items(listed: Any) -> Iterable[Any]:
 
 def shares(game: GameStructure, signals: Sequence[Signal]) -> Shares:
     """C and M of these signals in the game as it is now. Raises :class:`InvalidGame` for one that is no more."""
+    known: dict[int, tuple[Sequence[Signal], Shares]] = game.once("shares", dict)  # these very signals, kept alive
+    if id(signals) not in known:
+        known[id(signals)] = signals, _shares(game, signals)
+    return known[id(signals)][1]
+
+
+def _shares(game: GameStructure, signals: Sequence[Signal]) -> Shares:
     column = {game.names[id(v)]: i for i, v in enumerate(game.actions)}
     responses = game.responses()
     aggregate = {game.names[id(v)]: i for i, v in enumerate(responses.variables)}
