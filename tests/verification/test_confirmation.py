@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
+from stackpyomo.verification.best_response import composed
+from stackpyomo.verification.confirmation import is_confirmed
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,32 @@ def test_a_cost_that_falls_far_out_is_not_proved() -> None:
     report = sp.verify(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f))))
     assert not report.ok
     assert report.certificate["f"] == "unknown"
+
+
+def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
+    """A follower with cost(u0, u), a leader who wants u = target at u0 = 0."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=bounds, initialize=target)
+    m.f.cost = pyo.Objective(expr=cost(m.u0, m.f.u))
+    m.goal = pyo.Objective(expr=m.u0**2 + (m.f.u - target) ** 2)
+    return sp.Game(m, followers=m.f)
+
+
+def test_a_global_bound_is_confirmed_on_intervals_or_not_believed() -> None:
+    """(u − 1)² − 1e6 exp(−((u − 777)/0.05)²) has its least at 777; who claims u = 1 is not believed."""
+
+    def confirmed(cost: Any, best: float, above: float) -> bool:
+        game = one_follower(lambda u0, u: cost(u) + u0, bounds=(-1000, 1000), target=best)
+        (problem,) = composed(game, sp.Plan.from_values(game).announcement, set(game.followers))
+        problem.offer([best], problem.cost_at([best]))
+        return is_confirmed(problem, problem.best_cost - above)
+
+    def needle(depth: float) -> Any:
+        return lambda u: (u - 1) ** 2 - depth * pyo.exp(-(((u - 777) / 0.05) ** 2))
+
+    assert confirmed(needle(1e5), 1.0, 1e-5)  # not as deep as 776²
+    assert not confirmed(needle(1e6), 1.0, 1e-5)
+    assert confirmed(lambda u: (u / 1000) ** 2 - pyo.cos(u / 100), 0.0, 1e-9)
+    assert not confirmed(lambda u: (u / 1000) ** 2 - 2 * pyo.cos((u - 100) / 100), 0.0, 1e-9)

@@ -14,8 +14,7 @@ from scipy.optimize import minimize
 
 import stackpyomo as sp
 from stackpyomo.core.expressions import Substitution
-from stackpyomo.verification import arrays, best_response, many, regret, witness
-from stackpyomo.verification.arrays import Layout
+from stackpyomo.verification import arrays, best_response, many, regret
 from stackpyomo.verification.effort import Effort
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -119,15 +118,6 @@ def tracking(size: int = 120) -> Any:
     return m
 
 
-def induced(size: int) -> Any:
-    """The same, at values that an affine incentive holds."""
-    m = tracking(size)
-    m.t.set_value(-0.4)
-    for i in range(size):
-        m.f[i].x.set_value(0.25 + 0.5 * i / size)
-    return m
-
-
 def test_regrets_are_the_closed_form() -> None:
     m = tracking()
     report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
@@ -184,44 +174,6 @@ def test_what_else_is_asked_for_is_done_as_ever(options: dict[str, Any]) -> None
         options |= {"followers": ["f[3]", "f[4]"]}
     report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)), **options, starts=1)
     assert "arrays" not in report.solver
-
-
-def test_the_model_is_left_alone() -> None:
-    m = induced(120)
-    before = [(v.name, v.value, v.stale, v.lb, v.ub) for v in m.component_data_objects(pyo.Var)]
-    sp.verify(sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f))))
-    assert [(v.name, v.value, v.stale, v.lb, v.ub) for v in m.component_data_objects(pyo.Var)] == before
-
-
-@pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("seed", range(4))
-def test_pieces_at_the_leaders_bounds(seed: int) -> None:
-    """Answers that are stopped: regrets as by substitution, although each follower has several problems."""
-    m = induced(30)
-    m.t.setlb(-0.45 - seed / 20)
-    m.t.setub(-0.38 + seed / 20)
-    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
-    new = sp.verify(rule)
-    old, _ = regret.examine(rule, Effort(together=False))
-    assert new.cut == old.cut == ("t",)
-    assert new.solver == "arrays"
-    assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
-
-
-@pytest.mark.usefixtures("always")
-def test_an_aggregate_that_the_leader_moves_too() -> None:
-    """Cournot followers under a constant output of the leader: only answers that move an aggregate are left out."""
-    m = pyo.ConcreteModel()
-    m.q, m.total, m.f = pyo.Var(bounds=(0, 9), initialize=2.0), pyo.Var(initialize=5.0), pyo.Block(range(3))
-    for i in range(3):
-        m.f[i].q = pyo.Var(bounds=(0, 9), initialize=1.0)
-        m.f[i].profit = pyo.Objective(expr=(10 - m.total) * m.f[i].q - (i + 1) * m.f[i].q, sense=pyo.maximize)
-    m.sum = pyo.Constraint(expr=m.total == m.q + pyo.quicksum(m.f[i].q for i in range(3)))
-    m.goal = pyo.Objective(expr=(10 - m.total) * m.q, sense=pyo.maximize)
-    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f, aggregates=[(m.total, m.sum)])))
-    best = [(10 - 4 - (i + 1)) / 2 for i in range(3)]
-    assert report.solver == "arrays"
-    assert report.regret.to_numpy() == pytest.approx([(q - 1) ** 2 for q in best], abs=1e-9)
 
 
 def at_rest(size: int, seed: int) -> Any:
@@ -354,77 +306,3 @@ def test_an_action_at_0_whose_reach_nothing_tells_is_composed() -> None:
     assert "f[3]" not in settled
     assert len(settled) > 6
     assert (report.certificate == "convex").all()
-
-
-def crowded(seed: int, size: int = 30) -> Any:
-    """A cap on all that is used, t among it, and one on the mean: two rows that everybody feels."""
-    random = np.random.default_rng(seed)
-    m = pyo.ConcreteModel()
-    m.t, m.mean, m.f = pyo.Var(bounds=(-1, 1), initialize=0.3), pyo.Var(), pyo.Block(range(size))
-    for f in m.f.values():
-        f.x = pyo.Var(bounds=(0, 2), initialize=float(random.uniform(0.2, 0.8)))
-        a = float(random.uniform(0, 1.5))
-        f.cost = pyo.Objective(expr=(f.x - a) ** 2 + m.t * f.x + m.mean * f.x / 4)
-    total = sum(f.x.value for f in m.f.values())
-    m.mean.set_value(total / size)
-    m.sum = pyo.Constraint(expr=m.mean == pyo.quicksum(f.x for f in m.f.values()) / size)
-    used = pyo.quicksum((1 + k % 3) * f.x for k, f in m.f.items()) + m.t
-    m.cap = pyo.Constraint(expr=used <= pyo.value(used) + 0.3)
-    m.level = pyo.Constraint(expr=(0.1, m.mean + m.f[0].x / 9, total / size + 0.1))
-    m.goal = pyo.Objective(expr=m.t**2)
-    return m
-
-
-@pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("seed", range(4))
-def test_rows_that_many_feel_are_read_once(seed: int) -> None:
-    """Regrets, scales and certificates as by substitution; where the leader answers in a row it is read for each."""
-    m = crowded(seed)
-    game = sp.Game(m, m.f, aggregates=[m.sum], shared=[m.cap, m.level])
-    plan = sp.Plan.from_values(game)
-    new = sp.verify(plan)
-    old, _ = regret.examine(plan, Effort(together=False))
-    assert set(Layout(game, plan.announcement).lines.number) == {id(m.cap), id(m.level)}
-    assert len(many.settled(game, plan.announcement, game.followers, Effort())) >= 28
-    assert list(new.certificate) == list(old.certificate)
-    assert new.regret.max() > 1e-3
-    assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-8)
-    assert new.scale.to_numpy() == pytest.approx(old.scale.to_numpy(), rel=1e-6)
-    answering = Layout(game, plan.announcement)
-    answering.leaders, answering.gain = np.array([answering.column[id(m.t)]]), sparse.coo_array(np.ones((1, 30)))
-    assert set(answering.lines.number) == {id(m.level)}
-
-
-MISTAKES: dict[str, tuple[str, Callable[..., Any]]] = {
-    "values": ("stackpyomo.families.sweep._product", lambda f: lambda *a: (f(*a)[0] * 1.0001, *f(*a)[1:])),
-    "gradients": ("stackpyomo.families.sweep._plus", lambda f: lambda i, m, k=1.0: f(i, m, k * 1.01)),
-    "bends": (
-        "stackpyomo.families.sweep._outer",
-        lambda f: lambda *a: (*f(*a)[:2], {key: bend * 0.5 for key, bend in f(*a)[2].items()}),
-    ),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_an_error_and_no_verdict(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, wrong = MISTAKES[mistake]
-    module, _, name = path.rpartition(".")
-    right = getattr(__import__(module, fromlist=["x"]), name)
-    monkeypatch.setattr(path, wrong(right))
-    m = tracking()
-    with pytest.raises(sp.StackpyomoError, match="mistake of this package"):
-        sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
-
-
-def test_the_witness_looks_at_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[str] = []
-    whole = witness.composed
-
-    def counted(game: Any, announced: Any, wanted: Any) -> Any:
-        drawn.extend(wanted)
-        return whole(game, announced, wanted)
-
-    monkeypatch.setattr(witness, "composed", counted)
-    m = tracking(150)
-    assert sp.verify(sp.Plan.from_values(sp.Game(m, m.f))).solver == "arrays"
-    assert len(set(drawn)) == 100

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pyomo.environ as pyo
 import pytest
+from conftest import toll_game
+from scipy import sparse
 
 import stackpyomo as sp
+from stackpyomo.games.information import Signal
 
 
 def _report(cost: object, bounds: tuple[float | None, float | None], level: float) -> sp.Report:
@@ -61,3 +66,96 @@ def test_a_flat_side_is_no_measure() -> None:
     """max(0, x)² as a smooth sum: at the kink the plan and one side have no slope, and a rounding is still nothing."""
     smooth = _report(lambda x, y: (x + (x**2 + 1e-12) ** 0.5) ** 2 + y**2, (-1.0, 1.0), 1e-9)
     assert smooth.ok
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1.0, 1e6])
+def test_the_unit_of_a_cost_changes_no_verdict(unit: float) -> None:
+    """J = unit ((u − 1)² + t u): whatever money is counted in, u = 0.5 is no best answer and u = 1 is."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-1, 1), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-2, 2), initialize=0.5)
+    m.f.c = pyo.Objective(expr=unit * ((m.f.u - 1) ** 2 + m.t * m.f.u))
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert report.regret["f"] == pytest.approx(0.25 * unit)
+    assert not report.ok
+    m.f.u.set_value(1.0)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert report.ok
+    assert report.certificate["f"] == "convex"
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6])
+def test_a_follower_made_indifferent_is_verified_in_any_unit(unit: float) -> None:
+    """(u − 1)² − pay u with pay = u − 2 is 1 for all u: no regret counts against what rounding leaves of it."""
+    m = pyo.ConcreteModel()
+    m.pay = pyo.Var(bounds=(-5, 5))
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 5))
+    m.f.cost = pyo.Objective(expr=unit * ((m.f.u - 1) ** 2 - m.pay * m.f.u))
+    m.goal = pyo.Objective(expr=(m.f.u - 2) ** 2 + m.pay**2)
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f)))
+    report = sp.verify(rule)
+    assert report.ok
+    assert report.scale["f"] == pytest.approx(10 * unit, rel=1e-6)  # |2 (u − 1)| at 2, times the width of the box
+    wrong = replace(rule, matrix=1.001 * rule.matrix)
+    assert not sp.verify(wrong).ok
+
+
+@pytest.mark.parametrize("action", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize("money", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("box", [True, False])
+def test_no_unit_and_no_constant_changes_a_verdict(action: float, money: float, box: bool) -> None:
+    """J = money ((u/action − 1)² + t u/action + c): 0.5 is no best answer and 1 is, whatever the units are."""
+    for planned, constant, ok in ((0.5, 0.0, False), (1.0, 0.0, True), (0.0, 0.0, False), (0.5, 1e6 / money, False)):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(bounds=(-2, 2), initialize=0), pyo.Block()
+        m.f.u = pyo.Var(bounds=(0, 2 * action) if box else (None, None), initialize=planned * action)
+        m.f.c = pyo.Objective(
+            expr=money * ((m.f.u / action - 1) ** 2 + m.t * m.f.u / action + (constant if money > 1e-8 else 0))
+        )
+        report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+        assert (report.ok, report.certificate["f"]) == (ok, "convex")
+
+
+def test_a_steep_rule_is_no_scale_for_a_regret() -> None:
+    """A price multiplied by a noise of 1e-10 is all that holds a cost of 64: the gain is 1e11, and nobody is held."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var([1, 2], bounds=(0, 12), initialize={1: 7.0, 2: 12.0})
+    m.d = pyo.Block()
+    m.d.z = pyo.Var([1, 2], bounds=(0, 10), initialize={1: 1e-10, 2: 8.0})
+    z = m.d.z
+    m.d.cost = pyo.Objective(expr=-8 * z[2] + z[2] ** 2 / 2 + z[1] ** 2 / 2 + m.t[1] * z[1] + m.t[2] * z[2] - 7 * z[1])
+    m.rev = pyo.Objective(expr=m.t[1] * z[1] + m.t[2] * z[2], sense=pyo.maximize)
+    plan = sp.Plan.from_values(sp.Game(m, m.d))
+    announced = replace(
+        sp.affine_incentive(sp.leader_optimal(toll_game())).announcement,
+        values=plan.values,
+        leader=["t[1]"],
+        signals=[Signal("d.z[2]", 0.0, {"d.z[2]": 1.0}, True)],
+        gain=sparse.csc_array([[-1.2e11]]),
+    )
+    report = sp.verify(SimpleNamespace(announcement=announced, attached=plan.attached))
+    assert not report.ok
+    assert report.regret["d"] == pytest.approx(64, rel=1e-4)  # z = 0 costs 0, whatever the tolls are
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("off", [0.0, 1e-13, 1e-3])
+def test_a_price_that_clears_a_market_is_a_best_answer_up_to_rounding(unit: float, off: float) -> None:
+    """The operator's p (D − Σ q) is flat where the market clears: D and Σ q are at stake, not what rounding leaves."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 3), domain=pyo.Integers, initialize=1)
+    m.f = pyo.Block([0, 1])
+    for i in m.f:
+        m.f[i].q = pyo.Var(bounds=(0, 20), initialize=2.0)
+        m.f[i].cost = pyo.Objective(expr=m.f[i].q ** 2 / 2 - m.f[i].q * m.x * 2)
+    m.market = pyo.Block()
+    m.market.p = pyo.Var(bounds=(0, 50), initialize=2.0)
+    left = 4.0 * (1 + off) - m.f[0].q - m.f[1].q
+    m.market.gain = pyo.Objective(expr=unit * m.market.p * left, sense=pyo.maximize)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=[m.f[0], m.f[1], m.market])))
+    size = 4 * off if off > 1e-6 else 4 + 2 + 2  # D and Σ q, where they cancel
+    assert report.scale["market"] == pytest.approx(20 * size * unit, rel=1e-6)  # times ten sizes of p
+    assert report.regret["market"] == pytest.approx(48 * 4 * off * unit, rel=1e-2, abs=1e-14 * unit)
+    assert report.ok == (off < 1e-6)

@@ -1,0 +1,72 @@
+"""Terms: an expression taken apart, and what is known of its parts, against Pyomo's own evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyomo.environ as pyo
+import pytest
+
+from stackpyomo.core.expressions import apart, elementary, leaves, partials, roots, terms, variables_in
+
+
+@pytest.fixture
+def m() -> Any:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(initialize=0.7), pyo.Var(initialize=1.9)
+    m.p = pyo.Param(initialize=3.0, mutable=True)
+    m.e = pyo.Expression(expr=m.x**2 - 2 * m.y)
+    return m
+
+
+EXPRESSIONS = {
+    "sum": lambda m: 2 * m.x - (m.x * m.y) / 4 + m.p,
+    "nested": lambda m: -(3 * (m.x + m.p * (m.y - m.x)) - m.e * 2) / m.p,
+    "product": lambda m: m.x * m.y,
+    "number": lambda m: 4.0,
+}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_terms_sum_to_the_expression(m: Any, name: str) -> None:
+    expression = EXPRESSIONS[name](m)
+    parts = list(terms(expression, -2.0))
+    assert sum(k * pyo.value(term) for k, term in parts) == pytest.approx(-2.0 * pyo.value(expression), rel=1e-14)
+    assert len(parts) == {"sum": 3, "nested": 5, "product": 1, "number": 1}[name]
+
+
+def test_a_sum_as_a_term_is_not_added_to_the_sum(m: Any) -> None:
+    total = m.x + m.y
+    assert pyo.value(apart(total) - m.x) == pytest.approx(1.9)
+    assert pyo.value(total) == pytest.approx(2.6)
+
+
+def test_leaves_of_a_shared_expression_are_told_once(m: Any) -> None:
+    seen: set[int] = set()
+    expression = m.e * m.p + m.e / m.y
+    assert sum(1 for leaf in leaves(expression, seen) if leaf is m.x) == 1
+    assert {v.name for v in variables_in(expression)} == {"x", "y"}
+
+
+def test_roots_are_square_roots_and_powers_between_0_and_1(m: Any) -> None:
+    taken = list(roots(pyo.sqrt(m.x + 1) + m.y**0.5 + m.x**2 + m.y**1.5))
+    assert sorted(pyo.value(part) for part in taken) == pytest.approx([1.7, 1.9])
+
+
+@pytest.mark.parametrize("function", [pyo.sinh, pyo.cosh, pyo.tanh])
+def test_hyperbolic_functions_by_exponentials(m: Any, function: Any) -> None:
+    expression = function(m.x * m.y)
+    assert pyo.value(elementary(expression)) == pytest.approx(pyo.value(expression), rel=1e-14)
+    (slope,) = partials(expression, [m.x])
+    step = 1e-6
+    sides = []
+    for side in (step, -step):
+        m.x.set_value(0.7 + side)
+        sides.append(pyo.value(expression))
+    m.x.set_value(0.7)
+    assert pyo.value(slope) == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-8)
+
+
+def test_a_number_has_no_slope(m: Any) -> None:
+    assert partials(2.0, [m.x, m.y]) == [0.0, 0.0]
+    assert partials(m.x, []) == []

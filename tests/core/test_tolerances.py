@@ -1,0 +1,20 @@
+"""Tolerances: a level is within its limits up to the size of these."""
+
+from __future__ import annotations
+
+import pytest
+
+from stackpyomo.core import TOLERANCES, is_within
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0, -1e6, 1e12])
+def test_the_room_at_a_limit_is_relative_where_it_is_large(limit: float) -> None:
+    room = TOLERANCES.feasibility * max(1.0, abs(limit))
+    assert is_within(limit - room / 2, limit, None)
+    assert not is_within(limit - 2 * room, limit, None)
+    assert is_within(limit + room / 2, None, limit)
+    assert not is_within(limit + 2 * room, None, limit)
+
+
+def test_no_limit_is_none() -> None:
+    assert is_within(1e300, None, None)

@@ -1,0 +1,159 @@
+"""Arrays: pieces at the leader's bounds, and rows that many feel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from scipy import sparse
+
+import stackpyomo as sp
+from stackpyomo.verification import many, regret
+from stackpyomo.verification.arrays import Layout
+from stackpyomo.verification.effort import Effort
+
+RULES: dict[str, Callable[..., Any]] = {
+    "quadratic": lambda r, x, y, z, p: r(2) * (x - r(2)) ** 2 + r(2) * (y - 0.3) ** 2 + 0.3 * x * y + p * x + z * x / 3,
+    "exponential": lambda r, x, y, z, p: pyo.exp(r(2) * x - r(1)) + r(2) * y**2 + p * (x + y) + z * y / 4,
+    "logarithm": lambda r, x, y, z, p: -r(2) * pyo.log(1 + x) + r(2) * (y - 0.2) ** 2 - r(1) * pyo.sqrt(y + 1) + p * x,
+    "powers": lambda r, x, y, z, p: (x + 0.1) ** (1 + r(1)) + r(2) * y**4 + p * x + r(2) * x**2 + y * z / 3,
+    "quotients": lambda r, x, y, z, p: r(1) / (1 + x) + r(2) / (1 + y) ** 2 + r(2) * x * p + z * x / 4 + x**2,
+    "profit": lambda r, x, y, z, p: -(x + 1) * (8 - r(2) * x - r(1) * z) + y**2 - y + p * y,
+    "tanh": lambda r, x, y, z, p: r(1) * pyo.tanh(x - r(2)) + 4 * x**2 + y**2 - r(2) * y + p * x,
+    "sines": lambda r, x, y, z, p: r(2) * pyo.sin(3 * x) + r(2) * y**2 + p * x,
+    "kinks": lambda r, x, y, z, p: r(2) * abs(x - r(2)) + y**2 + p * x,
+    "linear": lambda r, x, y, z, p: r(2) * x + r(2) * y - z * x,
+}
+
+
+def game(seed: int, size: int = 12) -> sp.Game:
+    """Followers of two rules, some with a row, in one sense; values of a plan near their best."""
+    random = np.random.default_rng(seed)
+    m = pyo.ConcreteModel()
+    wide = float(random.choice([1.0, 9.0]))
+    m.p = pyo.Var(bounds=(-wide, wide), initialize=float(random.uniform(-0.9, 0.9)))
+    m.z = pyo.Var()
+    m.f = pyo.Block(range(size))
+    rules = random.choice(list(RULES), 2)
+    sign, rowed = float(random.choice([1.0, -1.0])), random.random() < 0.5
+    for i in range(size):
+        f = m.f[i]
+        f.x = pyo.Var(bounds=(0, 2), initialize=float(random.choice([0.0, random.uniform(0.1, 1.9)], p=[0.1, 0.9])))
+        f.y = pyo.Var(bounds=(0, float(random.uniform(1, 3))), initialize=float(random.uniform(0.1, 0.9)))
+        rule = RULES[rules[int(random.random() < 0.5)]]
+        cost = rule(lambda top: float(random.uniform(0.4, 1) * top), f.x, f.y, m.z, m.p)
+        f.cost = pyo.Objective(expr=sign * cost, sense=pyo.minimize if sign > 0 else pyo.maximize)
+        if rowed and random.random() < 0.7:
+            f.row = pyo.Constraint(expr=f.x + float(random.uniform(0.5, 1.5)) * f.y <= 3.5)
+    m.mean = pyo.Constraint(expr=m.z == pyo.quicksum(m.f[i].x for i in range(size)) / size)
+    m.z.set_value(sum(m.f[i].x.value for i in range(size)) / size)
+    m.goal = pyo.Objective(expr=m.p**2 + m.z**2)
+    sizes = [int(n) for n in random.integers(1, 9, size)]
+    blocks = m.f if random.random() < 0.7 else [sp.Population(m.f[i], n) for i, n in enumerate(sizes)]
+    return sp.Game(m, blocks, aggregates=[m.mean])
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "MANY", 1)
+
+
+def tracking(size: int = 120) -> Any:
+    """min (x − i/size)² + t x: the best answer to t is clip(i/size − t/2)."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-1, 1), initialize=0.4)
+    m.f = pyo.Block(range(size))
+    for i in range(size):
+        m.f[i].x = pyo.Var(bounds=(0, 1), initialize=0.5)
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].x - i / size) ** 2 + m.t * m.f[i].x)
+    m.goal = pyo.Objective(expr=m.t**2)
+    return m
+
+
+def induced(size: int) -> Any:
+    """The same, at values that an affine incentive holds."""
+    m = tracking(size)
+    m.t.set_value(-0.4)
+    for i in range(size):
+        m.f[i].x.set_value(0.25 + 0.5 * i / size)
+    return m
+
+
+def test_the_model_is_left_alone() -> None:
+    m = induced(120)
+    before = [(v.name, v.value, v.stale, v.lb, v.ub) for v in m.component_data_objects(pyo.Var)]
+    sp.verify(sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f))))
+    assert [(v.name, v.value, v.stale, v.lb, v.ub) for v in m.component_data_objects(pyo.Var)] == before
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_at_the_leaders_bounds(seed: int) -> None:
+    """Answers that are stopped: regrets as by substitution, although each follower has several problems."""
+    m = induced(30)
+    m.t.setlb(-0.45 - seed / 20)
+    m.t.setub(-0.38 + seed / 20)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
+    new = sp.verify(rule)
+    old, _ = regret.examine(rule, Effort(together=False))
+    assert new.cut == old.cut == ("t",)
+    assert new.solver == "arrays"
+    assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
+
+
+@pytest.mark.usefixtures("always")
+def test_an_aggregate_that_the_leader_moves_too() -> None:
+    """Cournot followers under a constant output of the leader: only answers that move an aggregate are left out."""
+    m = pyo.ConcreteModel()
+    m.q, m.total, m.f = pyo.Var(bounds=(0, 9), initialize=2.0), pyo.Var(initialize=5.0), pyo.Block(range(3))
+    for i in range(3):
+        m.f[i].q = pyo.Var(bounds=(0, 9), initialize=1.0)
+        m.f[i].profit = pyo.Objective(expr=(10 - m.total) * m.f[i].q - (i + 1) * m.f[i].q, sense=pyo.maximize)
+    m.sum = pyo.Constraint(expr=m.total == m.q + pyo.quicksum(m.f[i].q for i in range(3)))
+    m.goal = pyo.Objective(expr=(10 - m.total) * m.q, sense=pyo.maximize)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f, aggregates=[(m.total, m.sum)])))
+    best = [(10 - 4 - (i + 1)) / 2 for i in range(3)]
+    assert report.solver == "arrays"
+    assert report.regret.to_numpy() == pytest.approx([(q - 1) ** 2 for q in best], abs=1e-9)
+
+
+def crowded(seed: int, size: int = 30) -> Any:
+    """A cap on all that is used, t among it, and one on the mean: two rows that everybody feels."""
+    random = np.random.default_rng(seed)
+    m = pyo.ConcreteModel()
+    m.t, m.mean, m.f = pyo.Var(bounds=(-1, 1), initialize=0.3), pyo.Var(), pyo.Block(range(size))
+    for f in m.f.values():
+        f.x = pyo.Var(bounds=(0, 2), initialize=float(random.uniform(0.2, 0.8)))
+        a = float(random.uniform(0, 1.5))
+        f.cost = pyo.Objective(expr=(f.x - a) ** 2 + m.t * f.x + m.mean * f.x / 4)
+    total = sum(f.x.value for f in m.f.values())
+    m.mean.set_value(total / size)
+    m.sum = pyo.Constraint(expr=m.mean == pyo.quicksum(f.x for f in m.f.values()) / size)
+    used = pyo.quicksum((1 + k % 3) * f.x for k, f in m.f.items()) + m.t
+    m.cap = pyo.Constraint(expr=used <= pyo.value(used) + 0.3)
+    m.level = pyo.Constraint(expr=(0.1, m.mean + m.f[0].x / 9, total / size + 0.1))
+    m.goal = pyo.Objective(expr=m.t**2)
+    return m
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_many_feel_are_read_once(seed: int) -> None:
+    """Regrets, scales and certificates as by substitution; where the leader answers in a row it is read for each."""
+    m = crowded(seed)
+    game = sp.Game(m, m.f, aggregates=[m.sum], shared=[m.cap, m.level])
+    plan = sp.Plan.from_values(game)
+    new = sp.verify(plan)
+    old, _ = regret.examine(plan, Effort(together=False))
+    assert set(Layout(game, plan.announcement).lines.number) == {id(m.cap), id(m.level)}
+    assert len(many.settled(game, plan.announcement, game.followers, Effort())) >= 28
+    assert list(new.certificate) == list(old.certificate)
+    assert new.regret.max() > 1e-3
+    assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-8)
+    assert new.scale.to_numpy() == pytest.approx(old.scale.to_numpy(), rel=1e-6)
+    answering = Layout(game, plan.announcement)
+    answering.leaders, answering.gain = np.array([answering.column[id(m.t)]]), sparse.coo_array(np.ones((1, 30)))
+    assert set(answering.lines.number) == {id(m.level)}

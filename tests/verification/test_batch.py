@@ -1,0 +1,72 @@
+"""Batches: many followers in one program, none of which hides what another can gain."""
+
+from __future__ import annotations
+
+import math
+
+import pyomo.environ as pyo
+import pytest
+from scipy.optimize import minimize_scalar
+
+import stackpyomo as sp
+
+
+def test_one_bad_follower_does_not_hide_the_others() -> None:
+    """In a batch of 40, three are unbounded: the other 37 are still verified, and only those three unknown."""
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(40))
+    bad = {3, 17, 39}
+    for i in range(40):
+        m.f[i].u = pyo.Var(initialize=0.0)
+        m.f[i].cost = pyo.Objective(expr=-m.f[i].u if i in bad else (m.f[i].u - i / 40) ** 2 + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    unknown = {i for i in range(40) if report.certificate[f"f[{i}]"] == "unknown"}
+    assert unknown == bad
+    for i in set(range(40)) - bad:
+        assert report.regret[f"f[{i}]"] == pytest.approx((i / 40) ** 2, abs=1e-8)
+
+
+def test_a_game_in_which_everybody_fails_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stackpyomo.verification.regret._PATIENCE", 5)
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    m.f = pyo.Block(range(30))
+    for i in range(30):
+        m.f[i].u = pyo.Var(initialize=0.0)
+        m.f[i].cost = pyo.Objective(expr=m.f[i].u + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert (report.certificate == "unknown").all()
+    assert report.note.str.contains("unbounded").sum() == 5
+    assert report.note.str.contains("not re-solved, because 5").sum() == 25
+
+
+def test_followers_of_very_different_scale_are_each_solved() -> None:
+    m = pyo.ConcreteModel()
+    m.u0 = pyo.Var(initialize=0.0)
+    scales = [1e-4, 1.0, 1e6]
+    m.f = pyo.Block(range(3))
+    for i, scale in enumerate(scales):
+        m.f[i].u = pyo.Var(initialize=1.0, bounds=(-5, 5))
+        m.f[i].cost = pyo.Objective(expr=scale * ((m.f[i].u - 2) ** 2 + pyo.exp(-m.f[i].u)) + m.u0)
+    m.goal = pyo.Objective(expr=m.u0**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    best = minimize_scalar(lambda u: (u - 2) ** 2 + math.exp(-u)).fun
+    for i, scale in enumerate(scales):
+        assert report.regret[f"f[{i}]"] == pytest.approx(scale * (1 + math.exp(-1) - best), rel=1e-5)
+
+
+def test_a_steep_variable_hides_no_gain_in_another() -> None:
+    """J = 10⁸ x² + (y − 1)², planned at x = y = 0: leaving in y gains 1, whatever the slope in x is."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-1, 1), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.x, m.f.y = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Var(bounds=(-2, 2), initialize=0.0)
+    m.f.c = pyo.Objective(expr=1e8 * m.f.x**2 + (m.f.y - 1) ** 2 + 0.001 * m.t)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert report.regret["f"] == pytest.approx(1)
+    assert not report.ok
+    m.f.y.set_value(1.0)
+    assert sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f))).ok
