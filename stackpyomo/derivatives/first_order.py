@@ -23,7 +23,7 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import Array, Scales, limited_reaches, matches, rows_scaled, scales, timed
+from stackpyomo.core import Array, Scales, limited_reaches, matches, row_of, scales, timed, with_data
 from stackpyomo.core.expressions import apart, roots
 from stackpyomo.errors import InvalidGame
 from stackpyomo.families import MANY, functions_of
@@ -230,15 +230,14 @@ class FollowerRows:
         x = self.point(values)
         bodies = np.zeros(self._count)
         bodies[program.rows] = np.asarray(program.problem.constraints(x)) - program.row_bounds[1]
-        jacobian = self._jacobian(values)
-        by_action, by_aggregate, by_instrument = (_selected(jacobian, s) for s in self._selectors)
+        by_action, by_aggregate, effects = self._by_kind(self._jacobian(values))
+        by_instrument = sparse.csr_array(effects)
         if self.leads.nnz:  # what the leader moves of the aggregates
             by_instrument = _joined_patterns(by_instrument, by_aggregate @ self.leads)
         split = len(self.followers)
-        own = self._own(by_action.tocoo(), by_aggregate.tocoo(), self.responses.moves)
-        gradients = own[:split].tocoo()
-        a = np.zeros(len(self.actions))
-        np.add.at(a, gradients.col, gradients.data)
+        own = self._own(by_action, by_aggregate, self.responses.moves)
+        costs = own.indptr[split]
+        a = np.bincount(own.indices[:costs], own.data[:costs], len(self.actions))
         for row in self._without_derivative(values):
             if row < split:
                 a[self.own(row)] = math.nan
@@ -272,10 +271,11 @@ class FollowerRows:
     def _jacobian(self, values: Mapping[str, float]) -> sparse.csr_array:
         """Of all rows, costs in minimise form, in the units of rows and Vars."""
         program = self._program
-        jacobian = _scattered(program.jacobian(self.point(values)), program.rows, self._count)
-        scaled = rows_scaled(jacobian, np.concatenate([self._signs, 1.0 / self.units.rows]))
-        scaled.data = scaled.data * self.units.reaches[scaled.indices]
-        return scaled
+        jacobian = program.jacobian(self.point(values))
+        if len(program.rows) < self._count or (np.diff(program.rows) != 1).any():
+            jacobian = _scattered(jacobian, program.rows, self._count)
+        factors = np.concatenate([self._signs, 1.0 / self.units.rows])
+        return with_data(jacobian, jacobian.data * factors[row_of(jacobian)] * self.units.reaches[jacobian.indices])
 
     def gradients(self, values: Mapping[str, float]) -> sparse.csr_array:
         """(followers × Vars of the rows) every derivative of every follower's cost, nothing moving along."""
@@ -360,8 +360,8 @@ class FollowerRows:
         instruments = sparse.diags_array(other.units.leader)
         other.leads = sparse.csr_array(sparse.diags_array(1.0 / other.aggregate_units) @ self.leads @ instruments)
         other._instruments = _joined_patterns(self._selectors[2], self._selectors[1] @ other.leads)
-        by_action, by_aggregate, by_tool = (_selected(slopes, s) for s in self._selectors)
-        own = self._own(by_action.tocoo(), by_aggregate.tocoo(), abs(moves))
+        by_action, by_aggregate, by_tool = self._by_kind(slopes)
+        own = self._own(by_action, by_aggregate, abs(moves))
         own = own.max(axis=1).toarray().ravel() if own.shape[1] else np.zeros(split)
         leader = by_tool.max(axis=1).toarray().ravel() if by_tool.shape[1] else np.zeros(split)
         costs = np.where(own > 0.0, own, np.where(leader > 0.0, leader, 1.0))
@@ -382,6 +382,26 @@ class FollowerRows:
         through = np.zeros(len(own))
         np.maximum.at(through, led.col, np.where(np.isfinite(steps), steps, 0.0))
         return np.where(own > 0.0, own, np.where(through > 0.0, through, 1.0))
+
+    @cached_property
+    def _places(self) -> list[tuple[Array, int]]:
+        """(Vars of the rows → number of the action, −1 for none; how many of these), of aggregates and instruments."""
+        places = []
+        for selector in self._selectors:
+            entries = selector.tocoo()
+            place = np.full(selector.shape[0], -1)
+            place[entries.row] = entries.col
+            places.append((place, selector.shape[1]))
+        return places
+
+    def _by_kind(self, matrix: sparse.csr_array) -> Iterator[sparse.coo_array]:
+        """The columns of actions, aggregates and instruments, zeros kept: they are the pattern."""
+        rows, columns = row_of(matrix), matrix.indices
+        for place, count in self._places:
+            column = place[columns]
+            kept = column >= 0
+            entries = (matrix.data[kept], (rows[kept], column[kept]))
+            yield sparse.coo_array(entries, shape=(matrix.shape[0], count))
 
     def _own(self, direct: Any, through: Any, moves: sparse.csr_array) -> sparse.csr_array:
         """Keep what belongs to each row's owner, and add what its actions do through aggregates."""
@@ -411,18 +431,6 @@ def _selector(variables: Sequence[VarData], places: Mapping[int, int]) -> sparse
     places_of = [(row, places[id(v)]) for row, v in enumerate(variables) if id(v) in places]
     rows, columns = (list(part) for part in zip(*places_of, strict=True)) if places_of else ([], [])
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(variables), len(places)))
-
-
-def _selected(matrix: sparse.csr_array, selector: sparse.csr_array) -> sparse.csr_array:
-    """matrix @ selector with its zeros kept: they are the pattern."""
-    places = selector.tocoo()
-    place = np.full(selector.shape[0], -1)
-    place[places.row] = places.col
-    entries = matrix.tocoo()
-    column = place[entries.col]
-    kept = column >= 0
-    at = (entries.row[kept], column[kept])
-    return sparse.csr_array((entries.data[kept], at), shape=(matrix.shape[0], selector.shape[1]))
 
 
 def _joined_patterns(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:

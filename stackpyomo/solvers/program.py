@@ -225,6 +225,8 @@ class Program:
         other.__dict__["problem"] = self.problem  # the same functions; the first file stays where it is
         return other
 
+    _measured: tuple[tuple[bytes, ...], tuple[Array, Array, float]] | None = None
+
     def levels(self, x: Array) -> dict[int, float]:
         """id(Var) → its level at a point of the program, (variables)."""
         return {id(v): float(level) for v, level in zip(self.variables, x, strict=True)}
@@ -234,11 +236,17 @@ class Program:
         return np.array([values[names[id(v)]] for v in self.variables], dtype=float)
 
     def units(self, x: Array) -> tuple[Array, Array, float]:
-        """Natural units at x (:mod:`stackpyomo.core.scales`), never 0: of the variables, the rows, the objective."""
-        natural = scales_of(self, x)
-        changes = natural.of_rows()
-        sizes = np.where(changes > 0.0, changes, 1.0)
-        return natural.reaches, sizes[1:], float(sizes[0])
+        """Natural units at x (:mod:`stackpyomo.core.scales`), never 0: of the variables, the rows, the objective.
+
+        Those of the last point are kept: they are asked for again and again while it is judged.
+        """
+        key = (np.asarray(x, dtype=float).tobytes(), *(side.tobytes() for side in self.bounds))
+        if self._measured is None or self._measured[0] != key:
+            natural = scales_of(self, x)
+            changes = natural.of_rows()
+            sizes = np.where(changes > 0.0, changes, 1.0)
+            self._measured = key, (natural.reaches, sizes[1:], float(sizes[0]))
+        return self._measured[1]
 
     def residuals(self, x: Array, duals: Array | None, units: tuple[Array, Array, float] | None = None) -> Residuals:
         """KKT residuals at x in natural units, with row duals d(objective)/d(rhs); without duals stationarity is NaN.
