@@ -6,6 +6,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
+from helpers.one_follower import one_follower
 
 import stackpyomo as sp
 from stackpyomo.verification.best_response import composed
@@ -40,17 +41,6 @@ def test_a_cost_that_falls_far_out_is_not_proved() -> None:
     report = sp.verify(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f))))
     assert not report.ok
     assert report.certificate["f"] == "unknown"
-
-
-def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
-    """A follower with cost(u0, u), a leader who wants u = target at u0 = 0."""
-    m = pyo.ConcreteModel()
-    m.u0 = pyo.Var(initialize=0.0)
-    m.f = pyo.Block()
-    m.f.u = pyo.Var(bounds=bounds, initialize=target)
-    m.f.cost = pyo.Objective(expr=cost(m.u0, m.f.u))
-    m.goal = pyo.Objective(expr=m.u0**2 + (m.f.u - target) ** 2)
-    return sp.Game(m, followers=m.f)
 
 
 def test_a_global_bound_is_confirmed_on_intervals_or_not_believed() -> None:

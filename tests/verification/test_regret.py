@@ -9,22 +9,13 @@ from typing import Any
 import pyomo.environ as pyo
 import pytest
 from conftest import NLP, toll_game
+from helpers.one_follower import one_follower
+from helpers.rivals import rivals
 from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
 from stackpyomo.solvers import Solution, Termination
 from stackpyomo.verification import batch as separables
-
-
-def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
-    """A follower with cost(u0, u), a leader who wants u = target at u0 = 0."""
-    m = pyo.ConcreteModel()
-    m.u0 = pyo.Var(initialize=0.0)
-    m.f = pyo.Block()
-    m.f.u = pyo.Var(bounds=bounds, initialize=target)
-    m.f.cost = pyo.Objective(expr=cost(m.u0, m.f.u))
-    m.goal = pyo.Objective(expr=m.u0**2 + (m.f.u - target) ** 2)
-    return sp.Game(m, followers=m.f)
 
 
 @pytest.mark.parametrize("solver", NLP)
@@ -56,18 +47,6 @@ def test_an_unbounded_follower_is_unknown(slope: float) -> None:
     assert report.note["f"]
     assert "NOT verified" in str(report)
     assert report.advice == ["Bound the variables of f, or add the missing cost."]
-
-
-def rivals(count: int, bend: float = 1.0) -> sp.Game:
-    """Each wants u = 1/2 and stands at 0; with a negative bend it wants an end of [0, 1]."""
-    m = pyo.ConcreteModel()
-    m.u0 = pyo.Var(initialize=0.0)
-    m.f = pyo.Block(range(count))
-    for i in range(count):
-        m.f[i].u = pyo.Var(bounds=(0, 1), initialize=0.0)
-        m.f[i].cost = pyo.Objective(expr=bend * (m.f[i].u - 0.5) ** 2 + m.u0)
-    m.goal = pyo.Objective(expr=m.u0**2)
-    return sp.Game(m, m.f)
 
 
 @pytest.fixture

@@ -7,20 +7,10 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
+from helpers.one_follower import one_follower
 from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
-
-
-def one_follower(cost: Any, *, bounds: tuple[Any, Any] = (None, None), target: float = 0.0) -> sp.Game:
-    """A follower with cost(u0, u), a leader who wants u = target at u0 = 0."""
-    m = pyo.ConcreteModel()
-    m.u0 = pyo.Var(initialize=0.0)
-    m.f = pyo.Block()
-    m.f.u = pyo.Var(bounds=bounds, initialize=target)
-    m.f.cost = pyo.Objective(expr=cost(m.u0, m.f.u))
-    m.goal = pyo.Objective(expr=m.u0**2 + (m.f.u - target) ** 2)
-    return sp.Game(m, followers=m.f)
 
 
 def test_a_local_best_response_is_not_called_one() -> None:
