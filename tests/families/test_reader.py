@@ -84,9 +84,27 @@ def test_many_trees_are_read_by_their_terms(model: Any) -> None:
     assert total == pytest.approx([pyo.value(e) for e in expressions], rel=1e-12)
 
 
+def test_numbers_params_and_fixed_vars_in_one_place_are_one_family(model: Any) -> None:
+    m = model
+    expressions = [2.5 * m.x[0], m.p[1] * m.x[1], m.fixed * m.x[2], (m.p[3] + 1) * m.x[3], m.e[4]]
+    families, unread = gathered([(i, e, 1.0) for i, e in enumerate(expressions)], columns(m))
+    assert not unread
+    assert sorted(f.rows.tolist() for f in families) == [[0, 1, 2, 3], [4]]
+    (family,) = (f for f in families if len(f.rows) == 4)
+    assert family.numbers.tolist() == [[2.5, 2.0, 2.0, 5.0]]
+
+
+def nested(m: Any) -> Any:
+    expression = m.x[0]
+    for _ in range(250):
+        expression = pyo.sin(expression)
+    return expression
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
+        (nested, "too deep"),
         (lambda m: abs(m.x[0]), "AbsExpression"),
         (lambda m: nx.MaxExpression([m.x[0], m.t]), "MaxExpression"),
         (lambda m: m.x[0] ** m.t, "decided"),

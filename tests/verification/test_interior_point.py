@@ -69,3 +69,24 @@ def test_equalities_are_kept() -> None:
     assert x[0] == pytest.approx(wish[0] + 0.2, abs=1e-9)
     assert pull[0, 0] == pytest.approx(-0.4, abs=1e-8)
     assert x[1] == pytest.approx(wish[1], abs=1e-9)
+
+
+def test_who_is_enough_goes_no_further_and_the_others_to_their_minima() -> None:
+    """exp(x) − c x on [−5, 5]: x = log c. Every second one is called enough at the first question."""
+    c, asked = np.linspace(0.5, 20.0, 8), []
+
+    def costs(x: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        growth = np.exp(x)
+        return (growth - c[members, None] * x).sum(axis=1), growth - c[members, None], growth[:, :, None]
+
+    def enough(x: np.ndarray, force: np.ndarray, pull: np.ndarray, members: np.ndarray) -> np.ndarray:
+        assert len(x) == len(force) == len(pull) == len(members)
+        asked.append(members.tolist())
+        return members % 2 == 1
+
+    matrix = np.broadcast_to(np.array([[1.0], [-1.0]]), (8, 2, 1))
+    x, _, _ = minimized(costs, np.zeros((8, 1)), matrix, np.full((8, 2), 5.0), enough=enough)
+    assert x[::2, 0] == pytest.approx(np.log(c[::2]), abs=1e-8)
+    assert np.abs(x[1::2, 0] - np.log(c[1::2])).max() > 1e-3
+    assert asked[0] == list(range(8))
+    assert all(member % 2 == 0 for members in asked[1:] for member in members), "the others are left out"
