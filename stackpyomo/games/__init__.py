@@ -13,7 +13,7 @@ from .players import Follower, Population, foreign
 from .populations import exchangeable, rewritten, twin_of
 from .selection import component_pairs, leader_variables, members
 from .stamp import changes, stamp
-from .structure import UNNAMED, GameStructure, Movers
+from .structure import UNNAMED, GameStructure, Movers, action_bounds
 
 __all__ = [
     "UNNAMED",
@@ -26,6 +26,7 @@ __all__ = [
     "Population",
     "Price",
     "SharedRow",
+    "action_bounds",
     "changes",
     "component_pairs",
     "doubtful_indices",

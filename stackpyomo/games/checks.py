@@ -93,25 +93,19 @@ def _errors(game: GameStructure) -> list[Finding]:
 
 
 def _each_error(game: GameStructure) -> Iterator[Finding]:
-    players = (game.leader, *game.followers.values())
-    if not game.leaders and game.clean is not None and game.clean == stamp(game):  # all else is as it was without any
-        for player in players:
-            yield from _unsupported(player)
-            yield from _values(player)
-        yield from _aggregate_errors(game)
-        return
+    known = not game.leaders and game.clean is not None and game.clean == stamp(game)  # without any, but for values
     if game.leaders:
         yield from _leaders_errors(game)
     elif len(game.leader.active_objectives) > 1:
         yield _leader_objective(game)
-    for follower in game.followers.values():
+    for follower in () if known else game.followers.values():
         yield from _player_errors(follower, "follower")
         yield from _noise_errors(follower)
-    for player in players:
+    for player in (game.leader, *game.followers.values()):
         yield from _unsupported(player)
-        yield from _bounds(player)
+        yield from () if known else _bounds(player)
         yield from _values(player)
-    if not _is_clean(game):
+    if not known and not _is_clean(game):
         yield from _expression_errors(game)
     yield from _aggregate_errors(game)
 
@@ -231,15 +225,10 @@ def _is_clean(game: GameStructure) -> bool:
         stamp(game)
     except ValueError:  # a limit that is no number
         return False
-    known = {id(v) for v in game.variables_by_name.values()}
-    trace = game.traced
-    suspects = [*trace.leaves, *trace.doubtful]
+    known, trace = {id(v) for v in game.variables_by_name.values()}, game.traced
     rows = (row for player in (game.leader, *game.followers.values()) for row in player.constraints)
-    return (
-        trace.is_finite
-        and not any(_leaf_problem(n, known) for n in suspects)
-        and not any(map(_row_bound_problem, rows))
-    )
+    doubts = (_leaf_problem(node, known) for part in (trace.leaves, trace.doubtful) for node in part)
+    return trace.is_finite and not any(doubts) and not any(map(_row_bound_problem, rows))
 
 
 def _expression_errors(game: GameStructure) -> Iterator[Finding]:

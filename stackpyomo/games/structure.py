@@ -26,7 +26,7 @@ from .aggregates import Aggregates, definitions, responses
 from .couplings import Movers, Price, SharedRow, dealt, priced_rows, recognised, require_felt, shared_constraints
 from .players import Follower, Leader, Player, Population, blocks_of, collect_components, populations_of
 
-__all__ = ["UNNAMED", "GameStructure", "Movers"]
+__all__ = ["UNNAMED", "GameStructure", "Movers", "action_bounds"]
 
 UNNAMED = "the model"  # What messages call a model without a name.
 
@@ -192,15 +192,6 @@ class GameStructure:
     def actions(self) -> list[VarData]:
         """Every follower's variables that are not fixed, follower by follower: the columns of gains and shares."""
         return self.once("actions", lambda: [v for f in self.followers.values() for v in f.variables])
-
-    @property
-    def action_bounds(self) -> tuple[Array, Array]:
-        """(lower, upper) of all actions, ±∞ where there is none."""
-        return self.once("action_bounds", self._bounds_of_actions)
-
-    def _bounds_of_actions(self) -> tuple[Array, Array]:
-        low, high = np.array([bounds_of(v) for v in self.actions]).reshape(-1, 2).T
-        return low, high
 
     @property
     def action_owners(self) -> Array:
@@ -418,6 +409,16 @@ class GameStructure:
     def __repr__(self) -> str:
         counts = f"{len(self.followers)} followers, {len(self.leader.variables)} leader variables"
         return f"{type(self).__name__}({self.name!r}, {counts})"
+
+
+def action_bounds(game: GameStructure) -> tuple[Array, Array]:
+    """(lower, upper) of all actions, ±∞ where there is none."""
+
+    def limits() -> tuple[Array, Array]:
+        low, high = np.array([bounds_of(v) for v in game.actions]).reshape(-1, 2).T
+        return low, high
+
+    return game.once("action_bounds", limits)
 
 
 def _named(variables: Iterable[VarData], prefixes: dict[int, str]) -> Iterator[tuple[str, VarData]]:

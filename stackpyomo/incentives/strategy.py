@@ -32,7 +32,7 @@ from stackpyomo.core import (
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import GameFileError, InvalidGame
-from stackpyomo.games import Game, component_pairs
+from stackpyomo.games import Game, action_bounds, component_pairs
 from stackpyomo.games.files import Formula, Printer, identifiers
 from stackpyomo.games.information import Announcement, Equilibrium, Signal, answers, excursion, shares
 from stackpyomo.plans import Plan
@@ -297,7 +297,7 @@ class AffineStrategy:
         reach = answers(self.matrix, moves)
         actions = game.actions
         at = [self.plan.values[game.names[id(v)]] for v in actions]
-        room = np.stack(game.action_bounds, axis=1) - np.array(at)[:, np.newaxis]
+        room = np.stack(action_bounds(game), axis=1) - np.array(at)[:, np.newaxis]
         entries = reach.tocoo()
         span = np.sort(entries.data[:, np.newaxis] * room[entries.col], axis=1)
         place = (entries.row, game.action_owners[entries.col])

@@ -27,7 +27,7 @@ from scipy import sparse
 from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.core.expressions import number_of
 from stackpyomo.families import Family, Ranges, gathered, swept
-from stackpyomo.games import Follower, Game
+from stackpyomo.games import Follower, Game, action_bounds
 from stackpyomo.games.information import Announcement, answers, shares
 
 __all__ = ["Layout", "Pieces", "grouped"]
@@ -49,7 +49,7 @@ class Layout:
         self.values = np.fromiter(fixed, float, len(variables))
         actions = game.actions
         self.actions = np.array([self.column[id(v)] for v in actions], dtype=np.int64)
-        self.lower, self.upper = game.action_bounds
+        self.lower, self.upper = action_bounds(game)
         self.target = self.values[self.actions]
         responses = game.responses()
         own = [(self.actions, np.arange(len(actions)), np.ones(len(actions)))]
