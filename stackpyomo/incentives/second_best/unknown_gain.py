@@ -95,12 +95,14 @@ class UnknownGain:
 
     def bound(self, lower: Array, upper: Array) -> None:
         """Bounds of the entries, (entries of :attr:`entries`); a shared one gets the narrowest."""
-        for var in self.holder.gain.values():
-            mine = self.numbers == var.index()
-            var.setlb(float(lower[mine].max()))
-            var.setub(float(upper[mine].min()))
-            if var.lb > var.ub:
-                raise InvalidGame("gain_bounds: variables with a common rule have bounds that exclude each other.")
+        lows, highs = np.full(len(self.holder.gain), -np.inf), np.full(len(self.holder.gain), np.inf)
+        np.maximum.at(lows, self.numbers, lower)
+        np.minimum.at(highs, self.numbers, upper)
+        if (lows > highs).any():
+            raise InvalidGame("gain_bounds: variables with a common rule have bounds that exclude each other.")
+        for number, var in self.holder.gain.items():
+            var.setlb(float(lows[number]))
+            var.setub(float(highs[number]))
 
     def point(self, gains: Array) -> dict[int, float]:
         """{id(Var): value} of a gain given entry by entry (the mean of those that are shared), within its bounds."""
