@@ -18,7 +18,7 @@ import numpy as np
 from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, is_within
+from stackpyomo.core import TOLERANCES, Array, bounds_of, leaves
 from stackpyomo.core.expressions import Curvature, curvature, partials, variables_in
 
 from .experiments import Experiments
@@ -140,6 +140,5 @@ def _is_positive(matrix: Array) -> bool:
 
 
 def _are_within(levels: Array, variables: Sequence[VarData]) -> bool:
-    return all(
-        is_within(float(level), *bounds_of(var)) for row in levels for level, var in zip(row, variables, strict=True)
-    )
+    columns = zip(levels.T, variables, strict=True)
+    return not any(any(leaves(float(column.min()), float(column.max()), *bounds_of(v))) for column, v in columns)

@@ -37,7 +37,9 @@ def price_ranges(game: Game, equilibrium: Equilibrium, x: Array) -> dict[str, tu
     place = {id(v): i for i, v in enumerate(program.variables)}
     lower, upper = np.full(len(x), -math.inf), np.full(len(x), math.inf)
     multipliers = [place[id(var)] for terms in kkt.signed.values() for var, _ in terms if id(var) in place]
-    reaches = np.append(program.units(x)[0], 1.0)
+    width = program.bounds[1] - program.bounds[0]
+    # A plan is known to its accuracy, which between two bounds is one of their distance, however near it is to one.
+    reaches = np.append(np.maximum(program.units(x)[0], np.where(np.isfinite(width), width, 0.0)), 1.0)
     for pair, owner, room in zip(kkt.pairs, equilibrium.owners, equilibrium.slacks(x), strict=True):
         if (number := place.get(id(pair.multiplier))) is not None:
             multipliers.append(number)
@@ -55,10 +57,26 @@ def price_ranges(game: Game, equilibrium: Equilibrium, x: Array) -> dict[str, tu
         tied = np.flatnonzero(np.isin(parts, parts[np.flatnonzero(goal[columns])]))
         own, held = slopes[:, tied], columns[tied]
         own = own[np.flatnonzero(np.diff(own.indptr))]
-        levels = own @ values[held]
-        low, high, _ = Polyhedron(own, levels, levels, lower[held], upper[held]).ends(goal[held])
+        low, high = _ends(own, values[held], lower[held], upper[held], goal[held])
         level = float(goal @ values)
         low, high = min(low, level), max(high, level)
         size = max(abs(level), float(np.abs(values[held]).max(initial=0.0)))
         ranges[game.names[id(price.var)]] = (level, level) if high - low <= TOLERANCES.accuracy * size else (low, high)
     return ranges
+
+
+def _ends(matrix: sparse.csr_array, at: Array, lower: Array, upper: Array, goal: Array) -> tuple[float, float]:
+    """(least, most) of goal·z where A z is what it is at a point, rows and unknowns in units in which nothing is large.
+
+    A row is small against its terms at the point, an unknown against what it adds to a row.
+    """
+    sizes = abs(matrix)
+    terms, slopes = (np.asarray((sizes @ sparse.diags_array(x)).max(axis=1).toarray()).ravel()
+                     for x in (np.abs(at), np.ones(len(at))))  # fmt: skip
+    scaled = sparse.diags_array(1.0 / np.where(terms > 0.0, terms, np.where(slopes > 0.0, slopes, 1.0))) @ matrix
+    largest = np.asarray(abs(scaled).max(axis=0).toarray()).ravel()
+    steps = 1.0 / np.where(largest > 0.0, largest, 1.0)
+    plain = sparse.csr_array(scaled @ sparse.diags_array(steps))
+    levels = plain @ (at / steps)
+    low, high, _ = Polyhedron(plain, levels, levels, lower / steps, upper / steps).ends(goal * steps)
+    return low, high

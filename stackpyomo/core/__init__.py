@@ -22,7 +22,7 @@ from .serialization import (
 )
 from .shutdown import Terminated, end, kill, prefix, sweep, unbroken, unwinding
 from .sparse import Array, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
-from .tolerances import TOLERANCES, Tolerances, is_within
+from .tolerances import TOLERANCES, Tolerances, is_within, leaves
 from .validation import require_positive, require_whole
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "json_numbers",
     "kill",
     "largest_by_row",
+    "leaves",
     "limited_reaches",
     "listed",
     "matches",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 
@@ -117,3 +118,11 @@ def is_within(level: float, lower: float | None, upper: float | None) -> bool:
     room = TOLERANCES.feasibility
     above = lower is None or level >= lower - room * max(1.0, abs(lower))
     return above and (upper is None or level <= upper + room * max(1.0, abs(upper)))
+
+
+def leaves(low: float, high: float, lower: float | None, upper: float | None) -> tuple[bool, bool]:
+    """Whether a range reaches below the lower limit, above the upper one, by more than is nothing beside its ends or
+    beside the distance of the limits; None: no limit."""
+    width = math.inf if lower is None or upper is None else upper - lower
+    room = TOLERANCES.feasibility * max((abs(size) for size in (low, high, width) if math.isfinite(size)), default=0.0)
+    return lower is not None and not low >= lower - room, upper is not None and not high <= upper + room

@@ -22,9 +22,9 @@ from stackpyomo.core import (
     fields_from_json,
     fields_to_json,
     floats,
-    is_within,
     json_number,
     json_numbers,
+    leaves,
     listed,
     readable,
     real,
@@ -313,7 +313,7 @@ class AffineStrategy:
         for index, name in enumerate(self.leader):
             low, high = (float(self.offset[name] + end[index] + c[index]) for end, c in zip(ends, curves, strict=True))
             var = game.variables_by_name[name]
-            if not (is_within(low, var.lb, None) and is_within(high, None, var.ub)):
+            if any(leaves(low, high, var.lb, var.ub)):
                 beyond[name] = (low, high)
         return beyond
 

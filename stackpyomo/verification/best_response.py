@@ -19,7 +19,7 @@ import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
-from stackpyomo.core import Array, is_within
+from stackpyomo.core import Array, is_within, leaves
 from stackpyomo.core.expressions import (
     Curvature,
     Substitution,
@@ -341,8 +341,7 @@ class _Composer:
 def oversteps(expression: Any, var: Any) -> tuple[bool, bool]:
     """Whether the expression's interval reaches below the Var's lower, above its upper bound."""
     low, high = ExpressionBoundsVisitor().walk_expression(expression)
-    below = not is_within(-math.inf if low is None else low, var.lb, None)
-    return below, not is_within(math.inf if high is None else high, None, var.ub)
+    return leaves(-math.inf if low is None else low, math.inf if high is None else high, var.lb, var.ub)
 
 
 def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:

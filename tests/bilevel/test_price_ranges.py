@@ -28,3 +28,16 @@ def test_the_price_of_a_degenerate_market_is_a_range() -> None:
     again = Plan.from_json(plan.to_json(), plan.game)
     assert again.price_range.equals(plan.price_range)
     assert sp.verify(plan).prices["price"] == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(("money", "amount"), [(1e-8, 1.0), (1e8, 1.0), (1.0, 1e-7), (1.0, 1e7)])
+def test_a_range_is_the_same_in_every_unit(money: float, amount: float) -> None:
+    """Two offers of 1 at 7 and 8, a third at 9: a demand of 1 is met at any price from 7 to 8."""
+    m = pyo.ConcreteModel()
+    m.price, m.f = pyo.Var(), pyo.Block()
+    m.f.y = pyo.Var(range(3), bounds=(0, amount))
+    m.f.cost = pyo.Objective(expr=money * sum((7 + i) * m.f.y[i] / amount for i in range(3)))
+    m.f.row = pyo.Constraint(expr=sum(m.f.y.values()) >= amount)
+    m.goal = pyo.Objective(expr=m.price)
+    plan = sp.nash(sp.Game(m, m.f, prices=[(m.price, m.f.row)]))
+    assert (plan.price_range.loc["price"] * amount / money).tolist() == pytest.approx([7, 8], abs=1e-5)

@@ -7,7 +7,7 @@ import math
 import pyomo.environ as pyo
 import pytest
 
-from stackpyomo.core import bounds_of, clipped
+from stackpyomo.core import bounds_of, clipped, leaves
 
 
 @pytest.mark.parametrize("low", [None, -2.0])
@@ -23,3 +23,12 @@ def test_bounds_of(low: float | None, high: float | None) -> None:
     assert clipped(0.5, m.x) == 0.5
     assert clipped(-9.0, m.x) == (-9.0 if low is None else -2.0)
     assert clipped(9.0, m.x) == (9.0 if high is None else 3.0)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+def test_a_range_leaves_its_limits_in_every_unit(unit: float) -> None:
+    assert leaves(-0.1 * unit, 2.0 * unit, 0.0, None) == (True, False)
+    assert leaves(-1e-8 * unit, 2.0 * unit, 0.0, 2.0 * unit) == (False, False)
+    assert leaves(-math.inf, 1.1 * unit, 0.0, unit) == (True, True)
+    assert leaves(-math.inf, math.inf, None, None) == (False, False)
+    assert leaves(math.nan, 0.0, 0.0, 1.0) == (True, False), "what has no value is nowhere within"
