@@ -207,7 +207,7 @@ def run_pyomo(
         try:
             with _heard_interrupts():
                 results = interface.solve(
-                    program.model,
+                    program.limited,
                     load_solutions=False,
                     raise_exception_on_nonoptimal_result=False,
                     time_limit=time_limit,
@@ -273,4 +273,5 @@ def _pyomo_duals(program: Program, results: Any) -> Array | None:
         duals = results.solution_loader.get_duals()
     except Exception:  # a MIP, say, has none
         return None
-    return np.array([duals.get(program.model.rows[int(i)], 0.0) for i in program.rows], dtype=float)
+    rows = program.limited.rows  # one without limits is left out
+    return np.array([duals.get(rows[i], 0.0) if i in rows else 0.0 for i in program.rows.tolist()], dtype=float)

@@ -28,7 +28,7 @@ from pyomo.core.expr.numeric_expr import ExternalFunctionExpression, SumExpressi
 from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, Scales, prefix, scales, timed
+from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of, prefix, scales, timed
 from stackpyomo.core.expressions import number_of
 from stackpyomo.errors import InvalidGame
 
@@ -212,6 +212,7 @@ class Program:
             lines = (f"{i} {value!r}" for i, value in enumerate(start.tolist()))
             text = replaced_segment(text, rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", [f"x{len(start)}", *lines])
         other = copy.copy(self)
+        other.__dict__.pop("limited", None)
         other.start = self.start if start is None else start
         for segment, name, limits in (("b", "bounds", bounds), ("r", "row_bounds", row_bounds)):
             if limits is not None:
@@ -226,6 +227,27 @@ class Program:
         return other
 
     _measured: tuple[tuple[bytes, ...], tuple[Array, Array, float]] | None = None
+
+    @cached_property
+    def limited(self) -> Any:
+        """The Pyomo model with the bounds and limits of this variant, for solvers that read one."""
+        own, limits = [bounds_of(v) for v in self.variables], [bounds_of(self.model.rows[int(n)]) for n in self.rows]
+        bounds, sides = list(zip(*self.bounds, strict=True)), list(zip(*self.row_bounds, strict=True))
+        if own == bounds and limits == sides:
+            return self.model
+        model = pyo.ConcreteModel(name="variant")
+        model.objective = pyo.Objective(expr=self.model.objective.expr)
+        bodies = dict(zip(self.rows.tolist(), sides, strict=True))
+        model.rows = pyo.Constraint(list(bodies), rule=lambda _, i: _between(self.model.rows[i].body, *bodies[i]))
+        model.box = pyo.Constraint(
+            [i for i, (before, after) in enumerate(zip(own, bounds, strict=True)) if before != after],
+            rule=lambda _, i: _between(self.variables[i], *bounds[i]),
+        )
+        pairs = self.model.component("one_of")
+        if pairs is not None:
+            members = [list(pair.variables) for pair in pairs.values()]
+            model.one_of = pyo.SOSConstraint(range(len(members)), rule=lambda _, i: members[i], sos=1)
+        return model
 
     def levels(self, x: Array) -> dict[int, float]:
         """id(Var) → its level at a point of the program, (variables)."""
@@ -384,6 +406,15 @@ def natural_size(cost: Any, levels: Mapping[int, float]) -> float:
         return program.units(np.array([levels[id(v)] for v in program.variables]))[2]
     except (BadRow, InvalidGame):
         return 1.0
+
+
+def _between(body: Any, lower: float, upper: float) -> Any:
+    """lower ≤ body ≤ upper as a relation; none where there is no limit."""
+    if math.isinf(lower) and math.isinf(upper):
+        return pyo.Constraint.Skip
+    if lower == upper:
+        return body == float(lower)
+    return (None if math.isinf(lower) else float(lower), body, None if math.isinf(upper) else float(upper))
 
 
 def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
