@@ -101,6 +101,7 @@ class Program:
         self.path = folder / "program.nl"
         self._variants = itertools.count()
         self.start: Array | None = None
+        self.first: Program | None = None  #: Of a variant with other bounds or limits the program itself.
         self.kept: dict[str, Any] = {}  # what is worked out once for this program and all its variants
         try:
             info = write_nl(self.model, self.path)
@@ -214,6 +215,8 @@ class Program:
         other = copy.copy(self)
         other.__dict__.pop("limited", None)
         other.start = self.start if start is None else start
+        if bounds is not None or row_bounds is not None:
+            other.first = self.first or self
         for segment, name, limits in (("b", "bounds", bounds), ("r", "row_bounds", row_bounds)):
             if limits is not None:
                 pattern = rf"^{segment}(?:[ \t][^\n]*)?\n(?:[0-4][^\n]*\n)*".encode()
@@ -231,18 +234,22 @@ class Program:
     @cached_property
     def limited(self) -> Any:
         """The Pyomo model with the bounds and limits of this variant, for solvers that read one."""
-        own, limits = [bounds_of(v) for v in self.variables], [bounds_of(self.model.rows[int(n)]) for n in self.rows]
-        bounds, sides = list(zip(*self.bounds, strict=True)), list(zip(*self.row_bounds, strict=True))
-        if own == bounds and limits == sides:
+        if self.first is None:
             return self.model
         model = pyo.ConcreteModel(name="variant")
         model.objective = pyo.Objective(expr=self.model.objective.expr)
-        bodies = dict(zip(self.rows.tolist(), sides, strict=True))
-        model.rows = pyo.Constraint(list(bodies), rule=lambda _, i: _between(self.model.rows[i].body, *bodies[i]))
-        model.box = pyo.Constraint(
-            [i for i, (before, after) in enumerate(zip(own, bounds, strict=True)) if before != after],
-            rule=lambda _, i: _between(self.variables[i], *bounds[i]),
-        )
+        limits = dict(zip(self.rows.tolist(), zip(*self.row_bounds, *self.first.row_bounds, strict=True), strict=True))
+
+        def limited(_: Any, number: int) -> Any:
+            """A constant in a body, which the .nl file has in the limits, stays in the body."""
+            row, (lower, upper, *known) = self.model.rows[number], limits[number]
+            shift = next(a - b for a, b in zip(bounds_of(row), known, strict=True) if math.isfinite(b))
+            return _between(row.body, lower + shift, upper + shift)
+
+        model.rows = pyo.Constraint(list(limits), rule=limited)
+        bounds = list(zip(*self.bounds, strict=True))
+        moved = [i for i, v in enumerate(self.variables) if bounds_of(v) != bounds[i]]
+        model.box = pyo.Constraint(moved, rule=lambda _, i: _between(self.variables[i], *bounds[i]))
         pairs = self.model.component("one_of")
         if pairs is not None:
             members = [list(pair.variables) for pair in pairs.values()]

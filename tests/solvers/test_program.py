@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from stackpyomo.solvers import Program
+from stackpyomo.solvers import Program, free_row, registry, solve
 
 # --- residuals and proved gaps, recomputed by hand ------------------------------------------------------------------
 
@@ -141,3 +141,20 @@ def test_the_proved_gap_is_a_bound(case: tuple[Quadratic, Any, Any], step: Any, 
     assert gap >= 0
     slack = 1e-9 * max(1.0, abs(problem.value(x)), abs(problem.value(point)))
     assert gap >= problem.value(point) - problem.value(x) - slack
+
+
+@pytest.mark.parametrize("solver", ["auto", "scip", "highs"])
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_variant_is_the_same_to_every_solver(solver: str, power: int) -> None:
+    """min x^p + y, x in [2, 5] and x + 2 y ≥ 3 where the program itself has x in [0, 5] and x + 2 y ≥ 1."""
+    if not registry[solver if solver != "auto" else "pounce"].available:
+        pytest.skip(f"needs {solver}")
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([0, 1], bounds=(0, 5), initialize=1.0)
+    program = Program(m.x[0] ** power + m.x[1], [free_row(m.x[0] + 2 * m.x[1] + 7.0, 8.0, None)])
+    bounds, limits = (np.array([2.0, 0.0]), np.array([5.0, 5.0])), (np.array([3.0]), np.array([math.inf]))
+    assert solve(program.variant(bounds=bounds, row_bounds=limits), solver).x == pytest.approx([2.0, 0.5], abs=1e-6)
+    assert solve(program.variant(row_bounds=(-limits[1], limits[1])), solver).x == pytest.approx([0, 0], abs=1e-3)
+    held = solve(program.variant(bounds=(np.array([4.0, 0.0]), np.array([4.0, 5.0]))), solver).x
+    assert held == pytest.approx([4.0, 0.0], abs=1e-6)
+    assert (m.x[0].lb, m.x[0].ub) == (0, 5)
