@@ -24,7 +24,7 @@ from stackpyomo.plans import Plan, rows_of
 
 from .accuracy import Accuracy
 from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
-from .gains.curvature import Curved, convexified, negatively_curved
+from .gains.curvature import Curved, NegativeCurvature, convexified, negatively_curved
 from .gains.entries import Entries, Wishes
 from .gains.free_prices import Demand, choose_offsets
 from .gains.multipliers import Balance, balanced, given_multipliers, leaning, supporting
@@ -226,12 +226,11 @@ class Design(Entries):
             gains.gain = before
             failed = {b.follower: Unrepaired(Fault.BOUNDS) for b in bent}
         if failed and self.wishes.quadratic:
-            failed = self._with_quadratic_terms(gains, curved, failed)
+            failed, again = self._with_quadratic_terms(gains, curved, failed)
         else:
             again = negatively_curved(curved, self._suspects(curved, gains.gain), gains.gain)
-            left = {b.follower: Unrepaired(Fault.OTHERS) for b in again}
-            failed, bent = {**left, **failed}, [*bent, *again]
-        refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in bent}, self._wanted)
+            failed = {**{b.follower: Unrepaired(Fault.OTHERS) for b in again}, **failed}
+        refuse_curvature(self.rows, failed, {b.follower: b.curvature for b in (*bent, *again)}, self._wanted)
         self._require_balance(gains)
 
     def _curved(self, gains: Draft, values: Mapping[str, float]) -> Curved:
@@ -281,8 +280,8 @@ class Design(Entries):
 
     def _with_quadratic_terms(
         self, gains: Draft, curved: Curved, failed: Mapping[int, Unrepaired]
-    ) -> dict[int, Unrepaired]:
-        """Add ½ R d² with R = ρ b/‖b‖² on the signals of each follower that no gain bends up; who is left."""
+    ) -> tuple[dict[int, Unrepaired], list[NegativeCurvature]]:
+        """Add ½ R d² with R = ρ b/‖b‖² on the signals of each follower that no gain bends up; who is left, and how."""
         shape = (len(self.rows.instruments), len(self.signals))
         bend = sparse.lil_array(shape)
         left = dict[int, Unrepaired]()
@@ -303,8 +302,7 @@ class Design(Entries):
         reached = np.unique(self.rows.owners[np.unique(self.moves.tocsr()[squared].tocoo().col)])
         again = [int(k) for k in reached if self.watched[k]]  # a square that lifts one follower may bend another down
         bent = negatively_curved(curved, again, gains.gain, quadratic=(gains.bend, gains.balance.leader))
-        left.update({b.follower: Unrepaired(Fault.QUADRATIC) for b in bent})
-        return left
+        return left | {b.follower: Unrepaired(Fault.QUADRATIC) for b in bent}, bent
 
 
 def designed(plan: Plan, game: Game, wishes: Wishes) -> Incentive:

@@ -220,3 +220,21 @@ def test_own_constraints_can_carry_a_follower(seed: int, lean: bool) -> None:
     report = sp.verify(rule)
     assert report.ok
     assert report.epsilon <= 1e-7
+
+
+def test_a_square_that_lifts_one_follower_and_bends_another_down_is_refused_for_both_by_name() -> None:
+    """−v² + t and w²/10 − t see one signal v + w, so that R v²/2 for the first is −R w²/2 for the second."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-5, 5), initialize=0.0)
+    m.f = pyo.Block([0, 1])
+    for block in m.f.values():
+        block.v = pyo.Var(bounds=(-1, 1), initialize=0.0)
+    v, w = m.f[0].v, m.f[1].v
+    m.f[0].cost = pyo.Objective(expr=-(v**2) + m.t)
+    m.f[1].cost = pyo.Objective(expr=w**2 / 10 - m.t)
+    m.goal = pyo.Objective(expr=v**2 + w**2 + m.t**2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    with pytest.raises(sp.NoIncentive) as refusal:
+        sp.affine_incentive(plan, observe=[v + w], quadratic=True)
+    assert "f[1]" in refusal.value.reasons
+    assert refusal.value.residuals["f[1]"] > 0.0
