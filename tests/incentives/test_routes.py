@@ -8,6 +8,7 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
+from stackpyomo.solvers import Program, Solution, solve
 
 
 def plan_of(cost: Any, target: float, *, domain: Any = pyo.Reals) -> sp.Plan:
@@ -51,6 +52,25 @@ def test_a_repair_that_takes_too_long_says_how_to_go_on(monkeypatch: pytest.Monk
     assert late.value.deviations.empty, "nothing is proved"
     with pytest.raises(sp.NoIncentive, match="cannot tell these apart"):
         sp.affine_incentive(plan, design="deviations")
+
+
+def test_a_repair_leaves_a_global_solver_no_more_time_than_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs curved in the answer have masters that SCIP is asked about, and one of these may take minutes."""
+    limits: list[float | None] = []
+
+    def solved(program: Program, solver: str = "auto", *, time_limit: float | None = None, **more: Any) -> Solution:
+        if solver == "scip":
+            limits.append(time_limit)
+        return solve(program, solver, time_limit=time_limit, **more)
+
+    monkeypatch.setattr("stackpyomo.incentives.gains.masters.solve", solved)
+    plan = plan_of(lambda v, u: v**4 / 4 - v**2 / 2 + u + u**2 / 4, 0.8)
+    for design, is_limited in (("auto", True), ("deviations", False)):
+        limits.clear()
+        with pytest.raises(sp.NoIncentive):
+            sp.affine_incentive(plan, design=design)
+        assert limits
+        assert all((limit is not None and limit <= 20.0) == is_limited for limit in limits)
 
 
 def test_a_quadratic_follower_at_its_bound_is_looked_at_whole() -> None:

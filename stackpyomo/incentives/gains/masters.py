@@ -15,6 +15,7 @@ actions, whole ones held, are rows from the start (infinitesimal deviations): wi
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -146,6 +147,7 @@ class LeastGain:
         self.multipliers = np.zeros(0)  #: (lines) of the last solve: which of them bind.
         self.excluded: Excluded | None = None
         self.points: list[tuple[Lever, Array]] = []  #: Deviations whose rows are not linear.
+        self.until = math.inf  #: ``time.monotonic()`` at which a global solver stops looking.
         self._sides = 0
         self._seen = 0
         self._norm = 0.0
@@ -332,7 +334,8 @@ class CurvedGain(LeastGain):
                 program = Program(energy, rows)
             except BadRow:
                 break
-            solution = solve(program, "scip")
+            left = self.until - time.monotonic()
+            solution = solve(program, "scip", time_limit=max(left, 1.0) if math.isfinite(left) else None)
             empty = reach if solution.termination is Termination.INFEASIBLE else empty
             point = _sharpened(program, solution.x) if solution.termination is Termination.OPTIMAL else None
             if point is not None:
