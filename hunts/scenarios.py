@@ -161,6 +161,9 @@ class _Play:
         starts = [self.here, self.here + 1e-3 * random.normal(size=len(self.here))]
         starts += [np.clip(self.here + random.normal(size=len(self.here)), -4, 4) for _ in range(3)]
         starts += [random.uniform(-4, 4, size=len(self.here))]
+        for place in range(len(self.here)):  # one action at an end, the others where they are
+            for end in (-4.0, 4.0):
+                starts.append(np.where(np.arange(len(self.here)) == place, end, self.here))
         for start in starts:
             end = minimize(self.cost, np.clip(start, -4, 4), bounds=[(-4, 4)] * len(start), method="L-BFGS-B")
             least = min(least, float(end.fun))
