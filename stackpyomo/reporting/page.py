@@ -224,7 +224,7 @@ def _folded(summary: str, parts: Sequence[Part]) -> str:
 def _attempts(log: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
     if not log:
         return
-    keys = list(dict.fromkeys(key for entry in log for key in entry))
+    keys = sorted(dict.fromkeys(key for entry in log for key in entry), key=lambda key: key != "start")
     rows = [[str(number), *(_cell(entry.get(key)) for key in keys)] for number, entry in enumerate(log[:_SHOWN], 1)]
     yield Table(["attempt", *keys], rows, words=("treatment", "solver", "termination", "message", "audit"))
     if len(log) > _SHOWN:

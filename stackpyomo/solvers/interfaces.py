@@ -203,11 +203,11 @@ def run_pyomo(
         return solution
 
     def attempt(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
-        interface = interface_of()
+        interface, (model, variables) = interface_of(), program.limited
         try:
             with _heard_interrupts():
                 results = interface.solve(
-                    program.limited,
+                    model,
                     load_solutions=False,
                     raise_exception_on_nonoptimal_result=False,
                     time_limit=time_limit,
@@ -225,7 +225,7 @@ def run_pyomo(
         )
         if results.solution_status in (SolutionStatus.optimal, SolutionStatus.feasible):
             levels = results.solution_loader.get_vars()
-            solution.x = np.array([levels.get(v, v.value or 0.0) for v in program.variables])
+            solution.x = np.array([levels.get(v, v.value or 0.0) for v in variables])
             solution.duals = _pyomo_duals(program, results) if duals else None
         return solution
 
@@ -273,5 +273,5 @@ def _pyomo_duals(program: Program, results: Any) -> Array | None:
         duals = results.solution_loader.get_duals()
     except Exception:  # a MIP, say, has none
         return None
-    rows = program.limited.rows  # one without limits is left out
+    rows = program.limited[0].rows  # one without limits is left out
     return np.array([duals.get(rows[i], 0.0) if i in rows else 0.0 for i in program.rows.tolist()], dtype=float)

@@ -29,7 +29,7 @@ from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of, prefix, scales, timed
-from stackpyomo.core.expressions import number_of
+from stackpyomo.core.expressions import Substitution, number_of
 from stackpyomo.errors import InvalidGame
 
 from .certificates import Residuals, least_nonnegative, split_force, violations
@@ -232,29 +232,35 @@ class Program:
     _measured: tuple[tuple[bytes, ...], tuple[Array, Array, float]] | None = None
 
     @cached_property
-    def limited(self) -> Any:
-        """The Pyomo model with the bounds and limits of this variant, for solvers that read one."""
+    def limited(self) -> tuple[Any, list[VarData]]:
+        """(the Pyomo model with the bounds and limits of this variant, its variables), for solvers that read one."""
         if self.first is None:
-            return self.model
+            return self.model, self.variables
         model = pyo.ConcreteModel(name="variant")
-        model.objective = pyo.Objective(expr=self.model.objective.expr)
+        model.x = pyo.Var(range(len(self.variables)))
+        mine = list(model.x.values())
+        for own, var, *ends in zip(mine, self.variables, *self.bounds, strict=True):
+            own.domain = pyo.Reals if var.is_continuous() else var.domain
+            own.setlb(None if math.isinf(ends[0]) else float(ends[0]))
+            own.setub(None if math.isinf(ends[1]) else float(ends[1]))
+        table = {id(v): own for v, own in zip(self.variables, mine, strict=True)}
+        walk = Substitution(
+            substitute=table, descend_into_named_expressions=True, remove_named_expressions=True
+        ).walk_expression
         limits = dict(zip(self.rows.tolist(), zip(*self.row_bounds, *self.first.row_bounds, strict=True), strict=True))
 
         def limited(_: Any, number: int) -> Any:
             """A constant in a body, which the .nl file has in the limits, stays in the body."""
             row, (lower, upper, *known) = self.model.rows[number], limits[number]
             shift = next(a - b for a, b in zip(bounds_of(row), known, strict=True) if math.isfinite(b))
-            return _between(row.body, lower + shift, upper + shift)
+            return _between(walk(row.body), lower + shift, upper + shift)
 
+        model.objective = pyo.Objective(expr=walk(self.model.objective.expr))
         model.rows = pyo.Constraint(list(limits), rule=limited)
-        bounds = list(zip(*self.bounds, strict=True))
-        moved = [i for i, v in enumerate(self.variables) if bounds_of(v) != bounds[i]]
-        model.box = pyo.Constraint(moved, rule=lambda _, i: _between(self.variables[i], *bounds[i]))
-        pairs = self.model.component("one_of")
-        if pairs is not None:
-            members = [list(pair.variables) for pair in pairs.values()]
+        if (pairs := self.model.component("one_of")) is not None:
+            members = [[table[id(v)] for v in pair.variables] for pair in pairs.values()]
             model.one_of = pyo.SOSConstraint(range(len(members)), rule=lambda _, i: members[i], sos=1)
-        return model
+        return model, mine
 
     def levels(self, x: Array) -> dict[int, float]:
         """id(Var) → its level at a point of the program, (variables)."""

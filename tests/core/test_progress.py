@@ -182,7 +182,7 @@ def test_loggers_have_the_names_of_their_modules() -> None:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "logger":
                 assert ast.unparse(node.value) == "logging.getLogger(__name__)", path.name
                 found.add(path.stem)
-    assert {"registry", "search", "mpcc", "cooperative", "design", "regret", "runner", "store"} <= found
+    assert {"registry", "search", "mpcc", "cooperative", "by_slopes", "regret", "runner", "store"} <= found
 
 
 def test_what_is_logged_on_the_way(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +195,7 @@ def test_what_is_logged_on_the_way(caplog: pytest.LogCaptureFixture, capfd: pyte
     assert {name for name, _ in told} <= MODULES
     assert {
         ("stackpyomo.plans.cooperative", "INFO"),
-        ("stackpyomo.incentives.design", "INFO"),
+        ("stackpyomo.incentives.by_slopes", "INFO"),
         ("stackpyomo.verification.regret", "INFO"),
         ("stackpyomo.bilevel.search", "INFO"),
         ("stackpyomo.bilevel.mpcc", "DEBUG"),

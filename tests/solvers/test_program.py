@@ -157,4 +157,6 @@ def test_a_variant_is_the_same_to_every_solver(solver: str, power: int) -> None:
     assert solve(program.variant(row_bounds=(-limits[1], limits[1])), solver).x == pytest.approx([0, 0], abs=1e-3)
     held = solve(program.variant(bounds=(np.array([4.0, 0.0]), np.array([4.0, 5.0]))), solver).x
     assert held == pytest.approx([4.0, 0.0], abs=1e-6)
+    wider = solve(program.variant(bounds=(np.array([-3.0, -9.0]), np.array([-2.0, 9.0]))), solver).x
+    assert wider == pytest.approx([-2.0, 1.5] if power == 2 else [-3.0, 2.0], abs=1e-5)
     assert (m.x[0].lb, m.x[0].ub) == (0, 5)
