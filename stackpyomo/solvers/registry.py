@@ -118,7 +118,8 @@ def solve(
         solution = info.run(program, dict(options or {}), time_limit, tee, start)
     else:
         solution = other.back(info.run(other.of(program, start), dict(options or {}), time_limit, tee, None))
-        lost = solution.termination in (Termination.INFEASIBLE, Termination.FAILED) and other.is_rough
+        broken = solution.termination in (Termination.INFEASIBLE, Termination.FAILED)
+        lost = broken and solution.x is None and other.is_rough  # a point that came out is judged, whatever was said
         if lost or ("MIP" not in info.classes and other.is_stretched):  # units drown each other: asked in both
             plain = info.run(program, dict(options or {}), time_limit, tee, start)
             solution = min(solution, plain, key=lambda answer: _cost(program, answer))

@@ -271,8 +271,11 @@ class _Design:
         solution = solve(second, _able(second, solver))
         if solution.answer is not None:
             point = second.snapped(np.asarray(solution.x), solution.duals)[0]
-            better = second.levels(point)
-            values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
+            before = np.array([levels.get(id(v), v.value or 0.0) for v in second.variables])
+            left = [second.residuals(x, None).feasibility for x in (point, before)]
+            if left[0] <= max(TOLERANCES.noise, left[1]):  # a quadratic program is met less closely than a linear one
+                better = second.levels(point)
+                values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
         for copy, value in zip(copies, values, strict=True):
             copy.set_value(value, skip_validation=True)
         return dict(zip(names, values, strict=True))
