@@ -252,7 +252,8 @@ class Program:
         def limited(_: Any, number: int) -> Any:
             """A constant in a body, which the .nl file has in the limits, stays in the body."""
             row, (lower, upper, *known) = self.model.rows[number], limits[number]
-            shift = next(a - b for a, b in zip(bounds_of(row), known, strict=True) if math.isfinite(b))
+            ends = zip(bounds_of(row), known, strict=True)
+            shift = next((a - b for a, b in ends if math.isfinite(a) and math.isfinite(b)), 0.0)
             return _between(walk(row.body), lower + shift, upper + shift)
 
         model.objective = pyo.Objective(expr=walk(self.model.objective.expr))
