@@ -19,7 +19,7 @@ import numpy as np
 from pyomo.common.collections import ComponentMap
 
 from stackpyomo.bilevel import Scholtes
-from stackpyomo.core import TOLERANCES, Array, bounds_of, is_within, undisturbed
+from stackpyomo.core import TOLERANCES, Array, bounds_of, is_within, limits_of, undisturbed
 from stackpyomo.core.expressions import Curvature, curvature, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Game, component_pairs, require
@@ -334,8 +334,7 @@ class _Study:
         if not self.slopes.is_separable:
             return "a follower has several actions whose slopes depend on each other, and its set is not convex"
         for variable, low, high in zip(self.experiments.variables, *limits, strict=True):
-            variable.setlb(None if math.isinf(low) else float(low))
-            variable.setub(None if math.isinf(high) else float(high))
+            variable.bounds = limits_of(low, high)
         good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
         for (_, follower), block in self.experiments.model.row.items():
             if len(block.limits):

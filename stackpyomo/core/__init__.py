@@ -6,7 +6,7 @@ Law: imports only :mod:`stackpyomo.errors`.
 
 from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markdown, as_text, cut, head, listed, shown
 from .isolation import undisturbed
-from .limits import bounds_of, clipped
+from .limits import bounds_of, clipped, limits_of
 from .progress import timed, tracked
 from .scales import Scales, beside, limited_reaches, scales
 from .serialization import (
@@ -55,6 +55,7 @@ __all__ = [
     "largest_by_row",
     "leaves",
     "limited_reaches",
+    "limits_of",
     "listed",
     "matches",
     "prefix",

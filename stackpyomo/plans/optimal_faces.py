@@ -31,7 +31,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from stackpyomo.bilevel import block_of, copied, substituted
-from stackpyomo.core import TOLERANCES, Array, bounds_of
+from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
 from stackpyomo.core.expressions import partials
 from stackpyomo.solvers import Program, Solution, choose, free_row, solve
 
@@ -161,7 +161,7 @@ class _Written:
         self.rows: list[Any] = []
         self.pairs: list[tuple[Any, Any]] = []
         self.first: dict[int, Any] = {}
-        model.level = pyo.Var(bounds=[limit if math.isfinite(limit) else None for limit in (low, high)])
+        model.level = pyo.Var(bounds=limits_of(low, high))
         model.scale = pyo.Var(bounds=(0.0, None))
         self.leader = copied(block_of(model, "leader"), self.worst.leading)
         self.rows += [free_row(substituted(c.body, self.leader), c.lb, c.ub) for c in self.worst.plain]

@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from pyomo.core.expr.numeric_expr import ExternalFunctionExpression, SumExpressi
 from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of, prefix, scales, timed
-from stackpyomo.core.expressions import Substitution, number_of
+from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of, limits_of, prefix, scales, timed
+from stackpyomo.core.expressions import number_of, substituting
 from stackpyomo.errors import InvalidGame
 
 from .certificates import Residuals, least_nonnegative, split_force, violations
@@ -90,9 +90,8 @@ class Program:
             self._write()
         # What neither cost nor rows hold may as well be 0 and leaves the other free; Pyomo's writers fail at it.
         written = {id(v) for v in self.variables}
-        pairs = [pair for pair in sets if all(id(v) in written for v in pair)]
-        if pairs:
-            self.model.one_of = pyo.SOSConstraint(range(len(pairs)), rule=lambda _, i: list(pairs[i]), sos=1)
+        self.sets = [pair for pair in sets if all(id(v) in written for v in pair)]
+        _add_sets(self.model, self.sets)
 
     def _write(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix=prefix()))
@@ -237,16 +236,9 @@ class Program:
         if self.first is None:
             return self.model, self.variables
         model = pyo.ConcreteModel(name="variant")
-        model.x = pyo.Var(range(len(self.variables)))
-        mine = list(model.x.values())
-        for own, var, *ends in zip(mine, self.variables, *self.bounds, strict=True):
-            own.domain = pyo.Reals if var.is_continuous() else var.domain
-            own.setlb(None if math.isinf(ends[0]) else float(ends[0]))
-            own.setub(None if math.isinf(ends[1]) else float(ends[1]))
-        table = {id(v): own for v, own in zip(self.variables, mine, strict=True)}
-        walk = Substitution(
-            substitute=table, descend_into_named_expressions=True, remove_named_expressions=True
-        ).walk_expression
+        copies = copies_between(model, self.variables, *self.bounds)
+        table = dict(zip(map(id, self.variables), copies, strict=True))
+        walk = substituting(table)
         limits = dict(zip(self.rows.tolist(), zip(*self.row_bounds, *self.first.row_bounds, strict=True), strict=True))
 
         def limited(_: Any, number: int) -> Any:
@@ -254,14 +246,13 @@ class Program:
             row, (lower, upper, *known) = self.model.rows[number], limits[number]
             ends = zip(bounds_of(row), known, strict=True)
             shift = next((a - b for a, b in ends if math.isfinite(a) and math.isfinite(b)), 0.0)
-            return _between(walk(row.body), lower + shift, upper + shift)
+            sides = limits_of(lower + shift, upper + shift)
+            return pyo.Constraint.Skip if sides == (None, None) else free_row(walk(row.body), *sides).expr
 
         model.objective = pyo.Objective(expr=walk(self.model.objective.expr))
         model.rows = pyo.Constraint(list(limits), rule=limited)
-        if (pairs := self.model.component("one_of")) is not None:
-            members = [[table[id(v)] for v in pair.variables] for pair in pairs.values()]
-            model.one_of = pyo.SOSConstraint(range(len(members)), rule=lambda _, i: members[i], sos=1)
-        return model, mine
+        _add_sets(model, [(table[id(one)], table[id(other)]) for one, other in self.sets])
+        return model, copies
 
     def levels(self, x: Array) -> dict[int, float]:
         """id(Var) → its level at a point of the program, (variables)."""
@@ -422,13 +413,21 @@ def natural_size(cost: Any, levels: Mapping[int, float]) -> float:
         return 1.0
 
 
-def _between(body: Any, lower: float, upper: float) -> Any:
-    """lower ≤ body ≤ upper as a relation; none where there is no limit."""
-    if math.isinf(lower) and math.isinf(upper):
-        return pyo.Constraint.Skip
-    if lower == upper:
-        return body == float(lower)
-    return (None if math.isinf(lower) else float(lower), body, None if math.isinf(upper) else float(upper))
+def copies_between(
+    model: Any, variables: Sequence[VarData], lower: Iterable[float], upper: Iterable[float]
+) -> list[VarData]:
+    """Vars ``x`` of the model, each of the kind of one of these and between other bounds."""
+    model.x = pyo.Var(range(len(variables)))
+    copies = list(model.x.values())
+    for own, var, low, high in zip(copies, variables, lower, upper, strict=True):
+        own.domain = pyo.Reals if var.is_continuous() else var.domain
+        own.bounds = limits_of(low, high)
+    return copies
+
+
+def _add_sets(model: Any, sets: Sequence[tuple[Any, Any]]) -> None:
+    if sets:
+        model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
 
 
 def free_row(body: Any, lower: float | None, upper: float | None) -> Any:

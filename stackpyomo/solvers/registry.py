@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.errors import InvalidGame, SolverNotAvailable
@@ -75,8 +74,7 @@ def prover(program: Program) -> str:
     model = program.model
     bodies = [model.objective.expr, *(row.body for row in model.rows.values())]
     linear = all(getattr(body, "polynomial_degree", int)() in (0, 1) for body in bodies)
-    plain = linear and not any(model.component_objects(pyo.SOSConstraint))
-    return "highs" if plain and registry["highs"].available else "scip"
+    return "highs" if linear and not program.sets and registry["highs"].available else "scip"
 
 
 def solve(

@@ -16,10 +16,10 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.expr.numeric_expr import SumExpression
 
-from stackpyomo.core import Array
-from stackpyomo.core.expressions import Substitution
+from stackpyomo.core import Array, bounds_of
+from stackpyomo.core.expressions import substituting
 
-from .program import BadRow, Program, free_row, scales_of
+from .program import BadRow, Program, copies_between, free_row, scales_of
 from .solution import Solution
 
 __all__ = ["Twin", "twin"]
@@ -128,29 +128,21 @@ def _powers(sizes: Array, plain: tuple[int, int]) -> Array:
 
 def _written(program: Program, steps: Array, units: Array, unit: float, level: float) -> Twin:
     holder = pyo.ConcreteModel(name="natural units")
-    holder.y = pyo.Var(range(len(steps)))
-    mine = list(holder.y.values())
-    for var, own, step, start in zip(program.variables, mine, steps.tolist(), program.problem.x0, strict=True):
-        own.domain = pyo.Reals if var.is_continuous() else var.domain
-        own.setlb(None if var.lb is None else var.lb / step)
-        own.setub(None if var.ub is None else var.ub / step)
+    bounds = np.array([bounds_of(v) for v in program.variables]).reshape(-1, 2)
+    copies = copies_between(holder, program.variables, *(bounds / steps[:, np.newaxis]).T)
+    for own, step, start in zip(copies, steps.tolist(), program.problem.x0, strict=True):
         own.set_value(start / step, skip_validation=True)
-    walk = Substitution(
-        substitute={id(v): step * y for v, step, y in zip(program.variables, steps.tolist(), mine, strict=True)},
-        descend_into_named_expressions=True,
-        remove_named_expressions=True,
-    ).walk_expression
+    table = dict(zip(map(id, program.variables), copies, strict=True))
+    walk = substituting({key: step * own for (key, own), step in zip(table.items(), steps.tolist(), strict=True)})
     rows = [program.model.rows[int(number)] for number in program.rows]
     limits = ((row, size, row.lb, row.ub) for row, size in zip(rows, units.tolist(), strict=True))
     given = [
         free_row(_divided(walk(row.body), size), *(None if side is None else side / size for side in sides))
         for row, size, *sides in limits
     ]
-    copies = {id(v): y for v, y in zip(program.variables, mine, strict=True)}
-    pairs = program.model.component("one_of")
-    sets = [] if pairs is None else [tuple(copies[id(v)] for v in pair.variables) for pair in pairs.values()]
+    sets = [(table[id(one)], table[id(other)]) for one, other in program.sets]
     twin = Program(_divided(walk(program.model.objective.expr) - level, unit), given, sets=sets)
-    place = {id(y): i for i, y in enumerate(mine)}
+    place = {id(own): i for i, own in enumerate(copies)}
     rest = np.asarray(program.problem.x0, dtype=float)
     columns = np.array([place[id(v)] for v in twin.variables], dtype=int)
     return Twin(twin, columns, twin.rows, steps, units, unit, level, rest)

@@ -17,7 +17,7 @@ import numpy as np
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.contrib.fbbt.fbbt import fbbt
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, limits_of
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program
 
@@ -51,8 +51,7 @@ def within_ranges(problem: Composed) -> Iterator[None]:
     """The own variables with the bounds that their rows imply: a global solver's relaxation is then a limited one."""
     kept = [(v.lb, v.ub) for v in problem.variables]
     for var, low, high in zip(problem.variables, *ranges(problem), strict=True):
-        var.setlb(float(low) if math.isfinite(low) else None)
-        var.setub(float(high) if math.isfinite(high) else None)
+        var.bounds = limits_of(low, high)
     try:
         yield
     finally:
