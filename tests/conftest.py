@@ -397,3 +397,25 @@ def unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("stackelberg", "nash", "leader_optimal", "pessimistic"):
         monkeypatch.setattr(sp, name, guarded(getattr(sp, name)))
+
+
+Fake = Callable[[str], Path]
+
+
+@pytest.fixture
+def fake_ipopt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Put a shell script named ipopt first on the PATH; ``$sol`` is where its answer belongs."""
+    if os.name == "nt":
+        pytest.skip("needs a POSIX shell")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", os.fspath(folder), prepend=os.pathsep)
+
+    def write(body: str) -> Path:
+        script = folder / "ipopt"
+        version = 'if [ "$1" = "--version" ]; then echo "Ipopt 3.14.16 (fake)"; exit 0; fi'
+        script.write_text(f'#!/bin/sh\n{version}\nsol="${{1%.nl}}.sol"\n{body}\n')
+        script.chmod(0o755)
+        return script
+
+    return write

@@ -16,7 +16,8 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
-from conftest import toll_game
+from conftest import Fake, toll_game
+from helpers.ipopt import REAL, pounce
 
 import stackpyomo as sp
 from stackpyomo.core import unwinding
@@ -24,36 +25,6 @@ from stackpyomo.solvers import Program, Termination, choose, registry, solve
 
 T = Termination
 
-
-def pounce() -> str:
-    import pyomo_pounce
-
-    return str(pyomo_pounce.POUNCE().executable())
-
-
-Fake = Callable[[str], Path]
-
-
-@pytest.fixture
-def fake_ipopt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Put a shell script named ipopt first on the PATH; ``$sol`` is where its answer belongs."""
-    if os.name == "nt":
-        pytest.skip("needs a POSIX shell")
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", os.fspath(folder), prepend=os.pathsep)
-
-    def write(body: str) -> Path:
-        script = folder / "ipopt"
-        version = 'if [ "$1" = "--version" ]; then echo "Ipopt 3.14.16 (fake)"; exit 0; fi'
-        script.write_text(f'#!/bin/sh\n{version}\nsol="${{1%.nl}}.sol"\n{body}\n')
-        script.chmod(0o755)
-        return script
-
-    return write
-
-
-REAL = f'exec {shlex.quote(pounce())} "$@"'
 RUN = f'{shlex.quote(pounce())} "$@" >/dev/null'
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import toll_game, work
+from helpers.ipopt import REAL
 from pyomo.contrib.solver.common.results import TerminationCondition
 from scipy.optimize import linprog, minimize, minimize_scalar
 
@@ -44,37 +44,6 @@ def test_every_registered_solver_is_in_the_matrix() -> None:
         row = dict(zip(CLASSES, MATRIX[name], strict=True))
         solved = {kind for kind in ("LP", "QP", "NLP", "MIP") if row[kind] in (LOCAL, GLOBAL)}
         assert solved == info.classes & {"LP", "QP", "NLP", "MIP"}, f"{name}: registry and matrix agree"
-
-
-def pounce() -> str:
-    import pyomo_pounce
-
-    return str(pyomo_pounce.POUNCE().executable())
-
-
-Fake = Callable[[str], Path]
-
-
-@pytest.fixture
-def fake_ipopt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Put a shell script named ipopt first on the PATH; ``$sol`` is where its answer belongs."""
-    if os.name == "nt":
-        pytest.skip("needs a POSIX shell")
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", os.fspath(folder), prepend=os.pathsep)
-
-    def write(body: str) -> Path:
-        script = folder / "ipopt"
-        version = 'if [ "$1" = "--version" ]; then echo "Ipopt 3.14.16 (fake)"; exit 0; fi'
-        script.write_text(f'#!/bin/sh\n{version}\nsol="${{1%.nl}}.sol"\n{body}\n')
-        script.chmod(0o755)
-        return script
-
-    return write
-
-
-REAL = f'exec {shlex.quote(pounce())} "$@"'
 
 
 @pytest.fixture
