@@ -116,9 +116,9 @@ class _MinMaxTest:
         walk = substituting(table)
         cost = walk(follower.cost)
         self.plan_cost = number_of(cost)
-        here = {id(v): float(v.value) for v in (*self.own, *self.instruments)}
+        levels = {id(v): float(v.value) for v in (*self.own, *self.instruments)}
         self.cost = cost - self.plan_cost  #: What it loses beside the plan: a constant is in nobody's way.
-        self.room = TOLERANCES.feasibility * natural_size(self.cost, here) + TOLERANCES.rounding * abs(self.plan_cost)
+        self.room = TOLERANCES.feasibility * natural_size(self.cost, levels) + TOLERANCES.rounding * abs(self.plan_cost)
         self.far_bounds = [_far_bounds(copy, reach) for copy in self.instruments]
         mine = {id(v) for v in self.own}
         own = [free_row(walk(c.body), c.lb, c.ub) for c in follower.constraints]

@@ -224,9 +224,9 @@ class Candidates:
         """Polished, if that holds."""
         assert answer.x is not None
         polished = answer if answer.polished else equilibrium.polished(answer.x, solver, until=self._until)
-        kept = polished if polished is not None and polished.x is not None else answer
-        assert kept.x is not None
-        return Candidate(kept, equilibrium, equilibrium.program.levels(kept.x))
+        best = polished if polished is not None and polished.x is not None else answer
+        assert best.x is not None
+        return Candidate(best, equilibrium, equilibrium.program.levels(best.x))
 
     def _offer(self, *candidates: Candidate) -> bool:
         """Verify in order of cost until one holds; True if one does."""

@@ -102,8 +102,8 @@ class Conditions:
 
     def at_bounds(self, active: Iterable[Any]) -> dict[int, float]:
         """id(Var) → the bound that an active pair holds it at; active: for every pair whether it is."""
-        held = (pair for pair, on in zip(self.pairs, active, strict=True) if on)
-        return {id(pair.component): pair.limit for pair in held if isinstance(pair.component, VarData)}
+        binding = (pair for pair, on in zip(self.pairs, active, strict=True) if on)
+        return {id(pair.component): pair.limit for pair in binding if isinstance(pair.component, VarData)}
 
     def multiplier(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
         """This multiplier of the follower's KKT conditions at {id(Var): value}: where τ weighs its cost, over τ."""

@@ -53,8 +53,8 @@ def directions(
     reaches, sizes, _ = program.units(x)
     gone = {id(v) for v in leader}
     gone |= {id(pair.multiplier) for pair, on in zip(pairs, active, strict=True) if not on}
-    held = (pair for pair, on in zip(pairs, active, strict=True) if on)  # its slack is, or the variable at its bound
-    gone |= {id(pair.slack if isinstance(pair.slack, VarData) else pair.component) for pair in held}
+    binding = (pair for pair, on in zip(pairs, active, strict=True) if on)  # its slack is, or the variable at its bound
+    gone |= {id(pair.slack if isinstance(pair.slack, VarData) else pair.component) for pair in binding}
     free = np.array([i for i, v in enumerate(program.variables) if id(v) not in gone], dtype=int)
     slopes = program.jacobian(x).toarray()[:, free] * reaches[free] / sizes[:, None]
     null = null_space(slopes, rcond=TOLERANCES.rank) if len(slopes) else np.eye(len(free))

@@ -55,12 +55,12 @@ def price_ranges(game: Game, equilibrium: Equilibrium, x: Array) -> dict[str, tu
             if id(var) in place:
                 goal[place[id(var)]] -= game.followers[price.follower].sign * factor
         tied = np.flatnonzero(np.isin(parts, parts[np.flatnonzero(goal[columns])]))
-        own, held = slopes[:, tied], columns[tied]
+        own, places = slopes[:, tied], columns[tied]
         own = own[np.flatnonzero(np.diff(own.indptr))]
-        low, high = _ends(own, values[held], lower[held], upper[held], goal[held])
+        low, high = _ends(own, values[places], lower[places], upper[places], goal[places])
         level = float(goal @ values)
         low, high = min(low, level), max(high, level)
-        size = max(abs(level), float(np.abs(values[held]).max(initial=0.0)))
+        size = max(abs(level), float(np.abs(values[places]).max(initial=0.0)))
         ranges[game.names[id(price.var)]] = (level, level) if high - low <= TOLERANCES.accuracy * size else (low, high)
     return ranges
 

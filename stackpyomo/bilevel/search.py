@@ -189,9 +189,9 @@ class PlanSearch(Candidates):
     def _asked(self, level: float, kkt: Conditions, treatment: Treatment, solver: str) -> tuple[Answer, Equilibrium]:
         """An equilibrium that costs at most ``level``, its rows met as tightly as the solver can."""
         below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
-        wanted = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
+        level_set = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
         try:
-            asked = self._posed(wanted, kkt, treatment)
+            asked = self._posed(level_set, kkt, treatment)
         except BadRow:  # the cost is a constant
             return Answer(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
         answer = asked.solve(solver, until=self._deadline(), tee=self.options.tee, tight=True)
@@ -262,17 +262,17 @@ class PlanSearch(Candidates):
 
         ``starts``: how many of these, 0 for what suits the game.
         """
-        wanted = self.options.treatment
-        treatments = treatments or ([wanted] if wanted else [Scholtes(), FischerBurmeister(), Penalty()])
+        named = self.options.treatment
+        treatments = treatments or ([named] if named else [Scholtes(), FischerBurmeister(), Penalty()])
         content = len(self.kkt.pairs) > _MANY or not self.problem.has_cost
         random = np.random.default_rng(self.options.seed)
         waiting: list[Candidate] = []
-        hard = wanted is None and not self._names_nlp and len(self.kkt.pairs) <= _SMALL
+        hard = named is None and not self._names_nlp and len(self.kkt.pairs) <= _SMALL
         count = starts or max(len(self.points), self.options.starts, _STARTS if hard else 1)
         for start in range(count):
             seed = int(random.integers(2**31))
             for number, treatment in enumerate(treatments):
-                if wanted is None and number > 1 and (waiting or self._runs_away):
+                if named is None and number > 1 and (waiting or self._runs_away):
                     continue  # the third is for those that the first two leave without an answer
                 equilibrium = self._equilibrium(self.kkt, treatment)
                 point = None
@@ -292,8 +292,8 @@ class PlanSearch(Candidates):
 
     def _anywhere(self, solver: str) -> list[Candidate]:
         """Equilibria whatever they cost: where there is none, nothing improves without limit."""
-        wanted = self.options.treatment
-        treatment = wanted if wanted and wanted.needs == "NLP" else Scholtes()
+        named = self.options.treatment
+        treatment = named if named and named.needs == "NLP" else Scholtes()
         reached = self._attempt(self._posed(replace(self.problem, cost=0.0), self.kkt, treatment), solver, None, 0)
         return [self._at(replace(c.answer, polished=False), c.values) for c in reached]
 

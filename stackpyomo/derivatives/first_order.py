@@ -399,8 +399,8 @@ class FollowerRows:
         rows, columns = row_of(matrix), matrix.indices
         for place, count in self._places:
             column = place[columns]
-            kept = column >= 0
-            entries = (matrix.data[kept], (rows[kept], column[kept]))
+            chosen = column >= 0
+            entries = (matrix.data[chosen], (rows[chosen], column[chosen]))
             yield sparse.coo_array(entries, shape=(matrix.shape[0], count))
 
     def _own(self, direct: Any, through: Any, moves: sparse.csr_array) -> sparse.csr_array:

@@ -149,8 +149,8 @@ class Follower(Player):
 def foreign(player: Player, *parts: Any) -> dict[int, VarData]:
     """id(Var) → what these expressions or rows hold that somebody else decides, fixed ones left out."""
     own = {id(v) for v in player.variables}
-    held = (v for part in parts for v in variables_in(getattr(part, "expr", part)))
-    return {id(v): v for v in held if id(v) not in own and not v.fixed}
+    variables = (v for part in parts for v in variables_in(getattr(part, "expr", part)))
+    return {id(v): v for v in variables if id(v) not in own and not v.fixed}
 
 
 def populations_of(followers: Any) -> Iterator[Population]:

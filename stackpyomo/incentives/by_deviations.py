@@ -246,8 +246,8 @@ def _settled(asked: Asked, *, within: bool) -> Held | NoIncentive:
     free = bool(asked.unknowns.free.any())
     linear = all(lever.is_affine or (lever.is_linear and not free) for lever in asked.levers.values())
     kind = LeastRegret if asked.wishes.regret == "least" else LeastGain if linear else CurvedGain
-    master, search = kind(asked.levers, asked.unknowns, asked.wishes.margin), _Search(asked, within=within)
-    master.until = asked.until
+    master = kind(asked.levers, asked.unknowns, asked.wishes.margin, asked.until)
+    search = _Search(asked, within=within)
     known = asked.levers.values()
     reaches = {n: lever.reach(i) for lever in known for i, n in enumerate(lever.problem.names)}
     plan = {n: float(t) for lever in known for n, t in zip(lever.problem.names, lever.target, strict=True)}

@@ -177,12 +177,12 @@ def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> 
         if apart:
             return f"Observe {listed(apart, 4)} one by one (observe='actions' sees them all)."
     for name, lever in levers.items():
-        mine = [(lever.point(tag.action), weight) for tag, weight in deviations if tag.follower == name]
+        deviating = [(lever.point(tag.action), weight) for tag, weight in deviations if tag.follower == name]
         for number, variable in enumerate(lever.problem.names):
-            if mine and not lever.shown[:, number].any() and _moved(lever, mine, number, 1):
+            if deviating and not lever.shown[:, number].any() and _moved(lever, deviating, number, 1):
                 return f"Observe {variable}, too: it shows these."
         for number, variable in enumerate(lever.problem.names):
-            if mine and _moved(lever, mine, number, 2):
+            if deviating and _moved(lever, deviating, number, 2):
                 target = shown(float(lever.target[number]))
                 return (
                     f"Observe ({variable} - {target})**2, too: observe=[..., (m.{variable} - {target})**2]; "

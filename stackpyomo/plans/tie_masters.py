@@ -23,7 +23,7 @@ from stackpyomo.bilevel import block_of, copied, substituted
 from stackpyomo.core import TOLERANCES
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.games import foreign
-from stackpyomo.solvers import Program, free_row, natural_size, solve
+from stackpyomo.solvers import Program, free_row, solve
 
 from .worst_answers import WorstAnswers
 
@@ -44,11 +44,12 @@ class Choice:
 
 @dataclass
 class TieMaster:
-    """One master; ``low``: what no leader gets below."""
+    """One master; ``low``: what no leader gets below; ``scale``: how much the leader's cost can change."""
 
     worst: WorstAnswers
     width: float
     low: float
+    scale: float
     until: float = math.inf
     least: float = field(default=-math.inf, init=False)  #: Proved: P_width is not below.
     chosen: list[dict[int, float]] = field(default_factory=list, init=False)  #: The leaders of all rounds.
@@ -120,9 +121,7 @@ class TieMaster:
     def _tempted(self, choice: Choice) -> Iterator[Deviation]:
         """The worst answer within half the width, where it is worse than was hoped."""
         worst = self.worst.worst(choice.leader, self.width / 2.0)
-        if worst is None:
-            return
-        room = TOLERANCES.global_gap * natural_size(self.worst.cost, worst.values)
-        if worst.broken or worst.cost > choice.hoped + room:
+        room = TOLERANCES.global_gap * self.scale
+        if worst is not None and (worst.broken or worst.cost > choice.hoped + room):
             action = {self.worst.game.names[id(v)]: worst.values[id(v)] for v in self.worst.actions}
             yield Deviation(_EVERYBODY, action, max(worst.cost - choice.hoped, 0.0))

@@ -191,7 +191,7 @@ class _Search:
             if self._is_closed or time.monotonic() >= self._until:
                 return
             low = self.bound - self._gap
-            master = TieMaster(self.worst, width, low, self._until)
+            master = TieMaster(self.worst, width, low, self._scale, self._until)
             master.run()
             if width == self.slack:
                 self.bound = max(self.bound, master.least)

@@ -329,8 +329,8 @@ class _Part:
         moved = self.turns.swapaxes(0, 1).reshape(len(self.hessian), -1)
         ways, sizes, _ = np.linalg.svd(moved, full_matrices=False)
         reached = ways[:, sizes > TOLERANCES.noise * sizes.max(initial=0.0)]  # there are too many pairs of turns
-        bent = np.abs(reached.T @ self.hessian @ reached).max(initial=0.0)
-        return bool(bent <= TOLERANCES.noise * max(1.0, float(np.abs(self.hessian).max(initial=0.0))))
+        bend = np.abs(reached.T @ self.hessian @ reached).max(initial=0.0)
+        return bool(bend <= TOLERANCES.noise * max(1.0, float(np.abs(self.hessian).max(initial=0.0))))
 
 
 class _Search:
@@ -348,10 +348,10 @@ class _Search:
         self.is_affine = all(part.is_flat for part in self.parts)
 
     def _part(self, follower: int, turns: Sequence[sparse.csc_array]) -> _Part:
-        curved, mine = self.curved, self.curved.rows.own(follower)
+        curved, own = self.curved, self.curved.rows.own(follower)
         hessian, free = curved.hessians.of(follower), open_directions(curved.cone(follower, self.gain)[0])
         base = curved.dense_response(follower, self.gain) @ free
-        steps = [turn.tocsr()[hessian.places][:, mine].toarray() @ free for turn in turns]
+        steps = [turn.tocsr()[hessian.places][:, own].toarray() @ free for turn in turns]
         asked = np.asarray(free.T @ curved.asked(follower) @ free)
         return _Part(hessian.matrix, base, np.array(steps).reshape(-1, *base.shape), asked, curved.margin(follower))
 
@@ -418,10 +418,10 @@ def _nearest(curved: Curved, group: _Group, gain: Array, bending: Array) -> Arra
     """On the way from the least-energy gain to one that bends, the first that does (halving)."""
     step = bending - gain
     way = _Search(curved, gain, group, step[np.newaxis, group.columns])
-    low, high, wanted = 0.0, 1.0, min(0.0, way.least(np.ones(1)))
+    low, high, floor = 0.0, 1.0, min(0.0, way.least(np.ones(1)))
     for _ in range(HALVINGS):
         middle = (low + high) / 2.0
-        low, high = (low, middle) if way.least(np.array([middle])) >= wanted else (middle, high)
+        low, high = (low, middle) if way.least(np.array([middle])) >= floor else (middle, high)
     return gain + high * step
 
 

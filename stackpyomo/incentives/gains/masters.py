@@ -139,15 +139,17 @@ class Unknowns:
 class LeastGain:
     """min Σ w K² subject to linear rows: a point of least distance, group by group of unknowns that share a row."""
 
-    def __init__(self, levers: Mapping[str, Lever], unknowns: Unknowns, margin: float = 0.0) -> None:
+    def __init__(
+        self, levers: Mapping[str, Lever], unknowns: Unknowns, margin: float = 0.0, until: float = math.inf
+    ) -> None:
         self.levers, self.unknowns, self.margin = levers, unknowns, margin
+        self.until = until  #: ``time.monotonic()`` at which a global solver stops looking.
         design = next(iter(levers.values())).design
         self.shape = len(design.leader), len(design.signals)
         self.lines = list(unknowns.limits())
         self.multipliers = np.zeros(0)  #: (lines) of the last solve: which of them bind.
         self.excluded: Excluded | None = None
         self.points: list[tuple[Lever, Array]] = []  #: Deviations whose rows are not linear.
-        self.until = math.inf  #: ``time.monotonic()`` at which a global solver stops looking.
         self._sides = 0
         self._seen = 0
         self._norm = 0.0
@@ -276,8 +278,10 @@ class LeastRegret(LeastGain):
 
     _slopes = False
 
-    def __init__(self, levers: Mapping[str, Lever], unknowns: Unknowns, margin: float = 0.0) -> None:
-        super().__init__(levers, unknowns, margin)
+    def __init__(
+        self, levers: Mapping[str, Lever], unknowns: Unknowns, margin: float = 0.0, until: float = math.inf
+    ) -> None:
+        super().__init__(levers, unknowns, margin, until)
         self.least = 0.0
         self.lottery: list[tuple[Tag, float]] = []  #: The deviations and weights that show that no gain does better.
 
