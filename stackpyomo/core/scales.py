@@ -1,9 +1,10 @@
 """Scales: what a number is small against, so that no statement depends on the units of a model.
 
 Every variable has a natural unit, its *reach*: the width of its box, or, where that is far wider than the variable is
-large, ``TOLERANCES.reach`` times its size; its size where it has no box; and where it is 0 the step that changes the
-slopes of the costs, or the rows it stands in, as much as the other variables' reaches do. A row or an objective has the
-scale of the largest change that one variable brings about over its reach,
+large, ``TOLERANCES.reach`` times its size; its size where it has no box; and where that is nothing, 0 or within
+``TOLERANCES.margin`` of it beside what the functions say, the step that changes the slopes of the costs, or the rows it
+stands in, as much as the other variables' reaches do: a plan that is known to its accuracy tells no size. A row or an
+objective has the scale of the largest change that one variable brings about over its reach,
 
     S_i = max_j |∂f_i/∂x_j| · reach_j,
 
@@ -136,7 +137,7 @@ def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse
         median, least = _told(balances, floor, reaches)
         median = np.where(alone > TOLERANCES.nothing * median, alone, median)
         # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
-        unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.nothing * least))
+        unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.margin * least))
         reaches = np.where(unknown, median, known)
     return np.where(reaches > _LEAST, reaches, np.where(boxed & (reaches > 0.0), reaches, 1.0))
 

@@ -28,7 +28,8 @@ class Tolerances:
     curvature: float = 1e-13
     #: A composed Hessian's eigenvalue below minus this, relative to its largest term, is negative curvature.
     bent: float = 1e-7
-    #: The least eigenvalue a repaired composed Hessian is given, relative to the largest second derivative.
+    #: The least eigenvalue a repaired composed Hessian is given, relative to the largest second derivative; and a size
+    #: without a box that, beside the step the functions tell, is no size.
     margin: float = 1e-3
     #: A follower's derivative smaller than this, in natural units, is the solver's rounding: taken as 0.
     noise: float = 1e-9

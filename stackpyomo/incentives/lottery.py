@@ -111,13 +111,9 @@ def _exact(
 
 def _move(tag: Tag, lever: Lever) -> str:
     """What changes in a deviation: v = 0."""
-    pairs = zip(lever.problem.names, lever.target, strict=True)
-    changed = [
-        f"{name} = {shown(tag.action[name])}"
-        for (name, planned), reach in zip(pairs, map(lever.reach, range(len(lever.target))), strict=True)
-        if abs(tag.action[name] - planned) > TOLERANCES.apart * reach
-    ]
-    return listed(changed, 4)
+    point = lever.point(tag.action)
+    names = [name for number, name in enumerate(lever.problem.names) if _step(lever, point, number)]
+    return listed([f"{name} = {shown(tag.action[name])}" for name in names], 4)
 
 
 def _sentence(parts: Sequence[tuple[Tag, float]], texts: Sequence[str] | None, levers: Mapping[str, Lever]) -> str:
@@ -194,17 +190,23 @@ def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> 
 def _mixed(lever: Lever, tags: Sequence[Tag]) -> list[str]:
     """Actions that change in these deviations and that no signal shows by itself."""
     alone = {name for signal in lever.design.signals if len(signal.terms) == 1 for name in signal.terms}
-    changed = [
-        any(abs(tag.action[name] - planned) > TOLERANCES.apart for tag in tags)
-        for name, planned in zip(lever.problem.names, lever.target, strict=True)
-    ]
+    points = [lever.point(tag.action) for tag in tags]
+    changed = [any(_step(lever, point, number) for point in points) for number in range(len(lever.target))]
     return [n for n, moved in zip(lever.problem.names, changed, strict=True) if moved and n not in alone]
+
+
+def _step(lever: Lever, point: Array, number: int) -> float:
+    """How far a deviation takes an action from the plan; 0 where that is nothing beside its reach."""
+    step = float(point[number] - lever.target[number])
+    return step if abs(step) > TOLERANCES.apart * lever.reach(number) else 0.0
 
 
 def _moved(lever: Lever, mine: Sequence[tuple[Array, float]], number: int, power: int) -> bool:
     """True if on average the lottery shows in this power of an action's step."""
-    total = np.zeros(len(lever.instruments))
-    for point, weight in mine:
-        pulls = lever.pulls(point) if lever.is_affine else np.ones(len(lever.instruments))
-        total += weight * pulls * (point[number] - lever.target[number]) ** power
-    return bool((np.abs(total) > TOLERANCES.margin * lever.reach(number) ** power).any())
+    parts = np.array(
+        [
+            weight * (lever.pulls(point) if lever.is_affine else 1.0) * _step(lever, point, number) ** power
+            for point, weight in mine
+        ]
+    )
+    return bool((np.abs(parts.sum(axis=0)) > TOLERANCES.margin * np.abs(parts).sum(axis=0)).any())

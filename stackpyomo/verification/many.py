@@ -129,12 +129,14 @@ class _Proofs:
     def _reach(self, slopes: Array, bends: Array) -> None:
         """Reaches that bounds and level do not tell, as :mod:`.measures` has them: slope over curvature.
 
-        Nobody is open to whom neither tells one, or to whom a leader variable answers.
+        Nobody is open to whom neither tells one, or whose size is nothing beside it and to whom a leader variable
+        answers.
         """
         answered = np.isin(self.numbers, self.pieces.layout.movers()[1])
         step = np.abs(slopes).max(axis=1) / np.abs(np.einsum("kii->ki", bends))
-        known = np.isfinite(step) & ~answered[:, None]
-        self.reaches = np.where((self.reaches == 0.0) & known, step, self.reaches)
+        boxed = np.isfinite(self.upper - self.lower)
+        small = np.isfinite(step) & (step > 0.0) & ~boxed & (self.reaches <= TOLERANCES.margin * step)
+        self.reaches = np.where(small, np.where(answered[:, None], 0.0, step), self.reaches)
         self.open &= (self.reaches > 0.0).all(axis=1)
 
     def _has_a_plan(self) -> Array:

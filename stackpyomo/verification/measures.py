@@ -93,11 +93,12 @@ def _units(program: Program) -> tuple[Array, sparse.csr_array]:
     """Reaches of the program's variables, and (rows × variables) the larger of the slopes at the plan and near it.
 
     A variable's own box or size is its reach, however little it moves the cost: what is improbable has no other unit.
-    Where it has neither, its reach is the step of Newton's method, slope over curvature, if there is one.
+    Where it has neither, or a size that is nothing beside it, its reach is the step of Newton's method, slope over
+    curvature, if there is one.
     """
     plan, (lower, upper) = np.array([v.value for v in program.variables], dtype=float), program.bounds
-    limited = limited_reaches(plan, lower, upper)
-    reaches = limited if limited.all() else np.where(limited > 0.0, limited, _told(program, plan))
+    limited, boxed = limited_reaches(plan, lower, upper), np.isfinite(upper - lower)
+    reaches = limited if boxed.all() and limited.all() else _completed(program, plan, limited, boxed)
     return reaches, _slopes(program, plan, reaches)
 
 
@@ -137,15 +138,19 @@ def _alone(variable: Any) -> float:
     return float(reach) or 1.0
 
 
-def _told(program: Program, plan: Array) -> Array:
-    """Reaches by what the costs and rows say."""
+def _completed(program: Program, plan: Array, limited: Array, boxed: Array) -> Array:
+    """The reaches, where bounds and sizes do not tell, or tell nothing, by what the costs and rows say."""
     rows, columns = (np.asarray(part) for part in program.problem.hessian_structure())
     triangle = np.abs(np.asarray(program.problem.hessian(plan, np.ones(program.problem.m), 0.0)))
     bend, slope = np.zeros(len(plan)), np.asarray(abs(program.jacobian(plan)).max(axis=0).todense()).ravel()
     np.maximum.at(bend, columns[rows == columns], triangle[rows == columns])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         step = slope / bend
-    return np.where(np.isfinite(step) & (step > 0.0), step, np.minimum(scales_of(program, plan).reaches, _FARTHEST))
+    known = np.isfinite(step) & (step > 0.0)
+    reaches = np.where(known & ~boxed & (limited <= TOLERANCES.margin * step), step, limited)
+    if reaches.all():
+        return reaches
+    return np.where(reaches > 0.0, reaches, np.minimum(scales_of(program, plan).reaches, _FARTHEST))
 
 
 def _entries(rows: sparse.csr_array, number: int | None) -> dict[int, float]:

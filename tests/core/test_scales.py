@@ -63,6 +63,17 @@ def test_only_a_function_without_any_size_has_units_of_1() -> None:
     assert units_of(m.x**2)[0] == {"x": 1.0}, "the rounding of a 0 is no size"
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-12, 1e-9, 2.5e-7, 1e-5, 1e-4])
+@pytest.mark.parametrize("unit", [1.0, 1e-7, 1e7])
+@pytest.mark.parametrize("bounds", [(None, None), (0.0, None)])
+def test_what_is_nothing_beside_newtons_step_is_no_size(size: float, unit: float, bounds: tuple[Any, Any]) -> None:
+    m = pyo.ConcreteModel()
+    m.u, m.s = pyo.Var(bounds=bounds, initialize=size * unit), pyo.Var(bounds=(-2, 3), initialize=0.5)
+    u = m.u / unit
+    reaches, _ = units_of((u - 3) ** 2 + pyo.cos(u) + (m.s - 1) ** 2 + 0.1 * m.s * u)
+    assert reaches["u"] == pytest.approx(5.95 * unit, rel=1e-3), "its slope of −5.95 bends by 1 a unit"
+
+
 def test_a_slope_of_zero_without_curvature_is_nothing() -> None:
     """d(xy)/dx = 0 at y = 0, and nothing bends along x: 0 over an endless step."""
     m = pyo.ConcreteModel()

@@ -238,3 +238,24 @@ def test_a_square_that_lifts_one_follower_and_bends_another_down_is_refused_for_
         sp.affine_incentive(plan, observe=[v + w], quadratic=True)
     assert "f[1]" in refusal.value.reasons
     assert refusal.value.residuals["f[1]"] > 0.0
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-9, 2.5e-7, 1e-5])
+@pytest.mark.parametrize(("cost", "unit"), [(1.0, 1.0), (1e-8, 1.0), (1.0, 1e-7), (1e8, 1e7)])
+def test_an_action_next_to_0_is_held_as_one_at_0(level: float, cost: float, unit: float) -> None:
+    """A sum of two actions is seen, and their slopes are no multiples of it: the slope of the second is left.
+
+    It has no bounds, and its level no size; were that its unit, a slope of −1.7 would look like rounding.
+    """
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-5, 5), initialize=1.42)
+    m.f = pyo.Block()
+    m.f.u, m.f.v = pyo.Var(bounds=(-2, 3), initialize=0.66), pyo.Var(initialize=level * unit)
+    v = m.f.v / unit
+    m.f.cost = pyo.Objective(expr=cost * ((m.f.u - 0.82) ** 2 + (v - 1.1) ** 2 + m.t * (v + m.f.u + 1)))
+    m.goal = pyo.Objective(expr=(m.f.u - 0.68) ** 2 + v**2 + m.t**2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    with pytest.raises(sp.NoIncentive, match="cannot be told apart"):
+        sp.affine_incentive(plan, observe=[1.83 * m.f.u + 0.96 * v], design="slopes")
+    rule = sp.affine_incentive(plan)
+    assert rule.gain.to_numpy().ravel() @ [1.0, unit] == pytest.approx(-(1.1 - 0.78) / 1.66, rel=1e-4)

@@ -147,6 +147,22 @@ def test_two_followers_whom_the_mean_does_not_tell_apart() -> None:
     assert alone.alone == ["f2"]
 
 
+@pytest.mark.parametrize("cost", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize("level", [1e-7, 1.0])
+def test_a_remedy_is_the_same_in_all_units(cost: float, unit: float, level: float) -> None:
+    """At both ends of [0, 2] the follower gains from the middle: no slope holds it, a square does."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Var(bounds=(-9 * level, 9 * level), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.v, m.f.z = pyo.Var(bounds=(0, 2 * unit), initialize=unit), pyo.Var(domain=pyo.Binary, initialize=1)
+    m.f.cost = pyo.Objective(expr=cost * (m.p / level - (m.f.v / unit - 1) ** 2 + m.f.z))
+    m.loss = pyo.Objective(expr=(m.f.v / unit - 1) ** 2 + (m.f.z - 1) ** 2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    with pytest.raises(sp.NoIncentive, match=r"Observe \(f\.v - .*\)\*\*2, too"):
+        sp.affine_incentive(plan, observe=[m.f.v, m.f.z])
+
+
 def test_bounds_and_gain_bounds_are_part_of_the_proof() -> None:
     plan, asked = read("GD1_interval")
     with pytest.raises(sp.NoIncentive, match="Widen gain_bounds") as refusal:

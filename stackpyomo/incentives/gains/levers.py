@@ -185,11 +185,11 @@ class Lever:
             return None
         points = np.array(list(product(*ranges))).reshape(-1, len(ranges))
         inside = (points != self.target).any(axis=1)
-        for row in self.problem.rows:
+        for row, size in zip(self.problem.rows, self.problem.row_scales, strict=True):
             body = numbers_of(row.body, self._table(points), len(points))
             if body is None:
                 return None
-            room = TOLERANCES.feasibility * np.maximum(1.0, np.abs(body))
+            room = TOLERANCES.feasibility * np.maximum(size, np.abs(body))
             inside &= (row.lb is None or body >= row.lb - room) & (row.ub is None or body <= row.ub + room)
         points = points[inside]
         seen = (points - self.target) @ self.shown.T
@@ -261,11 +261,8 @@ class Lever:
         return np.array([normal for normal in normals if normal.any()]).reshape(-1, len(moving))
 
     def reach(self, number: int) -> float:
-        """How far an action can go: the width of its box, or its size where it has none."""
-        var = self.variables[number]
-        if var.lb is not None and var.ub is not None and var.lb < var.ub:
-            return float(var.ub - var.lb)
-        return max(1.0, abs(float(self.target[number])))
+        """The natural unit of an action."""
+        return float(self.problem.reaches[number])
 
 
 def levers(design: Entries, values: Mapping[str, float]) -> dict[str, Lever]:
