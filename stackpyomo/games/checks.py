@@ -13,7 +13,6 @@ from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.expr.numeric_expr import DivisionExpression
 from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.core.expr.visitor import identify_mutable_parameters
-from pyomo.dae import DerivativeVar
 
 from stackpyomo.core import TOLERANCES, listed
 from stackpyomo.core.expressions import UNREADABLE, Curvature, curvature, is_convex_feasible_set, leaves, variables_in
@@ -22,7 +21,7 @@ from stackpyomo.errors import InvalidGame
 from .aggregates import assigned
 from .findings import Finding
 from .information.revelations import doubts_in
-from .players import Follower, Player
+from .players import REMEDIES, Follower, Player
 from .stamp import stamp
 from .structure import GameStructure
 
@@ -169,11 +168,9 @@ def _noise_errors(follower: Follower) -> Iterator[Finding]:
 
 def _unsupported(player: Player) -> Iterator[Finding]:
     for component in player.unsupported:
-        kind = component.ctype.__name__
-        remedy = "Transform it into constraints first (TransformationFactory) or deactivate it."
-        if component.ctype is DerivativeVar:
-            remedy = "Discretise it first: TransformationFactory('dae.collocation').apply_to(model)."
-        yield _error(component.name, f"a {kind} is not handled: solvers would ignore it.", remedy)
+        kind = component.ctype
+        remedy = REMEDIES.get(kind, "Transform it into constraints first (TransformationFactory) or deactivate it.")
+        yield _error(component.name, f"a {kind.__name__} is not handled: solvers would ignore it.", remedy)
 
 
 def _bounds(player: Player) -> Iterator[Finding]:

@@ -13,14 +13,25 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.objective import ObjectiveData
 from pyomo.core.base.var import VarData
-from pyomo.dae import ContinuousSet
+from pyomo.dae import ContinuousSet, DerivativeVar
+from pyomo.gdp import Disjunct, Disjunction
 
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.errors import InvalidGame
 
 from .noise import Noise, noise_of
 
-__all__ = ["Follower", "Leader", "Player", "Population", "blocks_of", "collect_components", "foreign", "populations_of"]
+__all__ = [
+    "REMEDIES",
+    "Follower",
+    "Leader",
+    "Player",
+    "Population",
+    "blocks_of",
+    "collect_components",
+    "foreign",
+    "populations_of",
+]
 
 IGNORED = (
     pyo.Param,
@@ -32,7 +43,17 @@ IGNORED = (
     pyo.BuildAction,
     pyo.BuildCheck,
     pyo.ExternalFunction,
+    pyo.BooleanVar,  # what asks something of it are active LogicalConstraints and Disjunctions
 )
+_WITH_BINARIES = "Write it with binary variables first: TransformationFactory('gdp.bigm').apply_to(model)."
+#: What nobody here reads → the remedy.
+REMEDIES = {
+    DerivativeVar: "Discretise it first: TransformationFactory('dae.collocation').apply_to(model).",
+    Disjunct: _WITH_BINARIES,
+    Disjunction: _WITH_BINARIES,
+    pyo.LogicalConstraint: _WITH_BINARIES,
+    pyo.SOSConstraint: "Write it with binary variables (a Piecewise: pw_repn='INC'), or deactivate it.",
+}
 
 
 @dataclass(frozen=True)
@@ -202,6 +223,8 @@ def collect_components(root: Any, player: Player, others: set[int]) -> None:
                 player.objectives.extend(_members(component))
             elif kind is pyo.Block:
                 stack.extend(b for b in component.values() if b.active and id(b) not in others)
+            elif kind is Disjunct and not component.active:  # transformed: its Vars stand in active rows elsewhere
+                stack.extend(d for d in component.values() if d.transformation_block is not None)
             elif kind not in IGNORED and getattr(component, "active", False):
                 player.unsupported.append(component)
 

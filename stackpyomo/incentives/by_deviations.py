@@ -20,6 +20,7 @@ from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, timed
+from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.deviations import (
     Deviation,
@@ -37,7 +38,7 @@ from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 from stackpyomo.plans import Plan, rows_of
 from stackpyomo.solvers import Program, Termination, solve
-from stackpyomo.verification import Effort
+from stackpyomo.verification import Effort, ranges
 
 from .diagnosis import refuse_undefined
 from .gains.entries import Entries, Wishes
@@ -218,12 +219,15 @@ def _whole(lever: Lever, action: Mapping[str, float]) -> dict[str, float]:
 
 
 def _require_bounds(lever: Lever, reply: Reply) -> None:
-    """A follower that is not convex is re-solved within bounds alone."""
-    for name, var in zip(lever.problem.names, lever.variables, strict=True):
-        if var.lb is None or var.ub is None:
+    """A follower that is not convex is re-solved within bounds alone, its own or what its rows imply."""
+    parts = (lever.problem.own, *(row.body for row in lever.problem.rows))
+    entering = {id(v) for part in parts for v in variables_in(part)}
+    for var, name, *ends in zip(lever.variables, lever.problem.names, *ranges(lever.problem), strict=True):
+        if id(var) in entering and not np.isfinite(ends).all():
+            side = "upper" if math.isfinite(ends[0]) else "lower"
             raise InvalidGame(
-                f"{name}: has no {'lower' if var.lb is None else 'upper'} bound, and {reply.follower} is not convex "
-                "under the strategy: a global solver looks for its best response within bounds. Give it both."
+                f"{name}: has no {side} bound, and {reply.follower} is not convex under the strategy: a global solver "
+                "looks for its best response within bounds. Give it both."
             )
 
 

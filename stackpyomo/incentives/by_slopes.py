@@ -108,7 +108,9 @@ class Design(Entries):
     def _balanced(self, values: Mapping[str, float], accuracy: Accuracy, unlikely: Improbable | None) -> Draft:
         """:meth:`solve` for derivatives of which these are rare, and no rounding."""
         balance = self._balance(accuracy.known(None if unlikely is None else unlikely.effects))
-        idle = self._idle(balance, accuracy) & ~(False if unlikely is None else unlikely.actions)
+        idle = self._idle(balance, accuracy)
+        if unlikely is not None:
+            idle &= ~unlikely.actions
         slope = np.where(self.watched[self.rows.owners] & ~idle, balance.slope, 0.0)
         system = self._felt(self.system(balance.leader), slope)
         if unlikely is not None:

@@ -166,15 +166,15 @@ UNSOUND: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "SOSConstraint": (
         sos,
-        ("s: ", "SOSConstraint", "Transform it"),
+        ("s: ", "SOSConstraint", "pw_repn='INC'"),
     ),
     "Disjunction": (
         on("driver.d", lambda m: Disjunction(expr=[m.driver.flow <= 0.1, m.driver.flow >= 0.9])),
-        ("driver.d: ", "Disjunction", "Transform it"),
+        ("driver.d: ", "Disjunction", "gdp.bigm"),
     ),
     "LogicalConstraint": (
         on("yes", lambda m: pyo.LogicalConstraint(expr=pyo.atleast(1, [pyo.BooleanVar(name="b")]))),
-        ("yes: ", "LogicalConstraint", "deactivate"),
+        ("yes: ", "LogicalConstraint", "gdp.bigm"),
     ),
     "variable of another model in a cost": (
         cost(lambda m: (m.driver.flow - stranger().far) ** 2),

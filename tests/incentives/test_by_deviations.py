@@ -208,3 +208,35 @@ def test_a_master_that_is_not_accurate_enough_holds_nobody(monkeypatch: pytest.M
     monkeypatch.setattr(masters, "_sharpened", lambda _, point: 0.0 * point)
     with pytest.raises(sp.NoIncentive, match="after 1 deviations followers still gain"):
         sp.affine_incentive(squared(1.0))
+
+
+@pytest.mark.parametrize("written", ["INC", "MC", "DCC", "DLOG", "CC", "LOG"])
+def test_a_piecewise_cost_whose_auxiliaries_have_their_bounds_from_rows(written: str) -> None:
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var(bounds=(-2, 2))
+    m.driver = pyo.Block()
+    m.driver.flow, m.driver.worth = pyo.Var(bounds=(0, 1)), pyo.Var(bounds=(-5, 5))
+    m.driver.curve = pyo.Piecewise(
+        m.driver.worth, m.driver.flow, pw_pts=[0, 0.5, 1], f_rule=[1, 0.3, 0], pw_constr_type="EQ", pw_repn=written
+    )
+    m.driver.cost = pyo.Objective(expr=m.driver.worth + m.toll * m.driver.flow)
+    m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + 0.01 * m.toll**2)
+    plan = sp.leader_optimal(sp.Game(m, m.driver))
+    rule = sp.affine_incentive(plan, observe=[m.driver.flow])
+    assert sp.verify(rule).ok
+    flow = np.linspace(0, 1, 10_001)
+    toll = rule.offset["toll"] + rule.gain.iloc[0, 0] * (flow - plan.value("driver.flow"))
+    cost = np.interp(flow, [0, 0.5, 1], [1, 0.3, 0]) + toll * flow
+    assert cost.min() >= np.interp(plan.value("driver.flow"), flow, cost) - 1e-6
+
+
+def test_an_integer_follower_without_an_end_is_named() -> None:
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var(bounds=(-2, 2))
+    m.driver = pyo.Block()
+    m.driver.trips = pyo.Var(domain=pyo.NonNegativeIntegers)
+    m.driver.cost = pyo.Objective(expr=(m.driver.trips - 4) ** 2 + m.toll * m.driver.trips)
+    m.miss = pyo.Objective(expr=(m.driver.trips - 3) ** 2 + 0.01 * m.toll**2)
+    plan = sp.leader_optimal(sp.Game(m, m.driver))
+    with pytest.raises(sp.InvalidGame, match=r"driver\.trips: has no upper bound.*Give it both"):
+        sp.affine_incentive(plan)
