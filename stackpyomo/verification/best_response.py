@@ -75,11 +75,14 @@ class Composed:
     row_scales: list[float] = field(default_factory=list)
     #: Leader variables that the formula takes beyond their bounds for some deviation; they are stopped there.
     cut: list[str] = field(default_factory=list)
+    projected: bool = False  #: True if the leader's variables are stopped at their bounds, whatever it does.
     home: Composed | None = None  #: Of a piece that the plan is not in: the piece it is in.
     empty: bool = False  #: True if the piece is shown to hold no point.
     #: Of a follower that is searched: own variable → (lowest, highest) value that starts were drawn from.
     reach: dict[str, tuple[float, float]] = field(default_factory=dict)
-    #: True if its bounds and rows are not shown to end in every direction, so that a search cannot reach everywhere.
+    #: (lowest, highest) value of each own variable that a cost of no more than the plan's leaves; None: not asked yet.
+    better: list[tuple[float, float]] | None = None
+    #: True if neither bounds and rows nor its cost are shown to end in every direction: no search reaches everywhere.
     endless: bool = False
 
     @property
@@ -149,6 +152,11 @@ class Composed:
         moved = [abs(x - t) / reach for x, t, reach in moves]
         total = math.fsum(moved)  # 0: rounding of the cost alone says that it is better
         return math.fsum(s * d for s, d in zip(self.stakes, moved, strict=True)) / total if total else self.unit
+
+    @property
+    def least_known(self) -> float:
+        """The least cost known: its best response's, or the plan's, which one of its pieces may not reach."""
+        return min(self.best_cost, self.plan_cost)
 
     @property
     def is_awkward(self) -> bool:
@@ -278,7 +286,7 @@ class _Composer:
                     bare = {**changed, **answers}
                     bare.update(self.moves.carried(self.raw, self.plan, bare))
                     piece.own = follower.sign * self._substituted(follower.objective.expr, bare)
-            piece.home = home
+            piece.home, piece.projected = home, self.moves.saturate
             piece.cut = [self.names[mover] for mover in projected]
             home = home or piece
             yield piece

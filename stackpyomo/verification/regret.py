@@ -405,7 +405,8 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, seconds: floa
         late = small and time.monotonic() >= search.until
         left = until - time.monotonic()
         if small and not late and left > 0.0:
-            _ask(problem, name, search, min(most, left))
+            with within_ranges(problem):
+                _ask(problem, name, search, min(most, left))
             left = until - time.monotonic()
         if left <= 0.0 and problem.certificate == "multistart" and not problem.note:
             problem.note = f"not proved: {seconds:g} s of proof spent; proof_seconds={6.0 * seconds:g} may"
@@ -423,7 +424,7 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
     solution = separable.solve(solver, {}, limit)
     if solution is None:
         return
-    if solution.termination.solved and problem.best_cost - solution.bound * separable.units[0][0] > within:
+    if solution.termination.solved and problem.least_known - solution.bound * separable.units[0][0] > within:
         # Rows met to its tolerance may leave that much of the cost.
         solution = separable.solve(solver, choose(solver).tight, limit) or solution
     if solution.termination.maybe_infeasible and problem.home is not None:
@@ -440,10 +441,10 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
         _give_up_unbounded(problem, point)
     elif not solution.termination.maybe_infeasible:
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
-        if math.isfinite(bound) and problem.best_cost - bound <= within:
+        if math.isfinite(bound) and problem.least_known - bound <= within:
             if Samples(problem).falls_without_end():  # far out, where a solver does not look
                 problem.give_up_endless()
-            elif is_confirmed(problem, problem.best_cost - within):
+            elif is_confirmed(problem, problem.least_known - within):
                 problem.certificate, problem.note = "global", ""
             else:
                 problem.note = _UNSURE

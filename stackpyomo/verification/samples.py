@@ -1,14 +1,15 @@
 """Samples: where the cost of a follower that is not proved convex is looked at, and how far that reaches.
 
 A search that is to count as evidence has to say where it looked. The cost is evaluated over the ranges that bounds and
-rows leave to the follower's actions, or, where they leave no end, up to ``TOLERANCES.trust`` sizes away from the plan;
-the best points are starts of re-solves. Along directions without an end it is looked at much farther out.
+rows leave to the follower's actions, and the cost itself, where it grows in every direction: beyond them nothing costs
+less than the plan. Where none of these leave an end, it is looked at up to ``TOLERANCES.trust`` sizes away from the
+plan, and along directions without an end much farther out; the best points are starts of re-solves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,10 +19,13 @@ from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.contrib.fbbt.fbbt import fbbt
 
 from stackpyomo.core import TOLERANCES, Array, limits_of
+from stackpyomo.core.expressions import sublevel_box
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program
 
 from .best_response import Composed
+
+Span = tuple[float, float]
 
 __all__ = ["Samples", "ranges", "within_ranges"]
 
@@ -30,7 +34,34 @@ _SWEEPS = 3  # Times that the rows are gone through for what they leave of the r
 
 
 def ranges(problem: Composed) -> tuple[Array, Array]:
-    """(lowest, highest) value of each own variable within bounds and rows, ±inf where nothing is shown."""
+    """(lowest, highest) value of each own variable in what can be better than the plan, ±inf where none is shown."""
+    low, high = _within_rows(problem)
+    if np.isfinite([low, high]).all():
+        return low, high
+    if problem.better is None:
+        problem.better = list(_better(problem))
+    ends = np.array(problem.better).reshape(-1, 2)
+    return np.maximum(low, ends[:, 0]), np.minimum(high, ends[:, 1])
+
+
+def _better(problem: Composed) -> Iterable[Span]:
+    """A box that holds every point of no more than the plan's cost, where one is shown, else no limits.
+
+    Where the leader's variables are stopped at their bounds, they are within them in whatever piece it is.
+    """
+    home = problem.home or problem
+    level, count = home.cost_at(home.target), len(problem.variables)
+    units = problem.reaches or [1.0] * count
+    problem.cost_at(problem.target)  # the point whose tangents are taken
+    box = sublevel_box(problem.cost, problem.variables, units, level)
+    if box is None and problem.projected and home.answers:
+        together = [*problem.variables, *home.answers]
+        box = sublevel_box(home.own, together, [*units, *(1.0 for _ in home.answers)], level)
+    return [(-math.inf, math.inf)] * count if box is None else box[:count]
+
+
+def _within_rows(problem: Composed) -> tuple[Array, Array]:
+    """The same by bounds and rows alone."""
     kept = [(v.lb, v.ub) for v in problem.variables]
     try:
         for _ in range(_SWEEPS if any(None in limits for limits in kept) else 0):
@@ -48,10 +79,10 @@ def ranges(problem: Composed) -> tuple[Array, Array]:
 
 @contextmanager
 def within_ranges(problem: Composed) -> Iterator[None]:
-    """The own variables with the bounds that their rows imply: a global solver's relaxation is then a limited one."""
+    """The own variables within :func:`ranges`: a global solver's relaxation is then a limited one."""
     kept = [(v.lb, v.ub) for v in problem.variables]
     for var, low, high in zip(problem.variables, *ranges(problem), strict=True):
-        var.bounds = limits_of(low, high)
+        var.bounds = limits_of(low, high) if low <= high else var.bounds  # an empty piece shows by its rows
     try:
         yield
     finally:
@@ -83,7 +114,7 @@ class Samples:
 
     @property
     def bounded(self) -> bool:
-        """True if bounds and rows leave an end in every direction."""
+        """True if bounds, rows and cost leave an end in every direction."""
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
     @property

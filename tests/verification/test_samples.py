@@ -47,15 +47,11 @@ def test_a_tail_that_falls_without_end_is_never_verified(tail: Any) -> None:
 
 
 def test_a_search_verifies_nobody_where_there_is_no_end() -> None:
-    """sin moves the best answer about; a search of the real line says how far it looked, and no more than that."""
-
-    def cost(u0: Any, u: Any) -> Any:
-        return (u - 1) ** 2 + 0.1 * pyo.sin(3 * u) ** 2 + u0
-
-    best = minimize_scalar(lambda u: (u - 1) ** 2 + 0.1 * math.sin(3 * u) ** 2, bounds=(0.5, 1.5), method="bounded")
+    """A hollow in waves that never grow: a search of the real line says how far it looked, and no more than that."""
+    best = minimize_scalar(cost_of, bounds=(0.5, 1.5), method="bounded")
     for bounds, ok in (((-2, 4), True), ((None, None), False)):
-        game = one_follower(cost, bounds=bounds)
-        game.model.f.u.set_value(minimize_scalar(lambda u: cost_of(u), bracket=(best.x - 0.01, best.x + 0.01)).x)
+        game = one_follower(lambda u0, u: 0.1 * pyo.sin(3 * u) ** 2 - pyo.exp(-((u - 1) ** 2)) + u0, bounds=bounds)
+        game.model.f.u.set_value(minimize_scalar(cost_of, bracket=(best.x - 0.01, best.x + 0.01)).x)
         plan = sp.Plan.from_values(game)
         report = sp.verify(plan, certify="multistart")
         assert (report.ok, report.certificate["f"], report.endless) == (ok, "multistart", () if ok else ("f",))
@@ -68,5 +64,47 @@ def test_a_search_verifies_nobody_where_there_is_no_end() -> None:
         assert sp.verify(plan, certify="proof").certificate["f"] in ("global", "unknown")
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-7, 1e7])
+@pytest.mark.parametrize("factor", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_where_the_cost_grows_it_ends_what_can_be_better(unit: float, factor: float, shift: float) -> None:
+    """(u − 1)² in waves of cos 5u, without bounds: at its least one it is proved, in the next valley it is refuted."""
+
+    def waves(u: float) -> float:
+        return (u - 1) ** 2 + math.cos(5 * u)
+
+    valleys = [minimize_scalar(waves, bounds=(a, a + 1.0), method="bounded").x for a in (0.1, 1.4)]
+    best, other = sorted(valleys, key=waves)
+    at = other if shift else best
+    game = one_follower(lambda u0, u: factor * ((u / unit - 1) ** 2 + pyo.cos(5 * u / unit)) + u0, target=at * unit)
+    report = sp.verify(sp.Plan.from_values(game))
+    assert report.certificate["f"] == "global"
+    assert not report.endless
+    assert report.ok is (shift == 0.0)
+    assert report.epsilon == pytest.approx(factor * (waves(at) - waves(best)), rel=1e-5, abs=1e-7 * factor)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e4])
+def test_what_the_leader_answers_within_its_bounds_ends_a_cost_too(unit: float) -> None:
+    """t u² with t stopped at ±1 takes no more than half of 2 u²: as a formula, t = K u, it would be a cubic."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-unit, unit), initialize=0.2 * unit), pyo.Block()
+    m.f.u = pyo.Var(initialize=0.3)
+    u, t = m.f.u, m.t / unit
+    m.f.cost = pyo.Objective(expr=2 * (u - 1) ** 2 + t * u**2 + 0.4 * pyo.sin(4 * u))
+    m.goal = pyo.Objective(expr=(u - 0.3) ** 2 + (t - 0.2) ** 2)
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f)), curvature="none"))
+    assert not report.endless
+
+    def cost(v: float) -> float:
+        answer = min(max(0.2 + float(rule_slope) * (v - 0.3), -1.0), 1.0)
+        return 2 * (v - 1) ** 2 + answer * v**2 + 0.4 * math.sin(4 * v)
+
+    rule_slope = -(-2.8 + 0.12 + 1.6 * math.cos(1.2)) / 0.09
+    least = min(cost(k / 1000.0) for k in range(-5000, 5001))
+    assert report.epsilon == pytest.approx(cost(0.3) - least, abs=1e-4)
+    assert report.certificate["f"] in ("multistart", "global")
+
+
 def cost_of(u: float) -> float:
-    return float((u - 1) ** 2 + 0.1 * math.sin(3 * u) ** 2)
+    return 0.1 * math.sin(3 * u) ** 2 - math.exp(-((u - 1) ** 2))

@@ -3,8 +3,9 @@
 In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on the whole box, or it is none.
 """
 
-from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem
+from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem, range_of
 from .interval_hessian import is_convex_on_box
+from .sublevel import sublevel_box
 from .terms import UNREADABLE, apart, elementary, leaves, partials, roots, terms, variables_in
 from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, spelled, substituting
 
@@ -24,9 +25,11 @@ __all__ = [
     "number_of",
     "numbers_of",
     "partials",
+    "range_of",
     "roots",
     "size_of",
     "spelled",
+    "sublevel_box",
     "substituting",
     "terms",
     "variables_in",

@@ -38,7 +38,7 @@ from stackpyomo.errors import InvalidGame
 
 from .curvature_rules import INF, RULES, UNARY, UNREADABLE, Shape, number_of
 
-__all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_convex_problem"]
+__all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_convex_problem", "range_of"]
 
 _DENSE = 2000  # the largest coupled block whose eigenvalues are computed
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
@@ -87,6 +87,14 @@ def curvature(
         return prover.prove(expr)
     except UNREADABLE:
         return _NO_PROOF
+
+
+def range_of(expr: Any) -> tuple[float, float]:
+    """(lowest, highest) value of an expression over the box of its Vars, rounded outward; ±∞ where none is shown."""
+    try:
+        return _Prover(None, None, TOLERANCES.curvature).shape(expr).span
+    except UNREADABLE:
+        return -INF, INF
 
 
 def is_convex_problem(cost: Any, constraints: Iterable[Any]) -> bool:

@@ -110,7 +110,7 @@ class Shape:
             raise ZeroDivisionError
         whole, bend, slope = a.is_integer(), -1 if 0.0 < a < 1.0 else 1, 1 if a > 0.0 else -1
         if whole and a < 0.0 and self.lo < 0.0 < self.hi:
-            return Shape(self.constant, self.constant, constant=self.constant)
+            return Shape(self.constant, self.constant, *power(self.span, a), constant=self.constant)
         left = (bend, slope) if not whole else (-bend, slope) if a % 2.0 else (bend, -slope)
         raised = self.compose(lambda f: power(f, a), left, (bend, slope), None, -INF if whole else 0.0)
         if raised.constant or not (raised.convex or (self.order is not None and self.order <= a)):
