@@ -5,12 +5,16 @@
 An NLP solver has no objective to go by there, and may search long for a point that meets the rows. μ falls as fast as a
 trial step with μ = 0 allows; every step leaves the products λ_i s_i of one size and shortens g, or nothing is found.
 What is found still has to be verified: a square system may have other solutions.
+
+The multipliers are eliminated, dλ = (r − λ ds) / s, so that what is factorised has a row for each action and each
+aggregate: followers are blocks, and fill only what couples them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +23,7 @@ from scipy.sparse.linalg import splu
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.solvers import Program
 
-__all__ = ["Pairs", "followed"]
+__all__ = ["Factors", "Linear", "Pairs", "System", "followed"]
 
 _STEPS = 100  # Newton steps at most: a path that can be followed takes twenty or thirty.
 _SHORTEST = 0.01  # Part of a step below which the path is lost.
@@ -40,33 +44,46 @@ class Pairs:
 
     def moved(self, step: Array) -> tuple[Array, Array]:
         """(dλ, ds)."""
-        return step[self.multiplier], self.way * step[self.owner]
+        return step[self.multiplier], (self.way * step[self.owner].T).T
 
 
-def followed(program: Program, pairs: Pairs, x: Array) -> Array | None:
+def followed(system: System, x: Array) -> Array | None:
     """A solution from a start made interior; None if the system is not square, or the path is lost."""
-    floor, ceiling = program.row_bounds
-    square = len(floor) + len(pairs.limit) == len(program.variables) and (floor == ceiling).all()
-    if not square or not len(pairs.limit) or (pairs.multiplier < 0).any() or (pairs.owner < 0).any():
+    if not system.is_square:
         return None
-    system = _System(program, pairs, floor)
     with np.errstate(all="ignore"):  # what is not finite loses the path
         return system.solved(x)
 
 
-class _System:
-    """The square system of one program."""
+class System:
+    """The system of one program: square, once the variables ``held`` are where they are."""
 
-    def __init__(self, program: Program, pairs: Pairs, right: Array) -> None:
-        self.program, self.pairs, self.right = program, pairs, right
+    def __init__(self, program: Program, pairs: Pairs, held: Array | None = None) -> None:
+        self.program, self.pairs = program, pairs
+        self.held = np.zeros(0, dtype=int) if held is None else held
+        self.right = program.row_bounds[0]
         self.count = len(pairs.limit)
+        given = np.zeros(len(program.variables), dtype=bool)
+        given[self.held] = given[pairs.multiplier[pairs.multiplier >= 0]] = True
+        self.rest = np.flatnonzero(~given)  #: What is left once multipliers are eliminated.
 
-    def solved(self, x: Array) -> Array | None:
+    @property
+    def is_square(self) -> bool:
+        """True if all rows are equalities, every pair has its Vars, and conditions and unknowns are as many."""
+        floor, ceiling = self.program.row_bounds
+        pairs = self.pairs
+        whole = self.count > 0 and (pairs.multiplier >= 0).all() and np.isin(pairs.owner, self.rest).all()
+        apart = len(np.unique(pairs.multiplier)) == self.count
+        return bool(whole and apart and len(floor) == len(self.rest) and (floor == ceiling).all())
+
+    def solved(self, x: Array, enough: Callable[[Array], bool] = lambda _: False) -> Array | None:
+        """The end of the path from x made interior, or where it is ``enough``; None where the path is lost."""
         x = self._inside(x)
         for _ in range(_STEPS):
-            residual = self._residual(x)
+            residual = self.residual(x)
             force, room = self.pairs.at(x)
-            if max(np.abs(residual).max(initial=0.0), float((force * room).max())) <= TOLERANCES.solver:
+            far = np.abs(residual).max(initial=0.0)
+            if max(far, float((force * room).max())) <= TOLERANCES.solver or (far <= TOLERANCES.accuracy and enough(x)):
                 return x
             moved = self._step(x, residual, force, room)
             if moved is None:
@@ -74,7 +91,8 @@ class _System:
             x = moved
         return None
 
-    def _residual(self, x: Array) -> Array:
+    def residual(self, x: Array) -> Array:
+        """g(x)."""
         return np.asarray(self.program.problem.constraints(x)) - self.right
 
     def _inside(self, x: Array) -> Array:
@@ -83,21 +101,21 @@ class _System:
         margin = np.minimum(1.0, (upper - lower) / 4.0)
         inside, owner = x.copy(), self.pairs.owner
         inside[owner] = np.clip(x, lower + margin, upper - margin)[owner]
-        inside[self.pairs.multiplier] = max(1.0, float(np.abs(self._residual(inside)).max(initial=0.0)))
+        inside[self.pairs.multiplier] = max(1.0, float(np.abs(self.residual(inside)).max(initial=0.0)))
         return inside
 
     def _step(self, x: Array, residual: Array, force: Array, room: Array) -> Array | None:
         mean = float((force * room).mean())
         try:
-            solved = _solver(self._matrix(x, force, room))
+            linear = Linear(self, x)
+            trial = linear.step(residual, force * room)
         except RuntimeError:  # singular
             return None
-        trial = solved(-np.concatenate([residual, force * room]))
-        left = self._mean(x + self._longest(trial, force, room) * trial)
+        left = self._mean(x + self.longest(trial, force, room) * trial)
         centre = min(1.0, max(left, 0.0) / mean) ** 3
         dforce, droom = self.pairs.moved(trial)
-        step = solved(-np.concatenate([residual, force * room - centre * mean + dforce * droom]))
-        length = 0.99 * self._longest(step, force, room)
+        step = linear.step(residual, force * room - centre * mean + dforce * droom)
+        length = 0.99 * self.longest(step, force, room)
         while length >= _SHORTEST:
             moved = np.asarray(x + length * step)
             if self._keeps(moved, (1.0 - _SHORTEST * length) * float(np.linalg.norm(residual))):
@@ -105,14 +123,7 @@ class _System:
             length *= 0.7
         return None
 
-    def _matrix(self, x: Array, force: Array, room: Array) -> sparse.csr_array:
-        each = np.arange(self.count)
-        rows, columns = np.concatenate([each, each]), np.concatenate([self.pairs.multiplier, self.pairs.owner])
-        entries = np.concatenate([room, force * self.pairs.way])
-        products = sparse.csr_array((entries, (rows, columns)), shape=(self.count, len(x)))
-        return sparse.csr_array(sparse.vstack([self.program.jacobian(x), products]))
-
-    def _longest(self, step: Array, force: Array, room: Array) -> float:
+    def longest(self, step: Array, force: Array, room: Array) -> float:
         """The part of a step, at most 1, that keeps every λ and s positive."""
         positive, there = np.concatenate([force, room]), np.concatenate(self.pairs.moved(step))
         return float(np.where(there < 0.0, -positive / there, 1.0).min(initial=1.0))
@@ -125,16 +136,67 @@ class _System:
         """True at a point with balanced pairs and rows no further off than ``most``, or than rounding."""
         force, room = self.pairs.at(x)
         balanced = (force * room).min() >= TOLERANCES.balanced * (force * room).mean()
-        return bool(balanced and np.linalg.norm(self._residual(x)) <= max(most, TOLERANCES.solver))
+        return bool(balanced and np.linalg.norm(self.residual(x)) <= max(most, TOLERANCES.solver))
 
 
-def _solver(matrix: sparse.csr_array) -> Callable[[Array], Array]:
-    """right → matrix⁻¹ right; raises RuntimeError where the matrix is singular.
+class Factors:
+    """A square matrix, factorised; raises RuntimeError where it is singular.
 
     Rows are divided by the sum of their entries: a pivot is then not taken from an aggregate's long row, which would
     fill everything below it.
     """
-    sums = np.asarray(abs(matrix).sum(axis=1)).ravel()
-    weights = 1.0 / np.where(sums > 0.0, sums, 1.0)
-    factors = splu(sparse.csc_array(sparse.diags_array(weights) @ matrix))
-    return lambda right: np.asarray(factors.solve(weights * right))
+
+    def __init__(self, matrix: sparse.csc_array) -> None:
+        sums = np.asarray(abs(matrix).sum(axis=1)).ravel()
+        self._weights = 1.0 / np.where(sums > 0.0, sums, 1.0)
+        self._factors = splu(sparse.csc_array(sparse.diags_array(self._weights) @ matrix))
+
+    def solve(self, right: Array, *, transposed: bool = False) -> Array:
+        """matrix⁻¹ right, or (matrixᵀ)⁻¹ right."""
+        if transposed:
+            return np.asarray(self._weights * self._factors.solve(right, "T"))
+        return np.asarray(self._factors.solve(self._weights * right))
+
+
+class Linear:
+    """A system linearised at one point, multipliers eliminated; raises RuntimeError where that is singular."""
+
+    def __init__(self, system: System, x: Array) -> None:
+        self.system, pairs = system, system.pairs
+        jacobian = sparse.csc_array(system.program.jacobian(x))
+        force, self.room = pairs.at(x)
+        self.ratio = pairs.way * force / self.room
+        self.forces, self.led = jacobian[:, pairs.multiplier], jacobian[:, system.held]
+        place = np.full(jacobian.shape[1], -1)
+        place[system.rest] = np.arange(len(system.rest))
+        self.owner = place[pairs.owner]
+        each = np.arange(system.count)
+        pushed = sparse.csc_array((self.ratio, (each, self.owner)), shape=(system.count, len(system.rest)))
+        matrix = sparse.csc_array(jacobian[:, system.rest] - self.forces @ pushed)
+        self._factors = Factors(matrix)
+
+    def step(self, rows: Array, products: Array) -> Array:
+        """dx with g′ dx = −rows and s dλ + λ ds = −products."""
+        shift = -products / self.room
+        rest = self._factors.solve(-rows - self.forces @ shift)
+        return self._whole(rest, shift - self.ratio * rest[self.owner])
+
+    @cached_property
+    def tangents(self) -> Array:
+        """(variables × held) how all follow what is held; 1 where it is that itself."""
+        columns = []
+        for number, column in enumerate(self.led.toarray().T):
+            rest = self._factors.solve(-column)
+            columns.append(self._whole(rest, -self.ratio * rest[self.owner]))
+            columns[-1][self.system.held[number]] = 1.0
+        return np.column_stack(columns)
+
+    def prices(self, gradient: Array) -> tuple[Array, Array]:
+        """(p, q) of rows and pairs with g′ᵀ p + (pairs)′ᵀ q = gradient, but in what is held."""
+        rows = self._factors.solve(gradient[self.system.rest], transposed=True)
+        return rows, -(self.forces.T @ rows) / self.room
+
+    def _whole(self, rest: Array, forces: Array) -> Array:
+        step = np.zeros(len(self.system.program.variables))
+        step[self.system.rest], step[self.system.pairs.multiplier] = rest, forces
+        return step

@@ -41,7 +41,7 @@ from stackpyomo.games import Follower, Game, Movers
 
 from .common_multipliers import Common
 
-__all__ = ["Conditions", "Pair", "conditions", "derivatives", "responding_followers", "with_answers"]
+__all__ = ["Builder", "Conditions", "Pair", "conditions", "derivatives", "responding_followers", "with_answers"]
 
 _WIDE = 100  # Rows and variables of a follower up to which its duality is written: it is for global solvers.
 
@@ -68,7 +68,8 @@ class Conditions:
     """The conditions of all responding followers, on a Block that holds multipliers and slacks (the rows are data)."""
 
     block: Any
-    stationarity: list[tuple[VarData, Any]] = field(default_factory=list)  #: (action, its derivative of L, to be 0).
+    #: (action, its derivative of L, to be 0; None where it is written in arrays).
+    stationarity: list[tuple[VarData, Any]] = field(default_factory=list)
     #: (constraint of a follower, the relation that stands for it: an equality, or body + slack = limit).
     rows: list[tuple[ConstraintData, Any]] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
@@ -93,6 +94,11 @@ class Conditions:
         """All rows but complementarity, as Pyomo relations; multipliers and slacks are bounded by 0 as Vars."""
         first = [*(e == 0 for _, e in self.stationarity), *(r for _, r in self.rows)]
         return [*first, *(r for _, r in self.prices), *self.scales]
+
+    @property
+    def height(self) -> int:
+        """The number of :attr:`relations`."""
+        return sum(map(len, (self.stationarity, self.rows, self.prices, self.scales)))
 
     def stand_alone(self) -> None:
         """Hold every multiplier at 0: nobody leans on constraints of its own."""
@@ -170,7 +176,7 @@ def conditions(
     """
     holder = pyo.ConcreteModel(name="conditions") if block is None else block
     movers = with_answers(game.movers(), answers)
-    return _Builder(game, followers, holder, fritz_john, movers, common).build()
+    return Builder(game, followers, holder, fritz_john, movers, common).build()
 
 
 def with_answers(movers: Movers, answers: Movers | None) -> Movers:
@@ -193,7 +199,7 @@ class _Row:
     idle: bool = False  # an integer follower's continuous part is not in it: it has no multiplier
 
 
-class _Builder:
+class Builder:
     """Writes follower by follower; multipliers and slacks are made where they are needed."""
 
     def __init__(

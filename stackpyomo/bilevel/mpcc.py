@@ -27,9 +27,10 @@ from stackpyomo.core.expressions import apart
 from stackpyomo.games import Movers
 from stackpyomo.solvers import Program, Residuals, Solution, Termination, choose, ray, solve
 
-from .central_path import Pairs, followed
+from .central_path import Pairs, System, followed
 from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
 from .conditions import Conditions
+from .leader_descent import descended
 
 __all__ = ["Answer", "Equilibrium", "Problem"]
 
@@ -38,11 +39,6 @@ logger = logging.getLogger(__name__)
 _ROUNDS = 25  # Active sets that one polish tries.
 _TURNS = 4  # Times a pair may change sides in one polish: a primal-dual active set method, made to end.
 
-# Pairs from which on the followers' equilibrium is asked first: where none of them, or all, are active, the leader
-# descends from there, for the last steps of a homotopy are degenerate then; else the homotopy starts there.
-_MANY = 2000
-
-_STEPS = (1.0, 0.5, 0.25, 0.125)  # Parts of a step of the leader that are tried.
 _PATIENCE, _PACE = 10.0, 100.0  # Seconds of one local solve, and variables for which it gets another second.
 
 # Iterations of one local solve: those that converge need fewer, and a restoration phase may go on for ever.
@@ -88,7 +84,10 @@ class Answer:
 
 
 class Equilibrium:
-    """The problem under one treatment (None: the rows alone, to polish on). May raise :class:`BadRow`."""
+    """The problem under one treatment (None: the rows alone, to polish on). May raise :class:`BadRow`.
+
+    ``program``: the rows under no treatment, where they are written already.
+    """
 
     def __init__(
         self,
@@ -97,6 +96,7 @@ class Equilibrium:
         treatment: Treatment | None,
         seconds: dict[str, float],
         log: list[dict[str, Any]] | None = None,
+        program: Program | None = None,
     ) -> None:
         self.conditions, self.treatment = conditions, treatment
         self.log = [] if log is None else log
@@ -106,17 +106,20 @@ class Equilibrium:
         first = treatment.levels[0] if treatment else 0.0
         holder.level = pyo.Var(bounds=(first, first), initialize=first)
         self._treated = (treatment or Treatment()).apply(Given(conditions, holder, holder.level))
+        self._plain = len(problem.constraints) + len(problem.held)
+        self._first = self._plain + conditions.height
+        self.program = program or self._written(problem)
+        self._locate()
+
+    def _written(self, problem: Problem) -> Program:
         relations = [
             *(c for _, c in problem.constraints),
             *(var == value for var, value in problem.held),
-            *conditions.relations,
+            *self.conditions.relations,
+            *self._treated.rows,
         ]
-        self._first = len(relations)
-        self._plain = len(problem.constraints) + len(problem.held)
         cost = apart(problem.cost) + self._treated.term
-        sets = [*problem.sets, *self._treated.sets]
-        self.program = Program(cost, [*relations, *self._treated.rows], sets=sets, seconds=seconds)
-        self._locate()
+        return Program(cost, relations, sets=[*problem.sets, *self._treated.sets], seconds=self._seconds)
 
     def _locate(self) -> None:
         """Where pairs stand among the program's variables: λ, and the Var whose distance to a limit s is."""
@@ -219,12 +222,6 @@ class Equilibrium:
             options = dict(choose(solver).tight) if tight else {}
             return self._answer(self._run(self.program, solver, options, None, until, tee), solver)
         step = 0
-        if len(self._lambda) > _MANY and start is None and (settled := self._settled(solver, until)) is not None:
-            assert settled.x is not None
-            active = self._active(settled.x)
-            if active.all() or not active.any():  # few kinks lie on the leader's way
-                return self._descended(settled, solver, until)
-            start, step = settled.x, 1
         level = self.treatment.levels[step]
         while True:
             last = step >= len(self.treatment.levels) - 1
@@ -240,16 +237,21 @@ class Equilibrium:
             level = self._next(level, step, answer.x)
 
     def followed(self, until: float) -> Answer | None:
-        """Newton's method along the central path, where conditions and unknowns are as many; None if that is lost."""
+        """Newton's method along the central path; None if that is lost.
+
+        Where conditions and unknowns are as many once the leader is held, it descends on the way; where it has nothing
+        to decide, the path is followed to its end.
+        """
         if time.monotonic() >= until:
             return None
         began = time.perf_counter()
         pairs = Pairs(self._lambda, self._owner, self._limit, np.where(self._above, -1.0, 1.0))
-        x = followed(self.program, pairs, np.asarray(self.program.problem.x0, dtype=float))
+        system = System(self.program, pairs, self._led)
+        x = (descended if len(self._led) else followed)(system, np.asarray(self.program.problem.x0, dtype=float))
         end = Termination.FAILED if x is None else Termination.CONVERGED
         message = "the path was lost" if x is None else "followed to its end"
         solution = Solution(end, message, x, seconds=time.perf_counter() - began, solver="newton")
-        self._noted(solution, "central path", None)
+        self._noted(solution, "descent" if len(self._led) else "central path", None)
         return None if x is None else self._answer(solution, solution.solver)
 
     def _next(self, level: float, step: int, x: Array) -> float:
@@ -341,19 +343,16 @@ class Equilibrium:
         *,
         active: Array | None = None,
         signed: bool = False,
-        leading: bool = True,
         until: float = math.inf,
     ) -> Answer | None:
         """The best point with the active set of x (or ``active``), zeros exact; None if there is none.
 
-        ``signed``: keep every λ, s ≥ 0, and with them the active set. ``leading``: False holds the leader where it is.
+        ``signed``: keep every λ, s ≥ 0, and with them the active set.
         """
         active = self._consistent(self._active(x) if active is None else active, x)
         kept, turns = np.full(len(active), signed), np.zeros(len(active), dtype=int)
         for _ in range(_ROUNDS):
             lower, upper = self._piece(active, kept)
-            if not leading:
-                lower[self._led] = upper[self._led] = x[self._led]
             lower[self._whole] = upper[self._whole] = np.round(x[self._whole])
             program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
             solution = self._run(program, solver, {}, None, until, False, "polish")
@@ -386,49 +385,6 @@ class Equilibrium:
             if points:
                 return points
         return ()
-
-    def _settled(self, solver: str, until: float) -> Answer | None:
-        """The followers' equilibrium where the leader starts, of many pairs; None where that cannot be solved."""
-        x = np.clip(np.asarray(self.program.problem.x0, dtype=float), *self.program.bounds)
-        settled = self.polished(x, solver, active=np.zeros(len(self._lambda), dtype=bool), leading=False, until=until)
-        return settled if settled is not None and settled.x is not None else None
-
-    def _descended(self, best: Answer, solver: str, until: float) -> Answer:
-        """Implicit programming, for many pairs: the leader goes to the optimum of its smooth piece.
-
-        Followers settle on a new equilibrium there (half the step while that is no better); near the end one polish
-        does the rest.
-        """
-        for _ in range(_ROUNDS):
-            if (better := self._moved(best, solver, until)) is None:
-                break
-            gain, best = best.cost - better.cost, better
-            if gain <= TOLERANCES.early * abs(best.cost):
-                break
-        assert best.x is not None
-        for signed in (False, True):
-            last = self.polished(best.x, solver, signed=signed, until=until)
-            if last is not None and last.cost <= best.cost:
-                return last
-        return best
-
-    def _moved(self, best: Answer, solver: str, until: float) -> Answer | None:
-        """A better equilibrium on the way to where the leader would go if the active set held everywhere."""
-        assert best.x is not None
-        active = self._consistent(self._active(best.x), best.x)
-        lower, upper = self._piece(active, np.zeros(len(active), dtype=bool))
-        start = np.clip(best.x, lower, upper)
-        program = self.program.variant(start, bounds=(lower, upper), row_bounds=self._freed())
-        goal = self._run(program, solver, {}, None, until, False, "piece")
-        if goal.answer is None:
-            return None
-        for step in _STEPS:
-            x = best.x.copy()
-            x[self._led] += step * (goal.answer[self._led] - x[self._led])
-            tried = self.polished(x, solver, active=active, leading=False, until=until)
-            if tried is not None and tried.cost < best.cost:
-                return tried
-        return None
 
     def _active(self, x: Array) -> Array:
         """Pairs whose λ is the larger of the two at x."""

@@ -1,5 +1,7 @@
 """The search for a plan: from the stage that proves most to the one that always gives something.
 
+   *Arrays*, where there are many pairs and nobody asked for another way: conditions written in arrays, the leader's
+   descent along the central path of the followers; one plan that holds is enough.
 0. *Resume*, where the model holds the plan of a neighbouring game: the pairs without room there are active, as in every
    polish those whose sign comes out wrong change sides, and with these one solve may do.
 1. *Global*: the exact conditions with SOS1 in SCIP (Fritz John's where a follower's rows are not affine, so that the
@@ -21,11 +23,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, timed
 from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Termination, choose, random_start, registry
 
+from .array_conditions import array_equilibrium
 from .candidates import Candidate, Candidates
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
 from .conditions import Conditions
@@ -57,6 +60,8 @@ class PlanSearch(Candidates):
     def run(self) -> None:
         """Try stage after stage until something is proved, or none is left."""
         self._until = math.inf if self.options.time_limit is None else time.monotonic() + self.options.time_limit
+        if self._by_arrays():
+            return
         self._write()
         for stage in self._stages():
             stage()
@@ -119,6 +124,25 @@ class PlanSearch(Candidates):
         return solver
 
     # --- stages -------------------------------------------------------------------------------------------------------
+
+    def _by_arrays(self) -> bool:
+        """True if many followers' conditions, written in arrays and followed along their path, give a verified plan."""
+        options, problem = self.options, self.problem
+        size = 2 * sum(len(f.variables) + len(f.constraints) for f in self.followers)
+        plain = (
+            options.treatment is None and options.common is None and not (options.warm or options.tee or self.points)
+        )
+        able = choose(options.solver).name == "pounce" and problem.leaning and not self.game.leader.integers
+        if not (size > _MANY and plain and able):
+            return False
+        with timed(self.seconds, "conditions"):
+            written = array_equilibrium(self.game, self.followers, problem, self.seconds, self.log)
+        if written is None or len(written.conditions.pairs) <= _MANY:
+            return False
+        self.kkt = self._exact = written.conditions
+        self._equilibria = {(id(self.kkt), repr(None)): written}
+        self._path()
+        return self._has_plan
 
     def _discrete(self, treatment: Treatment, solver: str) -> None:
         """Exact conditions in a solver with integers: its bound counts where it is global and nothing was assumed."""

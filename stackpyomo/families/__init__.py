@@ -4,9 +4,22 @@ In: expressions, each with a number of its row. Out: families (one tree, constan
 gradients, second derivatives, and ranges of these over boxes. Law: what is not understood is named, never guessed.
 """
 
-from .functions import MANY, Functions, functions_of
+from .derivative import derived, product
+from .functions import MANY, Functions, Written, functions_of
 from .ranges import Ranges, least_eigenvalues
 from .reader import Family, gathered
 from .sweep import swept
 
-__all__ = ["MANY", "Family", "Functions", "Ranges", "functions_of", "gathered", "least_eigenvalues", "swept"]
+__all__ = [
+    "MANY",
+    "Family",
+    "Functions",
+    "Ranges",
+    "Written",
+    "derived",
+    "functions_of",
+    "gathered",
+    "least_eigenvalues",
+    "product",
+    "swept",
+]

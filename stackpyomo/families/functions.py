@@ -7,7 +7,8 @@ with the names that solver libraries give these evaluations, so that one stands 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,38 @@ from stackpyomo.core import Array
 from .reader import Family, gathered
 from .sweep import Sweep, swept, takes_roots
 
-__all__ = ["MANY", "Functions", "functions_of"]
+__all__ = ["MANY", "Functions", "Written", "functions_of"]
 
 MANY = 100  #: Rows, or followers, from which on arrays pay.
 
 
-def functions_of(expressions: Sequence[Any]) -> Functions | None:
-    """The expressions as functions of all their Vars that are not fixed; None where arrays cannot hold one of them."""
-    variables: list[VarData] = []
-    families, unread = gathered([(row, e, 1.0) for row, e in enumerate(expressions)], {}, variables)
-    return None if unread else Functions(families, len(expressions), variables)
+@dataclass
+class Written:
+    """Rows that are families already, and the Vars that these number."""
+
+    count: int = 0
+    families: list[Family] = field(default_factory=list)
+    column: dict[int, int] = field(default_factory=dict)  #: id(Var) → its column.
+    variables: list[VarData] = field(default_factory=list)
+
+    def columns(self, variables: Iterable[VarData]) -> Array:
+        """Their columns; those that have none get the next ones."""
+        for var in (variables := list(variables)):
+            if self.column.setdefault(id(var), len(self.variables)) == len(self.variables):
+                self.variables.append(var)
+        return np.array([self.column[id(var)] for var in variables], dtype=np.int64)
+
+
+def functions_of(expressions: Sequence[Any], more: Written | None = None) -> Functions | None:
+    """The expressions as functions of all their Vars that are not fixed; None where arrays cannot hold one of them.
+
+    more: rows that come after these.
+    """
+    more = more or Written()
+    items = [(row, e, 1.0) for row, e in enumerate(expressions)]
+    families, unread = gathered(items, more.column, more.variables)
+    families += [replace(family, rows=family.rows + len(items)) for family in more.families]
+    return None if unread else Functions(families, len(items) + more.count, more.variables)
 
 
 class Functions:

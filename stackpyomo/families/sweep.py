@@ -26,8 +26,8 @@ def swept(tree: Tree, numbers: Any, point: Any, order: int = 2) -> Sweep:
     numbers: (numbers × members). point: one array or range for each Var. order: 1 leaves second derivatives out.
     """
     kind = tree[0]
-    if kind == "c":
-        return numbers[tree[1]], {}, {}
+    if kind in ("c", "n"):
+        return tree[1] if kind == "n" else numbers[tree[1]], {}, {}
     if kind == "v":
         return point[tree[1]], {tree[1]: 1.0}, {}
     if kind == "f":

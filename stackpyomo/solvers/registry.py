@@ -110,16 +110,17 @@ def solve(
     if not program.variables:
         return Solution(Termination.OPTIMAL, "nothing to decide", np.zeros(0), np.zeros(0), solver="none")
     other = twin(program, "MIP" in info.classes)
-    if other is None and isinstance(program, ArrayProgram):
-        solution = run_pounce(program, {**_RETRY, **(options or {})}, time_limit, tee, start)
-    elif other is None:
-        solution = info.run(program, dict(options or {}), time_limit, tee, start)
+    run, options = info.run, dict(options or {})
+    if isinstance(program, ArrayProgram):  # in this process
+        run, options = run_pounce, {**_RETRY, **options}
+    if other is None:
+        solution = run(program, options, time_limit, tee, start)
     else:
-        solution = other.back(info.run(other.of(program, start), dict(options or {}), time_limit, tee, None))
+        solution = other.back(run(other.of(program, start), options, time_limit, tee, None))
         broken = solution.termination in (Termination.INFEASIBLE, Termination.FAILED)
         lost = broken and solution.x is None and other.is_rough  # a point that came out is judged, whatever was said
         if lost or ("MIP" not in info.classes and other.is_stretched):  # units drown each other: asked in both
-            plain = info.run(program, dict(options or {}), time_limit, tee, start)
+            plain = run(program, options, time_limit, tee, start)
             solution = min(solution, plain, key=lambda answer: _cost(program, answer))
     solution.seconds = time.perf_counter() - began
     solution.solver = info.name

@@ -19,6 +19,7 @@ from pyomo.core.expr.numeric_expr import SumExpression
 from stackpyomo.core import Array, bounds_of
 from stackpyomo.core.expressions import substituting
 
+from .array_programs import ArrayProgram
 from .program import BadRow, Program, copies_between, free_row, scales_of
 from .solution import Solution
 
@@ -101,6 +102,10 @@ def _made(program: Program, plain: tuple[int, int]) -> Twin | None:
     level = level if math.isfinite(level) and abs(level) > 2.0 ** plain[1] * sizes[0] else 0.0
     if not level and (steps == 1.0).all() and (sizes == 1.0).all():
         return None
+    if isinstance(program, ArrayProgram):
+        scaled = program.in_units(steps, sizes[1:], float(sizes[0]), level)
+        columns, rows = np.arange(problem.n), np.arange(problem.m)
+        return Twin(scaled, columns, rows, steps, sizes[1:], float(sizes[0]), level, np.zeros(problem.n))
     try:
         return _written(program, steps, sizes[1:], float(sizes[0]), level)
     except BadRow:

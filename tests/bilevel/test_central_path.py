@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from scipy.sparse.linalg import splu
 
 import stackpyomo as sp
-from stackpyomo.bilevel.central_path import Pairs, _solver, followed
+from stackpyomo.bilevel.central_path import Factors, Linear, Pairs, System, followed
 from stackpyomo.solvers import Program
 
 
@@ -37,7 +37,7 @@ def complementary(matrix: np.ndarray, vector: np.ndarray, upper: float | None = 
 
 
 def solution(program: Program, pairs: Pairs) -> np.ndarray | None:
-    found = followed(program, pairs, np.asarray(program.problem.x0))
+    found = followed(System(program, pairs), np.asarray(program.problem.x0))
     return None if found is None else found[pairs.owner]
 
 
@@ -56,11 +56,12 @@ def test_a_long_row_is_no_pivot_that_fills_the_factors() -> None:
     entries = []
     for n in (200, 400):
         firms, ones = sparse.diags_array(np.linspace(1e-3, 1e-2, n)), np.ones((n, 1))
-        matrix = sparse.csr_array(sparse.block_array([[firms, ones], [ones.T, -sparse.eye_array(1)]]))
+        matrix = sparse.csc_array(sparse.block_array([[firms, ones], [ones.T, -sparse.eye_array(1)]]))
         right = np.arange(n + 1.0)
         with patch("stackpyomo.bilevel.central_path.splu", wraps=splu) as spy:
-            answer = _solver(matrix)(right)
+            answer = Factors(matrix).solve(right)
         np.testing.assert_allclose(matrix @ answer, right, atol=1e-6 * n)
+        np.testing.assert_allclose(matrix.T @ Factors(matrix).solve(right, transposed=True), right, atol=1e-6 * n)
         factors = splu(spy.call_args.args[0])
         entries.append(factors.L.nnz + factors.U.nnz)
     assert entries[1] < 2.1 * entries[0]
@@ -81,10 +82,10 @@ def test_two_sided_bounds_and_no_symmetry(seed: int) -> None:
 
 def test_what_is_lost_is_none() -> None:
     free = complementary(np.array([[0.0, 1.0], [-1.0, 0.0]]), -np.ones(2))  # −z − 1 = λ: no solution
-    assert followed(*free, np.asarray(free[0].problem.x0)) is None
+    assert followed(System(*free), np.asarray(free[0].problem.x0)) is None
     program, pairs = complementary(np.eye(2), -np.ones(2))
     fewer = Pairs(*(part[:1] for part in (pairs.multiplier, pairs.owner, pairs.limit, pairs.way)))
-    assert followed(program, fewer, np.asarray(program.problem.x0)) is None, "not square"
+    assert followed(System(program, fewer), np.asarray(program.problem.x0)) is None, "not square"
 
 
 def test_a_large_nash_game_goes_along_the_path() -> None:
@@ -108,3 +109,19 @@ def test_a_large_nash_game_goes_along_the_path() -> None:
     assert plan.value("mean") == pytest.approx(low, abs=1e-8)
     assert {entry["treatment"] for entry in plan.log} == {"central path", "polish"}
     assert plan.report.ok
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_and_prices_are_those_of_the_whole_system(seed: int) -> None:
+    """With every multiplier among the unknowns, by dense matrices."""
+    random = np.random.default_rng(seed)
+    program, pairs = complementary(random.normal(size=(4, 4)), random.normal(size=4), upper=2.0)
+    x = random.uniform(0.2, 1.8, len(program.variables))
+    linear, (force, room) = Linear(System(program, pairs), x), pairs.at(x)
+    products = np.zeros((8, len(x)))
+    products[np.arange(8), pairs.multiplier], products[np.arange(8), pairs.owner] = room, force * pairs.way
+    whole = np.vstack([program.jacobian(x).toarray(), products])
+    rows, aims, gradient = random.normal(size=4), random.normal(size=8), random.normal(size=len(x))
+    np.testing.assert_allclose(whole @ linear.step(rows, aims), -np.concatenate([rows, aims]), atol=1e-9)
+    gradient[pairs.multiplier] = 0.0
+    np.testing.assert_allclose(whole.T @ np.concatenate(linear.prices(gradient)), gradient, atol=1e-9)

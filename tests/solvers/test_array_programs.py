@@ -97,3 +97,35 @@ def test_ctrl_c_is_no_point_without_a_value(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(array_programs._Problem, "hessian", hessian)
     with pytest.raises(KeyboardInterrupt):
         sp.leader_optimal(street(20))
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e5])
+def test_other_units_go_by_arrays_too(unit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers far from 1 are solved in natural units, as a text is."""
+    monkeypatch.setattr(cooperative, "_MANY", 1)
+    plan = sp.leader_optimal(street(20))
+    small = pyo.ConcreteModel()
+    small.price, small.home = pyo.Var(bounds=(-2, 2), initialize=0), pyo.Block(range(20))
+    for i, home in small.home.items():
+        home.u = pyo.Var(bounds=(0, 4 * unit), initialize=unit)
+        home.cost = pyo.Objective(expr=(home.u / unit - 2 - i / 20) ** 2 + small.price * home.u / unit)
+    spread = pyo.quicksum((h.u / unit - 1 - i / 20) ** 2 for i, h in small.home.items())
+    small.goal = pyo.Objective(expr=unit * (small.price**2 + spread))
+    other = sp.leader_optimal(sp.Game(small, followers=small.home))
+    assert "build" not in other.seconds
+    assert other.leader_objective / unit == pytest.approx(plan.leader_objective, abs=1e-9)
+    for i in range(20):
+        assert other.value(f"home[{i}].u") / unit == pytest.approx(plan.value(f"home[{i}].u"), abs=1e-8)
+
+
+def test_a_variant_has_its_own_start_and_limits() -> None:
+    m = pairs(6)
+    arrays = read_program(m.cost, [*m.near.values(), m.all], {})
+    assert arrays is not None
+    lower, upper = (side.copy() for side in arrays.bounds)
+    lower[:], upper[:] = 0.5, 2.0
+    other = arrays.variant(np.full(arrays.problem.n, 0.7), bounds=(lower, upper))
+    answer = solve(other, "pounce")
+    assert answer.x is not None
+    assert ((answer.x >= 0.5 - 1e-9) & (answer.x <= 2.0 + 1e-9)).all()
+    assert (arrays.bounds[0] == 0.0).all()
