@@ -25,6 +25,7 @@ import pyomo.core.expr.numeric_expr as nodes
 from pyomo.common.numeric_types import native_numeric_types
 
 from stackpyomo.core.sparse import Array
+from stackpyomo.core.tolerances import TOLERANCES
 
 from .convexity import Curvature, curvature, range_of
 from .curvature_rules import UNREADABLE
@@ -34,7 +35,7 @@ from .values import number_of
 
 __all__ = ["sublevel_box"]
 
-_MARGIN = 1e-9  # Share of every coefficient that is given away for rounding.
+_MARGIN = TOLERANCES.noise  # Share of every coefficient that is given away for rounding.
 _DEGREE = 12  # Of polynomials that are multiplied out, and the most variables of one.
 _BOXES = 20_000  # Boxes after which a least value is not shown to be positive.
 _FARTHEST = 1e12  # Units of the largest box that is of any use.
