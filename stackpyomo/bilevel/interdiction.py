@@ -23,7 +23,7 @@ from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, GameStructure, foreign
 from stackpyomo.solvers import BadRow, Program, free_row, prover, solve
 
-__all__ = ["Block", "answer", "blocks", "gives_way", "widened"]
+__all__ = ["Block", "answer", "blocks", "gives_way", "takes_less", "widened"]
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def blocks(follower: Follower) -> dict[int, Block]:
             blocked[id(block.action)] = block
     if foreign(follower, *plain):
         return {}
-    return blocked if all(_takes_less(constraint, blocked) for constraint in plain) else {}
+    return blocked if all(takes_less(constraint, blocked) for constraint in plain) else {}
 
 
-def _takes_less(constraint: Any, blocked: Mapping[int, Block]) -> bool:
+def takes_less(constraint: Any, blocked: Mapping[int, Block]) -> bool:
     """Whether a point of the row stays one where blocked actions become smaller."""
     if not any(id(v) in blocked for v in variables_in(constraint.expr)):
         return True

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
-from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import substituting, variables_in
@@ -29,10 +29,10 @@ from .copies import copied
 from .deviation_rows import RowWriter, value_at
 from .interdiction import answer, widened
 from .mpcc import Problem
+from .subsets import Terms, are_few, open_values, points_of, table, terms_of
 
 __all__ = ["MinMax", "Opposition", "opposition"]
 
-Terms = dict[tuple[int, ...], float]  #: (id(Var), …) → coefficient of their product.
 Point = dict[int, float]  #: id(Var) → its value.
 
 
@@ -51,9 +51,9 @@ def opposition(game: Game, followers: Sequence[Follower], problem: Problem) -> O
         return None
     if any(id(v) in owners for _, constraint in problem.constraints for v in variables_in(constraint.expr)):
         return None
-    rest, shares = _terms(problem.cost), {}
+    rest, shares = terms_of(problem.cost), {}
     for follower in followers:
-        cost = _terms(follower.cost)
+        cost = terms_of(follower.cost)
         first = next((key for key in cost or () if any(part in owners for part in key)), None)
         if rest is None or cost is None or first is None:
             return None
@@ -76,18 +76,6 @@ def _stands_alone(follower: Follower, owners: Mapping[int, str]) -> bool:
     met = {owners.get(id(v), follower.name) for part in parts for v in variables_in(part)}
     whole = len(follower.integers) == len(follower.variables)
     return whole and met == {follower.name} and all(map(math.isfinite, interval(follower.cost)))
-
-
-def _terms(expression: Any) -> Terms | None:
-    """Those of a quadratic expression, its constant under (); None of another one."""
-    repn = generate_standard_repn(expression, quadratic=True)
-    if repn.nonlinear_expr is not None:
-        return None
-    terms: Terms = {(): float(repn.constant)}
-    terms.update(((id(v),), float(c)) for v, c in zip(repn.linear_vars, repn.linear_coefs, strict=True) if c)
-    squares = zip(repn.quadratic_vars, repn.quadratic_coefs, strict=True)
-    terms.update((tuple(sorted(map(id, pair))), float(c)) for pair, c in squares if c)
-    return terms
 
 
 def _sum(one: Terms, other: Terms, share: float) -> Terms:
@@ -149,6 +137,34 @@ class MinMax:
         names = self.game.completed(solved)
         point = {**{id(v): names[name] for name, v in self.game.variables_by_name.items()}, **solved}
         return self._answered(point, names)
+
+    def settle(self) -> bool:
+        """Try every choice of a leader who decides on a few binaries; False where it decides more, or otherwise."""
+        rows = [c for _, c in self.problem.constraints]
+        felt = [self.opposition.rest, *(f.cost for f in self.followers), *(c.expr for c in rows)]
+        felt += [c.expr for f in self.followers for c in f.constraints]
+        own = {id(v) for f in self.followers for v in f.variables}
+        ours = {id(v): v for part in felt for v in variables_in(part) if id(v) not in own and not v.fixed}
+        order = list(ours)
+        within = points_of(rows, order) if are_few(list(ours.values())) else None
+        rest = terms_of(self.opposition.rest)
+        if within is None or rest is None:
+            return False
+        cost = table(rest, order)
+        for follower in self.followers:
+            worth = open_values(follower, order)
+            if worth is None:
+                return False
+            cost -= self.opposition.shares[follower.name] * worth
+        cost = np.where(within & np.isfinite(cost), cost, math.inf)
+        best = int(cost.argmin())
+        end = Termination.OPTIMAL if math.isfinite(cost[best]) else Termination.INFEASIBLE
+        self.solution = Solution(end, "every choice was looked at", bound=float(cost[best]), solver="enumeration")
+        if end is Termination.OPTIMAL:
+            chosen = {key: float(best >> place & 1) for place, key in enumerate(order)}
+            names = self.game.completed(chosen)
+            self._answered({id(v): names[n] for n, v in self.game.variables_by_name.items()}, names)
+        return True
 
     def _program(self, rows: Deviations) -> Program:
         written = self._writer.written(list(rows), 0.0)

@@ -114,11 +114,16 @@ class ValueFunction(PlanSearch):
         opposed = opposition(self.game, self.followers, self.problem) if able else None
         if opposed is None:
             return
-        for relaxed in (True, False) if all(map(gives_way, self.followers)) else (False,):
-            master = MinMax(self.game, self.followers, self.problem, opposed, self._until, relaxed=relaxed)
-            outcome = generate(master, master.tempted, self._known, most=_MANY, until=self._until, words=_WORDS)
-            self.rounds += outcome.log(margin=0.0)
+        master = MinMax(self.game, self.followers, self.problem, opposed, self._until)
+        if not master.settle():
+            for relaxed in (True, False) if all(map(gives_way, self.followers)) else (False,):
+                master = MinMax(self.game, self.followers, self.problem, opposed, self._until, relaxed=relaxed)
+                outcome = generate(master, master.tempted, self._known, most=_MANY, until=self._until, words=_WORDS)
+                self.rounds += outcome.log(margin=0.0)
         self._take_bound(master.solution)
+        if master.solution.solver == "enumeration":
+            entry = {"treatment": "every subset", "level": None, "cost": master.cost, "bound": master.solution.bound}
+            self.log.append(master.solution.entry(**entry))
         if master.best:
             answer = Answer(master.solution.termination, master.solution.message, master.solution.solver)
             self._keep(self._checked(self._at(answer, master.best)))

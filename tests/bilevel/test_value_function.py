@@ -272,7 +272,7 @@ def test_too_many_are_told_of_mibs() -> None:
 
 
 def test_a_time_limit_is_no_proof() -> None:
-    game = parse_game(CASES["IN5_interdiction"]["data"])
+    game = parse_game(CASES["IN3_moore90_2"]["data"])
     with pytest.raises(sp.NoPlan, match="time limit") as caught:
         sp.stackelberg(game, time_limit=1e-3)
     assert caught.value.termination != "infeasible"
