@@ -82,7 +82,10 @@ def _answer(draft: Draft, units: dict[str, float], call: str) -> Answer:
         for row in rule.gain.index
         for column in rule.gain.columns
     }
-    certain = tuple("proved" if c in ("convex", "global") else str(c) for c in report.certificate)
+    proved = {"convex": "proved", "global": "proved"}
+    certain = tuple(  # a search of a set without an end shows no more than nothing
+        "unknown" if name in report.endless else proved.get(c, str(c)) for name, c in report.certificate.items()
+    )
     return Answer(plan.quality, values, "announced", gain, str(report.ok), certain)
 
 

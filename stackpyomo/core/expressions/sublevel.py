@@ -15,7 +15,7 @@ are exact fractions; what floats round afterwards is far below the share ``_MARG
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
 from typing import Any
@@ -104,29 +104,28 @@ class _Frame:
 
 
 def _box(function: Any, frame: _Frame, level: float, *, tangents: bool) -> list[Span] | None:
+    whole: _Polynomial = {}
     try:
-        whole = reduce(_plus, _minorants(function, frame, tangents=tangents), _Polynomial())
+        for factor, term in terms(function):
+            below = _minorant(term, factor, frame, tangents=tangents)
+            if below is None:
+                return None
+            whole = _plus(whole, below)
         distances = _distances(frame.collected(whole), frame.sided, level)
     except (*UNREADABLE, OverflowError):
         return None
     return None if distances is None else frame.ends(distances)
 
 
-def _minorants(function: Any, frame: _Frame, *, tangents: bool) -> Iterator[_Polynomial]:
-    """A polynomial of the distances below each term; raises :class:`ValueError` where a term has none."""
-    origin = (0,) * len(frame.variables)
-    for factor, term in terms(function):
-        polynomial = _polynomial(term, frame)
-        if polynomial is not None:
-            yield _scaled(polynomial, Fraction(factor))
-            continue
-        least = min(times((factor, factor), range_of(term)))
-        if math.isinf(least) or (tangents and _is_convex(term, factor)):
-            if not _is_convex(term, factor):
-                raise ValueError("a term without a lower bound")
-            yield _tangent(term, factor, frame)
-        else:
-            yield {origin: Fraction(least)}
+def _minorant(term: Any, factor: float, frame: _Frame, *, tangents: bool) -> _Polynomial | None:
+    """A polynomial of the distances below factor · term; None where none is known."""
+    polynomial = _polynomial(term, frame)
+    if polynomial is not None:
+        return _scaled(polynomial, Fraction(factor))
+    least = min(times((factor, factor), range_of(term)))
+    if (tangents or math.isinf(least)) and _is_convex(term, factor):
+        return _tangent(term, factor, frame)
+    return None if math.isinf(least) else {(0,) * len(frame.variables): Fraction(least)}
 
 
 def _is_convex(term: Any, factor: float) -> bool:
@@ -135,7 +134,7 @@ def _is_convex(term: Any, factor: float) -> bool:
 
 
 def _tangent(term: Any, factor: float, frame: _Frame) -> _Polynomial:
-    """factor · (f + ∇f·(v − v*)) at the present values; raises :class:`ValueError` where it is not finite."""
+    """factor · (f + ∇f·(v − v*)) at the present values, where it is finite."""
     origin = (0,) * len(frame.variables)
     total: _Polynomial = {origin: Fraction(factor * number_of(term))}
     for i, slope in enumerate(partials(term, frame.variables)):
