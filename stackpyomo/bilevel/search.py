@@ -340,6 +340,5 @@ class PlanSearch(Candidates):
         answer = equilibrium.solve(solver, start=point, until=self._until, tee=self.options.tee)
         self.stops.append(answer)
         candidates = [] if answer.x is None else [self._finished(equilibrium, answer, solver)]
-        for entry in self.log[first:]:
-            entry["start"] = start
+        self.log[first:] = [{"start": start, **entry} for entry in self.log[first:]]
         return candidates

@@ -81,7 +81,7 @@ def _best(
             solution = solve(program, options.solver, time_limit=options.time_limit, tee=options.tee, start=point)
         cost = _cost_of(program, solution)
         objective = game.leader.sign * cost if math.isfinite(cost) else None
-        log.append(solution.entry(start=start, objective=objective))
+        log.append({"start": start, **solution.entry(objective=objective)})
         if best is None or cost < best_cost:
             best, best_cost = solution, cost
     assert best is not None
