@@ -10,7 +10,7 @@ answer to in a scenario is made from the same names (:meth:`Scenarios.observe`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ import pandas as pd
 import pyomo.environ as pyo
 from pyomo.common.collections import ComponentMap
 
-from stackpyomo.core import TOLERANCES, Array, listed
+from stackpyomo.core import Array, listed
 from stackpyomo.errors import InvalidGame
 
+from .outcomes import Labelling, column_of, labelling, labels_of, probabilities_of, table_of
 from .policies import Policy, is_idle, policy
 from .quadrature import gaussian
 from .revelations import Atoms, Revelation, Vanishing, revealed_outcomes, vanishing_atoms
@@ -56,20 +57,18 @@ class Scenarios:
     """
 
     def __init__(self, outcomes: Any, probabilities: Any = None, observations: Mapping[str, Any] | None = None) -> None:
-        self.outcomes = _table(outcomes)  #: One row per scenario, one column per outcome.
-        self.probability = _probabilities(probabilities, len(self.outcomes))  #: One per scenario; they sum to 1.
-        self._labels: dict[str, list[Hashable]] = {}
-        self._codes: dict[str, Array] = {}
+        self.outcomes = table_of(outcomes)  #: One row per scenario, one column per outcome.
+        self.probability = probabilities_of(probabilities, len(self.outcomes))  #: One per scenario; they sum to 1.
+        columns = {str(name): self.outcomes[name].tolist() for name in self.outcomes.columns}
+        self._labellings = {name: labelling(name, labels) for name, labels in columns.items()}
         self._source = "given"
         self._warned: dict[str, list[Revelation | Vanishing]] = {}
-        for name in self.outcomes.columns:
-            self._add(str(name), self.outcomes[name].tolist())
         if not isinstance(observations or {}, Mapping):
             raise InvalidGame(f"observations={observations!r}: expected {{name: what it shows}}.")
         for name, what in (observations or {}).items():
-            if name in self._labels:
+            if name in self._labellings:
                 raise InvalidGame(f"{name}: the name of an outcome, which can be observed as it is; choose another.")
-            self._add(name, self._told(name, what))
+            self._labellings[name] = labelling(name, labels_of(name, what, self.outcomes))
 
     # --- ways to make them --------------------------------------------------------------------------------------------
 
@@ -105,12 +104,12 @@ class Scenarios:
         InvalidGame
             There are fewer or more outcomes than asked for.
         """
-        if not _is_count(size):
+        if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
             raise InvalidGame(f"size={size!r}: expected an integer from 1 on.")
-        drawn = _table(draw(np.random.default_rng(seed), int(size)))
+        drawn = table_of(draw(np.random.default_rng(seed), int(size)))
         if len(drawn) != size:
             raise InvalidGame(f"draw(generator, {size}) gave {len(drawn)} outcomes; give as many as asked for.")
-        return cls(drawn, None, observations)._made("samples")
+        return cls(drawn, None, observations)._of_source("samples")
 
     @classmethod
     def gauss_hermite(
@@ -161,7 +160,7 @@ class Scenarios:
             Shapes do not fit, or so few nodes cannot have this covariance.
         """
         table, weights = gaussian(names, nodes, mean, covariance, observed, (observations or {}).values())
-        return cls(table, weights, observations)._made("grid")
+        return cls(table, weights, observations)._of_source("grid")
 
     @classmethod
     def product(cls, *factors: Scenarios, observations: Mapping[str, Any] | None = None) -> Scenarios:
@@ -194,15 +193,14 @@ class Scenarios:
         picks = grid.reshape(-1, len(factors))
         parts = [f.outcomes.iloc[picks[:, i]].reset_index(drop=True) for i, f in enumerate(factors)]
         probability = np.prod([f.probability[picks[:, i]] for i, f in enumerate(factors)], axis=0)
-        kept: dict[str, Any] = {}
+        further: dict[str, Any] = {}
         for i, factor in enumerate(factors):
-            own = (n for n in factor.observations if n not in factor.outcomes.columns)
-            kept.update({n: [factor._labels[n][c] for c in factor._codes[n][picks[:, i]]] for n in own})
+            further.update({name: shown.labels(picks[:, i]) for name, shown in factor._further().items()})
         sources = {factor._source for factor in factors}
         source = next(kind for kind in ("samples", "grid", "given") if kind in sources)
-        return cls(pd.concat(parts, axis=1), probability, {**kept, **(observations or {})})._made(source)
+        return cls(pd.concat(parts, axis=1), probability, {**further, **(observations or {})})._of_source(source)
 
-    def _made(self, source: str) -> Scenarios:
+    def _of_source(self, source: str) -> Scenarios:
         """Where they come from: a "grid" or "samples" that stand for more than themselves, or "given"."""
         self._source = source
         return self
@@ -217,14 +215,12 @@ class Scenarios:
 
     def __getitem__(self, name: str) -> Array:
         """An outcome, one value per scenario."""
-        if name not in self.outcomes.columns:
-            raise InvalidGame(f"{name}: no outcome of that name ({listed([str(c) for c in self.outcomes.columns])}).")
-        return np.asarray(self.outcomes[name].to_numpy())
+        return column_of(self.outcomes, name)
 
     @property
     def observations(self) -> list[str]:
         """Names of everything that can be observed."""
-        return list(self._labels)
+        return list(self._labellings)
 
     def atoms(self, observation: str) -> Atoms:
         """What an observation can show: the index of the Var of a player who has it.
@@ -242,9 +238,9 @@ class Scenarios:
         Atoms
             A list of labels.
         """
-        labels = self._known(observation)
+        shown = self._shown(observation)
         if observation not in self._warned:
-            codes, probability = self._codes[observation], self.probability
+            labels, codes, probability = shown.atoms, shown.codes, self.probability
             doubts = (
                 revealed_outcomes(observation, labels, codes, self.outcomes, probability, self._source),
                 vanishing_atoms(observation, labels, codes, probability) if self._source == "given" else None,
@@ -252,7 +248,7 @@ class Scenarios:
             self._warned[observation] = [doubt for doubt in doubts if doubt is not None]
             for doubt in self._warned[observation]:
                 logger.warning("%s", doubt.finding("Scenarios"))
-        return Atoms(labels, self._warned[observation])
+        return Atoms(shown.atoms, self._warned[observation])
 
     def atom(self, observation: str, scenario: int) -> Hashable:
         """What an observation shows in a scenario.
@@ -274,11 +270,10 @@ class Scenarios:
         InvalidGame
             There is no such observation or scenario.
         """
-        labels = self._known(observation)
+        shown = self._shown(observation)
         if not 0 <= scenario < len(self):
             raise InvalidGame(f"scenario {scenario}: there are {len(self)}, from 0 on.")
-        label: Hashable = labels[int(self._codes[observation][scenario])]
-        return label
+        return shown.atoms[int(shown.codes[scenario])]
 
     def members(self, observation: str, atom: Any) -> list[int]:
         """The scenarios in which an observation shows an atom.
@@ -300,10 +295,10 @@ class Scenarios:
         InvalidGame
             It never shows that.
         """
-        labels = self._known(observation)
-        if atom not in labels:
-            raise InvalidGame(f"{observation}: never shows {atom!r} ({listed([str(label) for label in labels])}).")
-        return [int(w) for w in np.flatnonzero(self._codes[observation] == labels.index(atom))]
+        shown = self._shown(observation)
+        if atom not in shown.atoms:
+            raise InvalidGame(f"{observation}: never shows {atom!r} ({listed([str(a) for a in shown.atoms])}).")
+        return [int(w) for w in np.flatnonzero(shown.codes == shown.atoms.index(atom))]
 
     def atom_probability(self, observation: str) -> pd.Series:
         """The probability of each atom of an observation.
@@ -318,9 +313,9 @@ class Scenarios:
         Series
             Indexed by the atoms; they sum to 1.
         """
-        labels = self._known(observation)
-        weights = np.bincount(self._codes[observation], self.probability, minlength=len(labels))
-        return pd.Series(weights, index=pd.Index(labels, name=observation, tupleize_cols=False), name="probability")
+        shown = self._shown(observation)
+        index = pd.Index(shown.atoms, name=observation, tupleize_cols=False)
+        return pd.Series(shown.weights(self.probability), index=index, name="probability")
 
     def knows(self, first: str, second: str) -> bool:
         """Whether who has the first observation also knows the second, with probability 1.
@@ -335,7 +330,9 @@ class Scenarios:
         bool
             True where each atom of the first lies in one of the second's.
         """
-        return self._stranger(first, second) is None
+        codes = np.stack([self._shown(first).codes, self._shown(second).codes])
+        pairs = np.unique(codes[:, self.probability > 0.0], axis=1)
+        return bool(len(np.unique(pairs[0])) == pairs.shape[1])
 
     def coarsened(self, observation: str, merge: Callable[[Any], Hashable], *, name: str) -> Scenarios:
         """The same scenarios with one more observation, which shows less than another one.
@@ -359,24 +356,24 @@ class Scenarios:
         InvalidGame
             The name is taken.
         """
-        if name in self._labels:
+        if name in self._labellings:
             raise InvalidGame(f"{name}: there is an observation of that name; choose another.")
-        merged = [merge(label) for label in self._known(observation)]
-        labels = {n: self._shown(n) for n in self.observations if n not in self.outcomes.columns}
-        labels[name] = [merged[c] for c in self._codes[observation]]
-        return Scenarios(self.outcomes, self.probability, labels)._made(self._source)
+        shown = self._shown(observation)
+        merged = [merge(atom) for atom in shown.atoms]
+        labels = {other: further.labels() for other, further in self._further().items()}
+        labels[name] = [merged[c] for c in shown.codes]
+        return Scenarios(self.outcomes, self.probability, labels)._of_source(self._source)
 
-    def _shown(self, observation: str) -> list[Hashable]:
-        """What the observation shows, scenario by scenario."""
-        return [self._labels[observation][c] for c in self._codes[observation]]
+    def _further(self) -> dict[str, Labelling]:
+        """The observations that are no outcomes."""
+        return {name: shown for name, shown in self._labellings.items() if name not in self.outcomes.columns}
 
     def to_frame(self) -> pd.DataFrame:
         """Outcomes, probability and observations, one row per scenario."""
         frame = self.outcomes.copy()
         frame["probability"] = self.probability
-        for name in self._labels:
-            if name not in self.outcomes.columns:
-                frame[name] = pd.Series(self._shown(name), dtype=object)
+        for name, shown in self._further().items():
+            frame[name] = pd.Series(shown.labels(), dtype=object)
         return frame
 
     @classmethod
@@ -534,9 +531,9 @@ class Scenarios:
         InvalidGame
             The block has a component of that name, or the atoms cannot tell the features apart.
         """
-        labels = self._known(observation)
-        likely = np.bincount(self._codes[observation], self.probability, minlength=len(labels)) > 0.0
-        return policy(block, name, observation, labels, likely.tolist(), features)
+        shown = self._shown(observation)
+        likely = shown.weights(self.probability) > 0.0
+        return policy(block, name, observation, shown.atoms, likely.tolist(), features)
 
     # --- information --------------------------------------------------------------------------------------------------
 
@@ -587,7 +584,7 @@ class Scenarios:
 
     def _signal(self, component: Any, observation: str | None, atom: Hashable, scenarios: Array, knows: Any) -> Any:
         """The component's entry in these scenarios; raises :class:`InvalidGame` if there are several."""
-        shown = {self._label(observation, w) for w in scenarios}
+        shown = set(scenarios.tolist() if observation is None else self._shown(observation).labels(scenarios))
         if len(shown) > 1:
             open_to = listed([str(s) for s in sorted(shown, key=str)], 3)
             raise InvalidGame(
@@ -620,16 +617,13 @@ class Scenarios:
         if observation is None:
             yield from ((w, np.array([w])) for w in self if self.probability[w] > 0.0)
             return
-        labels = self._known(observation)
-        order = np.argsort(self._codes[observation], kind="stable")
-        stops = np.cumsum(np.bincount(self._codes[observation], minlength=len(labels)))
-        for label, members in zip(labels, np.split(order, stops[:-1]), strict=True):
+        shown = self._shown(observation)
+        order = np.argsort(shown.codes, kind="stable")
+        stops = np.cumsum(np.bincount(shown.codes, minlength=len(shown.atoms)))
+        for atom, members in zip(shown.atoms, np.split(order, stops[:-1]), strict=True):
             likely = members[self.probability[members] > 0.0]
             if len(likely):
-                yield label, likely
-
-    def _label(self, observation: str | None, scenario: int) -> Hashable:
-        return int(scenario) if observation is None else self.atom(observation, int(scenario))
+                yield atom, likely
 
     def _entry(self, component: Any, label: Hashable, observation: str | None) -> Any:
         """component[label]; a component without index serves an observation of one atom."""
@@ -641,96 +635,10 @@ class Scenarios:
             what = "the scenarios" if observation is None else f"the atoms of {observation}"
             raise InvalidGame(f"{component.name}[{label}]: not in its index; index it by {what}.") from None
 
-    def _stranger(self, first: str, second: str) -> Hashable | None:
-        self._known(first), self._known(second)
-        likely = self.probability > 0.0
-        pairs = np.unique(np.stack([self._codes[first], self._codes[second]])[:, likely], axis=1)
-        firsts, counts = np.unique(pairs[0], return_counts=True)
-        torn = firsts[counts > 1]
-        return self._labels[first][torn[0]] if len(torn) else None
-
-    def _known(self, observation: str) -> list[Hashable]:
-        if observation not in self._labels:
+    def _shown(self, observation: str) -> Labelling:
+        if observation not in self._labellings:
             raise InvalidGame(f"{observation}: no observation of that name ({listed(self.observations)}).")
-        return self._labels[observation]
-
-    def _told(self, name: str, what: Any) -> list[Hashable]:
-        """One label per scenario."""
-        if isinstance(what, str):
-            return list(self[what].tolist())
-        if callable(what):
-            rows = self.outcomes.to_dict("records")
-            try:
-                labels, again = [what(row) for row in rows], [what(row) for row in rows]
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                raise InvalidGame(f"{name}: cannot be computed ({type(error).__name__}: {error}).") from None
-            if not all(_same(a, b) for a, b in zip(labels, again, strict=True)):
-                raise InvalidGame(f"{name}: not a function of the scenario; two calls gave different answers.")
-            return labels
-        given = list(what) if isinstance(what, Iterable) and not isinstance(what, Mapping) else []
-        if given and all(isinstance(n, str) and n in self.outcomes.columns for n in given):
-            return list(zip(*(self[n].tolist() for n in given), strict=True)) if given[1:] else self[given[0]].tolist()
-        if len(given) != len(self):
-            raise InvalidGame(
-                f"{name}: {len(given)} labels for {len(self)} scenarios; give one each, an outcome's name, a list of "
-                "these, or a function of the scenario's row."
-            )
-        return given
-
-    def _add(self, name: str, labels: Sequence[Any]) -> None:
-        plain = [
-            label.item() if isinstance(label, np.generic) else tuple(label) if isinstance(label, list) else label
-            for label in labels
-        ]
-        place: dict[Hashable, int] = {}
-        codes = np.empty(len(plain), dtype=int)
-        for w, label in enumerate(plain):
-            if not _is_label(label, place):
-                raise InvalidGame(f"{name}: shows {label!r} in scenario {w}, which no Var can be indexed by.")
-            codes[w] = place.setdefault(label, len(place))
-        self._labels[name], self._codes[name] = list(place), codes
-
-
-def _table(outcomes: Any) -> pd.DataFrame:
-    if isinstance(outcomes, pd.DataFrame):
-        table = outcomes.reset_index(drop=True).rename(columns=str)
-    elif isinstance(outcomes, Mapping) and outcomes:
-        lengths = {str(name): len(np.atleast_1d(values)) for name, values in outcomes.items()}
-        if len(set(lengths.values())) > 1:
-            counts = ", ".join(f"{name}: {n}" for name, n in lengths.items())
-            raise InvalidGame(f"outcomes of different lengths ({counts}); give one value per scenario each.")
-        columns = {str(name): np.atleast_1d(values) for name, values in outcomes.items()}
-        deep = next((name for name, values in columns.items() if values.ndim > 1), None)
-        if deep is not None:
-            raise InvalidGame(f"{deep}: an outcome is one value per scenario; give each column a name of its own.")
-        table = pd.DataFrame(columns)
-    else:
-        raise InvalidGame(f"outcomes={type(outcomes).__name__}: expected a DataFrame or a dict name → values.")
-    if not len(table) or not len(table.columns):
-        raise InvalidGame("outcomes: no scenario; give at least one.")
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise InvalidGame(f"{twice[0]}: the name of two outcomes; rename one of them.")
-    if "probability" in table.columns:
-        raise InvalidGame("probability: no name for an outcome; pass probabilities=, or use Scenarios.from_frame.")
-    return table
-
-
-def _probabilities(given: Any, count: int) -> Array:
-    if given is None:
-        return np.full(count, 1.0 / count)
-    try:
-        weights = np.asarray(given, dtype=float).ravel()
-    except (TypeError, ValueError):
-        raise InvalidGame("probabilities: expected one number per scenario.") from None
-    if len(weights) != count:
-        raise InvalidGame(f"probabilities: {len(weights)} for {count} scenarios; give one each.")
-    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0.0))
-    if len(bad):
-        raise InvalidGame(f"probabilities: that of scenario {bad[0]} is {weights[bad[0]]:g}; they are finite and ≥ 0.")
-    if abs(weights.sum() - 1.0) > TOLERANCES.noise:
-        raise InvalidGame(f"probabilities: they sum to {weights.sum():.12g}, not 1; divide them by their sum.")
-    return weights
+        return self._labellings[observation]
 
 
 def _pairs(signals: Any) -> list[tuple[Any, str | None]]:
@@ -738,23 +646,3 @@ def _pairs(signals: Any) -> list[tuple[Any, str | None]]:
     if not pairs or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
         raise InvalidGame("signals: expected a list of pairs (Var or Expression, observation its index stands for).")
     return pairs
-
-
-def _is_count(number: Any) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(number >= 1)
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(a is b or a == b or not (_is_label(a) or _is_label(b)))
-
-
-def _is_label(value: Any, known: Container[Any] = ()) -> bool:
-    """Can a Var be indexed by it? Not by None and NaN, nor by what cannot be hashed; by those ``known`` it can."""
-    try:
-        hash(value)
-        if value in known:
-            return True
-    except TypeError:
-        return False
-    parts = value if isinstance(value, tuple) else (value,)
-    return not any(np.ndim(p) == 0 and pd.isna(p) for p in parts)
