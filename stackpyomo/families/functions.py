@@ -61,6 +61,7 @@ class Functions:
         self.n = len(variables)
         self.takes_roots = any(takes_roots(family.tree) for family in families)
         self._last: tuple[bytes, list[Sweep]] = (b"", [])
+        self._last_bends: tuple[bytes, list[Array]] = (b"", [])
         self._place()
 
     def _place(self) -> None:
@@ -72,7 +73,10 @@ class Functions:
         bends = [np.maximum(a, b) * self.n + np.minimum(a, b) for a, b in pairs]
         nothing, width = np.zeros(0, dtype=np.int64), max(1, self.n)
         keys, self._slopes = np.unique(np.concatenate([nothing, *slopes]), return_inverse=True)
-        twice, self._bends = np.unique(np.concatenate([nothing, *bends]), return_inverse=True)
+        twice, inverse = np.unique(np.concatenate([nothing, *bends]), return_inverse=True)
+        ends = np.cumsum([len(bend) * len(f.rows) for f, (_, _, bend) in known])
+        parts = np.split(inverse, ends[:-1])
+        self._bends = [part.reshape(-1, len(f.rows)) for (f, _), part in zip(known, parts, strict=False)]
         self._jacobian, self._hessian = (keys // width, keys % width), (twice // width, twice % width)
 
     def _swept(self, family: Family, point: Array, order: int) -> Sweep:
@@ -109,13 +113,26 @@ class Functions:
 
     def hessian(self, point: Array, weights: Array, _factor: float = 0.0) -> Array:
         """(entries) second derivatives of Σ weight · function."""
-        parts = []
-        for family in self.families:
+        total = np.zeros(len(self._hessian[0]))
+        for family, places, bends in zip(self.families, self._bends, self._second_derivatives(point), strict=True):
             weight = family.factors * np.asarray(weights)[family.rows]
-            bend = self._swept(family, np.asarray(point), 2)[2]
-            with np.errstate(invalid="ignore"):
-                parts += [np.where(weight == 0.0, 0.0, weight * entry) for entry in bend.values()]
-        return _summed(self._bends, parts, len(self._hessian[0]))
+            chosen = np.flatnonzero(weight)
+            total += np.bincount(places[:, chosen].ravel(), (bends[:, chosen] * weight[chosen]).ravel(), len(total))
+        return total
+
+    def _second_derivatives(self, point: Array) -> list[Array]:
+        """(pairs of Vars × members) of each family; those of the last point are kept: one sweep for all followers."""
+        key = np.asarray(point, dtype=float).tobytes()
+        if self._last_bends[0] != key:
+            self._last_bends = (key, [self._stacked(family, np.asarray(point)) for family in self.families])
+        return self._last_bends[1]
+
+    def _stacked(self, family: Family, point: Array) -> Array:
+        bends = self._swept(family, point, 2)[2].values()
+        stacked = np.empty((len(bends), len(family.rows)))
+        for place, bend in enumerate(bends):
+            stacked[place] = bend
+        return stacked
 
 
 def _summed(places: Array, parts: Sequence[Array], count: int) -> Array:

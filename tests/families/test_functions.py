@@ -94,3 +94,14 @@ def test_no_work_grows_as_the_square(model: Any) -> None:
     assert functions is not None
     assert len(functions.jacobian_structure()[0]) == 240
     assert len(functions.hessian_structure()[0]) == 120
+
+
+def test_second_derivatives_of_all_functions_are_one_sweep(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for function by function at one point, as for followers who share a leader's variable."""
+    functions = functions_of(RULES["quadratic"](model))
+    assert functions is not None
+    point, weights = np.random.default_rng(2).uniform(0.5, 1.5, (2, functions.n))
+    whole = functions.hessian(point, weights[: functions.m])
+    monkeypatch.setattr("stackpyomo.families.functions.swept", lambda *_: pytest.fail("swept again"))
+    each = [weight * functions.hessian(point, unit) for weight, unit in zip(weights, np.eye(functions.m), strict=False)]
+    assert np.sum(each, axis=0) == pytest.approx(whole, abs=1e-12)
