@@ -32,21 +32,32 @@ from stackpyomo.bilevel import named
 from stackpyomo.core import TOLERANCES, json_number, real, require_positive, require_whole
 from stackpyomo.errors import GameFileError, InvalidGame, NonconvexFollower, NoPlan, StackpyomoError
 from stackpyomo.games import parse_game
-from stackpyomo.games.files import finite, show
+from stackpyomo.games.files import Item, show
 from stackpyomo.plans import Plan, stackelberg
 from stackpyomo.solvers import choose, registry
 from stackpyomo.verification import Report
 
 from .pool import Lost, Pool
 
-__all__ = ["RIGHT", "Row", "Settings", "machine", "run_entry", "solved", "summarize", "summary_line", "tuned"]
+__all__ = [
+    "RIGHT",
+    "VERIFIED",
+    "Row",
+    "Settings",
+    "machine",
+    "run_entry",
+    "solved",
+    "summarize",
+    "summary_line",
+    "tuned",
+]
 
 logger = logging.getLogger(__name__)
 
 #: Outcomes that are as the entry says, and how the summary calls them.
 RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex": "refused as nonconvex"}
 
-_VERIFIED = ("ok", "better", "worse")
+VERIFIED = ("ok", "better", "worse")  #: Outcomes of a verified plan.
 
 # Certificates, the strongest first; the first two are proofs.
 _EVIDENCE = ("convex", "global", "multistart", "unknown")
@@ -142,8 +153,8 @@ def run_entry(entry: Mapping[str, Any], settings: Settings, path: str = "") -> R
     """Play one entry of a catalogue in this process; whatever goes wrong is told in the row."""
     row, began = _named(entry), time.perf_counter()
     try:
-        wanted = _reference(entry, path) if settings.judged else math.nan
-        row = replace(row, reference=math.nan if wanted is None else wanted)
+        reference = _reference(entry, path) if settings.judged else math.nan
+        row = replace(row, reference=math.nan if reference is None else reference)
         game = parse_game(entry, path=path)
         with tuned(settings.solver, settings.options):
             plan = stackelberg(
@@ -156,7 +167,7 @@ def run_entry(entry: Mapping[str, Any], settings: Settings, path: str = "") -> R
                 seed=settings.seed,
                 **settings.asked(entry),
             )
-        row = _judged(row, plan, game.leader.sign, wanted, settings.tolerance)
+        row = _judged(row, plan, game.leader.sign, reference, settings.tolerance)
         if plan.shortfall:
             row = _judged_of_leaders(row, plan, entry if settings.judged else {}, settings.tolerance)
     except Exception as error:  # a fault of ours or of a solver's is for the row, too, and not for the run
@@ -184,37 +195,26 @@ def _outcome(error: Exception, entry: Mapping[str, Any], settings: Settings) -> 
 def _reference(entry: Mapping[str, Any], path: str = "") -> float | None:
     """The leader's objective that is known; None: it is known that there is no plan."""
 
-    def fault(message: str, *keys: str) -> GameFileError:
-        part: Any = entry
-        place = getattr(part, "places", {}).get(None)
-        for key in keys:
-            place = getattr(part, "places", {}).get(key, place)
-            part = part[key]
-        line, column = place or (None, None)
-        return GameFileError(message, path=path, line=line, column=column)
-
+    game = Item(entry, "game", path, getattr(entry, "places", {}).get(None))
     if "reference" not in entry:
-        raise fault("game: has no 'reference'; write what is known, {\"leader_cost\": 1.5}, or null: there is no plan.")
-    reference = entry["reference"]
-    if reference is None:
+        raise game.fault("has no 'reference'; write what is known, {\"leader_cost\": 1.5}, or null: there is no plan.")
+    reference = game.part("reference", "reference")
+    if reference.value is None:
         return None
-    if not isinstance(reference, Mapping):
-        raise fault(f"reference: expected an object {{...}} or null, found {show(reference)}.", "reference")
-    if entry.get("leaders") and isinstance(reference.get("leader_costs"), Mapping):
+    if not isinstance(reference.value, Mapping):
+        raise reference.fault(f"expected an object {{...}} or null, found {show(reference.value)}.")
+    if entry.get("leaders") and isinstance(reference.value.get("leader_costs"), Mapping):
         return math.nan  # of each leader: looked at once there is a plan
-    if "leader_cost" not in reference:
-        raise fault("reference: has no 'leader_cost'; write a number, or null: there is no plan.", "reference")
-    cost = reference["leader_cost"]
-    number = None if cost is None or isinstance(cost, bool) else finite(cost)
-    if cost is not None and number is None:
-        raise fault(f"leader_cost: expected a finite number or null, found {show(cost)}.", "reference", "leader_cost")
-    return number
+    if "leader_cost" not in reference.value:
+        raise reference.fault("has no 'leader_cost'; write a number, or null: there is no plan.")
+    cost = reference.part("leader_cost", "leader_cost")
+    return None if cost.value is None else cost.number()
 
 
-def _judged(row: Row, plan: Plan, sign: int, wanted: float | None, tolerance: float) -> Row:
+def _judged(row: Row, plan: Plan, sign: int, reference: float | None, tolerance: float) -> Row:
     """The row of a plan, compared with the reference."""
     report = plan.report
-    gap = math.nan if wanted is None else sign * (plan.leader_objective - wanted) / max(1.0, abs(wanted))
+    gap = math.nan if reference is None else sign * (plan.leader_objective - reference) / max(1.0, abs(reference))
     residuals = [value for value in plan.residuals.values() if math.isfinite(value)]
     counted = [entry["iterations"] for entry in plan.log if entry.get("iterations") is not None]
     row = replace(
@@ -236,7 +236,7 @@ def _judged(row: Row, plan: Plan, sign: int, wanted: float | None, tolerance: fl
     small = report.regret <= TOLERANCES.regret * report.objective.abs().clip(lower=1.0)
     if not (report.ok and small.all() and row.certificate in _EVIDENCE[:2]):
         return replace(row, outcome="unverified", message=_doubt(report))
-    if wanted is None:
+    if reference is None:
         message = f"{report.verdict}, where the reference says that there is no plan"
         return replace(row, outcome="failed", message=message)
     if math.isnan(gap) or abs(gap) <= tolerance:  # nothing to compare with, or as good as that
@@ -294,10 +294,10 @@ def _played(job: tuple[int, Mapping[str, Any], Settings], path: str) -> Row:
 def _lost(job: tuple[int, Mapping[str, Any], Settings], loss: Lost) -> Row:
     """The row of a game that no process could play."""
     try:
-        wanted = _reference(job[1])
+        reference = _reference(job[1])
     except GameFileError:
-        wanted = None
-    row = replace(_named(job[1]), reference=math.nan if wanted is None else wanted, seconds=loss.seconds)
+        reference = None
+    row = replace(_named(job[1]), reference=math.nan if reference is None else reference, seconds=loss.seconds)
     return replace(row, message=f"{loss}.", error="TimeLimit" if loss.late else "WorkerLost")
 
 
@@ -311,7 +311,7 @@ def summarize(rows: Sequence[Row], wall: float) -> dict[str, Any]:
     return {
         "games": len(rows),
         "right": sum(row.outcome in RIGHT for row in rows),
-        "verified": sum(row.outcome in _VERIFIED for row in rows),
+        "verified": sum(row.outcome in VERIFIED for row in rows),
         "optimal": sum(row.quality == "optimal" for row in rows),
         "worse": sum(row.gap > TOLERANCES.loss for row in rows),
         "worse_than": TOLERANCES.loss,

@@ -28,12 +28,10 @@ from stackpyomo.games.files import document, read_entries
 from stackpyomo.reporting import profiles
 from stackpyomo.solvers import registry
 
-from .catalogue import Row, Settings, solved
+from .catalogue import VERIFIED, Row, Settings, solved
 from .store import plain
 
 __all__ = ["Comparison", "compare", "entries_of", "ways"]
-
-_VERIFIED = ("ok", "better", "worse")
 
 
 @dataclass(eq=False)
@@ -55,9 +53,8 @@ class Comparison(Document):
     def agreement(self) -> pd.DataFrame:
         """How much worse each answer is than the best, NaN without a verified one: games by ways of solving."""
         table = self.table
-        table["way"] = _way(table)
-        table["told"] = np.where(table["outcome"].isin(_VERIFIED), table["loss"], math.nan)
-        return table.pivot(index="game", columns="way", values="told")
+        table["loss"] = table["loss"].where(table["outcome"].isin(VERIFIED))
+        return table.assign(way=_way(table)).pivot(index="game", columns="way", values="loss")
 
     def disagreements(self, tolerance: float = TOLERANCES.agreement) -> pd.DataFrame:
         """Rows whose answer is worse than the best verified one, or missing, each with its reason.
@@ -75,8 +72,7 @@ class Comparison(Document):
             Columns of :attr:`table`, and the reason.
         """
         table = self.table
-        good = table["outcome"].isin(_VERIFIED) & (table["loss"] <= tolerance)
-        good |= (table["outcome"] == "infeasible") & table["best"].isna()
+        good = _is_best(table, tolerance) | (table["outcome"] == "infeasible") & table["best"].isna()
         worse = table.loc[~good, ["game", "solver", "complementarity", "objective", "best", "loss", "quality"]]
         return worse.assign(message=[_reason(table.loc[place]) for place in worse.index])
 
@@ -98,11 +94,8 @@ class Comparison(Document):
             A column for each way of solving, indexed by τ; games that nobody solved are left out.
         """
         table = self.table
-        table["way"] = _way(table)
-        good = table["outcome"].isin(_VERIFIED) & (table["loss"] <= tolerance)
-        seconds = table.assign(time=np.where(good, table["seconds"], math.inf)).pivot(
-            index="game", columns="way", values="time"
-        )
+        times = table["seconds"].where(_is_best(table, tolerance), math.inf)
+        seconds = table.assign(way=_way(table), seconds=times).pivot(index="game", columns="way", values="seconds")
         fastest = seconds.min(axis=1)
         ratio = seconds[np.isfinite(fastest)].div(fastest[np.isfinite(fastest)], axis=0)
         finite = np.unique(ratio.to_numpy()[np.isfinite(ratio.to_numpy())])
@@ -194,6 +187,11 @@ def _reason(row: pd.Series) -> str:
     return row["message"] or "a verified equilibrium that is not the leader's best"
 
 
+def _is_best(table: pd.DataFrame, tolerance: float) -> pd.Series:
+    """Rows with a verified answer as good as the best."""
+    return table["outcome"].isin(VERIFIED) & (table["loss"] <= tolerance)
+
+
 def _way(table: pd.DataFrame) -> pd.Series:
     single = table["complementarity"].nunique() == 1
     return table["solver"] if single else table["solver"] + " + " + table["complementarity"]
@@ -262,10 +260,10 @@ def compare(
         settings = Settings(solver, treatment, time_limit, starts, judged=False, options=own, **asked)
         plays += [(entry, settings) for entry in entries]
         rows += _blank(settings, entries)
-    there = [number for number, row in enumerate(rows) if not row.error]
-    with tracked("comparing", len(plays), done=len(plays) - len(there), shown=progress) as step:
-        for number, row in solved([plays[number] for number in there], jobs=jobs) if there else ():
-            rows[there[number]] = row
+    playable = [number for number, row in enumerate(rows) if not row.error]
+    with tracked("comparing", len(plays), done=len(plays) - len(playable), shown=progress) as step:
+        for number, row in solved([plays[number] for number in playable], jobs=jobs) if playable else ():
+            rows[playable[number]] = row
             step()
     games = [*range(len(entries))] * (len(plays) // len(entries))
     played = zip(games, plays, rows, strict=True)
@@ -321,7 +319,7 @@ def _judged(played: Sequence[tuple[int, str, str, int, Row]]) -> list[dict[str, 
     """Each row with the best verified objective of its game and how far behind it is; game by game, way by way."""
     best: dict[int, float] = {}
     for game, _, _, sign, row in played:
-        if row.outcome in _VERIFIED:
+        if row.outcome in VERIFIED:
             best[game] = min(best.get(game, math.inf), sign * row.objective)
     rows = []
     for game, solver, treatment, sign, row in sorted(played, key=itemgetter(0)):

@@ -77,7 +77,7 @@ def run_job(task: Callable[..., Any], job: Job) -> dict[str, Any]:
     try:
         if _takes_seed(task) and "seed" not in parameters:
             parameters["seed"] = job.seed
-        result = _told(task(**parameters))
+        result = _columns(task(**parameters))
     except (Exception, SystemExit) as error:  # a task's error is a row, not the end of the study
         return job.row(None, f"{type(error).__name__}: {error}", time.perf_counter() - began)
     return job.row(result, None, time.perf_counter() - began)
@@ -90,7 +90,7 @@ def _takes_seed(task: Callable[..., Any]) -> bool:
         return False
 
 
-def _told(result: Any) -> dict[str, Any]:
+def _columns(result: Any) -> dict[str, Any]:
     """A result as columns."""
     if hasattr(result, "as_dict"):
         result = result.as_dict()

@@ -94,8 +94,8 @@ class Store:
                 raise InvalidGame(f"store={self.path}: another process writes to it; wait for it, or name another.")
         self._file = file
         if hasattr(os, "register_at_fork"):
-            mine = weakref.ref(self)
-            os.register_at_fork(after_in_child=lambda: _let_go(mine(), file))
+            store = weakref.ref(self)
+            os.register_at_fork(after_in_child=lambda: _let_go(store(), file))
 
     def _take(self, whole: bytes, text: bytes) -> None:
         """The header and the rows; nothing of a file that is no store is ever touched."""

@@ -3,8 +3,9 @@
 In: text. Out: a :class:`stackpyomo.Game`. Law: nothing that a file says is executed.
 """
 
-from .formulas import MEAN, Formula, Printer, finite, show
+from .formulas import MEAN, Formula, Printer, show
+from .places import Item
 from .reader import read_entries, read_games
 from .writer import document, identifiers
 
-__all__ = ["MEAN", "Formula", "Printer", "document", "finite", "identifiers", "read_entries", "read_games", "show"]
+__all__ = ["MEAN", "Formula", "Item", "Printer", "document", "identifiers", "read_entries", "read_games", "show"]
