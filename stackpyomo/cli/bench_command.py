@@ -6,7 +6,6 @@ import dataclasses
 import os
 import time
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,16 +53,8 @@ def bench(
     if not entries:
         raise InvalidGame(f"{catalogue}: holds no game" + (f" whose name contains {only!r}." if only else "."))
     settings.require()
-    rows_by_number: dict[int, Row] = {}
-    began, interrupted = time.perf_counter(), None
-    try:
-        with tracked("solving", len(entries)) as step:
-            for number, row in solved([(entry, settings) for entry in entries], os.fspath(catalogue), jobs):
-                rows_by_number[number] = row
-                step()
-    except KeyboardInterrupt as error:
-        interrupted = error
-    rows = [row for _, row in sorted(rows_by_number.items(), key=itemgetter(0))]
+    began = time.perf_counter()
+    rows, interrupted = _rows([(entry, settings) for entry in entries], os.fspath(catalogue), jobs)
     summary = summarize(rows, time.perf_counter() - began)
     document: dict[str, Any] = {
         "version": __version__,
@@ -82,6 +73,22 @@ def bench(
     code = 0 if all(row.outcome in RIGHT for row in rows) else 1
     make_page = partial(_page, catalogue.name, summary_line(summary), rows)
     return Answer(document, tell, code, make_page, interrupted)
+
+
+def _rows(
+    plays: list[tuple[dict[str, Any], Settings]], path: str, jobs: int
+) -> tuple[list[Row], KeyboardInterrupt | None]:
+    """The rows in the order of the catalogue, and what ended the run before its time."""
+    rows: dict[int, Row] = {}
+    interrupted = None
+    try:
+        with tracked("solving", len(plays)) as step:
+            for number, row in solved(plays, path, jobs):
+                rows[number] = row
+                step()
+    except KeyboardInterrupt as error:
+        interrupted = error
+    return [rows[number] for number in sorted(rows)], interrupted
 
 
 def _page(name: str, summary: str, rows: list[Row]) -> str:

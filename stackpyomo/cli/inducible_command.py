@@ -27,8 +27,8 @@ def inducible_command(
     whatever the leader answers. Exit code 0: possible for all. 1: impossible or undecided for somebody.
     """
     loaded, _ = load(game, parameter or [])
-    held = search.plan(loaded) if plan is None else plan_from(plan, loaded)
-    table = inducible(held, solver=search.solver)
+    target = search.plan(loaded) if plan is None else plan_from(plan, loaded)
+    table = inducible(target, solver=search.solver)
     rows = json.loads(table.reset_index(names="follower").to_json(orient="records", double_precision=15))
-    document = {"game": loaded.name, "version": __version__, "plan": held.as_dict(), "followers": rows}
+    document = {"game": loaded.name, "version": __version__, "plan": target.as_dict(), "followers": rows}
     return Answer(document, partial(show_table, table), 0 if (table["verdict"] == "possible").all() else 1)

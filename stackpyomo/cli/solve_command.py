@@ -82,19 +82,8 @@ def solve(
     loaded, settings = load(game, parameter or [])
     if plan.equilibrium == "all":
         return _equilibria(loaded, plan)
-    incentive, refused = None, None
-    if rule.second_best:
-        incentive = rule.best(loaded, settings["OBSERVE"], plan)
-        held = incentive.plan
-    else:
-        held = plan.plan(loaded)
-    everybody = len(held.responding) == len(loaded.followers)
-    if incentive is None and not everybody:
-        try:
-            incentive = rule.rule(held, settings, plan.solver)
-        except NoIncentive as error:
-            refused = error
-    report = verify(held if incentive is None else incentive, solver=plan.solver)
+    chosen, incentive, refused = _designed(loaded, settings, plan, rule)
+    report = verify(chosen if incentive is None else incentive, solver=plan.solver)
     doubts = [finding for finding in loaded.check() if finding.severity != "info"]
     if certificate_to is not None:
         report.to_certificate(certificate_to)
@@ -103,23 +92,40 @@ def solve(
         writable(contract_to, incentive.to_csv())
     elif contract_to is not None:
         complaints.append(InvalidGame(f"{contract_to}: not written, for there is no contract."))
-    settled = not loaded.leaders or held.quality == "feasible"
-    remarks = [*([] if refused is None else [str(refused)]), *([_responders(held, loaded)] if held.responding else [])]
+    settled = not loaded.leaders or chosen.quality == "feasible"
+    remarks = [] if refused is None else [str(refused)]
+    remarks += [_responders(chosen, loaded)] if chosen.responding else []
     remarks += map(str, doubts)
 
     def tell() -> None:
-        if held.responding:
-            print(_responders(held, loaded))
-        show(held, incentive, report)
+        if chosen.responding:
+            print(_responders(chosen, loaded))
+        show(chosen, incentive, report)
         show_findings(doubts)
 
     return Answer(
-        _document(loaded, doubts, held, incentive, refused, report, settings),
+        _document(loaded, doubts, chosen, incentive, refused, report, settings),
         tell,
-        0 if report.ok and settled and (everybody or incentive is not None) else 1,
+        0 if report.ok and settled and refused is None else 1,
         partial(_page, loaded, report, plan.search, plan.time_limit, remarks, titled(loaded, game)),
         complaints=complaints,
     )
+
+
+def _designed(
+    game: Game, settings: dict[str, Any], plan: PlanOptions, rule: RuleOptions
+) -> tuple[Plan, Incentive | None, NoIncentive | None]:
+    """The plan, the rule that holds it, or why there is none; neither where all followers respond."""
+    if rule.second_best:
+        incentive = rule.best(game, settings["OBSERVE"], plan)
+        return incentive.plan, incentive, None
+    chosen = plan.plan(game)
+    if len(chosen.responding) == len(game.followers):
+        return chosen, None, None
+    try:
+        return chosen, rule.rule(chosen, settings, plan.solver), None
+    except NoIncentive as error:
+        return chosen, None, error
 
 
 def _equilibria(game: Game, plan: PlanOptions) -> Answer:

@@ -52,18 +52,18 @@ def verify_command(
     effort |= {} if tolerance is None else {"tolerance": tolerance}
     report = verify(subject, time_limit=time_limit, proof_seconds=proof_seconds, **effort)
     rule = subject if isinstance(subject, Incentive) else None
-    held = subject if isinstance(subject, Plan) else subject.plan
+    shown_plan = subject if isinstance(subject, Plan) else subject.plan
     if certificate_to is not None:
         report.to_certificate(certificate_to)
     document = {
         "game": loaded.name,
         "version": __version__,
-        "plan": held.as_dict(),
+        "plan": shown_plan.as_dict(),
         "incentive": None if rule is None else rule.as_dict(),
         "report": report.as_dict(),
     }
     make_page = partial(page, report, title=titled(loaded, game), command=typed())
-    return Answer(document, partial(show, held, rule, report), 0 if report.ok else 1, make_page)
+    return Answer(document, partial(show, shown_plan, rule, report), 0 if report.ok else 1, make_page)
 
 
 def _subject(game: Game, plan: Path | None, incentive: Path | None) -> Plan | Incentive:
