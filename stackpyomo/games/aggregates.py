@@ -148,7 +148,7 @@ def _named(pairs: Sequence[Definition], rows: Sequence[Any], owned: Container[in
         return list(pairs)
     named: dict[int, VarData] = {}
     taken: set[int] = set()
-    for ask in (_said, _alone, _left):
+    for ask in (_named_by_user, _alone_on_a_side, lambda _, variables: list(variables.values())):
         before = -1
         while len(named) != before:  # what one row defines is data to the next
             before = len(named)
@@ -167,7 +167,7 @@ def _named(pairs: Sequence[Definition], rows: Sequence[Any], owned: Container[in
     return [(named[row], constraint) for row, (_, constraint) in enumerate(pairs)]
 
 
-def _said(pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
+def _named_by_user(pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
     var, constraint = pair
     if var is None:
         return []
@@ -178,14 +178,10 @@ def _said(pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
     return [var]
 
 
-def _alone(pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
+def _alone_on_a_side(pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
     """The variables that stand alone on a side, but for a factor or a constant."""
     sides = [list(islice(identify_variables(side, include_fixed=False), 2)) for side in pair[1].expr.args]
     return [variables[id(side[0])] for side in sides if len(side) == 1 and id(side[0]) in variables]
-
-
-def _left(_pair: Definition, variables: Mapping[int, VarData]) -> list[VarData]:
-    return list(variables.values())
 
 
 def _solved(left: _Entries, right: _Entries, shape: tuple[int, int], names: str) -> sparse.csr_array:

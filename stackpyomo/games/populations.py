@@ -115,13 +115,10 @@ def _share_out(component: Any, follower: Follower, members: Sequence[Any]) -> No
     own = [id(v) for v in follower.variables]
     if not any(id(v) in set(own) for v in variables_in(component.expr)):
         return
-    tables = [dict(zip(own, _variables(block), strict=True)) for block in members]
+    free = ([v for v in block.component_data_objects(pyo.Var) if not v.fixed] for block in members)
+    tables = [dict(zip(own, variables, strict=True)) for variables in free]
     visitors = [Substitution(substitute=t, descend_into_named_expressions=True) for t in tables]
     _changed(component, lambda expression: _averaged(expression, set(own), visitors))
-
-
-def _variables(block: Any) -> list[Any]:
-    return [v for v in block.component_data_objects(pyo.Var, descend_into=True) if not v.fixed]
 
 
 def _averaged(expression: Any, own: set[int], visitors: Sequence[Any]) -> Any:
@@ -264,8 +261,8 @@ def collapsed(game: Structure) -> Structure:
             rewritten(component, visitor)
     for name in gone:
         twin.followers[name].block.deactivate()
-    kept = [f.population(size=_whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
-    return type(game)(model, kept, name=game.name, **twin.couplings)
+    populations = [f.population(size=_whole(sizes[n])) for n, f in twin.followers.items() if n not in gone]
+    return type(game)(model, populations, name=game.name, **twin.couplings)
 
 
 def rewritten(component: Any, visitor: Any) -> None:

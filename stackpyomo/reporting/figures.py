@@ -61,14 +61,11 @@ def pictures(report: Report, rule: Incentive | None) -> Iterator[Picture]:
 
     Raises :class:`StackpyomoError` without matplotlib.
     """
-    bars = min(len(report.regret), plots.MOST)
+    bars, count = min(len(report.regret), plots.MOST), len(report.regret)
     if bars:
-        yield _picture(
-            partial(_bars, report),
-            "What each follower could gain by leaving the plan, in the colour of its evidence; the tick is the "
-            f"tolerance. {_few(bars, len(report.regret), 'the largest')}",
-            1.1 + 0.26 * bars,
-        )
+        caption = "What each follower could gain by leaving the plan, in the colour of its evidence; the tick is the "
+        caption += "tolerance. " + (f"Drawn: the largest {bars} of {count}." if bars < count else "")
+        yield _picture(partial(_bars, report), caption, 1.1 + 0.26 * bars)
     if rule is None or not rule.leader:
         return
     rows, columns = rule.matrix.shape
@@ -84,10 +81,10 @@ _POINTS = 121  # Positions of a slider.
 def _responses(report: Report, rule: Incentive) -> Iterator[Picture]:
     """Best responses of the first few followers, those with the largest regrets first, and one with its level sets."""
     game = rule.attached()
-    watched = set(game.followers) - set(rule.alone)
+    observed = set(game.followers) - set(rule.alone)
     count = 0
     for name in report.worst(_TRIED):
-        if name not in watched or count == _DRAWN:
+        if name not in observed or count == _DRAWN:
             continue
         action = game.names[id(game.followers[name].variables[0])]
         drawn = _response(rule, name, action)
@@ -110,7 +107,7 @@ def _response(rule: Incentive, name: str, action: str) -> Picture | None:
             partial(_curve, rule, name, action),
             f"The objective of {name} against {action}, all else as planned: under the announced strategy, and behind "
             "it with a leader that announces constants.",
-            told=partial(_points, name, action),
+            points=partial(_points, name, action),
         )
     except _Unseen:
         return None
@@ -156,12 +153,8 @@ def _bars(report: Report, ax: Any) -> None:
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize="small")
 
 
-def _few(shown: int, total: int, which: str) -> str:
-    return "" if shown == total else f"Drawn: {which} {shown} of {total}."
-
-
 def _picture(
-    draw: Callable[[Any], Any], caption: str, height: float = 3.6, told: Callable[[Any], Any] | None = None
+    draw: Callable[[Any], Any], caption: str, height: float = 3.6, points: Callable[[Any], Any] | None = None
 ) -> Picture:
     try:
         import matplotlib as mpl
@@ -179,7 +172,7 @@ def _picture(
         draw(ax)
         with io.StringIO() as stream:
             figure.savefig(stream, format="svg", transparent=True, dpi=150, metadata={"Date": None})
-            curve = "" if told is None else json.dumps(told(ax))
+            curve = "" if points is None else json.dumps(points(ax))
             return Picture(_inline(stream.getvalue(), caption), caption.strip(), curve)
 
 

@@ -26,7 +26,7 @@ from stackpyomo.solvers import registry
 from stackpyomo.verification import Report, regret_shown
 from stackpyomo.version import __version__
 
-from .figures import COLOURS, SLIDER, Picture, pictures
+from .figures import COLOURS, SLIDER, pictures
 
 __all__ = ["page", "table_page"]
 
@@ -59,7 +59,7 @@ def page(
     """
     plan, rule = _subjects(report)
     name = title or ("stackpyomo report" if plan is None or plan.game is None else plan.game.name)
-    sections = [
+    sections: list[tuple[str, str, Sequence[Part] | str]] = [
         ("plan", "The plan", _plan(plan, rule)),
         ("contract", "The contract in plain words", [] if rule is None else terms(rule)),
         ("stakes", "Who gains and who pays", [] if rule is None else stakes(rule, baseline)),
@@ -68,12 +68,11 @@ def page(
         ("again", "To reproduce", _again(report, plan, baseline, command)),
         ("log", "What the solvers did", _log(report, plan, baseline)),
     ]
-    parts = [
-        (key, heading, _body(content) if isinstance(content, list) else content) for key, heading, content in sections
-    ]
-    kept = [(key, heading, body) for key, heading, body in parts if body]
-    links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in kept)
-    body = "".join(f'<section id="{key}"><h2>{heading}</h2>{body}</section>' for key, heading, body in kept)
+    links = body = ""
+    for key, heading, content in (section for section in sections if section[-1]):
+        text = content if isinstance(content, str) else "".join(map(_shortened, content))
+        links += f'<a href="#{key}">{heading}</a>'
+        body += f'<section id="{key}"><h2>{heading}</h2>{text}</section>'
     return _document(name, _verdict(report, plan, remarks), f'<nav aria-label="Sections">{links}</nav>', body)
 
 
@@ -96,12 +95,8 @@ def _document(title: str, header: str, nav: str, body: str) -> str:
     )
 
 
-def _body(parts: Sequence[Part]) -> str:
-    """Parts as HTML; of long tables and lists the end is folded."""
-    return "".join(map(_shortened, parts))
-
-
 def _shortened(part: Part) -> str:
+    """A part as HTML; of long tables and lists the end is folded."""
     if isinstance(part, Table) and len(part.rows) > _OPEN + _LINES:
         first, rest = (replace(part, rows=rows) for rows in (part.rows[:_OPEN], part.rows[_OPEN:]))
         return as_html([first]) + _folded(f"{len(rest.rows)} more rows", [rest])
@@ -155,16 +150,12 @@ def _plots(report: Report, rule: Incentive | None) -> str:
         drawn = list(pictures(report, rule))
     except StackpyomoError as error:
         return as_html([f"No plots are shown. {error}"])
-    figures = [
-        f"<figure>{each.svg}{_slider(each)}<figcaption>{html.escape(each.caption)}</figcaption></figure>"
-        for each in drawn
-    ]
+    figures = []
+    for each in drawn:
+        slider = f'<div class="slider" data-curve="{html.escape(each.curve)}"></div>' if each.curve else ""
+        figures.append(f"<figure>{each.svg}{slider}<figcaption>{html.escape(each.caption)}</figcaption></figure>")
     script = f"<script>{SLIDER}</script>" if any(each.curve for each in drawn) else ""
     return f'<div class="plots">{"".join(figures)}</div>{script}' if figures else ""
-
-
-def _slider(picture: Picture) -> str:
-    return f'<div class="slider" data-curve="{html.escape(picture.curve)}"></div>' if picture.curve else ""
 
 
 # --- how it was made -----------------------------------------------------------------------------------------------
@@ -178,15 +169,12 @@ def _again(report: Report, plan: Plan | None, baseline: Plan | None, command: st
         "baseline": {} if baseline is None else baseline.options,
         "verify": {**report.options, "tolerance": report.tolerance},
     }
-    parts.append([f"{name}: {_options(options)}" for name, options in asked.items() if options])
+    settings = {name: ", ".join(f"{key} = {value}" for key, value in given.items()) for name, given in asked.items()}
+    parts.append([f"{name}: {text}" for name, text in settings.items() if text])
     rows = [["stackpyomo", __version__], ["Python", platform.python_version()]]
     rows += [[name, _installed(name)] for name in _PACKAGES]
     rows += [[f"{name} (solver)", registry[name].version() or ""] for name in _solvers(report, plan, baseline)]
     return [*parts, Table(["software", "version"], rows)]
-
-
-def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in options.items())
 
 
 def _installed(package: str) -> str:
@@ -224,7 +212,7 @@ def _folded(summary: str, parts: Sequence[Part]) -> str:
 def _attempts(log: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
     if not log:
         return
-    keys = sorted(dict.fromkeys(key for entry in log for key in entry), key=lambda key: key != "start")
+    keys = dict.fromkeys(key for entry in log for key in entry)
     rows = [[str(number), *(_cell(entry.get(key)) for key in keys)] for number, entry in enumerate(log[:_SHOWN], 1)]
     yield Table(["attempt", *keys], rows, words=("treatment", "solver", "termination", "message", "audit"))
     if len(log) > _SHOWN:

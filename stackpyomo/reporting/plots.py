@@ -191,9 +191,9 @@ def regret(report: Report, ax: Any = None) -> Any:
     unit = allowed if within else np.ones(len(names))
     kinds = report.certificate[names].to_numpy()
     for kind, colour in _COLOURS.items():
-        mine = kinds == kind
-        if mine.any():
-            ax.barh(place[mine], np.nan_to_num(level[mine]) / unit[mine], color=colour, label=kind)
+        of_kind = kinds == kind
+        if of_kind.any():
+            ax.barh(place[of_kind], np.nan_to_num(level[of_kind]) / unit[of_kind], color=colour, label=kind)
     unknown = np.isnan(level)
     if unknown.any():
         ax.plot(np.zeros(unknown.sum()), place[unknown], "x", color=_COLOURS["unknown"], clip_on=False)
@@ -341,18 +341,12 @@ def level_sets(
 
     Parameters
     ----------
-    rule : Incentive
-        What :func:`stackpyomo.affine_incentive` returned.
-    follower : str
-        Its name.
-    ax : Axes, optional
-        Where to draw, by default a new figure.
-    action : str, optional
-        The action's name, by default the only one.
+    rule, follower, ax, action : Incentive, str, Axes, str
+        As for :func:`best_response`.
     leader : str, optional
         The leader variable's name, by default the one that answers the action most.
     within : (float, float), optional
-        Lowest and highest action.
+        As for :func:`best_response`.
     points : int, default 81
         In either direction.
 
