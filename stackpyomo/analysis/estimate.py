@@ -334,8 +334,8 @@ class Fit(Document):
     def _identified(self) -> str:
         if self.rank == len(self.names):
             return f"rank {self.rank}: all parameters"
-        said = open_words(self.names, self._open[1])
-        return f"rank {self.rank} of {len(self.names)}: {'; '.join(said)}"
+        combinations = open_words(self.names, self._open[1])
+        return f"rank {self.rank} of {len(self.names)}: {'; '.join(combinations)}"
 
     def parts(self) -> list[Part]:
         """Estimates, evidence, what is open."""
@@ -351,16 +351,16 @@ class Fit(Document):
             f"{self.sum_of_squares:.6g}; {self._evidence}."
         )
         table = Table(["parameter", "estimate", "std. error", "looked for in"], cells)
-        said: list[Part] = [head, table, f"Identified: {self._identified}."]
+        sentences: list[Part] = [head, table, f"Identified: {self._identified}."]
         silent = len(solution.left) - self.informative
         if silent:
-            said.append(f"{silent} of {len(solution.left)} readings say nothing to first order.")
+            sentences.append(f"{silent} of {len(solution.left)} readings say nothing to first order.")
         if isinstance(self.explained, Polytope):
             ranges = self.explained.ranges.to_numpy()
             spans = [f"{name} {_span(*ends)}" for name, ends in zip(self.names, ranges, strict=True)]
             some = "A box around all" if self.explained.around else "All"
-            said.append(f"{some} that explains every row within its noise: {', '.join(spans)}.")
-        return [*said, *self.warnings]
+            sentences.append(f"{some} that explains every row within its noise: {', '.join(spans)}.")
+        return [*sentences, *self.warnings]
 
     @property
     def _evidence(self) -> str:

@@ -310,19 +310,19 @@ class Experiments:
         """Those whose problem holds a parameter."""
         names = {id(p.component): p.name for p in self.parameters}
         entered: set[int] = set()
-        kept = []
+        followers = []
         for follower in self._source.followers.values():
             parts = [p for e in _expressions(follower) for p in identify_mutable_parameters(e)]
             own = {id(p) for p in parts} & names.keys()
             entered |= own
-            kept += [follower] if own else []
+            followers += [follower] if own else []
         missing = [name for key, name in names.items() if key not in entered]
         if missing:
             raise InvalidGame(
                 f"{missing[0]}: enters no follower's objective, constraint or bound, so that no action depends on it. "
                 "Leave it out of parameters=, or check that the model holds the Param itself and not its value."
             )
-        return kept
+        return followers
 
     def _declare(self, row: int, follower: Follower) -> None:
         """One follower's actions in one row, and what was observed of them."""

@@ -254,13 +254,15 @@ def null_directions(design: Array, units: Array) -> tuple[int, Array]:
 
 def open_words(names: Sequence[str], directions: Array) -> list[str]:
     """Each open combination in words: (θ, h) + t (3, 1) fits equally well."""
-    said = []
+    sentences = []
     for direction in directions:
         involved = direction != 0.0
         parts = [name for name, inside in zip(names, involved, strict=True) if inside]
         if len(parts) == 1:
-            said.append(f"{parts[0]}: the data say nothing of it")
+            sentences.append(f"{parts[0]}: the data say nothing of it")
             continue
         numbers = ", ".join(f"{level:.4g}" for level in direction[involved])
-        said.append(f"({', '.join(parts)}) + t ({numbers}): every t fits equally well ({listed(parts)} not told apart)")
-    return said
+        sentences.append(
+            f"({', '.join(parts)}) + t ({numbers}): every t fits equally well ({listed(parts)} not told apart)"
+        )
+    return sentences

@@ -62,24 +62,25 @@ class WorstCase(Document):
     def parts(self) -> list[Part]:
         """One sentence each: the worst, its evidence, the guarantee."""
         place = ", ".join(f"{name} = {shown(float(level), 5)}" for name, level in self.at.items())
-        said: list[Part] = [f"Worst case {shown(self.value, 6)} at {place}."]
+        sentences: list[Part] = [f"Worst case {shown(self.value, 6)} at {place}."]
         if self.evidence == "vertices":
-            said.append(f"Proved by the {len(self.cases)} vertices of the set: it is nowhere worse.")
+            sentences.append(f"Proved by the {len(self.cases)} vertices of the set: it is nowhere worse.")
         else:
-            said.append(f"By search; the vertices alone prove nothing: {self.why}.")
+            sentences.append(f"By search; the vertices alone prove nothing: {self.why}.")
         if self.fresh and self.violations:
-            said.append(f"Of {self.fresh} fresh draws {self.violations} were worse than found before: no guarantee.")
+            worse = f"{self.violations} were worse than found before"
+            sentences.append(f"Of {self.fresh} fresh draws {worse}: no guarantee.")
         elif self.fresh and self.evidence != "vertices":
-            said.append(
+            sentences.append(
                 f"None of {self.fresh} fresh draws was worse: with confidence {self.confidence:g} at most "
                 f"{self.share:.3g} of the set is."
             )
         if self.loose:
-            said.append(
+            sentences.append(
                 f"Beware: judged by the formula alone; for some actions {listed(list(self.loose))} would leave "
                 "its bounds, where the leader would stop."
             )
-        return said
+        return sentences
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.parts()))

@@ -44,10 +44,10 @@ def endless_prices(equilibrium: Equilibrium, x: Array, prices: Sequence[VarData]
     program = equilibrium.program
     if not prices or len(program.variables) > _LARGE:
         return ()
-    wanted = {id(v) for v in prices}
+    chosen = {id(v) for v in prices}
     slopes = np.asarray(program.problem.gradient(x))
     for number, var in enumerate(program.variables):
-        if id(var) in wanted and slopes[number] and x[number]:
+        if id(var) in chosen and slopes[number] and x[number]:
             curve = _Curve(equilibrium, x, number)
             for smaller in _BACK:
                 if points := curve.points(x, float(x[number]) / smaller):

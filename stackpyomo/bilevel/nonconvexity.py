@@ -79,10 +79,10 @@ def multiplier_cut(kkt: Conditions, follower: Follower, point: Mapping[int, floa
 
     Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
     """
-    there = Substitution(substitute=dict(point)).walk_expression
+    at_point = Substitution(substitute=dict(point)).walk_expression
     assert follower.objective is not None
-    gain = follower.sign * (there(follower.objective.expr) - follower.objective.expr)
-    return sum(p.multiplier * there(p.gap) for p in kkt.pairs if p.follower == follower.name) <= gain
+    gain = follower.sign * (at_point(follower.objective.expr) - follower.objective.expr)
+    return sum(p.multiplier * at_point(p.gap) for p in kkt.pairs if p.follower == follower.name) <= gain
 
 
 def moves_others(follower: Follower, movers: Movers) -> bool:
@@ -213,5 +213,5 @@ def _proved(follower: Follower, movers: Movers, affine: dict[int, bool]) -> tupl
 
 
 def _bent(follower: Follower) -> str:
-    wanted = "concave (it is maximised)" if follower.sign < 0 else "convex"
-    return "" if follower.objective is None else f"{follower.objective.name}: it is not {wanted}"
+    shape = "concave (it is maximised)" if follower.sign < 0 else "convex"
+    return "" if follower.objective is None else f"{follower.objective.name}: it is not {shape}"

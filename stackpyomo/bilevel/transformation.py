@@ -98,8 +98,8 @@ class KKT(Transformation):
 
     def _create_using(self, model: Any, **options: Any) -> Any:
         clone = model.clone()
-        there = {key: _moved(value, clone) if key in _REFERENCES else value for key, value in options.items()}
-        _transform(clone, **there)
+        moved = {key: _moved(value, clone) if key in _REFERENCES else value for key, value in options.items()}
+        _transform(clone, **moved)
         return clone
 
 

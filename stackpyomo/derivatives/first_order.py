@@ -314,7 +314,7 @@ class FollowerRows:
         """Numbers of the Vars that are the game's: all but the slack."""
         return np.array([i for i, name in enumerate(self._names) if name is not None], dtype=int)
 
-    def shaken(self, values: Mapping[str, float], accuracy: float) -> Iterator[Derivatives]:
+    def perturbed(self, values: Mapping[str, float], accuracy: float) -> Iterator[Derivatives]:
         """The derivatives at points that are as good as this one where it is known up to ``accuracy`` reaches.
 
         Each moves up or down: the bits of their numbers, so that neighbours part, and random signs. All moved one way
@@ -349,7 +349,7 @@ class FollowerRows:
         slopes = sparse.csr_array(units.slopes[:split] @ sparse.diags_array(reaches))
         other = copy.copy(self)
         limits = np.where(of_rows[split:] > 0.0, of_rows[split:], 1.0)
-        other.units = Units(reaches, np.ones(split), limits, self._tool_reaches(values, reaches))
+        other.units = Units(reaches, np.ones(split), limits, self._instrument_reaches(values, reaches))
         moves, shares = (
             sparse.csr_array(
                 sparse.diags_array(1.0 / other.aggregate_units) @ m @ sparse.diags_array(other.action_units)
@@ -368,7 +368,7 @@ class FollowerRows:
         other.units = replace(other.units, costs=costs)
         return other
 
-    def _tool_reaches(self, values: Mapping[str, float], reaches: Array) -> Array:
+    def _instrument_reaches(self, values: Mapping[str, float], reaches: Array) -> Array:
         """(leader's variables) the reach of each; of one that no row holds what its box says, or the aggregates."""
         levels = np.array([values[self.game.names[id(v)]] for v in self.instruments])
         lower, upper = (

@@ -115,8 +115,8 @@ class FollowerHessians:
         assert self._private is not None
         whose, data = self._private
         row, column = self._structure
-        kept = data != 0.0
-        row, column, whose, data = row[kept], column[kept], whose[kept], data[kept]
+        nonzero = data != 0.0
+        row, column, whose, data = row[nonzero], column[nonzero], whose[nonzero], data[nonzero]
         off = row != column
         row, column = np.concatenate([row, column[off]]), np.concatenate([column, row[off]])
         whose, data = np.concatenate([whose, whose[off]]), np.concatenate([data, data[off]])

@@ -140,14 +140,14 @@ class _Group:
             below = [done.pop() for _ in range(count)]
             if kind == "c":
                 number -= 1
-                said: Tree = (number,)
+                leaf: Tree = (number,)
             elif kind == "v":
                 place -= 1
-                said = (slots[place],)
+                leaf = (slots[place],)
             else:
-                said = (detail,) if kind in ("f", "^") else ()
+                leaf = (detail,) if kind in ("f", "^") else ()
             done.append(
-                ((kind, *said, *(tree for tree, _ in below)), 1 + max((depth for _, depth in below), default=0))
+                ((kind, *leaf, *(tree for tree, _ in below)), 1 + max((depth for _, depth in below), default=0))
             )
         return done[0]
 

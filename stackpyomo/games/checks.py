@@ -338,12 +338,12 @@ def _undeclared_aggregates(game: GameStructure) -> Iterator[Finding]:
         if not constraint.equality or id(constraint) in declared:
             continue
         variables = {id(v): v for v in variables_in(constraint.expr) if not v.fixed}
-        mine = [v for key, v in variables.items() if key not in game.owners and key in felt]
-        if mine and any(key in game.owners for key in variables):
+        shared = [v for key, v in variables.items() if key not in game.owners and key in felt]
+        if shared and any(key in game.owners for key in variables):
             yield Finding(
                 "warning",
                 constraint.name,
-                f"it ties {mine[0].name} to follower actions, and followers feel {mine[0].name}, "
+                f"it ties {shared[0].name} to follower actions, and followers feel {shared[0].name}, "
                 "but it is not an aggregate: each follower takes it as given.",
                 f"Pass aggregates=[model.{constraint.name}] if a deviation should move it.",
             )

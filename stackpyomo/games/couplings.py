@@ -204,12 +204,12 @@ def recognised(followers: Iterable[Follower], movers: Movers) -> list[SharedRow]
     candidates: dict[frozenset[int], list[tuple[str, ConstraintData]]] = {}
     patterns: dict[int, frozenset[int]] = {}
     for follower in followers:
-        mine = {id(v) for v in follower.variables}
-        mine |= {id(z) for key in tuple(mine) for z, _ in movers.get(key, ())}
+        moved = {id(v) for v in follower.variables}
+        moved |= {id(z) for key in tuple(moved) for z, _ in movers.get(key, ())}
         for row in follower.constraints:
             if id(row) not in patterns:
                 patterns[id(row)] = frozenset(id(v) for v in variables_in(row.expr) if not v.fixed)
-            if not mine.isdisjoint(patterns[id(row)]):
+            if not moved.isdisjoint(patterns[id(row)]):
                 candidates.setdefault(patterns[id(row)], []).append((follower.name, row))
     return [row for rows in candidates.values() if len({name for name, _ in rows}) > 1 for row in _grouped(rows)]
 

@@ -1,6 +1,6 @@
 """Accuracy: how well the derivatives that a gain is made of are known.
 
-A plan is known to some accuracy alone. At points that are as good (``FollowerRows.shaken``) the derivatives differ;
+A plan is known to some accuracy alone. At points that are as good (``FollowerRows.perturbed``) the derivatives differ;
 what differs by as much as it is large is zero, and a gain that would rest on it is none:
 
     |b_kl| ≤ max over the points of |b_kl(point) − b_kl|     counts as b_kl = 0.
@@ -33,13 +33,13 @@ class Accuracy:
     @cached_property
     def slopes(self) -> Array:
         """(actions) the error of a."""
-        return _most([shaken.own - self.derivatives.own for shaken in self.points], len(self.derivatives.own))
+        return _most([point.own - self.derivatives.own for point in self.points], len(self.derivatives.own))
 
     @cached_property
     def effects(self) -> Array:
         """The error of every entry of b."""
         effects = self.derivatives.leader.data
-        return _most([shaken.leader.data - effects for shaken in self.points], len(effects))
+        return _most([point.leader.data - effects for point in self.points], len(effects))
 
     def known(self, rare: Array | None = None) -> Derivatives:
         """The derivatives at the plan, with those of b that are smaller than their error, or rounding, as 0.
@@ -64,10 +64,10 @@ class Accuracy:
         size = float(np.linalg.norm(gain))
         answers = sparse.csr_array((system.as_matrix(gain) @ moves).T)
         worst = 0.0
-        for shaken in self.points if size > 0.0 else ():
+        for point in self.points if size > 0.0 else ():
             change = self.derivatives.leader.copy()
-            change.data = np.nan_to_num(shaken.leader.data - self.derivatives.leader.data, posinf=0.0, neginf=0.0)
-            left = np.nan_to_num(shaken.own - self.derivatives.own, posinf=0.0, neginf=0.0)
+            change.data = np.nan_to_num(point.leader.data - self.derivatives.leader.data, posinf=0.0, neginf=0.0)
+            left = np.nan_to_num(point.own - self.derivatives.own, posinf=0.0, neginf=0.0)
             left += np.asarray(sparse.csr_array(change[owners]).multiply(answers).sum(axis=1)).ravel()
             moved, _ = system.least_energy(np.where(slope != 0.0, left, 0.0))
             worst = max(worst, float(np.linalg.norm(moved)) / size)

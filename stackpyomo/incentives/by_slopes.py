@@ -96,7 +96,7 @@ class Design(Entries):
             derivatives = with_reactions(self.rows, derivatives, values, self.settling, self.sides)
             self.sides = active_sides(self.rows, derivatives, values)
         refuse_undefined(self.rows, derivatives, self.sides)
-        accuracy = Accuracy(derivatives, [] if self.settling else list(self.rows.shaken(values, error)))
+        accuracy = Accuracy(derivatives, [] if self.settling else list(self.rows.perturbed(values, error)))
         unlikely = improbable(self.rows, values, derivatives, accuracy.slopes)
         if unlikely.actions.any():
             try:

@@ -25,7 +25,7 @@ from stackpyomo.games.information import read_observation
 from stackpyomo.plans import Plan
 from stackpyomo.solvers import choose
 
-from .diagnosis import hinted
+from .diagnosis import with_hint
 from .gains.entries import Payment, Wishes
 from .incentive import Incentive
 from .lottery import table
@@ -152,7 +152,7 @@ def affine_incentive(
             except NoIncentive as refused:
                 if refused.deviations is None:
                     refused.deviations = table([])
-                raise (refused if chosen else hinted(refused, game)) from None
+                raise (refused if chosen else with_hint(refused, game)) from None
 
 
 def _way(design: str, regret: str, margin: float) -> str:

@@ -28,7 +28,7 @@ from .gains.system import System
 from .gains.turning import Unrepaired
 from .refusals import NAMED, Finding, refusal
 
-__all__ = ["Attempt", "hinted", "refuse", "refuse_curvature", "refuse_undefined"]
+__all__ = ["Attempt", "refuse", "refuse_curvature", "refuse_undefined", "with_hint"]
 
 _CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}  # What another on-path value of a price may mend.
 
@@ -121,7 +121,7 @@ class Attempt:
         return tuple(self.rows.game.names[id(self.rows.actions[j])] for j in actions)
 
 
-def hinted(refused: NoIncentive, game: Game) -> NoIncentive:
+def with_hint(refused: NoIncentive, game: Game) -> NoIncentive:
     """Of a refusal for curvature or a conflict: the plan holds values that are nothing to the leader; others may do."""
     objective = game.leader.objective
     if objective is None or not _CHOSEN_BY_VALUES.intersection(refused.causes.values()):

@@ -40,13 +40,13 @@ class Finding:
 
 def refusal(findings: Mapping[str, Finding]) -> NoIncentive:
     """The error for followers by name; its message tells the first one's reason and remedy."""
-    said = {name: _WORDS[finding.cause](finding) for name, finding in findings.items()}
-    first, (why, remedy) = next(iter(said.items()))
-    others = len(said) - 1
+    reasons = {name: _WORDS[finding.cause](finding) for name, finding in findings.items()}
+    first, (why, remedy) = next(iter(reasons.items()))
+    others = len(reasons) - 1
     more = f" (and {others} more follower{'s' if others > 1 else ''})" if others else ""
     return NoIncentive(
         f"No affine incentive: {first}: {why}{more}. {remedy}",
-        reasons={name: reason for name, (reason, _) in said.items()},
+        reasons={name: reason for name, (reason, _) in reasons.items()},
         residuals={name: finding.residual for name, finding in findings.items()},
         causes={name: finding.cause for name, finding in findings.items()},
     )

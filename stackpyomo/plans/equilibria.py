@@ -230,15 +230,15 @@ class _List:
         """Symmetric copies once, each with how many it stands for; isolated points in a told piece left out."""
         alone = [plan for plan in self.plans if not any(self._inside(plan, piece) for piece in self.pieces)]
         groups = exchangeable(self.game) if len(alone) > 1 else []
-        kept: dict[tuple[Any, ...], Plan] = {}
+        representatives: dict[tuple[Any, ...], Plan] = {}
         counts: dict[tuple[Any, ...], int] = {}
         for plan in alone:
             key = self._key(plan, groups)
-            kept.setdefault(key, plan)
+            representatives.setdefault(key, plan)
             counts[key] = counts.get(key, 0) + 1
         why = reason or ("the others are a continuum" if self.pieces else "")
         return Equilibria(
-            kept.values(), complete=not why, continuum=self.pieces, copies=list(counts.values()), reason=why
+            representatives.values(), complete=not why, continuum=self.pieces, copies=list(counts.values()), reason=why
         )
 
     def _inside(self, plan: Plan, piece: Continuum) -> bool:

@@ -59,13 +59,13 @@ def _own_problem(rows: FollowerRows, private: set[int], values: Mapping[str, flo
     levels = {id(v): values[name] for name, v in rows.game.variables_by_name.items() if id(v) not in private}
     walk = substituting(levels)
     costs: list[Any] = []
-    kept: list[Any] = []
+    rows_left: list[Any] = []
     try:
         for follower in rows.followers:
             if follower.objective is not None and any(id(v) in private for v in follower.variables):
                 costs.append(follower.sign * walk(follower.objective.expr))
                 mine = (c for c in follower.constraints if any(id(v) in private for v in variables_in(c.expr)))
-                kept += [free_row(walk(c.body), c.lb, c.ub) for c in mine]
-        return Program(pyo.quicksum(costs), kept)
+                rows_left += [free_row(walk(c.body), c.lb, c.ub) for c in mine]
+        return Program(pyo.quicksum(costs), rows_left)
     except (ArithmeticError, ValueError, BadRow):
         return None

@@ -299,7 +299,7 @@ class _Search:
             for deviation in master.deviation(name, reply.values):
                 rows.add(deviation)
 
-        def tempted(values: Mapping[str, float]) -> Iterator[Deviation]:
+        def paying_deviations(values: Mapping[str, float]) -> Iterator[Deviation]:
             try:
                 point = self.assessed(values)
             except NoPlan:
@@ -310,7 +310,7 @@ class _Search:
                 for name, reply in point.replies.items():
                     yield from master.deviation(name, reply.values, point.gains[name])
 
-        generate(master, tempted, rows, most=_ROUNDS, until=until, words="deviations of the leaders")
+        generate(master, paying_deviations, rows, most=_ROUNDS, until=until, words="deviations of the leaders")
         return min(points, key=lambda p: p.largest), master.least
 
     # --- the plan -----------------------------------------------------------------------------------------------------

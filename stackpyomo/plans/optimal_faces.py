@@ -92,8 +92,8 @@ class OptimalFaces:
         if any(gap is None for gap, *_ in sides) or None in slopes.values():
             return None
         known = {key: slope for key, slope in slopes.items() if slope is not None}
-        kept = [Side(gap, equality, owned) for gap, equality, owned in sides if gap is not None]
-        return cls(worst, kept, known, width)
+        affine_sides = [Side(gap, equality, owned) for gap, equality, owned in sides if gap is not None]
+        return cls(worst, affine_sides, known, width)
 
     @property
     def size(self) -> int:

@@ -205,10 +205,10 @@ class Plan(Document):
                 names = [game.names[id(v)] for v in same]
                 averaged.update(dict.fromkeys(names, sum(self.values[name] for name in names) / len(names)))
         with undisturbed(), evaluated_at(game, averaged):
-            made = Plan.from_values(game)
-        better = game.leader.sign * (made.leader_objective - self.leader_objective)
+            average = Plan.from_values(game)
+        better = game.leader.sign * (average.leader_objective - self.leader_objective)
         return replace(
-            made,
+            average,
             bound=self.bound,
             epsilon0=self.epsilon0 + max(0.0, better),
             termination="symmetrized",
@@ -352,7 +352,7 @@ class Plan(Document):
         stop = self.termination if self.solver == "none" else f"{self.solver}: {self.termination}"
         each = ", ".join(f"{name} {shown(level)}" for name, level in self.leader_objectives.items())
         what = f"leaders' objectives {each}" if each else f"leader's objective {shown(self.leader_objective)}"
-        said: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), {what}"]
+        sentences: list[Part] = [f"Plan: {self.quality} ({stop}{proof}), {what}"]
         if (
             self.quality == "feasible"
             and not each
@@ -360,19 +360,19 @@ class Plan(Document):
             and self.options.get("function") != "nash"
             and self.termination != "given"
         ):
-            said.append(f"Not proved optimal: {', '.join([*untried(self.log), *self._unbounded()])}.")
-        said += [f"Responding: {listed(self.responding)}."] if self.responding else []
-        said += [*self._ties_in_words(), *self._shortfall_in_words()]
-        said += [] if self.selection is None else [f"Equilibrium: {text}." for text in self.selection.sentences()]
-        said += self._accuracy()
-        said += [f"Beware: {text}" for text in self.warnings]
+            sentences.append(f"Not proved optimal: {', '.join([*untried(self.log), *self._unbounded()])}.")
+        sentences += [f"Responding: {listed(self.responding)}."] if self.responding else []
+        sentences += [*self._ties_in_words(), *self._shortfall_in_words()]
+        sentences += [] if self.selection is None else [f"Equilibrium: {text}." for text in self.selection.sentences()]
+        sentences += self._accuracy()
+        sentences += [f"Beware: {text}" for text in self.warnings]
         new = chosen or {}
         moved = [name for name in new if abs(new[name] - self.values[name]) > TOLERANCES.noise]
         rows = [[name, shown(new.get(name, value), 8)] for name, value in head(self.values, most)]
         for row in rows if moved else ():
             row.append(shown(self.values[row[0]], 8) if row[0] in moved else "")
         rest = [f"… {len(self.values) - most} more in plan.values"] if len(self.values) > most else []
-        return [*said, Table(["variable", "value", *(["before the incentive"] if moved else [])], rows), *rest]
+        return [*sentences, Table(["variable", "value", *(["before the incentive"] if moved else [])], rows), *rest]
 
     def _shortfall_in_words(self) -> list[Part]:
         if not self.shortfall:
@@ -387,14 +387,14 @@ class Plan(Document):
         if ties["unique"]:
             return ["Ties cost nothing: the followers' answer is unique whatever the leader does (proved)."]
         within = f" (a difference of up to {shown(ties['tolerance'])} is one)" if ties["tolerance"] else ""
-        said: list[Part] = [
+        sentences: list[Part] = [
             f"Ties{within}: broken for the leader {shown(ties['optimistic'])}, against it "
             f"{shown(ties['pessimistic'])}, against it at the optimistic plan {shown(real(ties['worst']))}."
         ]
         if self.attained is False:
             near = shown(abs(self.leader_objective - self.bound))
-            said.append(f"{shown(self.bound)} is approached but not reached: this plan is within {near} of it.")
-        return said
+            sentences.append(f"{shown(self.bound)} is approached but not reached: this plan is within {near} of it.")
+        return sentences
 
     def _unbounded(self) -> list[str]:
         """What may prove a curved objective convex: the proof goes over all that its variables can be."""
@@ -446,8 +446,8 @@ def measured(off: float) -> dict[str, float]:
 
 def rows_of(plan: Plan, game: Game) -> FollowerRows:
     """The followers' rows that the plan has kept, if they are still those of the game; else written anew."""
-    kept = plan.rows
-    return kept if isinstance(kept, FollowerRows) and kept.stamp == stamp(game) else FollowerRows(game)
+    rows = plan.rows
+    return rows if isinstance(rows, FollowerRows) and rows.stamp == stamp(game) else FollowerRows(game)
 
 
 def _staleness(changed: Sequence[str]) -> str:

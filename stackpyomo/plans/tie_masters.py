@@ -63,7 +63,7 @@ class TieMaster:
     def run(self) -> None:
         """Master, worst answer, row, again."""
         rows = Deviations({}, None)
-        generate(self, self._tempted, rows, most=_ROUNDS, until=self.until, words="answers against the leader")
+        generate(self, self._worse_answer, rows, most=_ROUNDS, until=self.until, words="answers against the leader")
 
     def bound(self) -> float:
         """On P_width."""
@@ -107,18 +107,18 @@ class TieMaster:
     ) -> Iterator[Any]:
         """One answer's row: some follower has a better one by the width, or the leader can bear it."""
         names = self.worst.game.names
-        there = {**leader, **{id(v): deviation.action[names[id(v)]] for v in self.worst.actions}}
+        values = {**leader, **{id(v): deviation.action[names[id(v)]] for v in self.worst.actions}}
         block = block_of(model, f"answer{number}")
         block.spare = pyo.Var(range(len(self.worst.answers) + 1), bounds=(0.0, None))
         block.holds = pyo.Var(range(len(self.worst.answers) + 1), domain=pyo.Binary)
         pairs += zip(block.spare.values(), block.holds.values(), strict=True)
         yield free_row(sum(block.holds.values()), 1.0, None)
-        yield from self._goals(model, there, block.spare[0])
+        yield from self._goals(model, values, block.spare[0])
         for place, answers in enumerate(self.worst.answers, 1):
-            gain = substituted(answers.cost, table) - substituted(answers.cost, there)
+            gain = substituted(answers.cost, table) - substituted(answers.cost, values)
             yield free_row(gain + self.width - block.spare[place], None, 0.0)
 
-    def _tempted(self, choice: Choice) -> Iterator[Deviation]:
+    def _worse_answer(self, choice: Choice) -> Iterator[Deviation]:
         """The worst answer within half the width, where it is worse than was hoped."""
         worst = self.worst.worst(choice.leader, self.width / 2.0)
         room = TOLERANCES.global_gap * self.scale

@@ -115,7 +115,7 @@ class _Search:
         sign = self.game.leader.sign
         began = time.monotonic()
         self._until = math.inf if self.options.time_limit is None else began + self.options.time_limit
-        self.bound = self._hoped
+        self.bound = self._optimistic_bound
         self.near = {id(v): self.optimistic.values[self.game.names[id(v)]] for v in self.worst.leading}
         worst = self._try(self.near)
         for stage in self._stages():
@@ -133,7 +133,7 @@ class _Search:
                 termination="infeasible" if self.proved_empty else "failed",
             )
         if self.best.cost < self.bound - self._gap:  # refuted: multipliers of a tie without limit mislead a solver
-            self.bound = self._hoped
+            self.bound = self._optimistic_bound
         plan = self._plan(self._reached())
         plan.seconds["ties"] = time.monotonic() - began
         followers = self.worst.followers
@@ -161,7 +161,7 @@ class _Search:
             elif TieMaster.is_usable(worst):
                 yield self._bracket
         if not self.slack and len(worst.leading) <= _FEW:
-            yield self._step_aside
+            yield self._look_nearby
 
     def _least(self, *, tight: bool = False) -> None:
         """The infimum by the program of optimal faces, and the leaders that it is approached by."""
@@ -198,7 +198,7 @@ class _Search:
             for leader in reversed(master.chosen):
                 self._try(self._rested(leader), aside=True)
 
-    def _step_aside(self) -> None:
+    def _look_nearby(self) -> None:
         """Leaders very near the one at which the bound lies; if they are far from it, by ever shorter steps."""
         self._look_around(self.near, TOLERANCES.snap)
         for step in _ASIDE if not self._is_near else ():
@@ -216,7 +216,7 @@ class _Search:
                     self._try({**start, id(var): moved}, aside=True)
 
     @property
-    def _hoped(self) -> float:
+    def _optimistic_bound(self) -> float:
         """What ties broken for the leader come to at best: no less than that is left of any others."""
         sign, plan = self.game.leader.sign, self.optimistic
         if plan.quality == "optimal":

@@ -62,8 +62,8 @@ class _Leader(abc.ABC):
         self.leading = [v for v in game.leader.variables if id(v) not in follows]
         self.actions = [*(v for f in followers for v in f.variables), *self.defined]
         answered = follows | {id(v) for v in self.actions}
-        kept = {id(c) for c in self.defining}
-        rows = [c for c in game.leader.constraints if id(c) not in kept]
+        defining = {id(c) for c in self.defining}
+        rows = [c for c in game.leader.constraints if id(c) not in defining]
         self.coupled = [c for c in rows if any(id(v) in answered for v in variables_in(c.expr))]
         self.plain = [c for c in rows if not any(id(v) in answered for v in variables_in(c.expr))]
 

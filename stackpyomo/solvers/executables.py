@@ -81,7 +81,7 @@ def _wait(command: list[str], program: Program, time_limit: float | None, tee: b
         return None, ""
     finally:
         if process is not None:
-            _bury(process)
+            _reap(process)
             _mark(process, program).unlink(missing_ok=True)
     return process.returncode, output or ""
 
@@ -91,7 +91,7 @@ def _mark(process: subprocess.Popen[str], program: Program) -> Path:
     return program.path.with_name(f"{process.pid}.pid")
 
 
-def _bury(process: subprocess.Popen[str]) -> None:
+def _reap(process: subprocess.Popen[str]) -> None:
     """End the solver, where it still runs, and what it started."""
     if process.poll() is None:
         kill(process.pid)
@@ -125,11 +125,11 @@ def _sol_termination(code: int | None, message: str) -> Termination:
     """AMPL's solve codes by hundreds."""
     if code is None:
         return Termination.FAILED
-    said = message.lower()
+    words = message.lower()
     if 400 <= code < 500:
         known = {"time": Termination.TIME_LIMIT, "searchdirection": Termination.FAILED}
-        return next((why for word, why in known.items() if word in said), Termination.ITERATION_LIMIT)
-    if "acceptable" in said:
+        return next((why for word, why in known.items() if word in words), Termination.ITERATION_LIMIT)
+    if "acceptable" in words:
         return Termination.CONVERGED
     hundreds = {0: Termination.CONVERGED, 2: Termination.INFEASIBLE, 3: Termination.UNBOUNDED}
     return hundreds.get(code // 100, Termination.FAILED)

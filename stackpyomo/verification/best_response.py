@@ -221,8 +221,8 @@ def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[
         for row, col, rate in zip(leads.row, leads.col, leads.data, strict=True)
         if id(responses.drivers[col]) in steps
     }
-    kept = sparse.diags_array([float(other != leader) for other in announced.leader])
-    gain, bend = (None if m is None else sparse.csc_array(kept @ m) for m in (announced.gain, announced.bend))
+    others = sparse.diags_array([float(other != leader) for other in announced.leader])
+    gain, bend = (None if m is None else sparse.csc_array(others @ m) for m in (announced.gain, announced.bend))
     values = {**announced.values, leader: level, **{n: announced.values[n] + step for n, step in carried.items()}}
     composer = _Composer(game, replace(announced, values=values, gain=gain, bend=bend, saturate=False))
     follower, columns = next(column for column in _columns(game) if column[0].name == name)

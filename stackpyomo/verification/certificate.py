@@ -138,17 +138,17 @@ def _prove(player: Player) -> None:
         points.pop()
     elif claims["regret"] > 0.0:
         points.reverse()
-    tried = []
+    attempts = []
     for boxes in (1, BOXES):  # a proof by one tangent first
         for weight in _WEIGHTS if equal else _WEIGHTS[:1]:
             for point in points:
                 for multipliers in _multipliers(player, point):
                     claims.update(point=point, multipliers=multipliers, weight=weight)
                     claims["epsilon"] = derived(player, boxes)
-                    tried.append(dict(claims))
+                    attempts.append(dict(claims))
                     if claims["epsilon"] <= claims["within"]:
                         return
-    claims.update(min(tried, key=lambda one: one["epsilon"]))
+    claims.update(min(attempts, key=lambda one: one["epsilon"]))
     if not math.isfinite(claims["epsilon"]):
         claims["epsilon"] = claims["within"]  # what the report claims; the checker says that it is not confirmed
 

@@ -132,15 +132,15 @@ class Report(Document):
     @property
     def remarks(self) -> list[str]:
         """The paper's words, and a warning where the followers may settle elsewhere."""
-        said = self.vocabulary[:1].upper() + self.vocabulary[1:]
-        said = f"{said} {self._limited()}".rstrip()
+        verdict = self.vocabulary[:1].upper() + self.vocabulary[1:]
+        verdict = f"{verdict} {self._limited()}".rstrip()
         if not self.ok:
-            return [said, *self.advice, *self.warnings]
+            return [verdict, *self.advice, *self.warnings]
         doubtful = self.equilibrium.uniqueness in (Uniqueness.NOT_UNIQUE, Uniqueness.NOT_SHOWN)
         settled = (
             [f"{'Beware: equilibrium' if doubtful else 'Equilibrium'} {self.uniqueness}."] if self.uniqueness else []
         )
-        return [said, *settled, *self.warnings]
+        return [verdict, *settled, *self.warnings]
 
     def _limited(self) -> str:
         """Among which deviations the best response was looked for, where these are not all."""
@@ -182,10 +182,10 @@ class Report(Document):
 
     def _untried(self) -> str:
         """What has not been asked for yet and may settle it."""
-        tried = str(self.options.get("solver", "auto"))
+        solver = str(self.options.get("solver", "auto"))
         limit = self.options.get("time_limit")
-        ways = [f"solver={other!r}" for other in ("scip", "pounce") if other != tried and tried != "auto"]
-        ways += ["another solver="] if tried == "auto" else []
+        ways = [f"solver={other!r}" for other in ("scip", "pounce") if other != solver and solver != "auto"]
+        ways += ["another solver="] if solver == "auto" else []
         ways += [] if limit is None else [f"more than time_limit={limit:g}"]
         return f"{listed(ways, 3)} may settle it"
 

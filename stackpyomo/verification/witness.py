@@ -74,14 +74,14 @@ def _room(arrays: Pieces, settled: Mapping[int, Composed]) -> tuple[Array, Array
 
 def _compared(problem: Composed, x: Sequence[float], value: float, slope: Array) -> Array | None:
     """The gradient by Pyomo, None where it has none; raises where value or gradient is another."""
-    there = problem.cost_at(x)
+    level = problem.cost_at(x)
     name = problem.follower.name
-    if not math.isfinite(there) or not math.isfinite(value):
-        if math.isfinite(there) != math.isfinite(value):
-            raise _difference(name, value, there)
+    if not math.isfinite(level) or not math.isfinite(value):
+        if math.isfinite(level) != math.isfinite(value):
+            raise _difference(name, value, level)
         return None
-    if _differ(problem, problem.cost, there, value):
-        raise _difference(name, value, there)
+    if _differ(problem, problem.cost, level, value):
+        raise _difference(name, value, level)
     try:
         gradient = differentiate(elementary(problem.cost), wrt_list=problem.variables, mode=Modes.reverse_numeric)
     except (*UNDEFINED, DifferentiationException):
@@ -100,17 +100,17 @@ def _compare_rows(problem: Composed, values: Array) -> None:
         return
     own = problem.rows[len(problem.rows) - len(problem.follower.constraints) :]
     for row, value in zip(own, values.tolist(), strict=False):
-        there = number_of(row.body)
-        if _differ(problem, row.body, there, value):
-            raise _difference(problem.follower.name, value, there)
+        level = number_of(row.body)
+        if _differ(problem, row.body, level, value):
+            raise _difference(problem.follower.name, value, level)
 
 
-def _differ(problem: Composed, expression: Any, there: float, value: float) -> bool:
+def _differ(problem: Composed, expression: Any, level: float, value: float) -> bool:
     """True if two values of an expression are not the same one, the largest of its parts the measure of rounding."""
-    near = max(abs(there), abs(value))
-    if abs(there - value) <= TOLERANCES.noise * near:
+    near = max(abs(level), abs(value))
+    if abs(level - value) <= TOLERANCES.noise * near:
         return False
-    return abs(there - value) > TOLERANCES.noise * max(_size(problem, expression), near)
+    return abs(level - value) > TOLERANCES.noise * max(_size(problem, expression), near)
 
 
 def _size(problem: Composed, expression: Any) -> float:

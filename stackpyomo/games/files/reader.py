@@ -214,10 +214,10 @@ def read_aggregates(leader: Item, model: Any, variables: Mapping[str, Any]) -> l
             named, rows = [*named, None], [*rows, entry]
             continue
         entry.only("variable", "row")
-        wanted = entry.need("variable", "name the aggregate that the row defines")
-        if wanted.text() not in variables:
-            raise wanted.fault(f"unknown name {show(wanted.value)}; {nearest(wanted.value, variables)}")
-        named, rows = [*named, variables[wanted.value]], [*rows, entry.need("row", "write the equality")]
+        name = entry.need("variable", "name the aggregate that the row defines")
+        if name.text() not in variables:
+            raise name.fault(f"unknown name {show(name.value)}; {nearest(name.value, variables)}")
+        named, rows = [*named, variables[name.value]], [*rows, entry.need("row", "write the equality")]
     pairs = list(zip(named, _listed(rows, "aggregates", model, variables), strict=True))
     for entry, (_, row) in zip(rows, pairs, strict=True):
         if not row.equality:

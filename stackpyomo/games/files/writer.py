@@ -65,9 +65,10 @@ def document(game: GameStructure) -> dict[str, Any]:
         followers.append({"name": short, "size": size, **noise, **rest})
     couplings = _couplings(game, [entry["name"] for entry in followers], printer)
     head = {"format": FORMAT, "name": str(game.name)}
-    kept = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in ROOT}
+    metadata = {key: copy.deepcopy(value) for key, value in game.metadata.items() if key not in ROOT}
     several = {"leaders": leaders} if leaders else {}
-    return {**head, **kept, "leader": leader, **several, "followers": followers, **couplings, **_asked(game, printer)}
+    players = {"leader": leader, **several, "followers": followers}
+    return {**head, **metadata, **players, **couplings, **_asked(game, printer)}
 
 
 def _asked(game: GameStructure, printer: Printer) -> dict[str, Any]:

@@ -259,7 +259,7 @@ def _convex(curved: Curved, gain: Array, group: _Group) -> Array | Unrepaired:
         basis = _basis(curved.system, group)
         if not len(basis):
             return Unrepaired(Fault.ONLY_GAIN)
-        bending, margin = _Search(curved, gain, group, basis).climb()
+        bending, margin = _Search(curved, gain, group, basis).ascend()
         if margin < 0.0:
             # Not "no gain bends": that would need the program's dual, and the program asks for more than the cone does.
             return Unrepaired(Fault.NOT_FOUND, missing=-margin)
@@ -359,13 +359,13 @@ class _Search:
         """The worst follower's shortfall at K₀ + N t."""
         return min(part.shortfall(t) for part in self.parts)
 
-    def climb(self) -> tuple[Array, float]:
+    def ascend(self) -> tuple[Array, float]:
         """(gain, its least eigenvalue): the first from which no follower's Hessian bends down, else the best."""
-        t, best = self._climbed(np.zeros(len(self.basis)))
-        if best < -1.0 and not self.is_affine:  # Hessians quadratic in t: there may be a higher summit elsewhere
+        t, best = self._ascended(np.zeros(len(self.basis)))
+        if best < -1.0 and not self.is_affine:  # Hessians quadratic in t: there may be a higher maximum elsewhere
             random = np.random.default_rng(0)
             afar = [size * self._unit() * random.standard_normal(len(t)) for size in _SIZES for _ in range(_DRAWS)]
-            other, value = self._climbed(max(afar, key=self.least))
+            other, value = self._ascended(max(afar, key=self.least))
             t, best = (other, value) if value > best else (t, best)
         gain = self.gain.copy()
         gain[self.group.columns] += t @ self.basis
@@ -374,7 +374,7 @@ class _Search:
     def _unit(self) -> float:
         return max(1.0, float(np.linalg.norm(self.gain[self.group.columns])))
 
-    def _climbed(self, t: Array) -> tuple[Array, float]:
+    def _ascended(self, t: Array) -> tuple[Array, float]:
         """(t, its :meth:`least`) uphill from t."""
         best, radius = self.least(t), np.inf if self.is_affine else self._unit()
         for _ in range(1 if self.is_affine else _STEPS):

@@ -72,13 +72,13 @@ def _row(lever: Lever, point: Array, free: Array) -> tuple[list[Fraction] | None
         return None, None
     own, answers = lever.variables, lever.problem.answers
     level = {id(v): fraction(x) for v, x in zip(answers, lever.levels, strict=True)}
-    there = {**level, **{id(v): fraction(x) for v, x in zip(own, point, strict=True)}}
+    table = {**level, **{id(v): fraction(x) for v, x in zip(own, point, strict=True)}}
     plan = {**level, **{id(v): fraction(x) for v, x in zip(own, lever.target, strict=True)}}
-    costs = [rational(lever.problem.own, values) for values in (plan, there)]
-    pulls, planned = ([rational(slope, values) for slope in lever.slopes] for values in (there, plan))
+    costs = [rational(lever.problem.own, values) for values in (plan, table)]
+    pulls, planned = ([rational(slope, values) for slope in lever.slopes] for values in (table, plan))
     if None in (*costs, *pulls, *planned):
         return None, None
-    steps = [there[id(v)] - plan[id(v)] for v in own]
+    steps = [table[id(v)] - plan[id(v)] for v in own]
     seen = [sum((fraction(m) * s for m, s in zip(moves, steps, strict=True)), Fraction(0)) for moves in lever.shown]
     column = [Fraction(0)] * (lever.count * (len(seen) + 1))
     for instrument, pull, before in zip(map(int, lever.instruments), pulls, planned, strict=True):

@@ -136,9 +136,9 @@ def _on_support(system: System, slope: Array, part: Component, used: Array) -> A
 def by_instrument(rows: FollowerRows, pairs: Sequence[tuple[Any, Any]]) -> list[tuple[int, Any]]:
     """(number of the leader's variable, value) for each Var that the pairs name."""
     place = {id(v): i for i, v in enumerate(rows.instruments)}
-    wanted = [(var, value) for key, value in pairs for var in members(rows.game, key)]
-    leader_variables(rows.game, [var for var, _ in wanted])
-    return [(place[id(var)], value) for var, value in wanted if id(var) in place]
+    chosen = [(var, value) for key, value in pairs for var in members(rows.game, key)]
+    leader_variables(rows.game, [var for var, _ in chosen])
+    return [(place[id(var)], value) for var, value in chosen if id(var) in place]
 
 
 def gain_bounds(rows: FollowerRows, bounds: Any) -> tuple[Array, Array]:

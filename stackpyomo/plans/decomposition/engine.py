@@ -72,18 +72,18 @@ def hedged(game: Game, engine: Hedging, solver: str, time_limit: float | None, t
 
 def _termination(run: Run) -> str:
     """Why it stopped; raises :class:`NoPlan` where there is no feasible point."""
-    troubles = [trouble for rank in run.team.all(_troubles(run)) for trouble in rank]
+    failures = [failure for rank in run.team.all(_failures(run)) for failure in rank]
     if run.stopped == "converged":
         termination = Termination.CONVERGED.value
-    elif troubles:
-        termination = troubles[0][1]
+    elif failures:
+        termination = failures[0][1]
     else:
         ended = run.iteration >= run.engine.iterations
         termination = (Termination.ITERATION_LIMIT if ended else Termination.TIME_LIMIT).value
     if run.best.is_feasible:
         return termination
-    if troubles:
-        who, why, message = troubles[0]
+    if failures:
+        who, why, message = failures[0]
         raise NoPlan(
             f"{run.solver} could not solve the bundle of {who}: {why} ({message}). Try engine='monolith', which "
             "says whose constraints are behind it, or tee=True.",
@@ -98,7 +98,7 @@ def _termination(run: Run) -> str:
     )
 
 
-def _troubles(run: Run) -> list[tuple[str, str, str]]:
+def _failures(run: Run) -> list[tuple[str, str, str]]:
     """(the bundle's first follower, termination, message) of every solve of this rank's that failed."""
     failed = [(c.number, c.trouble) for c in run.copies.values() if c.trouble is not None]
     return [(run.partition.members[b][0].name, t.termination.value, t.message) for b, t in failed]
