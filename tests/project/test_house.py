@@ -121,6 +121,12 @@ def imports(name: str) -> set[tuple[str, str, str]]:
     return taken
 
 
+def every_import() -> Iterator[tuple[str, str, str, str]]:
+    """(importing module, and what :func:`imports` says)."""
+    for module in MODULES:
+        yield from ((module, *each) for each in imports(module))
+
+
 def folder(module: str) -> str:
     """The room of the order that a module stands in."""
     return module.split(".")[0]
@@ -131,10 +137,9 @@ def test_every_folder_has_its_place() -> None:
     assert rooms == set(LINE), "put a new folder in ORDER, where it may import from"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_point_one_way(name: str) -> None:
+def test_imports_point_one_way() -> None:
     """The order has no exception: what type checkers import counts, and what a function imports is listed."""
-    for target, part, function in imports(name):
+    for name, target, part, function in every_import():
         late = (name, folder(target), function) in LATE
         assert late or not function, f"{name} imports {target} inside {function}"
         if not late and folder(target) != folder(name):
@@ -146,21 +151,18 @@ def test_the_late_imports_are_still_there() -> None:
         assert (target, function) in {(folder(t), f) for t, _, f in imports(name)}, "remove it from LATE"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_nothing_reaches_past_a_folder(name: str) -> None:
+def test_nothing_reaches_past_a_folder() -> None:
     """Another folder is used by the names that its ``__init__`` gives."""
-    for target, part, _ in imports(name):
+    for name, target, part, _ in every_import():
         if folder(target) != folder(name) and target in MODULES:
             assert "." not in target, f"{name}: take {part} from {target.rpartition('.')[0]}"
         if f"{target}.__init__" in SOURCES and target != "":
             assert part in importlib.import_module(f"stackpyomo.{target}").__all__, f"{target} gives no {part}"
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_every_folder_states_its_law(name: str) -> None:
-    text = FOLDERS[name]
-    if name != "__init__":
-        assert "Law: " in text, "what it is, what comes in, what goes out, its law"
+def test_every_folder_states_its_law() -> None:
+    """What it is, what comes in, what goes out, its law."""
+    assert [name for name, text in FOLDERS.items() if "Law: " not in text] == []
 
 
 def test_no_file_imports_itself_by_a_circle() -> None:
@@ -197,10 +199,8 @@ def danger(node: ast.AST) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_nothing_from_a_file_is_run(name: str) -> None:
-    found = [(danger(node), node.lineno) for node in ast.walk(TREES[name]) if danger(node)]  # type: ignore[attr-defined]
-    assert found == []
+def test_nothing_from_a_file_is_run() -> None:
+    assert [(name, danger(node)) for name, tree in TREES.items() for node in ast.walk(tree) if danger(node)] == []
 
 
 @pytest.mark.parametrize(
@@ -215,14 +215,15 @@ COMMANDS = ("terminal", "commands", "cli", "checker")
 """The command line, and the file that runs alone."""
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_only_the_command_line_prints(name: str) -> None:
-    names = {node.id for node in ast.walk(TREES[name]) if isinstance(node, ast.Name)}
-    streams = {n.attr for n in ast.walk(TREES[name]) if isinstance(n, ast.Attribute) and n.attr in ("stdout", "stderr")}
-    if not name.startswith("cli.") and name != "verification.checker":  # which runs alone, too
-        assert not names & {"print", "pprint"}
-        starting = ("solvers.executables", "solvers.interfaces", "solvers.registry", "studies.workers")
-        assert streams <= {"stdout", "stderr"} if name in starting else not streams, "a subprocess has streams, too"
+def test_only_the_command_line_prints() -> None:
+    """Beside it the checker, which runs alone, too; a subprocess has streams."""
+    starting = ("solvers.executables", "solvers.interfaces", "solvers.registry", "studies.workers")
+    silent = {n: tree for n, tree in TREES.items() if not n.startswith("cli.") and n != "verification.checker"}
+    for name, tree in silent.items():
+        nodes = list(ast.walk(tree))
+        assert not {n.id for n in nodes if isinstance(n, ast.Name)} & {"print", "pprint"}, name
+        streams = {n.attr for n in nodes if isinstance(n, ast.Attribute)} & {"stdout", "stderr"}
+        assert not streams or name in starting, name
 
 
 # --- state --------------------------------------------------------------------------------------------------------
@@ -289,9 +290,9 @@ def state(tree: ast.Module, allowed: set[str]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_no_module_remembers(name: str) -> None:
-    assert state(TREES[name], {variable for module, variable in STATE if module == name}) == []
+def test_no_module_remembers() -> None:
+    for name, tree in TREES.items():
+        assert state(tree, {variable for module, variable in STATE if module == name}) == [], name
 
 
 @pytest.mark.parametrize(
@@ -322,10 +323,9 @@ def small(tree: ast.AST) -> Iterator[tuple[float, int]]:
                 yield node.value, node.lineno
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_every_tolerance_has_a_name(name: str) -> None:
-    unnamed = [(value, line) for value, line in small(TREES[name]) if (name, value) not in LITERALS]
-    assert unnamed == [], "make it a field of core.Tolerances"
+def test_every_tolerance_has_a_name() -> None:
+    literals = [(name, value, line) for name, tree in TREES.items() for value, line in small(tree)]
+    assert [each for each in literals if each[:2] not in LITERALS] == [], "make it a field of core.Tolerances"
 
 
 def test_the_listed_literals_are_still_there() -> None:
@@ -359,23 +359,21 @@ def undocumented(thing: Any, name: str, deep: bool) -> Iterator[str]:
             yield from undocumented(function, f"{name}.{key}", False)
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_every_module_says_what_it_is(name: str) -> None:
-    text = ast.get_docstring(TREES[name]) or ""
-    assert len(text) > 20
-    assert text.splitlines()[0].endswith((".", ":"))
+def test_every_module_says_what_it_is() -> None:
+    for name, tree in TREES.items():
+        text = ast.get_docstring(tree) or ""
+        assert len(text) > 20, name
+        assert text.splitlines()[0].endswith((".", ":")), name
 
 
-@pytest.mark.parametrize("name", ["__init__", *(n for n in MODULES)])
-def test_every_public_name_says_what_it_does(name: str) -> None:
-    module = sp if name == "__init__" else importlib.import_module(f"stackpyomo.{name}")
-    assert sorted(module.__all__) == sorted(set(module.__all__))
-    gone = [n for n in module.__all__ if not hasattr(module, n)]
-    assert gone == []
-    things = [(n, getattr(module, n)) for n in module.__all__]
-    told = [(n, t) for n, t in things if inspect.isclass(t) or inspect.isfunction(t) or name == "__init__"]
-    silent = [part for n, t in told for part in undocumented(t, n, deep=n in sp.__all__)]
-    assert silent == []
+def test_every_public_name_says_what_it_does() -> None:
+    for name in ("", *(f".{module}" for module in MODULES)):
+        module = importlib.import_module(f"stackpyomo{name}")
+        assert sorted(module.__all__) == sorted(set(module.__all__)), name
+        assert [n for n in module.__all__ if not hasattr(module, n)] == [], name
+        things = [(n, getattr(module, n)) for n in module.__all__]
+        named = [(n, t) for n, t in things if inspect.isclass(t) or inspect.isfunction(t) or not name]
+        assert [part for n, t in named for part in undocumented(t, n, deep=n in sp.__all__)] == [], name
 
 
 def test_every_error_is_ours() -> None:
@@ -392,10 +390,10 @@ INSIDE = {("core.expressions.curvature_rules", "ValueError"): "caught by convexi
 """Errors of Python's that are raised and caught inside one module."""
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_nobody_raises_a_bare_error_at_a_user(name: str) -> None:
-    raised = {called(n.exc) for n in ast.walk(TREES[name]) if isinstance(n, ast.Raise) and n.exc is not None}
-    assert {error for error in raised & BARE if (name, error) not in INSIDE} == set()
+def test_nobody_raises_a_bare_error_at_a_user() -> None:
+    raises = [(name, n) for name, tree in TREES.items() for n in ast.walk(tree) if isinstance(n, ast.Raise) and n.exc]
+    bare = {(name, called(n.exc)) for name, n in raises if called(n.exc) in BARE}
+    assert bare == set(INSIDE)
 
 
 def sections(text: str) -> int:
@@ -405,13 +403,14 @@ def sections(text: str) -> int:
     return len(lines) - ruled[0] + 1 if ruled else 0
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_modules_stay_short(name: str) -> None:
+def test_modules_stay_short() -> None:
     """What a docstring says of parameters, results and errors is not counted: it is read in the reference."""
-    documented = (n for n in ast.walk(TREES[name]) if isinstance(n, (ast.ClassDef, ast.FunctionDef)))
-    lines = SOURCES[name].count("\n") - sum(sections(ast.get_docstring(n) or "") for n in documented)
-    assert lines <= 500 or name in LONG, f"{name} has {lines} lines: split it, or list it in LONG with the reason"
-    assert lines > 500 or name not in LONG, f"{name} is short enough now: remove it from LONG"
+    lengths = {}
+    for name, text in SOURCES.items():
+        documented = (n for n in ast.walk(TREES[name]) if isinstance(n, (ast.ClassDef, ast.FunctionDef)))
+        lengths[name] = text.count("\n") - sum(sections(ast.get_docstring(n) or "") for n in documented)
+    long = {name for name, lines in lengths.items() if lines > 500}
+    assert long == set(LONG), "split it, or list it in LONG with the reason; what is short again is not listed"
 
 
 AROUND = [path for folder in ("benchmarks", "hunts") for path in sorted((HOME.parent / folder).glob("*.py"))]
@@ -444,6 +443,5 @@ def has_tests(name: str) -> bool:
     return any(TESTS.joinpath(*folders, each).exists() for each in names)
 
 
-@pytest.mark.parametrize("name", ["__main__", *MODULES])
-def test_every_module_has_tests_of_its_name(name: str) -> None:
-    assert has_tests(name), "write them, or move there what tests it"
+def test_every_module_has_tests_of_its_name() -> None:
+    assert [name for name in ["__main__", *MODULES] if not has_tests(name)] == [], "write them, or move there what is"
