@@ -173,7 +173,7 @@ def negatively_curved(
 
     Less than what is wanted, if anything is.
 
-    bow: (R, b), a quadratic term of the strategy adds Σ_s (b·R_s) m_sᵀ m_s.
+    quadratic: (R, b); the quadratic term of the strategy adds Σ_s (b·R_s) m_sᵀ m_s.
     """
     bent = []
     for follower, (plain, size) in zip(followers, curved.all_hessians(followers, gain), strict=True):
@@ -195,7 +195,8 @@ def _worst(hessian: Array, size: float, pinned: Array, limiting: Array) -> tuple
     worst = 0.0, np.zeros(len(hessian))
     if np.linalg.eigvalsh(hessian).min(initial=0.0) >= floor:  # nor then on any subspace, and null spaces are dear
         return worst
-    for normals, free in ((pinned, not len(limiting)), (np.vstack([pinned, limiting]), True)):
+    within = [(pinned, False)] if len(limiting) else []  # where nothing limits, the two are one
+    for normals, free in (*within, (np.vstack([pinned, limiting]), True)):
         basis = open_directions(normals)
         if not basis.shape[1]:
             continue
