@@ -46,7 +46,7 @@ _Actions: TypeAlias = "Mapping[str, tuple[VarData, float]]"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One mutable Param of the followers that is to be told from data."""
+    """One mutable Param of the followers that is to be estimated."""
 
     name: str
     component: Any

@@ -55,12 +55,12 @@ def poles(rule: Incentive, scenarios: Scenarios, actions: Any) -> pd.DataFrame:
     rows = [row for key, observation in component_pairs(actions, "actions", "observation")
              for row in _crossings(rule, scenarios, key, observation)]  # fmt: skip
     table = pd.DataFrame(rows, columns=["action", "below", "above", "pole", "slope"])
-    table.attrs["message"] = _told(table)
+    table.attrs["message"] = _message(table)
     return table
 
 
 def _crossings(rule: Incentive, scenarios: Scenarios, key: Any, observation: str) -> Iterator[tuple[Any, ...]]:
-    """(action, atom below, atom above, zero of the grip, slope) where the grip changes sign and the slope does not."""
+    """(action, atom below, atom above, zero of b, slope) where b = ∂J/∂u0 changes sign and the slope does not."""
     game = rule.attached()
     component = game.component(key) if isinstance(key, str) else key
     weights = scenarios.atom_probability(observation)
@@ -82,7 +82,7 @@ def _crossings(rule: Incentive, scenarios: Scenarios, key: Any, observation: str
 
 
 def _balanced(rule: Incentive, rows: Array) -> tuple[Array, Array]:
-    """(grip, slope) of the equations slope + grip · K = 0; the grip is 0 where several entries of K share the work."""
+    """(b, slope) of the equations slope + b · K = 0; b is taken for 0 where several entries of K stand in one."""
     assert rule.system is not None
     matrix = rule.system.matrix[rows]
     effect = np.where(np.diff(matrix.indptr) == 1, np.asarray(matrix.sum(axis=1)).ravel(), 0.0)
@@ -97,9 +97,9 @@ def _number(observation: str, atom: Any) -> float:
     return atom
 
 
-def _told(table: pd.DataFrame) -> str:
+def _message(table: pd.DataFrame) -> str:
     if table.empty:
-        return "No pole seen: between no neighbouring atoms does ∂J/∂u0 change its sign while the slope does not."
+        return "No pole was found: ∂J/∂u0 changes its sign nowhere between neighbouring atoms where the slope does not."
     places = [f"{row.action} at about {row.pole:.6g}" for row in table.itertuples()]
     return (
         f"No gain of finite energy: {listed(places)}. There what the follower feels of the leader's answer changes "

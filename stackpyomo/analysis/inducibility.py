@@ -137,7 +137,7 @@ class _MinMaxTest:
         return list(copies.values())
 
     def run(self) -> _Verdict:
-        """Follower and leader in turn, until one of them has proved its case."""
+        """The follower minimises, the leader maximises, in turn, until "possible" or "impossible" is proved."""
         if not math.isfinite(self.plan_cost):
             return self._row("undecided", math.nan, "its objective has no finite value at the plan")
         punishments = [[float(pyo.value(v)) for v in self.instruments]]

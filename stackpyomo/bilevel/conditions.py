@@ -101,7 +101,7 @@ class Conditions:
         return sum(map(len, (self.stationarity, self.rows, self.prices, self.scales)))
 
     def stand_alone(self) -> None:
-        """Hold every multiplier at 0: nobody leans on constraints of its own."""
+        """Hold every multiplier at 0: no follower is held by constraints of its own."""
         for multiplier in [*(p.multiplier for p in self.pairs), *(v for t in self.signed.values() for v, _ in t)]:
             multiplier.setlb(0.0)
             multiplier.setub(0.0)

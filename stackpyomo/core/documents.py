@@ -55,7 +55,7 @@ def cut(name: str, most: int) -> str:
 
 
 class Document(ABC):
-    """Something that can be told in parts: Markdown and LaTeX for a paper, HTML in a notebook."""
+    """A result that is shown in parts: Markdown and LaTeX for a paper, HTML in a notebook."""
 
     @abstractmethod
     def parts(self) -> list[Part]:

@@ -83,7 +83,7 @@ def generate(
     until: float = math.inf,
     words: str = "re-solving followers against deviations",
 ) -> Outcome[Candidate]:
-    """Master, re-solve, rows, again, until no follower is tempted.
+    """Master, re-solve, rows, again, until no follower gains by a deviation.
 
     tempted: candidate → the deviations by which a follower gains more than is allowed; none: the candidate is settled.
     rows: what is known before; it grows. most: rounds. until: ``time.monotonic()`` at which to stop.

@@ -83,7 +83,7 @@ class Held:
 
 
 class _Search:
-    """One loop: what a candidate announces, who is tempted by it, where it leaves the leader's bounds."""
+    """One loop: what a candidate announces, who gains by leaving the plan, where it leaves the leader's bounds."""
 
     def __init__(self, asked: Asked, *, within: bool) -> None:
         self.asked, self.levers, self.within = asked, asked.levers, within

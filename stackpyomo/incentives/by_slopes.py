@@ -155,7 +155,7 @@ class Design(Entries):
         return np.asarray((felt <= TOLERANCES.noise) | (deaf[self.rows.owners] & (felt <= accuracy.slopes)))
 
     def _felt(self, system: System, slope: Array, least: float = TOLERANCES.gradient) -> System:
-        """Without the equations whose grip is rounding beside the slope it would have to balance (a pole)."""
+        """Without the equations whose coefficients are rounding beside the slope that they balance (a pole)."""
         effect = np.sqrt(np.asarray(system.matrix.power(2).sum(axis=1)).ravel())
         return replace(system, matrix=rows_scaled(system.matrix, effect > least * np.abs(slope)))
 

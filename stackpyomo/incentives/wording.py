@@ -26,7 +26,7 @@ __all__ = ["how_to_compare", "in_words", "stakes", "term_table", "terms"]
 
 
 class _Room(NamedTuple):
-    """How much is told: rows of a table or list, terms of a formula; the first ones, in the model's order."""
+    """How much is shown: rows of a table or list, terms of a formula; the first ones, in the model's order."""
 
     rows: int
     terms: int

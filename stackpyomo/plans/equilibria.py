@@ -179,7 +179,7 @@ class _List:
         return self._judged(Candidate(replace(best, x=x), self.plain, exactly), x, active)
 
     def _judged(self, candidate: Candidate, x: Array, active: Array) -> str:
-        """Keep it: a point as a plan, a piece of a continuum as what it is; why the list cannot go on."""
+        """Keep a point as a plan, or the piece of a continuum it lies in; returns why the list cannot go on."""
         if piece := self._continuum(x, active, candidate.values):
             if not any(piece == known for known in self.pieces):
                 self.pieces.append(piece)
@@ -227,7 +227,7 @@ class _List:
         return Continuum(max(dimension, 1), rounded) if rounded else None
 
     def _gathered(self, reason: str) -> Equilibria:
-        """Symmetric copies once, each with how many it stands for; isolated points in a told piece left out."""
+        """Symmetric copies once, each with how many it stands for; points within a piece of a continuum left out."""
         alone = [plan for plan in self.plans if not any(self._inside(plan, piece) for piece in self.pieces)]
         groups = exchangeable(self.game) if len(alone) > 1 else []
         representatives: dict[tuple[Any, ...], Plan] = {}

@@ -1,4 +1,4 @@
-"""Optimal faces: what a leader who expects the worst answers comes to, as one program without a loop.
+"""Optimal faces: the infimum of a leader who expects the worst answers, as one program without a loop.
 
 For followers of linear or convex quadratic cost whose rows and slopes are affine,
 

@@ -323,7 +323,7 @@ class Work:
         plan.selection = chosen
 
     def _price(self, plan: Plan, best: Candidate) -> None:
-        """What the market may as well choose, and whether the answer leans on it."""
+        """The ranges of prices that clear the market, and a warning where the plan relies on one of them."""
         plain = Equilibrium(self.problem, best.equilibrium.conditions, None, {})
         plan.price_limits = price_ranges(self.game, plain, plain.point(best.values))
         parts = [self.problem.cost, *(c.expr for _, c in self.problem.constraints)]
@@ -332,7 +332,7 @@ class Work:
             low, high = plan.price_limits.get(price.var.name, (math.nan, math.nan))
             if id(price.var) in felt and low < high:
                 plan.warnings.append(
-                    f"the answer leans on a price that the market need not choose: {price.var.name} = "
+                    f"the plan relies on a price that the market need not choose: {price.var.name} = "
                     f"{plan.values[price.var.name]:.6g}, and anything in [{low:.6g}, {high:.6g}] is a multiplier of "
                     f"{price.row.name} there (plan.price_range)"
                 )

@@ -119,7 +119,7 @@ class TieMaster:
             yield free_row(gain + self.width - block.spare[place], None, 0.0)
 
     def _worse_answer(self, choice: Choice) -> Iterator[Deviation]:
-        """The worst answer within half the width, where it is worse than was hoped."""
+        """The worst answer within half the width, where it is worse than the master assumed."""
         worst = self.worst.worst(choice.leader, self.width / 2.0)
         room = TOLERANCES.global_gap * self.scale
         if worst is not None and (worst.broken or worst.cost > choice.hoped + room):

@@ -280,7 +280,7 @@ class _Search:
         return False if worst is not None and (worst.broken or worst.cost - self.bound > self._gap) else None
 
     def _is_only_minimiser(self) -> bool:
-        """Whether the bound is what it is at one x alone, the one known."""
+        """True if the bound is attained at one x alone, the one known."""
         for var in self.worst.leading:
             low, high = (sign * self._end(var, sign) for sign in (1.0, -1.0))
             level = self.near[id(var)]

@@ -77,7 +77,7 @@ def page(
 
 
 def table_page(name: str, summary: str, table: pd.DataFrame) -> str:
-    """A table of many rows, and what it comes to, as the text of such a page."""
+    """A table of many rows and its summary, as the text of such a page."""
     headings = list(map(str, table.columns))
     rows = [list(map(_cell, row)) for row in table.itertuples(index=False)]
     numbers = set(table.select_dtypes("number").columns)

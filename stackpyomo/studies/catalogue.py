@@ -150,7 +150,7 @@ class Row:
 
 
 def run_entry(entry: Mapping[str, Any], settings: Settings, path: str = "") -> Row:
-    """Play one entry of a catalogue in this process; whatever goes wrong is told in the row."""
+    """Play one entry of a catalogue in this process; what goes wrong is the row's message."""
     row, began = _named(entry), time.perf_counter()
     try:
         reference = _reference(entry, path) if settings.judged else math.nan
@@ -305,7 +305,7 @@ def _lost(job: tuple[int, Mapping[str, Any], Settings], loss: Lost) -> Row:
 
 
 def summarize(rows: Sequence[Row], wall: float) -> dict[str, Any]:
-    """Counts and seconds of a run of ``wall`` seconds; ``worse`` counts whoever is clearly worse, verified or not."""
+    """Counts and seconds of a run of ``wall`` seconds; ``worse`` counts clearly worse games, verified or not."""
     seconds = [row.seconds for row in rows if math.isfinite(row.seconds)]
     counts = Counter(row.outcome for row in rows)
     return {

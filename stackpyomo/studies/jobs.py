@@ -71,7 +71,7 @@ def fingerprint(task: Callable[..., Any]) -> str:
 
 
 def run_job(task: Callable[..., Any], job: Job) -> dict[str, Any]:
-    """What a worker does: the finished row, its error told in it."""
+    """What a worker does: the finished row, with the error where there was one."""
     began = time.perf_counter()
     parameters = dict(job.parameters)
     try:

@@ -24,7 +24,7 @@ def test_the_price_of_a_degenerate_market_is_a_range() -> None:
     assert plan.quality == "optimal"
     assert plan.leader_objective == pytest.approx(-190000, rel=1e-6)
     assert plan.price_range.loc["price"].tolist() == pytest.approx([12, 15], abs=1e-6)
-    assert any("leans on a price that the market need not choose" in text for text in plan.warnings)
+    assert any("relies on a price that the market need not choose" in text for text in plan.warnings)
     again = Plan.from_json(plan.to_json(), plan.game)
     assert again.price_range.equals(plan.price_range)
     assert sp.verify(plan).prices["price"] == pytest.approx(0.0, abs=1e-3)

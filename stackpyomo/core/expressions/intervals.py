@@ -151,7 +151,7 @@ def _outward(t: float, direction: float, exact: Any) -> float:
 
 
 def _exact(function: Callable[..., Any]) -> Callable[[Span], Span]:
-    """A rising function that mpmath rounds as it is told."""
+    """A rising function that mpmath rounds in the direction asked for."""
 
     def span(f: Span) -> Span:
         low = function(libmp.from_float(f[0]), _PRECISION, libmp.round_floor)

@@ -1,4 +1,4 @@
-"""Values: what an expression comes to, and expressions with other things in the place of variables.
+"""Values of expressions, and expressions with other things in the place of variables.
 
 An expression may have no value: a logarithm of a negative, a division by 0, an overflow, a complex number, a variable
 without a value. Python, Pyomo and numpy each have errors of their own for that; here it is NaN, and whoever asked says

@@ -41,7 +41,7 @@ _BOXES = (1.0, 30.0, 1e3)  # How far, in natural units, a gain is looked for whe
 
 @dataclass(frozen=True)
 class Tag:
-    """What a row of a master says, for whoever has to put it into words."""
+    """What a row of a master says, as data for its words."""
 
     #: "deviation", "slope", "bound" (of the leader), "gain bound", "price bound", "side" (a multiplier's sign).
     kind: str

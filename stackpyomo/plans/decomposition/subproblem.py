@@ -102,7 +102,7 @@ class Copy:
             program.path.with_suffix(".sol").unlink(missing_ok=True)
 
     def move(self, w: Array, rho: Array, center: Array, limit: float | None = None) -> None:
-        """x ← argmin F_b(x) + w·x + Σ ρ_i (x_i − center_i)²/2; where that fails, from the start too, it is told."""
+        """x ← argmin F_b(x) + w·x + Σ ρ_i (x_i − center_i)²/2; a failure from everywhere is kept in ``trouble``."""
         solution = self._solved(self.asked(w - rho * center, rho), limit)
         if solution.termination is Termination.FAILED:
             self.point = self._origin
