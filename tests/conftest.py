@@ -18,11 +18,13 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
+from helpers.page_reader import verified
 from helpers.processes import CONTEXT, Command, Result, environment
 from hypothesis import settings
 
 import stackpyomo as sp
 from stackpyomo.cli import entry
+from stackpyomo.reporting import page
 from stackpyomo.solvers import registry
 
 # Property tests draw the same games every time: a failure has its cause in the change. `make explore` draws others.
@@ -60,6 +62,19 @@ def toll_game(low: float = -2, high: float = 2) -> sp.Game:
     m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)
     m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + 0.01 * m.toll**2)
     return sp.Game(m, followers=m.driver)
+
+
+@pytest.fixture(scope="session")
+def toll() -> sp.Report:
+    """The report of the toll that answers the flow."""
+    return verified(toll_game())
+
+
+@pytest.fixture(scope="session")
+def toll_page(toll: sp.Report) -> str:
+    """Its page, beside the best constant toll."""
+    assert isinstance(toll.subject, sp.Incentive)
+    return page(toll, baseline=sp.stackelberg(toll.subject.attached()), command="stackpyomo solve toll.py")
 
 
 def at_a_bound(case: str) -> sp.Plan:

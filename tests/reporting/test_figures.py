@@ -8,28 +8,16 @@ import re
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import toll_game
-from helpers.page_reader import Read, verified
+from helpers.page_reader import Read
 
 import stackpyomo as sp
 from stackpyomo.reporting import page
 from stackpyomo.reporting.figures import COLOURS
 
 
-@pytest.fixture(scope="module")
-def toll() -> sp.Report:
-    return verified(toll_game())
-
-
-@pytest.fixture(scope="module")
-def told(toll: sp.Report) -> str:
-    assert isinstance(toll.subject, sp.Incentive)
-    return page(toll, baseline=sp.stackelberg(toll.subject.attached()), command="stackpyomo solve toll.py")
-
-
-def test_plots_take_the_colours_of_the_theme(told: str) -> None:
+def test_plots_take_the_colours_of_the_theme(toll_page: str) -> None:
     """A colour that plots use is a variable in the page; but for the sheet, none of them is left as it was."""
-    drawings = "".join(re.findall(r"<svg.*?</svg>", told, re.DOTALL))
+    drawings = "".join(re.findall(r"<svg.*?</svg>", toll_page, re.DOTALL))
     for name in ("ink", "first", "second", "pale", "convex"):
         assert f"var(--{name})" in drawings or name == "convex"
         assert f": {COLOURS[name][0]}" not in drawings
@@ -55,9 +43,9 @@ def test_who_cannot_deviate_alone_is_not_drawn() -> None:
     assert "The objective of f against" not in page(report)
 
 
-def test_a_slider_has_the_curve_of_the_plot(told: str) -> None:
+def test_a_slider_has_the_curve_of_the_plot(toll_page: str) -> None:
     """cost (flow − 1)² + 4/3 (flow − 0.6) flow; with a constant toll of 0 (flow − 1)²."""
-    (curve,) = (json.loads(str(a["data-curve"])) for _, a in Read(told).tags if "data-curve" in a)
+    (curve,) = (json.loads(str(a["data-curve"])) for _, a in Read(toll_page).tags if "data-curve" in a)
     at = np.array(curve["at"])
     assert (at[0], at[-1]) == (0.0, 1.0)
     assert pytest.approx(at[np.abs(at - 0.6).argmin()], abs=1e-6) == 0.6, "the plan is one of its points"

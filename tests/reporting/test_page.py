@@ -25,21 +25,10 @@ from stackpyomo.reporting.page import _THEME
 AWKWARD = "<b>&\"'$x_1$"
 
 
-@pytest.fixture(scope="module")
-def toll() -> sp.Report:
-    return verified(toll_game())
-
-
-@pytest.fixture(scope="module")
-def told(toll: sp.Report) -> str:
-    assert isinstance(toll.subject, sp.Incentive)
-    return page(toll, baseline=sp.stackelberg(toll.subject.attached()), command="stackpyomo solve toll.py")
-
-
-def test_every_number_is_the_reports(toll: sp.Report, told: str) -> None:
+def test_every_number_is_the_reports(toll: sp.Report, toll_page: str) -> None:
     rule = toll.subject
     assert isinstance(rule, sp.Incentive)
-    read = Read(told)
+    read = Read(toll_page)
     shown = read.table("follower", "objective", "regret", "certificate")
     assert set(shown) == set(toll.regret.index)
     for name, (objective, regret, certificate) in shown.items():
@@ -58,8 +47,8 @@ def test_every_number_is_the_reports(toll: sp.Report, told: str) -> None:
         assert words in read.text
 
 
-def test_it_can_be_done_again(toll: sp.Report, told: str) -> None:
-    read = Read(told)
+def test_it_can_be_done_again(toll: sp.Report, toll_page: str) -> None:
+    read = Read(toll_page)
     versions = {name: version for name, (version,) in read.table("software", "version").items()}
     assert versions["stackpyomo"] == sp.__version__
     assert versions["numpy"] == np.__version__
@@ -141,8 +130,8 @@ def test_names_are_words(told_of: str) -> None:
         assert all(label is not None and label.strip() in read.words for label in labels), "the caption, whole"
 
 
-def test_it_needs_nobody(told: str) -> None:
-    read = Read(told)
+def test_it_needs_nobody(toll_page: str) -> None:
+    read = Read(toll_page)
     for tag, attributes in read.tags:
         assert tag not in ("link", "iframe", "object", "embed", "base", "form")
         assert tag != "script" or attributes == {}, "the slider's, which stands in the page"
@@ -151,15 +140,15 @@ def test_it_needs_nobody(told: str) -> None:
             if key in ("src", "href", "xlink:href", "srcset", "action", "data"):
                 assert value is not None
                 assert value.startswith(("#", "data:image/png;base64,"))
-    assert "@import" not in told
-    assert set(re.findall(r"url\((.)", told)) <= {"#"}
+    assert "@import" not in toll_page
+    assert set(re.findall(r"url\((.)", toll_page)) <= {"#"}
 
 
-def test_every_name_in_it_is_one_of_its_own(told: str) -> None:
-    read = Read(told)
+def test_every_name_in_it_is_one_of_its_own(toll_page: str) -> None:
+    read = Read(toll_page)
     ids = [a["id"] for _, a in read.tags if "id" in a]
     assert len(ids) == len(set(ids))
-    used = set(re.findall(r"url\(#([^)\"]+)\)", told))
+    used = set(re.findall(r"url\(#([^)\"]+)\)", toll_page))
     used |= {
         str(a[key])[1:] for _, a in read.tags for key in ("href", "xlink:href") if str(a.get(key, "")).startswith("#")
     }
@@ -167,8 +156,8 @@ def test_every_name_in_it_is_one_of_its_own(told: str) -> None:
     assert used <= set(ids)
 
 
-def test_a_reader_who_listens_finds_the_way(told: str) -> None:
-    read = Read(told)
+def test_a_reader_who_listens_finds_the_way(toll_page: str) -> None:
+    read = Read(toll_page)
     tags = [tag for tag, _ in read.tags]
     assert dict(read.tags)["html"]["lang"] == "en"
     assert tags.count("h1") == tags.count("title") == tags.count("main") == 1
@@ -281,10 +270,10 @@ def look(tmp_path: Path) -> Callable[[str], Seen]:
             timeout=120,
             check=True,
         )
-        told = re.search(r"FOUND(\{.*?\})END", done.stdout.rpartition("<pre>")[2], re.DOTALL)
-        assert told
+        shown = re.search(r"FOUND(\{.*?\})END", done.stdout.rpartition("<pre>")[2], re.DOTALL)
+        assert shown
         console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        return Seen(json.loads(html.unescape(told[1])), console)
+        return Seen(json.loads(html.unescape(shown[1])), console)
 
     return seen
 
@@ -307,10 +296,9 @@ bar.dispatchEvent(new Event("input"));
 
 
 @browser
-def test_a_reader_leaves_the_plan(told: str, look: Callable[[str], Seen]) -> None:
+def test_a_reader_leaves_the_plan(toll_page: str, look: Callable[[str], Seen]) -> None:
     """At flow 0 the driver has the cost 1, 0.84 more than on the plan."""
-    told = told.replace("</body>", f"{MOVED}</body>")
-    seen = look(told)
+    seen = look(toll_page.replace("</body>", f"{MOVED}</body>"))
     assert seen.console == []
     assert seen.found["said"] == [
         "driver.flow = 0: objective 1 under the rule, 0.84 worse than the plan; 1 with a constant leader"
@@ -319,8 +307,8 @@ def test_a_reader_leaves_the_plan(told: str, look: Callable[[str], Seen]) -> Non
 
 @browser
 @pytest.mark.parametrize("game", ["toll", "many", "long names", "no incentive"])
-def test_a_telephone_has_nothing_to_complain_of(game: str, told: str, look: Callable[[str], Seen]) -> None:
-    text = told
+def test_a_telephone_has_nothing_to_complain_of(game: str, toll_page: str, look: Callable[[str], Seen]) -> None:
+    text = toll_page
     if game == "many":
         text = page(verified(firms(60)))
     elif game == "long names":
