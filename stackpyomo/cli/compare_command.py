@@ -10,7 +10,7 @@ from typing import Any
 from stackpyomo.core import said
 from stackpyomo.errors import InvalidGame
 from stackpyomo.reporting import formats, table_page
-from stackpyomo.studies import Comparison, Settings, compare, entries_of, machine, ways
+from stackpyomo.studies import Settings, compare, entries_of, machine, ways
 from stackpyomo.version import __version__
 
 from .app import Answer, command
@@ -66,11 +66,9 @@ def compare_command(
             comparison.plot().figure.savefig(plot_to)
     document = {"version": __version__, "machine": machine(), "games": os.fspath(games), **comparison.as_dict()}
     code = 1 if len(comparison.disagreements()) else 0
-    return Answer(document, partial(show_comparison, comparison), code, partial(_page, games.name, comparison))
-
-
-def _page(name: str, comparison: Comparison) -> str:
-    return table_page(name, comparison.summary(), comparison.table.drop(columns=["stages", "error"]))
+    rows = comparison.table.drop(columns=["stages", "error"])
+    make_page = partial(table_page, games.name, comparison.summary(), rows)
+    return Answer(document, partial(show_comparison, comparison), code, make_page)
 
 
 def _listed(text: str) -> list[str]:

@@ -50,14 +50,9 @@ def fit_command(
     for text in rule or []:
         label, _, path = text.partition("=")
         rules[label] = incentive_from(Path(path), loaded)
-    search: dict[str, Any] = {
-        "method": method,
-        "solver": solver,
-        "starts": starts,
-        "time_limit": time_limit,
-        "seed": seed,
-    }
-    estimate = fit(loaded, _table(data), _parameters(parameter or []), rules=rules or None, noise=noise, **search)
+    search: dict[str, Any] = {"method": method, "solver": solver, "starts": starts, "time_limit": time_limit}
+    given = _table(data), _parameters(parameter or [])
+    estimate = fit(loaded, *given, rules=rules or None, noise=noise, seed=seed, **search)
     ranked = None if candidates is None else estimate.next(_table(candidates), rules=rules or None)
     document: dict[str, Any] = {"game": loaded.name, "version": __version__, "fit": estimate.as_dict()}
     if ranked is not None:

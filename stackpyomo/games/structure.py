@@ -24,7 +24,7 @@ from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
 from .couplings import Movers, Price, SharedRow, dealt, priced_rows, recognised, require_felt, shared_constraints
-from .players import Follower, Leader, Player, Population, blocks_of, collect_components, populations_of
+from .players import Follower, Leader, Player, blocks_of, collect_components, populations_of
 
 __all__ = ["UNNAMED", "GameStructure", "Movers", "action_bounds"]
 
@@ -84,8 +84,10 @@ class GameStructure:
         players = roots | {id(b) for b in self.leader_blocks}
         self.followers = {}
         for population in self._populations:
-            self._require_place(population.block, players, "followers")
-            follower = self._follower(population, roots)
+            block = population.block
+            self._require_place(block, players, "followers")
+            follower = Follower(block.name, block=block, size=population.size, noise=population.noise)
+            collect_components(block, follower, roots)
             if follower.name in self.followers:
                 raise InvalidGame(f"{follower.name}: this follower is given twice.")
             self.followers[follower.name] = follower
@@ -162,12 +164,6 @@ class GameStructure:
         leader = Leader(block.name)
         collect_components(block, leader, others)
         return leader
-
-    def _follower(self, population: Population, roots: set[int]) -> Follower:
-        block = population.block
-        follower = Follower(block.name, block=block, size=population.size, noise=population.noise)
-        collect_components(block, follower, roots)
-        return follower
 
     def _require_place(self, block: Any, roots: set[int], argument: str) -> None:
         """Raise :class:`InvalidGame` unless the Block is an active one of the model, outside other players'."""

@@ -255,10 +255,8 @@ class Scenarios:
 
         Parameters
         ----------
-        observation : str
-            Its name.
-        scenario : int
-            Counted from 0.
+        observation, scenario : str, int
+            Its name, and the number of the scenario, counted from 0.
 
         Returns
         -------
@@ -280,10 +278,8 @@ class Scenarios:
 
         Parameters
         ----------
-        observation : str
-            Its name.
-        atom : Hashable
-            What it shows.
+        observation, atom : str, Hashable
+            Its name, and what it shows.
 
         Returns
         -------
@@ -473,10 +469,8 @@ class Scenarios:
 
         Parameters
         ----------
-        block : Block
-            The player's; ``block.<name>`` is added, with t and its rows.
-        rule : callable
-            Scenario (int) → loss; hand over minus a gain.
+        block, rule : Block, callable
+            As for :meth:`cvar`; ``block.<name>`` has t and its rows.
         less : sequence or mapping of float, optional
             For each scenario what could be had if it were known, in the unit of the rule: then it is the worst regret.
         name : str, default "worst"
