@@ -29,11 +29,7 @@ __all__ = ["array_equilibrium"]
 
 
 def array_equilibrium(
-    game: Game,
-    followers: Sequence[Follower],
-    problem: Problem,
-    seconds: dict[str, float],
-    log: list[dict[str, Any]],
+    game: Game, followers: Sequence[Follower], problem: Problem, seconds: dict[str, float], log: list[dict[str, Any]]
 ) -> Equilibrium | None:
     """The followers' conditions with the rows of ``problem``, in arrays; None where these cannot hold them.
 

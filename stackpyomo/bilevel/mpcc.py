@@ -337,13 +337,7 @@ class Equilibrium:
     # --- the polish -------------------------------------------------------------------------------------------------
 
     def polished(
-        self,
-        x: Array,
-        solver: str,
-        *,
-        active: Array | None = None,
-        signed: bool = False,
-        until: float = math.inf,
+        self, x: Array, solver: str, *, active: Array | None = None, signed: bool = False, until: float = math.inf
     ) -> Answer | None:
         """The best point with the active set of x (or ``active``), zeros exact; None if there is none.
 

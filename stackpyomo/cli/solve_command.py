@@ -31,10 +31,7 @@ _ONWARD = "For a game of your own, start from this one: stackpyomo demo --write 
 
 
 @command("--write toll.json", offers="json report")
-def demo(
-    solver: str = "auto",
-    write_to: Path | None = None,
-) -> Answer:
+def demo(solver: str = "auto", write_to: Path | None = None) -> Answer:
     """Solve a small built-in game: its plan, the contract, and the report. Needs no file.
 
     Exit code 0: the contract was verified, and the installation works.

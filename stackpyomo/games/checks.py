@@ -189,9 +189,7 @@ def _bounds(player: Player) -> Iterator[Finding]:
             continue
         if lower is not None and upper is not None and lower > upper:
             yield _error(
-                var.name,
-                f"its lower bound {lower:g} is above its upper bound {upper:g}.",
-                "Correct the bounds.",
+                var.name, f"its lower bound {lower:g} is above its upper bound {upper:g}.", "Correct the bounds."
             )
 
 
@@ -271,10 +269,7 @@ def _leaf_problem(leaf: Any, known: set[int]) -> tuple[str, str] | None:
     if leaf.__class__ in native_numeric_types:
         if math.isfinite(leaf):
             return None
-        return (
-            f"it holds the number {leaf}.",
-            "Data must be finite; use None or no bound for 'unlimited'.",
-        )
+        return (f"it holds the number {leaf}.", "Data must be finite; use None or no bound for 'unlimited'.")
     if leaf.is_variable_type():
         if leaf.fixed and not _is_finite(leaf.value):
             return f"the variable {leaf.name} in it is fixed at {leaf.value}.", "Fix it at a number or unfix it."
@@ -478,12 +473,7 @@ def _idle_variables(game: GameStructure, uses: set[int]) -> Iterator[Finding]:
         if var.fixed:
             yield Finding("info", name, f"fixed at {var.value:g}: it is data, nobody decides it.", "")
         elif id(var) not in uses:
-            yield Finding(
-                "warning",
-                name,
-                "no active objective or constraint uses it.",
-                "Remove it or use it.",
-            )
+            yield Finding("warning", name, "no active objective or constraint uses it.", "Remove it or use it.")
 
 
 def doubtful_indices(game: GameStructure) -> Iterator[Finding]:

@@ -19,9 +19,7 @@ __all__ = ["evaluated_at", "evaluator", "objective_at"]
 def evaluator(game: GameStructure, values: Mapping[str, float]) -> Callable[[Any], float]:
     """Expression → its value where the variables have these, by name; NaN outside the domain of its functions."""
 
-    def value_of(
-        expression: Any,
-    ) -> float:  # its own variables alone: a game may have many, and many players
+    def value_of(expression: Any) -> float:  # its own variables alone: a game may have many, and many players
         variables = [v for v in variables_in(expression) if not v.fixed and id(v) in game.names]
         table = {id(v): values[game.names[id(v)]] for v in variables}
         return number_of(Substitution(substitute=table).walk_expression(expression))

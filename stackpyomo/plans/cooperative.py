@@ -16,17 +16,7 @@ from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game
-from stackpyomo.solvers import (
-    BadRow,
-    Program,
-    Solution,
-    Termination,
-    choose,
-    random_start,
-    ray,
-    read_program,
-    solve,
-)
+from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, random_start, ray, read_program, solve
 
 from .indifference import settled
 from .infeasibility import conflict, refusal, unbounded
@@ -98,11 +88,7 @@ def _cost_of(program: Program, solution: Solution) -> float:
 
 
 def _plan(
-    game: Game,
-    program: Program,
-    solution: Solution,
-    log: list[dict[str, Any]],
-    seconds: dict[str, float],
+    game: Game, program: Program, solution: Solution, log: list[dict[str, Any]], seconds: dict[str, float]
 ) -> Plan:
     whole = [not v.is_continuous() for v in program.variables]
     x = np.where(whole, np.round(np.asarray(solution.x)), np.asarray(solution.x))

@@ -80,14 +80,7 @@ def respond(
             'equilibrium="any".'
         )
     work = Work(game, followers, problem, options, seconds, by_rows)
-    search = (ValueFunction if by_rows else PlanSearch)(
-        game,
-        followers,
-        problem,
-        work.check,
-        options,
-        seconds=seconds,
-    )
+    search = (ValueFunction if by_rows else PlanSearch)(game, followers, problem, work.check, options, seconds=seconds)
     try:
         with tracked("looking for an equilibrium", shown=not options.tee):
             search.run()

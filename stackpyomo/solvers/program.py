@@ -288,11 +288,7 @@ class Program:
         beyond = violations(x, lower, upper) / reaches
         feasibility = float(max(outside.max(initial=0.0), beyond.max(initial=0.0)))
         if duals is None:
-            kinds = {
-                "feasibility": feasibility,
-                "stationarity": math.nan,
-                "complementarity": math.nan,
-            }
+            kinds = {"feasibility": feasibility, "stationarity": math.nan, "complementarity": math.nan}
             return Residuals(beyond, outside, kinds)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
         still, slack = split_force(reduced * reaches / unit, x / reaches, lower / reaches, upper / reaches)

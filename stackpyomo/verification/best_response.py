@@ -249,9 +249,7 @@ class _Composer:
         # One visitor for all: to make one costs as much as to walk a small objective.
         self.table: dict[int, Any] = dict(self.plan)
         self.visitor = Substitution(
-            substitute=self.table,
-            descend_into_named_expressions=True,
-            remove_named_expressions=True,
+            substitute=self.table, descend_into_named_expressions=True, remove_named_expressions=True
         )
 
     def _stand_in(self, var: Any, copy: Any) -> None:

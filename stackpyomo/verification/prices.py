@@ -61,10 +61,7 @@ def _level(price: Price, follower: Follower, number: float) -> float | None:
 
 
 def price_checks(
-    game: Game,
-    announced: Announcement,
-    resolved: Mapping[str, Composed],
-    plain: Mapping[str, Composed],
+    game: Game, announced: Announcement, resolved: Mapping[str, Composed], plain: Mapping[str, Composed]
 ) -> dict[str, PriceCheck]:
     """price → what was shown of it; resolved: the :func:`lagrangians` re-solved, plain: the followers themselves."""
     checks = {}

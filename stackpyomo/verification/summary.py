@@ -17,11 +17,7 @@ __all__ = ["report_of"]
 
 
 def report_of(
-    problems: Sequence[Composed],
-    announced: Announcement,
-    tolerance: float,
-    seconds: dict[str, float],
-    solver: str,
+    problems: Sequence[Composed], announced: Announcement, tolerance: float, seconds: dict[str, float], solver: str
 ) -> Report:
     """What every re-solve came to, in the order of the problems; ``seconds`` and ``solver`` of all together."""
     names = [c.follower.name for c in problems]

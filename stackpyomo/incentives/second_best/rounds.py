@@ -109,8 +109,7 @@ class Search:
             self.game,
             list(self.game.followers.values()),
             replace(
-                self.problem,
-                constraints=[*self.problem.constraints, *(("leader", row) for row in self.cuts.rows)],
+                self.problem, constraints=[*self.problem.constraints, *(("leader", row) for row in self.cuts.rows)]
             ),
             self._check,
             # What this round refutes takes another one.
