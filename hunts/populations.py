@@ -65,11 +65,7 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
 
 
 def _regret(
-    rule: sp.Incentive,
-    data: tuple[float, ...],
-    plan: tuple[float, float, int, float],
-    ledger: Ledger,
-    script: str,
+    rule: sp.Incentive, data: tuple[float, ...], plan: tuple[float, float, int, float], ledger: Ledger, script: str
 ) -> None:
     """One member on a dense grid: it moves the mean by 1/N, and the leader by its own gain, cut to bounds."""
     p, c, d, f, h = data

@@ -7,10 +7,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
-from helpers.responders import (
-    attempt,
-    one_follower,
-)
+from helpers.responders import attempt, one_follower
 
 import stackpyomo as sp
 from stackpyomo.bilevel import PlanSearch, Problem

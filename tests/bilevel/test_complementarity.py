@@ -417,8 +417,7 @@ def test_the_audit_tells_three_verdicts() -> None:
 
 @pytest.mark.parametrize("make", [sp.Scholtes, sp.FischerBurmeister])
 @pytest.mark.parametrize(
-    "levels",
-    [(1e-3, 1e-1), (1e-1, 1e-1), (), (1e-1, 0.0), (-1.0,), [1e-1, 1e-3], ("a",), 0.1, (math.nan,)],
+    "levels", [(1e-3, 1e-1), (1e-1, 1e-1), (), (1e-1, 0.0), (-1.0,), [1e-1, 1e-3], ("a",), 0.1, (math.nan,)]
 )
 def test_levels_that_do_not_fall_are_refused(make: Any, levels: Any) -> None:
     with pytest.raises(sp.InvalidGame, match=rf"{make.__name__}\(levels=.*falling numbers above 0"):

@@ -7,12 +7,7 @@ import math
 
 import pytest
 from conftest import NLP
-from helpers.responders import (
-    SOLVERS,
-    TREATMENTS,
-    attempt,
-    pinched,
-)
+from helpers.responders import SOLVERS, TREATMENTS, attempt, pinched
 
 import stackpyomo as sp
 
@@ -21,11 +16,7 @@ pytestmark = pytest.mark.usefixtures("unchanged")
 
 @pytest.mark.parametrize(
     ("solver", "treatment"),
-    [
-        *itertools.product(["auto"], TREATMENTS),
-        *itertools.product(NLP, ["auto"]),
-        ("scip", "sos1"),
-    ],
+    [*itertools.product(["auto"], TREATMENTS), *itertools.product(NLP, ["auto"]), ("scip", "sos1")],
 )
 def test_an_optimum_without_a_multiplier_is_not_missed_in_silence(solver: str, treatment: str) -> None:
     plan = sp.stackelberg(pinched(0, 10), solver=solver, complementarity=treatment)

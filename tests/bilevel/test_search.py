@@ -13,14 +13,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import NLP, snapshot, work
-from helpers.responders import (
-    SOLVERS,
-    TREATMENTS,
-    attempt,
-    bards_problem,
-    one_follower,
-    two_prices,
-)
+from helpers.responders import SOLVERS, TREATMENTS, attempt, bards_problem, one_follower, two_prices
 
 import stackpyomo as sp
 from stackpyomo.bilevel import mpcc as equilibria

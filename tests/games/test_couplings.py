@@ -79,10 +79,7 @@ def test_indexed_prices_belong_to_indexed_rows() -> None:
     m, _ = market()
     m.lam, m.market.each = pyo.Var([1, 2]), pyo.Constraint([1, 2], rule=lambda b, i: b.y[i] <= 4)
     prices = sp.Game(m, followers=m.market, prices=[(m.lam, m.market.each)]).prices
-    assert [(p.var.name, p.row.name) for p in prices] == [
-        ("lam[1]", "market.each[1]"),
-        ("lam[2]", "market.each[2]"),
-    ]
+    assert [(p.var.name, p.row.name) for p in prices] == [("lam[1]", "market.each[1]"), ("lam[2]", "market.each[2]")]
 
 
 @pytest.mark.parametrize(

@@ -164,10 +164,7 @@ UNSOUND: dict[str, tuple[Edit, tuple[str, ...]]] = {
         on("c", lambda m: Complementarity(expr=complements(m.driver.flow >= 0, m.toll >= 0))),
         ("c: ", "Complementarity", "deactivate"),
     ),
-    "SOSConstraint": (
-        sos,
-        ("s: ", "SOSConstraint", "pw_repn='INC'"),
-    ),
+    "SOSConstraint": (sos, ("s: ", "SOSConstraint", "pw_repn='INC'")),
     "Disjunction": (
         on("driver.d", lambda m: Disjunction(expr=[m.driver.flow <= 0.1, m.driver.flow >= 0.9])),
         ("driver.d: ", "Disjunction", "gdp.bigm"),

@@ -91,10 +91,7 @@ def pinched(low: float, high: float) -> sp.Game:
     The leader pays (x + 1)² + (y + 5)²: 26 at x = 0.
     """
     return one_follower(
-        lambda x, u: (u - 3) ** 2,
-        lambda x, u: (x + 1) ** 2 + (u + 5) ** 2,
-        x=(low, high),
-        row=lambda x, u: u**2 <= x,
+        lambda x, u: (u - 3) ** 2, lambda x, u: (x + 1) ** 2 + (u + 5) ** 2, x=(low, high), row=lambda x, u: u**2 <= x
     )
 
 

@@ -60,10 +60,7 @@ def test_the_least_gain(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "weights", "liked"),
-    [
-        ("GD2_impossible", {0.0: "1/2", 2.0: "1/2"}, 1),
-        ("GD12a_tariff_fixed", {1.0: "3/4", 3.0: "1/4"}, 0.75),
-    ],
+    [("GD2_impossible", {0.0: "1/2", 2.0: "1/2"}, 1), ("GD12a_tariff_fixed", {1.0: "3/4", 3.0: "1/4"}, 0.75)],
 )
 def test_lotteries_are_exact_where_the_data_are(name: str, weights: dict[float, str], liked: float) -> None:
     table = refused(name).deviations

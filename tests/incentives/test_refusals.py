@@ -44,32 +44,20 @@ CASES: dict[RefusalCause, tuple[Cost, dict[str, Any], dict[str, Any]]] = {
         {"observe": ["mean"]},
     ),
     RefusalCause.OUT_OF_SIGHT: (lambda p, u, v, k: squares(u, v) + p * (u + v), {}, {"observe": ["f[1].u"]}),
-    RefusalCause.LEADER_BOUND: (
-        lambda p, u, v, k: (u - 1) ** 2 + (v - 0.5) ** 2 + p * u,
-        {"p": 1.0, "u": 1.5},
-        {},
-    ),
+    RefusalCause.LEADER_BOUND: (lambda p, u, v, k: (u - 1) ** 2 + (v - 0.5) ** 2 + p * u, {"p": 1.0, "u": 1.5}, {}),
     RefusalCause.GAIN_BOUNDS: (lambda p, u, v, k: squares(u, v) + p * (u + v), {}, {"gain_bounds": (-0.1, 0.1)}),
     RefusalCause.NO_INSTRUMENT: (
         lambda p, u, v, k: squares(u, v) + p * u,
         {},
         {"observe": {"p": ["f[1].u"], "q": ["f[1].v"]}},
     ),
-    RefusalCause.INDISTINCT: (
-        lambda p, u, v, k: (u - 1) ** 2 + (v - 2) ** 2 + p * (u + v),
-        {},
-        {"observe": ["sum"]},
-    ),
+    RefusalCause.INDISTINCT: (lambda p, u, v, k: (u - 1) ** 2 + (v - 2) ** 2 + p * (u + v), {}, {"observe": ["sum"]}),
     RefusalCause.CONFLICT: (
         lambda p, u, v, k: (u - k) ** 2 + (v - 0.5) ** 2 + p * u,
         {"followers": 2},
         {"observe": ["sum"]},
     ),
-    RefusalCause.CURVATURE: (
-        lambda p, u, v, k: -((u - 1) ** 2) + (v - 0.5) ** 2 + p * u,
-        {},
-        {"observe": ["f[1].u"]},
-    ),
+    RefusalCause.CURVATURE: (lambda p, u, v, k: -((u - 1) ** 2) + (v - 0.5) ** 2 + p * u, {}, {"observe": ["f[1].u"]}),
 }
 
 

@@ -137,10 +137,7 @@ def test_taps_shifts_shunts_and_shared_buses_enter_as_in_matpower(monkeypatch):
         base=50.0,
         reference={7: 10.0},
         buses=[grid_prices.Bus(7, -5.0, 0.0), grid_prices.Bus(9, 60.0, 4.0)],
-        branches=[
-            grid_prices.Branch(7, 9, 0.1, 1.0, 0.0, math.inf),
-            grid_prices.Branch(7, 9, 0.2, 1.25, shift, 15.0),
-        ],
+        branches=[grid_prices.Branch(7, 9, 0.1, 1.0, 0.0, math.inf), grid_prices.Branch(7, 9, 0.2, 1.25, shift, 15.0)],
         generators=[
             grid_prices.Generator(7, 0.0, 100.0, 0.0, 1.0, 3.0),
             grid_prices.Generator(7, 10.0, 100.0, 0.0, 2.0, 0.0),

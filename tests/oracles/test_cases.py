@@ -30,12 +30,7 @@ def _document(case: dict[str, Any]) -> dict[str, Any]:
         "objective": case["J0"],
         "constraints": [f"{g} <= 0" for g in case["leader_g_le_0"]],
     }
-    return {
-        "format": "stackpyomo-game/1",
-        "name": case["id"],
-        "leader": leader,
-        "followers": followers,
-    }
+    return {"format": "stackpyomo-game/1", "name": case["id"], "leader": leader, "followers": followers}
 
 
 def _close(got: Any, wanted: Any, tolerance: float) -> None:

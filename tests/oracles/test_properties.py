@@ -830,11 +830,7 @@ def without(game: Affine, helper: int) -> Affine:
 
 
 @examples(35)
-@given(
-    kind=st.sampled_from(_BENDS),
-    numbers=decks(9),
-    how=writings,
-)
+@given(kind=st.sampled_from(_BENDS), numbers=decks(9), how=writings)
 def test_stackelberg_of_one_curved_follower(kind: str, numbers: Deck, how: Writing) -> None:
     """min φ(u/2) + a u²/2 + (c x + d) u over a box, by bisection at many x, refined around the best ones."""
     a, c, d, low, width, aim, wish, weight, tilt = numbers.deal(9)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pyomo.environ as pyo
 import pytest
 from conftest import toll_game
-from helpers.responders import (
-    pinched,
-)
+from helpers.responders import pinched
 
 import stackpyomo as sp
 from stackpyomo.plans.plan import proved_within, untried

@@ -101,9 +101,7 @@ def test_what_is_called_infeasible_for_an_objective_without_a_limit_is_asked_aga
     m.x, m.f = pyo.Var([0, 1]), pyo.Block()
     m.f.u = pyo.Var([0, 1], bounds=(0, 3))
     (x, y), (u, v) = m.x.values(), m.f.u.values()
-    m.f.cost = pyo.Objective(
-        expr=u * (y - x) + v * (x + y) + 2 * u + 2 * v + u**2 + u * v + v**2 / 2,
-    )
+    m.f.cost = pyo.Objective(expr=u * (y - x) + v * (x + y) + 2 * u + 2 * v + u**2 + u * v + v**2 / 2)
     m.f.rows = pyo.ConstraintList()
     m.f.rows.add(x - y <= v)
     m.f.rows.add(2 * u - v <= 2)

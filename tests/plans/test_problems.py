@@ -7,9 +7,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 import pytest
-from helpers.responders import (
-    two_prices,
-)
+from helpers.responders import two_prices
 
 import stackpyomo as sp
 

@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from helpers.responders import (
-    SENSES,
-    SOLVERS,
-    attempt,
-    bards_problem,
-    concave_cost,
-    objective,
-    one_follower,
-    split_set,
-)
+from helpers.responders import SENSES, SOLVERS, attempt, bards_problem, concave_cost, objective, one_follower, split_set
 from scipy.optimize import minimize, minimize_scalar
 
 import stackpyomo as sp
@@ -99,11 +90,7 @@ def test_random_quadratic_games_against_enumeration(seed: int) -> None:
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_senses_change_signs_and_nothing_else(senses: tuple[int, int], solver: str) -> None:
     game = one_follower(
-        lambda x, u: (u - 1) ** 2 + x * u,
-        lambda x, u: (u - 0.6) ** 2 + 0.01 * x**2,
-        x=(-2, 2),
-        u=(0, 1),
-        senses=senses,
+        lambda x, u: (u - 1) ** 2 + x * u, lambda x, u: (u - 0.6) ** 2 + 0.01 * x**2, x=(-2, 2), u=(0, 1), senses=senses
     )
     plan = sp.stackelberg(game, solver=solver)
     x, u = 10 / 13, 8 / 13

@@ -8,14 +8,7 @@ import math
 import pyomo.environ as pyo
 import pytest
 from conftest import NLP, number
-from helpers.responders import (
-    SENSES,
-    SOLVERS,
-    major_minor,
-    objective,
-    one_follower,
-    two_prices,
-)
+from helpers.responders import SENSES, SOLVERS, major_minor, objective, one_follower, two_prices
 
 import stackpyomo as sp
 

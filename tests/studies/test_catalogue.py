@@ -186,11 +186,7 @@ def doubtful(regret: float, certificate: str) -> sp.Plan:
     report = plan.report
     assert report is not None
     plan.report = dataclasses.replace(
-        report,
-        regret=series(regret),
-        certificate=series(certificate),
-        note=series(""),
-        scale=series(1e9),
+        report, regret=series(regret), certificate=series(certificate), note=series(""), scale=series(1e9)
     )
     return plan
 

@@ -258,11 +258,7 @@ def _pyomo(m: Any, tree: Any) -> Any:
         index = len(m.named)
         m.named[index] = inner
         return m.named[index]
-    return {
-        "negation": lambda: -inner,
-        "power": lambda: inner ** parts[1],
-        "exponent": lambda: 1.5**inner,
-    }[kind]()
+    return {"negation": lambda: -inner, "power": lambda: inner ** parts[1], "exponent": lambda: 1.5**inner}[kind]()
 
 
 def _value(game: Game, point: list[float]) -> list[Any] | None:

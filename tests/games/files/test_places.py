@@ -88,11 +88,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(max_examples=drawn(50), deadline=None)
-@given(
-    value=st.lists(st.dictionaries(st.text(), JSONS)),
-    indent=st.none() | st.just(2),
-    ascii_only=st.booleans(),
-)
+@given(value=st.lists(st.dictionaries(st.text(), JSONS)), indent=st.none() | st.just(2), ascii_only=st.booleans())
 def test_reading_agrees_with_json(path: Path, value: Any, indent: Any, ascii_only: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
