@@ -117,7 +117,9 @@ class Functions:
         for family, places, bends in zip(self.families, self._bends, self._second_derivatives(point), strict=True):
             weight = family.factors * np.asarray(weights)[family.rows]
             chosen = np.flatnonzero(weight)
-            total += np.bincount(places[:, chosen].ravel(), (bends[:, chosen] * weight[chosen]).ravel(), len(total))
+            with np.errstate(invalid="ignore"):  # beside a pole
+                entries = (bends[:, chosen] * weight[chosen]).ravel()
+                total += np.bincount(places[:, chosen].ravel(), entries, len(total))
         return total
 
     def _second_derivatives(self, point: Array) -> list[Array]:
