@@ -74,9 +74,9 @@ class Functions:
         nothing, width = np.zeros(0, dtype=np.int64), max(1, self.n)
         keys, self._slopes = np.unique(np.concatenate([nothing, *slopes]), return_inverse=True)
         twice, inverse = np.unique(np.concatenate([nothing, *bends]), return_inverse=True)
-        ends = np.cumsum([len(bend) * len(f.rows) for f, (_, _, bend) in known])
-        parts = np.split(inverse, ends[:-1])
-        self._bends = [part.reshape(-1, len(f.rows)) for (f, _), part in zip(known, parts, strict=False)]
+        shapes = [(len(bend), len(f.rows)) for f, (_, _, bend) in known]
+        parts = np.split(inverse, np.cumsum([rows * members for rows, members in shapes])[:-1])
+        self._bends = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=False)]
         self._jacobian, self._hessian = (keys // width, keys % width), (twice // width, twice % width)
 
     def _swept(self, family: Family, point: Array, order: int) -> Sweep:

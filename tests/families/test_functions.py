@@ -11,6 +11,7 @@ import pytest
 from scipy import sparse
 
 from stackpyomo.families import functions_of
+from stackpyomo.families.functions import Functions
 from stackpyomo.solvers import Program
 
 
@@ -105,3 +106,13 @@ def test_second_derivatives_of_all_functions_are_one_sweep(model: Any, monkeypat
     monkeypatch.setattr("stackpyomo.families.functions.swept", lambda *_: pytest.fail("swept again"))
     each = [weight * functions.hessian(point, unit) for weight, unit in zip(weights, np.eye(functions.m), strict=False)]
     assert np.sum(each, axis=0) == pytest.approx(whole, abs=1e-12)
+
+
+def test_a_family_without_rows_adds_nothing(model: Any) -> None:
+    """As a follower without any limit has no complementarity."""
+    functions = functions_of([model.t * model.x[i] for i in range(3)])
+    assert functions is not None
+    (family,) = functions.families
+    both = Functions([family, family.only(np.zeros(0, dtype=int))], 3, functions.variables)
+    point = np.ones(functions.n)
+    assert both.hessian(point, np.ones(3)) == pytest.approx(functions.hessian(point, np.ones(3)))
