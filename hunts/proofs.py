@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stackpyomo.core.expressions import Curvature, curvature, is_convex_on_box
+from stackpyomo.verification.boxes import bends_up_on_box
 
 from .drafts import Box, Draft, Side, evaluated, number
 from .ledger import Ledger
@@ -16,9 +17,12 @@ __all__ = ["hunt"]
 
 _TAIL = """
 from stackpyomo.core.expressions import curvature, is_convex_on_box
+from stackpyomo.verification.boxes import bends_up_on_box
 print(curvature(m.goal.expr))
 if len(m.goal.expr.args) and {single}:
     print(is_convex_on_box(m.goal.expr, x0))
+if not {single}:
+    print(bends_up_on_box(m.goal.expr, [x0, x1]))
 """
 _EXPRESSIONS = 20
 """Expressions of one game of this hunt."""
@@ -57,6 +61,10 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
                 _judged("interval: convex", values, box, random, ledger, script)
             else:
                 ledger.claim("interval: nothing proved")
+        elif bends_up_on_box(m.goal.expr, [m.x0, m.x1]):
+            _judged("boxes: convex", values, box, random, ledger, script)
+        else:
+            ledger.claim("boxes: nothing proved")
 
 
 def _judged(word: str, cost: Any, box: list[Box], random: np.random.Generator, ledger: Ledger, script: str) -> None:

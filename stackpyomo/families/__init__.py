@@ -5,16 +5,19 @@ gradients, second derivatives, and ranges of these over boxes. Law: what is not 
 """
 
 from .derivative import derived, product
+from .forms import Forms
 from .functions import MANY, Functions, Written, functions_of
 from .ranges import Ranges, least_eigenvalues
-from .reader import Family, gathered
+from .reader import Family, Tree, gathered
 from .sweep import swept
 
 __all__ = [
     "MANY",
     "Family",
+    "Forms",
     "Functions",
     "Ranges",
+    "Tree",
     "Written",
     "derived",
     "functions_of",

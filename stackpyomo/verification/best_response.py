@@ -33,6 +33,7 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement, answers, excursion, shares
 from stackpyomo.solvers import free_row
 
+from .boxes import bends_up_on_box
 from .effort import Unsettled
 
 __all__ = ["Composed", "composed", "oversteps", "plane", "stand_in"]
@@ -100,12 +101,10 @@ class Composed:
             self.note = "convexity not proved"
 
     def _bends_up(self) -> bool:
-        """Interval Hessians, for a follower of one variable."""
-        return (
-            len(self.variables) == 1
-            and is_convex_on_box(self.cost, self.variables[0])
-            and all(is_convex_feasible_set(row).curvature is Curvature.CONVEX for row in self.rows)
-        )
+        """Interval Hessians."""
+        alone = len(self.variables) == 1
+        bent = is_convex_on_box(self.cost, self.variables[0]) if alone else bends_up_on_box(self.cost, self.variables)
+        return bent and all(is_convex_feasible_set(row).curvature is Curvature.CONVEX for row in self.rows)
 
     def _bends_up_where_rows_hold(self) -> bool:
         """Where equalities h = 0 hold, cost + w h² is the cost: it may be convex where the cost alone is not (Finsler).

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,12 +26,15 @@ from stackpyomo.games.information import Announcement
 
 from .arrays import Layout, Pieces, grouped
 from .best_response import Composed
+from .boxes import bend_up
 from .effort import Effort
 from .interior_point import minimized
 from .measures import probes
 from .witness import witnessed
 
 __all__ = ["MANY", "settled"]
+
+_WIDEST, _HALVINGS = 3, 4  # Actions of followers whose boxes are halved, and how often.
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
@@ -99,11 +102,28 @@ class _Proofs:
             self.open &= self._has_a_plan()
             low, high, affine = pieces.bends_over(*pieces.box)
             proved = affine & ((least_eigenvalues(low, high) >= 0.0) | self._bends_up_where_rows_hold(low, high))
+            self._halve(proved, np.flatnonzero(affine & ~proved & self.open[pieces.owner]))
             np.logical_and.at(self.open, pieces.owner, proved)
             gains = self._gains(slopes[:, 0], np.zeros_like(self.best), np.arange(len(pieces.owner)))
             closed = pieces.home & ((gains / self.stakes[pieces.owner]).sum(axis=1) <= TOLERANCES.closed)
             self.costs[closed] = value[closed, 0]
             self._solve(np.flatnonzero(~closed & self.open[pieces.owner]))
+
+    def _halve(self, proved: Array, chosen: Array) -> None:
+        """Mark those of these pieces as proved whose cost bends up on every part of its box."""
+        pieces = self.pieces
+        if not len(chosen) or pieces.count > _WIDEST:
+            return
+
+        def bends(members: Array, low: Array, high: Array) -> tuple[Array, Array]:
+            """Ranges for each part; the arrays hold a piece once."""
+            least, most = np.zeros((2, *low.shape, low.shape[1]))
+            for part in map(np.flatnonzero, _turns(members)):
+                least[part], most[part], _ = pieces.only(chosen[members[part]]).bends_over(low[part], high[part])
+            return least, most
+
+        low, high = (side[chosen] for side in pieces.box)
+        proved[chosen] = bend_up(bends, low, high, self.reaches[pieces.owner[chosen]], _HALVINGS)
 
     def _bends_up_where_rows_hold(self, low: Array, high: Array) -> Array:
         """(pieces) whether H + w Nᵀ N is positive semidefinite over the box, N the equalities (Finsler).
@@ -347,6 +367,17 @@ def _empty(pieces: Pieces, duals: Array) -> Array:
         most = np.where(forces == 0.0, 0.0, forces * np.where(forces > 0.0, pieces.high, pieces.low))
         room = TOLERANCES.noise * (np.abs(least).sum(axis=1) + np.abs(most).sum(axis=1))
         return np.asarray(least.sum(axis=1) - most.sum(axis=1) > room)
+
+
+def _turns(members: Array) -> Iterator[Array]:
+    """Which are to be looked at together, so that no member is there twice."""
+    left = np.ones(len(members), dtype=bool)
+    while left.any():
+        places = np.flatnonzero(left)
+        turn = np.zeros(len(members), dtype=bool)
+        turn[places[np.unique(members[places], return_index=True)[1]]] = True
+        left &= ~turn
+        yield turn
 
 
 def _larger(slopes: Sequence[Array]) -> Array:
