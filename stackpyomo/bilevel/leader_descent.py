@@ -13,6 +13,9 @@ Z.-Q. Luo, J.-S. Pang, D. Ralph, Mathematical Programs with Equilibrium Constrai
 
 from __future__ import annotations
 
+import math
+import time
+
 import numpy as np
 from scipy import sparse
 
@@ -33,20 +36,23 @@ _KEPT = 1e-2  # The part of what a step promises that it has to keep.
 _INSIDE = 0.1  # What is left of a λ or s that a step would use up.
 
 
-def descended(system: System, x: Array) -> Array | None:
-    """A point near a local optimum of the leader, all pairs within rounding of their sides; None where that is lost."""
+def descended(system: System, x: Array, until: float = math.inf) -> Array | None:
+    """A point near a local optimum of the leader, all pairs within rounding of their sides; None where that is lost.
+
+    ``until``: a time of ``time.monotonic``, after which it is given up.
+    """
     if not system.is_square or not 0 < len(system.held) <= _WIDEST:
         return None
     with np.errstate(all="ignore"):
         try:
-            return _Descent(system).run(x)
+            return _Descent(system, until).run(x)
         except (RuntimeError, np.linalg.LinAlgError):  # singular
             return None
 
 
 class _Descent:
-    def __init__(self, system: System) -> None:
-        self.system, self.problem = system, system.program.problem
+    def __init__(self, system: System, until: float) -> None:
+        self.system, self.problem, self.until = system, system.program.problem, until
         lower, upper = system.program.bounds
         self.lower, self.upper = lower[system.held], upper[system.held]
 
@@ -87,6 +93,8 @@ class _Descent:
         cost, held = float(self.problem.objective(x)), self.system.held
         unit = self.system.program.units(x)[2]
         for _ in range(_MOVES):
+            if time.monotonic() > self.until:
+                return None
             linear = Linear(self.system, x)
             slope, bend = self._derivatives(linear, x)
             step = self._step(x[held], slope, bend)

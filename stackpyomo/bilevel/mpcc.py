@@ -247,7 +247,8 @@ class Equilibrium:
         began = time.perf_counter()
         pairs = Pairs(self._lambda, self._owner, self._limit, np.where(self._above, -1.0, 1.0))
         system = System(self.program, pairs, self._led)
-        x = (descended if len(self._led) else followed)(system, np.asarray(self.program.problem.x0, dtype=float))
+        start = np.asarray(self.program.problem.x0, dtype=float)
+        x = descended(system, start, until) if len(self._led) else followed(system, start)
         end = Termination.FAILED if x is None else Termination.CONVERGED
         message = "the path was lost" if x is None else "followed to its end"
         solution = Solution(end, message, x, seconds=time.perf_counter() - began, solver="newton")

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 _SMALL = 150  # Pairs up to which the global stage is tried by itself.
 _MANY = 2000  # Pairs from which on the first verified local answer is taken.
+_SEVERAL = 500  # The same for the leader's descent in arrays, where nobody asks for several starts.
 
 # Least number of starts of the local stage in a small game: it gets there only if the global one did not close.
 _STARTS = 5
@@ -128,16 +129,17 @@ class PlanSearch(Candidates):
     def _by_arrays(self) -> bool:
         """True if many followers' conditions, written in arrays and followed along their path, give a verified plan."""
         options, problem = self.options, self.problem
+        most = _MANY if options.starts > 1 else _SEVERAL
         size = 2 * sum(len(f.variables) + len(f.constraints) for f in self.followers)
         plain = (
             options.treatment is None and options.common is None and not (options.warm or options.tee or self.points)
         )
         able = choose(options.solver).name == "pounce" and problem.leaning and not self.game.leader.integers
-        if not (size > _MANY and plain and able):
+        if not (size > most and plain and able):
             return False
         with timed(self.seconds, "conditions"):
             written = array_equilibrium(self.game, self.followers, problem, self.seconds, self.log)
-        if written is None or len(written.conditions.pairs) <= _MANY:
+        if written is None or len(written.conditions.pairs) <= most:
             return False
         self.kkt = self._exact = written.conditions
         self._equilibria = {(id(self.kkt), repr(None)): written}

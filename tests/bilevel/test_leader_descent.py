@@ -14,7 +14,7 @@ from stackpyomo.bilevel import search
 
 @pytest.fixture(autouse=True)
 def _small_is_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_MANY", 10)
+    monkeypatch.setattr(search, "_SEVERAL", 10)
 
 
 @pytest.mark.parametrize("size", [40, 50, 61])
@@ -79,3 +79,8 @@ def test_what_has_rows_of_the_leader_is_left_to_the_homotopy() -> None:
     assert plan.value("home[3].u") >= 0.2 - 1e-8
     assert plan.log[0]["message"] == "the path was lost"
     assert plan.log[-1]["treatment"] not in ("descent", "central path")
+
+
+def test_who_asks_for_several_starts_gets_them() -> None:
+    plan = sp.stackelberg(cournot.build(40), starts=2)
+    assert "descent" not in {entry["treatment"] for entry in plan.log}
