@@ -49,7 +49,7 @@ def functions_of(expressions: Sequence[Any], more: Written | None = None) -> Fun
     more = more or Written()
     items = [(row, e, 1.0) for row, e in enumerate(expressions)]
     families, unread = gathered(items, more.column, more.variables)
-    families += [replace(family, rows=family.rows + len(items)) for family in more.families]
+    families += [replace(family, rows=family.rows + len(items)) for family in more.families if len(family.rows)]
     return None if unread else Functions(families, len(items) + more.count, more.variables)
 
 
