@@ -30,6 +30,7 @@ from . import (
     second_best,
     uniqueness,
     units,
+    wishes,
     writings,
 )
 from .ledger import Ledger
@@ -48,6 +49,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "unique": uniqueness.hunt,
     "secondbest": second_best.hunt,
     "writings": writings.hunt,
+    "wishes": wishes.hunt,
     "fits": claims.fits,
     "leaders": claims.leaders,
 }

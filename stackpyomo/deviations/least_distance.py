@@ -43,15 +43,17 @@ def nearest(rows: Array, levels: Array, weights: Array, equal: Array) -> Answer:
         return Answer(np.zeros(rows.shape[1]), np.zeros(0))
     roots = np.sqrt(np.where(weights > 0.0, weights, TOLERANCES.costless))
     sizes = np.linalg.norm(rows / roots, axis=1)
-    empty = sizes <= TOLERANCES.noise * np.abs(levels)
-    sizes = np.where(empty, np.maximum(np.abs(levels), 1.0), sizes)
+    unmoved = sizes <= TOLERANCES.noise * np.abs(levels)
+    sizes = np.where(unmoved, np.maximum(np.abs(levels), 1.0), sizes)
     scaled, wanted = rows / roots / sizes[:, np.newaxis], levels / sizes
-    scaled[empty] = 0.0
+    scaled[unmoved] = 0.0
     left, signed = _dual(scaled, wanted, equal)
-    if np.linalg.norm(left) <= TOLERANCES.empty:
+    empty = np.linalg.norm(left) <= TOLERANCES.empty or left[-1] >= 0.0
+    far = 1.0 if empty else max(1.0, float(np.linalg.norm(left[:-1] / left[-1])))
+    if far > 1.0:  # of a point far off rounding leaves little of ρ_{n+1}
+        left, signed = _dual(scaled, wanted / far, equal)
+    if empty or left[-1] >= 0.0:
         return Answer(None, signed / sizes, _radius(scaled, wanted, signed))
-    far = max(1.0, float(np.linalg.norm(left[:-1] / left[-1])))  # of a point far off rounding leaves little of ρ_{n+1}
-    left, signed = _dual(scaled, wanted / far, equal) if far > 1.0 else (left, signed)
     point, multipliers = -far * left[:-1] / left[-1], -far * signed / left[-1]
     point = _sharpened(scaled, wanted, equal, weights > 0.0, point, multipliers)
     return Answer(point / roots, multipliers / sizes)

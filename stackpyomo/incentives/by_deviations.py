@@ -38,7 +38,7 @@ from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
 from stackpyomo.plans import Plan, rows_of
 from stackpyomo.solvers import Program, Termination, solve
-from stackpyomo.verification import Effort, ranges
+from stackpyomo.verification import PROVED, Effort, row_ranges
 
 from .diagnosis import refuse_undefined
 from .gains.entries import Entries, Wishes
@@ -118,7 +118,7 @@ class _Search:
         others = {name for name, lever in self.levers.items() if lever.listed is None}  # a list leaves nothing open
         self.replies = best_replies(self.asked.game, announced, others, self.effort, projected=False)
         for reply in self.replies:
-            if reply.certificate != "convex":
+            if reply.certificate not in PROVED:
                 _require_bounds(self.levers[reply.follower], reply)
             if reply.certificate == "unknown":
                 logger.warning("%s: not re-solved (%s)", reply.follower, reply.note)
@@ -222,7 +222,7 @@ def _require_bounds(lever: Lever, reply: Reply) -> None:
     """A follower that is not convex is re-solved within bounds alone, its own or what its rows imply."""
     parts = (lever.problem.own, *(row.body for row in lever.problem.rows))
     entering = {id(v) for part in parts for v in variables_in(part)}
-    for var, name, *ends in zip(lever.variables, lever.problem.names, *ranges(lever.problem), strict=True):
+    for var, name, *ends in zip(lever.variables, lever.problem.names, *row_ranges(lever.problem), strict=True):
         if id(var) in entering and not np.isfinite(ends).all():
             side = "upper" if math.isfinite(ends[0]) else "lower"
             raise InvalidGame(

@@ -85,7 +85,8 @@ class Design(Entries):
             sides = []
         system = self.system(derivatives.leader)
         barred = (self.lower == 0.0) & (self.upper == 0.0)  # what may not answer holds nobody
-        return Demand(self, derivatives, system.without(barred[system.leader]), sides, shift)
+        system = system.without(barred[system.leader])
+        return Demand(self, derivatives, system, sides, shift, self._asked(system))
 
     def solve(self, values: Mapping[str, float], error: float) -> Draft:
         """The gain that balances every watched follower; raises :class:`NoIncentive` if there is none."""
@@ -182,8 +183,7 @@ class Design(Entries):
 
     def _limits(self, system: System, slope: Array, values: Mapping[str, float]) -> tuple[Limits, dict[int, str]]:
         """Bounds of the gain's entries, and the leader variables that stand at a bound."""
-        units, near = self.units(system.leader, system.signal), TOLERANCES.active * self.rows.instrument_units
-        low, high = self.lower[system.leader] / units, self.upper[system.leader] / units
+        asked, near = self._asked(system), TOLERANCES.active * self.rows.instrument_units
         levels = np.array([values[name] for name in self.leader])
         lowest, highest = np.array([bounds_of(v) for v in self.rows.instruments]).reshape(-1, 2).T
         at_low, at_high = levels - lowest <= near, highest - levels <= near
@@ -195,8 +195,13 @@ class Design(Entries):
         floor, ceiling = at_low[system.leader], at_high[system.leader]
         no_drop = (floor & rising) | (ceiling & falling)  # K ≥ 0: what tempts must not push beyond the bound
         no_rise = (floor & falling) | (ceiling & rising)
-        low, high = np.where(no_drop, np.maximum(low, 0.0), low), np.where(no_rise, np.minimum(high, 0.0), high)
-        return Limits(low, high), at_bounds
+        low = np.where(no_drop, np.maximum(asked.lower, 0.0), asked.lower)
+        return Limits(low, np.where(no_rise, np.minimum(asked.upper, 0.0), asked.upper)), at_bounds
+
+    def _asked(self, system: System) -> Limits:
+        """``gain_bounds`` of the gain's entries."""
+        units = self.units(system.leader, system.signal)
+        return Limits(self.lower[system.leader] / units, self.upper[system.leader] / units)
 
     def _temptations(self, system: System, slope: Array) -> tuple[Array, Array]:
         """For each entry whether its signal rises, and whether it falls, when somebody does what tempts them."""

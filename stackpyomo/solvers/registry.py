@@ -117,11 +117,10 @@ def solve(
         solution = run(program, options, time_limit, tee, start)
     else:
         solution = other.back(run(other.of(program, start), options, time_limit, tee, None))
-        broken = solution.termination in (Termination.INFEASIBLE, Termination.FAILED)
-        lost = broken and solution.x is None and other.is_rough  # a point that came out is judged, whatever was said
-        if lost or ("MIP" not in info.classes and other.is_stretched):  # units drown each other: asked in both
-            plain = run(program, options, time_limit, tee, start)
-            solution = min(solution, plain, key=lambda answer: _cost(program, answer))
+        lost = solution.answer is None and solution.termination in (Termination.INFEASIBLE, Termination.FAILED)
+        if (lost and other.is_rough) or ("MIP" not in info.classes and other.is_stretched):
+            plain = run(program, options, time_limit, tee, start)  # units drown each other: asked in both
+            solution = _agreed(program, solution, plain)
     solution.seconds = time.perf_counter() - began
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
@@ -131,6 +130,13 @@ def solve(
 def _of_integers() -> str:
     """What "auto" is for a program with integers: SCIP, or HiGHS, which takes linear ones alone."""
     return next((name for name in ("scip", "highs") if registry[name].available), "auto")
+
+
+def _agreed(program: Program, natural: Solution, plain: Solution) -> Solution:
+    """The better of two answers; where there is none, infeasible only if both say so."""
+    if min(_cost(program, natural), _cost(program, plain)) < math.inf:
+        return min(natural, plain, key=lambda answer: _cost(program, answer))
+    return plain if natural.termination is Termination.INFEASIBLE else natural
 
 
 def _cost(program: Program, solution: Solution) -> float:

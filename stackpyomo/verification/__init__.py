@@ -11,7 +11,7 @@ from .effort import PROVED, Effort
 from .measures import measure
 from .regret import best_responses, resolved, verify
 from .report import Report, regret_shown
-from .samples import Samples, ranges
+from .samples import Samples, row_ranges
 from .variational import Gap, variational_gap
 
 __all__ = [
@@ -28,9 +28,9 @@ __all__ = [
     "measure",
     "oversteps",
     "plane",
-    "ranges",
     "regret_shown",
     "resolved",
+    "row_ranges",
     "variational_gap",
     "verify",
 ]

@@ -27,7 +27,7 @@ from .best_response import Composed
 
 Span = tuple[float, float]
 
-__all__ = ["Samples", "ranges", "within_ranges"]
+__all__ = ["Samples", "ranges", "row_ranges", "within_ranges"]
 
 _DECADES = 10.0 ** np.arange(2, 13)  # How many sizes away from the plan a direction without an end is looked along.
 _SWEEPS = 3  # Times that the rows are gone through for what they leave of the ranges.
@@ -35,7 +35,7 @@ _SWEEPS = 3  # Times that the rows are gone through for what they leave of the r
 
 def ranges(problem: Composed) -> tuple[Array, Array]:
     """(lowest, highest) value of each own variable in what can be better than the plan, ±inf where none is shown."""
-    low, high = _within_rows(problem)
+    low, high = row_ranges(problem)
     if np.isfinite([low, high]).all():
         return low, high
     if problem.better is None:
@@ -60,8 +60,8 @@ def _better(problem: Composed) -> Iterable[Span]:
     return [(-math.inf, math.inf)] * count if box is None else box[:count]
 
 
-def _within_rows(problem: Composed) -> tuple[Array, Array]:
-    """The same by bounds and rows alone."""
+def row_ranges(problem: Composed) -> tuple[Array, Array]:
+    """(lowest, highest) value of each own variable by bounds and rows alone."""
     kept = [(v.lb, v.ub) for v in problem.variables]
     try:
         for _ in range(_SWEEPS if any(None in limits for limits in kept) else 0):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import TOLL, Result, Run, checked, one_message, strict, wait_until
 from helpers.entries import KINKED, NONCONVEX, WITHOUT_PLAN, entry, slow, without
@@ -159,8 +159,10 @@ def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
 
 
 def runs(number: str) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
+    try:
+        return psutil.Process(int(number)).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

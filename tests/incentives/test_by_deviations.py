@@ -171,16 +171,29 @@ def test_what_a_design_by_deviations_does_not_do_is_said() -> None:
             sp.affine_incentive(plan, **wrong)
 
 
-def test_a_search_needs_bounds() -> None:
+def endless(cost: Any) -> sp.Plan:
+    """A follower at 1.2 whose action has no upper bound."""
     m = pyo.ConcreteModel()
     m.u = pyo.Var(initialize=0.0)
     m.f = pyo.Block()
     m.f.v = pyo.Var(initialize=1.2, bounds=(-2, None))
-    m.f.cost = pyo.Objective(expr=well(m.f.v) + m.u)
+    m.f.cost = pyo.Objective(expr=cost(m.f.v) + m.u)
     m.wish = pyo.Objective(expr=m.u**2)
-    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    return sp.Plan.from_values(sp.Game(m, followers=m.f))
+
+
+def test_a_search_needs_bounds() -> None:
     with pytest.raises(sp.InvalidGame, match=r"f\.v: has no upper bound"):
-        sp.affine_incentive(plan, design="deviations")
+        sp.affine_incentive(endless(lambda v: pyo.sin(3 * v) + 0.01 * v), design="deviations")
+
+
+def test_a_cost_that_grows_without_end_is_a_bound() -> None:
+    """The slope of the well at 1.2 is 0.528, and under the line that takes it away the quartic term ends the search."""
+    rule = sp.affine_incentive(endless(well), design="deviations")
+    assert rule.gain.loc["u", "f.v"] == pytest.approx(-0.528, abs=1e-6)
+    assert sp.verify(rule).certificate["f"] == "global"
+    v = np.linspace(-2, 50, 100_001)
+    assert (well(v) - 0.528 * v).min() >= well(1.2) - 0.528 * 1.2 - 1e-9
 
 
 def squared(scale: float) -> sp.Plan:
@@ -235,7 +248,7 @@ def test_an_integer_follower_without_an_end_is_named() -> None:
     m.toll = pyo.Var(bounds=(-2, 2))
     m.driver = pyo.Block()
     m.driver.trips = pyo.Var(domain=pyo.NonNegativeIntegers)
-    m.driver.cost = pyo.Objective(expr=(m.driver.trips - 4) ** 2 + m.toll * m.driver.trips)
+    m.driver.cost = pyo.Objective(expr=pyo.sin(m.driver.trips) + m.toll * m.driver.trips)
     m.miss = pyo.Objective(expr=(m.driver.trips - 3) ** 2 + 0.01 * m.toll**2)
     plan = sp.leader_optimal(sp.Game(m, m.driver))
     with pytest.raises(sp.InvalidGame, match=r"driver\.trips: has no upper bound.*Give it both"):

@@ -16,8 +16,6 @@ from stackpyomo.errors import InvalidGame
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("aequilibrae") is None, reason="needs stackpyomo[traffic]")
 
-SECONDS = 20.0  # what one solve may take
-
 
 class City:
     """The network as arrays, without Pyomo: links × (from, to), their times, and the trips."""
@@ -172,11 +170,6 @@ def test_least_tolls_take_the_least_money(best: sp.Plan, rules: dict[str, sp.Inc
     assert paid["least"] == pytest.approx(city.least_revenue(flow), rel=1e-6)
     assert paid["least"] <= paid["marginal"]
     assert paid["least"] < 0.15 * paid["marginal"]
-
-
-def test_each_solve_is_soon_done(free: sp.Plan, best: sp.Plan, driven: dict[str, sp.Plan]) -> None:
-    for plan in (free, best, *driven.values()):
-        assert sum(plan.seconds.values()) <= SECONDS
 
 
 def test_demo_tells_the_story(

@@ -30,6 +30,7 @@ SLICE = {
     "units": 4,
     "unique": 20,
     "secondbest": 1,
+    "wishes": 12,
     "writings": 2,
     "fits": 1,
     "leaders": 4,

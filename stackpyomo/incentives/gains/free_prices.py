@@ -23,18 +23,22 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
+from scipy.sparse.linalg import lsqr
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
 from stackpyomo.core.expressions import UNDEFINED, Substitution, number_of
 from stackpyomo.derivatives import ActiveSide, Derivatives
 from stackpyomo.errors import InvalidGame, NoIncentive
 from stackpyomo.games import Follower, Game
-from stackpyomo.solvers import BadRow, Program, Termination, free_row, solve
+from stackpyomo.solvers import BadRow, Program, Solution, Termination, free_row, prover, registry, solve
 
 from .entries import Entries, Payment
+from .selection import Limits
 from .system import System
 
 __all__ = ["Demand", "choose_offsets"]
+
+_PROOF = 10.0  # Seconds for a second solver's word on free values that the first did not find.
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Demand:
     system: System  #: Its equations there.
     sides: Sequence[ActiveSide]  #: Active constraints that may carry a follower (none with multipliers='zero').
     shift: Array  #: (actions) what multipliers given by the user add to the slopes.
+    limits: Limits  #: What ``gain_bounds`` leaves to the entries of the gain, in natural units.
 
 
 def choose_offsets(demand: Demand, values: Mapping[str, float]) -> tuple[dict[str, float], Payment]:
@@ -66,19 +71,21 @@ def choose_offsets(demand: Demand, values: Mapping[str, float]) -> tuple[dict[st
     most = wish.limit + TOLERANCES.noise * max(1.0, abs(wish.limit))
     limit = [] if paid is None else [free_row(paid, None, most)]
     first = _written(cost, [*equations, *limit], names)
-    solution = solve(first, _able(first, solver))
+    solution = _answered(first, solver)
     if solution.answer is None:
         within = f" within payment_limit={wish.limit:g}" if wish.given else ""
         advice = "Allow more (without payment_limit= the least is found), free" if wish.given else "Free"
+        proved = solution.termination is Termination.INFEASIBLE and solution.solver == prover(first)
+        hold = "hold" if proved else "were found to hold"
         raise NoIncentive(
-            f"No values of the free variables ({names}){within} hold every follower within the leader's bounds and "
+            f"No values of the free variables ({names}){within} {hold} every follower within the leader's bounds and "
             f"constraints ({solution.message}). {advice} more variables, let the leader see or price each follower by "
             "itself (one price that answers a total seldom holds followers who differ), relax bounds, or choose "
             "another plan.",
             reasons={},
             residuals={},
         )
-    levels = first.levels(solution.answer)
+    levels = first.levels(_exact(first, solution.answer))
     return design.least(levels, limit, solver), wish if paid is None else replace(wish, paid=number_of(paid))
 
 
@@ -87,7 +94,7 @@ def _limited(wish: Payment, paid: Any, rows: Sequence[Any], names: str, solver: 
     if wish.given:
         return wish
     program = _written(paid, rows, names)
-    solution = solve(program, _able(program, solver))
+    solution = _answered(program, solver)
     if solution.termination is Termination.UNBOUNDED:
         raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
     if solution.answer is None:
@@ -120,7 +127,6 @@ class _Design:
     def __init__(self, demand: Demand, values: Mapping[str, float]) -> None:
         self.slopes: dict[int, Any] = {}
         #: Follower number → {leader variable → ∂J/∂u0 as a function of the free values}.
-        #: Follower number → {leader variable → ∂J/∂u0 as a function of the free values}.
         self.effects: dict[int, dict[int, Any]] = {}
         self.demand, self.rows, self.here, self.values = demand, demand.entries.rows, demand.here, values
         self.game, self.chosen = self.rows.game, demand.entries.wishes.free
@@ -128,10 +134,8 @@ class _Design:
         self.model = pyo.ConcreteModel(name="offsets")
         self.model.free = pyo.Var(range(len(self.chosen)))
         self.copies: dict[int, Any] = {}
-        for index, var in enumerate(self.chosen):
-            copy = self.model.free[index]
-            copy.setlb(var.lb)
-            copy.setub(var.ub)
+        for copy, var in zip(self.model.free.values(), self.chosen, strict=True):
+            copy.bounds = limits_of(*bounds_of(var))
             copy.set_value(values[self.game.names[id(var)]], skip_validation=True)
             self.copies[id(var)] = copy
         self._map = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed}
@@ -149,7 +153,9 @@ class _Design:
         """(energy of the gain, the equations it has to meet) as functions of the free values."""
         effects = self.effects = self._reached()
         self._lean()
-        single, (by_row, _) = self.demand.system.single(), self.demand.system.labels
+        system, (by_row, by_column) = self.demand.system, self.demand.system.labels
+        limited = np.isfinite(self.demand.limits.lower) | np.isfinite(self.demand.limits.upper)
+        single = system.single() & ~np.isin(by_row, by_column[limited])  # what has limits is a variable of its own
         shared = {int(by_row[j]) for j in self.slopes if not single[j]}
         model = self.model
         model.residual = residual = pyo.Var(list(self.slopes), initialize=0.0)
@@ -166,7 +172,7 @@ class _Design:
                 residual[j].fix(0.0)
         for number in np.flatnonzero(np.isin(by_row, list(shared))):
             rows += self._shared(effects, int(number))
-        weights = self.demand.system.weights
+        weights = system.weights
         return cost + sum(float(weights[e]) * model.gain[e] ** 2 for e in model.gain), rows
 
     def _reached(self) -> dict[int, dict[int, Any]]:
@@ -200,6 +206,7 @@ class _Design:
         for entry, effect, move in self._terms(effects, action):
             if entry not in self.model.gain:
                 self.model.gain[entry].set_value(0.0)
+                self.model.gain[entry].bounds = limits_of(*self.demand.limits.at(entry))
             body = body + effect * move * self.model.gain[entry]
         return [body == 0.0] if hasattr(body, "is_expression_type") else []
 
@@ -262,7 +269,7 @@ class _Design:
         """
         names = [self.game.names[id(v)] for v in self.chosen]
         copies = [self.copies[id(v)] for v in self.chosen]
-        values = [levels.get(id(c), self.values[n]) for c, n in zip(copies, names, strict=True)]
+        values = np.array([levels.get(id(c), c.value) for c in copies])
         for var in (*copies, *self.model.multiplier.values()):
             if id(var) in levels:
                 var.set_value(levels[id(var)], skip_validation=True)
@@ -270,15 +277,15 @@ class _Design:
         second = _written(pyo.quicksum(c**2 for c in copies), [*rows, *limit, *self.constraints()], self.names)
         solution = solve(second, _able(second, solver))
         if solution.answer is not None:
-            point = second.snapped(np.asarray(solution.x), solution.duals)[0]
+            point = _exact(second, second.snapped(np.asarray(solution.x), solution.duals)[0])
             before = np.array([levels.get(id(v), v.value or 0.0) for v in second.variables])
             left = [second.residuals(x, None).feasibility for x in (point, before)]
             if left[0] <= max(TOLERANCES.noise, left[1]):  # a quadratic program is met less closely than a linear one
                 better = second.levels(point)
-                values = [better.get(id(c), value) for c, value in zip(copies, values, strict=True)]
-        for copy, value in zip(copies, values, strict=True):
+                values = np.array([better.get(id(c), value) for c, value in zip(copies, values, strict=True)])
+        for copy, value in zip(copies, values.tolist(), strict=True):
             copy.set_value(value, skip_validation=True)
-        return dict(zip(names, values, strict=True))
+        return dict(zip(names, values.tolist(), strict=True))
 
     def _kept(self) -> Iterator[Any]:
         """What the gain depends on, held where it is: slopes, and the grips of followers who need a gain at all."""
@@ -302,6 +309,30 @@ class _Design:
                 f"payment={name}: expected an expression that holds a free variable, as sum(fee[i]*use[i] for i in I)."
             )
         return self.at_plan(payment)
+
+
+def _answered(program: Program, solver: str) -> Solution:
+    """The solution; where a solver has none, that of one whose word on it is a proof, made exact from there."""
+    solution = solve(program, _able(program, solver))
+    other = prover(program)
+    if solution.answer is not None or solution.solver == other or not registry[other].available:
+        return solution
+    proof = solve(program, other, time_limit=_PROOF)
+    if proof.answer is None:
+        return proof if proof.termination in (Termination.INFEASIBLE, Termination.UNBOUNDED) else solution
+    sharp = solve(program.variant(start=proof.answer), solver)
+    return proof if sharp.answer is None else sharp
+
+
+def _exact(program: Program, point: Array) -> Array:
+    """The point with its equations and the middles of its bands met to rounding, if that keeps the rest."""
+    floor, ceiling = program.row_bounds
+    equal = ceiling - floor <= TOLERANCES.noise
+    left = (floor + ceiling)[equal] / 2.0 - np.asarray(program.problem.constraints(point))[equal]
+    step = lsqr(program.jacobian(point)[equal], left, atol=0.0, btol=TOLERANCES.rounding, conlim=0.0)[0]
+    exact = np.clip(point + step, *program.bounds)
+    better = program.residuals(exact, None).feasibility <= program.residuals(point, None).feasibility
+    return exact if better else point
 
 
 def _written(cost: Any, rows: Sequence[Any], names: str) -> Program:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from scipy import linalg
-from scipy.optimize import linprog
+from scipy.optimize import linprog, lsq_linear
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.derivatives import FollowerRows
@@ -45,6 +45,10 @@ class Limits:
         room = TOLERANCES.noise * np.maximum(1.0, np.abs(gain))
         return np.asarray((gain >= self.lower - room) & (gain <= self.upper + room))
 
+    def at(self, entry: int) -> tuple[float, float]:
+        """(low, high) of one entry."""
+        return float(self.lower[entry]), float(self.upper[entry])
+
 
 def bounded(system: System, slope: Array, gain: Array, limits: Limits) -> Array:
     """The gain of least energy within the limits; what cannot be met leaves its residual in the equations."""
@@ -58,8 +62,24 @@ def bounded(system: System, slope: Array, gain: Array, limits: Limits) -> Array:
         rows = np.vstack([block, each[floors], -each[ceilings]])
         levels = np.concatenate([right, low[floors], -high[ceilings]])
         answer = nearest(rows, levels, system.weights[part.columns], np.arange(len(rows)) < len(block))
-        within[part.columns] = np.clip(gain[part.columns] if answer.point is None else answer.point, low, high)
+        point = gain[part.columns] if answer.point is None else answer.point
+        within[part.columns] = _met(block, right, np.clip(point, low, high), low, high)
     return within
+
+
+def _met(block: Array, right: Array, point: Array, low: Array, high: Array) -> Array:
+    """The point if it meets the equations, else what leaves least of them within the limits.
+
+    A gain that is at the corner of its limits meets them but for rounding, and no point of least distance is there.
+    """
+    room = TOLERANCES.noise * np.abs(right).max(initial=0.0)
+    left = np.abs(block @ point - right).max(initial=0.0)
+    if left <= room:
+        return point
+    closest, able = low.copy(), low < high
+    rest = right - block[:, ~able] @ low[~able]
+    closest[able] = lsq_linear(block[:, able], rest, (low[able], high[able]), method="bvls", tol=TOLERANCES.rounding).x
+    return point if left < np.abs(block @ closest - right).max(initial=0.0) else closest
 
 
 def sparsest(system: System, slope: Array, gain: Array, limits: Limits) -> Array:

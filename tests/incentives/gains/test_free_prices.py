@@ -173,3 +173,55 @@ def test_a_weight_of_zero_does_not_value_a_price() -> None:
     m.w.set_value(1e-3)
     with pytest.raises(sp.InvalidGame, match="p: cannot be free"):
         sp.affine_incentive(sp.leader_optimal(game), free=[m.p])
+
+
+def _fare(unit: float = 1.0) -> Any:
+    """A rider who likes 3 and is wanted at 1: −2 + fare + gain = 0."""
+    m = pyo.ConcreteModel()
+    m.fare = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(initialize=1.0)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 3) ** 2 / 2 + m.fare / unit * m.f.u)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2)
+    return m
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+@pytest.mark.parametrize("bounds", [(-0.5, 0.5), (0.25, None)])
+def test_the_least_payment_counts_what_the_gain_may_be(unit: float, bounds: tuple[float, float | None]) -> None:
+    """Without limits of the gain the fare may fall without end; within ½ the rider pays 3/2, at the limit's corner."""
+    m = _fare(unit)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    limits = tuple(None if end is None else end * unit for end in bounds)
+    asked = {"free": [m.fare], "payment": m.fare * m.f.u / unit, "gain_bounds": limits}
+    if bounds[1] is None:
+        with pytest.raises(sp.InvalidGame, match="falls without limit"):
+            sp.affine_incentive(plan, **asked)
+        return
+    rule = sp.affine_incentive(plan, **asked)
+    assert rule.payment == pytest.approx(1.5, rel=1e-6)
+    assert rule.offset["fare"] == pytest.approx(1.5 * unit, rel=1e-6)
+    assert rule.gain.loc["fare", "f.u"] == pytest.approx(0.5 * unit, rel=1e-6)
+    assert sp.verify(rule).ok
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1e-2, 1.0, 1e4])
+def test_free_prices_in_any_unit_within_a_payment(unit: float) -> None:
+    """Two actions under one price with payment_limit=: in small units the program was called infeasible by solvers."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u, m.f.v = pyo.Var(initialize=-1.0), pyo.Var(initialize=0.5)
+    step = (m.f.u - 4.8, m.f.v + 1.5)
+    m.f.cost = pyo.Objective(
+        expr=1e5 * (step[0] ** 2 / 2 + step[1] ** 2 / 2 + m.t / unit * (-2.8 + 0.59 * m.f.u + 1.17 * m.f.v))
+    )
+    m.goal = pyo.Objective(expr=(m.f.u + 1) ** 2 + (m.f.v - 0.5) ** 2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    rule = sp.affine_incentive(plan, free=[m.t], payment=0.61 * m.t / unit, payment_limit=0.3, curvature="none")
+    price, effect = rule.offset["t"] / unit, -2.8 - 0.59 + 1.17 * 0.5
+    assert 0.61 * price <= 0.3 + 1e-6
+    gain = rule.gain.loc["t"].to_numpy() / unit
+    np.testing.assert_allclose([-5.8 + 0.59 * price, 2.0 + 1.17 * price] + gain * effect, 0.0, atol=1e-5)
+    best = minimize(lambda t: (-5.8 + 0.59 * t[0]) ** 2 + (2.0 + 1.17 * t[0]) ** 2, [0.0], bounds=[(None, 0.3 / 0.61)])
+    assert (gain**2).sum() * effect**2 == pytest.approx(best.fun, rel=1e-5)
