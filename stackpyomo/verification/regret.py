@@ -385,6 +385,8 @@ _UNMET = "no global solver's bound meets its best response"
 
 _UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 
+_ENDLESS = "a global solver's bound meets its best response, which proves nothing on a set without an end"
+
 _GLOBAL_SECONDS = 5.0  # Seconds for each of them, or its share of those that are given if that is more.
 
 
@@ -442,8 +444,11 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
     elif not solution.termination.maybe_infeasible:
         bound = solution.bound * separable.units[0][0]  # NaN: it has none
         if math.isfinite(bound) and problem.least_known - bound <= within:
-            if Samples(problem).falls_without_end():  # far out, where a solver does not look
+            samples = Samples(problem)
+            if samples.falls_without_end():  # far out, where a solver does not look
                 problem.give_up_endless()
+            elif not samples.bounded:
+                problem.note = _ENDLESS
             elif is_confirmed(problem, problem.least_known - within):
                 problem.certificate, problem.note = "global", ""
             else:

@@ -188,13 +188,22 @@ class Samples:
         return np.asarray(plan + side * TOLERANCES.trust ** (2.0 * rest - 2.0) * (rest > 0.0))
 
     def falls_without_end(self, towards: Sequence[float] = ()) -> bool:
-        """True if along some direction, within its rows, the cost falls by ever more from decade to decade."""
+        """True if along some direction, within its rows, the cost falls by ever more from decade to decade.
+
+        From the plan, and from where one other variable is at either end that it has.
+        """
         if self.bounded or self._program is None:
             return False
-        return any(self._falls(direction) for direction in self._directions(towards))
+        return any(self._falls(base, way) for way in self._directions(towards) for base in self._bases())
 
-    def _falls(self, direction: Array) -> bool:
-        points = self.plan + _DECADES[:, np.newaxis] * self.size * direction
+    def _bases(self) -> Iterator[Array]:
+        yield self.plan
+        for column, ends in enumerate(zip(self.low, self.high, strict=True)):
+            for end in filter(math.isfinite, ends):
+                yield np.where(np.arange(len(self.plan)) == column, end, self.plan)
+
+    def _falls(self, base: Array, direction: Array) -> bool:
+        points = base + _DECADES[:, np.newaxis] * self.size * direction
         costs = self.costs(points)
         costs = costs[: int(np.argmax(~np.isfinite(costs)))] if not np.isfinite(costs).all() else costs
         if len(costs) < 4:

@@ -46,6 +46,22 @@ def test_a_tail_that_falls_without_end_is_never_verified(tail: Any) -> None:
     assert "unbounded" in report.note["f"]
 
 
+@pytest.mark.parametrize("level", [0.0, 5.6e-9, 1e-7])
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e4])
+@pytest.mark.parametrize("tail", [lambda u: 0.0, lambda u: 0.1 * u**4, lambda u: pyo.exp(-u)])
+def test_a_cubic_that_falls_in_two_actions_is_never_verified(level: float, unit: float, tail: Any) -> None:
+    """t v² with t = 3 + K (u − u*): where u has taken t below 0 the cost falls with v, whatever a solver's bound says."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(initialize=3.0), pyo.Block()
+    m.f.u, m.f.v = pyo.Var(initialize=-0.15), pyo.Var(initialize=level * unit)
+    m.f.cost = pyo.Objective(
+        expr=(m.f.u - 0.8) ** 2 + 0.14 * m.t + 1.6 * m.t * (m.f.v / unit) ** 2 + tail(m.f.u),
+    )
+    m.goal = pyo.Objective(expr=m.f.u**2 + (m.f.v / unit) ** 2 + m.t**2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)), observe=[m.f.u], curvature="none")
+    assert not sp.verify(rule).ok
+
+
 def test_a_search_verifies_nobody_where_there_is_no_end() -> None:
     """A hollow in waves that never grow: a search of the real line says how far it looked, and no more than that."""
     best = minimize_scalar(cost_of, bounds=(0.5, 1.5), method="bounded")
