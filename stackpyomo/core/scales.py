@@ -27,7 +27,7 @@ from .tolerances import TOLERANCES
 __all__ = ["Scales", "beside", "limited_reaches", "scales"]
 
 _TINY = float(np.sqrt(np.finfo(float).tiny))
-_LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound says otherwise.
+_LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound, and nothing bent, says otherwise.
 _SWEEPS = 3  # Rounds in which variables without a size of their own take one from those that have.
 
 
@@ -80,7 +80,8 @@ def scales(
         changes, steepest = _largest(slopes, reaches), _largest(slopes, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
         bends = _symmetric(curvature(point, 1.0 / units))
-        reaches = _completed(reaches, boxed, *_without_rounding(slopes, bends, units))
+        sized = bends if (changes > 0.0).all() else _sizes(curvature(point, (changes > 0.0) / units))
+        reaches = _completed(reaches, boxed, _turns(sized.diagonal()), *_without_rounding(slopes, bends, units))
     away = beside(point, reaches, lower, upper)
     return Scales(reaches, sparse.csr_array(slopes.maximum(_sizes(jacobian(away)))))
 
@@ -126,7 +127,9 @@ def _largest(slopes: sparse.csr_array, steps: Array) -> Array:
     return largest_by_row(slopes.data * steps[slopes.indices], slopes.indptr)
 
 
-def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse.csr_array, slopes: Array) -> Array:
+def _completed(
+    known: Array, boxed: Array, turns: Array, rows: sparse.csr_array, bends: sparse.csr_array, slopes: Array
+) -> Array:
     """Reaches of variables without one, or with one that is nothing beside what the functions say."""
     balances = sparse.csr_array(sparse.vstack([rows, bends]))
     floor = np.concatenate([np.zeros(rows.shape[0]), slopes])
@@ -135,11 +138,18 @@ def _completed(known: Array, boxed: Array, rows: sparse.csr_array, bends: sparse
     reaches = known.copy()
     for _ in range(_SWEEPS):
         median, least = _told(balances, floor, reaches)
-        median = np.where(alone > TOLERANCES.nothing * median, alone, median)
+        median = np.where(alone > TOLERANCES.nothing * median, alone, np.minimum(median, turns))
         # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
         unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.margin * least))
         reaches = np.where(unknown, median, known)
-    return np.where(reaches > _LEAST, reaches, np.where(boxed & (reaches > 0.0), reaches, 1.0))
+    bent = np.isfinite(turns)
+    least = np.where(boxed & (reaches > 0.0), reaches, np.where(bent, turns, 1.0))
+    return np.where(reaches > _LEAST * np.where(bent, turns, 1.0), reaches, least)
+
+
+def _turns(bends: Array) -> Array:
+    """The step after which curvature alone changes the rows by what other variables change them; ∞ without any."""
+    return np.where(bends > 0.0, 1.0 / np.sqrt(np.where(bends > 0.0, bends, 1.0)), np.inf)
 
 
 def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> tuple[Array, Array]:

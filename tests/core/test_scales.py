@@ -74,6 +74,16 @@ def test_what_is_nothing_beside_newtons_step_is_no_size(size: float, unit: float
     assert reaches["u"] == pytest.approx(5.95 * unit, rel=1e-3), "its slope of −5.95 bends by 1 a unit"
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("factor", [1e-8, 1.0, 1e8])
+def test_where_only_curvature_is_left_it_tells_a_step_by_the_other_changes(unit: float, factor: float) -> None:
+    """Over the box of s its square changes by 16, and 2 u² after √8: u has no size, and no slope, to tell more."""
+    m = pyo.ConcreteModel()
+    m.u, m.s = pyo.Var(initialize=0.0), pyo.Var(bounds=(-3, 5), initialize=2.0)
+    reaches, _ = units_of(factor * (2 * (m.u / unit) ** 2 + (m.s - 1) ** 2))
+    assert reaches["u"] == pytest.approx(2.0 * unit, rel=1e-6), "1/√(f''/16)"
+
+
 def test_a_slope_of_zero_without_curvature_is_nothing() -> None:
     """d(xy)/dx = 0 at y = 0, and nothing bends along x: 0 over an endless step."""
     m = pyo.ConcreteModel()

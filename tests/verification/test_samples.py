@@ -50,7 +50,7 @@ def test_a_tail_that_falls_without_end_is_never_verified(tail: Any) -> None:
 @pytest.mark.parametrize("unit", [1.0, 1e-4, 1e4])
 @pytest.mark.parametrize("tail", [lambda u: 0.0, lambda u: 0.1 * u**4, lambda u: pyo.exp(-u)])
 def test_a_cubic_that_falls_in_two_actions_is_never_verified(level: float, unit: float, tail: Any) -> None:
-    """t v² with t = 3 + K (u − u*): where u has taken t below 0 the cost falls with v, whatever a solver's bound says."""
+    """t v² with t = 3 + K (u − u*): where u takes t below 0 the cost falls with v, whatever a solver's bound says."""
     m = pyo.ConcreteModel()
     m.t, m.f = pyo.Var(initialize=3.0), pyo.Block()
     m.f.u, m.f.v = pyo.Var(initialize=-0.15), pyo.Var(initialize=level * unit)
