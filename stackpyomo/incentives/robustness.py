@@ -179,7 +179,7 @@ class _Study:
         reduced = basis.T @ hessian @ basis
         least = float(np.linalg.eigvalsh(reduced)[0])
         local = [math.nan] * 3
-        if least > TOLERANCES.bent * max(1.0, float(np.abs(hessian).max())):
+        if least > TOLERANCES.bent * float(np.abs(hessian).max()):
             local = [1.0 / least, *self._losses(basis @ np.linalg.inv(reduced) @ basis.T, reach)]
         return [least, *local, self._relative(name, mine, reach, baseline)]
 

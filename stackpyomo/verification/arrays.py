@@ -225,13 +225,13 @@ class Pieces:
         """The pieces: owner, and for each leader variable that is ever stopped whether and where it is."""
         layout = self.layout
         row, follower, low, high = layout.movers()
-        room = TOLERANCES.feasibility
         floor, ceiling = layout.floor[row], layout.ceiling[row]
-        with np.errstate(invalid="ignore"):
-            below = low < floor - room * np.maximum(1.0, np.abs(floor))
-            above = high > ceiling + room * np.maximum(1.0, np.abs(ceiling))
+        sizes = np.abs([low, high, ceiling - floor])
+        room = TOLERANCES.feasibility * np.where(np.isfinite(sizes), sizes, 0.0).max(axis=0)  # as core's ``leaves``
+        below = np.isfinite(floor) & (low < floor - room)
+        above = np.isfinite(ceiling) & (high > ceiling + room)
         ways: dict[int, list[tuple[int, list[int]]]] = {}
-        for i in np.flatnonzero((below & np.isfinite(floor)) | (above & np.isfinite(ceiling))):
+        for i in np.flatnonzero(below | above):
             if int(follower[i]) in place:
                 sides = [0, *([-1] if below[i] else []), *([1] if above[i] else [])]
                 ways.setdefault(place[int(follower[i])], []).append((int(row[i]), sides))

@@ -110,7 +110,7 @@ def _evaluate(problem: Composed, points: Iterator[tuple[float, ...]]) -> bool:
 
 
 def _holds(problem: Composed) -> bool:
-    """Whether the rows that its deviations do not move hold."""
+    """Whether the rows that its deviations do not move hold; nothing tells their unit, but for their limits."""
     room = TOLERANCES.feasibility
     return all(
         (lower is None or level >= lower - room * max(1.0, abs(lower)))

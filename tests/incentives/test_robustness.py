@@ -33,6 +33,20 @@ def test_robustness_of_the_toll() -> None:
         rule.robustness(followers=["nobody"])
 
 
+@pytest.mark.parametrize("money", [1e-9, 1e9])
+def test_a_cost_in_small_units_is_as_curved(money: float) -> None:
+    """(u − 1)² + t u in another currency: its curvature is 2 (1 + K), and an error of one unit moves u by 1/H."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(initialize=0.5), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 3), initialize=0.5)
+    m.f.cost = pyo.Objective(expr=money * ((m.f.u - 1) ** 2 + m.t * m.f.u))
+    m.goal = pyo.Objective(expr=(m.f.u - 0.5) ** 2 + 0.01 * (m.t - 0.5) ** 2)
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f)))
+    row = rule.robustness(sp.Plan.from_values(rule.attached())).loc["f"]
+    assert row["curvature"] == pytest.approx(money * (2 + 2 * rule.gain.iloc[0, 0]), rel=1e-6)
+    assert row["shift"] == pytest.approx(1 / row["curvature"], rel=1e-9)
+
+
 def test_robustness_along_a_constraint_that_the_leaders_answer_moves() -> None:
     """u + v + x ≤ 2 holds with x = x* + K d in it: the follower slides along it as SciPy does under small errors."""
     m = pyo.ConcreteModel()
