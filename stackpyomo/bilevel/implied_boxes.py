@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.contrib.fbbt.fbbt import fbbt
 
-from stackpyomo.core.expressions import substituting
+from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import free_row
 
@@ -22,20 +23,26 @@ _SWEEPS = 3  # Times that the rows are gone through.
 
 def implied_boxes(game: GameStructure) -> dict[str, tuple[float, float]]:
     """Variable name → what bounds and rows of all players leave to it; ±inf where that is no limit."""
-    return {game.names[key]: interval(copy) for key, copy in _tightened(game).items()}
+    rows = [c for player in (game.leader, *game.followers.values()) for c in player.constraints]
+    return {game.names[key]: interval(copy) for key, copy in _tightened(game, rows).items()}
 
 
-def least_cost(game: GameStructure, cost: Any) -> float:
-    """A lower bound of an expression by interval arithmetic over these boxes; −inf where there is none."""
-    return interval(substituting(_tightened(game))(cost))[0]
+def least_cost(game: GameStructure, cost: Any, rows: Sequence[Any]) -> float:
+    """A lower bound of an expression by interval arithmetic over what bounds and these rows leave; −inf: none.
+
+    Rows that hold Vars beside the game's, and relations that are no Constraint, leave everything.
+    """
+    least = interval(cost)[0]
+    return max(least, interval(substituting(_tightened(game, rows))(cost))[0])
 
 
-def _tightened(game: GameStructure) -> dict[int, Any]:
+def _tightened(game: GameStructure, rows: Sequence[Any]) -> dict[int, Any]:
     """id(Var) → a copy with what is left of its bounds."""
     copies = copied(pyo.Block(concrete=True), [v for v in game.variables_by_name.values() if not v.fixed])
     walk = substituting(copies)
-    rows = [c for player in (game.leader, *game.followers.values()) for c in player.constraints]
-    written = [free_row(walk(c.body), c.lb, c.ub) for c in rows]
+    known = {id(copy) for copy in copies.values()}
+    bodies = [(walk(c.body), c.lb, c.ub) for c in rows if hasattr(c, "body")]
+    written = [free_row(*body) for body in bodies if all(v.fixed or id(v) in known for v in variables_in(body[0]))]
     try:
         for _ in range(_SWEEPS):
             for row in written:

@@ -20,6 +20,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -30,9 +31,10 @@ from stackpyomo.solvers import BadRow, Termination, choose, random_start, regist
 
 from .array_conditions import array_equilibrium
 from .candidates import Candidate, Candidates
-from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval
+from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment
 from .conditions import Conditions
 from .endless_prices import endless_prices
+from .implied_boxes import least_cost
 from .mpcc import Answer, Equilibrium
 
 __all__ = ["PlanSearch"]
@@ -182,14 +184,20 @@ class PlanSearch(Candidates):
                 return
 
     def _is_bounded(self, termination: Termination) -> bool:
-        """True if the cost is bounded on the variables' own box.
+        """True if the cost is bounded on the box of the variables' bounds, and of what rows leave of it.
 
         Elsewhere a global solver's bound is no proof: it may drop what a relaxation without a limit leaves open, and
         call the problem infeasible for it.
         """
         if termination is Termination.TIME_LIMIT or not self.problem.has_cost:
             return termination is not Termination.UNBOUNDED
-        return math.isfinite(interval(self.problem.cost)[0])
+        return math.isfinite(self._least_cost)
+
+    @cached_property
+    def _least_cost(self) -> float:
+        """What the cost cannot be below by interval arithmetic, over bounds and the rows that hold in this problem."""
+        rows = [c for _, c in self.problem.constraints] + [c for f in self.followers for c in f.constraints]
+        return least_cost(self.game, self.problem.cost, rows)
 
     def _ask(self, kkt: Conditions, treatment: Treatment, solver: str) -> None:
         """Is there an equilibrium that costs less, much less? Asked without an objective, which nothing can leave open.

@@ -20,7 +20,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import pyomo.environ as pyo
@@ -35,7 +34,6 @@ from .complementarity import SOS1, Scholtes
 from .deepest import deepest
 from .deviation_rows import RowWriter, value_at
 from .envelope import envelope, swept
-from .implied_boxes import least_cost
 from .interdiction import gives_way, widened
 from .min_max import MinMax, opposition
 from .mpcc import Answer, Equilibrium
@@ -86,7 +84,7 @@ class ValueFunction(PlanSearch):
         binaries = pyo.VarList(domain=pyo.Binary)
         binaries.construct()
         self._pieces = [(e.follower.name, row) for e in self._envelopes for row in e.rows(binaries)]
-        self.bound = least_cost(self.game, self.problem.cost)
+        self.bound = self._least_cost
         if len(self.kkt.pairs) >= _PAIRS and not any(f.integers for f in self.followers):
             self._local(self._nlp, [Scholtes()], starts=1)
         if not self._is_proved:
@@ -234,18 +232,13 @@ class ValueFunction(PlanSearch):
         self.prover = answer.solver
         if answer.termination is Termination.INFEASIBLE:
             self.infeasible = not self._has_plan
-        elif math.isfinite(answer.bound) and self._is_limited:
+        elif math.isfinite(answer.bound) and math.isfinite(self._least_cost):
             self.bound = max(self.bound, answer.bound)
-
-    @cached_property
-    def _is_limited(self) -> bool:
-        """Whether rows and bounds of everybody limit the leader's cost by interval arithmetic: then a bound is one."""
-        return math.isfinite(least_cost(self.game, self.problem.cost))
 
     def _sharpen_bound(self) -> None:
         """Rows met to SCIP's tolerance may leave that much of the cost: once more with the least it can do."""
         best = self.best
-        if best is None or not self._has_plan or self._is_proved or not self._is_limited:
+        if best is None or not self._has_plan or self._is_proved or not math.isfinite(self._least_cost):
             return
         exact = self._master(0.0, _MAGNIFIED)
         answer = exact.solve("scip", until=self._until, tee=self.options.tee, tight=True)

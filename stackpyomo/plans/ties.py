@@ -332,7 +332,8 @@ class _Search:
         if math.isfinite(self.bound):
             plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for
             plan.gap = max(0.0, cost - self.bound) / self._scale
-            plan.quality = "optimal" if cost - self.bound <= self._gap else "feasible"
+            closed = cost - self.bound <= self._gap and reached is not False
+            plan.quality = "optimal" if closed else "feasible"
         if not self.slack and plan.report is not None and not plan.report.ok:
             not_held(plan)
         return plan

@@ -28,6 +28,12 @@ def test_rows_limit_what_bounds_do_not() -> None:
     assert boxes["f.y"] == pytest.approx((-math.sqrt(8), math.sqrt(8)))
     assert boxes["f.z"] == pytest.approx((0, 8))
     assert boxes["f.free"] == (-math.inf, math.inf)
-    assert least_cost(game, m.goal.expr) == pytest.approx(-math.sqrt(8) - 2)
-    assert least_cost(game, m.f.free + m.x) == -math.inf
+    assert least_cost(game, m.goal.expr, [m.f.ball]) == pytest.approx(-math.sqrt(8) - 2)
+    assert least_cost(game, m.goal.expr, []) == -math.inf  # a row that does not hold there leaves nothing out
+    assert least_cost(game, m.f.free + m.x, [m.f.ball]) == -math.inf
+    other = pyo.ConcreteModel()
+    other.z = pyo.Var(bounds=(0, 9))
+    other.row = pyo.Constraint(expr=m.f.free + other.z >= 1)
+    assert least_cost(game, m.f.free + m.x, [other.row, m.f.free >= 0]) == -math.inf
+    assert other.z.bounds == (0, 9)
     assert snapshot(m) == before

@@ -59,7 +59,6 @@ class AnyGain:
         stationarity = [(var, self._homogeneous(slope, lines)) for var, slope in plain.stationarity]
         felt = {id(v): v for _, slope in stationarity for v in variables_in(slope)}
         #: What somebody feels of K̂: along the others nothing is a rule.
-        #: What somebody feels of K̂: along the others nothing is a rule.
         self.entries = [v for v in gain.holder.gain.values() if id(v) in felt]
         self.sizes = dict(zip(gain.numbers.tolist(), gain.units.tolist(), strict=True))
         norm = pyo.quicksum((v / self.sizes[v.index()]) ** 2 for v in self.entries)

@@ -240,5 +240,5 @@ class Search:
 
 def _side(level: float, lower: float, upper: float) -> int:
     """+1 at the upper bound (or where both are one), −1 at the lower one, 0 between."""
-    room = TOLERANCES.active * max(1.0, upper - lower) if math.isfinite(upper - lower) else TOLERANCES.active
+    room = TOLERANCES.active * max((abs(end) for end in (lower, upper) if math.isfinite(end)), default=0.0)
     return 1 if upper - level <= room else -1 if level - lower <= room else 0

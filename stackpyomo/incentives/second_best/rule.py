@@ -398,21 +398,30 @@ class _Asked:
             return rule
         plan, cost = replace(rule.plan), sign * rule.plan.leader_objective
         least = form.bound(self.options.time_limit)
-        if search.is_closed(cost, least) and search.is_certain:
-            plan.bound, plan.gap, plan.quality = sign * least, max(0.0, cost - least) / search.scale, "optimal"
-            return replace(rule, plan=plan, standing=replace(standing, proved=True, free=True))
-        limit = form.limit(best.candidate.values) if standing.at_bound else math.nan
+        limit = form.limit(best.candidate.values) if self._is_far_out(rule) else math.nan
         wider = None
         if limit < cost:  # the best answer with ten times the gain
             wider = self._local(search, [best.candidate.values], _WIDE * self.lower, _WIDE * self.upper)
-        if wider is None or not limit < wider.cost < cost or wider.cost - limit > TOLERANCES.nearby * (cost - limit):
-            return rule
-        least = max(least, sign * self.ideal.bound) if math.isfinite(self.ideal.bound) else least
-        nearest = search.is_closed(limit, least)
-        if nearest:
-            plan.bound, plan.gap, plan.quality = sign * least, (cost - least) / search.scale, "feasible"
-            plan.attained = False
-        return replace(rule, plan=plan, standing=replace(standing, infimum=sign * limit, nearest=nearest))
+        near = TOLERANCES.nearby * (cost - limit)
+        if wider is not None and limit < wider.cost < cost and wider.cost - limit <= near:
+            # Beside the gap of a proof this may be nothing, and is more than this rule reaches all the same.
+            least = max(least, sign * self.ideal.bound) if math.isfinite(self.ideal.bound) else least
+            nearest = search.is_closed(limit, least)
+            if nearest:
+                plan.bound, plan.gap, plan.quality = sign * least, (cost - least) / search.scale, "feasible"
+                plan.attained = False
+            return replace(rule, plan=plan, standing=replace(standing, infimum=sign * limit, nearest=nearest))
+        if search.is_closed(cost, least) and search.is_certain:
+            plan.bound, plan.gap, plan.quality = sign * least, max(0.0, cost - least) / search.scale, "optimal"
+            return replace(rule, plan=plan, standing=replace(standing, proved=True, free=True))
+        return rule
+
+    def _is_far_out(self, rule: Incentive) -> bool:
+        """Whether an entry stands at its bound, or as near to it as a solver comes to one that hardly pays any more."""
+        table = rule.matrix.tocsr()
+        gains = np.array([table[instrument, s] for instrument, s, _ in self.gain.entries])
+        room = TOLERANCES.weak * np.maximum(np.abs(self.lower), np.abs(self.upper))
+        return bool(((gains - self.lower <= room) | (self.upper - gains <= room)).any())
 
     def _of_least_energy(self, rule: Incentive) -> Incentive:
         """Of all gains that hold the same plan the one of least energy, where the plan leaves a choice."""

@@ -76,7 +76,6 @@ class UnknownGain:
         self.rows, self.design, self.observation = rows, design, design.wishes.observation
         self.groups = [list(group) for group in common]
         #: (leader variable, signal, number of the Var) of every entry that moves somebody.
-        #: (leader variable, signal, number of the Var) of every entry that moves somebody.
         self.entries = list(self._numbered())
         instruments, signals, self.numbers = np.array(self.entries, dtype=int).reshape(-1, 3).T
         self.units = design.units(instruments, signals)  #: (entries) one of each in the user's units.
