@@ -162,8 +162,8 @@ class ValueFunction(PlanSearch):
             self.bound = -math.inf
         elif self._is_proved:
             self.attained = True
-        elif self.margin and self.best.cost - self.bound <= 1e2 * self.margin * self.scale:
-            self.attained = False
+        elif self.margin == _MARGINS[-1] and self.best.cost - self.bound <= 1e2 * self.margin * self.scale:
+            self.attained = False  # each narrower margin came nearer; where the first is as good, the bound is loose
 
     def logged(self, sign: int) -> list[dict[str, Any]]:
         """The rounds for a plan's log; ``sign`` turns costs into the leader's objective, 0: it has none."""

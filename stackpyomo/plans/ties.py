@@ -271,7 +271,12 @@ class _Search:
     # --- whether the infimum is reached -------------------------------------------------------------------------------
 
     def _reached(self) -> bool | None:
-        """True: by the plan. False: the x whose bound is the infimum are one point, and it is worth more there."""
+        """True: by the plan. False: the x whose bound is the infimum are one point, and it is worth more there.
+
+        An infimum that the best answers do not reach, the worst ones do not either.
+        """
+        if self.optimistic.attained is False and self._is_near and self.bound <= self._optimistic_bound + self._gap:
+            return False
         if self._is_closed and not self.aside:
             return True
         if self.slack or not self._is_near or len(self.worst.leading) > _FEW or not self._is_only_minimiser():

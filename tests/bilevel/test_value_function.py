@@ -276,3 +276,20 @@ def test_a_time_limit_is_no_proof() -> None:
     with pytest.raises(sp.NoPlan, match="time limit") as caught:
         sp.stackelberg(game, time_limit=1e-3)
     assert caught.value.termination != "infeasible"
+
+
+@pytest.mark.parametrize(("unit", "flip"), [(1.0, 1), (1e4, -1)])
+def test_a_gap_that_stays_is_no_infimum_that_is_approached(unit: float, flip: int) -> None:
+    """The least of −x + 2y is −1, at a level of x where the follower's choice changes; the closed master says −3.5."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 8)), pyo.Block()
+    m.f.y = pyo.Var(domain=pyo.Integers, bounds=(0, 5))
+    m.f.rows = pyo.ConstraintList()
+    for a, b, c in ((2, 0, 7), (-1, -2, 8), (-3, 3, 0), (2, 2, 11)):
+        m.f.rows.add(a * m.x + b * m.f.y <= c)
+    m.f.cost = pyo.Objective(expr=flip * (m.f.y - m.x * m.f.y), sense=flip)
+    m.goal = pyo.Objective(expr=flip * unit * (-m.x + 2 * m.f.y), sense=flip)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert flip * plan.leader_objective / unit == pytest.approx(-1.0, abs=1e-6)
+    assert flip * plan.bound / unit <= -1.0 + 1e-6
+    assert plan.attained is not False

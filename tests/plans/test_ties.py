@@ -169,3 +169,20 @@ def test_an_infimum_that_is_not_reached_is_the_same_in_every_unit(kind: str, siz
     assert plan.bound / unit["goal"] == pytest.approx(-2.0, abs=1e-5)
     assert -2.0 - 1e-9 <= plan.leader_objective / unit["goal"] <= -1.99
     assert plan.attained is not True
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e3])
+def test_an_infimum_that_best_answers_do_not_reach_is_not_reached_by_the_worst(unit: float) -> None:
+    """y is the least whole number from x on, the leader wants x small and y = 1: −1 as x falls to 0, and 0 at it."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1)), pyo.Block()
+    m.f.y = pyo.Var(domain=pyo.Integers, bounds=(0, 1))
+    m.f.row = pyo.Constraint(expr=m.f.y >= m.x)
+    m.f.cost = pyo.Objective(expr=m.f.y)
+    m.goal = pyo.Objective(expr=unit * (m.x - m.f.y))
+    game = sp.Game(m, m.f)
+    for ties in ("optimistic", "pessimistic"):
+        plan = sp.stackelberg(game, ties=ties)
+        assert (plan.quality, plan.attained) == ("feasible", False)
+        assert plan.bound == pytest.approx(-unit, rel=1e-6)
+        assert -unit < plan.leader_objective <= -0.999 * unit
