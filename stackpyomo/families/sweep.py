@@ -112,7 +112,7 @@ def _power(x: Any, p: Any) -> Any:
     if isinstance(x, Ranges):
         return x.power(p)
     with np.errstate(all="ignore"):
-        return x**p
+        return np.power(x, p)  # 0.0 ** -1.0 is an error to Python
 
 
 def _powers(x: Any, p: Any) -> tuple[Any, Any, Any]:
