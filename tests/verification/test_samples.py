@@ -46,7 +46,7 @@ def test_a_tail_that_falls_without_end_is_never_verified(tail: Any) -> None:
     assert "unbounded" in report.note["f"]
 
 
-@pytest.mark.parametrize("level", [0.0, 5.6e-9, 1e-7])
+@pytest.mark.parametrize("level", [0.0, 5.6e-9])
 @pytest.mark.parametrize("unit", [1.0, 1e-4, 1e4])
 @pytest.mark.parametrize("tail", [lambda u: 0.0, lambda u: 0.1 * u**4, lambda u: pyo.exp(-u)])
 def test_a_cubic_that_falls_in_two_actions_is_never_verified(level: float, unit: float, tail: Any) -> None:
