@@ -29,12 +29,13 @@ class _Linear:
     slopes: np.ndarray  #: (actions) D (u* − c).
     effects: np.ndarray  #: (actions × prices) β + B u* of the action's follower.
     pulls: np.ndarray  #: (actions × prices) B.
+    ends: np.ndarray  #: (actions) −1 at its lower bound, 1 at its upper one, 0 between.
     shown: np.ndarray  #: (signals × actions)
 
     def equations(self) -> tuple[np.ndarray, np.ndarray]:
-        """(A, b) with A (K, t) = b: D (u* − c) + B't + (K M)'(β + B u*) = 0."""
+        """(A, b) with A (K, t, λ) = b: D (u* − c) + B't + (K M)'(β + B u*) ± λ = 0."""
         gains = [np.kron(effect, seen) for effect, seen in zip(self.effects, self.shown.T, strict=True)]
-        return np.hstack([np.array(gains), self.pulls]), -self.slopes
+        return np.hstack([np.array(gains), self.pulls, np.diag(self.ends)]), -self.slopes
 
 
 def hunt(random: np.random.Generator, ledger: Ledger) -> None:
@@ -55,14 +56,17 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
         "free": list(m.t.values()) if free else (),
         "payment_limit": limit,
         "curvature": "none",
+        "multipliers": "free",
     }  # fmt: skip
     if rates is not None:
         wishes["payment"] = sum(float(r) * t / price for r, t in zip(rates, m.t.values(), strict=True))
-    low = np.concatenate([np.full(prices * signals, -top), np.full(prices, -np.inf) if free else levels])
-    high = np.concatenate([np.full(prices * signals, top), np.full(prices, np.inf) if free else levels])
+    none = np.zeros(len(actions))
+    low = np.concatenate([np.full(prices * signals, -top), np.full(prices, -np.inf) if free else levels, none])
+    able = np.where(linear.ends == 0.0, 0.0, np.inf)
+    high = np.concatenate([np.full(prices * signals, top), np.full(prices, np.inf) if free else levels, able])
     bounds, (matrix, right) = np.column_stack([low, high]), linear.equations()
-    story = f"{wishes} slopes {linear.slopes} effects {linear.effects} pulls {linear.pulls} shown {linear.shown}"
-    paid = None if rates is None else np.concatenate([np.zeros(prices * signals), rates])
+    story = f"{wishes} {linear}"
+    paid = None if rates is None else np.concatenate([np.zeros(prices * signals), rates, none])
     rows = {"A_eq": matrix, "b_eq": right, "bounds": bounds}
     capped = {"A_ub": paid[None], "b_ub": [limit]} if limit is not None and paid is not None else {}
     exists = linprog(np.zeros(len(low)), **rows, **capped).status == 0
@@ -77,7 +81,9 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
         return
     gain = np.nan_to_num(rule.gain.to_numpy(dtype=float)) / price
     point = np.concatenate([gain.ravel(), np.array(list(rule.offset.values()), dtype=float) / price])
-    left = np.abs(matrix @ point - right).max()
+    rest = matrix[:, : len(point)] @ point - right
+    pushed = np.maximum(-linear.ends * rest, 0.0)  # what its bound takes
+    point, left = np.append(point, pushed), np.abs(rest + linear.ends * pushed).max()
     ledger.claim("wishes: a gain", left <= _SAME * max(1.0, np.abs(point).max()), f"{left} is left: {story}")
     over = max((np.abs(gain) - top).max(initial=0.0), 0.0 if limit is None else float(paid @ point) - limit)
     ledger.claim("wishes: within limits", over <= _SAME, f"{over} beyond: {story}")
@@ -87,7 +93,7 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
         least = linprog(paid, **rows).fun
         ledger.claim("wishes: least payment", paid @ point <= least + _SAME * max(1.0, abs(least)), f"{least}: {story}")
         matrix, right = np.vstack([matrix, paid]), np.append(right, least)
-    heavy = np.concatenate([np.repeat(weights, signals), np.zeros(prices)])
+    heavy = np.concatenate([np.repeat(weights, signals), np.zeros(prices), none])
     other = _least_squares(heavy, matrix, right, bounds)
     if other is not None:
         energy, least = heavy @ point**2, heavy @ other**2
@@ -101,13 +107,17 @@ def _drawn(random: np.random.Generator, money: float, price: float) -> tuple[Any
     m = pyo.ConcreteModel()
     m.t = pyo.Var(range(prices), initialize=lambda _, j: float(levels[j] * price))
     m.f = pyo.Block(range(len(sizes)))
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    parts: list[tuple[np.ndarray, ...]] = []
     for block, size in zip(m.f.values(), sizes, strict=True):
         root = random.normal(size=(size, size))
         bend = np.round(root @ root.T + np.eye(size), 2)
         taste, plan, start = (np.round(random.normal(size=n), 2) for n in (size, size, prices))
         pull = np.round(random.normal(size=(prices, size)), 2)
         block.u = pyo.Var(range(size), initialize=dict(enumerate(plan.tolist())))
+        ends = random.choice([-1.0, 0.0, 0.0, 1.0], size)
+        for u, end, level in zip(block.u.values(), ends, plan.tolist(), strict=True):
+            if end:
+                u.bounds = (level, level + 3) if end < 0 else (level - 3, level)
         step = [block.u[i] - float(taste[i]) for i in range(size)]
         own = sum(float(bend[i, j]) * step[i] * step[j] / 2 for i in range(size) for j in range(size))
         paid = sum(
@@ -115,7 +125,7 @@ def _drawn(random: np.random.Generator, money: float, price: float) -> tuple[Any
             for j in range(prices)
         )
         block.cost = pyo.Objective(expr=money * (own + paid))
-        parts.append((bend @ (plan - taste), np.tile(start + pull @ plan, (size, 1)), pull.T))
+        parts.append((bend @ (plan - taste), np.tile(start + pull @ plan, (size, 1)), pull.T, ends))
     m.goal = pyo.Objective(expr=sum((u - u.value) ** 2 for block in m.f.values() for u in block.u.values()))
     count = int(sizes.sum())
     seen = int(random.integers(1, count + 1))

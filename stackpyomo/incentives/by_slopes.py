@@ -27,7 +27,7 @@ from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
 from .gains.curvature import Curved, NegativeCurvature, convexified, negatively_curved
 from .gains.entries import Entries, Wishes
 from .gains.free_prices import Demand, choose_offsets
-from .gains.multipliers import Balance, balanced, given_multipliers, leaning, supporting
+from .gains.multipliers import Balance, balanced, given_multipliers, leaning, supporting, within_limits
 from .gains.reactions import Anticipated, require_still_signals, with_reactions
 from .gains.selection import Limits, bounded, sparsest
 from .gains.system import System, picked
@@ -65,6 +65,12 @@ class Draft:
     def left(self) -> Array:
         """(actions) |a + Gᵀλ + Qᵀb| of those whom something tempts."""
         return np.asarray(np.abs(self.slope + self.system.matrix @ self.gain))
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """(the largest slope that it leaves, 0 if that is none; its energy): the less the better."""
+        left = float(self.left.max(initial=0.0))
+        return (left if left > TOLERANCES.residual else 0.0), float(self.system.weights @ self.gain**2)
 
 
 class Design(Entries):
@@ -108,7 +114,24 @@ class Design(Entries):
 
     def _balanced(self, values: Mapping[str, float], accuracy: Accuracy, unlikely: Improbable | None) -> Draft:
         """:meth:`solve` for derivatives of which these are rare, and no rounding."""
-        balance = self._balance(accuracy.known(None if unlikely is None else unlikely.effects))
+        known = accuracy.known(None if unlikely is None else unlikely.effects)
+        draft, attempt = self._tried(self._balance(known), values, accuracy, unlikely)
+        if self.wishes.multipliers == "free" and not draft.limits.are_met(attempt.unlimited).all():
+            watched = self.watched[self.rows.owners]
+            for multipliers in within_limits(known, self.sides, draft.system, draft.limits, watched):
+                again = self._tried(leaning(known, self.sides, multipliers), values, accuracy, unlikely)
+                draft, attempt = min((draft, attempt), again, key=lambda tried: tried[0].merit)
+        refuse(attempt)
+        system, slope = draft.system, draft.slope
+        if self.wishes.prefer == "sparsest":
+            draft.gain = sparsest(system, slope, draft.gain, draft.limits)
+        draft.uncertainty = accuracy.of_gain(system, self.moves, self.rows.owners, slope, draft.gain)
+        return draft
+
+    def _tried(
+        self, balance: Balance, values: Mapping[str, float], accuracy: Accuracy, unlikely: Improbable | None
+    ) -> tuple[Draft, Attempt]:
+        """The gain of least energy for these multipliers, within its limits, and what it leaves."""
         idle = self._idle(balance, accuracy)
         if unlikely is not None:
             idle &= ~unlikely.actions
@@ -120,11 +143,8 @@ class Design(Entries):
         gain, rank = system.least_energy(slope)
         limits, at_bounds = self._limits(system, slope, values)
         within, leaning_ones = self._within(system, slope, gain, limits), {side.follower for side in self.sides}
-        refuse(Attempt(self, balance.leader, system, slope, within, gain, at_bounds, leaning_ones, accuracy))
-        if self.wishes.prefer == "sparsest":
-            within = sparsest(system, slope, within, limits)
-        uncertainty = accuracy.of_gain(system, self.moves, self.rows.owners, slope, within)
-        return Draft(balance, slope, system, within, rank, limits, uncertainty)
+        attempt = Attempt(self, balance.leader, system, slope, within, gain, at_bounds, leaning_ones, accuracy)
+        return Draft(balance, slope, system, within, rank, limits, 0.0), attempt
 
     def fitted(self, values: Mapping[str, float]) -> sparse.csc_array:
         """The least-squares gain at these values, in the user's units: what all followers' slopes ask for together."""

@@ -27,7 +27,7 @@ from stackpyomo.solvers import Program, solve
 
 from .system import Component, System
 
-__all__ = ["Limits", "bounded", "by_instrument", "gain_bounds", "sparsest"]
+__all__ = ["Limits", "bounded", "by_instrument", "closest_within", "gain_bounds", "least_within", "sparsest"]
 
 _COUNTED = 120  # Entries of a group up to which the fewest are found by integers; beyond, the least Σ|K| is kept.
 _REACH = 100.0  # How far an entry of the sparsest gain may lie, in units of the largest of the gain of least Σ|K|.
@@ -57,29 +57,35 @@ def bounded(system: System, slope: Array, gain: Array, limits: Limits) -> Array:
     touched = np.flatnonzero(np.isin(by_row, by_column[~limits.are_met(gain)]))
     for part in system.components(touched):
         block, right = _equations(system, slope, part)
-        low, high, each = limits.lower[part.columns], limits.upper[part.columns], np.eye(len(part.columns))
-        floors, ceilings = np.isfinite(low), np.isfinite(high)
-        rows = np.vstack([block, each[floors], -each[ceilings]])
-        levels = np.concatenate([right, low[floors], -high[ceilings]])
-        answer = nearest(rows, levels, system.weights[part.columns], np.arange(len(rows)) < len(block))
-        point = gain[part.columns] if answer.point is None else answer.point
-        within[part.columns] = _met(block, right, np.clip(point, low, high), low, high)
+        mine = Limits(limits.lower[part.columns], limits.upper[part.columns])
+        point = least_within(block, right, system.weights[part.columns], mine)
+        point = np.clip(gain[part.columns] if point is None else point, mine.lower, mine.upper)
+        if np.abs(block @ point - right).max(initial=0.0) > TOLERANCES.noise * np.abs(right).max(initial=0.0):
+            points = (
+                closest_within(block, right, mine),
+                point,
+            )  # at the very corner of its limits there is no least one
+            point = min(points, key=lambda tried: float(np.abs(block @ tried - right).max(initial=0.0)))
+        within[part.columns] = point
     return within
 
 
-def _met(block: Array, right: Array, point: Array, low: Array, high: Array) -> Array:
-    """The point if it meets the equations, else what leaves least of them within the limits.
+def least_within(block: Array, right: Array, weights: Array, limits: Limits) -> Array | None:
+    """argmin Σ w x² subject to block x = right within the limits; None where they exclude each other."""
+    each = np.eye(block.shape[1])
+    floors, ceilings = np.isfinite(limits.lower), np.isfinite(limits.upper)
+    rows = np.vstack([block, each[floors], -each[ceilings]])
+    levels = np.concatenate([right, limits.lower[floors], -limits.upper[ceilings]])
+    return nearest(rows, levels, weights, np.arange(len(rows)) < len(block)).point
 
-    A gain that is at the corner of its limits meets them but for rounding, and no point of least distance is there.
-    """
-    room = TOLERANCES.noise * np.abs(right).max(initial=0.0)
-    left = np.abs(block @ point - right).max(initial=0.0)
-    if left <= room:
-        return point
-    closest, able = low.copy(), low < high
-    rest = right - block[:, ~able] @ low[~able]
-    closest[able] = lsq_linear(block[:, able], rest, (low[able], high[able]), method="bvls", tol=TOLERANCES.rounding).x
-    return point if left < np.abs(block @ closest - right).max(initial=0.0) else closest
+
+def closest_within(block: Array, right: Array, limits: Limits) -> Array:
+    """argmin ‖block x − right‖ within the limits."""
+    point, able = limits.lower.copy(), limits.lower < limits.upper
+    rest = right - block[:, ~able] @ point[~able]
+    ends = (limits.lower[able], limits.upper[able])
+    point[able] = lsq_linear(block[:, able], rest, ends, method="bvls", tol=TOLERANCES.rounding).x
+    return point
 
 
 def sparsest(system: System, slope: Array, gain: Array, limits: Limits) -> Array:

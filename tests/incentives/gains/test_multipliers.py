@@ -338,3 +338,22 @@ def test_a_maximiser_leans_on_its_cap_too() -> None:
 def test_nothing_to_lean_on_gives_no_multipliers() -> None:
     for rows in (0, 1, 3):
         assert least_nonnegative(np.zeros((rows, 0)), np.ones(rows)).shape == (0,)
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+def test_a_bound_that_carries_what_the_limits_leave(unit: float) -> None:
+    """Both at their upper bounds: the first is to be carried by its bound, the gain within 1 goes to the second.
+
+    Slopes −3 + t K₁ and 1 + t K₂ with t = 1 and one gain K ≥ 3/4 … of both: the least gain asks K = −1 of the second.
+    """
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(initialize=0.0), pyo.Block()
+    m.f.u, m.f.v = pyo.Var(bounds=(0, 1), initialize=1.0), pyo.Var(bounds=(0, 1), initialize=1.0)
+    m.f.cost = pyo.Objective(expr=unit * ((m.f.u - 4) ** 2 / 2 + (m.f.v + 0.0) ** 2 / 2 + m.t / unit))
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + (m.f.v - 1) ** 2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    rule = sp.affine_incentive(plan, multipliers="free", gain_bounds=(-1.5 * unit, 0.0))
+    gain = rule.gain.loc["t"].to_numpy() / unit
+    assert -3 + gain[0] <= 1e-7
+    assert 1 + gain[1] <= 1e-7
+    assert sp.verify(rule).ok
