@@ -105,7 +105,7 @@ def test_tolls_of_a_mean_field_need_no_gain(payment: bool, solver: str) -> None:
 def test_a_payment_that_was_not_made_least_is_not_passed_off(monkeypatch: pytest.MonkeyPatch) -> None:
     m = _priced()
     plan = sp.leader_optimal(sp.Game(m, followers=m.f))
-    monkeypatch.setattr(offsets, "solve", lambda *_: Solution(Termination.FAILED, "broke down"))
+    monkeypatch.setattr(offsets, "solve", lambda *_, **__: Solution(Termination.FAILED, "broke down"))
     with pytest.raises(sp.NoIncentive, match=r"payment: no least one was found \(broke down\)"):
         sp.affine_incentive(plan, free=m.price, payment=m.price[0] + m.price[1])
 
