@@ -99,7 +99,7 @@ class _Descent:
             slope, bend = self._derivatives(linear, x)
             step = self._step(x[held], slope, bend)
             promise = -float(slope @ step)
-            if not promise > TOLERANCES.rounding * unit:
+            if not promise > _KEPT * TOLERANCES.solver * unit:
                 return x
             part = 1.0
             for _ in range(_HALVINGS):
