@@ -280,7 +280,10 @@ class _Design:
             point = _exact(second, second.snapped(np.asarray(solution.x), solution.duals)[0])
             before = np.array([levels.get(id(v), v.value or 0.0) for v in second.variables])
             left = [second.residuals(x, None).feasibility for x in (point, before)]
-            if left[0] <= max(TOLERANCES.noise, left[1]):  # a quadratic program is met less closely than a linear one
+            norms = [float(second.problem.objective(x)) for x in (point, before)]
+            # A quadratic program is met less closely than a linear one, and what saves nothing is not worth its band.
+            shorter = norms[0] < (1.0 - TOLERANCES.accuracy) * norms[1] or left[1] > TOLERANCES.noise
+            if shorter and left[0] <= max(TOLERANCES.noise, left[1]):
                 better = second.levels(point)
                 values = np.array([better.get(id(c), value) for c, value in zip(copies, values, strict=True)])
         for copy, value in zip(copies, values.tolist(), strict=True):
