@@ -327,7 +327,7 @@ class _Part:
     @property
     def is_flat(self) -> bool:
         """True if the leader's variables, moved along the free directions, have no second derivatives."""
-        moved = self.turns.swapaxes(0, 1).reshape(len(self.hessian), -1)
+        moved = np.hstack([*self.turns, np.zeros((len(self.hessian), 1))])
         ways, sizes, _ = np.linalg.svd(moved, full_matrices=False)
         reached = ways[:, sizes > TOLERANCES.noise * sizes.max(initial=0.0)]  # there are too many pairs of turns
         bend = np.abs(reached.T @ self.hessian @ reached).max(initial=0.0)
@@ -354,7 +354,9 @@ class _Search:
         base = curved.dense_response(follower, self.gain) @ free
         steps = [turn.tocsr()[hessian.places][:, own].toarray() @ free for turn in turns]
         asked = np.asarray(free.T @ curved.asked(follower) @ free)
-        return _Part(hessian.matrix, base, np.array(steps).reshape(-1, *base.shape), asked, curved.margin(follower))
+        return _Part(
+            hessian.matrix, base, np.array(steps).reshape(len(turns), *base.shape), asked, curved.margin(follower)
+        )
 
     def least(self, t: Array) -> float:
         """The worst follower's shortfall at K₀ + N t."""

@@ -61,7 +61,6 @@ class Lever:
     shown: Array  #: (signals × own actions) what one member's action moves of each, where they are linear.
     curved: Mapping[int, Any]
     #: True if its own constraints hold what the leader's answers move: what it can do changes with the gain.
-    #: True if its own constraints hold what the leader's answers move: what it can do changes with the gain.
     coupled: bool
     columns: slice  #: Where its actions stand among all.
     sides: Sequence[ActiveSide]  #: Those of its constraints and bounds that are active at the plan.

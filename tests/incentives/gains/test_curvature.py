@@ -356,3 +356,22 @@ def test_shared_meters_where_the_leaders_own_curvature_counts(seed: int) -> None
         np.testing.assert_allclose(parts.a + response.T @ parts.b, 0.0, atol=1e-6 * (1 + np.abs(gain).max()))
         assert np.linalg.eigvalsh(parts.hessian(response))[0] > 0.0
     assert sp.verify(rule).ok
+
+
+@pytest.mark.parametrize("bend", [0.5, 1.0, 3.0])
+def test_a_follower_without_second_derivatives_shares_the_gain_of_one_that_bends_down(bend: float) -> None:
+    """Signals u + v and u − v are both players'; u's cost is linear, v's falls off by ``bend`` unless s v lifts it."""
+    m = pyo.ConcreteModel()
+    m.s, m.t, m.f = pyo.Var(initialize=1.0), pyo.Var(initialize=1.0), pyo.Block([0, 1])
+    for block in m.f.values():
+        block.u = pyo.Var(bounds=(0, 2), initialize=1.0)
+    u, v = m.f[0].u, m.f[1].u
+    m.f[0].cost = pyo.Objective(expr=u + m.s + m.t)
+    m.f[1].cost = pyo.Objective(expr=v - bend * v**2 / 2 + m.s * v + m.t)
+    m.goal = pyo.Objective(expr=(u - 1) ** 2 + (v - 1) ** 2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)), observe=[u + v, u - v])
+    by_action = rule.gain.to_numpy() @ np.array([[1.0, 1.0], [1.0, -1.0]])  # (s, t) per unit of u and of v
+    assert 1 + by_action[:, 0].sum() == pytest.approx(0.0, abs=1e-6)
+    assert 2 - bend + by_action[:, 1].sum() == pytest.approx(0.0, abs=1e-6)
+    assert 2 * by_action[0, 1] - bend >= -1e-6
+    assert set(sp.verify(rule).certificate) == {"convex"}
