@@ -197,7 +197,8 @@ def _ties(random: np.random.Generator) -> Callable[[Units], Said]:
         return {
             "a quality": str(plan.quality),
             "b attained": plan.attained,
-            "ties": {k: round(float(v), 3) for k, v in told.items() if v is not None},
+            # "worst" is that of one optimistic plan, of which there may be several
+            "ties": {k: round(float(v), 3) for k, v in told.items() if v is not None and k != "worst"},
         }
 
     return ask
