@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stackpyomo.core.expressions import Curvature, curvature, is_convex_on_box
-from stackpyomo.verification.boxes import bends_up_on_box
+from stackpyomo.verification.halved_boxes import bends_up_on_box
 
 from .drafts import Box, Draft, Side, evaluated, number
 from .ledger import Ledger
@@ -17,7 +17,7 @@ __all__ = ["hunt"]
 
 _TAIL = """
 from stackpyomo.core.expressions import curvature, is_convex_on_box
-from stackpyomo.verification.boxes import bends_up_on_box
+from stackpyomo.verification.halved_boxes import bends_up_on_box
 print(curvature(m.goal.expr))
 if len(m.goal.expr.args) and {single}:
     print(is_convex_on_box(m.goal.expr, x0))

@@ -33,8 +33,8 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement, answers, excursion, shares
 from stackpyomo.solvers import free_row
 
-from .boxes import bends_up_on_box
 from .effort import Unsettled
+from .halved_boxes import bends_up_on_box
 
 __all__ = ["Composed", "composed", "oversteps", "plane", "stand_in"]
 

@@ -26,8 +26,8 @@ from stackpyomo.games.information import Announcement
 
 from .arrays import Layout, Pieces, grouped
 from .best_response import Composed
-from .boxes import bend_up
 from .effort import Effort
+from .halved_boxes import bend_up
 from .interior_point import minimized
 from .measures import probes
 from .witness import witnessed

@@ -649,7 +649,10 @@ _MISSED: list[str] = []
 @examples(40, shrink=False)
 @given(data=st.data())
 def test_nash_of_built_games_side_by_side(data: Any) -> None:
-    """The same, several in one model. One search for all of them may miss, at a pole say: then it says so, seldom."""
+    """The same, several in one model. One search for all of them may miss, at a pole say: then it says so, seldom.
+
+    So it may where a follower's set has no interior point, and its conditions are met less closely: by its residuals.
+    """
     m = pyo.ConcreteModel(name="many")
     m.sub = pyo.Block(range(_TOGETHER))
     every = [(*data.draw(built()), data.draw(writings)) for _ in range(_TOGETHER)]
@@ -657,9 +660,11 @@ def test_nash_of_built_games_side_by_side(data: Any) -> None:
     players = [f for text in texts for f in text.followers]
     plan = sp.nash(sp.Game(m, players, aggregates=[a for text in texts for a in text.aggregates]))
     assert plan.report is not None
-    if not plan.report.ok:
+    rough = plan.residuals["stationarity"] > _EXACT
+    if rough or not plan.report.ok:
         _MISSED.append(str(plan.report))
-        assert plan.warnings[0].startswith("not an equilibrium by the re-solve of the followers")
+        said = ("not an equilibrium by the re-solve of the followers", "sub[") if rough else ("not an equilibrium",)
+        assert plan.warnings[0].startswith(said)
         assert len(_MISSED) <= 2, _MISSED
         return
     for (_, known, _), text in zip(every, texts, strict=True):

@@ -12,7 +12,7 @@ from helpers.formulas import LEAVES, drawn
 
 import stackpyomo as sp
 from stackpyomo.families import gathered, swept
-from stackpyomo.verification.boxes import bends_up_on_box
+from stackpyomo.verification.halved_boxes import bends_up_on_box
 
 
 def box(count: int, low: float = 0.0, high: float = 2.0) -> Any:
