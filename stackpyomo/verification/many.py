@@ -153,7 +153,7 @@ class _Proofs:
         answers.
         """
         answered = np.isin(self.numbers, self.pieces.layout.movers()[1])
-        step = np.abs(slopes).max(axis=1) / np.abs(np.einsum("kii->ki", bends))
+        step = np.abs(slopes[:, 0]) / np.abs(np.einsum("kii->ki", bends))  # rows have other units
         boxed = np.isfinite(self.upper - self.lower)
         small = np.isfinite(step) & (step > 0.0) & ~boxed & (self.reaches <= TOLERANCES.margin * step)
         self.reaches = np.where(small, np.where(answered[:, None], 0.0, step), self.reaches)

@@ -62,7 +62,7 @@ def _measure(problems: Sequence[Composed]) -> None:
         moving = [number for number, problem in enumerate(problems) if any(True for _ in variables_in(problem.own))]
         costs = [free_row(problems[number].own, None, _ANYTHING) for number in moving]
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
-        reaches, slopes = _units(program)
+        reaches, slopes = _units(program, np.asarray(program.rows) < len(costs))
     except (BadRow, InvalidGame):
         if len(problems) > 1:
             middle = len(problems) // 2
@@ -89,16 +89,16 @@ def _measure(problems: Sequence[Composed]) -> None:
         problem.stakes = _stakes(own, answers, _cancelling(problem))
 
 
-def _units(program: Program) -> tuple[Array, sparse.csr_array]:
+def _units(program: Program, costs: Array) -> tuple[Array, sparse.csr_array]:
     """Reaches of the program's variables, and (rows × variables) the larger of the slopes at the plan and near it.
 
     A variable's own box or size is its reach, however little it moves the cost: what is improbable has no other unit.
     Where it has neither, or a size that is nothing beside it, its reach is the step of Newton's method, slope over
-    curvature, if there is one.
+    curvature of the one cost that holds it, if there is one. ``costs``: (rows) which of them are costs.
     """
     plan, (lower, upper) = np.array([v.value for v in program.variables], dtype=float), program.bounds
     limited, boxed = limited_reaches(plan, lower, upper), np.isfinite(upper - lower)
-    reaches = limited if boxed.all() and limited.all() else _completed(program, plan, limited, boxed)
+    reaches = limited if boxed.all() and limited.all() else _completed(program, plan, limited, boxed, costs)
     return reaches, _slopes(program, plan, reaches)
 
 
@@ -138,11 +138,13 @@ def _alone(variable: Any) -> float:
     return float(reach) or 1.0
 
 
-def _completed(program: Program, plan: Array, limited: Array, boxed: Array) -> Array:
+def _completed(program: Program, plan: Array, limited: Array, boxed: Array, costs: Array) -> Array:
     """The reaches, where bounds and sizes do not tell, or tell nothing, by what the costs and rows say."""
     rows, columns = (np.asarray(part) for part in program.problem.hessian_structure())
-    triangle = np.abs(np.asarray(program.problem.hessian(plan, np.ones(program.problem.m), 0.0)))
-    bend, slope = np.zeros(len(plan)), np.asarray(abs(program.jacobian(plan)).max(axis=0).todense()).ravel()
+    triangle = np.abs(np.asarray(program.problem.hessian(plan, costs.astype(float), 0.0)))
+    slopes = sparse.csc_array(abs(program.jacobian(plan))[costs])
+    alone = np.diff(slopes.indptr) == 1  # slopes and curvatures of several costs, or of rows, have no common unit
+    bend, slope = np.zeros(len(plan)), np.where(alone, np.asarray(slopes.sum(axis=0)).ravel(), 0.0)
     np.maximum.at(bend, columns[rows == columns], triangle[rows == columns])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         step = slope / bend

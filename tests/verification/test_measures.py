@@ -159,3 +159,21 @@ def test_a_price_that_clears_a_market_is_a_best_answer_up_to_rounding(unit: floa
     assert report.scale["market"] == pytest.approx(20 * size * unit, rel=1e-6)  # times ten sizes of p
     assert report.regret["market"] == pytest.approx(48 * 4 * off * unit, rel=1e-2, abs=1e-14 * unit)
     assert report.ok == (off < 1e-6)
+
+
+@pytest.mark.parametrize("money", [1e-8, 1e-3, 1.0, 1e8])
+def test_rows_that_say_where_a_price_stops_are_no_slope_of_a_cost(money: float) -> None:
+    """An action with one bound, and a price that is cut at 5: the cut is a row, its slope has no unit of the cost's.
+
+    Beside a cost of 1e-8 it made a Newton step of 1e8, and a regret of a quarter of the cost was nothing.
+    """
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-5, 5), initialize=0.21), pyo.Block()
+    m.f.u, m.f.v = pyo.Var(bounds=(0, None), initialize=1.17), pyo.Var(bounds=(-2, 3), initialize=-1.96)
+    own = 1.09 * (m.f.u + 0.92) ** 2 + 1.36 * (m.f.v + 0.57) ** 2
+    m.f.cost = pyo.Objective(expr=money * (own + pyo.log(1 + pyo.exp(m.t + 0.24 * m.f.u))))
+    m.goal = pyo.Objective(expr=(m.f.u - 1.17) ** 2 + (m.f.v + 1.96) ** 2 + (m.t - 0.21) ** 2)
+    report = sp.verify(sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f))))
+    assert not report.ok
+    assert report.epsilon / money == pytest.approx(2.42795, rel=1e-4)
+    assert report.scale["f"] / money == pytest.approx(8.665, rel=1e-3)
