@@ -57,12 +57,12 @@ def bounded(system: System, slope: Array, gain: Array, limits: Limits) -> Array:
     touched = np.flatnonzero(np.isin(by_row, by_column[~limits.are_met(gain)]))
     for part in system.components(touched):
         block, right = _equations(system, slope, part)
-        mine = Limits(limits.lower[part.columns], limits.upper[part.columns])
-        point = least_within(block, right, system.weights[part.columns], mine)
-        point = np.clip(gain[part.columns] if point is None else point, mine.lower, mine.upper)
+        part_limits = Limits(limits.lower[part.columns], limits.upper[part.columns])
+        point = least_within(block, right, system.weights[part.columns], part_limits)
+        point = np.clip(gain[part.columns] if point is None else point, part_limits.lower, part_limits.upper)
         if np.abs(block @ point - right).max(initial=0.0) > TOLERANCES.noise * np.abs(right).max(initial=0.0):
             points = (
-                closest_within(block, right, mine),
+                closest_within(block, right, part_limits),
                 point,
             )  # at the very corner of its limits there is no least one
             point = min(points, key=lambda tried: float(np.abs(block @ tried - right).max(initial=0.0)))

@@ -10,6 +10,7 @@ import pytest
 from conftest import CASES, drawn, number
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pyomo.common.collections import ComponentMap
 from scipy.optimize import linprog
 
 import stackpyomo as sp
@@ -342,18 +343,22 @@ def test_nothing_to_lean_on_gives_no_multipliers() -> None:
 
 @pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
 def test_a_bound_that_carries_what_the_limits_leave(unit: float) -> None:
-    """Both at their upper bounds: the first is to be carried by its bound, the gain within 1 goes to the second.
+    """u at its upper bound, −1 + K₁ + K₂ + λ = 0 with λ ≥ 0; v inside, 4 + K₁ − K₂ = 0; both in one signal.
 
-    Slopes −3 + t K₁ and 1 + t K₂ with t = 1 and one gain K ≥ 3/4 … of both: the least gain asks K = −1 of the second.
+    The least gain of all is (−2, 2) with λ = 1; with K₂ ≤ 1 it is (−3, 1), and the bound has to carry λ = 3.
     """
     m = pyo.ConcreteModel()
-    m.t, m.f = pyo.Var(initialize=0.0), pyo.Block()
-    m.f.u, m.f.v = pyo.Var(bounds=(0, 1), initialize=1.0), pyo.Var(bounds=(0, 1), initialize=1.0)
-    m.f.cost = pyo.Objective(expr=unit * ((m.f.u - 4) ** 2 / 2 + (m.f.v + 0.0) ** 2 / 2 + m.t / unit))
-    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + (m.f.v - 1) ** 2)
+    m.t, m.f = pyo.Var([1, 2], initialize=0.0), pyo.Block([1, 2])
+    for block, end in ((m.f[1], 1), (m.f[2], 5)):
+        block.u = pyo.Var(bounds=(0, end), initialize=1.0)
+    u, v = m.f[1].u, m.f[2].u
+    m.f[1].cost = pyo.Objective(expr=unit * (u - 2) ** 2 / 2 + m.t[1] + m.t[2])
+    m.f[2].cost = pyo.Objective(expr=unit * (v + 3) ** 2 / 2 + m.t[1] - m.t[2])
+    m.goal = pyo.Objective(expr=(u - 1) ** 2 + (v - 1) ** 2)
     plan = sp.Plan.from_values(sp.Game(m, m.f))
-    rule = sp.affine_incentive(plan, multipliers="free", gain_bounds=(-1.5 * unit, 0.0))
-    gain = rule.gain.loc["t"].to_numpy() / unit
-    assert -3 + gain[0] <= 1e-7
-    assert 1 + gain[1] <= 1e-7
+    limits = ComponentMap([(m.t[2], (None, unit))])
+    asked = {"observe": [u + v], "multipliers": "free", "design": "slopes"}
+    assert sp.affine_incentive(plan, **asked).gain.to_numpy().ravel() / unit == pytest.approx([-2.0, 2.0], abs=1e-6)
+    rule = sp.affine_incentive(plan, gain_bounds=limits, **asked)
+    assert rule.gain.to_numpy().ravel() / unit == pytest.approx([-3.0, 1.0], abs=1e-6)
     assert sp.verify(rule).ok
