@@ -21,6 +21,7 @@ from . import (
     bilevel,
     certificates,
     claims,
+    crowds,
     equilibria,
     incentives,
     integers,
@@ -52,6 +53,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "wishes": wishes.hunt,
     "fits": claims.fits,
     "leaders": claims.leaders,
+    "crowds": crowds.hunt,
 }
 """name → what plays one random game and enters what was claimed."""
 
