@@ -118,7 +118,8 @@ class Design(Entries):
         draft, attempt = self._tried(self._balance(known), values, accuracy, unlikely)
         if self.wishes.multipliers == "free" and not draft.limits.are_met(attempt.unlimited).all():
             watched = self.watched[self.rows.owners]
-            for multipliers in within_limits(known, self.sides, draft.system, draft.limits, watched):
+            multipliers = within_limits(known, self.sides, draft.system, draft.limits, watched)
+            if multipliers is not None:
                 again = self._tried(leaning(known, self.sides, multipliers), values, accuracy, unlikely)
                 draft, attempt = min((draft, attempt), again, key=lambda tried: tried[0].merit)
         refuse(attempt)

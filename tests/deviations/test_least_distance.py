@@ -85,3 +85,31 @@ def test_a_point_far_off_meets_its_rows(size: float) -> None:
         np.testing.assert_allclose(rows @ point, rows @ far, atol=1e-9 * size)
         assert np.abs(point).max() <= size * (1.0 + 1e-9)
         assert np.linalg.norm(point) <= np.linalg.norm(far) * (1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e4, 1e7])
+@pytest.mark.parametrize("inside", [0.0, 1e-9, 1e-4])
+def test_the_corner_of_limits_is_reached(unit: float, inside: float) -> None:
+    """One equation that only a corner of a box meets, or hardly more: rows miss by rounding, or exclude each other."""
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        unknowns, count = int(random.integers(1, 6)), int(random.integers(1, 3))
+        low, high = -random.uniform(0.1, 3.0, unknowns) * unit, random.uniform(0.1, 3.0, unknowns) * unit
+        block = random.normal(size=(count, unknowns))
+        corner = np.where(block[0] > 0.0, high, low) * (1.0 - inside)
+        rows, levels = np.vstack([block, np.eye(unknowns), -np.eye(unknowns)]), np.concatenate([low, -high])
+        levels = np.concatenate([block @ corner, levels])
+        equal = np.arange(len(rows)) < count
+        point = nearest(rows, levels, 10.0 ** random.uniform(-3.0, 3.0, unknowns), equal).point
+        assert point is not None, seed
+        lacking = np.where(equal, np.abs(levels - rows @ point), levels - rows @ point)
+        assert (lacking <= 1e-9 * (np.abs(rows) @ np.abs(point) + np.abs(levels))).all(), seed
+
+
+def test_what_only_rounding_excludes_is_no_proof_and_what_more_excludes_is_one() -> None:
+    """0.1 + 0.2 is not 0.3; x + y ≥ 0.3 + 1e-6 with x ≤ 0.1, y ≤ 0.2 is too much."""
+    rows = np.array([[1.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    for asked, possible in ((0.1 + 0.2, True), (0.3 + 1e-6, False)):
+        answer = nearest(rows, np.array([asked, -0.1, -0.2]), np.ones(2), no_equalities(rows))
+        assert (answer.point is not None) == possible
+    assert answer.weights == pytest.approx(answer.weights[0] * np.ones(3))

@@ -28,7 +28,7 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import component_pairs
 from stackpyomo.solvers import BadRow, Program, solve
 
-from .selection import Limits, closest_within, least_within
+from .selection import Limits, least_within
 from .signed_least_squares import nearest_nonnegative
 from .system import Component, System
 
@@ -144,15 +144,15 @@ def balanced(
 
 def within_limits(
     derivatives: Derivatives, sides: Sequence[ActiveSide], system: System, limits: Limits, watched: Array
-) -> list[Array]:
-    """Multipliers of the least gain within its limits, and those with which such gains leave least.
+) -> Array | None:
+    """Multipliers of the least gain within its limits, or those with which such gains leave least.
 
     The multipliers of the least gain of all know no limits. None where constraints hold leader variables, or beyond
     ``_DENSE`` unknowns.
     """
     size = len(limits.lower)
     if not sides or size + len(sides) > _DENSE or any(len(side.instruments) for side in sides):
-        return []
+        return None
     normals = np.zeros((len(derivatives.own), len(sides)))
     for number, side in enumerate(sides):
         normals[side.columns, number] = side.normal
@@ -161,8 +161,7 @@ def within_limits(
     signs = [-np.inf if side.equality else 0.0 for side in sides]
     within = Limits(np.append(limits.lower, signs), np.append(limits.upper, np.full(len(sides), np.inf)))
     weights = np.append(system.weights, np.zeros(len(sides)))
-    points = (least_within(matrix, right, weights, within), closest_within(matrix, right, within))
-    return [point[size:] for point in points if point is not None]
+    return least_within(matrix, right, weights, within)[size:]
 
 
 def _clusters(system: System, sides: Sequence[ActiveSide], owners: Array) -> Iterator[tuple[Array, Array]]:

@@ -27,7 +27,7 @@ from stackpyomo.solvers import Program, solve
 
 from .system import Component, System
 
-__all__ = ["Limits", "bounded", "by_instrument", "closest_within", "gain_bounds", "least_within", "sparsest"]
+__all__ = ["Limits", "bounded", "by_instrument", "gain_bounds", "least_within", "sparsest"]
 
 _COUNTED = 120  # Entries of a group up to which the fewest are found by integers; beyond, the least Σ|K| is kept.
 _REACH = 100.0  # How far an entry of the sparsest gain may lie, in units of the largest of the gain of least Σ|K|.
@@ -58,32 +58,22 @@ def bounded(system: System, slope: Array, gain: Array, limits: Limits) -> Array:
     for part in system.components(touched):
         block, right = _equations(system, slope, part)
         part_limits = Limits(limits.lower[part.columns], limits.upper[part.columns])
-        point = least_within(block, right, system.weights[part.columns], part_limits)
-        point = np.clip(gain[part.columns] if point is None else point, part_limits.lower, part_limits.upper)
-        if np.abs(block @ point - right).max(initial=0.0) > TOLERANCES.noise * np.abs(right).max(initial=0.0):
-            points = (
-                closest_within(block, right, part_limits),
-                point,
-            )  # at the very corner of its limits there is no least one
-            point = min(points, key=lambda tried: float(np.abs(block @ tried - right).max(initial=0.0)))
-        within[part.columns] = point
+        within[part.columns] = least_within(block, right, system.weights[part.columns], part_limits)
     return within
 
 
-def least_within(block: Array, right: Array, weights: Array, limits: Limits) -> Array | None:
-    """argmin Σ w x² subject to block x = right within the limits; None where they exclude each other."""
-    each = np.eye(block.shape[1])
+def least_within(block: Array, right: Array, weights: Array, limits: Limits) -> Array:
+    """argmin Σ w x² subject to block x = right within the limits; where they exclude each other, what leaves least."""
+    each, able = np.eye(block.shape[1]), limits.lower < limits.upper
     floors, ceilings = np.isfinite(limits.lower), np.isfinite(limits.upper)
     rows = np.vstack([block, each[floors], -each[ceilings]])
     levels = np.concatenate([right, limits.lower[floors], -limits.upper[ceilings]])
-    return nearest(rows, levels, weights, np.arange(len(rows)) < len(block)).point
-
-
-def closest_within(block: Array, right: Array, limits: Limits) -> Array:
-    """argmin ‖block x − right‖ within the limits."""
-    point, able = limits.lower.copy(), limits.lower < limits.upper
+    point = nearest(rows, levels, weights, np.arange(len(rows)) < len(block)).point
+    if point is not None:
+        return np.clip(point, limits.lower, limits.upper)
+    point = limits.lower.copy()
+    ends = limits.lower[able], limits.upper[able]
     rest = right - block[:, ~able] @ point[~able]
-    ends = (limits.lower[able], limits.upper[able])
     point[able] = lsq_linear(block[:, able], rest, ends, method="bvls", tol=TOLERANCES.rounding).x
     return point
 
