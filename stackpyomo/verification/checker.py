@@ -275,8 +275,10 @@ def power(f: Value, a: float) -> Value:
     whole, (lo, hi) = a.is_integer(), f.span
     pole = a < 0.0 and whole and not (lo > 0.0 or hi < 0.0)
     smooth = (whole and a > 0.0) or lo > 0.0 or (whole and hi < 0.0)
-    if (pole and lo < 0.0) or (not whole and hi < 0.0):
+    if not whole and hi < 0.0:
         return Value(_ALL, None, None, False, False)
+    if pole and lo < 0.0:  # an even one rises to ∞ on both sides
+        return Value(_power(f.span, a) if a % 2.0 == 0.0 else _ALL, None, None, False, False)
     rate = _mul((a, a), _power(f.span, a - 1.0))
     second = _mul((a, a), _add((a, a), (-1.0, -1.0)))
     turn = _mul(second, _power(f.span, a - 2.0)) if a != 2.0 else (2.0, 2.0)

@@ -19,6 +19,7 @@ import mpmath
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
 from stackpyomo.verification import checker
@@ -172,6 +173,26 @@ def claimed(report: sp.Report, kind: str = "convex") -> dict[str, Any]:
 def test_a_pole_between_the_plan_and_something_better_is_not_confirmed() -> None:
     report = sp.verify(sp.Plan.from_values(pole()))
     assert not any(one.ok for one in checker.check(claimed(report)))
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1e5])
+@pytest.mark.parametrize(("exponent", "confirmed"), [(-2, True), (-4, True), (-1, False), (-3, False)])
+@pytest.mark.parametrize("bound", [2.0, None])
+def test_over_an_even_pole_a_cost_is_bounded_and_over_an_odd_one_it_is_not(
+    unit: float, exponent: int, confirmed: bool, bound: float | None
+) -> None:
+    """0.01 u^a + (u − 1)² next to 1: an even a rises on both sides of 0, an odd one falls without limit below it."""
+    best = minimize_scalar(lambda u: 0.01 * u**exponent + (u - 1) ** 2, bounds=(0.6, 2.0), options={"xatol": 1e-12}).x
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-2, 2), initialize=0.0), pyo.Block()
+    ends = (None, None) if bound is None else (-bound * unit, bound * unit)
+    m.f.u = pyo.Var(bounds=ends, initialize=best * unit)
+    u = m.f.u / unit
+    m.f.cost = pyo.Objective(expr=0.01 * u**exponent + (u - 1) ** 2 + 0 * m.t)
+    m.goal = pyo.Objective(expr=(u - best) ** 2 + m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    (one,) = checker.check(claimed(report, "global"))
+    assert one.ok == confirmed
 
 
 def test_a_gain_of_noise_is_not_confirmed() -> None:
