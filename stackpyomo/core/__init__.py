@@ -8,7 +8,7 @@ from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markd
 from .isolation import undisturbed
 from .limits import bounds_of, clipped, limits_of
 from .progress import timed, tracked
-from .scales import Scales, beside, limited_reaches, scales
+from .scales import Scales, limited_reaches, newton_steps, probes, scales, steepest_of
 from .serialization import (
     fields_from_json,
     fields_to_json,
@@ -39,7 +39,6 @@ __all__ = [
     "as_latex",
     "as_markdown",
     "as_text",
-    "beside",
     "bounds_of",
     "clipped",
     "cut",
@@ -58,7 +57,9 @@ __all__ = [
     "limits_of",
     "listed",
     "matches",
+    "newton_steps",
     "prefix",
+    "probes",
     "ranges",
     "readable",
     "real",
@@ -69,6 +70,7 @@ __all__ = [
     "said",
     "scales",
     "shown",
+    "steepest_of",
     "sweep",
     "timed",
     "tracked",

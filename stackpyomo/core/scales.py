@@ -11,12 +11,17 @@ objective has the scale of the largest change that one variable brings about ove
 slopes taken at the point and ``TOLERANCES.nearby`` of a reach away from it, because at the point itself large terms may
 have cancelled. Constants do not enter, nor does the slope of a strategy that is announced (no f holds it). If x is
 written in another unit, so is its reach; if f is, so is S: "x ≤ ε · reach" and "f ≤ ε · S" mean the same in all units.
+
+Where costs of several are measured together, ``costs`` says which rows they are: a variable's size is then nothing only
+beside Newton's step, slope over curvature, of the one cost that holds it. A row's slope is no part of such a step (it
+has another unit), and what a cost hardly weighs, because it is improbable, has no other unit than its size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -24,7 +29,7 @@ from scipy import sparse
 from .sparse import Array, largest_by_row, row_of, with_data
 from .tolerances import TOLERANCES
 
-__all__ = ["Scales", "beside", "limited_reaches", "scales"]
+__all__ = ["Scales", "limited_reaches", "newton_steps", "probes", "scales", "steepest_of"]
 
 _TINY = float(np.sqrt(np.finfo(float).tiny))
 _LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound, and nothing bent, says otherwise.
@@ -47,8 +52,11 @@ class Scales:
         return _largest(slopes, self.reaches)
 
 
-def limited_reaches(levels: Array, lower: Array, upper: Array) -> Array:
-    """How far each variable can go, judged by its bounds (±inf: none) and its level alone; 0 where they do not tell."""
+def limited_reaches(levels: Array, lower: Array, upper: Array, steps: Any = 0.0) -> Array:
+    """How far each variable can go, judged by its bounds (±inf: none) and its level alone; 0 where they do not tell.
+
+    steps: those of Newton's method, taken where there is no box, and level and bound are nothing beside them.
+    """
     size = np.abs(levels)
     with np.errstate(invalid="ignore"):
         width = upper - lower
@@ -59,7 +67,15 @@ def limited_reaches(levels: Array, lower: Array, upper: Array) -> Array:
     reach = np.where(wide, np.minimum(span, TOLERANCES.reach * size), span)
     boxed = np.isfinite(width) & (width > 0.0)
     fixed = np.where(size > 0.0, size, 0.0)
-    return np.asarray(np.where(boxed, reach, np.where(width == 0.0, fixed, np.where(reach > _LEAST, reach, 0.0))))
+    known = np.where(boxed, reach, np.where(width == 0.0, fixed, np.where(reach > _LEAST, reach, 0.0)))
+    return np.asarray(np.where(~np.isfinite(width) & (known <= TOLERANCES.margin * steps), steps, known))
+
+
+def newton_steps(slopes: Array, bends: Array) -> Array:
+    """|slope| / |curvature|, after which a slope is gone; 0 where that is no step."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        steps = np.abs(slopes) / np.abs(bends)
+    return np.where(np.isfinite(steps), steps, 0.0)
 
 
 def scales(
@@ -68,28 +84,55 @@ def scales(
     upper: Array,
     jacobian: Callable[[Array], sparse.csr_array],
     curvature: Callable[[Array, Array], sparse.csr_array],
+    costs: Array | None = None,
 ) -> Scales:
     """The natural units at a point.
 
     jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → one triangle of the second derivatives of
-    Σ w f, (variables × variables); asked for only where a variable has no box.
+    Σ w f, (variables × variables); asked for only where a variable has no box. costs: (rows) which of them are costs,
+    where the others are constraints.
     """
-    reaches, boxed = limited_reaches(point, lower, upper), np.isfinite(upper - lower)
-    slopes = _sizes(jacobian(point))
-    if not (boxed.all() and reaches.all()):
+    reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
+    if costs is not None and not boxed.all():
+        reaches = limited_reaches(point, lower, upper, _steps_alone(slopes[costs], curvature(point, costs * 1.0)))
+    if not (reaches.all() and (costs is not None or boxed.all())):
         changes, steepest = _largest(slopes, reaches), _largest(slopes, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
         bends = _symmetric(curvature(point, 1.0 / units))
         sized = bends if (changes > 0.0).all() else _sizes(curvature(point, (changes > 0.0) / units))
-        reaches = _completed(reaches, boxed, _turns(sized.diagonal()), *_without_rounding(slopes, bends, units))
-    away = beside(point, reaches, lower, upper)
-    return Scales(reaches, sparse.csr_array(slopes.maximum(_sizes(jacobian(away)))))
+        parts = _without_rounding(slopes, bends, units)
+        reaches = _completed(reaches, boxed, _turns(sized.diagonal()), *parts, by_size=costs is not None)
+    away, calm = probes(point, reaches, lower, upper)
+    near = _sizes(jacobian(away))
+    if costs is None:
+        return Scales(reaches, sparse.csr_array(slopes.maximum(near)))
+    return Scales(reaches, with_data(slopes, steepest_of(slopes.data, near.data, _sizes(jacobian(calm)).data)))
 
 
-def beside(point: Array, reaches: Array, lower: Array, upper: Array) -> Array:
-    """The point ``TOLERANCES.nearby`` of every reach away, upward where the bounds leave room for it."""
+def _steps_alone(costs: sparse.csr_array, bends: sparse.csr_array) -> Array:
+    """Newton's step of the one cost that holds a variable; 0 where several do, whose curvatures have no common unit."""
+    columns = sparse.csc_array(costs)
+    slopes = np.asarray(columns.sum(axis=0)).ravel()
+    return newton_steps(np.where(np.diff(columns.indptr) == 1, slopes, 0.0), bends.diagonal())
+
+
+def steepest_of(at: Array, near: Array, calm: Array) -> Array:
+    """The slopes that count, of those at a point and at its :func:`probes`: the larger of the first two.
+
+    Where a cost runs away, as exp(1000 v) does, that says nothing of what is at stake at the point: it counts up to
+    ``TOLERANCES.steeper`` times what the point has, and what a parabola would have by the slope a hundredth of a reach
+    away, on the other side where there is room for one.
+    """
+    limits = np.maximum(at, calm / TOLERANCES.nearby) * TOLERANCES.steeper
+    return np.maximum(np.maximum(at, np.minimum(near, limits)), np.where(limits > 0.0, 0.0, near))
+
+
+def probes(point: Array, reaches: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """(A tenth of every reach away, upward where there is room; a hundredth, on the other side if it has a tenth)."""
     step = TOLERANCES.nearby * reaches
-    return np.asarray(np.where(point + step <= upper, point + step, np.maximum(point - step, lower)))
+    away = np.where(point + step <= upper, point + step, np.maximum(point - step, lower))
+    back = 2.0 * point - away
+    return away, point + TOLERANCES.nearby * (np.where((back >= lower) & (back <= upper), back, away) - point)
 
 
 def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:
@@ -128,19 +171,25 @@ def _largest(slopes: sparse.csr_array, steps: Array) -> Array:
 
 
 def _completed(
-    known: Array, boxed: Array, turns: Array, rows: sparse.csr_array, bends: sparse.csr_array, slopes: Array
+    known: Array,
+    boxed: Array,
+    turns: Array,
+    rows: sparse.csr_array,
+    bends: sparse.csr_array,
+    slopes: Array,
+    *,
+    by_size: bool,
 ) -> Array:
-    """Reaches of variables without one, or with one that is nothing beside what the functions say."""
+    """Reaches of variables without one, or (unless ``by_size``) with one that is nothing beside what functions say."""
     balances = sparse.csr_array(sparse.vstack([rows, bends]))
     floor = np.concatenate([np.zeros(rows.shape[0]), slopes])
-    bent = bends.diagonal()
-    alone = np.where(bent > 0.0, slopes / np.where(bent > 0.0, bent, 1.0), 0.0)  # after that step its slope is gone
+    alone = newton_steps(slopes, bends.diagonal())
     reaches = known.copy()
     for _ in range(_SWEEPS):
         median, least = _told(balances, floor, reaches)
         median = np.where(alone > TOLERANCES.nothing * median, alone, np.minimum(median, turns))
         # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
-        unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.margin * least))
+        unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.margin * least) & (not by_size))
         reaches = np.where(unknown, median, known)
     bent = np.isfinite(turns)
     least = np.where(boxed & (reaches > 0.0), reaches, np.where(bent, turns, 1.0))

@@ -385,8 +385,8 @@ class Program:
         return duals[: len(body)]
 
 
-def scales_of(program: Program, x: Array) -> Scales:
-    """The natural units of a program at x: row 0 is its objective, the others are its rows."""
+def scales_of(program: Program, x: Array, costs: Array | None = None) -> Scales:
+    """The natural units of a program at x: row 0 is its objective, the others are its rows (costs: which are such)."""
     problem = program.problem
 
     def jacobian(point: Array) -> sparse.csr_array:
@@ -397,7 +397,7 @@ def scales_of(program: Program, x: Array) -> Scales:
         data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
         return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
 
-    return scales(x, *program.bounds, jacobian, curvature)
+    return scales(x, *program.bounds, jacobian, curvature, None if costs is None else np.append(False, costs))
 
 
 def natural_size(cost: Any, levels: Mapping[int, float]) -> float:

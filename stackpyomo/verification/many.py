@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, limited_reaches, newton_steps, probes, steepest_of
 from stackpyomo.families import MANY, least_eigenvalues, swept
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
@@ -29,7 +29,6 @@ from .best_response import Composed
 from .effort import Effort
 from .halved_boxes import bend_up
 from .interior_point import minimized
-from .measures import probes
 from .witness import witnessed
 
 __all__ = ["MANY", "settled"]
@@ -153,10 +152,9 @@ class _Proofs:
         answers.
         """
         answered = np.isin(self.numbers, self.pieces.layout.movers()[1])
-        step = np.abs(slopes[:, 0]) / np.abs(np.einsum("kii->ki", bends))  # rows have other units
-        boxed = np.isfinite(self.upper - self.lower)
-        small = np.isfinite(step) & (step > 0.0) & ~boxed & (self.reaches <= TOLERANCES.margin * step)
-        self.reaches = np.where(small, np.where(answered[:, None], 0.0, step), self.reaches)
+        steps = newton_steps(slopes[:, 0], np.einsum("kii->ki", bends))
+        known, self.reaches = self.reaches, limited_reaches(self.target, self.lower, self.upper, steps)
+        self.open &= ~(answered & (self.reaches != known).any(axis=1))
         self.open &= (self.reaches > 0.0).all(axis=1)
 
     def _has_a_plan(self) -> Array:
@@ -262,7 +260,7 @@ class _Proofs:
         own = (self.target, *probes(self.target, self.reaches, self.lower, self.upper))
         led = (levels, *probes(levels, reach, layout.floor, layout.ceiling))
         bare = [self._bare(at - self.target, level, keys) for at, level in zip(own, led, strict=True)]
-        slopes, answers = (_larger(part) for part in zip(*bare, strict=True))
+        slopes, answers = (steepest_of(*part) for part in zip(*bare, strict=True))
         self.slopes, self.keys = slopes, keys
         self.stakes = self._stakes(slopes * self.reaches, answers, row, who, levels)
 
@@ -378,10 +376,3 @@ def _turns(members: Array) -> Iterator[Array]:
         turn[places[np.unique(members[places], return_index=True)[1]]] = True
         left &= ~turn
         yield turn
-
-
-def _larger(slopes: Sequence[Array]) -> Array:
-    """The slopes that count, of those at the plan and at its :func:`~stackpyomo.verification.measures.probes`."""
-    at, near, calm = slopes
-    limits = np.maximum(at, calm / TOLERANCES.nearby) * TOLERANCES.steeper
-    return np.maximum(np.maximum(at, np.minimum(near, limits)), np.where(limits > 0.0, 0.0, near))

@@ -24,17 +24,16 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, beside, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, bounds_of, limited_reaches
 from stackpyomo.core.expressions import UNDEFINED, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program, free_row, scales_of
 
 from .best_response import Composed
 
-__all__ = ["measure", "probes", "reconsider"]
+__all__ = ["measure", "reconsider"]
 
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
-_FARTHEST = 1e3  # The largest reach of a variable whose size and bounds tell none.
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
@@ -62,7 +61,8 @@ def _measure(problems: Sequence[Composed]) -> None:
         moving = [number for number, problem in enumerate(problems) if any(True for _ in variables_in(problem.own))]
         costs = [free_row(problems[number].own, None, _ANYTHING) for number in moving]
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
-        reaches, slopes = _units(program, np.asarray(program.rows) < len(costs))
+        plan = np.array([v.value for v in program.variables], dtype=float)
+        units = scales_of(program, plan, np.asarray(program.rows) < len(costs))
     except (BadRow, InvalidGame):
         if len(problems) > 1:
             middle = len(problems) // 2
@@ -72,7 +72,9 @@ def _measure(problems: Sequence[Composed]) -> None:
             problems[0].stakes = problems[0].reaches = [1.0] * len(problems[0].variables)
             problems[0].row_scales = [1.0] * len(problems[0].rows)
         return
-    place, where = {id(v): i for i, v in enumerate(program.variables)}, {int(n): i for i, n in enumerate(program.rows)}
+    reaches, slopes = units.reaches, units.slopes
+    place = {id(v): i for i, v in enumerate(program.variables)}
+    where = {int(n): 1 + i for i, n in enumerate(program.rows)}  # the first row is the objective
     after, rank = len(costs), {number: row for row, number in enumerate(moving)}
     for number, problem in enumerate(problems):
         columns = [place.get(id(v), -1) for v in problem.variables]
@@ -89,70 +91,10 @@ def _measure(problems: Sequence[Composed]) -> None:
         problem.stakes = _stakes(own, answers, _cancelling(problem))
 
 
-def _units(program: Program, costs: Array) -> tuple[Array, sparse.csr_array]:
-    """Reaches of the program's variables, and (rows × variables) the larger of the slopes at the plan and near it.
-
-    A variable's own box or size is its reach, however little it moves the cost: what is improbable has no other unit.
-    Where it has neither, or a size that is nothing beside it, its reach is the step of Newton's method, slope over
-    curvature of the one cost that holds it, if there is one. ``costs``: (rows) which of them are costs.
-    """
-    plan, (lower, upper) = np.array([v.value for v in program.variables], dtype=float), program.bounds
-    limited, boxed = limited_reaches(plan, lower, upper), np.isfinite(upper - lower)
-    reaches = limited if boxed.all() and limited.all() else _completed(program, plan, limited, boxed, costs)
-    return reaches, _slopes(program, plan, reaches)
-
-
-def _slopes(program: Program, plan: Array, reaches: Array) -> sparse.csr_array:
-    """The larger of the slopes at the plan and a tenth of a reach away.
-
-    Where a cost runs away, as exp(1000 v) does, that says nothing of what is at stake at the plan: it counts up to
-    ``TOLERANCES.steeper`` times what the plan has, and what a parabola would have by the slope a hundredth of a reach
-    away, on the other side where there is room for one.
-    """
-    at, near, calm = (_finite(program.jacobian(x)) for x in (plan, *probes(plan, reaches, *program.bounds)))
-    limits = at.maximum(calm / TOLERANCES.nearby) * TOLERANCES.steeper
-    unlimited = near - near.multiply(limits > 0.0)  # there is nothing to compare with
-    return sparse.csr_array(at.maximum(near.minimum(limits)).maximum(unlimited))
-
-
-def probes(plan: Array, reaches: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """(a tenth of every reach away; a hundredth, on the other side where there is room for a tenth)."""
-    away = beside(plan, reaches, lower, upper)
-    back = 2.0 * plan - away
-    return away, plan + TOLERANCES.nearby * (np.where((back >= lower) & (back <= upper), back, away) - plan)
-
-
-def _finite(slopes: sparse.csr_array) -> sparse.csr_array:
-    """Absolute values, 0 where undefined."""
-    sizes = sparse.csr_array(abs(slopes))
-    sizes.data = np.where(np.isfinite(sizes.data), sizes.data, 0.0)
-    return sizes
-
-
 def _alone(variable: Any) -> float:
     """The reach of a variable that neither cost nor rows hold."""
-    lower, upper = (
-        none if bound is None else bound for bound, none in zip(variable.bounds, (-math.inf, math.inf), strict=True)
-    )
-    (reach,) = limited_reaches(*(np.array([float(t)]) for t in (variable.value, lower, upper)))
+    (reach,) = limited_reaches(*(np.array([float(side)]) for side in (variable.value, *bounds_of(variable))))
     return float(reach) or 1.0
-
-
-def _completed(program: Program, plan: Array, limited: Array, boxed: Array, costs: Array) -> Array:
-    """The reaches, where bounds and sizes do not tell, or tell nothing, by what the costs and rows say."""
-    rows, columns = (np.asarray(part) for part in program.problem.hessian_structure())
-    triangle = np.abs(np.asarray(program.problem.hessian(plan, costs.astype(float), 0.0)))
-    slopes = sparse.csc_array(abs(program.jacobian(plan))[costs])
-    alone = np.diff(slopes.indptr) == 1  # slopes and curvatures of several costs, or of rows, have no common unit
-    bend, slope = np.zeros(len(plan)), np.where(alone, np.asarray(slopes.sum(axis=0)).ravel(), 0.0)
-    np.maximum.at(bend, columns[rows == columns], triangle[rows == columns])
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        step = slope / bend
-    known = np.isfinite(step) & (step > 0.0)
-    reaches = np.where(known & ~boxed & (limited <= TOLERANCES.margin * step), step, limited)
-    if reaches.all():
-        return reaches
-    return np.where(reaches > 0.0, reaches, np.minimum(scales_of(program, plan).reaches, _FARTHEST))
 
 
 def _entries(rows: sparse.csr_array, number: int | None) -> dict[int, float]:
