@@ -43,7 +43,7 @@ class Options:
     warm: bool = False  #: True where the values to begin with are those of a plan.
     equilibrium: str = "any"  #: Which one: "any", "variational", "best", "worst" or "all".
     common: Common | None = None  #: Rows with one multiplier for all who feel them; None: everybody has its own.
-    #: Of a global solver that was not asked for by name, in all; None: 10 for each of its solves.
+    #: Of the processor, in all for a global solver that was not asked for by name; None: what the search deems small.
     proof_seconds: float | None = None
 
 
@@ -94,6 +94,8 @@ class Candidates:
     unbounded: bool = False  #: Proved, or found by every local attempt: the leader's objective improves without limit.
     stops: list[Answer] = field(default_factory=list)  #: How every attempt ended.
     _until: float = field(default=math.inf, init=False)
+    _proving: float = field(default=0.0, init=False)  #: Processor seconds of the global stage until now.
+    _patient: bool = field(default=False, init=False)  #: True once the global stage is the last hope.
 
     def _write(self) -> None:
         """The conditions: KKT's, and exact ones, which are Fritz John's where no Slater point is known."""

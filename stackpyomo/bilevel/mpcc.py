@@ -211,15 +211,20 @@ class Equilibrium:
         *,
         start: Array | None = None,
         until: float = math.inf,
+        budget: float = math.inf,
         tee: bool = False,
         tight: bool = False,
     ) -> Answer:
         """Run the treatment to its end, from ``start``; ``until`` is a time of ``time.monotonic``.
 
-        ``tight``: with the least tolerance for rows that a global solver is asked for.
+        ``tight``: with the least tolerance for rows that a global solver is asked for; ``budget``: its processor
+        seconds, seconds by the clock where that has to be watched, too.
         """
         if self.treatment is None or self.treatment.needs != "NLP":
             options = dict(choose(solver).tight) if tight else {}
+            if math.isfinite(budget) and math.isinf(until):
+                options |= choose(solver).processor_clock
+            until = min(until, time.monotonic() + budget)
             return self._answer(self._run(self.program, solver, options, None, until, tee), solver)
         step = 0
         level = self.treatment.levels[step]

@@ -53,8 +53,9 @@ _FAR = 1e4  # How much less is asked for, in units of the objective's scale, whe
 # Part of the time that a global solver gets where it was asked for by name: local searches may find better.
 _SHARE = 0.8
 
-# Seconds of a solve of the global stage where no time limit is given; the least where they are all spent.
-_PATIENCE, _LEAST = 10.0, 0.1
+# Processor seconds of the global stage in all where nobody says otherwise; of each of its solves where no other stage
+# has a plan; the least where they are all spent.
+_PROOF, _PATIENCE, _LEAST = 1.0, 10.0, 0.1
 
 
 class PlanSearch(Candidates):
@@ -104,8 +105,17 @@ class PlanSearch(Candidates):
             yield lambda: self._discrete(SOS1(), "scip")
         if self.options.common is None and self._is_square and not integers:
             yield self._path
-        if not integers:
-            yield lambda: self._local(self._able(treatment) if treatment else solver)
+        if integers:
+            return
+        yield lambda: self._local(self._able(treatment) if treatment else solver)
+        if self._is_cut and not self._has_plan and self.options.proof_seconds is None:
+            self._patient = True
+            yield lambda: self._discrete(SOS1(), "scip")
+
+    @property
+    def _is_cut(self) -> bool:
+        """True if a solve of the global stage ended with the time that proofs have."""
+        return any(stop.solver == "scip" and stop.termination is Termination.TIME_LIMIT for stop in self.stops)
 
     @property
     def _is_square(self) -> bool:
@@ -152,7 +162,7 @@ class PlanSearch(Candidates):
         """Exact conditions in a solver with integers: its bound counts where it is global and nothing was assumed."""
         for kkt in (self._exact, self.kkt) if self._exact is not self.kkt else (self.kkt,):
             exact = self._equilibrium(kkt, treatment)
-            answer = exact.solve(solver, until=self._deadline(), tee=self.options.tee)
+            answer = self._global(exact, solver)
             self.stops.append(answer)
             classes = choose(solver).classes  # of linear rows a MIP solver proves as much
             proves = "global" in classes or ("MIP" in classes and exact.program.is_linear)
@@ -228,7 +238,7 @@ class PlanSearch(Candidates):
             asked = self._posed(level_set, kkt, treatment)
         except BadRow:  # the cost is a constant
             return Answer(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
-        answer = asked.solve(solver, until=self._deadline(), tee=self.options.tee, tight=True)
+        answer = self._global(asked, solver, tight=True)
         self.log[-1]["treatment"] += ", asked for less"
         return answer, asked
 
@@ -268,7 +278,7 @@ class PlanSearch(Candidates):
         if self._is_proved or not math.isfinite(self.bound) or answer.termination is not Termination.OPTIMAL:
             return
         if choose(answer.solver).tight:
-            again = exact.solve(answer.solver, until=self._deadline(), tee=self.options.tee, tight=True)
+            again = self._global(exact, answer.solver, tight=True)
             if self.bound < again.bound and not self._is_refuted(again.bound, best.cost):
                 self.bound = again.bound
 
@@ -279,15 +289,31 @@ class PlanSearch(Candidates):
         if self._has_plan:
             self.infeasible, self.bound = False, -math.inf
 
+    def _global(self, exact: Equilibrium, solver: str, *, tight: bool = False) -> Answer:
+        """Ask a solver with integers, within the time that it has, and note what it took."""
+        began = time.process_time()
+        answer = exact.solve(solver, until=self._deadline(), budget=self._budget, tee=self.options.tee, tight=tight)
+        self._proving += time.process_time() - began
+        return answer
+
     def _deadline(self) -> float:
-        """Half of what is left, where local stages follow; a default where no limit is given."""
+        """Half of what is left, where local stages follow."""
         now, options = time.monotonic(), self.options
+        if options.treatment is not None:
+            return self._until
+        return now + (_SHARE if options.solver != "auto" else 0.5) * (self._until - now)
+
+    @property
+    def _budget(self) -> float:
+        """Processor seconds of a solve that nobody asked for by name."""
+        options = self.options
         if options.treatment is not None or options.solver != "auto":
-            return self._until if options.treatment is not None else now + _SHARE * (self._until - now)
-        if options.proof_seconds is not None:
-            spent = sum(float(entry.get("seconds", 0.0)) for entry in self.log if entry.get("solver") == "scip")
-            return min(self._until, now + max(_LEAST, options.proof_seconds - spent))
-        return now + (_PATIENCE if math.isinf(self._until) else (self._until - now) / 2.0)
+            return math.inf
+        if self._patient or (options.proof_seconds is None and self.game.leader.integers):  # nothing else has a plan
+            return _PATIENCE
+        if options.proof_seconds is None and math.isfinite(self._until):
+            return math.inf
+        return max(_LEAST, (options.proof_seconds or _PROOF) - self._proving)
 
     def _local(self, solver: str, treatments: Sequence[Treatment] = (), starts: int = 0) -> None:
         """NLP treatments from the points given, else the model's values, then from random points.

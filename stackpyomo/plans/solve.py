@@ -84,8 +84,9 @@ def leader_optimal(
     weights : ComponentMap, optional
         Follower → r > 0: its multiplier is λ/r in a variational equilibrium.
     proof_seconds : float, optional
-        In all for the global solver that "auto" asks of small games where followers respond, by default 10 for each of
-        its solves; the plan says where they were spent.
+        Of the processor, in all for the global solver that "auto" asks of small games where followers respond; the plan
+        says where they were spent. By default 1, and half of a ``time_limit``; 10 for each of its solves where no other
+        stage has a plan.
 
     Returns
     -------

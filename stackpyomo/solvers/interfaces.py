@@ -26,7 +26,7 @@ from .executables import ipopt_options
 from .program import Program
 from .solution import Solution, Termination
 
-__all__ = ["Scip", "from_factory", "run_cyipopt", "run_pounce", "run_pyomo"]
+__all__ = ["PROCESSOR_CLOCK", "Scip", "from_factory", "run_cyipopt", "run_pounce", "run_pyomo"]
 
 # --- Ipopt and POUNCE as libraries ------------------------------------------------------------------------------
 
@@ -133,12 +133,37 @@ _CONDITIONS = {
 _HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and from 1e20 on a number is infinite.
 
 
+# SCIP's option for limits in processor seconds, and the least of them that is worth going on for.
+PROCESSOR_CLOCK: Mapping[str, Any] = {"timing/clocktype": 1}
+_TICK = 0.01
+
+
 class _Released:
-    """A SCIP model that solves without Python's lock: else it and Pyomo's reader of its output wait for each other."""
+    """A SCIP model that solves without Python's lock: else it and Pyomo's reader of its output wait for each other.
+
+    A limit in processor seconds is kept by going on where the clock has stopped it too early: SCIP's own processor
+    clock is a system call each time that it looks, a million in two seconds, which take longer than the solve.
+    """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
-        self.optimize = model.optimizeNogil
+        self._model, self._by_processor = model, False
+
+    def setParam(self, name: str, value: Any) -> None:
+        if {name: value} == PROCESSOR_CLOCK:
+            self._by_processor = True
+        else:
+            self._model.setParam(name, value)
+
+    def optimize(self) -> None:
+        """Solve until done, or until the limits."""
+        limit, began = self._model.getParam("limits/time"), time.thread_time()
+        self._model.optimizeNogil()
+        while self._by_processor and self._model.getStatus() == "timelimit":
+            left = limit - (time.thread_time() - began)
+            if left <= _TICK:
+                break
+            self._model.setParam("limits/time", self._model.getSolvingTime() + left)
+            self._model.optimizeNogil()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)

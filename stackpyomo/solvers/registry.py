@@ -25,7 +25,7 @@ from stackpyomo.errors import InvalidGame, SolverNotAvailable
 
 from .array_programs import ArrayProgram
 from .executables import run_executable
-from .interfaces import Scip, from_factory, run_cyipopt, run_pounce, run_pyomo
+from .interfaces import PROCESSOR_CLOCK, Scip, from_factory, run_cyipopt, run_pounce, run_pyomo
 from .program import Program
 from .solution import Solution, Termination
 from .twins import twin
@@ -47,6 +47,8 @@ class SolverInfo:
     ipopt_options: bool = False  #: True if it takes Ipopt's options.
     #: Options with which rows are met to ``TOLERANCES.tight``, and its bound holds for little else.
     tight: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: Options with which a limit of time is one of processor seconds.
+    processor_clock: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def available(self) -> bool:
@@ -199,9 +201,11 @@ def _info(
     run: Callable[..., Solution],
     ipopt_options: bool = False,
     tight: str = "",
+    processor_clock: Mapping[str, Any] | None = None,
 ) -> SolverInfo:
     options = {tight: TOLERANCES.tight} if tight else {}
-    return SolverInfo(name, frozenset(classes.split()), install, version, run, ipopt_options, options)
+    able = frozenset(classes.split())
+    return SolverInfo(name, able, install, version, run, ipopt_options, options, processor_clock or {})
 
 
 _HIGHS = {
@@ -269,6 +273,7 @@ registry: dict[str, SolverInfo] = {
                 loud={"display/verblevel": 4},
             ),
             tight="numerics/feastol",
+            processor_clock=PROCESSOR_CLOCK,
         ),
         _info(
             "gurobi",

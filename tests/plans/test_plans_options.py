@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyomo.environ as pyo
@@ -10,6 +11,9 @@ from conftest import toll_game
 from helpers.responders import bards_problem, one_follower
 
 import stackpyomo as sp
+from stackpyomo.bilevel import Equilibrium
+from stackpyomo.bilevel.mpcc import Answer
+from stackpyomo.solvers import Termination
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
@@ -34,7 +38,7 @@ def test_options_are_checked_first(function: Any, options: dict[str, Any], error
         function(game.model, **options)
 
 
-def test_the_global_stage_has_a_budget_that_the_plan_tells() -> None:
+def _market() -> sp.Game:
     """Five unlike Cournot firms with fractional powers in their costs: Newton answers at once, SCIP takes its time."""
     m = pyo.ConcreteModel()
     m.q, m.f = pyo.Var(bounds=(0, 50), initialize=5.0), pyo.Block(range(5))
@@ -44,7 +48,12 @@ def test_the_global_stage_has_a_budget_that_the_plan_tells() -> None:
     for i, f in m.f.items():
         f.profit = pyo.Objective(expr=(60 - total) * f.q - (2 + i) * f.q - f.q**1.5, sense=pyo.maximize)
     m.profit = pyo.Objective(expr=(60 - total) * m.q - m.q**1.5, sense=pyo.maximize)
-    plan = sp.stackelberg(sp.Game(m, m.f), proof_seconds=0.05)
+    return sp.Game(m, m.f)
+
+
+def test_the_global_stage_has_a_budget_that_the_plan_tells() -> None:
+    game = _market()
+    plan = sp.stackelberg(game, proof_seconds=0.05)
     assert plan.report is not None
     assert plan.report.ok
     assert plan.options["proof_seconds"] == 0.05
@@ -52,7 +61,44 @@ def test_the_global_stage_has_a_budget_that_the_plan_tells() -> None:
     assert plan.quality == "feasible"
     assert "s of proof spent; proof_seconds=60 or a longer time_limit= may prove it" in str(plan)
     with pytest.raises(sp.InvalidGame, match="proof_seconds"):
-        sp.nash(sp.Game(m, m.f), proof_seconds=0.0)
+        sp.nash(game, proof_seconds=0.0)
+
+
+@pytest.mark.parametrize("asked", [{}, {"time_limit": 60.0}])
+def test_without_a_word_proofs_of_a_verified_plan_take_little_and_with_a_time_limit_part_of_it(
+    asked: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget is one of the processor: a busy machine proves as much."""
+    budgets, solve = [], Equilibrium.solve
+
+    def heard(self: Equilibrium, solver: str, **options: Any) -> Any:
+        if solver == "scip":
+            budgets.append(options["budget"])
+            options["budget"] = 0.05
+        return solve(self, solver, **options)
+
+    monkeypatch.setattr(Equilibrium, "solve", heard)
+    plan = sp.stackelberg(_market(), **asked)
+    assert plan.report is not None
+    assert plan.report.ok
+    assert plan.quality == "feasible"
+    assert budgets == [math.inf if asked else 1.0]
+
+
+def test_where_no_other_stage_has_a_plan_the_global_one_is_given_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets, solve = [], Equilibrium.solve
+
+    def nothing_found(self: Equilibrium, solver: str, **options: Any) -> Any:
+        if solver == "scip":
+            budgets.append(options["budget"])
+            if len(budgets) > 1:
+                return solve(self, solver, **options)
+        return Answer(Termination.TIME_LIMIT, "nothing found", solver)
+
+    monkeypatch.setattr(Equilibrium, "solve", nothing_found)
+    plan = sp.stackelberg(bards_problem())
+    assert plan.quality == "optimal"
+    assert budgets == [1.0, 10.0]
 
 
 def test_every_solver_of_plans_takes_a_plan_to_start_from() -> None:

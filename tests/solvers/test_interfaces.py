@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
+from stackpyomo.solvers.interfaces import _Released
 
 
 @pytest.mark.parametrize(("price", "at"), [(lambda p: p, 1e21), (lambda p: pyo.exp(-p), -100.0)])
@@ -26,3 +28,48 @@ def test_no_plan_is_proved_away_by_numbers_that_are_infinite_to_a_solver(
     with pytest.raises(sp.NoPlan) as refusal:
         sp.nash(game, leader={"p": at})
     assert "proved by" not in str(refusal.value)
+
+
+def test_a_limit_in_processor_seconds_is_kept_on_a_busy_machine() -> None:
+    """A model that stops by the clock goes on until the processor's share is spent, or it is done."""
+
+    class Busy:
+        """Each solve takes 0.05 s of the processor in 10 s by the clock, and the fourth ends it."""
+
+        def __init__(self) -> None:
+            self.limits, self.solves, self.last = [1.0], 0, 4
+
+        def getParam(self, _: str) -> float:
+            return self.limits[-1]
+
+        def setParam(self, name: str, value: float) -> None:
+            assert name == "limits/time"
+            self.limits.append(value)
+
+        def optimizeNogil(self) -> None:
+            self.solves += 1
+            until = time.thread_time() + 0.05
+            while time.thread_time() < until:
+                pass
+
+        def getStatus(self) -> str:
+            return "optimal" if self.solves >= self.last else "timelimit"
+
+        def getSolvingTime(self) -> float:
+            return 10.0 * self.solves
+
+    model = Busy()
+    released = _Released(model)
+    released.setParam("timing/clocktype", 1)
+    released.optimize()
+    assert model.solves == 4
+    assert model.limits[1:] == pytest.approx([10.95, 20.9, 30.85], abs=0.04)
+    model = Busy()
+    model.limits, model.last = [0.12], 99
+    released = _Released(model)
+    released.setParam("timing/clocktype", 1)
+    released.optimize()
+    assert model.solves == 3  # 0.12 s are spent
+    model = Busy()
+    _Released(model).optimize()
+    assert model.solves == 1  # by the clock
