@@ -13,7 +13,7 @@ from .equilibrium_surfaces import directions, surface
 from .implied_boxes import implied_boxes
 from .listing import Listing, extent, pattern
 from .mpcc import Equilibrium, Problem
-from .nonconvexity import counterexample
+from .nonconvexity import counterexample, is_proved_convex
 from .price_ranges import price_ranges
 from .qualification import unqualified
 from .search import PlanSearch
@@ -48,6 +48,7 @@ __all__ = [
     "extent",
     "implied_boxes",
     "interval",
+    "is_proved_convex",
     "named",
     "pattern",
     "price_ranges",

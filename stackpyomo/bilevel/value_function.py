@@ -29,6 +29,7 @@ from stackpyomo.core import TOLERANCES, bounds_of
 from stackpyomo.deviations import Deviation, Deviations, Stop, generate
 from stackpyomo.solvers import Solution, Termination, prover
 
+from .bends import bends
 from .candidates import Candidate
 from .complementarity import SOS1, Scholtes
 from .deepest import deepest
@@ -84,6 +85,7 @@ class ValueFunction(PlanSearch):
         binaries = pyo.VarList(domain=pyo.Binary)
         binaries.construct()
         self._pieces = [(e.follower.name, row) for e in self._envelopes for row in e.rows(binaries)]
+        self._pieces += [(f.name, row) for f in self._deviating if not self.problem.answers for row in bends(f, movers)]
         self.bound = self._least_cost
         if len(self.kkt.pairs) >= _PAIRS and not any(f.integers for f in self.followers):
             self._local(self._nlp, [Scholtes()], starts=1)
@@ -194,6 +196,8 @@ class ValueFunction(PlanSearch):
         left: Candidate | None = None
         for candidate in map(self._checked, self._refined(exact, answer)):
             self._keep(candidate)
+            if self._is_below(candidate) and (answered := self._answered(candidate, worse=True)) is not None:
+                self._keep(self._checked(answered))
             if left is None and candidate.report is not None and not candidate.report.regret.isna().any():
                 left = candidate
             if candidate.report is not None and candidate.report.ok:
@@ -202,22 +206,35 @@ class ValueFunction(PlanSearch):
             self._keep(self._checked(answered))
         return left
 
-    def _answered(self, left: Candidate) -> Candidate | None:
+    def _is_below(self, plan: Candidate | None) -> bool:
+        """Of a plan below the bound: it owes that to what followers lose by it, which is within their tolerance."""
+        return plan is not None and plan.is_plan and self._is_refuted(self.bound, plan.cost)
+
+    def _keep(self, candidate: Candidate) -> bool:
+        """A plan that the bound allows is better than one below it, as well."""
+        if self._is_below(self.best) and candidate.is_plan and not self._is_below(candidate):
+            self.best = candidate
+            return True
+        return super()._keep(candidate)
+
+    def _at(self, answer: Answer, values: dict[int, float]) -> Candidate:
+        """Slacks are what the rows leave: conditions are no evidence, and a degenerate row may leave them far off."""
+        pairs = [pair for pair in self.kkt.pairs if isinstance(pair.slack, VarData)]
+        return super()._at(answer, {**values, **{id(p.slack): max(0.0, value_at(p.gap, values)) for p in pairs}})
+
+    def _answered(self, left: Candidate, *, worse: bool = False) -> Candidate | None:
         """The leader of a candidate that is left, with everybody's best answer to it.
 
         This is often an equilibrium, and a plan long before a master finds one. Multipliers stay what they were; only
-        rows and the re-solve count.
+        rows and the re-solve count. ``worse``: it is wanted where it is worse than the best plan, too.
         """
         assert left.report is not None
         by_name = self.game.variables_by_name
         actions = {n: x for answer in left.report.best_response.values() for n, x in answer.items()}
         values = {**left.values, **{id(by_name[name]): float(x) for name, x in actions.items()}}
-        for pair in self.kkt.pairs:
-            if isinstance(pair.slack, VarData):
-                values[id(pair.slack)] = max(0.0, value_at(pair.gap, values))
         candidate = self._at(replace(left.answer, polished=False), values)
-        worse = self.best is not None and self._has_plan and candidate.cost >= self.best.cost
-        return None if self.game.aggregates or worse else candidate
+        idle = not worse and self.best is not None and self._has_plan and candidate.cost >= self.best.cost
+        return None if self.game.aggregates or idle else candidate
 
     def _master(self, margin: float, unit: float = 1.0) -> Equilibrium:
         """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""

@@ -27,6 +27,7 @@ from stackpyomo.bilevel import (
     ValueFunction,
     counterexample,
     implied_boxes,
+    is_proved_convex,
     price_ranges,
     surface,
     unqualified,
@@ -48,6 +49,9 @@ __all__ = ["Work", "plan_if_any", "respond"]
 
 _SAMPLED = 200  # Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards.
 _LARGEST = 1000  # Variables of integer and nonconvex followers up to which plans are looked for by deviation rows.
+
+# Followers, and variables of theirs, up to which deviation rows are written where a curved row is not proved convex.
+_FEW, _SMALL = 5, 15
 
 # Seconds that a re-solve of the followers may take at least: without it nothing is held of any answer.
 _PATIENCE = 10.0
@@ -72,7 +76,8 @@ def respond(
     seconds: dict[str, float] = {}
     _require_able(game, followers, proved, options, able=able)
     whole = any(f.integers for f in followers)
-    by_rows = bool(proved and not options.allow_nonconvex and options.common is None) or whole
+    doubtful = proved or (able and _may_bend(game, followers))
+    by_rows = bool(doubtful and not options.allow_nonconvex and options.common is None) or whole
     if whole and options.common is not None:
         rows = listed([row.name for row in options.common.rows], 3)
         raise InvalidGame(
@@ -117,6 +122,14 @@ def _nonconvex(followers: Sequence[Follower], game: Game, options: Options, *, a
         if why:
             reasons[follower.name] = why
     return reasons
+
+
+def _may_bend(game: Game, followers: Sequence[Follower]) -> bool:
+    """Whether a row of somebody small may leave a set that is not convex, or one without a multiplier for its ends."""
+    movers = game.movers()
+    curved = [f for f in followers if any(c.body.polynomial_degree() not in (0, 1) for c in f.constraints)]
+    few = len(followers) <= _FEW and sum(len(f.variables) for f in followers) <= _SMALL
+    return few and not game.prices and any(not is_proved_convex(f, movers) for f in curved)
 
 
 def _require_able(

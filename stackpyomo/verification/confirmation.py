@@ -22,7 +22,7 @@ from .best_response import Composed
 from .certificate import multipliers_at
 from .checker import ACTIONS, BadCertificate, Bound, problems
 
-__all__ = ["is_confirmed"]
+__all__ = ["is_confirmed", "is_shown", "shows_all"]
 
 _BOXES = 1000  # Pieces that are looked at before a bound is left unconfirmed.
 _FEW = 2  # Actions up to which so many pieces show the whole of a bound, where there are no rows.
@@ -33,8 +33,16 @@ def is_confirmed(problem: Composed, enough: float) -> bool:
     """False where intervals do not show that no cost of the problem is below ``enough``, although they could."""
     if len(problem.variables) > ACTIONS or all(map(_is_polynomial, (problem.cost, *(r.body for r in problem.rows)))):
         return True
-    if len(problem.variables) > _FEW or problem.rows:
-        enough -= TOLERANCES.unconfirmed * problem.unit
+    return is_shown(problem, enough if shows_all(problem) else enough - TOLERANCES.unconfirmed * problem.unit)
+
+
+def shows_all(problem: Composed) -> bool:
+    """Whether intervals can be expected to show the whole of a bound."""
+    return len(problem.variables) <= _FEW and not problem.rows
+
+
+def is_shown(problem: Composed, enough: float) -> bool:
+    """Whether intervals show that no cost of the problem is below ``enough``, in the box of its variables' bounds."""
     try:
         (player,) = problems(_document(problem))
         (box, _), point = player.box(), player.plan

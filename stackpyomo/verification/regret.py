@@ -29,7 +29,7 @@ from stackpyomo.solvers import Solution, Termination, choose, registry
 
 from .batch import Separable, Task
 from .best_response import Composed, composed
-from .confirmation import is_confirmed
+from .confirmation import is_confirmed, is_shown, shows_all
 from .effort import Effort, Unsettled
 from .integers import Resolve, answer
 from .many import settled
@@ -387,6 +387,8 @@ _UNSURE = "a global solver's bound meets its best response, but intervals do not
 
 _ENDLESS = "a global solver's bound meets its best response, which proves nothing on a set without an end"
 
+_SHARE = 2.0**-10  # Of what a bound may leave: so near intervals must come that no global solver is asked.
+
 _GLOBAL_SECONDS = 5.0  # Seconds for each of them, or its share of those that are given if that is more.
 
 
@@ -422,37 +424,56 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
     """Ask a global solver: "global" if its bound meets the best response; what it says against us stands."""
     limit = min(seconds, search.left(search.until) or math.inf)
     within = search.tolerance * min(problem.stakes)
+    if shows_all(problem) and Samples(problem).bounded and is_shown(problem, problem.least_known - _SHARE * within):
+        problem.certificate = "global"
+        return
     separable = Separable([Task(problem, problem.target, True)])
     solution = separable.solve(solver, {}, limit)
     if solution is None:
         return
+    _offer(problem, separable, solution)
     if solution.termination.solved and problem.least_known - solution.bound * separable.units[0][0] > within:
         # Rows met to its tolerance may leave that much of the cost.
         solution = separable.solve(solver, choose(solver).tight, limit) or solution
+        _offer(problem, separable, solution)
     if solution.termination.maybe_infeasible and problem.home is not None:
         # It says so, too, where it does not know whether the cost has no limit: asked once more without the cost.
         room = Separable([Task(replace(problem, cost=0.0), problem.target, True)]).solve(solver, {}, limit)
         problem.empty = room is not None and room.termination is Termination.INFEASIBLE
         problem.certificate = "global" if problem.empty else problem.certificate
+    elif solution.termination is Termination.UNBOUNDED:
+        _give_up_unbounded(problem, _point(problem, separable, solution))
+    elif not solution.termination.maybe_infeasible:
+        _believe(problem, solution.bound * separable.units[0][0], within)
+
+
+def _point(problem: Composed, separable: Separable, solution: Solution) -> list[float]:
+    return problem.target if solution.x is None else next(separable.points(solution))
+
+
+def _offer(problem: Composed, separable: Separable, solution: Solution) -> None:
+    """What a global solver found, if it is there; of a piece that may be empty nothing."""
+    if solution.termination.maybe_infeasible and problem.home is not None:
         return
-    point = problem.target if solution.x is None else next(separable.points(solution))
+    point = _point(problem, separable, solution)
     cost = problem.cost_at(point)
     if problem.violation() <= TOLERANCES.feasibility:
         problem.offer(point, cost)
-    if solution.termination is Termination.UNBOUNDED:
-        _give_up_unbounded(problem, point)
-    elif not solution.termination.maybe_infeasible:
-        bound = solution.bound * separable.units[0][0]  # NaN: it has none
-        if math.isfinite(bound) and problem.least_known - bound <= within:
-            samples = Samples(problem)
-            if samples.falls_without_end():  # far out, where a solver does not look
-                problem.give_up_endless()
-            elif not samples.bounded:
-                problem.note = _ENDLESS
-            elif is_confirmed(problem, problem.least_known - within):
-                problem.certificate, problem.note = "global", ""
-            else:
-                problem.note = _UNSURE
+
+
+def _believe(problem: Composed, bound: float, within: float) -> None:
+    """ "global" where a global solver's bound (NaN: none) meets the best response, and nothing speaks against it."""
+    if not (math.isfinite(bound) and problem.least_known - bound <= within):
+        return
+    samples = Samples(problem)
+    if samples.falls_without_end():  # far out, where a solver does not look
+        problem.give_up_endless()
+    elif not (samples.bounded or samples.ends_above(problem.least_known - within)):
+        problem.note = _ENDLESS
+    elif is_confirmed(problem, problem.least_known - within):
+        problem.certificate, problem.note = "global", ""
+    else:
+        problem.note = _UNSURE
 
 
 _EVIDENCE = ("unknown", "multistart", "global", "convex")

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.contrib.fbbt.fbbt import fbbt
+from pyomo.repn import generate_standard_repn
+from scipy.optimize import Bounds, LinearConstraint, milp
 
-from stackpyomo.core import TOLERANCES, Array, limits_of
-from stackpyomo.core.expressions import sublevel_box
+from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
+from stackpyomo.core.expressions import range_of, sublevel_box
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program
 
@@ -30,6 +32,7 @@ Span = tuple[float, float]
 __all__ = ["Samples", "ranges", "row_ranges", "within_ranges"]
 
 _DECADES = 10.0 ** np.arange(2, 13)  # How many sizes away from the plan a direction without an end is looked along.
+_TOGETHER = 2  # Affine rows from which on they may say more together than each by itself.
 _SWEEPS = 3  # Times that the rows are gone through for what they leave of the ranges.
 
 
@@ -39,9 +42,37 @@ def ranges(problem: Composed) -> tuple[Array, Array]:
     if np.isfinite([low, high]).all():
         return low, high
     if problem.better is None:
-        problem.better = list(_better(problem))
+        low, high = _affine_ranges(problem, low, high)
+        with _within(problem, low, high):
+            better = np.array(list(_better(problem))).reshape(-1, 2)
+        problem.better = list(zip(np.maximum(low, better[:, 0]), np.minimum(high, better[:, 1]), strict=True))
     ends = np.array(problem.better).reshape(-1, 2)
     return np.maximum(low, ends[:, 0]), np.minimum(high, ends[:, 1])
+
+
+def _affine_ranges(problem: Composed, low: Array, high: Array) -> tuple[Array, Array]:
+    """What the affine rows together leave where each by itself leaves no end: a linear program a side."""
+    place = {id(v): i for i, v in enumerate(problem.variables)}
+    matrix, floor, ceiling = list[Array](), list[float](), list[float]()
+    for row in problem.rows:
+        repn = generate_standard_repn(row.body, quadratic=False)
+        if repn.is_linear():
+            matrix.append(np.zeros(len(place)))
+            matrix[-1][[place[id(v)] for v in repn.linear_vars]] = repn.linear_coefs
+            floor.append(bounds_of(row)[0] - repn.constant)
+            ceiling.append(bounds_of(row)[1] - repn.constant)
+    if len(matrix) < _TOGETHER:
+        return low, high
+    rows, sizes = LinearConstraint(np.array(matrix), floor, ceiling), problem.reaches or [1.0] * len(place)
+    ends = low.copy(), high.copy()
+    for side, end, sign in ((ends[0], low, 1.0), (ends[1], high, -1.0)):
+        for number in np.flatnonzero(~np.isfinite(end)):
+            cost = np.zeros(len(place))
+            cost[number] = sign
+            answer = milp(cost, constraints=rows, bounds=Bounds(low, high))
+            if answer.status == 0:
+                side[number] = sign * (answer.fun - TOLERANCES.feasibility * max(sizes[number], abs(answer.fun)))
+    return ends
 
 
 def _better(problem: Composed) -> Iterable[Span]:
@@ -77,11 +108,15 @@ def row_ranges(problem: Composed) -> tuple[Array, Array]:
     return low, np.array([math.inf if upper is None else upper for _, upper in shown], dtype=float)
 
 
-@contextmanager
-def within_ranges(problem: Composed) -> Iterator[None]:
+def within_ranges(problem: Composed) -> AbstractContextManager[None]:
     """The own variables within :func:`ranges`: a global solver's relaxation is then a limited one."""
+    return _within(problem, *ranges(problem))
+
+
+@contextmanager
+def _within(problem: Composed, lows: Array, highs: Array) -> Iterator[None]:
     kept = [(v.lb, v.ub) for v in problem.variables]
-    for var, low, high in zip(problem.variables, *ranges(problem), strict=True):
+    for var, low, high in zip(problem.variables, lows, highs, strict=True):
         var.bounds = limits_of(low, high) if low <= high else var.bounds  # an empty piece shows by its rows
     try:
         yield
@@ -116,6 +151,11 @@ class Samples:
     def bounded(self) -> bool:
         """True if bounds, rows and cost leave an end in every direction."""
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    def ends_above(self, level: float) -> bool:
+        """True if the ranges themselves leave the cost nothing below a level, on a set without an end, too."""
+        with within_ranges(self.problem):
+            return range_of(self.problem.cost)[0] >= level
 
     @property
     def reach(self) -> dict[str, tuple[float, float]]:

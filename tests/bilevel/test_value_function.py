@@ -293,3 +293,38 @@ def test_a_gap_that_stays_is_no_infimum_that_is_approached(unit: float, flip: in
     assert flip * plan.leader_objective / unit == pytest.approx(-1.0, abs=1e-6)
     assert flip * plan.bound / unit <= -1.0 + 1e-6
     assert plan.attained is not False
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.25])
+@pytest.mark.parametrize("unit", [1e-2, 1.0, 1e2])
+def test_a_row_that_vanishes_with_its_slope_hides_no_bound(unit: float, shift: float) -> None:
+    """y² (x − 1/2) ≤ 0 meets Fritz John's conditions at y = 0, where nobody stays: y = −1 but for x > 1/2.
+
+    Of 1 + x − 9x² ≤ y what is left is x ≤ (1 − √73)/18, or x² of at least 1/4. Source: Mitsos and Barton (2006), 3.23.
+    """
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(-1 + shift, 1 + shift)), pyo.Block()
+    m.f.y = pyo.Var(bounds=(-unit, unit))
+    x, y = m.x - shift, m.f.y / unit
+    m.f.row = pyo.Constraint(expr=y**2 * (x - 0.5) <= 0)
+    m.f.cost = pyo.Objective(expr=m.f.y)
+    m.row = pyo.Constraint(expr=1 + x - 9 * x**2 - y <= 0)
+    m.goal = pyo.Objective(expr=x**2)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(((1 - 73**0.5) / 18) ** 2, abs=1e-5)
+
+
+def test_what_followers_may_lose_by_a_tolerance_refutes_no_bound() -> None:
+    """16y⁴ + 2y³ − 8y² − 1.5y + 0.5 is least at 1/2; from a little below it nobody gains 1e-6, and the leader does.
+
+    Source: Mitsos and Barton (2006), 3.5.
+    """
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block()
+    m.f.y = y = pyo.Var(bounds=(-1, 1))
+    m.f.cost = pyo.Objective(expr=16 * y**4 + 2 * y**3 - 8 * y**2 - 1.5 * y + 0.5)
+    m.goal = pyo.Objective(expr=y + 0.0)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(0.5, abs=1e-5)

@@ -124,3 +124,46 @@ def test_what_the_leader_answers_within_its_bounds_ends_a_cost_too(unit: float) 
 
 def cost_of(u: float) -> float:
     return 0.1 * math.sin(3 * u) ** 2 - math.exp(-((u - 1) ** 2))
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_affine_rows_that_end_a_set_together_leave_a_proof(unit: float) -> None:
+    """A triangle none of whose rows ends an action by itself: u + v ≥ 1, 2u − v ≤ 1, 2v − u ≤ 1; −u² − v² at (1, 1)."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(initialize=0.0), pyo.Block()
+    m.f.u, m.f.v = pyo.Var(initialize=unit), pyo.Var(initialize=unit)
+    u, v = m.f.u / unit, m.f.v / unit
+    m.f.rows = pyo.ConstraintList()
+    for row in (u + v >= 1, 2 * u - v <= 1, 2 * v - u <= 1):
+        m.f.rows.add(row)
+    m.f.cost = pyo.Objective(expr=-(u**2) - v**2 + m.t)
+    m.goal = pyo.Objective(expr=m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert (report.ok, report.certificate["f"]) == (True, "global")
+
+
+@pytest.mark.parametrize("toward", [1.0, -1.0])
+def test_a_cubic_that_a_row_ends_on_its_falling_side_is_proved(toward: float) -> None:
+    """y³ − 3y within a row y ≥ −2: it grows without end, and is least at 1 and at −2."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(initialize=-2.0), pyo.Block()
+    m.f.y = pyo.Var(initialize=toward)
+    y = toward * m.f.y
+    m.f.row = pyo.Constraint(expr=m.x - y <= 0)
+    m.f.cost = pyo.Objective(expr=y**3 - 3 * y)
+    m.goal = pyo.Objective(expr=m.x**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert (report.ok, report.certificate["f"]) == (True, "global")
+
+
+@pytest.mark.parametrize(("cost", "ok"), [(lambda u, v: u, True), (lambda u, v: u - 1e-3 * v**2, False)])
+def test_a_cost_that_its_bounds_end_is_proved_on_a_set_without_an_end(cost: Any, ok: bool) -> None:
+    """(u − 1)² − (v − 1/2)² ≤ 5/4 and u + v ≤ 1, u ≥ 0: v has no end, and u alone needs none."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(initialize=0.0), pyo.Block()
+    m.f.u, m.f.v = pyo.Var(bounds=(0, None), initialize=0.0), pyo.Var(initialize=1.0)
+    m.f.curved = pyo.Constraint(expr=(m.f.u - 1) ** 2 - (m.f.v - 0.5) ** 2 <= 1.25)
+    m.f.row = pyo.Constraint(expr=m.f.u + m.f.v <= 1)
+    m.f.cost = pyo.Objective(expr=cost(m.f.u, m.f.v) + m.t)
+    m.goal = pyo.Objective(expr=m.t**2)
+    assert sp.verify(sp.Plan.from_values(sp.Game(m, m.f))).ok is ok
