@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import importlib.util
 import json
 import os
@@ -172,6 +173,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """CI sets STACKPYOMO_REQUIRE_CYIPOPT where Ipopt's library is installed: then cyipopt must be here."""
     if items and os.environ.get("STACKPYOMO_REQUIRE_CYIPOPT") and not registry["cyipopt"].available:
         raise pytest.UsageError("STACKPYOMO_REQUIRE_CYIPOPT is set, and cyipopt is not installed")
+
+
+def pytest_collection_finish() -> None:
+    """Models are many small objects: what is there to stay is not looked through for garbage, and the rest more rarely.
+
+    A sixth of the suite's time otherwise.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
@@ -21,9 +21,7 @@ from pyomo.repn import generate_standard_repn
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
-from stackpyomo.core.expressions import range_of, sublevel_box
-from stackpyomo.errors import InvalidGame
-from stackpyomo.solvers import BadRow, Program
+from stackpyomo.core.expressions import numbers_of, range_of, sublevel_box
 
 from .best_response import Composed
 
@@ -139,14 +137,6 @@ class Samples:
         self.floor = np.where(np.isfinite(self.low), self.low, self.plan - TOLERANCES.trust * self.size)
         self.ceiling = np.where(np.isfinite(self.high), self.high, self.plan + TOLERANCES.trust * self.size)
 
-    @cached_property
-    def _program(self) -> Program | None:
-        """Cost and rows, written when they are first evaluated; None where one of them has no value."""
-        try:
-            return Program(self.problem.cost, self.problem.rows)
-        except (BadRow, InvalidGame):
-            return None
-
     @property
     def bounded(self) -> bool:
         """True if bounds, rows and cost leave an end in every direction."""
@@ -165,23 +155,22 @@ class Samples:
 
     def costs(self, points: Array) -> Array:
         """The cost at each row of ``points``; infinity where it has none or a row or bound does not hold."""
-        if self._program is None:
-            return np.full(len(points), math.inf)
-        program, place = self._program, {id(v): i for i, v in enumerate(self.problem.variables)}
-        columns = [place[id(v)] for v in program.variables]
-        (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
-        room = TOLERANCES.noise * self.size[columns]
-        slack = TOLERANCES.noise * np.array(self.problem.row_scales)[program.rows]
-        costs = np.full(len(points), math.inf)
-        for number, point in enumerate(np.ascontiguousarray(points[:, columns])):
-            if (point < lower - room).any() or (point > upper + room).any():
-                continue
-            if len(floor):
-                body = np.asarray(program.problem.constraints(point))
-                if not ((body >= floor - slack) & (body <= ceiling + slack)).all():
-                    continue
-            costs[number] = program.problem.objective(point)
-        return np.where(np.isnan(costs) | (costs == math.inf), math.inf, costs)
+        problem, costs = self.problem, np.full(len(points), math.inf)
+        lower, upper = np.array([bounds_of(v) for v in problem.variables]).T
+        room = TOLERANCES.noise * self.size
+        within = np.flatnonzero(((points >= lower - room) & (points <= upper + room)).all(axis=1))
+        for row, scale in zip(problem.rows, problem.row_scales, strict=True):
+            (floor, ceiling), slack = bounds_of(row), TOLERANCES.noise * scale
+            body = self._values(row.body, points[within])
+            within = within[(body >= floor - slack) & (body <= ceiling + slack)]
+        costs[within] = self._values(problem.cost, points[within])
+        return np.where(np.isnan(costs), math.inf, costs)
+
+    def _values(self, expression: Any, points: Array) -> Array:
+        """The expression's value at each point; NaN where it has none."""
+        table = {id(v): column for v, column in zip(self.problem.variables, points.T, strict=True)}
+        values = numbers_of(expression, table, len(points))
+        return np.full(len(points), math.nan) if values is None else values
 
     def starts(self, count: int, most: int, random: np.random.Generator) -> list[list[float]]:
         """``count`` starts: the best of ``most`` points tried, far from one another, and as many at random.
@@ -232,7 +221,7 @@ class Samples:
 
         From the plan, and from where one other variable is at either end that it has.
         """
-        if self.bounded or self._program is None:
+        if self.bounded:
             return False
         return any(self._falls(base, way) for way in self._directions(towards) for base in self._bases())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -100,10 +101,6 @@ _CANCELLING = (
 )
 
 
-class _Unknown(ArithmeticError):
-    """A function that the other arithmetic has not."""
-
-
 def folded(node: Any, values: Mapping[int, Any], number: Callable[[float], Any], other: Callable[..., Any]) -> Any:
     """The expression in another arithmetic: of arrays, say, or of fractions.
 
@@ -127,7 +124,7 @@ def folded(node: Any, values: Mapping[int, Any], number: Callable[[float], Any],
 
 
 def numbers_of(expression: Any, values: Mapping[int, Array], count: int) -> Array | None:
-    """The expression's values at many points at once; NaN where it has none; None: it holds what numpy has not.
+    """The expression's values at many points at once; NaN where it has none; None: nowhere.
 
     values: id(Var) → its value at each of ``count`` points.
     """
@@ -145,7 +142,16 @@ def _in_numpy(node: Any, parts: list[Any]) -> Any:
         return np.abs(parts[0])
     if isinstance(node, nodes.UnaryFunctionExpression) and len(parts) == 1:
         return getattr(np, _NUMPY.get(node.getname(), node.getname()))(parts[0])
-    raise _Unknown(str(node))
+    return np.vectorize(partial(_at_one_point, node), otypes=[float])(*parts)
+
+
+def _at_one_point(node: Any, *parts: Any) -> Any:
+    """What an expression that numpy has not, an external function, say, or a case, makes of its parts."""
+    try:
+        level = node._apply_operation(parts)
+    except UNDEFINED:
+        return math.nan
+    return float(level) if isinstance(level, Real) else math.nan
 
 
 _NUMPY = {

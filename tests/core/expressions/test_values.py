@@ -48,6 +48,18 @@ def test_one_by_one_and_all_at_once(name: str) -> None:
     assert math.isnan(number_of(expression))
 
 
+def test_what_numpy_has_not_is_asked_point_by_point() -> None:
+    """Cases, and a function of the user's own; where it fails there is no value."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var()
+    m.half = pyo.ExternalFunction(lambda x: 0.5 * math.sqrt(x))
+    points = np.array([-1.0, 0.0, 4.0, 9.0])
+    cases = numbers_of(2 * pyo.Expr_if(m.x >= 4, m.x**2, -m.x), {id(m.x): points}, 4)
+    assert cases == pytest.approx([2.0, 0.0, 32.0, 162.0])
+    assert numbers_of(1 + m.half(m.x), {id(m.x): points}, 4) == pytest.approx([math.nan, 1.0, 2.0, 2.5], nan_ok=True)
+    assert numbers_of(m.half(m.x), {id(m.x): points[:0]}, 0) == pytest.approx([])
+
+
 def test_sizes_do_not_cancel() -> None:
     m = pyo.ConcreteModel()
     m.x, m.y = pyo.Var(), pyo.Var()
