@@ -119,6 +119,7 @@ class MinMax:
             copy.domain = pyo.Reals
         self._standing_for = {id(copy): key for key, copy in self._stand_ins.items()}
 
+    @property
     def bound(self) -> float:
         """What no plan costs less than."""
         return self.solution.bound

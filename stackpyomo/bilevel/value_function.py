@@ -149,9 +149,9 @@ class ValueFunction(PlanSearch):
             self.bound = max(self.bound, candidate.cost)
 
     def _generate(self, margin: float) -> Stop:
-        before = self.best
-        master = _Master(self, margin)
-        outcome = generate(master, self._tempted, self._known, most=_ROUNDS, until=self._until, words=_WORDS)
+        """Rounds of the master at a margin: a relaxation at 0, else a restriction."""
+        before, self._row_margin = self.best, margin
+        outcome = generate(self, self._tempted, self._known, most=_ROUNDS, until=self._until, words=_WORDS)
         self.rounds += outcome.log(margin=margin)
         self.margin = self.margin if self.best is before else margin
         return outcome.stop
@@ -177,7 +177,7 @@ class ValueFunction(PlanSearch):
                 "termination": "round",
                 "message": f"{entry['rows']:.0f} rows, largest gain {entry['regret']:.3g}",
                 "objective": None,
-                "bound": sign * entry["bound"] if sign and math.isfinite(entry["bound"]) else None,
+                "bound": sign * entry["bound"] if sign and _has_bound(entry) else None,
                 "seconds": round(entry["seconds"], 6),
             }
             for entry in self.rounds
@@ -185,13 +185,12 @@ class ValueFunction(PlanSearch):
 
     # --- one master ---------------------------------------------------------------------------------------------------
 
-    def candidate(self, margin: float) -> Candidate | None:
-        """The exact problem with the rows so far; its candidates are judged, the one to be left is returned."""
-        self._row_margin = margin
-        exact = self._master(margin)
+    def solve(self, _rows: Deviations) -> Candidate | None:
+        """The exact problem with the rows known; its candidates are judged, the one to be left is returned."""
+        exact = self._master()
         answer = exact.solve(prover(exact.program), until=self._until, tee=self.options.tee)
         self.stops.append(answer)
-        if not margin:
+        if not self._row_margin:
             self._take_bound(answer)
         left: Candidate | None = None
         for candidate in map(self._checked, self._refined(exact, answer)):
@@ -236,9 +235,9 @@ class ValueFunction(PlanSearch):
         idle = not worse and self.best is not None and self._has_plan and candidate.cost >= self.best.cost
         return None if self.game.aggregates or idle else candidate
 
-    def _master(self, margin: float, unit: float = 1.0) -> Equilibrium:
+    def _master(self, unit: float = 1.0) -> Equilibrium:
         """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""
-        rows = self._writer.written(list(self._known), margin, unit)
+        rows = self._writer.written(list(self._known), self._row_margin, unit)
         named = [("deviations", relation) for relation in rows.relations]
         constraints = [*self.problem.constraints, *self._pieces, *named]
         problem = replace(self.problem, constraints=constraints, sets=rows.sets)
@@ -257,7 +256,7 @@ class ValueFunction(PlanSearch):
         best = self.best
         if best is None or not self._has_plan or self._is_proved or not math.isfinite(self._least_cost):
             return
-        exact = self._master(0.0, _MAGNIFIED)
+        exact = self._master(_MAGNIFIED)
         answer = exact.solve("scip", until=self._until, tee=self.options.tee, tight=True)
         if answer.termination is Termination.OPTIMAL and math.isfinite(answer.bound):
             if not self._is_refuted(answer.bound, best.cost):
@@ -292,17 +291,6 @@ class ValueFunction(PlanSearch):
                     yield Deviation(name, point, regret)
 
 
-@dataclass
-class _Master:
-    """The master of :func:`stackpyomo.deviations.generate`: a relaxation at margin 0, else a restriction."""
-
-    search: ValueFunction
-    margin: float
-
-    def solve(self, _rows: Deviations) -> Candidate | None:
-        """The search holds the rows."""
-        return self.search.candidate(self.margin)
-
-    def bound(self) -> float:
-        """On every plan."""
-        return math.nan if self.margin else self.search.bound
+def _has_bound(entry: Mapping[str, float]) -> bool:
+    """Whether a round has a bound of its own: none of a restriction has."""
+    return not entry["margin"] and math.isfinite(entry["bound"])

@@ -41,12 +41,13 @@ class Stop(str, enum.Enum):
 class Master(Protocol[Choice]):
     """Chooses the best candidate under some rows."""
 
-    def solve(self, rows: Deviations) -> Choice | None:
-        """The best candidate that meets these rows; None if there is none."""
-        ...
-
+    @property
     def bound(self) -> float:
         """What no candidate is better than, by the rows so far; NaN: not known."""
+        ...
+
+    def solve(self, rows: Deviations) -> Choice | None:
+        """The best candidate that meets these rows; None if there is none."""
         ...
 
 
@@ -103,7 +104,7 @@ def generate(
             outcome.candidate = candidate
             better = list(tempted(candidate))
             worst = max((deviation.temptation for deviation in better), default=0.0)
-            outcome.rounds.append(Round(number, master.bound(), worst, time.monotonic() - began))
+            outcome.rounds.append(Round(number, master.bound, worst, time.monotonic() - began))
             logger.debug("round %d: %d rows, regret %.3g", len(outcome.rounds), number, worst)
             added = [rows.add(deviation) for deviation in better]
             if not any(added):

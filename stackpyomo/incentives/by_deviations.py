@@ -297,7 +297,7 @@ def _lottery(asked: Asked, rows: Deviations, *, within: bool) -> Excluded | None
     until = min(asked.until, time.monotonic() + _EXPLAINING)
     outcome = _Search(asked, within=within).loop(master, rows, until, _LOTTERIES)
     least = TOLERANCES.tempting * max(lever.problem.unit for lever in known)
-    return Excluded(master.lottery) if outcome.stop is Stop.SETTLED and master.least > least else None
+    return Excluded([*master.lottery]) if outcome.stop is Stop.SETTLED and master.bound > least else None
 
 
 def _survives_projection(asked: Asked, answer: Held) -> bool:

@@ -306,12 +306,12 @@ class _Search:
                 return
             points.append(point)
             nearest = min(points, key=lambda p: p.largest)
-            if nearest.largest - master.least > max(self._rooms(nearest).values()):
+            if nearest.largest - master.bound > max(self._rooms(nearest).values()):
                 for name, reply in point.replies.items():
                     yield from master.deviation(name, reply.values, point.gains[name])
 
         generate(master, paying_deviations, rows, most=_ROUNDS, until=until, words="deviations of the leaders")
-        return min(points, key=lambda p: p.largest), master.least
+        return min(points, key=lambda p: p.largest), master.bound
 
     # --- the plan -----------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class LeastGains:
 
     def __init__(self, game: Game, common: Sequence[Any], options: Options, until: float = math.inf) -> None:
         self.game, self.options, self.until = game, options, until
-        self.least = 0.0  #: Proved: whatever the leaders do, one of them gains as much by a listed deviation.
+        self.bound = 0.0  #: Proved: whatever the leaders do, one of them gains as much by a listed deviation.
         self.decided = [v for leader in game.leaders.values() for v in leader.variables]
         private = {n: {id(v) for v in leader.variables} for n, leader in game.leaders.items()}
         self._free = {
@@ -53,10 +53,6 @@ class LeastGains:
             own = (self.game.names[id(v)] for v in self.game.leaders[name].variables)
             yield Deviation(name, {variable: values[variable] for variable in own}, gain)
 
-    def bound(self) -> float:
-        """On the largest ε of every plan."""
-        return self.least
-
     def solve(self, rows: Deviations) -> dict[str, float] | None:
         """The plan of least ε against these deviations; None where no plan was found."""
         if not self.is_usable or not 0 < len(rows) <= _MOST:
@@ -67,7 +63,7 @@ class LeastGains:
         plan = plan_if_any(game, list(game.followers.values()), problem, options)
         if plan is None:
             return None
-        self.least = max(self.least, plan.bound if math.isfinite(plan.bound) else 0.0)
+        self.bound = max(self.bound, plan.bound if math.isfinite(plan.bound) else 0.0)
         names = self.game.names
         values = {names[key]: plan.values[game.names[id(copy)]] for key, copy in table.items()}
         fixed = {n: float(v.value) for n, v in self.game.variables_by_name.items() if v.fixed}

@@ -51,7 +51,7 @@ class TieMaster:
     low: float
     scale: float
     until: float = math.inf
-    least: float = field(default=-math.inf, init=False)  #: Proved: P_width is not below.
+    bound: float = field(default=-math.inf, init=False)  #: Proved: P_width is not below.
     chosen: list[dict[int, float]] = field(default_factory=list, init=False)  #: The leaders of all rounds.
 
     @staticmethod
@@ -64,10 +64,6 @@ class TieMaster:
         """Master, worst answer, row, again."""
         rows = Deviations({}, None)
         generate(self, self._worse_answer, rows, most=_ROUNDS, until=self.until, words="answers against the leader")
-
-    def bound(self) -> float:
-        """On P_width."""
-        return self.least
 
     def solve(self, rows: Deviations) -> Choice | None:
         """The best leader against these answers; None if every leader is refuted."""
@@ -85,8 +81,8 @@ class TieMaster:
         program = Program(model.level + 0.0, written, sets=pairs)
         left = None if math.isinf(self.until) else max(1.0, self.until - time.monotonic())
         solution = solve(program, "scip", time_limit=left)
-        if solution.bound > self.least:
-            self.least = solution.bound
+        if solution.bound > self.bound:
+            self.bound = solution.bound
         if solution.x is None:
             return None
         levels = program.levels(solution.x)

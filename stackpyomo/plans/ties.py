@@ -194,7 +194,7 @@ class _Search:
             master = TieMaster(self.worst, width, low, self._scale, self._until)
             master.run()
             if width == self.slack:
-                self.bound = max(self.bound, master.least)
+                self.bound = max(self.bound, master.bound)
             for leader in reversed(master.chosen):
                 self._try(self._rested(leader), aside=True)
 

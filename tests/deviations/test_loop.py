@@ -18,14 +18,11 @@ class Least:
     """min x over x ≥ sin(v) for the rows, x ≤ most."""
 
     def __init__(self, most: float = math.inf) -> None:
-        self.most, self.value = most, math.nan
+        self.most, self.bound = most, math.nan
 
     def solve(self, rows: Deviations) -> float | None:
-        self.value = max((math.sin(d.action["v"]) for d in rows), default=-1.0)
-        return self.value if self.value <= self.most else None
-
-    def bound(self) -> float:
-        return self.value
+        self.bound = max((math.sin(d.action["v"]) for d in rows), default=-1.0)
+        return self.bound if self.bound <= self.most else None
 
 
 def tempted(x: float) -> Iterator[Deviation]:

@@ -39,6 +39,6 @@ def test_five_deviations_prove_that_there_is_no_equilibrium() -> None:
             rows.add(deviation)
     assert len(rows) == 5
     assert master.solve(rows) is not None
-    assert master.bound() == pytest.approx(1 / 12, abs=1e-5)
+    assert master.bound == pytest.approx(1 / 12, abs=1e-5)
     gains = shortfalls(game, {"A.x": 0.5, "B.x": 0.25, "f.y": 0.25})
     assert gains == pytest.approx({"A": 0.125, "B": 0.125}, abs=1e-5)

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -115,14 +115,14 @@ class Unknowns:
         raw = np.concatenate([self.energy * self.units**2, self.spans[self.chosen] ** 2])
         return np.asarray(raw / raw.max(initial=0.0)) if raw.any() else raw
 
-    def candidate(self, point: Array, shape: tuple[int, int], regret: float = 0.0) -> Candidate:
+    def candidate(self, point: Array, shape: tuple[int, int]) -> Candidate:
         """The point as a gain and on-path values in the user's units."""
         gain, offsets = np.zeros(shape), self.levels.copy()
         entries = point[: len(self.entries)]
         entries = np.where(np.abs(entries) <= TOLERANCES.determined * np.abs(entries).max(initial=1.0), 0.0, entries)
         gain[self._rows, self._columns] = entries * self.units
         offsets[self.chosen] = point[len(self.entries) : len(self.entries) + len(self.chosen)] * self.spans[self.chosen]
-        return Candidate(gain, offsets, regret)
+        return Candidate(gain, offsets)
 
     def limits(self) -> Iterator[Line]:
         """Bounds of entries and of free values as rows ≥."""
@@ -152,7 +152,7 @@ class LeastGain:
         self.points: list[tuple[Lever, Array]] = []  #: Deviations whose rows are not linear.
         self._sides = 0
         self._seen = 0
-        self._norm = 0.0
+        self.bound = 0.0  #: The energy, in natural units, that no valid gain is below.
         for lever in levers.values() if self._slopes else ():
             self._add_slopes(lever)
 
@@ -169,10 +169,6 @@ class LeastGain:
         nothing = np.zeros(len(self.unknowns.weights))
         self.lines += [Line(nothing, 0.0, Tag("side"), sides={self._sides + side: 1.0}) for side in range(number)]
         self._sides += number
-
-    def bound(self) -> float:
-        """The energy, in natural units, that no valid gain is below."""
-        return self._norm
 
     def solve(self, rows: Deviations) -> Candidate | None:
         """The least gain under these rows; None, and ``excluded``, if they exclude each other."""
@@ -256,7 +252,7 @@ class LeastGain:
                 self.excluded = Excluded([(self.lines[row].tag, float(w)) for row, w in pairs], answer.radius)
                 return None
             point[columns], self.multipliers[rows] = answer.point, answer.weights
-        self._norm = float(weights @ point**2)
+        self.bound = float(weights @ point**2)
         return self.unknowns.candidate(point, self.shape)
 
     def _nothing(self, row: int) -> float:
@@ -277,20 +273,11 @@ class LeastRegret(LeastGain):
     """min t, then Σ w K², such that no follower gains more than t: the best ε-incentive, and t is proved least."""
 
     _slopes = False
-
-    def __init__(
-        self, levers: Mapping[str, Lever], unknowns: Unknowns, margin: float = 0.0, until: float = math.inf
-    ) -> None:
-        super().__init__(levers, unknowns, margin, until)
-        self.least = 0.0
-        self.lottery: list[tuple[Tag, float]] = []  #: The deviations and weights that show that no gain does better.
-
-    def bound(self) -> float:
-        """The regret that no gain is below."""
-        return self.least
+    lottery: Sequence[tuple[Tag, float]] = ()  #: The deviations and weights that show that no gain does better.
 
     def _solved(self) -> Candidate | None:
-        matrix = self.matrix()
+        """``bound`` is the regret that no gain is below."""
+        matrix, regret = self.matrix(), 0.0
         if len(matrix):
             wide = np.column_stack([matrix, self.eased])
             cost = np.zeros(wide.shape[1])
@@ -300,13 +287,13 @@ class LeastRegret(LeastGain):
             if answer.status != 0:
                 self.excluded = Excluded([])
                 return None
-            self.least = max(0.0, float(answer.x[-1]))
+            regret = max(0.0, float(answer.x[-1]))
             marginals = zip(self.lines, answer.ineqlin.marginals, strict=True)
             self.lottery = [(line.tag, -float(m)) for line, m in marginals if m < 0.0]
         unit = max(lever.problem.unit for lever in self.levers.values())
-        allowed = self.least * (1.0 + TOLERANCES.noise) + TOLERANCES.noise * unit if self.least > 0.0 else 0.0
-        least = self._least(allowed)
-        return None if least is None else Candidate(least.gain, least.offsets, self.least)
+        least = self._least(regret * (1.0 + TOLERANCES.noise) + TOLERANCES.noise * unit if regret > 0.0 else 0.0)
+        self.bound = regret
+        return None if least is None else replace(least, regret=regret)
 
 
 class CurvedGain(LeastGain):
@@ -343,7 +330,7 @@ class CurvedGain(LeastGain):
             empty = reach if solution.termination is Termination.INFEASIBLE else empty
             point = _sharpened(program, solution.x) if solution.termination is Termination.OPTIMAL else None
             if point is not None:
-                best, self._norm = program.levels(point), solution.bound
+                best, self.bound = program.levels(point), solution.bound
                 if solution.bound <= self.unknowns.weights.min() * reach**2:  # beyond the box all cost more
                     break
         if best is None:

@@ -53,7 +53,7 @@ def test_the_least_gain_makes_the_follower_indifferent() -> None:
     ((line, weight),) = one.binding()
     assert (line.tag.kind, line.tag.action, line.tag.temptation) == ("deviation", {"f.v": 2.0}, pytest.approx(1.0))
     assert weight > 0.0
-    assert one.bound() > 0.0
+    assert one.bound > 0.0
     none = master(LeastGain).solve(rows())
     assert none is not None
     assert none.gain.tolist() == [[0.0]], "nothing is asked of it"
@@ -97,7 +97,7 @@ def test_the_least_regret_and_the_lottery_that_shows_it() -> None:
     one = master(LeastRegret, idle=0.5)
     least = one.solve(rows(0.0, 2.0))
     assert least is not None
-    assert (least.regret, one.bound()) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert (least.regret, one.bound) == (pytest.approx(0.5), pytest.approx(0.5))
     assert least.gain.tolist() == [[pytest.approx(0.25, abs=1e-7)]]
     assert isinstance(one, LeastRegret)
     assert [(tag.action, weight) for tag, weight in one.lottery] == [({"f.v": 0.0}, pytest.approx(1.0))]
@@ -110,4 +110,4 @@ def test_costs_that_bend_with_the_answer() -> None:
     assert least is not None
     assert abs(float(least.gain[0, 0])) == pytest.approx(math.sqrt(0.5), abs=1e-6)
     assert one.binding() == []
-    assert np.isfinite(one.bound())
+    assert np.isfinite(one.bound)
