@@ -29,7 +29,7 @@ from stackpyomo.core.expressions import Substitution, is_convex_problem, number_
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, require
 from stackpyomo.plans import Plan
-from stackpyomo.solvers import BadRow, Program, free_row, natural_size, registry, solve
+from stackpyomo.solvers import BadRow, Program, free_row, natural_size, registry, rows_at, solve
 
 __all__ = ["inducible"]
 
@@ -113,17 +113,16 @@ class _MinMaxTest:
         for var, copy in zip(follower.variables, self.own, strict=True):
             for moved, rate in game.movers().get(id(var), ()):
                 table[id(moved)] = table[id(moved)] + rate * (copy - values[id(var)])
-        walk = substituting(table)
-        cost = walk(follower.cost)
+        cost = substituting(table)(follower.cost)
         self.plan_cost = number_of(cost)
         levels = {id(v): float(v.value) for v in (*self.own, *self.instruments)}
         self.cost = cost - self.plan_cost  #: What it loses beside the plan: a constant is in nobody's way.
         self.room = TOLERANCES.feasibility * natural_size(self.cost, levels) + TOLERANCES.rounding * abs(self.plan_cost)
         self.far_bounds = [_far_bounds(copy, reach) for copy in self.instruments]
         mine = {id(v) for v in self.own}
-        own = [free_row(walk(c.body), c.lb, c.ub) for c in follower.constraints]
+        own = rows_at(follower.constraints, table)
         self.own_rows = [row for row in own if any(id(v) in mine for v in variables_in(row.body))]
-        self.leader_rows = [free_row(walk(c.body), c.lb, c.ub) for c in rows]
+        self.leader_rows = rows_at(rows, table)
         self.low, self.high = -math.inf, math.inf  #: What is proved of its security level, beside the plan.
 
     def _copies(self, name: str, variables: Sequence[Any], values: dict[int, float]) -> list[Any]:

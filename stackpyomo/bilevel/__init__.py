@@ -5,6 +5,7 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 """
 
 from .candidates import Candidate, Options
+from .choices import Choices
 from .common_multipliers import Common
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
 from .conditions import Conditions, conditions, derivatives, responding_followers, with_answers
@@ -25,6 +26,7 @@ __all__ = [
     "SOS1",
     "BigM",
     "Candidate",
+    "Choices",
     "Common",
     "Conditions",
     "Equilibrium",

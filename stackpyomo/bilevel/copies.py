@@ -19,15 +19,16 @@ __all__ = ["Table", "add_rows", "block_of", "copied", "substituted"]
 Table = Mapping[int, Any]  #: id(Var) → what stands in its place.
 
 
-def copied(holder: Any, variables: Sequence[VarData]) -> dict[int, VarData]:
-    """New Vars on ``holder`` with the bounds, domains and values of these: id(Var) → its copy."""
-    holder.copies = pyo.Var(range(len(variables)))
-    for copy, var in zip(holder.copies.values(), variables, strict=True):
+def copied(holder: Any, variables: Sequence[VarData], name: str = "copies") -> dict[int, VarData]:
+    """New Vars of that name on ``holder`` with the bounds, domains and values of these: id(Var) → its copy."""
+    copies = pyo.Var(range(len(variables)))
+    holder.add_component(name, copies)
+    for copy, var in zip(copies.values(), variables, strict=True):
         copy.domain = var.domain
         copy.setlb(var.lb)
         copy.setub(var.ub)
         copy.set_value(var.value, skip_validation=True)
-    return dict(zip(map(id, variables), holder.copies.values(), strict=True))
+    return dict(zip(map(id, variables), copies.values(), strict=True))
 
 
 def substituted(expression: Any, table: Table) -> Any:

@@ -28,10 +28,11 @@ from stackpyomo.core.expressions import Substitution, number_of, substituting, v
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, Game, foreign
 
+from .choices import Choices, Written
 from .complementarity import interval
 from .interdiction import blocks
 
-__all__ = ["Alternatives", "RowWriter", "Written", "value_at"]
+__all__ = ["Alternatives", "RowWriter", "value_at"]
 
 _DENOMINATOR = 10**6  # Coefficients whose fraction has a larger denominator count in no steps.
 
@@ -46,14 +47,6 @@ class Alternatives:
     void: bool = False
 
 
-@dataclass
-class Written:
-    """Relations over the user's Vars and auxiliary ones, and pairs of which at most one is not 0."""
-
-    relations: list[Any] = field(default_factory=list)
-    sets: list[tuple[Any, Any]] = field(default_factory=list)
-
-
 class RowWriter:
     """Turns deviations into rows; what a deviation substitutes is worked out once."""
 
@@ -62,9 +55,7 @@ class RowWriter:
         self.game, self._worths = game, worths or {}
         self.followers = {f.name: f for f in followers}
         self.movers = game.movers()
-        self.holder = pyo.ConcreteModel(name="deviations")
-        self.holder.room = pyo.VarList(domain=pyo.NonNegativeReals)
-        self.holder.choice = pyo.VarList(domain=pyo.Binary)
+        self._choices = Choices(pyo.ConcreteModel(name="deviations"))
         self._known: dict[int, tuple[Deviation, Alternatives]] = {}
         self._written: dict[tuple[int, float, float], Written] = {}
         self.blocks = {f.name: blocks(f) for f in followers}
@@ -186,35 +177,18 @@ class RowWriter:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def _write(self, row: Alternatives, margin: float) -> Written:
-        """One binary an alternative, of which one at least holds; whole-number rows by constants of intervals."""
+        """The alternatives, of which one at least holds; whole-number rows by constants of intervals."""
         if row.void:
             return Written()
         if not row.ways:
             return Written([row.cost <= 0])
-        most = interval(row.cost, self._bounds)[1]
-        counted = all(step is not None for _, step, _ in row.ways) and math.isfinite(most)
-        first = self.holder.choice.add()
-        choices = [first]
-        written = Written([row.cost <= max(most, 0.0) * (1 - first)] if counted else [])
-        if not counted:
-            self._opens(written, row.cost, first)
+        counted = all(step is not None for _, step, _ in row.ways)
+        ways = [((row.cost,), max(interval(row.cost, self._bounds)[1], 0.0) if counted else math.inf)]
         for way, step, size in row.ways:
-            choice = self.holder.choice.add()
-            choices.append(choice)
             level = margin * size if step is None else step
-            least = interval(way, self._bounds)[0]
-            if step is not None and math.isfinite(least):
-                written.relations.append(way >= least + (level - least) * choice)
-            else:
-                self._opens(written, level - way, choice)
-        written.relations.append(sum(choices) >= 1)
-        return written
-
-    def _opens(self, written: Written, excess: Any, choice: Any) -> None:
-        """excess ≤ 0 where the choice is 1: excess ≤ s, and one of s and choice is 0."""
-        room = self.holder.room.add()
-        written.relations.append(excess <= room)
-        written.sets.append((room, choice))
+            most = math.inf if step is None else level - interval(way, self._bounds)[0]
+            ways.append(((level - way,), most))
+        return self._choices.one_of(ways)
 
 
 def _room(var: Any, level: Any) -> float:

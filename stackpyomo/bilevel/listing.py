@@ -11,6 +11,7 @@ a side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array
 
+from .choices import Choices
 from .complementarity import SOS1, Given, Treated
 from .mpcc import Equilibrium
 from .polyhedra import Polyhedron
@@ -55,19 +57,14 @@ class Listing(SOS1):
             treated.rows.append(sum(off[i] if active else on[i] for i, active in enumerate(pattern)) >= 1)
 
     def _leave_points(self, given: Given, treated: Treated) -> None:
-        places = range(len(self.points) * len(self.actions) * 2)
-        given.block.far = far = pyo.Var(places, domain=pyo.Binary)
-        given.block.short = short = pyo.Var(places, bounds=(0, None))
-        number = 0
+        choices = Choices(given.block)
         for point in self.points:
-            chosen = []
-            for var, distance in zip(self.actions, self.distances, strict=True):
-                for sign in (1.0, -1.0):
-                    treated.rows.append(sign * (var - point[id(var)]) + short[number] >= distance)
-                    treated.sets.append((far[number], short[number]))
-                    chosen.append(far[number])
-                    number += 1
-            treated.rows.append(sum(chosen) >= 1)
+            near = [
+                (var - point[id(var)], distance) for var, distance in zip(self.actions, self.distances, strict=True)
+            ]
+            written = choices.one_of(((d - sign * step,), math.inf) for step, d in near for sign in (1.0, -1.0))
+            treated.rows += written.relations
+            treated.sets += written.sets
 
 
 def pattern(exact: Equilibrium, x: Array) -> Array:

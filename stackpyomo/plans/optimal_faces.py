@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
-from stackpyomo.bilevel import block_of, copied, substituted
+from stackpyomo.bilevel import copied, substituted
 from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
 from stackpyomo.core.expressions import partials
-from stackpyomo.solvers import Program, Solution, choose, free_row, solve
+from stackpyomo.solvers import Program, Solution, choose, free_row, rows_at, solve
 
 from .answer_sets import Affine, Kind
 from .worst_answers import Goal, WorstAnswers
@@ -163,12 +163,12 @@ class _Written:
         self.first: dict[int, Any] = {}
         model.level = pyo.Var(bounds=limits_of(low, high))
         model.scale = pyo.Var(bounds=(0.0, None))
-        self.leader = copied(block_of(model, "leader"), self.worst.leading)
-        self.rows += [free_row(substituted(c.body, self.leader), c.lb, c.ub) for c in self.worst.plain]
+        self.leader = copied(model, self.worst.leading, "leader")
+        self.rows += rows_at(self.worst.plain, self.leader)
         self.prices: dict[int, Any] = {}
         self.steep: dict[int, Any] = {}
         if faces.width:
-            self.witness = {**self.leader, **copied(block_of(model, "witness"), self.worst.actions)}
+            self.witness = {**self.leader, **copied(model, self.worst.actions, "witness")}
             self._write_slacks("witness_slack", self.witness, 1.0, [])
         else:
             self.prices, self.steep = self._multipliers("prices"), self._multipliers("steep")
@@ -205,9 +205,9 @@ class _Written:
 
     def _free(self, name: str, keys: Sequence[Any]) -> dict[Any, Any]:
         """A new Var without bounds for each of these."""
-        block = block_of(self.model, name)
-        block.of = pyo.Var(range(len(keys)))
-        return dict(zip(keys, block.of.values(), strict=True))
+        family = pyo.Var(range(len(keys)))
+        self.model.add_component(name, family)
+        return dict(zip(keys, family.values(), strict=True))
 
     def _multipliers(self, name: str, *, owned: bool = True) -> dict[int, Any]:
         """number of a side → its multiplier, ≥ 0 but of equalities; ``owned``: of the followers' own sides alone."""
@@ -236,7 +236,7 @@ class _Written:
 
     def _write_worst(self, name: str, goal: Goal) -> None:
         """The answer on the face that is worst for one goal; the first of them has the followers' own multipliers."""
-        table = {**self.leader, **copied(block_of(self.model, name), self.worst.actions)}
+        table = {**self.leader, **copied(self.model, self.worst.actions, name)}
         spare = self._multipliers(f"{name}_spare", owned=False)
         self._write_slacks(f"{name}_slack", table, 1.0, [spare, self.steep, self.prices])
         slopes = partials(goal.body, self.worst.actions)

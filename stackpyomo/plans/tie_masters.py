@@ -19,11 +19,11 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from stackpyomo.bilevel import block_of, copied, substituted
-from stackpyomo.core import TOLERANCES
+from stackpyomo.bilevel import Choices, copied, substituted
+from stackpyomo.core import TOLERANCES, limits_of
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.games import foreign
-from stackpyomo.solvers import Program, free_row, solve
+from stackpyomo.solvers import Program, free_row, rows_at, solve
 
 from .worst_answers import WorstAnswers
 
@@ -68,17 +68,18 @@ class TieMaster:
     def solve(self, rows: Deviations) -> Choice | None:
         """The best leader against these answers; None if every leader is refuted."""
         model = pyo.ConcreteModel(name="ties of a width")
-        leader = copied(block_of(model, "leader"), self.worst.leading)
-        table = {**leader, **copied(block_of(model, "witness"), self.worst.actions)}
-        model.level = pyo.Var(bounds=(self.low, None) if math.isfinite(self.low) else None)
-        written = [free_row(substituted(c.body, leader), c.lb, c.ub) for c in self.worst.plain]
-        followers = self.worst.followers
-        written += [free_row(substituted(c.body, table), c.lb, c.ub) for f in followers for c in f.constraints]
-        written += self._goals(model, table, 0.0)
-        pairs: list[tuple[Any, Any]] = []
-        for number, deviation in enumerate(rows):
-            written += self._alternatives(model, number, deviation, leader, table, pairs)
-        program = Program(model.level + 0.0, written, sets=pairs)
+        leader = copied(model, self.worst.leading, "leader")
+        table = {**leader, **copied(model, self.worst.actions, "witness")}
+        model.level = pyo.Var(bounds=limits_of(self.low, math.inf))
+        relations = rows_at(self.worst.plain, leader)
+        relations += rows_at((c for f in self.worst.followers for c in f.constraints), table)
+        relations += [free_row(excess, None, 0.0) for excess in self._excesses(model.level, table)]
+        choices, sets = Choices(model), list[tuple[Any, Any]]()
+        for deviation in rows:
+            written = choices.one_of(self._ways(model.level, deviation, leader, table))
+            relations += written.relations
+            sets += written.sets
+        program = Program(model.level + 0.0, relations, sets=sets)
         left = None if math.isinf(self.until) else max(1.0, self.until - time.monotonic())
         solution = solve(program, "scip", time_limit=left)
         if solution.bound > self.bound:
@@ -92,27 +93,19 @@ class TieMaster:
         self.chosen.append(choice)
         return Choice(choice, levels[id(model.level)])
 
-    def _goals(self, model: Any, table: Any, spare: Any) -> Iterator[Any]:
-        """η is no less than the cost there, and the leader's rows hold, all but for ``spare``."""
-        for goal in self.worst.goals():
-            limit = model.level if goal.limit is None else goal.limit
-            yield free_row(substituted(goal.body, table) - limit - spare, None, 0.0)
+    def _excesses(self, level: Any, table: Any) -> list[Any]:
+        """By how much the cost there is above η, and the leader's rows do not hold."""
+        goals = self.worst.goals()
+        return [substituted(goal.body, table) - (level if goal.limit is None else goal.limit) for goal in goals]
 
-    def _alternatives(
-        self, model: Any, number: int, deviation: Deviation, leader: Any, table: Any, pairs: list[Any]
-    ) -> Iterator[Any]:
-        """One answer's row: some follower has a better one by the width, or the leader can bear it."""
+    def _ways(self, level: Any, deviation: Deviation, leader: Any, table: Any) -> Iterator[tuple[list[Any], float]]:
+        """One answer's row: the leader can bear it, or some follower has a better one by the width."""
         names = self.worst.game.names
         values = {**leader, **{id(v): deviation.action[names[id(v)]] for v in self.worst.actions}}
-        block = block_of(model, f"answer{number}")
-        block.spare = pyo.Var(range(len(self.worst.answers) + 1), bounds=(0.0, None))
-        block.holds = pyo.Var(range(len(self.worst.answers) + 1), domain=pyo.Binary)
-        pairs += zip(block.spare.values(), block.holds.values(), strict=True)
-        yield free_row(sum(block.holds.values()), 1.0, None)
-        yield from self._goals(model, values, block.spare[0])
-        for place, answers in enumerate(self.worst.answers, 1):
+        yield self._excesses(level, values), math.inf
+        for answers in self.worst.answers:
             gain = substituted(answers.cost, table) - substituted(answers.cost, values)
-            yield free_row(gain + self.width - block.spare[place], None, 0.0)
+            yield [gain + self.width], math.inf
 
     def _worse_answer(self, choice: Choice) -> Iterator[Deviation]:
         """The worst answer within half the width, where it is worse than the master assumed."""

@@ -19,7 +19,7 @@ from stackpyomo.core import TOLERANCES, clipped, is_within
 from stackpyomo.core.expressions import Curvature, curvature, number_of, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
-from stackpyomo.solvers import BadRow, Program, free_row, registry, solve
+from stackpyomo.solvers import BadRow, Program, free_row, registry, rows_at, solve
 
 from .answer_sets import Affine, AnswerSet, Kind, is_independent
 from .plan import Plan
@@ -138,7 +138,7 @@ class WorstAnswers(_Leader):
         witness = self._witness(given)
         if witness is None:
             return lambda _: None
-        rows = [free_row(*row) for row in self._tied(given, witness, slack, rounded)]
+        rows = list(self._tied(given, witness, slack, rounded))
 
         def most(goal: Any) -> WorstAnswer | None:
             answer = _solved(-substituted(goal, given), rows, self.is_convex)
@@ -153,7 +153,7 @@ class WorstAnswers(_Leader):
         """A best answer, with the leader's values; None where there is none."""
         witness: dict[int, float] = dict(given)
         for follower, answers in zip(self.followers, self.answers, strict=True):
-            rows = [free_row(substituted(c.body, given), c.lb, c.ub) for c in follower.constraints]
+            rows = rows_at(follower.constraints, given)
             best = _solved(substituted(answers.cost, given), rows, answers.kind is not Kind.OTHER)
             if best is None:
                 return None
@@ -179,15 +179,15 @@ class WorstAnswers(_Leader):
     def _tied(
         self, given: Mapping[int, float], witness: Mapping[int, float], slack: float, rounded: bool
     ) -> Iterator[Any]:
-        """(body, lower, upper) of what makes an answer a best one, ties as wide as rounding."""
+        """The rows that make an answer a best one, ties as wide as rounding."""
         for answers in self.answers:
-            yield from ((substituted(c.body, given), c.lb, c.ub) for c in answers.follower.constraints)
+            yield from rows_at(answers.follower.constraints, given)
             ones = {**witness, **{id(v): clipped(1.0, v) for v in answers.follower.variables}}
             size = size_of(answers.cost, witness) or size_of(answers.cost, ones) or 1.0
             room = TOLERANCES.noise * size if rounded else 0.0
             for body, lower, upper in answers.tie_rows(given, witness, slack):
-                yield body, None if lower is None else lower - room, None if upper is None else upper + room
-        yield from ((substituted(c.body, given), c.lb, c.ub) for c in self.defining)
+                yield free_row(body, None if lower is None else lower - room, None if upper is None else upper + room)
+        yield from rows_at(self.defining, given)
 
 
 class WorstEquilibria(_Leader):

@@ -6,7 +6,7 @@ is not evidence; why it stopped is kept apart from what it holds.
 
 from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
-from .program import BadRow, Program, free_row, natural_size, random_start, scales_of
+from .program import BadRow, Program, free_row, natural_size, random_start, rows_at, scales_of
 from .rays import ray
 from .registry import SolverInfo, choose, prover, registry, solve
 from .solution import Solution, Termination
@@ -28,6 +28,7 @@ __all__ = [
     "ray",
     "read_program",
     "registry",
+    "rows_at",
     "scales_of",
     "solve",
 ]

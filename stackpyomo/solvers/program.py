@@ -35,7 +35,7 @@ from stackpyomo.errors import InvalidGame
 from .certificates import Residuals, least_nonnegative, split_force, violations
 from .nl_file import UndefinedValue, bounds_line, replaced_segment, without_limits, write_nl
 
-__all__ = ["BadRow", "Program", "free_row", "random_start", "scales_of"]
+__all__ = ["BadRow", "Program", "free_row", "random_start", "rows_at", "scales_of"]
 
 
 _FARTHEST = 1e100
@@ -432,6 +432,12 @@ def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
     holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
     holder.construct()
     return holder
+
+
+def rows_at(constraints: Iterable[Any], table: Mapping[int, Any]) -> list[Any]:
+    """The constraints, free-standing, with ``table[id(Var)]`` in the place of their Vars."""
+    walk = substituting(table)
+    return [free_row(walk(c.body), c.lb, c.ub) for c in constraints]
 
 
 class _Nothing:
