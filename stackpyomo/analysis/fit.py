@@ -20,7 +20,7 @@ from pyomo.common.collections import ComponentMap
 
 from stackpyomo.bilevel import Scholtes
 from stackpyomo.core import TOLERANCES, Array, bounds_of, is_within, limits_of, undisturbed
-from stackpyomo.core.expressions import Curvature, curvature, number_of, variables_in
+from stackpyomo.core.expressions import curvature, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Game, component_pairs, require
 from stackpyomo.plans import Plan, stackelberg
@@ -335,11 +335,10 @@ class _Study:
             return "a follower has several actions whose slopes depend on each other, and its set is not convex"
         for variable, low, high in zip(self.experiments.variables, *limits, strict=True):
             variable.bounds = limits_of(low, high)
-        good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
         for (_, follower), block in self.experiments.model.row.items():
             if len(block.limits):
                 return f"{follower} has constraints beside the bounds of its actions"
-            if curvature(block.cost.expr, list(block.action.values())).curvature not in good:
+            if not curvature(block.cost.expr, list(block.action.values())).curvature.is_convex:
                 return f"the objective of {follower} is not proved convex within the bounds of the parameters"
         return ""
 

@@ -27,7 +27,7 @@ from scipy import sparse
 from scipy.optimize import minimize_scalar
 
 from stackpyomo.core import TOLERANCES, Array, json_number, require_positive, require_whole, tracked, undisturbed
-from stackpyomo.core.expressions import Curvature, Substitution, curvature, terms
+from stackpyomo.core.expressions import Substitution, curvature, terms
 from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
 from stackpyomo.games import Game, require
 from stackpyomo.incentives import Incentive, affine_incentive
@@ -36,8 +36,6 @@ from stackpyomo.solvers import Program, free_row, solve
 from stackpyomo.verification import Composed, Effort, Samples, best_responses, composed, measure
 
 __all__ = ["RandomGain", "RandomTarget", "randomized_gain", "randomized_target"]
-
-_CONVEX = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
 
 _FINER = 41  # Points of a finer grid.
 _POLISHED = 5  # Points of the grids that the best plan without a coin is looked for from.
@@ -155,7 +153,7 @@ class _Grid:
     def _refuse_jensen(self) -> None:
         """Both costs convex in u0: the mean of any mixture costs either less."""
         proofs = [curvature(cost, [self.instrument]) for cost in self._costs()]
-        if all(proof.curvature in _CONVEX for proof in proofs):
+        if all(proof.curvature.is_convex for proof in proofs):
             why = (
                 f"both costs are convex in {self.instrument.name}, so that announcing the mean of a mixture serves "
                 "leader and follower at least as well as drawing from it"

@@ -19,14 +19,12 @@ from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, leaves
-from stackpyomo.core.expressions import Curvature, curvature, partials, variables_in
+from stackpyomo.core.expressions import curvature, partials, variables_in
 
 from .experiments import Experiments
 from .sensitivities import is_affine
 
 __all__ = ["LinearQuadratic", "why_not_one_action"]
-
-_CONVEX = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
 
 
 def why_not_one_action(experiments: Experiments, ranges: Array) -> str:
@@ -42,12 +40,12 @@ def why_not_one_action(experiments: Experiments, ranges: Array) -> str:
     for variable, (low, high) in zip(experiments.variables, ranges, strict=True):
         variable.setlb(float(low))
         variable.setub(float(high))
-    if curvature(block.cost.expr, [reading.copy]).curvature not in _CONVEX:
+    if not curvature(block.cost.expr, [reading.copy]).curvature.is_convex:
         return f"the objective of {reading.follower} is not proved convex under the rule for all parameters"
     cost = experiments.leader_cost(0)
     if any(id(v) in {id(x) for x in experiments.variables} for v in variables_in(cost)):
         return "the leader's objective holds a parameter"
-    if curvature(cost, [reading.copy]).curvature not in _CONVEX:
+    if not curvature(cost, [reading.copy]).curvature.is_convex:
         return "the leader's objective is not proved convex in the answer"
     reading.copy.fix(0.0 if reading.copy.value is None else reading.copy.value, skip_validation=True)
     return "" if is_affine(block.cost.expr, [reading.copy]) else "the slope is not shown affine in the parameters"

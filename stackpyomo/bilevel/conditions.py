@@ -35,7 +35,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Curvature, Substitution, apart, curvature, elementary, variables_in
+from stackpyomo.core.expressions import Substitution, apart, curvature, elementary, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 
@@ -320,10 +320,9 @@ class Builder:
         many = max(len(rows) + len(own), len(self.followers)) > _WIDE
         if not plain or many or follower.objective is None:
             return 0
-        flat = (Curvature.AFFINE, Curvature.CONSTANT)
-        if not all(curvature(row.body, own).curvature in flat for row in rows):
+        if not all(curvature(row.body, own).curvature.is_flat for row in rows):
             return 0
-        return 1 if curvature(follower.objective.expr, own).curvature in flat else 2
+        return 1 if curvature(follower.objective.expr, own).curvature.is_flat else 2
 
     def _duality(
         self,
@@ -417,7 +416,7 @@ def _is_curved(follower: Follower, constraint: ConstraintData, movers: Movers) -
         return False
     own = _continuous(follower)
     moved = {id(z): z for v in own for z, _ in movers.get(id(v), ())}
-    return curvature(constraint.body, [*own, *moved.values()]).curvature not in (Curvature.AFFINE, Curvature.CONSTANT)
+    return not curvature(constraint.body, [*own, *moved.values()]).curvature.is_flat
 
 
 def _scaled(factor: Any, slope: Any) -> Any:

@@ -14,10 +14,10 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from stackpyomo.core import TOLERANCES
+from stackpyomo.core import TOLERANCES, sides_of
 from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.games import Follower, Game, evaluator, foreign
-from stackpyomo.solvers import BadRow, Program, free_row, prover, solve
+from stackpyomo.solvers import free_row, least
 
 from .copies import copied
 
@@ -46,15 +46,9 @@ def deepest(
         if constraint.equality or not foreign(follower, constraint):
             rows.append(free_row(body, constraint.lb, constraint.ub))
             continue
-        for side, limit in ((1.0, constraint.ub), (-1.0, constraint.lb)):
-            if limit is not None:
-                rows.append(free_row(side * (body - limit) + max(1.0, abs(limit)) * holder.depth, None, 0.0))
-    try:
-        program = Program(-holder.depth, rows)
-    except BadRow:
-        return None
-    solution = solve(program, prover(program), time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
-    levels = {} if solution.x is None else program.levels(solution.x)
+        for side, limit in sides_of(constraint):
+            rows.append(free_row(side * (body - limit) + max(1.0, abs(limit)) * holder.depth, None, 0.0))
+    levels = least(-holder.depth, rows, time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
     if levels.get(id(holder.depth), 0.0) <= TOLERANCES.feasibility:
         return None
     point = {game.names[id(v)]: levels.get(id(own[id(v)]), values[game.names[id(v)]]) for v in follower.variables}

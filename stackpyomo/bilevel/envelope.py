@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, sides_of
 from stackpyomo.core.expressions import numbers_of, variables_in
 from stackpyomo.games import Follower, Movers, foreign
 
@@ -97,9 +97,8 @@ def _points(follower: Follower) -> Array | None:
         body = numbers_of(constraint.body, values, len(points))
         if body is None:
             return None
-        for side, limit in ((1.0, constraint.ub), (-1.0, constraint.lb)):
-            if limit is not None:
-                inside &= side * (body - limit) <= TOLERANCES.feasibility * max(1.0, abs(limit))
+        for side, limit in sides_of(constraint):
+            inside &= side * (body - limit) <= TOLERANCES.feasibility * max(1.0, abs(limit))
     return points[inside]
 
 
@@ -150,7 +149,7 @@ def swept(envelopes: Sequence[Envelope], cost: Any, constraints: Sequence[Any]) 
     spans = [{**values, id(price): lows + share * (highs - lows)} for share in (0.0, 0.5, 1.0)]
     start, end = np.zeros(len(points)), np.ones(len(points))
     for constraint in constraints:
-        if not _cut(_along(constraint.body, spans), constraint.lb, constraint.ub, start, end):
+        if not _cut(_along(constraint.body, spans), constraint, start, end):
             return None
     shares, least = _lowest(_along(cost, spans), start, end)
     if not np.isfinite(least).any():
@@ -168,14 +167,12 @@ def _along(body: Any, spans: Sequence[dict[int, Array]]) -> Array:
     return np.array([first, last - first - bend, bend])
 
 
-def _cut(along: Array, lower: float | None, upper: float | None, start: Array, end: Array) -> bool:
-    """Take from [start, end] what does not meet lower ≤ body ≤ upper; False where the body is bent."""
+def _cut(along: Array, constraint: Any, start: Array, end: Array) -> bool:
+    """Take from [start, end] what does not meet the constraint; False where its body is bent."""
     level, slope, bend = along
     if np.abs(bend).max() > TOLERANCES.noise * np.abs([level, slope]).max():
         return False
-    for side, limit in ((1.0, upper), (-1.0, lower)):
-        if limit is None:
-            continue
+    for side, limit in sides_of(constraint):
         room = side * (limit - level) + TOLERANCES.noise * max(1.0, abs(limit))
         with np.errstate(divide="ignore", invalid="ignore"):
             meets = room / (side * slope)

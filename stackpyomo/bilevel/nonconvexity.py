@@ -17,7 +17,7 @@ import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of
-from stackpyomo.core.expressions import Curvature, Substitution, apart, curvature, variables_in
+from stackpyomo.core.expressions import Substitution, apart, curvature, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers, foreign
 from stackpyomo.solvers import BadRow, Program
@@ -193,9 +193,9 @@ def _proved(follower: Follower, movers: Movers, affine: dict[int, bool]) -> tupl
             shifts[id(moved)] = shifts.get(id(moved), moved) + rate * var
     visitor = Substitution(substitute=shifts) if shifts else None
     walk = visitor.walk_expression if visitor else lambda expression: expression
-    own, flat = follower.variables, {Curvature.CONSTANT, Curvature.AFFINE}
+    own = follower.variables
     proof = curvature(walk(follower.cost), own)
-    if proof.curvature not in flat | {Curvature.CONVEX}:
+    if not proof.curvature.is_convex:
         wide = not any(c.equality for c in follower.constraints)
         bent = wide and proof.method == "constant Hessian"
         return (_bent(follower) if bent else ""), False
@@ -204,10 +204,7 @@ def _proved(follower: Follower, movers: Movers, affine: dict[int, bool]) -> tupl
             affine[id(constraint)] = constraint.body.polynomial_degree() in (0, 1)
         if constant and affine[id(constraint)]:
             continue
-        good = set(flat)
-        good |= {Curvature.CONVEX} if constraint.lb is None else set()
-        good |= {Curvature.CONCAVE} if constraint.ub is None else set()
-        if curvature(walk(constraint.body), own).curvature not in good:
+        if not curvature(walk(constraint.body), own).curvature.allows(constraint.lb, constraint.ub):
             return "", False
     return "", True
 

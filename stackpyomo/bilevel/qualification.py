@@ -20,11 +20,11 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 
-from stackpyomo.core import TOLERANCES, Array, Scales
+from stackpyomo.core import TOLERANCES, Array, Scales, sides_of
 from stackpyomo.core.expressions import Substitution, apart, variables_in
 from stackpyomo.derivatives import Derivatives, FollowerRows
 from stackpyomo.games import Follower, Game, Movers, foreign
-from stackpyomo.solvers import BadRow, Program, solve
+from stackpyomo.solvers import least
 
 from .polyhedra import Polyhedron
 
@@ -67,21 +67,14 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
     rows: list[Any] = []
     for constraint in follower.constraints:
         body = visitor.walk_expression(constraint.body)
-        lower, upper = constraint.lb, constraint.ub
         spare = holder.depth if id(constraint) in curved else 0.0
         if constraint.equality:
-            rows.append(body == upper)
+            rows.append(body == constraint.ub)
             continue
-        rows += [apart(body) + spare <= upper] if upper is not None else []
-        rows += [apart(body) - spare >= lower] if lower is not None else []
-    try:
-        program = Program(-holder.depth, [r for r in rows if hasattr(r, "is_expression_type")])
-    except BadRow:
+        rows += [sign * apart(body) + spare <= sign * limit for sign, limit in sides_of(constraint)]
+    levels = least(-holder.depth, [r for r in rows if hasattr(r, "is_expression_type")], "auto")
+    if not levels:
         return None
-    solution = solve(program)
-    if solution.answer is None:
-        return None
-    levels = program.levels(solution.answer)
     return {id(v): levels.get(id(v), v.value or 0.0) for v in follower.variables}
 
 
@@ -145,19 +138,16 @@ def _interior(
             equal.append(normal)
             continue
         group = strict if id(constraint) in curved else weak
-        level = float(derivatives.bodies[index])
-        group += [s * normal for s in _active(level, constraint.lb, constraint.ub, sizes[index])]
+        group += [s * normal for s in _active(float(derivatives.bodies[index]), constraint, sizes[index])]
     for axis, column, reach in zip(np.eye(len(columns)), columns, reaches, strict=True):
         var = rows.actions[column]
-        weak += [s * axis for s in _active(values[rows.game.names[id(var)]], var.lb, var.ub, reach)]
+        weak += [s * axis for s in _active(values[rows.game.names[id(var)]], var, reach)]
     return _largest(strict, weak, equal, len(columns))
 
 
-def _active(level: float, lower: float | None, upper: float | None, unit: float) -> list[float]:
-    """−1 for an active lower side, +1 for an upper one."""
-    near = TOLERANCES.active * unit
-    sides = [-1.0] if lower is not None and level - lower <= near else []
-    return [*sides, 1.0] if upper is not None and upper - level <= near else sides
+def _active(level: float, part: Any, unit: float) -> list[float]:
+    """−1 for an active lower side of a row or a Var, +1 for an upper one."""
+    return [sign for sign, limit in sides_of(part) if sign * (limit - level) <= TOLERANCES.active * unit]
 
 
 def _largest(strict: list[Array], weak: list[Array], equal: list[Array], size: int) -> float:

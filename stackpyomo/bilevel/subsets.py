@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, sides_of
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.games import Follower, foreign
 
@@ -61,9 +61,8 @@ def points_of(constraints: Iterable[Any], order: Sequence[int]) -> Array | None:
         if terms is None:
             return None
         body, size = table(terms, order), sum(map(abs, terms.values()))
-        for side, limit in ((1.0, constraint.ub), (-1.0, constraint.lb)):
-            if limit is not None:
-                within &= side * (body - limit) <= TOLERANCES.noise * max(size, abs(limit))
+        for side, limit in sides_of(constraint):
+            within &= side * (body - limit) <= TOLERANCES.noise * max(size, abs(limit))
     return within
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["bounds_of", "clipped", "limits_of"]
+__all__ = ["bounds_of", "clipped", "limits_of", "sides_of"]
 
 
 def bounds_of(part: Any) -> tuple[float, float]:
@@ -17,6 +18,13 @@ def bounds_of(part: Any) -> tuple[float, float]:
 def limits_of(low: float, high: float) -> tuple[float | None, float | None]:
     """The same two numbers as Pyomo has them: None where there is no limit."""
     return (float(low) if math.isfinite(low) else None), (float(high) if math.isfinite(high) else None)
+
+
+def sides_of(part: Any) -> Iterator[tuple[float, float]]:
+    """(+1, upper) and (−1, lower) of a Var or a Constraint, where there is one: sign · (body − limit) ≤ 0."""
+    for sign, limit in ((1.0, part.ub), (-1.0, part.lb)):
+        if limit is not None:
+            yield sign, float(limit)
 
 
 def clipped(level: float, variable: Any) -> float:

@@ -19,14 +19,12 @@ import numpy as np
 from scipy import sparse
 
 from stackpyomo.core import Array, matches
-from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set
+from stackpyomo.core.expressions import is_convex_problem
 from stackpyomo.games import Follower
 
 from .first_order import FollowerRows
 
 __all__ = ["FollowerHessians", "Hessian", "composed_hessian", "composed_size", "is_jointly_convex"]
-
-_GOOD = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
 
 
 def is_jointly_convex(follower: Follower, others: Sequence[Any]) -> bool:
@@ -34,10 +32,7 @@ def is_jointly_convex(follower: Follower, others: Sequence[Any]) -> bool:
 
     Then it stays convex under every affine strategy, whatever the gain.
     """
-    moving = [*follower.variables, *others]
-    if curvature(follower.cost, moving).curvature not in _GOOD:
-        return False
-    return all(is_convex_feasible_set(c, moving).curvature is Curvature.CONVEX for c in follower.constraints)
+    return is_convex_problem(follower.cost, follower.constraints, [*follower.variables, *others])
 
 
 @dataclass(frozen=True)

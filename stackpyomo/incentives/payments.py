@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from stackpyomo.core import TOLERANCES, Array, undisturbed
-from stackpyomo.core.expressions import Curvature, curvature
+from stackpyomo.core.expressions import curvature
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, require
@@ -120,7 +120,7 @@ def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
         assert objective is not None
         mine = [rows.instruments[i] for i in effects.col[effects.row == number]]
         mine += [rows.responses.variables[i] for i in np.unique(rows.leads.tocoo().row)]
-        affine[number] = curvature(objective.expr, mine).curvature in (Curvature.AFFINE, Curvature.CONSTANT)
+        affine[number] = curvature(objective.expr, mine).curvature.is_flat
     return affine
 
 

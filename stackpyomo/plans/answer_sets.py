@@ -27,8 +27,6 @@ from stackpyomo.games import Follower, Game, foreign
 
 __all__ = ["Affine", "AnswerSet", "Kind", "are_unique", "is_independent"]
 
-_FLAT = (Curvature.AFFINE, Curvature.CONSTANT)
-
 
 class Kind(str, enum.Enum):
     """What a follower's problem is in its own actions, whatever the leader does."""
@@ -89,7 +87,7 @@ class AnswerSet:
         if self.follower.integers or not _has_convex_rows(self.follower):
             return Kind.OTHER
         proof = curvature(self.cost, own)
-        if proof.curvature in _FLAT:
+        if proof.curvature.is_flat:
             return Kind.LINEAR
         if proof.curvature is not Curvature.CONVEX:
             return Kind.OTHER

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, sides_of
 from stackpyomo.core.expressions import apart
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game
@@ -44,14 +44,10 @@ def conflict(constraints: Sequence[tuple[str, Any]], solver: str) -> str:
     Where the solver gives no multipliers, the rows that stay violated are named. Empty if all rows can be met.
     """
     elastic = pyo.ConcreteModel()
-    sides = [(c, 1.0) for _, c in constraints] + [(c, -1.0) for _, c in constraints]
-    elastic.slack = pyo.Var(range(len(sides)), bounds=(0, None), initialize=0)
-    rows = {}
-    for index, (c, side) in enumerate(sides):
-        bound = c.ub if side > 0 else c.lb
-        if bound is not None:
-            rows[index] = side * apart(c.body) - elastic.slack[index] <= side * bound
-    relaxed = Program(pyo.quicksum(elastic.slack[i] for i in rows), list(rows.values()))
+    sides = [(number, *side) for number, (_, c) in enumerate(constraints) for side in sides_of(c)]
+    elastic.slack = slack = pyo.Var(range(len(sides)), bounds=(0, None), initialize=0)
+    bodies = [sign * (apart(constraints[number][1].body) - limit) for number, sign, limit in sides]
+    relaxed = Program(pyo.quicksum(slack.values()), [body <= slack[index] for index, body in enumerate(bodies)])
     solution = solve(relaxed, solver)
     if solution.answer is None:
         return ""
@@ -59,10 +55,9 @@ def conflict(constraints: Sequence[tuple[str, Any]], solver: str) -> str:
     if not blamed:
         return ""
     if solution.duals is not None:
-        numbers = list(rows)
         pairs = zip(relaxed.rows, solution.duals, strict=True)
-        blamed = [numbers[int(row)] for row, dual in pairs if abs(dual) > TOLERANCES.blame] or blamed
-    players = [constraints[i % len(constraints)] for i in blamed]
+        blamed = [sides[int(row)][0] for row, dual in pairs if abs(dual) > TOLERANCES.blame] or blamed
+    players = [constraints[i] for i in blamed]
     named = list(dict.fromkeys(f"{c.name} ({owner})" for owner, c in players))
     more = f" and {len(named) - 6} more" if len(named) > 6 else ""
     return f"In conflict, together with the bounds of their variables: {', '.join(named[:6])}{more}. Relax one of them."

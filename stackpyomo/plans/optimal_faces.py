@@ -31,7 +31,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from stackpyomo.bilevel import copied, substituted
-from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
+from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of, sides_of
 from stackpyomo.core.expressions import partials
 from stackpyomo.solvers import Program, Solution, choose, free_row, rows_at, solve
 
@@ -146,10 +146,8 @@ def _sides(body: Any, part: Any) -> Iterator[tuple[Any, bool]]:
     if low == high:
         yield body - low, True
         return
-    if math.isfinite(low):
-        yield body - low, False
-    if math.isfinite(high):
-        yield high - body, False
+    for sign, limit in sides_of(part):
+        yield sign * (limit - body), False
 
 
 class _Written:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stackpyomo.bilevel import Options, substituted
-from stackpyomo.core import TOLERANCES, clipped, is_within
-from stackpyomo.core.expressions import Curvature, curvature, number_of, size_of, variables_in
+from stackpyomo.core import TOLERANCES, clipped, is_within, sides_of
+from stackpyomo.core.expressions import curvature, number_of, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, free_row, registry, rows_at, solve
@@ -27,8 +27,6 @@ from .problems import aggregate_definitions, held_problem, leader_cost
 from .responding import plan_if_any
 
 __all__ = ["Goal", "WorstAnswer", "WorstAnswers", "WorstEquilibria", "worst_answers"]
-
-_BENT = (Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT)
 
 
 @dataclass(frozen=True)
@@ -73,10 +71,8 @@ class _Leader(abc.ABC):
         assert objective is not None
         yield Goal(self.cost, None, objective.name)
         for row in self.coupled:
-            if row.ub is not None:
-                yield Goal(row.body, row.ub, row.name)
-            if row.lb is not None:
-                yield Goal(-row.body, -row.lb, row.name)
+            for sign, limit in sides_of(row):
+                yield Goal(sign * row.body, sign * limit, row.name)
 
     def worst(self, given: Mapping[int, float], slack: float, *, rounded: bool = True) -> WorstAnswer | None:
         """The worst answer at {id(leader's Var): value}; None if there is none, or none is proved to be it.
@@ -115,7 +111,7 @@ class WorstAnswers(_Leader):
         self.answers = [AnswerSet(f) for f in followers]
         known = all(answers.kind is not Kind.OTHER for answers in self.answers)
         #: Whether every problem solved here is convex; others go to a global solver.
-        self.is_convex = known and all(curvature(-g.body, self.actions).curvature in _BENT for g in self.goals())
+        self.is_convex = known and all(curvature(-g.body, self.actions).curvature.is_convex for g in self.goals())
 
     def require_exact(self, slack: float) -> None:
         """Raise :class:`InvalidGame` where a tie needs a width, or a solver that is not here."""

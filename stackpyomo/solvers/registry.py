@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +26,11 @@ from stackpyomo.errors import InvalidGame, SolverNotAvailable
 from .array_programs import ArrayProgram
 from .executables import run_executable
 from .interfaces import PROCESSOR_CLOCK, Scip, from_factory, run_cyipopt, run_pounce, run_pyomo
-from .program import Program
+from .program import BadRow, Program
 from .solution import Solution, Termination
 from .twins import twin
 
-__all__ = ["SolverInfo", "choose", "prover", "registry", "solve"]
+__all__ = ["SolverInfo", "choose", "least", "prover", "registry", "solve"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,19 @@ def prover(program: Program) -> str:
     bodies = [model.objective.expr, *(row.body for row in model.rows.values())]
     linear = all(getattr(body, "polynomial_degree", int)() in (0, 1) for body in bodies)
     return "highs" if linear and not program.sets and registry["highs"].available else "scip"
+
+
+def least(
+    cost: Any, rows: Sequence[Any], solver: str | None = None, *, time_limit: float | None = None
+) -> dict[int, float]:
+    """{id(Var): value} where the cost is least, by a solver whose bound proves it or a named one; empty: no answer."""
+    try:
+        program = Program(cost, rows)
+    except BadRow:
+        return {}
+    solution = solve(program, solver or prover(program), time_limit=time_limit)
+    held = solution.termination.solved or solution.termination.limited
+    return program.levels(solution.x) if held and solution.x is not None else {}
 
 
 def solve(

@@ -54,6 +54,21 @@ class Curvature(str, Enum):
     NONCONVEX = "nonconvex"  #: Proof of the opposite: f is neither convex nor concave.
     UNKNOWN = "unknown"  #: Nothing is proved.
 
+    @property
+    def is_flat(self) -> bool:
+        """True if f is affine, or constant."""
+        return self in (Curvature.AFFINE, Curvature.CONSTANT)
+
+    @property
+    def is_convex(self) -> bool:
+        """True if f is convex, affine ones among them."""
+        return self.is_flat or self is Curvature.CONVEX
+
+    def allows(self, lower: float | None, upper: float | None) -> bool:
+        """True if {x : lower ≤ f(x) ≤ upper} is convex by this curvature; None: no limit."""
+        one_sided = (self is Curvature.CONVEX and lower is None) or (self is Curvature.CONCAVE and upper is None)
+        return self.is_flat or one_sided
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -97,11 +112,10 @@ def range_of(expr: Any) -> tuple[float, float]:
         return -INF, INF
 
 
-def is_convex_problem(cost: Any, constraints: Iterable[Any]) -> bool:
-    """True if min cost s.t. constraints is proved convex in all its variables."""
-    good = (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
-    return curvature(cost).curvature in good and all(
-        is_convex_feasible_set(c).curvature is Curvature.CONVEX for c in constraints
+def is_convex_problem(cost: Any, constraints: Iterable[Any], variables: _Vars = None) -> bool:
+    """True if min cost s.t. constraints is proved convex in these variables, or in all of them."""
+    return curvature(cost, variables).curvature.is_convex and all(
+        is_convex_feasible_set(c, variables).curvature is Curvature.CONVEX for c in constraints
     )
 
 
@@ -118,8 +132,7 @@ def is_convex_feasible_set(constraint: Any, variables: _Vars = None) -> Proof:
     except UNREADABLE:
         return _NO_PROOF
     proof = curvature(body, variables)
-    enough = [*_FLAT] + [Curvature.CONVEX] * (lower is None) + [Curvature.CONCAVE] * (upper is None)
-    return Proof(Curvature.CONVEX, proof.method) if proof.curvature in enough else _NO_PROOF
+    return Proof(Curvature.CONVEX, proof.method) if proof.curvature.allows(lower, upper) else _NO_PROOF
 
 
 # --- constant Hessians ------------------------------------------------------------------------------------------------

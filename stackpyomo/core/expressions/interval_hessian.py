@@ -21,7 +21,7 @@ from pyomo.common.errors import PyomoException
 from pyomo.common.numeric_types import native_types, value
 from pyomo.core.expr.visitor import StreamBasedExpressionVisitor
 
-from .convexity import Curvature, curvature
+from .convexity import curvature
 from .intervals import FUNCTIONS, Span, add, inverse, negative, power, times
 from .terms import terms
 
@@ -52,7 +52,7 @@ def is_convex_on_box(expression: Any, variable: Any) -> bool:
 
 
 def _is_convex(term: Any) -> bool:
-    return curvature(term).curvature in (Curvature.CONSTANT, Curvature.AFFINE, Curvature.CONVEX)
+    return curvature(term).curvature.is_convex
 
 
 def _bends_up(parts: Sequence[tuple[float, Any]], lower: float, upper: float) -> bool:
