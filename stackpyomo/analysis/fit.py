@@ -19,7 +19,7 @@ import numpy as np
 from pyomo.common.collections import ComponentMap
 
 from stackpyomo.bilevel import Scholtes
-from stackpyomo.core import TOLERANCES, Array, bounds_of, is_within, limits_of, undisturbed
+from stackpyomo.core import TOLERANCES, Array, box_of, is_within, limits_of, undisturbed
 from stackpyomo.core.expressions import curvature, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Game, component_pairs, require
@@ -122,8 +122,7 @@ class _Study:
         self.parameters: Sequence[Parameter] = experiments.parameters
         self.start = np.array([p.start for p in self.parameters])
         self.readings = np.array([r.value for r in experiments.readings])
-        lower, upper = np.array([bounds_of(r.copy) for r in experiments.readings]).reshape(-1, 2).T
-        self.bounds = lower, upper
+        self.bounds = lower, upper = box_of(r.copy for r in experiments.readings)
         self.within = np.clip(self.readings, lower, upper)
         self.limits = np.array([p.lower for p in self.parameters]), np.array([p.upper for p in self.parameters])
 

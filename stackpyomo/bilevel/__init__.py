@@ -4,7 +4,7 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 :mod:`stackpyomo.bilevel.conditions`.
 """
 
-from .candidates import Candidate, Options
+from .candidates import Candidate, Options, tell_objectives
 from .choices import Choices
 from .common_multipliers import Common
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
@@ -57,6 +57,7 @@ __all__ = [
     "responding_followers",
     "substituted",
     "surface",
+    "tell_objectives",
     "unqualified",
     "with_answers",
 ]

@@ -26,7 +26,7 @@ from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import bound_multipliers
 from .qualification import interior_points
 
-__all__ = ["Candidate", "Candidates", "Options"]
+__all__ = ["Candidate", "Candidates", "Options", "tell_objectives"]
 
 
 @dataclass(frozen=True)
@@ -249,3 +249,10 @@ class Candidates:
         if (good and better) or (self.best is None and candidate.report is not None):
             self.best = candidate
         return good and better
+
+
+def tell_objectives(log: Sequence[dict[str, Any]], sign: int) -> None:
+    """Turn costs and bounds of a log into the leader's objective; ``sign`` 0: there is none."""
+    for entry in log:
+        for key, level in (("objective", entry.pop("cost", None)), ("bound", entry["bound"])):
+            entry[key] = sign * level if sign and level is not None else None

@@ -42,6 +42,10 @@ class Pairs:
         """(λ, s)."""
         return x[self.multiplier], self.way * (x[self.owner] - self.limit)
 
+    def level(self, x: Array) -> float:
+        """μ: the mean of λ s."""
+        return float(np.prod(self.at(x), axis=0).mean())
+
     def moved(self, step: Array) -> tuple[Array, Array]:
         """(dλ, ds)."""
         return step[self.multiplier], (self.way * step[self.owner].T).T
@@ -111,7 +115,7 @@ class System:
             trial = linear.step(residual, force * room)
         except RuntimeError:  # singular
             return None
-        left = self._mean(x + self.longest(trial, force, room) * trial)
+        left = self.pairs.level(x + self.longest(trial, force, room) * trial)
         centre = min(1.0, max(left, 0.0) / mean) ** 3
         dforce, droom = self.pairs.moved(trial)
         step = linear.step(residual, force * room - centre * mean + dforce * droom)
@@ -127,10 +131,6 @@ class System:
         """The part of a step, at most 1, that keeps every λ and s positive."""
         positive, there = np.concatenate([force, room]), np.concatenate(self.pairs.moved(step))
         return float(np.where(there < 0.0, -positive / there, 1.0).min(initial=1.0))
-
-    def _mean(self, x: Array) -> float:
-        force, room = self.pairs.at(x)
-        return float((force * room).mean())
 
     def _keeps(self, x: Array, most: float) -> bool:
         """True at a point with balanced pairs and rows no further off than ``most``, or than rounding."""

@@ -17,7 +17,7 @@ import pyomo.environ as pyo
 from stackpyomo.core import TOLERANCES, sides_of
 from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.games import Follower, Game, evaluator, foreign
-from stackpyomo.solvers import free_row, least
+from stackpyomo.solvers import free_row, least_point
 
 from .copies import copied
 
@@ -48,7 +48,7 @@ def deepest(
             continue
         for side, limit in sides_of(constraint):
             rows.append(free_row(side * (body - limit) + max(1.0, abs(limit)) * holder.depth, None, 0.0))
-    levels = least(-holder.depth, rows, time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
+    levels = least_point(-holder.depth, rows, time_limit=max(0.1, min(_SECONDS, until - time.monotonic())))
     if levels.get(id(holder.depth), 0.0) <= TOLERANCES.feasibility:
         return None
     point = {game.names[id(v)]: levels.get(id(own[id(v)]), values[game.names[id(v)]]) for v in follower.variables}

@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyomo.environ as pyo
-from pyomo.common.errors import InfeasibleConstraintException, PyomoException
-from pyomo.contrib.fbbt.fbbt import fbbt
 
 from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.games import GameStructure
-from stackpyomo.solvers import free_row
+from stackpyomo.solvers import rows_at
+from stackpyomo.verification import tighten
 
 from .complementarity import interval
 from .copies import copied
 
 __all__ = ["implied_boxes", "least_cost"]
-
-_SWEEPS = 3  # Times that the rows are gone through.
 
 
 def implied_boxes(game: GameStructure) -> dict[str, tuple[float, float]]:
@@ -39,14 +36,7 @@ def least_cost(game: GameStructure, cost: Any, rows: Sequence[Any]) -> float:
 def _tightened(game: GameStructure, rows: Sequence[Any]) -> dict[int, Any]:
     """id(Var) → a copy with what is left of its bounds."""
     copies = copied(pyo.Block(concrete=True), [v for v in game.variables_by_name.values() if not v.fixed])
-    walk = substituting(copies)
     known = {id(copy) for copy in copies.values()}
-    bodies = [(walk(c.body), c.lb, c.ub) for c in rows if hasattr(c, "body")]
-    written = [free_row(*body) for body in bodies if all(v.fixed or id(v) in known for v in variables_in(body[0]))]
-    try:
-        for _ in range(_SWEEPS):
-            for row in written:
-                fbbt(row)
-    except (InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError):
-        pass  # what the rows showed until then holds
+    written = rows_at((c for c in rows if hasattr(c, "body")), copies)
+    tighten(row for row in written if all(v.fixed or id(v) in known for v in variables_in(row.body)))
     return copies

@@ -21,7 +21,7 @@ from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, GameStructure, foreign
-from stackpyomo.solvers import free_row, least
+from stackpyomo.solvers import free_row, least_point
 
 __all__ = ["Block", "answer", "blocks", "gives_way", "takes_less", "widened"]
 
@@ -125,4 +125,4 @@ def answer(follower: Follower, values: Mapping[int, float]) -> dict[int, float]:
 
 def _least(cost: Any, bodies: list[tuple[Any, Any, Any]]) -> dict[int, float]:
     """{id(Var): value} where the cost is least, of Vars that cost or rows (body, lower, upper) hold; else empty."""
-    return least(cost, [free_row(*body) for body in bodies if any(not v.fixed for v in variables_in(body[0]))])
+    return least_point(cost, [free_row(*body) for body in bodies if any(not v.fixed for v in variables_in(body[0]))])

@@ -58,21 +58,17 @@ class _Descent:
 
     def run(self, x: Array) -> Array | None:
         point = self.system.solved(x, self._is_parted)
-        first = 0.0 if point is None else self._level(point)
+        first = 0.0 if point is None else self.system.pairs.level(point)
         for number in range(_LEVELS):
             level = first * _FALL**number
             settled = None if point is None else self._settled(point, level)
             point = None if settled is None else self._best(settled, level)
         return point
 
-    def _level(self, x: Array) -> float:
-        """μ at a point of the path."""
-        return float(np.prod(self.system.pairs.at(x), axis=0).mean())
-
     def _is_parted(self, x: Array) -> bool:
         """True once it shows which pairs are active: large λ and large s are not of the same pairs."""
         large = (np.quantile(part, _LARGE) for part in self.system.pairs.at(x))
-        return self._level(x) <= _ROUNDED * float(np.prod(list(large)))
+        return self.system.pairs.level(x) <= _ROUNDED * float(np.prod(list(large)))
 
     def _settled(self, x: Array, level: float) -> Array | None:
         """The followers' conditions at this level, the leader held; None where Newton's method does not get there."""

@@ -68,6 +68,10 @@ class Problem:
         """False where any equilibrium is as good as another."""
         return hasattr(self.cost, "is_expression_type")
 
+    def under(self, *rows: Any, owner: str = "leader", **changes: Any) -> Problem:
+        """The problem with more rows, and other fields."""
+        return replace(self, constraints=[*self.constraints, *((owner, row) for row in rows)], **changes)
+
 
 @dataclass
 class Answer:

@@ -16,7 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of
+from stackpyomo.core import TOLERANCES, Array, box_of
 from stackpyomo.core.expressions import Substitution, apart, curvature, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers, foreign
@@ -173,7 +173,7 @@ class _Search:
 
     def _within(self, bodies: Array, rows: list[Any], first: int, slack: Any = None) -> Array:
         """Whether these rows hold, which begin at ``first``: exactly, or within a slack and rounding."""
-        low, high = np.array([bounds_of(c) for c in rows]).reshape(-1, 2).T
+        low, high = box_of(rows)
         block = slice(first, first + len(rows))
         room = np.zeros(len(rows)) if slack is None else slack[block] + TOLERANCES.noise * np.abs(bodies[block])
         return (bodies[block] >= low - room) & (bodies[block] <= high + room)

@@ -24,7 +24,7 @@ from stackpyomo.core import TOLERANCES, Array, Scales, sides_of
 from stackpyomo.core.expressions import Substitution, apart, variables_in
 from stackpyomo.derivatives import Derivatives, FollowerRows
 from stackpyomo.games import Follower, Game, Movers, foreign
-from stackpyomo.solvers import least
+from stackpyomo.solvers import least_point
 
 from .polyhedra import Polyhedron
 
@@ -72,7 +72,7 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
             rows.append(body == constraint.ub)
             continue
         rows += [sign * apart(body) + spare <= sign * limit for sign, limit in sides_of(constraint)]
-    levels = least(-holder.depth, [r for r in rows if hasattr(r, "is_expression_type")], "auto")
+    levels = least_point(-holder.depth, [r for r in rows if hasattr(r, "is_expression_type")], "auto")
     if not levels:
         return None
     return {id(v): levels.get(id(v), v.value or 0.0) for v in follower.variables}

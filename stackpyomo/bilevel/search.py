@@ -232,10 +232,9 @@ class PlanSearch(Candidates):
 
     def _asked(self, level: float, kkt: Conditions, treatment: Treatment, solver: str) -> tuple[Answer, Equilibrium]:
         """An equilibrium that costs at most ``level``, its rows met as tightly as the solver can."""
-        below = [("leader", self.problem.cost <= level)] if math.isfinite(level) else []
-        level_set = replace(self.problem, cost=0.0, constraints=[*self.problem.constraints, *below])
+        below = [self.problem.cost <= level] if math.isfinite(level) else []
         try:
-            asked = self._posed(level_set, kkt, treatment)
+            asked = self._posed(self.problem.under(*below, cost=0.0), kkt, treatment)
         except BadRow:  # the cost is a constant
             return Answer(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
         answer = self._global(asked, solver, tight=True)

@@ -84,8 +84,8 @@ class ValueFunction(PlanSearch):
         )
         binaries = pyo.VarList(domain=pyo.Binary)
         binaries.construct()
-        self._pieces = [(e.follower.name, row) for e in self._envelopes for row in e.rows(binaries)]
-        self._pieces += [(f.name, row) for f in self._deviating if not self.problem.answers for row in bends(f, movers)]
+        self._pieces = [row for e in self._envelopes for row in e.rows(binaries)]
+        self._pieces += [row for f in self._deviating if not self.problem.answers for row in bends(f, movers)]
         self.bound = self._least_cost
         if len(self.kkt.pairs) >= _PAIRS and not any(f.integers for f in self.followers):
             self._local(self._nlp, [Scholtes()], starts=1)
@@ -238,9 +238,7 @@ class ValueFunction(PlanSearch):
     def _master(self, unit: float = 1.0) -> Equilibrium:
         """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""
         rows = self._writer.written(list(self._known), self._row_margin, unit)
-        named = [("deviations", relation) for relation in rows.relations]
-        constraints = [*self.problem.constraints, *self._pieces, *named]
-        problem = replace(self.problem, constraints=constraints, sets=rows.sets)
+        problem = self.problem.under(*self._pieces, *rows.relations, owner="deviations", sets=rows.sets)
         return self._posed(problem, self._exact, SOS1())
 
     def _take_bound(self, answer: Answer | Solution) -> None:
@@ -266,8 +264,8 @@ class ValueFunction(PlanSearch):
 
     def _piece(self, values: Mapping[int, float]) -> Equilibrium:
         """Of every row of the last master one alternative."""
-        rows = [("deviations", row) for row in self._writer.settled(list(self._known), self._row_margin, values)]
-        return self._posed(replace(self.problem, constraints=[*self.problem.constraints, *rows]), self.kkt, None)
+        rows = self._writer.settled(list(self._known), self._row_margin, values)
+        return self._posed(self.problem.under(*rows, owner="deviations"), self.kkt, None)
 
     # --- what the candidate leaves open -------------------------------------------------------------------------------
 

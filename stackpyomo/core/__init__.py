@@ -6,7 +6,7 @@ Law: imports only :mod:`stackpyomo.errors`.
 
 from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markdown, as_text, cut, head, listed, shown
 from .isolation import undisturbed
-from .limits import bounds_of, clipped, limits_of, sides_of
+from .limits import bounds_of, box_of, clipped, limits_of, sides_of
 from .progress import timed, tracked
 from .scales import Scales, limited_reaches, newton_steps, probes, scales, steepest_of
 from .serialization import (
@@ -40,6 +40,7 @@ __all__ = [
     "as_markdown",
     "as_text",
     "bounds_of",
+    "box_of",
     "clipped",
     "cut",
     "end",

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["bounds_of", "clipped", "limits_of", "sides_of"]
+import numpy as np
+
+from .sparse import Array
+
+__all__ = ["bounds_of", "box_of", "clipped", "limits_of", "sides_of"]
 
 
 def bounds_of(part: Any) -> tuple[float, float]:
     """(lower, upper) of a Var or a Constraint."""
     low, high = part.lb, part.ub
     return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
+
+
+def box_of(parts: Iterable[Any]) -> tuple[Array, Array]:
+    """(lower, upper) of all of these."""
+    low, high = np.array([bounds_of(part) for part in parts], dtype=float).reshape(-1, 2).T
+    return low, high
 
 
 def limits_of(low: float, high: float) -> tuple[float | None, float | None]:

@@ -19,7 +19,7 @@ from pyomo.core.base.block import BlockData
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, clipped
+from stackpyomo.core import TOLERANCES, Array, box_of, clipped
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
@@ -409,12 +409,7 @@ class GameStructure:
 
 def action_bounds(game: GameStructure) -> tuple[Array, Array]:
     """(lower, upper) of all actions, ±∞ where there is none."""
-
-    def limits() -> tuple[Array, Array]:
-        low, high = np.array([bounds_of(v) for v in game.actions]).reshape(-1, 2).T
-        return low, high
-
-    return game.once("action_bounds", limits)
+    return game.once("action_bounds", lambda: box_of(game.actions))
 
 
 def _named(variables: Iterable[VarData], prefixes: dict[int, str]) -> Iterator[tuple[str, VarData]]:

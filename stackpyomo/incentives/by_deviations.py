@@ -19,7 +19,7 @@ import pandas as pd
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, timed
+from stackpyomo.core import TOLERANCES, Array, box_of, timed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.deviations import (
@@ -184,7 +184,7 @@ def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:
     slopes = rates @ lever.shown
     if not slopes.any() and not lever.curved:
         return None
-    low, high = np.array([bounds_of(v) for v in lever.variables]).reshape(-1, 2).T
+    low, high = box_of(lever.variables)
     point = np.where(slopes > 0.0, low, np.where(slopes < 0.0, high, lever.target))
     if not lever.curved:
         if not np.isfinite(point).all():

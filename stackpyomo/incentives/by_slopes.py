@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, rows_scaled, timed
+from stackpyomo.core import TOLERANCES, Array, box_of, rows_scaled, timed
 from stackpyomo.derivatives import Derivatives, FollowerHessians, FollowerRows, active_sides, is_jointly_convex
 from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
 from stackpyomo.games import Game
@@ -206,7 +206,7 @@ class Design(Entries):
         """Bounds of the gain's entries, and the leader variables that stand at a bound."""
         asked, near = self._asked(system), TOLERANCES.active * self.rows.instrument_units
         levels = np.array([values[name] for name in self.leader])
-        lowest, highest = np.array([bounds_of(v) for v in self.rows.instruments]).reshape(-1, 2).T
+        lowest, highest = box_of(self.rows.instruments)
         at_low, at_high = levels - lowest <= near, highest - levels <= near
         at_bounds = {
             int(i): f"{self.leader[i]} stands at its {_BOUNDS[at_low[i], at_high[i]]}"

@@ -9,6 +9,7 @@ from .equilibria import Equilibria
 from .options import read_options
 from .plan import Plan, rows_of
 from .problems import leader_cost, leading_problem
+from .resolved_plans import answered_plan
 from .responding import respond
 from .solve import leader_optimal, nash, pessimistic, stackelberg
 
@@ -16,6 +17,7 @@ __all__ = [
     "Equilibria",
     "Options",
     "Plan",
+    "answered_plan",
     "leader_cost",
     "leader_optimal",
     "leading_problem",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, box_of, limited_reaches
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import BadRow, Program
 
@@ -56,9 +56,8 @@ def rested(game: GameStructure, values: Mapping[str, float]) -> dict[str, float]
 
 def _levels(game: GameStructure, values: Mapping[str, float]) -> tuple[Array, Array, Array]:
     """(values, lower bounds, upper bounds) of all variables that are not fixed, ±inf where there is none."""
-    free = [(values[name], v.lb, v.ub) for name, v in game.variables_by_name.items() if not v.fixed]
-    levels, lower, upper = np.array(free, dtype=float).reshape(-1, 3).T
-    return levels, np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)
+    free = {name: v for name, v in game.variables_by_name.items() if not v.fixed}
+    return np.array([values[name] for name in free], dtype=float), *box_of(free.values())
 
 
 def _reaches(levels: Array, lower: Array, upper: Array) -> Array:

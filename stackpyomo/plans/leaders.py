@@ -23,7 +23,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import Options, Problem, Scholtes
-from stackpyomo.core import TOLERANCES, bounds_of, clipped, limited_reaches, listed, shown, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, box_of, clipped, limited_reaches, listed, shown, tracked, undisturbed
 from stackpyomo.core.expressions import apart
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.errors import NoPlan
@@ -110,8 +110,7 @@ class _Search:
         levels = {id(v): values[names[id(v)]] for v in self.game.variables_by_name.values() if not v.fixed}
         self.sizes = {name: natural_size(leader.cost, levels) for name, leader in self.game.leaders.items()}
         decided = list(self._decided())
-        bounds = np.array([bounds_of(v) for v in decided]).reshape(-1, 2)
-        reaches = limited_reaches(np.array([values[names[id(v)]] for v in decided]), *bounds.T)
+        reaches = limited_reaches(np.array([values[names[id(v)]] for v in decided]), *box_of(decided))
         self.reaches = {names[id(v)]: float(reach) or 1.0 for v, reach in zip(decided, reaches, strict=True)}
 
     # --- one leader's reply -------------------------------------------------------------------------------------------
@@ -161,8 +160,7 @@ class _Search:
         """A bound on a cost that is known to lie between these: variables without bounds have made it a loose one."""
         holder = pyo.ConcreteModel(name="level")
         holder.level = pyo.Var(bounds=(low, high + room), initialize=high)
-        below = ("leader", free_row(apart(problem.cost) - holder.level, None, 0.0))
-        bounded = replace(problem, cost=holder.level + 0.0, constraints=[*problem.constraints, below])
+        bounded = problem.under(free_row(apart(problem.cost) - holder.level, None, 0.0), cost=holder.level + 0.0)
         plan = plan_if_any(self.game, self.followers, bounded, self._options())
         return low if plan is None or math.isnan(plan.bound) else plan.bound
 

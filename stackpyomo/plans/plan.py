@@ -142,17 +142,7 @@ class Plan(Document):
         for player in (game.leader, *game.followers.values()):
             game.objective_value(player)  # raises where there is none
         values = rested(game, given)
-        off = violation(game, values)
-        return cls(
-            values=values,
-            leader_objective=objective_at(game, game.leader, values),
-            follower_objectives={n: objective_at(game, f, values) for n, f in game.followers.items()},
-            termination="given",
-            quality="feasible" if off <= TOLERANCES.feasibility else "infeasible",
-            residuals=measured(off),
-            solver="none",
-            game=game,
-        )
+        return cls(values=values, termination="given", solver="none", game=game, **_judged(game, values))
 
     @property
     def epsilon(self) -> pd.Series:
@@ -309,20 +299,16 @@ class Plan(Document):
         changed = changes(self.stamp, data)
         if not changed:
             return self
-        off = violation(game, self.values)
         return replace(
             self,
-            leader_objective=objective_at(game, game.leader, self.values),
-            follower_objectives={n: objective_at(game, f, self.values) for n, f in game.followers.items()},
+            **_judged(game, self.values),
             multipliers={},
             selection=None,
             price_limits={},
-            quality="feasible" if off <= TOLERANCES.feasibility else "infeasible",
             bound=math.nan,
             gap=math.nan,
             epsilon0=math.nan,
             attained=None,
-            residuals=measured(off),
             warnings=[*self.warnings, _staleness(changed)],
             changed=tuple(dict.fromkeys([*self.changed, *changed])),
             report=None,
@@ -442,6 +428,17 @@ def proved_within(plan: Plan, gap: float, scale: float) -> None:
 def measured(off: float) -> dict[str, float]:
     """The residuals of values that no program holds: how far they violate a row or a bound."""
     return {"feasibility": off, "stationarity": math.nan, "complementarity": math.nan}
+
+
+def _judged(game: Game, values: Mapping[str, float]) -> dict[str, Any]:
+    """What can be said of a plan by its values alone, as fields of it."""
+    off = violation(game, values)
+    return {
+        "leader_objective": objective_at(game, game.leader, values),
+        "follower_objectives": {n: objective_at(game, f, values) for n, f in game.followers.items()},
+        "quality": "feasible" if off <= TOLERANCES.feasibility else "infeasible",
+        "residuals": measured(off),
+    }
 
 
 def rows_of(plan: Plan, game: Game) -> FollowerRows:

@@ -30,6 +30,7 @@ from stackpyomo.bilevel import (
     is_proved_convex,
     price_ranges,
     surface,
+    tell_objectives,
     unqualified,
 )
 from stackpyomo.core import TOLERANCES, listed, timed, tracked
@@ -230,11 +231,7 @@ class Work:
         """The search's best candidate as a Plan."""
         best = search.best
         assert best is not None
-        for entry in search.log:
-            cost = entry.pop("cost", None)
-            entry["objective"] = sign * cost if objective and cost is not None else None
-            if entry["bound"] is not None:
-                entry["bound"] = sign * entry["bound"] if objective else None
+        tell_objectives(search.log, sign if objective else 0)
         plan = self.drawn(best, search.log)
         self._judge(plan, search, best, objective, sign)
         if isinstance(search, ValueFunction):

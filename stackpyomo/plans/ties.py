@@ -80,7 +80,6 @@ def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options)
         answer.values,
         list(game.followers),
         options,
-        leader_objective=level,
         termination="optimal",
         quality="optimal" if answer.attained else "feasible",
         bound=sign * answer.infimum,
@@ -304,8 +303,7 @@ class _Search:
         if self.game.leader.sign * self.optimistic.leader_objective >= self.bound - self._gap:
             followers = self.worst.followers
             problem = leading_problem(self.game, {f.name for f in followers})
-            below = ("leader", free_row(problem.cost, None, level))
-            asked = replace(problem, cost=sign * var, constraints=[*problem.constraints, below])
+            asked = problem.under(free_row(problem.cost, None, level), cost=sign * var)
             plan = plan_if_any(self.game, followers, asked, replace(self.options, warm=False))
             return math.nan if plan is None else plan.bound
         if self.faces is None or self.faces.size * len(self.worst.leading) > _FEW_PAIRS:
@@ -330,9 +328,7 @@ class _Search:
             plan = replace(worst.plan, **fields, bound=math.nan, gap=math.nan, epsilon0=math.nan)
         else:
             values = rested(game, game.completed(worst.values))
-            level = objective_at(game, game.leader, values)
-            names = [f.name for f in self.worst.followers]
-            plan = answered_plan(game, values, names, self.options, leader_objective=level, **fields)
+            plan = answered_plan(game, values, [f.name for f in self.worst.followers], self.options, **fields)
         cost = sign * plan.leader_objective
         if math.isfinite(self.bound):
             plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for

@@ -8,7 +8,7 @@ from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
 from .program import BadRow, Program, free_row, natural_size, random_start, rows_at, scales_of
 from .rays import ray
-from .registry import SolverInfo, choose, least, prover, registry, solve
+from .registry import SolverInfo, choose, least_point, prover, registry, solve
 from .solution import Solution, Termination
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "Termination",
     "choose",
     "free_row",
-    "least",
     "least_nonnegative",
+    "least_point",
     "natural_size",
     "prover",
     "random_start",

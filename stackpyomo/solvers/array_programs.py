@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stackpyomo.core import Array, bounds_of, timed
+from stackpyomo.core import Array, box_of, timed
 from stackpyomo.families import Functions, Written, functions_of
 
 from .program import Program
@@ -33,7 +33,7 @@ def read_program(
         return None
     held = np.isin(np.arange(1, functions.m), functions.jacobian_structure()[0]).all()
     zeros = np.zeros(more.count if more else 0)
-    limits = [np.concatenate([side, zeros]) for side in _limits(constraints)]
+    limits = [np.concatenate([side, zeros]) for side in box_of(constraints)]
     return ArrayProgram(functions, (limits[0], limits[1])) if held and functions.n else None
 
 
@@ -91,7 +91,7 @@ class _Problem:
 
     def __init__(self, functions: Functions, limits: tuple[Array, Array]) -> None:
         self.functions, self.n, self.m = functions, functions.n, functions.m - 1
-        self.x_l, self.x_u = _limits(functions.variables)
+        self.x_l, self.x_u = box_of(functions.variables)
         self.g_l, self.g_u = limits
         self.x0 = np.array([0.0 if v.value is None else v.value for v in functions.variables], dtype=float)
         self._rows = functions.jacobian_structure()[0]
@@ -153,8 +153,3 @@ class _Scaled:
         one, other = self.hessian_structure()
         bend = self._inner.hessian(y * self._steps, weights / self._units, factor / self._unit)
         return np.asarray(bend * self._steps[one] * self._steps[other])
-
-
-def _limits(parts: Sequence[Any]) -> tuple[Array, Array]:
-    low, high = np.array([bounds_of(part) for part in parts]).reshape(-1, 2).T
-    return low, high

@@ -30,7 +30,7 @@ from .program import BadRow, Program
 from .solution import Solution, Termination
 from .twins import twin
 
-__all__ = ["SolverInfo", "choose", "least", "prover", "registry", "solve"]
+__all__ = ["SolverInfo", "choose", "least_point", "prover", "registry", "solve"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def prover(program: Program) -> str:
     return "highs" if linear and not program.sets and registry["highs"].available else "scip"
 
 
-def least(
+def least_point(
     cost: Any, rows: Sequence[Any], solver: str | None = None, *, time_limit: float | None = None
 ) -> dict[int, float]:
     """{id(Var): value} where the cost is least, by a solver whose bound proves it or a named one; empty: no answer."""

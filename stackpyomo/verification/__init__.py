@@ -11,7 +11,7 @@ from .effort import PROVED, Effort
 from .measures import measure
 from .regret import best_responses, resolved, verify
 from .report import Report, regret_shown
-from .samples import Samples, row_ranges
+from .samples import Samples, row_ranges, tighten
 from .variational import Gap, variational_gap
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "regret_shown",
     "resolved",
     "row_ranges",
+    "tighten",
     "variational_gap",
     "verify",
 ]

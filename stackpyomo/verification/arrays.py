@@ -24,7 +24,7 @@ import numpy as np
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of
+from stackpyomo.core import TOLERANCES, Array, box_of
 from stackpyomo.core.expressions import number_of
 from stackpyomo.families import Family, Ranges, gathered, swept
 from stackpyomo.games import Follower, Game, action_bounds
@@ -65,7 +65,7 @@ class Layout:
         #: True if aggregates follow leader variables that answer: left to substitution.
         self.driven = bool(responses.leads.nnz and self.gain.nnz)
         self.led = _Rates(self.leaders[self.gain.row], self.gain.col, self.gain.data, len(actions))
-        self.floor, self.ceiling = np.array([bounds_of(variables[c]) for c in self.leaders]).reshape(-1, 2).T
+        self.floor, self.ceiling = box_of(variables[c] for c in self.leaders)
 
     @cached_property
     def lines(self) -> _Lines:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pyomo.core.base.var import VarData
 
-from stackpyomo.core import Array, bounds_of
+from stackpyomo.core import Array, box_of
 from stackpyomo.families import Forms, Ranges, Tree, gathered, least_eigenvalues, swept
 
 __all__ = ["bend_up", "bends_up_on_box"]
@@ -52,7 +52,7 @@ def bend_up(bends: Bends, low: Array, high: Array, reaches: Array, halvings: int
 
 def bends_up_on_box(cost: Any, variables: Sequence[VarData]) -> bool:
     """True if the cost is proved convex in these, its only variables, between their bounds (which must be finite)."""
-    low, high = np.array([bounds_of(v) for v in variables]).reshape(-1, 2).T
+    low, high = box_of(variables)
     if len(variables) > _WIDEST or not np.isfinite(high - low).all():
         return False
     families, unread = gathered([(0, cost, 1.0)], {id(v): i for i, v in enumerate(variables)})

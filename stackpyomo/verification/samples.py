@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,12 @@ from pyomo.contrib.fbbt.fbbt import fbbt
 from pyomo.repn import generate_standard_repn
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
+from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limits_of
 from stackpyomo.core.expressions import numbers_of, range_of, sublevel_box
 
 from .best_response import Composed
 
-Span = tuple[float, float]
-
-__all__ = ["Samples", "ranges", "row_ranges", "within_ranges"]
+__all__ = ["Samples", "ranges", "row_ranges", "tighten", "within_ranges"]
 
 _DECADES = 10.0 ** np.arange(2, 13)  # How many sizes away from the plan a direction without an end is looked along.
 _TOGETHER = 2  # Affine rows from which on they may say more together than each by itself.
@@ -73,7 +71,7 @@ def _affine_ranges(problem: Composed, low: Array, high: Array) -> tuple[Array, A
     return ends
 
 
-def _better(problem: Composed) -> Iterable[Span]:
+def _better(problem: Composed) -> Iterable[tuple[float, float]]:
     """A box that holds every point of no more than the plan's cost, where one is shown, else no limits.
 
     Where the leader's variables are stopped at their bounds, they are within them in whatever piece it is.
@@ -91,19 +89,18 @@ def _better(problem: Composed) -> Iterable[Span]:
 
 def row_ranges(problem: Composed) -> tuple[Array, Array]:
     """(lowest, highest) value of each own variable by bounds and rows alone."""
-    kept = [(v.lb, v.ub) for v in problem.variables]
-    try:
-        for _ in range(_SWEEPS if any(None in limits for limits in kept) else 0):
-            for row in problem.rows:
-                fbbt(row)
-    except (InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError):
-        pass  # what the rows showed until then holds
-    shown = [v.bounds for v in problem.variables]
-    for var, (lower, upper) in zip(problem.variables, kept, strict=True):
-        var.setlb(lower)
-        var.setub(upper)
-    low = np.array([-math.inf if lower is None else lower for lower, _ in shown], dtype=float)
-    return low, np.array([math.inf if upper is None else upper for _, upper in shown], dtype=float)
+    low, high = box_of(problem.variables)
+    with _within(problem, low, high):
+        if not np.isfinite([low, high]).all():
+            tighten(problem.rows)
+        return box_of(problem.variables)
+
+
+def tighten(rows: Iterable[Any]) -> None:
+    """Narrow the bounds of the rows' own Vars to what the rows leave of them."""
+    with suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError):
+        for row in [*rows] * _SWEEPS:  # what they have shown until one raises holds
+            fbbt(row)
 
 
 def within_ranges(problem: Composed) -> AbstractContextManager[None]:
@@ -113,6 +110,7 @@ def within_ranges(problem: Composed) -> AbstractContextManager[None]:
 
 @contextmanager
 def _within(problem: Composed, lows: Array, highs: Array) -> Iterator[None]:
+    """The own variables between these, and between their own bounds again afterwards."""
     kept = [(v.lb, v.ub) for v in problem.variables]
     for var, low, high in zip(problem.variables, lows, highs, strict=True):
         var.bounds = limits_of(low, high) if low <= high else var.bounds  # an empty piece shows by its rows

@@ -7,7 +7,7 @@ import math
 import pyomo.environ as pyo
 import pytest
 
-from stackpyomo.core import bounds_of, clipped, leaves
+from stackpyomo.core import bounds_of, box_of, clipped, leaves, sides_of
 
 
 @pytest.mark.parametrize("low", [None, -2.0])
@@ -32,3 +32,16 @@ def test_a_range_leaves_its_limits_in_every_unit(unit: float) -> None:
     assert leaves(-math.inf, 1.1 * unit, 0.0, unit) == (True, True)
     assert leaves(-math.inf, math.inf, None, None) == (False, False)
     assert leaves(math.nan, 0.0, 0.0, 1.0) == (True, False), "what has no value is nowhere within"
+
+
+def test_boxes_and_sides_are_what_the_bounds_say() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([0, 1, 2, 3])
+    for var, bounds in zip(m.x.values(), [(None, None), (-1, None), (None, 2), (0, 5)], strict=True):
+        var.bounds = bounds
+    low, high = box_of(m.x.values())
+    assert low.tolist() == [-math.inf, -1.0, -math.inf, 0.0]
+    assert high.tolist() == [math.inf, math.inf, 2.0, 5.0]
+    assert [side.shape for side in box_of([])] == [(0,), (0,)]
+    sides = [list(sides_of(var)) for var in m.x.values()]
+    assert sides == [[], [(-1.0, -1.0)], [(1.0, 2.0)], [(1.0, 5.0), (-1.0, 0.0)]]

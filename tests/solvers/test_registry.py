@@ -17,7 +17,7 @@ from pyomo.contrib.solver.common.results import TerminationCondition
 from scipy.optimize import linprog, minimize, minimize_scalar
 
 import stackpyomo as sp
-from stackpyomo.solvers import Program, Termination, choose, registry, solve
+from stackpyomo.solvers import Program, Termination, choose, least_point, registry, rows_at, solve
 from stackpyomo.solvers.interfaces import Scip
 
 T = Termination
@@ -343,3 +343,17 @@ def test_auto_takes_pounce_without_one(monkeypatch: pytest.MonkeyPatch, tmp_path
 """What Ipopt's AMPL executable writes, from its AmplTNLP."""
 """The system hands the signal to another thread; the main one waits for a solver."""
 """Says more than a pipe holds before it leaves its mark: by then who waits for it is inside one read."""
+
+
+@pytest.mark.parametrize("solver", [None, "auto"])
+def test_the_least_of_a_cost_under_rows(solver: str | None) -> None:
+    """By hand: x + y under x ≥ 1.5 and x + 2y ≥ 4.5; nothing where rows exclude each other, written out or not."""
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 9), initialize=1.0), pyo.Var(bounds=(0, 9), initialize=1.0)
+    m.row = pyo.Constraint(expr=(4.5, m.x + 2 * m.y, None))
+    answer = least_point(m.x + m.y, [m.x >= 1.5, m.row], solver)
+    assert [answer[id(v)] for v in (m.x, m.y)] == pytest.approx([1.5, 1.5], abs=1e-6)
+    (row,) = rows_at([m.row], {id(m.x): 4.0})
+    assert least_point(m.y + 0.0, [row], solver)[id(m.y)] == pytest.approx(0.25, abs=1e-6)
+    assert least_point(m.x + m.y, [m.x >= 10.0], solver) == {}
+    assert least_point(m.x + m.y, rows_at([m.row], {id(m.x): 1.0, id(m.y): 1.0}), solver) == {}

@@ -108,9 +108,7 @@ class Search:
         return PlanSearch(
             self.game,
             list(self.game.followers.values()),
-            replace(
-                self.problem, constraints=[*self.problem.constraints, *(("leader", row) for row in self.cuts.rows)]
-            ),
+            self.problem.under(*self.cuts.rows),
             self._check,
             # What this round refutes takes another one.
             replace(self.options, solver=solver, time_limit=left / 2.0 if math.isfinite(left) else None),

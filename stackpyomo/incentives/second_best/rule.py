@@ -22,18 +22,18 @@ import numpy as np
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.bilevel import Problem, Scholtes
+from stackpyomo.bilevel import Problem, Scholtes, tell_objectives
 from stackpyomo.core import TOLERANCES, Array, tracked, undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
-from stackpyomo.games import Game, objective_at, require
+from stackpyomo.games import Game, require
 from stackpyomo.games.information import read_observation
 from stackpyomo.incentives.by_slopes import Design, given_incentive
 from stackpyomo.incentives.design import affine_incentive, least_curvature
 from stackpyomo.incentives.gains.entries import Wishes
 from stackpyomo.incentives.incentive import Incentive
 from stackpyomo.incentives.standing import AtBound, Standing
-from stackpyomo.plans import Options, Plan, leader_optimal, leading_problem, read_options, respond
+from stackpyomo.plans import Options, Plan, answered_plan, leader_optimal, leading_problem, read_options, respond
 from stackpyomo.solvers import BadRow, Termination
 from stackpyomo.verification import verify
 
@@ -301,23 +301,20 @@ class _Asked:
         return reached and best.cost >= cost - TOLERANCES.solver * search.scale
 
     def _plan(self, best: Answer, search: Search) -> Plan:
-        answer, sign = best.candidate.answer, self.game.leader.sign
-        assert answer.x is not None
-        for entry in search.log:
-            cost = entry.pop("cost", None)
-            entry["objective"] = None if cost is None else sign * cost
-            entry["bound"] = None if entry["bound"] is None else sign * entry["bound"]
-        plan = Plan(
-            values=best.values,
-            leader_objective=objective_at(self.game, self.game.leader, best.values),
-            follower_objectives={name: float(best.report.objective[name]) for name in self.game.followers},
+        answer = best.candidate.answer
+        tell_objectives(search.log, self.game.leader.sign)
+        plan = answered_plan(
+            self.game,
+            best.values,
+            (),
+            self.options,
+            best.report,
             termination=answer.termination.value,
             quality="feasible",
-            residuals=best.candidate.equilibrium.residuals(answer.x),
+            residuals=best.candidate.residuals,
             seconds=self.seconds,
             solver=answer.solver,
             log=search.log,
-            game=self.game,
         )
         self._prove(plan, search, proofs=search.is_certain)
         return plan

@@ -250,7 +250,7 @@ class Run:
     def _look(self, ph: Any) -> bool:
         """Log the iteration; check plan and bound when it is time; adapt ρ; True to stop."""
         self.iteration += 1
-        shared = self._shared(ph)
+        shared = self._common(ph)
         apart = [np.abs(copy.x - shared) / self._reaches for copy in self.copies.values()]
         consensus = self.team.most(max((float(a.max(initial=0.0)) for a in apart), default=0.0))
         moved = float((np.abs(shared - self._last) / self._reaches).max(initial=0.0))
@@ -274,14 +274,10 @@ class Run:
         row["seconds"] = round(time.perf_counter() - self.began, 6)
         return bool(self.stopped)
 
-    def _shared(self, ph: Any) -> Array:
-        return self._common(ph, "xbars")
-
-    def _common(self, ph: Any, name: str) -> Array:
+    def _common(self, ph: Any, name: str = "xbars") -> Array:
         """The average or the ρ, which are the same in all bundles."""
-        return _numbers(
-            getattr(next(iter(ph.local_scenarios.values()))._mpisppy_model, name), len(self.partition.first)
-        )
+        model = next(iter(ph.local_scenarios.values()))._mpisppy_model
+        return _numbers(getattr(model, name), len(self.partition.first))
 
     def _is_closed(self) -> bool:
         near = self.engine.tolerance * self.best.scale
@@ -313,11 +309,11 @@ class Run:
     def _check(self, ph: Any) -> dict[str, Any]:
         """The plan at the average and the bound at the weights; the best of both are kept."""
         self.checked = self.iteration
-        answer = self._answer(self._shared(ph), exact=False)
+        answer = self._answer(self._common(ph), exact=False)
         if not answer.is_feasible and self.iteration >= min(self._strict_from, self.engine.iterations):
             # Links that miss their values a little may add up to too much. To ask them to meet these is worth a try,
             # less and less often: some cannot, and a solver takes long to find that out.
-            strict = self._answer(self._shared(ph), exact=True)
+            strict = self._answer(self._common(ph), exact=True)
             self._strict_from = 0 if strict.is_feasible else 2 * self.iteration
             answer = strict if strict.beats(answer) else answer
         if answer.beats(self.best):

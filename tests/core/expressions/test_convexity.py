@@ -550,3 +550,14 @@ def test_both_sides_of_a_constraint_count(m: pyo.ConcreteModel) -> None:
     assert is_convex_feasible_set(m.wrong) == Proof(UNKNOWN, "none")
     assert is_convex_feasible_set(m.given, [m.x]).curvature is CONVEX
     assert is_convex_feasible_set(m.equal) == Proof(CONVEX, "affine")
+
+
+@pytest.mark.parametrize("shape", list(Curvature))
+def test_what_a_curvature_allows_is_what_its_examples_show(shape: Curvature) -> None:
+    """Level sets of 1, x, x², −x² and x³ − x on a line are convex, or are not, by hand."""
+    flat = shape in (Curvature.CONSTANT, Curvature.AFFINE)
+    assert shape.is_flat is flat
+    assert shape.is_convex is (flat or shape is Curvature.CONVEX)
+    assert shape.allows(None, 1.0) is (flat or shape is Curvature.CONVEX)
+    assert shape.allows(-1.0, None) is (flat or shape is Curvature.CONCAVE)
+    assert shape.allows(-1.0, 1.0) is flat
