@@ -5,7 +5,7 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 """
 
 from .candidates import Candidate, Options, tell_objectives
-from .choices import Choices
+from .choices import Choices, Written
 from .common_multipliers import Common
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
 from .conditions import Conditions, conditions, derivatives, responding_followers, with_answers
@@ -40,6 +40,7 @@ __all__ = [
     "Table",
     "Treatment",
     "ValueFunction",
+    "Written",
     "add_rows",
     "block_of",
     "conditions",

@@ -17,10 +17,15 @@ __all__ = ["Choices", "Written"]
 
 @dataclass
 class Written:
-    """Relations over the user's Vars and auxiliary ones, and pairs of which at most one is not 0."""
+    """Rows over the user's Vars and auxiliary ones, and pairs of Vars of which at most one is not 0."""
 
-    relations: list[Any] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
     sets: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def add(self, other: Written) -> None:
+        """What the other has as well."""
+        self.rows += other.rows
+        self.sets += other.sets
 
 
 class Choices:
@@ -41,6 +46,6 @@ class Choices:
             if not math.isfinite(most):
                 room = self._model.room.add()
                 written.sets.append((room, choice))
-            written.relations += [excess <= room for excess in excesses]
-        written.relations.append(sum(chosen) >= 1)
+            written.rows += [excess <= room for excess in excesses]
+        written.rows.append(sum(chosen) >= 1)
         return written

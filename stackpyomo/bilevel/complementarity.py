@@ -21,6 +21,7 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import elementary
 from stackpyomo.errors import InvalidGame
 
+from .choices import Written
 from .conditions import Conditions, Pair
 
 __all__ = [
@@ -40,12 +41,10 @@ __all__ = [
 
 
 @dataclass
-class Treated:
-    """What a treatment adds: rows, a term of the (minimised) objective, sets of which one member may be nonzero."""
+class Treated(Written):
+    """What a treatment adds: rows, sets of which one member may be nonzero, a term of the (minimised) objective."""
 
-    rows: list[Any] = field(default_factory=list)
     term: Any = 0
-    sets: list[tuple[Any, Any]] = field(default_factory=list)
     bounds: list[Limit] = field(default_factory=list)
 
 

@@ -35,7 +35,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution, apart, curvature, elementary, variables_in
+from stackpyomo.core.expressions import Substitution, apart, curvature, elementary, nodes_in, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 
@@ -454,14 +454,8 @@ def _undifferentiable(component: str, follower: str, why: str) -> str:
 
 def _has_kink(expression: Any, variables: set[int]) -> bool:
     """True if the expression holds the absolute value, minimum or maximum of something with these variables."""
-    stack = [expression]
-    while stack:
-        node = stack.pop()
-        if node.__class__ in _KINKED and any(id(v) in variables for v in variables_in(node)):
-            return True
-        if getattr(node, "is_expression_type", bool)():
-            stack.extend(node.args)
-    return False
+    kinks = (node for node in nodes_in(expression) if node.__class__ in _KINKED)
+    return any(id(v) in variables for node in kinks for v in variables_in(node))
 
 
 _KINKED = (nodes.AbsExpression, nodes.MinExpression, nodes.MaxExpression)

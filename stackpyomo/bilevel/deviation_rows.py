@@ -70,8 +70,7 @@ class RowWriter:
                 row = self.alternatives(deviation)
                 row = row if unit == 1.0 else replace(row, cost=unit * row.cost)
                 self._written[key] = self._write(row, margin)
-            whole.relations += self._written[key].relations
-            whole.sets += self._written[key].sets
+            whole.add(self._written[key])
         return whole
 
     def settled(self, deviations: Sequence[Deviation], margin: float, values: Mapping[int, float]) -> Iterator[Any]:

@@ -62,9 +62,8 @@ class Listing(SOS1):
             near = [
                 (var - point[id(var)], distance) for var, distance in zip(self.actions, self.distances, strict=True)
             ]
-            written = choices.one_of(((d - sign * step,), math.inf) for step, d in near for sign in (1.0, -1.0))
-            treated.rows += written.relations
-            treated.sets += written.sets
+            ways = (((least - sign * step,), math.inf) for step, least in near for sign in (1.0, -1.0))
+            treated.add(choices.one_of(ways))
 
 
 def pattern(exact: Equilibrium, x: Array) -> Array:

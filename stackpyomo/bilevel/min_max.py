@@ -170,7 +170,7 @@ class MinMax:
     def _program(self, rows: Deviations) -> Program:
         written = self._writer.written(list(rows), 0.0)
         worth = sum(share * self._worths[name] for name, share in self.opposition.shares.items())
-        relations = [*(c for _, c in self.problem.constraints), *written.relations]
+        relations = [*(c for _, c in self.problem.constraints), *written.rows]
         if not self.relaxed:
             return Program(self.opposition.rest - worth, relations, sets=written.sets)
         walk = substituting(self._stand_ins)

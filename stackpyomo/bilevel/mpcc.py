@@ -74,16 +74,10 @@ class Problem:
 
 
 @dataclass
-class Answer:
+class Answer(Solution):
     """A point of an :class:`Equilibrium`, and how it was come by; x is in the order of its program's variables."""
 
-    termination: Termination
-    message: str
-    solver: str
-    x: Array | None = None
-    duals: Array | None = None
     cost: float = math.inf
-    bound: float = math.nan
     polished: bool = False
 
 
@@ -229,14 +223,14 @@ class Equilibrium:
             if math.isfinite(budget) and math.isinf(until):
                 options |= choose(solver).processor_clock
             until = min(until, time.monotonic() + budget)
-            return self._answer(self._run(self.program, solver, options, None, until, tee), solver)
+            return self._answer(self._run(self.program, solver, options, None, until, tee))
         step = 0
         level = self.treatment.levels[step]
         while True:
             last = step >= len(self.treatment.levels) - 1
             program = self.program.variant(start, bounds=self._at(level))
             options = self._options(solver, level, last=last)
-            answer = self._answer(self._run(program, solver, options, level, until, tee), solver)
+            answer = self._answer(self._run(program, solver, options, level, until, tee))
             if answer.x is None or answer.termination is Termination.TIME_LIMIT:
                 return answer
             start, blur = answer.x, self._blur(answer.x)
@@ -262,7 +256,7 @@ class Equilibrium:
         message = "the path was lost" if x is None else "followed to its end"
         solution = Solution(end, message, x, seconds=time.perf_counter() - began, solver="newton")
         self._noted(solution, "descent" if len(self._led) else "central path", None)
-        return None if x is None else self._answer(solution, solution.solver)
+        return None if x is None else self._answer(solution)
 
     def _next(self, level: float, step: int, x: Array) -> float:
         """The treatment's own next level, or beyond its last one a hundredth; λ s ≤ t is made to bite."""
@@ -331,18 +325,10 @@ class Equilibrium:
         self._seconds["solve"] = self._seconds.get("solve", 0.0) + solution.seconds
         return solution
 
-    def _answer(self, solution: Solution, solver: str) -> Answer:
+    def _answer(self, solution: Solution) -> Answer:
         usable = solution.x is not None and (solution.termination.solved or solution.termination.limited)
         x = solution.x if usable and np.isfinite(np.asarray(solution.x)).all() else None
-        return Answer(
-            solution.termination,
-            solution.message,
-            solution.solver or solver,
-            x,
-            solution.duals,
-            math.inf if x is None else self.cost(x),
-            solution.bound,
-        )
+        return Answer(**{**vars(solution), "x": x}, cost=math.inf if x is None else self.cost(x))
 
     # --- the polish -------------------------------------------------------------------------------------------------
 
@@ -397,7 +383,7 @@ class Equilibrium:
     def _polished(self, piece: Program, x: Array, solution: Solution) -> Answer:
         """Rounding below a bound, and what an interior-point method leaves just above one, is put on it."""
         snapped = piece.snapped(x, solution.duals)[0] if solution.duals is not None else x
-        answer = self._answer(replace(solution, x=np.clip(snapped, *self.program.bounds)), solution.solver)
+        answer = self._answer(replace(solution, x=np.clip(snapped, *self.program.bounds)))
         answer.polished = True
         return answer
 

@@ -236,7 +236,8 @@ class PlanSearch(Candidates):
         try:
             asked = self._posed(self.problem.under(*below, cost=0.0), kkt, treatment)
         except BadRow:  # the cost is a constant
-            return Answer(Termination.INFEASIBLE, "the cost does not change", solver), self._equilibrium(self.kkt, None)
+            unmet = Answer(Termination.INFEASIBLE, "the cost does not change", solver=solver)
+            return unmet, self._equilibrium(self.kkt, None)
         answer = self._global(asked, solver, tight=True)
         self.log[-1]["treatment"] += ", asked for less"
         return answer, asked

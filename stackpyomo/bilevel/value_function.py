@@ -101,7 +101,7 @@ class ValueFunction(PlanSearch):
         if self.infeasible or self._is_proved:
             return
         if not self.stops:
-            self.stops.append(Answer(Termination.TIME_LIMIT, "no time left", "scip"))
+            self.stops.append(Answer(Termination.TIME_LIMIT, "no time left", solver="scip"))
         self._sharpen_bound()
         if any(self._writer.binds_others(f) for f in self._deviating):
             for margin in _MARGINS:
@@ -125,8 +125,7 @@ class ValueFunction(PlanSearch):
             entry = {"treatment": "every subset", "level": None, "cost": master.cost, "bound": master.solution.bound}
             self.log.append(master.solution.entry(**entry))
         if master.best:
-            answer = Answer(master.solution.termination, master.solution.message, master.solution.solver)
-            self._keep(self._checked(self._at(answer, master.best)))
+            self._keep(self._checked(self._at(Answer(**vars(master.solution)), master.best)))
 
     def _slater_points(self) -> dict[str, dict[int, float]]:
         """Those of convex followers: the others need Fritz John's conditions all the same."""
@@ -143,7 +142,7 @@ class ValueFunction(PlanSearch):
             return
         self.prover, self.infeasible = "enumeration", not values
         if values:
-            answer = Answer(Termination.OPTIMAL, "every level was looked at", self.prover)
+            answer = Answer(Termination.OPTIMAL, "every level was looked at", solver=self.prover)
             candidate = self._checked(self._at(answer, values))
             self._keep(candidate)
             self.bound = max(self.bound, candidate.cost)
@@ -237,11 +236,11 @@ class ValueFunction(PlanSearch):
 
     def _master(self, unit: float = 1.0) -> Equilibrium:
         """``unit``: what the costs in the rows are multiplied by, to be told apart more finely."""
-        rows = self._writer.written(list(self._known), self._row_margin, unit)
-        problem = self.problem.under(*self._pieces, *rows.relations, owner="deviations", sets=rows.sets)
+        written = self._writer.written(list(self._known), self._row_margin, unit)
+        problem = self.problem.under(*self._pieces, *written.rows, owner="deviations", sets=written.sets)
         return self._posed(problem, self._exact, SOS1())
 
-    def _take_bound(self, answer: Answer | Solution) -> None:
+    def _take_bound(self, answer: Solution) -> None:
         """SCIP's bound on a relaxation is one on every plan, where the cost has one on the variables' own box."""
         self.prover = answer.solver
         if answer.termination is Termination.INFEASIBLE:

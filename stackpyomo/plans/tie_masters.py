@@ -19,7 +19,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from stackpyomo.bilevel import Choices, copied, substituted
+from stackpyomo.bilevel import Choices, Written, copied, substituted
 from stackpyomo.core import TOLERANCES, limits_of
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.games import foreign
@@ -71,15 +71,13 @@ class TieMaster:
         leader = copied(model, self.worst.leading, "leader")
         table = {**leader, **copied(model, self.worst.actions, "witness")}
         model.level = pyo.Var(bounds=limits_of(self.low, math.inf))
-        relations = rows_at(self.worst.plain, leader)
-        relations += rows_at((c for f in self.worst.followers for c in f.constraints), table)
-        relations += [free_row(excess, None, 0.0) for excess in self._excesses(model.level, table)]
-        choices, sets = Choices(model), list[tuple[Any, Any]]()
+        written = Written(rows_at(self.worst.plain, leader))
+        written.rows += rows_at((c for f in self.worst.followers for c in f.constraints), table)
+        written.rows += [free_row(excess, None, 0.0) for excess in self._excesses(model.level, table)]
+        choices = Choices(model)
         for deviation in rows:
-            written = choices.one_of(self._ways(model.level, deviation, leader, table))
-            relations += written.relations
-            sets += written.sets
-        program = Program(model.level + 0.0, relations, sets=sets)
+            written.add(choices.one_of(self._ways(model.level, deviation, leader, table)))
+        program = Program(model.level + 0.0, written.rows, sets=written.sets)
         left = None if math.isinf(self.until) else max(1.0, self.until - time.monotonic())
         solution = solve(program, "scip", time_limit=left)
         if solution.bound > self.bound:

@@ -29,7 +29,7 @@ from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of, limits_of, prefix, scales, timed
-from stackpyomo.core.expressions import number_of, substituting
+from stackpyomo.core.expressions import nodes_in, number_of, substituting
 from stackpyomo.errors import InvalidGame
 
 from .certificates import Residuals, least_nonnegative, split_force, violations
@@ -156,14 +156,9 @@ class Program:
 
     def _external(self) -> str:
         """The name of an external function of the program."""
-        stack = [self.model.objective.expr, *(row.body for row in self.model.rows.values())]
-        while stack:
-            node = stack.pop()
-            if isinstance(node, ExternalFunctionExpression):
-                return str(node.getname())
-            if getattr(node, "is_expression_type", bool)():
-                stack.extend(node.args)
-        return "the problem"
+        bodies = [self.model.objective.expr, *(row.body for row in self.model.rows.values())]
+        functions = (node for node in nodes_in(*bodies) if isinstance(node, ExternalFunctionExpression))
+        return next((str(node.getname()) for node in functions), "the problem")
 
     @property
     def objective_columns(self) -> Array:

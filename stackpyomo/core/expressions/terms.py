@@ -25,7 +25,7 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_varia
 
 from .values import number_of
 
-__all__ = ["UNREADABLE", "apart", "elementary", "leaves", "partials", "roots", "terms", "variables_in"]
+__all__ = ["UNREADABLE", "apart", "elementary", "leaves", "nodes_in", "partials", "roots", "terms", "variables_in"]
 
 
 def terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
@@ -94,6 +94,16 @@ def leaves(expression: Any, seen: set[int]) -> Iterator[Any]:
             yield node
 
 
+def nodes_in(*expressions: Any) -> Iterator[Any]:
+    """Every node of the expressions, numbers and Vars among them."""
+    stack = list(expressions)
+    while stack:
+        node = stack.pop()
+        yield node
+        if getattr(node, "is_expression_type", bool)():
+            stack.extend(node.args)
+
+
 def variables_in(expression: Any, seen: set[int] | None = None) -> Iterator[VarData]:
     """The Vars of an expression, fixed ones too, as often as they occur (lazily: the first costs next to nothing)."""
     for leaf in leaves(expression, set() if seen is None else seen):
@@ -103,9 +113,7 @@ def variables_in(expression: Any, seen: set[int] | None = None) -> Iterator[VarD
 
 def roots(expression: Any) -> Iterator[Any]:
     """What the expression takes a root of: it has no finite derivative where that is 0."""
-    stack = [expression]
-    while stack:
-        node = stack.pop()
+    for node in nodes_in(expression):
         if not getattr(node, "is_expression_type", bool)() or not node.is_potentially_variable():
             continue
         if isinstance(node, UnaryFunctionExpression) and node.getname() == "sqrt":
@@ -114,7 +122,6 @@ def roots(expression: Any) -> Iterator[Any]:
             power = _number(node.args[1])
             if power is not None and 0.0 < power < 1.0:
                 yield node.args[0]
-        stack.extend(node.args)
 
 
 _HYPERBOLIC = {
@@ -137,14 +144,7 @@ def partials(expression: Any, variables: Sequence[Any]) -> list[Any]:
 
 
 def _has_hyperbolic(expression: Any) -> bool:
-    stack = [expression]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, UnaryFunctionExpression) and node.getname() in _HYPERBOLIC:
-            return True
-        if getattr(node, "is_expression_type", bool)():
-            stack.extend(node.args)
-    return False
+    return any(isinstance(n, UnaryFunctionExpression) and n.getname() in _HYPERBOLIC for n in nodes_in(expression))
 
 
 class _Elementary(ExpressionReplacementVisitor):
