@@ -223,8 +223,7 @@ def _seen(game: Game, announced: Announcement, column: int, alone: str) -> Any:
         raise InvalidGame(
             f"{signal.name}: the strategy answers every member's own action; expand() the game to settle it."
         )
-    seen = signal.constant + sum(w * game.variables_by_name[n] for n, w in signal.terms.items())
-    return seen - signal.value(announced.values)
+    return signal.written(game.variables_by_name) - signal.value(announced.values)
 
 
 def _require_within(var: Any, answer: Any) -> None:

@@ -7,7 +7,7 @@ In: a game and who responds. Out: candidates for plans, each with its residuals 
 from .candidates import Candidate, Options, tell_objectives
 from .choices import Choices, Written
 from .common_multipliers import Common
-from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, interval, named
+from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, named
 from .conditions import Conditions, conditions, derivatives, responding_followers, with_answers
 from .copies import Table, add_rows, block_of, copied, substituted
 from .equilibrium_surfaces import directions, surface
@@ -50,7 +50,6 @@ __all__ = [
     "directions",
     "extent",
     "implied_boxes",
-    "interval",
     "is_proved_convex",
     "named",
     "pattern",

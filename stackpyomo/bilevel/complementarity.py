@@ -18,7 +18,7 @@ from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import elementary
+from stackpyomo.core.expressions import interval
 from stackpyomo.errors import InvalidGame
 
 from .choices import Written
@@ -35,7 +35,6 @@ __all__ = [
     "Treated",
     "Treatment",
     "audit",
-    "interval",
     "named",
 ]
 
@@ -247,12 +246,6 @@ def _multiplier_bound(conditions: Conditions, pair: Pair, bounds: ExpressionBoun
         return math.inf
     low, high = interval(force, bounds)
     return high if pair.side == "lower" else -low
-
-
-def interval(expression: Any, bounds: ExpressionBoundsVisitor | None = None) -> tuple[float, float]:
-    """What the expression can be while its variables are within their bounds, ±inf where nothing limits it."""
-    low, high = (bounds or ExpressionBoundsVisitor()).walk_expression(elementary(expression))
-    return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
 
 
 def audit(limits: Sequence[Limit], multipliers: Array, slacks: Array) -> list[dict[str, Any]]:

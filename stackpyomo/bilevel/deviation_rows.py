@@ -24,12 +24,11 @@ from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, bounds_of, clipped
-from stackpyomo.core.expressions import Substitution, number_of, substituting, variables_in
+from stackpyomo.core.expressions import Substitution, interval, number_of, substituting, variables_in
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, Game, foreign
 
 from .choices import Choices, Written
-from .complementarity import interval
 from .interdiction import blocks
 
 __all__ = ["Alternatives", "RowWriter", "value_at"]

@@ -7,12 +7,11 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from stackpyomo.core.expressions import substituting, variables_in
+from stackpyomo.core.expressions import interval, substituting, variables_in
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import rows_at
 from stackpyomo.verification import tighten
 
-from .complementarity import interval
 from .copies import copied
 
 __all__ = ["implied_boxes", "least_cost"]

@@ -18,13 +18,12 @@ import numpy as np
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import substituting, variables_in
+from stackpyomo.core.expressions import interval, substituting, variables_in
 from stackpyomo.deviations import Deviation, Deviations, better_replies
 from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import Program, Solution, Termination, prover, solve
 
-from .complementarity import interval
 from .copies import copied
 from .deviation_rows import RowWriter, value_at
 from .interdiction import answer, widened

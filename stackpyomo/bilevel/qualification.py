@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 
-from stackpyomo.core import TOLERANCES, Array, Scales, sides_of
-from stackpyomo.core.expressions import Substitution, apart, variables_in
+from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of, sides_of
+from stackpyomo.core.expressions import Substitution, apart, interval, variables_in
 from stackpyomo.derivatives import Derivatives, FollowerRows
 from stackpyomo.games import Follower, Game, Movers, foreign
 from stackpyomo.solvers import least_point
@@ -81,10 +80,9 @@ def _deepest(follower: Follower, curved: set[int]) -> dict[int, float] | None:
 def _holds(constraint: Any, point: Mapping[int, float], *, strictly: bool) -> bool:
     """The row at the point, for all values of the other variables within their bounds."""
     body = Substitution(substitute=dict(point)).walk_expression(constraint.body)
-    low, high = ExpressionBoundsVisitor().walk_expression(body)
+    (low, high), (lower, upper) = interval(body), bounds_of(constraint)
     room = TOLERANCES.feasibility if strictly else -TOLERANCES.feasibility
-    above = constraint.ub is None or (high is not None and high + room <= constraint.ub)
-    return above and (constraint.lb is None or (low is not None and low - room >= constraint.lb))
+    return low - room >= lower and high + room <= upper
 
 
 def unqualified(

@@ -16,11 +16,10 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, box_of, timed
-from stackpyomo.core.expressions import variables_in
+from stackpyomo.core.expressions import interval, variables_in
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.deviations import (
     Deviation,
@@ -195,10 +194,8 @@ def _farthest(lever: Lever, rates: Array, room: float) -> Array | None:
             return np.where(lever.whole, np.round(point), point)
     answer = sum(float(a) * (v - t) for a, v, t in zip(slopes, lever.variables, lever.target, strict=True) if a)
     answer = answer + sum(float(rates[number]) * curve for number, curve in lever.curved.items())
-    if lever.curved:
-        least, _ = ExpressionBoundsVisitor().walk_expression(answer)
-        if least is not None and least >= -room:
-            return None
+    if lever.curved and interval(answer)[0] >= -room:
+        return None
     program = Program(answer, lever.problem.rows)
     solution = solve(program, "scip")
     if solution.x is None or solution.termination is not Termination.OPTIMAL:

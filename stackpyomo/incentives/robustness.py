@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, Array, bounds_of, tracked, undisturbed
 from stackpyomo.derivatives import (
     FollowerHessians,
     FollowerRows,
@@ -158,11 +158,7 @@ class _Study:
         self.carried = sparse.csr_array((leads.data, places), shape=(len(self.names),) * 2)
         self.room = np.tile([-math.inf, math.inf], (len(self.names), 1))
         for number, name in enumerate(announced.leader if announced.saturate else (), len(moved)):
-            var, at = game.variables_by_name[name], announced.values[name]
-            self.room[number] = [
-                -math.inf if var.lb is None else var.lb - at,
-                math.inf if var.ub is None else var.ub - at,
-            ]
+            self.room[number] = np.array(bounds_of(game.variables_by_name[name])) - announced.values[name]
 
     def row(self, name: str, baseline: float) -> list[float]:
         """The table's line of one follower."""

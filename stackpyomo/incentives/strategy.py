@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from pyomo.common.collections import ComponentMap
-from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
 from stackpyomo.core import (
@@ -29,7 +28,7 @@ from stackpyomo.core import (
     readable,
     real,
 )
-from stackpyomo.core.expressions import variables_in
+from stackpyomo.core.expressions import interval, variables_in
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games import Game, action_bounds, component_pairs
@@ -251,13 +250,9 @@ class AffineStrategy:
         if self.bend is not None:
             moved = moved + self.bend @ (deviation**2 * sizes) / 2.0
         answer = {name: self.offset[name] + float(d) for name, d in zip(self.leader, moved, strict=True)}
-        return {name: self._projected(game, name, value) for name, value in answer.items()}
-
-    def _projected(self, game: Game, name: str, value: float) -> float:
-        var = game.variables_by_name[name]
-        if not self.saturate:
-            return value
-        return clipped(value, var)
+        if self.saturate:
+            answer = {name: clipped(value, game.variables_by_name[name]) for name, value in answer.items()}
+        return answer
 
     def strategy(self) -> ComponentMap:
         """The strategy as Pyomo expressions in the followers' Vars: leader Var → expression.
@@ -269,7 +264,7 @@ class AffineStrategy:
         sizes = self._counts
         if np.isinf(sizes).any():
             raise InvalidGame("strategy(): a population of infinite size has no sum of actions; use a finite size.")
-        deviations = [_expression(game, s) - self.targets[s.name] for s in self.observed]
+        deviations = [s.written(game.variables_by_name) - self.targets[s.name] for s in self.observed]
         expressions = ComponentMap()
         for index, name in enumerate(self.leader):
             answer = self.offset[name]
@@ -324,8 +319,7 @@ class AffineStrategy:
             if signal.curve is None:
                 continue
             expression = excursion(game, signal, self.plan.values, {id(v): v for v in variables_in(signal.curve)})
-            ends = [math.inf if end is None else end for end in ExpressionBoundsVisitor().walk_expression(expression)]
-            ends[0] = -math.inf if ends[0] == math.inf else ends[0]
+            ends = interval(expression)
             for instrument, rate in enumerate(self.matrix[:, [number]].toarray().ravel()):
                 if rate:
                     least, most = sorted((rate * ends[0], rate * ends[1]))
@@ -470,10 +464,3 @@ def _curve(formula: str | None, game: Game | None) -> Any:
 def _deviations(lines: list[dict[str, Any]]) -> pd.DataFrame:
     known = [(line["follower"], floats(line["action"]), real(line["slack"]), real(line["weight"])) for line in lines]
     return pd.DataFrame(known, columns=DEVIATIONS)
-
-
-def _expression(game: Game, signal: Signal) -> Any:
-    """The signal in the model's Vars."""
-    if signal.curve is not None:
-        return signal.curve
-    return signal.constant + sum(w * game.variables_by_name[name] for name, w in signal.terms.items())

@@ -19,8 +19,9 @@ from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Curvature, is_convex_feasible_set, variables_in
+from stackpyomo.core.expressions import Curvature, is_convex_feasible_set
 from stackpyomo.derivatives import FollowerHessians, FollowerRows
+from stackpyomo.games import foreign
 from stackpyomo.games.information import Equilibrium, Uniqueness
 
 __all__ = ["SharedLeader", "equilibrium"]
@@ -170,14 +171,8 @@ def _along(direction: Array, names: Sequence[str]) -> str:
 
 def _are_private(rows: FollowerRows) -> bool:
     """True if every follower's feasible set is proved convex and nobody else, nor the leader, has a say in it."""
-    for follower in rows.followers:
-        own = {id(v) for v in follower.variables}
-        for constraint in follower.constraints:
-            if any(id(v) not in own and not v.fixed for v in variables_in(constraint.body)):
-                return False
-            if is_convex_feasible_set(constraint).curvature is not Curvature.CONVEX:
-                return False
-    return True
+    convex = (is_convex_feasible_set(c).curvature is Curvature.CONVEX for f in rows.followers for c in f.constraints)
+    return not any(foreign(f, *f.constraints) for f in rows.followers) and all(convex)
 
 
 def _is_unconstrained(rows: FollowerRows) -> bool:

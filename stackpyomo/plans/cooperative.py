@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from stackpyomo.bilevel import Options, interval
+from stackpyomo.bilevel import Options
 from stackpyomo.core import TOLERANCES, Array, timed, tracked
-from stackpyomo.core.expressions import is_convex_problem
+from stackpyomo.core.expressions import interval, is_convex_problem
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game

@@ -16,13 +16,13 @@ from itertools import product
 from typing import Any
 
 import pyomo.environ as pyo
-from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
 from stackpyomo.core import Array, is_within, leaves
 from stackpyomo.core.expressions import (
     Curvature,
     Substitution,
+    interval,
     is_convex_feasible_set,
     is_convex_on_box,
     is_convex_problem,
@@ -345,8 +345,7 @@ class _Composer:
 
 def oversteps(expression: Any, var: Any) -> tuple[bool, bool]:
     """Whether the expression's interval reaches below the Var's lower, above its upper bound."""
-    low, high = ExpressionBoundsVisitor().walk_expression(expression)
-    return leaves(-math.inf if low is None else low, math.inf if high is None else high, var.lb, var.ub)
+    return leaves(*interval(expression), var.lb, var.ub)
 
 
 def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:

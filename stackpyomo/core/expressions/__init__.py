@@ -6,7 +6,7 @@ In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on 
 from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem, range_of
 from .interval_hessian import is_convex_on_box
 from .sublevel import sublevel_box
-from .terms import UNREADABLE, apart, elementary, leaves, nodes_in, partials, roots, terms, variables_in
+from .terms import UNREADABLE, apart, elementary, interval, leaves, nodes_in, partials, roots, terms, variables_in
 from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, spelled, substituting
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "curvature",
     "elementary",
     "folded",
+    "interval",
     "is_convex_feasible_set",
     "is_convex_on_box",
     "is_convex_problem",

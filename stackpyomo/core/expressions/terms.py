@@ -8,6 +8,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.numeric_expr import (
@@ -25,7 +26,18 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_varia
 
 from .values import number_of
 
-__all__ = ["UNREADABLE", "apart", "elementary", "leaves", "nodes_in", "partials", "roots", "terms", "variables_in"]
+__all__ = [
+    "UNREADABLE",
+    "apart",
+    "elementary",
+    "interval",
+    "leaves",
+    "nodes_in",
+    "partials",
+    "roots",
+    "terms",
+    "variables_in",
+]
 
 
 def terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
@@ -134,6 +146,12 @@ _HYPERBOLIC = {
 def elementary(expression: Any) -> Any:
     """The expression with exp in the place of hyperbolic functions."""
     return _Elementary().walk_expression(expression) if _has_hyperbolic(expression) else expression
+
+
+def interval(expression: Any, bounds: ExpressionBoundsVisitor | None = None) -> tuple[float, float]:
+    """What the expression can be while its variables are within their bounds, ±inf where nothing limits it."""
+    low, high = (bounds or ExpressionBoundsVisitor()).walk_expression(elementary(expression))
+    return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
 
 
 def partials(expression: Any, variables: Sequence[Any]) -> list[Any]:

@@ -431,6 +431,12 @@ class Signal:
             return number_of(Substitution(substitute=table).walk_expression(self.curve))
         return self.constant + sum(weight * values[name] for name, weight in self.terms.items())
 
+    def written(self, variables: Mapping[str, VarData]) -> Any:
+        """The expression of it in these Vars, by name."""
+        if self.curve is not None:
+            return self.curve
+        return self.constant + sum(weight * variables[name] for name, weight in self.terms.items())
+
 
 def excursion(game: GameStructure, signal: Signal, values: Mapping[str, float], table: Mapping[int, Any]) -> Any:
     """σ(v, the others as planned) − σ* of a signal that is not linear, for one member of the follower that plays v.

@@ -20,12 +20,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 from scipy.optimize import brentq
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Substitution, number_of, numbers_of, partials, variables_in
+from stackpyomo.core.expressions import Substitution, interval, number_of, numbers_of, partials, variables_in
 from stackpyomo.derivatives import ActiveSide, active_sides, by_follower
 from stackpyomo.games.information import Announcement, excursion
 from stackpyomo.verification import Composed, composed, measure
@@ -92,8 +91,8 @@ class Lever:
         if len(self.slopes) != 1:
             return 0
         self._set(self.target)
-        low, high = ExpressionBoundsVisitor().walk_expression(self.slopes[0])
-        rises, falls = low is not None and low >= 0.0, high is not None and high <= 0.0
+        low, high = interval(self.slopes[0])
+        rises, falls = low >= 0.0, high <= 0.0
         return 0 if rises and falls else 1 if rises else -1 if falls else 0
 
     @property

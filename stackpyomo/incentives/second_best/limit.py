@@ -22,9 +22,9 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.expr.relational_expr import EqualityExpression
 
-from stackpyomo.bilevel import SOS1, Equilibrium, Problem, Scholtes, conditions, interval
+from stackpyomo.bilevel import SOS1, Equilibrium, Problem, Scholtes, conditions
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution, apart, variables_in
+from stackpyomo.core.expressions import Substitution, apart, interval, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game
 from stackpyomo.solvers import Termination, choose

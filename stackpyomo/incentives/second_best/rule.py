@@ -23,7 +23,7 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from stackpyomo.bilevel import Problem, Scholtes, tell_objectives
-from stackpyomo.core import TOLERANCES, Array, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, Array, require_positive, tracked, undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
 from stackpyomo.games import Game, require
@@ -121,8 +121,7 @@ def optimal_rule(
     least_curvature(curvature)
     if multipliers not in ("free", "zero"):
         raise InvalidGame(f"multipliers={multipliers!r}: choose 'free' or 'zero'.")
-    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0.0 <= margin < math.inf:
-        raise InvalidGame(f"margin={margin!r}: expected a finite number of 0 or more.")
+    require_positive("margin", margin, zero=True)
     if not isinstance(game, Game):
         raise InvalidGame(
             f"optimal_rule({type(game).__name__}): expected a Game; make one with Game(model, followers)."

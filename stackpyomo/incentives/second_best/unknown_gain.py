@@ -21,7 +21,7 @@ from stackpyomo.core import Array, clipped, listed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, leader_variables
-from stackpyomo.games.information import Observation, Signal
+from stackpyomo.games.information import Observation
 from stackpyomo.incentives.gains.entries import Entries
 
 __all__ = ["UnknownGain", "read_common"]
@@ -177,10 +177,5 @@ class UnknownGain:
                 answer: Any = self.holder.offset[number]
                 for s in self.observation.of(self.rows.game.names[id(var)]):
                     if (instrument, s) in self.table:
-                        answer = answer + self.table[instrument, s] * _shown(self.design.signals[s], by_name)
+                        answer = answer + self.table[instrument, s] * self.design.signals[s].written(by_name)
                 self.holder.common.add(var == answer)
-
-
-def _shown(signal: Signal, variables: Mapping[str, Any]) -> Any:
-    """The signal in the model's Vars."""
-    return signal.constant + sum(weight * variables[name] for name, weight in signal.terms.items())

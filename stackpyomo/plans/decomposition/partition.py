@@ -24,9 +24,8 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.numeric_expr import LinearExpression
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.bilevel import interval
 from stackpyomo.core import Array
-from stackpyomo.core.expressions import apart, terms, variables_in
+from stackpyomo.core.expressions import apart, interval, terms, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
 from stackpyomo.plans.infeasibility import refusal

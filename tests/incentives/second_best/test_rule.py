@@ -333,7 +333,7 @@ def test_a_tariff_for_unlike_followers_who_are_billed_apart() -> None:
     [
         ({"common": ["q"]}, "q: the model has no component of that name"),
         ({"common": ["a.u"]}, "a.u: not a variable of the leader"),
-        ({"margin": -1.0}, "margin=-1.0: expected a finite number of 0 or more"),
+        ({"margin": -1.0}, "margin=-1.0: expected a finite number from 0 on"),
         ({"multipliers": "some"}, "multipliers='some': choose 'free' or 'zero'"),
         ({"curvature": "much"}, "curvature='much'"),
         ({"gain_bounds": (1.0, 0.0)}, "gain_bounds"),
