@@ -356,8 +356,7 @@ class Experiments:
         """One follower's problem in one row."""
         block = self.model.row[row, follower.name]
         walk = self._walk(row, follower, _expressions(follower))
-        assert follower.objective is not None
-        block.cost = pyo.Objective(expr=follower.sign * walk(follower.objective.expr))
+        block.cost = pyo.Objective(expr=walk(follower.cost))
         block.limits = pyo.Constraint(pyo.Any)
         for constraint in follower.constraints:
             body, name = walk(constraint.body), constraint.local_name
@@ -378,9 +377,7 @@ class Experiments:
 
     def leader_cost(self, row: int) -> Any:
         """What the leader minimises in this row."""
-        leader = self._source.leader
-        assert leader.objective is not None
-        return leader.sign * self.written(row, leader.objective.expr)
+        return self.written(row, self._source.leader.cost)
 
     def _bound(self, block: Any, copy: VarData, var: VarData, walk: Any) -> None:
         """The bounds of an action; one that holds a parameter is a row."""
@@ -469,8 +466,7 @@ class Experiments:
 
 def _expressions(follower: Follower) -> Iterator[Any]:
     """Everything a follower's problem is written with."""
-    assert follower.objective is not None
-    yield follower.objective.expr
+    yield follower.cost
     for constraint in follower.constraints:
         yield from (part for part in (constraint.lower, constraint.body, constraint.upper) if part is not None)
     for var in follower.variables:

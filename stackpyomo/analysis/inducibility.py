@@ -97,7 +97,6 @@ class _MinMaxTest:
     def __init__(self, game: Game, plan: Plan, follower: Follower, solver: str, reach: float) -> None:
         self.follower, self.solver = follower, solver
         self.model = pyo.ConcreteModel(name="min_max")
-        assert follower.objective is not None
         instruments, rows, self.unseen = _punishments(game, follower)
         values = {id(v): plan.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.own = self._copies("own", follower.variables, values)
@@ -255,7 +254,6 @@ def _punishments(game: Game, follower: Follower) -> tuple[dict[int, Any], list[A
     A variable that the follower does not feel is moved too where rows tie it to one that it feels: held at the plan it
     would bar punishments, left out with its rows it would allow too many.
     """
-    assert follower.objective is not None
     responses = game.responses()
     aggregates = {id(v): i for i, v in enumerate(responses.variables)}
 
@@ -269,7 +267,7 @@ def _punishments(game: Game, follower: Follower) -> tuple[dict[int, Any], list[A
         moving = (responses.drivers[i] for i in responses.leads[np.array(rows, dtype=int)].tocoo().col)
         return leaders(expression) | {id(v): v for v in moving}
 
-    reached = felt(follower.objective.expr)
+    reached = felt(follower.cost)
     barring = [(c.name, felt(c.body)) for c in follower.constraints]
     for _, movable in barring:
         reached.update(movable)

@@ -322,7 +322,7 @@ class Builder:
             return 0
         if not all(curvature(row.body, own).curvature.is_flat for row in rows):
             return 0
-        return 1 if curvature(follower.objective.expr, own).curvature.is_flat else 2
+        return 1 if curvature(follower.cost, own).curvature.is_flat else 2
 
     def _duality(
         self,
@@ -334,9 +334,8 @@ class Builder:
     ) -> None:
         """gradient: of a cost that is not linear; ∇J·u stands in the place of J(u) − J(0) then."""
         origin = Substitution(substitute={id(v): 0.0 for v in _continuous(follower)}).walk_expression
-        assert follower.objective is not None
         if gradient is None:
-            cost = follower.sign * (apart(follower.objective.expr) - origin(follower.objective.expr))
+            cost = apart(follower.cost) - origin(follower.cost)
         else:
             cost = follower.sign * sum(v * apart(gradient.get(id(v), 0)) for v in _continuous(follower))
         multipliers = (multiplier for multiplier, _ in terms)

@@ -80,8 +80,7 @@ def multiplier_cut(kkt: Conditions, follower: Follower, point: Mapping[int, floa
     Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
     """
     at_point = Substitution(substitute=dict(point)).walk_expression
-    assert follower.objective is not None
-    gain = follower.sign * (at_point(follower.objective.expr) - follower.objective.expr)
+    gain = at_point(follower.cost) - follower.cost
     return sum(p.multiplier * at_point(p.gap) for p in kkt.pairs if p.follower == follower.name) <= gain
 
 

@@ -154,8 +154,7 @@ def exchangeable(game: GameStructure) -> list[list[str]]:
 
 def _holds_others(game: GameStructure, follower: Follower) -> bool:
     """True if its problem holds another follower's action directly, not through an aggregate."""
-    assert follower.objective is not None
-    variables = (v for e in (follower.objective.expr, *(c.expr for c in follower.constraints)) for v in variables_in(e))
+    variables = (v for e in (follower.cost, *(c.expr for c in follower.constraints)) for v in variables_in(e))
     return any(game.owners.get(id(v), follower.name) != follower.name for v in variables)
 
 
@@ -172,10 +171,9 @@ def _signature(follower: Follower) -> tuple[Any, ...]:
         table.update((key, float(level)) for key, level in levels if level is not None)
         return str(visitor.walk_expression(expression))
 
-    assert follower.objective is not None
     rows = [(c.lb, printed(c.body), c.ub) for c in follower.constraints]
     bounds = tuple((v.lb, v.ub, v.domain.name) for v in follower.variables)
-    cost = printed(follower.objective.expr)
+    cost = printed(follower.cost)
     return bounds, follower.sign, follower.size, follower.noise, cost, tuple(rows)
 
 

@@ -61,11 +61,9 @@ def improbable(rows: FollowerRows, values: Mapping[str, float], derivatives: Der
 
 def _sizes(rows: FollowerRows, number: int, variables: Sequence[Any], values: Mapping[str, float]) -> Array:
     """Σ |terms| of the derivatives of one follower's objective, in the user's units; 0 where they are not known."""
-    objective = rows.followers[number].objective
     point = {id(v): values[name] for name, v in rows.game.variables_by_name.items() if name in values}
     try:
-        assert objective is not None
-        slopes = differentiate(objective.expr, wrt_list=list(variables), mode=Modes.reverse_symbolic)
+        slopes = differentiate(rows.followers[number].cost, wrt_list=list(variables), mode=Modes.reverse_symbolic)
     except (*UNDEFINED, DifferentiationException, InvalidGame):
         return np.zeros(len(variables))
     return np.asarray(np.nan_to_num([size_of(slope, point) for slope in slopes], nan=0.0, posinf=0.0))

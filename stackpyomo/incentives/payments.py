@@ -116,11 +116,9 @@ def _is_price(rows: FollowerRows, values: Mapping[str, float]) -> Array:
     moved = {**values, **{n: values[n] + float(d) for n, d in zip(names, [*steps, *led], strict=True)}}
     change = abs(rows.at(moved).leader - derivatives.leader).max(axis=1).toarray().ravel()
     for number in np.flatnonzero(doubtful & ~(change > TOLERANCES.stationarity)):
-        objective = rows.followers[number].objective
-        assert objective is not None
         mine = [rows.instruments[i] for i in effects.col[effects.row == number]]
         mine += [rows.responses.variables[i] for i in np.unique(rows.leads.tocoo().row)]
-        affine[number] = curvature(objective.expr, mine).curvature.is_flat
+        affine[number] = curvature(rows.followers[number].cost, mine).curvature.is_flat
     return affine
 
 

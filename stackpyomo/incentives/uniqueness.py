@@ -182,8 +182,7 @@ def _is_unconstrained(rows: FollowerRows) -> bool:
 def _is_quadratic(rows: FollowerRows) -> bool:
     """True if every follower's objective is quadratic in everything: the Jacobian is the same everywhere."""
     for follower in rows.followers:
-        assert follower.objective is not None
-        repn = generate_standard_repn(follower.objective.expr, compute_values=True, quadratic=True)
+        repn = generate_standard_repn(follower.cost, compute_values=True, quadratic=True)
         if not (repn.is_linear() or repn.is_quadratic() or repn.is_constant()):
             return False
     return True

@@ -8,7 +8,7 @@ from stackpyomo.bilevel import Options
 from .equilibria import Equilibria
 from .options import read_options
 from .plan import Plan, rows_of
-from .problems import leader_cost, leading_problem
+from .problems import leading_problem
 from .resolved_plans import answered_plan
 from .responding import respond
 from .solve import leader_optimal, nash, pessimistic, stackelberg
@@ -18,7 +18,6 @@ __all__ = [
     "Options",
     "Plan",
     "answered_plan",
-    "leader_cost",
     "leader_optimal",
     "leading_problem",
     "nash",

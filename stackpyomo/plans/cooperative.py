@@ -21,7 +21,7 @@ from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, r
 from .indifference import settled
 from .infeasibility import conflict, refusal, unbounded
 from .plan import Plan, proved_within, untried
-from .problems import all_constraints, leader_cost
+from .problems import all_constraints
 
 __all__ = ["cooperative_plan"]
 
@@ -41,11 +41,11 @@ def cooperative_plan(game: Game, options: Options) -> Plan:
     try:
         program: Program | None = None
         if in_process and len(game.actions) >= _MANY:
-            program = read_program(leader_cost(game), rows, seconds)
+            program = read_program(game.leader.cost, rows, seconds)
         if program is not None:
             log, solution = _best(program, game, options, seconds)
         if program is None or not solution.termination.solved:  # why not is looked at in the text
-            program = Program(leader_cost(game), rows, seconds=seconds)
+            program = Program(game.leader.cost, rows, seconds=seconds)
             log, solution = _best(program, game, options, seconds)
     except BadRow as bad:
         owner, component = ("leader", objective) if bad.row is None else constraints[bad.row]
@@ -132,7 +132,7 @@ def _judge(plan: Plan, game: Game, program: Program, solution: Solution, x: Arra
     scale = program.units(x)[2]
     if math.isfinite(solution.bound) and "global" in choose(solution.solver).classes:
         gap = max(0.0, cost - solution.bound)
-        if not math.isfinite(interval(leader_cost(game))[0]):
+        if not math.isfinite(interval(game.leader.cost)[0]):
             gap = max(gap, TOLERANCES.global_gap * scale)
             if not _is_bound(game, cost - gap, solution.solver):
                 return
@@ -150,7 +150,7 @@ def _is_bound(game: Game, level: float, solver: str) -> bool:
     """
     rows = [c for _, c in all_constraints(game)]
     try:
-        asked = Program(0.0, [*rows, leader_cost(game) <= level])
+        asked = Program(0.0, [*rows, game.leader.cost <= level])
     except BadRow:
         return True
     return solve(asked, solver, options=choose(solver).tight).termination is Termination.INFEASIBLE
@@ -158,7 +158,7 @@ def _is_bound(game: Game, level: float, solver: str) -> bool:
 
 def _is_convex(game: Game, program: Program) -> bool:
     continuous = all(v.is_continuous() for v in program.variables)
-    return continuous and is_convex_problem(leader_cost(game), (c for _, c in all_constraints(game)))
+    return continuous and is_convex_problem(game.leader.cost, (c for _, c in all_constraints(game)))
 
 
 def _runs_without_limit(game: Game, program: Program, solver: str) -> bool:

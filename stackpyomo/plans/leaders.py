@@ -117,9 +117,7 @@ class _Search:
 
     def cost(self, name: str, values: Mapping[str, float]) -> float:
         """F_l there, as a cost."""
-        leader = self.game.leaders[name]
-        assert leader.objective is not None
-        return leader.sign * evaluator(self.game, values)(leader.objective.expr)
+        return evaluator(self.game, values)(self.game.leaders[name].cost)
 
     def reply(self, name: str, values: Mapping[str, float], *, proved: bool = True) -> Plan:
         """The best that this leader can do where the others stay at these values; with a bound where it is ``proved``.

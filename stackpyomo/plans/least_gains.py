@@ -100,7 +100,6 @@ class LeastGains:
             table.update(copied(block, follower.variables))
             blocks.append((block, follower))
         for block, follower in blocks:
-            assert follower.objective is not None
             add_rows(block, ((substituted(c.body, table), c.lb, c.ub) for c in follower.constraints))
-            block.cost = pyo.Objective(expr=follower.sign * substituted(follower.objective.expr, table))
+            block.cost = pyo.Objective(expr=substituted(follower.cost, table))
             players.append(Population(block, follower.size))

@@ -18,18 +18,10 @@ __all__ = [
     "aggregate_definitions",
     "all_constraints",
     "held_problem",
-    "leader_cost",
     "leader_values",
     "leading_problem",
     "require_priced",
 ]
-
-
-def leader_cost(game: Game) -> Any:
-    """The leader's objective as a cost: a maximised one is negated."""
-    objective = game.leader.objective
-    assert objective is not None  # require() saw to it
-    return objective.expr if game.leader.sign > 0 else -objective.expr
 
 
 def leading_problem(game: Game, responding: Container[str]) -> Problem:
@@ -37,7 +29,7 @@ def leading_problem(game: Game, responding: Container[str]) -> Problem:
     aggregates = {id(v) for v in [*aggregate_definitions(game)[1], *game.price_variables]}
     serving = (game.leader, *(f for f in game.followers.values() if f.name not in responding))
     return Problem(
-        leader_cost(game),
+        game.leader.cost,
         [(owner, c) for owner, c in all_constraints(game) if owner not in responding],
         leader=[v for player in serving for v in player.variables if id(v) not in aggregates],
     )

@@ -22,7 +22,7 @@ from .indifference import settled
 from .leaders import leaders_plan
 from .options import read_options, started, with_options
 from .plan import Plan
-from .problems import held_problem, leader_cost, leader_values, leading_problem, require_priced
+from .problems import held_problem, leader_values, leading_problem, require_priced
 from .responding import respond
 from .selection import wishing
 from .ties import enumerated_plan, pessimistic_plan
@@ -288,7 +288,7 @@ def nash(
             return all_equilibria(game, followers, held_problem(game, followers, given, 0.0), options, limit, distance)
         if (sense := {"best": 1, "worst": -1}.get(options.equilibrium)) is not None:
             require(game)
-            problem = held_problem(game, followers, given, sense * leader_cost(game))
+            problem = held_problem(game, followers, given, sense * game.leader.cost)
             plan = respond(game, followers, problem, options, sign=sense * game.leader.sign)
         else:
             problem = held_problem(game, followers, given, 0.0)
@@ -332,7 +332,7 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
         require(game)
         game.require_fixed_as(plan.values)
         followers = responding_followers(game, plan.responding or True)
-        problem = held_problem(game, followers, plan.values, -leader_cost(game))
+        problem = held_problem(game, followers, plan.values, -game.leader.cost)
         worst = respond(game, followers, problem, chosen, sign=-game.leader.sign)
         return with_options(worst, "pessimistic", chosen)
 

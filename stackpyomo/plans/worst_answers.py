@@ -23,7 +23,7 @@ from stackpyomo.solvers import BadRow, Program, free_row, registry, rows_at, sol
 
 from .answer_sets import Affine, AnswerSet, Kind, is_independent
 from .plan import Plan
-from .problems import aggregate_definitions, held_problem, leader_cost
+from .problems import aggregate_definitions, held_problem
 from .responding import plan_if_any
 
 __all__ = ["Goal", "WorstAnswer", "WorstAnswers", "WorstEquilibria", "worst_answers"]
@@ -34,8 +34,8 @@ class Goal:
     """What those who break ties maximise, and the most that the leader can bear of it (None: it is its cost)."""
 
     body: Any
-    limit: float | None
-    name: str
+    limit: float | None = None
+    name: str = ""  #: Of the row that limits it.
 
 
 @dataclass
@@ -55,7 +55,7 @@ class _Leader(abc.ABC):
     def __init__(self, game: Game, followers: Sequence[Follower]) -> None:
         self.game, self.followers = game, followers
         self.defining, self.defined = aggregate_definitions(game)
-        self.cost = leader_cost(game)
+        self.cost = game.leader.cost
         follows = {id(v) for v in [*self.defined, *game.price_variables]}
         self.leading = [v for v in game.leader.variables if id(v) not in follows]
         self.actions = [*(v for f in followers for v in f.variables), *self.defined]
@@ -67,9 +67,7 @@ class _Leader(abc.ABC):
 
     def goals(self) -> Iterator[Goal]:
         """The leader's cost, and each side of its rows that hold answers."""
-        objective = self.game.leader.objective
-        assert objective is not None
-        yield Goal(self.cost, None, objective.name)
+        yield Goal(self.cost)
         for row in self.coupled:
             for sign, limit in sides_of(row):
                 yield Goal(sign * row.body, sign * limit, row.name)

@@ -415,9 +415,7 @@ def _answer(rule: Incentive, game: Game, action: str) -> tuple[Array, Array]:
 
 def _felt_most(rule: Incentive, game: Game, follower: str, gain: Array) -> int:
     """The number of the leader's variable that answers most, among those that the follower's objective holds."""
-    objective = game.followers[follower].objective
-    assert objective is not None
-    felt = {game.names.get(id(v)) for v in variables_in(objective.expr)}
+    felt = {game.names.get(id(v)) for v in variables_in(game.followers[follower].cost)}
     return max(range(len(gain)), key=lambda instrument: (rule.leader[instrument] in felt, abs(gain[instrument])))
 
 

@@ -183,9 +183,8 @@ def _indifferent(run: Run) -> set[int]:
     """ids of this rank's actions that nobody's problem holds but their owner's."""
     game = run.partition.game
     mine = [f for c in run.copies.values() for f in run.partition.members[c.number]]
-    assert game.leader.objective is not None  # require() saw to it
     free = {id(v) for f in mine for v in f.variables}
-    free.difference_update(id(v) for v in variables_in(game.leader.objective.expr))
+    free.difference_update(id(v) for v in variables_in(game.leader.cost))
     for constraint in game.leader.constraints if free else ():
         free.difference_update(id(v) for v in variables_in(constraint.expr))
     for follower in game.followers.values() if free else ():
