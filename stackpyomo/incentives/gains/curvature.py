@@ -83,10 +83,11 @@ class Curved:
         return composed_hessian(self.hessians.of(follower), self._response(gain, follower)) - self.asked(follower)
 
     def _response(self, gain: Array, follower: int) -> sparse.csc_array:
-        return self._columns(self.rows.responses_to(self.system.as_matrix(gain) @ self.moves), follower)
+        return self._moved(gain)[:, self.rows.own(follower)]
 
-    def _columns(self, matrix: sparse.csc_array, follower: int) -> sparse.csc_array:
-        return matrix[:, self.rows.own(follower)]
+    def _moved(self, gain: Array) -> sparse.csc_array:
+        """(Vars × actions) what everybody's actions move under the gain."""
+        return self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
 
     def dense_response(self, follower: int, gain: Array) -> Array:
         """T_k over the Vars the follower is curved in."""
@@ -106,15 +107,14 @@ class Curved:
                 blocks.update(zip(numbers[same].tolist(), zip(dense, size, strict=True), strict=True))
             yield from ((dense, float(size.max(initial=0.0))) for dense, size in (blocks[k] for k in followers))
             return
-        whole = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
+        whole = self._moved(gain)
         for follower in followers:
-            hessian, response = self.hessians.of(follower), self._columns(whole, follower)
+            hessian, response = self.hessians.of(follower), whole[:, self.rows.own(follower)]
             yield composed_hessian(hessian, response), composed_size(hessian, response)
 
     def _blocks(self, followers: Array, gain: Array) -> Iterator[tuple[Array, Array, Array]]:
         """(places among these followers, their composed Hessians, the sums of sizes) for each number of actions."""
-        response = self.rows.responses_to(self.system.as_matrix(gain) @ self.moves)
-        whole = self.hessians.composed(response)
+        whole = self.hessians.composed(self._moved(gain))
         starts, stops = (np.searchsorted(self.rows.owners, followers, side) for side in ("left", "right"))
         for width in np.unique(stops - starts):
             same = np.flatnonzero(stops - starts == width)

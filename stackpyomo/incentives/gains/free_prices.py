@@ -26,7 +26,7 @@ from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
-from stackpyomo.core.expressions import UNDEFINED, Substitution, number_of
+from stackpyomo.core.expressions import UNDEFINED, number_of, substituting
 from stackpyomo.derivatives import ActiveSide, Derivatives
 from stackpyomo.errors import InvalidGame, NoIncentive
 from stackpyomo.games import Follower, Game
@@ -138,13 +138,8 @@ class _Design:
             copy.bounds = limits_of(*bounds_of(var))
             copy.set_value(values[self.game.names[id(var)]], skip_validation=True)
             self.copies[id(var)] = copy
-        self._map = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed}
-        self._map.update(self.copies)
-
-    def at_plan(self, expression: Any) -> Any:
-        """The expression as a function of the free copies alone."""
-        visitor = Substitution(substitute=self._map, descend_into_named_expressions=True, remove_named_expressions=True)
-        return visitor.walk_expression(expression)
+        planned = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed}
+        self.at_plan = substituting({**planned, **self.copies})  #: Expression → a function of the free copies alone.
 
     def _holds_free(self, expression: Any) -> bool:
         return any(id(v) in self.copies for v in identify_variables(expression, include_fixed=False))

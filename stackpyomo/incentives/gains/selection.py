@@ -8,7 +8,6 @@ one group of equations at a time; the sparsest is then made exact on its support
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -162,17 +161,14 @@ def gain_bounds(rows: FollowerRows, bounds: Any) -> tuple[Array, Array]:
     lower, upper = np.full(len(rows.instruments), -np.inf), np.full(len(rows.instruments), np.inf)
     if bounds is None:
         return lower, upper
-    if isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(_is_limit(b) for b in bounds):
+    if _are_limits(bounds):
         pairs: list[tuple[int, Any]] = [(i, bounds) for i in range(len(lower))]
     else:
         pairs = by_instrument(rows, component_pairs(bounds, "gain_bounds", "(low, high)"))
     for place, pair in pairs:
-        good = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(_is_limit(b) for b in pair)
-        low, high = (
-            -np.inf if not good or pair[0] is None else pair[0],
-            np.inf if not good or pair[1] is None else pair[1],
-        )
-        if not good or not low <= high:
+        low, high = pair if _are_limits(pair) else (np.nan, np.nan)
+        low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
+        if not low <= high:
             raise InvalidGame(
                 f"gain_bounds={pair!r}: expected (low, high) with low ≤ high; None where there is no limit."
             )
@@ -180,5 +176,7 @@ def gain_bounds(rows: FollowerRows, bounds: Any) -> tuple[Array, Array]:
     return lower, upper
 
 
-def _is_limit(bound: Any) -> bool:
-    return bound is None or (isinstance(bound, (int, float)) and not isinstance(bound, bool) and not math.isnan(bound))
+def _are_limits(pair: Any) -> bool:
+    """Whether it is a pair of numbers, or None where there is no limit."""
+    several = isinstance(pair, (tuple, list)) and len(pair) == 2
+    return several and all(b is None or (isinstance(b, (int, float)) and not isinstance(b, bool)) for b in pair)
