@@ -172,15 +172,11 @@ def refuse_curvature(
     rows: FollowerRows, failed: Mapping[int, Unrepaired], curvatures: Mapping[int, float], wanted: float
 ) -> None:
     """Raise :class:`NoIncentive` for followers no gain bends up as wanted; the residual is what their cost lacks."""
-    if failed:
-        raise refusal(
-            {
-                rows.followers[k].name: Finding(
-                    RefusalCause.CURVATURE, -curvatures[k], unrepaired=unrepaired, wanted=wanted
-                )
-                for k, unrepaired in failed.items()
-            }
-        )
+    findings = {
+        k: Finding(RefusalCause.CURVATURE, -curvatures[k], unrepaired=u, wanted=wanted) for k, u in failed.items()
+    }
+    if findings:
+        raise refusal({rows.followers[k].name: finding for k, finding in findings.items()})
 
 
 def _finding(attempt: Attempt, follower: int, bad: Array, residual: float) -> Finding:

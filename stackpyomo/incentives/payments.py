@@ -13,7 +13,7 @@ All are of first order at the plan. Temptation and answer balance; what is left 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,16 +144,8 @@ def comparison(rule: AffineStrategy, baseline: Plan) -> pd.DataFrame:
         dtype=float,
     )
     table["difference"] = table["objective"] - table["baseline"]
-    scale = table["baseline"].abs().clip(lower=1.0)
-    table["verdict"] = list(_verdicts(-table["difference"] * np.array(signs), scale))
+    better = -table["difference"] * np.array(signs)
+    same = better.abs() <= TOLERANCES.stationarity * table["baseline"].abs().clip(lower=1.0)
+    verdicts = np.select([better.isna(), same, better > 0.0], ["unknown", "same", "gains"], "loses")
+    table["verdict"] = verdicts.tolist()
     return table
-
-
-def _verdicts(better: pd.Series, scale: pd.Series) -> Iterator[str]:
-    for amount, unit in zip(better, scale, strict=True):
-        if math.isnan(amount):
-            yield "unknown"
-        elif abs(amount) <= TOLERANCES.stationarity * unit:
-            yield "same"
-        else:
-            yield "gains" if amount > 0.0 else "loses"

@@ -6,7 +6,7 @@ A :class:`Finding` holds a cause and its numbers; :func:`refusal` makes the erro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stackpyomo.core import listed
@@ -40,7 +40,7 @@ class Finding:
 
 def refusal(findings: Mapping[str, Finding]) -> NoIncentive:
     """The error for followers by name; its message tells the first one's reason and remedy."""
-    reasons = {name: _WORDS[finding.cause](finding) for name, finding in findings.items()}
+    reasons = {name: _reason(finding) for name, finding in findings.items()}
     first, (why, remedy) = next(iter(reasons.items()))
     others = len(reasons) - 1
     more = f" (and {others} more follower{'s' if others > 1 else ''})" if others else ""
@@ -52,97 +52,78 @@ def refusal(findings: Mapping[str, Finding]) -> NoIncentive:
     )
 
 
-def _lean(finding: Finding) -> str:
-    """The remedy of a follower whom constraints of its own may carry, unless that was tried."""
-    return ", or pass multipliers='free': one of its own constraints may hold it there" if finding.may_lean else ""
+def _reason(finding: Finding) -> tuple[str, str]:
+    """(why, what to do)."""
+    if finding.cause is RefusalCause.CURVATURE:
+        return _curvature(finding)
+    free = "multipliers='free'"
+    words = {
+        **vars(finding),
+        "what": "a constraint that holds it" if finding.of_constraint else "its objective",
+        "known": f", known to {finding.accuracy:.1e} at this plan's accuracy" if finding.effect > 0.0 else "",
+        "who": listed(finding.names),
+        "rivals": listed(finding.names, NAMED, finding.others),
+        "apart": "what tells them apart is less than this plan's accuracy"
+        if finding.in_doubt
+        else "one gain cannot hold them all",
+        # the remedy of a follower whom constraints of its own may carry, unless that was tried
+        "lean": f", or pass {free}: one of its own constraints may hold it there" if finding.may_lean else "",
+        "support": "choose another plan"
+        if finding.is_supported
+        else f"pass {free} if one of its own constraints holds it there",
+        "settle": "" if finding.is_supported else f", or pass {free} if its own constraints settle it (as with a CVaR)",
+    }
+    why, remedy = _WORDS[finding.cause]
+    return why.format(**words), remedy.format(**words)
 
 
-def _undefined(finding: Finding) -> tuple[str, str]:
-    what = "a constraint that holds it" if finding.of_constraint else "its objective"
-    return (
-        f"{what} has no finite value or derivative at the plan",
+_WORDS: Mapping[RefusalCause, tuple[str, str]] = {
+    RefusalCause.UNDEFINED: (
+        "{what} has no finite value or derivative at the plan",
         "Choose a plan inside the domain of its functions.",
-    )
-
-
-def _zero_gradient(finding: Finding) -> tuple[str, str]:
-    known = f", known to {finding.accuracy:.1e} at this plan's accuracy" if finding.effect > 0.0 else ""
-    lean = "choose another plan"
-    if not finding.is_supported:
-        lean = "pass multipliers='free' if one of its own constraints holds it there"
-    return (
+    ),
+    RefusalCause.ZERO_GRADIENT: (
         "zero gradient: at the plan its objective does not change with any leader variable "
-        f"(‖∇_{{u0}} J‖ = {finding.effect:.1e}{known}), yet its own gradient is {finding.slope:.6g}",
-        f"Let its objective depend on a leader variable there (a price times an action that is 0 does not), or {lean}.",
-    )
-
-
-def _no_weight(_: Finding) -> tuple[str, str]:
-    return (
+        "(‖∇_{{u0}} J‖ = {effect:.1e}{known}), yet its own gradient is {slope:.6g}",
+        "Let its objective depend on a leader variable there (a price times an action that is 0 does not), or "
+        "{support}.",
+    ),
+    RefusalCause.NO_WEIGHT: (
         "no weight: one member of an infinite population moves no signal the leader sees",
         "Observe each member's own action, or take a finite size.",
-    )
-
-
-def _out_of_sight(finding: Finding) -> tuple[str, str]:
-    lean = ", or pass multipliers='free' if its own constraints settle it (as with a CVaR)"
-    return (
-        f"out of sight: no signal shows its action {listed(finding.names)}, which it would change by itself "
-        f"(slope {finding.slope:.6g})",
+    ),
+    RefusalCause.OUT_OF_SIGHT: (
+        "out of sight: no signal shows its action {who}, which it would change by itself (slope {slope:.6g})",
         "Observe it, or ask for a plan that leaves it where the follower puts it by itself (the leader's objective "
-        f"counts what the action costs the follower){'' if finding.is_supported else lean}.",
-    )
-
-
-def _leader_bound(finding: Finding) -> tuple[str, str]:
-    return (
-        f"leader bound: {listed(finding.names)}; to hold it the leader would have to go beyond "
-        f"(slope left {finding.residual:.6g})",
-        f"Widen that bound, or choose a plan inside it{_lean(finding)}. A price that is no part of the leader's "
+        "counts what the action costs the follower){settle}.",
+    ),
+    RefusalCause.LEADER_BOUND: (
+        "leader bound: {who}; to hold it the leader would have to go beyond (slope left {residual:.6g})",
+        "Widen that bound, or choose a plan inside it{lean}. A price that is no part of the leader's "
         "objective can be chosen anew by free=; inducible(plan) says whether any strategy could do it.",
-    )
-
-
-def _gain_bounds(finding: Finding) -> tuple[str, str]:
-    return (
-        f"gain bounds: within them {finding.residual:.6g} of its slope is left",
-        f"Widen gain_bounds{_lean(finding)}.",
-    )
-
-
-def _no_instrument(finding: Finding) -> tuple[str, str]:
-    return (
-        f"no leader variable that may use what shows {listed(finding.names)} moves its objective at the plan",
-        f"Let a variable that it feels use that signal{_lean(finding)}.",
-    )
-
-
-def _indistinct(finding: Finding) -> tuple[str, str]:
-    return (
-        f"its own actions ({listed(finding.names)}) cannot be told apart by what the leader sees "
-        f"(residual {finding.residual:.6g})",
-        f"Observe them one by one{_lean(finding)}.",
-    )
-
-
-def _conflict(finding: Finding) -> tuple[str, str]:
-    why = (
-        "what tells them apart is less than this plan's accuracy"
-        if finding.in_doubt
-        else "one gain cannot hold them all"
-    )
-    return (
-        f"conflict under shared signals with {listed(finding.names, NAMED, finding.others)}: {why} "
-        f"(least-squares residual {finding.residual:.6g} per unit of signal)",
-        f"Observe them apart, or give the leader more variables that they feel differently{_lean(finding)}.",
-    )
-
-
-def _rounding(_: Finding) -> tuple[str, str]:
-    return (
+    ),
+    RefusalCause.GAIN_BOUNDS: (
+        "gain bounds: within them {residual:.6g} of its slope is left",
+        "Widen gain_bounds{lean}.",
+    ),
+    RefusalCause.NO_INSTRUMENT: (
+        "no leader variable that may use what shows {who} moves its objective at the plan",
+        "Let a variable that it feels use that signal{lean}.",
+    ),
+    RefusalCause.INDISTINCT: (
+        "its own actions ({who}) cannot be told apart by what the leader sees (residual {residual:.6g})",
+        "Observe them one by one{lean}.",
+    ),
+    RefusalCause.CONFLICT: (
+        "conflict under shared signals with {rivals}: {apart} "
+        "(least-squares residual {residual:.6g} per unit of signal)",
+        "Observe them apart, or give the leader more variables that they feel differently{lean}.",
+    ),
+    RefusalCause.ROUNDING: (
         "rounding: the gain that solves the equations still leaves it a slope",
         "Rescale the model or choose another plan.",
-    )
+    ),
+}  # Cause → (why, what to do).
 
 
 def _curvature(finding: Finding) -> tuple[str, str]:
@@ -171,18 +152,3 @@ def _unbent(finding: Finding) -> str:
         Fault.QUADRATIC: f"even with a quadratic term its cost is not {convex}",
     }[unrepaired.fault]
     return f"{why}, and no quadratic term in what the leader sees helps" if unrepaired.squared else why
-
-
-_WORDS: Mapping[RefusalCause, Callable[[Finding], tuple[str, str]]] = {
-    RefusalCause.UNDEFINED: _undefined,
-    RefusalCause.ZERO_GRADIENT: _zero_gradient,
-    RefusalCause.NO_WEIGHT: _no_weight,
-    RefusalCause.OUT_OF_SIGHT: _out_of_sight,
-    RefusalCause.LEADER_BOUND: _leader_bound,
-    RefusalCause.GAIN_BOUNDS: _gain_bounds,
-    RefusalCause.NO_INSTRUMENT: _no_instrument,
-    RefusalCause.INDISTINCT: _indistinct,
-    RefusalCause.CONFLICT: _conflict,
-    RefusalCause.ROUNDING: _rounding,
-    RefusalCause.CURVATURE: _curvature,
-}  # Cause → (why, what to do).
