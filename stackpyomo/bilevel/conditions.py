@@ -143,14 +143,10 @@ def responding_followers(game: Game, responding: Any) -> list[Follower]:
 
 
 def _listed(responding: Any) -> Iterator[Any]:
-    if getattr(responding, "ctype", pyo.Block) is not pyo.Block:
+    wrong = getattr(responding, "ctype", pyo.Block) is not pyo.Block
+    if wrong or isinstance(responding, str) or not hasattr(responding, "__iter__"):
         yield responding
-    elif isinstance(responding, (str, Follower)) or not hasattr(responding, "__iter__"):
-        if getattr(responding, "is_indexed", bool)():
-            yield from responding.values()
-        else:
-            yield responding
-    elif getattr(responding, "ctype", None) is pyo.Block:
+    elif hasattr(responding, "ctype"):
         yield from responding.values()
     else:
         for item in responding:

@@ -12,7 +12,6 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.core.expressions import substituting
-from stackpyomo.solvers import free_row
 
 __all__ = ["Table", "add_rows", "block_of", "copied", "substituted"]
 
@@ -36,11 +35,11 @@ def substituted(expression: Any, table: Table) -> Any:
     return substituting(table)(expression)
 
 
-def add_rows(holder: Any, rows: Iterable[tuple[Any, float | None, float | None]]) -> None:
-    """(body, lower, upper) of each row as a constraint of ``holder``."""
+def add_rows(holder: Any, rows: Iterable[Any]) -> None:
+    """Each of these rows as a constraint of ``holder``."""
     holder.rows = pyo.ConstraintList()
-    for body, lower, upper in rows:
-        holder.rows.add(free_row(body, lower, upper).expr)
+    for row in rows:
+        holder.rows.add(row.expr)
 
 
 def block_of(model: Any, name: str) -> Any:

@@ -53,10 +53,10 @@ class Assessment:
     gains: dict[str, float]  #: Leader → ε, NaN where no bound was proved.
     replies: dict[str, Plan]
 
-    @property
-    def largest(self) -> float:
-        """The largest ε; infinite where one is unknown."""
-        return max(math.inf if math.isnan(gain) else gain for gain in self.gains.values())
+    def largest(self, units: Mapping[str, float] | None = None) -> float:
+        """The largest ε, in units of its leader where these are given; infinite where one is unknown."""
+        parts = (gain / (units or {}).get(name, 1.0) for name, gain in self.gains.items())
+        return max(math.inf if math.isnan(part) else part for part in parts)
 
 
 def leaders_plan(game: Game, options: Options) -> Plan:
@@ -96,7 +96,7 @@ class _Search:
         with tracked("moving leader by leader", shown=not self.options.tee):
             values = self._answered(values) or values
             self._measure(values)
-            best = min(self._visited(values), key=self._relative)
+            best = min(self._visited(values), key=lambda point: point.largest(self.sizes))
         least = 0.0
         if not self._is_equilibrium(best):
             best, least = self._least_gain(best)
@@ -236,12 +236,10 @@ class _Search:
         """True if the reply is where the leader stands, or elsewhere and no better."""
         own = [self.game.names[id(v)] for v in self.game.leaders[name].variables]
         step = max((abs(reply.values[n] - values[n]) / self.reaches[n] for n in own), default=0.0)
-        if step <= TOLERANCES.tight:
-            return violation(self.game, values) <= TOLERANCES.feasibility
         before, after = self.cost(name, values), self.cost(name, reply.values)
-        far = step > TOLERANCES.weak
         better = before - after > TOLERANCES.noise * max(self.sizes[name], abs(before))
-        return far and not better and violation(self.game, values) <= TOLERANCES.feasibility
+        rests = step <= TOLERANCES.tight or (step > TOLERANCES.weak and not better)
+        return rests and violation(self.game, values) <= TOLERANCES.feasibility
 
     def _moved(
         self, name: str, values: Mapping[str, float], reply: Plan, *, halved: bool
@@ -274,10 +272,6 @@ class _Search:
         """A plan up to the accuracy that tells two plans apart."""
         return tuple(round(values[n] / (TOLERANCES.accuracy * reach)) for n, reach in self.reaches.items())
 
-    def _relative(self, point: Assessment) -> float:
-        """The largest ε, each in the natural size of its leader's objective; infinite where one is unknown."""
-        return max(math.inf if math.isnan(gain) else gain / self.sizes[name] for name, gain in point.gains.items())
-
     def _rooms(self, point: Assessment) -> dict[str, float]:
         """Leader → the largest ε of a plan that is called an equilibrium."""
         return {name: self._gap(name, self.cost(name, point.values)) for name in self.game.leaders}
@@ -301,13 +295,13 @@ class _Search:
             except NoPlan:
                 return
             points.append(point)
-            nearest = min(points, key=lambda p: p.largest)
-            if nearest.largest - master.bound > max(self._rooms(nearest).values()):
+            nearest = min(points, key=Assessment.largest)
+            if nearest.largest() - master.bound > max(self._rooms(nearest).values()):
                 for name, reply in point.replies.items():
                     yield from master.deviation(name, reply.values, point.gains[name])
 
         generate(master, paying_deviations, rows, most=_ROUNDS, until=until, words="deviations of the leaders")
-        return min(points, key=lambda p: p.largest), master.bound
+        return min(points, key=Assessment.largest), master.bound
 
     # --- the plan -----------------------------------------------------------------------------------------------------
 
@@ -339,6 +333,6 @@ class _Search:
         else:
             paid = [n for n, gain in best.gains.items() if not gain <= rooms[n]]
             plan.warnings.append(
-                f"not shown to be an equilibrium of the leaders: {listed(paid)} may gain up to {shown(best.largest)}"
+                f"not shown to be an equilibrium of the leaders: {listed(paid)} may gain up to {shown(best.largest())}"
             )
         return plan

@@ -22,6 +22,7 @@ from stackpyomo.bilevel import Options, Problem, add_rows, block_of, copied, sub
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.deviations import Deviation, Deviations
 from stackpyomo.games import Game, Population
+from stackpyomo.solvers import free_row, rows_at
 
 from .responding import plan_if_any
 
@@ -75,17 +76,13 @@ class LeastGains:
         model.epsilon = pyo.Var(bounds=(0, None))
         players: list[Population] = []
         self._answer(model, "base", table, players)
-        rows = [
-            (substituted(c.body, table), c.lb, c.ub)
-            for leader in self.game.leaders.values()
-            for c in leader.constraints
-        ]
+        rows = rows_at((c for leader in self.game.leaders.values() for c in leader.constraints), table)
         for number, deviation in enumerate(listed):
             leader = self.game.leaders[deviation.follower]
             moved = {**table, **{id(v): deviation.action[self.game.names[id(v)]] for v in leader.variables}}
             self._answer(model, f"deviation{number}", moved, players)
-            cost = leader.cost
-            rows.append((substituted(cost, table) - substituted(cost, moved) - model.epsilon, None, 0.0))
+            gain = substituted(leader.cost, table) - substituted(leader.cost, moved)
+            rows.append(free_row(gain - model.epsilon, None, 0.0))
         add_rows(model, rows)
         model.cost = pyo.Objective(expr=model.epsilon)
         game = Game(model, players)
@@ -100,6 +97,6 @@ class LeastGains:
             table.update(copied(block, follower.variables))
             blocks.append((block, follower))
         for block, follower in blocks:
-            add_rows(block, ((substituted(c.body, table), c.lb, c.ub) for c in follower.constraints))
+            add_rows(block, rows_at(follower.constraints, table))
             block.cost = pyo.Objective(expr=substituted(follower.cost, table))
             players.append(Population(block, follower.size))

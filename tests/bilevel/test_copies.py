@@ -7,6 +7,7 @@ import pytest
 from pyomo.core.expr.visitor import identify_variables
 
 from stackpyomo.bilevel import add_rows, block_of, copied, substituted
+from stackpyomo.solvers import free_row
 
 
 def user() -> pyo.ConcreteModel:
@@ -39,7 +40,7 @@ def test_an_expression_of_copies_holds_nothing_of_the_users() -> None:
 
 def test_rows_keep_their_limits_and_equalities_stay_such() -> None:
     m, holder = user(), pyo.ConcreteModel()
-    add_rows(holder, [(m.x + m.n, None, 4.0), (m.x, 1.0, 1.0), (m.x - m.n, -1.0, 2.0)])
+    add_rows(holder, [free_row(m.x + m.n, None, 4.0), free_row(m.x, 1.0, 1.0), free_row(m.x - m.n, -1.0, 2.0)])
     assert [(c.lb, c.ub, c.equality) for c in holder.rows.values()] == [
         (None, 4.0, False),
         (1.0, 1.0, True),
