@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import UNDEFINED, size_of
+from stackpyomo.core.expressions import UNDEFINED, partials, size_of
 from stackpyomo.derivatives import Derivatives, FollowerRows
 from stackpyomo.errors import InvalidGame
 
@@ -63,7 +62,7 @@ def _sizes(rows: FollowerRows, number: int, variables: Sequence[Any], values: Ma
     """Σ |terms| of the derivatives of one follower's objective, in the user's units; 0 where they are not known."""
     point = {id(v): values[name] for name, v in rows.game.variables_by_name.items() if name in values}
     try:
-        slopes = differentiate(rows.followers[number].cost, wrt_list=list(variables), mode=Modes.reverse_symbolic)
+        slopes = partials(rows.followers[number].cost, variables)
     except (*UNDEFINED, DifferentiationException, InvalidGame):
         return np.zeros(len(variables))
     return np.asarray(np.nan_to_num([size_of(slope, point) for slope in slopes], nan=0.0, posinf=0.0))

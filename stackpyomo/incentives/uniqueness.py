@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array
@@ -181,8 +180,4 @@ def _is_unconstrained(rows: FollowerRows) -> bool:
 
 def _is_quadratic(rows: FollowerRows) -> bool:
     """True if every follower's objective is quadratic in everything: the Jacobian is the same everywhere."""
-    for follower in rows.followers:
-        repn = generate_standard_repn(follower.cost, compute_values=True, quadratic=True)
-        if not (repn.is_linear() or repn.is_quadratic() or repn.is_constant()):
-            return False
-    return True
+    return all(getattr(f.cost, "polynomial_degree", int)() in (0, 1, 2) for f in rows.followers)

@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
-from stackpyomo.core.expressions import UNDEFINED, number_of, substituting
+from stackpyomo.core.expressions import UNDEFINED, number_of, partials, substituting
 from stackpyomo.derivatives import ActiveSide, Derivatives
 from stackpyomo.errors import InvalidGame, NoIncentive
 from stackpyomo.games import Follower, Game
@@ -221,13 +220,13 @@ class _Design:
             *(rows.instruments[i] for i in instruments),
         ]
         try:
-            partials = differentiate(follower.cost, wrt_list=variables, mode=Modes.reverse_symbolic)
+            slopes = partials(follower.cost, variables)
         except (*UNDEFINED, DifferentiationException) as error:
             name = getattr(follower.objective, "name", follower.name)
             raise InvalidGame(f"{name}: free= needs its symbolic derivative, which does not exist ({error}).") from None
         units = [*rows.action_units[own], *rows.aggregate_units[aggregates], *rows.instrument_units[instruments]]
         cost = float(rows.units.costs[number])
-        direct = [float(unit) / cost * self.at_plan(p) for unit, p in zip(units, partials, strict=True)]
+        direct = [float(unit) / cost * self.at_plan(p) for unit, p in zip(units, slopes, strict=True)]
         carried = direct[len(own) : len(own) + len(aggregates)]
 
         def along(matrix: sparse.csc_array, column: int) -> Any:
@@ -236,8 +235,8 @@ class _Design:
             return sum(float(r) * carried[g] for g, r in zip(matrix.indices[part], matrix.data[part], strict=True))
 
         moves, effects = rows.responses.moves[aggregates].tocsc(), direct[len(own) + len(aggregates) :]
-        slopes = [slope + along(moves, int(j)) for j, slope in zip(own, direct, strict=False)]
-        return slopes, {int(i): b + along(leads, int(i)) for i, b in zip(instruments, effects, strict=True)}
+        own_slopes = [slope + along(moves, int(j)) for j, slope in zip(own, direct, strict=False)]
+        return own_slopes, {int(i): b + along(leads, int(i)) for i, b in zip(instruments, effects, strict=True)}
 
     def _lean(self) -> None:
         """Add Gᵀλ of active constraints that hold no leader variable to the slopes of their followers."""
