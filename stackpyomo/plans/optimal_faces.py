@@ -31,9 +31,9 @@ import numpy as np
 import pyomo.environ as pyo
 
 from stackpyomo.bilevel import copied, substituted
-from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of, sides_of
+from stackpyomo.core import TOLERANCES, Array, bounds_of, sides_of
 from stackpyomo.core.expressions import partials
-from stackpyomo.solvers import Program, Solution, choose, free_row, rows_at, solve
+from stackpyomo.solvers import Program, Solution, choose, free_row, solve
 
 from .answer_sets import Affine, Kind
 from .worst_answers import Goal, WorstAnswers
@@ -155,18 +155,14 @@ class _Written:
 
     def __init__(self, faces: OptimalFaces, low: float, high: float) -> None:
         self.faces, self.worst = faces, faces.worst
-        self.model = model = pyo.ConcreteModel(name="optimal faces")
-        self.rows: list[Any] = []
+        self.model, self.leader, self.rows = self.worst.posed("optimal faces", low, high)
+        self.model.scale = pyo.Var(bounds=(0.0, None))
         self.pairs: list[tuple[Any, Any]] = []
         self.first: dict[int, Any] = {}
-        model.level = pyo.Var(bounds=limits_of(low, high))
-        model.scale = pyo.Var(bounds=(0.0, None))
-        self.leader = copied(model, self.worst.leading, "leader")
-        self.rows += rows_at(self.worst.plain, self.leader)
         self.prices: dict[int, Any] = {}
         self.steep: dict[int, Any] = {}
         if faces.width:
-            self.witness = {**self.leader, **copied(model, self.worst.actions, "witness")}
+            self.witness = {**self.leader, **copied(self.model, self.worst.actions, "witness")}
             self._write_slacks("witness_slack", self.witness, 1.0, [])
         else:
             self.prices, self.steep = self._multipliers("prices"), self._multipliers("steep")
@@ -250,11 +246,10 @@ class _Written:
         else:
             self._write_along(name, table, pulls)
         self.rows += [_signed(pull, True) for pull in pulls.values()]
-        body = substituted(goal.body, table)
         if not (self.first or self.faces.width):
             self.first = table
             self._write_stationary(self.prices, table, 1.0)
-        self.rows.append(free_row(body - (self.model.level if goal.limit is None else goal.limit), None, 0.0))
+        self.rows.append(free_row(goal.excess(table, self.model.level), None, 0.0))
 
     def _write_along(self, name: str, table: Mapping[int, Any], pulls: dict[int, Any]) -> None:
         """H y = H ȳ of quadratic followers: multipliers ω, and the rows of all answers but the first."""

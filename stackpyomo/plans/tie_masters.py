@@ -17,10 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyomo.environ as pyo
-
 from stackpyomo.bilevel import Choices, Written, copied, substituted
-from stackpyomo.core import TOLERANCES, limits_of
+from stackpyomo.core import TOLERANCES
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.games import foreign
 from stackpyomo.solvers import Program, free_row, rows_at, solve
@@ -67,13 +65,11 @@ class TieMaster:
 
     def solve(self, rows: Deviations) -> Choice | None:
         """The best leader against these answers; None if every leader is refuted."""
-        model = pyo.ConcreteModel(name="ties of a width")
-        leader = copied(model, self.worst.leading, "leader")
+        model, leader, plain = self.worst.posed("ties of a width", self.low)
         table = {**leader, **copied(model, self.worst.actions, "witness")}
-        model.level = pyo.Var(bounds=limits_of(self.low, math.inf))
-        written = Written(rows_at(self.worst.plain, leader))
+        written = Written(plain)
         written.rows += rows_at((c for f in self.worst.followers for c in f.constraints), table)
-        written.rows += [free_row(excess, None, 0.0) for excess in self._excesses(model.level, table)]
+        written.rows += [free_row(goal.excess(table, model.level), None, 0.0) for goal in self.worst.goals()]
         choices = Choices(model)
         for deviation in rows:
             written.add(choices.one_of(self._ways(model.level, deviation, leader, table)))
@@ -91,16 +87,11 @@ class TieMaster:
         self.chosen.append(choice)
         return Choice(choice, levels[id(model.level)])
 
-    def _excesses(self, level: Any, table: Any) -> list[Any]:
-        """By how much the cost there is above η, and the leader's rows do not hold."""
-        goals = self.worst.goals()
-        return [substituted(goal.body, table) - (level if goal.limit is None else goal.limit) for goal in goals]
-
     def _ways(self, level: Any, deviation: Deviation, leader: Any, table: Any) -> Iterator[tuple[list[Any], float]]:
         """One answer's row: the leader can bear it, or some follower has a better one by the width."""
         names = self.worst.game.names
         values = {**leader, **{id(v): deviation.action[names[id(v)]] for v in self.worst.actions}}
-        yield self._excesses(level, values), math.inf
+        yield [goal.excess(values, level) for goal in self.worst.goals()], math.inf
         for answers in self.worst.answers:
             gain = substituted(answers.cost, table) - substituted(answers.cost, values)
             yield [gain + self.width], math.inf

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stackpyomo.bilevel import Options, substituted
-from stackpyomo.core import TOLERANCES, clipped, is_within, sides_of
+import pyomo.environ as pyo
+
+from stackpyomo.bilevel import Options, copied, substituted
+from stackpyomo.core import TOLERANCES, clipped, is_within, limits_of, sides_of
 from stackpyomo.core.expressions import curvature, number_of, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
@@ -36,6 +38,10 @@ class Goal:
     body: Any
     limit: float | None = None
     name: str = ""  #: Of the row that limits it.
+
+    def excess(self, table: Mapping[int, Any], level: Any) -> Any:
+        """By how much it is beyond its limit, or the cost beyond ``level``, with these in the place of the Vars."""
+        return substituted(self.body, table) - (level if self.limit is None else self.limit)
 
 
 @dataclass
@@ -90,6 +96,13 @@ class _Leader(abc.ABC):
         assert worst is not None
         worst.broken = tuple(dict.fromkeys(broken))
         return worst
+
+    def posed(self, name: str, low: float, high: float = math.inf) -> tuple[Any, dict[int, Any], list[Any]]:
+        """(a model with η between these, a copy of what the leader decides, its own rows): what programs begin with."""
+        model = pyo.ConcreteModel(name=name)
+        model.level = pyo.Var(bounds=limits_of(low, high))
+        leader = copied(model, self.leading, "leader")
+        return model, leader, rows_at(self.plain, leader)
 
     @abc.abstractmethod
     def asked(self, given: Mapping[int, float], slack: float, rounded: bool) -> Callable[[Any], WorstAnswer | None]:
