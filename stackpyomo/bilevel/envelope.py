@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.core import TOLERANCES, Array, sides_of
+from stackpyomo.core import TOLERANCES, Array, sides_of, whole_points
 from stackpyomo.core.expressions import numbers_of, variables_in
 from stackpyomo.games import Follower, Movers, foreign
 
@@ -84,13 +84,10 @@ def _felt(follower: Follower) -> Any:
 
 def _points(follower: Follower) -> Array | None:
     """(points × actions) of its box within its rows; None where they are not whole, or too many."""
-    limits = [v.bounds for v in follower.variables]
-    if len(follower.integers) < len(limits) or any(None in pair for pair in limits):
+    whole = len(follower.integers) == len(follower.variables)
+    points = whole_points(follower.variables, _POINTS) if whole else None
+    if points is None:
         return None
-    whole = [range(math.ceil(low), math.floor(high) + 1) for low, high in limits]
-    if math.prod(map(len, whole)) > _POINTS:
-        return None
-    points = np.array(list(product(*whole)), dtype=float).reshape(-1, len(limits))
     values = {id(v): column for v, column in zip(follower.variables, points.T, strict=True)}
     inside = np.ones(len(points), dtype=bool)
     for constraint in follower.constraints:

@@ -6,7 +6,7 @@ Law: imports only :mod:`stackpyomo.errors`.
 
 from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markdown, as_text, cut, head, listed, shown
 from .isolation import undisturbed
-from .limits import bounds_of, box_of, clipped, limits_of, sides_of
+from .limits import bounds_of, box_of, clipped, limits_of, sides_of, whole_points
 from .progress import timed, tracked
 from .scales import Scales, limited_reaches, newton_steps, probes, scales, steepest_of
 from .serialization import (
@@ -79,6 +79,7 @@ __all__ = [
     "unbroken",
     "undisturbed",
     "unwinding",
+    "whole_points",
     "with_data",
     "writable",
 ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from .sparse import Array
+from .tolerances import TOLERANCES
 
-__all__ = ["bounds_of", "box_of", "clipped", "limits_of", "sides_of"]
+__all__ = ["bounds_of", "box_of", "clipped", "limits_of", "sides_of", "whole_points"]
 
 
 def bounds_of(part: Any) -> tuple[float, float]:
@@ -23,6 +25,17 @@ def box_of(parts: Iterable[Any]) -> tuple[Array, Array]:
     """(lower, upper) of all of these."""
     low, high = np.array([bounds_of(part) for part in parts], dtype=float).reshape(-1, 2).T
     return low, high
+
+
+def whole_points(parts: Sequence[Any], most: int) -> Array | None:
+    """(points × parts) all whole numbers between their bounds; None where there is no bound, or more than ``most``."""
+    low, high = box_of(parts)
+    if not np.isfinite(high - low).all():
+        return None
+    first, after = np.ceil(low - TOLERANCES.feasibility), np.floor(high + TOLERANCES.feasibility) + 1.0
+    count = np.maximum(after - first, 0.0).prod()
+    levels = (np.arange(*ends) for ends in zip(first, after, strict=True))
+    return None if count > most else np.array(list(product(*levels)), dtype=float).reshape(int(count), len(low))
 
 
 def limits_of(low: float, high: float) -> tuple[float | None, float | None]:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, clipped
+from stackpyomo.core import TOLERANCES, Array, clipped, whole_points
 from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, registry
 
 from .batch import Separable, Task
@@ -47,8 +46,9 @@ def answer(problem: Composed, how: Resolve) -> None:
     if problem.certificate == "unknown":
         problem.note = "an integer follower is no convex one" if how.certify == "convex" else problem.note
         return
-    points = _points(problem)
-    if points is not None and _enumerate(problem, points):
+    whole = len(problem.integers) == len(problem.variables)
+    points = whole_points(problem.variables, _POINTS) if whole else None
+    if points is not None and _enumerate(problem, points.tolist()):
         problem.certificate, problem.note = "global", ""
     else:
         _branch(problem, how)
@@ -61,22 +61,7 @@ def answer(problem: Composed, how: Resolve) -> None:
 # --- enumeration ------------------------------------------------------------------------------------------------------
 
 
-def _points(problem: Composed) -> Iterator[tuple[float, ...]] | None:
-    """All points of the box; None where it has a continuous variable, no end, or too many points."""
-    if len(problem.integers) < len(problem.variables):
-        return None
-    limits = [v.bounds for v in problem.variables]
-    if any(None in pair for pair in limits):
-        return None
-    whole = [
-        (math.ceil(low - TOLERANCES.feasibility), math.floor(high + TOLERANCES.feasibility)) for low, high in limits
-    ]
-    if math.prod(max(0, high - low + 1) for low, high in whole) > _POINTS:
-        return None
-    return product(*(map(float, range(low, high + 1)) for low, high in whole))
-
-
-def _enumerate(problem: Composed, points: Iterator[tuple[float, ...]]) -> bool:
+def _enumerate(problem: Composed, points: Sequence[Sequence[float]]) -> bool:
     """Offer the best of the points; False where the problem cannot be evaluated this way."""
     try:
         program = Program(problem.cost, problem.rows)
@@ -100,7 +85,7 @@ def _enumerate(problem: Composed, points: Iterator[tuple[float, ...]]) -> bool:
     return _settle(problem)
 
 
-def _evaluate(problem: Composed, points: Iterator[tuple[float, ...]]) -> bool:
+def _evaluate(problem: Composed, points: Sequence[Sequence[float]]) -> bool:
     """The same by Pyomo, for what has no .nl file: a row that holds or not whatever the point, an undefined datum."""
     for point in points:
         cost = problem.cost_at(point)

@@ -7,7 +7,7 @@ import math
 import pyomo.environ as pyo
 import pytest
 
-from stackpyomo.core import bounds_of, box_of, clipped, leaves, sides_of
+from stackpyomo.core import bounds_of, box_of, clipped, leaves, sides_of, whole_points
 
 
 @pytest.mark.parametrize("low", [None, -2.0])
@@ -45,3 +45,16 @@ def test_boxes_and_sides_are_what_the_bounds_say() -> None:
     assert [side.shape for side in box_of([])] == [(0,), (0,)]
     sides = [list(sides_of(var)) for var in m.x.values()]
     assert sides == [[], [(-1.0, -1.0)], [(1.0, 2.0)], [(1.0, 5.0), (-1.0, 0.0)]]
+
+
+def test_whole_points_are_all_there_are_or_none() -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y, m.z = pyo.Var(bounds=(-0.5, 1.2)), pyo.Var(bounds=(2, 3)), pyo.Var(bounds=(0, None))
+    points = whole_points([m.x, m.y], 4)
+    assert points is not None
+    assert points.tolist() == [[0.0, 2.0], [0.0, 3.0], [1.0, 2.0], [1.0, 3.0]]
+    assert whole_points([m.x, m.y], 3) is None
+    assert whole_points([m.x, m.z], 10**9) is None
+    m.y.bounds = (0.3, 0.6)
+    empty, nothing = whole_points([m.x, m.y], 4), whole_points([], 1)
+    assert [None if part is None else part.shape for part in (empty, nothing)] == [(0, 2), (1, 0)]

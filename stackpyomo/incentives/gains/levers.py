@@ -16,14 +16,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import brentq
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, whole_points
 from stackpyomo.core.expressions import Substitution, interval, number_of, numbers_of, partials, variables_in
 from stackpyomo.derivatives import ActiveSide, active_sides, by_follower
 from stackpyomo.games.information import Announcement, excursion
@@ -176,12 +175,10 @@ class Lever:
     @cached_property
     def listed(self) -> tuple[Array, Array] | None:
         """(points, what each shows of the signals): all it can do but the plan, if a short list of whole numbers."""
-        if self.coupled or not self.whole.all() or any(v.lb is None or v.ub is None for v in self.variables):
+        able = self.whole.all() and not self.coupled
+        points = whole_points(self.variables, _LISTED) if able else None
+        if points is None:
             return None
-        ranges = [np.arange(math.ceil(v.lb), math.floor(v.ub) + 1.0) for v in self.variables]
-        if math.prod(map(len, ranges)) > _LISTED:
-            return None
-        points = np.array(list(product(*ranges))).reshape(-1, len(ranges))
         inside = (points != self.target).any(axis=1)
         for row, size in zip(self.problem.rows, self.problem.row_scales, strict=True):
             body = numbers_of(row.body, self._table(points), len(points))
