@@ -26,7 +26,7 @@ from pyomo.repn import generate_standard_repn
 from stackpyomo.core import TOLERANCES, bounds_of, clipped
 from stackpyomo.core.expressions import Substitution, interval, number_of, substituting, variables_in
 from stackpyomo.deviations import Deviation
-from stackpyomo.games import Follower, Game, foreign
+from stackpyomo.games import Follower, Game, foreign, moved_along
 
 from .choices import Choices, Written
 from .interdiction import blocks
@@ -109,7 +109,7 @@ class RowWriter:
             level = float(round(level)) if not var.is_continuous() else level
             block = self.blocks[follower.name].get(id(var))
             table[id(var)] = level if block is None else block.yielding(level)
-        table.update(self._moved(follower, table))
+        table.update(moved_along(follower, self.movers, table))
         dependent = self._follow(follower, table)
         solved = {id(constraint) for _, constraint in dependent}
         walk = substituting(table)
@@ -121,14 +121,6 @@ class RowWriter:
         for var, _ in dependent:
             self._add(row, table[id(var)], var.lb, var.ub, False)
         return row
-
-    def _moved(self, follower: Follower, table: Mapping[int, Any]) -> dict[int, Any]:
-        """id(aggregate) → what it becomes by the deviation."""
-        moved: dict[int, Any] = {}
-        for var in follower.variables:
-            for aggregate, rate in self.movers.get(id(var), ()):
-                moved[id(aggregate)] = moved.get(id(aggregate), aggregate) + rate * (table[id(var)] - var)
-        return moved
 
     def _follow(self, follower: Follower, table: dict[int, Any]) -> list[tuple[Any, Any]]:
         """(action, equality): one continuous action an affine equality with others' variables follows these.

@@ -5,7 +5,7 @@ model is never changed.
 """
 
 from .checks import doubtful_indices, require
-from .couplings import Member, Price, SharedRow
+from .couplings import Member, Price, SharedRow, moved_along
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
 from .game import Game, parse_game, read_game
@@ -36,6 +36,7 @@ __all__ = [
     "foreign",
     "leader_variables",
     "members",
+    "moved_along",
     "objective_at",
     "parse_game",
     "read_game",

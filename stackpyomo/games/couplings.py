@@ -22,7 +22,7 @@ from pyomo.core.base.var import VarData
 from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import number_of, spelled, variables_in
+from stackpyomo.core.expressions import apart, number_of, spelled, variables_in
 from stackpyomo.errors import InvalidGame
 
 from .players import Follower, Leader
@@ -33,6 +33,7 @@ __all__ = [
     "Price",
     "SharedRow",
     "dealt",
+    "moved_along",
     "priced_rows",
     "recognised",
     "require_felt",
@@ -41,6 +42,15 @@ __all__ = [
 
 #: id(action) → [(aggregate, rate)]: what one member's action moves beside itself.
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
+
+
+def moved_along(follower: Follower, movers: Movers, played: Mapping[int, Any]) -> dict[int, Any]:
+    """id(what moves) → what it becomes once the follower plays this: id(action) → level, everybody else as planned."""
+    moved: dict[int, Any] = {}
+    for var in follower.variables:
+        for other, rate in movers.get(id(var), ()):
+            moved[id(other)] = moved.get(id(other), apart(other)) + rate * (played[id(var)] - apart(var))
+    return moved
 
 
 @dataclass(frozen=True)

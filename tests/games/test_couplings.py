@@ -9,7 +9,7 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
-from stackpyomo.games import SharedRow, parse_game
+from stackpyomo.games import SharedRow, moved_along, parse_game
 
 
 def market(**arguments: Any) -> tuple[Any, sp.Game]:
@@ -240,3 +240,16 @@ def test_a_file_says_what_is_wrong_with_a_price(prices: Any, words: str) -> None
     }
     with pytest.raises(sp.GameFileError, match=words):
         parse_game(document)
+
+
+def test_what_a_deviation_moves_moves_by_every_action_of_it() -> None:
+    """By hand: total = 2 a + b + c, and the follower of a and b goes from (1, 2) to (3, 5): from 7 to 14."""
+    m = pyo.ConcreteModel()
+    m.total, m.one, m.other = pyo.Var(initialize=7.0), pyo.Block(), pyo.Block()
+    m.one.a, m.one.b, m.other.c = pyo.Var(initialize=1.0), pyo.Var(initialize=2.0), pyo.Var(initialize=3.0)
+    m.one.cost, m.other.cost = pyo.Objective(expr=m.one.a**2), pyo.Objective(expr=m.other.c**2)
+    m.sum = pyo.Constraint(expr=m.total == 2 * m.one.a + m.one.b + m.other.c)
+    m.goal = pyo.Objective(expr=m.total**2)
+    game = sp.Game(m, followers=[m.one, m.other], aggregates=[m.sum])
+    moved = moved_along(game.followers["one"], game.movers(), {id(m.one.a): 3.0, id(m.one.b): 5.0})
+    assert {key: pyo.value(level) for key, level in moved.items()} == {id(m.total): 14.0}

@@ -13,7 +13,7 @@ leave the leader's bounds for some action, either its projection is what the cut
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +22,9 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import derivatives, with_answers
-from stackpyomo.core import TOLERANCES, Array, clipped, is_within
-from stackpyomo.core.expressions import Substitution, apart, number_of, variables_in
-from stackpyomo.games import Follower, Movers
+from stackpyomo.core import TOLERANCES, Array, clipped, is_within, sides_of
+from stackpyomo.core.expressions import Substitution, apart, number_of
+from stackpyomo.games import Follower, Movers, foreign, moved_along
 
 from .unknown_gain import UnknownGain
 
@@ -62,15 +62,11 @@ class Cuts:
     def _cut(self, follower: Follower, response: Mapping[str, float], values: dict[int, float]) -> None:
         names, cost = self.game.names, follower.cost
         table: dict[int, Any] = {id(v): response[names[id(v)]] for v in follower.variables}
-        moved: dict[int, tuple[VarData, Any]] = {}
-        for var in follower.variables:
-            step = table[id(var)] - apart(var)
-            for other, rate in self.movers.get(id(var), ()):
-                moved[id(other)] = other, moved.get(id(other), (other, apart(other)))[1] + rate * step
-        table |= {key: answer for key, (_, answer) in moved.items()}
+        table |= moved_along(follower, self.movers, table)
+        others = {id(other): other for v in follower.variables for other, _ in self.movers.get(id(v), ())}
         at = Substitution(substitute=values).walk_expression
         plain = Substitution(substitute=table).walk_expression
-        left = [other for other, answer in moved.values() if self._leaves(other, number_of(at(answer)))]
+        left = [other for key, other in others.items() if self._leaves(other, number_of(at(table[key])))]
         if self.gain.design.wishes.saturate:
             self.necessary = False  # another rule may be stopped elsewhere
             table |= {id(v): clipped(number_of(at(table[id(v)])), v) for v in left}
@@ -78,8 +74,7 @@ class Cuts:
             for other in left:  # what pays is that the leader is stopped at its bounds
                 self._stay_inside(follower, other)
             return
-        mine = {id(v) for v in follower.variables}
-        if any(id(v) not in mine and not v.fixed for c in follower.constraints for v in variables_in(c.expr)):
+        if foreign(follower, *follower.constraints):
             self.necessary = False  # elsewhere this response may break a row that others move
         self.rows.append(apart(cost) + self.margin <= Substitution(substitute=table).walk_expression(cost))
 
@@ -95,9 +90,7 @@ class Cuts:
         self._inside.add(key)
         self.necessary = False  # for some other action it may be of no harm
         rates = {id(v): (v, r) for v in follower.variables for z, r in self.movers.get(id(v), ()) if z is var}
-        for limit, sign in ((var.lb, -1.0), (var.ub, 1.0)):
-            if limit is None:
-                continue
+        for sign, limit in sides_of(var):
             block = pyo.ConcreteModel(name="reach")
             block.most = pyo.Var(range(len(rates)), initialize=0.0)
             for most, (action, rate) in zip(block.most.values(), rates.values(), strict=True):
@@ -136,8 +129,7 @@ class Cuts:
         self._bent.add(follower.name)
         (var,), block = follower.variables, pyo.ConcreteModel(name="bend")
         block.down = pyo.Var(bounds=(0, None), initialize=0.0)
-        sides = ((var.lb, 1.0), (var.ub, -1.0))
-        rooms = [side * (apart(var) - bound) for bound, side in sides if bound is not None]
+        rooms = [sign * (limit - apart(var)) for sign, limit in sides_of(var)]
         self.rows.append(apart(self._hessian(follower)[0][0]) + block.down >= level)
         self.rows.append(block.down * math.prod(rooms) == 0.0)
 
@@ -192,5 +184,4 @@ def _number(walk: Any, entry: Any) -> float:
 
 def _is_at_bound(var: VarData, values: Mapping[int, float]) -> bool:
     level, room = values.get(id(var), 0.0), TOLERANCES.active
-    sides: Iterator[Any] = (bound for bound in (var.lb, var.ub) if bound is not None)
-    return any(abs(level - bound) <= room * max(1.0, abs(bound)) for bound in sides)
+    return any(abs(level - limit) <= room * max(1.0, abs(limit)) for _, limit in sides_of(var))
