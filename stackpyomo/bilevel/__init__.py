@@ -8,7 +8,7 @@ from .candidates import Candidate, Options, tell_objectives
 from .choices import Choices, Written
 from .common_multipliers import Common
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, named
-from .conditions import Conditions, conditions, derivatives, responding_followers, with_answers
+from .conditions import Conditions, along, conditions, derivatives, responding_followers, with_answers
 from .copies import Table, add_rows, block_of, copied, substituted
 from .equilibrium_surfaces import directions, surface
 from .implied_boxes import implied_boxes
@@ -42,6 +42,7 @@ __all__ = [
     "ValueFunction",
     "Written",
     "add_rows",
+    "along",
     "block_of",
     "conditions",
     "copied",

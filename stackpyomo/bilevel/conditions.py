@@ -41,7 +41,16 @@ from stackpyomo.games import Follower, Game, Movers
 
 from .common_multipliers import Common
 
-__all__ = ["Builder", "Conditions", "Pair", "conditions", "derivatives", "responding_followers", "with_answers"]
+__all__ = [
+    "Builder",
+    "Conditions",
+    "Pair",
+    "along",
+    "conditions",
+    "derivatives",
+    "responding_followers",
+    "with_answers",
+]
 
 _WIDE = 100  # Rows and variables of a follower up to which its duality is written: it is for global solvers.
 
@@ -257,7 +266,7 @@ class Builder:
                 row.flat = constraint.body.polynomial_degree() in (0, 1)
                 row.curved = not (row.equality or row.flat) and _is_curved(follower, constraint, self.movers)
                 self.written[id(constraint)] = row
-            slopes = (self._slope(var, row.gradient) for var in own if follower.integers)
+            slopes = (along(var, row.gradient, self.movers) for var in own if follower.integers)
             if follower.integers and not any(slope.__class__ not in native_numeric_types or slope for slope in slopes):
                 row = replace(row, idle=True, curved=False)
             if row.curved:
@@ -288,9 +297,9 @@ class Builder:
             sign = follower.sign * tau
         levels: Any = 0
         for var in _continuous(follower):
-            total = _scaled(sign, self._slope(var, gradient))
+            total = _scaled(sign, along(var, gradient, self.movers))
             for multiplier, derivative in terms:
-                total = total + _scaled(multiplier, self._slope(var, derivative))
+                total = total + _scaled(multiplier, along(var, derivative, self.movers))
             self.result.forces[id(var)] = total
             force, worth = self._bounds(follower, var)
             total, levels = total + force, levels + worth
@@ -341,15 +350,6 @@ class Builder:
                 total = total + next(multipliers) * (level - origin(row.body))
         self.result.implied.append(total == 0)
 
-    def _slope(self, var: VarData, gradient: Mapping[int, Any]) -> Any:
-        """Own derivative, and what the action moves times the derivative with respect to that."""
-        slope = apart(gradient.get(id(var), 0))
-        for moved, rate in self.movers.get(id(var), ()):
-            through = gradient.get(id(moved), 0)
-            if through.__class__ not in native_numeric_types or through != 0:
-                slope = slope + rate * through
-        return slope
-
     def _row(self, follower: Follower, row: _Row, weighed: list[VarData]) -> Iterator[tuple[Any, Mapping[int, Any]]]:
         if row.idle:
             self.result.rows.append((row.constraint, row.constraint.expr))
@@ -398,6 +398,16 @@ class Builder:
             signed = -multiplier if side == "lower" else multiplier
             force, worth = force + signed, worth if zero else worth + signed * level
         return force, worth
+
+
+def along(var: VarData, gradient: Mapping[int, Any], movers: Movers) -> Any:
+    """The derivative by an action, and by what it moves, times the rate; gradient: id(Var) → derivative."""
+    slope = apart(gradient.get(id(var), 0))
+    for moved, rate in movers.get(id(var), ()):
+        through = gradient.get(id(moved), 0)
+        if through.__class__ not in native_numeric_types or through != 0:
+            slope = slope + rate * through
+    return slope
 
 
 def _continuous(follower: Follower) -> list[VarData]:

@@ -21,7 +21,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
-from stackpyomo.bilevel import derivatives, with_answers
+from stackpyomo.bilevel import along, derivatives, with_answers
 from stackpyomo.core import TOLERANCES, Array, clipped, is_within, sides_of
 from stackpyomo.core.expressions import Substitution, apart, number_of
 from stackpyomo.games import Follower, Movers, foreign, moved_along
@@ -167,11 +167,7 @@ class Cuts:
     def _along(self, expression: Any, var: VarData, follower: Follower) -> Any:
         """Its derivative along an action, with what moves with that."""
         name = follower.name if follower.objective is None else follower.objective.name
-        gradient = derivatives(expression, name, follower.name)
-        slope = gradient.get(id(var), 0)
-        for moved, rate in self.movers.get(id(var), ()):
-            slope = slope + rate * gradient.get(id(moved), 0)
-        return slope
+        return along(var, derivatives(expression, name, follower.name), self.movers)
 
     def _evaluated(self, entries: Sequence[Sequence[Any]], values: dict[int, float]) -> Array:
         walk = Substitution(substitute=values).walk_expression
