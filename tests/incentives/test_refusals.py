@@ -101,7 +101,7 @@ def test_a_follower_of_whole_actions_is_refused_for_its_deviations() -> None:
 
 def test_nothing_depends_on_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other sentences, the same behaviour: the hint at values that may be chosen anew, and the second look."""
-    monkeypatch.setattr(refusals, "_WORDS", {cause: lambda _: ("pourquoi", "quoi") for cause in refusals._WORDS})
+    monkeypatch.setattr(refusals, "_reason", lambda _: ("pourquoi", "quoi"))
     m = pyo.ConcreteModel()
     m.p, m.fee = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
     m.f = pyo.Block()

@@ -93,7 +93,7 @@ def test_where_no_other_stage_has_a_plan_the_global_one_is_given_more(monkeypatc
             budgets.append(options["budget"])
             if len(budgets) > 1:
                 return solve(self, solver, **options)
-        return Answer(Termination.TIME_LIMIT, "nothing found", solver)
+        return Answer(Termination.TIME_LIMIT, "nothing found", solver=solver)
 
     monkeypatch.setattr(Equilibrium, "solve", nothing_found)
     plan = sp.stackelberg(bards_problem())
