@@ -22,7 +22,7 @@ from stackpyomo.bilevel import Scholtes
 from stackpyomo.core import TOLERANCES, Array, box_of, is_within, limits_of, undisturbed
 from stackpyomo.core.expressions import curvature, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
-from stackpyomo.games import Game, component_pairs, require
+from stackpyomo.games import Game, component_pairs, require, require_game
 from stackpyomo.plans import Plan, stackelberg
 
 from .estimate import Fit, Solution
@@ -95,8 +95,7 @@ def fit(
     NoPlan
         The followers have no answer.
     """
-    if not isinstance(game, Game):
-        raise InvalidGame(f"fit({type(game).__name__}): expected a Game; make one with Game(model, followers).")
+    require_game(game, "fit")
     if method not in _METHODS:
         raise InvalidGame(f"method={method!r}: expected one of {', '.join(_METHODS)}.")
     with undisturbed():

@@ -8,7 +8,7 @@ from .checks import doubtful_indices, require
 from .couplings import Member, Price, SharedRow, moved_along
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
-from .game import Game, parse_game, read_game
+from .game import Game, parse_game, read_game, require_game
 from .players import Follower, Population, foreign
 from .populations import exchangeable, rewritten, twin_of
 from .selection import component_pairs, leader_variables, members
@@ -41,6 +41,7 @@ __all__ = [
     "parse_game",
     "read_game",
     "require",
+    "require_game",
     "rewritten",
     "stamp",
     "twin_of",

@@ -37,7 +37,7 @@ from .players import Population
 from .populations import collapsed, expanded
 from .structure import GameStructure
 
-__all__ = ["Game", "parse_game", "read_game"]
+__all__ = ["Game", "parse_game", "read_game", "require_game"]
 
 
 class Game(GameStructure):  # numpydoc ignore=PR02
@@ -222,3 +222,9 @@ def parse_game(document: Mapping[str, Any], *, path: str = "") -> Game:
     game.observe, game.target = observe, target
     game.metadata = {key: copy.deepcopy(document[key]) for key in document if key not in ROOT}
     return game
+
+
+def require_game(game: Any, function: str) -> None:
+    """Raise :class:`InvalidGame` where a function of that name was given something else."""
+    if not isinstance(game, Game):
+        raise InvalidGame(f"{function}({type(game).__name__}): expected a Game; make one with Game(model, followers).")

@@ -13,7 +13,7 @@ from stackpyomo.core import listed, require_positive, require_whole, timed, undi
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Follower, Game, require
+from stackpyomo.games import Follower, Game, require, require_game
 
 from .cooperative import cooperative_plan
 from .decomposition.engine import chosen_engine, hedged
@@ -108,7 +108,7 @@ def leader_optimal(
     ----------
     arXiv 2207.10611, Definition 2.
     """
-    _require_game(game, "leader_optimal")
+    require_game(game, "leader_optimal")
     options = read_options(
         solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start, proof_seconds
     )
@@ -163,7 +163,7 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     ----------
     O. L. Mangasarian, Oper. Res. Lett. 7 (1988) 21–26.
     """
-    _require_game(game, "stackelberg")
+    require_game(game, "stackelberg")
     if ties not in ("optimistic", "pessimistic"):
         raise InvalidGame(f'ties={ties!r}: expected "optimistic" or "pessimistic".')
     require_positive("tie_tolerance", tie_tolerance, zero=True)
@@ -270,7 +270,7 @@ def nash(
     NonconvexFollower, SolverNotAvailable, NoPlan
         As :func:`leader_optimal`.
     """
-    _require_game(game, "nash")
+    require_game(game, "nash")
     options = read_options(
         solver, starts, complementarity, time_limit, tee, allow_nonconvex, seed, start, proof_seconds
     )
@@ -335,11 +335,6 @@ def pessimistic(plan: Plan, **options: Any) -> Plan:
         problem = held_problem(game, followers, plan.values, -game.leader.cost)
         worst = respond(game, followers, problem, chosen, sign=-game.leader.sign)
         return with_options(worst, "pessimistic", chosen)
-
-
-def _require_game(game: Any, function: str) -> None:
-    if not isinstance(game, Game):
-        raise InvalidGame(f"{function}({type(game).__name__}): expected a Game; make one with Game(model, followers).")
 
 
 def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Plan:

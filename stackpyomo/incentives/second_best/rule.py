@@ -26,7 +26,7 @@ from stackpyomo.bilevel import Problem, Scholtes, tell_objectives
 from stackpyomo.core import TOLERANCES, Array, require_positive, tracked, undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
-from stackpyomo.games import Game, require
+from stackpyomo.games import Game, require, require_game
 from stackpyomo.games.information import read_observation
 from stackpyomo.incentives.by_slopes import Design, given_incentive
 from stackpyomo.incentives.design import affine_incentive, least_curvature
@@ -122,10 +122,7 @@ def optimal_rule(
     if multipliers not in ("free", "zero"):
         raise InvalidGame(f"multipliers={multipliers!r}: choose 'free' or 'zero'.")
     require_positive("margin", margin, zero=True)
-    if not isinstance(game, Game):
-        raise InvalidGame(
-            f"optimal_rule({type(game).__name__}): expected a Game; make one with Game(model, followers)."
-        )
+    require_game(game, "optimal_rule")
     with undisturbed():
         require(game)
         observation = read_observation(game, observe)
