@@ -23,6 +23,7 @@ from . import (
     claims,
     crowds,
     equilibria,
+    families,
     incentives,
     integers,
     populations,
@@ -53,6 +54,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "wishes": wishes.hunt,
     "fits": claims.fits,
     "leaders": claims.leaders,
+    "families": families.hunt,
     "crowds": crowds.hunt,
 }
 """name → what plays one random game and enters what was claimed."""

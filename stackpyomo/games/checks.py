@@ -88,11 +88,15 @@ def _errors(game: GameStructure) -> list[Finding]:
     with LoggingIntercept(module="pyomo"):  # what Pyomo logs of data without value is the finding's business
         errors = list(_each_error(game))
         game.clean = None if errors else stamp(game)
+        if game.clean is not None and not game.leaders:
+            game.keep(game.clean)
         return errors
 
 
 def _each_error(game: GameStructure) -> Iterator[Finding]:
     known = not game.leaders and game.clean is not None and game.clean == stamp(game)  # without any, but for values
+    if known:
+        game.recall(stamp(game))
     if game.leaders:
         yield from _leaders_errors(game)
     elif len(game.leader.active_objectives) > 1:

@@ -36,14 +36,12 @@ def stamp(game: GameStructure) -> dict[str, str]:
 
 
 def _stamp(game: GameStructure) -> dict[str, str]:
-    domains: dict[int, str] = {}
-    limits = (f"{name} {_limits(v)} {_domain(v, domains)}" for name, v in game.variables_by_name.items())
     outline = _outline(game)
     if game.traced is None or not game.traced.is_of(outline):
         game.traced = _traced(game, outline)
     return {
         **game.traced.parts,
-        "bounds, domains and fixed values": _digest(limits),
+        "bounds, domains and fixed values": game.traced.limits(game),
         "the aggregates": _digest(c.name for c in game.aggregates),
     }
 
@@ -58,6 +56,19 @@ class Traced:
     states: list[Any]
     doubtful: list[Any]  #: Divisions, formulas of Params, functions that nobody reads: what may be an error.
     is_finite: bool  #: True if every number in them is one.
+    known: tuple[list[Any], str] = ([], "")  #: Names and limits of the Vars as they were digested last, their digest.
+
+    def limits(self, game: GameStructure) -> str:
+        """A text that changes with bounds, domains and fixed values, made anew where one of them is another."""
+        domains: dict[int, str] = {}
+        facts: list[Any] = []  # one after the other: a tuple for each Var costs the garbage collector more than this
+        for name, var in game.variables_by_name.items():
+            facts += name, _domain(var, domains), *_limits(var)
+        if not self.known[1] or facts != self.known[0]:
+            ends = zip(*(facts[part::5] for part in range(5)), strict=True)
+            texts = (f"{name} {low if fixed else [low, high]} {domain}" for name, domain, fixed, low, high in ends)
+            self.known = facts, _digest(texts)
+        return self.known[1]
 
     def is_of(self, outline: tuple[list[Any], list[str]]) -> bool:
         """True if these are the same expressions, of the same Vars in the same places, with the same data in them.
@@ -132,12 +143,16 @@ def changes(then: dict[str, str], now: dict[str, str]) -> list[str]:
     return [part for part, text in now.items() if then.get(part) != text]
 
 
-def _limits(var: Any) -> Any:
-    """Its value if it is fixed, else its bounds; None for what is no number."""
+def _limits(var: Any) -> tuple[bool, Any, Any]:
+    """(whether it is fixed, its value if it is, else its bounds); None for what is no number."""
     if var.fixed:
-        return var.value
-    sides = (var.lower, var.upper)
-    return [side if side.__class__ in native_numeric_types else pyo.value(side, exception=False) for side in sides]
+        return True, var.value, None
+    low, high = var.lower, var.upper
+    if low.__class__ not in native_numeric_types:
+        low = pyo.value(low, exception=False)
+    if high.__class__ not in native_numeric_types:
+        high = pyo.value(high, exception=False)
+    return False, low, high
 
 
 def _domain(var: Any, known: dict[int, str]) -> str:

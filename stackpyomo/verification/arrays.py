@@ -104,9 +104,12 @@ class Layout:
 def grouped(layout: Layout, wanted: Container[str]) -> Iterator[tuple[Array, Pieces]]:
     """(numbers of the followers, their pieces) for each number of actions: those wanted who are continuous."""
     players = list(layout.game.followers.values())
-    sizes = np.array([len(f.variables) for f in players])
+    owned = [f.variables for f in players]
+    sizes = np.array(list(map(len, owned)))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    looked = np.array([f.name in wanted and all(v.is_continuous() for v in f.variables) for f in players])
+    looked = np.array(
+        [f.name in wanted and all(v.is_continuous() for v in own) for f, own in zip(players, owned, strict=True)]
+    )
     for size in np.unique(sizes[(sizes > 0) & (sizes <= _WIDEST) & looked]):
         numbers = np.flatnonzero((sizes == size) & looked)
         yield numbers, Pieces(layout, numbers.tolist(), [players[i] for i in numbers], starts[numbers])
@@ -202,10 +205,12 @@ class Pieces:
         rows: list[int] = []
         known = layout.lines.number
         shared: list[tuple[int, int, int]] = []
-        for k, follower in enumerate(followers):
-            assert follower.objective is not None
-            bodies = [(follower.objective.expr, follower.sign), *((c.body, 1) for c in follower.constraints)]
-            read_once = {r: known[id(c)] for r, c in enumerate(follower.constraints, 1) if id(c) in known}
+        self.constraints = [follower.constraints for follower in followers]
+        for k, (follower, constraints) in enumerate(zip(followers, self.constraints, strict=True)):
+            objective = follower.objective
+            assert objective is not None
+            bodies = [(objective.expr, follower.sign), *((c.body, 1) for c in constraints)]
+            read_once = {r: known[id(c)] for r, c in enumerate(constraints, 1) if id(c) in known}
             shared += [(k, r, number) for r, number in read_once.items()]
             for r, (body, sign) in enumerate(bodies):
                 if r not in read_once:
@@ -214,7 +219,7 @@ class Pieces:
                     rows.append(r)
         families, unread = gathered(items, layout.column)
         self.unread = {owners[row]: why for row, why in unread.items()}
-        self.height = 1 + max((len(f.constraints) for f in followers), default=0)
+        self.height = 1 + max(map(len, self.constraints), default=0)
         self._split(dict(zip(numbers, range(len(numbers)), strict=True)))
         self.line = self._lined(np.array(shared, dtype=np.int64).reshape(-1, 3))
         whose, which = np.array(owners), np.array(rows)
@@ -306,8 +311,8 @@ class Pieces:
             body, slopes, _ = self.at(np.zeros((size, self.count)), 1)
             self.normals[:, stops:] = slopes[:, 1:]
             limits = np.full((2, len(self.followers), owns), np.nan)
-            for k, follower in enumerate(self.followers):
-                for r, constraint in enumerate(follower.constraints):
+            for k, constraints in enumerate(self.constraints):
+                for r, constraint in enumerate(constraints):
                     limits[:, k, r] = constraint.lb, constraint.ub
             low, high = limits[:, self.owner]
             self.low[:, stops:] = np.where(np.isnan(low), -np.inf, low - body[:, 1:])

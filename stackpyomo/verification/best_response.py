@@ -317,8 +317,12 @@ class _Composer:
         return composed
 
     def _pieces(self, moved: dict[int, Any]) -> Iterator[tuple[dict[int, Any], list[Any]]]:
-        """(what projected leader variables are, rows that say where this holds), the plan's piece first."""
-        ways = [self._ways(mover, expression) for mover, expression in moved.items()] if self.moves.saturate else []
+        """(what projected leader variables are, rows that say where this holds), the plan's piece first.
+
+        They come in the order of the announcement's leader variables, whichever an action moves first.
+        """
+        stopped = [mover for mover in self.moves.leaders if mover in moved] if self.moves.saturate else []
+        ways = [self._ways(mover, moved[mover]) for mover in stopped]
         ways = [way for way in ways if len(way) > 1]
         if math.prod(map(len, ways)) > _PIECES:
             yield {mover: _clipped(body, low, high) for (mover, _, body, low, high), *_ in ways}, []
@@ -368,7 +372,7 @@ class _Moves:
         self._leads = list(zip(*at, map(float, leads.data), strict=True))
         self.saturate = announced.saturate
         self.by_id = {id(v): v for v in game.variables_by_name.values()} if announced.saturate else {}
-        self.leaders = {id(game.variables_by_name[n]) for n in announced.leader}
+        self.leaders = dict.fromkeys(id(game.variables_by_name[n]) for n in announced.leader)  #: In their order.
         self._bows: list[tuple[int, float, Array]] = []
         self._game, self._values = game, announced.values
         self._curves: list[tuple[int, float, Any]] = []  #: (leader Var, gain, signal) of signals that are not linear.
@@ -388,7 +392,7 @@ class _Moves:
     def projected(self, values: Mapping[int, float]) -> dict[int, float]:
         """id(leader Var) → its value on its bounds, where the announcement is projected."""
         levels = {}
-        for instrument in self.leaders.intersection(self.by_id, values):
+        for instrument in self.leaders.keys() & self.by_id.keys() & values.keys():
             low, high = self.by_id[instrument].bounds
             floor = values[instrument] if low is None else max(values[instrument], low)
             levels[instrument] = floor if high is None else min(floor, high)

@@ -57,10 +57,10 @@ def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapp
         least, most, _ = arrays.bends_over(low, high)
     for number, problem in enumerate(other):
         target = np.array(problem.target)
-        slopes = []
+        slopes, cost = [], elementary(problem.cost)
         for point, (values, steep, _) in zip(points, answers, strict=True):
             x = (target + point[number]).tolist()
-            slopes.append(_compared(problem, x, float(values[number, 0]), steep[number, 0]))
+            slopes.append(_compared(problem, cost, x, float(values[number, 0]), steep[number, 0]))
             _compare_rows(problem, values[number, 1:])
         _compare_bends(problem, points[:, number], slopes, (least[number], most[number]))
 
@@ -72,8 +72,11 @@ def _room(arrays: Pieces, settled: Mapping[int, Composed]) -> tuple[Array, Array
     return np.where(np.isfinite(low), low, -reach), np.where(np.isfinite(high), high, reach)
 
 
-def _compared(problem: Composed, x: Sequence[float], value: float, slope: Array) -> Array | None:
-    """The gradient by Pyomo, None where it has none; raises where value or gradient is another."""
+def _compared(problem: Composed, cost: Any, x: Sequence[float], value: float, slope: Array) -> Array | None:
+    """The gradient by Pyomo, None where it has none; raises where value or gradient is another.
+
+    cost: that of the problem in elementary functions.
+    """
     level = problem.cost_at(x)
     name = problem.follower.name
     if not math.isfinite(level) or not math.isfinite(value):
@@ -83,7 +86,7 @@ def _compared(problem: Composed, x: Sequence[float], value: float, slope: Array)
     if _differ(problem, problem.cost, level, value):
         raise _difference(name, value, level)
     try:
-        gradient = differentiate(elementary(problem.cost), wrt_list=problem.variables, mode=Modes.reverse_numeric)
+        gradient = differentiate(cost, wrt_list=problem.variables, mode=Modes.reverse_numeric)
     except (*UNDEFINED, DifferentiationException):
         return None
     slopes = np.array([float(g) for g in gradient])

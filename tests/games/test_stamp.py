@@ -14,9 +14,9 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
-from stackpyomo.games import changes, stamp
+from stackpyomo.games import action_bounds, changes, require, stamp
 
-stamps = importlib.import_module("stackpyomo.games.stamp")
+stamps, structures = (importlib.import_module(f"stackpyomo.games.{name}") for name in ("stamp", "structure"))
 
 
 def tolled() -> Any:
@@ -273,3 +273,79 @@ def test_the_walk_is_not_copied_with_its_game() -> None:
     twin.model.wish.set_value(0.9)
     assert changes(before, stamp(twin)) == ["the followers' problems"]
     assert stamp(game) == before
+
+
+def metered() -> Any:
+    """Two users, their weighted sum: all that a call works out of a game's structure and leaves to the next one."""
+    m = pyo.ConcreteModel()
+    m.weight, m.top = (
+        pyo.Param([0, 1], initialize={0: 0.5, 1: 0.5}, mutable=True),
+        pyo.Param(initialize=2.0, mutable=True),
+    )
+    m.toll, m.sum, m.u = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Var(initialize=1.0), pyo.Block([0, 1])
+    for i in (0, 1):
+        m.u[i].x, m.u[i].y = pyo.Var(bounds=(0, m.top), initialize=1.0), pyo.Var(bounds=(0, 1), initialize=0.0)
+        m.u[i].cost = pyo.Objective(expr=(m.u[i].x - 1) ** 2 + m.u[i].y ** 2 + m.sum * m.u[i].x + m.toll * m.u[i].x)
+    m.row = pyo.Constraint(expr=m.sum == m.weight[0] * m.u[0].x + m.weight[1] * m.u[1].x)
+    m.goal = pyo.Objective(expr=m.toll**2 + m.sum**2)
+    return m
+
+
+def anew(m: Any) -> None:
+    """Another Var in the place of one, in everything that holds it, and nothing that a text would tell."""
+    block = m.u[1]
+    block.del_component(block.cost)
+    block.del_component(block.y)
+    block.y = pyo.Var(bounds=(0, 1), initialize=0.0)
+    block.cost = pyo.Objective(expr=(block.x - 1) ** 2 + block.y**2 + m.sum * block.x + m.toll * block.x)
+
+
+STRUCTURE: dict[str, Callable[[Any], Any]] = {
+    "a weight": lambda m: m.weight[1].set_value(0.25),
+    "a weight by the row": lambda m: m.row.set_value(m.sum == 0.1 * m.u[0].x + m.u[1].x),
+    "a bound's Param": lambda m: m.top.set_value(3.0),
+    "a bound": lambda m: m.u[0].y.setlb(-1.0),
+    "no bound": lambda m: m.u[0].y.setub(None),
+    "fixed": lambda m: m.u[0].x.fix(1.0),
+    "its fixed value": lambda m: (m.u[0].y.fix(0.0), m.u[0].y.set_value(0.5)),
+    "one more action": lambda m: m.u[0].add_component("z", pyo.Var(bounds=(0, 1), initialize=0.0)),
+    "another Var of the same name": anew,
+    "one action less": lambda m: (m.u[0].cost.set_value((m.u[0].x - 1) ** 2), m.u[0].del_component(m.u[0].y)),
+}
+
+
+@pytest.mark.parametrize("change", STRUCTURE)
+def test_what_one_call_leaves_to_the_next_is_worked_out_anew_where_it_has_changed(change: str) -> None:
+    m = metered()
+    game = sp.Game(m, m.u, aggregates=[m.row])
+    for _ in range(2):
+        assert structure(game) == structure(sp.Game(m, m.u, aggregates=[m.row]))
+    STRUCTURE[change](m)
+    now = structure(game)
+    assert now == structure(sp.Game(m, m.u, aggregates=[m.row]))
+    assert now == structure(game)
+    twin = copy.deepcopy(game)
+    assert structure(twin) == structure(sp.Game(twin.model, twin.model.u, aggregates=[twin.model.row]))
+
+
+def structure(game: sp.Game) -> list[Any]:
+    """What a call of now takes for the game's structure."""
+    with game.unchanged():
+        require(game)
+        shares = game.responses()
+        actions = [id(v) for v in game.actions]
+        bounds = [side.tolist() for side in action_bounds(game)]
+        owners = [id(v) for v in shares.variables]
+        return [actions, game.action_owners.tolist(), bounds, owners, shares.moves.toarray().tolist()]
+
+
+def test_what_one_call_leaves_to_the_next_is_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = metered()
+    game = sp.Game(m, m.u, aggregates=[m.row])
+    asked = []
+    whole = structures.responses
+    monkeypatch.setattr(structures, "responses", lambda *given: asked.append(1) or whole(*given))
+    before = structure(game)
+    m.u[0].x.set_value(0.3)
+    assert structure(game) == before
+    assert len(asked) == 1

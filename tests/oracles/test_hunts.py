@@ -34,6 +34,7 @@ SLICE = {
     "writings": 2,
     "fits": 1,
     "leaders": 4,
+    "families": 6,
     "crowds": 2,
 }
 """Games of each hunt, by `make explore`; half of them by `make test`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from helpers.array_games import tracking
 from scipy import sparse
 
 import stackpyomo as sp
-from stackpyomo.verification import many, regret
+from stackpyomo.games.information import Announcement, read_observation
+from stackpyomo.verification import many, regret, resolved
 from stackpyomo.verification.arrays import Layout
 from stackpyomo.verification.effort import Effort
 
@@ -50,6 +52,31 @@ def test_pieces_at_the_leaders_bounds(seed: int) -> None:
     assert new.cut == old.cut == ("t",)
     assert new.solver == "arrays"
     assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("order", [["p", "q"], ["q", "p"]])
+def test_pieces_are_in_the_leaders_order_whatever_an_action_moves_first(order: list[str]) -> None:
+    """x moves q alone, y both: two variables that are stopped, and the witness compares piece with piece."""
+    m = pyo.ConcreteModel()
+    m.p, m.q = pyo.Var(bounds=(-0.5, 0.5), initialize=0.4), pyo.Var(bounds=(-0.6, 0.6), initialize=0.3)
+    m.f = pyo.Block(range(12))
+    for i in range(12):
+        f = m.f[i]
+        f.x, f.y = pyo.Var(bounds=(0, 3), initialize=0.4), pyo.Var(bounds=(-1, 3), initialize=0.8)
+        f.cost = pyo.Objective(expr=(f.x - i / 12) ** 2 + f.y**2 + pyo.exp(m.p / 3 - f.x / 2) + m.q * f.x)
+    m.goal = pyo.Objective(expr=m.p**2 + m.q**2)
+    game = sp.Game(m, m.f)
+    gain = np.tile([[0.0, 0.6], [-0.2, 0.7]], 12)[[["p", "q"].index(name) for name in order]]
+    values = {name: v.value for name, v in game.variables_by_name.items()}
+    signals = read_observation(game, "actions").signals
+    announced = Announcement(values, math.nan, order, signals, sparse.csc_array(gain))
+    new, old = (
+        resolved(game, announced, set(game.followers), Effort(certify="convex", together=way)) for way in (True, False)
+    )
+    assert new.solver == "arrays"
+    assert new.cut == old.cut == tuple(order)
+    assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-8)
 
 
 @pytest.mark.usefixtures("always")
