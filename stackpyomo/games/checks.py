@@ -23,7 +23,7 @@ from .findings import Finding
 from .information.revelations import doubts_in
 from .players import REMEDIES, Follower, Player
 from .stamp import stamp
-from .structure import GameStructure
+from .structure import GameStructure, keep, recall
 
 __all__ = ["doubtful_indices", "findings", "require"]
 
@@ -89,14 +89,14 @@ def _errors(game: GameStructure) -> list[Finding]:
         errors = list(_each_error(game))
         game.clean = None if errors else stamp(game)
         if game.clean is not None and not game.leaders:
-            game.keep(game.clean)
+            keep(game, game.clean)
         return errors
 
 
 def _each_error(game: GameStructure) -> Iterator[Finding]:
     known = not game.leaders and game.clean is not None and game.clean == stamp(game)  # without any, but for values
     if known:
-        game.recall(stamp(game))
+        recall(game, stamp(game))
     if game.leaders:
         yield from _leaders_errors(game)
     elif len(game.leader.active_objectives) > 1:

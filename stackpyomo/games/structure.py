@@ -26,7 +26,7 @@ from .aggregates import Aggregates, definitions, responses
 from .couplings import Movers, Price, SharedRow, dealt, priced_rows, recognised, require_felt, shared_constraints
 from .players import Follower, Leader, Player, blocks_of, collect_components, populations_of
 
-__all__ = ["UNNAMED", "GameStructure", "Movers", "action_bounds"]
+__all__ = ["UNNAMED", "GameStructure", "Movers", "action_bounds", "keep", "recall"]
 
 UNNAMED = "the model"  # What messages call a model without a name.
 
@@ -156,31 +156,6 @@ class GameStructure:
             self._answers[question] = answer()
         value: Answer = self._answers[question]
         return value
-
-    def recall(self, stamp: dict[str, str]) -> None:
-        """Inside :meth:`unchanged`: take up what another call has worked out of the same components and data.
-
-        Parameters
-        ----------
-        stamp : dict of str to str
-            Of the data as they are now; the components are those of the walk behind it.
-        """
-        if self._answers is not None and self._known is not None:
-            walk, known, answers = self._known
-            if walk is self.traced and known == stamp:
-                self._answers |= answers
-
-    def keep(self, stamp: dict[str, str]) -> None:
-        """Inside :meth:`unchanged`: work out for this call and the next ones what depends on this stamp alone.
-
-        Parameters
-        ----------
-        stamp : dict of str to str
-            Of the data as they are now.
-        """
-        if self._answers is not None:
-            asked = {"responses": self.responses(), "actions": self.actions, "action_owners": self.action_owners}
-            self._known = self.traced, stamp, {**asked, "action_bounds": action_bounds(self)}
 
     def _leader(self, block: Any, followers: set[int]) -> Leader:
         """One of several leaders; raises :class:`InvalidGame` for a Block that cannot be one."""
@@ -435,6 +410,24 @@ class GameStructure:
     def __repr__(self) -> str:
         counts = f"{len(self.followers)} followers, {len(self.leader.variables)} leader variables"
         return f"{type(self).__name__}({self.name!r}, {counts})"
+
+
+def recall(game: GameStructure, stamp: dict[str, str]) -> None:
+    """Inside ``unchanged()``: take up what another call has worked out of the same components and data.
+
+    stamp: of the data as they are now; the components are those of the walk behind it.
+    """
+    if game._answers is not None and game._known is not None:
+        walk, known, answers = game._known
+        if walk is game.traced and known == stamp:
+            game._answers |= answers
+
+
+def keep(game: GameStructure, stamp: dict[str, str]) -> None:
+    """Inside ``unchanged()``: work out for this call and the next ones what depends on this stamp alone."""
+    if game._answers is not None:
+        asked = {"responses": game.responses(), "actions": game.actions, "action_owners": game.action_owners}
+        game._known = game.traced, stamp, {**asked, "action_bounds": action_bounds(game)}
 
 
 def action_bounds(game: GameStructure) -> tuple[Array, Array]:
