@@ -22,11 +22,14 @@ from stackpyomo.verification import Report
 from .common_multipliers import Common
 from .complementarity import Treatment
 from .conditions import Conditions, conditions
+from .implied_boxes import bound_actions
 from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import bound_multipliers
 from .qualification import interior_points
 
 __all__ = ["Candidate", "Candidates", "Options", "tell_objectives"]
+
+_FEW = 100  # Pairs up to which actions without an end are looked at for one that conditions imply.
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class Candidates:
         self._exact = self._conditions(doubtful) if doubtful else self.kkt
         for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
             bound_multipliers(kkt, slater, self.game, self.problem.answers, self.options.common)
+            if len(kkt.pairs) <= _FEW:
+                bound_actions(kkt)
 
     def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
         began = time.perf_counter()

@@ -1,20 +1,28 @@
-"""Boxes that everybody's rows imply, by feasibility-based bound tightening on copies: the user's Vars keep theirs."""
+"""Boxes that everybody's rows imply, by feasibility-based bound tightening on copies: the user's Vars keep theirs.
+
+Conditions imply boxes, too: an action off its only bound has no multiplier there, so that its slope is 0, and with what
+the others can be that may end it on the other side.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import pyomo.environ as pyo
+from pyomo.repn import generate_standard_repn
 
+from stackpyomo.core import TOLERANCES, bounds_of
 from stackpyomo.core.expressions import interval, substituting, variables_in
 from stackpyomo.games import GameStructure
-from stackpyomo.solvers import rows_at
+from stackpyomo.solvers import free_row, rows_at
 from stackpyomo.verification import tighten
 
+from .conditions import Conditions
 from .copies import copied
 
-__all__ = ["implied_boxes", "least_cost"]
+__all__ = ["bound_actions", "implied_boxes", "least_cost"]
 
 
 def implied_boxes(game: GameStructure) -> dict[str, tuple[float, float]]:
@@ -39,3 +47,23 @@ def _tightened(game: GameStructure, rows: Sequence[Any]) -> dict[int, Any]:
     written = rows_at((c for c in rows if hasattr(c, "body")), copies)
     tighten(row for row in written if all(v.fixed or id(v) in known for v in variables_in(row.body)))
     return copies
+
+
+def bound_actions(kkt: Conditions) -> None:
+    """Cuts that end the actions of those who respond where bounds leave no end: a global solver's bound hangs on it."""
+    for var in {id(p.component): p.component for p in kkt.pairs}.values():
+        slope = kkt.forces.get(id(var))
+        low, high = bounds_of(var) if slope is not None else (-math.inf, math.inf)
+        if math.isinf(low) == math.isinf(high) or var.fixed or not getattr(slope, "is_expression_type", bool)():
+            continue
+        copies = copied(pyo.Block(concrete=True), [v for v in variables_in(slope) if not v.fixed])
+        if id(var) not in copies:
+            continue
+        repn = generate_standard_repn(substituting(copies)(slope), quadratic=False)
+        if repn.is_linear():  # like terms collected: intervals take each by itself
+            tighten([free_row(repn.to_expression(), 0.0, 0.0)])
+        least, most = bounds_of(copies[id(var)])
+        if math.isfinite(low) and math.isfinite(most):
+            kkt.implied.append(var <= max(low, most + TOLERANCES.feasibility * max(1.0, abs(most))))
+        elif math.isfinite(high) and math.isfinite(least):
+            kkt.implied.append(var >= min(high, least - TOLERANCES.feasibility * max(1.0, abs(least))))
