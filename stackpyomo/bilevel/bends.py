@@ -16,7 +16,8 @@ from typing import Any
 
 from pyomo.common.numeric_types import native_numeric_types
 
-from stackpyomo.core.expressions import Curvature, curvature, variables_in
+from stackpyomo.core import sides_of
+from stackpyomo.core.expressions import curvature, variables_in
 from stackpyomo.games import Follower, Movers
 
 from .conditions import derivatives
@@ -34,7 +35,7 @@ def bends(follower: Follower, movers: Movers) -> Iterator[Any]:
     slopes = derivatives(follower.cost, follower.objective.name, follower.name)
     for var in follower.variables:
         rooms = _rooms(follower, var)
-        known = curvature(follower.cost, [var]).curvature in (Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT)
+        known = curvature(follower.cost, [var]).curvature.is_convex
         if rooms is None or known or not var.is_continuous() or movers.get(id(var)):
             continue
         bend = derivatives(slopes.get(id(var), 0), follower.objective.name, follower.name).get(id(var), 0)
@@ -45,12 +46,10 @@ def bends(follower: Follower, movers: Movers) -> Iterator[Any]:
 
 def _rooms(follower: Follower, var: Any) -> list[Any] | None:
     """What is ≥ 0, and above 0 where the action may be moved either way; None where rows leave no such product."""
-    rooms = [var - var.lb] if var.lb is not None else []
-    rooms += [var.ub - var] if var.ub is not None else []
+    rooms = [sign * (limit - var) for sign, limit in sides_of(var)]
     for constraint in follower.constraints:
         if any(v is var for v in variables_in(constraint.expr)):
             if constraint.equality or constraint.body.polynomial_degree() not in (0, 1):
                 return None
-            rooms += [constraint.body - constraint.lb] if constraint.lb is not None else []
-            rooms += [constraint.ub - constraint.body] if constraint.ub is not None else []
+            rooms += [sign * (limit - constraint.body) for sign, limit in sides_of(constraint)]
     return rooms if len(rooms) <= _FACTORS else None

@@ -25,7 +25,7 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, number_of, partials
 from stackpyomo.games import Follower, Game, foreign
 
-__all__ = ["Affine", "AnswerSet", "Kind", "are_unique", "is_independent"]
+__all__ = ["Affine", "AnswerSet", "Kind", "are_unique", "is_independent", "keep_apart"]
 
 
 class Kind(str, enum.Enum):
@@ -145,6 +145,12 @@ def is_independent(game: Game, follower: Follower) -> bool:
     moved = {id(v) for v in game.aggregate_variables()}
     others = foreign(follower, follower.cost, *follower.constraints)
     return not any(key in moved or key in game.owners for key in others)
+
+
+def keep_apart(followers: Sequence[Follower]) -> bool:
+    """True if no row of theirs holds what the leader decides: every answer is one to every leader."""
+    own = {id(v) for f in followers for v in f.variables}
+    return all(foreign(f, *f.constraints).keys() <= own for f in followers)
 
 
 def are_unique(game: Game, followers: Sequence[Follower]) -> bool:

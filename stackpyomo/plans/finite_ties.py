@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.games import Follower, Game, foreign
+from stackpyomo.games import Follower, Game
 
+from .answer_sets import keep_apart
 from .profiles import Profiles, count, whole_levels
 
 __all__ = ["FiniteAnswer", "finite_answer", "is_finite"]
@@ -38,14 +39,12 @@ class FiniteAnswer:
 
 def is_finite(game: Game, followers: Sequence[Follower]) -> bool:
     """True if every profile of the followers, and every leader that matters, can be looked at."""
-    own = {id(v) for f in followers for v in f.variables}
     alone = not (game.leader.constraints or game.aggregates or game.prices or game.shared)
-    private = all(foreign(f, *f.constraints).keys() <= own for f in followers)
     leading = game.leader.variables
     one = len(leading) == 1 and leading[0].lb is not None and leading[0].ub is not None
     return (
         alone
-        and private
+        and keep_apart(followers)
         and count([v for f in followers for v in f.variables]) <= _MOST
         and (one or count(leading) <= _MOST)
     )

@@ -20,9 +20,9 @@ from typing import Any
 from stackpyomo.bilevel import Choices, Written, copied, substituted
 from stackpyomo.core import TOLERANCES
 from stackpyomo.deviations import Deviation, Deviations, generate
-from stackpyomo.games import foreign
 from stackpyomo.solvers import Program, free_row, rows_at, solve
 
+from .answer_sets import keep_apart
 from .worst_answers import WorstAnswers
 
 __all__ = ["TieMaster"]
@@ -55,8 +55,7 @@ class TieMaster:
     @staticmethod
     def is_usable(worst: WorstAnswers) -> bool:
         """True if no follower's rows hold what the leader does: then every answer is one to every leader."""
-        own = {id(v) for f in worst.followers for v in f.variables}
-        return not worst.defining and all(foreign(f, *f.constraints).keys() <= own for f in worst.followers)
+        return not worst.defining and keep_apart(worst.followers)
 
     def run(self) -> None:
         """Master, worst answer, row, again."""
