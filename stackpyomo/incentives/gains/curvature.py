@@ -328,8 +328,8 @@ class _Part:
     def is_flat(self) -> bool:
         """True if the leader's variables, moved along the free directions, have no second derivatives."""
         moved = np.hstack([*self.turns, np.zeros((len(self.hessian), 1))])
-        ways, sizes, _ = np.linalg.svd(moved, full_matrices=False)
-        reached = ways[:, sizes > TOLERANCES.noise * sizes.max(initial=0.0)]  # there are too many pairs of turns
+        _, sizes, ways = np.linalg.svd(np.linalg.qr(moved.T, mode="r"))  # of a wide matrix's span: no more is asked
+        reached = ways[: len(sizes)][sizes > TOLERANCES.noise * sizes.max(initial=0.0)].T  # too many pairs of turns
         bend = np.abs(reached.T @ self.hessian @ reached).max(initial=0.0)
         return bool(bend <= TOLERANCES.noise * max(1.0, float(np.abs(self.hessian).max(initial=0.0))))
 
@@ -409,10 +409,10 @@ class _Search:
             g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(composed)))]))
             h.append(_svec(composed - np.eye(len(composed))))
             cones.append(("psd", len(composed)))
-        weight = np.zeros((size + 1, size + 1))
-        weight[:size, :size] = TOLERANCES.snap / self._unit() ** 2 * np.eye(size)
+        weight = sparse.diags_array([*np.full(size, TOLERANCES.snap / self._unit() ** 2), 0.0])
         cost = np.concatenate([np.zeros(size), [-1.0]])
-        result = pounce.solve_socp(P=weight, c=cost, G=np.vstack(g), h=np.concatenate(h), cones=cones)
+        limits = {"G": np.vstack(g), "h": np.concatenate(h)}
+        result = pounce.solve_socp(P=weight, c=cost, **limits, cones=cones, check_psd=False)  # it is a square
         x = np.asarray(result.x, dtype=float)
         return x[:size] if x.size == size + 1 and np.isfinite(x).all() else None
 
