@@ -72,7 +72,7 @@ def _measure(problems: Sequence[Composed]) -> None:
             problems[0].stakes = problems[0].reaches = [1.0] * len(problems[0].variables)
             problems[0].row_scales = [1.0] * len(problems[0].rows)
         return
-    reaches, slopes = units.reaches, units.slopes
+    reaches, slopes, limited = units.reaches, units.slopes, limited_reaches(plan, *program.bounds)
     place = {id(v): i for i, v in enumerate(program.variables)}
     where = {int(n): 1 + i for i, n in enumerate(program.rows)}  # the first row is the objective
     after, rank = len(costs), {number: row for row, number in enumerate(moving)}
@@ -89,6 +89,8 @@ def _measure(problems: Sequence[Composed]) -> None:
         known = [(place[id(v)], abs(v.value)) for v in problem.answers if id(v) in place]
         answers = [(cost.get(column, 0.0), level, reaches[column]) for column, level in known]
         problem.stakes = _stakes(own, answers, _cancelling(problem))
+        if not all(limited[c] for c in columns if c >= 0):
+            reconsider(problem)
 
 
 def _alone(variable: Any) -> float:

@@ -177,3 +177,18 @@ def test_rows_that_say_where_a_price_stops_are_no_slope_of_a_cost(money: float) 
     assert not report.ok
     assert report.epsilon / money == pytest.approx(2.42795, rel=1e-4)
     assert report.scale["f"] / money == pytest.approx(8.665, rel=1e-3)
+
+
+@pytest.mark.parametrize(("action", "money"), [(1e-7, 1.0), (1e7, 1.0), (1.0, 1e-8), (1.0, 1e8)])
+@pytest.mark.parametrize("left", [3e-11, -3e-11, 1e-14])
+def test_a_slope_that_cancelled_at_the_one_bound_tells_no_step(action: float, money: float, left: float) -> None:
+    """(u − 1)² + log(1 + eᵘ) + (3/2 + left) u at u = 0 ≥ 0: a step of 1e-11 was its unit, in which no solver ends."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-2, 2), initialize=0), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, None), initialize=0.0)
+    u = m.f.u / action
+    m.f.c = pyo.Objective(expr=money * ((u - 1) ** 2 + pyo.log(1 + pyo.exp(u)) + (1.5 + left) * u + m.t * u))
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert report.ok
+    assert report.certificate["f"] == "convex"
+    assert report.scale["f"] / money == pytest.approx(7.1, rel=0.2), "|−2| + |1/2| + |3/2| at 0, over a step of 4/2.25"

@@ -121,7 +121,7 @@ def _refuse_valued(game: Game, chosen: Sequence[VarData]) -> None:
 
 
 class _Design:
-    """The small problem in copies of the free variables, everything else at its value at the plan."""
+    """The small problem in copies of the free variables in natural units, everything else at its value at the plan."""
 
     def __init__(self, demand: Demand, values: Mapping[str, float]) -> None:
         self.slopes: dict[int, Any] = {}
@@ -132,16 +132,18 @@ class _Design:
         self.names = ", ".join(self.game.names[id(v)] for v in self.chosen[:4])
         self.model = pyo.ConcreteModel(name="offsets")
         self.model.free = pyo.Var(range(len(self.chosen)))
-        self.copies: dict[int, Any] = {}
-        for copy, var in zip(self.model.free.values(), self.chosen, strict=True):
-            copy.bounds = limits_of(*bounds_of(var))
-            copy.set_value(values[self.game.names[id(var)]], skip_validation=True)
-            self.copies[id(var)] = copy
-        planned = {id(v): values[name] for name, v in self.game.variables_by_name.items() if not v.fixed}
-        self.at_plan = substituting({**planned, **self.copies})  #: Expression → a function of the free copies alone.
+        place = {id(v): i for i, v in enumerate(self.rows.instruments)}
+        #: (free variables) the unit of each, 1 of one that no follower feels.
+        self.units = np.append(self.rows.instrument_units, 1.0)[[place.get(id(v), -1) for v in self.chosen]]
+        self._map: dict[int, Any] = {id(v): values[n] for n, v in self.game.variables_by_name.items() if not v.fixed}
+        for copy, var, unit in zip(self.model.free.values(), self.chosen, self.units.tolist(), strict=True):
+            copy.bounds = limits_of(*(bound / unit for bound in bounds_of(var)))
+            copy.set_value(values[self.game.names[id(var)]] / unit, skip_validation=True)
+            self._map[id(var)] = unit * copy
+        self.at_plan = substituting(self._map)  #: Expression → a function of the free copies alone.
 
     def _holds_free(self, expression: Any) -> bool:
-        return any(id(v) in self.copies for v in identify_variables(expression, include_fixed=False))
+        return any(hasattr(self._map.get(id(v)), "is_expression_type") for v in identify_variables(expression))
 
     def balance(self) -> tuple[Any, list[Any]]:
         """(energy of the gain, the equations it has to meet) as functions of the free values."""
@@ -262,13 +264,17 @@ class _Design:
         Slopes that can be 0 are made exactly 0: what is left of one is multiplied by how far the follower can go.
         """
         names = [self.game.names[id(v)] for v in self.chosen]
-        copies = [self.copies[id(v)] for v in self.chosen]
+        copies, sizes = list(self.model.free.values()), (self.units / self.units.max()).tolist()
         values = np.array([levels.get(id(c), c.value) for c in copies])
         for var in (*copies, *self.model.multiplier.values()):
             if id(var) in levels:
                 var.set_value(levels[id(var)], skip_validation=True)
         rows = list(self._kept())
-        second = _written(pyo.quicksum(c**2 for c in copies), [*rows, *limit, *self.constraints()], self.names)
+        second = _written(
+            pyo.quicksum((s * c) ** 2 for s, c in zip(sizes, copies, strict=True)),
+            [*rows, *limit, *self.constraints()],
+            self.names,
+        )
         solution = solve(second, _able(second, solver))
         if solution.answer is not None:
             point = _exact(second, second.snapped(np.asarray(solution.x), solution.duals)[0])
@@ -282,7 +288,7 @@ class _Design:
                 values = np.array([better.get(id(c), value) for c, value in zip(copies, values, strict=True)])
         for copy, value in zip(copies, values.tolist(), strict=True):
             copy.set_value(value, skip_validation=True)
-        return dict(zip(names, values.tolist(), strict=True))
+        return dict(zip(names, (values * self.units).tolist(), strict=True))
 
     def _kept(self) -> Iterator[Any]:
         """What the gain depends on, held where it is: slopes, and the grips of followers who need a gain at all."""

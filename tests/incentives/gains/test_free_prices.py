@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from conftest import drawn
+from conftest import drawn, seeds
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog, minimize
+from scipy.optimize import linprog, lsq_linear, minimize
 
 import stackpyomo as sp
 
@@ -225,3 +225,28 @@ def test_free_prices_in_any_unit_within_a_payment(unit: float) -> None:
     np.testing.assert_allclose([-5.8 + 0.59 * price, 2.0 + 1.17 * price] + gain * effect, 0.0, atol=1e-5)
     best = minimize(lambda t: (-5.8 + 0.59 * t[0]) ** 2 + (2.0 + 1.17 * t[0]) ** 2, [0.0], bounds=[(None, 0.3 / 0.61)])
     assert (gain**2).sum() * effect**2 == pytest.approx(best.fun, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+@pytest.mark.parametrize("seed", [35, *seeds(8)])
+def test_free_prices_are_chosen_in_their_natural_unit(seed: int, unit: float) -> None:
+    """Actions at 0 or its ends, Σ ((a + b t ± λ) / e)² least: of 1e-5 a solver called the program infeasible."""
+    random = np.random.default_rng(seed)
+    count, prices = int(random.integers(2, 5)), int(random.integers(1, 3))
+    slopes, effects = random.normal(size=count), random.uniform(0.2, 2.0, count) * random.choice([-1, 1], count)
+    pulls, ends = random.normal(size=(count, prices)), random.choice([-1, 0, 0, 1], count)
+    levels = np.round(random.normal(size=prices), 2) * unit
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(range(prices), initialize=dict(enumerate(levels.tolist()))), pyo.Block(range(count))
+    for i, f in m.f.items():
+        f.u = pyo.Var(bounds=(0 if ends[i] < 0 else None, 0 if ends[i] > 0 else None), initialize=0.0)
+        paid = sum(m.t[j] / unit * float(pulls[i, j]) for j in m.t) * f.u + m.t[0] / unit * float(effects[i])
+        f.cost = pyo.Objective(expr=float(slopes[i]) * f.u + f.u**2 / 2 + paid)
+    m.goal = pyo.Objective(expr=sum(f.u**2 for f in m.f.values()))
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    rule = sp.affine_incentive(plan, free=list(m.t.values()), curvature="none", multipliers="free")
+    matrix = np.hstack([pulls, np.diag(ends)[:, ends != 0]]) / effects[:, np.newaxis]
+    low = [-np.inf] * prices + [0.0] * np.count_nonzero(ends)
+    least = 2.0 * lsq_linear(matrix, -slopes / effects, (low, np.inf), method="bvls").cost
+    energy = float((np.nan_to_num(rule.gain.to_numpy(dtype=float)) ** 2).sum()) / unit**2
+    assert energy == pytest.approx(least, rel=1e-5, abs=1e-8)
