@@ -18,6 +18,7 @@ from stackpyomo.core import (
     Table,
     as_text,
     json_number,
+    limited_reaches,
     listed,
     require_whole,
     shown,
@@ -219,7 +220,8 @@ class Fit(Document):
                 f"Beware: in row {rows} a follower is just leaving its bound; covariances do not see that."
             )
         for name, level, low, high in zip(self.names, self.solution.theta, *self.solution.limits, strict=True):
-            if min(level - low, high - level) <= TOLERANCES.active * max(1.0, abs(level)):
+            (reach,) = limited_reaches(*(np.array([side]) for side in (level, low, high)))
+            if min(level - low, high - level) <= TOLERANCES.active * reach:
                 sentences.append(f"Beware: {name} stands at its bound {level:.6g}; covariances do not see that.")
         return sentences
 

@@ -20,7 +20,7 @@ from pyomo.common.collections import ComponentMap
 
 from stackpyomo.bilevel import Scholtes
 from stackpyomo.core import TOLERANCES, Array, box_of, is_within, limits_of, undisturbed
-from stackpyomo.core.expressions import curvature, number_of, variables_in
+from stackpyomo.core.expressions import curvature, sized, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Game, component_pairs, require, require_game
 from stackpyomo.plans import Plan, stackelberg
@@ -380,7 +380,9 @@ def _require_explicable(experiments: Experiments, noise: Array | None) -> None:
     for number, reading in enumerate(experiments.readings):
         room, level = (0.0 if noise is None else float(noise[number])), reading.value
         lower, upper = reading.copy.lb, reading.copy.ub
-        if math.isnan(level) or (is_within(level + room, lower, None) and is_within(level - room, None, upper)):
+        size = max(abs(t) for t in (level, lower, upper) if t is not None)
+        above = is_within(level + room, lower, None, size)
+        if math.isnan(level) or (above and is_within(level - room, None, upper, size)):
             continue
         raise InvalidGame(
             f"{reading.place}: {level:.6g} lies outside of what {reading.follower} can do "
@@ -402,7 +404,6 @@ def _broken(experiments: Experiments) -> Iterator[tuple[Any, str, str]]:
     for (row, follower), block in experiments.model.row.items():
         for name, limit in block.limits.items():
             levels = {id(v) for v in variables_in(limit.body)}
-            if not levels & theta and levels <= known:
-                level = number_of(limit.body)
-                if not is_within(level, limit.lb, limit.ub):
-                    yield experiments.table.index[row], follower, str(name)
+            known_row = not levels & theta and levels <= known
+            if known_row and not is_within(*sized(limit.body, limit.lb, limit.ub)):
+                yield experiments.table.index[row], follower, str(name)

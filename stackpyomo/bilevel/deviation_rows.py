@@ -23,8 +23,8 @@ import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.core import TOLERANCES, bounds_of, clipped
-from stackpyomo.core.expressions import Substitution, interval, number_of, substituting, variables_in
+from stackpyomo.core import TOLERANCES, bounds_of, clipped, is_within
+from stackpyomo.core.expressions import Substitution, interval, number_of, sized, substituting, variables_in
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, Game, foreign, moved_along
 
@@ -148,14 +148,11 @@ class RowWriter:
         """The ways in which lower ≤ body ≤ upper can fail."""
         body = _plain(body)
         if not any(not v.fixed for v in variables_in(body)):
-            level = number_of(body)
-            room = TOLERANCES.feasibility * max(1.0, abs(level))
-            within = (lower is None or level >= lower - room) and (upper is None or level <= upper + room)
-            row.void |= not within
+            row.void |= not is_within(*sized(body, lower, upper))
             return
         low, high = interval(body, self._bounds)
         for side, limit, far in ((1.0, upper, high), (-1.0, lower, -low)):
-            if limit is None or far - side * limit <= TOLERANCES.noise * max(1.0, abs(limit)):
+            if limit is None or far - side * limit <= TOLERANCES.noise * max(abs(limit), high - low):
                 continue  # it holds whatever the others do
             way = side * (body - limit)
             least, most = interval(way, self._bounds)

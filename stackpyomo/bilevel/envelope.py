@@ -95,7 +95,7 @@ def _points(follower: Follower) -> Array | None:
         if body is None:
             return None
         for side, limit in sides_of(constraint):
-            inside &= side * (body - limit) <= TOLERANCES.feasibility * max(1.0, abs(limit))
+            inside &= side * (body - limit) <= TOLERANCES.feasibility * max(abs(limit), np.ptp(body))
     return points[inside]
 
 
@@ -170,7 +170,7 @@ def _cut(along: Array, constraint: Any, start: Array, end: Array) -> bool:
     if np.abs(bend).max() > TOLERANCES.noise * np.abs([level, slope]).max():
         return False
     for side, limit in sides_of(constraint):
-        room = side * (limit - level) + TOLERANCES.noise * max(1.0, abs(limit))
+        room = side * (limit - level) + TOLERANCES.noise * np.max([np.abs(level), np.abs(slope)], axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             meets = room / (side * slope)
         rises, falls = side * slope > 0.0, side * slope < 0.0

@@ -11,7 +11,7 @@ __all__ = ["TOLERANCES", "Tolerances", "is_within"]
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Every tolerance of the package, by name. Relative ones are multiplied by max(1, |quantity|)."""
+    """Every tolerance of the package, by name; relative to the scales of :mod:`stackpyomo.core.scales`."""
 
     solver: float = 1e-10  #: Convergence tolerance handed to NLP solvers.
     #: Largest constraint violation of a point that is called feasible (relative to the row's scale).
@@ -114,11 +114,11 @@ class Tolerances:
 TOLERANCES = Tolerances()
 
 
-def is_within(level: float, lower: float | None, upper: float | None) -> bool:
-    """lower ≤ level ≤ upper up to the tolerance of a row; None: no limit."""
+def is_within(level: float, lower: float | None, upper: float | None, size: float = 1.0) -> bool:
+    """lower ≤ level ≤ upper up to the tolerance of a row that changes by ``size``; None: no limit."""
     room = TOLERANCES.feasibility
-    above = lower is None or level >= lower - room * max(1.0, abs(lower))
-    return above and (upper is None or level <= upper + room * max(1.0, abs(upper)))
+    above = lower is None or level >= lower - room * max(size, abs(lower))
+    return above and (upper is None or level <= upper + room * max(size, abs(upper)))
 
 
 def leaves(low: float, high: float, lower: float | None, upper: float | None) -> tuple[bool, bool]:

@@ -111,8 +111,10 @@ def _sharpened(program: Program, point: Array) -> Array:
     sharp = solve(program.variant(start, bounds=fixed), "auto")
     if sharp.answer is None:
         return point
-    near = np.abs(sharp.x - point) <= TOLERANCES.margin * np.maximum(1.0, np.abs(point))
-    better = float(program.problem.objective(sharp.x)) <= float(program.problem.objective(point)) + TOLERANCES.noise
+    reaches, _, unit = program.units(point)
+    near = np.abs(sharp.x - point) <= TOLERANCES.margin * reaches
+    worse = float(program.problem.objective(sharp.x)) - float(program.problem.objective(point))
+    better = worse <= TOLERANCES.noise * unit
     return np.asarray(sharp.x) if near.all() and better else point
 
 

@@ -198,6 +198,7 @@ class _Judge:
         random = np.random.default_rng(0)
         self.points = [self._point(random) for _ in range(_POINTS)]
         self.levels = [self._at(point) for point in self.points]
+        self.spreads = np.ptp(self.levels, axis=0)  #: (expressions) how much each changes.
 
     def _point(self, random: np.random.Generator) -> Array:
         low = np.array([-1.0 if v.lb is None else v.lb for v in self.variables])
@@ -226,8 +227,8 @@ class _Judge:
                 i, j = self.place[id(a)], self.place[id(b)]
                 swapped[i], swapped[j] = point[j], point[i]
             other = self._at(swapped)
-            scale = np.maximum(1.0, np.abs(levels))
-            if not np.all(np.abs(np.array(other) - np.array(levels)) <= TOLERANCES.noise * scale):
+            room = np.maximum(TOLERANCES.noise * self.spreads, TOLERANCES.rounding * np.abs(levels))
+            if not np.all(np.abs(np.array(other) - np.array(levels)) <= room):
                 return False
         return True
 

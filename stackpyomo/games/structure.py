@@ -19,7 +19,7 @@ from pyomo.core.base.block import BlockData
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
-from stackpyomo.core import TOLERANCES, Array, box_of, clipped
+from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, clipped, limited_reaches
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
@@ -368,7 +368,10 @@ class GameStructure:
             The plan's values: Var name → value.
         """
         for name, var in self.variables_by_name.items():
-            if var.fixed and abs(var.value - values[name]) > TOLERANCES.active * max(1.0, abs(var.value)):
+            if not var.fixed:
+                continue
+            levels, (lower, upper) = np.array([var.value, values[name]], dtype=float), bounds_of(var)
+            if np.ptp(levels) > TOLERANCES.active * limited_reaches(levels, np.array(lower), np.array(upper)).max():
                 raise InvalidGame(
                     f"{name}: fixed at {var.value:g} now, {values[name]:g} in the plan. Unfix it, or plan anew."
                 )

@@ -308,8 +308,8 @@ def _paid(money: float) -> str:
 
 def _money(ledger: Accounts) -> Array:
     """Payments without the solver's rounding."""
-    idle = np.abs(ledger.payment) <= TOLERANCES.stationarity * np.maximum(1.0, np.abs(ledger.objective))
-    return np.where(idle, 0.0, ledger.payment)
+    sizes = np.maximum(np.abs(ledger.objective), np.nanmax(np.abs(ledger.payment), initial=0.0))
+    return np.where(np.abs(ledger.payment) <= TOLERANCES.stationarity * sizes, 0.0, ledger.payment)
 
 
 def _budget(ledger: Accounts) -> Iterator[str]:

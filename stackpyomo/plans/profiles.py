@@ -15,7 +15,7 @@ import numpy as np
 from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES, Array, is_within
-from stackpyomo.core.expressions import number_of
+from stackpyomo.core.expressions import number_of, sized
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, evaluated_at
 
@@ -104,6 +104,6 @@ def pure_equilibria(game: Game, followers: Sequence[Follower], values: dict[str,
 
 def _cost(player: Any) -> float:
     """What it pays at the current values; infinite where one of its rows does not hold."""
-    if all(is_within(number_of(row.body), row.lb, row.ub) for row in player.constraints):
+    if all(is_within(*sized(row.body, row.lb, row.ub)) for row in player.constraints):
         return float(player.sign * number_of(player.objective.expr))
     return math.inf

@@ -83,7 +83,7 @@ def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options)
         termination="optimal",
         quality="optimal" if answer.attained else "feasible",
         bound=sign * answer.infimum,
-        gap=max(0.0, sign * level - answer.infimum) / max(1.0, abs(level)),
+        gap=max(0.0, sign * level - answer.infimum) / (max(abs(level), abs(answer.infimum)) or 1.0),
         solver="enumeration",
         attained=answer.attained,
         ties=_costs(sign * answer.optimistic, sign * answer.infimum, sign * answer.worst),

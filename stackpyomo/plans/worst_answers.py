@@ -18,7 +18,7 @@ import pyomo.environ as pyo
 
 from stackpyomo.bilevel import Options, copied, substituted
 from stackpyomo.core import TOLERANCES, clipped, is_within, limits_of, sides_of
-from stackpyomo.core.expressions import curvature, number_of, size_of, variables_in
+from stackpyomo.core.expressions import curvature, number_of, size_of, sized, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, free_row, registry, rows_at, solve
@@ -91,7 +91,7 @@ class _Leader(abc.ABC):
             answer.cost = number_of(substituted(goal.body, answer.values))
             if goal.limit is None:
                 worst = answer
-            elif not is_within(answer.cost, None, goal.limit):
+            elif not is_within(*sized(substituted(goal.body, answer.values), None, goal.limit)):
                 broken.append(goal.name)
         assert worst is not None
         worst.broken = tuple(dict.fromkeys(broken))
@@ -110,8 +110,7 @@ class _Leader(abc.ABC):
 
     def keeps(self, given: Mapping[int, float]) -> bool:
         """True if the leader's own rows hold there, those that no answer enters."""
-        levels = ((c, number_of(substituted(c.body, given))) for c in self.plain)
-        return all(is_within(level, c.lb, c.ub) for c, level in levels)
+        return all(is_within(*sized(substituted(c.body, given), c.lb, c.ub)) for c in self.plain)
 
 
 class WorstAnswers(_Leader):

@@ -27,6 +27,7 @@ from stackpyomo.core.expressions import (
     is_convex_on_box,
     is_convex_problem,
     number_of,
+    sized,
     variables_in,
 )
 from stackpyomo.games import Follower, Game
@@ -303,7 +304,7 @@ class _Composer:
         for constraint in follower.constraints:
             body, lower, upper = self._substituted(constraint.body, changed), constraint.lb, constraint.ub
             if all(var.fixed for var in variables_in(body)):
-                constants.append((number_of(body), lower, upper))
+                constants.append(sized(body, lower, upper))
             else:
                 rows.append(free_row(body, lower, upper))
         names = [self.names[id(v)] for v in own]
@@ -344,7 +345,9 @@ class _Composer:
             ways.append((mover, var.lb, expression, None, var.lb))
         if above:
             ways.append((mover, var.ub, expression, var.ub, None))
-        return sorted(ways, key=lambda way: not is_within(self.raw[mover], *way[3:]))  # where the plan is comes first
+        raw = self.raw[mover]
+        size = max(abs(t) for t in (raw, var.lb, var.ub) if t is not None)
+        return sorted(ways, key=lambda way: not is_within(raw, way[3], way[4], size))  # where the plan is comes first
 
 
 def oversteps(expression: Any, var: Any) -> tuple[bool, bool]:

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linprog
 
 from stackpyomo.core import TOLERANCES, Array, listed
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Game
 from stackpyomo.games.files import Printer, document, identifiers
 from stackpyomo.games.information import Announcement
-from stackpyomo.solvers import least_nonnegative
+from stackpyomo.solvers import BadRow, Program, least_nonnegative, solve
 
 from .best_response import Composed, composed
-from .checker import BOXES, FORMAT, Player, Value, derived, digest, problems
+from .checker import BOXES, FORMAT, Bound, Player, Value, derived, digest, problems
 from .report import Report
 
 __all__ = ["certificate", "multipliers_at"]
@@ -58,11 +60,19 @@ def certificate(report: Report) -> dict[str, Any]:
     if any(follower.size != 1 for follower in game.followers.values()):
         raise InvalidGame("to_certificate: members of a population are not checked one by one; use game.expand().")
     announced = report.subject.announcement
+    announced = replace(announced, saturate=announced.saturate or bool(report.cut))
     if any(signal.curve is not None for signal in announced.signals):
         raise InvalidGame("to_certificate: a signal that is not linear has no place in a certificate yet.")
     names = {name: identifiers(game)[id(v)] for name, v in game.variables_by_name.items() if not v.fixed}
     written = document(game)
-    claims = dict(_claims(game, report, announced, names, [player["name"] for player in written["followers"]]))
+    wanted = {str(name) for name in report.regret.index}
+    pieces = list(composed(game, announced, wanted))
+    shorts = dict(zip(game.followers, (player["name"] for player in written["followers"]), strict=True))
+    claims = {
+        shorts[piece.follower.name]: _claims(report, piece, names, announced.saturate)
+        for piece in pieces
+        if piece.home is None
+    }
     whole = {
         "format": FORMAT,
         "verdict": report.verdict,
@@ -73,6 +83,8 @@ def certificate(report: Report) -> dict[str, Any]:
     }
     whole = json.loads(json.dumps(whole))
     for player in problems(whole):
+        own = [piece for piece in pieces if shorts[piece.follower.name] == player.name]
+        player.claims["cases"] = list(_cases(player, own)) if len(own) > 1 else []
         _prove(player)
     return {**whole, "digest": digest(whole)}
 
@@ -93,29 +105,18 @@ def _rule(announced: Announcement, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _claims(
-    game: Game, report: Report, announced: Announcement, names: Mapping[str, str], written: list[str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    short = dict(zip(game.followers, written, strict=True))
-    wanted = {str(name) for name in report.regret.index}
-    for problem in composed(game, announced, wanted):
-        name = problem.follower.name
-        if problem.home is not None:
-            continue
-        regret = max(0.0, float(report.regret[name]))
-        best = report.best_response.get(name, {})
-        yield (
-            short[name],
-            {
-                "proof": str(report.certificate[name]),
-                "cost": float(report.objective[name]),
-                "regret": regret,
-                "within": regret + report.tolerance * float(report.scale[name]),
-                "composed": _composed(problem, names, announced.saturate),
-                "point": [float(t) for t in problem.target],
-                "best": [float(best.get(n, t)) for n, t in zip(problem.names, problem.target, strict=True)],
-            },
-        )
+def _claims(report: Report, problem: Composed, names: Mapping[str, str], saturate: bool) -> dict[str, Any]:
+    name = problem.follower.name
+    regret, best = max(0.0, float(report.regret[name])), report.best_response.get(name, {})
+    return {
+        "proof": str(report.certificate[name]),
+        "cost": float(report.objective[name]),
+        "regret": regret,
+        "within": regret + report.tolerance * float(report.scale[name]),
+        "composed": _composed(problem, names, saturate),
+        "point": [float(t) for t in problem.target],
+        "best": [float(best.get(n, t)) for n, t in zip(problem.names, problem.target, strict=True)],
+    }
 
 
 def _composed(problem: Composed, names: Mapping[str, str], saturate: bool) -> dict[str, Any]:
@@ -153,39 +154,76 @@ def _prove(player: Player) -> None:
         claims["epsilon"] = claims["within"]  # what the report claims; the checker says that it is not confirmed
 
 
+def _cases(player: Player, pieces: Sequence[Composed]) -> Iterator[dict[str, Any]]:
+    """What a rule that is stopped at bounds may do, each with the best of the pieces' least points and multipliers."""
+    box, _ = player.box()
+    points = [[float(t) for t in problem.target] for problem in pieces[:1]]
+    for problem in pieces:
+        with suppress(BadRow):
+            program = Program(problem.cost, problem.rows)
+            solution = solve(program, "auto")
+            levels = {} if solution.answer is None else program.levels(solution.answer)
+            points += [[levels.get(id(v), float(t)) for v, t in zip(problem.variables, problem.target, strict=True)]]
+    for choice in player.game.choices(player.own, box):
+        tried = [(point, *multipliers_at(player, point, choice)) for point in points]
+        tried += [(points[0], [0.0] * len(player.rows), edges) for edges in _excluding(player, box, choice)]
+        bounds = [Bound(player, rows, 0.0, edges).case(box, point, choice) for point, rows, edges in tried]
+        point, rows, edges = tried[int(np.argmax(bounds))]
+        yield {"choice": choice, "point": point, "multipliers": rows, "edges": edges}
+
+
+def _excluding(player: Player, box: Sequence[tuple[float, float]], choice: Mapping[str, str]) -> Iterator[list[float]]:
+    """Multipliers q ≥ 0 of a case that is nowhere: qᵀ(edges) > 0 all over the box (Farkas), by more than the costs."""
+    middle = [lo / 2.0 + hi / 2.0 for lo, hi in box]
+    edges = player.game.edges(player.own, [(t, t) for t in middle], choice)
+    if not edges or any(edge.bend != {} for edge in edges):
+        return
+    slopes = np.array([_gradient(edge, len(box)) for edge in edges])
+    levels = np.array([edge.span[0] for edge in edges]) - slopes @ middle
+    rows = np.column_stack([slopes, -np.ones(len(edges))])
+    answer = linprog([*np.zeros(len(box)), 1.0], rows, -levels, bounds=[*box, (None, None)], method="highs")
+    least = player.values(box, choice)[0].span[0]
+    cost = player.values([(t, t) for t in player.plan])[0].span[1]
+    if answer.status == 0 and answer.fun > 0.0 and math.isfinite(least):
+        yield (-answer.ineqlin.marginals * 2.0 * max(cost - least, 0.0) / answer.fun).clip(min=0.0).tolist()
+
+
 def _multipliers(player: Player, point: list[float]) -> list[list[float]]:
     """Those at the point; where actions are whole, none as well: at their points no row needs to be paid for."""
     none = [[0.0] * len(player.rows)] if any(player.whole) else []
-    return [*none, multipliers_at(player, point)]
+    return [*none, multipliers_at(player, point)[0]]
 
 
-def multipliers_at(player: Player, point: list[float]) -> list[float]:
-    """Of the rows at a point, by least squares on stationarity over what is active there."""
-    cost, rows = player.values([(t, t) for t in point])
-    size = len(point)
+def multipliers_at(
+    player: Player, point: list[float], choice: Mapping[str, str] | None = None
+) -> tuple[list[float], list[float]]:
+    """(of the rows, of the rows that say where a choice of the rule is) by least squares on stationarity at a point."""
+    spans, size = [(t, t) for t in point], len(point)
+    cost, rows = player.values(spans, choice)
+    edges = player.game.edges(player.own, spans, choice) if choice else []
     columns, owners = [], []
-    for number, (row, relation) in enumerate(zip(rows, player.rows, strict=True)):
-        if relation.equal or row.span[1] >= -TOLERANCES.active * max(1.0, abs(row.span[0])):
-            for sign in (1.0, -1.0) if relation.equal else (1.0,):
+    equal = [*(relation.equal for relation in player.rows), *(False for _ in edges)]
+    for number, row in enumerate([*rows, *edges]):
+        if equal[number] or row.span[1] >= -TOLERANCES.active * max(player.height(row), abs(row.span[0])):
+            for sign in (1.0, -1.0) if equal[number] else (1.0,):
                 columns.append(sign * _gradient(row, size))
                 owners.append((number, sign))
-    for i, ((lower, upper), t) in enumerate(zip(player.bounds, point, strict=True)):
-        room = TOLERANCES.active * max(1.0, abs(t))
+    for i, ((lower, upper), t, unit) in enumerate(zip(player.bounds, point, player.sizes, strict=True)):
         for sign, near in (
-            (-1.0, lower is not None and t - lower <= room),
-            (1.0, upper is not None and upper - t <= room),
+            (-1.0, lower is not None and t - lower <= TOLERANCES.active * unit),
+            (1.0, upper is not None and upper - t <= TOLERANCES.active * unit),
         ):
             if near:
                 columns.append(sign * np.eye(size)[i])
                 owners.append((-1, sign))
-    multipliers = [0.0] * len(rows)
+    multipliers = [0.0] * len(equal)
     normals = np.array(columns).reshape(-1, size).T
     wanted = -_gradient(cost, size)
     if np.isfinite(normals).all() and np.isfinite(wanted).all():
         for (number, sign), part in zip(owners, least_nonnegative(normals, wanted), strict=True):
             if number >= 0:
                 multipliers[number] += sign * float(part)
-    return multipliers
+    return multipliers[: len(rows)], multipliers[len(rows) :]
 
 
 def _gradient(f: Value, size: int) -> Array:

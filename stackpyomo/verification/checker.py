@@ -13,11 +13,13 @@ compositions, and an interval Hessian without a negative pivot), by its tangent 
 
     F(v) ≥ F(c) + ∇F(c)ᵀ(v − c) + ½ Σ m_i (v_i − c_i)²
 
-else by its range; boxes that are not settled are halved, where there are at most ``ACTIONS`` actions. Whole actions, up
-to ``WHOLE`` of them, are halved between whole numbers first, down to their points. ε_k is what the cost at the plan is
-above the least bound. Where a variable has no bound, the box ends ``REACH`` · max(1, |plan|) away from the plan, and
-the claim says so. All arithmetic is on intervals: sums and products of floats rounded outward, functions by mpmath.
-Where a cost has no value, nothing is gained. Numbers are compared with what the file says to ``SAME``, relative.
+(a rule that is stopped at bounds falls into cases, each with a point and multipliers of its own, also of the rows that
+say where it is), else by its range; boxes that are not settled are halved, where there are at most ``ACTIONS`` actions.
+Whole actions, up to ``WHOLE`` of them, are halved between whole numbers first, down to their points. ε_k is what the
+cost at the plan is above the least bound. Where a variable has no bound, the box ends ``REACH`` · max(1, |plan|) away
+from the plan, and the claim says so. All arithmetic is on intervals: sums and products of floats rounded outward,
+functions by mpmath. Where a cost has no value, nothing is gained. Numbers are compared with what the file says to
+``SAME``, relative.
 """
 
 from __future__ import annotations
@@ -466,6 +468,20 @@ class Player:
     def plan(self) -> list[float]:
         return [self.game.plan[name] for name in self.own]
 
+    @property
+    def sizes(self) -> list[float]:
+        """Of each action: the width of its bounds, or the largest of its level and its bound; 1 where that is 0."""
+        sizes = []
+        for t, (lower, upper) in zip(self.plan, self.bounds, strict=True):
+            ends = [abs(end) for end in (t, lower, upper) if end is not None]
+            sizes.append((max(ends) if lower is None or upper is None else upper - lower) or 1.0)
+        return sizes
+
+    def height(self, row: Value) -> float:
+        """How much a row changes at the plan over the size of an action; 0 where that is not known."""
+        slopes = (row.slope or {}).items()
+        return max((max(map(abs, slope)) * self.sizes[i] for i, slope in slopes), default=0.0)
+
     def box(self) -> tuple[list[Span], bool]:
         """What bounds and linear rows leave of the actions, within reach where that has no end; if all have one."""
         ends = [(-_INF if lower is None else lower, _INF if upper is None else upper) for lower, upper in self.bounds]
@@ -757,6 +773,8 @@ class Bound:
     player: Player
     multipliers: list[float]
     weight: float
+    edges: Sequence[float] = ()  #: Multipliers of the rows that say where a case is.
+    closed: list[tuple[dict[str, str], float]] = field(default_factory=list)  #: (case of the rule, bound there).
 
     def lagrangian(self, box: Sequence[Span], choice: Mapping[str, str]) -> tuple[Value, list[Value]]:
         cost, rows = self.player.values(box, choice)
@@ -764,6 +782,9 @@ class Bound:
             cost = plus(cost, scaled((p, p), row)) if p else cost
             if relation.equal and self.weight:
                 cost = plus(cost, scaled((self.weight, self.weight), power(row, 2.0)))
+        if self.edges:
+            for edge, q in zip(self.player.game.edges(self.player.own, box, choice), self.edges, strict=True):
+                cost = plus(cost, scaled((q, q), edge)) if q else cost
         return cost, rows
 
     def on(self, box: Sequence[Span], point: Sequence[float]) -> float:
@@ -771,9 +792,18 @@ class Bound:
 
         A projected rule is taken piece by piece: where its formula holds is a row more, which pushes as the plan asks.
         """
-        return min(self._on(box, point, choice) for choice in self.player.game.choices(self.player.own, box))
+        return min(self._known(choice) or self.case(box, point, choice) for choice in self._choices(box))
 
-    def _on(self, box: Sequence[Span], point: Sequence[float], choice: Mapping[str, str]) -> float:
+    def _choices(self, box: Sequence[Span]) -> Iterator[dict[str, str]]:
+        return self.player.game.choices(self.player.own, box)
+
+    def _known(self, choice: Mapping[str, str]) -> float | None:
+        """The bound of the closed case that the choice is a part of."""
+        known = (b for case, b in self.closed if all(choice.get(name, "free") == kind for name, kind in case.items()))
+        return next(known, None)
+
+    def case(self, box: Sequence[Span], point: Sequence[float], choice: Mapping[str, str]) -> float:
+        """A lower bound where the rule does what the choice says."""
         whole, rows = self.lagrangian(box, choice)
         if any(edge.span[0] > 0.0 for edge in self.player.game.edges(self.player.own, box, choice)):
             return _INF
@@ -848,21 +878,38 @@ class Checked:
 
 
 def derived(player: Player, boxes: int = BOXES) -> float:
-    """ε of one follower: what its cost at the plan is above the least bound, with the file's point and multipliers."""
+    """ε of one follower: what its cost at the plan is above the least bound, with the file's points and multipliers."""
     claims = player.claims
-    multipliers = [float(p) for p in claims["multipliers"]]
-    point = [float(t) for t in claims["point"]]
     weight = float(claims["weight"])
+    if not 0.0 <= weight < _INF:
+        raise BadCertificate(f"{player.name}: a weight of the wrong sign.")
+    point, multipliers = _told(player, claims)
+    box, _ = player.box()
+    cost, _ = player.values([(t, t) for t in player.plan])
+    enough = cost.span[1] - float(claims["within"])
+    bound = Bound(player, multipliers, weight)
+    for case in claims.get("cases", ()):
+        choice = {str(name): str(kind) for name, kind in case["choice"].items()}
+        centre, pulls = _told(player, case)
+        edges = [float(p) for p in case["edges"]]
+        if not all(0.0 <= p < _INF for p in edges):
+            raise BadCertificate(f"{player.name}: a multiplier of the wrong sign.")
+        least = Bound(player, pulls, weight, edges).case(box, centre, choice)
+        if least >= enough:
+            bound.closed.append((choice, least))
+    least = bound.least(box, point, enough, boxes)
+    return max(0.0, -_down(least - cost.span[1])) if math.isfinite(cost.span[1]) else _INF
+
+
+def _told(player: Player, claims: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """(point, multipliers of the rows) as the file has them."""
+    point, multipliers = ([float(t) for t in claims[key]] for key in ("point", "multipliers"))
     if len(multipliers) != len(player.rows) or len(point) != len(player.own):
         raise BadCertificate(f"{player.name}: another number of multipliers or actions than it has.")
     wrong = [p for p, row in zip(multipliers, player.rows, strict=True) if not row.equal and p < 0.0]
-    if wrong or not weight >= 0.0 or not all(map(math.isfinite, [*multipliers, *point, weight])):
+    if wrong or not all(map(math.isfinite, [*multipliers, *point])):
         raise BadCertificate(f"{player.name}: a multiplier of the wrong sign.")
-    box, _ = player.box()
-    cost, _ = player.values([(t, t) for t in player.plan])
-    within = float(claims["within"])
-    least = Bound(player, multipliers, weight).least(box, point, cost.span[1] - within, boxes)
-    return max(0.0, -_down(least - cost.span[1])) if math.isfinite(cost.span[1]) else _INF
+    return point, multipliers
 
 
 def _differs(f: Span, g: Span, size: float) -> bool:
@@ -887,16 +934,16 @@ def _faults(player: Player) -> Iterator[str]:
         yield "its bounds are not those of the composed problem"
     cost, rows = player.values([(t, t) for t in player.plan])
     claim = player.sign * float(claims["cost"])
-    if _differs(cost.span, (claim, claim), max(1.0, abs(claim))):
+    if _differs(cost.span, (claim, claim), max(abs(claim), float(claims["within"]))):
         yield f"its cost at the plan is {player.sign * cost.span[0]:.10g}, not {float(claims['cost']):.10g}"
     names = player.game.names(player.own, [(t, t) for t in player.plan], {})
     for row, relation in zip(rows, player.rows, strict=True):
         off = max(row.span[1], -row.span[0] if relation.equal else 0.0)
         sides = [abs(value(side, names).span[0]) for side in (relation.left, relation.right)]
-        if not off <= FEASIBLE * max(1.0, *sides):
+        if not off <= FEASIBLE * max(player.height(row), *sides):
             yield f"the plan breaks one of its rows by {off:.2g}"
-    for t, (lower, upper) in zip(player.plan, player.bounds, strict=True):
-        room = FEASIBLE * max(1.0, abs(t))
+    for t, (lower, upper), size in zip(player.plan, player.bounds, player.sizes, strict=True):
+        room = FEASIBLE * size
         if (lower is not None and t < lower - room) or (upper is not None and t > upper + room):
             yield "the plan is outside of its bounds"
     if any(whole and t != round(t) for t, whole in zip(player.plan, player.whole, strict=True)):

@@ -18,7 +18,7 @@ import pandas as pd
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES, is_within, tracked, undisturbed
-from stackpyomo.core.expressions import number_of, terms, variables_in
+from stackpyomo.core.expressions import number_of, sized, terms, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, component_pairs
 from stackpyomo.games.information import Scenarios
@@ -219,7 +219,7 @@ class _Atoms:
             moved, still = [], list(piece.constants)
             for row in piece.rows:
                 if all(var.fixed for var in variables_in(row.body)):
-                    still.append((number_of(row.body), row.lb, row.ub))
+                    still.append(sized(row.body, row.lb, row.ub))
                 else:
                     moved.append(row)
             names, target = [piece.names[i] for i in free], [piece.target[i] for i in free]

@@ -46,7 +46,7 @@ def is_shown(problem: Composed, enough: float) -> bool:
     try:
         (player,) = problems(_document(problem))
         (box, _), point = player.box(), player.plan
-        pull = multipliers_at(player, point)
+        pull, _ = multipliers_at(player, point)
         weights = _WEIGHTS if any(row.equal for row in player.rows) else _WEIGHTS[:1]
         return any(Bound(player, pull, weight).least(box, point, enough, _BOXES) >= enough for weight in weights)
     except (InvalidGame, BadCertificate, ArithmeticError, KeyError, TypeError, ValueError, RecursionError):

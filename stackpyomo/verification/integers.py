@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, clipped, whole_points
+from stackpyomo.core import TOLERANCES, Array, clipped, is_within, whole_points
 from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, registry
 
 from .batch import Separable, Task
@@ -72,7 +72,7 @@ def _enumerate(problem: Composed, points: Sequence[Sequence[float]]) -> bool:
     columns = [number for number, v in enumerate(problem.variables) if id(v) in place]
     order = np.array([place[id(problem.variables[number])] for number in columns], dtype=int)
     sizes = np.array([problem.row_scales[int(row)] for row in program.rows])
-    (floor, ceiling), constants = program.row_bounds, _holds(problem)
+    (floor, ceiling), constants = program.row_bounds, all(is_within(*row) for row in problem.constants)
     x = np.zeros(len(program.variables))
     for point in points if constants else ():
         x[order] = [point[number] for number in columns]
@@ -92,16 +92,6 @@ def _evaluate(problem: Composed, points: Sequence[Sequence[float]]) -> bool:
         if math.isfinite(cost) and problem.violation() <= TOLERANCES.feasibility:
             problem.offer(point, cost)
     return _settle(problem)
-
-
-def _holds(problem: Composed) -> bool:
-    """Whether the rows that its deviations do not move hold; nothing tells their unit, but for their limits."""
-    room = TOLERANCES.feasibility
-    return all(
-        (lower is None or level >= lower - room * max(1.0, abs(lower)))
-        and (upper is None or level <= upper + room * max(1.0, abs(upper)))
-        for level, lower, upper in problem.constants
-    )
 
 
 def _is_inside(body: Array, floor: Array, ceiling: Array, sizes: Array) -> bool:

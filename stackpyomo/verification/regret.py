@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from stackpyomo.core import TOLERANCES, require_positive, require_whole, timed, tracked, undisturbed
+from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, doubtful_indices, evaluator, require
 from stackpyomo.games.information import Announcement
@@ -134,10 +135,10 @@ def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None
 
 def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
     """Raise :class:`InvalidGame` where an aggregate is not what the actions make it: nothing could be shown then."""
-    at_plan = evaluator(game, values)
+    at_plan, levels = evaluator(game, values), {id(v): values[name] for name, v in game.variables_by_name.items()}
     for constraint in game.aggregates:
-        body = at_plan(constraint.body)
-        if abs(body - constraint.ub) > TOLERANCES.feasibility * max(1.0, abs(constraint.ub), abs(body)):
+        body, size = at_plan(constraint.body), size_of(constraint.body, levels)
+        if abs(body - constraint.ub) > TOLERANCES.feasibility * max(abs(constraint.ub), size):
             raise InvalidGame(
                 f"{constraint.name}: does not hold at the plan (off by {body - constraint.ub:.3g}), so that its "
                 "aggregate is not what the followers' actions make it. Give a plan that meets it."

@@ -156,3 +156,17 @@ def test_a_cost_or_a_row_of_another_kind_is_not_swept() -> None:
     assert swept([lines], price, [game.model.bent]) is None
     game.model.low = pyo.Constraint(expr=price <= -1)
     assert swept([lines], price, [game.model.low]) == {}
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+def test_a_row_of_small_numbers_bounds_whole_actions(unit: float) -> None:
+    """q ≤ 3 written as unit q ≤ 3 unit: where that is 3e-7, all of 0 … 6 seemed to be allowed."""
+    m = pyo.ConcreteModel()
+    m.p, m.f = pyo.Var(bounds=(0, 1), initialize=0.0), pyo.Block()
+    m.f.q = pyo.Var(domain=pyo.Integers, bounds=(0, 6))
+    m.f.row = pyo.Constraint(expr=unit * m.f.q <= 3 * unit)
+    m.f.cost = pyo.Objective(expr=m.p * m.f.q - m.f.q)
+    m.goal = pyo.Objective(expr=0.1 * m.p - m.f.q)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.values["f.q"] == 3.0

@@ -173,3 +173,19 @@ def test_minors_who_settle_after_the_major(size: float) -> None:
     assert sp.anticipated_regret(frozen, "major")["regret"] > 0.05
     with pytest.raises(sp.InvalidGame, match="minor: expected one that does not respond"):
         sp.anticipated_regret(rule, "minor")
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1.0, 1e10])
+@pytest.mark.parametrize("constant", [0.0, 1e6])
+def test_followers_are_told_apart_by_small_numbers(unit: float, constant: float) -> None:
+    """The leader wants 2 of one and 3 of the other: in an objective of 1e-10 they were called one population."""
+    m = pyo.ConcreteModel()
+    m.p, m.f = pyo.Var(bounds=(0, 5)), pyo.Block([0, 1])
+    for f in m.f.values():
+        f.q = pyo.Var(bounds=(0, 5))
+        f.cost = pyo.Objective(expr=(f.q - 1) ** 2 + m.p * f.q)
+    wanted = (2.0, 3.0)
+    m.goal = pyo.Objective(expr=unit * (sum((m.f[i].q - wanted[i]) ** 2 for i in m.f) + m.p**2 + constant))
+    assert len(sp.Game(m, m.f).collapse().followers) == 2
+    m.goal.set_value(unit * (sum((f.q - 2) ** 2 for f in m.f.values()) + m.p**2 + constant))
+    assert len(sp.Game(m, m.f).collapse().followers) == 1

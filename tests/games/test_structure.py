@@ -94,3 +94,19 @@ def test_a_variable_fixed_elsewhere_after_the_plan_is_noticed(entry: Callable[[s
     refused(m, lambda: entry(plan), sp.InvalidGame, "driver.flow", "fixed", "0.2")
     m.driver.flow.fix(plan.value(m.driver.flow))
     entry(plan)
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize("upper", [5.0, None])
+def test_a_var_fixed_elsewhere_makes_a_plan_fall_in_any_unit(unit: float, upper: float | None) -> None:
+    m = pyo.ConcreteModel()
+    m.p, m.f = pyo.Var(bounds=(0, None if upper is None else upper * unit), initialize=unit), pyo.Block()
+    m.f.q = pyo.Var(bounds=(0, 5), initialize=1.0)
+    m.f.cost = pyo.Objective(expr=(m.f.q - 1) ** 2 + m.p / unit * m.f.q)
+    m.goal = pyo.Objective(expr=(m.f.q - 2) ** 2 + (m.p / unit - 2) ** 2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    m.p.fix(unit * (1 + 1e-9))
+    sp.verify(plan)
+    m.p.fix(4 * unit)
+    with pytest.raises(sp.InvalidGame, match="Unfix it"):
+        sp.verify(plan)

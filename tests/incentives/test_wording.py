@@ -210,3 +210,16 @@ def test_html_and_text() -> None:
     assert "<th>who</th>" in page
     assert "<td>f_2</td><td>—</td>" in page
     assert as_text(AWKWARD[2:]) == "  who  |u|\n  [a]   -1\n  f_2    —"
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_payment_is_small_beside_objectives_alone(unit: float) -> None:
+    """1 of price times 2 of action, in any money: of 1e-9 the contract once knew of no payment."""
+    m = pyo.ConcreteModel()
+    m.p, m.f = pyo.Var(bounds=(-5, 5)), pyo.Block()
+    m.f.q = pyo.Var(bounds=(0, 5))
+    m.f.cost = pyo.Objective(expr=unit * ((m.f.q - 1) ** 2 + m.p * m.f.q))
+    m.goal = pyo.Objective(expr=(m.f.q - 2) ** 2 + (m.p - 1) ** 2)
+    text = sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f)), curvature="none").to_markdown()
+    (paid,) = re.findall(r"On the plan the followers pay (\S+) in all", text)
+    assert float(paid) == pytest.approx(2.0 * unit, rel=1e-5)

@@ -51,3 +51,16 @@ def test_a_deviation_is_played_against_the_announced_strategy_in_constraints_too
         report = sp.verify(rule)
         assert report.best_response["f"]["f.u"] == pytest.approx(reach, abs=1e-6)
         assert report.regret["f"] == pytest.approx(reach * (1 - 0.001 * gain), abs=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize(("shift", "ok"), [(0.0, False), (1.0, True)])
+def test_a_row_that_no_action_moves_is_held_against_its_own_numbers(unit: float, shift: float, ok: bool) -> None:
+    """p ≤ 3 of a follower at p = 4 is broken, also where both are below a millionth."""
+    m = pyo.ConcreteModel()
+    m.p, m.f = pyo.Var(bounds=(0, 5 * unit), initialize=(4 - shift) * unit), pyo.Block()
+    m.f.q = pyo.Var(bounds=(0, 5), initialize=1.0)
+    m.f.row = pyo.Constraint(expr=m.p <= 3 * unit)
+    m.f.cost = pyo.Objective(expr=(m.f.q - 1) ** 2 + 0 * m.p)
+    m.goal = pyo.Objective(expr=m.p / unit - m.f.q)
+    assert sp.verify(sp.Plan.from_values(sp.Game(m, m.f))).ok == ok

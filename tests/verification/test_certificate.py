@@ -123,7 +123,7 @@ def changed(document: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
     return forged
 
 
-IDLE = ("start", "leader", "within", "regret", "multipliers", "weight", "epsilon", "point")
+IDLE = ("start", "leader", "within", "regret", "multipliers", "weight", "epsilon", "point", "cases")
 """What decides nothing of the followers (the leader's objective, starting values), or would only claim less."""
 
 
@@ -193,6 +193,58 @@ def test_over_an_even_pole_a_cost_is_bounded_and_over_an_odd_one_it_is_not(
     report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
     (one,) = checker.check(claimed(report, "global"))
     assert one.ok == confirmed
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+@pytest.mark.parametrize("actions", [1, 2])
+def test_a_rule_that_is_stopped_at_bounds_is_proved_case_by_case(unit: float, actions: int) -> None:
+    """Two prices between bounds that a deviation reaches: 9 cases, each proved by its own point and multipliers."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var([0, 1], bounds=(-1, 1)), pyo.Block()
+    m.f.u = pyo.Var([0, 1][:actions], bounds=(-4 * unit, 6 * unit))
+    u = [v / unit for v in m.f.u.values()]
+    bent = sum(5 * (v - 2) ** 2 for v in u) + pyo.exp(u[0] / 4 + m.t[1])
+    m.f.cost = pyo.Objective(expr=bent + m.t[0] * (u[0] + 3) + m.t[1] * (u[-1] - 5))
+    m.goal = pyo.Objective(expr=sum((v - 1.7) ** 2 for v in u) + (m.t[0] - 0.1) ** 2 + (m.t[1] + 0.2) ** 2)
+    report = sp.verify(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.f))))
+    assert report.cut
+    assert report.ok
+    document = certificate(report)
+    cases = document["followers"]["f"]["cases"]
+    assert len({str(case["choice"]) for case in cases}) == len(cases) > 1
+    (one,) = checker.check(document)
+    assert one.ok
+    player = next(checker.problems(document))
+    assert checker.derived(player, boxes=1) <= one.claimed, "no box is halved"
+    for case in cases:  # what they say of where the rule is, is looked at
+        if case["edges"]:
+            forged = copy.deepcopy(document)
+            (same,) = [c for c in forged["followers"]["f"]["cases"] if c["choice"] == case["choice"]]
+            same["edges"][0] = -1.0
+            with pytest.raises(checker.BadCertificate, match="wrong sign"):
+                checker.check({**forged, "digest": checker.digest(forged)})
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize(("name", "level"), [("u", 1.4), ("u", -0.3), ("cost", 2.0)])
+def test_a_broken_plan_is_found_in_any_unit(unit: float, name: str, level: float) -> None:
+    """u ≤ 1.2 by a row, u ≥ 0 by its bound, and the cost that is stated: all below a millionth, where the unit is."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-2, 2), initialize=0.0), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 2 * unit), initialize=unit)
+    m.f.row = pyo.Constraint(expr=m.f.u <= 1.2 * unit)
+    m.f.cost = pyo.Objective(expr=unit * ((m.f.u / unit - 1) ** 2 + 0.5 + m.t))
+    m.goal = pyo.Objective(expr=(m.f.u / unit - 1) ** 2 + m.t**2)
+    document = certificate(sp.verify(sp.Plan.from_values(sp.Game(m, m.f))))
+    assert all(one.ok for one in checker.check(document))
+    (symbol,) = [v["name"] for v in document["game"]["followers"][0]["variables"]]
+    if name == "u":
+        document["plan"][symbol] = level * unit
+        document["followers"]["f"]["cost"] = unit * ((level - 1) ** 2 + 0.5)
+    else:
+        document["followers"]["f"]["cost"] = level * unit
+    (one,) = checker.check({**document, "digest": checker.digest(document)})
+    assert one.faults
 
 
 def test_a_gain_of_noise_is_not_confirmed() -> None:

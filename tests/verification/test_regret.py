@@ -158,3 +158,19 @@ def test_a_budget_of_proof_is_for_all_and_is_told() -> None:
     assert report.options["proof_seconds"] == 1e-6
     with pytest.raises(sp.InvalidGame, match="proof_seconds"):
         sp.verify(plan, proof_seconds=0.0)
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+def test_an_aggregate_is_held_against_its_own_terms(unit: float) -> None:
+    """Q = 9 where the actions make 2 is no plan, in units in which all three are below a millionth as in others."""
+    m = pyo.ConcreteModel()
+    m.p, m.Q = pyo.Var(bounds=(0, 5), initialize=1.0), pyo.Var(initialize=9 * unit)
+    m.f = pyo.Block([0, 1])
+    for f in m.f.values():
+        f.q = pyo.Var(bounds=(0, 5 * unit), initialize=unit)
+        f.cost = pyo.Objective(expr=(f.q / unit - 1) ** 2 + (m.Q / unit / 10 + m.p) * f.q / unit)
+    m.makes = pyo.Constraint(expr=m.f[0].q + m.f[1].q == m.Q)
+    m.goal = pyo.Objective(expr=m.p**2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f, aggregates=[m.makes]))
+    with pytest.raises(sp.InvalidGame, match="does not hold at the plan"):
+        sp.verify(plan)

@@ -7,7 +7,7 @@ from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_p
 from .interval_hessian import is_convex_on_box
 from .sublevel import sublevel_box
 from .terms import UNREADABLE, apart, elementary, interval, leaves, nodes_in, partials, roots, terms, variables_in
-from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, spelled, substituting
+from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, sized, spelled, substituting
 
 __all__ = [
     "UNDEFINED",
@@ -30,6 +30,7 @@ __all__ = [
     "range_of",
     "roots",
     "size_of",
+    "sized",
     "spelled",
     "sublevel_box",
     "substituting",

@@ -21,7 +21,17 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from stackpyomo.core.sparse import Array
 
-__all__ = ["UNDEFINED", "Substitution", "folded", "number_of", "numbers_of", "size_of", "spelled", "substituting"]
+__all__ = [
+    "UNDEFINED",
+    "Substitution",
+    "folded",
+    "number_of",
+    "numbers_of",
+    "size_of",
+    "sized",
+    "spelled",
+    "substituting",
+]
 
 #: What evaluating or differentiating raises where there is no value.
 UNDEFINED = (ArithmeticError, TypeError, ValueError)
@@ -46,6 +56,17 @@ def size_of(expression: Any, values: Mapping[int, float]) -> float:
         return _size(expression, values)
     except (*UNDEFINED, RecursionError):
         return math.nan
+
+
+def sized(body: Any, lower: float | None, upper: float | None) -> tuple[float, float | None, float | None]:
+    """(body, lower, upper) at the current values, over the largest of the body's terms and the limits.
+
+    That is what a row is small against that no variable moves: its own numbers are all that tells a unit.
+    """
+    sizes = [abs(size) for size in (size_of(body, {}), lower, upper) if size is not None and math.isfinite(size)]
+    unit = max(sizes, default=0.0) or 1.0
+    low, high = (None if limit is None else float(limit) / unit for limit in (lower, upper))
+    return number_of(body) / unit, low, high
 
 
 def _size(node: Any, values: Mapping[int, float]) -> float:

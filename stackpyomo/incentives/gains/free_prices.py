@@ -25,11 +25,11 @@ from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
-from stackpyomo.core.expressions import UNDEFINED, number_of, partials, substituting
+from stackpyomo.core.expressions import UNDEFINED, number_of, partials, substituting, variables_in
 from stackpyomo.derivatives import ActiveSide, Derivatives
 from stackpyomo.errors import InvalidGame, NoIncentive
 from stackpyomo.games import Follower, Game
-from stackpyomo.solvers import BadRow, Program, Solution, Termination, free_row, prover, registry, solve
+from stackpyomo.solvers import BadRow, Program, Solution, Termination, free_row, natural_size, prover, registry, solve
 
 from .entries import Entries, Payment
 from .selection import Limits
@@ -67,8 +67,8 @@ def choose_offsets(demand: Demand, values: Mapping[str, float]) -> tuple[dict[st
     paid = None if wish.expression is None else design.paid(wish.expression)
     if paid is not None:
         wish = _limited(wish, paid, equations, names, solver)
-    most = wish.limit + TOLERANCES.noise * max(1.0, abs(wish.limit))
-    limit = [] if paid is None else [free_row(paid, None, most)]
+    size = 0.0 if paid is None else natural_size(paid, {id(v): v.value for v in variables_in(paid)})
+    limit = [] if paid is None else [free_row(paid, None, wish.limit + TOLERANCES.noise * max(abs(wish.limit), size))]
     first = _written(cost, [*equations, *limit], names)
     solution = _answered(first, solver)
     if solution.answer is None:

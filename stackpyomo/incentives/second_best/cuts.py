@@ -22,7 +22,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import along, derivatives, with_answers
-from stackpyomo.core import TOLERANCES, Array, clipped, is_within, sides_of
+from stackpyomo.core import TOLERANCES, Array, bounds_of, clipped, is_within, limited_reaches, sides_of
 from stackpyomo.core.expressions import Substitution, apart, number_of
 from stackpyomo.games import Follower, Movers, foreign, moved_along
 
@@ -80,7 +80,9 @@ class Cuts:
 
     def _leaves(self, var: VarData, level: float) -> bool:
         """True of a leader variable that the formula takes beyond its bounds there."""
-        return self.game.names[id(var)] in self.gain.design.leader and not is_within(level, var.lb, var.ub)
+        leader, units = self.gain.design.leader, self.gain.design.rows.instrument_units
+        name = self.game.names[id(var)]
+        return name in leader and not is_within(level, var.lb, var.ub, float(units[leader.index(name)]))
 
     def _stay_inside(self, follower: Follower, var: VarData) -> None:
         """The formula within the leader's bounds for every action in the follower's box."""
@@ -179,5 +181,6 @@ def _number(walk: Any, entry: Any) -> float:
 
 
 def _is_at_bound(var: VarData, values: Mapping[int, float]) -> bool:
-    level, room = values.get(id(var), 0.0), TOLERANCES.active
-    return any(abs(level - limit) <= room * max(1.0, abs(limit)) for _, limit in sides_of(var))
+    level, (low, high) = values.get(id(var), 0.0), bounds_of(var)
+    (reach,) = limited_reaches(*(np.array([side]) for side in (level, low, high)))
+    return min(abs(level - low), abs(high - level)) <= TOLERANCES.active * (reach or 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 
-from stackpyomo.core.expressions import number_of, numbers_of, size_of, spelled, substituting
+from stackpyomo.core.expressions import number_of, numbers_of, size_of, sized, spelled, substituting
 
 WRITTEN = {
     "log": (lambda x, y: pyo.log(x), lambda x, y: np.log(x)),
@@ -90,3 +90,14 @@ def test_other_things_in_the_place_of_variables() -> None:
     assert number_of(written) == 14.0**2 + 14.0
     assert number_of(m.named + m.x) == 30.0, "the user's expression stays as it is"
     assert math.isnan(substituting({id(m.x): 0.0})(1 / m.x))
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+def test_a_row_without_variables_is_measured_by_its_terms_and_limits(unit: float) -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(initialize=3 * unit), pyo.Var(initialize=2 * unit)
+    level, lower, upper = sized(m.x - 2 * m.y, None, 0.5 * unit)
+    assert lower is None
+    assert (level, upper) == pytest.approx((-1 / 7, 0.5 / 7))
+    assert sized(m.x - 2 * m.y, -21 * unit, math.inf) == pytest.approx((-1 / 21, -1.0, math.inf))
+    assert sized(0.0, 0.0, None) == (0.0, 0.0, None)
