@@ -70,7 +70,7 @@ class Tolerances:
     tight: float = 1e-8
     #: Ipopt's own, where a bound is asked for: multipliers of many bundles, each a little off, add up to a gap.
     bundle: float = 1e-12
-    #: Largest gap between answer and a global solver's bound that is called closed (relative to max(1, |J0|)).
+    #: Largest gap between answer and a global solver's bound that is called closed (relative to the objective's scale).
     global_gap: float = 1e-6
     #: A catalogue's reference and an objective this close to it are the same (relative to max(1, |reference|)).
     agreement: float = 1e-4
@@ -107,7 +107,7 @@ class Tolerances:
     #: What an unknown without a cost weighs in a least distance, before its binding rows are solved without it.
     costless: float = 1e-8
     rounding: float = 64.0 * sys.float_info.epsilon  #: What a difference of two costs may be off by, relative to them.
-    #: A proved gap holds within this multiple of max(1, |x|) around the plan for variables without bounds.
+    #: A proved gap holds within this multiple of their reaches around the plan for variables without bounds.
     trust: float = 1e3
 
 
