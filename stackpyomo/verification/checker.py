@@ -30,7 +30,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -187,6 +187,7 @@ class Value:
     convex: bool = True
     concave: bool = True
     terms: list[Value] | None = None
+    kind: tuple[str, Value, Span] | None = None  #: It is c + z² or c + eᶻ: ("square" or "exp", z, c).
 
     @property
     def parts(self) -> list[Value]:
@@ -216,7 +217,9 @@ def plus(f: Value, g: Value) -> Value:
     """f + g."""
     span, slope, bend = _add(f.span, g.span), _joined(f.slope, g.slope), _joined(f.bend, g.bend)
     terms = None if bend == {} else f.parts + g.parts
-    return Value(span, slope, bend, f.convex and g.convex, f.concave and g.concave, terms)
+    kinds = [(*one.kind[:2], _add(one.kind[2], c.span)) for one, c in ((f, g), (g, f)) if one.kind and c.constant]
+    kind = kinds[0] if kinds else None
+    return Value(span, slope, bend, f.convex and g.convex, f.concave and g.concave, terms, kind)
 
 
 def scaled(c: Span, f: Value) -> Value:
@@ -270,10 +273,30 @@ def composed(f: Value, span: Span, rate: Span, turn: Span, *, smooth: bool = Tru
     return Value(span, _times(rate, f.slope), bend, convex, concave)
 
 
+def _of_sum(f: Value, kind: str, span: Span) -> Value | None:
+    """√(c + z²) or log(c + eᶻ), c > 0 and z affine, which bend up: by composition alone their turn is lost in ranges.
+
+    h″ = (c/g)/√g ≥ 0 and |h′| < 1 for the first, h′ = 1 − s and h″ = s(1 − s) with s = c/g in (0, 1) for the other.
+    """
+    if f.kind is None or f.kind[0] != kind or f.kind[2][0] <= 0.0 or not (f.kind[1].convex and f.kind[1].concave):
+        return None
+    _, z, c = f.kind
+    low, high = _mul(c, _inverse(f.span))
+    low, high = max(low, 0.0), min(high, 1.0)
+    if kind == "square":
+        rate, turn = _mul(z.span, _inverse(span)), _mul((low, high), _inverse(span))
+        return composed(z, span, (max(rate[0], -1.0), min(rate[1], 1.0)), (max(turn[0], 0.0), turn[1]))
+    ends = [_mul((s, s), _add((1.0, 1.0), (-s, -s))) for s in (low, high)]
+    most = 0.25 if low <= 0.5 <= high else max(end[1] for end in ends)
+    return composed(z, span, _add((1.0, 1.0), (-high, -low)), (max(min(end[0] for end in ends), 0.0), most))
+
+
 def power(f: Value, a: float) -> Value:
     """f^a."""
     if a in (0.0, 1.0):
         return f if a else number(1.0)
+    if a == 0.5 and (root := _of_sum(f, "square", _power(f.span, a))):
+        return root
     whole, (lo, hi) = a.is_integer(), f.span
     pole = a < 0.0 and whole and not (lo > 0.0 or hi < 0.0)
     smooth = (whole and a > 0.0) or lo > 0.0 or (whole and hi < 0.0)
@@ -289,19 +312,22 @@ def power(f: Value, a: float) -> Value:
         turn = turn if lo > 0.0 else (0.0, _INF) if second[0] > 0.0 else (-_INF, 0.0)
     elif pole:
         rate, turn = (-_INF, 0.0), (0.0, _INF)
-    return composed(f, _power(f.span, a), rate, turn, smooth=smooth, floor=-_INF if whole else 0.0)
+    result = composed(f, _power(f.span, a), rate, turn, smooth=smooth, floor=-_INF if whole else 0.0)
+    return replace(result, kind=("square", f, _NIL)) if a == 2.0 else result
 
 
 def exp(f: Value) -> Value:
     """exp f."""
     e = _exp(f.span)
-    return composed(f, e, e, e)
+    return replace(composed(f, e, e, e), kind=("exp", f, _NIL))
 
 
 def log(f: Value) -> Value:
     """log f."""
     if f.span[1] <= 0.0:
         return Value(_ALL, None, None, False, False)
+    if soft := _of_sum(f, "exp", _log(f.span)):
+        return soft
     rate = _inverse((max(f.span[0], 0.0), f.span[1]))
     return composed(f, _log(f.span), rate, _neg(_square(rate)), smooth=f.span[0] > 0.0, floor=0.0)
 
@@ -823,7 +849,9 @@ class Bound:
         rooms = [(_down(lo - t), -_down(t - hi)) for t, (lo, hi) in zip(centre, box, strict=True)]
         base = Value((at.span[0], at.span[0]), dict(slopes))
         edges = self.player.game.edges(self.player.own, [(t, t) for t in centre], choice) if choice else []
-        return max(best, _pushed(base, [edge for edge in edges if edge.bend == {}], rooms, bends))
+        pushing = [edge for edge in edges if edge.bend == {}]
+        ways = [bends, [0.0] * len(box)] if whole.convex and bends is not None and min(bends) < 0.0 else [bends]
+        return max(best, *(_pushed(base, pushing, rooms, way) for way in ways))  # rules know no noise of pivots
 
     def least(self, box: list[Span], point: Sequence[float], enough: float, boxes: int) -> float:
         """A lower bound over the box; pieces whose bound is not ``enough`` are halved, up to so many boxes."""
