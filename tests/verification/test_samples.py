@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
 from helpers.one_follower import one_follower
@@ -167,3 +168,23 @@ def test_a_cost_that_its_bounds_end_is_proved_on_a_set_without_an_end(cost: Any,
     m.f.cost = pyo.Objective(expr=cost(m.f.u, m.f.v) + m.t)
     m.goal = pyo.Objective(expr=m.t**2)
     assert sp.verify(sp.Plan.from_values(sp.Game(m, m.f))).ok is ok
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+@pytest.mark.parametrize("off", [4e-7, -4e-7])
+@pytest.mark.parametrize("equal", [True, False])
+def test_rows_end_a_search_at_a_plan_that_is_known_to_a_millionth(unit: float, off: float, equal: bool) -> None:
+    """u + v = 2 (or ≤) with |u − v| ≤ 2 ends a cost of ripples; the plan, at a corner, is as far off as plans are."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-2, 2), initialize=0.0), pyo.Block()
+    m.f.u, m.f.v = pyo.Var(initialize=(2 + off) * unit), pyo.Var(initialize=off * unit)
+    u, v = m.f.u / unit, m.f.v / unit
+    m.f.sum = pyo.Constraint(expr=(u + v == 2) if equal else (u + v <= 2))
+    m.f.apart = pyo.Constraint(expr=(-2, u - v, 2))
+    m.f.cost = pyo.Objective(expr=-3 * u + v + 0.3 * pyo.sin(5 * u) ** 2 + (u + v - 2) ** 2 + m.t * 0)
+    m.goal = pyo.Objective(expr=(u - 2) ** 2 + m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)), proof_seconds=5.0)
+    best = min(-3 * x + (2 - x) + 0.3 * math.sin(5 * x) ** 2 for x in np.linspace(0.0, 2.0, 20001))
+    assert report.best_response["f"]["f.u"] / unit == pytest.approx(2.0, abs=0.35)
+    assert float(report.objective["f"]) - float(report.regret["f"]) == pytest.approx(best, abs=2e-3)
+    assert not report.endless
