@@ -148,9 +148,9 @@ def _require_able(
             f"{follower.integers[0].name}: an integer variable of {follower.name}, who responds. Its best answers come "
             f"from deviation rows in SCIP, which {asked}. Or relax its domain, or fix it."
         )
-    boxes = implied_boxes(game) if whole else {}
+    boxes, used = (implied_boxes(game), _used(game)) if whole else ({}, set())
     for follower in whole:
-        for var in follower.variables:
+        for var in (v for v in follower.variables if id(v) in used):
             if not all(map(math.isfinite, boxes[game.names[id(var)]])):
                 raise InvalidGame(
                     f"{var.name}: {follower.name} is an integer follower who responds, and neither bounds nor rows "
@@ -162,6 +162,14 @@ def _require_able(
             f"{game.name}: {count} variables of integer or nonconvex followers who respond; deviation rows are for up "
             f"to {_LARGEST}. For large integer bilevel programs MibS (github.com/coin-or/MibS) is the tool."
         )
+
+
+def _used(game: Game) -> set[int]:
+    """id of every variable that a cost or a row holds: what else a Piecewise declares needs no bounds."""
+    players = (game.leader, *game.followers.values())
+    costs = [player.objective.expr for player in players if player.objective is not None]
+    rows = [constraint.expr for player in players for constraint in player.constraints]
+    return {id(v) for expression in [*costs, *rows] for v in variables_in(expression)}
 
 
 def _by_rows(options: Options) -> bool:

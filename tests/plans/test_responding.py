@@ -235,3 +235,22 @@ def test_a_plan_is_verified_by_what_knows_no_conditions() -> None:
     moved = sp.Plan.from_json(plan.to_json(), plan.game)
     moved.values["f.y"] += 0.1
     assert not sp.verify(moved).ok
+
+
+@pytest.mark.parametrize("kind", ["INC", "DCC", "CC", "MC"])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_whatever_a_piecewise_declares(kind: str, unit: float) -> None:
+    """Costs 0, 2, 1, 3 at v = 0, 1, 2, 3, less s v: 0 is best up to s = 1/2, then 2, from 2 on 3; there (v − 3)² ends.
+
+    Some forms declare variables that no row holds, and that need no bounds.
+    """
+    m = pyo.ConcreteModel()
+    m.s, m.f = pyo.Var(bounds=(-3, 3)), pyo.Block()
+    m.f.v, m.f.c = pyo.Var(bounds=(0, 3)), pyo.Var(bounds=(0, 3 * unit))
+    levels = [level * unit for level in (0.0, 2.0, 1.0, 3.0)]
+    m.f.pw = pyo.Piecewise(m.f.c, m.f.v, pw_pts=[0.0, 1.0, 2.0, 3.0], f_rule=levels, pw_constr_type="EQ", pw_repn=kind)
+    m.f.cost = pyo.Objective(expr=m.f.c - unit * m.s * m.f.v)
+    m.goal = pyo.Objective(expr=(m.f.v - 3) ** 2 + 0.1 * m.s**2)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(0.4, abs=1e-5)
