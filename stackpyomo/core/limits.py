@@ -32,7 +32,7 @@ def whole_points(parts: Sequence[Any], most: int) -> Array | None:
     low, high = box_of(parts)
     if not np.isfinite(high - low).all():
         return None
-    first, after = np.ceil(low - TOLERANCES.feasibility), np.floor(high + TOLERANCES.feasibility) + 1.0
+    first, after = np.ceil(low - TOLERANCES.feasibility) + 0.0, np.floor(high + TOLERANCES.feasibility) + 1.0  # no −0
     count = np.maximum(after - first, 0.0).prod()
     levels = (np.arange(*ends) for ends in zip(first, after, strict=True))
     return None if count > most else np.array(list(product(*levels)), dtype=float).reshape(int(count), len(low))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
 
@@ -58,3 +59,11 @@ def test_whole_points_are_all_there_are_or_none() -> None:
     m.y.bounds = (0.3, 0.6)
     empty, nothing = whole_points([m.x, m.y], 4), whole_points([], 1)
     assert [None if part is None else part.shape for part in (empty, nothing)] == [(0, 2), (1, 0)]
+
+
+def test_the_whole_number_next_to_0_is_0_without_a_sign() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(domain=pyo.Binary)
+    points = whole_points([m.x], 2)
+    assert points is not None
+    assert not np.signbit(points).any()
