@@ -33,6 +33,7 @@ from .interdiction import blocks
 
 __all__ = ["Alternatives", "RowWriter", "value_at"]
 
+_SMALL = 2.0**-5  # Costs that are never above this are written in a larger unit.
 _DENOMINATOR = 10**6  # Coefficients whose fraction has a larger denominator count in no steps.
 
 
@@ -59,6 +60,7 @@ class RowWriter:
         self._written: dict[tuple[int, float, float], Written] = {}
         self.blocks = {f.name: blocks(f) for f in followers}
         self._bounds = ExpressionBoundsVisitor()
+        self._units = {f.name: _unit(interval(f.cost, self._bounds)) for f in followers}
 
     def written(self, deviations: Sequence[Deviation], margin: float, unit: float = 1.0) -> Written:
         """The rows of these deviations at a margin; their costs times a unit."""
@@ -114,7 +116,7 @@ class RowWriter:
         solved = {id(constraint) for _, constraint in dependent}
         walk = substituting(table)
         own = follower.cost
-        row = Alternatives(self._worths.get(follower.name, own) - walk(own))
+        row = Alternatives(self._units[follower.name] * (self._worths.get(follower.name, own) - walk(own)))
         for constraint in follower.constraints:
             if id(constraint) not in solved:
                 self._add(row, walk(constraint.body), constraint.lb, constraint.ub, constraint.equality)
@@ -176,6 +178,12 @@ class RowWriter:
             most = math.inf if step is None else level - interval(way, self._bounds)[0]
             ways.append(((level - way,), most))
         return self._choices.one_of(ways)
+
+
+def _unit(reach: tuple[float, float]) -> float:
+    """What a cost is multiplied by whose every value is small: a solver's tolerance is one of numbers near 1."""
+    size = max(map(abs, reach))
+    return 2.0 ** -math.floor(math.log2(size)) if 0.0 < size < _SMALL else 1.0
 
 
 def _room(var: Any, level: Any) -> float:

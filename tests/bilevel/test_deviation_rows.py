@@ -130,3 +130,19 @@ def test_the_alternative_that_holds_is_chosen_for_a_polish() -> None:
     assert "f.y" not in str(chosen)
     (chosen,) = writer.settled([deviation], 0.0, {id(m.x): 0.0, id(m.f.y): 1.0})
     assert "f.y" in str(chosen)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1.0])
+def test_a_tie_of_third_order_is_closed_in_small_units_of_the_cost(unit: float) -> None:
+    """y (−x³ + x y/2): at x = 0 all is a tie, and rows met to 1e-6 of a small cost leave x a wide room below it.
+
+    Source: Mitsos and Barton (2006), 3.13.
+    """
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(-1, 1)), pyo.Block()
+    m.f.y = pyo.Var(bounds=(-1, 1))
+    m.f.cost = pyo.Objective(expr=unit * m.x * m.f.y * (-(m.x**2) + m.f.y / 2))
+    m.goal = pyo.Objective(expr=m.x - m.f.y)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(-1.0, abs=5e-4)
