@@ -4,7 +4,8 @@ The game is ``models/cournot.py``: N followers of different costs answer a leade
 ``--all-active`` gives all of them the leader's cost (his output is then 44), the instance that other tools were run on.
 Timed is ``plan = sp.stackelberg(game)``, which ends with a re-solve of every follower; ``ok`` is ``plan.report.ok``:
 no follower would leave. "best" says more: the leader's profit is the closed form's, to 1e-6.
-Building the game is not counted. Each size runs in a process of its own, so that peak memory is that size's.
+"processor" is of this process and its solvers, all else by the clock. Building the game is not counted. Each size runs
+in a process of its own, so that peak memory is that size's.
 
 conditions, build, write, solve, verify are stages of the plan; compose, certify, resolve those of the verification that
 its answer was judged by. "in solver" is the time inside solvers in both, their start and the reading of answers
@@ -70,9 +71,9 @@ def measure(size: int, all_active: bool) -> dict[str, Any]:
     began = time.perf_counter()
     game = cournot.build(size, **spread)
     model = time.perf_counter() - began
-    began = time.perf_counter()
+    began, used = time.perf_counter(), os.times()
     plan = sp.stackelberg(game)
-    total = time.perf_counter() - began
+    total, now = time.perf_counter() - began, os.times()
     best, costs = cournot.optimum(size, **spread), cournot.costs(size, **spread)
     sold = np.array([plan.value(f"firm[{i}].quantity") for i in range(1, size + 1)])
     wanted = np.maximum(0.0, (best.price - costs) / 2)
@@ -81,6 +82,7 @@ def measure(size: int, all_active: bool) -> dict[str, Any]:
     return {
         "N": size,
         "(model)": model,
+        "processor": sum(now[:4]) - sum(used[:4]),
         "total": total,
         **{stage: plan.seconds.get(stage, 0.0) for stage in STAGES},
         **{f"  {stage}": report.seconds[stage] for stage in VERIFICATION},
@@ -136,7 +138,7 @@ def main() -> None:
     rows = [run(size, arguments.repeats, arguments.all_active) for size in sorted(arguments.sizes)]
     table = pd.DataFrame(rows).set_index("N")
     sizes = table.index.to_series()
-    table.insert(2, "exponent", np.log(table["total"] / table["total"].shift()) / np.log(sizes / sizes.shift()))
+    table.insert(3, "exponent", np.log(table["total"] / table["total"].shift()) / np.log(sizes / sizes.shift()))
     with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_rows", None):
         print(table.map(_shown).T.to_string())
     print(PEERS)

@@ -88,6 +88,7 @@ def main() -> None:
         ]
         packages = {name: version(name) for name in ("pyomo", "numpy", "scipy", "pyomo-pounce")}
         machine = {"python": platform.python_version(), "platform": platform.platform(), "cores": os.cpu_count()}
+        machine["load"] = round(os.getloadavg()[0], 1)
         date = datetime.now(timezone.utc).date().isoformat()
         store.write_text(json.dumps({"date": date, **machine, **packages, "rows": rows}, indent=2) + "\n")
     draw(json.loads(store.read_text()), HOME.parent / "docs" / "speed.svg")
