@@ -16,9 +16,10 @@ from typing import Any
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import apart
+from stackpyomo.core.expressions import apart, variables_in
 from stackpyomo.games import Follower, Game, Price
 from stackpyomo.games.information import Announcement
+from stackpyomo.solvers import natural_size
 
 from .best_response import Composed, stand_in
 from .effort import Unsettled
@@ -74,7 +75,9 @@ def price_checks(
         unbounded = paid.unsettled in (Unsettled.UNBOUNDED, Unsettled.UNCONFIRMED)
         known = paid.certificate != "unknown" and math.isfinite(own.plan_cost)
         gap = max(0.0, own.plan_cost - paid.best_cost) if known else math.inf if unbounded else math.nan
-        if _level(price, follower, number) is None and abs(number) > TOLERANCES.accuracy * max(1.0, own.scale):
+        levels = {id(v): announced.values[game.names[id(v)]] for v in variables_in(price.row.body)}
+        paid_most = abs(number) * natural_size(price.row.body, levels)
+        if _level(price, follower, number) is None and paid_most > TOLERANCES.accuracy * own.scale:
             gap = math.inf
         checks[name] = PriceCheck(follower.name, gap, own.scale, paid.certificate, bool(follower.integers))
     return checks

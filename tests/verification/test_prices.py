@@ -92,6 +92,20 @@ def test_a_wrong_price_is_refuted(factor: float, gap: float) -> None:
     assert again.prices["price"] == report.prices["price"]
 
 
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize(("price", "gap"), [(-1.0, math.inf), (-1e-8, 0.0), (1.0, 0.0)])
+def test_a_price_of_the_wrong_sign_is_one_in_any_unit(unit: float, price: float, gap: float) -> None:
+    """(y − 3/2)² with y ≥ 2: the price is 1, and −1 is none, however small the unit makes it."""
+    m = pyo.ConcreteModel()
+    m.price, m.f = pyo.Var(initialize=price / unit), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 4 * unit), initialize=2 * unit if price > 0.0 else 1.5 * unit)
+    m.f.cost = pyo.Objective(expr=(m.f.y / unit - 1.5) ** 2)
+    m.f.row = pyo.Constraint(expr=m.f.y >= (2 if price > 0.0 else 1) * unit)
+    m.goal = pyo.Objective(expr=m.price * unit)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f, prices=[(m.price, m.f.row)])))
+    assert report.prices["price"] == pytest.approx(gap, abs=1e-6)
+
+
 def test_a_market_with_whole_actions_has_an_uplift() -> None:
     """A block of 2 at cost 3, or 1 a unit up to 1 and 5 beyond: demand 2 costs 3; at price 1.5 the block just breaks
     even, at price 2 the plants would earn 1 more than they do."""
