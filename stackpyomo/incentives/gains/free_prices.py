@@ -68,7 +68,8 @@ def choose_offsets(demand: Demand, values: Mapping[str, float]) -> tuple[dict[st
     if paid is not None:
         wish = _limited(wish, paid, equations, names, solver)
     size = 0.0 if paid is None else natural_size(paid, {id(v): v.value for v in variables_in(paid)})
-    limit = [] if paid is None else [free_row(paid, None, wish.limit + TOLERANCES.noise * max(abs(wish.limit), size))]
+    size = abs(wish.limit) if abs(wish.limit) > TOLERANCES.noise * size else size  # of a limit of 0 what may be paid
+    limit = [] if paid is None else [free_row(paid, None, wish.limit + TOLERANCES.noise * size)]
     first = _written(cost, [*equations, *limit], names)
     solution = _answered(first, solver)
     if solution.answer is None:
@@ -133,8 +134,9 @@ class _Design:
         self.model = pyo.ConcreteModel(name="offsets")
         self.model.free = pyo.Var(range(len(self.chosen)))
         place = {id(v): i for i, v in enumerate(self.rows.instruments)}
-        #: (free variables) the unit of each, 1 of one that no follower feels.
-        self.units = np.append(self.rows.instrument_units, 1.0)[[place.get(id(v), -1) for v in self.chosen]]
+        #: (free variables) the unit of each.
+        units = np.append(self.rows.instrument_units, 1.0)[[place.get(id(v), -1) for v in self.chosen]]
+        self.units = np.full(len(units), np.exp(np.log(units).mean()))  # one for all: the norm counts them alike
         self._map: dict[int, Any] = {id(v): values[n] for n, v in self.game.variables_by_name.items() if not v.fixed}
         for copy, var, unit in zip(self.model.free.values(), self.chosen, self.units.tolist(), strict=True):
             copy.bounds = limits_of(*(bound / unit for bound in bounds_of(var)))
@@ -264,14 +266,14 @@ class _Design:
         Slopes that can be 0 are made exactly 0: what is left of one is multiplied by how far the follower can go.
         """
         names = [self.game.names[id(v)] for v in self.chosen]
-        copies, sizes = list(self.model.free.values()), (self.units / self.units.max()).tolist()
+        copies = list(self.model.free.values())
         values = np.array([levels.get(id(c), c.value) for c in copies])
         for var in (*copies, *self.model.multiplier.values()):
             if id(var) in levels:
                 var.set_value(levels[id(var)], skip_validation=True)
         rows = list(self._kept())
         second = _written(
-            pyo.quicksum((s * c) ** 2 for s, c in zip(sizes, copies, strict=True)),
+            pyo.quicksum(c**2 for c in copies),
             [*rows, *limit, *self.constraints()],
             self.names,
         )
