@@ -8,7 +8,7 @@ from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markd
 from .isolation import undisturbed
 from .limits import bounds_of, box_of, clipped, limits_of, sides_of, whole_points
 from .progress import timed, tracked
-from .scales import Scales, limited_reaches, newton_steps, probes, scales, steepest_of
+from .scales import Scales, confirmed_steps, limited_reaches, newton_steps, probes, scales, steepest_of
 from .serialization import (
     fields_from_json,
     fields_to_json,
@@ -42,6 +42,7 @@ __all__ = [
     "bounds_of",
     "box_of",
     "clipped",
+    "confirmed_steps",
     "cut",
     "end",
     "fields_from_json",

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,12 @@ from scipy import sparse
 from .sparse import Array, largest_by_row, row_of, with_data
 from .tolerances import TOLERANCES
 
-__all__ = ["Scales", "limited_reaches", "newton_steps", "probes", "scales", "steepest_of"]
+__all__ = ["Scales", "confirmed_steps", "limited_reaches", "newton_steps", "probes", "scales", "steepest_of"]
 
 _TINY = float(np.sqrt(np.finfo(float).tiny))
 _LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound, and nothing bent, says otherwise.
+_ALIKE, _TURNED = 3.0, 0.5  # Of Newton's steps: in what proportion slopes change along one, and what ends it.
+_FARTHEST, _DECADES = 1e30, 60  # Where a slope is looked at that nothing says the end of, and in how many decades.
 _SWEEPS = 3  # Rounds in which variables without a size of their own take one from those that have.
 
 
@@ -42,6 +45,7 @@ class Scales:
 
     reaches: Array  #: (variables) the natural unit of each; never 0.
     slopes: sparse.csr_array  #: (rows × variables) |∂f/∂x|, the larger of those at the point and a little away from it.
+    guessed: Array | None = None  #: (variables) of which nothing at the point tells a unit.
 
     def of_rows(self, columns: sparse.sparray | None = None) -> Array:
         """(rows) S, the largest change of each over one variable's reach; 0 for a row that does not change.
@@ -78,6 +82,27 @@ def newton_steps(slopes: Array, bends: Array) -> Array:
     return np.where(np.isfinite(steps), steps, 0.0)
 
 
+def confirmed_steps(steps: Array, change: Callable[[float], Array]) -> Array:
+    """Newton's steps, cut to where a slope changes by half its size if that is sooner.
+
+    A curvature may happen to vanish at the point, as that of x⁴ or sin x does near 0, and tells no step then. Along a
+    step that is one, slopes change in proportion.
+
+    change: share → by what part of itself each slope changes over that share of the step, to either side at most.
+    """
+    shares = 10.0 ** -np.arange(1, 4)
+    confirmed = np.all([change(share) <= _ALIKE * share for share in shares], axis=0) | (steps == 0.0)
+    return steps if confirmed.all() else np.where(confirmed, steps, _turned(steps, change))
+
+
+def _turned(steps: Array, change: Callable[[float], Array]) -> Array:
+    """The least of so many decades below a step over which a slope changes by half; the step where none does."""
+    cut = steps.copy()
+    for share in 10.0 ** -np.arange(1, 1 + _DECADES):
+        cut = np.where(change(share) >= _TURNED, share * steps, cut)
+    return cut
+
+
 def scales(
     point: Array,
     lower: Array,
@@ -93,20 +118,31 @@ def scales(
     where the others are constraints.
     """
     reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
-    if costs is not None and not boxed.all():
-        reaches = limited_reaches(point, lower, upper, _steps_alone(slopes[costs], curvature(point, costs * 1.0)))
+    guessed = np.zeros(len(point), dtype=bool)
+    change = None if costs is None else _Changes(point, (lower, upper), jacobian, costs)
+    if costs is not None and change is not None and not boxed.all():
+        steps = np.where(boxed, 0.0, _steps_alone(slopes[costs], curvature(point, costs * 1.0)))
+        reaches = limited_reaches(point, lower, upper, change.confirmed(steps))
     if not (reaches.all() and (costs is not None or boxed.all())):
         changes, steepest = _largest(slopes, reaches), _largest(slopes, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
         bends = _symmetric(curvature(point, 1.0 / units))
         sized = bends if (changes > 0.0).all() else _sizes(curvature(point, (changes > 0.0) / units))
-        parts = _without_rounding(slopes, bends, units)
-        reaches = _completed(reaches, boxed, _turns(sized.diagonal()), *parts, by_size=costs is not None)
+        rows, bends, steep = _without_rounding(slopes, bends, units)
+        alone = newton_steps(steep, bends.diagonal())
+        if change is not None:
+            alone = change.confirmed(np.where(reaches > 0.0, 0.0, alone))
+        told = _completed(
+            reaches, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, by_size=change is not None
+        )
+        guessed = told == 0.0
+        reaches = np.where(guessed, 1.0, told) if change is None else change.guessed(told, bends)
     away, calm = probes(point, reaches, lower, upper)
     near = _sizes(jacobian(away))
     if costs is None:
-        return Scales(reaches, sparse.csr_array(slopes.maximum(near)))
-    return Scales(reaches, with_data(slopes, steepest_of(slopes.data, near.data, _sizes(jacobian(calm)).data)))
+        return Scales(reaches, sparse.csr_array(slopes.maximum(near)), guessed)
+    steepest = steepest_of(slopes.data, near.data, _sizes(jacobian(calm)).data)
+    return Scales(reaches, with_data(slopes, steepest), guessed)
 
 
 def _steps_alone(costs: sparse.csr_array, bends: sparse.csr_array) -> Array:
@@ -114,6 +150,45 @@ def _steps_alone(costs: sparse.csr_array, bends: sparse.csr_array) -> Array:
     columns = sparse.csc_array(costs)
     slopes = np.asarray(columns.sum(axis=0)).ravel()
     return newton_steps(np.where(np.diff(columns.indptr) == 1, slopes, 0.0), bends.diagonal())
+
+
+@dataclass
+class _Changes:
+    """How the slopes of costs change around a point; beyond a bound nothing does."""
+
+    point: Array
+    bounds: tuple[Array, Array]
+    jacobian: Callable[[Array], sparse.csr_array]
+    costs: Array
+
+    def confirmed(self, steps: Array) -> Array:
+        """Newton's steps as :func:`confirmed_steps` has them."""
+        return confirmed_steps(steps, partial(self._over, steps)) if steps.any() else steps
+
+    def guessed(self, reaches: Array, bends: sparse.csr_array) -> Array:
+        """The reaches; of those that nothing tells (0) where their slopes change, however far that is, else 1.
+
+        bends: an entry that is 0 at the point may be none elsewhere.
+        """
+        steps = np.zeros(len(reaches))
+        steps[bends.indices[row_of(bends) == bends.indices]] = _FARTHEST
+        steps[reaches > 0.0] = 0.0
+        far = _turned(steps, partial(self._over, steps)) if steps.any() else steps
+        return np.where(reaches > 0.0, reaches, np.where((far > 0.0) & (far < _FARTHEST), far, 1.0))
+
+    def _over(self, steps: Array, share: float) -> Array:
+        """(variables) by what part of itself a cost's slope changes over that share of the steps, at most."""
+        at, largest = self._at, np.zeros(len(self.point))
+        counted = np.flatnonzero(self.costs[row_of(at)] & (at.data != 0.0) & (steps[at.indices] > 0.0))
+        for sign in (1.0, -1.0) if len(counted) else ():
+            there = self.jacobian(np.clip(self.point + sign * share * steps, *self.bounds))
+            moved = np.abs(there.data[counted] / at.data[counted] - 1.0)
+            np.maximum.at(largest, at.indices[counted], np.where(np.isnan(moved), np.inf, moved))
+        return largest
+
+    @cached_property
+    def _at(self) -> sparse.csr_array:
+        return self.jacobian(self.point)
 
 
 def steepest_of(at: Array, near: Array, calm: Array) -> Array:
@@ -174,16 +249,19 @@ def _completed(
     known: Array,
     boxed: Array,
     turns: Array,
+    alone: Array,
     rows: sparse.csr_array,
     bends: sparse.csr_array,
     slopes: Array,
     *,
     by_size: bool,
 ) -> Array:
-    """Reaches of variables without one, or (unless ``by_size``) with one that is nothing beside what functions say."""
+    """Reaches of variables without one, or (unless ``by_size``) with one that is nothing beside what functions say.
+
+    0 where nothing says any.
+    """
     balances = sparse.csr_array(sparse.vstack([rows, bends]))
     floor = np.concatenate([np.zeros(rows.shape[0]), slopes])
-    alone = newton_steps(slopes, bends.diagonal())
     reaches = known.copy()
     for _ in range(_SWEEPS):
         median, least = _told(balances, floor, reaches)
@@ -192,7 +270,7 @@ def _completed(
         unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.margin * least) & (not by_size))
         reaches = np.where(unknown, median, known)
     bent = np.isfinite(turns)
-    least = np.where(boxed & (reaches > 0.0), reaches, np.where(bent, turns, 1.0))
+    least = np.where(boxed & (reaches > 0.0), reaches, np.where(bent, turns, 0.0))
     return np.where(reaches > _LEAST * np.where(bent, turns, 1.0), reaches, least)
 
 

@@ -73,6 +73,8 @@ class Composed:
     #: How much the cost can change by each own variable over its reach, without the announced slope.
     stakes: list[float] = field(default_factory=list)
     reaches: list[float] = field(default_factory=list)  #: The natural unit of each own variable.
+    #: Numbers of its variables of which nothing at the plan tells a unit.
+    guessed: list[int] = field(default_factory=list)
     #: How much each row changes over one of its variables' reach.
     row_scales: list[float] = field(default_factory=list)
     #: Leader variables that the formula takes beyond their bounds for some deviation; they are stopped there.
@@ -145,13 +147,18 @@ class Composed:
 
     @property
     def scale(self) -> float:
-        """What its regret is small against: what is at stake in the variables that its best response moves."""
+        """What its regret is small against: what is at stake in the variables that its best response moves.
+
+        Where nothing at the plan tells a unit, no more than over the move itself.
+        """
         if not self.stakes or not self.best or not self.best_cost < self.plan_cost:
             return self.unit
         moves = zip(self.best, self.target, self.reaches, strict=True)
         moved = [abs(x - t) / reach for x, t, reach in moves]
         total = math.fsum(moved)  # 0: rounding of the cost alone says that it is better
-        return math.fsum(s * d for s, d in zip(self.stakes, moved, strict=True)) / total if total else self.unit
+        counted = [min(1.0, d) if i in self.guessed else 1.0 for i, d in enumerate(moved)]
+        weights = [c * d / total for c, d in zip(counted, moved, strict=True)] if total else []
+        return math.fsum(s * w for s, w in zip(self.stakes, weights, strict=True)) if total else self.unit
 
     @property
     def least_known(self) -> float:

@@ -19,7 +19,7 @@ from functools import cached_property
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, limited_reaches, newton_steps, probes, steepest_of
+from stackpyomo.core import TOLERANCES, Array, confirmed_steps, limited_reaches, newton_steps, probes, steepest_of
 from stackpyomo.families import MANY, least_eigenvalues, swept
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
@@ -153,6 +153,19 @@ class _Proofs:
         """
         answered = np.isin(self.numbers, self.pieces.layout.movers()[1])
         steps = newton_steps(slopes[:, 0], np.einsum("kii->ki", bends))
+        steps = np.where(np.isfinite(self.upper - self.lower), 0.0, steps)
+
+        def change(share: float) -> Array:
+            largest, deviations = np.zeros_like(steps), np.zeros_like(self.best)
+            for sign in (1.0, -1.0):
+                there = np.clip(self.target + sign * share * steps, self.lower, self.upper)
+                deviations[self.pieces.home] = there - self.target
+                moved = np.abs(self.pieces.at(deviations, 1)[1][self.pieces.home, 0] / slopes[:, 0] - 1.0)
+                largest = np.maximum(largest, np.where(np.isnan(moved), math.inf, moved))
+            return np.where(steps > 0.0, largest, 0.0)
+
+        if steps.any():
+            steps = confirmed_steps(steps, change)
         known, self.reaches = self.reaches, limited_reaches(self.target, self.lower, self.upper, steps)
         self.open &= ~(answered & (self.reaches != known).any(axis=1))
         self.open &= (self.reaches > 0.0).all(axis=1)

@@ -49,7 +49,8 @@ def measure(problems: Sequence[Composed], tolerance: float) -> None:
         if math.isfinite(cost):
             problem.stakes = [max(stake, _ROUNDING * abs(cost) / tolerance) for stake in problem.stakes]
         if problem.home is not None:
-            problem.stakes, problem.reaches = problem.home.stakes, problem.home.reaches
+            home = problem.home
+            problem.stakes, problem.reaches, problem.guessed = home.stakes, home.reaches, home.guessed
             problem.row_scales = [1.0] * len(problem.rows)
 
 
@@ -80,6 +81,9 @@ def _measure(problems: Sequence[Composed]) -> None:
         columns = [place.get(id(v), -1) for v in problem.variables]
         problem.reaches = [
             float(reaches[c]) if c >= 0 else _alone(v) for c, v in zip(columns, problem.variables, strict=True)
+        ]
+        problem.guessed = [
+            i for i, c in enumerate(columns) if c >= 0 and units.guessed is not None and units.guessed[c]
         ]
         felt = [_entries(slopes, where.get(after + row)) for row in range(len(problem.rows))]
         problem.row_scales = [max((a * reaches[c] for c, a in row.items()), default=0.0) or 1.0 for row in felt]

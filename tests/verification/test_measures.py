@@ -192,3 +192,31 @@ def test_a_slope_that_cancelled_at_the_one_bound_tells_no_step(action: float, mo
     assert report.ok
     assert report.certificate["f"] == "convex"
     assert report.scale["f"] / money == pytest.approx(7.1, rel=0.2), "|−2| + |1/2| + |3/2| at 0, over a step of 4/2.25"
+
+
+FLAT_AT_0 = {
+    "a fourth power": (lambda x: x**4 - 0.1 * x, 0.0219301330366),
+    "a sine": (lambda x: pyo.sin(3 * x) * 0.3 + 0.05 * x - 0.5 * pyo.exp(-20 * (x - 2) ** 2) + 1e-3 * x**2, 0.5005),
+}
+"""cost → what is gained from 0: ¾ · 0.1 · ∛(0.1/4) by hand, and on a fine grid."""
+
+
+@pytest.mark.parametrize("kind", FLAT_AT_0)
+@pytest.mark.parametrize("number", [1, 120])
+@pytest.mark.parametrize("plan", [0.0, 1e-9, 1e-6])
+@pytest.mark.parametrize(("action", "money"), [(1.0, 1.0), (1e7, 1e-8), (1e-7, 1e8)])
+def test_a_curvature_that_vanishes_at_the_plan_tells_no_reach(
+    kind: str, number: int, plan: float, action: float, money: float
+) -> None:
+    """Slope over curvature is 1e9 and more there: beside it every regret would be nothing."""
+    if number > 1 and (kind == "a sine" or plan == 0.0):
+        pytest.skip("settled by arrays are convex ones")
+    m, (cost, gained) = pyo.ConcreteModel(), FLAT_AT_0[kind]
+    m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0), pyo.Block(range(number))
+    for f in m.f.values():
+        f.x = pyo.Var(bounds=(0, None), initialize=plan * action)
+        f.cost = pyo.Objective(expr=money * (cost(f.x / action) + m.t * f.x / action))
+    m.goal = pyo.Objective(expr=sum((f.x / action) ** 2 for f in m.f.values()) + m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=list(m.f.values()))))
+    assert not report.ok
+    assert report.epsilon / money == pytest.approx(gained, rel=2e-3)
