@@ -47,27 +47,33 @@ def ranges(problem: Composed) -> tuple[Array, Array]:
 
 
 def _affine_ranges(problem: Composed, low: Array, high: Array) -> tuple[Array, Array]:
-    """What the affine rows together leave where each by itself leaves no end: a linear program a side."""
+    """What the affine rows together leave where each by itself leaves no end: a linear program a side.
+
+    In natural units; a row with an entry so small that a solver takes it for 0 is left out.
+    """
     place = {id(v): i for i, v in enumerate(problem.variables)}
+    sizes = np.array(problem.reaches or [1.0] * len(place))
     matrix, floor, ceiling = list[Array](), list[float](), list[float]()
     for row in problem.rows:
         repn = generate_standard_repn(row.body, quadratic=False)
-        if repn.is_linear():
-            matrix.append(np.zeros(len(place)))
-            matrix[-1][[place[id(v)] for v in repn.linear_vars]] = repn.linear_coefs
-            floor.append(bounds_of(row)[0] - repn.constant)
-            ceiling.append(bounds_of(row)[1] - repn.constant)
+        entries = np.zeros(len(place))
+        entries[[place[id(v)] for v in repn.linear_vars]] = repn.linear_coefs
+        entries *= sizes
+        unit = np.abs(entries).max(initial=0.0)
+        if repn.is_linear() and unit > 0.0 and (np.abs(entries[entries != 0.0]) > TOLERANCES.feasibility * unit).all():
+            matrix.append(entries / unit)
+            floor.append((bounds_of(row)[0] - repn.constant) / unit)
+            ceiling.append((bounds_of(row)[1] - repn.constant) / unit)
     if len(matrix) < _TOGETHER:
         return low, high
-    rows, sizes = LinearConstraint(np.array(matrix), floor, ceiling), problem.reaches or [1.0] * len(place)
+    rows, box = LinearConstraint(np.array(matrix), floor, ceiling), Bounds(low / sizes, high / sizes)
     ends = low.copy(), high.copy()
     for side, end, sign in ((ends[0], low, 1.0), (ends[1], high, -1.0)):
         for number in np.flatnonzero(~np.isfinite(end)):
-            cost = np.zeros(len(place))
-            cost[number] = sign
-            answer = milp(cost, constraints=rows, bounds=Bounds(low, high))
+            answer = milp(sign * np.eye(1, len(place), number)[0], constraints=rows, bounds=box)
             if answer.status == 0:
-                side[number] = sign * (answer.fun - TOLERANCES.feasibility * max(sizes[number], abs(answer.fun)))
+                room = TOLERANCES.feasibility * max(1.0, abs(answer.fun))
+                side[number] = sign * (answer.fun - room) * sizes[number]
     return ends
 
 
