@@ -119,8 +119,9 @@ def scales(
     """
     reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
     guessed = np.zeros(len(point), dtype=bool)
-    change = None if costs is None else _Changes(point, (lower, upper), jacobian, costs)
-    if costs is not None and change is not None and not boxed.all():
+    counted = np.ones(slopes.shape[0], dtype=bool) if costs is None else costs
+    change = _Changes(point, (lower, upper), jacobian, counted)
+    if costs is not None and not boxed.all():
         steps = np.where(boxed, 0.0, _steps_alone(slopes[costs], curvature(point, costs * 1.0)))
         reaches = limited_reaches(point, lower, upper, change.confirmed(steps))
     if not (reaches.all() and (costs is not None or boxed.all())):
@@ -130,13 +131,13 @@ def scales(
         sized = bends if (changes > 0.0).all() else _sizes(curvature(point, (changes > 0.0) / units))
         rows, bends, steep = _without_rounding(slopes, bends, units)
         alone = newton_steps(steep, bends.diagonal())
-        if change is not None:
+        if costs is not None:
             alone = change.confirmed(np.where(reaches > 0.0, 0.0, alone))
         told = _completed(
-            reaches, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, by_size=change is not None
+            reaches, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, by_size=costs is not None
         )
         guessed = told == 0.0
-        reaches = np.where(guessed, 1.0, told) if change is None else change.guessed(told, bends)
+        reaches = change.guessed(told, bends)
     away, calm = probes(point, reaches, lower, upper)
     near = _sizes(jacobian(away))
     if costs is None:

@@ -7,8 +7,9 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -17,10 +18,11 @@ import pounce
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
 from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
+from pyomo.core.expr.numeric_expr import AbsExpression, DivisionExpression, PowExpression, UnaryFunctionExpression
 from pyomo.core.expr.relational_expr import RangedExpression
 
 from stackpyomo.core import Array
-from stackpyomo.core.expressions import elementary
+from stackpyomo.core.expressions import elementary, interval, nodes_in
 
 from .executables import ipopt_options
 from .program import Program
@@ -225,7 +227,7 @@ def run_pyomo(
                 doubted = True
             elif solution.termination not in (Termination.FAILED, Termination.INFEASIBLE_OR_UNBOUNDED):
                 break
-        return solution
+        return _believed(program, solution)
 
     def attempt(program: Program, options: dict[str, Any], time_limit: float | None, tee: bool) -> Solution:
         interface, (model, variables) = interface_of(), program.limited
@@ -255,6 +257,36 @@ def run_pyomo(
         return solution
 
     return run
+
+
+def _believed(program: Program, solution: Solution) -> Solution:
+    """The solution without what it says of all points, where a function has an argument without an end.
+
+    SCIP loses what stands beside infinite numbers: −½ exp(−20 (x − 2)²) + x/100 is 0 at least, it says, for x ≥ 0.
+    Functions of affine arguments it knows.
+    """
+    if not _has_endless_functions(program):
+        return solution
+    if solution.termination is Termination.INFEASIBLE:
+        return Solution(Termination.FAILED, "called infeasible; a function of what has no end may mislead it")
+    optimal = solution.termination is Termination.OPTIMAL
+    return replace(solution, termination=Termination.CONVERGED if optimal else solution.termination, bound=math.nan)
+
+
+def _has_endless_functions(program: Program) -> bool:
+    """True if a root, a quotient or any other function is taken of a curved expression that bounds do not limit."""
+    bodies = [program.model.objective.expr, *(row.body for row in program.model.rows.values())]
+    arguments = (part for node in nodes_in(*map(elementary, bodies)) for part in _argued(node))
+    curved = (part for part in arguments if getattr(part, "polynomial_degree", int)() not in (0, 1))
+    return any(not abs(end) < _HUGE for part in curved for end in interval(part))
+
+
+def _argued(node: Any) -> Sequence[Any]:
+    """What a function is taken of; of sums, products and powers that are polynomials nothing."""
+    if isinstance(node, DivisionExpression):
+        return tuple(node.args[1:])
+    is_function = isinstance(node, (UnaryFunctionExpression, PowExpression)) and not isinstance(node, AbsExpression)
+    return tuple(node.args) if is_function and node.polynomial_degree() is None else ()
 
 
 def _holds_huge_numbers(program: Program) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -346,10 +346,18 @@ class _Proofs:
             problem.best = (self.target[k] + self.best[best]).tolist() if better else target
             problem.best_cost = float(least[k]) if better else plan
             problem.cut = [leaders[pieces.stopped.index(row)] for row in pieces.cut.get(int(k), [])]
-            if plan - problem.best_cost > self.tolerance * problem.scale and self._cancels(int(k)):
+            small = plan - problem.best_cost <= self.tolerance * problem.scale
+            if better and (self._is_narrow(int(k), problem.best) if small else self._cancels(int(k))):
                 continue  # its scale is measured by the terms of its slopes
             problems[int(k)] = problem
         return problems
+
+    def _is_narrow(self, k: int, best: Sequence[float]) -> bool:
+        """True if an action is wider than the plan or the best response are large by its box alone."""
+        size = np.maximum(np.abs(self.target[k]), np.abs(best))
+        span = self.upper[k] - self.lower[k]
+        wide = np.isfinite(span) & (TOLERANCES.reach * size < self.reaches[k])
+        return bool((wide & (size > TOLERANCES.accuracy * span) & (best != self.target[k])).any())
 
     def _cancels(self, k: int) -> bool:
         """True if one of its slopes is so small beside the others, or its own terms, that these may have cancelled."""

@@ -24,16 +24,18 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limited_reaches
 from stackpyomo.core.expressions import UNDEFINED, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program, free_row, scales_of
 
 from .best_response import Composed
 
-__all__ = ["measure", "reconsider"]
+__all__ = ["measure", "narrow", "reconsider"]
 
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
+
+_UNHELD = 100.0  # How much further off a plan may be in an action that no bound holds.
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
@@ -145,6 +147,27 @@ def reconsider(problem: Composed) -> None:
     left = (slopes > 0.0) & (slopes <= TOLERANCES.noise * sizes)
     wide = np.where(left, reaches * sizes / np.where(left, slopes, 1.0), reaches)
     problem.reaches, problem.stakes = wide.tolist(), np.where(left, sizes * wide, stakes).tolist()
+
+
+def narrow(problem: Composed, tolerance: float) -> None:
+    """Set stakes and reaches anew where a box alone makes a regret small: of an action that the plan has at nothing.
+
+    Bounds of 0 and 1e6 that are there to have some tell no unit of an action that is best at 2: as of one that the
+    plan has at 2, its reach is ``TOLERANCES.reach`` times that, and at stake are the terms of its slope at the plan. A
+    plan is known to some accuracy of the box alone: what is within that, or further where no bound holds it, says less.
+    """
+    target, best, stakes = np.array(problem.target), np.array(problem.best), np.array(problem.stakes)
+    low, high = box_of(problem.variables)
+    reaches, terms, span = np.array(problem.reaches), _terms(problem), high - low
+    size = np.maximum(np.abs(target), np.abs(best))
+    near = np.where((target == low) | (target == high), 1.0, _UNHELD) * TOLERANCES.accuracy * span
+    wide = np.isfinite(span) & (best != target) & (size > near) & (TOLERANCES.reach * size < reaches)
+    if wide.any():
+        slopes = np.where(terms > 0.0, terms, stakes / reaches)
+        problem.reaches = np.where(wide, TOLERANCES.reach * size, reaches).tolist()
+        stakes = np.where(wide, slopes * problem.reaches, stakes)
+        least = max(TOLERANCES.flat * float(stakes.sum()), _ROUNDING * abs(problem.plan_cost) / tolerance)
+        problem.stakes = np.maximum(stakes, least).tolist()
 
 
 def _stakes(own: Array, answers: Sequence[tuple[float, float, float]], cancelling: Array) -> list[float]:

@@ -34,7 +34,7 @@ from .confirmation import is_confirmed, is_shown, shows_all
 from .effort import Effort, Unsettled
 from .integers import Resolve, answer
 from .many import settled
-from .measures import measure, reconsider
+from .measures import measure, narrow, reconsider
 from .prices import lagrangians, price_checks
 from .report import Report
 from .samples import Samples, within_ranges
@@ -216,6 +216,8 @@ def _settled(problems: Sequence[Composed], effort: Effort) -> list[Composed]:
             problem.give_up("its re-solve ended where its objective has no value", Unsettled.STOPPED)
         elif problem.plan_cost - problem.best_cost > effort.tolerance * problem.scale and not problem.integers:
             reconsider(problem)
+        elif problem.best_cost < problem.plan_cost and problem.variables and not problem.integers:
+            narrow(problem, effort.tolerance)
     return joined
 
 

@@ -28,6 +28,7 @@ from .best_response import Composed
 __all__ = ["Samples", "ranges", "row_ranges", "tighten", "within_ranges"]
 
 _DECADES = 10.0 ** np.arange(2, 13)  # How many sizes away from the plan a direction without an end is looked along.
+_DECADED = 4  # Of so many points all over a box one lies in each decade of distance from the plan alike.
 _TOGETHER = 2  # Affine rows from which on they may say more together than each by itself.
 _SWEEPS = 3  # Times that the rows are gone through for what they leave of the ranges.
 
@@ -70,7 +71,9 @@ def _affine_ranges(problem: Composed, low: Array, high: Array) -> tuple[Array, A
     ends = low.copy(), high.copy()
     for side, end, sign in ((ends[0], low, 1.0), (ends[1], high, -1.0)):
         for number in np.flatnonzero(~np.isfinite(end)):
-            answer = milp(sign * np.eye(1, len(place), number)[0], constraints=rows, bounds=box)
+            cost = np.zeros(len(place))
+            cost[number] = sign
+            answer = milp(cost, constraints=rows, bounds=box)
             if answer.status == 0:
                 room = TOLERANCES.feasibility * max(1.0, abs(answer.fun))
                 side[number] = sign * (answer.fun - room) * sizes[number]
@@ -197,14 +200,16 @@ class Samples:
         return [point.tolist() for point in [*picked, *points[drawn]]]
 
     def _points(self, most: int, random: np.random.Generator) -> Array:
-        """Lines through the plan along each variable, and points all over the box: dense near the plan, too."""
+        """Lines through the plan along each variable, and points all over the box: of both some in every decade.
+
+        A box may be far wider than what it holds.
+        """
         count = len(self.plan)
         along = max(5, most // (2 * count))
         lines = np.tile(self.plan, (along * count, 1))
         for column in range(count):
             steps = np.linspace(self.floor[column], self.ceiling[column], along)
-            if not math.isfinite(self.high[column] - self.low[column]):
-                steps[1::2] = self._spread(column, random.random(len(steps[1::2])))
+            steps[1::2] = self._by_decades(column, random.random(len(steps[1::2])))
             lines[column * along : (column + 1) * along, column] = steps
         cloud = random.random((most - min(most, len(lines)) + along, count))
         for column in range(count):
@@ -212,10 +217,17 @@ class Samples:
         return np.vstack([lines, cloud])
 
     def _spread(self, column: int, share: Array) -> Array:
-        """Shares of 1 to values: evenly where there are two ends, else the same number in each decade of distance."""
+        """Shares of 1 to values: three of four evenly where there are two ends, the others by decades."""
+        if not math.isfinite(self.high[column] - self.low[column]):
+            return self._by_decades(column, share)
+        low, high = self.floor[column], self.ceiling[column]
+        values = np.asarray(low + share * (high - low))
+        values[::_DECADED] = self._by_decades(column, share[::_DECADED])
+        return values
+
+    def _by_decades(self, column: int, share: Array) -> Array:
+        """Shares of 1 to values, the same number in each decade of distance from the plan."""
         low, high, plan = self.floor[column], self.ceiling[column], self.plan[column]
-        if math.isfinite(self.high[column] - self.low[column]):
-            return np.asarray(low + share * (high - low))
         side = np.where(2.0 * share < 1.0, low - plan, high - plan)
         rest = np.abs(2.0 * share - 1.0)
         return np.asarray(plan + side * TOLERANCES.trust ** (2.0 * rest - 2.0) * (rest > 0.0))

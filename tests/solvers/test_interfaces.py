@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
+from stackpyomo.solvers import Program, Termination, solve
 from stackpyomo.solvers.interfaces import _Released
 
 
@@ -73,3 +75,33 @@ def test_a_limit_in_processor_seconds_is_kept_on_a_busy_machine() -> None:
     model = Busy()
     _Released(model).optimize()
     assert model.solves == 1  # by the clock
+
+
+ENDLESS = {
+    "a hump": (lambda x: -0.5 * pyo.exp(-20 * (x - 2) ** 2) + 0.01 * x, (0, None), -0.480002),
+    "a flat hump": (lambda x: -0.5 * pyo.exp(-20 * (x - 2) ** 4) + 0.01 * x, (0, None), -0.480471),
+    "a step": (lambda x: -1 / (1 + pyo.exp(-20 * (x - 2))) + 0.1 * x, (0, None), -0.768533),
+    "a root": (lambda x: (1 + 20 * (x - 2) ** 2) ** 0.5 - 3.6 * x, (None, None), -6.6067),
+}
+"""cost → its bounds, what it comes to somewhere: SCIP calls more than that its least."""
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_functions_of_what_has_no_end_are_not_believed(name: str) -> None:
+    cost, bounds, known = ENDLESS[name]
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=bounds, initialize=0.0)
+    solution = solve(Program(cost(m.x)), "scip", time_limit=20.0)
+    assert not solution.bound > known + 1e-5
+
+
+def test_functions_of_affine_arguments_and_within_bounds_are_believed() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, None), initialize=0.0)
+    solution = solve(Program(0.1 * m.x - pyo.log(1 + m.x)), "scip")
+    assert solution.termination is Termination.OPTIMAL
+    assert solution.bound == pytest.approx(0.9 - math.log(10.0), abs=1e-4)
+    m.x.setub(1e3)
+    limited = solve(Program(ENDLESS["a hump"][0](m.x)), "scip", time_limit=20.0)
+    assert limited.termination is Termination.OPTIMAL
+    assert limited.bound == pytest.approx(-0.480002, abs=1e-4)

@@ -220,3 +220,47 @@ def test_a_curvature_that_vanishes_at_the_plan_tells_no_reach(
     report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=list(m.f.values()))))
     assert not report.ok
     assert report.epsilon / money == pytest.approx(gained, rel=2e-3)
+
+
+WANTS = {
+    "a parabola": (lambda x: (x - 2) ** 2, 4.0),
+    "a quartic": (lambda x: x**4 - 3 * x**3 + x, 6.318427735806796),
+    "a hump": (lambda x: 0.01 * x - 0.5 * pyo.exp(-20 * (x - 2) ** 2) + 1e-3 * x**2, 0.4760048995),
+}
+"""cost → what is gained from 0, on a fine grid."""
+
+
+@pytest.mark.parametrize("kind", WANTS)
+@pytest.mark.parametrize("number", [1, 110])
+@pytest.mark.parametrize("top", [1e1, 1e3, 1e6])
+@pytest.mark.parametrize(("action", "money"), [(1.0, 1.0), (1e7, 1e-8), (1e-7, 1e8)])
+def test_a_bound_that_is_there_to_have_one_tells_no_unit(
+    kind: str, number: int, top: float, action: float, money: float
+) -> None:
+    """Beside what (x − 2)² comes to at 1e6, a regret of 4 at 0 would be nothing."""
+    if number > 1 and kind != "a parabola":
+        pytest.skip("settled by arrays are convex ones")
+    m, (cost, gained) = pyo.ConcreteModel(), WANTS[kind]
+    m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0), pyo.Block(range(number))
+    for f in m.f.values():
+        f.x = pyo.Var(bounds=(0, top * action), initialize=0)
+        f.cost = pyo.Objective(expr=money * (cost(f.x / action) + m.t * f.x / action))
+    m.goal = pyo.Objective(expr=sum((f.x / action) ** 2 for f in m.f.values()) + m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=list(m.f.values()))))
+    assert not report.ok
+    assert report.epsilon / money == pytest.approx(gained, rel=1e-4)
+
+
+@pytest.mark.parametrize("number", [1, 110])
+@pytest.mark.parametrize("low", [0.0, -1.0])
+@pytest.mark.parametrize("off", [1e-9, 1e-7, 1e-6])
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+def test_what_an_inexact_price_leaves_at_nothing_is_nothing(number: int, low: float, off: float, unit: float) -> None:
+    """A price that just pays what an action is worth, known to a millionth: x ≥ 0 and free of sign."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(0, 2), initialize=1.0 - off), pyo.Block(range(number))
+    for f in m.f.values():
+        f.x = pyo.Var(bounds=(low * unit, unit), initialize=0)
+        f.cost = pyo.Objective(expr=(f.x / unit) ** 2 - f.x / unit + m.t * f.x / unit)
+    m.goal = pyo.Objective(expr=sum((f.x / unit) ** 2 for f in m.f.values()) + (m.t - 1) ** 2)
+    assert sp.verify(sp.Plan.from_values(sp.Game(m, followers=list(m.f.values())))).ok
