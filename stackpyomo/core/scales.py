@@ -169,10 +169,10 @@ class _Changes:
     def guessed(self, reaches: Array, bends: sparse.csr_array) -> Array:
         """The reaches; of those that nothing tells (0) where their slopes change, however far that is, else 1.
 
-        bends: an entry that is 0 at the point may be none elsewhere.
+        bends: one that is 0 at the point may be none elsewhere.
         """
         steps = np.zeros(len(reaches))
-        steps[bends.indices[row_of(bends) == bends.indices]] = _FARTHEST
+        steps[bends.indices[(row_of(bends) == bends.indices) & (bends.data == 0.0)]] = _FARTHEST
         steps[reaches > 0.0] = 0.0
         far = _turned(steps, partial(self._over, steps)) if steps.any() else steps
         return np.where(reaches > 0.0, reaches, np.where((far > 0.0) & (far < _FARTHEST), far, 1.0))
@@ -180,16 +180,18 @@ class _Changes:
     def _over(self, steps: Array, share: float) -> Array:
         """(variables) by what part of itself a cost's slope changes over that share of the steps, at most."""
         at, largest = self._at, np.zeros(len(self.point))
-        counted = np.flatnonzero(self.costs[row_of(at)] & (at.data != 0.0) & (steps[at.indices] > 0.0))
-        for sign in (1.0, -1.0) if len(counted) else ():
+        counted = self.costs[row_of(at)] & (at.data != 0.0) & (steps[at.indices] > 0.0)
+        shares = with_data(at.copy(), np.where(counted, 1.0 / np.where(counted, np.abs(at.data), 1.0), 0.0))
+        shares.eliminate_zeros()
+        for sign in (1.0, -1.0) if counted.any() else ():
             there = self.jacobian(np.clip(self.point + sign * share * steps, *self.bounds))
-            moved = np.abs(there.data[counted] / at.data[counted] - 1.0)
-            np.maximum.at(largest, at.indices[counted], np.where(np.isnan(moved), np.inf, moved))
+            moved = abs(there - at).multiply(shares).tocoo()
+            np.maximum.at(largest, moved.col, np.where(np.isnan(moved.data), np.inf, moved.data))
         return largest
 
     @cached_property
     def _at(self) -> sparse.csr_array:
-        return self.jacobian(self.point)
+        return sparse.csr_array(self.jacobian(self.point))
 
 
 def steepest_of(at: Array, near: Array, calm: Array) -> Array:
