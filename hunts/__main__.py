@@ -32,6 +32,7 @@ from . import (
     second_best,
     uniqueness,
     units,
+    wide,
     wishes,
     writings,
 )
@@ -56,6 +57,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "leaders": claims.leaders,
     "families": families.hunt,
     "crowds": crowds.hunt,
+    "wide": wide.hunt,
 }
 """name → what plays one random game and enters what was claimed."""
 

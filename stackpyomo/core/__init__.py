@@ -8,7 +8,16 @@ from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markd
 from .isolation import undisturbed
 from .limits import bounds_of, box_of, clipped, limits_of, sides_of, whole_points
 from .progress import timed, tracked
-from .scales import Scales, confirmed_steps, limited_reaches, newton_steps, probes, scales, steepest_of
+from .scales import (
+    Scales,
+    confirmed_steps,
+    limited_reaches,
+    newton_steps,
+    probes,
+    scales,
+    steepest_of,
+    turns_well_within,
+)
 from .serialization import (
     fields_from_json,
     fields_to_json,
@@ -77,6 +86,7 @@ __all__ = [
     "sweep",
     "timed",
     "tracked",
+    "turns_well_within",
     "unbroken",
     "undisturbed",
     "unwinding",

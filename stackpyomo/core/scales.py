@@ -30,11 +30,21 @@ from scipy import sparse
 from .sparse import Array, largest_by_row, row_of, with_data
 from .tolerances import TOLERANCES
 
-__all__ = ["Scales", "confirmed_steps", "limited_reaches", "newton_steps", "probes", "scales", "steepest_of"]
+__all__ = [
+    "Scales",
+    "confirmed_steps",
+    "limited_reaches",
+    "newton_steps",
+    "probes",
+    "scales",
+    "steepest_of",
+    "turns_well_within",
+]
 
 _TINY = float(np.sqrt(np.finfo(float).tiny))
 _LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound, and nothing bent, says otherwise.
 _ALIKE, _TURNED = 3.0, 0.5  # Of Newton's steps: in what proportion slopes change along one, and what ends it.
+_WELL_WITHIN = 0.1  # Of a reach that is told by bounds alone: where a slope that has changed asks for another.
 _FARTHEST, _DECADES = 1e30, 60  # Where a slope is looked at that nothing says the end of, and in how many decades.
 _SWEEPS = 3  # Rounds in which variables without a size of their own take one from those that have.
 
@@ -95,11 +105,16 @@ def confirmed_steps(steps: Array, change: Callable[[float], Array]) -> Array:
     return steps if confirmed.all() else np.where(confirmed, steps, _turned(steps, change))
 
 
-def _turned(steps: Array, change: Callable[[float], Array]) -> Array:
-    """The least of so many decades below a step over which a slope changes by half; the step where none does."""
+def turns_well_within(change: Callable[[float], Array]) -> Array:
+    """Whether each slope has changed by half of itself after a tenth of a step (``change``: as above)."""
+    return change(_WELL_WITHIN) >= _TURNED
+
+
+def _turned(steps: Array, change: Callable[[float], Array], part: float = _TURNED) -> Array:
+    """The least of so many decades below a step over which a slope changes by that part; the step where none does."""
     cut = steps.copy()
     for share in 10.0 ** -np.arange(1, 1 + _DECADES):
-        cut = np.where(change(share) >= _TURNED, share * steps, cut)
+        cut = np.where(change(share) >= part, share * steps, cut)
     return cut
 
 
@@ -110,12 +125,14 @@ def scales(
     jacobian: Callable[[Array], sparse.csr_array],
     curvature: Callable[[Array, Array], sparse.csr_array],
     costs: Array | None = None,
+    terms: Callable[[Array], Array] | None = None,
 ) -> Scales:
     """The natural units at a point.
 
     jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → one triangle of the second derivatives of
     Σ w f, (variables × variables); asked for only where a variable has no box. costs: (rows) which of them are costs,
-    where the others are constraints.
+    where the others are constraints. terms: (variables) of which they are asked → Σ |terms| of each one's slope in the
+    costs, which may cancel at the point.
     """
     reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
     guessed = np.zeros(len(point), dtype=bool)
@@ -124,6 +141,8 @@ def scales(
     if costs is not None and not boxed.all():
         steps = np.where(boxed, 0.0, _steps_alone(slopes[costs], curvature(point, costs * 1.0)))
         reaches = limited_reaches(point, lower, upper, change.confirmed(steps))
+    if terms is not None:
+        reaches = change.within_bounds(reaches, terms)
     if not (reaches.all() and (costs is not None or boxed.all())):
         changes, steepest = _largest(slopes, reaches), _largest(slopes, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
@@ -166,6 +185,22 @@ class _Changes:
         """Newton's steps as :func:`confirmed_steps` has them."""
         return confirmed_steps(steps, partial(self._over, steps)) if steps.any() else steps
 
+    def within_bounds(self, reaches: Array, terms: Callable[[Array], Array]) -> Array:
+        """The reaches; of a variable next to 0 ten times the step over which its slope changes by its terms.
+
+        Where that is well within its bounds: one of a million is often there to have one. Changes within the accuracy of
+        a plan tell nothing.
+        """
+        limited = np.isfinite(self.bounds).any(axis=0) & (self.bounds[0] < self.bounds[1])
+        steps = np.where(limited & (np.abs(self.point) <= TOLERANCES.nothing * reaches), reaches, 0.0)
+        asked = turns_well_within(partial(self._over, steps))
+        if not asked.any():
+            return reaches
+        steps = np.where(asked, steps, 0.0)
+        turned = _turned(steps, partial(self._over, steps, least=terms(asked)), 1.0)
+        near = TOLERANCES.reach * np.maximum(np.abs(self.point), turned)
+        return np.where(asked & (turned > TOLERANCES.accuracy * steps) & (near < reaches), near, reaches)
+
     def guessed(self, reaches: Array, bends: sparse.csr_array) -> Array:
         """The reaches; of those that nothing tells (0) where their slopes change, however far that is, else 1.
 
@@ -177,11 +212,15 @@ class _Changes:
         far = _turned(steps, partial(self._over, steps)) if steps.any() else steps
         return np.where(reaches > 0.0, reaches, np.where((far > 0.0) & (far < _FARTHEST), far, 1.0))
 
-    def _over(self, steps: Array, share: float) -> Array:
-        """(variables) by what part of itself a cost's slope changes over that share of the steps, at most."""
+    def _over(self, steps: Array, share: float, least: Array | None = None) -> Array:
+        """(variables) by what part of itself a cost's slope changes over that share of the steps, at most.
+
+        least: (variables) what the slopes count as at least.
+        """
         at, largest = self._at, np.zeros(len(self.point))
         counted = self.costs[row_of(at)] & (at.data != 0.0) & (steps[at.indices] > 0.0)
-        shares = with_data(at.copy(), np.where(counted, 1.0 / np.where(counted, np.abs(at.data), 1.0), 0.0))
+        sizes = np.abs(at.data) if least is None else np.maximum(np.abs(at.data), least[at.indices])
+        shares = with_data(at.copy(), np.where(counted, 1.0 / np.where(counted, sizes, 1.0), 0.0))
         shares.eliminate_zeros()
         for sign in (1.0, -1.0) if counted.any() else ():
             there = self.jacobian(np.clip(self.point + sign * share * steps, *self.bounds))

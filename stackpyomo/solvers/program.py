@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -380,7 +380,9 @@ class Program:
         return duals[: len(body)]
 
 
-def scales_of(program: Program, x: Array, costs: Array | None = None) -> Scales:
+def scales_of(
+    program: Program, x: Array, costs: Array | None = None, terms: Callable[[Array], Array] | None = None
+) -> Scales:
     """The natural units of a program at x: row 0 is its objective, the others are its rows (costs: which are such)."""
     problem = program.problem
 
@@ -392,7 +394,7 @@ def scales_of(program: Program, x: Array, costs: Array | None = None) -> Scales:
         data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
         return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
 
-    return scales(x, *program.bounds, jacobian, curvature, None if costs is None else np.append(False, costs))
+    return scales(x, *program.bounds, jacobian, curvature, None if costs is None else np.append(False, costs), terms)
 
 
 def natural_size(cost: Any, levels: Mapping[int, float]) -> float:

@@ -13,13 +13,22 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, confirmed_steps, limited_reaches, newton_steps, probes, steepest_of
+from stackpyomo.core import (
+    TOLERANCES,
+    Array,
+    confirmed_steps,
+    limited_reaches,
+    newton_steps,
+    probes,
+    steepest_of,
+    turns_well_within,
+)
 from stackpyomo.families import MANY, least_eigenvalues, swept
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
@@ -149,26 +158,30 @@ class _Proofs:
         """Reaches that bounds and level do not tell, as :mod:`.measures` has them: slope over curvature.
 
         Nobody is open to whom neither tells one, or whose size is nothing beside it and to whom a leader variable
-        answers.
+        answers; nor who stands next to 0 and whose slope changes well within its bounds: terms of slopes tell more.
         """
         answered = np.isin(self.numbers, self.pieces.layout.movers()[1])
         steps = newton_steps(slopes[:, 0], np.einsum("kii->ki", bends))
         steps = np.where(np.isfinite(self.upper - self.lower), 0.0, steps)
-
-        def change(share: float) -> Array:
-            largest, deviations = np.zeros_like(steps), np.zeros_like(self.best)
-            for sign in (1.0, -1.0):
-                there = np.clip(self.target + sign * share * steps, self.lower, self.upper)
-                deviations[self.pieces.home] = there - self.target
-                moved = np.abs(self.pieces.at(deviations, 1)[1][self.pieces.home, 0] / slopes[:, 0] - 1.0)
-                largest = np.maximum(largest, np.where(np.isnan(moved), math.inf, moved))
-            return np.where(steps > 0.0, largest, 0.0)
-
         if steps.any():
-            steps = confirmed_steps(steps, change)
+            steps = confirmed_steps(steps, partial(self._changes, slopes[:, 0], steps))
         known, self.reaches = self.reaches, limited_reaches(self.target, self.lower, self.upper, steps)
         self.open &= ~(answered & (self.reaches != known).any(axis=1))
         self.open &= (self.reaches > 0.0).all(axis=1)
+        limited = np.isfinite(self.lower) | np.isfinite(self.upper)
+        wide = np.where(limited & (np.abs(self.target) <= TOLERANCES.nothing * self.reaches), self.reaches, 0.0)
+        if wide.any():
+            self.open &= ~turns_well_within(partial(self._changes, slopes[:, 0], wide)).any(axis=1)
+
+    def _changes(self, slopes: Array, steps: Array, share: float) -> Array:
+        """(followers × actions) by what part of itself each slope changes over that share of the steps, at most."""
+        largest, deviations = np.zeros_like(steps), np.zeros_like(self.best)
+        for sign in (1.0, -1.0):
+            there = np.clip(self.target + sign * share * steps, self.lower, self.upper)
+            deviations[self.pieces.home] = there - self.target
+            moved = np.abs(self.pieces.at(deviations, 1)[1][self.pieces.home, 0] / slopes - 1.0)
+            largest = np.maximum(largest, np.where(np.isnan(moved), math.inf, moved))
+        return np.where(steps > 0.0, largest, 0.0)
 
     def _has_a_plan(self) -> Array:
         """(followers) whether the plan keeps bounds and rows well enough to be taken as it is."""
@@ -346,18 +359,10 @@ class _Proofs:
             problem.best = (self.target[k] + self.best[best]).tolist() if better else target
             problem.best_cost = float(least[k]) if better else plan
             problem.cut = [leaders[pieces.stopped.index(row)] for row in pieces.cut.get(int(k), [])]
-            small = plan - problem.best_cost <= self.tolerance * problem.scale
-            if better and (self._is_narrow(int(k), problem.best) if small else self._cancels(int(k))):
+            if plan - problem.best_cost > self.tolerance * problem.scale and self._cancels(int(k)):
                 continue  # its scale is measured by the terms of its slopes
             problems[int(k)] = problem
         return problems
-
-    def _is_narrow(self, k: int, best: Sequence[float]) -> bool:
-        """True if an action is wider than the plan or the best response are large by its box alone."""
-        size = np.maximum(np.abs(self.target[k]), np.abs(best))
-        span = self.upper[k] - self.lower[k]
-        wide = np.isfinite(span) & (TOLERANCES.reach * size < self.reaches[k])
-        return bool((wide & (size > TOLERANCES.accuracy * span) & (best != self.target[k])).any())
 
     def _cancels(self, k: int) -> bool:
         """True if one of its slopes is so small beside the others, or its own terms, that these may have cancelled."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, bounds_of, limited_reaches
 from stackpyomo.core.expressions import UNDEFINED, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program, free_row, scales_of
@@ -35,7 +36,7 @@ __all__ = ["measure", "narrow", "reconsider"]
 
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
 
-_UNHELD = 100.0  # How much further off a plan may be in an action that no bound holds.
+_UNHELD = 10.0  # How much further off a plan may be in an action that no bound holds.
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
@@ -65,7 +66,7 @@ def _measure(problems: Sequence[Composed]) -> None:
         costs = [free_row(problems[number].own, None, _ANYTHING) for number in moving]
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
         plan = np.array([v.value for v in program.variables], dtype=float)
-        units = scales_of(program, plan, np.asarray(program.rows) < len(costs))
+        units = scales_of(program, plan, np.asarray(program.rows) < len(costs), partial(_terms_of, program, problems))
     except (BadRow, InvalidGame):
         if len(problems) > 1:
             middle = len(problems) // 2
@@ -97,6 +98,16 @@ def _measure(problems: Sequence[Composed]) -> None:
         problem.stakes = _stakes(own, answers, _cancelling(problem))
         if not all(limited[c] for c in columns if c >= 0):
             reconsider(problem)
+
+
+def _terms_of(program: Program, problems: Sequence[Composed], asked: Array) -> Array:
+    """(variables of the program) Σ |terms| of the slopes of those that are asked for; 0 of others."""
+    place, terms = {id(v): i for i, v in enumerate(program.variables)}, np.zeros(len(asked))
+    for problem in problems:
+        columns = np.array([place.get(id(v), -1) for v in problem.variables])
+        if asked[columns[columns >= 0]].any():
+            terms[columns[columns >= 0]] = _terms(problem)[columns >= 0]
+    return terms
 
 
 def _alone(variable: Any) -> float:
@@ -150,18 +161,17 @@ def reconsider(problem: Composed) -> None:
 
 
 def narrow(problem: Composed, tolerance: float) -> None:
-    """Set stakes and reaches anew where a box alone makes a regret small: of an action that the plan has at nothing.
+    """Set stakes and reaches anew where bounds alone make a regret small: of an action that the plan has next to 0.
 
-    Bounds of 0 and 1e6 that are there to have some tell no unit of an action that is best at 2: as of one that the
-    plan has at 2, its reach is ``TOLERANCES.reach`` times that, and at stake are the terms of its slope at the plan. A
-    plan is known to some accuracy of the box alone: what is within that, or further where no bound holds it, says less.
+    The best response's size counts as the plan's would, and at stake are the terms of its slope at the plan. What is
+    within the accuracy of a plan, or further where no bound holds it, says nothing.
     """
     target, best, stakes = np.array(problem.target), np.array(problem.best), np.array(problem.stakes)
-    low, high = box_of(problem.variables)
-    reaches, terms, span = np.array(problem.reaches), _terms(problem), high - low
+    low, high = np.array([bounds_of(v) for v in problem.variables]).T
+    reaches, terms = np.array(problem.reaches), _terms(problem)
     size = np.maximum(np.abs(target), np.abs(best))
-    near = np.where((target == low) | (target == high), 1.0, _UNHELD) * TOLERANCES.accuracy * span
-    wide = np.isfinite(span) & (best != target) & (size > near) & (TOLERANCES.reach * size < reaches)
+    near = np.where((target == low) | (target == high), 1.0, _UNHELD) * TOLERANCES.accuracy * reaches
+    wide = np.isfinite([low, high]).any(axis=0) & (best != target) & (size > near) & (TOLERANCES.reach * size < reaches)
     if wide.any():
         slopes = np.where(terms > 0.0, terms, stakes / reaches)
         problem.reaches = np.where(wide, TOLERANCES.reach * size, reaches).tolist()

@@ -36,6 +36,7 @@ SLICE = {
     "leaders": 4,
     "families": 6,
     "crowds": 2,
+    "wide": 6,
 }
 """Games of each hunt, by `make explore`; half of them by `make test`."""
 DRIVER = Side({"flow": (0.0, 1.0)}, "(flow - 1)**2 + toll*flow")
