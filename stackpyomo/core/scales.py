@@ -188,8 +188,8 @@ class _Changes:
     def within_bounds(self, reaches: Array, terms: Callable[[Array], Array]) -> Array:
         """The reaches; of a variable next to 0 ten times the step over which its slope changes by its terms.
 
-        Where that is well within its bounds: one of a million is often there to have one. Changes within the accuracy of
-        a plan tell nothing.
+        Where that is well within its bounds: one of a million is often there to have one. Changes within the accuracy
+        of a plan tell nothing.
         """
         limited = np.isfinite(self.bounds).any(axis=0) & (self.bounds[0] < self.bounds[1])
         steps = np.where(limited & (np.abs(self.point) <= TOLERANCES.nothing * reaches), reaches, 0.0)
