@@ -154,7 +154,8 @@ class RowWriter:
             return
         low, high = interval(body, self._bounds)
         for side, limit, far in ((1.0, upper, high), (-1.0, lower, -low)):
-            if limit is None or far - side * limit <= TOLERANCES.noise * max(abs(limit), high - low):
+            size = max([abs(limit or 0.0), *(abs(end) for end in (low, high) if math.isfinite(end))])
+            if limit is None or far - side * limit <= TOLERANCES.noise * size:
                 continue  # it holds whatever the others do
             way = side * (body - limit)
             least, most = interval(way, self._bounds)

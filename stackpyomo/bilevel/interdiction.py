@@ -18,7 +18,7 @@ from typing import Any
 from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import substituting, variables_in
+from stackpyomo.core.expressions import UNDEFINED, substituting, variables_in
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, GameStructure, foreign
 from stackpyomo.solvers import free_row, least_point
@@ -72,7 +72,10 @@ def takes_less(constraint: Any, blocked: Mapping[int, Block]) -> bool:
 
 def _block(constraint: Any, own: set[int]) -> Block | None:
     """How the row blocks an action; None where it does something else."""
-    repn = generate_standard_repn(constraint.body, quadratic=False)
+    try:
+        repn = generate_standard_repn(constraint.body, quadratic=False)
+    except UNDEFINED:
+        return None
     if not repn.is_linear() or len(repn.linear_vars) != 2 or (constraint.lb is None) == (constraint.ub is None):
         return None
     side, level = (1.0, constraint.ub) if constraint.lb is None else (-1.0, constraint.lb)

@@ -218,7 +218,8 @@ class _Changes:
         least: (variables) what the slopes count as at least.
         """
         at, largest = self._at, np.zeros(len(self.point))
-        counted = self.costs[row_of(at)] & (at.data != 0.0) & (steps[at.indices] > 0.0)
+        known = np.isfinite(at.data) & (at.data != 0.0)
+        counted = self.costs[row_of(at)] & known & (steps[at.indices] > 0.0)
         sizes = np.abs(at.data) if least is None else np.maximum(np.abs(at.data), least[at.indices])
         shares = with_data(at.copy(), np.where(counted, 1.0 / np.where(counted, sizes, 1.0), 0.0))
         shares.eliminate_zeros()

@@ -59,6 +59,9 @@ class Assessment:
         return max(math.inf if math.isnan(part) else part for part in parts)
 
 
+_PROOF = 60.0  # Processor seconds for the bounds on leaders' replies, without which no ε is told.
+
+
 def leaders_plan(game: Game, options: Options) -> Plan:
     """A plan of all leaders with a proved ε for each, or with a proof that there is no equilibrium.
 
@@ -79,7 +82,8 @@ class _Search:
     """Diagonalisation over the leaders of one game; everybody minimises in it."""
 
     def __init__(self, game: Game, options: Options) -> None:
-        self.game, self.options = game, options
+        self.game = game
+        self.options = replace(options, proof_seconds=options.proof_seconds or _PROOF)
         self.followers = list(game.followers.values())
         private = {id(row) for leader in game.leaders.values() for row in leader.rows}
         self.common = [row for row in game.leader.constraints if id(row) not in private]

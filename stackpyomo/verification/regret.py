@@ -26,7 +26,7 @@ from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, doubtful_indices, evaluator, require
 from stackpyomo.games.information import Announcement
-from stackpyomo.solvers import Solution, Termination, choose, registry
+from stackpyomo.solvers import Solution, Termination, choose, natural_size, registry
 
 from .batch import Separable, Task
 from .best_response import Composed, composed
@@ -138,7 +138,8 @@ def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
     at_plan, levels = evaluator(game, values), {id(v): values[name] for name, v in game.variables_by_name.items()}
     for constraint in game.aggregates:
         body, size = at_plan(constraint.body), size_of(constraint.body, levels)
-        if abs(body - constraint.ub) > TOLERANCES.feasibility * max(abs(constraint.ub), size):
+        off, near = abs(body - constraint.ub), TOLERANCES.feasibility * max(abs(constraint.ub), size)
+        if off > near and off > TOLERANCES.feasibility * natural_size(constraint.body, levels):
             raise InvalidGame(
                 f"{constraint.name}: does not hold at the plan (off by {body - constraint.ub:.3g}), so that its "
                 "aggregate is not what the followers' actions make it. Give a plan that meets it."

@@ -21,7 +21,7 @@ from pyomo.repn import generate_standard_repn
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limits_of
-from stackpyomo.core.expressions import numbers_of, range_of, sublevel_box
+from stackpyomo.core.expressions import UNDEFINED, numbers_of, range_of, sublevel_box
 
 from .best_response import Composed
 
@@ -56,7 +56,10 @@ def _affine_ranges(problem: Composed, low: Array, high: Array) -> tuple[Array, A
     sizes = np.array(problem.reaches or [1.0] * len(place))
     matrix, floor, ceiling = list[Array](), list[float](), list[float]()
     for row in problem.rows:
-        repn = generate_standard_repn(row.body, quadratic=False)
+        try:
+            repn = generate_standard_repn(row.body, quadratic=False)
+        except UNDEFINED:
+            continue
         entries = np.zeros(len(place))
         entries[[place[id(v)] for v in repn.linear_vars]] = repn.linear_coefs
         entries *= sizes

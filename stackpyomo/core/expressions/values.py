@@ -58,13 +58,18 @@ def size_of(expression: Any, values: Mapping[int, float]) -> float:
         return math.nan
 
 
+_CANCELLED = 1e-12  # Of numbers around 1 the rounding, with some room.
+
+
 def sized(body: Any, lower: float | None, upper: float | None) -> tuple[float, float | None, float | None]:
     """(body, lower, upper) at the current values, over the largest of the body's terms and the limits.
 
-    That is what a row is small against that no variable moves: its own numbers are all that tells a unit.
+    That is what a row is small against that no variable moves: its own numbers are all that tells a unit. Where they
+    are but what numbers leave that cancelled, nothing does.
     """
     sizes = [abs(size) for size in (size_of(body, {}), lower, upper) if size is not None and math.isfinite(size)]
-    unit = max(sizes, default=0.0) or 1.0
+    unit = max(sizes, default=0.0)
+    unit = unit if unit > _CANCELLED else 1.0
     low, high = (None if limit is None else float(limit) / unit for limit in (lower, upper))
     return number_of(body) / unit, low, high
 

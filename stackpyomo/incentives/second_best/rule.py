@@ -52,6 +52,7 @@ _WIDE = 10.0
 _STEPS = 4  # Points of the value curve between 0 and the gain found, in parts of it.
 _BUDGET = 60.0  # Processor seconds of a search that was given no time limit, after which it ends and says so.
 _FEW = 50  # Followers up to which there are random starts, and points of the value curve between its ends.
+_PROOF = 10.0  # Processor seconds that SCIP has for the bound on a rule, which nothing else proves.
 
 
 def optimal_rule(
@@ -117,7 +118,7 @@ def optimal_rule(
     NoPlan
         Neither a rule nor constants have a plan.
     """
-    options = read_options(solver, starts, complementarity, time_limit, tee, True, seed)
+    options = read_options(solver, starts, complementarity, time_limit, tee, True, seed, proof_seconds=_PROOF)
     least_curvature(curvature)
     if multipliers not in ("free", "zero"):
         raise InvalidGame(f"multipliers={multipliers!r}: choose 'free' or 'zero'.")

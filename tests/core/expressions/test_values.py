@@ -101,3 +101,9 @@ def test_a_row_without_variables_is_measured_by_its_terms_and_limits(unit: float
     assert (level, upper) == pytest.approx((-1 / 7, 0.5 / 7))
     assert sized(m.x - 2 * m.y, -21 * unit, math.inf) == pytest.approx((-1 / 21, -1.0, math.inf))
     assert sized(0.0, 0.0, None) == (0.0, 0.0, None)
+
+
+def test_what_cancelled_breaks_no_row() -> None:
+    """0.1 + 0.2 − 0.3 is 6e-17, and no row against 0 is broken by it; 1e-7 beside nothing else is all there is."""
+    assert abs(sized(0.1 + 0.2 - 0.3, 0.0, 0.0)[0]) < 1e-15
+    assert sized(1e-7, 0.0, 0.0) == (1.0, 0.0, 0.0)
