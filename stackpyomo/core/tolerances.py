@@ -106,6 +106,7 @@ class Tolerances:
     strict: float = 1e-2
     #: What an unknown without a cost weighs in a least distance, before its binding rows are solved without it.
     costless: float = 1e-8
+    cancelled: float = 1e-12  #: What numbers around 1 leave that cancelled, with some room: of it nothing tells a unit.
     rounding: float = 64.0 * sys.float_info.epsilon  #: What a difference of two costs may be off by, relative to them.
     #: A proved gap holds within this multiple of their reaches around the plan for variables without bounds.
     trust: float = 1e3

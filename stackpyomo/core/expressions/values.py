@@ -20,6 +20,7 @@ from pyomo.core.expr import numeric_expr as nodes
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 
 from stackpyomo.core.sparse import Array
+from stackpyomo.core.tolerances import TOLERANCES
 
 __all__ = [
     "UNDEFINED",
@@ -58,9 +59,6 @@ def size_of(expression: Any, values: Mapping[int, float]) -> float:
         return math.nan
 
 
-_CANCELLED = 1e-12  # Of numbers around 1 the rounding, with some room.
-
-
 def sized(body: Any, lower: float | None, upper: float | None) -> tuple[float, float | None, float | None]:
     """(body, lower, upper) at the current values, over the largest of the body's terms and the limits.
 
@@ -69,7 +67,7 @@ def sized(body: Any, lower: float | None, upper: float | None) -> tuple[float, f
     """
     sizes = [abs(size) for size in (size_of(body, {}), lower, upper) if size is not None and math.isfinite(size)]
     unit = max(sizes, default=0.0)
-    unit = unit if unit > _CANCELLED else 1.0
+    unit = unit if unit > TOLERANCES.cancelled else 1.0
     low, high = (None if limit is None else float(limit) / unit for limit in (lower, upper))
     return number_of(body) / unit, low, high
 
