@@ -51,19 +51,19 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     m.goal = pyo.Objective(expr=sum((f.x / action) ** 2 for f in m.f.values()) + m.t**2)
     report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
     here, least = float(_COSTS[name](np.array(at), want, np)), float(np.nanmin(costs))
-    told = f"{name} of {want} on [{low}, {top}] at {at}, units {action:g} and {money:g}, {number}: {report}"
+    case = f"{name} of {want} on [{low}, {top}] at {at}, units {action:g} and {money:g}, {number}: {report}"
     if report.ok:
         stake = float(np.ptp(_COSTS[name](np.linspace(min(at, best), max(at, best), 1001), want, np)))
         room = max(1e-4 * want**2 * stake, 1e-9 * abs(here), 1e-11)
         span = max(top - low if math.isfinite(top - low) else min(abs(low), abs(top)), 1.0)
         nothing = abs(at - best) <= max(1e-4 * want, 3e-6 * span * math.isfinite(span))  # a plan's accuracy
-        ledger.claim("verified", here - least <= room or nothing, f"gains {here - least}: {told}")
+        ledger.claim("verified", here - least <= room or nothing, f"gains {here - least}: {case}")
     elif at in (0.0, 1e-9, 1e-6) and abs(best - at) > 1e-3:
         ledger.claim("not verified, and somebody gains")
     else:
         known = bool(np.isfinite(report.regret).all())
         holds = here - least > 1e-12 or not known or report.certificate.iloc[0] in ("unknown", "multistart")
-        ledger.claim("not verified", holds, f"gains {here - least}: {told}")
+        ledger.claim("not verified", holds, f"gains {here - least}: {case}")
 
 
 def _grid(low: float, top: float) -> np.ndarray:

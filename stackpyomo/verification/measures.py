@@ -25,7 +25,7 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limited_reaches
 from stackpyomo.core.expressions import UNDEFINED, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Program, free_row, scales_of
@@ -167,7 +167,7 @@ def narrow(problem: Composed, tolerance: float) -> None:
     within the accuracy of a plan, or further where no bound holds it, says nothing.
     """
     target, best, stakes = np.array(problem.target), np.array(problem.best), np.array(problem.stakes)
-    low, high = np.array([bounds_of(v) for v in problem.variables]).T
+    low, high = box_of(problem.variables)
     reaches, terms = np.array(problem.reaches), _terms(problem)
     size = np.maximum(np.abs(target), np.abs(best))
     near = np.where((target == low) | (target == high), 1.0, _UNHELD) * TOLERANCES.accuracy * reaches

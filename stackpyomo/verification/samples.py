@@ -166,7 +166,7 @@ class Samples:
     def costs(self, points: Array) -> Array:
         """The cost at each row of ``points``; infinity where it has none or a row or bound does not hold."""
         problem, costs = self.problem, np.full(len(points), math.inf)
-        lower, upper = np.array([bounds_of(v) for v in problem.variables]).T
+        lower, upper = box_of(problem.variables)
         room = TOLERANCES.noise * self.size
         within = np.flatnonzero(((points >= lower - room) & (points <= upper + room)).all(axis=1))
         for row, scale in zip(problem.rows, problem.row_scales, strict=True):
