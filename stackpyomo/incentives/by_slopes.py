@@ -22,7 +22,7 @@ from stackpyomo.games import Game
 from stackpyomo.games.information import Equilibrium
 from stackpyomo.plans import Plan, rows_of
 
-from .accuracy import Accuracy
+from .accuracy import Accuracy, Improbable, improbable
 from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
 from .gains.curvature import Curved, NegativeCurvature, convexified, negatively_curved
 from .gains.entries import Entries, Wishes
@@ -32,7 +32,6 @@ from .gains.reactions import Anticipated, require_still_signals, with_reactions
 from .gains.selection import Limits, bounded, sparsest
 from .gains.system import System, picked
 from .gains.turning import Fault, Unrepaired
-from .improbable import Improbable, improbable
 from .incentive import Incentive, assembled
 from .refusals import Finding, refusal
 from .uniqueness import SharedLeader, equilibrium
