@@ -29,9 +29,8 @@ from stackpyomo.games.information import Scenarios
 from stackpyomo.plans import Plan
 from stackpyomo.verification import Report
 
-from .boxes import box_around
 from .experiments import Experiments, rules_of, table_of
-from .polytopes import Polytope, records
+from .polytopes import Polytope, box_around, records
 from .sensitivities import Local, Slopes, null_directions, open_words
 
 __all__ = ["Fit", "Solution"]

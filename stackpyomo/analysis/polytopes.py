@@ -6,25 +6,38 @@ was read exactly where
     S(y − ε; θ) ≤ 0 ≤ S(y + ε; θ),        a side beyond a bound of the action left out
 
 so that the set is {θ : A θ ≤ b}. Its vertices come from Qhull, in the space that its equalities leave.
+
+Boxes around all parameters that explain every row, where that set is no polytope.
+
+    min / max θ_i   s.t.  |y_t − u_t| ≤ ε_t,   u_t a best answer of row t's follower at θ
+
+are two games of the analyst for each parameter, who now leads with θ towards an end. Their proved bounds, not what the
+search found, are the sides of the box: every θ that explains the data lies in it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyomo.environ as pyo
 from scipy import linalg, sparse
 from scipy.optimize import linprog
 from scipy.spatial import HalfspaceIntersection
 
 from stackpyomo.core import TOLERANCES, Array, json_number, listed
-from stackpyomo.errors import InvalidGame
+from stackpyomo.errors import InvalidGame, NoPlan
+from stackpyomo.games import Game
+from stackpyomo.plans import stackelberg
 
-__all__ = ["Polytope", "records"]
+from .experiments import Experiments
+
+__all__ = ["Polytope", "box_around", "records"]
 
 _LOOKS, _SHORTEST = 2, TOLERANCES.accuracy**0.5
 """How often the set is measured in units of what was measured last, and the most that a unit shrinks at once."""
@@ -260,3 +273,51 @@ def _ball(matrix: Array, limits: Array) -> tuple[Array, float] | None:
     if ball.status != 0 or ball.x[-1] < -TOLERANCES.noise:
         return None
     return ball.x[:width], max(float(ball.x[-1]), 0.0)
+
+
+def box_around(experiments: Experiments, noise: Array, why: str) -> Polytope:
+    """The least box that is proved to hold all parameters of these rows; ``why``: no polytope is exactly that set.
+
+    noise: (readings) how far each may be off. Raises :class:`InvalidGame` for parameters without bounds, where no
+    parameters explain the rows, and where an end is not proved.
+    """
+    loose = next((p.name for p in experiments.parameters if not p.is_bounded), None)
+    if loose is not None:
+        raise InvalidGame(f"consistent: {why}; give bounds of {loose}: parameters={{name: (low, high)}}.")
+    model, pairs = experiments.model, list(zip(experiments.variables, experiments.parameters, strict=True))
+    for variable, parameter in pairs:
+        variable.setlb(parameter.lower)
+        variable.setub(parameter.upper)
+    model.near = pyo.ConstraintList()
+    model.end = pyo.Objective(expr=0.0)
+    model.misfit.deactivate()
+    try:
+        for reading, room in zip(experiments.readings, noise, strict=True):
+            if not math.isnan(reading.value):
+                model.near.add(pyo.inequality(reading.value - room, reading.copy, reading.value + room))
+        game = Game(model, model.row, name="the game of the analyst")
+        low = [_end(game, variable, p.name) for variable, p in pairs]
+        high = [-_end(game, -variable, p.name) for variable, p in pairs]
+    finally:
+        model.del_component(model.near)
+        model.del_component(model.end)
+        model.misfit.activate()
+    box = Polytope.box([p.name for _, p in pairs], low, high)
+    return replace(box, around=why)
+
+
+def _end(game: Game, cost: Any, name: str) -> float:
+    """The least cost, proved."""
+    game.model.end.set_value(cost)
+    try:
+        plan = stackelberg(game)
+    except NoPlan as none:
+        if none.termination != "infeasible":
+            raise
+        raise InvalidGame(
+            "no parameters explain these rows: what was done is farther from every best answer than noise= allows. "
+            "Correct the rows, widen the bounds of the parameters, or allow for more noise."
+        ) from None
+    if not math.isfinite(plan.bound):
+        raise InvalidGame(f"consistent: an end of {name} is not proved; use a global solver (SCIP), or fewer rows.")
+    return float(plan.bound)
