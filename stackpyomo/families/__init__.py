@@ -4,9 +4,8 @@ In: expressions, each with a number of its row. Out: families (one tree, constan
 gradients, second derivatives, and ranges of these over boxes. Law: what is not understood is named, never guessed.
 """
 
-from .derivative import derived, product
 from .forms import Forms
-from .functions import MANY, Functions, Written, functions_of
+from .functions import MANY, Functions, Written, derived, functions_of, product
 from .ranges import Ranges, least_eigenvalues
 from .reader import Family, Tree, gathered
 from .sweep import swept
