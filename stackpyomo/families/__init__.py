@@ -6,9 +6,8 @@ gradients, second derivatives, and ranges of these over boxes. Law: what is not 
 
 from .forms import Forms
 from .functions import MANY, Functions, Written, derived, functions_of, product
-from .ranges import Ranges, least_eigenvalues
 from .reader import Family, Tree, gathered
-from .sweep import swept
+from .sweep import Ranges, least_eigenvalues, swept
 
 __all__ = [
     "MANY",
