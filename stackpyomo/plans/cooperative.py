@@ -18,8 +18,8 @@ from stackpyomo.errors import NoPlan
 from stackpyomo.games import Game
 from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, random_start, ray, read_program, solve
 
+from .feasibility import conflict, refusal, unbounded
 from .indifference import settled
-from .infeasibility import conflict, refusal, unbounded
 from .plan import Plan, proved_within, untried
 from .problems import all_constraints
 

@@ -41,7 +41,7 @@ from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, Termination, registry
 from stackpyomo.verification import PROVED, Effort, Report, resolved, variational_gap
 
-from .infeasibility import conflict, refusal, unbounded
+from .feasibility import conflict, refusal, unbounded
 from .plan import Plan, untried
 from .resolved_plans import answered_plan, not_held
 from .selection import Selection

@@ -28,7 +28,7 @@ from stackpyomo.core import Array
 from stackpyomo.core.expressions import apart, interval, terms, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
-from stackpyomo.plans.infeasibility import refusal
+from stackpyomo.plans.feasibility import refusal
 from stackpyomo.solvers import BadRow, Program, free_row
 
 __all__ = ["Link", "Partition", "Piece"]
