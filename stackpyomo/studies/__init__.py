@@ -5,7 +5,7 @@ In: tasks and grids. Out: tables on disk. Law: the same results on any number of
 
 from .catalogue import RIGHT, Row, Settings, machine, solved, summarize, summary_line, tuned
 from .comparison import Comparison, compare, entries_of, ways
-from .dask_cluster import cluster
+from .executors import cluster
 from .runner import study
 from .store import plain, read_study, require_parquet, write_parquet
 
