@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from conftest import INSTALLED, MODELS, TEXT, Result, Run, checked, environment, game, one_message, strict
 
 import stackpyomo as sp
+from stackpyomo.cli import commands
+from stackpyomo.cli.app import HELP, LEAST
 from stackpyomo.cli.console import in_options
 from stackpyomo.solvers import registry
 
@@ -125,3 +128,12 @@ def test_a_file_that_cannot_be_written_is_said_before_the_work(
     found = run(*command, *subject, "--report", "no/such/page.html")
     assert found.code == 2
     assert "page.html: cannot be written" in found.err
+
+
+def test_every_help_is_shown_by_some_command() -> None:
+    whole = typer.main.get_command(commands.app)
+    parameters = [part for command in whole.commands.values() for part in command.params]  # type: ignore[attr-defined]
+    shown = {str(part.help) for part in parameters}
+    assert [name for name, words in HELP.items() if words not in shown] == []
+    assert set(LEAST) <= {part.name for part in parameters}
+    assert all(part.help for part in parameters)
