@@ -23,7 +23,7 @@ from stackpyomo.games.information import Equilibrium
 from stackpyomo.plans import Plan, rows_of
 
 from .accuracy import Accuracy, Improbable, improbable
-from .diagnosis import Attempt, refuse, refuse_curvature, refuse_undefined
+from .diagnosis import Attempt, Finding, refusal, refuse, refuse_curvature, refuse_undefined
 from .gains.curvature import Curved, NegativeCurvature, convexified, negatively_curved
 from .gains.entries import Entries, Wishes
 from .gains.free_prices import Demand, choose_offsets
@@ -33,7 +33,6 @@ from .gains.selection import Limits, bounded, sparsest
 from .gains.system import System, picked
 from .gains.turning import Fault, Unrepaired
 from .incentive import Incentive, assembled
-from .refusals import Finding, refusal
 from .uniqueness import SharedLeader, equilibrium
 
 __all__ = ["Design", "designed", "given_incentive"]
