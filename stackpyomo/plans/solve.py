@@ -15,10 +15,9 @@ from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, require, require_game
 
-from .cooperative import cooperative_plan
+from .cooperative import cooperative_plan, settled
 from .decomposition.engine import chosen_engine, hedged
 from .equilibria import all_equilibria
-from .indifference import settled
 from .leaders import leaders_plan
 from .options import read_options, started, with_options
 from .plan import Plan

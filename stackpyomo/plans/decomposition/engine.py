@@ -15,7 +15,7 @@ from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game, foreign
-from stackpyomo.plans.indifference import settled
+from stackpyomo.plans.cooperative import settled
 from stackpyomo.plans.plan import Plan, measured, proved_within
 from stackpyomo.solvers import Termination, choose
 
