@@ -1,4 +1,7 @@
-"""``stackpyomo solve`` and ``demo``: plan, contract and report of one game."""
+"""``stackpyomo solve`` and ``demo``: plan, contract and report of one game.
+
+Examples: a game inside the package, so that ``stackpyomo demo`` needs no file.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pyomo.environ as pyo
 
 from stackpyomo.core import listed, writable
 from stackpyomo.errors import InvalidGame, NoIncentive, StackpyomoError
@@ -19,11 +24,10 @@ from stackpyomo.version import __version__
 
 from .app import Answer, command, typed
 from .console import show, show_findings
-from .example import STORY, two_roads
 from .inputs import load, titled
 from .planning import WORDS, PlanOptions, RuleOptions
 
-__all__ = ["demo", "solve"]
+__all__ = ["demo", "solve", "two_roads"]
 
 _BASELINE = 60.0  # Seconds for the plan without an incentive, to which a page compares.
 
@@ -208,3 +212,21 @@ def _responders(plan: Plan, game: Game) -> str:
         f"Responding: {listed(plan.responding)}. In the plan they answer optimally without an incentive; one is\n"
         "designed and verified for every follower all the same."
     )
+
+
+STORY = (
+    "A driver sends a share of the trips over a bridge, and would like all of them there. The city wants 60 % of them\n"
+    "there and, for its own sake, no toll. A constant toll of 0 leaves the driver with a reason to depart from that\n"
+    "plan; a toll that answers the flow makes the plan the driver's own best choice."
+)
+
+
+def two_roads() -> Game:
+    """City (leader) against driver (follower), as in ``models/two_roads.py``: toll = 4/3 (flow − 0.6) by hand."""
+    m = pyo.ConcreteModel(name="two_roads")
+    m.toll = pyo.Var(bounds=(-2, 2))
+    m.driver = pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1))
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)
+    m.miss = pyo.Objective(expr=(m.driver.flow - 0.6) ** 2 + 0.01 * m.toll**2)
+    return Game(m, followers=m.driver, name="two roads")

@@ -9,7 +9,7 @@ from typing import Any
 from conftest import MODELS, Run, game, strict
 
 import stackpyomo as sp
-from stackpyomo.cli.example import two_roads
+from stackpyomo.cli.solve_command import two_roads
 from stackpyomo.verification import checker
 
 

@@ -12,7 +12,10 @@ from conftest import MODELS, TEXT, Run, game, one_message, strict
 from helpers.page_reader import Read
 
 import stackpyomo as sp
+from models import two_roads as model
 from stackpyomo.cli import entry as cli
+from stackpyomo.cli.solve_command import STORY, two_roads
+from stackpyomo.games.files import document
 
 
 def test_the_example_of_solve_runs(stranger: Run) -> None:
@@ -223,3 +226,14 @@ def test_solve_with_all_responding_and_verify(solve: Any) -> None:
     code, text = solve("verify", "--starts", "3")
     assert code == 1, "at the values that the model holds the driver has a regret"
     assert "starts = 3" in Read(text).text
+
+
+def test_the_demo_is_the_model() -> None:
+    assert document(two_roads()) == document(model.build())
+
+
+def test_its_toll_is_known_by_hand() -> None:
+    """2 (0.6 − 1) + Q · 0.6 = 0."""
+    rule = sp.affine_incentive(sp.leader_optimal(two_roads()))
+    assert rule.gain.to_numpy().item() == pytest.approx(4 / 3, abs=1e-6)
+    assert all(len(line) <= 120 for line in STORY.splitlines())
