@@ -33,8 +33,6 @@ from .experiments import Experiments, rules_of, table_of
 from .polytopes import Polytope, box_around, records
 from .sensitivities import Local, Slopes, null_directions, open_words
 
-__all__ = ["Fit", "Solution"]
-
 _SHOWN = 6  # Remarks on single rows that are written out.
 
 

@@ -32,8 +32,6 @@ from stackpyomo.incentives import Incentive
 from stackpyomo.plans import Plan, nash
 from stackpyomo.verification import Report, verify
 
-__all__ = ["RULE", "Experiments", "Parameter", "Reading", "Rule", "parameters_of", "rules_of", "table_of"]
-
 RULE = "rule"  #: The column that names the rule in force, where the rows were gathered under several.
 
 #: What was announced beside constants: leader variable → expression in the followers' actions.

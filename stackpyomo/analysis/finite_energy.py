@@ -21,8 +21,6 @@ from stackpyomo.games import component_pairs
 from stackpyomo.games.information import Scenarios
 from stackpyomo.incentives import Incentive
 
-__all__ = ["poles"]
-
 
 def poles(rule: Incentive, scenarios: Scenarios, actions: Any) -> pd.DataFrame:
     """Poles of a rule between neighbouring atoms, where its gain would have to be infinite.

@@ -30,8 +30,6 @@ from .experiments import Experiments, Parameter, Reading, parameters_of, rules_o
 from .polytopes import Polytope
 from .sensitivities import Slopes, is_affine, residual_fit
 
-__all__ = ["fit"]
-
 _METHODS = ("responses", "residuals")
 
 _MANY = 200  # Rows from which one treatment of complementarity is tried before all others.

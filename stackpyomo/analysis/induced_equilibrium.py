@@ -20,8 +20,6 @@ from stackpyomo.games.information import Announcement
 from stackpyomo.plans import Plan, nash, stackelberg
 from stackpyomo.verification import oversteps
 
-__all__ = ["anticipated_regret", "settled"]
-
 
 def settled(subject: Any, *, sizes: Mapping[str, float] | None = None, solver: str = "auto") -> Plan:
     """The followers' equilibrium under the announced strategy, perhaps in a game of other sizes.

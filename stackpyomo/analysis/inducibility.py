@@ -31,8 +31,6 @@ from stackpyomo.games import Follower, Game, require
 from stackpyomo.plans import Plan
 from stackpyomo.solvers import BadRow, Program, free_row, natural_size, registry, rows_at, solve
 
-__all__ = ["inducible"]
-
 _PUNISHMENTS = 30  # Punishments tried for one follower before it stays undecided.
 _SECONDS = 5.0  # For a global solver's bound on one punishment.
 _Verdict: TypeAlias = tuple[str, float, float, float, float, str]  # A row of the table.

@@ -37,8 +37,6 @@ from stackpyomo.plans import stackelberg
 
 from .experiments import Experiments
 
-__all__ = ["Polytope", "box_around", "records"]
-
 _LOOKS, _SHORTEST = 2, TOLERANCES.accuracy**0.5
 """How often the set is measured in units of what was measured last, and the most that a unit shrinks at once."""
 

@@ -30,8 +30,6 @@ from stackpyomo.games.information import Announcement, shares
 from stackpyomo.solvers import free_row
 from stackpyomo.verification import Composed, Effort, best_responses, oversteps
 
-__all__ = ["PrivateNoise"]
-
 _STATES = 200  # Draws of the others that a member's expected cost is summed over one by one.
 _Key = tuple[str, int]  # (follower, number of its scenario).
 

@@ -35,8 +35,6 @@ from stackpyomo.plans import Plan
 from stackpyomo.solvers import Program, free_row, solve
 from stackpyomo.verification import Composed, Effort, Samples, best_responses, composed, measure
 
-__all__ = ["RandomGain", "RandomTarget", "randomized_gain", "randomized_target"]
-
 _FINER = 41  # Points of a finer grid.
 _POLISHED = 5  # Points of the grids that the best plan without a coin is looked for from.
 _PEAKS = 8  # Best deviations among those evaluated that are looked at more closely.

@@ -38,8 +38,6 @@ from stackpyomo.incentives.gains import given_multipliers
 from stackpyomo.plans import leader_optimal
 from stackpyomo.verification import verify
 
-__all__ = ["scaling"]
-
 COLUMNS = ["size", "gain", "average_gain", "energy", "epsilon", "leader_objective", "seconds"]
 
 _STEEPEST = 8.0  # Powers of N between which the tail's exponent is looked for.

@@ -28,8 +28,6 @@ from stackpyomo.solvers import least_nonnegative
 
 from .experiments import Experiments
 
-__all__ = ["Local", "Slopes", "is_affine", "null_directions", "open_words", "residual_fit"]
-
 _ROUNDS = 100  # Active sets tried before a fit of residuals is given up.
 
 

@@ -32,8 +32,6 @@ from stackpyomo.verification import Effort, resolved
 from .induced_equilibrium import settled
 from .private_noise import PrivateNoise
 
-__all__ = ["simulate"]
-
 
 def simulate(
     subject: Any,

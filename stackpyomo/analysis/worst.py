@@ -53,8 +53,6 @@ from .experiments import Experiments, Parameter, Rule, parameters_of, rules_of
 from .polytopes import Polytope
 from .sensitivities import is_affine
 
-__all__ = ["WorstCase", "worst_case"]
-
 # Points and rounds of a search: each round draws points halfway between the worst one and the whole set.
 _DRAWS, _ROUNDS = 64, 4
 

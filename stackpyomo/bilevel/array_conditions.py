@@ -25,8 +25,6 @@ from stackpyomo.solvers import read_program
 from .conditions import Builder
 from .mpcc import Equilibrium, Problem
 
-__all__ = ["array_equilibrium"]
-
 
 def array_equilibrium(
     game: Game, followers: Sequence[Follower], problem: Problem, seconds: dict[str, float], log: list[dict[str, Any]]

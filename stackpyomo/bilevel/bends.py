@@ -22,8 +22,6 @@ from stackpyomo.games import Follower, Movers
 
 from .conditions import derivatives
 
-__all__ = ["bends"]
-
 _FACTORS = 3  # Rooms of bounds and rows beyond which the product is of too high a degree to be of use.
 
 

@@ -27,8 +27,6 @@ from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import bound_multipliers
 from .qualification import interior_points
 
-__all__ = ["Candidate", "Candidates", "Options", "tell_objectives"]
-
 _FEW = 100  # Pairs up to which actions without an end are looked at for one that conditions imply.
 
 

@@ -23,8 +23,6 @@ from scipy.sparse.linalg import splu
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.solvers import Program
 
-__all__ = ["Factors", "Linear", "Pairs", "System", "followed"]
-
 _STEPS = 100  # Newton steps at most: a path that can be followed takes twenty or thirty.
 _SHORTEST = 0.01  # Part of a step below which the path is lost.
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-__all__ = ["Choices", "Written"]
-
 
 @dataclass
 class Written:

@@ -19,8 +19,6 @@ from functools import cached_property
 
 from stackpyomo.games import SharedRow
 
-__all__ = ["Common"]
-
 
 @dataclass(frozen=True)
 class Common:

@@ -24,20 +24,6 @@ from stackpyomo.errors import InvalidGame
 from .choices import Written
 from .conditions import Conditions, Pair
 
-__all__ = [
-    "SOS1",
-    "BigM",
-    "FischerBurmeister",
-    "Given",
-    "Limit",
-    "Penalty",
-    "Scholtes",
-    "Treated",
-    "Treatment",
-    "audit",
-    "named",
-]
-
 
 @dataclass
 class Treated(Written):

@@ -41,17 +41,6 @@ from stackpyomo.games import Follower, Game, Movers
 
 from .common_multipliers import Common
 
-__all__ = [
-    "Builder",
-    "Conditions",
-    "Pair",
-    "along",
-    "conditions",
-    "derivatives",
-    "responding_followers",
-    "with_answers",
-]
-
 _WIDE = 100  # Rows and variables of a follower up to which its duality is written: it is for global solvers.
 
 

@@ -13,8 +13,6 @@ from pyomo.core.base.var import VarData
 
 from stackpyomo.core.expressions import substituting
 
-__all__ = ["Table", "add_rows", "block_of", "copied", "substituted"]
-
 Table = Mapping[int, Any]  #: id(Var) → what stands in its place.
 
 

@@ -21,8 +21,6 @@ from stackpyomo.solvers import free_row, least_point
 
 from .copies import copied
 
-__all__ = ["deepest"]
-
 _SECONDS = 5.0  # For one of them.
 
 

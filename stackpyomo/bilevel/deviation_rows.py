@@ -31,8 +31,6 @@ from stackpyomo.games import Follower, Game, foreign, moved_along
 from .choices import Choices, Written
 from .interdiction import blocks
 
-__all__ = ["Alternatives", "RowWriter", "value_at"]
-
 _SMALL = 2.0**-5  # Costs that are never above this are written in a larger unit.
 _DENOMINATOR = 10**6  # Coefficients whose fraction has a larger denominator count in no steps.
 

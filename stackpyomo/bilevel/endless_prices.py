@@ -21,8 +21,6 @@ from stackpyomo.core import TOLERANCES, Array
 
 from .mpcc import Equilibrium
 
-__all__ = ["endless_prices"]
-
 _LARGE = 300  # Variables up to which curves are followed.
 
 # How many times smaller than at the best answer the price may be where the curve begins: close to its end nothing can

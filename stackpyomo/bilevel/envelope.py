@@ -26,8 +26,6 @@ from stackpyomo.core import TOLERANCES, Array, sides_of, whole_points
 from stackpyomo.core.expressions import numbers_of, variables_in
 from stackpyomo.games import Follower, Movers, foreign
 
-__all__ = ["Envelope", "envelope", "swept"]
-
 _POINTS = 4096  # Points of a follower's box up to which all are looked at.
 _TIES = 64  # Combinations of answers that are tied at one level of the price up to which all are looked at.
 

@@ -22,8 +22,6 @@ from stackpyomo.games import Follower, Game
 from .conditions import Conditions, conditions
 from .mpcc import Equilibrium, Problem
 
-__all__ = ["directions", "surface"]
-
 _LARGE = 600  # Unknowns up to which the null space is worked out.
 
 

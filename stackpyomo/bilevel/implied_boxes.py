@@ -22,8 +22,6 @@ from stackpyomo.verification import tighten
 from .conditions import Conditions
 from .copies import copied
 
-__all__ = ["bound_actions", "implied_boxes", "least_cost"]
-
 
 def implied_boxes(game: GameStructure) -> dict[str, tuple[float, float]]:
     """Variable name → what bounds and rows of all players leave to it; ±inf where that is no limit."""

@@ -23,8 +23,6 @@ from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, GameStructure, foreign
 from stackpyomo.solvers import free_row, least_point
 
-__all__ = ["Block", "answer", "blocks", "gives_way", "takes_less", "widened"]
-
 
 @dataclass(frozen=True)
 class Block:

@@ -23,8 +23,6 @@ from stackpyomo.core import TOLERANCES, Array
 
 from .central_path import Linear, System
 
-__all__ = ["descended"]
-
 _WIDEST = 100  # The leader's variables, for each of which there is a column of X.
 _ROUNDED = 1e-2  # The first μ, beside the product of a large λ and a large s.
 _LARGE = 0.9  # What part of them is smaller than a large one.

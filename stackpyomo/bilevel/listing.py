@@ -27,8 +27,6 @@ from .complementarity import SOS1, Given, Treated
 from .mpcc import Equilibrium
 from .polyhedra import Polyhedron
 
-__all__ = ["Listing", "extent", "pattern"]
-
 
 @dataclass(frozen=True)
 class Listing(SOS1):

@@ -30,8 +30,6 @@ from .interdiction import answer, widened
 from .mpcc import Problem
 from .subsets import Terms, are_few, open_values, points_of, table, terms_of
 
-__all__ = ["MinMax", "Opposition", "opposition"]
-
 Point = dict[int, float]  #: id(Var) → its value.
 
 

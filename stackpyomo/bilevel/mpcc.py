@@ -32,8 +32,6 @@ from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatm
 from .conditions import Conditions
 from .leader_descent import descended
 
-__all__ = ["Answer", "Equilibrium", "Problem"]
-
 logger = logging.getLogger(__name__)
 
 _ROUNDS = 25  # Active sets that one polish tries.

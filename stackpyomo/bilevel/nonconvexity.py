@@ -25,8 +25,6 @@ from stackpyomo.solvers import BadRow, Program
 from .common_multipliers import Common
 from .conditions import Conditions, with_answers
 
-__all__ = ["bound_multipliers", "counterexample", "is_proved_convex", "moves_others", "multiplier_cut"]
-
 _PAIRS = 400  # Pairs of points tried for one follower.
 
 

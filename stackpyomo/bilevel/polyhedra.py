@@ -17,8 +17,6 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from stackpyomo.core import Array
 
-__all__ = ["Polyhedron"]
-
 _OPTIMAL, _UNBOUNDED = 0, 3  # SciPy's status of a linear program that was solved, and of one without an end.
 
 

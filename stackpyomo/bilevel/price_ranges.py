@@ -22,8 +22,6 @@ from stackpyomo.games import Game
 from .mpcc import Equilibrium
 from .polyhedra import Polyhedron
 
-__all__ = ["price_ranges"]
-
 
 def price_ranges(game: Game, equilibrium: Equilibrium, x: Array) -> dict[str, tuple[float, float]]:
     """price → (low, high): what the market may as well choose at the answer x, ±inf where nothing bounds it.

@@ -27,8 +27,6 @@ from stackpyomo.solvers import least_point
 
 from .polyhedra import Polyhedron
 
-__all__ = ["interior_point", "interior_points", "unqualified"]
-
 
 def interior_points(game: Game, curved: Mapping[str, set[int]], answers: Movers) -> dict[str, dict[int, float] | None]:
     """:func:`interior_point` of each of these followers whose rows hold nothing that a rule answers with.

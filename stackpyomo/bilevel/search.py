@@ -37,8 +37,6 @@ from .endless_prices import endless_prices
 from .implied_boxes import least_cost
 from .mpcc import Answer, Equilibrium
 
-__all__ = ["PlanSearch"]
-
 logger = logging.getLogger(__name__)
 
 _SMALL = 150  # Pairs up to which the global stage is tried by itself.

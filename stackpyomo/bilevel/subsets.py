@@ -23,8 +23,6 @@ from stackpyomo.games import Follower, foreign
 
 from .interdiction import Block, blocks, takes_less
 
-__all__ = ["Terms", "are_few", "open_values", "points_of", "table", "terms_of"]
-
 _MOST = 22  # Binaries whose subsets are looked at: 4 million numbers.
 
 Terms = dict[tuple[int, ...], float]  #: (id(Var), …) → coefficient of their product.

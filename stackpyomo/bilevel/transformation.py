@@ -26,8 +26,6 @@ from stackpyomo.games import Game, Population, require
 from .complementarity import Given, Penalty, Treatment, named
 from .conditions import Conditions, conditions, responding_followers
 
-__all__ = ["KKT"]
-
 
 @TransformationFactory.register("stackpyomo.kkt", doc="Replace followers by their KKT conditions, with responses.")
 class KKT(Transformation):

@@ -41,8 +41,6 @@ from .mpcc import Answer, Equilibrium
 from .nonconvexity import is_proved_convex
 from .search import PlanSearch
 
-__all__ = ["ValueFunction"]
-
 logger = logging.getLogger(__name__)
 
 _ROUNDS = 100  # Rounds of one master.

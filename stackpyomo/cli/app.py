@@ -33,8 +33,6 @@ from stackpyomo.studies import tuned
 from .console import in_options
 from .inputs import settings_of
 
-__all__ = ["TERMINATED", "Answer", "app", "command", "one_line_errors", "require_writable", "typed"]
-
 #: Where commands register; :mod:`.entry` is the application that a terminal meets.
 app = typer.Typer(pretty_exceptions_enable=False)
 

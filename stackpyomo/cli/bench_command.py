@@ -23,8 +23,6 @@ from .app import Answer, command
 from .console import show_rows
 from .inputs import settings_of
 
-__all__ = ["bench"]
-
 
 @command("models/literature/bilevel.json --jobs 2", offers="json report log")
 def bench(

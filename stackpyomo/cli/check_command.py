@@ -16,8 +16,6 @@ from .app import Answer, app, command, one_line_errors
 from .console import show_findings
 from .inputs import load
 
-__all__ = ["check", "check_game"]
-
 
 @app.command(epilog="Example: stackpyomo check certificate.json")
 @one_line_errors()

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from stackpyomo.core import unwinding
 
-from .app import TERMINATED, app
-
-__all__ = ["app", "unwound"]
+from .app import TERMINATED
+from .app import app as app
 
 for _module in pkgutil.iter_modules([str(Path(__file__).parent)]):
     if _module.name.endswith("_command"):

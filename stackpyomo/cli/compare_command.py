@@ -17,8 +17,6 @@ from .app import Answer, command
 from .console import show_comparison
 from .inputs import load, settings_of
 
-__all__ = ["compare_command"]
-
 
 @command(
     "models/literature/bilevel.json --solver auto,scip --plot profiles.png",

@@ -20,17 +20,6 @@ from stackpyomo.plans import Plan
 from stackpyomo.studies import RIGHT, Comparison, Row
 from stackpyomo.verification import Report
 
-__all__ = [
-    "in_options",
-    "show",
-    "show_comparison",
-    "show_findings",
-    "show_rows",
-    "show_solvers",
-    "show_study",
-    "show_table",
-]
-
 _SHOWN = 30  # Rows of a table that are printed.
 _NAME = 19  # Letters of a game's name in the table of a catalogue, which so fits 80 columns.
 

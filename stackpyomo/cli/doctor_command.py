@@ -16,8 +16,6 @@ from stackpyomo.version import __version__
 from .app import Answer, command
 from .console import show_solvers
 
-__all__ = ["doctor"]
-
 
 @command("--json -", offers="json")
 def doctor() -> Answer:

@@ -18,8 +18,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from stackpyomo.version import __version__
 
-__all__ = ["app", "main"]
-
 _SUMMARIES = {
     "demo": "Solve a small built-in game: its plan, the contract, and the report. Needs no file.",
     "solve": "Find the plan the leader wants, the incentive that makes the followers want it, and verify it.",

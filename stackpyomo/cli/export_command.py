@@ -17,8 +17,6 @@ from stackpyomo.version import __version__
 from .app import Answer, command
 from .inputs import load
 
-__all__ = ["export"]
-
 _FORMATS = (".nl", ".lp", ".mps", ".gms")
 
 

@@ -15,8 +15,6 @@ from stackpyomo.version import __version__
 from .app import Answer, command
 from .inputs import incentive_from, load
 
-__all__ = ["fit_command"]
-
 _EXAMPLE = "models/metered_tariff.py models/data/evenings.csv --parameter worth --parameter slope"
 
 

@@ -14,8 +14,6 @@ from .console import show_table
 from .inputs import load, plan_from
 from .planning import WORDS, PlanOptions
 
-__all__ = ["inducible_command"]
-
 
 @command("models/two_roads.py", name="inducible", offers="option json log", **WORDS)
 def inducible_command(

@@ -20,8 +20,6 @@ from stackpyomo.games import UNNAMED, Game, read_game
 from stackpyomo.incentives import Incentive
 from stackpyomo.plans import Plan
 
-__all__ = ["FileTask", "assigned", "incentive_from", "load", "parsed", "plan_from", "read", "settings_of", "titled"]
-
 
 def read(path: Path) -> str:
     """The text of a file; raises :class:`InvalidGame`."""

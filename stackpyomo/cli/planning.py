@@ -12,8 +12,6 @@ from stackpyomo.games import Game
 from stackpyomo.incentives import Incentive, affine_incentive, optimal_rule
 from stackpyomo.plans import Plan, leader_optimal, nash, stackelberg
 
-__all__ = ["WORDS", "PlanOptions", "RuleOptions"]
-
 WORDS = {
     "time_limit": "Seconds for each solve of the plan; with --responding, for all of them.",
     "ties": "All followers respond; an indifferent one favours the leader (optimistic) or not (pessimistic).",

@@ -27,8 +27,6 @@ from .console import show, show_findings
 from .inputs import load, titled
 from .planning import WORDS, PlanOptions, RuleOptions
 
-__all__ = ["demo", "solve", "two_roads"]
-
 _BASELINE = 60.0  # Seconds for the plan without an incentive, to which a page compares.
 
 _ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"

@@ -23,8 +23,6 @@ from .app import Answer, command
 from .console import show_study
 from .inputs import FileTask, parsed
 
-__all__ = ["study_command"]
-
 
 @command(
     "TASK.py:regret --grid size=10,100 --grid noise=0,0.5 --store regret.jsonl", name="study", offers="json report log"

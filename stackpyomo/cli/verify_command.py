@@ -18,8 +18,6 @@ from .app import Answer, command, typed
 from .console import show
 from .inputs import incentive_from, load, plan_from, titled
 
-__all__ = ["verify_command"]
-
 
 @command(
     "models/two_roads.py --incentive solved.json",

@@ -15,21 +15,6 @@ from typing import TypeAlias
 
 from .tolerances import TOLERANCES
 
-__all__ = [
-    "SHOWN",
-    "Document",
-    "Part",
-    "Table",
-    "as_html",
-    "as_latex",
-    "as_markdown",
-    "as_text",
-    "cut",
-    "head",
-    "listed",
-    "shown",
-]
-
 
 @dataclass(frozen=True)
 class Table:

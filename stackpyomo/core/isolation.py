@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pyomo.common.gc_manager import PauseGC
 from pyomo.core.staleflag import StaleFlagManager
 
-__all__ = ["undisturbed"]
-
 
 @contextmanager
 def undisturbed() -> Iterator[None]:

@@ -12,8 +12,6 @@ import numpy as np
 from .sparse import Array
 from .tolerances import TOLERANCES
 
-__all__ = ["bounds_of", "box_of", "clipped", "limits_of", "sides_of", "whole_points"]
-
 
 def bounds_of(part: Any) -> tuple[float, float]:
     """(lower, upper) of a Var or a Constraint."""

@@ -18,8 +18,6 @@ from multiprocessing import parent_process
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["timed", "tracked"]
-
 _PATIENCE = 2.0  # Seconds after which a bar is shown.
 
 _within: ContextVar[bool] = ContextVar("within another bar", default=False)

@@ -30,17 +30,6 @@ from scipy import sparse
 from .sparse import Array, largest_by_row, row_of, with_data
 from .tolerances import TOLERANCES
 
-__all__ = [
-    "Scales",
-    "confirmed_steps",
-    "limited_reaches",
-    "newton_steps",
-    "probes",
-    "scales",
-    "steepest_of",
-    "turns_well_within",
-]
-
 _TINY = float(np.sqrt(np.finfo(float).tiny))
 _LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound, and nothing bent, says otherwise.
 _ALIKE, _TURNED = 3.0, 0.5  # Of Newton's steps: in what proportion slopes change along one, and what ends it.

@@ -11,18 +11,6 @@ from typing import Any
 
 from stackpyomo.errors import InvalidGame
 
-__all__ = [
-    "fields_from_json",
-    "fields_to_json",
-    "floats",
-    "json_number",
-    "json_numbers",
-    "readable",
-    "real",
-    "said",
-    "writable",
-]
-
 
 def json_number(value: float | None) -> float | str | None:
     """A JSON-safe number: NaN is null, infinities are strings, and 0 has no sign."""

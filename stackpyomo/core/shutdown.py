@@ -19,8 +19,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["PATIENCE", "Terminated", "end", "kill", "leave", "prefix", "sweep", "unbroken", "unwinding"]
-
 PATIENCE = 5.0  #: Seconds that a command has to unwind.
 _GLANCE = 0.1  # Seconds between two times that the main thread is woken.
 

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Array", "largest_by_row", "matches", "ranges", "row_of", "rows_scaled", "with_data"]
-
 
 def ranges(start: Array, stop: Array) -> tuple[Array, Array]:
     """(which range, place) for every place of the ranges start … stop, one after the other."""

@@ -6,8 +6,6 @@ import math
 import sys
 from dataclasses import dataclass
 
-__all__ = ["TOLERANCES", "Tolerances", "is_within"]
-
 
 @dataclass(frozen=True)
 class Tolerances:

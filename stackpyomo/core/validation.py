@@ -8,8 +8,6 @@ from typing import Any
 
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["require_positive", "require_whole"]
-
 
 def require_whole(name: str, number: Any, least: int = 1) -> None:
     """Raise :class:`InvalidGame` unless the argument is an integer ≥ ``least``."""

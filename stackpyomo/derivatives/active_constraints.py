@@ -12,8 +12,6 @@ from stackpyomo.core import TOLERANCES, Array
 
 from .first_order import Derivatives, FollowerRows
 
-__all__ = ["ActiveSide", "active_sides", "by_follower", "composed_normals", "open_directions", "row_entries"]
-
 
 @dataclass(frozen=True)
 class ActiveSide:

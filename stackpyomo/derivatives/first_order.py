@@ -30,8 +30,6 @@ from stackpyomo.families import MANY, functions_of
 from stackpyomo.games import Game, evaluator, stamp
 from stackpyomo.solvers import ArrayProgram, BadRow, Program
 
-__all__ = ["Derivatives", "FollowerRows", "Units"]
-
 _DRAWS = 8  # Points at which derivatives are taken to see how well they are known.
 
 

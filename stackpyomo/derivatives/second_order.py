@@ -24,8 +24,6 @@ from stackpyomo.games import Follower
 
 from .first_order import FollowerRows
 
-__all__ = ["FollowerHessians", "Hessian", "composed_hessian", "composed_size", "is_jointly_convex"]
-
 
 def is_jointly_convex(follower: Follower, others: Sequence[Any]) -> bool:
     """True if the follower's problem is proved convex in its own actions and ``others`` (aggregates, leader variables).

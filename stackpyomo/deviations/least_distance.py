@@ -17,8 +17,6 @@ from scipy.optimize import nnls
 
 from stackpyomo.core import TOLERANCES, Array
 
-__all__ = ["Answer", "nearest"]
-
 _SWEEPS = 10_000  # Iterations of nonnegative least squares.
 _ROUNDS = 4  # Looks at the rows; between them what rounding left missing of them is made good.
 _ROOM = TOLERANCES.noise / 2.0  # What a point may lack of a row's terms, and what a row may be relaxed by.

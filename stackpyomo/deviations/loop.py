@@ -20,8 +20,6 @@ from stackpyomo.core import tracked
 
 from .rows import Deviation, Deviations
 
-__all__ = ["Master", "Outcome", "Round", "Stop", "generate"]
-
 logger = logging.getLogger(__name__)
 
 Candidate = TypeVar("Candidate")

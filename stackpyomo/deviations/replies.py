@@ -16,8 +16,6 @@ from stackpyomo.verification import Composed, Effort, best_responses, composed
 
 from .rows import Deviation
 
-__all__ = ["Reply", "best_replies", "better_replies"]
-
 _SECONDS = 10.0  # Of a global solve that proves nothing.
 
 

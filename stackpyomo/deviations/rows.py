@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 
 from stackpyomo.core import TOLERANCES
 
-__all__ = ["Deviation", "Deviations", "LeaderBound"]
-
 
 @dataclass(frozen=True)
 class LeaderBound:

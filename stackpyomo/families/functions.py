@@ -34,8 +34,6 @@ from stackpyomo.core import Array
 from .reader import Family, Tree, gathered
 from .sweep import Sweep, swept, takes_roots
 
-__all__ = ["MANY", "Forms", "Functions", "Written", "derived", "functions_of", "product"]
-
 MANY = 100  #: Rows, or followers, from which on arrays pay.
 
 

@@ -23,8 +23,6 @@ from pyomo.common.numeric_types import native_numeric_types
 from stackpyomo.core import Array
 from stackpyomo.core.expressions import number_of, terms, variables_in
 
-__all__ = ["FUNCTIONS", "Family", "Tree", "gathered"]
-
 Tree: TypeAlias = tuple[Any, ...]
 
 Item: TypeAlias = tuple[int, Any, float]

@@ -24,8 +24,6 @@ from stackpyomo.core import TOLERANCES, Array
 
 from .reader import Tree
 
-__all__ = ["Ranges", "Sweep", "least_eigenvalues", "swept", "takes_roots"]
-
 Sweep: TypeAlias = tuple[Any, dict[int, Any], dict[tuple[int, int], Any]]
 
 

@@ -5,7 +5,7 @@ model is never changed.
 """
 
 from .checks import doubtful_indices, require
-from .couplings import Member, Price, SharedRow, moved_along
+from .couplings import Member, Movers, Price, SharedRow, moved_along
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
 from .game import Game, parse_game, read_game, require_game
@@ -13,7 +13,7 @@ from .players import Follower, Population, foreign
 from .populations import exchangeable, rewritten, twin_of
 from .selection import component_pairs, leader_variables, members
 from .stamp import changes, stamp
-from .structure import UNNAMED, GameStructure, Movers, action_bounds
+from .structure import UNNAMED, GameStructure, action_bounds
 
 __all__ = [
     "UNNAMED",

@@ -28,8 +28,6 @@ from stackpyomo.core import TOLERANCES, Array, listed
 from stackpyomo.core.expressions import number_of
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["Aggregates", "Definition", "assigned", "definitions", "from_entries", "responses"]
-
 #: (the aggregate that the user says it defines, None where that is left to be read off; the equality).
 Definition: TypeAlias = tuple["VarData | None", ConstraintData]
 

@@ -25,8 +25,6 @@ from .players import REMEDIES, Follower, Player
 from .stamp import stamp
 from .structure import GameStructure, keep, recall
 
-__all__ = ["doubtful_indices", "findings", "require"]
-
 
 def findings(game: GameStructure) -> list[Finding]:
     """Errors, or else what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""

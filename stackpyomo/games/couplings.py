@@ -27,19 +27,6 @@ from stackpyomo.errors import InvalidGame
 
 from .players import Follower, Leader
 
-__all__ = [
-    "Member",
-    "Movers",
-    "Price",
-    "SharedRow",
-    "dealt",
-    "moved_along",
-    "priced_rows",
-    "recognised",
-    "require_felt",
-    "shared_constraints",
-]
-
 #: id(action) → [(aggregate, rate)]: what one member's action moves beside itself.
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
 

@@ -13,8 +13,6 @@ from stackpyomo.core.expressions import Substitution, number_of, variables_in
 from .players import Player
 from .structure import GameStructure
 
-__all__ = ["evaluated_at", "evaluator", "objective_at"]
-
 
 def evaluator(game: GameStructure, values: Mapping[str, float]) -> Callable[[Any], float]:
     """Expression → its value where the variables have these, by name; NaN outside the domain of its functions."""

@@ -37,8 +37,6 @@ from .players import Population
 from .populations import collapsed, expanded
 from .structure import GameStructure
 
-__all__ = ["Game", "parse_game", "read_game", "require_game"]
-
 
 class Game(GameStructure):  # numpydoc ignore=PR02
     """A leader and its followers in one Pyomo model, which is only pointed into and never changed.

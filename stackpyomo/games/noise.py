@@ -16,8 +16,6 @@ from typing import Any
 from stackpyomo.core import TOLERANCES
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["Noise", "noise_of"]
-
 
 @dataclass(frozen=True)
 class Noise:

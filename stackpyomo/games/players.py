@@ -21,18 +21,6 @@ from stackpyomo.errors import InvalidGame
 
 from .noise import Noise, noise_of
 
-__all__ = [
-    "REMEDIES",
-    "Follower",
-    "Leader",
-    "Player",
-    "Population",
-    "blocks_of",
-    "collect_components",
-    "foreign",
-    "populations_of",
-]
-
 IGNORED = (
     pyo.Param,
     pyo.Set,

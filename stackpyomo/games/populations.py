@@ -27,8 +27,6 @@ from .aggregates import assigned
 from .players import Follower
 from .structure import GameStructure
 
-__all__ = ["collapsed", "exchangeable", "expanded", "rewritten", "twin_of"]
-
 Structure = TypeVar("Structure", bound=GameStructure)
 
 _POINTS = 3  # Random points at which a swap has to change nothing.

@@ -13,8 +13,6 @@ from stackpyomo.errors import InvalidGame
 
 from .structure import GameStructure
 
-__all__ = ["by_component", "component_pairs", "leader_variables", "members"]
-
 
 def leader_variables(game: GameStructure, components: Any) -> list[VarData]:
     """Leader VarData from a Var, an indexed Var, a name, or a list of these."""

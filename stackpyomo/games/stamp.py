@@ -24,8 +24,6 @@ from stackpyomo.core.expressions import UNREADABLE
 from .players import Player
 from .structure import GameStructure
 
-__all__ = ["changes", "stamp"]
-
 _NAMED = (UnaryFunctionExpression, ExternalFunctionExpression)  # Nodes of one class that stand for functions by name.
 _COMPARED = (int, float, tuple)  # What leaves are compared by value.
 

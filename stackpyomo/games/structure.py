@@ -26,8 +26,6 @@ from .aggregates import Aggregates, definitions, responses
 from .couplings import Movers, Price, SharedRow, dealt, priced_rows, recognised, require_felt, shared_constraints
 from .players import Follower, Leader, Player, blocks_of, collect_components, populations_of
 
-__all__ = ["UNNAMED", "GameStructure", "Movers", "action_bounds", "keep", "recall"]
-
 UNNAMED = "the model"  # What messages call a model without a name.
 
 Answer = TypeVar("Answer")

@@ -34,8 +34,6 @@ from stackpyomo.errors import InvalidGame
 
 from .gains.system import System
 
-__all__ = ["Accuracy", "Improbable", "improbable"]
-
 
 @dataclass(frozen=True)
 class Accuracy:

@@ -47,8 +47,6 @@ from .incentive import Incentive, assembled
 from .lottery import refusal
 from .strategy import DEVIATIONS
 
-__all__ = ["designed"]
-
 _LOTTERIES = 40  # Rounds in which a lottery of deviations alone is looked for.
 _EXPLAINING = 10.0  # Seconds for that: the refusal stands without it.
 

@@ -35,8 +35,6 @@ from .gains.turning import Fault, Unrepaired
 from .incentive import Incentive, assembled
 from .uniqueness import SharedLeader, equilibrium
 
-__all__ = ["Design", "designed", "given_incentive"]
-
 logger = logging.getLogger(__name__)
 
 #: Followers not proved convex whose second derivatives are looked at one by one, where no evaluation gives all.

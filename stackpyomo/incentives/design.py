@@ -40,8 +40,6 @@ from .gains.entries import Payment, Wishes
 from .incentive import Incentive
 from .lottery import table
 
-__all__ = ["affine_incentive", "least_curvature"]
-
 
 def affine_incentive(
     plan: Plan,

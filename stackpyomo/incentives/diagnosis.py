@@ -31,8 +31,6 @@ from .gains.entries import Entries
 from .gains.system import System
 from .gains.turning import Fault, Unrepaired
 
-__all__ = ["Attempt", "Finding", "refusal", "refuse", "refuse_curvature", "refuse_undefined", "with_hint"]
-
 _CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}  # What another on-path value of a price may mend.
 
 

@@ -21,8 +21,6 @@ from .standing import Standing
 from .strategy import AffineStrategy
 from .wording import how_to_compare, in_words, term_table
 
-__all__ = ["Incentive", "assembled"]
-
 logger = logging.getLogger(__name__)
 
 

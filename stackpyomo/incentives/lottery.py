@@ -28,8 +28,6 @@ from stackpyomo.errors import NoIncentive, RefusalCause
 from .gains.levers import Lever
 from .gains.masters import Excluded, Tag
 
-__all__ = ["TABLE", "fraction", "rational", "refusal", "table"]
-
 #: Columns of :attr:`stackpyomo.NoIncentive.deviations`.
 TABLE = ["follower", "action", "weight", "temptation", "kind", "exact"]
 

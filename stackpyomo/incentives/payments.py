@@ -29,8 +29,6 @@ from stackpyomo.plans import Plan, rows_of
 
 from .strategy import AffineStrategy
 
-__all__ = ["Accounts", "accounts", "comparison"]
-
 
 @dataclass(frozen=True)
 class Accounts:

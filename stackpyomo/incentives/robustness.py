@@ -39,8 +39,6 @@ from stackpyomo.games.information import Announcement, shares
 from stackpyomo.solvers import BadRow, Program, Termination, solve
 from stackpyomo.verification import Composed, composed
 
-__all__ = ["COLUMNS", "robustness"]
-
 COLUMNS = ["curvature", "shift", "leader_slope", "leader_loss", "relative_error"]
 
 _LARGEST = 1e3  # Relative errors beyond this are reported as infinite.

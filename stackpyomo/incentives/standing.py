@@ -11,8 +11,6 @@ import pandas as pd
 
 from stackpyomo.core import fields_from_json, fields_to_json, json_number, real
 
-__all__ = ["AtBound", "Standing"]
-
 
 @dataclass(frozen=True)
 class AtBound:

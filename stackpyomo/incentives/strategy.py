@@ -39,8 +39,6 @@ from stackpyomo.plans import Plan
 from .gains.system import System
 from .standing import Standing
 
-__all__ = ["DEVIATIONS", "AffineStrategy"]
-
 DEVIATIONS = ["follower", "action", "slack", "weight"]  #: Columns of :attr:`AffineStrategy.deviations`.
 
 _LARGEST = 50_000_000  # Numbers a basis of the null space may have.

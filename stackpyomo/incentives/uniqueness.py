@@ -23,8 +23,6 @@ from stackpyomo.derivatives import FollowerHessians, FollowerRows
 from stackpyomo.games import foreign
 from stackpyomo.games.information import Equilibrium, Uniqueness
 
-__all__ = ["SharedLeader", "equilibrium"]
-
 #: Actions up to which the pseudo-gradient's Jacobian is formed: it is dense where everybody meets in the leader.
 _ACTIONS = 200
 

@@ -22,8 +22,6 @@ from stackpyomo.plans import Plan
 from .payments import Accounts, accounts, comparison
 from .strategy import AffineStrategy
 
-__all__ = ["how_to_compare", "in_words", "stakes", "term_table", "terms"]
-
 
 class _Room(NamedTuple):
     """How much is shown: rows of a table or list, terms of a formula; the first ones, in the model's order."""

@@ -25,8 +25,6 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, number_of, partials
 from stackpyomo.games import Follower, Game, foreign
 
-__all__ = ["Affine", "AnswerSet", "Kind", "are_unique", "is_independent", "keep_apart"]
-
 
 class Kind(str, enum.Enum):
     """What a follower's problem is in its own actions, whatever the leader does."""

@@ -45,8 +45,6 @@ from .feasibility import conflict, refusal, unbounded
 from .plan import Plan, proved_within, untried
 from .problems import all_constraints
 
-__all__ = ["cooperative_plan", "settled"]
-
 logger = logging.getLogger(__name__)
 
 _MANY = 1_000  # Actions from which on arrays go to the solver, in this process, rather than a text.

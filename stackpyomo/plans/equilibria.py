@@ -36,8 +36,6 @@ from .plan import Plan
 from .profiles import pure_equilibria
 from .responding import Work
 
-__all__ = ["Continuum", "Equilibria", "all_equilibria"]
-
 _PAIRS = 200  # Pairs up to which a list is made.
 _SECONDS = 60.0  # For all of it where no time limit is given.
 

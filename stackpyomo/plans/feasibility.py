@@ -19,8 +19,6 @@ from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game, GameStructure
 from stackpyomo.solvers import BadRow, Program, solve
 
-__all__ = ["conflict", "refusal", "rested", "unbounded", "violation"]
-
 
 def violation(game: GameStructure, values: Mapping[str, float]) -> float:
     """The largest violation of a bound or an active row there in natural units; infinite where a row has no value."""

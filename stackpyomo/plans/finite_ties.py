@@ -21,8 +21,6 @@ from stackpyomo.games import Follower, Game
 from .answer_sets import keep_apart
 from .profiles import Profiles, count, whole_levels
 
-__all__ = ["FiniteAnswer", "finite_answer", "is_finite"]
-
 _MOST = 4096  # Profiles of actions, and values of a leader of whole variables, at most.
 
 

@@ -37,8 +37,6 @@ from .problems import held_problem
 from .resolved_plans import answered_plan, not_held
 from .responding import plan_if_any, respond
 
-__all__ = ["leaders_plan", "shortfalls"]
-
 _SWEEPS = 50  # Times that every leader moves, at most.
 _HALVED = 10  # Of these, with half steps, after a plan has come again.
 _ROUNDS = 40  # Games of deviations, at most.

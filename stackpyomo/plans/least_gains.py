@@ -26,8 +26,6 @@ from stackpyomo.solvers import free_row, rows_at
 
 from .responding import plan_if_any
 
-__all__ = ["LeastGains"]
-
 _MOST = 60  # Deviations that are listed at most.
 
 

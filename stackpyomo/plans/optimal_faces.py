@@ -38,8 +38,6 @@ from stackpyomo.solvers import Program, Solution, choose, free_row, solve
 from .answer_sets import Affine, Kind
 from .worst_answers import Goal, WorstAnswers
 
-__all__ = ["FaceAnswer", "OptimalFaces"]
-
 # Parts of the way from x to x° at which a leader is looked at.
 _STEPS = (0.0, 1e-1, 1e-2, TOLERANCES.weak, TOLERANCES.early, TOLERANCES.snap)
 

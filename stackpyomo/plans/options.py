@@ -16,8 +16,6 @@ from stackpyomo.solvers import choose
 from .decomposition.hedging import Hedging
 from .plan import Plan
 
-__all__ = ["read_options", "started", "with_options"]
-
 logger = logging.getLogger(__name__)
 
 

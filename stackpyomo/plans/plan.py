@@ -40,8 +40,6 @@ from stackpyomo.verification import Report
 from .feasibility import rested, violation
 from .selection import Selection
 
-__all__ = ["Plan", "measured", "proved_within", "rows_of", "untried"]
-
 _GLOBAL = ("scip", "gurobi")
 
 

@@ -14,15 +14,6 @@ from stackpyomo.core.expressions import variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs, leader_variables
 
-__all__ = [
-    "aggregate_definitions",
-    "all_constraints",
-    "held_problem",
-    "leader_values",
-    "leading_problem",
-    "require_priced",
-]
-
 
 def leading_problem(game: Game, responding: Container[str]) -> Problem:
     """The leader's cost and rows, and those of the followers who serve it; ``responding`` ones are left out."""

@@ -19,8 +19,6 @@ from stackpyomo.core.expressions import number_of, sized
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, evaluated_at
 
-__all__ = ["Profiles", "count", "pure_equilibria", "whole_levels"]
-
 _MOST = 100_000  # Profiles up to which all are looked at.
 
 

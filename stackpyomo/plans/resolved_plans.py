@@ -15,8 +15,6 @@ from stackpyomo.verification import Effort, Report, resolved
 from .feasibility import violation
 from .plan import Plan, measured
 
-__all__ = ["answered_plan", "not_held"]
-
 
 def answered_plan(
     game: Game,

@@ -46,8 +46,6 @@ from .plan import Plan, untried
 from .resolved_plans import answered_plan, not_held
 from .selection import Selection
 
-__all__ = ["Work", "plan_if_any", "respond"]
-
 _SAMPLED = 200  # Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards.
 _LARGEST = 1000  # Variables of integer and nonconvex followers up to which plans are looked for by deviation rows.
 

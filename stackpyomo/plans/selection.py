@@ -13,8 +13,6 @@ from stackpyomo.core import listed
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs
 
-__all__ = ["KINDS", "Selection", "wishing"]
-
 KINDS = ("auto", "any", "variational", "best", "worst", "all")  #: What ``equilibrium=`` may be.
 
 

@@ -26,8 +26,6 @@ from .responding import respond
 from .selection import wishing
 from .ties import enumerated_plan, pessimistic_plan
 
-__all__ = ["leader_optimal", "nash", "pessimistic", "stackelberg"]
-
 
 def leader_optimal(
     game: Game,

@@ -25,8 +25,6 @@ from stackpyomo.solvers import Program, free_row, rows_at, solve
 from .answer_sets import keep_apart
 from .worst_answers import WorstAnswers
 
-__all__ = ["TieMaster"]
-
 _ROUNDS = 60  # Answers that become rows, at most.
 
 _EVERYBODY = "everybody"

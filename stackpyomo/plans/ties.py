@@ -39,8 +39,6 @@ from .responding import plan_if_any
 from .tie_masters import TieMaster
 from .worst_answers import WorstAnswer, WorstAnswers, WorstEquilibria, worst_answers
 
-__all__ = ["enumerated_plan", "pessimistic_plan"]
-
 # Lengths of the steps to leaders beside one, in sizes of its variables or 1.
 _ASIDE = (TOLERANCES.nearby, TOLERANCES.strict, TOLERANCES.weak)
 

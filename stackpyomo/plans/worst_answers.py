@@ -28,8 +28,6 @@ from .plan import Plan
 from .problems import aggregate_definitions, held_problem
 from .responding import plan_if_any
 
-__all__ = ["Goal", "WorstAnswer", "WorstAnswers", "WorstEquilibria", "worst_answers"]
-
 
 @dataclass(frozen=True)
 class Goal:

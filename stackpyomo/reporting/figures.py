@@ -24,8 +24,6 @@ from stackpyomo.verification import Report
 
 from . import plots
 
-__all__ = ["COLOURS", "SLIDER", "Picture", "pictures"]
-
 COLOURS = {
     "ink": ("#1b1f24", "#e6edf3"),
     "paper": ("#fefefe", "#14181d"),  # not white, which is a colour of heat maps

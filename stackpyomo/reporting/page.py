@@ -28,8 +28,6 @@ from stackpyomo.version import __version__
 
 from .figures import COLOURS, SLIDER, pictures
 
-__all__ = ["page", "table_page"]
-
 _SHOWN = 200  # Rows of a table.
 _OPEN = 24  # Of these those that are not folded.
 _LINES = 6  # Formulas that are not folded.

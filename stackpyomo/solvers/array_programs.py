@@ -17,8 +17,6 @@ from stackpyomo.families import Functions, Written, functions_of
 
 from .program import Program
 
-__all__ = ["ArrayProgram", "read_program"]
-
 
 def read_program(
     objective: Any, constraints: Sequence[Any], seconds: dict[str, float], more: Written | None = None

@@ -11,8 +11,6 @@ from scipy.optimize import lsq_linear, nnls
 
 from stackpyomo.core import Array
 
-__all__ = ["Residuals", "least_nonnegative", "split_force", "violations"]
-
 DENSE = 500  #: Columns up to which nonnegative least squares is solved exactly, by an active-set method.
 
 

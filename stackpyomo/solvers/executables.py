@@ -19,8 +19,6 @@ from stackpyomo.core import TOLERANCES, Array, kill, unbroken
 from .program import Program
 from .solution import Solution, Termination
 
-__all__ = ["ipopt_options", "run_executable"]
-
 
 def ipopt_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Tight, and with bounds kept exactly: prices and gains are read off the answer's derivatives."""

@@ -28,8 +28,6 @@ from .executables import ipopt_options
 from .program import Program
 from .solution import Solution, Termination
 
-__all__ = ["PROCESSOR_CLOCK", "Scip", "from_factory", "run_cyipopt", "run_pounce", "run_pyomo"]
-
 # --- Ipopt and POUNCE as libraries ------------------------------------------------------------------------------
 
 _LIBRARY_STATUS = {

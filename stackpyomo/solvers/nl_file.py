@@ -17,8 +17,6 @@ from pyomo.repn.plugins.nl_writer import NLWriter
 
 from stackpyomo.core import Array
 
-__all__ = ["UndefinedValue", "bounds_line", "replaced_segment", "without_limits", "write_nl"]
-
 _UNLIMITED = 1e19  # POUNCE and Ipopt read bounds beyond this as none.
 
 

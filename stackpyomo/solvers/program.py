@@ -35,9 +35,6 @@ from stackpyomo.errors import InvalidGame
 from .certificates import Residuals, least_nonnegative, split_force, violations
 from .nl_file import UndefinedValue, bounds_line, replaced_segment, without_limits, write_nl
 
-__all__ = ["BadRow", "Program", "free_row", "random_start", "rows_at", "scales_of"]
-
-
 _FARTHEST = 1e100
 """No random start lies farther out: the width of a box has to be a number."""
 

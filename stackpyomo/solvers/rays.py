@@ -21,8 +21,6 @@ from stackpyomo.core import TOLERANCES, Array, Scales
 
 from .program import Program, scales_of
 
-__all__ = ["ray"]
-
 _STEPS = (1.0, 30.0, 1e3)  # How far a direction is followed, in reaches.
 
 

@@ -30,8 +30,6 @@ from .program import BadRow, Program
 from .solution import Solution, Termination
 from .twins import twin
 
-__all__ = ["SolverInfo", "choose", "least_point", "prover", "registry", "solve"]
-
 logger = logging.getLogger(__name__)
 
 

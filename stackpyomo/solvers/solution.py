@@ -9,8 +9,6 @@ from typing import Any
 
 from stackpyomo.core import Array
 
-__all__ = ["Solution", "Termination"]
-
 
 class Termination(str, enum.Enum):
     """Why a solver stopped."""

@@ -23,8 +23,6 @@ from .array_programs import ArrayProgram
 from .program import BadRow, Program, copies_between, free_row, scales_of
 from .solution import Solution
 
-__all__ = ["Twin", "twin"]
-
 # Powers of 2 within which a unit is as good as 1: for global solvers, whose bounds are no better than what they take
 # for nothing, and for those that scale problems themselves, whom large numbers only make more accurate.
 _PLAIN = {True: (-4, 10), False: (-10, 20)}

@@ -39,19 +39,6 @@ from stackpyomo.verification import Report
 
 from .pool import Lost, Pool
 
-__all__ = [
-    "RIGHT",
-    "VERIFIED",
-    "Row",
-    "Settings",
-    "machine",
-    "run_entry",
-    "solved",
-    "summarize",
-    "summary_line",
-    "tuned",
-]
-
 logger = logging.getLogger(__name__)
 
 #: Outcomes that are as the entry says, and how the summary calls them.

@@ -31,8 +31,6 @@ from stackpyomo.solvers import registry
 from .catalogue import VERIFIED, Row, Settings, solved
 from .store import plain
 
-__all__ = ["Comparison", "compare", "entries_of", "ways"]
-
 
 @dataclass(eq=False)
 class Comparison(Document):

@@ -20,8 +20,6 @@ from stackpyomo.errors import InvalidGame
 from .jobs import Job
 from .pool import Pool
 
-__all__ = ["cluster", "played"]
-
 _AHEAD = 2  # Rows per worker that an executor is given at once.
 _GLANCE = 2.0  # Seconds after which one looks whether there are workers.
 _DESERTED = 30.0  # Seconds without a worker that are too many.

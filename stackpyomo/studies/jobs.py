@@ -16,8 +16,6 @@ import pandas as pd
 
 from .store import plain
 
-__all__ = ["Job", "digest", "fingerprint", "run_job"]
-
 
 @dataclass(frozen=True)
 class Job:

@@ -27,8 +27,6 @@ from typing import Any
 from stackpyomo.core import Terminated, end, prefix, sweep, unwinding
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["PATIENCE", "Lost", "Pool"]
-
 logger = logging.getLogger(__name__)
 
 PATIENCE = 2.0  #: Seconds that a process has to end by itself.

@@ -26,8 +26,6 @@ from .executors import played
 from .jobs import Job, digest, fingerprint, run_job
 from .store import Store, plain
 
-__all__ = ["study"]
-
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ("error", "seconds")  # Columns of every study's table.

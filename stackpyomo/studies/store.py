@@ -26,8 +26,6 @@ import pandas as pd
 from stackpyomo.core import json_number
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["FORMAT", "Store", "plain", "read_study", "require_parquet", "write_parquet"]
-
 logger = logging.getLogger(__name__)
 
 try:

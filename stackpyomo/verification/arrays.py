@@ -30,8 +30,6 @@ from stackpyomo.families import Family, Ranges, gathered, swept
 from stackpyomo.games import Follower, Game, action_bounds
 from stackpyomo.games.information import Announcement, answers, shares
 
-__all__ = ["Layout", "Pieces", "grouped"]
-
 _EPS = sys.float_info.epsilon
 
 _WIDEST = 24  # Actions of one follower, beyond which it is composed by substitution.

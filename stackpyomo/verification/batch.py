@@ -19,8 +19,6 @@ from stackpyomo.solvers import BadRow, Program, Solution, free_row, solve
 
 from .best_response import Composed
 
-__all__ = ["Separable", "Task"]
-
 _FEW = 500  # Variables and rows of a program up to which multipliers are worked out to see whether it has to be solved.
 
 

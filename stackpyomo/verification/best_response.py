@@ -37,8 +37,6 @@ from stackpyomo.solvers import free_row
 from .effort import Unsettled
 from .halved_boxes import bends_up_on_box
 
-__all__ = ["Composed", "composed", "oversteps", "plane", "stand_in"]
-
 _PIECES = 81  # Pieces up to which a projected strategy is split; beyond, one problem with absolute values.
 _UNITS = 1e4  # Natural units beyond this, or below 1 over it, are not left to a solver's own scaling.
 _WEIGHTS = (1.0, 100.0, 10_000.0)  # Of squared equalities, tried in turn to prove a cost convex where they hold.

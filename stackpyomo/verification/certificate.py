@@ -27,8 +27,6 @@ from .best_response import Composed, composed
 from .checker import BOXES, FORMAT, Bound, Player, Value, derived, digest, problems
 from .report import Report
 
-__all__ = ["certificate", "multipliers_at"]
-
 # Of squared equalities: where they hold, a cost may be convex that is not so elsewhere (Finsler).
 _WEIGHTS = (0.0, 1.0, 100.0, 10_000.0)
 

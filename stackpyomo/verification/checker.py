@@ -36,20 +36,6 @@ from typing import Any
 
 from mpmath import libmp
 
-__all__ = [
-    "BOXES",
-    "FORMAT",
-    "BadCertificate",
-    "Checked",
-    "Player",
-    "Value",
-    "check",
-    "derived",
-    "digest",
-    "main",
-    "problems",
-]
-
 FORMAT = "stackpyomo-certificate/1"
 
 REACH = 1000.0

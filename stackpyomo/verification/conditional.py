@@ -31,9 +31,8 @@ from stackpyomo.games import Game, component_pairs, evaluator, twin_of
 from stackpyomo.games.information import Announcement, Policy, Scenarios, Signal, read_observation
 
 from .best_response import Composed
-from .regret import Effort, best_responses, examine
-
-__all__ = ["conditional_regret"]
+from .effort import Effort
+from .regret import best_responses, examine
 
 
 def conditional_regret(subject: Any, scenarios: Scenarios, actions: Any, *, solver: str = "auto") -> pd.DataFrame:

@@ -22,8 +22,6 @@ from .best_response import Composed
 from .certificate import multipliers_at
 from .checker import ACTIONS, BadCertificate, Bound, problems
 
-__all__ = ["is_confirmed", "is_shown", "shows_all"]
-
 _BOXES = 1000  # Pieces that are looked at before a bound is left unconfirmed.
 _FEW = 2  # Actions up to which so many pieces show the whole of a bound, where there are no rows.
 _WEIGHTS = (0.0, 1.0, 100.0)  # Of squared equalities.

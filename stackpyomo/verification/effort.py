@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["PROVED", "Effort", "Unsettled"]
-
 PROVED = ("convex", "global")  #: Certificates under which nothing better than the best response exists.
 _PROOF = 10.0  # Seconds of a global solver that nobody has asked for.
 

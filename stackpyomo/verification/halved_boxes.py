@@ -17,8 +17,6 @@ from pyomo.core.base.var import VarData
 from stackpyomo.core import Array, box_of
 from stackpyomo.families import Forms, Ranges, Tree, gathered, least_eigenvalues, swept
 
-__all__ = ["bend_up", "bends_up_on_box"]
-
 _WIDEST = 6  # Variables of one follower up to which its box is halved.
 _HALVINGS = 9  # Of one follower's box.
 

@@ -25,8 +25,6 @@ from .best_response import Composed
 from .confirmation import is_confirmed
 from .effort import Unsettled
 
-__all__ = ["Resolve", "answer"]
-
 _POINTS = 4096  # Points of a box of whole numbers up to which all are evaluated.
 _SECONDS = 30.0  # For one branch and bound where no time limit is given.
 

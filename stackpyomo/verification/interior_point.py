@@ -20,8 +20,6 @@ import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array
 
-__all__ = ["minimized"]
-
 _SHARPER = 100.0  # How much further than a solver it goes: a certificate adds up what is left in all limits.
 _MOST = 60  # Iterations; ten are usual.
 _BACK = 0.995  # Share of the way to the nearest limit that a step goes.

@@ -40,8 +40,6 @@ from .halved_boxes import bend_up
 from .interior_point import minimized
 from .witness import witnessed
 
-__all__ = ["MANY", "settled"]
-
 _WIDEST, _HALVINGS = 3, 4  # Actions of followers whose boxes are halved, and how often.
 
 _ROUNDING = 8.0 * sys.float_info.epsilon

@@ -32,8 +32,6 @@ from stackpyomo.solvers import BadRow, Program, free_row, scales_of
 
 from .best_response import Composed
 
-__all__ = ["measure", "narrow", "reconsider"]
-
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
 
 _UNHELD = 10.0  # How much further off a plan may be in an action that no bound holds.

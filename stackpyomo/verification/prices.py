@@ -25,8 +25,6 @@ from .best_response import Composed, stand_in
 from .effort import Unsettled
 from .report import PriceCheck
 
-__all__ = ["lagrangians", "price_checks"]
-
 
 def lagrangians(game: Game, announced: Announcement, wanted: Container[str]) -> dict[str, Composed]:
     """follower → its problem with the priced rows paid for; a price of the wrong sign pays nothing here."""

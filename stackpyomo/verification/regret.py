@@ -40,8 +40,6 @@ from .report import Report
 from .samples import Samples, within_ranges
 from .summary import report_of
 
-__all__ = ["Effort", "best_responses", "resolved", "verify"]
-
 logger = logging.getLogger(__name__)
 
 _CERTIFY = ("auto", "proof", "convex", "global", "multistart")

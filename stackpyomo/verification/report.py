@@ -32,8 +32,6 @@ from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness
 
 from .effort import PROVED, Unsettled
 
-__all__ = ["PriceCheck", "Report", "regret_shown"]
-
 
 class Subject(Protocol):
     """What can be verified: a plan or a strategy."""

@@ -25,8 +25,6 @@ from stackpyomo.core.expressions import UNDEFINED, numbers_of, range_of, subleve
 
 from .best_response import Composed
 
-__all__ = ["Samples", "ranges", "row_ranges", "tighten", "within_ranges"]
-
 _DECADES = 10.0 ** np.arange(2, 13)  # How many sizes away from the plan a direction without an end is looked along.
 _DECADED = 4  # Of so many points all over a box one lies in each decade of distance from the plan alike.
 _TOGETHER = 2  # Affine rows from which on they may say more together than each by itself.

@@ -13,8 +13,6 @@ from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness, 
 from .best_response import Composed
 from .report import Report
 
-__all__ = ["report_of"]
-
 
 def report_of(
     problems: Sequence[Composed], announced: Announcement, tolerance: float, seconds: dict[str, float], solver: str

@@ -20,15 +20,13 @@ from pyomo.core.base.constraint import ConstraintData
 
 from stackpyomo.core import TOLERANCES
 from stackpyomo.core.expressions import is_convex_problem, substituting, variables_in
+from stackpyomo.families import MANY
 from stackpyomo.games import Game, SharedRow
 from stackpyomo.games.information import Announcement
 from stackpyomo.solvers import BadRow, Program, free_row, solve
 
 from .arrays import Layout, grouped
 from .best_response import composed
-from .many import MANY
-
-__all__ = ["Gap", "variational_gap"]
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ from stackpyomo.games.information import Announcement
 from .arrays import Pieces
 from .best_response import Composed, composed
 
-__all__ = ["witnessed"]
-
 _DRAWN, _POINTS = 100, 3  # Followers that are composed by substitution as well, and points at which they are compared.
 
 # Fewer followers where shared rows or answers are long, so that these hold no more terms in all; but so many.

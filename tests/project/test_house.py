@@ -245,6 +245,11 @@ def called(node: ast.AST) -> str:
     return target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
 
 
+def targets(tree: ast.Module) -> list[ast.expr]:
+    """What the module assigns to at its top level."""
+    return [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+
+
 def containers(tree: ast.Module) -> dict[str, int]:
     """Names of the module that hold something mutable → line."""
     found = {}
@@ -366,14 +371,30 @@ def test_every_module_says_what_it_is() -> None:
         assert text.splitlines()[0].endswith((".", ":")), name
 
 
+LISTED = {"errors", "reporting.plots"}
+"""Modules that users read as a whole. Else folders alone list names: inside, an underscore says what is private."""
+
+
+def test_an_underscore_says_what_is_private() -> None:
+    """What a folder gives is a list in its ``__init__``; what its files take from each other has no underscore."""
+    listing = {name for name, tree in TREES.items() if any(root(n) == "__all__" for n in targets(tree))}
+    assert {name for name in listing if name in MODULES} == LISTED
+    for name in listing:
+        names = importlib.import_module(f"stackpyomo.{name.removesuffix('__init__')}".rstrip(".")).__all__
+        assert sorted(names) == sorted(set(names)), name
+    for name, target, part, _ in every_import():
+        assert part[:1] != "_" or part == "__version__", f"{name} takes {part} of {target}"
+
+
 def test_every_public_name_says_what_it_does() -> None:
-    for name in ("", *(f".{module}" for module in MODULES)):
-        module = importlib.import_module(f"stackpyomo{name}")
-        assert sorted(module.__all__) == sorted(set(module.__all__)), name
-        assert [n for n in module.__all__ if not hasattr(module, n)] == [], name
-        things = [(n, getattr(module, n)) for n in module.__all__]
-        named = [(n, t) for n, t in things if inspect.isclass(t) or inspect.isfunction(t) or not name]
-        assert [part for n, t in named for part in undocumented(t, n, deep=n in sp.__all__)] == [], name
+    """What users have, and what one file takes from another."""
+    taken = {(target, part) for name in SOURCES for target, part, _ in imports(name) if target in MODULES}
+    taken = {(target, part) for target, part in taken if target.rpartition(".")[2] != part}  # a whole module
+    things = [(n, getattr(sp, n)) for n in sp.__all__]
+    things += [(part, getattr(importlib.import_module(f"stackpyomo.{name}"), part)) for name, part in sorted(taken)]
+    named = [(n, t) for n, t in things if inspect.isclass(t) or inspect.isfunction(t)]
+    assert len(named) > 500
+    assert [part for n, t in named for part in undocumented(t, n, deep=n in sp.__all__)] == []
 
 
 def test_every_error_is_ours() -> None:

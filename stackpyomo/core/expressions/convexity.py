@@ -38,8 +38,6 @@ from stackpyomo.errors import InvalidGame
 
 from .curvature_rules import INF, RULES, UNARY, UNREADABLE, Shape, number_of
 
-__all__ = ["Curvature", "Proof", "curvature", "is_convex_feasible_set", "is_convex_problem", "range_of"]
-
 _DENSE = 2000  # the largest coupled block whose eigenvalues are computed
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
 

@@ -14,8 +14,6 @@ from pyomo.common.errors import PyomoException
 
 from .intervals import FUNCTIONS, Span, add, negative, power, times
 
-__all__ = ["INF", "RULES", "UNARY", "UNREADABLE", "Shape", "number_of"]
-
 INF = math.inf
 
 UNREADABLE = (ArithmeticError, AttributeError, TypeError, ValueError, RecursionError, PyomoException)

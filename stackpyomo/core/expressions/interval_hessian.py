@@ -25,8 +25,6 @@ from .convexity import curvature
 from .intervals import FUNCTIONS, Span, add, inverse, negative, power, times
 from .terms import terms
 
-__all__ = ["is_convex_on_box"]
-
 _PIECES = 400  # Pieces looked at before giving up.
 
 _QUARTER = math.pi / 2.0, math.nextafter(math.pi / 2.0, 2.0)

@@ -14,8 +14,6 @@ from typing import Any
 
 from mpmath import libmp
 
-__all__ = ["FUNCTIONS", "Span", "add", "inverse", "negative", "power", "times"]
-
 Span = tuple[float, float]
 
 _INF = math.inf

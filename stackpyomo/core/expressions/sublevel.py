@@ -33,8 +33,6 @@ from .intervals import Span, add, power, times
 from .terms import partials, terms
 from .values import number_of
 
-__all__ = ["sublevel_box"]
-
 _MARGIN = TOLERANCES.noise  # Share of every coefficient that is given away for rounding.
 _DEGREE = 12  # Of polynomials that are multiplied out, and the most variables of one.
 _BOXES = 20_000  # Boxes after which a least value is not shown to be positive.

@@ -26,19 +26,6 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_varia
 
 from .values import number_of
 
-__all__ = [
-    "UNREADABLE",
-    "apart",
-    "elementary",
-    "interval",
-    "leaves",
-    "nodes_in",
-    "partials",
-    "roots",
-    "terms",
-    "variables_in",
-]
-
 
 def terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
     """(number, term) with Σ number · term = factor · expression: through sums, numbers and named Expressions."""

@@ -22,18 +22,6 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor
 from stackpyomo.core.sparse import Array
 from stackpyomo.core.tolerances import TOLERANCES
 
-__all__ = [
-    "UNDEFINED",
-    "Substitution",
-    "folded",
-    "number_of",
-    "numbers_of",
-    "size_of",
-    "sized",
-    "spelled",
-    "substituting",
-]
-
 #: What evaluating or differentiating raises where there is no value.
 UNDEFINED = (ArithmeticError, TypeError, ValueError)
 

@@ -27,24 +27,6 @@ from pyomo.core.expr.visitor import StreamBasedExpressionVisitor
 from stackpyomo.core import TOLERANCES
 from stackpyomo.errors import InvalidGame
 
-__all__ = [
-    "BLOCK_WORDS",
-    "FORMAT",
-    "MEAN",
-    "MODEL_WORDS",
-    "NESTING",
-    "ROOT",
-    "SENSES",
-    "Formula",
-    "Printer",
-    "finite",
-    "legal",
-    "nearest",
-    "show",
-    "unique",
-    "usable",
-]
-
 FORMAT = "stackpyomo-game/1"
 
 MEAN = "mean of "  #: Begins a signal of a game file that is the mean over a population.

@@ -16,8 +16,6 @@ from stackpyomo.errors import GameFileError
 
 from .formulas import NESTING, finite, nearest, show
 
-__all__ = ["Item", "load_json"]
-
 _Place = tuple[int, int]  # line and column, both counted from one
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')

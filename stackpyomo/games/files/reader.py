@@ -22,23 +22,6 @@ from stackpyomo.games.players import Population
 from .formulas import MEAN, MODEL_WORDS, SENSES, Formula, legal, nearest, show, unique, usable
 from .places import Item, load_json
 
-__all__ = [
-    "common_leader",
-    "declare",
-    "declare_prices",
-    "name_of",
-    "read_aggregates",
-    "read_entries",
-    "read_follower",
-    "read_games",
-    "read_leaders",
-    "read_observe",
-    "read_prices",
-    "read_rows",
-    "read_target",
-    "read_wishes",
-]
-
 Rows: TypeAlias = list[tuple[str, Any]]  #: (text without blanks, row).
 
 _PLAYER = ("variables", "objective", "sense", "constraints")

@@ -20,8 +20,6 @@ from stackpyomo.games.structure import GameStructure
 
 from .formulas import BLOCK_WORDS, FORMAT, MODEL_WORDS, ROOT, Printer, finite, legal, unique
 
-__all__ = ["document", "identifiers", "write_game"]
-
 
 def write_game(game: GameStructure, path: str | os.PathLike[str]) -> None:
     """Write the game to a JSON file; raises :class:`InvalidGame` for what the format cannot say."""

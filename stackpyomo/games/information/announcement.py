@@ -11,8 +11,6 @@ from scipy import sparse
 
 from .signals import Signal
 
-__all__ = ["Announcement", "Equilibrium", "Uniqueness"]
-
 
 class Uniqueness(str, Enum):
     """What is known of the number of the followers' equilibria under a strategy."""

@@ -12,8 +12,6 @@ import pandas as pd
 from stackpyomo.core import TOLERANCES, Array, listed
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["Labelling", "column_of", "labelling", "labels_of", "probabilities_of", "table_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class Labelling:

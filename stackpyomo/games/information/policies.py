@@ -23,8 +23,6 @@ from pyomo.core.expr.visitor import identify_variables
 from stackpyomo.core import TOLERANCES, Array, listed
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["Coefficients", "Policy", "is_idle", "policy", "policy_form"]
-
 Feature = Callable[[Any], Any]
 
 

@@ -22,8 +22,6 @@ import numpy as np
 from stackpyomo.core import TOLERANCES, Array, listed
 from stackpyomo.errors import InvalidGame
 
-__all__ = ["gaussian"]
-
 _NODES = 350  # Nodes of a Gauss–Hermite rule; beyond, numpy's weights overflow.
 _POINTS = 1_000_000  # Points up to which a grid of observations is built.
 

@@ -22,8 +22,6 @@ from scipy.spatial import KDTree
 from stackpyomo.core import TOLERANCES, Array, listed
 from stackpyomo.games.findings import Finding
 
-__all__ = ["Atoms", "Revelation", "Vanishing", "doubts_in", "revealed_outcomes", "vanishing_atoms"]
-
 # Atoms below which nothing can be said, by where the scenarios come from.
 _FEW = {"grid": 2, "samples": 8, "given": 20}
 

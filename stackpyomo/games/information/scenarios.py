@@ -26,8 +26,6 @@ from .policies import Policy, is_idle, policy
 from .quadrature import gaussian
 from .revelations import Atoms, Revelation, Vanishing, revealed_outcomes, vanishing_atoms
 
-__all__ = ["Scenarios"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -34,19 +34,6 @@ from stackpyomo.games.files import MEAN, Formula, identifiers
 from stackpyomo.games.selection import by_component, members
 from stackpyomo.games.structure import GameStructure
 
-__all__ = [
-    "Observation",
-    "Signal",
-    "answers",
-    "causal",
-    "counts",
-    "excursion",
-    "own_actions",
-    "read_observation",
-    "shares",
-    "slopes_at",
-]
-
 
 @dataclass(frozen=True)
 class Observation:

@@ -40,8 +40,6 @@ from stackpyomo.derivatives import (
 from .system import Component, System
 from .turning import HALVINGS, Fault, Unrepaired, turned
 
-__all__ = ["Curved", "NegativeCurvature", "convexified", "negatively_curved"]
-
 _STEPS = 40  # Semidefinite programs solved for one group of followers before giving up.
 
 #: How far from the least gain, in its own units, a second search begins: the best of so many random points.

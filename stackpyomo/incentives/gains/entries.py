@@ -22,8 +22,6 @@ from stackpyomo.games.information import Announcement, Observation, counts, shar
 from .selection import by_instrument, gain_bounds
 from .system import System, gain_system
 
-__all__ = ["Entries", "Payment", "Wishes"]
-
 #: What an infinite population's members together weigh in the energy beside a single follower, to choose a gain.
 _CROWD = 1e9
 

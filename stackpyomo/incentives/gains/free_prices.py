@@ -35,8 +35,6 @@ from .entries import Entries, Payment
 from .selection import Limits
 from .system import System
 
-__all__ = ["Demand", "choose_offsets"]
-
 _PROOF = 10.0  # Seconds for a second solver's word on free values that the first did not find.
 
 

@@ -30,8 +30,6 @@ from stackpyomo.verification import Composed, composed, measure
 
 from .entries import Entries
 
-__all__ = ["Lever", "Row", "levers"]
-
 _FARTHEST = 1e12  # How far, in units of the leader's variable, a level of indifference is looked for.
 _LISTED = 4096  # Points up to which what a follower of whole actions can do is written down as a list.
 

@@ -34,8 +34,6 @@ from stackpyomo.solvers import BadRow, Program, Termination, free_row, solve
 from .entries import Entries
 from .levers import Lever, Row
 
-__all__ = ["Candidate", "CurvedGain", "Excluded", "LeastGain", "LeastRegret", "Tag", "Unknowns"]
-
 _BOXES = (1.0, 30.0, 1e3)  # How far, in natural units, a gain is looked for where its rows are not linear.
 
 

@@ -33,8 +33,6 @@ from stackpyomo.solvers import BadRow, Program, least_nonnegative, solve
 from .selection import Limits, least_within
 from .system import Component, System
 
-__all__ = ["Balance", "balanced", "given_multipliers", "leaning", "supporting", "within_limits"]
-
 _DENSE = 400  # Unknowns up to which gains within limits and multipliers are sought together.
 _LEANED = 10.0  # Multipliers of constraints with leader variables, in natural units, a start is taken from.
 

@@ -33,8 +33,6 @@ from stackpyomo.solvers import least_nonnegative
 
 from .curvature import Curved
 
-__all__ = ["Anticipated", "require_still_signals", "with_reactions"]
-
 
 def require_still_signals(
     rows: FollowerRows, signals: Sequence[Signal], sums: sparse.csr_array, minors: Sequence[str]

@@ -26,8 +26,6 @@ from stackpyomo.solvers import Program, solve
 
 from .system import Component, System
 
-__all__ = ["Limits", "bounded", "by_instrument", "gain_bounds", "least_within", "sparsest"]
-
 _COUNTED = 120  # Entries of a group up to which the fewest are found by integers; beyond, the least Σ|K| is kept.
 _REACH = 100.0  # How far an entry of the sparsest gain may lie, in units of the largest of the gain of least Σ|K|.
 

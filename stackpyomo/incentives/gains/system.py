@@ -22,8 +22,6 @@ from scipy.sparse.linalg import lsmr
 
 from stackpyomo.core import TOLERANCES, Array, ranges, rows_scaled
 
-__all__ = ["Component", "System", "gain_system", "picked"]
-
 #: Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern.
 _DENSE = 40_000_000
 

@@ -20,8 +20,6 @@ from scipy import linalg
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.derivatives import open_directions
 
-__all__ = ["HALVINGS", "Fault", "Unrepaired", "turned"]
-
 HALVINGS = 30  # Of a step, or doublings of a level, before giving up.
 
 

@@ -28,8 +28,6 @@ from stackpyomo.games import Follower, Movers, foreign, moved_along
 
 from .unknown_gain import UnknownGain
 
-__all__ = ["Cuts"]
-
 
 @dataclass
 class Cuts:

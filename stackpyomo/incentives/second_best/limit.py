@@ -31,8 +31,6 @@ from stackpyomo.solvers import Termination, choose
 
 from .unknown_gain import UnknownGain
 
-__all__ = ["AnyGain"]
-
 _MOST = 40  # Actions and entries of the gain up to which a global solver is asked.
 _PATIENCE = 10.0  # Seconds that it may take where no time limit was given.
 

@@ -30,8 +30,6 @@ from stackpyomo.verification import PROVED, Effort, Report, resolved
 from .cuts import Cuts
 from .unknown_gain import UnknownGain
 
-__all__ = ["Answer", "Search"]
-
 logger = logging.getLogger(__name__)
 
 _ROUNDS = 12  # Rounds of cuts: as a rule one or two suffice.

@@ -42,8 +42,6 @@ from .limit import AnyGain
 from .rounds import Answer, Search
 from .unknown_gain import UnknownGain, read_common
 
-__all__ = ["optimal_rule"]
-
 logger = logging.getLogger(__name__)
 
 #: Where no bounds of the gain are given: how many times the least-squares gain it may be, in natural units.

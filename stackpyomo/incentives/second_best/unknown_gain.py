@@ -24,8 +24,6 @@ from stackpyomo.games import Game, leader_variables
 from stackpyomo.games.information import Observation
 from stackpyomo.incentives.gains.entries import Entries
 
-__all__ = ["UnknownGain", "read_common"]
-
 
 def read_common(game: Game, observation: Observation, common: Any) -> list[list[VarData]]:
     """The groups of leader variables that announce one rule, each with at least two members.

@@ -22,8 +22,6 @@ from stackpyomo.solvers import Termination, choose
 from .hedging import Hedging, Run, team
 from .partition import Partition
 
-__all__ = ["chosen_engine", "hedged"]
-
 # Followers whose own problems are written at once: all of a bundle's would take more memory than its plan.
 _TOGETHER = 200
 

@@ -35,8 +35,6 @@ from stackpyomo.solvers import solve
 from .partition import Partition
 from .subproblem import Copy
 
-__all__ = ["Hedging", "Run", "Team", "team"]
-
 _ROOT = "ROOT"  # mpi-sppy's name of the stage that holds what is shared.
 _ADAPTED = 100  # Iterations in which ρ is adapted; from then on it is fixed, as the proof of convergence wants it.
 _UNEVEN = 10.0  # How many times as much one residual may be as the other before ρ changes.

@@ -31,8 +31,6 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.plans.feasibility import refusal
 from stackpyomo.solvers import BadRow, Program, free_row
 
-__all__ = ["Link", "Partition", "Piece"]
-
 
 @dataclass(frozen=True)
 class Link:

@@ -21,8 +21,6 @@ from stackpyomo.solvers import Program, Solution, Termination, solve
 
 from .partition import Partition
 
-__all__ = ["Copy"]
-
 
 class Copy:
     """The bundle of that number, from the values of its Vars (those without: the point of their bounds next to 0)."""
