@@ -7,7 +7,7 @@ is a bound and its emptiness a proof; only a re-solve says that a row is met.
 
 from .least_distance import Answer, nearest
 from .loop import Master, Outcome, Round, Stop, generate
-from .replies import Reply, best_replies, better_replies
+from .replies import Reply, best_replies, better_replies, sharper_replies
 from .rows import Deviation, Deviations, LeaderBound
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "better_replies",
     "generate",
     "nearest",
+    "sharper_replies",
 ]

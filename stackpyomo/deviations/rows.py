@@ -62,12 +62,16 @@ class Deviations:
         steps = (abs(level - other[name]) / self._reaches.get(name, 1.0) for name, level in one.items())
         return max(steps, default=0.0)
 
-    def add(self, deviation: Deviation) -> bool:
-        """True if it is new: away from the plan, and from every other one of this follower."""
+    def is_new(self, deviation: Deviation) -> bool:
+        """True if it is away from the plan, and from every other one of this follower."""
         known = [d.action for d in self.of(deviation.follower, deviation.limit)]
         if self._plan is not None:
             known.append({name: self._plan[name] for name in deviation.action})
-        if any(self.distance(deviation.action, action) <= TOLERANCES.apart for action in known):
+        return all(self.distance(deviation.action, action) > TOLERANCES.apart for action in known)
+
+    def add(self, deviation: Deviation) -> bool:
+        """True if it is new, and a row from now on."""
+        if not self.is_new(deviation):
             return False
         self._by_follower.setdefault((deviation.follower, deviation.limit), []).append(deviation)
         self._all.append(deviation)

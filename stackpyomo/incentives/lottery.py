@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -35,9 +36,8 @@ TABLE = ["follower", "action", "weight", "temptation", "kind", "exact"]
 _DENOMINATOR = 10**6
 
 
-def table(parts: Sequence[tuple[Tag, float]], exact: Sequence[str] | None = None) -> pd.DataFrame:
+def table(parts: Sequence[tuple[Tag, float]], texts: Sequence[str] = ()) -> pd.DataFrame:
     """follower, action ({variable: value}), weight, temptation, kind, exact (the weight as a fraction, or "")."""
-    texts = exact or [""] * len(parts)
     rows = [
         (tag.follower, dict(tag.action), weight, tag.temptation, str(tag.limit or tag.kind), text)
         for (tag, weight), text in zip(parts, texts, strict=True)
@@ -50,17 +50,19 @@ def refusal(excluded: Excluded, levers: Mapping[str, Lever], free: Array) -> NoI
     parts = [(tag, weight) for tag, weight in excluded.weights if tag.kind != "side"]
     if not parts:
         return _unexplained(excluded, levers)
-    deviations = [i for i, (tag, _) in enumerate(parts) if tag.kind == "deviation"]
-    total = sum(parts[i][1] for i in deviations) or sum(abs(weight) for _, weight in parts)
-    parts = [(tag, weight / total) for tag, weight in parts]
-    texts = _exact(parts, deviations, levers, free)
+    total = sum(w for tag, w in parts if tag.kind == "deviation") or sum(abs(weight) for _, weight in parts)
+    parts, texts = [(tag, weight / total) for tag, weight in parts], [""] * len(parts)
+    exact = _exact(parts, levers, free)
+    if exact is not None:
+        parts = [(tag, float(weight)) for tag, weight in exact]
+        texts = [str(w) if w.denominator <= _DENOMINATOR else "" for _, w in exact]
     frame = table(parts, texts)
     names = list(dict.fromkeys(tag.follower for tag, _ in parts if tag.follower)) or list(levers)
     sentence = _sentence(parts, texts, levers)
     gained = math.fsum(w * t.temptation for t, w in parts if t.kind == "deviation")
     residuals = dict.fromkeys(names, gained)
     return NoIncentive(
-        f"{_headline(excluded, parts, bool(texts), levers)}: {sentence} {_repair(parts, levers)}",
+        f"{_headline(excluded, parts, exact is not None, levers)}: {sentence} {_repair(parts, levers)}",
         reasons=dict.fromkeys(names, sentence),
         residuals=residuals,
         causes=dict.fromkeys(names, RefusalCause.DEVIATIONS),
@@ -101,18 +103,23 @@ def _unexplained(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive
 
 
 def _exact(
-    parts: Sequence[tuple[Tag, float]], deviations: Sequence[int], levers: Mapping[str, Lever], free: Array
-) -> list[str] | None:
-    """The weights as fractions, where the whole certificate is one of deviations and its data are rationals."""
-    if len(deviations) < len(parts):
+    parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever], free: Array
+) -> list[tuple[Tag, Fraction]] | None:
+    """The same without rounding, where the whole certificate is one of deviations and its data are rationals."""
+    if any(tag.kind != "deviation" for tag, _ in parts):
         return None
-    rows = [(levers[tag.follower], levers[tag.follower].point(tag.action)) for tag, _ in parts]
-    weights = exact_weights(rows, [weight for _, weight in parts], free)
-    close = weights is not None and all(
-        abs(float(w) - weight) <= TOLERANCES.margin for w, (_, weight) in zip(weights, parts, strict=True)
-    )
-    short = weights is not None and all(weight.denominator <= _DENOMINATOR for weight in weights)
-    return [str(weight) for weight in weights] if weights is not None and close and short else None
+    mine = [levers[tag.follower] for tag, _ in parts]
+    points = [lever.point(tag.action) for lever, (tag, _) in zip(mine, parts, strict=True)]
+    for read in (simple, lambda _, point: [fraction(level) for level in point]):
+        rows = [(lever, read(lever, point)) for lever, point in zip(mine, points, strict=True)]
+        lottery = exact_lottery(rows, free)
+        if lottery is not None:
+            weights, temptations = lottery
+            actions = [dict(zip(lever.problem.names, map(float, point), strict=True)) for lever, point in rows]
+            said = zip(parts, actions, temptations, strict=True)
+            tags = [replace(tag, action=action, temptation=float(r)) for (tag, _), action, r in said]
+            return list(zip(tags, weights, strict=True))
+    return None
 
 
 def _move(tag: Tag, lever: Lever) -> str:
@@ -122,9 +129,8 @@ def _move(tag: Tag, lever: Lever) -> str:
     return listed([f"{name} = {shown(tag.action[name])}" for name in names], 4)
 
 
-def _sentence(parts: Sequence[tuple[Tag, float]], texts: Sequence[str] | None, levers: Mapping[str, Lever]) -> str:
-    deviations = [(tag, weight, (texts or [""] * len(parts))[i]) for i, (tag, weight) in enumerate(parts)
-                  if tag.kind == "deviation"]  # fmt: skip
+def _sentence(parts: Sequence[tuple[Tag, float]], texts: Sequence[str], levers: Mapping[str, Lever]) -> str:
+    deviations = [(*part, text) for part, text in zip(parts, texts, strict=True) if part[0].kind == "deviation"]
     others = sorted({_other(tag) for tag, _ in parts if tag.kind != "deviation"})
     if len(deviations) == 1 and not others:
         return _alone(deviations[0][0], levers[deviations[0][0].follower])
@@ -237,54 +243,82 @@ def _power(node: Any, parts: list[Fraction]) -> Fraction:
     return Fraction(parts[0] ** int(parts[1]))
 
 
-def exact_weights(rows: Sequence[tuple[Lever, Array]], weights: Sequence[float], free: Array) -> list[Fraction] | None:
-    """μ ≥ 0 of deviations (lever, point) with Σ μ p dᵀ = 0 and Σ μ r > 0 in exact arithmetic, Σ μ = 1; None: not shown.
+def exact_lottery(
+    rows: Sequence[tuple[Lever, Sequence[Fraction]]], free: Array
+) -> tuple[list[Fraction], list[Fraction]] | None:
+    """(weights μ ≥ 0, temptations r) of deviations (lever, point): Σ μ p dᵀ = 0, Σ μ r > 0, Σ μ = 1; None: not shown.
 
-    weights: what floating point made of them; only those that are not 0 there are used. free: (instruments) whether the
+    All in exact arithmetic, as is that each point is one that the follower can play. free: (instruments) whether the
     on-path value is chosen anew; there Σ μ (p(v) − p(u*)) = 0, too.
     """
     columns, temptations = list[list[Fraction]](), list[Fraction]()
     for lever, point in rows:
-        column, temptation = _row(lever, point, free)
-        if column is None or temptation is None:
+        row = _row(lever, point, free)
+        if row is None:
             return None
-        columns.append(column)
-        temptations.append(temptation)
+        columns.append(row[0])
+        temptations.append(row[1])
     vector = _null_vector(columns)
-    if vector is None:
+    if vector is None or not sum(vector):
         return None
-    if sum(vector) < 0:
-        vector = [-weight for weight in vector]
-    total = sum(vector)
-    if total <= 0 or any(weight < 0 for weight in vector):
-        return None
-    vector = [weight / total for weight in vector]
+    vector = [weight / sum(vector) for weight in vector]
     gained = sum((w * r for w, r in zip(vector, temptations, strict=True)), Fraction(0))
-    return vector if gained > 0 and len(vector) == len(weights) else None
+    return (vector, temptations) if gained > 0 and min(vector) >= 0 else None
 
 
-def _row(lever: Lever, point: Array, free: Array) -> tuple[list[Fraction] | None, Fraction | None]:
-    """(p(v) d(v)ᵀ over instruments × signals, and p(v) − p(u*) of what is free; r(v))."""
-    if not lever.is_affine or lever.curved:
-        return None, None
+def simple(lever: Lever, point: Array) -> list[Fraction]:
+    """A point that is as good, in the simplest fractions: actions as near as a plan is known, those on bounds there."""
+    near = []
+    for number, var in enumerate(lever.variables):
+        level, room = fraction(point[number]), fraction(TOLERANCES.accuracy * lever.reach(number))
+        held = lever.whole[number] or level in [fraction(end) for end in var.bounds if end is not None]
+        near.append(level if held else _simplest(level - room, level + room))
+    return near
+
+
+def _simplest(low: Fraction, high: Fraction) -> Fraction:
+    """The fraction of the least denominator from low to high."""
+    whole = Fraction(math.ceil(low))
+    if whole <= high:
+        return whole
+    return whole - 1 + 1 / _simplest(1 / (high - whole + 1), 1 / (low - whole + 1))
+
+
+def _row(lever: Lever, point: Sequence[Fraction], free: Array) -> tuple[list[Fraction], Fraction] | None:
+    """(p(v) d(v)ᵀ over instruments × signals, and p(v) − p(u*) of what is free; r(v)); None: not known exactly."""
+    if not lever.is_affine:
+        return None
     own, answers = lever.variables, lever.problem.answers
     level = {id(v): fraction(x) for v, x in zip(answers, lever.levels, strict=True)}
-    table = {**level, **{id(v): fraction(x) for v, x in zip(own, point, strict=True)}}
+    table = {**level, **{id(v): x for v, x in zip(own, point, strict=True)}}
     plan = {**level, **{id(v): fraction(x) for v, x in zip(own, lever.target, strict=True)}}
+    if not _is_able(lever, table):
+        return None
+    bent = {number: rational(curve, table) for number, curve in lever.curved.items()}
     costs = [rational(lever.problem.own, values) for values in (plan, table)]
     pulls, planned = ([rational(slope, values) for slope in lever.slopes] for values in (table, plan))
-    if None in (*costs, *pulls, *planned):
-        return None, None
+    if None in (*costs, *pulls, *planned, *bent.values()):
+        return None
     steps = [table[id(v)] - plan[id(v)] for v in own]
     seen = [sum((fraction(m) * s for m, s in zip(moves, steps, strict=True)), Fraction(0)) for moves in lever.shown]
+    seen = [bent.get(number) or sign for number, sign in enumerate(seen)]
     column = [Fraction(0)] * (lever.count * (len(seen) + 1))
     for instrument, pull, before in zip(map(int, lever.instruments), pulls, planned, strict=True):
         for number, sign in enumerate(seen):
             column[instrument * len(seen) + number] = (pull or Fraction(0)) * sign
         if free[instrument]:
             column[lever.count * len(seen) + instrument] = (pull or Fraction(0)) - (before or Fraction(0))
-    cost, after = costs
-    return column, None if cost is None or after is None else cost - after
+    return column, (costs[0] or Fraction(0)) - (costs[1] or Fraction(0))
+
+
+def _is_able(lever: Lever, table: Mapping[int, Fraction]) -> bool:
+    """Whether the follower can do that: within its bounds and rows, without any room."""
+    rows = [(rational(row.body, table), row.lb, row.ub) for row in lever.problem.rows]
+    bounds = [(table[id(v)], *v.bounds) for v in lever.variables]
+    return all(
+        level is not None and (low is None or level >= fraction(low)) and (high is None or level <= fraction(high))
+        for level, low, high in [*rows, *bounds]
+    )
 
 
 def _null_vector(columns: Sequence[Sequence[Fraction]]) -> list[Fraction] | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
 from stackpyomo.core import undisturbed
-from stackpyomo.deviations import best_replies
+from stackpyomo.deviations import best_replies, better_replies, sharper_replies
 from stackpyomo.verification import Effort
 
 
@@ -34,3 +36,33 @@ def test_a_constant_toll_tempts_and_the_rule_does_not(driver: sp.Plan) -> None:
     with undisturbed():
         (reply,) = best_replies(game, rule.announcement, {"driver"}, Effort())
     assert reply.regret <= 1e-6 * reply.scale
+
+
+def test_a_deviation_goes_downhill_from_where_it_is() -> None:
+    """−cos 3v + u, u = 0: from 0.3 to 0, from 2 to 2π/3; the plan, 1, is worth −cos 3."""
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(initialize=0.0), pyo.Block()
+    m.f.v = pyo.Var(bounds=(-1, 3), initialize=1.0)
+    m.f.cost = pyo.Objective(expr=m.u - pyo.cos(3 * m.f.v))
+    m.wish = pyo.Objective(expr=m.u**2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    with undisturbed():
+        known = [("f", {"f.v": start}) for start in (0.3, 2.0)]
+        replies = sharper_replies(plan.attached(), plan.announcement, known)
+    assert [r.action["f.v"] for r in replies] == pytest.approx([0.0, 2 * math.pi / 3], abs=1e-7)
+    assert [r.regret for r in replies] == pytest.approx([1.0 - math.cos(3.0)] * 2)
+
+
+def test_one_better_reply_takes_no_global_solver() -> None:
+    """(v − 1)² (v + 1)² at v = 0: one of the two wells."""
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(initialize=0.0), pyo.Block()
+    m.f.v = pyo.Var(bounds=(-3, 3), initialize=0.0)
+    m.f.cost = pyo.Objective(expr=m.u + (m.f.v - 1) ** 2 * (m.f.v + 1) ** 2)
+    m.wish = pyo.Objective(expr=m.u**2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    with undisturbed():
+        (free,) = better_replies(plan.attached(), plan.announcement, {"f"})
+        (asked,) = better_replies(plan.attached(), plan.announcement, {"f"}, allowed=1.0)
+    assert abs(free.action["f.v"]) == pytest.approx(1.0, abs=1e-6)
+    assert asked.regret == pytest.approx(free.regret, abs=1e-9)

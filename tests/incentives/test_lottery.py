@@ -19,7 +19,7 @@ from stackpyomo.games import parse_game
 from stackpyomo.games.information import read_observation
 from stackpyomo.incentives.gains.entries import Entries, Wishes
 from stackpyomo.incentives.gains.levers import Lever, levers
-from stackpyomo.incentives.lottery import exact_weights, fraction, rational
+from stackpyomo.incentives.lottery import exact_lottery, fraction, rational, simple
 
 FILE = Path(__file__).parent.parent / "data" / "deviation_gains.json"
 CASES = {case["id"]: case for case in json.loads(FILE.read_text(encoding="utf-8"))}
@@ -66,7 +66,11 @@ def test_the_least_gain(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "weights", "liked"),
-    [("GD2_impossible", {0.0: "1/2", 2.0: "1/2"}, 1), ("GD12a_tariff_fixed", {1.0: "3/4", 3.0: "1/4"}, 0.75)],
+    [
+        ("GD2_impossible", {0.0: "1/2", 2.0: "1/2"}, 1),
+        ("GD4a_well_impossible", {-1.0: "1/4", 1.0: "3/4"}, 9 / 64),
+        ("GD12a_tariff_fixed", {1.0: "3/4", 3.0: "1/4"}, 0.75),
+    ],
 )
 def test_lotteries_are_exact_where_the_data_are(name: str, weights: dict[float, str], liked: float) -> None:
     table = refused(name).deviations
@@ -94,13 +98,20 @@ def test_a_price_that_reaches_nobody_who_is_off() -> None:
 
 
 def test_a_switch_that_is_not_seen() -> None:
-    """The slope asks for 2, switching off for at most 1/2; what is seen helps."""
+    """The slope asks for 2, switching off for at most 1/2; what is seen helps.
+
+    The line from (0, 9) that touches 7 + (w − 3)² does so at w = √7: of all lotteries this one is liked most.
+    """
     refusal = refused("GD5b_switch_off")
-    table = refusal.deviations
-    assert {"f.z": 0.0, "f.w": 0.0} in list(table["action"])
-    steps = [action["f.w"] - 2.0 for action in table["action"]]
-    assert table["weight"] @ steps == pytest.approx(0.0, abs=1e-7)
-    assert table["weight"] @ table["temptation"] > 0.0
+    table = refusal.deviations.sort_values("weight", ignore_index=True)
+    assert table.loc[0, "action"] == {"f.z": 0.0, "f.w": 0.0}
+    assert table.loc[1, "action"]["f.w"] == pytest.approx(7.0**0.5, abs=1e-5)
+    assert list(table["weight"]) == pytest.approx([1.0 - 2.0 / 7.0**0.5, 2.0 / 7.0**0.5], abs=2e-6)
+    weights = [Fraction(text) for text in table["exact"]]
+    steps = [Fraction(action["f.w"]) - 2 for action in table["action"]]
+    assert abs(float(sum(w * s for w, s in zip(weights, steps, strict=True)))) <= 1e-12
+    assert table["weight"] @ table["temptation"] == pytest.approx(11.0 - 4.0 * 7.0**0.5, abs=1e-9)
+    assert "proved for gains up to" not in str(refusal)
     assert "Observe f.z, too" in str(refusal)
     plan, _ = read("GD5b_switch_off")
     rule = sp.affine_incentive(plan, observe=CASES["GD5b_switch_off"]["expected"]["observe_both"])
@@ -248,7 +259,29 @@ def priced() -> Lever:
 def test_weights_count_what_a_free_price_does() -> None:
     """p d is 0 at v = 0 and 2 at v = 2: it takes v = 0 alone to hide from the gain, not from a price that is free."""
     lever = priced()
-    off, more = np.array([0.0]), np.array([2.0])
-    assert exact_weights([(lever, off)], [1.0], np.array([False])) == [Fraction(1)]
-    assert exact_weights([(lever, off)], [1.0], np.array([True])) is None
-    assert exact_weights([(lever, off), (lever, more)], [0.5, 0.5], np.array([True])) is None, "a gain would see it"
+    off, more = [Fraction(0)], [Fraction(2)]
+    assert exact_lottery([(lever, off)], np.array([False])) == ([Fraction(1)], [Fraction(1)])
+    assert exact_lottery([(lever, off)], np.array([True])) is None
+    assert exact_lottery([(lever, off), (lever, more)], np.array([True])) is None, "a gain would see it"
+
+
+def test_what_a_follower_cannot_do_is_no_proof() -> None:
+    """v = −1 costs 1 less than 0, and no box holds it."""
+    assert exact_lottery([(priced(), [Fraction(-1)])], np.array([False])) is None
+
+
+def test_the_simplest_fraction_next_to_a_level() -> None:
+    """0.33333333 is 1/3, √2 a quotient that is as near as a plan is known; bounds stay what they are."""
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(initialize=0), pyo.Block()
+    m.f.v = pyo.Var(range(3), bounds=(0, 1.5), initialize=1)
+    m.f.cost = pyo.Objective(expr=sum(m.f.v[i] ** 2 for i in range(3)) + m.u)
+    m.wish = pyo.Objective(expr=m.u**2)
+    game = sp.Game(m, followers=m.f)
+    with undisturbed():
+        design = Entries(FollowerRows(game), Wishes(read_observation(game, "actions")))
+        lever = levers(design, game.current_values())["f"]
+    third, root, end = simple(lever, np.array([0.33333333, 2.0**0.5, 1.5]))
+    assert (third, end) == (Fraction(1, 3), Fraction(3, 2))
+    assert root.denominator < 1000
+    assert abs(float(root) - 2.0**0.5) <= 1e-5

@@ -81,6 +81,22 @@ def test_a_unit_switches_on_from_its_price(price: float) -> None:
     assert report.best_response["f"]["f.z"] == (1.0 if on < 0 else 0.0)
 
 
+def test_a_switch_in_small_units_is_proved_as_well() -> None:
+    """z + ((100 w − 3)² + …)/1000: rows met to a solver's tolerance leave 3e-9 of a cost that is small against 1e-3."""
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var(initialize=0.01)
+    m.f = pyo.Block()
+    m.f.off = pyo.Var(domain=pyo.Integers, bounds=(-1, 0), initialize=0)
+    m.f.w = pyo.Var(bounds=(-0.01, 0.03), initialize=0.01)
+    m.f.limit = pyo.Constraint(expr=3 - 100 * m.f.w <= 4 * (m.f.off + 1))
+    paid = 100 * (0.01 - 2 * (m.f.w - 0.01))
+    m.f.cost = pyo.Objective(expr=0.001 * (2 * (m.f.off + 1) + (100 * m.f.w) ** 2 + paid) + 1)
+    m.goal = pyo.Objective(expr=m.toll)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert report.certificate["f"] == "global"  # 1 + (2 + 1 + 1)/1000 at the plan and, off, 1 + (9 − 3)/1000
+    assert report.regret["f"] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_what_is_asked_of_a_proof() -> None:
     plan = sp.Plan.from_values(unit(5.0))
     assert sp.verify(plan, certify="convex").certificate["f"] == "unknown"

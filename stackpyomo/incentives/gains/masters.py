@@ -155,6 +155,8 @@ class LeastGain:
             self._add_slopes(lever)
 
     _slopes = True  #: Whether first-order conditions are asked for.
+    #: Of the least regret: the deviations and weights that show that no gain does better.
+    lottery: Sequence[tuple[Tag, float]] = ()
 
     def _add_slopes(self, lever: Lever) -> None:
         stationary = list(lever.stationary(self.unknowns.free))
@@ -271,7 +273,6 @@ class LeastRegret(LeastGain):
     """min t, then Σ w K², such that no follower gains more than t: the best ε-incentive, and t is proved least."""
 
     _slopes = False
-    lottery: Sequence[tuple[Tag, float]] = ()  #: The deviations and weights that show that no gain does better.
 
     def _solved(self) -> Candidate | None:
         """``bound`` is the regret that no gain is below."""
