@@ -20,7 +20,7 @@ has another unit), and what a cost hardly weighs, because it is improbable, has 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -115,13 +115,16 @@ def scales(
     curvature: Callable[[Array, Array], sparse.csr_array],
     costs: Array | None = None,
     terms: Callable[[Array], Array] | None = None,
+    telling: Array | None = None,
+    accuracy: float = TOLERANCES.accuracy,
 ) -> Scales:
     """The natural units at a point.
 
     jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → one triangle of the second derivatives of
     Σ w f, (variables × variables); asked for only where a variable has no box. costs: (rows) which of them are costs,
     where the others are constraints. terms: (variables) of which they are asked → Σ |terms| of each one's slope in the
-    costs, which may cancel at the point.
+    costs, which may cancel at the point. telling: (rows) whose slopes tell where bounds lie far out (None: the
+    costs). accuracy: how well the point is known, in reaches.
     """
     reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
     guessed = np.zeros(len(point), dtype=bool)
@@ -131,7 +134,8 @@ def scales(
         steps = np.where(boxed, 0.0, _steps_alone(slopes[costs], curvature(point, costs * 1.0)))
         reaches = limited_reaches(point, lower, upper, change.confirmed(steps))
     if terms is not None:
-        reaches = change.within_bounds(reaches, terms)
+        told = change if telling is None else replace(change, costs=telling)
+        reaches = told.within_bounds(reaches, terms, accuracy)
     if not (reaches.all() and (costs is not None or boxed.all())):
         changes, steepest = _largest(slopes, reaches), _largest(slopes, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
@@ -174,11 +178,11 @@ class _Changes:
         """Newton's steps as :func:`confirmed_steps` has them."""
         return confirmed_steps(steps, partial(self._over, steps)) if steps.any() else steps
 
-    def within_bounds(self, reaches: Array, terms: Callable[[Array], Array]) -> Array:
+    def within_bounds(self, reaches: Array, terms: Callable[[Array], Array], accuracy: float) -> Array:
         """The reaches; of a variable next to 0 ten times the step over which its slope changes by its terms.
 
         Where that is well within its bounds: one of a million is often there to have one. Changes within the accuracy
-        of a plan tell nothing.
+        of the point tell nothing.
         """
         limited = np.isfinite(self.bounds).any(axis=0) & (self.bounds[0] < self.bounds[1])
         steps = np.where(limited & (np.abs(self.point) <= TOLERANCES.nothing * reaches), reaches, 0.0)
@@ -188,7 +192,7 @@ class _Changes:
         steps = np.where(asked, steps, 0.0)
         turned = _turned(steps, partial(self._over, steps, least=terms(asked)), 1.0)
         near = TOLERANCES.reach * np.maximum(np.abs(self.point), turned)
-        return np.where(asked & (turned > TOLERANCES.accuracy * steps) & (near < reaches), near, reaches)
+        return np.where(asked & (turned > accuracy * steps) & (near < reaches), near, reaches)
 
     def guessed(self, reaches: Array, bends: sparse.csr_array) -> Array:
         """The reaches; of those that nothing tells (0) where their slopes change, however far that is, else 1.

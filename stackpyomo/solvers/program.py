@@ -378,9 +378,17 @@ class Program:
 
 
 def scales_of(
-    program: Program, x: Array, costs: Array | None = None, terms: Callable[[Array], Array] | None = None
+    program: Program,
+    x: Array,
+    costs: Array | None = None,
+    terms: Callable[[Array], Array] | None = None,
+    accuracy: float = TOLERANCES.noise,
 ) -> Scales:
-    """The natural units of a program at x: row 0 is its objective, the others are its rows (costs: which are such)."""
+    """The natural units of a program at x: row 0 is its objective, the others are its rows.
+
+    costs, terms: which of the rows are costs, and the terms of their slopes; else the objective's slopes tell where
+    bounds lie far out, and ``accuracy`` is how well x is known, in reaches.
+    """
     problem = program.problem
 
     def jacobian(point: Array) -> sparse.csr_array:
@@ -391,7 +399,17 @@ def scales_of(
         data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
         return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
 
-    return scales(x, *program.bounds, jacobian, curvature, None if costs is None else np.append(False, costs), terms)
+    first = np.arange(1 + problem.m) == 0
+
+    def terms_of_objective(_: Array) -> Array:
+        """|H| |x| + |∇f − H x|: what the slopes are made of as far as they are affine."""
+        triangle = curvature(x, first * 1.0)
+        whole = triangle + triangle.T - sparse.diags_array(triangle.diagonal())
+        return np.asarray(abs(whole) @ np.abs(x) + np.abs(np.asarray(problem.gradient(x)) - whole @ x))
+
+    if costs is None:
+        return scales(x, *program.bounds, jacobian, curvature, None, terms_of_objective, first, accuracy)
+    return scales(x, *program.bounds, jacobian, curvature, np.append(False, costs), terms)
 
 
 def natural_size(cost: Any, levels: Mapping[int, float]) -> float:

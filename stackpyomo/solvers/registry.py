@@ -28,9 +28,11 @@ from .executables import run_executable
 from .interfaces import PROCESSOR_CLOCK, Scip, from_factory, run_cyipopt, run_pounce, run_pyomo
 from .program import BadRow, Program
 from .solution import Solution, Termination
-from .twins import twin
+from .twins import Twin, closer, twin
 
 logger = logging.getLogger(__name__)
+
+_CLOSER = 4  # Times at most that an answer is looked for once more in the units that it tells.
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,20 @@ def solve(
     run, options = info.run, dict(options or {})
     if isinstance(program, ArrayProgram):  # in this process
         run, options = run_pounce, {**_RETRY, **options}
+
+    def within(natural: Twin, start: Array | None) -> Solution:
+        return natural.back(run(natural.of(program, start), options, time_limit, tee, None))
+
     if other is None:
         solution = run(program, options, time_limit, tee, start)
     else:
-        solution = other.back(run(other.of(program, start), options, time_limit, tee, None))
+        solution = within(other, start)
         lost = solution.answer is None and solution.termination in (Termination.INFEASIBLE, Termination.FAILED)
         if (lost and other.is_rough) or ("MIP" not in info.classes and other.is_stretched):
             plain = run(program, options, time_limit, tee, start)  # units drown each other: asked in both
             solution = _agreed(program, solution, plain)
+    if "MIP" not in info.classes:
+        solution = _closest(program, solution, within)
     solution.seconds = time.perf_counter() - began
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
@@ -150,6 +158,17 @@ def _agreed(program: Program, natural: Solution, plain: Solution) -> Solution:
     if min(_cost(program, natural), _cost(program, plain)) < math.inf:
         return min(natural, plain, key=lambda answer: _cost(program, answer))
     return plain if natural.termination is Termination.INFEASIBLE else natural
+
+
+def _closest(program: Program, solution: Solution, within: Callable[[Twin, Array | None], Solution]) -> Solution:
+    """The answer, or a better one in the units that it tells, as long as there is one."""
+    for _ in range(_CLOSER):
+        finer = None if solution.answer is None else closer(program, solution.answer)
+        again = solution if finer is None else within(finer, solution.answer)
+        if not _cost(program, again) < _cost(program, solution):
+            break
+        solution = again
+    return solution
 
 
 def _cost(program: Program, solution: Solution) -> float:

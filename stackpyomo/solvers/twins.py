@@ -16,7 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.expr.numeric_expr import SumExpression
 
-from stackpyomo.core import Array, bounds_of
+from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.core.expressions import substituting
 
 from .array_programs import ArrayProgram
@@ -28,6 +28,8 @@ from .solution import Solution
 _PLAIN = {True: (-4, 10), False: (-10, 20)}
 
 _STRETCHED = 2.0**30
+
+_FAR = 2.0**16  # How many times as wide as the reach that an answer tells a box may be before the answer is too rough.
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,24 @@ def twin(program: Program, exact: bool) -> Twin | None:
     """
     key = f"twin {exact}"
     if key not in program.kept:
-        program.kept[key] = _made(program, _PLAIN[exact])
+        program.kept[key] = _made(program, _PLAIN[exact], _middle(program))
     return program.kept[key]  # type: ignore[no-any-return]
 
 
-def _made(program: Program, plain: tuple[int, int]) -> Twin | None:
+def closer(program: Program, x: Array) -> Twin | None:
+    """The twin in the units of an answer, where bounds that lie far out told wider ones."""
+    lower, upper = program.bounds
+    width = np.where(np.isfinite(upper - lower), upper - lower, 0.0)
+    if not (width > _FAR * TOLERANCES.reach * np.abs(x)).any():
+        return None
+    reaches = scales_of(program, x, accuracy=0.0).reaches
+    return _made(program, (0, 0), x, 0.0) if (width > _FAR * reaches).any() else None
+
+
+def _made(program: Program, plain: tuple[int, int], point: Array, accuracy: float = TOLERANCES.noise) -> Twin | None:
     problem = program.problem
-    point = _middle(program)
     with np.errstate(all="ignore"):
-        units = scales_of(program, point)
+        units = scales_of(program, point, accuracy=accuracy)
         steps, sizes = _powers(units.reaches, plain), _powers(units.of_rows(), plain)
         level = float(problem.objective(point))
     steps[[not v.is_continuous() for v in program.variables]] = 1.0

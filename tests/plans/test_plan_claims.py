@@ -186,3 +186,21 @@ def test_no_equilibrium_is_not_called_unbounded() -> None:
     with pytest.raises(sp.NoPlan, match="No plan exists") as refusal:
         sp.stackelberg(sp.Game(m, m.f))
     assert refusal.value.termination == "infeasible"
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+@pytest.mark.parametrize("money", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("width", [1e1, 1e4, 1e6, 1e8])
+def test_a_leader_bound_is_near_beside_what_the_leader_decides_not_beside_its_box(
+    width: float, money: float, shift: float
+) -> None:
+    """x⁴ − 3x³ + x has a local minimum at 0 and −6.318 at 2.198; a bound of −1e15 proves neither."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, width), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.v = pyo.Var(bounds=(0, 1), initialize=0.5)
+    m.f.cost = pyo.Objective(expr=(m.f.v - 0.5) ** 2)
+    m.cost = pyo.Objective(expr=money * (m.x**4 - 3 * m.x**3 + m.x + (m.f.v - 0.5) ** 2) + shift)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    if plan.quality == "optimal":
+        assert (plan.leader_objective - shift) / money == pytest.approx(-6.31842774, abs=1e-5)

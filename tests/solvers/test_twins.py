@@ -87,3 +87,17 @@ def test_an_answer_that_is_lost_in_natural_units_is_looked_for_as_written(seed: 
     solution = solve(program, "highs")
     assert solution.termination.solved, solution.message
     assert program.problem.objective(solution.x) == pytest.approx(demand.sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("money", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("width", [1e3, 1e7, 1e9, 1e12])
+def test_a_box_that_is_there_to_have_one_costs_no_accuracy(width: float, unit: float, money: float) -> None:
+    """In units of 1e9 an answer of 2 is known to 1 at best: it is solved once more in those that the answer tells."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, width * unit), initialize=0.0)
+    m.y = pyo.Var(bounds=(0, 1), initialize=0.5)
+    x = m.x / unit
+    solution = solve(Program(money * ((x - 2) ** 2 + (x - 2) * (m.y - 0.25) + (m.y - 0.25) ** 2), []))
+    assert solution.x is not None
+    assert solution.x / [unit, 1.0] == pytest.approx([2.0, 0.25], abs=1e-4)
