@@ -134,8 +134,8 @@ def scales(
         steps = np.where(boxed, 0.0, _steps_alone(slopes[costs], curvature(point, costs * 1.0)))
         reaches = limited_reaches(point, lower, upper, change.confirmed(steps))
     if terms is not None:
-        told = change if telling is None else replace(change, costs=telling)
-        reaches = told.within_bounds(reaches, terms, accuracy)
+        turning = change if telling is None else replace(change, costs=telling)
+        reaches = turning.within_bounds(reaches, terms, accuracy)
     if not (reaches.all() and (costs is not None or boxed.all())):
         changes, steepest = _largest(slopes, reaches), _largest(slopes, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
