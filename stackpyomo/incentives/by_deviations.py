@@ -41,9 +41,9 @@ from stackpyomo.solvers import Program, Termination, solve
 from stackpyomo.verification import PROVED, Effort, row_ranges
 
 from .diagnosis import refuse_undefined
-from .gains.entries import Entries, Wishes
 from .gains.levers import Lever, levers
 from .gains.masters import Candidate, CurvedGain, Excluded, LeastGain, LeastRegret, Unknowns
+from .gains.selection import Entries, Wishes
 from .incentive import Incentive, assembled
 from .lottery import refusal
 from .strategy import DEVIATIONS

@@ -25,11 +25,10 @@ from stackpyomo.plans import Plan, rows_of
 from .accuracy import Accuracy, Improbable, improbable
 from .diagnosis import Attempt, Finding, refusal, refuse, refuse_curvature, refuse_undefined
 from .gains.curvature import Curved, NegativeCurvature, convexified, negatively_curved
-from .gains.entries import Entries, Wishes
 from .gains.free_prices import Demand, choose_offsets
 from .gains.multipliers import Balance, balanced, given_multipliers, leaning, supporting, within_limits
 from .gains.reactions import Anticipated, require_still_signals, with_reactions
-from .gains.selection import Limits, bounded, sparsest
+from .gains.selection import Entries, Limits, Wishes, bounded, sparsest
 from .gains.system import System, picked
 from .gains.turning import Fault, Unrepaired
 from .incentive import Incentive, assembled

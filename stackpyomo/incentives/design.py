@@ -36,7 +36,7 @@ from stackpyomo.verification import Effort, composed, resolved
 
 from . import by_deviations, by_slopes
 from .diagnosis import with_hint
-from .gains.entries import Payment, Wishes
+from .gains.selection import Payment, Wishes
 from .incentive import Incentive
 from .lottery import table
 

@@ -27,7 +27,7 @@ from stackpyomo.errors import NoIncentive, RefusalCause
 from stackpyomo.games import Game
 
 from .accuracy import Accuracy
-from .gains.entries import Entries
+from .gains.selection import Entries
 from .gains.system import System
 from .gains.turning import Fault, Unrepaired
 

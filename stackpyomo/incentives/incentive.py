@@ -14,7 +14,7 @@ from stackpyomo.core import as_html, as_latex, as_markdown, as_text
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.plans import Plan, stackelberg
 
-from .gains.entries import Entries
+from .gains.selection import Entries
 from .payments import accounts, comparison
 from .robustness import robustness
 from .standing import Standing

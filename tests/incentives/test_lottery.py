@@ -17,8 +17,8 @@ from stackpyomo.core import undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.games import parse_game
 from stackpyomo.games.information import read_observation
-from stackpyomo.incentives.gains.entries import Entries, Wishes
 from stackpyomo.incentives.gains.levers import Lever, levers
+from stackpyomo.incentives.gains.selection import Entries, Wishes
 from stackpyomo.incentives.lottery import exact_lottery, fraction, rational, simple
 
 FILE = Path(__file__).parent.parent / "data" / "deviation_gains.json"

@@ -31,8 +31,7 @@ from stackpyomo.errors import InvalidGame, NoIncentive
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, Solution, Termination, free_row, natural_size, prover, registry, solve
 
-from .entries import Entries, Payment
-from .selection import Limits
+from .selection import Entries, Limits, Payment
 from .system import System
 
 _PROOF = 10.0  # Seconds for a second solver's word on free values that the first did not find.

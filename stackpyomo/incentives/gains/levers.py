@@ -28,7 +28,7 @@ from stackpyomo.derivatives import ActiveSide, active_sides, by_follower
 from stackpyomo.games.information import Announcement, excursion
 from stackpyomo.verification import Composed, composed, measure
 
-from .entries import Entries
+from .selection import Entries
 
 _FARTHEST = 1e12  # How far, in units of the leader's variable, a level of indifference is looked for.
 _LISTED = 4096  # Points up to which what a follower of whole actions can do is written down as a list.

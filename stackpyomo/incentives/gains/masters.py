@@ -31,8 +31,8 @@ from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.deviations import Answer, Deviation, Deviations, LeaderBound, nearest
 from stackpyomo.solvers import BadRow, Program, Termination, free_row, solve
 
-from .entries import Entries
 from .levers import Lever, Row
+from .selection import Entries
 
 _BOXES = (1.0, 30.0, 1e3)  # How far, in natural units, a gain is looked for where its rows are not linear.
 

@@ -30,7 +30,7 @@ from stackpyomo.games import Game, require, require_game
 from stackpyomo.games.information import read_observation
 from stackpyomo.incentives.by_slopes import Design, given_incentive
 from stackpyomo.incentives.design import affine_incentive, least_curvature
-from stackpyomo.incentives.gains.entries import Wishes
+from stackpyomo.incentives.gains.selection import Wishes
 from stackpyomo.incentives.incentive import Incentive
 from stackpyomo.incentives.standing import AtBound, Standing
 from stackpyomo.plans import Options, Plan, answered_plan, leader_optimal, leading_problem, read_options, respond

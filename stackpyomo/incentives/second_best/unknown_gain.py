@@ -22,7 +22,7 @@ from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, leader_variables
 from stackpyomo.games.information import Observation
-from stackpyomo.incentives.gains.entries import Entries
+from stackpyomo.incentives.gains.selection import Entries
 
 
 def read_common(game: Game, observation: Observation, common: Any) -> list[list[VarData]]:

@@ -13,8 +13,8 @@ import stackpyomo as sp
 from stackpyomo.core import undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.games.information import read_observation
-from stackpyomo.incentives.gains.entries import Entries, Wishes
 from stackpyomo.incentives.gains.levers import Lever, levers
+from stackpyomo.incentives.gains.selection import Entries, Wishes
 
 
 def lever(cost: Any, start: dict[str, float], *, whole: bool = True, row: Any = None) -> Lever:

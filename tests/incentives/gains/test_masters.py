@@ -14,9 +14,9 @@ from stackpyomo.core import undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.deviations import Deviation, Deviations, LeaderBound
 from stackpyomo.games.information import read_observation
-from stackpyomo.incentives.gains.entries import Entries, Wishes
 from stackpyomo.incentives.gains.levers import levers
 from stackpyomo.incentives.gains.masters import CurvedGain, LeastGain, LeastRegret, Unknowns
+from stackpyomo.incentives.gains.selection import Entries, Wishes
 
 
 def master(kind: type[LeastGain], price: Any = None, idle: float = 2.0, **wishes: Any) -> LeastGain:

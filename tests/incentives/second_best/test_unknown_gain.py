@@ -13,7 +13,7 @@ import stackpyomo as sp
 from stackpyomo.core import undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.games.information import read_observation
-from stackpyomo.incentives.gains.entries import Entries, Wishes
+from stackpyomo.incentives.gains.selection import Entries, Wishes
 from stackpyomo.incentives.second_best.unknown_gain import UnknownGain, read_common
 
 
