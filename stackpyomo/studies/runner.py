@@ -22,8 +22,7 @@ import pandas as pd
 from stackpyomo.core import require_whole, tracked
 from stackpyomo.errors import InvalidGame
 
-from .executors import played
-from .jobs import Job, digest, fingerprint, run_job
+from .executors import Job, digest, fingerprint, played, run_job
 from .store import Store, plain
 
 logger = logging.getLogger(__name__)
