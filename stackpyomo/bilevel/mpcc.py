@@ -27,10 +27,9 @@ from stackpyomo.core.expressions import apart
 from stackpyomo.games import Movers
 from stackpyomo.solvers import Program, Residuals, Solution, Termination, choose, ray, solve
 
-from .central_path import Pairs, System, followed
+from .central_path import Pairs, System, descended, followed
 from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
 from .conditions import Conditions
-from .leader_descent import descended
 
 logger = logging.getLogger(__name__)
 
