@@ -6,7 +6,7 @@ Law: imports only :mod:`stackpyomo.errors`.
 
 from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markdown, as_text, cut, head, listed, shown
 from .isolation import undisturbed
-from .limits import bounds_of, box_of, clipped, limits_of, sides_of, whole_points
+from .limits import bounds_of, box_of, clipped, limits_of, require_positive, require_whole, sides_of, whole_points
 from .progress import timed, tracked
 from .scales import (
     Scales,
@@ -32,7 +32,6 @@ from .serialization import (
 from .shutdown import Terminated, end, kill, prefix, sweep, unbroken, unwinding
 from .sparse import Array, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
 from .tolerances import TOLERANCES, Tolerances, is_within, leaves
-from .validation import require_positive, require_whole
 
 __all__ = [
     "SHOWN",

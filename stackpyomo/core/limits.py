@@ -1,13 +1,19 @@
-"""Limits: the bounds of a Var or a row as numbers, ±∞ where there is none."""
+"""Limits: the bounds of a Var or a row as numbers, ±∞ where there is none.
+
+Checks of plain arguments: whole numbers and positive ones.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+
+from stackpyomo.errors import InvalidGame
 
 from .sparse import Array
 from .tolerances import TOLERANCES
@@ -52,3 +58,19 @@ def clipped(level: float, variable: Any) -> float:
     """The level, or the bound of the variable that it lies beyond."""
     low, high = bounds_of(variable)
     return min(max(level, low), high)
+
+
+def require_whole(name: str, number: Any, least: int = 1) -> None:
+    """Raise :class:`InvalidGame` unless the argument is an integer ≥ ``least``."""
+    if isinstance(number, bool) or not isinstance(number, Integral) or int(number) < least:
+        raise InvalidGame(f"{name}={number!r}: expected an integer from {least} on.")
+
+
+def require_positive(name: str, number: Any, *, none: bool = False, zero: bool = False) -> None:
+    """Raise :class:`InvalidGame` unless the argument is a finite number > 0 (or None, or 0, where that is allowed)."""
+    if number is None and none:
+        return
+    if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) < math.inf:
+        raise InvalidGame(f"{name}={number!r}: expected a finite number {'from 0 on' if zero else 'above 0'}.")
+    if not number and not zero:
+        raise InvalidGame(f"{name}={number!r}: expected a finite number above 0.")
