@@ -7,9 +7,8 @@ from stackpyomo.bilevel import Options
 
 from .equilibria import Equilibria
 from .options import read_options
-from .plan import Plan, rows_of
+from .plan import Plan, answered_plan, rows_of
 from .problems import leading_problem
-from .resolved_plans import answered_plan
 from .responding import respond
 from .solve import leader_optimal, nash, pessimistic, stackelberg
 

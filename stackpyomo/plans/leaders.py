@@ -32,9 +32,8 @@ from stackpyomo.solvers import free_row, natural_size
 
 from .feasibility import violation
 from .least_gains import LeastGains
-from .plan import Plan
+from .plan import Plan, answered_plan, not_held
 from .problems import held_problem
-from .resolved_plans import answered_plan, not_held
 from .responding import plan_if_any, respond
 
 _SWEEPS = 50  # Times that every leader moves, at most.

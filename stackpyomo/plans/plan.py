@@ -1,4 +1,7 @@
-"""Plans: a joint point of leader and followers, what is held of it and why the search stopped."""
+"""Plans: a joint point of leader and followers, what is held of it and why the search stopped.
+
+Re-solved plans: the followers' best answers at some values, re-solved and measured; nothing is proved yet.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from stackpyomo.bilevel import Options
 from stackpyomo.core import (
     SHOWN,
     TOLERANCES,
@@ -35,7 +39,7 @@ from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, changes, evaluated_at, exchangeable, objective_at, stamp
 from stackpyomo.games.information import Announcement
-from stackpyomo.verification import Report
+from stackpyomo.verification import Effort, Report, resolved
 
 from .feasibility import rested, violation
 from .selection import Selection
@@ -447,3 +451,42 @@ def rows_of(plan: Plan, game: Game) -> FollowerRows:
 
 def _staleness(changed: Sequence[str]) -> str:
     return f"the game has changed since the plan was made: {', '.join(changed)}; nothing is proved of its optimum."
+
+
+def answered_plan(
+    game: Game,
+    values: Mapping[str, float],
+    responding: Sequence[str],
+    options: Options,
+    report: Report | None = None,
+    **fields: Any,
+) -> Plan:
+    """The plan at these values, name → level, with the report of those who respond (None: they are re-solved now).
+
+    ``fields``: of the Plan, beside or in the place of what is measured here.
+    """
+    if report is None:
+        report = resolved(game, Announcement(values, math.nan), set(responding), Effort(time_limit=options.time_limit))
+    known: Sequence[float] = report.objective.tolist()
+    if len(known) < len(game.followers) or any(map(math.isnan, known)):
+        known = FollowerRows(game).at(values).objectives.tolist()
+    fields.setdefault("leader_objective", objective_at(game, game.leader, values))
+    if "residuals" not in fields:
+        fields["residuals"] = measured(violation(game, values))
+    return Plan(
+        values=dict(values),
+        follower_objectives=dict(zip(game.followers, map(float, known), strict=True)),
+        game=game,
+        responding=tuple(responding),
+        report=report,
+        **fields,
+    )
+
+
+def not_held(plan: Plan) -> None:
+    """Say of a plan that its followers' re-solve does not bear it out."""
+    report = plan.report
+    assert report is not None
+    known = not report.regret.isna().any() and not (report.certificate == "unknown").any()
+    plan.quality = "infeasible" if known and report.refuted else "none"
+    plan.warnings.append(f"not an equilibrium by the re-solve of the followers ({report.verdict})")

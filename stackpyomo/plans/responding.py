@@ -42,8 +42,7 @@ from stackpyomo.solvers import BadRow, Program, Termination, registry
 from stackpyomo.verification import PROVED, Effort, Report, resolved, variational_gap
 
 from .feasibility import conflict, refusal, unbounded
-from .plan import Plan, untried
-from .resolved_plans import answered_plan, not_held
+from .plan import Plan, answered_plan, not_held, untried
 from .selection import Selection
 
 _SAMPLED = 200  # Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards.

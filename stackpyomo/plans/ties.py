@@ -32,9 +32,8 @@ from .answer_sets import are_unique
 from .feasibility import rested
 from .finite_ties import finite_answer, is_finite
 from .optimal_faces import OptimalFaces
-from .plan import Plan
+from .plan import Plan, answered_plan, not_held
 from .problems import leading_problem
-from .resolved_plans import answered_plan, not_held
 from .responding import plan_if_any
 from .tie_masters import TieMaster
 from .worst_answers import WorstAnswer, WorstAnswers, WorstEquilibria, worst_answers
