@@ -6,11 +6,10 @@ In: a game. Out: a :class:`Plan`, or the reason why there is none. Law: nothing 
 from stackpyomo.bilevel import Options
 
 from .equilibria import Equilibria
-from .options import read_options
 from .plan import Plan, answered_plan, rows_of
 from .problems import leading_problem
 from .responding import respond
-from .solve import leader_optimal, nash, pessimistic, stackelberg
+from .solve import leader_optimal, nash, pessimistic, read_options, stackelberg
 
 __all__ = [
     "Equilibria",

@@ -1,25 +1,30 @@
-"""Plans: the point the leader would like best, and who cooperates or responds in it."""
+"""Plans: the point the leader would like best, and who cooperates or responds in it.
+
+Options of a search for a plan.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from contextlib import ExitStack
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from stackpyomo.bilevel import Options, responding_followers
+from stackpyomo.bilevel import Options, named, responding_followers
 from stackpyomo.core import listed, require_positive, require_whole, timed, undisturbed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
-from stackpyomo.games import Follower, Game, require, require_game
+from stackpyomo.games import Follower, Game, evaluated_at, require, require_game
+from stackpyomo.solvers import choose
 
 from .cooperative import cooperative_plan, settled
 from .decomposition.engine import chosen_engine, hedged
+from .decomposition.hedging import Hedging
 from .equilibria import all_equilibria
 from .leaders import leaders_plan
-from .options import read_options, started, with_options
 from .plan import Plan
 from .problems import held_problem, leader_values, leading_problem, require_priced
 from .responding import respond
@@ -346,4 +351,75 @@ def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Pla
             plan.values = settled(rows, plan.values, {id(v) for v in variables_in(problem.cost)}, names)
             objectives = rows.at(plan.values).objectives
             plan.follower_objectives = dict(zip(game.followers, map(float, objectives), strict=True))
+    return plan
+
+
+logger = logging.getLogger(__name__)
+
+
+def read_options(
+    solver: str = "auto",
+    starts: int = 1,
+    complementarity: Any = "auto",
+    time_limit: float | None = None,
+    tee: bool = False,
+    allow_nonconvex: bool = False,
+    seed: int = 0,
+    start: Plan | None = None,
+    proof_seconds: float | None = None,
+) -> Options:
+    """The arguments that all functions here share, checked once."""
+    require_whole("starts", starts)
+    require_whole("seed", seed, 0)
+    require_positive("time_limit", time_limit, none=True)
+    require_positive("proof_seconds", proof_seconds, none=True)
+    choose(solver)
+    return Options(
+        solver,
+        starts,
+        named(complementarity),
+        time_limit,
+        tee,
+        allow_nonconvex,
+        seed,
+        warm=start is not None,
+        proof_seconds=proof_seconds,
+    )
+
+
+@contextmanager
+def started(game: Game, start: Any) -> Iterator[None]:
+    """The model at the values of a plan, of this game or a neighbouring one, given back afterwards; None: as it is.
+
+    Raises :class:`InvalidGame` for what is no plan, or of another game.
+    """
+    if start is None:
+        yield
+        return
+    if not isinstance(start, Plan):
+        raise InvalidGame(f"start={type(start).__name__}: expected a Plan, of this game or of a neighbouring one.")
+    if not start.values.keys() & game.variables_by_name.keys():
+        raise InvalidGame(f"start: a plan of another game: it has no variable of {game.name}.")
+    values = {name: start.values.get(name, var.value) for name, var in game.variables_by_name.items()}
+    with evaluated_at(game, values):
+        yield
+
+
+def with_options(plan: Plan, function: str, options: Options, hedging: Hedging | None = None, **more: Any) -> Plan:
+    """The plan with what it was asked for with, its warnings said."""
+    for text in plan.warnings if plan.responding else ():
+        logger.warning("%s: %s", plan.game.name if plan.game is not None else "", text)
+    plan.options = {
+        "function": function,
+        "solver": options.solver,
+        "starts": options.starts,
+        "seed": options.seed,
+        "complementarity": "auto" if options.treatment is None else repr(options.treatment),
+        "time_limit": options.time_limit,
+        "allow_nonconvex": options.allow_nonconvex,
+        **({} if options.proof_seconds is None else {"proof_seconds": options.proof_seconds}),
+        **({} if options.equilibrium == "any" else {"equilibrium": options.equilibrium}),
+        **({} if hedging is None else {"engine": repr(hedging)}),
+        **more,
+    }
     return plan
