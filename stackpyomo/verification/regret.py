@@ -36,9 +36,8 @@ from .integers import Resolve, answer
 from .many import settled
 from .measures import measure, narrow, reconsider
 from .prices import lagrangians, price_checks
-from .report import Report
+from .report import Report, report_of
 from .samples import Samples, within_ranges
-from .summary import report_of
 
 logger = logging.getLogger(__name__)
 
