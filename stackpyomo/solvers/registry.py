@@ -24,8 +24,7 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.errors import InvalidGame, SolverNotAvailable
 
 from .array_programs import ArrayProgram
-from .executables import run_executable
-from .interfaces import PROCESSOR_CLOCK, Scip, from_factory, run_cyipopt, run_pounce, run_pyomo
+from .interfaces import PROCESSOR_CLOCK, Scip, from_factory, run_cyipopt, run_executable, run_pounce, run_pyomo
 from .program import BadRow, Program
 from .solution import Solution, Termination
 from .twins import Twin, closer, twin
