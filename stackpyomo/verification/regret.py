@@ -35,9 +35,9 @@ from .effort import Effort, Unsettled
 from .integers import Resolve, answer
 from .many import settled
 from .measures import measure, narrow, reconsider
-from .prices import lagrangians, price_checks
 from .report import Report, report_of
 from .samples import Samples, within_ranges
+from .variational import lagrangians, price_checks
 
 logger = logging.getLogger(__name__)
 
