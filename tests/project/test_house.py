@@ -217,7 +217,7 @@ COMMANDS = ("terminal", "commands", "cli", "checker")
 
 def test_only_the_command_line_prints() -> None:
     """Beside it the checker, which runs alone, too; a subprocess has streams."""
-    starting = ("solvers.executables", "solvers.interfaces", "solvers.registry", "studies.workers")
+    starting = ("solvers.interfaces", "solvers.registry")
     silent = {n: tree for n, tree in TREES.items() if not n.startswith("cli.") and n != "verification.checker"}
     for name, tree in silent.items():
         nodes = list(ast.walk(tree))
