@@ -2,7 +2,7 @@
 
     max_{θ ∈ Θ}  J0(c + K s(u), u; θ) [− less(θ)],     u the followers' equilibrium at θ under the rule
 
-Where :mod:`stackpyomo.analysis.worst` shows it, the vertices of Θ prove the worst case. Elsewhere the worst is
+Where a proof says so (see below), the vertices of Θ prove the worst case. Elsewhere the worst is
 searched for, and M fresh draws, none of them worse, say that with confidence 1 − β at most a share ln(1/β)/M of Θ is
 worse, whatever the rule came from.
 

@@ -39,6 +39,15 @@ from stackpyomo.solvers import Program
 
 _STEPS = 100  # Newton steps at most: a path that can be followed takes twenty or thirty.
 _SHORTEST = 0.01  # Part of a step below which the path is lost.
+_WIDEST = 100  # The leader's variables, for each of which there is a column of X.
+_ROUNDED = 1e-2  # The first μ, beside the product of a large λ and a large s.
+_LARGE = 0.9  # What part of them is smaller than a large one.
+_LEVELS, _FALL = 5, 1e-2  # How many μ there are, and the next one beside each.
+_MOVES = 12  # Steps of the leader at one level.
+_NEWTON = 15  # Steps of the followers after one of the leader.
+_HALVINGS = 12
+_KEPT = 1e-2  # The part of what a step promises that it has to keep.
+_INSIDE = 0.1  # What is left of a λ or s that a step would use up.
 
 
 @dataclass(frozen=True)
@@ -212,17 +221,6 @@ class Linear:
         step = np.zeros(len(self.system.program.variables))
         step[self.system.rest], step[self.system.pairs.multiplier] = rest, forces
         return step
-
-
-_WIDEST = 100  # The leader's variables, for each of which there is a column of X.
-_ROUNDED = 1e-2  # The first μ, beside the product of a large λ and a large s.
-_LARGE = 0.9  # What part of them is smaller than a large one.
-_LEVELS, _FALL = 5, 1e-2  # How many μ there are, and the next one beside each.
-_MOVES = 12  # Steps of the leader at one level.
-_NEWTON = 15  # Steps of the followers after one of the leader.
-_HALVINGS = 12
-_KEPT = 1e-2  # The part of what a step promises that it has to keep.
-_INSIDE = 0.1  # What is left of a λ or s that a step would use up.
 
 
 def descended(system: System, x: Array, until: float = math.inf) -> Array | None:

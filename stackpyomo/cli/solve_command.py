@@ -30,6 +30,11 @@ from .planning import WORDS, PlanOptions, RuleOptions
 _BASELINE = 60.0  # Seconds for the plan without an incentive, to which a page compares.
 
 _ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"
+STORY = (
+    "A driver sends a share of the trips over a bridge, and would like all of them there. The city wants 60 % of them\n"
+    "there and, for its own sake, no toll. A constant toll of 0 leaves the driver with a reason to depart from that\n"
+    "plan; a toll that answers the flow makes the plan the driver's own best choice."
+)
 
 
 @command("--write toll.json", offers="json report")
@@ -210,13 +215,6 @@ def _responders(plan: Plan, game: Game) -> str:
         f"Responding: {listed(plan.responding)}. In the plan they answer optimally without an incentive; one is\n"
         "designed and verified for every follower all the same."
     )
-
-
-STORY = (
-    "A driver sends a share of the trips over a bridge, and would like all of them there. The city wants 60 % of them\n"
-    "there and, for its own sake, no toll. A constant toll of 0 leaves the driver with a reason to depart from that\n"
-    "plan; a toll that answers the flow makes the plan the driver's own best choice."
-)
 
 
 def two_roads() -> Game:

@@ -35,6 +35,8 @@ from .reader import Family, Tree, gathered
 from .sweep import Sweep, swept, takes_roots
 
 MANY = 100  #: Rows, or followers, from which on arrays pay.
+_ONE: Tree = ("n", 1.0)
+_Affine = tuple[dict[int, float], float]  # coefficients of Vars, and a constant
 
 
 @dataclass
@@ -155,9 +157,6 @@ def _summed(places: Array, parts: Sequence[Array], count: int) -> Array:
     return np.bincount(places, np.concatenate([np.zeros(0), *parts]), count)
 
 
-_ONE: Tree = ("n", 1.0)
-
-
 def derived(tree: Tree, slot: int) -> Tree | None:
     """∂tree/∂(the Var in this slot); None where it is 0. Exponents of ``^^`` are data."""
     kind = tree[0]
@@ -206,9 +205,6 @@ _OUTER: dict[str, Callable[[Tree], Tree]] = {
     "cos": lambda inner: ("-", ("f", "sin", inner)),
     "tanh": lambda inner: ("+", _ONE, ("-", ("^", 2, ("f", "tanh", inner)))),
 }  #: f′, by the name of f.
-
-
-_Affine = tuple[dict[int, float], float]  # coefficients of Vars, and a constant
 
 
 @dataclass

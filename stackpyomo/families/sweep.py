@@ -25,6 +25,7 @@ from stackpyomo.core import TOLERANCES, Array
 from .reader import Tree
 
 Sweep: TypeAlias = tuple[Any, dict[int, Any], dict[tuple[int, int], Any]]
+_LOOSE = 8.0 * sys.float_info.epsilon  # What numpy's functions may be off, relative to their values.
 
 
 def swept(tree: Tree, numbers: Any, point: Any, order: int = 2) -> Sweep:
@@ -176,9 +177,6 @@ def _cos(x: Any) -> tuple[Any, Any, Any]:
 
 
 _FUNCTIONS = {"exp": _exp, "log": _log, "sqrt": _sqrt, "sin": _sin, "cos": _cos, "tanh": _tanh}
-
-
-_LOOSE = 8.0 * sys.float_info.epsilon  # What numpy's functions may be off, relative to their values.
 
 
 class Ranges:

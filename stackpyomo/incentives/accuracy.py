@@ -34,6 +34,9 @@ from stackpyomo.errors import InvalidGame
 
 from .gains.system import System
 
+#: Slopes below this are rounding of the follower's cost as a whole, and nobody asks what they are made of.
+_ROUNDING = 8.0 * sys.float_info.epsilon
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -92,10 +95,6 @@ def _most(changes: Sequence[Array], length: int) -> Array:
     for change in changes:
         largest = np.fmax(largest, np.where(np.isfinite(change), np.abs(change), 0.0))
     return largest
-
-
-#: Slopes below this are rounding of the follower's cost as a whole, and nobody asks what they are made of.
-_ROUNDING = 8.0 * sys.float_info.epsilon
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,10 @@ from .gains.selection import Payment, Wishes
 from .incentive import Incentive
 from .lottery import table
 
+_LOOKED_AT = 50  # Actions up to which followers not proved convex are re-solved before a design by slopes is returned.
+_SECOND_LOOK = 5.0  # Seconds for a design by deviations where slopes have none.
+_REPAIR = 20.0  # Seconds for one where what slopes came to is refuted: each of its rounds asks a global solver.
+
 
 def affine_incentive(
     plan: Plan,
@@ -196,11 +200,6 @@ def _payment(expression: Any, limit: float | None) -> Payment:
 def _one_of(name: str, given: Any, known: Sequence[str]) -> None:
     if not isinstance(given, str) or given not in known:
         raise InvalidGame(f"{name}={given!r}: choose {' or '.join(repr(k) for k in known)}.")
-
-
-_LOOKED_AT = 50  # Actions up to which followers not proved convex are re-solved before a design by slopes is returned.
-_SECOND_LOOK = 5.0  # Seconds for a design by deviations where slopes have none.
-_REPAIR = 20.0  # Seconds for one where what slopes came to is refuted: each of its rounds asks a global solver.
 
 
 def routed(plan: Plan, game: Game, wishes: Wishes) -> Incentive:

@@ -32,6 +32,54 @@ from .gains.system import System
 from .gains.turning import Fault, Unrepaired
 
 _CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}  # What another on-path value of a price may mend.
+NAMED = 6  # Other followers named in a conflict.
+_WORDS: Mapping[RefusalCause, tuple[str, str]] = {
+    RefusalCause.UNDEFINED: (
+        "{what} has no finite value or derivative at the plan",
+        "Choose a plan inside the domain of its functions.",
+    ),
+    RefusalCause.ZERO_GRADIENT: (
+        "zero gradient: at the plan its objective does not change with any leader variable "
+        "(‖∇_{{u0}} J‖ = {effect:.1e}{known}), yet its own gradient is {slope:.6g}",
+        "Let its objective depend on a leader variable there (a price times an action that is 0 does not), or "
+        "{support}.",
+    ),
+    RefusalCause.NO_WEIGHT: (
+        "no weight: one member of an infinite population moves no signal the leader sees",
+        "Observe each member's own action, or take a finite size.",
+    ),
+    RefusalCause.OUT_OF_SIGHT: (
+        "out of sight: no signal shows its action {who}, which it would change by itself (slope {slope:.6g})",
+        "Observe it, or ask for a plan that leaves it where the follower puts it by itself (the leader's objective "
+        "counts what the action costs the follower){settle}.",
+    ),
+    RefusalCause.LEADER_BOUND: (
+        "leader bound: {who}; to hold it the leader would have to go beyond (slope left {residual:.6g})",
+        "Widen that bound, or choose a plan inside it{lean}. A price that is no part of the leader's "
+        "objective can be chosen anew by free=; inducible(plan) says whether any strategy could do it.",
+    ),
+    RefusalCause.GAIN_BOUNDS: (
+        "gain bounds: within them {residual:.6g} of its slope is left",
+        "Widen gain_bounds{lean}.",
+    ),
+    RefusalCause.NO_INSTRUMENT: (
+        "no leader variable that may use what shows {who} moves its objective at the plan",
+        "Let a variable that it feels use that signal{lean}.",
+    ),
+    RefusalCause.INDISTINCT: (
+        "its own actions ({who}) cannot be told apart by what the leader sees (residual {residual:.6g})",
+        "Observe them one by one{lean}.",
+    ),
+    RefusalCause.CONFLICT: (
+        "conflict under shared signals with {rivals}: {apart} "
+        "(least-squares residual {residual:.6g} per unit of signal)",
+        "Observe them apart, or give the leader more variables that they feel differently{lean}.",
+    ),
+    RefusalCause.ROUNDING: (
+        "rounding: the gain that solves the equations still leaves it a slope",
+        "Rescale the model or choose another plan.",
+    ),
+}  # Cause → (why, what to do).
 
 
 @dataclass(frozen=True)
@@ -230,9 +278,6 @@ def _rivals(attempt: Attempt, follower: int) -> tuple[Array, bool]:
     return together[together != follower], all(attempt.solvable[label] for label in labels)
 
 
-NAMED = 6  # Other followers named in a conflict.
-
-
 @dataclass(frozen=True)
 class Finding:
     """Why one follower is not held, in the user's units."""
@@ -289,55 +334,6 @@ def _reason(finding: Finding) -> tuple[str, str]:
     }
     why, remedy = _WORDS[finding.cause]
     return why.format(**words), remedy.format(**words)
-
-
-_WORDS: Mapping[RefusalCause, tuple[str, str]] = {
-    RefusalCause.UNDEFINED: (
-        "{what} has no finite value or derivative at the plan",
-        "Choose a plan inside the domain of its functions.",
-    ),
-    RefusalCause.ZERO_GRADIENT: (
-        "zero gradient: at the plan its objective does not change with any leader variable "
-        "(‖∇_{{u0}} J‖ = {effect:.1e}{known}), yet its own gradient is {slope:.6g}",
-        "Let its objective depend on a leader variable there (a price times an action that is 0 does not), or "
-        "{support}.",
-    ),
-    RefusalCause.NO_WEIGHT: (
-        "no weight: one member of an infinite population moves no signal the leader sees",
-        "Observe each member's own action, or take a finite size.",
-    ),
-    RefusalCause.OUT_OF_SIGHT: (
-        "out of sight: no signal shows its action {who}, which it would change by itself (slope {slope:.6g})",
-        "Observe it, or ask for a plan that leaves it where the follower puts it by itself (the leader's objective "
-        "counts what the action costs the follower){settle}.",
-    ),
-    RefusalCause.LEADER_BOUND: (
-        "leader bound: {who}; to hold it the leader would have to go beyond (slope left {residual:.6g})",
-        "Widen that bound, or choose a plan inside it{lean}. A price that is no part of the leader's "
-        "objective can be chosen anew by free=; inducible(plan) says whether any strategy could do it.",
-    ),
-    RefusalCause.GAIN_BOUNDS: (
-        "gain bounds: within them {residual:.6g} of its slope is left",
-        "Widen gain_bounds{lean}.",
-    ),
-    RefusalCause.NO_INSTRUMENT: (
-        "no leader variable that may use what shows {who} moves its objective at the plan",
-        "Let a variable that it feels use that signal{lean}.",
-    ),
-    RefusalCause.INDISTINCT: (
-        "its own actions ({who}) cannot be told apart by what the leader sees (residual {residual:.6g})",
-        "Observe them one by one{lean}.",
-    ),
-    RefusalCause.CONFLICT: (
-        "conflict under shared signals with {rivals}: {apart} "
-        "(least-squares residual {residual:.6g} per unit of signal)",
-        "Observe them apart, or give the leader more variables that they feel differently{lean}.",
-    ),
-    RefusalCause.ROUNDING: (
-        "rounding: the gain that solves the equations still leaves it a slope",
-        "Rescale the model or choose another plan.",
-    ),
-}  # Cause → (why, what to do).
 
 
 def _curvature(finding: Finding) -> tuple[str, str]:

@@ -31,6 +31,8 @@ from .responding import respond
 from .selection import wishing
 from .ties import enumerated_plan, pessimistic_plan
 
+logger = logging.getLogger(__name__)
+
 
 def leader_optimal(
     game: Game,
@@ -352,9 +354,6 @@ def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Pla
             objectives = rows.at(plan.values).objectives
             plan.follower_objectives = dict(zip(game.followers, map(float, objectives), strict=True))
     return plan
-
-
-logger = logging.getLogger(__name__)
 
 
 def read_options(

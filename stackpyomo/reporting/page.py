@@ -56,6 +56,25 @@ _DRAWN = 3  # Followers whose best responses are drawn.
 _TRIED = 12  # Followers among whom these are looked for.
 _CELLS = 250_000  # Entries of a gain that is drawn.
 _WIDTH = 5.2  # Inches: 10 points stay readable on a telephone.
+_POINTS = 121  # Positions of a slider.
+_SHOWN = 200  # Rows of a table.
+_OPEN = 24  # Of these those that are not folded.
+_LINES = 6  # Formulas that are not folded.
+_EVIDENCE = {
+    "convex": "a proof: the follower's problem under the announced strategy is convex, and its duality gap is small",
+    "global": "a proof: a global solver's bound leaves no better answer",
+    "multistart": "evidence, no proof: the best of several starting points",
+    "unknown": "its re-solve failed: nothing is known of its regret",
+}
+_PACKAGES = ("numpy", "scipy", "pandas", "pyomo")
+_THEME = {
+    **COLOURS,
+    "soft": ("#57606a", "#9aa7b4"),
+    "line": ("#d0d7de", "#343b44"),
+    "shade": ("#f3f5f7", "#1d232a"),
+    "link": ("#0b57a4", "#7db3e8"),
+}
+_SHEET = files(__package__).joinpath("page.css").read_text(encoding="utf-8").replace("\n", "")
 
 
 @dataclass(frozen=True)
@@ -84,9 +103,6 @@ def pictures(report: Report, rule: Incentive | None) -> Iterator[Picture]:
         caption = "The gain: by how much what the leader moves answers one unit of what it observes."
         yield _picture(partial(plots.gains, rule), caption, 1.6 + 0.32 * min(rows, 14))
     yield from _responses(report, rule)
-
-
-_POINTS = 121  # Positions of a slider.
 
 
 def _responses(report: Report, rule: Incentive) -> Iterator[Picture]:
@@ -204,20 +220,6 @@ def _inline(text: str, caption: str) -> str:
         return markup
 
     return re.sub(r"<\w[^>]*>", own, svg).strip()
-
-
-_SHOWN = 200  # Rows of a table.
-_OPEN = 24  # Of these those that are not folded.
-_LINES = 6  # Formulas that are not folded.
-
-_EVIDENCE = {
-    "convex": "a proof: the follower's problem under the announced strategy is convex, and its duality gap is small",
-    "global": "a proof: a global solver's bound leaves no better answer",
-    "multistart": "evidence, no proof: the best of several starting points",
-    "unknown": "its re-solve failed: nothing is known of its regret",
-}
-
-_PACKAGES = ("numpy", "scipy", "pandas", "pyomo")
 
 
 def page(
@@ -415,14 +417,3 @@ def _style() -> str:
     """Colours of either theme, and the sheet."""
     light, dark = ("".join(f"--{name}:{pair[side]};" for name, pair in _THEME.items()) for side in (0, 1))
     return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{_SHEET}"
-
-
-_THEME = {
-    **COLOURS,
-    "soft": ("#57606a", "#9aa7b4"),
-    "line": ("#d0d7de", "#343b44"),
-    "shade": ("#f3f5f7", "#1d232a"),
-    "link": ("#0b57a4", "#7db3e8"),
-}
-
-_SHEET = files(__package__).joinpath("page.css").read_text(encoding="utf-8").replace("\n", "")

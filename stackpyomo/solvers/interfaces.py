@@ -48,6 +48,20 @@ _LIBRARY_STATUS = {
     -4: Termination.TIME_LIMIT,
     -5: Termination.TIME_LIMIT,
 }
+_CONDITIONS = {
+    TerminationCondition.convergenceCriteriaSatisfied: Termination.OPTIMAL,
+    TerminationCondition.maxTimeLimit: Termination.TIME_LIMIT,
+    TerminationCondition.iterationLimit: Termination.ITERATION_LIMIT,
+    TerminationCondition.unbounded: Termination.UNBOUNDED,
+    TerminationCondition.provenInfeasible: Termination.INFEASIBLE,
+    TerminationCondition.locallyInfeasible: Termination.INFEASIBLE,
+    TerminationCondition.infeasibleOrUnbounded: Termination.INFEASIBLE_OR_UNBOUNDED,
+}
+_HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and from 1e20 on a number is infinite.
+
+# SCIP's option for limits in processor seconds, and the least of them that is worth going on for.
+PROCESSOR_CLOCK: Mapping[str, Any] = {"timing/clocktype": 1}
+_TICK = 0.01
 
 
 class _Callbacks:
@@ -126,24 +140,6 @@ def _run_library(
 
 
 # --- solvers behind Pyomo's interface -----------------------------------------------------------------------------
-
-_CONDITIONS = {
-    TerminationCondition.convergenceCriteriaSatisfied: Termination.OPTIMAL,
-    TerminationCondition.maxTimeLimit: Termination.TIME_LIMIT,
-    TerminationCondition.iterationLimit: Termination.ITERATION_LIMIT,
-    TerminationCondition.unbounded: Termination.UNBOUNDED,
-    TerminationCondition.provenInfeasible: Termination.INFEASIBLE,
-    TerminationCondition.locallyInfeasible: Termination.INFEASIBLE,
-    TerminationCondition.infeasibleOrUnbounded: Termination.INFEASIBLE_OR_UNBOUNDED,
-}
-
-
-_HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and from 1e20 on a number is infinite.
-
-
-# SCIP's option for limits in processor seconds, and the least of them that is worth going on for.
-PROCESSOR_CLOCK: Mapping[str, Any] = {"timing/clocktype": 1}
-_TICK = 0.01
 
 
 class _Released:

@@ -30,6 +30,12 @@ from stackpyomo.errors import InvalidGame
 from .pool import Pool
 from .store import plain
 
+_AHEAD = 2  # Rows per worker that an executor is given at once.
+_GLANCE = 2.0  # Seconds after which one looks whether there are workers.
+_DESERTED = 30.0  # Seconds without a worker that are too many.
+logger = logging.getLogger(__name__)
+_PATIENCE = 10  # Seconds to wait for a scheduler to answer.
+
 
 @dataclass(frozen=True)
 class Job:
@@ -109,11 +115,6 @@ def _columns(result: Any) -> dict[str, Any]:
     if isinstance(result, pd.Series):
         result = result.to_dict()
     return dict(plain(result if isinstance(result, Mapping) else {"result": result}))
-
-
-_AHEAD = 2  # Rows per worker that an executor is given at once.
-_GLANCE = 2.0  # Seconds after which one looks whether there are workers.
-_DESERTED = 30.0  # Seconds without a worker that are too many.
 
 
 # --- who runs them ----------------------------------------------------------------------------------------------------
@@ -232,11 +233,6 @@ def _row_of(future: Future[Any], job: Job) -> dict[str, Any] | None:
     if type(error).__name__ == "KilledWorker":  # Dask's
         return None
     return job.row(None, f"{type(error).__name__}: {error}", None)
-
-
-logger = logging.getLogger(__name__)
-
-_PATIENCE = 10  # Seconds to wait for a scheduler to answer.
 
 
 @contextmanager

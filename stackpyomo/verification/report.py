@@ -37,6 +37,11 @@ from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness, 
 from .best_response import Composed
 from .effort import PROVED, Unsettled
 
+_WRITTEN_APART = (
+    *("regret", "certificate", "best_response", "objective", "note", "scale", "reach"),
+    *("equilibrium", "price_checks", "subject"),
+)  # Fields that JSON has in another form, or not at all.
+
 
 class Subject(Protocol):
     """What can be verified: a plan or a strategy."""
@@ -62,12 +67,6 @@ class PriceCheck:
     def is_refuted(self, tolerance: float) -> bool:
         """True if it is shown to be no multiplier, where there is one."""
         return not self.uplift and self.gap > tolerance * self.scale
-
-
-_WRITTEN_APART = (
-    *("regret", "certificate", "best_response", "objective", "note", "scale", "reach"),
-    *("equilibrium", "price_checks", "subject"),
-)  # Fields that JSON has in another form, or not at all.
 
 
 @dataclass(eq=False)

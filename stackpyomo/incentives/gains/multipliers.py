@@ -36,6 +36,10 @@ from .system import Component, System
 _DENSE = 400  # Unknowns up to which gains within limits and multipliers are sought together.
 _LEANED = 10.0  # Multipliers of constraints with leader variables, in natural units, a start is taken from.
 
+#: How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers.
+_TIGHT = 1e4
+_ROUNDS = 30
+
 
 @dataclass
 class Balance:
@@ -315,12 +319,6 @@ def _needed(held_by: Sequence[set[int]]) -> list[int]:
             return [i for i, holders in enumerate(held_by) if i in needed or holders - settled]
         settled |= single.keys()
         needed |= set(single.values())
-
-
-#: How much more than energy an equation that no gain can balance weighs in each round of the search for multipliers.
-_TIGHT = 1e4
-
-_ROUNDS = 30
 
 
 def nearest_nonnegative(turned: Array, target: Array, power: Array) -> Array:

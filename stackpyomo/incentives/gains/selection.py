@@ -36,6 +36,9 @@ from .system import Component, System, gain_system
 _COUNTED = 120  # Entries of a group up to which the fewest are found by integers; beyond, the least Σ|K| is kept.
 _REACH = 100.0  # How far an entry of the sparsest gain may lie, in units of the largest of the gain of least Σ|K|.
 
+#: What an infinite population's members together weigh in the energy beside a single follower, to choose a gain.
+_CROWD = 1e9
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -185,10 +188,6 @@ def _are_limits(pair: Any) -> bool:
     """Whether it is a pair of numbers, or None where there is no limit."""
     several = isinstance(pair, (tuple, list)) and len(pair) == 2
     return several and all(b is None or (isinstance(b, (int, float)) and not isinstance(b, bool)) for b in pair)
-
-
-#: What an infinite population's members together weigh in the energy beside a single follower, to choose a gain.
-_CROWD = 1e9
 
 
 @dataclass(frozen=True)
