@@ -38,6 +38,7 @@ _PHRASES = {
     "stackelberg(game)": "--responding all",
     'verify(..., certify="global")': "--certify global",
 }
+_Column = tuple[str, Callable[[Any], str | Text]]  # A heading and what stands under it.
 
 
 def in_options(text: str) -> str:
@@ -92,8 +93,6 @@ def show_findings(findings: Sequence[Finding], otherwise: str = "") -> None:
 
 
 # --- rows of many games -----------------------------------------------------------------------------------------------
-
-_Column = tuple[str, Callable[[Any], str | Text]]  # A heading and what stands under it.
 
 
 def _show_rows(rows: Sequence[Any], columns: Sequence[_Column], left: str) -> None:

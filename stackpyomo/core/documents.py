@@ -15,6 +15,32 @@ from typing import TypeAlias
 
 from .tolerances import TOLERANCES
 
+_MARKDOWN = str.maketrans({"\n": " ", **{sign: f"\\{sign}" for sign in "\\`*_[]<>|~"}})
+_LATEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{sign: f"${sign}$" for sign in "<>|"},
+        **{sign: f"{{{sign}}}" for sign in "[]"},  # after \\ and \item a bracket begins an option
+        "−": "$-$",
+        "·": r"$\cdot$",
+        "²": "$^2$",
+        "…": r"\ldots{}",
+        "—": "---",
+        "ε": r"$\varepsilon$",
+        "τ": r"$\tau$",
+        "₀": "$_0$",
+        "∞": r"$\infty$",
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
+        "×": r"$\times$",
+        "→": r"$\to$",
+    }
+)
+SHOWN = 40  #: Rows or names that are printed.
+
 
 @dataclass(frozen=True)
 class Table:
@@ -92,9 +118,6 @@ def _markdown(part: Part) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:]))
 
 
-_MARKDOWN = str.maketrans({"\n": " ", **{sign: f"\\{sign}" for sign in "\\`*_[]<>|~"}})
-
-
 def as_latex(parts: Iterable[Part]) -> str:
     """A LaTeX fragment: paragraphs, itemize, tabular."""
     return "\n\n".join(_latex(part) for part in parts) + "\n"
@@ -112,31 +135,6 @@ def _latex(part: Part) -> str:
     columns = "".join("l" if left else "r" for left in part.left)
     hline = r"  \hline"
     return "\n".join([rf"\begin{{tabular}}{{{columns}}}", hline, head, hline, *rows, hline, r"\end{tabular}"])
-
-
-_LATEX = str.maketrans(
-    {
-        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        **{sign: f"${sign}$" for sign in "<>|"},
-        **{sign: f"{{{sign}}}" for sign in "[]"},  # after \\ and \item a bracket begins an option
-        "−": "$-$",
-        "·": r"$\cdot$",
-        "²": "$^2$",
-        "…": r"\ldots{}",
-        "—": "---",
-        "ε": r"$\varepsilon$",
-        "τ": r"$\tau$",
-        "₀": "$_0$",
-        "∞": r"$\infty$",
-        "≤": r"$\leq$",
-        "≥": r"$\geq$",
-        "×": r"$\times$",
-        "→": r"$\to$",
-    }
-)
 
 
 def as_html(parts: Iterable[Part]) -> str:
@@ -160,9 +158,6 @@ def _html_row(tag: str, row: Sequence[str], left: Sequence[bool]) -> str:
     kinds = ["", *(' class="words"' if words else "" for words in left[1:])]
     cells = (f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
     return f"<tr>{''.join(cells)}</tr>"
-
-
-SHOWN = 40  #: Rows or names that are printed.
 
 
 def shown(value: float, digits: int = 10) -> str:

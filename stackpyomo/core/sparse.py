@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+Array: TypeAlias = NDArray[Any]
+
 
 def ranges(start: Array, stop: Array) -> tuple[Array, Array]:
     """(which range, place) for every place of the ranges start … stop, one after the other."""
@@ -19,9 +21,6 @@ def ranges(start: Array, stop: Array) -> tuple[Array, Array]:
 def matches(keys: Array, questions: Array) -> tuple[Array, Array]:
     """(which question, place in the sorted keys) for every key that is one of the wanted."""
     return ranges(np.searchsorted(keys, questions, "left"), np.searchsorted(keys, questions, "right"))
-
-
-Array: TypeAlias = NDArray[Any]
 
 
 def rows_scaled(matrix: sparse.csr_array, factors: Array) -> sparse.csr_array:

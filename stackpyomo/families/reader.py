@@ -49,6 +49,8 @@ _RULES = (
     (nodes.PowExpression, "^"),
     (nodes.UnaryFunctionExpression, "f"),
 )
+_INNER = ("named", *"+*/-^f")  # Kinds of nodes that have arguments.
+_VALUES: dict[str, Callable[[Any], Any]] = {"#": float, "c": number_of, "v": attrgetter("value")}
 
 
 def _whole(node: Any) -> int:
@@ -62,10 +64,6 @@ _DETAILS: dict[str, Callable[[Any], Any]] = {
     "f": methodcaller("getname"),
     "^": _whole,
 }  # What nodes of one kind differ by, beside the number of their arguments.
-
-_INNER = ("named", *"+*/-^f")  # Kinds of nodes that have arguments.
-
-_VALUES: dict[str, Callable[[Any], Any]] = {"#": float, "c": number_of, "v": attrgetter("value")}
 
 
 @dataclass(frozen=True)

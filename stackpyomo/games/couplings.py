@@ -29,6 +29,7 @@ from .players import Follower, Leader
 
 #: id(action) → [(aggregate, rate)]: what one member's action moves beside itself.
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
+_TURNED = {"lower": "upper", "upper": "lower", "equal": "equal"}
 
 
 def moved_along(follower: Follower, movers: Movers, played: Mapping[int, Any]) -> dict[int, Any]:
@@ -248,9 +249,6 @@ class _Side:
         near = TOLERANCES.same_row
         alike = all(abs(c - other.coefficients[key]) <= near for key, c in self.coefficients.items())
         return alike and abs(self.level - other.level) <= near * max(1.0, abs(self.level))
-
-
-_TURNED = {"lower": "upper", "upper": "lower", "equal": "equal"}
 
 
 def _sides(row: ConstraintData) -> Iterator[_Side]:

@@ -22,6 +22,8 @@ from stackpyomo.plans import Plan
 from .payments import Accounts, accounts, comparison
 from .strategy import AffineStrategy
 
+_VERDICTS = {"gains": "better off", "loses": "worse off", "same": "as well off", "unknown": "not comparable"}
+
 
 class _Room(NamedTuple):
     """How much is shown: rows of a table or list, terms of a formula; the first ones, in the model's order."""
@@ -424,6 +426,3 @@ def _compared(rule: AffineStrategy, baseline: Plan, room: _Room) -> Iterator[Par
     counts = table["verdict"].iloc[1:].value_counts()
     followers = ", ".join(f"{counts[verdict]} {words}" for verdict, words in _VERDICTS.items() if verdict in counts)
     yield f"The leader is {_VERDICTS[table['verdict'].iloc[0]]}. Followers: {followers}."
-
-
-_VERDICTS = {"gains": "better off", "loses": "worse off", "same": "as well off", "unknown": "not comparable"}

@@ -38,6 +38,7 @@ from .responding import Work
 
 _PAIRS = 200  # Pairs up to which a list is made.
 _SECONDS = 60.0  # For all of it where no time limit is given.
+_PROVED = "proved"  # No equilibrium is left.
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,3 @@ class _List:
         own = {name: tuple(map(level, f.variables)) for name, f in self.game.followers.items()}
         bags = [tuple(sorted(own.pop(name) for name in group)) for group in groups]
         return (*bags, *own.items())
-
-
-_PROVED = "proved"  # No equilibrium is left.

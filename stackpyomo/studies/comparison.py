@@ -31,6 +31,24 @@ from stackpyomo.solvers import registry
 from .catalogue import VERIFIED, Row, Settings, solved
 from .store import plain
 
+_COLUMNS = (
+    "game",
+    "solver",
+    "complementarity",
+    "objective",
+    "best",
+    "loss",
+    "regret",
+    "certificate",
+    "quality",
+    "residual",
+    "iterations",
+    "seconds",
+    "termination",
+    "outcome",
+)
+_DETAILS = ("stages", "message", "error")  # Columns that are too long to be printed.
+
 
 @dataclass(eq=False)
 class Comparison(Document):
@@ -149,27 +167,6 @@ class Comparison(Document):
 
     def __str__(self) -> str:
         return as_text(self.parts()[:1])
-
-
-_COLUMNS = (
-    "game",
-    "solver",
-    "complementarity",
-    "objective",
-    "best",
-    "loss",
-    "regret",
-    "certificate",
-    "quality",
-    "residual",
-    "iterations",
-    "seconds",
-    "termination",
-    "outcome",
-)
-
-
-_DETAILS = ("stages", "message", "error")  # Columns that are too long to be printed.
 
 
 def _cell(value: Any) -> str:

@@ -27,6 +27,8 @@ from .effort import Unsettled
 
 _POINTS = 4096  # Points of a box of whole numbers up to which all are evaluated.
 _SECONDS = 30.0  # For one branch and bound where no time limit is given.
+_UNMET = "no solver's bound meets its best response"
+_UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,6 @@ def _settle(problem: Composed) -> bool:
 
 
 # --- branch and bound -------------------------------------------------------------------------------------------------
-
-_UNMET = "no solver's bound meets its best response"
-
-_UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 
 
 def _branch(problem: Composed, how: Resolve) -> None:

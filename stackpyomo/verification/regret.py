@@ -46,6 +46,23 @@ _CERTIFY = ("auto", "proof", "convex", "global", "multistart")
 # Followers per separable problem: beyond this one factorisation grows faster than the number of followers.
 _BATCH = 10_000
 
+# Failed re-solves after which the rest is left unknown: a model in which every follower fails must come to an end.
+_PATIENCE = 200
+
+# For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it.
+_TOGETHER = {"mu_strategy": "adaptive"}
+
+# Points at which the costs of all followers without a proof are evaluated; of one of them at most, and at least.
+_LOOKS, _MOST_LOOKS, _LEAST_LOOKS = 1_000_000, 20_000, 500
+_LATE = "the time limit was reached"
+_BOUNDED = 50  # Followers that a global solver is asked about, and the most variables one of them may have.
+_UNMET = "no global solver's bound meets its best response"
+_UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
+_ENDLESS = "a global solver's bound meets its best response, which proves nothing on a set without an end"
+_SHARE = 2.0**-10  # Of what a bound may leave: so near intervals must come that no global solver is asked.
+_GLOBAL_SECONDS = 5.0  # Seconds for each of them, or its share of those that are given if that is more.
+_EVIDENCE = ("unknown", "multistart", "global", "convex")
+
 
 def verify(
     subject: Any,
@@ -230,16 +247,6 @@ def _wanted(game: Game, followers: Sequence[str] | None) -> set[str]:
     return set(followers)
 
 
-# Failed re-solves after which the rest is left unknown: a model in which every follower fails must come to an end.
-_PATIENCE = 200
-
-# For batches: a third of the iterations on separable problems. What it leaves unsolved is solved alone without it.
-_TOGETHER = {"mu_strategy": "adaptive"}
-
-# Points at which the costs of all followers without a proof are evaluated; of one of them at most, and at least.
-_LOOKS, _MOST_LOOKS, _LEAST_LOOKS = 1_000_000, 20_000, 500
-
-
 @dataclass
 class _Starts:
     """Where each follower's re-solves begin."""
@@ -378,21 +385,6 @@ def _give_up_unbounded(problem: Composed, towards: Sequence[float]) -> None:
     problem.give_up_endless(confirmed=Samples(problem).falls_without_end(towards))
 
 
-_LATE = "the time limit was reached"
-
-_BOUNDED = 50  # Followers that a global solver is asked about, and the most variables one of them may have.
-
-_UNMET = "no global solver's bound meets its best response"
-
-_UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
-
-_ENDLESS = "a global solver's bound meets its best response, which proves nothing on a set without an end"
-
-_SHARE = 2.0**-10  # Of what a bound may leave: so near intervals must come that no global solver is asked.
-
-_GLOBAL_SECONDS = 5.0  # Seconds for each of them, or its share of those that are given if that is more.
-
-
 def _bound_globally(problems: Sequence[Composed], search: _Search, seconds: float, *, required: bool) -> None:
     """ "global" for those whose best response a global solver's bound meets; needed is a plan within its rows."""
     solver = search.solver
@@ -475,9 +467,6 @@ def _believe(problem: Composed, bound: float, within: float) -> None:
         problem.certificate, problem.note = "global", ""
     else:
         problem.note = _UNSURE
-
-
-_EVIDENCE = ("unknown", "multistart", "global", "convex")
 
 
 def _joined(problems: Sequence[Composed]) -> list[Composed]:

@@ -40,6 +40,8 @@ from .curvature_rules import INF, RULES, UNARY, UNREADABLE, Shape, number_of
 
 _DENSE = 2000  # the largest coupled block whose eigenvalues are computed
 _NOISE = 1e-12  # negative curvature below this share of the largest coefficient may be rounding
+_Vars = Iterable[Any] | None
+_Hessian = dict[tuple[int, int], float]  # (i, j) -> coefficient of x_i x_j, each pair once
 
 
 class Curvature(str, Enum):
@@ -79,8 +81,6 @@ class Proof:
 _FLAT = (Curvature.AFFINE, Curvature.CONSTANT)
 
 _NO_PROOF = Proof(Curvature.UNKNOWN, "none")
-
-_Vars = Iterable[Any] | None
 
 
 def curvature(
@@ -134,8 +134,6 @@ def is_convex_feasible_set(constraint: Any, variables: _Vars = None) -> Proof:
 
 
 # --- constant Hessians ------------------------------------------------------------------------------------------------
-
-_Hessian = dict[tuple[int, int], float]  # (i, j) -> coefficient of x_i x_j, each pair once
 
 
 def _semidefinite(hessian: _Hessian, tolerance: float) -> bool | None:

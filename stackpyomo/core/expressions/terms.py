@@ -26,6 +26,8 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_varia
 
 from .values import number_of
 
+UNREADABLE = (MaxExpression, MinExpression)  #: What Pyomo can write for no solver.
+
 
 def terms(expression: Any, factor: float = 1.0) -> Iterator[tuple[float, Any]]:
     """(number, term) with Σ number · term = factor · expression: through sums, numbers and named Expressions."""
@@ -64,9 +66,6 @@ def _number(node: Any) -> float | None:
 def apart(expression: Any) -> Any:
     """The same expression as a term of a new sum: Pyomo's sums share their list of terms with what is added to them."""
     return SumExpression([expression]) if isinstance(expression, SumExpression) else expression
-
-
-UNREADABLE = (MaxExpression, MinExpression)  #: What Pyomo can write for no solver.
 
 
 def leaves(expression: Any, seen: set[int]) -> Iterator[Any]:

@@ -25,6 +25,24 @@ from stackpyomo.core.tolerances import TOLERANCES
 #: What evaluating or differentiating raises where there is no value.
 UNDEFINED = (ArithmeticError, TypeError, ValueError)
 
+# Nodes of one class that stand for functions by name.
+_NAMED = (nodes.UnaryFunctionExpression, nodes.ExternalFunctionExpression)
+_CANCELLING = (
+    nodes.SumExpression,
+    nodes.LinearExpression,
+    nodes.NegationExpression,
+    nodes.ProductExpression,
+    nodes.DivisionExpression,
+)
+_NUMPY = {
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "asinh": "arcsinh",
+    "acosh": "arccosh",
+    "atanh": "arctanh",
+}
+
 
 def number_of(expression: Any) -> float:
     """The expression's value at the current values of its variables; NaN where it has none."""
@@ -101,18 +119,6 @@ def spelled(expression: Any, names: Mapping[int, str]) -> list[str]:
     return texts
 
 
-# Nodes of one class that stand for functions by name.
-_NAMED = (nodes.UnaryFunctionExpression, nodes.ExternalFunctionExpression)
-
-_CANCELLING = (
-    nodes.SumExpression,
-    nodes.LinearExpression,
-    nodes.NegationExpression,
-    nodes.ProductExpression,
-    nodes.DivisionExpression,
-)
-
-
 def folded(node: Any, values: Mapping[int, Any], number: Callable[[float], Any], other: Callable[..., Any]) -> Any:
     """The expression in another arithmetic: of arrays, say, or of fractions.
 
@@ -164,16 +170,6 @@ def _at_one_point(node: Any, *parts: Any) -> Any:
     except UNDEFINED:
         return math.nan
     return float(level) if isinstance(level, Real) else math.nan
-
-
-_NUMPY = {
-    "asin": "arcsin",
-    "acos": "arccos",
-    "atan": "arctan",
-    "asinh": "arcsinh",
-    "acosh": "arccosh",
-    "atanh": "arctanh",
-}
 
 
 class Substitution(ExpressionReplacementVisitor):
