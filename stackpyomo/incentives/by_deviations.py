@@ -241,24 +241,35 @@ def _require_bounds(lever: Lever, reply: Reply) -> None:
 
 
 def held_by_deviations(asked: Asked) -> Held:
-    """The least gain that holds every follower; raises :class:`NoIncentive` with the certificate if there is none."""
-    bounded = any(math.isfinite(b) for pair in asked.unknowns.bounds for b in pair) and not asked.wishes.saturate
-    answer = _settled(asked, within=bounded)
-    if isinstance(answer, NoIncentive) and bounded:
-        logger.info("%s: no gain within the leader's bounds", asked.game.name)
-        outside = _settled(asked, within=False)
-        if isinstance(outside, Held) and _survives_projection(asked, outside):
-            return outside
+    """The least gain that holds every follower; raises :class:`NoIncentive` with the certificate if there is none.
+
+    Where the least regret is asked for, and there is none, the least gain under which the most that is gained is least.
+    """
+    answer = _projected(asked, LeastGain)
+    if isinstance(answer, NoIncentive) and asked.wishes.regret == "least":
+        answer = _projected(asked, LeastRegret)
     if isinstance(answer, NoIncentive):
         raise answer
     return answer
 
 
-def _settled(asked: Asked, *, within: bool) -> Held | NoIncentive:
-    """What the loop ends with; a search without an end raises."""
+def _projected(asked: Asked, kind: type[LeastGain]) -> Held | NoIncentive:
+    """Within the leader's bounds wherever that is possible, else stopped there if nobody gains by it."""
+    bounded = any(math.isfinite(b) for pair in asked.unknowns.bounds for b in pair) and not asked.wishes.saturate
+    answer = _settled(asked, kind, within=bounded)
+    if isinstance(answer, NoIncentive) and bounded:
+        logger.info("%s: no gain within the leader's bounds", asked.game.name)
+        outside = _settled(asked, kind, within=False)
+        if isinstance(outside, Held) and _survives_projection(asked, outside):
+            return outside
+    return answer
+
+
+def _settled(asked: Asked, kind: type[LeastGain], *, within: bool) -> Held | NoIncentive:
+    """What the loop ends with."""
     free = bool(asked.unknowns.free.any())
     linear = all(lever.is_affine or (lever.is_linear and not free) for lever in asked.levers.values())
-    kind = LeastRegret if asked.wishes.regret == "least" else LeastGain if linear else CurvedGain
+    kind = kind if linear or kind is LeastRegret else CurvedGain
     master = kind(asked.levers, asked.unknowns, asked.wishes.margin, asked.until)
     search = _Search(asked, within=within)
     known = asked.levers.values()
@@ -278,7 +289,7 @@ def _settled(asked: Asked, *, within: bool) -> Held | NoIncentive:
         too_long = "the time for it was up (design='deviations' takes what it needs)"
         late = too_long if outcome.stop is Stop.TIME else "followers still gain"
         text = f"after {len(outcome.rows)} deviations {late}"
-        raise NoIncentive(
+        return NoIncentive(
             f"No affine incentive was found: {text}.",
             reasons=dict.fromkeys(asked.levers, text),
             residuals={reply.follower: reply.regret for reply in search.replies},

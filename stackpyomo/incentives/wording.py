@@ -341,6 +341,7 @@ def _deviations(rule: AffineStrategy, ledger: Accounts, room: _Room) -> Iterator
     """What tempts a follower, and what the leader's answer takes back, per unit of each action that is watched."""
     alone = set(rule.alone)
     watched = np.array([f.name not in alone for f in ledger.followers], dtype=bool)[ledger.owners]
+    watched &= [v.is_continuous() for f in ledger.followers for v in f.variables]  # of a whole one no step is small
     if watched.any():
         moved = np.maximum(np.abs(ledger.temptation), np.abs(ledger.answer)) > ledger.noise
         tempted = np.flatnonzero(watched & moved)
@@ -398,7 +399,10 @@ def _limits(rule: AffineStrategy, *, verified: bool = False) -> Iterator[str]:
         return
     if doubtful and not verified:
         yield (
-            f"Run verify(rule): the costs of {listed(doubtful)} are not proved convex under this gain, so that "
+            f"Run verify(rule) for the proof: the costs of {listed(doubtful)} are not convex under this gain; what "
+            "they can do was looked at all the same."
+            if len(rule.deviations)
+            else f"Run verify(rule): the costs of {listed(doubtful)} are not proved convex under this gain, so that "
             "following the plan may not be the best answer."
         )
     if math.isinf(rule.energy):

@@ -108,6 +108,7 @@ def test_a_signal_that_is_not_linear_holds_what_no_line_can() -> None:
     rule = sp.affine_incentive(plan, observe=[v, (v - 0.5) ** 2])
     np.testing.assert_allclose(rule.matrix.toarray(), [[0.375, 0.375]], atol=1e-6)
     assert sp.verify(rule).ok
+    assert "for the proof: the costs of f are not convex under this gain; what they can do was looked at" in str(rule)
     (line,) = (line for line in rule.deviations.itertuples() if line.weight > 0.0)
     assert line.action["f.v"] == pytest.approx(-0.5, abs=1e-3)
     assert line.slack == pytest.approx(0.0, abs=1e-9)
@@ -253,3 +254,18 @@ def test_an_integer_follower_without_an_end_is_named() -> None:
     plan = sp.leader_optimal(sp.Game(m, m.driver))
     with pytest.raises(sp.InvalidGame, match=r"driver\.trips: has no upper bound.*Give it both"):
         sp.affine_incentive(plan)
+
+
+def test_the_least_regret_is_none_where_a_gain_holds() -> None:
+    """(w − 3)² + 2 z + u at w = 2, z = 1: the one gain is 2, which rows of deviations alone come near to."""
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(initialize=0.0), pyo.Block()
+    m.f.z, m.f.w = pyo.Var(domain=pyo.Binary, initialize=1), pyo.Var(bounds=(0, 4), initialize=2.0)
+    m.f.limit = pyo.Constraint(expr=m.f.w <= 4 * m.f.z)
+    m.f.cost = pyo.Objective(expr=2 * m.f.z + (m.f.w - 3) ** 2 + m.u)
+    m.wish = pyo.Objective(expr=(m.f.w - 2) ** 2 + m.u**2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)), observe=[m.f.w], regret="least")
+    assert rule.epsilon == 0.0
+    assert rule.gain.loc["u", "f.w"] == pytest.approx(2.0, abs=1e-8)
+    assert "small deviation" in str(rule)
+    assert "more f.z" not in str(rule), "of a switch no step is small"
