@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
-from stackpyomo.bilevel import copied, substituted
-from stackpyomo.core import TOLERANCES, Array, bounds_of, sides_of
+from stackpyomo.bilevel import Choices, Written, copied, substituted
+from stackpyomo.core import TOLERANCES, bounds_of, sides_of
 from stackpyomo.core.expressions import partials
-from stackpyomo.solvers import Program, Solution, choose, free_row, solve
+from stackpyomo.solvers import Program, Solution, Termination, choose, free_row, solve
 
 from .answer_sets import Affine, Kind
 from .worst_answers import Goal, WorstAnswers
@@ -55,7 +55,7 @@ class Side:
 class FaceAnswer:
     """How the program ended: a bound on the infimum, and leaders who come to it, or nearer and nearer."""
 
-    solution: Solution
+    solutions: tuple[Solution, ...]  #: Of the program without the rows of y°, of the whole one where that did not do.
     bound: float
     leaders: tuple[dict[int, float], ...] = ()  #: {id(leader's Var): value}; the first is the x of the infimum.
 
@@ -93,25 +93,41 @@ class OptimalFaces:
         affine_sides = [Side(gap, equality, owned) for gap, equality, owned in sides if gap is not None]
         return cls(worst, affine_sides, known, width)
 
-    @property
-    def size(self) -> int:
-        """Pairs of multiplier and slack."""
-        return sum(not side.equality for side in self.sides)
+    def least(self, low: float, high: float, gap: float, *, until: float = math.inf, tight: bool = False) -> FaceAnswer:
+        """The infimum, which is known to lie between these; ``tight``: rows met as closely as the solver can.
 
-    def least(self, low: float, high: float, *, until: float = math.inf, tight: bool = False) -> FaceAnswer:
-        """The infimum, which is known to lie between these; ``tight``: rows met as closely as the solver can."""
+        Without the rows of y° the program has little more than half the pairs, and is a relaxation: its bound is the
+        infimum where the whole program has a point at its x that comes to it but for ``gap``.
+        """
         written = _Written(self, low, high)
-        program = written.program(written.model.level + 0.0)
-        solution = _solved(program, until, tight=tight)
-        if solution.x is None:
-            return FaceAnswer(solution, solution.bound)
-        x = solution.x if program.is_linear else written.polished(program, solution.x)
-        return FaceAnswer(solution, solution.bound, tuple(written.leaders(program.levels(x))))
+        solutions: list[Solution] = []
+        levels: dict[int, float] | None = None
+        for beside in (False, True) if self.answers else (True,):
+            program = written.program(written.model.level + 0.0, beside=beside)
+            solution = _solved(program, until, tight=tight)
+            solutions.append(solution)
+            if solution.x is None:
+                break
+            levels = program.levels(solution.x)
+            if not beside:
+                levels = written.completed(levels, until)
+            if levels is not None and not program.is_linear:
+                levels = written.polished(levels)
+            if levels is not None and levels[id(written.model.level)] <= solution.bound + gap:
+                break
+        leaders = () if levels is None else written.leaders(levels)
+        return FaceAnswer(tuple(solutions), max(solution.bound for solution in solutions), tuple(leaders))
 
-    def end(self, var: Any, sign: float, high: float, *, until: float = math.inf) -> float:
-        """A bound on sign · x where the program comes to ``high`` at most; NaN: none was proved."""
+    def is_only(self, near: Mapping[int, float], rooms: Mapping[int, float], high: float, until: float) -> bool:
+        """True if no leader farther than these from ``near`` comes to ``high`` at most, proved."""
         written = _Written(self, -math.inf, high)
-        return _solved(written.program(sign * written.leader[id(var)]), until).bound
+        ways = []
+        for key, var in written.leader.items():
+            for sign, end in zip((-1.0, 1.0), bounds_of(var), strict=True):
+                excess = near[key] + sign * rooms[key] - var
+                ways.append(((sign * excess,), rooms[key] + abs(near[key] - end)))
+        written.main.add(Choices(written.model).one_of(ways))
+        return _solved(written.program(0.0, beside=False), until).termination is Termination.INFEASIBLE
 
 
 def _solved(program: Program, until: float, *, tight: bool = False) -> Solution:
@@ -153,36 +169,53 @@ class _Written:
 
     def __init__(self, faces: OptimalFaces, low: float, high: float) -> None:
         self.faces, self.worst = faces, faces.worst
-        self.model, self.leader, self.rows = self.worst.posed("optimal faces", low, high)
+        self.model, self.leader, rows = self.worst.posed("optimal faces", low, high)
         self.model.scale = pyo.Var(bounds=(0.0, None))
-        self.pairs: list[tuple[Any, Any]] = []
+        self.main, self.beside = Written(rows), Written()  #: The rows and pairs of all but y°, and of y°.
         self.first: dict[int, Any] = {}
         self.prices: dict[int, Any] = {}
         self.steep: dict[int, Any] = {}
         if faces.width:
             self.witness = {**self.leader, **copied(self.model, self.worst.actions, "witness")}
-            self._write_slacks("witness_slack", self.witness, 1.0, [])
+            self._write_slacks(self.main, "witness_slack", self.witness, 1.0, [])
         else:
             self.prices, self.steep = self._multipliers("prices"), self._multipliers("steep")
             self._write_shifted()
         for number, goal in enumerate(self.worst.goals()):
             self._write_worst(f"answer{number}", goal)
 
-    def program(self, cost: Any) -> Program:
-        """The program with this cost."""
-        return Program(cost, self.rows, sets=self.pairs)
+    def program(self, cost: Any, *, beside: bool = True) -> Program:
+        """The program with this cost; ``beside``: with the rows of y°."""
+        written = Written([*self.main.rows], [*self.main.sets])
+        if beside:
+            written.add(self.beside)
+        return Program(cost, written.rows, sets=written.sets)
 
-    def polished(self, program: Program, x: Array) -> Array:
-        """The same point to more digits where it is curved: the smaller of each pair at 0, whole numbers held."""
-        place = {id(v): number for number, v in enumerate(program.variables)}
+    def completed(self, levels: Mapping[int, float], until: float) -> dict[int, float] | None:
+        """A point of all rows with the x and η of this one, if there is any: the one of least τ, as its face remains
+        the optimal one farthest from x."""
+        program = self.program(self.model.scale + 0.0)
+        held = {id(v) for v in (*self.leader.values(), self.model.level)}
         lower, upper = (side.copy() for side in program.bounds)
-        for pair in self.pairs:
+        for number, var in enumerate(program.variables):
+            if id(var) in held:
+                lower[number] = upper[number] = levels[id(var)]
+        answer = _solved(program.variant(bounds=(lower, upper)), until).answer
+        return None if answer is None else program.levels(answer)
+
+    def polished(self, levels: Mapping[int, float]) -> dict[int, float]:
+        """The same point to more digits where it is curved: the smaller of each pair at 0, whole numbers held."""
+        program = self.program(self.model.level + 0.0)
+        place = {id(v): number for number, v in enumerate(program.variables)}
+        x = np.array([levels[id(v)] for v in program.variables])
+        lower, upper = (side.copy() for side in program.bounds)
+        for pair in (*self.main.sets, *self.beside.sets):
             number = min((place[id(var)] for var in pair if id(var) in place), key=lambda i: abs(x[i]))
             lower[number] = upper[number] = 0.0
         whole = [number for number, v in enumerate(program.variables) if not v.is_continuous()]
         lower[whole] = upper[whole] = np.round(x[whole])
-        solution = solve(program.variant(np.clip(x, lower, upper), bounds=(lower, upper)), "auto")
-        return solution.answer if solution.answer is not None else x
+        answer = solve(program.variant(np.clip(x, lower, upper), bounds=(lower, upper)), "auto").answer
+        return dict(levels) if answer is None else program.levels(answer)
 
     def leaders(self, levels: Mapping[int, float]) -> Iterator[dict[int, float]]:
         """Leaders on the way from x to x°, as far as there is one."""
@@ -219,18 +252,18 @@ class _Written:
             for part in (*self.worst.plain, *leading):
                 for gap, equality in _sides(getattr(part, "body", part), part):
                     if (affine := Affine.of(gap)) is not None and affine.slopes:  # a curved row asks nothing of x°
-                        self.rows.append(_signed(affine.at(table, scale), equality))
-            self.rows += [table[id(v)] == scale * self.leader[id(v)] for v in leading if not v.is_continuous()]
+                        self.main.rows.append(_signed(affine.at(table, scale), equality))
+            self.main.rows += [table[id(v)] == scale * self.leader[id(v)] for v in leading if not v.is_continuous()]
         if faces.answers:
             table.update(self._free("shifted_answer", list(map(id, self.worst.actions))))
-            self._write_slacks("shifted_slack", table, scale, [self.steep, self.prices])
+            self._write_slacks(self.beside, "shifted_slack", table, scale, [self.steep, self.prices])
         self._write_stationary(self.steep, table, scale)
 
     def _write_worst(self, name: str, goal: Goal) -> None:
         """The answer on the face that is worst for one goal; the first of them has the followers' own multipliers."""
         table = {**self.leader, **copied(self.model, self.worst.actions, name)}
         spare = self._multipliers(f"{name}_spare", owned=False)
-        self._write_slacks(f"{name}_slack", table, 1.0, [spare, self.steep, self.prices])
+        self._write_slacks(self.main, f"{name}_slack", table, 1.0, [spare, self.steep, self.prices])
         slopes = partials(goal.body, self.worst.actions)
         # Multipliers have no size that a solver could read off: they are in units of the goal's steepest slope.
         unit = _steepest(map(Affine.of, slopes), self.faces.reaches)
@@ -243,11 +276,11 @@ class _Written:
             self._write_levels(name, table, pulls)
         else:
             self._write_along(name, table, pulls)
-        self.rows += [_signed(pull, True) for pull in pulls.values()]
+        self.main.rows += [_signed(pull, True) for pull in pulls.values()]
         if not (self.first or self.faces.width):
             self.first = table
             self._write_stationary(self.prices, table, 1.0)
-        self.rows.append(free_row(goal.excess(table, self.model.level), None, 0.0))
+        self.main.rows.append(free_row(goal.excess(table, self.model.level), None, 0.0))
 
     def _write_along(self, name: str, table: Mapping[int, Any], pulls: dict[int, Any]) -> None:
         """H y = H ȳ of quadratic followers: multipliers ω, and the rows of all answers but the first."""
@@ -258,7 +291,7 @@ class _Written:
                 pulls[key] += sum(float(h) * along[other] for h, other in zip(row, own, strict=True) if h)
                 if self.first:
                     moved = ((h, table[other] - self.first[other]) for h, other in zip(row, own, strict=True))
-                    self.rows.append(_signed(sum(float(h) * step for h, step in moved), True))
+                    self.main.rows.append(_signed(sum(float(h) * step for h, step in moved), True))
 
     def _write_levels(self, name: str, table: Mapping[int, Any], pulls: dict[int, Any]) -> None:
         """f(x, y) ≤ f(x, ȳ) + ε of each follower, with its multiplier τ."""
@@ -266,22 +299,24 @@ class _Written:
             level = self._free(f"{name}_level{number}", ["weight", "room"])
             for var in level.values():
                 var.setlb(0.0)
-            self.pairs.append((level["weight"], level["room"]))
+            self.main.sets.append((level["weight"], level["room"]))
             more = substituted(answers.cost, table) - substituted(answers.cost, self.witness)
-            self.rows.append(_signed(self.faces.width - more - level["room"], True))
+            self.main.rows.append(_signed(self.faces.width - more - level["room"], True))
             for var in answers.follower.variables:
                 pulls[id(var)] -= level["weight"] * self.faces.slopes[id(var)].at(table)
 
-    def _write_slacks(self, name: str, table: Mapping[int, Any], scale: Any, multipliers: Sequence[Any]) -> None:
+    def _write_slacks(
+        self, written: Written, name: str, table: Mapping[int, Any], scale: Any, multipliers: Sequence[Any]
+    ) -> None:
         """The sides hold at a point, and where one has room its multipliers are 0."""
         slacks = self._free(name, [n for n, side in enumerate(self.faces.sides) if not side.equality])
         for number, side in enumerate(self.faces.sides):
             level = side.gap.at(table, scale)
             if number in slacks:
                 slacks[number].setlb(0.0)
-                self.pairs += [(slacks[number], group[number]) for group in multipliers if number in group]
+                written.sets += [(slacks[number], group[number]) for group in multipliers if number in group]
                 level = level - slacks[number]
-            self.rows.append(_signed(level, True))
+            written.rows.append(_signed(level, True))
 
     def _write_stationary(self, multipliers: Mapping[int, Any], table: Mapping[int, Any], scale: Any) -> None:
         """Slopes of the followers' costs = Σ multiplier · slope of its side."""
@@ -290,7 +325,7 @@ class _Written:
             for key, slope in self.faces.sides[number].gap.slopes.items():
                 if key in rows:
                     rows[key] -= slope * multiplier
-        self.rows += [_signed(row, True) for row in rows.values()]
+        self.main.rows += [_signed(row, True) for row in rows.values()]
 
 
 def _signed(level: Any, equality: bool) -> Any:

@@ -14,6 +14,7 @@ leaders beside that x come as near as one likes.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,6 @@ _ASIDE = (TOLERANCES.nearby, TOLERANCES.strict, TOLERANCES.weak)
 
 _SWEEPS = 12  # Times that all leader variables are moved by one length, as long as that is better.
 _FEW = 20  # Leader variables up to which these are looked at, and the minimisers of the bound, one by one.
-_FEW_PAIRS = 80  # Pairs, times leader variables, up to which the minimisers are looked for: two programs each.
 
 # Widths of a tie, in sizes of the followers' costs, of the sandwiches around a tie of no width.
 _WIDTHS = (TOLERANCES.strict, TOLERANCES.early)
@@ -163,11 +163,11 @@ class _Search:
         """The infimum by the program of optimal faces, and the leaders that it is approached by."""
         assert self.faces is not None
         high = math.inf if self.best is None else self.best.cost + self._gap
-        answer = self.faces.least(self.bound - self._gap, high, until=self._until, tight=tight)
+        answer = self.faces.least(self.bound - self._gap, high, self._gap, until=self._until, tight=tight)
         bound = self.game.leader.sign * answer.bound if math.isfinite(answer.bound) else None
         more = {"treatment": "optimal faces", "level": None, "ties": self.slack, "objective": None, "bound": bound}
-        self.log.append(answer.solution.entry(**more))
-        self.proved_empty = answer.solution.termination is Termination.INFEASIBLE and math.isinf(high)
+        self.log += [solution.entry(**more) for solution in answer.solutions]
+        self.proved_empty = answer.solutions[-1].termination is Termination.INFEASIBLE and math.isinf(high)
         if math.isfinite(answer.bound):
             self.bound = max(self.bound, answer.bound)
         for number, leader in enumerate(answer.leaders):
@@ -275,37 +275,31 @@ class _Search:
             return False
         if self._is_closed and not self.aside:
             return True
-        if self.slack or not self._is_near or len(self.worst.leading) > _FEW or not self._is_only_minimiser():
+        if self.slack or not self._is_near or len(self.worst.leading) > _FEW:
             return None
         worst = self.worst.worst(self.near, 0.0, rounded=False)  # a tie by rounding alone refutes nothing
-        return False if worst is not None and (worst.broken or worst.cost - self.bound > self._gap) else None
+        jumps = worst is not None and (worst.broken or worst.cost - self.bound > self._gap)
+        return False if jumps and self._is_only_minimiser() else None
 
     def _is_only_minimiser(self) -> bool:
-        """True if the bound is attained at one x alone, the one known."""
-        for var in self.worst.leading:
-            low, high = (sign * self._end(var, sign) for sign in (1.0, -1.0))
-            level = self.near[id(var)]
-            room = TOLERANCES.weak * _reach(var, level)
-            if math.isnan(low + high) or not level - room <= low <= high <= level + room:
-                return False
-        return True
+        """True if the bound is attained at one x alone, the one known.
 
-    def _end(self, var: Any, sign: float) -> float:
-        """A proved bound on sign · x where the infimum may be reached.
-
-        Among the minimisers of the optimistic game, as far as that comes to the same, else among those of the program
-        of optimal faces.
+        Among the points of the program of optimal faces, elsewhere among the minimisers of the optimistic game, as far
+        as that comes to the same.
         """
         level = self.bound + self._gap
-        if self.game.leader.sign * self.optimistic.leader_objective >= self.bound - self._gap:
-            followers = self.worst.followers
-            problem = leading_problem(self.game, {f.name for f in followers})
+        rooms = {id(v): TOLERANCES.weak * _reach(v, self.near[id(v)]) for v in self.worst.leading}
+        if self.faces is not None:
+            return self.faces.is_only(self.near, rooms, level, self._until)
+        if self.game.leader.sign * self.optimistic.leader_objective < self.bound - self._gap:
+            return False
+        problem = leading_problem(self.game, {f.name for f in self.worst.followers})
+        for var, sign in itertools.product(self.worst.leading, (1.0, -1.0)):
             asked = problem.under(free_row(problem.cost, None, level), cost=sign * var)
-            plan = plan_if_any(self.game, followers, asked, replace(self.options, warm=False))
-            return math.nan if plan is None else plan.bound
-        if self.faces is None or self.faces.size * len(self.worst.leading) > _FEW_PAIRS:
-            return math.nan
-        return self.faces.end(var, sign, level, until=self._until)
+            plan = plan_if_any(self.game, self.worst.followers, asked, replace(self.options, warm=False))
+            if plan is None or not plan.bound >= sign * self.near[id(var)] - rooms[id(var)]:
+                return False
+        return True
 
     # --- the plan -----------------------------------------------------------------------------------------------------
 

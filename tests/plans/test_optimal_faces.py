@@ -171,7 +171,7 @@ def fifty_pairs(seed: int, moving: float) -> tuple[sp.Game, Any]:
     return sp.Game(m, m.f), worst
 
 
-@pytest.mark.parametrize(("seed", "moving", "reached"), [(0, 0.0, True), (6, 0.2, None)])
+@pytest.mark.parametrize(("seed", "moving", "reached"), [(0, 0.0, True), (6, 0.2, False)])
 def test_fifty_pairs(seed: int, moving: float, reached: bool | None) -> None:
     game, worst = fifty_pairs(seed, moving)
     plan = sp.stackelberg(game, ties="pessimistic")
@@ -181,3 +181,4 @@ def test_fifty_pairs(seed: int, moving: float, reached: bool | None) -> None:
     assert plan.bound == pytest.approx(plan.leader_objective, abs=2e-3)
     random = np.random.default_rng(1)
     assert plan.bound <= min(worst(point) for point in random.random((200, 4))) + 1e-6
+    assert reached or worst(x.round(2)) > plan.bound + 1.0  # the x that is approached is worth much more
