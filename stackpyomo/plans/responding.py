@@ -124,10 +124,12 @@ def _nonconvex(followers: Sequence[Follower], game: Game, options: Options, *, a
 
 def _may_bend(game: Game, followers: Sequence[Follower]) -> bool:
     """Whether a row of somebody small may leave a set that is not convex, or one without a multiplier for its ends."""
+    few = len(followers) <= _FEW and sum(len(f.variables) for f in followers) <= _SMALL
+    if not few or game.prices:
+        return False
     movers = game.movers()
     curved = [f for f in followers if any(c.body.polynomial_degree() not in (0, 1) for c in f.constraints)]
-    few = len(followers) <= _FEW and sum(len(f.variables) for f in followers) <= _SMALL
-    return few and not game.prices and any(not is_proved_convex(f, movers) for f in curved)
+    return any(not is_proved_convex(f, movers) for f in curved)
 
 
 def _require_able(

@@ -9,6 +9,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 from helpers.responders import SENSES, SOLVERS, attempt, bards_problem, concave_cost, objective, one_follower, split_set
+from pyomo.core.expr.numeric_expr import NumericExpression
 from scipy.optimize import minimize, minimize_scalar
 
 import stackpyomo as sp
@@ -254,3 +255,24 @@ def test_whatever_a_piecewise_declares(kind: str, unit: float) -> None:
     plan = sp.stackelberg(sp.Game(m, m.f))
     assert plan.quality == "optimal"
     assert plan.leader_objective == pytest.approx(0.4, abs=1e-5)
+
+
+def test_a_row_that_many_feel_is_not_read_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = pyo.ConcreteModel()
+    m.firm = pyo.Block(range(40))
+    for firm in m.firm.values():
+        firm.x = pyo.Var(bounds=(0, 1))
+        firm.cost = pyo.Objective(expr=(firm.x - 1) ** 2)
+    m.cap = pyo.Constraint(expr=sum(firm.x for firm in m.firm.values()) <= 10)
+    m.goal = pyo.Objective(expr=m.firm[0].x)
+    game = sp.Game(m, followers=m.firm, shared=[m.cap])
+    body, degree, reads = m.cap.body, NumericExpression.polynomial_degree, []
+
+    def counted(expression: Any) -> Any:
+        reads.extend([1] if expression is body else [])
+        return degree(expression)
+
+    monkeypatch.setattr(NumericExpression, "polynomial_degree", counted)
+    plan = sp.nash(game)
+    assert [plan.value(firm.x) for firm in m.firm.values()] == pytest.approx([0.25] * 40, abs=1e-6)
+    assert len(reads) <= 10
