@@ -13,7 +13,7 @@ from .copies import Table, add_rows, block_of, copied, substituted
 from .equilibrium_surfaces import directions, surface
 from .implied_boxes import implied_boxes
 from .listing import Listing, extent, pattern
-from .mpcc import Equilibrium, Problem
+from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import counterexample, is_proved_convex
 from .price_ranges import price_ranges
 from .qualification import unqualified
@@ -24,6 +24,7 @@ from .value_function import ValueFunction
 __all__ = [
     "KKT",
     "SOS1",
+    "Answer",
     "BigM",
     "Candidate",
     "Choices",

@@ -16,11 +16,13 @@ from typing import Any
 import pandas as pd
 
 from stackpyomo.bilevel import (
+    Answer,
     Candidate,
     Conditions,
     Equilibrium,
     Listing,
     Options,
+    PlanSearch,
     Problem,
     conditions,
     directions,
@@ -49,7 +51,10 @@ class Continuum:
     moving: dict[str, tuple[float, float]]  #: Action → (least, most); NaN where that was not worked out.
 
     def __str__(self) -> str:
-        parts = [f"{name} in [{shown(low)}, {shown(high)}]" for name, (low, high) in self.moving.items()]
+        parts = [
+            f"{name} moves" if math.isnan(low) or math.isnan(high) else f"{name} in [{shown(low)}, {shown(high)}]"
+            for name, (low, high) in self.moving.items()
+        ]
         return f"a continuum of dimension {self.dimension}: {listed(parts, 4)}"
 
 
@@ -148,6 +153,7 @@ class _List:
         until = time.monotonic() + (self.options.time_limit or _SECONDS)
         reason = ""
         with tracked("listing equilibria", shown=not self.options.tee) as step:
+            reason = "" if self.affine else self._first(until)
             while not reason:
                 reason = self._next(until)
                 step()
@@ -165,8 +171,24 @@ class _List:
             return _PROVED
         if answer.x is None:
             return f"{answer.solver}: {answer.termination.value}"
-        values = exact.program.levels(answer.x)
-        active = pattern(exact, answer.x)
+        return self._polished(answer, exact.program.levels(answer.x), pattern(exact, answer.x), until)
+
+    def _first(self, until: float) -> str:
+        """Begin with the equilibrium of the ordinary search, if it finds one: it may be one of a continuum."""
+        search = PlanSearch(self.game, self.followers, self.problem, self.work.check, self.options, log=self.log)
+        search.run()
+        if search.best is None or not search.best.is_plan:
+            return ""
+        known = search.best.values
+        values = dict(known)
+        for theirs, ours in zip(search.kkt.pairs, self.made.pairs, strict=True):
+            parts = [(ours.multiplier, theirs.multiplier), (ours.slack, theirs.slack)]
+            values.update((id(own), known[id(other)]) for own, other in parts if id(other) in known)
+        x = self.plain.point(values)
+        return self._polished(search.best.answer, values, self.plain.multipliers(x) > self.plain.slacks(x), until)
+
+    def _polished(self, answer: Answer, values: dict[int, float], active: Array, until: float) -> str:
+        """Put a point onto its pattern; why the list cannot go on."""
         x = self.plain.point(values)
         polished = self.plain.polished(x, "auto", active=active, signed=True, until=until)
         best = answer if polished is None else polished
@@ -190,7 +212,7 @@ class _List:
             refuted = candidate.report is not None and bool(candidate.report.refuted)
             if not (self.affine and refuted):
                 self.doubt = f"not confirmed by a re-solve: {self._point(candidate.values)}"
-            return "" if self.affine else self.doubt
+            return ""
         plan = self.work.drawn(candidate, self.log)
         plan.quality = "feasible"
         self.plans.append(plan)

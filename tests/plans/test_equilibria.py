@@ -247,3 +247,24 @@ def test_a_list_with_an_end_that_nobody_gives_is_not_called_complete(monkeypatch
     assert not unknown.complete
     assert "is not known" in unknown.reason
     assert "at least these" in str(unknown)
+
+
+def test_a_continuum_is_told_though_prices_are_singular_where_nobody_sells() -> None:
+    """Both firms' profits rise at every split of the cap: all of them are equilibria, and the variational one alone."""
+    m = pyo.ConcreteModel()
+    m.firm = pyo.Block([1, 2])
+    for firm in m.firm.values():
+        firm.x = pyo.Var(bounds=(0, None))
+    total = sum(firm.x for firm in m.firm.values())
+    for firm in m.firm.values():
+        firm.cost = pyo.Objective(expr=firm.x**2 / 10 + firm.x - 2000 * firm.x * total ** (-1 / 1.1))
+    m.cap = pyo.Constraint(expr=total <= 20)
+    m.goal = pyo.Objective(expr=m.firm[1].x)
+    game = sp.Game(m, m.firm, shared=[m.cap])
+    price, drop = 2000 * 20 ** (-1 / 1.1), 2000 / 1.1 * 20 ** (-1 / 1.1 - 1)
+    assert all(x / 5 + 1 - price + drop * x < 0 for x in np.linspace(0, 20, 41))
+    (piece,) = sp.nash(game, equilibrium="all", time_limit=20).continuum
+    assert (piece.dimension, len(piece.moving)) == (1, 2)
+    assert "firm[1].x moves" in str(piece)
+    (plan,) = sp.nash(game, equilibrium="all", weights={"firm[1]": 1, "firm[2]": 1}, time_limit=20)
+    assert [plan.value(firm.x) for firm in m.firm.values()] == pytest.approx([10, 10], abs=1e-5)
