@@ -4,7 +4,8 @@
 
 ψ is known at every x, :mod:`stackpyomo.plans.worst_answers`, and what it is not below comes from
 
-    optimal faces   the infimum as one program: linear and convex quadratic followers with affine rows
+    optimal faces   the infimum as one program: linear and convex quadratic followers with affine rows; prices, and
+                    equilibria where the followers' slopes are monotone, as far as the leader's cost is affine in them
     masters         two widths of a tie around the plan: other followers whose rows hold nobody else's variables
     the optimistic plan, for all others: ties broken for the leader are no worse for it than any
 
@@ -32,6 +33,7 @@ from stackpyomo.solvers import Program, Termination, free_row
 from .answer_sets import are_unique
 from .feasibility import rested
 from .finite_ties import finite_answer, is_finite
+from .joint_answers import JointFaces
 from .optimal_faces import OptimalFaces
 from .plan import Plan, answered_plan, not_held
 from .problems import leading_problem
@@ -106,6 +108,7 @@ class _Search:
     near: dict[int, float] = field(default_factory=dict)  #: The leader at which the bound lies.
     aside: bool = False  #: Whether the best leader is one beside the leader at which the bound lies.
     faces: OptimalFaces | None = None
+    copies: Mapping[int, int] = field(default_factory=dict)  #: id(leader's Var) → id of what it is in ``faces``.
 
     def run(self) -> Plan:
         sign = self.game.leader.sign
@@ -146,16 +149,20 @@ class _Search:
     def _stages(self) -> Iterator[Any]:
         """What bounds ψ and finds leaders, by what is known of the answers; then the leaders beside."""
         worst = self.worst
-        if isinstance(worst, WorstAnswers):
-            self.faces = OptimalFaces.of(worst, self.slack) if worst.is_convex else None
-            if self.faces is not None:
-                yield self._least
-                if not self.aside:
-                    yield lambda: self._least(tight=True)
-                if self._is_near:
-                    return
-            elif TieMaster.is_usable(worst):
-                yield self._bracket
+        if not isinstance(worst, WorstAnswers):
+            joint = JointFaces.of(worst)
+            if joint is not None:
+                self.faces, self.copies = joint.faces, joint.copies
+        elif worst.is_convex:
+            self.faces = OptimalFaces.of(worst, self.slack)
+        if self.faces is not None:
+            yield self._least
+            if not self.aside:
+                yield lambda: self._least(tight=True)
+            if self._is_near:
+                return
+        elif isinstance(worst, WorstAnswers) and TieMaster.is_usable(worst):
+            yield self._bracket
         if not self.slack and len(worst.leading) <= _FEW:
             yield self._look_nearby
 
@@ -170,13 +177,17 @@ class _Search:
         self.proved_empty = answer.solutions[-1].termination is Termination.INFEASIBLE and math.isinf(high)
         if math.isfinite(answer.bound):
             self.bound = max(self.bound, answer.bound)
-        for number, leader in enumerate(answer.leaders):
+        for number, answered in enumerate(answer.leaders):
+            leader = {id(v): answered[self._place(v)] for v in self.worst.leading}
             resting = self._rested(leader)
             self.near = self.near if number else resting
             for given in (leader,) if resting == leader else (leader, resting):
                 self._try(given, aside=number > 0)
             if self._is_closed and not number:
                 break
+
+    def _place(self, var: Any) -> int:
+        return self.copies.get(id(var), id(var))
 
     def _bracket(self) -> None:
         """Masters with ties of a width: the one asked for bounds it, the next wider ones have plans."""
@@ -290,7 +301,8 @@ class _Search:
         level = self.bound + self._gap
         rooms = {id(v): TOLERANCES.weak * _reach(v, self.near[id(v)]) for v in self.worst.leading}
         if self.faces is not None:
-            return self.faces.is_only(self.near, rooms, level, self._until)
+            near, reach = ({self._place(v): part[id(v)] for v in self.worst.leading} for part in (self.near, rooms))
+            return self.faces.is_only(near, reach, level, self._until)
         if self.game.leader.sign * self.optimistic.leader_objective < self.bound - self._gap:
             return False
         problem = leading_problem(self.game, {f.name for f in self.worst.followers})

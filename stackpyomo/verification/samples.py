@@ -108,7 +108,8 @@ def row_ranges(problem: Composed) -> tuple[Array, Array]:
 
 def tighten(rows: Iterable[Any]) -> None:
     """Narrow the bounds of the rows' own Vars to what the rows leave of them."""
-    with suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError):
+    errors = suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError)
+    with errors, np.errstate(invalid="ignore"):  # bounds of the user's may be NumPy's numbers: 0 times infinity
         for row in [*rows] * _SWEEPS:  # what they have shown until one raises holds
             fbbt(row)
 
