@@ -27,8 +27,6 @@ from .answer_sets import Affine
 from .optimal_faces import OptimalFaces
 from .worst_answers import WorstAnswers, WorstEquilibria
 
-__all__ = ["JointFaces"]
-
 _PAIRS = 60  # Pairs of multiplier and slack up to which equilibria are written as answers.
 
 
