@@ -45,8 +45,12 @@ class JointFaces:
             return None
         if any(f.integers or f.size != 1 for f in followers):
             return None
+        if any(v.bounds != (None, None) for v in game.price_variables):  # they leave prices out, not leaders
+            return None
         actions = {id(v) for f in followers for v in f.variables}
         rows = [row for f in followers for row in f.constraints]
+        if len(actions) + len(rows) > _PAIRS:
+            return None
         apart = not any(key in actions for f in followers for key in foreign(f, *f.constraints))
         if not apart or any(row.body.polynomial_degree() not in (0, 1) for row in rows):
             return None
@@ -69,10 +73,8 @@ def _written(worst: WorstEquilibria, kkt: Conditions) -> tuple[Game, dict[int, A
     market = block_of(model, "market")
     table: dict[int, Any] = dict(copied(model, worst.leading, "leader"))
     table |= copied(market, [v for f in followers for v in f.variables], "actions")
-    signed = {id(v): v for terms in kkt.signed.values() for v, _ in terms}
-    table |= copied(
-        market, list(({id(p.multiplier): p.multiplier for p in kkt.pairs} | signed).values()), "multipliers"
-    )
+    multipliers = [*(p.multiplier for p in kkt.pairs), *(v for terms in kkt.signed.values() for v, _ in terms)]
+    table |= copied(market, list({id(v): v for v in multipliers}.values()), "multipliers")
     for price in game.prices:
         terms = kkt.signed[price.follower, id(price.row)]
         sign = game.followers[price.follower].sign

@@ -137,3 +137,19 @@ def test_what_is_not_monotone_is_not_written() -> None:
     m.goal = pyo.Objective(expr=m.f[1].y)
     game = sp.Game(m, m.f)
     assert JointFaces.of(WorstEquilibria(game, list(game.followers.values()), Options())) is None
+
+
+def test_rows_of_the_leader_hold_for_every_price() -> None:
+    """At x = 5 the price is in [1, 3], beyond it 1: a leader who may not see 2 has x > 5, and comes near 5."""
+    for most in (4.0, 2.0):
+        m = pyo.ConcreteModel()
+        m.x, m.price, m.k = pyo.Var(bounds=(5, 10)), pyo.Var(), pyo.Block()
+        m.k.y = pyo.Var([1, 2], bounds=(0, None))
+        m.k.cost = pyo.Objective(expr=m.k.y[1] + 3 * m.k.y[2])
+        m.k.balance = pyo.Constraint(expr=m.k.y[1] + m.k.y[2] == 5)
+        m.k.room = pyo.Constraint(expr=m.k.y[1] <= m.x)
+        m.ceiling = pyo.Constraint(expr=m.price <= most)
+        m.goal = pyo.Objective(expr=m.x)
+        plan = sp.stackelberg(sp.Game(m, m.k, prices=[(m.price, m.k.balance)]), ties="pessimistic")
+        assert plan.leader_objective == pytest.approx(5.0, abs=1e-3)
+        assert plan.attained is (most == 4.0)
