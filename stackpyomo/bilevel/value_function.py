@@ -247,13 +247,18 @@ class ValueFunction(PlanSearch):
             self.bound = max(self.bound, answer.bound)
 
     def _sharpen_bound(self) -> None:
-        """Rows met to SCIP's tolerance may leave that much of the cost: once more with the least it can do."""
-        best = self.best
-        if best is None or not self._has_plan or self._is_proved or not math.isfinite(self._least_cost):
-            return
-        exact = self._master(_MAGNIFIED)
-        answer = exact.solve("scip", until=self._until, tee=self.options.tee, tight=True)
-        if answer.termination is Termination.OPTIMAL and math.isfinite(answer.bound):
+        """Rows met to SCIP's tolerance may leave that much of the cost: once more with the least it can do.
+
+        A solver that meets rows so closely loses points in costs that are magnified: as they are comes first.
+        """
+        for unit in (1.0, _MAGNIFIED):
+            best = self.best
+            if best is None or not self._has_plan or self._is_proved or not math.isfinite(self._least_cost):
+                return
+            exact = self._master(unit)
+            answer = exact.solve("scip", until=self._until, tee=self.options.tee, tight=True)
+            if answer.termination is not Termination.OPTIMAL or not math.isfinite(answer.bound):
+                continue
             if not self._is_refuted(answer.bound, best.cost):
                 self.bound = max(self.bound, answer.bound)
             for candidate in () if self._is_proved else self._refined(exact, answer):

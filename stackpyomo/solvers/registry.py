@@ -216,6 +216,7 @@ _POUNCE = {"solver_selection": "nlp", "print_level": 3, **_RETRY}
 _SCIP = {
     "display/verblevel": 0,
     "numerics/feastol": TOLERANCES.global_feasibility,
+    "limits/absgap": TOLERANCES.tight,
     # Its presolver of independent components solves each in a SCIP of its own, and calls some infeasible that are not
     # (SCIP 10: 43 of 369 systems, each of eight curved games side by side with known equilibria; without it none).
     "constraints/components/maxprerounds": 0,

@@ -328,3 +328,22 @@ def test_what_followers_may_lose_by_a_tolerance_refutes_no_bound() -> None:
     plan = sp.stackelberg(sp.Game(m, m.f))
     assert plan.quality == "optimal"
     assert plan.leader_objective == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_bound_is_closed_in_the_costs_as_they_are() -> None:
+    """BASBLib mb_2007_22 with x in units of 1e3, y in units of 1/100, a cost of 1/100 of itself.
+
+    Asked tightly in magnified costs SCIP loses the answer; tightly in these it does not. The value: roots of polynomials.
+    """
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(-1e-3, 1e-3))
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(-100, 100))
+    x, y = -1000 * m.x, 0.01 * m.f.y
+    cost = y**4 + y**3 * (2 / 15 - 2 * x / 15) + y**2 * (-0.02 * x**2 + 0.16 * x - 0.4)
+    m.f.cost = pyo.Objective(expr=0.01 * (cost + y * (0.004 * x**3 - 0.036 * x**2 + 0.08 * x)) + 9)
+    m.f.away = pyo.Constraint(expr=0.01 * x**2 - y**2 + 0.01 <= 0)
+    m.goal = pyo.Objective(expr=6 - y**2 - (x - 0.6) ** 2, sense=pyo.maximize)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(6.0 - 0.19168317, abs=1e-6)
