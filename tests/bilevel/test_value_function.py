@@ -333,7 +333,7 @@ def test_what_followers_may_lose_by_a_tolerance_refutes_no_bound() -> None:
 def test_a_bound_is_closed_in_the_costs_as_they_are() -> None:
     """BASBLib mb_2007_22 with x in units of 1e3, y in units of 1/100, a cost of 1/100 of itself.
 
-    Asked tightly in magnified costs SCIP loses the answer; tightly in these it does not. The value: roots of polynomials.
+    Asked tightly in magnified costs SCIP loses the answer; in these it does not. The value: roots of polynomials.
     """
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(-1e-3, 1e-3))
