@@ -83,7 +83,11 @@ def table_of(rows: Any, argument: str = "rows") -> pd.DataFrame:
         raise InvalidGame(f"{argument}: expected a DataFrame, one column for each component by its name.") from None
     if table.empty:
         raise InvalidGame(f"{argument}: holds no row; give one for each time something was announced and answered.")
-    return table.set_axis([str(column) for column in table.columns], axis=1)
+    names = [str(column) for column in table.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidGame(f"{argument}: {twice} is the name of two columns; keep one of them.")
+    return table.set_axis(names, axis=1)
 
 
 def parameters_of(game: Game, given: Any) -> list[Parameter]:

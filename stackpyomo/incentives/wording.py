@@ -190,6 +190,7 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
         limit = shown(standing.infimum, 6)
         most = ", and no rule does better (proved)" if standing.nearest else ""
         yield f"No gain attains the best value: with ever larger gains the objective tends to {limit}{most}."
+    yield from (f"Beware: {text}." for text in rule.plan.warnings)
 
 
 def _formula(rule: AffineStrategy, index: int, most: int) -> str:

@@ -36,7 +36,7 @@ from .integers import Resolve, answer
 from .many import settled
 from .measures import measure, narrow, reconsider
 from .report import Report, report_of
-from .samples import Samples, within_ranges
+from .samples import Samples, is_empty, within_ranges
 from .variational import lagrangians, price_checks
 
 logger = logging.getLogger(__name__)
@@ -329,6 +329,8 @@ class _Search:
                 middle = len(tasks) // 2
                 self.resolve(tasks[:middle], (max(until, time.monotonic()) + time.monotonic()) / 2.0)
                 self.resolve(tasks[middle:], until)
+            elif tasks[0].problem.home is not None and is_empty(tasks[0].problem):
+                tasks[0].problem.empty = True
             else:
                 self.failed += tasks if tasks[0].first else []
                 _fail(tasks[0], solution, separable)

@@ -114,6 +114,19 @@ def tighten(rows: Iterable[Any]) -> None:
             fbbt(row)
 
 
+def is_empty(problem: Composed) -> bool:
+    """True if intervals show that bounds and rows leave no action, or one that a neighbouring piece has, too."""
+    with _within(problem, *box_of(problem.variables)):
+        try:
+            for row in problem.rows * _SWEEPS:
+                fbbt(row, feasibility_tol=0.0)
+        except InfeasibleConstraintException:
+            return True
+        except (PyomoException, ArithmeticError, ValueError, TypeError):
+            return False
+    return False
+
+
 def within_ranges(problem: Composed) -> AbstractContextManager[None]:
     """The own variables within :func:`ranges`: a global solver's relaxation is then a limited one."""
     return _within(problem, *ranges(problem))

@@ -75,6 +75,11 @@ def spoiled(column: str, value: Any) -> pd.DataFrame:
     return rows
 
 
+def test_a_column_that_is_there_twice_is_named() -> None:
+    with pytest.raises(sp.InvalidGame, match=r"rows: f\.u is the name of two columns"):
+        sp.fit(household(), pd.concat([ROWS, ROWS[["f.u"]]], axis=1), ["want[1]"])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, None, "n/a"])
 @pytest.mark.parametrize("column", ["p", "f.u"])
 def test_a_cell_without_a_number_is_named(column: str, value: Any) -> None:

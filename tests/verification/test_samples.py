@@ -188,3 +188,28 @@ def test_rows_end_a_search_at_a_plan_that_is_known_to_a_millionth(unit: float, o
     assert report.best_response["f"]["f.u"] / unit == pytest.approx(2.0, abs=0.35)
     assert float(report.objective["f"]) - float(report.regret["f"]) == pytest.approx(best, abs=2e-3)
     assert not report.endless
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e-7])
+def test_pieces_of_a_stopped_rule_that_hold_no_action_stop_no_proof(unit: float) -> None:
+    """One meter, two tolls: where the first is at its bound the second nearly is, and a solver finds no point of that.
+
+    The composed costs exp(u) + 4.1 u² and u⁴/4 + 4.6 u², less their slopes at the plan, are convex by hand.
+    """
+    levels = (0.5530141765489401, 0.554629529649615)
+    m = pyo.ConcreteModel()
+    m.p, m.f = pyo.Var([0, 1], bounds=(-20 * unit, 20 * unit), initialize=0), pyo.Block([0, 1])
+    for block in m.f.values():
+        block.u = pyo.Var(bounds=(-5, 5), initialize=0.5)
+    own = pyo.exp(m.f[0].u) - 4 * m.f[0].u, m.f[1].u ** 4 / 4 + m.f[1].u ** 2 / 2 - 3 * m.f[1].u
+    for block, cost, toll in zip(m.f.values(), own, m.p.values(), strict=True):
+        block.cost = pyo.Objective(expr=cost + toll / unit * block.u)
+    m.goal = pyo.Objective(
+        expr=sum((b.u - x) ** 2 for b, x in zip(m.f.values(), levels, strict=True))
+        + sum((p / unit + 0.022) ** 2 for p in m.p.values())
+    )
+    game = sp.Game(m, followers=list(m.f.values()))
+    rule = sp.affine_incentive(sp.leader_optimal(game), [(m.f[0].u + m.f[1].u) / 3])
+    report = sp.verify(rule, certify="convex")
+    assert report.ok
+    assert report.certificate.tolist() == ["convex", "convex"]

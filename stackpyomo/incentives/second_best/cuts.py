@@ -137,6 +137,12 @@ class Cuts:
         """T_kᵀ ∇²J_k T_k − μ I is positive semidefinite, as the user asks for."""
         self._require(follower, self.curvature)
 
+    def is_plain_enough(self, follower: Follower, values: Mapping[int, float]) -> bool:
+        """True if without a gain its cost has the curvature that the user asks for."""
+        plain = self._evaluated(self._hessian(follower), {**values, **self._no_gain})
+        rounding = TOLERANCES.noise * float(np.abs(plain).max(initial=0.0))
+        return bool(np.isfinite(plain).all() and np.linalg.eigvalsh(plain)[0] >= self.curvature - rounding)
+
     def _require(self, follower: Follower, level: float) -> None:
         """One row for an action; for several H − level · I = L Lᵀ with L lower triangular."""
         self._bent.add(follower.name)

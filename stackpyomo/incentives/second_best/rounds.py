@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from stackpyomo.bilevel import Candidate, PlanSearch, Problem
+from stackpyomo.bilevel import Candidate, PlanSearch, Problem, Scholtes
 from stackpyomo.core import TOLERANCES, bounds_of, timed
 from stackpyomo.games import Game
 from stackpyomo.plans import Options
@@ -102,14 +102,21 @@ class Search:
             points = points[: max(2, self.options.starts)]
 
     def _plan_search(self, solver: str, points: Sequence[Mapping[int, float]], rows: int) -> PlanSearch:
-        left = self._until - time.monotonic()
+        left, treatment = self._until - time.monotonic(), self.options.treatment
+        if treatment is not None and treatment.needs != "NLP" and solver == self._local:
+            treatment = Scholtes()
         return PlanSearch(
             self.game,
             list(self.game.followers.values()),
             self.problem.under(*self.cuts.rows),
             self._check,
             # What this round refutes takes another one.
-            replace(self.options, solver=solver, time_limit=left / 2.0 if math.isfinite(left) else None),
+            replace(
+                self.options,
+                solver=solver,
+                treatment=treatment,
+                time_limit=left / 2.0 if math.isfinite(left) else None,
+            ),
             points=points,
             halted=lambda: len(self.cuts.rows) > rows or self.is_late,
             seconds=self.seconds,

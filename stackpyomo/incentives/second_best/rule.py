@@ -26,7 +26,7 @@ from stackpyomo.bilevel import Problem, Scholtes, tell_objectives
 from stackpyomo.core import TOLERANCES, Array, require_positive, tracked, undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
-from stackpyomo.games import Game, require, require_game
+from stackpyomo.games import Follower, Game, require, require_game
 from stackpyomo.games.information import read_observation
 from stackpyomo.incentives.by_slopes import Design, given_incentive
 from stackpyomo.incentives.design import affine_incentive, least_curvature
@@ -74,7 +74,8 @@ def optimal_rule(
 
     min J0 over u0, u, K s.t. a_k + A_kᵀ∇_z L_k + (K M_k)ᵀ b_k = 0 for all k, each at its best response.
     ``plan.quality`` is "optimal" only where a global bound is met and every re-solve is a proof. The rule is verified
-    by the same re-solves as :func:`verify` does; where none is, the best constants are announced: K = 0.
+    by the same re-solves as :func:`verify` does; where none is, the best constants are announced: K = 0. Constants that
+    lack an asked-for curvature, or a gain within its bounds, are no rule, and may then do better.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def optimal_rule(
     InvalidGame
         An argument cannot be used.
     NoPlan
-        Neither a rule nor constants have a plan.
+        Neither a rule nor constants have a plan, or no rule has a gain within bounds that leave out 0.
     """
     options = read_options(solver, starts, complementarity, time_limit, tee, True, seed, proof_seconds=_PROOF)
     least_curvature(curvature)
@@ -147,6 +148,7 @@ class _Asked:
     options: Options
     ideal: Plan
     seconds: dict[str, float] = field(default_factory=dict)
+    lacking: str = ""  #: What was asked of the gain and constants do not have.
 
     def answered(self) -> Incentive:
         """The rule: of the leader-optimal plan where one holds it, else what the search finds, else K = 0."""
@@ -164,11 +166,12 @@ class _Asked:
                 if search.is_late:
                     text = "%s: the search was ended after %g s of processor time; time_limit= looks longer"
                     logger.warning(text, self.game.name, _BUDGET)
+                self.lacking = self._lacking(search, constant)
             if search is None or search.best is None:
                 if constant is None:
                     assert why is not None
                     raise why
-                return self._standing(self._incentive(constant, sparse.csc_array(self.shape)), constant, proved=False)
+                return self._constants(search, constant)
             rule = self._curve(search, self._best(search, constant), constant)
             rule = self._of_any_gain(search, rule)
         if search.is_late and rule.plan.quality != "optimal":
@@ -219,6 +222,39 @@ class _Asked:
         except NoPlan as none:
             return None, none
 
+    def _lacking(self, search: Search, constant: Plan | None) -> str:
+        """What was asked of the gain and the best constants do not have; empty where K = 0 is one of the rules."""
+        if (self.lower > 0.0).any() or (self.upper < 0.0).any():
+            return "with a gain within gain_bounds="
+        if constant is None or not self.least:
+            return ""
+        at = {id(v): constant.values[name] for name, v in self.game.variables_by_name.items()}
+        bent = all(search.cuts.is_plain_enough(follower, at) for follower in self._asked_to_bend)
+        return "" if bent else f"with the curvature of {self.least:g} that was asked for"
+
+    @property
+    def _asked_to_bend(self) -> list[Follower]:
+        """Followers whose actions some gain could answer to."""
+        owners = [f for f in self.game.followers.values() if f.objective is not None]
+        return [f for f in owners if any(id(v) in self.gain.answers for v in f.variables)]
+
+    def _constants(self, search: Search | None, constant: Plan) -> Incentive:
+        """K = 0: as good as every rule that was found, or all that is left where none was."""
+        if search is not None:
+            plan = replace(constant, bound=math.nan, gap=math.nan, quality="feasible")
+            if not self.lacking:
+                self._prove(plan, search, proofs=constant.quality == "optimal")
+            elif "gain_bounds" in self.lacking:
+                text = f"{self.game.name}: no rule {self.lacking} was found, and these do not admit constants."
+                raise NoPlan(f"{text} Widen gain_bounds=.", termination=Termination.FAILED.value)
+            else:
+                text = f"no rule {self.lacking} was found; these are the best constants, which do not have it"
+                plan.warnings = [*plan.warnings, text]
+            constant = plan
+        rule = self._incentive(constant, sparse.csc_array(self.shape))
+        proved = search is not None and constant.quality == "optimal"
+        return self._standing(rule, constant, proved=proved)
+
     def _search(self) -> Search:
         problem = self._problem()
         tied = {id(v) for group in self.groups for v in group}
@@ -230,9 +266,8 @@ class _Asked:
         self.gain.bound(self.lower, self.upper)
         cuts = Cuts(self.gain, self.wishes.margin, self.least)
         if self.least > 0.0:
-            for follower in self.game.followers.values():
-                if follower.objective is not None and any(id(v) in self.gain.answers for v in follower.variables):
-                    cuts.require_curvature(follower)
+            for follower in self._asked_to_bend:
+                cuts.require_curvature(follower)
         options = self.options if len(self.game.followers) <= _FEW else replace(self.options, starts=1)
         budget = time.process_time() + _BUDGET if options.time_limit is None else math.inf
         return Search(self.game, self.gain, problem, cuts, options, self.seconds, budget=budget)
@@ -275,11 +310,10 @@ class _Asked:
         best, sign = search.best, self.game.leader.sign
         assert best is not None
         if constant is not None and self._is_as_good(constant, best, search):
-            plan = replace(constant, bound=math.nan, gap=math.nan, quality="feasible")
-            self._prove(plan, search, proofs=constant.quality == "optimal")
-            rule = self._incentive(plan, sparse.csc_array(self.shape))
-            return self._standing(rule, constant, proved=plan.quality == "optimal")
+            return self._constants(search, constant)
         plan = self._plan(best, search)
+        if constant is not None and self.lacking and best.cost > sign * constant.leader_objective:
+            plan.warnings.append(f"the best constants do better, which is no rule {self.lacking}")
         rule = self._standing(self._incentive(plan, best.gain), constant, proved=plan.quality == "optimal")
         slopes, table = search.slopes_at_bounds(), best.gain.tocsr()
         at_bound = tuple(
@@ -293,7 +327,7 @@ class _Asked:
     def _is_as_good(self, constant: Plan, best: Answer, search: Search) -> bool:
         cost = self.game.leader.sign * constant.leader_objective
         reached = constant.quality in ("optimal", "feasible") and best.gain.nnz > 0
-        return reached and best.cost >= cost - TOLERANCES.solver * search.scale
+        return reached and not self.lacking and best.cost >= cost - TOLERANCES.solver * search.scale
 
     def _plan(self, best: Answer, search: Search) -> Plan:
         answer = best.candidate.answer
@@ -333,7 +367,7 @@ class _Asked:
         without = math.nan if constant is None else constant.leader_objective
         value = rule.plan.leader_objective
         most = _largest(rule)
-        curve = ((0.0, without), (most, value)) if most else ((0.0, value),)
+        curve = ((0.0, without), (most, value)) if most and not self.lacking else ((most, value),)
         common = tuple(tuple(self.game.names[id(v)] for v in group) for group in self.groups)
         standing = Standing(self.ideal.leader_objective, value, without, curve, proved=proved, free=free, common=common)
         return replace(rule, standing=standing)
@@ -348,15 +382,18 @@ class _Asked:
             return rule
         assert rule.standing is not None
         sign, points = self.game.leader.sign, self._points(constant)[:1]
-        curve, reached = [(0.0, constant.leader_objective)], sign * constant.leader_objective
+        curve = [] if self.lacking else [(0.0, constant.leader_objective)]
+        reached = math.inf if self.lacking else sign * constant.leader_objective
         for part in range(1, _STEPS):
             kappa, values = most * part / _STEPS, best.candidate.values
             scaled = {id(v): part / _STEPS * values.get(id(v), 0.0) for v in self.gain.holder.gain.values()}
-            bounds = np.maximum(self.lower, -kappa), np.minimum(self.upper, kappa)
-            narrow = self._local(search, [*points, {**values, **scaled}], *bounds)
+            lower, upper = np.maximum(self.lower, -kappa), np.minimum(self.upper, kappa)
+            started = [*points, {**values, **scaled}]
+            narrow = self._local(search, started, lower, upper) if (lower <= upper).all() else None
             if narrow is not None:
                 reached, points = min(reached, narrow.cost), [narrow.candidate.values]
-            curve.append((kappa, sign * max(reached, sign * rule.plan.leader_objective)))
+            if math.isfinite(reached):
+                curve.append((kappa, sign * max(reached, sign * rule.plan.leader_objective)))
         if not rule.standing.proved and search.takes(self._local(search, points, self.lower, self.upper)):
             rule = self._best(search, constant)
         assert rule.standing is not None

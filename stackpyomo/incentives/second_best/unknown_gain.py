@@ -8,7 +8,7 @@ announce one rule, u0_w = c + K s_w in all of them, are (c, K) shared and a row 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,9 @@ def read_common(game: Game, observation: Observation, common: Any) -> list[list[
     common: a list whose items are indexed Vars of the leader, their names, slices or lists of Vars. Raises
     :class:`InvalidGame` where the members of a group do not see as many and like signals.
     """
-    items = [common] if isinstance(common, str) or hasattr(common, "ctype") else list(common)
+    items = [common] if isinstance(common, str) or hasattr(common, "ctype") else common
+    if not isinstance(items, Iterable):
+        raise InvalidGame(f"common={common!r}: expected indexed Vars of the leader, their names, or lists of Vars.")
     groups = []
     for item in items:
         members = leader_variables(game, list(item) if isinstance(item, IndexedComponent_slice) else item)

@@ -333,6 +333,7 @@ def test_a_tariff_for_unlike_followers_who_are_billed_apart() -> None:
     [
         ({"common": ["q"]}, "q: the model has no component of that name"),
         ({"common": ["a.u"]}, "a.u: not a variable of the leader"),
+        ({"common": 3}, "common=3: expected indexed Vars of the leader"),
         ({"margin": -1.0}, "margin=-1.0: expected a finite number from 0 on"),
         ({"multipliers": "some"}, "multipliers='some': choose 'free' or 'zero'"),
         ({"curvature": "much"}, "curvature='much'"),
@@ -374,3 +375,62 @@ def test_a_line_for_two_types_in_closed_form(low: float, high: float, share: flo
     best = max(both, (1.0 - share) * high**2 / 2)
     assert sign * rule.plan.leader_objective == pytest.approx(money * best, rel=1e-6)
     assert sp.verify(rule).ok
+
+
+def reached(gain: float) -> float:
+    """The least that the leader of :func:`one_meter` pays with this gain: ½ rᵀ (D G⁻¹ Dᵀ)⁻¹ r, at the team optimum."""
+    slope = np.array([1.0 - 4.0, 2.0 - 3.0]) + gain / 2
+    moves = np.array([[1.0, 1.0 + gain / 2, 0.0], [1.0, 0.0, 2.0 + gain / 2]])
+    return float(slope @ np.linalg.solve(moves @ np.diag([5.0, 1.0, 1.0]) @ moves.T, slope)) / 2
+
+
+@pytest.mark.parametrize(("bounds", "gain"), [((6.0, 7.0), 6.0), ((-2.0, -0.2), -0.2), ((None, 2.0), 2.0)])
+def test_a_gain_has_its_bounds_where_these_leave_out_constants(bounds: Any, gain: float) -> None:
+    game, observe = one_meter()
+    rule = sp.optimal_rule(game, observe, gain_bounds=bounds)
+    assert rule.gain.iloc[0, 0] == pytest.approx(gain)
+    assert rule.plan.leader_objective == pytest.approx(reached(gain), abs=1e-7)
+    assert rule.plan.quality == "optimal"
+    assert rule.value_curve["value"].is_monotonic_decreasing
+    worse = reached(gain) > rule.comparison["best constant"]
+    assert any("the best constants do better" in text for text in rule.plan.warnings) == worse
+
+
+def paid(sign: int = 1) -> sp.Game:
+    """SB05, where the gain K leaves a curvature of 1 − 2K and the value (72/25) (1 − K)² / (1 + (1 − K)²)."""
+    m = pyo.ConcreteModel()
+    m.p, m.f = pyo.Var(bounds=(-20, 20), initialize=0), pyo.Block()
+    m.f.u = pyo.Var(bounds=(-20, 20), initialize=0.5)
+    m.f.cost = pyo.Objective(expr=m.f.u**2 / 2 - m.p * m.f.u)
+    goal = (m.f.u - 12 / 5) ** 2 / 2 + m.p**2 / 2
+    m.goal = pyo.Objective(expr=sign * goal, sense=pyo.minimize if sign > 0 else pyo.maximize)
+    return sp.Game(m, m.f)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_curvature_that_constants_do_not_have(sign: int) -> None:
+    """1 − 2K = 1.5: the value is above that of the best constant, whose cost has a curvature of 1."""
+    rule = sp.optimal_rule(paid(sign), curvature=1.5)
+    best = 72 / 25 * 1.25**2 / (1 + 1.25**2)
+    assert rule.gain.iloc[0, 0] == pytest.approx(-0.25, abs=1e-6)
+    assert sign * rule.plan.leader_objective == pytest.approx(best, abs=1e-6)
+    assert sign * rule.plan.bound <= best + 1e-9
+    assert "the best constants do better" in rule.plan.warnings[-1]
+    assert len(rule.value_curve) == 1
+
+
+def test_what_no_rule_has() -> None:
+    """A curvature of 5 asks for a gain of −2."""
+    rule = sp.optimal_rule(paid(), curvature=5.0, gain_bounds=(-1.0, 1.0))
+    assert rule.norm == 0.0
+    assert rule.plan.quality == "feasible"
+    assert "no rule with the curvature of 5 that was asked for was found" in str(rule)
+    with pytest.raises(sp.NoPlan, match="no rule with a gain within gain_bounds= was found"):
+        sp.optimal_rule(paid(), curvature=5.0, gain_bounds=(0.5, 1.0))
+
+
+@pytest.mark.parametrize("treatment", [sp.BigM(), sp.SOS1()])
+def test_treatments_that_a_local_solver_does_not_take(treatment: Any) -> None:
+    game, observe = one_meter()
+    rule = sp.optimal_rule(game, observe, complementarity=treatment)
+    assert rule.plan.leader_objective == pytest.approx(0.06357603062574153, abs=1e-6)
