@@ -356,6 +356,7 @@ def _unbent(finding: Finding) -> str:
         f"(along {few} the leader's answer cannot do it, and in {unrepaired.turnable} it can)",
         Fault.NOT_FOUND: f"no gain was found that makes its composed cost {convex} "
         f"({unrepaired.missing:.3g} is missing at best)",
+        Fault.WIDE: f"it has too many actions for a search for a gain that makes its composed cost {convex}",
         Fault.ANTICIPATED: f"the cost that it anticipates is not {convex}",
         Fault.BOUNDS: f"no gain within the bounds was found that makes its cost {convex}",
         Fault.OTHERS: f"the gains that make others' costs {convex} do not make its own so",

@@ -29,6 +29,7 @@ class Fault(Enum):
     ONLY_GAIN = auto()  #: No other gain solves the equations.
     PROVED = auto()  #: It bends down along more directions than any gain can turn.
     NOT_FOUND = auto()  #: The search ended without a gain that bends it up.
+    WIDE = auto()  #: It has more actions than a search takes.
     ANTICIPATED = auto()  #: What it anticipates of the minors does not bend up.
     BOUNDS = auto()  #: None was found within the bounds of the gain.
     OTHERS = auto()  #: What bends others up bends it down.

@@ -375,3 +375,20 @@ def test_a_follower_without_second_derivatives_shares_the_gain_of_one_that_bends
     assert 2 - bend + by_action[:, 1].sum() == pytest.approx(0.0, abs=1e-6)
     assert 2 * by_action[0, 1] - bend >= -1e-6
     assert set(sp.verify(rule).certificate) == {"convex"}
+
+
+@pytest.mark.parametrize(("count", "why"), [(3, "no gain was found"), (32, "it has too many actions for a search")])
+def test_a_follower_of_many_actions_is_refused_before_the_search(count: int, why: str) -> None:
+    """A semidefinite program in 32 directions would take gigabytes."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var([0, 1], initialize=1.0)
+    m.f = pyo.Block([0, 1])
+    for f in m.f.values():
+        f.u = pyo.Var(range(count), bounds=(-5, 5), initialize=1.0)
+        paid = (f.u[i] * (m.t[0] + m.t[1] * i / count) for i in range(count))
+        f.cost = pyo.Objective(expr=sum(paid) - sum(f.u[i] ** 2 for i in range(count)) / 2)
+    m.goal = pyo.Objective(expr=sum((v - 1) ** 2 for f in m.f.values() for v in f.u.values()) + (m.t[0] - 1) ** 2)
+    plan = sp.leader_optimal(sp.Game(m, m.f))
+    shown = [m.f[0].u[i] + m.f[1].u[i] for i in range(count)]
+    with pytest.raises(sp.NoIncentive, match=f"curvature: {why}"):
+        sp.affine_incentive(plan, observe=shown, design="slopes")
