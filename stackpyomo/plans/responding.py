@@ -333,14 +333,17 @@ class Work:
         plan.selection = chosen
 
     def _price(self, plan: Plan, best: Candidate) -> None:
-        """The ranges of prices that clear the market, and a warning where the plan relies on one of them."""
+        """The ranges of prices that clear the market, and a warning where the plan relies on one of them.
+
+        A plan for the worst equilibrium relies on none.
+        """
         plain = Equilibrium(self.problem, best.equilibrium.conditions, None, {})
         plan.price_limits = price_ranges(self.game, plain, plain.point(best.values))
         parts = [self.problem.cost, *(c.expr for _, c in self.problem.constraints)]
         felt = {id(v) for part in parts if hasattr(part, "is_expression_type") for v in variables_in(part)}
         for price in self.game.prices:
             low, high = plan.price_limits.get(price.var.name, (math.nan, math.nan))
-            if id(price.var) in felt and low < high:
+            if id(price.var) in felt and low < high and self.options.equilibrium != "worst":
                 plan.warnings.append(
                     f"the plan relies on a price that the market need not choose: {price.var.name} = "
                     f"{plan.values[price.var.name]:.6g}, and anything in [{low:.6g}, {high:.6g}] is a multiplier of "

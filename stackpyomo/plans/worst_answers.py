@@ -213,10 +213,12 @@ class WorstEquilibria(_Leader):
         """The most of a goal over the equilibria; None where none is proved to be it."""
         game, sign = self.game, self.game.leader.sign
         values = {game.names[key]: level for key, level in given.items()}
+        kind = "worst" if self.options.equilibrium == "any" else self.options.equilibrium
+        options = replace(self.options, warm=False, equilibrium=kind)
 
         def most(goal: Any) -> WorstAnswer | None:
             problem = held_problem(game, self.followers, values, -goal)
-            plan = plan_if_any(game, self.followers, problem, replace(self.options, warm=False), sign=-sign)
+            plan = plan_if_any(game, self.followers, problem, options, sign=-sign)
             if plan is None or plan.quality != "optimal":
                 return None
             levels = {id(v): plan.values[name] for name, v in game.variables_by_name.items()}

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not registry["scip"].available, reason="needs SC
 
 
 def test_the_worst_equilibrium_of_followers_who_feel_each_other() -> None:
-    """u₀ + u₁ = x whatever each does, so that ψ = (x − 1)² + x: ¾ at ½; all that is proved is the optimistic bound."""
+    """u₀ + u₁ = x whatever each does, so that ψ = (x − 1)² + x: ¾ at ½, proved."""
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(0, 1))
     m.f = pyo.Block([0, 1])
@@ -26,8 +26,8 @@ def test_the_worst_equilibrium_of_followers_who_feel_each_other() -> None:
     plan = sp.stackelberg(game, ties="pessimistic")
     assert plan.leader_objective == pytest.approx(0.75, abs=1e-4)
     assert plan.value("f[0].u") == pytest.approx(plan.value("x"), abs=1e-6)
-    assert plan.bound == pytest.approx(0, abs=1e-5)
-    assert (plan.quality, plan.attained) == ("feasible", None)
+    assert plan.bound == pytest.approx(0.75, abs=1e-5)
+    assert (plan.quality, plan.attained) == ("optimal", True)
     with pytest.raises(sp.InvalidGame, match=r"tie_tolerance=0\.1: is for followers who feel nobody but the leader"):
         sp.stackelberg(game, ties="pessimistic", tie_tolerance=0.1)
 
