@@ -361,7 +361,8 @@ class _Asked:
 
     def _incentive(self, plan: Plan, gain: sparse.csc_array) -> Incentive:
         plan = replace(plan, responding=(), report=None, options={**plan.options, "function": "optimal_rule"})
-        return given_incentive(plan, self.rows, self.wishes, gain)
+        rule = given_incentive(plan, self.rows, self.wishes, gain)
+        return replace(rule, matrix=gain) if self.groups else rule  # one rule, where nobody feels an entry, too
 
     def _standing(self, rule: Incentive, constant: Plan | None, *, proved: bool, free: bool = False) -> Incentive:
         without = math.nan if constant is None else constant.leader_objective

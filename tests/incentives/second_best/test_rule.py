@@ -434,3 +434,23 @@ def test_treatments_that_a_local_solver_does_not_take(treatment: Any) -> None:
     game, observe = one_meter()
     rule = sp.optimal_rule(game, observe, complementarity=treatment)
     assert rule.plan.leader_objective == pytest.approx(0.06357603062574153, abs=1e-6)
+
+
+def test_one_rule_in_all_that_is_seen_is_one_where_nobody_feels_it_too() -> None:
+    """Every toll sees every action: −3.5 + Σ q is 0 at the plan, and each user's own toll moves by 1 with its q."""
+    m, needs = pyo.ConcreteModel(), (1.0, 2.0, 4.0)
+    m.toll, m.f = pyo.Var(range(3), bounds=(-100, 100), initialize=0), pyo.Block(range(3))
+    for block, need, toll in zip(m.f.values(), needs, m.toll.values(), strict=True):
+        block.q = pyo.Var(bounds=(-20, 20), initialize=1)
+        block.cost = pyo.Objective(expr=block.q**2 / 2 - need * block.q + toll * block.q)
+    uses = [block.q for block in m.f.values()]
+    miss = sum((use - need / 2) ** 2 for use, need in zip(uses, needs, strict=True))
+    m.miss = pyo.Objective(expr=miss + sum(toll**2 for toll in m.toll.values()))
+    rule = sp.optimal_rule(sp.Game(m, list(m.f.values())), common=[m.toll])
+    assert rule.plan.leader_objective == pytest.approx(0.0, abs=1e-7)
+    assert rule.matrix.toarray() == pytest.approx(np.ones((3, 3)), abs=1e-5)
+    seen = np.array([rule.targets[name] for name in rule.signals])
+    intercepts = np.array([rule.offset[name] for name in rule.leader]) - rule.matrix @ seen
+    assert intercepts == pytest.approx(np.full(3, -3.5), abs=1e-5)
+    assert "toll[0], toll[1], toll[2] announce one rule: -3.5 plus 1, 1, 1 times what each sees." in str(rule)
+    assert sp.verify(rule).ok
