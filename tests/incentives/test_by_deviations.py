@@ -269,3 +269,10 @@ def test_the_least_regret_is_none_where_a_gain_holds() -> None:
     assert rule.gain.loc["u", "f.w"] == pytest.approx(2.0, abs=1e-8)
     assert "small deviation" in str(rule)
     assert "more f.z" not in str(rule), "of a switch no step is small"
+
+
+@pytest.mark.parametrize(("unit", "size"), [(0.1, 1e-3), (1e3, 1e-2), (0.1, 1.0)])
+def test_the_least_regret_is_found_in_any_units(unit: float, size: float) -> None:
+    """The well in v = y / unit, its cost times size: 9/64 size, whatever rounding leaves of the rows that say so."""
+    plan = scalar(lambda v: size * well(v * unit), 0.5 / unit, (-2 / unit, 2 / unit))
+    assert sp.affine_incentive(plan, regret="least").epsilon == pytest.approx(9 / 64 * size, rel=1e-6)

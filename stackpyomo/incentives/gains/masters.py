@@ -292,6 +292,8 @@ class LeastRegret(LeastGain):
         unit = max(lever.problem.unit for lever in self.levers.values())
         least = self._least(regret * (1.0 + TOLERANCES.noise) + TOLERANCES.noise * unit if regret > 0.0 else 0.0)
         self.bound = regret
+        if least is None and regret > 0.0:  # by rounding alone: the program's own answer has that regret
+            least, self.excluded = self.unknowns.candidate(answer.x, self.shape), None
         return None if least is None else replace(least, regret=regret)
 
 
