@@ -158,6 +158,29 @@ def country_grid() -> Figure:
     return figure
 
 
+def market_power() -> Figure:
+    """The unit's profit over its offer, with a local maximum and the cap, and what each bus pays."""
+    from models import market_power as power
+
+    game = power.build()
+    best, honest, free = sp.stackelberg(game, proof_seconds=60), power.at_cost(game), power.uncongested()
+    figure, (ax, other) = _figure(9.6, 3.8, 2)
+    offers = np.concatenate([np.linspace(game.model.offer.lb, 5.0, 14), np.linspace(5.5, power.CAP, 6)])
+    profit = [sp.nash(game, leader={"offer": float(offer)}).leader_objective for offer in offers]
+    ax.plot(offers, profit, "o-", ms=3, color=GREY, label="the market answers")
+    ax.plot(free.offer, free.profit, "s", color=GREEN, label="closed form without line limits")
+    ax.plot(best.value("offer"), best.leader_objective, "o", color=RED, label="sp.stackelberg")
+    ax.set(xlabel="offer, $/MWh", ylabel="profit of unit 4, $/h")
+    ax.legend(frameon=False)
+    for shift, label, colour, plan in ((-0.2, "at cost", GREY, honest), (0.2, "strategic", RED, best)):
+        nodal = power.prices(plan)
+        other.bar(nodal.index + shift, nodal, 0.4, color=colour, label=label)
+    other.axhline(power.CAP, color=BLUE, ls=":", label="cap on offers")
+    other.set(xlabel="bus", ylabel="nodal price, $/MWh", xticks=[1, 8, 15, 22, 27])
+    other.legend(frameon=False)
+    return figure
+
+
 def demand_response() -> Figure:
     """Total load over the day, at one tariff and as planned, and the hourly price that brings the plan about."""
     from models import demand_response as dr
@@ -448,6 +471,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         deviation_rows,
         grid_prices,
         country_grid,
+        market_power,
         demand_response,
         crowdsourcing,
         oligopoly,

@@ -28,7 +28,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,14 +172,12 @@ def build(case: str = "ieee30", posted_price: float | None = None) -> sp.Game:
     """
     grid = read_ieee30() if case == "ieee30" else read_pandapower(case)
     m = pyo.ConcreteModel(name=f"grid_prices_{case}")
-    m.B = pyo.Set(initialize=[bus.number for bus in grid.buses])
-    m.L = pyo.RangeSet(len(grid.branches))
     m.G = pyo.RangeSet(len(grid.generators))
-    m.demand = pyo.Param(m.B, initialize={bus.number: bus.demand for bus in grid.buses})
-    m.site = pyo.Param(m.G, within=m.B, initialize=lambda m, g: grid.generators[g - 1].bus)
+    m.demand = pyo.Param([bus.number for bus in grid.buses], initialize={bus.number: bus.demand for bus in grid.buses})
+    m.site = pyo.Param(m.G, initialize=lambda m, g: grid.generators[g - 1].bus)
     m.price = pyo.Var(m.G)
     m.generator = pyo.Block(m.G, rule=lambda block, g: _generator(block, grid.generators[g - 1]))
-    _add_power_flow(m, grid)
+    add_power_flow(m, grid, [m.generator[g].output for g in m.G])
     if posted_price is not None:
         m.one_price = pyo.Constraint(m.G, rule=lambda m, g: m.price[g] == posted_price)
     m.cost = pyo.Objective(expr=pyo.quicksum(m.generator[g].cost for g in m.G))
@@ -195,8 +193,13 @@ def _generator(block: Any, data: Generator) -> None:
     block.profit = pyo.Objective(expr=price * block.output - block.cost, sense=pyo.maximize)
 
 
-def _add_power_flow(m: Any, grid: Grid) -> None:
-    """Angles, flows, line limits and the balance of each bus; the dual of a balance is $/MWh."""
+def add_power_flow(m: Any, grid: Grid, outputs: Sequence[Any]) -> None:
+    """Angles, flows, line limits and the balance of each bus, on a model or block; the dual of a balance is $/MWh.
+
+    ``outputs``: what each of the grid's generators gives, MW, in its order.
+    """
+    m.B = pyo.Set(initialize=[bus.number for bus in grid.buses])
+    m.L = pyo.RangeSet(len(grid.branches))
     m.angle = pyo.Var(m.B)
     held = {bus: math.radians(angle) for bus, angle in grid.reference.items()}
     m.reference = pyo.Constraint(list(held), rule=lambda m, b: m.angle[b] == held[b])
@@ -213,8 +216,8 @@ def _add_power_flow(m: Any, grid: Grid) -> None:
     m.flow = pyo.Expression(m.L, rule=flow)
     m.limit = pyo.Constraint(m.L, rule=limit)
     supply: dict[int, list[Any]] = {bus: [] for bus in m.B}
-    for g in m.G:
-        supply[m.site[g]].append(m.generator[g].output)
+    for generator, output in zip(grid.generators, outputs, strict=True):
+        supply[generator.bus].append(output)
     for number, line in enumerate(grid.branches, start=1):
         supply[line.start].append(-m.flow[number])
         supply[line.end].append(m.flow[number])

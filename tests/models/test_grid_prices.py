@@ -12,6 +12,7 @@ import pandas as pd
 import pyomo.environ as pyo
 import pytest
 from conftest import NLP
+from helpers.grids import shift_factors
 from pyomo.contrib.solver.common.factory import SolverFactory
 from scipy.optimize import minimize
 
@@ -39,15 +40,9 @@ def dispatch_cost(game: sp.Game) -> float:
 
 def dispatch_by_shift_factors(facts: dict) -> tuple[float, np.ndarray]:
     """The same problem without angles or Pyomo: power transfer distribution factors and SLSQP."""
-    number = np.array([bus for bus, _, _ in facts["bus"]])
-    load = np.array([demand + shunt for _, demand, shunt in facts["bus"]])
-    start, end, x, tap, shift, limit = np.array(facts["branch"], dtype=float).T
-    site, lower, upper, c2, c1, c0 = np.array(facts["generator"], dtype=float).T
-    assert not shift.any()
-    incidence = (start[:, None] == number).astype(float) - (end[:, None] == number)
-    to_angle = incidence * (facts["base_mva"] / (x * tap))[:, None]
-    factors = to_angle @ np.linalg.pinv(incidence.T @ to_angle)
-    at = (site == number[:, None]).astype(float)
+    factors, at, load = shift_factors(facts)
+    limit = np.array([line[-1] for line in facts["branch"]], dtype=float)
+    _, lower, upper, c2, c1, c0 = np.array(facts["generator"], dtype=float).T
 
     def cost(q):
         return np.sum(c2 * q**2 + c1 * q + c0)
