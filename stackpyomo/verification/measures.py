@@ -52,7 +52,19 @@ def measure(problems: Sequence[Composed], tolerance: float) -> None:
         if problem.home is not None:
             home = problem.home
             problem.stakes, problem.reaches, problem.guessed = home.stakes, home.reaches, home.guessed
-            problem.row_scales = [1.0] * len(problem.rows)
+            problem.row_scales = _row_scales_like(problem, home)
+
+
+def _row_scales_like(piece: Composed, home: Composed) -> list[float]:
+    """Those of the plan's piece: the rows that say where the rule is which are the same, but for their limits.
+
+    Where a constraint holds no action in one of the pieces, the others' largest scale stands for its own rows'.
+    """
+    if len(piece.rows) == len(home.rows):
+        return list(home.row_scales)
+    limits = len(piece.rows) + len(piece.constants) - len(piece.follower.constraints)
+    rest = max(home.row_scales[limits:], default=1.0)
+    return [*home.row_scales[:limits], *[rest] * (len(piece.rows) - limits)]
 
 
 def _measure(problems: Sequence[Composed]) -> None:

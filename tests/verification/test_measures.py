@@ -6,7 +6,9 @@ import itertools
 import math
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
 from conftest import toll_game
@@ -264,3 +266,32 @@ def test_what_an_inexact_price_leaves_at_nothing_is_nothing(number: int, low: fl
         f.cost = pyo.Objective(expr=(f.x / unit) ** 2 - f.x / unit + m.t * f.x / unit)
     m.goal = pyo.Objective(expr=sum((f.x / unit) ** 2 for f in m.f.values()) + (m.t - 1) ** 2)
     assert sp.verify(sp.Plan.from_values(sp.Game(m, followers=list(m.f.values())))).ok
+
+
+@pytest.mark.parametrize("toll", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize("action", [1e-4, 1.0, 1e4])
+def test_where_a_stopped_rule_is_which_is_told_in_the_units_of_the_leader(toll: float, action: float) -> None:
+    """A toll between 0 and 5 units: 0.01 above its bound is not at it. On a grid nobody gains anything."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(0, 5 * toll), initialize=0), pyo.Block()
+    m.f.x = pyo.Var(bounds=(0, None), initialize=0.48 * action)
+    m.f.y = pyo.Var(bounds=(-2 * action, 3 * action), initialize=-0.38 * action)
+    t, x, y = m.t / toll, m.f.x / action, m.f.y / action
+
+    def cost(t: Any, x: Any, y: Any, f: Any = pyo) -> Any:
+        return 1.38 * (x - 1.49) ** 2 + 1.57 * (y + 0.61) ** 2 + 2.67 * t * x**2 + _settling(t - 0.73 * x, y, f)
+
+    m.f.cost = pyo.Objective(expr=cost(t, x, y))
+    m.goal = pyo.Objective(expr=(x - 0.48) ** 2 + (y + 0.38) ** 2 + t**2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
+    slopes = [rule.gain.loc["t", name] * action / toll for name in ("f.x", "f.y")]
+    grid = np.meshgrid(np.linspace(0, 4, 401), np.linspace(-2, 3, 501))
+    paid = np.clip(slopes[0] * (grid[0] - 0.48) + slopes[1] * (grid[1] + 0.38), 0, 5)
+    assert cost(paid, *grid, np).min() >= cost(0.0, 0.48, -0.38, np) - 1e-9
+    report = sp.verify(rule)
+    assert report.ok
+    assert report.epsilon <= 1e-5
+
+
+def _settling(z: Any, y: Any, f: Any) -> Any:
+    return f.log(1 + f.exp(z)) + 1.4 * f.tanh(y)
