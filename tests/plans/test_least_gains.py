@@ -31,7 +31,7 @@ def pang_fukushima() -> sp.Game:
 def test_five_deviations_prove_that_there_is_no_equilibrium() -> None:
     """By hand: with v₁ in {0, ½, 1} and v₂ in {0, 1} no plan leaves everybody less than 1/12."""
     game = pang_fukushima()
-    master, rows = LeastGains(game, [], sp.plans.options.Options()), Deviations({})
+    master, rows = LeastGains(game, [], sp.plans.Options()), Deviations({})
     assert master.solve(rows) is None
     point = {"A.x": 0.0, "B.x": 0.0, "f.y": 1.0}
     for name, level in (("A", 0.0), ("A", 0.5), ("A", 1.0), ("B", 0.0), ("B", 1.0), ("B", 1.0)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from helpers.one_follower import one_follower
 from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
+from stackpyomo.solvers import free_row
+from stackpyomo.verification.samples import is_empty
 
 
 def test_a_local_best_response_is_not_called_one() -> None:
@@ -213,3 +216,23 @@ def test_pieces_of_a_stopped_rule_that_hold_no_action_stop_no_proof(unit: float)
     report = sp.verify(rule, certify="convex")
     assert report.ok
     assert report.certificate.tolist() == ["convex", "convex"]
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1.0, 1e6, 1e12])
+def test_a_piece_is_empty_where_no_action_is_in_it(unit: float) -> None:
+    """slope · (v − target) ≥ stop on a box: by the ends of the box; divisions that round show nothing."""
+    random, seen = np.random.default_rng(5), set[bool]()
+    for _ in range(200):
+        m = pyo.ConcreteModel()
+        low, high, target = np.sort(random.uniform(-1, 1, 3)).tolist()
+        stop = float(random.uniform(-300, 300))
+        m.v = pyo.Var(bounds=(low, target))
+        slope = float(random.uniform(-300, 300))
+        row = free_row(unit * slope * (m.v - high), unit * stop, None)
+        rest = free_row(m.v, None, target)
+        follower = SimpleNamespace(constraints=[rest])
+        empty = is_empty(SimpleNamespace(follower=follower, rows=[row, rest], constants=[]))  # type: ignore[arg-type]
+        most = max(slope * (end - high) for end in (low, target))
+        assert empty == (most < stop)
+        seen.add(empty)
+    assert seen == {True, False}
