@@ -163,7 +163,9 @@ def _closest(program: Program, solution: Solution, within: Callable[[Twin, Array
     """The answer, or a better one in the units that it tells, as long as there is one."""
     for _ in range(_CLOSER):
         finer = None if solution.answer is None else closer(program, solution.answer)
-        again = solution if finer is None else within(finer, solution.answer)
+        if finer is None:
+            break
+        again = within(finer, solution.answer)
         if not _cost(program, again) < _cost(program, solution):
             break
         solution = again

@@ -412,17 +412,17 @@ class _Search:
             g.append(np.column_stack([*(-_svec(s) for s in slopes), _svec(np.eye(len(composed)))]))
             h.append(_svec(composed - np.eye(len(composed))))
             cones.append(("psd", len(composed)))
-        matrix, turned = np.vstack(g), np.eye(size)
+        matrix, basis = np.vstack(g), np.eye(size)
         if len(matrix) < size:  # the least norm lies in the space of the rows
-            turned = np.linalg.qr(matrix[:, :-1].T)[0]
-            matrix = np.column_stack([matrix[:, :-1] @ turned, matrix[:, -1]])
-        count = turned.shape[1]
+            basis = np.linalg.qr(matrix[:, :-1].T)[0]
+            matrix = np.column_stack([matrix[:, :-1] @ basis, matrix[:, -1]])
+        count = basis.shape[1]
         weight = sparse.diags_array([*np.full(count, TOLERANCES.snap / self._unit() ** 2), 0.0])
         cost = np.concatenate([np.zeros(count), [-1.0]])
         limits = {"G": matrix, "h": np.concatenate(h)}
         result = pounce.solve_socp(P=weight, c=cost, **limits, cones=cones, check_psd=False)  # it is a square
         x = np.asarray(result.x, dtype=float)
-        return turned @ x[:-1] if x.size == count + 1 and np.isfinite(x).all() else None
+        return basis @ x[:-1] if x.size == count + 1 and np.isfinite(x).all() else None
 
 
 def _nearest(curved: Curved, group: _Group, gain: Array, bending: Array) -> Array:
