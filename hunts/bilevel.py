@@ -123,7 +123,7 @@ class Affine:
             ]
             sides.append(Side({us[i]: self.boxes[i] for i in mine}, " + ".join(terms) or f"0*{us[mine[0]]}", rows))
         goal = " + ".join(linear(self.lead_cost, xs) + linear(self.cost, us)) or f"0*{xs[0]}"
-        leader = Side(dict(zip(xs, self.lead_boxes, strict=True)), goal, whole=self.whole)
+        leader = Side(dict(zip(xs, self.lead_boxes, strict=True)), goal, whole=xs if self.whole else ())
         return Draft(leader, sides, dict.fromkeys([*xs, *us], 0.0))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,9 @@ __all__ = ["Draft", "Side", "evaluated", "number", "read"]
 
 _FUNCTIONS = ["exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "atan"]
 _PYOMO = {name: getattr(pyo, name) for name in _FUNCTIONS} | {"abs": abs}
-_NUMPY = {name: getattr(np, name.replace("atan", "arctan")) for name in _FUNCTIONS} | {"abs": abs}
+_NUMPY = (
+    {"minimum": np.minimum} | {name: getattr(np, name.replace("atan", "arctan")) for name in _FUNCTIONS} | {"abs": abs}
+)
 _BUILD = """\
 import pyomo.environ as pyo
 import stackpyomo as sp
@@ -41,8 +43,8 @@ class Side:
     cost: str
     rows: list[str] = field(default_factory=list)
     maximize: bool = False
-    whole: bool = False
-    """Its variables are integers."""
+    whole: Collection[str] = ()
+    """Which of its variables are integers."""
 
     def value(self, values: Numbers) -> Any:
         """What it minimises, in plain arithmetic; arrays of values are taken entry by entry."""
@@ -77,7 +79,7 @@ class Draft:
             blocks.append(m.component(f"f{k}"))
         for side, block in zip([self.leader, *self.followers], [m, *blocks], strict=True):
             for name, (low, high) in side.boxes.items():
-                domain = pyo.Integers if side.whole else pyo.Reals
+                domain = pyo.Integers if name in side.whole else pyo.Reals
                 block.add_component(name, pyo.Var(bounds=(open_end(low), open_end(high)), domain=domain))
                 names[name] = block.component(name)
                 names[name].set_value(self.start[name], skip_validation=True)
@@ -140,7 +142,7 @@ class Draft:
         for k, side in enumerate([self.leader, *self.followers]):
             block = "m" if k == 0 else f"m.f{k - 1}"
             for name, (low, high) in side.boxes.items():
-                domain = ", domain=pyo.Integers" if side.whole else ""
+                domain = ", domain=pyo.Integers" if name in side.whole else ""
                 lines.append(
                     f"{name} = {block}.{name} = pyo.Var(bounds=({open_end(low)}, {open_end(high)}),"
                     f" initialize={self.start[name]!r}{domain})"

@@ -10,8 +10,10 @@ from scipy.optimize import linprog
 
 import stackpyomo as sp
 
+from . import switches
 from .drafts import Draft, Side, number
 from .ledger import Ledger
+from .switches import total
 
 __all__ = ["envelopes", "gains", "hunt", "plans"]
 
@@ -20,8 +22,8 @@ _SAME = 1e-6
 
 
 def hunt(random: np.random.Generator, ledger: Ledger) -> None:
-    """One plan, one gain, one nonconvex follower."""
-    for play in (plans, gains, envelopes):
+    """Two plans, one gain, one nonconvex follower."""
+    for play in (plans, switches.plans, gains, envelopes):
         play(random, ledger)
 
 
@@ -32,11 +34,6 @@ def in_units(draft: Draft, random: np.random.Generator) -> tuple[Draft, dict[str
     units |= dict.fromkeys(() if draft.leader.whole else draft.leader.boxes, unit)
     factors = [float(random.choice([1.0, 1e-6, 1e6])) for _ in (draft.leader, *draft.followers)]
     return draft.in_units(units, factors), units, factors
-
-
-def total(coefficients: Any, texts: Any) -> str:
-    """Σ coefficient · text."""
-    return " + ".join(f"{number(float(c))}*{t}" for c, t in zip(coefficients, texts, strict=True) if c) or "0.0"
 
 
 def switching(random: np.random.Generator, binaries: int, name: str, felt: list[str], others: list[str]) -> Side:
@@ -55,7 +52,7 @@ def switching(random: np.random.Generator, binaries: int, name: str, felt: list[
     )
     weights = random.integers(1, 5, binaries)
     rows = [f"{total(weights, own)} - {int(weights.sum()) // 2}"] if random.random() < 0.5 else []
-    return Side(dict.fromkeys(own, (0.0, 1.0)), cost, rows, whole=True)
+    return Side(dict.fromkeys(own, (0.0, 1.0)), cost, rows, whole=own)
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -73,7 +70,7 @@ def plans(random: np.random.Generator, ledger: Ledger) -> None:
         sides.append(switching(random, binaries, "ab"[k], leads, others))
     actions = [n for side in sides for n in side.boxes]
     aim = f"{total(random.integers(-4, 5, len(leads)), leads)} + {total(random.integers(-4, 5, len(actions)), actions)}"
-    leader = Side(dict.fromkeys(leads, (-2.0, 3.0) if priced else (0.0, 2.0)), aim, whole=not priced)
+    leader = Side(dict.fromkeys(leads, (-2.0, 3.0) if priced else (0.0, 2.0)), aim, whole=() if priced else leads)
     draft = Draft(leader, sides, dict.fromkeys([*leads, *actions], 0.0))
     best, scale = enumerated(draft)
     other, _, factors = in_units(draft, random)

@@ -113,11 +113,17 @@ class Candidates:
     def _conditions(self, fritz_john: Sequence[str] = ()) -> Conditions:
         began = time.perf_counter()
         answers, common = self.problem.answers, self.options.common
-        kkt = conditions(self.game, self.followers, fritz_john=fritz_john, answers=answers, common=common)
+        kkt = conditions(
+            self.game, self.followers, fritz_john=fritz_john, answers=answers, common=common, units=self._units()
+        )
         if not self.problem.leaning:
             kkt.stand_alone()
         self.seconds["conditions"] = self.seconds.get("conditions", 0.0) + time.perf_counter() - began
         return kkt
+
+    def _units(self) -> Mapping[str, float]:
+        """Follower → what its cost is multiplied by in its conditions; 1 where it is not named."""
+        return {}
 
     def _slater_points(self) -> dict[str, dict[int, float]]:
         """Those of the followers with curved rows for whom one is proved; the others get Fritz John's conditions."""
@@ -211,7 +217,8 @@ class Candidates:
         levels = exact.program.levels(x)
         scaled = {}
         for theirs, ours in zip(self._exact.pairs, self.kkt.pairs, strict=True):
-            scaled[id(ours.multiplier)] = self._exact.multiplier(theirs.follower, theirs.multiplier, levels)
+            unit = self.kkt.units.get(ours.follower, 1.0)
+            scaled[id(ours.multiplier)] = unit * self._exact.multiplier(theirs.follower, theirs.multiplier, levels)
             scaled[id(ours.slack)] = levels.get(id(theirs.slack), 0.0)
         return scaled
 

@@ -78,6 +78,7 @@ class Conditions:
     #: τ + Σ π = 1, a row for each follower with rows that are not affine; by ``fritz_john``.
     scales: list[Any] = field(default_factory=list)
     weights: dict[str, VarData] = field(default_factory=dict)  #: Follower → τ, of these followers.
+    units: Mapping[str, float] = field(default_factory=dict)  #: Follower → what its cost is multiplied by; else 1.
     #: Follower → id of its inequalities that are not affine in what it decides and moves.
     curved: dict[str, set[int]] = field(default_factory=dict)
     #: id(action) → its stationarity without the multipliers of its own bounds: λ⁻ − λ⁺.
@@ -110,10 +111,10 @@ class Conditions:
         return {id(pair.component): pair.limit for pair in binding if isinstance(pair.component, VarData)}
 
     def multiplier(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
-        """This multiplier of the follower's KKT conditions at {id(Var): value}: where τ weighs its cost, over τ."""
+        """This multiplier of the follower's KKT conditions at {id(Var): value}, its cost as it is: over unit and τ."""
         tau = self.weights.get(follower)
         weight = 1.0 if tau is None else values.get(id(tau), 1.0)
-        return values.get(id(var), 0.0) / max(weight, TOLERANCES.noise)
+        return values.get(id(var), 0.0) / max(weight, TOLERANCES.noise) / self.units.get(follower, 1.0)
 
     def force(self, follower: str, row: ConstraintData, values: Mapping[int, float]) -> float:
         """π⁺ − π⁻ of a follower's row, or ν, at {id(Var): value}."""
@@ -159,18 +160,19 @@ def conditions(
     fritz_john: Container[str] = (),
     answers: Movers | None = None,
     common: Common | None = None,
+    units: Mapping[str, float] | None = None,
 ) -> Conditions:
     """The conditions of these followers. ``block``: where multipliers go (None: a model of their own).
 
     ``fritz_john``: names of the followers whose curved rows get Fritz John's conditions. ``answers``: what moves with
     an action beside aggregates, the leader's variables by a rule; a rate may be an expression of Vars, the gain.
-    ``common``: rows with one multiplier for all who feel them.
+    ``common``: rows with one multiplier for all who feel them. ``units``: follower → what its cost is multiplied by.
 
     Raises :class:`InvalidGame` naming an objective or constraint that has no symbolic derivative.
     """
     holder = pyo.ConcreteModel(name="conditions") if block is None else block
     movers = with_answers(game.movers(), answers)
-    return Builder(game, followers, holder, fritz_john, movers, common).build()
+    return Builder(game, followers, holder, fritz_john, movers, common, units).build()
 
 
 def with_answers(movers: Movers, answers: Movers | None) -> Movers:
@@ -204,6 +206,7 @@ class Builder:
         fritz_john: Container[str],
         movers: Movers,
         common: Common | None,
+        units: Mapping[str, float] | None = None,
     ) -> None:
         self.followers, self.fritz_john, self.movers = followers, fritz_john, movers
         self.prices = {(p.follower, id(p.row)): p.var for p in game.prices}
@@ -212,7 +215,7 @@ class Builder:
         self.joint: dict[int, VarData] = {}
         self.written: dict[int, _Row] = {}
         self.equal: set[int] = set()
-        self.result = Conditions(block)
+        self.result = Conditions(block, units=units or {})
         box = (0, None)
         for kind, bounds, initial in (("pi", box, 1.0), ("nu", None, 0.0), ("slack", box, 1.0), ("tau", (0, 1), 1.0)):
             block.add_component(kind, pyo.Var(pyo.Any, dense=False, bounds=bounds, initialize=initial))
@@ -275,7 +278,8 @@ class Builder:
         weighed: list[VarData] = []
         for row in rows:
             terms += self._row(follower, row, weighed)
-        tau, sign = joint_tau, follower.sign
+        unit = self.result.units.get(follower.name, 1.0)
+        tau, sign = joint_tau, follower.sign * unit
         if joint_tau is not None:
             joint_weighed += weighed
         elif weighed:
@@ -283,7 +287,7 @@ class Builder:
             self.result.weights[follower.name] = tau
             self.result.scales.append(tau + sum(weighed) == 1)
         if tau is not None:
-            sign = follower.sign * tau
+            sign = sign * tau
         levels: Any = 0
         for var in _continuous(follower):
             total = _scaled(sign, along(var, gradient, self.movers))
@@ -305,7 +309,8 @@ class Builder:
             if price is not None:
                 signed = self.result.signed[follower.name, id(row.constraint)]
                 force = sum(follower.sign * factor * var for var, factor in signed)
-                self.result.prices.append((price, (price if tau is None else tau * price) + force == 0))
+                unit = self.result.units.get(follower.name, 1.0)
+                self.result.prices.append((price, _scaled(unit, price if tau is None else tau * price) + force == 0))
 
     def _degree(self, follower: Follower, rows: list[_Row]) -> int:
         """1 for a linear follower, 2 for one of linear rows; 0 where duality is not written."""
@@ -333,7 +338,7 @@ class Builder:
         else:
             cost = follower.sign * sum(v * apart(gradient.get(id(v), 0)) for v in _continuous(follower))
         multipliers = (multiplier for multiplier, _ in terms)
-        total = cost + levels
+        total = _scaled(self.result.units.get(follower.name, 1.0), cost) + levels
         for row in (r for r in rows if not r.idle):
             for level in [row.upper] if row.equality else [e for e in (row.lower, row.upper) if e is not None]:
                 total = total + next(multipliers) * (level - origin(row.body))

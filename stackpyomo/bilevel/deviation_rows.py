@@ -31,7 +31,7 @@ from stackpyomo.games import Follower, Game, foreign, moved_along
 from .choices import Choices, Written
 from .interdiction import blocks
 
-_SMALL = 2.0**-5  # Costs that are never above this are written in a larger unit.
+_SMALL, _LARGE = 2.0**-5, 2.0**10  # Costs that can change by less, or by more, are written in another unit.
 _DENOMINATOR = 10**6  # Coefficients whose fraction has a larger denominator count in no steps.
 
 
@@ -58,7 +58,7 @@ class RowWriter:
         self._written: dict[tuple[int, float, float], Written] = {}
         self.blocks = {f.name: blocks(f) for f in followers}
         self._bounds = ExpressionBoundsVisitor()
-        self._units = {f.name: _unit(interval(f.cost, self._bounds)) for f in followers}
+        self.units = {f.name: _unit(interval(f.cost, self._bounds)) for f in followers}
 
     def written(self, deviations: Sequence[Deviation], margin: float, unit: float = 1.0) -> Written:
         """The rows of these deviations at a margin; their costs times a unit."""
@@ -114,7 +114,7 @@ class RowWriter:
         solved = {id(constraint) for _, constraint in dependent}
         walk = substituting(table)
         own = follower.cost
-        row = Alternatives(self._units[follower.name] * (self._worths.get(follower.name, own) - walk(own)))
+        row = Alternatives(self.units[follower.name] * (self._worths.get(follower.name, own) - walk(own)))
         for constraint in follower.constraints:
             if id(constraint) not in solved:
                 self._add(row, walk(constraint.body), constraint.lb, constraint.ub, constraint.equality)
@@ -180,9 +180,9 @@ class RowWriter:
 
 
 def _unit(reach: tuple[float, float]) -> float:
-    """What a cost is multiplied by whose every value is small: a solver's tolerance is one of numbers near 1."""
-    size = max(map(abs, reach))
-    return 2.0 ** -math.floor(math.log2(size)) if 0.0 < size < _SMALL else 1.0
+    """What a cost is multiplied by that changes little, or much: a solver's tolerance is one of numbers near 1."""
+    size = (reach[1] - reach[0]) / 2.0
+    return 1.0 if _SMALL <= size <= _LARGE or not 0.0 < size < math.inf else 2.0 ** -math.floor(math.log2(size))
 
 
 def _room(var: Any, level: Any) -> float:

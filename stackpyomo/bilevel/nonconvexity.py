@@ -78,8 +78,8 @@ def multiplier_cut(kkt: Conditions, follower: Follower, point: Mapping[int, floa
     Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
     """
     at_point = Substitution(substitute=dict(point)).walk_expression
-    gain = at_point(follower.cost) - follower.cost
-    return sum(p.multiplier * at_point(p.gap) for p in kkt.pairs if p.follower == follower.name) <= gain
+    gain, unit = at_point(follower.cost) - follower.cost, kkt.units.get(follower.name, 1.0)
+    return sum(p.multiplier * at_point(p.gap) for p in kkt.pairs if p.follower == follower.name) <= unit * gain
 
 
 def moves_others(follower: Follower, movers: Movers) -> bool:

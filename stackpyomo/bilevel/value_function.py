@@ -70,10 +70,10 @@ class ValueFunction(PlanSearch):
         """Relaxed masters until no follower gains; restricted ones where that stalls."""
         limit = self.options.time_limit
         self._until = time.monotonic() + (_SECONDS if limit is None else limit)
-        self._write()
         movers = self.game.movers()
         self._deviating = [f for f in self.followers if f.integers or not is_proved_convex(f, movers)]
         self._writer = RowWriter(self.game, self._deviating)
+        self._write()
         boxes = ((self.game.names[id(v)], bounds_of(v)) for f in self._deviating for v in f.variables)
         widths = {name: high - low if 0.0 < high - low < math.inf else 1.0 for name, (low, high) in boxes}
         self._known, self._row_margin = Deviations(widths), 0.0
@@ -124,6 +124,10 @@ class ValueFunction(PlanSearch):
             self.log.append(master.solution.entry(**entry))
         if master.best:
             self._keep(self._checked(self._at(Answer(**vars(master.solution)), master.best)))
+
+    def _units(self) -> Mapping[str, float]:
+        """As in the rows of deviations; multipliers of several are compared, and what answers has a unit of its own."""
+        return {} if self.options.common or self.problem.answers or self.game.prices else self._writer.units
 
     def _slater_points(self) -> dict[str, dict[int, float]]:
         """Those of convex followers: the others need Fritz John's conditions all the same."""

@@ -74,8 +74,8 @@ class Plan(Document):
     solver: str = ""  #: The solver that found it.
     #: Every attempt: treatment, solver, termination, objective, bound, seconds.
     log: list[dict[str, Any]] = field(default_factory=list)
-    #: Of plans by rows of deviations, or against ties: True where the bound is reached; False where plans come as near
-    #: to it as one likes and none (or none that was found) reaches it; None where neither was shown.
+    #: Of plans by rows of deviations, or against ties: True where the bound is reached, to the tolerance of gaps; False
+    #: where plans come as near to it as one likes and none (or none that was found) reaches it; None: neither shown.
     attained: bool | None = None
     #: The followers who answer optimally in this plan; everybody else serves the leader.
     responding: tuple[str, ...] = ()

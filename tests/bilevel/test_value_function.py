@@ -347,3 +347,35 @@ def test_a_bound_is_closed_in_the_costs_as_they_are() -> None:
     plan = sp.stackelberg(sp.Game(m, m.f))
     assert plan.quality == "optimal"
     assert plan.leader_objective == pytest.approx(6.0 - 0.19168317, abs=1e-6)
+
+
+@pytest.mark.parametrize(("unit", "shift"), [(1e-3, 0.0), (1e-3, 1e3), (1e3, 0.0)])
+@pytest.mark.parametrize("leading", [1e-3, 1e3])
+def test_slopes_are_met_as_closely_in_every_unit_of_a_cost(unit: float, shift: float, leading: float) -> None:
+    """Two wells at y² = x; of y³ + y²/2 − y the least is at 3y² + y = 1. Source: Mitsos and Barton (2006), 3.19."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(-1, 1)), pyo.Block()
+    m.f.y = y = pyo.Var(bounds=(-1, 1))
+    m.f.cost = pyo.Objective(expr=unit * (-(y**2) * (m.x - 0.5 * y**2) + shift))
+    m.goal = pyo.Objective(expr=leading * (y * (m.x + 0.5 * y - 1) + shift))
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    level = (math.sqrt(13.0) - 1.0) / 6.0
+    best = level**3 + level**2 / 2.0 - level
+    assert (plan.quality, plan.attained) == ("optimal", True)
+    assert plan.leader_objective / leading - shift == pytest.approx(best, abs=1e-6)
+    assert plan.bound / leading - shift <= best + 1e-7
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e5])
+@pytest.mark.parametrize(("power", "slope"), [(1, -3.0), (2, -1.5)])
+def test_multipliers_are_those_of_the_cost_as_it_is(unit: float, power: int, slope: float) -> None:
+    """min −y² − y s.t. y^power ≤ x, led to x = 1: d cost/d level = (−2y − 1)/(power · y^(power − 1))."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1.5)), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 2))
+    m.f.row = pyo.Constraint(expr=m.f.y**power <= m.x)
+    m.f.cost = pyo.Objective(expr=unit * (-(m.f.y**2) - m.f.y))
+    m.goal = pyo.Objective(expr=(m.x - 1) ** 2)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.multipliers["f.row"] == pytest.approx(slope * unit, rel=1e-4)

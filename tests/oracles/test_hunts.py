@@ -16,6 +16,7 @@ from hunts.bilevel import Affine
 from hunts.drafts import Draft, Side
 from hunts.ledger import Ledger
 from hunts.oracles import Rule, best_deviation, is_bent_down, natural_scale
+from hunts.switches import Mixed
 
 SLICE = {
     "incentives": 4,
@@ -75,6 +76,18 @@ def test_the_oracle_sees_what_has_no_end_and_what_bends_down() -> None:
     assert best_deviation(endless, None, {"u": 1.0}, random).gain > 1e6
     assert is_bent_down(lambda z: z[:, 0] ** -2.0, [(-2.0, 2.0)], random) is not None
     assert is_bent_down(lambda z: z[:, 0] ** 2 + z[:, 1] ** 4, [(-2.0, 2.0)] * 2, random) is None
+
+
+def test_whole_and_real_actions_are_enumerated_as_by_hand() -> None:
+    """On from 6.125 + w²/2 = p w on, w = p: (6 − p) w is 8.75 at 3.5. x − y with y ≥ x least comes near −1."""
+    unit = Side({"on": (0.0, 1.0), "w": (0.0, 4.0)}, "6.125*on + 0.5*w**2 - p*w", ["w - 4.0*on"], whole=["on"])
+    priced = Draft(Side({"p": (0.0, 10.0)}, "-(6.0 - p)*w"), [unit], {"p": 0.0, "on": 0.0, "w": 0.0})
+    best, reached, _ = Mixed(priced, [("w", 1.0, "4.0*on")], "p").best()
+    assert (best, reached) == (pytest.approx(-8.75, abs=1e-9), True)
+    step = Side({"y": (0.0, 1.0)}, "y", ["p - y"], whole=["y"])
+    stepped = Mixed(Draft(Side({"p": (0.0, 1.0)}, "p - y"), [step], {"p": 0.0, "y": 0.0}), [None], "p")
+    assert stepped.best()[:2] == (pytest.approx(-1.0, abs=1e-9), False)
+    assert stepped.gain({"p": 0.0, "y": 1.0}) == pytest.approx(1.0)
 
 
 def test_active_sets_find_the_best_equilibrium_or_that_there_is_no_end() -> None:
