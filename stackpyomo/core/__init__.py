@@ -30,7 +30,7 @@ from .serialization import (
     writable,
 )
 from .shutdown import Terminated, end, kill, prefix, sweep, unbroken, unwinding
-from .sparse import Array, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
+from .sparse import Array, Pattern, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
 from .tolerances import TOLERANCES, Tolerances, is_within, leaves
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Array",
     "Document",
     "Part",
+    "Pattern",
     "Scales",
     "Table",
     "Terminated",

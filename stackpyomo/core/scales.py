@@ -99,11 +99,18 @@ def turns_well_within(change: Callable[[float], Array]) -> Array:
     return change(_WELL_WITHIN) >= _TURNED
 
 
-def _turned(steps: Array, change: Callable[[float], Array], part: float = _TURNED) -> Array:
-    """The least of so many decades below a step over which a slope changes by that part; the step where none does."""
+def _turned(
+    steps: Array, change: Callable[[float], Array], part: float = _TURNED, accuracy: float = 10.0**-_DECADES
+) -> Array:
+    """The least of so many decades below a step over which a slope changes by that part; the step where none does.
+
+    accuracy: the first share of a step that need not be told from a smaller one.
+    """
     cut = steps.copy()
     for share in 10.0 ** -np.arange(1, 1 + _DECADES):
         cut = np.where(change(share) >= part, share * steps, cut)
+        if share <= accuracy:
+            break
     return cut
 
 
@@ -120,11 +127,11 @@ def scales(
 ) -> Scales:
     """The natural units at a point.
 
-    jacobian: point → (rows × variables) ∂f/∂x. curvature: (point, weights) → one triangle of the second derivatives of
-    Σ w f, (variables × variables); asked for only where a variable has no box. costs: (rows) which of them are costs,
-    where the others are constraints. terms: (variables) of which they are asked → Σ |terms| of each one's slope in the
-    costs, which may cancel at the point. telling: (rows) whose slopes tell where bounds lie far out (None: the
-    costs). accuracy: how well the point is known, in reaches.
+    jacobian: point → (rows × variables) ∂f/∂x, its pattern the same at every point. curvature: (point, weights) → one
+    triangle of the second derivatives of Σ w f, (variables × variables); asked for only where a variable has no box.
+    costs: (rows) which of them are costs, where the others are constraints. terms: (variables) asked for →
+    Σ |terms| of each one's slope in the costs, which may cancel at the point. telling: (rows) whose slopes tell where
+    bounds lie far out (None: the costs). accuracy: how well the point is known, in reaches.
     """
     reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
     guessed = np.zeros(len(point), dtype=bool)
@@ -190,7 +197,7 @@ class _Changes:
         if not asked.any():
             return reaches
         steps = np.where(asked, steps, 0.0)
-        turned = _turned(steps, partial(self._over, steps, least=terms(asked)), 1.0)
+        turned = _turned(steps, partial(self._over, steps, least=terms(asked)), 1.0, accuracy)
         near = TOLERANCES.reach * np.maximum(np.abs(self.point), turned)
         return np.where(asked & (turned > accuracy * steps) & (near < reaches), near, reaches)
 
@@ -210,21 +217,23 @@ class _Changes:
 
         least: (variables) what the slopes count as at least.
         """
-        at, largest = self._at, np.zeros(len(self.point))
-        known = np.isfinite(at.data) & (at.data != 0.0)
-        counted = self.costs[row_of(at)] & known & (steps[at.indices] > 0.0)
-        sizes = np.abs(at.data) if least is None else np.maximum(np.abs(at.data), least[at.indices])
-        shares = with_data(at.copy(), np.where(counted, 1.0 / np.where(counted, sizes, 1.0), 0.0))
-        shares.eliminate_zeros()
-        for sign in (1.0, -1.0) if counted.any() else ():
-            there = self.jacobian(np.clip(self.point + sign * share * steps, *self.bounds))
-            moved = abs(there - at).multiply(shares).tocoo()
-            np.maximum.at(largest, moved.col, np.where(np.isnan(moved.data), np.inf, moved.data))
+        largest = np.zeros(len(self.point))
+        entries, columns, slopes = self._counted
+        moving = steps[columns] > 0.0
+        entries, columns, slopes = entries[moving], columns[moving], slopes[moving]
+        sizes = np.abs(slopes) if least is None else np.maximum(np.abs(slopes), least[columns])
+        for sign in (1.0, -1.0) if len(entries) else ():
+            there = self.jacobian(np.clip(self.point + sign * share * steps, *self.bounds)).data[entries]
+            moved = np.abs(there - slopes) / sizes
+            np.maximum.at(largest, columns, np.where(np.isnan(moved), np.inf, moved))
         return largest
 
     @cached_property
-    def _at(self) -> sparse.csr_array:
-        return sparse.csr_array(self.jacobian(self.point))
+    def _counted(self) -> tuple[Array, Array, Array]:
+        """(entries of the Jacobian, their columns, their values): slopes of costs that are known, and not 0."""
+        at = sparse.csr_array(self.jacobian(self.point))
+        entries = np.flatnonzero(self.costs[row_of(at)] & np.isfinite(at.data) & (at.data != 0.0))
+        return entries, at.indices[entries], at.data[entries]
 
 
 def steepest_of(at: Array, near: Array, calm: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,6 +10,19 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Array: TypeAlias = NDArray[Any]
+
+
+class Pattern:
+    """Where the entries of a sparse matrix stand: sorted once, and filled with other numbers again and again."""
+
+    def __init__(self, rows: Array, columns: Array, shape: tuple[int, int]) -> None:
+        places, self._place = np.unique(np.asarray(rows, dtype=np.int64) * shape[1] + columns, return_inverse=True)
+        starts = np.searchsorted(places, np.arange(shape[0] + 1, dtype=np.int64) * shape[1])
+        self._matrix = sparse.csr_array((np.zeros(len(places)), places % max(shape[1], 1), starts), shape=shape)
+
+    def filled(self, numbers: Array) -> sparse.csr_array:
+        """The matrix with these numbers, in the order of the entries; of entries at one place their sum."""
+        return with_data(self._matrix, np.bincount(self._place, numbers, len(self._matrix.data)))
 
 
 def ranges(start: Array, stop: Array) -> tuple[Array, Array]:
@@ -29,8 +43,10 @@ def rows_scaled(matrix: sparse.csr_array, factors: Array) -> sparse.csr_array:
 
 
 def with_data(matrix: sparse.csr_array, data: Array) -> sparse.csr_array:
-    """Other numbers in the same pattern."""
-    return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+    """Other numbers in the same pattern, which is not looked through once more, as SciPy would."""
+    other = copy.copy(matrix)
+    other.data = data
+    return other
 
 
 def row_of(matrix: sparse.csr_array) -> Array:

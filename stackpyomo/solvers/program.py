@@ -28,7 +28,7 @@ from pyomo.core.expr.numeric_expr import ExternalFunctionExpression, SumExpressi
 from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of, limits_of, prefix, scales, timed
+from stackpyomo.core import TOLERANCES, Array, Pattern, Scales, bounds_of, limits_of, prefix, scales, timed
 from stackpyomo.core.expressions import nodes_in, number_of, substituting
 from stackpyomo.errors import InvalidGame
 
@@ -185,9 +185,19 @@ class Program:
 
     def jacobian(self, x: Array) -> sparse.csr_array:
         """d(rows)/d(variables) at x, (rows × variables)."""
-        rows, columns = self.problem.jacobian_structure()
-        shape = (self.problem.m, self.problem.n)
-        return sparse.csr_array((self.problem.jacobian(x), (rows, columns)), shape=shape)
+        if "jacobian" not in self.kept:
+            self.kept["jacobian"] = Pattern(*self.problem.jacobian_structure(), (self.problem.m, self.problem.n))
+        return self.kept["jacobian"].filled(self.problem.jacobian(x))  # type: ignore[no-any-return]
+
+    def slopes(self, x: Array) -> sparse.csr_array:
+        """d(objective, then rows)/d(variables) at x, (1 + rows × variables), the first row without gaps."""
+        problem = self.problem
+        if "slopes" not in self.kept:
+            (rows, columns), every = problem.jacobian_structure(), np.arange(problem.n)
+            places = np.append(0 * every, np.asarray(rows) + 1), np.append(every, columns)
+            self.kept["slopes"] = Pattern(*places, (1 + problem.m, problem.n))
+        numbers = np.append(problem.gradient(x), problem.jacobian(x))
+        return self.kept["slopes"].filled(numbers)  # type: ignore[no-any-return]
 
     def variant(
         self,
@@ -391,10 +401,6 @@ def scales_of(
     """
     problem = program.problem
 
-    def jacobian(point: Array) -> sparse.csr_array:
-        first = sparse.csr_array(np.asarray(problem.gradient(point))[np.newaxis, :])
-        return sparse.csr_array(sparse.vstack([first, program.jacobian(point)]))
-
     def curvature(point: Array, weights: Array) -> sparse.csr_array:
         data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
         return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
@@ -408,8 +414,8 @@ def scales_of(
         return np.asarray(abs(whole) @ np.abs(x) + np.abs(np.asarray(problem.gradient(x)) - whole @ x))
 
     if costs is None:
-        return scales(x, *program.bounds, jacobian, curvature, None, terms_of_objective, first, accuracy)
-    return scales(x, *program.bounds, jacobian, curvature, np.append(False, costs), terms)
+        return scales(x, *program.bounds, program.slopes, curvature, None, terms_of_objective, first, accuracy)
+    return scales(x, *program.bounds, program.slopes, curvature, np.append(False, costs), terms)
 
 
 def natural_size(cost: Any, levels: Mapping[int, float]) -> float:

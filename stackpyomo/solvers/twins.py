@@ -16,7 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.expr.numeric_expr import SumExpression
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of
+from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of
 from stackpyomo.core.expressions import substituting
 
 from .array_programs import ArrayProgram
@@ -87,7 +87,10 @@ def twin(program: Program, exact: bool) -> Twin | None:
     """
     key = f"twin {exact}"
     if key not in program.kept:
-        program.kept[key] = _made(program, _PLAIN[exact], _middle(program))
+        middle = _middle(program)
+        with np.errstate(all="ignore"):
+            units = scales_of(program, middle)
+        program.kept[key] = _made(program, _PLAIN[exact], middle, units)
     return program.kept[key]  # type: ignore[no-any-return]
 
 
@@ -97,14 +100,14 @@ def closer(program: Program, x: Array) -> Twin | None:
     width = np.where(np.isfinite(upper - lower), upper - lower, 0.0)
     if not (width > _FAR * TOLERANCES.reach * np.abs(x)).any():
         return None
-    reaches = scales_of(program, x, accuracy=0.0).reaches
-    return _made(program, (0, 0), x, 0.0) if (width > _FAR * reaches).any() else None
+    with np.errstate(all="ignore"):
+        units = scales_of(program, x, accuracy=0.0)
+    return _made(program, (0, 0), x, units) if (width > _FAR * units.reaches).any() else None
 
 
-def _made(program: Program, plain: tuple[int, int], point: Array, accuracy: float = TOLERANCES.noise) -> Twin | None:
+def _made(program: Program, plain: tuple[int, int], point: Array, units: Scales) -> Twin | None:
     problem = program.problem
     with np.errstate(all="ignore"):
-        units = scales_of(program, point, accuracy=accuracy)
         steps, sizes = _powers(units.reaches, plain), _powers(units.of_rows(), plain)
         level = float(problem.objective(point))
     steps[[not v.is_continuous() for v in program.variables]] = 1.0

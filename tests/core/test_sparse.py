@@ -7,7 +7,7 @@ import pytest
 from conftest import seeds
 from scipy import sparse
 
-from stackpyomo.core import largest_by_row, matches, ranges, row_of, rows_scaled, with_data
+from stackpyomo.core import Pattern, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
 
 
 def drawn_matrix(seed: int) -> sparse.csr_array:
@@ -34,6 +34,24 @@ def test_rows_against_dense_ones(seed: int) -> None:
     doubled = with_data(matrix, 2.0 * matrix.data)
     doubled.data[:] += 1.0
     assert np.array_equal(matrix.toarray(), dense), "the matrix that was given keeps its numbers"
+
+
+@pytest.mark.parametrize("seed", seeds(30))
+def test_a_pattern_filled_against_a_dense_sum(seed: int) -> None:
+    """Entries in any order, several at one place, zeros and none at all; what was filled before keeps its numbers."""
+    random = np.random.default_rng(seed)
+    shape, count = tuple(random.integers(0, 5, 2).tolist()), int(random.integers(0, 12))
+    count = count if min(shape) else 0
+    rows, columns = (random.integers(0, max(side, 1), count) for side in shape)
+    pattern, dense = Pattern(rows, columns, shape), []
+    numbers = [random.integers(-2, 3, count).astype(float) for _ in range(2)]
+    filled = [pattern.filled(given) for given in numbers]
+    for given in numbers:
+        dense.append(np.zeros(shape))
+        np.add.at(dense[-1], (rows, columns), given)
+    for matrix, expected in zip(filled, dense, strict=True):
+        assert np.array_equal(matrix.toarray(), expected)
+        assert matrix.nnz == len({*zip(rows.tolist(), columns.tolist(), strict=True)}), "the pattern is always the same"
 
 
 @pytest.mark.parametrize("seed", seeds(10))
