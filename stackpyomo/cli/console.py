@@ -29,11 +29,12 @@ _OPTIONS = (
     "solver|starts|tie_tolerance|ties|time_limit|tolerance"
 )  # Arguments of the library that are options of a command.
 
-_ARGUMENT = re.compile(rf"\b({_OPTIONS})=(True\b|'[^']*'|\"[^\"]*\"|[-+\w.]+)?(?![=\[({{'\"])")
+_ARGUMENT = re.compile(rf"\b({_OPTIONS})=(True\b|'[^']*'|\"[^\"]*\"|[-+\w.]*\w)?(?![=\[({{'\"])")
 
 _PHRASES = {
     "; affine_incentive(plan) designs one where there is one": "",
     "game.check()": "stackpyomo check-game",
+    "; use read_game().": ": put [ and ] around the one that it holds.",
     "inducible(plan)": "stackpyomo inducible",
     "stackelberg(game)": "--responding all",
     'verify(..., certify="global")': "--certify global",

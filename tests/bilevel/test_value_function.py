@@ -379,3 +379,22 @@ def test_multipliers_are_those_of_the_cost_as_it_is(unit: float, power: int, slo
     plan = sp.stackelberg(sp.Game(m, m.f))
     assert plan.quality == "optimal"
     assert plan.multipliers["f.row"] == pytest.approx(slope * unit, rel=1e-4)
+
+
+@pytest.mark.parametrize(("unit", "flip"), [(1.0, 1), (1e-3, -1), (1e3, 1)])
+def test_a_deviation_on_the_edge_of_what_can_be_done_is_not_all_that_is_learnt(unit: float, flip: int) -> None:
+    """On for 3 − w, w ≥ x: on at every x ≤ 2, for x; the leader pays 10 for that, and the least is 10 at x = 0.
+
+    Off at x̄ is excluded by (on, w = x̄) where x ≤ x̄ alone: a master that knows no more stays at 0, at x = 0.
+    """
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 2)), pyo.Block()
+    m.f.on, m.f.w = pyo.Var(domain=pyo.Binary), pyo.Var(bounds=(0, 4))
+    m.f.most = pyo.Constraint(expr=m.f.w <= 4 * m.f.on)
+    m.f.least = pyo.Constraint(expr=m.f.w >= m.x - 4 * (1 - m.f.on))
+    m.f.cost = pyo.Objective(expr=flip * unit * (m.f.w - 3 * m.f.on), sense=flip)
+    m.goal = pyo.Objective(expr=m.x + 10 * m.f.on)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert (plan.quality, plan.attained) == ("optimal", True)
+    assert plan.leader_objective == pytest.approx(10.0, abs=1e-6)
+    assert len([entry for entry in plan.log if entry["treatment"] == "deviations"]) <= 4

@@ -20,6 +20,11 @@ pytestmark = pytest.mark.usefixtures("quick_workers")
     [
         ("pass saturate=True, or design='slopes'.", "pass --saturate, or --design slopes."),
         ("name the free= variables it is made of.", "name the --free variables it is made of."),
+        ("or choose the on-path price anew with free=.", "or choose the on-path price anew with --free."),
+        (
+            "holds no list of games; use read_game().",
+            "holds no list of games: put [ and ] around the one that it holds.",
+        ),
         ("time_limit=nan: expected more.", "--time-limit nan: expected more."),
         ("a longer time_limit= gives it time; starts=20 can find better", None),
         ("(and 2 more: see game.check())", "(and 2 more: see stackpyomo check-game)"),

@@ -40,6 +40,25 @@ def test_against_another_solver(seed: int) -> None:
     np.testing.assert_allclose(weights * answer.point, rows.T @ answer.weights, atol=1e-6)
 
 
+@pytest.mark.parametrize("seed", seeds(40))
+def test_a_row_means_the_same_in_any_unit(seed: int) -> None:
+    """Rows of deviations near the plan, or of costs counted in 1e-6, say as much as the others."""
+    random = np.random.default_rng(seed)
+    count, unknowns = int(random.integers(2, 7)), int(random.integers(1, 5))
+    rows, levels = random.normal(size=(count, unknowns)), random.normal(size=count)
+    sizes = 10.0 ** random.uniform(-9.0, 9.0, count)
+    plain, scaled = (
+        nearest(rows * size[:, np.newaxis], levels * size, np.ones(unknowns), no_equalities(rows))
+        for size in (np.ones(count), sizes)
+    )
+    assert (plain.point is None) == (scaled.point is None)
+    if plain.point is None:
+        weights = scaled.weights * sizes
+        assert np.abs(rows.T @ weights).max() < 1e-7 * weights @ levels
+    else:
+        np.testing.assert_allclose(scaled.point, plain.point, atol=1e-7 * (1.0 + np.abs(plain.point).max()))
+
+
 def test_an_unknown_without_a_cost() -> None:
     """min x² with x ≥ 1 − y, y ≤ 3/4: y carries what it can."""
     rows, levels = np.array([[1.0, 1.0], [0.0, -1.0]]), np.array([1.0, -0.75])

@@ -125,6 +125,12 @@ def optimal_rule(
     require_game(game, "optimal_rule")
     with undisturbed():
         require(game)
+        whole = next((v for f in game.followers.values() for v in f.integers), None)
+        if whole is not None:
+            raise InvalidGame(
+                f"{whole.name}: an integer variable of a follower, and optimal_rule looks for rules by slopes. Relax "
+                "its domain, or hold a plan by affine_incentive(plan), with regret='least' where no gain holds it."
+            )
         observation = read_observation(game, observe)
         groups = read_common(game, observation, common)
     ideal = leader_optimal(game, solver=solver, starts=starts, time_limit=time_limit, tee=tee, seed=seed)

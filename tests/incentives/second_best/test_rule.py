@@ -454,3 +454,14 @@ def test_one_rule_in_all_that_is_seen_is_one_where_nobody_feels_it_too() -> None
     assert intercepts == pytest.approx(np.full(3, -3.5), abs=1e-5)
     assert "toll[0], toll[1], toll[2] announce one rule: -3.5 plus 1, 1, 1 times what each sees." in str(rule)
     assert sp.verify(rule).ok
+
+
+def test_whole_actions_of_followers_are_named() -> None:
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(bounds=(-2, 2)), pyo.Block()
+    m.f.on = pyo.Var(domain=pyo.Binary)
+    m.f.cost = pyo.Objective(expr=(1 - m.u) * m.f.on)
+    m.goal = pyo.Objective(expr=(m.f.on - 1) ** 2 + m.u**2)
+    for solver in ("auto", "scip"):
+        with pytest.raises(sp.InvalidGame, match=r"f\.on: an integer variable of a follower.*regret='least'"):
+            sp.optimal_rule(sp.Game(m, m.f), solver=solver)
