@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -159,21 +160,25 @@ class Draft:
 
 def evaluated(text: str, values: Numbers) -> Any:
     """The text in NumPy's arithmetic; what has no value is NaN or infinite."""
+    held = {k: values[k] for k in _code(text).co_names if k in values}  # a text holds few of the names of a crowd
     with np.errstate(all="ignore"):
-        return read(text, {**_NUMPY, **{k: np.float64(v) if np.ndim(v) == 0 else v for k, v in values.items()}})
+        return read(text, {**_NUMPY, **{k: np.float64(v) if np.ndim(v) == 0 else v for k, v in held.items()}})
 
 
-_CODE: dict[str, Any] = {}
+_CODE: dict[str, CodeType] = {}
+
+
+def _code(text: str) -> CodeType:
+    if text not in _CODE:
+        if len(_CODE) >= 10_000:
+            _CODE.clear()
+        _CODE[text] = compile(text, "<draft>", "eval")
+    return _CODE[text]
 
 
 def read(text: str, names: Mapping[str, Any]) -> Any:
     """The value of a text that this package wrote itself."""
-    if text not in _CODE:
-        _CODE[text] = compile(text, "<draft>", "eval")
-        if len(_CODE) > 10_000:
-            _CODE.clear()
-            _CODE[text] = compile(text, "<draft>", "eval")
-    return eval(_CODE[text], {"__builtins__": {}}, dict(names))
+    return eval(_code(text), {"__builtins__": {}}, dict(names))
 
 
 def open_end(bound: float) -> float | None:

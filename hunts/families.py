@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,8 @@ class Crowd:
     actions: list[list[str]]
     leader: list[str]
     gain: Any
+    rules: list[int] = field(default_factory=list)
+    """The number of each follower's rule."""
 
     @property
     def everybody(self) -> list[str]:
@@ -151,7 +153,8 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     reports = []
     try:
         with _from_one_on(), undisturbed(), game.unchanged():
-            names = set(many.settled(game, announced, set(game.followers), _effort(together=True)))
+            rows = many.settled(game, announced, set(game.followers), _effort(together=True))
+            names = {row.follower.name for row in rows}
             ledger.claim(f"settled by {'arrays' if names else 'substitution alone'}")
             reports = [resolved(game, announced, names, _effort(together=way)) for way in (True, False) if names]
     except sp.StackpyomoError as error:
@@ -160,6 +163,8 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     if not reports:
         return
     new, old = reports
+    for _ in {crowd.rules[int(name[1:])] for name in old.regret.index}:
+        ledger.claim("families compared")
     for name in old.regret.index:
         _compared(crowd, name, new, old, ledger, script)
     for name in random.permutation(list(old.regret.index))[:_LOOKED_AT].tolist():
@@ -248,19 +253,20 @@ def _stopped(rule: Rule, plan: Any, points: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def drawn(random: np.random.Generator) -> Crowd:
-    """Eight to two dozen followers of one to three rules."""
+    """Eight to two dozen followers of one to eight rules."""
     leaders = {f"p{i}": (-w, w) for i, w in enumerate(random.choice([0.5, 2.0, 50.0], int(random.integers(1, 3))))}
     start = {n: float(random.uniform(-0.4, 0.4)) for n in leaders}
     size, width = int(random.integers(8, 25)), int(random.choice([1, 2, 2, 3]))
-    rules = [_rule(random, list(leaders), width) for _ in range(random.integers(1, 4))]
+    rules = [_rule(random, list(leaders), width) for _ in range(random.integers(1, 9))]
     boxes = [_box(random) for _ in range(width)]
     actions = [[f"a{k}_{j}" for j in range(width)] for k in range(size)]
-    followers = []
+    followers, chosen = [], list[int]()
     rowed, flipped = float(random.choice([0.0, 0.0, 0.7, 1.0])), random.random() < 0.3
     for own in actions:
         mine = {n: box if random.random() < 0.8 else _box(random) for n, box in zip(own, boxes, strict=True)}
         start |= {n: _level(random, box) for n, box in mine.items()}
-        cost = rules[int(random.integers(len(rules)))](own)
+        chosen.append(int(random.integers(len(rules))))
+        cost = rules[chosen[-1]](own)
         rows = [_row(random, own, start)] if random.random() < rowed else []
         followers.append(Side(mine, f"-({cost})" if flipped else cost, rows, maximize=flipped))
     everybody = [n for own in actions for n in own]
@@ -272,7 +278,7 @@ def drawn(random: np.random.Generator) -> Crowd:
     if random.random() < 0.6:
         gain = random.uniform(-1, 1, (len(leaders), len(everybody))) * 10.0 ** random.uniform(-2, 0.3)
         gain *= random.random(gain.shape) < random.choice([1.0, 0.3])
-    return _in_units(random, Crowd(draft, actions, list(leaders), gain))
+    return _in_units(random, Crowd(draft, actions, list(leaders), gain, chosen))
 
 
 def _in_units(random: np.random.Generator, crowd: Crowd) -> Crowd:

@@ -26,8 +26,8 @@ from scipy import sparse
 from stackpyomo.core import Array, Scales, limited_reaches, matches, row_of, scales, timed, with_data
 from stackpyomo.core.expressions import apart, roots
 from stackpyomo.errors import InvalidGame
-from stackpyomo.families import MANY, functions_of
-from stackpyomo.games import Game, evaluator, stamp
+from stackpyomo.families import MANY, Functions, functions_among
+from stackpyomo.games import Game, evaluator, formulas, stamp
 from stackpyomo.solvers import ArrayProgram, BadRow, Program
 
 _DRAWS = 8  # Points at which derivatives are taken to see how well they are known.
@@ -71,19 +71,27 @@ class FollowerRows:
         self.followers = list(game.followers.values())
         self.constraints: list[ConstraintData] = [c for f in self.followers for c in f.constraints]
         self.constraint_owners = np.repeat(np.arange(len(self.followers)), [len(f.constraints) for f in self.followers])
-        expressions = self._expressions()
-        self._count = len(expressions)
+        self._count = len(self.followers) + len(self.constraints)
         with timed(self.seconds, "write"):
-            functions = functions_of([0.0, *expressions]) if self._count >= MANY else None
+            functions = self._read() if self._count >= MANY else None
         nothing = np.zeros(self._count)
-        self._program = self._written(expressions) if functions is None else ArrayProgram(functions, (nothing, nothing))
+        self._program = self._written() if functions is None else ArrayProgram(functions, (nothing, nothing))
         self.stamp = stamp(game)
         self._split()
         self._senses = np.array([f.sign for f in self.followers], dtype=float)
         ones = (np.ones(len(part)) for part in (self.variables, self.followers, self.constraints, self.instruments))
         self.units = Units(*ones)
 
-    def _written(self, expressions: Sequence[Any]) -> Program:
+    def _read(self) -> Functions | None:
+        """The rows as families; None where one of them cannot be read."""
+        known, split = formulas(self.game), len(self.followers)
+        if known.unread:
+            return None
+        rows = np.array([*range(split), *(known.number[id(c)] for c in self.constraints)], dtype=np.int64)
+        families = [replace(family, rows=1 + place) for family, place in known.placed(rows)]
+        return functions_among(families, 1 + len(rows), list(self.game.variables_by_name.values()))
+
+    def _written(self) -> Program:
         """The rows as a program; raises :class:`InvalidGame` for data that are not finite."""
         # A slack stands in every row, so that the writer drops none (a Param that is 0 may leave nothing else).
         # expr − slack = 0 puts minus the constant part of expr on the right: expr = row − right-hand side at slack 0.
@@ -91,7 +99,7 @@ class FollowerRows:
         self._holder.slack = slack = pyo.Var()
         try:
             # Not e == slack: of a member of an indexed Var and a Var, Python asks the Var first, which turns it round.
-            return Program(0.0, [apart(e) - slack == 0.0 for e in expressions], seconds=self.seconds)
+            return Program(0.0, [apart(e) - slack == 0.0 for e in self._expressions()], seconds=self.seconds)
         except BadRow as bad:
             raise InvalidGame(f"{self._component(bad.row or 0)}: {bad.reason}") from None
 

@@ -4,7 +4,7 @@ In: expressions, each with a number of its row. Out: families (one tree, constan
 gradients, second derivatives, and ranges of these over boxes. Law: what is not understood is named, never guessed.
 """
 
-from .functions import MANY, Forms, Functions, Written, derived, functions_of, product
+from .functions import MANY, Forms, Functions, Written, derived, functions_among, functions_of, product
 from .reader import Family, Tree, gathered
 from .sweep import Ranges, least_eigenvalues, swept
 
@@ -17,6 +17,7 @@ __all__ = [
     "Tree",
     "Written",
     "derived",
+    "functions_among",
     "functions_of",
     "gathered",
     "least_eigenvalues",

@@ -190,15 +190,18 @@ class Ranges:
         low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
         if off is not None:
             with np.errstate(all="ignore"):
-                low = np.nextafter(np.where(np.isnan(low), -np.inf, low - off * np.abs(low)), -np.inf)
-                high = np.nextafter(np.where(np.isnan(high), np.inf, high + off * np.abs(high)), np.inf)
+                low = np.nextafter(low - off * np.abs(low), -np.inf)  # of ±∞ it is no number
+                high = np.nextafter(high + off * np.abs(high), np.inf)
                 low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
         self.low, self.high = low, high
 
     @classmethod
     def of(cls, number: Any) -> Ranges:
         """A number as a range."""
-        return number if isinstance(number, Ranges) else cls(number, number)
+        if isinstance(number, Ranges):
+            return number
+        level = np.asarray(number, dtype=float)
+        return cls(level, level)
 
     def __add__(self, other: Any) -> Ranges:
         other = Ranges.of(other)
@@ -207,13 +210,13 @@ class Ranges:
 
     def __mul__(self, other: Any) -> Ranges:
         other = Ranges.of(other)
-        with np.errstate(all="ignore"):
-            ends = [
-                np.where((a == 0.0) | (b == 0.0), 0.0, a * b)
-                for a in (self.low, self.high)
-                for b in (other.low, other.high)
-            ]
+        ends = [_end(a, b) for a in self._ends for b in other._ends]
         return Ranges(np.minimum.reduce(ends), np.maximum.reduce(ends), 0.0)
+
+    @property
+    def _ends(self) -> tuple[Array, ...]:
+        """Both ends; of a number the one."""
+        return (self.low,) if self.low is self.high else (self.low, self.high)
 
     def __neg__(self) -> Ranges:
         return Ranges(-self.high, -self.low)
@@ -233,16 +236,22 @@ class Ranges:
     def power(self, exponent: Any) -> Ranges:
         """Whole powers of any range that they are defined on; others of ranges of numbers ≥ 0."""
         p = np.asarray(exponent, dtype=float)
-        whole, even = p == np.floor(p), np.mod(p, 2.0) == 0.0
+        whole, odd = p == np.floor(p), np.mod(p, 2.0) == 1.0
         size_low = np.where((self.low <= 0.0) & (self.high >= 0.0), 0.0, np.minimum(abs(self.low), abs(self.high)))
         size_high = np.maximum(np.abs(self.low), np.abs(self.high))
         with np.errstate(all="ignore"):
-            sizes = np.sort(np.stack(np.broadcast_arrays(size_low**p, size_high**p)), axis=0)
-            ends = np.sort(np.stack(np.broadcast_arrays(self.low**p, self.high**p)), axis=0)
-        low, high = np.where(whole & ~even, ends[0], sizes[0]), np.where(whole & ~even, ends[1], sizes[1])
+            first, last = np.where(odd, self.low, size_low) ** p, np.where(odd, self.high, size_high) ** p
+        low, high = np.where(p < 0.0, last, first), np.where(p < 0.0, first, last)
         around = (self.low <= 0.0) & (self.high >= 0.0)
         known = np.where(p < 0.0, ~around, True) & (whole | (self.low >= 0.0))
         return Ranges(low, high, _LOOSE).where(known)
+
+
+def _end(a: Array, b: Array) -> Array:
+    """a · b, where 0 · ∞ is 0."""
+    with np.errstate(all="ignore"):
+        end = a * b
+        return np.where((a == 0.0) | (b == 0.0), 0.0, end) if np.isnan(end).any() else end
 
 
 def least_eigenvalues(low: Array, high: Array) -> Array:

@@ -8,17 +8,19 @@ from .checks import doubtful_indices, require
 from .couplings import Member, Movers, Price, SharedRow, moved_along
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
+from .formulas import Formulas, formulas
 from .game import Game, parse_game, read_game, require_game
 from .players import Follower, Population, foreign
 from .populations import exchangeable, rewritten, twin_of
 from .selection import component_pairs, leader_variables, members
 from .stamp import changes, stamp
-from .structure import UNNAMED, GameStructure, action_bounds
+from .structure import UNNAMED, GameStructure, action_bounds, action_names, are_continuous, indexed
 
 __all__ = [
     "UNNAMED",
     "Finding",
     "Follower",
+    "Formulas",
     "Game",
     "GameStructure",
     "Member",
@@ -27,6 +29,8 @@ __all__ = [
     "Price",
     "SharedRow",
     "action_bounds",
+    "action_names",
+    "are_continuous",
     "changes",
     "component_pairs",
     "doubtful_indices",
@@ -34,6 +38,8 @@ __all__ = [
     "evaluator",
     "exchangeable",
     "foreign",
+    "formulas",
+    "indexed",
     "leader_variables",
     "members",
     "moved_along",

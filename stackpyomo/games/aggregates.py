@@ -47,6 +47,7 @@ class Aggregates:
     drivers: list[VarData]  #: The leader's variables that move aggregates, too.
     leads: sparse.csr_array  #: d(aggregate)/d(driver), (aggregates × drivers).
     constants: Array  #: A⁻¹ c.
+    equalities: sparse.csr_array  #: [A B C −c], (equalities × aggregates, actions, drivers, 1).
 
 
 def definitions(given: Any, component: Any, leaders: Iterable[ConstraintData]) -> list[Definition]:
@@ -112,7 +113,9 @@ def responses(pairs: Sequence[Definition], actions: Sequence[VarData], sizes: Se
     shares = _without_zeros(moved[:, : len(actions)])
     moves = _without_zeros(shares.multiply(np.array([1.0 / size for size in sizes])[np.newaxis, :]))
     leads = _without_zeros(moved[:, len(actions) : last])
-    return Aggregates(variables, shares, moves, drivers, leads, moved[:, [last]].toarray().ravel())
+    left, right = (from_entries(part, (len(pairs), n)) for part, n in ((own, len(pairs)), (others, last + 1)))
+    equalities = sparse.csr_array(sparse.hstack([left, right]))
+    return Aggregates(variables, shares, moves, drivers, leads, moved[:, [last]].toarray().ravel(), equalities)
 
 
 def _without_zeros(matrix: Any) -> sparse.csr_array:

@@ -23,7 +23,7 @@ from .findings import Finding
 from .information.revelations import doubts_in
 from .players import REMEDIES, Follower, Player
 from .stamp import stamp
-from .structure import GameStructure, keep, recall
+from .structure import GameStructure, indexed, keep, recall
 
 
 def findings(game: GameStructure) -> list[Finding]:
@@ -480,5 +480,5 @@ def _idle_variables(game: GameStructure, uses: set[int]) -> Iterator[Finding]:
 
 def doubtful_indices(game: GameStructure) -> Iterator[Finding]:
     """Decisions indexed by the atoms of an observation that tells more than it stands for, or happens too seldom."""
-    for component in {id(c): c for c in (v.parent_component() for v in game.variables_by_name.values())}.values():
+    for component in indexed(game):
         yield from (doubt.finding(component.name) for doubt in doubts_in(component))

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.block import BlockData
+from pyomo.core.base.component_namer import index_repr
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
@@ -29,6 +30,8 @@ from .players import Follower, Leader, Player, blocks_of, collect_components, po
 UNNAMED = "the model"  # What messages call a model without a name.
 
 Answer = TypeVar("Answer")
+
+_LEFT = "left to the next call"  # The question whose answer are the answers that :func:`keep` has begun to keep.
 
 
 class GameStructure:
@@ -83,10 +86,11 @@ class GameStructure:
         roots = {id(p.block) for p in self._populations}
         players = roots | {id(b) for b in self.leader_blocks}
         self.followers = {}
+        bases: dict[int, str] = {}
         for population in self._populations:
             block = population.block
             self._require_place(block, players, "followers")
-            follower = Follower(block.name, block=block, size=population.size, noise=population.noise)
+            follower = Follower(_name_of(block, bases), block=block, size=population.size, noise=population.noise)
             collect_components(block, follower, roots)
             if follower.name in self.followers:
                 raise InvalidGame(f"{follower.name}: this follower is given twice.")
@@ -216,8 +220,7 @@ class GameStructure:
         InvalidGame
             The signals are other actions than those of the game as it is now.
         """
-        known = self.names
-        names = [known[id(v)] for v in self.actions]
+        names = action_names(self)
         if names == list(signals):
             return list(range(len(names)))
         place = {name: i for i, name in enumerate(signals)}
@@ -418,22 +421,65 @@ def recall(game: GameStructure, stamp: dict[str, str]) -> None:
 
     stamp: of the data as they are now; the components are those of the walk behind it.
     """
-    if game._answers is not None and game._known is not None:
-        walk, known, answers = game._known
-        if walk is game.traced and known == stamp:
-            game._answers |= answers
+    if game._answers is not None:
+        game._answers |= _left(game, stamp)
 
 
 def keep(game: GameStructure, stamp: dict[str, str]) -> None:
     """Inside ``unchanged()``: work out for this call and the next ones what depends on this stamp alone."""
     if game._answers is not None:
         asked = {"responses": game.responses(), "actions": game.actions, "action_owners": game.action_owners}
-        game._known = game.traced, stamp, {**asked, "action_bounds": action_bounds(game)}
+        answers = _left(game, stamp) | asked | {"action_bounds": action_bounds(game)}
+        game._known, game._answers[_LEFT] = (game.traced, stamp, answers), answers
+
+
+def _left(game: GameStructure, stamp: dict[str, str]) -> dict[str, Any]:
+    """Answers of earlier calls about the same components and data."""
+    walk, known, answers = game._known or (None, {}, {})
+    return answers if walk is game.traced and known == stamp else {}
+
+
+def kept(game: GameStructure, question: str, answer: Callable[[], Answer]) -> Answer:
+    """As ``game.once``, and left to calls to come: for what depends on nothing that the stamp does not see."""
+    value = game.once(question, answer)
+    if game._answers is not None and _LEFT in game._answers:
+        game._answers[_LEFT][question] = value
+    return value
+
+
+def action_names(game: GameStructure) -> list[str]:
+    """The names of all actions."""
+    return game.once("action_names", lambda: [game.names[id(v)] for v in game.actions])
+
+
+def are_continuous(game: GameStructure) -> Array:
+    """(actions) whether each is no integer."""
+    return kept(game, "are_continuous", lambda: np.array([v.is_continuous() for v in game.actions], dtype=bool))
+
+
+def indexed(game: GameStructure) -> list[Any]:
+    """The indexed Vars of leader and followers."""
+    return kept(game, "indexed", lambda: _indexed(game.variables_by_name.values()))
+
+
+def _indexed(variables: Iterable[VarData]) -> list[Any]:
+    parents = ((v, v.parent_component()) for v in variables)
+    return list({id(component): component for v, component in parents if component is not v}.values())
 
 
 def action_bounds(game: GameStructure) -> tuple[Array, Array]:
     """(lower, upper) of all actions, ±∞ where there is none."""
     return game.once("action_bounds", lambda: box_of(game.actions))
+
+
+def _name_of(block: Any, bases: dict[int, str]) -> str:
+    """Its name; an indexed Block is asked for its own once: ``name`` walks to the root every time."""
+    parent = block.parent_component()
+    if parent is block:
+        return str(block.name)
+    if id(parent) not in bases:
+        bases[id(parent)] = parent.name
+    return bases[id(parent)] + str(index_repr(block.index()))
 
 
 def _named(variables: Iterable[VarData], prefixes: dict[int, str]) -> Iterator[tuple[str, VarData]]:

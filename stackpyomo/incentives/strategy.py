@@ -31,7 +31,7 @@ from stackpyomo.core import (
 from stackpyomo.core.expressions import interval, variables_in
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import GameFileError, InvalidGame
-from stackpyomo.games import Game, action_bounds, component_pairs
+from stackpyomo.games import Game, action_bounds, action_names, component_pairs
 from stackpyomo.games.files import Formula, Printer, identifiers
 from stackpyomo.games.information import Announcement, Equilibrium, Signal, answers, excursion, shares
 from stackpyomo.plans import Plan
@@ -288,8 +288,7 @@ class AffineStrategy:
         game = self.attached()
         moves = shares(game, self.observed).moves
         reach = answers(self.matrix, moves)
-        actions = game.actions
-        at = [self.plan.values[game.names[id(v)]] for v in actions]
+        at = [self.plan.values[name] for name in action_names(game)]
         room = np.stack(action_bounds(game), axis=1) - np.array(at)[:, np.newaxis]
         entries = reach.tocoo()
         span = np.sort(entries.data[:, np.newaxis] * room[entries.col], axis=1)

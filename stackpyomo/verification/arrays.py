@@ -15,9 +15,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,8 @@ from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, box_of
 from stackpyomo.core.expressions import number_of
-from stackpyomo.families import Family, Ranges, gathered, swept
-from stackpyomo.games import Follower, Game, action_bounds
+from stackpyomo.families import Family, Ranges, swept
+from stackpyomo.games import Follower, Game, action_bounds, are_continuous, formulas
 from stackpyomo.games.information import Announcement, answers, shares
 
 _EPS = sys.float_info.epsilon
@@ -102,15 +101,13 @@ class Layout:
 def grouped(layout: Layout, wanted: Container[str]) -> Iterator[tuple[Array, Pieces]]:
     """(numbers of the followers, their pieces) for each number of actions: those wanted who are continuous."""
     players = list(layout.game.followers.values())
-    owned = [f.variables for f in players]
-    sizes = np.array(list(map(len, owned)))
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    looked = np.array(
-        [f.name in wanted and all(v.is_continuous() for v in own) for f, own in zip(players, owned, strict=True)]
-    )
+    looked = np.array([follower.name in wanted for follower in players])
+    looked[layout.game.action_owners[~are_continuous(layout.game)]] = False
+    sizes = np.bincount(layout.game.action_owners, minlength=len(players))
+    starts = np.cumsum(sizes) - sizes
     for size in np.unique(sizes[(sizes > 0) & (sizes <= _WIDEST) & looked]):
         numbers = np.flatnonzero((sizes == size) & looked)
-        yield numbers, Pieces(layout, numbers.tolist(), [players[i] for i in numbers], starts[numbers])
+        yield numbers, Pieces(layout, numbers, [players[i] for i in numbers], starts[numbers])
 
 
 class _Lines:
@@ -194,71 +191,61 @@ class Pieces:
     ``unread``: number of a follower → why it is left to substitution. Objectives are in minimise form.
     """
 
-    def __init__(self, layout: Layout, numbers: Sequence[int], followers: Sequence[Follower], first: Array) -> None:
+    def __init__(self, layout: Layout, numbers: Array, followers: Sequence[Follower], first: Array) -> None:
         self.layout, self.followers, self.first = layout, followers, first
-        self.count = len(followers[0].variables)
+        self.count = int(np.count_nonzero(layout.game.action_owners == numbers[0]))
         self.unread: dict[int, str] = {}
-        items = []
-        owners: list[int] = []
-        rows: list[int] = []
-        known = layout.lines.number
-        shared: list[tuple[int, int, int]] = []
         self.constraints = [follower.constraints for follower in followers]
-        for k, (follower, constraints) in enumerate(zip(followers, self.constraints, strict=True)):
-            objective = follower.objective
-            assert objective is not None
-            bodies = [(objective.expr, follower.sign), *((c.body, 1) for c in constraints)]
-            read_once = {r: known[id(c)] for r, c in enumerate(constraints, 1) if id(c) in known}
-            shared += [(k, r, number) for r, number in read_once.items()]
-            for r, (body, sign) in enumerate(bodies):
-                if r not in read_once:
-                    items.append((len(owners), body, float(sign)))
-                    owners.append(k)
-                    rows.append(r)
-        families, unread = gathered(items, layout.column)
-        self.unread = {owners[row]: why for row, why in unread.items()}
         self.height = 1 + max(map(len, self.constraints), default=0)
-        self._split(dict(zip(numbers, range(len(numbers)), strict=True)))
+        known, lines = formulas(layout.game), layout.lines.number
+        bodies = [(k, r, c) for k, rows in enumerate(self.constraints) for r, c in enumerate(rows, 1)]
+        shared = [(k, r, lines[id(c)]) for k, r, c in bodies if id(c) in lines]
+        own = [(k, r, known.number[id(c)]) for k, r, c in bodies if id(c) not in lines]
+        asked = np.array([(k, 0, row) for k, row in enumerate(numbers.tolist())] + own, dtype=np.int64)
+        owners, rows, places = asked.T
+        for i in np.flatnonzero(np.isin(places, list(known.unread))):
+            self.unread[int(owners[i])] = known.unread[int(places[i])]
+        self._split(numbers)
         self.line = self._lined(np.array(shared, dtype=np.int64).reshape(-1, 3))
-        whose, which = np.array(owners), np.array(rows)
-        self.parts = [self._placed(family, whose[family.rows], which[family.rows]) for family in families]
+        self.signs = np.array([follower.sign for follower in followers], dtype=float)
+        self.parts = []
+        for family, where in known.placed(places):
+            senses = np.where(rows[where] == 0, self.signs[owners[where]], 1.0)
+            oriented = replace(family, factors=family.factors * senses)
+            self.parts.append(self._placed(oriented, owners[where], rows[where]))
         self._limit()
 
-    def _split(self, place: dict[int, int]) -> None:
+    def _split(self, numbers: Array) -> None:
         """The pieces: owner, and for each leader variable that is ever stopped whether and where it is."""
         layout = self.layout
         row, follower, low, high = layout.movers()
         floor, ceiling = layout.floor[row], layout.ceiling[row]
         sizes = np.abs([low, high, ceiling - floor])
         room = TOLERANCES.feasibility * np.where(np.isfinite(sizes), sizes, 0.0).max(axis=0)  # as core's ``leaves``
-        below = np.isfinite(floor) & (low < floor - room)
-        above = np.isfinite(ceiling) & (high > ceiling + room)
-        ways: dict[int, list[tuple[int, list[int]]]] = {}
-        for i in np.flatnonzero(below | above):
-            if int(follower[i]) in place:
-                sides = [0, *([-1] if below[i] else []), *([1] if above[i] else [])]
-                ways.setdefault(place[int(follower[i])], []).append((int(row[i]), sides))
-        self.stopped = sorted({r for steps in ways.values() for r, _ in steps})
-        spot = {r: i for i, r in enumerate(self.stopped)}
-        self.cut: dict[int, list[int]] = {k: [r for r, _ in steps] for k, steps in ways.items()}
-        owner: list[int] = []
-        states: list[list[tuple[int, int]]] = []
-        for k in range(len(self.followers)):
-            steps = ways.get(k, [])
-            patterns = list(product(*(sides for _, sides in steps)))
-            if len(patterns) > _PATTERNS:
-                self.unread[k] = "its answers are stopped in too many ways"
-                patterns = patterns[:1]
-            for pattern in patterns:
-                owner.append(k)
-                states.append([(spot[r], side) for (r, _), side in zip(steps, pattern, strict=True)])
-        self.owner = np.array(owner)
-        self.home = np.concatenate([[True], self.owner[1:] != self.owner[:-1]])
-        self.state = np.zeros((len(owner), len(self.stopped)), dtype=np.int8)
+        sides = np.stack([np.isfinite(floor) & (low < floor - room), np.isfinite(ceiling) & (high > ceiling + room)])
+        ways = np.flatnonzero(sides.any(axis=0) & np.isin(follower, numbers))
+        row, owner, sides = row[ways], np.searchsorted(numbers, follower[ways]), sides[:, ways]
+        stopped = np.unique(row)
+        self.stopped = stopped.tolist()
+        self.cut: dict[int, list[int]] = {}
+        for k, r in zip(owner.tolist(), row.tolist(), strict=True):
+            self.cut.setdefault(k, []).append(r)
+        patterns = np.ones(len(numbers))
+        np.multiply.at(patterns, owner, 1.0 + sides.sum(axis=0))
+        many = patterns > _PATTERNS
+        self.unread |= dict.fromkeys(np.flatnonzero(many).tolist(), "its answers are stopped in too many ways")
+        self.owner = np.arange(len(numbers))
+        self.state = np.zeros((len(numbers), len(stopped)), dtype=np.int8)
         self.is_way = np.zeros(self.state.shape, dtype=bool)
-        for number, state in enumerate(states):
-            for column, side in state:
-                self.state[number, column], self.is_way[number, column] = side, True
+        self.is_way[owner, np.searchsorted(stopped, row)] = True
+        for spot, leader in enumerate(self.stopped):  # pieces as they are, then with this one at a bound
+            there = np.zeros((2, len(numbers)), dtype=bool)
+            there[:, owner[row == leader]] = sides[:, row == leader] & ~many[owner[row == leader]]
+            here = np.stack([np.ones(len(self.owner), dtype=bool), *there[:, self.owner]], axis=1)
+            piece, side = np.nonzero(here)
+            self.owner, self.state, self.is_way = self.owner[piece], self.state[piece], self.is_way[piece]
+            self.state[:, spot] = np.array([0, -1, 1])[side]
+        self.home = np.concatenate([[True], self.owner[1:] != self.owner[:-1]])
 
     def _in_pieces(self, owner: Array) -> tuple[Array, Array]:
         """(member, piece): every member once for each piece of its owner."""

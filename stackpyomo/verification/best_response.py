@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
+from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
 from stackpyomo.core import Array, is_within, leaves
@@ -103,8 +105,8 @@ class Composed:
 
     def _bends_up(self) -> bool:
         """Interval Hessians."""
-        alone = len(self.variables) == 1
-        bent = is_convex_on_box(self.cost, self.variables[0]) if alone else bends_up_on_box(self.cost, self.variables)
+        alone = len(self.variables) == 1 and is_convex_on_box(self.cost, self.variables[0])
+        bent = alone or bends_up_on_box(self.cost, self.variables)
         return bent and all(is_convex_feasible_set(row).curvature is Curvature.CONVEX for row in self.rows)
 
     def _bends_up_where_rows_hold(self) -> bool:
@@ -151,12 +153,9 @@ class Composed:
         """
         if not self.stakes or not self.best or not self.best_cost < self.plan_cost:
             return self.unit
-        moves = zip(self.best, self.target, self.reaches, strict=True)
-        moved = [abs(x - t) / reach for x, t, reach in moves]
-        total = math.fsum(moved)  # 0: rounding of the cost alone says that it is better
-        counted = [min(1.0, d) if i in self.guessed else 1.0 for i, d in enumerate(moved)]
-        weights = [c * d / total for c, d in zip(counted, moved, strict=True)] if total else []
-        return math.fsum(s * w for s, w in zip(self.stakes, weights, strict=True)) if total else self.unit
+        moved = np.abs(np.array(self.best) - self.target) / self.reaches
+        counted = np.where(np.isin(np.arange(len(moved)), self.guessed), np.minimum(1.0, moved), 1.0)
+        return float(scale_of(counted * self.stakes, moved) if moved.any() else self.unit)
 
     @property
     def least_known(self) -> float:
@@ -187,27 +186,32 @@ class Composed:
             self.give_up(why, Unsettled.UNCONFIRMED)
 
 
+def scale_of(stakes: Array, moved: Array) -> Array:
+    """Stakes (… × actions) weighed by how far each action moves, in its reach; the largest where none does."""
+    total = moved.sum(axis=-1, keepdims=True)  # 0: rounding of the cost alone says that another answer is better
+    weights = moved / np.where(total > 0.0, total, 1.0)
+    return np.asarray(np.where(total[..., 0] > 0.0, (stakes * weights).sum(axis=-1), stakes.max(axis=-1)))
+
+
 def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Iterator[Composed]:
     """Every wanted follower's composed problem, in fresh copies of its own variables."""
     composer = _Composer(game, announced)
-    for follower, columns in _columns(game):
-        if follower.name in wanted:
-            yield from composer.compose(follower, follower.variables, columns)
+    for follower, columns in _columns(game, wanted):
+        yield from composer.compose(follower, follower.variables, columns)
 
 
 def stand_in(game: Game, announced: Announcement, follower: Follower) -> Composed:
     """The problem of a player in the place of the game's follower of its name, where the leader announces constants."""
-    columns = next(columns for known, columns in _columns(game) if known.name == follower.name)
+    _, columns = next(_columns(game, [follower.name]))
     return next(_Composer(game, announced).compose(follower, follower.variables, columns))
 
 
-def _columns(game: Game) -> Iterator[tuple[Follower, range]]:
-    """Every follower and the numbers of its actions."""
-    column = 0
-    for follower in game.followers.values():
-        columns = range(column, column + len(follower.variables))
-        column = columns.stop
-        yield follower, columns
+def _columns(game: Game, wanted: Container[str]) -> Iterator[tuple[Follower, range]]:
+    """Every wanted follower and the numbers of its actions."""
+    ends = np.searchsorted(game.action_owners, np.arange(len(game.followers) + 1)).tolist()
+    for follower, start, stop in zip(game.followers.values(), ends[:-1], ends[1:], strict=True):
+        if follower.name in wanted:
+            yield follower, range(start, stop)
 
 
 def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[Any, Composed, Composed]:
@@ -230,7 +234,7 @@ def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[
     gain, bend = (None if m is None else sparse.csc_array(others @ m) for m in (announced.gain, announced.bend))
     values = {**announced.values, leader: level, **{n: announced.values[n] + step for n, step in carried.items()}}
     composer = _Composer(game, replace(announced, values=values, gain=gain, bend=bend, saturate=False))
-    follower, columns = next(column for column in _columns(game) if column[0].name == name)
+    follower, columns = next(_columns(game, [name]))
     ruler = Follower(name, objectives=game.leader.objectives)
     own, ruling = (next(composer.compose(player, follower.variables, columns)) for player in (follower, ruler))
     return level, own, ruling
@@ -246,12 +250,13 @@ class _Composer:
         self.plan = {**self.raw, **self.moves.projected(self.raw)}
         self.plan.update(self.moves.carried(self.raw, self.plan, {}))
         self.copies = pyo.ConcreteModel(name="actions")
-        self.copies.own = pyo.Var(range(len(game.actions)))
+        self.copies.own = pyo.Var(pyo.RangeSet(0, len(game.actions) - 1), dense=False)  # often of a few alone
         self.copies.leader = pyo.Var(announced.leader)
         self.answers = {id(game.variables_by_name[name]): self.copies.leader[name] for name in announced.leader}
         for name in announced.leader:
             self._stand_in(game.variables_by_name[name], self.copies.leader[name])
         # One visitor for all: to make one costs as much as to walk a small objective.
+        self.bounds = ExpressionBoundsVisitor()
         self.table: dict[int, Any] = dict(self.plan)
         self.visitor = Substitution(
             substitute=self.table, descend_into_named_expressions=True, remove_named_expressions=True
@@ -344,7 +349,7 @@ class _Composer:
         var = self.moves.by_id[mover]
         if mover not in self.moves.leaders or (var.lb is None and var.ub is None):
             return []
-        below, above = oversteps(expression, var)
+        below, above = oversteps(expression, var, self.bounds)
         ways = [(mover, expression, expression, var.lb, var.ub)]
         if below:
             ways.append((mover, var.lb, expression, None, var.lb))
@@ -355,9 +360,9 @@ class _Composer:
         return sorted(ways, key=lambda way: not is_within(raw, way[3], way[4], size))  # where the plan is comes first
 
 
-def oversteps(expression: Any, var: Any) -> tuple[bool, bool]:
+def oversteps(expression: Any, var: Any, bounds: ExpressionBoundsVisitor | None = None) -> tuple[bool, bool]:
     """Whether the expression's interval reaches below the Var's lower, above its upper bound."""
-    return leaves(*interval(expression), var.lb, var.ub)
+    return leaves(*interval(expression, bounds), var.lb, var.ub)
 
 
 def _clipped(expression: Any, lower: float | None, upper: float | None) -> Any:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,11 +31,11 @@ from stackpyomo.core import (
     turns_well_within,
 )
 from stackpyomo.families import MANY, least_eigenvalues, swept
-from stackpyomo.games import Game
+from stackpyomo.games import Follower, Game, action_names
 from stackpyomo.games.information import Announcement
 
 from .arrays import Layout, Pieces, grouped
-from .best_response import Composed
+from .best_response import scale_of
 from .effort import Effort
 from .halved_boxes import bend_up
 from .interior_point import minimized
@@ -48,26 +49,32 @@ _ROUNDING = 8.0 * sys.float_info.epsilon
 _WEIGHTS = (1.0, 100.0)
 
 
-def settled(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> dict[str, Composed]:
-    """follower name → its problem with best response and the certificate "convex", for all who are settled by arrays.
+class Row(NamedTuple):
+    """What a report says of a follower."""
 
-    Their problems hold no expressions. Raises :class:`StackpyomoError` where the witness sees a difference.
-    """
+    follower: Follower
+    evidence: tuple[str, str]  #: Certificate and note.
+    numbers: Sequence[float]  #: Objective, regret, scale.
+    best: dict[str, float]
+    stopped: list[str]  #: Leader variables that the formula takes beyond their bounds.
+
+
+def settled(game: Game, announced: Announcement, wanted: Container[str], effort: Effort) -> list[Row]:
+    """All who are settled by arrays; raises :class:`StackpyomoError` where the witness sees a difference."""
     names = [name for name in game.followers if name in wanted]
     plain = effort.solver == "auto" and effort.certify in ("auto", "proof", "convex")
     if not plain or not effort.together or len(names) < MANY:
-        return {}
+        return []
     layout = Layout(game, announced)
     if not layout.is_plain:
-        return {}
-    answers: dict[str, Composed] = {}
+        return []
+    rows = list[Row]()
     for numbers, pieces in grouped(layout, wanted):
         proofs = _Proofs(pieces, numbers, effort.tolerance)
         proofs.settle()
-        group = proofs.problems()
-        witnessed(game, replace(announced, saturate=True), pieces, group)
-        answers |= {problem.follower.name: problem for problem in group.values()}
-    return answers
+        rows += proofs.answers()
+        witnessed(game, replace(announced, saturate=True), pieces, np.flatnonzero(proofs.open), proofs.reaches)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -337,35 +344,35 @@ class _Proofs:
         cost = np.where(np.isfinite(self.plan_cost), np.abs(self.plan_cost), 0.0)
         return np.asarray(np.maximum(own, (_ROUNDING * cost / self.tolerance)[:, None]))
 
-    def problems(self) -> dict[int, Composed]:
-        """Number in the group → the problem of everybody who is settled."""
-        pieces, game, layout = self.pieces, self.pieces.layout.game, self.pieces.layout
+    def answers(self) -> Iterator[Row]:
+        """Of everybody who is settled."""
+        pieces, layout = self.pieces, self.pieces.layout
         costs = np.where(np.isnan(self.costs), math.inf, self.costs)
-        starts = np.flatnonzero(pieces.home)
-        least = np.minimum.reduceat(costs, starts)
-        leaders = [layout.announced.leader[i] for i in pieces.stopped]
-        problems = {}
-        for k in np.flatnonzero(self.open):
-            follower = pieces.followers[int(k)]
-            mine = slice(int(starts[k]), int(starts[k + 1]) if k + 1 < len(starts) else len(costs))
-            target, plan = self.target[k].tolist(), float(self.plan_cost[k])
-            names = [game.names[id(v)] for v in follower.variables]
-            problem = Composed(follower, names, target, None, [], [], [], certificate="convex", plan_cost=plan)
-            problem.stakes, problem.reaches = self.stakes[k].tolist(), self.reaches[k].tolist()
-            best = mine.start + int(np.argmin(costs[mine]))
-            better = bool(least[k] < plan)
-            problem.best = (self.target[k] + self.best[best]).tolist() if better else target
-            problem.best_cost = float(least[k]) if better else plan
-            problem.cut = [leaders[pieces.stopped.index(row)] for row in pieces.cut.get(int(k), [])]
-            if plan - problem.best_cost > self.tolerance * problem.scale and self._cancels(int(k)):
-                continue  # its scale is measured by the terms of its slopes
-            problems[int(k)] = problem
-        return problems
+        least = np.minimum.reduceat(costs, np.flatnonzero(pieces.home))
+        first = np.flatnonzero(costs == least[pieces.owner])
+        place = first[np.searchsorted(pieces.owner[first], np.arange(len(least)))]
+        better = least < self.plan_cost
+        best = self.target + np.where(better[:, None], self.best[place], 0.0)
+        least = np.where(better, least, self.plan_cost)
+        with np.errstate(all="ignore"):  # of those who are not settled anything may be 0 or infinite
+            scale = scale_of(self.stakes, np.abs(best - self.target) / self.reaches)
+            large = self.open & (self.plan_cost - least > self.tolerance * scale)
+            if large.any():  # the scale of those whose slopes cancel is measured by the terms of these
+                self.open &= ~(large & self._cancels)
+            numbers = np.stack([pieces.signs * self.plan_cost, self.plan_cost - least, scale], axis=1).tolist()
+        names, leader = action_names(layout.game), layout.announced.leader
+        levels, starts = best.tolist(), pieces.first.tolist()
+        for k in np.flatnonzero(self.open).tolist():
+            stopped = [leader[row] for row in pieces.cut.get(k, [])]
+            reply = dict(zip(names[starts[k] : starts[k] + pieces.count], levels[k], strict=True))
+            yield Row(pieces.followers[k], ("convex", ""), numbers[k], reply, stopped)
 
-    def _cancels(self, k: int) -> bool:
-        """True if one of its slopes is so small beside the others, or its own terms, that these may have cancelled."""
-        sizes, terms = self.slopes[k] * self.reaches[k], self._terms[k] * self.reaches[k]
-        return bool((sizes <= TOLERANCES.accuracy * max(sizes.max(), terms.max())).any())
+    @property
+    def _cancels(self) -> Array:
+        """(followers) whether a slope is so small beside the others, or its terms, that these may have cancelled."""
+        sizes, terms = self.slopes * self.reaches, self._terms * self.reaches
+        most = np.maximum(sizes.max(axis=1), terms.max(axis=1))
+        return np.asarray((sizes <= TOLERANCES.accuracy * most[:, None]).any(axis=1))
 
     @cached_property
     def _terms(self) -> Array:

@@ -149,8 +149,15 @@ def examine(subject: Any, effort: Effort, followers: Sequence[str] | None = None
 
 def _require_aggregates(game: Game, values: Mapping[str, float]) -> None:
     """Raise :class:`InvalidGame` where an aggregate is not what the actions make it: nothing could be shown then."""
-    at_plan, levels = evaluator(game, values), {id(v): values[name] for name, v in game.variables_by_name.items()}
-    for constraint in game.aggregates:
+    known = game.responses()
+    levels = {id(v): values[name] for name, v in game.variables_by_name.items()}
+    point = np.array([levels[id(v)] for v in (*known.variables, *game.actions, *known.drivers)])
+    missed = np.abs(known.equalities @ np.append(point, 1.0))
+    doubtful = missed > TOLERANCES.feasibility * (abs(known.equalities[:, :-1]) @ np.abs(point))
+    if not doubtful.any():
+        return
+    at_plan = evaluator(game, values)
+    for constraint in (c for c, unsure in zip(game.aggregates, doubtful, strict=True) if unsure):
         body, size = at_plan(constraint.body), size_of(constraint.body, levels)
         off, near = abs(body - constraint.ub), TOLERANCES.feasibility * max(abs(constraint.ub), size)
         if off > near and off > TOLERANCES.feasibility * natural_size(constraint.body, levels):
@@ -172,15 +179,15 @@ def _resolved(
     with timed(seconds, "arrays"):
         together = settled(game, announced, wanted, effort)
     with timed(seconds, "compose"):
-        rest = {name for name in game.followers if name in wanted and name not in together}
+        done = {row.follower.name for row in together}
+        rest = {name for name in game.followers if name in wanted and name not in done}
         problems = list(composed(game, replace(announced, saturate=True), rest)) if rest or not together else []
-    answers = together | {p.follower.name: p for p in best_responses(problems, effort, seconds)}
-    ordered = [answers[name] for name in game.followers if name in answers]
+    alone = best_responses(problems, effort, seconds)
     solvers = [*(["arrays"] if together else []), *([choose(effort.solver).name] if rest else [])]
-    report = report_of(ordered, announced, effort.tolerance, seconds, ", ".join(solvers))
+    report = report_of(game, alone, together, announced, effort.tolerance, seconds, ", ".join(solvers))
     if game.prices and announced.gain is None:
         paid = best_responses(list(lagrangians(game, announced, wanted).values()), effort, seconds)
-        report.price_checks = price_checks(game, announced, {p.follower.name: p for p in paid}, answers)
+        report.price_checks = price_checks(game, announced, {p.follower.name: p for p in paid}, report)
     return report, problems
 
 

@@ -9,9 +9,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from stackpyomo.core import (
@@ -31,11 +33,12 @@ from stackpyomo.core import (
     shown,
     writable,
 )
-from stackpyomo.games import Game
+from stackpyomo.games import Game, indexed
 from stackpyomo.games.information import Announcement, Equilibrium, Uniqueness, policy_form
 
 from .best_response import Composed
 from .effort import PROVED, Unsettled
+from .many import Row
 
 _WRITTEN_APART = (
     *("regret", "certificate", "best_response", "objective", "note", "scale", "reach"),
@@ -460,40 +463,56 @@ def regret_shown(regret: float) -> str:
 
 
 def report_of(
-    problems: Sequence[Composed], announced: Announcement, tolerance: float, seconds: dict[str, float], solver: str
+    game: Game,
+    problems: Sequence[Composed],
+    together: Sequence[Row],
+    announced: Announcement,
+    tolerance: float,
+    seconds: dict[str, float],
+    solver: str,
 ) -> Report:
-    """What every re-solve came to, in the order of the problems; ``seconds`` and ``solver`` of all together."""
-    names = [c.follower.name for c in problems]
-    cut = () if announced.saturate else tuple(dict.fromkeys(name for c in problems for name in c.cut))
-    costs = [c.follower.sign * c.plan_cost for c in problems]
-    regrets, responses = [], {}
-    for problem in problems:
-        known = problem.certificate != "unknown"
-        regrets.append(max(0.0, problem.plan_cost - problem.best_cost) if known else math.nan)
-        better = problem.best_cost < problem.plan_cost
-        best = problem.best if better else problem.target
-        responses[problem.follower.name] = dict(zip(problem.names, best, strict=True)) if known else {}
+    """What every re-solve came to, in the game's order; ``seconds`` and ``solver`` of all together."""
+    rows = [*map(_row, problems), *together]
+    if together:
+        place = {name: number for number, name in enumerate(game.followers)}
+        rows.sort(key=lambda row: place[row.follower.name])
+    followers, words, numbers, responses, stopped = zip(*rows, strict=True) if rows else ([], [], [], [], [])
+    names = [follower.name for follower in followers]
+    cut = () if announced.saturate else tuple(dict.fromkeys(chain.from_iterable(stopped)))
+    costs, regrets, scales = np.array(numbers, dtype=float).reshape(-1, 3).T
+    of_policies = any(getattr(component, "form", "") for component in indexed(game))
+    forms = {f.name: policy_form(f.variables) for f in followers} if of_policies else {}
     return Report(
         regret=pd.Series(regrets, index=names, dtype=float, name="regret"),
-        certificate=pd.Series([c.certificate for c in problems], index=names, dtype=object, name="certificate"),
-        best_response=responses,
+        certificate=pd.Series([word for word, _ in words], index=names, dtype=object, name="certificate"),
+        best_response=dict(zip(names, responses, strict=True)),
         objective=pd.Series(costs, index=names, dtype=float, name="objective"),
-        scale=pd.Series([c.scale for c in problems], index=names, dtype=float, name="scale"),
+        scale=pd.Series(scales, index=names, dtype=float, name="scale"),
         leader_objective=announced.leader_objective,
         equilibrium=_of_the_projection(announced.equilibrium, cut),
         epsilon0=announced.epsilon0,
         warnings=list(announced.warnings),
         responding=tuple(announced.responding),
         tolerance=tolerance,
-        note=pd.Series([c.note for c in problems], index=names, dtype=object, name="note"),
+        note=pd.Series([note for _, note in words], index=names, dtype=object, name="note"),
         seconds=seconds,
         solver=solver,
-        forms={c.follower.name: form for c in problems if (form := policy_form(c.follower.variables))},
+        forms={name: form for name, form in forms.items() if form},
         cut=cut,
         reach={c.follower.name: c.reach for c in problems if c.certificate == "multistart"},
         endless=tuple(c.follower.name for c in problems if c.certificate == "multistart" and c.endless),
         unsettled={c.follower.name: c.unsettled for c in problems if c.certificate == "unknown" and c.unsettled},
     )
+
+
+def _row(problem: Composed) -> Row:
+    """What its re-solve came to."""
+    known, better = problem.certificate != "unknown", problem.best_cost < problem.plan_cost
+    regret = max(0.0, problem.plan_cost - problem.best_cost) if known else math.nan
+    best = problem.best if better else problem.target
+    response = dict(zip(problem.names, best, strict=True)) if known else {}
+    numbers = (problem.follower.sign * problem.plan_cost, regret, problem.scale)
+    return Row(problem.follower, (problem.certificate, problem.note), numbers, response, problem.cut)
 
 
 def _of_the_projection(shown: Equilibrium, cut: Sequence[str]) -> Equilibrium:

@@ -36,7 +36,7 @@ from stackpyomo.solvers import BadRow, Program, free_row, natural_size, solve
 from .arrays import Layout, grouped
 from .best_response import Composed, composed, stand_in
 from .effort import Unsettled
-from .report import PriceCheck
+from .report import PriceCheck, Report
 
 
 @dataclass(frozen=True)
@@ -227,22 +227,23 @@ def _level(price: Price, follower: Follower, number: float) -> float | None:
 
 
 def price_checks(
-    game: Game, announced: Announcement, resolved: Mapping[str, Composed], plain: Mapping[str, Composed]
+    game: Game, announced: Announcement, resolved: Mapping[str, Composed], plain: Report
 ) -> dict[str, PriceCheck]:
-    """price → what was shown of it; resolved: the :func:`lagrangians` re-solved, plain: the followers themselves."""
+    """price → what was shown of it; resolved: the :func:`lagrangians` re-solved, plain: of the followers themselves."""
     checks = {}
     for price in game.prices:
-        if price.follower not in resolved or price.follower not in plain:
+        if price.follower not in resolved or price.follower not in plain.regret:
             continue
-        follower, paid, own = game.followers[price.follower], resolved[price.follower], plain[price.follower]
+        follower, paid = game.followers[price.follower], resolved[price.follower]
+        cost, scale = follower.sign * float(plain.objective[follower.name]), float(plain.scale[follower.name])
         name = game.names[id(price.var)]
         number = announced.values[name]
         unbounded = paid.unsettled in (Unsettled.UNBOUNDED, Unsettled.UNCONFIRMED)
-        known = paid.certificate != "unknown" and math.isfinite(own.plan_cost)
-        gap = max(0.0, own.plan_cost - paid.best_cost) if known else math.inf if unbounded else math.nan
+        known = paid.certificate != "unknown" and math.isfinite(cost)
+        gap = max(0.0, cost - paid.best_cost) if known else math.inf if unbounded else math.nan
         levels = {id(v): announced.values[game.names[id(v)]] for v in variables_in(price.row.body)}
         paid_most = abs(number) * natural_size(price.row.body, levels)
-        if _level(price, follower, number) is None and paid_most > TOLERANCES.accuracy * own.scale:
+        if _level(price, follower, number) is None and paid_most > TOLERANCES.accuracy * scale:
             gap = math.inf
-        checks[name] = PriceCheck(follower.name, gap, own.scale, paid.certificate, bool(follower.integers))
+        checks[name] = PriceCheck(follower.name, gap, scale, paid.certificate, bool(follower.integers))
     return checks

@@ -9,7 +9,7 @@ ranges of second derivatives that convexity was proved with. A difference is an 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,14 @@ _DRAWN, _POINTS = 100, 3  # Followers that are composed by substitution as well,
 _FEWEST, _TERMS = 10, 5_000
 
 
-def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapping[int, Composed]) -> None:
-    """Raise :class:`StackpyomoError` where arrays and substitution differ. settled: number in the group → problem."""
-    if not settled:
+def witnessed(game: Game, announced: Announcement, pieces: Pieces, numbers: Array, reaches: Array) -> None:
+    """Raise :class:`StackpyomoError` where arrays and substitution differ.
+
+    numbers: in the group, of those who are settled. reaches: (followers of the group × actions).
+    """
+    if not len(numbers):
         return
-    random = np.random.default_rng(len(settled))
-    numbers = np.array(sorted(settled))
+    random = np.random.default_rng(len(numbers))
     limit = max(_FEWEST, min(_DRAWN, _TERMS // max(1, pieces.layout.longest)))
     drawn = np.sort(random.choice(numbers, min(limit, len(numbers)), replace=False))
     place = {pieces.followers[k].name: int(k) for k in drawn}
@@ -48,7 +50,7 @@ def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapp
     other = [problem for k in drawn.tolist() for problem in by_follower[k]]
     if len(other) != len(chosen):
         raise _difference(pieces.followers[int(drawn[0])].name, f"{len(chosen)} pieces", f"{len(other)}")
-    low, high = _room(arrays, settled)
+    low, high = _room(arrays, reaches[arrays.owner])
     points = low + (high - low) * random.random((_POINTS, *low.shape))
     with np.errstate(all="ignore"):
         answers = [arrays.at(point, 1) for point in points]
@@ -63,10 +65,9 @@ def witnessed(game: Game, announced: Announcement, pieces: Pieces, settled: Mapp
         _compare_bends(problem, points[:, number], slopes, (least[number], most[number]))
 
 
-def _room(arrays: Pieces, settled: Mapping[int, Composed]) -> tuple[Array, Array]:
+def _room(arrays: Pieces, reach: Array) -> tuple[Array, Array]:
     """The box, or a reach around the plan where it has no end."""
     low, high = arrays.box
-    reach = np.array([settled[int(k)].reaches for k in arrays.owner])
     return np.where(np.isfinite(low), low, -reach), np.where(np.isfinite(high), high, reach)
 
 

@@ -122,3 +122,11 @@ def test_singular_and_flat_matrices_are_convex_but_for_rounding() -> None:
     assert (least_eigenvalues(flat, flat) >= 0.0).tolist() == [True, True, True, False]
     nothing = np.full((1, 2, 2), np.inf)
     assert least_eigenvalues(-nothing, nothing)[0] == -np.inf
+
+
+def test_what_is_infinite_is_unknown() -> None:
+    """A pole of numbers, or an overflow, is no bound: neither from below nor from above."""
+    pole = Ranges.of(np.array([np.inf, -np.inf]))
+    for made in (pole * 1.0, pole + 1.0, pole * Ranges(np.array([1.0, 1.0]), np.array([2.0, 2.0]))):
+        assert (made.low == -np.inf).all()
+        assert (made.high == np.inf).all()

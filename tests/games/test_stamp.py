@@ -9,14 +9,18 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyomo.core.expr.numeric_expr as nx
 import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
-from stackpyomo.games import action_bounds, changes, require, stamp
+from stackpyomo.families import functions_among
+from stackpyomo.games import action_bounds, changes, formulas, require, stamp
 
-stamps, structures = (importlib.import_module(f"stackpyomo.games.{name}") for name in ("stamp", "structure"))
+stamps, structures, reading = (
+    importlib.import_module(f"stackpyomo.games.{name}") for name in ("stamp", "structure", "formulas")
+)
 
 
 def tolled() -> Any:
@@ -286,9 +290,23 @@ def metered() -> Any:
     for i in (0, 1):
         m.u[i].x, m.u[i].y = pyo.Var(bounds=(0, m.top), initialize=1.0), pyo.Var(bounds=(0, 1), initialize=0.0)
         m.u[i].cost = pyo.Objective(expr=(m.u[i].x - 1) ** 2 + m.u[i].y ** 2 + m.sum * m.u[i].x + m.toll * m.u[i].x)
+    m.wish, m.other = pyo.Param(initialize=1.5, mutable=True), Elsewhere()
+    m.taste = pyo.Expression(expr=(m.u[1].x - m.wish) ** 2)
+    m.u[1].cost.set_value(m.u[1].cost.expr + m.taste + m.other.level * m.u[1].x)
+    m.u[1].cap = pyo.Constraint(expr=m.wish * m.u[1].x <= 9.0)
     m.row = pyo.Constraint(expr=m.sum == m.weight[0] * m.u[0].x + m.weight[1] * m.u[1].x)
     m.goal = pyo.Objective(expr=m.toll**2 + m.sum**2)
     return m
+
+
+class Elsewhere:
+    """What is not of the model, and data to it."""
+
+    def __init__(self) -> None:
+        self.model = pyo.ConcreteModel()
+        self.model.level = pyo.Var(initialize=0.5)
+        self.level = self.model.level
+        self.level.fix()
 
 
 def anew(m: Any) -> None:
@@ -310,6 +328,18 @@ STRUCTURE: dict[str, Callable[[Any], Any]] = {
     "its fixed value": lambda m: (m.u[0].y.fix(0.0), m.u[0].y.set_value(0.5)),
     "one more action": lambda m: m.u[0].add_component("z", pyo.Var(bounds=(0, 1), initialize=0.0)),
     "another Var of the same name": anew,
+    "a formula": lambda m: m.u[0].cost.set_value((m.u[0].x - 2) ** 2),
+    "a Param in a formula": lambda m: m.wish.set_value(0.25),
+    "a named Expression": lambda m: m.taste.set_value((m.u[1].x - m.wish) ** 4),
+    "another Param in a named Expression": lambda m: m.taste.set_value((m.u[1].x - m.top) ** 2),
+    "a fixed Var of another model": lambda m: m.other.level.fix(3.0),
+    "a row": lambda m: m.u[1].cap.set_value(0.5 * m.u[1].x <= 9.0),
+    "a row switched off": lambda m: m.u[1].cap.deactivate(),
+    "one more row": lambda m: m.u[0].add_component("more", pyo.Constraint(expr=m.u[0].x + m.u[0].y <= 4.0)),
+    "another objective": lambda m: (
+        m.u[0].cost.deactivate(),
+        m.u[0].add_component("own", pyo.Objective(expr=m.u[0].x)),
+    ),
     "one action less": lambda m: (m.u[0].cost.set_value((m.u[0].x - 1) ** 2), m.u[0].del_component(m.u[0].y)),
 }
 
@@ -336,16 +366,20 @@ def structure(game: sp.Game) -> list[Any]:
         actions = [id(v) for v in game.actions]
         bounds = [side.tolist() for side in action_bounds(game)]
         owners = [id(v) for v in shares.variables]
-        return [actions, game.action_owners.tolist(), bounds, owners, shares.moves.toarray().tolist()]
+        read = functions_among(formulas(game).families, len(game.followers) + 2, list(game.variables_by_name.values()))
+        at = 0.3 + 0.1 * np.arange(read.n)
+        said = [read.constraints(at).tolist(), [id(v) for v in read.variables], formulas(game).unread]
+        return [said, actions, game.action_owners.tolist(), bounds, owners, shares.moves.toarray().tolist()]
 
 
 def test_what_one_call_leaves_to_the_next_is_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
     m = metered()
     game = sp.Game(m, m.u, aggregates=[m.row])
     asked = []
-    whole = structures.responses
-    monkeypatch.setattr(structures, "responses", lambda *given: asked.append(1) or whole(*given))
+    for module, name in ((structures, "responses"), (reading, "gathered")):
+        whole = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, whole=whole: asked.append(1) or whole(*given))
     before = structure(game)
     m.u[0].x.set_value(0.3)
     assert structure(game) == before
-    assert len(asked) == 1
+    assert len(asked) == 2

@@ -147,7 +147,7 @@ def test_actions_at_0_with_one_bound(seed: int) -> None:
     plan = sp.Plan.from_values(game := sp.Game(m, m.f))
     new = sp.verify(plan)
     old, _ = regret.examine(plan, Effort(together=False))
-    assert len(many.settled(game, plan.announcement, game.followers, Effort())) >= 38  # the others' slopes may cancel
+    assert len(settled(game, plan.announcement)) >= 38  # the others' slopes may cancel
     assert list(new.certificate) == list(old.certificate) == ["convex"] * 40
     assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
     assert new.scale.to_numpy() == pytest.approx(old.scale.to_numpy(), rel=1e-6)
@@ -177,7 +177,7 @@ def test_equalities_against_scipy(seed: int) -> None:
     m = budgeted(seed)
     plan = sp.Plan.from_values(game := sp.Game(m, m.f))
     report = sp.verify(plan)
-    assert len(many.settled(game, plan.announcement, game.followers, Effort())) == 30
+    assert len(settled(game, plan.announcement)) == 30
     assert set(report.certificate) == {"convex"}
     for name, follower in game.followers.items():
         own, at = follower.variables, np.array([v.value for v in follower.variables])
@@ -201,14 +201,20 @@ def test_costs_that_bend_up_only_where_equalities_hold(seed: int) -> None:
         price.setub(50)
     rule = sp.affine_incentive(sp.leader_optimal(game := sp.Game(m, m.f)))
     bowed = replace(rule.announcement, gain=sparse.csc_array(rule.announcement.gain.toarray() - 2.0))
-    settled = many.settled(game, bowed, game.followers, Effort())
+    totals = settled(game, bowed)
     problems = {p.follower.name: p for p in best_response.composed(game, bowed, game.followers) if p.home is None}
-    assert len(settled) >= 25
-    for name, problem in settled.items():
+    assert len(totals) >= 25
+    for name, (best, target) in totals.items():
         problems[name].prove("convex")
         assert problems[name].certificate == "convex"
         assert np.linalg.eigvalsh(_hessian(problems[name]))[0] < 0.0, "without the equality it bends down"
-        assert sum(problem.best) == pytest.approx(sum(problem.target), abs=1e-9)
+        assert best == pytest.approx(target, abs=1e-9)
+
+
+def settled(game: sp.Game, announced: Any) -> dict[str, tuple[float, float]]:
+    """Who is settled by arrays → the sums of its best response and of its plan."""
+    rows = many.settled(game, announced, game.followers, Effort())
+    return {row.follower.name: (sum(row.best.values()), sum(announced.values[n] for n in row.best)) for row in rows}
 
 
 def _hessian(problem: Any) -> Any:
@@ -250,7 +256,7 @@ def test_an_action_at_0_whose_reach_nothing_tells_is_composed() -> None:
     m.f[3].cost.set_value(m.f[3].x + m.f[3].y ** 2)
     plan = sp.Plan.from_values(game := sp.Game(m, m.f))
     report = sp.verify(plan)
-    settled = many.settled(game, plan.announcement, game.followers, Effort())
-    assert "f[3]" not in settled
-    assert len(settled) > 6
+    known = settled(game, plan.announcement)
+    assert "f[3]" not in known
+    assert len(known) > 6
     assert (report.certificate == "convex").all()

@@ -32,7 +32,7 @@ from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games.aggregates import from_entries
 from stackpyomo.games.files import MEAN, Formula, identifiers
 from stackpyomo.games.selection import by_component, members
-from stackpyomo.games.structure import GameStructure
+from stackpyomo.games.structure import GameStructure, action_names
 
 
 @dataclass(frozen=True)
@@ -357,7 +357,7 @@ def shares(game: GameStructure, signals: Sequence[Signal]) -> Shares:
 
 
 def _shares(game: GameStructure, signals: Sequence[Signal]) -> Shares:
-    column = {game.names[id(v)]: i for i, v in enumerate(game.actions)}
+    column = {name: i for i, name in enumerate(action_names(game))}
     responses = game.responses()
     aggregate = {game.names[id(v)]: i for i, v in enumerate(responses.variables)}
     direct: list[tuple[int, int, float]] = []
