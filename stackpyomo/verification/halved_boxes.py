@@ -3,7 +3,7 @@
     λ_min(∂²f(x)) ≥ 0 for all x of every part of the box   ⇒   f is convex on the box
 
 A part's bound is that of :func:`stackpyomo.families.least_eigenvalues`. Where the diagonal is negative throughout a
-part f is not convex, and nothing more is asked.
+part f is not convex, and nothing more is asked. A side without an end is parted ever farther out.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ def bend_up(bends: Bends, low: Array, high: Array, reaches: Array, halvings: int
     bends: (numbers of members, low, high) → ranges of their second derivatives over these boxes; of a member it is
     asked for all its parts at once. reaches: in what the sides of a box are measured.
     """
-    proved: Array = np.isfinite(high - low).all(axis=1)
-    members = np.flatnonzero(proved)
-    low, high = low[members], high[members]
+    proved = np.ones(len(low), dtype=bool)
+    members: Array = np.arange(len(low))
     for left in range(halvings, -1, -1):
         ends = bends(members, low, high)
         unclear = ~(least_eigenvalues(*ends) >= 0.0)
@@ -43,15 +42,23 @@ def bend_up(bends: Bends, low: Array, high: Array, reaches: Array, halvings: int
         members, low, high = members[rest], low[rest], high[rest]
         each, longest = np.arange(len(members)), ((high - low) / reaches[members]).argmax(axis=1)
         lower, upper = low.copy(), high.copy()
-        lower[each, longest] = upper[each, longest] = (low[each, longest] + high[each, longest]) / 2.0
+        step = reaches[members][each, longest] * 2.0 ** (halvings - left)
+        lower[each, longest] = upper[each, longest] = _between(low[each, longest], high[each, longest], step)
         members, low, high = (np.concatenate(pair) for pair in ((members, members), (low, lower), (upper, high)))
     return proved
 
 
+def _between(low: Array, high: Array, step: Array) -> Array:
+    """The middle; a step from the one end that there is, 0 where there is none."""
+    with np.errstate(invalid="ignore"):
+        ends = [np.isfinite(low) & np.isfinite(high), np.isfinite(low), np.isfinite(high)]
+        return np.select(ends, [(low + high) / 2.0, low + step, high - step], 0.0)
+
+
 def bends_up_on_box(cost: Any, variables: Sequence[VarData]) -> bool:
-    """True if the cost is proved convex in these, its only variables, between their bounds (which must be finite)."""
+    """True if the cost is proved convex in these, its only variables, between their bounds."""
     low, high = box_of(variables)
-    if len(variables) > _WIDEST or not np.isfinite(high - low).all():
+    if len(variables) > _WIDEST:
         return False
     families, unread = gathered([(0, cost, 1.0)], {id(v): i for i, v in enumerate(variables)})
     if unread:
@@ -98,5 +105,5 @@ def _shown(tree: Tree, numbers: Array, factor: float, spans: Sequence[Ranges]) -
                 least[:, one, other], most[:, one, other] = span.low, span.high
         return least, most
 
-    widths = np.where(high > low, high - low, 1.0)
+    widths = np.where((high > low) & np.isfinite(high - low), high - low, 1.0)
     return bool(bend_up(bends, low, high, widths, _HALVINGS).all())

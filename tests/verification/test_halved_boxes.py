@@ -41,7 +41,22 @@ def test_halves_show_what_the_whole_does_not() -> None:
     assert not bends_up_on_box(pyo.exp(x * y) + 2 * (x - y) ** 2, [x, y]), "bends down next to (1.5, 1.5)"
     assert not bends_up_on_box(x**3 - y**2 * x, [x, y])
     x.setub(None)
-    assert not bends_up_on_box(x**2 + y**2, [x, y]), "structure proves it; a box needs ends"
+    assert not bends_up_on_box(pyo.exp(x * y / 2) + 2 * (x - y) ** 2, [x, y]), "bends down for a large x"
+
+
+def test_boxes_without_an_end() -> None:
+    """t exp((t + o)/S) bends up from t = −2 S on, 1/t² beside −t³ only until t⁵ = 1, t exp(−t) nowhere before t = 2."""
+    m = box(2)
+    x, y = m.x[0], m.x[1]
+    for var in (x, y):
+        var.setub(None)
+    t = x + y
+    assert bends_up_on_box(t * pyo.exp((t + 1) / 6) + (x - 1) ** 2 - 3 * y, [x, y])
+    x.setlb(0.1)
+    assert not bends_up_on_box(t**-2 - t**3, [x, y])
+    assert not bends_up_on_box(t * pyo.exp(-t), [x, y])
+    x.setlb(None)
+    assert not bends_up_on_box(t * pyo.exp((t + 1) / 6), [x, y])
 
 
 def test_a_pole_of_numbers_alone_proves_nothing() -> None:
@@ -59,16 +74,21 @@ def test_nobody_is_proved_who_bends_down_somewhere(seed: int) -> None:
     push = float(random.uniform(0.0, 4.0))
     cost = drawn(random, m, 2) + drawn(random, m, 2) + push * sum(v**2 for v in m.x.values())
     own = list(m.x.values())
+    top = np.full((LEAVES, 1), 2.0)
+    for k in range(seed % 3):
+        own[k].setub(None)
+        top[k] = 60.0
     if not bends_up_on_box(cost, own):
         return
     (family,), _ = gathered([(0, cost, 1.0)], {id(v): i for i, v in enumerate(own)})
-    points = random.uniform(0.2, 2.0, (LEAVES, 2000))
+    points = 0.2 * (top / 0.2) ** random.random((LEAVES, 2000))
     numbers = np.repeat(family.numbers, 2000, axis=1)
     _, _, bend = swept(family.tree, numbers, points[family.columns[:, 0]])
     hessian = np.zeros((2000, LEAVES, LEAVES))
     for (a, b), entry in bend.items():
         one, other = family.columns[a, 0], family.columns[b, 0]
         hessian[:, one, other] = hessian[:, other, one] = entry
+    hessian = hessian[np.isfinite(hessian).all(axis=(1, 2))]
     size = np.abs(hessian).max(axis=(1, 2)) + 1.0
     assert (np.linalg.eigvalsh(hessian)[:, 0] >= -1e-9 * size).all()
 
