@@ -97,6 +97,8 @@ class Candidates:
     _until: float = field(default=math.inf, init=False)
     _proving: float = field(default=0.0, init=False)  #: Processor seconds of the global stage until now.
     _patient: bool = field(default=False, init=False)  #: True once the global stage is the last hope.
+    #: id(equilibrium) → (point that was reached, what was made of it).
+    _finishes: dict[int, list[tuple[Array, Candidate]]] = field(default_factory=dict, init=False)
 
     def _write(self) -> None:
         """The conditions: KKT's, and exact ones, which are Fritz John's where no Slater point is known."""
@@ -233,12 +235,16 @@ class Candidates:
         return self.options.solver != "auto" and choose(self.options.solver).ipopt_options
 
     def _finished(self, equilibrium: Equilibrium, answer: Answer, solver: str) -> Candidate:
-        """Polished, if that holds."""
+        """Polished, if that holds; where the same point was reached before, what was made of it then."""
         assert answer.x is not None
+        for before, candidate in (known := self._finishes.setdefault(id(equilibrium), [])):
+            if (np.abs(answer.x - before) <= TOLERANCES.noise * equilibrium.program.units(before)[0]).all():
+                return candidate
         polished = answer if answer.polished else equilibrium.polished(answer.x, solver, until=self._until)
         best = polished if polished is not None and polished.x is not None else answer
         assert best.x is not None
-        return Candidate(best, equilibrium, equilibrium.program.levels(best.x))
+        known.append((answer.x, Candidate(best, equilibrium, equilibrium.program.levels(best.x))))
+        return known[-1][1]
 
     def _offer(self, *candidates: Candidate) -> bool:
         """Verify in order of cost until one holds; True if one does."""
