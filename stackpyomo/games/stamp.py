@@ -85,8 +85,7 @@ def _outline(game: GameStructure) -> tuple[list[Any], list[str]]:
     for player in (game.leader, *game.followers.values()):
         texts.append(player.name)
         for objective in player.active_objectives:
-            parts.append(objective.expr)
-            texts.append(str(objective.sense))
+            parts += objective.expr, objective.sense
         for constraint in player.constraints:
             parts += constraint, constraint.expr
             texts.append(constraint.local_name)

@@ -193,9 +193,11 @@ def scale_of(stakes: Array, moved: Array) -> Array:
     return np.asarray(np.where(total[..., 0] > 0.0, (stakes * weights).sum(axis=-1), stakes.max(axis=-1)))
 
 
-def composed(game: Game, announced: Announcement, wanted: Container[str]) -> Iterator[Composed]:
-    """Every wanted follower's composed problem, in fresh copies of its own variables."""
-    composer = _Composer(game, announced)
+def composed(
+    game: Game, announced: Announcement, wanted: Container[str], *, measured: bool = True
+) -> Iterator[Composed]:
+    """Every wanted follower's composed problem, in fresh copies of its own variables; measured: with ``own``."""
+    composer = _Composer(game, announced, measured=measured)
     for follower, columns in _columns(game, wanted):
         yield from composer.compose(follower, follower.variables, columns)
 
@@ -243,8 +245,8 @@ def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[
 class _Composer:
     """Substitutes in a follower's problem: copies for its own variables, what they move, the plan for all the rest."""
 
-    def __init__(self, game: Game, announced: Announcement) -> None:
-        self.names = game.names
+    def __init__(self, game: Game, announced: Announcement, *, measured: bool = True) -> None:
+        self.names, self.measured = game.names, measured
         self.moves = _Moves(game, announced)
         self.raw = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.plan = {**self.raw, **self.moves.projected(self.raw)}
@@ -287,7 +289,7 @@ class _Composer:
             everything = {**changed, **projected}
             everything.update(self.moves.carried(self.raw, self.plan, everything))
             piece = self._piece(follower, own, copies, target, everything, limits)
-            if home is None:
+            if home is None and self.measured:
                 answers = {mover: self.answers[mover] for mover in moved if mover in self.answers}
                 piece.own, piece.answers = piece.cost, list(answers.values())
                 if answers:

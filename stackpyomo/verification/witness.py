@@ -25,7 +25,8 @@ from stackpyomo.games.information import Announcement
 from .arrays import Pieces
 from .best_response import Composed, composed
 
-_DRAWN, _POINTS = 100, 3  # Followers that are composed by substitution as well, and points at which they are compared.
+# Followers that are composed by substitution as well, points at which they are compared, and gradients of these.
+_DRAWN, _POINTS, _SLOPES = 100, 3, 2
 
 # Fewer followers where shared rows or answers are long, so that these hold no more terms in all; but so many.
 _FEWEST, _TERMS = 10, 5_000
@@ -43,7 +44,7 @@ def witnessed(game: Game, announced: Announcement, pieces: Pieces, numbers: Arra
     drawn = np.sort(random.choice(numbers, min(limit, len(numbers)), replace=False))
     place = {pieces.followers[k].name: int(k) for k in drawn}
     by_follower: dict[int, list[Composed]] = {k: [] for k in place.values()}
-    for problem in composed(game, announced, place):
+    for problem in composed(game, announced, place, measured=False):
         by_follower[place[problem.follower.name]].append(problem)
     chosen = np.flatnonzero(np.isin(pieces.owner, drawn))
     arrays = pieces.only(chosen)
@@ -58,9 +59,9 @@ def witnessed(game: Game, announced: Announcement, pieces: Pieces, numbers: Arra
     for number, problem in enumerate(other):
         target = np.array(problem.target)
         slopes, cost = [], elementary(problem.cost)
-        for point, (values, steep, _) in zip(points, answers, strict=True):
-            x = (target + point[number]).tolist()
-            slopes.append(_compared(problem, cost, x, float(values[number, 0]), steep[number, 0]))
+        for turn, (point, (values, steep, _)) in enumerate(zip(points, answers, strict=True)):
+            x, slope = (target + point[number]).tolist(), steep[number, 0] if turn < _SLOPES else None
+            slopes.append(_compared(problem, cost, x, float(values[number, 0]), slope))
             _compare_rows(problem, values[number, 1:])
         _compare_bends(problem, points[:, number], slopes, (least[number], most[number]))
 
@@ -71,10 +72,10 @@ def _room(arrays: Pieces, reach: Array) -> tuple[Array, Array]:
     return np.where(np.isfinite(low), low, -reach), np.where(np.isfinite(high), high, reach)
 
 
-def _compared(problem: Composed, cost: Any, x: Sequence[float], value: float, slope: Array) -> Array | None:
+def _compared(problem: Composed, cost: Any, x: Sequence[float], value: float, slope: Array | None) -> Array | None:
     """The gradient by Pyomo, None where it has none; raises where value or gradient is another.
 
-    cost: that of the problem in elementary functions.
+    cost: that of the problem in elementary functions. slope: None: the value alone is compared.
     """
     level = problem.cost_at(x)
     name = problem.follower.name
@@ -84,6 +85,8 @@ def _compared(problem: Composed, cost: Any, x: Sequence[float], value: float, sl
         return None
     if _differ(problem, problem.cost, level, value):
         raise _difference(name, value, level)
+    if slope is None:
+        return None
     try:
         gradient = differentiate(cost, wrt_list=problem.variables, mode=Modes.reverse_numeric)
     except (*UNDEFINED, DifferentiationException):

@@ -36,9 +36,9 @@ def test_the_witness_looks_at_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None
     drawn: list[str] = []
     whole = witness.composed
 
-    def counted(game: Any, announced: Any, wanted: Any) -> Any:
+    def counted(game: Any, announced: Any, wanted: Any, **how: Any) -> Any:
         drawn.extend(wanted)
-        return whole(game, announced, wanted)
+        return whole(game, announced, wanted, **how)
 
     monkeypatch.setattr(witness, "composed", counted)
     m = tracking(150)
