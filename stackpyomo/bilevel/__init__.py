@@ -15,6 +15,7 @@ from .implied_boxes import implied_boxes
 from .listing import Listing, extent, pattern
 from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import counterexample, is_proved_convex
+from .polyhedra import Polyhedron
 from .price_ranges import price_ranges
 from .qualification import unqualified
 from .search import PlanSearch
@@ -36,6 +37,7 @@ __all__ = [
     "Options",
     "Penalty",
     "PlanSearch",
+    "Polyhedron",
     "Problem",
     "Scholtes",
     "Table",

@@ -217,6 +217,8 @@ class Equilibrium:
         """
         if self.treatment is None or self.treatment.needs != "NLP":
             options = dict(choose(solver).tight) if tight else {}
+            if self._is_affine:
+                options |= choose(solver).branching
             if math.isfinite(budget) and math.isinf(until):
                 options |= choose(solver).processor_clock
             until = min(until, time.monotonic() + budget)
@@ -235,6 +237,13 @@ class Equilibrium:
             if last and (blur <= TOLERANCES.sharp or step >= len(self.treatment.levels) + _FURTHER):
                 return answer
             level = self._next(level, step, answer.x)
+
+    @property
+    def _is_affine(self) -> bool:
+        """True if cost, rows and conditions are affine, whatever the treatment adds."""
+        model = self.program.model
+        bodies = [model.objective.expr, *(model.rows[i].body for i in range(self._first))]
+        return all(getattr(body, "polynomial_degree", int)() in (0, 1) for body in bodies)
 
     def followed(self, until: float) -> Answer | None:
         """Newton's method along the central path; None if that is lost.

@@ -182,12 +182,13 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
     chosen, plan = read_options(**rest), None
     with undisturbed(), game.unchanged():
         require(game)
+        require_priced(game, followers)
         chosen = _leading_wish(game, followers, chosen, options.get("equilibrium", "auto"), options.get("weights"))
         if not tie_tolerance:
             plan = enumerated_plan(game, followers, chosen)
-    if plan is None:
-        optimistic = leader_optimal(game, responding=True, **options)
-        with undisturbed(), game.unchanged():
+        if plan is None:
+            with started(game, options.get("start")):
+                optimistic = _leading(game, followers, chosen)
             plan = pessimistic_plan(game, followers, optimistic, chosen, float(tie_tolerance))
     return with_options(plan, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
 
@@ -283,9 +284,9 @@ def nash(
         followers = responding_followers(game, responding)
         if not followers:
             raise InvalidGame("nash(responding=()): no follower responds; name at least one, or leave it out for all.")
+        options = wishing(game, followers, options, equilibrium, weights)
         given = leader_values(game, leader)
         opened.enter_context(started(game, start))
-        options = wishing(game, followers, options, equilibrium, weights)
         if options.equilibrium == "all":
             require_whole("limit", limit)
             require_positive("distance", distance)

@@ -12,6 +12,7 @@ import abc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyomo.environ as pyo
@@ -24,6 +25,7 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import BadRow, Program, free_row, registry, rows_at, solve
 
 from .answer_sets import Affine, AnswerSet, Kind, is_independent
+from .linear_answers import LinearAnswers
 from .plan import Plan
 from .problems import aggregate_definitions, held_problem
 from .responding import plan_if_any
@@ -121,6 +123,10 @@ class WorstAnswers(_Leader):
         #: Whether every problem solved here is convex; others go to a global solver.
         self.is_convex = known and all(curvature(-g.body, self.actions).curvature.is_convex for g in self.goals())
 
+    @cached_property
+    def _linear(self) -> LinearAnswers | None:
+        return LinearAnswers.of(self.answers, self.defining, self.actions, self.leading)
+
     def require_exact(self, slack: float) -> None:
         """Raise :class:`InvalidGame` where a tie needs a width, or a solver that is not here."""
         for answers in self.answers:
@@ -139,6 +145,22 @@ class WorstAnswers(_Leader):
 
     def asked(self, given: Mapping[int, float], slack: float, rounded: bool) -> Callable[[Any], WorstAnswer | None]:
         """The most of a goal over the answer sets."""
+        arrays = None if slack or self._linear is None else self._linear.asked(given, rounded=rounded)
+        if arrays is None:
+            return self._asked(given, slack, rounded)
+        best, farthest = arrays
+
+        def most(goal: Any) -> WorstAnswer | None:
+            affine = Affine.of(substituted(goal, given))
+            levels = None if affine is None else farthest(affine)
+            if levels is None:
+                return self._asked(given, slack, rounded)(goal)
+            return WorstAnswer({**given, **levels}, {**given, **best})
+
+        return most
+
+    def _asked(self, given: Mapping[int, float], slack: float, rounded: bool) -> Callable[[Any], WorstAnswer | None]:
+        """The same by solvers, one program a goal."""
         witness = self._witness(given)
         if witness is None:
             return lambda _: None

@@ -63,6 +63,9 @@ _HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and 
 PROCESSOR_CLOCK: Mapping[str, Any] = {"timing/clocktype": 1}
 _TICK = 0.01
 
+# How much of these SCIP does ("off", "fast"), by the functions that set it: none of them is one of its own options.
+_EMPHASES = {"heuristics": "setHeuristics", "presolving": "setPresolve", "separating": "setSeparating"}
+
 
 class _Callbacks:
     """A program's functions under the names that cyipopt calls; ``interrupt``: what ended the process meanwhile.
@@ -155,6 +158,10 @@ class _Released:
     def setParam(self, name: str, value: Any) -> None:
         if {name: value} == PROCESSOR_CLOCK:
             self._by_processor = True
+        elif name in _EMPHASES:
+            from pyscipopt.scip import PY_SCIP_PARAMSETTING as settings
+
+            getattr(self._model, _EMPHASES[name])(getattr(settings, value.upper()))
         else:
             self._model.setParam(name, value)
 

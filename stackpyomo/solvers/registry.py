@@ -46,6 +46,10 @@ class SolverInfo:
     ipopt_options: bool = False  #: True if it takes Ipopt's options.
     #: Options with which rows are met to ``TOLERANCES.tight``, and its bound holds for little else.
     tight: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: Options for linear programs with sets, to which branching comes sooner than heuristics do; and with which it does
+    #: nothing but branch.
+    branching: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    bare: Mapping[str, Any] = field(default_factory=dict, repr=False)
     #: Options with which a limit of time is one of processor seconds.
     processor_clock: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -233,11 +237,11 @@ def _info(
     run: Callable[..., Solution],
     ipopt_options: bool = False,
     tight: str = "",
-    processor_clock: Mapping[str, Any] | None = None,
+    **options: Mapping[str, Any],
 ) -> SolverInfo:
-    options = {tight: TOLERANCES.tight} if tight else {}
+    tightly = {tight: TOLERANCES.tight} if tight else {}
     able = frozenset(classes.split())
-    return SolverInfo(name, able, install, version, run, ipopt_options, options, processor_clock or {})
+    return SolverInfo(name, able, install, version, run, ipopt_options, tightly, **options)
 
 
 _HIGHS = {
@@ -305,6 +309,8 @@ registry: dict[str, SolverInfo] = {
                 loud={"display/verblevel": 4},
             ),
             tight="numerics/feastol",
+            branching={"heuristics": "fast"},
+            bare={"heuristics": "off", "presolving": "off", "separating": "off"},
             processor_clock=PROCESSOR_CLOCK,
         ),
         _info(
