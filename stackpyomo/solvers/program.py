@@ -186,8 +186,9 @@ class Program:
     def jacobian(self, x: Array) -> sparse.csr_array:
         """d(rows)/d(variables) at x, (rows × variables)."""
         if "jacobian" not in self.kept:
-            self.kept["jacobian"] = Pattern(*self.problem.jacobian_structure(), (self.problem.m, self.problem.n))
-        return self.kept["jacobian"].filled(self.problem.jacobian(x))  # type: ignore[no-any-return]
+            rows, columns = self.problem.jacobian_structure()
+            self.kept["jacobian"] = Pattern(rows, columns, (self.problem.m, self.problem.n))
+        return self.kept["jacobian"].filled(self.problem.jacobian(x))
 
     def slopes(self, x: Array) -> sparse.csr_array:
         """d(objective, then rows)/d(variables) at x, (1 + rows × variables), the first row without gaps."""
@@ -197,7 +198,7 @@ class Program:
             places = np.append(0 * every, np.asarray(rows) + 1), np.append(every, columns)
             self.kept["slopes"] = Pattern(*places, (1 + problem.m, problem.n))
         numbers = np.append(problem.gradient(x), problem.jacobian(x))
-        return self.kept["slopes"].filled(numbers)  # type: ignore[no-any-return]
+        return self.kept["slopes"].filled(numbers)
 
     def variant(
         self,
