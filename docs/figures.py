@@ -59,7 +59,7 @@ def two_roads() -> Figure:
 
 
 def in_one_picture() -> Figure:
-    """The driver's cost, and level sets with the strategy as the line that supports what the driver likes better."""
+    """The driver's cost, and level sets with the strategy as the line that supports what the driver prefers."""
     from models.two_roads import build
 
     rule = sp.affine_incentive(sp.leader_optimal(build()))

@@ -83,7 +83,7 @@ class RefusalCause(str, Enum):
     UNDEFINED = "undefined"  #: Its objective, or an active constraint, has no derivative at the plan.
     ZERO_GRADIENT = "zero gradient"  #: No leader variable moves its objective at the plan.
     NO_WEIGHT = "no weight"  #: One member of an infinite population moves no signal.
-    OUT_OF_SIGHT = "out of sight"  #: No signal shows an action that it would change.
+    OUT_OF_SIGHT = "unobserved"  #: No signal shows an action that it would change.
     LEADER_BOUND = "leader bound"  #: The leader would have to go beyond a bound that it stands at.
     GAIN_BOUNDS = "gain bounds"  #: The entries of the gain would have to leave their bounds.
     NO_INSTRUMENT = "no instrument"  #: No leader variable that may use what shows its action moves its objective.

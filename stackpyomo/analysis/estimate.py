@@ -214,12 +214,14 @@ class Fit(Document):
         if weak:
             rows = listed([str(label) for label in weak], _SHOWN)
             sentences.append(
-                f"Beware: in row {rows} a follower is just leaving its bound; covariances do not see that."
+                f"Beware: in row {rows} a follower is just leaving its bound, which the covariances do not account for."
             )
         for name, level, low, high in zip(self.names, self.solution.theta, *self.solution.limits, strict=True):
             (reach,) = limited_reaches(*(np.array([side]) for side in (level, low, high)))
             if min(level - low, high - level) <= TOLERANCES.active * reach:
-                sentences.append(f"Beware: {name} stands at its bound {level:.6g}; covariances do not see that.")
+                sentences.append(
+                    f"Beware: {name} stands at its bound {level:.6g}, which the covariances do not account for."
+                )
         return sentences
 
     @property
@@ -349,11 +351,11 @@ class Fit(Document):
             f"Fit by {self.method} to {count} row{'s' if count > 1 else ''}: squares of {kind} left "
             f"{self.sum_of_squares:.6g}; {self._evidence}."
         )
-        table = Table(["parameter", "estimate", "std. error", "looked for in"], cells)
+        table = Table(["parameter", "estimate", "std. error", "bounds"], cells)
         sentences: list[Part] = [head, table, f"Identified: {self._identified}."]
         silent = len(solution.left) - self.informative
         if silent:
-            sentences.append(f"{silent} of {len(solution.left)} readings say nothing to first order.")
+            sentences.append(f"{silent} of {len(solution.left)} readings carry no first-order information.")
         if isinstance(self.explained, Polytope):
             ranges = self.explained.ranges.to_numpy()
             spans = [f"{name} {_span(*ends)}" for name, ends in zip(self.names, ranges, strict=True)]

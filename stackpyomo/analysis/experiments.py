@@ -79,8 +79,10 @@ def table_of(rows: Any, argument: str = "rows") -> pd.DataFrame:
     """The data as a DataFrame with strings as columns; raises :class:`InvalidGame` for what is none, or is empty."""
     try:
         table = pd.DataFrame(rows)
-    except (TypeError, ValueError):
-        raise InvalidGame(f"{argument}: expected a DataFrame, one column for each component by its name.") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidGame(
+            f"{argument}: expected a DataFrame, one column for each component by its name ({error})."
+        ) from None
     if table.empty:
         raise InvalidGame(f"{argument}: holds no row; give one for each time something was announced and answered.")
     names = [str(column) for column in table.columns]
@@ -119,14 +121,18 @@ def _unbounded(given: Any, single: bool) -> list[tuple[Any, Any]]:
 def _parameter(game: Game, component: Any, member: Any, bounds: Any, required: bool) -> Parameter:
     whole = component.parent_component()
     if not whole.mutable:
-        raise InvalidGame(f"{component.name}: is not mutable, so that its value is gone; declare Param(mutable=True).")
+        raise InvalidGame(
+            f"{component.name}: is not mutable: expressions hold its value alone; declare Param(mutable=True)."
+        )
     name = member.getname(fully_qualified=True, relative_to=game.model)
     lower, upper = _limits(name, bounds, required)
     least, most = whole.domain.bounds()
     lower = max(lower, -math.inf if least is None else float(least))
     upper = min(upper, math.inf if most is None else float(most))
     if lower >= upper:
-        raise InvalidGame(f"parameters: {name} lies between {lower:g} and {upper:g}; nothing is left to fit.")
+        raise InvalidGame(
+            f"parameters: {name} has no value between {lower:g} and {upper:g}; give (lower, upper), lower < upper."
+        )
     start = pyo.value(member, exception=False)
     usable = start is not None and math.isfinite(start)
     return Parameter(name, member, lower, upper, float(np.clip(start if usable else 0.0, lower, upper)))
@@ -141,7 +147,7 @@ def _limits(name: str, bounds: Any, required: bool) -> tuple[float, float]:
         lower = upper = math.nan
     if not (math.isfinite(lower) and math.isfinite(upper)):
         raise InvalidGame(
-            f"parameters: {name} is unbounded ({bounds}); give (lower, upper), two finite numbers, e.g. "
+            f"parameters: the bounds of {name} are {bounds}; give (lower, upper), two finite numbers, "
             "as wide as is believable. Where a curvature vanishes no answer is the follower's best: keep clear of it."
         )
     return lower, upper

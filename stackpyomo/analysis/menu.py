@@ -97,12 +97,12 @@ def _look_for_punishments(plan: Plan, screens: Sequence[_Screen]) -> None:
     """Note whether a rule can reach the menu, and warn where that is not shown."""
     constrained = [s.follower.name for s in screens if s.follower.constraints]
     if constrained:
-        plan.warnings.append(f"{constrained[0]}: its own constraints are taken as no obstacle to another type's item")
+        plan.warnings.append(f"{constrained[0]}: its own constraints are ignored for another type's item")
     alone = len(screens) == 1 and not screens[0].follower.integers
     missed = screens[0].unpunished(plan.values) if alone else None
     plan.options["common_punishment"] = None if not alone else missed is None
     if not alone:
-        plan.warnings.append("whether a rule reaches the menu was not looked at (for one follower alone it is)")
+        plan.warnings.append("whether a rule attains the menu is examined for a single follower only")
     elif missed is not None:
         plan.warnings.append(
             f"the menu bounds every rule, and perhaps no rule reaches it: at {missed} no punishment was found that "

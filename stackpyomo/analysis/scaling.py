@@ -22,6 +22,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -83,11 +84,13 @@ def scaling(
     Raises
     ------
     InvalidGame
-        Sizes are not increasing.
+        Sizes are no numbers, or not increasing.
     NoIncentive
         There is no incentive at some size.
     """
     chosen = _chosen(game, followers)
+    if not all(isinstance(n, Real) for n in sizes):
+        raise InvalidGame(f"sizes={list(sizes)!r}: expected numbers of followers.")
     numbers = [float(n) if math.isinf(n) else n for n in sizes]
     if not numbers or any(b <= a for a, b in pairwise(numbers)):
         raise InvalidGame(f"sizes={list(sizes)!r}: expected at least one, increasing.")

@@ -257,10 +257,10 @@ def open_words(names: Sequence[str], directions: Array) -> list[str]:
         involved = direction != 0.0
         parts = [name for name, inside in zip(names, involved, strict=True) if inside]
         if len(parts) == 1:
-            sentences.append(f"{parts[0]}: the data say nothing of it")
+            sentences.append(f"{parts[0]}: the data do not determine it")
             continue
         numbers = ", ".join(f"{level:.4g}" for level in direction[involved])
         sentences.append(
-            f"({', '.join(parts)}) + t ({numbers}): every t fits equally well ({listed(parts)} not told apart)"
+            f"({', '.join(parts)}) + t ({numbers}): every t fits equally well ({listed(parts)} not distinguished)"
         )
     return sentences

@@ -84,7 +84,7 @@ class WorstCase(Document):
         place = ", ".join(f"{name} = {shown(float(level), 5)}" for name, level in self.at.items())
         sentences: list[Part] = [f"Worst case {shown(self.value, 6)} at {place}."]
         if self.evidence == "vertices":
-            sentences.append(f"Proved by the {len(self.cases)} vertices of the set: it is nowhere worse.")
+            sentences.append(f"Proved by the {len(self.cases)} vertices of the set: no other point is worse.")
         else:
             sentences.append(f"By search; the vertices alone prove nothing: {self.why}.")
         if self.fresh and self.violations:

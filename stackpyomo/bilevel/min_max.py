@@ -1,4 +1,4 @@
-"""Min-max plans: followers with whole actions who want the opposite of what the leader wants, each for itself.
+"""Min-max plans: followers with integer actions who want the opposite of what the leader wants, each for itself.
 
     F(x, y) = a(x) − Σ s_k J_k(x, y_k),  s_k > 0:     min a(x) − Σ s_k w_k   s.t.  w_k ≤ J_k(x, v)  for the v known
 
@@ -157,7 +157,7 @@ class MinMax:
         cost = np.where(within & np.isfinite(cost), cost, math.inf)
         best = int(cost.argmin())
         end = Termination.OPTIMAL if math.isfinite(cost[best]) else Termination.INFEASIBLE
-        self.solution = Solution(end, "every choice was looked at", bound=float(cost[best]), solver="enumeration")
+        self.solution = Solution(end, "every choice was examined", bound=float(cost[best]), solver="enumeration")
         if end is Termination.OPTIMAL:
             chosen = {key: float(best >> place & 1) for place, key in enumerate(order)}
             names = self.game.completed(chosen)

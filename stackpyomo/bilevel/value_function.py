@@ -144,7 +144,7 @@ class ValueFunction(PlanSearch):
             return
         self.prover, self.infeasible = "enumeration", not values
         if values:
-            answer = Answer(Termination.OPTIMAL, "every level was looked at", solver=self.prover)
+            answer = Answer(Termination.OPTIMAL, "every level was examined", solver=self.prover)
             candidate = self._checked(self._at(answer, values))
             self._keep(candidate)
             self.bound = max(self.bound, candidate.cost)

@@ -24,15 +24,23 @@ _SHOWN = 30  # Rows of a table that are printed.
 _NAME = 19  # Letters of a game's name in the table of a catalogue, which so fits 80 columns.
 
 _OPTIONS = (
-    "allow_nonconvex|certify|common|complementarity|curvature|design|equilibrium|free|gain_bounds|jobs|margin|method|"
-    "multipliers|noise|observe|payment|payment_limit|prefer|proof_seconds|quadratic|regret|responding|saturate|seed|"
-    "solver|starts|tie_tolerance|ties|time_limit|tolerance"
+    "allow_nonconvex|certify|common|complementarity|curvature|dask|design|equilibrium|free|gain_bounds|grid|jobs|margin|"
+    "method|multipliers|noise|observe|payment|payment_limit|prefer|proof_seconds|quadratic|regret|responding|saturate|"
+    "seed|solver|starts|tie_tolerance|ties|time_limit|tolerance"
 )  # Arguments of the library that are options of a command.
 
-_ARGUMENT = re.compile(rf"\b({_OPTIONS})=(True\b|'[^']*'|\"[^\"]*\"|[-+\w.]*\w)?(?![=\[({{'\"])")
+_ARGUMENT = re.compile(rf"\b({_OPTIONS})=(True\b|'[^']*'|\"[^\"]*\"|\([-+\w., ]*\)|[-+\w.]*\w)?(?![=\[({{'\"])")
+
+_LEADER = re.compile(r"set it on the model, or pass leader=\{[^}]*\}")
 
 _PHRASES = {
     "; affine_incentive(plan) designs one where there is one": "",
+    "tee=True shows a solver's log": "--log - shows every attempt",
+    "use read_games()": "bench and compare take one",
+    "None where there is no limit": "an empty side is no limit",
+    "parameters={name: (lower, upper)}": "--parameter name=lower,upper",
+    "Leave it out of parameters=": "Leave it out of --parameter",
+    "(rules=)": "(--rule)",
     "game.check()": "stackpyomo check-game",
     "; use read_game().": ": put [ and ] around the one that it holds.",
     "inducible(plan)": "stackpyomo inducible",
@@ -47,11 +55,12 @@ def in_options(text: str) -> str:
 
     def option(match: re.Match[str]) -> str:
         name, value = match.groups()
-        words = "" if value in (None, "True") else " " + value.strip("'\"")
+        words = "" if value in (None, "True") else " " + value.strip("'\"()").replace(", ", ",")
         return f"--{name.replace('_', '-')}{words}"
 
     for phrase, words in _PHRASES.items():
         text = text.replace(phrase, words)
+    text = _LEADER.sub("give it one in the file", text)
     return _ARGUMENT.sub(option, text)
 
 
@@ -82,6 +91,11 @@ def _print(console: Console, parts: Iterable[Part]) -> None:
         else:
             text = in_options(as_text([part]))
             console.print(Text(text, style="yellow" if text.startswith("Beware") else ""))
+
+
+def show_parts(parts: Iterable[Part]) -> None:
+    """Print tables and text."""
+    _print(Console(), parts)
 
 
 def show_findings(findings: Sequence[Finding], otherwise: str = "") -> None:

@@ -28,7 +28,7 @@ _SUMMARIES = {
     "export": "Write the game with its followers replaced by their optimality conditions, as a file for other solvers.",
     "fit": "Estimate followers' parameters from what was announced and what they did; say what the data leave open.",
     "compare": "Solve every game by every solver and treatment, all followers responding; compare what each proved.",
-    "study": "Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.",
+    "study": "Run a function over a grid of parameters, on one process or many; an interrupted study resumes.",
     "bench": "Solve every game of a catalogue with all followers responding, and compare with its reference.",
     "doctor": "List every solver known, which are installed, and solve one tiny problem with each.",
 }  # What the list of commands says of each; the docstring of each begins with it.

@@ -13,6 +13,7 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.version import __version__
 
 from .app import Answer, command
+from .console import show_parts, show_table
 from .inputs import incentive_from, load
 
 _EXAMPLE = "models/metered_tariff.py models/data/evenings.csv --parameter worth --parameter slope"
@@ -57,9 +58,10 @@ def fit_command(
         document["next"] = json.loads(ranked.astype({"gain": str}).to_json(orient="records"))
 
     def tell() -> None:
-        print(estimate)
+        show_parts(estimate.parts())
         if ranked is not None:
-            print(f"The most informative comes first:\n{ranked.to_string()}")
+            print("The most informative comes first:")
+            show_table(ranked)
 
     return Answer(document, tell, 0 if estimate.rank == len(estimate.names) else 1)
 

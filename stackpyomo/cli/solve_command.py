@@ -13,7 +13,7 @@ from typing import Any
 import pyomo.environ as pyo
 
 from stackpyomo.core import listed, writable
-from stackpyomo.errors import InvalidGame, NoIncentive, StackpyomoError
+from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan, StackpyomoError
 from stackpyomo.games import Finding, Game
 from stackpyomo.incentives import Incentive, affine_incentive
 from stackpyomo.plans import Plan, leader_optimal, nash, stackelberg
@@ -86,9 +86,15 @@ def solve(
     loaded, settings = load(game, parameter or [])
     if plan.equilibrium == "all":
         return _equilibria(loaded, plan)
-    chosen, incentive, refused = _designed(loaded, settings, plan, rule)
+    doubts = [finding for finding in loaded.check() if finding.severity == "warning"]
+    try:
+        chosen, incentive, refused = _designed(loaded, settings, plan, rule)
+    except NoPlan:
+        show_findings(doubts)
+        raise
+    if refused is not None:
+        show_findings(doubts)  # on standard error, before the refusal that they may have caused
     report = verify(chosen if incentive is None else incentive, solver=plan.solver)
-    doubts = [finding for finding in loaded.check() if finding.severity != "info"]
     if certificate_to is not None:
         report.to_certificate(certificate_to)
     complaints: list[Exception] = [] if refused is None else [refused]
@@ -105,7 +111,7 @@ def solve(
         if chosen.responding:
             print(_responders(chosen, loaded))
         show(chosen, incentive, report)
-        show_findings(doubts)
+        show_findings(doubts if refused is None else ())
 
     return Answer(
         _document(loaded, doubts, chosen, incentive, refused, report, settings),

@@ -39,7 +39,7 @@ def study_command(
     seed: int = 0,
     parquet_to: Path | None = None,
 ) -> Answer:
-    """Run a function over a grid of parameters, on one process or many; a study that was stopped goes on.
+    """Run a function over a grid of parameters, on one process or many; an interrupted study resumes.
 
     The function is given the parameters by name, and, if it takes one, a seed that depends on nothing but --seed and
     the row. Exit code 0: every row is finished, none with an error.

@@ -23,8 +23,8 @@ from .inputs import incentive_from, load, plan_from, titled
     "models/two_roads.py --incentive solved.json",
     name="verify",
     starts="Starting points for followers not proved convex.",
-    time_limit="Seconds for all re-solves; the rest is unknown.",
-    tolerance="A regret, relative to its scale, that is as good as none. (default: 1e-6)",
+    time_limit="Seconds for all re-solves; followers not reached stay unknown.",
+    tolerance="Largest regret, relative to its scale, that is treated as zero. (default: 1e-6)",
 )
 def verify_command(
     game: Path,

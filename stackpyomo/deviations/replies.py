@@ -57,7 +57,7 @@ def better_replies(
     Followers whose actions have no bounds, and those without an answer in time, are left out; so is the solve where a
     continuous one gains more than is allowed by what points all over its box and a local solver from the best come to.
 
-    apart: the best reply that changes a whole action, for each of them and each way; ``regret`` may be below 0 then.
+    apart: the best reply that changes an integer action, for each of them and each way; ``regret`` may be below 0 then.
     """
     replies: list[Reply] = []
     for problem in composed(game, announced, followers):
@@ -74,7 +74,7 @@ def better_replies(
 def sharper_replies(
     game: Game, announced: Announcement, known: Sequence[tuple[str, Mapping[str, float]]]
 ) -> list[Reply]:
-    """What a local solver comes to from each (follower, action) against this announcement, whole actions held."""
+    """What a local solver comes to from each (follower, action) against this announcement, integer actions held."""
     problems = {p.follower.name: p for p in composed(game, announced, {name for name, _ in known})}
     replies: list[Reply] = []
     for name, action in known:
@@ -93,7 +93,7 @@ def _seen(problem: Composed, point: list[float] | None) -> Iterator[Reply]:
 
 
 def _ways(problem: Composed) -> Iterator[None]:
-    """One step up and one down of each whole action, as a bound that stands while it is looked at."""
+    """One step up and one down of each integer action, as a bound that stands while it is looked at."""
     for var, target in zip(problem.variables, problem.target, strict=True):
         low, high = var.bounds
         if not var.is_continuous():
@@ -150,7 +150,7 @@ def _solved(problem: Composed) -> list[float] | None:
 
 
 def _sharpened(program: Program, point: Array) -> Array:
-    """The same answer to more digits where it is curved: whole actions held, the others solved for once more."""
+    """The same answer to more digits where it is curved: integer actions held, the others solved for once more."""
     if program.is_linear or not any(v.is_continuous() for v in program.variables):
         return point
     sharp = _local(program, point)
@@ -164,7 +164,7 @@ def _sharpened(program: Program, point: Array) -> Array:
 
 
 def _local(program: Program, point: Array) -> Solution:
-    """What a local solver says from there, whole actions held."""
+    """What a local solver says from there, integer actions held."""
     whole = np.array([not v.is_continuous() for v in program.variables], dtype=bool)
     start = np.where(whole, np.round(point), point)
     lower, upper = program.bounds

@@ -67,7 +67,7 @@ def _leader_objective(game: GameStructure) -> Finding:
     if active:
         names = ", ".join(o.name for o in active)
         return _error(
-            game.model.name,
+            game.name,
             f"the leader has {len(active)} active objectives ({names}).",
             "Keep one; those in the Blocks of followers are theirs if followers= names these Blocks.",
         )
@@ -473,7 +473,7 @@ def _convexity(follower: Follower) -> Iterator[Finding]:
 def _idle_variables(game: GameStructure, uses: set[int]) -> Iterator[Finding]:
     for name, var in game.variables_by_name.items():
         if var.fixed:
-            yield Finding("info", name, f"fixed at {var.value:g}: it is data, nobody decides it.", "")
+            yield Finding("info", name, f"fixed at {var.value:g}: it is treated as data.", "")
         elif id(var) not in uses:
             yield Finding("warning", name, "no active objective or constraint uses it.", "Remove it or use it.")
 

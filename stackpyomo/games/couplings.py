@@ -29,6 +29,7 @@ from .players import Follower, Leader
 
 #: id(action) → [(aggregate, rate)]: what one member's action moves beside itself.
 Movers: TypeAlias = Mapping[int, Sequence[tuple[VarData, float]]]
+_EXPECTED = "expected (Var, Constraint), or (Var, (Constraint, follower))."
 _TURNED = {"lower": "upper", "upper": "lower", "equal": "equal"}
 
 
@@ -80,11 +81,12 @@ def _price_pairs(given: Any, component: Callable[[str], Any]) -> Iterator[tuple[
         pairs = [pairs]
     for item in pairs:
         if not isinstance(item, (tuple, list)) or len(item) != 2:
-            raise InvalidGame(f"prices={item}: expected (Var, Constraint), or (Var, (Constraint, follower)).")
+            raise InvalidGame(f"prices={getattr(item, 'name', item)}: {_EXPECTED}")
         target, follower = item[1] if isinstance(item[1], (tuple, list)) else (item[1], None)
         var, row = (component(part) if isinstance(part, str) else part for part in (item[0], target))
         if getattr(var, "ctype", None) is not pyo.Var or getattr(row, "ctype", None) is not pyo.Constraint:
-            raise InvalidGame(f"prices={item}: expected (Var, Constraint), or (Var, (Constraint, follower)).")
+            given_names = ", ".join(str(getattr(part, "name", part)) for part in (item[0], target))
+            raise InvalidGame(f"prices=({given_names}): {_EXPECTED}")
         if var.is_indexed() != row.is_indexed() or (var.is_indexed() and not set(row.keys()) <= set(var.keys())):
             raise InvalidGame(f"prices: {var.name} and {row.name} have other indices; give one price for each row.")
         yield from ((var[key], row[key], follower) for key in row) if row.is_indexed() else ((var, row, follower),)

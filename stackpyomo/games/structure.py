@@ -177,9 +177,8 @@ class GameStructure:
                 raise InvalidGame(f"{block.name}: lies inside another player ({ancestor.name}); make them siblings.")
             ancestor = ancestor.parent_block()
         if ancestor is None:
-            raise InvalidGame(
-                f"{block.name}: is not a Block of the model {self.model.name!r}; add it to the model first."
-            )
+            which = "" if self.name == UNNAMED else f" {self.name!r}"
+            raise InvalidGame(f"{block.name}: is not a Block of the model{which}; add it to the model first.")
         if not block.active:
             raise InvalidGame(f"{block.name}: is deactivated; activate it or leave it out of {argument}=.")
 

@@ -337,7 +337,7 @@ def designed(plan: Plan, game: Game, wishes: Wishes, seconds: float = math.inf) 
     with timed(taken, "levers"):
         known = levers(design, plan.values)
     if not known:
-        raise InvalidGame("observe: shows nothing of what any follower does, so that there is no gain to design.")
+        raise InvalidGame("observe=: shows nothing of what any follower does, so that there is no gain to design.")
     asked = Asked(plan, game, design, known, Unknowns(design, known, plan.values), time.monotonic() + seconds)
     with timed(taken, "deviations"):
         answer = held_by_deviations(asked)

@@ -335,7 +335,7 @@ def designed(plan: Plan, game: Game, wishes: Wishes) -> Incentive:
     with timed(seconds, "derivatives"):
         rows = rows_of(plan, game)
         if payment.expression is not None and not wishes.free:
-            raise InvalidGame("payment: there is nothing to choose it by; name the free= variables it is made of.")
+            raise InvalidGame("payment=: there is nothing to choose it by; name the free= variables it is made of.")
         refuse_undefined(rows, rows.at(values))
     settling = plan.responding if wishes.minors == "respond" else ()
     if wishes.free:

@@ -11,7 +11,7 @@ Observing every action and observing an average are two cases of the same linear
 
 Routes: by slopes, or by deviations, or by slopes first and then by deviations where these do not hold.
 
-A follower with whole actions has no first-order conditions, a signal that is not linear bends its answer, a follower
+A follower with integer actions has no first-order conditions, a signal that is not linear bends its answer, a follower
 that is not convex may pass every local test and leave all the same: these are designed deviation by deviation.
 """
 
@@ -150,7 +150,7 @@ def affine_incentive(
         chosen = leader_variables(game, free)
         if not observation.signals and chosen:
             raise InvalidGame(
-                "observe: names no signal, so that nobody is held, and nothing tells the free variables where to be. "
+                "observe=: names no signal, so that nobody is held, and nothing tells the free variables where to be. "
                 "For prices without charges on deviations, observe the actions with gain_bounds=(0, 0)."
             )
         wishes = Wishes(
@@ -180,7 +180,7 @@ def _way(design: str, regret: str, margin: float) -> str:
 def least_curvature(given: Any) -> float | None:
     """What curvature= asks for at least; None: whatever comes. Raises :class:`InvalidGame` for anything else."""
     if not isinstance(given, (int, float)) or isinstance(given, bool):
-        _one_of("curvature", given, ("auto", "none"))
+        _one_of("curvature", given, ("auto", "none"), "the least curvature asked for, a number")
         return 0.0 if given == "auto" else None
     if not 0.0 <= given < math.inf:
         raise InvalidGame(f"curvature={given!r}: the least curvature is a finite number of 0 or more.")
@@ -193,13 +193,13 @@ def _payment(expression: Any, limit: float | None) -> Payment:
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not math.isfinite(limit):
         raise InvalidGame(f"payment_limit={limit!r}: expected a finite number.")
     if expression is None:
-        raise InvalidGame("payment_limit: there is nothing to limit; pass payment=, an expression of free variables.")
+        raise InvalidGame("payment_limit=: there is nothing to limit; pass payment=, an expression of free variables.")
     return Payment(expression, float(limit), given=True)
 
 
-def _one_of(name: str, given: Any, known: Sequence[str]) -> None:
+def _one_of(name: str, given: Any, known: Sequence[str], *others: str) -> None:
     if not isinstance(given, str) or given not in known:
-        raise InvalidGame(f"{name}={given!r}: choose {' or '.join(repr(k) for k in known)}.")
+        raise InvalidGame(f"{name}={given!r}: choose {' or '.join([*map(repr, known), *others])}.")
 
 
 def routed(plan: Plan, game: Game, wishes: Wishes) -> Incentive:
@@ -298,5 +298,5 @@ def _by_deviations(plan: Plan, game: Game, wishes: Wishes, seconds: float = math
         if given:
             raise InvalidGame(f"{what}: a design by deviations has none. Leave it out, or pass design='slopes'.")
     if wishes.margin and not any(follower.integers for follower in game.followers.values()):
-        raise InvalidGame("margin: asks what a change of a whole action costs, and nobody has one; pass curvature=.")
+        raise InvalidGame("margin=: asks what a change of an integer action costs, and there is none; pass curvature=.")
     return by_deviations.designed(plan, game, wishes, seconds)

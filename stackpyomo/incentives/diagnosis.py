@@ -1,7 +1,7 @@
 """Diagnosis: why no affine incentive exists, follower by follower.
 
 A follower is lost where a_k + G_kᵀλ_k + Q_kᵀ b_k stays away from 0 for every gain the leader may use. The
-cause is the first of these that explains it: no derivative, b_k = 0, an action without weight or out of sight, a bound
+cause is the first of these that explains it: no derivative, b_k = 0, an action without weight or unobserved, a bound
 of the leader or of the gain, signals that cannot tell its own actions apart, another follower who asks something else
 of the same signals, curvature.
 
@@ -49,7 +49,7 @@ _WORDS: Mapping[RefusalCause, tuple[str, str]] = {
         "Observe each member's own action, or take a finite size.",
     ),
     RefusalCause.OUT_OF_SIGHT: (
-        "out of sight: no signal shows its action {who}, which it would change by itself (slope {slope:.6g})",
+        "unobserved: no signal shows its action {who}, which it would change by itself (slope {slope:.6g})",
         "Observe it, or ask for a plan that leaves it where the follower puts it by itself (the leader's objective "
         "counts what the action costs the follower){settle}.",
     ),

@@ -63,7 +63,7 @@ class Incentive(AffineStrategy):
         game = self.attached()
         whole = [f.name for f in game.followers.values() if f.integers]
         if whole or any(signal.curve is not None for signal in self.observed):
-            why = f"{whole[0]} has whole actions" if whole else "a signal is not linear"
+            why = f"{whole[0]} has integer actions" if whole else "a signal is not linear"
             raise InvalidGame(f"robustness: looks at small changes alone, and {why}; margin= asks for room instead.")
         if baseline is None:
             try:

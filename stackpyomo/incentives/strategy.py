@@ -161,7 +161,9 @@ class AffineStrategy:
     def doubtful(self) -> list[str]:
         """Observed followers whose problem is not proved convex whatever the gain: verify has to look at them."""
         game = self.attached()
-        others = [*game.aggregate_variables(), *(game.variables_by_name[name] for name in self.leader)]
+        moved = abs(self.matrix).sum(axis=1) + (0.0 if self.bend is None else abs(self.bend).sum(axis=1))
+        answering = [self.leader[row] for row in np.flatnonzero(np.asarray(moved))]
+        others = [*game.aggregate_variables(), *(game.variables_by_name[name] for name in answering)]
         seen = (f for name, f in game.followers.items() if name not in set(self.alone))
         return [f.name for f in seen if not is_jointly_convex(f, others)]
 

@@ -126,7 +126,7 @@ def _held(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
     columns = [rule.deviations[name].tolist() for name in ("follower", "action", "weight")]
     binding = [(name, action) for name, action, weight in zip(*columns, strict=True) if weight > 0.0]
     if binding:
-        yield "The gain is the least under which nobody gains by these deviations; its follower is indifferent to each:"
+        yield "The gain is the least under which these deviations do not pay; their follower is indifferent to each:"
         moves = [
             f"{name}: {', '.join(f'{var} = {shown(level)}' for var, level in action.items())}"
             for name, action in binding[: room.rows]
@@ -150,10 +150,11 @@ def _announced(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
     if rule.saturate and rule.game is None:
         yield "What is announced never goes beyond the leader's bounds."
     if not math.isnan(rule.payment):
-        least = "the least that holds everybody (it came before the energy of the gain)"
+        least = "the least that holds everybody (minimised before the energy of the gain)"
         bound = least if math.isnan(rule.payment_limit) else f"at most {rule.payment_limit:.6g} as asked for"
         yield f"The payment on the plan is {shown(rule.payment, 6)}: {bound}."
-    yield "On the plan the first number applies; each unit of a deviation changes it as shown."
+    if _used(rule).any():
+        yield "On the plan the first number applies; each unit of a deviation changes it as shown."
     if rule.game is not None and any(follower.size > 1 for follower in rule.game.followers.values()):
         yield "A population's action stands for one member's."
 
@@ -178,7 +179,7 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
         [
             ["leader-optimal", shown(standing.leader_optimal, 6), "everybody serves the leader"],
             ["this rule", shown(standing.rule, 6), f"proved: {proof}" if standing.proved else "the best rule found"],
-            ["best constant", shown(standing.constant, 6), "the leader answers nothing"],
+            ["best constant", shown(standing.constant, 6), "the leader announces constants"],
         ],
     )
     for entry in standing.at_bound:
@@ -342,7 +343,8 @@ def _deviations(rule: AffineStrategy, ledger: Accounts, room: _Room) -> Iterator
     """What tempts a follower, and what the leader's answer takes back, per unit of each action that is watched."""
     alone = set(rule.alone)
     watched = np.array([f.name not in alone for f in ledger.followers], dtype=bool)[ledger.owners]
-    watched &= [v.is_continuous() for f in ledger.followers for v in f.variables]  # of a whole one no step is small
+    small = [v.is_continuous() for f in ledger.followers for v in f.variables]  # of an integer action no step is
+    watched &= np.array(small, dtype=bool)
     if watched.any():
         moved = np.maximum(np.abs(ledger.temptation), np.abs(ledger.answer)) > ledger.noise
         tempted = np.flatnonzero(watched & moved)
@@ -390,7 +392,7 @@ def _limits(rule: AffineStrategy, *, verified: bool = False) -> Iterator[str]:
     if rule.uncertainty > TOLERANCES.flat:
         yield (
             f"Beware: at plans as good as this one the gain differs by {rule.uncertainty:.0%} of itself: "
-            "solve the plan more sharply, or choose one away from where its derivatives vanish."
+            "solve the plan to a tighter tolerance, or choose one away from where its derivatives vanish."
         )
     if rule.game is None:
         return
@@ -400,11 +402,11 @@ def _limits(rule: AffineStrategy, *, verified: bool = False) -> Iterator[str]:
         return
     if doubtful and not verified:
         yield (
-            f"Run verify(rule) for the proof: the costs of {listed(doubtful)} are not convex under this gain; what "
-            "they can do was looked at all the same."
+            f"Not verified yet: under a rule that answers, the cost of {listed(doubtful)} need not be convex; the "
+            "deviations of the design were examined all the same. verify(rule) has the proof."
             if len(rule.deviations)
-            else f"Run verify(rule): the costs of {listed(doubtful)} are not proved convex under this gain, so that "
-            "following the plan may not be the best answer."
+            else f"Not verified yet: under a rule that answers, the cost of {listed(doubtful)} need not be convex. "
+            "verify(rule) shows whether following the plan is the best answer."
         )
     if math.isinf(rule.energy):
         yield (

@@ -197,7 +197,7 @@ def _explain(game: Game, program: Program, solution: Solution, log: Sequence[Map
     if solution.termination is Termination.UNBOUNDED:
         if _runs_without_limit(game, program, solution.solver):
             raise NoPlan(unbounded(game, program, solution.x), termination="unbounded")
-        solution = replace(solution, termination=Termination.FAILED, message="its steps run away, which proves nothing")
+        solution = replace(solution, termination=Termination.FAILED, message="its iterates diverge: no proof")
     if solution.termination.maybe_infeasible or solution.termination is Termination.FAILED:
         discrete = any(not v.is_continuous() for v in program.variables)
         clash = conflict(all_constraints(game), solution.solver if discrete else "auto")

@@ -111,7 +111,7 @@ def all_equilibria(
 
 
 def _profiles(game: Game, followers: Sequence[Follower], problem: Problem, limit: int) -> Equilibria:
-    """The pure equilibria of followers with whole actions: all of them, by enumeration."""
+    """The pure equilibria of followers with integer actions: all of them, by enumeration."""
     values = game.completed({id(v): level for v, level in problem.held})
     plans: list[Plan] = []
     for profile in pure_equilibria(game, followers, values):

@@ -1,4 +1,4 @@
-"""Finite ties: followers of whole actions, of whom every profile can be looked at, in equilibrium with each other.
+"""Finite ties: followers of integer actions, of whom every profile can be looked at, in equilibrium with each other.
 
     inf_x ψ(x),   ψ(x) = max {F(x, y): y an equilibrium at x},   E(x) = {y: J_k(x, y) ≤ J_k(x, v, y_−k) for all k, v}
 

@@ -81,7 +81,7 @@ def leader_values(game: Game, leader: Any) -> dict[str, float]:
     for name, var in game.variables_by_name.items():
         number = given.get(name, var.value)
         if number is None and id(var) not in game.owners and id(var) not in defined:
-            raise InvalidGame(f"{name}: has no value; give one with leader={{{name!r}: ...}} or set it on the model.")
+            raise InvalidGame(f"{name}: has no value; set it on the model, or pass leader={{{name!r}: ...}}.")
         values[name] = 0.0 if number is None else float(number)
     return values
 

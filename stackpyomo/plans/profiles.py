@@ -1,4 +1,4 @@
-"""Profiles: everything that followers of whole actions may do together, and which of it is an equilibrium.
+"""Profiles: everything that followers of integer actions may do together, and which of it is an equilibrium.
 
 A profile is an equilibrium if and only if it keeps everybody's rows and no follower does better by another action of
 its own that keeps its rows, the others' actions given. Nothing is solved, so that nothing is missed.
@@ -81,20 +81,20 @@ def pure_equilibria(game: Game, followers: Sequence[Follower], values: dict[str,
     """
     if game.aggregates:
         raise InvalidGame(
-            f"{game.aggregates[0].name}: equilibrium='all' looks at whole actions one by one, without aggregates; "
+            f"{game.aggregates[0].name}: equilibrium='all' looks at integer actions one by one, without aggregates; "
             "write the sum out in the objectives."
         )
     for var in (v for f in followers for v in f.variables if math.isinf(count([v]))):
         kind = "a continuous variable" if var.is_continuous() else "an integer variable without two bounds"
         raise InvalidGame(
-            f"equilibrium='all': {var.name} is {kind} among followers with whole actions, whose equilibria are listed "
-            "profile by profile. Bound it, or ask for equilibrium='any'."
+            f"equilibrium='all': {var.name} is {kind} among followers with integer actions, whose equilibria are "
+            "enumerated. Bound it, or ask for equilibrium='any'."
         )
     profiles = Profiles(game, followers)
     if math.prod(profiles.shape) > _MOST:
         raise InvalidGame(
-            f"equilibrium='all': {math.prod(profiles.shape):g} profiles of whole actions are too many to be looked at "
-            f"one by one (at most {_MOST}); bound them, or ask for equilibrium='any'."
+            f"equilibrium='all': {math.prod(profiles.shape):g} profiles of integer actions are too many to be "
+            f"enumerated (at most {_MOST}); bound them, or ask for equilibrium='any'."
         )
     for place in np.argwhere(profiles.stable(profiles.costs(values, followers))):
         yield {**values, **profiles.values(place)}

@@ -90,7 +90,7 @@ def respond(
     except BadRow as bad:
         raise _refusal(game, problem, search.kkt, bad) from None
     if search.best is None or search.infeasible or search.unbounded or _is_hopeless(search):
-        _explain(game, problem, search)
+        _explain(game, followers, problem, search)
     plan = work.plan(search, objective, sign)
     if not by_rows:
         plan.warnings += [f"{name}: {why}, solved all the same (allow_nonconvex)" for name, why in proved.items()]
@@ -142,7 +142,7 @@ def _require_able(
         if _by_rows(options):
             asked = "knows no rule that answers its actions"
         elif registry["scip"].available and options.solver in ("auto", "scip"):
-            asked = f"takes no complementarity={options.treatment!r} there: leave it out"
+            asked = f"takes no complementarity={getattr(options.treatment, 'name', None)!r} there: leave it out"
         raise InvalidGame(
             f"{follower.integers[0].name}: an integer variable of {follower.name}, who responds. Its best answers come "
             f"from deviation rows in SCIP, which {asked}. Or relax its domain, or fix it."
@@ -375,7 +375,13 @@ def _is_hopeless(search: PlanSearch) -> bool:
     return refuted and 2 * empty > len(search.stops)
 
 
-def _explain(game: Game, problem: Problem, search: PlanSearch) -> None:
+def _unending(followers: Sequence[Follower]) -> str:
+    """Which variables may leave a follower without a best answer."""
+    ends = [v.name for f in followers for v in f.variables if v.lb is None or v.ub is None]
+    return f", or bound {listed(ends, 3)}: a cost that falls without limit has no best answer" if ends else ""
+
+
+def _explain(game: Game, followers: Sequence[Follower], problem: Problem, search: PlanSearch) -> None:
     """Raise :class:`NoPlan`: proved infeasible, unbounded, or nothing found."""
     last = search.stops[-1] if search.stops else None
     stopped = last.termination if last is not None else Termination.FAILED
@@ -405,14 +411,14 @@ def _explain(game: Game, problem: Problem, search: PlanSearch) -> None:
             or shared
             or (
                 "all rows can be met, but not while every responding follower answers optimally. "
-                "Relax the leader's constraints that hold follower variables"
+                f"Relax the leader's constraints that hold follower variables{_unending(followers)}"
             )
         )
         hint = "" if search.infeasible else f" Untried: {', '.join(untried(search.log))}."
         raise NoPlan(f"{proved}{why.rstrip('.')}.{hint}", termination="infeasible")
     message = last.message if last is not None else "no solver fits"
     if stopped is Termination.UNBOUNDED:
-        stopped, message = Termination.FAILED, f"its steps run away, which proves nothing: {message}"
+        stopped, message = Termination.FAILED, f"its iterates diverge: no proof: {message}"
     raise NoPlan(
         f"No plan was found: {stopped.value} ({message}). "
         f"Try another solver= or start: {', '.join(untried(search.log))}. Or another complementarity=; tee=True "

@@ -137,7 +137,7 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
 
     Against ties the leader prepares for the worst, inf_x max {J0(x, y): y a best answer to x}, with its constraints
     kept whatever answer is chosen. The infimum is exact for followers of linear and convex quadratic cost with affine
-    rows who feel nobody but the leader, and of few whole actions, by enumeration; elsewhere the plan is worth what it
+    rows who feel nobody but the leader, and of few integer actions, by enumeration; elsewhere the plan is worth what it
     says against every answer, and ``bound`` may be the optimistic one. The plan says what ties cost (``ties``) and
     whether the infimum is reached (``attained``).
 

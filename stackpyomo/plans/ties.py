@@ -69,7 +69,7 @@ def pessimistic_plan(
 
 
 def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options) -> Plan | None:
-    """The plan against ties of followers of whole actions, by enumeration; None where that is not possible."""
+    """The plan against ties of followers of integer actions, by enumeration; None where that is not possible."""
     answer = finite_answer(game, followers) if is_finite(game, followers) else None
     if answer is None:
         return None

@@ -122,7 +122,7 @@ def _responses(report: Report, rule: Incentive) -> Iterator[Picture]:
         if count == 1:
             yield _picture(
                 partial(plots.level_sets, rule, name, action=action),
-                f"Level sets of {name} and of the leader. The announced strategy touches what {name} likes better than "
+                f"Level sets of {name} and of the leader. The announced strategy touches what {name} prefers to "
                 "the plan, and does not enter it where its regret is 0.",
             )
 

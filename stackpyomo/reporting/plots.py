@@ -336,7 +336,7 @@ def level_sets(
 ) -> Any:
     """Draw level sets of the costs of follower and leader over an action v and a leader variable w, with the rule w(v).
 
-    The rule touches J_k = J_k* at the plan; where its regret is 0, it never enters what the follower likes better, {J_k
+    The rule touches J_k = J_k* at the plan; where its regret is 0, it never enters what the follower prefers, {J_k
     < J_k*}. Whatever else the leader announces answers v; all others stay as planned.
 
     Parameters
@@ -396,7 +396,7 @@ def level_sets(
 def _numbered(game: Game, function: str, follower: str, action: str | None) -> int:
     """Which of the follower's actions is meant."""
     if follower not in game.followers:
-        raise InvalidGame(f"{function}(follower={follower}): expected the name of a follower.")
+        raise InvalidGame(f"{function}(follower={follower!r}): no follower; choose {listed(list(game.followers))}.")
     names = [game.names[id(v)] for v in game.followers[follower].variables]
     if action is None and len(names) == 1:
         return 0
@@ -445,7 +445,7 @@ def _surface(problem: Composed, number: int, level: Any, across: Any, up: Any) -
 
 
 def _contours(ax: Any, across: Array, up: Array, costs: Sequence[Array], stars: Sequence[float], name: str) -> None:
-    """The follower's level sets and what it likes better than the plan, the leader's level sets around them."""
+    """The follower's level sets and what it prefers to the plan, the leader's level sets around them."""
     styles = [(_SECOND, "-", f"as good for {name}"), (_FIRST, "--", "as good for the leader")]
     for cost, star, (colour, dash, label) in zip(costs, stars, styles, strict=True):
         known = np.ma.masked_invalid(cost)

@@ -231,7 +231,7 @@ def run_pyomo(
             left = None if time_limit is None else max(time_limit - (time.monotonic() - began), 0.1)
             solution = attempt(program, {**options, **extra}, left, tee)
             if solution.termination is Termination.INFEASIBLE and _holds_huge_numbers(program):
-                return Solution(Termination.FAILED, "called infeasible; numbers of 1e15 and more are no end to it")
+                return Solution(Termination.FAILED, "called infeasible: not reliable beside numbers of 1e15 and more")
             if solution.termination is Termination.INFEASIBLE and not doubted and not program.is_linear:
                 doubted = True
             elif solution.termination not in (Termination.FAILED, Termination.INFEASIBLE_OR_UNBOUNDED):
@@ -277,7 +277,7 @@ def _believed(program: Program, solution: Solution) -> Solution:
     if not _has_endless_functions(program):
         return solution
     if solution.termination is Termination.INFEASIBLE:
-        return Solution(Termination.FAILED, "called infeasible; a function of what has no end may mislead it")
+        return Solution(Termination.FAILED, "called infeasible: not reliable with functions of unbounded arguments")
     optimal = solution.termination is Termination.OPTIMAL
     return replace(solution, termination=Termination.CONVERGED if optimal else solution.termination, bound=math.nan)
 

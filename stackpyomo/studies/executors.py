@@ -198,7 +198,7 @@ def _done(executor: Executor, running: Iterable[Future[Any]]) -> set[Future[Any]
         if client is not None and client.ncores():
             seen = time.monotonic()
         elif time.monotonic() - seen > _DESERTED:
-            raise InvalidGame("executor: has no workers any more; finished rows are kept. Start again.")
+            raise InvalidGame("executor: has no workers left; finished rows are kept. Start again.")
     return done
 
 

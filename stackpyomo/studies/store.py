@@ -105,7 +105,7 @@ class Store:
             self._check(_parsed(first) or {})
         self.rows, damaged = _rows(lines)
         if damaged:
-            self._tell(f"{_listing(damaged)} cannot be read; what stood there is run again")
+            self._tell(f"{_listing(damaged)} cannot be read; these rows are run again")
 
     def _check(self, header: Mapping[str, Any]) -> None:
         wrong = [words for key, words in _CHANGED.items() if header.get(key) != self.header.get(key)]

@@ -50,7 +50,7 @@ _SWEEPS = 3
 
 ACTIONS = 6
 
-WHOLE = 12  # whole actions up to which a box is taken apart into its points
+WHOLE = 12  # integer actions up to which a box is taken apart into its points
 
 PIECES = 81
 
@@ -393,7 +393,7 @@ def parsed(text: Any) -> ast.expr:
         tree: ast.expr = _Squares().visit(ast.parse(str(text).strip(), mode="eval")).body
         return tree
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise BadCertificate(f"{str(text)[:60]!r} is no formula.") from None
+        raise BadCertificate(f"{str(text)[:60]!r} is not a formula.") from None
 
 
 def value(tree: ast.expr, names: Mapping[str, Value]) -> Value:
@@ -411,7 +411,7 @@ def value(tree: ast.expr, names: Mapping[str, Value]) -> Value:
             return _FUNCTIONS[name](value(inner, names))
         case ast.BinOp(left=left, op=op, right=right):
             return _operation(op, left, right, names)
-    raise BadCertificate(f"{ast.dump(tree)[:60]} has no place in a formula.")
+    raise BadCertificate(f"{ast.dump(tree)[:60]} is not allowed in a formula.")
 
 
 def _operation(op: ast.operator, left: ast.expr, right: ast.expr, names: Mapping[str, Value]) -> Value:
@@ -426,7 +426,7 @@ def _operation(op: ast.operator, left: ast.expr, right: ast.expr, names: Mapping
         return power(f, g.span[0])
     if isinstance(op, ast.Pow):
         return exp(times(g, log(f)))
-    raise BadCertificate(f"{type(op).__name__} has no place in a formula.")
+    raise BadCertificate(f"{type(op).__name__} is not allowed in a formula.")
 
 
 @dataclass(frozen=True)
@@ -445,11 +445,11 @@ def relations(text: Any) -> Iterator[Relation]:
     """A constraint as one or two relations."""
     tree = parsed(text)
     if not isinstance(tree, ast.Compare):
-        raise BadCertificate(f"{str(text)[:60]!r} is no constraint.")
+        raise BadCertificate(f"{str(text)[:60]!r} is not a constraint.")
     sides = [tree.left, *tree.comparators]
     for left, op, right in zip(sides, tree.ops, sides[1:], strict=False):
         if not isinstance(op, ast.LtE | ast.GtE | ast.Eq):
-            raise BadCertificate(f"{str(text)[:60]!r} is no constraint.")
+            raise BadCertificate(f"{str(text)[:60]!r} is not a constraint.")
         yield Relation(*((right, left) if isinstance(op, ast.GtE) else (left, right)), isinstance(op, ast.Eq))
 
 
@@ -861,7 +861,7 @@ class Bound:
         return least
 
     def _halves(self, piece: list[Span], seen: int) -> list[list[Span]]:
-        """The piece halved along its widest whole action, or along the widest other; empty where it is a point."""
+        """The piece halved along its widest integer action, or along the widest other; empty where it is a point."""
         widths = [(hi - lo) / max(1.0, abs(lo), abs(hi)) if seen % 2 else hi - lo for lo, hi in piece]
         wide = [w and (self.player.whole[k], w) for k, w in enumerate(widths)]
         i = max(range(len(piece)), key=lambda k: wide[k] or (False, 0.0))
@@ -961,7 +961,7 @@ def _faults(player: Player) -> Iterator[str]:
         if (lower is not None and t < lower - room) or (upper is not None and t > upper + room):
             yield "the plan is outside of its bounds"
     if any(whole and t != round(t) for t, whole in zip(player.plan, player.whole, strict=True)):
-        yield "the plan has a part of a whole action"
+        yield "the plan has a fraction of an integer action"
     if stated["cost"] is not None:
         yield from _composition(player, parsed(stated["cost"]), [r for text in stated["rows"] for r in relations(text)])
 
@@ -1028,7 +1028,7 @@ def check(document: Any) -> list[Checked]:
             epsilon = _INF if faults else derived(player)
             checked.append(Checked(player.name, epsilon, claimed * (1.0 + SAME), faults, player.box()[1]))
         if not checked:
-            raise BadCertificate("it speaks of no follower.")
+            raise BadCertificate("it lists no follower.")
         return checked
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise BadCertificate(f"something is missing or of the wrong kind ({type(error).__name__}: {error}).") from None
@@ -1050,7 +1050,9 @@ def main(path: str) -> int:
         with open(path, encoding="utf-8") as file:
             checked = check(json.load(file))
     except (OSError, ValueError, BadCertificate) as error:
-        print(f"{path}: no certificate that can be checked: {error}", file=sys.stderr)
+        reason = f"it is not JSON ({error})" if isinstance(error, json.JSONDecodeError) else error
+        reason = getattr(error, "strerror", None) or reason
+        print(f"{path}: no certificate that can be checked: {reason}", file=sys.stderr)
         return 2
     for one in checked:
         print(_said(one))

@@ -129,7 +129,7 @@ def _branch(problem: Composed, how: Resolve) -> None:
     elif solution.termination is Termination.INFEASIBLE and problem.home is not None:
         problem.empty, problem.certificate = True, "global"
     elif solution.termination is Termination.UNBOUNDED:
-        problem.give_up("its objective improves without limit, by the solver's word")
+        problem.give_up("its objective improves without limit, according to the solver")
     elif solution.x is None:
         problem.give_up(f"its re-solve stopped: {solution.termination.value} ({solution.message})", Unsettled.STOPPED)
     else:

@@ -65,7 +65,7 @@ class PriceCheck:
     gap: float  #: In the unit of the follower's objective, for all its prices together; NaN: unknown.
     scale: float  #: What the gap is small against.
     certificate: str  #: The evidence, as of a regret.
-    uplift: bool  #: True if the market has whole actions: no price need clear it.
+    uplift: bool  #: True if the market has integer actions: no price need clear it.
 
     def is_refuted(self, tolerance: float) -> bool:
         """True if it is shown to be no multiplier, where there is one."""
@@ -120,7 +120,7 @@ class Report(Document):
     def prices(self) -> pd.Series:
         """How much better each price's market would do without its priced rows, paid for at these prices.
 
-        0 where they are multipliers; of a market with whole actions its uplift; infinite for a price of the wrong sign.
+        0 where they are multipliers; the uplift of a market with integer actions; infinite for one of the wrong sign.
         """
         return pd.Series({name: check.gap for name, check in self.price_checks.items()}, dtype=float, name="prices")
 
@@ -406,11 +406,12 @@ class Report(Document):
         Raises
         ------
         InvalidGame
-            Nothing can be claimed: a follower is unknown, there is a population, or the game has no game file.
+            Nothing can be claimed: a follower is unknown, there is a population, or the game has no game file. Or the
+            file cannot be written.
         """
         from .certificate import certificate
 
-        Path(path).write_text(json.dumps(certificate(self), indent=1), encoding="utf-8")
+        writable(path, json.dumps(certificate(self), indent=1))
 
     def worst(self, most: int) -> list[str]:
         """The followers with the largest regrets, unknown ones first.

@@ -11,8 +11,8 @@ Prices, verified: a market re-solved with its priced rows taken out and paid for
     gap_k = J_k(plan) − min {J_k(v) − Σ_c λ_c (body_c(v) − level_c) : the other rows of k} ≥ 0        (costs)
 
 By weak duality λ are multipliers of the rows c of a convex follower if and only if the gap is 0, a sign that does not
-fit the row apart. Of a market with whole actions the same number is the *uplift*: what has to be paid beside the price,
-because no price clears it (R. P. O'Neill et al., EJOR 164 (2005) 269–285).
+fit the row apart. Of a market with integer actions the same number is the *uplift*: what has to be paid beside the
+price, because no price clears it (R. P. O'Neill et al., EJOR 164 (2005) 269–285).
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def _compare_bends(
 
 def _difference(name: str, arrays: Any, substituted: Any) -> StackpyomoError:
     return StackpyomoError(
-        f"{name}: read into arrays its problem is another than by substitution ({arrays} against {substituted}). "
+        f"{name}: read into arrays its problem differs from the one by substitution ({arrays} against {substituted}). "
         "That is a mistake of this package, and nothing is said of the game: please report it with the model. "
         'verify(..., certify="global") goes without arrays.'
     )

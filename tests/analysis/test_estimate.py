@@ -18,7 +18,7 @@ def test_a_combination_that_is_open_is_said() -> None:
     assert direction["theta"] / direction["h"] == pytest.approx(3.0)
     assert "(theta, h) + t (3, 1)" in str(found)
     assert found.covariance.isna().all(axis=None)
-    with pytest.raises(sp.InvalidGame, match=r"not known.*theta, h not told apart"):
+    with pytest.raises(sp.InvalidGame, match=r"not known.*theta, h not distinguished"):
         found.scenarios("sample")
 
 

@@ -31,7 +31,7 @@ def test_responses_are_fitted_by_least_squares(parameters: Any) -> None:
     assert found.report is not None
     assert found.report.ok
     assert "proved the least within these bounds" in str(found)
-    assert "1 of 5 readings say nothing" in str(found)
+    assert "1 of 5 readings carry no" in str(found)
 
 
 def test_the_rule_for_what_was_fitted() -> None:

@@ -1,4 +1,4 @@
-"""Inducibility of followers with whole actions against enumeration: every action, the leader's worst answer to each."""
+"""Inducibility of followers with integer actions by enumeration: every action, the leader's worst answer to each."""
 
 from __future__ import annotations
 

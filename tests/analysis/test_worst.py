@@ -32,7 +32,7 @@ def test_the_vertices_prove_it(line: tuple[float, float]) -> None:
     assert found.share == 0.0
     assert found.value == pytest.approx(max(lost(line, *point) for point in grid()), abs=1e-7)
     assert lost(line, *found.at) == pytest.approx(found.value, abs=1e-7)
-    assert "Proved by the 4 vertices of the set: it is nowhere worse." in str(found)
+    assert "Proved by the 4 vertices of the set: no other point is worse." in str(found)
 
 
 def test_a_leader_who_maximises() -> None:

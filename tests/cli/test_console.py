@@ -15,6 +15,9 @@ from stackpyomo.studies import Row
 pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
+LOG = "or a longer --time-limit; --log - shows every attempt."
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [
@@ -31,6 +34,15 @@ pytestmark = pytest.mark.usefixtures("quick_workers")
         ("observe=[..., (m.x - 1)**2]", "observe=[..., (m.x - 1)**2]"),
         ("announced that holds it; affine_incentive(plan) designs one where there is one.", "announced that holds it."),
         ("margin==3 and weights=: unknown", "margin==3 and weights=: unknown"),
+        ("payment=: there is nothing", "--payment: there is nothing"),
+        ("choose the price anew with free=.", "choose the price anew with --free."),
+        ("gain_bounds=(2.0, None): too much", "--gain-bounds 2.0,None: too much"),
+        ("design='slopes' or gain_bounds=(0, 0).", "--design slopes or --gain-bounds 0,0."),
+        ("or a longer time_limit=; tee=True shows a solver's log.", LOG),
+        (
+            "t: has no value; set it on the model, or pass leader={'t': ...}.",
+            "t: has no value; give it one in the file.",
+        ),
         ("toll = 0 + 4/3 (flow − 0.6)", "toll = 0 + 4/3 (flow − 0.6)"),
     ],
 )

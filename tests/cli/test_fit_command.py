@@ -24,6 +24,20 @@ def test_a_table_is_fitted(run: Run, tmp_path: Path) -> None:
     assert "The most informative comes first:\n   price" in done.out
 
 
+def test_tables_fit_80_columns(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = MODELS.joinpath("metered_tariff.py").read_text().replace("worth", "what_an_hour_of_light_is_worth")
+    (tmp_path / "long.py").write_text(long.replace("household", "household_at_the_end_of_the_street"))
+    name = "household_at_the_end_of_the_street.use"
+    (tmp_path / "rows.csv").write_text(f"price,{name}\n1,3.0\n2,2.2\n3,1\n")
+    (tmp_path / "next.csv").write_text("price\n0\n1\n")
+    bounds = ("--parameter", "what_an_hour_of_light_is_worth=0,20", "--parameter", "slope=0.2,5")
+    done = run("fit", "long.py", "rows.csv", *bounds, "--candidates", "next.csv")
+    assert (done.code, done.err) == (0, "")
+    assert "what_an_hour_of_light_is_worth" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
 def test_one_document(run: Run, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("price,household.use\n1,3\n")
     (tmp_path / "next.csv").write_text("price\n0\n")

@@ -44,7 +44,7 @@ def test_the_least_payment(run: Run, write: Any) -> None:
     assert chosen("--payment", "pay") == pytest.approx((0.0, 0.0), abs=1e-5)
     assert chosen("--payment", "pay", "--payment-limit", "0.5") == pytest.approx((0.0, 0.5), abs=1e-5)
     one_message(run("solve", path, "--free", "fee", "--payment", "miss"), ("--payment miss", "named Expression"))
-    one_message(run("solve", path, "--payment", "pay"), ("payment: there is nothing to choose it by",))
+    one_message(run("solve", path, "--payment", "pay"), ("--payment: there is nothing to choose it by",))
 
 
 def test_what_is_observed_may_be_named(run: Run, write: Any) -> None:

@@ -81,8 +81,18 @@ def test_no_incentive_is_exit_1_with_a_document(stranger: Run, write: Any) -> No
     assert list(found["no_incentive"]["reasons"]) == ["driver"]
     assert found["report"]["ok"] is False
     assert found["report"]["followers"]["driver"]["regret"] == pytest.approx(0.16, abs=1e-6)
-    assert result.err.startswith("stackpyomo: No affine incentive: driver: zero gradient")
-    assert result.err.count("\n") == 1
+    *notes, refusal = result.err.splitlines()
+    assert notes == ["note: price: no active objective or constraint uses it. Remove it or use it."]
+    assert refusal.startswith("stackpyomo: No affine incentive: driver: zero gradient")
+
+
+def test_a_wrong_sense_is_told_before_the_refusal_that_it_causes(run: Run, write: Any) -> None:
+    done = run("solve", write("wrong.py", game("m.driver.cost.sense = pyo.maximize")))
+    assert done.code == 1
+    note, refusal = (line for line in done.err.splitlines() if "driver" in line)
+    assert note.startswith("note: driver.cost: proved not concave (it is maximised)")
+    assert refusal.startswith("stackpyomo: No affine incentive: driver: curvature")
+    assert note not in done.out
 
 
 def test_not_verified_is_exit_1(run: Run, write: Any, tmp_path: Path) -> None:

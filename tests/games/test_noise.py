@@ -92,7 +92,7 @@ def test_an_action_of_one_member_shows_no_scenario() -> None:
     plan = sp.leader_optimal(game, responding=["home"])
     for seen in ("actions", [m.home.u], [m.plant.v, m.home.u["low"]]):
         with pytest.raises(
-            sp.InvalidGame, match=r"observe: home.u\[low\]: what one member of home does tells a leader"
+            sp.InvalidGame, match=r"observe=: home.u\[low\]: what one member of home does tells a leader"
         ):
             sp.affine_incentive(plan, observe=seen)
     assert sp.verify(sp.affine_incentive(plan, observe=[m.plant.v])).ok

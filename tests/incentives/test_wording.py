@@ -59,10 +59,17 @@ def test_who_is_left_alone_held_by_constraints_or_doubtful_is_named() -> None:
     assert "p = 0 + 2 (f[2].u − 1), never beyond [-9, 9]" in text
     assert "Left alone, because nothing they do is observed: f[0]." in text
     assert "Held by their own constraints: f[1].cap (multiplier 2)." in text
-    assert "Run verify(rule): the costs of f[2] are not proved convex under this gain" in text
+    assert "Not verified yet: under a rule that answers, the cost of f[2] need not be convex." in text
     assert re.search(r"more f\[1\]\.u +2 +0 +2\n", text)
     assert re.search(r"more f\[2\]\.u +2 +2 +0\n", text)
     assert "f[0].u" not in text
+
+
+def test_a_follower_whose_actions_are_all_fixed_is_left_alone() -> None:
+    m = toll_game().model
+    m.driver.flow.fix(0.5)
+    rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.driver)))
+    assert "Left alone, because nothing they do is observed: driver." in str(rule)
 
 
 def test_a_quadratic_term_is_written_with_its_square() -> None:
@@ -90,8 +97,8 @@ On the plan no money changes hands.
 One unit of a small deviation from the plan, to the follower:
   deviation         gains without the rule  the rule takes
   more driver.flow                     0.8             0.8
-Run verify(rule): the costs of driver are not proved convex under this gain, so that following the plan may not be the \
-best answer.
+Not verified yet: under a rule that answers, the cost of driver need not be convex. verify(rule) shows whether \
+following the plan is the best answer.
 (rule.compare(sp.stackelberg(game)) tells who gains and who loses against announcing constants.)"""
 
 COMPARED = """\

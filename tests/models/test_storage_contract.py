@@ -234,7 +234,7 @@ def test_what_nobody_can_answer_any_more() -> None:
     m, game = inventory()
     with pytest.raises(
         sp.NoIncentive,
-        match=r"out of sight: no signal shows its action shop\.order\[3\], which it would change by itself",
+        match=r"unobserved: no signal shows its action shop\.order\[3\], which it would change by itself",
     ):
         sp.affine_incentive(sp.leader_optimal(game), sp.causal(m.fee, m.shop.order, lag=2))
 

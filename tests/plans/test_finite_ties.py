@@ -1,4 +1,4 @@
-"""Ties of followers of whole actions: closed forms, one follower and three in equilibrium with each other."""
+"""Ties of followers of integer actions: closed forms, one follower and three in equilibrium with each other."""
 
 from __future__ import annotations
 

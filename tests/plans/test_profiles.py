@@ -1,4 +1,4 @@
-"""Pure equilibria of followers with whole actions, by enumeration."""
+"""Pure equilibria of followers with integer actions, by enumeration."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def test_all_pure_equilibria_are_listed() -> None:
 def test_actions_that_are_not_whole_are_refused_by_name() -> None:
     game = entry()
     game.model.e[2].z = pyo.Var(bounds=(0, 1))
-    with pytest.raises(sp.InvalidGame, match=r"e\[2\].z is a continuous variable among followers with whole actions"):
+    with pytest.raises(sp.InvalidGame, match=r"e\[2\].z is a continuous variable among followers with integer actions"):
         sp.nash(game, equilibrium="all")

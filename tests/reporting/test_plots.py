@@ -353,7 +353,7 @@ def test_a_given_ax_is_drawn_into() -> None:
 def test_bad_questions() -> None:
     rule = sp.affine_incentive(sp.leader_optimal(bridge()))
     for draw in (plots.best_response, plots.level_sets):
-        with pytest.raises(sp.InvalidGame, match=r"stranger\): expected the name of a follower"):
+        with pytest.raises(sp.InvalidGame, match=r"stranger'\): no follower; choose"):
             draw(rule, "stranger")
         with pytest.raises(sp.InvalidGame, match=r"action=speed.*driver has 1 actions; choose driver\.flow"):
             draw(rule, "driver", action="speed")

@@ -70,7 +70,7 @@ def test_a_line_that_was_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     head, first, _, third = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(head + first + b"\0" * 20 + b"\n" + third)
     assert timeless(study(squared, {"x": [1, 2, 3]}, store=path)) == wanted
-    assert "line 3 cannot be read; what stood there is run again" in caplog.text
+    assert "line 3 cannot be read; these rows are run again" in caplog.text
     assert path.read_bytes().startswith(head + first + b"\0" * 20 + b"\n" + third)
     assert timeless(sp.read_study(path)) == wanted
 

@@ -1,4 +1,4 @@
-"""The checker: whole actions are looked at point by point, a rule that stops at a bound piece by piece."""
+"""The checker: integer actions are looked at point by point, a rule that stops at a bound piece by piece."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_part_of_a_whole_action_is_a_fault() -> None:
     symbol = document["game"]["followers"][0]["variables"][0]["name"]
     document["plan"][symbol] = 0.5
     (checked,) = checker.check({**document, "digest": checker.digest(document)})
-    assert any("part of a whole action" in fault for fault in checked.faults)
+    assert any("fraction of an integer action" in fault for fault in checked.faults)
 
 
 def test_more_than_the_limit_are_left_to_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:

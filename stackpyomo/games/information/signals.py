@@ -80,7 +80,7 @@ def read_observation(game: GameStructure, observe: Any, *, curved: bool = False)
     for signal in observation.signals:
         if signal.own and signal.name in noisy:
             raise InvalidGame(
-                f"observe: {signal.name}: what one member of {noisy[signal.name]} does tells a leader who does not "
+                f"observe=: {signal.name}: what one member of {noisy[signal.name]} does tells a leader who does not "
                 "know its noise nothing of the scenario. Observe aggregates, or the actions of others."
             )
     return observation
@@ -194,7 +194,7 @@ class _Reader:
                     self.signals.append(signal)
                 place = self._place[signal.name]
                 if self.signals[place] != signal:
-                    raise InvalidGame(f"observe: two different signals are called {signal.name}; name one of them.")
+                    raise InvalidGame(f"observe=: two different signals are called {signal.name}; name one of them.")
                 used.append(place)
         return used
 
@@ -224,7 +224,7 @@ class _Reader:
             meant = rows and all(any(row is known for known in self.game.aggregates) for row in rows)
             hint = " Observe the Var that this equality defines." if meant else ""
             raise InvalidGame(
-                f"observe: {item} is no signal. Name Vars or Expressions that are linear in the followers' actions, "
+                f"observe=: {item} is no signal. Name Vars or Expressions that are linear in the followers' actions, "
                 f"or a mapping leader variable → list of these.{hint}"
             )
 
@@ -259,10 +259,10 @@ class _Reader:
     def _variable(self, var: VarData) -> Signal:
         name = self.game.names.get(id(var))
         if name is None:
-            raise InvalidGame(f"observe: {var.name} is not a variable of {self.game.name}.")
+            raise InvalidGame(f"observe=: {var.name} is not a variable of {self.game.name}.")
         if id(var) not in self._actions and id(var) not in self._aggregates:
             raise InvalidGame(
-                f"observe: {name} is the leader's own; it observes followers' actions, aggregates, or expressions "
+                f"observe=: {name} is the leader's own; it observes followers' actions, aggregates, or expressions "
                 "of these. If it is an aggregate, pass its constraint as Game(..., aggregates=...)."
             )
         place = self._aggregates.get(id(var))
@@ -298,25 +298,25 @@ class _Reader:
             if signal.name != self.game.names[id(var)]:
                 name = f"{name}, {signal.name}"
         if not any(terms.values()):
-            raise InvalidGame(f"observe: {name} does not depend on any follower's action.")
+            raise InvalidGame(f"observe=: {name} does not depend on any follower's action.")
         return Signal(name, constant, terms, own=False)
 
     def _curve(self, expression: Any, name: str) -> Signal:
         """A signal that is not linear: a function of followers' own actions."""
         if not self.curved:
-            raise InvalidGame(f"observe: {name} is not linear in the followers' actions.")
+            raise InvalidGame(f"observe=: {name} is not linear in the followers' actions.")
         seen = list(variables_in(expression))
         for var in seen:
             if id(var) not in self._actions:
                 raise InvalidGame(
-                    f"observe: {name} is not linear and holds {var.name}, which is no follower's action. "
+                    f"observe=: {name} is not linear and holds {var.name}, which is no follower's action. "
                     "Write it in the actions alone."
                 )
         owners = {self.game.owners[id(v)] for v in seen}
         crowds = [owner for owner in sorted(owners) if self.game.followers[owner].size != 1]
         if crowds and len(owners) > 1:
             raise InvalidGame(
-                f"observe: {name} is not linear and mixes {crowds[0]}, a population, with others; "
+                f"observe=: {name} is not linear and mixes {crowds[0]}, a population, with others; "
                 "give each population signals of its own."
             )
         return Signal(name, 0.0, {self.game.names[id(v)]: 0.0 for v in seen}, own=False, curve=expression)

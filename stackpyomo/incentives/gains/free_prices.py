@@ -93,9 +93,9 @@ def _limited(wish: Payment, paid: Any, rows: Sequence[Any], names: str, solver: 
     program = _written(paid, rows, names)
     solution = _answered(program, solver)
     if solution.termination is Termination.UNBOUNDED:
-        raise InvalidGame("payment: it falls without limit; bound the free variables it is made of.")
+        raise InvalidGame("payment=: it falls without limit; bound the free variables it is made of.")
     if solution.answer is None:
-        raise NoIncentive(f"payment: no least one was found ({solution.message}).", reasons={}, residuals={})
+        raise NoIncentive(f"payment=: no least one was found ({solution.message}).", reasons={}, residuals={})
     return replace(wish, limit=float(program.problem.objective(solution.x)))
 
 

@@ -31,7 +31,7 @@ from stackpyomo.verification import Composed, composed, measure
 from .selection import Entries
 
 _FARTHEST = 1e12  # How far, in units of the leader's variable, a level of indifference is looked for.
-_LISTED = 4096  # Points up to which what a follower of whole actions can do is written down as a list.
+_LISTED = 4096  # Points up to which what a follower of integer actions can do is written down as a list.
 
 
 @dataclass(frozen=True)

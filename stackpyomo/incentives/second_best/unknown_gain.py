@@ -43,7 +43,7 @@ def read_common(game: Game, observation: Observation, common: Any) -> list[list[
     twice = [id(v) for group in groups for v in group]
     if len(set(twice)) < len(twice):
         name = next(v.name for group in groups for v in group if twice.count(id(v)) > 1)
-        raise InvalidGame(f"common: {name} stands in two of the groups; it can announce one rule only.")
+        raise InvalidGame(f"common=: {name} stands in two of the groups; it can announce one rule only.")
     return groups
 
 
@@ -54,14 +54,14 @@ def _require_alike(game: Game, observation: Observation, members: Sequence[VarDa
         other = [observation.signals[s] for s in observation.of(game.names[id(var)])]
         if len(seen) != len(other):
             raise InvalidGame(
-                f"common: {first.name} sees {len(seen)} signals ({listed([s.name for s in seen], 3)}), {var.name} "
+                f"common=: {first.name} sees {len(seen)} signals ({listed([s.name for s in seen], 3)}), {var.name} "
                 f"{len(other)} ({listed([s.name for s in other], 3)}): no rule is common to them. Observe alike "
                 "signals for each, and leave out of the index a type of probability 0, which nobody can have."
             )
         unlike = [(s, t) for s, t in zip(seen, other, strict=True) if s.own != t.own]
         if unlike:
             raise InvalidGame(
-                f"common: {first.name} answers {unlike[0][0].name} where {var.name} answers {unlike[0][1].name}: an "
+                f"common=: {first.name} answers {unlike[0][0].name} where {var.name} answers {unlike[0][1].name}: an "
                 "action of one follower and a sum are unlike signals. Observe alike signals for each, in one order."
             )
 
@@ -98,7 +98,7 @@ class UnknownGain:
         np.maximum.at(lows, self.numbers, lower)
         np.minimum.at(highs, self.numbers, upper)
         if (lows > highs).any():
-            raise InvalidGame("gain_bounds: variables with a common rule have bounds that exclude each other.")
+            raise InvalidGame("gain_bounds=: variables with a common rule have bounds that exclude each other.")
         for number, var in self.holder.gain.items():
             var.setlb(float(lows[number]))
             var.setub(float(highs[number]))

@@ -1,4 +1,4 @@
-"""Levers against arithmetic: temptations, pulls, slopes, levels of indifference, lists of whole actions."""
+"""Levers against arithmetic: temptations, pulls, slopes, levels of indifference, lists of integer actions."""
 
 from __future__ import annotations
 
