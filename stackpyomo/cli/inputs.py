@@ -69,7 +69,7 @@ def plan_from(path: Path, game: Game) -> Plan:
 def incentive_from(path: Path, game: Game) -> Incentive:
     """The incentive of that file, its own or what ``solve --json`` wrote; raises :class:`InvalidGame`."""
     with _written(path):
-        document = json.loads(read(path))
+        document = dict(json.loads(read(path)))
         if "incentive" in document:
             if document["incentive"] is None:
                 raise InvalidGame("holds no incentive; there was none.")

@@ -196,3 +196,8 @@ def test_a_major_follower_keeps_the_gain_bounded(size: float) -> None:
     assert rule.gain.loc["u0", "major.u"] == pytest.approx(gain, rel=1e-7)
     assert rule.gain.loc["u0", "minor.u"] == pytest.approx(0, abs=1e-7), "minors are at their equilibrium already"
     assert sp.verify(rule).ok
+
+
+def test_sizes_are_numbers() -> None:
+    with pytest.raises(sp.InvalidGame, match=r"sizes=\[10, 'many'\]: expected numbers of followers"):
+        sp.scaling(crowd(10), [10, "many"])  # type: ignore[list-item]

@@ -150,7 +150,7 @@ def test_why_the_vertices_do_not_suffice() -> None:
     ("within", "options", "message"),
     [
         (["theta", "h"], {}, "within: theta is unbounded"),
-        ({"theta": (0, np.inf)}, {}, "theta is unbounded"),
+        ({"theta": (0, np.inf)}, {}, "the bounds of theta are"),
         (BOX, {"fresh": -1}, "fresh=-1: expected an integer from 0 on"),
         (BOX, {"confidence": 1.0}, "confidence=1.0: expected a number between 0 and 1"),
         ({"gone": (0, 1)}, {}, "gone: "),

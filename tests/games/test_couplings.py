@@ -253,3 +253,12 @@ def test_what_a_deviation_moves_moves_by_every_action_of_it() -> None:
     game = sp.Game(m, followers=[m.one, m.other], aggregates=[m.sum])
     moved = moved_along(game.followers["one"], game.movers(), {id(m.one.a): 3.0, id(m.one.b): 5.0})
     assert {key: pyo.value(level) for key, level in moved.items()} == {id(m.total): 14.0}
+
+
+def test_a_price_of_what_is_no_row_is_named() -> None:
+    m = pyo.ConcreteModel()
+    m.price, m.f = pyo.Var(), pyo.Block()
+    m.f.u = pyo.Var()
+    m.f.cost = pyo.Objective(expr=m.f.u**2)
+    with pytest.raises(sp.InvalidGame, match=r"prices=\(price, f\.u\): expected \(Var, Constraint\)"):
+        sp.Game(m, m.f, prices=[(m.price, m.f.u)])

@@ -276,3 +276,14 @@ def test_a_row_that_many_feel_is_not_read_for_each_of_them(monkeypatch: pytest.M
     plan = sp.nash(game)
     assert [plan.value(firm.x) for firm in m.firm.values()] == pytest.approx([0.25] * 40, abs=1e-6)
     assert len(reads) <= 10
+
+
+def test_a_follower_without_a_best_answer_is_named() -> None:
+    """−u falls for ever, whatever the leader does."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1)), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, None))
+    m.f.cost = pyo.Objective(expr=-m.f.u + m.x)
+    m.goal = pyo.Objective(expr=m.x**2 + (m.f.u - 1) ** 2)
+    with pytest.raises(sp.NoPlan, match=r"No plan exists.*bound f\.u|f\.u \(f\) has no bound"):
+        sp.stackelberg(sp.Game(m, m.f))

@@ -342,6 +342,22 @@ def test_the_checker_runs_alone(tmp_path: Path, written: list[dict[str, Any]]) -
         assert (run.returncode, words in run.stdout + run.stderr) == (code, True), run.stderr
 
 
+def test_files_that_cannot_be_written_or_read_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    m = pyo.ConcreteModel()
+    m.toll, m.f = pyo.Var(bounds=(-1, 1), initialize=0), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 1), initialize=0)
+    m.f.cost = pyo.Objective(expr=m.f.u**2 + m.toll * m.f.u)
+    m.goal = pyo.Objective(expr=m.toll**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    with pytest.raises(sp.InvalidGame, match=r"gone/proof.json: cannot be written \(No such file or directory\)"):
+        report.to_certificate(tmp_path / "gone" / "proof.json")
+    text = tmp_path / "text.json"
+    text.write_text("no JSON")
+    for path, words in ((tmp_path / "gone.json", "No such file or directory"), (text, "it is not JSON (")):
+        assert checker.main(str(path)) == 2
+        assert f"{path.name}: no certificate that can be checked: {words}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "text", ["__import__('os')", "(lambda: 1)()", "x.real", "[1]", "1 if x else 2", "x // 2", "exp(1, 2)"]
 )
