@@ -105,8 +105,8 @@ class Composed:
 
     def _bends_up(self) -> bool:
         """Interval Hessians."""
-        alone = len(self.variables) == 1 and is_convex_on_box(self.cost, self.variables[0])
-        bent = alone or bends_up_on_box(self.cost, self.variables)
+        alone = len(self.variables) == 1 and None not in self.variables[0].bounds
+        bent = is_convex_on_box(self.cost, self.variables[0]) if alone else bends_up_on_box(self.cost, self.variables)
         return bent and all(is_convex_feasible_set(row).curvature is Curvature.CONVEX for row in self.rows)
 
     def _bends_up_where_rows_hold(self) -> bool:
