@@ -22,12 +22,14 @@ from . import (
     certificates,
     claims,
     crowds,
+    degenerate,
     equilibria,
     families,
     incentives,
     integers,
     populations,
     proofs,
+    refusals,
     scenarios,
     second_best,
     uniqueness,
@@ -58,6 +60,8 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "families": families.hunt,
     "crowds": crowds.hunt,
     "wide": wide.hunt,
+    "degenerate": degenerate.hunt,
+    "refusals": refusals.hunt,
 }
 """name → what plays one random game and enters what was claimed."""
 

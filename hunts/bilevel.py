@@ -17,7 +17,7 @@ from .drafts import Draft, Side, number
 from .ledger import Ledger
 from .oracles import best_deviation, natural_scale
 
-__all__ = ["affine", "curved"]
+__all__ = ["affine", "affine_game", "curved", "follows"]
 
 _SAME = 1e-4
 """Objectives within this share of each other are the same."""
@@ -133,7 +133,7 @@ def _within(bounds: list[Any], most: float) -> list[Any]:
     return [(a if math.isfinite(a) else None, b if math.isfinite(b) else None) for a, b in wide]
 
 
-def _affine(random: np.random.Generator) -> Affine:
+def affine_game(random: np.random.Generator) -> Affine:
     """Small whole numbers: ties, degenerate rows and unbounded sets are drawn on purpose."""
     followers = int(random.integers(1, 3))
     owner = np.repeat(np.arange(followers), random.integers(1, 3 if followers == 1 else 2, size=followers))
@@ -174,7 +174,7 @@ def _affine(random: np.random.Generator) -> Affine:
 
 def affine(random: np.random.Generator, ledger: Ledger) -> None:
     """Stackelberg plans of linear and quadratic followers against all active sets."""
-    game = _affine(random)
+    game = affine_game(random)
     draft, (least, where) = game.draft(), game.best()
     script = draft.script(
         f"# by all active sets: {least}, x, u, multipliers = {None if where is None else where.tolist()}\n" + _TAIL
@@ -186,7 +186,7 @@ def affine(random: np.random.Generator, ledger: Ledger) -> None:
         holds = {"infeasible": least == math.inf, "unbounded": least == -math.inf}.get(word, True)
         ledger.claim(f"no plan: {word}", holds, f"the leader's least cost is {least:.6g}", script)
         return
-    _follows(draft, plan, random, ledger, script)
+    follows(draft, plan, random, ledger, script)
     ledger.claim(f"plan: {plan.quality}")
     if plan.quality == "optimal":
         room = _SAME * max(1.0, abs(least)) if math.isfinite(least) else 0.0
@@ -201,7 +201,7 @@ def affine(random: np.random.Generator, ledger: Ledger) -> None:
         )
 
 
-def _follows(draft: Draft, plan: sp.Plan, random: np.random.Generator, ledger: Ledger, script: str) -> None:
+def follows(draft: Draft, plan: sp.Plan, random: np.random.Generator, ledger: Ledger, script: str) -> None:
     """A plan that is called feasible or optimal is one from which nobody wants to go."""
     if plan.quality not in ("optimal", "feasible"):
         return
@@ -240,7 +240,7 @@ def curved(random: np.random.Generator, ledger: Ledger) -> None:
         )
         return
     ledger.claim(f"plan: {plan.quality}")
-    _follows(draft, plan, random, ledger, script)
+    follows(draft, plan, random, ledger, script)
     objective = plan.leader_objective
     if plan.quality == "optimal" and where is not None:
         better = least < objective - _SAME * max(1.0, abs(objective))

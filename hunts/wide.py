@@ -35,13 +35,15 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
         10.0 ** int(random.integers(-7, 8)),
         10.0 ** int(random.integers(-8, 9)),
     )
-    top = float(random.choice([10.0, 1e3, 1e5, 1e6, math.inf]))
-    low = float(random.choice([0.0, 0.0, -10.0, -math.inf]))
+    top = float(random.choice([10.0, 1e3, 1e5, 1e6, 1e9, 1e11, math.inf]))
+    low = float(random.choice([0.0, 0.0, -10.0, -1e9, -math.inf]))
     number = int(random.choice([1, 1, 120]))
     grid = _grid(low, top)
     costs = _COSTS[name](grid, want, np)
     best = float(grid[int(np.nanargmin(costs))])
-    at = float(random.choice([0.0, 0.0, 1e-9, 1e-6, best, best * (1 + 1e-7)]))
+    at = float(
+        random.choice([0.0, 0.0, 1e-9, 1e-6, want / 4, best, *(best * (1 + off) for off in (1e-7, 1e-6, -1e-6))])
+    )
     m = pyo.ConcreteModel()
     m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0), pyo.Block(range(number))
     for f in m.f.values():
@@ -49,16 +51,16 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
         f.x = pyo.Var(bounds=tuple(limits), initialize=at * action)
         f.cost = pyo.Objective(expr=money * (_COSTS[name](f.x / action, want, pyo) + m.t * f.x / action))
     m.goal = pyo.Objective(expr=sum((f.x / action) ** 2 for f in m.f.values()) + m.t**2)
-    report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
+    plan = sp.Plan.from_values(sp.Game(m, list(m.f.values())))
+    report, at = sp.verify(plan), plan.value(m.f[0].x) / action
     here, least = float(_COSTS[name](np.array(at), want, np)), float(np.nanmin(costs))
     case = f"{name} of {want} on [{low}, {top}] at {at}, units {action:g} and {money:g}, {number}: {report}"
     if report.ok:
         stake = float(np.ptp(_COSTS[name](np.linspace(min(at, best), max(at, best), 1001), want, np)))
         room = max(1e-4 * want**2 * stake, 1e-9 * abs(here), 1e-11)
-        span = max(top - low if math.isfinite(top - low) else min(abs(low), abs(top)), 1.0)
-        nothing = abs(at - best) <= max(1e-4 * want, 3e-6 * span * math.isfinite(span))  # a plan's accuracy
+        nothing = abs(at - best) <= 1e-4 * want  # a plan's accuracy
         ledger.claim("verified", here - least <= room or nothing, f"gains {here - least}: {case}")
-    elif at in (0.0, 1e-9, 1e-6) and abs(best - at) > 1e-3:
+    elif here - least > 1e-6 * want**2 and abs(best - at) > 1e-3:
         ledger.claim("not verified, and somebody gains")
     else:
         known = bool(np.isfinite(report.regret).all())
@@ -68,7 +70,7 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
 
 def _grid(low: float, top: float) -> np.ndarray:
     """Levels in every decade, and a dense set of those where something can be wanted."""
-    decades = 10.0 ** np.linspace(-9, 7, 4001)
+    decades = 10.0 ** np.linspace(-9, 12, 5001)
     near = np.linspace(-30, 30, 600_001)
     levels = np.concatenate([-decades, [0.0], decades, near])
     kept = levels[(levels >= low) & (levels <= top)]

@@ -38,6 +38,8 @@ SLICE = {
     "families": 6,
     "crowds": 2,
     "wide": 6,
+    "degenerate": 12,
+    "refusals": 20,
 }
 """Games of each hunt, by `make explore`; half of them by `make test`."""
 DRIVER = Side({"flow": (0.0, 1.0)}, "(flow - 1)**2 + toll*flow")
