@@ -19,7 +19,7 @@ has another unit), and what a cost hardly weighs, because it is improbable, has 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -34,7 +34,9 @@ _TINY = float(np.sqrt(np.finfo(float).tiny))
 _LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound, and nothing bent, says otherwise.
 _ALIKE, _TURNED = 3.0, 0.5  # Of Newton's steps: in what proportion slopes change along one, and what ends it.
 _WELL_WITHIN = 0.1  # Of a reach that is told by bounds alone: where a slope that has changed asks for another.
-_FARTHEST, _DECADES = 1e30, 60  # Where a slope is looked at that nothing says the end of, and in how many decades.
+_FARTHEST = 1e30  # Where a slope is looked at that nothing says the end of.
+_DECADES = tuple(10.0 ** -np.arange(1, 61))  # Shares of a step over which a slope may change.
+_QUARTERS = tuple(10.0 ** -np.arange(0.25, 1.0, 0.25))  # The same within a decade.
 _SWEEPS = 3  # Rounds in which variables without a size of their own take one from those that have.
 
 
@@ -100,15 +102,15 @@ def turns_well_within(change: Callable[[float], Array]) -> Array:
 
 
 def _turned(
-    steps: Array, change: Callable[[float], Array], part: float = _TURNED, accuracy: float = 10.0**-_DECADES
+    steps: Array, change: Callable[[float], Array], accuracy: float = 0.0, shares: Sequence[float] = _DECADES
 ) -> Array:
-    """The least of so many decades below a step over which a slope changes by that part; the step where none does.
+    """The least of these shares of a step over which a slope changes by half; the step where none does.
 
     accuracy: the first share of a step that need not be told from a smaller one.
     """
     cut = steps.copy()
-    for share in 10.0 ** -np.arange(1, 1 + _DECADES):
-        cut = np.where(change(share) >= part, share * steps, cut)
+    for share in shares:
+        cut = np.where(change(share) >= _TURNED, share * steps, cut)
         if share <= accuracy:
             break
     return cut
@@ -186,18 +188,21 @@ class _Changes:
         return confirmed_steps(steps, partial(self._over, steps)) if steps.any() else steps
 
     def within_bounds(self, reaches: Array, terms: Callable[[Array], Array], accuracy: float) -> Array:
-        """The reaches; of a variable next to 0 ten times the step over which its slope changes by its terms.
+        """The reaches; of a variable next to 0 ten times the step over which its slope changes by half its terms.
 
-        Where that is well within its bounds: one of a million is often there to have one. Changes within the accuracy
-        of the point tell nothing.
+        Where that is well within its bounds: one of a million is often there to have one. The slope is taken at 0: one
+        that is gone there tells of nothing but how well the point is known. Nor do changes within ``accuracy``.
         """
         limited = np.isfinite(self.bounds).any(axis=0) & (self.bounds[0] < self.bounds[1])
         steps = np.where(limited & (np.abs(self.point) <= TOLERANCES.nothing * reaches), reaches, 0.0)
-        asked = turns_well_within(partial(self._over, steps))
+        still = replace(self, point=np.where(steps > 0.0, np.clip(0.0, *self.bounds), self.point))
+        asked = turns_well_within(partial(still._over, steps))
         if not asked.any():
             return reaches
         steps = np.where(asked, steps, 0.0)
-        turned = _turned(steps, partial(self._over, steps, least=terms(asked)), 1.0, accuracy)
+        sizes = terms(asked)
+        turned = _turned(steps, partial(still._over, steps, least=sizes), accuracy)
+        turned = _turned(turned, partial(still._over, turned, least=sizes), shares=_QUARTERS)
         near = TOLERANCES.reach * np.maximum(np.abs(self.point), turned)
         return np.where(asked & (turned > accuracy * steps) & (near < reaches), near, reaches)
 

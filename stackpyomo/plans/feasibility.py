@@ -7,7 +7,7 @@ Conflicts: why there is no plan, and whose constraints or variables are behind i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from stackpyomo.core import TOLERANCES, Array, box_of, limited_reaches, sides_of
 from stackpyomo.core.expressions import apart
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game, GameStructure
-from stackpyomo.solvers import BadRow, Program, solve
+from stackpyomo.solvers import BadRow, Program, free_row, scales_of, solve
+
+_ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
 
 
 def violation(game: GameStructure, values: Mapping[str, float]) -> float:
@@ -47,15 +49,34 @@ def _violation(game: GameStructure, rows: Program | None, values: Mapping[str, f
 def rested(game: GameStructure, values: Mapping[str, float]) -> dict[str, float]:
     """The values with those next to a bound on it, unless a row is violated by that."""
     levels, lower, upper = _levels(game, values)
-    room = TOLERANCES.active * _reaches(levels, lower, upper)
-    moved = np.where(np.abs(levels - lower) <= room, lower, np.where(np.abs(upper - levels) <= room, upper, levels))
     names = [name for name, v in game.variables_by_name.items() if not v.fixed]
+    reaches = _reaches(levels, lower, upper)
+    for _ in range(2):  # a box may be far wider than what its owner wants
+        room = TOLERANCES.active * reaches
+        moved = np.where(np.abs(levels - lower) <= room, lower, np.where(np.abs(upper - levels) <= room, upper, levels))
+        beside = {name for name, is_moved in zip(names, moved != levels, strict=True) if is_moved}
+        if not beside:
+            return dict(values)
+        reaches = np.minimum(reaches, _wanted(game, values, names, beside))
     moved_values = {**values, **dict(zip(names, moved.tolist(), strict=True))}
-    if moved_values == values:
-        return dict(values)
     rows = _rows(game)
     worse = _violation(game, rows, moved_values) > max(TOLERANCES.feasibility, _violation(game, rows, values))
     return dict(values) if worse else moved_values
+
+
+def _wanted(game: GameStructure, values: Mapping[str, float], names: Sequence[str], beside: Container[str]) -> Array:
+    """(names) the reach that its owner's cost tells of each of those ``beside`` a bound; ∞ where none does."""
+    players = (game.leader, *game.followers.values())
+    owners = [player for player in players if any(game.names[id(v)] in beside for v in player.variables)]
+    try:
+        costs = [p.objective.expr for p in owners if p.objective is not None]
+        program = Program(0.0, [free_row(cost, None, _ANYTHING) for cost in costs])
+        x, every = program.vector(values, game.names), np.ones(len(program.rows), dtype=bool)
+        reaches = scales_of(program, x, every).reaches
+    except (BadRow, InvalidGame):
+        return np.full(len(names), np.inf)
+    told = dict(zip((game.names[id(v)] for v in program.variables), reaches.tolist(), strict=True))
+    return np.array([told.get(name, np.inf) if name in beside else np.inf for name in names])
 
 
 def _levels(game: GameStructure, values: Mapping[str, float]) -> tuple[Array, Array, Array]:

@@ -303,18 +303,20 @@ class Program:
         }
         return Residuals(beyond, outside, kinds)
 
-    def proved_gaps(self, x: Array, duals: Array, trust: float) -> tuple[Array, Array]:
+    def proved_gaps(self, x: Array, duals: Array, trust: float, rounding: Any = 0.0) -> tuple[Array, Array]:
         """How much a CONVEX program can still improve on x, by variable and by row (each ≥ 0; the sum bounds it).
 
         f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
         |z − x| ≤ trust · its reach where a variable has none. Every π proves something; what rounding
-        leaves of a dual on a side that a row has not is left out.
+        leaves of a dual on a side that a row has not is left out. rounding: (variables) what a slope r may be off by;
+        one that is no more than that is 0 towards a side without a bound, where any step makes something of it.
         """
         problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
         duals = np.where(np.isfinite(np.where(duals > 0, floor, ceiling)), duals, 0.0)
         body = np.asarray(problem.constraints(x)) if problem.m else np.zeros(0)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
         reach = trust * self.units(x)[0]
+        reach = np.where(np.abs(reduced) <= rounding, 0.0, reach)
         down = np.where(np.isfinite(lower), x - lower, reach)
         up = np.where(np.isfinite(upper), upper - x, reach)
         with np.errstate(invalid="ignore"):
@@ -393,12 +395,12 @@ def scales_of(
     x: Array,
     costs: Array | None = None,
     terms: Callable[[Array], Array] | None = None,
-    accuracy: float = TOLERANCES.noise,
+    accuracy: float = TOLERANCES.cancelled,
 ) -> Scales:
     """The natural units of a program at x: row 0 is its objective, the others are its rows.
 
-    costs, terms: which of the rows are costs, and the terms of their slopes; else the objective's slopes tell where
-    bounds lie far out, and ``accuracy`` is how well x is known, in reaches.
+    costs, terms: which of the rows are costs (None: the objective alone), and the terms of their slopes; their slopes
+    tell where bounds lie far out, and ``accuracy`` is how well x is known, in reaches.
     """
     problem = program.problem
 
@@ -406,17 +408,16 @@ def scales_of(
         data = np.asarray(problem.hessian(point, weights[1:], weights[0]))
         return sparse.csr_array((data, problem.hessian_structure()), shape=(len(x), len(x)))
 
-    first = np.arange(1 + problem.m) == 0
+    telling = np.arange(1 + problem.m) == 0 if costs is None else np.append(False, costs)
 
-    def terms_of_objective(_: Array) -> Array:
+    def terms_of_costs(_: Array) -> Array:
         """|H| |x| + |∇f − H x|: what the slopes are made of as far as they are affine."""
-        triangle = curvature(x, first * 1.0)
+        triangle = curvature(x, telling * 1.0)
         whole = triangle + triangle.T - sparse.diags_array(triangle.diagonal())
-        return np.asarray(abs(whole) @ np.abs(x) + np.abs(np.asarray(problem.gradient(x)) - whole @ x))
+        return np.asarray(abs(whole) @ np.abs(x) + np.abs(program.slopes(x).T @ (telling * 1.0) - whole @ x))
 
-    if costs is None:
-        return scales(x, *program.bounds, program.slopes, curvature, None, terms_of_objective, first, accuracy)
-    return scales(x, *program.bounds, program.slopes, curvature, np.append(False, costs), terms)
+    counted = None if costs is None else telling
+    return scales(x, *program.bounds, program.slopes, curvature, counted, terms or terms_of_costs, telling, accuracy)
 
 
 def natural_size(cost: Any, levels: Mapping[int, float]) -> float:

@@ -18,6 +18,7 @@ from stackpyomo.core.expressions import Substitution
 from stackpyomo.solvers import BadRow, Program, Solution, free_row, solve
 
 from .best_response import Composed
+from .measures import terms_of_slopes
 
 _FEW = 500  # Variables and rows of a program up to which multipliers are worked out to see whether it has to be solved.
 
@@ -132,10 +133,26 @@ class Separable:
         if not np.isfinite(program.problem.gradient(start)).all():
             return []
         duals = program.recovered_duals(start) if program.problem.m else np.zeros(0)
-        gap = self._gap(
-            program.proved_gaps(start, duals, TOLERANCES.trust), np.array(self._row_owners, dtype=int)[program.rows]
-        )
+        row_owners = np.array(self._row_owners, dtype=int)[program.rows]
+        gap = self._gap(program.proved_gaps(start, duals, TOLERANCES.trust), row_owners)
+        left = [number for number in able if not gap[number] <= TOLERANCES.closed]
+        if left and not np.isfinite(program.bounds).all():
+            rounding = self._rounding(left)
+            gap = np.fmin(gap, self._gap(program.proved_gaps(start, duals, TOLERANCES.trust, rounding), row_owners))
         return [number for number in able if gap[number] <= TOLERANCES.closed]
+
+    def _rounding(self, numbers: Sequence[int]) -> Array:
+        """(variables of the program) what the slopes of these tasks' costs may be off by at the plan; 0 of others.
+
+        The announced slope is to cancel the follower's own, and cancels it but for the rounding of its terms.
+        """
+        assert self.program is not None
+        off: dict[int, float] = {}
+        for number in numbers:
+            (unit, reaches), terms = self.units[number], terms_of_slopes(self.tasks[number].problem)
+            sizes = TOLERANCES.rounding * terms * np.array(reaches) / unit
+            off |= {id(v): size for v, size in zip(self.owned[number], sizes.tolist(), strict=True)}
+        return np.array([off.get(id(v), 0.0) for v in self.program.variables])
 
     def doubtful(self, solution: Solution, tolerance: float) -> dict[int, str]:
         """Task number → what is wrong with its answer: infeasible, or (if convex) not proved optimal.

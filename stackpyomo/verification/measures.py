@@ -76,7 +76,8 @@ def _measure(problems: Sequence[Composed]) -> None:
         costs = [free_row(problems[number].own, None, _ANYTHING) for number in moving]
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
         plan = np.array([v.value for v in program.variables], dtype=float)
-        units = scales_of(program, plan, np.asarray(program.rows) < len(costs), partial(_terms_of, program, problems))
+        own, terms = np.asarray(program.rows) < len(costs), partial(_terms_of, program, problems)
+        units = scales_of(program, plan, own, terms)
     except (BadRow, InvalidGame):
         if len(problems) > 1:
             middle = len(problems) // 2
@@ -116,7 +117,7 @@ def _terms_of(program: Program, problems: Sequence[Composed], asked: Array) -> A
     for problem in problems:
         columns = np.array([place.get(id(v), -1) for v in problem.variables])
         if asked[columns[columns >= 0]].any():
-            terms[columns[columns >= 0]] = _terms(problem)[columns >= 0]
+            terms[columns[columns >= 0]] = terms_of_slopes(problem)[columns >= 0]
     return terms
 
 
@@ -141,10 +142,10 @@ def _cancelling(problem: Composed) -> Array:
     """
     if getattr(problem.own, "polynomial_degree", int)() not in (0, 1):
         return np.zeros(len(problem.variables))
-    return np.asarray(_terms(problem) * np.array(problem.reaches))
+    return np.asarray(terms_of_slopes(problem) * np.array(problem.reaches))
 
 
-def _terms(problem: Composed) -> Array:
+def terms_of_slopes(problem: Composed) -> Array:
     """Σ |terms of ∂J_k/∂v_j| at the plan; 0 where they are not known."""
     own = list(problem.follower.variables)
     if problem.follower.objective is None or len(own) != len(problem.variables):  # a part of it, given an observation
@@ -163,7 +164,7 @@ def reconsider(problem: Composed) -> None:
     A plan is known to some accuracy alone, and a Newton step made of such a slope is no reach: with its terms in the
     place of the slope it is one, and the terms times that are at stake.
     """
-    stakes, reaches, sizes = np.array(problem.stakes), np.array(problem.reaches), _terms(problem)
+    stakes, reaches, sizes = np.array(problem.stakes), np.array(problem.reaches), terms_of_slopes(problem)
     slopes = stakes / reaches
     left = (slopes > 0.0) & (slopes <= TOLERANCES.noise * sizes)
     wide = np.where(left, reaches * sizes / np.where(left, slopes, 1.0), reaches)
@@ -178,7 +179,7 @@ def narrow(problem: Composed, tolerance: float) -> None:
     """
     target, best, stakes = np.array(problem.target), np.array(problem.best), np.array(problem.stakes)
     low, high = box_of(problem.variables)
-    reaches, terms = np.array(problem.reaches), _terms(problem)
+    reaches, terms = np.array(problem.reaches), terms_of_slopes(problem)
     size = np.maximum(np.abs(target), np.abs(best))
     near = np.where((target == low) | (target == high), 1.0, _UNHELD) * TOLERANCES.accuracy * reaches
     wide = np.isfinite([low, high]).any(axis=0) & (best != target) & (size > near) & (TOLERANCES.reach * size < reaches)

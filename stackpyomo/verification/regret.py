@@ -429,7 +429,7 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> Non
     if shows_all(problem) and Samples(problem).bounded and is_shown(problem, problem.least_known - _SHARE * within):
         problem.certificate = "global"
         return
-    separable = Separable([Task(problem, problem.target, True)])
+    separable = Separable([Task(problem, problem.target, True)], scaled=True)  # what is proved depends on no unit
     solution = separable.solve(solver, {}, limit)
     if solution is None:
         return

@@ -242,11 +242,13 @@ class Samples:
         return values
 
     def _by_decades(self, column: int, share: Array) -> Array:
-        """Shares of 1 to values, the same number in each decade of distance from the plan."""
+        """Shares of 1 to values, as many in each decade of distance from the plan, down to a share of a size."""
         low, high, plan = self.floor[column], self.ceiling[column], self.plan[column]
         side = np.where(2.0 * share < 1.0, low - plan, high - plan)
         rest = np.abs(2.0 * share - 1.0)
-        return np.asarray(plan + side * TOLERANCES.trust ** (2.0 * rest - 2.0) * (rest > 0.0))
+        beside = np.maximum(np.abs(side), self.size[column]) / self.size[column]
+        nearest = np.minimum(TOLERANCES.trust**-2.0, 1.0 / (TOLERANCES.trust * beside))
+        return np.asarray(plan + side * nearest ** (1.0 - rest) * (rest > 0.0))
 
     def falls_without_end(self, towards: Sequence[float] = ()) -> bool:
         """True if along some direction, within its rows, the cost falls by ever more from decade to decade.

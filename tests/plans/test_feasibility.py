@@ -26,6 +26,19 @@ def test_values_next_to_a_bound_stand_on_it() -> None:
         assert (values["t"], values["f.u[0]"], values["f.w"]) == (10 * unit, 0.0, 1e-4 * unit)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("top", [1e3, 1e6, 1e9, 1e11])
+def test_a_value_is_next_to_a_bound_beside_what_its_owner_wants(unit: float, top: float) -> None:
+    """2 of a billion is not 0 to somebody who wants 2; 1e-8 of it is."""
+    for level, rested in ((2.0 + 2e-6, 2.0 + 2e-6), (0.5, 0.5), (2e-8, 0.0)):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(initialize=0.0), pyo.Block()
+        m.f.u = pyo.Var(bounds=(0, top * unit), initialize=level * unit)
+        m.f.cost = pyo.Objective(expr=(m.f.u / unit - 2) ** 2 + m.t * m.f.u / unit)
+        m.goal = pyo.Objective(expr=m.t**2)
+        assert sp.Plan.from_values(sp.Game(m, m.f)).values["f.u"] == rested * unit
+
+
 @pytest.mark.parametrize("who", [True, ["a"]])
 def test_what_those_who_respond_and_those_who_serve_leave_at_a_bound_is_exactly_there(who: Any) -> None:
     m = pyo.ConcreteModel()

@@ -70,3 +70,21 @@ def test_a_steep_variable_hides_no_gain_in_another() -> None:
     assert not report.ok
     m.f.y.set_value(1.0)
     assert sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f))).ok
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e4])
+@pytest.mark.parametrize(("share", "ok"), [(1.0, True), (1.0 + 1e-9, True), (1.0 - 1e-9, False)])
+@pytest.mark.parametrize("other", [1.0, 1.0 - 1e-7])
+def test_a_slope_that_cancels_but_for_rounding_is_none(unit: float, share: float, ok: bool, other: float) -> None:
+    """log(1 + exp(t − c a)) under t = t* + c a is constant in a ≥ 0; under 1e-9 less it falls to 0 far out."""
+    for c in (0.67, 0.1 + 0.2, 1.0 / 3.0):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(initialize=0.65 * unit), pyo.Block()
+        m.f.a, m.f.b = pyo.Var(bounds=(0, None), initialize=0.0), pyo.Var(bounds=(0, 3), initialize=other)
+        m.f.cost = pyo.Objective(expr=pyo.log(1 + pyo.exp(m.t / unit - c * m.f.a / 0.01)) + (m.f.b - 1) ** 2)
+        m.goal = pyo.Objective(expr=m.t**2)
+        rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
+        rule.matrix = rule.matrix * share
+        report = sp.verify(rule)
+        assert report.ok is ok
+        assert ok or report.epsilon > 0.5

@@ -59,3 +59,18 @@ def test_a_global_bound_is_confirmed_on_intervals_or_not_believed() -> None:
     assert not confirmed(needle(1e6), 1.0, 1e-5)
     assert confirmed(lambda u: (u / 1000) ** 2 - pyo.cos(u / 100), 0.0, 1e-9)
     assert not confirmed(lambda u: (u / 1000) ** 2 - 2 * pyo.cos((u - 100) / 100), 0.0, 1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+def test_what_a_global_solver_proves_depends_on_no_unit(unit: float) -> None:
+    """A well beside the plan and a rule that is stopped at bounds: rows are met to a share of their own size."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-5 * unit, 5 * unit), initialize=-0.495 * unit), pyo.Block()
+    m.f.x, m.f.y = pyo.Var(bounds=(0, 3), initialize=0.0), pyo.Var(bounds=(-2, 3), initialize=-1.48)
+    t, x, y = m.t / unit, m.f.x, m.f.y
+    cost = 1.32 * (x - 0.54) ** 2 + 1.23 * (y - 1.76) ** 2 + (t + 0.38 * x + 0.68) ** 2
+    m.f.cost = pyo.Objective(expr=cost - pyo.exp(-(((y + 1.88) / 0.05) ** 2)))
+    m.goal = pyo.Objective(expr=x**2 + (y + 1.48) ** 2 + (t + 0.495) ** 2)
+    report = sp.verify(sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f))), proof_seconds=60.0)
+    assert report.ok
+    assert report.certificate["f"] == "global"

@@ -295,3 +295,30 @@ def test_where_a_stopped_rule_is_which_is_told_in_the_units_of_the_leader(toll: 
 
 def _settling(z: Any, y: Any, f: Any) -> Any:
     return f.log(1 + f.exp(z)) + 1.4 * f.tanh(y)
+
+
+_WANTS_TWO = {
+    "parabola": lambda x: (x - 2) ** 2,
+    "fourth power": lambda x: x**4 - 32 * x,
+    "barrier": lambda x: x - 2.01 * pyo.log(x + 0.01),
+}
+
+
+@pytest.mark.parametrize("kind", list(_WANTS_TWO))
+@pytest.mark.parametrize(
+    ("box", "unit", "money"), [((0, 1e9), 1.0, 1.0), ((-1e9, 1e9), 1e-5, 1e6), ((None, 1e9), 1e6, 1e-6)]
+)
+def test_a_box_that_is_there_to_have_one_excuses_no_regret(
+    kind: str, box: tuple[float | None, float], unit: float, money: float
+) -> None:
+    """Who wants 2 is content next to 2 alone, within 1e-6 of it; known as well elsewhere, it would go there."""
+    box = (0, box[1]) if kind == "barrier" else box
+    for level, content in ((2 + 2e-6, True), (2 - 2e-6, True), (0.5 + 5e-7, False), (1e-6, False)):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(bounds=(-5, 5), initialize=0.0), pyo.Block()
+        m.f.x = pyo.Var(bounds=[None if end is None else end * unit for end in box], initialize=level * unit)
+        m.f.cost = pyo.Objective(expr=money * (_WANTS_TWO[kind](m.f.x / unit) + m.t * m.f.x / unit))
+        m.goal = pyo.Objective(expr=m.t**2)
+        report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)), proof_seconds=1.0)
+        assert content or not report.ok, f"{level}: {report}"
+        assert not content or report.ok or report.certificate["f"] == "unknown", f"{level}: {report}"
