@@ -4,7 +4,7 @@ At a leader x, with g_i(x, y) ≥ 0 a follower's rows and bounds and π any mult
 
     S(x) = {y: g_i(x, y) ≥ 0,  g_i(x, y) = 0 for π_i > 0},        as  f(x, y) − min f = Σ π_i g_i(x, y).
 
-A multiplier that is nothing at the accuracy of a plan is none: what costs a follower no more than that is a tie. Beside
+A multiplier of no more than makes a deviation tempting is none: what costs a follower so little is a tie. Beside
 a tie this says more than the level row f(x, y) ≤ min f, which answers far from S(x) break by less than rounding.
 """
 
@@ -97,14 +97,14 @@ class LinearAnswers:
     ) -> tuple[dict[int, float], Callable[[Affine], dict[int, float] | None]] | None:
         """(a best answer, what takes a goal to the worst one): {id(action): level}; None where none is found.
 
-        ``rounded``: a multiplier that is nothing at the accuracy of a plan is none.
+        ``rounded``: a multiplier of no more than makes a deviation tempting is none.
         """
         x = np.array([given[id(v)] for v in self.leading])
         levels, equal = self.moves @ x + self.levels, self.equal.copy()
         best = self._least(self.turns @ x + self.slopes, levels, equal)
         if best is None:
             return None
-        equal[~self.equal] = -best.ineqlin.marginals > (TOLERANCES.accuracy if rounded else TOLERANCES.cancelled)
+        equal[~self.equal] = -best.ineqlin.marginals > (TOLERANCES.tempting if rounded else TOLERANCES.cancelled)
 
         def most(goal: Affine) -> dict[int, float] | None:
             slopes = np.array([goal.slopes.get(id(v), 0.0) for v in self.actions]) * self.widths

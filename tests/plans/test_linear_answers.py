@@ -41,7 +41,7 @@ def test_beside_a_tie_the_answer_is_the_one_of_the_face(unit: float, worth: floa
     for x in (1e-2, 1e-4, 1e-5):
         assert worst_at(game, x) == pytest.approx(x - 1.0, abs=1e-12)
     assert worst_at(game, 0.0) == pytest.approx(0.0, abs=1e-12)
-    # what costs a follower no more than a plan is accurate is a tie, unless it is asked for without
+    # what costs a follower so little is a tie, unless it is asked for without
     assert worst_at(game, 1e-8) == pytest.approx(1e-8, abs=1e-12)
     assert worst_at(game, 1e-8, rounded=False) == pytest.approx(-1.0, abs=1e-7)
 
