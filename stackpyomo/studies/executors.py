@@ -26,6 +26,7 @@ import pandas as pd
 
 from stackpyomo.core import require_whole
 from stackpyomo.errors import InvalidGame
+from stackpyomo.plans import Plan
 
 from .pool import Pool
 from .store import plain
@@ -88,22 +89,32 @@ def fingerprint(task: Callable[..., Any]) -> str:
     return f"{name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def run_job(task: Callable[..., Any], job: Job) -> dict[str, Any]:
-    """What a worker does: the finished row, with the error where there was one."""
-    began = time.perf_counter()
-    parameters = dict(job.parameters)
-    try:
-        if _takes_seed(task) and "seed" not in parameters:
-            parameters["seed"] = job.seed
-        result = _columns(task(**parameters))
-    except (Exception, SystemExit) as error:  # a task's error is a row, not the end of the study
-        return job.row(None, f"{type(error).__name__}: {error}", time.perf_counter() - began)
-    return job.row(result, None, time.perf_counter() - began)
+@dataclass
+class Rows:
+    """What a worker does, row after row: the task, with the row's seed and the plan before it where it takes them."""
+
+    task: Callable[..., Any]
+    start: Plan | None = None  #: The last plan that a row gave as "start".
+
+    def __call__(self, job: Job) -> dict[str, Any]:
+        """The finished row, with the error where there was one."""
+        began = time.perf_counter()
+        try:
+            given = {"seed": job.seed} if self.start is None else {"seed": job.seed, "start": self.start}
+            given = {name: value for name, value in given.items() if _takes(self.task, name)}
+            result = self.task(**{**given, **job.parameters})
+            if isinstance(result, Mapping) and isinstance(result.get("start"), Plan):
+                self.start = result["start"]
+                result = {name: value for name, value in result.items() if name != "start"}
+            columns = _columns(result)
+        except (Exception, SystemExit) as error:  # a task's error is a row, not the end of the study
+            return job.row(None, f"{type(error).__name__}: {error}", time.perf_counter() - began)
+        return job.row(columns, None, time.perf_counter() - began)
 
 
-def _takes_seed(task: Callable[..., Any]) -> bool:
+def _takes(task: Callable[..., Any], name: str) -> bool:
     try:
-        return "seed" in inspect.signature(task).parameters
+        return name in inspect.signature(task).parameters
     except (TypeError, ValueError):
         return False
 

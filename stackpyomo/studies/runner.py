@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing
-from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import pandas as pd
 from stackpyomo.core import require_whole, tracked
 from stackpyomo.errors import InvalidGame
 
-from .executors import Job, digest, fingerprint, played, run_job
+from .executors import Job, Rows, digest, fingerprint, played
 from .store import Store, plain
 
 logger = logging.getLogger(__name__)
@@ -46,8 +45,9 @@ def study(
     Parameters
     ----------
     task : callable
-        Called as ``task(**parameters)``, with ``seed``, the row's own, if it takes that; returns a number, a dict, a
-        Series or an object with ``as_dict``. Where it raises, the row has the error.
+        Called as ``task(**parameters)``; returns a number, a dict, a Series or an object with ``as_dict``. Where it
+        raises, the row has the error. If it takes ``seed``, that is the row's own. A plan in its dict as "start" is no
+        column, but the next row's ``start`` where it takes that: of the same process, and not with an executor.
     grid : mapping of str to sequence, list of mappings or DataFrame
         A mapping stands for all combinations.
     store : path, optional
@@ -85,7 +85,7 @@ def study(
         if retry_failed:
             stored.forget({number for number, row in stored.rows.items() if row["error"]})
         waiting = [job for job in jobs if job.number not in stored.rows]
-        finished = played(partial(run_job, task), waiting, executor, workers)
+        finished = played(Rows(task), waiting, executor, workers)
         done = len(jobs) - len(waiting)
         with tracked("study", len(jobs), done=done, shown=progress) as step, closing(finished):
             for row in finished:

@@ -92,11 +92,9 @@ def _compared(problem: Composed, cost: Any, x: Sequence[float], value: float, sl
     except (*UNDEFINED, DifferentiationException):
         return None
     slopes = np.array([float(g) for g in gradient])
-    unit = max(float(np.abs(slopes).max(initial=0.0)), float(np.abs(slope).max(initial=0.0)))
-    left = np.abs(slopes - slope).max(initial=0.0)
-    if left <= TOLERANCES.accuracy * unit or left <= TOLERANCES.accuracy * max(unit, _size(problem, problem.cost)):
-        return slopes
-    raise _difference(name, slope.tolist(), slopes.tolist())
+    if _is_off(problem, np.abs(slopes - slope), np.maximum(np.abs(slopes), np.abs(slope))):
+        raise _difference(name, slope.tolist(), slopes.tolist())
+    return slopes
 
 
 def _compare_rows(problem: Composed, values: Array) -> None:
@@ -118,6 +116,17 @@ def _differ(problem: Composed, expression: Any, level: float, value: float) -> b
     return abs(level - value) > TOLERANCES.noise * max(_size(problem, expression), near)
 
 
+def _is_off(problem: Composed, apart: Array, slopes: Array) -> bool:
+    """True if gradients lie further apart than their accuracy allows, or the rounding of terms that cancel in them."""
+    if apart.max(initial=0.0) <= TOLERANCES.accuracy * slopes.max(initial=0.0):
+        return False
+    try:
+        parts = differentiate(elementary(problem.cost), wrt_list=problem.variables, mode=Modes.reverse_symbolic)
+    except (*UNDEFINED, DifferentiationException):
+        return True
+    return bool((apart > TOLERANCES.noise * np.array([_size(problem, part) for part in parts])).any())
+
+
 def _size(problem: Composed, expression: Any) -> float:
     """The largest part of an expression at the current values, 0 where that is not finite."""
     size = size_of(expression, {id(v): float(v.value) for v in problem.variables})
@@ -134,8 +143,8 @@ def _compare_bends(
         step = x - y
         ends = [bends[side] * step for side in (0, 1)]
         low, high = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
-        room = TOLERANCES.accuracy * max(float(np.abs(g).max(initial=0.0)), float(np.abs(h).max(initial=0.0)))
-        if ((g - h < low - room) | (g - h > high + room)).any():
+        apart = np.maximum(np.maximum(low - (g - h), (g - h) - high), 0.0)
+        if _is_off(problem, apart, np.maximum(np.abs(g), np.abs(h))):
             raise _difference(problem.follower.name, [low.tolist(), high.tolist()], (g - h).tolist())
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyomo.environ as pyo
 import pytest
 from conftest import strict
 
@@ -34,6 +35,18 @@ study = partial(sp.study, progress=False)
 def drawn(x: int, y: float, seed: int) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     return {"product": x * y, "draw": float(random.normal()), "root": np.sqrt(x), "pair": (x, y)}
+
+
+def warm(aim: float, start: sp.Plan | None = None) -> dict[str, Any]:
+    """The best constant toll, from the plan of the row before on."""
+    m = pyo.ConcreteModel()
+    m.toll, m.driver = pyo.Var(bounds=(-2, 2)), pyo.Block()
+    m.driver.flow = pyo.Var(bounds=(0, 1))
+    m.driver.cost = pyo.Objective(expr=(m.driver.flow - 1) ** 2 + m.toll * m.driver.flow)
+    m.miss = pyo.Objective(expr=(m.driver.flow - aim) ** 2 + 0.01 * m.toll**2)
+    plan = sp.stackelberg(sp.Game(m, followers=m.driver), start=start)
+    before = None if start is None else start.values["driver.flow"]
+    return {"flow": plan.value(m.driver.flow), "before": before, "start": plan}
 
 
 def same(x: int) -> int:

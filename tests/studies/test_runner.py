@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +26,7 @@ from helpers.study_tasks import (
     squared,
     study,
     timeless,
+    warm,
 )
 
 import stackpyomo as sp
@@ -94,6 +96,26 @@ def test_an_executor_or_workers() -> None:
         study(same, {"x": [1]}, executor=executor, workers=2)
     with pytest.raises(sp.InvalidGame, match="task=3"):
         study(3, {"x": [1]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_row_begins_at_the_plan_of_the_row_before_it(workers: int | None) -> None:
+    """(f − a)² + t²/100 with f = 1 − t/2: f = (a + 0.04)/1.04. A plan is no column, and an error keeps the last one."""
+    aims = [0.5, 0.6, "half", 0.7]
+    table = study(warm, {"aim": aims}, workers=workers)
+    assert list(table.columns) == ["aim", "flow", "before", "error", "seconds"]
+    good = table[table["error"].isna()]
+    expected = (good["aim"].astype(float) + 0.04) / 1.04
+    np.testing.assert_allclose(good["flow"], expected, atol=1e-6)
+    if workers is None:
+        np.testing.assert_allclose(good["before"], [math.nan, *expected[:-1]], atol=1e-6)
+    else:
+        assert good["before"].isna().sum() <= workers
+
+
+def test_a_start_of_the_task_s_own_stays_a_column() -> None:
+    table = study(lambda x, start=3: {"start": start + x}, {"x": [1, 2]})
+    assert list(table["start"]) == [4, 5]
 
 
 def test_seeds() -> None:

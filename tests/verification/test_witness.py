@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyomo.environ as pyo
 import pytest
 from helpers.array_games import tracking
 
@@ -44,3 +45,19 @@ def test_the_witness_looks_at_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None
     m = tracking(150)
     assert sp.verify(sp.Plan.from_values(sp.Game(m, m.f))).solver == "arrays"
     assert len(set(drawn)) == 100
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_slopes_that_cancel_differ_by_rounding(unit: float) -> None:
+    """Firms that a price of 1e-10 keeps out of the market: what is left of prices of 100 and 88 is half rounding."""
+    m = pyo.ConcreteModel()
+    m.mine, m.firm, m.rivals = pyo.Var(bounds=(0, 100), initialize=61.4), pyo.Block(range(240)), pyo.Var(initialize=0)
+    for k, block in m.firm.items():
+        block.q = pyo.Var(bounds=(0, None), initialize=0)
+        q, price = block.q / unit, 100 - m.mine - (m.rivals / unit + 26.183076260770207)
+        block.profit = pyo.Objective(expr=(price - 12.416923739229793 - k / 3e11) * q - q**2 / 2, sense=pyo.maximize)
+    m.supply = pyo.Constraint(expr=m.rivals == pyo.quicksum(m.firm[k].q for k in m.firm))
+    m.goal = pyo.Objective(expr=(m.mine - 3.1) ** 2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.firm, aggregates=[m.supply])))
+    assert report.ok
+    assert "arrays" in report.solver
