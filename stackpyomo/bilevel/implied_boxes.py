@@ -7,13 +7,13 @@ the others can be that may end it on the other side.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.core import TOLERANCES, bounds_of
+from stackpyomo.core import TOLERANCES, bounds_of, limits_of
 from stackpyomo.core.expressions import interval, substituting, variables_in
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import free_row, rows_at
@@ -26,7 +26,12 @@ from .copies import copied
 def implied_boxes(game: GameStructure) -> dict[str, tuple[float, float]]:
     """Variable name → what bounds and rows of all players leave to it; ±inf where that is no limit."""
     rows = [c for player in (game.leader, *game.followers.values()) for c in player.constraints]
-    return {game.names[key]: interval(copy) for key, copy in _tightened(game, rows).items()}
+    return {game.names[key]: box for key, box in boxes_of(game, rows).items()}
+
+
+def boxes_of(game: GameStructure, rows: Sequence[Any]) -> dict[int, tuple[float, float]]:
+    """id(Var) → what its bounds and these rows leave to it; ±inf where that is no limit."""
+    return {key: interval(copy) for key, copy in _tightened(game, rows).items()}
 
 
 def least_cost(game: GameStructure, cost: Any, rows: Sequence[Any]) -> float:
@@ -47,8 +52,11 @@ def _tightened(game: GameStructure, rows: Sequence[Any]) -> dict[int, Any]:
     return copies
 
 
-def bound_actions(kkt: Conditions) -> None:
-    """Cuts that end the actions of those who respond where bounds leave no end: a global solver's bound hangs on it."""
+def bound_actions(kkt: Conditions, boxes: Mapping[int, tuple[float, float]]) -> None:
+    """Cuts that end the actions of those who respond where bounds leave no end: a global solver's bound hangs on it.
+
+    boxes: id(Var) → what rows leave to it that hold as well (:func:`boxes_of`).
+    """
     for var in {id(p.component): p.component for p in kkt.pairs}.values():
         slope = kkt.forces.get(id(var))
         low, high = bounds_of(var) if slope is not None else (-math.inf, math.inf)
@@ -57,11 +65,13 @@ def bound_actions(kkt: Conditions) -> None:
         copies = copied(pyo.Block(concrete=True), [v for v in variables_in(slope) if not v.fixed])
         if id(var) not in copies:
             continue
+        for key in copies.keys() & boxes.keys():
+            copies[key].bounds = limits_of(*boxes[key])
         repn = generate_standard_repn(substituting(copies)(slope), quadratic=False)
         if repn.is_linear():  # like terms collected: intervals take each by itself
             tighten([free_row(repn.to_expression(), 0.0, 0.0)])
         least, most = bounds_of(copies[id(var)])
         if math.isfinite(low) and math.isfinite(most):
-            kkt.implied.append(var <= max(low, most + TOLERANCES.feasibility * max(1.0, abs(most))))
+            kkt.implied.append(free_row(var, None, max(low, most + TOLERANCES.feasibility * max(1.0, abs(most)))))
         elif math.isfinite(high) and math.isfinite(least):
-            kkt.implied.append(var >= min(high, least - TOLERANCES.feasibility * max(1.0, abs(least))))
+            kkt.implied.append(free_row(var, min(high, least - TOLERANCES.feasibility * max(1.0, abs(least))), None))

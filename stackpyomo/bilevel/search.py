@@ -129,7 +129,7 @@ class PlanSearch(Candidates):
         if treatment.needs not in choose(solver).classes:
             able = ", ".join(n for n, i in registry.items() if treatment.needs in i.classes)
             raise InvalidGame(
-                f"complementarity={treatment.name}: needs a solver for {treatment.needs} ({able}), "
+                f"complementarity={treatment.name!r}: needs a solver for {treatment.needs} ({able}), "
                 f"and solver={solver!r} is none."
             )
         return solver
@@ -203,9 +203,11 @@ class PlanSearch(Candidates):
 
     @cached_property
     def _least_cost(self) -> float:
-        """What the cost cannot be below by interval arithmetic, over bounds and the rows that hold in this problem."""
-        rows = [c for _, c in self.problem.constraints] + [c for f in self.followers for c in f.constraints]
-        return least_cost(self.game, self.problem.cost, rows)
+        """What the cost cannot be below by interval arithmetic, over bounds and the rows that hold in this problem.
+
+        Those that everybody's conditions imply are among them.
+        """
+        return least_cost(self.game, self.problem.cost, [*self._rows, *self._exact.implied])
 
     def _ask(self, kkt: Conditions, treatment: Treatment, solver: str) -> None:
         """Is there an equilibrium that costs less, much less? Asked without an objective, which nothing can leave open.

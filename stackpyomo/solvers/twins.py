@@ -23,9 +23,12 @@ from .array_programs import ArrayProgram
 from .program import BadRow, Program, copies_between, free_row, scales_of
 from .solution import Solution
 
-# Powers of 2 within which a unit is as good as 1: for global solvers, whose bounds are no better than what they take
-# for nothing, and for those that scale problems themselves, whom large numbers only make more accurate.
-_PLAIN = {True: (-4, 10), False: (-10, 20)}
+_Range = tuple[int, int]
+
+# Powers of 2 within which a unit is as good as 1, that of the objective last: for global solvers, whose bounds are no
+# better than what they take for nothing (of an objective 1e-6 of its unit), and for those that scale problems
+# themselves, whom large numbers only make more accurate.
+_PLAIN: dict[bool, tuple[_Range, _Range]] = {True: ((-4, 10), (-4, 14)), False: ((-10, 20), (-10, 20))}
 
 _STRETCHED = 2.0**30
 
@@ -102,16 +105,17 @@ def closer(program: Program, x: Array) -> Twin | None:
         return None
     with np.errstate(all="ignore"):
         units = scales_of(program, x, accuracy=0.0)
-    return _made(program, (0, 0), x, units) if (width > _FAR * units.reaches).any() else None
+    return _made(program, ((0, 0), (0, 0)), x, units) if (width > _FAR * units.reaches).any() else None
 
 
-def _made(program: Program, plain: tuple[int, int], point: Array, units: Scales) -> Twin | None:
+def _made(program: Program, plain: tuple[_Range, _Range], point: Array, units: Scales) -> Twin | None:
     problem = program.problem
     with np.errstate(all="ignore"):
-        steps, sizes = _powers(units.reaches, plain), _powers(units.of_rows(), plain)
+        steps, sizes = _powers(units.reaches, plain[0]), _powers(units.of_rows(), plain[0])
+        sizes[:1] = _powers(units.of_rows()[:1], plain[1])
         level = float(problem.objective(point))
     steps[[not v.is_continuous() for v in program.variables]] = 1.0
-    level = level if math.isfinite(level) and abs(level) > 2.0 ** plain[1] * sizes[0] else 0.0
+    level = level if math.isfinite(level) and abs(level) > 2.0 ** plain[0][1] * sizes[0] else 0.0
     if not level and (steps == 1.0).all() and (sizes == 1.0).all():
         return None
     if isinstance(program, ArrayProgram):

@@ -56,16 +56,16 @@ def test_conditions_end_what_bounds_do_not(unit: float, side: float) -> None:
     before = snapshot(m)
     kkt = conditions(game, list(game.followers.values()))
     known = len(kkt.implied)
-    bound_actions(kkt)
+    bound_actions(kkt, {})
     assert snapshot(m) == before
     assert len(kkt.implied) == known + 2
     for cut in kkt.implied[known:]:
         m.f[1].y.set_value(44.0 * unit * side, skip_validation=True)
         m.f[2].y.set_value(44.0 * unit * side, skip_validation=True)
-        assert pyo.value(cut)
+        assert pyo.value(cut.expr)
         m.f[1].y.set_value(46.0 * unit * side, skip_validation=True)
         m.f[2].y.set_value(46.0 * unit * side, skip_validation=True)
-        assert not pyo.value(cut)
+        assert not pyo.value(cut.expr)
 
 
 @pytest.mark.parametrize("seed", seeds(40))
@@ -81,9 +81,9 @@ def test_what_conditions_imply_holds_at_every_best_answer(seed: int) -> None:
     game = sp.Game(m, m.f)
     kkt = conditions(game, list(game.followers.values()))
     known = len(kkt.implied)
-    bound_actions(kkt)
+    bound_actions(kkt, {})
     for x, w in random.uniform(0, 1, (50, 2)):
         m.x.set_value(-1 + 3 * x)
         m.w.set_value(-3 + 4 * w)
         m.f.v.set_value(max(low, -(a + b * m.x.value + c * m.w.value) / h), skip_validation=True)
-        assert all(pyo.value(cut) for cut in kkt.implied[known:])
+        assert all(pyo.value(cut.expr) for cut in kkt.implied[known:])

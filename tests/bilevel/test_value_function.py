@@ -247,7 +247,7 @@ def test_without_scip_the_integer_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_another_solver_or_treatment_is_told() -> None:
     with pytest.raises(sp.InvalidGame, match=r"unit.on: .*SCIP, which was not asked for"):
         sp.stackelberg(unit(), solver="pounce")
-    with pytest.raises(sp.InvalidGame, match=r"unit.on: .*complementarity=Scholtes.*leave it out"):
+    with pytest.raises(sp.InvalidGame, match=r"unit.on: .*complementarity='Scholtes'.*leave it out"):
         sp.stackelberg(unit(), complementarity="scholtes")
 
 
