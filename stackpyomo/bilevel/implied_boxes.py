@@ -69,7 +69,7 @@ def bound_actions(kkt: Conditions, boxes: Mapping[int, tuple[float, float]]) -> 
             copies[key].bounds = limits_of(*boxes[key])
         repn = generate_standard_repn(substituting(copies)(slope), quadratic=False)
         if repn.is_linear():  # like terms collected: intervals take each by itself
-            tighten([free_row(repn.to_expression(), 0.0, 0.0)])
+            tighten([free_row(repn.to_expression(), 0.0, 0.0)], sweeps=1)
         least, most = bounds_of(copies[id(var)])
         if math.isfinite(low) and math.isfinite(most):
             kkt.implied.append(free_row(var, None, max(low, most + TOLERANCES.feasibility * max(1.0, abs(most)))))

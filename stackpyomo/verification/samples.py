@@ -106,11 +106,11 @@ def row_ranges(problem: Composed) -> tuple[Array, Array]:
         return box_of(problem.variables)
 
 
-def tighten(rows: Iterable[Any]) -> None:
-    """Narrow the bounds of the rows' own Vars to what the rows leave of them."""
+def tighten(rows: Iterable[Any], sweeps: int = _SWEEPS) -> None:
+    """Narrow the bounds of the rows' own Vars to what the rows leave of them. Of one affine row a sweep says it all."""
     errors = suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError)
     with errors, np.errstate(invalid="ignore"):  # bounds of the user's may be NumPy's numbers: 0 times infinity
-        for row in [*rows] * _SWEEPS:  # what they have shown until one raises holds
+        for row in [*rows] * sweeps:  # what they have shown until one raises holds
             fbbt(row)
 
 
