@@ -46,7 +46,8 @@ def best_replies(
     projected: the leader cannot leave its bounds, so that its answers are stopped there.
     """
     announced = replace(announced, saturate=True) if projected else announced
-    return [_reply(problem) for problem in best_responses(list(composed(game, announced, followers)), effort, {})]
+    problems = list(composed(game, announced, followers))
+    return [_reply(problem) for problem in best_responses(problems, effort, {}, game.leader.objective)]
 
 
 def better_replies(

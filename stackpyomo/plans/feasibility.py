@@ -17,9 +17,7 @@ from stackpyomo.core import TOLERANCES, Array, box_of, limited_reaches, sides_of
 from stackpyomo.core.expressions import apart
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game, GameStructure
-from stackpyomo.solvers import BadRow, Program, free_row, scales_of, solve
-
-_ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
+from stackpyomo.solvers import BadRow, Program, reaches_told, solve
 
 
 def violation(game: GameStructure, values: Mapping[str, float]) -> float:
@@ -65,18 +63,15 @@ def rested(game: GameStructure, values: Mapping[str, float]) -> dict[str, float]
 
 
 def _wanted(game: GameStructure, values: Mapping[str, float], names: Sequence[str], beside: Container[str]) -> Array:
-    """(names) the reach that its owner's cost tells of each of those ``beside`` a bound; ∞ where none does."""
-    players = (game.leader, *game.followers.values())
-    owners = [player for player in players if any(game.names[id(v)] in beside for v in player.variables)]
-    try:
-        costs = [p.objective.expr for p in owners if p.objective is not None]
-        program = Program(0.0, [free_row(cost, None, _ANYTHING) for cost in costs])
-        x, every = program.vector(values, game.names), np.ones(len(program.rows), dtype=bool)
-        reaches = scales_of(program, x, every).reaches
-    except (BadRow, InvalidGame):
-        return np.full(len(names), np.inf)
-    told = dict(zip((game.names[id(v)] for v in program.variables), reaches.tolist(), strict=True))
-    return np.array([told.get(name, np.inf) if name in beside else np.inf for name in names])
+    """(names) the reach that its owner's cost, or the leader's, tells of each of those ``beside`` a bound; else ∞."""
+    owners = [p for p in game.followers.values() if any(game.names[id(v)] in beside for v in p.variables)]
+    levels = {id(v): values[name] for name, v in game.variables_by_name.items()}
+    reaches = np.full(len(names), np.inf)
+    for players in ([game.leader], owners):  # who have no common unit
+        costs = [player.objective.expr for player in players if player.objective is not None]
+        told = {game.names[key]: reach for key, reach in reaches_told(costs, levels).items()}
+        reaches = np.minimum(reaches, [told.get(name, np.inf) if name in beside else np.inf for name in names])
+    return reaches
 
 
 def _levels(game: GameStructure, values: Mapping[str, float]) -> tuple[Array, Array, Array]:

@@ -6,7 +6,8 @@ is not evidence; why it stopped is kept apart from what it holds.
 
 from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
-from .program import BadRow, Program, free_row, natural_size, random_start, rows_at, scales_of
+from .natural_sizes import natural_size, reaches_told
+from .program import BadRow, Program, free_row, random_start, rows_at, scales_of
 from .rays import ray
 from .registry import SolverInfo, choose, least_point, prover, registry, solve
 from .solution import Solution, Termination
@@ -27,6 +28,7 @@ __all__ = [
     "prover",
     "random_start",
     "ray",
+    "reaches_told",
     "read_program",
     "registry",
     "rows_at",

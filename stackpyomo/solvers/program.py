@@ -396,11 +396,12 @@ def scales_of(
     costs: Array | None = None,
     terms: Callable[[Array], Array] | None = None,
     accuracy: float = TOLERANCES.cancelled,
+    bounds: tuple[Array, Array] | None = None,
 ) -> Scales:
     """The natural units of a program at x: row 0 is its objective, the others are its rows.
 
     costs, terms: which of the rows are costs (None: the objective alone), and the terms of their slopes; their slopes
-    tell where bounds lie far out, and ``accuracy`` is how well x is known, in reaches.
+    tell where bounds lie far out, and ``accuracy`` is how well x is known, in reaches. bounds: None: the program's.
     """
     problem = program.problem
 
@@ -416,17 +417,9 @@ def scales_of(
         whole = triangle + triangle.T - sparse.diags_array(triangle.diagonal())
         return np.asarray(abs(whole) @ np.abs(x) + np.abs(program.slopes(x).T @ (telling * 1.0) - whole @ x))
 
+    lower, upper = bounds or program.bounds
     counted = None if costs is None else telling
-    return scales(x, *program.bounds, program.slopes, curvature, counted, terms or terms_of_costs, telling, accuracy)
-
-
-def natural_size(cost: Any, levels: Mapping[int, float]) -> float:
-    """How much a cost can change over the natural reaches of its variables, id(Var) → level; 1 without a value."""
-    try:
-        program = Program(cost)
-        return program.units(np.array([levels[id(v)] for v in program.variables]))[2]
-    except (BadRow, InvalidGame):
-        return 1.0
+    return scales(x, lower, upper, program.slopes, curvature, counted, terms or terms_of_costs, telling, accuracy)
 
 
 def copies_between(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from scipy import sparse
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limited_reaches
 from stackpyomo.core.expressions import UNDEFINED, size_of, variables_in
 from stackpyomo.errors import InvalidGame
-from stackpyomo.solvers import BadRow, Program, free_row, scales_of
+from stackpyomo.solvers import BadRow, Program, free_row, reaches_told, scales_of
 
 from .best_response import Composed
 
@@ -39,12 +39,14 @@ _UNHELD = 10.0  # How much further off a plan may be in an action that no bound 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
 
-def measure(problems: Sequence[Composed], tolerance: float) -> None:
+def measure(problems: Sequence[Composed], tolerance: float, leader: Any = None) -> None:
     """Set stakes, reaches and row_scales of every problem; pieces of one follower share those of the first.
 
     tolerance: what a regret is to be relative to the stakes, which are at least so large that rounding is less.
+    leader: the leader's objective, which may tell how far an action goes whose box is far wider than the plan.
     """
-    _measure([problem for problem in problems if problem.home is None])
+    whole = [problem for problem in problems if problem.home is None]
+    _measure(whole, _wanted_by(leader, whole))
     for problem in problems:
         cost = problem.cost_at(problem.target)
         if math.isfinite(cost):
@@ -67,7 +69,25 @@ def _row_scales_like(piece: Composed, home: Composed) -> list[float]:
     return [*home.row_scales[:limits], *[rest] * (len(piece.rows) - limits)]
 
 
-def _measure(problems: Sequence[Composed]) -> None:
+def _wanted_by(leader: Any, problems: Sequence[Composed]) -> dict[int, float]:
+    """id(own variable) → the reach that the leader's objective tells of it, where the plan has it next to 0.
+
+    x² has the same shape in any unit: a follower who wants 0 and is to play 2 of a billion tells no 2 from rounding.
+    A leader who wants 2 does; nothing is told by what is within the accuracy of a plan there.
+    """
+    known = [problem for problem in problems if len(problem.variables) == len(problem.follower.variables)]
+    own = [v for problem in known for v in problem.variables]
+    theirs = [v for problem in known for v in problem.follower.variables]
+    levels = np.array([v.value for v in own], dtype=float)
+    beside = (levels != 0.0) & (np.abs(levels) <= TOLERANCES.nothing * limited_reaches(levels, *box_of(own)))
+    if leader is None or not beside.any():
+        return {}
+    told, near = reaches_told([leader.expr], known[0].planned), _UNHELD * TOLERANCES.accuracy
+    reaches = {id(own[i]): told.get(id(theirs[i]), math.inf) for i in np.flatnonzero(beside)}
+    return {id(v): reaches[id(v)] for v in own if near * reaches.get(id(v), math.inf) < abs(v.value)}
+
+
+def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
     """All in one program whose rows are their costs and rows; halves where it cannot be written or evaluated."""
     if not problems:
         return
@@ -77,17 +97,19 @@ def _measure(problems: Sequence[Composed]) -> None:
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
         plan = np.array([v.value for v in program.variables], dtype=float)
         own, terms = np.asarray(program.rows) < len(costs), partial(_terms_of, program, problems)
-        units = scales_of(program, plan, own, terms)
+        far = np.array([wanted.get(id(v), math.inf) for v in program.variables])
+        box = np.maximum(program.bounds[0], plan - far), np.minimum(program.bounds[1], plan + far)
+        units = scales_of(program, plan, own, terms, bounds=box)
     except (BadRow, InvalidGame):
         if len(problems) > 1:
             middle = len(problems) // 2
-            _measure(problems[:middle])
-            _measure(problems[middle:])
+            _measure(problems[:middle], wanted)
+            _measure(problems[middle:], wanted)
         else:
             problems[0].stakes = problems[0].reaches = [1.0] * len(problems[0].variables)
             problems[0].row_scales = [1.0] * len(problems[0].rows)
         return
-    reaches, slopes, limited = units.reaches, units.slopes, limited_reaches(plan, *program.bounds)
+    reaches, slopes, limited = units.reaches, units.slopes, limited_reaches(plan, *box)
     place = {id(v): i for i, v in enumerate(program.variables)}
     where = {int(n): 1 + i for i, n in enumerate(program.rows)}  # the first row is the objective
     after, rank = len(costs), {number: row for row, number in enumerate(moving)}

@@ -322,3 +322,39 @@ def test_a_box_that_is_there_to_have_one_excuses_no_regret(
         report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)), proof_seconds=1.0)
         assert content or not report.ok, f"{level}: {report}"
         assert not content or report.ok or report.certificate["f"] == "unknown", f"{level}: {report}"
+
+
+@pytest.mark.parametrize(("action", "money", "goal"), [(1.0, 1.0, 1.0), (1e-5, 1e6, 1e-6), (1e6, 1e-6, 1e4)])
+@pytest.mark.parametrize("box", [(0, 1e6), (0, 3e7), (-1e9, 1e9), (0, 1e12), (None, 1e9)])
+@pytest.mark.parametrize("power", [2, 4])
+def test_a_leader_who_wants_two_of_a_billion_tells_two_from_nothing(
+    action: float, money: float, goal: float, box: tuple[float | None, float], power: int
+) -> None:
+    """Who wants 0 does not stay at 2, exact or known to 1e-6; a leader content with 0 leaves rounding what it is."""
+    for level, wanted in ((2.0, 2.0), (2 + 2e-6, 2.0), (2 - 2e-6, 2.0), (0.0, 2.0), (1e-9, 0.0), (2.0, 2e4)):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Block()
+        m.f.x = pyo.Var(bounds=[None if end is None else end * action for end in box], initialize=level * action)
+        m.f.cost = pyo.Objective(expr=money * (m.f.x / action) ** power)
+        m.goal = pyo.Objective(expr=goal * ((m.f.x / action - wanted) ** 2 + m.t**2))
+        plan = sp.Plan.from_values(sp.Game(m, m.f))
+        report = sp.verify(plan, proof_seconds=1.0)
+        assert plan.value(m.f.x) == level * action or level == 1e-9
+        assert report.ok is (level < 1.0), f"{level}: {report}"
+        assert np.isnan(report.epsilon) or report.epsilon >= 0.99 * money * level**power * (level > 1.0)
+    m.goal.set_value(goal * ((m.f.x / action - 2.0) ** 2 + m.t**2))
+    report = sp.verify(sp.leader_optimal(sp.Game(m, m.f)), proof_seconds=1.0)
+    assert not report.ok, f"{report}"
+
+
+@pytest.mark.parametrize("number", [1, 600])
+def test_families_hear_what_the_leader_wants_too(number: int) -> None:
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Block(range(number))
+    for k, f in m.f.items():
+        f.x = pyo.Var(bounds=(0, 1e9), initialize=0.0 if k else 2.0)
+        f.cost = pyo.Objective(expr=f.x**2)
+    m.goal = pyo.Objective(expr=sum((f.x - 2) ** 2 for f in m.f.values()) + m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
+    assert not report.ok
+    assert report.regret.iloc[1:].eq(0.0).all()
