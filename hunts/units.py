@@ -19,6 +19,9 @@ __all__ = ["hunt"]
 _SAME = 1e-4
 """Answers within this share of one another are the same."""
 
+_GAP, _FLAT = 2e-6, 1e-2
+"""What two proofs of optimality may leave open between them, and how far apart plans of costs that near may be."""
+
 
 @dataclass
 class Answer:
@@ -26,6 +29,7 @@ class Answer:
 
     quality: str
     plan: dict[str, float]
+    cost: float
     ruled: str
     gain: dict[tuple[str, str], float]
     ok: str
@@ -55,27 +59,29 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     tail = f"try:\n    plan = sp.{calls[0]}(game)\n    print(plan)\n{rest}except sp.StackpyomoError as refusal:\n"
     tail += "    print(type(refusal).__name__, refusal)\n"
     script = "\n# the same game in other units\n".join(d.script(tail) for d in (draft, other))
-    first = _answer(draft, dict.fromkeys(names, 1.0), calls[0])
-    second = _answer(other, units, calls[0])
+    first = _answer(draft, draft, dict.fromkeys(names, 1.0), calls[0])
+    second = _answer(other, draft, units, calls[0])
     _compared(first, second, f"{calls[0]}, {kind}", script, ledger)
 
 
-def _answer(draft: Draft, units: dict[str, float], call: str) -> Answer:
+def _answer(draft: Draft, plain: Draft, units: dict[str, float], call: str) -> Answer:
+    """What is said of a draft, in the units of the plain one."""
     game = draft.game()
     try:
         plan = sp.leader_optimal(game) if call == "leader_optimal" else sp.stackelberg(game, time_limit=120)
     except sp.NoPlan as refusal:
-        return Answer(refusal.termination, {}, "", {}, "", ())
+        return Answer(refusal.termination, {}, math.nan, "", {}, "", ())
     except sp.StackpyomoError as refusal:
-        return Answer(type(refusal).__name__, {}, "", {}, "", ())
+        return Answer(type(refusal).__name__, {}, math.nan, "", {}, "", ())
     values = {n: v / units[n] for n, v in draft.plain(plan.values).items()}
+    cost = float(plain.leader.value(values))
     if call == "stackelberg":
         report = sp.verify(plan)
-        return Answer(plan.quality, values, "", {}, str(report.ok), ())
+        return Answer(plan.quality, values, cost, "", {}, str(report.ok), ())
     try:
         rule = sp.affine_incentive(plan)
     except sp.NoIncentive:
-        return Answer(plan.quality, values, "refused", {}, "", ())
+        return Answer(plan.quality, values, cost, "refused", {}, "", ())
     report = sp.verify(rule)
     gain = {
         (row, column.split(".")[-1]): float(rule.gain.loc[row, column]) * units[column.split(".")[-1]] / units[row]
@@ -86,7 +92,7 @@ def _answer(draft: Draft, units: dict[str, float], call: str) -> Answer:
     certain = tuple(  # a search of a set without an end shows no more than nothing
         "unknown" if name in report.endless else proved.get(c, str(c)) for name, c in report.certificate.items()
     )
-    return Answer(plan.quality, values, "announced", gain, str(report.ok), certain)
+    return Answer(plan.quality, values, cost, "announced", gain, str(report.ok), certain)
 
 
 def _compared(first: Answer, second: Answer, kind: str, script: str, ledger: Ledger) -> None:
@@ -102,11 +108,12 @@ def _compared(first: Answer, second: Answer, kind: str, script: str, ledger: Led
     # where the leader is indifferent, both may be right: followers' actions and gains are compared where it is not
     if first.quality == "optimal" and first.plan:
         apart = _apart(first.plan, second.plan)
-        if not ledger.claim(
-            f"same plan: {kind}", apart <= _SAME or not math.isfinite(apart), f"off by {apart:.3g}", script
-        ):
+        alike = abs(second.cost - first.cost) <= _GAP * max(1.0, abs(first.cost))
+        near = apart <= (_FLAT if alike else _SAME)
+        if not ledger.claim(f"same plan: {kind}", near or not math.isfinite(apart), f"off by {apart:.3g}", script):
             return
-        if first.gain and len({row for row, _ in first.gain}) == 1:  # with several, the least gain is one of units
+        one = len({row for row, _ in first.gain}) == 1  # with several, the least gain is one of units
+        if one and apart <= _SAME:
             off = _apart(first.gain, second.gain)
             ledger.claim(f"same gain: {kind}", off <= _SAME, f"off by {off:.3g}", script)
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import PROFILE
 
 import stackpyomo as sp
-from hunts import second_best
+from hunts import second_best, units
 from hunts.__main__ import HUNTS, main, play
 from hunts.bilevel import Affine
 from hunts.drafts import Draft, Side
@@ -128,3 +128,19 @@ def test_other_units_are_the_same_game() -> None:
     assert other.followers[0].value(at) == pytest.approx(draft.followers[0].value(here) + 5)
     assert other.followers[0].boxes["flow"] == (0.0, 1e-3)
     assert sp.leader_optimal(other.game()).quality == "optimal"
+
+
+@pytest.mark.parametrize(
+    ("apart", "dearer", "holds"),
+    [(1e-5, 1e-3, True), (2e-3, 5e-7, True), (2e-3, 1e-5, False), (0.1, 5e-7, False), (2e-3, math.nan, False)],
+)
+def test_optimal_plans_differ_by_what_a_gap_leaves_open_in_other_units(
+    apart: float, dearer: float, holds: bool
+) -> None:
+    ledger = Ledger()
+    ledger.begin("units", 0, 0)
+    first, second = (
+        units.Answer("optimal", {"t": 1.0 + a}, 2.0 + c, "", {}, "True", ()) for a, c in ((0, 0), (apart, dearer))
+    )
+    units._compared(first, second, "actions", "", ledger)
+    assert bool(ledger.refuted) is not holds
