@@ -196,5 +196,5 @@ class MinMax:
             deviation = deviation if self.relaxed else widened(self.game, follower, deviation, point)
             excess = value_at(self._writer.alternatives(deviation).cost, point)
             least = TOLERANCES.margin if self.relaxed else TOLERANCES.tempting  # the last digits of no use to whole x
-            if excess > least * (worth.ub - worth.lb):
+            if excess > least * self._writer.units[follower.name] * (worth.ub - worth.lb):
                 yield replace(deviation, temptation=excess)
