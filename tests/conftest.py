@@ -383,7 +383,7 @@ PYTHON_FILES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "not a game": (game("return m"), ("model.py", "returned ConcreteModel", "Game")),
     "a bad game": (game("m.driver.cost.deactivate()"), ("driver: ", "no active objective", "Add exactly one")),
     "infeasible": (
-        game("m.driver.need = pyo.Constraint(expr=m.driver.flow >= 2)"),
+        game("m.driver.need = pyo.Constraint(expr=m.driver.flow >= 2); m.miss.set_value(m.miss.expr + m.price**2)"),
         ("driver.need (driver)", "Relax one"),
     ),
     "unbounded": (game("m.miss.set_value(-m.price); m.price.setub(None)"), ("price (leader)", "Bound them")),

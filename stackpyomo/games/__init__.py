@@ -8,7 +8,7 @@ from .checks import doubtful_indices, require
 from .couplings import Member, Movers, Price, SharedRow, moved_along
 from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
-from .formulas import Formulas, formulas
+from .formula_families import Formulas, formulas
 from .game import Game, parse_game, read_game, require_game
 from .players import Follower, Population, foreign
 from .populations import exchangeable, rewritten, twin_of

@@ -69,8 +69,8 @@ def _wanted(game: GameStructure, values: Mapping[str, float], names: Sequence[st
     reaches = np.full(len(names), np.inf)
     for players in ([game.leader], owners):  # who have no common unit
         costs = [player.objective.expr for player in players if player.objective is not None]
-        told = {game.names[key]: reach for key, reach in reaches_told(costs, levels).items()}
-        reaches = np.minimum(reaches, [told.get(name, np.inf) if name in beside else np.inf for name in names])
+        sizes = {game.names[key]: reach for key, reach in reaches_told(costs, levels).items()}
+        reaches = np.minimum(reaches, [sizes.get(name, np.inf) if name in beside else np.inf for name in names])
     return reaches
 
 
