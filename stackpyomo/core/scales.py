@@ -191,11 +191,15 @@ class _Changes:
         """The reaches; of a variable next to 0 ten times the step over which its slope changes by half its terms.
 
         Where that is well within its bounds: one of a million is often there to have one. The slope is taken at 0: one
-        that is gone there tells of nothing but how well the point is known. Nor do changes within ``accuracy``.
+        that is gone there tells of nothing but how well the point is known. Nor do changes within ``accuracy``. Where
+        it has no end at 0, as that of √x, it is taken a tenth of the way from there.
         """
         limited = np.isfinite(self.bounds).any(axis=0) & (self.bounds[0] < self.bounds[1])
         steps = np.where(limited & (np.abs(self.point) <= TOLERANCES.nothing * reaches), reaches, 0.0)
         still = replace(self, point=np.where(steps > 0.0, np.clip(0.0, *self.bounds), self.point))
+        if (steps > 0.0)[still._endless].any():
+            away = still.point + TOLERANCES.nearby * (self.point - still.point)
+            still = replace(self, point=np.where(np.isin(np.arange(len(steps)), still._endless), away, still.point))
         asked = turns_well_within(partial(still._over, steps))
         if not asked.any():
             return reaches
@@ -232,6 +236,12 @@ class _Changes:
             moved = np.abs(there - slopes) / sizes
             np.maximum.at(largest, columns, np.where(np.isnan(moved), np.inf, moved))
         return largest
+
+    @cached_property
+    def _endless(self) -> Array:
+        """The variables by which the slope of a cost is no number."""
+        at = sparse.csr_array(self.jacobian(self.point))
+        return np.unique(at.indices[self.costs[row_of(at)] & ~np.isfinite(at.data)])
 
     @cached_property
     def _counted(self) -> tuple[Array, Array, Array]:

@@ -22,7 +22,8 @@ class Pattern:
 
     def filled(self, numbers: Array) -> sparse.csr_array:
         """The matrix with these numbers, in the order of the entries; of entries at one place their sum."""
-        return with_data(self._matrix, np.bincount(self._place, numbers, len(self._matrix.data)))
+        sums = np.bincount(self._place, numbers, len(self._matrix.data))  # whole numbers where there is none
+        return with_data(self._matrix, sums.astype(float, copy=False))
 
 
 def ranges(start: Array, stop: Array) -> tuple[Array, Array]:

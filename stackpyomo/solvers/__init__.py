@@ -6,8 +6,8 @@ is not evidence; why it stopped is kept apart from what it holds.
 
 from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
-from .natural_sizes import natural_size, reaches_told
-from .program import BadRow, Program, free_row, random_start, rows_at, scales_of
+from .natural_sizes import natural_size, random_start, reaches_told
+from .program import BadRow, Program, free_row, rows_at, scales_of
 from .rays import ray
 from .registry import SolverInfo, choose, least_point, prover, registry, solve
 from .solution import Solution, Termination

@@ -60,6 +60,10 @@ class ArrayProgram(Program):
         """True if a square root or a power that is no whole number may stand in it."""
         return self.functions.takes_roots
 
+    def at_roots(self, x: Array) -> Array:
+        """(variables) none: slopes at roots of 0 are infinite here."""
+        return np.zeros(len(x), dtype=bool)
+
     def variant(
         self,
         start: Array | None = None,

@@ -1,4 +1,4 @@
-"""Natural sizes: what costs tell of their variables' reaches, and how much a cost can change over them."""
+"""Natural sizes: the reaches that costs tell, how much a cost can change over these, and points drawn within."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.errors import InvalidGame
 
 from .program import BadRow, Program, free_row, scales_of
 
+_FARTHEST = 1e100  # No random start lies farther out: the width of a box has to be a number.
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
 
 
 def reaches_told(costs: Sequence[Any], levels: Mapping[int, float]) -> dict[int, float]:
     """id(Var) → the reach that these costs tell at the levels, id(Var) → level; none where one has no value."""
+    moving = [cost for cost in costs if getattr(cost, "is_potentially_variable", bool)()]
     try:
-        program = Program(0.0, [free_row(cost, None, _ANYTHING) for cost in costs])
+        program = Program(0.0, [free_row(cost, None, _ANYTHING) for cost in moving])
         x = np.array([levels[id(v)] for v in program.variables], dtype=float)
         reaches = scales_of(program, x, np.ones(len(program.rows), dtype=bool)).reaches
     except (BadRow, InvalidGame):
@@ -32,3 +35,13 @@ def natural_size(cost: Any, levels: Mapping[int, float]) -> float:
         return program.units(np.array([levels[id(v)] for v in program.variables]))[2]
     except (BadRow, InvalidGame):
         return 1.0
+
+
+def random_start(program: Program, random: np.random.Generator) -> Array:
+    """A point of the program's box; without a bound within ``TOLERANCES.reach`` reaches of the other one or of 0."""
+    lower, upper = program.bounds
+    reach = TOLERANCES.reach * program.units(np.clip(np.asarray(program.problem.x0, dtype=float), lower, upper))[0]
+    reach = np.minimum(reach, _FARTHEST)
+    low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
+    high = np.where(np.isfinite(upper), upper, low + 2 * reach)
+    return random.uniform(low, high)

@@ -29,14 +29,11 @@ from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, Pattern, Scales, bounds_of, limits_of, prefix, scales, timed
-from stackpyomo.core.expressions import nodes_in, number_of, substituting
+from stackpyomo.core.expressions import apart, nodes_in, number_of, roots, substituting
 from stackpyomo.errors import InvalidGame
 
 from .certificates import Residuals, least_nonnegative, split_force, violations
 from .nl_file import UndefinedValue, bounds_line, replaced_segment, without_limits, write_nl
-
-_FARTHEST = 1e100
-"""No random start lies farther out: the width of a box has to be a number."""
 
 
 class BadRow(Exception):
@@ -198,7 +195,30 @@ class Program:
             places = np.append(0 * every, np.asarray(rows) + 1), np.append(every, columns)
             self.kept["slopes"] = Pattern(*places, (1 + problem.m, problem.n))
         numbers = np.append(problem.gradient(x), problem.jacobian(x))
-        return self.kept["slopes"].filled(numbers)
+        slopes = self.kept["slopes"].filled(numbers)
+        slopes.data[self.at_roots(x)[slopes.indices]] = math.nan
+        return slopes
+
+    def at_roots(self, x: Array) -> Array:
+        """(variables) whether x takes a root of 0 of them: slopes there are infinite, and 0 in solver libraries."""
+        if "roots" not in self.kept:
+            self.kept["roots"] = self._roots() if self.takes_roots else None
+        taken = np.zeros(len(x), dtype=bool)
+        if self.kept["roots"] is not None:
+            inner, place = self.kept["roots"]
+            at, (rows, columns) = np.where(place < 0, 0.0, x[place]), inner.problem.jacobian_structure()
+            numbers = place[columns[(np.asarray(inner.problem.constraints(at)) == inner.row_bounds[1])[rows]]]
+            taken[numbers[numbers >= 0]] = True
+        return taken
+
+    def _roots(self) -> tuple[Program, Array] | None:
+        """(rows r − slack = 0 for all r of which roots are taken, the numbers here of their variables, −1: slack)."""
+        bodies = [self.model.objective.expr, *(row.body for row in self.model.rows.values())]
+        slack = pyo.Var()
+        slack.construct()
+        parts = [apart(part) - slack == 0.0 for body in bodies for part in roots(body)]
+        inner, place = Program(0.0, parts), {id(v): number for number, v in enumerate(self.variables)}
+        return (inner, np.array([place.get(id(v), -1) for v in inner.variables])) if parts else None
 
     def variant(
         self,
@@ -308,8 +328,9 @@ class Program:
 
         f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over
         |z − x| ≤ trust · its reach where a variable has none. Every π proves something; what rounding
-        leaves of a dual on a side that a row has not is left out. rounding: (variables) what a slope r may be off by;
-        one that is no more than that is 0 towards a side without a bound, where any step makes something of it.
+        leaves of a dual on a side that a row has not is left out. Where x takes a root of 0 (:meth:`at_roots`) nothing
+        is proved. rounding: (variables) what a slope r may be off by; one that is no more than that is 0 towards a
+        side without a bound, where any step makes something of it.
         """
         problem, (lower, upper), (floor, ceiling) = self.problem, self.bounds, self.row_bounds
         duals = np.where(np.isfinite(np.where(duals > 0, floor, ceiling)), duals, 0.0)
@@ -323,7 +344,7 @@ class Program:
             gains = np.where(reduced > 0, reduced * down, -reduced * up).clip(min=0.0)
             distance = np.where(duals > 0, body - floor, ceiling - body)
             lost = np.abs(duals) * np.where(duals == 0.0, 0.0, np.maximum(distance, 0.0))
-        return gains, lost
+        return np.where(self.at_roots(x), np.inf, gains), lost
 
     def proved_gap(self, x: Array, duals: Array, trust: float) -> float:
         """The sum of :meth:`proved_gaps`: a convex program's optimum is at most this much better than x."""
@@ -477,13 +498,3 @@ class _Nothing:
         return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
 
     hessian_structure = jacobian_structure
-
-
-def random_start(program: Program, random: np.random.Generator) -> Array:
-    """A point of the program's box; without a bound within ``TOLERANCES.reach`` reaches of the other one or of 0."""
-    lower, upper = program.bounds
-    reach = TOLERANCES.reach * program.units(np.clip(np.asarray(program.problem.x0, dtype=float), lower, upper))[0]
-    reach = np.minimum(reach, _FARTHEST)
-    low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
-    high = np.where(np.isfinite(upper), upper, low + 2 * reach)
-    return random.uniform(low, high)

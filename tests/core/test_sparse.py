@@ -51,6 +51,7 @@ def test_a_pattern_filled_against_a_dense_sum(seed: int) -> None:
         np.add.at(dense[-1], (rows, columns), given)
     for matrix, expected in zip(filled, dense, strict=True):
         assert np.array_equal(matrix.toarray(), expected)
+        assert matrix.dtype == float
         assert matrix.nnz == len({*zip(rows.tolist(), columns.tolist(), strict=True)}), "the pattern is always the same"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyomo.environ as pyo
@@ -37,6 +38,33 @@ def test_a_value_is_next_to_a_bound_beside_what_its_owner_wants(unit: float, top
         m.f.cost = pyo.Objective(expr=(m.f.u / unit - 2) ** 2 + m.t * m.f.u / unit)
         m.goal = pyo.Objective(expr=m.t**2)
         assert sp.Plan.from_values(sp.Game(m, m.f)).values["f.u"] == rested * unit
+
+
+@pytest.mark.parametrize("top", [1e3, 1e6])
+@pytest.mark.parametrize("level", [0.01, 0.02])
+@pytest.mark.parametrize(
+    "cost",
+    [lambda x: 100 * x - pyo.log(x), lambda x: x + 1e-4 / x, lambda x: 0.2 * x - 0.04 * pyo.sqrt(x)],
+    ids=["log", "pole", "root"],
+)
+def test_a_slope_without_end_at_0_tells_a_reach(cost: Callable[[Any], Any], level: float, top: float) -> None:
+    """All three are least at 0.01; at 0 they have no value, or a slope that is no number."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(0, 1), initialize=0.5), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, top), initialize=level)
+    m.f.cost = pyo.Objective(expr=cost(m.f.u) + m.t)
+    m.goal = pyo.Objective(expr=m.t)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    assert plan.values["f.u"] == level
+    assert sp.verify(plan).ok is (level == 0.01)
+
+
+def test_who_wants_nothing_has_values_next_to_a_bound() -> None:
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(0, 1), initialize=1e-9), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 1), initialize=1e-9)
+    m.f.cost, m.goal = pyo.Objective(expr=3.0), pyo.Objective(expr=m.t)
+    assert sp.Plan.from_values(sp.Game(m, m.f)).values == {"t": 0.0, "f.u": 0.0}
 
 
 @pytest.mark.parametrize("who", [True, ["a"]])

@@ -42,6 +42,16 @@ def test_answers_and_multipliers_are_those_of_the_text() -> None:
     assert not arrays.is_linear
 
 
+@pytest.mark.parametrize("read", [Program, lambda cost: read_program(cost, [], {})], ids=["text", "arrays"])
+def test_nothing_is_proved_where_a_root_of_0_is_taken(read: Any) -> None:
+    m = pairs()
+    program = read(pyo.quicksum(0.3 * x - 0.04 * pyo.sqrt(x) for x in m.x.values()))
+    assert program.takes_roots
+    nothing, duals = np.zeros(40), np.zeros(0)
+    assert program.proved_gap(nothing, duals, 1.0) == np.inf
+    assert program.proved_gap(nothing + 0.04**2 / 0.36, duals, 1.0) == pytest.approx(0.0, abs=1e-12)
+
+
 def test_what_arrays_cannot_hold_is_left_to_the_text() -> None:
     m = pairs(3)
     m.whole = pyo.Var(domain=pyo.Integers)

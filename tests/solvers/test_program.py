@@ -160,3 +160,22 @@ def test_a_variant_is_the_same_to_every_solver(solver: str, power: int) -> None:
     wider = solve(program.variant(bounds=(np.array([-3.0, -9.0]), np.array([-2.0, 9.0]))), solver).x
     assert wider == pytest.approx([-2.0, 1.5] if power == 2 else [-3.0, 2.0], abs=1e-5)
     assert (m.x[0].lb, m.x[0].ub) == (0, 5)
+
+
+def test_roots_of_0_are_seen() -> None:
+    """In objective and rows, behind constants and inside other functions; of what is fixed none is taken."""
+    m = pyo.ConcreteModel()
+    m.x, m.fixed = pyo.Var(range(5)), pyo.Var(initialize=0.0)
+    m.fixed.fix()
+    x = m.x
+    rows = [x[1] + pyo.exp(-((2.0 - x[2]) ** 0.5)) <= 3.0, x[3] ** 1.5 + pyo.sqrt(m.fixed) * x[4] <= 1.0]
+    program = Program(pyo.sqrt(x[0] + x[1] - 1.0) + x[3] ** 2, rows)
+
+    def taken(levels: list[float]) -> set[int]:
+        at = np.array([levels[v.index()] for v in program.variables])
+        return {v.index() for v, is_taken in zip(program.variables, program.at_roots(at), strict=True) if is_taken}
+
+    assert taken([1.0, 1.0, 1.0, 0.0, 0.0]) == set()
+    assert taken([0.25, 0.75, 1.0, 0.0, 0.0]) == {0, 1}
+    assert taken([1.0, 1.0, 2.0, 0.0, 0.0]) == {2}
+    assert program.variant(start=np.zeros(5)).at_roots(np.full(5, 0.5)).sum() == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pyomo.environ as pyo
 import pytest
@@ -88,3 +90,18 @@ def test_a_slope_that_cancels_but_for_rounding_is_none(unit: float, share: float
         report = sp.verify(rule)
         assert report.ok is ok
         assert ok or report.epsilon > 0.5
+
+
+@pytest.mark.parametrize("size", [1, 60])
+@pytest.mark.parametrize("root", [pyo.sqrt, lambda x: x**0.5, lambda x: pyo.sqrt(3.0 * x + 1.0 - 1.0) / 3.0**0.5])
+def test_a_root_of_0_closes_no_proof(size: int, root: Callable[[Any], Any]) -> None:
+    """0.3 x − 0.04 √x falls without end at 0, where solver libraries call the slope of √x 0: the least is at 1/225."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(0, 1), initialize=0.5), pyo.Block(range(size))
+    for f in m.f.values():
+        f.x = pyo.Var(bounds=(0, 10), initialize=0.0)
+        f.cost = pyo.Objective(expr=0.3 * f.x - 0.04 * root(f.x) + m.t)
+    m.goal = pyo.Objective(expr=m.t)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert not report.ok
+    assert report.regret.to_list() == pytest.approx(size * [0.04**2 / 1.2], rel=1e-6)
