@@ -46,6 +46,7 @@ class Options:
     common: Common | None = None  #: Rows with one multiplier for all who feel them; None: everybody has its own.
     #: Of the processor, in all for a global solver that was not asked for by name; None: what the search deems small.
     proof_seconds: float | None = None
+    sharp: bool = False  #: True where a bound that is within the gap is to be as tight as the solver can make it.
 
 
 @dataclass

@@ -275,7 +275,8 @@ class PlanSearch(Candidates):
         """A solver that closed its own gap did so for rows met to its tolerance: a tighter one gives a better bound."""
         best = self.best
         assert best is not None
-        if self._is_proved or not math.isfinite(self.bound) or answer.termination is not Termination.OPTIMAL:
+        enough = self._is_proved and not self.options.sharp
+        if enough or not math.isfinite(self.bound) or answer.termination is not Termination.OPTIMAL:
             return
         if choose(answer.solver).tight:
             again = self._global(exact, answer.solver, tight=True)

@@ -101,6 +101,8 @@ class _Search:
         least = 0.0
         if not self._is_equilibrium(best):
             best, least = self._least_gain(best)
+        if self._is_equilibrium(best):
+            best = replace(best, gains={name: self._sharp_gain(name, best) for name in best.gains})
         plan = self._plan(best, least)
         plan.seconds["leaders"] = time.monotonic() - began
         return plan
@@ -125,19 +127,23 @@ class _Search:
 
         Without, a local search will do: an equilibrium is proved once the leaders have come to rest.
         """
-        game, leader = self.game, self.game.leaders[name]
-        own = {id(v) for v in leader.variables}
-        others = [(v, values[game.names[id(v)]]) for v in self._decided() if id(v) not in own]
-        key = name, proved, tuple(level for _, level in others)
+        problem = self._problem(name, values)
+        key = name, proved, tuple(level for _, level in problem.held)
         if key not in self._known:
-            rows = [("leader", row) for row in [*leader.constraints, *self.common]]
-            problem = Problem(leader.cost, rows, others, leader=leader.variables)
             try:
                 self._known[key] = self._replied(name, problem, proved, self.cost(name, values))
             except NoPlan as none:
                 message = f"{name}: no plan of this leader, the others given. {none}"
                 raise NoPlan(message, termination=none.termination) from None
         return self._known[key]
+
+    def _problem(self, name: str, values: Mapping[str, float]) -> Problem:
+        """This leader's, the others at these values."""
+        game, leader = self.game, self.game.leaders[name]
+        own = {id(v) for v in leader.variables}
+        others = [(v, values[game.names[id(v)]]) for v in self._decided() if id(v) not in own]
+        rows = [("leader", row) for row in [*leader.constraints, *self.common]]
+        return Problem(leader.cost, rows, others, leader=leader.variables)
 
     def _replied(self, name: str, problem: Problem, proved: bool, cost: float) -> Plan:
         sign = self.game.leaders[name].sign
@@ -155,13 +161,23 @@ class _Search:
             plan.bound = sign * max(bound, self._sharpened(problem, bound, high, self._gap(name, high)))
         return plan
 
-    def _sharpened(self, problem: Problem, low: float, high: float, room: float) -> float:
+    def _sharpened(self, problem: Problem, low: float, high: float, room: float, *, sharp: bool = False) -> float:
         """A bound on a cost that is known to lie between these: variables without bounds have made it a loose one."""
         holder = pyo.ConcreteModel(name="level")
         holder.level = pyo.Var(bounds=(low, high + room), initialize=high)
         bounded = problem.under(free_row(apart(problem.cost) - holder.level, None, 0.0), cost=holder.level + 0.0)
-        plan = plan_if_any(self.game, self.followers, bounded, self._options())
+        plan = plan_if_any(self.game, self.followers, bounded, replace(self._options(), sharp=sharp))
         return low if plan is None or math.isnan(plan.bound) else plan.bound
+
+    def _sharp_gain(self, name: str, point: Assessment) -> float:
+        """What this leader could gain there at most, by a bound that is as tight as it can be had."""
+        gain, cost = point.gains[name], self.cost(name, point.values)
+        if gain <= TOLERANCES.noise * max(self.sizes[name], abs(cost)):
+            return gain
+        high = max(cost, self.cost(name, point.replies[name].values))
+        problem = self._problem(name, point.values)
+        bound = self._sharpened(problem, cost - gain, high, self._gap(name, high), sharp=True)
+        return min(gain, max(0.0, cost - bound))
 
     def _options(self) -> Options:
         left = self._until - time.monotonic()
