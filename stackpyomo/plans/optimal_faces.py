@@ -114,7 +114,7 @@ class OptimalFaces:
         written = _Written(self, -math.inf, high)
         ways = []
         for key, var in written.leader.items():
-            for sign, end in zip((-1.0, 1.0), bounds_of(var), strict=True):
+            for sign, end in zip((1.0, -1.0), bounds_of(var), strict=True):  # each is farthest from it at the other end
                 excess = near[key] + sign * rooms[key] - var
                 ways.append(((sign * excess,), rooms[key] + abs(near[key] - end)))
         written.main.add(Choices(written.model).one_of(ways))

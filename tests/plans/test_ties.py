@@ -210,3 +210,22 @@ def test_an_infimum_that_best_answers_do_not_reach_is_not_reached_by_the_worst(u
         assert (plan.quality, plan.attained) == ("feasible", False)
         assert plan.bound == pytest.approx(-unit, rel=1e-6)
         assert -unit < plan.leader_objective <= -0.999 * unit
+
+
+@pytest.mark.parametrize("money", [1e-4, 1.0, 1e5])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("tie", [0.0, 0.25, 1.0])
+def test_an_infimum_that_every_other_price_reaches_is_not_called_unreached(
+    money: float, unit: float, tie: float
+) -> None:
+    """At one price the follower is indifferent, at those above (below 1) it answers 0, which the leader would have."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, unit)), pyo.Block()
+    m.f.y = pyo.Var(range(2), bounds=(0, 1))
+    price = (m.x / unit - tie) * (-1 if tie == 1 else 1)
+    m.f.cost = pyo.Objective(expr=money * price * (2 * m.f.y[0] + 2 * m.f.y[1]))
+    m.f.row = pyo.Constraint(range(2), rule=lambda b, k: (1 + k) * b.y[0] + 2 * b.y[1] <= 2 - k)
+    m.goal = pyo.Objective(expr=m.f.y[0] + (0 if tie == 0.25 else -1) * m.f.y[1])
+    plan = sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
+    assert plan.leader_objective == pytest.approx(0.0, abs=1e-6)
+    assert plan.attained is not False
