@@ -25,7 +25,8 @@ from stackpyomo.core.expressions import UNDEFINED, interval, numbers_of, range_o
 
 from .best_response import Composed
 
-_DECADES = 10.0 ** np.arange(2, 13)  # How many sizes away from the plan a direction without an end is looked along.
+# How many sizes away from the plan a direction without an end is looked along: what happens next to 0 may tell a size.
+_DECADES = 10.0 ** np.arange(2, 40)
 _DECADED = 4  # Of so many points all over a box one lies in each decade of distance from the plan alike.
 _TOGETHER = 2  # Affine rows from which on they may say more together than each by itself.
 _SWEEPS = 3  # Times that the rows are gone through for what they leave of the ranges.

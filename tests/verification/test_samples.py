@@ -236,3 +236,24 @@ def test_a_piece_is_empty_where_no_action_is_in_it(unit: float) -> None:
         assert empty == (most < stop)
         seen.add(empty)
     assert seen == {True, False}
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    ("cost", "ends"),
+    [
+        (lambda x: x * pyo.log(x + 1e-20), True),
+        (lambda x: 0.2 * x - 0.04 * pyo.sqrt(x + 1e-20), True),
+        (lambda x: -x + pyo.sqrt(x + 1e-20), False),
+    ],
+)
+def test_a_size_that_is_told_next_to_0_is_not_far_out(cost: Any, ends: bool, unit: float) -> None:
+    """Costs with an end were called unbounded: slopes at 0 tell sizes of 1e-20, and decades of these were far."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0), pyo.Block()
+    m.f.x = pyo.Var(bounds=(0, None), initialize=0)
+    m.f.cost = pyo.Objective(expr=cost(m.f.x / unit))
+    m.goal = pyo.Objective(expr=m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert not report.ok
+    assert ("some deviation pays without limit" in str(report)) is not ends
