@@ -25,8 +25,9 @@ from stackpyomo.core.expressions import UNDEFINED, interval, numbers_of, range_o
 
 from .best_response import Composed
 
-# How many sizes away from the plan a direction without an end is looked along: what happens next to 0 may tell a size.
-_DECADES = 10.0 ** np.arange(2, 40)
+# In how many decades of sizes away from the plan a direction without an end is looked along, and how far at least: what
+# happens next to 0 may tell a size.
+_DECADES, _FAR = 12, 30
 _DECADED = 4  # Of so many points all over a box one lies in each decade of distance from the plan alike.
 _TOGETHER = 2  # Affine rows from which on they may say more together than each by itself.
 _SWEEPS = 3  # Times that the rows are gone through for what they leave of the ranges.
@@ -267,7 +268,9 @@ class Samples:
                 yield np.where(np.arange(len(self.plan)) == column, end, self.plan)
 
     def _falls(self, base: Array, direction: Array) -> bool:
-        points = base + _DECADES[:, np.newaxis] * self.size * direction
+        least = math.floor(math.log10((self.size * np.abs(direction))[direction != 0.0].min()))
+        decades = 10.0 ** np.arange(2, 1 + min(300, max(_DECADES, _FAR - least)))
+        points = base + decades[:, np.newaxis] * self.size * direction
         costs = self.costs(points)
         costs = costs[: int(np.argmax(~np.isfinite(costs)))] if not np.isfinite(costs).all() else costs
         if len(costs) < 4:

@@ -243,6 +243,7 @@ def test_a_piece_is_empty_where_no_action_is_in_it(unit: float) -> None:
     ("cost", "ends"),
     [
         (lambda x: x * pyo.log(x + 1e-20), True),
+        (lambda x: x * pyo.log(x + 1e-100), True),
         (lambda x: 0.2 * x - 0.04 * pyo.sqrt(x + 1e-20), True),
         (lambda x: -x + pyo.sqrt(x + 1e-20), False),
     ],
