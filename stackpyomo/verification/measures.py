@@ -82,8 +82,8 @@ def _wanted_by(leader: Any, problems: Sequence[Composed]) -> dict[int, float]:
     beside = (levels != 0.0) & (np.abs(levels) <= TOLERANCES.nothing * limited_reaches(levels, *box_of(own)))
     if leader is None or not beside.any():
         return {}
-    told, near = reaches_told([leader.expr], known[0].planned), _UNHELD * TOLERANCES.accuracy
-    reaches = {id(own[i]): told.get(id(theirs[i]), math.inf) for i in np.flatnonzero(beside)}
+    wanted, near = reaches_told([leader.expr], known[0].planned), _UNHELD * TOLERANCES.accuracy
+    reaches = {id(own[i]): wanted.get(id(theirs[i]), math.inf) for i in np.flatnonzero(beside)}
     return {id(v): reaches[id(v)] for v in own if near * reaches.get(id(v), math.inf) < abs(v.value)}
 
 
