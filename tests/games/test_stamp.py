@@ -19,7 +19,7 @@ from stackpyomo.families import functions_among
 from stackpyomo.games import action_bounds, changes, formulas, require, stamp
 
 stamps, structures, reading = (
-    importlib.import_module(f"stackpyomo.games.{name}") for name in ("stamp", "structure", "formulas")
+    importlib.import_module(f"stackpyomo.games.{name}") for name in ("stamp", "structure", "formula_families")
 )
 
 
