@@ -22,7 +22,7 @@ from stackpyomo.verification import Report
 from .common_multipliers import Common
 from .complementarity import Treatment
 from .conditions import Conditions, conditions
-from .implied_boxes import bound_actions, boxes_of
+from .implied_boxes import bound_actions
 from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import bound_multipliers
 from .qualification import interior_points
@@ -111,7 +111,7 @@ class Candidates:
         for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
             bound_multipliers(kkt, slater, self.game, self.problem.answers, self.options.common)
             if len(kkt.pairs) <= _FEW:
-                bound_actions(kkt, boxes_of(self.game, self._rows))
+                bound_actions(kkt, self.game, self._rows)
 
     @property
     def _rows(self) -> list[Any]:

@@ -7,7 +7,7 @@ the others can be that may end it on the other side.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyomo.environ as pyo
@@ -26,10 +26,10 @@ from .copies import copied
 def implied_boxes(game: GameStructure) -> dict[str, tuple[float, float]]:
     """Variable name → what bounds and rows of all players leave to it; ±inf where that is no limit."""
     rows = [c for player in (game.leader, *game.followers.values()) for c in player.constraints]
-    return {game.names[key]: box for key, box in boxes_of(game, rows).items()}
+    return {game.names[key]: box for key, box in _boxes_of(game, rows).items()}
 
 
-def boxes_of(game: GameStructure, rows: Sequence[Any]) -> dict[int, tuple[float, float]]:
+def _boxes_of(game: GameStructure, rows: Sequence[Any]) -> dict[int, tuple[float, float]]:
     """id(Var) → what its bounds and these rows leave to it; ±inf where that is no limit."""
     return {key: interval(copy) for key, copy in _tightened(game, rows).items()}
 
@@ -52,16 +52,20 @@ def _tightened(game: GameStructure, rows: Sequence[Any]) -> dict[int, Any]:
     return copies
 
 
-def bound_actions(kkt: Conditions, boxes: Mapping[int, tuple[float, float]]) -> None:
+def bound_actions(kkt: Conditions, game: GameStructure, rows: Sequence[Any]) -> None:
     """Cuts that end the actions of those who respond where bounds leave no end: a global solver's bound hangs on it.
 
-    boxes: id(Var) → what rows leave to it that hold as well (:func:`boxes_of`).
+    rows: what holds as well, whoever responds.
     """
+    endless = []
     for var in {id(p.component): p.component for p in kkt.pairs}.values():
         slope = kkt.forces.get(id(var))
         low, high = bounds_of(var) if slope is not None else (-math.inf, math.inf)
         if math.isinf(low) == math.isinf(high) or var.fixed or not getattr(slope, "is_expression_type", bool)():
             continue
+        endless.append((var, slope, low, high))
+    boxes = _boxes_of(game, rows) if endless else {}
+    for var, slope, low, high in endless:
         copies = copied(pyo.Block(concrete=True), [v for v in variables_in(slope) if not v.fixed])
         if id(var) not in copies:
             continue

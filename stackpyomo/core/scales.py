@@ -154,11 +154,11 @@ def scales(
         alone = newton_steps(steep, bends.diagonal())
         if costs is not None:
             alone = change.confirmed(np.where(reaches > 0.0, 0.0, alone))
-        told = _completed(
+        completed = _completed(
             reaches, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, by_size=costs is not None
         )
-        guessed = told == 0.0
-        reaches = change.guessed(told, bends)
+        guessed = completed == 0.0
+        reaches = change.guessed(completed, bends)
     away, calm = probes(point, reaches, lower, upper)
     near = _sizes(jacobian(away))
     if costs is None:
@@ -196,6 +196,8 @@ class _Changes:
         """
         limited = np.isfinite(self.bounds).any(axis=0) & (self.bounds[0] < self.bounds[1])
         steps = np.where(limited & (np.abs(self.point) <= TOLERANCES.nothing * reaches), reaches, 0.0)
+        if not steps.any():
+            return reaches
         still = replace(self, point=np.where(steps > 0.0, np.clip(0.0, *self.bounds), self.point))
         if (steps > 0.0)[still._endless].any():
             away = still.point + TOLERANCES.nearby * (self.point - still.point)
@@ -238,15 +240,19 @@ class _Changes:
         return largest
 
     @cached_property
+    def _at(self) -> sparse.csr_array:
+        return sparse.csr_array(self.jacobian(self.point))
+
+    @cached_property
     def _endless(self) -> Array:
         """The variables by which the slope of a cost is no number."""
-        at = sparse.csr_array(self.jacobian(self.point))
+        at = self._at
         return np.unique(at.indices[self.costs[row_of(at)] & ~np.isfinite(at.data)])
 
     @cached_property
     def _counted(self) -> tuple[Array, Array, Array]:
         """(entries of the Jacobian, their columns, their values): slopes of costs that are known, and not 0."""
-        at = sparse.csr_array(self.jacobian(self.point))
+        at = self._at
         entries = np.flatnonzero(self.costs[row_of(at)] & np.isfinite(at.data) & (at.data != 0.0))
         return entries, at.indices[entries], at.data[entries]
 

@@ -71,9 +71,9 @@ def functions_of(expressions: Sequence[Any], more: Written | None = None) -> Fun
 def functions_among(families: Sequence[Family], count: int, variables: Sequence[VarData]) -> Functions:
     """Families whose columns are places among these Vars as functions of those that they hold."""
     nothing = np.zeros(0, dtype=np.int64)
-    held = np.unique(np.concatenate([nothing, *(family.columns.ravel() for family in families)]))
-    chosen = [replace(family, columns=np.searchsorted(held, family.columns)) for family in families]
-    return Functions(chosen, count, [variables[c] for c in held])
+    places = np.unique(np.concatenate([nothing, *(family.columns.ravel() for family in families)]))
+    chosen = [replace(family, columns=np.searchsorted(places, family.columns)) for family in families]
+    return Functions(chosen, count, [variables[c] for c in places])
 
 
 class Functions:

@@ -181,10 +181,10 @@ class _Written:
         """A point of all rows with the x and η of this one, if there is any: the one of least τ, as its face remains
         the optimal one farthest from x."""
         program = self.program(self.model.scale + 0.0)
-        held = {id(v) for v in (*self.leader.values(), self.model.level)}
+        fixed = {id(v) for v in (*self.leader.values(), self.model.level)}
         lower, upper = (side.copy() for side in program.bounds)
         place = {id(v): number for number, v in enumerate(program.variables)}
-        known = [place[key] for key in held if key in place]
+        known = [place[key] for key in fixed if key in place]
         lower[known] = upper[known] = [levels[id(program.variables[number])] for number in known]
         answer = _corner(program, self._zeros(levels, place), lower, upper)
         if answer is None:
@@ -198,8 +198,8 @@ class _Written:
         """
         zeros = {}
         for slack, multiplier in self.main.sets:
-            held = levels.get(id(multiplier), 0.0) > max(levels.get(id(slack), 0.0), TOLERANCES.noise)
-            zeros[id(slack if held else multiplier)] = slack if held else multiplier
+            pushes = levels.get(id(multiplier), 0.0) > max(levels.get(id(slack), 0.0), TOLERANCES.noise)
+            zeros[id(slack if pushes else multiplier)] = slack if pushes else multiplier
         zeros |= {id(slack): slack for slack, multiplier in self.beside.sets if id(multiplier) not in zeros}
         return [place[key] for key in zeros if key in place]
 

@@ -241,8 +241,8 @@ class Pieces:
         for spot, leader in enumerate(self.stopped):  # pieces as they are, then with this one at a bound
             there = np.zeros((2, len(numbers)), dtype=bool)
             there[:, owner[row == leader]] = sides[:, row == leader] & ~many[owner[row == leader]]
-            here = np.stack([np.ones(len(self.owner), dtype=bool), *there[:, self.owner]], axis=1)
-            piece, side = np.nonzero(here)
+            taken = np.stack([np.ones(len(self.owner), dtype=bool), *there[:, self.owner]], axis=1)
+            piece, side = np.nonzero(taken)
             self.owner, self.state, self.is_way = self.owner[piece], self.state[piece], self.is_way[piece]
             self.state[:, spot] = np.array([0, -1, 1])[side]
         self.home = np.concatenate([[True], self.owner[1:] != self.owner[:-1]])

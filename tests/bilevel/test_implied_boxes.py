@@ -56,7 +56,7 @@ def test_conditions_end_what_bounds_do_not(unit: float, side: float) -> None:
     before = snapshot(m)
     kkt = conditions(game, list(game.followers.values()))
     known = len(kkt.implied)
-    bound_actions(kkt, {})
+    bound_actions(kkt, game, [])
     assert snapshot(m) == before
     assert len(kkt.implied) == known + 2
     for cut in kkt.implied[known:]:
@@ -81,7 +81,7 @@ def test_what_conditions_imply_holds_at_every_best_answer(seed: int) -> None:
     game = sp.Game(m, m.f)
     kkt = conditions(game, list(game.followers.values()))
     known = len(kkt.implied)
-    bound_actions(kkt, {})
+    bound_actions(kkt, game, [])
     for x, w in random.uniform(0, 1, (50, 2)):
         m.x.set_value(-1 + 3 * x)
         m.w.set_value(-3 + 4 * w)

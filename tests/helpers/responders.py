@@ -135,3 +135,19 @@ def split_set() -> sp.Game:
         u=(-2, 2),
         row=lambda x, u: u**2 >= 1,
     )
+
+
+def two_valued_price(sense: int = 1) -> sp.Game:
+    """y₁ ≤ x costs 1 a unit, y₂ 3, and 5 are needed: the price is 3 below x = 5, 1 above, anything between at 5.
+
+    sense: 1: the leader minimises what it pays; −1: it maximises the same with the other sign.
+    """
+    m = pyo.ConcreteModel()
+    m.x, m.price = pyo.Var(bounds=(0, 10)), pyo.Var()
+    m.f = pyo.Block()
+    m.f.y = pyo.Var([1, 2], bounds=(0, None))
+    m.f.cost = pyo.Objective(expr=m.f.y[1] + 3 * m.f.y[2])
+    m.f.demand = pyo.Constraint(expr=m.f.y[1] + m.f.y[2] == 5)
+    m.f.room = pyo.Constraint(expr=m.f.y[1] <= m.x)
+    m.goal = pyo.Objective(expr=sense * (5 * m.price + 0.2 * m.x), sense=pyo.minimize if sense > 0 else pyo.maximize)
+    return sp.Game(m, m.f, prices=[(m.price, m.f.demand)])

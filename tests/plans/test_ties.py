@@ -7,6 +7,7 @@ import math
 import pyomo.environ as pyo
 import pytest
 from conftest import snapshot
+from helpers.responders import two_valued_price
 
 import stackpyomo as sp
 from stackpyomo.solvers import registry
@@ -144,16 +145,7 @@ def test_no_unit_changes_whether_an_infimum_is_reached(unit: float) -> None:
 def test_ties_say_nothing_of_a_price_that_only_the_optimistic_plan_relies_on(
     sense: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Five units cost 1 each up to x, others 3: the price is 3 below x = 5, 1 above, and anything between at 5."""
-    m = pyo.ConcreteModel()
-    m.x, m.price = pyo.Var(bounds=(0, 10)), pyo.Var()
-    m.f = pyo.Block()
-    m.f.y = pyo.Var([1, 2], bounds=(0, None))
-    m.f.cost = pyo.Objective(expr=m.f.y[1] + 3 * m.f.y[2])
-    m.f.demand = pyo.Constraint(expr=m.f.y[1] + m.f.y[2] == 5)
-    m.f.room = pyo.Constraint(expr=m.f.y[1] <= m.x)
-    m.goal = pyo.Objective(expr=sense * (5 * m.price + 0.2 * m.x), sense=pyo.minimize if sense > 0 else pyo.maximize)
-    game = sp.Game(m, m.f, prices=[(m.price, m.f.demand)])
+    game = two_valued_price(sense)
     with caplog.at_level("WARNING"):
         plan = sp.stackelberg(game, ties="pessimistic")
     assert plan.bound == pytest.approx(sense * 6.0, abs=1e-6)

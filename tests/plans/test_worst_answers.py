@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyomo.environ as pyo
 import pytest
 from conftest import snapshot
+from helpers.responders import two_valued_price
 
 import stackpyomo as sp
 from stackpyomo.solvers import registry
@@ -50,19 +51,6 @@ def test_ties_of_one_chosen_equilibrium() -> None:
     loose = sp.stackelberg(game, ties="pessimistic", equilibrium="any")  # u₀ anywhere in [x, 1]: 1 + (x − 1)²
     assert loose.ties["optimistic"] == pytest.approx(0.75, abs=1e-6)
     assert loose.leader_objective == pytest.approx(1, abs=1e-4)
-
-
-def two_valued_price() -> sp.Game:
-    """y₁ ≤ x costs 1 a unit, y₂ 3, and 5 are needed: the price is 3 below x = 5, 1 above, anything between at 5."""
-    m = pyo.ConcreteModel()
-    m.x, m.price = pyo.Var(bounds=(0, 10)), pyo.Var()
-    m.f = pyo.Block()
-    m.f.y = pyo.Var([1, 2], bounds=(0, None))
-    m.f.cost = pyo.Objective(expr=m.f.y[1] + 3 * m.f.y[2])
-    m.f.demand = pyo.Constraint(expr=m.f.y[1] + m.f.y[2] == 5)
-    m.f.room = pyo.Constraint(expr=m.f.y[1] <= m.x)
-    m.goal = pyo.Objective(expr=5 * m.price + 0.2 * m.x)
-    return sp.Game(m, m.f, prices=[(m.price, m.f.demand)])
 
 
 def test_a_price_that_the_market_need_not_choose() -> None:
