@@ -23,8 +23,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from stackpyomo.bilevel import Options
-from stackpyomo.core import TOLERANCES, bounds_of, clipped
+from stackpyomo.core import TOLERANCES, bounds_of, box_of, clipped, limited_reaches
 from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Follower, Game, objective_at
@@ -46,6 +48,7 @@ _ASIDE = (TOLERANCES.nearby, TOLERANCES.strict, TOLERANCES.weak)
 
 _SWEEPS = 12  # Times that all leader variables are moved by one length, as long as that is better.
 _FEW = 20  # Leader variables up to which these are looked at, and the minimisers of the bound, one by one.
+_WAYS = 8  # Directions in which more of them are moved together.
 
 # Widths of a tie, in sizes of the followers' costs, of the sandwiches around a tie of no width.
 _WIDTHS = (TOLERANCES.strict, TOLERANCES.early)
@@ -234,12 +237,14 @@ class _Search:
 
     def _try(self, given: Mapping[int, float], *, aside: bool = False) -> WorstAnswer | None:
         """The worst answer at these leader values, kept if it is the best for the leader so far."""
-        if not self.worst.keeps(given):
-            return None
-        worst = self.worst.worst(given, self.slack)
+        worst = self._worst_if_kept(given)
         if worst is not None and not worst.broken and (self.best is None or worst.cost < self.best.cost):
             self.best, self.aside = worst, aside
         return worst
+
+    def _worst_if_kept(self, given: Mapping[int, float]) -> WorstAnswer | None:
+        """The worst answer at these leader values; None too where they break the leader's own rows."""
+        return self.worst.worst(given, self.slack) if self.worst.keeps(given) else None
 
     def _leader_of_best(self) -> dict[int, float]:
         return self.near if self.best is None else {id(v): self.best.values[id(v)] for v in self.worst.leading}
@@ -280,17 +285,40 @@ class _Search:
     def _reached(self) -> bool | None:
         """True: by the plan. False: the x whose bound is the infimum are one point, and it is worth more there.
 
-        An infimum that the best answers do not reach, the worst ones do not either.
+        An infimum that the best answers do not reach, the worst ones do not either. A leader beside the one at which
+        the bound lies may always come nearer, so that it reaches nothing, however near it is.
         """
         if self.optimistic.attained is False and self._is_near and self.bound <= self._optimistic_bound + self._gap:
             return False
-        if self._is_closed and not self.aside:
+        if self._is_closed and not self.aside and self._is_steady():
             return True
         if self.slack or not self._is_near or len(self.worst.leading) > _FEW:
             return None
         worst = self.worst.worst(self.near, 0.0, rounded=False)  # a tie by rounding alone refutes nothing
         jumps = worst is not None and (worst.broken or worst.cost - self.bound > self._gap)
         return False if jumps and self._is_only_minimiser() else None
+
+    def _is_steady(self) -> bool:
+        """True if leaders who cannot be told from the best one are worth no more, as S has a closed graph: where ψ
+        comes to the infimum it is near it all around, and where it jumps its upper end counts."""
+        assert self.best is not None
+        start = {id(v): self.best.values[id(v)] for v in self.worst.leading}
+        moved = [v for v in self.worst.leading if v.is_continuous()]
+        reaches = limited_reaches(np.array([start[id(v)] for v in moved]), *box_of(moved)) * TOLERANCES.accuracy
+        ways = (
+            np.eye(len(moved))
+            if len(moved) <= _FEW
+            else np.random.default_rng(0).choice((-1.0, 1.0), (_WAYS, len(moved)))
+        )
+        room = 1.0 + len(moved)  # what the cost and the rows change by on the way
+        for steps in (*(ways * reaches), *(-ways * reaches)):
+            beside = {id(v): clipped(start[id(v)] + step, v) for v, step in zip(moved, steps.tolist(), strict=True)}
+            worst = self._worst_if_kept({**start, **beside})
+            if worst is None:
+                continue
+            if worst.cost > self.bound + room * self._gap or worst.excess > 2.0 * room * TOLERANCES.feasibility:
+                return False
+        return True
 
     def _is_only_minimiser(self) -> bool:
         """True if the bound is attained at one x alone, the one known.
@@ -336,17 +364,21 @@ class _Search:
         if math.isfinite(self.bound):
             plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for
             plan.gap = max(0.0, cost - self.bound) / self._scale
-            closed = cost - self.bound <= self._gap and reached is not False
-            plan.quality = "optimal" if closed else "feasible"
+            known = reached is True or (self.slack > 0.0 and reached is None)  # ties of a width do not jump
+            plan.quality = "optimal" if known and cost - self.bound <= self._gap else "feasible"
         if not self.slack and plan.report is not None and not plan.report.ok:
             not_held(plan)
         return plan
 
 
 def _reach(var: Any, level: float) -> float:
-    """How far a variable is moved as a whole: its size or 1, or the width of its box where that is less."""
+    """How far a variable is moved as a whole: its size, or the width of its box where that is less or its size nothing;
+    1 where neither tells."""
     low, high = bounds_of(var)
-    return min(max(1.0, abs(level)), high - low)
+    width, size = high - low, abs(level)
+    if width == math.inf:
+        return size or 1.0
+    return min(size, width) if size > TOLERANCES.nothing * width else width
 
 
 def _costs(optimistic: float, pessimistic: float, worst: float, **more: Any) -> dict[str, Any]:

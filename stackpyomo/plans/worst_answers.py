@@ -51,6 +51,7 @@ class WorstAnswer:
     values: dict[int, float]  #: id(Var) → value, of the leader, the followers and what follows their actions.
     witness: dict[int, float]  #: A best answer, not the worst of them.
     broken: tuple[str, ...] = ()  #: Rows of the leader that some best answer breaks.
+    excess: float = 0.0  #: By how much the worst of these is broken, in sizes of its row.
     plan: Plan | None = None  #: The equilibrium, where it is one of several followers or of a market's prices.
     cost: float = math.nan  #: The leader's.
 
@@ -83,7 +84,7 @@ class _Leader(abc.ABC):
 
         ``slack``: the difference in a follower's cost that is a tie. ``rounded``: one that rounding may make is one.
         """
-        worst, broken, most = None, [], self.asked(given, slack, rounded)
+        worst, broken, excess, most = None, [], 0.0, self.asked(given, slack, rounded)
         for goal in self.goals():
             answer = most(goal.body)
             if answer is None:
@@ -91,10 +92,13 @@ class _Leader(abc.ABC):
             answer.cost = number_of(substituted(goal.body, answer.values))
             if goal.limit is None:
                 worst = answer
-            elif not is_within(*sized(substituted(goal.body, answer.values), None, goal.limit)):
-                broken.append(goal.name)
+            else:
+                level, _, limit = sized(substituted(goal.body, answer.values), None, goal.limit)
+                excess = max(excess, level - (limit or 0.0))
+                if not is_within(level, None, limit):
+                    broken.append(goal.name)
         assert worst is not None
-        worst.broken = tuple(dict.fromkeys(broken))
+        worst.broken, worst.excess = tuple(dict.fromkeys(broken)), excess
         return worst
 
     def posed(self, name: str, low: float, high: float = math.inf) -> tuple[Any, dict[int, Any], list[Any]]:

@@ -156,6 +156,44 @@ def test_ties_say_nothing_of_a_price_that_only_the_optimistic_plan_relies_on(
     assert "need not choose" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("capacity", "energy", "dollars", "row"), [(1.0, 1.0, 1.0, 1.0), (1e-3, 1e-3, 1e3, 1e3), (1e3, 1.0, 1e-3, 1.0)]
+)
+def test_no_unit_makes_a_plan_beside_a_price_without_a_value_the_best_one(
+    capacity: float, energy: float, dollars: float, row: float
+) -> None:
+    """A. J. Conejo et al. (2016), by merit order: a capacity below 50 is paid 15 and comes to −3,800 x, at 50 the price
+    may be 12, which costs 1,124,000: −190,000 is approached, and no x is worth it."""
+    m = pyo.ConcreteModel()
+    m.x, m.price, m.market = pyo.Var(bounds=(0, 250 / capacity)), pyo.Var(), pyo.Block()
+    m.market.y = pyo.Var(range(3), bounds=lambda _, k: (0, (None, 150 / energy, 100 / energy)[k]))
+    x, y = m.x * capacity, [v * energy for v in m.market.y.values()]
+    m.market.cost = pyo.Objective(expr=(10 * y[0] + 12 * y[1] + 15 * y[2]) / dollars)
+    m.market.balance = pyo.Constraint(expr=sum(y) / row == 200 / row)
+    m.market.capacity = pyo.Constraint(expr=(y[0] - x) / row <= 0)
+    m.goal = pyo.Objective(expr=40000 * x + 8760 * (10 - m.price * dollars / row) * y[0])
+    plan = sp.stackelberg(sp.Game(m, m.market, prices=[(m.price, m.market.balance)]), ties="pessimistic")
+    assert plan.quality == "feasible"
+    assert plan.attained is not True
+    assert -190000 < plan.leader_objective < -189900
+    assert plan.bound == pytest.approx(-190000, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("money", [1.0, 1e3])
+def test_a_tie_on_the_leaders_bound_is_one_in_every_unit(unit: float, money: float) -> None:
+    """min x − y, the follower's cost −x y: −1 is approached as x falls to 0, where y may be 0."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, unit)), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 1))
+    m.f.cost = pyo.Objective(expr=-m.x / unit * m.f.y)
+    m.goal = pyo.Objective(expr=money * (m.x / unit - m.f.y))
+    plan = sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
+    assert (plan.quality, plan.attained) == ("feasible", False)
+    assert plan.bound == pytest.approx(-money, rel=1e-6)
+    assert -money < plan.leader_objective < -0.999 * money
+
+
 UNITS = [
     ("goal", 1e8),
     ("goal", 1e-8),
