@@ -16,12 +16,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyomo.environ as pyo
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from scipy import linalg, sparse
 from scipy.optimize import lsq_linear
 
 from stackpyomo.core import TOLERANCES, Array, listed
-from stackpyomo.core.expressions import UNREADABLE
+from stackpyomo.core.expressions import UNREADABLE, substituting
 from stackpyomo.derivatives import ActiveSide, FollowerRows, active_sides, by_follower, open_directions
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import least_nonnegative
@@ -212,13 +213,18 @@ def _least_squares(matrix: Array, rest: Array, near: Array, limits: tuple[Array,
     return np.asarray(near + units * step)
 
 
-def is_affine(cost: Any, actions: Sequence[Any]) -> bool:
-    """True if the slope in these (fixed) actions is affine in everything else."""
-    if cost.polynomial_degree() in (0, 1):
-        return True
+def is_affine(cost: Any, actions: Sequence[Any], *, throughout: bool = False) -> bool:
+    """True if the slope in these actions is affine in everything else: where they are fixed, or ``throughout``.
+
+    A cost of degree 1 says nothing of its slopes: u θ₁ θ₂ is 0 where u is fixed at 0, and θ to the power u is θ where u
+    is 1. Throughout the actions have no value at all, so that no product with them is 0.
+    """
+    unknown = pyo.Param(range(len(actions)), mutable=True)
+    unknown.construct()
+    stand_ins = {id(v): unknown[i] for i, v in enumerate(actions)} if throughout else {}
     try:
         slopes = differentiate(cost, wrt_list=list(actions), mode=Modes.reverse_symbolic)
-        return all(getattr(slope, "polynomial_degree", int)() in (0, 1) for slope in slopes)
+        return all(getattr(substituting(stand_ins)(s), "polynomial_degree", int)() in (0, 1) for s in slopes)
     except UNREADABLE:
         return False
 

@@ -20,7 +20,7 @@ function.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ from stackpyomo.core import (
     shown,
     undisturbed,
 )
-from stackpyomo.core.expressions import curvature, number_of, partials, substituting, variables_in
+from stackpyomo.core.expressions import curvature, number_of, partials, size_of, substituting, variables_in
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game, require
 from stackpyomo.games.information import Scenarios
@@ -299,7 +299,7 @@ class _Judge:
         if self.less is None and len(self.game.actions) == 1:
             why = why_not_one_action(self._experiments(first, free=True), self.set.ranges.to_numpy())
             if not why:
-                return ""
+                return self._tie
         experiments = self._experiments(first, free=True)
         quadratic = LinearQuadratic(experiments, self.set.vertices.to_numpy())
         other = quadratic.why_not
@@ -308,6 +308,28 @@ class _Judge:
         elif not other:
             other = self._why_not_regret(quadratic, first)
         return (why or other) if other else ""
+
+    @property
+    def _tie(self) -> str:
+        """Which follower has answers at a vertex that are as good for it and worse for the leader; empty: none has.
+
+        What is convex is largest at an end of the answers that are equally good.
+        """
+        experiments = self._experiments(self.set.vertices)
+        plan = experiments.answered(np.zeros(len(self.parameters)))
+        costs = [experiments.leader_cost(row) for row in range(len(self.set.vertices))]
+        levels, worst = [], []
+        for reading, cost in zip(experiments.readings, costs, strict=True):
+            own = experiments.model.row[reading.row, reading.follower].cost.expr
+            answer = plan.values[experiments.game.names[id(reading.copy)]]
+            known = [_levels(reading.copy, v, own, cost) for v in (answer, *_equally_good(reading.copy, answer, own))]
+            levels.append(known[0][1])
+            worst.append(max(level for _, level in known))
+        # What rounding leaves of a cost is its root in an answer: no tie where a bent cost is flat.
+        room = TOLERANCES.settled * float(np.ptp([*levels, *worst])) + TOLERANCES.rounding * max(map(abs, levels))
+        if max(worst) <= max(levels) + room:
+            return ""
+        return f"{experiments.readings[0].follower} has equally good answers at a vertex, of which some are worse"
 
     def _why_not_regret(self, quadratic: LinearQuadratic, first: pd.DataFrame) -> str:
         """The same of the regret against the leader-optimal value."""
@@ -332,6 +354,28 @@ class _Judge:
         return point, level
 
 
+def _levels(action: VarData, level: float, *costs: Any) -> list[float]:
+    action.set_value(level, skip_validation=True)
+    return [number_of(cost) for cost in costs]
+
+
+def _equally_good(action: VarData, answer: float, cost: Any) -> Iterator[float]:
+    """The lowest and the highest action that cost no more than the answer but for rounding; the cost is convex."""
+    (least,) = _levels(action, answer, cost)
+    room = TOLERANCES.rounding * max(abs(least), size_of(cost, {id(action): answer}))
+    low, high = bounds_of(action)
+    for side, way in ((low, -1.0), (high, 1.0)):
+        far = side if math.isfinite(side) else answer + way * TOLERANCES.multiplier * max(1.0, abs(answer))
+        near, beyond = 0.0, 1.0
+        if _levels(action, far, cost)[0] <= least + room:
+            near = 1.0
+        while near < 1.0 and beyond - near > TOLERANCES.cancelled:
+            middle = (near + beyond) / 2.0
+            is_as_good = _levels(action, answer + middle * (far - answer), cost)[0] <= least + room
+            near, beyond = (middle, beyond) if is_as_good else (near, middle)
+        yield answer + near * (far - answer)
+
+
 def why_not_one_action(experiments: Experiments, ranges: Array) -> str:
     """Why the first theorem says nothing of this follower; empty where the vertices prove it.
 
@@ -352,8 +396,8 @@ def why_not_one_action(experiments: Experiments, ranges: Array) -> str:
         return "the leader's objective holds a parameter"
     if not curvature(cost, [reading.copy]).curvature.is_convex:
         return "the leader's objective is not proved convex in the answer"
-    reading.copy.fix(0.0 if reading.copy.value is None else reading.copy.value, skip_validation=True)
-    return "" if is_affine(block.cost.expr, [reading.copy]) else "the slope is not shown affine in the parameters"
+    affine = is_affine(block.cost.expr, [reading.copy], throughout=True)
+    return "" if affine else "the slope is not shown affine in the parameters"
 
 
 class LinearQuadratic:

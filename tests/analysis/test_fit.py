@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyomo.environ as pyo
 import pytest
 from helpers.customers import BOUNDS, ROWS, customer, exactly, under_rules
 from scipy.optimize import least_squares
@@ -111,3 +112,19 @@ def test_a_plan_without_numbers_is_no_fit(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys.modules["stackpyomo.analysis.fit"], "stackelberg", lambda *_, **__: lost)
     with pytest.raises(sp.InvalidGame, match=r"no fit was found between bounds of up to 2e\+01 \(scip: time limit\)"):
         sp.fit(customer(), ROWS, BOUNDS)
+
+
+@pytest.mark.parametrize("term", ["bilinear", "power"])
+def test_slopes_at_an_action_where_their_term_vanishes(term: str) -> None:
+    """(a b − 2 + p (1 − a)) u at u = 0, and aᵘ at u = 1, where it has degree 1: neither has an affine slope."""
+    m = pyo.ConcreteModel()
+    m.a, m.b = pyo.Param(initialize=1.2, mutable=True), pyo.Param(initialize=1.2, mutable=True)
+    m.p = pyo.Var(bounds=(-5, 5))
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(-5, 5), initialize=0)
+    u = m.f.u
+    cost = u**2 / 2 + (m.a * m.b - 2) * u + m.p * (1 - m.a) * u if term == "bilinear" else m.a**u + m.b * u - m.p * u
+    m.f.cost = pyo.Objective(expr=cost)
+    rows = {"p": [0.0, 1.0, 2.0], "f.u": [0.0] * 3 if term == "bilinear" else [1.0] * 3}
+    with pytest.raises(sp.InvalidGame, match="not shown to be affine"):
+        sp.fit(sp.Game(m, followers=m.f), rows, {"a": (1.1, 4), "b": (0.5, 4)}, method="residuals")

@@ -146,6 +146,42 @@ def test_why_the_vertices_do_not_suffice() -> None:
     assert "f has constraints beside the bounds" in sp.worst_case(tied, (0.0, 0.0), BOX).why
 
 
+@pytest.mark.parametrize("start", [None, 0.0, 0.5])
+@pytest.mark.parametrize(("reach", "money"), [(1.0, 1.0), (1e-4, 1e6), (1e5, 1e-5)])
+def test_a_slope_that_is_not_affine_at_a_vanishing_action(start: float | None, reach: float, money: float) -> None:
+    """u = 4 a (1 − a): nothing at both ends, 1 in the middle. Its term vanishes with the action, not with its slope."""
+    m = pyo.ConcreteModel()
+    m.a = pyo.Param(initialize=0.3, mutable=True)
+    m.p = pyo.Var(bounds=(-5, 5))
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 10 * reach), initialize=start and start * reach)
+    u = m.f.u / reach
+    m.f.cost = pyo.Objective(expr=money * (u**2 / 2 - 4 * (m.a - m.a**2) * u + m.p * u))
+    m.goal = pyo.Objective(expr=m.f.u / reach)
+    found = sp.worst_case(sp.Game(m, followers=m.f), {"p": 0.0}, {"a": (0.0, 1.0)})
+    assert (found.evidence, found.why) == ("search", "the slope is not shown affine in the parameters")
+    assert found.value == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("money", [1e-6, 1.0, 1e6])
+def test_a_tie_at_a_vertex_is_no_proof(money: float) -> None:
+    """At a = 0 all of [0, 10] is as good for the follower: 100 for the leader, or 0. Away from it nothing is tied."""
+    m = pyo.ConcreteModel()
+    m.a = pyo.Param(initialize=0.3, mutable=True)
+    m.p = pyo.Var(bounds=(-5, 5))
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 10))
+    m.f.cost = pyo.Objective(expr=money * (m.a * m.f.u + m.p * m.f.u))
+    m.goal = pyo.Objective(expr=m.f.u**2)
+    game = sp.Game(m, followers=m.f)
+    tied = sp.worst_case(game, {"p": 0.0}, {"a": (0.0, 1.0)})
+    assert tied.evidence == "search"
+    assert "equally good answers at a vertex" in tied.why
+    assert sp.worst_case(game, {"p": 0.0}, {"a": (0.5, 1.0)}).evidence == "vertices"
+    inside = sp.worst_case(game, {"p": 0.0}, {"a": (-1.0, 1.0)})  # all that ties in between is no worse than the ends
+    assert (inside.evidence, inside.value) == ("vertices", pytest.approx(100.0, abs=1e-5))
+
+
 @pytest.mark.parametrize(
     ("within", "options", "message"),
     [
