@@ -5,22 +5,22 @@
 
 Both make a new model; the user's stays as it is. Followers are exchangeable if their problems are the same up to the
 names of their own actions, hold nobody else's, and everybody else's problem stays the same when two of them are swapped
-(tested at random points: an identity between expressions, not a proof).
+(tested at random points, term by term: an identity between expressions, not a proof).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
 from pyomo.core.expr.visitor import identify_mutable_parameters
 
-from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Substitution, variables_in
+from stackpyomo.core import TOLERANCES, Array, bounds_of
+from stackpyomo.core.expressions import Substitution, number_of, terms, variables_in
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import assigned
@@ -28,8 +28,10 @@ from .players import Follower
 from .structure import GameStructure
 
 Structure = TypeVar("Structure", bound=GameStructure)
+_Part: TypeAlias = tuple[str, int]  # A player, and the number of a part of its problem.
 
-_POINTS = 3  # Random points at which a swap has to change nothing.
+_POINTS = 8  # Random points at which a swap has to change nothing.
+_DECADES = -1.0, 3.0  # How far out they are where a variable has no end.
 _MEMBERS = 10_000  # Members a population may be written out to.
 
 
@@ -38,6 +40,7 @@ def expanded(game: Structure) -> Structure:
 
     Raises :class:`InvalidGame` for a population that is infinite or too large to be written out.
     """
+    game.rescan()
     for follower in game.followers.values():
         if follower.noise is not None:
             raise InvalidGame(
@@ -144,7 +147,7 @@ def exchangeable(game: GameStructure) -> list[list[str]]:
     for names in groups.values():
         while len(names) > 1:
             first, *rest = names
-            alike = [first, *(name for name in rest if judge.is_same(first, name))]
+            alike = [first, *(n for n in rest if judge.is_same(game.followers[first], game.followers[n]))]
             alike_groups += [alike] if len(alike) > 1 else []
             names = [name for name in rest if name not in alike]
     return alike_groups
@@ -175,60 +178,96 @@ def _signature(follower: Follower) -> tuple[Any, ...]:
     return bounds, follower.sign, follower.size, follower.noise, cost, tuple(rows)
 
 
+class _Term(NamedTuple):
+    """factor · written, a term in copies of the variables of these numbers."""
+
+    factor: float
+    written: Any
+    places: list[int]
+
+
 class _Judge:
-    """Whether everybody else's problem stays the same when two followers are swapped."""
+    """Whether everybody else's problem stays the same when two followers are swapped.
+
+    Term by term: those that hold the actions of either are to be the same terms after the swap, each in its own size,
+    so that neither a large term nor a constant hides a small one. What sums to the same otherwise is not seen.
+    """
 
     def __init__(self, game: GameStructure) -> None:
-        self.game = game
-        self.variables = list(game.variables_by_name.values())
-        self.place = {id(v): i for i, v in enumerate(self.variables)}
-        expressions = [o.expr for o in game.leader.active_objectives] + [c.body for c in game.leader.constraints]
-        expressions += [f.objective.expr for f in game.followers.values() if f.objective is not None]
-        copies = pyo.Var(range(len(self.variables)), initialize=0.0)
-        copies.construct()
-        self.copies = list(copies.values())
-        visitor = Substitution(
-            substitute=dict(zip(map(id, self.variables), self.copies, strict=True)),
-            descend_into_named_expressions=True,
-            remove_named_expressions=True,
-        )
-        self.parts = [visitor.walk_expression(e) for e in expressions]
+        self.variables = {id(v): v for v in game.variables_by_name.values()}
+        self.copies = pyo.Var(range(len(self.variables)), initialize=0.0)
+        self.copies.construct()
+        self.place = {key: i for i, key in enumerate(self.variables)}
+        table = {key: self.copies[i] for key, i in self.place.items()}
+        visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+        #: id(action) → {(owner of a problem, number of its part): the terms of it that hold the action}
+        self.holding: dict[int, dict[_Part, dict[int, _Term]]] = {}
+        for name, number, expression in _problems(game):
+            for place, (factor, term) in enumerate(terms(expression)):
+                if not hasattr(term, "is_expression_type"):
+                    continue
+                keys = {id(v) for v in variables_in(term)} & self.place.keys()
+                written = _Term(factor, visitor.walk_expression(term), [self.place[key] for key in keys])
+                for key in keys & game.owners.keys():
+                    self.holding.setdefault(key, {}).setdefault((name, number), {})[place] = written
         random = np.random.default_rng(0)
-        self.points = [self._point(random) for _ in range(_POINTS)]
-        self.levels = [self._at(point) for point in self.points]
-        self.spreads = np.ptp(self.levels, axis=0)  #: (expressions) how much each changes.
+        self.points = np.array([self._point(random) for _ in range(_POINTS)])
 
     def _point(self, random: np.random.Generator) -> Array:
-        low = np.array([-1.0 if v.lb is None else v.lb for v in self.variables])
-        high = np.array([1.0 if v.ub is None else v.ub for v in self.variables])
+        """One in the box of all variables; where it has no end, a few decades out."""
+        low, high = (np.array(side) for side in zip(*map(bounds_of, self.variables.values()), strict=True))
         low, high = np.minimum(low, high), np.maximum(low, high)
-        point = random.uniform(np.maximum(low, high - 2.0), high)
-        fixed = np.array([v.fixed for v in self.variables])
-        values = np.array([v.value if v.fixed else 0.0 for v in self.variables], dtype=float)
+        out = 10.0 ** random.uniform(*_DECADES, len(low))
+        start = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0.0))
+        sides = np.where(np.isfinite(low), 1.0, np.where(np.isfinite(high), -1.0, random.choice([-1.0, 1.0], len(low))))
+        both = np.isfinite(low) & np.isfinite(high)
+        inside = random.uniform(np.where(both, low, 0.0), np.where(both, high, 1.0))
+        point = np.where(both, inside, start + sides * out)
+        fixed = np.array([v.fixed for v in self.variables.values()])
+        values = np.array([v.value if v.fixed else 0.0 for v in self.variables.values()], dtype=float)
         return np.where(fixed, values, point)
 
-    def _at(self, point: Array) -> list[float]:
-        """Values of leader's and followers' expressions, the followers' as a sorted bag: swapped ones change places."""
-        for copy, value in zip(self.copies, point, strict=True):
-            copy.set_value(float(value), skip_validation=True)
-        values = [pyo.value(part, exception=False) for part in self.parts]
-        numbers = [math.nan if value is None else float(value) for value in values]
-        own = len(self.parts) - len(self.game.followers)
-        return [*numbers[:own], *sorted(numbers[own:])]
+    def _levels(self, held: Mapping[int, _Term], points: Array) -> Array:
+        """(terms × points) the values of terms; NaN where there is none."""
+        levels = np.empty((len(held), len(points)))
+        for row, term in enumerate(held.values()):
+            for column, point in enumerate(points[:, term.places].tolist()):
+                for place, level in zip(term.places, point, strict=True):
+                    self.copies[place].set_value(level, skip_validation=True)
+                levels[row, column] = term.factor * number_of(term.written)
+        return levels
 
-    def is_same(self, first: str, second: str) -> bool:
-        """True if swapping their actions changes no number."""
-        one, two = (self.game.followers[name].variables for name in (first, second))
-        for point, levels in zip(self.points, self.levels, strict=True):
-            swapped = point.copy()
-            for a, b in zip(one, two, strict=True):
-                i, j = self.place[id(a)], self.place[id(b)]
-                swapped[i], swapped[j] = point[j], point[i]
-            other = self._at(swapped)
-            room = np.maximum(TOLERANCES.noise * self.spreads, TOLERANCES.rounding * np.abs(levels))
-            if not np.all(np.abs(np.array(other) - np.array(levels)) <= room):
-                return False
-        return True
+    def is_same(self, first: Follower, second: Follower) -> bool:
+        """True if swapping their actions changes no part of another player's problem."""
+        swapped, parts = self.points.copy(), dict[_Part, dict[int, _Term]]()
+        for a, b in zip(first.variables, second.variables, strict=True):
+            i, j = self.place[id(a)], self.place[id(b)]
+            swapped[:, [i, j]] = swapped[:, [j, i]]
+            for var in (a, b):
+                for part, held in self.holding.get(id(var), {}).items():
+                    if part[0] not in (first.name, second.name):  # their own are the same by their signature
+                        parts.setdefault(part, {}).update(held)
+        return all(
+            _are_same(*(self._levels(held, points) for points in (self.points, swapped))) for held in parts.values()
+        )
+
+
+def _problems(game: GameStructure) -> Iterator[tuple[str, int, Any]]:
+    """(player, number, expression) of every cost and row; of a follower, too, whose rows may hold others' actions."""
+    rows: list[Any] = [*game.leader.active_objectives, *game.leader.constraints, *game.shared]
+    players = [("", rows)]
+    players += [(n, [*f.active_objectives, *f.constraints]) for n, f in game.followers.items()]
+    for name, parts in players:
+        for number, part in enumerate(parts):
+            yield name, number, getattr(part, "body", part.expr)
+
+
+def _are_same(levels: Array, others: Array) -> bool:
+    """Whether the rows of both are the same values, in whatever order; what has none anywhere tells nothing."""
+    if not np.isfinite(levels).any(axis=1).all():
+        return False
+    levels, others = (np.nan_to_num(part[np.lexsort(part.T[::-1])]) for part in (levels, others))
+    return bool(np.all(np.abs(levels - others) <= TOLERANCES.cancelled * np.maximum(np.abs(levels), np.abs(others))))
 
 
 def collapsed(game: Structure) -> Structure:
@@ -236,6 +275,7 @@ def collapsed(game: Structure) -> Structure:
 
     The representative is the first of its group and stands for all of them. A game without any is returned as it is.
     """
+    game.rescan()
     groups = exchangeable(game)
     if not groups:
         return game

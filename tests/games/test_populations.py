@@ -131,6 +131,53 @@ def test_params_are_compared_by_value() -> None:
     assert [f.size for f in game.collapse().followers.values()] == [3]
 
 
+def _pair(apart: str, scale: float = 1.0, shift: float = 0.0, top: float | None = 10.0) -> sp.Game:
+    """Two alike followers, and a leader whose cost holds one more term."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-5, 5))
+    m.f = pyo.Block(range(2))
+    for i in range(2):
+        m.f[i].u = pyo.Var(bounds=(0, top))
+        m.f[i].cost = pyo.Objective(expr=(m.f[i].u - 1) ** 2 + m.t * m.f[i].u)
+    u, v = m.f[0].u, m.f[1].u
+    more = {
+        "a kink": abs(u - 2) - (u - 2),
+        "far out": abs(u - 200) - (200 - u),
+        "a tail": pyo.exp(-20 * u),
+        "a needle": 1 / (1 + 1e6 * (u - 5) ** 2),
+        "one's own": 0.01 * u,
+        "both": abs(u - v) + u * v + abs(u - 2) + abs(v - 2),
+    }
+    m.goal = pyo.Objective(expr=scale * ((u + v) ** 2 + m.t**2) + shift + more[apart])
+    return sp.Game(m, followers=m.f)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e9, 0.0), (1.0, 1e12), (1e-8, -1e6)])
+@pytest.mark.parametrize("apart", ["a kink", "far out", "a tail", "a needle", "one's own"])
+def test_what_tells_them_apart_however_small_and_wherever(apart: str, scale: float, shift: float) -> None:
+    """A term that is nothing near the upper bounds, or beside a large one or a constant."""
+    game = _pair(apart, scale, shift, None if apart == "far out" else 10.0)
+    assert exchangeable(game) == []
+    assert exchangeable(_pair("both", scale, shift)) == [["f[0]", "f[1]"]]
+
+
+def test_rows_of_others_tell_them_apart() -> None:
+    """Of the leader, also one that came after the game was made, and of a third follower."""
+    game = _pair("both")
+    m = game.model
+    m.cap = pyo.Constraint(expr=m.f[0].u + m.t <= 20)
+    assert len(game.collapse().followers) == 2
+    m.cap.set_value(m.f[0].u + m.f[1].u + m.t <= 20)
+    assert len(game.collapse().followers) == 1
+    m.g = pyo.Block()
+    m.g.w = pyo.Var(bounds=(0, 10))
+    m.g.cost = pyo.Objective(expr=(m.g.w - 5) ** 2)
+    m.g.row = pyo.Constraint(expr=m.g.w <= m.f[0].u)
+    assert exchangeable(sp.Game(m, followers=[m.f, m.g])) == []
+    m.g.row.set_value(m.g.w <= m.f[0].u + m.f[1].u)
+    assert exchangeable(sp.Game(m, followers=[m.f, m.g])) == [["f[0]", "f[1]"]]
+
+
 def test_what_cannot_be_written_out() -> None:
     for size in (math.inf, 10**6):
         with pytest.raises(sp.InvalidGame, match=r"f\[0\]: .* members cannot be written out"):
