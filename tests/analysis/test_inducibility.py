@@ -193,3 +193,19 @@ def test_inducible_with_a_row_of_the_follower_that_it_cannot_move() -> None:
     found = sp.inducible(sp.Plan.from_values(sp.Game(m, followers=m.driver)))
     assert found.loc["driver", "verdict"] == "possible"
     assert found.loc["driver", "objective"] == pytest.approx(0.16)
+
+
+@pytest.mark.parametrize(("money", "reach"), [(1.0, 1.0), (1e-6, 1.0), (1e4, 1e3)])
+@pytest.mark.parametrize("bend", [1e-9, 1e-14])
+def test_where_nothing_ends_no_bound_is_a_proof(bend: float, money: float, reach: float) -> None:
+    """(v − 1)² − b v⁴ falls without end, farther out than a global solver looks."""
+    m = pyo.ConcreteModel()
+    m.u = pyo.Var(bounds=(-2, 2), initialize=0)
+    m.f = pyo.Block()
+    m.f.v = pyo.Var(bounds=(0, None), initialize=reach)
+    v = m.f.v / reach
+    m.f.cost = pyo.Objective(expr=money * ((v - 1) ** 2 - bend * v**4 + 0.1 * m.u * v))
+    m.goal = pyo.Objective(expr=m.u**2)
+    row = sp.inducible(sp.Plan.from_values(sp.Game(m, followers=m.f))).loc["f"]
+    assert row["verdict"] != "possible"
+    assert math.isnan(row["at_least"])
