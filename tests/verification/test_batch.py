@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
 from scipy.optimize import minimize_scalar
 
 import stackpyomo as sp
+from stackpyomo.solvers import Solution, Termination
+from stackpyomo.verification import composed, measure
+from stackpyomo.verification.batch import Separable, Task
 
 
 def test_one_bad_follower_does_not_hide_the_others() -> None:
@@ -105,3 +110,36 @@ def test_a_root_of_0_closes_no_proof(size: int, root: Callable[[Any], Any]) -> N
     report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
     assert not report.ok
     assert report.regret.to_list() == pytest.approx(size * [0.04**2 / 1.2], rel=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("money", [1e-3, 1.0, 1e5])
+@pytest.mark.parametrize(("off", "wrong"), [(1e-9, []), (0.05, [0]), (0.9, [0, 1])])
+def test_a_piece_far_worse_than_the_plan_need_not_be_solved_sharply(
+    unit: float, money: float, off: float, wrong: list[int]
+) -> None:
+    """(u − 1)² + t u under t = 4/3 (u − 0.6) stopped at 1: with the toll at 1 it costs 1.47 and more, at the plan 0.16.
+
+    That is proved by an answer 0.05 off in w, which costs w², though 0.1 could be gained: in the plan's own piece this
+    proves nothing. By one 0.9 off, where 3.4 could be gained, it is not.
+    """
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(None, 1), initialize=0.0), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 40 * unit), initialize=0.6 * unit)
+    m.f.w = pyo.Var(bounds=(-1, 1), initialize=0.0)
+    u = m.f.u / unit
+    m.f.cost = pyo.Objective(expr=money * ((u - 1) ** 2 + m.t * u + m.f.w**2))
+    m.goal = pyo.Objective(expr=(u - 0.6) ** 2 + m.f.w**2 + m.t**2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)))
+    home, piece = composed(rule.game, replace(rule.announcement, saturate=True), {"f"})
+    for problem in (home, piece):
+        problem.prove("auto")
+    measure([home, piece], 1e-6)
+    home.plan_cost = piece.plan_cost = 0.16 * money
+    together = Separable([Task(home, home.target, True), Task(piece, piece.target, True)], scaled=True)
+    levels: dict[int, float] = {}
+    for best, own, (_, reaches) in zip((0.6, 1.35), together.owned, together.units, strict=True):
+        levels |= {id(v): a / r for v, a, r in zip(own, (best * unit, off), reaches, strict=True)}
+    assert together.program is not None
+    answer = np.array([levels[id(v)] for v in together.program.variables])
+    assert list(together.doubtful(Solution(Termination.CONVERGED, "", answer), 1e-6)) == wrong
