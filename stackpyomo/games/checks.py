@@ -8,13 +8,12 @@ from numbers import Real
 from typing import Any
 
 import pyomo.environ as pyo
-from pyomo.common.log import LoggingIntercept
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.expr.numeric_expr import DivisionExpression
 from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.core.expr.visitor import identify_mutable_parameters
 
-from stackpyomo.core import TOLERANCES, listed
+from stackpyomo.core import TOLERANCES, intercepted, listed, undisturbed
 from stackpyomo.core.expressions import UNREADABLE, Curvature, curvature, is_convex_feasible_set, leaves, variables_in
 from stackpyomo.errors import InvalidGame
 
@@ -26,6 +25,7 @@ from .stamp import stamp
 from .structure import GameStructure, indexed, keep, recall
 
 
+@undisturbed()
 def findings(game: GameStructure) -> list[Finding]:
     """Errors, or else what is doubtful: convexity not certified, undeclared aggregates, unused and fixed variables."""
     game.rescan()
@@ -45,6 +45,7 @@ def findings(game: GameStructure) -> list[Finding]:
     return doubts
 
 
+@undisturbed()
 def require(game: GameStructure, *, leader_objective: bool = True) -> None:
     """Raise :class:`InvalidGame` with the first error (and how many more there are), if there is one."""
     game.rescan()
@@ -83,7 +84,7 @@ def _error(component: str, message: str, remedy: str) -> Finding:
 
 
 def _errors(game: GameStructure) -> list[Finding]:
-    with LoggingIntercept(module="pyomo"):  # what Pyomo logs of data without value is the finding's business
+    with intercepted("pyomo"):  # what Pyomo logs of data without value is the finding's business
         errors = list(_each_error(game))
         game.clean = None if errors else stamp(game)
         if game.clean is not None and not game.leaders:

@@ -33,9 +33,9 @@ def objective_at(game: GameStructure, player: Player, values: Mapping[str, float
 @contextmanager
 def evaluated_at(game: GameStructure, values: Mapping[str, float]) -> Iterator[None]:
     """The model with other values, given back afterwards."""
-    variables = [(v, values[name]) for name, v in game.variables_by_name.items() if not v.fixed]
-    before = [(v, v.value, v._stale) for v, _ in variables]  # as Pyomo counts it: a value set may move the counter on
     with undisturbed():
+        variables = [(v, values[name]) for name, v in game.variables_by_name.items() if not v.fixed]
+        before = [(v, v.value, v._stale) for v, _ in variables]  # as Pyomo counts it: a value may move the counter on
         try:
             for var, value in variables:
                 var.set_value(value, skip_validation=True)

@@ -12,6 +12,7 @@ from typing import Any
 import pyomo.environ as pyo
 from pyomo.common.gc_manager import PauseGC
 
+from stackpyomo.core import undisturbed
 from stackpyomo.errors import GameFileError, InvalidGame
 
 from .checks import findings, require
@@ -105,17 +106,17 @@ class Game(GameStructure):  # numpydoc ignore=PR02
         InvalidGame
             The format cannot say something of the game, such as integer variables.
         """
-        with PauseGC():
+        with undisturbed():
             write_game(self, path)
 
     def expand(self) -> Game:
         """The game with every member of a population as a follower of its own: :mod:`stackpyomo.games.populations`."""
-        with PauseGC():
+        with undisturbed():
             return expanded(self)
 
     def collapse(self) -> Game:
         """The game with exchangeable followers as populations, in a new model: :mod:`stackpyomo.games.populations`."""
-        with PauseGC():
+        with undisturbed():
             return collapsed(self)
 
     def with_sizes(self, sizes: Mapping[str, float]) -> Game:

@@ -121,6 +121,7 @@ class Plan(Document):
         return twin
 
     @classmethod
+    @undisturbed()
     def from_values(cls, game: Game) -> Plan:
         """The model's current values as a plan; what is next to a bound, but for rounding, is put on it.
 
@@ -207,6 +208,7 @@ class Plan(Document):
             responding=self.responding,
         )
 
+    @undisturbed()
     def attached(self) -> Game:
         """The game this plan belongs to; raises :class:`InvalidGame` if it was read without one."""
         if self.game is None:
@@ -288,6 +290,7 @@ class Plan(Document):
             plan = cls(**{"stamp": {"its data": "unknown"}, **plain, **special}, game=game)
         return plan if game is None else plan.now()
 
+    @undisturbed()
     def now(self) -> Plan:
         """The plan with what is true of it now: itself, or a copy without what was proved of data that have changed.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import math
 import re
 from collections.abc import Sequence
@@ -12,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from pyomo.common.errors import InfeasibleConstraintException, InvalidValueError
-from pyomo.common.log import LoggingIntercept
 from pyomo.repn.plugins.nl_writer import NLWriter
 
-from stackpyomo.core import Array
+from stackpyomo.core import Array, intercepted
 
 _UNLIMITED = 1e19  # POUNCE and Ipopt read bounds beyond this as none.
 
@@ -26,10 +23,8 @@ class UndefinedValue(Exception):
 
 def write_nl(model: Any, path: Path) -> Any:
     """Write the model as it is. Of a constant part without value Pyomo's writer warns, or lets a NaN pass."""
-    warned = io.StringIO()
-    intercepted = LoggingIntercept(warned, "pyomo.repn", logging.WARNING)
     try:
-        with intercepted, path.open("w", newline="\n", encoding="utf-8") as stream:
+        with intercepted("pyomo.repn") as warned, path.open("w", newline="\n", encoding="utf-8") as stream:
             info = NLWriter().write(model, stream, linear_presolve=False, scale_model=False)
     except InfeasibleConstraintException:
         raise
