@@ -33,6 +33,7 @@ from .tolerances import TOLERANCES
 _TINY = float(np.sqrt(np.finfo(float).tiny))
 _LEAST = TOLERANCES.noise  # A size below this is rounding of a 0 where no bound, and nothing bent, says otherwise.
 _ALIKE, _TURNED = 3.0, 0.5  # Of Newton's steps: in what proportion slopes change along one, and what ends it.
+_REVERSED = 1.0  # By what part of itself a slope has changed that is gone.
 _WELL_WITHIN = 0.1  # Of a reach that is told by bounds alone: where a slope that has changed asks for another.
 _FARTHEST = 1e30  # Where a slope is looked at that nothing says the end of.
 _DECADES = tuple(10.0 ** -np.arange(1, 61))  # Shares of a step over which a slope may change.
@@ -102,15 +103,19 @@ def turns_well_within(change: Callable[[float], Array]) -> Array:
 
 
 def _turned(
-    steps: Array, change: Callable[[float], Array], accuracy: float = 0.0, shares: Sequence[float] = _DECADES
+    steps: Array,
+    change: Callable[[float], Array],
+    accuracy: float = 0.0,
+    shares: Sequence[float] = _DECADES,
+    by: Any = _TURNED,
 ) -> Array:
-    """The least of these shares of a step over which a slope changes by half; the step where none does.
+    """The least of these shares of a step over which a slope changes ``by`` half; the step where none does.
 
     accuracy: the first share of a step that need not be told from a smaller one.
     """
     cut = steps.copy()
     for share in shares:
-        cut = np.where(change(share) >= _TURNED, share * steps, cut)
+        cut = np.where(change(share) >= by, share * steps, cut)
         if share <= accuracy:
             break
     return cut
@@ -191,26 +196,34 @@ class _Changes:
         """The reaches; of a variable next to 0 ten times the step over which its slope changes by half its terms.
 
         Where that is well within its bounds: one of a million is often there to have one. The slope is taken at 0: one
-        that is gone there tells of nothing but how well the point is known. Nor do changes within ``accuracy``. Where
-        it has no end at 0, as that of √x, it is taken a tenth of the way from there.
+        that is gone there tells of nothing but how well the point is known. Nor do changes within ``accuracy``: of one
+        that turns there, as that of x log(x + 1e-300), it is looked where it has another sign. Where it has no end at
+        0, as that of √x, it is taken a tenth of the way from there, and no change is nothing.
         """
         limited = np.isfinite(self.bounds).any(axis=0) & (self.bounds[0] < self.bounds[1])
         steps = np.where(limited & (np.abs(self.point) <= TOLERANCES.nothing * reaches), reaches, 0.0)
         if not steps.any():
             return reaches
         still = replace(self, point=np.where(steps > 0.0, np.clip(0.0, *self.bounds), self.point))
-        if (steps > 0.0)[still._endless].any():
+        endless = still._endless[(steps > 0.0)[still._endless]]
+        if len(endless):
             away = still.point + TOLERANCES.nearby * (self.point - still.point)
-            still = replace(self, point=np.where(np.isin(np.arange(len(steps)), still._endless), away, still.point))
+            still = replace(self, point=np.where(np.isin(np.arange(len(steps)), endless), away, still.point))
         asked = turns_well_within(partial(still._over, steps))
         if not asked.any():
             return reaches
         steps = np.where(asked, steps, 0.0)
-        sizes = terms(asked)
-        turned = _turned(steps, partial(still._over, steps, least=sizes), accuracy)
-        turned = _turned(turned, partial(still._over, turned, least=sizes), shares=_QUARTERS)
+        sizes, least = terms(asked), np.full(len(steps), accuracy)
+        least[endless] = 0.0
+        turned = _turned(steps, partial(still._over, steps, least=sizes), least.min())
+        by = np.where(turned > least * steps, _TURNED, _REVERSED)
+        if (by == _REVERSED).any():
+            turned = np.where(
+                by == _REVERSED, _turned(steps, partial(still._over, steps, least=sizes), accuracy, by=by), turned
+            )
+        turned = _turned(turned, partial(still._over, turned, least=sizes), shares=_QUARTERS, by=by)
         near = TOLERANCES.reach * np.maximum(np.abs(self.point), turned)
-        return np.where(asked & (turned > accuracy * steps) & (near < reaches), near, reaches)
+        return np.where(asked & (turned > least * steps) & (near < reaches), near, reaches)
 
     def guessed(self, reaches: Array, bends: sparse.csr_array) -> Array:
         """The reaches; of those that nothing tells (0) where their slopes change, however far that is, else 1.

@@ -47,7 +47,7 @@ def best_replies(
     """
     announced = replace(announced, saturate=True) if projected else announced
     problems = list(composed(game, announced, followers))
-    return [_reply(problem) for problem in best_responses(problems, effort, {}, game.leader.objective)]
+    return [_reply(problem) for problem in best_responses(problems, effort, {}, game)]
 
 
 def better_replies(

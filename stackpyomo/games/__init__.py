@@ -10,7 +10,7 @@ from .evaluation import evaluated_at, evaluator, objective_at
 from .findings import Finding
 from .formula_families import Formulas, formulas
 from .game import Game, parse_game, read_game, require_game
-from .players import Follower, Population, foreign
+from .players import Follower, Player, Population, foreign
 from .populations import exchangeable, rewritten, twin_of
 from .selection import component_pairs, leader_variables, members
 from .stamp import changes, stamp
@@ -25,6 +25,7 @@ __all__ = [
     "GameStructure",
     "Member",
     "Movers",
+    "Player",
     "Population",
     "Price",
     "SharedRow",

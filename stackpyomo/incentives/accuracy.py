@@ -17,7 +17,6 @@ which p multiplies, too. Given the atom, its gain is what it would be at any oth
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,9 +32,6 @@ from stackpyomo.derivatives import Derivatives, FollowerRows
 from stackpyomo.errors import InvalidGame
 
 from .gains.system import System
-
-#: Slopes below this are rounding of the follower's cost as a whole, and nobody asks what they are made of.
-_ROUNDING = 8.0 * sys.float_info.epsilon
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class Improbable:
 def improbable(rows: FollowerRows, values: Mapping[str, float], derivatives: Derivatives, errors: Array) -> Improbable:
     """What of the derivatives at these values, in natural units, is rare. errors: (actions) how well they are known."""
     felt = np.abs(derivatives.own)
-    asked = (felt > np.maximum(errors, _ROUNDING)) & (felt <= TOLERANCES.noise)
+    asked = (felt > errors) & (felt <= TOLERANCES.noise)
     actions, effects = np.zeros(len(felt), dtype=bool), np.zeros(len(derivatives.leader.data), dtype=bool)
     entries, units = derivatives.leader.tocoo(), rows.units
     for k in np.unique(rows.owners[asked]):

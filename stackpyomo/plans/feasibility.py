@@ -17,7 +17,8 @@ from stackpyomo.core import TOLERANCES, Array, box_of, limited_reaches, sides_of
 from stackpyomo.core.expressions import apart
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game, GameStructure
-from stackpyomo.solvers import BadRow, Program, reaches_told, solve
+from stackpyomo.solvers import BadRow, Program, solve
+from stackpyomo.verification import reaches_wanted
 
 
 def violation(game: GameStructure, values: Mapping[str, float]) -> float:
@@ -66,11 +67,12 @@ def _wanted(game: GameStructure, values: Mapping[str, float], names: Sequence[st
     """(names) the reach that its owner's cost, or the leader's, tells of each of those ``beside`` a bound; else ∞."""
     owners = [p for p in game.followers.values() if any(game.names[id(v)] in beside for v in p.variables)]
     levels = {id(v): values[name] for name, v in game.variables_by_name.items()}
+    moved = [game.variables_by_name[name] for name in names if name in beside]
     reaches = np.full(len(names), np.inf)
     for players in ([game.leader], owners):  # who have no common unit
-        costs = [player.objective.expr for player in players if player.objective is not None]
-        sizes = {game.names[key]: reach for key, reach in reaches_told(costs, levels).items()}
-        reaches = np.minimum(reaches, [sizes.get(name, np.inf) if name in beside else np.inf for name in names])
+        wanted = reaches_wanted(game, players, moved, levels)
+        sizes = {game.names[key]: reach for key, reach in wanted.items()}
+        reaches = np.minimum(reaches, [sizes.get(name, np.inf) for name in names])
     return reaches
 
 

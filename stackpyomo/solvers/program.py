@@ -323,7 +323,7 @@ class Program:
         }
         return Residuals(beyond, outside, kinds)
 
-    def proved_gaps(self, x: Array, duals: Array, trust: float, rounding: Any = 0.0) -> tuple[Array, Array]:
+    def proved_gaps(self, x: Array, duals: Array, trust: Any, rounding: Any = 0.0) -> tuple[Array, Array]:
         """How much a CONVEX program can still improve on x, by variable and by row (each ≥ 0; the sum bounds it).
 
         f(z) ≥ f(x) + πᵀ(slack) + r·(z − x) for every feasible z; z ranges over the bounds, and over

@@ -13,6 +13,7 @@ from .regret import best_responses, resolved, verify
 from .report import Report, regret_shown
 from .samples import Samples, row_ranges, tighten
 from .variational import Gap, variational_gap
+from .wanted import reaches_wanted
 
 __all__ = [
     "PROVED",
@@ -28,6 +29,7 @@ __all__ = [
     "measure",
     "oversteps",
     "plane",
+    "reaches_wanted",
     "regret_shown",
     "resolved",
     "row_ranges",

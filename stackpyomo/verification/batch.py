@@ -134,12 +134,24 @@ class Separable:
             return []
         duals = program.recovered_duals(start) if program.problem.m else np.zeros(0)
         row_owners = np.array(self._row_owners, dtype=int)[program.rows]
-        gap = self._gap(program.proved_gaps(start, duals, TOLERANCES.trust), row_owners)
+        gap = self._gap(self._proved(start, duals), row_owners)
         left = [number for number in able if not gap[number] <= TOLERANCES.closed]
         if left and not np.isfinite(program.bounds).all():
             rounding = self._rounding(left)
-            gap = np.fmin(gap, self._gap(program.proved_gaps(start, duals, TOLERANCES.trust, rounding), row_owners))
+            gap = np.fmin(gap, self._gap(self._proved(start, duals, rounding), row_owners))
         return [number for number in able if gap[number] <= TOLERANCES.closed]
+
+    def _proved(self, x: Array, duals: Array, rounding: Any = 0.0) -> tuple[Array, Array]:
+        """What may still be gained, over no less than the reach of an action whose cost falls far out."""
+        assert self.program is not None
+        far = {
+            id(own[number]): problem.reaches[number] / reaches[number]
+            for problem, own, (_, reaches) in zip((t.problem for t in self.tasks), self.owned, self.units, strict=True)
+            for number in problem.outward
+        }
+        least = np.array([far.get(id(v), 0.0) for v in self.program.variables])
+        trust = TOLERANCES.trust * (np.maximum(1.0, least / self.program.units(x)[0]) if far else 1.0)
+        return self.program.proved_gaps(x, duals, trust, rounding)
 
     def _rounding(self, numbers: Sequence[int]) -> Array:
         """(variables of the program) what the slopes of these tasks' costs may be off by at the plan; 0 of others.
@@ -167,7 +179,7 @@ class Separable:
         residuals = program.residuals(solution.x, duals)
         owners = self._owners()
         row_owners = np.array(self._row_owners, dtype=int)[program.rows]
-        gaps = program.proved_gaps(solution.x, duals, TOLERANCES.trust)
+        gaps = self._proved(solution.x, duals)
         gap, total = self._gap(gaps, row_owners), self._total(gaps, row_owners)
         outside = np.zeros(len(self.tasks))
         np.maximum.at(outside, row_owners, residuals.outside_rows)
@@ -218,7 +230,7 @@ class Separable:
         row_owners, relative = np.zeros(len(program.rows), dtype=int), self.units[0][0] / self.tasks[0].problem.unit
         gaps = []
         for point, cost in zip((answer, start), costs, strict=True):
-            proved = program.proved_gaps(point, program.recovered_duals(point), TOLERANCES.trust)
+            proved = self._proved(point, program.recovered_duals(point))
             gaps.append(float(self._gap(proved, row_owners)[0]) + (cost - min(costs)) * relative)
         return float(np.nanmin(gaps)) if np.isfinite(gaps).any() else math.inf
 

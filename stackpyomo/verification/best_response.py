@@ -75,6 +75,8 @@ class Composed:
     reaches: list[float] = field(default_factory=list)  #: The natural unit of each own variable.
     #: Numbers of its variables of which nothing at the plan tells a unit.
     guessed: list[int] = field(default_factory=list)
+    #: Numbers of its variables whose reach is how far out the cost falls.
+    outward: list[int] = field(default_factory=list)
     #: How much each row changes over one of its variables' reach.
     row_scales: list[float] = field(default_factory=list)
     #: Leader variables that the formula takes beyond their bounds for some deviation; they are stopped there.

@@ -39,6 +39,7 @@ from .best_response import scale_of
 from .effort import Effort
 from .halved_boxes import bend_up
 from .interior_point import minimized
+from .wanted import beside_nothing, wanted_by_leader
 from .witness import witnessed
 
 _WIDEST, _HALVINGS = 3, 4  # Actions of followers whose boxes are halved, and how often.
@@ -69,12 +70,20 @@ def settled(game: Game, announced: Announcement, wanted: Container[str], effort:
     if not layout.is_plain:
         return []
     rows = list[Row]()
-    for numbers, pieces in grouped(layout, wanted):
+    rest = set(names) - _told_by_leader(game, announced)
+    for numbers, pieces in grouped(layout, rest):
         proofs = _Proofs(pieces, numbers, effort.tolerance)
         proofs.settle()
         rows += proofs.answers()
         witnessed(game, replace(announced, saturate=True), pieces, np.flatnonzero(proofs.open), proofs.reaches)
     return rows
+
+
+def _told_by_leader(game: Game, announced: Announcement) -> set[str]:
+    """Followers with an action next to 0 of which the leader's objective tells a reach: substitution knows of it."""
+    levels = {id(v): announced.values[name] for name, v in game.variables_by_name.items()}
+    beside = beside_nothing(game.actions, [levels[id(v)] for v in game.actions])
+    return {game.owners[key] for key in wanted_by_leader(game, beside, levels)} if beside else set()
 
 
 @dataclass(frozen=True)

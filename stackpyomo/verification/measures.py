@@ -28,32 +28,35 @@ from scipy import sparse
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limited_reaches
 from stackpyomo.core.expressions import UNDEFINED, size_of, variables_in
 from stackpyomo.errors import InvalidGame
-from stackpyomo.solvers import BadRow, Program, free_row, reaches_told, scales_of
+from stackpyomo.games import GameStructure
+from stackpyomo.solvers import BadRow, Program, free_row, scales_of
 
 from .best_response import Composed
+from .wanted import UNHELD, beside_nothing, wanted_by_leader
 
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
 
-_UNHELD = 10.0  # How much further off a plan may be in an action that no bound holds.
-
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
+_FARTHEST = 1e30  # How far out it is seen whether a cost goes on falling.
 
-def measure(problems: Sequence[Composed], tolerance: float, leader: Any = None) -> None:
+
+def measure(problems: Sequence[Composed], tolerance: float, game: GameStructure | None = None) -> None:
     """Set stakes, reaches and row_scales of every problem; pieces of one follower share those of the first.
 
     tolerance: what a regret is to be relative to the stakes, which are at least so large that rounding is less.
-    leader: the leader's objective, which may tell how far an action goes whose box is far wider than the plan.
+    game: its leader's objective may tell how far an action goes whose box is far wider than the plan.
     """
     whole = [problem for problem in problems if problem.home is None]
-    _measure(whole, _wanted_by(leader, whole))
+    _measure(whole, _wanted_by(game, whole))
     for problem in problems:
         cost = problem.cost_at(problem.target)
         if math.isfinite(cost):
             problem.stakes = [max(stake, _ROUNDING * abs(cost) / tolerance) for stake in problem.stakes]
         if problem.home is not None:
             home = problem.home
-            problem.stakes, problem.reaches, problem.guessed = home.stakes, home.reaches, home.guessed
+            problem.stakes, problem.reaches = home.stakes, home.reaches
+            problem.guessed, problem.outward = home.guessed, home.outward
             problem.row_scales = _row_scales_like(problem, home)
 
 
@@ -69,22 +72,16 @@ def _row_scales_like(piece: Composed, home: Composed) -> list[float]:
     return [*home.row_scales[:limits], *[rest] * (len(piece.rows) - limits)]
 
 
-def _wanted_by(leader: Any, problems: Sequence[Composed]) -> dict[int, float]:
-    """id(own variable) → the reach that the leader's objective tells of it, where the plan has it next to 0.
-
-    x² has the same shape in any unit: a follower who wants 0 and is to play 2 of a billion tells no 2 from rounding.
-    A leader who wants 2 does; nothing is told by what is within the accuracy of a plan there.
-    """
+def _wanted_by(game: GameStructure | None, problems: Sequence[Composed]) -> dict[int, float]:
+    """id(own variable) → the reach that the leader's objective tells of it, where the plan has it next to 0."""
     known = [problem for problem in problems if len(problem.variables) == len(problem.follower.variables)]
+    theirs = {id(v): u for problem in known for v, u in zip(problem.variables, problem.follower.variables, strict=True)}
     own = [v for problem in known for v in problem.variables]
-    theirs = [v for problem in known for v in problem.follower.variables]
-    levels = np.array([v.value for v in own], dtype=float)
-    beside = (levels != 0.0) & (np.abs(levels) <= TOLERANCES.nothing * limited_reaches(levels, *box_of(own)))
-    if leader is None or not beside.any():
+    beside = beside_nothing(own, [v.value for v in own])
+    if game is None or not beside:
         return {}
-    wanted, near = reaches_told([leader.expr], known[0].planned), _UNHELD * TOLERANCES.accuracy
-    reaches = {id(own[i]): wanted.get(id(theirs[i]), math.inf) for i in np.flatnonzero(beside)}
-    return {id(v): reaches[id(v)] for v in own if near * reaches.get(id(v), math.inf) < abs(v.value)}
+    wanted = wanted_by_leader(game, [theirs[id(v)] for v in beside], known[0].planned)
+    return {id(v): wanted[id(theirs[id(v)])] for v in beside if id(theirs[id(v)]) in wanted}
 
 
 def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
@@ -131,6 +128,7 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         problem.stakes = _stakes(own, answers, _cancelling(problem))
         if not all(limited[c] for c in columns if c >= 0):
             reconsider(problem)
+            _look_outward(problem, [i for i, c in enumerate(columns) if c >= 0 and not limited[c]])
 
 
 def _terms_of(program: Program, problems: Sequence[Composed], asked: Array) -> Array:
@@ -193,6 +191,30 @@ def reconsider(problem: Composed) -> None:
     problem.reaches, problem.stakes = wide.tolist(), np.where(left, sizes * wide, stakes).tolist()
 
 
+def _look_outward(problem: Composed, numbers: Sequence[int]) -> None:
+    """Set stakes and reaches anew where a convex cost goes on falling ten reaches away, of actions without a size.
+
+    A slope may change over 1e-300 and be gone at 0.4 only, as that of x log(x + 1e-300): what a curvature at 0 tells is
+    no reach then. At stake is what the cost falls by, until it rises again.
+    """
+    cost = problem.cost_at(problem.target) if problem.certificate == "convex" else math.inf
+    for number, way in ((n, way) for n in numbers for way in (-1.0, 1.0)) if math.isfinite(cost) else ():
+        least, farthest, step = cost, 0.0, TOLERANCES.reach * problem.reaches[number]
+        while step < _FARTHEST and not (now := _cost_away(problem, number, way * step)) > least:
+            least, farthest, step = now, step, TOLERANCES.reach * step
+        if step < _FARTHEST and cost - least > _ROUNDING * abs(cost):
+            problem.reaches[number] = farthest
+            problem.outward.append(number)
+            problem.stakes[number] = max(cost - least, TOLERANCES.flat * sum(problem.stakes))
+
+
+def _cost_away(problem: Composed, number: int, step: float) -> float:
+    """The cost where one action is a step away from the plan; infinite where its bounds or rows do not hold."""
+    point = [level + step * (place == number) for place, level in enumerate(problem.target)]
+    cost = problem.cost_at(point)
+    return cost if problem.violation() <= TOLERANCES.feasibility else math.inf
+
+
 def narrow(problem: Composed, tolerance: float) -> None:
     """Set stakes and reaches anew where bounds alone make a regret small: of an action that the plan has next to 0.
 
@@ -203,7 +225,7 @@ def narrow(problem: Composed, tolerance: float) -> None:
     low, high = box_of(problem.variables)
     reaches, terms = np.array(problem.reaches), terms_of_slopes(problem)
     size = np.maximum(np.abs(target), np.abs(best))
-    near = np.where((target == low) | (target == high), 1.0, _UNHELD) * TOLERANCES.accuracy * reaches
+    near = np.where((target == low) | (target == high), 1.0, UNHELD) * TOLERANCES.accuracy * reaches
     wide = np.isfinite([low, high]).any(axis=0) & (best != target) & (size > near) & (TOLERANCES.reach * size < reaches)
     if wide.any():
         slopes = np.where(terms > 0.0, terms, stakes / reaches)

@@ -182,7 +182,7 @@ def _resolved(
         done = {row.follower.name for row in together}
         rest = {name for name in game.followers if name in wanted and name not in done}
         problems = list(composed(game, replace(announced, saturate=True), rest)) if rest or not together else []
-    alone = best_responses(problems, effort, seconds, game.leader.objective)
+    alone = best_responses(problems, effort, seconds, game)
     solvers = [*(["arrays"] if together else []), *([choose(effort.solver).name] if rest else [])]
     report = report_of(game, alone, together, announced, effort.tolerance, seconds, ", ".join(solvers))
     if game.prices and announced.gain is None:
@@ -192,17 +192,17 @@ def _resolved(
 
 
 def best_responses(
-    problems: Sequence[Composed], effort: Effort, seconds: dict[str, float], leader: Any = None
+    problems: Sequence[Composed], effort: Effort, seconds: dict[str, float], game: Game | None = None
 ) -> list[Composed]:
     """One problem a follower with its best response and its evidence, over all its pieces; inside undisturbed().
 
-    leader: the leader's objective, if it may tell of reaches.
+    game: whose leader may tell of reaches.
     """
     with timed(seconds, "certify"), tracked("proving convexity", len(problems)) as step:
         for problem in problems:
             problem.prove(effort.certify)
             step()
-        measure(problems, effort.tolerance, leader)
+        measure(problems, effort.tolerance, game)
     with ExitStack() as implied:
         torn = {id(problem.home) for problem in problems if problem.home is not None}
         for problem in problems:  # pieces of one strategy share their variables: the rows of one say nothing of another

@@ -268,7 +268,7 @@ def seldom(probability: float, money: float = 1.0, held: float = 1.0) -> Any:
 
 
 @pytest.mark.parametrize("money", [1.0, 1e7, 1e-7])
-@pytest.mark.parametrize("probability", [1e-8, 1e-10, 1e-12, 1e-14])
+@pytest.mark.parametrize("probability", [1e-8, 1e-10, 1e-12, 1e-14, 1e-16, 1e-20, 1e-30])
 def test_an_improbable_atom_has_its_gain(probability: float, money: float) -> None:
     seen, m, rule = seldom(probability, money)
     for w in seen:

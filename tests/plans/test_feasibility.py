@@ -40,7 +40,7 @@ def test_a_value_is_next_to_a_bound_beside_what_its_owner_wants(unit: float, top
         assert sp.Plan.from_values(sp.Game(m, m.f)).values["f.u"] == rested * unit
 
 
-@pytest.mark.parametrize("top", [1e3, 1e6])
+@pytest.mark.parametrize("top", [1e3, 1e6, 1e9, 1e12])
 @pytest.mark.parametrize("level", [0.01, 0.02])
 @pytest.mark.parametrize(
     "cost",

@@ -358,3 +358,44 @@ def test_families_hear_what_the_leader_wants_too(number: int) -> None:
     report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
     assert not report.ok
     assert report.regret.iloc[1:].eq(0.0).all()
+
+
+@pytest.mark.parametrize("steep", [1e-300, 1e-150, 1e-40, 1e-12])
+@pytest.mark.parametrize("box", [(0, None), (0, 10), (0, 1e9)])
+@pytest.mark.parametrize(("unit", "money"), [(1.0, 1.0), (1e-5, 1e6), (1e4, 1e-6)])
+def test_a_slope_that_changes_over_next_to_nothing_and_is_gone_far_out_tells_no_reach(
+    steep: float, box: tuple[float, float | None], unit: float, money: float
+) -> None:
+    """x log(x + d) + c x falls from 0 to −1/e eᶜ at exp(−1 − c) where log d + c < 0, and stays at 0 else."""
+    for count, tax in ((1, 0.0), (1, 2.0), (1, 1.0 - math.log(steep)), (120, 0.0)):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Block(range(count))
+        for f in m.f.values():
+            f.x = pyo.Var(bounds=[None if end is None else end * unit for end in box], initialize=0.0)
+            f.cost = pyo.Objective(expr=money * (f.x / unit * pyo.log(f.x / unit + steep) + tax * f.x / unit))
+        m.goal = pyo.Objective(expr=m.t**2)
+        report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))), certify="convex")
+        if math.log(steep) + tax >= 0.0:
+            assert report.ok, f"{tax}: {report}"
+        else:
+            assert not report.ok, f"{tax}: {report}"
+            known = report.regret.dropna()
+            assert known.to_numpy() == pytest.approx(money * math.exp(-1.0 - tax), rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-5, 1e4])
+def test_where_a_slope_without_end_is_gone_a_plan_is_verified_in_any_box(unit: float) -> None:
+    """The least of a x − b log x is at b / a, of x − 2 √(x s) at s; a tenth off is no best answer."""
+    for level in (1e-2, 1.0, 30.0):
+        for cost in (lambda x, s=level: x - s * pyo.log(x), lambda x, s=level: x - 2.0 * pyo.sqrt(s * x)):
+            for box in ((0, None), (0, 1e9), (0, 1e12)):
+                for share in (1.0, 0.9):
+                    m = pyo.ConcreteModel()
+                    m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Block()
+                    ends = [None if end is None else end * unit for end in box]
+                    m.f.x = pyo.Var(bounds=ends, initialize=share * level * unit)
+                    m.f.cost = pyo.Objective(expr=cost(m.f.x / unit))
+                    m.goal = pyo.Objective(expr=m.t**2)
+                    plan = sp.Plan.from_values(sp.Game(m, m.f))
+                    assert plan.value(m.f.x) == share * level * unit
+                    assert sp.verify(plan, proof_seconds=1.0).ok is (share == 1.0)
