@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from types import SimpleNamespace
 from typing import Any
 
@@ -268,3 +269,80 @@ def test_a_continuum_is_told_though_prices_are_singular_where_nobody_sells() -> 
     assert "firm[1].x moves" in str(piece)
     (plan,) = sp.nash(game, equilibrium="all", weights={"firm[1]": 1, "firm[2]": 1}, time_limit=20)
     assert [plan.value(firm.x) for firm in m.firm.values()] == pytest.approx([10, 10], abs=1e-5)
+
+
+# F. Facchinei, C. Kanzow, Penalty methods for the solution of generalized Nash equilibrium problems, SIAM J. Optim. 20
+# (2010), with complete test problems: players of three, two and two actions, costs ½ xᵀA x + xᵀ(B y + b).
+_OWN: Any = ([[20, 5, 3], [5, 5, -5], [3, -5, 15]], [[11, -1], [-1, 9]], [[48, 39], [39, 53]])
+_OTHERS: Any = (
+    [[-6, 10, 11, 20], [10, -4, -17, 9], [15, 8, -22, 21]],
+    [[20, 1, -3, 12, 1], [10, -4, 8, 16, 21]],
+    [[10, -2, 22, 12, 16], [9, 19, 21, -4, 20]],
+)
+_LEVELS: Any = ([1, -1, 1], [1, 0], [-1, 2])
+
+
+def facchinei_kanzow(number: int) -> sp.Game:
+    """A.3; A.4, where squares of others' actions bend the costs, and actions are from 1 on."""
+    m = pyo.ConcreteModel(name=f"A.{number}")
+    m.p = pyo.Block(range(3))
+    for k, own in enumerate(_OWN):
+        m.p[k].x = pyo.Var(range(len(own)), bounds=(-10 if number == 3 else 1, 10), initialize=0 if number == 3 else 2)
+    x, y, z = (list(block.x.values()) for block in m.p.values())
+    bent = (y[0] ** 2 * x[0] ** 2 + y[1] ** 2 * x[1] ** 2, z[0] ** 2 * y[0] ** 2, x[0] ** 2 * z[1] ** 2)
+    for k, (own, others) in enumerate(((x, y + z), (y, x + z), (z, x + y))):
+        cost = sum(_OWN[k][i][j] * v * w / 2 for i, v in enumerate(own) for j, w in enumerate(own))
+        cost += sum(v * (sum(map(operator.mul, _OTHERS[k][i], others)) + _LEVELS[k][i]) for i, v in enumerate(own))
+        m.p[k].cost = pyo.Objective(expr=cost + (bent[k] / 2 if number == 4 else 0))
+    m.p[0].rows = pyo.ConstraintList()
+    m.p[0].rows.add(sum(x) <= 20)
+    m.p[0].rows.add(x[0] + x[1] - x[2] <= y[0] - z[1] + 5)
+    m.p[1].row = pyo.Constraint(expr=y[0] - y[1] <= x[1] + x[2] - z[0] + 7)
+    m.p[2].row = pyo.Constraint(expr=z[1] <= x[0] + x[2] - y[0] + 4)
+    return sp.Game(m, m.p)
+
+
+def test_a_published_equilibrium_is_one_of_five() -> None:
+    """A.3: the published one, printed to six digits, solves 7 linear equations, for no row binds there."""
+    matrix, level, first = np.zeros((7, 7)), -np.concatenate(_LEVELS), 0
+    for own, others in zip(_OWN, _OTHERS, strict=True):
+        rows = slice(first, first := first + len(own))
+        matrix[rows, rows] = own
+        matrix[rows, [j for j in range(7) if not rows.start <= j < rows.stop]] = others
+    published = np.linalg.solve(matrix, level)
+    assert published[:3] == pytest.approx([-0.380466, -0.122670, -0.993228], abs=1e-5)
+    game = facchinei_kanzow(3)
+    equilibria = sp.nash(game, equilibrium="all")
+    assert equilibria.complete
+    assert not equilibria.continuum
+    assert len(equilibria) == 5
+    actions = [np.array(list(plan.values.values())) for plan in equilibria]
+    assert min(float(np.abs(known - published).max()) for known in actions) <= 1e-8
+    assert all(sp.verify(plan).ok for plan in equilibria)
+
+
+def test_a_corner_is_met_where_penalties_stop_beside_it() -> None:
+    """A.4: everybody at 1, where each slope is above 0; 0.9998 is published."""
+    plan = sp.nash(facchinei_kanzow(4))
+    assert list(plan.values.values()) == pytest.approx([1.0] * 7, abs=1e-9)
+    assert sp.verify(plan).ok
+
+
+def test_electricity_of_three_producers() -> None:
+    """A.15: 46.6615, 32.1529, 15.0042, 22.1049, 12.3408, 12.3408 is published; no bound binds: linear equations."""
+    groups, tops = ([0], [1, 2], [3, 4, 5]), [80, 80, 50, 55, 30, 40]
+    bends, slopes = [0.04, 0.035, 0.125, 0.0166, 0.05, 0.05], [2, 1.75, 1, 3.25, 3, 3]
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block(range(3))
+    for k, group in enumerate(groups):
+        m.p[k].x = pyo.Var(group, bounds=lambda _, i: (0, tops[i]))
+    x = [m.p[k].x[i] for k, group in enumerate(groups) for i in group]
+    for k, group in enumerate(groups):
+        own = sum(bends[i] * x[i] ** 2 / 2 + slopes[i] * x[i] for i in group)
+        m.p[k].cost = pyo.Objective(expr=(2 * sum(x) - 378.4) * sum(x[i] for i in group) + own)
+    mine = np.array([[any(i in g and j in g for g in groups) for j in range(6)] for i in range(6)], dtype=float)
+    exact = np.linalg.solve(2 + 2 * mine + np.diag(bends), 378.4 - np.array(slopes))
+    assert exact == pytest.approx([46.6615, 32.1529, 15.0042, 22.1049, 12.3408, 12.3408], abs=3e-3)
+    plan = sp.nash(sp.Game(m, m.p))
+    assert list(plan.values.values()) == pytest.approx(exact, rel=1e-8)
+    assert sp.verify(plan).ok
