@@ -21,6 +21,7 @@ from stackpyomo.games import Follower, Game
 
 from .conditions import Conditions, conditions
 from .mpcc import Equilibrium, Problem
+from .polyhedra import balanced
 
 _LARGE = 600  # Unknowns up to which the null space is worked out.
 
@@ -48,16 +49,17 @@ def directions(
     program, pairs = system.program, system.conditions.pairs
     force = system.multipliers(x)
     active = force > TOLERANCES.active * float(force.max(initial=0.0))
-    reaches, sizes, _ = program.units(x)
     gone = {id(v) for v in leader}
     gone |= {id(pair.multiplier) for pair, on in zip(pairs, active, strict=True) if not on}
     binding = (pair for pair, on in zip(pairs, active, strict=True) if on)  # its slack is, or the variable at its bound
     gone |= {id(pair.slack if isinstance(pair.slack, VarData) else pair.component) for pair in binding}
     free = np.array([i for i, v in enumerate(program.variables) if id(v) not in gone], dtype=int)
-    slopes = program.jacobian(x).toarray()[:, free] * reaches[free] / sizes[:, None]
-    null = null_space(slopes, rcond=TOLERANCES.rank) if len(slopes) else np.eye(len(free))
     mine = {id(v) for v in actions}
     chosen = [i for i, column in enumerate(free) if id(program.variables[column]) in mine]
+    slopes = program.jacobian(x).toarray()[:, free]
+    sizes, reaches = balanced(slopes, program.units(x)[0][free], np.array(chosen, dtype=int))
+    slopes = slopes * reaches / sizes[:, np.newaxis]
+    null = null_space(slopes, rcond=TOLERANCES.rank) if len(slopes) else np.eye(len(free))
     moves = null[chosen]
     dimension = int(np.linalg.matrix_rank(moves, tol=TOLERANCES.active)) if moves.size else 0
     sway = np.abs(moves).max(axis=1, initial=0.0)

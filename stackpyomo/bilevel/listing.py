@@ -25,7 +25,7 @@ from stackpyomo.core import TOLERANCES, Array
 from .choices import Choices
 from .complementarity import SOS1, Given, Treated
 from .mpcc import Equilibrium
-from .polyhedra import Polyhedron
+from .polyhedra import Polyhedron, balanced
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,18 @@ def extent(
     """
     program = plain.program
     lower, upper = plain.face(active)
-    # In natural units: HiGHS drops coefficients below 1e-9.
-    reaches, sizes, _ = program.units(x)
-    matrix = sparse.csr_array(sparse.diags_array(1.0 / sizes) @ program.jacobian(x) @ sparse.diags_array(reaches))
+    place = {id(v): i for i, v in enumerate(program.variables)}
+    own = [place[id(v)] for v in actions if id(v) in place]
+    # In natural units: HiGHS drops coefficients below 1e-9. What stays where it is tells none.
+    moving, slopes = np.flatnonzero(lower < upper), program.jacobian(x).toarray()
+    reaches = program.units(x)[0].copy()
+    chosen = np.flatnonzero(np.isin(moving, own))
+    sizes, reaches[moving] = balanced(slopes[:, moving], reaches[moving], chosen)
+    matrix = sparse.csr_array(slopes * reaches / sizes[:, np.newaxis])
     at = x / reaches
     shift = matrix @ at - np.asarray(program.problem.constraints(x)) / sizes
     floor, ceiling = (side / sizes + shift for side in program.row_bounds)
     piece = Polyhedron(matrix, floor, ceiling, lower / reaches, upper / reaches)
-    place = {id(v): i for i, v in enumerate(program.variables)}
-    own = [place[id(v)] for v in actions if id(v) in place]
     ranges: dict[int, tuple[float, float]] = {}
     spread = [np.zeros(len(own))]
     for number in own:

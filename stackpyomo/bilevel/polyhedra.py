@@ -40,3 +40,18 @@ class Polyhedron:
             known = {_OPTIMAL: float(end.fun or 0.0), _UNBOUNDED: -math.inf}
             levels.append(sign * known.get(end.status, math.nan))
         return levels[0], levels[1], [np.asarray(corner) for corner in corners]
+
+
+def balanced(matrix: Array, reaches: Array, own: Array) -> tuple[Array, Array]:
+    """(sizes of the rows, units of the columns) in which a dense matrix has entries about 1.
+
+    own: the columns whose reaches tell a unit: a row's size is what they change of it. The others, multipliers, are in
+    units of the rows that hold them: at a reach of 1 they would hide slopes of small units.
+    """
+    steps = np.abs(matrix) * reaches
+    sizes = steps[:, own].max(axis=1, initial=0.0)
+    sizes = np.where(sizes > 0.0, sizes, steps.max(axis=1, initial=0.0))
+    sizes = np.where(sizes > 0.0, sizes, 1.0)
+    heights = (steps / sizes[:, np.newaxis]).max(axis=0, initial=0.0)
+    heights[own] = 1.0
+    return sizes, reaches / np.where(heights > 0.0, heights, 1.0)

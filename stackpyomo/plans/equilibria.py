@@ -201,13 +201,19 @@ class _List:
 
     def _judged(self, candidate: Candidate, x: Array, active: Array) -> str:
         """Keep a point as a plan, or the piece of a continuum it lies in; returns why the list cannot go on."""
-        if piece := self._continuum(x, active, candidate.values):
+        piece = self._continuum(x, active, candidate.values)
+        if piece is None and self._is_known(candidate.values):
+            return ""
+        candidate.report = self.work.check(candidate)
+        if piece is not None and candidate.report is not None and (candidate.report.certificate == "convex").all():
             if not any(piece == known for known in self.pieces):
                 self.pieces.append(piece)
             return "" if self.affine else "a continuum, which is not listed"
-        if self._is_known(candidate.values):
-            return ""
-        candidate.report = self.work.check(candidate)
+        if piece is not None:  # of a cost that bends down it may hold no equilibrium at all
+            self.doubt = (
+                f"no proof that a continuum of first-order points are equilibria: {self._point(candidate.values)}"
+            )
+            return "" if self.affine else self.doubt
         if candidate.report is None or not candidate.report.ok:
             refuted = candidate.report is not None and bool(candidate.report.refuted)
             if not (self.affine and refuted):

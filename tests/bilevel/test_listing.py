@@ -84,3 +84,41 @@ def test_points_are_no_continuum_in_any_unit(unit: float) -> None:
     assert known.complete
     assert not known.continuum
     assert sorted(round(plan.value(m.f[1].u) / unit, 6) for plan in known) == [0.0, 0.5, 1.0]
+
+
+def _two(widths: tuple[float, float], money: tuple[float, float], first: Any, second: Any) -> sp.Game:
+    """Two followers with an action each, x and y in units of their boxes."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block(range(2))
+    for i, width in enumerate(widths):
+        m.f[i].u = pyo.Var(bounds=(-5 * width, 5 * width))
+    x, y = (m.f[i].u / width for i, width in enumerate(widths))
+    m.f[0].cost = pyo.Objective(expr=money[0] * first(x, y))
+    m.f[1].cost = pyo.Objective(expr=money[1] * second(x, y))
+    m.goal = pyo.Objective(expr=0 * m.f[0].u)
+    return sp.Game(m, followers=m.f)
+
+
+@pytest.mark.parametrize("money", [(1.0, 1.0), (1e-6, 1e7), (1e-8, 1e-8), (1e8, 1e8)])
+@pytest.mark.parametrize("widths", [(1.0, 1.0), (1e5, 1e-4), (1e-4, 1e5), (1e-3, 1e-3)])
+def test_slopes_in_small_units_are_not_lost_beside_multipliers(
+    widths: tuple[float, float], money: tuple[float, float]
+) -> None:
+    """(x − 1)² − 3 x y for both: the three points where both are at a bound, or at −2; none is a continuum."""
+    game = _two(widths, money, lambda x, y: (x - 1) ** 2 - 3 * x * y, lambda x, y: (y - 1) ** 2 - 3 * x * y)
+    known = sp.nash(game, equilibrium="all")
+    assert not known.continuum
+    points = sorted([plan.values[f"f[{i}].u"] / widths[i] for i in range(2)] for plan in known)
+    np.testing.assert_allclose(points, [[-5, -5], [-2, -2], [5, 5]], atol=1e-4)
+
+
+@pytest.mark.parametrize(("widths", "money"), [((1.0, 1.0), 1.0), ((1e4, 1e-3), 1e-5), ((1e-4, 1e4), 1e6)])
+def test_first_order_points_of_a_cost_that_bends_down_are_no_continuum(
+    widths: tuple[float, float], money: float
+) -> None:
+    """One flees from the other, who follows: every x = y is a first-order point, and none is an equilibrium."""
+    game = _two(widths, (money, money), lambda x, y: -((x - y) ** 2), lambda x, y: (y - x) ** 2)
+    known = sp.nash(game, equilibrium="all")
+    assert not known.continuum
+    assert not known.complete
+    assert "no proof that a continuum of first-order points are equilibria" in known.reason

@@ -37,3 +37,15 @@ def test_an_end_that_scipy_does_not_give_is_not_known(status: int, monkeypatch: 
     assert math.isnan(low)
     assert math.isnan(high)
     assert not corners
+
+
+def test_units_in_which_a_matrix_has_entries_about_1() -> None:
+    """One row in 1e-10 of what its multiplier moves, one that only multipliers hold, one that nothing holds."""
+    matrix = np.array([[3e-10, 0.0, 1.0, 0.0], [0.0, 2.0, 0.0, 5.0], [0.0, 0.0, 0.0, 4.0], [0.0] * 4])
+    reaches = np.array([1e5, 1e-3, 1.0, 1.0])
+    sizes, units = polyhedra.balanced(matrix, reaches, np.array([0, 1]))
+    scaled = np.abs(matrix * units / sizes[:, np.newaxis])
+    np.testing.assert_allclose(scaled[:2, :2], np.eye(2))
+    np.testing.assert_allclose(scaled.max(axis=0), 1.0)
+    assert units[:2].tolist() == reaches[:2].tolist()
+    assert polyhedra.balanced(np.zeros((0, 2)), np.ones(2), np.array([], dtype=int))[1].tolist() == [1.0, 1.0]

@@ -19,12 +19,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 from scipy.optimize import brentq
 
 from stackpyomo.core import TOLERANCES, Array, whole_points
 from stackpyomo.core.expressions import Substitution, interval, number_of, numbers_of, partials, variables_in
 from stackpyomo.derivatives import ActiveSide, active_sides, by_follower
+from stackpyomo.errors import InvalidGame
 from stackpyomo.games.information import Announcement, excursion
 from stackpyomo.verification import Composed, composed, measure
 
@@ -276,16 +278,22 @@ def levers(design: Entries, values: Mapping[str, float]) -> dict[str, Lever]:
     for problem in problems:
         follower = problem.follower
         number = numbers[follower.name]
-        by_name[follower.name] = Lever(
-            problem,
-            design,
-            instruments=np.array([place[v.index()] for v in problem.answers], dtype=int),
-            shown=design.shares.moves[:, rows.own(number)].toarray(),
-            columns=rows.own(number),
-            curved=_curved(design, values, problem),
-            coupled=any(id(v) in answering for c in follower.constraints for v in variables_in(c.body)),
-            sides=sides.get(number, ()),
-        )
+        try:
+            by_name[follower.name] = Lever(
+                problem,
+                design,
+                instruments=np.array([place[v.index()] for v in problem.answers], dtype=int),
+                shown=design.shares.moves[:, rows.own(number)].toarray(),
+                columns=rows.own(number),
+                curved=_curved(design, values, problem),
+                coupled=any(id(v) in answering for c in follower.constraints for v in variables_in(c.body)),
+                sides=sides.get(number, ()),
+            )
+        except DifferentiationException as error:
+            raise InvalidGame(
+                f"{follower.name}: its cost has no symbolic derivative, by which deviations are rows of the gain "
+                f"({error}). Write it with smooth functions (no if, min, max, external function)."
+            ) from None
     return by_name
 
 

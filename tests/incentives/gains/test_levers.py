@@ -83,3 +83,16 @@ def test_first_order_rows_lean_on_what_is_active() -> None:
     assert (second.level, second.sides) == (pytest.approx(3.0), {0: 1.0})
     np.testing.assert_allclose(first.gain, [[1.0, 0.0]])
     assert list(lever(lambda m: m.f.a + m.u, START).stationary(np.array([False]))) == []
+
+
+@pytest.mark.parametrize("regret", [None, "least"])
+def test_a_cost_without_a_derivative_is_refused_by_name(regret: str | None) -> None:
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-2, 2), initialize=0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 1), initialize=0.6)
+    m.f.cost = pyo.Objective(expr=pyo.Expr_if(m.f.u >= 0.5, (m.f.u - 1) ** 2, 0.25) + m.t * m.f.u)
+    m.wish = pyo.Objective(expr=(m.f.u - 0.6) ** 2 + 0.01 * m.t**2)
+    plan = sp.Plan.from_values(sp.Game(m, followers=m.f))
+    with pytest.raises(sp.InvalidGame, match="f: its cost has no symbolic derivative"):
+        sp.affine_incentive(plan, **({} if regret is None else {"regret": regret}))
