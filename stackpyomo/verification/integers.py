@@ -26,6 +26,7 @@ from .confirmation import is_confirmed
 from .effort import Unsettled
 
 _POINTS = 4096  # Points of a box of whole numbers up to which all are evaluated.
+_LOOKS = 1000  # Neighbours of an answer that are looked at.
 _SECONDS = 30.0  # For one branch and bound where no time limit is given.
 _UNMET = "no solver's bound meets its best response"
 _UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
@@ -168,6 +169,28 @@ def _take(problem: Composed, point: list[float]) -> None:
         cost = problem.cost_at(candidate)
         if math.isfinite(cost) and problem.violation() <= TOLERANCES.feasibility:
             problem.offer(candidate, cost)
+    _descend(problem, whole)
+
+
+def _descend(problem: Composed, whole: Sequence[int]) -> None:
+    """Offer better neighbours of the best point, one whole action moved at a time: what a solver's tolerance leaves.
+
+    A step that pays is doubled, the next begins at 1 again.
+    """
+    looks, improved = _LOOKS, bool(problem.best)
+    while improved and looks > 0:
+        improved, base = False, list(problem.best)
+        for number, way in ((number, way) for number in whole for way in (-1.0, 1.0)):
+            step = 1.0
+            while looks > 0:
+                looks -= 1
+                point = list(base)
+                point[number] += way * step
+                cost = problem.cost_at(point)
+                if not cost < problem.best_cost or problem.violation() > TOLERANCES.feasibility:
+                    break
+                problem.offer(point, cost)
+                improved, step = True, 2.0 * step
 
 
 def _polished(problem: Composed, point: list[float]) -> list[float]:

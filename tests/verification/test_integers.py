@@ -137,3 +137,18 @@ def test_sines_of_whole_numbers_are_enumerated() -> None:
     best = min(math.sin(y * y) + y / 1000 for y in range(-300, 301))
     assert report.regret["f"] == pytest.approx(-best, abs=1e-9)
     assert report.certificate["f"] == "global"
+
+
+@pytest.mark.parametrize("money", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(("top", "aim", "plan"), [(10**5, 12.4, 13), (10**6, 12.4, 13), (10**6, 40.3, 47)])
+def test_a_better_neighbour_in_a_wide_box_is_found(money: float, top: int, aim: float, plan: int) -> None:
+    """(w − aim)² in [0, 10⁶]: beside 10¹² a solver's tolerance hides a whole step, which no one calls 0."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(-1, 1), initialize=0)
+    m.f = pyo.Block()
+    m.f.w = pyo.Var(bounds=(0, top), initialize=plan, domain=pyo.Integers)
+    m.f.cost = pyo.Objective(expr=money * ((m.f.w - aim) ** 2 + m.t * m.f.w))
+    m.goal = pyo.Objective(expr=m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert report.regret["f"] / money == pytest.approx((plan - aim) ** 2 - (round(aim) - aim) ** 2, rel=1e-6)
+    assert not report.ok
