@@ -46,7 +46,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Population:
-    """A Block that stands for a number of identical followers.
+    """A Block that stands for a number of identical followers, who act alike in every plan.
 
     With ``noise``, Vars of the Block whose last index runs over exactly its scenarios are what a member does in each;
     the model holds averages over them, as in a population of ``math.inf``, and :func:`simulate` draws them for every

@@ -34,6 +34,7 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, evaluated_at, exchangeable
 from stackpyomo.solvers import Termination
 
+from .members import perhaps_unlike
 from .plan import Plan
 from .profiles import pure_equilibria
 from .responding import Work
@@ -100,14 +101,23 @@ def all_equilibria(
     Raises :class:`InvalidGame` for a game that is too large to be listed.
     """
     if any(f.integers for f in followers):
-        return _profiles(game, followers, problem, limit)
+        return _alike(_profiles(game, followers, problem, limit), game, followers)
     kkt = conditions(game, followers, common=options.common)
     if len(kkt.pairs) > _PAIRS:
         raise InvalidGame(
             f"equilibrium='all': {len(kkt.pairs)} pairs of multiplier and slack are too many to be listed (at most "
             f"{_PAIRS}); ask for equilibrium='best' and 'worst'."
         )
-    return _List(game, followers, problem, options, kkt, limit, distance).run()
+    return _alike(_List(game, followers, problem, options, kkt, limit, distance).run(), game, followers)
+
+
+def _alike(equilibria: Equilibria, game: Game, followers: Sequence[Follower]) -> Equilibria:
+    """The list, complete only where members of populations are shown to act alike in every equilibrium."""
+    doubtful = perhaps_unlike(game, {f.name for f in followers}, leader=False) if equilibria.complete else []
+    if doubtful:
+        equilibria.complete = False
+        equilibria.reason = f"members of {listed(doubtful, 3)} may differ in others"
+    return equilibria
 
 
 def _profiles(game: Game, followers: Sequence[Follower], problem: Problem, limit: int) -> Equilibria:

@@ -25,6 +25,7 @@ from .decomposition.engine import chosen_engine, hedged
 from .decomposition.hedging import Hedging
 from .equilibria import all_equilibria
 from .leaders import leaders_plan
+from .members import perhaps_unlike
 from .plan import Plan
 from .problems import held_problem, leader_values, leading_problem, require_priced
 from .responding import respond
@@ -407,6 +408,12 @@ def started(game: Game, start: Any) -> Iterator[None]:
 
 def with_options(plan: Plan, function: str, options: Options, hedging: Hedging | None = None, **more: Any) -> Plan:
     """The plan with what it was asked for with, its warnings said."""
+    if plan.quality == "optimal" and plan.game is not None:
+        plan.warnings += [
+            f"{name}: optimal among plans in which all its members act alike; where its cost or the leader's is not "
+            "convex in their actions, better ones may exist in which they differ"
+            for name in perhaps_unlike(plan.game, plan.responding)
+        ]
     for text in plan.warnings if plan.responding else ():
         logger.warning("%s: %s", plan.game.name if plan.game is not None else "", text)
     plan.options = {
