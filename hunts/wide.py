@@ -23,8 +23,16 @@ _COSTS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "waves": lambda x, a, math: 0.3 * math.sin(x / a) + 0.02 * (x / a) ** 2,
     "exponential": lambda x, a, math: math.exp(x / a) - 3 * x / a,
     "line": lambda x, a, _: x / a,
+    "entropy": lambda x, a, math: x * math.log(x / a + 1e-300),
+    "soft entropy": lambda x, a, math: x * math.log(x / a + 1e-12),
+    "root": lambda x, a, math: x - 2 * math.sqrt(a * x),
+    "barrier": lambda x, a, math: x - a * math.log(x),
+    "pole": lambda x, a, _: x + a**2 / x,
 }
 """name → cost of x and of what is wanted, in the functions of numpy or Pyomo."""
+
+_UPWARD = ("entropy", "soft entropy", "root", "barrier", "pole")
+"""Costs that have a value above 0 alone."""
 
 
 def hunt(random: np.random.Generator, ledger: Ledger) -> None:
@@ -38,12 +46,15 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     top = float(random.choice([10.0, 1e3, 1e5, 1e6, 1e9, 1e11, math.inf]))
     low = float(random.choice([0.0, 0.0, -10.0, -1e9, -math.inf]))
     number = int(random.choice([1, 1, 120]))
+    low = 0.0 if name in _UPWARD else low
     grid = _grid(low, top)
-    costs = _COSTS[name](grid, want, np)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        costs = _COSTS[name](grid, want, np)
     best = float(grid[int(np.nanargmin(costs))])
     at = float(
         random.choice([0.0, 0.0, 1e-9, 1e-6, want / 4, best, *(best * (1 + off) for off in (1e-7, 1e-6, -1e-6))])
     )
+    at = want / 4 if name in ("barrier", "pole") and at == 0.0 else at
     m = pyo.ConcreteModel()
     m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0), pyo.Block(range(number))
     for f in m.f.values():

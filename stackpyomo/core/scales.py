@@ -107,7 +107,7 @@ def _turned(
     change: Callable[[float], Array],
     accuracy: float = 0.0,
     shares: Sequence[float] = _DECADES,
-    by: Any = _TURNED,
+    by: float = _TURNED,
 ) -> Array:
     """The least of these shares of a step over which a slope changes ``by`` half; the step where none does.
 
@@ -198,32 +198,42 @@ class _Changes:
         Where that is well within its bounds: one of a million is often there to have one. The slope is taken at 0: one
         that is gone there tells of nothing but how well the point is known. Nor do changes within ``accuracy``: of one
         that turns there, as that of x log(x + 1e-300), it is looked where it has another sign. Where it has no end at
-        0, as that of √x, it is taken a tenth of the way from there, and no change is nothing.
+        0, as that of √x, it is taken a tenth of the way from there, and no change is nothing; by a point at 0 itself,
+        where libraries call it 0, next to 0, and again it is the sign that tells.
         """
         limited = np.isfinite(self.bounds).any(axis=0) & (self.bounds[0] < self.bounds[1])
         steps = np.where(limited & (np.abs(self.point) <= TOLERANCES.nothing * reaches), reaches, 0.0)
         if not steps.any():
             return reaches
         still = replace(self, point=np.where(steps > 0.0, np.clip(0.0, *self.bounds), self.point))
-        endless = still._endless[(steps > 0.0)[still._endless]]
-        if len(endless):
-            away = still.point + TOLERANCES.nearby * (self.point - still.point)
-            still = replace(self, point=np.where(np.isin(np.arange(len(steps)), endless), away, still.point))
+        endless = np.isin(np.arange(len(steps)), still._endless) & (steps > 0.0)
+        at_end = still._turns_at_once(np.where(still.point == self.point, steps, 0.0), terms, accuracy)
+        if endless.any() or at_end.any():
+            inward = np.where(still.point < self.bounds[1], accuracy, -accuracy) * steps
+            away = np.where(at_end, inward, TOLERANCES.nearby * (self.point - still.point))
+            still = replace(self, point=np.where(endless | at_end, still.point + away, still.point))
         asked = turns_well_within(partial(still._over, steps))
         if not asked.any():
             return reaches
         steps = np.where(asked, steps, 0.0)
-        sizes, least = terms(asked), np.full(len(steps), accuracy)
-        least[endless] = 0.0
-        turned = _turned(steps, partial(still._over, steps, least=sizes), least.min())
-        by = np.where(turned > least * steps, _TURNED, _REVERSED)
-        if (by == _REVERSED).any():
-            turned = np.where(
-                by == _REVERSED, _turned(steps, partial(still._over, steps, least=sizes), accuracy, by=by), turned
-            )
-        turned = _turned(turned, partial(still._over, turned, least=sizes), shares=_QUARTERS, by=by)
+        change = partial(still._over, least=terms(asked))
+        floor = np.where(endless & ~at_end, 0.0, accuracy * steps)
+        turned = _turned(steps, partial(change, steps), 0.0 if endless.any() else accuracy)
+        early = at_end | (turned <= floor)
+        turned = _turned(turned, partial(change, turned), shares=_QUARTERS)
+        if early.any():
+            gone = _turned(steps, partial(still._over, steps, signed=True), accuracy, by=_REVERSED)
+            gone = _turned(gone, partial(still._over, gone, signed=True), shares=_QUARTERS, by=_REVERSED)
+            turned = np.where(early, gone, turned)
         near = TOLERANCES.reach * np.maximum(np.abs(self.point), turned)
-        return np.where(asked & (turned > least * steps) & (near < reaches), near, reaches)
+        return np.where(asked & (turned > floor) & (near < reaches), near, reaches)
+
+    def _turns_at_once(self, steps: Array, terms: Callable[[Array], Array], accuracy: float) -> Array:
+        """(variables) whether a slope within that share of a step from the point, upward if it may, is another one."""
+        inward = np.where(self.point < self.bounds[1], accuracy, -accuracy) * steps
+        beside = replace(self, point=self.point + inward)
+        turns = (steps > 0.0) & (beside._over(steps, accuracy) >= _TURNED)
+        return turns & (beside._over(steps, accuracy, least=terms(turns)) >= _TURNED) if turns.any() else turns
 
     def guessed(self, reaches: Array, bends: sparse.csr_array) -> Array:
         """The reaches; of those that nothing tells (0) where their slopes change, however far that is, else 1.
@@ -236,20 +246,20 @@ class _Changes:
         far = _turned(steps, partial(self._over, steps)) if steps.any() else steps
         return np.where(reaches > 0.0, reaches, np.where((far > 0.0) & (far < _FARTHEST), far, 1.0))
 
-    def _over(self, steps: Array, share: float, least: Array | None = None) -> Array:
+    def _over(self, steps: Array, share: float, least: Array | None = None, *, signed: bool = False) -> Array:
         """(variables) by what part of itself a cost's slope changes over that share of the steps, at most.
 
-        least: (variables) what the slopes count as at least.
+        least: (variables) what the slopes count as at least. signed: changes towards the other sign alone.
         """
         largest = np.zeros(len(self.point))
         entries, columns, slopes = self._counted
         moving = steps[columns] > 0.0
         entries, columns, slopes = entries[moving], columns[moving], slopes[moving]
-        sizes = np.abs(slopes) if least is None else np.maximum(np.abs(slopes), least[columns])
+        sizes = np.abs(slopes) if least is None else np.fmax(np.abs(slopes), least[columns])
         for sign in (1.0, -1.0) if len(entries) else ():
             there = self.jacobian(np.clip(self.point + sign * share * steps, *self.bounds)).data[entries]
-            moved = np.abs(there - slopes) / sizes
-            np.maximum.at(largest, columns, np.where(np.isnan(moved), np.inf, moved))
+            moved = ((slopes - there) * np.sign(slopes) if signed else np.abs(there - slopes)) / sizes
+            np.maximum.at(largest, columns, np.where(np.isnan(moved), 0.0 if signed else np.inf, moved))
         return largest
 
     @cached_property
