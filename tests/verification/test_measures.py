@@ -417,3 +417,21 @@ def test_who_is_content_at_nothing_stays_verified_whatever_bends_there(top: floa
         m.f.cost, m.goal = pyo.Objective(expr=cost(m.f.x)), pyo.Objective(expr=m.t**2)
         report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)), proof_seconds=5.0)
         assert report.ok, f"{report}"
+
+
+@pytest.mark.parametrize(("unit", "money"), [(1.0, 1.0), (1e4, 10.0)])
+@pytest.mark.parametrize("top", [1e9, 1e11])
+def test_a_valley_in_a_far_wider_box_is_seen_from_beside_it_and_from_the_bound(
+    unit: float, money: float, top: float
+) -> None:
+    """0.01 x − 0.5 exp(−3 (x − 1.26)²) + 1e-3 x² is 0.48 less in the valley: 1e-9 was put on −10 and verified there."""
+    for level in (0.0, 1e-9, -10.0):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Block()
+        m.f.x = pyo.Var(bounds=(-10 * unit, top * unit), initialize=level * unit)
+        x = m.f.x / unit
+        m.f.cost = pyo.Objective(expr=money * (0.01 * x - 0.5 * pyo.exp(-3 * (x - 1.26) ** 2) + 1e-3 * x**2))
+        m.goal = pyo.Objective(expr=x**2 + m.t**2)
+        plan = sp.Plan.from_values(sp.Game(m, m.f))
+        assert plan.value(m.f.x) == level * unit
+        assert not sp.verify(plan, proof_seconds=1.0).ok
