@@ -11,13 +11,13 @@ population of n falls into its sum (n members move together) and its differences
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, leaves, listed
 from stackpyomo.core.expressions import Curvature, is_convex_feasible_set
 from stackpyomo.derivatives import FollowerHessians, FollowerRows
 from stackpyomo.games import foreign
@@ -39,6 +39,9 @@ class SharedLeader:
     bend: sparse.csc_array | None = None
     own: Array | None = None  #: (signals) True for a member's own action, which no other member moves.
     projected: bool = False  #: True if what is announced is cut to the leader's bounds.
+    #: Leader variables whose formula leaves their bounds for some of the followers' actions: they are stopped there.
+    loose: Sequence[str] = ()
+    is_inside: bool = True  #: False if one of these is at its bound on the plan.
 
     def jacobian(self) -> tuple[Array, list[Array], list[Array]]:
         """F′ between blocks, F′ within each population, and each member's own second derivatives.
@@ -90,6 +93,30 @@ class SharedLeader:
         )
 
 
+def loose_formulas(
+    rows: FollowerRows, gain: sparse.csc_array, moves: sparse.csr_array, values: Mapping[str, float]
+) -> tuple[list[str], bool]:
+    """(leader variables that a formula takes beyond their bounds where all followers move, whether all are inside).
+
+    All members of a population move together.
+    """
+    names = rows.game.names
+    members = np.array(rows.game.action_sizes, dtype=float) / rows.action_units
+    rates = sparse.csr_array(sparse.diags_array(rows.instrument_units) @ gain @ moves @ sparse.diags_array(members))
+    plan = np.array([values[names[id(v)]] for v in rows.actions])
+    low, high = (side - plan for side in box_of(rows.actions))
+    loose, inside = [], True
+    for number, var in enumerate(rows.instruments):
+        line = rates[[number]].tocoo()
+        ends = np.sort([line.data * low[line.col], line.data * high[line.col]], axis=0).sum(axis=1)
+        level, room = values[names[id(var)]], TOLERANCES.active * float(rows.instrument_units[number])
+        if any(leaves(float(level + ends[0]), float(level + ends[1]), var.lb, var.ub)):
+            loose.append(names[id(var)])
+            least, most = bounds_of(var)
+            inside &= least + room < level < most - room
+    return loose, inside
+
+
 def equilibrium(shared: SharedLeader) -> Equilibrium:
     """Whether the plan is the followers' only equilibrium, as far as it can be shown, and why."""
     rows = shared.rows
@@ -102,9 +129,12 @@ def equilibrium(shared: SharedLeader) -> Equilibrium:
     for block in apart:
         least = min(least, _least(block)[0])
     room = TOLERANCES.bent * max(1.0, float(np.abs(whole).max(initial=0.0)))
-    constant = _is_quadratic(rows) and shared.bend is None
+    constant, stopped = _is_quadratic(rows) and shared.bend is None, listed(list(shared.loose), 3)
     if least > room:
         size = _shown(rows, whole, least)
+        if shared.loose:
+            text = f"the pseudo-gradient is strongly monotone ({size}) as long as no bound stops {stopped}"
+            return Equilibrium(Uniqueness.LOCALLY_UNIQUE, text)
         if constant and _are_private(rows):
             return Equilibrium(Uniqueness.UNIQUE, f"the pseudo-gradient is strongly monotone ({size}), everywhere")
         return Equilibrium(Uniqueness.LOCALLY_UNIQUE, f"the pseudo-gradient is strongly monotone at the plan ({size})")
@@ -114,6 +144,9 @@ def equilibrium(shared: SharedLeader) -> Equilibrium:
         return Equilibrium(Uniqueness.NOT_SHOWN, text)
     # Equilibria solve one linear system.
     smallest, null = min((_smallest(block) for block in (whole, *apart)), key=lambda pair: pair[0])
+    if smallest > room and shared.loose:
+        text = f"its conditions are one regular linear system as long as no bound stops {stopped}"
+        return Equilibrium(Uniqueness.LOCALLY_UNIQUE, text)
     if smallest > room:
         text = f"its conditions are one regular linear system (least singular value {smallest:.3g})"
         return Equilibrium(Uniqueness.UNIQUE, text)
@@ -133,7 +166,10 @@ def _unchecked(shared: SharedLeader) -> str:
         answered = abs(shared.gain @ shared.moves).sum(axis=0)[np.isinf(sizes)].any()
         limit = ", whose members the leader answers one by one: no strategy of finite energy is left"
         return "a population is infinite" + (limit if answered else "")
-    return "what is announced is cut to the leader's bounds" if shared.projected else ""
+    if shared.projected:
+        return "what is announced is cut to the leader's bounds"
+    beyond = f"the formula goes beyond bounds of {listed(list(shared.loose), 3)}, and the plan is at one"
+    return "" if shared.is_inside else beyond
 
 
 def _shown(rows: FollowerRows, whole: Array, least: float) -> str:

@@ -161,3 +161,37 @@ def test_an_aggregate_that_is_not_what_the_actions_make_it_is_refused() -> None:
     assert "1 follower not looked at" in sp.verify(plan, followers=["f[0]"]).vocabulary
     with pytest.raises(sp.InvalidGame, match=r"followers=\[\]"):
         sp.verify(plan, followers=[])
+
+
+@pytest.mark.parametrize(("width", "money"), [(1.0, 1.0), (1e5, 1e-6), (1e-4, 1e6)])
+@pytest.mark.parametrize("tolls", [1.2, 100.0])
+def test_a_formula_that_bounds_stop_leaves_other_equilibria(width: float, money: float, tolls: float) -> None:
+    """(u − 1)² − 3 u v + t u with t = 3 (u − 1): monotone; where t stops at 1.2 both may also be at 5."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var([0, 1], bounds=(-tolls, tolls), initialize=0)
+    m.f = pyo.Block([0, 1])
+    for i in (0, 1):
+        m.f[i].u = pyo.Var(bounds=(-5 * width, 5 * width), initialize=width)
+    u = [m.f[i].u / width for i in (0, 1)]
+    for i in (0, 1):
+        m.f[i].cost = pyo.Objective(expr=money * ((u[i] - 1) ** 2 - 3 * u[0] * u[1] + m.t[i] * u[i]))
+    m.goal = pyo.Objective(expr=sum((x - 1) ** 2 for x in u) + m.t[0] ** 2 + m.t[1] ** 2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, followers=[m.f[0], m.f[1]])))
+    report = sp.verify(rule)
+    assert report.ok
+    v = np.linspace(-5, 5, 10_001)
+    played = (v - 1) ** 2 - 15 * v + np.clip(3 * (v - 1), -tolls, tolls) * v  # against 5
+    assert (v[played.argmin()] == 5.0) == (tolls < 12)
+    assert report.unique is (None if tolls < 12 else True)
+    assert rule.uniqueness.startswith("locally unique: " if tolls < 12 else "unique: "), rule.uniqueness
+
+
+def test_a_formula_at_its_bound_is_not_checked() -> None:
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, 2), initialize=0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 1), initialize=0.6)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 1) ** 2 + m.t * m.f.u)
+    m.goal = pyo.Objective(expr=(m.f.u - 0.6) ** 2 + m.t**2)
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, followers=m.f)))
+    assert rule.uniqueness.startswith("not checked: the formula goes beyond bounds of t"), rule.uniqueness
