@@ -64,6 +64,10 @@ Span = tuple[float, float]
 
 _NIL: Span = (0.0, 0.0)
 
+_ONE: Span = (1.0, 1.0)
+
+_UNITS = (1.0, -1.0)  # Products with these are exact.
+
 _ALL: Span = (-_INF, _INF)
 
 
@@ -81,7 +85,9 @@ def _down(t: float) -> float:
 def _low_sum(a: float, b: float) -> float:
     s = a + b
     back = s - a
-    return s if (a - (s - back)) + (b - back) >= 0.0 else _down(s)  # exact, or rounded down
+    if (a - (s - back)) + (b - back) >= 0.0:  # exact, or rounded down
+        return s
+    return math.nextafter(s, -_INF) if s == s else -_INF  # ∞ − ∞: nothing is known
 
 
 def _add(f: Span, g: Span) -> Span:
@@ -97,16 +103,29 @@ def _neg(f: Span) -> Span:
 def _low_product(a: float, b: float) -> float:
     if a == 0.0 or b == 0.0:
         return 0.0
-    return a * b if abs(a) == 1.0 or abs(b) == 1.0 else _down(a * b)
+    return a * b if a in _UNITS or b in _UNITS else math.nextafter(a * b, -_INF)
 
 
 def _mul(f: Span, g: Span) -> Span:
+    """All products, rounded outwards: signs say which of the ends make the least and the largest."""
     if f == _NIL or g == _NIL:
         return _NIL
-    if f[0] == f[1] == 1.0:
+    if f == _ONE:
         return g
-    ends = [(a, b) for a in set(f) for b in set(g)]
-    return min(_low_product(a, b) for a, b in ends), -min(_low_product(-a, b) for a, b in ends)
+    (a, b), (c, d) = f, g
+    if not (a <= b and c <= d):  # one is no number: nothing is known
+        return _ALL
+    if c >= 0.0:
+        least, most = (a, c if a >= 0.0 else d), (b, d if b >= 0.0 else c)
+    elif d <= 0.0:
+        least, most = (b, d if b <= 0.0 else c), (a, c if a <= 0.0 else d)
+    elif a >= 0.0:
+        least, most = (b, c), (b, d)
+    elif b <= 0.0:
+        least, most = (a, d), (a, c)
+    else:
+        return min(_low_product(a, d), _low_product(b, c)), -min(_low_product(-a, c), _low_product(-b, d))
+    return _low_product(*least), -_low_product(-most[0], most[1])
 
 
 def _square(f: Span) -> Span:
@@ -163,7 +182,7 @@ _Row = dict[int, Span]
 _Matrix = dict[tuple[int, int], Span]
 
 
-@dataclass
+@dataclass(slots=True)
 class Value:
     """Range, gradient and Hessian on a box (None: not known to be differentiable), and convexity by rules."""
 
@@ -192,11 +211,16 @@ def number(t: float) -> Value:
 def _joined(f: Mapping[Any, Span] | None, g: Mapping[Any, Span] | None) -> Any:
     if f is None or g is None:
         return None
-    return {key: _add(f.get(key, _NIL), g.get(key, _NIL)) for key in {**f, **g}}
+    if not f or not g:
+        return f or g
+    total = dict(f)
+    for key, entry in g.items():
+        total[key] = _add(total[key], entry) if key in total else entry
+    return total
 
 
 def _times(c: Span, f: Mapping[Any, Span] | None) -> Any:
-    return None if f is None else {key: _mul(c, entry) for key, entry in f.items()}
+    return f if not f else {key: _mul(c, entry) for key, entry in f.items()}
 
 
 def plus(f: Value, g: Value) -> Value:
@@ -210,8 +234,8 @@ def plus(f: Value, g: Value) -> Value:
 
 def scaled(c: Span, f: Value) -> Value:
     """c·f for a number c."""
-    if c == _NIL:
-        return number(0.0)
+    if c in (_NIL, _ONE):
+        return f if c[0] else number(0.0)
     up, down = c[0] >= 0.0, c[1] <= 0.0
     convex = (f.convex and f.concave) or (f.convex and up) or (f.concave and down)
     concave = (f.convex and f.concave) or (f.concave and up) or (f.convex and down)
@@ -272,9 +296,9 @@ def _of_sum(f: Value, kind: str, span: Span) -> Value | None:
     if kind == "square":
         rate, turn = _mul(z.span, _inverse(span)), _mul((low, high), _inverse(span))
         return composed(z, span, (max(rate[0], -1.0), min(rate[1], 1.0)), (max(turn[0], 0.0), turn[1]))
-    ends = [_mul((s, s), _add((1.0, 1.0), (-s, -s))) for s in (low, high)]
+    ends = [_mul((s, s), _add(_ONE, (-s, -s))) for s in (low, high)]
     most = 0.25 if low <= 0.5 <= high else max(end[1] for end in ends)
-    return composed(z, span, _add((1.0, 1.0), (-high, -low)), (max(min(end[0] for end in ends), 0.0), most))
+    return composed(z, span, _add(_ONE, (-high, -low)), (max(min(end[0] for end in ends), 0.0), most))
 
 
 def power(f: Value, a: float) -> Value:
@@ -357,7 +381,7 @@ def _cosh(f: Value) -> Value:
 
 def _tanh(f: Value) -> Value:
     rate = _inverse(_square(_hyperbolic(f)[1]))
-    ends = [_add((1.0, 1.0), _mul((-2.0, -2.0), _inverse(_add((1.0, 1.0), _exp((2 * t, 2 * t)))))) for t in f.span]
+    ends = [_add(_ONE, _mul((-2.0, -2.0), _inverse(_add(_ONE, _exp((2 * t, 2 * t)))))) for t in f.span]
     tanh = max(-1.0, ends[0][0]), min(1.0, ends[1][1])
     return composed(f, tanh, rate, _mul((-2.0, -2.0), _mul(tanh, rate)))
 
@@ -365,7 +389,7 @@ def _tanh(f: Value) -> Value:
 def absolute(f: Value) -> Value:
     """|f|."""
     if f.span[0] > 0.0 or f.span[1] < 0.0:
-        return scaled((1.0, 1.0) if f.span[0] > 0.0 else (-1.0, -1.0), f)
+        return scaled(_ONE if f.span[0] > 0.0 else (-1.0, -1.0), f)
     return composed(f, _size(f.span), (-1.0, 1.0), (0.0, _INF), smooth=False)
 
 
@@ -516,7 +540,7 @@ class Player:
         for row, relation in zip(rows, self.rows, strict=True):
             if row.bend != {} or not row.slope:
                 continue
-            for sign in ((1.0, 1.0), (-1.0, -1.0))[: 1 + relation.equal]:
+            for sign in (_ONE, (-1.0, -1.0))[: 1 + relation.equal]:
                 slopes = {i: _mul(sign, s) for i, s in row.slope.items()}
                 rooms = {i: _add(ends[i], (-self.plan[i], -self.plan[i])) for i in slopes}
                 for i, slope in slopes.items():
@@ -536,6 +560,7 @@ class Rules:
     def __init__(self, document: Mapping[str, Any]) -> None:
         game, rule = document["game"], document["rule"]
         self.plan = {str(name): float(t) for name, t in document["plan"].items()}
+        self.still = {name: number(t) for name, t in self.plan.items()}
         if not all(map(math.isfinite, self.plan.values())):
             raise BadCertificate("the plan has numbers that are not finite.")
         self.leader = [str(name) for name in rule["leader"]]
@@ -569,8 +594,8 @@ class Rules:
 
     def choices(self, own: Sequence[str], box: Sequence[Span]) -> Iterator[dict[str, str]]:
         """Where a projected rule may be on a box: each leader variable free, at its lower or its upper bound."""
-        _, deviations = self._moved(own, box)
         ways: list[list[tuple[str, str]]] = []
+        _, deviations = self._moved(own, box) if self.limits else ({}, [])
         for leader in self.leader if self.limits else ():
             low, high = self._answer(leader, deviations).span
             lower, upper = self.limits.get(leader, (None, None))
@@ -583,8 +608,8 @@ class Rules:
 
     def edges(self, own: Sequence[str], box: Sequence[Span], choice: Mapping[str, str]) -> list[Value]:
         """Rows ≤ 0 on a box that say where a choice is what a projected rule does."""
-        _, deviations = self._moved(own, box)
         rows: list[Value] = []
+        _, deviations = self._moved(own, box) if choice else ({}, [])
         for leader, kind in choice.items():
             answer, (lower, upper) = self._answer(leader, deviations), self.limits[leader]
             for limit, side, beyond in ((lower, -1.0, "lower"), (upper, 1.0, "upper")):
@@ -595,18 +620,18 @@ class Rules:
 
     def _moved(self, own: Sequence[str], box: Sequence[Span]) -> tuple[dict[str, Value], list[Value]]:
         """(the plan with the actions on the box, what that moves of the signals)."""
-        names = {name: number(t) for name, t in self.plan.items()}
-        names |= {n: Value(s, {i: (1.0, 1.0)}) for i, (n, s) in enumerate(zip(own, box, strict=True))}
+        names = dict(self.still)
+        names |= {n: Value(s, {i: _ONE}) for i, (n, s) in enumerate(zip(own, box, strict=True))}
         before = dict(names)
         self._follow(before)
         return names, [self._deviation(signal, before) for signal in self.signals]
 
     def _follow(self, names: dict[str, Value]) -> None:
         """Put the aggregates where their equalities have them: z = z* − (row − row*) / (∂row/∂z)."""
-        still = {name: number(t) for name, t in self.plan.items()}
+        still = self.still
         for aggregate, row in self.aggregates:
             level = row.value(still)
-            rate = row.value({**still, aggregate: Value((still[aggregate].span), {0: (1.0, 1.0)})})
+            rate = row.value({**still, aggregate: Value((still[aggregate].span), {0: _ONE})})
             if rate.bend != {} or not rate.slope or rate.slope[0][0] <= 0.0 <= rate.slope[0][1]:
                 raise BadCertificate(f"{aggregate}: its equality is not linear in it.")
             step = plus(row.value({**names, aggregate: still[aggregate]}), scaled((-1.0, -1.0), level))

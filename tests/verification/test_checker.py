@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -172,3 +174,26 @@ def test_a_wide_box_costs_a_convex_problem_nothing() -> None:
     m.goal = pyo.Objective(expr=(m.f.u - 0.5) ** 2 + (m.f.v + 0.25) ** 2 + m.t**2)
     document = certificate(sp.verify(sp.Plan.from_values(sp.Game(m, m.f))))
     assert all(one.ok for one in checker.check(document))
+
+
+ENDS = (0.0, -0.0, 1.0, -1.0, 2.0, -3.0, 0.1, -0.7, 1e-320, -5e-324, 1e300, -1e308, math.inf, -math.inf)
+
+
+def test_products_of_ranges_hold_every_product() -> None:
+    """Against fractions, which round nothing; an end that is 0 makes 0 of whatever has no end."""
+    spans = [(a, b) for a, b in product(ENDS, ENDS) if a <= b and not math.isinf(a) * (a == b)]
+    for f, g in product(spans, spans):
+        low, high = checker.times(checker.Value(f, {0: (1.0, 1.0)}), checker.Value(g, {0: (1.0, 1.0)})).span
+        exact = [Fraction(a) * Fraction(b) for a in f for b in g if math.isfinite(a) and math.isfinite(b)]
+        signs = {math.copysign(1, a) * math.copysign(1, b) for a, b in product(f, g) if math.isinf(a * b or 0.0)}
+        assert low == -math.inf if -1.0 in signs else low <= high
+        assert high == math.inf if 1.0 in signs else low <= high
+        assert math.isinf(low) or Fraction(low) <= min(exact, default=Fraction(0))
+        assert math.isinf(high) or Fraction(high) >= max(exact, default=Fraction(0))
+
+
+def test_of_what_is_no_number_nothing_is_known() -> None:
+    far = checker.plus(checker.number(math.inf), checker.number(-math.inf))
+    assert far.span == (-math.inf, math.inf)
+    unknown = checker.Value((math.nan, 1.0), {0: (1.0, 1.0)})
+    assert checker.times(unknown, unknown).span == (-math.inf, math.inf)
