@@ -7,14 +7,14 @@ the others can be that may end it on the other side.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.repn import generate_standard_repn
 
-from stackpyomo.core import TOLERANCES, bounds_of, limits_of
-from stackpyomo.core.expressions import interval, substituting, variables_in
+from stackpyomo.core import TOLERANCES, bounds_of
+from stackpyomo.core.expressions import interval, root_of, substituting, variables_in
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import free_row, rows_at
 from stackpyomo.verification import tighten
@@ -66,16 +66,20 @@ def bound_actions(kkt: Conditions, game: GameStructure, rows: Sequence[Any]) -> 
         endless.append((var, slope, low, high))
     boxes = _boxes_of(game, rows) if endless else {}
     for var, slope, low, high in endless:
-        copies = copied(pyo.Block(concrete=True), [v for v in variables_in(slope) if not v.fixed])
-        if id(var) not in copies:
-            continue
-        for key in copies.keys() & boxes.keys():
-            copies[key].bounds = limits_of(*boxes[key])
-        repn = generate_standard_repn(substituting(copies)(slope), quadratic=False)
-        if repn.is_linear():  # like terms collected: intervals take each by itself
-            tighten([free_row(repn.to_expression(), 0.0, 0.0)], sweeps=1)
-        least, most = bounds_of(copies[id(var)])
+        least, most = _left_by(slope, var, boxes)
         if math.isfinite(low) and math.isfinite(most):
             kkt.implied.append(free_row(var, None, max(low, most + TOLERANCES.feasibility * max(1.0, abs(most)))))
         elif math.isfinite(high) and math.isfinite(least):
             kkt.implied.append(free_row(var, min(high, least - TOLERANCES.feasibility * max(1.0, abs(least))), None))
+
+
+def _left_by(slope: Any, var: Any, boxes: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
+    """What its box leaves of a Var, and where it is affine with like terms collected, slope = 0 within all boxes."""
+    least, most = boxes.get(id(var)) or bounds_of(var)
+    repn = generate_standard_repn(slope, quadratic=False)
+    weights = {id(v): float(weight) for v, weight in zip(repn.linear_vars, repn.linear_coefs, strict=True)}
+    if not repn.is_linear() or not weights.get(id(var)):
+        return least, most
+    others = ((weights[id(v)], boxes.get(id(v)) or bounds_of(v)) for v in repn.linear_vars if v is not var)
+    low, high = root_of(weights[id(var)], float(repn.constant), others)
+    return (max(least, low), min(most, high)) if low <= most and least <= high else (least, most)

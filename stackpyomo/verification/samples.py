@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.contrib.fbbt.fbbt import fbbt
+from pyomo.core.expr.visitor import identify_variables
 from pyomo.repn import generate_standard_repn
 from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -112,8 +113,18 @@ def tighten(rows: Iterable[Any], sweeps: int = _SWEEPS) -> None:
     """Narrow the bounds of the rows' own Vars to what the rows leave of them. Of one affine row a sweep says it all."""
     errors = suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError)
     with errors, np.errstate(invalid="ignore"):  # bounds of the user's may be NumPy's numbers: 0 times infinity
-        for row in [*rows] * sweeps:  # what they have shown until one raises holds
-            fbbt(row)
+        rows = list(rows)
+        for _ in range(sweeps):
+            narrowed = [_is_narrowed(row) for row in rows]  # what they have shown until one raises holds
+            if not any(narrowed):
+                break
+
+
+def _is_narrowed(row: Any) -> bool:
+    """Narrow the bounds of a row's own Vars, and say whether any has moved."""
+    before = [(v, v.bounds) for v in identify_variables(row.body, include_fixed=False)]
+    fbbt(row)
+    return any(v.bounds != bounds for v, bounds in before)
 
 
 def is_empty(problem: Composed) -> bool:

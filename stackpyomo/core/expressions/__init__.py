@@ -5,6 +5,7 @@ In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on 
 
 from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem, range_of
 from .interval_hessian import is_convex_on_box
+from .intervals import root_of
 from .sublevel import sublevel_box
 from .terms import UNREADABLE, apart, elementary, interval, leaves, nodes_in, partials, roots, terms, variables_in
 from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, sized, spelled, substituting
@@ -28,6 +29,7 @@ __all__ = [
     "numbers_of",
     "partials",
     "range_of",
+    "root_of",
     "roots",
     "size_of",
     "sized",

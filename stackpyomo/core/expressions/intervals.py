@@ -9,7 +9,7 @@ function is taken where it is defined. Raises :class:`ArithmeticError` where it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mpmath import libmp
@@ -48,13 +48,25 @@ def _sum(a: float, b: float) -> float:
 
 
 def times(f: Span, g: Span) -> Span:
-    """f·g, exact where floats can be."""
+    """f·g, exact where floats can be: signs say which of the ends make the least and the largest product."""
     if f in ((0.0, 0.0), (1.0, 1.0)):
         return g if f[0] else f
     if g in ((0.0, 0.0), (1.0, 1.0)):
         return f if g[0] else g
-    ends = [(a, b) for a in set(f) for b in set(g)]
-    return min(_product(a, b) for a, b in ends), -min(_product(-a, b) for a, b in ends)
+    (a, b), (c, d) = f, g
+    if not (a <= b and c <= d):  # one is no number: nothing is known
+        return _LINE
+    if c >= 0.0:
+        least, most = (a, c if a >= 0.0 else d), (b, d if b >= 0.0 else c)
+    elif d <= 0.0:
+        least, most = (b, d if b <= 0.0 else c), (a, c if a <= 0.0 else d)
+    elif a >= 0.0:
+        least, most = (b, c), (b, d)
+    elif b <= 0.0:
+        least, most = (a, d), (a, c)
+    else:
+        return min(_product(a, d), _product(b, c)), -min(_product(-a, c), _product(-b, d))
+    return _product(*least), -_product(-most[0], most[1])
 
 
 def _product(a: float, b: float) -> float:
@@ -86,6 +98,14 @@ def _exact_inverse(a: float, direction: float) -> float:
     """1/a, the next float towards ``direction`` but for powers of 2."""
     b = 1.0 / a
     return b if abs(math.frexp(a)[0]) == 0.5 and not math.isinf(b) else math.nextafter(b, direction)
+
+
+def root_of(factor: float, constant: float, terms: Iterable[tuple[float, Span]]) -> Span:
+    """The range of the x with factor · x + Σ c · t + constant = 0, for (c, range of t); factor is not 0."""
+    rest = constant, constant
+    for weight, span in terms:
+        rest = add(rest, times((weight, weight), span))
+    return times(negative(rest), inverse((factor, factor)))
 
 
 def power(f: Span, a: float) -> Span:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import random
+from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import mpmath
@@ -65,6 +67,21 @@ def test_what_floats_can_hold_is_exact() -> None:
     assert intervals.times((0.0, 0.0), (-math.inf, math.inf)) == (0.0, 0.0)
     assert intervals.add((0.1, 0.1), (0.2, 0.2)) == (math.nextafter(0.1 + 0.2, 0.0), 0.1 + 0.2)
     assert intervals.FUNCTIONS["log"]((1.0, 1.0)) == (0.0, 0.0)
+
+
+ENDS = (0.0, -0.0, 1.0, -1.0, 2.0, -3.0, 0.1, -0.7, 1e-320, -5e-324, 1e300, -1e308, math.inf, -math.inf)
+
+
+def test_a_product_of_ranges_holds_every_product() -> None:
+    """Against fractions, which round nothing; an end that is 0 makes 0 of whatever has no end."""
+    spans = [(a, b) for a, b in product(ENDS, ENDS) if a <= b and not math.isinf(a) * (a == b)]
+    for f, g in product(spans, spans):
+        low, high = intervals.times(f, g)
+        exact = [Fraction(a) * Fraction(b) for a in f for b in g if math.isfinite(a) and math.isfinite(b)]
+        signs = {math.copysign(1, a) * math.copysign(1, b) for a, b in product(f, g) if math.isinf(a * b or 0.0)}
+        assert low == -math.inf if -1.0 in signs else Fraction(low) <= min(exact, default=Fraction(0))
+        assert high == math.inf if 1.0 in signs else Fraction(high) >= max(exact, default=Fraction(0))
+    assert intervals.times((math.nan, 1.0), (1.0, 2.0)) == (-math.inf, math.inf)
 
 
 def test_no_random_expression_refutes_its_proof() -> None:
