@@ -167,7 +167,7 @@ def scales(
     away, calm = probes(point, reaches, lower, upper)
     near = _sizes(jacobian(away))
     if costs is None:
-        return Scales(reaches, sparse.csr_array(slopes.maximum(near)), guessed)
+        return Scales(reaches, with_data(slopes, np.maximum(slopes.data, near.data)), guessed)
     steepest = steepest_of(slopes.data, near.data, _sizes(jacobian(calm)).data)
     return Scales(reaches, with_data(slopes, steepest), guessed)
 
@@ -306,11 +306,10 @@ def _symmetric(triangle: sparse.csr_array) -> sparse.csr_array:
     return _sizes(sparse.csr_array((np.concatenate([part.data, part.data[off]]), at), shape=triangle.shape))
 
 
-def _sizes(matrix: sparse.sparray) -> sparse.csr_array:
+def _sizes(matrix: sparse.csr_array) -> sparse.csr_array:
     """Absolute values; what is not finite, or too small to divide by, says nothing."""
-    sizes = sparse.csr_array(abs(matrix))
-    sizes.data = np.where(np.isfinite(sizes.data) & (sizes.data > _TINY), sizes.data, 0.0)
-    return sizes
+    sizes = np.abs(matrix.data)
+    return with_data(matrix, np.where(np.isfinite(sizes) & (sizes > _TINY), sizes, 0.0))
 
 
 def _without_rounding(

@@ -342,24 +342,28 @@ class _Search:
 
     def __init__(self, curved: Curved, gain: Array, group: _Group, basis: Array) -> None:
         self.curved, self.gain, self.group, self.basis = curved, gain, group, basis
-        start = curved.rows.responses_to(sparse.csc_array(curved.system.shape) @ curved.moves)
-        turns = []
-        for direction in basis:
-            step = np.zeros(len(gain))
-            step[group.columns] = direction
-            turns.append(curved.rows.responses_to(curved.system.as_matrix(step) @ curved.moves) - start)
+        turns = self._turns()
         self.parts = [self._part(follower, turns) for follower in group.followers]
         self.is_affine = all(part.is_flat for part in self.parts)
 
-    def _part(self, follower: int, turns: Sequence[sparse.csc_array]) -> _Part:
+    def _turns(self) -> sparse.csr_array:
+        """What each direction changes of the response, one below the other: (directions · Vars × actions)."""
+        system, entries, count = self.curved.system, self.group.columns, len(self.basis)
+        rows = (np.arange(count)[:, np.newaxis] * system.shape[0] + system.leader[entries]).ravel()
+        places = rows, np.tile(system.signal[entries], count)
+        gains = sparse.csr_array((self.basis.ravel(), places), shape=(count * system.shape[0], system.shape[1]))
+        each = sparse.kron(sparse.eye_array(count), self.curved.rows.instrument_columns, format="csr")
+        return sparse.csr_array(each @ (gains @ self.curved.moves))
+
+    def _part(self, follower: int, turns: sparse.csr_array) -> _Part:
         curved, own = self.curved, self.curved.rows.own(follower)
         hessian, free = curved.hessians.of(follower), open_directions(curved.cone(follower, self.gain)[0])
         base = curved.dense_response(follower, self.gain) @ free
-        steps = [turn.tocsr()[hessian.places][:, own].toarray() @ free for turn in turns]
+        count = len(self.basis)
+        rows = (np.arange(count)[:, np.newaxis] * (turns.shape[0] // count) + hessian.places).ravel()
+        steps = turns[rows][:, own].toarray().reshape(count, len(hessian.places), own.stop - own.start) @ free
         asked = np.asarray(free.T @ curved.asked(follower) @ free)
-        return _Part(
-            hessian.matrix, base, np.array(steps).reshape(len(turns), *base.shape), asked, curved.margin(follower)
-        )
+        return _Part(hessian.matrix, base, steps, asked, curved.margin(follower))
 
     def least(self, t: Array) -> float:
         """The worst follower's shortfall at K₀ + N t."""
