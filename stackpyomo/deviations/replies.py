@@ -12,12 +12,12 @@ from stackpyomo.core import TOLERANCES, Array, box_of
 from stackpyomo.core.expressions import numbers_of
 from stackpyomo.games import Game
 from stackpyomo.games.information import Announcement
-from stackpyomo.solvers import BadRow, Program, Solution, prover, solve
+from stackpyomo.solvers import BadRow, Program, Solution, choose, prover, solve
 from stackpyomo.verification import Composed, Effort, best_responses, composed
 
 from .rows import Deviation
 
-_SECONDS = 10.0  # Of a global solve that proves nothing.
+_SECONDS, _CLOCK = 2.0, 10.0  # Processor seconds of a global solve that proves nothing, and by the clock.
 _POINTS = 256  # All over a box.
 
 
@@ -143,7 +143,8 @@ def _solved(problem: Composed) -> list[float] | None:
         program = Program(problem.cost, problem.rows)
     except BadRow:
         return None
-    solution = solve(program, prover(program), time_limit=_SECONDS)
+    name = prover(program)
+    solution = solve(program, name, options=choose(name).seconds_of(clock=_CLOCK), time_limit=_SECONDS)
     if solution.x is None or not program.variables:
         return None
     place = program.levels(_sharpened(program, solution.x))

@@ -61,6 +61,7 @@ _HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and 
 
 # SCIP's option for limits in processor seconds, and the least of them that is worth going on for.
 PROCESSOR_CLOCK: Mapping[str, Any] = {"timing/clocktype": 1}
+CLOCK_LIMIT = "timing/clocklimit"  # An option of :class:`_Released`: seconds by the clock, beside processor seconds.
 _TICK = 0.01
 
 # How much of these SCIP does ("off", "fast"), by the functions that set it: none of them is one of its own options.
@@ -149,15 +150,18 @@ class _Released:
     """A SCIP model that solves without Python's lock: else it and Pyomo's reader of its output wait for each other.
 
     A limit in processor seconds is kept by going on where the clock has stopped it too early: SCIP's own processor
-    clock is a system call each time that it looks, a million in two seconds, which take longer than the solve.
+    clock is a system call each time that it looks, a million in two seconds, which take longer than the solve. Beside
+    much other work it may end by the clock, too (``CLOCK_LIMIT``).
     """
 
     def __init__(self, model: Any) -> None:
-        self._model, self._by_processor = model, False
+        self._model, self._by_processor, self._latest = model, False, math.inf
 
     def setParam(self, name: str, value: Any) -> None:
         if {name: value} == PROCESSOR_CLOCK:
             self._by_processor = True
+        elif name == CLOCK_LIMIT:
+            self._latest = value
         elif name in _EMPHASES:
             from pyscipopt.scip import PY_SCIP_PARAMSETTING as settings
 
@@ -167,10 +171,10 @@ class _Released:
 
     def optimize(self) -> None:
         """Solve until done, or until the limits."""
-        limit, began = self._model.getParam("limits/time"), time.thread_time()
+        limit, began, start = self._model.getParam("limits/time"), time.thread_time(), time.monotonic()
         self._model.optimizeNogil()
         while self._by_processor and self._model.getStatus() == "timelimit":
-            left = limit - (time.thread_time() - began)
+            left = min(limit - (time.thread_time() - began), self._latest - (time.monotonic() - start))
             if left <= _TICK:
                 break
             self._model.setParam("limits/time", self._model.getSolvingTime() + left)

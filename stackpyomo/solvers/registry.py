@@ -24,7 +24,16 @@ from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.errors import InvalidGame, SolverNotAvailable
 
 from .array_programs import ArrayProgram
-from .interfaces import PROCESSOR_CLOCK, Scip, from_factory, run_cyipopt, run_executable, run_pounce, run_pyomo
+from .interfaces import (
+    CLOCK_LIMIT,
+    PROCESSOR_CLOCK,
+    Scip,
+    from_factory,
+    run_cyipopt,
+    run_executable,
+    run_pounce,
+    run_pyomo,
+)
 from .program import BadRow, Program
 from .solution import Solution, Termination
 from .twins import Twin, closer, twin
@@ -52,6 +61,12 @@ class SolverInfo:
     bare: Mapping[str, Any] = field(default_factory=dict, repr=False)
     #: Options with which a limit of time is one of processor seconds.
     processor_clock: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    clock_limit: str = ""  #: The option of a limit by the clock beside such a one.
+    gap: str = ""  #: The option that says at which difference of answer and bound it may stop.
+
+    def seconds_of(self, clock: float) -> dict[str, Any]:
+        """Options with which a limit of time is one of processor seconds, and ends after these by the clock, too."""
+        return {**self.processor_clock, **({self.clock_limit: clock} if self.clock_limit else {})}
 
     @property
     def available(self) -> bool:
@@ -237,7 +252,7 @@ def _info(
     run: Callable[..., Solution],
     ipopt_options: bool = False,
     tight: str = "",
-    **options: Mapping[str, Any],
+    **options: Any,
 ) -> SolverInfo:
     tightly = {tight: TOLERANCES.tight} if tight else {}
     able = frozenset(classes.split())
@@ -312,6 +327,8 @@ registry: dict[str, SolverInfo] = {
             branching={"heuristics": "fast"},
             bare={"heuristics": "off", "presolving": "off", "separating": "off"},
             processor_clock=PROCESSOR_CLOCK,
+            clock_limit=CLOCK_LIMIT,
+            gap="limits/absgap",
         ),
         _info(
             "gurobi",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 PROVED = ("convex", "global")  #: Certificates under which nothing better than the best response exists.
-_PROOF = 10.0  # Seconds of a global solver that nobody has asked for.
+_PROOF, _ALONE = 10.0, 3.0  # Processor seconds of a global solver that nobody has asked for: of all, of one follower.
+_SHARE = 5.0  # Where they are asked for: of one, or its share of them all if that is more.
 
 
 class Unsettled(str, Enum):
@@ -28,13 +29,19 @@ class Effort:
     certify: str = "auto"
     tolerance: float = 1e-6
     time_limit: float | None = None
-    #: Seconds of a global solver in all; None: ``_PROOF``, or no end where proof is asked for.
+    #: Processor seconds of a global solver in all; None: ``_PROOF``, or no end where proof is asked for.
     proof_seconds: float | None = None
     together: bool = True  #: Whether many followers may be settled by arrays; their problems then hold no expressions.
 
     @property
     def proof(self) -> float:
-        """Seconds of a global solver, for all followers together."""
+        """Processor seconds of a global solver, for all followers together."""
         if self.proof_seconds is not None:
             return self.proof_seconds
         return _PROOF if self.certify == "auto" else math.inf
+
+    def share(self, followers: int) -> float:
+        """How many of these one of so many followers may take."""
+        if self.proof_seconds is None and self.certify == "auto":
+            return _ALONE
+        return _SHARE if math.isinf(self.proof) else max(_SHARE, self.proof / max(1, followers))

@@ -28,6 +28,7 @@ from .effort import Unsettled
 _POINTS = 4096  # Points of a box of whole numbers up to which all are evaluated.
 _LOOKS = 1000  # Neighbours of an answer that are looked at.
 _SECONDS = 30.0  # For one branch and bound where no time limit is given.
+_SEARCH = 5.0  # The same where its bound would be no proof, so that it is a search.
 _UNMET = "no solver's bound meets its best response"
 _UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 
@@ -119,7 +120,8 @@ def _branch(problem: Composed, how: Resolve) -> None:
     if not name:
         problem.give_up("an integer follower, and no global solver is installed (pip install pyscipopt)")
         return
-    left = min(_SECONDS if math.isinf(how.until) else how.until - time.monotonic(), math.inf)
+    provable = _is_linear(problem) or _has_a_box(problem)
+    left = min(_SECONDS if math.isinf(how.until) else how.until - time.monotonic(), math.inf if provable else _SEARCH)
     if left <= 0.0:
         problem.give_up("not re-solved, because the time limit was reached", Unsettled.STOPPED)
         return
@@ -136,11 +138,11 @@ def _branch(problem: Composed, how: Resolve) -> None:
     else:
         _take(problem, next(separable.points(solution)))
         unit, within = separable.units[0][0], how.tolerance * min(problem.stakes)
-        if solution.termination.solved and problem.best_cost - solution.bound * unit > within:
+        if provable and solution.termination.solved and problem.best_cost - solution.bound * unit > within:
             # Rows met to its tolerance may leave that much of the cost.
             again = separable.solve(name, choose(name).tight, left)
             solution = solution if again is None or again.x is None else again
-        _judge(problem, solution.bound * unit, within)
+        _judge(problem, solution.bound * unit, within, provable=provable)
 
 
 def _solver(problem: Composed, wanted: str) -> str:
@@ -212,12 +214,12 @@ def _polished(problem: Composed, point: list[float]) -> list[float]:
             var.unfix()
 
 
-def _judge(problem: Composed, bound: float, within: float) -> None:
+def _judge(problem: Composed, bound: float, within: float, *, provable: bool) -> None:
     if not problem.best:
         problem.give_up("its re-solve found no point within its rows", Unsettled.STOPPED)
     elif not (math.isfinite(bound) and problem.best_cost - bound <= within):
         problem.note = _UNMET
-    elif not (_is_linear(problem) or _has_a_box(problem)):
+    elif not provable:
         problem.note = f"{_UNMET}: without a box for every variable it is no proof"
     elif not is_confirmed(problem, problem.best_cost - within):
         problem.note = _UNSURE

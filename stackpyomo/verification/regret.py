@@ -60,7 +60,8 @@ _UNMET = "no global solver's bound meets its best response"
 _UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 _ENDLESS = "a global solver's bound meets its best response, which proves nothing on a set without an end"
 _SHARE = 2.0**-10  # Of what a bound may leave: so near intervals must come that no global solver is asked.
-_GLOBAL_SECONDS = 5.0  # Seconds for each of them, or its share of those that are given if that is more.
+_CLOCK = 10.0  # Seconds by the clock after which one is left, however few of the processor's it had.
+_ENOUGH = 0.5  # The same: so near to its own answer a global solver's bound has to come.
 _EVIDENCE = ("unknown", "multistart", "global", "convex")
 
 
@@ -100,7 +101,8 @@ def verify(
     time_limit : float, optional
         Seconds for the re-solves; who is not settled by then is "unknown".
     proof_seconds : float, optional
-        For a global solver, all followers together; by default 10, or no end where a proof is asked for.
+        Processor seconds for a global solver, all followers together; by default 10, of which one may take 3, or no
+        end where a proof is asked for.
 
     Returns
     -------
@@ -229,7 +231,7 @@ def _resolve(problems: Sequence[Composed], effort: Effort, seconds: dict[str, fl
                 step(_BATCH)
     if effort.certify in ("auto", "proof", "global"):
         with timed(seconds, "global"), tracked("asking a global solver"):
-            _bound_globally(problems, search, effort.proof, required=effort.certify != "auto")
+            _bound_globally(problems, search, effort)
     with timed(seconds, "search"):
         for problem in (p for p in problems if not p.integers):
             if problem.certificate in ("multistart", "global") and Samples(problem).falls_without_end(problem.best):
@@ -274,9 +276,12 @@ class _Starts:
         for problem in self.problems:
             if problem.certificate == "unknown" or not self._has_a_plan(problem) or problem.integers:
                 continue
+            samples = Samples(problem) if problem.certificate == "multistart" else None
+            if samples is not None and samples.falls_without_end():  # no solver would come to an end
+                problem.give_up_endless()
+                continue
             yield Task(problem, problem.target, True)
-            if problem.certificate == "multistart":
-                samples = Samples(problem)
+            if samples is not None:
                 problem.endless = not samples.bounded
                 if self.starts > 1:
                     problem.reach = samples.reach
@@ -399,7 +404,7 @@ def _give_up_unbounded(problem: Composed, towards: Sequence[float]) -> None:
     problem.give_up_endless(confirmed=Samples(problem).falls_without_end(towards))
 
 
-def _bound_globally(problems: Sequence[Composed], search: _Search, seconds: float, *, required: bool) -> None:
+def _bound_globally(problems: Sequence[Composed], search: _Search, effort: Effort) -> None:
     """ "global" for those whose best response a global solver's bound meets; needed is a plan within its rows."""
     solver = search.solver
     name = solver if "global" in choose(solver).classes else "scip"
@@ -409,49 +414,55 @@ def _bound_globally(problems: Sequence[Composed], search: _Search, seconds: floa
     for problem in searched:
         if problem.stuck and solver == "auto" and problem.home is None:
             problem.offer(problem.target, problem.plan_cost)
-    until = time.monotonic() + seconds
-    most = _GLOBAL_SECONDS if math.isinf(seconds) else max(_GLOBAL_SECONDS, seconds / max(1, len(searched)))
+    began, share = time.process_time(), effort.share(len(searched))
     for number, problem in enumerate(searched):
         small = number < _BOUNDED and len(problem.variables) <= _BOUNDED and registry[name].available
         late = small and time.monotonic() >= search.until
-        left = until - time.monotonic()
-        if small and not late and left > 0.0:
+        seconds = min(share, effort.proof - (time.process_time() - began))
+        cut = seconds <= 0.0
+        if small and not late and not cut:
             with within_ranges(problem):
-                _ask(problem, name, search, min(most, left))
-            left = until - time.monotonic()
-        if left <= 0.0 and problem.certificate == "multistart" and not problem.note:
-            problem.note = f"not proved: {seconds:g} s of proof spent; proof_seconds={6.0 * seconds:g} may"
-        if problem.certificate == "multistart" and required:
+                cut = _ask(problem, name, search, seconds)
+        if cut and problem.certificate == "multistart" and not problem.note:
+            spent = share if seconds == share else effort.proof
+            problem.note = f"not proved: {spent:g} s of proof spent; proof_seconds={6.0 * spent:g} may"
+        if problem.certificate == "multistart" and effort.certify != "auto":
             problem.give_up(f"no global solver was asked, because {_LATE}" if late else _UNMET, Unsettled.STOPPED)
         elif problem.certificate == "multistart" and late and not problem.note:
             problem.note = f"no global solver was asked, because {_LATE}"
 
 
-def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> None:
-    """Ask a global solver: "global" if its bound meets the best response; what it says against us stands."""
+def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> bool:
+    """Ask a global solver: "global" if its bound meets the best response; what it says against us stands.
+
+    True if the seconds ended it before.
+    """
     limit = min(seconds, search.left(search.until) or math.inf)
-    within = search.tolerance * min(problem.stakes)
+    info, within = choose(solver), search.tolerance * min(problem.stakes)
+    clock = info.seconds_of(clock=max(seconds, _CLOCK)) if math.isinf(search.until) else {}
     if shows_all(problem) and Samples(problem).bounded and is_shown(problem, problem.least_known - _SHARE * within):
         problem.certificate = "global"
-        return
+        return False
     separable = Separable([Task(problem, problem.target, True)], scaled=True)  # what is proved depends on no unit
-    solution = separable.solve(solver, {}, limit)
+    enough = {info.gap: _ENOUGH * within / separable.units[0][0]} if info.gap else {}
+    solution = separable.solve(solver, {**clock, **enough}, limit)
     if solution is None:
-        return
+        return False
     _offer(problem, separable, solution)
     if solution.termination.solved and problem.least_known - solution.bound * separable.units[0][0] > within:
         # Rows met to its tolerance may leave that much of the cost.
-        solution = separable.solve(solver, choose(solver).tight, limit) or solution
+        solution = separable.solve(solver, {**info.tight, **clock}, limit) or solution
         _offer(problem, separable, solution)
     if solution.termination.maybe_infeasible and problem.home is not None:
         # It says so, too, where it does not know whether the cost has no limit: asked once more without the cost.
-        room = Separable([Task(replace(problem, cost=0.0), problem.target, True)]).solve(solver, {}, limit)
+        room = Separable([Task(replace(problem, cost=0.0), problem.target, True)]).solve(solver, clock, limit)
         problem.empty = room is not None and room.termination is Termination.INFEASIBLE
         problem.certificate = "global" if problem.empty else problem.certificate
     elif solution.termination is Termination.UNBOUNDED:
         _give_up_unbounded(problem, _point(problem, separable, solution))
     elif not solution.termination.maybe_infeasible:
         _believe(problem, solution.bound * separable.units[0][0], within)
+    return solution.termination is Termination.TIME_LIMIT and limit == seconds
 
 
 def _point(problem: Composed, separable: Separable, solution: Solution) -> list[float]:

@@ -22,7 +22,7 @@ from helpers.ipopt import REAL, pounce
 import stackpyomo as sp
 from stackpyomo.core import unwinding
 from stackpyomo.solvers import Program, Termination, choose, registry, solve
-from stackpyomo.solvers.interfaces import _Released
+from stackpyomo.solvers.interfaces import CLOCK_LIMIT, _Released
 
 
 @pytest.mark.parametrize(("price", "at"), [(lambda p: p, 1e21), (lambda p: pyo.exp(-p), -100.0)])
@@ -82,6 +82,12 @@ def test_a_limit_in_processor_seconds_is_kept_on_a_busy_machine() -> None:
     released.setParam("timing/clocktype", 1)
     released.optimize()
     assert model.solves == 3  # 0.12 s are spent
+    model = Busy()
+    released = _Released(model)
+    released.setParam("timing/clocktype", 1)
+    released.setParam(CLOCK_LIMIT, 0.055)
+    released.optimize()
+    assert model.solves == 1  # the clock has no more than the 0.05 s of the first solve
     model = Busy()
     _Released(model).optimize()
     assert model.solves == 1  # by the clock

@@ -38,3 +38,10 @@ def test_who_ran_out_of_time_may_be_asked_again() -> None:
 )
 def test_seconds_for_proofs(certify: str, given: float | None, seconds: float) -> None:
     assert Effort(certify=certify, proof_seconds=given).proof == seconds
+
+
+@pytest.mark.parametrize(
+    ("certify", "given", "share"), [("auto", None, 3.0), ("proof", None, 5.0), ("auto", 3.0, 5.0), ("auto", 60.0, 15.0)]
+)
+def test_one_of_four_takes_its_share_of_them(certify: str, given: float | None, share: float) -> None:
+    assert Effort(certify=certify, proof_seconds=given).share(4) == share

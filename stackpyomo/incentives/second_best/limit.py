@@ -32,7 +32,7 @@ from stackpyomo.solvers import Termination, choose
 from .unknown_gain import UnknownGain
 
 _MOST = 40  # Actions and entries of the gain up to which a global solver is asked.
-_PATIENCE = 10.0  # Seconds that it may take where no time limit was given.
+_PATIENCE = 5.0  # Processor seconds that it may take where no time limit was given.
 
 
 class AnyGain:
@@ -97,8 +97,10 @@ class AnyGain:
         if not few or not choose("scip").available or not math.isfinite(interval(self.problem.cost)[0]):
             return -math.inf
         self.gain.bound(-self.gain.units, self.gain.units)
-        until = time.monotonic() + (_PATIENCE if time_limit is None else time_limit)
-        answer = Equilibrium(self.problem, self.exact, SOS1(), {}).solve("scip", until=until, tight=True)
+        until, budget = math.inf, _PATIENCE
+        if time_limit is not None:
+            until, budget = time.monotonic() + time_limit, math.inf
+        answer = Equilibrium(self.problem, self.exact, SOS1(), {}).solve("scip", until=until, budget=budget, tight=True)
         ended = answer.termination in (Termination.OPTIMAL, Termination.TIME_LIMIT)
         return answer.bound if ended and math.isfinite(answer.bound) else -math.inf
 
