@@ -179,13 +179,14 @@ def worst_case(
         judge = _Judge(game, rule, *_set_of(game, within), less)
         corners = judge.set.vertices
         levels = judge.levels(corners)
-        why = judge.why_not_vertices
+        why = judge.doubt or judge.why_not_vertices
         worst = int(np.argmax(levels))
         point, level = corners.iloc[worst], float(levels[worst])
         if why:
             point, level = judge.searched(point, level, seed)
         drawn = judge.set.sample(fresh, seed + 1) if fresh else corners[:0]
         others = judge.levels(drawn) if fresh else np.zeros(0)
+        why = why or judge.doubt
         spread = float(np.ptp(np.concatenate([levels, others])))
         worse = others > level + TOLERANCES.accuracy * spread + TOLERANCES.rounding * abs(level)
         if worse.any():
@@ -220,6 +221,7 @@ class _Judge:
         less: Callable[[pd.Series], float] | str | None,
     ) -> None:
         self.game, self.parameters, self.set, self.less = game, parameters, within, less
+        self.doubt = ""  #: Why the answers that were judged proved nothing; empty where all are equilibria.
         (read,) = rules_of([rule], within.vertices[:1], game)
         self.rule: dict[str, Any] = read or {}
 
@@ -243,6 +245,8 @@ class _Judge:
         """The leader's cost, or regret, at each of the points."""
         experiments = self._experiments(points)
         plan = experiments.answered(np.zeros(len(self.parameters)))
+        if plan.quality not in ("feasible", "optimal"):
+            self.doubt = "a re-solve does not confirm that the answers are an equilibrium"
         for reading in experiments.readings:
             reading.copy.set_value(plan.values[experiments.game.names[id(reading.copy)]], skip_validation=True)
         costs = np.array([number_of(experiments.leader_cost(row)) for row in range(len(points))])

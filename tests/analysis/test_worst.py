@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from helpers.customers import customer
 
 import stackpyomo as sp
+from stackpyomo.analysis.experiments import Experiments
 
 BOX = {"theta": (3.0, 5.0), "h": (0.5, 1.5)}
 
@@ -161,6 +163,14 @@ def test_a_slope_that_is_not_affine_at_a_vanishing_action(start: float | None, r
     found = sp.worst_case(sp.Game(m, followers=m.f), {"p": 0.0}, {"a": (0.0, 1.0)})
     assert (found.evidence, found.why) == ("search", "the slope is not shown affine in the parameters")
     assert found.value == pytest.approx(1.0, abs=1e-3)
+
+
+def test_answers_that_no_re_solve_confirms_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = Experiments.answered
+    monkeypatch.setattr(Experiments, "answered", lambda self, theta: replace(answered(self, theta), quality="none"))
+    found = sp.worst_case(customer(4.0), (-3.0, 3.0), BOX)
+    assert found.evidence == "search"
+    assert "a re-solve does not confirm" in found.why
 
 
 @pytest.mark.parametrize("money", [1e-6, 1.0, 1e6])
