@@ -25,7 +25,14 @@ import pandas as pd
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES, listed, tracked, undisturbed
-from stackpyomo.core.expressions import Substitution, is_convex_problem, number_of, substituting, variables_in
+from stackpyomo.core.expressions import (
+    Substitution,
+    degree_of,
+    is_convex_problem,
+    number_of,
+    substituting,
+    variables_in,
+)
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, require
 from stackpyomo.plans import Plan
@@ -236,7 +243,7 @@ class _MinMaxTest:
 
 def _is_linear(part: Any) -> bool:
     """Whether a cost, or the body of a row, is affine in its variables."""
-    return getattr(getattr(part, "body", part), "polynomial_degree", int)() in (0, 1)
+    return degree_of(getattr(part, "body", part)) in (0, 1)
 
 
 def _far_bounds(copy: Any, reach: float) -> tuple[float | None, float | None]:

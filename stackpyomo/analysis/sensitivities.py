@@ -22,7 +22,7 @@ from scipy import linalg, sparse
 from scipy.optimize import lsq_linear
 
 from stackpyomo.core import TOLERANCES, Array, listed
-from stackpyomo.core.expressions import UNREADABLE, substituting
+from stackpyomo.core.expressions import UNREADABLE, degree_of, substituting
 from stackpyomo.derivatives import ActiveSide, FollowerRows, active_sides, by_follower, open_directions
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import least_nonnegative
@@ -224,7 +224,7 @@ def is_affine(cost: Any, actions: Sequence[Any], *, throughout: bool = False) ->
     stand_ins = {id(v): unknown[i] for i, v in enumerate(actions)} if throughout else {}
     try:
         slopes = differentiate(cost, wrt_list=list(actions), mode=Modes.reverse_symbolic)
-        return all(getattr(substituting(stand_ins)(s), "polynomial_degree", int)() in (0, 1) for s in slopes)
+        return all(degree_of(substituting(stand_ins)(s)) in (0, 1) for s in slopes)
     except UNREADABLE:
         return False
 

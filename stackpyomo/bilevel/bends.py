@@ -17,7 +17,7 @@ from typing import Any
 from pyomo.common.numeric_types import native_numeric_types
 
 from stackpyomo.core import sides_of
-from stackpyomo.core.expressions import curvature, variables_in
+from stackpyomo.core.expressions import curvature, degree_of, variables_in
 from stackpyomo.games import Follower, Movers
 
 from .conditions import derivatives
@@ -28,7 +28,7 @@ _FACTORS = 3  # Rooms of bounds and rows beyond which the product is of too high
 def bends(follower: Follower, movers: Movers) -> Iterator[Any]:
     """One relation an action, where the follower's cost is a polynomial that is not known to bend up in it."""
     assert follower.objective is not None
-    if follower.cost.polynomial_degree() is None:
+    if degree_of(follower.cost) is None:
         return
     slopes = derivatives(follower.cost, follower.objective.name, follower.name)
     for var in follower.variables:
@@ -47,7 +47,7 @@ def _rooms(follower: Follower, var: Any) -> list[Any] | None:
     rooms = [sign * (limit - var) for sign, limit in sides_of(var)]
     for constraint in follower.constraints:
         if any(v is var for v in variables_in(constraint.expr)):
-            if constraint.equality or constraint.body.polynomial_degree() not in (0, 1):
+            if constraint.equality or degree_of(constraint.body) not in (0, 1):
                 return None
             rooms += [sign * (limit - constraint.body) for sign, limit in sides_of(constraint)]
     return rooms if len(rooms) <= _FACTORS else None

@@ -13,7 +13,7 @@ from typing import Any
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution
+from stackpyomo.core.expressions import Substitution, degree_of
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games.files import Printer
 from stackpyomo.solvers import free_row
@@ -52,7 +52,7 @@ def is_shown(problem: Composed, enough: float) -> bool:
 
 
 def _is_polynomial(expression: Any) -> bool:
-    degree = getattr(expression, "polynomial_degree", int)()
+    degree = degree_of(expression)
     return degree is not None
 
 

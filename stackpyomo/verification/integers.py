@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array, clipped, is_within, whole_points
+from stackpyomo.core.expressions import degree_of
 from stackpyomo.solvers import BadRow, Program, Termination, choose, registry
 
 from .batch import Separable, Task
@@ -157,7 +158,7 @@ def _solver(problem: Composed, wanted: str) -> str:
 
 def _is_linear(problem: Composed) -> bool:
     bodies = [problem.cost, *(row.body for row in problem.rows)]
-    return all(getattr(body, "polynomial_degree", int)() in (0, 1) for body in bodies)
+    return all(degree_of(body) in (0, 1) for body in bodies)
 
 
 def _take(problem: Composed, point: list[float]) -> None:

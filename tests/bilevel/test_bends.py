@@ -75,3 +75,18 @@ def test_peaks_cost_no_round(unit: float, sense: int) -> None:
     assert plan.quality == "optimal"
     assert plan.leader_objective == pytest.approx(3 / 16, abs=1e-4)  # ε_f leaves the square root of it
     assert sum(entry["treatment"] == "deviations" for entry in plan.log) == 1
+
+
+@pytest.mark.parametrize("cost", [3.0, 0])
+def test_a_cost_that_is_a_number_bends_nowhere(cost: float) -> None:
+    """Of two followers one counts nothing: it may play anything, and the leader takes what it likes best."""
+    m = pyo.ConcreteModel()
+    m.x, m.f, m.g = pyo.Var(bounds=(-1, 1), initialize=0.5), pyo.Block(), pyo.Block()
+    m.f.y = pyo.Var(bounds=(-1, 2), initialize=0.5)
+    m.g.y = pyo.Var(domain=pyo.Integers, bounds=(-1, 2), initialize=1)
+    m.f.cost, m.g.cost = pyo.Objective(expr=cost), pyo.Objective(expr=(m.g.y - m.x) ** 2)
+    m.goal = pyo.Objective(expr=m.x**2 + m.f.y + (m.g.y - 1) ** 2)
+    game = sp.Game(m, [m.f, m.g])
+    assert list(bends(game.followers["f"], game.movers())) == []
+    plan = sp.stackelberg(game, proof_seconds=30)
+    assert (plan.quality, plan.leader_objective) == ("optimal", pytest.approx(-0.75))  # x = 1/2: 0 and 1 tie

@@ -7,7 +7,19 @@ from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_p
 from .interval_hessian import is_convex_on_box
 from .intervals import root_of
 from .sublevel import sublevel_box
-from .terms import UNREADABLE, apart, elementary, interval, leaves, nodes_in, partials, roots, terms, variables_in
+from .terms import (
+    UNREADABLE,
+    apart,
+    degree_of,
+    elementary,
+    interval,
+    leaves,
+    nodes_in,
+    partials,
+    roots,
+    terms,
+    variables_in,
+)
 from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, sized, spelled, substituting
 
 __all__ = [
@@ -17,6 +29,7 @@ __all__ = [
     "Substitution",
     "apart",
     "curvature",
+    "degree_of",
     "elementary",
     "folded",
     "interval",

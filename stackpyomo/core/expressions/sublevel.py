@@ -30,7 +30,7 @@ from stackpyomo.core.tolerances import TOLERANCES
 from .convexity import Curvature, curvature, range_of
 from .curvature_rules import UNREADABLE
 from .intervals import Span, add, power, times
-from .terms import partials, terms
+from .terms import degree_of, partials, terms
 from .values import number_of
 
 _MARGIN = TOLERANCES.noise  # Share of every coefficient that is given away for rounding.
@@ -150,7 +150,7 @@ def _polynomial(node: Any, frame: _Frame) -> _Polynomial | None:
         if node.__class__ not in native_numeric_types and id(node) in frame.place:
             return frame.variable(frame.place[id(node)])
         return {(0,) * len(frame.variables): Fraction(number_of(node))}
-    if not (node.polynomial_degree() or 0) <= _DEGREE or node.polynomial_degree() is None:
+    if (degree := degree_of(node)) is None or degree > _DEGREE:
         return None
     parts = [_polynomial(argument, frame) for argument in node.args]
     if any(part is None for part in parts):

@@ -109,6 +109,12 @@ def variables_in(expression: Any, seen: set[int] | None = None) -> Iterator[VarD
             yield leaf
 
 
+def degree_of(expression: Any) -> int | None:
+    """The degree of a polynomial in the Vars that are not fixed, 0 for a number; None for what is no polynomial."""
+    degree: int | None = getattr(expression, "polynomial_degree", int)()
+    return degree
+
+
 def roots(expression: Any) -> Iterator[Any]:
     """What the expression takes a root of: it has no finite derivative where that is 0."""
     for node in nodes_in(expression):

@@ -24,7 +24,7 @@ from scipy import sparse
 from scipy.optimize import brentq
 
 from stackpyomo.core import TOLERANCES, Array, whole_points
-from stackpyomo.core.expressions import Substitution, interval, number_of, numbers_of, partials, variables_in
+from stackpyomo.core.expressions import Substitution, degree_of, interval, number_of, numbers_of, partials, variables_in
 from stackpyomo.derivatives import ActiveSide, active_sides, by_follower
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games.information import Announcement, excursion
@@ -219,7 +219,7 @@ class Lever:
         if self.coupled or not len(moving):
             return
         normals = self._active(moving)
-        curved = any(row.body.polynomial_degree() != 1 for row in self.problem.rows)
+        curved = any(degree_of(row.body) != 1 for row in self.problem.rows)
         if curved and len(normals) and np.linalg.matrix_rank(normals, tol=TOLERANCES.rank) < len(normals):
             return
         own = [self.variables[j] for j in moving]
