@@ -32,7 +32,7 @@ from .gains.selection import Entries, Limits, Wishes, bounded, sparsest
 from .gains.system import System, picked
 from .gains.turning import Fault, Unrepaired
 from .incentive import Incentive, assembled
-from .uniqueness import SharedLeader, equilibrium, loose_formulas
+from .uniqueness import SharedLeader, equilibrium
 
 logger = logging.getLogger(__name__)
 
@@ -296,9 +296,8 @@ class Design(Entries):
         gain = gains.system.as_matrix(gains.gain)
         own = np.array([signal.own for signal in self.signals], dtype=bool)
         cut = self.wishes.saturate and any(v.lb is not None or v.ub is not None for v in self.rows.instruments)
-        loose, inside = loose_formulas(self.rows, gain, self.moves, values)
         shared = SharedLeader(
-            self.rows, hessians, gain, self.moves, gains.balance.leader, gains.bend, own, cut, loose, is_inside=inside
+            self.rows, hessians, gain, self.moves, gains.balance.leader, gains.bend, own, projected=cut, values=values
         )
         return equilibrium(shared)
 

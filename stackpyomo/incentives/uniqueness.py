@@ -12,7 +12,8 @@ population of n falls into its sum (n members move together) and its differences
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -39,9 +40,28 @@ class SharedLeader:
     bend: sparse.csc_array | None = None
     own: Array | None = None  #: (signals) True for a member's own action, which no other member moves.
     projected: bool = False  #: True if what is announced is cut to the leader's bounds.
-    #: Leader variables whose formula leaves their bounds for some of the followers' actions: they are stopped there.
-    loose: Sequence[str] = ()
-    is_inside: bool = True  #: False if one of these is at its bound on the plan.
+    values: Mapping[str, float] = field(default_factory=dict)  #: Name → level on the plan.
+
+    @cached_property
+    def loose(self) -> dict[str, bool]:
+        """Leader variables that their formula takes beyond their bounds where all followers move, and that stop there.
+
+        True: inside its bounds on the plan; False: at one. All members of a population move together.
+        """
+        rows, values, names = self.rows, self.values, self.rows.game.names
+        members = sparse.diags_array(np.array(rows.game.action_sizes, dtype=float) / rows.action_units)
+        rates = sparse.csr_array(sparse.diags_array(rows.instrument_units) @ self.gain @ self.moves @ members)
+        plan = np.array([values[names[id(v)]] for v in rows.actions])
+        low, high = (side - plan for side in box_of(rows.actions))
+        loose = {}
+        for number, var in enumerate(rows.instruments):
+            line = rates[[number]].tocoo()
+            ends = np.sort([line.data * low[line.col], line.data * high[line.col]], axis=0).sum(axis=1)
+            level, room = values[names[id(var)]], TOLERANCES.active * float(rows.instrument_units[number])
+            if any(leaves(float(level + ends[0]), float(level + ends[1]), var.lb, var.ub)):
+                least, most = bounds_of(var)
+                loose[names[id(var)]] = least + room < level < most - room
+        return loose
 
     def jacobian(self) -> tuple[Array, list[Array], list[Array]]:
         """F′ between blocks, F′ within each population, and each member's own second derivatives.
@@ -91,30 +111,6 @@ class SharedLeader:
         return np.asarray(mates.T @ (pull[:, np.newaxis] * moved)), np.asarray(
             mates.T @ (shared[:, np.newaxis] * mates)
         )
-
-
-def loose_formulas(
-    rows: FollowerRows, gain: sparse.csc_array, moves: sparse.csr_array, values: Mapping[str, float]
-) -> tuple[list[str], bool]:
-    """(leader variables that a formula takes beyond their bounds where all followers move, whether all are inside).
-
-    All members of a population move together.
-    """
-    names = rows.game.names
-    members = np.array(rows.game.action_sizes, dtype=float) / rows.action_units
-    rates = sparse.csr_array(sparse.diags_array(rows.instrument_units) @ gain @ moves @ sparse.diags_array(members))
-    plan = np.array([values[names[id(v)]] for v in rows.actions])
-    low, high = (side - plan for side in box_of(rows.actions))
-    loose, inside = [], True
-    for number, var in enumerate(rows.instruments):
-        line = rates[[number]].tocoo()
-        ends = np.sort([line.data * low[line.col], line.data * high[line.col]], axis=0).sum(axis=1)
-        level, room = values[names[id(var)]], TOLERANCES.active * float(rows.instrument_units[number])
-        if any(leaves(float(level + ends[0]), float(level + ends[1]), var.lb, var.ub)):
-            loose.append(names[id(var)])
-            least, most = bounds_of(var)
-            inside &= least + room < level < most - room
-    return loose, inside
 
 
 def equilibrium(shared: SharedLeader) -> Equilibrium:
@@ -169,7 +165,7 @@ def _unchecked(shared: SharedLeader) -> str:
     if shared.projected:
         return "what is announced is cut to the leader's bounds"
     beyond = f"the formula goes beyond bounds of {listed(list(shared.loose), 3)}, and the plan is at one"
-    return "" if shared.is_inside else beyond
+    return "" if all(shared.loose.values()) else beyond
 
 
 def _shown(rows: FollowerRows, whole: Array, least: float) -> str:
