@@ -70,8 +70,7 @@ def _wanted(game: GameStructure, values: Mapping[str, float], names: Sequence[st
     moved = [game.variables_by_name[name] for name in names if name in beside]
     reaches = np.full(len(names), np.inf)
     for players in ([game.leader], owners):  # who have no common unit
-        wanted = reaches_wanted(game, players, moved, levels)
-        sizes = {game.names[key]: reach for key, reach in wanted.items()}
+        sizes = {game.names[key]: reach for key, reach in reaches_wanted(game, players, moved, levels).items()}
         reaches = np.minimum(reaches, [sizes.get(name, np.inf) for name in names])
     return reaches
 

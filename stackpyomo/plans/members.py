@@ -25,9 +25,9 @@ def perhaps_unlike(game: Game, responding: Container[str], *, leader: bool = Tru
     leaders = [p for p in (game.leaders or {"": game.leader}).values() if leader and p.objective is not None]
     doubtful = []
     for name, follower in game.followers.items():
-        own = {id(v) for v in follower.variables}
-        if follower.size == 1 or not own:
+        if follower.size == 1 or not follower.variables:
             continue
+        own = {id(v) for v in follower.variables}
         rows = [*follower.constraints, *game.leader.constraints, *game.shared]
         rows = [row for row in rows if any(id(v) in own for v in variables_in(row.body))]
         players = [*leaders, *([follower] if name in responding else [])]

@@ -52,8 +52,7 @@ def is_shown(problem: Composed, enough: float) -> bool:
 
 
 def _is_polynomial(expression: Any) -> bool:
-    degree = degree_of(expression)
-    return degree is not None
+    return degree_of(expression) is not None
 
 
 def _document(problem: Composed) -> dict[str, Any]:

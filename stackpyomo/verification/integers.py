@@ -122,7 +122,8 @@ def _branch(problem: Composed, how: Resolve) -> None:
         problem.give_up("an integer follower, and no global solver is installed (pip install pyscipopt)")
         return
     provable = _is_linear(problem) or _has_a_box(problem)
-    left = min(_SECONDS if math.isinf(how.until) else how.until - time.monotonic(), math.inf if provable else _SEARCH)
+    left = _SECONDS if math.isinf(how.until) else how.until - time.monotonic()
+    left = left if provable else min(left, _SEARCH)
     if left <= 0.0:
         problem.give_up("not re-solved, because the time limit was reached", Unsettled.STOPPED)
         return

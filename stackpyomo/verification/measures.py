@@ -80,8 +80,8 @@ def _wanted_by(game: GameStructure | None, problems: Sequence[Composed]) -> dict
     beside = beside_nothing(own, [v.value for v in own])
     if game is None or not beside:
         return {}
-    wanted = wanted_by_leader(game, [theirs[id(v)] for v in beside], known[0].planned)
-    return {id(v): wanted[id(theirs[id(v)])] for v in beside if id(theirs[id(v)]) in wanted}
+    reaches = wanted_by_leader(game, [theirs[id(v)] for v in beside], known[0].planned)
+    return {id(v): reaches[id(theirs[id(v)])] for v in beside if id(theirs[id(v)]) in reaches}
 
 
 def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:

@@ -38,8 +38,8 @@ def wanted_by_leader(game: GameStructure, actions: Sequence[Any], levels: Mappin
     A leader who wants 2 does; nothing is told by what is within the accuracy of a plan there.
     """
     near = UNHELD * TOLERANCES.accuracy
-    told = reaches_wanted(game, [game.leader], actions, levels)
-    return {key: reach for key, reach in told.items() if near * reach < abs(levels[key])}
+    reaches = reaches_wanted(game, [game.leader], actions, levels)
+    return {key: reach for key, reach in reaches.items() if near * reach < abs(levels[key])}
 
 
 def reaches_wanted(
@@ -55,13 +55,13 @@ def reaches_wanted(
             own = {id(v) for v in player.variables} if isinstance(player, Follower) else None
             moving = [v for v in actions if own is None or id(v) in own]
             costs.append(parts.put_into(player.objective.expr, dict(_rates(game, player, moving))))
-    told = reaches_told(costs, parts.levels)
-    wanted = {id(v): told[id(v)] for v in actions if id(v) in told}
+    of_variables = reaches_told(costs, parts.levels)
+    reaches = {id(v): of_variables[id(v)] for v in actions if id(v) in of_variables}
     for part, spans in parts.spans.items():
-        share = told.get(part, np.inf) / sum(abs(rate) * span for _, rate, span in spans)
+        share = of_variables.get(part, np.inf) / sum(abs(rate) * span for _, rate, span in spans)
         for action, _, span in spans:
-            wanted[id(action)] = min(wanted.get(id(action), np.inf), share * span)
-    return wanted
+            reaches[id(action)] = min(reaches.get(id(action), np.inf), share * span)
+    return reaches
 
 
 class _Parts:
@@ -75,8 +75,8 @@ class _Parts:
 
     def put_into(self, cost: Any, rates: Mapping[int, Sequence[tuple[Any, float]]]) -> Any:
         """The cost with every such aggregate as the part that the actions move, and the rest, which stays."""
-        felt = [v for v in variables_in(cost) if id(v) in rates]
-        return substituting({id(v): self._parted(v, rates[id(v)]) for v in felt})(cost) if felt else cost
+        felt = {id(v): v for v in variables_in(cost) if id(v) in rates}
+        return substituting({key: self._parted(v, rates[key]) for key, v in felt.items()})(cost) if felt else cost
 
     def _parted(self, aggregate: Any, terms: Sequence[tuple[Any, float]]) -> Any:
         actions, rates = [action for action, _ in terms], np.array([rate for _, rate in terms])
@@ -102,10 +102,10 @@ def _rates(game: GameStructure, player: Player, actions: Sequence[Any]) -> Itera
     bounded = {id(v): v for v in actions if id(v) in place and np.isfinite(box_of([v])).all()}
     columns = [(v, place[key]) for key, v in bounded.items()]
     of_all = known.moves if isinstance(player, Follower) else known.shares
-    mine = of_all[:, [column for _, column in columns]].tocsr()
+    moves = of_all[:, [column for _, column in columns]].tocsr()
     for row, aggregate in enumerate(known.variables):
-        entries = slice(mine.indptr[row], mine.indptr[row + 1])
-        terms = zip(mine.indices[entries].tolist(), mine.data[entries].tolist(), strict=True)
+        entries = slice(moves.indptr[row], moves.indptr[row + 1])
+        terms = zip(moves.indices[entries].tolist(), moves.data[entries].tolist(), strict=True)
         moving = [(columns[column][0], rate) for column, rate in terms]
         if moving:
             yield id(aggregate), moving
