@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
@@ -142,7 +143,8 @@ def elementary(expression: Any) -> Any:
 
 def interval(expression: Any, bounds: ExpressionBoundsVisitor | None = None) -> tuple[float, float]:
     """What the expression can be while its variables are within their bounds, ±inf where nothing limits it."""
-    low, high = (bounds or ExpressionBoundsVisitor()).walk_expression(elementary(expression))
+    with np.errstate(all="ignore"):  # the user's data may be NumPy's numbers: 0 times infinity
+        low, high = (bounds or ExpressionBoundsVisitor()).walk_expression(elementary(expression))
     return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
 
-from stackpyomo.core.expressions import apart, elementary, leaves, partials, roots, terms, variables_in
+from stackpyomo.core.expressions import apart, elementary, interval, leaves, partials, roots, terms, variables_in
 
 
 @pytest.fixture
@@ -70,3 +71,11 @@ def test_hyperbolic_functions_by_exponentials(m: Any, function: Any) -> None:
 def test_a_number_has_no_slope(m: Any) -> None:
     assert partials(2.0, [m.x, m.y]) == [0.0, 0.0]
     assert partials(m.x, []) == []
+
+
+def test_numbers_of_numpy_beside_no_bound_warn_of_nothing() -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, None)), pyo.Var(bounds=(0, 2))
+    products = np.float64(3.0) * m.x * (np.float64(2.0) * m.y) + np.float64(0.0) * m.x
+    assert interval(products) == (-np.inf, np.inf)  # 0 times no end may be anything
+    assert interval(np.float64(3.0) * m.y - m.x) == (-np.inf, 6.0)
