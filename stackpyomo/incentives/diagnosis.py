@@ -302,7 +302,7 @@ def refusal(findings: Mapping[str, Finding]) -> NoIncentive:
     reasons = {name: _reason(finding) for name, finding in findings.items()}
     first, (why, remedy) = next(iter(reasons.items()))
     others = len(reasons) - 1
-    more = f" (and {others} more follower{'s' if others > 1 else ''})" if others else ""
+    more = f"; nor can {others} more follower{'s' if others > 1 else ''} be held" if others else ""
     return NoIncentive(
         f"No affine incentive: {first}: {why}{more}. {remedy}",
         reasons={name: reason for name, (reason, _) in reasons.items()},

@@ -88,13 +88,13 @@ def _unexplained(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive
     names = list(levers)
     if excluded.radius > 0.0:
         sentence = (
-            f"{listed(names, 3)}: no gain up to {excluded.radius:g} natural units keeps every deviation worse than the "
-            "plan (by a global solver: the costs are not affine in the leader's variables)."
+            f"no gain up to {excluded.radius:g} natural units keeps every deviation worse than the plan (by a global "
+            "solver: the costs are not affine in the leader's variables)."
         )
     else:
-        sentence = f"{listed(names, 3)}: the search for a gain ended without an answer."
+        sentence = "the search for a gain ended without an answer."
     return NoIncentive(
-        f"No affine incentive: {sentence} Let the leader see more: observe= other functions of the actions.",
+        f"No affine incentive: {listed(names, 3)}: {sentence} Let the leader see more: observe= other functions of the actions.",
         reasons=dict.fromkeys(names, sentence),
         residuals=dict.fromkeys(names, math.inf),
         causes=dict.fromkeys(names, RefusalCause.DEVIATIONS),
