@@ -13,23 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import reduce
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import pyomo.core.expr.numeric_expr as nodes
 from pyomo.common.errors import PyomoException
-from pyomo.common.numeric_types import native_types, value
-from pyomo.core.expr.visitor import StreamBasedExpressionVisitor
 
 from .convexity import curvature
 from .intervals import FUNCTIONS, Span, add, inverse, negative, power, times
 from .terms import terms
+from .values import folded
 
 _PIECES = 400  # Pieces looked at before giving up.
 
 _QUARTER = math.pi / 2.0, math.nextafter(math.pi / 2.0, 2.0)
 
-_NOTHING, _UNIT = (0.0, 0.0), (1.0, 1.0)
+_NOTHING, _UNIT, _TWICE = (0.0, 0.0), (1.0, 1.0), (2.0, 2.0)
 
 _UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError, PyomoException)
 
@@ -42,9 +41,9 @@ def is_convex_on_box(expression: Any, variable: Any) -> bool:
     every = list(terms(expression))
     try:
         doubtful = [(factor, term) for factor, term in every if not _is_convex(factor * term)]
-        if not doubtful or _bends_up(doubtful, float(lower), float(upper)):
+        if not doubtful or _bends_up(doubtful, variable):
             return True
-        return len(doubtful) < len(every) and _bends_up(every, float(lower), float(upper))
+        return len(doubtful) < len(every) and _bends_up(every, variable)
     except _UNREADABLE:
         return False
 
@@ -53,15 +52,15 @@ def _is_convex(term: Any) -> bool:
     return curvature(term).curvature.is_convex
 
 
-def _bends_up(parts: Sequence[tuple[float, Any]], lower: float, upper: float) -> bool:
-    """True if the second derivative of the sum is proved ≥ 0 inside [lower, upper]."""
-    tape = _recorded(parts)
-    pieces, seen = [(lower, upper)], 0
+def _bends_up(parts: Sequence[tuple[float, Any]], variable: Any) -> bool:
+    """True if the second derivative of the sum is proved ≥ 0 between the variable's bounds."""
+    total = sum(factor * term for factor, term in parts)
+    pieces, seen = [(float(variable.lb), float(variable.ub))], 0
     while pieces:
         piece = pieces.pop()
         seen += 1
         try:
-            least, most = _played(tape, piece).bend
+            least, most = folded(total, {id(variable): _Jet(piece, _UNIT)}, _constant, _outer).bend
             if most < 0.0:
                 return False
             if least >= 0.0:
@@ -80,7 +79,8 @@ class _Unclear(ValueError):
     """Not twice differentiable on this piece, as far as can be seen: a smaller one may be."""
 
 
-class _Jet(NamedTuple):
+@dataclass(eq=False, slots=True)
+class _Jet:
     """Ranges of f, f′ and f″ inside a piece."""
 
     value: Span
@@ -102,25 +102,27 @@ class _Jet(NamedTuple):
         bend = add(times(turn, power(self.slope, 2.0)), times(rate, self.bend))
         return _Jet(at, times(rate, self.slope), bend)
 
+    def __neg__(self) -> _Jet:
+        return _Jet(negative(self.value), negative(self.slope), negative(self.bend))
+
+    def __add__(self, g: _Jet) -> _Jet:
+        return _Jet(add(self.value, g.value), add(self.slope, g.slope), add(self.bend, g.bend))
+
+    def __mul__(self, g: _Jet) -> _Jet:
+        if g is self:
+            return _raised(self, 2.0)
+        slope = add(times(self.slope, g.value), times(self.value, g.slope))
+        bend = add(times(self.bend, g.value), times(self.value, g.bend))
+        return _Jet(times(self.value, g.value), slope, add(bend, times(_TWICE, times(self.slope, g.slope))))
+
+    def __truediv__(self, g: _Jet) -> _Jet:
+        return self * _raised(g, -1.0)
+
 
 def _constant(number: float) -> _Jet:
     if not math.isfinite(number):
         raise ArithmeticError("a constant without a finite value")
     return _Jet((number, number))
-
-
-def _plus(f: _Jet, g: _Jet) -> _Jet:
-    return _Jet(*map(add, f, g))
-
-
-def _scaled(factor: float, f: _Jet) -> _Jet:
-    return _Jet(*(times((factor, factor), part) for part in f))
-
-
-def _product(f: _Jet, g: _Jet) -> _Jet:
-    twice = times((2.0, 2.0), times(f.slope, g.slope))
-    bend = add(add(times(f.bend, g.value), times(f.value, g.bend)), twice)
-    return _Jet(times(f.value, g.value), add(times(f.slope, g.value), times(f.value, g.slope)), bend)
 
 
 def _raised(f: _Jet, a: float) -> _Jet:
@@ -136,12 +138,7 @@ def _raised(f: _Jet, a: float) -> _Jet:
 def _power(f: _Jet, g: _Jet) -> _Jet:
     if g.slope == g.bend == _NOTHING and g.value[0] == g.value[1]:
         return _raised(f, g.value[0])
-    return _exp(_product(g, _log(f)))
-
-
-def _exp(f: _Jet) -> _Jet:
-    e = FUNCTIONS["exp"](f.value)
-    return f.through(e, e, e)
+    return _UNARY["exp"](g * _log(f))
 
 
 def _log(f: _Jet) -> _Jet:
@@ -151,41 +148,17 @@ def _log(f: _Jet) -> _Jet:
     return f.through(FUNCTIONS["log"](f.value), rate, negative(power(rate, 2.0)))
 
 
-def _abs(f: _Jet) -> _Jet:
-    return _scaled(f.side(), f)
+def _tangent(name: str, cosine: str, turn: float) -> Callable[[_Jet], _Jet]:
+    """tan, with h″ = 2 h h′, or tanh, with h″ = −2 h h′; h′ is one over the squared cosine."""
 
+    def jet(f: _Jet) -> _Jet:
+        cos = FUNCTIONS[cosine](f.value)
+        if cos[0] <= 0.0 <= cos[1]:
+            raise _Unclear
+        tan, rate = FUNCTIONS[name](f.value), inverse(power(cos, 2.0))
+        return f.through(tan, rate, times((turn, turn), times(tan, rate)))
 
-def _sin(f: _Jet) -> _Jet:
-    sin, cos = FUNCTIONS["sin"](f.value), FUNCTIONS["cos"](f.value)
-    return f.through(sin, cos, negative(sin))
-
-
-def _cos(f: _Jet) -> _Jet:
-    sin, cos = FUNCTIONS["sin"](f.value), FUNCTIONS["cos"](f.value)
-    return f.through(cos, negative(sin), negative(cos))
-
-
-def _tan(f: _Jet) -> _Jet:
-    cos = FUNCTIONS["cos"](f.value)
-    if cos[0] <= 0.0 <= cos[1]:
-        raise _Unclear
-    tan, rate = FUNCTIONS["tan"](f.value), inverse(power(cos, 2.0))
-    return f.through(tan, rate, times((2.0, 2.0), times(tan, rate)))
-
-
-def _sinh(f: _Jet) -> _Jet:
-    sinh, cosh = FUNCTIONS["sinh"](f.value), FUNCTIONS["cosh"](f.value)
-    return f.through(sinh, cosh, sinh)
-
-
-def _cosh(f: _Jet) -> _Jet:
-    sinh, cosh = FUNCTIONS["sinh"](f.value), FUNCTIONS["cosh"](f.value)
-    return f.through(cosh, sinh, cosh)
-
-
-def _tanh(f: _Jet) -> _Jet:
-    tanh, rate = FUNCTIONS["tanh"](f.value), inverse(power(FUNCTIONS["cosh"](f.value), 2.0))
-    return f.through(tanh, rate, times((-2.0, -2.0), times(tanh, rate)))
+    return jet
 
 
 def _asin(f: _Jet) -> _Jet:
@@ -201,81 +174,35 @@ def _atan(f: _Jet) -> _Jet:
     return f.through(FUNCTIONS["atan"](f.value), rate, turn)
 
 
+def _cycled(*signed: str) -> Callable[[_Jet], _Jet]:
+    """A function by the names of h, h′ and h″, each with its sign."""
+
+    def ranged(name: str, at: Span) -> Span:
+        return negative(FUNCTIONS[name[1:]](at)) if name[0] == "-" else FUNCTIONS[name](at)
+
+    return lambda f: f.through(*(ranged(name, f.value) for name in signed))
+
+
 _UNARY: dict[str, Callable[[_Jet], _Jet]] = {
-    "abs": _abs,
-    "exp": _exp,
+    "abs": lambda f: f if f.side() > 0.0 else -f,
+    "exp": _cycled("exp", "exp", "exp"),
     "log": _log,
-    "log10": lambda f: _product(_log(f), _Jet(inverse(FUNCTIONS["log"]((10.0, 10.0))))),
+    "log10": lambda f: _log(f) * _Jet(inverse(FUNCTIONS["log"]((10.0, 10.0)))),
     "sqrt": lambda f: _raised(f, 0.5),
-    "sin": _sin,
-    "cos": _cos,
-    "tan": _tan,
-    "sinh": _sinh,
-    "cosh": _cosh,
-    "tanh": _tanh,
+    "sin": _cycled("sin", "cos", "-sin"),
+    "cos": _cycled("cos", "-sin", "-cos"),
+    "tan": _tangent("tan", "cos", 2.0),
+    "sinh": _cycled("sinh", "cosh", "sinh"),
+    "cosh": _cycled("cosh", "sinh", "cosh"),
+    "tanh": _tangent("tanh", "cosh", -2.0),
     "asin": _asin,
-    "acos": lambda f: _plus(_Jet(_QUARTER), _scaled(-1.0, _asin(f))),
+    "acos": lambda f: _Jet(_QUARTER) + -_asin(f),
     "atan": _atan,
 }
 
-_RULES: dict[type, Callable[..., _Jet]] = {
-    nodes.SumExpression: lambda *parts: reduce(_plus, parts),
-    nodes.LinearExpression: lambda *parts: reduce(_plus, parts),
-    nodes.NegationExpression: lambda f: _scaled(-1.0, f),
-    nodes.ProductExpression: _product,
-    nodes.MonomialTermExpression: _product,
-    nodes.DivisionExpression: lambda f, g: _product(f, _raised(g, -1.0)),
-    nodes.PowExpression: _power,
-}
 
-_Tape = list[tuple[Callable[..., _Jet], list[int]]]  # operations and the places of their operands; [] is the variable
-
-
-class _Recorder(StreamBasedExpressionVisitor):
-    """Writes an expression down once, as operations on jets; KeyError for one that is not known here."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tape: _Tape = []
-
-    def initializeWalker(self, expression: Any) -> tuple[bool, Any]:
-        walk, place = self.beforeChild(None, expression, 0)
-        return walk, expression if walk else place
-
-    def beforeChild(self, _parent: Any, child: Any, _index: int) -> tuple[bool, int | None]:
-        if child.__class__ not in native_types and child.is_potentially_variable():
-            if not child.is_variable_type():
-                return True, None
-            if not child.fixed:
-                return False, self.note(lambda own: own, [])
-        number = _constant(float(value(child)))
-        return False, self.note(lambda _: number, [])
-
-    def exitNode(self, node: Any, parts: list[int]) -> int:
-        if node.is_named_expression_type():
-            return parts[0]
-        if isinstance(node, nodes.UnaryFunctionExpression):
-            return self.note(_UNARY[node.getname()], parts)
-        if node.__class__ is nodes.ProductExpression and node.args[0] is node.args[1]:
-            return self.note(lambda f: _raised(f, 2.0), parts[:1])
-        return self.note(_RULES[node.__class__], parts)
-
-    def note(self, operation: Callable[..., _Jet], parts: list[int]) -> int:
-        self.tape.append((operation, parts))
-        return len(self.tape) - 1
-
-
-def _recorded(parts: Sequence[tuple[float, Any]]) -> _Tape:
-    """The sum of factor · term as one tape."""
-    recorder = _Recorder()
-    ends = [recorder.walk_expression(factor * term) for factor, term in parts]
-    recorder.note(lambda *jets: reduce(_plus, jets), ends)
-    return recorder.tape
-
-
-def _played(tape: _Tape, piece: Span) -> _Jet:
-    """The jet of the last operation on a piece."""
-    own, jets = _Jet(piece, _UNIT), list[_Jet]()
-    for operation, parts in tape:
-        jets.append(operation(*(jets[i] for i in parts)) if parts else operation(own))
-    return jets[-1]
+def _outer(node: Any, parts: list[_Jet]) -> _Jet:
+    """A power or a function of jets; KeyError for one that is not known here."""
+    if isinstance(node, nodes.PowExpression):
+        return _power(*parts)
+    return _UNARY[node.getname() if isinstance(node, nodes.UnaryFunctionExpression) else ""](*parts)

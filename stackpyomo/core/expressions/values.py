@@ -129,7 +129,9 @@ def folded(node: Any, values: Mapping[int, Any], number: Callable[[float], Any],
         return number(float(pyo.value(node)))
     if node.is_variable_type():
         return values[id(node)] if id(node) in values else number(float(pyo.value(node)))
-    parts = [folded(part, values, number, other) for part in node.args]
+    args = node.args
+    known = {key: folded(part, values, number, other) for key, part in {id(a): a for a in args}.items()}
+    parts = [known[id(part)] for part in args]  # f · f is the square of one thing
     if isinstance(node, nodes.ProductExpression):
         return parts[0] * parts[1]
     if isinstance(node, nodes.DivisionExpression):
