@@ -28,7 +28,7 @@ from stackpyomo.plans import Plan, stackelberg
 from .estimate import Fit, Solution
 from .experiments import Experiments, Parameter, Reading, parameters_of, rules_of, table_of
 from .polytopes import Polytope
-from .sensitivities import Slopes, is_affine, residual_fit
+from .sensitivities import Slopes, has_affine_slopes, residual_fit
 
 _METHODS = ("responses", "residuals")
 
@@ -138,7 +138,7 @@ class _Study:
                 own = [
                     copy for copy in block.action.values() if id(copy) in {id(v) for v in variables_in(block.cost.expr)}
                 ]
-                if not is_affine(block.cost.expr, own):
+                if not has_affine_slopes(block.cost.expr, own):
                     return f"the objective of {follower} is not shown to be affine in the parameters"
                 if any(id(v) in theta for c in block.limits.values() for v in variables_in(c.body)):
                     return f"a constraint of {follower} holds a parameter"

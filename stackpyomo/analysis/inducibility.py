@@ -27,7 +27,7 @@ import pyomo.environ as pyo
 from stackpyomo.core import TOLERANCES, listed, tracked, undisturbed
 from stackpyomo.core.expressions import (
     Substitution,
-    degree_of,
+    is_affine,
     is_convex_problem,
     number_of,
     substituting,
@@ -236,14 +236,9 @@ class _MinMaxTest:
             gap = program.proved_gap(solution.answer, duals, TOLERANCES.trust)
             return _Move(values, level, bool(gap <= self.room))
         # Far out a global solver does not look: where nothing ends, its bound is no proof but of what is linear.
-        ends = all(None not in v.bounds for v in variables) or all(_is_linear(part) for part in (cost, *rows))
+        ends = all(None not in v.bounds for v in variables) or is_affine(cost, *(row.body for row in rows))
         met = math.isfinite(solution.bound) and level - solution.bound <= self.room
         return _Move(values, level, bool(ends and met))
-
-
-def _is_linear(part: Any) -> bool:
-    """Whether a cost, or the body of a row, is affine in its variables."""
-    return degree_of(getattr(part, "body", part)) in (0, 1)
 
 
 def _far_bounds(copy: Any, reach: float) -> tuple[float | None, float | None]:

@@ -22,7 +22,7 @@ from scipy import linalg, sparse
 from scipy.optimize import lsq_linear
 
 from stackpyomo.core import TOLERANCES, Array, listed
-from stackpyomo.core.expressions import UNREADABLE, degree_of, substituting
+from stackpyomo.core.expressions import UNREADABLE, is_affine, substituting
 from stackpyomo.derivatives import ActiveSide, FollowerRows, active_sides, by_follower, open_directions
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import least_nonnegative
@@ -213,7 +213,7 @@ def _least_squares(matrix: Array, rest: Array, near: Array, limits: tuple[Array,
     return np.asarray(near + units * step)
 
 
-def is_affine(cost: Any, actions: Sequence[Any], *, throughout: bool = False) -> bool:
+def has_affine_slopes(cost: Any, actions: Sequence[Any], *, throughout: bool = False) -> bool:
     """True if the slope in these actions is affine in everything else: where they are fixed, or ``throughout``.
 
     A cost of degree 1 says nothing of its slopes: u θ₁ θ₂ is 0 where u is fixed at 0, and θ to the power u is θ where u
@@ -224,7 +224,7 @@ def is_affine(cost: Any, actions: Sequence[Any], *, throughout: bool = False) ->
     stand_ins = {id(v): unknown[i] for i, v in enumerate(actions)} if throughout else {}
     try:
         slopes = differentiate(cost, wrt_list=list(actions), mode=Modes.reverse_symbolic)
-        return all(degree_of(substituting(stand_ins)(s)) in (0, 1) for s in slopes)
+        return is_affine(*map(substituting(stand_ins), slopes))
     except UNREADABLE:
         return False
 

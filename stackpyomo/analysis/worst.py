@@ -51,7 +51,7 @@ from stackpyomo.verification import oversteps
 
 from .experiments import Experiments, Parameter, Rule, parameters_of, rules_of
 from .polytopes import Polytope
-from .sensitivities import is_affine
+from .sensitivities import has_affine_slopes
 
 # Points and rounds of a search: each round draws points halfway between the worst one and the whole set.
 _DRAWS, _ROUNDS = 64, 4
@@ -400,7 +400,7 @@ def why_not_one_action(experiments: Experiments, ranges: Array) -> str:
         return "the leader's objective holds a parameter"
     if not curvature(cost, [reading.copy]).curvature.is_convex:
         return "the leader's objective is not proved convex in the answer"
-    affine = is_affine(block.cost.expr, [reading.copy], throughout=True)
+    affine = has_affine_slopes(block.cost.expr, [reading.copy], throughout=True)
     return "" if affine else "the slope is not shown affine in the parameters"
 
 

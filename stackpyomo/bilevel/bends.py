@@ -17,7 +17,7 @@ from typing import Any
 from pyomo.common.numeric_types import native_numeric_types
 
 from stackpyomo.core import sides_of
-from stackpyomo.core.expressions import curvature, degree_of, variables_in
+from stackpyomo.core.expressions import curvature, degree_of, is_affine, variables_in
 from stackpyomo.games import Follower, Movers
 
 from .conditions import derivatives
@@ -47,7 +47,7 @@ def _rooms(follower: Follower, var: Any) -> list[Any] | None:
     rooms = [sign * (limit - var) for sign, limit in sides_of(var)]
     for constraint in follower.constraints:
         if any(v is var for v in variables_in(constraint.expr)):
-            if constraint.equality or degree_of(constraint.body) not in (0, 1):
+            if constraint.equality or not is_affine(constraint.body):
                 return None
             rooms += [sign * (limit - constraint.body) for sign, limit in sides_of(constraint)]
     return rooms if len(rooms) <= _FACTORS else None

@@ -35,7 +35,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException, reverse_sd
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution, apart, curvature, degree_of, elementary, nodes_in, variables_in
+from stackpyomo.core.expressions import Substitution, apart, curvature, elementary, is_affine, nodes_in, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 
@@ -255,7 +255,7 @@ class Builder:
             if row is None or not row.flat:
                 lower, body, upper = constraint.to_bounded_expression()
                 row = _Row(constraint, self._gradient(follower, constraint), body, lower, upper, constraint.equality)
-                row.flat = degree_of(constraint.body) in (0, 1)
+                row.flat = is_affine(constraint.body)
                 row.curved = not (row.equality or row.flat) and _is_curved(follower, constraint, self.movers)
                 self.written[id(constraint)] = row
             slopes = (along(var, row.gradient, self.movers) for var in own if follower.integers)
@@ -411,7 +411,7 @@ def _continuous(follower: Follower) -> list[VarData]:
 
 def _is_curved(follower: Follower, constraint: ConstraintData, movers: Movers) -> bool:
     """True unless the constraint is affine in what the follower decides and moves, the others' variables given."""
-    if degree_of(constraint.body) in (0, 1):
+    if is_affine(constraint.body):
         return False
     own = _continuous(follower)
     moved = {id(z): z for v in own for z, _ in movers.get(id(v), ())}

@@ -21,10 +21,17 @@ from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
-from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, bounds_of, clipped, is_within
-from stackpyomo.core.expressions import Substitution, interval, number_of, sized, substituting, variables_in
+from stackpyomo.core.expressions import (
+    Substitution,
+    affine_terms,
+    interval,
+    number_of,
+    sized,
+    substituting,
+    variables_in,
+)
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, Game, foreign, moved_along
 
@@ -132,11 +139,10 @@ class RowWriter:
         often = Counter(id(v) for c in binding for v in variables_in(c.expr))
         dependent: list[tuple[Any, Any]] = []
         for constraint in binding:
-            repn = generate_standard_repn(constraint.body, quadratic=False)
-            terms = dict(zip(map(id, repn.linear_vars), repn.linear_coefs, strict=True))
+            terms = {id(v): slope for v, slope in (affine_terms(constraint.body) or (0.0, []))[1]}
             free = [v for v in follower.variables if v.is_continuous() and often[id(v)] == 1]
             free = [v for v in free if abs(terms.get(id(v), 0.0)) > TOLERANCES.noise and not self.movers.get(id(v))]
-            if not repn.is_linear() or not free:
+            if not free:
                 continue
             var = max(free, key=lambda v: _room(v, table[id(v)]))
             rest = substituting({**table, id(var): 0.0})(constraint.body)
@@ -193,11 +199,8 @@ def _room(var: Any, level: Any) -> float:
 
 def _plain(body: Any) -> Any:
     """An affine expression with like terms collected: 1 (1 − x) + x is 1."""
-    repn = generate_standard_repn(body, quadratic=False)
-    if not repn.is_linear():
-        return body
-    terms = zip(repn.linear_coefs, repn.linear_vars, strict=True)
-    return sum((c * v for c, v in terms if abs(c) > TOLERANCES.determined), repn.constant)
+    known = affine_terms(body)
+    return body if known is None else sum((c * v for v, c in known[1] if abs(c) > TOLERANCES.determined), known[0])
 
 
 def value_at(expression: Any, values: Mapping[int, float]) -> float:
@@ -208,10 +211,10 @@ def value_at(expression: Any, values: Mapping[int, float]) -> float:
 
 def _first_step(way: Any) -> float | None:
     """The least value above 0 that an affine expression of whole numbers can have; None where it counts in no steps."""
-    repn = generate_standard_repn(way, quadratic=False)
-    if not repn.is_linear() or not repn.linear_vars or any(v.is_continuous() for v in repn.linear_vars):
+    level, terms = affine_terms(way) or (0.0, [])
+    if not terms or any(v.is_continuous() for v, _ in terms):
         return None
-    numbers = [float(repn.constant), *map(float, repn.linear_coefs)]
+    numbers = [level, *(slope for _, slope in terms)]
     constant, *coefficients = (Fraction(number).limit_denominator(_DENOMINATOR) for number in numbers)
     near = zip((constant, *coefficients), numbers, strict=True)
     if any(abs(float(part) - number) > TOLERANCES.determined * max(1.0, abs(number)) for part, number in near):

@@ -23,7 +23,7 @@ import numpy as np
 from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, Array, sides_of, whole_points
-from stackpyomo.core.expressions import degree_of, numbers_of, variables_in
+from stackpyomo.core.expressions import is_quadratic, numbers_of, variables_in
 from stackpyomo.games import Follower, Movers, foreign
 
 _POINTS = 4096  # Points of a follower's box up to which all are looked at.
@@ -132,7 +132,7 @@ def swept(envelopes: Sequence[Envelope], cost: Any, constraints: Sequence[Any]) 
     actions = [v for e in envelopes for v in e.follower.variables]
     known = {id(price), *map(id, actions)}
     bodies = [cost, *(c.body for c in constraints)]
-    quadratic = all(degree_of(body) in (0, 1, 2) for body in bodies)
+    quadratic = is_quadratic(*bodies)
     others = any(id(v) not in known and not v.fixed for body in bodies for v in variables_in(body))
     if not quadratic or others or any(e.price is not price for e in envelopes) or not price.is_continuous():
         return None

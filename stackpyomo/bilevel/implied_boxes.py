@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyomo.environ as pyo
-from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, bounds_of
-from stackpyomo.core.expressions import interval, root_of, substituting, variables_in
+from stackpyomo.core.expressions import affine_terms, interval, root_of, substituting, variables_in
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import free_row, rows_at
 from stackpyomo.verification import tighten
@@ -76,10 +75,10 @@ def bound_actions(kkt: Conditions, game: GameStructure, rows: Sequence[Any]) -> 
 def _left_by(slope: Any, var: Any, boxes: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
     """What its box leaves of a Var, and where it is affine with like terms collected, slope = 0 within all boxes."""
     least, most = boxes.get(id(var)) or bounds_of(var)
-    repn = generate_standard_repn(slope, quadratic=False)
-    weights = {id(v): float(weight) for v, weight in zip(repn.linear_vars, repn.linear_coefs, strict=True)}
-    if not repn.is_linear() or not weights.get(id(var)):
+    constant, terms = affine_terms(slope) or (0.0, [])
+    own = next((weight for v, weight in terms if v is var), 0.0)
+    if not own:
         return least, most
-    others = ((weights[id(v)], boxes.get(id(v)) or bounds_of(v)) for v in repn.linear_vars if v is not var)
-    low, high = root_of(weights[id(var)], float(repn.constant), others)
+    others = ((weight, boxes.get(id(v)) or bounds_of(v)) for v, weight in terms if v is not var)
+    low, high = root_of(own, constant, others)
     return (max(least, low), min(most, high)) if low <= most and least <= high else (least, most)

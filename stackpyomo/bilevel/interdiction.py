@@ -15,10 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyomo.repn import generate_standard_repn
-
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import UNDEFINED, substituting, variables_in
+from stackpyomo.core.expressions import UNDEFINED, affine_terms, substituting, variables_in
 from stackpyomo.deviations import Deviation
 from stackpyomo.games import Follower, GameStructure, foreign
 from stackpyomo.solvers import free_row, least_point
@@ -62,27 +60,29 @@ def takes_less(constraint: Any, blocked: Mapping[int, Block]) -> bool:
     """Whether a point of the row stays one where blocked actions become smaller."""
     if not any(id(v) in blocked for v in variables_in(constraint.expr)):
         return True
-    repn = generate_standard_repn(constraint.body, quadratic=False)
-    signs = [c for v, c in zip(repn.linear_vars, repn.linear_coefs, strict=True) if id(v) in blocked]
-    hurts = (constraint.lb is not None and max(signs) > 0) or (constraint.ub is not None and min(signs) < 0)
-    return bool(repn.is_linear()) and not hurts
+    known = affine_terms(constraint.body)
+    if known is None:
+        return False
+    slopes = [slope for v, slope in known[1] if id(v) in blocked]
+    rises, falls = max(slopes, default=0.0) > 0.0, min(slopes, default=0.0) < 0.0
+    return not (rises and constraint.lb is not None) and not (falls and constraint.ub is not None)
 
 
 def _block(constraint: Any, own: set[int]) -> Block | None:
     """How the row blocks an action; None where it does something else."""
     try:
-        repn = generate_standard_repn(constraint.body, quadratic=False)
+        known = affine_terms(constraint.body)
     except UNDEFINED:
         return None
-    if not repn.is_linear() or len(repn.linear_vars) != 2 or (constraint.lb is None) == (constraint.ub is None):
+    if known is None or len(known[1]) != 2 or (constraint.lb is None) == (constraint.ub is None):
         return None
     side, level = (1.0, constraint.ub) if constraint.lb is None else (-1.0, constraint.lb)
-    terms = [(v, side * c) for v, c in zip(repn.linear_vars, repn.linear_coefs, strict=True)]
+    terms = [(v, side * c) for v, c in known[1]]
     (y, a), (x, b) = sorted(terms, key=lambda term: id(term[0]) not in own)
     binary = not x.is_continuous() and x.bounds == (0, 1)
     if id(y) not in own or id(x) in own or not binary or y.lb != 0 or a <= 0.0:
         return None
-    limit = (side * (level - repn.constant) - max(0.0, b)) / a
+    limit = (side * (level - known[0]) - max(0.0, b)) / a
     limit = limit if y.is_continuous() else math.floor(limit + TOLERANCES.feasibility)
     return Block(y, x, int(b > 0.0), max(0.0, limit)) if limit >= -TOLERANCES.determined else None
 

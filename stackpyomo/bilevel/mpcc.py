@@ -23,7 +23,7 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import apart, degree_of
+from stackpyomo.core.expressions import apart, is_affine
 from stackpyomo.games import Movers
 from stackpyomo.solvers import Program, Residuals, Solution, Termination, choose, ray, solve
 
@@ -243,7 +243,7 @@ class Equilibrium:
         """True if cost, rows and conditions are affine, whatever the treatment adds."""
         model = self.program.model
         bodies = [model.objective.expr, *(model.rows[i].body for i in range(self._first))]
-        return all(degree_of(body) in (0, 1) for body in bodies)
+        return is_affine(*bodies)
 
     def followed(self, until: float) -> Answer | None:
         """Newton's method along the central path; None if that is lost.

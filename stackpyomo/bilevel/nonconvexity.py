@@ -17,7 +17,7 @@ import pyomo.environ as pyo
 from pyomo.common.numeric_types import native_numeric_types
 
 from stackpyomo.core import TOLERANCES, Array, box_of
-from stackpyomo.core.expressions import Substitution, apart, curvature, degree_of, variables_in
+from stackpyomo.core.expressions import Substitution, apart, curvature, is_affine, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers, foreign
 from stackpyomo.solvers import BadRow, Program
@@ -198,7 +198,7 @@ def _proved(follower: Follower, movers: Movers, affine: dict[int, bool]) -> tupl
         return (_bent(follower) if bent else ""), False
     for constraint in follower.constraints:
         if constant and id(constraint) not in affine:
-            affine[id(constraint)] = degree_of(constraint.body) in (0, 1)
+            affine[id(constraint)] = is_affine(constraint.body)
         if constant and affine[id(constraint)]:
             continue
         if not curvature(walk(constraint.body), own).curvature.allows(constraint.lb, constraint.ub):

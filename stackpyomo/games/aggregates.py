@@ -20,18 +20,18 @@ from pyomo.common.collections import ComponentMap
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.visitor import identify_variables
-from pyomo.repn import generate_standard_repn
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from stackpyomo.core import TOLERANCES, Array, listed
-from stackpyomo.core.expressions import number_of
+from stackpyomo.core.expressions import affine_terms, number_of
 from stackpyomo.errors import InvalidGame
 
 #: (the aggregate that the user says it defines, None where that is left to be read off; the equality).
 Definition: TypeAlias = tuple["VarData | None", ConstraintData]
 
 _Entries: TypeAlias = list[tuple[int, int, float]]
+_Row: TypeAlias = tuple[float, list[tuple[VarData, float]]]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def responses(pairs: Sequence[Definition], actions: Sequence[VarData], sizes: Se
     """S, S/size and L. Raises :class:`InvalidGame` unless the equalities are linear and determine their aggregates."""
     column = {id(v): i for i, v in enumerate(actions)}
     rows = [_linear(constraint) for _, constraint in pairs]
-    inside = {id(v): v for repn in rows for v in repn.linear_vars if id(v) not in column}
+    inside = {id(v): v for _, terms in rows for v, _ in terms if id(v) not in column}
     defined = {id(var) for var, _ in _named(pairs, rows, column) if var is not None} or set(inside)
     variables = [v for v in inside.values() if id(v) in defined]
     drivers = [v for v in inside.values() if id(v) not in defined]
@@ -104,10 +104,10 @@ def responses(pairs: Sequence[Definition], actions: Sequence[VarData], sizes: Se
     own: _Entries = []
     others: _Entries = []
     last = len(actions) + len(drivers)
-    for row, (repn, (_, constraint)) in enumerate(zip(rows, pairs, strict=True)):
-        for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
+    for row, ((constant, terms), (_, constraint)) in enumerate(zip(rows, pairs, strict=True)):
+        for var, coefficient in terms:
             (own if id(var) in defined else others).append((row, place[id(var)], coefficient))
-        others.append((row, last, number_of(repn.constant) - number_of(constraint.upper)))
+        others.append((row, last, constant - number_of(constraint.upper)))
     names = ", ".join(constraint.name for _, constraint in pairs[:4])
     moved = _solved(own, others, (len(pairs), last + 1), names)
     shares = _without_zeros(moved[:, : len(actions)])
@@ -124,14 +124,14 @@ def _without_zeros(matrix: Any) -> sparse.csr_array:
     return entries
 
 
-def _linear(constraint: ConstraintData) -> Any:
-    repn = generate_standard_repn(constraint.body, quadratic=False)
-    if not repn.is_linear():
+def _linear(constraint: ConstraintData) -> _Row:
+    known = affine_terms(constraint.body)
+    if known is None:
         raise InvalidGame(
             f"{constraint.name}: an aggregate must be linear in the followers' actions; "
             "keep the nonlinear part in the objectives."
         )
-    return repn
+    return known
 
 
 def assigned(pairs: Sequence[Definition], actions: Iterable[VarData]) -> list[Definition]:
@@ -143,8 +143,8 @@ def assigned(pairs: Sequence[Definition], actions: Iterable[VarData]) -> list[De
     return _named(pairs, [_linear(row) for _, row in pairs], {id(v) for v in actions})
 
 
-def _named(pairs: Sequence[Definition], rows: Sequence[Any], owned: Container[int]) -> list[Definition]:
-    terms = [{id(v): v for v in repn.linear_vars if id(v) not in owned} for repn in rows]
+def _named(pairs: Sequence[Definition], rows: Sequence[_Row], owned: Container[int]) -> list[Definition]:
+    terms = [{id(v): v for v, _ in row if id(v) not in owned} for _, row in rows]
     if len({key for inside in terms for key in inside}) == len(pairs) and all(var is None for var, _ in pairs):
         return list(pairs)
     named: dict[int, VarData] = {}

@@ -19,10 +19,9 @@ import pyomo.environ as pyo
 from pyomo.common.collections import ComponentMap
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
-from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import apart, number_of, spelled, variables_in
+from stackpyomo.core.expressions import affine_terms, apart, spelled, variables_in
 from stackpyomo.errors import InvalidGame
 
 from .players import Follower, Leader
@@ -256,16 +255,15 @@ class _Side:
 def _sides(row: ConstraintData) -> Iterator[_Side]:
     lower, upper = row.lb, row.ub
     levels = [("equal", upper)] if row.equality else [("lower", lower), ("upper", upper)]
-    repn = generate_standard_repn(row.body, quadratic=False)
+    known = affine_terms(row.body)
     factor, constant, text = 1.0, 0.0, ""
     coefficients: dict[int, float] = {}
-    if repn.is_linear():
-        weighted = zip(repn.linear_vars, repn.linear_coefs, strict=True)
-        terms = sorted((id(v), number_of(c)) for v, c in weighted)  # the order of what is equally large must not matter
+    if known is not None:
+        terms = sorted((id(v), c) for v, c in known[1])  # the order of what is equally large must not matter
         most = max((abs(c) for _, c in terms), default=0.0)
         near = (1.0 - TOLERANCES.same_row) * most
         factor = next((c for _, c in terms if abs(c) >= near and c), 1.0)
-        coefficients, constant = {key: c / factor for key, c in terms}, number_of(repn.constant)
+        coefficients, constant = {key: c / factor for key, c in terms}, known[0]
     else:
         text = " ".join(spelled(row.body, {}))
     for side, level in levels:

@@ -25,7 +25,7 @@ from typing import Any
 from pyomo.common.collections import ComponentMap
 
 from stackpyomo.core import TOLERANCES, tracked, undisturbed
-from stackpyomo.core.expressions import degree_of, is_convex_problem
+from stackpyomo.core.expressions import is_affine, is_convex_problem, is_quadratic
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
 from stackpyomo.games import Follower, Game, leader_variables, require
@@ -281,9 +281,9 @@ def _bends_alike(follower: Follower, names: Mapping[int, str], values: Mapping[s
         near = TOLERANCES.active * (high - low)
         if level - low <= near or high - level <= near:
             return False
-    if any(not row.equality or degree_of(row.body) not in (0, 1) for row in follower.constraints):
+    if any(not row.equality or not is_affine(row.body) for row in follower.constraints):
         return False
-    return degree_of(follower.cost) in (0, 1, 2)
+    return is_quadratic(follower.cost)
 
 
 def _by_deviations(plan: Plan, game: Game, wishes: Wishes, seconds: float = math.inf) -> Incentive:

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, leaves, listed
-from stackpyomo.core.expressions import Curvature, degree_of, is_convex_feasible_set
+from stackpyomo.core.expressions import Curvature, is_convex_feasible_set, is_quadratic
 from stackpyomo.derivatives import FollowerHessians, FollowerRows
 from stackpyomo.games import foreign
 from stackpyomo.games.information import Equilibrium, Uniqueness
@@ -210,4 +210,4 @@ def _is_unconstrained(rows: FollowerRows) -> bool:
 
 def _is_quadratic(rows: FollowerRows) -> bool:
     """True if every follower's objective is quadratic in everything: the Jacobian is the same everywhere."""
-    return all(degree_of(f.cost) in (0, 1, 2) for f in rows.followers)
+    return is_quadratic(*(f.cost for f in rows.followers))

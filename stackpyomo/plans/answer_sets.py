@@ -22,7 +22,7 @@ from scipy.linalg import orth
 
 from stackpyomo.bilevel import Table, substituted
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import Curvature, curvature, is_convex_feasible_set, number_of, partials
+from stackpyomo.core.expressions import Curvature, affine_terms, curvature, is_convex_feasible_set, number_of, partials
 from stackpyomo.games import Follower, Game, foreign
 
 
@@ -45,11 +45,8 @@ class Affine:
     @classmethod
     def of(cls, expression: Any) -> Affine | None:
         """The expression as one; None if it is not affine."""
-        repn = generate_standard_repn(expression, compute_values=True, quadratic=False)
-        if not repn.is_linear():
-            return None
-        slopes = zip(map(id, repn.linear_vars), map(float, repn.linear_coefs), strict=True)
-        return cls(float(repn.constant), dict(slopes))
+        known = affine_terms(expression)
+        return None if known is None else cls(known[0], {id(v): slope for v, slope in known[1]})
 
     def size(self, reaches: Mapping[int, float]) -> float:
         """Its largest term, each Var at its reach, 1 if it has none."""

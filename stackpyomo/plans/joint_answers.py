@@ -19,7 +19,7 @@ import pyomo.environ as pyo
 from pyomo.repn import generate_standard_repn
 
 from stackpyomo.bilevel import Conditions, add_rows, block_of, conditions, copied, substituted
-from stackpyomo.core.expressions import degree_of, partials
+from stackpyomo.core.expressions import is_affine, partials
 from stackpyomo.games import Game, foreign
 from stackpyomo.solvers import free_row, rows_at
 
@@ -52,7 +52,7 @@ class JointFaces:
         if len(actions) + len(rows) > _PAIRS:
             return None
         apart = not any(key in actions for f in followers for key in foreign(f, *f.constraints))
-        if not apart or any(degree_of(row.body) not in (0, 1) for row in rows):
+        if not apart or not is_affine(*(row.body for row in rows)):
             return None
         kkt = conditions(game, followers)
         if len(kkt.pairs) > _PAIRS:

@@ -34,7 +34,7 @@ from stackpyomo.core import (
     shown,
     undisturbed,
 )
-from stackpyomo.core.expressions import degree_of, variables_in
+from stackpyomo.core.expressions import is_quadratic, variables_in
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, changes, evaluated_at, exchangeable, objective_at, stamp
@@ -390,7 +390,7 @@ class Plan(Document):
     def _unbounded(self) -> list[str]:
         """What may prove a curved objective convex: the proof goes over all that its variables can be."""
         objective = None if self.game is None or self.responding else self.game.leader.objective
-        if objective is None or degree_of(objective.expr) in (0, 1, 2):
+        if objective is None or is_quadratic(objective.expr):
             return []
         names = {v.name: v for v in variables_in(objective.expr)}
         wide = [name for name, v in names.items() if v.lb is None and v.ub is None and not v.fixed]

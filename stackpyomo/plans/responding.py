@@ -34,7 +34,7 @@ from stackpyomo.bilevel import (
     unqualified,
 )
 from stackpyomo.core import TOLERANCES, listed, timed, tracked
-from stackpyomo.core.expressions import degree_of, variables_in
+from stackpyomo.core.expressions import is_affine, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement
@@ -128,7 +128,7 @@ def _may_bend(game: Game, followers: Sequence[Follower]) -> bool:
     if not few or game.prices:
         return False
     movers = game.movers()
-    curved = [f for f in followers if any(degree_of(c.body) not in (0, 1) for c in f.constraints)]
+    curved = [f for f in followers if not is_affine(*(c.body for c in f.constraints))]
     return any(not is_proved_convex(f, movers) for f in curved)
 
 

@@ -31,7 +31,7 @@ from pyomo.core.expr.numeric_expr import AbsExpression, DivisionExpression, PowE
 from pyomo.core.expr.relational_expr import RangedExpression
 
 from stackpyomo.core import TOLERANCES, Array, kill, unbroken
-from stackpyomo.core.expressions import degree_of, elementary, interval, nodes_in
+from stackpyomo.core.expressions import degree_of, elementary, interval, is_affine, nodes_in
 
 from .program import Program
 from .solution import Solution, Termination
@@ -290,7 +290,7 @@ def _has_endless_functions(program: Program) -> bool:
     """True if a root, a quotient or any other function is taken of a curved expression that bounds do not limit."""
     bodies = [program.model.objective.expr, *(row.body for row in program.model.rows.values())]
     arguments = (part for node in nodes_in(*map(elementary, bodies)) for part in _argued(node))
-    curved = (part for part in arguments if degree_of(part) not in (0, 1))
+    curved = (part for part in arguments if not is_affine(part))
     return any(not abs(end) < _HUGE for part in curved for end in interval(part))
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array
-from stackpyomo.core.expressions import degree_of
+from stackpyomo.core.expressions import is_affine
 from stackpyomo.errors import InvalidGame, SolverNotAvailable
 
 from .array_programs import ArrayProgram
@@ -93,8 +93,7 @@ def choose(solver: str = "auto") -> SolverInfo:
 def prover(program: Program) -> str:
     """The name of a solver whose bound proves: HiGHS for what is linear and holds no sets, else SCIP."""
     model = program.model
-    bodies = [model.objective.expr, *(row.body for row in model.rows.values())]
-    linear = all(degree_of(body) in (0, 1) for body in bodies)
+    linear = is_affine(model.objective.expr, *(row.body for row in model.rows.values()))
     return "highs" if linear and not program.sets and registry["highs"].available else "scip"
 
 

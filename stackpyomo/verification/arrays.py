@@ -20,11 +20,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, box_of
-from stackpyomo.core.expressions import number_of
+from stackpyomo.core.expressions import affine_terms
 from stackpyomo.families import Family, Ranges, swept
 from stackpyomo.games import Follower, Game, action_bounds, are_continuous, formulas
 from stackpyomo.games.information import Announcement, answers, shares
@@ -120,12 +119,12 @@ class _Lines:
         self.number: dict[int, int] = {}  #: id(row) → its number.
         constants, entries = list[float](), list[tuple[int, int, float]]()
         for key, row in rows.items():
-            repn = generate_standard_repn(row.body, quadratic=False)
-            columns = [layout.column.get(id(v), -1) for v in repn.linear_vars]
-            if repn.is_linear() and min(columns, default=-1) >= 0 and answering.isdisjoint(columns):
+            constant, terms = affine_terms(row.body) or (0.0, [])
+            columns = [layout.column.get(id(v), -1) for v, _ in terms]
+            if min(columns, default=-1) >= 0 and answering.isdisjoint(columns):
                 number = self.number[key] = len(constants)
-                constants.append(number_of(repn.constant))
-                entries += [(number, c, number_of(k)) for c, k in zip(columns, repn.linear_coefs, strict=True)]
+                constants.append(constant)
+                entries += [(number, c, k) for c, (_, k) in zip(columns, terms, strict=True)]
         where, column, rate = np.array(entries, dtype=float).reshape(-1, 3).T
         size, width = len(layout.values), len(layout.actions)
         places = (where.astype(np.int64), column.astype(np.int64))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array, clipped, is_within, whole_points
-from stackpyomo.core.expressions import degree_of
+from stackpyomo.core.expressions import is_affine
 from stackpyomo.solvers import BadRow, Program, Termination, choose, registry
 
 from .batch import Separable, Task
@@ -158,8 +158,7 @@ def _solver(problem: Composed, wanted: str) -> str:
 
 
 def _is_linear(problem: Composed) -> bool:
-    bodies = [problem.cost, *(row.body for row in problem.rows)]
-    return all(degree_of(body) in (0, 1) for body in bodies)
+    return is_affine(problem.cost, *(row.body for row in problem.rows))
 
 
 def _take(problem: Composed, point: list[float]) -> None:

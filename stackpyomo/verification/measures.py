@@ -26,7 +26,7 @@ from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limited_reaches
-from stackpyomo.core.expressions import UNDEFINED, degree_of, size_of, variables_in
+from stackpyomo.core.expressions import UNDEFINED, is_affine, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import BadRow, Program, free_row, scales_of
@@ -160,7 +160,7 @@ def _cancelling(problem: Composed) -> Array:
 
     Only where nothing bends may the slope cancel at the plan and near it.
     """
-    if degree_of(problem.own) not in (0, 1):
+    if not is_affine(problem.own):
         return np.zeros(len(problem.variables))
     return np.asarray(terms_of_slopes(problem) * np.array(problem.reaches))
 

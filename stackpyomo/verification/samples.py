@@ -18,11 +18,10 @@ import numpy as np
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.contrib.fbbt.fbbt import fbbt
 from pyomo.core.expr.visitor import identify_variables
-from pyomo.repn import generate_standard_repn
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limits_of
-from stackpyomo.core.expressions import UNDEFINED, interval, numbers_of, range_of, sublevel_box
+from stackpyomo.core.expressions import UNDEFINED, affine_terms, interval, numbers_of, range_of, sublevel_box
 
 from .best_response import Composed
 
@@ -58,17 +57,18 @@ def _affine_ranges(problem: Composed, low: Array, high: Array) -> tuple[Array, A
     matrix, floor, ceiling = list[Array](), list[float](), list[float]()
     for row in problem.rows:
         try:
-            repn = generate_standard_repn(row.body, quadratic=False)
+            known = affine_terms(row.body)
         except UNDEFINED:
             continue
+        constant, terms = known or (0.0, [])
         entries = np.zeros(len(place))
-        entries[[place[id(v)] for v in repn.linear_vars]] = repn.linear_coefs
+        entries[[place[id(v)] for v, _ in terms]] = [slope for _, slope in terms]
         entries *= sizes
         unit = np.abs(entries).max(initial=0.0)
-        if repn.is_linear() and unit > 0.0 and (np.abs(entries[entries != 0.0]) > TOLERANCES.feasibility * unit).all():
+        if unit > 0.0 and (np.abs(entries[entries != 0.0]) > TOLERANCES.feasibility * unit).all():
             matrix.append(entries / unit)
-            floor.append((bounds_of(row)[0] - repn.constant) / unit)
-            ceiling.append((bounds_of(row)[1] - repn.constant) / unit)
+            floor.append((bounds_of(row)[0] - constant) / unit)
+            ceiling.append((bounds_of(row)[1] - constant) / unit)
     if len(matrix) < _TOGETHER:
         return low, high
     rows, box = LinearConstraint(np.array(matrix), floor, ceiling), Bounds(low / sizes, high / sizes)

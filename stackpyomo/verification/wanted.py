@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, box_of, limited_reaches
-from stackpyomo.core.expressions import substituting, variables_in
+from stackpyomo.core.expressions import affine_terms, substituting, variables_in
 from stackpyomo.games import Follower, GameStructure, Player
 from stackpyomo.solvers import reaches_told
 
@@ -121,8 +120,7 @@ def _by_rows(game: GameStructure, leader: Player, actions: Mapping[int, Any]) ->
     for row in leader.constraints:
         if not row.equality or id(row) in declared or not any(id(v) in felt for v in variables_in(row.body)):
             continue
-        linear = generate_standard_repn(row.body, quadratic=False)
-        terms = list(zip(linear.linear_vars, linear.linear_coefs, strict=True)) if linear.is_linear() else []
+        _, terms = affine_terms(row.body) or (0.0, [])
         defined = [(v, rate) for v, rate in terms if id(v) not in game.owners]
         moving = [(v, rate) for v, rate in terms if id(v) in actions]
         if len(defined) == 1 and moving:

@@ -24,6 +24,7 @@ from pyomo.core.expr.numeric_expr import (
     UnaryFunctionExpression,
 )
 from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_variables
+from pyomo.repn import generate_standard_repn
 
 from .values import number_of
 
@@ -114,6 +115,27 @@ def degree_of(expression: Any) -> int | None:
     """The degree of a polynomial in the Vars that are not fixed, 0 for a number; None for what is no polynomial."""
     degree: int | None = getattr(expression, "polynomial_degree", int)()
     return degree
+
+
+def is_affine(*expressions: Any) -> bool:
+    """True if every one is a number or affine in the Vars that are not fixed."""
+    return all(degree_of(expression) in (0, 1) for expression in expressions)
+
+
+def is_quadratic(*expressions: Any) -> bool:
+    """The same of polynomials of degree 2 at most."""
+    return all(degree_of(expression) in (0, 1, 2) for expression in expressions)
+
+
+def affine_terms(expression: Any) -> tuple[float, list[tuple[VarData, float]]] | None:
+    """(constant, (Var, coefficient), like terms collected) of what is affine in the Vars that are not fixed; else None.
+
+    Raises one of ``UNDEFINED`` for what has no value.
+    """
+    repn = generate_standard_repn(expression, quadratic=False)
+    if not repn.is_linear():
+        return None
+    return number_of(repn.constant), list(zip(repn.linear_vars, map(number_of, repn.linear_coefs), strict=True))
 
 
 def roots(expression: Any) -> Iterator[Any]:

@@ -23,11 +23,10 @@ from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
-from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, listed
-from stackpyomo.core.expressions import Substitution, number_of, variables_in
+from stackpyomo.core.expressions import Substitution, affine_terms, number_of, variables_in
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games.aggregates import from_entries
 from stackpyomo.games.files import MEAN, Formula, identifiers
@@ -283,18 +282,17 @@ class _Reader:
     def _expression(self, expression: Any, name: str) -> Signal:
         terms: dict[str, float] = {}
         try:
-            repn = generate_standard_repn(expression, quadratic=False)
-            linear = repn.is_linear()
+            known = affine_terms(expression)
         except (ArithmeticError, AttributeError, TypeError, ValueError, PyomoException):
-            linear = False
-        if not linear:
+            known = None
+        if known is None:
             return self._curve(expression, name)
-        constant = float(pyo.value(repn.constant))
-        for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
+        constant, linear = known
+        for var, coefficient in linear:
             signal = self._variable(var)
-            constant += float(coefficient) * signal.constant
+            constant += coefficient * signal.constant
             for seen, weight in signal.terms.items():
-                terms[seen] = terms.get(seen, 0.0) + float(coefficient) * weight
+                terms[seen] = terms.get(seen, 0.0) + coefficient * weight
             if signal.name != self.game.names[id(var)]:
                 name = f"{name}, {signal.name}"
         if not any(terms.values()):

@@ -24,7 +24,7 @@ from pyomo.core.expr.relational_expr import EqualityExpression
 
 from stackpyomo.bilevel import SOS1, Equilibrium, Problem, Scholtes, conditions
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import Substitution, apart, degree_of, interval, variables_in
+from stackpyomo.core.expressions import Substitution, apart, interval, is_affine, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game
 from stackpyomo.solvers import Termination, choose
@@ -83,10 +83,10 @@ class AnyGain:
         others = [v for v in variables_in(expression) if id(v) not in lines and not v.fixed]
         for var in others:
             var.fix(1.0 if var.value is None else var.value, skip_validation=True)
-        degree = degree_of(expression)
+        affine = is_affine(expression)
         for var in others:
             var.unfix()
-        if degree not in (0, 1):
+        if not affine:
             raise InvalidGame("conditions that are not linear in gain and multipliers")
         none = Substitution(substitute=dict.fromkeys(map(id, present), 0.0)).walk_expression(expression)
         return apart(expression) - (1.0 - self.holder.share) * none

@@ -22,10 +22,9 @@ import pyomo.environ as pyo
 from pyomo.common.errors import PyomoException
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.numeric_expr import LinearExpression
-from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import Array
-from stackpyomo.core.expressions import apart, interval, terms, variables_in
+from stackpyomo.core.expressions import affine_terms, apart, interval, terms, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game
 from stackpyomo.plans.feasibility import refusal
@@ -191,17 +190,17 @@ class Partition:
 
     def _linked(self, expression: Any, item: _Item) -> Any:
         """constant + leader's part + Σ_b link_b of a linear expression; None if it is not linear."""
-        repn = generate_standard_repn(expression, quadratic=False)
-        if not repn.is_linear():
+        known = affine_terms(expression)
+        if known is None:
             return None
         shared: tuple[list[float], list[VarData]] = ([], [])
         parts: dict[int, tuple[list[float], list[VarData]]] = {}
-        for coefficient, var in zip(repn.linear_coefs, repn.linear_vars, strict=True):
+        for var, coefficient in known[1]:
             home = self._homes.get(id(var))
             coefficients, variables = shared if home is None else parts.setdefault(home, ([], []))
-            coefficients.append(float(coefficient))
+            coefficients.append(coefficient)
             variables.append(var)
-        body = LinearExpression(constant=float(pyo.value(repn.constant)), linear_coefs=shared[0], linear_vars=shared[1])
+        body = LinearExpression(constant=known[0], linear_coefs=shared[0], linear_vars=shared[1])
         for bundle, (coefficients, variables) in sorted(parts.items()):
             body = body + self._linear_link(bundle, np.array(coefficients), variables, item)
         return body
