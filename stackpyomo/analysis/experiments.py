@@ -24,7 +24,7 @@ from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.visitor import identify_mutable_parameters
 
-from stackpyomo.core import listed, undisturbed
+from stackpyomo.core import entries_in, listed, undisturbed
 from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs
@@ -220,10 +220,10 @@ def _rule(given: Any, game: Game) -> Rule:
 
 def _formula(rule: Incentive, line: int, game: Game) -> Any:
     """c + K (s − s*) in the actions of a game whose components are named as the strategy's are."""
-    name, answer, gains = rule.leader[line], rule.offset[rule.leader[line]], rule.matrix.tocsr()[[line]].tocoo()
+    name, answer = rule.leader[line], rule.offset[rule.leader[line]]
     if rule.bend is not None:
         raise InvalidGame(f"rules: {name} answers by a squared term; give it as an expression, rule.strategy().")
-    for s, gain in zip(gains.col.tolist(), gains.data.tolist(), strict=True):
+    for s, gain in entries_in(rule.matrix.tocsr(), line):
         signal = rule.observed[s]
         if signal.name in rule.members:
             raise InvalidGame(f"rules: {signal.name} is each member's own of a population; expand() the game.")
@@ -445,13 +445,12 @@ class Experiments:
         line = [game.names[id(v)] for v in responses.variables].index(name)
         level: Any = float(responses.constants[line])
         for weights, variables in ((responses.shares, game.actions), (responses.leads, responses.drivers)):
-            entries = weights[[line]].tocoo()
-            for column, weight in zip(entries.col, entries.data, strict=True):
+            for column, weight in entries_in(weights, line):
                 part = game.names[id(variables[column])]
                 if own is None:
-                    level += float(weight) * self._number(row, part)
+                    level += weight * self._number(row, part)
                 else:
-                    level += float(weight) * (own[part][0] if part in own else self._given(row, own, variables[column]))
+                    level += weight * (own[part][0] if part in own else self._given(row, own, variables[column]))
         return level
 
     def _number(self, row: int, name: str) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
 
-from stackpyomo.core import Array
+from stackpyomo.core import Array, entries_in
 from stackpyomo.core.expressions import Substitution, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Follower, Game, evaluator, rewritten, twin_of
@@ -200,10 +200,9 @@ def _answers(game: Game, announced: Announcement, alone: str) -> Iterator[tuple[
         steps: list[Any] = []
         for matrix, power in ((announced.gain, 1), (announced.bend, 2)):
             if matrix is not None:
-                entries = matrix.tocsr()[[row]].tocoo()
                 steps += [
-                    float(weight) / power * _seen(game, announced, int(column), alone) ** power
-                    for column, weight in zip(entries.col, entries.data, strict=True)
+                    weight / power * _seen(game, announced, column, alone) ** power
+                    for column, weight in entries_in(matrix.tocsr(), row)
                     if weight != 0.0
                 ]
         if steps:

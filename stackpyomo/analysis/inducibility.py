@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
 
-from stackpyomo.core import TOLERANCES, listed, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, listed, tracked, triplets, undisturbed
 from stackpyomo.core.expressions import (
     Substitution,
     is_affine,
@@ -110,10 +110,9 @@ class _MinMaxTest:
         table.update(zip(map(id, follower.variables), self.own, strict=True))
         table.update(zip(instruments, self.instruments, strict=True))
         responses = game.responses()
-        leads = responses.leads.tocoo()
-        for row, col, rate in zip(leads.row, leads.col, leads.data, strict=True):
+        for row, col, rate in triplets(responses.leads):
             aggregate, driver = id(responses.variables[row]), id(responses.drivers[col])
-            table[aggregate] = table[aggregate] + float(rate) * (table[driver] - values[driver])
+            table[aggregate] = table[aggregate] + rate * (table[driver] - values[driver])
         for var, copy in zip(follower.variables, self.own, strict=True):
             for moved, rate in game.movers().get(id(var), ()):
                 table[id(moved)] = table[id(moved)] + rate * (copy - values[id(var)])

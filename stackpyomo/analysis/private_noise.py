@@ -22,7 +22,7 @@ import pyomo.environ as pyo
 from pyomo.core.expr.numeric_expr import ProductExpression
 from scipy.special import gammaln
 
-from stackpyomo.core import Array
+from stackpyomo.core import Array, entries_in, triplets
 from stackpyomo.core.expressions import substituting, terms, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, evaluator
@@ -185,7 +185,7 @@ class PrivateNoise:
         moved = zip(self.responses.variables, sums @ excess, strict=True)
         levels: list[Any] = [values[names[id(v)]] + float(e) + _sum(sums, r, steps) for r, (v, e) in enumerate(moved)]
         answer = self._answer(excess, steps, many) if answered else {}
-        for row, column, rate in _entries(self.responses.leads):
+        for row, column, rate in triplets(self.responses.leads):
             levels[row] += rate * answer.get(id(self.responses.drivers[column]), 0.0)
         faced = {id(var): level for var, level in zip(self.responses.variables, levels, strict=True)}
         return faced | {key: self._within(names[key], values[names[key]] + step) for key, step in answer.items()}
@@ -215,7 +215,7 @@ class PrivateNoise:
         answers: dict[int, Any] = {}
         leaders = [id(self.game.variables_by_name[name]) for name in self.announced.leader]
         for matrix, shown in ((gain, seen), (bend, [s**2 / 2.0 for s in seen])):
-            for row, column, rate in _entries(matrix) if matrix is not None else ():
+            for row, column, rate in triplets(matrix) if matrix is not None else ():
                 answers[leaders[row]] = answers.get(leaders[row], 0.0) + rate * shown[column]
         return answers
 
@@ -250,13 +250,7 @@ class PrivateNoise:
 
 
 def _sum(matrix: Any, row: int, steps: Mapping[int, Any]) -> Any:
-    entries = matrix[[row]].tocoo()
-    return pyo.quicksum(float(w) * steps[a] for a, w in zip(entries.col, entries.data, strict=True) if a in steps)
-
-
-def _entries(matrix: Any) -> Iterator[tuple[int, int, float]]:
-    entries = matrix.tocoo()
-    return zip(entries.row.tolist(), entries.col.tolist(), entries.data.tolist(), strict=True)
+    return pyo.quicksum(weight * steps[a] for a, weight in entries_in(matrix.tocsr(), row) if a in steps)
 
 
 def _multinomial(count: int, probabilities: Array) -> Iterator[tuple[float, Array]]:

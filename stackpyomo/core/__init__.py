@@ -30,7 +30,18 @@ from .serialization import (
     writable,
 )
 from .shutdown import Terminated, end, kill, prefix, sweep, unbroken, unwinding
-from .sparse import Array, Pattern, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
+from .sparse import (
+    Array,
+    Pattern,
+    entries_in,
+    largest_by_row,
+    matches,
+    ranges,
+    row_of,
+    rows_scaled,
+    triplets,
+    with_data,
+)
 from .tolerances import TOLERANCES, Tolerances, is_within, leaves
 
 __all__ = [
@@ -54,6 +65,7 @@ __all__ = [
     "confirmed_steps",
     "cut",
     "end",
+    "entries_in",
     "fields_from_json",
     "fields_to_json",
     "floats",
@@ -87,6 +99,7 @@ __all__ = [
     "sweep",
     "timed",
     "tracked",
+    "triplets",
     "turns_well_within",
     "unbroken",
     "undisturbed",

@@ -38,6 +38,18 @@ def matches(keys: Array, questions: Array) -> tuple[Array, Array]:
     return ranges(np.searchsorted(keys, questions, "left"), np.searchsorted(keys, questions, "right"))
 
 
+def entries_in(matrix: sparse.csr_array | sparse.csc_array, line: int) -> list[tuple[int, float]]:
+    """(column, number) of every entry in a row of a CSR array; (row, number) in a column of a CSC one."""
+    part = slice(matrix.indptr[line], matrix.indptr[line + 1])
+    return list(zip(matrix.indices[part].tolist(), matrix.data[part].tolist(), strict=True))
+
+
+def triplets(matrix: Any) -> list[tuple[int, int, float]]:
+    """(row, column, number) of every entry."""
+    entries = matrix.tocoo()
+    return list(zip(entries.row.tolist(), entries.col.tolist(), entries.data.tolist(), strict=True))
+
+
 def rows_scaled(matrix: sparse.csr_array, factors: Array) -> sparse.csr_array:
     """diag(factors) · matrix with its pattern as it is: a derivative that is 0 at the plan may curve."""
     return with_data(matrix, matrix.data * factors[row_of(matrix)])

@@ -13,7 +13,7 @@ from pyomo.core.expr.numeric_expr import DivisionExpression
 from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.core.expr.visitor import identify_mutable_parameters
 
-from stackpyomo.core import TOLERANCES, intercepted, listed, undisturbed
+from stackpyomo.core import TOLERANCES, intercepted, listed, triplets, undisturbed
 from stackpyomo.core.expressions import UNREADABLE, Curvature, curvature, is_convex_feasible_set, leaves, variables_in
 from stackpyomo.errors import InvalidGame
 
@@ -371,13 +371,12 @@ def _averages(game: GameStructure) -> Iterator[Finding]:
             continue
         weights: dict[tuple[int, Any], dict[int, float]] = {}
         own = dict(zip(map(id, follower.variables), follower.scenarios(), strict=True))
-        entries = responses.shares.tocoo()
-        for row, column, share in zip(entries.row, entries.col, entries.data, strict=True):
+        for row, column, share in triplets(responses.shares):
             var = game.actions[column]
             place = own.get(id(var))
             if place is not None:
                 key = var.index()[:-1] if isinstance(var.index(), tuple) else ()
-                weights.setdefault((row, (id(var.parent_component()), key)), {})[place] = float(share)
+                weights.setdefault((row, (id(var.parent_component()), key)), {})[place] = share
         for (row, _), unequal in weights.items():
             per_member = [unequal.get(s, 0.0) / p for s, p in enumerate(follower.noise.probabilities)]
             if max(per_member) - min(per_member) > TOLERANCES.noise * max(map(abs, per_member)):

@@ -20,7 +20,7 @@ from pyomo.core.base.component_namer import index_repr
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, clipped, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, clipped, limited_reaches, triplets
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
@@ -293,10 +293,9 @@ class GameStructure:
     def movers(self) -> Movers:
         """What one member's action moves beside itself: id(action) → [(aggregate, rate)]."""
         responses = self.responses()
-        actions, moves = self.actions, responses.moves.tocoo()
-        moved_by: dict[int, list[tuple[VarData, float]]] = {}
-        for row, column, rate in zip(moves.row, moves.col, moves.data, strict=True):
-            moved_by.setdefault(id(actions[column]), []).append((responses.variables[row], float(rate)))
+        actions, moved_by = self.actions, dict[int, list[tuple[VarData, float]]]()
+        for row, column, rate in triplets(responses.moves):
+            moved_by.setdefault(id(actions[column]), []).append((responses.variables[row], rate))
         return moved_by
 
     def shared_rows(self, followers: Iterable[str] | None = None) -> list[SharedRow]:

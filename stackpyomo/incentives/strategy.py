@@ -18,6 +18,7 @@ from stackpyomo.core import (
     SHOWN,
     Array,
     clipped,
+    entries_in,
     fields_from_json,
     fields_to_json,
     floats,
@@ -27,6 +28,7 @@ from stackpyomo.core import (
     listed,
     readable,
     real,
+    triplets,
 )
 from stackpyomo.core.expressions import interval, variables_in
 from stackpyomo.derivatives import is_jointly_convex
@@ -270,8 +272,7 @@ class AffineStrategy:
             answer = self.offset[name]
             for matrix, power in ((self.matrix, 1), (self.bend, 2)):
                 if matrix is not None:
-                    row = matrix.tocsr()[[index]]
-                    terms = zip(row.indices, row.data, strict=True)
+                    terms = entries_in(matrix.tocsr(), index)
                     answer += sum(gain / power * sizes[c] * deviations[c] ** power for c, gain in terms)
             expressions[game.variables_by_name[name]] = answer
         return expressions
@@ -440,9 +441,7 @@ class AffineStrategy:
         return str(Printer(identifiers(game)).printed(signal.curve, game.leader).text)
 
     def _triplets(self, matrix: sparse.sparray) -> list[list[Any]]:
-        entries = sparse.csr_array(matrix).tocoo()
-        rows = zip(entries.row, entries.col, entries.data, strict=True)
-        return [[self.leader[r], self.signals[c], float(v)] for r, c, v in rows]
+        return [[self.leader[r], self.signals[c], v] for r, c, v in triplets(sparse.csr_array(matrix))]
 
 
 def _from_triplets(entries: list[list[Any]], leader: list[str], signals: list[str]) -> sparse.csc_array:

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from stackpyomo.core import SHOWN, TOLERANCES, Array, Part, Table, listed, shown
+from stackpyomo.core import SHOWN, TOLERANCES, Array, Part, Table, entries_in, listed, shown
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games.information import Signal
 from stackpyomo.plans import Plan
@@ -74,8 +73,10 @@ def term_table(rule: AffineStrategy) -> pd.DataFrame:
     """A line for each variable and each signal that moves it, in the model's order; at least one for each variable."""
     lines = []
     for index, name in enumerate(rule.leader):
-        rates = _entries(rule.matrix, index)
-        bends = {} if rule.bend is None else _entries(rule.bend, index)
+        rates, bends = (
+            {} if part is None else {place: rate for place, rate in entries_in(part.tocsr(), index) if rate}
+            for part in (rule.matrix, rule.bend)
+        )
         start = {"variable": name, "unit": _unit(rule, [name]), "on_plan": rule.offset[name]}
         terms = [
             {
@@ -92,12 +93,6 @@ def term_table(rule: AffineStrategy) -> pd.DataFrame:
         lines += [{**start, **term} for term in terms or [{}]]
     columns = ["variable", "unit", "on_plan", "signal", "signal_unit", "followers", "target", "per_unit"]
     return pd.DataFrame(lines, columns=[*columns, *([] if rule.bend is None else ["per_squared_unit"])])
-
-
-def _entries(matrix: sparse.csc_array, index: int) -> dict[int, float]:
-    """Column → entry of a row, without zeros."""
-    row = matrix[[index]].tocoo()
-    return {int(column): float(value) for column, value in zip(row.col, row.data, strict=True) if value}
 
 
 def _owners(rule: AffineStrategy, signal: Signal) -> list[str]:
@@ -166,11 +161,9 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
         return
     for group in standing.common:
         line = rule.leader.index(group[0])
-        row = rule.matrix.tocsr()[[line]].tocoo()
-        intercept = rule.offset[group[0]] - sum(
-            gain * rule.targets[rule.signals[s]] for s, gain in zip(row.col, row.data, strict=True)
-        )
-        gains = ", ".join(f"{gain:.6g}" for gain in row.data) or "0"
+        row = entries_in(rule.matrix.tocsr(), line)
+        intercept = rule.offset[group[0]] - sum(gain * rule.targets[rule.signals[s]] for s, gain in row)
+        gains = ", ".join(f"{gain:.6g}" for _, gain in row) or "0"
         yield f"{listed(list(group), 4)} announce one rule: {intercept:.6g} plus {gains} times what each sees."
     proof = "the best of all affine rules" if standing.free else "the best affine rule with its gain in these bounds"
     yield "The leader's objective:"
@@ -201,19 +194,15 @@ def _formula(rule: AffineStrategy, index: int, most: int) -> str:
     count = 0
     for matrix, factor, power in ((rule.matrix, 1.0, ""), (rule.bend, 0.5, "²")):
         if matrix is not None:
-            row = matrix[[index]].tocoo()
-            entries = np.flatnonzero(np.abs(row.data) > TOLERANCES.noise * _largest(matrix))
+            least = TOLERANCES.noise * float(np.abs(matrix.data).max(initial=0.0))
+            entries = sorted((place, rate) for place, rate in entries_in(matrix.tocsr(), index) if abs(rate) > least)
             count += len(entries)
-            for place in sorted(entries, key=row.col.__getitem__)[:most]:
-                signal = rule.observed[row.col[place]].name
-                terms.append((factor * row.data[place], f"{_deviation(signal, rule.targets[signal])}{power}"))
+            for place, rate in entries[:most]:
+                signal = rule.observed[place].name
+                terms.append((factor * rate, f"{_deviation(signal, rule.targets[signal])}{power}"))
     unit = _unit(rule, [name])
     amount = f"{shown(rule.offset[name], 6)}{_signed(terms[:most], count)}{_bounds(rule, name)}"
     return f"{name} [{unit}] = {amount}" if unit else f"{name} = {amount}"
-
-
-def _largest(matrix: sparse.csc_array) -> float:
-    return float(np.abs(matrix.data).max(initial=0.0))
 
 
 def _deviation(signal: str, target: float) -> str:

@@ -20,7 +20,7 @@ import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
-from stackpyomo.core import Array, is_within, leaves
+from stackpyomo.core import Array, entries_in, is_within, leaves, triplets
 from stackpyomo.core.expressions import (
     Curvature,
     Substitution,
@@ -228,10 +228,9 @@ def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[
     level.construct()
     responses = game.responses()
     steps = {id(v): level - announced.values[leader] for v in responses.drivers if game.names[id(v)] == leader}
-    leads = responses.leads.tocoo()
     carried = {
         game.names[id(responses.variables[row])]: rate * steps[id(responses.drivers[col])]
-        for row, col, rate in zip(leads.row, leads.col, leads.data, strict=True)
+        for row, col, rate in triplets(responses.leads)
         if id(responses.drivers[col]) in steps
     }
     others = sparse.diags_array([float(other != leader) for other in announced.leader])
@@ -384,26 +383,24 @@ class _Moves:
     def __init__(self, game: Game, announced: Announcement) -> None:
         responses = game.responses()
         self._tables = [(responses.moves.tocsc(), [id(v) for v in responses.variables])]
-        leads = responses.leads.tocoo()
-        at = ([id(responses.variables[row]) for row in leads.row], [id(responses.drivers[col]) for col in leads.col])
-        self._leads = list(zip(*at, map(float, leads.data), strict=True))
+        aggregates, drivers = responses.variables, responses.drivers
+        self._leads = [(id(aggregates[row]), id(drivers[col]), rate) for row, col, rate in triplets(responses.leads)]
         self.saturate = announced.saturate
         self.by_id = {id(v): v for v in game.variables_by_name.values()} if announced.saturate else {}
         self.leaders = dict.fromkeys(id(game.variables_by_name[n]) for n in announced.leader)  #: In their order.
-        self._bows: list[tuple[int, float, Array]] = []
+        self._bows: list[tuple[int, float, int]] = []
         self._game, self._values = game, announced.values
         self._curves: list[tuple[int, float, Any]] = []  #: (leader Var, gain, signal) of signals that are not linear.
         if announced.gain is not None:
             moves = shares(game, announced.signals).moves
             instruments = [id(game.variables_by_name[n]) for n in announced.leader]
             self._tables.append((answers(announced.gain, moves).tocsc(), instruments))
-            entries = announced.gain.tocoo() if any(s.curve is not None for s in announced.signals) else None
-            for row, column, rate in zip(*entries.coords, entries.data, strict=True) if entries is not None else ():
+            curved = any(signal.curve is not None for signal in announced.signals)
+            for row, column, rate in triplets(announced.gain) if curved else ():
                 if announced.signals[column].curve is not None and rate != 0.0:
-                    self._curves.append((instruments[row], float(rate), announced.signals[column]))
+                    self._curves.append((instruments[row], rate, announced.signals[column]))
             if announced.bend is not None:
-                bent = announced.bend.tocoo()
-                self._bows = list(zip((instruments[r] for r in bent.row), bent.data, bent.col, strict=True))
+                self._bows = [(instruments[row], rate, signal) for row, signal, rate in triplets(announced.bend)]
                 self._shown = moves.tocsr()
 
     def projected(self, values: Mapping[int, float]) -> dict[int, float]:
@@ -430,16 +427,14 @@ class _Moves:
         moved: dict[int, Any] = {}
         for matrix, movers in self._tables:
             for column in columns:
-                entries = slice(matrix.indptr[column], matrix.indptr[column + 1])
-                for row, rate in zip(matrix.indices[entries], matrix.data[entries], strict=True):
+                for row, rate in entries_in(matrix, column):
                     if rate != 0.0:
-                        moved[movers[row]] = moved.get(movers[row], 0.0) + float(rate) * deviation[column]
+                        moved[movers[row]] = moved.get(movers[row], 0.0) + rate * deviation[column]
         for mover, weight, signal in self._bows:
-            row = self._shown[[signal]]
-            terms = zip(row.indices, row.data, strict=True)
-            seen = sum(float(rate) * deviation[column] for column, rate in terms if column in deviation)
+            terms = entries_in(self._shown, signal)
+            seen = sum(rate * deviation[column] for column, rate in terms if column in deviation)
             if not isinstance(seen, int):
-                moved[mover] = moved.get(mover, 0.0) + float(weight) / 2.0 * seen**2
+                moved[mover] = moved.get(mover, 0.0) + weight / 2.0 * seen**2
         for mover, rate, signal in self._curves:
             step = rate * excursion(self._game, signal, self._values, self._own(deviation))
             if not isinstance(step, float):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
-from stackpyomo.core import TOLERANCES, Array, listed
+from stackpyomo.core import TOLERANCES, Array, listed, triplets
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games.files import Printer, document, identifiers
 from stackpyomo.games.information import Announcement
@@ -91,9 +91,7 @@ def _rule(announced: Announcement, names: Mapping[str, str]) -> dict[str, Any]:
     tables = {}
     for key in ("gain", "bend"):
         matrix = getattr(announced, key)
-        entries = None if matrix is None else matrix.tocoo()
-        columns = [] if entries is None else zip(entries.row, entries.col, entries.data, strict=True)
-        tables[key] = [[int(r), int(c), float(t)] for r, c, t in columns]
+        tables[key] = [] if matrix is None else [list(entry) for entry in triplets(matrix)]
     signals = [{"name": s.name, "terms": {names[n]: float(w) for n, w in s.terms.items()}} for s in announced.signals]
     return {
         "leader": [names[name] for name in announced.leader],

@@ -25,7 +25,7 @@ from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, entries_in, limited_reaches
 from stackpyomo.core.expressions import UNDEFINED, is_affine, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import GameStructure
@@ -149,10 +149,7 @@ def _alone(variable: Any) -> float:
 
 def _entries(rows: sparse.csr_array, number: int | None) -> dict[int, float]:
     """column → value of one row; of none nothing."""
-    if number is None:
-        return {}
-    entries = slice(rows.indptr[number], rows.indptr[number + 1])
-    return dict(zip(rows.indices[entries].tolist(), rows.data[entries].tolist(), strict=True))
+    return {} if number is None else dict(entries_in(rows, number))
 
 
 def _cancelling(problem: Composed) -> Array:

@@ -26,7 +26,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.constraint import ConstraintData
 
-from stackpyomo.core import TOLERANCES
+from stackpyomo.core import TOLERANCES, entries_in
 from stackpyomo.core.expressions import apart, is_convex_problem, substituting, variables_in
 from stackpyomo.families import MANY
 from stackpyomo.games import Follower, Game, Price, SharedRow
@@ -152,11 +152,10 @@ class _Joint:
         for number, var in enumerate(responses.variables):
             copy = self.copies[id(var)]
             moved: Any = copy - self.target[id(copy)]
-            row = responses.shares[[number]].tocoo()
-            for column, share in zip(row.col, row.data, strict=True):
+            for column, share in entries_in(responses.shares, number):
                 mine = self.copies.get(id(actions[column]))
                 if mine is not None:
-                    moved = moved - float(share) * (mine - self.target[id(mine)])
+                    moved = moved - share * (mine - self.target[id(mine)])
             yield free_row(moved, 0.0, 0.0)
 
 

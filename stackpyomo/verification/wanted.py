@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
-from stackpyomo.core import TOLERANCES, box_of, limited_reaches
+from stackpyomo.core import TOLERANCES, box_of, entries_in, limited_reaches
 from stackpyomo.core.expressions import affine_terms, substituting, variables_in
 from stackpyomo.games import Follower, GameStructure, Player
 from stackpyomo.solvers import reaches_told
@@ -103,9 +103,7 @@ def _rates(game: GameStructure, player: Player, actions: Sequence[Any]) -> Itera
     of_all = known.moves if isinstance(player, Follower) else known.shares
     moves = of_all[:, [column for _, column in columns]].tocsr()
     for row, aggregate in enumerate(known.variables):
-        entries = slice(moves.indptr[row], moves.indptr[row + 1])
-        terms = zip(moves.indices[entries].tolist(), moves.data[entries].tolist(), strict=True)
-        moving = [(columns[column][0], rate) for column, rate in terms]
+        moving = [(columns[column][0], rate) for column, rate in entries_in(moves, row)]
         if moving:
             yield id(aggregate), moving
     if not isinstance(player, Follower):

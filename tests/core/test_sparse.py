@@ -7,7 +7,17 @@ import pytest
 from conftest import seeds
 from scipy import sparse
 
-from stackpyomo.core import Pattern, largest_by_row, matches, ranges, row_of, rows_scaled, with_data
+from stackpyomo.core import (
+    Pattern,
+    entries_in,
+    largest_by_row,
+    matches,
+    ranges,
+    row_of,
+    rows_scaled,
+    triplets,
+    with_data,
+)
 
 
 def drawn_matrix(seed: int) -> sparse.csr_array:
@@ -65,3 +75,19 @@ def test_joins_against_loops(seed: int) -> None:
     stop = start + random.integers(0, 4, 4)
     which, place = ranges(start, stop)
     assert list(zip(which, place, strict=True)) == [(i, j) for i in range(4) for j in range(start[i], stop[i])]
+
+
+@pytest.mark.parametrize("seed", seeds(10))
+def test_entries_against_dense_ones(seed: int) -> None:
+    matrix = drawn_matrix(seed)
+    dense = matrix.toarray()
+    for row, numbers in enumerate(dense):
+        assert {column: number for column, number in entries_in(matrix, row) if number} == {
+            column: number for column, number in enumerate(numbers.tolist()) if number
+        }
+    for column, numbers in enumerate(dense.T):
+        assert sum(number for _, number in entries_in(matrix.tocsc(), column)) == pytest.approx(numbers.sum())
+    again = np.zeros_like(dense)
+    for row, column, number in triplets(matrix):
+        again[row, column] += number
+    assert (again == dense).all()

@@ -25,7 +25,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, listed
+from stackpyomo.core import TOLERANCES, Array, entries_in, listed
 from stackpyomo.core.expressions import Substitution, affine_terms, number_of, variables_in
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games.aggregates import from_entries
@@ -265,17 +265,15 @@ class _Reader:
                 "of these. If it is an aggregate, pass its constraint as Game(..., aggregates=...)."
             )
         place = self._aggregates.get(id(var))
-        if place is not None and len(led := self._responses.leads[[place]].tocoo().col):
-            return self._followers_part(place, name, [self._responses.drivers[i] for i in led])
+        if place is not None and (led := entries_in(self._responses.leads, place)):
+            return self._followers_part(place, name, [self._responses.drivers[i] for i, _ in led])
         return Signal(name, 0.0, {name: 1.0}, own=id(var) in self._actions)
 
     def _followers_part(self, place: int, name: str, drivers: Sequence[VarData]) -> Signal:
         """What the followers make of an aggregate: the leader knows what is its own in it."""
         names = self.game.names
-        shares = self._responses.shares[[place]].tocoo()
-        terms = {
-            names[id(self.game.actions[i])]: float(share) for i, share in zip(shares.col, shares.data, strict=True)
-        }
+        actions, shares = self.game.actions, entries_in(self._responses.shares, place)
+        terms = {names[id(actions[i])]: share for i, share in shares}
         without = f"{name} without {listed([names[id(v)] for v in drivers])}"
         return Signal(without, float(self._responses.constants[place]), terms, own=False)
 

@@ -24,7 +24,7 @@ from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, limits_of
+from stackpyomo.core import TOLERANCES, Array, bounds_of, entries_in, limits_of
 from stackpyomo.core.expressions import UNDEFINED, number_of, partials, substituting, variables_in
 from stackpyomo.derivatives import ActiveSide, Derivatives
 from stackpyomo.errors import InvalidGame, NoIncentive
@@ -183,11 +183,11 @@ class _Design:
     def _terms(self, effects: Mapping[int, Mapping[int, Any]], action: int) -> Iterator[tuple[int, Any, float]]:
         """(entry of the gain, ∂J/∂u0, M) for the entries that an action's equation holds."""
         system, follower = self.demand.system, int(self.rows.owners[action])
-        for entry in system.matrix.indices[system.matrix.indptr[action] : system.matrix.indptr[action + 1]]:
+        for entry, _ in entries_in(system.matrix, action):
             instrument = int(system.leader[entry])
             known = follower in effects
             effect = effects[follower].get(instrument, 0.0) if known else float(self.here.leader[follower, instrument])
-            yield int(entry), effect, float(self.demand.entries.moves[int(system.signal[entry]), action])
+            yield entry, effect, float(self.demand.entries.moves[int(system.signal[entry]), action])
 
     def _power(self, effects: Mapping[int, Mapping[int, Any]], action: int) -> Any:
         """Σ b² M²/w over the entries of one action's own equation."""
@@ -232,8 +232,7 @@ class _Design:
 
         def along(matrix: sparse.csc_array, column: int) -> Any:
             """What moves of the aggregates adds."""
-            part = slice(matrix.indptr[column], matrix.indptr[column + 1])
-            return sum(float(r) * carried[g] for g, r in zip(matrix.indices[part], matrix.data[part], strict=True))
+            return sum(rate * carried[group] for group, rate in entries_in(matrix, column))
 
         moves, effects = rows.responses.moves[aggregates].tocsc(), direct[len(own) + len(aggregates) :]
         own_slopes = [slope + along(moves, int(j)) for j, slope in zip(own, direct, strict=False)]

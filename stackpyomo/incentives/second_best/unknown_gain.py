@@ -17,7 +17,7 @@ from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import Array, clipped, listed
+from stackpyomo.core import Array, clipped, entries_in, listed, triplets
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, leader_variables
@@ -147,8 +147,7 @@ class UnknownGain:
         for instrument, s, _ in self.entries:
             by_signal.setdefault(s, []).append(instrument)
         rates_of: dict[int, dict[int, Any]] = {}
-        moves = self.design.shares.moves.tocoo()
-        for s, action, rate in zip(moves.row.tolist(), moves.col.tolist(), moves.data.tolist(), strict=True):
+        for s, action, rate in triplets(self.design.shares.moves):
             rates = rates_of.setdefault(id(game.actions[action]), {})
             for instrument in by_signal.get(s, ()):
                 rates[instrument] = rates.get(instrument, 0.0) + self.table[instrument, s] * rate
@@ -161,11 +160,7 @@ class UnknownGain:
     ) -> list[tuple[VarData, Any]]:
         moved = [(self.rows.instruments[instrument], rate) for instrument, rate in rates.items()]
         for instrument, rate in rates.items():
-            part = slice(leads.indptr[instrument], leads.indptr[instrument + 1])
-            moved += [
-                (aggregates[z], float(lead) * rate)
-                for z, lead in zip(leads.indices[part], leads.data[part], strict=True)
-            ]
+            moved += [(aggregates[z], lead * rate) for z, lead in entries_in(leads, instrument)]
         return moved
 
     def _tie(self) -> None:

@@ -8,7 +8,19 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 
-from stackpyomo.core.expressions import apart, elementary, interval, leaves, partials, roots, terms, variables_in
+from stackpyomo.core.expressions import (
+    affine_terms,
+    apart,
+    elementary,
+    interval,
+    is_affine,
+    is_quadratic,
+    leaves,
+    partials,
+    roots,
+    terms,
+    variables_in,
+)
 
 
 @pytest.fixture
@@ -78,3 +90,20 @@ def test_bounds_that_are_numbers_of_numpy_beside_no_bound_warn_of_nothing() -> N
     m.x, m.y = pyo.Var(bounds=(np.float64(0.0), None)), pyo.Var(bounds=(None, np.float64(2.0)))
     assert interval(m.x * m.y) == (-np.inf, np.inf)  # 0 times infinity may be anything
     assert interval(3 * m.y - m.x) == (-np.inf, 6.0)
+
+
+def test_what_is_affine(m: Any) -> None:
+    """Like terms are collected; fixed Vars and Params are numbers; a number is affine, a product of Vars is not."""
+    expression = 2 * (m.x - m.y / 4) + m.p - m.x
+    constant, slopes = affine_terms(expression) or (0.0, [])
+    assert (constant, {v.name: slope for v, slope in slopes}) == (3.0, {"x": 1.0, "y": -0.5})
+    assert affine_terms(m.x * m.y) is None
+    assert affine_terms(m.e) is None
+    assert affine_terms(4.0) == (4.0, [])
+    assert is_affine(4.0, expression)
+    assert not is_affine(expression, m.e)
+    assert is_quadratic(m.e, expression)
+    assert not is_quadratic(m.e * m.x)
+    m.y.fix()
+    assert is_affine(m.x * m.y)
+    assert affine_terms(m.x * m.y) == (0.0, [(m.x, 1.9)])
