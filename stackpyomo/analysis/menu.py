@@ -5,7 +5,8 @@ the items of every rule satisfy, for each pair of types that the leader cannot t
 
     J_k(item of a; a) ≤ J_k(item of b; a)                                   (self-selection; in expectation over others)
 
-and the best items are a bound on every rule, affine or not. They are reached by a rule if every action off the menu
+and the best items are a bound on every rule, affine or not, where every type can do what the others do: what its bounds
+or its own rows forbid it, nothing has to keep it from. They are reached by a rule if every action off the menu
 has a punishment for all types: sup_{u0} min_a [J(u0, v; a) − J(item of a; a)] ≥ 0 (screening; Mussa, Rosen 1978).
 """
 
@@ -20,8 +21,9 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
+from scipy.sparse import find
 
-from stackpyomo.core import TOLERANCES, undisturbed
+from stackpyomo.core import TOLERANCES, bounds_of, undisturbed
 from stackpyomo.core.expressions import Substitution, apart, number_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs, require
@@ -47,7 +49,8 @@ def best_menu(
     """The leader's best menu: an item (u0, u) for each type, such that no type prefers another type's item.
 
     min J0 over the items, subject to J_k(own item) ≤ J_k(another type's item). Where the plan is proved "optimal", it
-    is a bound on every rule. Followers' own constraints count as no obstacle to another type's item.
+    is a bound on every rule; "feasible" at best where bounds or rows may forbid a type another type's item, which count
+    as no obstacle to it.
 
     Parameters
     ----------
@@ -89,15 +92,21 @@ def best_menu(
         problem.constraints += [("menu", row) for row in holder.selection.values()]
         plan = respond(game, [], problem, options, sign=game.leader.sign)
         plan.options = {"function": "best_menu", "solver": solver, "starts": starts, "seed": seed}
+        _withdraw(plan, [reason for reason in (screen.why_no_bound for screen in screens) if reason])
         _look_for_punishments(plan, screens)
     return plan
 
 
+def _withdraw(plan: Plan, reasons: Sequence[str]) -> None:
+    """No claim to a bound on every rule where a type need not be kept from another type's item."""
+    if reasons:
+        plan.quality = "feasible" if plan.quality == "optimal" else plan.quality
+        plan.bound = plan.gap = plan.epsilon0 = math.nan
+        plan.warnings += [f"{reason}, which counts as no obstacle: the menu bounds no rule" for reason in reasons]
+
+
 def _look_for_punishments(plan: Plan, screens: Sequence[_Screen]) -> None:
     """Note whether a rule can reach the menu, and warn where that is not shown."""
-    constrained = [s.follower.name for s in screens if s.follower.constraints]
-    if constrained:
-        plan.warnings.append(f"{constrained[0]}: its own constraints are ignored for another type's item")
     alone = len(screens) == 1 and not screens[0].follower.integers
     missed = screens[0].unpunished(plan.values) if alone else None
     plan.options["common_punishment"] = None if not alone else missed is None
@@ -168,12 +177,21 @@ class _Screen:
     observation: str
     #: id(leader's Var that it feels, indexed by the scenarios) → (it, the place of the scenario in its index).
     announced: dict[int, tuple[VarData, int]] = field(default_factory=dict)
+    #: id(action or leader's Var) → [(aggregate that it moves, rate)].
+    moved_by: dict[int, list[tuple[VarData, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cost = apart(self.follower.cost)
         self.atoms = list(self.scenarios.atoms(self.observation))
-        for var in variables_in(self.cost):
-            if id(var) not in self.game.owners and not var.fixed:
+        responses = self.game.responses()
+        self.moved_by.update((key, list(moved)) for key, moved in self.game.movers().items())
+        for row, column, rate in zip(*find(responses.leads), strict=True):
+            led = (responses.variables[row], float(rate))
+            self.moved_by.setdefault(id(responses.drivers[column]), []).append(led)
+        felt = [*variables_in(self.cost), *responses.drivers]
+        aggregates = {id(v) for v in responses.variables}
+        for var in felt:
+            if id(var) not in self.game.owners and id(var) not in aggregates and not var.fixed:
                 place = _position(var.parent_component(), self.scenarios)
                 if place is not None:
                     self.announced[id(var)] = var, place
@@ -202,7 +220,31 @@ class _Screen:
             for var, place in self.announced.values():
                 if _label(var, place) == w:
                     table[id(var)] = _entry(var, place, twins[0])
-        return table
+        return self._carried(table, {id(v): v for v in self.game.variables_by_name.values()})
+
+    def _carried(self, table: dict[int, Any], before: Mapping[int, Any]) -> dict[int, Any]:
+        """The table, with the aggregates as what is in it moves them."""
+        steps: dict[int, Any] = {}
+        for key, level in table.items():
+            for aggregate, rate in self.moved_by.get(key, ()):
+                steps[id(aggregate)] = steps.get(id(aggregate), before[id(aggregate)]) + rate * (level - before[key])
+        return table | steps
+
+    @property
+    def why_no_bound(self) -> str:
+        """What may forbid a type the item of another one; empty where every type can do what the others do."""
+        rows = {_written(row.expr, {}) for row in self.follower.constraints}
+        for table in filter(None, (self._as_if(own, other) for own, other in permutations(self.atoms, 2))):
+            for var in self.follower.variables:
+                twin = table.get(id(var), var)
+                (low, high), (lowest, highest) = bounds_of(twin), bounds_of(var)
+                whole = var.domain != twin.domain and not var.is_continuous()
+                if low < lowest or high > highest or whole or any(v.fixed for v in var.parent_component().values()):
+                    return f"{var.name}: its bounds may forbid a type another type's item"
+            for row in self.follower.constraints:
+                if _written(row.expr, table) not in rows:
+                    return f"{row.name}: may forbid a type another type's item"
+        return ""
 
     def _members(self, atom: Hashable) -> list[int]:
         return [w for w in self.scenarios.members(self.observation, atom) if self.scenarios.probability[w] > 0.0]
@@ -254,15 +296,21 @@ class _Screen:
         self, at: Mapping[int, float], atom: Hashable, own: Sequence[VarData], action: Sequence[float], threat: Any
     ) -> float:
         """The cost where type ``atom`` takes the action and is answered by the threat, all else as on the menu."""
-        table = dict(at)
+        table: dict[int, Any] = {}
         for var, level in zip(own, action, strict=True):
             place = _position(var.parent_component(), self.atoms)
             assert place is not None
             table[id(_entry(var, place, atom))] = level
         for w in self._members(atom):
             table.update({id(v): level for v, level in zip(self._of_scenario(w), threat, strict=True)})
-        cost = number_of(Substitution(substitute=table).walk_expression(self.cost))
+        levels = {**at, **self._carried(table, at)}
+        cost = number_of(Substitution(substitute=levels).walk_expression(self.cost))
         return cost if math.isfinite(cost) else -math.inf
+
+
+def _written(expression: Any, table: Mapping[int, Any]) -> str:
+    visitor = Substitution(substitute=table, descend_into_named_expressions=True, remove_named_expressions=True)
+    return str(visitor.walk_expression(expression))
 
 
 def _box(var: VarData) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pandas as pd
 import pyomo.environ as pyo
 import pytest
 
@@ -93,6 +94,52 @@ def test_types_with_opposite_minds_have_no_common_punishment() -> None:
     menu = sp.best_menu(game, types)
     assert menu.options["common_punishment"] is False
     assert any("perhaps no rule reaches it" in text for text in menu.warnings)
+
+
+@pytest.mark.parametrize("how", ["bounds", "a row", "fixed"])
+def test_a_menu_bounds_no_rule_where_a_type_cannot_do_what_another_does(how: str) -> None:
+    """Type 1 stays below 1, so that a toll by what is done (2 at ½, 0 at 2½, else 20) holds both at no loss."""
+    game, types = screened(
+        [1.0, 2.0], None, lambda theta, q, toll: q**2 / 2 - theta * q + toll,
+        lambda theta, q, toll: (q - (0.5 if theta == 1.0 else 2.5)) ** 2 + (toll - (2.0 if theta == 1.0 else 0.0)) ** 2,
+    )  # fmt: skip
+    free, q = sp.best_menu(game, types), game.model.user.q
+    if how == "bounds":
+        q[1.0].setub(1.0)
+    elif how == "a row":
+        game.model.user.limit = pyo.Constraint(expr=q[1.0] <= 1)
+    else:
+        q[1.0].fix(0.5)
+    assert sp.leader_optimal(game).leader_objective == pytest.approx(0.0, abs=1e-8)
+    menu = sp.best_menu(game, types)
+    assert free.quality == "optimal"
+    assert free.leader_objective > 0.05
+    assert menu.quality == "feasible"
+    assert pd.isna([menu.bound, menu.gap, menu.epsilon0]).all()
+    assert any("bounds no rule" in text for text in menu.warnings)
+
+
+def test_rows_that_all_types_have_leave_the_bound() -> None:
+    game, types = screened([1.0, 2.0], None, tariff, missed)
+    game.model.user.limit = pyo.Constraint(types.atoms("theta"), rule=lambda b, theta: b.q[theta] <= 5)
+    assert sp.best_menu(game, types).quality == "optimal"
+
+
+def test_a_type_moves_its_aggregate_and_no_aggregate_punishes() -> None:
+    """The game of opposite minds with q by an aggregate: the leader cannot choose that."""
+    game, types = screened([1.0, -1.0], None, tariff, lambda theta, q, toll: (q - 1 - theta / 2) ** 2 + toll**2 / 20)
+    m, theta = game.model, types["theta"]
+    m.twice = pyo.Var(list(types), initialize=2)
+    m.sums = pyo.Constraint(list(types), rule=lambda m, w: m.twice[w] == 2 * m.user.q[theta[w]])
+    answers = []
+    for level in (lambda w: m.user.q[theta[w]], lambda w: m.twice[w] / 2):
+        m.user.cost.set_value(
+            types.expectation(lambda w, level=level: (level(w) - 2) ** 2 / 2 + theta[w] * m.toll[w] * level(w))
+        )
+        menu = sp.best_menu(sp.Game(m, followers=m.user, aggregates=[m.sums]), types)
+        answers.append(menu.leader_objective)
+        assert menu.options["common_punishment"] is False
+    assert answers[1] == pytest.approx(answers[0], abs=1e-7)
 
 
 def test_a_rule_is_never_better_than_the_menu() -> None:
