@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,11 @@ import pandas as pd
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
 
-from stackpyomo.core import Array, entries_in
+from stackpyomo.core import Array
 from stackpyomo.core.expressions import Substitution, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Follower, Game, evaluator, rewritten, twin_of
-from stackpyomo.games.information import Announcement
+from stackpyomo.games.information import Announcement, formula_steps
 from stackpyomo.plans import Plan, nash, stackelberg
 from stackpyomo.verification import oversteps
 
@@ -196,23 +197,15 @@ def _answers(game: Game, announced: Announcement, alone: str) -> Iterator[tuple[
     """id(leader Var) → offset + K d + ½ R d² as an expression, d = signal − target."""
     if announced.gain is None:
         return
-    for row, name in enumerate(announced.leader):
-        steps: list[Any] = []
-        for matrix, power in ((announced.gain, 1), (announced.bend, 2)):
-            if matrix is not None:
-                steps += [
-                    weight / power * _seen(game, announced, column, alone) ** power
-                    for column, weight in entries_in(matrix.tocsr(), row)
-                    if weight != 0.0
-                ]
-        if steps:
-            answer = announced.values[name] + pyo.quicksum(steps)
-            if announced.saturate:
-                _require_within(game.variables_by_name[name], answer)
-            yield id(game.variables_by_name[name]), answer
+    steps = formula_steps(announced.gain, announced.bend, partial(_seen, game, announced, alone))
+    for row, step in steps.items():
+        var, answer = game.variables_by_name[announced.leader[row]], announced.values[announced.leader[row]] + step
+        if announced.saturate:
+            _require_within(var, answer)
+        yield id(var), answer
 
 
-def _seen(game: Game, announced: Announcement, column: int, alone: str) -> Any:
+def _seen(game: Game, announced: Announcement, alone: str, column: int) -> Any:
     """signal − target as an expression."""
     signal = announced.signals[column]
     owner = game.followers.get(game.owners.get(id(game.variables_by_name[signal.name]), "")) if signal.own else None

@@ -26,7 +26,7 @@ from stackpyomo.core import Array, entries_in, triplets
 from stackpyomo.core.expressions import substituting, terms, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, evaluator
-from stackpyomo.games.information import Announcement, shares
+from stackpyomo.games.information import Announcement, formula_steps, shares
 from stackpyomo.solvers import free_row
 from stackpyomo.verification import Composed, Effort, best_responses, oversteps
 
@@ -212,12 +212,8 @@ class PrivateNoise:
                 seen.append(_sum(self.seen.moves, row, {a: many * step for a, step in steps.items()}))
             else:
                 seen.append(float(before[row]) + _sum(self.seen.sums, row, steps))
-        answers: dict[int, Any] = {}
-        leaders = [id(self.game.variables_by_name[name]) for name in self.announced.leader]
-        for matrix, shown in ((gain, seen), (bend, [s**2 / 2.0 for s in seen])):
-            for row, column, rate in triplets(matrix) if matrix is not None else ():
-                answers[leaders[row]] = answers.get(leaders[row], 0.0) + rate * shown[column]
-        return answers
+        by_name, leader = self.game.variables_by_name, self.announced.leader
+        return {id(by_name[leader[row]]): step for row, step in formula_steps(gain, bend, seen.__getitem__).items()}
 
     # --- what belongs to which scenario -------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from stackpyomo.core import (
     SHOWN,
     Array,
     clipped,
-    entries_in,
     fields_from_json,
     fields_to_json,
     floats,
@@ -35,7 +34,7 @@ from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import GameFileError, InvalidGame
 from stackpyomo.games import Game, action_bounds, action_names, component_pairs
 from stackpyomo.games.files import Formula, Printer, identifiers
-from stackpyomo.games.information import Announcement, Equilibrium, Signal, answers, excursion, shares
+from stackpyomo.games.information import Announcement, Equilibrium, Signal, answers, excursion, formula_steps, shares
 from stackpyomo.plans import Plan
 
 from .gains.system import System
@@ -267,15 +266,9 @@ class AffineStrategy:
         if np.isinf(sizes).any():
             raise InvalidGame("strategy(): a population of infinite size has no sum of actions; use a finite size.")
         deviations = [s.written(game.variables_by_name) - self.targets[s.name] for s in self.observed]
-        expressions = ComponentMap()
-        for index, name in enumerate(self.leader):
-            answer = self.offset[name]
-            for matrix, power in ((self.matrix, 1), (self.bend, 2)):
-                if matrix is not None:
-                    terms = entries_in(matrix.tocsr(), index)
-                    answer += sum(gain / power * sizes[c] * deviations[c] ** power for c, gain in terms)
-            expressions[game.variables_by_name[name]] = answer
-        return expressions
+        steps = formula_steps(self.matrix, self.bend, deviations.__getitem__, sizes.tolist())
+        answers = (self.offset[name] + steps.get(index, 0.0) for index, name in enumerate(self.leader))
+        return ComponentMap(zip((game.variables_by_name[name] for name in self.leader), answers, strict=True))
 
     @property
     def _counts(self) -> Array:

@@ -3,7 +3,7 @@
 In: signals and scenarios. Out: shares of every follower in every signal, atoms, announcements. Law: plain data.
 """
 
-from .announcement import Announcement, Equilibrium, Uniqueness
+from .announcement import Announcement, Equilibrium, Uniqueness, formula_steps
 from .policies import Policy, policy_form
 from .scenarios import Scenarios
 from .signals import Observation, Signal, answers, causal, counts, excursion, read_observation, shares, slopes_at
@@ -20,6 +20,7 @@ __all__ = [
     "causal",
     "counts",
     "excursion",
+    "formula_steps",
     "policy_form",
     "read_observation",
     "shares",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from scipy import sparse
+
+from stackpyomo.core import triplets
 
 from .signals import Signal
 
@@ -61,3 +64,19 @@ class Announcement:
     responding: Sequence[str] = ()  #: Followers who respond in the plan: no better plan means none in which they do.
     #: Followers who settle anew when another one deviates; a re-solve holds them at the plan.
     settling: Sequence[str] = ()
+
+
+def formula_steps(
+    gain: sparse.sparray, bend: sparse.sparray | None, seen: Callable[[int], Any], times: Sequence[float] | None = None
+) -> dict[int, Any]:
+    """Number of a leader variable that answers → K d + ½ R d², in numbers or as an expression.
+
+    seen: number of a signal → d. times: how many show each signal (None: one).
+    """
+    moved: dict[int, Any] = {}
+    for matrix, power in ((gain, 1), (bend, 2)):
+        for row, column, rate in triplets(matrix) if matrix is not None else ():
+            if rate != 0.0:
+                weight = rate / power * (1.0 if times is None else times[column])
+                moved[row] = moved.get(row, 0.0) + weight * seen(column) ** power
+    return moved
