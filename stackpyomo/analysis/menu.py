@@ -128,7 +128,8 @@ def _observations(game: Game, scenarios: Scenarios, types: Any) -> list[tuple[Fo
         raise InvalidGame(f"types: {min(unknown)} is not a follower of this game.")
     observations = []
     for name, follower in game.followers.items():
-        fits = [o for o in scenarios.observations if _is_indexed_by(follower, scenarios.atoms(o))]
+        components = [v.parent_component() for v in follower.variables]
+        fits = [o for o in scenarios.observations if None not in (_position(c, scenarios.atoms(o)) for c in components)]
         seen = given.get(name) or (fits[0] if len(fits) == 1 else None)
         if seen is None or seen not in fits:
             among = f"; they fit {' and '.join(fits)}: name one by types={{{name!r}: ...}}" if len(fits) > 1 else ""
@@ -139,10 +140,6 @@ def _observations(game: Game, scenarios: Scenarios, types: Any) -> list[tuple[Fo
             raise InvalidGame(f"{seen}={never[0]}: has probability 0, so that nobody can have this type; leave it out.")
         observations.append((follower, seen))
     return observations
-
-
-def _is_indexed_by(follower: Follower, labels: Sequence[Hashable]) -> bool:
-    return all(_position(v.parent_component(), labels) is not None for v in follower.variables)
 
 
 def _position(component: Any, labels: Any) -> int | None:

@@ -151,10 +151,6 @@ def _log(x: Any) -> tuple[Any, Any, Any]:
     return y, _power(positive, -1.0), _power(positive, -2.0) * -1.0
 
 
-def _sqrt(x: Any) -> tuple[Any, Any, Any]:
-    return _powers(x, 0.5)
-
-
 def _tanh(x: Any) -> tuple[Any, Any, Any]:
     if isinstance(x, Ranges):
         y = x.rising(np.tanh)
@@ -176,7 +172,7 @@ def _cos(x: Any) -> tuple[Any, Any, Any]:
     return np.cos(x), -np.sin(x), -np.cos(x)
 
 
-_FUNCTIONS = {"exp": _exp, "log": _log, "sqrt": _sqrt, "sin": _sin, "cos": _cos, "tanh": _tanh}
+_FUNCTIONS = {"exp": _exp, "log": _log, "sqrt": lambda x: _powers(x, 0.5), "sin": _sin, "cos": _cos, "tanh": _tanh}
 
 
 class Ranges:

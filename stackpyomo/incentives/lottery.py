@@ -94,7 +94,8 @@ def _unexplained(excluded: Excluded, levers: Mapping[str, Lever]) -> NoIncentive
     else:
         sentence = "the search for a gain ended without an answer."
     return NoIncentive(
-        f"No affine incentive: {listed(names, 3)}: {sentence} Let the leader see more: observe= other functions of the actions.",
+        f"No affine incentive: {listed(names, 3)}: {sentence} Let the leader see more: observe= other functions of the "
+        "actions.",
         reasons=dict.fromkeys(names, sentence),
         residuals=dict.fromkeys(names, math.inf),
         causes=dict.fromkeys(names, RefusalCause.DEVIATIONS),

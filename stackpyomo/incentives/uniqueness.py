@@ -125,7 +125,9 @@ def equilibrium(shared: SharedLeader) -> Equilibrium:
     for block in apart:
         least = min(least, _least(block)[0])
     room = TOLERANCES.bent * max(1.0, float(np.abs(whole).max(initial=0.0)))
-    constant, stopped = _is_quadratic(rows) and shared.bend is None, listed(list(shared.loose), 3)
+    # Where every objective is quadratic in everything the Jacobian is the same everywhere.
+    constant = is_quadratic(*(f.cost for f in rows.followers)) and shared.bend is None
+    stopped = listed(list(shared.loose), 3)
     if least > room:
         size = _shown(rows, whole, least)
         if shared.loose:
@@ -135,7 +137,8 @@ def equilibrium(shared: SharedLeader) -> Equilibrium:
             return Equilibrium(Uniqueness.UNIQUE, f"the pseudo-gradient is strongly monotone ({size}), everywhere")
         return Equilibrium(Uniqueness.LOCALLY_UNIQUE, f"the pseudo-gradient is strongly monotone at the plan ({size})")
     drift = _along(along, names)
-    if not (constant and _is_unconstrained(rows)):
+    free = not rows.constraints and all(v.lb is None and v.ub is None for v in rows.actions)
+    if not (constant and free):
         text = f"the pseudo-gradient is not strongly monotone along {drift} (eigenvalue {least:.3g})"
         return Equilibrium(Uniqueness.NOT_SHOWN, text)
     # Equilibria solve one linear system.
@@ -202,12 +205,3 @@ def _are_private(rows: FollowerRows) -> bool:
     """True if every follower's feasible set is proved convex and nobody else, nor the leader, has a say in it."""
     convex = (is_convex_feasible_set(c).curvature is Curvature.CONVEX for f in rows.followers for c in f.constraints)
     return not any(foreign(f, *f.constraints) for f in rows.followers) and all(convex)
-
-
-def _is_unconstrained(rows: FollowerRows) -> bool:
-    return not rows.constraints and all(v.lb is None and v.ub is None for v in rows.actions)
-
-
-def _is_quadratic(rows: FollowerRows) -> bool:
-    """True if every follower's objective is quadratic in everything: the Jacobian is the same everywhere."""
-    return is_quadratic(*(f.cost for f in rows.followers))

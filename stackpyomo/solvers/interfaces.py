@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pounce
-from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
 from pyomo.contrib.solver.common.util import SolverError
 from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
@@ -209,11 +208,6 @@ class Scip(ScipDirect):
         return _Released(model_of), loader, has_objective
 
 
-def from_factory(name: str) -> Callable[[], Any]:
-    """How to make one of Pyomo's own solvers, by name."""
-    return lambda: SolverFactory(name)
-
-
 def run_pyomo(
     interface_of: Callable[[], Any],
     settings: Mapping[str, Any],
@@ -260,7 +254,8 @@ def run_pyomo(
             raise KeyboardInterrupt
         solution = Solution(
             _CONDITIONS.get(results.termination_condition, Termination.FAILED),
-            _in_words(results.termination_condition.name),
+            # convergenceCriteriaSatisfied → convergence criteria satisfied
+            re.sub("(?<=[a-z])(?=[A-Z])", " ", results.termination_condition.name).lower(),
             bound=math.nan if results.objective_bound is None else float(results.objective_bound),
         )
         if results.solution_status in (SolutionStatus.optimal, SolutionStatus.feasible):
@@ -310,11 +305,6 @@ def _holds_huge_numbers(program: Program) -> bool:
     return any(not abs(size) < _HUGE for size in (*(side for side in sides if side is not None), *bodies))
 
 
-def _in_words(name: str) -> str:
-    """convergenceCriteriaSatisfied → convergence criteria satisfied."""
-    return re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
-
-
 @contextmanager
 def _heard_interrupts() -> Iterator[None]:
     """Ctrl-C ends in KeyboardInterrupt even if the solver caught it and called it an error."""
@@ -352,35 +342,38 @@ def ipopt_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"tol": TOLERANCES.solver, "bound_relax_factor": 0.0, "max_iter": 3000, **options}
 
 
-def run_executable(executable: str, extra: Mapping[str, Any], limit_option: str) -> Callable[..., Solution]:
-    """How to run this program on a :class:`Program`: with ``extra`` options, its time limit under that name."""
-
-    def run(
-        program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
-    ) -> Solution:
-        settings = {**extra, **({"print_level": 5} if tee else {}), **ipopt_options(options)}
-        if time_limit is not None:
-            settings[limit_option] = time_limit
-        path = program.variant(start).path
-        answer = path.with_suffix(".sol")
-        answer.unlink(missing_ok=True)
-        command = [_executable(executable), str(path), "-AMPL"]
-        command += [f"{key}={value}" for key, value in settings.items()]
-        try:
-            status, output = _wait(command, program, time_limit, tee)
-        except OSError as error:
-            return Solution(Termination.FAILED, f"{command[0]} cannot be run ({error.strerror})")
-        if status is None:
-            return Solution(Termination.TIME_LIMIT, f"stopped after {time_limit} s")
-        if status < 0:
-            return Solution(Termination.KILLED, f"{executable} was killed by signal {-status}")
-        if not answer.exists():
-            return Solution(
-                Termination.FAILED, output.strip().rpartition("\n")[2].strip() or f"exit code {status}, no answer"
-            )
-        return _read_sol(program, answer, output)
-
-    return run
+def run_executable(
+    executable: str,
+    extra: Mapping[str, Any],
+    limit_option: str,
+    program: Program,
+    options: dict[str, Any],
+    time_limit: float | None,
+    tee: bool,
+    start: Array | None = None,
+) -> Solution:
+    """The executable on the program's .nl file: with ``extra`` options, its time limit under that name."""
+    settings = {**extra, **({"print_level": 5} if tee else {}), **ipopt_options(options)}
+    if time_limit is not None:
+        settings[limit_option] = time_limit
+    path = program.variant(start).path
+    answer = path.with_suffix(".sol")
+    answer.unlink(missing_ok=True)
+    command = [_executable(executable), str(path), "-AMPL"]
+    command += [f"{key}={value}" for key, value in settings.items()]
+    try:
+        status, output = _wait(command, program, time_limit, tee)
+    except OSError as error:
+        return Solution(Termination.FAILED, f"{command[0]} cannot be run ({error.strerror})")
+    if status is None:
+        return Solution(Termination.TIME_LIMIT, f"stopped after {time_limit} s")
+    if status < 0:
+        return Solution(Termination.KILLED, f"{executable} was killed by signal {-status}")
+    if not answer.exists():
+        return Solution(
+            Termination.FAILED, output.strip().rpartition("\n")[2].strip() or f"exit code {status}, no answer"
+        )
+    return _read_sol(program, answer, output)
 
 
 def _wait(command: list[str], program: Program, time_limit: float | None, tee: bool) -> tuple[int | None, str]:

@@ -16,9 +16,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+from pyomo.contrib.solver.common.factory import SolverFactory
 
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import is_affine
@@ -29,7 +31,6 @@ from .interfaces import (
     CLOCK_LIMIT,
     PROCESSOR_CLOCK,
     Scip,
-    from_factory,
     run_cyipopt,
     run_executable,
     run_pounce,
@@ -133,7 +134,9 @@ def solve(
             for v, low, high in zip(program.variables, *program.bounds, strict=True)
             if not v.is_continuous() and low < high
         ]
-    info = choose(_of_integers() if integers and solver == "auto" else solver)
+    if integers and solver == "auto":  # SCIP, or HiGHS, which takes linear ones alone
+        solver = next((name for name in ("scip", "highs") if registry[name].available), "auto")
+    info = choose(solver)
     if integers and "MIP" not in info.classes:
         raise InvalidGame(
             f"{integers[0].name}: an integer variable, and {info.name} is continuous. "
@@ -164,11 +167,6 @@ def solve(
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
     return solution
-
-
-def _of_integers() -> str:
-    """What "auto" is for a program with integers: SCIP, or HiGHS, which takes linear ones alone."""
-    return next((name for name in ("scip", "highs") if registry[name].available), "auto")
 
 
 def _agreed(program: Program, natural: Solution, plain: Solution) -> Solution:
@@ -202,31 +200,25 @@ def _cost(program: Program, solution: Solution) -> float:
 # --- versions -----------------------------------------------------------------------------------------------------
 
 
-def _package(name: str) -> Callable[[], str | None]:
-    def version() -> str | None:
-        try:
-            package = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            return None
-        line = re.search(r"^Version: *(\S+)", package.read_text("METADATA") or "", re.M)
-        return line[1] if line else package.version  # which reads all of it, five times as long
-
-    return version
+def _of_package(name: str) -> str | None:
+    try:
+        package = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    line = re.search(r"^Version: *(\S+)", package.read_text("METADATA") or "", re.M)
+    return line[1] if line else package.version  # which reads all of it, five times as long
 
 
-def _program_version(name: str) -> Callable[[], str | None]:
-    def version() -> str | None:
-        path = shutil.which(name)
-        if path is None:
-            return None
-        try:
-            shown = subprocess.run([path, "--version"], capture_output=True, timeout=15, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return "unknown"
-        number = re.search(r"\d+(\.\d+)+", (shown.stdout + shown.stderr).decode(errors="replace"))
-        return number[0] if number else "unknown"
-
-    return version
+def _of_executable(name: str) -> str | None:
+    path = shutil.which(name)
+    if path is None:
+        return None
+    try:
+        shown = subprocess.run([path, "--version"], capture_output=True, timeout=15, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    number = re.search(r"\d+(\.\d+)+", (shown.stdout + shown.stderr).decode(errors="replace"))
+    return number[0] if number else "unknown"
 
 
 # What it calls infeasible it solves again with other settings; with this one sometimes without an end.
@@ -279,8 +271,8 @@ registry: dict[str, SolverInfo] = {
             "pounce",
             "LP QP NLP",
             'Install it with: pip install "pyomo-pounce".',
-            _package("pounce-solver"),
-            run_executable("pounce", _POUNCE, "max_wall_time"),
+            partial(_of_package, "pounce-solver"),
+            partial(run_executable, "pounce", _POUNCE, "max_wall_time"),
             True,
         ),
         _info(
@@ -288,8 +280,8 @@ registry: dict[str, SolverInfo] = {
             "LP QP NLP",
             "Install the executable (conda install -c conda-forge ipopt, or idaes-pse's `idaes get-extensions`) "
             "and put it on the PATH; or use solver='pounce'.",
-            _program_version("ipopt"),
-            run_executable("ipopt", {"sb": "yes"}, "max_cpu_time"),
+            partial(_of_executable, "ipopt"),
+            partial(run_executable, "ipopt", {"sb": "yes"}, "max_cpu_time"),
             True,
         ),
         _info(
@@ -297,7 +289,7 @@ registry: dict[str, SolverInfo] = {
             "LP QP NLP",
             "Install Ipopt's library (conda-forge ipopt, or Debian coinor-libipopt-dev), "
             'then: pip install "stackpyomo[ipopt]".',
-            _package("cyipopt"),
+            partial(_of_package, "cyipopt"),
             run_cyipopt,
             True,
         ),
@@ -305,14 +297,14 @@ registry: dict[str, SolverInfo] = {
             "highs",
             "LP QP MIP",
             'Install it with: pip install "highspy".',
-            _package("highspy"),
-            run_pyomo(from_factory("highs"), _HIGHS, True),
+            partial(_of_package, "highspy"),
+            run_pyomo(partial(SolverFactory, "highs"), _HIGHS, True),
         ),
         _info(
             "scip",
             "LP QP NLP MIP SOS1 global",
             'Install it with: pip install "pyscipopt".',
-            _package("pyscipopt"),
+            partial(_of_package, "pyscipopt"),
             run_pyomo(
                 Scip,
                 _SCIP,
@@ -334,8 +326,8 @@ registry: dict[str, SolverInfo] = {
             "gurobi",
             "LP QP MIP SOS1 global",  # Pyomo's interface passes on what is quadratic at most
             'Install it with: pip install "gurobipy" (a free licence is limited in size).',
-            _package("gurobipy"),
-            run_pyomo(from_factory("gurobi_persistent"), _GUROBI, True),
+            partial(_of_package, "gurobipy"),
+            run_pyomo(partial(SolverFactory, "gurobi_persistent"), _GUROBI, True),
             tight="FeasibilityTol",
         ),
     )

@@ -29,7 +29,8 @@ _WEIGHTS = (0.0, 1.0, 100.0)  # Of squared equalities.
 
 def is_confirmed(problem: Composed, enough: float) -> bool:
     """False where intervals do not show that no cost of the problem is below ``enough``, although they could."""
-    if len(problem.variables) > ACTIONS or all(map(_is_polynomial, (problem.cost, *(r.body for r in problem.rows)))):
+    degrees = map(degree_of, (problem.cost, *(row.body for row in problem.rows)))
+    if len(problem.variables) > ACTIONS or None not in degrees:  # all are polynomials
         return True
     return is_shown(problem, enough if shows_all(problem) else enough - TOLERANCES.unconfirmed * problem.unit)
 
@@ -49,10 +50,6 @@ def is_shown(problem: Composed, enough: float) -> bool:
         return any(Bound(player, pull, weight).least(box, point, enough, _BOXES) >= enough for weight in weights)
     except (InvalidGame, BadCertificate, ArithmeticError, KeyError, TypeError, ValueError, RecursionError):
         return False
-
-
-def _is_polynomial(expression: Any) -> bool:
-    return degree_of(expression) is not None
 
 
 def _document(problem: Composed) -> dict[str, Any]:

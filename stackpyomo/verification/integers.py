@@ -121,7 +121,7 @@ def _branch(problem: Composed, how: Resolve) -> None:
     if not name:
         problem.give_up("an integer follower, and no global solver is installed (pip install pyscipopt)")
         return
-    provable = _is_linear(problem) or _has_a_box(problem)
+    provable = _is_linear(problem) or all(None not in v.bounds for v in problem.variables)
     left = _SECONDS if math.isinf(how.until) else how.until - time.monotonic()
     left = left if provable else min(left, _SEARCH)
     if left <= 0.0:
@@ -226,8 +226,3 @@ def _judge(problem: Composed, bound: float, within: float, *, provable: bool) ->
         problem.note = _UNSURE
     else:
         problem.certificate, problem.note = "global", ""
-
-
-def _has_a_box(problem: Composed) -> bool:
-    """Whether every variable that cost or rows hold has two bounds."""
-    return all(None not in v.bounds for v in problem.variables)

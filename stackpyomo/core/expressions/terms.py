@@ -160,7 +160,9 @@ _HYPERBOLIC = {
 
 def elementary(expression: Any) -> Any:
     """The expression with exp in the place of hyperbolic functions."""
-    return _Elementary().walk_expression(expression) if _has_hyperbolic(expression) else expression
+    functions = (node for node in nodes_in(expression) if isinstance(node, UnaryFunctionExpression))
+    hyperbolic = any(node.getname() in _HYPERBOLIC for node in functions)
+    return _Elementary().walk_expression(expression) if hyperbolic else expression
 
 
 def interval(expression: Any, bounds: ExpressionBoundsVisitor | None = None) -> tuple[float, float]:
@@ -175,10 +177,6 @@ def partials(expression: Any, variables: Sequence[Any]) -> list[Any]:
     if not variables or not getattr(expression, "is_potentially_variable", bool)():
         return [0.0] * len(variables)
     return list(differentiate(elementary(expression), wrt_list=list(variables), mode=Modes.reverse_symbolic))
-
-
-def _has_hyperbolic(expression: Any) -> bool:
-    return any(isinstance(n, UnaryFunctionExpression) and n.getname() in _HYPERBOLIC for n in nodes_in(expression))
 
 
 class _Elementary(ExpressionReplacementVisitor):
