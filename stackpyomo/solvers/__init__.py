@@ -6,7 +6,7 @@ is not evidence; why it stopped is kept apart from what it holds.
 
 from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
-from .natural_sizes import natural_size, random_start, reaches_told
+from .natural_sizes import evaluated_rows, natural_size, random_start, reaches_told
 from .program import BadRow, Program, free_row, rows_at, scales_of
 from .rays import ray
 from .registry import SolverInfo, choose, least_point, prover, registry, solve
@@ -21,6 +21,7 @@ __all__ = [
     "SolverInfo",
     "Termination",
     "choose",
+    "evaluated_rows",
     "free_row",
     "least_nonnegative",
     "least_point",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,19 @@ from stackpyomo.core import Array
 DENSE = 500  #: Columns up to which nonnegative least squares is solved exactly, by an active-set method.
 
 
+@dataclass(frozen=True)
 class Residuals:
-    """KKT residuals of a point: feasibility, stationarity, complementarity (largest of each).
+    """KKT residuals of a point, in natural units; NaN where they are not known."""
 
-    ``outside_bounds`` and ``outside_rows`` are the single violations, in the order of the program's variables and rows.
-    """
-
-    def __init__(self, outside_bounds: Array, outside_rows: Array, kinds: Mapping[str, float]) -> None:
-        self.outside_bounds, self.outside_rows = outside_bounds, outside_rows
-        self.feasibility = kinds["feasibility"]
-        self.stationarity = kinds["stationarity"]
-        self.complementarity = kinds["complementarity"]
+    outside_bounds: Array  #: (variables) how far each is beyond its bounds.
+    outside_rows: Array  #: (rows) how far each is beyond its limits.
+    feasibility: float  #: The largest of these; so are the others.
+    stationarity: float = math.nan
+    complementarity: float = math.nan
 
     def as_dict(self) -> dict[str, float]:
         """The three largest residuals by name."""
-        return {
-            "feasibility": self.feasibility,
-            "stationarity": self.stationarity,
-            "complementarity": self.complementarity,
-        }
+        return {kind: getattr(self, kind) for kind in ("feasibility", "stationarity", "complementarity")}
 
 
 def least_nonnegative(matrix: Any, wanted: Array) -> Array:

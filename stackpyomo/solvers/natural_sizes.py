@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,16 @@ _FARTHEST = 1e100  # No random start lies farther out: the width of a box has to
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
 
 
+def evaluated_rows(costs: Iterable[Any]) -> list[Any]:
+    """Costs as rows of a program, to be measured side by side: no limit of theirs ever binds."""
+    return [free_row(cost, None, _ANYTHING) for cost in costs]
+
+
 def reaches_told(costs: Sequence[Any], levels: Mapping[int, float]) -> dict[int, float]:
     """id(Var) → the reach that these costs tell at the levels, id(Var) → level; none where one has no value."""
     moving = [cost for cost in costs if getattr(cost, "is_potentially_variable", bool)()]
     try:
-        program = Program(0.0, [free_row(cost, None, _ANYTHING) for cost in moving])
+        program = Program(0.0, evaluated_rows(moving))
         x = np.array([levels[id(v)] for v in program.variables], dtype=float)
         reaches = scales_of(program, x, np.ones(len(program.rows), dtype=bool)).reaches
     except (BadRow, InvalidGame):

@@ -311,17 +311,13 @@ class Program:
         beyond = violations(x, lower, upper) / reaches
         feasibility = float(max(outside.max(initial=0.0), beyond.max(initial=0.0)))
         if duals is None:
-            kinds = {"feasibility": feasibility, "stationarity": math.nan, "complementarity": math.nan}
-            return Residuals(beyond, outside, kinds)
+            return Residuals(beyond, outside, feasibility)
         reduced = np.asarray(problem.gradient(x)) - self.jacobian(x).T @ duals
         still, slack = split_force(reduced * reaches / unit, x / reaches, lower / reaches, upper / reaches)
         wrong, loose = split_force(duals * sizes / unit, body / sizes, floor / sizes, ceiling / sizes)
-        kinds = {
-            "feasibility": feasibility,
-            "stationarity": float(max(still.max(initial=0.0), wrong.max(initial=0.0))),
-            "complementarity": float(max(slack.max(initial=0.0), loose.max(initial=0.0))),
-        }
-        return Residuals(beyond, outside, kinds)
+        stationarity = float(max(still.max(initial=0.0), wrong.max(initial=0.0)))
+        complementarity = float(max(slack.max(initial=0.0), loose.max(initial=0.0)))
+        return Residuals(beyond, outside, feasibility, stationarity, complementarity)
 
     def proved_gaps(self, x: Array, duals: Array, trust: Any, rounding: Any = 0.0) -> tuple[Array, Array]:
         """How much a CONVEX program can still improve on x, by variable and by row (each ≥ 0; the sum bounds it).

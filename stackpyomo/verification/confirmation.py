@@ -27,6 +27,14 @@ _FEW = 2  # Actions up to which so many pieces show the whole of a bound, where 
 _WEIGHTS = (0.0, 1.0, 100.0)  # Of squared equalities.
 
 
+def believe(problem: Composed, enough: float) -> None:
+    """ "global" by a solver's bound, which says that no cost is below ``enough``; or why not."""
+    if is_confirmed(problem, enough):
+        problem.certificate, problem.note = "global", ""
+    else:
+        problem.note = "a global solver's bound meets its best response, but intervals do not confirm it"
+
+
 def is_confirmed(problem: Composed, enough: float) -> bool:
     """False where intervals do not show that no cost of the problem is below ``enough``, although they could."""
     degrees = map(degree_of, (problem.cost, *(row.body for row in problem.rows)))

@@ -23,7 +23,7 @@ from stackpyomo.solvers import BadRow, Program, Termination, choose, registry
 
 from .batch import Separable, Task
 from .best_response import Composed
-from .confirmation import is_confirmed
+from .confirmation import believe
 from .effort import Unsettled
 
 _POINTS = 4096  # Points of a box of whole numbers up to which all are evaluated.
@@ -31,7 +31,6 @@ _LOOKS = 1000  # Neighbours of an answer that are looked at.
 _SECONDS = 30.0  # For one branch and bound where no time limit is given.
 _SEARCH = 5.0  # The same where its bound would be no proof, so that it is a search.
 _UNMET = "no solver's bound meets its best response"
-_UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,5 @@ def _judge(problem: Composed, bound: float, within: float, *, provable: bool) ->
         problem.note = _UNMET
     elif not provable:
         problem.note = f"{_UNMET}: without a box for every variable it is no proof"
-    elif not is_confirmed(problem, problem.best_cost - within):
-        problem.note = _UNSURE
     else:
-        problem.certificate, problem.note = "global", ""
+        believe(problem, problem.best_cost - within)

@@ -29,12 +29,10 @@ from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, entries_in, li
 from stackpyomo.core.expressions import UNDEFINED, is_affine, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import GameStructure
-from stackpyomo.solvers import BadRow, Program, free_row, scales_of
+from stackpyomo.solvers import BadRow, Program, evaluated_rows, scales_of
 
 from .best_response import Composed
 from .wanted import UNHELD, beside_nothing, wanted_by_leader
-
-_ANYTHING = 1e30  # The upper limit of a row that is evaluated only.
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
 
@@ -90,7 +88,7 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         return
     try:
         moving = [number for number, problem in enumerate(problems) if any(True for _ in variables_in(problem.own))]
-        costs = [free_row(problems[number].own, None, _ANYTHING) for number in moving]
+        costs = evaluated_rows(problems[number].own for number in moving)
         program = Program(0.0, [*costs, *(row for problem in problems for row in problem.rows)])
         plan = np.array([v.value for v in program.variables], dtype=float)
         own, terms = np.asarray(program.rows) < len(costs), partial(_terms_of, program, problems)

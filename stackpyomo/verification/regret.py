@@ -30,7 +30,7 @@ from stackpyomo.solvers import Solution, Termination, choose, natural_size, regi
 
 from .batch import Separable, Task
 from .best_response import Composed, composed
-from .confirmation import is_confirmed, is_shown, shows_all
+from .confirmation import believe, is_shown, shows_all
 from .effort import Effort, Unsettled
 from .integers import Resolve, answer
 from .many import settled
@@ -57,7 +57,6 @@ _LOOKS, _MOST_LOOKS, _LEAST_LOOKS = 1_000_000, 20_000, 500
 _LATE = "the time limit was reached"
 _BOUNDED = 50  # Followers that a global solver is asked about, and the most variables one of them may have.
 _UNMET = "no global solver's bound meets its best response"
-_UNSURE = "a global solver's bound meets its best response, but intervals do not confirm it"
 _ENDLESS = "a global solver's bound meets its best response, which proves nothing on a set without an end"
 _SHARE = 2.0**-10  # Of what a bound may leave: so near intervals must come that no global solver is asked.
 _CLOCK = 10.0  # Seconds by the clock after which one is left, however few of the processor's it had.
@@ -488,10 +487,8 @@ def _believe(problem: Composed, bound: float, within: float) -> None:
         problem.give_up_endless()
     elif not (samples.bounded or samples.ends_above(problem.least_known - within)):
         problem.note = _ENDLESS
-    elif is_confirmed(problem, problem.least_known - within):
-        problem.certificate, problem.note = "global", ""
     else:
-        problem.note = _UNSURE
+        believe(problem, problem.least_known - within)
 
 
 def _joined(problems: Sequence[Composed]) -> list[Composed]:
