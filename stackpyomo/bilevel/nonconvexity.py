@@ -20,7 +20,7 @@ from stackpyomo.core import TOLERANCES, Array, box_of
 from stackpyomo.core.expressions import Substitution, apart, curvature, is_affine, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers, foreign
-from stackpyomo.solvers import BadRow, Program
+from stackpyomo.solvers import BadRow, Program, random_start
 
 from .common_multipliers import Common
 from .conditions import Conditions, with_answers
@@ -137,12 +137,9 @@ class _Search:
 
     def _point(self, random: np.random.Generator, number: int, start: Array, reach: Array) -> Array:
         """Somewhere in the box; every other time within this reach of the model's values."""
-        lower, upper = self.program.bounds
         if number % 2:
-            return np.asarray(np.clip(start + reach * random.standard_normal(len(start)), lower, upper))
-        low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
-        high = np.where(np.isfinite(upper), upper, low + 2 * reach)
-        return np.asarray(random.uniform(low, high))
+            return np.asarray(np.clip(start + reach * random.standard_normal(len(start)), *self.program.bounds))
+        return random_start(self.program, random, reach)
 
     def _own_step(self, base: Array, own: Array, other: Array, number: int) -> Array:
         if number % 3 == 0:  # near by: curvature of small regions

@@ -23,7 +23,7 @@ from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 from scipy import sparse
 
-from stackpyomo.core import Array, Scales, limited_reaches, matches, row_of, scales, timed, with_data
+from stackpyomo.core import Array, Scales, box_of, limited_reaches, matches, row_of, scales, timed, with_data
 from stackpyomo.core.expressions import apart, roots
 from stackpyomo.errors import InvalidGame
 from stackpyomo.families import MANY, Functions, functions_among
@@ -377,12 +377,8 @@ class FollowerRows:
     def _instrument_reaches(self, values: Mapping[str, float], reaches: Array) -> Array:
         """(leader's variables) the reach of each; of one that no row holds what its box says, or the aggregates."""
         levels = np.array([values[self.game.names[id(v)]] for v in self.instruments])
-        lower, upper = (
-            np.array([bound if (bound := getattr(v, side)) is not None else none for v in self.instruments])
-            for side, none in (("lb", -np.inf), ("ub", np.inf))
-        )
         own = self._selectors[2].T @ reaches
-        own = np.where(own > 0.0, own, limited_reaches(levels, lower, upper))
+        own = np.where(own > 0.0, own, limited_reaches(levels, *box_of(self.instruments)))
         led = self.leads.tocoo()
         steps = (self._selectors[1].T @ reaches)[led.row] / np.abs(led.data)
         through = np.zeros(len(own))

@@ -42,10 +42,14 @@ def natural_size(cost: Any, levels: Mapping[int, float]) -> float:
         return 1.0
 
 
-def random_start(program: Program, random: np.random.Generator) -> Array:
-    """A point of the program's box; without a bound within ``TOLERANCES.reach`` reaches of the other one or of 0."""
+def random_start(program: Program, random: np.random.Generator, reach: Array | None = None) -> Array:
+    """A point of the program's box; without a bound within a reach of the other one or of 0.
+
+    reach: None: ``TOLERANCES.reach`` reaches of each variable.
+    """
     lower, upper = program.bounds
-    reach = TOLERANCES.reach * program.units(np.clip(np.asarray(program.problem.x0, dtype=float), lower, upper))[0]
+    if reach is None:
+        reach = TOLERANCES.reach * program.units(np.clip(np.asarray(program.problem.x0, dtype=float), lower, upper))[0]
     reach = np.minimum(reach, _FARTHEST)
     low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
     high = np.where(np.isfinite(upper), upper, low + 2 * reach)

@@ -24,6 +24,7 @@ import numpy as np
 import pyomo.core.expr.numeric_expr as nodes
 from pyomo.common.numeric_types import native_numeric_types
 
+from stackpyomo.core.limits import bounds_of
 from stackpyomo.core.sparse import Array
 from stackpyomo.core.tolerances import TOLERANCES
 
@@ -63,7 +64,7 @@ class _Frame:
 
     def __init__(self, variables: Sequence[Any], units: Sequence[float]) -> None:
         self.variables = list(variables)
-        self.bounds = [(-_INF if v.lb is None else v.lb, _INF if v.ub is None else v.ub) for v in variables]
+        self.bounds = [bounds_of(v) for v in variables]
         self.free = [i for i, (low, high) in enumerate(self.bounds) if math.isinf(high - low)]
         self.sided = [any(map(math.isfinite, self.bounds[i])) for i in self.free]
         self.origins, self.units = [], []

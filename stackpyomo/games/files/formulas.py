@@ -24,7 +24,7 @@ from pyomo.common.numeric_types import native_types
 from pyomo.core.expr import numeric_expr as trees
 from pyomo.core.expr.visitor import StreamBasedExpressionVisitor
 
-from stackpyomo.core import TOLERANCES
+from stackpyomo.core import TOLERANCES, bounds_of
 from stackpyomo.errors import InvalidGame
 
 FORMAT = "stackpyomo-game/1"
@@ -78,8 +78,7 @@ class Printer(StreamBasedExpressionVisitor):
             lower, body, upper = constraint.to_bounded_expression(evaluate_bounds=True)
         except ValueError as error:
             raise InvalidGame(f"{constraint.name}: {error}") from None
-        low = -math.inf if lower is None else float(lower)
-        high = math.inf if upper is None else float(upper)
+        low, high = bounds_of(constraint)
         text, _, number = self.printed(body, constraint)
         slack = TOLERANCES.feasibility * max(1.0, abs(number or 0.0))
         if low > high or (number is not None and not low - slack <= number <= high + slack):
