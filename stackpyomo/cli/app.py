@@ -29,6 +29,7 @@ from pyomo.common.log import pyomo_handler
 from stackpyomo.core import Terminated, said, writable
 from stackpyomo.errors import NoIncentive, StackpyomoError
 from stackpyomo.studies import tuned
+from stackpyomo.version import __version__
 
 from .console import in_options
 from .inputs import settings_of
@@ -43,7 +44,7 @@ TERMINATED = "stackpyomo: terminated"  #: The last message of a command that ano
 class Answer:
     """What a command has to say, for programs and for people."""
 
-    document: dict[str, Any]
+    document: dict[str, Any]  #: The version is added where it is written.
     show: Callable[[], None]  #: Prints it.
     code: int = 0  #: Exit code.
     page: Callable[[], str] | None = None  #: Makes the HTML page, where one is asked for.
@@ -133,7 +134,8 @@ def _run(function: Callable[..., Answer], groups: dict[str, Any], given: dict[st
         writable(report_to, page)
     for error in answer.complaints:
         _complain(error)
-    if not _is_document_only(answer.document, json_to):
+    named = {"game": answer.document["game"]} if "game" in answer.document else {}
+    if not _is_document_only({**named, "version": __version__, **answer.document}, json_to):
         answer.show()
     if answer.interrupted is not None:
         raise answer.interrupted

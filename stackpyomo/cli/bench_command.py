@@ -17,7 +17,6 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games.files import read_games
 from stackpyomo.reporting import table_page
 from stackpyomo.studies import RIGHT, Row, Settings, machine, solved, summarize, summary_line
-from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .console import show_rows
@@ -55,7 +54,6 @@ def bench(
     rows, interrupted = _rows([(entry, settings) for entry in entries], os.fspath(catalogue), jobs)
     summary = summarize(rows, time.perf_counter() - began)
     document: dict[str, Any] = {
-        "version": __version__,
         "machine": machine(),
         "catalogue": os.fspath(catalogue),
         "settings": {k: v for k, v in dataclasses.asdict(settings).items() if k != "judged"} | {"jobs": jobs},

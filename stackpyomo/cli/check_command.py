@@ -10,7 +10,6 @@ from typing import Annotated
 from typer import Argument, Exit
 
 from stackpyomo.verification import checker
-from stackpyomo.version import __version__
 
 from .app import Answer, app, command, one_line_errors
 from .console import show_findings
@@ -35,7 +34,7 @@ def check_game(game: Path, parameter: list[str] | None = None) -> Answer:
     """
     loaded, _ = load(game, parameter or [])
     findings = loaded.check()
-    document = {"game": loaded.name, "version": __version__, "findings": [asdict(finding) for finding in findings]}
+    document = {"game": loaded.name, "findings": [asdict(finding) for finding in findings]}
     severities = {finding.severity for finding in findings}
     code = 2 if "error" in severities else 1 if "warning" in severities else 0
     return Answer(document, partial(show_findings, findings, f"{loaded.name}: no findings."), code)

@@ -11,7 +11,6 @@ from stackpyomo.core import said
 from stackpyomo.errors import InvalidGame
 from stackpyomo.reporting import formats, table_page
 from stackpyomo.studies import Settings, compare, entries_of, machine, ways
-from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .console import show_comparison
@@ -62,7 +61,7 @@ def compare_command(
     if plot_to is not None:
         with said(plot_to):
             comparison.plot().figure.savefig(plot_to)
-    document = {"version": __version__, "machine": machine(), "games": os.fspath(games), **comparison.as_dict()}
+    document = {"machine": machine(), "games": os.fspath(games), **comparison.as_dict()}
     code = 1 if len(comparison.disagreements()) else 0
     rows = comparison.table.drop(columns=["stages", "error"])
     make_page = partial(table_page, games.name, comparison.summary(), rows)

@@ -11,7 +11,6 @@ import pyomo.environ as pyo
 
 from stackpyomo.solvers import Program, SolverInfo, registry
 from stackpyomo.solvers import solve as run_solver
-from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .console import show_solvers
@@ -25,7 +24,7 @@ def doctor() -> Answer:
     """
     rows = [_examine(info) for info in registry.values()]
     usable = any(row["answer"] == "correct" and "NLP" in row["classes"] for row in rows)
-    document = {"version": __version__, "python": sys.version.split()[0], "solvers": rows}
+    document = {"python": sys.version.split()[0], "solvers": rows}
     return Answer(document, partial(show_solvers, rows), 0 if usable else 2)
 
 

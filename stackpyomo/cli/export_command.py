@@ -12,7 +12,6 @@ from typer import Argument
 
 from stackpyomo.core import said
 from stackpyomo.errors import InvalidGame
-from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .inputs import load
@@ -59,6 +58,6 @@ def export(
         "variables": sum(1 for var in model.component_data_objects(pyo.Var) if not var.fixed),
         "constraints": sum(1 for _ in model.component_data_objects(pyo.Constraint, active=True)),
     }
-    document = {"game": loaded.name, "version": __version__, "file": os.fspath(file_to), **counts}
+    document = {"game": loaded.name, "file": os.fspath(file_to), **counts}
     words = f"{file_to}: {counts['variables']} variables, {counts['constraints']} constraints"
     return Answer(document, partial(print, words))

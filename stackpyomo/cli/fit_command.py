@@ -10,7 +10,6 @@ import pandas as pd
 
 from stackpyomo.analysis import fit
 from stackpyomo.errors import InvalidGame
-from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .console import show_parts, show_table
@@ -53,7 +52,7 @@ def fit_command(
     given = _table(data), _parameters(parameter or [])
     estimate = fit(loaded, *given, rules=rules or None, noise=noise, seed=seed, **search)
     ranked = None if candidates is None else estimate.next(_table(candidates), rules=rules or None)
-    document: dict[str, Any] = {"game": loaded.name, "version": __version__, "fit": estimate.as_dict()}
+    document: dict[str, Any] = {"game": loaded.name, "fit": estimate.as_dict()}
     if ranked is not None:
         document["next"] = json.loads(ranked.astype({"gain": str}).to_json(orient="records"))
 

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from stackpyomo.analysis import inducible
-from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .console import show_table
@@ -28,5 +27,5 @@ def inducible_command(
     target = search.plan(loaded) if plan is None else plan_from(plan, loaded)
     table = inducible(target, solver=search.solver)
     rows = json.loads(table.reset_index(names="follower").to_json(orient="records", double_precision=15))
-    document = {"game": loaded.name, "version": __version__, "plan": target.as_dict(), "followers": rows}
+    document = {"game": loaded.name, "plan": target.as_dict(), "followers": rows}
     return Answer(document, partial(show_table, table), 0 if (table["verdict"] == "possible").all() else 1)

@@ -20,7 +20,6 @@ from stackpyomo.plans import Plan, leader_optimal, nash, stackelberg
 from stackpyomo.reporting import page
 from stackpyomo.studies import plain
 from stackpyomo.verification import Report, verify
-from stackpyomo.version import __version__
 
 from .app import Answer, command, typed
 from .console import show, show_findings
@@ -143,7 +142,6 @@ def _equilibria(game: Game, plan: PlanOptions) -> Answer:
     equilibria = nash(game, equilibrium="all", solver=plan.solver, seed=plan.seed, time_limit=plan.time_limit)
     document = {
         "game": game.name,
-        "version": __version__,
         "complete": equilibria.complete,
         "reason": equilibria.reason,
         "continuum": [str(piece) for piece in equilibria.continuum],
@@ -186,7 +184,6 @@ def _document(
     """The results as one JSON document."""
     return {
         "game": game.name,
-        "version": __version__,
         "findings": [str(finding) for finding in doubts],
         "plan": plan.as_dict(),
         "incentive": None if rule is None else rule.as_dict(),

@@ -17,7 +17,6 @@ from typer import Option
 from stackpyomo.errors import InvalidGame
 from stackpyomo.reporting import table_page
 from stackpyomo.studies import cluster, machine, plain, require_parquet, study, write_parquet
-from stackpyomo.version import __version__
 
 from .app import Answer, command
 from .console import show_study
@@ -63,7 +62,6 @@ def study_command(
     failed = int(table["error"].notna().sum())
     records = zip(table.index, table.to_dict("records"), strict=True)
     document = {
-        "version": __version__,
         "machine": machine(),
         "task": task,
         "seed": seed,

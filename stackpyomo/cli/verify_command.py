@@ -12,7 +12,6 @@ from stackpyomo.incentives import Incentive
 from stackpyomo.plans import Plan
 from stackpyomo.reporting import page
 from stackpyomo.verification import verify
-from stackpyomo.version import __version__
 
 from .app import Answer, command, typed
 from .console import show
@@ -55,7 +54,6 @@ def verify_command(
         report.to_certificate(certificate_to)
     document = {
         "game": loaded.name,
-        "version": __version__,
         "plan": shown_plan.as_dict(),
         "incentive": None if rule is None else rule.as_dict(),
         "report": report.as_dict(),
