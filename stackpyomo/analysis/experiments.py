@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -24,7 +23,7 @@ from pyomo.common.numeric_types import native_numeric_types
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.visitor import identify_mutable_parameters
 
-from stackpyomo.core import entries_in, listed, undisturbed
+from stackpyomo.core import entries_in, fixed, listed, undisturbed
 from stackpyomo.core.expressions import substituting, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs
@@ -291,25 +290,15 @@ class Experiments:
         """θ, in the order of the parameters."""
         return list(self.model.parameter.values())
 
-    @contextmanager
-    def _held(self, theta: Iterable[float]) -> Iterator[None]:
-        for variable, level in zip(self.variables, theta, strict=True):
-            variable.fix(float(level), skip_validation=True)
-        try:
-            yield
-        finally:
-            for variable in self.variables:
-                variable.unfix()
-
     def answered(self, theta: Iterable[float]) -> Plan:
         """Every copy's best answer at θ; raises :class:`NoPlan` where there is none."""
-        with self._held(theta):
+        with fixed(self.variables, theta):
             plan: Plan = nash(self.game)
             return plan
 
     def verified(self, theta: Iterable[float], actions: Iterable[float]) -> Report:
         """A re-solve of every copy at θ, which tells whether these actions are its best answers."""
-        with undisturbed(), self._held(theta):
+        with undisturbed(), fixed(self.variables, theta):
             for reading, action in zip(self.readings, actions, strict=True):
                 reading.copy.set_value(float(action), skip_validation=True)
             return verify(Plan.from_values(self.game))

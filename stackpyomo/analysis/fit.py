@@ -19,7 +19,7 @@ import numpy as np
 from pyomo.common.collections import ComponentMap
 
 from stackpyomo.bilevel import Scholtes
-from stackpyomo.core import TOLERANCES, Array, box_of, is_within, limits_of, undisturbed
+from stackpyomo.core import TOLERANCES, Array, box_of, fixed, is_within, limits_of, undisturbed
 from stackpyomo.core.expressions import curvature, sized, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Game, component_pairs, require, require_game
@@ -130,10 +130,7 @@ class _Study:
         if missing is not None:
             return f"{missing.action} was not observed"
         theta = {id(v) for v in self.experiments.variables}
-        copies = [reading.copy for reading in self.experiments.readings]
-        for copy, level in zip(copies, self.within, strict=True):
-            copy.fix(level, skip_validation=True)
-        try:
+        with fixed((reading.copy for reading in self.experiments.readings), self.within):
             for (_, follower), block in self.experiments.model.row.items():
                 own = [
                     copy for copy in block.action.values() if id(copy) in {id(v) for v in variables_in(block.cost.expr)}
@@ -142,9 +139,6 @@ class _Study:
                     return f"the objective of {follower} is not shown to be affine in the parameters"
                 if any(id(v) in theta for c in block.limits.values() for v in variables_in(c.body)):
                     return f"a constraint of {follower} holds a parameter"
-        finally:
-            for copy in copies:
-                copy.unfix()
         return ""
 
     def by_residuals(self) -> Fit:

@@ -5,7 +5,7 @@ Law: imports only :mod:`stackpyomo.errors`.
 """
 
 from .documents import SHOWN, Document, Part, Table, as_html, as_latex, as_markdown, as_text, cut, head, listed, shown
-from .isolation import intercepted, undisturbed
+from .isolation import fixed, intercepted, undisturbed
 from .limits import bounds_of, box_of, clipped, limits_of, require_positive, require_whole, sides_of, whole_points
 from .progress import timed, tracked
 from .scales import (
@@ -68,6 +68,7 @@ __all__ = [
     "entries_in",
     "fields_from_json",
     "fields_to_json",
+    "fixed",
     "floats",
     "head",
     "intercepted",

@@ -6,8 +6,9 @@ import io
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pyomo.common.gc_manager import PauseGC
 from pyomo.common.log import LoggingIntercept
@@ -51,3 +52,16 @@ def intercepted(logger: str) -> Iterator[io.StringIO]:
     """What that logger warns of, kept from everybody else: a logger belongs to all threads of a process."""
     with _Alone.lock, LoggingIntercept(io.StringIO(), logger, logging.WARNING) as text:
         yield text
+
+
+@contextmanager
+def fixed(variables: Iterable[Any], levels: Iterable[float]) -> Iterator[None]:
+    """These Vars fixed at these levels, and free again afterwards."""
+    held = list(variables)
+    for var, level in zip(held, levels, strict=True):
+        var.fix(float(level), skip_validation=True)
+    try:
+        yield
+    finally:
+        for var in held:
+            var.unfix()

@@ -24,7 +24,7 @@ import pandas as pd
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
 
-from stackpyomo.core import TOLERANCES, is_within, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, fixed, is_within, tracked, undisturbed
 from stackpyomo.core.expressions import number_of, sized, terms, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, component_pairs, evaluator, twin_of
@@ -204,15 +204,10 @@ class _Atoms:
         """A re-solve of the ``free`` variables, the others at the plan: every piece, judged as verify judges it."""
         for cost in (self.problem.own, *(piece.cost for piece in self.pieces)):
             self._table(cost)
-        for place, (var, target) in enumerate(zip(self.problem.variables, self.problem.target, strict=True)):
-            var.set_value(target, skip_validation=True)
-            if place not in free:
-                var.fix()
-        try:
+        self.problem.cost_at(self.problem.target)
+        others = [var for place, var in enumerate(self.problem.variables) if place not in free]
+        with fixed(others, [var.value for var in others]):
             (problem,) = best_responses(list(self._held(sorted(free), probability)), Effort(self.solver), {})
-        finally:
-            for var in self.problem.variables:
-                var.unfix()
         if problem.certificate == "unknown":
             return math.nan, False, "unknown"
         return max(0.0, problem.plan_cost - problem.best_cost), False, problem.certificate

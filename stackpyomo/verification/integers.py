@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, clipped, is_within, whole_points
+from stackpyomo.core import TOLERANCES, Array, clipped, fixed, is_within, whole_points
 from stackpyomo.core.expressions import is_affine
 from stackpyomo.solvers import BadRow, Program, Termination, choose, registry
 
@@ -198,9 +198,7 @@ def _descend(problem: Composed, whole: Sequence[int]) -> None:
 def _polished(problem: Composed, point: list[float]) -> list[float]:
     """The best continuous part at these integers, by an NLP solver from there."""
     whole = [problem.variables[number] for number in problem.integers]
-    for var, value in zip(whole, (point[number] for number in problem.integers), strict=True):
-        var.fix(value)
-    try:
+    with fixed(whole, [point[number] for number in problem.integers]):
         separable = Separable([Task(replace(problem, best=[], best_cost=math.inf), point, True)])
         solution = separable.solve("auto", {}, None)
         if solution is None or solution.answer is None:
@@ -209,9 +207,6 @@ def _polished(problem: Composed, point: list[float]) -> list[float]:
         snapped = separable.program.snapped(solution.answer, solution.duals)[0]
         polished = next(separable.points(replace(solution, x=snapped)))
         return list(map(clipped, polished, problem.variables))
-    finally:
-        for var in whole:
-            var.unfix()
 
 
 def _judge(problem: Composed, bound: float, within: float, *, provable: bool) -> None:

@@ -9,14 +9,14 @@ import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pyomo.environ as pyo
 import pytest
 from pyomo.core.staleflag import StaleFlagManager
 
 import stackpyomo as sp
-from stackpyomo.core import undisturbed
+from stackpyomo.core import fixed, undisturbed
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -114,3 +114,12 @@ def test_a_process_forked_while_another_thread_works_does_not_wait_for_it() -> N
 def _enter(entered: threading.Event) -> None:
     with undisturbed():
         entered.set()
+
+
+def test_what_is_fixed_for_a_while_is_free_again() -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(range(2), bounds=(0, 1), initialize=0.5)
+    with suppress(ZeroDivisionError), fixed(m.x.values(), (0.25, 2)):
+        assert [(v.fixed, v.value) for v in m.x.values()] == [(True, 0.25), (True, 2.0)]
+        raise ZeroDivisionError
+    assert not any(v.fixed for v in m.x.values())

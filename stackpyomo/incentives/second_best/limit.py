@@ -23,7 +23,7 @@ import pyomo.environ as pyo
 from pyomo.core.expr.relational_expr import EqualityExpression
 
 from stackpyomo.bilevel import SOS1, Equilibrium, Problem, Scholtes, conditions
-from stackpyomo.core import TOLERANCES
+from stackpyomo.core import TOLERANCES, fixed
 from stackpyomo.core.expressions import Substitution, apart, interval, is_affine, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game
@@ -81,13 +81,9 @@ class AnyGain:
             return self.holder.share * expression
         present = [v for v in variables_in(expression) if id(v) in lines]
         others = [v for v in variables_in(expression) if id(v) not in lines and not v.fixed]
-        for var in others:
-            var.fix(1.0 if var.value is None else var.value, skip_validation=True)
-        affine = is_affine(expression)
-        for var in others:
-            var.unfix()
-        if not affine:
-            raise InvalidGame("conditions that are not linear in gain and multipliers")
+        with fixed(others, [1.0 if var.value is None else var.value for var in others]):
+            if not is_affine(expression):
+                raise InvalidGame("conditions that are not linear in gain and multipliers")
         none = Substitution(substitute=dict.fromkeys(map(id, present), 0.0)).walk_expression(expression)
         return apart(expression) - (1.0 - self.holder.share) * none
 
