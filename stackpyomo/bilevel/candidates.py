@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array, bounds_of, clipped
+from stackpyomo.core import TOLERANCES, Array, bounds_of, clipped, is_closed
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import choose
 from stackpyomo.verification import Report
@@ -140,16 +140,12 @@ class Candidates:
 
     @property
     def _is_proved(self) -> bool:
-        return self.best is not None and self._has_plan and self.is_closed(self.best.cost)
+        return self.best is not None and self._has_plan and is_closed(self.best.cost, self.bound, self.scale)
 
     @property
     def _has_plan(self) -> bool:
         """True if the best candidate is one that no follower would leave."""
         return self.best is not None and self.best.is_plan
-
-    def is_closed(self, cost: float) -> bool:
-        """True if nothing better than ``cost`` is left by the bound."""
-        return cost - self.bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
 
     def _equilibrium(self, kkt: Conditions, treatment: Treatment | None) -> Equilibrium:
         key = id(kkt), repr(treatment)

@@ -42,7 +42,7 @@ from .sparse import (
     triplets,
     with_data,
 )
-from .tolerances import TOLERANCES, Tolerances, is_within, leaves
+from .tolerances import TOLERANCES, Tolerances, is_closed, is_within, leaves
 
 __all__ = [
     "SHOWN",
@@ -72,6 +72,7 @@ __all__ = [
     "floats",
     "head",
     "intercepted",
+    "is_closed",
     "is_within",
     "json_number",
     "json_numbers",

@@ -120,6 +120,11 @@ def is_within(level: float, lower: float | None, upper: float | None, size: floa
     return above and (upper is None or level <= upper + room * max(size, abs(upper)))
 
 
+def is_closed(cost: float, bound: float, scale: float) -> bool:
+    """True if nothing better than ``cost`` is left by a bound that is proved; scale: what a gap is held against."""
+    return cost - bound <= TOLERANCES.global_gap * scale * (1.0 + TOLERANCES.noise)
+
+
 def leaves(low: float, high: float, lower: float | None, upper: float | None) -> tuple[bool, bool]:
     """Whether a range reaches below the lower limit, above the upper one, by more than is nothing beside its ends or
     beside the distance of the limits; None: no limit."""

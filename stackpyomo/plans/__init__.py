@@ -6,7 +6,7 @@ In: a game. Out: a :class:`Plan`, or the reason why there is none. Law: nothing 
 from stackpyomo.bilevel import Options
 
 from .equilibria import Equilibria
-from .plan import Plan, answered_plan, rows_of
+from .plan import Plan, answered_plan, bounded, rows_of
 from .problems import leading_problem
 from .responding import respond
 from .solve import leader_optimal, nash, pessimistic, read_options, stackelberg
@@ -16,6 +16,7 @@ __all__ = [
     "Options",
     "Plan",
     "answered_plan",
+    "bounded",
     "leader_optimal",
     "leading_problem",
     "nash",

@@ -422,6 +422,11 @@ def untried(log: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*known, f"starts={max(5, 4 * starts)} can find better"]
 
 
+def bounded(plan: Plan, sign: int, cost: float, bound: float, scale: float) -> None:
+    """Say what is proved of a cost, which ``sign`` turns into an objective, and how far from that the plan's is."""
+    plan.bound, plan.gap = sign * bound, max(0.0, cost - bound) / scale
+
+
 def proved_within(plan: Plan, gap: float, scale: float) -> None:
     """Say that nothing is better by more than ``gap``, proved; scale: what one variable changes the cost by."""
     plan.epsilon0, plan.gap = gap, gap / scale

@@ -33,7 +33,7 @@ from stackpyomo.bilevel import (
     tell_objectives,
     unqualified,
 )
-from stackpyomo.core import TOLERANCES, listed, timed, tracked
+from stackpyomo.core import TOLERANCES, is_closed, listed, timed, tracked
 from stackpyomo.core.expressions import is_affine, variables_in
 from stackpyomo.errors import InvalidGame, NonconvexFollower, NoPlan
 from stackpyomo.games import Follower, Game
@@ -42,7 +42,7 @@ from stackpyomo.solvers import BadRow, Program, Termination, registry
 from stackpyomo.verification import PROVED, Effort, Report, resolved, variational_gap
 
 from .feasibility import conflict, refusal, unbounded
-from .plan import Plan, answered_plan, not_held, untried
+from .plan import Plan, answered_plan, bounded, not_held, untried
 from .selection import Selection
 
 _SAMPLED = 200  # Followers whose convexity is looked into before solving; the re-solve looks at all of them afterwards.
@@ -354,7 +354,7 @@ class Work:
         report = plan.report
         assert report is not None
         if objective and math.isfinite(search.bound):
-            plan.bound, plan.gap = sign * search.bound, max(0.0, best.cost - search.bound) / search.scale
+            bounded(plan, sign, best.cost, search.bound, search.scale)
         plan.quality = "feasible"
         if not report.ok:
             not_held(plan)
@@ -364,7 +364,7 @@ class Work:
             plan.warnings.append("best responses are evidence of several starts, not proved, for some followers")
         if proved and math.isfinite(plan.gap):
             plan.epsilon0 = max(0.0, best.cost - search.bound)
-            plan.quality = "optimal" if search.is_closed(best.cost) else "feasible"
+            plan.quality = "optimal" if is_closed(best.cost, search.bound, search.scale) else "feasible"
 
 
 def _is_hopeless(search: PlanSearch) -> bool:

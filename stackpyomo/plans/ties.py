@@ -37,7 +37,7 @@ from .feasibility import rested
 from .finite_ties import finite_answer, is_finite
 from .joint_answers import JointFaces
 from .optimal_faces import OptimalFaces
-from .plan import Plan, answered_plan, not_held
+from .plan import Plan, answered_plan, bounded, not_held
 from .problems import leading_problem
 from .responding import plan_if_any
 from .tie_masters import TieMaster
@@ -362,8 +362,8 @@ class _Search:
             plan = answered_plan(game, values, [f.name for f in self.worst.followers], self.options, **fields)
         cost = sign * plan.leader_objective
         if math.isfinite(self.bound):
-            plan.bound = sign * self.bound  # of plans against ties: ε₀ is about what the leader could hope for
-            plan.gap = max(0.0, cost - self.bound) / self._scale
+            # A bound of plans against ties; ε₀ is about what the leader could hope for.
+            bounded(plan, sign, cost, self.bound, self._scale)
             known = reached is True or (self.slack > 0.0 and reached is None)  # ties of a width do not jump
             plan.quality = "optimal" if known and cost - self.bound <= self._gap else "feasible"
         if not self.slack and plan.report is not None and not plan.report.ok:

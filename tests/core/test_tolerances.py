@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from stackpyomo.core import TOLERANCES, is_within
+from stackpyomo.core import TOLERANCES, is_closed, is_within
 
 
 @pytest.mark.parametrize("limit", [0.0, 1.0, -1e6, 1e12])
@@ -18,3 +20,12 @@ def test_the_room_at_a_limit_is_relative_where_it_is_large(limit: float) -> None
 
 def test_no_limit_is_none() -> None:
     assert is_within(1e300, None, None)
+
+
+def test_a_gap_is_closed_on_its_scale_alone() -> None:
+    gap = TOLERANCES.global_gap
+    assert is_closed(1e9 + gap, 1e9, 1.0)
+    assert is_closed(5.0 + 900.0 * gap, 5.0, 1e3)
+    assert not is_closed(5.0 + 2.0 * gap, 5.0, 1.0)
+    assert is_closed(4.0, 5.0, 1.0), "a bound above the cost leaves nothing"
+    assert not is_closed(5.0, -math.inf, 1.0)

@@ -10,7 +10,7 @@ from helpers.responders import pinched
 import stackpyomo as sp
 from stackpyomo.core import undisturbed
 from stackpyomo.plans import Options
-from stackpyomo.plans.plan import answered_plan, not_held, proved_within, untried
+from stackpyomo.plans.plan import answered_plan, bounded, not_held, proved_within, untried
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
@@ -69,6 +69,10 @@ def test_a_gap_that_is_proved_bounds_the_objective_on_its_own_side(sense: int) -
     plan.quality = "feasible"
     proved_within(plan, 0.5, 1e9)
     assert plan.quality == "optimal", "what is small against the scale"
+    bounded(plan, sense, sense * level, sense * level - 0.5, 2.0)
+    assert (plan.gap, plan.bound) == pytest.approx((0.25, level - sense * 0.5))
+    bounded(plan, sense, sense * level, sense * level + 1e-9, 2.0)
+    assert plan.gap == 0.0, "rounding of a bound is no gap"
 
 
 WANTED = {"toll": 0.0, "driver.flow": 0.6}

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from stackpyomo.bilevel import Candidate, PlanSearch, Problem, Scholtes
-from stackpyomo.core import TOLERANCES, bounds_of, timed
+from stackpyomo.core import TOLERANCES, bounds_of, is_closed, timed
 from stackpyomo.games import Game
 from stackpyomo.plans import Options
 from stackpyomo.solvers import BadRow, choose
@@ -137,16 +137,12 @@ class Search:
     @property
     def is_proved(self) -> bool:
         """True if the best answer meets the bound and every follower's evidence is a proof."""
-        return self.best is not None and self.is_closed(self.best.cost, self.bound)
+        return self.best is not None and is_closed(self.best.cost, self.bound, self.scale)
 
     @property
     def is_certain(self) -> bool:
         """True if a proof says of every follower that the best answer is its best response."""
         return self.best is not None and bool(self.best.report.certificate.isin(PROVED).all())
-
-    def is_closed(self, cost: float, bound: float) -> bool:
-        """True if nothing better than ``cost`` is left by the bound."""
-        return cost - bound <= TOLERANCES.global_gap * self.scale * (1.0 + TOLERANCES.noise)
 
     def _keep(self, search: PlanSearch, necessary: bool) -> None:
         best = search.best

@@ -23,7 +23,7 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from stackpyomo.bilevel import Problem, Scholtes, tell_objectives
-from stackpyomo.core import TOLERANCES, Array, require_positive, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, Array, is_closed, require_positive, tracked, undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
 from stackpyomo.games import Follower, Game, require, require_game
@@ -33,7 +33,16 @@ from stackpyomo.incentives.design import affine_incentive, least_curvature
 from stackpyomo.incentives.gains.selection import Wishes
 from stackpyomo.incentives.incentive import Incentive
 from stackpyomo.incentives.standing import AtBound, Standing
-from stackpyomo.plans import Options, Plan, answered_plan, leader_optimal, leading_problem, read_options, respond
+from stackpyomo.plans import (
+    Options,
+    Plan,
+    answered_plan,
+    bounded,
+    leader_optimal,
+    leading_problem,
+    read_options,
+    respond,
+)
 from stackpyomo.solvers import BadRow, Termination
 from stackpyomo.verification import verify
 
@@ -361,8 +370,8 @@ class _Asked:
         plan.epsilon0 = max(0.0, cost - limit) if math.isfinite(limit) else math.nan
         bound = max(search.bound, limit if math.isfinite(limit) else -math.inf)
         if math.isfinite(bound):
-            plan.bound, plan.gap = sign * bound, max(0.0, cost - bound) / search.scale
-            if proofs and search.is_closed(cost, bound):
+            bounded(plan, sign, cost, bound, search.scale)
+            if proofs and is_closed(cost, bound, search.scale):
                 plan.quality = "optimal"
 
     def _incentive(self, plan: Plan, gain: sparse.csc_array) -> Incentive:
@@ -442,13 +451,14 @@ class _Asked:
         if wider is not None and limit < wider.cost < cost and wider.cost - limit <= near:
             # Beside the gap of a proof this may be nothing, and is more than this rule reaches all the same.
             least = max(least, sign * self.ideal.bound) if math.isfinite(self.ideal.bound) else least
-            nearest = search.is_closed(limit, least)
+            nearest = is_closed(limit, least, search.scale)
             if nearest:
-                plan.bound, plan.gap, plan.quality = sign * least, (cost - least) / search.scale, "feasible"
-                plan.attained = False
+                bounded(plan, sign, cost, least, search.scale)
+                plan.quality, plan.attained = "feasible", False
             return replace(rule, plan=plan, standing=replace(standing, infimum=sign * limit, nearest=nearest))
-        if search.is_closed(cost, least) and search.is_certain:
-            plan.bound, plan.gap, plan.quality = sign * least, max(0.0, cost - least) / search.scale, "optimal"
+        if is_closed(cost, least, search.scale) and search.is_certain:
+            bounded(plan, sign, cost, least, search.scale)
+            plan.quality = "optimal"
             return replace(rule, plan=plan, standing=replace(standing, proved=True, free=True))
         return rule
 
