@@ -12,13 +12,12 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from stackpyomo.core import listed, writable
+from stackpyomo.core import listed, plain, writable
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan, StackpyomoError
 from stackpyomo.games import Finding, Game
 from stackpyomo.incentives import Incentive, affine_incentive
 from stackpyomo.plans import Plan, leader_optimal, nash, stackelberg
 from stackpyomo.reporting import page
-from stackpyomo.studies import plain
 from stackpyomo.verification import Report, verify
 
 from .app import Answer, command, typed

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 from typer import Option
 
+from stackpyomo.core import plain
 from stackpyomo.errors import InvalidGame
 from stackpyomo.reporting import table_page
-from stackpyomo.studies import cluster, machine, plain, require_parquet, study, write_parquet
+from stackpyomo.studies import cluster, machine, require_parquet, study, write_parquet
 
 from .app import Answer, command
 from .console import show_study

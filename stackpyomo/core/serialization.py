@@ -9,6 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stackpyomo.errors import InvalidGame
 
 
@@ -17,6 +19,21 @@ def json_number(value: float | None) -> float | str | None:
     if value is None or math.isnan(value):
         return None
     return float(value) + 0.0 if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON keeps it; raises :class:`InvalidGame` for what it cannot."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else json_number(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    raise InvalidGame(f"a {type(value).__name__} cannot be kept as JSON; use numbers, text, lists and dicts.")
 
 
 def real(value: Any) -> float:

@@ -7,7 +7,7 @@ from .catalogue import RIGHT, Row, Settings, machine, solved, summarize, summary
 from .comparison import Comparison, compare, entries_of, ways
 from .executors import cluster
 from .runner import study
-from .store import plain, read_study, require_parquet, write_parquet
+from .store import read_study, require_parquet, write_parquet
 
 __all__ = [
     "RIGHT",
@@ -18,7 +18,6 @@ __all__ = [
     "compare",
     "entries_of",
     "machine",
-    "plain",
     "read_study",
     "require_parquet",
     "solved",

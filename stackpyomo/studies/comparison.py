@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from stackpyomo.bilevel import named
-from stackpyomo.core import TOLERANCES, Document, Part, Table, as_text, shown, tracked
+from stackpyomo.core import TOLERANCES, Document, Part, Table, as_text, plain, shown, tracked
 from stackpyomo.errors import InvalidGame, SolverNotAvailable
 from stackpyomo.games import Game
 from stackpyomo.games.files import document, read_entries
@@ -29,7 +29,6 @@ from stackpyomo.reporting import profiles
 from stackpyomo.solvers import registry
 
 from .catalogue import VERIFIED, Row, Settings, solved
-from .store import plain
 
 _COLUMNS = (
     "game",

@@ -24,12 +24,11 @@ from typing import Any
 
 import pandas as pd
 
-from stackpyomo.core import require_whole
+from stackpyomo.core import plain, require_whole
 from stackpyomo.errors import InvalidGame
 from stackpyomo.plans import Plan
 
 from .pool import Pool
-from .store import plain
 
 _AHEAD = 2  # Rows per worker that an executor is given at once.
 _GLANCE = 2.0  # Seconds after which one looks whether there are workers.

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stackpyomo.core import require_whole, tracked
+from stackpyomo.core import plain, require_whole, tracked
 from stackpyomo.errors import InvalidGame
 
 from .executors import Job, Rows, digest, fingerprint, played
-from .store import Store, plain
+from .store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from stackpyomo.core import json_number
 from stackpyomo.errors import InvalidGame
 
 logger = logging.getLogger(__name__)
@@ -224,21 +222,6 @@ def _listing(lines: list[int]) -> str:
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON keeps it; raises :class:`InvalidGame` for what it cannot."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else json_number(value)
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    raise InvalidGame(f"a {type(value).__name__} cannot be kept as JSON; use numbers, text, lists and dicts.")
 
 
 def _frame(rows: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:

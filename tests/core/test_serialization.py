@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import stackpyomo as sp
-from stackpyomo.core import fields_from_json, fields_to_json, json_number, readable, real, writable
+from stackpyomo.core import fields_from_json, fields_to_json, json_number, plain, readable, real, writable
 
 
 @dataclass
@@ -53,3 +54,8 @@ def test_what_a_document_lacks_is_left_to_the_defaults() -> None:
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(sp.InvalidGame, match=r"page.html: cannot be written \(No such file or directory\)"):
         writable(tmp_path / "none" / "page.html", "text")
+
+
+def test_plain() -> None:
+    told = {"a": np.array([[1.0, math.nan]]), 3: (np.int64(2), None, True), "b": {"c": -math.inf}}
+    assert plain(told) == {"a": [[1.0, None]], "3": [2, None, True], "b": {"c": "-inf"}}

@@ -18,8 +18,8 @@ import pytest
 from helpers.study_tasks import GRID, POSIX, drawn, lines, picky, same, squared, study, timeless
 
 import stackpyomo as sp
-from stackpyomo.studies import plain, write_parquet
 from stackpyomo.studies import store as stores
+from stackpyomo.studies import write_parquet
 from stackpyomo.studies.store import Store
 
 
@@ -223,8 +223,3 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(stores.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(sp.InvalidGame, match=r"pip install .stackpyomo\[parquet\]"):
         write_parquet(pd.DataFrame(), tmp_path / "s.parquet")
-
-
-def test_plain() -> None:
-    told = {"a": np.array([[1.0, math.nan]]), 3: (np.int64(2), None, True), "b": {"c": -math.inf}}
-    assert plain(told) == {"a": [[1.0, None]], "3": [2, None, True], "b": {"c": "-inf"}}
