@@ -20,6 +20,7 @@ from stackpyomo.core import (
     json_number,
     limited_reaches,
     listed,
+    plain,
     require_whole,
     shown,
     undisturbed,
@@ -30,7 +31,7 @@ from stackpyomo.plans import Plan
 from stackpyomo.verification import Report
 
 from .experiments import Experiments, rules_of, table_of
-from .polytopes import Polytope, box_around, records
+from .polytopes import Polytope, box_around
 from .sensitivities import Local, Slopes, null_directions, open_words
 
 _SHOWN = 6  # Remarks on single rows that are written out.
@@ -379,11 +380,11 @@ class Fit(Document):
         """The fit as JSON-ready Python objects."""
         return {
             "method": self.method,
-            "parameters": dict(zip(self.names, map(json_number, map(float, self.solution.theta)), strict=True)),
-            "bounds": {n: list(map(json_number, ends)) for n, ends in self._bounds.items()},
-            "covariance": dict(zip(self.names, records(self.covariance), strict=True)),
+            "parameters": plain(dict(zip(self.names, self.solution.theta, strict=True))),
+            "bounds": plain(self._bounds),
+            "covariance": plain(self.covariance.to_dict("index")),
             "rank": self.rank,
-            "null_space": records(self.null_space),
+            "null_space": plain(self.null_space.to_dict("records")),
             "identified": self._identified,
             "sum_of_squares": json_number(self.sum_of_squares),
             "quality": self.quality,

@@ -30,7 +30,7 @@ from scipy import linalg, sparse
 from scipy.optimize import linprog
 from scipy.spatial import HalfspaceIntersection
 
-from stackpyomo.core import TOLERANCES, Array, json_number, listed
+from stackpyomo.core import TOLERANCES, Array, listed, plain
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Game
 from stackpyomo.plans import stackelberg
@@ -165,9 +165,9 @@ class Polytope:
     def as_dict(self) -> dict[str, Any]:
         """Ranges and, where it has an end everywhere, vertices, as JSON-ready Python objects."""
         ranges = self.ranges
-        ends = {name: [json_number(low), json_number(high)] for name, (low, high) in ranges.T.to_dict("list").items()}
         closed = bool(np.isfinite(ranges.to_numpy()).all())
-        return {"ranges": ends, "vertices": records(self.vertices) if closed else None}
+        vertices = plain(self.vertices.to_dict("records")) if closed else None
+        return {"ranges": plain(ranges.T.to_dict("list")), "vertices": vertices}
 
     @cached_property
     def _units(self) -> Array:
@@ -236,12 +236,6 @@ class Polytope:
         inside = _ball(matrix, limits)
         assert inside is not None
         return np.asarray(HalfspaceIntersection(np.hstack([matrix, -limits[:, np.newaxis]]), inside[0]).intersections)
-
-
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table of numbers, as JSON-ready Python objects."""
-    names = [str(name) for name in table.columns]
-    return [dict(zip(names, map(json_number, map(float, row)), strict=True)) for row in table.to_numpy()]
 
 
 def _even(matrix: Array, limits: Array) -> tuple[Array, Array]:

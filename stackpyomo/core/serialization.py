@@ -26,7 +26,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else json_number(value)
+        return json_number(value)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, Mapping):
@@ -67,29 +67,21 @@ def said(path: str | Path) -> Iterator[None]:
         raise InvalidGame(f"{path}: cannot be written ({error.strerror}).") from None
 
 
-def json_numbers(values: Mapping[str, float]) -> dict[str, Any]:
-    """:func:`json_number` of every value."""
-    return {name: json_number(value) for name, value in values.items()}
-
-
 def floats(values: Mapping[str, Any]) -> dict[str, float]:
     """:func:`real` of every value."""
     return {name: real(value) for name, value in values.items()}
 
 
-def _limits(pairs: Mapping[str, tuple[float, float]]) -> dict[str, list[Any]]:
-    return {name: [json_number(low), json_number(high)] for name, (low, high) in pairs.items()}
-
-
-def _from_limits(pairs: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def limits_read(pairs: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """:func:`real` of both ends of every range."""
     return {name: (real(low), real(high)) for name, (low, high) in pairs.items()}
 
 
 _FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "float": (json_number, real),
-    "dict[str, float]": (json_numbers, floats),
-    "dict[str, tuple[float, float]]": (_limits, _from_limits),
-    "tuple[str, ...]": (list, tuple),
+    "dict[str, float]": (plain, floats),
+    "dict[str, tuple[float, float]]": (plain, limits_read),
+    "tuple[str, ...]": (plain, tuple),
 }  # How a field of a dataclass is written in JSON and read back, by its annotation; any other is written as it is.
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import pandas as pd
 
-from stackpyomo.core import fields_from_json, fields_to_json, json_number, real
+from stackpyomo.core import fields_from_json, fields_to_json, plain, real
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Standing:
         """The standing as JSON-ready Python objects."""
         return {
             **fields_to_json(self, ("curve", "at_bound")),
-            "curve": [[json_number(kappa), json_number(value)] for kappa, value in self.curve],
-            "at_bound": [[a.leader, a.signal, json_number(a.gain), json_number(a.slope)] for a in self.at_bound],
+            "curve": plain(self.curve),
+            "at_bound": plain([astuple(entry) for entry in self.at_bound]),
         }
 
     @classmethod

@@ -22,9 +22,9 @@ from stackpyomo.core import (
     fields_to_json,
     floats,
     json_number,
-    json_numbers,
     leaves,
     listed,
+    plain,
     readable,
     real,
     triplets,
@@ -361,7 +361,7 @@ class AffineStrategy:
                 s.name: {
                     "own": s.own,
                     "constant": json_number(s.constant),
-                    "terms": json_numbers(s.terms),
+                    "terms": plain(s.terms),
                     **({} if s.curve is None else {"formula": self._formula(s)}),
                 }
                 for s in self.observed
@@ -374,12 +374,9 @@ class AffineStrategy:
             "energy": json_number(self.energy),
             "uniqueness": self.uniqueness,
             "standing": None if self.standing is None else self.standing.as_dict(),
-            "deviations": [
-                {**line, "action": json_numbers(line["action"]), "slack": json_number(line["slack"])}
-                for line in self.deviations.to_dict("records")
-            ],
+            "deviations": plain(self.deviations.to_dict("records")),
             "loose_constraints": [] if self.plan.game is None else self.loose_constraints,
-            "excursions": {n: [json_number(low), json_number(high)] for n, (low, high) in beyond.items()},
+            "excursions": plain(beyond),
         }
 
     def to_json(self) -> str:

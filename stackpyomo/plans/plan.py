@@ -26,9 +26,8 @@ from stackpyomo.core import (
     fields_to_json,
     floats,
     head,
-    json_number,
-    json_numbers,
     listed,
+    plain,
     readable,
     real,
     shown,
@@ -249,9 +248,9 @@ class Plan(Document):
         shared = [(key, number) for key, number in self.multipliers.items() if not isinstance(key, str)]
         return {
             **fields_to_json(self, ("multipliers", "ties", "selection", "report", "game", "rows")),
-            "multipliers": json_numbers(named),
-            "shared_multipliers": [[*key, json_number(number)] for key, number in shared],
-            "ties": {key: json_number(v) if isinstance(v, float) else v for key, v in self.ties.items()},
+            "multipliers": plain(named),
+            "shared_multipliers": plain([(*key, number) for key, number in shared]),
+            "ties": plain(self.ties),
             "selection": None if self.selection is None else fields_to_json(self.selection),
         }
 

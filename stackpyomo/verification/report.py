@@ -26,8 +26,9 @@ from stackpyomo.core import (
     fields_to_json,
     floats,
     json_number,
-    json_numbers,
+    limits_read,
     listed,
+    plain,
     readable,
     real,
     shown,
@@ -40,10 +41,9 @@ from .best_response import Composed
 from .effort import PROVED, Unsettled
 from .many import Row
 
-_WRITTEN_APART = (
-    *("regret", "certificate", "best_response", "objective", "note", "scale", "reach"),
-    *("equilibrium", "price_checks", "subject"),
-)  # Fields that JSON has in another form, or not at all.
+_BY_FOLLOWER = ("objective", "regret", "certificate", "note", "scale")  # Series, of which JSON has a row for each.
+#: Fields that JSON has in another form, or not at all.
+_WRITTEN_APART = (*_BY_FOLLOWER, "best_response", "reach", "equilibrium", "price_checks", "subject")
 
 
 class Subject(Protocol):
@@ -304,20 +304,13 @@ class Report(Document):
             "epsilon": json_number(self.epsilon),
             "verdict": self.verdict,
             "uniqueness": self.uniqueness,
-            "prices": {
-                name: {**vars(check), "gap": json_number(check.gap), "scale": json_number(check.scale)}
-                for name, check in self.price_checks.items()
-            },
+            "prices": {name: fields_to_json(check) for name, check in self.price_checks.items()},
             "vocabulary": self.vocabulary,
             "followers": {
                 str(name): {
-                    "objective": json_number(float(self.objective[name])),
-                    "regret": json_number(float(self.regret[name])),
-                    "certificate": self.certificate[name],
-                    "note": self.note[name],
-                    "scale": json_number(float(self.scale[name])),
-                    "best_response": json_numbers(self.best_response.get(str(name), {})),
-                    "reach": {key: [*map(json_number, ends)] for key, ends in self.reach.get(str(name), {}).items()},
+                    **{key: plain(getattr(self, key)[name]) for key in _BY_FOLLOWER},
+                    "best_response": plain(self.best_response.get(str(name), {})),
+                    "reach": plain(self.reach.get(str(name), {})),
                 }
                 for name in self.regret.index
             },
@@ -362,13 +355,9 @@ class Report(Document):
                 **words,
                 best_response={name: floats(row["best_response"]) for name, row in rows.items()},
                 equilibrium=Equilibrium.read(data["uniqueness"]),
-                reach={
-                    name: {key: (real(low), real(high)) for key, (low, high) in row["reach"].items()}
-                    for name, row in rows.items()
-                    if row.get("reach")
-                },
+                reach={name: limits_read(row["reach"]) for name, row in rows.items() if row.get("reach")},
                 price_checks={
-                    name: PriceCheck(**{**check, "gap": real(check["gap"]), "scale": real(check["scale"])})
+                    name: PriceCheck(**fields_from_json(PriceCheck, check))
                     for name, check in data.get("prices", {}).items()
                 },
                 **fields_from_json(cls, data, _WRITTEN_APART),
