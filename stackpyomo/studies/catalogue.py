@@ -35,7 +35,7 @@ from stackpyomo.games import parse_game
 from stackpyomo.games.files import Item, show
 from stackpyomo.plans import Plan, stackelberg
 from stackpyomo.solvers import choose, registry
-from stackpyomo.verification import Report
+from stackpyomo.verification import EVIDENCE, PROVED, Report
 
 from .pool import Lost, Pool
 
@@ -45,9 +45,6 @@ logger = logging.getLogger(__name__)
 RIGHT = {"ok": "ok", "better": "better", "infeasible": "infeasible", "nonconvex": "refused as nonconvex"}
 
 VERIFIED = ("ok", "better", "worse")  #: Outcomes of a verified plan.
-
-# Certificates, the strongest first; the first two are proofs.
-_EVIDENCE = ("convex", "global", "multistart", "unknown")
 
 _NUMBERS = ("objective", "reference", "gap", "regret", "residual", "iterations", "seconds")
 
@@ -219,9 +216,9 @@ def _judged(row: Row, plan: Plan, sign: int, reference: float | None, tolerance:
             row, outcome="unverified", message="; ".join(plan.warnings) or "the followers were not re-solved"
         )
     evidence = set(report.certificate)
-    row = replace(row, regret=report.epsilon, certificate=max(evidence, key=_EVIDENCE.index))
+    row = replace(row, regret=report.epsilon, certificate=max(evidence, key=EVIDENCE.index))
     small = report.regret <= TOLERANCES.regret * report.objective.abs().clip(lower=1.0)
-    if not (report.ok and small.all() and row.certificate in _EVIDENCE[:2]):
+    if not (report.ok and small.all() and row.certificate in PROVED):
         return replace(row, outcome="unverified", message=_doubt(report))
     if reference is None:
         message = f"{report.verdict}, where the reference says that there is no plan"
@@ -248,7 +245,7 @@ def _judged_of_leaders(row: Row, plan: Plan, entry: Mapping[str, Any], tolerance
 def _doubt(report: Report) -> str:
     if not report.ok:
         return report.verdict
-    proved = report.certificate.isin(_EVIDENCE[:2]).all()
+    proved = report.certificate.isin(PROVED).all()
     return f"{'a regret that is not small' if proved else 'evidence, not proof'} ({report.verdict})"
 
 

@@ -7,7 +7,7 @@ games and families alone, so that a wrong derivation cannot certify itself; what
 from . import checker
 from .best_response import Composed, composed, oversteps, plane
 from .conditional import conditional_regret
-from .effort import PROVED, Effort
+from .effort import EVIDENCE, PROVED, Effort
 from .measures import measure
 from .regret import best_responses, resolved, verify
 from .report import Report, regret_shown
@@ -16,6 +16,7 @@ from .variational import Gap, variational_gap
 from .wanted import reaches_wanted
 
 __all__ = [
+    "EVIDENCE",
     "PROVED",
     "Composed",
     "Effort",

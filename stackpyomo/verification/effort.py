@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-PROVED = ("convex", "global")  #: Certificates under which nothing better than the best response exists.
+EVIDENCE = ("convex", "global", "multistart", "unknown")  #: Certificates, the strongest first.
+PROVED = EVIDENCE[:2]  #: Certificates under which nothing better than the best response exists.
 _PROOF, _ALONE = 10.0, 3.0  # Processor seconds of a global solver that nobody has asked for: of all, of one follower.
 _SHARE = 5.0  # Where they are asked for: of one, or its share of them all if that is more.
 

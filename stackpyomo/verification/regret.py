@@ -31,7 +31,7 @@ from stackpyomo.solvers import Solution, Termination, choose, natural_size, regi
 from .batch import Separable, Task
 from .best_response import Composed, composed
 from .confirmation import believe, is_shown, shows_all
-from .effort import Effort, Unsettled
+from .effort import EVIDENCE, Effort, Unsettled
 from .integers import Resolve, answer
 from .many import settled
 from .measures import measure, narrow, reconsider
@@ -61,7 +61,6 @@ _ENDLESS = "a global solver's bound meets its best response, which proves nothin
 _SHARE = 2.0**-10  # Of what a bound may leave: so near intervals must come that no global solver is asked.
 _CLOCK = 10.0  # Seconds by the clock after which one is left, however few of the processor's it had.
 _ENOUGH = 0.5  # The same: so near to its own answer a global solver's bound has to come.
-_EVIDENCE = ("unknown", "multistart", "global", "convex")
 
 
 def verify(
@@ -498,7 +497,7 @@ def _joined(problems: Sequence[Composed]) -> list[Composed]:
         whole = joined.setdefault(problem.follower.name, problem)
         if problem is whole or problem.empty:
             continue
-        if _EVIDENCE.index(problem.certificate) < _EVIDENCE.index(whole.certificate):
+        if EVIDENCE.index(problem.certificate) > EVIDENCE.index(whole.certificate):
             whole.certificate, whole.note, whole.unsettled = problem.certificate, problem.note, problem.unsettled
         if problem.best:
             whole.offer(problem.best, problem.best_cost)
