@@ -37,18 +37,6 @@ from stackpyomo.version import __version__
 
 from . import plots
 
-COLOURS = {
-    "ink": ("#1b1f24", "#e6edf3"),
-    "paper": ("#fefefe", "#14181d"),  # not white, which is a colour of heat maps
-    "first": ("#20507a", "#7db3e8"),
-    "second": ("#c0504d", "#f0837f"),
-    "pale": ("#9a9a9a", "#8b949e"),
-    "convex": ("#2a7f4f", "#5fbf8a"),
-    "global": ("#3b6fb6", "#82aef0"),
-    "multistart": ("#d98c1f", "#e6b15c"),
-    "unknown": ("#b03030", "#ff8a80"),
-}  #: Name of a CSS variable → the colour that plots use, which is the one on light paper, and the one on dark.
-
 #: A bar under each best response, with which a reader leaves the plan; the page is complete without it.
 SLIDER = files(__package__).joinpath("slider.js").read_text(encoding="utf-8")
 
@@ -68,7 +56,7 @@ _EVIDENCE = {
 }
 _PACKAGES = ("numpy", "scipy", "pandas", "pyomo")
 _THEME = {
-    **COLOURS,
+    **plots.COLOURS,
     "soft": ("#57606a", "#9aa7b4"),
     "line": ("#d0d7de", "#343b44"),
     "shade": ("#f3f5f7", "#1d232a"),
@@ -188,7 +176,7 @@ def _picture(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise StackpyomoError('pictures: matplotlib is missing; pip install "stackpyomo[plot]".') from error
-    ink, paper = COLOURS["ink"][0], COLOURS["paper"][0]
+    ink, paper = plots.COLOURS["ink"][0], plots.COLOURS["paper"][0]
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update({"text.color": ink, "axes.edgecolor": ink, "axes.labelcolor": ink})
@@ -213,7 +201,7 @@ def _inline(text: str, caption: str) -> str:
     def own(tag: re.Match[str]) -> str:
         """One tag; only these hold ids and colours, what stands between them are the user's words."""
         markup = re.sub(r'( id="|url\(#|xlink:href="#)', lambda m: m[0] + prefix, tag[0])
-        for name, (colour, _) in COLOURS.items():
+        for name, (colour, _) in plots.COLOURS.items():
             markup = markup.replace(f": {colour}", f": var(--{name})")
         if markup.startswith("<svg "):
             markup = re.sub(r' (width|height|version|xmlns(:\w+)?)="[^"]*"', "", markup)[:-1] + label + ">"

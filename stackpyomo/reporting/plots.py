@@ -22,14 +22,24 @@ from stackpyomo.games import Game
 from stackpyomo.games.information import shares
 from stackpyomo.incentives import Incentive
 from stackpyomo.solvers import BadRow, Program
-from stackpyomo.verification import Composed, Report, composed, plane, regret_shown
+from stackpyomo.verification import EVIDENCE, Composed, Report, composed, plane, regret_shown
 
 __all__ = ["best_response", "formats", "gains", "leaders", "level_sets", "profiles", "regret", "scaling"]
 
-# By certificate: proofs are green and blue, evidence is orange, nothing is red.
-_COLOURS = {"convex": "#2a7f4f", "global": "#3b6fb6", "multistart": "#d98c1f", "unknown": "#b03030"}
+COLOURS = {
+    "ink": ("#1b1f24", "#e6edf3"),
+    "paper": ("#fefefe", "#14181d"),  # not white, which is a colour of heat maps
+    "first": ("#20507a", "#7db3e8"),
+    "second": ("#c0504d", "#f0837f"),
+    "pale": ("#9a9a9a", "#8b949e"),
+    # By certificate: proofs are green and blue, evidence is orange, nothing is red.
+    "convex": ("#2a7f4f", "#5fbf8a"),
+    "global": ("#3b6fb6", "#82aef0"),
+    "multistart": ("#d98c1f", "#e6b15c"),
+    "unknown": ("#b03030", "#ff8a80"),
+}  #: Name of a CSS variable → the colour that plots use, which is the one on light paper, and the one on dark.
 
-_FIRST, _SECOND, _PALE = "#20507a", "#c0504d", "#9a9a9a"
+_FIRST, _SECOND, _PALE = (COLOURS[name][0] for name in ("first", "second", "pale"))
 
 MOST = 40  #: Bars, or gains with numbers, that can still be read.
 _NAMED = 24  # Rows or columns of a heat map that can be named; of more every second, third, … is.
@@ -190,13 +200,14 @@ def regret(report: Report, ax: Any = None) -> Any:
     within = bool(len(names)) and bool((level <= allowed).all())
     unit = allowed if within else np.ones(len(names))
     kinds = report.certificate[names].to_numpy()
-    for kind, colour in _COLOURS.items():
+    for kind in EVIDENCE:
         of_kind = kinds == kind
         if of_kind.any():
-            ax.barh(place[of_kind], np.nan_to_num(level[of_kind]) / unit[of_kind], color=colour, label=kind)
+            lengths = np.nan_to_num(level[of_kind]) / unit[of_kind]
+            ax.barh(place[of_kind], lengths, color=COLOURS[kind][0], label=kind)
     unknown = np.isnan(level)
     if unknown.any():
-        ax.plot(np.zeros(unknown.sum()), place[unknown], "x", color=_COLOURS["unknown"], clip_on=False)
+        ax.plot(np.zeros(unknown.sum()), place[unknown], "x", color=COLOURS["unknown"][0], clip_on=False)
     ax.plot(allowed / unit, place, "|", color=_ink(), markersize=12, label="tolerance")
     if within:
         ax.set_xlim(0.0, 1.25)

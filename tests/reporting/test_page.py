@@ -20,7 +20,8 @@ from helpers.page_reader import Read, firms, verified
 
 import stackpyomo as sp
 from stackpyomo.reporting import page
-from stackpyomo.reporting.page import _THEME, COLOURS
+from stackpyomo.reporting.page import _THEME
+from stackpyomo.reporting.plots import COLOURS
 
 
 def test_plots_take_the_colours_of_the_theme(toll_page: str) -> None:
