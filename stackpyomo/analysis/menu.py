@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
-from scipy.sparse import find
 
-from stackpyomo.core import TOLERANCES, bounds_of, undisturbed
+from stackpyomo.core import TOLERANCES, bounds_of, triplets, undisturbed
 from stackpyomo.core.expressions import Substitution, apart, number_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, component_pairs, require
@@ -182,8 +181,8 @@ class _Screen:
         self.atoms = list(self.scenarios.atoms(self.observation))
         responses = self.game.responses()
         self.moved_by.update((key, list(moved)) for key, moved in self.game.movers().items())
-        for row, column, rate in zip(*find(responses.leads), strict=True):
-            led = (responses.variables[row], float(rate))
+        for row, column, rate in triplets(responses.leads):
+            led = (responses.variables[row], rate)
             self.moved_by.setdefault(id(responses.drivers[column]), []).append(led)
         felt = [*variables_in(self.cost), *responses.drivers]
         aggregates = {id(v) for v in responses.variables}

@@ -8,7 +8,8 @@ a linear program with two rows: at most two atoms carry it, one that keeps the p
 J1 are both convex in u0, the mean of π serves both better (Jensen), and nothing is offered. Off the target the leader
 answers each action u1 by its worst, argmax_{u0} J1(u0, u1); one action for all of them may punish too little. Gain: the
 gain is Q ± τ with probability ½ each; the first-order condition stays, and the follower's expected cost gains
-τ² ∂²J/∂u0² of curvature.
+τ² ∂²J/∂u0² of curvature, as far as the leader's bounds let it answer: beyond them it is stopped, as :func:`verify`
+plays it.
 
 Both need a follower who minimises an expected cost and does not see the coin before it acts.
 """
@@ -366,11 +367,11 @@ class _Spread:
 
     def _sides(self, spread: float) -> tuple[Composed, Composed]:
         """The composed problems of the two outcomes, in the same variables."""
-        sides = []
+        sides: list[Composed] = []
         for way in (-1.0, 1.0):
             gain = sparse.csc_array(self.rule.matrix.toarray() + way * spread * self.direction)
-            announced = replace(self.rule.announcement, gain=gain)
-            sides.append(next(iter(composed(self.game, announced, [self.name]))))
+            announced = replace(self.rule.announcement, gain=gain, saturate=True)
+            sides += composed(self.game, announced, [self.name], whole=True)
         measure(sides, TOLERANCES.stationarity)
         first, second = sides
         table = {id(b): a for a, b in zip(first.variables, second.variables, strict=True)}
@@ -442,7 +443,7 @@ class _Spread:
             if low > most:
                 why = (
                     f"no spread up to {most:g} holds {self.name}: its cost is not convex enough in the leader's "
-                    "variables for a spread to make it convex"
+                    "variables, within their bounds, for a spread to make it convex"
                 )
                 raise _refusal("Randomising cannot help", self.name, why)
         while high - low > TOLERANCES.noise * high:

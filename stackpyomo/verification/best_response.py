@@ -196,10 +196,13 @@ def scale_of(stakes: Array, moved: Array) -> Array:
 
 
 def composed(
-    game: Game, announced: Announcement, wanted: Container[str], *, measured: bool = True
+    game: Game, announced: Announcement, wanted: Container[str], *, measured: bool = True, whole: bool = False
 ) -> Iterator[Composed]:
-    """Every wanted follower's composed problem, in fresh copies of its own variables; measured: with ``own``."""
-    composer = _Composer(game, announced, measured=measured)
+    """Every wanted follower's composed problem, in fresh copies of its own variables; measured: with ``own``.
+
+    whole: in one piece also where the leader's variables are stopped at their bounds, by absolute values.
+    """
+    composer = _Composer(game, announced, measured=measured, most=1 if whole else _PIECES)
     for follower, columns in _columns(game, wanted):
         yield from composer.compose(follower, follower.variables, columns)
 
@@ -246,8 +249,8 @@ def plane(game: Game, announced: Announcement, name: str, leader: str) -> tuple[
 class _Composer:
     """Substitutes in a follower's problem: copies for its own variables, what they move, the plan for all the rest."""
 
-    def __init__(self, game: Game, announced: Announcement, *, measured: bool = True) -> None:
-        self.names, self.measured = game.names, measured
+    def __init__(self, game: Game, announced: Announcement, *, measured: bool = True, most: int = _PIECES) -> None:
+        self.names, self.measured, self.most = game.names, measured, most
         self.moves = _Moves(game, announced)
         self.raw = {id(v): announced.values[name] for name, v in game.variables_by_name.items() if not v.fixed}
         self.plan = {**self.raw, **self.moves.projected(self.raw)}
@@ -338,7 +341,7 @@ class _Composer:
         stopped = [mover for mover in self.moves.leaders if mover in moved] if self.moves.saturate else []
         ways = [self._ways(mover, moved[mover]) for mover in stopped]
         ways = [way for way in ways if len(way) > 1]
-        if math.prod(map(len, ways)) > _PIECES:
+        if math.prod(map(len, ways)) > self.most:
             yield {mover: _clipped(body, low, high) for (mover, _, body, low, high), *_ in ways}, []
             return
         for choice in product(*ways):

@@ -150,6 +150,30 @@ def test_a_cost_that_falls_without_end_needs_more_than_a_coin() -> None:
         sp.randomized_gain(saddle(quartic=0.01))
 
 
+@pytest.mark.parametrize(("scale", "unit"), [(1.0, 1.0), (1e-6, 1e4)])
+def test_a_spread_holds_as_far_as_the_leader_can_play_it(scale: float, unit: float) -> None:
+    """u0 = (−1 ± τ) u stopped at ±2.5: 3.32 on a grid of |u| ≤ 1, not √3; at ±4 nothing holds |u| ≤ 5 (it was √3)."""
+    plan = saddle(scale, unit, bounds=(-1, 1))
+    instrument = plan.attached().model.u0
+    instrument.bounds = (-2.5 * unit, 2.5 * unit)
+    u = np.linspace(-1, 1, 20_001)
+
+    def cost(spread: float) -> Any:
+        answers = [np.clip((-1 + way * spread) * u, -2.5, 2.5) for way in (-1, 1)]
+        return sum(u + a + a**2 / 2 - 2 * u**2 for a in answers) / 2
+
+    spreads = np.linspace(1.7, 4.0, 5001)
+    least = next(s for s in spreads if cost(s).min() >= -1e-12)
+    assert least > math.sqrt(3) + 0.01
+    found = sp.randomized_gain(sp.leader_optimal(plan.attached()))
+    assert found.spread == pytest.approx(least, abs=1e-3)
+    assert found.evidence == "global"
+    wide = saddle(scale, unit, bounds=(-5, 5)).attached()
+    wide.model.u0.bounds = (-4 * unit, 4 * unit)
+    with pytest.raises(sp.NoIncentive, match="no spread up to 1000 holds f"):
+        sp.randomized_gain(sp.leader_optimal(wide))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_least_spread_against_a_fine_grid(seed: int) -> None:
     """τ² = max_d −F₀(d) / (h d²/2), d on 600,001 points; dips that are narrow on purpose."""
