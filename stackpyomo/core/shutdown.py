@@ -13,7 +13,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -42,16 +42,17 @@ def leave(number: int, _: FrameType | None) -> None:
 
 
 @contextmanager
-def unbroken() -> Iterator[None]:
-    """Signals that end a process wait until a process that is being started here is in somebody's hands.
+def unbroken() -> Iterator[Sequence[int]]:
+    """Signals that end a process wait until this is over; gives the numbers of those that do.
 
-    One in between would unwind ``subprocess.Popen`` and leave what it has started to itself. Only the main thread is
-    ever told; and handlers, unlike a mask of signals, are not what the started process inherits.
+    One in between would unwind ``subprocess.Popen`` and leave what it has started to itself, or be lost in a function
+    that a solver's library calls. Only the main thread is ever told; and handlers, unlike a mask of signals, are not
+    what a started process inherits.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     numbers: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield numbers
+        return
     before = {
         number: handler
         for number in signal.Signals
@@ -63,7 +64,7 @@ def unbroken() -> Iterator[None]:
             for number, handler in before.items():
                 stack.callback(signal.signal, number, handler)
                 signal.signal(number, lambda number, _: numbers.append(number))
-            yield
+            yield numbers
     finally:
         if numbers:
             signal.raise_signal(numbers[0])

@@ -68,38 +68,26 @@ _EMPHASES = {"heuristics": "setHeuristics", "presolving": "setPresolve", "separa
 
 
 class _Callbacks:
-    """A program's functions under the names that cyipopt calls; ``interrupt``: what ended the process meanwhile.
+    """A program's functions under the names that cyipopt calls; ``endings``: signals that have told the process to end.
 
-    A library takes whatever is raised in a function for a point without a value: Ctrl-C is kept, and raised afterwards.
+    A library takes whatever is raised in a function for a point without a value: so it is asked to stop instead.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, endings: Sequence[int]) -> None:
         problem = program.problem
-        self.interrupt: BaseException | None = None
-        self.objective = self._kept(problem.objective)
-        self.gradient = self._kept(problem.gradient)
-        self.constraints = self._kept(problem.constraints)
-        self.jacobian = self._kept(problem.jacobian)
+        self.objective = problem.objective
+        self.gradient = problem.gradient
+        self.constraints = problem.constraints
+        self.jacobian = problem.jacobian
         self.jacobianstructure = problem.jacobian_structure
-        self.hessian = self._kept(problem.hessian)
+        self.hessian = problem.hessian
         self.hessianstructure = problem.hessian_structure
         self.iterations = 0
-
-    def _kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def evaluated(*arguments: Any) -> Any:
-            try:
-                return function(*arguments)
-            except Exception:
-                raise
-            except BaseException as interrupt:
-                self.interrupt = interrupt
-                raise
-
-        return evaluated
+        self._endings = endings
 
     def intermediate(self, *state: Any) -> bool:
         self.iterations = int(state[1])
-        return self.interrupt is None
+        return not self._endings
 
 
 def run_cyipopt(
@@ -123,15 +111,15 @@ def run_pounce(
 def _run_library(
     kind: Callable[..., Any], program: Program, options: Mapping[str, Any], tee: bool, start: Array | None
 ) -> Solution:
-    problem, callbacks = program.problem, _Callbacks(program)
+    problem = program.problem
     (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
-    nlp = kind(n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling)
-    for key, value in {"print_level": 5 if tee else 0, **ipopt_options(options)}.items():
-        nlp.add_option(key, value)
     first = next(point for point in (start, program.start, problem.x0) if point is not None)
-    x, info = nlp.solve(np.clip(np.asarray(first), lower, upper))
-    if callbacks.interrupt is not None:
-        raise callbacks.interrupt
+    with unbroken() as endings:
+        callbacks = _Callbacks(program, endings)
+        nlp = kind(n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling)
+        for key, value in {"print_level": 5 if tee else 0, **ipopt_options(options)}.items():
+            nlp.add_option(key, value)
+        x, info = nlp.solve(np.clip(np.asarray(first), lower, upper))
     message = info["status_msg"]
     return Solution(
         _LIBRARY_STATUS.get(info["status"], Termination.FAILED),

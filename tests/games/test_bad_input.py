@@ -307,7 +307,7 @@ def build(solver):
 
 SOLVING = """
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits "ignore"
-sp.leader_optimal(build(sys.argv[1]), solver=sys.argv[1])
+sp.leader_optimal(build(sys.argv[1]), solver=sys.argv[1], time_limit=600)  # in a process of its own, if it has any
 """
 
 
@@ -349,6 +349,8 @@ def test_ctrl_c_ends_everything(solver: str, tmp_path: Path) -> None:
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: list(folder.glob("stackpyomo-*/program.nl")) or child.poll() is not None)
+        if solver in ("pounce", "ipopt"):
+            wait_for(lambda: children(child.pid) or child.poll() is not None)
         time.sleep(1.0)
         assert child.poll() is None, "still solving"
         started = children(child.pid)

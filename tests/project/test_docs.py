@@ -43,7 +43,7 @@ def built(folder: Path) -> Path:
     """The pages as HTML, warnings as errors."""
     how = ["-W", "--keep-going", "-n", "-q", "-E", "-b", "html", "-d", os.fspath(folder / "doctrees")]
     command = [sys.executable, "-m", "sphinx", *how, os.fspath(DOCS), os.fspath(folder / "html")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "html"
 
