@@ -41,6 +41,9 @@ _PATIENCE, _PACE = 10.0, 100.0  # Seconds of one local solve, and variables for 
 # Iterations of one local solve: those that converge need fewer, and a restoration phase may go on for ever.
 _ITERATIONS = 500
 
+# A polish begins where it is: an interior-point method's own start leaves the point for the middle of its bounds.
+_FROM_NEARBY = dict.fromkeys(("mu_init", "bound_push", "bound_frac"), TOLERANCES.barrier)
+
 _FURTHER = 5  # Steps beyond a treatment's own levels, for games whose λ and s are small themselves.
 
 
@@ -347,15 +350,16 @@ class Equilibrium:
         """
         active = self._consistent(self._active(x) if active is None else active, x)
         kept, turns = np.full(len(active), signed), np.zeros(len(active), dtype=int)
+        options = _FROM_NEARBY if choose(solver).ipopt_options else {}
         for _ in range(_ROUNDS):
             lower, upper = self._piece(active, kept)
             lower[self._whole] = upper[self._whole] = np.round(x[self._whole])
             program = self.program.variant(np.clip(x, lower, upper), bounds=(lower, upper), row_bounds=self._freed())
-            solution = self._run(program, solver, {}, None, until, False, "polish")
+            solution = self._run(program, solver, options, None, until, False, "polish")
             if solution.answer is None:
                 if kept.all() or solution.termination.limited:
                     return None
-                kept[:] = True
+                kept[:], options = True, {}
                 continue
             x = solution.answer
             reaches = np.append(TOLERANCES.noise * self.program.units(x)[0], 0.0)
