@@ -121,15 +121,20 @@ class Composed:
 
     def cost_at(self, point: Sequence[float]) -> float:
         """The composed cost (minimise form) at own actions ``point``; infinity where it is not defined."""
-        for var, value in zip(self.variables, point, strict=True):
-            var.set_value(value, skip_validation=True)
+        self.put(point)
         cost = number_of(self.cost)
         return cost if math.isfinite(cost) else math.inf
 
-    def violation(self) -> float:
-        """Largest violation of rows and bounds at the variables' current values, relative to their natural units."""
-        rows, sizes = self.rows, self.row_scales or [1.0] * len(self.rows)
-        limits = [(number_of(row.body), row.lb, row.ub, size) for row, size in zip(rows, sizes, strict=True)]
+    def put(self, point: Sequence[float]) -> None:
+        """Give the variables the values of own actions ``point``."""
+        for var, value in zip(self.variables, point, strict=True):
+            var.set_value(value, skip_validation=True)
+
+    def violation(self, among: Sequence[int] | None = None) -> float:
+        """Largest violation of rows (``among``: these) and bounds at the current values, in their natural units."""
+        sizes = self.row_scales or [1.0] * len(self.rows)
+        rows = [(self.rows[i], sizes[i]) for i in (range(len(sizes)) if among is None else among)]
+        limits = [(number_of(row.body), row.lb, row.ub, size) for row, size in rows]
         limits += [(level, lower, upper, 1.0) for level, lower, upper in self.constants]
         reaches = self.reaches or [1.0] * len(self.variables)
         limits += [(var.value, var.lb, var.ub, reach) for var, reach in zip(self.variables, reaches, strict=True)]

@@ -192,10 +192,17 @@ def _look_outward(problem: Composed, numbers: Sequence[int]) -> None:
     A slope may change over 1e-300 and be gone at 0.4 only, as that of x log(x + 1e-300): what a curvature at 0 tells is
     no reach then. At stake is what the cost falls by, until it rises again.
     """
-    cost = problem.cost_at(problem.target) if problem.certificate == "convex" else math.inf
-    for number, way in ((n, way) for n in numbers for way in (-1.0, 1.0)) if math.isfinite(cost) else ():
+    cost = problem.cost_at(problem.target) if numbers and problem.certificate == "convex" else math.inf
+    if not math.isfinite(cost):
+        return
+    rows: dict[int, list[int]] = {id(v): [] for v in problem.variables}
+    for place, row in enumerate(problem.rows):
+        for key in {id(v) for v in variables_in(row.body)} & rows.keys():
+            rows[key].append(place)
+    for number, way in ((n, way) for n in numbers for way in (-1.0, 1.0)):
+        felt = rows[id(problem.variables[number])]
         least, farthest, step = cost, 0.0, TOLERANCES.reach * problem.reaches[number]
-        while step < _FARTHEST and not (now := _cost_away(problem, number, way * step)) > least:
+        while step < _FARTHEST and not (now := _cost_away(problem, number, way * step, felt)) > least:
             least, farthest, step = now, step, TOLERANCES.reach * step
         if step < _FARTHEST and cost - least > _ROUNDING * abs(cost):
             problem.reaches[number] = farthest
@@ -203,11 +210,11 @@ def _look_outward(problem: Composed, numbers: Sequence[int]) -> None:
             problem.stakes[number] = max(cost - least, TOLERANCES.flat * sum(problem.stakes))
 
 
-def _cost_away(problem: Composed, number: int, step: float) -> float:
-    """The cost where one action is a step away from the plan; infinite where its bounds or rows do not hold."""
+def _cost_away(problem: Composed, number: int, step: float, felt: Sequence[int]) -> float:
+    """The cost where one action is a step away from the plan; infinite where bounds or ``felt`` rows do not hold."""
     point = [level + step * (place == number) for place, level in enumerate(problem.target)]
-    cost = problem.cost_at(point)
-    return cost if problem.violation() <= TOLERANCES.feasibility else math.inf
+    problem.put(point)
+    return problem.cost_at(point) if problem.violation(felt) <= TOLERANCES.feasibility else math.inf
 
 
 def narrow(problem: Composed, tolerance: float) -> None:
