@@ -6,6 +6,7 @@ is not evidence; why it stopped is kept apart from what it holds.
 
 from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
+from .library import pounce
 from .natural_sizes import evaluated_rows, natural_size, random_start, reaches_told
 from .program import BadRow, Program, free_row, rows_at, scales_of
 from .rays import ray
@@ -26,6 +27,7 @@ __all__ = [
     "least_nonnegative",
     "least_point",
     "natural_size",
+    "pounce",
     "prover",
     "random_start",
     "ray",

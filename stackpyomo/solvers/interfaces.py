@@ -21,7 +21,6 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-import pounce
 from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
 from pyomo.contrib.solver.common.util import SolverError
 from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
@@ -32,6 +31,7 @@ from pyomo.core.expr.relational_expr import RangedExpression
 from stackpyomo.core import TOLERANCES, Array, kill, unbroken
 from stackpyomo.core.expressions import degree_of, elementary, interval, is_affine, nodes_in
 
+from .library import pounce
 from .program import Program
 from .solution import Solution, Termination
 
@@ -62,6 +62,8 @@ _HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and 
 PROCESSOR_CLOCK: Mapping[str, Any] = {"timing/clocktype": 1}
 CLOCK_LIMIT = "timing/clocklimit"  # An option of :class:`_Released`: seconds by the clock, beside processor seconds.
 _TICK = 0.01
+
+_SMALL = 500  # Variables up to which POUNCE works in this process.
 
 # How much of these SCIP does ("off", "fast"), by the functions that set it: none of them is one of its own options.
 _EMPHASES = {"heuristics": "setHeuristics", "presolving": "setPresolve", "separating": "setSeparating"}
@@ -101,11 +103,22 @@ def run_cyipopt(
 
 
 def run_pounce(
-    program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, start: Array | None = None
+    extra: Mapping[str, Any],
+    executable: Callable[..., Solution] | None,
+    program: Program,
+    options: Mapping[str, Any],
+    time_limit: float | None,
+    tee: bool,
+    start: Array | None = None,
 ) -> Solution:
-    """POUNCE's library, on the program's own functions."""
+    """POUNCE's library, on the program's own functions; its executable where a program is not small, if there is one.
+
+    To start that takes longer than most small programs do.
+    """
+    if executable is not None and (tee or program.libraries or len(program.variables) > _SMALL):
+        return executable(program, options, time_limit, tee, start)
     limit = {} if time_limit is None else {"max_wall_time": float(time_limit)}
-    return _run_library(pounce.Problem, program, {**limit, **options}, tee, start)
+    return _run_library(pounce.Problem, program, {**extra, **limit, **options}, tee, start)
 
 
 def _run_library(
@@ -119,7 +132,12 @@ def _run_library(
         nlp = kind(n=problem.n, m=problem.m, problem_obj=callbacks, lb=lower, ub=upper, cl=floor, cu=ceiling)
         for key, value in {"print_level": 5 if tee else 0, **ipopt_options(options)}.items():
             nlp.add_option(key, value)
-        x, info = nlp.solve(np.clip(np.asarray(first), lower, upper))
+        try:
+            x, info = nlp.solve(np.clip(np.asarray(first), lower, upper))
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # a library of Rust that has lost its way; no Exception
+                raise
+            return Solution(Termination.FAILED, str(error))
     message = info["status_msg"]
     return Solution(
         _LIBRARY_STATUS.get(info["status"], Termination.FAILED),

@@ -1,4 +1,4 @@
-"""Problems as text: AMPL's .nl format, written by Pyomo and changed in place."""
+"""Problems as text: AMPL's .nl format, written by Pyomo and changed in place; and the one that has none."""
 
 from __future__ import annotations
 
@@ -35,6 +35,20 @@ def write_nl(model: Any, path: Path) -> Any:
     return info
 
 
+def rewritten(
+    text: bytes, start: Array | None, limits: tuple[tuple[Array, Array], tuple[Array, Array]] | None
+) -> bytes:
+    """The .nl text with another start, and with other bounds of variables and of rows; None: as they are."""
+    if start is not None:
+        lines = (f"{i} {value!r}" for i, value in enumerate(start.tolist()))
+        text = replaced_segment(text, rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", [f"x{len(start)}", *lines])
+    for segment, (lower, upper) in zip("br", limits or (), strict=False):
+        if len(lower):
+            pattern = rf"^{segment}(?:[ \t][^\n]*)?\n(?:[0-4][^\n]*\n)*".encode()
+            text = replaced_segment(text, pattern, [segment, *map(bounds_line, lower.tolist(), upper.tolist())])
+    return text
+
+
 def replaced_segment(text: bytes, segment: bytes, lines: Sequence[str]) -> bytes:
     """The .nl text with one segment written anew."""
     block = "\n".join(lines).encode() + b"\n"
@@ -58,3 +72,29 @@ def without_limits(bounds: Any) -> Array:
     array[array <= -_UNLIMITED] = -math.inf
     array[array >= _UNLIMITED] = math.inf
     return array
+
+
+class Nothing:
+    """A problem without variables, which no solver reads: its rows hold, its objective is a number."""
+
+    n = m = 0
+    x0 = x_l = x_u = g_l = g_u = np.zeros(0)
+
+    def __init__(self, objective: float) -> None:
+        self._value = objective
+
+    def objective(self, _x: Array) -> float:
+        return self._value
+
+    def gradient(self, _x: Array) -> Array:
+        return np.zeros(0)
+
+    constraints = jacobian = gradient
+
+    def hessian(self, _x: Array, _weights: Array, _factor: float) -> Array:
+        return np.zeros(0)
+
+    def jacobian_structure(self) -> tuple[Array, Array]:
+        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
+
+    hessian_structure = jacobian_structure

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pounce
 import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException
 from pyomo.core.base.var import VarData
@@ -33,7 +32,8 @@ from stackpyomo.core.expressions import apart, nodes_in, number_of, roots, subst
 from stackpyomo.errors import InvalidGame
 
 from .certificates import Residuals, least_nonnegative, split_force, violations
-from .nl_file import UndefinedValue, bounds_line, replaced_segment, without_limits, write_nl
+from .library import pounce
+from .nl_file import Nothing, UndefinedValue, rewritten, without_limits, write_nl
 
 
 class BadRow(Exception):
@@ -95,6 +95,7 @@ class Program:
         self._variants = itertools.count()
         self.start: Array | None = None
         self.first: Program | None = None  #: Of a variant with other bounds or limits the program itself.
+        self.written: Program | None = None  #: Of any variant the program that has an .nl text of its own.
         self.kept: dict[str, Any] = {}  # what is worked out once for this program and all its variants
         try:
             info = write_nl(self.model, self.path)
@@ -134,7 +135,7 @@ class Program:
     def problem(self) -> Any:
         """The evaluable problem: objective, gradient, constraints, jacobian, hessian at any point."""
         if not self.variables:
-            return _Nothing(self._constant())
+            return Nothing(self._constant())
         try:
             return pounce.read_nl(str(self.path))
         except ValueError as error:
@@ -145,7 +146,7 @@ class Program:
 
     def _constant(self) -> float:
         """The objective of a program without variables, as written: a Var with a weight of 0 needs no value."""
-        segment = re.search(rb"^O0 0\nn(\S+)", self.path.read_bytes(), re.M)
+        segment = re.search(rb"^O0 0\nn(\S+)", self._text, re.M)
         return math.nan if segment is None else float(segment[1])
 
     def _external(self) -> str:
@@ -155,15 +156,25 @@ class Program:
         return next((str(node.getname()) for node in functions), "the problem")
 
     @property
+    def _text(self) -> bytes:
+        """What was written, of a variant the program's: its functions are the same."""
+        return (self.written or self).path.read_bytes()
+
+    @property
     def objective_columns(self) -> Array:
         """Numbers of the variables that the objective holds: the G segment of the .nl file."""
-        segment = re.search(rb"^G0 \d+[^\n]*\n((?:\d+ [^\n]*\n)*)", self.path.read_bytes(), re.M)
+        segment = re.search(rb"^G0 \d+[^\n]*\n((?:\d+ [^\n]*\n)*)", self._text, re.M)
         return np.array([int(line.split()[0]) for line in segment[1].splitlines()] if segment else [], dtype=int)
+
+    @property
+    def curved_rows(self) -> int:
+        """How many rows are not affine: of the .nl file's header."""
+        return int(self._text.splitlines()[2].split()[0]) if self.variables else 0
 
     @property
     def takes_roots(self) -> bool:
         """True if a square root or a power that is no whole number may stand in it: operators 39 and 5 of .nl files."""
-        return re.search(rb"^o39$|^o5$(?!\nv\d+\nn[2-9]$)", self.path.read_bytes(), re.M) is not None
+        return re.search(rb"^o39$|^o5$(?!\nv\d+\nn[2-9]$)", self._text, re.M) is not None
 
     @property
     def is_linear(self) -> bool:
@@ -217,8 +228,10 @@ class Program:
         slack = pyo.Var()
         slack.construct()
         parts = [apart(part) - slack == 0.0 for body in bodies for part in roots(body)]
+        if not parts:
+            return None
         inner, place = Program(0.0, parts), {id(v): number for number, v in enumerate(self.variables)}
-        return (inner, np.array([place.get(id(v), -1) for v in inner.variables])) if parts else None
+        return inner, np.array([place.get(id(v), -1) for v in inner.variables])
 
     def variant(
         self,
@@ -227,29 +240,37 @@ class Program:
         bounds: tuple[Array, Array] | None = None,
         row_bounds: tuple[Array, Array] | None = None,
     ) -> Program:
-        """The same program with another start, other bounds or other row limits: nothing is written anew but these."""
+        """The same program with another start, other bounds or other row limits."""
         if start is None and bounds is None and row_bounds is None:
             return self
-        text = self.path.read_bytes()
-        if start is not None:
-            lines = (f"{i} {value!r}" for i, value in enumerate(start.tolist()))
-            text = replaced_segment(text, rb"^x\d+[^\n]*\n(?:\d+ [^\n]*\n)*", [f"x{len(start)}", *lines])
         other = copy.copy(self)
-        other.__dict__.pop("limited", None)
+        for name in ("limited", "path"):
+            other.__dict__.pop(name, None)
+        other.written = self.written or self
         other.start = self.start if start is None else start
         if bounds is not None or row_bounds is not None:
             other.first = self.first or self
-        for segment, name, limits in (("b", "bounds", bounds), ("r", "row_bounds", row_bounds)):
+        for name, limits in (("bounds", bounds), ("row_bounds", row_bounds)):
             if limits is not None:
-                pattern = rf"^{segment}(?:[ \t][^\n]*)?\n(?:[0-4][^\n]*\n)*".encode()
-                text = replaced_segment(
-                    text, pattern, [segment, *map(bounds_line, *(side.tolist() for side in limits))]
-                )
                 other.__dict__[name] = limits
-        other.path = self.path.with_name(f"variant{next(self._variants)}.nl")
-        other.path.write_bytes(text)
         other.__dict__["problem"] = self.problem  # the same functions; the first file stays where it is
         return other
+
+    @cached_property
+    def path(self) -> Path:
+        """The .nl file, of a variant written once somebody reads it: as it was written first, but for what is other."""
+        assert self.written is not None
+        limits = None if self.first is None else (self.bounds, self.row_bounds)
+        text = rewritten(self._text, self.start, limits)
+        path = self.written.path.with_name(f"variant{next(self._variants)}.nl")
+        path.write_bytes(text)
+        return path
+
+    def discard(self) -> None:
+        """Remove the file of a variant that is not needed any more, and the answer beside it."""
+        if self.written is not None and (path := self.__dict__.pop("path", None)) is not None:
+            for file in (path, path.with_suffix(".sol")):
+                file.unlink(missing_ok=True)
 
     _measured: tuple[tuple[bytes, ...], tuple[Array, Array, float]] | None = None
 
@@ -468,29 +489,3 @@ def rows_at(constraints: Iterable[Any], table: Mapping[int, Any]) -> list[Any]:
     """The constraints, free-standing, with ``table[id(Var)]`` in the place of their Vars."""
     walk = substituting(table)
     return [free_row(walk(c.body), c.lb, c.ub) for c in constraints]
-
-
-class _Nothing:
-    """A problem without variables, which no solver reads: its rows hold, its objective is a number."""
-
-    n = m = 0
-    x0 = x_l = x_u = g_l = g_u = np.zeros(0)
-
-    def __init__(self, objective: float) -> None:
-        self._value = objective
-
-    def objective(self, _x: Array) -> float:
-        return self._value
-
-    def gradient(self, _x: Array) -> Array:
-        return np.zeros(0)
-
-    constraints = jacobian = gradient
-
-    def hessian(self, _x: Array, _weights: Array, _factor: float) -> Array:
-        return np.zeros(0)
-
-    def jacobian_structure(self) -> tuple[Array, Array]:
-        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
-
-    hessian_structure = jacobian_structure

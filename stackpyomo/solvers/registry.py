@@ -148,7 +148,7 @@ def solve(
     other = twin(program, "MIP" in info.classes)
     run, options = info.run, dict(options or {})
     if isinstance(program, ArrayProgram):  # in this process
-        run, options = run_pounce, {**_RETRY, **options}
+        run = partial(run_pounce, _RETRY, None)
 
     def within(natural: Twin, start: Array | None) -> Solution:
         return natural.back(run(natural.of(program, start), options, time_limit, tee, None))
@@ -272,7 +272,7 @@ registry: dict[str, SolverInfo] = {
             "LP QP NLP",
             'Install it with: pip install "pyomo-pounce".',
             partial(_of_package, "pounce-solver"),
-            partial(run_executable, "pounce", _POUNCE, "max_wall_time"),
+            partial(run_pounce, _RETRY, partial(run_executable, "pounce", _POUNCE, "max_wall_time")),
             True,
         ),
         _info(

@@ -21,7 +21,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pounce
 from scipy import linalg, sparse
 from scipy.sparse import csgraph
 
@@ -36,6 +35,7 @@ from stackpyomo.derivatives import (
     composed_size,
     open_directions,
 )
+from stackpyomo.solvers import pounce
 
 from .system import Component, System
 from .turning import HALVINGS, Fault, Unrepaired, turned

@@ -96,8 +96,7 @@ class Copy:
         try:
             return solve(program, self.solver, options=options, time_limit=limit, tee=self.tee)
         finally:
-            program.path.unlink(missing_ok=True)
-            program.path.with_suffix(".sol").unlink(missing_ok=True)
+            program.discard()
 
     def move(self, w: Array, rho: Array, center: Array, limit: float | None = None) -> None:
         """x ← argmin F_b(x) + w·x + Σ ρ_i (x_i − center_i)²/2; a failure from everywhere is kept in ``trouble``."""
@@ -123,7 +122,6 @@ class Copy:
         lower, upper = near.bounds
         if solution.x is None or not ((lower <= solution.x) & (solution.x <= upper)).all():
             solution = self._solved(near, options=sharply)
-        near.path.unlink(missing_ok=True)
         if solution.x is None or solution.duals is None:
             return math.nan
         x = np.asarray(solution.x)
