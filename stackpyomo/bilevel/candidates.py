@@ -57,6 +57,11 @@ class Candidate:
     equilibrium: Equilibrium
     values: dict[int, float]  #: id(Var) → value, the user's and the multipliers.
     report: Report | None = None
+    is_plan: bool = False  #: True if no follower would leave it.
+
+    def judge(self, report: Report | None) -> None:
+        """Keep what a re-solve of the followers said."""
+        self.report, self.is_plan = report, report is not None and report.ok
 
     @property
     def cost(self) -> float:
@@ -68,11 +73,6 @@ class Candidate:
         """Recomputed: violation of rows and bounds, of the followers' stationarity, of complementarity."""
         assert self.answer.x is not None
         return self.equilibrium.residuals(self.answer.x)
-
-    @property
-    def is_plan(self) -> bool:
-        """True if no follower would leave it."""
-        return self.report is not None and bool(self.report.ok)
 
 
 @dataclass
@@ -110,6 +110,10 @@ class Candidates:
         self._exact = self._conditions(doubtful) if doubtful else self.kkt
         for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
             bound_multipliers(kkt, slater, self.game, self.problem.answers, self.options.common)
+
+    def _end_actions(self) -> None:
+        """What conditions imply of actions without an end, for global solvers."""
+        for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
             if len(kkt.pairs) <= _FEW:
                 bound_actions(kkt, self.game, self._rows)
 
@@ -180,7 +184,8 @@ class Candidates:
         )
 
     def _checked(self, candidate: Candidate) -> Candidate:
-        candidate.report = self.check(candidate)
+        if candidate.report is None:  # else it was offered before
+            candidate.judge(self.check(candidate))
         return candidate
 
     def _refined(self, exact: Equilibrium, answer: Answer) -> Iterator[Candidate]:

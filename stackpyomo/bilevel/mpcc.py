@@ -30,6 +30,7 @@ from stackpyomo.solvers import Program, Residuals, Solution, Termination, choose
 from .central_path import Pairs, System, descended, followed
 from .complementarity import FischerBurmeister, Given, Penalty, Scholtes, Treatment, audit
 from .conditions import Conditions
+from .response_pieces import least_on_pieces
 
 logger = logging.getLogger(__name__)
 
@@ -257,8 +258,7 @@ class Equilibrium:
         if time.monotonic() >= until:
             return None
         began = time.perf_counter()
-        pairs = Pairs(self._lambda, self._owner, self._limit, np.where(self._above, -1.0, 1.0))
-        system = System(self.program, pairs, self._led)
+        system = System(self.program, self._pairs, self._led)
         start = np.asarray(self.program.problem.x0, dtype=float)
         x = descended(system, start, until) if len(self._led) else followed(system, start)
         end = Termination.FAILED if x is None else Termination.CONVERGED
@@ -266,6 +266,20 @@ class Equilibrium:
         solution = Solution(end, message, x, seconds=time.perf_counter() - began, solver="newton")
         self._noted(solution, "descent" if len(self._led) else "central path", None)
         return None if x is None else self._answer(solution)
+
+    @property
+    def _pairs(self) -> Pairs:
+        return Pairs(self._lambda, self._owner, self._limit, np.where(self._above, -1.0, 1.0))
+
+    def on_pieces(self) -> tuple[Answer, Array] | None:
+        """(the optimum with its bound, its active pairs) where answers are affine pieces of one number; else None."""
+        began = time.perf_counter()
+        least = least_on_pieces(self.program, self._pairs, self._led)
+        if least is None:
+            return None
+        message, seconds = "all pieces of the answer gone through", time.perf_counter() - began
+        solution = Solution(Termination.OPTIMAL, message, least.x, bound=least.bound, seconds=seconds, solver="pieces")
+        return self._answer(self._noted(solution, "pieces", None)), least.active
 
     def _next(self, level: float, step: int, x: Array) -> float:
         """The treatment's own next level, or beyond its last one a hundredth; λ s ≤ t is made to bite."""

@@ -2,6 +2,7 @@
 
    *Arrays*, where there are many pairs and nobody asked for another way: conditions written in arrays, the leader's
    descent along the central path of the followers; one plan that holds is enough.
+   *Pieces*, where the leader decides one number and affine conditions have one answer: all of its pieces, a proof.
 0. *Resume*, where the model holds the plan of a neighbouring game: the pairs without room there are active, as in every
    polish those whose sign comes out wrong change sides, and with these one solve may do.
 1. *Global*: the exact conditions with SOS1 in SCIP (Fritz John's where a follower's rows are not affine, so that the
@@ -25,7 +26,7 @@ from functools import cached_property
 import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array, timed
-from stackpyomo.core.expressions import is_convex_problem
+from stackpyomo.core.expressions import interval, is_convex_problem, is_quadratic
 from stackpyomo.errors import InvalidGame
 from stackpyomo.solvers import BadRow, Termination, choose, random_start, registry
 
@@ -77,6 +78,9 @@ class PlanSearch(Candidates):
     def _stages(self) -> Iterator[Callable[[], None]]:
         """The stages that solver and treatment allow, in the order they are tried."""
         solver, treatment = self.options.solver, self.options.treatment
+        if solver == "auto" and treatment is None and self.options.common is None and self.problem.has_cost:
+            yield self._on_pieces
+        self._end_actions()
         if self.options.warm and not self.game.leader.integers:
             yield self._resume
         if treatment is None and solver != "auto":
@@ -199,7 +203,7 @@ class PlanSearch(Candidates):
         """
         if termination is Termination.TIME_LIMIT or not self.problem.has_cost:
             return termination is not Termination.UNBOUNDED
-        return math.isfinite(self._least_cost)
+        return math.isfinite(interval(self.problem.cost)[0]) or math.isfinite(self._least_cost)
 
     @cached_property
     def _least_cost(self) -> float:
@@ -263,6 +267,19 @@ class PlanSearch(Candidates):
         answer = plain.polished(x, self._nlp, active=active, until=self._until)
         if answer is not None and answer.x is not None and answer.termination is not Termination.FAILED:
             self._offer(self._finished(plain, answer, self._nlp))
+
+    def _on_pieces(self) -> None:
+        """The optimum where the leader decides one number, and followers answer it by one affine equilibrium."""
+        plain = self._equilibrium(self.kkt, None)
+        known = self.kkt is self._exact and is_quadratic(self.problem.cost) and not self.game.leader.integers
+        optimum = plain.on_pieces() if known else None
+        if optimum is None:
+            return
+        answer, active = optimum
+        assert answer.x is not None
+        self.bound, self.prover = max(self.bound, answer.bound), answer.solver
+        polished = plain.polished(answer.x, self._nlp, active=active, until=self._until)
+        self._offer(self._finished(plain, answer if polished is None else polished, self._nlp))
 
     def _path(self) -> None:
         """With the leader held the conditions are as many as the unknowns: along the central path, then polished."""

@@ -74,6 +74,7 @@ class ValueFunction(PlanSearch):
         self._deviating = [f for f in self.followers if f.integers or not is_proved_convex(f, movers)]
         self._writer = RowWriter(self.game, self._deviating)
         self._write()
+        self._end_actions()
         boxes = ((self.game.names[id(v)], bounds_of(v)) for f in self._deviating for v in f.variables)
         widths = {name: high - low if 0.0 < high - low < math.inf else 1.0 for name, (low, high) in boxes}
         self._known, self._row_margin = Deviations(widths), 0.0

@@ -214,7 +214,7 @@ class _List:
         piece = self._continuum(x, active, candidate.values)
         if piece is None and self._is_known(candidate.values):
             return ""
-        candidate.report = self.work.check(candidate)
+        candidate.judge(self.work.check(candidate))
         if piece is not None and candidate.report is not None and (candidate.report.certificate == "convex").all():
             if not any(piece == known for known in self.pieces):
                 self.pieces.append(piece)
