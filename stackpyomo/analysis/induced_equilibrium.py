@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import pandas as pd
 import pyomo.environ as pyo
 from pyomo.common.modeling import unique_component_name
 
-from stackpyomo.core import Array
+from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.core.expressions import Substitution, number_of, variables_in
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Follower, Game, evaluator, rewritten, twin_of
@@ -79,7 +81,8 @@ def anticipated_regret(
     -------
     Series
         ``regret``, ``objective`` (at the plan), ``best``, and ``certificate``: "global" where that plan is proved
-        optimal, else "multistart"; "unknown" with a regret of NaN and a ``note`` where no plan was found.
+        optimal, else "multistart" (where a solver finds no end, far deviations are looked at, too); "unknown" with a
+        regret of NaN and a ``note`` where no plan was found.
 
     Raises
     ------
@@ -102,13 +105,30 @@ def anticipated_regret(
     minors = [twin.followers[n].population() for n in plan.responding]
     cells: dict[str, Any] = {"regret": math.nan, "objective": at_plan, "best": math.nan, "certificate": "unknown"}
     try:
-        best = stackelberg(Game(model, minors, aggregates=aggregates), solver=solver, time_limit=time_limit)
+        settling = Game(model, minors, aggregates=aggregates)
+        best = stackelberg(settling, solver=solver, time_limit=time_limit)
     except NoPlan as why:
         return pd.Series({**cells, "note": f"no best deviation was found: {why.termination}"}, name=follower)
-    gain = max(0.0, deviator.sign * (at_plan - best.leader_objective))
-    kind = "global" if best.quality == "optimal" else "multistart"
-    cells.update(regret=gain, best=best.leader_objective, certificate=kind, note="")
+    kind, levels = "global" if best.quality == "optimal" else "multistart", [best.leader_objective]
+    if kind == "multistart" and any(attempt["termination"] == "unbounded" for attempt in best.log):
+        levels += _far_out(settling, solver)
+    level = min(levels, key=lambda level: deviator.sign * level)
+    gain = max(0.0, deviator.sign * (at_plan - level))
+    cells.update(regret=gain, best=level, certificate=kind, note="")
     return pd.Series(cells, name=follower)
+
+
+def _far_out(settling: Game, solver: str) -> Iterator[float]:
+    """What the deviator gets far out along each of its actions without an end, the minors settled there."""
+    aggregates = {id(v) for v in settling.aggregate_variables()}
+    own = [v for v in settling.leader.variables if id(v) not in aggregates and not v.fixed]
+    open_ways = [(v, way) for v in own for bound, way in zip(v.bounds, (-1.0, 1.0), strict=True) if bound is None]
+    for (var, way), reach in product(open_ways, (TOLERANCES.reach, TOLERANCES.trust)):
+        level = number_of(var)
+        with suppress(NoPlan):
+            plan = nash(settling, leader=[(var, level + way * reach * (abs(level) or 1.0))], solver=solver)
+            if plan.quality in ("optimal", "feasible"):
+                yield plan.leader_objective
 
 
 def _require_unseen(

@@ -336,3 +336,21 @@ def test_the_quadratic_term_where_a_draw_is() -> None:
         moved = [d + (v - at) / 20 for at in (1.0, 2.0)]
         costs = [(v - w) ** 2 - 40 * s + 15 * s**2 for w, s in zip((0.0, 1.0), moved, strict=True)]
         assert row["regret"] == pytest.approx(max(1 - 40 * d + 15 * d**2 - c.min() for c in costs), abs=1e-4)
+
+
+@pytest.mark.parametrize(("money", "unit", "sense"), [(1.0, 1.0, 1), (1e5, 1e3, -1)])
+def test_a_major_gains_far_out_where_its_minor_stops_at_a_bound(money: float, unit: float, sense: int) -> None:
+    """−0.4 v² beside x v with x = v stopped at ±3: the least nearby is the plan's, and far out there is no end."""
+    m = pyo.ConcreteModel()
+    m.t, m.M, m.n = pyo.Var(initialize=0.0), pyo.Block(), pyo.Block()
+    m.M.u = pyo.Var(initialize=unit)
+    m.n.x = pyo.Var(bounds=(-3, 3), initialize=1.0)
+    u = m.M.u / unit
+    m.n.c = pyo.Objective(expr=(m.n.x - u) ** 2)
+    m.M.c = pyo.Objective(expr=sense * money * (m.n.x * u - 0.4 * u**2 + m.t), sense=sense)
+    m.goal = pyo.Objective(expr=(u - 1) ** 2 + m.t**2)
+    plan = sp.leader_optimal(sp.Game(m, [m.M, m.n]), responding=["n"])
+    rule = sp.affine_incentive(plan, [m.M.u], minors="respond")
+    assert rule.gain.iloc[0, 0] * unit == pytest.approx(-1.2, abs=1e-4)
+    answer = sp.anticipated_regret(rule, "M")
+    assert answer["certificate"] == "unknown" or answer["regret"] > money
