@@ -70,7 +70,7 @@ def settled(game: Game, announced: Announcement, wanted: Container[str], effort:
     if not layout.is_plain:
         return []
     rows = list[Row]()
-    rest = set(names) - _told_by_leader(game, announced)
+    rest = set(names) - _told_by_leader(layout)
     for numbers, pieces in grouped(layout, rest):
         proofs = _Proofs(pieces, numbers, effort.tolerance)
         proofs.settle()
@@ -79,11 +79,14 @@ def settled(game: Game, announced: Announcement, wanted: Container[str], effort:
     return rows
 
 
-def _told_by_leader(game: Game, announced: Announcement) -> set[str]:
+def _told_by_leader(layout: Layout) -> set[str]:
     """Followers with an action next to 0 of which the leader's objective tells a reach: substitution knows of it."""
-    levels = {id(v): announced.values[name] for name, v in game.variables_by_name.items()}
-    beside = beside_nothing(game.actions, [levels[id(v)] for v in game.actions])
-    return {game.owners[key] for key in wanted_by_leader(game, beside, levels)} if beside else set()
+    game = layout.game
+    beside = beside_nothing(game.actions, layout.target, (layout.lower, layout.upper))
+    if not beside:
+        return set()
+    levels = {id(v): layout.announced.values[name] for name, v in game.variables_by_name.items()}
+    return {game.owners[key] for key in wanted_by_leader(game, beside, levels)}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
-from stackpyomo.core import TOLERANCES, box_of, entries_in, limited_reaches
+from stackpyomo.core import TOLERANCES, Array, box_of, entries_in, limited_reaches
 from stackpyomo.core.expressions import affine_terms, substituting, variables_in
 from stackpyomo.games import Follower, GameStructure, Player
 from stackpyomo.solvers import reaches_told
@@ -23,11 +23,11 @@ UNHELD = 10.0  #: How much further off a plan may be in an action that no bound 
 _Rate = tuple[int, list[tuple[Any, float]]]  # id(aggregate), (action, how much of the aggregate one unit moves).
 
 
-def beside_nothing(actions: Sequence[Any], levels: Sequence[float]) -> list[Any]:
-    """The actions that are not 0, but nothing beside what their boxes tell as their reach."""
+def beside_nothing(actions: Sequence[Any], levels: Any, box: tuple[Array, Array] | None = None) -> list[Any]:
+    """The actions that are not 0, but nothing beside what their boxes (None: their bounds) tell as their reach."""
     at = np.array(levels, dtype=float)
-    near = (at != 0.0) & (np.abs(at) <= TOLERANCES.nothing * limited_reaches(at, *box_of(actions)))
-    return [action for action, is_near in zip(actions, near, strict=True) if is_near]
+    near = (at != 0.0) & (np.abs(at) <= TOLERANCES.nothing * limited_reaches(at, *(box or box_of(actions))))
+    return [actions[number] for number in np.flatnonzero(near).tolist()]
 
 
 def wanted_by_leader(game: GameStructure, actions: Sequence[Any], levels: Mapping[int, float]) -> dict[int, float]:
