@@ -14,13 +14,13 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-import pyomo.environ as pyo
 from pyomo.core.base.block import BlockData
 from pyomo.core.base.component_namer import index_repr
 from pyomo.core.base.constraint import ConstraintData
 from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, clipped, limited_reaches, triplets
+from stackpyomo.core.expressions import number_of
 from stackpyomo.errors import InvalidGame
 
 from .aggregates import Aggregates, definitions, responses
@@ -395,13 +395,13 @@ class GameStructure:
         """
         if player.objective is None:
             return math.nan
-        try:
-            return float(pyo.value(player.objective.expr))
-        except (ArithmeticError, TypeError, ValueError) as error:
+        cost = number_of(player.objective.expr)
+        if math.isnan(cost):
             raise InvalidGame(
-                f"{player.objective.name}: has no value at the model's current values ({error}). "
-                "Choose values inside the domain of its functions."
-            ) from None
+                f"{player.objective.name}: has no value at the model's current values. Give every variable in it one, "
+                "inside the domain of its functions."
+            )
+        return cost
 
     def __getstate__(self) -> dict[str, Any]:
         cached = ("variables_by_name", "names", "owners")  # by id: another copy of the model has others

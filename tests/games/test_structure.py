@@ -110,3 +110,17 @@ def test_a_var_fixed_elsewhere_makes_a_plan_fall_in_any_unit(unit: float, upper:
     m.p.fix(4 * unit)
     with pytest.raises(sp.InvalidGame, match="Unfix it"):
         sp.verify(plan)
+
+
+@pytest.mark.parametrize("level", [0.0, None])
+def test_an_objective_without_a_value_is_named_once(level: float | None, refused: Any) -> None:
+    """At a pole, or with a variable that has none: Pyomo says so to its log, too, if it is asked."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(0, 1), initialize=0.5), pyo.Block()
+    m.f.x = pyo.Var(bounds=(0, 1), initialize=1.0)
+    m.f.cost = pyo.Objective(expr=1 / m.f.x + m.t * m.f.x)
+    m.goal = pyo.Objective(expr=m.f.x**2 + m.t**2)
+    game = sp.Game(m, m.f)
+    m.f.x.set_value(level)
+    follower = game.followers["f"]
+    refused(m, lambda: game.objective_value(follower), sp.InvalidGame, "f.cost: has no value", "Give every variable")
